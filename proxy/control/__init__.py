@@ -1,0 +1,1 @@
+"""How the command line (and later the dashboard) speaks to a running Byway."""

@@ -1,0 +1,292 @@
+"""The nouns of Byway, as frozen values.
+
+A connection is a value that gains facts as it moves forward: Request → Plan → Attempt… → Outcome. Nothing here does I/O,
+reads a clock or changes once made. Times are seconds: `at`, `since` and `until` since the epoch, `elapsed` and `duration`
+as lengths.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from types import MappingProxyType
+from typing import NewType
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+NetworkId = NewType("NetworkId", str)
+"""Which uplink we are on: a keyed hash, or `UNKNOWN_NETWORK`. Beliefs never cross networks."""
+
+UNKNOWN_NETWORK = NetworkId("unknown")
+
+NO_EVIDENCE: Mapping[str, str | int | float] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a client wants to go. Made by `wire.names`, so `host` is always in its one canonical spelling:
+    an A-label name in lower case without a trailing dot, or an IP literal (IPv6 compressed, without brackets)."""
+
+    host: str
+    port: int
+
+    @property
+    def address(self) -> IPAddress | None:
+        """The address when the host is a literal, else None."""
+        last = self.host[-1]
+        if not (last.isdigit() or ":" in self.host):
+            return None  # a name: the usual case, told without building an exception
+        try:
+            return ipaddress.ip_address(self.host)
+        except ValueError:
+            return None
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Inbound(StrEnum):
+    """The protocol in which a request came."""
+
+    HTTP = "http"
+    CONNECT = "connect"
+    SOCKS4 = "socks4"
+    SOCKS4A = "socks4a"
+    SOCKS5 = "socks5"
+    RETEST = "retest"  # none: our own paired re-test
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What a plain HTTP request asks for: the method and the origin-form target (`/path?query`)."""
+
+    method: str
+    target: str
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One wish of one client."""
+
+    id: int
+    destination: Destination
+    inbound: Inbound
+    client: str  # "address:port" of the client
+    http: HttpRequest | None = None  # plain HTTP only
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to reach a destination: relays in the order they are reached, then wrappers. No relay: direct."""
+
+    relays: tuple[str, ...] = ()
+    wrap: tuple[str, ...] = ()
+
+    @property
+    def is_direct(self) -> bool:
+        return not self.relays
+
+    @classmethod
+    def parse(cls, text: str) -> Route:
+        """The inverse of str()."""
+        path, *wrap = text.split("|")
+        return cls(() if path == "direct" else tuple(path.split(">")), tuple(wrap))
+
+    def __str__(self) -> str:
+        return "|".join((">".join(self.relays) or "direct", *self.wrap))
+
+
+DIRECT = Route()
+
+
+class Action(StrEnum):
+    """What a rule says to do."""
+
+    AUTO = "AUTO"  # direct first, rescue when blocked
+    DIRECT = "DIRECT"  # never a relay
+    RELAY = "RELAY"  # relays only: fails closed
+    PREFER_RELAY = "PREFER-RELAY"  # relays first, direct last
+    BLOCK = "BLOCK"  # refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ordered routes for one request, and what chose them."""
+
+    action: Action
+    routes: tuple[Route, ...]
+    why: str  # the rule line with its place, the override, or the belief, in words
+    intercept: bool = False
+
+
+class Stage(StrEnum):
+    """How far an attempt came."""
+
+    RESOLVE = "resolve"
+    CONNECT = "connect"
+    RELAY = "relay"  # a handshake with a relay
+    FIRST_BYTE = "first_byte"  # connected, flight sent
+    DONE = "done"  # a valid server byte came back
+
+
+class Symptom(StrEnum):
+    """What stopped an attempt, as it was seen; what it means is the business of `detect`."""
+
+    NONE = ""
+    NO_NAME = "no_name"  # the resolver says that the name, or an address for it, does not exist
+    RESOLVE_FAILED = "resolve_failed"  # the resolver failed or stayed silent
+    FORBIDDEN = "forbidden"  # the address guard refused
+    REFUSED = "refused"  # connection refused, or reset on SYN
+    UNREACHABLE = "unreachable"  # ICMP says so; the host's or the network's, see evidence
+    OFFLINE = "offline"  # this machine has no route
+    TIMEOUT = "timeout"  # SYN unanswered, or a handshake byte that did not come in time
+    RESET = "reset"  # reset after the flight
+    EOF = "eof"  # closed after the flight, without a byte
+    GARBAGE = "garbage"  # an answer that is not of the protocol asked
+    DROPPED = "dropped"  # the flight was never wholly acknowledged (TCP_INFO)
+    SILENT = "silent"  # acknowledged, or unknown whether, and no answer
+    RELAY_DOWN = "relay_down"  # the relay cannot be reached, or broke off its handshake
+    RELAY_AUTH = "relay_auth"  # the relay refused our credentials, or its certificate was refused by us
+    RELAY_GARBAGE = "relay_garbage"  # the relay does not speak its protocol
+    RELAY_REFUSED = "relay_refused"  # the relay says that it cannot or will not reach the destination
+    SKIPPED = "skipped"  # the route cannot carry this destination (a name on a relay that wants addresses)
+    LOCAL = "local"  # our own shortage: descriptors, ports, memory
+    ABANDONED = "abandoned"  # given up before it was judged: the client left, or another route had won
+
+    @property
+    def blames_relay(self) -> bool:
+        return self in (Symptom.RELAY_DOWN, Symptom.RELAY_AUTH, Symptom.RELAY_GARBAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one route. `symptom` is empty when it delivered (stage done) or is not judged yet."""
+
+    route: Route
+    stage: Stage
+    symptom: Symptom = Symptom.NONE
+    error: str = ""
+    started: float = 0.0  # seconds after the connection's first attempt began
+    elapsed: float = 0.0  # seconds this attempt took until its stage was reached or it failed
+    address: str = ""  # the remote address that was connected: the origin's on direct, the first relay's else
+    evidence: Mapping[str, str | int | float] = field(default=NO_EVIDENCE)
+
+    @property
+    def delivered(self) -> bool:
+        return self.stage is Stage.DONE
+
+    @property
+    def pending(self) -> bool:
+        return self.stage is not Stage.DONE and self.symptom is Symptom.NONE
+
+
+class Protocol(StrEnum):
+    """What the flight was."""
+
+    TLS = "tls"
+    HTTP = "http"
+    OTHER = "other"
+    NONE = ""  # no flight was seen
+
+
+class ClosedBy(StrEnum):
+    CLIENT = "client"
+    SERVER = "server"
+    IDLE = "idle"  # our idle or half-open limit
+    BYWAY = "byway"  # refused, failed, or shutting down
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The last word on a connection."""
+
+    request: Request
+    plan: Plan
+    attempts: tuple[Attempt, ...] = ()
+    winner: Route | None = None
+    protocol: Protocol = Protocol.NONE
+    host: str = ""  # the name it is kept under: the flight's when the destination is a literal, else the destination's
+    at: float = 0.0  # when the request was read
+    bytes_up: int = 0
+    bytes_down: int = 0
+    duration: float = 0.0
+    closed_by: ClosedBy = ClosedBy.BYWAY
+    error: str = ""  # the sentence the client was told, when nothing won
+
+    @property
+    def direct_attempt(self) -> Attempt | None:
+        """The last direct attempt, if there was one."""
+        return next((a for a in reversed(self.attempts) if a.route.is_direct), None)
+
+    @property
+    def rescued(self) -> bool:
+        """A relay delivered after direct did not."""
+        return self.winner is not None and not self.winner.is_direct and self.direct_attempt is not None
+
+    def with_attempt(self, attempt: Attempt) -> Outcome:
+        """The same outcome with a later judgement of one route in place of the earlier one."""
+        kept = tuple(a for a in self.attempts if a.route != attempt.route or not a.pending)
+        return replace(self, attempts=(*kept, attempt))
+
+
+class State(StrEnum):
+    """What is held about a scope on a network."""
+
+    UNKNOWN = "unknown"
+    WORKS = "works"
+    SUSPECT = "suspect"
+    BLOCKED = "blocked"
+    DOWN = "down"
+    REFUSED = "refused"
+
+
+@dataclass(frozen=True, slots=True)
+class Signal:
+    """One observation with a weight for blocking (above 0) or against it (below)."""
+
+    id: str  # of detection.md's table: tls_reset, tcp_timeout, …
+    weight: float
+    cause: str  # of the causes: dns, ip, sni_reset, sni_drop, http_host
+    at: float
+
+
+@dataclass(frozen=True, slots=True)
+class Belief:
+    """What we hold about a scope on a network. `detect.beliefs` makes and changes these; nobody else does."""
+
+    scope: str
+    network: NetworkId
+    state: State = State.UNKNOWN
+    cause: str = ""
+    score: float = 0.0  # as of `scored_at`; halves with age
+    since: float = 0.0  # when `state` was entered
+    until: float = 0.0  # when it lapses unless renewed
+    last_good: str = ""  # str(Route) that last delivered when direct did not
+    last_good_at: float = 0.0
+    scored_at: float = 0.0
+    signal_at: float = 0.0  # the last counted signal: at most one per minute counts
+    signal_weight: float = 0.0
+    episodes: int = 0
+    episode_at: float = 0.0
+    retest_at: float = 0.0  # not before; 0: none is due
+    retest_step: int = 0
+    successes: int = 0  # consecutive paired re-tests in which direct delivered
+    success_at: float = 0.0
+    exits: tuple[float, ...] = ()  # when blocked was left, over the last 24 h
+    why: str = ""  # one sentence: the evidence, with its numbers
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """One line of the ledger: a belief changed state, and on what evidence."""
+
+    at: float
+    scope: str
+    network: NetworkId
+    before: State
+    after: State
+    cause: str
+    why: str
+    belief: Belief | None  # the new belief; None: forgotten

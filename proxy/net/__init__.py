@@ -1,0 +1,1 @@
+"""Sockets: dialing, racing, pumping, resolving, and what the kernel knows."""

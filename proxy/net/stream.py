@@ -1,0 +1,204 @@
+"""A path for bytes in both directions: what a Dialer returns and everything above it uses.
+
+Two layers of calls. The `_nowait` ones never block and say when they would have; the race and the pump are built on
+them, woken through `notify`. `receive` and `send` are the same for a coroutine that has nothing else to do. A Stream has
+one owner at a time; one task may receive while another sends.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import socket
+import struct
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import TypeVar
+
+from proxy.net.poller import BROKEN, READABLE, WRITABLE, Poller
+from proxy.wire.reader import Parser, Reader
+
+T = TypeVar("T")
+
+CHUNK = 64 * 1024
+"""Bytes read at most at once. With as many again waiting to be sent, a direction holds 128 KiB outside the kernel."""
+
+_LINGER_0 = struct.pack("ii", 1, 0)
+
+
+class Stream(ABC):
+    """See the module's docstring. All calls may raise OSError (ConnectionError for what the peer did)."""
+
+    __slots__ = ("_receiver", "_sender", "notify", "peer")
+
+    def __init__(self, peer: str) -> None:
+        self.peer = peer
+        """The remote address, "address:port", as the kernel says it: of the first hop."""
+        self.notify: Callable[[], None] | None = None
+        """Called whenever a `_nowait` call may do better than before. Must not raise."""
+        self._receiver: asyncio.Future[None] | None = None
+        self._sender: asyncio.Future[None] | None = None
+
+    @abstractmethod
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        """1 to `limit` bytes; b"" when the peer has finished sending; None when nothing has come yet."""
+
+    @abstractmethod
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        """How many bytes of `data` were taken, in order; 0 when none could be now."""
+
+    @abstractmethod
+    def send_eof(self) -> None:
+        """Finishes our direction, after everything sent; the other one stays open. Harmless when repeated."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Ends both directions in an orderly way, without waiting. Harmless when repeated."""
+
+    @abstractmethod
+    def abort(self) -> None:
+        """Ends both directions at once, with a reset: nothing unsent goes out any more (SO_LINGER 0)."""
+
+    @property
+    @abstractmethod
+    def socket(self) -> socket.socket | None:
+        """The socket itself when its bytes are the stream's bytes, so that the kernel may move them; else None."""
+
+    @property
+    @abstractmethod
+    def lowest_socket(self) -> socket.socket:
+        """The TCP socket that carries all this, for TCP_INFO and timeouts."""
+
+    async def receive(self, limit: int = CHUNK) -> bytes:
+        """1 to `limit` bytes, or b"" when the peer has finished sending."""
+        while (data := self.receive_nowait(limit)) is None:
+            self._receiver = asyncio.get_running_loop().create_future()
+            try:
+                await self._receiver
+            finally:
+                self._receiver = None
+        return data
+
+    async def send(self, data: bytes | memoryview) -> None:
+        """Hands all of `data` to the kernel."""
+        sent = self.send_nowait(data)
+        if sent == len(data):
+            return
+        left = memoryview(data)[sent:]
+        while left:
+            self._sender = asyncio.get_running_loop().create_future()
+            try:
+                await self._sender
+            finally:
+                self._sender = None
+            left = left[self.send_nowait(left) :]
+
+    def _wake(self, *, receiver: bool, sender: bool) -> None:
+        if receiver and self._receiver is not None and not self._receiver.done():
+            self._receiver.set_result(None)
+        if sender and self._sender is not None and not self._sender.done():
+            self._sender.set_result(None)
+        if self.notify is not None:
+            self.notify()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.peer}>"
+
+
+class SocketStream(Stream):
+    """A plain TCP (or Unix) socket, registered with the poller for its whole life."""
+
+    __slots__ = ("_eof_sent", "_poller", "_sock")
+
+    def __init__(self, sock: socket.socket, poller: Poller, peer: str) -> None:
+        super().__init__(peer)
+        self._sock = sock
+        self._poller = poller
+        self._eof_sent = False
+        poller.register(self)
+
+    def fileno(self) -> int:
+        return self._sock.fileno()
+
+    @property
+    def socket(self) -> socket.socket | None:
+        return self._sock
+
+    @property
+    def lowest_socket(self) -> socket.socket:
+        return self._sock
+
+    def ready(self, mask: int) -> None:
+        broken = bool(mask & BROKEN)
+        self._wake(receiver=broken or bool(mask & READABLE), sender=broken or bool(mask & WRITABLE))
+
+    async def connected(self) -> None:
+        """Waits for a connect() in progress. Raises the OSError that it ended with."""
+        while True:
+            if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                raise OSError(code, errno.errorcode.get(code, str(code)))
+            try:
+                self._sock.getpeername()
+            except OSError as error:
+                if error.errno != errno.ENOTCONN:
+                    raise
+            else:
+                return
+            self._poller.want_write(self)
+            self._sender = asyncio.get_running_loop().create_future()
+            try:
+                await self._sender
+            finally:
+                self._sender = None
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        try:
+            return self._sock.recv(limit)
+        except BlockingIOError:
+            self._poller.want_read(self)
+            return None
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        try:
+            return self._sock.send(data)
+        except BlockingIOError:
+            self._poller.want_write(self)
+            return 0
+
+    def send_eof(self) -> None:
+        if not self._eof_sent:
+            self._eof_sent = True
+            with contextlib.suppress(OSError):  # not connected any more: the reading side tells
+                self._sock.shutdown(socket.SHUT_WR)
+
+    def close(self) -> None:
+        if self._sock.fileno() >= 0:
+            self._poller.unregister(self)
+            self._sock.close()
+
+    def abort(self) -> None:
+        if self._sock.fileno() >= 0:
+            with contextlib.suppress(OSError):
+                self._sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+            self.close()
+
+    def detach(self) -> socket.socket:
+        """Gives the socket away, unregistered; the stream is finished."""
+        self._poller.unregister(self)
+        family, kind = self._sock.family, self._sock.type
+        return socket.socket(family, kind, fileno=self._sock.detach())
+
+
+async def read_with(stream: Stream, reader: Reader, parser: Parser[T]) -> T:
+    """Drives a wire parser with what the stream brings; what it leaves over stays in `reader`."""
+    try:
+        next(parser)
+        while True:
+            reader.receive_data(await stream.receive())
+            next(parser)
+    except StopIteration as stop:
+        value: T = stop.value
+        return value
+    finally:
+        parser.close()

@@ -1,0 +1,1 @@
+"""Domain lists of others, one module a format."""
