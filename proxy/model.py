@@ -1,8 +1,8 @@
 """The nouns of Byway, as frozen values.
 
-A connection is a value that gains facts as it moves forward: Request → Plan → Attempt… → Outcome. Nothing here does I/O,
-reads a clock or changes once made. Times are seconds: `at`, `since` and `until` since the epoch, `elapsed` and `duration`
-as lengths.
+A connection is a value that gains facts as it moves forward: Request → Plan → Attempt… → Outcome. Nothing here does
+I/O, reads a clock or changes once made. Times are seconds: `at`, `since` and `until` since the epoch, `elapsed` and
+`duration` as lengths.
 """
 
 from __future__ import annotations

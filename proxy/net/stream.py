@@ -1,8 +1,8 @@
 """A path for bytes in both directions: what a Dialer returns and everything above it uses.
 
-Two layers of calls. The `_nowait` ones never block and say when they would have; the race and the pump are built on
-them, woken through `notify`. `receive` and `send` are the same for a coroutine that has nothing else to do. A Stream has
-one owner at a time; one task may receive while another sends.
+Two layers of calls. The `_nowait` ones never block and say when they would have; the race and the pump are built
+on them, woken through `notify`. `receive` and `send` are the same for a coroutine that has nothing else to do. A
+Stream has one owner at a time; one task may receive while another sends.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class Stream(ABC):
 
     @property
     @abstractmethod
-    def socket(self) -> socket.socket | None:
+    def plain_socket(self) -> socket.socket | None:
         """The socket itself when its bytes are the stream's bytes, so that the kernel may move them; else None."""
 
     @property
@@ -122,7 +122,7 @@ class SocketStream(Stream):
         return self._sock.fileno()
 
     @property
-    def socket(self) -> socket.socket | None:
+    def plain_socket(self) -> socket.socket | None:
         return self._sock
 
     @property
