@@ -1,0 +1,265 @@
+"""Every setting: its name, default, unit and meaning, one line each.
+
+A model here says what shape a value has and which single values can never work; what only makes sense beside another
+setting is the business of `checks`. Unknown keys are errors and nothing is converted silently (`port = "80"` is a
+mistake, not a port), because a setting that is not what its writer thought costs somebody their safety. Key names
+carry their unit: `_s` is seconds. Nothing here reads a file.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Seconds = Annotated[float, Field(gt=0, le=315_360_000, allow_inf_nan=False)]  # at most ten years
+Number = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1, le=10_000_000)]
+Days = Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)]
+Share = Annotated[float, Field(ge=0, le=1)]
+Divisor = Annotated[float, Field(ge=1, le=1000)]
+Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
+Steps = Annotated[tuple[Seconds, ...], Field(min_length=1, max_length=20)]
+Extra = Annotated[int, Field(ge=0, le=100)]
+Port = Annotated[int, Field(ge=0, le=65535)]
+RelayName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+
+class Listen(_Section):
+    """Where clients reach us."""
+
+    address: str = Field(default="127.0.0.1", description="address to listen on; anything but loopback needs a user")
+    port: Port = Field(default=8119, description="port for HTTP, SOCKS4 and SOCKS5 alike; 0: any free one")
+    user: str = Field(
+        default="", description="ask clients for this user: 407 Basic, SOCKS5 user/password; empty: ask nobody"
+    )
+    password_cmd: str = Field(default="", description="command whose first line of output is that user's password")
+
+
+class Auto(_Section):
+    """How AUTO looks for a way around."""
+
+    ladder: tuple[Literal["doh", "tlsrec", "split", "disorder"], ...] = Field(
+        default=("doh", "tlsrec", "split"), description="local means to try before a relay, in this order"
+    )
+    controls: tuple[str, ...] = Field(
+        default=("https://example.com/", "https://www.wikipedia.org/", "https://egov.kz/"),
+        description="pages that show whether the uplink is well: two foreign, one domestic",
+    )
+    never_relay: tuple[str, ...] = Field(
+        default=(), description="hosts, with all below them, that AUTO must not rescue"
+    )
+    retest: bool = Field(default=True, description="test by itself whether a block has ended")
+
+
+class Dns(_Section):
+    """How names become addresses."""
+
+    secure: Literal["on-suspicion", "always", "never"] = Field(
+        default="on-suspicion", description="when to ask over DoH or DoT"
+    )
+    servers: tuple[str, ...] = Field(
+        default=("https://1.1.1.1/dns-query", "tls://9.9.9.9"),
+        description="secure servers, by address; ?sni= and ?ca= as relays",
+    )
+    local: tuple[str, ...] = Field(
+        default=("lan", "home.arpa"), description="suffixes whose names may mean private addresses"
+    )
+    hosts: dict[str, str] = Field(default={}, description="names with a fixed address; on direct routes only")
+
+
+class Safety(_Section):
+    """Exceptions from the address guard."""
+
+    allow: tuple[str, ...] = Field(
+        default=(), description="host, address or prefix, with `:port` or `:*`, let past the guard"
+    )
+
+
+class Log(_Section):
+    """What is written down."""
+
+    hosts: Literal["decisions", "all", "off"] = Field(default="decisions", description="which hosts are logged by name")
+    keep_days: Days = Field(default=14, description="days that rows are kept")
+    never: tuple[str, ...] = Field(
+        default=(), description="patterns (`*.gov.kz`) of hosts that are never logged nor re-tested"
+    )
+
+
+class RelayConfig(_Section):
+    """One relay of the user's. Listed first means preferred."""
+
+    name: RelayName = Field(description="what rules and the log call it")
+    url: str = Field(description="scheme://[user@]host:port, or a chain `a>b`", repr=False)
+    password_cmd: str = Field(default="", description="command whose first line of output is the relay's password")
+    allow_plaintext_credentials: bool = Field(
+        default=False, description="send credentials without TLS to a host that is not loopback"
+    )
+
+
+class ListConfig(_Section):
+    """One imported list. It acts through a LIST rule only."""
+
+    name: RelayName = Field(description="what LIST rules call it")
+    source: str = Field(description="file, relative to the configuration's folder")
+    format: str = Field(default="auto", description="format of the file; auto: look at it")
+
+
+class AddonConfig(BaseModel):
+    """One addon's own table: `enabled` is ours, the rest is the addon's."""
+
+    model_config = ConfigDict(frozen=True, extra="allow", strict=True)
+
+    enabled: bool | None = Field(default=None, description="unset: on for a file of the user's, off for a shipped one")
+
+
+class Weights(_Section):
+    """What one signal adds to a scope's score (detection.md, section 5)."""
+
+    dns_failed: Weight = Field(default=1.0, description="the name resolves nowhere but at the relay")
+    tcp_timeout: Weight = Field(default=1.5, description="SYN unanswered")
+    tcp_refused: Weight = Field(default=0.5, description="refused, unreachable, reset on SYN")
+    tls_reset: Weight = Field(default=2.0, description="reset after the ClientHello")
+    tls_dropped: Weight = Field(default=2.0, description="ClientHello never acknowledged")
+    tls_silent: Weight = Field(default=0.7, description="ClientHello acknowledged, no answer")
+    tls_eof: Weight = Field(default=1.5, description="closed after the ClientHello")
+    tls_garbage: Weight = Field(default=3.0, description="an answer to a ClientHello that is not TLS")
+    http_reset: Weight = Field(default=2.0, description="reset after the request head")
+    http_dropped: Weight = Field(default=2.0, description="request head never acknowledged")
+    http_silent: Weight = Field(default=0.7, description="request head acknowledged, no answer")
+    http_eof: Weight = Field(default=1.5, description="closed after the request head")
+    http_garbage: Weight = Field(default=3.0, description="an answer to a request that is not HTTP")
+
+
+class Detect(_Section):
+    """Numbers of detection.md. Shortened by tests; otherwise leave them alone."""
+
+    # How long the user waits before the next route is started as well (section 1).
+    known_s: Seconds = Field(default=86_400, description="a direct success this young makes a host known")
+    hedge_syn_s: Seconds = Field(default=1.5, description="resolver or SYN unanswered; one lost SYN must not hedge")
+    hedge_relay_s: Seconds = Field(default=3, description="a relay's handshakes unanswered")
+    hedge_silent_s: Seconds = Field(default=3, description="flight acknowledged, then silence; at least this")
+    hedge_silent_rtts: Number = Field(default=4, description="the same in round trips; the longer counts")
+    hedge_blind_s: Seconds = Field(default=1.2, description="silence where TCP_INFO is missing")
+    hedge_blind_rtts: Number = Field(default=2, description="round trips added to it")
+    hedge_retransmits: Count = Field(default=2, description="retransmissions of the flight that hedge")
+    oracle_first_s: Seconds = Field(
+        default=0.2, description="TCP_INFO is first looked at so long after the flight: the kernel's least RTO"
+    )
+    oracle_poll_s: Seconds = Field(
+        default=0.05, description="how often TCP_INFO is looked at while a flight is unanswered"
+    )
+
+    # When a failing direct attempt is judged (sections 1 and 2).
+    syn_s: Seconds = Field(default=5, description="SYN unanswered so long is tcp_timeout")
+    silent_s: Seconds = Field(
+        default=7, description="no answer so long is *_silent; also how long an overtaken attempt is kept"
+    )
+    dropped_s: Seconds = Field(default=3, description="flight unacknowledged so long is *_dropped; at least this")
+    dropped_rtos: Number = Field(default=4, description="the same in retransmission timeouts; the longer counts")
+    give_up_user_timeout_s: Seconds = Field(default=5, description="TCP_USER_TIMEOUT of a direct attempt")
+
+    # What is believed (sections 3 and 4).
+    weights: Weights = Field(default=Weights(), description="weight of each signal")
+    rescue_window_s: Seconds = Field(
+        default=30, description="another route must deliver so soon for anything to be learned"
+    )
+    rescue_suspect_s: Seconds = Field(default=120, description="how long any rescue makes a host suspect")
+    down_s: Seconds = Field(default=60, description="how long a host that no route reaches is called down")
+    signal_interval_s: Seconds = Field(
+        default=60, description="one signal of a scope counts in this time, the heaviest"
+    )
+    half_life_s: Seconds = Field(default=21_600, description="the score halves in this time")
+    score_cap: Number = Field(default=8, description="highest score")
+    suspect_score: Number = Field(default=1, description="score from which a host is suspect")
+    blocked_score: Number = Field(default=3, description="score from which a host is blocked")
+    blocked_episodes: Count = Field(default=2, description="separate episodes needed for it")
+    episode_gap_s: Seconds = Field(default=60, description="time between two episodes")
+    unvisited_s: Seconds = Field(default=864_000, description="a belief not visited so long lapses")
+    last_good_s: Seconds = Field(default=86_400, description="how long the route that worked is remembered")
+    whole_page_divisor: Divisor = Field(default=4, description="a page whole over direct divides the score")
+
+    # The way back (section 4).
+    retest_suspect_s: Seconds = Field(default=120, description="re-test of a suspect host")
+    retest_blocked_s: Steps = Field(
+        default=(900, 3_600, 14_400, 57_600, 100_800), description="re-tests of a blocked host; the last repeats"
+    )
+    retest_jitter: Share = Field(default=0.3, description="each is late by up to this share")
+    retest_visit_s: Seconds = Field(
+        default=60, description="a due re-test runs so soon after the user's own visit, or not"
+    )
+    retest_pair_s: Seconds = Field(default=10, description="direct and the other route are tried within this time")
+    retest_success_s: Seconds = Field(default=900, description="the next re-test after a success")
+    retest_successes: Count = Field(default=2, description="consecutive successes that end a block")
+    retest_apart_s: Seconds = Field(default=600, description="time between two successes that count")
+    retest_exits_window_s: Seconds = Field(
+        default=86_400, description="each end of a block in this time asks one success more"
+    )
+    retest_exits_max: Extra = Field(default=3, description="at most so many more")
+    retest_per_hour: Count = Field(default=6, description="re-tests in an hour and network")
+
+    # Bounds.
+    hosts_max: Count = Field(default=20_000, description="hosts remembered, least recently used first out")
+    hosts_per_domain_max: Count = Field(default=256, description="of one registrable domain")
+
+    # Relays.
+    relay_failures: Count = Field(default=3, description="failures in a row that open a relay's breaker")
+    relay_backoff_s: Seconds = Field(
+        default=5, description="how long it is then ordered last; doubles with each failure"
+    )
+    relay_backoff_max_s: Seconds = Field(default=300, description="at most")
+    relay_backoff_jitter: Share = Field(default=0.3, description="longer by up to this share")
+    relay_handshakes_max: Count = Field(default=8, description="handshakes in flight at one remote relay")
+
+
+class Limits(_Section):
+    """Deadlines and sizes."""
+
+    head_timeout_s: Seconds = Field(default=10, description="a client's request head or SOCKS greeting")
+    late_flight_s: Seconds = Field(
+        default=5, description="how long a tunnel whose path ended before the first byte waits for one"
+    )
+    linger_s: Seconds = Field(
+        default=2, description="how long a refused client's bytes are still read, so that it sees the answer"
+    )
+    handshake_timeout_s: Seconds = Field(default=10, description="one relay's whole handshake")
+    connect_timeout_s: Seconds = Field(default=10, description="connecting to one destination over all its addresses")
+    resolve_timeout_s: Seconds = Field(default=5, description="one name")
+    resolve_keep_s: Seconds = Field(default=30, description="how long an answer is kept")
+    idle_timeout_s: Seconds = Field(
+        default=7_440, description="a tunnel without a byte; RFC 5382 asks NATs for 2 h 4 min"
+    )
+    half_open_timeout_s: Seconds = Field(
+        default=300, description="a tunnel with one side closed and no byte on the other"
+    )
+    exchange_timeout_s: Seconds = Field(default=300, description="a plain HTTP exchange without progress")
+    keep_alive_s: Seconds = Field(
+        default=60, description="a client or origin connection between two plain HTTP requests"
+    )
+    drain_s: Seconds = Field(default=5, description="how long open tunnels may finish at the end")
+    head_bytes: Count = Field(default=65_536, description="longest request or response head")
+    head_lines: Count = Field(default=100, description="most header lines")
+    clients_max: Count = Field(default=20_000, description="client connections at once")
+    descriptors_reserve: Count = Field(default=64, description="descriptors kept for relays and the log")
+
+
+class Settings(BaseModel):
+    """The whole configuration."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+
+    config_version: Literal[1] = Field(default=1, description="version of this file's layout")
+    listen: Listen = Field(default=Listen(), description="where clients reach us")
+    auto: Auto = Field(default=Auto(), description="how AUTO looks for a way around")
+    dns: Dns = Field(default=Dns(), description="how names become addresses")
+    safety: Safety = Field(default=Safety(), description="exceptions from the address guard")
+    log: Log = Field(default=Log(), description="what is written down")
+    relay: tuple[RelayConfig, ...] = Field(default=(), description="relays, the preferred first")
+    list: tuple[ListConfig, ...] = Field(default=(), description="imported lists")
+    addons: dict[str, AddonConfig] = Field(default={}, description="addons by name")
+    detect: Detect = Field(default=Detect(), description="numbers of detection")
+    limits: Limits = Field(default=Limits(), description="deadlines and sizes")
