@@ -112,6 +112,14 @@ class Action(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
+class Override:
+    """What `byway site set` says of a host and all below it; it is asked before any rule."""
+
+    action: Action
+    relay: str = ""  # with RELAY and PREFER-RELAY: the relay to use; empty: any
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """The ordered routes for one request, and what chose them."""
 
