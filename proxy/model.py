@@ -179,7 +179,7 @@ class Attempt:
     started: float = 0.0  # seconds after the connection's first attempt began
     elapsed: float = 0.0  # seconds this attempt took until its stage was reached or it failed
     address: str = ""  # the remote address that was connected: the origin's on direct, the first relay's else
-    evidence: Mapping[str, str | int | float] = field(default=NO_EVIDENCE)
+    evidence: Mapping[str, str | int | float] = field(default_factory=lambda: NO_EVIDENCE)
 
     @property
     def delivered(self) -> bool:
