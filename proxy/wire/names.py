@@ -1,0 +1,170 @@
+"""Names, addresses and ports, each brought to its one canonical spelling.
+
+A host that passes here is either an A-label name (lower case, no trailing dot) or an IP literal as the standard library
+writes it, so rules, guard, beliefs, log and connect all see the same text. Everything that a resolver might take for an
+address (`127.1`, `0x7f.1`, full-width digits) becomes that address here, before anybody decides on it; what is in
+doubt is refused. The length is checked before anything else: IDNA is slow on long input.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from functools import lru_cache
+
+from proxy.model import Destination
+
+HOST_LIMIT = 253
+"""Characters of a name without its trailing dot (RFC 1035 section 2.3.4, as text)."""
+
+LABEL_LIMIT = 63
+
+_LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9_])?"  # an inner or last underscore occurs in real blog names
+_NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
+_NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z")
+_DECIMAL_PORT = re.compile(r"[1-9][0-9]{0,4}\Z")
+
+
+def host(text: str | bytes) -> str:
+    """The canonical spelling of a name or an address; bytes are taken as UTF-8.
+
+    IPv6 comes with or without brackets and leaves without; an IPv4-mapped one leaves as the IPv4 address that it is.
+    Raises ValueError, with one sentence, for what is no host or could be read in two ways.
+    """
+    if len(text) > HOST_LIMIT + 1:  # one for a trailing dot
+        raise ValueError(f"a host name has at most {HOST_LIMIT} characters, not {len(text)}")
+    if isinstance(text, bytes):
+        try:
+            text = text.decode()
+        except UnicodeDecodeError:
+            raise ValueError(f"{_shown(text)} is not a host name: it is not UTF-8") from None
+    return _canonical(text)
+
+
+def port(text: str | bytes | int) -> int:
+    """A port from 1 to 65535. Raises ValueError; text must be plain decimal digits without a leading zero."""
+    if isinstance(text, int):
+        number = text
+    else:
+        digits = text.decode("latin-1") if isinstance(text, bytes) else text
+        number = int(digits) if _DECIMAL_PORT.match(digits) else 0
+    if not 1 <= number <= 65535:
+        raise ValueError(f"{_shown(text)} is not a port: it must be a number from 1 to 65535")
+    return number
+
+
+def destination(host_text: str | bytes, port_text: str | bytes | int) -> Destination:
+    """Both in canonical spelling. Raises ValueError."""
+    return Destination(host(host_text), port(port_text))
+
+
+def authority(text: str | bytes, default_port: int | None = None) -> Destination:
+    """What `host:port`, `[v6]:port` or, with a default port, the host alone says.
+
+    IPv6 needs its brackets here. Raises ValueError: also for user information, paths and an empty port.
+    """
+    if len(text) > HOST_LIMIT + 9:  # brackets, colon, port, a trailing dot: with room, host() is exact
+        raise ValueError(f"a host with its port has at most {HOST_LIMIT + 6} characters, not {len(text)}")
+    if isinstance(text, bytes):
+        try:
+            text = text.decode()
+        except UnicodeDecodeError:
+            raise ValueError(f"{_shown(text)} is not host:port: it is not UTF-8") from None
+    name, colon, port_text = text.rpartition(":")
+    if text.endswith("]") or not colon:
+        if default_port is None:
+            raise ValueError(f"{_shown(text)} names no port: host:port is needed")
+        return Destination(host(text), default_port)
+    if ":" in name and not (name.startswith("[") and name.endswith("]")):
+        raise ValueError(f"{_shown(text)} is not host:port: an IPv6 address stands in brackets")
+    return destination(name, port_text)
+
+
+@lru_cache(maxsize=4096)  # a page asks for few names many times; at most 1 MiB of text
+def _canonical(text: str) -> str:
+    name = text.lower() if text.isascii() else _to_ascii(text)
+    if ":" in name or name.startswith("["):
+        return _ipv6(name)
+    name = name.removesuffix(".")
+    if _NAME.match(name) is None or len(name) > HOST_LIMIT:
+        raise ValueError(f"{_shown(text)} is not a host name: {_fault(name)}")
+    last = name.rpartition(".")[2]
+    if _NUMBER.match(last) is not None:
+        return _ipv4(name)
+    return name
+
+
+def _to_ascii(text: str) -> str:
+    """UTS 46 mapping (which includes NFKC), then A-labels for what is still not ASCII."""
+    import idna  # here, because its tables take 15 ms to load and most runs never meet such a name
+
+    try:
+        mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)  # `_NAME` is stricter than STD3
+        labels = mapped.split(".")
+        return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels).lower()
+    except UnicodeError as error:
+        raise ValueError(f"{_shown(text)} is not a host name: {_printable(str(error))}") from None
+
+
+def _ipv6(text: str) -> str:
+    bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
+    if "%" in bare:
+        raise ValueError(f"{_shown(text)} has a zone id, which means nothing beyond this computer")
+    try:
+        address = ipaddress.IPv6Address(bare)
+    except ValueError:
+        raise ValueError(f"{_shown(text)} is not an IPv6 address") from None
+    return str(address.ipv4_mapped or address)
+
+
+def _ipv4(name: str) -> str:
+    """All that inet_aton takes: one to four parts, decimal, octal or hexadecimal, the last one filling the rest."""
+    parts = [_part(part) for part in name.split(".")]
+    numbers = [part for part in parts if part is not None]
+    if len(numbers) != len(parts) or len(parts) > 4:
+        raise ValueError(f"{_shown(name)} ends in a number but is not an IPv4 address")
+    *leading, last = numbers
+    if any(number > 255 for number in leading) or last >= 256 ** (4 - len(leading)):
+        raise ValueError(f"{_shown(name)} is not an IPv4 address: a part of it is too large")
+    value = last
+    for index, number in enumerate(leading):
+        value += number << (8 * (3 - index))
+    return str(ipaddress.IPv4Address(value))
+
+
+def _part(text: str) -> int | None:
+    """One part of an IPv4 address in C's spelling of numbers; None when it is none."""
+    try:
+        if text.startswith("0x"):
+            return int(text[2:], 16) if text[2:].isalnum() else None
+        if text.startswith("0") and text != "0":
+            return int(text, 8) if text.isdigit() else None
+        return int(text) if text.isdigit() else None
+    except ValueError:
+        return None
+
+
+def _fault(name: str) -> str:
+    """Why `_NAME` did not match."""
+    if not name:
+        return "it is empty"
+    if len(name) > HOST_LIMIT:
+        return f"it is longer than {HOST_LIMIT} characters as A-labels"
+    for label in name.split("."):
+        if not label:
+            return "two dots, or a dot at the start, enclose nothing"
+        if len(label) > LABEL_LIMIT:
+            return f"a label is longer than {LABEL_LIMIT} characters"
+        if label[0] in "-_" or label[-1] == "-":
+            return "a label begins with - or _, or ends with -"
+    return "only letters, digits, -, _ and dots belong there"
+
+
+def _shown(text: str | bytes | int) -> str:
+    """Inert in a terminal and a page, and short."""
+    shown = text.decode("latin-1") if isinstance(text, bytes) else str(text)
+    return ascii(shown if len(shown) <= 60 else f"{shown[:60]}…")
+
+
+def _printable(text: str) -> str:
+    return ascii(text[:120])[1:-1]
