@@ -1,0 +1,58 @@
+"""The programs from outside that tests run, and the Debian package that brings each.
+
+Run as a script it prints the packages, for `make test-deps`; so it uses nothing but the standard library, and any
+python3 will do.
+"""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+
+PACKAGES = {
+    "chromium": "chromium",
+    "curl": "curl",
+    "dnsmasq": "dnsmasq-base",
+    "ip": "iproute2",
+    "microsocks": "microsocks",
+    "squid": "squid-openssl",
+    "ssh": "openssh-client",
+    "ssh-keygen": "openssh-client",
+    "sshd": "openssh-server",
+    "stunnel": "stunnel4",
+    "tinyproxy": "tinyproxy",
+    "unshare": "util-linux",
+}
+
+
+def find(program: str) -> str | None:
+    """The program's path, or None. Looks where Debian keeps servers too: a user's PATH may leave that out."""
+    if program not in PACKAGES:
+        raise LookupError(f"{program} is not in tests/support/programs.py: say there which package brings it")
+    return shutil.which(program, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
+
+
+def require(program: str) -> str:
+    """The path of a program that a `needs` marker has made sure of."""
+    if (path := find(program)) is None:
+        raise LookupError(f"{program} is missing: mark the test with pytest.mark.needs({program!r})")
+    return path
+
+
+def install_command(programs: set[str]) -> str:
+    """What brings the programs."""
+    return "apt-get install --no-install-recommends " + " ".join(sorted({PACKAGES[name] for name in programs}))
+
+
+@functools.cache
+def namespaces_open() -> bool:
+    """Whether we may make user, network and mount namespaces of our own."""
+    if (unshare := find("unshare")) is None:
+        return False
+    return subprocess.run([unshare, "-Urnm", "true"], capture_output=True, timeout=10, check=False).returncode == 0
+
+
+if __name__ == "__main__":
+    print(*sorted(set(PACKAGES.values())))
