@@ -32,7 +32,9 @@ class Watched(Protocol):
 class Poller(Protocol):
     """Tells Watched things when they may try again. Belongs to one loop and one thread."""
 
-    def register(self, watched: Watched) -> None: ...
+    def register(self, watched: Watched) -> None:
+        """Takes it on until `unregister`. Raises OSError when the kernel cannot."""
+
     def unregister(self, watched: Watched) -> None:
         """Forgets it. To be called before its socket is closed or given away."""
 
@@ -56,8 +58,8 @@ class EpollPoller:
 
     def register(self, watched: Watched) -> None:
         fd = watched.fileno()
-        self._watched[fd] = watched
         self._epoll.register(fd, READABLE | WRITABLE | _PEER_SHUT | _EDGE)
+        self._watched[fd] = watched
 
     def unregister(self, watched: Watched) -> None:
         fd = watched.fileno()
@@ -71,8 +73,10 @@ class EpollPoller:
         """Nothing to do: the edge will come."""
 
     def close(self) -> None:
-        self._loop.remove_reader(self._epoll.fileno())
-        self._epoll.close()
+        self._watched.clear()  # streams that outlive us may still be closed
+        if not self._epoll.closed:
+            self._loop.remove_reader(self._epoll.fileno())
+            self._epoll.close()
 
     def _dispatch(self) -> None:
         for fd, mask in self._epoll.poll(0, _BATCH):

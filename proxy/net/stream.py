@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import errno
+import os
 import socket
 import struct
 from abc import ABC, abstractmethod
@@ -87,20 +88,26 @@ class Stream(ABC):
             return
         left = memoryview(data)[sent:]
         while left:
+            if sent := self.send_nowait(left):
+                left = left[sent:]
+                continue
             self._sender = asyncio.get_running_loop().create_future()
             try:
                 await self._sender
             finally:
                 self._sender = None
-            left = left[self.send_nowait(left) :]
 
     def _wake(self, *, receiver: bool, sender: bool) -> None:
+        self._resume(receiver=receiver, sender=sender)
+        if self.notify is not None:
+            self.notify()
+
+    def _resume(self, *, receiver: bool, sender: bool) -> None:
+        """Lets coroutines that wait in `receive` or `send` try again."""
         if receiver and self._receiver is not None and not self._receiver.done():
             self._receiver.set_result(None)
         if sender and self._sender is not None and not self._sender.done():
             self._sender.set_result(None)
-        if self.notify is not None:
-            self.notify()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.peer}>"
@@ -133,19 +140,22 @@ class SocketStream(Stream):
         broken = bool(mask & BROKEN)
         self._wake(receiver=broken or bool(mask & READABLE), sender=broken or bool(mask & WRITABLE))
 
+    def is_connected(self) -> bool:
+        """Whether the connect() in progress has come through. Raises the OSError that it ended with."""
+        if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+            raise OSError(code, os.strerror(code))
+        try:
+            self._sock.getpeername()
+        except OSError as error:
+            if error.errno != errno.ENOTCONN:
+                raise
+            self._poller.want_write(self)
+            return False
+        return True
+
     async def connected(self) -> None:
         """Waits for a connect() in progress. Raises the OSError that it ended with."""
-        while True:
-            if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
-                raise OSError(code, errno.errorcode.get(code, str(code)))
-            try:
-                self._sock.getpeername()
-            except OSError as error:
-                if error.errno != errno.ENOTCONN:
-                    raise
-            else:
-                return
-            self._poller.want_write(self)
+        while not self.is_connected():
             self._sender = asyncio.get_running_loop().create_future()
             try:
                 await self._sender
@@ -161,10 +171,12 @@ class SocketStream(Stream):
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         try:
-            return self._sock.send(data)
+            sent = self._sock.send(data)
         except BlockingIOError:
+            sent = 0
+        if sent < len(data):
             self._poller.want_write(self)
-            return 0
+        return sent
 
     def send_eof(self) -> None:
         if not self._eof_sent:
@@ -176,6 +188,7 @@ class SocketStream(Stream):
         if self._sock.fileno() >= 0:
             self._poller.unregister(self)
             self._sock.close()
+            self._resume(receiver=True, sender=True)  # no edge will come: they find the socket closed
 
     def abort(self) -> None:
         if self._sock.fileno() >= 0:
@@ -187,7 +200,10 @@ class SocketStream(Stream):
         """Gives the socket away, unregistered; the stream is finished."""
         self._poller.unregister(self)
         family, kind = self._sock.family, self._sock.type
-        return socket.socket(family, kind, fileno=self._sock.detach())
+        given = socket.socket(family, kind, fileno=self._sock.detach())
+        given.setblocking(False)  # as it was: Python takes an adopted descriptor for a blocking one
+        self._resume(receiver=True, sender=True)
+        return given
 
 
 async def read_with(stream: Stream, reader: Reader, parser: Parser[T]) -> T:

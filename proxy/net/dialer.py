@@ -1,0 +1,23 @@
+"""What opens paths: everything that can reach a destination is a Dialer.
+
+Plain TCP, a relay, and TLS to a relay differ only in which dialer wraps which; a test's fake is one more. So nothing
+that uses a path asks of what kind it is.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from proxy.model import Destination
+from proxy.net.stream import Stream
+
+
+class Dialer(Protocol):
+    """Opens paths of one kind."""
+
+    async def dial(self, destination: Destination) -> Stream:
+        """A stream whose next bytes go to, and come from, `destination`. The caller closes it.
+
+        Raises DialError with the stage and the symptom. When it fails or is cancelled nothing is left open.
+        """
+        ...

@@ -1,0 +1,156 @@
+"""What all handshakes with relays share.
+
+One deadline for all of their bytes, one place where faults become DialErrors, a word on where credentials may go, and a
+stream that gives back what came glued to the last byte of a handshake. A stream that failed its handshake is reset,
+and what came on it is thrown away: a relay's error page must never be taken for the site.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from collections.abc import AsyncIterator
+from enum import Enum
+
+from proxy.errors import DialError, PeerError
+from proxy.model import Destination, Stage, Symptom
+from proxy.net.dialer import Dialer
+from proxy.net.stream import CHUNK, Stream
+from proxy.wire.reader import Reader
+
+HANDSHAKE_TIMEOUT_S = 10.0
+"""For all bytes of one handshake together: a relay that sends one byte a second gains nothing."""
+
+
+class Credentials(Enum):
+    """Where a relay's user and password may be sent over this path."""
+
+    ANYWHERE = "anywhere"  # the path is verified TLS, or the user allowed it
+    TO_LOOPBACK = "to loopback"  # the first hop, when it is on this machine
+    NOWHERE = "nowhere"
+
+    def allow(self, stream: Stream) -> bool:
+        return self is Credentials.ANYWHERE or (self is Credentials.TO_LOOPBACK and _is_loopback(stream.lowest_socket))
+
+
+def _is_loopback(sock: socket.socket) -> bool:
+    """What the kernel says of the peer, not what its name promised."""
+    if sock.family not in (socket.AF_INET, socket.AF_INET6):
+        return sock.family == getattr(socket, "AF_UNIX", None)
+    return ipaddress.ip_address(sock.getpeername()[0]).is_loopback
+
+
+class Handshake:
+    """How far a handshake with a relay is: `reader` holds what came and is not parsed yet, and `asked` is set once the
+    relay knows the destination, so that its silence may be the destination's."""
+
+    __slots__ = ("asked", "reader")
+
+    def __init__(self) -> None:
+        self.reader = Reader()
+        self.asked = False
+
+
+@contextlib.asynccontextmanager
+async def handshake(stream: Stream, relay: str, timeout_s: float) -> AsyncIterator[Handshake]:
+    """Runs a handshake with `relay` (its name in messages) within `timeout_s` for all of it.
+
+    Whatever goes wrong inside leaves as a DialError of stage RELAY, with `stream` aborted; cancelled, it is too."""
+    state = Handshake()
+    try:
+        async with asyncio.timeout(timeout_s):
+            yield state
+    except BaseException as error:
+        stream.abort()
+        if isinstance(error, DialError):
+            raise DialError(f"relay {relay}: {error}", stage=error.stage, symptom=error.symptom) from error
+        if isinstance(error, OSError | PeerError):
+            raise _translated(error, state, relay, timeout_s) from error
+        raise
+
+
+def _translated(error: OSError | PeerError, state: Handshake, relay: str, timeout_s: float) -> DialError:
+    symptom = Symptom.RELAY_DOWN
+    if isinstance(error, TimeoutError) and error.errno is None:
+        waited = state.asked and not len(state.reader)
+        symptom = Symptom.TIMEOUT if waited else Symptom.RELAY_DOWN
+        text = f"no whole answer within {timeout_s:g} s" + (" to the wish to connect" if state.asked else "")
+    elif isinstance(error, OSError):
+        text = f"broke off the handshake ({error.strerror or error})"
+    elif state.reader.ended:
+        text = f"closed the connection in the middle of the handshake ({error})"
+    else:
+        symptom, text = Symptom.RELAY_GARBAGE, str(error)
+    return DialError(f"relay {relay}: {text}", stage=Stage.RELAY, symptom=symptom)
+
+
+def nothing_early(state: Handshake) -> None:
+    """A relay that answers what was not yet asked lies. Raises DialError when bytes have come before their time."""
+    if len(state.reader):
+        raise DialError("answered before it was asked", stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
+
+
+async def reach(via: Dialer, endpoint: Destination, relay: str) -> Stream:
+    """Dials a relay's own endpoint. That it cannot be reached is then the relay's fault, save for what is ours."""
+    try:
+        return await via.dial(endpoint)
+    except DialError as error:
+        if error.symptom in _NOT_THE_RELAYS or error.symptom.blames_relay:
+            raise
+        text = f"relay {relay} cannot be reached: {error}"
+        raise DialError(text, stage=error.stage, symptom=Symptom.RELAY_DOWN) from error
+
+
+_NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED, Symptom.ABANDONED})
+
+
+def tunnelled(stream: Stream, state: Handshake) -> Stream:
+    """The stream after a complete handshake: what came behind its last byte belongs to the tunnel."""
+    return PrefixedStream(stream, state.reader.rest()) if len(state.reader) else stream
+
+
+class PrefixedStream(Stream):
+    """A stream with bytes that were read from it before: they are received first."""
+
+    __slots__ = ("_inner", "_prefix")
+
+    def __init__(self, inner: Stream, prefix: bytes) -> None:
+        super().__init__(inner.peer)
+        self._inner = inner
+        self._prefix = prefix
+        inner.notify = self._inner_ready
+
+    def _inner_ready(self) -> None:
+        self._wake(receiver=True, sender=True)
+
+    @property
+    def plain_socket(self) -> socket.socket | None:
+        return None if self._prefix else self._inner.plain_socket
+
+    @property
+    def lowest_socket(self) -> socket.socket:
+        return self._inner.lowest_socket
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        if not self._prefix:
+            return self._inner.receive_nowait(limit)
+        data, self._prefix = self._prefix[:limit], self._prefix[limit:]
+        return data
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        return self._inner.send_nowait(data)
+
+    def send_eof(self) -> None:
+        self._inner.send_eof()
+
+    def close(self) -> None:
+        self._prefix = b""
+        self._inner.close()
+        self._resume(receiver=True, sender=True)
+
+    def abort(self) -> None:
+        self._prefix = b""
+        self._inner.abort()
+        self._resume(receiver=True, sender=True)
