@@ -7,7 +7,7 @@ pieces. Every read names its limit, so what one peer makes us keep is bounded.
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from typing import TypeVar
 
 from proxy.errors import PeerError
@@ -58,6 +58,23 @@ class Reader:
                 return self._take(end + len(delimiter))
             if len(self._buffer) >= limit:
                 raise overlong
+            self._seen = len(self._buffer)
+            yield from self._more()
+
+    def head(self, *, limit: int, overlong: Callable[[bytes], PeerError]) -> Parser[bytes]:
+        """Lines up to and including the first empty one after them, be they ended by CRLF or by LF alone: a parser that
+        wants CRLF can so refuse at once what would otherwise keep it waiting. Raises `overlong(what came)` when there
+        is no empty line within `limit` bytes, PeerError when the peer ends before."""
+        while True:
+            start = max(0, self._seen - 2)
+            end = self._buffer.find(b"\n\r\n", start, limit)
+            bare = self._buffer.find(b"\n\n", start, limit if end < 0 else end + 1)
+            if bare >= 0:
+                return self._take(bare + 2)
+            if end >= 0:
+                return self._take(end + 3)
+            if len(self._buffer) >= limit:
+                raise overlong(bytes(self._buffer[:limit]))
             self._seen = len(self._buffer)
             yield from self._more()
 

@@ -1,0 +1,137 @@
+"""Where the body of an HTTP/1.x message ends, and its content piece by piece.
+
+A chunked body is decoded strictly and written anew in our own chunks (RFC 9112 section 7.1): extensions and trailers
+end here, and nobody after us sees a chunk line that could be read in two ways. At most PIECE bytes are held at once.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Generator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proxy.errors import PeerError
+from proxy.wire.reader import Reader
+
+PIECE = 64 * 1024
+"""Bytes of content in one piece at most."""
+
+CHUNK_LINE_LIMIT = 256
+"""Bytes of a chunk's size with its extensions; what is usual is below 10."""
+
+TRAILER_LIMIT = 16 * 1024
+
+LAST_CHUNK = b"0\r\n\r\n"
+
+Pieces = Generator[bytes | None, None, None]
+"""The content in order; None asks for more bytes in the reader. Ends with the body."""
+
+# Digits that make less than 2^60; extensions are skipped, whatever they say, but may hold no control character.
+_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?\r\n\Z")
+
+
+class BodyKind(StrEnum):
+    """How the end of a body is told."""
+
+    NONE = "none"
+    LENGTH = "length"
+    CHUNKED = "chunked"
+    UNTIL_EOF = "until_eof"
+
+
+@dataclass(frozen=True, slots=True)
+class Framing:
+    """The extent of one body. `length` is meant for LENGTH only."""
+
+    kind: BodyKind
+    length: int = 0
+
+    @property
+    def is_empty(self) -> bool:
+        """Not a byte follows the head, whatever the head says about it."""
+        return self.kind is BodyKind.NONE or (self.kind is BodyKind.LENGTH and self.length == 0)
+
+
+NO_BODY = Framing(BodyKind.NONE)
+CHUNKED = Framing(BodyKind.CHUNKED)
+UNTIL_EOF = Framing(BodyKind.UNTIL_EOF)
+
+
+def read_body(reader: Reader, framing: Framing) -> Pieces:
+    """The content of a body, in pieces of 1 to PIECE bytes. What follows the body stays in the reader.
+
+    Raises PeerError, without a reply, when the peer ends before the body does, or its chunks are malformed.
+    """
+    match framing.kind:
+        case BodyKind.NONE:
+            return
+        case BodyKind.LENGTH:
+            yield from _counted(reader, framing.length)
+        case BodyKind.CHUNKED:
+            yield from _gathered(_chunks(reader))
+        case BodyKind.UNTIL_EOF:
+            while piece := (yield from reader.some(PIECE)):
+                yield piece
+
+
+def encode_chunk(piece: bytes) -> bytes:
+    """One chunk of ours; `piece` is not empty, since an empty chunk would end the body."""
+    return b"%x\r\n%b\r\n" % (len(piece), piece)
+
+
+def _counted(reader: Reader, left: int) -> Pieces:
+    while left:
+        piece = yield from reader.some(min(left, PIECE))
+        if not piece:
+            raise PeerError(f"the peer closed {left} bytes before the end of its body")
+        left -= len(piece)
+        yield piece
+
+
+def _chunks(reader: Reader) -> Pieces:
+    """The content of each chunk as it comes, then the end of the trailers."""
+    while size := (yield from _chunk_size(reader)):
+        yield from _counted(reader, size)
+        if (yield from reader.exactly(2)) != b"\r\n":
+            raise PeerError("a chunk does not end where its size says")
+    yield from _skip_trailers(reader)
+
+
+def _chunk_size(reader: Reader) -> Generator[None, None, int]:
+    overlong = PeerError(f"a chunk's size line is longer than {CHUNK_LINE_LIMIT} bytes")
+    line = yield from reader.until(b"\n", limit=CHUNK_LINE_LIMIT, overlong=overlong)
+    match = _CHUNK_LINE.match(line)
+    if match is None:
+        raise PeerError("a chunk's size line is malformed")
+    return int(match[1], 16)
+
+
+def _skip_trailers(reader: Reader) -> Generator[None, None, None]:
+    """Trailers are dropped: what they hold came too late to be checked (RFC 9110 section 6.5.1)."""
+    left = TRAILER_LIMIT
+    while True:
+        overlong = PeerError(f"the trailers are longer than {TRAILER_LIMIT} bytes")
+        line = yield from reader.until(b"\n", limit=left, overlong=overlong)
+        if line == b"\r\n":
+            return
+        if not line.endswith(b"\r\n"):
+            raise PeerError("a trailer line does not end in CRLF")
+        left -= len(line)
+        if left <= 0:
+            raise overlong
+
+
+def _gathered(pieces: Pieces) -> Pieces:
+    """Small pieces together, as far as they have come: a body of one-byte chunks is not sent byte by byte."""
+    held = bytearray()
+    for piece in pieces:
+        if held and (piece is None or len(held) + len(piece) > PIECE):
+            yield bytes(held)
+            held.clear()
+        if piece is None or len(piece) > PIECE // 2:
+            yield piece
+        else:
+            held += piece
+    if held:
+        yield bytes(held)

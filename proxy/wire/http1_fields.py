@@ -1,0 +1,126 @@
+"""The lines of an HTTP/1.x head, and the grammar that both directions share (RFC 9110 section 5, RFC 9112 section 5).
+
+A head is cut into lines only when every line ends in CRLF and no other control character occurs, so that nobody after
+us can cut it in another place. Faults are ValueErrors with one sentence; who is to blame is known by the caller.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+Headers = tuple[tuple[str, str], ...]
+"""Name and value of each field in order, as latin-1 text; names in the spelling that was sent."""
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of a head, its first line included."""
+
+PLAIN = ""
+"""The key of a field that means nothing to a proxy."""
+
+_TEXT = bytes([*b"\t", *range(0x20, 0x7F), *range(0x80, 0x100)])
+_TOKEN = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+\Z")
+_LENGTH = re.compile(r"[0-9]{1,18}\Z")  # below 2^63, so no recipient overflows
+
+# What browsers and servers send all the time: looked up, in its usual spelling, instead of examined.
+_USUAL = """Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges Access-Control-Allow-Origin
+Access-Control-Request-Headers Access-Control-Request-Method Age Alt-Svc Authorization Cache-Control
+Content-Disposition Content-Encoding Content-Language Content-Location Content-Security-Policy Content-Type Cookie DNT
+Date ETag Expires If-Match If-Modified-Since If-None-Match If-Range Last-Modified Link Location Origin P3P Pragma
+Priority Range Referer Referrer-Policy Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-GPC Sec-WebSocket-Accept
+Sec-WebSocket-Extensions Sec-WebSocket-Key Sec-WebSocket-Version Server Set-Cookie Strict-Transport-Security
+Upgrade-Insecure-Requests User-Agent Vary Via WWW-Authenticate X-Content-Type-Options X-Forwarded-For X-Frame-Options
+X-Powered-By X-Requested-With X-XSS-Protection""".split()  # noqa: SIM905  a list literal would take 60 lines
+
+
+def field_table(notable: Iterable[str]) -> Mapping[str, str]:
+    """Names in their usual spellings → the lower-case name when it is one of `notable`, else PLAIN."""
+    table = {spelling: PLAIN for name in _USUAL for spelling in (name, name.lower())}
+    return table | {spelling: name for name in notable for spelling in (name, name.title())}
+
+
+@dataclass(frozen=True, slots=True)
+class Fields:
+    """The fields of one head. `plain` are those a proxy only passes on, `notable` the values of the others by key."""
+
+    received: list[tuple[str, str]]
+    plain: list[tuple[str, str]]
+    notable: dict[str, list[str]]
+
+    def only(self, key: str) -> str | None:
+        """The value of a field that may occur once. Raises ValueError when it occurs twice."""
+        values = self.notable.get(key)
+        if values is None:
+            return None
+        if len(values) > 1:
+            raise ValueError(f"there are two {key.title()} fields")
+        return values[0]
+
+
+def cut_head(head: bytes) -> list[str]:
+    """Its lines without their CRLF and without the empty one that ends it.
+
+    Raises ValueError for a bare CR or LF and for any other control character.
+    """
+    lines = head.decode("latin-1").split("\r\n")
+    if head.translate(None, _TEXT) != b"\r\n" * (len(lines) - 1):
+        raise ValueError("the head holds a control character, or a line that does not end in CRLF")
+    return lines[:-2]
+
+
+def read_fields(lines: list[str], table: Mapping[str, str], *, lenient: bool = False) -> Fields:
+    """Sorts field lines by `table`, made by `field_table`. A lenient reading drops blanks before the colon, as
+    RFC 9112 section 5.1 wants it for answers. Raises ValueError."""
+    received: list[tuple[str, str]] = []
+    plain: list[tuple[str, str]] = []
+    notable: dict[str, list[str]] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon:
+            raise ValueError("a header line has no colon")
+        key = table.get(name)
+        if key is None:
+            name = name.rstrip(" \t") if lenient else name
+            key = _key(name, table)
+        field = (name, value.strip(" \t"))
+        received.append(field)
+        if key:
+            notable.setdefault(key, []).append(field[1])
+        else:
+            plain.append(field)
+    return Fields(received, plain, notable)
+
+
+def _key(name: str, table: Mapping[str, str]) -> str:
+    if _TOKEN.match(name) is None:
+        raise ValueError("a header name is empty or holds a character that no name may have")
+    return table.get(name.lower(), PLAIN)
+
+
+_NOTHING: frozenset[str] = frozenset()
+_LISTS = {text: frozenset([text.lower()]) for text in ("keep-alive", "Keep-Alive", "close", "Close", "Upgrade")}
+
+
+def tokens(values: list[str] | None) -> frozenset[str]:
+    """The items of a comma-separated list of tokens, in lower case. Raises ValueError when one is no token."""
+    if values is None:
+        return _NOTHING
+    if len(values) == 1 and (usual := _LISTS.get(values[0])) is not None:
+        return usual
+    items = [item.strip(" \t").lower() for item in ",".join(values).split(",")]
+    if any(item and _TOKEN.match(item) is None for item in items):
+        raise ValueError("a Connection field holds something that is no name")
+    return frozenset(item for item in items if item)
+
+
+def content_length(text: str) -> int:
+    """Raises ValueError unless it is 1 to 18 digits and nothing else."""
+    if _LENGTH.match(text) is None:
+        raise ValueError("Content-Length is not a plain number")
+    return int(text)
+
+
+def without(fields: Iterable[tuple[str, str]], names: frozenset[str]) -> Headers:
+    """Those whose lower-case name is not among `names`."""
+    return tuple(field for field in fields if field[0].lower() not in names)

@@ -1,0 +1,183 @@
+"""The head of an HTTP/1.x answer, read from a server that nobody may trust and written anew for the client.
+
+Stricter than a browser where two readers could differ about where the answer ends or what is a field; as patient as RFC
+9112 allows with what real servers send: no reason phrase, folded lines, blanks before a colon, lines ended by LF alone
+throughout. Where the framing was in doubt but has one safe reading, the answer passes and its connection is not used
+again.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+
+from proxy.errors import PeerError
+from proxy.wire.http1_body import CHUNKED, NO_BODY, UNTIL_EOF, BodyKind, Framing
+from proxy.wire.http1_fields import (
+    HEAD_LIMIT,
+    Fields,
+    Headers,
+    content_length,
+    cut_head,
+    field_table,
+    read_fields,
+    tokens,
+    without,
+)
+from proxy.wire.http1_refusal import refusal
+from proxy.wire.reader import Parser, Reader
+
+FIELD_LIMIT = 256
+"""Fields of an answer at most: servers with many cookies and policies come to about 60."""
+
+_TABLE = field_table(
+    (
+        *("content-length", "transfer-encoding", "connection", "proxy-connection", "keep-alive", "te", "trailer"),
+        *("upgrade", "proxy", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"),
+    )
+)
+_STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (.*))?\Z")
+_FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
+
+
+@dataclass(frozen=True, slots=True)
+class ResponseHead:
+    """One answer, final or interim. `headers` are those that go on to the client."""
+
+    status: int
+    reason: str
+    version: tuple[int, int]
+    headers: Headers = field(repr=False)
+    body: Framing
+    declared_length: int | None  # what Content-Length says, also where no body follows (HEAD, 304)
+    keep_alive: bool  # the server's connection may be used again after this body
+    upgrade: str | None  # the protocol it changes to; 101 only
+
+    @property
+    def is_interim(self) -> bool:
+        """Another head follows (1xx; not 101, after which HTTP has ended)."""
+        return self.status < 200 and self.status != 101
+
+    def body_for(self, client_version: tuple[int, int]) -> Framing:
+        """How the body goes on: a length as it is; one without goes in chunks, which let the client's connection live
+        and show a body that was cut short, except to HTTP/1.0, which has no chunks."""
+        if self.body.kind in (BodyKind.NONE, BodyKind.LENGTH):
+            return self.body
+        return CHUNKED if client_version >= (1, 1) else UNTIL_EOF
+
+    def forwarded(self, client_version: tuple[int, int], keep_alive: bool) -> bytes:
+        """The head as the client gets it. `keep_alive` must be False where the body goes until EOF."""
+        lines = [f"HTTP/1.1 {self.status} {self.reason}", *(f"{name}: {value}" for name, value in self.headers)]
+        lines += self._own_fields(self.body_for(client_version), keep_alive)
+        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+    def _own_fields(self, body: Framing, keep_alive: bool) -> list[str]:
+        if self.upgrade is not None:
+            return ["Connection: Upgrade", f"Upgrade: {self.upgrade}"]
+        if self.status < 200:
+            return []
+        lines = ["Connection: keep-alive" if keep_alive else "Connection: close"]
+        if body.kind is BodyKind.CHUNKED:
+            lines.append("Transfer-Encoding: chunked")
+        elif self.declared_length is not None and body.kind is not BodyKind.UNTIL_EOF and self.status != 204:
+            lines.append(f"Content-Length: {self.declared_length}")
+        return lines
+
+
+def read_response_head(reader: Reader, method: str) -> Parser[ResponseHead]:
+    """The next head of an answer to a `method` request.
+
+    Raises PeerError with a 502 reply for what is no HTTP/1.x head, for a body whose end cannot be told, and for a 407,
+    which only a proxy may send (to CONNECT it passes); PeerError without a reply when the server ends before the head.
+    """
+    head = yield from reader.head(limit=HEAD_LIMIT, overlong=_overlong)
+    try:
+        return _response_head(head, method)
+    except ValueError as fault:
+        raise refusal(502, f"The server's answer is not proper HTTP: {fault}.") from None
+
+
+def _overlong(_: bytes) -> PeerError:
+    return refusal(502, f"The head of the server's answer is longer than {HEAD_LIMIT // 1024} KiB.")
+
+
+def _response_head(head: bytes, method: str) -> ResponseHead:
+    """Raises ValueError."""
+    lines, doubtful = _lines(head)
+    match = _STATUS_LINE.match(lines[0])
+    if match is None:
+        raise ValueError("it does not begin with a status line")
+    if len(lines) > FIELD_LIMIT:
+        raise ValueError(f"it has more than {FIELD_LIMIT} header fields")
+    version = (1, 0) if match[1] == "0" else (1, 1)
+    status = int(match[2])
+    if status == 407 and method != "CONNECT":
+        raise ValueError("it asks for a proxy's password, which is not a site's business")
+    fields = read_fields(lines[1:], _TABLE, lenient=True)
+    length, repeated = _declared_length(fields)
+    body = _framing(method, status, version, fields, length)
+    options = tokens(fields.notable.get("connection"))
+    overruled = body.kind is BodyKind.CHUNKED and length is not None  # RFC 9112 section 6.1: close after it
+    return ResponseHead(
+        status=status,
+        reason=match[3] or "",
+        version=version,
+        headers=without(fields.plain, options) if options - {"keep-alive", "close"} else tuple(fields.plain),
+        body=body,
+        declared_length=None if overruled else length,
+        keep_alive=_keeps_alive(version, options, body) and not (doubtful or repeated or overruled),
+        upgrade=_upgrade(status, fields),
+    )
+
+
+def _lines(head: bytes) -> tuple[list[str], bool]:
+    """The lines of a head, and whether they came in a way that puts the connection in doubt."""
+    doubtful = b"\r" not in head  # an old server that ends every line with LF alone; a mixture is refused
+    if doubtful:
+        head = head.replace(b"\n", b"\r\n")
+    lines = cut_head(head)
+    if not any(line[:1] in (" ", "\t") for line in lines):
+        return lines, doubtful
+    if lines[1][:1] in (" ", "\t"):  # RFC 9112 section 2.2: nothing may be folded into the status line
+        raise ValueError("there is a blank before its first header field")
+    return _FOLD.sub(" ", "\r\n".join(lines)).split("\r\n"), True
+
+
+def _declared_length(fields: Fields) -> tuple[int | None, bool]:
+    """What Content-Length says, and whether it says it more than once. Raises ValueError when it says two things."""
+    values = [item.strip(" \t") for value in fields.notable.get("content-length", ()) for item in value.split(",")]
+    if not values:
+        return None, False
+    if len(set(values)) > 1:
+        raise ValueError("it declares two lengths")
+    return content_length(values[0]), len(values) > 1
+
+
+def _framing(method: str, status: int, version: tuple[int, int], fields: Fields, length: int | None) -> Framing:
+    """RFC 9112 section 6.3."""
+    if method == "HEAD" or status < 200 or status in (204, 304) or (method == "CONNECT" and status < 300):
+        return NO_BODY
+    coding = fields.notable.get("transfer-encoding")
+    if coding is not None and [value.lower() for value in coding] != ["identity"]:  # identity: said by old servers
+        if version == (1, 0):
+            raise ValueError("it has a Transfer-Encoding, which HTTP/1.0 does not know")
+        if len(coding) > 1 or coding[0].lower() != "chunked":
+            raise ValueError("its Transfer-Encoding is not chunked, the only one that we asked for")
+        return CHUNKED
+    return UNTIL_EOF if length is None else Framing(BodyKind.LENGTH, length)
+
+
+def _keeps_alive(version: tuple[int, int], options: frozenset[str], body: Framing) -> bool:
+    if "close" in options or body.kind is BodyKind.UNTIL_EOF:
+        return False
+    return version >= (1, 1) or "keep-alive" in options
+
+
+def _upgrade(status: int, fields: Fields) -> str | None:
+    """The protocol of a 101. Raises ValueError when it names none."""
+    if status != 101:
+        return None
+    named = fields.only("upgrade")
+    if not named:
+        raise ValueError("it changes to a protocol that it does not name")
+    return named
