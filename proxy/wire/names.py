@@ -101,6 +101,8 @@ def _to_ascii(text: str) -> str:
     try:
         mapped = idna.uts46_remap(text, std3_rules=False, transitional=False)  # `_NAME` is stricter than STD3
         labels = mapped.split(".")
+        if any(len(label) > LABEL_LIMIT for label in labels):  # never shorter as an A-label, and slow to find out
+            raise ValueError(f"{_shown(text)} is not a host name: a label is longer than {LABEL_LIMIT} characters")
         return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels).lower()
     except UnicodeError as error:
         raise ValueError(f"{_shown(text)} is not a host name: {_printable(str(error))}") from None
