@@ -1,0 +1,233 @@
+"""The little of TLS that can be read from outside: the ClientHello, and whether an answer is TLS at all.
+
+Read for the name (SNI), for what forbids sending it twice (early data), and to make the same hello again for a re-test.
+Nothing here decrypts or judges certificates. RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proxy.wire import names
+
+HELLO_LIMIT = 64 * 1024
+"""Bytes of the longest ClientHello that is looked at. Post-quantum ones have about 1,800."""
+
+RECORD_LIMIT = 16 * 1024
+"""Bytes in one plaintext record (RFC 8446 section 5.1)."""
+
+RANDOMNESS = 64
+"""Bytes that `refreshed` needs: 32 for the random, 32 for the session id."""
+
+_HEADER = 5  # type, version (2), length (2)
+_ALERT, _HANDSHAKE = 0x15, 0x16
+_CLIENT_HELLO, _SERVER_HELLO = 1, 2
+_SERVER_NAME, _ALPN, _SESSION_TICKET, _PRE_SHARED_KEY, _EARLY_DATA, _ECH = 0, 16, 35, 41, 42, 0xFE0D
+
+
+class Verdict(StrEnum):
+    """What the first bytes of an answer are."""
+
+    VALID = "valid"
+    MORE = "more"  # too few to tell
+    GARBAGE = "garbage"  # not of the protocol that was asked
+
+
+@dataclass(frozen=True, slots=True)
+class ClientHello:
+    """What a ClientHello says in the clear."""
+
+    server_name: str | None  # canonical; None when there is none, or it is no name
+    alpn: tuple[str, ...]
+    early_data: bool
+    ech: bool  # an encrypted ClientHello is inside, or GREASE that looks like it: browsers always send one
+    size: int  # bytes of input it took, record headers included
+
+
+@dataclass(frozen=True, slots=True)
+class _Hello:
+    """A ClientHello cut at its joints; what is not needed apart stays together."""
+
+    version: bytes
+    session_id: bytes
+    choices: bytes  # cipher suites and compression methods, with their lengths
+    extensions: tuple[tuple[int, bytes], ...] | None  # None: the block is missing, as before TLS 1.2
+
+
+def parse_client_hello(data: bytes) -> ClientHello | None:
+    """The ClientHello that `data` begins with, put together from its records; None while it is not whole.
+
+    Raises ValueError as soon as it cannot be one.
+    """
+    message, size = _message(data)
+    if message is None:
+        return None
+    server_name: str | None = None
+    alpn: tuple[str, ...] = ()
+    early_data = ech = False
+    for kind, body in _cut(message).extensions or ():
+        if kind == _SERVER_NAME:
+            server_name = _read_server_name(body)
+        elif kind == _ALPN:
+            alpn = _read_alpn(body)
+        elif kind == _EARLY_DATA:
+            early_data = True
+        elif kind == _ECH:
+            ech = True
+    return ClientHello(server_name, alpn, early_data, ech, size)
+
+
+def refreshed(hello: bytes, randomness: bytes) -> bytes:
+    """The same ClientHello as one record, to be sent as if for the first time.
+
+    Random and session id (if it has one) are new, from `randomness`, which has RANDOMNESS bytes. What resumes an
+    earlier session or sends early data is taken out, because it would be a lie now. A real encrypted ClientHello is
+    bound to the old random, so a server answers as if ECH had failed: with a ServerHello all the same.
+    Raises ValueError when `hello` is not exactly a whole ClientHello, or does not fit one record.
+    """
+    if len(randomness) != RANDOMNESS:
+        raise ValueError(f"a fresh ClientHello needs {RANDOMNESS} random bytes, not {len(randomness)}")
+    message, size = _message(hello)
+    if message is None or size != len(hello):
+        raise ValueError("not exactly one whole ClientHello")
+    old = _cut(message)
+    body = b"".join(
+        (
+            old.version,
+            randomness[:32],
+            _with_length(randomness[32 : 32 + len(old.session_id)], 1),
+            old.choices,
+            b"" if old.extensions is None else _with_length(b"".join(_first_time(old.extensions)), 2),
+        )
+    )
+    record = bytes([_CLIENT_HELLO]) + _with_length(body, 3)
+    if len(record) > RECORD_LIMIT:
+        raise ValueError("a ClientHello that does not fit one record")
+    return hello[:3] + _with_length(record, 2)
+
+
+def is_server_answer(data: bytes) -> Verdict:
+    """Whether an answer to a ClientHello is TLS: a ServerHello, or an alert."""
+    if not data:
+        return Verdict.MORE
+    if data[0] not in (_HANDSHAKE, _ALERT) or (len(data) > 1 and data[1] != 3):
+        return Verdict.GARBAGE
+    if len(data) < _HEADER:
+        return Verdict.MORE
+    size = int.from_bytes(data[3:5], "big")
+    if data[0] == _ALERT:
+        return Verdict.VALID if size == 2 else Verdict.GARBAGE
+    if not 1 <= size <= RECORD_LIMIT:
+        return Verdict.GARBAGE
+    if len(data) == _HEADER:
+        return Verdict.MORE
+    return Verdict.VALID if data[_HEADER] == _SERVER_HELLO else Verdict.GARBAGE
+
+
+def _message(data: bytes) -> tuple[bytes | None, int]:
+    """The body of the ClientHello message and the bytes of `data` that it took; None while it is not whole."""
+    if data[_HEADER : _HEADER + 1] not in (b"", bytes([_CLIENT_HELLO])):  # no record is empty, so it stands there
+        raise ValueError("a TLS handshake that does not begin with a ClientHello")
+    handshake = bytearray()
+    position = 0
+    while (end := _record_end(data, position)) is not None:
+        handshake += data[position + _HEADER : end]
+        position = end
+        if len(handshake) < 4:
+            continue
+        whole = 4 + int.from_bytes(handshake[1:4], "big")
+        if whole > HELLO_LIMIT:
+            raise ValueError(f"a ClientHello of {whole} bytes")
+        if len(handshake) > whole:
+            raise ValueError("a record with more than a ClientHello in it")
+        if len(handshake) == whole:
+            return bytes(handshake[4:]), position
+    return None, 0
+
+
+def _record_end(data: bytes, position: int) -> int | None:
+    """Where the handshake record at `position` ends; None when it has not come whole."""
+    if data[position : position + 1] not in (b"", b"\x16") or data[position + 1 : position + 2] not in (b"", b"\x03"):
+        raise ValueError("not a TLS handshake record")
+    if len(data) < position + _HEADER:
+        return None
+    size = int.from_bytes(data[position + 3 : position + _HEADER], "big")
+    if not 1 <= size <= RECORD_LIMIT:
+        raise ValueError("a TLS record of a forbidden length")
+    end = position + _HEADER + size
+    return end if end <= len(data) else None
+
+
+def _cut(message: bytes) -> _Hello:
+    version, session_start = message[:2], 34  # behind the random
+    if len(message) < 35 or version[0] != 3:
+        raise ValueError("a ClientHello of another protocol version")
+    session_id, suites_start = _vector(message, session_start, 1)
+    suites, compression_start = _vector(message, suites_start, 2)
+    compression, end = _vector(message, compression_start, 1)
+    if len(session_id) > 32 or len(suites) < 2 or len(suites) % 2 or not compression:
+        raise ValueError("a ClientHello with a field of a forbidden length")
+    choices = message[suites_start:end]
+    if end == len(message):
+        return _Hello(version, session_id, choices, None)
+    block, end = _vector(message, end, 2)
+    if end != len(message):
+        raise ValueError("a ClientHello with bytes behind its extensions")
+    return _Hello(version, session_id, choices, tuple(_extensions(block)))
+
+
+def _extensions(block: bytes) -> Iterator[tuple[int, bytes]]:
+    position = 0
+    seen = set()
+    while position < len(block):
+        kind = int.from_bytes(block[position : position + 2], "big")
+        if kind in seen:
+            raise ValueError("a ClientHello with the same extension twice")
+        seen.add(kind)
+        body, position = _vector(block, position + 2, 2)
+        yield kind, body
+
+
+def _first_time(extensions: tuple[tuple[int, bytes], ...]) -> Iterator[bytes]:
+    for kind, body in extensions:
+        if kind not in (_PRE_SHARED_KEY, _EARLY_DATA):
+            kept = b"" if kind == _SESSION_TICKET else body  # empty: the client would like a ticket (RFC 5077)
+            yield kind.to_bytes(2, "big") + _with_length(kept, 2)
+
+
+def _read_server_name(body: bytes) -> str | None:
+    """The first host_name of the list. An address is none (RFC 6066 section 3), nor is what no resolver would take."""
+    block, end = _vector(body, 0, 2)
+    if end != len(body) or block[:1] != b"\x00":
+        return None
+    text, _ = _vector(block, 1, 2)
+    try:
+        found = names.destination(text, 443)
+    except ValueError:
+        return None
+    return found.host if found.address is None else None
+
+
+def _read_alpn(body: bytes) -> tuple[str, ...]:
+    block, _ = _vector(body, 0, 2)
+    protocols = []
+    position = 0
+    while position < len(block):
+        protocol, position = _vector(block, position, 1)
+        protocols.append(protocol.decode("latin-1"))
+    return tuple(protocols)
+
+
+def _vector(data: bytes, position: int, width: int) -> tuple[bytes, int]:
+    """The bytes behind a length of `width` bytes at `position`, and where they end. Raises ValueError past the end."""
+    start = position + width
+    end = start + int.from_bytes(data[position:start], "big")
+    if start > len(data) or end > len(data):
+        raise ValueError("a TLS field longer than what holds it")
+    return data[start:end], end
+
+
+def _with_length(data: bytes, width: int) -> bytes:
+    return len(data).to_bytes(width, "big") + data
