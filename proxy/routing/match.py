@@ -1,0 +1,155 @@
+"""Which rules speak of a destination, and which of them comes first.
+
+Rules are numbered in the order they are written, and the first that matches wins. Going through ten thousand of them
+for each connection would take milliseconds, so what can be looked up is: names and suffixes in dictionaries (one look
+for each label of the host), prefixes in one dictionary for each length, ports in one more; each holds the lowest
+number. Only keywords, patterns and lists are gone through, in order, and no further than the best number found.
+Nothing is resolved: prefixes match literals, names match names.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from proxy.model import Destination, IPAddress
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+Test = Callable[[str], bool]
+"""Whether a host is meant. Hosts come in canonical spelling."""
+
+NO_RULE = 1 << 62
+
+
+def suffixes(host: str) -> Iterator[str]:
+    """The host itself, then what is left after each of its dots."""
+    yield host
+    dot = host.find(".")
+    while dot >= 0:
+        yield host[dot + 1 :]
+        dot = host.find(".", dot + 1)
+
+
+@dataclass(frozen=True, slots=True)
+class DomainList:
+    """Domains, each with all that is below it, and single addresses; and what its source held besides."""
+
+    domains: frozenset[str]
+    skipped: tuple[str, ...] = ()
+    """One sentence for each of the first entries that could not be used."""
+    skipped_count: int = 0
+
+    def __len__(self) -> int:
+        return len(self.domains)
+
+    def __contains__(self, host: str) -> bool:
+        return self.covering(host) is not None
+
+    def covering(self, host: str) -> str | None:
+        """The most specific entry that covers the host."""
+        domains = self.domains
+        if not domains:
+            return None
+        if _is_literal(host):
+            return host if host in domains else None
+        return next((suffix for suffix in suffixes(host) if suffix in domains), None)
+
+    def __repr__(self) -> str:
+        return f"<DomainList {len(self.domains)} domains, {self.skipped_count} skipped>"
+
+
+class Index:
+    """Numbered matchers, added in the order of their numbers.
+
+    Each `add_` says whether its number can ever come first; False means that an earlier one always does.
+    """
+
+    __slots__ = ("_always", "_exact", "_names", "_networks", "_ports", "_scanned", "_suffix")
+
+    def __init__(self) -> None:
+        self._exact: dict[str, int] = {}
+        self._suffix: dict[str, int] = {}
+        self._networks: dict[tuple[int, int], dict[int, int]] = {}  # (IP version, prefix length) → prefix → number
+        self._ports: dict[int, int] = {}
+        self._names: list[tuple[int, Test]] = []  # for names only
+        self._scanned: list[tuple[int, Test]] = []  # for names and literals
+        self._always = NO_RULE
+
+    def add_exact(self, host: str, number: int) -> bool:
+        return self._exact.setdefault(host, number) == number
+
+    def add_suffix(self, domain: str, number: int) -> bool:
+        return self._suffix.setdefault(domain, number) == number
+
+    def add_network(self, network: IPNetwork, number: int) -> bool:
+        prefixes = self._networks.setdefault((network.version, network.prefixlen), {})
+        return prefixes.setdefault(_prefix(network.network_address, network.prefixlen), number) == number
+
+    def add_ports(self, ports: range, number: int) -> bool:
+        fresh = [port for port in ports if self._ports.setdefault(port, number) == number]
+        return bool(fresh)
+
+    def add_name_test(self, test: Test, number: int) -> bool:
+        """A test of names; literals never pass it."""
+        self._names.append((number, test))
+        return True
+
+    def add_test(self, test: Test, number: int) -> bool:
+        self._scanned.append((number, test))
+        return True
+
+    def add_always(self, number: int) -> bool:
+        self._always = min(self._always, number)
+        return self._always == number
+
+    def first(self, destination: Destination) -> int | None:
+        """The lowest number that matches."""
+        host = destination.host
+        best = self._always
+        if self._ports:
+            best = min(best, self._ports.get(destination.port, NO_RULE))
+        if self._exact:
+            best = min(best, self._exact.get(host, NO_RULE))
+        if _is_literal(host):
+            best = self._first_network(destination.address, best)
+        else:
+            best = self._first_suffix(host, best)
+            best = _first_test(self._names, host, best)
+        best = _first_test(self._scanned, host, best)
+        return None if best == NO_RULE else best
+
+    def _first_suffix(self, host: str, best: int) -> int:
+        look = self._suffix
+        if look:
+            for suffix in suffixes(host):
+                number = look.get(suffix)
+                if number is not None and number < best:
+                    best = number
+        return best
+
+    def _first_network(self, address: IPAddress | None, best: int) -> int:
+        if address is None:
+            return best
+        for (version, length), prefixes in self._networks.items():
+            if version == address.version:
+                best = min(best, prefixes.get(_prefix(address, length), NO_RULE))
+        return best
+
+
+def _first_test(tests: list[tuple[int, Test]], host: str, best: int) -> int:
+    for number, test in tests:
+        if number >= best:
+            return best
+        if test(host):
+            return number
+    return best
+
+
+def _prefix(address: IPAddress, length: int) -> int:
+    return int(address) >> (address.max_prefixlen - length)
+
+
+def _is_literal(host: str) -> bool:
+    return (host[-1].isdigit() and host.rpartition(".")[2].isdigit()) or ":" in host

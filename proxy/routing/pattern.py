@@ -1,0 +1,329 @@
+"""Regular expressions over host names, in time linear in the name.
+
+Python's `re` backtracks: `(a+)+$` takes minutes over forty letters, and a web page chooses the names. So a pattern is
+turned into Glushkov's automaton, one state for each character position of the pattern, whose state sets are integers; a
+step is a few lookups whatever the pattern. The alphabet is what a canonical host consists of. `^` and `$` are marks
+before and after the name that are consumed like characters, so an anchor written twice never matches. What needs
+backtracking (back references, look-around) is refused.
+
+Glushkov, The abstract theory of automata, 1961; Navarro and Raffinot, Compact DFA representation, 2001.
+"""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import reduce
+
+PATTERN_LIMIT = 512
+POSITIONS_LIMIT = 256
+"""Together they keep one match under a millisecond: 255 steps of at most 32 lookups."""
+
+DEPTH_LIMIT = 30
+CACHE_LIMIT = 512
+
+ALPHABET = frozenset(string.ascii_lowercase + string.digits + "-_.")
+START = "^"
+END = "$"
+
+_ESCAPES = {
+    "d": frozenset(string.digits),
+    "D": ALPHABET - frozenset(string.digits),
+    "w": ALPHABET - frozenset("-."),
+    "W": frozenset("-."),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class _Chars:
+    taken: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class _Sequence:
+    parts: tuple[_Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Choice:
+    branches: tuple[_Node, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class _Repeat:
+    node: _Node
+    low: int
+    high: int | None
+
+
+_Node = _Chars | _Sequence | _Choice | _Repeat
+
+
+class Pattern:
+    """A compiled pattern: `pattern.search(host)` is true when it matches anywhere in the host.
+
+    Raises ValueError, with one sentence, for what is no pattern of ours.
+    """
+
+    __slots__ = ("_automaton", "_cache", "_matches_all", "text")
+
+    def __init__(self, text: str) -> None:
+        self.text = text
+        self._automaton = _Automaton()
+        nullable, self._automaton.first, self._automaton.last = self._automaton.add(_Parser(text).parse())
+        self._matches_all = nullable
+        self._cache: dict[tuple[int, str], int] = {}
+
+    def search(self, host: str) -> bool:
+        if self._matches_all:
+            return True
+        states = 0
+        for char in (START, *host, END):
+            states = self._step(states, char)
+            if states & self._automaton.last:
+                return True
+        return False
+
+    def _step(self, states: int, char: str) -> int:
+        reached = self._cache.get((states, char))
+        if reached is None:
+            if len(self._cache) >= CACHE_LIMIT:
+                self._cache.clear()
+            reached = self._cache[states, char] = self._automaton.step(states, char)
+        return reached
+
+    def __repr__(self) -> str:
+        return f"<Pattern {self.text!a}>"
+
+
+class _Automaton:
+    """Positions are bits: `first` may begin a match, `last` may end one, `_follow[p]` may come after position p."""
+
+    __slots__ = ("_after", "_follow", "_takes", "first", "last")
+
+    def __init__(self) -> None:
+        self.first = 0
+        self.last = 0
+        self._follow: list[int] = []
+        self._takes: dict[str, int] = {}
+        self._after: dict[tuple[int, int], int] = {}  # (eighth, its bits) → what may follow any of them
+
+    def step(self, states: int, char: str) -> int:
+        """The positions that `char` can be at, after any of `states`, or at the beginning of a match."""
+        reached = self.first
+        for eighth, bits in enumerate(states.to_bytes(POSITIONS_LIMIT // 8, "little")):
+            if bits:
+                reached |= self._after.get((eighth, bits)) or self._after_eighth(eighth, bits)
+        return reached & self._takes.get(char, 0)
+
+    def _after_eighth(self, eighth: int, bits: int) -> int:
+        follow = _union(self._follow[8 * eighth + bit] for bit in range(8) if bits >> bit & 1)
+        self._after[eighth, bits] = follow
+        return follow
+
+    def add(self, node: _Node) -> tuple[bool, int, int]:
+        """Lays out a node. Returns whether it matches nothing at all, its first and its last positions."""
+        match node:
+            case _Chars(taken):
+                return self._add_chars(taken)
+            case _Sequence(parts):
+                return self._add_sequence(parts)
+            case _Choice(branches):
+                added = [self.add(branch) for branch in branches]
+                return any(n for n, _, _ in added), _union(f for _, f, _ in added), _union(e for _, _, e in added)
+            case _Repeat(inner, low, high):
+                return self._add_repeat(inner, low, high)
+
+    def _add_chars(self, taken: frozenset[str]) -> tuple[bool, int, int]:
+        if len(self._follow) >= POSITIONS_LIMIT:
+            raise ValueError(f"with its counts written out it has more than {POSITIONS_LIMIT} characters")
+        bit = 1 << len(self._follow)
+        self._follow.append(0)
+        for char in taken:
+            self._takes[char] = self._takes.get(char, 0) | bit
+        return False, bit, bit
+
+    def _add_sequence(self, parts: Sequence[_Node]) -> tuple[bool, int, int]:
+        nullable, first, last = True, 0, 0
+        for part in parts:
+            part_nullable, part_first, part_last = self.add(part)
+            self._link(last, part_first)
+            first |= part_first if nullable else 0
+            last = part_last | (last if part_nullable else 0)
+            nullable = nullable and part_nullable
+        return nullable, first, last
+
+    def _add_repeat(self, node: _Node, low: int, high: int | None) -> tuple[bool, int, int]:
+        copies = max(low, 1) if high is None else high
+        nullable, first, last = True, 0, 0
+        for copy in range(copies):
+            inner_nullable, inner_first, inner_last = self.add(node)
+            optional = inner_nullable or copy >= low
+            self._link(last, inner_first)
+            first |= inner_first if nullable else 0
+            last = inner_last | (last if optional else 0)
+            nullable = nullable and optional
+        if high is None:
+            self._link(inner_last, inner_first)  # the last copy again
+        return nullable, first, last
+
+    def _link(self, before: int, after: int) -> None:
+        for position in range(before.bit_length()):
+            if before >> position & 1:
+                self._follow[position] |= after
+
+
+def _union(sets: Iterator[int]) -> int:
+    return reduce(int.__or__, sets, 0)
+
+
+class _Parser:
+    """Recursive descent over the usual grammar: choice, sequence, repeat, atom."""
+
+    __slots__ = ("_at", "_depth", "_text")
+
+    def __init__(self, text: str) -> None:
+        if not text:
+            raise ValueError("it is empty")
+        if len(text) > PATTERN_LIMIT:
+            raise ValueError(f"it is longer than {PATTERN_LIMIT} characters")
+        self._text = text.removeprefix("(?i)")  # hosts are in lower case anyway
+        self._at = 0
+        self._depth = 0
+
+    def parse(self) -> _Node:
+        node = self._choice()
+        if self._at < len(self._text):
+            raise ValueError("a ) closes nothing")
+        return node
+
+    def _peek(self) -> str:
+        return self._text[self._at : self._at + 1]
+
+    def _accept(self, text: str) -> bool:
+        if not self._text.startswith(text, self._at):
+            return False
+        self._at += len(text)
+        return True
+
+    def _next(self, what: str) -> str:
+        if self._at >= len(self._text):
+            raise ValueError(f"it ends within {what}")
+        self._at += 1
+        return self._text[self._at - 1]
+
+    def _choice(self) -> _Node:
+        branches = [self._sequence()]
+        while self._accept("|"):
+            branches.append(self._sequence())
+        return branches[0] if len(branches) == 1 else _Choice(tuple(branches))
+
+    def _sequence(self) -> _Node:
+        parts = []
+        while self._peek() not in ("", "|", ")"):
+            parts.append(self._repeat())
+        return _Sequence(tuple(parts))
+
+    def _repeat(self) -> _Node:
+        anchor = self._peek() in (START, END)
+        node = self._atom()
+        bounds = self._bounds()
+        if bounds is None:
+            return node
+        if anchor:
+            raise ValueError("an anchor cannot be repeated")
+        self._accept("?")  # a lazy repeat finds the same hosts
+        if self._peek() in ("*", "+", "?"):
+            raise ValueError(f"a repeat is repeated: {self._peek()} follows another")
+        return _Repeat(node, *bounds)
+
+    def _bounds(self) -> tuple[int, int | None] | None:
+        simple: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
+        bounds = simple.get(self._peek())
+        if bounds is not None:
+            self._at += 1
+            return bounds
+        return self._count() if self._accept("{") else None
+
+    def _count(self) -> tuple[int, int | None]:
+        """What follows a {: `m}`, `m,}`, `,n}` or `m,n}`."""
+        end = self._text.find("}", self._at, self._at + 10)
+        low, comma, high = self._text[self._at : max(end, self._at)].partition(",")
+        if end < 0 or not (low or high) or any(part and not _is_number(part) for part in (low, high)):
+            raise ValueError("a count reads {m}, {m,} or {m,n}")
+        self._at = end + 1
+        least = int(low or 0)
+        most = least if not comma else int(high) if high else None
+        if most is not None and (most < least or most == 0):
+            raise ValueError("a count's second number is less than its first, or nothing is left")
+        return least, most
+
+    def _atom(self) -> _Node:
+        char = self._next("a pattern")
+        if char == "(":
+            return self._group()
+        if char == "[":
+            return _Chars(self._class())
+        if char == ".":
+            return _Chars(ALPHABET)
+        if char in (START, END):
+            return _Chars(frozenset(char))
+        if char == "\\":
+            return _Chars(self._escape())
+        if char in "*+?{":
+            raise ValueError(f"{char} repeats nothing; write \\{char} for the character itself")
+        return _Chars(frozenset(_letter(char)))
+
+    def _group(self) -> _Node:
+        if self._peek() == "?" and not self._accept("?:"):
+            raise ValueError("(? begins look-around, a flag or a name, which host patterns have not")
+        self._depth += 1
+        if self._depth > DEPTH_LIMIT:
+            raise ValueError(f"its groups are nested more than {DEPTH_LIMIT} deep")
+        node = self._choice()
+        self._depth -= 1
+        if not self._accept(")"):
+            raise ValueError("a ( is never closed")
+        return node
+
+    def _escape(self) -> frozenset[str]:
+        char = self._next("an escape")
+        if char in _ESCAPES:
+            return _ESCAPES[char]
+        if char.isalnum():
+            raise ValueError(f"\\{char} is not known here; \\d, \\w and escaped signs are")
+        return frozenset(_letter(char))
+
+    def _class(self) -> frozenset[str]:
+        negated = self._accept("^")
+        taken: set[str] = set()
+        while not self._accept("]"):
+            taken |= self._class_item()
+        chars = ALPHABET - taken if negated else frozenset(taken)
+        if not chars:
+            raise ValueError("a [] holds nothing that occurs in a host")
+        return chars
+
+    def _class_item(self) -> frozenset[str]:
+        low = self._next("a []")
+        if low == "\\":
+            return self._escape()
+        if not (self._peek() == "-" and self._text[self._at + 1 : self._at + 2] not in ("", "]")):
+            return frozenset(_letter(low))
+        self._at += 1
+        high = self._next("a []")
+        if high == "\\" or high < low:
+            raise ValueError(f"{low}-{high} is not a range")
+        return frozenset(c for c in ALPHABET if low <= c <= high or low <= c.upper() <= high)
+
+
+def _letter(char: str) -> str:
+    lower = char.lower()
+    if lower not in ALPHABET:
+        raise ValueError(f"{char!a} never occurs in a host; names are matched as A-labels, in lower case")
+    return lower
+
+
+def _is_number(text: str) -> bool:
+    return text.isascii() and text.isdigit()

@@ -1,0 +1,368 @@
+"""The user's rules: `TYPE,value,ACTION[,INSPECT]`, one a line, the first that matches wins.
+
+The syntax is the one Clash users know. Parsing reads everything and reports every fault at once, each with its line, the
+word that is wrong and the one that may have been meant. Values are brought to the spelling that destinations have, so
+`Bücher.Example.` and `xn--bcher-kva.example` are one rule. What follows from a rule is the business of `router`.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proxy.config.words import one_of, quoted, suggestion
+from proxy.errors import ConfigError
+from proxy.model import Action, Destination
+from proxy.routing.match import DomainList, Index
+from proxy.routing.pattern import Pattern
+from proxy.wire import names
+
+RULES_LIMIT = 8 * 1024 * 1024
+LINE_LIMIT = 2048
+REGEX_RULES_LIMIT = 256
+"""Patterns are tried one after another for each new host."""
+
+PROBLEMS_SHOWN = 50
+
+_COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
+_OPTION = "INSPECT"
+
+
+class Kind(StrEnum):
+    """What a rule looks at."""
+
+    DOMAIN = "DOMAIN"
+    DOMAIN_SUFFIX = "DOMAIN-SUFFIX"
+    DOMAIN_KEYWORD = "DOMAIN-KEYWORD"
+    DOMAIN_REGEX = "DOMAIN-REGEX"
+    IP_CIDR = "IP-CIDR"
+    DST_PORT = "DST-PORT"
+    LIST = "LIST"
+    MATCH = "MATCH"
+
+
+_KIND_ALIASES = {"IP-CIDR6": Kind.IP_CIDR}
+_FOREIGN_KINDS = ("GEOIP", "GEOSITE", "PROCESS-NAME", "PROCESS-PATH", "RULE-SET", "SRC-IP-CIDR", "SRC-PORT", "IP-ASN")
+_FOREIGN_ACTIONS = {"PROXY": Action.RELAY, "REJECT": Action.BLOCK, "DROP": Action.BLOCK, "DENY": Action.BLOCK}
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """One line. `relay` is empty for any relay; `why` is what the log says when it decides."""
+
+    line: int
+    text: str
+    kind: Kind
+    value: str  # in canonical spelling; empty for MATCH
+    action: Action
+    relay: str
+    intercept: bool
+    source: str
+    why: str
+
+    def __str__(self) -> str:
+        return self.text
+
+
+class Rules:
+    """All rules, ready to be asked. Immutable once made."""
+
+    __slots__ = ("_index", "_lists", "notices", "rules")
+
+    def __init__(self, rules: Iterable[Rule] = (), *, lists: Mapping[str, DomainList] | None = None) -> None:
+        self.rules: tuple[Rule, ...] = tuple(rules)
+        self._lists: Mapping[str, DomainList] = lists or {}
+        self._index = Index()
+        never = [rule for number, rule in enumerate(self.rules) if not self._add(self._index, rule, number)]
+        self.notices: tuple[str, ...] = tuple(_notices(self.rules, never))
+        """One sentence for each rule that is not wrong but does less than it seems to."""
+
+    def __len__(self) -> int:
+        return len(self.rules)
+
+    def match(self, destination: Destination) -> Rule | None:
+        """The first rule that speaks of the destination."""
+        if not self.rules:
+            return None
+        number = self._index.first(destination)
+        return None if number is None else self.rules[number]
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """`file:line TYPE,value,ACTION` of each rule, in order."""
+        return tuple(rule.why for rule in self.rules)
+
+    def trace(self, destination: Destination) -> list[Rule]:
+        """Every rule that speaks of the destination, the one that decides first. Goes through all of them."""
+        return [rule for rule in self.rules if self._alone(rule).first(destination) is not None]
+
+    def _alone(self, rule: Rule) -> Index:
+        index = Index()
+        self._add(index, rule, 0)
+        return index
+
+    def _add(self, index: Index, rule: Rule, number: int) -> bool:
+        """Whether the rule can ever come first."""
+        match rule.kind:
+            case Kind.DOMAIN:
+                return index.add_exact(rule.value, number)
+            case Kind.DOMAIN_SUFFIX:
+                return index.add_suffix(rule.value, number)
+            case Kind.DOMAIN_KEYWORD:
+                return index.add_name_test(_keyword(rule.value), number)
+            case Kind.DOMAIN_REGEX:
+                return index.add_name_test(Pattern(rule.value).search, number)
+            case Kind.IP_CIDR:
+                return index.add_network(ipaddress.ip_network(rule.value), number)
+            case Kind.DST_PORT:
+                return index.add_ports(_ports(rule.value), number)
+            case Kind.LIST:
+                return index.add_test(self._lists[rule.value].__contains__, number)
+            case Kind.MATCH:
+                return index.add_always(number)
+
+    def __repr__(self) -> str:
+        return f"<Rules {len(self.rules)}>"
+
+
+NO_RULES = Rules()
+
+
+def parse_rules(
+    text: str, *, source: str, lists: Mapping[str, DomainList] | None = None, relays: Collection[str] | None = None
+) -> Rules:
+    """The rules of a file's text; `source` is what the file is called in messages.
+
+    `relays`, when given, are the names that RELAY:name may say. Raises ConfigError with all problems, each beginning
+    with `source:line: `.
+    """
+    if len(text) > RULES_LIMIT:
+        raise ConfigError(f"{source}: rules have at most {RULES_LIMIT // 1024 // 1024} million characters")
+    known_lists = lists or {}
+    rules: list[Rule] = []
+    problems: list[str] = []
+    for line, words in _lines(text):
+        try:
+            rules.append(_parse_line(words, line, source=source, lists=known_lists, relays=relays))
+        except ValueError as error:
+            problems.append(f"{source}:{line}: {error}")
+    problems.extend(_too_many_patterns(rules))
+    if problems:
+        raise ConfigError(_first_of(problems, source))
+    return Rules(rules, lists=known_lists)
+
+
+def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[Action, str]:
+    """The action and relay that `AUTO`, `relay:tor` and the like say, in any case; the relay is "" for any.
+
+    Raises ValueError with a sentence.
+    """
+    word, colon, relay = (part.strip() for part in text.partition(":"))
+    try:
+        action = Action(word.upper())
+    except ValueError:
+        raise ValueError(_unknown_action(word)) from None
+    if not colon:
+        return action, ""
+    if action not in (Action.RELAY, Action.PREFER_RELAY):
+        raise ValueError(f"{quoted(text)} names a relay, which only RELAY:name and PREFER-RELAY:name do")
+    if not relay:
+        raise ValueError(f"{quoted(text)} names no relay after the colon")
+    if relays is not None and relay not in relays:
+        none = "; no relay is configured" if not relays else suggestion(relay, relays)
+        raise ValueError(f"unknown relay {quoted(relay)}{none}")
+    return action, relay
+
+
+def _lines(text: str) -> Iterator[tuple[int, str]]:
+    """Number and content of each line that is more than a comment."""
+    unified = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
+    for number, line in enumerate(unified.split("\n"), 1):
+        words = _COMMENT.sub("", line).strip() if len(line) <= LINE_LIMIT else line
+        if words:
+            yield number, words
+
+
+def _parse_line(
+    text: str, line: int, *, source: str, lists: Mapping[str, DomainList], relays: Collection[str] | None
+) -> Rule:
+    """Raises ValueError with a sentence without its place."""
+    if len(text) > LINE_LIMIT:
+        raise ValueError(f"a rule has at most {LINE_LIMIT} characters")
+    kind_word, *words = (word.strip() for word in text.split(","))
+    kind = _kind(kind_word)
+    intercept = _take_option(words, kind)
+    if kind is Kind.IP_CIDR and words and words[-1].lower() == "no-resolve":
+        words.pop()  # Clash's; nothing is resolved for matching here anyway
+    if len(words) < (1 if kind is Kind.MATCH else 2):
+        raise ValueError(f"{quoted(text)} has too few words: a rule reads {_form(kind)}")
+    *value_words, action_word = words
+    if kind is not Kind.DOMAIN_REGEX and len(value_words) > (0 if kind is Kind.MATCH else 1):
+        raise ValueError(f"{quoted(value_words[-1])} is one word too many: a rule reads {_form(kind)}")
+    action, relay = parse_action(action_word, relays=relays)
+    value = _value(kind, ",".join(value_words), lists)
+    why = f"{source}:{line} {text}"
+    return Rule(line, text, kind, value, action, relay, intercept, source, why)
+
+
+def _form(kind: Kind) -> str:
+    return "MATCH,ACTION" if kind is Kind.MATCH else f"{kind},value,ACTION"
+
+
+def _kind(word: str) -> Kind:
+    upper = word.upper()
+    if upper in _KIND_ALIASES:
+        return _KIND_ALIASES[upper]
+    try:
+        return Kind(upper)
+    except ValueError:
+        pass
+    if upper in _FOREIGN_KINDS:
+        raise ValueError(
+            f"rule type {quoted(word)} is not known here; leave the line out or name its domains in a LIST"
+        )
+    raise ValueError(f"unknown rule type {quoted(word)}{suggestion(word, list(Kind))}")
+
+
+def _take_option(words: list[str], kind: Kind) -> bool:
+    """Takes INSPECT from the end; a last word that is neither action nor option is refused as the option it stands for."""
+    last = words[-1] if words else ""
+    if last.upper() == _OPTION:
+        words.pop()
+        return True
+    needed = 1 if kind is Kind.MATCH else 2
+    if len(words) > needed and not _is_action(last) and _is_action(words[-2]) and last.lower() != "no-resolve":
+        raise ValueError(f"unknown option {quoted(last)}{suggestion(last, [_OPTION])}")
+    return False
+
+
+def _is_action(word: str) -> bool:
+    return word.partition(":")[0].strip().upper() in set(Action)
+
+
+def _unknown_action(word: str) -> str:
+    meant = _FOREIGN_ACTIONS.get(word.upper())
+    hint = f"; did you mean {meant}?" if meant else suggestion(word, list(Action))
+    return f"unknown action {quoted(word)}{hint or f'; it can be {one_of(list(Action))}'}"
+
+
+def _value(kind: Kind, text: str, lists: Mapping[str, DomainList]) -> str:
+    match kind:
+        case Kind.DOMAIN:
+            return _host(text)
+        case Kind.DOMAIN_SUFFIX:
+            return _suffix(text)
+        case Kind.DOMAIN_KEYWORD:
+            return _checked_keyword(text)
+        case Kind.DOMAIN_REGEX:
+            return _checked_pattern(text)
+        case Kind.IP_CIDR:
+            return _network(text)
+        case Kind.DST_PORT:
+            ports = _ports(text)
+            return f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else str(ports[0])
+        case Kind.LIST:
+            return _list(text, lists)
+        case Kind.MATCH:
+            return ""
+
+
+def _host(text: str) -> str:
+    bare = re.sub(r"^(?:[*+]?\.)", "", text)
+    if bare != text:
+        raise ValueError(f"{quoted(text)} is more than one host; write DOMAIN-SUFFIX,{bare} for it and all below it")
+    if "://" in text or "/" in text:
+        raise ValueError(f"{quoted(text)} is an address of a page; a rule names the host alone")
+    return names.host(text)
+
+
+def _suffix(text: str) -> str:
+    bare = re.sub(r"^(?:[*+]?\.)", "", text)
+    if bare != text:
+        raise ValueError(f"{quoted(text)} needs no dot or star; DOMAIN-SUFFIX,{bare} means it and all below it")
+    host = _host(text)
+    if Destination(host, 1).address is not None:
+        raise ValueError(f"{quoted(text)} is an address; write IP-CIDR,{host}/{128 if ':' in host else 32}")
+    return host
+
+
+def _checked_keyword(text: str) -> str:
+    word = text.lower()
+    if not re.fullmatch(r"[a-z0-9._-]{1,63}", word):
+        raise ValueError(
+            f"keyword {quoted(text)} can never match: names are A-labels, of letters, digits, dots, - and _ alone"
+        )
+    return word
+
+
+def _keyword(word: str) -> Callable[[str], bool]:
+    return lambda host: word in host
+
+
+def _checked_pattern(text: str) -> str:
+    try:
+        return Pattern(text).text
+    except ValueError as error:
+        raise ValueError(f"pattern {quoted(text)} cannot be used: {error}") from None
+
+
+def _network(text: str) -> str:
+    try:
+        return str(ipaddress.ip_network(text))
+    except ValueError:
+        pass
+    try:
+        meant = ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        raise ValueError(f"{quoted(text)} is not an address or prefix such as 192.0.2.0/24") from None
+    raise ValueError(f"{quoted(text)} has bits beyond its length; did you mean {meant}?")
+
+
+def _ports(text: str) -> range:
+    low, dash, high = text.partition("-")
+    try:
+        ports = range(names.port(low.strip()), names.port(high.strip() if dash else low.strip()) + 1)
+    except ValueError:
+        ports = range(0)
+    if not ports:
+        raise ValueError(f"{quoted(text)} is not a port from 1 to 65535, nor a range such as 8000-8100")
+    return ports
+
+
+def _list(text: str, lists: Mapping[str, DomainList]) -> str:
+    if text not in lists:
+        hint = suggestion(text, lists) if lists else "; no [[list]] is configured"
+        raise ValueError(f"unknown list {quoted(text)}{hint}")
+    return text
+
+
+def _too_many_patterns(rules: list[Rule]) -> list[str]:
+    patterns = [rule for rule in rules if rule.kind is Kind.DOMAIN_REGEX]
+    if len(patterns) <= REGEX_RULES_LIMIT:
+        return []
+    first_over = patterns[REGEX_RULES_LIMIT]
+    return [
+        f"{first_over.source}:{first_over.line}: more than {REGEX_RULES_LIMIT} DOMAIN-REGEX rules; "
+        "use DOMAIN-SUFFIX or a LIST where a name will do"
+    ]
+
+
+def _first_of(problems: list[str], source: str) -> list[str]:
+    if len(problems) <= PROBLEMS_SHOWN:
+        return problems
+    return [*problems[:PROBLEMS_SHOWN], f"{source}: and {len(problems) - PROBLEMS_SHOWN} more problems like these"]
+
+
+def _notices(rules: tuple[Rule, ...], never: list[Rule]) -> Iterator[str]:
+    inspected = next((rule for rule in rules if rule.intercept), None)
+    if inspected is not None:
+        yield f"{inspected.source}:{inspected.line}: INSPECT has no effect yet"
+    caught = next((rule for rule in rules if rule.kind is Kind.MATCH), None)
+    if caught is not None and caught is not rules[-1]:
+        yield f"{caught.source}:{caught.line}: MATCH decides everything, so no rule below it ever acts"
+    for rule in never[:PROBLEMS_SHOWN]:
+        if caught is None or rule.line < caught.line:
+            yield f"{rule.source}:{rule.line}: {rule.kind},{rule.value} never acts: an earlier rule says the same"

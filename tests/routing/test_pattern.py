@@ -1,0 +1,118 @@
+"""Host patterns: they find what `re` finds, and nobody's pattern or name makes them slow."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.routing.pattern import CACHE_LIMIT, PATTERN_LIMIT, POSITIONS_LIMIT, Pattern
+
+LETTERS = "ab1-."
+
+atoms = st.one_of(
+    st.sampled_from(LETTERS.replace(".", "")),
+    st.sampled_from([r"\.", ".", r"\d", r"\w", r"\D", r"\W", "[ab]", "[^a]", "[a-z0-9]", "[.-]", r"[\d.]"]),
+)
+patterns = st.recursive(
+    atoms,
+    lambda inner: st.one_of(
+        st.builds("{}{}".format, inner, inner),
+        st.builds("(?:{}|{})".format, inner, inner),
+        st.builds("(?:{}){}".format, inner, st.sampled_from(["*", "+", "?", "{2}", "{1,3}", "{0,2}", "{2,}", "+?"])),
+        st.builds("({}|)".format, inner),
+    ),
+    max_leaves=8,
+)
+anchored = st.builds("{}{}{}".format, st.sampled_from(["", "^", r"(^|\.)"]), patterns, st.sampled_from(["", "$"]))
+hosts = st.text(alphabet=LETTERS, min_size=1, max_size=12)
+
+
+@given(anchored, st.lists(hosts, max_size=5))
+def test_finds_what_re_finds(pattern: str, names: list[str]) -> None:
+    ours = Pattern(pattern)
+    theirs = re.compile(pattern)
+    for name in names:
+        assert ours.search(name) == bool(theirs.search(name)), (pattern, name)
+
+
+@given(st.text(alphabet=LETTERS + r"()[]{}|*+?^$\,0w", max_size=30), hosts)
+def test_any_text_is_a_pattern_or_a_value_error(text: str, host: str) -> None:
+    try:
+        pattern = Pattern(text)
+    except ValueError:
+        return
+    pattern.search(host)
+
+
+def test_is_blind_to_case() -> None:
+    assert Pattern("^WWW[A-C]").search("wwwb.example")
+    assert Pattern("(?i)Example").search("example.org")
+    assert not Pattern("^www[A-C]").search("wwwd.example")
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    ["(a+)+$", "(a*)*$", "(a|a)*$", "(a|aa)+$", "(.*a){12}$", r"([a-z]+)*\.$", "(a?){60}a{60}$", ".*.*.*.*.*z$"],
+)
+def test_G6_catastrophic_patterns_cost_a_bounded_number_of_steps(pattern: str) -> None:
+    compiled = Pattern(pattern)
+    steps = 0
+    real_step = compiled._automaton.step
+
+    class Counting:
+        last = compiled._automaton.last
+
+        @staticmethod
+        def step(states: int, char: str) -> int:
+            nonlocal steps
+            steps += 1
+            return real_step(states, char)
+
+    compiled._automaton = Counting()  # type: ignore[assignment]  # a counter in its place
+    compiled.search("a" * 250 + "-.-")
+    assert steps <= 255  # one for each character and the two marks, however the pattern is built
+
+
+def test_the_step_cache_is_bounded() -> None:
+    pattern = Pattern("[ab].{14}c")
+    for seed in range(200):
+        pattern.search("".join("ab"[(seed * 7919 >> i % 13) & 1] for i in range(60)))
+        assert len(pattern._cache) <= CACHE_LIMIT
+
+
+@pytest.mark.parametrize(
+    ("pattern", "says"),
+    [
+        ("", "empty"),
+        ("a" * (PATTERN_LIMIT + 1), "longer than"),
+        ("a{200}b{200}", f"more than {POSITIONS_LIMIT}"),
+        ("(a{99}){99}", f"more than {POSITIONS_LIMIT}"),
+        ("(" * 40 + "a" + ")" * 40, "nested"),
+        ("(a", "never closed"),
+        ("a)", "closes nothing"),
+        ("*a", "repeats nothing"),
+        ("a**", "repeat is repeated"),
+        ("a++", "repeat is repeated"),
+        ("^*a", "anchor"),
+        ("(?=a)", "look-around"),
+        ("(?P<n>a)", "look-around"),
+        (r"(a)\1", r"\1 is not known"),
+        (r"\bads", r"\b is not known"),
+        ("a/b", "never occurs in a host"),
+        ("пример", "never occurs in a host"),
+        ("[", "ends within a []"),
+        ("[]", "holds nothing"),
+        ("[z-a]", "not a range"),
+        ("a\\", "ends within an escape"),
+        ("a{2,1}", "second number"),
+        ("a{x}", "a count reads"),
+        ("a{", "a count reads"),
+        ("a{0}", "nothing is left"),
+    ],
+)
+def test_refuses_with_a_sentence(pattern: str, says: str) -> None:
+    with pytest.raises(ValueError, match=re.escape(says)):
+        Pattern(pattern)
