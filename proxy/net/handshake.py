@@ -24,21 +24,25 @@ HANDSHAKE_TIMEOUT_S = 10.0
 """For all bytes of one handshake together: a relay that sends one byte a second gains nothing."""
 
 
-class Credentials(Enum):
-    """Where a relay's user and password may be sent over this path."""
+class SendCredentials(Enum):
+    """Where a relay's user and password may be sent."""
 
     ANYWHERE = "anywhere"  # the path is verified TLS, or the user allowed it
-    TO_LOOPBACK = "to loopback"  # the first hop, when it is on this machine
+    TO_LOOPBACK = "to loopback"  # this is the first hop: when it is on this machine
     NOWHERE = "nowhere"
 
-    def allow(self, stream: Stream) -> bool:
-        return self is Credentials.ANYWHERE or (self is Credentials.TO_LOOPBACK and _is_loopback(stream.lowest_socket))
+    def check(self, stream: Stream) -> None:
+        """Raises DialError when they may not be sent over `stream`."""
+        if self is SendCredentials.ANYWHERE:
+            return
+        if self is SendCredentials.TO_LOOPBACK and _ends_on_loopback(stream.lowest_socket):
+            return
+        text = "its password would go unencrypted; use https, or set allow_plaintext_credentials = true"
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
 
 
-def _is_loopback(sock: socket.socket) -> bool:
+def _ends_on_loopback(sock: socket.socket) -> bool:
     """What the kernel says of the peer, not what its name promised."""
-    if sock.family not in (socket.AF_INET, socket.AF_INET6):
-        return sock.family == getattr(socket, "AF_UNIX", None)
     return ipaddress.ip_address(sock.getpeername()[0]).is_loopback
 
 
