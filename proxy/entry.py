@@ -1,0 +1,226 @@
+"""An outcome on its way to the log: it gains facts until there is nothing more to learn, and is then written, once.
+
+Learning happens the moment a race is decided; a direct attempt that was overtaken is judged seconds later, and the
+bytes are known only when the tunnel ends. An Entry keeps the one outcome value that all of these add to. `hold` says
+that something is still to come; the last `close` writes.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from types import MappingProxyType
+from typing import Any
+
+from proxy.config.load import Loaded
+from proxy.config.schema import Settings
+from proxy.detect.beliefs import Beliefs
+from proxy.detect.health import Health
+from proxy.errors import DialError, PeerError
+from proxy.model import Action, Attempt, Change, ClosedBy, NetworkId, Outcome, Route, Stage, Symptom
+from proxy.net.front import Front
+from proxy.net.oracle import Oracle
+from proxy.net.pump import Carried, Pump
+from proxy.net.race import Race, Winner
+from proxy.net.registry import Registry
+from proxy.net.stream import SocketStream
+from proxy.net.tasks import spawn
+from proxy.routing.guard import Guard
+from proxy.routing.router import Router
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything that the user configured, ready for use. A reload replaces it whole; running tunnels keep theirs."""
+
+    loaded: Loaded
+    front: Front
+    guard: Guard
+    router: Router
+    registry: Registry
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What sessions share."""
+
+    setup: Callable[[], Setup]
+    beliefs: Beliefs
+    health: Health
+    pump: Pump
+    oracle: Oracle
+    network: Callable[[], NetworkId]
+    now: Callable[[], float]
+    """The wall clock, seconds since the epoch."""
+    request_ids: Iterator[int]
+    believe: Callable[[Sequence[Change]], None]
+    """Keeps what has been learned."""
+    record: Callable[[Outcome, NetworkId], None]
+    """Writes the last word on a connection."""
+    adopt: Callable[[SocketStream, bytes], None]
+    """Gives a client that asked for our own pages to the control server, with what it has sent."""
+
+
+class Entry:
+    """One connection's, or one plain HTTP request's, line in the log."""
+
+    __slots__ = ("_holds", "_services", "network", "outcome")
+
+    def __init__(self, outcome: Outcome, network: NetworkId, services: Services) -> None:
+        self.outcome = outcome
+        self.network = network
+        self._services = services
+        self._holds = 1
+
+    def say(self, **facts: Any) -> None:
+        """Adds facts: fields of the outcome."""
+        self.outcome = replace(self.outcome, **facts)
+
+    def hold(self) -> None:
+        """Something more is to come; it ends with a `close` of its own."""
+        self._holds += 1
+
+    def close(self) -> None:
+        """Writes the outcome when nothing more is to come."""
+        self._holds -= 1
+        if self._holds == 0:
+            self.say(duration=self._services.now() - self.outcome.at)
+            self._services.record(self.outcome, self.network)
+
+    # -- how a race ends -------------------------------------------------------------------------------------------
+
+    def won(self, race: Race, winner: Winner) -> None:
+        """A route delivered, or was left alone with a request that cannot be sent twice."""
+        self.say(attempts=race.attempts, winner=winner.route if winner.valid else None)
+        if not winner.valid:
+            return
+        self._learn()
+        self._credit()
+        if race.has_overtaken:
+            self.hold()
+            spawn(self._judge_overtaken(race), name=f"judge direct to {self.outcome.host}")
+
+    def lost(self, race: Race, *, client_left: bool = False) -> None:
+        """No route delivered, or the client left before one did."""
+        race.close()
+        self.say(attempts=race.attempts)
+        if client_left:
+            self.say(closed_by=ClosedBy.CLIENT, error="the client left before an answer came")
+        else:
+            self.say(error=_reason(self.outcome))
+        self._learn()
+
+    def delivered(self, route: Route, address: str) -> None:
+        """A whole answer came over `route`: on a connection that was left to it, or on one used before."""
+        attempt = next((a for a in self.outcome.attempts if a.route == route), None)
+        if attempt is None:
+            attempt = Attempt(route, Stage.DONE, address=address, evidence=_REUSED)
+        if not attempt.delivered or attempt.evidence is _REUSED:
+            self.outcome = self.outcome.with_attempt(replace(attempt, stage=Stage.DONE))
+            self.say(winner=route)
+            self._learn()
+
+    def broke(self, error: Exception) -> None:
+        """The chosen path broke before an answer was whole enough to pass on."""
+        attempt = next((a for a in self.outcome.attempts if a.pending), None)
+        if attempt is not None:
+            self.outcome = self.outcome.with_attempt(replace(attempt, symptom=_symptom(error), error=str(error)))
+            self._learn()
+        self.say(winner=None, error=f"{self.outcome.request.destination}: {error}")
+
+    def carried(self, carried: Carried) -> None:
+        """The pump has ended."""
+        self.say(
+            bytes_up=self.outcome.bytes_up + carried.bytes_up,
+            bytes_down=self.outcome.bytes_down + carried.bytes_down,
+            closed_by=carried.closed_by,
+        )
+        alone = self.outcome.attempts[-1] if self.outcome.attempts else None
+        if self.outcome.winner is None and alone is not None and alone.pending:
+            self._judge_alone(alone, carried)
+        self.close()
+
+    @property
+    def symptom(self) -> Symptom:
+        """What the client is told: the direct route's trouble, else the last one's."""
+        return told_symptom(self.outcome)
+
+    # -- what it teaches -------------------------------------------------------------------------------------------
+
+    def _learn(self) -> None:
+        if self._services.network() != self.network:
+            return  # what happened on another uplink says nothing of this one
+        changes = self._services.beliefs.learn(self.outcome, network=self.network, now=self._services.now())
+        if changes:
+            self._services.believe(changes)
+
+    def _credit(self) -> None:
+        """A relay is blamed only when another route worked."""
+        now = self._services.now()
+        for attempt in self.outcome.attempts:
+            if attempt.symptom.blames_relay:
+                for name in attempt.route.relays:
+                    self._services.health.failed(name, now)
+        for name in self.outcome.winner.relays if self.outcome.winner is not None else ():
+            self._services.health.worked(name, now)
+
+    async def _judge_overtaken(self, race: Race) -> None:
+        try:
+            attempt = await race.overtaken()
+            if attempt is not None:
+                self.outcome = self.outcome.with_attempt(attempt)
+                self._learn()
+        finally:
+            self.close()
+
+    def _judge_alone(self, attempt: Attempt, carried: Carried) -> None:
+        """A request that could not be sent twice was left to one route: what came of it is known only now."""
+        if carried.bytes_down:
+            judged = replace(attempt, stage=Stage.DONE)
+            self.say(winner=attempt.route)
+        elif carried.closed_by is ClosedBy.SERVER:
+            symptom = Symptom.RESET if carried.error else Symptom.EOF
+            judged = replace(attempt, symptom=symptom, error=carried.error or "closed without an answer")
+        else:
+            judged = replace(attempt, symptom=Symptom.ABANDONED)
+        self.outcome = self.outcome.with_attempt(judged)
+        self._learn()
+
+
+_REUSED = MappingProxyType({"reused": 1})
+
+
+def _symptom(error: Exception) -> Symptom:
+    match error:
+        case DialError():
+            return error.symptom
+        case PeerError():
+            return Symptom.GARBAGE
+        case TimeoutError():
+            return Symptom.SILENT
+        case _:
+            return Symptom.RESET
+
+
+def told_symptom(outcome: Outcome) -> Symptom:
+    """What a client is told of an outcome without a winner: the direct route's trouble, else the last one's."""
+    if outcome.plan.action is Action.BLOCK:
+        return Symptom.FORBIDDEN
+    told = outcome.direct_attempt or (outcome.attempts[-1] if outcome.attempts else None)
+    return told.symptom if told is not None else Symptom.RELAY_DOWN
+
+
+def _reason(outcome: Outcome) -> str:
+    """One sentence for the client and the log."""
+    destination = outcome.request.destination
+    if not outcome.attempts:
+        return f"{destination} was not tried: {outcome.plan.why}"
+    tried = "; ".join(f"{a.route}: {a.error or a.symptom or 'no answer'}" for a in outcome.attempts)
+    return f"{destination} could not be reached ({outcome.plan.why}). Tried {tried}."

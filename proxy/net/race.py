@@ -1,0 +1,513 @@
+"""The routes of one plan, tried in order, until one of them brings a valid server byte.
+
+The next route starts when the ones before it have failed or look dropped, never at once. First `connect`: some route
+has really connected. Then `deliver`: the client's flight goes out on it, and again on the next ones as long as it may
+be sent twice; the first valid answer wins. A direct attempt that was overtaken is kept, silent, for `overtaken` to
+judge, since a slow site is not a blocked one. The race decides nothing about beliefs and never touches the client but
+through `pull`.
+
+One coroutine watches everything: whatever may have changed something rings one bell, and the loop then looks at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from proxy.config.schema import Detect
+from proxy.errors import DialError
+from proxy.model import Attempt, Destination, Route, Stage, Symptom
+from proxy.net.dialer import Dialer
+from proxy.net.oracle import Oracle, Reading, Snapshot
+from proxy.net.stream import Stream
+from proxy.net.tasks import spawn
+from proxy.wire.flight import Flight, Verdict
+
+ANSWER_LIMIT = 64 * 1024
+"""Bytes of an answer kept while it is not yet decided whether it is valid."""
+
+
+class Bell:
+    """Rung by whatever may have changed something; one coroutine waits for it."""
+
+    __slots__ = ("_rung", "_waiter")
+
+    def __init__(self) -> None:
+        self._rung = False
+        self._waiter: asyncio.Future[None] | None = None
+
+    def ring(self) -> None:
+        self._rung = True
+        if self._waiter is not None and not self._waiter.done():
+            self._waiter.set_result(None)
+
+    async def wait(self, timeout_s: float | None) -> None:
+        """Returns when rung (also when it was since the last wait), or after `timeout_s`."""
+        if not self._rung:
+            loop = asyncio.get_running_loop()
+            self._waiter = loop.create_future()
+            alarm = None if timeout_s is None else loop.call_later(max(0.0, timeout_s), self.ring)
+            try:
+                await self._waiter
+            finally:
+                self._waiter = None
+                if alarm is not None:
+                    alarm.cancel()
+        self._rung = False
+
+
+class _Phase(Enum):
+    DIALING = auto()
+    OPEN = auto()  # connected, no flight sent
+    FLYING = auto()  # flight sent, answer awaited
+    FAILED = auto()
+    WON = auto()
+
+
+class _Contender:
+    """One route under way."""
+
+    __slots__ = (
+        "answer",
+        "connected_at",
+        "ended_at",
+        "eof_sent",
+        "error",
+        "evidence",
+        "flown_at",
+        "phase",
+        "route",
+        "sent",
+        "snapshot",
+        "stage",
+        "started_at",
+        "stream",
+        "symptom",
+        "task",
+    )  # fmt: skip
+
+    def __init__(self, route: Route, now: float) -> None:
+        self.route = route
+        self.phase = _Phase.DIALING
+        self.stage = Stage.CONNECT
+        self.symptom = Symptom.NONE
+        self.error = ""
+        self.evidence: dict[str, str | int | float] = {}
+        self.started_at = now
+        self.connected_at = 0.0
+        self.flown_at = 0.0
+        self.ended_at = 0.0
+        self.stream: Stream | None = None
+        self.task: asyncio.Task[None] | None = None
+        self.sent = 0
+        self.eof_sent = False
+        self.answer = b""
+        self.snapshot: Snapshot | None = None
+
+    @property
+    def live(self) -> bool:
+        return self.phase in (_Phase.DIALING, _Phase.OPEN, _Phase.FLYING)
+
+    def failed(self, stage: Stage, symptom: Symptom, error: str, now: float) -> None:
+        self.phase = _Phase.FAILED
+        self.stage, self.symptom, self.error, self.ended_at = stage, symptom, error, now
+        if self.stream is not None and symptom is not Symptom.GARBAGE:
+            self.stream.abort()
+
+    def attempt(self, race_started_at: float, now: float) -> Attempt:
+        return Attempt(
+            route=self.route,
+            stage=self.stage,
+            symptom=self.symptom,
+            error=self.error,
+            started=round(self.started_at - race_started_at, 4),
+            elapsed=round((self.ended_at or now) - self.started_at, 4),
+            address=self.stream.peer if self.stream is not None else "",
+            evidence=self.evidence,
+        )
+
+
+class BeforeFlight(Enum):
+    """What an opened path did before anything was sent on it."""
+
+    QUIET = auto()
+    SPOKE = auto()  # the server speaks first: SSH, SMTP
+    CLOSED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The route that delivered, its stream (now the caller's), and what came back on it so far."""
+
+    route: Route
+    stream: Stream
+    answer: bytes
+    unsent: bytes
+    """What of the flight has not gone out yet."""
+    valid: bool
+    """False: the answer is of no known meaning, but no route had a better one; or, when the flight could not be sent
+    twice and was left to its route, nothing has come back yet."""
+
+
+class Race:
+    """Single use: `connect`, then `deliver` (again with a fresh Race when the opened path died before the flight)."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        routes: Sequence[Route],
+        dialer: Callable[[Route], Dialer],
+        *,
+        oracle: Oracle,
+        detect: Detect,
+    ) -> None:
+        self.bell = Bell()
+        self._destination = destination
+        self._routes = tuple(routes)
+        self._dialer = dialer
+        self._oracle = oracle
+        self._detect = detect
+        self._loop = asyncio.get_running_loop()
+        self._contenders: list[_Contender] = []
+        self._flight: Flight | None = None
+        self.started_at = self._loop.time()
+
+    # -- what it tells ---------------------------------------------------------------------------------------------
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """All attempts so far, in the order they began."""
+        now = self._now()
+        return tuple(c.attempt(self.started_at, now) for c in self._contenders)
+
+    # -- the story -------------------------------------------------------------------------------------------------
+
+    async def connect(self) -> bool:
+        """Waits until a route has connected; False when none could."""
+        while not any(self._in_phase(_Phase.OPEN)):
+            if not self._advance() and not any(c.live for c in self._contenders):
+                return False
+            await self.bell.wait(self._next_look())
+        return True
+
+    def before_flight(self) -> BeforeFlight:
+        """What the opened path has done of itself. A closed one is forgotten: that a server hangs up on one who says
+        nothing is no sign of anything."""
+        contender = next(self._in_phase(_Phase.OPEN), None)
+        if contender is None or contender.stream is None:
+            return BeforeFlight.CLOSED
+        if contender.answer:
+            return BeforeFlight.SPOKE
+        try:
+            data = contender.stream.receive_nowait()
+        except OSError:
+            data = b""
+        if data is None:
+            return BeforeFlight.QUIET
+        if data:
+            contender.answer = data
+            return BeforeFlight.SPOKE
+        contender.stream.abort()
+        self._contenders.remove(contender)
+        return BeforeFlight.CLOSED
+
+    def take_opened(self, flight: Flight | None = None) -> Winner:
+        """The opened path, for a server that speaks first or a request that cannot be sent twice. The rest is closed;
+        what `flight` holds is unsent."""
+        self._flight = flight
+        contender = next(self._in_phase(_Phase.OPEN))
+        return self._won(contender, valid=bool(contender.answer))
+
+    def narrow(self, routes: Sequence[Route]) -> None:
+        """The plan was made again on the flight's name: what it no longer allows is left before a byte goes out."""
+        self._routes = tuple(routes)
+        for contender in tuple(self._contenders):
+            if contender.route not in self._routes:
+                self._contenders.remove(contender)
+                self._drop(contender)
+        order = {route: place for place, route in enumerate(self._routes)}
+        self._contenders.sort(key=lambda c: order[c.route])
+
+    async def deliver(self, flight: Flight, pull: Callable[[], bool]) -> Winner | None:
+        """Sends `flight` until a route answers it; None when no route did, or the client left.
+
+        `pull` is called whenever something happened: it moves what the client sent on into `flight`, and returns
+        False when the client has gone. A flight that cannot be sent twice is left to the first route that takes it.
+        """
+        self._flight = flight
+        while True:
+            if not pull():
+                return None
+            for contender in tuple(self._in_phase(_Phase.FLYING)):
+                self._send(contender, flight)
+                self._listen(contender, flight)
+            if winner := next(self._in_phase(_Phase.WON), None):
+                return self._won(winner, valid=True)
+            if self._advance(flight):
+                continue
+            flying = next(self._in_phase(_Phase.FLYING), None)
+            if flight.replayable or not any(c.flown_at for c in self._contenders):
+                if not any(c.live for c in self._contenders):
+                    return self._least_bad()
+            elif flying is None:
+                return self._least_bad()
+            elif flying.sent == len(flight.data):
+                return self._won(flying, valid=False)
+            await self.bell.wait(self._next_look(flight))
+
+    async def overtaken(self) -> Attempt | None:
+        """Judges a direct attempt that another route overtook, at its signal's deadline; None when there is none.
+        To be awaited after a win; closes what it judged."""
+        contender = next((c for c in self._contenders if c.route.is_direct and c.live), None)
+        if contender is None:
+            return None
+        if contender.stream is not None:
+            self._oracle.prepare_give_up(contender.stream.lowest_socket)
+        try:
+            await self._watch(contender)
+        finally:
+            self._drop(contender)
+            if contender.stream is not None:  # also one that answered after all
+                contender.stream.abort()
+        return contender.attempt(self.started_at, self._now())
+
+    def close(self) -> None:
+        """Gives up everything that is still under way. Nothing to do after a win."""
+        if not any(self._in_phase(_Phase.WON)):
+            for contender in self._contenders:
+                self._drop(contender)
+
+    @property
+    def has_overtaken(self) -> bool:
+        """A direct attempt is under way that another route overtook: `overtaken` judges and closes it."""
+        return any(c.route.is_direct and c.live for c in self._contenders)
+
+    # -- moving on -------------------------------------------------------------------------------------------------
+
+    def _advance(self, flight: Flight | None = None) -> bool:
+        """Takes the next step when everything under way has failed or looks dropped. True: it did something."""
+        now = self._now()
+        flown = any(c.flown_at for c in self._contenders)
+        if flight is not None:
+            reserve = next(self._in_phase(_Phase.OPEN), None)
+            if reserve is not None and not flown:
+                self._fly(reserve, flight, now)
+                return True
+            if flown and not flight.replayable:
+                return False
+        else:
+            reserve = None
+        under_way = self._in_phase(_Phase.DIALING, _Phase.FLYING)
+        if not all(self._looks_dropped(c, now) for c in under_way):
+            return False
+        if flight is not None and reserve is not None:
+            self._fly(reserve, flight, now)
+            return True
+        started = {c.route for c in self._contenders}
+        route = next((r for r in self._routes if r not in started), None)
+        if route is None:
+            return False
+        self._start(route, now)
+        return True
+
+    def _start(self, route: Route, now: float) -> None:
+        contender = _Contender(route, now)
+        self._contenders.append(contender)
+        contender.task = spawn(self._dial(contender), name=f"dial {route} {self._destination}")
+
+    async def _dial(self, contender: _Contender) -> None:
+        try:
+            stream = await self._dialer(contender.route).dial(self._destination)
+        except DialError as error:
+            contender.failed(error.stage, error.symptom, str(error), self._now())
+        except Exception as error:
+            contender.failed(Stage.CONNECT, Symptom.LOCAL, f"a fault in Byway: {error!r}", self._now())
+            raise
+        else:
+            contender.stream = stream
+            contender.connected_at = self._now()
+            contender.phase = _Phase.OPEN
+            contender.stage = Stage.FIRST_BYTE
+            stream.notify = self.bell.ring
+        finally:
+            self.bell.ring()
+
+    def _fly(self, contender: _Contender, flight: Flight, now: float) -> None:
+        assert contender.stream is not None
+        contender.phase = _Phase.FLYING
+        contender.flown_at = now
+        if contender.route.is_direct and self._oracle.usable:
+            contender.snapshot = self._oracle.snapshot(contender.stream.lowest_socket)
+        self._send(contender, flight)
+
+    def _send(self, contender: _Contender, flight: Flight) -> None:
+        assert contender.stream is not None
+        try:
+            if contender.sent < len(flight.data):
+                contender.sent += contender.stream.send_nowait(memoryview(flight.data)[contender.sent :])
+            if flight.ended and contender.sent == len(flight.data) and not contender.eof_sent:
+                contender.eof_sent = True
+                contender.stream.send_eof()
+        except OSError as error:
+            if contender.phase is _Phase.FLYING and error.errno not in (errno.EPIPE, errno.ECONNRESET):
+                self._broke(contender, error)
+            # a reset is told by the read that follows, which may still find an answer before it
+
+    def _listen(self, contender: _Contender, flight: Flight) -> None:
+        """Reads an answer and judges it."""
+        assert contender.stream is not None
+        while contender.phase is _Phase.FLYING:
+            try:
+                data = contender.stream.receive_nowait()
+            except OSError as error:
+                self._broke(contender, error)
+                return
+            if data is None:
+                return
+            now = self._now()
+            contender.answer += data
+            verdict = flight.judge(contender.answer) if contender.answer else Verdict.MORE
+            if verdict is Verdict.VALID:
+                contender.phase, contender.stage, contender.ended_at = _Phase.WON, Stage.DONE, now
+            elif verdict is Verdict.GARBAGE or (
+                contender.answer and (not data or len(contender.answer) > ANSWER_LIMIT)
+            ):
+                contender.failed(Stage.FIRST_BYTE, Symptom.GARBAGE, f"answered {contender.answer[:16]!r}", now)
+            elif not data:
+                contender.failed(Stage.FIRST_BYTE, Symptom.EOF, "closed without an answer", now)
+
+    def _broke(self, contender: _Contender, error: OSError) -> None:
+        symptom = Symptom.TIMEOUT if isinstance(error, TimeoutError) else Symptom.RESET
+        text = "reset after the request was sent" if symptom is Symptom.RESET else str(error)
+        contender.failed(Stage.FIRST_BYTE, symptom, text, self._now())
+
+    # -- when ------------------------------------------------------------------------------------------------------
+
+    def _looks_dropped(self, contender: _Contender, now: float) -> bool:
+        if contender.phase is _Phase.DIALING:
+            return now >= contender.started_at + self._connect_patience(contender)
+        waited = now - contender.flown_at
+        if contender.snapshot is None or contender.stream is None:
+            return waited >= self._answer_patience(contender)
+        if waited < self._detect.oracle_first_s:
+            return False
+        reading = self._read_kernel(contender)
+        if reading.acked:
+            return waited >= max(self._detect.hedge_silent_s, self._detect.hedge_silent_rtts * reading.rtt_s)
+        return reading.retransmits >= self._detect.hedge_retransmits and reading.unacked > 0
+
+    def _connect_patience(self, contender: _Contender) -> float:
+        return self._detect.hedge_syn_s if contender.route.is_direct else self._detect.hedge_relay_s
+
+    def _answer_patience(self, contender: _Contender) -> float:
+        """Where the kernel cannot tell: by the time that connecting took."""
+        rtt_s = contender.connected_at - contender.started_at
+        if contender.route.is_direct:
+            return self._detect.hedge_blind_s + self._detect.hedge_blind_rtts * rtt_s
+        return max(self._detect.hedge_silent_s, self._detect.hedge_silent_rtts * rtt_s)
+
+    def _next_look(self, flight: Flight | None = None) -> float | None:
+        """Seconds until time alone may change something; None: never, since nothing is left to start."""
+        started = {c.route for c in self._contenders}
+        reserve = flight is not None and any(self._in_phase(_Phase.OPEN))
+        if not reserve and all(route in started for route in self._routes):
+            return None
+        now = self._now()
+        looks = [self._look_at(c) for c in self._contenders if c.phase in (_Phase.DIALING, _Phase.FLYING)]
+        later = [at for at in looks if at > now]
+        return min(later) - now if later else None
+
+    def _look_at(self, contender: _Contender) -> float:
+        if contender.phase is _Phase.DIALING:
+            return contender.started_at + self._connect_patience(contender)
+        if contender.snapshot is None:
+            return contender.flown_at + self._answer_patience(contender)
+        first = contender.flown_at + self._detect.oracle_first_s
+        return max(first, self._now() + self._detect.oracle_poll_s)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _won(self, winner: _Contender, *, valid: bool) -> Winner:
+        """Hands the winner out and closes the others, but for a direct attempt that is yet to be judged."""
+        assert winner.stream is not None
+        winner.stream.notify = None
+        winner.phase = _Phase.WON
+        if valid and not winner.ended_at:
+            winner.stage, winner.ended_at = Stage.DONE, self._now()
+        for contender in self._contenders:
+            if contender is not winner and not (contender.route.is_direct and contender.live and valid):
+                self._drop(contender)
+        unsent = self._flight.data[winner.sent :] if self._flight is not None else b""
+        return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
+
+    def _least_bad(self) -> Winner | None:
+        """When no route answered validly, what the first one answered is what the client shall see."""
+        for contender in self._contenders:
+            if contender.symptom is Symptom.GARBAGE:
+                return self._won(contender, valid=False)
+        return None
+
+    async def _watch(self, contender: _Contender) -> None:
+        """Waits for what becomes of a contender, until the deadline of its signal."""
+        if contender.phase is _Phase.DIALING:
+            await self._until(contender.started_at + self._detect.syn_s, contender)
+            if contender.phase is _Phase.DIALING:
+                contender.failed(Stage.CONNECT, Symptom.TIMEOUT, "the connection attempt was not answered", self._now())
+        elif contender.phase is _Phase.FLYING:
+            await self._until(self._dropped_deadline(contender), contender)
+            if contender.phase is _Phase.FLYING and self._unacknowledged(contender):
+                contender.failed(Stage.FIRST_BYTE, Symptom.DROPPED, "the request was never acknowledged", self._now())
+            await self._until(contender.flown_at + self._detect.silent_s, contender)
+            if contender.phase is _Phase.FLYING:
+                contender.failed(Stage.FIRST_BYTE, Symptom.SILENT, "the request was not answered", self._now())
+
+    async def _until(self, deadline: float, contender: _Contender) -> None:
+        """Until the contender leaves its phase, or `deadline`."""
+        phase = contender.phase
+        while contender.phase is phase and (left := deadline - self._now()) > 0:
+            if phase is _Phase.FLYING and self._flight is not None:
+                self._listen(contender, self._flight)
+                if contender.phase is not phase:
+                    return
+            await self.bell.wait(left)
+
+    def _dropped_deadline(self, contender: _Contender) -> float:
+        rto_s = self._read_kernel(contender).rto_s if contender.snapshot is not None else 0.0
+        return contender.flown_at + max(self._detect.dropped_s, self._detect.dropped_rtos * rto_s)
+
+    def _unacknowledged(self, contender: _Contender) -> bool:
+        if contender.snapshot is None:
+            return False
+        reading = self._read_kernel(contender)
+        return not reading.acked and reading.unacked > 0
+
+    def _read_kernel(self, contender: _Contender) -> Reading:
+        """What TCP_INFO says since the flight went out; kept as evidence."""
+        assert contender.stream is not None
+        assert contender.snapshot is not None
+        reading = self._oracle.look(contender.stream.lowest_socket, contender.snapshot)
+        contender.evidence.update(
+            retransmits=reading.retransmits,
+            unacked=reading.unacked,
+            acknowledged=int(reading.acked),
+            rtt_ms=round(reading.rtt_s * 1000, 1),
+        )
+        return reading
+
+    def _drop(self, contender: _Contender) -> None:
+        if contender.task is not None and not contender.task.done():
+            contender.task.cancel()
+        if contender.stream is not None and contender.phase is not _Phase.WON:
+            contender.stream.notify = None
+            contender.stream.abort()
+        if contender.live:
+            contender.phase, contender.symptom, contender.ended_at = _Phase.FAILED, Symptom.ABANDONED, self._now()
+
+    def _in_phase(self, *phases: _Phase) -> Iterator[_Contender]:
+        return (c for c in self._contenders if c.phase in phases)
+
+    def _now(self) -> float:
+        return self._loop.time()

@@ -1,0 +1,394 @@
+"""The story of one client connection, from accept to the pump.
+
+    accept → sniff → parse → match → plan → dial → flight → first byte → learn → pump → record
+
+Read this first. A Session greets its client, makes a plan for what is asked, races the plan's routes until one brings
+a valid server byte, says what that teaches, and hands both sockets to the pump. The client is told "connected" when a
+route has really connected; what it sends then, its flight, is kept until a server byte is back, so that a route that
+fails on the way is left without the client noticing more than the wait. Nobody calls back into a session.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+from dataclasses import dataclass, replace
+from functools import partial
+
+from proxy.entry import Entry, Services
+from proxy.errors import BywayError, DialError, PeerError
+from proxy.model import (
+    DIRECT,
+    Action,
+    Destination,
+    HttpRequest,
+    Inbound,
+    NetworkId,
+    Outcome,
+    Plan,
+    Protocol,
+    Request,
+    Route,
+)
+from proxy.net.exchange import Exchanged, exchange
+from proxy.net.front import ForUs, Opening, PlainHttp, Tunnel, http_refusal
+from proxy.net.race import BeforeFlight, Race, Winner
+from proxy.net.stream import SocketStream, Stream
+from proxy.net.tasks import spawn
+from proxy.wire.flight import Flight
+from proxy.wire.reader import Reader
+from proxy.wire.tls import refreshed
+
+log = logging.getLogger(__name__)
+
+PULL_LIMIT = 128 * 1024
+"""Bytes of a client that are taken in before any server byte has come back."""
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """A connection to an origin over one route, for one client's plain HTTP requests."""
+
+    destination: Destination
+    route: Route
+    network: NetworkId
+    stream: Stream
+    reader: Reader
+
+
+class Session:
+    """One client connection."""
+
+    def __init__(self, client: SocketStream, services: Services) -> None:
+        self._client = client
+        self._reader = Reader()
+        self._services = services
+        self._setup = services.setup()
+        self._idle: Upstream | None = None
+        self._client_left = False
+        self._handed_over = False
+
+    async def run(self) -> None:
+        """Serves the client until it has gone, or its bytes are the pump's or the control server's."""
+        try:
+            opening = await self._setup.front.greet(self._client, self._reader)
+            while isinstance(opening, PlainHttp):
+                opening = await self._forward(opening)
+            if isinstance(opening, Tunnel):
+                await self._tunnel(opening)
+            elif isinstance(opening, ForUs):
+                self._handed_over = True
+                self._services.adopt(self._client, opening.received)
+        except PeerError as error:
+            log.info("%s: %s", self._client.peer, error)
+            await self._last_words(error.reply)
+        except OSError as error:
+            log.debug("%s left: %s", self._client.peer, error)
+        finally:
+            if not self._handed_over:
+                self._client.close()
+            if self._idle is not None:
+                self._idle.stream.close()
+
+    # -- a tunnel: CONNECT and SOCKS -------------------------------------------------------------------------------
+
+    async def _tunnel(self, tunnel: Tunnel) -> None:
+        entry = self._begin(tunnel.destination, tunnel.inbound)
+        race = self._race(entry.outcome)
+        try:
+            if not await race.connect():
+                entry.lost(race)
+                await self._last_words(tunnel.refused(entry.symptom, entry.outcome.error))
+                return
+            await self._client.send(tunnel.accepted)
+
+            flight = Flight()
+            flight.receive_data(self._reader.rest())
+            before = await self._await_flight(race, flight)
+            if before is BeforeFlight.SPOKE:
+                self._pump(race.take_opened(flight), race, entry, flight)
+                return
+            if not flight.complete:
+                entry.lost(race, client_left=True)
+                return
+            if before is BeforeFlight.CLOSED:
+                race = self._race(entry.outcome)
+            self._plan_on_name(flight, race, entry)
+
+            winner = await race.deliver(flight, partial(self._pull, flight))
+            if winner is None:
+                entry.lost(race, client_left=self._client_left)
+            else:
+                self._pump(winner, race, entry, flight)
+                self._look_for_the_way_back(entry.outcome, flight)
+        finally:
+            entry.close()
+            race.close()
+
+    async def _await_flight(self, race: Race, flight: Flight) -> BeforeFlight:
+        """Until the client's flight is whole, the server spoke first, or the client left. A path that closes before is
+        waited out for a moment: browsers open tunnels ahead of need, and a flight that comes yet finds a new path."""
+        self._client.notify = race.bell.ring
+        patience_s: float | None = None
+        while self._pull(flight) and not flight.complete:
+            before = race.before_flight()
+            if before is BeforeFlight.SPOKE or (before is BeforeFlight.CLOSED and patience_s is not None):
+                return before
+            if before is BeforeFlight.CLOSED:
+                patience_s = self._setup.settings.limits.late_flight_s
+            await race.bell.wait(patience_s)
+        return race.before_flight()
+
+    def _pull(self, flight: Flight) -> bool:
+        """Moves what the client has sent on into its flight. False: the client has gone."""
+        while len(flight.data) < PULL_LIMIT and not flight.ended:
+            try:
+                data = self._client.receive_nowait()
+            except OSError:
+                self._client_left = True
+                return False
+            if data is None:
+                break
+            flight.receive_data(data)
+        # A TLS client that ends its side before the handshake has left; others may have said all they had to say.
+        self._client_left = flight.ended and (not flight.data or flight.protocol is Protocol.TLS)
+        return not self._client_left
+
+    def _plan_on_name(self, flight: Flight, race: Race, entry: Entry) -> None:
+        """A literal address was planned as it is; the name in the flight may say otherwise, before a byte of it
+        leaves."""
+        entry.say(protocol=flight.protocol)
+        if entry.outcome.request.destination.address is not None and flight.server_name is not None:
+            plan = self._plan(entry.outcome.request, flight.server_name)
+            entry.say(host=flight.server_name, plan=plan)
+            race.narrow(plan.routes)
+
+    def _pump(self, winner: Winner, race: Race, entry: Entry, flight: Flight) -> None:
+        """The end of the session: from here on the bytes go by themselves."""
+        self._handed_over = True
+        self._client.notify = None
+        entry.won(race, winner)
+        entry.say(bytes_up=len(flight.data) - len(winner.unsent))
+        entry.hold()
+        self._services.pump.carry(
+            self._client, winner.stream, entry.carried, to_upstream=winner.unsent, to_client=winner.answer
+        )
+
+    # -- plain HTTP: each request on its own -----------------------------------------------------------------------
+
+    async def _forward(self, asked: PlainHttp) -> Opening | None:
+        """Serves one request; returns the next one when the connection stays open."""
+        entry = self._begin(asked.destination, Inbound.HTTP, HttpRequest(asked.head.method, asked.head.target))
+        try:
+            exchanged = await self._exchange(asked, entry)
+        finally:
+            self._client.notify = None
+            entry.close()
+        if exchanged is None or not exchanged.client_reusable:
+            return None
+        return await self._setup.front.next_request(self._client, self._reader)
+
+    async def _exchange(self, asked: PlainHttp, entry: Entry) -> Exchanged | None:
+        """One exchange, on the idle connection when that fits the plan, else on the winner of a race. None: the client
+        was told why not, or has gone."""
+        idle = self._take_idle(entry.outcome)
+        if idle is not None:
+            try:
+                return await self._exchange_over(idle, asked, entry, head_sent=False)
+            except DialError as error:  # the origin closed it while it was idle: no sign of anything
+                if not asked.head.bodiless:
+                    entry.broke(error)
+                    await self._refuse(entry)
+                    return None
+        race = self._race(entry.outcome)
+        try:
+            upstream = await self._open_upstream(asked, entry, race)
+            if upstream is None:
+                await self._refuse(entry)
+                return None
+            try:
+                return await self._exchange_over(upstream, asked, entry, head_sent=asked.head.bodiless)
+            except DialError as error:
+                entry.broke(error)
+                await self._refuse(entry)
+                return None
+        finally:
+            race.close()
+
+    async def _open_upstream(self, asked: PlainHttp, entry: Entry, race: Race) -> Upstream | None:
+        """The winner of a race for one request. A bodiless one is the flight and has gone out; any other is sent once,
+        on the first route that connects. None: the client was told why not."""
+        entry.say(protocol=Protocol.HTTP)
+        flight = Flight.of_http(asked.head.forwarded(), asked.head.method, bodiless=asked.head.bodiless)
+        winner: Winner | None = None
+        if asked.head.bodiless:
+            self._client.notify = race.bell.ring
+            winner = await race.deliver(flight, self._pull_pipelined)
+            self._client.notify = None
+        elif await race.connect():
+            winner = race.take_opened()
+        if winner is None:
+            entry.lost(race, client_left=self._client_left)
+            return None
+        entry.won(race, winner)
+        if asked.head.bodiless:
+            self._look_for_the_way_back(entry.outcome, flight)
+        return Upstream(asked.destination, winner.route, entry.network, winner.stream, Reader(winner.answer))
+
+    def _pull_pipelined(self) -> bool:
+        """Keeps what a waiting client sends ahead, within bounds. False: it has gone."""
+        while len(self._reader) < PULL_LIMIT and not self._reader.ended:
+            try:
+                data = self._client.receive_nowait()
+            except OSError:
+                self._client_left = True
+                return False
+            if data is None:
+                break
+            self._reader.receive_data(data)
+        return True
+
+    async def _exchange_over(self, upstream: Upstream, asked: PlainHttp, entry: Entry, *, head_sent: bool) -> Exchanged:
+        """Sends one request, streams its answer back, and keeps the connection when it may serve the next."""
+        try:
+            exchanged = await exchange(
+                self._client,
+                self._reader,
+                upstream.stream,
+                upstream.reader,
+                asked.head,
+                head_sent=head_sent,
+                idle_timeout_s=self._setup.settings.limits.exchange_timeout_s,
+            )
+        except (BywayError, OSError):
+            upstream.stream.abort()
+            raise
+        entry.delivered(upstream.route, upstream.stream.peer)
+        entry.say(
+            bytes_up=exchanged.bytes_up,
+            bytes_down=exchanged.bytes_down,
+            closed_by=exchanged.closed_by,
+        )
+        if exchanged.upgraded:
+            self._handed_over = True
+            entry.hold()
+            self._services.pump.carry(
+                self._client,
+                upstream.stream,
+                entry.carried,
+                to_upstream=self._reader.rest(),
+                to_client=upstream.reader.rest(),
+            )
+        elif exchanged.upstream_reusable and exchanged.client_reusable:
+            self._idle = upstream
+        else:
+            upstream.stream.close()
+        return exchanged
+
+    def _take_idle(self, outcome: Outcome) -> Upstream | None:
+        """The idle connection, when it goes where this request's plan goes first, and nothing came on it meanwhile."""
+        idle, self._idle = self._idle, None
+        if idle is None:
+            return None
+        fits = (
+            idle.destination == outcome.request.destination
+            and outcome.plan.routes[:1] == (idle.route,)
+            and idle.network == self._services.network()
+        )
+        with contextlib.suppress(OSError):
+            if fits and idle.stream.receive_nowait() is None:
+                return idle
+        idle.stream.close()
+        return None
+
+    # -- what all of them need -------------------------------------------------------------------------------------
+
+    def _begin(self, destination: Destination, inbound: Inbound, http: HttpRequest | None = None) -> Entry:
+        """A request, its plan, and the line in the log that will tell of it."""
+        self._setup = self._services.setup()
+        request = Request(next(self._services.request_ids), destination, inbound, self._client.peer, http)
+        now = self._services.now()
+        outcome = Outcome(request, self._plan(request, destination.host), host=destination.host, at=now)
+        return Entry(outcome, self._services.network(), self._services)
+
+    def _plan(self, request: Request, host: str) -> Plan:
+        """What may be tried for `host`, in order: the address guard first, then what the user and experience say."""
+        refusal = self._setup.guard.refuse_host(request.destination)
+        if refusal is not None:
+            return Plan(Action.BLOCK, (), refusal)
+        now = self._services.now()
+        belief = self._services.beliefs.lookup(host, network=self._services.network(), now=now)
+        relays = self._services.health.order(self._setup.registry.relay_names, now)
+        return self._setup.router.plan(request, belief, relays=relays, now=now, host=host)
+
+    def _race(self, outcome: Outcome) -> Race:
+        return Race(
+            outcome.request.destination,
+            outcome.plan.routes,
+            self._setup.registry.dialer,
+            oracle=self._services.oracle,
+            detect=self._setup.settings.detect,
+        )
+
+    async def _refuse(self, entry: Entry) -> None:
+        if not self._client_left:
+            await self._last_words(http_refusal(entry.symptom, entry.outcome.error))
+
+    async def _last_words(self, reply: bytes) -> None:
+        """Sends a final answer, and reads on for a moment: closing on unread bytes would reset the connection and take
+        the answer with it (RFC 9112, section 9.6)."""
+        if not reply:
+            return
+        with contextlib.suppress(OSError, TimeoutError):
+            async with asyncio.timeout(self._setup.settings.limits.linger_s):
+                await self._client.send(reply)
+                self._client.send_eof()
+                while await self._client.receive():
+                    pass
+
+    # -- the way back ----------------------------------------------------------------------------------------------
+
+    def _look_for_the_way_back(self, outcome: Outcome, flight: Flight) -> None:
+        """Beside the user's own visit, on connections of its own: does direct work again?"""
+        due = self._services.beliefs.retest_due
+        network = self._services.network()
+        if (
+            outcome.winner is not None
+            and not outcome.winner.is_direct
+            and outcome.plan.action is Action.AUTO
+            and flight.protocol in (Protocol.TLS, Protocol.HTTP)
+            and self._setup.settings.auto.retest
+            and due(outcome.host, network=network, now=self._services.now())
+        ):
+            spawn(self._retest(outcome, flight, network), name=f"re-test {outcome.host}")
+
+    async def _retest(self, outcome: Outcome, flight: Flight, network: NetworkId) -> None:
+        """A paired re-test: direct and the route that works, with a flight of the browser's own shape."""
+        assert outcome.winner is not None
+        direct_ok, other_ok = await asyncio.gather(
+            self._answers(outcome, flight, DIRECT), self._answers(outcome, flight, outcome.winner)
+        )
+        if self._services.network() == network:
+            changes = self._services.beliefs.retested(
+                outcome.host, network=network, now=self._services.now(), direct_ok=direct_ok, other_ok=other_ok
+            )
+            self._services.believe(changes)
+
+    async def _answers(self, outcome: Outcome, visit: Flight, route: Route) -> bool:
+        """Whether `route` brings a valid server byte to what the visit sent, made fresh."""
+        flight = Flight()
+        if visit.protocol is Protocol.TLS:
+            flight.receive_data(refreshed(visit.data, os.urandom(64)))
+        else:
+            flight.receive_data(f"HEAD / HTTP/1.1\r\nHost: {outcome.host}\r\nConnection: close\r\n\r\n".encode())
+        race = self._race(replace(outcome, plan=replace(outcome.plan, routes=(route,))))
+        winner: Winner | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(self._setup.settings.detect.retest_pair_s):
+                winner = await race.deliver(flight, lambda: True)
+        race.close()
+        if winner is not None:
+            winner.stream.abort()
+        return winner is not None and winner.valid
