@@ -1,0 +1,79 @@
+"""The arithmetic of one belief: how a signal is counted, how a score ages, when a host is suspect or blocked.
+
+Functions from a Belief to a Belief, by detection.md section 4. The score only decides how a state is entered; once
+`blocked` is entered it holds without decay until the way back is gone or nobody visits any more.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from proxy.config.schema import Detect
+from proxy.model import Belief, Signal
+
+NEGLIGIBLE = 0.05
+"""A score below this is nothing worth remembering."""
+
+EPISODE_HALF_LIVES = 4
+"""An episode this old has lost 15/16 of its weight and does not count towards blocked any more."""
+
+
+def score_now(belief: Belief, now: float, settings: Detect) -> float:
+    """The score as it has aged until `now`. A clock that was set back makes it no older than new."""
+    age = max(0.0, now - belief.scored_at)
+    return float(belief.score * 0.5 ** (age / settings.half_life_s))
+
+
+def aged(belief: Belief, now: float, settings: Detect) -> Belief:
+    """The belief with its score as of `now`."""
+    return replace(belief, score=score_now(belief, now, settings), scored_at=now)
+
+
+def falls_below(belief: Belief, floor: float, settings: Detect) -> float:
+    """When the score will have aged below `floor`."""
+    if belief.score <= floor:
+        return belief.scored_at
+    return belief.scored_at + settings.half_life_s * math.log2(belief.score / floor)
+
+
+def counted(belief: Belief, signal: Signal, now: float, settings: Detect) -> Belief:
+    """The belief with one more signal. Of several within a minute only the heaviest counts: a page with six resets is
+    one piece of evidence, and of one episode."""
+    score = score_now(belief, now, settings)
+    if belief.signal_at and now - belief.signal_at < settings.signal_interval_s:
+        gain = signal.weight - belief.signal_weight
+        if gain <= 0:
+            return replace(belief, score=score, scored_at=now)
+        score = min(settings.score_cap, score + gain)
+        return replace(belief, score=score, scored_at=now, signal_weight=signal.weight, cause=signal.cause)
+    episodes, episode_at = _episodes(belief, now, settings)
+    return replace(
+        belief,
+        score=min(settings.score_cap, score + signal.weight),
+        scored_at=now,
+        signal_at=now,
+        signal_weight=signal.weight,
+        cause=signal.cause or belief.cause,
+        episodes=episodes,
+        episode_at=episode_at,
+    )
+
+
+def _episodes(belief: Belief, now: float, settings: Detect) -> tuple[int, float]:
+    since = now - belief.episode_at
+    if not belief.episodes or since > EPISODE_HALF_LIVES * settings.half_life_s:
+        return 1, now
+    if since < settings.episode_gap_s:
+        return belief.episodes, belief.episode_at
+    return belief.episodes + 1, now
+
+
+def enough_to_block(belief: Belief, signal: Signal, settings: Detect) -> bool:
+    """Whether `signal`, just counted, carries a suspect over to blocked. One too light to make a host suspect by itself
+    never does, so weak signals alone never block."""
+    return (
+        signal.weight >= settings.suspect_score
+        and belief.score >= settings.blocked_score
+        and belief.episodes >= settings.blocked_episodes
+    )

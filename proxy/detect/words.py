@@ -1,0 +1,80 @@
+"""The words for a site, the same in list, card, CLI and JSON, made from a belief's state and cause.
+
+Never by colour alone: each word comes with a glyph of its own. What is the network's trouble and not the site's (no
+network, a portal) comes in as a cause and wins over the state.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+from typing import NamedTuple
+
+from proxy.model import State
+
+
+class Word(NamedTuple):
+    """What to call a site's state."""
+
+    glyph: str
+    text: str
+
+    def __str__(self) -> str:
+        return f"{self.glyph} {self.text}"
+
+
+WORKS = Word("✓", "works")
+SLOW = Word("◔", "slow")
+LIKELY_BLOCKED = Word("◐", "likely blocked")
+BLOCKED = Word("✗", "blocked")
+SITE_DOWN = Word("↓", "site down")
+REFUSED_BY_SITE = Word("⊘", "refused by site")
+NO_NETWORK = Word("∅", "no network")
+PORTAL = Word("⌂", "portal")
+NOT_TESTED = Word("?", "not tested")
+
+_BY_STATE: Mapping[State, Word] = MappingProxyType(
+    {
+        State.UNKNOWN: NOT_TESTED,
+        State.WORKS: WORKS,
+        State.SUSPECT: LIKELY_BLOCKED,
+        State.BLOCKED: BLOCKED,
+        State.DOWN: SITE_DOWN,
+        State.REFUSED: REFUSED_BY_SITE,
+    }
+)
+
+_OF_THE_NETWORK: Mapping[str, Word] = MappingProxyType({"offline": NO_NETWORK, "portal": PORTAL})
+
+_SLOW_CAUSES = frozenset({"frozen", "throttled"})
+
+_CAUSES: Mapping[str, str] = MappingProxyType(
+    {
+        "dns": "its name does not resolve here",
+        "ip": "its address does not answer here; by the network or by the site's own geo-fence, not separable here",
+        "sni_reset": "the connection is broken off as soon as it names the site",
+        "sni_drop": "what names the site is answered with silence",
+        "http_host": "plain requests that name the site are broken off",
+        "block_page": "a block page comes in its place",
+        "interception": "somebody else's certificate comes in its place",
+        "ech": "the outer name of its encrypted hello is filtered",
+        "frozen": "its connections freeze after some bytes",
+        "throttled": "it is slowed down",
+        "offline": "this machine has no network",
+        "portal": "a login page of the network comes in the place of every site",
+    }
+)
+
+
+def word(state: State, cause: str = "") -> Word:
+    """What to call a site with a belief of this state and cause."""
+    if cause in _OF_THE_NETWORK:
+        return _OF_THE_NETWORK[cause]
+    if cause in _SLOW_CAUSES and state in (State.SUSPECT, State.BLOCKED):
+        return SLOW
+    return _BY_STATE[state]
+
+
+def cause_in_words(cause: str) -> str:
+    """What a cause means, as half a sentence; empty for none."""
+    return _CAUSES.get(cause, cause)
