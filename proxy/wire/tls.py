@@ -108,7 +108,7 @@ def refreshed(hello: bytes, randomness: bytes) -> bytes:
     return hello[:3] + _with_length(record, 2)
 
 
-def is_server_answer(data: bytes) -> Verdict:
+def is_server_answer(data: bytes | bytearray) -> Verdict:
     """Whether an answer to a ClientHello is TLS: a ServerHello, or an alert."""
     if not data:
         return Verdict.MORE
