@@ -1,8 +1,8 @@
 """The user's rules: `TYPE,value,ACTION[,INSPECT]`, one a line, the first that matches wins.
 
-The syntax is the one Clash users know. Parsing reads everything and reports every fault at once, each with its line, the
-word that is wrong and the one that may have been meant. Values are brought to the spelling that destinations have, so
-`Bücher.Example.` and `xn--bcher-kva.example` are one rule. What follows from a rule is the business of `router`.
+The syntax is the one Clash users know. Parsing reads everything and reports every fault at once, each with its line,
+the word that is wrong and the one that may have been meant. Values are brought to the spelling that destinations have,
+so `Bücher.Example.` and `xn--bcher-kva.example` are one rule. What follows from a rule is the business of `router`.
 """
 
 from __future__ import annotations
@@ -83,11 +83,15 @@ class Rules:
     def __len__(self) -> int:
         return len(self.rules)
 
-    def match(self, destination: Destination) -> Rule | None:
-        """The first rule that speaks of the destination."""
+    def match(self, destination: Destination, name: str | None = None) -> Rule | None:
+        """The first rule that speaks of the destination; `name` is what the flight calls a literal one, and rules of
+        either count."""
         if not self.rules:
             return None
         number = self._index.first(destination)
+        if name is not None and name != destination.host:
+            by_name = self._index.first(Destination(name, destination.port))
+            number = min((n for n in (number, by_name) if n is not None), default=None)
         return None if number is None else self.rules[number]
 
     @property
@@ -126,9 +130,6 @@ class Rules:
 
     def __repr__(self) -> str:
         return f"<Rules {len(self.rules)}>"
-
-
-NO_RULES = Rules()
 
 
 def parse_rules(
@@ -228,7 +229,7 @@ def _kind(word: str) -> Kind:
 
 
 def _take_option(words: list[str], kind: Kind) -> bool:
-    """Takes INSPECT from the end; a last word that is neither action nor option is refused as the option it stands for."""
+    """Takes INSPECT from the end. A word behind the action that is something else is refused as an unknown option."""
     last = words[-1] if words else ""
     if last.upper() == _OPTION:
         words.pop()
@@ -366,3 +367,6 @@ def _notices(rules: tuple[Rule, ...], never: list[Rule]) -> Iterator[str]:
     for rule in never[:PROBLEMS_SHOWN]:
         if caught is None or rule.line < caught.line:
             yield f"{rule.source}:{rule.line}: {rule.kind},{rule.value} never acts: an earlier rule says the same"
+
+
+NO_RULES = Rules()

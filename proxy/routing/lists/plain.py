@@ -1,7 +1,7 @@
 """Plain lists: one domain a line, meant with all that is below it, or one address.
 
-`#`, `//` and `!` begin comments; a leading `.`, `*.` or `+.` changes nothing, for the apex is always meant. Lists come
-from strangers: sizes are bounded, what cannot be read is skipped and counted, and nothing in them is ever an expression.
+`#`, `//` and `!` begin comments; a leading `.`, `*.` or `+.` changes nothing, for the apex is always meant. Lists
+come from strangers: sizes are bounded, what cannot be read is skipped and counted, and nothing is ever an expression.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 
 
 def parse_plain(text: str, *, source: str) -> DomainList:
-    """The domains of a list. `source` is what its file is called in messages. Raises ConfigError when it is too large."""
+    """The domains of a list; `source` is what messages call its file. Raises ConfigError when it is too large."""
     if len(text) > LIST_LIMIT:
         raise ConfigError(f"{source}: a list has at most {LIST_LIMIT // 1024 // 1024} million characters")
     domains: set[str] = set()

@@ -1,0 +1,179 @@
+"""Which routes a request may take, in which order, and who says so.
+
+What the user said comes first: `site set` for the most specific host, then the first rule that matches, else AUTO.
+Under AUTO the belief orders the routes: direct first unless the host is held to be blocked. The other actions are
+promises, and a plan without routes keeps them: RELAY without a usable relay fails closed. Nothing is resolved or tried.
+
+Plans are shared: the same words and the same relays in the same order give the same Plan, made once. So the usual
+request, which nothing speaks of, costs two lookups.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.config.schema import Settings
+from proxy.model import DIRECT, Action, Belief, Destination, Override, Plan, Request, Route, State
+from proxy.routing.match import DomainList, suffixes
+from proxy.routing.rules import Rules
+
+PLANS_LIMIT = 4096
+"""Shared plans kept; relays change their order with their health, so there are some for each rule."""
+
+NOTHING_SAID = "AUTO: no rule speaks of it, so direct goes first"
+
+_WORDS = {State.SUSPECT: "likely blocked", State.BLOCKED: "blocked"}
+
+
+@dataclass(frozen=True, slots=True)
+class RelayInfo:
+    """What planning must know of a relay."""
+
+    name: str
+    needs_address: bool = False
+    """It takes addresses alone (socks5, socks4): it is skipped for names, which nobody may resolve for it."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """What speaks of a request first."""
+
+    action: Action
+    relay: str = ""
+    why: str = NOTHING_SAID
+    intercept: bool = False
+
+
+_UNSAID = _Said(Action.AUTO)
+
+
+class Router:
+    """Plans requests. Immutable but for its memory of plans; a reload makes a new one."""
+
+    __slots__ = ("_info", "_last_good_s", "_never_relay", "_overrides", "_picky", "_plans", "_rules")
+
+    def __init__(
+        self, rules: Rules, overrides: Mapping[str, Override], relays: Sequence[RelayInfo], settings: Settings
+    ) -> None:
+        self._rules = rules
+        self._overrides = dict(overrides)
+        self._info = {relay.name: relay for relay in relays}
+        self._picky = frozenset(relay.name for relay in relays if relay.needs_address)
+        self._never_relay = DomainList(frozenset(settings.auto.never_relay))
+        self._last_good_s = settings.detect.last_good_s
+        self._plans: dict[tuple[str, tuple[str, ...], bool], Plan] = {}
+
+    def plan(
+        self, request: Request, belief: Belief, *, relays: Sequence[str], now: float, host: str | None = None
+    ) -> Plan:
+        """The plan for a request. `relays` are the usable ones, the healthiest first; `host` is the name that the
+        flight of a literal destination carries, and `belief` is what is held about it; `now` is seconds since the
+        epoch."""
+        destination = request.destination
+        name = host or destination.host
+        said = self._said(destination, name)
+        usable = self._that_carry(destination, relays)
+        is_onion = name.endswith(".onion")
+        if said.action is Action.AUTO and not is_onion:
+            if self._never_relay.domains and name in self._never_relay:
+                return _never_relayed(said)
+            if belief.state in _WORDS and belief.until > now:
+                return self._around(said, belief, usable, now)
+        key = (said.why, usable, is_onion)
+        plan = self._plans.get(key)
+        if plan is None:
+            if len(self._plans) >= PLANS_LIMIT:
+                self._plans.clear()
+            plan = self._plans[key] = self._make(said, usable, is_onion=is_onion, offered=relays)
+        return plan
+
+    def trace(self, destination: Destination) -> list[str]:
+        """How the plan for a destination comes about, a sentence a step, the deciding one first: for `rule test`."""
+        said = self._said(destination, destination.host)
+        steps = [f"{_action_text(said)} by {said.why}" if said is not _UNSAID else NOTHING_SAID]
+        later = [rule.why for rule in self._rules.trace(destination) if rule.why != said.why]
+        steps += [f"{why} matches too, but comes later" for why in later]
+        if said.action is Action.AUTO and destination.host in self._never_relay:
+            entry = self._never_relay.covering(destination.host)
+            steps.append(f"[auto] never_relay holds {entry}, so no relay is tried when direct fails")
+        if destination.host.endswith(".onion"):
+            steps.append(".onion names exist only behind a relay, so direct is never tried")
+        skipped = sorted(self._picky) if destination.address is None else []
+        if skipped and said.action not in (Action.DIRECT, Action.BLOCK):
+            steps.append(f"{', '.join(skipped)} takes addresses only and is skipped for a name")
+        return steps
+
+    def _said(self, destination: Destination, name: str) -> _Said:
+        if self._overrides:
+            override = self._override(name) or self._override(destination.host)
+            if override is not None:
+                return override
+        rule = self._rules.match(destination, name) if self._rules.rules else None
+        if rule is None:
+            return _UNSAID
+        return _Said(rule.action, rule.relay, rule.why, rule.intercept)
+
+    def _override(self, host: str) -> _Said | None:
+        for scope in suffixes(host):
+            override = self._overrides.get(scope)
+            if override is not None:
+                relay = f":{override.relay}" if override.relay else ""
+                return _Said(override.action, override.relay, f"site set {scope} {override.action}{relay}")
+        return None
+
+    def _that_carry(self, destination: Destination, relays: Sequence[str]) -> tuple[str, ...]:
+        if self._picky and destination.address is None:
+            return tuple(relay for relay in relays if relay not in self._picky)
+        return tuple(relays)
+
+    def _around(self, said: _Said, belief: Belief, usable: tuple[str, ...], now: float) -> Plan:
+        """AUTO for a host that is held to be blocked: what last worked, the other relays, direct last."""
+        routes = [Route((relay,)) for relay in usable]
+        if belief.last_good and belief.last_good_at + self._last_good_s > now:
+            good = Route.parse(belief.last_good)
+            if set(good.relays) <= set(usable) and good != DIRECT:
+                routes = [good, *(route for route in routes if route != good)]
+        held = f"{_WORDS[belief.state]}: {belief.why}" if belief.why else _WORDS[belief.state]
+        why = f"AUTO: {held}" if said is _UNSAID else f"{said.why}; {held}"
+        return Plan(Action.AUTO, (*routes, DIRECT), why, said.intercept)
+
+    def _make(self, said: _Said, usable: tuple[str, ...], *, is_onion: bool, offered: Sequence[str]) -> Plan:
+        chosen = tuple(relay for relay in usable if relay == said.relay) if said.relay else usable
+        relayed = tuple(Route((relay,)) for relay in chosen)
+        routes: tuple[Route, ...] = {
+            Action.AUTO: (DIRECT, *relayed),
+            Action.DIRECT: (DIRECT,),
+            Action.RELAY: relayed,
+            Action.PREFER_RELAY: (*relayed, DIRECT),
+            Action.BLOCK: (),
+        }[said.action]
+        why = said.why
+        if is_onion and said.action is not Action.BLOCK:
+            routes = tuple(route for route in routes if not route.is_direct)
+            why += "; .onion names exist only behind a relay"
+        if not routes and said.action is not Action.BLOCK:
+            why += f"; {self._why_none(said, offered)}"
+        return Plan(said.action, routes, why, said.intercept)
+
+    def _why_none(self, said: _Said, offered: Sequence[str]) -> str:
+        """Why a plan that needs a relay has none."""
+        if said.action is Action.DIRECT:
+            return "DIRECT allows none"
+        if not self._info:
+            return "no relay is configured"
+        if said.relay and said.relay not in self._info:
+            return f"no relay is called {said.relay}"
+        wanted = [relay for relay in offered if said.relay in ("", relay)]
+        if wanted:
+            return f"{', '.join(wanted)} takes addresses only, and the name may not be resolved for it"
+        return f"relay {said.relay} is not usable now" if said.relay else "no relay is usable now"
+
+
+def _never_relayed(said: _Said) -> Plan:
+    why = "AUTO: [auto] never_relay" if said is _UNSAID else f"{said.why}; [auto] never_relay"
+    return Plan(Action.AUTO, (DIRECT,), f"{why} keeps it off relays", said.intercept)
+
+
+def _action_text(said: _Said) -> str:
+    return f"{said.action}:{said.relay}" if said.relay else str(said.action)
