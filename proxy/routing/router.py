@@ -64,6 +64,16 @@ class Router:
         self._last_good_s = settings.detect.last_good_s
         self._plans: dict[tuple[str, tuple[str, ...], bool], Plan] = {}
 
+    @property
+    def rules(self) -> Rules:
+        """The rules that it goes by."""
+        return self._rules
+
+    @property
+    def overrides(self) -> Mapping[str, Override]:
+        """What `site set` says, by host."""
+        return self._overrides
+
     def plan(
         self, request: Request, belief: Belief, *, relays: Sequence[str], now: float, host: str | None = None
     ) -> Plan:
