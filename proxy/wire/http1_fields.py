@@ -28,7 +28,8 @@ _USUAL = """Accept Accept-Charset Accept-Encoding Accept-Language Accept-Ranges 
 Access-Control-Request-Headers Access-Control-Request-Method Age Alt-Svc Authorization Cache-Control
 Content-Disposition Content-Encoding Content-Language Content-Location Content-Security-Policy Content-Type Cookie DNT
 Date ETag Expires If-Match If-Modified-Since If-None-Match If-Range Last-Modified Link Location Origin P3P Pragma
-Priority Range Referer Referrer-Policy Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-GPC Sec-WebSocket-Accept
+Priority Range Referer Referrer-Policy Sec-Fetch-Dest Sec-Fetch-Mode Sec-Fetch-Site Sec-Fetch-User Sec-GPC
+Sec-WebSocket-Accept
 Sec-WebSocket-Extensions Sec-WebSocket-Key Sec-WebSocket-Version Server Set-Cookie Strict-Transport-Security
 Upgrade-Insecure-Requests User-Agent Vary Via WWW-Authenticate X-Content-Type-Options X-Forwarded-For X-Frame-Options
 X-Powered-By X-Requested-With X-XSS-Protection""".split()  # noqa: SIM905  a list literal would take 60 lines

@@ -15,7 +15,7 @@ from proxy.errors import PeerError
 def error_response(
     status: int, reason_text: str, *, headers: Iterable[tuple[str, str]] = (), html: bool = False
 ) -> bytes:
-    """A whole HTTP/1.1 answer with `Connection: close`. `reason_text` is its body, a page when `html`; none if empty."""
+    """A whole HTTP/1.1 answer with `Connection: close`. `reason_text` is its body, a page when `html`."""
     body = f"{reason_text}\n".encode() if reason_text else b""
     fields = [("Content-Length", str(len(body))), ("Connection", "close"), *headers]
     if body:
