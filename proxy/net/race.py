@@ -425,8 +425,9 @@ class Race:
             return contender.started_at + self._connect_patience(contender)
         if contender.snapshot is None:
             return contender.flown_at + self._answer_patience(contender)
-        first = contender.flown_at + self._detect.oracle_first_s
-        return max(first, self._now() + self._detect.oracle_poll_s)
+        silent_at = contender.flown_at + self._detect.hedge_silent_s
+        poll_at = max(contender.flown_at + self._detect.oracle_first_s, self._now() + self._detect.oracle_poll_s)
+        return poll_at if silent_at <= self._now() else min(poll_at, silent_at)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -460,6 +461,7 @@ class Race:
             await self._until(self._dropped_deadline(contender), contender)
             if contender.phase is _Phase.FLYING and self._unacknowledged(contender):
                 contender.failed(Stage.FIRST_BYTE, Symptom.DROPPED, "the request was never acknowledged", self._now())
+                return
             await self._until(contender.flown_at + self._detect.silent_s, contender)
             if contender.phase is _Phase.FLYING:
                 contender.failed(Stage.FIRST_BYTE, Symptom.SILENT, "the request was not answered", self._now())

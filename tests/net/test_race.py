@@ -1,0 +1,412 @@
+"""Racing as a table of scenarios under a virtual clock, with dialers whose paths are scripted."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.errors import DialError
+from proxy.model import DIRECT, Destination, Route, Stage, Symptom
+from proxy.net.oracle import Oracle, Reading, Snapshot
+from proxy.net.race import BeforeFlight, Race, Winner
+from proxy.net.stream import CHUNK, Stream
+from proxy.wire.flight import Flight
+from tests.support.clock import run as play
+
+GET = b"GET / HTTP/1.1\r\nHost: blog.example\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: blog.example\r\nContent-Length: 2\r\n\r\nhi"
+OK = b"HTTP/1.1 200 OK\r\n\r\n"
+HERE = Destination("blog.example", 80)
+RELAY = Route(("vps",))
+OTHER = Route(("tor",))
+
+RESET = ConnectionResetError(104, "Connection reset by peer")
+
+
+@dataclass
+class Script:
+    """What one route does: seconds until connected (or how it fails), and what comes so long after the flight."""
+
+    connect: float | DialError = 0.1
+    answer: bytes | Exception | None = None  # None: silence; b"": EOF
+    after: float = 0.1
+    acknowledged: bool = True
+    retransmits: int = 0  # seen from 0.5 s after the flight
+    greeting: bytes | None = None  # sent of itself, `after` seconds from the connect
+    dialed: list[float] = field(default_factory=list)
+    streams: list[ScriptedStream] = field(default_factory=list)
+
+
+class ScriptedStream(Stream):
+    def __init__(self, script: Script) -> None:
+        super().__init__("198.51.100.7:80")
+        self.script = script
+        self.inbox: list[bytes | Exception] = []
+        self.sent = b""
+        self.flown_at: float | None = None
+        self.closed = False
+        if script.greeting is not None:
+            asyncio.get_running_loop().call_later(script.after, self._arrive, script.greeting)
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        assert not self.closed
+        if not self.inbox:
+            return None
+        item = self.inbox[0]
+        if isinstance(item, Exception):
+            raise item
+        if item:
+            self.inbox.pop(0)
+        return item
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if not self.sent:
+            self.flown_at = asyncio.get_running_loop().time()
+            if self.script.answer is not None:
+                asyncio.get_running_loop().call_later(self.script.after, self._arrive, self.script.answer)
+        self.sent += bytes(data)
+        return len(data)
+
+    def _arrive(self, item: bytes | Exception) -> None:
+        self.inbox.append(item)
+        self._wake(receiver=True, sender=True)
+
+    def send_eof(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    @property
+    def plain_socket(self) -> socket.socket | None:
+        return None
+
+    @property
+    def lowest_socket(self) -> Any:  # the fake oracle takes it for the socket
+        return self
+
+
+class FakeOracle(Oracle):
+    """Reads the script instead of the kernel."""
+
+    def __init__(self, usable: bool = True) -> None:
+        self.usable = usable
+
+    def snapshot(self, sock: Any) -> Snapshot | None:
+        return Snapshot.__new__(Snapshot)
+
+    def look(self, sock: Any, since: Snapshot) -> Reading:
+        stream: ScriptedStream = sock
+        assert stream.flown_at is not None
+        waited = asyncio.get_running_loop().time() - stream.flown_at
+        acked = stream.script.acknowledged
+        return Reading(
+            retransmits=stream.script.retransmits if waited >= 0.5 else 0,
+            unacked=0 if acked else 1,
+            acked=acked,
+            rtt_s=0.1,
+            rto_s=0.3,
+        )
+
+    def prepare_give_up(self, sock: Any) -> None:
+        pass
+
+
+class Scene:
+    def __init__(self, scripts: dict[Route, Script], *, oracle: bool = True) -> None:
+        self.scripts = scripts
+        self.race = Race(HERE, tuple(scripts), self._dialer, oracle=FakeOracle(oracle), detect=Detect())
+
+    def _dialer(self, route: Route) -> Any:
+        script = self.scripts[route]
+
+        class Dialer:
+            async def dial(self, destination: Destination) -> Stream:
+                script.dialed.append(asyncio.get_running_loop().time())
+                if isinstance(script.connect, DialError):
+                    raise script.connect
+                await asyncio.sleep(script.connect)
+                script.streams.append(ScriptedStream(script))
+                return script.streams[-1]
+
+        return Dialer()
+
+    async def deliver(self, data: bytes = GET, pull: Callable[[], bool] = lambda: True) -> Winner | None:
+        flight = Flight()
+        flight.receive_data(data)
+        if not await self.race.connect():
+            return None
+        return await self.race.deliver(flight, pull)
+
+
+def refused() -> DialError:
+    return DialError("connection refused", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+
+
+# what direct does → which route wins, when the relay is dialed, direct's symptom at the win, and after its deadline
+SCENARIOS = {
+    "works": (Script(answer=OK), DIRECT, None, Symptom.NONE, None),
+    "slow but acknowledged": (Script(answer=OK, after=2.5), DIRECT, None, Symptom.NONE, None),
+    "one segment lost": (Script(answer=OK, after=1.0, acknowledged=False, retransmits=1), DIRECT, None, "", None),
+    "refused": (Script(connect=refused()), RELAY, 0.0, Symptom.REFUSED, None),
+    "reset after the flight": (Script(answer=RESET), RELAY, 0.2, Symptom.RESET, None),
+    "closed after the flight": (Script(answer=b""), RELAY, 0.2, Symptom.EOF, None),
+    "garbage": (Script(answer=b"<html>"), RELAY, 0.2, Symptom.GARBAGE, None),
+    "SYN dropped": (Script(connect=99.0), RELAY, 1.5, Symptom.NONE, Symptom.TIMEOUT),
+    "connects late": (Script(connect=3.0), RELAY, 1.5, Symptom.NONE, Symptom.ABANDONED),
+    "flight dropped": (Script(acknowledged=False, retransmits=2), RELAY, 0.6, Symptom.NONE, Symptom.DROPPED),
+    "flight dropped, then not": (
+        Script(answer=OK, after=2.0, acknowledged=False, retransmits=2), RELAY, 0.6, Symptom.NONE, "answered",
+    ),
+    "acknowledged, then silence": (Script(), RELAY, 3.1, Symptom.NONE, Symptom.SILENT),
+    "answers after the hedge": (Script(answer=OK, after=5.0), RELAY, 3.1, Symptom.NONE, "answered"),
+    "answers while the relay is dialed": (Script(answer=OK, after=3.05), DIRECT, 3.1, Symptom.NONE, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenarios_of_direct_and_a_relay(name: str) -> None:
+    direct, winner, relay_dialed_at, symptom, late = SCENARIOS[name]
+
+    async def scene() -> None:
+        relay = Script(answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == winner
+        assert won.valid
+        assert won.answer == OK
+        if relay_dialed_at is None:
+            assert relay.dialed == []
+        else:
+            assert relay.dialed[0] == pytest.approx(relay_dialed_at, abs=0.06)
+        if winner == RELAY:
+            assert relay.streams[0].sent == GET
+        assert stage.race.attempts[0].symptom == symptom
+        assert stage.race.has_overtaken == (late is not None)
+        if late is not None:
+            judged = await stage.race.overtaken()
+            assert judged is not None
+            assert judged.delivered == (late == "answered")
+            assert judged.symptom == ("" if late == "answered" else late)
+        assert all(stream.closed for script in (direct, relay) for stream in script.streams if stream is not won.stream)
+
+    play(scene())
+
+
+def test_dropped_is_judged_at_three_seconds_and_silence_at_seven() -> None:
+    async def judged_at(direct: Script) -> float:
+        stage = Scene({DIRECT: direct, RELAY: Script(answer=OK)})
+        await stage.deliver()
+        await stage.race.overtaken()
+        return asyncio.get_running_loop().time()
+
+    assert play(judged_at(Script(acknowledged=False, retransmits=3))) == pytest.approx(3.1, abs=0.01)
+    assert play(judged_at(Script())) == pytest.approx(7.1, abs=0.01)
+
+
+def test_without_tcp_info_a_timer_hedges_by_the_round_trip() -> None:
+    async def scene() -> None:
+        relay = Script(answer=OK)
+        stage = Scene({DIRECT: Script(connect=0.1), RELAY: relay}, oracle=False)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert relay.dialed[0] == pytest.approx(0.1 + 1.2 + 2 * 0.1, abs=0.01)
+
+    play(scene())
+
+
+def test_the_third_route_comes_when_the_second_is_silent_too() -> None:
+    async def scene() -> None:
+        last = Script(answer=OK)
+        stage = Scene({DIRECT: Script(connect=refused()), RELAY: Script(connect=1.0), OTHER: last})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == OTHER
+        assert last.dialed[0] == pytest.approx(1.0 + 4 * 1.0, abs=0.01)
+
+    play(scene())
+
+
+def test_a_relay_that_does_not_connect_is_overtaken_after_three_seconds() -> None:
+    async def scene() -> None:
+        last = Script(answer=OK)
+        stage = Scene({RELAY: Script(connect=99.0), OTHER: last})
+        won = await stage.deliver()
+        assert won is not None
+        assert last.dialed[0] == pytest.approx(3.0, abs=0.01)
+        assert not stage.race.has_overtaken
+
+    play(scene())
+
+
+def test_the_last_route_is_waited_for_as_long_as_the_client_waits() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=OK, after=100.0)})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+
+    play(scene())
+
+
+def test_a_silent_direct_still_wins_when_every_relay_fails() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=OK, after=20.0), RELAY: Script(connect=refused())})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+
+    play(scene())
+
+
+@pytest.mark.parametrize("answer", [RESET, b""])
+def test_when_all_routes_fail_nothing_is_delivered(answer: bytes | Exception) -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=answer), RELAY: Script(answer=answer)})
+        assert await stage.deliver() is None
+        assert [attempt.pending for attempt in stage.race.attempts] == [False, False]
+
+    play(scene())
+
+
+def test_when_no_route_answers_validly_the_client_sees_what_direct_said() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=b"SSH-2.0"), RELAY: Script(answer=b"")})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+        assert won.answer == b"SSH-2.0"
+        assert not won.valid
+
+    play(scene())
+
+
+def test_nothing_connects() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(connect=refused()), RELAY: Script(connect=refused())})
+        assert not await stage.race.connect()
+
+    play(scene())
+
+
+def test_F90_a_post_goes_out_once_and_is_left_to_its_route() -> None:
+    async def scene() -> None:
+        direct, relay = Script(answer=RESET), Script(answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        won = await stage.deliver(POST)
+        assert won is not None
+        assert won.route == DIRECT
+        assert not won.valid
+        assert won.unsent == b""
+        assert direct.streams[0].sent == POST
+        assert relay.dialed == []
+
+    play(scene())
+
+
+def test_bytes_that_come_later_flow_on_and_end_the_replaying() -> None:
+    async def scene() -> None:
+        direct, relay = Script(answer=RESET, after=2.0), Script(answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        flight = Flight()
+        flight.receive_data(GET)
+        await stage.race.connect()
+        asyncio.get_running_loop().call_later(1.0, flight.receive_data, b"POST / HTTP/1.1\r\n")
+        asyncio.get_running_loop().call_later(1.0, stage.race.bell.ring)
+        won = await stage.race.deliver(flight, lambda: True)
+        assert won is not None
+        assert won.route == DIRECT
+        assert not won.valid
+        assert direct.streams[0].sent == GET + b"POST / HTTP/1.1\r\n"
+        assert relay.dialed == []
+
+    play(scene())
+
+
+def test_the_client_leaves() -> None:
+    async def scene() -> None:
+        direct = Script()
+        stage = Scene({DIRECT: direct, RELAY: Script(answer=OK)})
+        here = [True]
+
+        def leave() -> None:
+            here[0] = False
+            stage.race.bell.ring()
+
+        asyncio.get_running_loop().call_later(1.0, leave)
+        assert await stage.deliver(pull=lambda: here[0]) is None
+        stage.race.close()
+        assert [attempt.symptom for attempt in stage.race.attempts] == [Symptom.ABANDONED]
+        assert direct.streams[0].closed
+
+    play(scene())
+
+
+def test_a_server_that_speaks_first_is_noticed_and_taken() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(greeting=b"SSH-2.0-x\r\n", after=0.5)})
+        await stage.race.connect()
+        assert stage.race.before_flight() is BeforeFlight.QUIET
+        await stage.race.bell.wait(None)
+        assert stage.race.before_flight() is BeforeFlight.SPOKE
+        flight = Flight()
+        flight.receive_data(b"SSH-2.0-client\r\n")
+        won = stage.race.take_opened(flight)
+        assert won.answer == b"SSH-2.0-x\r\n"
+        assert won.unsent == b"SSH-2.0-client\r\n"
+        assert stage.race.attempts[0].delivered
+
+    play(scene())
+
+
+def test_a_path_that_closes_before_the_flight_teaches_nothing() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(greeting=b"", after=0.5)})
+        await stage.race.connect()
+        await stage.race.bell.wait(None)
+        assert stage.race.before_flight() is BeforeFlight.CLOSED
+        assert stage.race.attempts == ()
+
+    play(scene())
+
+
+def test_narrowing_leaves_a_path_that_the_name_forbids_before_a_byte_goes_out() -> None:
+    async def scene() -> None:
+        direct, relay = Script(answer=OK), Script(answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        await stage.race.connect()
+        stage.race.narrow((RELAY,))
+        flight = Flight()
+        flight.receive_data(GET)
+        won = await stage.race.deliver(flight, lambda: True)
+        assert won is not None
+        assert won.route == RELAY
+        assert direct.streams[0].closed
+        assert direct.streams[0].sent == b""
+
+    play(scene())
+
+
+def test_narrowing_to_nothing_delivers_nothing() -> None:
+    async def scene() -> None:
+        direct = Script(answer=OK)
+        stage = Scene({DIRECT: direct})
+        await stage.race.connect()
+        stage.race.narrow(())
+        flight = Flight()
+        flight.receive_data(GET)
+        assert await stage.race.deliver(flight, lambda: True) is None
+        assert direct.streams[0].sent == b""
+
+    play(scene())
