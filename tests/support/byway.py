@@ -1,0 +1,197 @@
+"""A real Byway: a process of its own with its own configuration, state folder and free port.
+
+    async with Byway(tmp_path, config='[[relay]]…', rules="MATCH,AUTO") as byway:
+        answer = await fetch("https://blocked.test:8443/", via=byway.proxy, trust=authority.client())
+        rows = await byway.read("log")
+
+It is ready when `run.json` says so, which is watched and not slept for. When a test fails, what the process said is
+added to the failure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+from watchfiles import awatch
+
+_READY_S = 30.0
+_STOP_S = 15.0
+_COMMAND_S = 30.0
+ALLOW = ("127.0.0.0/8:*", "[::1]:*")
+"""Past the address guard: tests have nothing but loopback."""
+
+
+class NotReady(AssertionError):
+    """Byway ended, or said nothing in time."""
+
+
+class Byway:
+    """`byway run` and the commands that speak to it. `folder` holds the configuration, the state and what was said."""
+
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        config: str = "",
+        rules: str | None = None,
+        allow: Sequence[str] = ALLOW,
+        arguments: Sequence[str] = (),
+        environment: Mapping[str, str] | None = None,
+        prefix: Sequence[str] = (),
+    ) -> None:
+        self.config = folder / "config" / "config.toml"
+        self.rules = self.config.with_name("rules.txt")
+        self.state = folder / "state"
+        self.said = folder / "byway.txt"  # standard output and error, of every start
+        self.port = 0
+        self.process: asyncio.subprocess.Process | None = None
+        self._arguments = (*(word for entry in allow for word in ("--allow", entry)), *arguments)
+        self._environment = {**_clean_environment(), **(environment or {})}
+        self._prefix = tuple(prefix)
+        self.config.parent.mkdir(parents=True, exist_ok=True)
+        self.state.mkdir(mode=0o700, exist_ok=True)
+        self.config.write_text(f"config_version = 1\n{config}")
+        if rules is not None:
+            self.rules.write_text(rules)
+
+    async def __aenter__(self) -> Byway:
+        await self.start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
+    ) -> None:
+        try:
+            if self.process is not None and self.process.returncode is None:
+                await self.stop()
+        finally:
+            if error is not None:
+                error.add_note(self.report())
+
+    @property
+    def proxy(self) -> tuple[str, int]:
+        return ("127.0.0.1", self.port)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self.port}"
+
+    @property
+    def pid(self) -> int:
+        assert self.process is not None
+        return self.process.pid
+
+    async def start(self) -> None:
+        """Starts it and returns when it listens. May be called again after it ended: the state is kept."""
+        run_file = self.state / "run.json"
+        run_file.unlink(missing_ok=True)  # one that a kill left behind says nothing about the new process
+        with self.said.open("ab") as said:
+            self.process = await asyncio.create_subprocess_exec(
+                *self._prefix,
+                *(sys.executable, "-m", "proxy", "run", "--port", "0"),
+                *("--config", str(self.config), "--state", str(self.state)),
+                *self._arguments,
+                stdin=subprocess.DEVNULL,
+                stdout=said,
+                stderr=said,
+                env=self._environment,
+            )
+        try:
+            self.port = int((await self._ready(self.process, run_file))["port"])
+        except BaseException as failure:
+            failure.add_note(self.report())
+            if self.process.returncode is None:
+                self.process.kill()
+                await self.process.wait()
+            raise
+
+    async def _ready(self, process: asyncio.subprocess.Process, run_file: Path) -> dict[str, Any]:
+        ended = asyncio.Event()
+
+        async def wait() -> None:
+            await process.wait()
+            ended.set()
+
+        async with asyncio.timeout(_READY_S), asyncio.TaskGroup() as watching:
+            waiter = watching.create_task(wait())
+            async for _ in awatch(
+                self.state, stop_event=ended, yield_on_timeout=True, rust_timeout=100, debounce=40, step=10
+            ):
+                if (found := _read(run_file)) is not None:
+                    waiter.cancel()
+                    return found
+        raise NotReady(f"byway ended with exit code {process.returncode} before it listened")
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        """Asks it to end by its pid, and returns the exit code. Raises NotReady when it had to be killed."""
+        assert self.process is not None
+        self.process.send_signal(how)
+        try:
+            return await asyncio.wait_for(self.process.wait(), _STOP_S)
+        except TimeoutError:
+            self.process.kill()
+            await self.process.wait()
+            raise NotReady(f"byway did not end within {_STOP_S:g} s of {how.name}") from None
+
+    async def kill(self) -> None:
+        """Ends it without a chance to tidy up."""
+        await self.stop(signal.SIGKILL)
+
+    def reload(self) -> None:
+        assert self.process is not None
+        self.process.send_signal(signal.SIGHUP)
+
+    async def command(self, *arguments: str, check: bool = True) -> subprocess.CompletedProcess[str]:
+        """Runs a `byway` command against this one. With `check`, any exit code but 0 fails the test."""
+        process = await asyncio.create_subprocess_exec(
+            *self._prefix,
+            *(sys.executable, "-m", "proxy", *arguments),
+            *("--config", str(self.config), "--state", str(self.state)),
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env=self._environment,
+        )
+        try:
+            out, err = await asyncio.wait_for(process.communicate(), _COMMAND_S)
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+            raise
+        done = subprocess.CompletedProcess(arguments, process.returncode or 0, out.decode(), err.decode())
+        if check:
+            assert done.returncode == 0, f"byway {' '.join(arguments)}: exit {done.returncode}\n{done.stderr}"
+        return done
+
+    async def read(self, *arguments: str) -> Any:
+        """What a command prints with --json."""
+        return json.loads((await self.command(*arguments, "--json")).stdout)
+
+    def report(self) -> str:
+        """What it has said, for a failure."""
+        text = self.said.read_text(errors="replace") if self.said.exists() else ""
+        return f"byway said:\n{text[-8000:] or '(nothing)'}"
+
+
+def _read(run_file: Path) -> dict[str, Any] | None:
+    """What run.json says, or None while it is not there or not whole."""
+    try:
+        found: dict[str, Any] = json.loads(run_file.read_text())
+    except (FileNotFoundError, ValueError):
+        return None
+    return found
+
+
+def _clean_environment() -> dict[str, str]:
+    """Ours without what would change Byway or a client: settings and proxies."""
+    kept = {k: v for k, v in os.environ.items() if not k.startswith("BYWAY_") and not k.lower().endswith("_proxy")}
+    return {**kept, "NO_COLOR": "1", "COLUMNS": "120"}

@@ -1,0 +1,184 @@
+"""A censor on loopback: it listens where the path to an origin would lead, and does what censors do.
+
+Give it an address of its own (127.0.0.2) and the origin's port; a relay under test knows the origin's true address.
+What it does can be changed while it runs, and `lift` ends it. Where the behaviour looks at the name, a flight that does
+not carry one of `names` passes, as in life. DROP and what concerns the connection itself cannot look: they hit all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import errno
+import socket
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from enum import Enum, auto
+
+from tests.support.streams import Connections, close, reset, splice
+
+_SO_ATTACH_FILTER = 26
+_SO_DETACH_FILTER = 27
+_DROP_DATA = (  # classic BPF: a segment that is longer than its TCP header is dropped, the others pass
+    (0x30, 0, 0, 12),  # A = byte 12: the header's length in words, in the high half
+    (0x74, 0, 0, 2),  # A >>= 2
+    (0x54, 0, 0, 0x3C),  # A &= 60: the header's length in bytes
+    (0x07, 0, 0, 0),  # X = A
+    (0x80, 0, 0, 0),  # A = the segment's length
+    (0x2D, 0, 1, 0),  # if A > X
+    (0x06, 0, 0, 0),  # drop
+    (0x06, 0, 0, 0xFFFFFFFF),  # else pass
+)
+
+
+class Behaviour(Enum):
+    PASS = auto()
+    RESET = auto()  # RST once the name was seen
+    EOF = auto()  # closes once the name was seen
+    GARBAGE = auto()  # answers with what no protocol says
+    SILENT = auto()  # acknowledges and never answers
+    DROP = auto()  # the connection opens, no byte is ever acknowledged
+    REFUSE = auto()  # nothing listens
+    FULL = auto()  # the accept queue is full: a SYN stays unanswered
+
+
+_LOOKS = frozenset({Behaviour.PASS, Behaviour.RESET, Behaviour.EOF, Behaviour.GARBAGE, Behaviour.SILENT})
+GARBAGE = b"\x00\x00\x00 neither a ServerHello nor a status line \x00"
+
+
+@dataclass
+class Censor:
+    """`async with Censor("127.0.0.2", port, origin="127.0.0.1") as censor: await censor.set(Behaviour.RESET)`"""
+
+    address: str
+    port: int
+    origin: str  # the address whose port of the same number is the true one
+    behaviour: Behaviour = Behaviour.PASS
+    names: frozenset[str] | None = None  # None: every name
+    flights: list[bytes] = field(default_factory=list)  # the first bytes of each connection that was looked at
+    struck: int = 0  # connections that were interfered with after a look
+    _server: asyncio.Server | None = None
+    _listener: socket.socket | None = None
+    _fillers: list[socket.socket] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._connections = Connections(self._watch)
+
+    async def __aenter__(self) -> Censor:
+        await self._open()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._shut()
+        await self._connections.stop()
+
+    @property
+    def connections(self) -> int:
+        """Connections accepted so far."""
+        return self._connections.count
+
+    async def set(self, behaviour: Behaviour, names: Iterable[str] | None = None) -> None:
+        """From now on: connections that are open keep what befell them."""
+        await self._shut()
+        self.behaviour = behaviour
+        self.names = None if names is None else frozenset(names)
+        await self._open()
+
+    async def lift(self) -> None:
+        await self.set(Behaviour.PASS)
+
+    async def _open(self) -> None:
+        if self.behaviour is Behaviour.REFUSE:
+            return
+        family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
+        backlog = 0 if self.behaviour is Behaviour.FULL else 256
+        listener = socket.create_server((self.address, self.port), family=family, backlog=backlog)
+        if self.behaviour is Behaviour.FULL:
+            self._listener = listener
+            self._fill(listener)
+            return
+        if self.behaviour is Behaviour.DROP:
+            _drop_data(listener)
+        self._server = await asyncio.start_server(self._connections, sock=listener)
+
+    async def _shut(self) -> None:
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._listener is not None:
+            self._listener.close()
+            self._listener = None
+        for filler in self._fillers:
+            filler.close()
+        self._fillers.clear()
+
+    def _fill(self, listener: socket.socket) -> None:
+        """Connects until the queue takes no more. A connection over loopback opens at once or not at all."""
+        for _ in range(8):
+            filler = socket.socket(listener.family)
+            filler.setblocking(False)
+            self._fillers.append(filler)
+            with contextlib.suppress(BlockingIOError):
+                filler.connect(listener.getsockname())
+            if not _connected(filler):
+                return
+        raise OSError(errno.EIO, "the accept queue does not fill")
+
+    async def _watch(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        behaviour, names = self.behaviour, self.names
+        flight = await _flight(reader)
+        self.flights.append(flight)
+        if behaviour is Behaviour.PASS or not _named(flight, names):
+            await splice(reader, writer, self.origin, self.port, source=self.address, first=flight)
+            return
+        self.struck += 1
+        if behaviour is Behaviour.RESET:
+            reset(writer)
+        elif behaviour is Behaviour.GARBAGE:
+            writer.write(GARBAGE)
+            await writer.drain()
+            await close(writer)
+        elif behaviour is Behaviour.SILENT:
+            while await reader.read(65536):
+                pass
+            await asyncio.Event().wait()  # until the censor ends: not even the client's end is answered
+        # EOF: returning closes
+
+
+def _drop_data(listener: socket.socket) -> None:
+    """Makes the kernel drop every segment with data on sockets accepted here: they inherit the listener's filter."""
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_DATA))
+    program = struct.pack("HL", len(_DROP_DATA), ctypes.addressof(code))
+    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
+
+
+def _connected(sock: socket.socket) -> bool:
+    try:
+        sock.getpeername()
+    except OSError:
+        return False
+    return True
+
+
+async def _flight(reader: asyncio.StreamReader) -> bytes:
+    """The client's first bytes: a whole TLS record, an HTTP head, or what came before the end."""
+    data = b""
+    while len(data) < 65536 and not _whole(data):
+        piece = await reader.read(65536)
+        if not piece:
+            break
+        data += piece
+    return data
+
+
+def _whole(data: bytes) -> bool:
+    if data[:1] == b"\x16":
+        return len(data) >= 5 and len(data) >= 5 + int.from_bytes(data[3:5])
+    return b"\r\n\r\n" in data
+
+
+def _named(flight: bytes, names: frozenset[str] | None) -> bool:
+    """Looks for a name as censors do: anywhere in the bytes."""
+    return bool(flight) and (names is None or any(name.encode() in flight.lower() for name in names))

@@ -1,0 +1,90 @@
+"""A client that says exactly what it is told: one request through a proxy, or direct, and the whole answer."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tests.support.streams import close
+
+_LIMIT_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Fetched:
+    """An answer. `tunnel` says whether a CONNECT was granted; when not, the answer is the proxy's own."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    elapsed_s: float
+    tunnel: bool = False
+
+
+async def fetch(
+    url: str,
+    *,
+    via: tuple[str, int] | None = None,
+    trust: ssl.SSLContext | None = None,
+    method: str = "GET",
+    body: bytes = b"",
+    headers: Sequence[tuple[str, str]] = (),
+) -> Fetched:
+    """Fetches `url` on a connection of its own: CONNECT for https, absolute-form for http, direct without `via`.
+    Raises OSError, or asyncio.IncompleteReadError when the answer breaks off; TimeoutError after half a minute."""
+    started = time.monotonic()
+    target = urlsplit(url)
+    secure = target.scheme == "https"
+    assert target.hostname is not None
+    port = target.port or (443 if secure else 80)
+    async with asyncio.timeout(_LIMIT_S):
+        reader, writer = await asyncio.open_connection(*(via or (target.hostname, port)))
+        try:
+            if via and secure:
+                writer.write(
+                    f"CONNECT {target.hostname}:{port} HTTP/1.1\r\nHost: {target.hostname}:{port}\r\n\r\n".encode()
+                )
+                granted, told = await _head(reader)
+                if granted != 200:
+                    return Fetched(granted, told, await _body(reader, told, method), time.monotonic() - started)
+            if secure:
+                await writer.start_tls(trust or ssl.create_default_context(), server_hostname=target.hostname)
+            path = f"{target.path or '/'}{'?' + target.query if target.query else ''}"
+            asked = url if via and not secure else path
+            fields = [("Host", target.netloc), ("Connection", "close"), *headers]
+            if body:
+                fields.append(("Content-Length", str(len(body))))
+            lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+            writer.write(f"{method} {asked} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+            status, told = await _head(reader)
+            content = await _body(reader, told, method)
+            return Fetched(status, told, content, time.monotonic() - started, tunnel=bool(via and secure))
+        finally:
+            await close(writer)
+
+
+async def _head(reader: asyncio.StreamReader) -> tuple[int, tuple[tuple[str, str], ...]]:
+    while True:
+        first, *lines = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")[:-4].split("\r\n")
+        status = int(first.split(" ")[1])
+        if status >= 200 or status == 101:
+            return status, tuple((n.lower(), v.strip()) for n, _, v in (line.partition(":") for line in lines))
+
+
+async def _body(reader: asyncio.StreamReader, headers: tuple[tuple[str, str], ...], method: str) -> bytes:
+    fields = dict(headers)
+    if method == "HEAD":
+        return b""
+    if fields.get("transfer-encoding") == "chunked":
+        pieces = []
+        while size := int(await reader.readline(), 16):
+            pieces.append((await reader.readexactly(size + 2))[:-2])
+        await reader.readline()
+        return b"".join(pieces)
+    if "content-length" in fields:
+        return await reader.readexactly(int(fields["content-length"]))
+    return await reader.read()

@@ -1,0 +1,89 @@
+"""What the servers of this folder share: tasks that end with their server, and copying both ways."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import struct
+from collections.abc import Awaitable, Callable
+
+Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+LINGER_0 = struct.pack("ii", 1, 0)
+
+
+class Connections:
+    """Serves connections until told to stop, and leaves none behind."""
+
+    def __init__(self, serve: Serve) -> None:
+        self._serve = serve
+        self._running: set[asyncio.Task[None]] = set()
+        self.count = 0
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """To be handed to asyncio.start_server."""
+        task = asyncio.current_task()
+        assert task is not None
+        self._running.add(task)
+        self.count += 1
+        try:
+            await self._serve(reader, writer)
+        except (OSError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, asyncio.CancelledError):
+            writer.transport.abort()
+        finally:
+            self._running.discard(task)
+            await close(writer)
+
+    async def stop(self) -> None:
+        """Breaks off every connection."""
+        running = list(self._running)
+        for task in running:
+            task.cancel()
+        await asyncio.gather(*running, return_exceptions=True)
+
+
+async def close(writer: asyncio.StreamWriter) -> None:
+    writer.close()
+    with contextlib.suppress(OSError, asyncio.CancelledError):
+        await writer.wait_closed()
+
+
+def reset(writer: asyncio.StreamWriter) -> None:
+    """Ends the connection with an RST."""
+    sock: socket.socket = writer.get_extra_info("socket")
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
+    writer.transport.abort()
+
+
+async def splice(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    host: str,
+    port: int,
+    *,
+    source: str,
+    granted: bytes = b"",
+    first: bytes = b"",
+) -> None:
+    """Connects to host and port from the address `source`, tells the client `granted`, sends on `first`, and copies
+    both ways, half-closes included, until both sides have ended. Raises OSError when it cannot connect."""
+    far_reader, far_writer = await asyncio.open_connection(host, port, local_addr=(source, 0))
+    try:
+        writer.write(granted)
+        far_writer.write(first)
+        async with asyncio.TaskGroup() as both:
+            both.create_task(_copy(reader, far_writer))
+            both.create_task(_copy(far_reader, writer))
+    except* (OSError, asyncio.IncompleteReadError):
+        reset(writer)
+        reset(far_writer)
+    finally:
+        await close(far_writer)
+
+
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    if writer.can_write_eof():
+        writer.write_eof()

@@ -1,0 +1,64 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.support import programs
+
+ROOT = Path(__file__).parents[2]
+
+SAMPLE = """
+import pytest
+
+@pytest.mark.needs("microsocks", "tinyproxy")
+def test_with_relays():
+    pass
+
+def test_without():
+    pass
+"""
+
+
+def test_a_program_that_no_package_brings_is_an_error() -> None:
+    with pytest.raises(LookupError, match="say there which package"):
+        programs.find("no-such-program")
+
+
+def test_the_script_prints_each_package_once_and_needs_nothing() -> None:
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", str(ROOT / "tests" / "support" / "programs.py")],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=30,
+    )
+    assert done.stdout.split() == sorted(set(programs.PACKAGES.values()))
+
+
+@pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
+def test_a_missing_program_skips_here_and_fails_in_ci(tmp_path: Path, ci: str, code: int) -> None:
+    sample = tmp_path / "test_sample.py"
+    sample.write_text(SAMPLE)
+    hide = "from tests.support import programs; programs.find = lambda name: None; "
+    done = subprocess.run(
+        [
+            *(sys.executable, "-c", f"{hide}import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"),
+            *("-p", "tests.conftest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)),
+            *("-o", "markers=needs: a program", str(sample)),
+        ],
+        cwd=ROOT,
+        env={"PATH": "/usr/bin:/bin", "CI": ci},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == code, done.stdout + done.stderr
+    assert "apt-get install --no-install-recommends microsocks tinyproxy" in done.stdout
+    assert "microsocks: 1 test\n" in done.stdout
+    last = done.stdout.rstrip().splitlines()[-1]
+    assert "1 passed" in last
+    assert ("1 error" if ci else "1 skipped") in last
