@@ -1,9 +1,9 @@
 """Which relays are well, from the user's own traffic alone: no relay is ever probed on a timer.
 
-A relay is blamed only when another route worked, since otherwise it may as well be our uplink. After three failures in a
-row its breaker opens: it is ordered last, not removed, until a wait that doubles with each further failure is over, and
-then tried again like any other. A relay that takes far longer than the quickest is ordered behind the quick ones; apart
-from that the user's order stands.
+A relay is blamed only when another route worked, since otherwise it may as well be our uplink. After three failures in
+a row its breaker opens: it is ordered last, not removed, until a wait that doubles with each further failure is over,
+and then tried again like any other. A relay that takes far longer than the quickest is ordered behind the quick ones;
+apart from that the user's order stands.
 """
 
 from __future__ import annotations
