@@ -1,0 +1,68 @@
+"""Reading the user's files: whatever the path names, it never hangs, never fills memory, and says what is wrong.
+
+A path may lead to a folder, a pipe, a device or ten gigabytes; opening does not block and reading is bounded.
+"""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+from proxy.errors import ConfigError
+
+_KINDS = (
+    (stat.S_ISDIR, "a folder"),
+    (stat.S_ISFIFO, "a named pipe"),
+    (stat.S_ISCHR, "a device"),
+    (stat.S_ISBLK, "a device"),
+    (stat.S_ISSOCK, "a socket"),
+)
+
+
+def shown(path: Path) -> str:
+    """The path for messages: printable, whatever bytes it consists of."""
+    text = os.fsencode(path).decode(errors="replace")
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def read_bytes(path: Path, *, limit: int) -> bytes:
+    """The content of a regular file of at most `limit` bytes. Raises ConfigError; symbolic links are followed."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
+    except FileNotFoundError:
+        raise ConfigError(f"{shown(path)}: there is no such file") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        raise ConfigError(f"{shown(path)}: cannot be opened: {_reason(error)}") from None
+    with os.fdopen(descriptor, "rb") as file:
+        mode = os.fstat(descriptor).st_mode
+        if not stat.S_ISREG(mode):
+            kind = next((name for test, name in _KINDS if test(mode)), "something else")
+            raise ConfigError(f"{shown(path)}: is {kind}, not a file")
+        try:
+            data = file.read(limit + 1)
+        except OSError as error:
+            raise ConfigError(f"{shown(path)}: cannot be read: {_reason(error)}") from None
+    if len(data) > limit:
+        raise ConfigError(f"{shown(path)}: is larger than {limit:,} bytes; is it the right file?")
+    return data
+
+
+def read_text(path: Path, *, limit: int) -> str:
+    """The same as UTF-8 text, without a byte order mark. Raises ConfigError, with the line of what is no text."""
+    data = read_bytes(path, limit=limit)
+    if data.startswith((b"\xff\xfe", b"\xfe\xff")):
+        raise ConfigError(f"{shown(path)}: is UTF-16 text; save it as UTF-8")
+    try:
+        text = data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{shown(path)}:{line}: is not UTF-8 text (byte 0x{data[error.start]:02x})") from None
+    nul = text.find("\0")
+    if nul >= 0:
+        raise ConfigError(f"{shown(path)}:{text.count(chr(10), 0, nul) + 1}: holds a NUL character; is it a text file?")
+    return text
+
+
+def _reason(error: Exception) -> str:
+    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)

@@ -1,0 +1,149 @@
+"""On which line of a TOML document each key stands.
+
+tomllib reads values but keeps no positions, and an error without a line is a hunt. This goes once through a document
+that tomllib has accepted, so it need not judge anything: it only follows keys, headers, inline tables and arrays, and
+steps over values. Paths are as in the parsed document: names for keys, numbers for elements of arrays.
+"""
+
+from __future__ import annotations
+
+import re
+import tomllib
+from bisect import bisect_right
+
+Path = tuple[str | int, ...]
+
+_BLANK = re.compile(r"(?:[ \t\n]|#[^\n]*)*")
+_SPACE = re.compile(r"[ \t]*")
+_KEY = re.compile(r"""[A-Za-z0-9_-]+|'[^'\n]*'|"(?:[^"\\\n]|\\.)*\"""")
+_STRING = re.compile(
+    r'''"""(?:[^"\\]|\\.|"{1,2}(?!"))*"{3,5}'''  # a closing delimiter may follow one or two quotes of the content
+    r"""|'''(?:[^']|'{1,2}(?!'))*'{3,5}"""
+    r"""|"(?:[^"\\\n]|\\.)*"|'[^'\n]*'""",
+    re.DOTALL,
+)
+_SCALAR = re.compile(r"[^,\]}\n#]+")
+
+
+def key_lines(text: str) -> dict[Path, int]:
+    """The line, from 1, of every key, header and array element of a valid document; the first, where a table is
+    mentioned more than once. Raises ValueError, perhaps, for a document that is not valid."""
+    return _Walk(text.replace("\r\n", "\n")).lines()
+
+
+class _Walk:
+    __slots__ = ("_at", "_found", "_latest", "_line_starts", "_text")
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+        self._at = 0
+        self._found: dict[Path, int] = {}
+        self._latest: dict[Path, int] = {}  # array of tables → number of its latest element
+        self._line_starts = [0, *(match.end() for match in re.finditer("\n", text))]
+
+    def lines(self) -> dict[Path, int]:
+        table: Path = ()
+        while True:
+            self._skip(_BLANK)
+            if self._at >= len(self._text):
+                return self._found
+            if self._accept("[["):
+                table = self._header(of_array=True)
+            elif self._accept("["):
+                table = self._header(of_array=False)
+            else:
+                self._assignment(table)
+
+    def _header(self, *, of_array: bool) -> Path:
+        line = self._line()
+        *outer, last = self._dotted_key()
+        self._accept("]]" if of_array else "]")
+        path: Path = ()
+        for key in outer:
+            path = self._element((*path, key))
+            self._note(path, line)
+        path = (*path, last)
+        self._note(path, line)
+        if of_array:
+            self._latest[path] = self._latest.get(path, -1) + 1
+        path = self._element(path)
+        self._note(path, line)
+        return path
+
+    def _element(self, path: Path) -> Path:
+        """The table that a name in a header means: of an array of tables, its latest element."""
+        return (*path, self._latest[path]) if path in self._latest else path
+
+    def _assignment(self, table: Path) -> None:
+        line = self._line()
+        path = table
+        for key in self._dotted_key():
+            path = (*path, key)
+            self._note(path, line)
+        self._accept("=")
+        self._skip(_SPACE)
+        self._value(path)
+
+    def _dotted_key(self) -> list[str]:
+        keys = []
+        while True:
+            self._skip(_SPACE)
+            keys.append(_plain_key(self._skip(_KEY)))
+            self._skip(_SPACE)
+            if not self._accept("."):
+                return keys
+
+    def _value(self, path: Path) -> None:
+        if self._accept("["):
+            self._array(path)
+        elif self._accept("{"):
+            self._inline_table(path)
+        elif self._text.startswith(('"', "'"), self._at):
+            self._skip(_STRING)
+        else:
+            self._skip(_SCALAR)
+
+    def _array(self, path: Path) -> None:
+        number = 0
+        self._skip(_BLANK)
+        while not self._accept("]"):
+            self._note((*path, number), self._line())
+            self._value((*path, number))
+            number += 1
+            self._skip(_BLANK)
+            self._accept(",")
+            self._skip(_BLANK)
+
+    def _inline_table(self, path: Path) -> None:
+        self._skip(_BLANK)
+        while not self._accept("}"):
+            self._assignment(path)
+            self._skip(_BLANK)
+            self._accept(",")
+            self._skip(_BLANK)
+
+    def _note(self, path: Path, line: int) -> None:
+        self._found.setdefault(path, line)
+
+    def _line(self) -> int:
+        return bisect_right(self._line_starts, self._at)
+
+    def _accept(self, text: str) -> bool:
+        found = self._text.startswith(text, self._at)
+        self._at += len(text) if found else 0
+        return found
+
+    def _skip(self, pattern: re.Pattern[str]) -> str:
+        match = pattern.match(self._text, self._at)
+        if match is None:
+            raise ValueError(f"line {self._line()} is not TOML")
+        self._at = match.end()
+        return match.group()
+
+
+def _plain_key(key: str) -> str:
+    if key.startswith("'"):
+        return key[1:-1]
+    if key.startswith('"'):
+        return str(tomllib.loads(f"key = {key}")["key"])
+    return key

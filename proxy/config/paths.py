@@ -1,0 +1,158 @@
+"""Where Byway's files lie.
+
+The configuration's folder holds config.toml, rules.txt and addons/; the state folder holds what Byway writes, for the
+user's eyes alone. Tests, the demo and a second instance use a state folder of their own and meet nobody.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import secrets
+import stat
+import tempfile
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+import platformdirs
+
+from proxy.config.files import shown
+from proxy.errors import BywayError
+
+SOCKET_PATH_LIMIT = 100
+"""Bytes; the kernel's own limit is 108 on Linux and 104 on BSD, with the closing NUL."""
+
+
+@dataclass(frozen=True, slots=True)
+class Paths:
+    """All places. Nothing is made here: see `private_folder`."""
+
+    config_file: Path
+    config_given: bool
+    """The user named the file, so it must exist."""
+    state_dir: Path
+    runtime_dir: Path | None
+    """For sockets, gone after logout; None where the system has none."""
+
+    @classmethod
+    def locate(cls, env: Mapping[str, str], *, config: Path | None = None, state: Path | None = None) -> Paths:
+        """Flags, then BYWAY_CONFIG and BYWAY_STATE, then the platform's folders. Raises BywayError without a home."""
+        config = config or _from_env(env, "BYWAY_CONFIG")
+        state = state or _from_env(env, "BYWAY_STATE")
+        return cls(
+            config_file=_absolute(config or platformdirs.user_config_path("byway", False) / "config.toml", "--config"),
+            config_given=config is not None,
+            state_dir=_absolute(state or platformdirs.user_state_path("byway", False), "--state"),
+            runtime_dir=_runtime_dir(env),
+        )
+
+    @property
+    def config_dir(self) -> Path:
+        return self.config_file.parent
+
+    @property
+    def config_to_read(self) -> Path | None:
+        """None: there is no file, and none was asked for."""
+        return self.config_file if self.config_given or os.path.lexists(self.config_file) else None
+
+    @property
+    def rules_file(self) -> Path:
+        return self.config_dir / "rules.txt"
+
+    @property
+    def addons_dir(self) -> Path:
+        return self.config_dir / "addons"
+
+    @property
+    def lock_file(self) -> Path:
+        return self.state_dir / "lock"
+
+    @property
+    def run_file(self) -> Path:
+        """How the command line finds a running Byway."""
+        return self.state_dir / "run.json"
+
+    @property
+    def store_file(self) -> Path:
+        return self.state_dir / "byway.sqlite"
+
+    @property
+    def network_key_file(self) -> Path:
+        return self.state_dir / "network.key"
+
+    @property
+    def control_socket(self) -> Path:
+        """In the runtime folder under a name that no other state folder has, else in the state folder, else, when that
+        path is too long for a socket, in a folder of ours below the temporary one. Its folder may have to be made."""
+        name = f"{hashlib.sha256(os.fsencode(self.state_dir)).hexdigest()[:12]}.sock"
+        candidates = [self.state_dir / "control.sock"]
+        if self.runtime_dir is not None:
+            candidates.insert(0, self.runtime_dir / "byway" / name)
+        fallback = Path(tempfile.gettempdir()) / f"byway-{_user()}" / name
+        return next((path for path in candidates if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT), fallback)
+
+
+def private_folder(path: Path) -> Path:
+    """Makes the folder, or takes one of the user's, with mode 0700 whatever the umask. Raises BywayError."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        found = path.stat()
+        if found.st_mode & stat.S_ISVTX:
+            raise BywayError(f"{shown(path)} is shared by everybody; name a folder of your own")
+        if os.name == "posix" and found.st_uid != os.getuid():
+            raise BywayError(f"{shown(path)} belongs to another user; name a folder of your own")
+        if os.name == "posix" and stat.S_IMODE(found.st_mode) != 0o700:
+            path.chmod(0o700)
+    except (OSError, ValueError) as error:
+        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+        raise BywayError(f"the folder {shown(path)} cannot be used: {reason}; name another with --state") from None
+    return path
+
+
+def write_private(path: Path, content: bytes | str) -> None:
+    """Writes a file of mode 0600 as a whole: a reader sees the old content or the new. Raises BywayError."""
+    data = content.encode() if isinstance(content, str) else content
+    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    try:
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        try:
+            with os.fdopen(descriptor, "wb") as file:
+                os.chmod(fresh, 0o600)  # whatever the umask took away
+                file.write(data)
+            os.replace(fresh, path)
+        except BaseException:
+            fresh.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise BywayError(f"{shown(path)} cannot be written: {(error.strerror or str(error)).lower()}") from None
+
+
+def _from_env(env: Mapping[str, str], name: str) -> Path | None:
+    return Path(env[name]) if env.get(name) else None
+
+
+def _absolute(path: Path, flag: str) -> Path:
+    if not path.is_absolute() and str(path).startswith("~"):  # the platform found no home to put there
+        raise BywayError(f"your home folder is unknown (HOME is not set); name the place with {flag}")
+    try:
+        return path.absolute()
+    except FileNotFoundError:  # the current folder has been deleted
+        raise BywayError(f"{shown(path)} is relative to a folder that is gone; give {flag} a full path") from None
+
+
+def _runtime_dir(env: Mapping[str, str]) -> Path | None:
+    """XDG_RUNTIME_DIR, when it is what it should be: ours, and a full path."""
+    path = _from_env(env, "XDG_RUNTIME_DIR")
+    if path is None or not path.is_absolute():
+        return None
+    try:
+        found = path.stat()
+    except OSError:
+        return None
+    ours = os.name != "posix" or found.st_uid == os.getuid()
+    return path if ours and stat.S_ISDIR(found.st_mode) else None
+
+
+def _user() -> int | str:
+    return os.getuid() if os.name == "posix" else "user"
