@@ -1,0 +1,309 @@
+"""SOCKS 4, 4a and 5, both sides: as a client asks us, and as we ask a relay.
+
+The upper half parses requests and raises PeerError with the exact reply the client is owed. The lower half writes our
+own requests and reads what a relay answers; whatever is not a clear yes is a DialError that says whose fault it is. A
+reply is taken to its last byte and no further: what follows belongs to the tunnel. RFC 1928, RFC 1929, and the SOCKS4
+and 4a notes of Ying-Da Lee.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from dataclasses import dataclass
+from enum import IntEnum
+
+from proxy.errors import DialError, PeerError
+from proxy.model import Destination, Stage, Symptom
+from proxy.wire import names
+from proxy.wire.reader import Parser, Reader, T
+
+NO_AUTH = 0x00
+PASSWORD = 0x02
+"""The two ways to sign in that we know (RFC 1928 section 3, RFC 1929)."""
+
+FIELD_LIMIT = 255
+"""Bytes of a name, user or password: SOCKS5 counts them in one byte, and SOCKS4 needs no more."""
+
+_CONNECT = 1
+_IPV4, _NAME, _IPV6 = 1, 3, 4
+_NO_METHOD = 0xFF
+
+
+class Socks5Reply(IntEnum):
+    """RFC 1928 section 6."""
+
+    GRANTED = 0
+    FAILED = 1
+    FORBIDDEN = 2
+    NETWORK_UNREACHABLE = 3
+    HOST_UNREACHABLE = 4
+    REFUSED = 5
+    TIMED_OUT = 6  # "TTL expired" in the RFC; Tor and others say it when nothing answered in time
+    NO_SUCH_COMMAND = 7
+    NO_SUCH_ADDRESS_TYPE = 8
+
+
+_REPLY_FOR = {
+    Symptom.FORBIDDEN: Socks5Reply.FORBIDDEN,
+    Symptom.OFFLINE: Socks5Reply.NETWORK_UNREACHABLE,
+    Symptom.UNREACHABLE: Socks5Reply.HOST_UNREACHABLE,
+    Symptom.NO_NAME: Socks5Reply.HOST_UNREACHABLE,
+    Symptom.RESOLVE_FAILED: Socks5Reply.HOST_UNREACHABLE,
+    Symptom.REFUSED: Socks5Reply.REFUSED,
+    Symptom.TIMEOUT: Socks5Reply.TIMED_OUT,
+}
+
+_MEANING: dict[int, str] = {
+    Socks5Reply.FAILED: "general failure",
+    Socks5Reply.FORBIDDEN: "not allowed by its rules",
+    Socks5Reply.NETWORK_UNREACHABLE: "network unreachable",
+    Socks5Reply.HOST_UNREACHABLE: "host unreachable",
+    Socks5Reply.REFUSED: "connection refused",
+    Socks5Reply.TIMED_OUT: "timed out (TTL expired)",
+    Socks5Reply.NO_SUCH_COMMAND: "it does not know CONNECT",
+    Socks5Reply.NO_SUCH_ADDRESS_TYPE: "it does not take this kind of address",
+}
+
+
+# -- what clients ask of us --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Socks4Request:
+    """A CONNECT by SOCKS4, or 4a when it came with a name (or an address as text)."""
+
+    destination: Destination
+    user_id: bytes
+    is_4a: bool
+
+
+def socks5_method(method: int) -> bytes:
+    """Our choice among the offered ways to sign in."""
+    return bytes((5, method))
+
+
+def socks5_reply(code: Socks5Reply) -> bytes:
+    """A whole reply. The bound address is left 0.0.0.0:0: nobody uses it, and it would tell ours."""
+    return bytes((5, code, 0, _IPV4, 0, 0, 0, 0, 0, 0))
+
+
+def socks5_reply_for(symptom: Symptom) -> bytes:
+    """The refusal that says best what stopped us; never a success."""
+    return socks5_reply(_REPLY_FOR.get(symptom, Socks5Reply.FAILED))
+
+
+def socks4_reply(granted: bool) -> bytes:
+    """A whole SOCKS4 reply; it knows no reasons worth telling."""
+    return bytes((0, 0x5A if granted else 0x5B, 0, 0, 0, 0, 0, 0))
+
+
+SOCKS5_NO_METHOD = socks5_method(_NO_METHOD)
+SOCKS5_AUTH_OK = b"\x01\x00"
+SOCKS5_AUTH_FAILED = b"\x01\x01"
+
+
+def read_socks4(reader: Reader) -> Parser[Socks4Request]:
+    """A request, from its version byte on. Raises PeerError: with a refusal, or in silence when the client has gone."""
+    version, command, *_ = head = yield from reader.exactly(8)
+    if version != 4 or command != _CONNECT:
+        raise _socks4_error(f"SOCKS version {version}, command {command}: only CONNECT is served")
+    user_id = yield from _until_nul(reader, "user id")
+    address = head[4:8]
+    is_4a = address[:3] == b"\0\0\0" and address[3] != 0  # 0.0.0.x: a name follows
+    host: str | bytes = str(ipaddress.IPv4Address(address))
+    if is_4a:
+        host = yield from _until_nul(reader, "host name")
+    elif address == b"\0\0\0\0":
+        raise _socks4_error("a SOCKS4 request for 0.0.0.0")
+    try:
+        destination = names.destination(host, int.from_bytes(head[2:4], "big"))
+    except ValueError as error:
+        raise _socks4_error(str(error)) from None
+    return Socks4Request(destination, user_id, is_4a)
+
+
+def read_socks5_methods(reader: Reader) -> Parser[frozenset[int]]:
+    """The ways to sign in that a client offers, from its version byte on. Raises PeerError."""
+    version, count = yield from reader.exactly(2)
+    if version != 5:
+        raise PeerError(f"SOCKS version {version} instead of 5")
+    if count == 0:
+        raise PeerError("a SOCKS5 client that offers no way to sign in", reply=SOCKS5_NO_METHOD)
+    return frozenset((yield from reader.exactly(count)))
+
+
+def read_socks5_credentials(reader: Reader) -> Parser[tuple[bytes, bytes]]:
+    """User and password, neither of them empty (RFC 1929 section 2). Raises PeerError."""
+    version, user_size = yield from reader.exactly(2)
+    if version != 1 or user_size == 0:
+        raise PeerError("a SOCKS5 sign-in without a user, or of another version", reply=SOCKS5_AUTH_FAILED)
+    user = yield from reader.exactly(user_size)
+    (password_size,) = yield from reader.exactly(1)
+    if password_size == 0:
+        raise PeerError("a SOCKS5 sign-in without a password", reply=SOCKS5_AUTH_FAILED)
+    password = yield from reader.exactly(password_size)
+    return user, password
+
+
+def read_socks5_request(reader: Reader) -> Parser[Destination]:
+    """What a client wants to be connected to. Raises PeerError with the reply code of the fault."""
+    version, command, reserved, kind = yield from reader.exactly(4)
+    if version != 5 or reserved != 0:
+        raise _socks5_error("a SOCKS5 request with a wrong version or reserved byte", Socks5Reply.FAILED)
+    if command != _CONNECT:
+        raise _socks5_error(f"SOCKS5 command {command}: only CONNECT is served", Socks5Reply.NO_SUCH_COMMAND)
+    if kind == _IPV4:
+        host: str | bytes = str(ipaddress.IPv4Address((yield from reader.exactly(4))))
+    elif kind == _IPV6:
+        host = str(ipaddress.IPv6Address((yield from reader.exactly(16))))
+    elif kind == _NAME:
+        (size,) = yield from reader.exactly(1)
+        host = yield from reader.exactly(size)
+    else:
+        raise _socks5_error(f"SOCKS5 address type {kind}", Socks5Reply.NO_SUCH_ADDRESS_TYPE)
+    port = int.from_bytes((yield from reader.exactly(2)), "big")
+    try:
+        host = names.host(host)
+    except ValueError as error:
+        raise _socks5_error(str(error), Socks5Reply.HOST_UNREACHABLE) from None
+    if port == 0:
+        raise _socks5_error("a SOCKS5 request for port 0", Socks5Reply.FAILED)
+    return Destination(host, port)
+
+
+def _until_nul(reader: Reader, what: str) -> Parser[bytes]:
+    overlong = _socks4_error(f"a SOCKS4 {what} of more than {FIELD_LIMIT} bytes")
+    field = yield from reader.until(b"\0", limit=FIELD_LIMIT + 1, overlong=overlong)
+    return field[:-1]
+
+
+def _socks4_error(message: str) -> PeerError:
+    return PeerError(message, reply=socks4_reply(granted=False))
+
+
+def _socks5_error(message: str, code: Socks5Reply) -> PeerError:
+    return PeerError(message, reply=socks5_reply(code))
+
+
+# -- what we ask of relays ---------------------------------------------------------------------------------------------
+
+
+def socks5_greeting(with_password: bool) -> bytes:
+    """Our offer. Where there is a password the relay may still let us in without."""
+    return bytes((5, 2, NO_AUTH, PASSWORD)) if with_password else bytes((5, 1, NO_AUTH))
+
+
+def read_socks5_method(reader: Reader, *, with_password: bool = True) -> Parser[int]:
+    """The relay's choice, NO_AUTH or PASSWORD. Raises DialError, also for PASSWORD when it was not offered."""
+    version, method = yield from _from_relay(reader.exactly(2))
+    if version != 5:
+        raise _relay_error(
+            f"the relay does not speak SOCKS5: it began with byte 0x{version:02x}", Symptom.RELAY_GARBAGE
+        )
+    if method == _NO_METHOD:
+        wish = "takes neither our user and password nor none" if with_password else "does not let us in without a user"
+        raise _relay_error(f"the relay {wish}", Symptom.RELAY_AUTH)
+    if method == PASSWORD and not with_password:
+        raise _relay_error("the relay wants a user and a password, and none are set", Symptom.RELAY_AUTH)
+    if method not in (NO_AUTH, PASSWORD):
+        raise _relay_error(f"the relay chose sign-in 0x{method:02x}, which was not offered", Symptom.RELAY_GARBAGE)
+    return method
+
+
+def socks5_credentials(user: str, password: str) -> bytes:
+    """RFC 1929. Raises ValueError when one is too long, or the user is empty."""
+    pair = (user.encode(), password.encode())
+    if not pair[0] or any(len(field) > FIELD_LIMIT for field in pair):
+        raise ValueError(f"SOCKS5 takes a user of 1 to {FIELD_LIMIT} bytes and a password of at most {FIELD_LIMIT}")
+    return b"\x01" + b"".join(bytes((len(field),)) + field for field in pair)
+
+
+def read_socks5_auth(reader: Reader) -> Parser[None]:
+    """The relay's word on our credentials. Raises DialError unless it is yes."""
+    version, status = yield from _from_relay(reader.exactly(2))
+    if version != 1:
+        raise _relay_error(f"the relay answered our sign-in with version {version}", Symptom.RELAY_GARBAGE)
+    if status != 0:
+        raise _relay_error("the relay refused our user and password", Symptom.RELAY_AUTH)
+
+
+def socks5_connect(destination: Destination) -> bytes:
+    """A CONNECT for the name itself, or for an address. Raises ValueError for a name that one byte cannot count."""
+    address = destination.address
+    if address is None:
+        name = destination.host.encode("ascii")
+        if not 1 <= len(name) <= FIELD_LIMIT:
+            raise ValueError(f"SOCKS5 takes a name of 1 to {FIELD_LIMIT} bytes, not {len(name)}")
+        target = bytes((_NAME, len(name))) + name
+    else:
+        target = bytes((_IPV4 if address.version == 4 else _IPV6,)) + address.packed
+    return bytes((5, _CONNECT, 0)) + target + destination.port.to_bytes(2, "big")
+
+
+def read_socks5_reply(reader: Reader) -> Parser[None]:
+    """The relay's word on our CONNECT, to its last byte. Raises DialError unless it is yes."""
+    version, code = yield from _from_relay(reader.exactly(2))
+    if version != 5:
+        raise _relay_error(f"the relay answered with SOCKS version {version}", Symptom.RELAY_GARBAGE)
+    if code != Socks5Reply.GRANTED:  # at once: some relays send no more than this
+        meaning = _MEANING.get(code, "a code of its own")
+        raise _relay_error(f"the relay refused: {meaning} (SOCKS5 reply {code})", Symptom.RELAY_REFUSED)
+    _, kind = yield from _from_relay(reader.exactly(2))
+    if kind == _NAME:
+        (size,) = yield from _from_relay(reader.exactly(1))
+    elif kind in (_IPV4, _IPV6):
+        size = 4 if kind == _IPV4 else 16
+    else:
+        raise _relay_error(f"the relay answered with address type {kind}", Symptom.RELAY_GARBAGE)
+    yield from _from_relay(reader.exactly(size + 2))
+
+
+def socks4a_connect(destination: Destination, user: str = "") -> bytes:
+    """A CONNECT for a name, which the relay resolves; IPv6 addresses go as text. Raises ValueError."""
+    if destination.address is not None and destination.address.version == 4:
+        return socks4_connect(destination, user)
+    host = destination.host.encode("ascii")
+    if not 1 <= len(host) <= FIELD_LIMIT:
+        raise ValueError(f"SOCKS4a takes a name of 1 to {FIELD_LIMIT} bytes, not {len(host)}")
+    return _socks4_head(destination.port, b"\0\0\0\x01", user) + host + b"\0"
+
+
+def socks4_connect(destination: Destination, user: str = "") -> bytes:
+    """A CONNECT for an IPv4 address. Raises ValueError for anything else."""
+    address = destination.address
+    if address is None or address.version != 4 or address.packed[:3] == b"\0\0\0":
+        raise ValueError("SOCKS4 carries IPv4 addresses only")
+    return _socks4_head(destination.port, address.packed, user)
+
+
+def read_socks4_reply(reader: Reader) -> Parser[None]:
+    """The relay's word on our CONNECT. Raises DialError unless it is yes."""
+    version, code = yield from _from_relay(reader.exactly(2))
+    if version != 0 or not 0x5A <= code <= 0x5D:
+        raise _relay_error(
+            f"the relay does not speak SOCKS4: it began with {version:02x} {code:02x}", Symptom.RELAY_GARBAGE
+        )
+    if code in (0x5C, 0x5D):
+        raise _relay_error(f"the relay wants another user id (SOCKS4 reply {code})", Symptom.RELAY_AUTH)
+    if code == 0x5B:
+        raise _relay_error("the relay refused or failed (SOCKS4 reply 91)", Symptom.RELAY_REFUSED)
+    yield from _from_relay(reader.exactly(6))
+
+
+def _socks4_head(port: int, address: bytes, user: str) -> bytes:
+    user_id = user.encode()
+    if b"\0" in user_id or len(user_id) > FIELD_LIMIT:
+        raise ValueError(f"SOCKS4 takes a user id of at most {FIELD_LIMIT} bytes, without NUL")
+    return bytes((4, _CONNECT)) + port.to_bytes(2, "big") + address + user_id + b"\0"
+
+
+def _from_relay(parser: Parser[T]) -> Parser[T]:
+    """The same, where a peer that ends too early is a relay that broke off."""
+    try:
+        return (yield from parser)
+    except PeerError:
+        raise _relay_error("the relay closed in the middle of its handshake", Symptom.RELAY_DOWN) from None
+
+
+def _relay_error(message: str, symptom: Symptom) -> DialError:
+    return DialError(message, stage=Stage.RELAY, symptom=symptom)
