@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+from collections.abc import AsyncIterator, Iterator
+
+import pytest
+
+from proxy.errors import PeerError
+from proxy.net.poller import EpollPoller, LoopPoller, Poller
+from proxy.net.stream import CHUNK, SocketStream, read_with
+from proxy.net.tasks import spawn
+from proxy.wire.reader import Parser, Reader
+from tests.support.sockets import reset, tcp_pair
+
+PLENTY = os.urandom(16 << 20)  # more than the kernel takes at once
+
+
+@pytest.fixture(params=[EpollPoller, LoopPoller])
+async def poller(request: pytest.FixtureRequest) -> AsyncIterator[Poller]:
+    made: Poller = request.param(asyncio.get_running_loop())
+    yield made
+    made.close()
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    near, far = tcp_pair()
+    yield near, far
+    near.close()
+    far.close()
+
+
+@pytest.fixture
+async def streams(
+    poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> AsyncIterator[tuple[SocketStream, SocketStream]]:
+    near, far = (SocketStream(sock, poller, f"test:{sock.fileno()}") for sock in pair)
+    yield near, far
+    near.close()
+    far.close()
+
+
+async def settled() -> None:
+    """Lets the tasks run until they wait."""
+    for _ in range(3):
+        await asyncio.sleep(0)
+
+
+async def receive_all(stream: SocketStream) -> bytes:
+    pieces = []
+    while piece := await stream.receive():
+        assert len(piece) <= CHUNK
+        pieces.append(piece)
+    return b"".join(pieces)
+
+
+async def test_bytes_and_both_ends_arrive(streams: tuple[SocketStream, SocketStream]) -> None:
+    near, far = streams
+    async with asyncio.timeout(10):
+        sending = spawn(near.send(PLENTY), name="send")
+        await settled()
+        assert not sending.done()
+        receiving = spawn(receive_all(far), name="receive")
+        await sending
+        near.send_eof()
+        near.send_eof()
+        assert await receiving == PLENTY
+        await far.send(b"the other direction stays open")
+        far.send_eof()
+        assert await receive_all(near) == b"the other direction stays open"
+
+
+async def test_nowait_calls_say_when_they_would_block(streams: tuple[SocketStream, SocketStream]) -> None:
+    near, far = streams
+    woken = asyncio.Event()
+    near.notify = woken.set
+    assert near.receive_nowait() is None
+    taken = 0
+    while sent := near.send_nowait(PLENTY[:CHUNK]):
+        taken += sent
+    async with asyncio.timeout(10):
+        woken.clear()
+        while taken:
+            taken -= len(await far.receive())
+        await woken.wait()
+        assert near.send_nowait(b"x") == 1
+        await far.receive()
+        woken.clear()
+        await far.send(b"y")
+        while near.receive_nowait() is None:
+            await woken.wait()
+            woken.clear()
+
+
+async def test_a_partial_send_is_followed_by_an_edge(streams: tuple[SocketStream, SocketStream]) -> None:
+    """The kernel took a part, so nobody was told that the next call would block."""
+    near, far = streams
+    woken = asyncio.Event()
+    await settled()
+    near.notify = woken.set
+    sent = near.send_nowait(PLENTY)
+    assert 0 < sent < len(PLENTY) * 8
+    await settled()
+    woken.clear()
+    async with asyncio.timeout(10):
+        while sent:
+            sent -= len(await far.receive())
+        await woken.wait()
+
+
+async def test_one_task_receives_while_another_sends(streams: tuple[SocketStream, SocketStream]) -> None:
+    near, far = streams
+    async with asyncio.timeout(20):
+        receivers = [spawn(receive_all(stream), name="receive") for stream in streams]
+        senders = [spawn(stream.send(PLENTY), name="send") for stream in streams]
+        await asyncio.gather(*senders)
+        near.send_eof()
+        far.send_eof()
+        assert await asyncio.gather(*receivers) == [PLENTY, PLENTY]
+
+
+async def test_a_reset_is_raised_once_what_came_was_read(streams: tuple[SocketStream, SocketStream]) -> None:
+    near, far = streams
+    await far.send(b"last words")
+    far.abort()
+    far.abort()
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionResetError):
+            await receive_all(near)
+
+
+@pytest.mark.parametrize("end", ["close", "abort", "detach"])
+async def test_ending_a_stream_wakes_who_waits(streams: tuple[SocketStream, SocketStream], end: str) -> None:
+    near, _ = streams
+    receiving = spawn(near.receive(), name="receive")
+    sending = spawn(near.send(PLENTY), name="send")
+    await settled()
+    given = getattr(near, end)()
+    async with asyncio.timeout(5):
+        for task in (receiving, sending):
+            with pytest.raises(OSError, match="Bad file descriptor"):
+                await task
+    if given is not None:
+        given.close()
+
+
+async def test_a_cancelled_wait_leaves_the_stream_usable(streams: tuple[SocketStream, SocketStream]) -> None:
+    near, far = streams
+    waiting = spawn(near.receive(), name="receive")
+    await settled()
+    waiting.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await waiting
+    await far.send(b"x")
+    async with asyncio.timeout(5):
+        assert await near.receive() == b"x"
+
+
+async def test_detach_gives_the_socket_away_non_blocking(streams: tuple[SocketStream, SocketStream]) -> None:
+    near, far = streams
+    given = near.detach()
+    with given:
+        assert given.gettimeout() == 0
+        assert near.fileno() == -1
+        near.close()  # finished already
+        await far.send(b"x")
+        async with asyncio.timeout(5):
+            assert await asyncio.get_running_loop().sock_recv(given, 10) == b"x"
+
+
+async def test_connected_waits_for_the_handshake_and_tells_its_fault(poller: Poller) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        stream = dialling(poller, listener.getsockname()[1])
+        async with asyncio.timeout(5):
+            await stream.connected()
+        stream.close()
+        port = listener.getsockname()[1]
+    stream = dialling(poller, port)
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionRefusedError):
+            await stream.connected()
+    stream.close()
+    stream.close()
+
+
+def dialling(poller: Poller, port: int) -> SocketStream:
+    sock = socket.socket()
+    sock.setblocking(False)
+    sock.connect_ex(("127.0.0.1", port))
+    return SocketStream(sock, poller, f"127.0.0.1:{port}")
+
+
+async def test_it_is_plain_all_the_way_down(streams: tuple[SocketStream, SocketStream]) -> None:
+    near, _ = streams
+    assert near.plain_socket is near.lowest_socket
+    assert repr(near).startswith("<SocketStream test:")
+
+
+def a_line(reader: Reader) -> Parser[bytes]:
+    line = yield from reader.until(b"\n", limit=8, overlong=PeerError("too long"))
+    return line
+
+
+async def test_read_with_drives_a_parser_and_keeps_the_rest(streams: tuple[SocketStream, SocketStream]) -> None:
+    near, far = streams
+    reader = Reader()
+    async with asyncio.timeout(5):
+        reading = spawn(read_with(near, reader, a_line(reader)), name="read")
+        for byte in b"one\ntwo\n":
+            await far.send(bytes([byte]))
+            await settled()
+        assert await reading == b"one\n"
+        assert await read_with(near, reader, a_line(reader)) == b"two\n"
+        assert len(reader) == 0
+
+
+async def test_read_with_passes_on_what_the_parser_says(streams: tuple[SocketStream, SocketStream]) -> None:
+    near, far = streams
+    reader = Reader()
+    await far.send(b"more than eight")
+    async with asyncio.timeout(5):
+        with pytest.raises(PeerError, match="too long"):
+            await read_with(near, reader, a_line(reader))
+        reader = Reader()
+        far.send_eof()
+        with pytest.raises(PeerError, match="closed in the middle"):
+            await read_with(near, reader, a_line(reader))
+
+
+async def test_read_with_passes_on_a_reset(
+    pair: tuple[socket.socket, socket.socket], streams: tuple[SocketStream, SocketStream]
+) -> None:
+    near, far = streams
+    reset(far.detach())
+    reader = Reader()
+    async with asyncio.timeout(5):
+        with pytest.raises(ConnectionResetError):
+            await read_with(near, reader, a_line(reader))
