@@ -8,9 +8,50 @@ carry their unit: `_s` is seconds. Nothing here reads a file.
 
 from __future__ import annotations
 
+import ipaddress
+import shlex
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+
+from proxy.config.words import quoted
+from proxy.wire import names
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ipaddress.ip_address(names.host(text)))
+    except ValueError:
+        hint = '; write "127.0.0.1" for this computer alone' if text.lower() == "localhost" else ""
+        raise ValueError(f"{quoted(text)} is not an IP address{hint}") from None
+
+
+def _suffix(text: str) -> str:
+    """A name with all below it, or an address. The star and dot that other tools ask for are taken off."""
+    return names.host(text.removeprefix("*").removeprefix("."))
+
+
+def _command(text: str) -> str:
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise ValueError(f"is not a command: {str(error).lower()}") from None
+    if text and not words:
+        raise ValueError("is not a command: it is blank")
+    return text
+
+
+def _printable(text: str) -> str:
+    if not text.isprintable():
+        raise ValueError(f"{quoted(text)} holds a control character")
+    return text
+
+
+def _page(text: str) -> str:
+    if not text.startswith(("https://", "http://")) or not text.isprintable() or " " in text:
+        raise ValueError(f"{quoted(text)} is not the address of a page, such as https://example.com/")
+    return text
+
 
 Seconds = Annotated[float, Field(gt=0, le=315_360_000, allow_inf_nan=False)]  # at most ten years
 Number = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
@@ -22,6 +63,13 @@ Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
 Steps = Annotated[tuple[Seconds, ...], Field(min_length=1, max_length=20)]
 Extra = Annotated[int, Field(ge=0, le=100)]
 Port = Annotated[int, Field(ge=0, le=65535)]
+Address = Annotated[str, AfterValidator(_address)]
+Host = Annotated[str, AfterValidator(names.host)]
+Suffix = Annotated[str, AfterValidator(_suffix)]
+Command = Annotated[str, AfterValidator(_command)]
+Text = Annotated[str, Field(max_length=255), AfterValidator(_printable)]
+Page = Annotated[str, AfterValidator(_page)]
+Url = Annotated[str, Field(min_length=1, max_length=2000)]
 RelayName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
 
 
@@ -32,12 +80,12 @@ class _Section(BaseModel):
 class Listen(_Section):
     """Where clients reach us."""
 
-    address: str = Field(default="127.0.0.1", description="address to listen on; anything but loopback needs a user")
+    address: Address = Field(default="127.0.0.1", description="listening address; all but loopback needs a user")
     port: Port = Field(default=8119, description="port for HTTP, SOCKS4 and SOCKS5 alike; 0: any free one")
-    user: str = Field(
+    user: Text = Field(
         default="", description="ask clients for this user: 407 Basic, SOCKS5 user/password; empty: ask nobody"
     )
-    password_cmd: str = Field(default="", description="command whose first line of output is that user's password")
+    password_cmd: Command = Field(default="", description="command whose first line of output is that user's password")
 
 
 class Auto(_Section):
@@ -46,11 +94,11 @@ class Auto(_Section):
     ladder: tuple[Literal["doh", "tlsrec", "split", "disorder"], ...] = Field(
         default=("doh", "tlsrec", "split"), description="local means to try before a relay, in this order"
     )
-    controls: tuple[str, ...] = Field(
+    controls: tuple[Page, ...] = Field(
         default=("https://example.com/", "https://www.wikipedia.org/", "https://egov.kz/"),
         description="pages that show whether the uplink is well: two foreign, one domestic",
     )
-    never_relay: tuple[str, ...] = Field(
+    never_relay: tuple[Suffix, ...] = Field(
         default=(), description="hosts, with all below them, that AUTO must not rescue"
     )
     retest: bool = Field(default=True, description="test by itself whether a block has ended")
@@ -62,20 +110,20 @@ class Dns(_Section):
     secure: Literal["on-suspicion", "always", "never"] = Field(
         default="on-suspicion", description="when to ask over DoH or DoT"
     )
-    servers: tuple[str, ...] = Field(
+    servers: tuple[Url, ...] = Field(
         default=("https://1.1.1.1/dns-query", "tls://9.9.9.9"),
         description="secure servers, by address; ?sni= and ?ca= as relays",
     )
-    local: tuple[str, ...] = Field(
+    local: tuple[Suffix, ...] = Field(
         default=("lan", "home.arpa"), description="suffixes whose names may mean private addresses"
     )
-    hosts: dict[str, str] = Field(default={}, description="names with a fixed address; on direct routes only")
+    hosts: dict[Host, Address] = Field(default={}, description="names with a fixed address; on direct routes only")
 
 
 class Safety(_Section):
     """Exceptions from the address guard."""
 
-    allow: tuple[str, ...] = Field(
+    allow: tuple[Text, ...] = Field(
         default=(), description="host, address or prefix, with `:port` or `:*`, let past the guard"
     )
 
@@ -85,7 +133,7 @@ class Log(_Section):
 
     hosts: Literal["decisions", "all", "off"] = Field(default="decisions", description="which hosts are logged by name")
     keep_days: Days = Field(default=14, description="days that rows are kept")
-    never: tuple[str, ...] = Field(
+    never: tuple[Text, ...] = Field(
         default=(), description="patterns (`*.gov.kz`) of hosts that are never logged nor re-tested"
     )
 
@@ -94,8 +142,8 @@ class RelayConfig(_Section):
     """One relay of the user's. Listed first means preferred."""
 
     name: RelayName = Field(description="what rules and the log call it")
-    url: str = Field(description="scheme://[user@]host:port, or a chain `a>b`", repr=False)
-    password_cmd: str = Field(default="", description="command whose first line of output is the relay's password")
+    url: Url = Field(description="scheme://[user@]host:port, or a chain `a>b`", repr=False)
+    password_cmd: Command = Field(default="", description="command whose first line of output is the relay's password")
     allow_plaintext_credentials: bool = Field(
         default=False, description="send credentials without TLS to a host that is not loopback"
     )
@@ -105,7 +153,7 @@ class ListConfig(_Section):
     """One imported list. It acts through a LIST rule only."""
 
     name: RelayName = Field(description="what LIST rules call it")
-    source: str = Field(description="file, relative to the configuration's folder")
+    source: Url = Field(description="file, relative to the configuration's folder")
     format: str = Field(default="auto", description="format of the file; auto: look at it")
 
 
