@@ -1,0 +1,1 @@
+"""Timings, which are never assertions: run by hand, printed as tables. See README.md."""

@@ -1,0 +1,24 @@
+"""That the scripts still run and count something; what they print is nobody's assertion."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from tests.bench.relays import KINDS
+
+
+@pytest.mark.parametrize(
+    "command",
+    [("tests.bench.tunnels", "--clients", "2"), ("tests.bench.pump", "--idle", "10")],
+    ids=["tunnels", "pump"],
+)
+def test_script_prints_a_row_for_each_relay(command: tuple[str, ...]) -> None:
+    script = [sys.executable, "-m", *command, "--seconds", "0.1", "--rounds", "1"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [name for name, *_ in rows] == list(KINDS)
+    assert all(float(rate.replace(",", "")) > 0 for _, rate, *_ in rows)
+    assert done.stderr == ""
