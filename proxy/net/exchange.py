@@ -2,8 +2,8 @@
 
 The request's body and the answer travel at the same time (RFC 9112 section 9.5): a server may answer before it has
 read everything. Both directions are generators that make non-blocking calls and yield when they can do no more; one
-coroutine steps them whenever a stream has news. So an exchange needs no task, and a direction holds at most one received
-and one unsent piece. Nothing goes on as it came: `wire.http1` makes heads and chunks anew.
+coroutine steps them whenever a stream has news. So an exchange needs no task, and a direction holds at most one
+received and one unsent piece. Nothing goes on as it came: `wire.http1` makes heads and chunks anew.
 
 Nothing is closed here, but that a client whose answer broke off is aborted: it must not look complete.
 """
@@ -346,7 +346,7 @@ class _Exchange:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _may_keep_client(self, answer: ResponseHead) -> bool:
-        """A client that has not sent its whole request by now may never do so: then its connection is of no more use."""
+        """A client that has not sent its whole request by now may never do so, and the next one cannot be found."""
         return (
             self._head.keep_alive
             and self._uploaded
