@@ -97,7 +97,7 @@ class Byway:
         with self.said.open("ab") as said:
             self.process = await asyncio.create_subprocess_exec(
                 *self._prefix,
-                *(sys.executable, "-m", "proxy", "run", "--port", "0"),
+                *(sys.executable, "-P", "-m", "proxy", "run", "--port", "0"),
                 *("--config", str(self.config), "--state", str(self.state)),
                 *self._arguments,
                 stdin=subprocess.DEVNULL,
@@ -154,7 +154,7 @@ class Byway:
         """Runs a `byway` command against this one. With `check`, any exit code but 0 fails the test."""
         process = await asyncio.create_subprocess_exec(
             *self._prefix,
-            *(sys.executable, "-m", "proxy", *arguments),
+            *(sys.executable, "-P", "-m", "proxy", *arguments),
             *("--config", str(self.config), "--state", str(self.state)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,

@@ -1,0 +1,162 @@
+"""What is installed, and that a newcomer gets exactly that."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tomllib
+import zipfile
+from email.parser import HeaderParser
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy import __version__
+
+ROOT = Path(__file__).parents[1]
+BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "proxy", "addons", "certs")
+
+
+def _source_files() -> set[str]:
+    """The files of the package, as they must be in the wheel."""
+    return {
+        path.relative_to(ROOT).as_posix()
+        for path in (ROOT / "proxy").rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts
+    }
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The wheel, built from a copy into which things strayed that must never be shipped."""
+    source = tmp_path_factory.mktemp("source")
+    for name in BUILT_FROM:
+        kept = ROOT / name
+        if kept.is_dir():
+            shutil.copytree(kept, source / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy(kept, source / name)
+    for stray in ("proxy/ca.key", "proxy/net/ca.pem", "certs/ca.key", "addons/mine.py", "proxy/__pycache__/x.pyc"):
+        (source / stray).parent.mkdir(exist_ok=True)
+        (source / stray).write_text("stray")
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "--target", "wheel"],
+        cwd=source,
+        check=True,
+        capture_output=True,
+        timeout=120,
+    )
+    (built,) = (source / "dist").glob("*.whl")
+    return built
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
+    info = f"byway-{__version__}.dist-info"
+    about = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
+    with zipfile.ZipFile(wheel) as archive:
+        assert set(archive.namelist()) == _source_files() | about
+
+
+def test_the_wheel_says_who_it_is(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        info = f"byway-{__version__}.dist-info"
+        about = HeaderParser().parsestr(archive.read(f"{info}/METADATA").decode())
+        commands = archive.read(f"{info}/entry_points.txt").decode()
+    assert about["Name"] == "byway"
+    assert about["Requires-Python"] == ">=3.11"
+    assert about["License-Expression"] == "MIT"
+    assert "byway = proxy.cli:main" in commands
+    needed = {str(line).split(";")[0] for line in about.get_all("Requires-Dist", [])}
+    for name in ("aiohttp", "cryptography", "pysocks", "typer", "mitmproxy"):
+        assert any(line.lower().startswith(name) for line in needed), name
+
+
+def test_the_installed_wheel_runs_the_demo(wheel: Path, tmp_path: Path) -> None:
+    """As pipx installs it: from the wheel, seen from a folder of its own, without this checkout."""
+    site = tmp_path / "site"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    home = tmp_path / "home"
+    home.mkdir()
+    where = "import proxy, sys; assert proxy.__file__.startswith(sys.argv.pop(1)), proxy.__file__; "
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", f"{where}from proxy.cli import main; sys.argv[0] = 'byway'; main()", site, "demo"],
+        cwd=home,
+        env={**_environment(), "HOME": str(home), "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert list(home.iterdir()) == []  # the demo leaves nothing behind
+
+
+def _environment() -> dict[str, str]:
+    return {key: value for key, value in os.environ.items() if not key.startswith(("BYWAY_", "PYTHON", "XDG_"))}
+
+
+# -- the lock ----------------------------------------------------------------------------------------------------------
+
+
+def _normal(name: str) -> str:
+    return re.sub(r"[-_.]+", "-", name).lower()
+
+
+@pytest.fixture(scope="module")
+def locked() -> dict[str, Any]:
+    return tomllib.loads((ROOT / "uv.lock").read_text())
+
+
+@pytest.fixture(scope="module")
+def required() -> dict[tuple[str, str], set[str]]:
+    """requirements.lock: (name, version) → hashes."""
+    text = (ROOT / "requirements.lock").read_text().replace("\\\n", " ")
+    entries: dict[tuple[str, str], set[str]] = {}
+    for line in text.splitlines():
+        if line and not line.startswith("#"):
+            named = re.match(r"([A-Za-z0-9._-]+)(?:\[[^\]]*\])?==(\S+)", line)
+            assert named, line
+            entries[_normal(named[1]), named[2]] = set(re.findall(r"--hash=(sha256:[0-9a-f]{64})", line))
+    return entries
+
+
+def test_both_locks_name_the_same_packages(locked: dict[str, Any], required: dict[tuple[str, str], set[str]]) -> None:
+    """requirements.lock is what `make lock` exports from uv.lock: nothing in it that uv.lock does not vouch for."""
+    vouched = {
+        (package["name"], package["version"]): {
+            file["hash"] for file in (*package.get("wheels", ()), *filter(None, [package.get("sdist")]))
+        }
+        for package in locked["package"]
+        if package["name"] != "byway"
+    }
+    assert required.keys() == vouched.keys(), "run `make lock`"
+    for package, hashes in required.items():
+        assert hashes, package
+        assert hashes <= vouched[package], f"{package}: run `make lock`"
+
+
+def test_the_lock_was_made_from_these_dependencies(locked: dict[str, Any]) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())
+    (ours,) = (package for package in locked["package"] if package["name"] == "byway")
+    said = {_normal(re.split(r"[\[<>=;! ]", line)[0]) for line in project["project"]["dependencies"]}
+    extra = {
+        _normal(re.split(r"[\[<>=;! ]", line)[0]) for line in project["project"]["optional-dependencies"]["inspect"]
+    }
+    development = {_normal(re.split(r"[\[<>=;! ]", line)[0]) for line in project["dependency-groups"]["dev"]}
+    assert {need["name"] for need in ours["metadata"]["requires-dist"]} == said | extra, "run `make lock`"
+    assert {need["name"] for need in ours["metadata"]["requires-dev"]["dev"]} == development, "run `make lock`"
+
+
+def test_requirements_name_no_place_of_one_machine() -> None:
+    text = (ROOT / "requirements.lock").read_text()
+    assert not re.search(r"https?:|file:|--(extra-)?index-url|--find-links|^-e|^\.|/", text, re.MULTILINE)
+
+
+def test_what_builds_the_project_is_locked_too(required: dict[tuple[str, str], set[str]]) -> None:
+    """The set-up installs the project without build isolation, so that nothing unhashed is fetched."""
+    assert {"hatchling", "editables"} <= {name for name, _ in required}
