@@ -37,7 +37,7 @@ class SendCredentials(Enum):
             return
         if self is SendCredentials.TO_LOOPBACK and _ends_on_loopback(stream.lowest_socket):
             return
-        text = "its password would go unencrypted; use https, or set allow_plaintext_credentials = true"
+        text = "the relay's password would go unencrypted; use https, or set allow_plaintext_credentials = true"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
 
 
@@ -68,32 +68,37 @@ async def handshake(stream: Stream, relay: str, timeout_s: float) -> AsyncIterat
             yield state
     except BaseException as error:
         stream.abort()
-        if isinstance(error, DialError):
-            raise DialError(f"relay {relay}: {error}", stage=error.stage, symptom=error.symptom) from error
-        if isinstance(error, OSError | PeerError):
-            raise _translated(error, state, relay, timeout_s) from error
+        if isinstance(error, DialError | OSError | PeerError):
+            text, symptom = _judged(error, state, timeout_s)
+            raise DialError(_said_of(relay, text), stage=Stage.RELAY, symptom=symptom) from error
         raise
 
 
-def _translated(error: OSError | PeerError, state: Handshake, relay: str, timeout_s: float) -> DialError:
-    symptom = Symptom.RELAY_DOWN
+def _judged(error: DialError | OSError | PeerError, state: Handshake, timeout_s: float) -> tuple[str, Symptom]:
+    if isinstance(error, DialError):
+        return str(error), error.symptom
+    if isinstance(error, PeerError):
+        if state.reader.ended:
+            return "the relay closed in the middle of its handshake", Symptom.RELAY_DOWN
+        return str(error), Symptom.RELAY_GARBAGE
     if isinstance(error, TimeoutError) and error.errno is None:
-        waited = state.asked and not len(state.reader)
-        symptom = Symptom.TIMEOUT if waited else Symptom.RELAY_DOWN
-        text = f"no whole answer within {timeout_s:g} s" + (" to the wish to connect" if state.asked else "")
-    elif isinstance(error, OSError):
-        text = f"broke off the handshake ({error.strerror or error})"
-    elif state.reader.ended:
-        text = f"closed the connection in the middle of the handshake ({error})"
-    else:
-        symptom, text = Symptom.RELAY_GARBAGE, str(error)
-    return DialError(f"relay {relay}: {text}", stage=Stage.RELAY, symptom=symptom)
+        if state.asked and not len(state.reader):
+            return f"the relay did not open the path within {timeout_s:g} s", Symptom.TIMEOUT
+        return f"the relay gave no whole answer within {timeout_s:g} s", Symptom.RELAY_DOWN
+    return f"the relay broke off its handshake ({error.strerror or error})", Symptom.RELAY_DOWN
+
+
+def _said_of(relay: str, text: str) -> str:
+    """One sentence: "the relay refused …" is said of `relay`, anything else stands behind its name."""
+    generic = "the relay "
+    return f"relay {relay} {text.removeprefix(generic)}" if text.startswith(generic) else f"relay {relay}: {text}"
 
 
 def nothing_early(state: Handshake) -> None:
     """A relay that answers what was not yet asked lies. Raises DialError when bytes have come before their time."""
     if len(state.reader):
-        raise DialError("answered before it was asked", stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
+        text = "the relay answered before it was asked"
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
 
 
 async def reach(via: Dialer, endpoint: Destination, relay: str) -> Stream:

@@ -221,13 +221,13 @@ class TlsDialer:
         self,
         via: Dialer,
         *,
-        server_name: str = "",
-        ca: str = "",
+        server_name: str | None = None,
+        ca: str | None = None,
         pin: bytes | None = None,
         relay: str = "",
         timeout_s: float = HANDSHAKE_TIMEOUT_S,
     ) -> None:
-        """`server_name` is what the certificate must be for and what is sent as SNI (empty: the host that is dialed);
+        """`server_name` is what the certificate must be for and what is sent as SNI (None: the host that is dialed);
         `ca` a PEM file trusted in place of the system's roots; `pin` the SHA-256 of the certificate's public key
         (SubjectPublicKeyInfo); `relay` its name in messages. Raises ConfigError when `ca` cannot be used."""
         self._via = via
@@ -252,7 +252,7 @@ class TlsDialer:
 
     def _check_pin(self, stream: TlsStream) -> None:
         if self._pin is not None and (found := public_key_sha256(stream.certificate())) != self._pin:
-            text = f"the public key of its certificate is not the pinned one (it is sha256:{found.hex()})"
+            text = f"the public key of the relay's certificate is not the pinned one (it is sha256:{found.hex()})"
             raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
 
     def __repr__(self) -> str:
@@ -271,14 +271,14 @@ def public_key_sha256(certificate: bytes) -> bytes:
 @functools.cache
 def _system_context() -> ssl.SSLContext:
     """One for all relays: to make one costs 5 ms and a copy of all roots."""
-    return _context("")
+    return _context(None)
 
 
-def _context(ca: str) -> ssl.SSLContext:
+def _context(ca: str | None) -> ssl.SSLContext:
     try:
-        context = ssl.create_default_context(cafile=ca or None)
+        context = ssl.create_default_context(cafile=ca)
     except (OSError, ValueError) as error:
-        raise ConfigError(f"{ca}: no certificate authority can be read from it ({error})") from error
+        raise ConfigError(f"no certificates can be read from {ca or 'the system'}: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
     return context
@@ -287,11 +287,11 @@ def _context(ca: str) -> ssl.SSLContext:
 def _refused(error: ssl.SSLError) -> DialError:
     symptom = Symptom.RELAY_GARBAGE
     if isinstance(error, ssl.SSLCertVerificationError):
-        symptom, text = Symptom.RELAY_AUTH, f"its certificate was refused: {error.verify_message}"
+        symptom, text = Symptom.RELAY_AUTH, f"the relay's certificate was refused: {error.verify_message}"
         if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
             text += f"; or the clock of this machine is wrong, which says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     elif isinstance(error, ssl.SSLEOFError):
-        symptom, text = Symptom.RELAY_DOWN, "closed the connection in the middle of the TLS handshake"
+        symptom, text = Symptom.RELAY_DOWN, "the relay closed in the middle of the TLS handshake"
     else:
-        text = f"no TLS handshake with it ({error.reason or error})"
+        text = f"the relay does not speak our TLS ({error.reason or error})"
     return DialError(text, stage=Stage.RELAY, symptom=symptom)

@@ -1,0 +1,209 @@
+"""Routes to dialers.
+
+Built once from the configured relays, so that everything wrong with them is said at start: an unreadable `ca`, a chain
+that goes through itself, a relay that wants addresses before one that has a name. Relays are dialed by a dialer of
+their own, without the guard for destinations: a relay on loopback is as usual as can be.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from proxy.errors import ConfigError, DialError
+from proxy.model import Destination, Route, Stage, Symptom
+from proxy.net.dialer import Dialer
+from proxy.net.handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
+from proxy.net.http_connect import HttpConnectDialer
+from proxy.net.socks import Socks4Dialer, Socks5Dialer
+from proxy.net.stream import Stream
+from proxy.net.tls import TlsDialer
+from proxy.wire.relay_url import Kind, RelayUrl, parse, parse_chain
+
+HANDSHAKES_MAX = 8
+"""In flight at one remote relay: more at once would look like an attack, or like what we are."""
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A relay as it is configured. `hops` are reached in this order: a URL, or another relay's name for all of its
+    hops; a relay that is no chain has one."""
+
+    name: str
+    hops: tuple[str | RelayUrl, ...]
+    allow_plaintext_credentials: bool = False
+
+    @classmethod
+    def parse(cls, name: str, url: str, *, password: str = "", allow_plaintext_credentials: bool = False) -> Relay:
+        """From the setting's text, with the password that its command gave, which is the last hop's.
+
+        Raises ValueError with one sentence that shows no password."""
+        hops: list[str | RelayUrl] = [parse(item) if _is_url(item) else item for item in parse_chain(url)]
+        last = hops[-1]
+        if password:
+            if isinstance(last, str):
+                raise ValueError(f"password_cmd is for a relay with a URL of its own, and {url} ends with relay {last}")
+            hops[-1] = replace(last, password=password)
+        return cls(name, tuple(hops), allow_plaintext_credentials)
+
+
+def _is_url(item: str) -> bool:
+    return ":" in item  # names have no colon, and a bare host has a port
+
+
+class RelayDialer(Dialer, Protocol):
+    """A dialer that knows what its relay can be asked for."""
+
+    def carries(self, destination: Destination) -> bool: ...
+
+
+class Registry:
+    """The dialer of every route over the configured relays."""
+
+    def __init__(
+        self,
+        relays: Sequence[Relay],
+        *,
+        direct: Dialer,
+        to_relays: Dialer,
+        handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
+        handshakes_max: int = HANDSHAKES_MAX,
+    ) -> None:
+        """`direct` dials destinations under the guard, `to_relays` first relays without it.
+
+        Raises ConfigError with one sentence for each relay that cannot work."""
+        self._relays = {relay.name: relay for relay in relays}
+        self._direct = direct
+        self._to_relays = to_relays
+        self._timeout_s = handshake_timeout_s
+        self._handshakes_max = handshakes_max
+        self._slots: dict[Destination, asyncio.Semaphore] = {}  # of each remote first hop
+        self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
+        self._build_all()
+
+    @property
+    def relay_names(self) -> tuple[str, ...]:
+        """In the order of the configuration: the preferred first."""
+        return tuple(self._relays)
+
+    def dialer(self, route: Route) -> Dialer:
+        """What dials over `route`. Raises ConfigError for a relay or wrapper that there is not."""
+        if route.wrap:
+            raise ConfigError(f"route {route}: there is no {route.wrap[0]!r}")
+        return self._direct if route.is_direct else self._relayed(route.relays)
+
+    def carries(self, route: Route, destination: Destination) -> bool:
+        """Whether the route's last relay takes such a destination: some want addresses, and get no names."""
+        return route.is_direct or self._relayed(route.relays).carries(destination)
+
+    def needs_address(self, name: str) -> bool:
+        """Whether relay `name` carries no names."""
+        return self.hops((name,))[-1].needs_address
+
+    def hops(self, names: Sequence[str]) -> tuple[RelayUrl, ...]:
+        """The relays that are passed one after the other. Raises ConfigError when a name is unknown or repeats."""
+        return tuple(url for _, url, _ in self._expanded(names, ()))
+
+    def _build_all(self) -> None:
+        problems = []
+        for name in self._relays:
+            try:
+                self._relayed((name,))
+            except (ConfigError, ValueError) as error:
+                problems.append(f"relay {name}: {error}")
+        if problems:
+            raise ConfigError(problems)
+
+    def _relayed(self, names: tuple[str, ...]) -> RelayDialer:
+        dialer = self._dialers.get(names)
+        if dialer is None:
+            dialer = self._dialers[names] = self._build(names)
+        return dialer
+
+    def _build(self, names: tuple[str, ...]) -> RelayDialer:
+        (label, url, allowed), *further = self._expanded(names, ())
+        trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
+        dialer = self._hop(self._to_relays, label, url, trust)
+        endpoint = url.endpoint
+        for label, url, allowed in further:
+            if not dialer.carries(url.endpoint):
+                raise ConfigError(
+                    f"it cannot go on to {url.host}: the relay before it wants an address of its own kind"
+                )
+            trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
+            dialer = self._hop(dialer, label, url, trust)
+        if _is_loopback(endpoint):
+            return dialer
+        slots = self._slots.setdefault(endpoint, asyncio.Semaphore(self._handshakes_max))
+        return _AtMost(dialer, slots, ">".join(names), self._timeout_s)
+
+    def _hop(self, via: Dialer, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
+        if url.kind is Kind.HTTPS:
+            via = TlsDialer(via, server_name=url.sni, ca=url.ca, pin=url.pin, relay=label, timeout_s=self._timeout_s)
+            trust = SendCredentials.ANYWHERE
+        return _SPEAKERS[url.kind](via, url, name=label, send_credentials=trust, timeout_s=self._timeout_s)
+
+    def _expanded(self, names: Sequence[str], within: tuple[str, ...]) -> list[tuple[str, RelayUrl, bool]]:
+        """For each hop its name in messages, its URL, and whether its credentials may go in the clear."""
+        hops: list[tuple[str, RelayUrl, bool]] = []
+        for name in names:
+            relay = self._relays.get(name)
+            if relay is None:
+                raise ConfigError(f"there is no relay {name!r}")
+            if name in within:
+                raise ConfigError(f"it goes through itself ({'>'.join((*within, name))})")
+            for hop in relay.hops:
+                if isinstance(hop, str):
+                    hops += self._expanded((hop,), (*within, name))
+                else:
+                    label = name if len(relay.hops) == 1 else f"{name} at {hop.endpoint}"
+                    hops.append((label, hop, relay.allow_plaintext_credentials))
+        return hops
+
+    def __repr__(self) -> str:
+        return f"<Registry {' '.join(self._relays) or 'without relays'}>"
+
+
+_SPEAKERS: dict[Kind, Callable[..., RelayDialer]] = {
+    Kind.SOCKS5H: Socks5Dialer,
+    Kind.SOCKS5: Socks5Dialer,
+    Kind.SOCKS4A: Socks4Dialer,
+    Kind.SOCKS4: Socks4Dialer,
+    Kind.HTTP: HttpConnectDialer,
+    Kind.HTTPS: HttpConnectDialer,
+}
+
+
+def _is_loopback(endpoint: Destination) -> bool:
+    address = endpoint.address
+    return endpoint.host == "localhost" if address is None else address.is_loopback
+
+
+class _AtMost:
+    """A dialer with so many handshakes in flight and no more; the others wait their turn."""
+
+    def __init__(self, dialer: RelayDialer, slots: asyncio.Semaphore, relay: str, timeout_s: float) -> None:
+        self._dialer = dialer
+        self._slots = slots
+        self._relay = relay
+        self._timeout_s = timeout_s
+
+    def carries(self, destination: Destination) -> bool:
+        return self._dialer.carries(destination)
+
+    async def dial(self, destination: Destination) -> Stream:
+        try:
+            async with asyncio.timeout(self._timeout_s):
+                await self._slots.acquire()
+        except TimeoutError:
+            text = f"relay {self._relay}: too many handshakes with it are under way"
+            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.TIMEOUT) from None
+        try:
+            return await self._dialer.dial(destination)
+        finally:
+            self._slots.release()
+
+    def __repr__(self) -> str:
+        return repr(self._dialer)
