@@ -1,0 +1,283 @@
+"""Relay URLs: the grammar, a sentence for each thing it refuses, and passwords that never show."""
+
+from __future__ import annotations
+
+import base64
+import traceback
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.model import Destination
+from proxy.wire.relay_url import Kind, RelayUrl, parse, parse_chain, redact
+
+DIGEST = bytes(range(32))
+BASE64 = base64.b64encode(DIGEST).decode()
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("socks5h://127.0.0.1:9050", RelayUrl(Kind.SOCKS5H, "127.0.0.1", 9050)),
+        ("127.0.0.1:9050", RelayUrl(Kind.SOCKS5H, "127.0.0.1", 9050)),
+        ("relay.example:1080", RelayUrl(Kind.SOCKS5H, "relay.example", 1080)),
+        ("user:pw@relay.example:1080", RelayUrl(Kind.SOCKS5H, "relay.example", 1080, "user", "pw")),
+        ("[::1]:1080", RelayUrl(Kind.SOCKS5H, "::1", 1080)),
+        ("socks://relay.example", RelayUrl(Kind.SOCKS5H, "relay.example", 1080)),
+        ("socks5://relay.example", RelayUrl(Kind.SOCKS5, "relay.example", 1080)),
+        ("socks4a://me@relay.example", RelayUrl(Kind.SOCKS4A, "relay.example", 1080, "me")),
+        ("socks4://relay.example:99", RelayUrl(Kind.SOCKS4, "relay.example", 99)),
+        ("http://relay.example", RelayUrl(Kind.HTTP, "relay.example", 8080)),
+        ("https://relay.example/", RelayUrl(Kind.HTTPS, "relay.example", 443)),
+        ("  HTTPS://Relay.Example.:8443\n", RelayUrl(Kind.HTTPS, "relay.example", 8443)),
+        ("https://bücher.example", RelayUrl(Kind.HTTPS, "xn--bcher-kva.example", 443)),
+        ("https://u@[2001:db8::1]", RelayUrl(Kind.HTTPS, "2001:db8::1", 443, "u")),
+        ("socks5h://u:%3A%40%25%2F@h:1", RelayUrl(Kind.SOCKS5H, "h", 1, "u", ":@%/")),
+        ("socks5h://u:a:b@h:1", RelayUrl(Kind.SOCKS5H, "h", 1, "u", "a:b")),
+        ("socks5h://%D0%B8:%F0%9F%94%91@h:1", RelayUrl(Kind.SOCKS5H, "h", 1, "и", "🔑")),
+        ("socks5h://u:a+b@h:1", RelayUrl(Kind.SOCKS5H, "h", 1, "u", "a+b")),
+        ("https://h?sni=Front.Example", RelayUrl(Kind.HTTPS, "h", 443, sni="front.example")),
+        ("https://h?ca=/etc/my%20ca.pem", RelayUrl(Kind.HTTPS, "h", 443, ca="/etc/my ca.pem")),
+        (f"https://h?pin=sha256:{DIGEST.hex()}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
+        (f"https://h?pin=sha256:{DIGEST.hex().upper()}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
+        (f"https://h?pin=sha256:{BASE64}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
+        (f"https://h?pin=sha256//{BASE64}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
+        (f"https://h?pin=sha256/{BASE64}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
+        (f"https://h?pin=sha256:{BASE64.rstrip('=')}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
+        (
+            f"https://u:p@h:8443/?sni=s.example&ca=ca.pem&pin=sha256%3A{DIGEST.hex()}",
+            RelayUrl(Kind.HTTPS, "h", 8443, "u", "p", sni="s.example", ca="ca.pem", pin=DIGEST),
+        ),
+    ],
+)
+def test_urls(text: str, expected: RelayUrl) -> None:
+    assert parse(text) == expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "socks5h://relay.example:1080",
+        "socks4://127.0.0.1:1080",
+        "http://us%20er@[::1]:8080",
+        "https://u@h:443?sni=s.example&ca=/etc/my%20ca.pem&pin=sha256:" + DIGEST.hex(),
+    ],
+)
+def test_str_is_a_url_again(text: str) -> None:
+    assert str(parse(text)) == text
+    assert parse(str(parse(text))) == parse(text)
+
+
+def test_what_a_dialer_asks() -> None:
+    url = parse("socks5://relay.example:99")
+    assert url.endpoint == Destination("relay.example", 99)
+    assert [kind for kind in Kind if RelayUrl(kind, "h", 1).needs_address] == [Kind.SOCKS5, Kind.SOCKS4]
+    assert not url.sends_credentials
+    assert parse("socks4a://me@h").sends_credentials
+    assert parse("https://u:p@h").sends_credentials
+
+
+@pytest.mark.parametrize(
+    ("scheme", "words"),
+    [
+        ("ss", "Shadowsocks client"),
+        ("vmess", "VMess client"),
+        ("vless", "VLESS client"),
+        ("trojan", "Trojan client"),
+        ("hysteria2", "Hysteria 2 client"),
+        ("HY2", "Hysteria 2 client"),
+        ("ssh", "ssh -N -D 1080"),
+        ("ftp", "it takes socks5h, socks5, socks4a, socks4, http, https"),
+    ],
+)
+def test_kinds_we_do_not_speak_get_a_sentence(scheme: str, words: str) -> None:
+    with pytest.raises(ValueError, match=words) as caught:
+        parse(f"{scheme}://hunter2@relay.example:443")
+    assert "hunter2" not in str(caught.value)
+    assert "socks5h" in str(caught.value)
+
+
+REFUSED = [
+    ("", "empty"),
+    ("relay.example", "host:port"),
+    ("relay", "host:port"),
+    ("::1:1080", "brackets"),
+    ("socks5://", "cannot be read"),
+    ("socks5://:1080", "cannot be read"),
+    ("socks5://h:", "cannot be read"),
+    ("socks5://h:0", "cannot be read"),
+    ("socks5://h:65536", "cannot be read"),
+    ("socks5://h:http", "cannot be read"),
+    ("socks5://h/path", "cannot be read"),
+    ("socks5://h//", "cannot be read"),
+    ("socks5://a b", "space"),
+    ("socks5://h\r\n", None),
+    ("socks5://h\r\nx", "control character"),
+    ("socks5://h#name", "#"),
+    ("socks5://h?sni=a", "for https"),
+    ("http://h?pin=sha256:aa", "for https"),
+    ("https://h?", "options"),
+    ("https://h?sni", "options"),
+    ("https://h?sni=", "options"),
+    ("https://h?insecure=1", "options"),
+    ("https://h?sni=a&sni=b", "twice"),
+    ("https://h?sni=a..b", "sni="),
+    ("https://h?ca=%zz", "percent"),
+    ("https://h?pin=sha1:aa", "pin="),
+    ("https://h?pin=sha256:aa", "pin="),
+    ("https://h?pin=sha256:" + "z" * 64, "pin="),
+    ("https://h?pin=" + DIGEST.hex(), "pin="),
+    ("socks5://h:" + "1" * 3000, "2048"),
+]
+
+
+@pytest.mark.parametrize(("text", "words"), REFUSED)
+def test_urls_that_are_none(text: str, words: str | None) -> None:
+    if words is None:
+        assert parse(text).host == "h"
+        return
+    with pytest.raises(ValueError, match=words):
+        parse(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "socks5://user:hunter2@",
+        "socks5://user:hunter2",
+        "socks5://user:hunter2@h:0",
+        "socks5://user:hunter2@h:hunter2",
+        "socks5://user:a@hunter2@h:1",
+        "socks5://user:a/hunter2@h:1",
+        "socks5://user:a?hunter2@h:1",
+        "https://user:a?hunter2@h:1",
+        "https://user?hunter2@h:1",
+        "https://user:x@h?hunter2",
+        "https://user:x@h?hunter2=1",
+        "https://user:x@h?sni=hunter2..x",
+        "https://user:x@h?pin=hunter2",
+        "socks5://user:a#hunter2@h:1",
+        "socks5://user:a hunter2@h:1",
+        "socks5://user:hunter2%@h:1",
+        "socks5://user:hunter2%zz@h:1",
+        "socks5://user:hunter2%ff@h:1",
+        "socks5://user:hunter2%0d%0aX@h:1",
+        "socks5://user:hunter2%00@h:1",
+        "socks5://user:hunter2" + "x" * 250 + "@h:1",
+        "socks5://:hunter2@h:1",
+        "socks4://user:hunter2@h:1",
+        "http://us%3Aer:hunter2@h:1",
+        "user:hunter2@h",
+        "hunter2",
+        "hunter2:hunter2:1",
+        "ss://aGVsbG86hunter2@h:1",
+        'socks5://user:a"hunter2@h:1',
+        "socks5://user:a>hunter2@h:1",
+        "socks5://user:a\\hunter2@h:1",
+    ],
+)
+def test_E28_no_error_shows_a_password(text: str) -> None:
+    with pytest.raises(ValueError, match=r"relay|SOCKS|user|options|pin|sni") as caught:
+        parse(text)
+    assert "hunter2" not in "".join(traceback.format_exception_only(caught.value))
+    assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_E28_a_url_does_not_show_its_password() -> None:
+    url = parse("https://us%20er:hunter2@relay.example:8443?sni=s.example")
+    assert url.password == "hunter2"
+    assert str(url) == "https://us%20er:***@relay.example:8443?sni=s.example"
+    assert "hunter2" not in repr(url)
+    assert f"{url}" == str(url)
+
+
+@pytest.mark.parametrize(
+    ("text", "redacted"),
+    [
+        ("socks5://user:hunter2@relay.example:1080", "socks5://user:***@relay.example:1080"),
+        ("socks5://:hunter2@h", "socks5://:***@h"),
+        ("bad relay: https://u:hunter2@h?sni=x, try again", "bad relay: https://u:***@h?sni=x, try again"),
+        ("u:hunter2@h:1", "u:***@h:1"),
+        ("http://u:p@hunter2@h:1", "http://u:***@h:1"),
+        ("http://a@b:hunter2@h:1", "http://a@b:***@h:1"),
+        ("http://u:hunter2/x@h:1", "http://u:***@h:1"),
+        ("http://a,b:hunter2@h", "http://a,b:***@h"),
+        ("http://u:hunter2@a>socks5://v:hunter2@b:1", "http://u:***@a>socks5://v:***@b:1"),
+        ("tor>v:hunter2@b:1", "tor>v:***@b:1"),
+        ('{"url":"https://u:hunter2@h","x":"a@b"}', '{"url":"https://u:***@h","x":"a@b"}'),
+        ("url = 'https://u:hunter2@h'", "url = 'https://u:***@h'"),
+        ("ss://aGVsbG8hunter2@h:1#x and more", "ss://*** and more"),
+        ("(trojan://hunter2@h:1)", "(trojan://***"),
+        ("vmess://hunter2", "vmess://***"),
+        # nothing to hide
+        ("https://relay.example:443", "https://relay.example:443"),
+        ("https://user@relay.example:443", "https://user@relay.example:443"),
+        ("rules.txt:12: DOMAIN,example.org,RELAY", "rules.txt:12: DOMAIN,example.org,RELAY"),
+        ("wss://h and socks5h://127.0.0.1:9050", "wss://h and socks5h://127.0.0.1:9050"),
+        ("at 12:30 mail me@example.org", "at 12:30 mail me@example.org"),
+        ("", ""),
+    ],
+)
+def test_redact(text: str, redacted: str) -> None:
+    assert redact(text) == redacted
+    assert redact(redacted) == redacted
+    assert "hunter2" not in redacted
+
+
+@pytest.mark.parametrize(
+    ("text", "items"),
+    [
+        ("tor", ("tor",)),
+        ("vps>tor", ("vps", "tor")),
+        (" https://u:p@h:1 > socks5://127.0.0.1:9050 ", ("https://u:p@h:1", "socks5://127.0.0.1:9050")),
+    ],
+)
+def test_chains(text: str, items: tuple[str, ...]) -> None:
+    assert parse_chain(text) == items
+
+
+@pytest.mark.parametrize("text", ["", " ", ">", "a>", ">a", "a>>b", ">".join("abcdefghi")])
+def test_chains_that_are_none(text: str) -> None:
+    with pytest.raises(ValueError, match="chain"):
+        parse_chain(text)
+
+
+ALPHABET = "abc019.:/@?#&=%[]>-_ socks5https\\\"'é\r\n\0"
+
+
+@given(st.text() | st.text(ALPHABET) | st.text(ALPHABET).map("https://".__add__))
+def test_fuzz_parse(text: str) -> None:
+    try:
+        url = parse(text)
+    except ValueError:
+        return
+    assert len(url.host) <= 253
+    assert 1 <= url.port <= 65535
+    if not url.password:
+        assert parse(str(url)) == url
+
+
+SECRET = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=6, max_size=40)
+
+
+@given(SECRET, st.sampled_from(list(Kind)))
+def test_E28_fuzz_any_password_survives_and_none_shows(password: str, kind: Kind) -> None:
+    if kind in (Kind.SOCKS4, Kind.SOCKS4A) or len(password.encode()) > 255:
+        return
+    encoded = "".join(f"%{byte:02X}" for byte in password.encode())
+    url = parse(f"{kind}://user:{encoded}@relay.example:1")
+    assert url.password == password
+    assert password not in str(url) + repr(url)
+    assert encoded not in redact(f"{kind}://user:{encoded}@relay.example:1")
+
+
+@given(st.text(ALPHABET, max_size=60))
+def test_fuzz_redact_hides_what_parse_takes(password: str) -> None:
+    text = f"socks5://user:{password}@relay.example:1"
+    try:
+        url = parse(text)
+    except ValueError:
+        return
+    if len(password) > 3:
+        assert redact(text) == str(url)
