@@ -1,0 +1,263 @@
+"""`byway demo`: the whole idea in a few seconds, on this computer alone.
+
+It sets a stage on loopback (an origin, a censor that resets one name, a relay), starts a real Byway in a process of its
+own with a temporary state folder, visits two sites twice, and tells what happened from Byway's own log. Whatever it
+prints it has checked; when something did not happen as told, it says what and exits with 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import ssl
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from watchfiles import awatch
+
+from proxy.cli.stage import LOOPBACK, Stage, page_of
+
+OPEN = "open.test"
+BLOCKED = "blocked.test"
+_LIMIT_S = 30.0
+"""The demo takes two or three seconds; on a machine that is stuck it gives up here."""
+_LOOKS = 20
+_STOP_S = 10.0
+
+_CONFIG = """\
+config_version = 1
+[log]
+hosts = "all"
+[dns.hosts]
+"{open}" = "{loopback}"
+"{blocked}" = "{loopback}"
+[safety]
+allow = ["{loopback}:{port}"]
+[[relay]]
+name = "relay"
+url = "socks5h://{loopback}:{relay}"
+"""
+
+
+class Untrue(Exception):
+    """Something did not happen as the story has it."""
+
+
+def main() -> int:
+    """Tells the story on standard output. Returns the exit code: 0, or 1 when it did not come true."""
+    try:
+        asyncio.run(_play())
+    except (Untrue, OSError, TimeoutError) as error:
+        reason = str(error) or f"nothing happened for {_LIMIT_S:g} s"
+        print(f"byway demo: this did not come true: {reason}", file=sys.stderr)
+        return 1
+    return 0
+
+
+async def _play() -> None:
+    with tempfile.TemporaryDirectory(prefix="byway-demo-") as name:
+        folder = Path(name)
+        async with asyncio.timeout(_LIMIT_S), Stage(folder, OPEN, BLOCKED) as stage, _byway(folder, stage) as byway:
+            _introduce(stage, byway)
+            await _without(stage)
+            await _visit_twice(stage, byway)
+            await _read_log(byway)
+    _tell("Now type `byway run` and set your browser's HTTP proxy to 127.0.0.1:8119; `byway --help` tells the rest.")
+
+
+def _introduce(stage: Stage, byway: _Byway) -> None:
+    _tell("Everything below happens on this computer, over loopback, and is gone afterwards.\n")
+    _tell(f"  origin  {LOOPBACK}:{stage.origin_port}  serves https://{OPEN}/ and https://{BLOCKED}/")
+    _tell(f"  censor  {LOOPBACK}:{stage.censor_port}  is the direct way there; it resets what names {BLOCKED}")
+    _tell(f"  relay   {LOOPBACK}:{stage.relay_port}  a SOCKS5 relay of yours, which the censor does not see")
+    _tell(f"  byway   {LOOPBACK}:{byway.port}  what the browser would be set to\n")
+    _tell(
+        "Byway started with: one relay and no rules, so every site is AUTO: direct first, around when it is blocked.\n"
+    )
+
+
+async def _without(stage: Stage) -> None:
+    """The control: without Byway the block is real."""
+    opened = await _fetch(stage, OPEN)
+    _check(opened.body == page_of(OPEN), f"{OPEN} opens without Byway")
+    try:
+        await _fetch(stage, BLOCKED)
+    except (ConnectionResetError, ssl.SSLError):
+        _check(stage.cut == 1, "the censor counts what it cuts")
+    else:
+        raise Untrue(f"{BLOCKED} is blocked without Byway")
+    _tell("Without Byway")
+    _tell(f"  {OPEN:<13} opens")
+    _tell(f"  {BLOCKED:<13} connection reset\n")
+
+
+async def _visit_twice(stage: Stage, byway: _Byway) -> None:
+    cut_before = stage.cut
+    for visit, cut in (("first", 1), ("second", 0)):
+        _tell(f"Through Byway, {visit} visit")
+        before, relayed = stage.cut, len(stage.relayed)
+        opened = await _fetch(stage, OPEN, via=byway.port)
+        _check(opened.body == page_of(OPEN), f"{OPEN} opens through Byway on the {visit} visit")
+        _check(len(stage.relayed) == relayed, f"the relay is not asked for {OPEN}")
+        rescued = await _fetch(stage, BLOCKED, via=byway.port)
+        _check(rescued.body == page_of(BLOCKED), f"{BLOCKED} opens through Byway on the {visit} visit")
+        _check(stage.relayed[relayed:] == [BLOCKED], f"the relay is asked for {BLOCKED}, once")
+        _check(stage.cut - before == cut, f"the censor cuts {cut} connections on the {visit} visit")
+        _tell(f"  {OPEN:<13} opens in {opened.milliseconds} ms, direct")
+        how = "direct was reset, the relay brought it" if cut else "straight through the relay: it remembers"
+        _tell(f"  {BLOCKED:<13} opens in {rescued.milliseconds} ms, {how}")
+    _check(stage.cut - cut_before == 1, f"Byway runs into the block of {BLOCKED} once")
+    _tell("")
+
+
+async def _read_log(byway: _Byway) -> None:
+    """Tells the routes from the log that Byway kept, and checks them."""
+    rows = await byway.log(4)
+    told = [
+        (row["host"], row["winner"], [(tried["route"], tried["symptom"]) for tried in row["attempts"]]) for row in rows
+    ]
+    _check(
+        told
+        == [
+            (OPEN, "direct", [("direct", "")]),
+            (BLOCKED, "relay", [("direct", "reset"), ("relay", "")]),
+            (OPEN, "direct", [("direct", "")]),
+            (BLOCKED, "relay", [("relay", "")]),
+        ],
+        f"the log says which routes were tried; it says {told}",
+    )
+    _tell("What Byway wrote in its log (byway log)")
+    for row in rows:
+        tried = ", then ".join(_attempt(attempt) for attempt in row["attempts"])
+        _tell(f"  {row['host']:<13} {tried}")
+        _tell(f"  {'':<13} because: {row['why']}")
+    _tell("")
+
+
+def _attempt(tried: Mapping[str, Any]) -> str:
+    ended = f"{tried['symptom']} at {tried['stage']}" if tried["symptom"] else "delivered"
+    return f"{tried['route']}: {ended} ({tried['elapsed_s'] * 1000:.0f} ms)"
+
+
+def _tell(line: str) -> None:
+    print(line, flush=True)
+
+
+def _check(true: bool, what: str) -> None:
+    if not true:
+        raise Untrue(what)
+
+
+@dataclass(frozen=True, slots=True)
+class _Fetched:
+    body: bytes
+    milliseconds: int
+
+
+async def _fetch(stage: Stage, name: str, *, via: int | None = None) -> _Fetched:
+    """Fetches https://name/ as a browser would: through the proxy on port `via`, or else on the way that the censor
+    watches."""
+    trust = ssl.create_default_context(cafile=stage.certificate)
+    started = time.monotonic()
+    if via is None:
+        reader, writer = await asyncio.open_connection(LOOPBACK, stage.censor_port, ssl=trust, server_hostname=name)
+    else:
+        reader, writer = await asyncio.open_connection(LOOPBACK, via)
+    try:
+        if via is not None:
+            target = f"{name}:{stage.censor_port}"
+            writer.write(f"CONNECT {target} HTTP/1.1\r\nHost: {target}\r\n\r\n".encode())
+            head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1")
+            _check(head.split(" ")[1] == "200", f"Byway opens a tunnel to {target}; it said: {head.splitlines()[0]}")
+            await writer.start_tls(trust, server_hostname=name)
+        writer.write(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+        _, _, body = (await reader.read()).partition(b"\r\n\r\n")
+        return _Fetched(body, round((time.monotonic() - started) * 1000))
+    finally:
+        writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()
+
+
+@dataclass(frozen=True, slots=True)
+class _Byway:
+    """A Byway that runs, and how to ask it."""
+
+    port: int
+    arguments: Sequence[str]
+
+    async def log(self, rows: int) -> list[dict[str, Any]]:
+        """The log's first rows, the oldest first, once there are as many as asked for: they are written in batches."""
+        found: list[dict[str, Any]] = []
+        for _ in range(_LOOKS):
+            process = await asyncio.create_subprocess_exec(
+                *_command("log", "--json", *self.arguments), stdout=subprocess.PIPE, env=_environment()
+            )
+            out, _ = await process.communicate()
+            _check(process.returncode == 0, f"`byway log` answers; its exit code is {process.returncode}")
+            found = sorted(json.loads(out)["rows"], key=lambda row: float(row["at"]))
+            if len(found) >= rows:
+                break
+        return found
+
+
+@contextlib.asynccontextmanager
+async def _byway(folder: Path, stage: Stage) -> AsyncIterator[_Byway]:
+    """Starts `byway run` with a configuration and a state of its own, and ends it."""
+    config, state, said = folder / "config.toml", folder / "state", folder / "byway.txt"
+    ports = {"port": stage.censor_port, "relay": stage.relay_port}
+    config.write_text(_CONFIG.format(open=OPEN, blocked=BLOCKED, loopback=LOOPBACK, **ports))
+    state.mkdir(mode=0o700)
+    arguments = ("--config", str(config), "--state", str(state))
+    with said.open("wb") as output:
+        process = await asyncio.create_subprocess_exec(
+            *_command("run", "--port", "0", *arguments), stdout=output, stderr=output, env=_environment()
+        )
+    try:
+        port = await _listening(process, state / "run.json")
+        _check(port is not None, f"Byway starts; it said: {said.read_text(errors='replace').strip()}")
+        yield _Byway(port or 0, arguments)
+    finally:
+        if process.returncode is None:
+            process.terminate()
+            try:
+                await asyncio.wait_for(process.wait(), _STOP_S)
+            except TimeoutError:
+                process.kill()
+                await process.wait()
+
+
+async def _listening(process: asyncio.subprocess.Process, run_file: Path) -> int | None:
+    """The port, once run.json says that it listens; None when the process has ended instead."""
+    async for _ in awatch(run_file.parent, yield_on_timeout=True, rust_timeout=100, debounce=40, step=10):
+        if (port := _port(run_file)) is not None:
+            return port
+        if process.returncode is not None:
+            return None
+    return None
+
+
+def _port(run_file: Path) -> int | None:
+    """What run.json says; None while it is not there or not whole."""
+    try:
+        return int(json.loads(run_file.read_text())["port"])
+    except (FileNotFoundError, ValueError):
+        return None
+
+
+def _command(*arguments: str) -> list[str]:
+    """A `byway` command of this very installation, wherever it was called from."""
+    return [sys.executable, "-P", "-m", "proxy", *arguments]
+
+
+def _environment() -> dict[str, str]:
+    """The user's own settings must not change the story."""
+    return {key: value for key, value in os.environ.items() if not key.startswith("BYWAY_")}

@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.cli import demo
+from proxy.cli.stage import Stage
+
+
+def test_tells_a_story_that_came_true(tmp_path: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "proxy", "demo"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stderr == ""
+    for said in (
+        "Byway started with: one relay and no rules",
+        "blocked.test  connection reset",
+        "direct was reset, the relay brought it",
+        "straight through the relay",
+        "direct: reset at first_byte",
+        "Now type `byway run`",
+    ):
+        assert said in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+def test_the_users_own_settings_do_not_change_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("BYWAY_LISTEN__PORT", "no port")
+    monkeypatch.setenv("BYWAY_STATE", str(tmp_path / "mine"))
+    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
+    assert demo.main() == 0, capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_censor_that_does_not_cut_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The control: the demo does not tell what did not happen."""
+    monkeypatch.setattr(demo, "Stage", lambda folder, opened, _: _Lenient(folder, opened, demo.BLOCKED))
+    assert demo.main() == 1
+    assert "did not come true: blocked.test is blocked without Byway" in capsys.readouterr().err
+
+
+def test_a_byway_that_does_not_start_is_noticed(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(demo, "_command", lambda *_: [sys.executable, "-c", "raise SystemExit('no such luck')"])
+    assert demo.main() == 1
+    assert "Byway starts; it said: no such luck" in capsys.readouterr().err
+
+
+class _Lenient(Stage):
+    """A stage whose censor lets everything through."""
+
+    def __init__(self, folder: Path, opened: str, blocked: str) -> None:
+        super().__init__(folder, opened, blocked)
+        self.blocked = "nothing.test"
