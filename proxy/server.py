@@ -8,6 +8,7 @@ than one whose tunnel cannot be opened.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import errno
 import logging
 import socket
@@ -98,7 +99,9 @@ class Server:
             self._paused = None
 
     def _serve(self, sock: socket.socket, address: tuple[str, int]) -> None:
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):  # the client has reset already: its session will see
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         host, port = address[:2]
         client = SocketStream(sock, self._poller, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self.accepted += 1

@@ -105,7 +105,8 @@ class Session:
             await self._client.send(tunnel.accepted)
 
             flight = Flight()
-            flight.receive_data(self._reader.rest())
+            if len(self._reader):
+                flight.receive_data(self._reader.rest())
             before = await self._await_flight(race, flight)
             if before is BeforeFlight.SPOKE:
                 self._pump(race.take_opened(flight), race, entry, flight)

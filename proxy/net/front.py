@@ -65,7 +65,7 @@ class Tunnel:
     def accepted(self) -> bytes:
         match self.inbound:
             case Inbound.SOCKS5:
-                return socks.socks5_reply(socks.Socks5Reply.SUCCEEDED)
+                return socks.socks5_reply(socks.Socks5Reply.GRANTED)
             case Inbound.SOCKS4 | Inbound.SOCKS4A:
                 return socks.socks4_reply(granted=True)
             case _:
