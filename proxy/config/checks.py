@@ -1,0 +1,148 @@
+"""What only makes sense beside another setting: faults, and keys that have no effect yet.
+
+Each fault is the path of the key that it is about and a sentence; `load` adds the place. The one that protects most is
+the first: whoever listens beyond this computer without asking for a password runs an open proxy.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections import Counter
+from collections.abc import Iterator, Mapping
+from typing import NamedTuple
+
+from proxy.config.schema import Settings
+from proxy.config.words import quoted, suggestion
+from proxy.wire import relay_url
+
+Path = tuple[str | int, ...]
+
+LIST_FORMATS = (
+    "auto", "plain", "autoproxy", "clash", "v2fly", "sing-box", "switchyomega", "hosts", "dnsmasq", "adblock",
+)  # fmt: skip
+_READ_FORMATS = ("auto", "plain")
+
+
+class Fault(NamedTuple):
+    path: Path
+    sentence: str
+
+
+def faults(settings: Settings) -> Iterator[Fault]:
+    """Everything that must be put right before Byway may start."""
+    yield from _listen_faults(settings)
+    yield from _name_faults(settings)
+    for number in range(len(settings.relay)):
+        yield from _relay_faults(settings, number)
+    for number, source in enumerate(settings.list):
+        if source.format not in LIST_FORMATS:
+            hint = suggestion(source.format, LIST_FORMATS)
+            yield Fault(("list", number, "format"), f"unknown list format {quoted(source.format)}{hint}")
+
+
+def without_effect(settings: Settings) -> Iterator[Fault]:
+    """Keys that were set, are understood, and do nothing in this version."""
+    later = {
+        "auto": ("ladder", "controls"),
+        "dns": ("secure", "servers"),
+    }
+    for section, keys in later.items():
+        given = getattr(settings, section).model_fields_set
+        for key in keys:
+            if key in given:
+                yield Fault((section, key), f"{section}.{key} has no effect yet")
+    for name in settings.addons:
+        yield Fault(("addons", name), f"addons.{name} has no effect yet")
+    for number, source in enumerate(settings.list):
+        if source.format not in _READ_FORMATS and source.format in LIST_FORMATS:
+            yield Fault(("list", number, "format"), f"format {quoted(source.format)} is read as plain domains for now")
+
+
+def _listen_faults(settings: Settings) -> Iterator[Fault]:
+    listen = settings.listen
+    if not ipaddress.ip_address(listen.address).is_loopback and not listen.user:
+        yield Fault(
+            ("listen", "address"),
+            f"listening on {listen.address} would serve everybody who can reach this computer; "
+            "set listen.user and listen.password_cmd, or listen on 127.0.0.1",
+        )
+    if listen.user and not listen.password_cmd:
+        yield Fault(("listen", "user"), "listen.user needs listen.password_cmd, a command that prints the password")
+    if listen.password_cmd and not listen.user:
+        yield Fault(("listen", "password_cmd"), "listen.password_cmd needs listen.user")
+    if ":" in listen.user:
+        yield Fault(("listen", "user"), "listen.user cannot hold a colon: HTTP Basic ends the user there")
+
+
+def _name_faults(settings: Settings) -> Iterator[Fault]:
+    for section in ("relay", "list"):
+        names = [entry.name for entry in getattr(settings, section)]
+        seen: Counter[str] = Counter()
+        for number, name in enumerate(names):
+            seen[name] += 1
+            if seen[name] == 2:
+                yield Fault((section, number, "name"), f"two [[{section}]] tables are called {quoted(name)}")
+    for number, relay in enumerate(settings.relay):
+        if relay.name.lower() == "direct":
+            yield Fault(("relay", number, "name"), f"{quoted(relay.name)} means no relay; choose another name")
+
+
+def _relay_faults(settings: Settings, number: int) -> Iterator[Fault]:
+    """What is wrong with one relay's address. No sentence holds a password."""
+    path: Path = ("relay", number, "url")
+    relay = settings.relay[number]
+    chains = {other.name: _names_in(other.url) for other in settings.relay}
+    try:
+        items = relay_url.parse_chain(relay.url)
+    except ValueError as error:
+        yield Fault(path, f"relay {relay.name}: {error}")
+        return
+    for item in items:
+        if _is_name(item):
+            if item not in chains:
+                others = [name for name in chains if name != relay.name]
+                hint = suggestion(item, others) or "; a host needs its port"
+                yield Fault(path, f"relay {relay.name}: there is no relay {quoted(item)}{hint}")
+            continue
+        try:
+            endpoint = relay_url.parse(item).endpoint
+        except ValueError as error:
+            yield Fault(path, f"relay {relay.name}: {error}")
+            continue
+        if endpoint.port == settings.listen.port and _is_us(endpoint.host, settings.listen.address):
+            yield Fault(path, f"relay {relay.name} is Byway itself ({endpoint}): requests would go round for ever")
+    if _comes_back(relay.name, chains):
+        yield Fault(path, f"relay {relay.name}: the chain comes back to itself")
+
+
+def _is_name(item: str) -> bool:
+    """A chain's item is a relay's name or a URL, and only the latter has a colon."""
+    return ":" not in item
+
+
+def _names_in(chain: str) -> tuple[str, ...]:
+    return tuple(item.strip() for item in chain.split(">") if _is_name(item))
+
+
+def _comes_back(name: str, chains: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether following the names in a relay's chain leads to the relay again."""
+    ahead, seen = [name], set[str]()
+    while ahead:
+        items = chains.get(ahead.pop(), ())
+        if name in items:
+            return True
+        ahead += [item for item in items if item not in seen]
+        seen.update(items)
+    return False
+
+
+def _is_us(host: str, listening: str) -> bool:
+    """Whether a relay's host is where we listen: all loopback and wildcard spellings count, for so they are served."""
+    if host == listening or host == "localhost" or host.endswith((".localhost", "localhost.localdomain")):
+        return True
+    try:
+        address = ipaddress.ip_address(host)
+    except ValueError:
+        return False
+    ours = ipaddress.ip_address(listening)
+    return address.is_unspecified or (address.is_loopback and (ours.is_loopback or ours.is_unspecified))

@@ -1,0 +1,193 @@
+"""From a file, the environment and the command line to Settings, with the place of every value.
+
+The command line is stronger than the environment, that is stronger than the file. A syntax error is reported alone,
+since nothing after it can be trusted; everything else is reported at once, each fault with file and line, or with the
+variable or flag that it came from. No message ever shows a password.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+import tomllib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from proxy.config import checks
+from proxy.config.explain import explain
+from proxy.config.files import read_text, shown
+from proxy.config.locate import key_lines
+from proxy.config.overlay import Overlay, from_environment, from_flags, frozen
+from proxy.config.schema import Settings
+from proxy.errors import ConfigError
+from proxy.wire import relay_url
+
+__all__ = ["Loaded", "load", "notices", "read_text"]
+
+CONFIG_LIMIT = 1024 * 1024
+LINE_LIMIT = 4096
+"""tomllib's work on one dotted key grows with the square of its length, and a key stands on one line."""
+
+PROBLEMS_SHOWN = 50
+
+_POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where each value came from."""
+
+    file: str = ""
+    lines: Mapping[checks.Path, int] = field(default_factory=dict)
+    overlaid: Mapping[checks.Path, str] = field(default_factory=dict)
+
+    def line(self, path: checks.Path) -> int:
+        """The line in the file, 0 for what is not from it: to report in the order of reading."""
+        place, _, line = self.of(path).rpartition(":")
+        return int(line) if place == self.file and line.isdecimal() else 0
+
+    def of(self, path: checks.Path) -> str:
+        """`config.toml:3`, `environment BYWAY_LISTEN__PORT` or `command line listen.port`; "" for a default."""
+        for length in range(len(path), 0, -1):
+            prefix = path[:length]
+            if prefix in self.overlaid:
+                return self.overlaid[prefix]
+            if prefix in self.lines:
+                return f"{self.file}:{self.lines[prefix]}"
+        return self.file
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """A configuration that can be used."""
+
+    settings: Settings
+    path: Path | None = None
+    """The file, if there was one."""
+    notices: tuple[str, ...] = ()
+    """What is not wrong but should be known, a sentence each, with its place."""
+    sources: Mapping[str, str] = field(default_factory=dict)
+    """Place of each key that was set, by its dotted name; what is missing has its default."""
+    places: Places = field(default_factory=Places)
+
+    def place(self, *path: str | int) -> str:
+        """Where a value came from, for messages about it; the nearest table when it was not set."""
+        return self.places.of(path)
+
+
+def load(
+    path: Path | None, *, env: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None
+) -> Loaded:
+    """Settings from a file (None: there is none), `BYWAY_SECTION__KEY` variables and dotted flags (`listen.port`).
+
+    Flags set to None count as not given, and `safety.allow` adds to what the others allow. Raises ConfigError with all
+    problems.
+    """
+    document, lines = ({}, {}) if path is None else _read(path)
+    overlay = Overlay(document)
+    problems = from_environment(overlay, env or {})
+    from_flags(overlay, flags or {})
+    places = Places(shown(path) if path is not None else "", lines, overlay.places)
+    settings, faults = _validate(overlay.document)
+    problems += [_said(places, fault) for fault in sorted(faults, key=lambda fault: places.line(fault.path))]
+    if settings is None or problems:
+        raise ConfigError(_first_of(problems))
+    found_notices = [*overlay.notices, *(_said(places, fault) for fault in checks.without_effect(settings))]
+    if path is not None:
+        found_notices += _guard_passwords(path, settings)
+    return Loaded(settings, path, tuple(found_notices), _sources(settings, places), places)
+
+
+def notices(settings: Settings) -> list[str]:
+    """What is set and has no effect yet, without places."""
+    return [fault.sentence for fault in checks.without_effect(settings)]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], dict[checks.Path, int]]:
+    """The document and the lines of its keys."""
+    text = read_text(path, limit=CONFIG_LIMIT)
+    for number, line in enumerate(text.split("\n"), 1):
+        if len(line) > LINE_LIMIT:
+            raise ConfigError(f"{shown(path)}:{number}: the line is longer than {LINE_LIMIT} characters; break it")
+    try:
+        return frozen(tomllib.loads(text)), key_lines(text)
+    except RecursionError:
+        raise ConfigError(f"{shown(path)}: arrays or tables are nested too deeply") from None
+    except ValueError as error:  # TOMLDecodeError, or a number with thousands of digits
+        raise ConfigError(_syntax_problem(shown(path), text, str(error))) from None
+
+
+def _syntax_problem(file: str, text: str, message: str) -> str:
+    position = _POSITION.search(message)
+    line = int(position[1]) if position and position[1] else text.rstrip("\n").count("\n") + 1
+    column = f", at column {position[2]}" if position and position[2] else ""
+    what = _POSITION.sub("", message)
+    if what.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
+        what = f"a key or table is written twice ({what})"
+    return f"{file}:{line}: this is not TOML{column}: {what[:1].lower()}{what[1:]}"
+
+
+def _validate(document: Mapping[str, Any]) -> tuple[Settings | None, list[checks.Fault]]:
+    try:
+        settings = Settings.model_validate(document)
+    except ValidationError as error:
+        return None, [explain(detail, document) for detail in error.errors(include_url=False)]
+    return settings, list(checks.faults(settings))
+
+
+def _said(places: Places, fault: checks.Fault) -> str:
+    place = places.of(fault.path)
+    return f"{place}: {fault.sentence}" if place else fault.sentence
+
+
+def _first_of(problems: list[str]) -> list[str]:
+    if len(problems) <= PROBLEMS_SHOWN:
+        return problems
+    return [*problems[:PROBLEMS_SHOWN], f"and {len(problems) - PROBLEMS_SHOWN} more problems like these"]
+
+
+def _sources(settings: Settings, places: Places) -> dict[str, str]:
+    return {".".join(map(str, path)): places.of(path) for path in _set_keys(settings)}
+
+
+def _set_keys(model: Any, path: checks.Path = ()) -> Iterator[checks.Path]:
+    """Paths of the values that somebody set, down to single keys and elements."""
+    for key in sorted(model.model_fields_set):
+        value = getattr(model, key)
+        inner = value if isinstance(value, tuple) else (value,)
+        if inner and all(hasattr(item, "model_fields_set") for item in inner):
+            for number, item in enumerate(inner):
+                yield from _set_keys(item, (*path, key, number) if isinstance(value, tuple) else (*path, key))
+        else:
+            yield (*path, key)
+
+
+def _guard_passwords(path: Path, settings: Settings) -> Iterator[str]:
+    """A file that holds a relay's password and that others may read is made private. Raises ConfigError when that
+    fails: whoever shares this computer would have the relay."""
+    if os.name != "posix" or not any(_holds_password(relay.url) for relay in settings.relay):
+        return
+    try:
+        mode = stat.S_IMODE(path.stat().st_mode)
+        if mode & 0o077:
+            path.chmod(mode & 0o700)
+            yield f"{shown(path)}: holds a relay's password and was readable by others; now it is yours alone"
+    except OSError:
+        raise ConfigError(
+            f"{shown(path)}: holds a relay's password and can be read by others; chmod 600 it, or use password_cmd"
+        ) from None
+
+
+def _holds_password(url: str) -> bool:
+    for item in relay_url.parse_chain(url):
+        try:
+            if relay_url.parse(item).password:
+                return True
+        except ValueError:
+            continue  # the name of another relay
+    return False

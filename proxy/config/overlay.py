@@ -1,0 +1,145 @@
+"""What the environment and the command line say, laid over the file.
+
+`BYWAY_LISTEN__PORT=8120` sets `listen.port`. A variable is one value of one key, read by the type that the key has, so
+text cannot smuggle a second key in: a quote or a line break in a user's name is a part of the name.
+"""
+
+from __future__ import annotations
+
+import tomllib
+from collections.abc import Mapping
+from typing import Any, Literal, get_args, get_origin
+
+from pydantic import BaseModel
+
+from proxy.config.schema import Settings
+from proxy.config.words import nearest, suggestion
+
+Path = tuple[str | int, ...]
+
+PREFIX = "BYWAY_"
+NOT_SETTINGS = ("BYWAY_CONFIG", "BYWAY_STATE")
+VALUE_LIMIT = 65_536
+
+ADDING_FLAGS = ("safety.allow",)
+"""`--allow` opens one exception more; it does not close those of the file."""
+
+
+class Overlay:
+    """A document that remembers who set what."""
+
+    __slots__ = ("document", "notices", "places")
+
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        self.document: dict[str, Any] = dict(document)
+        self.places: dict[Path, str] = {}
+        self.notices: list[str] = []
+
+    def set(self, path: tuple[str, ...], value: Any, place: str) -> None:
+        """Sets one value. A table that is no table is left for validation to name."""
+        table = self.document
+        for key in path[:-1]:
+            inner = table.get(key, {})
+            if not isinstance(inner, dict):
+                return
+            table[key] = dict(inner)
+            table = table[key]
+        table[path[-1]] = value
+        self.places[path] = place
+
+    def get(self, path: tuple[str, ...]) -> Any:
+        value: Any = self.document
+        for key in path:
+            value = value.get(key) if isinstance(value, dict) else None
+        return value
+
+
+def from_environment(overlay: Overlay, env: Mapping[str, str]) -> list[str]:
+    """Lays the variables over the document. Returns the problems with their names."""
+    problems = []
+    for name in sorted(env):
+        if not name.startswith(PREFIX) or name in NOT_SETTINGS:
+            continue
+        path = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
+        if len(path) == 1 and path[0] not in Settings.model_fields:
+            _notice_near_miss(overlay, name)
+            continue
+        try:
+            kind = _kind(path)
+            value = _value(env[name], kind)
+        except ValueError as error:
+            problems.append(f"environment {name}: {error}")
+            continue
+        if value is not None:
+            overlay.set(path, value, f"environment {name}")
+    return problems
+
+
+def from_flags(overlay: Overlay, flags: Mapping[str, object]) -> None:
+    """Lays dotted flags over the document; None is not given."""
+    for dotted, value in flags.items():
+        if value is None:
+            continue
+        path = tuple(dotted.split("."))
+        given = tuple(value) if isinstance(value, list | tuple) else value
+        if dotted in ADDING_FLAGS and isinstance(given, tuple):
+            if not given:
+                continue
+            before = overlay.get(path)
+            given = (*before, *given) if isinstance(before, tuple) else given
+        overlay.set(path, given, "command line")
+
+
+def _kind(path: tuple[str, ...]) -> Any:
+    """The type of the setting at a path. Raises ValueError, with the nearest, when there is none."""
+    kind: Any = Settings
+    for depth, key in enumerate(path):
+        if get_origin(kind) is dict:
+            kind = get_args(kind)[1]
+        elif isinstance(kind, type) and issubclass(kind, BaseModel):
+            if key not in kind.model_fields:
+                where = f" in [{'.'.join(path[:depth])}]" if depth else ""
+                raise ValueError(f"there is no setting {key}{where}{suggestion(key, kind.model_fields)}")
+            kind = kind.model_fields[key].annotation
+        else:
+            raise ValueError(f"{'.'.join(path[:depth])} is a value and has no {key}")
+    return kind
+
+
+def _value(text: str, kind: Any) -> Any:
+    """The text as a value of that type; what does not fit is left as text for validation to refuse. None: not set."""
+    if len(text) > VALUE_LIMIT:
+        raise ValueError(f"the value is longer than {VALUE_LIMIT} characters")
+    if kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind))):
+        return text
+    if not text.strip():
+        return None
+    try:
+        parsed = tomllib.loads(f"value = {text.strip()}")
+    except (ValueError, RecursionError):
+        parsed = {}
+    if list(parsed) == ["value"]:
+        return frozen(parsed["value"])
+    if get_origin(kind) is tuple:
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    return text
+
+
+def frozen(value: Any) -> Any:
+    """Arrays as the tuples that strict settings hold."""
+    if isinstance(value, dict):
+        return {key: frozen(inner) for key, inner in value.items()}
+    return tuple(frozen(inner) for inner in value) if isinstance(value, list) else value
+
+
+def _notice_near_miss(overlay: Overlay, name: str) -> None:
+    """Somebody else's variable, unless it looks like a setting of ours that lacks an underscore."""
+    meant = [
+        f"{PREFIX}{section}__{key}".upper()
+        for section, field in Settings.model_fields.items()
+        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
+        for key in field.annotation.model_fields
+    ]
+    found = nearest(name, meant)
+    if found is not None and found.replace("_", "") == name.replace("_", ""):
+        overlay.notices.append(f"environment {name}: is not a setting; did you mean {found}?")
