@@ -305,7 +305,7 @@ class _Tunnel:
             client.abort() if reset else client.close()
         finally:
             try:
-                upstream.abort() if reset else upstream.close()
+                upstream.abort() if reset or self.up.deaf else upstream.close()
             finally:
                 carried = Carried(self.up.moved, self.down.moved, by, error)
                 self._pump.ended(self, self._ended, carried, later=not self._started)
