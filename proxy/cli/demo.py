@@ -9,28 +9,34 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
-import os
 import ssl
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from watchfiles import awatch
-
+from proxy.cli import instance
+from proxy.cli.instance import Instance
 from proxy.cli.stage import LOOPBACK, Stage, page_of
+from proxy.errors import BywayError
 
 OPEN = "open.test"
 BLOCKED = "blocked.test"
 _LIMIT_S = 30.0
 """The demo takes two or three seconds; on a machine that is stuck it gives up here."""
 _LOOKS = 20
-_STOP_S = 10.0
+"""The log is written in batches: it may take a second look until a row is there."""
+
+_ROUTES = [
+    (OPEN, [("direct", "")]),
+    (BLOCKED, [("direct", "reset"), ("relay", "")]),
+    (OPEN, [("direct", "")]),
+    (BLOCKED, [("relay", "")]),
+]
+"""What the log must say at the end: each connection with the routes that were tried, and what stopped them."""
 
 _CONFIG = """\
 config_version = 1
@@ -55,7 +61,7 @@ def main() -> int:
     """Tells the story on standard output. Returns the exit code: 0, or 1 when it did not come true."""
     try:
         asyncio.run(_play())
-    except (Untrue, OSError, TimeoutError) as error:
+    except (Untrue, BywayError, OSError, EOFError) as error:
         reason = str(error) or f"nothing happened for {_LIMIT_S:g} s"
         print(f"byway demo: this did not come true: {reason}", file=sys.stderr)
         return 1
@@ -65,7 +71,11 @@ def main() -> int:
 async def _play() -> None:
     with tempfile.TemporaryDirectory(prefix="byway-demo-") as name:
         folder = Path(name)
-        async with asyncio.timeout(_LIMIT_S), Stage(folder, OPEN, BLOCKED) as stage, _byway(folder, stage) as byway:
+        async with (
+            asyncio.timeout(_LIMIT_S),
+            Stage(folder, OPEN, BLOCKED) as stage,
+            instance.start(folder, _config(stage)) as byway,
+        ):
             _introduce(stage, byway)
             await _without(stage)
             await _visit_twice(stage, byway)
@@ -73,7 +83,11 @@ async def _play() -> None:
     _tell("Now type `byway run` and set your browser's HTTP proxy to 127.0.0.1:8119; `byway --help` tells the rest.")
 
 
-def _introduce(stage: Stage, byway: _Byway) -> None:
+def _config(stage: Stage) -> str:
+    return _CONFIG.format(open=OPEN, blocked=BLOCKED, loopback=LOOPBACK, port=stage.censor_port, relay=stage.relay_port)
+
+
+def _introduce(stage: Stage, byway: Instance) -> None:
     _tell("Everything below happens on this computer, over loopback, and is gone afterwards.\n")
     _tell(f"  origin  {LOOPBACK}:{stage.origin_port}  serves https://{OPEN}/ and https://{BLOCKED}/")
     _tell(f"  censor  {LOOPBACK}:{stage.censor_port}  is the direct way there; it resets what names {BLOCKED}")
@@ -99,47 +113,49 @@ async def _without(stage: Stage) -> None:
     _tell(f"  {BLOCKED:<13} connection reset\n")
 
 
-async def _visit_twice(stage: Stage, byway: _Byway) -> None:
-    cut_before = stage.cut
-    for visit, cut in (("first", 1), ("second", 0)):
-        _tell(f"Through Byway, {visit} visit")
-        before, relayed = stage.cut, len(stage.relayed)
-        opened = await _fetch(stage, OPEN, via=byway.port)
-        _check(opened.body == page_of(OPEN), f"{OPEN} opens through Byway on the {visit} visit")
-        _check(len(stage.relayed) == relayed, f"the relay is not asked for {OPEN}")
-        rescued = await _fetch(stage, BLOCKED, via=byway.port)
-        _check(rescued.body == page_of(BLOCKED), f"{BLOCKED} opens through Byway on the {visit} visit")
-        _check(stage.relayed[relayed:] == [BLOCKED], f"the relay is asked for {BLOCKED}, once")
-        _check(stage.cut - before == cut, f"the censor cuts {cut} connections on the {visit} visit")
-        _tell(f"  {OPEN:<13} opens in {opened.milliseconds} ms, direct")
-        how = "direct was reset, the relay brought it" if cut else "straight through the relay: it remembers"
-        _tell(f"  {BLOCKED:<13} opens in {rescued.milliseconds} ms, {how}")
-    _check(stage.cut - cut_before == 1, f"Byway runs into the block of {BLOCKED} once")
+async def _visit_twice(stage: Stage, byway: Instance) -> None:
+    _tell("Through Byway, first visit")
+    await _visit(stage, byway, cuts=1, how="direct was reset, the relay brought it")
+    _tell("Through Byway, second visit")
+    await _visit(stage, byway, cuts=0, how="straight through the relay: it remembers")
     _tell("")
 
 
-async def _read_log(byway: _Byway) -> None:
+async def _visit(stage: Stage, byway: Instance, *, cuts: int, how: str) -> None:
+    """Opens both sites; on the way the censor shall cut `cuts` connections."""
+    cut, relayed = stage.cut, len(stage.relayed)
+    opened = await _fetch(stage, OPEN, via=byway.port)
+    _check(opened.body == page_of(OPEN), f"{OPEN} opens through Byway")
+    _check(len(stage.relayed) == relayed, f"the relay is not asked for {OPEN}")
+    rescued = await _fetch(stage, BLOCKED, via=byway.port)
+    _check(rescued.body == page_of(BLOCKED), f"{BLOCKED} opens through Byway")
+    _check(stage.relayed[relayed:] == [BLOCKED], f"the relay is asked for {BLOCKED}, once")
+    _check(stage.cut - cut == cuts, f"the censor cuts {cuts} connections; it cut {stage.cut - cut}")
+    _tell(f"  {OPEN:<13} opens in {opened.milliseconds} ms, direct")
+    _tell(f"  {BLOCKED:<13} opens in {rescued.milliseconds} ms, {how}")
+
+
+async def _read_log(byway: Instance) -> None:
     """Tells the routes from the log that Byway kept, and checks them."""
-    rows = await byway.log(4)
-    told = [
-        (row["host"], row["winner"], [(tried["route"], tried["symptom"]) for tried in row["attempts"]]) for row in rows
-    ]
-    _check(
-        told
-        == [
-            (OPEN, "direct", [("direct", "")]),
-            (BLOCKED, "relay", [("direct", "reset"), ("relay", "")]),
-            (OPEN, "direct", [("direct", "")]),
-            (BLOCKED, "relay", [("relay", "")]),
-        ],
-        f"the log says which routes were tried; it says {told}",
-    )
+    rows = await _rows(byway, 4)
+    told = [(row["host"], [(tried["route"], tried["symptom"]) for tried in row["attempts"]]) for row in rows]
+    _check(told == _ROUTES, f"the log says which routes were tried; it says {told}")
     _tell("What Byway wrote in its log (byway log)")
     for row in rows:
         tried = ", then ".join(_attempt(attempt) for attempt in row["attempts"])
         _tell(f"  {row['host']:<13} {tried}")
         _tell(f"  {'':<13} because: {row['why']}")
     _tell("")
+
+
+async def _rows(byway: Instance, enough: int) -> list[dict[str, Any]]:
+    """The log, the oldest row first, once it has as many as are asked for."""
+    found: list[dict[str, Any]] = []
+    for _ in range(_LOOKS):
+        found = sorted((await byway.read("log"))["rows"], key=lambda row: float(row["at"]))
+        if len(found) >= enough:
+            break
+    return found
 
 
 def _attempt(tried: Mapping[str, Any]) -> str:
@@ -185,79 +201,3 @@ async def _fetch(stage: Stage, name: str, *, via: int | None = None) -> _Fetched
         writer.close()
         with contextlib.suppress(OSError):
             await writer.wait_closed()
-
-
-@dataclass(frozen=True, slots=True)
-class _Byway:
-    """A Byway that runs, and how to ask it."""
-
-    port: int
-    arguments: Sequence[str]
-
-    async def log(self, rows: int) -> list[dict[str, Any]]:
-        """The log's first rows, the oldest first, once there are as many as asked for: they are written in batches."""
-        found: list[dict[str, Any]] = []
-        for _ in range(_LOOKS):
-            process = await asyncio.create_subprocess_exec(
-                *_command("log", "--json", *self.arguments), stdout=subprocess.PIPE, env=_environment()
-            )
-            out, _ = await process.communicate()
-            _check(process.returncode == 0, f"`byway log` answers; its exit code is {process.returncode}")
-            found = sorted(json.loads(out)["rows"], key=lambda row: float(row["at"]))
-            if len(found) >= rows:
-                break
-        return found
-
-
-@contextlib.asynccontextmanager
-async def _byway(folder: Path, stage: Stage) -> AsyncIterator[_Byway]:
-    """Starts `byway run` with a configuration and a state of its own, and ends it."""
-    config, state, said = folder / "config.toml", folder / "state", folder / "byway.txt"
-    ports = {"port": stage.censor_port, "relay": stage.relay_port}
-    config.write_text(_CONFIG.format(open=OPEN, blocked=BLOCKED, loopback=LOOPBACK, **ports))
-    state.mkdir(mode=0o700)
-    arguments = ("--config", str(config), "--state", str(state))
-    with said.open("wb") as output:
-        process = await asyncio.create_subprocess_exec(
-            *_command("run", "--port", "0", *arguments), stdout=output, stderr=output, env=_environment()
-        )
-    try:
-        port = await _listening(process, state / "run.json")
-        _check(port is not None, f"Byway starts; it said: {said.read_text(errors='replace').strip()}")
-        yield _Byway(port or 0, arguments)
-    finally:
-        if process.returncode is None:
-            process.terminate()
-            try:
-                await asyncio.wait_for(process.wait(), _STOP_S)
-            except TimeoutError:
-                process.kill()
-                await process.wait()
-
-
-async def _listening(process: asyncio.subprocess.Process, run_file: Path) -> int | None:
-    """The port, once run.json says that it listens; None when the process has ended instead."""
-    async for _ in awatch(run_file.parent, yield_on_timeout=True, rust_timeout=100, debounce=40, step=10):
-        if (port := _port(run_file)) is not None:
-            return port
-        if process.returncode is not None:
-            return None
-    return None
-
-
-def _port(run_file: Path) -> int | None:
-    """What run.json says; None while it is not there or not whole."""
-    try:
-        return int(json.loads(run_file.read_text())["port"])
-    except (FileNotFoundError, ValueError):
-        return None
-
-
-def _command(*arguments: str) -> list[str]:
-    """A `byway` command of this very installation, wherever it was called from."""
-    return [sys.executable, "-P", "-m", "proxy", *arguments]
-
-
-def _environment() -> dict[str, str]:
-    """The user's own settings must not change the story."""
-    return {key: value for key, value in os.environ.items() if not key.startswith("BYWAY_")}

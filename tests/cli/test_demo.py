@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli import demo
+from proxy.cli import demo, instance
 from proxy.cli.stage import Stage
 
 
@@ -55,9 +55,9 @@ def test_a_censor_that_does_not_cut_is_noticed(
 def test_a_byway_that_does_not_start_is_noticed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(demo, "_command", lambda *_: [sys.executable, "-c", "raise SystemExit('no such luck')"])
+    monkeypatch.setattr(instance, "command", lambda *_: [sys.executable, "-c", "raise SystemExit('no such luck')"])
     assert demo.main() == 1
-    assert "Byway starts; it said: no such luck" in capsys.readouterr().err
+    assert "byway did not start; it said: no such luck" in capsys.readouterr().err
 
 
 class _Lenient(Stage):
