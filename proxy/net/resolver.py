@@ -39,11 +39,17 @@ class Resolver:
     """Asks `[dns.hosts]` first, then the system. Belongs to one loop."""
 
     def __init__(
-        self, hosts: Mapping[str, str] | None = None, *, timeout_s: float = 10.0, lookup: Lookup = system_lookup
+        self,
+        hosts: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float = 10.0,
+        keep_s: float = KEEP_S,
+        lookup: Lookup = system_lookup,
     ) -> None:
         """`hosts` maps canonical names to addresses. Raises ConfigError when one is not an address."""
         self._hosts = {name: _configured(name, address) for name, address in (hosts or {}).items()}
         self._timeout_s = timeout_s
+        self._keep_s = keep_s
         self._lookup = lookup
         self._kept: OrderedDict[str, tuple[float, tuple[IPAddress, ...]]] = OrderedDict()  # host → (until, addresses)
         self._asked: dict[str, asyncio.Future[Answer]] = {}
@@ -124,7 +130,7 @@ class Resolver:
             future.set_result(answer)
 
     def _keep(self, host: str, addresses: tuple[IPAddress, ...]) -> None:
-        self._kept[host] = (asyncio.get_running_loop().time() + KEEP_S, addresses)
+        self._kept[host] = (asyncio.get_running_loop().time() + self._keep_s, addresses)
         self._kept.move_to_end(host)
         if len(self._kept) > KEPT_NAMES:
             self._kept.popitem(last=False)

@@ -30,7 +30,9 @@ STAGGER_S = 0.25
 class Resolves(Protocol):
     """What knows the addresses of a name."""
 
-    async def resolve(self, host: str) -> Sequence[IPAddress]: ...
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        """One at least. Raises DialError."""
+        ...
 
 
 class TcpDialer:
@@ -59,7 +61,7 @@ class TcpDialer:
         return await race.run(self._connect_timeout_s, self._stagger_s)
 
     def _allowed(self, destination: Destination, addresses: Sequence[IPAddress]) -> Sequence[IPAddress]:
-        reason = None
+        reason = ""
         allowed = []
         for address in addresses:
             refusal = self._guard_address(destination, address)
@@ -68,8 +70,7 @@ class TcpDialer:
             else:
                 reason = reason or refusal
         if not allowed:
-            text = reason or f"{destination.host} has no address"
-            raise DialError(text, stage=Stage.CONNECT, symptom=Symptom.FORBIDDEN)
+            raise DialError(reason, stage=Stage.CONNECT, symptom=Symptom.FORBIDDEN)
         return allowed if len(allowed) == 1 else interleaved(allowed)
 
     def __repr__(self) -> str:

@@ -1,0 +1,124 @@
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from proxy.net.oracle import GIVE_UP_MS, Oracle, Reading, Snapshot
+from tests.support.sockets import drop_all, tcp_pair
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="not run: TCP_INFO is Linux")
+
+FLIGHT = b"\x16\x03\x01" + bytes(500)
+
+
+@pytest.fixture(scope="module")
+def oracle() -> Oracle:
+    return Oracle()
+
+
+def test_it_tests_itself(oracle: Oracle) -> None:
+    assert oracle.usable
+
+
+async def test_a_dropped_flight_is_sent_again_and_stays_unacknowledged(oracle: Oracle) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        drop_all(far)
+        since = oracle.snapshot(near)
+        assert since is not None
+        near.send(FLIGHT)
+        reading = await look_until(oracle, near, since)
+        assert reading.retransmits >= 2
+        assert reading.unacked == 1
+        assert not reading.acked
+        assert reading.rto_s > 0
+
+
+async def look_until(oracle: Oracle, sock: socket.socket, since: Snapshot) -> Reading:
+    await until(lambda: oracle.look(sock, since).looks_dropped)
+    return oracle.look(sock, since)
+
+
+async def test_a_server_that_acknowledges_and_is_silent_is_not_dropped(oracle: Oracle) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        since = oracle.snapshot(near)
+        assert since is not None
+        near.send(FLIGHT)
+        await until(lambda: oracle.look(near, since).acked)
+        reading = oracle.look(near, since)
+        assert (reading.retransmits, reading.unacked, reading.looks_dropped) == (0, 0, False)
+
+
+async def test_only_what_came_after_the_snapshot_counts(oracle: Oracle) -> None:
+    """A censor may drop only the segment with the name: what was acknowledged before is no comfort."""
+    near, far = tcp_pair()
+    with near, far:
+        near.send(bytes(10_000))
+        await until(lambda: oracle.look(near, Snapshot(0, 0)).acked)
+        drop_all(far)
+        since = oracle.snapshot(near)
+        assert since is not None
+        assert since.bytes_acked >= 10_000
+        assert not oracle.look(near, since).acked  # nothing was sent since
+        near.send(FLIGHT)
+        assert (await look_until(oracle, near, since)).retransmits >= 2
+
+
+@pytest.mark.parametrize(
+    ("retransmits", "unacked", "acked", "dropped"),
+    [(2, 1, False, True), (1, 1, False, False), (3, 0, True, False), (3, 0, False, False), (0, 5, False, False)],
+)
+def test_when_to_hedge(retransmits: int, unacked: int, acked: bool, dropped: bool) -> None:
+    assert Reading(retransmits, unacked, acked).looks_dropped is dropped
+
+
+def test_a_socket_that_tells_nothing(oracle: Oracle) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        assert oracle.snapshot(near) is None
+    assert oracle.snapshot(near) is None  # closed
+    assert oracle.look(near, Snapshot(5, 5)) == Reading()
+    oracle.prepare_give_up(near)
+
+
+def test_a_kernel_whose_structure_ends_too_early(oracle: Oracle) -> None:
+    class Old(socket.socket):
+        def getsockopt(self, *_: object) -> bytes:  # type: ignore[override]  # as an older kernel would answer
+            return bytes(104)
+
+    with Old() as old:
+        assert oracle.snapshot(old) is None
+
+
+def test_a_structure_without_the_unsent_bytes_is_read(oracle: Oracle) -> None:
+    fields = bytearray(128)
+    struct.pack_into("=I", fields, 24, 3)  # tcpi_unacked
+    struct.pack_into("=I", fields, 100, 7)  # tcpi_total_retrans
+    struct.pack_into("=Q", fields, 120, 1 << 40)  # tcpi_bytes_acked
+
+    class Kernel(socket.socket):
+        def getsockopt(self, *_: object) -> bytes:  # type: ignore[override]  # as Linux 4.1 would answer
+            return bytes(fields)
+
+    with Kernel() as kernel:
+        assert oracle.snapshot(kernel) == Snapshot(7, 1 << 40)
+        assert oracle.look(kernel, Snapshot(5, 0)).looks_dropped
+
+
+def test_it_is_not_usable_without_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no sockets here")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    assert not Oracle().usable
+
+
+def test_what_is_given_up_is_not_resent_for_long(oracle: Oracle) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        oracle.prepare_give_up(near)
+        assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == GIVE_UP_MS
