@@ -1,0 +1,362 @@
+"""What the command line, and later the pages, ask of a running Byway: version 1, JSON over HTTP.
+
+Everything is read from Parts and written down by `documents`; what is asked is taken only in the exact shape it has
+to have (bodies of at most 64 KiB, no unknown, doubled or wrongly typed field). No endpoint takes a path, a command or
+code, and no answer holds a password.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from aiohttp import web
+from aiohttp.typedefs import Middleware
+
+from proxy import __version__
+from proxy.config.words import quoted
+from proxy.control import asking, documents
+from proxy.control.documents import Document, versioned
+from proxy.control.guard import Guard, Handler, Refused, check_shape, dress
+from proxy.control.parts import Parts
+from proxy.control.site import scope, site
+from proxy.control.trial import try_relays
+from proxy.errors import BywayError
+from proxy.model import Belief, Destination, Inbound, Override, Plan, Request, State
+from proxy.net.resolver import Resolver
+from proxy.routing.rules import parse_action
+from proxy.wire.relay_url import redact
+
+log = logging.getLogger(__name__)
+
+LOG_LIMIT = 10_000
+"""Rows in one answer, at most."""
+
+_SUCCESS_WINDOW_S = 86_400.0
+_LAST_CONNECTIONS = 5
+_FAR_FUTURE = 1e11
+_NOBODYS_REQUEST = 0
+"""Id of a request that nobody made: only its plan is asked for."""
+
+
+def make_app(parts: Parts, guard: Guard) -> web.Application:
+    """The API, open to whom `guard` lets in."""
+    api = _Api(parts)
+    app = web.Application(client_max_size=asking.BODY_LIMIT, middlewares=[_guarded(guard)])
+    app.add_routes(
+        [
+            web.get("/v1/status", api.status),
+            web.get("/v1/log", api.log),
+            web.get("/v1/log/follow", api.follow, allow_head=False),
+            web.get("/v1/why", api.why),
+            web.get("/v1/rules", api.rules),
+            web.post("/v1/rules/test", api.test_rules),
+            web.get("/v1/relays", api.relays),
+            web.post("/v1/relays/test", api.test_relays),
+            web.get("/v1/sites", api.sites),
+            web.get("/v1/sites/{host}", api.site),
+            web.put("/v1/sites/{host}", api.set_site),
+            web.delete("/v1/sites/{host}", api.forget_site),
+            web.get("/v1/config", api.config),
+            web.post("/v1/reload", api.reload),
+        ]
+    )
+    app.on_response_prepare.append(dress)
+    app.on_shutdown.append(api.stop_followers)
+    return app
+
+
+def _guarded(guard: Guard) -> Middleware:
+    """Asks the guard first, and turns every refusal into JSON."""
+
+    @web.middleware
+    async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            guard.check(request)
+            check_shape(request)
+            return await handler(request)
+        except Refused as error:
+            return _error(error.status, str(error))
+        except web.HTTPException as error:  # no such path, no such method there, a body that is too long
+            return _error(error.status, error.reason)
+        except BywayError as error:
+            return _error(500, redact(str(error)))
+        except Exception:
+            log.exception("a fault while answering %s %s", request.method, request.path)
+            return _error(500, "Byway has a fault; its log says more.")
+
+    return middleware
+
+
+def _error(status: int, text: str) -> web.Response:
+    return web.json_response(versioned(error=text), status=status)
+
+
+class _Api:
+    """One method an endpoint."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._followers: set[asyncio.Task[Any]] = set()
+
+    # -- what there is ---------------------------------------------------------------------------------------------
+
+    async def status(self, request: web.Request) -> web.Response:
+        asking.query(request)
+        parts, now = self._parts, time.time()
+        success = await asyncio.to_thread(parts.store.route_success, now - _SUCCESS_WINDOW_S)
+        network = parts.network()
+        troubled = [
+            documents.belief(held)
+            for held in parts.beliefs.all(now=now)
+            if held.network == network and held.state in (State.SUSPECT, State.BLOCKED, State.DOWN)
+        ]
+        relays = self._relays(now)
+        listen = parts.setup().settings.listen
+        live = dict(parts.live())
+        return _answer(
+            pid=os.getpid(),
+            byway=__version__,
+            now=now,
+            listen=f"{_bracketed(listen.address)}:{live.get('port', listen.port)}",
+            network=network,
+            problems=list(self._problems(live, relays, troubled)),
+            notices=[redact(notice) for notice in parts.setup().loaded.notices],
+            live=live,
+            relays=relays,
+            routes=success,
+            routes_hours=int(_SUCCESS_WINDOW_S / 3600),
+            sites=troubled,
+        )
+
+    def _problems(
+        self, live: dict[str, int | float | str], relays: Sequence[Document], troubled: Sequence[Document]
+    ) -> list[Document]:
+        """What is wrong, each with what to do about it."""
+        found: list[Document] = []
+
+        def say(text: str, do: str) -> None:
+            found.append({"text": text, "do": do})
+
+        if rejected := live.get("config_problem"):
+            say(f"The edited configuration is not in use: {redact(str(rejected))}", "byway config check")
+        blocked = [held for held in troubled if held["state"] != State.DOWN]
+        if blocked and not relays:
+            say(f"{len(blocked)} sites are blocked, and there is no relay to go around.", "byway relay add URL")
+        for relay in relays:
+            if relay["state"] == "failing":
+                say(f"Relay {relay['name']} keeps failing: {relay['error']}", f"byway relay test {relay['name']}")
+        if dropped := live.get("dropped_rows"):
+            say(f"{dropped} lines of the log could not be written.", "look whether the disk is full")
+        return found
+
+    async def config(self, request: web.Request) -> web.Response:
+        asking.query(request)
+        setup = self._parts.setup()
+        path = setup.loaded.path
+        return _answer(
+            path=None if path is None else str(path),
+            notices=[redact(notice) for notice in setup.loaded.notices],
+            settings=documents.settings(setup.settings),
+        )
+
+    async def reload(self, request: web.Request) -> web.Response:
+        await asking.body(request, {})
+        problems = self._parts.reload()
+        return _answer(taken=not problems, problems=[redact(problem) for problem in problems])
+
+    # -- the log ---------------------------------------------------------------------------------------------------
+
+    async def log(self, request: web.Request) -> web.Response:
+        asked = asking.query(request, "since", "site", "route", "outcome", "limit")
+        since = asking.read(lambda text: asking.number(text, least=0, most=_FAR_FUTURE), asked.get("since", "0"))
+        limit = asking.read(lambda text: asking.number(text, least=1, most=LOG_LIMIT), asked.get("limit", "200"))
+        only = asking.read(scope, asked["site"]) if "site" in asked else None
+        try:
+            rows = await asyncio.to_thread(
+                self._parts.store.log,
+                since=since,
+                site=only,
+                route=asked.get("route"),
+                outcome=asked.get("outcome"),
+                limit=int(limit),
+            )
+        except ValueError as error:
+            raise Refused(400, str(error)) from None
+        return _answer(rows=rows)
+
+    async def follow(self, request: web.Request) -> web.StreamResponse:
+        """One JSON object a line, as connections end, until either side leaves."""
+        asking.query(request)
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        task = asyncio.current_task()
+        assert task is not None
+        self._followers.add(task)
+        try:
+            async for outcome in self._parts.follow():
+                row = versioned(**documents.outcome(outcome, self._parts.network()))
+                await response.write(json.dumps(row).encode() + b"\n")
+        except ConnectionError:
+            pass  # the reader has gone
+        finally:
+            self._followers.discard(task)
+        return response
+
+    async def stop_followers(self, _app: web.Application) -> None:
+        """They would otherwise hold up the end."""
+        for task in tuple(self._followers):
+            task.cancel()
+
+    # -- one site --------------------------------------------------------------------------------------------------
+
+    async def why(self, request: web.Request) -> web.Response:
+        asked = asking.query(request, "host")
+        if "host" not in asked:
+            raise Refused(400, "Say which host.")
+        destination = asking.read(site, asked["host"])
+        held, made = self._plan(destination)
+        rows = await asyncio.to_thread(
+            self._parts.store.log, since=0.0, site=destination.host, route=None, outcome=None, limit=_LAST_CONNECTIONS
+        )
+        changes = await asyncio.to_thread(self._parts.store.changes, destination.host)
+        return _answer(
+            **documents.destination(destination),
+            belief=documents.belief(held),
+            plan=documents.plan(made),
+            advice=documents.advice(held, made, self._relay_names()),
+            connections=[row for row in rows if row.get("host") == destination.host],
+            changes=changes,
+        )
+
+    async def sites(self, request: web.Request) -> web.Response:
+        asking.query(request)
+        overrides = self._parts.setup().router.overrides
+        return _answer(
+            network=self._parts.network(),
+            sites=[documents.belief(held) for held in self._parts.beliefs.all(now=time.time())],
+            overrides=[documents.override(host, said) for host, said in sorted(overrides.items())],
+        )
+
+    async def site(self, request: web.Request) -> web.Response:
+        asking.query(request)
+        host = asking.read(scope, request.match_info["host"])
+        now = time.time()
+        here = self._parts.beliefs.lookup(host, network=self._parts.network(), now=now)
+        elsewhere = [
+            held for held in self._parts.beliefs.all(now=now) if held.scope == host and held.network != here.network
+        ]
+        covering = self._override_of(host)
+        changes = await asyncio.to_thread(self._parts.store.changes, host)
+        return _answer(
+            host=host,
+            belief=documents.belief(here),
+            elsewhere=[documents.belief(held) for held in elsewhere],
+            override=None if covering is None else documents.override(*covering),
+            changes=changes,
+        )
+
+    async def set_site(self, request: web.Request) -> web.Response:
+        host = asking.read(scope, request.match_info["host"])
+        asked = await asking.body(request, {"action": str})
+        if "action" not in asked:
+            raise Refused(400, "Say which action.")
+        action, relay = asking.read(lambda text: parse_action(text, relays=self._relay_names()), asked["action"])
+        said = Override(action, relay)
+        self._parts.override(host, said)
+        return _answer(host=host, override=documents.override(host, said))
+
+    async def forget_site(self, request: web.Request) -> web.Response:
+        asking.query(request)
+        host = asking.read(scope, request.match_info["host"])
+        below = [name for name in self._parts.setup().router.overrides if name == host or name.endswith(f".{host}")]
+        for name in below:
+            self._parts.override(name, None)
+        changes = self._parts.beliefs.forget(host)
+        self._parts.apply(changes)
+        return _answer(host=host, forgotten=sorted({change.scope for change in changes}), overrides=sorted(below))
+
+    def _override_of(self, host: str) -> tuple[str, Override] | None:
+        """The most specific one that covers the host."""
+        overrides = self._parts.setup().router.overrides
+        while True:
+            if host in overrides:
+                return host, overrides[host]
+            _, dot, host = host.partition(".")
+            if not dot:
+                return None
+
+    def _plan(self, destination: Destination) -> tuple[Belief, Plan]:
+        """What is held about a destination, and what would be done with a request for it now."""
+        now = time.time()
+        held = self._parts.beliefs.lookup(destination.host, network=self._parts.network(), now=now)
+        request = Request(_NOBODYS_REQUEST, destination, Inbound.CONNECT, client="")
+        usable = self._parts.health.order(self._relay_names(), now)
+        return held, self._parts.setup().router.plan(request, held, relays=usable, now=now)
+
+    # -- rules -----------------------------------------------------------------------------------------------------
+
+    async def rules(self, request: web.Request) -> web.Response:
+        asking.query(request)
+        rules = self._parts.setup().router.rules
+        return _answer(rules=[documents.rule(rule) for rule in rules.rules], notices=list(rules.notices))
+
+    async def test_rules(self, request: web.Request) -> web.Response:
+        asked = await asking.body(request, {"url": str})
+        if "url" not in asked:
+            raise Refused(400, "Say which URL.")
+        destination = asking.read(site, asked["url"])
+        _, made = self._plan(destination)
+        trace = self._parts.setup().router.trace(destination)
+        return _answer(**documents.destination(destination), plan=documents.plan(made), trace=list(trace))
+
+    # -- relays ----------------------------------------------------------------------------------------------------
+
+    async def relays(self, request: web.Request) -> web.Response:
+        asking.query(request)
+        return _answer(relays=self._relays(time.time()))
+
+    async def test_relays(self, request: web.Request) -> web.Response:
+        asked = await asking.body(request, {"names": list, "to": str})
+        known = self._relay_names()
+        wanted = list(dict.fromkeys(map(str, asked.get("names") or known)))
+        for name in wanted:
+            if name not in known:
+                raise Refused(404, f"There is no relay {quoted(name)}.")
+        configured = self._parts.setup().settings
+        given = "to" in asked
+        target = asking.read(site, asked["to"]) if given else self._control()
+        # whoever names a target may not want its name asked for here; a control is no secret
+        resolver = None if given else Resolver(configured.dns.hosts, timeout_s=configured.limits.resolve_timeout_s)
+        trials = await try_relays(self._parts.setup().registry, wanted, target, resolver=resolver)
+        return _answer(to=documents.destination(target), results=[documents.trial(trial) for trial in trials])
+
+    def _control(self) -> Destination:
+        """What a relay is tried with when nothing else is named."""
+        controls = self._parts.setup().settings.auto.controls
+        if not controls:
+            raise Refused(400, "Say what to try the relays with: `[auto] controls` is empty.")
+        return asking.read(site, controls[0])
+
+    def _relay_names(self) -> list[str]:
+        return [relay.name for relay in self._parts.setup().settings.relay]
+
+    def _relays(self, now: float) -> list[Document]:
+        health = self._parts.health
+        return [
+            documents.relay(relay, health.of(relay.name), failing=health.is_open(relay.name, now))
+            for relay in self._parts.setup().settings.relay
+        ]
+
+
+def _answer(**content: Any) -> web.Response:
+    return web.json_response(versioned(**content))
+
+
+def _bracketed(address: str) -> str:
+    return f"[{address}]" if ":" in address else address

@@ -1,0 +1,122 @@
+"""Who may speak to the control server.
+
+On a Unix socket: this user, as the kernel says of the peer. On loopback, where there is no such socket: whoever names
+us in Host and brings the token; Host is looked at before anything else, since a page that rebinds its name to 127.0.0.1
+is stopped by nothing else. Browsers have no business here: what carries an Origin, a Referer or a Sec-Fetch header is
+refused, and no answer ever carries a CORS header.
+"""
+
+from __future__ import annotations
+
+import hmac
+import os
+import socket
+import struct
+from collections.abc import Awaitable, Callable, Mapping
+
+from aiohttp import web
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+SECURITY_HEADERS: Mapping[str, str] = {
+    "Cache-Control": "no-store",
+    "Content-Security-Policy": "default-src 'none'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Referrer-Policy": "no-referrer",
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+"""On every answer (safety.md, "A web page against the control server")."""
+
+_OF_BROWSERS = ("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Access-Control-Request-Method")
+_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
+_UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid
+
+
+class Refused(Exception):
+    """A request that goes no further: the status, and one sentence that tells a stranger nothing."""
+
+    def __init__(self, status: int, text: str) -> None:
+        self.status = status
+        super().__init__(text)
+
+
+def hosts_of(port: int) -> frozenset[str]:
+    """What a Host header may say when it means a server on loopback at `port`."""
+    names = ("127.0.0.1", "localhost", "[::1]")
+    bare = names if port == 80 else ()
+    return frozenset((*(f"{name}:{port}" for name in names), *bare))
+
+
+def peer_uid(sock: socket.socket) -> int | None:
+    """The user at the other end of a Unix socket; None where the system does not tell."""
+    if not hasattr(socket, "SO_PEERCRED"):
+        return None
+    _pid, uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
+    return int(uid)
+
+
+def check_shape(request: web.BaseRequest, *, of_browser: bool = False) -> None:
+    """Refuses what no client of ours sends: a target that is not a path, odd methods, and everything of a browser's,
+    unless it may be one. Raises Refused."""
+    if not request.raw_path.startswith("/"):
+        raise Refused(400, "The target has to be a path.")
+    if request.method not in _METHODS:
+        raise Refused(405, "There is no such method here.")
+    if not of_browser and any(name in request.headers for name in _OF_BROWSERS):
+        raise Refused(403, "This interface is not for web pages.")
+
+
+def check_host(request: web.BaseRequest, ours: frozenset[str]) -> None:
+    """Refuses a Host that is not exactly one of ours. Raises Refused."""
+    hosts = request.headers.getall("Host", [])
+    if len(hosts) != 1 or hosts[0].lower() not in ours:
+        raise Refused(421, "That is not this server.")
+
+
+class SameUser:
+    """Lets in who runs as we do. The socket's file is 0600 besides; this holds where a file's mode does not count."""
+
+    def __init__(self, uid: int | None = None) -> None:
+        self._uid = os.getuid() if uid is None else uid
+
+    def check(self, request: web.BaseRequest) -> None:
+        """Raises Refused."""
+        sock = request.transport.get_extra_info("socket") if request.transport is not None else None
+        if sock is None:
+            raise Refused(403, "The connection is gone.")
+        uid = peer_uid(sock)
+        if uid is not None and uid != self._uid:
+            raise Refused(403, "This byway belongs to another user.")
+
+
+class Bearer:
+    """Lets in who names us and brings the token of run.json."""
+
+    def __init__(self, token: str, hosts: Callable[[], frozenset[str]]) -> None:
+        if len(token) < 32:  # 128 bits in hex
+            raise ValueError("the control token is too short")
+        self._token = token.encode("ascii")
+        self._hosts = hosts
+
+    def check(self, request: web.BaseRequest) -> None:
+        """Raises Refused. The token is compared in constant time."""
+        check_host(request, self._hosts())
+        given = request.headers.getall("Authorization", [])
+        scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        fits = hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._token)
+        if scheme.lower() != "bearer" or not fits:
+            raise Refused(401, "The token is missing or wrong.")
+
+    def __repr__(self) -> str:
+        return "<Bearer token>"
+
+
+Guard = SameUser | Bearer
+
+
+async def dress(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+    """Puts the security headers on an answer, and takes off what names our software (a response-prepare signal)."""
+    response.headers.update(SECURITY_HEADERS)
+    response.headers.pop("Server", None)

@@ -1,0 +1,100 @@
+"""One try of one relay: can it be reached, does it shake hands, does it bring us to a destination.
+
+Whatever opens the path is a Dialer, so a chain and an https relay are tried just as the proxy would use them. The path
+is closed as soon as it is open: nothing is asked of the destination.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.errors import BywayError, DialError
+from proxy.model import Destination, Route, Stage, Symptom
+from proxy.net.dialer import Dialer
+from proxy.net.tcp import Resolves
+
+TRIALS_AT_ONCE = 8
+
+_SHOOK_HANDS = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)  # it spoke its protocol to the end, or until it had to wait
+
+
+class Relays(Protocol):
+    """The configured relays, ready for use."""
+
+    def dialer(self, route: Route) -> Dialer: ...
+    def carries(self, route: Route, destination: Destination) -> bool: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """What one try showed. `elapsed_s` is the time until the path was open, or until it failed."""
+
+    relay: str
+    reachable: bool
+    handshake: bool
+    ok: bool
+    elapsed_s: float
+    symptom: str = ""
+    error: str = ""
+
+
+async def try_relay(
+    name: str, dialer: Dialer, destination: Destination, *, clock: Callable[[], float] = time.monotonic
+) -> Trial:
+    """Opens a path to `destination` through the relay and closes it again."""
+    began = clock()
+    try:
+        stream = await dialer.dial(destination)
+    except DialError as error:
+        reachable = error.stage not in (Stage.RESOLVE, Stage.CONNECT)
+        handshake = reachable and error.symptom in _SHOOK_HANDS
+        return Trial(name, reachable, handshake, False, clock() - began, str(error.symptom), str(error))
+    except (BywayError, OSError) as error:
+        return Trial(name, False, False, False, clock() - began, str(Symptom.LOCAL), str(error))
+    stream.close()
+    return Trial(name, reachable=True, handshake=True, ok=True, elapsed_s=clock() - began)
+
+
+async def try_relays(
+    registry: Relays, names: Sequence[str], destination: Destination, *, resolver: Resolves | None
+) -> list[Trial]:
+    """One Trial for each relay, in order.
+
+    A relay that takes addresses alone is tried with one of the destination's when `resolver` is given, which is only
+    right for a name that anybody may be asked for; else it is said that it carries no names."""
+    at_once = asyncio.Semaphore(TRIALS_AT_ONCE)
+
+    async def one(name: str) -> Trial:
+        async with at_once:
+            carried = await carriable(registry, name, destination, resolver)
+            if carried is None:
+                return _cannot_carry(name, destination)
+            return await try_relay(name, registry.dialer(Route((name,))), carried)
+
+    return list(await asyncio.gather(*map(one, names)))
+
+
+async def carriable(
+    registry: Relays, name: str, destination: Destination, resolver: Resolves | None
+) -> Destination | None:
+    """The destination as the relay can take it, or None."""
+    route = Route((name,))
+    if registry.carries(route, destination):
+        return destination
+    if resolver is None or destination.address is not None:
+        return None
+    try:
+        addresses = await resolver.resolve(destination.host)
+    except DialError:
+        return None
+    resolved = (Destination(str(address), destination.port) for address in addresses)
+    return next((candidate for candidate in resolved if registry.carries(route, candidate)), None)
+
+
+def _cannot_carry(name: str, destination: Destination) -> Trial:
+    error = f"relay {name} takes addresses and no names; try it with one, as in --to 192.0.2.1:{destination.port}"
+    return Trial(name, False, False, False, 0.0, str(Symptom.SKIPPED), error)
