@@ -1,0 +1,248 @@
+"""The file that holds the log: made for the user's eyes alone, checked before use, and set aside when it is damaged.
+
+A log that cannot be read must never keep anybody from browsing: a file that is not ours, not whole, or of a newer Byway
+is renamed to `….corrupt-…` and a fresh one made in its place. A file that is merely locked or on a full disk is left
+alone and tried again later.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import stat
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+APPLICATION_ID = 0x62797761  # "bywa"
+VERSION = 1
+BUSY_S = 1.0
+SET_ASIDE_MAX = 3
+"""Damaged files that are kept; they hold history too, and nobody else removes them."""
+
+CHECKED_BYTES = 256 * 1024 * 1024
+"""A file up to this size is checked page by page when it is opened (about a second); a larger one as it is used."""
+
+LAST_ID = 2**62
+"""No log comes near so many rows; a number beyond leaves no room to count on."""
+
+_SIDE_FILES = ("-wal", "-shm", "-journal")
+_SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
+
+
+class Unusable(Exception):
+    """The file holds something else than our log, or a damaged one; the message says what."""
+
+
+class Opened(NamedTuple):
+    """An open store."""
+
+    db: sqlite3.Connection
+    fresh: bool  # there was none before, or none that could be used
+    notices: tuple[str, ...]  # sentences for the user
+    inode: int  # which file it is; 0: in memory
+
+
+def open_store(path: Path | None, *, check: bool = True) -> Opened:
+    """Opens the log for writing; None: one in memory. `check`: look at every page first.
+
+    Raises sqlite3.Error or OSError when it cannot be opened now and may be later. The connection may be used by any one
+    thread at a time.
+    """
+    if path is None:
+        db = _configured(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
+        _create(db)
+        return Opened(db, True, (), 0)
+    try:
+        return _open_file(path, check=check)
+    except Unusable as error:
+        aside = set_aside(path)
+        opened = _open_file(path, check=False)
+        notice = (
+            f"the log {path.name} could not be used ({error}); it was set aside as {aside.name} and a new one begun"
+        )
+        return opened._replace(notices=(notice, *opened.notices))
+
+
+def open_reader(path: Path) -> sqlite3.Connection:
+    """A connection that can only read, for one thread. Raises sqlite3.Error."""
+    db = sqlite3.connect(_uri(path, "ro"), uri=True, timeout=BUSY_S, isolation_level=None)
+    db.text_factory = decoded
+    return db
+
+
+def set_aside(path: Path) -> Path:
+    """Renames a file and those beside it out of the way, mode 0600, and forgets the oldest such. Raises OSError."""
+    stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
+    names = (path.with_name(f"{path.name}.corrupt-{stamp}{n}") for n in ("", *(f"-{i}" for i in range(1, 1000))))
+    aside = next(name for name in names if not os.path.lexists(name))
+    os.rename(path, aside)
+    _make_private(aside)
+    for suffix in _SIDE_FILES:
+        with contextlib.suppress(FileNotFoundError):
+            os.rename(f"{path}{suffix}", f"{aside}{suffix}")
+            _make_private(Path(f"{aside}{suffix}"))
+    _forget_oldest(path)
+    return aside
+
+
+def is_damage(error: BaseException) -> bool:
+    """Whether an error of SQLite's says that the file itself is bad."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+
+
+def decoded(data: bytes) -> str:
+    """Text of a file that may be damaged."""
+    return data.decode("utf-8", "replace")
+
+
+@contextlib.contextmanager
+def transaction(db: sqlite3.Connection) -> Iterator[None]:
+    """All or nothing."""
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        yield
+        db.execute("COMMIT")
+    except BaseException:
+        with contextlib.suppress(sqlite3.Error):  # SQLite has rolled back by itself after some errors
+            db.execute("ROLLBACK")
+        raise
+
+
+def _open_file(path: Path, *, check: bool) -> Opened:
+    fresh = _make_file(path)
+    db = _connect(path)
+    try:
+        notices = () if fresh else _checked(db, path, check=check)
+        if db.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
+            notices = (*notices, f"the folder of {path.name} cannot hold a write-ahead log (a network disk?)")
+        if fresh:
+            _create(db)
+        return Opened(db, fresh, notices, os.stat(path).st_ino)
+    except sqlite3.Error as error:
+        db.close()
+        if is_damage(error):
+            raise Unusable(str(error)) from None
+        raise
+    except BaseException:
+        db.close()
+        raise
+
+
+def _make_file(path: Path) -> bool:
+    """Makes an empty file of mode 0600 and says True, or makes sure that the one there has that mode."""
+    try:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+    except FileExistsError:
+        _look_at(path)
+        return False
+    try:
+        os.chmod(path, 0o600)  # whatever the umask took away
+    finally:
+        os.close(descriptor)
+    for suffix in _SIDE_FILES:  # of a file that is gone: they must not be taken for ours
+        with contextlib.suppress(FileNotFoundError):
+            os.unlink(f"{path}{suffix}")
+    return True
+
+
+def _look_at(path: Path) -> None:
+    """Raises Unusable for what SQLite should not even open: it takes an empty file for a new one, and a FIFO hangs."""
+    try:
+        found = os.stat(path)
+    except FileNotFoundError:
+        raise Unusable("a link that leads nowhere") from None
+    if not stat.S_ISREG(found.st_mode):
+        raise Unusable("not a regular file")
+    if found.st_size == 0:
+        raise Unusable("empty")
+    _make_private(path)
+    for suffix in _SIDE_FILES:
+        with contextlib.suppress(FileNotFoundError):
+            _make_private(Path(f"{path}{suffix}"))
+
+
+def _make_private(path: Path) -> None:
+    mode = os.lstat(path).st_mode
+    if not stat.S_ISLNK(mode):
+        os.chmod(path, 0o700 if stat.S_ISDIR(mode) else 0o600)
+
+
+def _connect(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(_uri(path, "rw"), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
+    return _configured(db)
+
+
+def _configured(db: sqlite3.Connection) -> sqlite3.Connection:
+    db.text_factory = decoded
+    for pragma in (
+        "trusted_schema = OFF",
+        "cell_size_check = ON",
+        "secure_delete = ON",  # the log is browsing history: what is deleted is overwritten
+        "synchronous = NORMAL",  # with a write-ahead log a crash of ours loses nothing that was committed
+        "temp_store = MEMORY",
+        f"journal_size_limit = {4 * 1024 * 1024}",
+    ):
+        db.execute(f"PRAGMA {pragma}")
+    return db
+
+
+def _create(db: sqlite3.Connection) -> None:
+    db.executescript(
+        f"BEGIN; PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {VERSION}; {_SCHEMA}; COMMIT;"
+    )
+
+
+def _checked(db: sqlite3.Connection, path: Path, *, check: bool) -> tuple[str, ...]:
+    """Raises Unusable for a file that is not our log or not whole."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID:
+        raise Unusable("not a log of Byway's")
+    if version > VERSION:
+        raise Unusable(f"written by a newer Byway, in layout {version}; this one knows {VERSION}")
+    if _columns(db) != _expected_columns():
+        raise Unusable("its tables are not those of a log")
+    (last,) = db.execute("SELECT max(id) FROM outcome").fetchone()
+    if not isinstance(last, int | None) or (last or 0) > LAST_ID:
+        raise Unusable(f"damaged: the last row is numbered {last}")
+    if check and path.stat().st_size <= CHECKED_BYTES:
+        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if found != "ok":
+            raise Unusable(f"damaged: {found}")
+    return ()
+
+
+def _columns(db: sqlite3.Connection) -> dict[str, tuple[str, ...]]:
+    tables = [name for (name,) in db.execute("SELECT name FROM sqlite_schema WHERE type = 'table'")]
+    return {
+        table: tuple(name for (name,) in db.execute("SELECT name FROM pragma_table_info(?)", (table,)))
+        for table in tables
+        if not table.startswith("sqlite_")
+    }
+
+
+def _expected_columns() -> dict[str, tuple[str, ...]]:
+    with contextlib.closing(sqlite3.connect(":memory:", isolation_level=None)) as db:
+        db.executescript(_SCHEMA)
+        return _columns(db)
+
+
+def _forget_oldest(path: Path) -> None:
+    kept = [
+        found
+        for found in path.parent.glob(f"{path.name}.corrupt-*")
+        if found.is_file() and not found.name.endswith(_SIDE_FILES)
+    ]
+    for old in sorted(kept, key=lambda found: found.lstat().st_mtime)[:-SET_ASIDE_MAX]:
+        for suffix in ("", *_SIDE_FILES):
+            with contextlib.suppress(FileNotFoundError):
+                os.unlink(f"{old}{suffix}")
+
+
+def _uri(path: Path, mode: str) -> str:
+    return f"file:{quote(os.fsencode(path.absolute()))}?mode={mode}"

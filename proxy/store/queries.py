@@ -1,0 +1,174 @@
+"""Questions to the log. Each takes a connection that reads, and answers with plain dictionaries for JSON and tables."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from typing import Any
+
+from proxy.model import Belief, Override
+from proxy.store.rows import BELIEF_COLUMNS, HOUR_S, from_text, read_beliefs, read_overrides, to_text
+
+Document = dict[str, Any]
+
+LIMIT_MAX = 10_000
+_ATTEMPTS_AT_ONCE = 500  # parameters in one statement, well below SQLite's bound
+
+OUTCOMES = {
+    "direct": "winner = 'direct'",
+    "relay": "winner <> 'direct' AND winner NOT LIKE 'direct|%'",
+    "rescued": "winner <> 'direct' AND EXISTS"
+    " (SELECT 1 FROM attempt WHERE outcome_id = outcome.id AND route = 'direct' AND stage <> 'done')",
+    "failed": "winner IS NULL",
+}
+"""What `outcome` may ask for: delivered direct, delivered by a relay, delivered by another route after direct had not,
+delivered by none."""
+
+_OUTCOME_COLUMNS = (
+    "id", "at", "host", "port", "inbound", "action", "why", "winner", "error", "protocol", "bytes_up", "bytes_down",
+    "duration_s", "closed_by", "network",
+)  # fmt: skip
+_OUTCOME_TEXTS = ("host", "inbound", "action", "why", "error", "protocol", "closed_by", "network")
+_ATTEMPT_COLUMNS = ("route", "stage", "symptom", "error", "started_s", "elapsed_s", "address", "evidence")
+
+
+def log(
+    db: sqlite3.Connection,
+    *,
+    since: float = 0.0,
+    site: str | None = None,
+    route: str | None = None,
+    outcome: str | None = None,
+    limit: int = 200,
+) -> list[Document]:
+    """The newest connections first: those since `since`, to `site` and all below it, that tried `route`, that ended as
+    `outcome` (one of OUTCOMES). Raises ValueError for another `outcome`."""
+    where, values = ["at >= ?"], [since]
+    filters: list[tuple[str, list[Any]]] = []
+    if site is not None:
+        name = to_text(site)
+        filters.append(("(host = ? OR host LIKE ? ESCAPE '\\')", [name, f"%.{_literally(site)}"]))
+    if route is not None:
+        filters.append(("EXISTS (SELECT 1 FROM attempt WHERE outcome_id = outcome.id AND route = ?)", [to_text(route)]))
+    if outcome is not None:
+        if outcome not in OUTCOMES:
+            raise ValueError(f"outcome is one of {', '.join(OUTCOMES)}, not {outcome!r}")
+        filters.append((OUTCOMES[outcome], []))
+    for condition, parameters in filters:
+        where.append(condition)
+        values += parameters
+    rows = db.execute(
+        f"SELECT {', '.join(_OUTCOME_COLUMNS)} FROM outcome WHERE {' AND '.join(where)}"  # noqa: S608 - our own words
+        " ORDER BY at DESC, id DESC LIMIT ?",
+        (*values, max(0, min(limit, LIMIT_MAX))),
+    ).fetchall()
+    found = [_outcome(row) for row in rows]
+    _add_attempts(db, found)
+    return found
+
+
+def changes(db: sqlite3.Connection, scope: str | None = None, *, limit: int = 200) -> list[Document]:
+    """The ledger, newest first: of one scope, or all of it."""
+    where, values = ("", ()) if scope is None else ("WHERE scope = ?", (to_text(scope),))
+    names = ("at", "scope", "network", "before", "after", "cause", "why")
+    rows = db.execute(
+        f"SELECT {', '.join(names)} FROM change {where} ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608 - our own words
+        (*values, max(0, min(limit, LIMIT_MAX))),
+    )
+    return [{"at": at, **dict(zip(names[1:], map(from_text, texts), strict=True))} for at, *texts in rows]
+
+
+def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
+    """How each route did since the hour of `since`, the busiest first. `share` of its attempts delivered."""
+    rows = db.execute(
+        "SELECT route, sum(delivered), sum(failed), sum(bytes_up), sum(bytes_down) FROM route_hour"
+        " WHERE hour >= ? GROUP BY route ORDER BY sum(delivered) + sum(failed) DESC, route",
+        (int(since) // HOUR_S * HOUR_S,),
+    )
+    return [
+        {
+            "route": from_text(route),
+            "delivered": delivered,
+            "failed": failed,
+            "share": round(delivered / (delivered + failed), 4) if delivered + failed else 0.0,
+            "bytes_up": bytes_up,
+            "bytes_down": bytes_down,
+        }
+        for route, delivered, failed, bytes_up, bytes_down in rows
+    ]
+
+
+def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
+    """How each relay did since the hour of `since`; `failed` counts what may be its own fault."""
+    rows = db.execute(
+        "SELECT relay, sum(delivered), sum(failed), sum(elapsed_s) FROM relay_hour"
+        " WHERE hour >= ? GROUP BY relay ORDER BY relay",
+        (int(since) // HOUR_S * HOUR_S,),
+    )
+    return [
+        {
+            "relay": from_text(relay),
+            "delivered": delivered,
+            "failed": failed,
+            "usual_s": round(elapsed_s / delivered, 4) if delivered else None,
+        }
+        for relay, delivered, failed, elapsed_s in rows
+    ]
+
+
+def sites(db: sqlite3.Connection, since: float = 0.0, *, limit: int = 1000) -> list[Document]:
+    """The hosts in the log, the latest first: how often they were visited, and how often no route delivered."""
+    rows = db.execute(
+        "SELECT host, count(*), sum(winner IS NULL), max(at) FROM outcome WHERE at >= ?"
+        " GROUP BY host ORDER BY max(at) DESC LIMIT ?",
+        (since, max(0, min(limit, LIMIT_MAX))),
+    )
+    return [{"host": from_text(host), "visits": visits, "failed": bad, "at": at} for host, visits, bad, at in rows]
+
+
+def beliefs(db: sqlite3.Connection) -> tuple[list[Belief], int]:
+    """All that was kept, and how many rows made no sense."""
+    return read_beliefs(db.execute(f"SELECT {', '.join(BELIEF_COLUMNS)} FROM belief"))  # noqa: S608 - our own fields
+
+
+def overrides(db: sqlite3.Connection) -> tuple[dict[str, Override], int]:
+    """What `byway site set` said, and how many rows made no sense."""
+    return read_overrides(db.execute("SELECT host, action, relay FROM override"))
+
+
+def _outcome(row: tuple[Any, ...]) -> Document:
+    found = dict(zip(_OUTCOME_COLUMNS, row, strict=True))
+    found |= {name: from_text(found[name]) for name in _OUTCOME_TEXTS}
+    found["winner"] = None if found["winner"] is None else from_text(found["winner"])
+    found["attempts"] = []
+    return found
+
+
+def _add_attempts(db: sqlite3.Connection, outcomes: list[Document]) -> None:
+    by_id = {found["id"]: found["attempts"] for found in outcomes}
+    ids = list(by_id)
+    for start in range(0, len(ids), _ATTEMPTS_AT_ONCE):
+        some = ids[start : start + _ATTEMPTS_AT_ONCE]
+        rows = db.execute(
+            f"SELECT outcome_id, {', '.join(_ATTEMPT_COLUMNS)} FROM attempt"  # noqa: S608 - our own words
+            f" WHERE outcome_id IN ({', '.join('?' * len(some))}) ORDER BY outcome_id, place",
+            some,
+        )
+        for outcome_id, *values in rows:
+            attempt = dict(zip(_ATTEMPT_COLUMNS, values, strict=True))
+            attempt |= {name: from_text(attempt[name]) for name in ("route", "stage", "symptom", "error", "address")}
+            attempt["evidence"] = _evidence(attempt["evidence"])
+            by_id[outcome_id].append(attempt)
+
+
+def _evidence(text: object) -> Document:
+    try:
+        found = json.loads(from_text(text))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _literally(text: str) -> str:
+    """Text for LIKE, without its wildcards."""
+    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").encode("utf-8", "replace").decode()

@@ -1,0 +1,260 @@
+"""Values to rows and back: the only place that knows both the model and the tables.
+
+Every value goes in as a parameter, never as SQL. A text that UTF-8 cannot hold (a lone surrogate, from bytes of a peer)
+becomes a blob and comes back as it was; what a damaged file holds is read as far as it makes sense.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field, fields
+from typing import Any
+
+from proxy.model import Action, Attempt, Belief, Change, NetworkId, Outcome, Override, Route, State, Symptom
+
+HOUR_S = 3600
+Row = tuple[Any, ...]
+Document = dict[str, Any]
+
+BELIEF_COLUMNS = tuple(f.name for f in fields(Belief))
+
+_INSERT_OUTCOME = (
+    "INSERT INTO outcome (id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down,"
+    " duration_s, closed_by, network) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_ATTEMPT = (
+    "INSERT INTO attempt (outcome_id, place, route, stage, symptom, error, started_s, elapsed_s, address, evidence)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+)
+_INSERT_CHANGE = "INSERT INTO change (at, scope, network, before, after, cause, why) VALUES (?, ?, ?, ?, ?, ?, ?)"
+_UPSERT_BELIEF = (
+    f"INSERT OR REPLACE INTO belief ({', '.join(BELIEF_COLUMNS)}) VALUES ({', '.join('?' * len(BELIEF_COLUMNS))})"  # noqa: S608 - names of our own fields
+)
+_UPSERT_OVERRIDE = "INSERT OR REPLACE INTO override (host, action, relay) VALUES (?, ?, ?)"
+_ADD_ROUTE_HOUR = (
+    "INSERT INTO route_hour (hour, network, route, delivered, failed, bytes_up, bytes_down)"
+    " VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (hour, network, route) DO UPDATE SET"
+    " delivered = delivered + excluded.delivered, failed = failed + excluded.failed,"
+    " bytes_up = bytes_up + excluded.bytes_up, bytes_down = bytes_down + excluded.bytes_down"
+)
+_ADD_RELAY_HOUR = (
+    "INSERT INTO relay_hour (hour, network, relay, delivered, failed, elapsed_s)"
+    " VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (hour, network, relay) DO UPDATE SET"
+    " delivered = delivered + excluded.delivered, failed = failed + excluded.failed,"
+    " elapsed_s = elapsed_s + excluded.elapsed_s"
+)
+
+
+def to_text(value: str) -> str | bytes:
+    """What SQLite can keep of a text."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return value.encode("utf-8", "surrogatepass")
+    return value
+
+
+def from_text(value: object) -> str:
+    """The inverse of `to_text`; never raises, whatever a damaged file holds."""
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8", "surrogatepass")
+        except UnicodeDecodeError:
+            return value.decode("utf-8", "replace")
+    return "" if value is None else str(value)
+
+
+@dataclass(slots=True)
+class Batch:
+    """Rows that are to be written in one transaction."""
+
+    outcomes: list[Row] = field(default_factory=list)
+    attempts: list[Row] = field(default_factory=list)
+    changes: list[Row] = field(default_factory=list)
+    beliefs: dict[tuple[str, NetworkId], Belief | None] = field(default_factory=dict)
+    overrides: dict[str, Override | None] = field(default_factory=dict)
+    routes: dict[tuple[int, str, str], list[int]] = field(default_factory=dict)
+    relays: dict[tuple[int, str, str], list[float]] = field(default_factory=dict)
+
+    def add_outcome(self, row_id: int, outcome: Outcome, network: NetworkId) -> None:
+        """An outcome by name, with its attempts."""
+        destination = outcome.request.destination
+        self.outcomes.append(
+            (
+                row_id,
+                outcome.at,
+                to_text(outcome.host or destination.host),
+                destination.port,
+                str(outcome.request.inbound),
+                str(outcome.plan.action),
+                to_text(outcome.plan.why),
+                None if outcome.winner is None else to_text(str(outcome.winner)),
+                to_text(outcome.error),
+                str(outcome.protocol),
+                outcome.bytes_up,
+                outcome.bytes_down,
+                outcome.duration,
+                str(outcome.closed_by),
+                network,
+            )
+        )
+        self.attempts += [(row_id, place, *_attempt(attempt)) for place, attempt in enumerate(outcome.attempts)]
+
+    def count(self, outcome: Outcome, network: NetworkId) -> None:
+        """How routes and relays did, without a name."""
+        hour = int(outcome.at) // HOUR_S * HOUR_S
+        for attempt in outcome.attempts:
+            delivered, failed = int(attempt.delivered), int(_failed(attempt))
+            if not delivered and not failed:
+                continue
+            carried = delivered and attempt.route == outcome.winner
+            counts = self.routes.setdefault((hour, network, str(attempt.route)), [0, 0, 0, 0])
+            counts[0] += delivered
+            counts[1] += failed
+            counts[2] += outcome.bytes_up if carried else 0
+            counts[3] += outcome.bytes_down if carried else 0
+            for relay in attempt.route.relays if delivered or attempt.symptom.blames_relay else ():
+                tally = self.relays.setdefault((hour, network, relay), [0, 0, 0.0])
+                tally[0] += delivered
+                tally[1] += failed
+                tally[2] += attempt.elapsed if delivered else 0.0
+
+    def add_change(self, change: Change, *, told: bool, kept: bool) -> None:
+        """`told`: it belongs in the ledger; `kept`: its belief is to be kept."""
+        if told:
+            self.changes.append(
+                (
+                    change.at,
+                    to_text(change.scope),
+                    change.network,
+                    str(change.before),
+                    str(change.after),
+                    to_text(change.cause),
+                    to_text(change.why),
+                )
+            )
+        if kept:
+            self.beliefs[change.scope, change.network] = change.belief
+
+    def write(self, db: sqlite3.Connection) -> None:
+        """Writes all; the caller begins and ends the transaction."""
+        db.executemany(_INSERT_OUTCOME, self.outcomes)
+        db.executemany(_INSERT_ATTEMPT, self.attempts)
+        db.executemany(_INSERT_CHANGE, self.changes)
+        db.executemany(_UPSERT_BELIEF, [_belief(belief) for belief in self.beliefs.values() if belief is not None])
+        db.executemany(
+            "DELETE FROM belief WHERE scope = ? AND network = ?",
+            [(to_text(scope), network) for (scope, network), belief in self.beliefs.items() if belief is None],
+        )
+        set_now = {host: said for host, said in self.overrides.items() if said is not None}
+        db.executemany(
+            _UPSERT_OVERRIDE, [(to_text(host), str(said.action), to_text(said.relay)) for host, said in set_now.items()]
+        )
+        db.executemany(
+            "DELETE FROM override WHERE host = ?",
+            [(to_text(host),) for host, said in self.overrides.items() if said is None],
+        )
+        db.executemany(_ADD_ROUTE_HOUR, [(h, n, to_text(r), *counts) for (h, n, r), counts in self.routes.items()])
+        db.executemany(_ADD_RELAY_HOUR, [(h, n, to_text(r), *counts) for (h, n, r), counts in self.relays.items()])
+
+
+def needed_a_decision(outcome: Outcome) -> bool:
+    """Whether something failed, a relay was used, or a rule said otherwise than AUTO: what `hosts = "decisions"` keeps
+    by name."""
+    winner = outcome.winner
+    return (
+        winner is None
+        or outcome.plan.action is not Action.AUTO
+        or outcome.plan.intercept
+        or not winner.is_direct
+        or bool(winner.wrap)
+        or any(not attempt.delivered for attempt in outcome.attempts)
+    )
+
+
+def read_beliefs(rows: Iterable[Sequence[object]]) -> tuple[list[Belief], int]:
+    """Beliefs from rows of `BELIEF_COLUMNS`, and how many rows made no sense."""
+    beliefs, senseless = [], 0
+    for row in rows:
+        try:
+            beliefs.append(_to_belief(dict(zip(BELIEF_COLUMNS, row, strict=True))))
+        except (ValueError, TypeError, OverflowError):
+            senseless += 1
+    return beliefs, senseless
+
+
+def read_overrides(rows: Iterable[Sequence[object]]) -> tuple[dict[str, Override], int]:
+    """Overrides from rows of (host, action, relay), and how many made no sense."""
+    overrides, senseless = {}, 0
+    for host, action, relay in rows:
+        try:
+            overrides[from_text(host)] = Override(Action(from_text(action)), from_text(relay))
+        except ValueError:
+            senseless += 1
+    return overrides, senseless
+
+
+def _attempt(attempt: Attempt) -> Row:
+    return (
+        to_text(str(attempt.route)),
+        str(attempt.stage),
+        str(attempt.symptom),
+        to_text(attempt.error),
+        attempt.started,
+        attempt.elapsed,
+        to_text(attempt.address),
+        json.dumps(dict(attempt.evidence), default=str),
+    )
+
+
+def _failed(attempt: Attempt) -> bool:
+    neutral = (Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE)
+    return attempt.symptom not in neutral
+
+
+def _belief(belief: Belief) -> Row:
+    return tuple(_belief_value(name, getattr(belief, name)) for name in BELIEF_COLUMNS)
+
+
+def _belief_value(name: str, value: Any) -> Any:
+    if name == "exits":
+        return json.dumps(value)
+    return to_text(str(value)) if isinstance(value, str) else value
+
+
+def _to_belief(row: Document) -> Belief:
+    """Raises ValueError, TypeError or OverflowError for values that no belief has."""
+    texts = {name: from_text(row[name]) for name in ("scope", "network", "cause", "last_good", "why")}
+    if texts["last_good"]:
+        Route.parse(texts["last_good"])
+    return Belief(
+        scope=texts["scope"],
+        network=NetworkId(texts["network"]),
+        state=State(from_text(row["state"])),
+        cause=texts["cause"],
+        score=_number(row["score"]),
+        since=_number(row["since"]),
+        until=_number(row["until"]),
+        last_good=texts["last_good"],
+        last_good_at=_number(row["last_good_at"]),
+        scored_at=_number(row["scored_at"]),
+        signal_at=_number(row["signal_at"]),
+        signal_weight=_number(row["signal_weight"]),
+        episodes=int(_number(row["episodes"])),
+        episode_at=_number(row["episode_at"]),
+        retest_at=_number(row["retest_at"]),
+        retest_step=int(_number(row["retest_step"])),
+        successes=int(_number(row["successes"])),
+        success_at=_number(row["success_at"]),
+        exits=tuple(_number(at) for at in json.loads(from_text(row["exits"]))),
+        why=texts["why"],
+    )
+
+
+def _number(value: object) -> float:
+    """A date, a length or a count: finite and not negative."""
+    if not isinstance(value, int | float) or not 0 <= value < 1e15:
+        raise ValueError(f"{value!r} is not a number that a belief holds")
+    return float(value)

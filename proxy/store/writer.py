@@ -1,0 +1,500 @@
+"""Keeps outcomes, beliefs and the user's overrides, without anybody ever waiting for a disk.
+
+What is recorded goes into a bounded queue; one thread writes it in batches of at most a quarter of a second. When the
+disk is full, the file locked or gone, browsing goes on: what cannot be written waits, then is dropped and counted, and
+the file is tried again each second. The log is browsing history, so by default only hosts that needed a decision are
+kept by name, and the file is for the user's eyes alone.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fnmatch
+import logging
+import os
+import re
+import sqlite3
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+from typing import NamedTuple, TypeVar
+
+from proxy.config.schema import Log
+from proxy.errors import BywayError
+from proxy.model import UNKNOWN_NETWORK, Belief, Change, Inbound, NetworkId, Outcome, Override, State
+from proxy.store import queries
+from proxy.store.file import is_damage, open_reader, open_store, set_aside, transaction
+from proxy.store.rows import Batch, Document, needed_a_decision
+
+log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+BATCH_S = 0.1
+"""How long rows are gathered. With the writing itself a row is on disk within 250 ms."""
+
+BATCH_ROWS = 5_000
+QUEUE_ROWS = 20_000
+"""Outcomes that may wait. Beliefs and overrides are few and matter more: they may wait in twice as many."""
+
+RETRY_S = 1.0
+HOUSEKEEPING_S = 3600.0
+RETIRE_ROWS = 500
+"""Old rows removed in one transaction, so that new ones never wait long."""
+
+MEMORY_ROWS = 10_000
+"""Connections kept by a log in memory."""
+
+LAPSED_BELIEF_S = 3 * 86_400.0
+"""How long a lapsed belief is kept: by then the highest score has aged away."""
+
+DAY_S = 86_400.0
+CLOSE_S = 5.0
+
+_BAD_VALUES = (
+    OverflowError,
+    ValueError,
+    TypeError,
+    sqlite3.DataError,
+    sqlite3.IntegrityError,
+    sqlite3.InterfaceError,
+    sqlite3.ProgrammingError,
+)
+"""What one row that cannot be kept raises; the file is not to blame."""
+
+
+class _Recorded(NamedTuple):
+    outcome: Outcome
+    network: NetworkId
+
+
+class _Overridden(NamedTuple):
+    host: str
+    override: Override | None
+
+
+_Item = _Recorded | Change | _Overridden
+
+
+class Store:
+    """The log. `record`, `believe`, `set_override` and `clear_override` belong to the event loop's thread: they return
+    at once and never raise. `start`, `close` and everything that reads may wait for the disk: they are called in a
+    thread, or before and after the loop serves."""
+
+    def __init__(self, path: Path | None, settings: Log | None = None) -> None:
+        """`path` None: in memory, and nothing is ever written to a disk."""
+        self._path = path
+        self._queue: deque[_Item] = deque()
+        self._unwritten: list[_Item] = []  # taken from the queue and not on disk yet
+        self._wake = threading.Event()
+        self._closing = threading.Event()
+        self._written = threading.Condition()
+        self._thread: threading.Thread | None = None
+        self._db: sqlite3.Connection | None = None
+        self._db_lock = threading.Lock()
+        self._inode = 0
+        self._next_id = 1
+        self._overflowed = 0  # counted by the loop's thread
+        self._discarded = 0  # counted by the writer's
+        self._trouble = ""
+        self._notices: list[str] = []
+        self._beliefs: dict[tuple[str, NetworkId], Belief] = {}  # what is on disk: for a file that has to be begun anew
+        self._overrides: dict[str, Override] = {}
+        self._clock = _SteadyClock()
+        self._housekeeping_at = 0.0
+        self.configure(settings if settings is not None else Log())
+
+    # -- life ------------------------------------------------------------------------------------------------------
+
+    def configure(self, settings: Log) -> None:
+        """Takes the `[log]` settings, at the start and after a reload."""
+        self._settings = settings
+        self._is_private = _matcher(settings.never)
+
+    def start(self) -> None:
+        """Opens the file and starts writing. Never fails for the file's sake: see `notices`."""
+        with self._db_lock:
+            self._open(check=True)
+            if self._db is not None:
+                self._load(self._db)
+        self._thread = threading.Thread(target=self._run, name="byway-store", daemon=True)
+        self._thread.start()
+
+    def close(self) -> None:
+        """Writes what waits, and ends; after at most five seconds it leaves a disk that does not answer."""
+        self._closing.set()
+        self._wake.set()
+        if self._thread is not None:
+            self._thread.join(CLOSE_S)
+            if self._thread.is_alive():
+                log.warning("the log did not finish writing: %d rows are lost", self.waiting_rows)
+
+    # -- writing ---------------------------------------------------------------------------------------------------
+
+    def record(self, outcome: Outcome, *, network: NetworkId) -> None:
+        """Keeps the last word on a connection, as far as `[log] hosts` allows."""
+        if len(self._queue) >= QUEUE_ROWS or self._closing.is_set():
+            self._overflowed += 1
+            return
+        self._queue.append(_Recorded(outcome, network))
+        if not self._wake.is_set():
+            self._wake.set()
+
+    def believe(self, changes: Sequence[Change]) -> None:
+        """Keeps what was learned or forgotten. A Change whose state stays the same is kept and not told."""
+        for change in changes:
+            self._append(change)
+
+    def set_override(self, host: str, override: Override) -> None:
+        """Keeps what `byway site set` said."""
+        self._append(_Overridden(host, override))
+
+    def clear_override(self, host: str) -> None:
+        """Forgets it."""
+        self._append(_Overridden(host, None))
+
+    def _append(self, item: _Item) -> None:
+        if len(self._queue) >= 2 * QUEUE_ROWS or self._closing.is_set():
+            self._overflowed += 1
+            return
+        self._queue.append(item)
+        self._wake.set()
+
+    @property
+    def dropped_rows(self) -> int:
+        """How many were lost since the start."""
+        return self._overflowed + self._discarded
+
+    @property
+    def waiting_rows(self) -> int:
+        """How many are not on disk yet."""
+        return len(self._queue) + len(self._unwritten)
+
+    @property
+    def trouble(self) -> str:
+        """Why nothing can be written at the moment; empty when it can."""
+        return self._trouble
+
+    @property
+    def notices(self) -> tuple[str, ...]:
+        """What the user should know: a file that was set aside, a folder on a network disk."""
+        return tuple(self._notices)
+
+    def flush(self, timeout_s: float = CLOSE_S) -> bool:
+        """Waits until all that was recorded before is on disk; False after `timeout_s`."""
+        self._wake.set()
+        with self._written:
+            return self._written.wait_for(lambda: not self.waiting_rows, timeout_s)
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Asks one of `queries` on a connection of its own. Raises BywayError when the log cannot be read."""
+        try:
+            if self._path is not None:
+                with contextlib.closing(open_reader(self._path)) as db:
+                    return query(db)
+            with self._db_lock:
+                if self._db is None:
+                    raise BywayError("the log is not open")
+                return query(self._db)
+        except sqlite3.Error as error:
+            raise BywayError(f"the log cannot be read: {error}") from error
+
+    def log(
+        self,
+        *,
+        since: float = 0.0,
+        site: str | None = None,
+        route: str | None = None,
+        outcome: str | None = None,
+        limit: int = 200,
+    ) -> list[Document]:
+        """See `queries.log`."""
+        return self.read(lambda db: queries.log(db, since=since, site=site, route=route, outcome=outcome, limit=limit))
+
+    def changes(self, scope: str | None = None) -> list[Document]:
+        """See `queries.changes`."""
+        return self.read(lambda db: queries.changes(db, scope))
+
+    def route_success(self, since: float) -> list[Document]:
+        """See `queries.route_success`."""
+        return self.read(lambda db: queries.route_success(db, since))
+
+    def relay_success(self, since: float) -> list[Document]:
+        """See `queries.relay_success`."""
+        return self.read(lambda db: queries.relay_success(db, since))
+
+    def sites(self, since: float = 0.0) -> list[Document]:
+        """See `queries.sites`."""
+        return self.read(lambda db: queries.sites(db, since))
+
+    def load_beliefs(self) -> list[Belief]:
+        """What was believed when the file was opened."""
+        return list(self._beliefs.values())
+
+    def load_overrides(self) -> dict[str, Override]:
+        """What `byway site set` had said when the file was opened."""
+        return dict(self._overrides)
+
+    # -- the thread ------------------------------------------------------------------------------------------------
+
+    def _run(self) -> None:
+        more_to_retire = False
+        while not self._closing.is_set():
+            due_s = max(0.0, self._housekeeping_at - time.monotonic())
+            self._wake.wait(0.0 if more_to_retire else due_s)
+            self._closing.wait(BATCH_S)
+            self._wake.clear()
+            if not self._write_waiting():
+                self._closing.wait(RETRY_S)
+                continue
+            if more_to_retire or time.monotonic() >= self._housekeeping_at:
+                more_to_retire = self._retire()
+        self._end()
+
+    def _write_waiting(self) -> bool:
+        """Writes all that waits; False when the file would not have it."""
+        while self._queue or self._unwritten:
+            while self._queue and len(self._unwritten) < BATCH_ROWS:
+                self._unwritten.append(self._queue[0])  # first here, then not there: nobody finds it in neither
+                self._queue.popleft()
+            with self._db_lock:
+                if not self._try(self._write_batch):
+                    self._wake.set()
+                    return False
+            self._unwritten = []
+            with self._written:
+                self._written.notify_all()
+        return True
+
+    def _try(self, work: Callable[[sqlite3.Connection], None]) -> bool:
+        """Does something to the file; False when it cannot be now."""
+        try:
+            db = self._usable()
+            if db is None:
+                return False
+            work(db)
+        except (sqlite3.Error, OSError, MemoryError) as error:
+            self._fail(error)
+            return False
+        if self._trouble:
+            log.warning("the log is written again; %d rows were lost", self.dropped_rows)
+            self._trouble = ""
+        return True
+
+    def _usable(self) -> sqlite3.Connection | None:
+        """The open file, when it is still the one at its path; else it is opened again."""
+        if self._db is not None and self._path is not None:
+            try:
+                moved = os.stat(self._path).st_ino != self._inode
+            except FileNotFoundError:
+                moved = True
+            if moved:
+                log.warning("the log %s was moved or deleted; a new one is begun", self._path.name)
+                self._shut()
+        if self._db is None:
+            self._open(check=False)
+        return self._db
+
+    def _open(self, *, check: bool) -> None:
+        """Sets `_db`, or says why it cannot."""
+        try:
+            opened = open_store(self._path, check=check)
+            self._db, self._inode = opened.db, opened.inode
+            (last,) = self._db.execute("SELECT max(id) FROM outcome").fetchone()
+            self._next_id = (last or 0) + 1
+            if opened.fresh:
+                self._refill(self._db)
+        except (sqlite3.Error, OSError, OverflowError, TypeError) as error:
+            self._fail(error)
+            return
+        for notice in opened.notices:
+            self._notice(notice)
+
+    def _refill(self, db: sqlite3.Connection) -> None:
+        """A file that was begun anew gets what is known, so that damage costs the past and not the present."""
+        batch = Batch(beliefs=dict(self._beliefs), overrides=dict(self._overrides))
+        with transaction(db):
+            batch.write(db)
+
+    def _load(self, db: sqlite3.Connection) -> None:
+        try:
+            beliefs, bad_beliefs = queries.beliefs(db)
+            overrides, bad_overrides = queries.overrides(db)
+        except sqlite3.Error as error:
+            self._fail(error)
+            return
+        self._beliefs |= {(belief.scope, belief.network): belief for belief in beliefs}
+        self._overrides |= overrides
+        if bad_beliefs or bad_overrides:
+            self._notice(f"{bad_beliefs + bad_overrides} rows of the log made no sense and were left out")
+
+    def _fail(self, error: BaseException) -> None:
+        """Lets go of the file, to open it anew later; a damaged one is set aside."""
+        self._shut()
+        if is_damage(error) and self._path is not None:
+            with contextlib.suppress(OSError):
+                aside = set_aside(self._path)
+                self._notice(f"the log {self._path.name} is damaged ({error}); it was set aside as {aside.name}")
+        reason = str(error) or type(error).__name__
+        if reason != self._trouble:
+            self._trouble = reason
+            log.warning("the log cannot be written: %s; trying again", reason)
+
+    def _shut(self) -> None:
+        db, self._db = self._db, None
+        if db is not None:
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
+
+    def _notice(self, sentence: str) -> None:
+        log.warning("%s", sentence)
+        self._notices.append(sentence)
+        del self._notices[:-20]
+
+    # -- one batch -------------------------------------------------------------------------------------------------
+
+    def _write_batch(self, db: sqlite3.Connection) -> None:
+        try:
+            with transaction(db):
+                self._gather(self._unwritten).write(db)
+        except _BAD_VALUES:
+            self._write_singly(db)
+        for item in self._unwritten:
+            self._remember(item)
+        if self._path is None:
+            oldest = self._next_id - MEMORY_ROWS
+            with transaction(db):
+                db.execute("DELETE FROM attempt WHERE outcome_id < ?", (oldest,))
+                db.execute("DELETE FROM outcome WHERE id < ?", (oldest,))
+
+    def _write_singly(self, db: sqlite3.Connection) -> None:
+        """One row among many cannot be kept: the others are."""
+        for item in tuple(self._unwritten):
+            try:
+                with transaction(db):
+                    self._gather([item]).write(db)
+            except _BAD_VALUES as error:
+                self._unwritten.remove(item)
+                self._discarded += 1
+                log.warning("a row could not be kept: %s", type(error).__name__)
+
+    def _gather(self, items: Iterable[_Item]) -> Batch:
+        """Rows for what may be written, by the settings of this moment."""
+        batch = Batch()
+        off = self._settings.hosts == "off"
+        for item in items:
+            match item:
+                case Change():
+                    if not off and not self._is_private(item.scope):
+                        batch.add_change(item, told=item.before is not item.after, kept=_lasts(item))
+                case _Recorded(outcome, network):
+                    if not off and outcome.request.inbound is not Inbound.RETEST:
+                        self._gather_outcome(batch, outcome, network)
+                case _Overridden(host, override):
+                    batch.overrides[host] = override
+        return batch
+
+    def _gather_outcome(self, batch: Batch, outcome: Outcome, network: NetworkId) -> None:
+        batch.count(outcome, network)
+        by_name = self._settings.hosts == "all" or needed_a_decision(outcome)
+        names = (outcome.host, outcome.request.destination.host)
+        if by_name and not any(map(self._is_private, names)):
+            batch.add_outcome(self._next_id, outcome, network)
+            self._next_id += 1
+
+    def _remember(self, item: _Item) -> None:
+        match item:
+            case Change(scope=scope, network=network, belief=belief):
+                if belief is None:
+                    self._beliefs.pop((scope, network), None)
+                elif _lasts(item) and self._settings.hosts != "off" and not self._is_private(scope):
+                    self._beliefs[scope, network] = belief
+            case _Overridden(host, None):
+                self._overrides.pop(host, None)
+            case _Overridden(host, Override() as override):
+                self._overrides[host] = override
+
+    # -- housekeeping ----------------------------------------------------------------------------------------------
+
+    def _retire(self) -> bool:
+        """Removes some of what is too old; True when there is more."""
+        removed = 0
+
+        def work(db: sqlite3.Connection) -> None:
+            nonlocal removed
+            removed = self._remove_old(db)
+            if removed < RETIRE_ROWS:
+                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was deleted shall not live on in the log of writes
+
+        with self._db_lock:
+            done = self._try(work)
+        if done and removed >= RETIRE_ROWS:
+            return True
+        self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
+        return False
+
+    def _remove_old(self, db: sqlite3.Connection) -> int:
+        now = self._clock.now()
+        before = now - self._settings.keep_days * DAY_S
+        with transaction(db):
+            old = db.execute("SELECT id FROM outcome WHERE at < ? LIMIT ?", (before, RETIRE_ROWS)).fetchall()
+            db.executemany("DELETE FROM attempt WHERE outcome_id = ?", old)
+            db.executemany("DELETE FROM outcome WHERE id = ?", old)
+            ledger = db.execute(
+                "DELETE FROM change WHERE id IN (SELECT id FROM change WHERE at < ? LIMIT ?)", (before, RETIRE_ROWS)
+            )
+            db.execute("DELETE FROM route_hour WHERE hour < ?", (before,))
+            db.execute("DELETE FROM relay_hour WHERE hour < ?", (before,))
+            db.execute("DELETE FROM belief WHERE until < ?", (now - LAPSED_BELIEF_S,))
+        lapsed = [key for key, belief in self._beliefs.items() if belief.until < now - LAPSED_BELIEF_S]
+        for key in lapsed:
+            del self._beliefs[key]
+        return max(len(old), ledger.rowcount)
+
+    def _end(self) -> None:
+        """The last writes. What the file will not have now is lost."""
+        if not self._write_waiting():
+            self._discarded += self.waiting_rows
+            self._queue.clear()
+            self._unwritten = []
+        with self._db_lock:
+            if self._db is not None:
+                with contextlib.suppress(sqlite3.Error):
+                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            self._shut()
+
+
+class _SteadyClock:
+    """The time of day as it was at the start, carried on by a clock that nobody sets: a wall clock that jumps ten years
+    must not retire the whole log."""
+
+    def __init__(self) -> None:
+        self._offset_s = time.time() - self._elapsed_s()
+
+    def now(self) -> float:
+        return self._offset_s + self._elapsed_s()
+
+    @staticmethod
+    def _elapsed_s() -> float:
+        if hasattr(time, "CLOCK_BOOTTIME"):  # goes on while the machine sleeps
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return time.monotonic()
+
+
+def _lasts(change: Change) -> bool:
+    """Whether a change's belief is kept: not on a network that we could not tell from another."""
+    return change.network != UNKNOWN_NETWORK and change.after is not State.DOWN
+
+
+def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
+    """Whether a host is among `[log] never`. `*.gov.kz` means gov.kz too: who hides the parts means the whole."""
+    if not patterns:
+        return lambda _host: False
+    meant = [pattern.lower() for pattern in patterns]
+    meant += [pattern[2:] for pattern in meant if pattern.startswith("*.")]
+    matches = re.compile("|".join(map(fnmatch.translate, meant))).match
+    return lambda host: matches(host) is not None
