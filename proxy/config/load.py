@@ -146,6 +146,7 @@ def _said(places: Places, fault: checks.Fault) -> str:
 
 
 def _first_of(problems: list[str]) -> list[str]:
+    problems = [relay_url.redact(problem) for problem in problems]
     if len(problems) <= PROBLEMS_SHOWN:
         return problems
     return [*problems[:PROBLEMS_SHOWN], f"and {len(problems) - PROBLEMS_SHOWN} more problems like these"]

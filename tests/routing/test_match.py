@@ -1,0 +1,96 @@
+"""Suffixes, lists and the index of rules."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Callable
+
+from proxy.model import Destination
+from proxy.routing.match import DomainList, Index, suffixes
+
+
+def first(index: Index, host: str, port: int = 443) -> int | None:
+    return index.first(Destination(host, port))
+
+
+def test_suffixes_end_at_dots() -> None:
+    assert list(suffixes("a.bc.d")) == ["a.bc.d", "bc.d", "d"]
+    assert list(suffixes("d")) == ["d"]
+
+
+def test_a_list_covers_what_is_below_its_domains() -> None:
+    domains = DomainList(frozenset({"example.org", "deep.example.org", "192.0.2.1", "2001:db8::1"}))
+    assert domains.covering("www.example.org") == "example.org"
+    assert domains.covering("x.deep.example.org") == "deep.example.org"  # the most specific
+    assert "192.0.2.1" in domains
+    assert "2001:db8::1" in domains
+    for other in ("notexample.org", "example.org.evil", "org", "2.192.0.2", "192.0.2.10"):
+        assert other not in domains
+    assert len(domains) == 4
+    assert "example.org" not in DomainList(frozenset())
+
+
+def test_C6_an_address_has_no_suffix() -> None:
+    index = Index()
+    index.add_suffix("0.2", 0)  # no rule can say this; the index must not need that
+    assert first(index, "192.168.0.2") is None
+
+
+def test_the_lowest_number_wins() -> None:
+    index = Index()
+    assert index.add_ports(range(443, 444), 3)
+    assert index.add_exact("a.example", 4)
+    assert index.add_suffix("example", 2)
+    assert index.add_name_test(lambda host: host.startswith("b"), 1)
+    assert first(index, "a.example") == 2
+    assert first(index, "b.example") == 1
+    assert first(index, "a.other") == 3
+    assert first(index, "a.other", 80) is None
+    assert index.add_always(9)
+    assert first(index, "a.other", 80) == 9
+
+
+def test_a_later_double_can_never_come_first() -> None:
+    index = Index()
+    network = ipaddress.ip_network("10.0.0.0/8")
+    adds: list[Callable[[int], bool]] = [
+        lambda number: index.add_exact("a", number),
+        lambda number: index.add_suffix("a", number),
+        lambda number: index.add_network(network, number),
+        lambda number: index.add_ports(range(1, 3), number),
+        index.add_always,
+    ]
+    for add in adds:
+        assert add(1)
+        assert not add(2)
+    assert index.add_ports(range(2, 5), 3)  # partly its own
+
+
+def test_tests_are_not_asked_beyond_the_best_number() -> None:
+    asked: list[int] = []
+
+    def test(number: int) -> bool:
+        asked.append(number)
+        return False
+
+    index = Index()
+    index.add_name_test(lambda _: test(0), 0)
+    index.add_suffix("example", 1)
+    index.add_name_test(lambda _: test(2), 2)
+    index.add_test(lambda _: test(3), 3)
+    assert first(index, "a.example") == 1
+    assert asked == [0]
+
+
+def test_prefixes_of_every_length_and_both_families() -> None:
+    index = Index()
+    index.add_network(ipaddress.ip_network("0.0.0.0/0"), 5)
+    index.add_network(ipaddress.ip_network("192.0.2.128/25"), 2)
+    index.add_network(ipaddress.ip_network("2001:db8::/32"), 1)
+    index.add_network(ipaddress.ip_network("2001:db8::7/128"), 0)
+    assert first(index, "192.0.2.129") == 2
+    assert first(index, "192.0.2.127") == 5
+    assert first(index, "2001:db8::7") == 0
+    assert first(index, "2001:db8::8") == 1
+    assert first(index, "2001:db9::8") is None
+    assert first(index, "a.example") is None

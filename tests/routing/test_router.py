@@ -1,0 +1,288 @@
+"""Plans: who is asked first, what each action promises, and in which order routes are tried."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import pytest
+
+from proxy.config.schema import Auto, Detect, Settings
+from proxy.model import (
+    DIRECT,
+    Action,
+    Belief,
+    Destination,
+    Inbound,
+    NetworkId,
+    Override,
+    Plan,
+    Request,
+    Route,
+    State,
+)
+from proxy.routing.router import NOTHING_SAID, PLANS_LIMIT, RelayInfo, Router
+from proxy.routing.rules import parse_rules
+
+NOW = 1_000_000.0
+NETWORK = NetworkId("home")
+TOR, VPS, OLD = Route(("tor",)), Route(("vps",)), Route(("old",))
+RELAYS = (RelayInfo("tor"), RelayInfo("vps"))
+WITH_SOCKS5 = (*RELAYS, RelayInfo("old", needs_address=True))
+BOTH = ("tor", "vps")
+
+
+def make_router(
+    rules: str = "",
+    *,
+    overrides: dict[str, Override] | None = None,
+    relays: Sequence[RelayInfo] = RELAYS,
+    never_relay: tuple[str, ...] = (),
+) -> Router:
+    settings = Settings(auto=Auto(never_relay=never_relay), detect=Detect(last_good_s=3600))
+    return Router(parse_rules(rules, source="rules.txt"), overrides or {}, relays, settings)
+
+
+def belief(
+    host: str,
+    state: State = State.UNKNOWN,
+    *,
+    last_good: str = "",
+    good_age: float = 60,
+    left: float = 60,
+    why: str = "",
+) -> Belief:
+    return Belief(host, NETWORK, state, until=NOW + left, last_good=last_good, last_good_at=NOW - good_age, why=why)
+
+
+def plan(
+    router: Router,
+    host: str = "www.example.org",
+    held: Belief | None = None,
+    *,
+    relays: Sequence[str] = BOTH,
+    name: str | None = None,
+) -> Plan:
+    request = Request(1, Destination(host, 443), Inbound.CONNECT, "127.0.0.1:5000")
+    return router.plan(request, held or belief(name or host), relays=relays, now=NOW, host=name)
+
+
+def test_nothing_said_is_auto_direct_first() -> None:
+    made = plan(make_router())
+    assert (made.action, made.routes, made.why) == (Action.AUTO, (DIRECT, TOR, VPS), NOTHING_SAID)
+
+
+def test_relays_come_in_the_order_given() -> None:
+    assert plan(make_router(), relays=("vps", "tor")).routes == (DIRECT, VPS, TOR)
+    assert plan(make_router(), relays=()).routes == (DIRECT,)
+
+
+@pytest.mark.parametrize(
+    ("action", "routes"),
+    [
+        ("AUTO", (DIRECT, TOR, VPS)),
+        ("DIRECT", (DIRECT,)),
+        ("RELAY", (TOR, VPS)),
+        ("RELAY:vps", (VPS,)),
+        ("PREFER-RELAY", (TOR, VPS, DIRECT)),
+        ("PREFER-RELAY:vps", (VPS, DIRECT)),
+        ("BLOCK", ()),
+    ],
+)
+def test_what_each_action_promises(action: str, routes: tuple[Route, ...]) -> None:
+    router = make_router(f"DOMAIN-SUFFIX,example.org,{action}")
+    held = [belief("www.example.org", state) for state in (State.UNKNOWN, State.WORKS, State.DOWN, State.REFUSED)]
+    for one in held:
+        made = plan(router, held=one)
+        assert made.routes == routes
+        assert made.action == action.partition(":")[0]
+        assert made.why.startswith(f"rules.txt:1 DOMAIN-SUFFIX,example.org,{action}")
+
+
+@pytest.mark.parametrize("state", [State.SUSPECT, State.BLOCKED])
+@pytest.mark.parametrize("action", ["DIRECT", "RELAY", "PREFER-RELAY", "BLOCK"])
+def test_a_belief_never_changes_what_the_user_promised(action: str, state: State) -> None:
+    router = make_router(f"MATCH,{action}")
+    assert plan(router, held=belief("www.example.org", state, last_good="vps")) == plan(router)
+
+
+# -- failing closed ------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("action", "configured", "usable", "says"),
+    [
+        ("RELAY", (), (), "no relay is configured"),
+        ("RELAY", RELAYS, (), "no relay is usable now"),
+        ("RELAY:vps", RELAYS, ("tor",), "relay vps is not usable now"),
+        ("RELAY:gone", RELAYS, BOTH, "no relay is called gone"),
+        ("RELAY:old", WITH_SOCKS5, ("tor", "old"), "old takes addresses only"),
+        ("RELAY", WITH_SOCKS5[2:], ("old",), "old takes addresses only"),
+    ],
+)
+def test_E31_relay_without_a_usable_relay_has_no_route(
+    action: str, configured: Sequence[RelayInfo], usable: Sequence[str], says: str
+) -> None:
+    made = plan(make_router(f"MATCH,{action}", relays=configured), relays=usable)
+    assert made.routes == ()
+    assert says in made.why
+
+
+def test_prefer_relay_without_a_usable_relay_is_direct() -> None:
+    assert plan(make_router("MATCH,PREFER-RELAY"), relays=()).routes == (DIRECT,)
+
+
+@pytest.mark.parametrize("action", ["AUTO", "RELAY", "PREFER-RELAY"])
+def test_a_relay_that_wants_addresses_is_skipped_for_names_only(action: str) -> None:
+    router = make_router(f"MATCH,{action}", relays=WITH_SOCKS5)
+    assert OLD not in plan(router, relays=("old", "tor")).routes
+    assert OLD in plan(router, "192.0.2.1", relays=("old", "tor")).routes
+    assert OLD in plan(router, "192.0.2.1", relays=("old", "tor"), name="www.example.org").routes
+
+
+def test_a_blocked_name_is_not_given_to_a_relay_that_wants_addresses() -> None:
+    held = belief("www.example.org", State.BLOCKED, last_good="old")
+    assert plan(make_router(relays=WITH_SOCKS5), held=held, relays=("old", "tor")).routes == (TOR, DIRECT)
+
+
+@pytest.mark.parametrize(
+    ("action", "routes"),
+    [
+        ("AUTO", (TOR, VPS)),
+        ("RELAY", (TOR, VPS)),
+        ("RELAY:vps", (VPS,)),
+        ("PREFER-RELAY", (TOR, VPS)),
+        ("DIRECT", ()),
+        ("BLOCK", ()),
+    ],
+)
+def test_C9_onion_goes_to_a_relay_or_nowhere(action: str, routes: tuple[Route, ...]) -> None:
+    router = make_router(f"MATCH,{action}", never_relay=("onion",))
+    for state in State:
+        assert plan(router, "abc.onion", belief("abc.onion", state)).routes == routes
+    assert plan(make_router(), "abc.onion", relays=()).routes == ()
+    assert DIRECT in plan(make_router(), "notonion").routes
+    assert DIRECT in plan(make_router(), "onion.example").routes
+
+
+# -- what AUTO makes of a belief ------------------------------------------------------------
+
+
+@pytest.mark.parametrize("state", [State.SUSPECT, State.BLOCKED])
+def test_a_blocked_host_takes_the_route_that_worked(state: State) -> None:
+    held = belief("www.example.org", state, last_good="vps", why="3 resets in an hour")
+    made = plan(make_router(), held=held)
+    assert made.routes == (VPS, TOR, DIRECT)
+    assert made.action is Action.AUTO
+    assert "3 resets in an hour" in made.why
+    assert "blocked" in made.why
+
+
+@pytest.mark.parametrize(
+    ("last_good", "good_age", "routes"),
+    [
+        ("", 60, (TOR, VPS, DIRECT)),
+        ("vps", 3599, (VPS, TOR, DIRECT)),
+        ("vps", 3601, (TOR, VPS, DIRECT)),  # kept for last_good_s
+        ("gone", 60, (TOR, VPS, DIRECT)),
+        ("direct", 60, (TOR, VPS, DIRECT)),
+        ("vps>tor", 60, (Route(("vps", "tor")), TOR, VPS, DIRECT)),
+    ],
+)
+def test_the_last_good_route_goes_first_while_it_is_fresh(
+    last_good: str, good_age: float, routes: tuple[Route, ...]
+) -> None:
+    held = belief("www.example.org", State.BLOCKED, last_good=last_good, good_age=good_age)
+    assert plan(make_router(), held=held).routes == routes
+
+
+def test_a_belief_that_has_lapsed_is_none() -> None:
+    held = belief("www.example.org", State.BLOCKED, last_good="vps", left=-1)
+    assert plan(make_router(), held=held).routes == (DIRECT, TOR, VPS)
+
+
+def test_a_blocked_host_without_relays_goes_direct() -> None:
+    assert plan(make_router(), held=belief("www.example.org", State.BLOCKED), relays=()).routes == (DIRECT,)
+
+
+def test_an_auto_rule_and_the_belief_are_both_named() -> None:
+    made = plan(make_router("MATCH,AUTO,INSPECT"), held=belief("www.example.org", State.SUSPECT, why="reset"))
+    assert made.why == "rules.txt:1 MATCH,AUTO,INSPECT; likely blocked: reset"
+    assert made.intercept
+
+
+@pytest.mark.parametrize("state", list(State))
+def test_auto_rescues_nothing_that_is_never_relayed(state: State) -> None:
+    router = make_router(never_relay=("*.bank.example", "example.org"))
+    for host in ("www.example.org", "example.org", "bank.example", "my.bank.example"):
+        made = plan(router, host, belief(host, state, last_good="tor"))
+        assert made.routes == (DIRECT,)
+        assert "never_relay" in made.why
+    assert TOR in plan(router, "notexample.org").routes
+    assert plan(make_router("MATCH,RELAY", never_relay=("example.org",))).routes == (TOR, VPS)  # AUTO's affair alone
+
+
+# -- order of saying ------------------------------------------------------------
+
+
+def test_an_override_comes_before_rules_and_the_most_specific_first() -> None:
+    overrides = {
+        "example.org": Override(Action.BLOCK),
+        "www.example.org": Override(Action.RELAY, "vps"),
+        "192.0.2.1": Override(Action.RELAY),
+    }
+    router = make_router("MATCH,DIRECT", overrides=overrides)
+    made = plan(router, "a.www.example.org")
+    assert (made.routes, made.why) == ((VPS,), "site set www.example.org RELAY:vps")
+    assert plan(router, "b.example.org").action is Action.BLOCK
+    assert plan(router, "notexample.org").action is Action.DIRECT
+    assert plan(router, "192.0.2.1").action is Action.RELAY
+
+
+def test_an_override_to_auto_lifts_a_rule() -> None:
+    router = make_router("MATCH,BLOCK", overrides={"example.org": Override(Action.AUTO)})
+    assert plan(router).routes == (DIRECT, TOR, VPS)
+    assert plan(router, held=belief("www.example.org", State.BLOCKED)).routes == (TOR, VPS, DIRECT)
+
+
+def test_a_literal_is_planned_again_on_its_name() -> None:
+    router = make_router("DOMAIN-SUFFIX,example.org,RELAY", overrides={"set.example": Override(Action.BLOCK)})
+    assert plan(router, "192.0.2.1").routes == (DIRECT, TOR, VPS)
+    assert plan(router, "192.0.2.1", name="www.example.org").routes == (TOR, VPS)
+    assert plan(router, "192.0.2.1", name="a.set.example").routes == ()
+    held = belief("b.example", State.BLOCKED, last_good="tor")
+    assert plan(router, "192.0.2.1", held, name="b.example").routes == (TOR, VPS, DIRECT)
+
+
+def test_an_override_of_the_literal_holds_when_its_name_has_none() -> None:
+    router = make_router(overrides={"192.0.2.1": Override(Action.RELAY)})
+    assert plan(router, "192.0.2.1", name="www.example.org").routes == (TOR, VPS)
+
+
+# -- economy and explanation ------------------------------------------------------------
+
+
+def test_plans_are_shared_and_bounded() -> None:
+    router = make_router()
+    assert plan(router, "a.example") is plan(router, "b.example")
+    for number in range(PLANS_LIMIT + 10):
+        plan(router, relays=(f"relay{number}",))
+        assert len(router._plans) <= PLANS_LIMIT
+
+
+def test_trace_tells_how_a_plan_comes_about() -> None:
+    router = make_router(
+        "DOMAIN-SUFFIX,example.org,AUTO\nDST-PORT,443,BLOCK", relays=WITH_SOCKS5, never_relay=("example.org",)
+    )
+    assert router.trace(Destination("www.example.org", 443)) == [
+        "AUTO by rules.txt:1 DOMAIN-SUFFIX,example.org,AUTO",
+        "rules.txt:2 DST-PORT,443,BLOCK matches too, but comes later",
+        "[auto] never_relay holds example.org, so no relay is tried when direct fails",
+        "old takes addresses only and is skipped for a name",
+    ]
+    overridden = make_router("MATCH,BLOCK", overrides={"onion": Override(Action.RELAY, "tor")})
+    assert overridden.trace(Destination("a.onion", 80)) == [
+        "RELAY:tor by site set onion RELAY:tor",
+        "rules.txt:1 MATCH,BLOCK matches too, but comes later",
+        ".onion names exist only behind a relay, so direct is never tried",
+    ]
+    assert make_router().trace(Destination("a.example", 80)) == [NOTHING_SAID]

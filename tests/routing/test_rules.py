@@ -1,0 +1,342 @@
+"""rules.txt: what it says, what is wrong with it, and which rule comes first."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.errors import ConfigError
+from proxy.model import Action, Destination
+from proxy.routing.match import DomainList
+from proxy.routing.rules import (
+    LINE_LIMIT,
+    NO_RULES,
+    PROBLEMS_SHOWN,
+    REGEX_RULES_LIMIT,
+    RULES_LIMIT,
+    Kind,
+    Rules,
+    parse_action,
+    parse_rules,
+)
+from proxy.wire import names
+
+LISTS = {"press": DomainList(frozenset({"news.example", "203.0.113.9"}))}
+RELAYS = ("tor", "vps")
+
+
+def parsed(text: str) -> Rules:
+    return parse_rules(text, source="rules.txt", lists=LISTS, relays=RELAYS)
+
+
+def decides(rules: Rules, host: str, port: int = 443) -> int | None:
+    """The line that decides."""
+    rule = rules.match(names.destination(host, port))
+    return None if rule is None else rule.line
+
+
+def problems(text: str) -> tuple[str, ...]:
+    with pytest.raises(ConfigError) as caught:
+        parsed(text)
+    return caught.value.problems
+
+
+ALL_KINDS = """\
+# what Clash users know
+DOMAIN,exact.example,DIRECT
+DOMAIN-SUFFIX,suffix.example,RELAY:tor
+DOMAIN-KEYWORD,blog,PREFER-RELAY
+DOMAIN-REGEX,^cdn[0-9]{1,3}\\.example$,BLOCK
+IP-CIDR,192.0.2.0/24,RELAY,no-resolve
+IP-CIDR6,2001:db8::/32,BLOCK
+DST-PORT,8000-8100,DIRECT
+LIST,press,PREFER-RELAY:vps
+MATCH,AUTO
+"""
+
+
+@pytest.mark.parametrize(
+    ("host", "port", "line"),
+    [
+        ("exact.example", 443, 2),
+        ("www.exact.example", 443, 10),
+        ("suffix.example", 443, 3),
+        ("a.b.suffix.example", 443, 3),
+        ("myblogs.example", 443, 4),
+        ("cdn12.example", 443, 5),
+        ("cdn1234.example", 443, 10),
+        ("192.0.2.200", 443, 6),
+        ("192.0.3.1", 443, 10),
+        ("2001:db8::1", 443, 7),
+        ("2001:db9::1", 443, 10),
+        ("other.example", 8000, 8),
+        ("other.example", 8100, 8),
+        ("other.example", 8101, 10),
+        ("www.news.example", 443, 9),
+        ("203.0.113.9", 443, 9),
+        ("203.0.113.8", 443, 10),
+    ],
+)
+def test_each_kind_matches_what_it_says(host: str, port: int, line: int) -> None:
+    assert decides(parsed(ALL_KINDS), host, port) == line
+
+
+def test_what_a_rule_consists_of() -> None:
+    rules = parsed(ALL_KINDS)
+    suffix = rules.rules[1]
+    assert (suffix.kind, suffix.value, suffix.action, suffix.relay) == (
+        Kind.DOMAIN_SUFFIX,
+        "suffix.example",
+        Action.RELAY,
+        "tor",
+    )
+    assert suffix.why == "rules.txt:3 DOMAIN-SUFFIX,suffix.example,RELAY:tor"
+    assert str(suffix) == "DOMAIN-SUFFIX,suffix.example,RELAY:tor"
+    assert not suffix.intercept
+    assert rules.texts[0] == "rules.txt:2 DOMAIN,exact.example,DIRECT"
+    assert len(rules.texts) == len(rules) == 9
+
+
+def test_the_first_rule_wins_whatever_its_kind() -> None:
+    lines = [line for line in ALL_KINDS.splitlines() if not line.startswith("#")]
+    assert decides(parsed("\n".join(["MATCH,BLOCK", *lines])), "exact.example") == 1
+    assert decides(parsed("DOMAIN-KEYWORD,a,BLOCK\nDOMAIN,a.example,AUTO"), "a.example") == 1
+    assert decides(parsed("DOMAIN,a.example,AUTO\nDOMAIN-KEYWORD,a,BLOCK"), "a.example") == 1
+    assert decides(parsed("DST-PORT,443,BLOCK\nDOMAIN-SUFFIX,example,AUTO"), "a.example") == 1
+    assert decides(parsed("DOMAIN-SUFFIX,example,AUTO\nDOMAIN-SUFFIX,b.example,BLOCK"), "a.b.example") == 1
+    assert decides(parsed("IP-CIDR,10.0.0.0/8,AUTO\nIP-CIDR,10.1.0.0/16,BLOCK"), "10.1.0.1") == 1
+    assert decides(parsed("IP-CIDR,10.1.0.0/16,AUTO\nIP-CIDR,10.0.0.0/8,BLOCK"), "10.2.0.1") == 2
+
+
+def test_nothing_matches_without_rules() -> None:
+    assert NO_RULES.match(Destination("example.org", 443)) is None
+    assert decides(parsed("DOMAIN,a.example,BLOCK"), "b.example") is None
+
+
+def test_the_name_in_the_flight_of_a_literal_counts_beside_the_literal() -> None:
+    rules = parsed("DOMAIN-SUFFIX,a.example,RELAY\nIP-CIDR,192.0.2.0/24,BLOCK\nDOMAIN-SUFFIX,b.example,RELAY")
+    literal = Destination("192.0.2.1", 443)
+
+    def line(name: str | None) -> int | None:
+        rule = rules.match(literal, name)
+        return None if rule is None else rule.line
+
+    assert line(None) == 2
+    assert line("192.0.2.1") == 2
+    assert line("www.a.example") == 1
+    assert line("www.b.example") == 2  # the literal was named first
+
+
+@pytest.mark.parametrize("spelling", ["Example.ORG", "example.org.", "EXAMPLE.org.", "ｅxample．org"])
+def test_C3_spellings_of_a_name_are_one_rule(spelling: str) -> None:
+    for kind in ("DOMAIN", "DOMAIN-SUFFIX"):
+        rules = parsed(f"{kind},{spelling},RELAY")
+        assert rules.rules[0].value == "example.org"
+        for asked in ("example.org", "EXAMPLE.ORG.", spelling):
+            assert decides(rules, asked) == 1
+
+
+def test_C1_a_name_and_its_a_label_are_one_rule() -> None:
+    assert decides(parsed("DOMAIN-SUFFIX,bücher.example,RELAY"), "www.xn--bcher-kva.example") == 1
+    assert decides(parsed("DOMAIN-SUFFIX,xn--bcher-kva.example,RELAY"), "BÜCHER.example") == 1
+
+
+@pytest.mark.parametrize(
+    "host", ["notexample.com", "example.com.evil", "example.com.evil.org", "xexample.com", "com", "example.co", "e"]
+)
+def test_C6_a_suffix_ends_at_a_dot(host: str) -> None:
+    rules = parsed("DOMAIN-SUFFIX,example.com,RELAY\nDOMAIN,www.example.com,RELAY")
+    assert decides(rules, host) is None
+    assert decides(rules, "www.example.com") == 1
+
+
+def test_keywords_and_patterns_do_not_match_addresses() -> None:
+    rules = parsed("DOMAIN-KEYWORD,1,BLOCK\nDOMAIN-REGEX,.,BLOCK")
+    assert decides(rules, "192.0.2.1") is None
+    assert decides(rules, "2001:db8::1") is None
+    assert decides(rules, "a1.example") == 1
+
+
+def test_G1_comments_blank_lines_bom_and_line_ends() -> None:
+    text = "\ufeff# c\r\n\r\n// c\r  DOMAIN , a.example , relay:tor  # why\nDOMAIN,b.example,Auto // why\n#\n"
+    rules = parsed(text)
+    assert [(rule.line, rule.value, rule.action, rule.relay) for rule in rules.rules] == [
+        (4, "a.example", Action.RELAY, "tor"),
+        (5, "b.example", Action.AUTO, ""),
+    ]
+    assert not parsed("").rules
+
+
+def test_kinds_actions_and_options_are_blind_to_case() -> None:
+    rules = parsed("domain-Suffix,a.example,prefer-relay:vps,inspect")
+    assert (rules.rules[0].action, rules.rules[0].relay, rules.rules[0].intercept) == (Action.PREFER_RELAY, "vps", True)
+
+
+def test_a_pattern_may_hold_commas() -> None:
+    rules = parsed("DOMAIN-REGEX,^a{1,2}\\.example$,RELAY:tor,INSPECT\nDOMAIN-REGEX,^b{1,2}\\.example$,BLOCK")
+    assert decides(rules, "aa.example") == 1
+    assert decides(rules, "bb.example") == 2
+    assert rules.rules[0].intercept
+
+
+@pytest.mark.parametrize(
+    ("line", "says"),
+    [
+        ("DOMIAN,a.example,RELAY", 'unknown rule type "DOMIAN"; did you mean DOMAIN?'),
+        ("GEOIP,KZ,DIRECT", '"GEOIP" is not known here'),
+        ("DOMAIN,a.example,RELEY", 'unknown action "RELEY"; did you mean RELAY?'),
+        ("DOMAIN,a.example,PROXY", 'unknown action "PROXY"; did you mean RELAY?'),
+        ("DOMAIN,a.example,REJECT", 'unknown action "REJECT"; did you mean BLOCK?'),
+        ("DOMAIN,a.example,xyz", "it can be AUTO, DIRECT, RELAY, PREFER-RELAY or BLOCK"),
+        ("DOMAIN,a.example,RELAY:tro", 'unknown relay "tro"; did you mean tor?'),
+        ("DOMAIN,a.example,RELAY:", "names no relay after the colon"),
+        ("DOMAIN,a.example,BLOCK:tor", "which only RELAY:name and PREFER-RELAY:name do"),
+        ("DOMAIN,a.example,RELAY,INSPEKT", 'unknown option "INSPEKT"; did you mean INSPECT?'),
+        ("DOMAIN,a.example", "a rule reads DOMAIN,value,ACTION"),
+        ("DOMAIN", "a rule reads DOMAIN,value,ACTION"),
+        ("MATCH", "a rule reads MATCH,ACTION"),
+        ("MATCH,x,AUTO", '"x" is one word too many: a rule reads MATCH,ACTION'),
+        ("DOMAIN,a.example,b.example,AUTO", '"b.example" is one word too many'),
+        ("DOMAIN,*.a.example,AUTO", "write DOMAIN-SUFFIX,a.example"),
+        ("DOMAIN-SUFFIX,.a.example,AUTO", "DOMAIN-SUFFIX,a.example means it and all below"),
+        ("DOMAIN-SUFFIX,192.0.2.1,AUTO", "write IP-CIDR,192.0.2.1/32"),
+        ("DOMAIN-SUFFIX,127.1,AUTO", "write IP-CIDR,127.0.0.1/32"),
+        ("DOMAIN,https://a.example/,AUTO", "a rule names the host alone"),
+        ("DOMAIN,a..b,AUTO", "a..b"),
+        ("DOMAIN,,AUTO", "empty"),
+        ("DOMAIN-KEYWORD,a b,AUTO", 'keyword "a b" can never match'),
+        ("DOMAIN-KEYWORD,,AUTO", "can never match"),
+        ("DOMAIN-REGEX,(a,AUTO", 'pattern "(a" cannot be used: a ( is never closed'),
+        ("IP-CIDR,192.0.2.1/24,AUTO", "did you mean 192.0.2.0/24?"),
+        ("IP-CIDR,example.org,AUTO", "is not an address or prefix"),
+        ("DST-PORT,70000,AUTO", '"70000" is not a port'),
+        ("DST-PORT,90-80,AUTO", '"90-80" is not a port'),
+        ("DST-PORT,http,AUTO", '"http" is not a port'),
+        ("LIST,pres,AUTO", 'unknown list "pres"; did you mean press?'),
+        ("\x1b[31mDOMAIN,a.example,AUTO", r'"\x1b[31mDOMAIN"'),
+        ("a" * 5000, f"at most {LINE_LIMIT} characters"),
+        ("\0\0\0", r'"\x00\x00\x00"'),
+    ],
+)
+def test_a_fault_is_placed_quoted_and_answered(line: str, says: str) -> None:
+    (problem,) = problems(f"# first\n{line}\nMATCH,AUTO\n")
+    assert problem.startswith("rules.txt:2: ")
+    assert says in problem
+    assert problem.isprintable()
+
+
+def test_all_faults_are_told_at_once() -> None:
+    found = problems("A,b,c\nDOMAIN,a.example,AUTO\n\nDOMAIN,a.example,NO\nMATCH")
+    assert [problem.split(" ")[0] for problem in found] == ["rules.txt:1:", "rules.txt:4:", "rules.txt:5:"]
+
+
+def test_many_faults_are_cut_short() -> None:
+    found = problems("x\n" * 1000)
+    assert len(found) == PROBLEMS_SHOWN + 1
+    assert "950 more" in found[-1]
+
+
+def test_relays_are_checked_only_where_they_are_known() -> None:
+    assert parse_rules("MATCH,RELAY:any", source="r").rules[0].relay == "any"
+    with pytest.raises(ConfigError, match="no relay is configured"):
+        parse_rules("MATCH,RELAY:any", source="r", relays=())
+    with pytest.raises(ConfigError, match=re.escape("no [[list]] is configured")):
+        parse_rules("LIST,any,RELAY", source="r")
+
+
+def test_G1_sizes_are_bounded() -> None:
+    with pytest.raises(ConfigError, match="8 million characters"):
+        parsed("#" * (RULES_LIMIT + 1))
+    patterns = "DOMAIN-REGEX,a,AUTO\n" * (REGEX_RULES_LIMIT + 1)
+    assert f"rules.txt:{REGEX_RULES_LIMIT + 1}: more than" in problems(patterns)[0]
+
+
+@pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", "(.*a){12}$"])
+def test_G6_a_catastrophic_pattern_is_harmless(pattern: str) -> None:
+    rules = parsed(f"DOMAIN-REGEX,{pattern},BLOCK")
+    assert rules.match(Destination("a" * 63 + "." + "a" * 63 + "." + "a" * 63 + "!", 443)) is None
+
+
+def test_what_can_never_act_or_has_no_effect_is_noticed() -> None:
+    rules = parsed("DOMAIN,a.example,AUTO,INSPECT\nDOMAIN,A.example,BLOCK\nMATCH,AUTO\nDOMAIN,b.example,BLOCK\n")
+    assert rules.notices == (
+        "rules.txt:1: INSPECT has no effect yet",
+        "rules.txt:3: MATCH decides everything, so no rule below it ever acts",
+        "rules.txt:2: DOMAIN,a.example never acts: an earlier rule says the same",
+    )
+    assert not parsed(ALL_KINDS).notices
+
+
+def test_trace_names_every_rule_that_speaks_of_a_destination() -> None:
+    rules = parsed("DOMAIN-SUFFIX,example,AUTO\nDOMAIN,b.example,BLOCK\nDST-PORT,443,BLOCK\nMATCH,AUTO\n")
+    assert [rule.line for rule in rules.trace(Destination("a.example", 443))] == [1, 3, 4]
+
+
+@pytest.mark.parametrize("text", ["relay", "Relay:tor", " prefer-relay : vps ", "AUTO", "block"])
+def test_actions_of_the_command_line(text: str) -> None:
+    action, relay = parse_action(text, relays=RELAYS)
+    assert str(action) + (f":{relay}" if relay else "") == text.upper().replace(" ", "").replace("TOR", "tor").replace(
+        "VPS", "vps"
+    )
+
+
+# -- against going through the rules one by one ------------------------------------------------------------
+
+labels = st.sampled_from(["a", "b", "c", "example"])
+hosts = st.one_of(
+    st.lists(labels, min_size=1, max_size=4).map(".".join),
+    st.sampled_from(["192.0.2.1", "192.0.2.77", "198.51.100.1", "2001:db8::1"]),
+)
+ports = st.sampled_from([80, 443, 8080])
+matchers = st.one_of(
+    st.builds("DOMAIN,{}".format, hosts),
+    st.builds("DOMAIN-SUFFIX,{}".format, st.lists(labels, min_size=1, max_size=3).map(".".join)),
+    st.builds("DOMAIN-KEYWORD,{}".format, st.sampled_from(["a.b", "c", "exam"])),
+    st.builds("DOMAIN-REGEX,{}".format, st.sampled_from([r"^a\.", "b$", "a.*c"])),
+    st.sampled_from(["IP-CIDR,192.0.2.0/24", "IP-CIDR,192.0.0.0/8", "IP-CIDR,2001:db8::/32", "IP-CIDR,192.0.2.1"]),
+    st.builds("DST-PORT,{}".format, st.sampled_from(["80", "443", "80-8079"])),
+    st.just("LIST,press"),
+    st.just("MATCH"),
+)
+
+
+@given(st.lists(matchers, max_size=12), hosts, ports)
+def test_the_index_finds_what_going_through_finds(lines: list[str], host: str, port: int) -> None:
+    rules = parsed("\n".join(f"{line},AUTO" for line in lines))
+    destination = Destination(host, port)
+    spoken = rules.trace(destination)
+    assert rules.match(destination) == (spoken[0] if spoken else None)
+
+
+words = st.sampled_from([*Kind, *Action, "INSPECT", "RELAY:tor", "a.example", "1.2.3.4", "", "no-resolve"])
+
+
+@given(
+    st.lists(
+        st.one_of(
+            st.text(max_size=30),
+            st.lists(
+                st.sampled_from([*Kind, *Action, "INSPECT", "RELAY:tor", "a.example", "1.2.3.4", "", "no-resolve"])
+            ).map(",".join),
+        ),
+        max_size=5,
+    ),
+    st.sampled_from(["\n", "\r\n", "\r"]),
+)
+def test_any_text_is_rules_or_placed_faults(lines: list[str], end: str) -> None:
+    text = end.join(lines)
+    try:
+        rules = parsed(text)
+    except ConfigError as error:
+        count = len(re.split("\r\n|\r|\n", text))
+        numbers = [int(problem.split(":")[1]) for problem in error.problems]
+        assert numbers == sorted(set(numbers))  # one for each line, in order
+        assert 1 <= numbers[0] <= numbers[-1] <= count
+    else:
+        again = parsed("\n".join(str(rule) for rule in rules.rules))
+        assert [(rule.kind, rule.value, rule.action) for rule in again.rules] == [
+            (rule.kind, rule.value, rule.action) for rule in rules.rules
+        ]
