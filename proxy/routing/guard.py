@@ -190,7 +190,7 @@ def _reached(address: IPAddress) -> Iterator[IPAddress]:
         value = int(address)
         yield ipaddress.IPv4Address((value & 0xFFFFFFFF) ^ 0xFFFFFFFF)  # the client, written inverted (RFC 4380)
         yield ipaddress.IPv4Address((value >> 64) & 0xFFFFFFFF)  # its server
-    elif address in _LOCALHOST or int(address) == 0:
+    elif address in _LOCALHOST:  # ::1, which has the form of a compatible address
         yield address
     else:
         shift = next((shift for network, shift in _IPV4_INSIDE if address in network), None)

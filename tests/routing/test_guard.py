@@ -138,6 +138,64 @@ def test_B7_each_address_is_judged_by_itself() -> None:
     assert resolved(GUARD, "rebinding.example", "127.0.0.1") is not None
 
 
+EDGES = {  # first and last of each range, with the word for it
+    "private": [
+        "10.0.0.0", "10.255.255.255", "172.16.0.0", "172.31.255.255", "192.168.0.0", "192.168.255.255",
+        "100.64.0.0", "100.127.255.255", "fc00::", "fdff::ffff",
+    ],
+    "loopback": ["127.0.0.0", "127.255.255.255", "::1", "::7fff:ffff"],
+    "unspecified": ["0.0.0.0", "::"],
+    "link-local": ["169.254.0.0", "169.254.255.255", "fe80::", "febf::ffff"],
+    "metadata": ["169.254.169.254", "169.254.170.2", "192.0.0.192", "fd00:ec2::254", "fd20:ce::254"],
+    "multicast": ["224.0.0.0", "239.255.255.255", "ff00::", "ffff::ffff"],
+    "broadcast": ["255.255.255.255"],
+    "reserved": [
+        "0.0.0.1", "0.255.255.255", "192.0.0.0", "192.0.0.255", "192.0.2.0", "192.0.2.255", "198.51.100.0",
+        "198.51.100.255", "203.0.113.0", "203.0.113.255", "192.88.99.0", "192.88.99.255", "198.18.0.0",
+        "198.19.255.255", "240.0.0.0", "255.255.255.254", "2001:2::", "2001:2:0:ffff::", "2001:10::", "2001:1f:ffff::",
+        "2001:20::", "2001:2f:ffff::", "2001:db8::", "2001:db8:ffff::ffff", "3fff::", "3fff:fff:ffff::",
+        "1fff:ffff::", "4000::", "::f000:1",
+    ],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("word", "address"), [(word, text) for word, texts in EDGES.items() for text in texts])
+def test_B6_ranges_end_where_they_should(word: str, address: str) -> None:
+    assert word in (resolved(GUARD, "name.example", address) or "")
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "9.255.255.255", "11.0.0.0", "172.15.255.255", "172.32.0.0", "192.167.255.255", "192.169.0.0", "100.63.255.255",
+        "100.128.0.0", "126.255.255.255", "128.0.0.0", "169.253.255.255", "169.255.0.0", "223.255.255.255", "1.0.0.0",
+        "192.0.1.0", "192.0.3.0", "198.51.99.255", "198.51.101.0", "203.0.112.255", "203.0.114.0", "192.88.98.255",
+        "192.88.100.0", "198.17.255.255", "198.20.0.0", "2001:2:1::", "2001:30::", "2001:db7::", "2001:db9::",
+        "3fff:1000::", "3ffe::", "2000::",
+    ],
+)  # fmt: skip
+def test_and_their_neighbours_are_public(address: str) -> None:
+    assert resolved(GUARD, "name.example", address) is None
+
+
+def test_a_teredo_server_counts_as_well_as_its_client() -> None:
+    assert resolved(GUARD, "name.example", "2001:0:808:808::f7f7:f7f7") is None  # 8.8.8.8 through 8.8.8.8
+    assert resolved(GUARD, "name.example", "2001:0:7f00:1::f7f7:f7f7") is not None
+    opened = Guard(("127.0.0.1",))
+    assert resolved(opened, "name.example", "2001:0:7f00:1::80ff:fffe") is None
+    assert resolved(opened, "name.example", "2001:0:7f00:1::80ff:fffd") is not None
+
+
+def test_reasons_say_what_and_what_to_do() -> None:
+    assert refusal(GUARD, "127.1", 22) == "127.0.0.1 is this computer itself (loopback); [safety] allow can open it"
+    assert refusal(GUARD, "localhost", 22) == "localhost is this computer itself; [safety] allow can open it"
+    assert refusal(GUARD, "[::1]") == f"[::1]:{OWN_PORT} is Byway itself"
+    assert resolved(GUARD, "a.example", "10.0.0.1") == (
+        "a.example → 10.0.0.1 is a private address behind a public name; [dns] local can name its suffix, "
+        "[safety] allow the address"
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "allowed"),
     [

@@ -256,6 +256,12 @@ def test_replies_for_symptoms(symptom: Symptom, code: int) -> None:
 V4, V6, NAME = Destination("1.2.3.4", 443), Destination("2001:db8::1", 80), Destination("example.org", 443)
 
 
+def test_fields_at_their_limits() -> None:
+    assert socks5_credentials("u" * 255, "p" * 255) == b"\x01\xff" + b"u" * 255 + b"\xff" + b"p" * 255
+    assert socks5_connect(Destination("a", 1)) == b"\x05\x01\x00\x03\x01a\x00\x01"
+    assert socks4a_connect(Destination("a", 1), "u" * 255)[8:] == b"u" * 255 + b"\x00a\x00"
+
+
 def test_requests_to_relays_to_the_byte() -> None:
     assert socks5_greeting(with_password=False) == b"\x05\x01\x00"
     assert socks5_greeting(with_password=True) == b"\x05\x02\x00\x02"
