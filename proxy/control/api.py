@@ -12,7 +12,7 @@ import json
 import logging
 import os
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
 from typing import Any
 
 from aiohttp import web
@@ -27,7 +27,7 @@ from proxy.control.parts import Parts
 from proxy.control.site import scope, site
 from proxy.control.trial import try_relays
 from proxy.errors import BywayError
-from proxy.model import Belief, Destination, Inbound, Override, Plan, Request, State
+from proxy.model import DIRECT, Belief, Destination, Inbound, Outcome, Override, Plan, Request, State
 from proxy.net.resolver import Resolver
 from proxy.routing.rules import parse_action
 from proxy.wire.relay_url import redact
@@ -39,6 +39,8 @@ LOG_LIMIT = 10_000
 
 _SUCCESS_WINDOW_S = 86_400.0
 _LAST_CONNECTIONS = 5
+_FLUSH_S = 1.0
+"""How long a question waits for what was just recorded; a disk that takes longer is a trouble of its own."""
 _FAR_FUTURE = 1e11
 _NOBODYS_REQUEST = 0
 """Id of a request that nobody made: only its plan is asked for."""
@@ -126,7 +128,7 @@ class _Api:
             listen=f"{_bracketed(listen.address)}:{live.get('port', listen.port)}",
             network=network,
             problems=list(self._problems(live, relays, troubled)),
-            notices=[redact(notice) for notice in parts.setup().loaded.notices],
+            notices=[redact(notice) for notice in (*parts.setup().loaded.notices, *parts.store.notices)],
             live=live,
             relays=relays,
             routes=success,
@@ -151,8 +153,10 @@ class _Api:
         for relay in relays:
             if relay["state"] == "failing":
                 say(f"Relay {relay['name']} keeps failing: {relay['error']}", f"byway relay test {relay['name']}")
-        if dropped := live.get("dropped_rows"):
-            say(f"{dropped} lines of the log could not be written.", "look whether the disk is full")
+        if trouble := self._parts.store.trouble:
+            say(f"The log cannot be written: {trouble}", "look whether the disk is full")
+        elif dropped := live.get("dropped_rows"):
+            say(f"{dropped} lines of the log were lost.", "nothing: new ones are written again")
         return found
 
     async def config(self, request: web.Request) -> web.Response:
@@ -178,34 +182,45 @@ class _Api:
         limit = asking.read(lambda text: asking.number(text, least=1, most=LOG_LIMIT), asked.get("limit", "200"))
         only = asking.read(scope, asked["site"]) if "site" in asked else None
         try:
-            rows = await asyncio.to_thread(
-                self._parts.store.log,
-                since=since,
-                site=only,
-                route=asked.get("route"),
-                outcome=asked.get("outcome"),
-                limit=int(limit),
+            rows = await self._rows(
+                since=since, site=only, route=asked.get("route"), outcome=asked.get("outcome"), limit=int(limit)
             )
         except ValueError as error:
             raise Refused(400, str(error)) from None
         return _answer(rows=rows)
 
+    async def _rows(
+        self, *, since: float, site: str | None, route: str | None, outcome: str | None, limit: int
+    ) -> list[Document]:
+        """Rows of the log, with what has ended until now. Raises ValueError for an outcome that there is not."""
+        store = self._parts.store
+
+        def read() -> list[Document]:
+            store.flush(_FLUSH_S)
+            return store.log(since=since, site=site, route=route, outcome=outcome, limit=limit)
+
+        return await asyncio.to_thread(read)
+
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """One JSON object a line, as connections end, until either side leaves."""
-        asking.query(request)
+        wanted = _filter(asking.query(request, "site", "route", "outcome"))
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         task = asyncio.current_task()
         assert task is not None
         self._followers.add(task)
+        outcomes = self._parts.follow()
         try:
-            async for outcome in self._parts.follow():
-                row = versioned(**documents.outcome(outcome, self._parts.network()))
-                await response.write(json.dumps(row).encode() + b"\n")
+            async for outcome in outcomes:
+                if wanted(outcome):
+                    row = versioned(**documents.outcome(outcome, self._parts.network()))
+                    await response.write(json.dumps(row).encode() + b"\n")
         except ConnectionError:
             pass  # the reader has gone
         finally:
             self._followers.discard(task)
+            if isinstance(outcomes, AsyncGenerator):
+                await outcomes.aclose()
         return response
 
     async def stop_followers(self, _app: web.Application) -> None:
@@ -221,9 +236,7 @@ class _Api:
             raise Refused(400, "Say which host.")
         destination = asking.read(site, asked["host"])
         held, made = self._plan(destination)
-        rows = await asyncio.to_thread(
-            self._parts.store.log, since=0.0, site=destination.host, route=None, outcome=None, limit=_LAST_CONNECTIONS
-        )
+        rows = await self._rows(since=0.0, site=destination.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
         changes = await asyncio.to_thread(self._parts.store.changes, destination.host)
         return _answer(
             **documents.destination(destination),
@@ -352,6 +365,35 @@ class _Api:
             documents.relay(relay, health.of(relay.name), failing=health.is_open(relay.name, now))
             for relay in self._parts.setup().settings.relay
         ]
+
+
+def _filter(asked: Mapping[str, str]) -> Callable[[Outcome], bool]:
+    """The same choice that the store makes among its rows. Raises Refused for an outcome that there is not."""
+    site, route, ended = asked.get("site"), asked.get("route"), asked.get("outcome")
+    scope_of_site = None if site is None else asking.read(scope, site)
+    if ended is not None and ended not in _ENDS:
+        raise Refused(400, f"outcome is one of {', '.join(_ENDS)}, not {quoted(ended)}")
+
+    def wanted(outcome: Outcome) -> bool:
+        host = outcome.host or outcome.request.destination.host
+        return (
+            (scope_of_site is None or host == scope_of_site or host.endswith(f".{scope_of_site}"))
+            and (route is None or any(str(attempt.route) == route for attempt in outcome.attempts))
+            and (ended is None or _ENDS[ended](outcome))
+        )
+
+    return wanted
+
+
+_ENDS: Mapping[str, Callable[[Outcome], bool]] = {
+    "direct": lambda outcome: outcome.winner == DIRECT,
+    "relay": lambda outcome: outcome.winner is not None and not outcome.winner.is_direct,
+    "rescued": lambda outcome: (
+        outcome.winner not in (None, DIRECT)
+        and any(attempt.route == DIRECT and not attempt.delivered for attempt in outcome.attempts)
+    ),
+    "failed": lambda outcome: outcome.winner is None,
+}
 
 
 def _answer(**content: Any) -> web.Response:

@@ -1,0 +1,107 @@
+"""`byway log`: which routes were tried for what, how far each came, and which one delivered."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Mapping, Sequence
+from datetime import datetime
+from typing import Annotated, Any
+
+import typer
+
+from proxy.cli.command import Invocation, command
+from proxy.cli.exits import Exit, Misused
+from proxy.cli.output import clock, size, span
+from proxy.cli.why import attempt
+
+HEADINGS = ("at", "host", "port", "by", "action", "route", "seconds", "up", "down", "attempts", "error")
+
+_FIRST_ROWS = 10
+"""Shown before what follows, as tail -f does."""
+
+_LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|min|h|d|w)")
+_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "log", example="byway log -f --site livejournal.com")(_log)
+
+
+def _log(
+    call: Invocation,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as connections end, until Ctrl-C.")] = False,
+    site: Annotated[
+        str | None, typer.Option("--site", metavar="SITE", help="Only this host and those below it.")
+    ] = None,
+    route: Annotated[
+        str | None, typer.Option("--route", metavar="ROUTE", help="Only what was tried over this route.")
+    ] = None,
+    outcome: Annotated[
+        str | None, typer.Option("--outcome", metavar="OUTCOME", help="Only direct, relay, rescued or failed.")
+    ] = None,
+    since: Annotated[
+        str | None, typer.Option("--since", metavar="TIME", help="Only since then: 30m, 2h, 1d or a date.")
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many lines, the newest.")
+    ] = None,
+) -> Exit | None:
+    """Show the log of connections, the oldest first."""
+    begin = None if since is None else moment(since, now=time.time())
+    client = call.client()
+    shown = limit or (_FIRST_ROWS if follow and since is None else 200)
+    told = client.get("/v1/log", since=begin, site=site, route=route, outcome=outcome, limit=shown)
+    rows = sorted(told["rows"], key=lambda row: (row["at"], row["id"]))
+    if not follow:
+        if call.output.as_json:
+            call.output.document({**told, "rows": rows})
+        else:
+            cells = [cells_of(row, fancy=call.output.fancy) for row in rows]
+            call.output.table(HEADINGS, cells, empty="The log holds nothing of the kind.")
+        return None
+    first = True
+    for row in rows:
+        _print_one(call, {"version": told["version"], **row}, first=first)
+        first = False
+    for row in client.follow("/v1/log/follow", site=site, route=route, outcome=outcome):
+        _print_one(call, row, first=first)
+        first = False
+    call.output.hint("The running byway has ended.")
+    return None
+
+
+def _print_one(call: Invocation, row: dict[str, Any], *, first: bool) -> None:
+    if call.output.as_json:
+        call.output.json_line(row)
+    else:
+        call.output.row(HEADINGS, cells_of(row, fancy=call.output.fancy), first=first)
+
+
+def cells_of(row: Mapping[str, Any], *, fancy: bool) -> Sequence[str | int | float | None]:
+    """One connection as a line of the table: for a person in units, for a program in seconds and bytes."""
+    duration, up, down = row["duration_s"], row["bytes_up"], row["bytes_down"]
+    return (
+        clock(row["at"]),
+        row["host"],
+        row["port"],
+        row["inbound"],
+        row["action"],
+        row["winner"] or "none",
+        span(duration) if fancy else round(duration, 3),
+        size(up) if fancy else up,
+        size(down) if fancy else down,
+        "; ".join(attempt(tried) for tried in row["attempts"]),
+        row["error"],
+    )
+
+
+def moment(text: str, *, now: float) -> float:
+    """The time that `30m`, `2h` or `1d` ago was, or that a date or an ISO 8601 time names, local unless it says
+    otherwise. Raises Misused."""
+    if found := _LENGTH.fullmatch(text.strip().lower()):
+        return max(0.0, now - float(found[1]) * _UNITS[found[2]])
+    try:
+        return max(0.0, datetime.fromisoformat(text.strip()).timestamp())
+    except (ValueError, OverflowError, OSError):
+        raise Misused(f"{text!r} is neither a length of time, as 30m or 2h are, nor a date, as 2008-10-07 is") from None

@@ -1,0 +1,151 @@
+"""What commands print.
+
+Results go to stdout: a table on a terminal, tab-separated lines with a header elsewhere or with --plain, a JSON
+document with --json. Hints and progress go to stderr. Whatever comes from outside (hosts, errors, relay names) is made
+inert: no character of it can move the cursor, colour the line or turn the direction of what stands beside it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+import unicodedata
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.wire.relay_url import redact
+
+Cell = str | int | float | None
+
+_INERT_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
+"""Control, format (bidirectional marks, zero widths), surrogate, private, unassigned, line and paragraph separators."""
+
+
+def inert(text: str) -> str:
+    """`text` with everything that is not plainly visible written as an escape, and no relay's password."""
+    text = redact(text)
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(c if unicodedata.category(c) not in _INERT_CATEGORIES else ascii(c)[1:-1] for c in text)
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """Where and how one command prints."""
+
+    as_json: bool = False
+    plain: bool = False
+    quiet: bool = False
+
+    @property
+    def fancy(self) -> bool:
+        """Whether a person reads this."""
+        return not self.plain and not self.as_json and sys.stdout is not None and sys.stdout.isatty()
+
+    def document(self, content: Any) -> None:
+        """One JSON document, on one line when a program reads it."""
+        print(json.dumps(content, indent=2 if _is_terminal() else None))
+
+    def json_line(self, content: Any) -> None:
+        """One of many JSON objects, each on a line of its own, at once."""
+        print(json.dumps(content), flush=True)
+
+    def line(self, text: str = "") -> None:
+        """One line of the result."""
+        print("\n".join(inert(part) for part in text.split("\n")))
+
+    def hint(self, text: str) -> None:
+        """Something that is not the result."""
+        if not self.quiet:
+            say(text)
+
+    def table(self, headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str = "") -> None:
+        """Rows under headings; `empty` is said beside an empty table."""
+        cells = [[inert(_text(cell)) for cell in row] for row in rows]
+        if not cells and empty:
+            self.hint(empty)
+        if self.fancy:
+            if cells:
+                _print_table(headings, cells)
+            return
+        for row in ([*headings], *cells):
+            print("\t".join(row))
+
+    def row(self, headings: Sequence[str], cells: Sequence[Cell], *, first: bool) -> None:
+        """One row of a table that never ends."""
+        if first and not self.fancy:
+            print("\t".join(headings))
+        separator = "  " if self.fancy else "\t"
+        print(separator.join(inert(_text(cell)) for cell in cells), flush=True)
+
+
+def say(text: str) -> None:
+    """Lines for stderr."""
+    if sys.stderr is not None:
+        print("\n".join(inert(part) for part in text.split("\n")), file=sys.stderr)
+
+
+def ago(at: float | None, *, now: float | None = None) -> str:
+    """How long ago, or in how long, roughly: `5 min ago`, `in 3 h`; empty when there is no such time."""
+    if at is None:
+        return ""
+    distance = (time.time() if now is None else now) - at
+    length = span(abs(distance))
+    return f"{length} ago" if distance >= 0 else f"in {length}"
+
+
+def span(seconds: float) -> str:
+    """A length of time in its largest unit: `40 ms`, `1.2 s`, `5 min`, `3 h`, `9 d`."""
+    if seconds < 1:
+        return f"{seconds * 1000:.0f} ms"
+    for limit, length, unit in ((60, 1, "s"), (3600, 60, "min"), (86_400, 3600, "h")):
+        if seconds < limit:
+            count = seconds / length
+            return f"{count:.1f} {unit}" if unit == "s" and count < 10 else f"{count:.0f} {unit}"
+    return f"{seconds / 86_400:.0f} d"
+
+
+def size(count: int) -> str:
+    """Bytes in a unit that is easy to read."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if value < 1000 or unit == "GB":
+            break
+        value /= 1000
+    return f"{value:.0f} {unit}" if unit == "B" or value >= 100 else f"{value:.1f} {unit}"
+
+
+def share(part: int, whole: int) -> str:
+    """A share in per cent; empty of nothing."""
+    return f"{100 * part / whole:.0f} %" if whole else ""
+
+
+def clock(at: float) -> str:
+    """A moment in local time."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+def _text(cell: Cell) -> str:
+    if cell is None:
+        return ""
+    return f"{cell:g}" if isinstance(cell, float) else str(cell)
+
+
+def _is_terminal() -> bool:
+    return sys.stdout is not None and sys.stdout.isatty()
+
+
+def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    from rich.console import Console  # only a terminal pays for it
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for heading in headings:
+        table.add_column(heading, overflow="fold")
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    Console(no_color="NO_COLOR" in os.environ or None, highlight=False, markup=False, emoji=False).print(table)

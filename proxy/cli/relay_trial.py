@@ -1,0 +1,98 @@
+"""`byway relay test` without a running Byway: our own dialers, and PySocks beside them where it can be asked.
+
+Two implementations that agree leave little doubt; when they do not, that is said, for then one of them is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Sequence
+from typing import Any
+
+from proxy.cli.exits import Misused
+from proxy.cli.second_opinion import Opinion, second_opinion
+from proxy.config.load import load
+from proxy.config.paths import Paths
+from proxy.config.schema import Settings
+from proxy.config.words import quoted, suggestion
+from proxy.control import documents
+from proxy.control.site import site
+from proxy.control.trial import Trial, carriable, try_relays
+from proxy.model import Destination
+from proxy.net.poller import make_poller
+from proxy.net.registry import Registry
+from proxy.net.resolver import Resolver
+from proxy.setup import SetupMaker
+
+
+def try_offline(paths: Paths, names: Sequence[str], to: str | None) -> dict[str, Any]:
+    """The answer that the running Byway would give, with `pysocks` and `disagreement` in each result.
+
+    Raises ConfigError and Misused."""
+    return asyncio.run(_try(paths, names, to))
+
+
+async def _try(paths: Paths, names: Sequence[str], to: str | None) -> dict[str, Any]:
+    loaded = load(paths.config_to_read, env=os.environ)
+    settings = loaded.settings
+    target = _target(settings, to)
+    poller = make_poller(asyncio.get_running_loop())
+    try:
+        registry = SetupMaker(poller, paths).make(loaded, {}, port=settings.listen.port).registry
+        wanted = _wanted(registry.relay_names, names)
+        resolver = Resolver(settings.dns.hosts, timeout_s=settings.limits.resolve_timeout_s) if to is None else None
+        trials = await try_relays(registry, wanted, target, resolver=resolver)
+        opinions = await asyncio.gather(*(_opinion(registry, settings, name, target, resolver) for name in wanted))
+    finally:
+        poller.close()
+    return documents.versioned(
+        to=documents.destination(target),
+        results=[_result(trial, opinion) for trial, opinion in zip(trials, opinions, strict=True)],
+    )
+
+
+async def _opinion(
+    registry: Registry, settings: Settings, name: str, target: Destination, resolver: Resolver | None
+) -> Opinion:
+    hops = registry.hops((name,))
+    if len(hops) > 1:
+        return Opinion(asked=False, error="PySocks goes through no chains")
+    carried = await carriable(registry, name, target, resolver)
+    allowed = {relay.name: relay.allow_plaintext_credentials for relay in settings.relay}[name]
+    return await second_opinion(hops[0], carried or target, may_send_credentials=allowed)
+
+
+def _result(trial: Trial, opinion: Opinion) -> dict[str, Any]:
+    asked = {"ok": opinion.ok, "elapsed_s": round(opinion.elapsed_s, 4), "error": opinion.error}
+    return {
+        **documents.trial(trial),
+        "pysocks": asked if opinion.asked else None,
+        "pysocks_not_asked": "" if opinion.asked else opinion.error,
+        "disagreement": disagreement(trial, opinion),
+    }
+
+
+def disagreement(trial: Trial, opinion: Opinion) -> str:
+    """A sentence when the two do not say the same; empty when they do, or when PySocks was not asked."""
+    if not opinion.asked or trial.ok == opinion.ok:
+        return ""
+    if opinion.ok:
+        return "PySocks came through where our own dialer did not: please report this"
+    return f"our own dialer came through where PySocks did not ({opinion.error})"
+
+
+def _wanted(known: Sequence[str], names: Sequence[str]) -> list[str]:
+    for name in names:
+        if name not in known:
+            raise Misused(f"there is no relay {quoted(name)}{suggestion(name, known)}")
+    return list(dict.fromkeys(names)) or list(known)
+
+
+def _target(settings: Settings, to: str | None) -> Destination:
+    if to is None and not settings.auto.controls:
+        raise Misused("say what to try the relays with, as --to HOST:PORT: `[auto] controls` is empty")
+    try:
+        return site(settings.auto.controls[0] if to is None else to)
+    except ValueError as error:
+        raise Misused(str(error)) from None

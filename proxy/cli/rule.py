@@ -1,0 +1,120 @@
+"""`byway rule`: what the rules say. All of it works without a running Byway, from the files; a running one is asked
+first, because it also knows what was set and learned."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from proxy.cli.command import Invocation, command
+from proxy.cli.exits import Exit, Misused, NotRunning
+
+group = typer.Typer(help="Rules: test, list and check rules.txt.", no_args_is_help=True)
+
+
+@command(group, "test", example="byway rule test https://user.livejournal.com/")
+def try_url(
+    call: Invocation, url: Annotated[str, typer.Argument(metavar="URL|HOST", help="What to test.")]
+) -> Exit | None:
+    """Say what would be done with a URL, and which rules speak of it."""
+    try:
+        told = call.client().post("/v1/rules/test", {"url": url})
+    except NotRunning:
+        call.output.hint("No byway is running: this is what the files say, without what was set and learned.")
+        told = _tested_offline(call, url)
+    if call.output.as_json:
+        call.output.document(told)
+        return None
+    plan = told["plan"]
+    rows = [
+        ("host", f"{told['host']}:{told['port']}"),
+        ("action", plan["action"]),
+        ("routes", " → ".join(plan["routes"]) or "none"),
+        ("why", plan["why"]),
+        *(("trace", step) for step in told["trace"]),
+    ]
+    call.output.table(("what", "value"), rows)
+    return None
+
+
+@command(group, "list", example="byway rule list --plain")
+def list_rules(call: Invocation) -> Exit | None:
+    """List the rules in their order: the first that matches decides."""
+    try:
+        told = call.client().get("/v1/rules")
+    except NotRunning:
+        from proxy.cli.offline import read_offline
+        from proxy.control import documents
+
+        call.output.hint("No byway is running: these are the rules of the file.")
+        rules = read_offline(call.paths).rules
+        told = documents.versioned(rules=[documents.rule(rule) for rule in rules.rules], notices=list(rules.notices))
+    if call.output.as_json:
+        call.output.document(told)
+        return None
+    rows = [(f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], _action(rule)) for rule in told["rules"]]
+    call.output.table(("at", "type", "value", "action"), rows, empty="There are no rules: every site is AUTO.")
+    for notice in told["notices"]:
+        call.output.hint(notice)
+    return None
+
+
+@command(group, "check", example="byway rule check rules.txt")
+def check(
+    call: Invocation,
+    file: Annotated[
+        Path | None, typer.Argument(metavar="FILE", help="Rules to check; the configured ones when left out.")
+    ] = None,
+) -> Exit | None:
+    """Check a rules file; every fault is shown with its line. Exit code 7 when there are some."""
+    from proxy.cli.offline import read_offline
+
+    checked = read_offline(call.paths, rules_file=file)
+    if call.output.as_json:
+        call.output.document(
+            {
+                "version": 1,
+                "file": str(checked.rules_file),
+                "rules": len(checked.rules),
+                "notices": list(checked.rules.notices),
+            }
+        )
+        return None
+    for notice in checked.rules.notices:
+        call.output.hint(notice)
+    count = len(checked.rules)
+    if file is None and not checked.rules_file.exists():
+        call.output.line(f"{checked.rules_file}: there is no such file, so every site is AUTO")
+    else:
+        call.output.line(f"{checked.rules_file}: {count} rule{'' if count == 1 else 's'}, no fault")
+    return None
+
+
+def _tested_offline(call: Invocation, url: str) -> dict[str, Any]:
+    from proxy.cli.offline import read_offline
+    from proxy.control import documents
+    from proxy.control.site import site
+    from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, Request
+
+    try:
+        destination = site(url)
+    except ValueError as error:
+        raise Misused(str(error)) from None
+    offline = read_offline(call.paths)
+    router = offline.router()
+    plan = router.plan(
+        Request(0, destination, Inbound.CONNECT, client=""),
+        Belief(destination.host, UNKNOWN_NETWORK),
+        relays=[relay.name for relay in offline.settings.relay],
+        now=time.time(),
+    )
+    return documents.versioned(
+        **documents.destination(destination), plan=documents.plan(plan), trace=list(router.trace(destination))
+    )
+
+
+def _action(rule: dict[str, Any]) -> str:
+    return f"{rule['action']}:{rule['relay']}" if rule["relay"] else str(rule["action"])

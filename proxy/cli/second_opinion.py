@@ -1,0 +1,105 @@
+"""What PySocks, which shares no line with us, says of a relay: an independent check of our own dialers.
+
+It blocks, so each question has a daemon thread and a deadline. It is asked only what it gets right (no name over 127
+bytes: it would send a wrong one; no IPv6 literal over HTTP or SOCKS4) and what is safe (no credentials in the clear).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+import threading
+import time
+from concurrent.futures import Future
+from dataclasses import dataclass
+
+from proxy.model import Destination
+from proxy.wire.relay_url import Kind, RelayUrl, redact
+
+NAME_LIMIT = 127
+"""Bytes of a name that PySocks encodes rightly."""
+
+TIMEOUT_S = 10
+_DEADLINE_S = 12.0
+"""PySocks has a timeout for each read but none for all: a relay that sends a byte a second is left here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Opinion:
+    """`asked` False: `error` says why PySocks was not asked."""
+
+    asked: bool
+    ok: bool = False
+    elapsed_s: float = 0.0
+    error: str = ""
+
+
+async def second_opinion(relay: RelayUrl, destination: Destination, *, may_send_credentials: bool) -> Opinion:
+    """Lets PySocks open a path to `destination` through `relay` and close it."""
+    if reason := _why_not(relay, destination, may_send_credentials=may_send_credentials):
+        return Opinion(asked=False, error=reason)
+    answer: Future[Opinion] = Future()
+    threading.Thread(target=_ask, args=(relay, destination, answer), name="PySocks", daemon=True).start()
+    try:
+        return await asyncio.wait_for(asyncio.wrap_future(answer), _DEADLINE_S)
+    except TimeoutError:
+        return Opinion(asked=True, elapsed_s=_DEADLINE_S, error=f"no whole answer within {_DEADLINE_S:g} s")
+
+
+def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials: bool) -> str:
+    address = destination.address
+    if relay.kind is Kind.HTTPS:
+        return "PySocks speaks no TLS to relays"
+    if len(destination.host.encode()) > NAME_LIMIT:
+        return f"PySocks sends a wrong destination for names over {NAME_LIMIT} bytes"
+    if address is not None and address.version == 6 and relay.kind in (Kind.HTTP, Kind.SOCKS4, Kind.SOCKS4A):
+        return f"PySocks reaches no IPv6 address over {relay.kind}"
+    if address is None and relay.needs_address:
+        return "PySocks would resolve the name itself"
+    if relay.sends_credentials and not may_send_credentials and not _is_loopback(relay.host):
+        return "its credentials may not be sent without TLS"
+    return ""
+
+
+def _ask(relay: RelayUrl, destination: Destination, answer: Future[Opinion]) -> None:
+    began = time.monotonic()
+    try:
+        _connect(relay, destination).close()
+        opinion = Opinion(asked=True, ok=True, elapsed_s=time.monotonic() - began)
+    except Exception as error:  # PySocks raises whatever a lying relay makes it stumble over
+        text = redact(str(error)).splitlines()[0] if str(error) else type(error).__name__
+        opinion = Opinion(asked=True, elapsed_s=time.monotonic() - began, error=text)
+    if not answer.cancelled():
+        answer.set_result(opinion)
+
+
+def _connect(relay: RelayUrl, destination: Destination) -> socket.socket:
+    import socks
+
+    kinds = {
+        Kind.SOCKS5H: socks.SOCKS5,
+        Kind.SOCKS5: socks.SOCKS5,
+        Kind.SOCKS4A: socks.SOCKS4,
+        Kind.SOCKS4: socks.SOCKS4,
+        Kind.HTTP: socks.HTTP,
+    }
+    connected: socket.socket = socks.create_connection(
+        (destination.host, destination.port),
+        timeout=TIMEOUT_S,
+        proxy_type=kinds[relay.kind],
+        proxy_addr=relay.host,
+        proxy_port=relay.port,
+        proxy_rdns=True,  # never a name resolved here
+        proxy_username=relay.user or None,
+        proxy_password=relay.password or None,
+    )
+    return connected
+
+
+def _is_loopback(host: str) -> bool:
+    """Literals alone: where a name leads is not known before it is too late."""
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
