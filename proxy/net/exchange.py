@@ -142,8 +142,8 @@ class _Exchange:
     """What both directions know of each other, and the coroutine that steps them."""
 
     __slots__ = (
-        "_again", "_answer", "_bell", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_rung",
-        "_server", "_uploaded",
+        "_again", "_answer", "_bell", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_refused",
+        "_rung", "_sent_before", "_server", "_uploaded",
     )  # fmt: skip
 
     def __init__(self, client: _End, server: _End, head: RequestHead) -> None:
@@ -151,7 +151,9 @@ class _Exchange:
         self._server = server
         self._head = head
         self._uploaded = False  # the whole request has gone out
-        self._answer: ResponseHead | None = None  # the final one, once it goes to the client
+        self._refused: DialError | None = None  # why it could not
+        self._answer: ResponseHead | None = None  # the final one, once it is read
+        self._sent_before = 0  # what the client got before the final answer
         self._keep_client = False  # as said in the head of the answer
         self._continue_due = False
         self._continued = False  # the client has been told to go on
@@ -173,7 +175,7 @@ class _Exchange:
             if not self._uploaded:
                 await self._linger(upward)
         except (OSError, DialError, PeerError, _Stalled) as fault:
-            if self._answer is None:
+            if self._answer is None or self._client.sent == self._sent_before:
                 self._raise(fault)
             self._client.stream.abort()
             return self._exchanged(self._answer, _who(fault), str(fault) or "nothing moved any more")
@@ -194,10 +196,11 @@ class _Exchange:
         if head_sent:
             self._server.sent += len(forwarded)
             forwarded = b""
-        # A server that stops reading has its reasons: what it answers, or how it ends, is seen by the other direction.
-        with contextlib.suppress(DialError):
+        try:
             yield from self._carry(client, self._server, head.body, head.body, forwarded)
             self._uploaded = True
+        except DialError as fault:  # it may have its reasons, and tell them: the other direction sees
+            self._refused = fault
         while not client.reader.ended and len(client.reader) < AHEAD_LIMIT:
             yield from client.fill()
             if not self._uploaded:
@@ -207,6 +210,7 @@ class _Exchange:
         """The answer."""
         answer = yield from self._final_head()
         self._answer = answer
+        self._sent_before = self._client.sent
         version = self._head.version
         self._keep_client = self._may_keep_client(answer)
         forwarded = answer.forwarded(version, keep_alive=self._keep_client)
@@ -262,8 +266,10 @@ class _Exchange:
                 head: ResponseHead = stop.value
                 return head
             except PeerError as fault:
-                symptom = Symptom.EOF if server.reader.ended and not len(server.reader) else Symptom.GARBAGE
-                raise _server_fault(str(fault), symptom) from fault
+                if not server.reader.ended or len(server.reader):
+                    raise _server_fault(str(fault), Symptom.GARBAGE) from fault
+                # A reset that was seen while sending is not reported again when receiving.
+                raise self._refused or _server_fault("the server closed without an answer", Symptom.EOF) from None
             while not server.take_in():
                 if self._continue_due:
                     self._continue_due = False

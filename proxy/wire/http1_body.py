@@ -126,12 +126,13 @@ def _gathered(pieces: Pieces) -> Pieces:
     """Small pieces together, as far as they have come: a body of one-byte chunks is not sent byte by byte."""
     held = bytearray()
     for piece in pieces:
-        if held and (piece is None or len(held) + len(piece) > PIECE):
+        passes = piece is None or len(piece) > PIECE // 2
+        if held and (passes or len(held) + len(piece or b"") > PIECE):
             yield bytes(held)
             held.clear()
-        if piece is None or len(piece) > PIECE // 2:
+        if passes:
             yield piece
         else:
-            held += piece
+            held += piece or b""
     if held:
         yield bytes(held)

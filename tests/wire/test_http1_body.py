@@ -170,6 +170,12 @@ def test_A11_very_many_very_small_chunks_come_together() -> None:
     assert len(content) < 20
 
 
+def test_small_and_large_chunks_stay_in_order() -> None:
+    chunks = [bytes([number]) * size for number, size in enumerate((1, 40_000, 20_000, 60_000, 5, 32_768, 32_769, 9))]
+    content, left = read(CHUNKED, [b"".join(map(encode_chunk, chunks)) + LAST_CHUNK])
+    assert (b"".join(content), left) == (b"".join(chunks), b"")
+
+
 def test_A12_trailers_are_dropped() -> None:
     trailers = b"Content-Length: 5\r\nHost: evil.example\r\nX-Sum: 1\r\n"
     assert content_of(CHUNKED, b"5\r\nhello\r\n0\r\n" + trailers + b"\r\n") == b"hello"
