@@ -1,0 +1,854 @@
+"""Scenarios of learning, each a table or a short story with the time in it."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import fields, replace
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs import Beliefs
+from proxy.model import (
+    DIRECT,
+    Action,
+    Belief,
+    Change,
+    Inbound,
+    NetworkId,
+    Outcome,
+    Protocol,
+    Route,
+    Stage,
+    State,
+    Symptom,
+)
+from tests.support.outcomes import (
+    AWAY,
+    HOME,
+    HOST,
+    TOR,
+    VPS,
+    delivered,
+    down,
+    failed,
+    outcome,
+    pending,
+    rescued,
+    works,
+)
+
+T0 = 1_700_000_000.0
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+
+
+class _NoJitter(random.Random):
+    def random(self) -> float:
+        return 0.0
+
+
+class World:
+    """Beliefs, with a clock that the test moves and the changes that came of it."""
+
+    def __init__(self, settings: Detect | None = None, known: list[Belief] | None = None) -> None:
+        self.beliefs = Beliefs(settings or Detect(), known or (), rng=_NoJitter())
+        self.now = T0
+        self.changes: list[Change] = []
+
+    def learn(self, seen: Outcome, *, network: NetworkId = HOME) -> list[Change]:
+        changes = self.beliefs.learn(seen, network=network, now=self.now)
+        self.changes += changes
+        return changes
+
+    def after(self, seconds: float) -> World:
+        self.now += seconds
+        return self
+
+    def held(self, host: str = HOST, *, network: NetworkId = HOME) -> Belief:
+        return self.beliefs.lookup(host, network=network, now=self.now)
+
+    def state(self, host: str = HOST, *, network: NetworkId = HOME) -> State:
+        return self.held(host, network=network).state
+
+    def due(self, host: str = HOST) -> bool:
+        return self.beliefs.retest_due(host, network=HOME, now=self.now)
+
+    def retested(self, *, direct_ok: bool, other_ok: bool = True, host: str = HOST) -> list[Change]:
+        changes = self.beliefs.retested(host, network=HOME, now=self.now, direct_ok=direct_ok, other_ok=other_ok)
+        self.changes += changes
+        return changes
+
+    def block(self) -> World:
+        """Two rescues, more than a minute apart. Whoever calls it starts at the second one."""
+        self.learn(rescued())
+        self.after(61).learn(rescued())
+        assert self.state() is State.BLOCKED
+        return self
+
+    @property
+    def transitions(self) -> list[tuple[State, State]]:
+        return [(change.before, change.after) for change in self.changes if change.before is not change.after]
+
+
+# -- entering ----------------------------------------------------------------------------------------------------------
+
+
+def test_nothing_is_known_of_a_new_host() -> None:
+    world = World()
+
+    assert world.held() == Belief(HOST, HOME)
+    assert not world.beliefs.works(HOST, network=HOME, now=T0)
+
+
+def test_the_first_rescue_makes_a_suspect_and_teaches_the_route() -> None:
+    world = World()
+
+    (change,) = world.learn(rescued(Symptom.RESET, by=TOR))
+
+    held = world.held()
+    assert (held.state, held.cause, held.score, held.last_good) == (State.SUSPECT, "sni_reset", 2.0, "tor")
+    assert (change.before, change.after, change.belief) == (State.UNKNOWN, State.SUSPECT, held)
+    assert "tls_reset" in change.why
+    assert "tor" in change.why
+    assert HOST not in change.why
+
+
+@pytest.mark.parametrize(
+    ("symptom", "stage", "lasts_s"),
+    [
+        (Symptom.REFUSED, Stage.CONNECT, 120),  # 0.5: two minutes whatever the score
+        (Symptom.SILENT, Stage.FIRST_BYTE, 120),
+        (Symptom.NO_NAME, Stage.RESOLVE, 120),  # just 1
+        (Symptom.TIMEOUT, Stage.CONNECT, 6 * HOUR * 0.585),  # 1.5 reaches 1 after log2(1.5) half-lives
+        (Symptom.RESET, Stage.FIRST_BYTE, 6 * HOUR),
+        (Symptom.GARBAGE, Stage.FIRST_BYTE, 6 * HOUR * 1.585),
+        (Symptom.ABANDONED, Stage.FIRST_BYTE, 120),  # no signal, and yet a rescue
+    ],
+)
+def test_how_long_a_suspect_lasts(symptom: Symptom, stage: Stage, lasts_s: float) -> None:
+    world = World()
+    world.learn(rescued(symptom, stage))
+
+    assert world.after(0.99 * lasts_s).state() is State.SUSPECT
+    assert world.after(0.03 * lasts_s).state() is State.UNKNOWN
+
+
+def test_a_second_episode_a_minute_later_blocks() -> None:
+    world = World()
+    world.learn(rescued())
+    world.after(61).learn(rescued())
+
+    held = world.held()
+    assert (held.state, held.episodes) == (State.BLOCKED, 2)
+    assert held.score == pytest.approx(4.0, rel=0.01)
+    assert world.transitions == [(State.UNKNOWN, State.SUSPECT), (State.SUSPECT, State.BLOCKED)]
+
+
+def test_a_page_with_many_resets_is_one_piece_of_evidence() -> None:
+    world = World()
+    for _ in range(30):
+        world.learn(rescued())
+        world.after(1.9)
+
+    assert world.state() is State.SUSPECT
+    assert world.held().score == pytest.approx(2.0, rel=0.01)
+
+
+def test_weak_signals_alone_never_block() -> None:
+    world = World()
+    for _ in range(50):
+        world.learn(rescued(Symptom.SILENT))
+        world.after(61)
+        assert world.state() is State.SUSPECT
+    assert world.held().score > 3
+
+    world.learn(rescued(Symptom.RESET))
+    assert world.state() is State.BLOCKED
+
+
+def test_several_refusals_make_a_suspect_that_lasts() -> None:
+    world = World()
+    for _ in range(3):
+        world.learn(rescued(Symptom.REFUSED, Stage.CONNECT))
+        world.after(130)
+
+    assert world.state() is State.SUSPECT
+
+
+def test_blocked_holds_without_decay_until_ten_days_unvisited() -> None:
+    world = World().block()
+
+    assert world.after(9.9 * DAY).state() is State.BLOCKED
+    assert world.after(0.2 * DAY).state() is State.UNKNOWN
+
+
+def test_a_visit_keeps_a_block_alive() -> None:
+    world = World().block()
+    for _ in range(4):
+        (change,) = world.after(9 * DAY).learn(outcome(delivered(TOR)))
+        assert (change.before, change.after) == (State.BLOCKED, State.BLOCKED)
+    assert world.after(60).learn(outcome(delivered(TOR))) == []  # said once an hour at most
+
+    assert world.state() is State.BLOCKED
+
+
+def test_the_route_that_worked_is_remembered_a_day_and_follows_what_works() -> None:
+    world = World().block()
+    world.after(30).learn(outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), delivered(VPS)))
+    assert world.held().last_good == "vps"
+
+    assert world.after(DAY - 60).held().last_good == "vps"
+    assert world.after(120).held().last_good == ""
+    assert world.state() is State.BLOCKED
+
+
+def test_networks_are_apart() -> None:
+    world = World().block()
+
+    assert world.state(network=AWAY) is State.UNKNOWN
+    world.learn(works(), network=AWAY)
+    assert world.state(network=AWAY) is State.WORKS
+    assert world.state() is State.BLOCKED
+
+
+def test_a_literal_is_learned_under_its_name() -> None:
+    world = World()
+    seen = replace(rescued(host="192.0.2.7"), host="named.example.org")
+    world.learn(seen)
+
+    assert world.state("named.example.org") is State.SUSPECT
+    assert world.state("192.0.2.7") is State.UNKNOWN
+
+
+def test_an_outcome_without_a_name_is_kept_under_its_destination() -> None:
+    world = World()
+    world.learn(replace(rescued(), host=""))
+
+    assert world.state() is State.SUSPECT
+
+
+def test_a_wrapper_that_got_through_is_a_rescue() -> None:
+    world = World()
+    world.learn(outcome(failed(), delivered(Route((), ("tlsrec",)))))
+
+    assert world.held().last_good == "direct|tlsrec"
+    assert world.state() is State.SUSPECT
+
+
+# -- what teaches nothing lasting --------------------------------------------------------------------------------------
+
+
+def test_F82_down_everywhere_teaches_nothing_lasting() -> None:
+    world = World()
+    for _ in range(100):
+        assert world.learn(down()) == []
+        assert world.state() is State.DOWN
+        world.after(45)
+
+    assert world.after(61).state() is State.UNKNOWN
+    assert world.changes == []
+    assert world.beliefs.all(now=world.now) == []
+
+
+def test_failing_without_another_route_is_down_too_and_says_so() -> None:
+    world = World()
+    assert world.learn(outcome(failed())) == []
+
+    assert world.state() is State.DOWN
+    assert "no other route" in world.held().why
+
+
+def test_a_host_that_works_is_down_for_a_minute_and_then_works_again() -> None:
+    world = World()
+    world.learn(works())
+    world.after(5).learn(down())
+    assert world.state() is State.DOWN
+    world.after(5).learn(works())
+
+    assert world.state() is State.WORKS
+
+
+@pytest.mark.parametrize(
+    ("symptom", "stage"),
+    [
+        (Symptom.OFFLINE, Stage.CONNECT),
+        (Symptom.LOCAL, Stage.CONNECT),
+        (Symptom.FORBIDDEN, Stage.CONNECT),
+        (Symptom.SKIPPED, Stage.CONNECT),
+    ],
+)
+def test_F80_K3_our_own_trouble_teaches_nothing(symptom: Symptom, stage: Stage) -> None:
+    world = World()
+    world.learn(outcome(failed(symptom, stage)))
+    world.learn(outcome(failed(symptom, stage), failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR)))
+    world.learn(outcome(failed(symptom, stage), delivered(TOR)))
+
+    assert world.changes == []
+    assert world.state() is State.UNKNOWN
+
+
+def test_a_client_that_left_while_a_relay_was_tried_teaches_nothing() -> None:
+    world = World()
+    world.learn(outcome(failed(), failed(Symptom.ABANDONED, Stage.RELAY, TOR)))
+
+    assert world.state() is State.UNKNOWN
+
+
+def test_a_relay_rule_teaches_nothing_of_direct() -> None:
+    world = World()
+    assert world.learn(outcome(delivered(TOR), action=Action.RELAY)) == []
+
+    assert world.state() is State.UNKNOWN
+
+
+def test_an_answer_of_no_known_meaning_is_not_working() -> None:
+    world = World()
+    world.learn(outcome(failed(Symptom.GARBAGE), winner=DIRECT))
+    world.learn(outcome(pending(), winner=DIRECT))
+
+    assert not world.beliefs.works(HOST, network=HOME, now=world.now)
+
+
+def test_our_own_re_test_is_no_visit() -> None:
+    world = World()
+
+    assert world.learn(outcome(failed(), delivered(TOR), inbound=Inbound.RETEST)) == []
+    assert world.state() is State.UNKNOWN
+
+
+def test_troubled_hosts_stay_so_when_nothing_delivers() -> None:
+    world = World().block()
+    before = world.held()
+    world.after(10)
+
+    assert world.learn(down()) == []
+    assert world.held() == before
+
+
+def test_G2_another_route_within_half_a_minute_is_the_control() -> None:
+    world = World()
+    world.learn(outcome(failed()))  # a request that could not be sent twice
+    world.after(29).learn(outcome(delivered(TOR)))
+
+    assert (world.state(), world.held().cause) == (State.SUSPECT, "sni_reset")
+
+
+def test_G2_later_than_that_is_none() -> None:
+    world = World()
+    world.learn(outcome(failed()))
+    world.after(31).learn(outcome(delivered(TOR)))
+
+    assert world.state() is State.UNKNOWN
+
+
+def test_a_direct_success_in_between_annuls_what_waited() -> None:
+    world = World()
+    world.learn(outcome(failed()))
+    world.after(5).learn(works())
+    world.after(5).learn(outcome(delivered(TOR)))
+
+    assert world.state() is State.WORKS
+
+
+# -- judged late -------------------------------------------------------------------------------------------------------
+
+
+def test_a_pending_attempt_is_a_rescue_and_its_judgement_counts_once() -> None:
+    world = World()
+    first = outcome(pending(), delivered(TOR))
+    world.learn(first)
+    assert (world.state(), world.held().score) == (State.SUSPECT, 0.0)
+
+    judged = first.with_attempt(failed(Symptom.DROPPED))
+    world.after(3).learn(judged)
+    assert (world.held().score, world.held().cause) == (2.0, "sni_drop")
+
+    world.after(90)
+    assert world.learn(judged) != []  # told once more, by mistake
+    assert world.held().score < 2.0
+    assert world.held().episodes == 1
+
+
+def test_a_failed_attempt_does_not_count_again_with_a_later_judgement() -> None:
+    """The first call falls at the end of one minute's window and the second after it."""
+    world = World()
+    world.learn(rescued())
+    seen = outcome(failed(Symptom.RESET), pending(), delivered(TOR))
+    world.after(58).learn(seen)
+    world.after(5).learn(seen.with_attempt(failed(Symptom.ABANDONED)))
+
+    assert world.held().episodes == 1
+    assert world.state() is State.SUSPECT
+
+
+def test_an_overtaken_attempt_that_answers_is_slow_not_suspect() -> None:
+    world = World()
+    seen = outcome(pending(), delivered(TOR))
+    world.learn(seen)
+    assert world.state() is State.SUSPECT
+
+    world.after(4).learn(seen.with_attempt(delivered()))
+
+    assert world.state() is State.WORKS
+    assert world.transitions == [(State.UNKNOWN, State.SUSPECT), (State.SUSPECT, State.WORKS)]
+
+
+def test_a_slow_answer_does_not_excuse_a_real_failure() -> None:
+    world = World()
+    slow = outcome(pending(), delivered(TOR))
+    world.learn(slow)
+    world.after(1).learn(rescued())
+    world.after(2).learn(slow.with_attempt(delivered()))
+
+    assert world.state() is State.SUSPECT
+
+
+def test_a_slow_answer_of_a_blocked_host_changes_nothing() -> None:
+    world = World().block()
+    seen = outcome(delivered(), winner=TOR)
+
+    assert world.after(120).learn(seen) == []
+    assert world.state() is State.BLOCKED
+
+
+def test_direct_that_wins_after_a_hedge_works() -> None:
+    world = World()
+    assert world.learn(outcome(delivered(elapsed=2.0), failed(Symptom.ABANDONED, Stage.RELAY, TOR))) == []
+
+    assert world.state() is State.WORKS
+
+
+# -- what speaks against blocking --------------------------------------------------------------------------------------
+
+
+def test_a_direct_success_makes_a_host_known_for_a_day() -> None:
+    world = World()
+    assert world.learn(works()) == []
+
+    assert world.beliefs.works(HOST, network=HOME, now=world.now)
+    assert world.after(DAY - 1).state() is State.WORKS
+    assert world.after(2).state() is State.UNKNOWN
+
+
+def test_each_success_counts_the_day_anew() -> None:
+    world = World()
+    for _ in range(100):
+        world.learn(works())
+        world.after(30)
+    world.after(DAY - 40)
+
+    assert world.state() is State.WORKS
+    assert world.after(20).state() is State.UNKNOWN
+
+
+def test_a_reused_connection_counts_as_a_success() -> None:
+    world = World()
+    world.learn(outcome(winner=DIRECT))
+
+    assert world.state() is State.WORKS
+
+
+def test_F84_a_host_that_worked_until_now_is_rescued_and_learned() -> None:
+    world = World()
+    world.learn(works())
+    world.after(30).learn(rescued())
+
+    assert world.state() is State.SUSPECT
+
+
+def test_a_whole_page_divides_the_score_by_four() -> None:
+    world = World()
+    world.learn(rescued(Symptom.GARBAGE))
+    world.after(61).learn(works())  # its relay was down, so direct had its turn
+
+    assert world.state() is State.WORKS
+    assert world.held().score == pytest.approx(3 / 4, rel=0.01)
+
+
+def test_a_heavy_score_stays_suspect_after_one_page() -> None:
+    world = World()
+    for _ in range(20):
+        world.learn(rescued(Symptom.SILENT))
+        world.after(61)
+    world.learn(works())
+
+    assert world.state() is State.SUSPECT
+    assert world.held().score == pytest.approx(8 / 4, rel=0.05)
+
+
+def test_not_when_the_minute_saw_a_failure() -> None:
+    world = World()
+    world.learn(rescued())
+    world.after(59).learn(works())
+
+    assert world.state() is State.SUSPECT
+    assert world.held().score == 2.0
+
+
+def test_a_page_of_thirty_parts_divides_once() -> None:
+    world = World()
+    world.learn(rescued(Symptom.GARBAGE))
+    world.after(61)
+    for _ in range(30):
+        world.learn(works())
+        world.after(1)
+
+    assert world.held().score == pytest.approx(3 / 4, rel=0.01)
+
+
+# -- the way back ------------------------------------------------------------------------------------------------------
+
+
+def test_a_suspect_is_tried_after_two_minutes_and_cleared() -> None:
+    world = World()
+    world.learn(rescued())
+    assert not world.after(119).due()
+    assert world.after(1).due()
+
+    (change,) = world.retested(direct_ok=True)
+
+    assert (change.before, change.after) == (State.SUSPECT, State.WORKS)
+    assert world.state() is State.WORKS
+
+
+def test_a_due_re_test_is_claimed_once() -> None:
+    world = World()
+    world.learn(rescued())
+    world.after(120)
+
+    assert [world.due() for _ in range(30)] == [True] + [False] * 29
+    assert world.after(61).due()  # nobody reported it
+
+
+def test_a_suspect_that_fails_beside_the_other_route_is_blocked() -> None:
+    world = World()
+    world.learn(rescued())
+    world.after(120).due()
+    (change,) = world.retested(direct_ok=False)
+
+    assert (change.before, change.after) == (State.SUSPECT, State.BLOCKED)
+    assert not world.after(899).due()
+    assert world.after(1).due()
+
+
+def test_a_weak_suspect_that_fails_again_stays_one() -> None:
+    world = World()
+    world.learn(rescued(Symptom.SILENT))
+    world.after(119.9).learn(outcome(delivered(TOR)))
+    world.after(0.05)
+    for _ in range(3):
+        world.retested(direct_ok=False)
+        assert world.state() is State.SUSPECT
+        world.after(61)
+
+
+def test_a_rescue_without_a_signal_fails_again_and_lasts_two_minutes_more() -> None:
+    world = World()
+    world.learn(rescued(Symptom.ABANDONED))
+    world.after(119).retested(direct_ok=False)
+
+    assert world.held().score == 0.0
+    assert world.after(119).state() is State.SUSPECT
+    assert world.after(2).state() is State.UNKNOWN
+
+
+def test_nothing_changes_when_both_fail() -> None:
+    world = World().block()
+    before = world.held()
+    world.after(900)
+    assert world.due()
+
+    assert world.retested(direct_ok=False, other_ok=False) == []
+    assert replace(world.held(), retest_at=0) == replace(before, retest_at=0)
+    assert not world.due()
+    assert world.after(120).due()
+
+
+def test_the_schedule_of_a_blocked_host() -> None:
+    world = World().block()
+    for delay in (900, 3600, 14_400, 57_600, 100_800, 100_800):
+        assert not world.after(delay - 1).due(), delay
+        assert world.after(1).due(), delay
+        world.retested(direct_ok=False)
+    assert world.state() is State.BLOCKED
+
+
+def test_a_block_ends_after_two_successes_ten_minutes_apart() -> None:
+    world = World().block()
+    world.after(900)
+    assert world.due()
+    (first,) = world.retested(direct_ok=True)
+    assert (first.after, world.held().successes) == (State.BLOCKED, 1)
+    assert not world.after(899).due()
+    assert world.after(1).due()
+
+    (second,) = world.retested(direct_ok=True)
+
+    assert (second.before, second.after) == (State.BLOCKED, State.WORKS)
+    assert world.held().exits == (world.now,)
+    assert world.held().score == 0.0
+
+
+def test_successes_must_be_apart_and_in_a_row() -> None:
+    world = World().block()
+    world.after(900).retested(direct_ok=True)
+    assert world.after(599).retested(direct_ok=True) == []
+    world.after(10).retested(direct_ok=False)
+    world.after(900).retested(direct_ok=True)
+    assert world.state() is State.BLOCKED
+
+    world.after(900).retested(direct_ok=True)
+    assert world.state() is State.WORKS
+
+
+def test_the_users_own_success_counts_towards_the_way_back() -> None:
+    world = World().block()
+    for _ in range(30):  # one page; its relay was down
+        world.after(61).learn(works())
+        if world.state() is State.WORKS:
+            break
+
+    assert world.now == pytest.approx(T0 + 61 + 61 + 10 * 61)
+
+
+def test_each_exit_of_the_day_asks_one_success_more() -> None:
+    world = World()
+    needed = []
+    for _ in range(6):
+        world.learn(rescued(Symptom.GARBAGE))
+        if world.state() is not State.BLOCKED:
+            world.after(61).learn(rescued(Symptom.GARBAGE))
+        successes = 0
+        while world.state() is State.BLOCKED:
+            world.after(900).retested(direct_ok=True)
+            successes += 1
+        needed.append(successes)
+        world.after(61)
+
+    assert needed == [2, 3, 4, 5, 5, 5]
+
+
+def test_at_most_six_re_tests_an_hour() -> None:
+    world = World()
+    hosts = [f"blog.site{number}.example" for number in range(10)]
+    for host in hosts:
+        world.learn(rescued(host=host))
+    world.after(120)
+
+    assert sum(world.due(host) for host in hosts) == 6
+    world.after(HOUR)
+    assert sum(world.due(host) for host in hosts) == 6
+
+
+def test_hosts_that_work_are_not_re_tested() -> None:
+    world = World()
+    world.learn(works())
+
+    assert not world.after(HOUR).due()
+    assert world.retested(direct_ok=True) == []
+
+
+def test_a_re_test_of_what_has_lapsed_meanwhile_changes_nothing() -> None:
+    world = World()
+    world.learn(rescued(Symptom.REFUSED, Stage.CONNECT))
+    world.after(500)
+
+    assert not world.due()
+    assert world.retested(direct_ok=False) == []
+
+
+@pytest.mark.parametrize(("on_s", "off_s"), [(60, 60), (60, 120), (120, 60), (120, 180), (30, 90)])
+def test_F88_a_provider_that_toggles_makes_no_flapping(on_s: float, off_s: float) -> None:
+    """A day of visits, two a minute. Each goes as its belief says; a due re-test runs beside it."""
+    world = World(Detect(retest_jitter=0.0))
+    while world.now < T0 + DAY:
+        blocking = (world.now - T0) % (on_s + off_s) < on_s
+        if world.state() in (State.SUSPECT, State.BLOCKED):
+            world.learn(outcome(delivered(TOR)))
+            if world.due():
+                world.retested(direct_ok=not blocking)
+        elif blocking:
+            world.learn(rescued())
+        else:
+            world.learn(works())
+        world.after(29)
+
+    assert len(world.transitions) <= 20  # of 2,979 visits
+    assert world.transitions
+
+
+# -- bounds ------------------------------------------------------------------------------------------------------------
+
+
+def test_F89_fifty_thousand_subdomains_are_bounded() -> None:
+    settings = Detect()
+    world = World(settings)
+    world.learn(rescued(host="other.example.net"))
+    gone = 0
+    for number in range(50_000):
+        changes = world.learn(rescued(host=f"{number:x}.attack.example"))
+        gone += sum(change.belief is None for change in changes)
+        world.learn(works(f"w{number:x}.attack.example"))
+        world.learn(down(host=f"d{number:x}.attack.example"))
+    held = world.beliefs.all(now=world.now)
+    kinds = [belief.state for belief in held if belief.scope.endswith(".attack.example")]
+
+    assert kinds.count(State.SUSPECT) == settings.hosts_per_domain_max
+    assert kinds.count(State.DOWN) <= settings.hosts_per_domain_max
+    assert gone == 50_000 - settings.hosts_per_domain_max  # the store is told to forget each
+    assert world.state("other.example.net") is State.SUSPECT
+    assert world.state("c34f.attack.example") is State.SUSPECT
+    assert world.state("0.attack.example") is State.UNKNOWN
+
+
+def test_F89_many_domains_are_bounded_too() -> None:
+    world = World(Detect(hosts_max=100))
+    for number in range(1000):
+        world.learn(rescued(host=f"site{number}.example"))
+        world.learn(works(f"works{number}.example"))
+
+    assert len(world.beliefs.all(now=world.now)) == 100
+    assert world.state("site999.example") is State.SUSPECT
+    assert world.state("works999.example") is State.WORKS
+    assert world.state("works0.example") is State.UNKNOWN
+
+
+# -- the clock ---------------------------------------------------------------------------------------------------------
+
+YEAR = 365 * DAY
+
+
+def dates(belief: Belief) -> list[float]:
+    names = [f.name for f in fields(Belief) if f.name.endswith("_at") or f.name in ("since", "until")]
+    return [value for name in names if (value := getattr(belief, name))] + list(belief.exits)
+
+
+@pytest.mark.parametrize("jump", [-YEAR, 10 * YEAR, -2 * HOUR], ids=["a year back", "ten years on", "two hours back"])
+def test_F87_ages_survive_a_clock_that_is_set(jump: float) -> None:
+    world = World().block()
+    world.learn(works("works.example"))
+    world.learn(rescued(host="suspect.example"))
+    before = world.held()
+
+    world.after(jump)
+
+    assert (world.state(), world.state("suspect.example")) == (State.BLOCKED, State.SUSPECT)
+    assert world.state("works.example") is State.WORKS
+    assert [at - jump for at in dates(world.held())] == pytest.approx(dates(before))
+    assert all(at <= world.now for at in (world.held().since, world.held().scored_at, world.held().last_good_at))
+    saved = {change.scope: change.belief for change in world.learn(works("else.example"))}
+    assert saved == {HOST: world.held(), "suspect.example": world.held("suspect.example")}
+    assert world.after(10.1 * DAY).state() is State.UNKNOWN
+
+
+def test_F87_a_machine_that_starts_in_1970_keeps_what_the_store_knew() -> None:
+    known = World().block().held()
+    world = World(known=[known])
+    world.now = 1000.0
+
+    assert world.state() is State.BLOCKED
+    assert world.held().since <= 1000.0
+    assert world.after(900).due()
+
+
+def test_a_long_holiday_is_no_clock_jump() -> None:
+    known = World().block().held()
+    world = World(known=[known])
+    world.after(60 * DAY)
+
+    assert world.state() is State.UNKNOWN
+
+
+def test_F85_two_hours_of_sleep_forget_nothing() -> None:
+    world = World().block()
+
+    assert world.after(2 * HOUR).state() is State.BLOCKED
+
+
+def test_F87_a_jump_voids_what_waits_for_a_control() -> None:
+    world = World()
+    world.learn(outcome(failed()))
+    world.after(-YEAR).learn(outcome(delivered(TOR)))
+
+    assert world.state() is State.UNKNOWN
+
+
+# -- across a restart --------------------------------------------------------------------------------------------------
+
+
+def test_what_was_kept_is_known_again() -> None:
+    first = World().block()
+    (kept,) = [change.belief for change in first.changes[-1:]]
+    assert kept is not None
+    second = World(known=[kept])
+    second.now = first.now
+
+    assert second.held() == first.held()
+    assert second.after(900).due()
+
+
+def test_forgetting_a_site_and_all_below_it() -> None:
+    world = World()
+    for host in ("example.org", "a.example.org", "notexample.org"):
+        world.learn(rescued(host=host))
+    world.learn(rescued(host="b.example.org"), network=AWAY)
+    world.learn(works("c.example.org"))
+
+    gone = world.beliefs.forget("example.org", HOME)
+
+    assert {change.scope for change in gone} == {"example.org", "a.example.org"}
+    assert all(change.belief is None and change.after is State.UNKNOWN for change in gone)
+    assert world.state("a.example.org") is State.UNKNOWN
+    assert world.state("c.example.org") is State.UNKNOWN
+    assert world.state("notexample.org") is State.SUSPECT
+    assert world.state("b.example.org", network=AWAY) is State.SUSPECT
+
+
+def test_forgetting_everything() -> None:
+    world = World().block()
+    world.learn(works("works.example"))
+    world.learn(down(host="down.example"))
+
+    assert len(world.beliefs.forget()) == 1
+    assert [world.state(host) for host in (HOST, "works.example", "down.example")] == [State.UNKNOWN] * 3
+
+
+def test_plain_http_is_learned_alike() -> None:
+    world = World()
+    world.learn(rescued(Symptom.RESET, protocol=Protocol.HTTP))
+
+    assert world.held().cause == "http_host"
+
+
+def test_whatever_happens_states_and_numbers_stay_sane() -> None:
+    """A long random walk through every kind of outcome, time and re-test."""
+    rng = random.Random(20081007)
+    world = World()
+    hosts = [HOST, "a.example.net", "b.example.net"]
+    symptoms = list(Symptom)
+    stages = [Stage.RESOLVE, Stage.CONNECT, Stage.FIRST_BYTE]
+    seen: list[Outcome] = []
+    for _ in range(5000):
+        host = rng.choice(hosts)
+        match rng.randrange(6):
+            case 0:
+                world.learn(works(host))
+            case 1:
+                seen.append(rescued(rng.choice(symptoms), rng.choice(stages), host=host))
+                world.learn(seen[-1])
+            case 2:
+                world.learn(down(rng.choice(symptoms), host=host))
+            case 3:
+                if world.due(host):
+                    world.retested(direct_ok=rng.random() < 0.5, other_ok=rng.random() < 0.8, host=host)
+            case 4 if seen:
+                world.learn(seen[-1].with_attempt(rng.choice([failed(Symptom.DROPPED), delivered()])))
+            case _:
+                world.learn(outcome(delivered(TOR), host=host))
+        world.after(rng.choice([0.1, 5, 61, 700, 5000]))
+        for host in hosts:
+            held = world.held(host)
+            assert 0 <= held.score <= 8
+            assert held.state is State.UNKNOWN or held.since <= world.now < held.until
+            assert held.last_good_at <= world.now
+            assert len(held.exits) < 1000

@@ -1,0 +1,180 @@
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.detect.health import Health, RelayHealth, relay_name
+from proxy.model import Route, Stage, Symptom
+from tests.support.outcomes import TOR, VPS, delivered, failed, outcome
+
+NAMES = ["tor", "vps", "home"]
+NOW = 1_000_000.0
+
+
+class _NoJitter(random.Random):
+    def random(self) -> float:
+        return 0.0
+
+
+@pytest.fixture
+def health() -> Health:
+    return Health(Detect(), rng=_NoJitter())
+
+
+def fail(health: Health, name: str, times: int, now: float = NOW) -> None:
+    for _ in range(times):
+        health.failed(name, now, error="connection refused")
+
+
+def test_the_users_order_stands(health: Health) -> None:
+    assert health.order(NAMES, NOW) == NAMES
+    health.worked("home", NOW, elapsed_s=0.1)
+    assert health.order(NAMES, NOW) == NAMES
+
+
+def test_E30_three_failures_open_the_breaker_and_order_it_last(health: Health) -> None:
+    fail(health, "tor", 2)
+    assert health.order(NAMES, NOW) == NAMES
+    assert not health.is_open("tor", NOW)
+
+    fail(health, "tor", 1)
+
+    assert health.order(NAMES, NOW) == ["vps", "home", "tor"]
+    assert health.is_open("tor", NOW)
+    assert health.of("tor").last_error == "connection refused"
+    assert health.order(NAMES, NOW + 5) == NAMES  # tried again
+
+
+def test_all_open_still_are_all_there_the_soonest_first(health: Health) -> None:
+    fail(health, "tor", 5)
+    fail(health, "vps", 3)
+    fail(health, "home", 4)
+
+    assert health.order(NAMES, NOW) == ["vps", "home", "tor"]
+
+
+def test_E32_the_wait_doubles_up_to_a_limit(health: Health) -> None:
+    waits = []
+    for _ in range(12):
+        health.failed("tor", NOW)
+        waits.append(max(0.0, health.of("tor").open_until - NOW))
+
+    assert waits == [0, 0, 5, 10, 20, 40, 80, 160, 300, 300, 300, 300]
+
+
+def test_E32_jitter_only_lengthens() -> None:
+    health = Health(Detect(), rng=random.Random(3))
+    waits = set()
+    for number in range(50):
+        fail(health, f"relay{number}", 3)
+        waits.add(health.of(f"relay{number}").open_until - NOW)
+
+    assert len(waits) == 50
+    assert all(5 <= wait <= 6.5 for wait in waits)
+
+
+def test_one_success_closes_it(health: Health) -> None:
+    fail(health, "tor", 9)
+    health.worked("tor", NOW + 1)
+
+    assert health.order(NAMES, NOW + 1) == NAMES
+    fail(health, "tor", 1)
+    assert not health.is_open("tor", NOW)
+
+
+def test_E33_a_slow_relay_comes_after_the_quick_ones(health: Health) -> None:
+    for _ in range(10):
+        health.worked("tor", NOW, elapsed_s=9.0)
+        health.worked("vps", NOW, elapsed_s=0.5)
+    fail(health, "home", 3)
+
+    assert health.order(NAMES, NOW) == ["vps", "tor", "home"]
+
+
+def test_a_slow_country_makes_no_relay_slow(health: Health) -> None:
+    health.worked("tor", NOW, elapsed_s=1.9)
+    health.worked("vps", NOW, elapsed_s=0.2)
+    assert health.order(NAMES, NOW) == NAMES  # under two seconds
+
+    health.worked("tor", NOW, elapsed_s=8.0)
+    health.worked("vps", NOW, elapsed_s=8.0)
+    assert health.order(NAMES, NOW) == NAMES  # all are
+
+
+def test_F87_a_clock_set_back_does_not_keep_a_breaker_open(health: Health) -> None:
+    fail(health, "tor", 3)
+
+    assert not health.is_open("tor", NOW - 86_400)
+
+
+BLAMED = [
+    (Symptom.RELAY_DOWN, Stage.CONNECT),
+    (Symptom.RELAY_DOWN, Stage.RELAY),
+    (Symptom.RELAY_AUTH, Stage.RELAY),
+    (Symptom.RELAY_GARBAGE, Stage.RELAY),
+    (Symptom.TIMEOUT, Stage.RELAY),
+    (Symptom.GARBAGE, Stage.FIRST_BYTE),  # E34: "connected", and then somebody else's page
+    (Symptom.EOF, Stage.FIRST_BYTE),
+]
+NOT_BLAMED = [
+    (Symptom.RELAY_REFUSED, Stage.RELAY),
+    (Symptom.SKIPPED, Stage.CONNECT),
+    (Symptom.ABANDONED, Stage.RELAY),
+    (Symptom.LOCAL, Stage.CONNECT),
+    (Symptom.OFFLINE, Stage.CONNECT),
+    (Symptom.NONE, Stage.FIRST_BYTE),
+]
+
+
+@pytest.mark.parametrize(("symptom", "stage"), BLAMED)
+def test_a_relay_is_blamed_when_another_route_worked(health: Health, symptom: Symptom, stage: Stage) -> None:
+    health.learn(outcome(failed(symptom, stage, TOR, error="why"), delivered(VPS)), NOW)
+
+    assert health.of("tor") == RelayHealth(failures=1, failed_at=NOW, last_error="why")
+    assert health.of("vps").worked_at == NOW
+
+
+@pytest.mark.parametrize(("symptom", "stage"), NOT_BLAMED)
+def test_what_is_not_the_relays_fault(health: Health, symptom: Symptom, stage: Stage) -> None:
+    health.learn(outcome(failed(symptom, stage, TOR), delivered(VPS)), NOW)
+
+    assert health.of("tor").failures == 0
+
+
+@pytest.mark.parametrize(("symptom", "stage"), BLAMED)
+def test_a_relay_is_not_blamed_when_nothing_worked(health: Health, symptom: Symptom, stage: Stage) -> None:
+    health.learn(outcome(failed(), failed(symptom, stage, TOR)), NOW)
+
+    assert health.of("tor").failures == 0
+
+
+def test_a_relay_that_won_with_another_wrapper_is_not_blamed(health: Health) -> None:
+    health.learn(outcome(failed(Symptom.RESET, route=TOR), delivered(Route(("tor",), ("tlsrec",)))), NOW)
+
+    assert health.of("tor").failures == 0
+
+
+def test_a_chain_stands_for_itself(health: Health) -> None:
+    chain = Route(("vps", "tor"))
+    health.learn(outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, chain), delivered(TOR)), NOW)
+
+    assert relay_name(chain) == "vps>tor"
+    assert (health.of("vps>tor").failures, health.of("vps").failures, health.of("tor").failures) == (1, 0, 0)
+
+
+def test_the_time_to_the_first_byte_is_smoothed(health: Health) -> None:
+    health.learn(outcome(delivered(TOR, elapsed=1.0)), NOW)
+    assert health.of("tor").usual_s == pytest.approx(1.0)
+    health.learn(outcome(delivered(TOR, elapsed=2.0)), NOW)
+
+    assert health.of("tor").usual_s == pytest.approx(1.3)
+
+
+def test_a_reload_forgets_relays_that_are_gone(health: Health) -> None:
+    for name in ("tor", "old", "old>tor", "vps>tor"):
+        fail(health, name, 3)
+    health.keep(["tor", "vps"])
+
+    assert [health.of(name).failures for name in ("tor", "old", "old>tor", "vps>tor")] == [3, 0, 0, 3]
