@@ -79,7 +79,7 @@ def changes(db: sqlite3.Connection, scope: str | None = None, *, limit: int = 20
 
 
 def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
-    """How each route did since the hour of `since`, the busiest first. `share` of its attempts delivered."""
+    """How each route did since the hour of `since`, the busiest first. `share` is delivered of attempts."""
     rows = db.execute(
         "SELECT route, sum(delivered), sum(failed), sum(bytes_up), sum(bytes_down) FROM route_hour"
         " WHERE hour >= ? GROUP BY route ORDER BY sum(delivered) + sum(failed) DESC, route",
@@ -88,6 +88,7 @@ def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
     return [
         {
             "route": from_text(route),
+            "attempts": delivered + failed,
             "delivered": delivered,
             "failed": failed,
             "share": round(delivered / (delivered + failed), 4) if delivered + failed else 0.0,
