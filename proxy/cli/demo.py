@@ -9,9 +9,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import shutil
 import ssl
 import sys
 import tempfile
+import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -29,6 +31,9 @@ _LIMIT_S = 30.0
 """The demo takes two or three seconds; on a machine that is stuck it gives up here."""
 _LOOKS = 20
 """The log is written in batches: it may take a second look until a row is there."""
+
+_WIDTH = 100
+_INDENT = " " * 16
 
 _ROUTES = [
     (OPEN, [("direct", "")]),
@@ -69,8 +74,8 @@ def main() -> int:
 
 
 async def _play() -> None:
-    with tempfile.TemporaryDirectory(prefix="byway-demo-") as name:
-        folder = Path(name)
+    with tempfile.TemporaryDirectory(prefix="byway-demo-") as made:
+        folder = Path(made)
         async with (
             asyncio.timeout(_LIMIT_S),
             Stage(folder, OPEN, BLOCKED) as stage,
@@ -80,7 +85,8 @@ async def _play() -> None:
             await _without(stage)
             await _visit_twice(stage, byway)
             await _read_log(byway)
-    _tell("Now type `byway run` and set your browser's HTTP proxy to 127.0.0.1:8119; `byway --help` tells the rest.")
+    name = _name()
+    _tell(f"Now type `{name} run` and set your browser's HTTP proxy to 127.0.0.1:8119; `{name} --help` tells the rest.")
 
 
 def _config(stage: Stage) -> str:
@@ -144,7 +150,7 @@ async def _read_log(byway: Instance) -> None:
     for row in rows:
         tried = ", then ".join(_attempt(attempt) for attempt in row["attempts"])
         _tell(f"  {row['host']:<13} {tried}")
-        _tell(f"  {'':<13} because: {row['why']}")
+        _tell(textwrap.fill(row["why"], _WIDTH, initial_indent=_INDENT + "because: ", subsequent_indent=_INDENT))
     _tell("")
 
 
@@ -161,6 +167,15 @@ async def _rows(byway: Instance, enough: int) -> list[dict[str, Any]]:
 def _attempt(tried: Mapping[str, Any]) -> str:
     ended = f"{tried['symptom']} at {tried['stage']}" if tried["symptom"] else "delivered"
     return f"{tried['route']}: {ended} ({tried['elapsed_s'] * 1000:.0f} ms)"
+
+
+def _name() -> str:
+    """How the user calls us: what is told to be typed must work as it stands."""
+    called = Path(sys.argv[0])
+    if called.name == "__main__.py":
+        return f"{Path(sys.executable).name} -m proxy"
+    found = shutil.which(called.name)
+    return called.name if found and Path(found).samefile(called) else str(called)
 
 
 def _tell(line: str) -> None:

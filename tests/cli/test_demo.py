@@ -27,10 +27,20 @@ def test_tells_a_story_that_came_true(tmp_path: Path) -> None:
         "direct was reset, the relay brought it",
         "straight through the relay",
         "direct: reset at first_byte",
-        "Now type `byway run`",
+        f"Now type `{Path(sys.executable).name} -m proxy run`",
     ):
         assert said in done.stdout
     assert max(map(len, done.stdout.splitlines())) <= 120
+
+
+def test_what_is_to_be_typed_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    script = tmp_path / "byway"
+    script.touch(mode=0o755)
+    monkeypatch.setattr(sys, "argv", [str(script), "demo"])
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert demo._name() == str(script)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    assert demo._name() == "byway"
 
 
 def test_the_users_own_settings_do_not_change_it(
