@@ -37,6 +37,8 @@ SAMPLES: dict[str, tuple[bytes, Protocol, str | None, bool, int]] = {
     "post": (POST, Protocol.HTTP, "example.org", False, len(POST) - 5),
     "get, then post": (GET + POST, Protocol.HTTP, "example.org", False, len(GET)),
     "get and half a get": (GET + GET[:20], Protocol.HTTP, "example.org", False, len(GET)),
+    "get, then junk": (GET + b"junk\r\n\r\n", Protocol.HTTP, "example.org", False, len(GET)),
+    "get, then an odd head": (GET + HEAD.replace(b": ", b" : "), Protocol.HTTP, "example.org", False, len(GET)),
     "post whose body is a get": (
         b"POST / HTTP/1.1\r\nContent-Length: 99\r\n\r\n" + GET, Protocol.HTTP, None, False, 39
     ),
@@ -166,6 +168,7 @@ def test_a_second_head_may_come_in_pieces() -> None:
 
 
 def test_a_flight_that_outgrows_the_limit_is_sent_once() -> None:
+    assert FLIGHT_LIMIT == 16 * 1024
     head = b"GET / HTTP/1.1\r\nHost: a.example\r\nCookie: "
     most = head + b"c" * (FLIGHT_LIMIT - len(head) - 4) + b"\r\n\r\n"
     assert judged(fed(most)) == (Protocol.HTTP, "a.example", True, True)
@@ -205,6 +208,7 @@ def test_of_http(method: str, bodiless: bool, replayable: bool) -> None:
 
 
 def test_of_http_knows_the_limit() -> None:
+    assert Flight.of_http(b"x" * FLIGHT_LIMIT, "GET", bodiless=True).replayable
     assert not Flight.of_http(b"x" * (FLIGHT_LIMIT + 1), "GET", bodiless=True).replayable
 
 

@@ -128,6 +128,7 @@ REFUSED = [
     ("https://h?pin=sha256:aa", "pin="),
     ("https://h?pin=sha256:" + "z" * 64, "pin="),
     ("https://h?pin=" + DIGEST.hex(), "pin="),
+    (f"https://h?pin=sha256:{BASE64[:9]}!{BASE64[9:]}", "pin="),
     ("socks5://h:" + "1" * 3000, "2048"),
 ]
 
@@ -182,6 +183,15 @@ def test_E28_no_error_shows_a_password(text: str) -> None:
         parse(text)
     assert "hunter2" not in "".join(traceback.format_exception_only(caught.value))
     assert caught.value.__suppress_context__ or caught.value.__context__ is None
+
+
+def test_limits() -> None:
+    longest = parse(f"socks5://{'u' * 255}:{'p' * 255}@h:1")
+    assert (len(longest.user), len(longest.password)) == (255, 255)
+    for credentials in (f"{'u' * 256}:p", f"u:{'p' * 256}", f"u:{'%C3%A4' * 128}"):
+        with pytest.raises(ValueError, match="255 bytes"):
+            parse(f"socks5://{credentials}@h:1")
+    assert len(parse_chain(">".join("abcdefgh"))) == 8
 
 
 def test_E28_a_url_does_not_show_its_password() -> None:
