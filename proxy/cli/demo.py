@@ -85,8 +85,7 @@ async def _play() -> None:
             await _without(stage)
             await _visit_twice(stage, byway)
             await _read_log(byway)
-    name = _name()
-    _tell(f"Now type `{name} run` and set your browser's HTTP proxy to 127.0.0.1:8119; `{name} --help` tells the rest.")
+    _tell(f"Now type `{_name()} run` and set your browser's HTTP proxy to 127.0.0.1:8119.")
 
 
 def _config(stage: Stage) -> str:
