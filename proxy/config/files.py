@@ -34,15 +34,13 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
         raise ConfigError(f"{shown(path)}: there is no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ConfigError(f"{shown(path)}: cannot be opened: {_reason(error)}") from None
-    with os.fdopen(descriptor, "rb") as file:
-        mode = os.fstat(descriptor).st_mode
-        if not stat.S_ISREG(mode):
-            kind = next((name for test, name in _KINDS if test(mode)), "something else")
-            raise ConfigError(f"{shown(path)}: is {kind}, not a file")
-        try:
-            data = file.read(limit + 1)
-        except OSError as error:
-            raise ConfigError(f"{shown(path)}: cannot be read: {_reason(error)}") from None
+    try:
+        _refuse_special(path, os.fstat(descriptor).st_mode)
+        data = _read(descriptor, limit + 1)
+    except OSError as error:
+        raise ConfigError(f"{shown(path)}: cannot be read: {_reason(error)}") from None
+    finally:
+        os.close(descriptor)
     if len(data) > limit:
         raise ConfigError(f"{shown(path)}: is larger than {limit:,} bytes; is it the right file?")
     return data
@@ -62,6 +60,24 @@ def read_text(path: Path, *, limit: int) -> str:
     if nul >= 0:
         raise ConfigError(f"{shown(path)}:{text.count(chr(10), 0, nul) + 1}: holds a NUL character; is it a text file?")
     return text
+
+
+def _refuse_special(path: Path, mode: int) -> None:
+    if not stat.S_ISREG(mode):
+        kind = next((name for test, name in _KINDS if test(mode)), "something else")
+        raise ConfigError(f"{shown(path)}: is {kind}, not a file")
+
+
+def _read(descriptor: int, limit: int) -> bytes:
+    """At most `limit` bytes, though the file grow while it is read."""
+    pieces, left = [], limit
+    while left > 0:
+        piece = os.read(descriptor, min(left, 1024 * 1024))
+        if not piece:
+            break
+        pieces.append(piece)
+        left -= len(piece)
+    return b"".join(pieces)
 
 
 def _reason(error: Exception) -> str:

@@ -14,6 +14,7 @@ import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import platformdirs
 
@@ -41,9 +42,9 @@ class Paths:
         config = config or _from_env(env, "BYWAY_CONFIG")
         state = state or _from_env(env, "BYWAY_STATE")
         return cls(
-            config_file=_absolute(config or platformdirs.user_config_path("byway", False) / "config.toml", "--config"),
+            config_file=_absolute(config or _platform("config") / "config.toml", "--config"),
             config_given=config is not None,
-            state_dir=_absolute(state or platformdirs.user_state_path("byway", False), "--state"),
+            state_dir=_absolute(state or _platform("state"), "--state"),
             runtime_dir=_runtime_dir(env),
         )
 
@@ -132,9 +133,19 @@ def _from_env(env: Mapping[str, str], name: str) -> Path | None:
     return Path(env[name]) if env.get(name) else None
 
 
+def _platform(kind: Literal["config", "state"]) -> Path:
+    """Byway's folder of the platform."""
+    find = platformdirs.user_config_path if kind == "config" else platformdirs.user_state_path
+    try:
+        path = find("byway", False)
+    except RuntimeError:  # recent versions refuse, older ones leave the ~ standing
+        path = Path("~")
+    if not path.is_absolute():
+        raise BywayError(f"your home folder is unknown (HOME is not set); name the place with --{kind}")
+    return path
+
+
 def _absolute(path: Path, flag: str) -> Path:
-    if not path.is_absolute() and str(path).startswith("~"):  # the platform found no home to put there
-        raise BywayError(f"your home folder is unknown (HOME is not set); name the place with {flag}")
     try:
         return path.absolute()
     except FileNotFoundError:  # the current folder has been deleted

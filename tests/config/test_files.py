@@ -1,0 +1,92 @@
+"""Whatever a path names, reading ends and says what is wrong."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from proxy.config.files import read_bytes, read_text, shown
+from proxy.errors import ConfigError
+
+LIMIT = 1000
+
+
+def fault(path: Path) -> str:
+    with pytest.raises(ConfigError) as caught:
+        read_text(path, limit=LIMIT)
+    (problem,) = caught.value.problems
+    assert problem.startswith(shown(path))
+    return problem.removeprefix(shown(path))
+
+
+def test_G1_text_with_a_mark_crlf_or_nothing_is_fine(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    for data, text in ((b"\xef\xbb\xbfa\r\nb", "a\r\nb"), (b"", ""), ("ж".encode(), "ж"), (b"x" * LIMIT, "x" * LIMIT)):
+        file.write_bytes(data)
+        assert read_text(file, limit=LIMIT) == text
+        assert read_bytes(file, limit=LIMIT) == data
+
+
+def test_G1_a_symbolic_link_is_followed(tmp_path: Path) -> None:
+    (tmp_path / "real").write_text("x")
+    (tmp_path / "link").symlink_to("real")
+    assert read_text(tmp_path / "link", limit=LIMIT) == "x"
+    (tmp_path / "broken").symlink_to("nowhere")
+    assert fault(tmp_path / "broken") == ": there is no such file"
+    (tmp_path / "loop").symlink_to("loop")
+    assert "cannot be opened" in fault(tmp_path / "loop")
+
+
+def test_G1_what_is_no_file(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    assert fault(tmp_path / "pipe") == ": is a named pipe, not a file"
+    assert fault(tmp_path) == ": is a folder, not a file"
+    for device in ("/dev/zero", "/dev/null"):
+        assert fault(Path(device)) == ": is a device, not a file"
+    assert fault(tmp_path / "missing") == ": there is no such file"
+
+
+def test_G1_a_nul_in_the_path() -> None:
+    with pytest.raises(ConfigError, match=r"^a\\x00b: cannot be opened: embedded null byte$"):
+        read_text(Path("a\0b"), limit=LIMIT)
+
+
+def test_G1_what_is_too_large(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    with file.open("wb") as large:
+        large.truncate(10 * 1024 * 1024)
+    assert fault(file) == ": is larger than 1,000 bytes; is it the right file?"
+
+
+def test_G1_what_is_no_text(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    for data, problem in (
+        (b"a\nb\n\xff", ":3: is not UTF-8 text (byte 0xff)"),
+        (b"a\n\0", ":2: holds a NUL character; is it a text file?"),
+        ("a".encode("utf-16"), ": is UTF-16 text; save it as UTF-8"),
+        (b"\x7fELF\x80", ":1: is not UTF-8 text (byte 0x80)"),
+    ):
+        file.write_bytes(data)
+        assert fault(file) == problem
+
+
+def test_G1_an_unreadable_file(tmp_path: Path) -> None:
+    file = tmp_path / "f"
+    file.write_text("x")
+    file.chmod(0)
+    user = os.geteuid()
+    if user == 0:
+        os.seteuid(65534)  # root may read everything
+    try:
+        assert fault(file) == ": cannot be opened: permission denied"
+    finally:
+        os.seteuid(user)
+
+
+def test_G10_a_path_that_is_not_utf_8_is_shown_printably(tmp_path: Path) -> None:
+    assert shown(Path(os.fsdecode(b"caf\xe9 \x1b[31m\n"))) == "caf� \\x1b[31m\\n"
+    file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 f"))
+    file.write_text("x")
+    assert read_text(file, limit=LIMIT) == "x"
