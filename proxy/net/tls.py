@@ -28,6 +28,7 @@ LINGER_S = 5.0
 """How long a closed stream goes on handing its last bytes to the kernel."""
 
 _UNSENT_LIMIT = 2 * CHUNK
+_DISCARDED_CHUNKS = 4
 _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -55,11 +56,16 @@ class TlsStream(Stream):
         while True:
             try:
                 self._tls.do_handshake()
-                return
+                done = True
             except ssl.SSLWantReadError:
-                pass
-            finally:
-                await self._inner_send()
+                done = False
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):  # the alert, which must not hide what was wrong
+                    self._flush()
+                raise
+            await self._inner_send()
+            if done:
+                return
             self._take_in(await self._inner_receive())
 
     async def _inner_send(self) -> None:
@@ -173,10 +179,8 @@ class TlsStream(Stream):
         self.send_eof()
         self._closed = True
         self._decrypted = b""
-        if self._unsent:
+        if not self._finish():
             self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._inner.abort)
-        else:
-            self._inner.close()
         self._resume(receiver=True, sender=True)
 
     def abort(self) -> None:
@@ -197,17 +201,27 @@ class TlsStream(Stream):
                 self._flush()
         self._wake(receiver=True, sender=True)
 
-    def _finish(self) -> None:
-        """Goes on closing: what is unsent goes out first."""
+    def _finish(self) -> bool:
+        """Goes on closing: what is unsent goes out first. True when it is done, or never will be."""
         try:
-            done = self._flush()
+            if not self._flush():
+                return False
         except OSError:
             self.abort()
-            return
-        if done:
-            if self._linger is not None:
-                self._linger.cancel()
-            self._inner.close()
+            return True
+        if self._linger is not None:
+            self._linger.cancel()
+        self._close_inner()
+        return True
+
+    def _close_inner(self) -> None:
+        """A socket that is closed with something unread in it sends a reset, which would destroy our last bytes at the
+        other end; and with TLS 1.3 there is something, the session tickets, even when the peer has said nothing."""
+        with contextlib.suppress(OSError):
+            for _ in range(_DISCARDED_CHUNKS):
+                if not self._inner.receive_nowait(CHUNK):
+                    break
+        self._inner.close()
 
     def _check_open(self) -> None:
         if self._closed:

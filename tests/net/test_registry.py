@@ -1,0 +1,236 @@
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+import trustme
+
+from proxy.errors import ConfigError, DialError
+from proxy.model import DIRECT, Destination, Route, Stage, Symptom
+from proxy.net.registry import Registry, Relay
+from proxy.net.stream import Stream
+from proxy.net.tasks import spawn
+from proxy.net.tcp import TcpDialer
+from proxy.wire.relay_url import Kind
+from tests.support.lying import HTTP, SOCKS5, SOCKS5_AUTH, LyingRelay
+from tests.support.relay import Relay as WorkingRelay
+
+SITE = Destination("blocked.test", 443)
+
+
+class Recorder:
+    """A dialer that notes what it is asked, and fails once `go` is set."""
+
+    def __init__(self) -> None:
+        self.dialed: list[Destination] = []
+        self.go = asyncio.Event()
+
+    async def dial(self, destination: Destination) -> Stream:
+        self.dialed.append(destination)
+        await self.go.wait()
+        raise DialError("not today", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+
+
+def registry(*relays: Relay, to_relays: TcpDialer | Recorder | None = None) -> Registry:
+    return Registry(relays, direct=Recorder(), to_relays=to_relays or Recorder())
+
+
+def relay(name: str, url: str, **options: str | bool) -> Relay:
+    return Relay.parse(name, url, **options)  # type: ignore[arg-type]
+
+
+def test_a_route_has_one_dialer() -> None:
+    direct = Recorder()
+    made = Registry([relay("tor", "socks5h://127.0.0.1:9050")], direct=direct, to_relays=Recorder())
+    assert made.dialer(DIRECT) is direct
+    assert made.dialer(Route(("tor",))) is made.dialer(Route(("tor",)))
+    assert repr(made) == "<Registry tor>"
+    assert repr(registry()) == "<Registry without relays>"
+
+
+def test_names_keep_the_order_of_the_configuration() -> None:
+    made = registry(relay("b", "192.0.2.1:1080"), relay("a", "http://192.0.2.2"), relay("c", "b>a"))
+    assert made.relay_names == ("b", "a", "c")
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "address", "needs_address"),
+    [
+        ("socks5h://192.0.2.1", True, True, False),
+        ("socks5://192.0.2.1", False, True, True),
+        ("socks4a://192.0.2.1", True, True, False),
+        ("socks4://192.0.2.1", False, True, True),
+        ("http://192.0.2.1", True, True, False),
+        ("https://192.0.2.1", True, True, False),
+        ("socks5://192.0.2.1>socks5h://192.0.2.2", True, True, False),
+        ("socks5h://192.0.2.1>socks5://192.0.2.2", False, True, True),
+    ],
+)
+def test_what_a_route_carries_is_what_its_last_relay_takes(
+    url: str, name: bool, address: bool, needs_address: bool
+) -> None:
+    made = registry(relay("r", url))
+    route = Route(("r",))
+    assert made.carries(route, SITE) is name
+    assert made.carries(route, Destination("192.0.2.7", 443)) is address
+    assert made.needs_address("r") is needs_address
+    assert made.carries(DIRECT, SITE)
+
+
+@pytest.mark.parametrize(
+    ("relays", "problem"),
+    [
+        ([("a", "b")], "relay a: there is no relay 'b'"),
+        ([("a", "b"), ("b", "a")], r"relay a: it goes through itself \(a>b>a\)"),
+        ([("a", "a")], "relay a: it goes through itself"),
+        ([("a", "socks5://192.0.2.1>socks5h://relay.test")], "relay a: it cannot go on to relay.test"),
+        ([("a", "socks4://192.0.2.1>http://[2001:db8::1]")], "relay a: it cannot go on to 2001:db8::1"),
+        ([("a", "https://192.0.2.1?ca=/nowhere.pem")], "relay a: no certificates can be read from /nowhere.pem"),
+    ],
+)
+def test_what_cannot_work_is_said_at_once(relays: list[tuple[str, str]], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        registry(*(relay(name, url) for name, url in relays))
+    assert len(caught.value.problems) == len(relays)
+
+
+def test_all_problems_are_said_and_no_password() -> None:
+    with pytest.raises(ConfigError) as caught:
+        registry(relay("a", "missing"), relay("b", "socks5h://192.0.2.1", password="only-a-password"))
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["relay a", "relay b"]
+    assert "only-a-password" not in str(caught.value)
+
+
+def test_routes_that_there_are_not() -> None:
+    made = registry(relay("tor", "127.0.0.1:9050"))
+    with pytest.raises(ConfigError, match="there is no relay 'vps'"):
+        made.dialer(Route(("vps",)))
+    with pytest.raises(ConfigError, match="'tlsrec'"):
+        made.dialer(Route((), ("tlsrec",)))
+
+
+def test_the_password_is_the_last_relays() -> None:
+    parsed = Relay.parse("c", "tor > https://me@relay.test", password="secret")
+    hop = parsed.hops[-1]
+    assert parsed.hops[0] == "tor"
+    assert not isinstance(hop, str)
+    assert (hop.kind, hop.user, hop.password) == (Kind.HTTPS, "me", "secret")
+    assert "secret" not in repr(parsed)
+    with pytest.raises(ValueError, match="password_cmd"):
+        Relay.parse("c", "http://192.0.2.1>tor", password="secret")
+
+
+async def test_a_chain_reaches_one_relay_through_the_other(to_relays: TcpDialer) -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"welcome")
+        writer.close()
+
+    origin = await asyncio.start_server(greet, "127.0.0.1", 0)
+    port = origin.sockets[0].getsockname()[1]
+    async with (
+        asyncio.timeout(20),
+        WorkingRelay({"second.test": "127.0.0.10"}) as first,
+        WorkingRelay({"blocked.test": "127.0.0.1"}, address="127.0.0.10") as second,
+    ):
+        made = registry(
+            relay("first", f"socks5h://127.0.0.9:{first.port}"),
+            relay("second", f"http://second.test:{second.port}"),
+            relay("both", f"first>http://second.test:{second.port}"),
+            to_relays=to_relays,
+        )
+        for route in (Route(("both",)), Route(("first", "second"))):
+            stream = await made.dialer(route).dial(Destination("blocked.test", port))
+            assert await stream.receive() == b"welcome"
+            stream.close()
+        assert first.asked == [f"second.test:{second.port}"] * 2
+        assert second.asked == [f"blocked.test:{port}"] * 2
+        await second.stop()
+        with pytest.raises(DialError, match=r"second.* cannot be reached") as caught:
+            await made.dialer(Route(("both",))).dial(Destination("blocked.test", port))
+        assert caught.value.symptom is Symptom.RELAY_DOWN
+    origin.close()
+    await origin.wait_closed()
+
+
+async def test_credentials_of_a_further_relay_do_not_pass_the_first_in_the_clear(to_relays: TcpDialer) -> None:
+    """The first hop is on loopback, but the path does not end there."""
+
+    async with LyingRelay(HTTP) as first:
+        url = f"http://127.0.0.1:{first.port}>socks5h://me:secret@192.0.2.1"
+        with pytest.raises(DialError, match="unencrypted"):
+            await registry(relay("r", url), to_relays=to_relays).dialer(Route(("r",))).dial(SITE)
+    assert b"secret" not in first.received
+    async with LyingRelay((*HTTP, *SOCKS5_AUTH)) as first:
+        url = f"http://127.0.0.1:{first.port}>socks5h://me:secret@192.0.2.1"
+        made = registry(relay("r", url, allow_plaintext_credentials=True), to_relays=to_relays)
+        (await made.dialer(Route(("r",))).dial(SITE)).close()
+    assert b"secret" in first.received
+
+
+async def test_no_relay_gets_anothers_credentials(to_relays: TcpDialer) -> None:
+    async with LyingRelay(SOCKS5_AUTH) as mine, LyingRelay(SOCKS5) as other:
+        made = registry(
+            relay("mine", f"socks5h://me:secret@127.0.0.1:{mine.port}"),
+            relay("other", f"socks5h://127.0.0.1:{other.port}"),
+            to_relays=to_relays,
+        )
+        for name in ("mine", "other"):
+            (await made.dialer(Route((name,))).dial(SITE)).close()
+    assert b"secret" in mine.received
+    assert b"secret" not in other.received
+
+
+async def test_few_handshakes_at_a_time_with_a_remote_relay() -> None:
+    recorder = Recorder()
+    made = Registry(
+        [relay("far", "socks5h://192.0.2.1"), relay("also far", "http://192.0.2.1:1080>socks5h://192.0.2.2")],
+        direct=Recorder(),
+        to_relays=recorder,
+        handshakes_max=3,
+    )
+    dialing = [spawn(made.dialer(Route((name,))).dial(SITE), name="dial") for name in ("far", "also far") * 5]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(recorder.dialed) == 3
+    recorder.go.set()
+    results = await asyncio.gather(*dialing, return_exceptions=True)
+    assert len(recorder.dialed) == 10
+    assert all(isinstance(result, DialError) for result in results)
+
+
+async def test_who_waits_for_a_turn_waits_no_longer_than_for_a_handshake() -> None:
+    recorder = Recorder()
+    made = Registry(
+        [relay("far", "socks5h://192.0.2.1")],
+        direct=Recorder(),
+        to_relays=recorder,
+        handshakes_max=1,
+        handshake_timeout_s=0.05,
+    )
+    first = spawn(made.dialer(Route(("far",))).dial(SITE), name="dial")
+    await asyncio.sleep(0)
+    with pytest.raises(DialError, match="too many") as caught:
+        await made.dialer(Route(("far",))).dial(SITE)
+    assert caught.value.symptom is Symptom.TIMEOUT
+    first.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await first
+
+
+async def test_a_relay_on_loopback_has_no_such_limit() -> None:
+    recorder = Recorder()
+    made = Registry([relay("tor", "socks5h://127.0.0.1:9050")], direct=Recorder(), to_relays=recorder, handshakes_max=1)
+    dialing = [spawn(made.dialer(Route(("tor",))).dial(SITE), name="dial") for _ in range(5)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(recorder.dialed) == 5
+    for task in dialing:
+        task.cancel()
+    await asyncio.gather(*dialing, return_exceptions=True)
+
+
+def test_an_https_relay_takes_its_own_authority(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    made = registry(relay("vps", f"https://me:pw@relay.test?sni=front.test&ca={tmp_path}/ca.pem"))
+    assert repr(made.dialer(Route(("vps",)))) == "<HttpConnectDialer vps>"
