@@ -18,7 +18,7 @@ from proxy.config.schema import Settings
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.errors import DialError, PeerError
-from proxy.model import Action, Attempt, Change, ClosedBy, NetworkId, Outcome, Route, Stage, Symptom
+from proxy.model import Action, Attempt, Change, ClosedBy, NetworkId, Outcome, Plan, Request, Route, Stage, Symptom
 from proxy.net.front import Front
 from proxy.net.oracle import Oracle
 from proxy.net.pump import Carried, Pump
@@ -71,17 +71,31 @@ class Services:
 class Entry:
     """One connection's, or one plain HTTP request's, line in the log."""
 
-    __slots__ = ("_holds", "_services", "network", "outcome")
+    __slots__ = ("_facts", "_holds", "_outcome", "_services", "network")
 
-    def __init__(self, outcome: Outcome, network: NetworkId, services: Services) -> None:
-        self.outcome = outcome
+    def __init__(self, request: Request, plan: Plan, *, network: NetworkId, services: Services) -> None:
         self.network = network
         self._services = services
+        self._facts: dict[str, Any] = {
+            "request": request,
+            "plan": plan,
+            "host": request.destination.host,
+            "at": services.now(),
+        }
+        self._outcome: Outcome | None = None
         self._holds = 1
+
+    @property
+    def outcome(self) -> Outcome:
+        """All that is known so far, as one value: made when it is asked for, since facts come in many small steps."""
+        if self._outcome is None:
+            self._outcome = Outcome(**self._facts)
+        return self._outcome
 
     def say(self, **facts: Any) -> None:
         """Adds facts: fields of the outcome."""
-        self.outcome = replace(self.outcome, **facts)
+        self._facts.update(facts)
+        self._outcome = None
 
     def hold(self) -> None:
         """Something more is to come; it ends with a `close` of its own."""
@@ -91,7 +105,7 @@ class Entry:
         """Writes the outcome when nothing more is to come."""
         self._holds -= 1
         if self._holds == 0:
-            self.say(duration=self._services.now() - self.outcome.at)
+            self.say(duration=self._services.now() - self._facts["at"])
             self._services.record(self.outcome, self.network)
 
     # -- how a race ends -------------------------------------------------------------------------------------------
@@ -102,7 +116,7 @@ class Entry:
         if not winner.valid:
             return
         self._learn()
-        self._credit()
+        self._services.health.learn(self.outcome, self._services.now())
         if race.has_overtaken:
             self.hold()
             spawn(self._judge_overtaken(race), name=f"judge direct to {self.outcome.host}")
@@ -123,7 +137,7 @@ class Entry:
         if attempt is None:
             attempt = Attempt(route, Stage.DONE, address=address, evidence=_REUSED)
         if not attempt.delivered or attempt.evidence is _REUSED:
-            self.outcome = self.outcome.with_attempt(replace(attempt, stage=Stage.DONE))
+            self._judge(replace(attempt, stage=Stage.DONE))
             self.say(winner=route)
             self._learn()
 
@@ -131,20 +145,20 @@ class Entry:
         """The chosen path broke before an answer was whole enough to pass on."""
         attempt = next((a for a in self.outcome.attempts if a.pending), None)
         if attempt is not None:
-            self.outcome = self.outcome.with_attempt(replace(attempt, symptom=_symptom(error), error=str(error)))
+            self._judge(replace(attempt, symptom=_symptom(error), error=str(error)))
             self._learn()
         self.say(winner=None, error=f"{self.outcome.request.destination}: {error}")
 
     def carried(self, carried: Carried) -> None:
         """The pump has ended."""
         self.say(
-            bytes_up=self.outcome.bytes_up + carried.bytes_up,
-            bytes_down=self.outcome.bytes_down + carried.bytes_down,
+            bytes_up=self._facts.get("bytes_up", 0) + carried.bytes_up,
+            bytes_down=self._facts.get("bytes_down", 0) + carried.bytes_down,
             closed_by=carried.closed_by,
         )
-        alone = self.outcome.attempts[-1] if self.outcome.attempts else None
-        if self.outcome.winner is None and alone is not None and alone.pending:
-            self._judge_alone(alone, carried)
+        attempts: tuple[Attempt, ...] = self._facts.get("attempts", ())
+        if self._facts.get("winner") is None and attempts and attempts[-1].pending:
+            self._judge_alone(attempts[-1], carried)
         self.close()
 
     @property
@@ -161,21 +175,11 @@ class Entry:
         if changes:
             self._services.believe(changes)
 
-    def _credit(self) -> None:
-        """A relay is blamed only when another route worked."""
-        now = self._services.now()
-        for attempt in self.outcome.attempts:
-            if attempt.symptom.blames_relay:
-                for name in attempt.route.relays:
-                    self._services.health.failed(name, now)
-        for name in self.outcome.winner.relays if self.outcome.winner is not None else ():
-            self._services.health.worked(name, now)
-
     async def _judge_overtaken(self, race: Race) -> None:
         try:
             attempt = await race.overtaken()
             if attempt is not None:
-                self.outcome = self.outcome.with_attempt(attempt)
+                self._judge(attempt)
                 self._learn()
         finally:
             self.close()
@@ -190,8 +194,12 @@ class Entry:
             judged = replace(attempt, symptom=symptom, error=carried.error or "closed without an answer")
         else:
             judged = replace(attempt, symptom=Symptom.ABANDONED)
-        self.outcome = self.outcome.with_attempt(judged)
+        self._judge(judged)
         self._learn()
+
+    def _judge(self, attempt: Attempt) -> None:
+        """Puts what became of an attempt in place of what was known before."""
+        self.say(attempts=self.outcome.with_attempt(attempt).attempts)
 
 
 _REUSED = MappingProxyType({"reused": 1})

@@ -11,6 +11,7 @@ import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NewType
 
@@ -24,6 +25,17 @@ UNKNOWN_NETWORK = NetworkId("unknown")
 NO_EVIDENCE: Mapping[str, str | int | float] = MappingProxyType({})
 
 
+@lru_cache(maxsize=4096)
+def literal(host: str) -> IPAddress | None:
+    """The address that a canonical host is, or None when it is a name."""
+    if not (host[-1].isdigit() or ":" in host):
+        return None  # told without building an exception
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
     """Where a client wants to go. Made by `wire.names`, so `host` is always in its one canonical spelling:
@@ -35,13 +47,7 @@ class Destination:
     @property
     def address(self) -> IPAddress | None:
         """The address when the host is a literal, else None."""
-        last = self.host[-1]
-        if not (last.isdigit() or ":" in self.host):
-            return None  # a name: the usual case, told without building an exception
-        try:
-            return ipaddress.ip_address(self.host)
-        except ValueError:
-            return None
+        return literal(self.host)
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"

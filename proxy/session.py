@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import os
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 
 from proxy.entry import Entry, Services
@@ -96,7 +96,7 @@ class Session:
 
     async def _tunnel(self, tunnel: Tunnel) -> None:
         entry = self._begin(tunnel.destination, tunnel.inbound)
-        race = self._race(entry.outcome)
+        race = self._race(entry.outcome.request, entry.outcome.plan.routes)
         try:
             if not await race.connect():
                 entry.lost(race)
@@ -115,7 +115,7 @@ class Session:
                 entry.lost(race, client_left=True)
                 return
             if before is BeforeFlight.CLOSED:
-                race = self._race(entry.outcome)
+                race = self._race(entry.outcome.request, entry.outcome.plan.routes)
             self._plan_on_name(flight, race, entry)
 
             winner = await race.deliver(flight, partial(self._pull, flight))
@@ -170,8 +170,8 @@ class Session:
         """The end of the session: from here on the bytes go by themselves."""
         self._handed_over = True
         self._client.notify = None
-        entry.won(race, winner)
         entry.say(bytes_up=len(flight.data) - len(winner.unsent))
+        entry.won(race, winner)
         entry.hold()
         self._services.pump.carry(
             self._client, winner.stream, entry.carried, to_upstream=winner.unsent, to_client=winner.answer
@@ -203,7 +203,7 @@ class Session:
                     entry.broke(error)
                     await self._refuse(entry)
                     return None
-        race = self._race(entry.outcome)
+        race = self._race(entry.outcome.request, entry.outcome.plan.routes)
         try:
             upstream = await self._open_upstream(asked, entry, race)
             if upstream is None:
@@ -310,9 +310,8 @@ class Session:
         """A request, its plan, and the line in the log that will tell of it."""
         self._setup = self._services.setup()
         request = Request(next(self._services.request_ids), destination, inbound, self._client.peer, http)
-        now = self._services.now()
-        outcome = Outcome(request, self._plan(request, destination.host), host=destination.host, at=now)
-        return Entry(outcome, self._services.network(), self._services)
+        plan = self._plan(request, destination.host)
+        return Entry(request, plan, network=self._services.network(), services=self._services)
 
     def _plan(self, request: Request, host: str) -> Plan:
         """What may be tried for `host`, in order: the address guard first, then what the user and experience say."""
@@ -324,10 +323,10 @@ class Session:
         relays = self._services.health.order(self._setup.registry.relay_names, now)
         return self._setup.router.plan(request, belief, relays=relays, now=now, host=host)
 
-    def _race(self, outcome: Outcome) -> Race:
+    def _race(self, request: Request, routes: tuple[Route, ...]) -> Race:
         return Race(
-            outcome.request.destination,
-            outcome.plan.routes,
+            request.destination,
+            routes,
             self._setup.registry.dialer,
             oracle=self._services.oracle,
             detect=self._setup.settings.detect,
@@ -384,7 +383,7 @@ class Session:
             flight.receive_data(refreshed(visit.data, os.urandom(64)))
         else:
             flight.receive_data(f"HEAD / HTTP/1.1\r\nHost: {outcome.host}\r\nConnection: close\r\n\r\n".encode())
-        race = self._race(replace(outcome, plan=replace(outcome.plan, routes=(route,))))
+        race = self._race(outcome.request, (route,))
         winner: Winner | None = None
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(self._setup.settings.detect.retest_pair_s):

@@ -171,9 +171,9 @@ class Front:
 
     async def _socks5(self, client: SocketStream, reader: Reader) -> Tunnel:
         methods = await read_with(client, reader, socks.read_socks5_methods(reader))
-        wanted = socks.NO_AUTH if self._credentials is None else socks.USER_PASSWORD
+        wanted = socks.NO_AUTH if self._credentials is None else socks.PASSWORD
         if wanted not in methods:
-            raise PeerError("no SOCKS5 method that this proxy accepts", reply=socks.socks5_method(socks.NO_METHOD))
+            raise PeerError("no SOCKS5 method that this proxy accepts", reply=socks.SOCKS5_NO_METHOD)
         await client.send(socks.socks5_method(wanted))
         if self._credentials is not None:
             user, password = await read_with(client, reader, socks.read_socks5_credentials(reader))

@@ -51,12 +51,13 @@ _UNSAID = _Said(Action.AUTO)
 class Router:
     """Plans requests. Immutable but for its memory of plans; a reload makes a new one."""
 
-    __slots__ = ("_info", "_last_good_s", "_never_relay", "_overrides", "_picky", "_plans", "_rules")
+    __slots__ = ("_info", "_last_good_s", "_never_relay", "_overrides", "_picky", "_plans", "_rules", "_settings")
 
     def __init__(
         self, rules: Rules, overrides: Mapping[str, Override], relays: Sequence[RelayInfo], settings: Settings
     ) -> None:
         self._rules = rules
+        self._settings = settings
         self._overrides = dict(overrides)
         self._info = {relay.name: relay for relay in relays}
         self._picky = frozenset(relay.name for relay in relays if relay.needs_address)
@@ -97,6 +98,10 @@ class Router:
                 self._plans.clear()
             plan = self._plans[key] = self._make(said, usable, is_onion=is_onion, offered=relays)
         return plan
+
+    def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
+        """The same with other overrides."""
+        return Router(self._rules, overrides, tuple(self._info.values()), self._settings)
 
     def trace(self, destination: Destination) -> list[str]:
         """How the plan for a destination comes about, a sentence a step, the deciding one first: for `rule test`."""

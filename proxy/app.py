@@ -1,0 +1,385 @@
+"""Wires every part by constructor arguments, runs them, and takes them down again. There is no global context.
+
+`run` is the whole life of `byway run`: lock, listen, serve, take in what was edited, drain, exit code. What a reload
+replaces is one frozen Setup, so that a session never sees half of a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import itertools
+import json
+import logging
+import os
+import secrets
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from proxy import __version__
+from proxy.config.load import Loaded, load
+from proxy.config.paths import Paths, private_folder, write_private
+from proxy.control.parts import Parts
+from proxy.control.serve import ControlServer
+from proxy.detect.beliefs import Beliefs
+from proxy.detect.health import Health
+from proxy.entry import Services, Setup
+from proxy.errors import BywayError, ConfigError
+from proxy.model import Change, NetworkId, Outcome, Override
+from proxy.net.network_id import NetworkWatch
+from proxy.net.oracle import Oracle
+from proxy.net.poller import make_poller
+from proxy.net.pump import Pump
+from proxy.net.stream import SocketStream
+from proxy.net.tasks import cancel_all, spawn
+from proxy.server import Server
+from proxy.setup import SetupMaker
+from proxy.store.writer import Store
+
+log = logging.getLogger("proxy")
+
+_WATCH_S = 0.5
+"""How often edited files are looked for, so that they take effect within 1 s. A look is a stat() of each, which sees
+through the symbolic links and network folders that change notices do not reach."""
+
+_FOLLOWER_LIMIT = 1000
+"""Outcomes kept for one `byway log -f` that does not read; the oldest are dropped."""
+
+_YOUNG_OBJECTS = 20_000
+"""Allocations between two collections of the youngest: connections make many values and hardly a cycle, and this is
+worth a few per cent of a tunnel's cost (measured)."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line asks of `run`."""
+
+    config: Path | None = None
+    state: Path | None = None
+    port: int | None = None
+    listen: str | None = None
+    allow: tuple[str, ...] = ()
+    ephemeral: bool = False
+    verbose: int = 0
+    quiet: bool = False
+
+    @property
+    def flags(self) -> dict[str, object]:
+        """Settings given on the command line, by their dotted keys."""
+        given: dict[str, object] = {
+            "listen.port": self.port,
+            "listen.address": self.listen,
+            "safety.allow": self.allow or None,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+
+def run(options: RunOptions) -> int:
+    """Runs Byway in the foreground until it is told to stop. Returns the exit code."""
+    _log_to_stderr(options)
+    try:
+        paths = Paths.locate(os.environ, config=options.config, state=options.state)
+        loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
+        private_folder(paths.state_dir)
+        with FileLock(paths.lock_file, timeout=0, mode=0o600):
+            return asyncio.run(_live(options, paths, loaded))
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("%s", problem)
+        return 7
+    except BywayError as error:
+        log.error("%s", error)
+        return 1
+    except Timeout:
+        log.error("%s", _locked(paths))
+        return 1
+
+
+async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
+    app = App(options, paths, loaded)
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+    try:
+        await app.start()
+        _on_signals(stop, hurry, app)
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
+        app.say_hello()
+        await stop.wait()
+        if not hurry.is_set():
+            await app.drain(hurry)
+    finally:
+        await app.close()
+    return 130 if hurry.is_set() else 0
+
+
+class App:
+    """A Byway, built and wired. `start`, then `drain` and `close`."""
+
+    def __init__(self, options: RunOptions, paths: Paths, loaded: Loaded) -> None:
+        self._options = options
+        self._paths = paths
+        loop = asyncio.get_running_loop()
+        loop.set_exception_handler(_tell_of_fault)
+        settings = loaded.settings
+        self._poller = make_poller(loop)
+        self._store = Store(None if options.ephemeral else paths.store_file, settings.log)
+        self._store.start()
+        self._overrides = dict(self._store.load_overrides())
+        self._maker = SetupMaker(self._poller, paths)
+        self._network = NetworkWatch(_network_key(paths, ephemeral=options.ephemeral))
+        self._beliefs = Beliefs(settings.detect, self._store.load_beliefs())
+        self._health = Health(settings.detect)
+        self._pump = Pump(
+            idle_timeout_s=settings.limits.idle_timeout_s,
+            half_open_timeout_s=settings.limits.half_open_timeout_s,
+        )
+        self._followers: set[asyncio.Queue[Outcome]] = set()
+        self._services = Services(
+            setup=lambda: self._setup,
+            beliefs=self._beliefs,
+            health=self._health,
+            pump=self._pump,
+            oracle=Oracle(),
+            network=self._network.current,
+            now=time.time,
+            request_ids=itertools.count(1),
+            believe=self._believe,
+            record=self._record,
+            adopt=self._adopt,
+        )
+        self._server = Server(self._poller, self._services, clients_max=_clients_max(loaded))
+        self._loaded = loaded
+        self._setup: Setup
+        self._port = 0
+        self._started_at = time.time()
+        self._seen: tuple[object, ...] = ()
+        self._control: ControlServer | None = None
+
+    async def start(self) -> None:
+        """Listens. Raises ConfigError, and BywayError when the address or the control socket cannot be had."""
+        listen = self._loaded.settings.listen
+        self._setup = self._maker.make(self._loaded, self._overrides, port=listen.port)
+        try:
+            self._port = self._server.listen(listen.address, listen.port)
+        except OSError as error:
+            raise BywayError(
+                f"cannot listen on {listen.address} port {listen.port}: {(error.strerror or str(error)).lower()}; "
+                f"choose another with --port, or see who has it with `ss -ltnp sport = :{listen.port}`"
+            ) from None
+        if self._port != listen.port:
+            self._setup = self._maker.make(self._loaded, self._overrides, port=self._port)
+        token = secrets.token_urlsafe(32)
+        socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
+        if socket_path is not None:
+            private_folder(socket_path.parent)
+        self._control = ControlServer(self._parts(), socket_path, token, port=self._port)
+        await self._control.start()
+        write_private(self._paths.run_file, json.dumps(self._control.address | {
+            "pid": os.getpid(), "port": self._port, "listen": listen.address, "version": __version__,
+        }))  # fmt: skip
+        self._seen = self._maker.fingerprint(self._loaded)
+        spawn(self._watch(), name="watch the configuration")
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Takes no more clients and lets those there are finish, for a bounded time or until `hurry`."""
+        self._server.stop_listening()
+        ends_at = time.monotonic() + self._setup.settings.limits.drain_s
+        while (self._server.sessions or self._pump.active) and time.monotonic() < ends_at and not hurry.is_set():
+            await asyncio.sleep(0.05)
+
+    async def close(self) -> None:
+        """Takes everything down. Harmless when `start` failed half-way."""
+        self._server.stop_listening()
+        self._paths.run_file.unlink(missing_ok=True)
+        if self._control is not None:
+            await self._control.close()
+        self._pump.abort_all()
+        await cancel_all()
+        await asyncio.to_thread(self._store.close)
+        self._poller.close()
+
+    def say_hello(self) -> None:
+        """One line on where we are, one on what to do next, and what the configuration should know of itself."""
+        if self._options.quiet:
+            return
+        for notice in self._setup.loaded.notices:
+            log.warning("%s", notice)
+        host = self._loaded.settings.listen.address
+        address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        relays = self._setup.registry.relay_names
+        through = f"relays: {', '.join(relays)}" if relays else "no relay yet: add one with `byway relay add URL`"
+        with contextlib.suppress(BrokenPipeError):
+            print(f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5 ({through}).", flush=True)
+            print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
+
+    # -- what was edited -------------------------------------------------------------------------------------------
+
+    def reload(self) -> list[str]:
+        """Reads everything again. Returns the problems: with any, all stays as it was."""
+        self._seen = self._maker.fingerprint(self._setup.loaded)
+        try:
+            loaded = load(self._paths.config_to_read, env=os.environ, flags=self._options.flags)
+            self._setup = self._maker.make(loaded, self._overrides, port=self._port)
+        except ConfigError as error:
+            for problem in error.problems:
+                log.error("%s", problem)
+            log.error("the configuration stays as it was until this is mended")
+            return list(error.problems)
+        self._seen = self._maker.fingerprint(loaded)
+        log.info("the configuration has been read again")
+        return []
+
+    async def _watch(self) -> None:
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            if self._maker.fingerprint(self._setup.loaded) != self._seen:
+                self.reload()
+
+    def _override(self, host: str, override: Override | None) -> None:
+        if override is None:
+            self._overrides.pop(host, None)
+            self._store.clear_override(host)
+        else:
+            self._overrides[host] = override
+            self._store.set_override(host, override)
+        self._setup = replace(self._setup, router=self._setup.router.with_overrides(self._overrides))
+
+    # -- what sessions and the control server call -----------------------------------------------------------------
+
+    def _believe(self, changes: Sequence[Change]) -> None:
+        self._store.believe(changes)
+        for change in changes:
+            if change.before is not change.after:
+                name = change.scope if self._options.verbose else "a site"
+                log.info(
+                    "%s: %s → %s%s", name, change.before, change.after, f" ({change.cause})" if change.cause else ""
+                )
+
+    def _record(self, outcome: Outcome, network: NetworkId) -> None:
+        self._store.record(outcome, network=network)
+        for queue in self._followers:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait(outcome)
+        if self._options.verbose:
+            route = outcome.winner or "none"
+            log.info("%s via %s: %s", outcome.request.destination, route, outcome.error or outcome.plan.why)
+
+    async def _follow(self) -> AsyncIterator[Outcome]:
+        queue: asyncio.Queue[Outcome] = asyncio.Queue(_FOLLOWER_LIMIT)
+        self._followers.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._followers.discard(queue)
+
+    def _adopt(self, client: SocketStream, received: bytes) -> None:
+        assert self._control is not None
+        self._control.adopt(client.detach(), received)
+
+    def _live(self) -> Mapping[str, int | float | str]:
+        counters: dict[str, int | float | str] = {
+            "port": self._port,
+            "listen": self._loaded.settings.listen.address,
+            "started_at": self._started_at,
+            "accepted": self._server.accepted,
+            "sessions": self._server.sessions,
+            "tunnels": self._pump.active,
+            "dropped_rows": self._store.dropped_rows,
+        }
+        return counters
+
+    def _parts(self) -> Parts:
+        return Parts(
+            setup=lambda: self._setup,
+            beliefs=self._beliefs,
+            health=self._health,
+            store=self._store,
+            network=self._network.current,
+            reload=self.reload,
+            live=self._live,
+            follow=self._follow,
+            apply=self._believe,
+            override=self._override,
+        )
+
+
+def _on_signals(stop: asyncio.Event, hurry: asyncio.Event, app: App) -> None:
+    """SIGINT and SIGTERM drain; a second one does not wait; SIGHUP reads the configuration again."""
+
+    def halt() -> None:
+        if stop.is_set():
+            hurry.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for name in ("SIGINT", "SIGTERM"):
+        with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop
+            loop.add_signal_handler(getattr(signal, name), halt)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, app.reload)
+
+
+def _clients_max(loaded: Loaded) -> int:
+    """As many as the limit on open files leaves room for, after it was raised as far as we may: a tunnel has two."""
+    limits = loaded.settings.limits
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return limits.clients_max
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(limits.clients_max, (soft - limits.descriptors_reserve) // 2))
+
+
+def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
+    """This installation's own secret, so that what is kept of a network tells nobody else which it was."""
+    if ephemeral:
+        return secrets.token_bytes(32)
+    try:
+        key = paths.network_key_file.read_bytes()
+    except FileNotFoundError:
+        key = b""
+    if len(key) != 32:
+        key = secrets.token_bytes(32)
+        write_private(paths.network_key_file, key)
+    return key
+
+
+def _locked(paths: Paths) -> str:
+    """Who holds the state folder, if that can be told."""
+    who = "another Byway"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        running = json.loads(paths.run_file.read_text())
+        who = f"the Byway with pid {running['pid']}, on port {running['port']},"
+    return f"{who} uses {paths.state_dir}; stop it, or give this one a folder of its own with --state"
+
+
+def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """One line for a fault of ours; the trace is for those who asked for it (-vv)."""
+    error = context.get("exception")
+    log.error("%s: %r", context.get("message", "a fault"), error)
+    if error is not None:
+        log.debug("where it happened:", exc_info=error)
+
+
+def _log_to_stderr(options: RunOptions) -> None:
+    level = logging.WARNING if options.verbose == 0 else logging.INFO if options.verbose == 1 else logging.DEBUG
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.handlers[:] = [handler]
+    log.setLevel(logging.ERROR if options.quiet else level)
+    log.propagate = False

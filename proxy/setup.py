@@ -1,0 +1,190 @@
+"""From what the user wrote to what sessions use: files, relays, rules and the guard become one frozen Setup.
+
+Everything that can be wrong is found here, at start and at each reload, and told together; nothing is half taken.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import shlex
+import socket
+import subprocess
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+from proxy.config.files import read_text
+from proxy.config.load import Loaded
+from proxy.config.paths import Paths
+from proxy.config.schema import RelayConfig, Settings
+from proxy.entry import Setup
+from proxy.errors import ConfigError
+from proxy.model import Override
+from proxy.net.front import OWN_NAME, Credentials, Front
+from proxy.net.poller import Poller
+from proxy.net.registry import Registry, Relay
+from proxy.net.resolver import Resolver
+from proxy.net.tcp import TcpDialer
+from proxy.routing.guard import Guard
+from proxy.routing.lists.plain import parse_plain
+from proxy.routing.router import RelayInfo, Router
+from proxy.routing.rules import Rules, parse_rules
+from proxy.wire import names
+
+RULES_LIMIT = 16 * 1024 * 1024
+"""Bytes of rules.txt and of a list."""
+
+_PASSWORD_TIMEOUT_S = 30.0
+"""A keyring may have to ask its user."""
+
+
+class SetupMaker:
+    """Makes Setups for one process. Remembers what password commands said, so that a reload asks nobody again."""
+
+    def __init__(self, poller: Poller, paths: Paths) -> None:
+        self._poller = poller
+        self._paths = paths
+        self._passwords: dict[str, str] = {}
+
+    def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
+        """Everything for `loaded`, with us listening on `port`. Raises ConfigError with all that is wrong."""
+        settings = loaded.settings
+        relays = self._relays(settings)
+        guard = Guard(
+            settings.safety.allow,
+            settings.dns.local,
+            own_ports=(port,),
+            own_names=_own_names(),
+            own_addresses=_own_addresses(),
+        )
+        resolver = Resolver(settings.dns.hosts, timeout_s=settings.limits.resolve_timeout_s)
+        direct = TcpDialer(
+            self._poller, resolver, guard.refuse_address, connect_timeout_s=settings.limits.connect_timeout_s
+        )
+        to_relays = TcpDialer(
+            self._poller, Resolver(), lambda _destination, _address: None,
+            connect_timeout_s=settings.limits.handshake_timeout_s,
+        )  # fmt: skip
+        registry = Registry(
+            relays,
+            direct=direct,
+            to_relays=to_relays,
+            handshake_timeout_s=settings.limits.handshake_timeout_s,
+            handshakes_max=settings.detect.relay_handshakes_max,
+        )
+        infos = [RelayInfo(name, registry.needs_address(name)) for name in registry.relay_names]
+        return Setup(
+            loaded=loaded,
+            front=Front(settings.limits, self._credentials(settings), _is_ours(settings, port)),
+            guard=guard,
+            router=Router(self._rules(settings, registry), overrides, infos, settings),
+            registry=registry,
+        )
+
+    def fingerprint(self, loaded: Loaded) -> tuple[object, ...]:
+        """Changes when a file that `loaded` and its rules were read from is edited, replaced, made or removed."""
+        files = [self._paths.config_file, self._paths.rules_file, *self._list_files(loaded.settings).values()]
+        return tuple(_mark(file) for file in files)
+
+    def _rules(self, settings: Settings, registry: Registry) -> Rules:
+        lists = {
+            name: parse_plain(read_text(file, limit=RULES_LIMIT), source=str(file))
+            for name, file in self._list_files(settings).items()
+        }
+        file = self._paths.rules_file
+        if not file.exists():
+            return Rules(lists=lists)
+        return parse_rules(
+            read_text(file, limit=RULES_LIMIT), source=file.name, lists=lists, relays=registry.relay_names
+        )
+
+    def _list_files(self, settings: Settings) -> dict[str, Path]:
+        return {item.name: self._paths.config_dir / Path(item.source).expanduser() for item in settings.list}
+
+    def _relays(self, settings: Settings) -> list[Relay]:
+        relays, problems = [], []
+        for config in settings.relay:
+            try:
+                relays.append(self._relay(config))
+            except ValueError as error:
+                problems.append(f"[[relay]] {config.name}: {error}")
+        if problems:
+            raise ConfigError(problems)
+        return relays
+
+    def _relay(self, config: RelayConfig) -> Relay:
+        return Relay.parse(
+            config.name,
+            config.url,
+            password=self._password(config.password_cmd) if config.password_cmd else "",
+            allow_plaintext_credentials=config.allow_plaintext_credentials,
+        )
+
+    def _credentials(self, settings: Settings) -> Credentials | None:
+        if not settings.listen.user:
+            return None
+        try:
+            password = self._password(settings.listen.password_cmd)
+        except ValueError as error:
+            raise ConfigError(f"[listen] password_cmd: {error}") from None
+        return Credentials(settings.listen.user, password)
+
+    def _password(self, command: str) -> str:
+        """The first line of what `command` prints. Raises ValueError, which never tells what that was."""
+        if command not in self._passwords:
+            try:
+                done = subprocess.run(
+                    shlex.split(command),
+                    stdin=subprocess.DEVNULL,
+                    stdout=subprocess.PIPE,
+                    timeout=_PASSWORD_TIMEOUT_S,
+                    check=True,
+                )
+                lines = done.stdout.decode().splitlines()
+            except subprocess.CalledProcessError as error:
+                raise ValueError(f"`{command}` failed with exit code {error.returncode}") from None
+            except subprocess.TimeoutExpired:
+                raise ValueError(f"`{command}` said nothing for {_PASSWORD_TIMEOUT_S:g} s") from None
+            except OSError as error:
+                raise ValueError(f"`{command}` cannot be run: {(error.strerror or str(error)).lower()}") from None
+            except ValueError:
+                raise ValueError(f"`{command}` printed something that is not text") from None
+            if not lines or not lines[0]:
+                raise ValueError(f"`{command}` printed no password on its first line")
+            self._passwords[command] = lines[0]
+        return self._passwords[command]
+
+
+def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:
+    """Whether a Host header names this proxy itself."""
+    listen = settings.listen.address
+    names = {"127.0.0.1", "localhost", "[::1]", f"[{listen}]" if ":" in listen else listen}
+    hosts = frozenset({OWN_NAME, *(f"{name}:{port}" for name in names)})
+    return lambda host: host.lower() in hosts
+
+
+def _own_names() -> tuple[str, ...]:
+    """What this computer is called, where that is a host name at all."""
+    try:
+        return (names.host(socket.gethostname()),)
+    except ValueError:
+        return ()
+
+
+def _own_addresses() -> tuple[str, ...]:
+    """The addresses that packets to elsewhere leave from. Nothing is sent: connecting a UDP socket only asks the routing
+    table, and the addresses asked about are for documentation (RFC 5737, RFC 3849)."""
+    found = []
+    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
+        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:  # no such route
+            sock.connect((elsewhere, 9))
+            found.append(str(sock.getsockname()[0]))
+    return tuple(found)
+
+
+def _mark(file: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does; symbolic links are followed."""
+    try:
+        found = file.stat()
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)
