@@ -50,6 +50,8 @@ _WATCH_S = 0.5
 """How often edited files are looked for, so that they take effect within 1 s. A look is a stat() of each, which sees
 through the symbolic links and network folders that change notices do not reach."""
 
+_DRAIN_LOOK_S = 0.05
+
 _FOLLOWER_LIMIT = 1000
 """Outcomes kept for one `byway log -f` that does not read; the oldest are dropped."""
 
@@ -195,7 +197,9 @@ class App:
         self._server.stop_listening()
         ends_at = time.monotonic() + self._setup.settings.limits.drain_s
         while (self._server.sessions or self._pump.active) and time.monotonic() < ends_at and not hurry.is_set():
-            await asyncio.sleep(0.05)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_DRAIN_LOOK_S):
+                    await hurry.wait()
 
     async def close(self) -> None:
         """Takes everything down. Harmless when `start` failed half-way."""

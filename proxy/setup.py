@@ -171,8 +171,8 @@ def _own_names() -> tuple[str, ...]:
 
 
 def _own_addresses() -> tuple[str, ...]:
-    """The addresses that packets to elsewhere leave from. Nothing is sent: connecting a UDP socket only asks the routing
-    table, and the addresses asked about are for documentation (RFC 5737, RFC 3849)."""
+    """The addresses that packets to elsewhere leave from. Nothing is sent: connecting a UDP socket only asks the
+    routing table, and the addresses asked about are for documentation (RFC 5737, RFC 3849)."""
     found = []
     for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
         with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:  # no such route
