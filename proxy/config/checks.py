@@ -100,9 +100,7 @@ def _relay_faults(settings: Settings, number: int) -> Iterator[Fault]:
     for item in items:
         if _is_name(item):
             if item not in chains:
-                others = [name for name in chains if name != relay.name]
-                hint = suggestion(item, others) or "; a host needs its port"
-                yield Fault(path, f"relay {relay.name}: there is no relay {quoted(item)}{hint}")
+                yield Fault(path, f"relay {relay.name}: {_unknown_relay(item, [n for n in chains if n != relay.name])}")
             continue
         try:
             endpoint = relay_url.parse(item).endpoint
@@ -118,6 +116,12 @@ def _relay_faults(settings: Settings, number: int) -> Iterator[Fault]:
 def _is_name(item: str) -> bool:
     """A chain's item is a relay's name or a URL, and only the latter has a colon."""
     return ":" not in item
+
+
+def _unknown_relay(item: str, others: list[str]) -> str:
+    if "@" in item:  # what stands before it may be the rest of a password that holds a >
+        return "the relay's host or port cannot be read: a > in a user or password is written %3E"
+    return f"there is no relay {quoted(item)}{suggestion(item, others) or '; a host needs its port'}"
 
 
 def _names_in(chain: str) -> tuple[str, ...]:

@@ -33,15 +33,21 @@ _BOUNDS = {
     "less_than": ("less than", "lt"),
     "less_than_equal": ("at most", "le"),
 }
+_SIZES = {
+    "too_short": ("at least", "min_length", "element"),
+    "too_long": ("at most", "max_length", "element"),
+    "string_too_short": ("at least", "min_length", "character"),
+    "string_too_long": ("at most", "max_length", "character"),
+}
 
 
-def explain(detail: Mapping[str, Any], document: Mapping[str, Any]) -> Fault:
-    """One of pydantic's error details about a document."""
+def explain(detail: Mapping[str, Any]) -> Fault:
+    """One of pydantic's error details."""
     path: Path = tuple(part for part in detail["loc"] if part != "[key]")
-    return Fault(path, _sentence(detail, path, document))
+    return Fault(path, _sentence(detail, path))
 
 
-def _sentence(detail: Mapping[str, Any], path: Path, document: Mapping[str, Any]) -> str:
+def _sentence(detail: Mapping[str, Any], path: Path) -> str:
     kind, name = detail["type"], _dotted(path)
     if kind == "extra_forbidden":
         return _unknown(path)
@@ -52,6 +58,10 @@ def _sentence(detail: Mapping[str, Any], path: Path, document: Mapping[str, Any]
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
         return f"{name} must be {words} {detail['ctx'][key]:g}{_not(detail, path)}"
+    if kind in _SIZES:
+        words, key, unit = _SIZES[kind]
+        size = detail["ctx"][key]
+        return f"{name} must have {words} {size} {unit}{'' if size == 1 else 's'}"
     if kind == "literal_error":
         return _not_a_choice(detail, path)
     if kind == "string_pattern_mismatch":

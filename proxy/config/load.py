@@ -136,7 +136,7 @@ def _validate(document: Mapping[str, Any]) -> tuple[Settings | None, list[checks
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        return None, [explain(detail, document) for detail in error.errors(include_url=False)]
+        return None, [explain(detail) for detail in error.errors(include_url=False)]
     return settings, list(checks.faults(settings))
 
 

@@ -1,0 +1,104 @@
+"""What only makes sense beside another setting."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from proxy.config.checks import faults
+from proxy.config.schema import Settings
+
+
+def found(*, relays: tuple[tuple[str, str], ...] = (), **sections: Any) -> list[str]:
+    relay = tuple({"name": name, "url": url} for name, url in relays)
+    settings = Settings.model_validate({"relay": relay, **sections})
+    return [f"{'.'.join(map(str, fault.path))}: {fault.sentence}" for fault in faults(settings)]
+
+
+@pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.5", "fd00::1", "203.0.113.7"])
+def test_G3_listening_beyond_this_computer_needs_a_user(address: str) -> None:
+    (fault,) = found(listen={"address": address})
+    assert fault.startswith(f"listen.address: listening on {address} would serve everybody")
+    assert found(listen={"address": address, "user": "anna", "password_cmd": "echo x"}) == []
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "::1"])
+def test_G3_loopback_needs_none(address: str) -> None:
+    assert found(listen={"address": address}) == []
+
+
+def test_a_user_needs_a_password_and_the_other_way_round() -> None:
+    assert found(listen={"user": "anna"}) == [
+        "listen.user: listen.user needs listen.password_cmd, a command that prints the password"
+    ]
+    assert found(listen={"password_cmd": "echo"}) == ["listen.password_cmd: listen.password_cmd needs listen.user"]
+    assert "cannot hold a colon" in found(listen={"user": "a:b", "password_cmd": "echo"})[0]
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "socks5h://127.0.0.1:8119",
+        "127.1:8119",
+        "http://localhost:8119",
+        "http://x.localhost:8119",
+        "http://localhost.localdomain:8119",
+        "https://[::1]:8119",
+        "socks5://0.0.0.0:8119",
+        "socks5://[::]:8119",
+        "socks5://[::ffff:127.0.0.1]:8119",
+        "socks5://127.0.0.2:8119",
+        "other>socks5h://127.0.0.1:8119",
+    ],
+)
+def test_E29_a_relay_that_is_byway_itself(url: str) -> None:
+    fault = found(relays=(("loop", url), ("other", "socks5h://h:1")))[0]
+    assert fault.startswith("relay.0.url: relay loop is Byway itself")
+
+
+def test_E29_our_own_address_in_the_lan() -> None:
+    listen = {"address": "192.168.1.5", "user": "anna", "password_cmd": "echo"}
+    assert "is Byway itself" in found(relays=(("loop", "http://192.168.1.5:8119"),), listen=listen)[0]
+    everywhere = {**listen, "address": "0.0.0.0"}
+    assert "is Byway itself" in found(relays=(("loop", "http://127.0.0.1:8119"),), listen=everywhere)[0]
+
+
+@pytest.mark.parametrize("url", ["socks5h://127.0.0.1:9050", "http://relay.example:8119", "http://192.168.1.6:8119"])
+def test_other_relays_are_fine(url: str) -> None:
+    assert found(relays=(("r", url),)) == []
+
+
+def test_chains_of_names_and_urls() -> None:
+    relays = (("a", "socks5h://h:1"), ("b", "a > https://h.example"), ("c", "b>a"))
+    assert found(relays=relays) == []
+
+
+@pytest.mark.parametrize(
+    ("relays", "says"),
+    [
+        ((("a", "a"),), "relay.0.url: relay a: the chain comes back to itself"),
+        ((("a", "b"), ("b", "a>h:1")), "relay.0.url: relay a: the chain comes back to itself"),
+        ((("a", "b>c"), ("b", "h:1")), 'relay.0.url: relay a: there is no relay "c"; it can be b'),
+        ((("a", "tro>h:1"), ("tor", "h:1")), 'relay.0.url: relay a: there is no relay "tro"; did you mean tor?'),
+        ((("a", "relay.example"),), 'relay.0.url: relay a: there is no relay "relay.example"; a host needs its port'),
+        ((("a", "a>>b"),), "relay.0.url: relay a: a chain of relays has a name or a URL on each side of every >"),
+        ((("a", "vmess://x"),), "relay.0.url: relay a: Byway does not speak vmess:// itself"),
+        ((("a", "h:1"), ("a", "h:2")), 'relay.1.name: two [[relay]] tables are called "a"'),
+        ((("Direct", "h:1"),), 'relay.0.name: "Direct" means no relay; choose another name'),
+    ],
+)
+def test_relays_that_cannot_work(relays: tuple[tuple[str, str], ...], says: str) -> None:
+    assert found(relays=relays)[0].startswith(says)
+
+
+def test_a_cycle_further_on_is_not_held_against_whoever_leads_to_it() -> None:
+    relays = (("a", "b"), ("b", "c"), ("c", "b"))
+    assert [fault.split(":")[0] for fault in found(relays=relays)] == ["relay.1.url", "relay.2.url"]
+
+
+def test_lists() -> None:
+    source = {"name": "l", "source": "l.txt", "format": "autoproxi"}
+    assert found(list=(source,)) == ['list.0.format: unknown list format "autoproxi"; did you mean autoproxy?']
+    twice = {**source, "format": "plain"}
+    assert found(list=(twice, twice)) == ['list.1.name: two [[list]] tables are called "l"']
