@@ -6,6 +6,7 @@ Nothing here decrypts or judges certificates. RFC 8446 sections 4.1.2 and 5.1, R
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
@@ -22,6 +23,7 @@ RANDOMNESS = 64
 """Bytes that `refreshed` needs: 32 for the random, 32 for the session id."""
 
 _HEADER = 5  # type, version (2), length (2)
+_EXTENSION = struct.Struct("!HH")  # type, length
 _ALERT, _HANDSHAKE = 0x15, 0x16
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2
 _SERVER_NAME, _ALPN, _SESSION_TICKET, _PRE_SHARED_KEY, _EARLY_DATA, _ECH = 0, 16, 35, 41, 42, 0xFE0D
@@ -53,7 +55,7 @@ class _Hello:
     version: bytes
     session_id: bytes
     choices: bytes  # cipher suites and compression methods, with their lengths
-    extensions: tuple[tuple[int, bytes], ...] | None  # None: the block is missing, as before TLS 1.2
+    extensions: dict[int, bytes] | None  # in their order; None: the block is missing, as before TLS 1.2
 
 
 def parse_client_hello(data: bytes) -> ClientHello | None:
@@ -64,19 +66,14 @@ def parse_client_hello(data: bytes) -> ClientHello | None:
     message, size = _message(data)
     if message is None:
         return None
-    server_name: str | None = None
-    alpn: tuple[str, ...] = ()
-    early_data = ech = False
-    for kind, body in _cut(message).extensions or ():
-        if kind == _SERVER_NAME:
-            server_name = _read_server_name(body)
-        elif kind == _ALPN:
-            alpn = _read_alpn(body)
-        elif kind == _EARLY_DATA:
-            early_data = True
-        elif kind == _ECH:
-            ech = True
-    return ClientHello(server_name, alpn, early_data, ech, size)
+    extensions = _cut(message).extensions or {}
+    return ClientHello(
+        server_name=_read_server_name(extensions[_SERVER_NAME]) if _SERVER_NAME in extensions else None,
+        alpn=_read_alpn(extensions[_ALPN]) if _ALPN in extensions else (),
+        early_data=_EARLY_DATA in extensions,
+        ech=_ECH in extensions,
+        size=size,
+    )
 
 
 def refreshed(hello: bytes, randomness: bytes) -> bytes:
@@ -175,23 +172,26 @@ def _cut(message: bytes) -> _Hello:
     block, end = _vector(message, end, 2)
     if end != len(message):
         raise ValueError("a ClientHello with bytes behind its extensions")
-    return _Hello(version, session_id, choices, tuple(_extensions(block)))
+    return _Hello(version, session_id, choices, _extensions(block))
 
 
-def _extensions(block: bytes) -> Iterator[tuple[int, bytes]]:
-    position = 0
-    seen = set()
-    while position < len(block):
-        kind = int.from_bytes(block[position : position + 2], "big")
-        if kind in seen:
+def _extensions(block: bytes) -> dict[int, bytes]:
+    found: dict[int, bytes] = {}
+    position, end = 0, len(block)
+    while position + 4 <= end:
+        kind, size = _EXTENSION.unpack_from(block, position)
+        start = position + 4
+        position = start + size
+        if kind in found:
             raise ValueError("a ClientHello with the same extension twice")
-        seen.add(kind)
-        body, position = _vector(block, position + 2, 2)
-        yield kind, body
+        found[kind] = block[start:position]
+    if position != end:
+        raise ValueError("a TLS extension longer than what holds it")
+    return found
 
 
-def _first_time(extensions: tuple[tuple[int, bytes], ...]) -> Iterator[bytes]:
-    for kind, body in extensions:
+def _first_time(extensions: dict[int, bytes]) -> Iterator[bytes]:
+    for kind, body in extensions.items():
         if kind not in (_PRE_SHARED_KEY, _EARLY_DATA):
             kept = b"" if kind == _SESSION_TICKET else body  # empty: the client would like a ticket (RFC 5077)
             yield kind.to_bytes(2, "big") + _with_length(kept, 2)
