@@ -41,7 +41,7 @@ def field_table(notable: Iterable[str]) -> Mapping[str, str]:
     return table | {spelling: name for name in notable for spelling in (name, name.title())}
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: it lives no longer than the parsing of a head, and is made for each
 class Fields:
     """The fields of one head. `plain` are those a proxy only passes on, `notable` the values of the others by key."""
 
@@ -86,10 +86,12 @@ def read_fields(lines: list[str], table: Mapping[str, str], *, lenient: bool = F
             key = _key(name, table)
         field = (name, value.strip(" \t"))
         received.append(field)
-        if key:
-            notable.setdefault(key, []).append(field[1])
-        else:
+        if not key:
             plain.append(field)
+        elif (values := notable.get(key)) is None:
+            notable[key] = [field[1]]
+        else:
+            values.append(field[1])
     return Fields(received, plain, notable)
 
 

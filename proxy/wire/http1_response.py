@@ -136,7 +136,7 @@ def _lines(head: bytes) -> tuple[list[str], bool]:
     if doubtful:
         head = head.replace(b"\n", b"\r\n")
     lines = cut_head(head)
-    if not any(line[:1] in (" ", "\t") for line in lines):
+    if b"\n " not in head and b"\n\t" not in head:
         return lines, doubtful
     if lines[1][:1] in (" ", "\t"):  # RFC 9112 section 2.2: nothing may be folded into the status line
         raise ValueError("there is a blank before its first header field")

@@ -95,9 +95,13 @@ class Reader:
         return self._take(len(self._buffer))
 
     def _take(self, size: int) -> bytes:
+        self._seen = 0
+        if size == len(self._buffer):  # usual, and one copy less
+            taken = bytes(self._buffer)
+            self._buffer.clear()
+            return taken
         taken = bytes(self._buffer[:size])
         del self._buffer[:size]
-        self._seen = 0
         return taken
 
     def _more(self) -> Parser[None]:

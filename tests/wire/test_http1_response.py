@@ -297,6 +297,9 @@ def test_A38_response_splitting(location: bytes) -> None:
         ),
         *(
             b"HTTP/1.1 099 X\r\n\r\n",
+            b"\t\r\n\r\n",
+            b" HTTP/1.1 200 OK\r\n\r\n",
+            b" \n\n",
             b"\r\n\r\n",
             b"\n\n",
             b"HTTP/1.1 200 OK\r\n X: 1\r\n\r\n",
