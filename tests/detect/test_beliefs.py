@@ -235,6 +235,22 @@ def test_a_wrapper_that_got_through_is_a_rescue() -> None:
     assert world.state() is State.SUSPECT
 
 
+def test_a_host_that_worked_is_unknown_again_after_a_passing_rescue() -> None:
+    world = World()
+    world.learn(works())
+    world.after(30).learn(rescued(Symptom.REFUSED, Stage.CONNECT))
+
+    assert world.after(130).state() is State.UNKNOWN
+
+
+def test_a_second_rescue_does_not_put_off_the_re_test() -> None:
+    world = World()
+    world.learn(rescued(Symptom.SILENT))
+    world.after(61).learn(rescued(Symptom.SILENT))
+
+    assert world.after(59).due()
+
+
 # -- what teaches nothing lasting --------------------------------------------------------------------------------------
 
 
@@ -333,6 +349,14 @@ def test_G2_another_route_within_half_a_minute_is_the_control() -> None:
     assert (world.state(), world.held().cause) == (State.SUSPECT, "sni_reset")
 
 
+def test_G2_what_waited_counts_with_the_next_rescue() -> None:
+    world = World()
+    world.learn(outcome(failed()))
+    world.after(5).learn(rescued(Symptom.REFUSED, Stage.CONNECT))
+
+    assert (world.held().score, world.held().cause) == (2.0, "sni_reset")
+
+
 def test_G2_later_than_that_is_none() -> None:
     world = World()
     world.learn(outcome(failed()))
@@ -379,6 +403,7 @@ def test_a_failed_attempt_does_not_count_again_with_a_later_judgement() -> None:
 
     assert world.held().episodes == 1
     assert world.state() is State.SUSPECT
+    assert "tls_reset" in world.held().why
 
 
 def test_an_overtaken_attempt_that_answers_is_slow_not_suspect() -> None:
@@ -393,11 +418,12 @@ def test_an_overtaken_attempt_that_answers_is_slow_not_suspect() -> None:
     assert world.transitions == [(State.UNKNOWN, State.SUSPECT), (State.SUSPECT, State.WORKS)]
 
 
-def test_a_slow_answer_does_not_excuse_a_real_failure() -> None:
+@pytest.mark.parametrize("symptom", [Symptom.RESET, Symptom.SILENT])
+def test_a_slow_answer_does_not_excuse_a_real_failure(symptom: Symptom) -> None:
     world = World()
     slow = outcome(pending(), delivered(TOR))
     world.learn(slow)
-    world.after(1).learn(rescued())
+    world.after(1).learn(rescued(symptom))
     world.after(2).learn(slow.with_attempt(delivered()))
 
     assert world.state() is State.SUSPECT
@@ -474,6 +500,7 @@ def test_a_heavy_score_stays_suspect_after_one_page() -> None:
 
     assert world.state() is State.SUSPECT
     assert world.held().score == pytest.approx(8 / 4, rel=0.05)
+    assert world.held().until - world.now == pytest.approx(6 * HOUR, rel=0.05)
 
 
 def test_not_when_the_minute_saw_a_failure() -> None:
@@ -599,6 +626,16 @@ def test_successes_must_be_apart_and_in_a_row() -> None:
 
     world.after(900).retested(direct_ok=True)
     assert world.state() is State.WORKS
+
+
+def test_a_failure_of_the_users_own_breaks_the_row() -> None:
+    world = World().block()
+    world.after(900).retested(direct_ok=True)
+    world.after(300).learn(rescued())  # its relay was down for a moment, so direct had its turn
+    assert world.held().successes == 0
+    world.after(900).retested(direct_ok=True)
+
+    assert world.state() is State.BLOCKED
 
 
 def test_the_users_own_success_counts_towards_the_way_back() -> None:
@@ -768,7 +805,8 @@ def test_F85_two_hours_of_sleep_forget_nothing() -> None:
 def test_F87_a_jump_voids_what_waits_for_a_control() -> None:
     world = World()
     world.learn(outcome(failed()))
-    world.after(-YEAR).learn(outcome(delivered(TOR)))
+    world.after(-100).held()
+    world.after(110).learn(outcome(delivered(TOR)))  # by the clock ten seconds later
 
     assert world.state() is State.UNKNOWN
 

@@ -151,7 +151,7 @@ def test_a_relay_is_not_blamed_when_nothing_worked(health: Health, symptom: Symp
 
 
 def test_a_relay_that_won_with_another_wrapper_is_not_blamed(health: Health) -> None:
-    health.learn(outcome(failed(Symptom.RESET, route=TOR), delivered(Route(("tor",), ("tlsrec",)))), NOW)
+    health.learn(outcome(delivered(Route(("tor",), ("tlsrec",))), failed(Symptom.RESET, route=TOR)), NOW)
 
     assert health.of("tor").failures == 0
 
