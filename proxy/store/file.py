@@ -29,6 +29,10 @@ CHECKED_BYTES = 256 * 1024 * 1024
 LAST_ID = 2**62
 """No log comes near so many rows; a number beyond leaves no room to count on."""
 
+_MAGIC = b"SQLite format 3\0"
+_FORMATS = {1, 2}
+"""The read and write versions in the header; SQLite takes a file with a later one for read-only."""
+
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 
@@ -53,7 +57,8 @@ def open_store(path: Path | None, *, check: bool = True) -> Opened:
     thread at a time.
     """
     if path is None:
-        db = _configured(sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False))
+        db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        _configure(db)
         _create(db)
         return Opened(db, True, (), 0)
     try:
@@ -115,17 +120,21 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
 
 def _open_file(path: Path, *, check: bool) -> Opened:
     fresh = _make_file(path)
-    db = _connect(path)
+    db = sqlite3.connect(_uri(path, "rw"), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
+        _configure(db)
         notices = () if fresh else _checked(db, path, check=check)
         if db.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             notices = (*notices, f"the folder of {path.name} cannot hold a write-ahead log (a network disk?)")
         if fresh:
             _create(db)
         return Opened(db, fresh, notices, os.stat(path).st_ino)
+    except UnicodeDecodeError:  # a message of SQLite's that quotes what the file holds
+        db.close()
+        raise Unusable("damaged: its text is no text") from None
     except sqlite3.Error as error:
         db.close()
-        if is_damage(error):
+        if is_damage(error) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
             raise Unusable(str(error)) from None
         raise
     except BaseException:
@@ -160,6 +169,10 @@ def _look_at(path: Path) -> None:
         raise Unusable("not a regular file")
     if found.st_size == 0:
         raise Unusable("empty")
+    with path.open("rb") as opened:
+        header = opened.read(20)
+    if not header.startswith(_MAGIC) or not set(header[18:20]) <= _FORMATS:
+        raise Unusable("not a database")
     _make_private(path)
     for suffix in _SIDE_FILES:
         with contextlib.suppress(FileNotFoundError):
@@ -172,12 +185,7 @@ def _make_private(path: Path) -> None:
         os.chmod(path, 0o700 if stat.S_ISDIR(mode) else 0o600)
 
 
-def _connect(path: Path) -> sqlite3.Connection:
-    db = sqlite3.connect(_uri(path, "rw"), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
-    return _configured(db)
-
-
-def _configured(db: sqlite3.Connection) -> sqlite3.Connection:
+def _configure(db: sqlite3.Connection) -> None:
     db.text_factory = decoded
     for pragma in (
         "trusted_schema = OFF",
@@ -188,7 +196,6 @@ def _configured(db: sqlite3.Connection) -> sqlite3.Connection:
         f"journal_size_limit = {4 * 1024 * 1024}",
     ):
         db.execute(f"PRAGMA {pragma}")
-    return db
 
 
 def _create(db: sqlite3.Connection) -> None:
