@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, urlencode
+from urllib.parse import urlencode
 
 from proxy.cli.exits import Misused, NotAllowed, NotRunning
 from proxy.errors import BywayError, ConfigError
@@ -142,11 +142,6 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self._timeout_s)
         self.sock.connect(os.fspath(self._path))
-
-
-def site_path(host: str) -> str:
-    """The path of one site."""
-    return f"/v1/sites/{quote(host, safe='')}"
 
 
 def _with_query(path: str, query: Mapping[str, str | int | float | None]) -> str:

@@ -16,6 +16,7 @@ from proxy.cli.output import clock, size, span
 from proxy.cli.why import attempt
 
 HEADINGS = ("at", "host", "port", "by", "action", "route", "seconds", "up", "down", "attempts", "error")
+SHORT_HEADINGS = ("at", "site", "route", "what was tried")
 
 _FIRST_ROWS = 10
 """Shown before what follows, as tail -f does."""
@@ -57,8 +58,8 @@ def _log(
         if call.output.as_json:
             call.output.document({**told, "rows": rows})
         else:
-            cells = [cells_of(row, fancy=call.output.fancy) for row in rows]
-            call.output.table(HEADINGS, cells, empty="The log holds nothing of the kind.")
+            headings, view = (SHORT_HEADINGS, short_cells) if call.output.fancy else (HEADINGS, cells)
+            call.output.table(headings, [view(row) for row in rows], empty="The log holds nothing of the kind.")
         return None
     first = True
     for row in rows:
@@ -74,13 +75,14 @@ def _log(
 def _print_one(call: Invocation, row: dict[str, Any], *, first: bool) -> None:
     if call.output.as_json:
         call.output.json_line(row)
+    elif call.output.fancy:
+        call.output.row(SHORT_HEADINGS, short_cells(row), first=first)
     else:
-        call.output.row(HEADINGS, cells_of(row, fancy=call.output.fancy), first=first)
+        call.output.row(HEADINGS, cells(row), first=first)
 
 
-def cells_of(row: Mapping[str, Any], *, fancy: bool) -> Sequence[str | int | float | None]:
-    """One connection as a line of the table: for a person in units, for a program in seconds and bytes."""
-    duration, up, down = row["duration_s"], row["bytes_up"], row["bytes_down"]
+def cells(row: Mapping[str, Any]) -> Sequence[str | int | float | None]:
+    """One connection as a line for programs: seconds and bytes."""
     return (
         clock(row["at"]),
         row["host"],
@@ -88,12 +90,21 @@ def cells_of(row: Mapping[str, Any], *, fancy: bool) -> Sequence[str | int | flo
         row["inbound"],
         row["action"],
         row["winner"] or "none",
-        span(duration) if fancy else round(duration, 3),
-        size(up) if fancy else up,
-        size(down) if fancy else down,
+        round(row["duration_s"], 3),
+        row["bytes_up"],
+        row["bytes_down"],
         "; ".join(attempt(tried) for tried in row["attempts"]),
         row["error"],
     )
+
+
+def short_cells(row: Mapping[str, Any]) -> Sequence[str]:
+    """The same for a person at a terminal."""
+    tried = [attempt(tried) for tried in row["attempts"]]
+    moved = f"{size(row['bytes_up'])} up, {size(row['bytes_down'])} down in {span(row['duration_s'])}"
+    how = "; ".join([*tried, moved] if row["winner"] else tried or [row["error"]])
+    host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
+    return (clock(row["at"]), f"{host}:{row['port']}", row["winner"] or "none", how)
 
 
 def moment(text: str, *, now: float) -> float:

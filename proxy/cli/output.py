@@ -144,8 +144,8 @@ def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for heading in headings:
-        table.add_column(heading, overflow="fold")
+    for place, heading in enumerate(headings, 1):
+        table.add_column(heading, overflow="fold", no_wrap=place < len(headings))  # what is long stands last
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
     Console(no_color="NO_COLOR" in os.environ or None, highlight=False, markup=False, emoji=False).print(table)

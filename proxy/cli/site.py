@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from typing import Annotated, Any
+from urllib.parse import quote
 
 import typer
 
-from proxy.cli.client import site_path
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit
 from proxy.cli.output import ago, clock
@@ -36,7 +36,7 @@ def list_sites(call: Invocation) -> Exit | None:
 @command(group, "show", example="byway site show livejournal.com")
 def show(call: Invocation, site: Site) -> Exit | None:
     """Show what is held about one site, since when and on what evidence."""
-    told = call.client().get(site_path(site))
+    told = call.client().get(_path(site))
     if call.output.as_json:
         call.output.document(told)
         return None
@@ -63,7 +63,7 @@ def set_action(
     ],
 ) -> Exit | None:
     """Say what to do with a site and all below it; it is asked before any rule."""
-    told = call.client().put(site_path(site), {"action": action})
+    told = call.client().put(_path(site), {"action": action})
     if call.output.as_json:
         call.output.document(told)
     else:
@@ -75,13 +75,17 @@ def set_action(
 @command(group, "forget", example="byway site forget livejournal.com")
 def forget(call: Invocation, site: Site) -> Exit | None:
     """Forget what was learned and set about a site and all below it. The log keeps its lines."""
-    told = call.client().delete(site_path(site))
+    told = call.client().delete(_path(site))
     if call.output.as_json:
         call.output.document(told)
         return None
     gone = sorted({*told["forgotten"], *told["overrides"]})
     call.output.line(f"Forgotten: {', '.join(gone)}" if gone else f"Nothing was held about {told['host']}.")
     return None
+
+
+def _path(site: str) -> str:
+    return f"/v1/sites/{quote(site, safe='')}"
 
 
 def _said(override: dict[str, Any]) -> str:

@@ -161,7 +161,7 @@ def advice(held: Belief, made: Plan, relays: Sequence[str]) -> str:
         return "The site itself refuses: another relay may be let in."
     if held.state is State.UNKNOWN:
         return "Open it once through the proxy, then ask again."
-    return "Nothing."
+    return "Nothing: it opens."
 
 
 def destination(asked: Destination) -> Document:

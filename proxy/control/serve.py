@@ -52,6 +52,7 @@ class ControlServer:
         """With `socket_path` the API listens there; without, on loopback, and `token` lets callers in. `port` is the
         proxy's own, which names us in the Host of adopted clients."""
         self._path = socket_path
+        self._bound: Path | None = None  # the socket's file, once it is ours
         self._token = token
         self._port: int | None = None
         guard = SameUser() if socket_path is not None else Bearer(token, lambda: hosts_of(self._port or 0))
@@ -77,13 +78,14 @@ class ControlServer:
             raise BywayError(f"the control socket cannot be opened at {where}: {error.strerror or error}") from error
         if self._path is None:
             self._port = sock.getsockname()[1]
+        self._bound = self._path
         await web.SockSite(self._api, sock, backlog=_BACKLOG).start()
 
     async def close(self) -> None:
         """Takes no more callers and ends those there are. Harmless when repeated."""
-        if self._path is not None:
-            with contextlib.suppress(FileNotFoundError):
-                self._path.unlink()
+        if self._bound is not None:
+            self._bound.unlink(missing_ok=True)
+            self._bound = None
         await self._api.cleanup()
         await self._page.cleanup()
 
@@ -119,10 +121,26 @@ class _Adopted(asyncio.Protocol):
         self._inner.data_received(self._received)
 
 
+class _InOneLine(logging.Filter):
+    """What a stranger sends that is no HTTP is worth a line, and no trace of ours."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        error = record.exc_info[1] if record.exc_info else None
+        kind = f" ({type(error).__name__})" if error is not None else ""
+        record.msg, record.args = f"control: {record.getMessage()}{kind}".replace("\n", " "), ()
+        record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
+        return log.isEnabledFor(logging.INFO)
+
+
+_protocol_log = logging.getLogger("proxy.control.http")
+_protocol_log.addFilter(_InOneLine())
+
+
 def _runner(app: web.Application) -> web.AppRunner:
     return web.AppRunner(
         app,
         access_log=None,
+        logger=_protocol_log,
         handle_signals=False,
         handler_cancellation=True,  # a follower of the log that leaves while nothing happens
         keepalive_timeout=_IDLE_S,

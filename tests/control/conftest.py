@@ -1,0 +1,34 @@
+"""A control server over a Unix socket, and a client of it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.control.serve import ControlServer
+from tests.control.world import World
+
+
+@pytest.fixture
+def world() -> Iterator[World]:
+    world = World()
+    yield world
+    world.close()
+
+
+@pytest.fixture
+async def server(world: World, tmp_path: Path) -> AsyncIterator[ControlServer]:
+    server = ControlServer(world.parts, tmp_path / "c.sock", "unused", port=8119)
+    await server.start()
+    yield server
+    await server.close()
+
+
+@pytest.fixture
+async def api(server: ControlServer) -> AsyncIterator[aiohttp.ClientSession]:
+    connector = aiohttp.UnixConnector(path=str(server.address["socket"]))
+    async with aiohttp.ClientSession("http://byway", connector=connector) as session:
+        yield session

@@ -1,0 +1,337 @@
+"""Every endpoint, over a real socket with a real client."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from typing import Any
+
+import pytest
+from aiohttp import ClientSession, UnixConnector
+
+from proxy.control.serve import ControlServer
+from proxy.model import Action, Override, Symptom
+from tests.control.world import SECRET, World
+from tests.support.outcomes import TOR, failed, outcome, rescued, works
+from tests.support.waiting import until
+
+BLOG = "blog.example.net"
+NOW = time.time()
+"""Rows have to be young: old ones are retired."""
+
+
+async def read(api: ClientSession, path: str, **query: str) -> dict[str, Any]:
+    async with api.get(path, params=query) as answer:
+        assert answer.status == 200, await answer.text()
+        document: dict[str, Any] = await answer.json()
+    assert document["version"] == 1
+    return document
+
+
+async def test_status_says_what_is_on_and_what_is_in_trouble(api: ClientSession, world: World) -> None:
+    world.see(works("fine.example", at=time.time()), rescued(host=BLOG, at=time.time()))
+    world.store.flush()
+    status = await read(api, "/v1/status")
+    assert status["listen"] == "127.0.0.1:8119"
+    assert [(site["scope"], site["words"], site["last_good"]) for site in status["sites"]] == [
+        (BLOG, "likely blocked", "tor")
+    ]
+    assert {route["route"]: (route["delivered"], route["failed"]) for route in status["routes"]} == {
+        "direct": (1, 1),
+        "tor": (1, 0),
+    }
+    assert status["problems"] == []
+    assert status["notices"] == ["a notice"]
+
+
+async def test_status_says_what_is_wrong(api: ClientSession, world: World) -> None:
+    world.counters |= {"dropped_rows": 3, "config_problem": f"config.toml:3: https://u:{SECRET}@h is no relay"}
+    for _ in range(5):
+        world.health.failed("tor", time.time(), error="relay tor broke off")
+    status = await read(api, "/v1/status")
+    texts = [problem["text"] for problem in status["problems"]]
+    assert texts == [
+        "The edited configuration is not in use: config.toml:3: https://u:***@h is no relay",
+        "Relay tor keeps failing: relay tor broke off",
+        "3 lines of the log were lost.",
+    ]
+    assert all(problem["do"] for problem in status["problems"])
+
+
+async def test_status_asks_for_a_relay_when_sites_are_blocked(api: ClientSession, world: World) -> None:
+    world.settings = world.settings.model_copy(update={"relay": ()})
+    world.rules = ""
+    world.parts.override("x.example", None)
+    world.see(rescued(host=BLOG, at=time.time()))
+    status = await read(api, "/v1/status")
+    assert [problem["do"] for problem in status["problems"]] == ["byway relay add URL"]
+
+
+async def test_log_gives_rows_with_their_attempts(api: ClientSession, world: World) -> None:
+    world.see(works("fine.example", at=NOW - 100), rescued(host=BLOG, at=NOW))
+    rows = (await read(api, "/v1/log"))["rows"]
+    assert [row["host"] for row in rows] == [BLOG, "fine.example"]
+    assert [(a["route"], a["stage"], a["symptom"]) for a in rows[0]["attempts"]] == [
+        ("direct", "first_byte", "reset"),
+        ("tor", "done", ""),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("query", "hosts"),
+    [
+        ({"since": str(NOW - 50)}, [BLOG]),
+        ({"site": "example.net"}, [BLOG]),
+        ({"site": "https://EXAMPLE.net/x"}, [BLOG]),
+        ({"route": "tor"}, [BLOG]),
+        ({"outcome": "rescued"}, [BLOG]),
+        ({"outcome": "direct"}, ["fine.example"]),
+        ({"outcome": "failed"}, []),
+        ({"limit": "1"}, [BLOG]),
+    ],
+)
+async def test_log_can_be_narrowed(api: ClientSession, world: World, query: dict[str, str], hosts: list[str]) -> None:
+    world.see(works("fine.example", at=NOW - 100), rescued(host=BLOG, at=NOW))
+    assert [row["host"] for row in (await read(api, "/v1/log", **query))["rows"]] == hosts
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["since=nan", "since=-1", "since=1e99", "since=1_0", "limit=0", "limit=10001", "outcome=odd", "site=a..b", "x=1",
+     "since=1&since=2"],
+)  # fmt: skip
+async def test_log_refuses_what_makes_no_sense(api: ClientSession, query: str) -> None:
+    async with api.get(f"/v1/log?{query}") as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"]
+
+
+async def follow(api: ClientSession, count: int, world: World, *seen: Any, **query: str) -> list[dict[str, Any]]:
+    """The first `count` lines once followers are there, then the outcomes happen."""
+    async with asyncio.timeout(10), api.get("/v1/log/follow", params=query) as answer:
+        assert answer.status == 200
+        await until(lambda: world.followers == 1)
+        world.see(*seen)
+        return [json.loads(await answer.content.readline()) for _ in range(count)]
+
+
+async def test_follow_gives_what_ends_from_now_on_in_the_shape_of_the_log(api: ClientSession, world: World) -> None:
+    world.see(works("before.example", at=time.time()))
+    (line,) = await follow(api, 1, world, rescued(host=BLOG, at=NOW))
+    (row,) = (await read(api, "/v1/log", site=BLOG))["rows"]
+    assert line.keys() - {"version"} == row.keys()
+    assert {k: v for k, v in line.items() if k not in ("version", "id")} == {k: v for k, v in row.items() if k != "id"}
+
+
+@pytest.mark.parametrize(
+    ("query", "host"),
+    [
+        ({"site": "example.net"}, BLOG),
+        ({"route": "tor"}, BLOG),
+        ({"outcome": "relay"}, BLOG),
+        ({"outcome": "rescued"}, BLOG),
+        ({"outcome": "direct"}, "fine.example"),
+        ({"outcome": "failed"}, "dead.example"),
+    ],
+)
+async def test_follow_can_be_narrowed(api: ClientSession, world: World, query: dict[str, str], host: str) -> None:
+    happened = (
+        works("fine.example"), outcome(failed(Symptom.REFUSED), host="dead.example"), rescued(host=BLOG),
+    )  # fmt: skip
+    (line,) = await follow(api, 1, world, *happened, **query)
+    assert line["host"] == host
+
+
+async def test_follow_refuses_an_outcome_that_there_is_not(api: ClientSession) -> None:
+    async with api.get("/v1/log/follow?outcome=odd") as answer:
+        assert answer.status == 400
+
+
+async def test_I10_a_follower_that_leaves_is_forgotten(server: ControlServer, world: World) -> None:
+    connector = UnixConnector(path=str(server.address["socket"]))
+    async with ClientSession("http://byway", connector=connector) as api, api.get("/v1/log/follow"):
+        await until(lambda: world.followers == 1)
+    await until(lambda: world.followers == 0)
+
+
+async def test_a_follower_does_not_hold_up_the_end(server: ControlServer, api: ClientSession, world: World) -> None:
+    async with api.get("/v1/log/follow"):
+        await until(lambda: world.followers == 1)
+        await asyncio.wait_for(server.close(), 5)
+        assert world.followers == 0
+
+
+async def test_why_tells_the_story_of_a_blocked_site(api: ClientSession, world: World) -> None:
+    world.see(rescued(host=BLOG, at=time.time()))
+    world.store.flush()
+    why = await read(api, "/v1/why", host=f"https://{BLOG}/entry")
+    assert (why["host"], why["port"]) == (BLOG, 443)
+    belief = why["belief"]
+    assert (belief["words"], belief["cause"], belief["last_good"]) == ("likely blocked", "sni_reset", "tor")
+    assert belief["because"]
+    assert "tls_reset" in belief["evidence"]
+    assert belief["retest_at"] > belief["since"] > 0
+    assert why["plan"]["routes"][0] == "tor"
+    assert why["connections"][0]["winner"] == "tor"
+    assert [(change["before"], change["after"]) for change in why["changes"]] == [("unknown", "suspect")]
+    assert "tor" in why["advice"]
+
+
+async def test_why_says_not_tested_when_nothing_is_known(api: ClientSession) -> None:
+    why = await read(api, "/v1/why", host="never.example")
+    assert why["belief"]["words"] == "not tested"
+    assert why["connections"] == why["changes"] == []
+    assert why["plan"]["routes"] == ["direct", "tor", "vps"]
+
+
+async def test_why_leaves_out_the_connections_of_hosts_below(api: ClientSession, world: World) -> None:
+    world.see(rescued(host=BLOG, at=time.time()))
+    assert (await read(api, "/v1/why", host="example.net"))["connections"] == []
+
+
+@pytest.mark.parametrize("query", ["", "host=", "host=a..b", "host=http://", "host=x:99999", "hots=x"])
+async def test_why_refuses_what_is_no_host(api: ClientSession, query: str) -> None:
+    async with api.get(f"/v1/why?{query}") as answer:
+        assert answer.status == 400
+
+
+async def test_rules_are_listed_and_tested(api: ClientSession) -> None:
+    rules = (await read(api, "/v1/rules"))["rules"]
+    assert [(rule["line"], rule["type"], rule["value"], rule["action"], rule["relay"]) for rule in rules] == [
+        (1, "DOMAIN-SUFFIX", "ads.example", "BLOCK", ""),
+        (2, "DOMAIN-SUFFIX", "example.org", "RELAY", "tor"),
+    ]
+    async with api.post("/v1/rules/test", json={"url": "http://Blog.Example.ORG/x"}) as answer:
+        tested = await answer.json()
+    assert (tested["host"], tested["port"]) == ("blog.example.org", 80)
+    assert tested["plan"]["action"] == "RELAY"
+    assert tested["plan"]["routes"] == ["tor"]
+    assert tested["trace"][0] == "RELAY:tor by rules.txt:2 DOMAIN-SUFFIX,example.org,RELAY:tor"
+
+
+async def test_relays_are_listed_with_their_health(api: ClientSession, world: World) -> None:
+    world.see(rescued(host=BLOG, at=time.time()))
+    world.health.failed("vps", time.time(), error="broke off")
+    relays = (await read(api, "/v1/relays"))["relays"]
+    assert [(relay["name"], relay["state"], relay["url"]) for relay in relays] == [
+        ("tor", "works", "socks5h://127.0.0.1:9050"),
+        ("vps", "failed", "https://user:***@relay.example:443"),
+    ]
+    assert relays[1]["error"] == "broke off"
+
+
+async def test_relays_are_tested_with_the_destination_asked_for(api: ClientSession) -> None:
+    async with api.post("/v1/relays/test", json={"names": ["vps", "tor", "vps"], "to": "example.org:80"}) as answer:
+        tested = await answer.json()
+    assert tested["to"] == {"host": "example.org", "port": 80}
+    assert [(result["relay"], result["reachable"], result["handshake"], result["ok"], result["error"])
+            for result in tested["results"]] == [
+        ("vps", True, True, False, "relay vps will not"),
+        ("tor", True, True, False, "relay tor will not"),
+    ]  # fmt: skip
+
+
+async def test_all_relays_are_tested_with_a_control_when_nothing_is_said(api: ClientSession) -> None:
+    async with api.post("/v1/relays/test", json={}) as answer:
+        tested = await answer.json()
+    assert tested["to"] == {"host": "example.com", "port": 443}
+    assert [result["relay"] for result in tested["results"]] == ["tor", "vps"]
+
+
+async def test_a_relay_that_there_is_not_cannot_be_tested(api: ClientSession) -> None:
+    async with api.post("/v1/relays/test", json={"names": ["\x1b[31m"]}) as answer:
+        assert answer.status == 404
+        assert "\x1b" not in (await answer.json())["error"]
+
+
+async def test_sites_lists_what_is_held_and_set(api: ClientSession, world: World) -> None:
+    world.see(rescued(host=BLOG, at=time.time()), works("fine.example", at=time.time()))
+    world.parts.override("example.org", Override(Action.RELAY, "tor"))
+    sites = await read(api, "/v1/sites")
+    assert [site["scope"] for site in sites["sites"]] == [BLOG]
+    assert sites["overrides"] == [{"scope": "example.org", "action": "RELAY", "relay": "tor"}]
+
+
+async def test_a_site_is_set_shown_and_forgotten(api: ClientSession, world: World) -> None:
+    world.see(rescued(host=BLOG, at=time.time()))
+    async with api.put("/v1/sites/Example.NET.", json={"action": "prefer-relay:tor"}) as answer:
+        assert (await answer.json())["override"] == {"scope": "example.net", "action": "PREFER-RELAY", "relay": "tor"}
+    shown = await read(api, f"/v1/sites/{BLOG}")
+    assert shown["override"]["scope"] == "example.net"  # the override covers what is below
+    assert shown["belief"]["state"] == "suspect"
+    async with api.delete("/v1/sites/example.net") as answer:
+        gone = await answer.json()
+    assert gone["forgotten"] == [BLOG]
+    assert gone["overrides"] == ["example.net"]
+    assert world.overrides == {}
+    assert [change.scope for change in world.applied] == [BLOG]
+    shown = await read(api, f"/v1/sites/{BLOG}")
+    assert (shown["belief"]["words"], shown["override"]) == ("not tested", None)
+
+
+@pytest.mark.parametrize(
+    ("host", "body"),
+    [
+        ("a..b", {"action": "direct"}),
+        ("example.org", {"action": "odd"}),
+        ("example.org", {"action": "relay:none"}),
+        ("example.org", {"action": "direct:tor"}),
+        ("example.org", {}),
+        ("example.org", {"action": 1}),
+        ("example.org", {"action": "direct", "more": "x"}),
+    ],
+)
+async def test_what_cannot_be_set_is_refused(api: ClientSession, world: World, host: str, body: dict[str, Any]) -> None:
+    async with api.put(f"/v1/sites/{host}", json=body) as answer:
+        assert answer.status == 400
+    assert world.overrides == {}
+
+
+async def test_config_shows_settings_without_secrets(api: ClientSession) -> None:
+    config = await read(api, "/v1/config")
+    assert config["path"] is None
+    assert config["settings"]["listen"]["port"] == 8119
+    assert config["settings"]["relay"][1]["password_cmd"] == "(set)"
+
+
+async def test_reload_says_whether_it_was_taken(api: ClientSession, world: World) -> None:
+    async with api.post("/v1/reload", json={}) as answer:
+        assert await answer.json() == {"version": 1, "taken": True, "problems": []}
+    world.problems = [f"config.toml:2: https://u:{SECRET}@h is no relay"]
+    async with api.post("/v1/reload", json={}) as answer:
+        told = await answer.json()
+    assert told == {"version": 1, "taken": False, "problems": ["config.toml:2: https://u:***@h is no relay"]}
+    assert world.reloads == 2
+
+
+async def test_I16_no_answer_holds_a_password(api: ClientSession, world: World) -> None:
+    leaky = failed(Symptom.RELAY_AUTH, route=TOR, error=f"https://u:{SECRET}@relay.example refused")
+    world.see(outcome(leaky, host=BLOG, error=leaky.error))
+    world.health.failed("vps", time.time(), error=f"https://u:{SECRET}@relay.example refused")
+    paths = ("status", "rules", "relays", "sites", f"sites/{BLOG}", "config", f"why?host={BLOG}", "log")
+    for path in paths:
+        async with api.get(f"/v1/{path}") as answer:
+            assert answer.status == 200
+            assert SECRET not in await answer.text(), path
+    (line,) = await follow(api, 1, world, outcome(leaky, host=BLOG, error=leaky.error))
+    assert SECRET not in json.dumps(line)
+
+
+async def test_C10_hosts_and_errors_of_strangers_arrive_as_inert_text(api: ClientSession, world: World) -> None:
+    world.see(outcome(failed(error="\x1b[2J<script>"), host="x\x1b[31m.example", error="\ud800"))
+    async with api.get("/v1/log") as answer:
+        raw = await answer.read()
+        assert answer.content_type == "application/json"
+    assert b"\x1b" not in raw
+    assert raw.isascii()
+
+
+async def test_a_fault_of_ours_is_told_in_one_sentence(
+    api: ClientSession, world: World, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(world.store, "route_success", lambda since: 1 / 0)
+    async with api.get("/v1/status") as answer:
+        assert answer.status == 500
+        assert (await answer.json())["error"] == "Byway has a fault; its log says more."
+    assert "GET /v1/status" in caplog.text

@@ -1,0 +1,86 @@
+"""I6 and I7: bodies of every wrong kind and shape."""
+
+from __future__ import annotations
+
+import io
+import math
+
+import pytest
+from aiohttp import ClientSession
+
+from proxy.control import asking
+from tests.control.world import World
+
+SITE = "/v1/sites/example.org"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp", ""],
+)
+async def test_I6_a_body_of_another_type_is_refused(api: ClientSession, world: World, kind: str) -> None:
+    async with api.put(SITE, data=b'{"action": "direct"}', headers={"Content-Type": kind}) as answer:
+        assert answer.status == 415
+    assert world.overrides == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"action"',
+        b'{"action": "direct"} x',
+        b'{"action": "direct", "action": "block"}',
+        b'{"action": NaN}',
+        b'{"action": Infinity}',
+        b'{"action": "\xff"}',
+        b'\xef\xbb\xbf{"action": "direct"}',
+        b'{"action": null}',
+        b'{"action": ["direct"]}',
+        b'{"action": true}',
+        b'{"acton": "direct"}',
+        b"[" * 10_000,
+        b'{"a":' * 10_000,
+        b'{"action": ' + b"1" * 60_000 + b"}",
+    ],
+)
+async def test_I7_a_body_that_is_not_the_object_asked_for_is_refused(
+    api: ClientSession, world: World, body: bytes
+) -> None:
+    async with api.put(SITE, data=body, headers=JSON) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"]
+    assert world.overrides == {}
+
+
+async def test_I7_a_body_of_ten_megabytes_is_refused(api: ClientSession) -> None:
+    body = io.BytesIO(b'{"action": "' + b"x" * 10_000_000 + b'"}')
+    async with api.put(SITE, data=body, headers=JSON) as answer:
+        assert answer.status == 413
+
+
+async def test_the_nearest_field_is_named(api: ClientSession) -> None:
+    async with api.put(SITE, json={"acton": "direct"}) as answer:
+        assert "action" in (await answer.json())["error"]
+    async with api.get("/v1/log?sinse=1") as answer:
+        assert "since" in (await answer.json())["error"]
+
+
+async def test_a_query_where_none_is_taken_is_refused(api: ClientSession) -> None:
+    async with api.get("/v1/status?watch=1") as answer:
+        assert answer.status == 400
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0.0), ("1.5", 1.5), ("1e3", 1000.0), (" 2 ", 2.0)])
+def test_numbers_are_read(text: str, value: float) -> None:
+    assert math.isclose(asking.number(text, least=0, most=1e6), value)
+
+
+@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-inf", "-1", "1e7", "1_0", "١", "0x10", "1\x00"])
+def test_what_is_no_number_within_bounds_is_not(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a number"):
+        asking.number(text, least=0, most=1e6)

@@ -1,0 +1,94 @@
+"""Values as JSON: nothing secret, and a sentence of what to do that fits."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from proxy.config.schema import Listen, Log, RelayConfig, Settings
+from proxy.control import documents
+from proxy.control.trial import Trial
+from proxy.detect.health import RelayHealth
+from proxy.model import DIRECT, Action, Belief, Plan, Route, State
+from tests.support.outcomes import HOME, TOR, delivered, failed, outcome
+
+SECRET = "correct-horse"
+
+
+def test_I16_settings_hold_no_secret() -> None:
+    relay = RelayConfig(
+        name="vps", url=f"https://u:{SECRET}@h:1>socks5h://x:{SECRET}@y:2", password_cmd=f"echo {SECRET}"
+    )
+    configured = Settings(
+        listen=Listen(user="me", password_cmd=f"echo {SECRET}"), relay=(relay,), log=Log(never=("*.x",))
+    )
+    shown = documents.settings(configured)
+    assert SECRET not in json.dumps(shown)
+    assert shown["listen"]["user"] == "me"
+    assert shown["listen"]["password_cmd"] == "(set)"
+    assert shown["relay"][0]["url"] == "https://u:***@h:1>socks5h://x:***@y:2"
+    assert shown["log"]["never"] == ["*.x"]
+    assert documents.settings(Settings())["listen"]["password_cmd"] == ""
+
+
+def test_I16_errors_hold_no_secret() -> None:
+    text = f"relay socks5h://u:{SECRET}@h:1 refused"
+    seen = outcome(failed(error=text), error=text)
+    trial = Trial("vps", False, False, False, 0.1, "relay_down", text)
+    health = RelayHealth(failures=1, last_error=text)
+    told = (
+        documents.outcome(seen, HOME),
+        documents.trial(trial),
+        documents.relay(RelayConfig(name="vps", url=f"socks5h://u:{SECRET}@h:1"), health, failing=False),
+    )
+    assert SECRET not in json.dumps(told)
+
+
+def test_an_outcome_is_kept_under_the_name_of_its_flight() -> None:
+    seen = outcome(delivered(TOR), host="example.org")
+    told = documents.outcome(seen, HOME)
+    assert (told["host"], told["winner"], told["network"]) == ("example.org", "tor", HOME)
+
+
+def test_times_that_are_not_set_are_null() -> None:
+    told = documents.belief(Belief("example.org", HOME))
+    assert told["since"] is told["until"] is told["retest_at"] is told["last_good_at"] is None
+    assert told["words"] == "not tested"
+
+
+@pytest.mark.parametrize(
+    ("health", "failing", "state"),
+    [
+        (RelayHealth(), False, "untried"),
+        (RelayHealth(worked_at=1.0), False, "works"),
+        (RelayHealth(failures=1, worked_at=1.0), False, "failed"),
+        (RelayHealth(failures=9), True, "failing"),
+    ],
+)
+def test_a_relay_has_a_word_for_how_it_does(health: RelayHealth, failing: bool, state: str) -> None:
+    relay = RelayConfig(name="tor", url="socks5h://127.0.0.1:9050")
+    assert documents.relay(relay, health, failing=failing)["state"] == state
+
+
+BLOCKED = Belief("h", HOME, State.BLOCKED)
+
+
+@pytest.mark.parametrize(
+    ("held", "plan", "relays", "part"),
+    [
+        (BLOCKED, Plan(Action.BLOCK, (), "r"), ["tor"], "you said so"),
+        (BLOCKED, Plan(Action.RELAY, (), "r"), [], "byway relay add"),
+        (BLOCKED, Plan(Action.DIRECT, (DIRECT,), "r"), ["tor"], "where you said"),
+        (BLOCKED, Plan(Action.AUTO, (DIRECT,), "r"), [], "byway relay add"),
+        (BLOCKED, Plan(Action.AUTO, (DIRECT,), "r"), ["tor"], "byway site set"),
+        (BLOCKED, Plan(Action.AUTO, (Route(("tor",)), DIRECT), "r"), ["tor"], "through tor"),
+        (Belief("h", HOME, State.SUSPECT), Plan(Action.AUTO, (TOR, DIRECT), "r"), ["tor"], "through tor"),
+        (Belief("h", HOME, State.DOWN), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "wait"),
+        (Belief("h", HOME, State.REFUSED), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "refuses"),
+        (Belief("h", HOME), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "Open it once"),
+        (Belief("h", HOME, State.WORKS), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "it opens"),
+    ],
+)
+def test_what_to_do_fits(held: Belief, plan: Plan, relays: list[str], part: str) -> None:
+    assert part in documents.advice(held, plan, relays)

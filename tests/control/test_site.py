@@ -1,0 +1,61 @@
+"""What people type when they mean a site."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.control.site import scope, site
+from proxy.model import Destination
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "port"),
+    [
+        ("example.org", "example.org", 443),
+        ("Example.ORG.", "example.org", 443),
+        ("example.org:8080", "example.org", 8080),
+        ("example.org/a/b?c#d", "example.org", 443),
+        ("http://example.org/x", "example.org", 80),
+        ("https://example.org:444/x", "example.org", 444),
+        ("HTTPS://example.org", "example.org", 443),
+        ("https://user:pass@example.org/", "example.org", 443),
+        ("bücher.example", "xn--bcher-kva.example", 443),
+        ("192.0.2.1", "192.0.2.1", 443),
+        ("127.1:80", "127.0.0.1", 80),
+        ("[2001:db8::1]:80", "2001:db8::1", 80),
+        ("[2001:db8::1]", "2001:db8::1", 443),
+        ("2001:db8::0:1", "2001:db8::1", 443),
+        ("  example.org\n", "example.org", 443),
+        ("gopher://example.org", "example.org", 443),
+    ],
+)
+def test_a_site_is_what_is_meant(text: str, host: str, port: int) -> None:
+    assert site(text) == Destination(host, port)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " ", "http://", "https:///x", ":443", "a..b", "example.org:0", "example.org:65536", "example.org:x", "a b",
+     "x\x00y", "[::1", "x" * 9000, "http://[fe80::1%25eth0]/", "-a.example"],
+)  # fmt: skip
+def test_what_names_no_site_is_refused_in_a_sentence(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w+ \w+"):
+        site(text)
+
+
+@pytest.mark.parametrize(
+    "text", ["example.org", "*.example.org", ".example.org", "https://Example.org/x", "example.org:80"]
+)
+def test_a_scope_is_the_host_with_all_below_it(text: str) -> None:
+    assert scope(text) == "example.org"
+
+
+@given(st.text(max_size=300))
+def test_any_text_is_a_site_or_a_value_error(text: str) -> None:
+    try:
+        found = site(text)
+    except ValueError:
+        return
+    assert site(str(found)) == found

@@ -1,0 +1,115 @@
+"""Relays that work, refuse, lie and are not there, tried through our own dialers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+
+import pytest
+
+from proxy.control.trial import Trial, carriable, try_relays
+from proxy.errors import DialError
+from proxy.model import Destination, IPAddress, Stage, Symptom
+from proxy.net.poller import make_poller
+from proxy.net.registry import Registry, Relay
+from proxy.net.resolver import Resolver
+from proxy.net.tcp import TcpDialer
+from tests.support import relay as lab
+from tests.support.sockets import descriptors
+
+
+class Names:
+    """A resolver with one name."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        self.asked.append(host)
+        if host != "control.example":
+            raise DialError(f"{host} does not exist", stage=Stage.RESOLVE, symptom=Symptom.NO_NAME)
+        return [ip_address("::1"), ip_address("127.0.0.1")]
+
+
+@pytest.fixture
+async def tcp() -> Iterator[TcpDialer]:  # type: ignore[misc]  # an async fixture: pytest-asyncio awaits it
+    poller = make_poller(asyncio.get_running_loop())
+    yield TcpDialer(poller, Resolver(), lambda _destination, _address: None)
+    poller.close()
+
+
+def registry(tcp: TcpDialer, **urls: str) -> Registry:
+    return Registry([Relay.parse(name, url) for name, url in urls.items()], direct=tcp, to_relays=tcp)
+
+
+async def closing_server() -> asyncio.Server:
+    """A listener that hangs up on everybody."""
+    return await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+
+
+async def test_each_relay_is_judged_for_itself(tcp: TcpDialer) -> None:
+    before = descriptors()
+    origin = await closing_server()
+    liar = await closing_server()
+    async with origin, liar, lab.Relay({"open.test": "127.0.0.1"}) as relay:
+        port = origin.sockets[0].getsockname()[1]
+        relays = registry(
+            tcp,
+            good=f"socks5h://{relay.address}:{relay.port}",
+            http=f"http://{relay.address}:{relay.port}",
+            old=f"socks4a://{relay.address}:{relay.port}",
+            liar=f"socks5h://127.0.0.1:{liar.sockets[0].getsockname()[1]}",
+            gone="socks5h://127.0.0.1:1",
+            chain=f"socks5h://{relay.address}:{relay.port}>good",
+        )
+        results = await try_relays(
+            relays, ["good", "http", "old", "liar", "gone"], Destination("open.test", port), resolver=None
+        )
+        refused = await try_relays(relays, ["good"], Destination("closed.test", port), resolver=None)
+    told = {trial.relay: (trial.reachable, trial.handshake, trial.ok, trial.symptom) for trial in results}
+    assert told == {
+        "good": (True, True, True, ""),
+        "http": (True, True, True, ""),
+        "old": (True, True, True, ""),
+        "liar": (True, False, False, "relay_down"),
+        "gone": (False, False, False, "relay_down"),
+    }
+    assert [trial.relay for trial in results] == ["good", "http", "old", "liar", "gone"]
+    assert refused[0].reachable
+    assert refused[0].handshake
+    assert not refused[0].ok
+    assert refused[0].symptom == "relay_refused"
+    assert all(bool(trial.error) is not trial.ok for trial in (*results, *refused))
+    assert descriptors() == before
+
+
+async def test_a_relay_that_takes_addresses_gets_no_name_unless_it_may_be_asked_for(tcp: TcpDialer) -> None:
+    names = Names()
+    origin = await closing_server()
+    async with origin, lab.Relay({}) as relay:
+        target = Destination("control.example", origin.sockets[0].getsockname()[1])
+        relays = registry(
+            tcp, five=f"socks5://{relay.address}:{relay.port}", four=f"socks4://{relay.address}:{relay.port}"
+        )
+        skipped = await try_relays(relays, ["five", "four"], target, resolver=None)
+        assert [(trial.ok, trial.symptom) for trial in skipped] == [(False, "skipped")] * 2
+        assert relay.asked == []
+        assert await carriable(relays, "four", target, names) == Destination("127.0.0.1", target.port)
+        assert await carriable(relays, "five", target, names) == Destination("::1", target.port)
+        assert await carriable(relays, "five", Destination("other.example", 1), names) is None
+        (four,) = await try_relays(relays, ["four"], target, resolver=names)
+        assert four.ok
+        assert relay.asked == [f"127.0.0.1:{target.port}"]
+
+
+async def test_a_shortage_of_ours_is_an_error_and_no_crash() -> None:
+    class Short:
+        async def dial(self, destination: Destination) -> object:
+            raise OSError(24, "Too many open files")
+
+    from proxy.control.trial import try_relay
+
+    trial = await try_relay("x", Short(), Destination("h", 1))  # type: ignore[arg-type]  # it never returns
+    assert isinstance(trial, Trial)
+    assert (trial.ok, trial.symptom) == (False, "local")

@@ -1,0 +1,156 @@
+"""The parts that a control server stands on, small and real: beliefs, health, a store in memory, a router.
+
+Only the dialers are made up."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from proxy.config.schema import Log, RelayConfig, Settings
+from proxy.control.parts import Parts
+from proxy.detect.beliefs import Beliefs
+from proxy.detect.health import Health
+from proxy.errors import DialError
+from proxy.model import Change, Destination, Outcome, Override, Route, Stage, Symptom
+from proxy.net.dialer import Dialer
+from proxy.net.stream import Stream
+from proxy.routing.router import RelayInfo, Router
+from proxy.routing.rules import parse_rules
+from proxy.store.writer import Store
+from tests.support.outcomes import HOME
+
+SECRET = "correct-horse"
+RULES = "DOMAIN-SUFFIX,ads.example,BLOCK\nDOMAIN-SUFFIX,example.org,RELAY:tor\n"
+
+
+class NoWay:
+    """A dialer that fails as it is told."""
+
+    def __init__(self, error: DialError) -> None:
+        self._error = error
+
+    async def dial(self, destination: Destination) -> Stream:
+        raise self._error
+
+
+class Registry:
+    """Relays that all refuse; `picky` ones carry no names."""
+
+    def __init__(self, names: Sequence[str], picky: Iterable[str] = ()) -> None:
+        self.relay_names = names
+        self._picky = frozenset(picky)
+
+    def dialer(self, route: Route) -> Dialer:
+        name = route.relays[0]
+        error = DialError(f"relay {name} will not", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
+        return NoWay(error)
+
+    def carries(self, route: Route, destination: Destination) -> bool:
+        return destination.address is not None or route.relays[0] not in self._picky
+
+
+@dataclass(frozen=True)
+class Loaded:
+    path: Path | None = None
+    notices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Setup:
+    settings: Settings
+    loaded: Loaded
+    router: Router
+    registry: Registry
+
+
+@dataclass
+class World:
+    """`World().parts` for a server; what is done to them is kept here to be looked at."""
+
+    settings: Settings = field(
+        default_factory=lambda: Settings(
+            log=Log(hosts="all"),
+            relay=(
+                RelayConfig(name="tor", url="socks5h://127.0.0.1:9050"),
+                RelayConfig(name="vps", url=f"https://user:{SECRET}@relay.example:443", password_cmd=f"echo {SECRET}"),
+            ),
+        )
+    )
+    rules: str = RULES
+    path: Path | None = None
+    problems: list[str] = field(default_factory=list)  # of the next reload
+    counters: dict[str, int | float | str] = field(default_factory=lambda: {"port": 8119, "tunnels": 2})
+    overrides: dict[str, Override] = field(default_factory=dict)
+    applied: list[Change] = field(default_factory=list)
+    reloads: int = 0
+
+    def __post_init__(self) -> None:
+        self.store = Store(None, self.settings.log)
+        self.store.start()
+        self.beliefs = Beliefs(self.settings.detect)
+        self.health = Health(self.settings.detect)
+        self._queues: set[asyncio.Queue[Outcome]] = set()
+        self._setup: Setup
+        self._override("unset.example", None)
+
+    def close(self) -> None:
+        self.store.close()
+
+    @property
+    def followers(self) -> int:
+        return len(self._queues)
+
+    def see(self, *outcomes: Outcome) -> None:
+        """Takes outcomes as a session would hand them on."""
+        for outcome in outcomes:
+            self.store.record(outcome, network=HOME)
+            changes = self.beliefs.learn(outcome, network=HOME, now=time.time())
+            self.store.believe(changes)
+            self.health.learn(outcome, time.time())
+            for queue in self._queues:
+                queue.put_nowait(outcome)
+
+    @property
+    def parts(self) -> Parts:
+        return Parts(
+            setup=lambda: self._setup,
+            beliefs=self.beliefs,
+            health=self.health,
+            store=self.store,
+            network=lambda: HOME,
+            reload=self._reload,
+            live=self._live,
+            follow=self._follow,
+            apply=self.applied.extend,
+            override=self._override,
+        )
+
+    def _reload(self) -> list[str]:
+        self.reloads += 1
+        return self.problems
+
+    def _live(self) -> Mapping[str, int | float | str]:
+        return self.counters
+
+    async def _follow(self) -> AsyncIterator[Outcome]:
+        queue: asyncio.Queue[Outcome] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._queues.discard(queue)
+
+    def _override(self, host: str, said: Override | None) -> None:
+        if said is None:
+            self.overrides.pop(host, None)
+        else:
+            self.overrides[host] = said
+        names = [relay.name for relay in self.settings.relay]
+        rules = parse_rules(self.rules, source="rules.txt", relays=names)
+        router = Router(rules, self.overrides, [RelayInfo(name) for name in names], self.settings)
+        self._setup = Setup(self.settings, Loaded(self.path, ("a notice",)), router, Registry(names))
