@@ -32,8 +32,9 @@ def faults(settings: Settings) -> Iterator[Fault]:
     """Everything that must be put right before Byway may start."""
     yield from _listen_faults(settings)
     yield from _name_faults(settings)
+    chains = {relay.name: _names_in(relay.url) for relay in settings.relay}
     for number in range(len(settings.relay)):
-        yield from _relay_faults(settings, number)
+        yield from _relay_faults(settings, number, chains)
     for number, source in enumerate(settings.list):
         if source.format not in LIST_FORMATS:
             hint = suggestion(source.format, LIST_FORMATS)
@@ -87,11 +88,10 @@ def _name_faults(settings: Settings) -> Iterator[Fault]:
             yield Fault(("relay", number, "name"), f"{quoted(relay.name)} means no relay; choose another name")
 
 
-def _relay_faults(settings: Settings, number: int) -> Iterator[Fault]:
+def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
     """What is wrong with one relay's address. No sentence holds a password."""
     path: Path = ("relay", number, "url")
     relay = settings.relay[number]
-    chains = {other.name: _names_in(other.url) for other in settings.relay}
     try:
         items = relay_url.parse_chain(relay.url)
     except ValueError as error:

@@ -31,10 +31,13 @@ __all__ = ["Loaded", "load", "notices", "read_text"]
 
 CONFIG_LIMIT = 1024 * 1024
 LINE_LIMIT = 4096
-"""tomllib's work on one dotted key grows with the square of its length, and a key stands on one line."""
+
+KEY_PARTS_LIMIT = 32
+"""tomllib's work on a dotted key grows with the square of its parts: a megabyte of them takes a minute."""
 
 PROBLEMS_SHOWN = 50
 
+_LONG_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*+\.[ \t]*+){{{KEY_PARTS_LIMIT}}}""")
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
@@ -93,10 +96,10 @@ def load(
     problems = from_environment(overlay, env or {})
     from_flags(overlay, flags or {})
     places = Places(shown(path) if path is not None else "", lines, overlay.places)
-    settings, faults = _validate(overlay.document)
-    problems += [_said(places, fault) for fault in sorted(faults, key=lambda fault: places.line(fault.path))]
+    settings, faults = _validate(overlay.document, places)
+    problems += faults
     if settings is None or problems:
-        raise ConfigError(_first_of(problems))
+        raise ConfigError(relay_url.redact(problem) for problem in problems)
     found_notices = [*overlay.notices, *(_said(places, fault) for fault in checks.without_effect(settings))]
     if path is not None:
         found_notices += _guard_passwords(path, settings)
@@ -114,6 +117,8 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[checks.Path, int]]:
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > LINE_LIMIT:
             raise ConfigError(f"{shown(path)}:{number}: the line is longer than {LINE_LIMIT} characters; break it")
+        if line.count(".") >= KEY_PARTS_LIMIT and _LONG_KEY.search(line):
+            raise ConfigError(f"{shown(path)}:{number}: a key has more than {KEY_PARTS_LIMIT} parts")
     try:
         return frozen(tomllib.loads(text)), key_lines(text)
     except RecursionError:
@@ -132,24 +137,22 @@ def _syntax_problem(file: str, text: str, message: str) -> str:
     return f"{file}:{line}: this is not TOML{column}: {what[:1].lower()}{what[1:]}"
 
 
-def _validate(document: Mapping[str, Any]) -> tuple[Settings | None, list[checks.Fault]]:
+def _validate(document: Mapping[str, Any], places: Places) -> tuple[Settings | None, list[str]]:
+    """The settings, or what is wrong with them in the order of the lines."""
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
-        return None, [explain(detail) for detail in error.errors(include_url=False)]
-    return settings, list(checks.faults(settings))
+        details = sorted(error.errors(include_url=False), key=lambda detail: places.line(detail["loc"]))
+        problems = [_said(places, explain(detail)) for detail in details[:PROBLEMS_SHOWN]]
+        more = len(details) - PROBLEMS_SHOWN
+        return None, [*problems, f"{places.file}: and {more} more problems like these"] if more > 0 else problems
+    faults = sorted(checks.faults(settings), key=lambda fault: places.line(fault.path))
+    return settings, [_said(places, fault) for fault in faults]
 
 
 def _said(places: Places, fault: checks.Fault) -> str:
     place = places.of(fault.path)
     return f"{place}: {fault.sentence}" if place else fault.sentence
-
-
-def _first_of(problems: list[str]) -> list[str]:
-    problems = [relay_url.redact(problem) for problem in problems]
-    if len(problems) <= PROBLEMS_SHOWN:
-        return problems
-    return [*problems[:PROBLEMS_SHOWN], f"and {len(problems) - PROBLEMS_SHOWN} more problems like these"]
 
 
 def _sources(settings: Settings, places: Places) -> dict[str, str]:

@@ -295,6 +295,11 @@ class Limits(_Section):
     descriptors_reserve: Count = Field(default=64, description="descriptors kept for relays and the log")
 
 
+RelayConfigs = Annotated[tuple[RelayConfig, ...], Field(max_length=256)]
+ListConfigs = Annotated[tuple[ListConfig, ...], Field(max_length=256)]
+AddonConfigs = Annotated[dict[str, AddonConfig], Field(max_length=256)]
+
+
 class Settings(BaseModel):
     """The whole configuration."""
 
@@ -306,8 +311,8 @@ class Settings(BaseModel):
     dns: Dns = Field(default=Dns(), description="how names become addresses")
     safety: Safety = Field(default=Safety(), description="exceptions from the address guard")
     log: Log = Field(default=Log(), description="what is written down")
-    relay: tuple[RelayConfig, ...] = Field(default=(), description="relays, the preferred first")
-    list: tuple[ListConfig, ...] = Field(default=(), description="imported lists")
-    addons: dict[str, AddonConfig] = Field(default={}, description="addons by name")
+    relay: RelayConfigs = Field(default=(), description="relays, the preferred first")
+    list: ListConfigs = Field(default=(), description="imported lists")
+    addons: AddonConfigs = Field(default={}, description="addons by name")
     detect: Detect = Field(default=Detect(), description="numbers of detection")
     limits: Limits = Field(default=Limits(), description="deadlines and sizes")

@@ -134,6 +134,9 @@ def test_G1_empty_files_a_mark_and_crlf_are_fine(loaded: Load, text: str) -> Non
         (b"\x7fELF\x02\x01\x01\x00\x00", 1, "NUL character"),
         ("# c\n" + "a" * 5000, 2, f"longer than {LINE_LIMIT} characters"),
         ("x = " + "9" * 4090, 1, "unknown"),  # an integer, but not one of ours
+        ("a" + ".a" * 40 + " = 1", 1, "a key has more than 32 parts"),
+        ("[" + "'a' . " * 40 + "b]", 1, "a key has more than 32 parts"),
+        ('x = {y = {"a"' + '."a"' * 40 + " = 1}}", 1, "a key has more than 32 parts"),
         ("x = 0x" + "f" * 4000 + "\ny = 1", 1, "unknown"),
     ],
 )
@@ -237,7 +240,7 @@ def test_faults_of_single_keys(faults: Faults, text: str, says: str) -> None:
 def test_many_faults_are_cut_short(faults: Faults) -> None:
     found = faults("".join(f"key{number} = 1\n" for number in range(200)))
     assert len(found) == PROBLEMS_SHOWN + 1
-    assert found[-1] == "and 150 more problems like these"
+    assert found[-1] == "config.toml: and 150 more problems like these"
 
 
 # -- environment and flags ---------------------------------------------------------------------------------------------
