@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import multiprocessing
+import random
 import resource
 import socket
 import statistics
@@ -113,11 +114,11 @@ def main() -> None:
     results: dict[str, list[tuple[float, ...]]] = {kind: [] for kind in relays.KINDS}
     with _origin() as origin_port:
         for _ in range(asked.rounds):
-            for kind, measured in results.items():
+            for kind in random.sample(relays.KINDS, len(relays.KINDS)):
                 with relays.running(kind, origin_port) as relay:
                     idle_kib = _idle(relay, asked.idle)
                     one, many = (_bulk(relay, flows, asked.seconds) for flows in (1, 16))
-                    measured.append((*one, *many, idle_kib))
+                    results[kind].append((*one, *many, idle_kib))
     print(f"{'relay':10}{'MB/s, 1 flow':>14}{'s/GB':>8}{'MB/s, 16':>12}{'s/GB':>8}{'KiB idle':>10}")
     for kind, measured in results.items():
         row = [statistics.median(column) for column in zip(*measured, strict=True)]

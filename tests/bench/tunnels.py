@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import contextlib
 import multiprocessing
+import random
 import socket
 import statistics
 import time
@@ -85,9 +86,9 @@ def main() -> None:
     results: dict[str, list[tuple[float, float]]] = {kind: [] for kind in relays.KINDS}
     with _origin(2) as origin_port:
         for _ in range(asked.rounds):
-            for kind, measured in results.items():
+            for kind in random.sample(relays.KINDS, len(relays.KINDS)):
                 with relays.running(kind, origin_port) as relay:
-                    measured.append(_measure(relay, asked.clients, asked.seconds))
+                    results[kind].append(_measure(relay, asked.clients, asked.seconds))
     print(f"{'relay':10}{'tunnels/s':>12}{'µs CPU each':>14}")
     for kind, measured in results.items():
         rate, cpu_us = (statistics.median(column) for column in zip(*measured, strict=True))
