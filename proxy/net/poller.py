@@ -16,8 +16,8 @@ from typing import Protocol
 READABLE = 1
 WRITABLE = 4
 BROKEN = 8 | 16  # EPOLLERR, EPOLLHUP
+PEER_SHUT = 0x2000  # EPOLLRDHUP: the peer has finished sending; told where the poller can
 _EDGE = 1 << 31  # EPOLLET
-_PEER_SHUT = 0x2000  # EPOLLRDHUP
 _BATCH = 512
 
 
@@ -58,7 +58,7 @@ class EpollPoller:
 
     def register(self, watched: Watched) -> None:
         fd = watched.fileno()
-        self._epoll.register(fd, READABLE | WRITABLE | _PEER_SHUT | _EDGE)
+        self._epoll.register(fd, READABLE | WRITABLE | PEER_SHUT | _EDGE)
         self._watched[fd] = watched
 
     def unregister(self, watched: Watched) -> None:
@@ -82,7 +82,7 @@ class EpollPoller:
         for fd, mask in self._epoll.poll(0, _BATCH):
             watched = self._watched.get(fd)
             if watched is not None:
-                _tell(self._loop, watched, mask | READABLE if mask & _PEER_SHUT else mask)
+                _tell(self._loop, watched, mask | READABLE if mask & PEER_SHUT else mask)
 
 
 class LoopPoller:

@@ -17,13 +17,15 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeVar
 
-from proxy.net.poller import BROKEN, READABLE, WRITABLE, Poller
+from proxy.net.poller import BROKEN, PEER_SHUT, READABLE, WRITABLE, Poller
 from proxy.wire.reader import Parser, Reader
 
 T = TypeVar("T")
 
 CHUNK = 64 * 1024
 """Bytes read at most at once. With as many again waiting to be sent, a direction holds 128 KiB outside the kernel."""
+
+_LAST_NEWS = BROKEN | PEER_SHUT
 
 _LINGER_0 = struct.pack("ii", 1, 0)
 
@@ -116,13 +118,15 @@ class Stream(ABC):
 class SocketStream(Stream):
     """A plain TCP (or Unix) socket, registered with the poller for its whole life."""
 
-    __slots__ = ("_eof_sent", "_poller", "_sock")
+    __slots__ = ("_drained", "_ending", "_eof_sent", "_poller", "_sock")
 
     def __init__(self, sock: socket.socket, poller: Poller, peer: str) -> None:
         super().__init__(peer)
         self._sock = sock
         self._poller = poller
         self._eof_sent = False
+        self._drained = False
+        self._ending = False
         poller.register(self)
 
     def fileno(self) -> int:
@@ -138,6 +142,9 @@ class SocketStream(Stream):
 
     def ready(self, mask: int) -> None:
         broken = bool(mask & BROKEN)
+        self._drained = False
+        if mask & _LAST_NEWS:
+            self._ending = True
         self._wake(receiver=broken or bool(mask & READABLE), sender=broken or bool(mask & WRITABLE))
 
     def is_connected(self) -> bool:
@@ -163,11 +170,18 @@ class SocketStream(Stream):
                 self._sender = None
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
-        try:
-            return self._sock.recv(limit)
-        except BlockingIOError:
+        if self._drained:  # the next call would say no: spared, and an edge will come
             self._poller.want_read(self)
             return None
+        try:
+            data = self._sock.recv(limit)
+        except BlockingIOError:
+            self._drained = not self._ending
+            self._poller.want_read(self)
+            return None
+        # A short read took all there was; unless an end came with it, which has no edge of its own (nginx does so too).
+        self._drained = len(data) < limit and not self._ending
+        return data
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         try:
@@ -187,6 +201,7 @@ class SocketStream(Stream):
     def close(self) -> None:
         if self._sock.fileno() >= 0:
             self._poller.unregister(self)
+            self._drained = False
             self._sock.close()
             self._resume(receiver=True, sender=True)  # no edge will come: they find the socket closed
 
@@ -199,6 +214,7 @@ class SocketStream(Stream):
     def detach(self) -> socket.socket:
         """Gives the socket away, unregistered; the stream is finished."""
         self._poller.unregister(self)
+        self._drained = False
         family, kind = self._sock.family, self._sock.type
         given = socket.socket(family, kind, fileno=self._sock.detach())
         given.setblocking(False)  # as it was: Python takes an adopted descriptor for a blocking one

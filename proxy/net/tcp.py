@@ -155,9 +155,8 @@ class _Connecting:
         except OSError as error:
             self._failed(peer, error)
             return
-        stream.notify = self._ring
+        stream.notify = self._ring  # registering makes an edge, also when it has connected already
         self._tries.append(stream)
-        self._look()
 
     def _look(self) -> None:
         """Finds a winner among the tries and drops those that have failed."""
