@@ -143,7 +143,7 @@ class _Exchange:
 
     __slots__ = (
         "_again", "_answer", "_bell", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_refused",
-        "_rung", "_sent_before", "_server", "_uploaded",
+        "_rung", "_sends_already", "_sent_before", "_server", "_uploaded",
     )  # fmt: skip
 
     def __init__(self, client: _End, server: _End, head: RequestHead) -> None:
@@ -155,6 +155,7 @@ class _Exchange:
         self._answer: ResponseHead | None = None  # the final one, once it is read
         self._sent_before = 0  # what the client got before the final answer
         self._keep_client = False  # as said in the head of the answer
+        self._sends_already = len(client.reader) > 0  # without waiting for a 100
         self._continue_due = False
         self._continued = False  # the client has been told to go on
         self._again = False  # a direction stopped only to give way
@@ -294,7 +295,7 @@ class _Exchange:
 
     def _continue_is_due(self) -> None:
         # A client that sends already, or was told to by the server, needs no word from us.
-        self._continue_due = not self._continued and self._client.received == 0 and not len(self._client.reader)
+        self._continue_due = not (self._continued or self._sends_already or self._client.received)
         self.ring()
 
     # -- stepping --------------------------------------------------------------------------------------------------

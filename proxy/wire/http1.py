@@ -134,8 +134,7 @@ class RequestHead:
 
 def host_field(destination: Destination) -> str:
     """A destination as a Host field spells it: the port is left out when it is HTTP's own."""
-    text = str(destination)
-    return text.removesuffix(":80") if destination.port == HTTP_PORT else text
+    return str(destination).removesuffix(f":{HTTP_PORT}")
 
 
 def read_request_head(reader: Reader) -> Parser[RequestHead]:

@@ -118,8 +118,6 @@ def _skip_trailers(reader: Reader) -> Generator[None, None, None]:
         if not line.endswith(b"\r\n"):
             raise PeerError("a trailer line does not end in CRLF")
         left -= len(line)
-        if left <= 0:
-            raise overlong
 
 
 def _gathered(pieces: Pieces) -> Pieces:

@@ -49,7 +49,7 @@ class ResponseHead:
     version: tuple[int, int]
     headers: Headers = field(repr=False)
     body: Framing
-    declared_length: int | None  # what Content-Length says, also where no body follows (HEAD, 304)
+    declared_length: int | None  # what Content-Length says, be there such a body or not (HEAD, 304, chunked)
     keep_alive: bool  # the server's connection may be used again after this body
     upgrade: str | None  # the protocol it changes to; 101 only
 
@@ -124,7 +124,7 @@ def _response_head(head: bytes, method: str) -> ResponseHead:
         version=version,
         headers=without(fields.plain, options) if options - {"keep-alive", "close"} else tuple(fields.plain),
         body=body,
-        declared_length=None if overruled else length,
+        declared_length=length,
         keep_alive=_keeps_alive(version, options, body) and not (doubtful or repeated or overruled),
         upgrade=_upgrade(status, fields),
     )

@@ -465,7 +465,7 @@ async def test_A34_a_server_that_knows_nothing_of_100(wires: Wires, monkeypatch:
 
 
 async def test_A34_a_client_that_did_not_wait_needs_no_100(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(exchange_module, "CONTINUE_AFTER_S", 0.5)
+    monkeypatch.setattr(exchange_module, "CONTINUE_AFTER_S", 0.0)
     task = await wires.start(EXPECTING + b"hello")
     await take_head(wires.server)
     assert await take(wires.server, 5) == b"hello"
