@@ -1,0 +1,240 @@
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator
+from dataclasses import replace
+
+import pytest
+
+from proxy.model import Action, Belief, Change, Outcome, Protocol, Stage, State, Symptom
+from proxy.store import queries
+from proxy.store.file import open_store
+from proxy.store.rows import Batch
+from tests.support.outcomes import HOME, TOR, VPS, delivered, down, failed, outcome, rescued, works
+
+AT = 1_700_000_000.0
+
+
+@pytest.fixture
+def db() -> Iterator[sqlite3.Connection]:
+    opened = open_store(None).db
+    yield opened
+    opened.close()
+
+
+def keep(db: sqlite3.Connection, *seen: Outcome) -> None:
+    (last,) = db.execute("SELECT max(id) FROM outcome").fetchone()
+    batch = Batch()
+    for number, one in enumerate(seen, start=(last or 0) + 1):
+        batch.add_outcome(number, one, HOME)
+        batch.count(one, HOME)
+    batch.write(db)
+
+
+def hosts(rows: list[queries.Document]) -> list[str]:
+    return [row["host"] for row in rows]
+
+
+def test_a_row_says_the_whole_story(db: sqlite3.Connection) -> None:
+    attempt = replace(
+        failed(Symptom.DROPPED, error="never acknowledged"), started=0.0, elapsed=0.8, evidence={"retransmits": 2}
+    )
+    seen = replace(
+        outcome(attempt, replace(delivered(TOR), started=0.8, elapsed=0.3), host="a.example", at=AT),
+        bytes_up=517,
+        bytes_down=4096,
+        duration=12.5,
+    )
+    keep(db, seen)
+
+    (row,) = queries.log(db)
+
+    assert row == {
+        "id": 1,
+        "at": AT,
+        "host": "a.example",
+        "port": 443,
+        "inbound": "connect",
+        "action": "AUTO",
+        "why": "AUTO: nothing is known",
+        "winner": "tor",
+        "error": "",
+        "protocol": "tls",
+        "bytes_up": 517,
+        "bytes_down": 4096,
+        "duration_s": 12.5,
+        "closed_by": "byway",
+        "network": HOME,
+        "attempts": [
+            {
+                "route": "direct",
+                "stage": "first_byte",
+                "symptom": "dropped",
+                "error": "never acknowledged",
+                "started_s": 0.0,
+                "elapsed_s": 0.8,
+                "address": "",
+                "evidence": {"retransmits": 2},
+            },
+            {
+                "route": "tor",
+                "stage": "done",
+                "symptom": "",
+                "error": "",
+                "started_s": 0.8,
+                "elapsed_s": 0.3,
+                "address": "192.0.2.1:443",
+                "evidence": {},
+            },
+        ],
+    }
+    assert json.loads(json.dumps(row)) == row
+
+
+@pytest.fixture
+def varied(db: sqlite3.Connection) -> sqlite3.Connection:
+    keep(
+        db,
+        works("direct.example", at=AT),
+        rescued(host="blog.example.org", by=TOR, at=AT + 1),
+        outcome(delivered(VPS), host="example.org", at=AT + 2, action=Action.RELAY),
+        down(host="down.example"),
+        outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), delivered(VPS), host="notexample.org", at=AT + 3),
+        outcome(host="refused.example", at=AT + 4, action=Action.BLOCK, error="refused", protocol=Protocol.NONE),
+    )
+    return db
+
+
+def test_the_newest_come_first(varied: sqlite3.Connection) -> None:
+    assert hosts(queries.log(varied, limit=3)) == ["refused.example", "notexample.org", "example.org"]
+
+
+@pytest.mark.parametrize(
+    ("asked", "found"),
+    [
+        ({"since": AT + 2}, ["refused.example", "notexample.org", "example.org"]),
+        ({"site": "example.org"}, ["example.org", "blog.example.org"]),
+        ({"site": "nobody.example"}, []),
+        ({"route": "vps"}, ["notexample.org", "example.org"]),
+        ({"route": "tor"}, ["notexample.org", "blog.example.org", "down.example"]),
+        ({"outcome": "direct"}, ["direct.example"]),
+        ({"outcome": "relay"}, ["notexample.org", "example.org", "blog.example.org"]),
+        ({"outcome": "rescued"}, ["blog.example.org"]),
+        ({"outcome": "failed"}, ["refused.example", "down.example"]),
+        ({"outcome": "relay", "route": "tor", "site": "example.org"}, ["blog.example.org"]),
+        ({"limit": 0}, []),
+        ({"limit": -5}, []),
+    ],
+)
+def test_filters(varied: sqlite3.Connection, asked: dict[str, object], found: list[str]) -> None:
+    assert hosts(queries.log(varied, **asked)) == found  # type: ignore[arg-type]  # one table for all of them
+
+
+def test_another_outcome_is_refused_by_name(db: sqlite3.Connection) -> None:
+    with pytest.raises(ValueError, match="direct, relay, rescued, failed"):
+        queries.log(db, outcome="1=1")
+
+
+STRANGE = [
+    "a'b.example",
+    'a"b.example',
+    "nul\0host.example",
+    "lone\ud800surrogate.example",
+    "'; DROP TABLE outcome; --",
+    "100%.example",
+    "under_score.example",
+    "back\\slash.example",
+    "бүк.example",
+    "\x1b[31mred",
+    "",
+]
+
+
+@pytest.mark.parametrize("host", STRANGE)
+def test_H8_strange_hosts_come_back_as_they_were(db: sqlite3.Connection, host: str) -> None:
+    seen = replace(rescued(host="x.example", at=AT), host=host or "x.example", error=host)
+    keep(db, seen, works("other.example"))
+    name = host or "x.example"
+
+    (row,) = queries.log(db, site=name)
+    assert (row["host"], row["error"]) == (name, host)
+    assert [site["host"] for site in queries.sites(db)] == [name, "other.example"]
+    batch = Batch()
+    change = Change(AT, host, HOME, State.UNKNOWN, State.SUSPECT, "ip", host, Belief(host, HOME))
+    batch.add_change(change, told=True, kept=True)
+    batch.write(db)
+    assert [(found["scope"], found["why"]) for found in queries.changes(db, host)] == [(host, host)]
+    assert queries.beliefs(db)[0] == [Belief(host, HOME)]
+
+
+@pytest.mark.parametrize(("asked", "found"), [("under_score.example", 1), ("100%.example", 1), ("%", 0), ("_", 0)])
+def test_wildcards_in_a_name_mean_themselves(db: sqlite3.Connection, asked: str, found: int) -> None:
+    keep(db, works("a.under_score.example"), works("a.underXscore.example"), works("a.100%.example"))
+
+    assert len(queries.log(db, site=asked)) == found
+
+
+def test_the_ledger(db: sqlite3.Connection) -> None:
+    batch = Batch()
+    for number, (scope, after) in enumerate([("a.example", State.SUSPECT), ("b.example", State.SUSPECT)] * 2):
+        change = Change(AT + number, scope, HOME, State.UNKNOWN, after, "ip", f"line {number}", None)
+        batch.add_change(change, told=True, kept=False)
+    batch.write(db)
+
+    assert [row["why"] for row in queries.changes(db, "a.example")] == ["line 2", "line 0"]
+    assert queries.changes(db, limit=1) == [
+        {
+            "at": AT + 3,
+            "scope": "b.example",
+            "network": HOME,
+            "before": "unknown",
+            "after": "suspect",
+            "cause": "ip",
+            "why": "line 3",
+        }
+    ]
+
+
+def test_how_routes_did(db: sqlite3.Connection) -> None:
+    keep(db, works(at=AT), works(at=AT), rescued(by=TOR, at=AT), works(at=AT - 7200))
+    keep(db, rescued(by=TOR, at=AT))  # adds to what is there
+
+    assert queries.route_success(db, AT) == [
+        {
+            "route": "direct",
+            "attempts": 4,
+            "delivered": 2,
+            "failed": 2,
+            "share": 0.5,
+            "bytes_up": 0,
+            "bytes_down": 0,
+        },
+        {"route": "tor", "attempts": 2, "delivered": 2, "failed": 0, "share": 1.0, "bytes_up": 0, "bytes_down": 0},
+    ]
+    assert queries.route_success(db, 0.0)[0]["delivered"] == 3
+    assert queries.relay_success(db, AT) == [{"relay": "tor", "delivered": 2, "failed": 0, "usual_s": 0.1}]
+
+
+def test_sites(varied: sqlite3.Connection) -> None:
+    keep(varied, rescued(host="blog.example.org", at=AT + 9))
+
+    assert queries.sites(varied, AT + 1, limit=2) == [
+        {"host": "blog.example.org", "visits": 2, "failed": 0, "at": AT + 9},
+        {"host": "refused.example", "visits": 1, "failed": 1, "at": AT + 4},
+    ]
+
+
+def test_many_rows_bring_all_their_attempts(db: sqlite3.Connection) -> None:
+    keep(db, *(rescued(host=f"h{number}.example", at=AT + number) for number in range(1200)))
+
+    rows = queries.log(db, limit=1200)
+
+    assert [len(row["attempts"]) for row in rows] == [2] * 1200
+
+
+def test_H4_evidence_that_is_no_json_is_left_out(varied: sqlite3.Connection) -> None:
+    varied.execute("UPDATE attempt SET evidence = '{' WHERE route = 'tor'")
+    varied.execute("UPDATE attempt SET evidence = '[1]' WHERE route = 'direct'")
+
+    assert all(attempt["evidence"] == {} for row in queries.log(varied) for attempt in row["attempts"])

@@ -1,0 +1,216 @@
+from __future__ import annotations
+
+import contextlib
+from dataclasses import fields, replace
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.model import (
+    DIRECT,
+    Action,
+    Attempt,
+    Belief,
+    Change,
+    NetworkId,
+    Outcome,
+    Override,
+    Route,
+    Stage,
+    State,
+    Symptom,
+)
+from proxy.store.file import open_store
+from proxy.store.queries import beliefs, overrides
+from proxy.store.rows import (
+    BELIEF_COLUMNS,
+    Batch,
+    from_text,
+    needed_a_decision,
+    read_beliefs,
+    read_overrides,
+    to_text,
+)
+from tests.support.outcomes import HOME, HOST, TOR, VPS, delivered, down, failed, outcome, pending, rescued, works
+
+AT = 1_700_000_000.0
+
+TEXTS = st.text(st.characters(), max_size=20)  # surrogates included
+TIMES = st.floats(0, 1e11)
+BELIEFS = st.builds(
+    Belief,
+    scope=TEXTS,
+    network=st.just(HOME),
+    state=st.sampled_from(State),
+    cause=TEXTS,
+    score=st.floats(0, 8),
+    since=TIMES,
+    until=TIMES,
+    last_good=st.sampled_from(["", "tor", "vps>tor|tlsrec"]),
+    last_good_at=TIMES,
+    episodes=st.integers(0, 1000),
+    retest_step=st.integers(0, 5),
+    exits=st.lists(TIMES, max_size=4).map(tuple),
+    why=TEXTS,
+)
+
+
+@given(TEXTS)
+def test_H8_every_text_survives(text: str) -> None:
+    assert from_text(to_text(text)) == text
+
+
+@pytest.mark.parametrize("value", [b"\xff\xfe", 7, 1.5, None, ""])
+def test_H4_from_text_takes_what_a_damaged_file_holds(value: object) -> None:
+    assert isinstance(from_text(value), str)
+
+
+@given(st.lists(BELIEFS, max_size=5, unique_by=lambda belief: belief.scope))
+def test_beliefs_survive_as_they_are(known: list[Belief]) -> None:
+    db = open_store(None).db
+    Batch(beliefs={(belief.scope, belief.network): belief for belief in known}).write(db)
+    found, senseless = beliefs(db)
+    db.close()
+
+    assert {belief.scope: belief for belief in found} == {belief.scope: belief for belief in known}
+    assert senseless == 0
+
+
+def test_the_table_holds_every_field_of_a_belief() -> None:
+    db = open_store(None).db
+    columns = [name for (name,) in db.execute("SELECT name FROM pragma_table_info('belief')")]
+    db.close()
+
+    assert columns == [f.name for f in fields(Belief)] == list(BELIEF_COLUMNS)
+
+
+GOOD_ROW = {f.name: 0 for f in fields(Belief)} | {
+    "scope": HOST, "network": HOME, "state": "blocked", "cause": "ip", "last_good": "tor", "exits": "[1.5]", "why": "",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("column", "value"),
+    [
+        ("state", "blockee"),
+        ("state", None),
+        ("score", "high"),
+        ("score", -1.0),
+        ("since", float("inf")),
+        ("until", None),
+        ("episodes", b"\x00"),
+        ("exits", "[1"),
+        ("exits", "7"),
+        ("exits", '["x"]'),
+    ],
+)
+def test_H4_a_row_that_makes_no_sense_is_left_out(column: str, value: object) -> None:
+    good = tuple(GOOD_ROW.values())
+    bad = tuple((GOOD_ROW | {column: value}).values())
+
+    found, senseless = read_beliefs([good, bad, good])
+
+    assert [belief.state for belief in found] == [State.BLOCKED] * 2
+    assert found[0].exits == (1.5,)
+    assert senseless == 1
+
+
+def test_overrides_survive() -> None:
+    said = {"a.example": Override(Action.RELAY, "tor"), "'; DROP TABLE override; --": Override(Action.BLOCK)}
+    db = open_store(None).db
+    Batch(overrides=dict(said)).write(db)
+    assert overrides(db) == (said, 0)
+    Batch(overrides={"a.example": None}).write(db)
+
+    assert overrides(db)[0].keys() == said.keys() - {"a.example"}
+    db.close()
+    assert read_overrides([("x", "MAYBE", ""), ("y", "AUTO", "")]) == ({"y": Override(Action.AUTO)}, 1)
+
+
+@pytest.mark.parametrize(
+    ("seen", "needed"),
+    [
+        (works(), False),
+        (outcome(winner=DIRECT), False),
+        (outcome(delivered(), failed(Symptom.ABANDONED, Stage.RELAY, TOR)), True),  # a hedge
+        (rescued(), True),
+        (outcome(delivered(TOR)), True),
+        (outcome(delivered(Route((), ("tlsrec",)))), True),
+        (down(), True),
+        (outcome(error="refused", action=Action.BLOCK), True),
+        (outcome(delivered(), action=Action.DIRECT), True),
+    ],
+)
+def test_what_needed_a_decision(seen: Outcome, needed: bool) -> None:
+    assert needed_a_decision(seen) is needed
+
+
+def test_interception_is_a_decision() -> None:
+    seen = works()
+
+    assert needed_a_decision(replace(seen, plan=replace(seen.plan, intercept=True)))
+
+
+def counts(*seen: Outcome) -> tuple[Batch, NetworkId]:
+    batch = Batch()
+    for one in seen:
+        batch.count(one, HOME)
+    return batch, HOME
+
+
+def test_roll_ups_count_attempts_by_hour_and_route() -> None:
+    batch, _ = counts(
+        outcome(delivered(), at=AT, bytes_down=100),
+        outcome(delivered(), at=AT + 1, bytes_down=50),
+        outcome(failed(), delivered(VPS), at=AT, bytes_down=7),
+        outcome(delivered(), at=AT + 3600, bytes_down=1),
+    )
+    hour = int(AT) // 3600 * 3600
+
+    assert batch.routes == {
+        (hour, HOME, "direct"): [2, 1, 0, 150],
+        (hour, HOME, "vps"): [1, 0, 0, 7],
+        (hour + 3600, HOME, "direct"): [1, 0, 0, 1],
+    }
+
+
+def test_roll_ups_of_relays_count_what_may_be_their_own_fault() -> None:
+    batch, _ = counts(
+        outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), delivered(VPS, elapsed=0.5), at=AT),
+        outcome(failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR), delivered(Route(("vps", "tor")), elapsed=1.0), at=AT),
+    )
+    hour = int(AT) // 3600 * 3600
+
+    assert batch.relays == {(hour, HOME, "tor"): [1, 1, 1.0], (hour, HOME, "vps"): [2, 0, 1.5]}
+
+
+@pytest.mark.parametrize("symptom", [Symptom.ABANDONED, Symptom.SKIPPED, Symptom.LOCAL, Symptom.OFFLINE])
+def test_roll_ups_leave_out_what_was_not_the_routes_doing(symptom: Symptom) -> None:
+    batch, _ = counts(outcome(failed(symptom), pending(TOR), at=AT))
+
+    assert (batch.routes, batch.relays) == ({}, {})
+
+
+def test_a_change_may_be_told_without_being_kept() -> None:
+    change = Change(AT, HOST, HOME, State.UNKNOWN, State.SUSPECT, "ip", "why", Belief(HOST, HOME))
+    batch = Batch()
+    batch.add_change(change, told=True, kept=False)
+
+    assert (len(batch.changes), batch.beliefs) == (1, {})
+
+
+def test_rows_go_in_as_parameters_only() -> None:
+    """H8: what a peer made up stays text."""
+    evil = "x'); DROP TABLE outcome; --"
+    attempt = Attempt(Route((evil,)), Stage.RELAY, Symptom.RELAY_DOWN, error=evil, address=evil, evidence={evil: evil})
+    with contextlib.closing(open_store(None).db) as db:
+        batch = Batch()
+        batch.add_outcome(1, outcome(attempt, host=evil, error=evil, why=evil), HOME)
+        batch.count(outcome(attempt, host=evil), HOME)
+        batch.write(db)
+        row = db.execute("SELECT host, why, error FROM outcome").fetchone()
+        tables = db.execute("SELECT count(*) FROM sqlite_schema WHERE type = 'table'").fetchone()
+
+    assert row == (evil, evil, evil)
+    assert tables == (7,)
