@@ -17,7 +17,9 @@ READABLE = 1
 WRITABLE = 4
 BROKEN = 8 | 16  # EPOLLERR, EPOLLHUP
 PEER_SHUT = 0x2000  # EPOLLRDHUP: the peer has finished sending; told where the poller can
+URGENT = 2  # EPOLLPRI: a read ends before an urgent byte, with more behind it
 _EDGE = 1 << 31  # EPOLLET
+_ALL = READABLE | WRITABLE | PEER_SHUT | URGENT | _EDGE
 _BATCH = 512
 
 
@@ -58,7 +60,7 @@ class EpollPoller:
 
     def register(self, watched: Watched) -> None:
         fd = watched.fileno()
-        self._epoll.register(fd, READABLE | WRITABLE | PEER_SHUT | _EDGE)
+        self._epoll.register(fd, _ALL)
         self._watched[fd] = watched
 
     def unregister(self, watched: Watched) -> None:
@@ -82,7 +84,7 @@ class EpollPoller:
         for fd, mask in self._epoll.poll(0, _BATCH):
             watched = self._watched.get(fd)
             if watched is not None:
-                _tell(self._loop, watched, mask | READABLE if mask & PEER_SHUT else mask)
+                _tell(self._loop, watched, mask | READABLE if mask & (PEER_SHUT | URGENT) else mask)
 
 
 class LoopPoller:

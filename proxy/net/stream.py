@@ -17,7 +17,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from typing import TypeVar
 
-from proxy.net.poller import BROKEN, PEER_SHUT, READABLE, WRITABLE, Poller
+from proxy.net.poller import BROKEN, PEER_SHUT, READABLE, URGENT, WRITABLE, Poller
 from proxy.wire.reader import Parser, Reader
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ T = TypeVar("T")
 CHUNK = 64 * 1024
 """Bytes read at most at once. With as many again waiting to be sent, a direction holds 128 KiB outside the kernel."""
 
-_LAST_NEWS = BROKEN | PEER_SHUT
+_LAST_NEWS = BROKEN | PEER_SHUT | URGENT  # after these, more may lie behind a short read, with no edge of its own
 
 _LINGER_0 = struct.pack("ii", 1, 0)
 
@@ -179,7 +179,7 @@ class SocketStream(Stream):
             self._drained = not self._ending
             self._poller.want_read(self)
             return None
-        # A short read took all there was; unless an end came with it, which has no edge of its own (nginx does so too).
+        # A short read took all there was, unless an end or an urgent byte came with it (nginx does so too).
         self._drained = len(data) < limit and not self._ending
         return data
 

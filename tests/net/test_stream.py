@@ -110,6 +110,35 @@ async def test_a_partial_send_is_followed_by_an_edge(streams: tuple[SocketStream
         await woken.wait()
 
 
+async def test_B14_an_urgent_byte_stalls_nothing(
+    pair: tuple[socket.socket, socket.socket], streams: tuple[SocketStream, SocketStream]
+) -> None:
+    """The kernel ends a read before an urgent byte, with more behind it, and has no new edge for that."""
+    near, _ = streams
+    pair[1].send(b"before")
+    pair[1].send(b"!", socket.MSG_OOB)
+    pair[1].send(b"after")
+    pair[1].shutdown(socket.SHUT_WR)
+    await settled()
+    async with asyncio.timeout(5):
+        assert (await receive_all(near)).replace(b"!", b"") == b"beforeafter"
+
+
+async def test_B14_an_urgent_byte_in_the_middle_stalls_nothing(
+    pair: tuple[socket.socket, socket.socket], streams: tuple[SocketStream, SocketStream]
+) -> None:
+    near, _ = streams
+    await settled()
+    assert near.receive_nowait() is None
+    pair[1].send(b"before")
+    pair[1].send(b"!", socket.MSG_OOB)
+    pair[1].send(b"after")
+    received = b""
+    async with asyncio.timeout(5):
+        while len(received.replace(b"!", b"")) < len(b"beforeafter"):
+            received += await near.receive()
+
+
 async def test_one_task_receives_while_another_sends(streams: tuple[SocketStream, SocketStream]) -> None:
     near, far = streams
     async with asyncio.timeout(20):
