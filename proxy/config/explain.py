@@ -1,6 +1,6 @@
 """What pydantic found, as one sentence that says what to do.
 
-The value is quoted so that the reader finds it, but never where it may hold a password.
+The value is quoted so that the reader finds it; `load` takes passwords out of whatever is said.
 """
 
 from __future__ import annotations
@@ -13,8 +13,6 @@ from pydantic import BaseModel
 from proxy.config.checks import Fault, Path
 from proxy.config.schema import Settings
 from proxy.config.words import one_of, quoted, suggestion
-
-SECRET_KEYS = ("url", "password_cmd")
 
 _NEEDED = {
     "int_type": "a whole number",
@@ -54,10 +52,10 @@ def _sentence(detail: Mapping[str, Any], path: Path) -> str:
     if kind == "missing":
         return f"{_table(path[:-1])} needs the key {path[-1]}"
     if kind in _NEEDED:
-        return f"{name} must be {_needed(kind, path)}{_not(detail, path)}{_unquoted(kind, detail['input'])}"
+        return f"{name} must be {_needed(kind, path)}{_not(detail)}{_unquoted(kind, detail['input'])}"
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
-        return f"{name} must be {words} {detail['ctx'][key]:g}{_not(detail, path)}"
+        return f"{name} must be {words} {detail['ctx'][key]:g}{_not(detail)}"
     if kind in _SIZES:
         words, key, unit = _SIZES[kind]
         size = detail["ctx"][key]
@@ -66,8 +64,7 @@ def _sentence(detail: Mapping[str, Any], path: Path) -> str:
         return _not_a_choice(detail, path)
     if kind == "string_pattern_mismatch":
         return (
-            f"{name} must begin with a letter or digit and have at most 32 letters, digits, dots, - and _"
-            f"{_not(detail, path)}"
+            f"{name} must begin with a letter or digit and have at most 32 letters, digits, dots, - and _{_not(detail)}"
         )
     if kind == "value_error":
         return f"{name}: {detail['ctx']['error']}"
@@ -105,9 +102,9 @@ def _needed(kind: str, path: Path) -> str:
     return _NEEDED[kind]
 
 
-def _not(detail: Mapping[str, Any], path: Path) -> str:
+def _not(detail: Mapping[str, Any]) -> str:
     value = detail["input"]
-    if any(key in SECRET_KEYS for key in path) or isinstance(value, dict | tuple | list):
+    if isinstance(value, dict | tuple | list):
         return ""
     if isinstance(value, bool):
         return f", not {str(value).lower()}"
@@ -130,8 +127,8 @@ def _not_a_choice(detail: Mapping[str, Any], path: Path) -> str:
     choices = str(detail["ctx"]["expected"]).replace(" or ", ", ").replace("'", "").split(", ")
     shown = [choice if choice.isdecimal() else quoted(choice) for choice in choices]
     if path == ("config_version",):
-        return f"config_version must be {one_of(shown)}{_not(detail, path)}: the file is of a newer Byway"
-    return f"{_dotted(path)} must be {one_of(shown)}{_not(detail, path)}"
+        return f"config_version must be {one_of(shown)}{_not(detail)}: the file is of a newer Byway"
+    return f"{_dotted(path)} must be {one_of(shown)}{_not(detail)}"
 
 
 def _dotted(path: Path) -> str:

@@ -92,7 +92,7 @@ def test_a_path_that_is_too_long_for_a_socket_is_replaced() -> None:
 # -- folders and files of one's own ------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("umask", [0o000, 0o022, 0o177])
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o177, 0o277])
 def test_G5_folders_and_files_are_private_whatever_the_umask(umask: int, tmp_path: Path) -> None:
     before = os.umask(umask)
     try:
