@@ -207,7 +207,7 @@ class App:
         self._paths.run_file.unlink(missing_ok=True)
         if self._control is not None:
             await self._control.close()
-        self._pump.abort_all()
+        await self._pump.close(0)
         await cancel_all()
         await asyncio.to_thread(self._store.close)
         self._poller.close()

@@ -49,13 +49,7 @@ class SetupMaker:
         """Everything for `loaded`, with us listening on `port`. Raises ConfigError with all that is wrong."""
         settings = loaded.settings
         relays = self._relays(settings)
-        guard = Guard(
-            settings.safety.allow,
-            settings.dns.local,
-            own_ports=(port,),
-            own_names=_own_names(),
-            own_addresses=_own_addresses(),
-        )
+        guard = _guard(settings, port)
         resolver = Resolver(settings.dns.hosts, timeout_s=settings.limits.resolve_timeout_s)
         direct = TcpDialer(
             self._poller, resolver, guard.refuse_address, connect_timeout_s=settings.limits.connect_timeout_s
@@ -160,6 +154,19 @@ def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:
     names = {"127.0.0.1", "localhost", "[::1]", f"[{listen}]" if ":" in listen else listen}
     hosts = frozenset({OWN_NAME, *(f"{name}:{port}" for name in names)})
     return lambda host: host.lower() in hosts
+
+
+def _guard(settings: Settings, port: int) -> Guard:
+    try:
+        return Guard(
+            settings.safety.allow,
+            settings.dns.local,
+            own_ports=(port,),
+            own_names=_own_names(),
+            own_addresses=_own_addresses(),
+        )
+    except ValueError as error:
+        raise ConfigError(f"[safety] allow, [dns] local: {error}") from None
 
 
 def _own_names() -> tuple[str, ...]:
