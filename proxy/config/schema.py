@@ -209,7 +209,6 @@ class Detect(_Section):
     )
     dropped_s: Seconds = Field(default=3, description="flight unacknowledged so long is *_dropped; at least this")
     dropped_rtos: Number = Field(default=4, description="the same in retransmission timeouts; the longer counts")
-    give_up_user_timeout_s: Seconds = Field(default=5, description="TCP_USER_TIMEOUT of a direct attempt")
 
     # What is believed (sections 3 and 4).
     weights: Weights = Field(default=Weights(), description="weight of each signal")
@@ -237,9 +236,6 @@ class Detect(_Section):
         default=(900, 3_600, 14_400, 57_600, 100_800), description="re-tests of a blocked host; the last repeats"
     )
     retest_jitter: Share = Field(default=0.3, description="each is late by up to this share")
-    retest_visit_s: Seconds = Field(
-        default=60, description="a due re-test runs so soon after the user's own visit, or not"
-    )
     retest_pair_s: Seconds = Field(default=10, description="direct and the other route are tried within this time")
     retest_success_s: Seconds = Field(default=900, description="the next re-test after a success")
     retest_successes: Count = Field(default=2, description="consecutive successes that end a block")
@@ -289,8 +285,6 @@ class Limits(_Section):
         default=60, description="a client or origin connection between two plain HTTP requests"
     )
     drain_s: Seconds = Field(default=5, description="how long open tunnels may finish at the end")
-    head_bytes: Count = Field(default=65_536, description="longest request or response head")
-    head_lines: Count = Field(default=100, description="most header lines")
     clients_max: Count = Field(default=20_000, description="client connections at once")
     descriptors_reserve: Count = Field(default=64, description="descriptors kept for relays and the log")
 
