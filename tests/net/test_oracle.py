@@ -6,7 +6,8 @@ import struct
 import pytest
 
 from proxy.net.oracle import GIVE_UP_MS, Oracle, Reading, Snapshot
-from tests.support.sockets import drop_all, tcp_pair
+from tests.support.filters import drop_all
+from tests.support.sockets import tcp_pair
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="not run: TCP_INFO is Linux")

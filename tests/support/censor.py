@@ -9,28 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
 import errno
 import socket
-import struct
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from enum import Enum, auto
 
+from tests.support.filters import drop_data
 from tests.support.streams import Connections, close, reset, splice
-
-_SO_ATTACH_FILTER = 26
-_SO_DETACH_FILTER = 27
-_DROP_DATA = (  # classic BPF: a segment that is longer than its TCP header is dropped, the others pass
-    (0x30, 0, 0, 12),  # A = byte 12: the header's length in words, in the high half
-    (0x74, 0, 0, 2),  # A >>= 2
-    (0x54, 0, 0, 0x3C),  # A &= 60: the header's length in bytes
-    (0x07, 0, 0, 0),  # X = A
-    (0x80, 0, 0, 0),  # A = the segment's length
-    (0x2D, 0, 1, 0),  # if A > X
-    (0x06, 0, 0, 0),  # drop
-    (0x06, 0, 0, 0xFFFFFFFF),  # else pass
-)
 
 
 class Behaviour(Enum):
@@ -95,12 +81,13 @@ class Censor:
         family = socket.AF_INET6 if ":" in self.address else socket.AF_INET
         backlog = 0 if self.behaviour is Behaviour.FULL else 256
         listener = socket.create_server((self.address, self.port), family=family, backlog=backlog)
+        self._listener = listener  # closed on leaving, whatever fails until it serves
         if self.behaviour is Behaviour.FULL:
-            self._listener = listener
             self._fill(listener)
             return
         if self.behaviour is Behaviour.DROP:
-            _drop_data(listener)
+            drop_data(listener)
+        self._listener = None
         self._server = await asyncio.start_server(self._connections, sock=listener)
 
     async def _shut(self) -> None:
@@ -145,13 +132,6 @@ class Censor:
                 pass
             await asyncio.Event().wait()  # until the censor ends: not even the client's end is answered
         # EOF: returning closes
-
-
-def _drop_data(listener: socket.socket) -> None:
-    """Makes the kernel drop every segment with data on sockets accepted here: they inherit the listener's filter."""
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *step) for step in _DROP_DATA))
-    program = struct.pack("HL", len(_DROP_DATA), ctypes.addressof(code))
-    listener.setsockopt(socket.SOL_SOCKET, _SO_ATTACH_FILTER, program)
 
 
 def _connected(sock: socket.socket) -> bool:

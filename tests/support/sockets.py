@@ -6,8 +6,6 @@ import os
 import socket
 import struct
 
-DROP_ALL = 26  # SO_ATTACH_FILTER, with the one instruction `ret 0`
-
 
 def tcp_pair(family: socket.AddressFamily = socket.AF_INET) -> tuple[socket.socket, socket.socket]:
     """Two connected non-blocking TCP sockets: the one that connected, the one that was accepted."""
@@ -25,15 +23,6 @@ def reset(sock: socket.socket) -> None:
     """Closes with a RST."""
     sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     sock.close()
-
-
-def drop_all(sock: socket.socket) -> None:
-    """From now on nothing that comes for this socket arrives: what a censor that drops makes of a flight. Linux."""
-    import ctypes
-
-    program = ctypes.create_string_buffer(struct.pack("HBBI", 6, 0, 0, 0))  # BPF_RET | BPF_K, 0 bytes pass
-    filters = struct.pack("HL", 1, ctypes.addressof(program))
-    sock.setsockopt(socket.SOL_SOCKET, DROP_ALL, filters)
 
 
 def descriptors() -> int:
