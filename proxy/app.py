@@ -216,7 +216,7 @@ class App:
         """One line on where we are, one on what to do next, and what the configuration should know of itself."""
         if self._options.quiet:
             return
-        for notice in self._setup.loaded.notices:
+        for notice in (*self._setup.loaded.notices, *self._setup.router.rules.notices):
             log.warning("%s", notice)
         host = self._loaded.settings.listen.address
         address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"

@@ -49,8 +49,9 @@ class SetupMaker:
         """Everything for `loaded`, with us listening on `port`. Raises ConfigError with all that is wrong."""
         settings = loaded.settings
         relays = self._relays(settings)
-        guard = _guard(settings, port)
-        resolver = Resolver(settings.dns.hosts, timeout_s=settings.limits.resolve_timeout_s)
+        guard = _guard(loaded, port)
+        limits = settings.limits
+        resolver = Resolver(settings.dns.hosts, timeout_s=limits.resolve_timeout_s, keep_s=limits.resolve_keep_s)
         direct = TcpDialer(
             self._poller, resolver, guard.refuse_address, connect_timeout_s=settings.limits.connect_timeout_s
         )
@@ -156,7 +157,8 @@ def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:
     return lambda host: host.lower() in hosts
 
 
-def _guard(settings: Settings, port: int) -> Guard:
+def _guard(loaded: Loaded, port: int) -> Guard:
+    settings = loaded.settings
     try:
         return Guard(
             settings.safety.allow,
@@ -166,7 +168,7 @@ def _guard(settings: Settings, port: int) -> Guard:
             own_addresses=_own_addresses(),
         )
     except ValueError as error:
-        raise ConfigError(f"[safety] allow, [dns] local: {error}") from None
+        raise ConfigError(f"{loaded.place('safety', 'allow')}: {error}") from None
 
 
 def _own_names() -> tuple[str, ...]:

@@ -187,6 +187,9 @@ class Race:
 
     async def connect(self) -> bool:
         """Waits until a route has connected; False when none could."""
+        if len(self._routes) == 1 and not self._contenders:  # nothing to watch beside it, so it needs no task
+            self._contenders.append(_Contender(self._routes[0], self._now()))
+            await self._dial(self._contenders[0])
         while not any(self._in_phase(_Phase.OPEN)):
             if not self._advance() and not any(c.live for c in self._contenders):
                 return False
@@ -339,7 +342,7 @@ class Race:
         assert contender.stream is not None
         contender.phase = _Phase.FLYING
         contender.flown_at = now
-        if contender.route.is_direct and self._oracle.usable:
+        if contender.route.is_direct and self._oracle.usable and len(self._routes) > 1:
             contender.snapshot = self._oracle.snapshot(contender.stream.lowest_socket)
         self._send(contender, flight)
 
