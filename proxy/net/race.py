@@ -190,6 +190,7 @@ class Race:
         if len(self._routes) == 1 and not self._contenders:  # nothing to watch beside it, so it needs no task
             self._contenders.append(_Contender(self._routes[0], self._now()))
             await self._dial(self._contenders[0])
+            await self.bell.wait(None)  # it was rung
         while not any(self._in_phase(_Phase.OPEN)):
             if not self._advance() and not any(c.live for c in self._contenders):
                 return False
