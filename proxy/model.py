@@ -240,9 +240,11 @@ class Outcome:
         return self.winner is not None and not self.winner.is_direct and self.direct_attempt is not None
 
     def with_attempt(self, attempt: Attempt) -> Outcome:
-        """The same outcome with a later judgement of one route in place of the earlier one."""
-        kept = tuple(a for a in self.attempts if a.route != attempt.route or not a.pending)
-        return replace(self, attempts=(*kept, attempt))
+        """The same outcome with a later judgement of one route in place of the pending one, else at the end."""
+        place = next((n for n, a in enumerate(self.attempts) if a.route == attempt.route and a.pending), None)
+        if place is None:
+            return replace(self, attempts=(*self.attempts, attempt))
+        return replace(self, attempts=(*self.attempts[:place], attempt, *self.attempts[place + 1 :]))
 
 
 class State(StrEnum):
