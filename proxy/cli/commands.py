@@ -64,8 +64,10 @@ def run() -> None:
     """Ends the process: SystemExit with the command's exit code."""
     try:
         app(prog_name="byway")
-    except BrokenPipeError:
-        sys.exit(stdout_closed())
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer's own printing, of a help
+            sys.exit(stdout_closed())
+        raise
     finally:
         _flush()
 

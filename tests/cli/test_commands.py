@@ -1,0 +1,207 @@
+"""The tree of commands: help, common flags, exit codes, and what happens when the reader of our output leaves."""
+
+from __future__ import annotations
+
+import os
+import pty
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy import __version__
+from proxy.cli import commands
+from proxy.cli.command import Flags, translated
+from proxy.cli.exits import Exit, Misused, NotAllowed, NotRunning
+from proxy.errors import BywayError, ConfigError
+from tests.cli.conftest import Byway, Home, Running
+from tests.support.outcomes import rescued
+
+BYWAY = [sys.executable, "-m", "proxy"]
+
+COMMANDS = [
+    "run", "status", "why", "log", "demo", "relay list", "relay test", "relay add", "rule test", "rule list",
+    "rule check", "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("words", COMMANDS)
+def test_every_command_has_help_with_an_example(byway: Byway, words: str) -> None:
+    ran = byway(*words.split(), "--help")
+    assert ran.code == 0
+    assert f"Example: byway {words}" in ran.out
+    for flag in ("--config", "--state", "--json", "--plain", "--quiet", "--verbose"):
+        assert flag in ran.out
+
+
+def test_every_command_of_the_tree_is_listed_here() -> None:
+    from typer.main import get_command
+
+    def leaves(command: Any, path: tuple[str, ...] = ()) -> Iterator[str]:
+        inner = getattr(command, "commands", None)
+        if inner is None:
+            yield " ".join(path)
+        else:
+            for name, child in inner.items():
+                yield from leaves(child, (*path, name))
+
+    assert sorted(leaves(get_command(commands.app))) == sorted(COMMANDS)
+
+
+def test_the_version_is_said(byway: Byway) -> None:
+    ran = byway("--version")
+    assert (ran.code, ran.out) == (0, f"byway {__version__}\n")
+
+
+@pytest.mark.parametrize(
+    "words", ["", "odd", "site", "status --odd", "log --limit 0", "site set x", "run --port 70000"]
+)
+def test_wrong_usage_ends_with_2(byway: Byway, words: str) -> None:
+    assert byway(*words.split()).code == 2
+
+
+@pytest.mark.parametrize(
+    "words", ["status", "why x.example", "log", "log -f", "site list", "site show x.example", "site set x.example auto",
+              "site forget x.example"],
+)  # fmt: skip
+def test_without_a_running_byway_it_ends_with_3_and_says_how_to_start_one(byway: Byway, home: Home, words: str) -> None:
+    for extra in ((), ("--json",)):
+        ran = byway(*words.split(), *extra)
+        assert ran.code == 3
+        assert ran.out == ""
+        assert f"start one with `byway run --state {home.state}`" in ran.err
+        assert len(ran.err.splitlines()) == 1
+
+
+def test_common_flags_may_stand_before_or_behind(byway: Byway, running: Running, tmp_path: Path) -> None:
+    assert byway("--json", "status").json == {**byway("status", "--json").json, "now": pytest.approx(0, abs=1e12)}
+    assert byway("status", "--state", str(tmp_path)).code == 3  # behind is stronger
+    assert Flags(json=True).over(Flags(plain=True, verbose=1)) == Flags(json=True, plain=True, verbose=1)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "said"),
+    [
+        (ConfigError(["a.toml:1: one", "a.toml:2: two"]), 7, "a.toml:1: one\na.toml:2: two\n"),
+        (NotRunning("none"), 3, "byway: none\n"),
+        (NotAllowed("not you"), 4, "byway: not you\n"),
+        (Misused("what?"), 2, "byway: what?\n"),
+        (BywayError("port busy"), 1, "byway: port busy\n"),
+        (BywayError("at https://u:secret@h"), 1, "byway: at https://u:***@h\n"),
+        (BywayError("\x1b[2J"), 1, "byway: \\x1b[2J\n"),
+        (KeyboardInterrupt(), 130, ""),
+    ],
+)
+def test_errors_become_a_sentence_and_a_code(
+    capsys: pytest.CaptureFixture[str], error: BaseException, code: int, said: str
+) -> None:
+    def body() -> Exit:
+        raise error
+
+    assert translated(body) == code
+    assert capsys.readouterr() == ("", said)
+
+
+def test_what_goes_well_ends_with_0() -> None:
+    assert translated(lambda: None) is Exit.DONE
+    assert translated(lambda: Exit.BAD) is Exit.BAD
+
+
+def run_shell(line: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
+
+
+@pytest.mark.parametrize("words", ["config show", "config show --json", "--help", "config path"])
+def test_G12_a_reader_that_leaves_is_no_error(home: Home, words: str) -> None:
+    """`exec 1>&-`-like: the reading end of the pipe is closed before a byte is written."""
+    reading, writing = os.pipe()
+    os.close(reading)
+    try:
+        done = subprocess.run(
+            [*BYWAY, *home.flags, *words.split()],
+            stdin=subprocess.DEVNULL, stdout=writing, stderr=subprocess.PIPE, timeout=60, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(writing)
+    assert done.stderr == b""
+    assert done.returncode == 0
+
+
+def test_G12_with_head_and_a_long_log(home: Home, running: Running) -> None:
+    running.see(*(rescued(host=f"blog{number}.example.net", at=2e9) for number in range(3000)))
+    line = " ".join([*BYWAY, *home.flags, "log", "--limit", "10000"])
+    done = run_shell(f"{line} | head -2; exit ${{PIPESTATUS[0]}}")
+    assert done.returncode == 0
+    assert len(done.stdout.splitlines()) == 2
+    assert done.stderr == ""
+
+
+def test_G12_a_closed_standard_output_is_no_error(home: Home) -> None:
+    done = run_shell(" ".join([*BYWAY, *home.flags, "config", "path", ">&-"]))
+    assert done.stderr == ""
+    assert done.returncode == 0
+
+
+def test_reading_commands_load_neither_aiohttp_nor_the_proxy(home: Home, running: Running) -> None:
+    """They are typed often. mitmproxy, cryptography and the like come with the proxy."""
+    script = (
+        "import sys\n"
+        f"sys.argv = ['byway', *{home.flags!r}, 'status']\n"
+        "from proxy.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as ended: assert not ended.code, ended.code\n"
+        "heavy = {'aiohttp', 'rich', 'cryptography', 'tomlkit', 'sqlite3', 'proxy.app'}\n"
+        "assert not heavy & set(sys.modules), heavy & set(sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+def on_terminal(words: list[str], **environment: str) -> str:
+    """What a command prints on a terminal of 100 columns."""
+    master, slave = pty.openpty()
+    env = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR", "TERM")}
+    env |= {"COLUMNS": "100", "TERM": "xterm", **environment}
+    process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, env=env)
+    os.close(slave)
+    said = b""
+    try:
+        while chunk := os.read(master, 65536):
+            said += chunk
+    except OSError:
+        pass  # EIO: the other side has ended
+    finally:
+        os.close(master)
+        assert process.wait(30) == 0
+    return said.decode()
+
+
+def test_a_terminal_gets_tables_and_no_color_is_honoured(home: Home, running: Running) -> None:
+    running.see(rescued(host="blog.example.net", at=2e9))
+    line = [*BYWAY, *home.flags, "status"]
+    coloured = on_terminal(line)
+    assert "Sites in trouble here" in coloured
+    assert "◐ likely blocked" in coloured
+    assert "\t" not in coloured
+    plain = on_terminal(line, NO_COLOR="1")
+    assert "Sites in trouble here" in plain
+    assert "\x1b[3" not in plain  # no colour; bold is none
+    assert "kind\tname" in on_terminal([*line, "--plain"])
+
+
+def test_watch_repeats_until_interrupted(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    waits: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        waits.append(seconds)
+        if len(waits) == 3:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(time, "sleep", sleep)
+    ran = byway("status", "--watch")
+    assert ran.code == 130
+    assert [row[0] for row in ran.rows].count("kind") == 3

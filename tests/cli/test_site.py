@@ -1,0 +1,70 @@
+"""`byway site`: list, show, set, forget."""
+
+from __future__ import annotations
+
+import sys
+import time
+
+import pytest
+
+from proxy.model import Action, Override
+from tests.cli.conftest import Byway, Running
+from tests.support.outcomes import rescued
+
+BLOG = "blog.example.net"
+
+
+def test_what_is_held_and_set_is_listed(byway: Byway, running: Running) -> None:
+    running.see(rescued(host=BLOG, at=time.time()))
+    assert byway("site", "set", BLOG, "relay:tor").code == 0
+    assert byway("site", "set", "*.Example.ORG", "direct").code == 0
+    rows = byway("site", "list").rows[1:]
+    assert [(row[0], row[1], row[2], row[4], row[5]) for row in rows] == [
+        (BLOG, "likely blocked", "sni_reset", "tor", "RELAY:tor"),
+        ("example.org", "", "", "", "DIRECT"),
+    ]
+    assert len(byway("site", "list", "--json").json["sites"]) == 1
+
+
+def test_an_empty_list_says_so(byway: Byway, running: Running) -> None:
+    assert "Nothing is held" in byway("site", "list").err
+
+
+def test_a_site_is_shown_with_its_evidence_and_history(byway: Byway, running: Running) -> None:
+    running.see(rescued(host=BLOG, at=time.time()))
+    running.world.store.flush()
+    byway("site", "set", "example.net", "prefer-relay")
+    ran = byway("site", "show", BLOG)
+    assert [row[1] for row in ran.rows] == ["state", "likely blocked", "unknown → suspect"]
+    assert "tls_reset" in ran.rows[1][3]
+    assert "direct is tried again in " in ran.rows[1][3]
+    assert ran.err == "You set example.net to PREFER-RELAY.\n"
+    assert byway("site", "show", BLOG, "--json").json["belief"]["state"] == "suspect"
+
+
+def test_a_person_sees_glyphs(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.see(rescued(host=BLOG, at=time.time()))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert "◐ likely blocked" in byway("site", "list").out
+
+
+def test_set_covers_what_is_below_and_can_be_undone(byway: Byway, running: Running) -> None:
+    ran = byway("site", "set", "https://Example.org/", "block")
+    assert ran.out == "example.org and all below it: BLOCK\n"
+    assert "byway site forget example.org" in ran.err
+    assert running.world.overrides == {"example.org": Override(Action.BLOCK)}
+    assert byway("rule", "test", "a.example.org").rows[2] == ["action", "BLOCK"]
+    assert byway("site", "forget", "example.org").out == "Forgotten: example.org\n"
+    assert running.world.overrides == {}
+    assert byway("site", "forget", "example.org").out == "Nothing was held about example.org.\n"
+    assert byway("site", "set", "example.org", "auto", "--json").json["override"]["action"] == "AUTO"
+    assert byway("site", "forget", "example.org", "--json").json["overrides"] == ["example.org"]
+
+
+@pytest.mark.parametrize(("site", "action"), [("a..b", "direct"), ("example.org", "odd"), ("example.org", "relay:none"),
+                                              ("example.org", "block:tor"), ("/../../status", "direct")])  # fmt: skip
+def test_what_cannot_be_set_is_wrong_usage(byway: Byway, running: Running, site: str, action: str) -> None:
+    ran = byway("site", "set", site, action)
+    assert ran.code == 2
+    assert len(ran.err.splitlines()) == 1
+    assert running.world.overrides == {}
