@@ -206,6 +206,8 @@ class _Exchange:
             yield from client.fill()
             if not self._uploaded:
                 client.reader.rest()
+                self._again = True  # a client that sends as fast as we drop would never let us go
+                yield
 
     def _downward(self) -> Steps[None]:
         """The answer."""

@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import random
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import h11
 import pytest
@@ -24,7 +25,9 @@ from proxy.net.stream import CHUNK, SocketStream, Stream, read_with
 from proxy.net.tasks import spawn
 from proxy.wire import http1
 from proxy.wire.reader import Reader
+from tests.support import clock
 from tests.support.sockets import tcp_pair
+from tests.support.waiting import until
 
 BOUND_S = 20.0  # only against hanging
 GET = b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\n\r\n"
@@ -147,6 +150,14 @@ async def test_a_race_has_sent_the_head_and_holds_the_first_bytes(wires: Wires) 
 async def test_the_whole_answer_is_there_already(wires: Wires) -> None:
     wires.upstream_reader.receive_data(HELLO)
     assert (await (await wires.start(GET, head_sent=True))).upstream_reusable
+
+
+async def test_a_server_that_ends_after_its_answer_is_not_asked_again(wires: Wires) -> None:
+    wires.upstream_reader.receive_data(HELLO)
+    wires.upstream_reader.receive_data(b"")
+    exchanged = await (await wires.start(GET, head_sent=True))
+    assert exchanged.client_reusable
+    assert not exchanged.upstream_reusable
 
 
 async def test_bytes_one_at_a_time(wires: Wires) -> None:
@@ -377,6 +388,18 @@ async def test_A20_a_client_may_close_its_side_after_the_request(wires: Wires) -
     assert exchanged.upstream_reusable
 
 
+async def test_A20_a_client_may_close_its_side_during_the_answer(wires: Wires) -> None:
+    task = await wires.start(GET)
+    await wires.server.send(HELLO[:-1])
+    assert b"Connection: keep-alive\r\n" in await take_head(wires.browser)
+    wires.browser.send_eof()
+    await until(lambda: wires.client_reader.ended)
+    await wires.server.send(HELLO[-1:])
+    exchanged = await task
+    assert not exchanged.error
+    assert not exchanged.client_reusable
+
+
 async def test_A21_the_client_resets_while_it_waits(wires: Wires) -> None:
     task = await wires.start(GET)
     await take_head(wires.server)
@@ -512,14 +535,16 @@ async def test_an_early_answer_reaches_a_client_that_still_sends(wires: Wires, s
     assert not exchanged.error
 
 
-async def test_a_server_that_answers_and_reads_on_gets_the_rest(wires: Wires) -> None:
+async def test_a_server_that_answers_and_reads_on_gets_the_rest(wires: Wires, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "LINGER_S", 100 * BOUND_S)  # it ends with the request, not with the limit
     task = await wires.start(post(b"Content-Length: 10", body=b"first"))
     await take_head(wires.server)
     await wires.server.send(HELLO)
     await take_head(wires.browser)
     await wires.browser.send(b"later")
     assert await take(wires.server, 10) == b"firstlater"
-    exchanged = await task
+    async with asyncio.timeout(BOUND_S):
+        exchanged = await task
     assert not exchanged.client_reusable  # as its head has said
     assert exchanged.bytes_up > 10
 
@@ -668,16 +693,16 @@ async def test_either_side_may_say_that_it_closes(wires: Wires, closing: str) ->
 
 
 class Made(Stream):
-    """Brings what it is given, and takes as much as it may."""
+    """Brings what it is given, and takes as many bytes as it may; then it takes none, or breaks."""
 
-    __slots__ = ("brings", "brought", "taken", "takes")
+    __slots__ = ("brings", "brought", "largest", "limit", "taken", "then_breaks")
 
-    def __init__(self, brings: bytes, endless: bool, takes: int | None) -> None:
+    def __init__(self, brings: Iterable[bytes | None] = (), *, limit: int = 1 << 40, then_breaks: bool = False) -> None:
         super().__init__("made")
-        self.brings = iter([brings, *([bytes(CHUNK)] * 1600 if endless else [])])
-        self.brought = 0
-        self.takes = takes
-        self.taken = 0
+        self.brings = iter(brings)
+        self.limit = limit
+        self.then_breaks = then_breaks
+        self.brought = self.taken = self.largest = 0
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
         data = next(self.brings, None)
@@ -685,7 +710,10 @@ class Made(Stream):
         return data
 
     def send_nowait(self, data: bytes | memoryview) -> int:
-        taken = len(data) if self.takes is None else min(len(data), self.takes - self.taken)
+        if self.then_breaks and self.taken == self.limit:
+            raise ConnectionResetError
+        self.largest = max(self.largest, len(data))
+        taken = min(len(data), self.limit - self.taken)
         self.taken += taken
         return taken
 
@@ -702,40 +730,47 @@ class Made(Stream):
         raise AssertionError("nobody has to ask")
 
 
-def head_of(request: bytes) -> http1.RequestHead:
+async def exchanged_between(
+    client: Stream, upstream: Stream, request: bytes = GET, *, idle_timeout_s: float = BOUND_S
+) -> Exchanged:
+    """The client's reader holds what follows the head."""
+    reader = Reader(request)
     with pytest.raises(StopIteration) as stop:
-        next(http1.read_request_head(Reader(request)))
-    head = stop.value.value
-    assert isinstance(head, http1.RequestHead)
-    return head
+        next(http1.read_request_head(reader))
+    return await exchange(
+        client, reader, upstream, Reader(), stop.value.value, head_sent=False, idle_timeout_s=idle_timeout_s
+    )
 
 
-BIG = CHUNK * 1600
+PIECES = [bytes(CHUNK)] * 1600
+BIG = CHUNK * len(PIECES)
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % BIG
+UPLOAD = post(b"Content-Length: %d" % BIG)
 
 
 async def test_B13_at_most_128_KiB_are_held_for_a_client_that_does_not_read() -> None:
-    client, upstream = Made(b"", endless=False, takes=100_000), Made(ANSWER, endless=True, takes=None)
-    client.brings = iter([])
-    exchanged = await exchange(client, Reader(), upstream, Reader(), head_of(GET), head_sent=False, idle_timeout_s=0.02)
+    client, upstream = Made(limit=100_000), Made([ANSWER, *PIECES])
+    exchanged = await exchanged_between(client, upstream, idle_timeout_s=0.02)
     assert exchanged.closed_by is ClosedBy.IDLE
     assert client.taken == 100_000
     assert upstream.brought - client.taken <= 2 * CHUNK
 
 
 async def test_B13_at_most_128_KiB_are_held_for_a_server_that_does_not_read() -> None:
-    client, upstream = Made(b"", endless=True, takes=None), Made(b"", endless=False, takes=100_000)
-    client.brings = iter([bytes(CHUNK)] * 1600)
-    upstream.brings = iter([])
-    head = head_of(post(b"Content-Length: %d" % BIG))
+    client, upstream = Made(PIECES), Made(limit=100_000)
     with pytest.raises(DialError):
-        await exchange(client, Reader(), upstream, Reader(), head, head_sent=False, idle_timeout_s=0.02)
+        await exchanged_between(client, upstream, UPLOAD, idle_timeout_s=0.02)
     assert client.brought - upstream.taken <= 2 * CHUNK
 
 
+async def test_B13_what_had_come_already_goes_out_in_bounded_pieces() -> None:
+    client, upstream = Made(), Made([HELLO])
+    request = post(b"Content-Length: 1000000", body=bytes(1_000_000))
+    assert (await exchanged_between(client, upstream, request)).bytes_up > 1_000_000
+    assert upstream.largest <= 2 * CHUNK
+
+
 async def test_a_fast_download_gives_others_their_turn() -> None:
-    client, upstream = Made(b"", endless=False, takes=None), Made(ANSWER, endless=True, takes=None)
-    client.brings = iter([])
     turns = 0
 
     async def others() -> None:
@@ -745,22 +780,54 @@ async def test_a_fast_download_gives_others_their_turn() -> None:
             await asyncio.sleep(0)
 
     beside = spawn(others(), name="others")
-    exchanged = await exchange(
-        client, Reader(), upstream, Reader(), head_of(GET), head_sent=False, idle_timeout_s=BOUND_S
-    )
+    exchanged = await exchanged_between(Made(), Made([ANSWER, *PIECES]))
     assert exchanged.bytes_down > BIG
     assert turns >= BIG // exchange_module.TURN
     beside.cancel()
     await asyncio.wait([beside])
 
 
+async def test_a_server_that_breaks_off_the_upload_may_still_have_answered(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exchange_module, "LINGER_S", 0.02)
+    client = Made(itertools.repeat(bytes(CHUNK)))  # sends as fast as it may, for ever
+    async with asyncio.timeout(BOUND_S):
+        exchanged = await exchanged_between(client, Made([HELLO], limit=1000, then_breaks=True), UPLOAD)
+    assert exchanged.status == 200
+    assert exchanged.bytes_down == client.taken
+    assert not exchanged.error
+    assert not exchanged.client_reusable
+    assert not exchanged.upstream_reusable
+
+
+async def test_a_stream_may_have_news_while_it_is_asked() -> None:
+    """As TLS does, which reads more from below than it hands out."""
+
+    class Rings(Made):
+        def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+            data = super().receive_nowait(limit)
+            if data is None and self.notify is not None and self.brought == 0:
+                self.notify()
+            return data
+
+    assert (await exchanged_between(Made(), Rings([None, HELLO]), idle_timeout_s=1.0)).status == 200
+
+
+def test_A34_one_100_is_enough() -> None:
+    """The server's came at once; ours would be due a second later, when the client is still thinking."""
+    client = Made()
+
+    async def main() -> None:
+        with pytest.raises(PeerError) as fault:
+            await exchanged_between(client, Made([CONTINUE]), EXPECTING, idle_timeout_s=5.0)
+        assert fault.value.reply.startswith(b"HTTP/1.1 408 ")
+
+    clock.run(main())
+    assert client.taken == len(CONTINUE)
+
+
 async def test_an_exchange_that_is_cancelled_lets_go_of_its_streams() -> None:
-    client, upstream = Made(b"", endless=False, takes=None), Made(b"", endless=False, takes=None)
-    client.brings = upstream.brings = iter([])
-    task = spawn(
-        exchange(client, Reader(), upstream, Reader(), head_of(GET), head_sent=False, idle_timeout_s=BOUND_S),
-        name="exchange",
-    )
+    client, upstream = Made(), Made()
+    task = spawn(exchanged_between(client, upstream), name="exchange")
     await asyncio.sleep(0)
     assert client.notify is not None
     task.cancel()

@@ -122,6 +122,10 @@ def test_folded_lines_become_one_and_the_connection_is_not_trusted_again() -> No
     assert not head.keep_alive
 
 
+def test_lines_may_be_folded_with_a_tab() -> None:
+    assert head_of(b"X-A: a", b"\tb").headers == (("X-A", "a b"),)
+
+
 def test_an_old_server_may_end_all_lines_with_lf_alone() -> None:
     head = parse(to_get, NGINX.replace(b"\r\n", b"\n"))
     assert head.headers == parse(to_get, NGINX).headers
@@ -238,6 +242,7 @@ def test_A37_chunked_with_a_length_is_chunked_and_the_last() -> None:
     assert head.body.kind is BodyKind.CHUNKED
     assert not head.keep_alive
     assert "content-length" not in judged(head)[1]
+    assert "content-length" not in judged(head, version=HTTP_1_0, keep_alive=False)[1]
 
 
 @pytest.mark.parametrize(
