@@ -49,7 +49,7 @@ def test_G1_what_is_no_file(tmp_path: Path) -> None:
 
 
 def test_G1_a_nul_in_the_path() -> None:
-    with pytest.raises(ConfigError, match=r"^a\\x00b: cannot be opened: embedded null byte$"):
+    with pytest.raises(ConfigError, match=r"^a\\x00b: cannot be opened: .*embedded null"):
         read_text(Path("a\0b"), limit=LIMIT)
 
 
