@@ -71,29 +71,15 @@ class SetupMaker:
             loaded=loaded,
             front=Front(settings.limits, self._credentials(settings), _is_ours(settings, port)),
             guard=guard,
-            router=Router(self._rules(settings, registry), overrides, infos, settings),
+            router=Router(read_rules(settings, self._paths), overrides, infos, settings),
             registry=registry,
         )
 
     def fingerprint(self, loaded: Loaded) -> tuple[object, ...]:
         """Changes when a file that `loaded` and its rules were read from is edited, replaced, made or removed."""
-        files = [self._paths.config_file, self._paths.rules_file, *self._list_files(loaded.settings).values()]
+        lists = _list_files(loaded.settings, self._paths).values()
+        files = [self._paths.config_file, self._paths.rules_file, *lists]
         return tuple(_mark(file) for file in files)
-
-    def _rules(self, settings: Settings, registry: Registry) -> Rules:
-        lists = {
-            name: parse_plain(read_text(file, limit=RULES_LIMIT), source=str(file))
-            for name, file in self._list_files(settings).items()
-        }
-        file = self._paths.rules_file
-        if not file.exists():
-            return Rules(lists=lists)
-        return parse_rules(
-            read_text(file, limit=RULES_LIMIT), source=file.name, lists=lists, relays=registry.relay_names
-        )
-
-    def _list_files(self, settings: Settings) -> dict[str, Path]:
-        return {item.name: self._paths.config_dir / Path(item.source).expanduser() for item in settings.list}
 
     def _relays(self, settings: Settings) -> list[Relay]:
         relays, problems = [], []
@@ -147,6 +133,25 @@ class SetupMaker:
                 raise ValueError(f"`{command}` printed no password on its first line")
             self._passwords[command] = lines[0]
         return self._passwords[command]
+
+
+def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) -> Rules:
+    """The rules of rules.txt, which may be missing, or of `file`, with the lists that they name.
+
+    Raises ConfigError with all problems."""
+    lists = {
+        name: parse_plain(read_text(listed, limit=RULES_LIMIT), source=str(listed))
+        for name, listed in _list_files(settings, paths).items()
+    }
+    if file is None and not paths.rules_file.exists():
+        return Rules(lists=lists)
+    file = file or paths.rules_file
+    relays = [relay.name for relay in settings.relay]
+    return parse_rules(read_text(file, limit=RULES_LIMIT), source=file.name, lists=lists, relays=relays)
+
+
+def _list_files(settings: Settings, paths: Paths) -> dict[str, Path]:
+    return {item.name: paths.config_dir / Path(item.source).expanduser() for item in settings.list}
 
 
 def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:

@@ -35,20 +35,21 @@ def show(call: Invocation) -> Exit | None:
 @command(group, "check", example="byway config check --config ./config.toml")
 def check(call: Invocation) -> Exit | None:
     """Check the configuration, its lists and its rules; every fault is shown. Exit code 7 when there are some."""
-    from proxy.cli.offline import read_offline
+    from proxy.cli.offline import make_setup
 
-    checked = read_offline(call.paths)
-    notices = [*checked.loaded.notices, *checked.rules.notices]
+    setup = make_setup(call.paths)
+    loaded, rules = setup.loaded, setup.router.rules
+    notices = [*loaded.notices, *rules.notices]
     if call.output.as_json:
-        path = None if checked.loaded.path is None else str(checked.loaded.path)
-        call.output.document({"version": 1, "path": path, "rules": len(checked.rules), "notices": notices})
+        path = None if loaded.path is None else str(loaded.path)
+        call.output.document({"version": 1, "path": path, "rules": len(rules), "notices": notices})
         return None
     for notice in notices:
         call.output.hint(notice)
-    if checked.loaded.path is None:
+    if loaded.path is None:
         call.output.line(f"{call.paths.config_file}: there is no such file, so everything has its default")
     else:
-        call.output.line(f"{checked.loaded.path}: no fault")
+        call.output.line(f"{loaded.path}: no fault")
     return None
 
 

@@ -46,11 +46,11 @@ def list_rules(call: Invocation) -> Exit | None:
     try:
         told = call.client().get("/v1/rules")
     except NotRunning:
-        from proxy.cli.offline import read_offline
+        from proxy.cli.offline import make_setup
         from proxy.control import documents
 
         call.output.hint("No byway is running: these are the rules of the file.")
-        rules = read_offline(call.paths).rules
+        rules = make_setup(call.paths).router.rules
         told = documents.versioned(rules=[documents.rule(rule) for rule in rules.rules], notices=list(rules.notices))
     if call.output.as_json:
         call.output.document(told)
@@ -70,31 +70,27 @@ def check(
     ] = None,
 ) -> Exit | None:
     """Check a rules file; every fault is shown with its line. Exit code 7 when there are some."""
-    from proxy.cli.offline import read_offline
+    from proxy.cli.offline import read_configuration
+    from proxy.setup import read_rules
 
-    checked = read_offline(call.paths, rules_file=file)
+    paths = call.paths
+    checked = file or paths.rules_file
+    rules = read_rules(read_configuration(paths).settings, paths, file=file)
     if call.output.as_json:
-        call.output.document(
-            {
-                "version": 1,
-                "file": str(checked.rules_file),
-                "rules": len(checked.rules),
-                "notices": list(checked.rules.notices),
-            }
-        )
+        told = {"version": 1, "file": str(checked), "rules": len(rules), "notices": list(rules.notices)}
+        call.output.document(told)
         return None
-    for notice in checked.rules.notices:
+    for notice in rules.notices:
         call.output.hint(notice)
-    count = len(checked.rules)
-    if file is None and not checked.rules_file.exists():
-        call.output.line(f"{checked.rules_file}: there is no such file, so every site is AUTO")
+    if file is None and not checked.exists():
+        call.output.line(f"{checked}: there is no such file, so every site is AUTO")
     else:
-        call.output.line(f"{checked.rules_file}: {count} rule{'' if count == 1 else 's'}, no fault")
+        call.output.line(f"{checked}: {len(rules)} rule{'' if len(rules) == 1 else 's'}, no fault")
     return None
 
 
 def _tested_offline(call: Invocation, url: str) -> dict[str, Any]:
-    from proxy.cli.offline import read_offline
+    from proxy.cli.offline import make_setup
     from proxy.control import documents
     from proxy.control.site import site
     from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, Request
@@ -103,16 +99,12 @@ def _tested_offline(call: Invocation, url: str) -> dict[str, Any]:
         destination = site(url)
     except ValueError as error:
         raise Misused(str(error)) from None
-    offline = read_offline(call.paths)
-    router = offline.router()
-    plan = router.plan(
-        Request(0, destination, Inbound.CONNECT, client=""),
-        Belief(destination.host, UNKNOWN_NETWORK),
-        relays=[relay.name for relay in offline.settings.relay],
-        now=time.time(),
-    )
+    setup = make_setup(call.paths)
+    request = Request(0, destination, Inbound.CONNECT, client="")
+    nothing = Belief(destination.host, UNKNOWN_NETWORK)
+    plan = setup.router.plan(request, nothing, relays=setup.registry.relay_names, now=time.time())
     return documents.versioned(
-        **documents.destination(destination), plan=documents.plan(plan), trace=list(router.trace(destination))
+        **documents.destination(destination), plan=documents.plan(plan), trace=setup.router.trace(destination)
     )
 
 
