@@ -153,22 +153,18 @@ def _make_file(path: Path) -> bool:
         os.chmod(path, 0o600)  # whatever the umask took away
     finally:
         os.close(descriptor)
-    for suffix in _SIDE_FILES:  # of a file that is gone: they must not be taken for ours
-        with contextlib.suppress(FileNotFoundError):
-            os.unlink(f"{path}{suffix}")
     return True
 
 
 def _look_at(path: Path) -> None:
-    """Raises Unusable for what SQLite should not even open: it takes an empty file for a new one, and a FIFO hangs."""
+    """Raises Unusable for what SQLite should not even open: it takes an empty file for a new one, and may hang on a
+    FIFO."""
     try:
         found = os.stat(path)
     except FileNotFoundError:
         raise Unusable("a link that leads nowhere") from None
     if not stat.S_ISREG(found.st_mode):
         raise Unusable("not a regular file")
-    if found.st_size == 0:
-        raise Unusable("empty")
     with path.open("rb") as opened:
         header = opened.read(20)
     if not header.startswith(_MAGIC) or not set(header[18:20]) <= _FORMATS:
@@ -208,7 +204,7 @@ def _checked(db: sqlite3.Connection, path: Path, *, check: bool) -> tuple[str, .
     """Raises Unusable for a file that is not our log or not whole."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION_ID:
+    if application != APPLICATION_ID or version < 1:
         raise Unusable("not a log of Byway's")
     if version > VERSION:
         raise Unusable(f"written by a newer Byway, in layout {version}; this one knows {VERSION}")

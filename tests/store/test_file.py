@@ -73,8 +73,10 @@ def test_a_fresh_log_is_made_and_opened_again(path: Path) -> None:
     assert hosts(path) == 50
 
 
+@pytest.mark.parametrize("umask", [0o000, 0o022, 0o277])
 @pytest.mark.usefixtures("open_umask")
-def test_J1_every_file_is_for_the_user_alone_whatever_the_umask(path: Path) -> None:
+def test_J1_every_file_is_for_the_user_alone_whatever_the_umask(path: Path, umask: int) -> None:
+    os.umask(umask)
     opened = open_store(path)
     write(opened)
 
@@ -118,6 +120,17 @@ def _newer(path: Path) -> None:
         db.execute("PRAGMA user_version = 99")
 
 
+def _other_application(path: Path) -> None:
+    make(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("PRAGMA application_id = 1")
+
+
+def _last_page(path: Path) -> None:
+    data = make(path, 500)
+    path.write_bytes(data[:-4096] + random.Random(2).randbytes(4096))
+
+
 def _others(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.execute("CREATE TABLE cookies (host TEXT)")
@@ -157,6 +170,8 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "garbage header": _garbage_header,
     "newer schema": _newer,
     "another program's": _others,
+    "of our tables but not ours": _other_application,
+    "a page deep inside": _last_page,
     "a table is missing": _missing_table,
     "a column is missing": _missing_column,
     "no room to count on": _last_id,
