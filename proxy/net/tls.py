@@ -217,9 +217,9 @@ class TlsStream(Stream):
     def _close_inner(self) -> None:
         """A socket that is closed with something unread in it sends a reset, which would destroy our last bytes at the
         other end; and with TLS 1.3 there is something, the session tickets, even when the peer has said nothing."""
-        with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):  # BlockingIOError: there is nothing
             for _ in range(_DISCARDED_CHUNKS):
-                if not self._inner.receive_nowait(CHUNK):
+                if not self.lowest_socket.recv(CHUNK):
                     break
         self._inner.close()
 

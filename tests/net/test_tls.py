@@ -160,15 +160,19 @@ async def test_bytes_go_both_ways_and_each_way_ends_by_itself(dial: Dial) -> Non
 
 
 async def test_the_servers_end_leaves_our_way_open(dial: Dial) -> None:
+    ended = threading.Event()
+
     def script(secure: ssl.SSLSocket) -> bytes:
         secure.sendall(b"all I have")
         say_end(secure)
+        ended.set()
         return receive_all(secure)
 
     async with asyncio.timeout(30):
         stream, server = await dial(script)
         assert await stream_all(stream) == b"all I have"
         assert await stream.receive() == b""
+        await asyncio.to_thread(ended.wait, 20)  # OpenSSL, in the server, takes it ill when data comes before
         await stream.send(PLENTY)
         stream.send_eof()
         assert await server.done == PLENTY
