@@ -12,9 +12,27 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any
 
-from proxy.model import Action, Attempt, Belief, Change, NetworkId, Outcome, Override, Route, State, Symptom
+from proxy.model import (
+    DIRECT,
+    Action,
+    Attempt,
+    Belief,
+    Change,
+    NetworkId,
+    Outcome,
+    Override,
+    Route,
+    Stage,
+    State,
+    Symptom,
+)
 
 HOUR_S = 3600
+_NOBODYS_FAILURE = frozenset(
+    {Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE}
+)
+"""What ends an attempt without saying anything of its route."""
+
 Row = tuple[Any, ...]
 Document = dict[str, Any]
 
@@ -106,16 +124,21 @@ class Batch:
         """How routes and relays did, without a name."""
         hour = int(outcome.at) // HOUR_S * HOUR_S
         for attempt in outcome.attempts:
-            delivered, failed = int(attempt.delivered), int(_failed(attempt))
+            route = attempt.route
+            delivered = attempt.stage is Stage.DONE
+            failed = not delivered and attempt.symptom not in _NOBODYS_FAILURE
             if not delivered and not failed:
                 continue
-            carried = delivered and attempt.route == outcome.winner
-            counts = self.routes.setdefault((hour, network, str(attempt.route)), [0, 0, 0, 0])
+            key = (hour, network, "direct" if route is DIRECT else str(route))
+            counts = self.routes.get(key)
+            if counts is None:
+                counts = self.routes[key] = [0, 0, 0, 0]
             counts[0] += delivered
             counts[1] += failed
-            counts[2] += outcome.bytes_up if carried else 0
-            counts[3] += outcome.bytes_down if carried else 0
-            for relay in attempt.route.relays if delivered or attempt.symptom.blames_relay else ():
+            if delivered and route == outcome.winner:
+                counts[2] += outcome.bytes_up
+                counts[3] += outcome.bytes_down
+            for relay in route.relays if delivered or attempt.symptom.blames_relay else ():
                 tally = self.relays.setdefault((hour, network, relay), [0, 0, 0.0])
                 tally[0] += delivered
                 tally[1] += failed
@@ -170,7 +193,7 @@ def needed_a_decision(outcome: Outcome) -> bool:
         or outcome.plan.intercept
         or not winner.is_direct
         or bool(winner.wrap)
-        or any(not attempt.delivered for attempt in outcome.attempts)
+        or not all(attempt.stage is Stage.DONE for attempt in outcome.attempts)
     )
 
 
@@ -207,11 +230,6 @@ def _attempt(attempt: Attempt) -> Row:
         to_text(attempt.address),
         json.dumps(dict(attempt.evidence), default=str),
     )
-
-
-def _failed(attempt: Attempt) -> bool:
-    neutral = (Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE)
-    return attempt.symptom not in neutral
 
 
 def _belief(belief: Belief) -> Row:

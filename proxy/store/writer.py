@@ -387,15 +387,13 @@ class Store:
         batch = Batch()
         off = self._settings.hosts == "off"
         for item in items:
-            match item:
-                case Change():
-                    if not off and not self._is_private(item.scope):
-                        batch.add_change(item, told=item.before is not item.after, kept=_lasts(item))
-                case _Recorded(outcome, network):
-                    if not off and outcome.request.inbound is not Inbound.RETEST:
-                        self._gather_outcome(batch, outcome, network)
-                case _Overridden(host, override):
-                    batch.overrides[host] = override
+            if isinstance(item, _Recorded):
+                if not off and item.outcome.request.inbound is not Inbound.RETEST:
+                    self._gather_outcome(batch, item.outcome, item.network)
+            elif isinstance(item, _Overridden):
+                batch.overrides[item.host] = item.override
+            elif not off and not self._is_private(item.scope):
+                batch.add_change(item, told=item.before is not item.after, kept=_lasts(item))
         return batch
 
     def _gather_outcome(self, batch: Batch, outcome: Outcome, network: NetworkId) -> None:

@@ -233,7 +233,7 @@ def test_H4_two_hundred_files_with_random_bytes_flipped(path: Path) -> None:
 def test_H4_each_byte_of_the_header_may_be_wrong(path: Path) -> None:
     good = make(path, 5)
     for place in range(100):
-        for value in (0x00, 0xFF, good[place] ^ 0x04):
+        for value in (0xFF, good[place] ^ 0x04):
             for old in path.parent.iterdir():
                 old.unlink()
             path.write_bytes(good[:place] + bytes([value]) + good[place + 1 :])
