@@ -1,0 +1,427 @@
+"""A real Byway and a censor of each kind: what one sees who opens a blocked site, once, again, and after the block.
+
+All stories are lived at once, in one event loop, before the first test; the tests then look at what was seen. Nothing
+here asserts a length of time. What a rescue waited for shows in the order of the attempts and in the kernel's own
+numbers: where the oracle has to see it, the timers that would hide its blindness are set out of reach. How long it took
+is measured by tests/bench/rescue.py.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.e2e.country import DEAD, RELAY, Country, Row, Running
+from tests.e2e.slow import SlowSite
+from tests.support.censor import Behaviour
+from tests.support.client import Fetched
+
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="not run: the censor is made of Linux socket filters")
+
+RETESTS = """
+retest_suspect_s = 0.5
+retest_blocked_s = [0.5, 0.5, 0.5]
+retest_jitter = 0
+retest_pair_s = 1
+retest_per_hour = 10000
+"""
+BY_KERNEL = f"""{RETESTS}
+hedge_silent_s = 3600
+hedge_blind_s = 3600
+hedge_syn_s = 0.3
+dropped_s = 0.5
+dropped_rtos = 1
+syn_s = 0.6
+"""
+"""No silence hedges here: only the kernel's word, a failure, or a SYN without an answer."""
+BY_CLOCK = f"""{RETESTS}
+hedge_silent_s = 0.3
+hedge_silent_rtts = 0
+silent_s = 2
+"""
+"""Silence hedges, once the kernel says that the flight was acknowledged."""
+SOON_BLOCKED = """
+signal_interval_s = 0.05
+episode_gap_s = 0.05
+retest_suspect_s = 0.1
+retest_blocked_s = [0.1]
+retest_success_s = 0.1
+retest_apart_s = 0.05
+retest_successes = 2
+retest_jitter = 0
+retest_per_hour = 10000
+"""
+RULES = "DOMAIN-SUFFIX,left-alone.test,DIRECT\nMATCH,AUTO\n"
+
+
+@dataclass(frozen=True)
+class Case:
+    """One way of blocking, and what the log and the belief have to say of it."""
+
+    id: str
+    behaviour: Behaviour
+    stage: str
+    symptoms: tuple[str, ...]
+    signal: str
+    cause: str
+    scheme: str = "https"
+
+    @property
+    def name(self) -> str:
+        return f"{self.id}.test"
+
+    def url(self, country: Country) -> str:
+        port = country.origin.https_port if self.scheme == "https" else country.origin.http_port
+        return f"{self.scheme}://{self.name}:{port}/"
+
+
+BY_FAILURE = [
+    Case("a-reset", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset"),
+    Case("a-closed", Behaviour.EOF, "first_byte", ("eof",), "tls_eof", "sni_reset"),
+    Case("a-garbage", Behaviour.GARBAGE, "first_byte", ("garbage",), "tls_garbage", "sni_reset"),
+    Case("c-refused", Behaviour.REFUSE, "connect", ("refused",), "tcp_refused", "ip"),
+    Case("e-http-reset", Behaviour.RESET, "first_byte", ("reset",), "http_reset", "http_host", "http"),
+    Case("e-http-in-tunnel", Behaviour.RESET, "first_byte", ("reset",), "http_reset", "http_host", "tunnel"),
+    Case("f-no-name", Behaviour.PASS, "resolve", ("no_name", "resolve_failed"), "dns_failed", "dns"),
+]
+DROPPED = [
+    Case("b1-dropped", Behaviour.DROP, "first_byte", ("dropped",), "tls_dropped", "sni_drop"),
+    Case("b1-dropped-http", Behaviour.DROP, "first_byte", ("dropped",), "http_dropped", "http_host", "http"),
+]
+SILENT = [
+    Case("b2-silent", Behaviour.SILENT, "first_byte", ("silent",), "tls_silent", "sni_drop"),
+    Case("b2-silent-http", Behaviour.SILENT, "first_byte", ("silent",), "http_silent", "http_host", "http"),
+]
+FULL = [Case("d-full-queue", Behaviour.FULL, "connect", ("timeout",), "tcp_timeout", "ip")]
+CASES = [*BY_FAILURE, *DROPPED, *SILENT, *FULL]
+UNRESOLVED = frozenset(case.name for case in CASES if case.stage == "resolve")
+
+ALONE = Case("reset.left-alone", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset")
+ALONE_HTTP = Case("http.left-alone", Behaviour.RESET, "first_byte", ("reset",), "http_reset", "http_host", "http")
+BLOCKED = Case("blocked", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset")
+DOWN = Case("down", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset")
+GONE = Case("gone", Behaviour.REFUSE, "connect", ("refused",), "http_refused", "ip", "http")
+SLOW, SLOWER = "slow.test", "slower.test"
+OTHERS = (ALONE, ALONE_HTTP, BLOCKED, DOWN, GONE)
+
+
+@dataclass
+class Story:
+    """What was seen of one name."""
+
+    fetched: list[Fetched] = field(default_factory=list)
+    rows: list[Row] = field(default_factory=list)
+    held: list[dict[str, Any]] = field(default_factory=list)  # the belief, each time it was asked for
+    shown: str = ""  # what `byway site show` printed
+    peers: list[str] = field(default_factory=list)  # from where the origin was asked
+    ledger: list[tuple[str, str]] = field(default_factory=list)  # changes of state, the oldest first
+    network: str = ""
+    after_restart: int = 0  # the first row of the second Byway
+
+
+@dataclass
+class World:
+    """One country with all its Byways, while the stories happen."""
+
+    country: Country
+    by_kernel: Running
+    by_clock: Running
+    soon_blocked: Running
+
+    async def rescued(self, case: Case) -> tuple[Story]:
+        """One visit, one more, what is said of it, the end of the block, the way back, and a last visit."""
+        byway = self.by_clock if case in SILENT else self.by_kernel
+        url, story = case.url(self.country), Story()
+        story.fetched = [await byway.get(url), await byway.get(url)]
+        story.rows = await byway.rows(case.name, 2)
+        story.peers = self.country.peers(case.name)
+        story.shown = (await byway.command("site", "show", case.name)).stdout
+        story.held.append(await byway.belief(case.name))
+        await self.lift(case)
+        story.fetched += await byway.visit_until(url, case.name, "works")
+        seen = len(await byway.rows(case.name, 2))
+        story.fetched.append(await byway.get(url))
+        story.rows.append((await byway.rows(case.name, seen + 1))[-1])
+        story.peers.append(self.country.peers(case.name)[-1])
+        story.ledger = await byway.ledger(case.name)
+        return (story,)
+
+    async def lift(self, case: Case) -> None:
+        if case.name in UNRESOLVED:
+            self.by_kernel.config.write_text(f"config_version = 1\n{self.country.config(BY_KERNEL)}")
+        else:
+            await self.country.censors[case.name].lift()
+
+    async def left_alone(self, case: Case) -> tuple[Story]:
+        """The control: the same censor, and a rule that forbids every rescue."""
+        story, byway = Story(), self.by_kernel
+        with contextlib.suppress(OSError, EOFError):
+            story.fetched.append(await byway.get(case.url(self.country)))
+        story.rows = await byway.rows(case.name, 1)
+        story.peers = self.country.peers(case.name)
+        story.held.append(await byway.belief(case.name))
+        return (story,)
+
+    async def blocked_and_down(self) -> tuple[Story, Story, Story]:
+        """Two that are down everywhere and one that is blocked; a restart in between; then all come back."""
+        blocked, byway, country = Story(), self.soon_blocked, self.country
+        url = BLOCKED.url(country)
+        blocked.network = (await byway.ask("/v1/status"))["network"]
+        downs = {case: Story() for case in (DOWN, GONE)}
+        for case, story in downs.items():
+            country.leads[case.name] = DEAD
+            for _ in range(4):
+                with contextlib.suppress(OSError, EOFError):
+                    story.fetched.append(await byway.get(case.url(country)))
+            story.held.append(await byway.belief(case.name))
+        blocked.fetched = await byway.visit_until(url, BLOCKED.name, "blocked")
+        blocked.held.append(await byway.belief(BLOCKED.name))
+        blocked.rows = await byway.rows(BLOCKED.name, len(blocked.fetched))
+        blocked.after_restart = len(blocked.rows)
+
+        assert await byway.stop() == 0
+        await byway.start()
+        blocked.held.append(await byway.belief(BLOCKED.name))
+        blocked.fetched.append(await byway.get(url))
+        for case, story in downs.items():
+            story.held.append(await byway.belief(case.name))
+            country.leads[case.name] = country.origin.addresses[0]
+            await country.censors[case.name].lift()
+            story.fetched.append(await byway.get(case.url(country)))
+            story.rows = await byway.rows(case.name, 5)
+            story.held.append(await byway.belief(case.name))
+            story.peers, story.ledger = country.peers(case.name), await byway.ledger(case.name)
+        await country.censors[BLOCKED.name].lift()
+        blocked.fetched += await byway.visit_until(url, BLOCKED.name, "works")
+        blocked.fetched.append(await byway.get(url))
+        blocked.rows = await byway.rows(BLOCKED.name, len(blocked.fetched))
+        blocked.peers, blocked.ledger = country.peers(BLOCKED.name), await byway.ledger(BLOCKED.name)
+        return blocked, downs[DOWN], downs[GONE]
+
+    async def slow(self, name: str, *, relay_first: bool) -> tuple[Story]:
+        """A site that answers nobody before both routes have asked; then one, and after that the other."""
+        story, byway = Story(), self.by_clock
+        async with SlowSite(self.country.addresses[name], relay=self.country.relay.address) as site:
+            self.country.leads[name] = site.address
+            url = f"http://{name}:{site.port}/"
+            visited, _ = await asyncio.gather(byway.get(url), site.answer_one_of_both(relay=relay_first))
+            story.fetched.append(visited)
+            site.answer(relay=not relay_first)
+            await byway.rows(name, 1)
+            story.held.append(await byway.belief(name))
+            story.fetched.append(await byway.get(url))
+            story.rows = await byway.rows(name, 2)
+        story.ledger = await byway.ledger(name)
+        return (story,)
+
+
+async def live(folder: Path) -> dict[str, Story | Exception]:
+    """Every story at once, by the id of its case or its name; an Exception is one that broke off."""
+    async with Country([*(case.name for case in (*CASES, *OTHERS)), SLOW, SLOWER]) as country:
+        for case in (*CASES, *OTHERS):
+            await country.censor(case.name, case.behaviour, secure=case.scheme == "https")
+        by_kernel = country.byway(folder / "kernel", detect=BY_KERNEL, unresolved=UNRESOLVED, rules=RULES)
+        by_clock = country.byway(folder / "clock", detect=BY_CLOCK)
+        soon_blocked = country.byway(folder / "blocked", detect=SOON_BLOCKED)
+        async with by_kernel, by_clock, soon_blocked:
+            world = World(country, by_kernel, by_clock, soon_blocked)
+
+            async def lived(told: Coroutine[Any, Any, tuple[Story, ...]], *names: str) -> dict[str, Story | Exception]:
+                try:
+                    return dict(zip(names, await told, strict=True))
+                except Exception as error:
+                    error.add_note("\n".join(byway.report() for byway in (by_kernel, by_clock, soon_blocked)))
+                    return dict.fromkeys(names, error)
+
+            stories = await asyncio.gather(
+                *(lived(world.rescued(case), case.id) for case in CASES),
+                *(lived(world.left_alone(case), case.id) for case in (ALONE, ALONE_HTTP)),
+                *(lived(world.slow(name, relay_first=name == SLOWER), name) for name in (SLOW, SLOWER)),
+                lived(world.blocked_and_down(), BLOCKED.id, DOWN.id, GONE.id),
+            )
+            return {name: story for told in stories for name, story in told.items()}
+
+
+Tell = Callable[[str], Story]
+
+
+@pytest.fixture(scope="module")
+def tell(tmp_path_factory: pytest.TempPathFactory) -> Tell:
+    stories = asyncio.run(live(tmp_path_factory.mktemp("censored")))
+
+    def tell(name: str) -> Story:
+        story = stories[name]
+        if isinstance(story, Exception):
+            raise story
+        return story
+
+    return tell
+
+
+def by_id(case: Case) -> str:
+    return case.id
+
+
+def routes(row: Row) -> list[tuple[str, str]]:
+    return [(tried["route"], tried["stage"]) for tried in row["attempts"]]
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_id)
+def test_the_first_visit_is_rescued_by_itself(case: Case, tell: Tell) -> None:
+    story = tell(case.id)
+    first, row = story.fetched[0], story.rows[0]
+    assert (first.status, first.body.endswith(b"says hello\n")) == (200, True)
+    assert story.peers[0] == "127.0.0.9"
+    assert (row["action"], row["winner"], row["error"]) == ("AUTO", RELAY, "")
+    direct, relay = row["attempts"]
+    assert (direct["route"], direct["stage"]) == ("direct", case.stage)
+    assert direct["symptom"] in case.symptoms
+    assert (relay["route"], relay["stage"], relay["symptom"]) == (RELAY, "done", "")
+
+
+@pytest.mark.parametrize("case", BY_FAILURE, ids=by_id)
+def test_a_failure_is_left_as_soon_as_it_is_one(case: Case, tell: Tell) -> None:
+    """The relay was not asked before direct had failed."""
+    direct, relay = tell(case.id).rows[0]["attempts"]
+    assert relay["started_s"] >= direct["started_s"] + direct["elapsed_s"] - 0.0002  # each is rounded
+    assert direct["error"]
+
+
+@pytest.mark.parametrize("case", DROPPED, ids=by_id)
+def test_a_dropped_flight_is_seen_by_the_kernel(case: Case, tell: Tell) -> None:
+    """Every timer that knows of silence was an hour away, so it is the retransmissions that called the relay."""
+    direct, relay = tell(case.id).rows[0]["attempts"]
+    evidence = direct["evidence"]
+    assert evidence["retransmits"] >= 2
+    assert (evidence["unacked"] > 0, evidence["acknowledged"]) == (True, 0)
+    assert direct["started_s"] < relay["started_s"] < direct["started_s"] + direct["elapsed_s"]
+
+
+@pytest.mark.parametrize("case", SILENT, ids=by_id)
+def test_silence_after_an_acknowledgement_is_told_from_a_drop(case: Case, tell: Tell) -> None:
+    direct, relay = tell(case.id).rows[0]["attempts"]
+    assert (direct["evidence"]["retransmits"], direct["evidence"]["acknowledged"]) == (0, 1)
+    assert direct["started_s"] < relay["started_s"] < direct["started_s"] + direct["elapsed_s"]
+
+
+@pytest.mark.parametrize("case", FULL, ids=by_id)
+def test_an_unanswered_syn_is_hedged_and_judged_later(case: Case, tell: Tell) -> None:
+    direct, relay = tell(case.id).rows[0]["attempts"]
+    assert direct["started_s"] < relay["started_s"] < direct["started_s"] + direct["elapsed_s"]
+    assert direct["error"] == "the connection attempt was not answered"
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_id)
+def test_the_second_visit_waits_for_nothing(case: Case, tell: Tell) -> None:
+    story = tell(case.id)
+    assert story.fetched[1].status == 200
+    assert routes(story.rows[1]) == [(RELAY, "done")]
+    assert "likely blocked: direct" in story.rows[1]["why"]
+    assert story.peers[1] == "127.0.0.9"
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_id)
+def test_site_show_says_why(case: Case, tell: Tell) -> None:
+    story = tell(case.id)
+    held = story.held[0]
+    assert (held["state"], held["cause"], held["last_good"]) == ("suspect", case.cause, RELAY)
+    assert "likely blocked" in story.shown
+    assert f"{RELAY} delivered ({case.signal}, weight" in story.shown
+    assert "unknown → suspect" in story.shown
+
+
+@pytest.mark.parametrize("case", CASES, ids=by_id)
+def test_after_the_censor_the_site_is_direct_again(case: Case, tell: Tell) -> None:
+    story = tell(case.id)
+    assert all(fetched.status == 200 for fetched in story.fetched)
+    assert routes(story.rows[-1]) == [("direct", "done")]
+    assert story.peers[-1] not in ("127.0.0.9", "")
+    assert story.ledger == [("unknown", "suspect"), ("suspect", "works")]
+
+
+@pytest.mark.parametrize("case", [ALONE, ALONE_HTTP], ids=by_id)
+def test_control_what_may_not_be_rescued_fails(case: Case, tell: Tell) -> None:
+    """The censor does bite: with a DIRECT rule nothing gets through, and nothing is learned without a comparison."""
+    story = tell(case.id)
+    assert [fetched.status for fetched in story.fetched] == ([502] if case.scheme == "http" else [])
+    assert story.peers == []
+    assert routes(story.rows[0]) == [("direct", "first_byte")]
+    assert story.rows[0]["attempts"][0]["symptom"] == "reset"
+    assert story.held[0]["state"] == "down"
+
+
+def test_what_fails_again_beside_a_relay_that_works_is_blocked(tell: Tell) -> None:
+    story = tell(BLOCKED.id)
+    assert story.ledger[:2] == [("unknown", "suspect"), ("suspect", "blocked")]
+    held = story.held[0]
+    assert (held["state"], held["words"], held["cause"]) == ("blocked", "blocked", "sni_reset")
+    assert held["episodes"] >= 2
+    assert routes(story.rows[0]) == [("direct", "first_byte"), (RELAY, "done")]
+
+
+def test_a_block_is_remembered_over_a_restart(tell: Tell) -> None:
+    story = tell(BLOCKED.id)
+    if story.network == "unknown":
+        pytest.skip("not run: this machine has no default route, so what is learned is kept in memory only")
+    assert story.held[1]["state"] == "blocked"
+    assert story.held[1]["since"] == story.held[0]["since"]
+    assert routes(story.rows[story.after_restart]) == [(RELAY, "done")]
+
+
+def test_the_way_back_from_a_block_never_gambles_a_visit(tell: Tell) -> None:
+    """Two re-tests in a row find the way free. Until then every visit goes through the relay, and then none does."""
+    story = tell(BLOCKED.id)
+    assert all(fetched.status == 200 for fetched in story.fetched)
+    assert story.ledger == [("unknown", "suspect"), ("suspect", "blocked"), ("blocked", "works")]
+    beginnings = {0, story.after_restart} if story.network == "unknown" else {0}  # else the second one knows
+    taken = [" then ".join(f"{route} {stage}" for route, stage in routes(row)) for row in story.rows]
+    assert {taken[place] for place in beginnings} == {f"direct first_byte then {RELAY} done"}
+    later = [way for place, way in enumerate(taken) if place not in beginnings]
+    assert list(dict.fromkeys(later)) == [f"{RELAY} done", "direct done"]
+    assert later == sorted(later, key=[f"{RELAY} done", "direct done"].index)
+
+
+@pytest.mark.parametrize("case", [DOWN, GONE], ids=by_id)
+def test_a_site_that_is_down_everywhere_teaches_nothing(case: Case, tell: Tell) -> None:
+    """However often it fails; and once it is up it is direct at the first visit."""
+    story = tell(case.id)
+    *failed, last = story.rows
+    assert [row["winner"] for row in failed] == [None] * 4
+    assert all([tried["route"] for tried in row["attempts"]] == ["direct", RELAY] for row in failed)
+    assert all(row["attempts"][0]["symptom"] in case.symptoms for row in failed)
+    assert [held["state"] for held in story.held] == ["down", "unknown", "works"]
+    assert story.held[0]["words"] == "site down"
+    assert story.ledger == []
+    assert (story.fetched[-1].status, routes(last)) == (200, [("direct", "done")])
+    assert len(story.peers) == 1
+    assert story.peers != ["127.0.0.9"]
+
+
+def test_a_slow_site_is_not_suspect(tell: Tell) -> None:
+    """It answered direct, after the relay had been asked as well."""
+    story = tell(SLOW)
+    assert [fetched.status for fetched in story.fetched] == [200, 200]
+    first, second = story.rows
+    assert routes(first)[0] == ("direct", "done")
+    assert [tried["route"] for tried in first["attempts"]] == ["direct", RELAY]
+    assert first["winner"] == "direct"
+    assert routes(second) == [("direct", "done")]
+    assert (story.held[0]["state"], story.ledger) == ("works", [])
+
+
+def test_a_site_that_is_slow_at_the_relay_too_is_cleared(tell: Tell) -> None:
+    """The relay was first, and direct answered after all."""
+    story = tell(SLOWER)
+    assert [fetched.status for fetched in story.fetched] == [200, 200]
+    first, second = story.rows
+    assert routes(first) == [("direct", "done"), (RELAY, "done")]
+    assert first["winner"] == RELAY
+    assert (story.held[0]["state"], story.ledger) == ("works", [("unknown", "suspect"), ("suspect", "works")])
+    assert routes(second) == [("direct", "done")]
