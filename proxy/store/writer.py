@@ -113,6 +113,10 @@ class Store:
         self._settings = settings
         self._is_private = _matcher(settings.never)
 
+    def is_private(self, host: str) -> bool:
+        """Whether `[log] never` names it: it is not written down, and not to be re-tested either."""
+        return self._is_private(host)
+
     def start(self) -> None:
         """Opens the file and starts writing. Never fails for the file's sake: see `notices`."""
         with self._db_lock:

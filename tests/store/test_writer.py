@@ -232,6 +232,7 @@ def test_never_is_never(path: Path, open_at: Opener, mode: str) -> None:
     assert hosts(store) == {"notgov.kz", "secret.example"}
     assert store.changes() == []
     assert b"egov" not in on_disk(path.parent)
+    assert [store.is_private(host) for host in ("gov.kz", "egov.gov.kz", "notgov.kz")] == [True, True, False]
 
 
 def test_a_reload_changes_what_is_named(path: Path, open_at: Opener) -> None:
