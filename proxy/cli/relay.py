@@ -9,7 +9,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit, Misused, NotRunning
 from proxy.cli.output import ago, span
-from proxy.errors import BywayError
+from proxy.errors import ConfigError
 
 group = typer.Typer(help="Relays: list, test and add.", no_args_is_help=True)
 
@@ -90,8 +90,8 @@ def add(
     if running is not None:
         answer = running.post("/v1/reload", {})
         if answer["problems"]:
-            raise BywayError(f"relay {added.name} is in {file}, but the running byway could not take it: "
-                             + "; ".join(answer["problems"]))  # fmt: skip
+            call.output.hint(f"Relay {added.name} is in {file}, but the running byway could not take it:")
+            raise ConfigError(answer["problems"])
         told["running"] = True
     if call.output.as_json:
         call.output.document(told)

@@ -75,6 +75,7 @@ def _ask(relay: RelayUrl, destination: Destination, answer: Future[Opinion]) -> 
 
 
 def _connect(relay: RelayUrl, destination: Destination) -> socket.socket:
+    """As socks.create_connection does, save that the socket is closed whatever PySocks raises."""
     import socks
 
     kinds = {
@@ -84,17 +85,28 @@ def _connect(relay: RelayUrl, destination: Destination) -> socket.socket:
         Kind.SOCKS4: socks.SOCKS4,
         Kind.HTTP: socks.HTTP,
     }
-    connected: socket.socket = socks.create_connection(
-        (destination.host, destination.port),
-        timeout=TIMEOUT_S,
-        proxy_type=kinds[relay.kind],
-        proxy_addr=relay.host,
-        proxy_port=relay.port,
-        proxy_rdns=True,  # never a name resolved here
-        proxy_username=relay.user or None,
-        proxy_password=relay.password or None,
-    )
-    return connected
+    failure: OSError = OSError(f"{relay.host} has no address")
+    for family, kind, protocol, _, _ in socket.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM):
+        sock = socks.socksocket(family, kind, protocol)
+        try:
+            sock.settimeout(TIMEOUT_S)
+            # rdns: never a name resolved here
+            sock.set_proxy(kinds[relay.kind], relay.host, relay.port, True, relay.user or None, relay.password or None)
+            sock.connect((destination.host, destination.port))
+            return sock
+        except OSError as error:
+            _close(sock)
+            failure = error
+        except BaseException:
+            _close(sock)
+            raise
+    raise failure
+
+
+def _close(sock: socket.socket) -> None:
+    """Closes it even where PySocks has left a file on it open, which would keep it."""
+    if (descriptor := sock.detach()) >= 0:
+        socket.close(descriptor)
 
 
 def _is_loopback(host: str) -> bool:

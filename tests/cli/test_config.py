@@ -1,0 +1,127 @@
+"""`byway config`: what is in effect, whether it is right, where it lies."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+
+from proxy.cli import commands
+from tests.cli.conftest import Byway, Home
+
+SECRET = "correct-horse"
+
+
+def test_every_setting_is_shown_with_where_it_came_from(
+    byway: Byway, home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home.config.write_text("[listen]\nport = 9000\n[dns.hosts]\n'a.test' = '192.0.2.1'\n")
+    monkeypatch.setenv("BYWAY_LOG__KEEP_DAYS", "3")
+    rows = {row[0]: row[1:] for row in byway("config", "show").rows}
+    assert rows["listen.port"] == ["9000", f"{home.config}:2"]
+    assert rows["log.keep_days"][0] == "3.0"
+    assert "BYWAY_LOG__KEEP_DAYS" in rows["log.keep_days"][1]
+    assert rows["listen.address"] == ["127.0.0.1", "default"]
+    assert rows["dns.hosts.a.test"][0] == "192.0.2.1"
+    assert rows["auto.retest"] == ["true", "default"]
+
+
+def test_I16_no_password_is_shown(byway: Byway, home: Home) -> None:
+    home.config.write_text(
+        f'[listen]\nuser = "me"\npassword_cmd = "echo {SECRET}"\n'
+        f'[[relay]]\nname = "vps"\nurl = "https://u:{SECRET}@relay.example"\n'
+    )
+    for words in (("show",), ("show", "--json"), ("check",), ("check", "--json")):
+        ran = byway("config", *words)
+        assert ran.code == 0, ran.err
+        assert SECRET not in ran.out + ran.err
+    rows = {row[0]: row[1] for row in byway("config", "show").rows}
+    assert rows["listen.password_cmd"] == "(set)"
+    assert rows["relay.0.url"] == "https://u:***@relay.example"
+
+
+def test_json_has_settings_and_sources(byway: Byway, home: Home) -> None:
+    home.config.write_text("[listen]\nport = 9000\n")
+    told = byway("config", "show", "--json").json
+    assert told["version"] == 1
+    assert told["path"] == str(home.config)
+    assert told["settings"]["listen"]["port"] == 9000
+    assert list(told["sources"]) == ["listen.port"]
+
+
+def test_a_good_configuration_has_no_fault(byway: Byway, home: Home) -> None:
+    ran = byway("config", "check")
+    assert (ran.code, ran.out) == (0, f"{home.config}: no fault\n")
+    home.config.write_text('[dns]\nsecure = "never"\n')
+    ran = byway("config", "check")
+    assert ran.code == 0
+    assert "has no effect yet" in ran.err
+    assert byway("config", "check", "--json").json["notices"]
+
+
+def test_no_configuration_is_no_fault(
+    home: Home, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(home.state))
+    with pytest.raises(SystemExit) as ended:
+        commands.app(["config", "check", "--state", str(home.state)])
+    assert ended.value.code == 0
+    assert (
+        capsys.readouterr().out
+        == f"{home.state}/byway/config.toml: there is no such file, so everything has its default\n"
+    )
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("[listen]\nprot = 1\n", "config.toml:2: "),
+        ("[listen\n", "config.toml:1: "),
+        ('[listen]\naddress = "0.0.0.0"\n', "config.toml:2: "),
+        ('[safety]\nallow = ["127.0.0.1:x"]\n', "config.toml:2: "),
+        ('[[list]]\nname = "l"\nsource = "missing.txt"\n', "missing.txt: "),
+        ('[[relay]]\nname = "a"\nurl = "ss://secret@h:1"\n', "config.toml:3: "),
+        ('[[relay]]\nname = "a"\nurl = "https://h?ca=/missing.pem"\n', "/missing.pem"),
+    ],
+)
+def test_G1_a_fault_is_shown_with_its_place_and_ends_with_7(byway: Byway, home: Home, text: str, said: str) -> None:
+    home.config.write_text(text)
+    ran = byway("config", "check")
+    assert ran.code == 7
+    assert said in ran.err
+    assert "secret" not in ran.err
+    assert ran.out == ""
+
+
+def test_G1_a_faulty_configuration_cannot_be_shown(byway: Byway, home: Home) -> None:
+    home.config.write_text("[listen]\nprot = 1\n")
+    assert byway("config", "show").code == 7
+
+
+def test_all_faults_are_shown(byway: Byway, home: Home) -> None:
+    home.config.write_text("[listen]\nport = -1\n[lgo]\n")
+    assert len(byway("config", "check").err.splitlines()) == 2
+
+
+def test_a_named_file_has_to_be_there(byway: Byway, home: Home) -> None:
+    home.config.unlink()
+    assert byway("config", "check").code == 7
+
+
+def test_nobody_is_asked_for_a_password(byway: Byway, home: Home) -> None:
+    mark = home.state / "asked"
+    home.config.write_text(
+        f'[[relay]]\nname = "a"\nurl = "socks5h://u@127.0.0.1:1"\npassword_cmd = "touch {mark}"\n'
+        f'[listen]\nuser = "me"\npassword_cmd = "touch {mark}"\n'
+    )
+    assert byway("config", "check").code == 0
+    assert byway("rule", "list").code == 0
+    assert not mark.exists()
+
+
+def test_paths_are_said(byway: Byway, home: Home) -> None:
+    paths = {row[0]: row[1] for row in byway("config", "path").rows[1:]}
+    assert paths["config"] == str(home.config)
+    assert paths["rules"] == str(home.config.with_name("rules.txt"))
+    assert paths["state"] == str(home.state)
+    assert json.loads(byway("config", "path", "--json").out) == {"version": 1, **paths}

@@ -1,0 +1,185 @@
+"""A relay is added and everything else in the file stays as its owner wrote it."""
+
+from __future__ import annotations
+
+import os
+import stat
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from proxy.cli.configure import add_relay
+from proxy.errors import BywayError, ConfigError
+
+SECRET = "correct-horse"
+
+OWNED = """\
+# My own notes.
+config_version = 1
+
+[listen]   # where
+port   =  9000
+
+[[relay]]
+name = "tor"   # the first
+url = "socks5h://127.0.0.1:9050"
+
+[log]
+hosts = 'all'
+"""
+
+
+@pytest.fixture
+def file(tmp_path: Path) -> Path:
+    return tmp_path / "config.toml"
+
+
+def relays(file: Path) -> list[tuple[str, str]]:
+    return [(relay["name"], relay["url"]) for relay in tomllib.loads(file.read_text())["relay"]]
+
+
+def test_what_was_there_stays_as_it_was(file: Path) -> None:
+    file.write_text(OWNED)
+    added = add_relay(file, f"https://user:{SECRET}@relay.example", "vps")
+    assert (added.name, added.shown) == ("vps", "https://user:***@relay.example")
+    assert relays(file) == [
+        ("tor", "socks5h://127.0.0.1:9050"),
+        ("vps", f"https://user:{SECRET}@relay.example"),
+    ]
+    lines = file.read_text().splitlines()
+    assert [line for line in OWNED.splitlines() if line not in lines] == []
+    assert tomllib.loads(file.read_text())["log"] == {"hosts": "all"}
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "# only a comment",
+        "config_version = 1",
+        '[listen]\nport = 9000',
+        'relay = []\n',
+        'relay = [{ name = "tor", url = "socks5h://127.0.0.1:9050" }]\n[log]\nhosts = "all"\n',
+        '\ufeffconfig_version = 1\r\n[log]\r\nhosts = "all"\r\n',
+    ],
+)  # fmt: skip
+def test_every_way_to_write_the_file_is_kept(file: Path, text: str) -> None:
+    file.write_bytes(text.encode())
+    before = tomllib.loads(text.removeprefix("\ufeff"))
+    add_relay(file, "socks5h://127.0.0.1:1080", "new")
+    after = tomllib.loads(file.read_text())
+    assert after["relay"] == [*before.get("relay", []), {"name": "new", "url": "socks5h://127.0.0.1:1080"}]
+    assert {k: v for k, v in after.items() if k != "relay"} == {k: v for k, v in before.items() if k != "relay"}
+
+
+def test_a_file_is_made_with_its_folder(tmp_path: Path) -> None:
+    file = tmp_path / "a" / "b" / "config.toml"
+    add_relay(file, "socks5h://127.0.0.1:1080", None)
+    assert tomllib.loads(file.read_text())["config_version"] == 1
+    assert stat.S_IMODE(file.parent.stat().st_mode) == 0o700
+
+
+def test_the_file_is_its_owners_alone_whatever_the_umask(file: Path) -> None:
+    file.write_text("config_version = 1\n")
+    file.chmod(0o644)
+    before = os.umask(0)
+    try:
+        add_relay(file, "socks5h://127.0.0.1:1080", None)
+    finally:
+        os.umask(before)
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+    assert [path.name for path in file.parent.iterdir()] == ["config.toml"]
+
+
+def test_a_symbolic_link_stays_one(file: Path, tmp_path: Path) -> None:
+    real = tmp_path / "real.toml"
+    real.write_text("config_version = 1\n")
+    file.symlink_to(real)
+    add_relay(file, "socks5h://127.0.0.1:1080", None)
+    assert file.is_symlink()
+    assert len(relays(real)) == 1
+
+
+@pytest.mark.parametrize(
+    ("url", "name"),
+    [
+        ("socks5h://127.0.0.1:9050", "tor"),
+        ("socks5h://127.0.0.1:1080", "socks5h-1080"),
+        ("https://relay.example", "relay"),
+        ("https://www.relay.example", "relay"),
+        ("http://192.0.2.1:8080", "http"),
+        ("localhost:1080", "localhost"),
+        ("https://direct.example", "direct-relay"),
+        ("https://bücher.example", "xn--bcher-kva"),
+        ("https://my_host.example", "my_host"),
+        (f"https://{'a' * 60}.example", "https"),
+        ("socks5h://127.0.0.1:9050>https://relay.example", "relay"),
+    ],
+)
+def test_a_relay_without_a_name_gets_one(file: Path, url: str, name: str) -> None:
+    assert add_relay(file, url, None).name == name
+    assert add_relay(file, url, None).name == f"{name}-2"
+    assert add_relay(file, url, None).name == f"{name}-3"
+
+
+def test_a_chain_may_name_relays_that_are_there(file: Path) -> None:
+    file.write_text(OWNED)
+    assert add_relay(file, "tor>https://relay.example", None).name == "relay"
+    assert add_relay(file, "relay>tor", None).name == "chain"
+    before = file.read_bytes()
+    with pytest.raises(ConfigError, match="there is no relay"):
+        add_relay(file, "nobody>tor", None)
+    assert file.read_bytes() == before
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "said"),
+    [
+        ("ss://abc@h:1", None, "Shadowsocks"),
+        (f"https://u:{SECRET}@", None, "cannot be read"),
+        (f"gopher://u:{SECRET}@h", None, "knows no relays of kind"),
+        ("", None, "on each side"),
+        ("a>", None, "on each side"),
+        ("socks5h://h:1", "a b", "a relay's name has"),
+        ("socks5h://h:1", "a\nb", "a relay's name has"),
+        ("socks5h://h:1", "", "a relay's name has"),
+        ("socks5h://h:1", "tor", "already"),
+    ],
+)
+def test_what_cannot_be_is_refused_and_nothing_changes(file: Path, url: str, name: str | None, said: str) -> None:
+    file.write_text(OWNED)
+    with pytest.raises(ValueError, match=said) as told:
+        add_relay(file, url, name)
+    assert SECRET not in str(told.value)
+    assert file.read_text() == OWNED
+
+
+def test_a_file_that_is_faulty_as_it_is_stays_so(file: Path) -> None:
+    file.write_text("[listen\n")
+    with pytest.raises(ConfigError, match=r"config\.toml:1"):
+        add_relay(file, "socks5h://h:1", "x")
+    assert file.read_text() == "[listen\n"
+
+
+def test_a_file_that_would_be_faulty_is_not_written(file: Path) -> None:
+    file.write_text("config_version = 1\n")
+    with pytest.raises(ConfigError, match=r"config\.toml:\d: relay x is Byway itself") as told:
+        add_relay(file, "socks5h://127.0.0.1:8119", "x")  # our own port
+    assert ".config.toml." not in str(told.value)
+    assert file.read_text() == "config_version = 1\n"
+    assert [path.name for path in file.parent.iterdir()] == ["config.toml"]
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").write_text("")
+    with pytest.raises(BywayError, match="cannot be made"):
+        add_relay(tmp_path / "file" / "config.toml", "socks5h://h:1", "x")
+
+    def refuse(*_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(Path, "replace", refuse)
+    with pytest.raises(BywayError, match="cannot be written: No space left"):
+        add_relay(tmp_path / "config.toml", "socks5h://h:1", "x")
+    assert [path.name for path in tmp_path.iterdir()] == ["file"]

@@ -1,0 +1,108 @@
+"""`byway rule`, with a running Byway and without."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from proxy.model import Action, Override
+from tests.cli.conftest import Byway, Home, Running
+
+RULES = "# mine\nDOMAIN-SUFFIX,ads.example,BLOCK\nDOMAIN,example.org,RELAY:tor\n"
+RELAY = '[[relay]]\nname = "tor"\nurl = "socks5h://127.0.0.1:9050"\n'
+
+
+@pytest.fixture
+def files(home: Home) -> Home:
+    home.config.write_text(f"config_version = 1\n{RELAY}")
+    home.config.with_name("rules.txt").write_text(RULES)
+    return home
+
+
+def test_a_url_is_tested_from_the_files(byway: Byway, files: Home) -> None:
+    ran = byway("rule", "test", "http://Example.org/")
+    assert ran.code == 0
+    assert ran.rows == [
+        ["what", "value"],
+        ["host", "example.org:80"],
+        ["action", "RELAY"],
+        ["routes", "tor"],
+        ["why", "rules.txt:3 DOMAIN,example.org,RELAY:tor"],
+        ["trace", "RELAY:tor by rules.txt:3 DOMAIN,example.org,RELAY:tor"],
+    ]
+    assert "No byway is running" in ran.err
+    told = byway("rule", "test", "x.ads.example", "--json").json
+    assert (told["version"], told["plan"]["action"], told["plan"]["routes"]) == (1, "BLOCK", [])
+
+
+def test_a_running_byway_knows_what_was_set(byway: Byway, files: Home, running: Running) -> None:
+    running.world.parts.override("example.org", Override(Action.DIRECT))
+    ran = byway("rule", "test", "http://example.org/")
+    assert ["action", "DIRECT"] in ran.rows
+    assert ran.err == ""
+
+
+def test_what_is_no_url_is_wrong_usage(byway: Byway, files: Home) -> None:
+    assert byway("rule", "test", "a..b").code == 2
+
+
+def test_rules_are_listed(byway: Byway, files: Home) -> None:
+    ran = byway("rule", "list")
+    assert ran.rows == [
+        ["at", "type", "value", "action"],
+        ["rules.txt:2", "DOMAIN-SUFFIX", "ads.example", "BLOCK"],
+        ["rules.txt:3", "DOMAIN", "example.org", "RELAY:tor"],
+    ]
+    assert byway("rule", "list", "--json").json["rules"][0]["line"] == 2
+
+
+def test_rules_of_the_running_byway_are_listed(byway: Byway, files: Home, running: Running) -> None:
+    assert byway("rule", "list").rows[1] == ["rules.txt:1", "DOMAIN-SUFFIX", "ads.example", "BLOCK"]
+
+
+def test_good_rules_have_no_fault(byway: Byway, files: Home, tmp_path: Path) -> None:
+    assert byway("rule", "check").out.endswith("rules.txt: 2 rules, no fault\n")
+    other = tmp_path / "other.txt"
+    other.write_text("MATCH,AUTO\nDOMAIN,x.example,BLOCK\n")
+    ran = byway("rule", "check", str(other))
+    assert ran.out == f"{other}: 2 rules, no fault\n"
+    assert "MATCH decides everything" in ran.err
+    assert byway("rule", "check", str(other), "--json").json["rules"] == 2
+
+
+def test_no_rules_are_no_fault(byway: Byway, home: Home) -> None:
+    ran = byway("rule", "check")
+    assert ran.code == 0
+    assert "every site is AUTO" in ran.out
+    assert "There are no rules" in byway("rule", "list").err
+
+
+def test_all_faults_are_shown_with_their_lines_and_end_with_7(byway: Byway, files: Home) -> None:
+    files.config.with_name("rules.txt").write_text("DOMAN,x,BLOCK\nMATCH,AUTO\nDOMAIN,x.example,RELAY:none\n")
+    ran = byway("rule", "check")
+    assert ran.code == 7
+    assert ran.out == ""
+    assert [line.partition(": ")[0] for line in ran.err.splitlines()] == ["rules.txt:1", "rules.txt:3"]
+    for words in (("rule", "list"), ("rule", "test", "x.example"), ("config", "check")):
+        assert byway(*words).code == 7
+
+
+@pytest.mark.parametrize("name", ["missing.txt", "."])
+def test_a_file_that_cannot_be_read_ends_with_7(byway: Byway, files: Home, tmp_path: Path, name: str) -> None:
+    ran = byway("rule", "check", str(tmp_path / name))
+    assert ran.code == 7
+    assert len(ran.err.splitlines()) == 1
+
+
+def test_lists_of_the_configuration_may_be_named(byway: Byway, files: Home, tmp_path: Path) -> None:
+    with files.config.open("a") as config:
+        config.write('[[list]]\nname = "gfw"\nsource = "gfw.txt"\n')
+    files.config.with_name("gfw.txt").write_text("blocked.example\n")
+    other = tmp_path / "other.txt"
+    other.write_text("LIST,gfw,RELAY\n")
+    assert byway("rule", "check", str(other)).code == 0
+    other.write_text("LIST,gwf,RELAY\n")
+    ran = byway("rule", "check", str(other))
+    assert ran.code == 7
+    assert "did you mean gfw?" in ran.err
