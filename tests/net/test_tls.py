@@ -240,14 +240,16 @@ async def test_a_reset_is_a_reset(dial: Dial) -> None:
 
 async def test_close_hands_over_what_was_taken(dial: Dial) -> None:
     """The kernel takes no more, the stream holds the rest, and is closed: as with a socket, nothing is lost."""
-    go = threading.Event()
+    shaken, go = threading.Event(), threading.Event()
 
     def script(secure: ssl.SSLSocket) -> bytes:
+        shaken.set()
         go.wait(20)
         return receive_all(secure)
 
     async with asyncio.timeout(30):
         stream, server = await dial(script)
+        await asyncio.to_thread(shaken.wait, 20)  # its session tickets are on their way
         sent = 0
         while taken := stream.send_nowait(PLENTY[sent : sent + CHUNK]):
             sent += taken
