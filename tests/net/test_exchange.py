@@ -809,7 +809,8 @@ async def test_a_stream_may_have_news_while_it_is_asked() -> None:
                 self.notify()
             return data
 
-    assert (await exchanged_between(Made(), Rings([None, HELLO]), idle_timeout_s=1.0)).status == 200
+    async with asyncio.timeout(BOUND_S):
+        assert (await exchanged_between(Made(), Rings([None, HELLO]), idle_timeout_s=10 * BOUND_S)).status == 200
 
 
 def test_A34_one_100_is_enough() -> None:
