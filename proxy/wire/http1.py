@@ -78,12 +78,11 @@ _CLEARTEXT_HTTP2 = frozenset({"h2c", "h2"})
 
 
 class Form(StrEnum):
-    """The four forms of a request target (RFC 9112 section 3.2)."""
+    """The forms of a request target (RFC 9112 section 3.2); the fourth, `*`, is refused: it asks the proxy itself."""
 
     CONNECT = "connect"  # host:port, for a tunnel
     ABSOLUTE = "absolute"  # http://host/path, for a proxy
     ORIGIN = "origin"  # /path, for a server: us or nobody
-    ASTERISK = "asterisk"  # OPTIONS *
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -211,7 +210,7 @@ def _target(method: str, target: str) -> tuple[Form, Destination | None, str]:
     if target.startswith("/"):
         return Form.ORIGIN, None, _path(target)
     if target == "*" and method == "OPTIONS":
-        return Form.ASTERISK, None, target
+        raise _no_options()
     authority, path = _split_http(target)
     if not path:  # RFC 9112 section 3.2.4
         path = "*" if method == "OPTIONS" else "/"
@@ -322,8 +321,12 @@ def _max_forwards(method: str, fields: Fields) -> tuple[str, str]:
     if not text.isdecimal() or len(text) > 9:
         raise ValueError("Max-Forwards is not a number")
     if int(text) == 0:
-        raise refusal(501, "This proxy has no OPTIONS of its own to tell.")
+        raise _no_options()
     return "Max-Forwards", str(int(text) - 1)
+
+
+def _no_options() -> PeerError:
+    return refusal(501, "This proxy has no OPTIONS of its own to tell.")
 
 
 def _expects_continue(version: tuple[int, int], fields: Fields, body: Framing) -> bool:
