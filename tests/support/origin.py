@@ -1,6 +1,7 @@
 """A web server on loopback that knows what it was asked.
 
-    /page/30           a page that loads 30 pictures; ?hosts=a:1,b:2 spreads them over hosts
+    /page/30           a page that loads 30 pictures, and says on itself how many a browser could show; ?hosts=a:1,b:2
+                       spreads them over hosts
     /part/7            one of them
     /bytes/5000000     that many bytes of `pattern`
     /chunked/5000      the same in chunks; /eof/5000 ends it by closing
@@ -17,7 +18,7 @@ import asyncio
 import hashlib
 import socket
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from urllib.parse import parse_qs, urlsplit
 
@@ -27,6 +28,11 @@ from tests.support.streams import Connections
 PICTURE = bytes.fromhex(  # a GIF of one pixel
     "47494638396101000100800000ffffff00000021f90400000000002c00000000010001000002024401003b"
 )
+_COUNT = """<script>
+addEventListener("load", () => {
+    document.body.dataset.shown = Array.from(document.images).filter(picture => picture.naturalWidth).length
+})
+</script>"""
 _PRIME = bytes(range(251))
 _HEAD_LIMIT = 256 * 1024
 
@@ -58,6 +64,7 @@ class Origin:
     requests: list[Recorded] = field(default_factory=list)
     server_names: list[str | None] = field(default_factory=list)  # of each TLS handshake, in order
     release: asyncio.Event = field(default_factory=asyncio.Event)
+    create_server: Callable[..., socket.socket] = socket.create_server  # another network's, if it is to be there
     http_port: int = 0
     https_port: int = 0
     _servers: list[asyncio.Server] = field(default_factory=list)
@@ -95,7 +102,7 @@ class Origin:
             try:
                 for address in self.addresses:
                     family = socket.AF_INET6 if ":" in address else socket.AF_INET
-                    sockets.append(sock := socket.create_server((address, port), family=family, backlog=512))
+                    sockets.append(sock := self.create_server((address, port), family=family, backlog=512))
                     port = sock.getsockname()[1]
             except OSError:
                 for sock in sockets:
@@ -154,7 +161,7 @@ def _content(kind: str, number: int, request: Recorded, *, hosts: str) -> bytes:
     if kind == "page":
         where = [f"//{host}" for host in hosts.split(",")] if hosts else [""]
         pictures = "".join(f'<img src="{where[n % len(where)]}/part/{n}">' for n in range(number))
-        return f"<!doctype html><title>{request.host}</title>{pictures}".encode()
+        return f"<!doctype html><title>{request.host}</title>{pictures}{_COUNT}".encode()
     if kind == "part":
         return PICTURE
     if kind in ("bytes", "chunked", "eof"):
