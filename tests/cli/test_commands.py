@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from proxy import __version__
-from proxy.cli import commands
+from proxy.cli import command, commands
 from proxy.cli.command import Flags, translated
 from proxy.cli.exits import Exit, Misused, NotAllowed, NotRunning
 from proxy.errors import BywayError, ConfigError
@@ -104,6 +104,14 @@ def test_errors_become_a_sentence_and_a_code(
 
     assert translated(body) == code
     assert capsys.readouterr() == ("", said)
+
+
+def test_G12_a_closed_pipe_ends_a_command_well(monkeypatch: pytest.MonkeyPatch) -> None:
+    def body() -> Exit:
+        raise BrokenPipeError
+
+    monkeypatch.setattr(command, "stdout_closed", lambda: Exit.DONE)  # it would close the tests' own
+    assert translated(body) is Exit.DONE
 
 
 def test_what_goes_well_ends_with_0() -> None:

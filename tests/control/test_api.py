@@ -5,11 +5,13 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
+from proxy.control import serve
 from proxy.control.serve import ControlServer
 from proxy.model import Action, Override, Symptom
 from tests.control.world import SECRET, World
@@ -155,11 +157,17 @@ async def test_I10_a_follower_that_leaves_is_forgotten(server: ControlServer, wo
     await until(lambda: world.followers == 0)
 
 
-async def test_a_follower_does_not_hold_up_the_end(server: ControlServer, api: ClientSession, world: World) -> None:
-    async with api.get("/v1/log/follow"):
+async def test_a_follower_does_not_hold_up_the_end(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(serve, "_CLOSE_S", 600.0)
+    server = ControlServer(world.parts, tmp_path / "c.sock", "unused", port=8119)
+    await server.start()
+    connector = UnixConnector(path=str(tmp_path / "c.sock"))
+    async with ClientSession("http://byway", connector=connector) as api, api.get("/v1/log/follow"):
         await until(lambda: world.followers == 1)
-        await asyncio.wait_for(server.close(), 5)
-        assert world.followers == 0
+        await asyncio.wait_for(server.close(), 60)
+    assert world.followers == 0
 
 
 async def test_why_tells_the_story_of_a_blocked_site(api: ClientSession, world: World) -> None:

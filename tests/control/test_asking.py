@@ -63,6 +63,12 @@ async def test_I7_a_body_of_ten_megabytes_is_refused(api: ClientSession) -> None
         assert answer.status == 413
 
 
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+async def test_I7_what_json_does_not_know_is_refused_wherever_it_stands(api: ClientSession, constant: str) -> None:
+    async with api.post("/v1/relays/test", data=f'{{"names": [{constant}]}}', headers=JSON) as answer:
+        assert answer.status == 400
+
+
 async def test_the_nearest_field_is_named(api: ClientSession) -> None:
     async with api.put(SITE, json={"acton": "direct"}) as answer:
         assert "action" in (await answer.json())["error"]

@@ -12,6 +12,7 @@ from unittest.mock import Mock
 
 import pytest
 from aiohttp.test_utils import make_mocked_request
+from multidict import CIMultiDict
 
 from proxy.control import guard
 from proxy.control.guard import Bearer, SameUser, hosts_of, peer_uid
@@ -132,6 +133,12 @@ async def test_I3_a_host_that_is_not_ours_is_refused_before_the_token_is_looked_
         status, answer = await ask(loopback.address, "GET /v1/rules HTTP/1.1", headers + authorization)
         assert status in (400, 421)
         assert "rules.txt" not in answer
+
+
+def test_I3_two_hosts_are_refused_even_where_the_parser_lets_them_through() -> None:
+    headers = CIMultiDict([("Host", "localhost:1"), ("Host", "localhost:1")])
+    with pytest.raises(guard.Refused):
+        guard.check_host(make_mocked_request("GET", "/", headers=headers), hosts_of(1))
 
 
 @pytest.mark.parametrize("name", ["127.0.0.1", "localhost", "LOCALHOST", "[::1]"])
