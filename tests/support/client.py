@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ssl
 import time
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from tests.support.streams import close
 
 _LIMIT_S = 30.0
+
+Dial = Callable[[str, int], Awaitable[tuple[asyncio.StreamReader, asyncio.StreamWriter]]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,38 +36,49 @@ async def fetch(
     method: str = "GET",
     body: bytes = b"",
     headers: Sequence[tuple[str, str]] = (),
+    dial: Dial = asyncio.open_connection,
 ) -> Fetched:
-    """Fetches `url` on a connection of its own: CONNECT for https, absolute-form for http, direct without `via`.
+    """Fetches `url` on a connection of its own: CONNECT for https, absolute-form for http, direct without `via`. `dial`
+    opens that connection, in another network for instance.
     Raises OSError, or asyncio.IncompleteReadError when the answer breaks off; TimeoutError after half a minute."""
     started = time.monotonic()
     target = urlsplit(url)
     secure = target.scheme == "https"
     assert target.hostname is not None
     port = target.port or (443 if secure else 80)
-    async with asyncio.timeout(_LIMIT_S):
-        reader, writer = await asyncio.open_connection(*(via or (target.hostname, port)))
-        try:
-            if via and secure:
-                writer.write(
-                    f"CONNECT {target.hostname}:{port} HTTP/1.1\r\nHost: {target.hostname}:{port}\r\n\r\n".encode()
-                )
-                granted, told = await _head(reader)
-                if granted != 200:
-                    return Fetched(granted, told, await _body(reader, told, method), time.monotonic() - started)
-            if secure:
-                await writer.start_tls(trust or ssl.create_default_context(), server_hostname=target.hostname)
-            path = f"{target.path or '/'}{'?' + target.query if target.query else ''}"
-            asked = url if via and not secure else path
-            fields = [("Host", target.netloc), ("Connection", "close"), *headers]
-            if body:
-                fields.append(("Content-Length", str(len(body))))
-            lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
-            writer.write(f"{method} {asked} HTTP/1.1\r\n{lines}\r\n".encode() + body)
-            status, told = await _head(reader)
-            content = await _body(reader, told, method)
-            return Fetched(status, told, content, time.monotonic() - started, tunnel=bool(via and secure))
-        finally:
-            await close(writer)
+    async with asyncio.timeout(_LIMIT_S), _connection(*(via or (target.hostname, port))) as (reader, writer):
+        if via and secure:
+            writer.write(
+                f"CONNECT {target.hostname}:{port} HTTP/1.1\r\nHost: {target.hostname}:{port}\r\n\r\n".encode()
+            )
+            granted, told = await _head(reader)
+            if granted != 200:
+                return Fetched(granted, told, await _body(reader, told, method), time.monotonic() - started)
+        if secure:
+            await writer.start_tls(trust or ssl.create_default_context(), server_hostname=target.hostname)
+        path = f"{target.path or '/'}{'?' + target.query if target.query else ''}"
+        asked = url if via and not secure else path
+        fields = [("Host", target.netloc), ("Connection", "close"), *headers]
+        if body:
+            fields.append(("Content-Length", str(len(body))))
+        lines = "".join(f"{name}: {value}\r\n" for name, value in fields)
+        writer.write(f"{method} {asked} HTTP/1.1\r\n{lines}\r\n".encode() + body)
+        status, told = await _head(reader)
+        content = await _body(reader, told, method)
+        return Fetched(status, told, content, time.monotonic() - started, tunnel=bool(via and secure))
+
+
+@contextlib.asynccontextmanager
+async def _connection(host: str, port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """A connection that is closed at the end; broken off, and not waited for, when something failed: a TLS handshake
+    that was given up never says that it is closed."""
+    reader, writer = await asyncio.open_connection(host, port)
+    try:
+        yield reader, writer
+    except BaseException:
+        writer.transport.abort()
+        raise
+    await close(writer)
 
 
 async def _head(reader: asyncio.StreamReader) -> tuple[int, tuple[tuple[str, str], ...]]:

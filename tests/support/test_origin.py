@@ -5,6 +5,7 @@ import hashlib
 
 import pytest
 
+from tests.support import client
 from tests.support.client import fetch
 from tests.support.origin import PICTURE, Origin, pattern
 from tests.support.waiting import until
@@ -69,3 +70,10 @@ async def test_a_connection_is_kept_and_a_held_answer_waits() -> None:
         assert origin.connections == 1
         writer.close()
         await writer.wait_closed()
+
+
+async def test_a_client_gives_up_a_handshake_that_nobody_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(client, "_LIMIT_S", 0.05)
+    async with Origin() as origin:  # plain HTTP waits for the end of a head, and a ClientHello has none
+        with pytest.raises(TimeoutError):
+            await fetch(f"https://127.0.0.1:{origin.http_port}/", trust=origin.authority.client())
