@@ -200,6 +200,7 @@ class World:
             story.peers, story.ledger = country.peers(case.name), await byway.ledger(case.name)
         await country.censors[BLOCKED.name].lift()
         blocked.fetched += await byway.visit_until(url, BLOCKED.name, "works")
+        blocked.held.append(await byway.belief(BLOCKED.name))
         blocked.fetched.append(await byway.get(url))
         blocked.rows = await byway.rows(BLOCKED.name, len(blocked.fetched))
         blocked.peers, blocked.ledger = country.peers(BLOCKED.name), await byway.ledger(BLOCKED.name)
@@ -380,6 +381,7 @@ def test_the_way_back_from_a_block_never_gambles_a_visit(tell: Tell) -> None:
     story = tell(BLOCKED.id)
     assert all(fetched.status == 200 for fetched in story.fetched)
     assert story.ledger == [("unknown", "suspect"), ("suspect", "blocked"), ("blocked", "works")]
+    assert story.held[-1]["evidence"] == "direct delivered in a re-test, 2 times in a row"
     beginnings = {0, story.after_restart} if story.network == "unknown" else {0}  # else the second one knows
     taken = [" then ".join(f"{route} {stage}" for route, stage in routes(row)) for row in story.rows]
     assert {taken[place] for place in beginnings} == {f"direct first_byte then {RELAY} done"}
