@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import ssl
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
@@ -46,7 +46,7 @@ async def fetch(
     secure = target.scheme == "https"
     assert target.hostname is not None
     port = target.port or (443 if secure else 80)
-    async with asyncio.timeout(_LIMIT_S), _connection(*(via or (target.hostname, port))) as (reader, writer):
+    async with asyncio.timeout(_LIMIT_S), _connection(dial, *(via or (target.hostname, port))) as (reader, writer):
         if via and secure:
             writer.write(
                 f"CONNECT {target.hostname}:{port} HTTP/1.1\r\nHost: {target.hostname}:{port}\r\n\r\n".encode()
@@ -69,10 +69,12 @@ async def fetch(
 
 
 @contextlib.asynccontextmanager
-async def _connection(host: str, port: int) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+async def _connection(
+    dial: Dial, host: str, port: int
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
     """A connection that is closed at the end; broken off, and not waited for, when something failed: a TLS handshake
     that was given up never says that it is closed."""
-    reader, writer = await asyncio.open_connection(host, port)
+    reader, writer = await dial(host, port)
     try:
         yield reader, writer
     except BaseException:
