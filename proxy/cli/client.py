@@ -68,18 +68,17 @@ class Client:
         return self._ask("DELETE", path)
 
     def follow(self, path: str, **query: str | None) -> Iterator[Document]:
-        """The objects of an endless answer, as they come. Ends when the other side does."""
+        """The objects of an endless answer, as they come; nothing that happens from this call on is missed. Ends when
+        the other side does."""
         connection = self._connection(None)
         try:
             response = self._send(connection, "GET", _with_query(path, query), None)
             if response.status != 200:
                 raise _refused(response.status, _document(response.read(ANSWER_LIMIT)))
-            while line := response.readline(LINE_LIMIT):
-                yield _document(line)
-        except (http.client.HTTPException, ConnectionError):
-            return
-        finally:
+        except BaseException:
             connection.close()
+            raise
+        return _lines(connection, response)
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Document:
         connection = self._connection(TIMEOUT_S)
@@ -87,7 +86,7 @@ class Client:
             response = self._send(connection, method, path, body)
             document = _document(response.read(ANSWER_LIMIT))
         except http.client.HTTPException as error:
-            raise BywayError(f"the running byway gave no proper answer ({error!r})") from error
+            raise _improper(error) from error
         finally:
             connection.close()
         if response.status != 200:
@@ -109,6 +108,8 @@ class Client:
             raise BywayError(f"the running byway did not answer within {TIMEOUT_S:g} s") from None
         except (ConnectionRefusedError, FileNotFoundError):
             raise NotRunning(_none_runs(self.state, "byway run")) from None
+        except http.client.HTTPException as error:
+            raise _improper(error) from error
         except PermissionError:
             raise NotAllowed(f"the control socket in {self.socket_path} belongs to another user") from None
 
@@ -142,6 +143,20 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self._timeout_s)
         self.sock.connect(os.fspath(self._path))
+
+
+def _lines(connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> Iterator[Document]:
+    try:
+        while line := response.readline(LINE_LIMIT):
+            yield _document(line)
+    except (http.client.HTTPException, ConnectionError):
+        return
+    finally:
+        connection.close()
+
+
+def _improper(error: http.client.HTTPException) -> BywayError:
+    return BywayError(f"the running byway gave no proper answer ({error!r})")
 
 
 def _with_query(path: str, query: Mapping[str, str | int | float | None]) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -17,6 +17,8 @@ from proxy.cli.why import attempt
 
 HEADINGS = ("at", "host", "port", "by", "action", "route", "seconds", "up", "down", "attempts", "error")
 SHORT_HEADINGS = ("at", "site", "route", "what was tried")
+
+Row = Mapping[str, Any]
 
 _FIRST_ROWS = 10
 """Shown before what follows, as tail -f does."""
@@ -52,27 +54,40 @@ def _log(
     begin = None if since is None else moment(since, now=time.time())
     client = call.client()
     shown = limit or (_FIRST_ROWS if follow and since is None else 200)
+    # opened before the log is read, so that nothing falls between the two
+    coming = client.follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
     told = client.get("/v1/log", since=begin, site=site, route=route, outcome=outcome, limit=shown)
     rows = sorted(told["rows"], key=lambda row: (row["at"], row["id"]))
-    if not follow:
-        if call.output.as_json:
-            call.output.document({**told, "rows": rows})
-        else:
-            headings, view = (SHORT_HEADINGS, short_cells) if call.output.fancy else (HEADINGS, cells)
-            call.output.table(headings, [view(row) for row in rows], empty="The log holds nothing of the kind.")
-        return None
-    first = True
-    for row in rows:
-        _print_one(call, {"version": told["version"], **row}, first=first)
-        first = False
-    for row in client.follow("/v1/log/follow", site=site, route=route, outcome=outcome):
-        _print_one(call, row, first=first)
-        first = False
-    call.output.hint("The running byway has ended.")
+    if coming is not None:
+        _print_all(call, told["version"], rows, coming)
+    elif call.output.as_json:
+        call.output.document({**told, "rows": rows})
+    else:
+        headings, view = (SHORT_HEADINGS, short_cells) if call.output.fancy else (HEADINGS, cells)
+        call.output.table(headings, [view(row) for row in rows], empty="The log holds nothing of the kind.")
     return None
 
 
-def _print_one(call: Invocation, row: dict[str, Any], *, first: bool) -> None:
+def _print_all(call: Invocation, version: int, rows: Sequence[Row], coming: Iterator[Row]) -> None:
+    """What was there, then what comes; what ended in between is in both and printed once."""
+    first = True
+    for row in rows:
+        _print_one(call, {"version": version, **row}, first=first)
+        first = False
+    printed = {_mark(row) for row in rows}
+    for row in coming:
+        if _mark(row) not in printed:
+            _print_one(call, row, first=first)
+            first = False
+    call.output.hint("The running byway has ended.")
+
+
+def _mark(row: Row) -> tuple[float, str, int]:
+    """What tells a row from others; a kept one has another id."""
+    return (row["at"], row["host"], row["port"])
+
+
+def _print_one(call: Invocation, row: Row, *, first: bool) -> None:
     if call.output.as_json:
         call.output.json_line(row)
     elif call.output.fancy:
@@ -81,7 +96,7 @@ def _print_one(call: Invocation, row: dict[str, Any], *, first: bool) -> None:
         call.output.row(HEADINGS, cells(row), first=first)
 
 
-def cells(row: Mapping[str, Any]) -> Sequence[str | int | float | None]:
+def cells(row: Row) -> Sequence[str | int | float | None]:
     """One connection as a line for programs: seconds and bytes."""
     return (
         clock(row["at"]),
@@ -98,7 +113,7 @@ def cells(row: Mapping[str, Any]) -> Sequence[str | int | float | None]:
     )
 
 
-def short_cells(row: Mapping[str, Any]) -> Sequence[str]:
+def short_cells(row: Row) -> Sequence[str]:
     """The same for a person at a terminal."""
     tried = [attempt(tried) for tried in row["attempts"]]
     moved = f"{size(row['bytes_up'])} up, {size(row['bytes_down'])} down in {span(row['duration_s'])}"

@@ -8,15 +8,18 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime
 
 import pytest
 
+from proxy.cli.client import Client
 from proxy.cli.exits import Misused
 from proxy.cli.log import HEADINGS, moment
+from proxy.control import documents
 from proxy.model import Symptom
 from tests.cli.conftest import Byway, Home, Running
-from tests.support.outcomes import failed, outcome, rescued, works
+from tests.support.outcomes import HOME, failed, outcome, rescued, works
 from tests.support.waiting import until
 
 BLOG = "blog.example.net"
@@ -98,14 +101,26 @@ async def test_follow_goes_on_until_interrupted(home: Home, running: Running, as
 
 
 def test_follow_begins_with_a_few_lines(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    from proxy.cli.client import Client
-
     monkeypatch.setattr(Client, "follow", lambda *_, **__: iter(()))
     now = time.time()
     running.see(*(works(f"h{number:02}.example", at=now + number / 1000) for number in range(30)))
     ran = byway("log", "-f")
     assert [row[1] for row in ran.rows[1:]] == [f"h{number}.example" for number in range(20, 30)]
     assert "has ended" in ran.err
+
+
+def test_what_ends_while_the_log_is_read_is_printed_once(
+    byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    both, later = works("both.example", at=now), works("later.example", at=now + 1)
+    running.see(both)
+
+    def follow(*_: object, **__: object) -> Iterator[dict[str, object]]:
+        return iter([documents.outcome(both, HOME), documents.outcome(later, HOME)])
+
+    monkeypatch.setattr(Client, "follow", follow)
+    assert [row[1] for row in byway("log", "-f").rows[1:]] == ["both.example", "later.example"]
 
 
 NOW = 1_000_000.0
