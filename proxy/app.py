@@ -165,6 +165,7 @@ class App:
         self._port = 0
         self._started_at = time.time()
         self._seen: tuple[object, ...] = ()
+        self._config_problem = ""  # why an edited configuration is not in use
         self._control: ControlServer | None = None
 
     async def start(self) -> None:
@@ -238,8 +239,11 @@ class App:
             for problem in error.problems:
                 log.error("%s", problem)
             log.error("the configuration stays as it was until this is mended")
+            self._config_problem = "; ".join(error.problems)
             return list(error.problems)
+        self._config_problem = ""
         self._seen = self._maker.fingerprint(loaded)
+        self._store.configure(loaded.settings.log)
         log.info("the configuration has been read again")
         return []
 
@@ -301,6 +305,7 @@ class App:
             "sessions": self._server.sessions,
             "tunnels": self._pump.active,
             "dropped_rows": self._store.dropped_rows,
+            "config_problem": self._config_problem,
         }
         return counters
 

@@ -26,7 +26,13 @@ from tests.support.waiting import until, until_read
 TAKEN_S = 1.0
 """How soon an edited file acts."""
 _SLOW_MACHINE_S = 2.0
-HOSTS = '[dns.hosts]\n"one.test" = "127.0.0.1"\n"two.test" = "127.0.0.1"\n"held.test" = "127.0.0.1"\n"far.test" = "127.0.9.9"\n'
+HOSTS = """
+[dns.hosts]
+"one.test" = "127.0.0.1"
+"two.test" = "127.0.0.1"
+"held.test" = "127.0.0.1"
+"far.test" = "127.0.9.9"
+"""
 """Nobody listens where far.test seems to be."""
 OPEN, FORBIDDEN, UNREACHED = 200, 403, 502
 
