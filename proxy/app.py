@@ -157,6 +157,7 @@ class App:
             request_ids=itertools.count(1),
             believe=self._believe,
             record=self._record,
+            is_private=self._store.is_private,
             adopt=self._adopt,
         )
         self._server = Server(self._poller, self._services, clients_max=_clients_max(loaded))
@@ -244,6 +245,7 @@ class App:
         self._config_problem = ""
         self._seen = self._maker.fingerprint(loaded)
         self._store.configure(loaded.settings.log)
+        self._health.keep(self._setup.registry.relay_names)
         log.info("the configuration has been read again")
         return []
 

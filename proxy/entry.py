@@ -64,6 +64,8 @@ class Services:
     """Keeps what has been learned."""
     record: Callable[[Outcome, NetworkId], None]
     """Writes the last word on a connection."""
+    is_private: Callable[[str], bool]
+    """Whether a host is one of `[log] never`: it is not logged, and nothing is sent there but what the user sends."""
     adopt: Callable[[SocketStream, bytes], None]
     """Gives a client that asked for our own pages to the control server, with what it has sent."""
 

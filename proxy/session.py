@@ -360,6 +360,7 @@ class Session:
             and outcome.plan.action is Action.AUTO
             and flight.protocol in (Protocol.TLS, Protocol.HTTP)
             and self._setup.settings.auto.retest
+            and not self._services.is_private(outcome.host)
             and due(outcome.host, network=network, now=self._services.now())
         ):
             spawn(self._retest(outcome, flight, network), name=f"re-test {outcome.host}")

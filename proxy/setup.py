@@ -10,6 +10,7 @@ import shlex
 import socket
 import subprocess
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 from proxy.config.files import read_text
@@ -29,6 +30,7 @@ from proxy.routing.lists.plain import parse_plain
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules, parse_rules
 from proxy.wire import names
+from proxy.wire.relay_url import RelayUrl
 
 RULES_LIMIT = 16 * 1024 * 1024
 """Bytes of rules.txt and of a list."""
@@ -93,12 +95,19 @@ class SetupMaker:
         return relays
 
     def _relay(self, config: RelayConfig) -> Relay:
-        return Relay.parse(
+        relay = Relay.parse(
             config.name,
             config.url,
             password=self._password(config.password_cmd) if config.password_cmd else "",
             allow_plaintext_credentials=config.allow_plaintext_credentials,
         )
+        return replace(relay, hops=tuple(self._beside_configuration(hop) for hop in relay.hops))
+
+    def _beside_configuration(self, hop: str | RelayUrl) -> str | RelayUrl:
+        """A relative `?ca=` is meant from the configuration's folder, wherever we were started."""
+        if isinstance(hop, str) or not hop.ca:
+            return hop
+        return replace(hop, ca=str(self._paths.config_dir / Path(hop.ca).expanduser()))
 
     def _credentials(self, settings: Settings) -> Credentials | None:
         if not settings.listen.user:
