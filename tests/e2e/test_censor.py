@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import subprocess
 import sys
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
@@ -20,11 +21,13 @@ import pytest
 
 from tests.e2e.country import DEAD, RELAY, Country, Row, Running
 from tests.e2e.slow import SlowSite
+from tests.support import programs
 from tests.support.censor import Behaviour
 from tests.support.client import Fetched
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="not run: the censor is made of Linux socket filters")
 
+ROOT = Path(__file__).parents[2]
 RETESTS = """
 retest_suspect_s = 0.5
 retest_blocked_s = [0.5, 0.5, 0.5]
@@ -427,3 +430,11 @@ def test_a_site_that_is_slow_at_the_relay_too_is_cleared(tell: Tell) -> None:
     assert first["winner"] == RELAY
     assert (story.held[0]["state"], story.ledger) == ("works", [("unknown", "suspect"), ("suspect", "works")])
     assert routes(second) == [("direct", "done")]
+
+
+@pytest.mark.namespaces
+@pytest.mark.needs("ip", "unshare")
+def test_what_is_learned_is_kept_and_never_crosses_networks(tmp_path: Path) -> None:
+    script = [programs.require("unshare"), "-Urnm", sys.executable, "-m", "tests.e2e.two_networks", str(tmp_path)]
+    done = subprocess.run(script, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout + done.stderr

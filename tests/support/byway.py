@@ -19,7 +19,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
+from typing import Any, Self
 
 from watchfiles import awatch
 
@@ -63,7 +63,7 @@ class Byway:
         if rules is not None:
             self.rules.write_text(rules)
 
-    async def __aenter__(self) -> Byway:
+    async def __aenter__(self) -> Self:
         await self.start()
         return self
 
