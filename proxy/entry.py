@@ -46,6 +46,10 @@ class Setup:
     def settings(self) -> Settings:
         return self.loaded.settings
 
+    def race(self, request: Request, routes: Sequence[Route], oracle: Oracle) -> Race:
+        """A race over routes that were planned under this setup: a later one may not know their relays any more."""
+        return Race(request.destination, routes, self.registry.dialer, oracle=oracle, detect=self.settings.detect)
+
 
 @dataclass(frozen=True, slots=True)
 class Services:

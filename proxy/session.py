@@ -13,14 +13,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import os
 from dataclasses import dataclass
 from functools import partial
 
 from proxy.entry import Entry, Services
 from proxy.errors import BywayError, DialError, PeerError
 from proxy.model import (
-    DIRECT,
     Action,
     Destination,
     HttpRequest,
@@ -36,10 +34,9 @@ from proxy.net.exchange import Exchanged, exchange
 from proxy.net.front import ForUs, Opening, PlainHttp, Tunnel, http_refusal
 from proxy.net.race import BeforeFlight, Race, Winner
 from proxy.net.stream import SocketStream, Stream
-from proxy.net.tasks import spawn
+from proxy.way_back import WayBack
 from proxy.wire.flight import Flight
 from proxy.wire.reader import Reader
-from proxy.wire.tls import refreshed
 
 log = logging.getLogger(__name__)
 
@@ -66,6 +63,7 @@ class Session:
         self._reader = Reader()
         self._services = services
         self._setup = services.setup()
+        self._way_back = WayBack(services)
         self._idle: Upstream | None = None
         self._client_left = False
         self._handed_over = False
@@ -96,7 +94,7 @@ class Session:
 
     async def _tunnel(self, tunnel: Tunnel) -> None:
         entry = self._begin(tunnel.destination, tunnel.inbound)
-        race = self._race(entry.outcome.request, entry.outcome.plan.routes)
+        race = self._race(entry)
         try:
             if not await race.connect():
                 entry.lost(race)
@@ -115,7 +113,7 @@ class Session:
                 entry.lost(race, client_left=True)
                 return
             if before is BeforeFlight.CLOSED:
-                race = self._race(entry.outcome.request, entry.outcome.plan.routes)
+                race = self._race(entry)
             self._plan_on_name(flight, race, entry)
 
             winner = await race.deliver(flight, partial(self._pull, flight))
@@ -123,7 +121,7 @@ class Session:
                 entry.lost(race, client_left=self._client_left)
             else:
                 self._pump(winner, race, entry, flight)
-                self._look_for_the_way_back(entry.outcome, flight)
+                self._way_back.look(self._setup, entry.outcome, flight)
         finally:
             entry.close()
             race.close()
@@ -203,7 +201,7 @@ class Session:
                     entry.broke(error)
                     await self._refuse(entry)
                     return None
-        race = self._race(entry.outcome.request, entry.outcome.plan.routes)
+        race = self._race(entry)
         try:
             upstream = await self._open_upstream(asked, entry, race)
             if upstream is None:
@@ -235,7 +233,7 @@ class Session:
             return None
         entry.won(race, winner)
         if asked.head.bodiless:
-            self._look_for_the_way_back(entry.outcome, flight)
+            self._way_back.look(self._setup, entry.outcome, flight)
         return Upstream(asked.destination, winner.route, entry.network, winner.stream, Reader(winner.answer))
 
     def _pull_pipelined(self) -> bool:
@@ -323,14 +321,8 @@ class Session:
         relays = self._services.health.order(self._setup.registry.relay_names, now)
         return self._setup.router.plan(request, belief, relays=relays, now=now, host=host)
 
-    def _race(self, request: Request, routes: tuple[Route, ...]) -> Race:
-        return Race(
-            request.destination,
-            routes,
-            self._setup.registry.dialer,
-            oracle=self._services.oracle,
-            detect=self._setup.settings.detect,
-        )
+    def _race(self, entry: Entry) -> Race:
+        return self._setup.race(entry.outcome.request, entry.outcome.plan.routes, self._services.oracle)
 
     async def _refuse(self, entry: Entry) -> None:
         if not self._client_left:
@@ -347,49 +339,3 @@ class Session:
                 self._client.send_eof()
                 while await self._client.receive():
                     pass
-
-    # -- the way back ----------------------------------------------------------------------------------------------
-
-    def _look_for_the_way_back(self, outcome: Outcome, flight: Flight) -> None:
-        """Beside the user's own visit, on connections of its own: does direct work again?"""
-        due = self._services.beliefs.retest_due
-        network = self._services.network()
-        if (
-            outcome.winner is not None
-            and not outcome.winner.is_direct
-            and outcome.plan.action is Action.AUTO
-            and flight.protocol in (Protocol.TLS, Protocol.HTTP)
-            and self._setup.settings.auto.retest
-            and not self._services.is_private(outcome.host)
-            and due(outcome.host, network=network, now=self._services.now())
-        ):
-            spawn(self._retest(outcome, flight, network), name=f"re-test {outcome.host}")
-
-    async def _retest(self, outcome: Outcome, flight: Flight, network: NetworkId) -> None:
-        """A paired re-test: direct and the route that works, with a flight of the browser's own shape."""
-        assert outcome.winner is not None
-        direct_ok, other_ok = await asyncio.gather(
-            self._answers(outcome, flight, DIRECT), self._answers(outcome, flight, outcome.winner)
-        )
-        if self._services.network() == network:
-            changes = self._services.beliefs.retested(
-                outcome.host, network=network, now=self._services.now(), direct_ok=direct_ok, other_ok=other_ok
-            )
-            self._services.believe(changes)
-
-    async def _answers(self, outcome: Outcome, visit: Flight, route: Route) -> bool:
-        """Whether `route` brings a valid server byte to what the visit sent, made fresh."""
-        flight = Flight()
-        if visit.protocol is Protocol.TLS:
-            flight.receive_data(refreshed(visit.data, os.urandom(64)))
-        else:
-            flight.receive_data(f"HEAD / HTTP/1.1\r\nHost: {outcome.host}\r\nConnection: close\r\n\r\n".encode())
-        race = self._race(outcome.request, (route,))
-        winner: Winner | None = None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(self._setup.settings.detect.retest_pair_s):
-                winner = await race.deliver(flight, lambda: True)
-        race.close()
-        if winner is not None:
-            winner.stream.abort()
-        return winner is not None and winner.valid
