@@ -20,114 +20,15 @@ from enum import Enum, auto
 from proxy.config.schema import Detect
 from proxy.errors import DialError
 from proxy.model import Attempt, Destination, Route, Stage, Symptom
+from proxy.net.contender import Bell, Contender, Phase
 from proxy.net.dialer import Dialer
-from proxy.net.oracle import Oracle, Reading, Snapshot
+from proxy.net.oracle import Oracle, Reading
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight, Verdict
 
 ANSWER_LIMIT = 64 * 1024
 """Bytes of an answer kept while it is not yet decided whether it is valid."""
-
-
-class Bell:
-    """Rung by whatever may have changed something; one coroutine waits for it."""
-
-    __slots__ = ("_rung", "_waiter")
-
-    def __init__(self) -> None:
-        self._rung = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        self._rung = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def wait(self, timeout_s: float | None) -> None:
-        """Returns when rung (also when it was since the last wait), or after `timeout_s`."""
-        if not self._rung:
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            alarm = None if timeout_s is None else loop.call_later(max(0.0, timeout_s), self.ring)
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-                if alarm is not None:
-                    alarm.cancel()
-        self._rung = False
-
-
-class _Phase(Enum):
-    DIALING = auto()
-    OPEN = auto()  # connected, no flight sent
-    FLYING = auto()  # flight sent, answer awaited
-    FAILED = auto()
-    WON = auto()
-
-
-class _Contender:
-    """One route under way."""
-
-    __slots__ = (
-        "answer",
-        "connected_at",
-        "ended_at",
-        "eof_sent",
-        "error",
-        "evidence",
-        "flown_at",
-        "phase",
-        "route",
-        "sent",
-        "snapshot",
-        "stage",
-        "started_at",
-        "stream",
-        "symptom",
-        "task",
-    )  # fmt: skip
-
-    def __init__(self, route: Route, now: float) -> None:
-        self.route = route
-        self.phase = _Phase.DIALING
-        self.stage = Stage.CONNECT
-        self.symptom = Symptom.NONE
-        self.error = ""
-        self.evidence: dict[str, str | int | float] = {}
-        self.started_at = now
-        self.connected_at = 0.0
-        self.flown_at = 0.0
-        self.ended_at = 0.0
-        self.stream: Stream | None = None
-        self.task: asyncio.Task[None] | None = None
-        self.sent = 0
-        self.eof_sent = False
-        self.answer = b""
-        self.snapshot: Snapshot | None = None
-
-    @property
-    def live(self) -> bool:
-        return self.phase in (_Phase.DIALING, _Phase.OPEN, _Phase.FLYING)
-
-    def failed(self, stage: Stage, symptom: Symptom, error: str, now: float) -> None:
-        self.phase = _Phase.FAILED
-        self.stage, self.symptom, self.error, self.ended_at = stage, symptom, error, now
-        if self.stream is not None and symptom is not Symptom.GARBAGE:
-            self.stream.abort()
-
-    def attempt(self, race_started_at: float, now: float) -> Attempt:
-        return Attempt(
-            route=self.route,
-            stage=self.stage,
-            symptom=self.symptom,
-            error=self.error,
-            started=round(self.started_at - race_started_at, 4),
-            elapsed=round((self.ended_at or now) - self.started_at, 4),
-            address=self.stream.peer if self.stream is not None else "",
-            evidence=self.evidence,
-        )
 
 
 class BeforeFlight(Enum):
@@ -171,7 +72,7 @@ class Race:
         self._oracle = oracle
         self._detect = detect
         self._loop = asyncio.get_running_loop()
-        self._contenders: list[_Contender] = []
+        self._contenders: list[Contender] = []
         self._flight: Flight | None = None
         self.started_at = self._loop.time()
 
@@ -188,10 +89,10 @@ class Race:
     async def connect(self) -> bool:
         """Waits until a route has connected; False when none could."""
         if len(self._routes) == 1 and not self._contenders:  # nothing to watch beside it, so it needs no task
-            self._contenders.append(_Contender(self._routes[0], self._now()))
+            self._contenders.append(Contender(self._routes[0], self._now()))
             await self._dial(self._contenders[0])
             await self.bell.wait(None)  # it was rung
-        while not any(self._in_phase(_Phase.OPEN)):
+        while not any(self._in_phase(Phase.OPEN)):
             if not self._advance() and not any(c.live for c in self._contenders):
                 return False
             await self.bell.wait(self._next_look())
@@ -200,7 +101,7 @@ class Race:
     def before_flight(self) -> BeforeFlight:
         """What the opened path has done of itself. A closed one is forgotten: that a server hangs up on one who says
         nothing is no sign of anything."""
-        contender = next(self._in_phase(_Phase.OPEN), None)
+        contender = next(self._in_phase(Phase.OPEN), None)
         if contender is None or contender.stream is None:
             return BeforeFlight.CLOSED
         if contender.answer:
@@ -222,7 +123,7 @@ class Race:
         """The opened path, for a server that speaks first or a request that cannot be sent twice. The rest is closed;
         what `flight` holds is unsent."""
         self._flight = flight
-        contender = next(self._in_phase(_Phase.OPEN))
+        contender = next(self._in_phase(Phase.OPEN))
         return self._won(contender, valid=bool(contender.answer))
 
     def narrow(self, routes: Sequence[Route]) -> None:
@@ -245,14 +146,14 @@ class Race:
         while True:
             if not pull():
                 return None
-            for contender in tuple(self._in_phase(_Phase.FLYING)):
+            for contender in tuple(self._in_phase(Phase.FLYING)):
                 self._send(contender, flight)
                 self._listen(contender, flight)
-            if winner := next(self._in_phase(_Phase.WON), None):
+            if winner := next(self._in_phase(Phase.WON), None):
                 return self._won(winner, valid=True)
             if self._advance(flight):
                 continue
-            flying = next(self._in_phase(_Phase.FLYING), None)
+            flying = next(self._in_phase(Phase.FLYING), None)
             if flight.replayable or not any(c.flown_at for c in self._contenders):
                 if not any(c.live for c in self._contenders):
                     return self._least_bad()
@@ -280,7 +181,7 @@ class Race:
 
     def close(self) -> None:
         """Gives up everything that is still under way. Nothing to do after a win."""
-        if not any(self._in_phase(_Phase.WON)):
+        if not any(self._in_phase(Phase.WON)):
             for contender in self._contenders:
                 self._drop(contender)
 
@@ -296,7 +197,7 @@ class Race:
         now = self._now()
         flown = any(c.flown_at for c in self._contenders)
         if flight is not None:
-            reserve = next(self._in_phase(_Phase.OPEN), None)
+            reserve = next(self._in_phase(Phase.OPEN), None)
             if reserve is not None and not flown:
                 self._fly(reserve, flight, now)
                 return True
@@ -304,7 +205,7 @@ class Race:
                 return False
         else:
             reserve = None
-        under_way = self._in_phase(_Phase.DIALING, _Phase.FLYING)
+        under_way = self._in_phase(Phase.DIALING, Phase.FLYING)
         if not all(self._looks_dropped(c, now) for c in under_way):
             return False
         if flight is not None and reserve is not None:
@@ -318,11 +219,11 @@ class Race:
         return True
 
     def _start(self, route: Route, now: float) -> None:
-        contender = _Contender(route, now)
+        contender = Contender(route, now)
         self._contenders.append(contender)
         contender.task = spawn(self._dial(contender), name=f"dial {route} {self._destination}")
 
-    async def _dial(self, contender: _Contender) -> None:
+    async def _dial(self, contender: Contender) -> None:
         try:
             stream = await self._dialer(contender.route).dial(self._destination)
         except DialError as error:
@@ -333,21 +234,21 @@ class Race:
         else:
             contender.stream = stream
             contender.connected_at = self._now()
-            contender.phase = _Phase.OPEN
+            contender.phase = Phase.OPEN
             contender.stage = Stage.FIRST_BYTE
             stream.notify = self.bell.ring
         finally:
             self.bell.ring()
 
-    def _fly(self, contender: _Contender, flight: Flight, now: float) -> None:
+    def _fly(self, contender: Contender, flight: Flight, now: float) -> None:
         assert contender.stream is not None
-        contender.phase = _Phase.FLYING
+        contender.phase = Phase.FLYING
         contender.flown_at = now
         if contender.route.is_direct and self._oracle.usable and len(self._routes) > 1:
             contender.snapshot = self._oracle.snapshot(contender.stream.lowest_socket)
         self._send(contender, flight)
 
-    def _send(self, contender: _Contender, flight: Flight) -> None:
+    def _send(self, contender: Contender, flight: Flight) -> None:
         assert contender.stream is not None
         try:
             if contender.sent < len(flight.data):
@@ -356,14 +257,14 @@ class Race:
                 contender.eof_sent = True
                 contender.stream.send_eof()
         except OSError as error:
-            if contender.phase is _Phase.FLYING and error.errno not in (errno.EPIPE, errno.ECONNRESET):
+            if contender.phase is Phase.FLYING and error.errno not in (errno.EPIPE, errno.ECONNRESET):
                 self._broke(contender, error)
             # a reset is told by the read that follows, which may still find an answer before it
 
-    def _listen(self, contender: _Contender, flight: Flight) -> None:
+    def _listen(self, contender: Contender, flight: Flight) -> None:
         """Reads an answer and judges it."""
         assert contender.stream is not None
-        while contender.phase is _Phase.FLYING:
+        while contender.phase is Phase.FLYING:
             try:
                 data = contender.stream.receive_nowait()
             except OSError as error:
@@ -375,7 +276,7 @@ class Race:
             contender.answer += data
             verdict = flight.judge(contender.answer) if contender.answer else Verdict.MORE
             if verdict is Verdict.VALID:
-                contender.phase, contender.stage, contender.ended_at = _Phase.WON, Stage.DONE, now
+                contender.phase, contender.stage, contender.ended_at = Phase.WON, Stage.DONE, now
             elif verdict is Verdict.GARBAGE or (
                 contender.answer and (not data or len(contender.answer) > ANSWER_LIMIT)
             ):
@@ -383,15 +284,15 @@ class Race:
             elif not data:
                 contender.failed(Stage.FIRST_BYTE, Symptom.EOF, "closed without an answer", now)
 
-    def _broke(self, contender: _Contender, error: OSError) -> None:
+    def _broke(self, contender: Contender, error: OSError) -> None:
         symptom = Symptom.TIMEOUT if isinstance(error, TimeoutError) else Symptom.RESET
         text = "reset after the request was sent" if symptom is Symptom.RESET else str(error)
         contender.failed(Stage.FIRST_BYTE, symptom, text, self._now())
 
     # -- when ------------------------------------------------------------------------------------------------------
 
-    def _looks_dropped(self, contender: _Contender, now: float) -> bool:
-        if contender.phase is _Phase.DIALING:
+    def _looks_dropped(self, contender: Contender, now: float) -> bool:
+        if contender.phase is Phase.DIALING:
             return now >= contender.started_at + self._connect_patience(contender)
         waited = now - contender.flown_at
         if contender.snapshot is None or contender.stream is None:
@@ -403,10 +304,10 @@ class Race:
             return waited >= max(self._detect.hedge_silent_s, self._detect.hedge_silent_rtts * reading.rtt_s)
         return reading.retransmits >= self._detect.hedge_retransmits and reading.unacked > 0
 
-    def _connect_patience(self, contender: _Contender) -> float:
+    def _connect_patience(self, contender: Contender) -> float:
         return self._detect.hedge_syn_s if contender.route.is_direct else self._detect.hedge_relay_s
 
-    def _answer_patience(self, contender: _Contender) -> float:
+    def _answer_patience(self, contender: Contender) -> float:
         """Where the kernel cannot tell: by the time that connecting took."""
         rtt_s = contender.connected_at - contender.started_at
         if contender.route.is_direct:
@@ -416,16 +317,16 @@ class Race:
     def _next_look(self, flight: Flight | None = None) -> float | None:
         """Seconds until time alone may change something; None: never, since nothing is left to start."""
         started = {c.route for c in self._contenders}
-        reserve = flight is not None and any(self._in_phase(_Phase.OPEN))
+        reserve = flight is not None and any(self._in_phase(Phase.OPEN))
         if not reserve and all(route in started for route in self._routes):
             return None
         now = self._now()
-        looks = [self._look_at(c) for c in self._contenders if c.phase in (_Phase.DIALING, _Phase.FLYING)]
+        looks = [self._look_at(c) for c in self._contenders if c.phase in (Phase.DIALING, Phase.FLYING)]
         later = [at for at in looks if at > now]
         return min(later) - now if later else None
 
-    def _look_at(self, contender: _Contender) -> float:
-        if contender.phase is _Phase.DIALING:
+    def _look_at(self, contender: Contender) -> float:
+        if contender.phase is Phase.DIALING:
             return contender.started_at + self._connect_patience(contender)
         if contender.snapshot is None:
             return contender.flown_at + self._answer_patience(contender)
@@ -435,11 +336,11 @@ class Race:
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
-    def _won(self, winner: _Contender, *, valid: bool) -> Winner:
+    def _won(self, winner: Contender, *, valid: bool) -> Winner:
         """Hands the winner out and closes the others, but for a direct attempt that is yet to be judged."""
         assert winner.stream is not None
         winner.stream.notify = None
-        winner.phase = _Phase.WON
+        winner.phase = Phase.WON
         if valid and not winner.ended_at:
             winner.stage, winner.ended_at = Stage.DONE, self._now()
         for contender in self._contenders:
@@ -455,42 +356,42 @@ class Race:
                 return self._won(contender, valid=False)
         return None
 
-    async def _watch(self, contender: _Contender) -> None:
+    async def _watch(self, contender: Contender) -> None:
         """Waits for what becomes of a contender, until the deadline of its signal."""
-        if contender.phase is _Phase.DIALING:
+        if contender.phase is Phase.DIALING:
             await self._until(contender.started_at + self._detect.syn_s, contender)
-            if contender.phase is _Phase.DIALING:
+            if contender.phase is Phase.DIALING:
                 contender.failed(Stage.CONNECT, Symptom.TIMEOUT, "the connection attempt was not answered", self._now())
-        elif contender.phase is _Phase.FLYING:
+        elif contender.phase is Phase.FLYING:
             await self._until(self._dropped_deadline(contender), contender)
-            if contender.phase is _Phase.FLYING and self._unacknowledged(contender):
+            if contender.phase is Phase.FLYING and self._unacknowledged(contender):
                 contender.failed(Stage.FIRST_BYTE, Symptom.DROPPED, "the request was never acknowledged", self._now())
                 return
             await self._until(contender.flown_at + self._detect.silent_s, contender)
-            if contender.phase is _Phase.FLYING:
+            if contender.phase is Phase.FLYING:
                 contender.failed(Stage.FIRST_BYTE, Symptom.SILENT, "the request was not answered", self._now())
 
-    async def _until(self, deadline: float, contender: _Contender) -> None:
+    async def _until(self, deadline: float, contender: Contender) -> None:
         """Until the contender leaves its phase, or `deadline`."""
         phase = contender.phase
         while contender.phase is phase and (left := deadline - self._now()) > 0:
-            if phase is _Phase.FLYING and self._flight is not None:
+            if phase is Phase.FLYING and self._flight is not None:
                 self._listen(contender, self._flight)
                 if contender.phase is not phase:
                     return
             await self.bell.wait(left)
 
-    def _dropped_deadline(self, contender: _Contender) -> float:
+    def _dropped_deadline(self, contender: Contender) -> float:
         rto_s = self._read_kernel(contender).rto_s if contender.snapshot is not None else 0.0
         return contender.flown_at + max(self._detect.dropped_s, self._detect.dropped_rtos * rto_s)
 
-    def _unacknowledged(self, contender: _Contender) -> bool:
+    def _unacknowledged(self, contender: Contender) -> bool:
         if contender.snapshot is None:
             return False
         reading = self._read_kernel(contender)
         return not reading.acked and reading.unacked > 0
 
-    def _read_kernel(self, contender: _Contender) -> Reading:
+    def _read_kernel(self, contender: Contender) -> Reading:
         """What TCP_INFO says since the flight went out; kept as evidence."""
         assert contender.stream is not None
         assert contender.snapshot is not None
@@ -503,16 +404,16 @@ class Race:
         )
         return reading
 
-    def _drop(self, contender: _Contender) -> None:
+    def _drop(self, contender: Contender) -> None:
         if contender.task is not None and not contender.task.done():
             contender.task.cancel()
-        if contender.stream is not None and contender.phase is not _Phase.WON:
+        if contender.stream is not None and contender.phase is not Phase.WON:
             contender.stream.notify = None
             contender.stream.abort()
         if contender.live:
-            contender.phase, contender.symptom, contender.ended_at = _Phase.FAILED, Symptom.ABANDONED, self._now()
+            contender.phase, contender.symptom, contender.ended_at = Phase.FAILED, Symptom.ABANDONED, self._now()
 
-    def _in_phase(self, *phases: _Phase) -> Iterator[_Contender]:
+    def _in_phase(self, *phases: Phase) -> Iterator[Contender]:
         return (c for c in self._contenders if c.phase in phases)
 
     def _now(self) -> float:
