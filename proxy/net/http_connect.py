@@ -47,14 +47,15 @@ class HttpConnectDialer:
         return True
 
     async def dial(self, destination: Destination) -> Stream:
-        """See Dialer. 407 is RELAY_AUTH, any other status but 2xx RELAY_REFUSED."""
+        """See Dialer. 407 is RELAY_AUTH, and so is 401 to credentials; any other status but 2xx RELAY_REFUSED."""
         stream = await reach(self._via, self._relay.endpoint, self._name)
         async with handshake(stream, self._name, self._timeout_s) as state:
             if self._authorization:
                 self._send_credentials.check(stream)
             await stream.send(self._request(destination))
             state.asked = True
-            _judge(await read_with(stream, state.reader, _read_answer(state.reader)))
+            answer = await read_with(stream, state.reader, _read_answer(state.reader))
+            _judge(answer, signed_in=bool(self._authorization))
         return tunnelled(stream, state)
 
     def _request(self, destination: Destination) -> bytes:
@@ -80,10 +81,13 @@ def _read_answer(reader: Reader) -> Parser[ResponseHead]:
     raise _garbage(f"the relay sent {INTERIM_LIMIT} interim answers in a row")
 
 
-def _judge(head: ResponseHead) -> None:
-    """Raises DialError unless the answer opens the path."""
+def _judge(head: ResponseHead, *, signed_in: bool) -> None:
+    """Raises DialError unless the answer opens the path. `signed_in`: credentials of ours were sent."""
     if head.status == 407:
         text = "the relay wants a user and password, or others than it got (407)"
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
+    if head.status == 401 and signed_in:  # not for proxies (RFC 9110 section 15.5.2), but tinyproxy's no to a password
+        text = "the relay refused our user and password (401)"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
     if head.status == 101:
         raise _garbage("the relay changes protocol instead of answering CONNECT (101)")

@@ -116,6 +116,18 @@ async def test_E22_E23_E24_answers_that_do_not(to_relays: TcpDialer, answer: byt
     assert not any(word in text for word in ("secret", "html", "evil"))  # nothing of the relay's is shown
 
 
+async def test_E23_401_says_that_our_password_is_wrong(to_relays: TcpDialer) -> None:
+    """What tinyproxy answers to a wrong password. Without one it is the relay's own business."""
+    answer = b'HTTP/1.0 401 Unauthorized\r\nServer: tinyproxy/1.11.2\r\nWWW-Authenticate: Basic realm="x"\r\n\r\n'
+    async with LyingRelay(http(answer)) as relay:
+        assert await failure(dialer(to_relays, relay, "me:secret@")) == (
+            Symptom.RELAY_AUTH,
+            "relay liar refused our user and password (401)",
+        )
+    async with LyingRelay(http(answer)) as relay:
+        assert (await failure(dialer(to_relays, relay)))[0] is Symptom.RELAY_REFUSED
+
+
 async def test_E23_200_and_then_a_reset_is_the_tunnels_fault(to_relays: TcpDialer) -> None:
     answer = b"HTTP/1.1 200 OK\r\n\r\n"
     async with asyncio.timeout(10), LyingRelay(http(answer + b"x"), lie=Lie.CLOSE, after=len(answer)) as relay:
