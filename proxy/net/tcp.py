@@ -176,7 +176,9 @@ class _Connecting:
     def _worst(self) -> DialError:
         """All failures in one: the symptom is that which says most (see _TELLING)."""
         symptom = min((symptom for symptom, _ in self._failures), key=_TELLING.index)
-        text = f"{self._destination} cannot be reached: {'; '.join(text for _, text in self._failures)}"
+        text = "; ".join(text for _, text in self._failures)
+        if self._destination.address is None:  # else every failure begins with it
+            text = f"{self._destination} cannot be reached: {text}"
         return DialError(text, stage=Stage.CONNECT, symptom=symptom)
 
 

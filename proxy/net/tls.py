@@ -301,7 +301,7 @@ def _context(ca: str | None) -> ssl.SSLContext:
 def _refused(error: ssl.SSLError) -> DialError:
     symptom = Symptom.RELAY_GARBAGE
     if isinstance(error, ssl.SSLCertVerificationError):
-        symptom, text = Symptom.RELAY_AUTH, f"the relay's certificate was refused: {error.verify_message}"
+        symptom, text = Symptom.RELAY_AUTH, f"the relay's certificate was refused: {error.verify_message.rstrip('.')}"
         if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
             text += f"; or the clock of this machine is wrong, which says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     elif isinstance(error, ssl.SSLEOFError):

@@ -190,6 +190,8 @@ async def test_refused(poller: Poller) -> None:
     assert (stage, symptom) == (Stage.CONNECT, Symptom.REFUSED)
     assert f"[::1]:{port}" in text
     assert f"127.0.0.1:{port}: Connection refused" in text
+    literal = Destination("127.0.0.1", port)
+    assert await failure(dialer, literal) == (Stage.CONNECT, Symptom.REFUSED, f"{literal}: Connection refused")
 
 
 @pytest.mark.usefixtures("home")

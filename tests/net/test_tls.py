@@ -421,6 +421,7 @@ async def test_E27_another_hosts_certificate(poller: Poller, authority: trustme.
     leaf = authority.issue_cert("other.test", "192.0.2.1")
     symptom, text = await refusal(Server(poller, shaking(server_context(leaf), receive_all)), ca=ca)
     assert (symptom, "relay.test" in text) == (Symptom.RELAY_AUTH, True)
+    assert not text.endswith(".")  # OpenSSL ends this sentence and no other
 
 
 async def test_E27_a_pin_is_asked_for_on_top(poller: Poller, certificate: trustme.LeafCert, ca: str) -> None:
