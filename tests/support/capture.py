@@ -1,0 +1,93 @@
+"""Every packet that crosses a namespace, as a packet socket in it sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import struct
+from dataclasses import dataclass
+
+from tests.support.waiting import until
+
+_TCP, _UDP = 6, 17
+_SYN, _ACK = 0x02, 0x10
+_ARP = 0x0806
+_SOL_PACKET, _PACKET_STATISTICS = 263, 6
+_MARK_PORT = 9  # discard
+
+
+@dataclass(frozen=True, slots=True)
+class Packet:
+    """An IPv4 packet; `port` is the one it goes to, `opens` whether it opens a TCP connection."""
+
+    source: str
+    target: str
+    protocol: int
+    port: int
+    opens: bool
+    data: bytes
+
+
+class Capture:
+    """Fills `packets` while the event loop runs. A packet that is forwarded is seen twice, coming and going."""
+
+    PROTOCOL = socket.htons(3)  # ETH_P_ALL
+
+    def __init__(self, sock: socket.socket) -> None:
+        """Takes over a packet socket without link headers (SOCK_DGRAM)."""
+        self.packets: list[Packet] = []
+        self.strange: list[bytes] = []  # what is neither IPv4 nor ARP
+        self._sock = sock
+        self._marks = 0
+        sock.setblocking(False)
+        asyncio.get_running_loop().add_reader(sock, self._read)
+
+    def close(self) -> None:
+        asyncio.get_running_loop().remove_reader(self._sock)
+        self._sock.close()
+
+    async def settle(self, sock: socket.socket, target: str) -> None:
+        """Returns when all has been seen that was sent before from where the UDP socket is: a packet of ours goes the
+        same way after it. Fails when any was lost on the way to us."""
+        self._marks += 1
+        mark = b"mark %d" % self._marks
+        sock.sendto(mark, (target, _MARK_PORT))
+        await until(lambda: any(packet.data.endswith(mark) for packet in self.packets))
+        _, lost = struct.unpack("II", self._sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
+        assert lost == 0, f"{lost} packets went by unseen"
+
+    def sent_by(self, address: str, *, since: int = 0) -> set[tuple[str, int]]:
+        """The (address, port) pairs that anything was sent to from `address`, after the first `since` packets."""
+        return {
+            (packet.target, packet.port)
+            for packet in self.packets[since:]
+            if packet.source == address and (packet.protocol, packet.port) != (_UDP, _MARK_PORT)
+        }
+
+    def opened_by(self, address: str, *, since: int = 0) -> set[tuple[str, int]]:
+        """The same of TCP connections that were opened from there."""
+        return {(p.target, p.port) for p in self.packets[since:] if p.source == address and p.opens}
+
+    def holding(self, data: bytes) -> list[Packet]:
+        """The packets with these bytes in them."""
+        return [packet for packet in self.packets if data in packet.data]
+
+    def _read(self) -> None:
+        for _ in range(256):
+            try:
+                data, (_, kind, *_) = self._sock.recvfrom(128 * 1024)
+            except BlockingIOError:
+                return
+            if kind == 0x0800:
+                self.packets.append(_packet(data))
+            elif kind != _ARP:
+                self.strange.append(data)
+
+
+def _packet(data: bytes) -> Packet:
+    """Reads an IPv4 packet (RFC 791). Fragments do not occur on these wires."""
+    protocol = data[9]
+    inner = data[(data[0] & 15) * 4 :]
+    port = struct.unpack_from("!H", inner, 2)[0] if protocol in (_TCP, _UDP) else 0
+    opens = protocol == _TCP and inner[13] & (_SYN | _ACK) == _SYN
+    return Packet(socket.inet_ntoa(data[12:16]), socket.inet_ntoa(data[16:20]), protocol, port, opens, data)
