@@ -1,0 +1,549 @@
+"""What may be sent twice and what may not, counted on the wire: at the censor, at the relay, and at the origin.
+
+A real Byway with one relay; each test has names of its own, so that nothing is known of them. A request that cannot be
+sent twice reaches the world exactly once, whatever becomes of it, and a flight that can is delivered whole, however
+oddly it comes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import ipaddress
+import itertools
+import ssl
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.country import DEAD, RELAY, Country, Row, Running, tunnel
+from tests.e2e.ear import Ear
+from tests.support.censor import Behaviour, Censor
+from tests.support.waiting import until
+from tests.wire import hellos
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+NAMES = [f"n{number}.test" for number in range(1, 60)]
+SECRET, REFUSED = "secret.test", "refused.test"
+RULES = f"DOMAIN,{SECRET},RELAY\nDOMAIN,{REFUSED},BLOCK\nMATCH,AUTO\n"
+RELAYED = "127.0.0.9"
+PAUSE_S = 0.02
+"""Between pieces, so that each comes by itself. It is part of what is sent, and nothing is waited for."""
+
+Connection = tuple[asyncio.StreamReader, asyncio.StreamWriter]
+
+
+@dataclass
+class World:
+    country: Country
+    byway: Running
+    names: Iterator[str]
+
+    async def row(self, name: str) -> Row:
+        """The one row of the log about `name`."""
+        (row,) = await self.byway.rows(name, 1)
+        return row
+
+    def asked(self, name: str) -> int:
+        """How often the relay was asked for `name`."""
+        return sum(asked.rpartition(":")[0] == name for asked in self.country.relay.asked)
+
+    async def censored(self, behaviour: Behaviour = Behaviour.RESET, *, secure: bool = False) -> tuple[str, Censor]:
+        """A name that nothing is known of, and the censor on the way to it."""
+        name = next(self.names)
+        return name, await self.country.censor(name, behaviour, secure=secure)
+
+    def heard_by(self, name: str, ear: Ear) -> str:
+        """Leads the relay to `ear` for `name`."""
+        self.country.leads[name] = ear.address
+        return f"{name}:{ear.port}"
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
+    async with Country([*NAMES, SECRET, REFUSED]) as country:
+        async with country.byway(tmp_path_factory.mktemp("replay"), rules=RULES) as byway:
+            yield World(country, byway, iter(NAMES))
+
+
+def routes(row: Row) -> list[tuple[str, str, str]]:
+    return [(tried["route"], tried["stage"], tried["symptom"]) for tried in row["attempts"]]
+
+
+RESCUED = [("direct", "first_byte", "reset"), (RELAY, "done", "")]
+
+# -- sent once -----------------------------------------------------------------------------------------------------
+
+BODY = b"amount=1"
+ONCE = {
+    "POST": ("POST", [f"Content-Length: {len(BODY)}"], BODY),
+    "PUT": ("PUT", [f"Content-Length: {len(BODY)}"], BODY),
+    "POST-empty": ("POST", ["Content-Length: 0"], b""),
+    "POST-chunked": ("POST", ["Transfer-Encoding: chunked"], b"8\r\namount=1\r\n0\r\n\r\n"),
+    "DELETE": ("DELETE", [], b""),
+    "GET-with-body": ("GET", [f"Content-Length: {len(BODY)}"], BODY),
+    "GET-of-20-KiB": ("GET", [f"X-Long: {20 * 1024 * 'x'}"], b""),
+}
+
+
+def request(kind: str, authority: str, *, absolute: bool) -> bytes:
+    method, fields, body = ONCE[kind]
+    target = f"http://{authority}/form" if absolute else "/form"
+    head = [f"{method} {target} HTTP/1.1", f"Host: {authority}", "Connection: close", *fields]
+    return "\r\n".join((*head, "", "")).encode() + body
+
+
+@contextlib.asynccontextmanager
+async def plain(_: str, via: tuple[str, int]) -> AsyncIterator[Connection]:
+    """A connection to the proxy for plain HTTP."""
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_connection(*via)
+        try:
+            yield reader, writer
+        finally:
+            writer.close()
+            with contextlib.suppress(OSError):
+                await writer.wait_closed()
+
+
+async def all_of(reader: asyncio.StreamReader) -> bytes:
+    """What comes until the end, whether that is an end or a reset."""
+    heard = b""
+    with contextlib.suppress(ConnectionResetError):
+        while data := await reader.read(65536):
+            heard += data
+    return heard
+
+
+@pytest.mark.parametrize("kind", ONCE)
+@pytest.mark.parametrize("way", ["plain", "tunnel"])
+async def test_a_request_that_cannot_be_sent_twice_is_sent_once(world: World, kind: str, way: str) -> None:
+    """It is lost when the censor resets it, and the client is told; no other route ever sees it."""
+    name, censor = await world.censored()
+    authority = f"{name}:{censor.port}"
+    door = plain if way == "plain" else tunnel
+    async with door(authority, world.byway.proxy) as (reader, writer):
+        writer.write(request(kind, authority, absolute=way == "plain"))
+        answer = await all_of(reader)
+    assert answer.startswith(b"HTTP/1.1 502 ") if way == "plain" else answer == b""
+    assert [flight.partition(b" ")[0] for flight in censor.flights] == [kind.partition("-")[0].encode()]
+    assert (world.asked(name), world.country.peers(name)) == (0, [])
+    row = await world.row(name)
+    assert (row["winner"], routes(row)) == (None, [("direct", "first_byte", "reset")])
+
+
+@pytest.mark.parametrize("way", ["plain", "tunnel"])
+async def test_control_what_can_be_sent_twice_is(world: World, way: str) -> None:
+    name, censor = await world.censored()
+    scheme = "http" if way == "plain" else "tunnel"
+    assert (await world.byway.get(f"{scheme}://{name}:{censor.port}/")).status == 200
+    assert len(censor.flights) == 1
+    assert (world.asked(name), world.country.peers(name)) == (1, [RELAYED])
+    assert routes(await world.row(name)) == RESCUED
+
+
+@pytest.mark.parametrize("kind", ONCE)
+@pytest.mark.parametrize("way", ["plain", "tunnel"])
+async def test_it_is_sent_over_the_relay_when_nothing_was_sent_before(world: World, kind: str, way: str) -> None:
+    """A refused connection has taken no byte of it."""
+    name, censor = await world.censored(Behaviour.REFUSE)
+    authority = f"{name}:{censor.port}"
+    door = plain if way == "plain" else tunnel
+    async with door(authority, world.byway.proxy) as (reader, writer):
+        writer.write(request(kind, authority, absolute=way == "plain"))
+        answer = await all_of(reader)
+    assert answer.startswith(b"HTTP/1.1 200 ")
+    (arrived,) = [r for r in world.country.origin.requests if r.host == authority]
+    assert (arrived.method, arrived.peer) == (kind.partition("-")[0], RELAYED)
+    assert arrived.body == (BODY if ONCE[kind][2] else b"")
+    assert routes(await world.row(name)) == [("direct", "connect", "refused"), (RELAY, "done", "")]
+
+
+@pytest.mark.parametrize("way", ["plain", "tunnel"])
+async def test_a_post_to_a_host_that_is_known_blocked_arrives_once(world: World, way: str) -> None:
+    name, censor = await world.censored()
+    authority = f"{name}:{censor.port}"
+    assert (await world.byway.get(f"http://{authority}/")).status == 200
+    door = plain if way == "plain" else tunnel
+    async with door(authority, world.byway.proxy) as (reader, writer):
+        writer.write(request("POST", authority, absolute=way == "plain"))
+        assert hashlib.sha256(BODY).hexdigest().encode() in await all_of(reader)
+    posts = [r for r in world.country.origin.requests if r.host == authority and r.method == "POST"]
+    assert [post.peer for post in posts] == [RELAYED]
+    assert [flight.partition(b" ")[0] for flight in censor.flights] == [b"GET"]
+
+
+# -- a connection that was kept ------------------------------------------------------------------------------------
+
+
+async def once_each(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Answers one request and hangs up on the second."""
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += await reader.read(65536) or b"\r\n\r\n"
+    writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nyes")
+    await reader.read(65536)
+
+
+@pytest.mark.parametrize("second", ["GET", "POST"])
+async def test_a_kept_connection_that_breaks_repeats_a_get_and_no_post(world: World, second: str) -> None:
+    name = next(world.names)
+    async with Ear(world.country.addresses[name], once_each) as ear:
+        authority = f"{name}:{ear.port}"
+        async with plain(authority, world.byway.proxy) as (reader, writer):
+            writer.write(f"GET http://{authority}/ HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
+            assert (await reader.readuntil(b"yes")).startswith(b"HTTP/1.1 200 ")
+            body = BODY if second == "POST" else b""
+            length = f"Content-Length: {len(body)}\r\n" if body else ""
+            head = (
+                f"{second} http://{authority}/again HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n{length}\r\n"
+            )
+            writer.write(head.encode() + body)
+            answer = await all_of(reader)
+    again = [heard for heard in ear.heard if f"{second} /again".encode() in heard]
+    if second == "GET":
+        assert answer.startswith(b"HTTP/1.1 200 ")
+        assert (ear.connections, len(again)) == (2, 2)
+    else:
+        assert answer.startswith(b"HTTP/1.1 502 ")
+        assert (ear.connections, len(again)) == (1, 1)
+    assert world.asked(name) == 0
+    assert (await world.byway.belief(name))["state"] == "works"
+
+
+# -- a ClientHello, however it comes -------------------------------------------------------------------------------
+
+Send = Callable[[bytes], Awaitable[None]]
+
+
+async def https(connection: Connection, name: str, trust: ssl.SSLContext, send_hello: Callable[[bytes], Any]) -> bytes:
+    """A page over TLS on an open connection; `send_hello` sends the ClientHello. That the handshake ends well says that
+    the hello arrived as it was: both sides have signed it."""
+    reader, writer = connection
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    tls = trust.wrap_bio(incoming, outgoing, server_hostname=name)
+    send: Callable[[bytes], Any] = send_hello
+    while True:
+        try:
+            tls.do_handshake()
+            break
+        except ssl.SSLWantReadError:
+            await send(outgoing.read())
+            send = writer_of(writer)
+            incoming.write(await _some(reader))
+    tls.write(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+    writer.write(outgoing.read())
+    page = b""
+    while not page.endswith(b"says hello\n"):
+        try:
+            page += tls.read(65536)
+        except ssl.SSLWantReadError:
+            incoming.write(await _some(reader))
+    return page
+
+
+def writer_of(writer: asyncio.StreamWriter) -> Send:
+    async def send(data: bytes) -> None:
+        writer.write(data)
+        await writer.drain()
+
+    return send
+
+
+async def _some(reader: asyncio.StreamReader) -> bytes:
+    data = await reader.read(65536)
+    if not data:
+        raise ConnectionError("closed in the middle of the handshake")
+    return data
+
+
+def in_pieces(writer: asyncio.StreamWriter, pieces: Callable[[bytes], list[bytes]]) -> Send:
+    async def send(hello: bytes) -> None:
+        for piece in pieces(hello):
+            writer.write(piece)
+            await writer.drain()
+            await asyncio.sleep(PAUSE_S)
+
+    return send
+
+
+def five(hello: bytes) -> list[bytes]:
+    """The first one ends within the record's header, the second within the handshake's."""
+    cuts = [0, 3, 8, len(hello) // 3, len(hello) - 1, len(hello)]
+    return [hello[a:b] for a, b in itertools.pairwise(cuts)]
+
+
+def over_records(hello: bytes) -> list[bytes]:
+    """The same message over three records, each by itself."""
+    split = hellos.split(hello, 40, 60)
+    return [split[:45], split[45:110], split[110:]]
+
+
+@pytest.mark.parametrize("pieces", [five, over_records])
+async def test_a_hello_in_pieces_is_delivered_whole_and_rescued(
+    world: World, pieces: Callable[[bytes], list[bytes]]
+) -> None:
+    name, censor = await world.censored(secure=True)
+    trust = world.country.origin.authority.client()
+    sent: list[bytes] = []
+
+    def kept(hello: bytes) -> list[bytes]:
+        sent.extend(pieces(hello))
+        return sent
+
+    async with tunnel(f"{name}:{censor.port}", world.byway.proxy) as (reader, writer):
+        page = await https((reader, writer), name, trust, in_pieces(writer, kept))
+    assert page.startswith(b"HTTP/1.1 200 ")
+    assert len(sent) in (3, 5)
+    assert censor.flights == [b"".join(sent)]
+    assert world.country.peers(name) == [RELAYED]
+    assert world.country.origin.server_names.count(name) == 1
+    assert routes(await world.row(name)) == RESCUED
+
+
+EARLY = b"\x17\x03\x03\x00\x20" + 32 * b"E"
+
+
+def resuming(name: str) -> bytes:
+    """A ClientHello that says early data follow, and the early data."""
+    return hellos.by_hand(
+        hellos.sni(name.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE, hellos.EARLY_DATA,
+        hellos.PSK_MODES, hellos.PRE_SHARED_KEY,
+    ) + EARLY  # fmt: skip
+
+
+async def test_a_hello_with_early_data_is_sent_once(world: World) -> None:
+    """Early data may be a POST; the client, which may repeat them itself, is told by a closed connection."""
+    name, censor = await world.censored(secure=True)
+    async with tunnel(f"{name}:{censor.port}", world.byway.proxy) as (reader, writer):
+        writer.write(resuming(name))
+        assert await all_of(reader) == b""
+    assert censor.flights == [resuming(name)]
+    assert (world.asked(name), world.country.origin.server_names.count(name)) == (0, 0)
+    row = await world.row(name)
+    assert (row["winner"], routes(row)) == (None, [("direct", "first_byte", "reset")])
+
+
+async def test_control_the_same_hello_without_early_data_is_repeated(world: World) -> None:
+    name, censor = await world.censored(secure=True)
+    hello = hellos.by_hand(hellos.sni(name.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
+    async with Ear("127.0.2.1", port=censor.port) as ear:
+        async with tunnel(world.heard_by(name, ear), world.byway.proxy) as (_, writer):
+            writer.write(hello)
+            await until_heard(ear)
+    assert (censor.flights, ear.heard) == ([hello], [hello])
+
+
+async def test_early_data_to_a_host_that_is_known_blocked_go_over_the_relay_once(world: World) -> None:
+    name, censor = await world.censored(secure=True)
+    assert (await world.byway.get(f"https://{name}:{censor.port}/")).status == 200
+    async with Ear("127.0.2.1", port=censor.port) as ear:
+        async with tunnel(world.heard_by(name, ear), world.byway.proxy) as (_, writer):
+            writer.write(resuming(name))
+            await until_heard(ear, len(resuming(name)))
+    assert ear.heard == [resuming(name)]
+    assert len(censor.flights) == 1
+
+
+# -- late, or not at all -------------------------------------------------------------------------------------------
+
+
+async def test_a_late_flight_is_rescued(world: World) -> None:
+    """The tunnel is open, and its path too, long before the client says what it wants."""
+    name, censor = await world.censored(secure=True)
+    trust = world.country.origin.authority.client()
+    async with tunnel(f"{name}:{censor.port}", world.byway.proxy) as (reader, writer):
+        await until(lambda: censor.connections == 1)
+        await asyncio.sleep(PAUSE_S)
+        page = await https((reader, writer), name, trust, writer_of(writer))
+    assert page.startswith(b"HTTP/1.1 200 ")
+    assert world.country.peers(name) == [RELAYED]
+    assert routes(await world.row(name)) == RESCUED
+
+
+async def hang_up_once(ear: list[int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Closes the first connection before a word was said; answers the later ones."""
+    ear.append(1)
+    if len(ear) > 1:
+        await reader.read(65536)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nyes")
+
+
+@pytest.mark.parametrize("refused_later", [False, True], ids=["direct", "then-refused"])
+async def test_a_path_that_closed_before_the_flight_is_made_anew(world: World, refused_later: bool) -> None:
+    """A server that does not wait for browsers which open tunnels ahead of need: no sign of anything."""
+    name = next(world.names)
+    async with Ear(world.country.addresses[name], partial(hang_up_once, [])) as ear:
+        async with Ear("127.0.2.1", partial(hang_up_once, [0]), port=ear.port) as beyond:
+            async with tunnel(world.heard_by(name, beyond), world.byway.proxy) as (reader, writer):
+                await until(lambda: ear.connections == 1)
+                if refused_later:
+                    ear.shut()
+                await asyncio.sleep(PAUSE_S)
+                writer.write(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+                assert (await all_of(reader)).endswith(b"yes")
+    row = await world.row(name)
+    if refused_later:
+        assert (ear.heard, len(beyond.heard)) == ([], 1)
+        assert routes(row) == [("direct", "connect", "refused"), (RELAY, "done", "")]
+    else:
+        assert (len(ear.heard), beyond.heard) == (1, [])
+        assert routes(row) == [("direct", "done", "")]
+
+
+BANNER = b"SSH-2.0-OpenSSH_9.2\r\n"
+
+
+async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Speaks first, then repeats what it is told."""
+    writer.write(BANNER)
+    while data := await reader.read(65536):
+        writer.write(data)
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.PASS, Behaviour.REFUSE], ids=["direct", "rescued"])
+async def test_a_server_may_speak_first(world: World, behaviour: Behaviour) -> None:
+    name = next(world.names)
+    direct = behaviour is Behaviour.PASS
+    async with Ear(world.country.addresses[name] if direct else "127.0.2.1", greet) as ear:
+        async with tunnel(world.heard_by(name, ear), world.byway.proxy) as (reader, writer):
+            assert await reader.readexactly(len(BANNER)) == BANNER
+            writer.write(b"SSH-2.0-client\r\n")
+            assert await reader.readexactly(16) == b"SSH-2.0-client\r\n"
+    assert ear.heard == [b"SSH-2.0-client\r\n"]
+    row = await world.row(name)
+    assert row["winner"] == ("direct" if direct else RELAY)
+    assert (row["bytes_up"], row["bytes_down"]) == (16, len(BANNER) + 16)
+
+
+# -- ends ----------------------------------------------------------------------------------------------------------
+
+
+async def digest(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Says what it heard once the other side has finished, and not before."""
+    told = hashlib.sha256()
+    while data := await reader.read(65536):
+        told.update(data)
+    writer.write(told.hexdigest().encode())
+
+
+async def half_closed_first(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Finishes at the first word, and listens on."""
+    await reader.read(65536)
+    writer.write(b"that is all")
+    writer.write_eof()
+    while await reader.read(65536):
+        pass
+
+
+@pytest.mark.parametrize("direct", [True, False], ids=["direct", "rescued"])
+@pytest.mark.parametrize("size", [1, 300_000])
+async def test_a_client_that_finishes_first_is_answered(world: World, direct: bool, size: int) -> None:
+    name = next(world.names)
+    said = b"!" * size
+    async with Ear(world.country.addresses[name] if direct else "127.0.2.1", digest) as ear:
+        async with tunnel(world.heard_by(name, ear), world.byway.proxy) as (reader, writer):
+            writer.write(said)
+            writer.write_eof()
+            assert await all_of(reader) == hashlib.sha256(said).hexdigest().encode()
+    assert ear.heard == [said]
+    row = await world.row(name)
+    assert (row["winner"], row["bytes_up"], row["bytes_down"]) == ("direct" if direct else RELAY, size, 64)
+
+
+async def test_a_server_that_finishes_first_hears_the_rest(world: World) -> None:
+    name = next(world.names)
+    async with Ear(world.country.addresses[name], half_closed_first) as ear:
+        async with tunnel(world.heard_by(name, ear), world.byway.proxy) as (reader, writer):
+            writer.write(b"first")
+            assert await all_of(reader) == b"that is all"
+            writer.write(b" and the rest")
+            await until_heard(ear, 18)
+    assert ear.heard == [b"first and the rest"]
+
+
+async def test_a_request_whose_client_has_finished_is_rescued(world: World) -> None:
+    """As `nc -N` asks: the end goes where the flight goes, on each route."""
+    name, censor = await world.censored()
+    authority = f"{name}:{censor.port}"
+    async with tunnel(authority, world.byway.proxy) as (reader, writer):
+        writer.write(f"GET / HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode())
+        writer.write_eof()
+        assert (await all_of(reader)).endswith(b"says hello\n")
+    assert world.country.peers(name) == [RELAYED]
+    assert routes(await world.row(name)) == RESCUED
+
+
+# -- a literal address and the name in its flight ------------------------------------------------------------------
+
+
+@contextlib.asynccontextmanager
+async def socks5(address: str, port: int, via: tuple[str, int]) -> AsyncIterator[Connection]:
+    """A tunnel to an IPv4 address, as a client asks that resolves names by itself."""
+    async with plain("", via) as (reader, writer):
+        where = ipaddress.IPv4Address(address).packed + port.to_bytes(2, "big")
+        writer.write(b"\x05\x01\x00" + b"\x05\x01\x00\x01" + where)
+        assert await reader.readexactly(2) == b"\x05\x00"
+        assert (await reader.readexactly(10))[:2] == b"\x05\x00"
+        yield reader, writer
+
+
+async def flown(world: World, flight: str, address: str, name: str, censor: Censor) -> bytes:
+    """What a client hears that asks for a literal, and names `name` in its flight once the path is open."""
+    trust = world.country.origin.authority.client()
+    async with socks5(address, censor.port, world.byway.proxy) as (reader, writer):
+        await until(lambda: censor.connections == 1)
+        if flight == "http":
+            writer.write(f"GET / HTTP/1.1\r\nHost: {name}\r\nConnection: close\r\n\r\n".encode())
+            return await all_of(reader)
+        try:
+            return await https((reader, writer), name, trust, writer_of(writer))
+        except ConnectionError:
+            return b""
+
+
+@pytest.mark.parametrize("flight", ["tls", "http"])
+async def test_a_literal_whose_flight_names_a_relay_only_host_leaves_the_open_path(world: World, flight: str) -> None:
+    _, censor = await world.censored(Behaviour.PASS, secure=flight == "tls")
+    world.country.leads[censor.address] = "127.0.0.1"
+    before = len(world.country.peers(SECRET))
+    assert (await flown(world, flight, censor.address, SECRET, censor)).endswith(b"says hello\n")
+    assert (censor.connections, b"".join(censor.flights)) == (1, b"")
+    assert world.asked(censor.address) == 1
+    assert world.country.peers(SECRET)[before:] == [RELAYED]
+    row = (await world.byway.rows(SECRET, before + 1))[-1]
+    assert (row["host"], row["action"], routes(row)) == (SECRET, "RELAY", [(RELAY, "done", "")])
+    assert "DOMAIN,secret.test,RELAY" in row["why"]
+
+
+@pytest.mark.parametrize("flight", ["tls", "http"])
+@pytest.mark.parametrize("name", [SECRET, REFUSED])
+async def test_with_no_way_left_not_a_byte_goes_out(world: World, flight: str, name: str) -> None:
+    """A relay-only name whose relay cannot, and a name that is blocked by rule."""
+    _, censor = await world.censored(Behaviour.PASS, secure=flight == "tls")
+    world.country.leads[censor.address] = DEAD
+    before = len(world.country.origin.requests)
+    assert await flown(world, flight, censor.address, name, censor) == b""
+    assert (censor.connections, b"".join(censor.flights)) == (1, b"")
+    assert world.asked(censor.address) == (1 if name == SECRET else 0)
+    assert len(world.country.origin.requests) == before
+
+
+async def test_what_happens_to_a_literal_is_learned_for_the_name(world: World) -> None:
+    name, censor = await world.censored(secure=True)
+    world.country.leads[censor.address] = "127.0.0.1"
+    assert (await flown(world, "tls", censor.address, name, censor)).endswith(b"says hello\n")
+    assert routes(await world.row(name)) == RESCUED
+    held = await world.byway.belief(name)
+    assert (held["state"], held["cause"]) == ("suspect", "sni_reset")
+    assert (await world.byway.belief(censor.address))["state"] == "unknown"
+
+
+async def until_heard(ear: Ear, size: int = 1) -> None:
+    await until(lambda: sum(map(len, ear.heard)) >= size)
