@@ -234,7 +234,9 @@ def told_symptom(outcome: Outcome) -> Symptom:
 def _reason(outcome: Outcome) -> str:
     """One sentence for the client and the log."""
     destination = outcome.request.destination
-    if not outcome.attempts:
+    if not outcome.plan.routes:
         return f"{destination} was not tried: {outcome.plan.why}"
+    if not outcome.attempts:
+        return f"{destination} closed the connection before anything was sent to it"
     tried = "; ".join(f"{a.route}: {a.error or a.symptom or 'no answer'}" for a in outcome.attempts)
     return f"{destination} could not be reached ({outcome.plan.why}). Tried {tried}."

@@ -110,10 +110,11 @@ class Session:
                 self._pump(race.take_opened(flight), race, entry, flight)
                 return
             if not flight.complete:
-                entry.lost(race, client_left=True)
+                entry.lost(race, client_left=self._client_left)
                 return
             if before is BeforeFlight.CLOSED:
                 race = self._race(entry)
+                self._client.notify = race.bell.ring
             self._plan_on_name(flight, race, entry)
 
             winner = await race.deliver(flight, partial(self._pull, flight))
