@@ -29,7 +29,7 @@ from tests.wire import hellos
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
-NAMES = [f"n{number}.test" for number in range(1, 60)]
+NAMES = [f"n{number}.test" for number in range(1, 200)]
 SECRET, REFUSED = "secret.test", "refused.test"
 RULES = f"DOMAIN,{SECRET},RELAY\nDOMAIN,{REFUSED},BLOCK\nMATCH,AUTO\n"
 RELAYED = "127.0.0.9"
@@ -67,9 +67,11 @@ class World:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World]:
-    async with Country([*NAMES, SECRET, REFUSED]) as country:
-        async with country.byway(tmp_path_factory.mktemp("replay"), rules=RULES) as byway:
-            yield World(country, byway, iter(NAMES))
+    async with (
+        Country([*NAMES, SECRET, REFUSED]) as country,
+        country.byway(tmp_path_factory.mktemp("replay"), rules=RULES) as byway,
+    ):
+        yield World(country, byway, iter(NAMES))
 
 
 def routes(row: Row) -> list[tuple[str, str, str]]:
@@ -122,14 +124,19 @@ async def all_of(reader: asyncio.StreamReader) -> bytes:
 
 
 @pytest.mark.parametrize("kind", ONCE)
+@pytest.mark.parametrize("later", [False, True], ids=["at-once", "body-later"])
 @pytest.mark.parametrize("way", ["plain", "tunnel"])
-async def test_a_request_that_cannot_be_sent_twice_is_sent_once(world: World, kind: str, way: str) -> None:
+async def test_a_request_that_cannot_be_sent_twice_is_sent_once(world: World, kind: str, way: str, later: bool) -> None:
     """It is lost when the censor resets it, and the client is told; no other route ever sees it."""
     name, censor = await world.censored()
     authority = f"{name}:{censor.port}"
     door = plain if way == "plain" else tunnel
     async with door(authority, world.byway.proxy) as (reader, writer):
-        writer.write(request(kind, authority, absolute=way == "plain"))
+        head, end, body = request(kind, authority, absolute=way == "plain").partition(b"\r\n\r\n")
+        writer.write(head + end if later else head + end + body)
+        if later:
+            await until(lambda: len(censor.flights) == 1)
+            writer.write(body)
         answer = await all_of(reader)
     assert answer.startswith(b"HTTP/1.1 502 ") if way == "plain" else answer == b""
     assert [flight.partition(b" ")[0] for flight in censor.flights] == [kind.partition("-")[0].encode()]
@@ -333,20 +340,24 @@ async def test_a_hello_with_early_data_is_sent_once(world: World) -> None:
 async def test_control_the_same_hello_without_early_data_is_repeated(world: World) -> None:
     name, censor = await world.censored(secure=True)
     hello = hellos.by_hand(hellos.sni(name.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
-    async with Ear("127.0.2.1", port=censor.port) as ear:
-        async with tunnel(world.heard_by(name, ear), world.byway.proxy) as (_, writer):
-            writer.write(hello)
-            await until_heard(ear)
+    async with (
+        Ear("127.0.2.1", port=censor.port) as ear,
+        tunnel(world.heard_by(name, ear), world.byway.proxy) as (_, writer),
+    ):
+        writer.write(hello)
+        await until_heard(ear)
     assert (censor.flights, ear.heard) == ([hello], [hello])
 
 
 async def test_early_data_to_a_host_that_is_known_blocked_go_over_the_relay_once(world: World) -> None:
     name, censor = await world.censored(secure=True)
     assert (await world.byway.get(f"https://{name}:{censor.port}/")).status == 200
-    async with Ear("127.0.2.1", port=censor.port) as ear:
-        async with tunnel(world.heard_by(name, ear), world.byway.proxy) as (_, writer):
-            writer.write(resuming(name))
-            await until_heard(ear, len(resuming(name)))
+    async with (
+        Ear("127.0.2.1", port=censor.port) as ear,
+        tunnel(world.heard_by(name, ear), world.byway.proxy) as (_, writer),
+    ):
+        writer.write(resuming(name))
+        await until_heard(ear, len(resuming(name)))
     assert ear.heard == [resuming(name)]
     assert len(censor.flights) == 1
 
@@ -367,27 +378,32 @@ async def test_a_late_flight_is_rescued(world: World) -> None:
     assert routes(await world.row(name)) == RESCUED
 
 
-async def hang_up_once(ear: list[int], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+YES = b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nyes"
+
+
+async def hang_up_once(seen: list[None], reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     """Closes the first connection before a word was said; answers the later ones."""
-    ear.append(1)
-    if len(ear) > 1:
+    seen.append(None)
+    if len(seen) > 1:
         await reader.read(65536)
-        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\nConnection: close\r\n\r\nyes")
+        writer.write(YES)
 
 
 @pytest.mark.parametrize("refused_later", [False, True], ids=["direct", "then-refused"])
 async def test_a_path_that_closed_before_the_flight_is_made_anew(world: World, refused_later: bool) -> None:
     """A server that does not wait for browsers which open tunnels ahead of need: no sign of anything."""
     name = next(world.names)
-    async with Ear(world.country.addresses[name], partial(hang_up_once, [])) as ear:
-        async with Ear("127.0.2.1", partial(hang_up_once, [0]), port=ear.port) as beyond:
-            async with tunnel(world.heard_by(name, beyond), world.byway.proxy) as (reader, writer):
-                await until(lambda: ear.connections == 1)
-                if refused_later:
-                    ear.shut()
-                await asyncio.sleep(PAUSE_S)
-                writer.write(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
-                assert (await all_of(reader)).endswith(b"yes")
+    async with (
+        Ear(world.country.addresses[name], partial(hang_up_once, [])) as ear,
+        Ear("127.0.2.1", partial(hang_up_once, [None]), port=ear.port) as beyond,
+        tunnel(world.heard_by(name, beyond), world.byway.proxy) as (reader, writer),
+    ):
+        await until(lambda: ear.connections == 1)
+        if refused_later:
+            ear.shut()
+        await asyncio.sleep(PAUSE_S)
+        writer.write(f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode())
+        assert await all_of(reader) == YES
     row = await world.row(name)
     if refused_later:
         assert (ear.heard, len(beyond.heard)) == ([], 1)
@@ -411,11 +427,13 @@ async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 async def test_a_server_may_speak_first(world: World, behaviour: Behaviour) -> None:
     name = next(world.names)
     direct = behaviour is Behaviour.PASS
-    async with Ear(world.country.addresses[name] if direct else "127.0.2.1", greet) as ear:
-        async with tunnel(world.heard_by(name, ear), world.byway.proxy) as (reader, writer):
-            assert await reader.readexactly(len(BANNER)) == BANNER
-            writer.write(b"SSH-2.0-client\r\n")
-            assert await reader.readexactly(16) == b"SSH-2.0-client\r\n"
+    async with (
+        Ear(world.country.addresses[name] if direct else "127.0.2.1", greet) as ear,
+        tunnel(world.heard_by(name, ear), world.byway.proxy) as (reader, writer),
+    ):
+        assert await reader.readexactly(len(BANNER)) == BANNER
+        writer.write(b"SSH-2.0-client\r\n")
+        assert await reader.readexactly(16) == b"SSH-2.0-client\r\n"
     assert ear.heard == [b"SSH-2.0-client\r\n"]
     row = await world.row(name)
     assert row["winner"] == ("direct" if direct else RELAY)
@@ -447,11 +465,13 @@ async def half_closed_first(reader: asyncio.StreamReader, writer: asyncio.Stream
 async def test_a_client_that_finishes_first_is_answered(world: World, direct: bool, size: int) -> None:
     name = next(world.names)
     said = b"!" * size
-    async with Ear(world.country.addresses[name] if direct else "127.0.2.1", digest) as ear:
-        async with tunnel(world.heard_by(name, ear), world.byway.proxy) as (reader, writer):
-            writer.write(said)
-            writer.write_eof()
-            assert await all_of(reader) == hashlib.sha256(said).hexdigest().encode()
+    async with (
+        Ear(world.country.addresses[name] if direct else "127.0.2.1", digest) as ear,
+        tunnel(world.heard_by(name, ear), world.byway.proxy) as (reader, writer),
+    ):
+        writer.write(said)
+        writer.write_eof()
+        assert await all_of(reader) == hashlib.sha256(said).hexdigest().encode()
     assert ear.heard == [said]
     row = await world.row(name)
     assert (row["winner"], row["bytes_up"], row["bytes_down"]) == ("direct" if direct else RELAY, size, 64)
@@ -459,24 +479,36 @@ async def test_a_client_that_finishes_first_is_answered(world: World, direct: bo
 
 async def test_a_server_that_finishes_first_hears_the_rest(world: World) -> None:
     name = next(world.names)
-    async with Ear(world.country.addresses[name], half_closed_first) as ear:
-        async with tunnel(world.heard_by(name, ear), world.byway.proxy) as (reader, writer):
-            writer.write(b"first")
-            assert await all_of(reader) == b"that is all"
-            writer.write(b" and the rest")
-            await until_heard(ear, 18)
+    async with (
+        Ear(world.country.addresses[name], half_closed_first) as ear,
+        tunnel(world.heard_by(name, ear), world.byway.proxy) as (reader, writer),
+    ):
+        writer.write(b"first")
+        assert await all_of(reader) == b"that is all"
+        writer.write(b" and the rest")
+        await until_heard(ear, 18)
     assert ear.heard == [b"first and the rest"]
 
 
+async def answer_at_the_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """An HTTP server that wants to know that nothing follows."""
+    while await reader.read(65536):
+        pass
+    writer.write(YES)
+
+
 async def test_a_request_whose_client_has_finished_is_rescued(world: World) -> None:
-    """As `nc -N` asks: the end goes where the flight goes, on each route."""
+    """As `nc -N` asks: the end of what the client says goes where the flight goes, on each route."""
     name, censor = await world.censored()
-    authority = f"{name}:{censor.port}"
-    async with tunnel(authority, world.byway.proxy) as (reader, writer):
-        writer.write(f"GET / HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n\r\n".encode())
+    asked = f"GET / HTTP/1.1\r\nHost: {name}\r\n\r\n".encode()
+    async with (
+        Ear("127.0.2.1", answer_at_the_end, port=censor.port) as ear,
+        tunnel(world.heard_by(name, ear), world.byway.proxy) as (reader, writer),
+    ):
+        writer.write(asked)
         writer.write_eof()
-        assert (await all_of(reader)).endswith(b"says hello\n")
-    assert world.country.peers(name) == [RELAYED]
+        assert await all_of(reader) == YES
+    assert (censor.flights, ear.heard) == ([asked], [asked])
     assert routes(await world.row(name)) == RESCUED
 
 
