@@ -16,11 +16,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from watchfiles import awatch
-
 from proxy.errors import BywayError
 
 _STOP_S = 10.0
+
+_LOOK_S = 0.05  # between two looks for run.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +73,10 @@ def command(*words: str) -> list[str]:
 
 async def _listening(process: asyncio.subprocess.Process, run_file: Path) -> int | None:
     """The port, once run.json says that it listens; None when the process has ended instead."""
-    async for _ in awatch(run_file.parent, yield_on_timeout=True, rust_timeout=100, debounce=40, step=10):
+    while process.returncode is None:
         if (port := _port(run_file)) is not None:
             return port
-        if process.returncode is not None:
-            break
+        await asyncio.sleep(_LOOK_S)
     return None
 
 
