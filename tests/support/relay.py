@@ -1,4 +1,4 @@
-"""A relay on loopback that speaks SOCKS5, SOCKS4a and HTTP CONNECT, told apart by the first byte.
+"""A relay on loopback that speaks SOCKS5, SOCKS4a and HTTP CONNECT, told apart by the first byte, within TLS if wanted.
 
 It knows its names by its own map, so a name that the machine cannot resolve opens through it and nowhere else. It
 connects from its own address, so the origin can tell who came. No product code is used here.
@@ -10,6 +10,7 @@ import asyncio
 import base64
 import ipaddress
 import socket
+import ssl
 import struct
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -29,6 +30,7 @@ class Relay:
     address: str = "127.0.0.9"
     user: str = ""
     password: str = ""
+    secure: ssl.SSLContext | None = None
     port: int = 0
     asked: list[str] = field(default_factory=list)  # host:port of every request, in order
     _server: asyncio.Server | None = None
@@ -51,7 +53,7 @@ class Relay:
         """Listens, on the same port as before if there was one."""
         sock = socket.create_server((self.address, self.port), backlog=512)
         self.port = sock.getsockname()[1]
-        self._server = await asyncio.start_server(self._connections, sock=sock)
+        self._server = await asyncio.start_server(self._connections, sock=sock, ssl=self.secure)
 
     async def stop(self) -> None:
         """Refuses from now on, and breaks off what is open."""
