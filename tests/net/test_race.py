@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import Callable
-from dataclasses import dataclass, field
-from typing import Any
 
 import pytest
 
 from proxy.config.schema import Detect
 from proxy.errors import DialError
 from proxy.model import DIRECT, Destination, Route, Stage, Symptom
-from proxy.net.oracle import Oracle, Reading, Snapshot
 from proxy.net.race import BeforeFlight, Race, Winner
-from proxy.net.stream import CHUNK, Stream
 from proxy.wire.flight import Flight
 from tests.support.clock import run as play
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer
 
 GET = b"GET / HTTP/1.1\r\nHost: blog.example\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: blog.example\r\nContent-Length: 2\r\n\r\nhi"
@@ -29,116 +25,13 @@ OTHER = Route(("tor",))
 RESET = ConnectionResetError(104, "Connection reset by peer")
 
 
-@dataclass
-class Script:
-    """What one route does: seconds until connected (or how it fails), and what comes so long after the flight."""
-
-    connect: float | DialError = 0.1
-    answer: bytes | Exception | None = None  # None: silence; b"": EOF
-    after: float = 0.1
-    acknowledged: bool = True
-    retransmits: int = 0  # seen from 0.5 s after the flight
-    greeting: bytes | None = None  # sent of itself, `after` seconds from the connect
-    dialed: list[float] = field(default_factory=list)
-    streams: list[ScriptedStream] = field(default_factory=list)
-
-
-class ScriptedStream(Stream):
-    def __init__(self, script: Script) -> None:
-        super().__init__("198.51.100.7:80")
-        self.script = script
-        self.inbox: list[bytes | Exception] = []
-        self.sent = b""
-        self.flown_at: float | None = None
-        self.closed = False
-        if script.greeting is not None:
-            asyncio.get_running_loop().call_later(script.after, self._arrive, script.greeting)
-
-    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
-        assert not self.closed
-        if not self.inbox:
-            return None
-        item = self.inbox[0]
-        if isinstance(item, Exception):
-            raise item
-        if item:
-            self.inbox.pop(0)
-        return item
-
-    def send_nowait(self, data: bytes | memoryview) -> int:
-        if not self.sent:
-            self.flown_at = asyncio.get_running_loop().time()
-            if self.script.answer is not None:
-                asyncio.get_running_loop().call_later(self.script.after, self._arrive, self.script.answer)
-        self.sent += bytes(data)
-        return len(data)
-
-    def _arrive(self, item: bytes | Exception) -> None:
-        self.inbox.append(item)
-        self._wake(receiver=True, sender=True)
-
-    def send_eof(self) -> None:
-        pass
-
-    def close(self) -> None:
-        self.closed = True
-
-    def abort(self) -> None:
-        self.closed = True
-
-    @property
-    def plain_socket(self) -> socket.socket | None:
-        return None
-
-    @property
-    def lowest_socket(self) -> Any:  # the fake oracle takes it for the socket
-        return self
-
-
-class FakeOracle(Oracle):
-    """Reads the script instead of the kernel."""
-
-    def __init__(self, usable: bool = True) -> None:
-        self.usable = usable
-
-    def snapshot(self, sock: Any) -> Snapshot | None:
-        return Snapshot.__new__(Snapshot)
-
-    def look(self, sock: Any, since: Snapshot) -> Reading:
-        stream: ScriptedStream = sock
-        assert stream.flown_at is not None
-        waited = asyncio.get_running_loop().time() - stream.flown_at
-        acked = stream.script.acknowledged
-        return Reading(
-            retransmits=stream.script.retransmits if waited >= 0.5 else 0,
-            unacked=0 if acked else 1,
-            acked=acked,
-            rtt_s=0.1,
-            rto_s=0.3,
-        )
-
-    def prepare_give_up(self, sock: Any) -> None:
-        pass
-
-
 class Scene:
     def __init__(self, scripts: dict[Route, Script], *, oracle: bool = True) -> None:
         self.scripts = scripts
         self.race = Race(HERE, tuple(scripts), self._dialer, oracle=FakeOracle(oracle), detect=Detect())
 
-    def _dialer(self, route: Route) -> Any:
-        script = self.scripts[route]
-
-        class Dialer:
-            async def dial(self, destination: Destination) -> Stream:
-                script.dialed.append(asyncio.get_running_loop().time())
-                if isinstance(script.connect, DialError):
-                    raise script.connect
-                await asyncio.sleep(script.connect)
-                script.streams.append(ScriptedStream(script))
-                return script.streams[-1]
-
-        return Dialer()
+    def _dialer(self, route: Route) -> ScriptedDialer:
+        return ScriptedDialer(self.scripts[route])
 
     async def deliver(self, data: bytes = GET, pull: Callable[[], bool] = lambda: True) -> Winner | None:
         flight = Flight()

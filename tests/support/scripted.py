@@ -1,0 +1,122 @@
+"""Paths whose every move is written down before: what connects when, what it answers, and what the kernel would say.
+
+For code that races routes, under the virtual clock of `tests.support.clock`."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from dataclasses import dataclass, field
+from typing import Any
+
+from proxy.errors import DialError
+from proxy.model import Destination
+from proxy.net.oracle import Oracle, Reading, Snapshot
+from proxy.net.stream import CHUNK, Stream
+
+
+@dataclass
+class Script:
+    """What one route does: seconds until connected (or how it fails), and what comes so long after the flight."""
+
+    connect: float | DialError = 0.1
+    answer: bytes | Exception | None = None  # None: silence; b"": EOF
+    after: float = 0.1
+    acknowledged: bool = True
+    retransmits: int = 0  # seen from 0.5 s after the flight
+    greeting: bytes | None = None  # sent of itself, `after` seconds from the connect
+    dialed: list[float] = field(default_factory=list)
+    streams: list[ScriptedStream] = field(default_factory=list)
+
+
+class ScriptedStream(Stream):
+    def __init__(self, script: Script) -> None:
+        super().__init__("198.51.100.7:80")
+        self.script = script
+        self.inbox: list[bytes | Exception] = []
+        self.sent = b""
+        self.flown_at: float | None = None
+        self.closed = False
+        if script.greeting is not None:
+            asyncio.get_running_loop().call_later(script.after, self._arrive, script.greeting)
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        assert not self.closed
+        if not self.inbox:
+            return None
+        item = self.inbox[0]
+        if isinstance(item, Exception):
+            raise item
+        if item:
+            self.inbox.pop(0)
+        return item
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if not self.sent:
+            self.flown_at = asyncio.get_running_loop().time()
+            if self.script.answer is not None:
+                asyncio.get_running_loop().call_later(self.script.after, self._arrive, self.script.answer)
+        self.sent += bytes(data)
+        return len(data)
+
+    def _arrive(self, item: bytes | Exception) -> None:
+        self.inbox.append(item)
+        self._wake(receiver=True, sender=True)
+
+    def send_eof(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    @property
+    def plain_socket(self) -> socket.socket | None:
+        return None
+
+    @property
+    def lowest_socket(self) -> Any:  # the fake oracle takes it for the socket
+        return self
+
+
+class ScriptedDialer:
+    """Dials as the script says, and keeps in it when that was and which streams it gave out."""
+
+    def __init__(self, script: Script) -> None:
+        self._script = script
+
+    async def dial(self, destination: Destination) -> Stream:
+        self._script.dialed.append(asyncio.get_running_loop().time())
+        if isinstance(self._script.connect, DialError):
+            raise self._script.connect
+        await asyncio.sleep(self._script.connect)
+        self._script.streams.append(ScriptedStream(self._script))
+        return self._script.streams[-1]
+
+
+class FakeOracle(Oracle):
+    """Reads the script instead of the kernel."""
+
+    def __init__(self, usable: bool = True) -> None:
+        self.usable = usable
+
+    def snapshot(self, sock: Any) -> Snapshot | None:
+        return Snapshot.__new__(Snapshot)
+
+    def look(self, sock: Any, since: Snapshot) -> Reading:
+        stream: ScriptedStream = sock
+        assert stream.flown_at is not None
+        waited = asyncio.get_running_loop().time() - stream.flown_at
+        acked = stream.script.acknowledged
+        return Reading(
+            retransmits=stream.script.retransmits if waited >= 0.5 else 0,
+            unacked=0 if acked else 1,
+            acked=acked,
+            rtt_s=0.1,
+            rto_s=0.3,
+        )
+
+    def prepare_give_up(self, sock: Any) -> None:
+        pass
