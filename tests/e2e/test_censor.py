@@ -111,8 +111,10 @@ ALONE_HTTP = Case("http.left-alone", Behaviour.RESET, "first_byte", ("reset",), 
 BLOCKED = Case("blocked", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset")
 DOWN = Case("down", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset")
 GONE = Case("gone", Behaviour.REFUSE, "connect", ("refused",), "http_refused", "ip", "http")
+CROWD = Case("crowd", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset")
+TURNED = Case("turned", Behaviour.PASS, "first_byte", ("dropped",), "tls_dropped", "sni_drop")
 SLOW, SLOWER = "slow.test", "slower.test"
-OTHERS = (ALONE, ALONE_HTTP, BLOCKED, DOWN, GONE)
+OTHERS = (ALONE, ALONE_HTTP, BLOCKED, DOWN, GONE, CROWD, TURNED)
 
 
 @dataclass
@@ -170,6 +172,30 @@ class World:
         story.rows = await byway.rows(case.name, 1)
         story.peers = self.country.peers(case.name)
         story.held.append(await byway.belief(case.name))
+        return (story,)
+
+    async def crowd(self) -> tuple[Story]:
+        """A page whose six connections are all reset."""
+        story, byway = Story(), self.by_kernel
+        story.fetched = await asyncio.gather(*(byway.get(CROWD.url(self.country)) for _ in range(6)))
+        story.rows = await byway.rows(CROWD.name, 6)
+        story.held.append(await byway.belief(CROWD.name))
+        return (story,)
+
+    async def turned(self) -> tuple[Story]:
+        """A site that works, is blocked the next minute, and is free again when its relay has gone."""
+        story, byway = Story(), self.by_clock
+        for behaviour, led in (
+            (Behaviour.PASS, self.country.origin.addresses[0]),
+            (Behaviour.DROP, self.country.origin.addresses[0]),
+            (Behaviour.PASS, DEAD),
+        ):
+            await self.country.censors[TURNED.name].set(behaviour)
+            self.country.leads[TURNED.name] = led
+            story.fetched.append(await byway.get(TURNED.url(self.country)))
+            story.rows = await byway.rows(TURNED.name, len(story.fetched))
+            story.held.append(await byway.belief(TURNED.name))
+        story.peers = self.country.peers(TURNED.name)
         return (story,)
 
     async def blocked_and_down(self) -> tuple[Story, Story, Story]:
@@ -248,6 +274,8 @@ async def live(folder: Path) -> dict[str, Story | Exception]:
                 *(lived(world.rescued(case), case.id) for case in CASES),
                 *(lived(world.left_alone(case), case.id) for case in (ALONE, ALONE_HTTP)),
                 *(lived(world.slow(name, relay_first=name == SLOWER), name) for name in (SLOW, SLOWER)),
+                lived(world.crowd(), CROWD.id),
+                lived(world.turned(), TURNED.id),
                 lived(world.blocked_and_down(), BLOCKED.id, DOWN.id, GONE.id),
             )
             return {name: story for told in stories for name, story in told.items()}
@@ -348,6 +376,30 @@ def test_after_the_censor_the_site_is_direct_again(case: Case, tell: Tell) -> No
     assert routes(story.rows[-1]) == [("direct", "done")]
     assert story.peers[-1] not in ("127.0.0.9", "")
     assert story.ledger == [("unknown", "suspect"), ("suspect", "works")]
+
+
+def test_six_resets_of_one_page_are_one_piece_of_evidence(tell: Tell) -> None:
+    story = tell(CROWD.id)
+    assert [fetched.status for fetched in story.fetched] == [200] * 6
+    assert {row["winner"] for row in story.rows} == {RELAY}
+    held = story.held[0]
+    assert (held["state"], held["episodes"]) == ("suspect", 1)
+    assert held["score"] == pytest.approx(2, abs=0.01)
+
+
+def test_a_site_that_worked_until_now_is_rescued_too(tell: Tell) -> None:
+    """And when the relay is lost, direct is still the last resort."""
+    story = tell(TURNED.id)
+    assert [fetched.status for fetched in story.fetched] == [200, 200, 200]
+    assert [routes(row) for row in story.rows] == [
+        [("direct", "done")],
+        [("direct", "first_byte"), (RELAY, "done")],
+        [(RELAY, "relay"), ("direct", "done")],
+    ]
+    assert story.rows[1]["attempts"][0]["symptom"] == "dropped"
+    assert story.rows[2]["attempts"][0]["symptom"] == "relay_refused"
+    assert [held["state"] for held in story.held[:2]] == ["works", "suspect"]
+    assert story.peers[1] == "127.0.0.9"
 
 
 @pytest.mark.parametrize("case", [ALONE, ALONE_HTTP], ids=by_id)

@@ -24,6 +24,7 @@ import pytest_asyncio
 from tests.e2e.country import DEAD, RELAY, Country, Row, Running, tunnel
 from tests.e2e.ear import Ear
 from tests.support.censor import Behaviour, Censor
+from tests.support.streams import reset
 from tests.support.waiting import until
 from tests.wire import hellos
 
@@ -88,6 +89,7 @@ ONCE = {
     "PUT": ("PUT", [f"Content-Length: {len(BODY)}"], BODY),
     "POST-empty": ("POST", ["Content-Length: 0"], b""),
     "POST-chunked": ("POST", ["Transfer-Encoding: chunked"], b"8\r\namount=1\r\n0\r\n\r\n"),
+    "POST-expecting": ("POST", [f"Content-Length: {len(BODY)}", "Expect: 100-continue"], BODY),
     "DELETE": ("DELETE", [], b""),
     "GET-with-body": ("GET", [f"Content-Length: {len(BODY)}"], BODY),
     "GET-of-20-KiB": ("GET", [f"X-Long: {20 * 1024 * 'x'}"], b""),
@@ -155,6 +157,24 @@ async def test_control_what_can_be_sent_twice_is(world: World, way: str) -> None
     assert routes(await world.row(name)) == RESCUED
 
 
+@pytest.mark.parametrize("second", ["GET", "POST"])
+async def test_requests_in_one_flight_go_together_or_not_at_all(world: World, second: str) -> None:
+    """Two GETs may be sent again; what a POST stands behind may not."""
+    name, censor = await world.censored()
+    host = f"{name}:{censor.port}"
+    both = f"GET /part/1 HTTP/1.1\r\nHost: {host}\r\n\r\n{second} /close HTTP/1.1\r\nHost: {host}\r\n\r\n".encode()
+    async with tunnel(host, world.byway.proxy) as (reader, writer):
+        writer.write(both)
+        answer = await all_of(reader)
+    arrived = [(r.method, r.target, r.peer) for r in world.country.origin.requests if r.host == host]
+    assert censor.flights == [both]
+    if second == "GET":
+        assert answer.count(b"HTTP/1.1 200 ") == 2
+        assert arrived == [("GET", "/part/1", RELAYED), ("GET", "/close", RELAYED)]
+    else:
+        assert (answer, arrived, world.asked(name)) == (b"", [], 0)
+
+
 @pytest.mark.parametrize("kind", ONCE)
 @pytest.mark.parametrize("way", ["plain", "tunnel"])
 async def test_it_is_sent_over_the_relay_when_nothing_was_sent_before(world: World, kind: str, way: str) -> None:
@@ -165,7 +185,7 @@ async def test_it_is_sent_over_the_relay_when_nothing_was_sent_before(world: Wor
     async with door(authority, world.byway.proxy) as (reader, writer):
         writer.write(request(kind, authority, absolute=way == "plain"))
         answer = await all_of(reader)
-    assert answer.startswith(b"HTTP/1.1 200 ")
+    assert answer.removeprefix(b"HTTP/1.1 100 Continue\r\n\r\n").startswith(b"HTTP/1.1 200 ")
     (arrived,) = [r for r in world.country.origin.requests if r.host == authority]
     assert (arrived.method, arrived.peer) == (kind.partition("-")[0], RELAYED)
     assert arrived.body == (BODY if ONCE[kind][2] else b"")
@@ -411,6 +431,19 @@ async def test_a_path_that_closed_before_the_flight_is_made_anew(world: World, r
     else:
         assert (len(ear.heard), beyond.heard) == (1, [])
         assert routes(row) == [("direct", "done", "")]
+
+
+async def reset_at_once(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    reset(writer)
+
+
+async def test_a_path_that_is_reset_as_soon_as_it_opens_is_rescued(world: World) -> None:
+    """Whether the flight or the reset is first is up to the machine."""
+    name = next(world.names)
+    async with Ear(world.country.addresses[name], reset_at_once, port=world.country.origin.https_port) as ear:
+        answer = await world.byway.get(f"https://{name}:{ear.port}/")
+    assert (answer.status, world.country.peers(name)) == (200, [RELAYED])
+    assert routes(await world.row(name)) == RESCUED
 
 
 BANNER = b"SSH-2.0-OpenSSH_9.2\r\n"
