@@ -17,7 +17,7 @@ from proxy.net.race import Winner
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight
 from proxy.wire.http1 import host_field
-from proxy.wire.tls import RANDOMNESS, refreshed
+from proxy.wire.tls import RANDOMNESS, parse_client_hello, refreshed
 
 
 class WayBack:
@@ -58,10 +58,12 @@ class WayBack:
         """Whether `route` brings a valid server byte."""
         race = setup.race(outcome.request, (route,), self._services.oracle)
         winner: Winner | None = None
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(setup.settings.detect.retest_pair_s):
-                winner = await race.deliver(_made_fresh(visit, outcome), lambda: True)
-        race.close()
+        try:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(setup.settings.detect.retest_pair_s):
+                    winner = await race.deliver(_made_fresh(visit, outcome), lambda: True)
+        finally:
+            race.close()
         if winner is not None:
             winner.stream.abort()
         return winner is not None and winner.valid
@@ -71,8 +73,14 @@ def _made_fresh(visit: Flight, outcome: Outcome) -> Flight:
     """A flight that looks like the visit's to a censor, and asks for nothing that the user did not."""
     flight = Flight()
     if visit.protocol is Protocol.TLS:
-        flight.receive_data(refreshed(visit.data, os.urandom(RANDOMNESS)))
+        flight.receive_data(refreshed(_hello(visit), os.urandom(RANDOMNESS)))
     else:
         host = host_field(Destination(outcome.host, outcome.request.destination.port))
         flight.receive_data(f"HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
     return flight
+
+
+def _hello(visit: Flight) -> bytes:
+    """The visit's ClientHello without the early data behind it, which is for the user's own connection alone."""
+    hello = parse_client_hello(visit.data)
+    return visit.data if hello is None else visit.data[: hello.size]

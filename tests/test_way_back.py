@@ -1,0 +1,271 @@
+"""Which visits bring a re-test, what it sends, and what the pair of answers teaches: over scripted paths, under a
+virtual clock, with real beliefs."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+
+from proxy.config.load import Loaded
+from proxy.config.schema import Auto, Settings
+from proxy.detect.beliefs import Beliefs
+from proxy.entry import Services, Setup
+from proxy.model import DIRECT, Action, Change, Destination, NetworkId, Outcome, Protocol, Route, State
+from proxy.net.tasks import cancel_all
+from proxy.way_back import WayBack
+from proxy.wire.flight import Flight
+from proxy.wire.tls import parse_client_hello
+from tests.support.clock import run as play
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, rescued, works
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer
+from tests.wire import hellos
+
+HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.ALPN, hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
+SERVER_HELLO = b"\x16\x03\x03\x00\x7a\x02"
+OK = b"HTTP/1.1 200 OK\r\n\r\n"
+RESET = ConnectionResetError(104, "Connection reset by peer")
+DUE_S = 3600.0
+"""After the first rescue: a re-test of a suspect host is due after two minutes."""
+
+VISIT = replace(rescued(by=TOR), plan=replace(rescued().plan, routes=(DIRECT, TOR)))
+
+
+class Scene:
+    """A host that became suspect at time 0; the clock of the loop is everybody's."""
+
+    def __init__(self, *, direct: Script, relay: Script, auto: Auto | None = None) -> None:
+        self.scripts = {DIRECT: direct, TOR: relay}
+        self.network: NetworkId = HOME
+        self.private: set[str] = set()
+        self.settings = Settings(auto=auto or Auto())
+        self.beliefs = Beliefs(self.settings.detect)
+        self.changes: list[Change] = []
+        self.beliefs.learn(rescued(by=TOR), network=HOME, now=self.now())
+        unused = cast(Any, None)
+        self.setup = Setup(Loaded(self.settings), unused, unused, unused, cast(Any, self))
+        self.way_back = WayBack(
+            Services(
+                setup=lambda: self.setup,
+                beliefs=self.beliefs,
+                health=unused,
+                pump=unused,
+                oracle=FakeOracle(),
+                network=lambda: self.network,
+                now=self.now,
+                request_ids=itertools.count(),
+                believe=self.changes.extend,
+                record=unused,
+                is_private=self.private.__contains__,
+                adopt=unused,
+            )
+        )
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def dialer(self, route: Route) -> ScriptedDialer:
+        return ScriptedDialer(self.scripts[route])
+
+    @property
+    def state(self) -> State:
+        return self.beliefs.lookup(HOST, network=HOME, now=self.now()).state
+
+    def sent(self, route: Route) -> list[bytes]:
+        return [stream.sent for stream in self.scripts[route].streams]
+
+    async def visit(self, outcome: Outcome = VISIT, flight: Flight | None = None, *, at: float = DUE_S) -> None:
+        """A visit at that time, and all that comes of it."""
+        await asyncio.sleep(at - self.now())
+        self.way_back.look(self.setup, outcome, flight or flight_of(HELLO))
+        await asyncio.sleep(self.settings.detect.retest_pair_s + 1)
+        assert all(stream.closed for script in self.scripts.values() for stream in script.streams)
+
+
+def flight_of(data: bytes) -> Flight:
+    flight = Flight()
+    flight.receive_data(data)
+    return flight
+
+
+def answering(answer: bytes | Exception | None = SERVER_HELLO) -> Script:
+    return Script(answer=answer)
+
+
+# -- which visits ------------------------------------------------------------------------------------------------------
+
+
+def test_a_visit_that_a_relay_carried_brings_a_pair_when_one_is_due() -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(), relay=answering())
+        await scene.visit(at=60.0)
+        assert scene.sent(DIRECT) == []
+        await scene.visit()
+        assert len(scene.sent(DIRECT)) == len(scene.sent(TOR)) == 1
+        assert scene.scripts[DIRECT].dialed == scene.scripts[TOR].dialed == [DUE_S]  # side by side
+
+    play(story())
+
+
+NO_OCCASION = {
+    "direct carried it": works(),
+    "nothing carried it": replace(VISIT, winner=None),
+    "a rule sent it to a relay": replace(VISIT, plan=replace(VISIT.plan, action=Action.RELAY)),
+    "a rule prefers a relay": replace(VISIT, plan=replace(VISIT.plan, action=Action.PREFER_RELAY)),
+    "direct was not allowed": replace(VISIT, plan=replace(VISIT.plan, routes=(TOR,))),
+    "nothing is held against the host": replace(VISIT, host="other.example"),
+}
+
+
+@pytest.mark.parametrize("occasion", NO_OCCASION)
+def test_other_visits_bring_none(occasion: str) -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(), relay=answering())
+        await scene.visit(NO_OCCASION[occasion])
+        assert scene.sent(DIRECT) == scene.sent(TOR) == []
+        await scene.visit()
+        assert len(scene.sent(DIRECT)) == 1  # the control
+
+    play(story())
+
+
+def test_a_flight_of_no_known_protocol_brings_none() -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(), relay=answering())
+        await scene.visit(flight=flight_of(b"SSH-2.0-client\r\n"))
+        assert scene.sent(DIRECT) == []
+
+    play(story())
+
+
+def test_none_where_the_user_wants_none() -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(), relay=answering(), auto=Auto(retest=False))
+        await scene.visit()
+        assert scene.sent(DIRECT) == []
+
+        scene = Scene(direct=answering(), relay=answering())
+        scene.private.add(HOST)
+        await scene.visit(at=scene.now() + DUE_S)
+        assert scene.sent(DIRECT) == []
+
+    play(story())
+
+
+def test_one_pair_for_many_visits_at_once() -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(), relay=answering())
+        async with asyncio.TaskGroup() as visits:
+            for _ in range(5):
+                visits.create_task(scene.visit())
+        assert len(scene.sent(DIRECT)) == len(scene.sent(TOR)) == 1
+
+    play(story())
+
+
+# -- what is sent ------------------------------------------------------------------------------------------------------
+
+
+def test_a_client_hello_is_the_visits_own_and_new() -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(), relay=answering())
+        await scene.visit()
+        (direct,), (other,) = scene.sent(DIRECT), scene.sent(TOR)
+        assert len({HELLO, direct, other}) == 3  # no random is used twice
+        assert len(direct) == len(other) == len(HELLO)
+        hello = parse_client_hello(direct)
+        assert hello is not None
+        assert (hello.server_name, hello.alpn, hello.size) == (HOST, ("h2", "http/1.1"), len(direct))
+
+    play(story())
+
+
+def test_early_data_and_what_came_behind_the_hello_stay_the_users() -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(), relay=answering())
+        await scene.visit(flight=flight_of(hellos.RESUMING + hellos.record(b"GET /secret", kind=0x17)))
+        for sent in (*scene.sent(DIRECT), *scene.sent(TOR)):
+            hello = parse_client_hello(sent)
+            assert hello is not None
+            assert not hello.early_data
+            assert hello.size == len(sent)
+        assert len(scene.sent(DIRECT)) == 1
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    ("destination", "host"),
+    [
+        (Destination(HOST, 80), HOST),
+        (Destination(HOST, 8080), f"{HOST}:8080"),
+        (Destination("192.0.2.7", 80), HOST),  # a literal, and the name that the flight gave
+    ],
+)
+def test_http_asks_for_no_page_of_the_users(destination: Destination, host: str) -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(OK), relay=answering(OK))
+        visit = replace(VISIT, protocol=Protocol.HTTP, request=replace(VISIT.request, destination=destination))
+        await scene.visit(visit, flight_of(f"GET /secret?a=1 HTTP/1.1\r\nHost: {host}\r\nCookie: a=b\r\n\r\n".encode()))
+        asked = f"HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()
+        assert scene.sent(DIRECT) == scene.sent(TOR) == [asked]
+
+    play(story())
+
+
+# -- what it teaches ---------------------------------------------------------------------------------------------------
+
+PAIRS = {  # direct, the relay → the state after it, and whether a re-test is due an hour later
+    "direct answers": (answering(), answering(), State.WORKS, False),
+    "direct answers and the relay does not": (answering(), answering(RESET), State.WORKS, False),
+    "direct is reset": (answering(RESET), answering(), State.BLOCKED, True),
+    "direct is silent": (answering(None), answering(), State.BLOCKED, True),
+    "direct does not connect": (Script(connect=99.0), answering(), State.BLOCKED, True),
+    "direct answers something else": (answering(b"<html>"), answering(), State.BLOCKED, True),
+    "neither answers": (answering(RESET), answering(None), State.SUSPECT, True),
+}
+
+
+@pytest.mark.parametrize("name", PAIRS)
+def test_what_a_pair_teaches(name: str) -> None:
+    direct, relay, state, due = PAIRS[name]
+
+    async def story() -> None:
+        scene = Scene(direct=replace(direct, dialed=[], streams=[]), relay=replace(relay, dialed=[], streams=[]))
+        await scene.visit()
+        assert scene.state is state
+        told = [change.after for change in scene.changes if change.before is not change.after]
+        assert told == ([] if state is State.SUSPECT else [state])
+        assert scene.beliefs.retest_due(HOST, network=HOME, now=2 * DUE_S) is due
+
+    play(story())
+
+
+def test_a_pair_that_ends_on_another_network_teaches_nothing() -> None:
+    async def story() -> None:
+        scene = Scene(direct=Script(answer=SERVER_HELLO, after=1.0), relay=answering())
+        asyncio.get_running_loop().call_later(DUE_S + 0.5, setattr, scene, "network", AWAY)
+        await scene.visit()
+        assert len(scene.sent(DIRECT)) == 1
+        assert scene.changes == []
+        assert scene.state is State.SUSPECT
+
+    play(story())
+
+
+def test_a_pair_that_is_cut_short_leaves_nothing_open() -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(None), relay=answering(None))
+        await asyncio.sleep(DUE_S)
+        scene.way_back.look(scene.setup, VISIT, flight_of(HELLO))
+        await asyncio.sleep(1.0)
+        streams = [stream for script in scene.scripts.values() for stream in script.streams]
+        assert [stream.closed for stream in streams] == [False, False]
+        await cancel_all()
+        assert [stream.closed for stream in streams] == [True, True]
+        assert scene.changes == []
+
+    play(story())
