@@ -113,7 +113,9 @@ class Session:
                 entry.lost(race, client_left=self._client_left)
                 return
             if before is BeforeFlight.CLOSED:
+                race.close()
                 race = self._race(entry)
+                self._client.notify = race.bell.ring
                 self._client.notify = race.bell.ring
             self._plan_on_name(flight, race, entry)
 
@@ -131,14 +133,20 @@ class Session:
         """Until the client's flight is whole, the server spoke first, or the client left. A path that closes before is
         waited out for a moment: browsers open tunnels ahead of need, and a flight that comes yet finds a new path."""
         self._client.notify = race.bell.ring
-        patience_s: float | None = None
+        loop = asyncio.get_running_loop()
+        ends_at: float | None = None
         while self._pull(flight) and not flight.complete:
             before = race.before_flight()
-            if before is BeforeFlight.SPOKE or (before is BeforeFlight.CLOSED and patience_s is not None):
+            if before is BeforeFlight.SPOKE:
                 return before
-            if before is BeforeFlight.CLOSED:
-                patience_s = self._setup.settings.limits.late_flight_s
-            await race.bell.wait(patience_s)
+            left_s: float | None = None
+            if before is BeforeFlight.CLOSED:  # the bell may ring for less than a whole flight
+                if ends_at is None:
+                    ends_at = loop.time() + self._setup.settings.limits.late_flight_s
+                left_s = ends_at - loop.time()
+                if left_s <= 0:
+                    return before
+            await race.bell.wait(left_s)
         return race.before_flight()
 
     def _pull(self, flight: Flight) -> bool:

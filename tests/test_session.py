@@ -1,0 +1,176 @@
+"""One connection from greeting to pump, over a real client socket and scripted paths."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import socket
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from typing import Any, cast
+
+from proxy.config.load import Loaded
+from proxy.config.schema import Detect, Limits, Settings
+from proxy.detect.beliefs import Beliefs
+from proxy.detect.health import Health
+from proxy.entry import Services, Setup
+from proxy.model import DIRECT, ClosedBy, Outcome, Route
+from proxy.net.front import Front
+from proxy.net.poller import make_poller
+from proxy.net.pump import Pump
+from proxy.net.stream import SocketStream
+from proxy.routing.guard import Guard
+from proxy.routing.router import RelayInfo, Router
+from proxy.routing.rules import Rules
+from proxy.session import Session
+from tests.support.outcomes import HOME, HOST, TOR
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer
+from tests.support.waiting import until
+from tests.wire import hellos
+
+CONNECT = f"CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n\r\n".encode()
+HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
+
+
+class Registry:
+    """Each route's scripts, one for each time that it is dialed; the last one repeats."""
+
+    def __init__(self, scripts: dict[Route, list[Script]]) -> None:
+        self.relay_names = tuple(str(route) for route in scripts if not route.is_direct)
+        self._next: dict[Route, Iterator[Script]] = {
+            route: itertools.chain(those, itertools.repeat(those[-1])) for route, those in scripts.items()
+        }
+
+    def dialer(self, route: Route) -> ScriptedDialer:
+        return ScriptedDialer(next(self._next[route]))
+
+
+class Visit:
+    """A client, and the session that serves it until it ends."""
+
+    def __init__(self, client: socket.socket, session_side: socket.socket, outcomes: list[Outcome]) -> None:
+        self._client = client
+        self._session_side = session_side
+        self.outcomes = outcomes
+        self._loop = asyncio.get_running_loop()
+
+    async def says(self, data: bytes) -> None:
+        await self._loop.sock_sendall(self._client, data)
+
+    async def hears(self) -> bytes:
+        return await self._loop.sock_recv(self._client, 65536)
+
+    async def is_read(self) -> None:
+        """Returns when the session has taken in all that was said."""
+        await until(lambda: not _unread(self._session_side))
+
+    def leaves(self) -> None:
+        self._client.close()
+
+
+@asynccontextmanager
+async def visit(scripts: dict[Route, list[Script]], *, late_flight_s: float = 3600.0) -> AsyncIterator[Visit]:
+    """On leaving, the session is waited for: a story must bring it to its end."""
+    loop = asyncio.get_running_loop()
+    settings = Settings(detect=Detect(hedge_syn_s=0.01), limits=Limits(late_flight_s=late_flight_s))
+    registry = Registry(scripts)
+    unused = cast(Any, None)
+    setup = Setup(
+        loaded=Loaded(settings),
+        front=Front(settings.limits, None, lambda _host: False),
+        guard=Guard((), ()),
+        router=Router(Rules(), {}, [RelayInfo(name) for name in registry.relay_names], settings),
+        registry=cast(Any, registry),
+    )
+    outcomes: list[Outcome] = []
+    services = Services(
+        setup=lambda: setup,
+        beliefs=Beliefs(settings.detect),
+        health=Health(settings.detect),
+        pump=Pump(idle_timeout_s=3600, half_open_timeout_s=3600),
+        oracle=FakeOracle(usable=False),
+        network=lambda: HOME,
+        now=loop.time,
+        request_ids=itertools.count(),
+        believe=lambda _changes: None,
+        record=lambda outcome, _network: outcomes.append(outcome),
+        is_private=lambda _host: False,
+        adopt=unused,
+    )
+    poller = make_poller(loop)
+    far, near = socket.socketpair()
+    far.setblocking(False)
+    near.setblocking(False)
+    try:
+        async with asyncio.timeout(10), asyncio.TaskGroup() as serving:
+            serving.create_task(Session(SocketStream(near, poller, "127.0.0.1:50000"), services).run())
+            yield Visit(far, near, outcomes)
+    finally:
+        far.close()
+        poller.close()
+
+
+def _unread(sock: socket.socket) -> bool:
+    """Whether something waits in the kernel to be read."""
+    try:
+        return bool(sock.recv(1, socket.MSG_PEEK))
+    except BlockingIOError:
+        return False
+
+
+async def until_sent(script: Script) -> None:
+    """The flight has gone out on this path."""
+    await until(lambda: any(stream.sent for stream in script.streams))
+
+
+async def test_a_client_that_leaves_on_its_second_path_is_noticed() -> None:
+    """The first path died before the flight; the one in its place stays silent, so that nothing else ends the wait."""
+    dies, silent = Script(connect=0.0, greeting=b"", after=0.0), Script(connect=0.0)
+    async with visit({DIRECT: [dies, silent]}) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await until(lambda: dies.streams[0].closed)
+        await client.says(HELLO)
+        await until_sent(silent)
+        client.leaves()
+    (outcome,) = client.outcomes
+    assert outcome.closed_by is ClosedBy.CLIENT
+    assert silent.streams[0].closed
+
+
+async def test_a_flight_that_comes_late_and_in_parts_finds_a_new_path() -> None:
+    """What rings meanwhile, be it half a ClientHello, is not the end of our patience."""
+    dies, answers = Script(connect=0.0, greeting=b"", after=0.0), Script(connect=0.0)
+    async with visit({DIRECT: [dies, answers]}) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await until(lambda: dies.streams[0].closed)
+        await client.says(HELLO[:40])
+        await client.is_read()
+        await client.says(HELLO[40:])
+        await until_sent(answers)
+        assert answers.streams[0].sent == HELLO
+        client.leaves()
+
+
+async def test_a_flight_that_never_comes_is_not_waited_for_without_end() -> None:
+    dies = Script(connect=0.0, greeting=b"", after=0.0)
+    async with visit({DIRECT: [dies]}, late_flight_s=0.05) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        assert await client.hears() == b""
+    assert len(dies.streams) == 1
+
+
+async def test_a_path_that_dies_before_the_flight_takes_its_race_along() -> None:
+    """A direct connect was still under way beside it."""
+    slow, dies, answers = Script(connect=3600.0), Script(connect=0.0, greeting=b"", after=0.0), Script(connect=0.0)
+    async with visit({DIRECT: [slow], TOR: [dies, answers]}) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await until(lambda: dies.streams[0].closed)
+        await client.says(HELLO)
+        await until_sent(answers)
+        client.leaves()
+    assert slow.dialed
+    await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("dial ")])
