@@ -1,8 +1,9 @@
 """A land behind one provider: Byway's computer, five relays that are programs of Debian's, an origin and a name server.
 
 Each is a host of its own (tests/support/netns.py) with its own address, so the address from which a request comes to
-the origin, or a query to the name server, tells who sent it. Every name under `.test` leads to the origin. What the
-relays are called and where they are, the hosts file on Byway's computer says, and no name server knows.
+the origin, or a query to the name server, tells who sent it. Every name under `.test` leads to the origin; the provider
+lies about one of them, and to Byway's computer alone. Where the relays are that have names, the hosts file there says,
+and no name server knows.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import hashlib
+import re
 import socket
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,7 +35,7 @@ ORIGIN = "198.18.0.80"
 NOWHERE = "198.18.200.9"
 """What is sent there is lost."""
 NO_ROUTE = "198.18.201.9"
-"""The provider says that there is no way there."""
+"""The provider says that there is no way there; but of six packets in a second, Linux says it of five only."""
 ALLOW = ("198.18.0.0/15",)
 
 USER, PASSWORD = "amina", "correct-horse-battery"
@@ -83,15 +85,25 @@ class Land:
         self.resolver = await self._open.enter_async_context(
             Resolver(
                 provider.make_socket(socket.AF_INET, socket.SOCK_DGRAM, address=(NAME_SERVER, 53)),
-                lambda name: ORIGIN if name.endswith(".test") else None,
+                self._lookup,
             )
         )
         self.origin = await self._open.enter_async_context(
             Origin(addresses=(ORIGIN,), create_server=provider.create_server)
         )
+        # Somebody has to take the marks of the capture: Linux would call each unreachable, and then say so of others less.
+        self._open.enter_context(
+            provider.make_socket(socket.AF_INET, socket.SOCK_DGRAM, address=(ORIGIN, Capture.MARK_PORT))
+        )
         self._mark = self._open.enter_context(self.home.make_socket(socket.AF_INET, socket.SOCK_DGRAM))
         self.ca = self.relay_authority.write(self.folder)
         self.certificate, self.key = self.relay_authority.write_server(self.folder, "stunnel.relay", "squid.relay")
+
+    def _lookup(self, name: str, asker: str) -> str | None:
+        """The provider's name server lies to its own customer, and to nobody else."""
+        if not name.endswith(".test"):
+            return None
+        return NO_ROUTE if name.endswith("lied-about.test") and asker == self.home.address else ORIGIN
 
     @property
     def capture(self) -> Capture:
@@ -113,7 +125,7 @@ class Land:
     def url(self, template: str) -> str:
         """A relay's URL, with the addresses and what else is known only now filled in."""
         addresses = {name: host.address for name, host in self._relays.items()}
-        return template.format(**addresses, nowhere=NOWHERE, no_route=NO_ROUTE, ca=self.ca, pin=self.pin,
+        return template.format(**addresses, nowhere=NOWHERE, ca=self.ca, pin=self.pin,
                                user=USER, password=PASSWORD, wrong=WRONG_PASSWORD)  # fmt: skip
 
     async def settle(self) -> None:
@@ -126,6 +138,11 @@ class Land:
         await self.settle()
         kept = {self.address("sshd")} if "sshd" in self._running else set()
         return {address for address, _ in self.capture.sent_by(self.home.address, since=since)} - kept
+
+    def passed_on(self) -> list[int]:
+        """How many bytes each connection that has ended at stunnel brought to the proxy behind it."""
+        said = self._relays["stunnel"].folder / "stunnel-8443.txt"
+        return [int(number) for number in re.findall(r"(\d+) byte\(s\) sent to socket", said.read_text())]
 
     # -- the relays --------------------------------------------------------------------------------------------------
 
@@ -224,6 +241,11 @@ class AtHome(Byway):
         """A GET through it: CONNECT for https, absolute-form for http."""
         land = self._land
         return await fetch(url, via=self.proxy, trust=land.origin.authority.client(), dial=land.home.open_connection)
+
+    async def curl(self, proxy: str, url: str) -> int:
+        """The exit code of a curl that asks through it."""
+        words = ("--silent", "--max-time", "20", "--proxy", proxy, url)
+        return (await self._land.home.run(programs.require("curl"), *words, check=False)).returncode
 
     async def rows(self, name: str, count: int = 1) -> list[Row]:
         """What `byway log --json` says of the name, the oldest first, once there are `count` rows."""

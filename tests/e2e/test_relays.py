@@ -8,18 +8,17 @@ found there.
 from __future__ import annotations
 
 import asyncio
-import base64
+import itertools
+import json
 import signal
-import subprocess
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.e2e.land import ALLOW, NAME_SERVER, ORIGIN, PASSWORD, USER, WRONG_PASSWORD, AtHome, Land
+from tests.e2e.land import NAME_SERVER, ORIGIN, PASSWORD, AtHome, Land, Row
 from tests.support import programs
 from tests.support.client import Fetched
 from tests.support.netns import NEEDS
@@ -27,6 +26,7 @@ from tests.support.waiting import until
 
 pytestmark = [pytest.mark.namespaces, pytest.mark.needs(*NEEDS), pytest.mark.asyncio(loop_scope="module")]
 
+HTTPS = ("stunnel", "tinyproxy")
 SSH = ("ssh", "ssh-keygen", "sshd")
 ASKED = (NAME_SERVER, 53)
 
@@ -55,13 +55,13 @@ WORKING = (
     Case("microsocks", "socks5h://{microsocks}:1080", ("microsocks",), ("microsocks",), pysocks=True),
     Case("password", _SOCKS_PASSWORD, ("microsocks",), ("microsocks",), _PLAINTEXT, pysocks=True),
     Case("tinyproxy", "http://{tinyproxy}:8888", ("tinyproxy",), ("tinyproxy",), pysocks=True),
-    Case("https-password", "https://{user}:{password}@stunnel.relay:8443?ca={ca}", ("stunnel",), ("stunnel", "tinyproxy")),
+    Case("https-password", "https://{user}:{password}@stunnel.relay:8443?ca={ca}", ("stunnel",), HTTPS),
     Case("squid", "https://squid.relay:3129?ca={ca}&pin=sha256:{pin}", ("squid",), ("squid",)),
     Case("ssh", "socks5h://127.0.0.1:1080", ("sshd",), SSH, pysocks=True),
     Case("ssh-socks4a", "socks4a://127.0.0.1:1080", ("sshd",), SSH, pysocks=True),
     Case("chain", "microsocks>tinyproxy", ("microsocks", "tinyproxy"), ("microsocks", "tinyproxy")),
     Case("chain-https", "ssh>https://{user}:{password}@{stunnel}:8443?ca={ca}&sni=stunnel.relay", ("sshd", "stunnel"),
-         (*SSH, "stunnel", "tinyproxy")),
+         (*SSH, *HTTPS)),
 )  # fmt: skip
 BROKEN = (
     Case("gone", "socks5h://{microsocks}:1999", (), (), pysocks=True),
@@ -69,22 +69,22 @@ BROKEN = (
     Case("wrong-password", "socks5h://{user}:{wrong}@{microsocks}:1081", ("microsocks",), ("microsocks",), _PLAINTEXT,
          pysocks=True),
     Case("not-in-the-clear", _SOCKS_PASSWORD, ("microsocks",), ("microsocks",)),
-    Case("https-wrong-password", "https://{user}:{wrong}@stunnel.relay:8443?ca={ca}", ("stunnel",), ("stunnel", "tinyproxy")),
+    Case("https-wrong-password", "https://{user}:{wrong}@stunnel.relay:8443?ca={ca}", ("stunnel",), HTTPS),
     Case("wrong-pin", "https://{user}:{password}@stunnel.relay:8443?ca={ca}&pin=sha256:" + 64 * "0", ("stunnel",),
-         ("stunnel", "tinyproxy")),
-    Case("unknown-authority", "https://{user}:{password}@stunnel.relay:8443", ("stunnel",), ("stunnel", "tinyproxy")),
+         HTTPS),
+    Case("unknown-authority", "https://{user}:{password}@stunnel.relay:8443", ("stunnel",), HTTPS),
     Case("wrong-name", "https://{user}:{password}@stunnel.relay:8443?ca={ca}&sni=tinyproxy.relay", ("stunnel",),
-         ("stunnel", "tinyproxy")),
+         HTTPS),
 )  # fmt: skip
 SAID = {
-    "gone": "refused",
+    "gone": "Connection refused",
     "only-addresses": "takes addresses only, and the name may not be resolved for it",
-    "wrong-password": "password",
+    "wrong-password": "refused our user and password",
     "not-in-the-clear": "allow_plaintext_credentials",
-    "https-wrong-password": "407",
-    "wrong-pin": "pin",
-    "unknown-authority": "certificate",
-    "wrong-name": "certificate",
+    "https-wrong-password": "refused our user and password (401)",
+    "wrong-pin": "is not the pinned one",
+    "unknown-authority": "unable to get local issuer certificate",
+    "wrong-name": "Hostname mismatch",
 }
 """A word of what the client is told when the relay is broken so."""
 
@@ -96,7 +96,9 @@ RULES = "".join(f"DOMAIN-SUFFIX,{case.name}.test,RELAY:{case.name}\n" for case i
 
 
 def cases(table: Iterable[Case]) -> list[Any]:
-    return [pytest.param(case, id=case.name, marks=pytest.mark.needs(*case.needs) if case.needs else ()) for case in table]
+    return [
+        pytest.param(case, id=case.name, marks=pytest.mark.needs(*case.needs) if case.needs else ()) for case in table
+    ]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -116,7 +118,7 @@ def tables(land: Land) -> list[tuple[str, str]]:
     return [(case.name, f'url = "{land.url(case.url)}"\n{case.more}') for case in (*WORKING, *BROKEN)]
 
 
-# -- relays that work ----------------------------------------------------------------------------------------------------
+# -- relays that work --------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize("case", cases(WORKING))
@@ -133,7 +135,7 @@ async def test_a_name_under_relay_arrives_from_the_relay(land: Land, byway: AtHo
     assert [request.peer for request in land.origin.requests if request.host == f"{name}:{port}"] == [way[-1]]
     assert land.resolver.askers(name) == {way[-1]}
     assert await land.sent(since=seen) == {way[1]} - {land.address("sshd")}
-    for here, there in zip(way[1:], way[2:], strict=False):
+    for here, there in itertools.pairwise(way[1:]):
         assert there in {place for place, _ in land.capture.opened_by(here, since=seen)}
 
     (row,) = await byway.rows(name)
@@ -152,20 +154,272 @@ def rule(name: str) -> int:
     return next(n for n, line in enumerate(RULES.splitlines(), 1) if line.endswith(f"RELAY:{name}"))
 
 
-async def test_show(land, byway):
-    await land.start("microsocks","tinyproxy","stunnel","squid")
-    for case in BROKEN:
-        for scheme in ("http","https"):
-            name = f"{scheme}.{case.name}.test"
-            port = land.origin.https_port if scheme == "https" else land.origin.http_port
-            seen = len(land.capture.packets)
-            a = await byway.get(f"{scheme}://{name}:{port}/")
-            print(case.name, a.status, a.body)
-            print(await byway.rows(name))
-            print(await land.sent(seen), land.resolver.askers(name), land.origin.targets(name))
-    print((land.folder/"stunnel"/"stunnel-8443.txt").read_text())
-    print((land.folder/"stunnel"/"tinyproxy-8888.txt").read_text()[-1000:])
-    print((await byway.command("relay","test","--to",f"relay.test:{land.origin.http_port}", check=False)))
-    o=land.byway("off", tables(land))
-    print((await o.command("relay","test","--json","--to",f"relay.test:{land.origin.http_port}", check=False)))
-    assert 0
+# -- relays that do not ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("case", cases(BROKEN))
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_a_relay_that_does_not_work_fails_closed(land: Land, byway: AtHome, case: Case, scheme: str) -> None:
+    await land.start(*case.starts)
+    name = f"{scheme}.{case.name}.test"
+    port = land.origin.https_port if scheme == "https" else land.origin.http_port
+    seen = len(land.capture.packets)
+    answer = await byway.get(f"{scheme}://{name}:{port}/")
+    assert (answer.status, answer.tunnel) == (502, False)
+    assert SAID[case.name] in answer.body.decode()
+
+    tried = set() if case.name == "only-addresses" else {land.address(case.starts[-1] if case.starts else "microsocks")}
+    assert await land.sent(since=seen) == tried
+    assert nobody_heard_of(land, name)
+    (row,) = await byway.rows(name)
+    assert (row["winner"], row["error"]) == (None, answer.body.decode().rstrip())
+    assert [attempt["route"] for attempt in row["attempts"]] == [case.name] * len(tried)
+
+
+def nobody_heard_of(land: Land, name: str) -> bool:
+    """Neither the name server nor the origin."""
+    asked = [r.host for r in land.origin.requests if r.host.partition(":")[0] == name]
+    return not asked and not land.resolver.askers(name) and name not in land.origin.server_names
+
+
+@pytest.mark.needs("microsocks")
+async def test_a_password_goes_in_the_clear_only_where_that_is_allowed(land: Land, byway: AtHome) -> None:
+    await land.start("microsocks")
+    for relay, shown in (("not-in-the-clear", 0), ("password", 1)):
+        before = len(land.capture.packets)
+        await byway.get(f"http://clear.{relay}.test:{land.origin.http_port}/")
+        await land.settle()
+        sent = [packet for packet in land.capture.packets[before:] if packet.source == land.home.address]
+        assert len({packet.data[4:6] for packet in sent if PASSWORD.encode() in packet.data}) == shown, relay
+
+
+@pytest.mark.needs("stunnel", "tinyproxy")
+async def test_a_relay_that_is_not_the_one_meant_gets_no_password(land: Land, byway: AtHome) -> None:
+    """stunnel says how many bytes came through its TLS for the proxy behind it."""
+    await land.start("stunnel")
+    for relay in ("wrong-pin", "unknown-authority", "wrong-name", "https-wrong-password"):
+        before = len(land.passed_on())
+        await byway.get(f"http://passed.{relay}.test:{land.origin.http_port}/")
+        await until(lambda before=before: len(land.passed_on()) == before + 1)  # type: ignore[misc]
+        assert (land.passed_on()[-1] > 0) == (relay == "https-wrong-password"), relay
+
+
+@pytest.mark.needs("microsocks")
+async def test_a_relay_that_takes_addresses_gets_an_address(land: Land, byway: AtHome) -> None:
+    await land.start("microsocks")
+    asked = len(land.resolver.asked)
+    answer = await byway.get(f"http://{ORIGIN}:{land.origin.http_port}/literal")
+    assert answer.status == 200
+    assert [request.peer for request in land.origin.requests if request.target == "/literal"] == [
+        land.address("microsocks")
+    ]
+    assert len(land.resolver.asked) == asked
+
+
+# -- the other actions -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("scheme", ["http", "https"])
+async def test_prefer_relay_falls_back_to_direct(land: Land, byway: AtHome, scheme: str) -> None:
+    name = f"{scheme}.preferred.test"
+    port = land.origin.https_port if scheme == "https" else land.origin.http_port
+    answer = await byway.get(f"{scheme}://{name}:{port}/")
+    assert answer.status == 200
+    assert [request.peer for request in land.origin.requests if request.host == f"{name}:{port}"] == [land.home.address]
+    (row,) = await byway.rows(name)
+    assert (row["action"], row["winner"]) == ("PREFER-RELAY", "direct")
+    assert [(tried["route"], tried["stage"], tried["symptom"]) for tried in row["attempts"]] == [
+        ("gone", "connect", "relay_down"),
+        ("direct", "done", ""),
+    ]
+
+
+async def test_block_sends_nothing_to_anybody(land: Land, byway: AtHome) -> None:
+    for scheme, port in (("http", land.origin.http_port), ("https", land.origin.https_port)):
+        name = f"{scheme}.blocked.test"
+        seen = len(land.capture.packets)
+        answer = await byway.get(f"{scheme}://{name}:{port}/")
+        assert (answer.status, answer.tunnel) == (403, False)
+        assert f"rules.txt:{len(RULES.splitlines())} DOMAIN-SUFFIX,blocked.test,BLOCK" in answer.body.decode()
+        assert await land.sent(since=seen) == set()
+        assert nobody_heard_of(land, name)
+
+
+@pytest.mark.needs("microsocks")
+async def test_a_lie_to_an_address_that_is_routed_to_nowhere_is_seen_through(land: Land, byway: AtHome) -> None:
+    """AUTO. What the provider's router says of it must not be taken for this computer's being offline."""
+    await land.start("microsocks")
+    name = "lied-about.test"
+    assert (await byway.get(f"http://{name}:{land.origin.http_port}/")).status == 200
+    (row,) = await byway.rows(name)
+    assert [(tried["route"], tried["stage"], tried["symptom"]) for tried in row["attempts"]] == [
+        ("direct", "connect", "unreachable"),
+        ("microsocks", "done", ""),
+    ]
+    belief = (await byway.read("site", "show", name))["belief"]
+    assert (belief["state"], belief["cause"], belief["last_good"]) == ("suspect", "ip", "microsocks")
+
+
+# -- all relays dead ---------------------------------------------------------------------------------------------------
+
+DEAD = (
+    ("killed", "socks5h://{microsocks}:1090", "relay killed cannot be reached: {microsocks}:1090: Connection refused"),
+    ("refusing", "https://stunnel.relay:1999?ca={ca}", "{stunnel}:1999: Connection refused"),
+    ("swallowed", "socks5h://{nowhere}:1080", "relay swallowed cannot be reached: {nowhere}:1080 did not answer"),
+    ("mute", "socks4a://{tinyproxy}:1998", "relay mute did not open the path"),
+    ("nameless", "socks5h://no-such.relay:1080", "no-such.relay does not resolve"),
+    ("through-killed", "killed>http://{tinyproxy}:8888", "relay killed cannot be reached"),
+)
+"""Each with what has to be said of it."""
+
+FAILED_OTHERWISE = {"mute": ("relay", "timeout"), "nameless": ("resolve", "relay_down")}
+ADDRESSES_ONLY = ("wants-addresses", "socks5://{tinyproxy}:1998")
+IMPATIENT = "[limits]\nhandshake_timeout_s = 1\n[detect]\nhedge_relay_s = 0.2\n"
+CURLE_PROXY = 97  # curl's exit code for a SOCKS proxy that says no
+ASKED_AS = ("http", "https", "socks5h", "socks4a")
+
+
+@dataclass
+class Dead:
+    """What was seen of requests under RELAY, one of each kind, and then of one under AUTO."""
+
+    answers: dict[str, Fetched] = field(default_factory=dict)
+    curls: dict[str, int] = field(default_factory=dict)  # the exit codes
+    rows: dict[str, Row] = field(default_factory=dict)
+    sent: set[tuple[str, int]] = field(default_factory=set)  # until Byway had ended
+    asked: list[str] = field(default_factory=list)  # of the name server, by Byway, until then
+    control: Fetched | None = None
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def dead(land: Land) -> Dead:
+    """A Byway whose relays all die: the first worked until it was killed."""
+    relay = await land.host("microsocks").start(programs.require("microsocks"), "-p", "1090", port=1090)
+    relays = [(name, f'url = "{land.url(url)}"') for name, url in (*(entry[:2] for entry in DEAD), ADDRESSES_ONLY)]
+    byway = land.byway("dead", relays, rules="DOMAIN-SUFFIX,secret.test,RELAY\n", settings=IMPATIENT)
+    tinyproxy = land.host("tinyproxy")
+    seen = Dead()
+    with tinyproxy.create_server((tinyproxy.address, 1998)):  # it lets clients connect and says nothing
+        async with byway:
+            alive = await byway.get(f"http://alive.secret.test:{land.origin.http_port}/")
+            assert (alive.status, land.origin.requests[-1].peer) == (200, land.address("microsocks"))
+            await relay.stop(signal.SIGKILL)
+            begun, asked = len(land.capture.packets), len(land.resolver.asked)
+            await ask_the_dead(land, byway, seen)
+        # It has ended, so nothing of it is still to come.
+        await land.settle()
+        seen.sent = land.capture.sent_by(land.home.address, since=begun)
+        seen.asked = [query.name for query in land.resolver.asked[asked:] if query.asker == land.home.address]
+        async with byway:
+            seen.control = await byway.get(f"http://control.test:{land.origin.http_port}/")
+        await land.settle()
+    return seen
+
+
+async def ask_the_dead(land: Land, byway: AtHome, seen: Dead) -> None:
+    """All at once, as a browser does."""
+    plain = f"{{}}.secret.test:{land.origin.http_port}/"
+    async with asyncio.TaskGroup() as asking:
+        http = asking.create_task(byway.get(f"http://{plain.format('http')}"))
+        https = asking.create_task(byway.get(f"https://https.secret.test:{land.origin.https_port}/"))
+        curls = {
+            kind: asking.create_task(byway.curl(f"{kind}://127.0.0.1:{byway.port}", f"http://{plain.format(kind)}"))
+            for kind in ("socks5h", "socks4a")
+        }
+    seen.answers = {"http": http.result(), "https": https.result()}
+    seen.curls = {kind: curl.result() for kind, curl in curls.items()}
+    rows = await byway.rows("secret.test", 1 + len(ASKED_AS))
+    seen.rows = {row["host"].partition(".")[0]: row for row in rows}
+
+
+needs_dead = pytest.mark.needs("microsocks", "curl")
+
+
+@needs_dead
+async def test_with_all_relays_dead_the_client_is_told_why(land: Land, dead: Dead) -> None:
+    for kind, answer in dead.answers.items():
+        assert (answer.status, answer.tunnel) == (502, False), kind
+        text = answer.body.decode()
+        assert [why for _, _, why in DEAD if land.url(why) not in text] == [], text
+        assert text.startswith(f"{kind}.secret.test:")
+        assert "rules.txt:1 DOMAIN-SUFFIX,secret.test,RELAY" in text
+    assert dead.curls == dict.fromkeys(("socks5h", "socks4a"), CURLE_PROXY)
+
+
+@needs_dead
+@pytest.mark.parametrize("kind", ASKED_AS)
+async def test_with_all_relays_dead_the_log_names_them_all(land: Land, dead: Dead, kind: str) -> None:
+    row = dead.rows[kind]
+    assert (row["action"], row["winner"], row["closed_by"]) == ("RELAY", None, "byway")
+    assert sorted(attempt["route"] for attempt in row["attempts"]) == sorted(name for name, _, _ in DEAD)
+    for attempt in row["attempts"]:
+        how = attempt["stage"], attempt["symptom"]
+        assert how == FAILED_OTHERWISE.get(attempt["route"], ("connect", "relay_down")), attempt
+        assert 0 <= attempt["started_s"] <= row["duration_s"], attempt
+    assert [why for _, _, why in DEAD if land.url(why) not in row["error"]] == []
+
+
+@needs_dead
+async def test_with_all_relays_dead_nobody_hears_of_the_name(land: Land, dead: Dead) -> None:
+    relays = {land.url(place) for place in ("{microsocks}", "{stunnel}", "{nowhere}", "{tinyproxy}")}
+    assert {address for address, _ in dead.sent} - {land.address("sshd")} == relays | {NAME_SERVER}
+    assert ASKED in dead.sent
+    assert set(dead.asked) == {"no-such.relay"}  # a relay's own name, and no other
+    for kind in ASKED_AS:
+        assert nobody_heard_of(land, f"{kind}.secret.test")
+        assert told(land, f"{kind}.secret.test") == {land.address("tinyproxy")}  # the relay that then said nothing
+
+
+@needs_dead
+async def test_the_control_what_sees_nothing_under_relay_sees_auto(land: Land, dead: Dead) -> None:
+    assert dead.control is not None
+    assert dead.control.status == 200
+    assert land.resolver.askers("control.test") == {land.home.address}
+    assert [r.peer for r in land.origin.requests if r.host.startswith("control.test:")] == [land.home.address]
+    assert {ASKED, (ORIGIN, land.origin.http_port)} <= land.capture.sent_by(land.home.address)
+    assert told(land, "control.test") == {NAME_SERVER, ORIGIN}
+    assert told(land, "alive.secret.test") == {land.address("microsocks")}
+
+
+def told(land: Land, name: str) -> set[str]:
+    """Whom Byway's computer has sent packets with the name in them, as text or as DNS writes it; but for the `ssh`
+    there, whose are unreadable anyway."""
+    as_asked = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    packets = [*land.capture.holding(name.encode()), *land.capture.holding(as_asked)]
+    return {packet.target for packet in packets if packet.source == land.home.address}
+
+
+# -- byway relay test --------------------------------------------------------------------------------------------------
+
+TO = "tried.test"
+
+
+@pytest.mark.needs("microsocks", "tinyproxy", "stunnel", "squid", *SSH)
+@pytest.mark.parametrize("running", [True, False], ids=["running", "not running"])
+async def test_relay_test_says_which_work(land: Land, byway: AtHome, running: bool) -> None:
+    await land.start("microsocks", "tinyproxy", "stunnel", "squid", "sshd")
+    asked = byway if running else land.byway("not-running", tables(land))
+    to = f"{running}.{TO}".lower()
+    done = await asked.command("relay", "test", "--json", "--to", f"{to}:{land.origin.http_port}", check=False)
+    assert done.returncode == CHECKED_AND_BAD
+    results = {result["relay"]: result for result in json.loads(done.stdout)["results"]}
+    assert list(results) == [case.name for case in (*WORKING, *BROKEN)]
+    for case in (*WORKING, *BROKEN):
+        result = results[case.name]
+        works = case in WORKING
+        assert (result["ok"], bool(result["error"])) == (works, not works), result
+        if not running:
+            assert result["disagreement"] == ""
+            assert (result["pysocks"] is not None) == case.pysocks, result
+            if case.pysocks:
+                assert result["pysocks"]["ok"] == works, result
+    assert land.home.address not in land.resolver.askers(to)
+
+    good = await asked.command("relay", "test", "microsocks", "ssh", "--to", f"{to}:{land.origin.http_port}")
+    assert [line.split("\t")[:4] for line in good.stdout.splitlines()[1:]] == [
+        ["microsocks", "yes", "yes", "yes"],
+        ["ssh", "yes", "yes", "yes"],
+    ]
+
+
+CHECKED_AND_BAD = 5

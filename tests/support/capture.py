@@ -13,7 +13,6 @@ _TCP, _UDP = 6, 17
 _SYN, _ACK = 0x02, 0x10
 _ARP = 0x0806
 _SOL_PACKET, _PACKET_STATISTICS = 263, 6
-_MARK_PORT = 9  # discard
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +31,7 @@ class Capture:
     """Fills `packets` while the event loop runs. A packet that is forwarded is seen twice, coming and going."""
 
     PROTOCOL = socket.htons(3)  # ETH_P_ALL
+    MARK_PORT = 9  # discard
 
     def __init__(self, sock: socket.socket) -> None:
         """Takes over a packet socket without link headers (SOCK_DGRAM)."""
@@ -48,10 +48,10 @@ class Capture:
 
     async def settle(self, sock: socket.socket, target: str) -> None:
         """Returns when all has been seen that was sent before from where the UDP socket is: a packet of ours goes the
-        same way after it. Fails when any was lost on the way to us."""
+        same way after it, to MARK_PORT. Fails when any was lost on the way to us."""
         self._marks += 1
         mark = b"mark %d" % self._marks
-        sock.sendto(mark, (target, _MARK_PORT))
+        sock.sendto(mark, (target, self.MARK_PORT))
         await until(lambda: any(packet.data.endswith(mark) for packet in self.packets))
         _, lost = struct.unpack("II", self._sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
         assert lost == 0, f"{lost} packets went by unseen"
@@ -61,7 +61,7 @@ class Capture:
         return {
             (packet.target, packet.port)
             for packet in self.packets[since:]
-            if packet.source == address and (packet.protocol, packet.port) != (_UDP, _MARK_PORT)
+            if packet.source == address and (packet.protocol, packet.port) != (_UDP, self.MARK_PORT)
         }
 
     def opened_by(self, address: str, *, since: int = 0) -> set[tuple[str, int]]:

@@ -26,9 +26,10 @@ class Asked:
 class Resolver(asyncio.DatagramProtocol):
     """`async with Resolver(sock, lookup) as resolver:` answers on a bound UDP socket, which it closes.
 
-    `lookup` gives a name's IPv4 address, or None for a name that does not exist. There are no other records."""
+    `lookup` gives a name's IPv4 address for the address that asks, or None for a name that does not exist. There are no
+    other records."""
 
-    def __init__(self, sock: socket.socket, lookup: Callable[[str], str | None]) -> None:
+    def __init__(self, sock: socket.socket, lookup: Callable[[str, str], str | None]) -> None:
         self.asked: list[Asked] = []
         self._sock = sock
         self._lookup = lookup
@@ -52,7 +53,7 @@ class Resolver(asyncio.DatagramProtocol):
         name, end = _name(data, _HEADER.size)
         (kind,) = struct.unpack_from("!H", data, end)
         self.asked.append(Asked(addr[0], name, kind))
-        address = self._lookup(name)
+        address = self._lookup(name, addr[0])
         found = address if kind == _A else None
         flags = _ANSWERS | (_NO_SUCH_NAME if address is None else 0)
         reply = _HEADER.pack(number, flags, 1, int(found is not None), 0, 0) + data[_HEADER.size : end + 4]
