@@ -168,10 +168,10 @@ class _Connecting:
             except OSError as error:
                 self._tries.remove(stream)
                 stream.close()
-                self._failed(stream.peer, error)
+                self._failed(stream.peer, error, on_the_way=True)
 
-    def _failed(self, peer: str, error: OSError) -> None:
-        self._failures.append((symptom_of(error), f"{peer}: {error.strerror or error}"))
+    def _failed(self, peer: str, error: OSError, *, on_the_way: bool = False) -> None:
+        self._failures.append((symptom_of(error, on_the_way=on_the_way), f"{peer}: {error.strerror or error}"))
 
     def _worst(self) -> DialError:
         """All failures in one: the symptom is that which says most (see _TELLING)."""
@@ -219,7 +219,11 @@ _SYMPTOMS = {
 }
 
 
-def symptom_of(error: OSError) -> Symptom:
-    """What a failed connect means. What is not listed is our own trouble (EMFILE, EADDRNOTAVAIL, ENOBUFS, a local
-    firewall's EPERM), from which nothing may be learned."""
+def symptom_of(error: OSError, *, on_the_way: bool = False) -> Symptom:
+    """What a failed connect means. `on_the_way`: the SYN had gone out, so that a network is not reached was said by
+    somebody else (ICMP), as for an address that a provider routes to nowhere; without a route of our own connect()
+    fails at once. What is not listed is our own trouble (EMFILE, EADDRNOTAVAIL, ENOBUFS, a local firewall's EPERM),
+    from which nothing may be learned."""
+    if on_the_way and error.errno == errno.ENETUNREACH:
+        return Symptom.UNREACHABLE
     return _SYMPTOMS.get(error.errno or 0, Symptom.LOCAL)

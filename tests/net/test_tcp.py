@@ -269,5 +269,13 @@ def test_K3_each_errno_has_its_meaning(code: int, symptom: Symptom) -> None:
     assert symptom_of(OSError(code, os.strerror(code))) is symptom
 
 
+def test_F80_a_router_on_the_way_that_knows_no_network_is_not_this_machine_offline() -> None:
+    """Linux makes one errno of both: of a missing route of our own, and of ICMP's "net unreachable"."""
+    unreachable = OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+    assert symptom_of(unreachable, on_the_way=True) is Symptom.UNREACHABLE
+    assert symptom_of(OSError(errno.ENETDOWN, "down"), on_the_way=True) is Symptom.OFFLINE
+    assert symptom_of(OSError(errno.ECONNREFUSED, "no"), on_the_way=True) is Symptom.REFUSED
+
+
 def test_a_fault_without_a_number_is_ours() -> None:
     assert symptom_of(OSError("strange")) is Symptom.LOCAL
