@@ -22,3 +22,12 @@ def test_script_prints_a_row_for_each_relay(command: tuple[str, ...]) -> None:
     assert [name for name, *_ in rows] == list(KINDS)
     assert all(float(rate.replace(",", "")) > 0 for _, rate, *_ in rows)
     assert done.stderr == ""
+
+
+def test_rescue_prints_a_row_for_each_case() -> None:
+    script = [sys.executable, "-m", "tests.bench.rescue", "a-reset", "c-refused", "--rounds", "1"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [name for name, *_ in rows] == ["a-reset", "c-refused"]
+    assert all(float(number) >= 0 for row in rows for number in (*row[1:4], row[-1]))
+    assert done.stderr == ""
