@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
@@ -29,6 +29,9 @@ from proxy.wire.flight import Flight, Verdict
 
 ANSWER_LIMIT = 64 * 1024
 """Bytes of an answer kept while it is not yet decided whether it is valid."""
+
+
+_UNDER_WAY = (Phase.DIALING, Phase.FLYING)
 
 
 class BeforeFlight(Enum):
@@ -92,7 +95,7 @@ class Race:
             self._contenders.append(Contender(self._routes[0], self._now()))
             await self._dial(self._contenders[0])
             await self.bell.wait(None)  # it was rung
-        while not any(self._in_phase(Phase.OPEN)):
+        while self._first(Phase.OPEN) is None:
             if not self._advance() and not any(c.live for c in self._contenders):
                 return False
             await self.bell.wait(self._next_look())
@@ -101,7 +104,7 @@ class Race:
     def before_flight(self) -> BeforeFlight:
         """What the opened path has done of itself. A closed one is forgotten: that a server hangs up on one who says
         nothing is no sign of anything."""
-        contender = next(self._in_phase(Phase.OPEN), None)
+        contender = self._first(Phase.OPEN)
         if contender is None or contender.stream is None:
             return BeforeFlight.CLOSED
         if contender.answer:
@@ -123,7 +126,8 @@ class Race:
         """The opened path, for a server that speaks first or a request that cannot be sent twice. The rest is closed;
         what `flight` holds is unsent."""
         self._flight = flight
-        contender = next(self._in_phase(Phase.OPEN))
+        contender = self._first(Phase.OPEN)
+        assert contender is not None
         return self._won(contender, valid=bool(contender.answer))
 
     def narrow(self, routes: Sequence[Route]) -> None:
@@ -146,14 +150,16 @@ class Race:
         while True:
             if not pull():
                 return None
-            for contender in tuple(self._in_phase(Phase.FLYING)):
+            for contender in self._contenders:
+                if contender.phase is not Phase.FLYING:
+                    continue
                 self._send(contender, flight)
                 self._listen(contender, flight)
-            if winner := next(self._in_phase(Phase.WON), None):
+            if winner := self._first(Phase.WON):
                 return self._won(winner, valid=True)
             if self._advance(flight):
                 continue
-            flying = next(self._in_phase(Phase.FLYING), None)
+            flying = self._first(Phase.FLYING)
             if flight.replayable or not any(c.flown_at for c in self._contenders):
                 if not any(c.live for c in self._contenders):
                     return self._least_bad()
@@ -181,7 +187,7 @@ class Race:
 
     def close(self) -> None:
         """Gives up everything that is still under way. Nothing to do after a win."""
-        if not any(self._in_phase(Phase.WON)):
+        if self._first(Phase.WON) is None:
             for contender in self._contenders:
                 self._drop(contender)
 
@@ -197,7 +203,7 @@ class Race:
         now = self._now()
         flown = any(c.flown_at for c in self._contenders)
         if flight is not None:
-            reserve = next(self._in_phase(Phase.OPEN), None)
+            reserve = self._first(Phase.OPEN)
             if reserve is not None and not flown:
                 self._fly(reserve, flight, now)
                 return True
@@ -205,9 +211,9 @@ class Race:
                 return False
         else:
             reserve = None
-        under_way = self._in_phase(Phase.DIALING, Phase.FLYING)
-        if not all(self._looks_dropped(c, now) for c in under_way):
-            return False
+        for contender in self._contenders:
+            if contender.phase in _UNDER_WAY and not self._looks_dropped(contender, now):
+                return False
         if flight is not None and reserve is not None:
             self._fly(reserve, flight, now)
             return True
@@ -316,12 +322,11 @@ class Race:
 
     def _next_look(self, flight: Flight | None = None) -> float | None:
         """Seconds until time alone may change something; None: never, since nothing is left to start."""
-        started = {c.route for c in self._contenders}
-        reserve = flight is not None and any(self._in_phase(Phase.OPEN))
-        if not reserve and all(route in started for route in self._routes):
+        reserve = flight is not None and self._first(Phase.OPEN) is not None
+        if not reserve and len(self._contenders) == len(self._routes):
             return None
         now = self._now()
-        looks = [self._look_at(c) for c in self._contenders if c.phase in (Phase.DIALING, Phase.FLYING)]
+        looks = [self._look_at(c) for c in self._contenders if c.phase in _UNDER_WAY]
         later = [at for at in looks if at > now]
         return min(later) - now if later else None
 
@@ -413,8 +418,11 @@ class Race:
         if contender.live:
             contender.phase, contender.symptom, contender.ended_at = Phase.FAILED, Symptom.ABANDONED, self._now()
 
-    def _in_phase(self, *phases: Phase) -> Iterator[Contender]:
-        return (c for c in self._contenders if c.phase in phases)
+    def _first(self, phase: Phase) -> Contender | None:
+        for contender in self._contenders:
+            if contender.phase is phase:
+                return contender
+        return None
 
     def _now(self) -> float:
         return self._loop.time()
