@@ -31,7 +31,6 @@ from proxy.control.parts import Parts
 from proxy.control.serve import ControlServer
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
-from proxy.entry import Services, Setup
 from proxy.errors import BywayError, ConfigError
 from proxy.model import Change, NetworkId, Outcome, Override
 from proxy.net.network_id import NetworkWatch
@@ -41,6 +40,7 @@ from proxy.net.pump import Pump
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.server import Server
+from proxy.services import Services, Setup
 from proxy.setup import SetupMaker
 from proxy.store.writer import Store
 

@@ -7,71 +7,16 @@ that something is still to come; the last `close` writes.
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from proxy.config.load import Loaded
-from proxy.config.schema import Settings
-from proxy.detect.beliefs import Beliefs
-from proxy.detect.health import Health
 from proxy.errors import DialError, PeerError
-from proxy.model import Action, Attempt, Change, ClosedBy, NetworkId, Outcome, Plan, Request, Route, Stage, Symptom
-from proxy.net.front import Front
-from proxy.net.oracle import Oracle
-from proxy.net.pump import Carried, Pump
+from proxy.model import Action, Attempt, ClosedBy, NetworkId, Outcome, Plan, Request, Route, Stage, Symptom
+from proxy.net.pump import Carried
 from proxy.net.race import Race, Winner
-from proxy.net.registry import Registry
-from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
-from proxy.routing.guard import Guard
-from proxy.routing.router import Router
-
-log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Setup:
-    """Everything that the user configured, ready for use. A reload replaces it whole; running tunnels keep theirs."""
-
-    loaded: Loaded
-    front: Front
-    guard: Guard
-    router: Router
-    registry: Registry
-
-    @property
-    def settings(self) -> Settings:
-        return self.loaded.settings
-
-    def race(self, request: Request, routes: Sequence[Route], oracle: Oracle) -> Race:
-        """A race over routes that were planned under this setup: a later one may not know their relays any more."""
-        return Race(request.destination, routes, self.registry.dialer, oracle=oracle, detect=self.settings.detect)
-
-
-@dataclass(frozen=True, slots=True)
-class Services:
-    """What sessions share."""
-
-    setup: Callable[[], Setup]
-    beliefs: Beliefs
-    health: Health
-    pump: Pump
-    oracle: Oracle
-    network: Callable[[], NetworkId]
-    now: Callable[[], float]
-    """The wall clock, seconds since the epoch."""
-    request_ids: Iterator[int]
-    believe: Callable[[Sequence[Change]], None]
-    """Keeps what has been learned."""
-    record: Callable[[Outcome, NetworkId], None]
-    """Writes the last word on a connection."""
-    is_private: Callable[[str], bool]
-    """Whether a host is one of `[log] never`: it is not logged, and nothing is sent there but what the user sends."""
-    adopt: Callable[[SocketStream, bytes], None]
-    """Gives a client that asked for our own pages to the control server, with what it has sent."""
+from proxy.services import Services
 
 
 class Entry:
@@ -170,7 +115,11 @@ class Entry:
     @property
     def symptom(self) -> Symptom:
         """What the client is told: the direct route's trouble, else the last one's."""
-        return told_symptom(self.outcome)
+        if self.outcome.plan.action is Action.BLOCK:
+            return Symptom.FORBIDDEN
+        attempts = self.outcome.attempts
+        told = self.outcome.direct_attempt or (attempts[-1] if attempts else None)
+        return told.symptom if told is not None else Symptom.RELAY_DOWN
 
     # -- what it teaches -------------------------------------------------------------------------------------------
 
@@ -221,14 +170,6 @@ def _symptom(error: Exception) -> Symptom:
             return Symptom.SILENT
         case _:
             return Symptom.RESET
-
-
-def told_symptom(outcome: Outcome) -> Symptom:
-    """What a client is told of an outcome without a winner: the direct route's trouble, else the last one's."""
-    if outcome.plan.action is Action.BLOCK:
-        return Symptom.FORBIDDEN
-    told = outcome.direct_attempt or (outcome.attempts[-1] if outcome.attempts else None)
-    return told.symptom if told is not None else Symptom.RELAY_DOWN
 
 
 def _reason(outcome: Outcome) -> str:

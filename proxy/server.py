@@ -13,10 +13,10 @@ import errno
 import logging
 import socket
 
-from proxy.entry import Services
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
+from proxy.services import Services
 from proxy.session import Session
 
 log = logging.getLogger(__name__)

@@ -16,7 +16,7 @@ import logging
 from dataclasses import dataclass
 from functools import partial
 
-from proxy.entry import Entry, Services
+from proxy.entry import Entry
 from proxy.errors import BywayError, DialError, PeerError
 from proxy.model import (
     Action,
@@ -34,6 +34,7 @@ from proxy.net.exchange import Exchanged, exchange
 from proxy.net.front import ForUs, Opening, PlainHttp, Tunnel, http_refusal
 from proxy.net.race import BeforeFlight, Race, Winner
 from proxy.net.stream import SocketStream, Stream
+from proxy.services import Services
 from proxy.way_back import WayBack
 from proxy.wire.flight import Flight
 from proxy.wire.reader import Reader

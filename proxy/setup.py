@@ -17,7 +17,6 @@ from proxy.config.files import read_text
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths
 from proxy.config.schema import RelayConfig, Settings
-from proxy.entry import Setup
 from proxy.errors import ConfigError
 from proxy.model import Override
 from proxy.net.front import OWN_NAME, Credentials, Front
@@ -29,6 +28,7 @@ from proxy.routing.guard import Guard
 from proxy.routing.lists.plain import parse_plain
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules, parse_rules
+from proxy.services import Setup
 from proxy.wire import names
 from proxy.wire.relay_url import RelayUrl
 

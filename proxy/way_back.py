@@ -11,10 +11,10 @@ import asyncio
 import contextlib
 import os
 
-from proxy.entry import Services, Setup
 from proxy.model import DIRECT, Action, Destination, NetworkId, Outcome, Protocol, Route
 from proxy.net.race import Winner
 from proxy.net.tasks import spawn
+from proxy.services import Services, Setup
 from proxy.wire.flight import Flight
 from proxy.wire.http1 import host_field
 from proxy.wire.tls import RANDOMNESS, parse_client_hello, refreshed

@@ -13,7 +13,6 @@ from proxy.config.load import Loaded
 from proxy.config.schema import Detect, Limits, Settings
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
-from proxy.entry import Services, Setup
 from proxy.model import DIRECT, ClosedBy, Outcome, Route
 from proxy.net.front import Front
 from proxy.net.poller import make_poller
@@ -22,6 +21,7 @@ from proxy.net.stream import SocketStream
 from proxy.routing.guard import Guard
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules
+from proxy.services import Services, Setup
 from proxy.session import Session
 from tests.support.outcomes import HOME, HOST, TOR
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer

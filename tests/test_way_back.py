@@ -13,9 +13,9 @@ import pytest
 from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Settings
 from proxy.detect.beliefs import Beliefs
-from proxy.entry import Services, Setup
 from proxy.model import DIRECT, Action, Change, Destination, NetworkId, Outcome, Protocol, Route, State
 from proxy.net.tasks import cancel_all
+from proxy.services import Services, Setup
 from proxy.way_back import WayBack
 from proxy.wire.flight import Flight
 from proxy.wire.tls import parse_client_hello

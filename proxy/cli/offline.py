@@ -12,8 +12,8 @@ from dataclasses import replace
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
-from proxy.entry import Setup
 from proxy.net.poller import make_poller
+from proxy.services import Setup
 from proxy.setup import SetupMaker
 
 

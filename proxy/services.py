@@ -1,0 +1,66 @@
+"""What sessions share: the Setup in force, and the services of this process.
+
+Values that the application makes and hands down. A session asks for the Setup anew with each request, so that a reload
+takes effect with the next one and never in the middle of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+
+from proxy.config.load import Loaded
+from proxy.config.schema import Settings
+from proxy.detect.beliefs import Beliefs
+from proxy.detect.health import Health
+from proxy.model import Change, NetworkId, Outcome, Request, Route
+from proxy.net.front import Front
+from proxy.net.oracle import Oracle
+from proxy.net.pump import Pump
+from proxy.net.race import Race
+from proxy.net.registry import Registry
+from proxy.net.stream import SocketStream
+from proxy.routing.guard import Guard
+from proxy.routing.router import Router
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything that the user configured, ready for use. A reload replaces it whole; running tunnels keep theirs."""
+
+    loaded: Loaded
+    front: Front
+    guard: Guard
+    router: Router
+    registry: Registry
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
+
+    def race(self, request: Request, routes: Sequence[Route], oracle: Oracle) -> Race:
+        """A race over routes that were planned under this setup: a later one may not know their relays any more."""
+        return Race(request.destination, routes, self.registry.dialer, oracle=oracle, detect=self.settings.detect)
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What sessions share."""
+
+    setup: Callable[[], Setup]
+    beliefs: Beliefs
+    health: Health
+    pump: Pump
+    oracle: Oracle
+    network: Callable[[], NetworkId]
+    now: Callable[[], float]
+    """The wall clock, seconds since the epoch."""
+    request_ids: Iterator[int]
+    believe: Callable[[Sequence[Change]], None]
+    """Keeps what has been learned."""
+    record: Callable[[Outcome, NetworkId], None]
+    """Writes the last word on a connection."""
+    is_private: Callable[[str], bool]
+    """Whether a host is one of `[log] never`: it is not logged, and nothing is sent there but what the user sends."""
+    adopt: Callable[[SocketStream, bytes], None]
+    """Gives a client that asked for our own pages to the control server, with what it has sent."""
