@@ -234,11 +234,6 @@ class Outcome:
         """The last direct attempt, if there was one."""
         return next((a for a in reversed(self.attempts) if a.route.is_direct), None)
 
-    @property
-    def rescued(self) -> bool:
-        """A relay delivered after direct did not."""
-        return self.winner is not None and not self.winner.is_direct and self.direct_attempt is not None
-
     def with_attempt(self, attempt: Attempt) -> Outcome:
         """The same outcome with a later judgement of one route in place of the pending one, else at the end."""
         place = next((n for n, a in enumerate(self.attempts) if a.route == attempt.route and a.pending), None)

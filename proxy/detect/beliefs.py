@@ -107,10 +107,6 @@ class Beliefs:
             return working.belief
         return held if held is not None else Belief(host, network)
 
-    def works(self, host: str, *, network: NetworkId, now: float) -> bool:
-        """Whether direct is known to work."""
-        return self.lookup(host, network=network, now=now).state is State.WORKS
-
     def all(self, *, now: float) -> list[Belief]:
         """Every belief but those of hosts that simply work."""
         self._tell_time(now)

@@ -13,9 +13,6 @@ from types import MappingProxyType
 from proxy.config.schema import Weights
 from proxy.model import DIRECT, Attempt, Outcome, Protocol, Signal, Stage, Symptom
 
-WEAK: frozenset[str] = frozenset({"tls_silent", "http_silent", "tcp_refused", "tls_alert", "gave_up"})
-"""Signals that alone never pass from suspect to blocked."""
-
 NEUTRAL: frozenset[Symptom] = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
 """What stopped an attempt before the network had a say: even a rescue from these makes nothing suspect."""
 

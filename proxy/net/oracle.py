@@ -2,9 +2,9 @@
 
 A flight that a censor drops is sent again by our kernel, and again, and stays unacknowledged; one that a slow server
 has taken is acknowledged and silent. So the wait for a dropped flight can be cut short without ever hurrying a slow
-server. A single lost segment makes one retransmission (tail loss probe included), hence two. Fields are read by their
-offset in the kernel's `struct tcp_info`, which only ever grows at its end. Where there is none the oracle is not
-usable, and a timer serves.
+server. A single lost segment makes one retransmission (tail loss probe included), hence two (`hedge_retransmits`).
+Fields are read by their offset in the kernel's `struct tcp_info`, which only ever grows at its end. Where there is none
+the oracle is not usable, and a timer serves.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from dataclasses import dataclass
 GIVE_UP_MS = 5000
 """A plain close would go on resending the ClientHello, name and all, for 32 s (measured)."""
 
-# <linux/tcp.h>, offsets in bytes: tcpi_probes 3, tcpi_rto 8 (µs), tcpi_unacked 24 (segments), tcpi_rtt 68 (µs),
+# <linux/tcp.h>, offsets in bytes: tcpi_rto 8 (µs), tcpi_unacked 24 (segments), tcpi_rtt 68 (µs),
 # tcpi_total_retrans 100 (segments), tcpi_bytes_acked 120 (Linux 4.1).
-_FIELDS = struct.Struct("=3xB4xI12xI40xI28xI16xQ")
+_FIELDS = struct.Struct("=8xI12xI40xI28xI16xQ")
 _NOTSENT = struct.Struct("=I")
 _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
 _ASKED = 256  # more than we need; the kernel says how much it has
@@ -42,17 +42,10 @@ class Reading:
     acked: bool = False  # something was sent, and all of it is acknowledged
     rtt_s: float = 0.0
     rto_s: float = 0.0
-    probes: int = 0  # keepalive or window probes in a row without an answer
-
-    @property
-    def looks_dropped(self) -> bool:
-        """Reason to hedge: no single lost segment and no slow server looks like this."""
-        return self.retransmits >= 2 and self.unacked > 0 and not self.acked
 
 
 @dataclass(frozen=True, slots=True)
 class _Info:
-    probes: int
     rto_us: int
     unacked: int
     rtt_us: int
@@ -83,7 +76,6 @@ class Oracle:
             acked=info.unacked == 0 and info.unsent == 0 and info.bytes_acked > since.bytes_acked,
             rtt_s=info.rtt_us / 1e6,
             rto_s=info.rto_us / 1e6,
-            probes=info.probes,
         )
 
     def prepare_give_up(self, sock: socket.socket) -> None:
@@ -130,5 +122,5 @@ def _read(sock: socket.socket) -> _Info | None:
     if len(data) < _FIELDS.size:
         return None
     unsent = _NOTSENT.unpack_from(data, _NOTSENT_AT)[0] if len(data) >= _NOTSENT_AT + _NOTSENT.size else 0
-    probes, rto_us, unacked, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
-    return _Info(probes, rto_us, unacked, rtt_us, total_retransmits, bytes_acked, unsent)
+    rto_us, unacked, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
+    return _Info(rto_us, unacked, rtt_us, total_retransmits, bytes_acked, unsent)

@@ -367,6 +367,3 @@ def _notices(rules: tuple[Rule, ...], never: list[Rule]) -> Iterator[str]:
     for rule in never[:PROBLEMS_SHOWN]:
         if caught is None or rule.line < caught.line:
             yield f"{rule.source}:{rule.line}: {rule.kind},{rule.value} never acts: an earlier rule says the same"
-
-
-NO_RULES = Rules()

@@ -97,7 +97,6 @@ def test_nothing_is_known_of_a_new_host() -> None:
     world = World()
 
     assert world.held() == Belief(HOST, HOME)
-    assert not world.beliefs.works(HOST, network=HOME, now=T0)
 
 
 def test_the_first_rescue_makes_a_suspect_and_teaches_the_route() -> None:
@@ -322,7 +321,7 @@ def test_an_answer_of_no_known_meaning_is_not_working() -> None:
     world.learn(outcome(failed(Symptom.GARBAGE), winner=DIRECT))
     world.learn(outcome(pending(), winner=DIRECT))
 
-    assert not world.beliefs.works(HOST, network=HOME, now=world.now)
+    assert world.state() is not State.WORKS
 
 
 def test_our_own_re_test_is_no_visit() -> None:
@@ -451,7 +450,7 @@ def test_a_direct_success_makes_a_host_known_for_a_day() -> None:
     world = World()
     assert world.learn(works()) == []
 
-    assert world.beliefs.works(HOST, network=HOME, now=world.now)
+    assert world.state() is State.WORKS
     assert world.after(DAY - 1).state() is State.WORKS
     assert world.after(2).state() is State.UNKNOWN
 

@@ -13,7 +13,6 @@ from proxy.model import Action, Destination
 from proxy.routing.match import DomainList
 from proxy.routing.rules import (
     LINE_LIMIT,
-    NO_RULES,
     PROBLEMS_SHOWN,
     REGEX_RULES_LIMIT,
     RULES_LIMIT,
@@ -112,7 +111,7 @@ def test_the_first_rule_wins_whatever_its_kind() -> None:
 
 
 def test_nothing_matches_without_rules() -> None:
-    assert NO_RULES.match(Destination("example.org", 443)) is None
+    assert Rules().match(Destination("example.org", 443)) is None
     assert decides(parsed("DOMAIN,a.example,BLOCK"), "b.example") is None
 
 
