@@ -321,7 +321,7 @@ class App:
             reload=self.reload,
             live=self._live,
             follow=self._follow,
-            apply=self._believe,
+            believe=self._believe,
             override=self._override,
         )
 

@@ -291,7 +291,7 @@ class _Api:
         for name in below:
             self._parts.override(name, None)
         changes = self._parts.beliefs.forget(host)
-        self._parts.apply(changes)
+        self._parts.believe(changes)
         return _answer(host=host, forgotten=sorted({change.scope for change in changes}), overrides=sorted(below))
 
     def _override_of(self, host: str) -> tuple[str, Override] | None:

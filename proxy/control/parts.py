@@ -109,7 +109,7 @@ class Parts:
     """Counters of the moment: port, started_at, clients, tunnels, …"""
     follow: Callable[[], AsyncIterator[Outcome]]
     """Outcomes from now on, as they are recorded."""
-    apply: Callable[[Sequence[Change]], None]
-    """Keeps changes of beliefs."""
+    believe: Callable[[Sequence[Change]], None]
+    """Keeps what beliefs have become."""
     override: Callable[[str, Override | None], None]
     """Sets what `byway site set` says of a host and all below it; None clears it."""

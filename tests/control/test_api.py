@@ -273,7 +273,7 @@ async def test_a_site_is_set_shown_and_forgotten(api: ClientSession, world: Worl
     assert gone["forgotten"] == [BLOG]
     assert gone["overrides"] == ["example.net"]
     assert world.overrides == {}
-    assert [change.scope for change in world.applied] == [BLOG]
+    assert [change.scope for change in world.believed] == [BLOG]
     shown = await read(api, f"/v1/sites/{BLOG}")
     assert (shown["belief"]["words"], shown["override"]) == ("not tested", None)
 

@@ -85,7 +85,7 @@ class World:
     problems: list[str] = field(default_factory=list)  # of the next reload
     counters: dict[str, int | float | str] = field(default_factory=lambda: {"port": 8119, "tunnels": 2})
     overrides: dict[str, Override] = field(default_factory=dict)
-    applied: list[Change] = field(default_factory=list)
+    believed: list[Change] = field(default_factory=list)
     reloads: int = 0
 
     def __post_init__(self) -> None:
@@ -125,7 +125,7 @@ class World:
             reload=self._reload,
             live=self._live,
             follow=self._follow,
-            apply=self.applied.extend,
+            believe=self.believed.extend,
             override=self._override,
         )
 
