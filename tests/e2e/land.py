@@ -91,7 +91,7 @@ class Land:
         self.origin = await self._open.enter_async_context(
             Origin(addresses=(ORIGIN,), create_server=provider.create_server)
         )
-        # Somebody has to take the marks of the capture: Linux would call each unreachable, and then say so of others less.
+        # Somebody has to take the capture's marks: Linux would call each unreachable, and say that only so often.
         self._open.enter_context(
             provider.make_socket(socket.AF_INET, socket.SOCK_DGRAM, address=(ORIGIN, Capture.MARK_PORT))
         )

@@ -143,7 +143,7 @@ async def test_a_name_under_relay_arrives_from_the_relay(land: Land, byway: AtHo
     assert row["why"] == f"rules.txt:{rule(case.name)} DOMAIN-SUFFIX,{case.name}.test,RELAY:{case.name}"
     (attempt,) = row["attempts"]
     assert (attempt["route"], attempt["stage"], attempt["symptom"]) == (case.name, "done", "")
-    assert attempt["started_s"] == 0
+    assert attempt["started_s"] >= 0
     assert 0 < attempt["elapsed_s"] <= row["duration_s"]
     assert row["bytes_up"] > 0
     assert row["bytes_down"] >= len(answer.body)
