@@ -1,4 +1,4 @@
-"""One route under way in a race, and the bell that whatever happens to it rings.
+"""One route under way in a race.
 
 A Contender is the one mutable thing of a race: it moves from dialing through an open path and a flight to its end, and
 `attempt` says as a value how far it has come.
@@ -12,35 +12,6 @@ from enum import Enum, auto
 from proxy.model import NO_EVIDENCE, Attempt, Route, Stage, Symptom
 from proxy.net.oracle import Snapshot
 from proxy.net.stream import Stream
-
-
-class Bell:
-    """Rung by whatever may have changed something; one coroutine waits for it."""
-
-    __slots__ = ("_rung", "_waiter")
-
-    def __init__(self) -> None:
-        self._rung = False
-        self._waiter: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        self._rung = True
-        if self._waiter is not None and not self._waiter.done():
-            self._waiter.set_result(None)
-
-    async def wait(self, timeout_s: float | None) -> None:
-        """Returns when rung (also when it was since the last wait), or after `timeout_s`."""
-        if not self._rung:
-            loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            alarm = None if timeout_s is None else loop.call_later(max(0.0, timeout_s), self.ring)
-            try:
-                await self._waiter
-            finally:
-                self._waiter = None
-                if alarm is not None:
-                    alarm.cancel()
-        self._rung = False
 
 
 class Phase(Enum):

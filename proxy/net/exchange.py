@@ -18,6 +18,7 @@ from typing import NoReturn, TypeVar
 
 from proxy.errors import DialError, PeerError
 from proxy.model import ClosedBy, Stage, Symptom
+from proxy.net.bell import Bell
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire import http1
 from proxy.wire.http1 import BodyKind, Framing, RequestHead, ResponseHead
@@ -83,7 +84,7 @@ async def exchange(
     both = _Exchange(
         _End(client, client_reader, lambda error: error), _End(upstream, upstream_reader, _server_failed), head
     )
-    client.notify = upstream.notify = both.ring
+    client.notify = upstream.notify = both.bell.ring
     try:
         return await both.run(head_sent, idle_timeout_s)
     finally:
@@ -142,11 +143,12 @@ class _Exchange:
     """What both directions know of each other, and the coroutine that steps them."""
 
     __slots__ = (
-        "_again", "_answer", "_bell", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_refused",
-        "_rung", "_sends_already", "_sent_before", "_server", "_uploaded",
+        "_again", "_answer", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_refused",
+        "_sends_already", "_sent_before", "_server", "_uploaded", "bell",
     )  # fmt: skip
 
     def __init__(self, client: _End, server: _End, head: RequestHead) -> None:
+        self.bell = Bell()  # a stream has news
         self._client = client
         self._server = server
         self._head = head
@@ -159,14 +161,6 @@ class _Exchange:
         self._continue_due = False
         self._continued = False  # the client has been told to go on
         self._again = False  # a direction stopped only to give way
-        self._rung = False
-        self._bell: asyncio.Future[None] | None = None
-
-    def ring(self) -> None:
-        """A stream has news."""
-        self._rung = True
-        if self._bell is not None and not self._bell.done():
-            self._bell.set_result(None)
 
     async def run(self, head_sent: bool, idle_timeout_s: float) -> Exchanged:
         upward, downward = self._upward(head_sent), self._downward()
@@ -298,7 +292,7 @@ class _Exchange:
     def _continue_is_due(self) -> None:
         # A client that sends already, or was told to by the server, needs no word from us.
         self._continue_due = not (self._continued or self._sends_already or self._client.received)
-        self.ring()
+        self.bell.ring()
 
     # -- stepping --------------------------------------------------------------------------------------------------
 
@@ -309,11 +303,11 @@ class _Exchange:
         moved, moved_at = -1, 0.0
         try:
             while True:
-                self._rung = self._again = False
+                self._again = False
                 next(beside, None)
                 if next(main, _ENDED) is _ENDED:
                     return
-                if self._again or self._rung:
+                if self._again:
                     await asyncio.sleep(0)
                     continue
                 now = loop.time()
@@ -322,18 +316,11 @@ class _Exchange:
                 elif now >= moved_at + idle_timeout_s:
                     raise _Stalled
                 if alarm is None or alarm.when() <= now:  # only when the last one has rung: no timer is moved per piece
-                    alarm = loop.call_at(moved_at + idle_timeout_s + _TICK_S, self.ring)
-                await self._news(loop)
+                    alarm = loop.call_at(moved_at + idle_timeout_s + _TICK_S, self.bell.ring)
+                await self.bell.wait(None)
         finally:
             if alarm is not None:
                 alarm.cancel()
-
-    async def _news(self, loop: asyncio.AbstractEventLoop) -> None:
-        self._bell = loop.create_future()
-        try:
-            await self._bell
-        finally:
-            self._bell = None
 
     @property
     def _moved(self) -> int:

@@ -20,7 +20,8 @@ from enum import Enum, auto
 from proxy.config.schema import Detect
 from proxy.errors import DialError
 from proxy.model import Attempt, Destination, Route, Stage, Symptom
-from proxy.net.contender import Bell, Contender, Phase
+from proxy.net.bell import Bell
+from proxy.net.contender import Contender, Phase
 from proxy.net.dialer import Dialer
 from proxy.net.oracle import Oracle, Reading
 from proxy.net.stream import Stream
