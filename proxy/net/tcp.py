@@ -17,6 +17,7 @@ from typing import Protocol
 
 from proxy.errors import DialError
 from proxy.model import Destination, IPAddress, Stage, Symptom
+from proxy.net.bell import Bell
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
 
@@ -97,7 +98,7 @@ class _Connecting:
         self._tries: list[SocketStream] = []
         self._failures: list[tuple[Symptom, str]] = []
         self._winner: SocketStream | None = None
-        self._bell: asyncio.Future[None] | None = None
+        self._bell = Bell()
 
     async def run(self, timeout_s: float, stagger_s: float) -> SocketStream:
         try:
@@ -128,22 +129,8 @@ class _Connecting:
                 self._start_next()
                 next_at = now + stagger_s
             else:
-                await self._sleep(loop, min(ends_at, next_at) if self._addresses else ends_at)
+                await self._bell.wait((min(ends_at, next_at) if self._addresses else ends_at) - now)
                 self._look()
-
-    async def _sleep(self, loop: asyncio.AbstractEventLoop, until: float) -> None:
-        """Until `until` or the next edge of a try."""
-        self._bell = loop.create_future()
-        timer = loop.call_at(until, self._ring)
-        try:
-            await self._bell
-        finally:
-            timer.cancel()
-            self._bell = None
-
-    def _ring(self) -> None:
-        if self._bell is not None and not self._bell.done():
-            self._bell.set_result(None)
 
     def _start_next(self) -> None:
         address = self._addresses.pop()
@@ -155,7 +142,7 @@ class _Connecting:
         except OSError as error:
             self._failed(peer, error)
             return
-        stream.notify = self._ring  # registering makes an edge, also when it has connected already
+        stream.notify = self._bell.ring  # registering makes an edge, also when it has connected already
         self._tries.append(stream)
 
     def _look(self) -> None:
