@@ -76,11 +76,7 @@ class Stream(ABC):
     async def receive(self, limit: int = CHUNK) -> bytes:
         """1 to `limit` bytes, or b"" when the peer has finished sending."""
         while (data := self.receive_nowait(limit)) is None:
-            self._receiver = asyncio.get_running_loop().create_future()
-            try:
-                await self._receiver
-            finally:
-                self._receiver = None
+            await self._receivable()
         return data
 
     async def send(self, data: bytes | memoryview) -> None:
@@ -93,11 +89,23 @@ class Stream(ABC):
             if sent := self.send_nowait(left):
                 left = left[sent:]
                 continue
-            self._sender = asyncio.get_running_loop().create_future()
-            try:
-                await self._sender
-            finally:
-                self._sender = None
+            await self._sendable()
+
+    async def _receivable(self) -> None:
+        """Until a receive may do better than before."""
+        self._receiver = asyncio.get_running_loop().create_future()
+        try:
+            await self._receiver
+        finally:
+            self._receiver = None
+
+    async def _sendable(self) -> None:
+        """Until a send may do better than before."""
+        self._sender = asyncio.get_running_loop().create_future()
+        try:
+            await self._sender
+        finally:
+            self._sender = None
 
     def _wake(self, *, receiver: bool, sender: bool) -> None:
         self._resume(receiver=receiver, sender=sender)
@@ -163,11 +171,7 @@ class SocketStream(Stream):
     async def connected(self) -> None:
         """Waits for a connect() in progress. Raises the OSError that it ended with."""
         while not self.is_connected():
-            self._sender = asyncio.get_running_loop().create_future()
-            try:
-                await self._sender
-            finally:
-                self._sender = None
+            await self._sendable()
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
         if self._drained:  # the next call would say no: spared, and an edge will come

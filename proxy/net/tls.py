@@ -71,19 +71,11 @@ class TlsStream(Stream):
     async def _inner_send(self) -> None:
         """Hands over everything that TLS wants to say."""
         while not self._flush():
-            self._sender = asyncio.get_running_loop().create_future()
-            try:
-                await self._sender
-            finally:
-                self._sender = None
+            await self._sendable()
 
     async def _inner_receive(self) -> bytes:
         while (data := self._inner.receive_nowait(CHUNK)) is None:
-            self._receiver = asyncio.get_running_loop().create_future()
-            try:
-                await self._receiver
-            finally:
-                self._receiver = None
+            await self._receivable()
         return data
 
     def certificate(self) -> bytes:
