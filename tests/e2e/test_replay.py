@@ -16,6 +16,7 @@ import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -25,7 +26,7 @@ from tests.e2e.country import DEAD, RELAY, Country, Row, Running, tunnel
 from tests.e2e.ear import Ear
 from tests.support.censor import Behaviour, Censor
 from tests.support.streams import reset
-from tests.support.waiting import until
+from tests.support.waiting import until, until_read
 from tests.wire import hellos
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -45,6 +46,7 @@ class World:
     country: Country
     byway: Running
     names: Iterator[str]
+    sockets: int  # that Byway has when nobody uses it
 
     async def row(self, name: str) -> Row:
         """The one row of the log about `name`."""
@@ -72,7 +74,7 @@ async def world(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[World
         Country([*NAMES, SECRET, REFUSED]) as country,
         country.byway(tmp_path_factory.mktemp("replay"), rules=RULES) as byway,
     ):
-        yield World(country, byway, iter(NAMES))
+        yield World(country, byway, iter(NAMES), sockets(byway.pid))
 
 
 def routes(row: Row) -> list[tuple[str, str, str]]:
@@ -614,3 +616,47 @@ async def test_what_happens_to_a_literal_is_learned_for_the_name(world: World) -
 
 async def until_heard(ear: Ear, size: int = 1) -> None:
     await until(lambda: sum(map(len, ear.heard)) >= size)
+
+
+@pytest.mark.parametrize(
+    ("way", "leave"),
+    [("plain", "reset"), ("tunnel", "reset"), ("hello", "reset"), ("early", "reset"), ("hello", "end")],
+)
+async def test_a_client_that_leaves_while_it_waits_takes_everything_with_it(world: World, way: str, leave: str) -> None:
+    """Nobody is blamed for what was not waited for. An end alone says it of TLS only: others may have said all."""
+    secure = way in ("hello", "early")
+    name, censor = await world.censored(Behaviour.SILENT, secure=secure)
+    authority = f"{name}:{censor.port}"
+    target = f"http://{authority}/" if way == "plain" else "/"
+    flight = resuming(name) if secure else f"GET {target} HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode()
+    if way == "hello":
+        flight = hellos.by_hand(hellos.sni(name.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
+    async with (plain if way == "plain" else tunnel)(authority, world.byway.proxy) as (_, writer):
+        writer.write(flight)
+        await until(lambda: len(censor.flights) == 1)
+        if leave == "reset":
+            reset(writer)
+    row = await world.row(name)
+    assert (row["winner"], row["closed_by"], world.asked(name)) == (None, "client", 0)
+    assert [tried["symptom"] for tried in row["attempts"]] == ["abandoned"]
+    assert (await world.byway.belief(name))["state"] == "unknown"
+
+
+async def test_nothing_is_left_behind(world: World) -> None:
+    """After all of the above, told by Byway and by the kernel."""
+
+    async def alone() -> bool:
+        live = (await world.byway.ask("/v1/status"))["live"]
+        return (live["sessions"], live["tunnels"]) == (0, 0)
+
+    await until_read(alone, within_s=15)
+    await until(lambda: sockets(world.byway.pid) <= world.sockets)
+
+
+def sockets(pid: int) -> int:
+    """How many a process has open."""
+    count = 0
+    for descriptor in Path(f"/proc/{pid}/fd").iterdir():
+        with contextlib.suppress(OSError):  # closed meanwhile
+            count += descriptor.readlink().name.startswith("socket:")
+    return count
