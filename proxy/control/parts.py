@@ -1,30 +1,23 @@
 """What the control server needs of the rest, and no more.
 
 It reads; the little that it changes goes through three functions of the application, which keeps the memory, the store
-and the plans in step. The Protocols name only what is used, so that tests bring small parts of their own.
+and the plans in step. The Protocols stand for what is made from files and sockets: tests bring small ones of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from proxy.config.schema import Settings
 from proxy.control.trial import Relays
-from proxy.detect.health import RelayHealth
-from proxy.model import (
-    Belief,
-    Change,
-    Destination,
-    NetworkId,
-    Outcome,
-    Override,
-    Plan,
-    Request,
-)
-from proxy.routing.rules import Rules
+from proxy.detect.beliefs import Beliefs
+from proxy.detect.health import Health
+from proxy.model import Change, NetworkId, Outcome, Override
+from proxy.routing.router import Router
+from proxy.store.writer import Store
 
 
 class Loaded(Protocol):
@@ -34,19 +27,6 @@ class Loaded(Protocol):
     def path(self) -> Path | None: ...
     @property
     def notices(self) -> Sequence[str]: ...
-
-
-class Router(Protocol):
-    """Says what would be done with a request, and why."""
-
-    def plan(
-        self, request: Request, belief: Belief, *, relays: Sequence[str], now: float, host: str | None = None
-    ) -> Plan: ...
-    def trace(self, destination: Destination) -> Sequence[str]: ...
-    @property
-    def rules(self) -> Rules: ...
-    @property
-    def overrides(self) -> Mapping[str, Override]: ...
 
 
 class Setup(Protocol):
@@ -60,38 +40,6 @@ class Setup(Protocol):
     def router(self) -> Router: ...
     @property
     def registry(self) -> Relays: ...
-
-
-class Beliefs(Protocol):
-    """What is held about hosts."""
-
-    def lookup(self, host: str, *, network: NetworkId, now: float) -> Belief: ...
-    def all(self, *, now: float) -> Iterable[Belief]: ...
-    def forget(self, scope: str | None = None, network: NetworkId | None = None) -> Sequence[Change]: ...
-
-
-class Health(Protocol):
-    """How the relays do."""
-
-    def order(self, names: Sequence[str], now: float) -> Sequence[str]: ...
-    def of(self, name: str) -> RelayHealth: ...
-    def is_open(self, name: str, now: float) -> bool: ...
-
-
-class Store(Protocol):
-    """The log. What reads may wait for the disk, and is called in a thread."""
-
-    @property
-    def trouble(self) -> str: ...
-    @property
-    def notices(self) -> Sequence[str]: ...
-    def flush(self, timeout_s: float = ...) -> bool: ...
-
-    def log(
-        self, *, since: float, site: str | None, route: str | None, outcome: str | None, limit: int
-    ) -> list[dict[str, Any]]: ...
-    def changes(self, scope: str | None = None) -> list[dict[str, Any]]: ...
-    def route_success(self, since: float) -> list[dict[str, Any]]: ...
 
 
 @dataclass(frozen=True, slots=True)
