@@ -17,6 +17,9 @@ from proxy.wire.tls import is_server_answer, parse_client_hello
 FLIGHT_LIMIT = 16 * 1024
 """Bytes of the longest flight that is kept for a second sending."""
 
+NAME_LIMIT = 64 * 1024
+"""Bytes after which a name is no longer waited for: as long as a ClientHello or the head of a request may be."""
+
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _METHODS = tuple(f"{method} ".encode() for method in (*_SAFE, "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"))
 _REQUEST_LINE = re.compile(rb"([A-Z]+) [\x21-\x7e]+ HTTP/1\.[01]\r\n")
@@ -71,8 +74,9 @@ class Flight:
         elif self.replayable or self._head_start:
             self.replayable = self.protocol is Protocol.HTTP and self._read_heads()
         if len(self.data) > FLIGHT_LIMIT:
-            self.complete = True
             self.replayable = False
+        if len(self.data) > NAME_LIMIT and not self.complete:
+            self._give_up()
 
     def judge(self, answer: bytes | bytearray) -> Verdict:
         """Whether what came back, from its first byte on, answers this flight."""
@@ -128,6 +132,13 @@ class Flight:
             self._head_start = end + 4
         return True
 
+    def _give_up(self) -> None:
+        """Waits for no end any more. A name that has come counts all the same: it may be one for relays alone."""
+        self.complete = True
+        self.replayable = False
+        if self.protocol is Protocol.HTTP:
+            _, self.server_name = _read_head(self.data[: self.data.rfind(b"\r\n") + 2])
+
     def _is_opaque(self) -> None:
         self.protocol = Protocol.OTHER
         self.complete = True
@@ -149,7 +160,8 @@ def _read_head(head: bytes) -> tuple[bool, str | None]:
     for line in head[request_line.end() : -2].split(b"\r\n") if request_line.end() < len(head) else ():
         field = _FIELD.match(line)
         if field is None:
-            return False, None
+            safe = False  # but the name that another line gives is what an onlooker reads
+            continue
         name = field[1].lower()
         if name == b"host":
             hosts.append(field[2].rstrip(b" \t"))

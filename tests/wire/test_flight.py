@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Protocol
-from proxy.wire.flight import FLIGHT_LIMIT, Flight, Verdict
+from proxy.wire.flight import FLIGHT_LIMIT, NAME_LIMIT, Flight, Verdict
 from tests.wire import hellos
 
 GET = b"GET /page HTTP/1.1\r\nHost: Example.ORG:8080\r\nAccept: */*\r\n\r\n"
@@ -132,7 +132,7 @@ def test_F90_what_may_have_a_body_is_never_sent_twice() -> None:
 )
 def test_F90_an_odd_head_is_sent_once(field: bytes) -> None:
     head = b"GET / HTTP/1.1\r\nHost: a.example\r\n" + field + b"\r\n\r\n"
-    assert judged(fed(head)) == (Protocol.HTTP, None, False, True)
+    assert judged(fed(head)) == (Protocol.HTTP, "a.example", False, True), "its name counts: an onlooker reads it too"
 
 
 @pytest.mark.parametrize(
@@ -174,8 +174,11 @@ def test_a_flight_that_outgrows_the_limit_is_sent_once() -> None:
     assert judged(fed(most)) == (Protocol.HTTP, "a.example", True, True)
     more = most.replace(b"ccc", b"cccc", 1)
     assert judged(fed(more)) == (Protocol.HTTP, "a.example", False, True)
-    endless = fed(more[:-4] + b"cccc")
-    assert judged(endless) == (Protocol.HTTP, None, False, True)
+    assert judged(fed(more[:-4] + b"cccc")) == (Protocol.HTTP, None, False, False)
+    endless = fed(head + b"c" * NAME_LIMIT)
+    assert judged(endless) == (Protocol.HTTP, "a.example", False, True)
+    nameless = fed(b"GET / HTTP/1.1\r\nCookie: " + b"c" * NAME_LIMIT)
+    assert judged(nameless) == (Protocol.HTTP, None, False, True)
 
 
 def test_a_hello_that_outgrows_the_limit_is_sent_once() -> None:
@@ -185,9 +188,10 @@ def test_a_hello_that_outgrows_the_limit_is_sent_once() -> None:
     longer = hellos.record(message[:16_000]) + hellos.record(message[16_000:])
     assert judged(fed(longer)) == (Protocol.TLS, "a.example", False, True)
     flight = fed(longer[:20_000])
-    assert judged(flight) == (Protocol.TLS, None, False, True)
+    assert judged(flight) == (Protocol.TLS, None, False, False)
     flight.receive_data(longer[20_000:])
     assert flight.data == longer
+    assert judged(flight) == (Protocol.TLS, "a.example", False, True)
     assert not flight.replayable
 
 
