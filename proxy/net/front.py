@@ -11,6 +11,7 @@ import asyncio
 import base64
 import binascii
 import hmac
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -157,7 +158,8 @@ class Front:
     async def _http(self, client: SocketStream, reader: Reader) -> Opening:
         head = await read_with(client, reader, http1.read_request_head(reader))
         if head.form is Form.ORIGIN:
-            if not self._is_ours(head.host):
+            # Whoever would need the password, and cannot give one in this form, is not told who listens here.
+            if not self._is_ours(head.host) or (self._credentials is not None and not _is_near(client)):
                 raise PeerError(f"a request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
             return ForUs(_as_received(head) + reader.rest())
         if self._credentials is not None and not self._credentials.basic_matches(head.proxy_authorization):
@@ -189,6 +191,11 @@ class Front:
         return Tunnel(request.destination, Inbound.SOCKS4A if request.is_4a else Inbound.SOCKS4)
 
 
+def _is_near(client: SocketStream) -> bool:
+    """Whether the client is on this computer, as the kernel says. Raises OSError when it has left."""
+    return ipaddress.ip_address(client.lowest_socket.getpeername()[0]).is_loopback
+
+
 def _as_received(head: RequestHead) -> bytes:
     """The head again, in origin form, for the control server to parse."""
     lines = [f"{head.method} {head.target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.headers), "", ""]
@@ -205,5 +212,5 @@ _MISDIRECTED = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\nConnec
 _AUTHENTICATE = http1.error_response(
     407,
     "This proxy needs a user and a password.",
-    headers=(("Proxy-Authenticate", 'Basic realm="byway", charset="UTF-8"'),),
+    headers=(("Proxy-Authenticate", 'Basic realm="proxy", charset="UTF-8"'),),
 )
