@@ -12,7 +12,7 @@ from pathlib import Path
 
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
-from proxy.config.paths import write_private
+from proxy.config.paths import make_folder, write_private
 from proxy.errors import BywayError, ConfigError
 from proxy.wire import relay_url
 
@@ -70,7 +70,7 @@ def add_relay(file: Path, url: str, name: str | None) -> Added:
 def _replace(file: Path, text: str) -> None:
     """Checks the text as a configuration, then puts it in the file's place."""
     try:
-        file.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(file.parent)
     except OSError as error:
         raise BywayError(f"{shown(file.parent)} cannot be made: {error.strerror or error}") from None
     fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")

@@ -97,7 +97,7 @@ class Paths:
 def private_folder(path: Path) -> Path:
     """Makes the folder, or takes one of the user's, with mode 0700 whatever the umask. Raises BywayError."""
     try:
-        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_folder(path)
         found = path.stat()
         if found.st_mode & stat.S_ISVTX:
             raise BywayError(f"{shown(path)} is shared by everybody; name a folder of your own")
@@ -109,6 +109,14 @@ def private_folder(path: Path) -> Path:
         reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
         raise BywayError(f"the folder {shown(path)} cannot be used: {reason}; name another with --state") from None
     return path
+
+
+def make_folder(path: Path) -> None:
+    """Makes the folder and those above it that are missing, each for the user alone: `parents=True` would leave those
+    above to the umask, and who may write to one of them may put another folder in place of ours. Raises OSError."""
+    if not path.is_dir():
+        make_folder(path.parent)
+        path.mkdir(mode=0o700, exist_ok=True)
 
 
 def write_private(path: Path, content: bytes | str) -> None:
