@@ -218,8 +218,7 @@ class App:
         """One line on where we are, one on what to do next, and what the configuration should know of itself."""
         if self._options.quiet:
             return
-        for notice in (*self._setup.loaded.notices, *self._setup.router.rules.notices):
-            log.warning("%s", notice)
+        self._tell_notices()
         host = self._loaded.settings.listen.address
         address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
         relays = self._setup.registry.relay_names
@@ -246,8 +245,19 @@ class App:
         self._seen = self._maker.fingerprint(loaded)
         self._store.configure(loaded.settings.log)
         self._health.keep(self._setup.registry.relay_names)
+        self._tell_notices()
         log.info("the configuration has been read again")
         return []
+
+    def _tell_notices(self) -> None:
+        """What is not wrong with the configuration but should be known."""
+        settings, at_start = self._setup.settings, self._loaded.settings
+        if (settings.listen.address, settings.listen.port) != (at_start.listen.address, at_start.listen.port):
+            log.warning("[listen] address and port: the edit takes effect at the next start")
+        if settings.detect != at_start.detect:
+            log.warning("[detect]: what is believed goes by the edit from the next start on")
+        for notice in (*self._setup.loaded.notices, *self._setup.router.rules.notices):
+            log.warning("%s", notice)
 
     async def _watch(self) -> None:
         while True:
