@@ -22,7 +22,7 @@ from proxy.services import Services
 class Entry:
     """One connection's, or one plain HTTP request's, line in the log."""
 
-    __slots__ = ("_facts", "_holds", "_outcome", "_services", "network")
+    __slots__ = ("_facts", "_holds", "_outcome", "_services", "network", "told")
 
     def __init__(self, request: Request, plan: Plan, *, network: NetworkId, services: Services) -> None:
         self.network = network
@@ -35,6 +35,8 @@ class Entry:
         }
         self._outcome: Outcome | None = None
         self._holds = 1
+        self.told = ""
+        """Why it failed, for who asked in plain HTTP: see `_told`."""
 
     @property
     def outcome(self) -> Outcome:
@@ -79,6 +81,7 @@ class Entry:
         if client_left:
             self.say(closed_by=ClosedBy.CLIENT, error="the client left before an answer came")
         else:
+            self.told = _told(self.outcome)
             self.say(error=_reason(self.outcome))
         self._learn()
 
@@ -98,7 +101,8 @@ class Entry:
         if attempt is not None:
             self._judge(replace(attempt, symptom=_symptom(error), error=str(error)))
             self._learn()
-        self.say(winner=None, error=f"{self.outcome.request.destination}: {error}")
+        self.told = f"{self.outcome.request.destination}: {error}"
+        self.say(winner=None, error=self.told)
 
     def carried(self, carried: Carried) -> None:
         """The pump has ended."""
@@ -179,5 +183,23 @@ def _reason(outcome: Outcome) -> str:
         return f"{destination} was not tried: {outcome.plan.why}"
     if not outcome.attempts:
         return f"{destination} closed the connection before anything was sent to it"
-    tried = "; ".join(f"{a.route}: {a.error or a.symptom or 'no answer'}" for a in outcome.attempts)
+    tried = "; ".join(f"{a.route}: {_trouble(a)}" for a in outcome.attempts)
     return f"{destination} could not be reached ({outcome.plan.why}). Tried {tried}."
+
+
+def _told(outcome: Outcome) -> str:
+    """The reason for a client whose answer a script of the site's may read, as it may in plain HTTP: it names no relay,
+    and no rule or belief that may name one. The log has the whole of it."""
+    if outcome.plan.action is Action.BLOCK:
+        return _reason(outcome)
+    tried = [f"direct: {_trouble(a)}" for a in outcome.attempts if a.route.is_direct]
+    if len(tried) < len(outcome.attempts):
+        tried.append("the other routes failed too" if tried else "every route that it may take failed")
+    reason = "; ".join(tried) or "there is no route that it may take"
+    return f"{outcome.request.destination} could not be reached: {reason}. `byway why {outcome.host}` tells more."
+
+
+def _trouble(attempt: Attempt) -> str:
+    if attempt.error or attempt.symptom not in (Symptom.NONE, Symptom.ABANDONED):
+        return attempt.error or attempt.symptom
+    return "no answer"

@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from dataclasses import dataclass
+from collections.abc import Awaitable
+from dataclasses import dataclass, replace
 from functools import partial
 
 from proxy.entry import Entry
@@ -33,6 +34,7 @@ from proxy.model import (
 from proxy.net.exchange import Exchanged, exchange
 from proxy.net.front import ForUs, Opening, PlainHttp, Tunnel, http_refusal
 from proxy.net.race import BeforeFlight, Race, Winner
+from proxy.net.registry import Registry
 from proxy.net.stream import SocketStream, Stream
 from proxy.services import Services
 from proxy.way_back import WayBack
@@ -51,6 +53,8 @@ class Upstream:
 
     destination: Destination
     route: Route
+    registry: Registry
+    """What `route` meant: after a reload a relay of that name may be another."""
     network: NetworkId
     stream: Stream
     reader: Reader
@@ -108,19 +112,21 @@ class Session:
                 flight.receive_data(self._reader.rest())
             before = await self._await_flight(race, flight)
             if before is BeforeFlight.SPOKE:
-                self._pump(race.take_opened(flight), race, entry, flight)
+                await self._serve_spoken(race, entry, flight)
                 return
             if not flight.complete:
                 entry.lost(race, client_left=self._client_left)
                 return
-            if before is BeforeFlight.CLOSED:
+            if before is BeforeFlight.CLOSED or self._setup is not self._services.setup():
                 race.close()
+                self._setup = self._services.setup()  # nothing has gone yet, so what was said since holds
+                entry.say(plan=self._plan(entry.outcome.request, tunnel.destination.host))
                 race = self._race(entry)
-                self._client.notify = race.bell.ring
                 self._client.notify = race.bell.ring
             self._plan_on_name(flight, race, entry)
 
-            winner = await race.deliver(flight, partial(self._pull, flight))
+            limit_s = self._setup.settings.limits.idle_timeout_s
+            winner = await _within(limit_s, race.deliver(flight, partial(self._pull, flight)))
             if winner is None:
                 entry.lost(race, client_left=self._client_left)
             else:
@@ -135,20 +141,61 @@ class Session:
         waited out for a moment: browsers open tunnels ahead of need, and a flight that comes yet finds a new path."""
         self._client.notify = race.bell.ring
         loop = asyncio.get_running_loop()
-        ends_at: float | None = None
+        limits = self._setup.settings.limits
+        ends_at = loop.time() + limits.idle_timeout_s
+        closed = False
         while self._pull(flight) and not flight.complete:
             before = race.before_flight()
             if before is BeforeFlight.SPOKE:
                 return before
-            left_s: float | None = None
-            if before is BeforeFlight.CLOSED:  # the bell may ring for less than a whole flight
-                if ends_at is None:
-                    ends_at = loop.time() + self._setup.settings.limits.late_flight_s
-                left_s = ends_at - loop.time()
-                if left_s <= 0:
-                    return before
+            if before is BeforeFlight.CLOSED and not closed:
+                closed = True
+                ends_at = min(ends_at, loop.time() + limits.late_flight_s)
+            left_s = ends_at - loop.time()  # the bell may ring for less than a whole flight
+            if left_s <= 0:
+                return BeforeFlight.CLOSED
             await race.bell.wait(left_s)
         return race.before_flight()
+
+    async def _serve_spoken(self, race: Race, entry: Entry, flight: Flight) -> None:
+        """The server spoke first. What it says is passed on; but on a literal address the plan hangs on the client's
+        first words, so these go nowhere until they are whole: else one forged byte would have a name that goes by
+        relays alone sent after it. What was said cannot be taken back, so a plan that forbids the path ends it."""
+        opened = race.take_opened(flight)
+        if entry.outcome.request.destination.address is None:
+            self._pump(opened, race, entry, flight)
+            return
+        try:
+            said = await self._hear_out(opened, race, flight)
+            host = flight.server_name or entry.outcome.host
+            plan = self._plan(entry.outcome.request, host)
+            entry.say(protocol=flight.protocol, host=host, plan=plan, bytes_down=said)
+            if flight.complete and opened.route in plan.routes:
+                self._pump(replace(opened, answer=b"", unsent=flight.data), race, entry, flight)
+            elif flight.complete:
+                entry.say(error=f"{host} may not go by {opened.route}, where the server had spoken before it was named")
+        finally:
+            if not self._handed_over:
+                opened.stream.abort()
+
+    async def _hear_out(self, opened: Winner, race: Race, flight: Flight) -> int:
+        """Passes on what the server says, until the client's flight is whole or either has left. Returns the bytes."""
+        stream, idle_timeout_s = opened.stream, self._setup.settings.limits.idle_timeout_s
+        said = 0
+        data: bytes | None = opened.answer
+        self._client.notify = stream.notify = race.bell.ring
+        with contextlib.suppress(TimeoutError):
+            while True:
+                async with asyncio.timeout(idle_timeout_s):
+                    if data:
+                        await self._client.send(data)
+                        said += len(data)
+                    if not self._pull(flight) or flight.complete or data == b"":
+                        break
+                    data = stream.receive_nowait()
+                    if data is None:
+                        await race.bell.wait(None)
+        return said
 
     def _pull(self, flight: Flight) -> bool:
         """Moves what the client has sent on into its flight. False: the client has gone."""
@@ -234,7 +281,8 @@ class Session:
         winner: Winner | None = None
         if asked.head.bodiless:
             self._client.notify = race.bell.ring
-            winner = await race.deliver(flight, self._pull_pipelined)
+            limit_s = self._setup.settings.limits.exchange_timeout_s
+            winner = await _within(limit_s, race.deliver(flight, self._pull_pipelined))
             self._client.notify = None
         elif await race.connect():
             winner = race.take_opened()
@@ -244,7 +292,14 @@ class Session:
         entry.won(race, winner)
         if asked.head.bodiless:
             self._way_back.look(self._setup, entry.outcome, flight)
-        return Upstream(asked.destination, winner.route, entry.network, winner.stream, Reader(winner.answer))
+        return Upstream(
+            asked.destination,
+            winner.route,
+            self._setup.registry,
+            entry.network,
+            winner.stream,
+            Reader(winner.answer),
+        )
 
     def _pull_pipelined(self) -> bool:
         """Keeps what a waiting client sends ahead, within bounds. False: it has gone."""
@@ -304,6 +359,7 @@ class Session:
         fits = (
             idle.destination == outcome.request.destination
             and outcome.plan.routes[:1] == (idle.route,)
+            and idle.registry is self._setup.registry
             and idle.network == self._services.network()
         )
         with contextlib.suppress(OSError):
@@ -336,7 +392,7 @@ class Session:
 
     async def _refuse(self, entry: Entry) -> None:
         if not self._client_left:
-            await self._last_words(http_refusal(entry.symptom, entry.outcome.error))
+            await self._last_words(http_refusal(entry.symptom, entry.told))
 
     async def _last_words(self, reply: bytes) -> None:
         """Sends a final answer, and reads on for a moment: closing on unread bytes would reset the connection and take
@@ -349,3 +405,11 @@ class Session:
                 self._client.send_eof()
                 while await self._client.receive():
                     pass
+
+
+async def _within(limit_s: float, delivered: Awaitable[Winner | None]) -> Winner | None:
+    """None also when nothing has come of it within `limit_s`."""
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(limit_s):
+            return await delivered
+    return None

@@ -107,6 +107,7 @@ _STATUS = {
     Symptom.RESOLVE_FAILED: 504,
     Symptom.SILENT: 504,
     Symptom.DROPPED: 504,
+    Symptom.ABANDONED: 504,  # told only when nothing came of it in time
 }
 
 
