@@ -7,6 +7,7 @@ A Contender is the one mutable thing of a race: it moves from dialing through an
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from enum import Enum, auto
 
 from proxy.model import NO_EVIDENCE, Attempt, Route, Stage, Symptom
@@ -76,14 +77,16 @@ class Contender:
         if self.stream is not None and symptom is not Symptom.GARBAGE:
             self.stream.abort()
 
-    def attempt(self, race_started_at: float, now: float) -> Attempt:
+    def attempt(self, raced: Callable[[float], float], now: float) -> Attempt:
+        """How far it has come. `raced` turns a time into seconds of the race."""
+        started = raced(self.started_at)
         return Attempt(
             route=self.route,
             stage=self.stage,
             symptom=self.symptom,
             error=self.error,
-            started=round(self.started_at - race_started_at, 4),
-            elapsed=round((self.ended_at or now) - self.started_at, 4),
+            started=round(started, 4),
+            elapsed=round(raced(self.ended_at or now) - started, 4),
             address=self.stream.peer if self.stream is not None else "",
             evidence=dict(self.evidence) if self.evidence else NO_EVIDENCE,
         )

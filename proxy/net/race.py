@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
@@ -79,6 +80,7 @@ class Race:
         self._contenders: list[Contender] = []
         self._flight: Flight | None = None
         self.started_at = self._loop.time()
+        self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
 
     # -- what it tells ---------------------------------------------------------------------------------------------
 
@@ -86,7 +88,13 @@ class Race:
     def attempts(self) -> tuple[Attempt, ...]:
         """All attempts so far, in the order they began."""
         now = self._now()
-        return tuple(c.attempt(self.started_at, now) for c in self._contenders)
+        return tuple(c.attempt(self._raced, now) for c in self._contenders)
+
+    def _raced(self, at: float) -> float:
+        """Seconds that the race took until `at`. That an open path waited for the client's flight is no route's doing:
+        browsers open tunnels ahead of need."""
+        waited = max(0.0, min(at, self._resumed_at) - self._opened_at)
+        return at - self.started_at - waited
 
     # -- the story -------------------------------------------------------------------------------------------------
 
@@ -100,6 +108,7 @@ class Race:
             if not self._advance() and not any(c.live for c in self._contenders):
                 return False
             await self.bell.wait(self._next_look())
+        self._opened_at, self._resumed_at = self._now(), math.inf
         return True
 
     def before_flight(self) -> BeforeFlight:
@@ -127,6 +136,7 @@ class Race:
         """The opened path, for a server that speaks first or a request that cannot be sent twice. The rest is closed;
         what `flight` holds is unsent."""
         self._flight = flight
+        self._resumed_at = self._opened_at  # it was the server that was waited for
         contender = self._first(Phase.OPEN)
         assert contender is not None
         return self._won(contender, valid=bool(contender.answer))
@@ -148,6 +158,7 @@ class Race:
         False when the client has gone. A flight that cannot be sent twice is left to the first route that takes it.
         """
         self._flight = flight
+        self._resumed_at = min(self._resumed_at, self._now())
         while True:
             if not pull():
                 return None
@@ -184,7 +195,7 @@ class Race:
             self._drop(contender)
             if contender.stream is not None:  # also one that answered after all
                 contender.stream.abort()
-        return contender.attempt(self.started_at, self._now())
+        return contender.attempt(self._raced, self._now())
 
     def close(self) -> None:
         """Gives up everything that is still under way. Nothing to do after a win."""

@@ -259,6 +259,7 @@ def test_a_server_that_speaks_first_is_noticed_and_taken() -> None:
         assert won.answer == b"SSH-2.0-x\r\n"
         assert won.unsent == b"SSH-2.0-client\r\n"
         assert stage.race.attempts[0].delivered
+        assert stage.race.attempts[0].elapsed == pytest.approx(0.6)
 
     play(scene())
 
@@ -270,6 +271,24 @@ def test_a_path_that_closes_before_the_flight_teaches_nothing() -> None:
         await stage.race.bell.wait(None)
         assert stage.race.before_flight() is BeforeFlight.CLOSED
         assert stage.race.attempts == ()
+
+    play(scene())
+
+
+def test_the_wait_for_a_late_flight_is_nobodys() -> None:
+    """Browsers open tunnels ahead of need: what the log says of a route is what the route took."""
+
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=RESET), RELAY: Script(answer=OK)})
+        flight = Flight()
+        assert await stage.race.connect()
+        await asyncio.sleep(20)
+        assert [a.elapsed for a in stage.race.attempts] == [pytest.approx(0.1)]
+        flight.receive_data(GET)
+        assert await stage.race.deliver(flight, lambda: True) is not None
+        direct, relay = stage.race.attempts
+        assert (direct.started, direct.elapsed) == (0, pytest.approx(0.2))
+        assert (relay.started, relay.elapsed) == (pytest.approx(0.2), pytest.approx(0.2))
 
     play(scene())
 
