@@ -132,12 +132,12 @@ class Land:
         """Returns when all that has left Byway's computer so far has been seen."""
         await self.capture.settle(self._mark, ORIGIN)
 
-    async def sent(self, since: int = 0) -> set[str]:
-        """Where anything went to from Byway's computer, after the first `since` packets; but for the sshd that an `ssh`
+    async def begun(self, since: int = 0) -> set[str]:
+        """The addresses that Byway's computer turned to after the first `since` packets; but for the sshd that an `ssh`
         there keeps a connection to."""
         await self.settle()
         kept = {self.address("sshd")} if "sshd" in self._running else set()
-        return {address for address, _ in self.capture.sent_by(self.home.address, since=since)} - kept
+        return {address for address, _ in self.capture.begun_by(self.home.address, since=since)} - kept
 
     def passed_on(self) -> list[int]:
         """How many bytes each connection that has ended at stunnel brought to the proxy behind it."""

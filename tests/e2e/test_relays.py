@@ -134,9 +134,9 @@ async def test_a_name_under_relay_arrives_from_the_relay(land: Land, byway: AtHo
     way = [land.home.address, *(land.address(relay) for relay in case.starts)]
     assert [request.peer for request in land.origin.requests if request.host == f"{name}:{port}"] == [way[-1]]
     assert land.resolver.askers(name) == {way[-1]}
-    assert await land.sent(since=seen) == {way[1]} - {land.address("sshd")}
+    assert await land.begun(since=seen) == {way[1]} - {land.address("sshd")}
     for here, there in itertools.pairwise(way[1:]):
-        assert there in {place for place, _ in land.capture.opened_by(here, since=seen)}
+        assert there in {place for place, _ in land.capture.begun_by(here, since=seen)}
 
     (row,) = await byway.rows(name)
     assert (row["action"], row["winner"], row["error"]) == ("RELAY", case.name, "")
@@ -166,14 +166,22 @@ async def test_a_relay_that_does_not_work_fails_closed(land: Land, byway: AtHome
     seen = len(land.capture.packets)
     answer = await byway.get(f"{scheme}://{name}:{port}/")
     assert (answer.status, answer.tunnel) == (502, False)
-    assert SAID[case.name] in answer.body.decode()
+    text = answer.body.decode().rstrip()
 
     tried = set() if case.name == "only-addresses" else {land.address(case.starts[-1] if case.starts else "microsocks")}
-    assert await land.sent(since=seen) == tried
+    assert await land.begun(since=seen) == tried
     assert nobody_heard_of(land, name)
     (row,) = await byway.rows(name)
-    assert (row["winner"], row["error"]) == (None, answer.body.decode().rstrip())
+    assert row["winner"] is None
+    assert SAID[case.name] in row["error"]
+    # A script of the site's may read an answer to plain http: that says where the reason is, and names no relay.
+    assert text == (row["error"] if scheme == "https" else untold(land, name))
     assert [attempt["route"] for attempt in row["attempts"]] == [case.name] * len(tried)
+
+
+def untold(land: Land, name: str) -> str:
+    why = "there is no route that it may take" if "only-addresses" in name else "every route that it may take failed"
+    return f"{name}:{land.origin.http_port} could not be reached: {why}. `byway why {name}` tells more."
 
 
 def nobody_heard_of(land: Land, name: str) -> bool:
@@ -241,7 +249,7 @@ async def test_block_sends_nothing_to_anybody(land: Land, byway: AtHome) -> None
         answer = await byway.get(f"{scheme}://{name}:{port}/")
         assert (answer.status, answer.tunnel) == (403, False)
         assert f"rules.txt:{len(RULES.splitlines())} DOMAIN-SUFFIX,blocked.test,BLOCK" in answer.body.decode()
-        assert await land.sent(since=seen) == set()
+        assert await land.begun(since=seen) == set()
         assert nobody_heard_of(land, name)
 
 
@@ -286,7 +294,8 @@ class Dead:
     answers: dict[str, Fetched] = field(default_factory=dict)
     curls: dict[str, int] = field(default_factory=dict)  # the exit codes
     rows: dict[str, Row] = field(default_factory=dict)
-    sent: set[tuple[str, int]] = field(default_factory=set)  # until Byway had ended
+    why: str = ""  # what `byway why` said of the plain http request, to which the client was sent
+    begun: set[tuple[str, int]] = field(default_factory=set)  # whom Byway turned to until it had ended
     asked: list[str] = field(default_factory=list)  # of the name server, by Byway, until then
     control: Fetched | None = None
 
@@ -308,7 +317,7 @@ async def dead(land: Land) -> Dead:
             await ask_the_dead(land, byway, seen)
         # It has ended, so nothing of it is still to come.
         await land.settle()
-        seen.sent = land.capture.sent_by(land.home.address, since=begun)
+        seen.begun = land.capture.begun_by(land.home.address, since=begun)
         seen.asked = [query.name for query in land.resolver.asked[asked:] if query.asker == land.home.address]
         async with byway:
             seen.control = await byway.get(f"http://control.test:{land.origin.http_port}/")
@@ -329,7 +338,13 @@ async def ask_the_dead(land: Land, byway: AtHome, seen: Dead) -> None:
     seen.answers = {"http": http.result(), "https": https.result()}
     seen.curls = {kind: curl.result() for kind, curl in curls.items()}
     rows = await byway.rows("secret.test", 1 + len(ASKED_AS))
+    seen.why = (await byway.command("why", "http.secret.test", check=False)).stdout
     seen.rows = {row["host"].partition(".")[0]: row for row in rows}
+
+
+def missing(land: Land, text: str) -> list[str]:
+    """What should be said of dead relays and is not."""
+    return [why for _, _, why in DEAD if land.url(why) not in text]
 
 
 needs_dead = pytest.mark.needs("microsocks", "curl")
@@ -339,10 +354,12 @@ needs_dead = pytest.mark.needs("microsocks", "curl")
 async def test_with_all_relays_dead_the_client_is_told_why(land: Land, dead: Dead) -> None:
     for kind, answer in dead.answers.items():
         assert (answer.status, answer.tunnel) == (502, False), kind
-        text = answer.body.decode()
-        assert [why for _, _, why in DEAD if land.url(why) not in text] == [], text
-        assert text.startswith(f"{kind}.secret.test:")
-        assert "rules.txt:1 DOMAIN-SUFFIX,secret.test,RELAY" in text
+    text = dead.answers["https"].body.decode()
+    assert text.startswith(f"https.secret.test:{land.origin.https_port} could not be reached")
+    assert "(rules.txt:1 DOMAIN-SUFFIX,secret.test,RELAY)" in text
+    assert missing(land, text) == []
+    assert dead.answers["http"].body.decode().rstrip() == untold(land, "http.secret.test")
+    assert missing(land, dead.why) == []
     assert dead.curls == dict.fromkeys(("socks5h", "socks4a"), CURLE_PROXY)
 
 
@@ -356,14 +373,14 @@ async def test_with_all_relays_dead_the_log_names_them_all(land: Land, dead: Dea
         how = attempt["stage"], attempt["symptom"]
         assert how == FAILED_OTHERWISE.get(attempt["route"], ("connect", "relay_down")), attempt
         assert 0 <= attempt["started_s"] <= row["duration_s"], attempt
-    assert [why for _, _, why in DEAD if land.url(why) not in row["error"]] == []
+    assert missing(land, row["error"]) == []
 
 
 @needs_dead
 async def test_with_all_relays_dead_nobody_hears_of_the_name(land: Land, dead: Dead) -> None:
     relays = {land.url(place) for place in ("{microsocks}", "{stunnel}", "{nowhere}", "{tinyproxy}")}
-    assert {address for address, _ in dead.sent} - {land.address("sshd")} == relays | {NAME_SERVER}
-    assert ASKED in dead.sent
+    assert {address for address, _ in dead.begun} - {land.address("sshd")} == relays | {NAME_SERVER}
+    assert ASKED in dead.begun
     assert set(dead.asked) == {"no-such.relay"}  # a relay's own name, and no other
     for kind in ASKED_AS:
         assert nobody_heard_of(land, f"{kind}.secret.test")
@@ -376,7 +393,7 @@ async def test_the_control_what_sees_nothing_under_relay_sees_auto(land: Land, d
     assert dead.control.status == 200
     assert land.resolver.askers("control.test") == {land.home.address}
     assert [r.peer for r in land.origin.requests if r.host.startswith("control.test:")] == [land.home.address]
-    assert {ASKED, (ORIGIN, land.origin.http_port)} <= land.capture.sent_by(land.home.address)
+    assert {ASKED, (ORIGIN, land.origin.http_port)} <= land.capture.begun_by(land.home.address)
     assert told(land, "control.test") == {NAME_SERVER, ORIGIN}
     assert told(land, "alive.secret.test") == {land.address("microsocks")}
 

@@ -56,17 +56,16 @@ class Capture:
         _, lost = struct.unpack("II", self._sock.getsockopt(_SOL_PACKET, _PACKET_STATISTICS, 8))
         assert lost == 0, f"{lost} packets went by unseen"
 
-    def sent_by(self, address: str, *, since: int = 0) -> set[tuple[str, int]]:
-        """The (address, port) pairs that anything was sent to from `address`, after the first `since` packets."""
+    def begun_by(self, address: str, *, since: int = 0) -> set[tuple[str, int]]:
+        """The (address, port) pairs to which a TCP connection was opened, or anything else sent, from `address`, after
+        the first `since` packets. What is still said on connections from before does not count."""
         return {
             (packet.target, packet.port)
             for packet in self.packets[since:]
-            if packet.source == address and (packet.protocol, packet.port) != (_UDP, self.MARK_PORT)
+            if packet.source == address
+            and (packet.opens or packet.protocol != _TCP)
+            and (packet.protocol, packet.port) != (_UDP, self.MARK_PORT)
         }
-
-    def opened_by(self, address: str, *, since: int = 0) -> set[tuple[str, int]]:
-        """The same of TCP connections that were opened from there."""
-        return {(p.target, p.port) for p in self.packets[since:] if p.source == address and p.opens}
 
     def holding(self, data: bytes) -> list[Packet]:
         """The packets with these bytes in them."""

@@ -3,7 +3,7 @@
     async with Internet(tmp_path) as internet:
         relay = await internet.host("relay", resolver="198.18.0.53")
         program = await relay.start("microsocks", "-p", "1080", port=1080)
-        internet.capture.sent_by("byway")
+        internet.capture.begun_by("byway")
 
 Each host has a network and a mount namespace with an address, an /etc/hosts and an /etc/resolv.conf of its own. One
 wire leads to the provider, which forwards, and where every packet between hosts is seen. Nothing leads out. All of it
