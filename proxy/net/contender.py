@@ -37,6 +37,7 @@ class Contender:
         "evidence",
         "flown_at",
         "phase",
+        "reset",
         "route",
         "sent",
         "snapshot",
@@ -62,6 +63,7 @@ class Contender:
         self.task: asyncio.Task[None] | None = None
         self.sent = 0
         self.eof_sent = False
+        self.reset = False
         self.answer = b""
         self.snapshot: Snapshot | None = None
 

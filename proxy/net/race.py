@@ -275,9 +275,10 @@ class Race:
                 contender.eof_sent = True
                 contender.stream.send_eof()
         except OSError as error:
-            if contender.phase is Phase.FLYING and error.errno not in (errno.EPIPE, errno.ECONNRESET):
+            if error.errno == errno.ECONNRESET:  # told once: reading finds what was answered before it, then an end
+                contender.reset = True
+            elif contender.phase is Phase.FLYING and error.errno != errno.EPIPE:
                 self._broke(contender, error)
-            # a reset is told by the read that follows, which may still find an answer before it
 
     def _listen(self, contender: Contender, flight: Flight) -> None:
         """Reads an answer and judges it."""
@@ -299,6 +300,8 @@ class Race:
                 contender.answer and (not data or len(contender.answer) > ANSWER_LIMIT)
             ):
                 contender.failed(Stage.FIRST_BYTE, Symptom.GARBAGE, f"answered {contender.answer[:16]!r}", now)
+            elif contender.reset and not data:
+                self._broke(contender, ConnectionResetError())
             elif not data:
                 contender.failed(Stage.FIRST_BYTE, Symptom.EOF, "closed without an answer", now)
 

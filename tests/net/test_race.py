@@ -13,7 +13,7 @@ from proxy.model import DIRECT, Destination, Route, Stage, Symptom
 from proxy.net.race import BeforeFlight, Race, Winner
 from proxy.wire.flight import Flight
 from tests.support.clock import run as play
-from tests.support.scripted import FakeOracle, Script, ScriptedDialer
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
 
 GET = b"GET / HTTP/1.1\r\nHost: blog.example\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: blog.example\r\nContent-Length: 2\r\n\r\nhi"
@@ -242,6 +242,26 @@ def test_the_client_leaves() -> None:
         stage.race.close()
         assert [attempt.symptom for attempt in stage.race.attempts] == [Symptom.ABANDONED]
         assert direct.streams[0].closed
+
+    play(scene())
+
+
+class ResetBefore(ScriptedStream):
+    """A path that was reset before the flight: as Linux does, writing tells it once, and reading then finds an end."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        self._arrive(b"")
+        raise RESET
+
+
+def test_a_reset_that_writing_tells_is_no_end() -> None:
+    async def scene() -> None:
+        relay = Script(answer=OK)
+        stage = Scene({DIRECT: Script(stream=ResetBefore), RELAY: relay})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert stage.race.attempts[0].symptom is Symptom.RESET
 
     play(scene())
 

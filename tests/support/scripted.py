@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -25,6 +26,7 @@ class Script:
     acknowledged: bool = True
     retransmits: int = 0  # seen from 0.5 s after the flight
     greeting: bytes | None = None  # sent of itself, `after` seconds from the connect
+    stream: Callable[[Script], ScriptedStream] = lambda script: ScriptedStream(script)
     dialed: list[float] = field(default_factory=list)
     streams: list[ScriptedStream] = field(default_factory=list)
 
@@ -92,7 +94,7 @@ class ScriptedDialer:
         if isinstance(self._script.connect, DialError):
             raise self._script.connect
         await asyncio.sleep(self._script.connect)
-        self._script.streams.append(ScriptedStream(self._script))
+        self._script.streams.append(self._script.stream(self._script))
         return self._script.streams[-1]
 
 
