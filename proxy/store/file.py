@@ -48,6 +48,7 @@ class Opened(NamedTuple):
     fresh: bool  # there was none before, or none that could be used
     notices: tuple[str, ...]  # sentences for the user
     inode: int  # which file it is; 0: in memory
+    aside: Path | None = None  # where one that could not be used lies now
 
 
 def open_store(path: Path | None, *, check: bool = True) -> Opened:
@@ -69,12 +70,14 @@ def open_store(path: Path | None, *, check: bool = True) -> Opened:
         notice = (
             f"the log {path.name} could not be used ({error}); it was set aside as {aside.name} and a new one begun"
         )
-        return opened._replace(notices=(notice, *opened.notices))
+        return opened._replace(notices=(notice, *opened.notices), aside=aside)
 
 
-def open_reader(path: Path) -> sqlite3.Connection:
-    """A connection that can only read, for one thread. Raises sqlite3.Error."""
-    db = sqlite3.connect(_uri(path, "ro"), uri=True, timeout=BUSY_S, isolation_level=None)
+def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
+    """A connection that can only read, for one thread; `immutable`: past all locks, and what stands in the file alone.
+    Raises sqlite3.Error."""
+    uri = _uri(path, "ro") + ("&immutable=1" if immutable else "")
+    db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
     db.text_factory = decoded
     return db
 

@@ -27,6 +27,7 @@ from proxy.model import UNKNOWN_NETWORK, Belief, Change, Inbound, NetworkId, Out
 from proxy.store import queries
 from proxy.store.file import is_damage, open_reader, open_store, set_aside, transaction
 from proxy.store.rows import Batch, Document, needed_a_decision
+from proxy.store.salvage import read_overrides
 
 log = logging.getLogger(__name__)
 
@@ -123,6 +124,8 @@ class Store:
             self._open(check=True)
             if self._db is not None:
                 self._load(self._db)
+            if self._db is None and self._path is not None:
+                self._overrides |= read_overrides(self._path)
         self._thread = threading.Thread(target=self._run, name="byway-store", daemon=True)
         self._thread.start()
 
@@ -311,6 +314,8 @@ class Store:
             (last,) = self._db.execute("SELECT max(id) FROM outcome").fetchone()
             self._next_id = (last or 0) + 1
             if opened.fresh:
+                if opened.aside is not None:
+                    self._overrides = read_overrides(opened.aside) | self._overrides
                 self._refill(self._db)
         except (sqlite3.Error, OSError, OverflowError, TypeError) as error:
             self._fail(error)
@@ -342,6 +347,7 @@ class Store:
         if is_damage(error) and self._path is not None:
             with contextlib.suppress(OSError):
                 aside = set_aside(self._path)
+                self._overrides = read_overrides(aside) | self._overrides
                 self._notice(f"the log {self._path.name} is damaged ({error}); it was set aside as {aside.name}")
         reason = str(error) or type(error).__name__
         if reason != self._trouble:
