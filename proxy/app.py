@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import ipaddress
 import itertools
 import json
 import logging
@@ -42,13 +43,14 @@ from proxy.net.tasks import cancel_all, spawn
 from proxy.server import Server
 from proxy.services import Services, Setup
 from proxy.setup import SetupMaker
+from proxy.store.salvage import read_overrides
 from proxy.store.writer import Store
 
 log = logging.getLogger("proxy")
 
-_WATCH_S = 0.5
-"""How often edited files are looked for, so that they take effect within 1 s. A look is a stat() of each, which sees
-through the symbolic links and network folders that change notices do not reach."""
+_WATCH_S = 0.3
+"""How often edited files are looked for, so that they take effect within 1 s, after two looks. A look is a stat() of
+each, which sees through the symbolic links and network folders that change notices do not reach."""
 
 _DRAIN_LOOK_S = 0.05
 
@@ -137,6 +139,8 @@ class App:
         self._store = Store(None if options.ephemeral else paths.store_file, settings.log)
         self._store.start()
         self._overrides = dict(self._store.load_overrides())
+        if options.ephemeral:  # writes nothing, and still keeps to what the user has said
+            self._overrides = read_overrides(paths.store_file)
         self._maker = SetupMaker(self._poller, paths)
         self._network = NetworkWatch(_network_key(paths, ephemeral=options.ephemeral))
         self._beliefs = Beliefs(settings.detect, self._store.load_beliefs())
@@ -234,6 +238,7 @@ class App:
         self._seen = self._maker.fingerprint(self._setup.loaded)
         try:
             loaded = load(self._paths.config_to_read, env=os.environ, flags=self._options.flags)
+            self._check_stays_closed(loaded)
             self._setup = self._maker.make(loaded, self._overrides, port=self._port)
         except ConfigError as error:
             for problem in error.problems:
@@ -259,11 +264,26 @@ class App:
         for notice in (*self._setup.loaded.notices, *self._setup.router.rules.notices):
             log.warning("%s", notice)
 
+    def _check_stays_closed(self, loaded: Loaded) -> None:
+        """We go on listening where we did at the start. Raises ConfigError when that would now be without a password,
+        beyond this computer."""
+        address = self._loaded.settings.listen.address
+        if not ipaddress.ip_address(address).is_loopback and not loaded.settings.listen.user:
+            raise ConfigError(
+                f"{loaded.place('listen', 'user')}: without listen.user, {address} would serve everybody who can reach "
+                "this computer; to listen elsewhere, stop Byway and start it again"
+            )
+
     async def _watch(self) -> None:
+        """Reads again what has been edited, once two looks in a row find the same: an editor empties a file, or takes
+        it away, before it writes the new one, and half of the rules must not act."""
+        before = self._seen
         while True:
             await asyncio.sleep(_WATCH_S)
-            if self._maker.fingerprint(self._setup.loaded) != self._seen:
+            found = self._maker.fingerprint(self._setup.loaded)
+            if found == before != self._seen:
                 self.reload()
+            before = found
 
     def _override(self, host: str, override: Override | None) -> None:
         if override is None:
@@ -390,11 +410,26 @@ def _locked(paths: Paths) -> str:
 
 
 def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """One line for a fault of ours; the trace is for those who asked for it (-vv)."""
+    """One line for a fault of ours, which says where in the code; the trace is for those who asked for it (-vv). Names
+    of tasks and texts of exceptions may hold destinations, so they are for -v."""
     error = context.get("exception")
-    log.error("%s: %r", context.get("message", "a fault"), error)
+    if log.isEnabledFor(logging.INFO):
+        log.error("%s: %r", context.get("message", "a fault"), error)
+    else:
+        log.error("a fault in Byway: %s", _place_of(error) if error is not None else "-v tells which")
     if error is not None:
         log.debug("where it happened:", exc_info=error)
+
+
+def _place_of(error: BaseException) -> str:
+    """What was raised, and the line that did."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    name = type(error).__name__
+    if traceback is None:
+        return name
+    return f"{name} in {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"
 
 
 def _log_to_stderr(options: RunOptions) -> None:

@@ -6,6 +6,7 @@ Everything that can be wrong is found here, at start and at each reload, and tol
 from __future__ import annotations
 
 import contextlib
+import os
 import shlex
 import socket
 import subprocess
@@ -152,7 +153,8 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) ->
         name: parse_plain(read_text(listed, limit=RULES_LIMIT), source=str(listed))
         for name, listed in _list_files(settings, paths).items()
     }
-    if file is None and not paths.rules_file.exists():
+    # A link to what is not there (a folder that is not mounted) is a fault: it must not look like no rules.
+    if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)
     file = file or paths.rules_file
     relays = [relay.name for relay in settings.relay]

@@ -89,7 +89,9 @@ def _guarded(guard: Guard) -> Middleware:
         except BywayError as error:
             return _error(500, redact(str(error)))
         except Exception:
-            log.exception("a fault while answering %s %s", request.method, request.path)
+            resource = request.match_info.route.resource
+            log.error("a fault while answering %s %s", request.method, resource.canonical if resource else "?")
+            log.debug("where it happened:", exc_info=True)  # the path, and a message, may name a site
             return _error(500, "Byway has a fault; its log says more.")
 
     return middleware
