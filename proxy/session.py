@@ -32,7 +32,7 @@ from proxy.model import (
     Route,
 )
 from proxy.net.exchange import Exchanged, exchange
-from proxy.net.front import ForUs, Opening, PlainHttp, Tunnel, http_refusal
+from proxy.net.front import OWN_NAME, ForUs, Opening, PlainHttp, Tunnel, http_refusal
 from proxy.net.race import BeforeFlight, Race, Winner
 from proxy.net.registry import Registry
 from proxy.net.stream import SocketStream, Stream
@@ -379,6 +379,8 @@ class Session:
 
     def _plan(self, request: Request, host: str) -> Plan:
         """What may be tried for `host`, in order: the address guard first, then what the user and experience say."""
+        if request.destination.host == OWN_NAME:  # asked by browsers that want https first, and for no resolver's ears
+            return Plan(Action.BLOCK, (), f"{OWN_NAME} is Byway itself; its page is http://{OWN_NAME}/")
         refusal = self._setup.guard.refuse_host(request.destination)
         if refusal is not None:
             return Plan(Action.BLOCK, (), refusal)
