@@ -27,8 +27,6 @@ from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 from proxy.wire import relay_url
 
-__all__ = ["Loaded", "load", "notices", "read_text"]
-
 CONFIG_LIMIT = 1024 * 1024
 LINE_LIMIT = 4096
 
@@ -104,11 +102,6 @@ def load(
     if path is not None:
         found_notices += _guard_passwords(path, settings)
     return Loaded(settings, path, tuple(found_notices), _sources(settings, places), places)
-
-
-def notices(settings: Settings) -> list[str]:
-    """What is set and has no effect yet, without places."""
-    return [fault.sentence for fault in checks.without_effect(settings)]
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[checks.Path, int]]:

@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
-from proxy.config.load import CONFIG_LIMIT, LINE_LIMIT, PROBLEMS_SHOWN, Loaded, load, notices
+from proxy.config.load import CONFIG_LIMIT, LINE_LIMIT, PROBLEMS_SHOWN, Loaded, load
 from proxy.config.schema import Settings
 from proxy.errors import ConfigError
 
@@ -336,8 +336,12 @@ def test_keys_of_later_work_are_accepted_and_said_to_have_no_effect(loaded: Load
         "5: addons.pin has no effect yet",
         '11: format "autoproxy" is read as plain domains for now',
     ]
-    assert notices(found.settings)[0] == "auto.ladder has no effect yet"
-    assert notices(Settings()) == []
+    assert loaded("").notices == ()
+
+
+def test_controls_have_an_effect(loaded: Load) -> None:
+    """`byway relay test` goes to the first of them."""
+    assert loaded('[auto]\ncontrols = ["https://example.org/"]\n').notices == ()
 
 
 # -- whatever a file holds ---------------------------------------------------------------------------------------------
