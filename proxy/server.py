@@ -13,6 +13,7 @@ import errno
 import logging
 import socket
 
+from proxy.model import Destination
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
@@ -102,8 +103,7 @@ class Server:
         sock.setblocking(False)
         with contextlib.suppress(OSError):  # the client has reset already: its session will see
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        host, port = address[:2]
-        client = SocketStream(sock, self._poller, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
+        client = SocketStream(sock, self._poller, str(Destination(*address[:2])))
         self.accepted += 1
         self.sessions += 1
         task = spawn(Session(client, self._services).run(), name=f"client {client.peer}")

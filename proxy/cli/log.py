@@ -14,6 +14,7 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit, Misused
 from proxy.cli.output import clock, size, span
 from proxy.cli.why import attempt
+from proxy.model import Destination
 
 HEADINGS = ("at", "host", "port", "by", "action", "route", "seconds", "up", "down", "attempts", "error")
 SHORT_HEADINGS = ("at", "site", "route", "what was tried")
@@ -118,8 +119,7 @@ def short_cells(row: Row) -> Sequence[str]:
     tried = [attempt(tried) for tried in row["attempts"]]
     moved = f"{size(row['bytes_up'])} up, {size(row['bytes_down'])} down in {span(row['duration_s'])}"
     how = "; ".join([*tried, moved] if row["winner"] else tried or [row["error"]])
-    host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
-    return (clock(row["at"]), f"{host}:{row['port']}", row["winner"] or "none", how)
+    return (clock(row["at"]), str(Destination(row["host"], row["port"])), row["winner"] or "none", how)
 
 
 def moment(text: str, *, now: float) -> float:

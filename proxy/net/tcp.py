@@ -134,9 +134,7 @@ class _Connecting:
 
     def _start_next(self) -> None:
         address = self._addresses.pop()
-        peer = (
-            f"[{address}]:{self._destination.port}" if address.version == 6 else f"{address}:{self._destination.port}"
-        )
+        peer = str(Destination(str(address), self._destination.port))
         try:
             stream = _start(self._poller, address, self._destination.port, peer)
         except OSError as error:
