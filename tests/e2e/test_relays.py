@@ -110,8 +110,12 @@ async def land(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Land]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def byway(land: Land) -> AsyncIterator[AtHome]:
     """One with all the relays, whether they work or not."""
-    async with land.byway("byway", tables(land), rules=RULES) as byway:
+    async with land.byway("byway", tables(land), rules=RULES, settings=controls(land)) as byway:
         yield byway
+
+
+def controls(land: Land) -> str:
+    return f'[auto]\ncontrols = ["http://control-page.test:{land.origin.http_port}"]\n'
 
 
 def tables(land: Land) -> list[tuple[str, str]]:
@@ -437,6 +441,23 @@ async def test_relay_test_says_which_work(land: Land, byway: AtHome, running: bo
         ["microsocks", "yes", "yes", "yes"],
         ["ssh", "yes", "yes", "yes"],
     ]
+
+
+@pytest.mark.needs("microsocks")
+@pytest.mark.parametrize("running", [True, False], ids=["running", "not running"])
+async def test_relay_test_gives_a_relay_that_wants_one_the_address_of_a_control(
+    land: Land, byway: AtHome, running: bool
+) -> None:
+    """Only there: for a page that anybody may ask for."""
+    await land.start("microsocks")
+    asked = byway if running else land.byway("not-running-either", tables(land), settings=controls(land))
+    begun = len(land.capture.packets)
+    (result,) = (await asked.read("relay", "test", "only-addresses"))["results"]
+    assert result["ok"], result
+    if not running:
+        assert result["pysocks"]["ok"], result
+    assert await land.begun(since=begun) == {land.address("microsocks"), NAME_SERVER}
+    assert land.resolver.askers("control-page.test") == {land.home.address}
 
 
 CHECKED_AND_BAD = 5

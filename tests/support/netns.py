@@ -200,8 +200,10 @@ class Left:
 class Internet:
     """The hosts, and the provider that joins them. Leaves no process behind, and says so when one had to be killed."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, *, patience_s: float = _END_S) -> None:
+        """`patience_s`: how long processes may take to go at the end."""
         self._folder = folder
+        self._patience_s = patience_s
         self._hosts: dict[str, Host] = {}
         self.provider: Host
         self.capture: Capture
@@ -231,11 +233,12 @@ class Internet:
                 await host.close()
         finally:
             with contextlib.suppress(TimeoutError):  # what a server forked goes when its client has gone
-                await until(lambda: not _left(networks), within_s=_END_S)
+                await until(lambda: not _left(networks), within_s=self._patience_s)
             left = _left(networks)
             for process in left:
                 with contextlib.suppress(ProcessLookupError):
                     os.kill(process.pid, signal.SIGKILL)
+            await until(lambda: not _left(networks), within_s=_END_S)
         assert not left, f"had to be killed: {left}"
 
     async def host(self, name: str, *, resolver: str, hosts: Mapping[str, str] | None = None) -> Host:
