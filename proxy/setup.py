@@ -10,7 +10,7 @@ import os
 import shlex
 import socket
 import subprocess
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -50,31 +50,37 @@ class SetupMaker:
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
         """Everything for `loaded`, with us listening on `port`. Raises ConfigError with all that is wrong."""
-        settings = loaded.settings
-        relays = self._relays(settings)
-        guard = _guard(loaded, port)
+        settings, problems = loaded.settings, list[str]()
+        with _gathered(problems):
+            relays = self._relays(settings)
+        with _gathered(problems):
+            guard = _guard(loaded, port)
+        with _gathered(problems):
+            rules = read_rules(settings, self._paths)
+        if problems:
+            raise ConfigError(problems)
         limits = settings.limits
         resolver = Resolver(settings.dns.hosts, timeout_s=limits.resolve_timeout_s, keep_s=limits.resolve_keep_s)
-        direct = TcpDialer(
-            self._poller, resolver, guard.refuse_address, connect_timeout_s=settings.limits.connect_timeout_s
-        )
+        direct = TcpDialer(self._poller, resolver, guard.refuse_address, connect_timeout_s=limits.connect_timeout_s)
         to_relays = TcpDialer(
-            self._poller, Resolver(), lambda _destination, _address: None,
-            connect_timeout_s=settings.limits.handshake_timeout_s,
-        )  # fmt: skip
+            self._poller,
+            Resolver(timeout_s=limits.resolve_timeout_s, keep_s=limits.resolve_keep_s),
+            lambda _destination, _address: None,
+            connect_timeout_s=limits.handshake_timeout_s,
+        )
         registry = Registry(
             relays,
             direct=direct,
             to_relays=to_relays,
-            handshake_timeout_s=settings.limits.handshake_timeout_s,
+            handshake_timeout_s=limits.handshake_timeout_s,
             handshakes_max=settings.detect.relay_handshakes_max,
         )
         infos = [RelayInfo(name, registry.needs_address(name)) for name in registry.relay_names]
         return Setup(
             loaded=loaded,
-            front=Front(settings.limits, self._credentials(settings), _is_ours(settings, port)),
+            front=Front(limits, self._credentials(settings), _is_ours(settings, port)),
             guard=guard,
-            router=Router(read_rules(settings, self._paths), overrides, infos, settings),
+            router=Router(rules, overrides, infos, settings),
             registry=registry,
         )
 
@@ -143,6 +149,15 @@ class SetupMaker:
                 raise ValueError(f"`{command}` printed no password on its first line")
             self._passwords[command] = lines[0]
         return self._passwords[command]
+
+
+@contextlib.contextmanager
+def _gathered(problems: list[str]) -> Iterator[None]:
+    """Adds what is wrong to `problems`, so that the next part is looked at too."""
+    try:
+        yield
+    except ConfigError as error:
+        problems += error.problems
 
 
 def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) -> Rules:
