@@ -126,7 +126,8 @@ class SetupMaker:
         return Credentials(settings.listen.user, password)
 
     def _password(self, command: str) -> str:
-        """The first line of what `command` prints. Raises ValueError, which never tells what that was."""
+        """The first line of what `command` prints. Raises ValueError, which tells neither what that was nor the
+        command: many a one holds what it prints."""
         if command not in self._passwords:
             try:
                 done = subprocess.run(
@@ -138,15 +139,15 @@ class SetupMaker:
                 )
                 lines = done.stdout.decode().splitlines()
             except subprocess.CalledProcessError as error:
-                raise ValueError(f"`{command}` failed with exit code {error.returncode}") from None
+                raise ValueError(f"its password command failed with exit code {error.returncode}") from None
             except subprocess.TimeoutExpired:
-                raise ValueError(f"`{command}` said nothing for {_PASSWORD_TIMEOUT_S:g} s") from None
+                raise ValueError(f"its password command said nothing for {_PASSWORD_TIMEOUT_S:g} s") from None
             except OSError as error:
-                raise ValueError(f"`{command}` cannot be run: {(error.strerror or str(error)).lower()}") from None
+                raise ValueError(f"its password command cannot run: {(error.strerror or str(error)).lower()}") from None
             except ValueError:
-                raise ValueError(f"`{command}` printed something that is not text") from None
+                raise ValueError("its password command printed something that is not text") from None
             if not lines or not lines[0]:
-                raise ValueError(f"`{command}` printed no password on its first line")
+                raise ValueError("its password command printed no password on its first line")
             self._passwords[command] = lines[0]
         return self._passwords[command]
 

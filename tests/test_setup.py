@@ -84,16 +84,16 @@ password_cmd = "sh -c 'echo x >> {asked}; echo secret'"
         ("sh -c 'echo SECRET; exit 3'", "failed with exit code 3"),
         ("true", "printed no password"),
         ("printf '\\377'", "not text"),
-        ("/nowhere/at/all", "cannot be run"),
+        ("/nowhere/at/all", "cannot run"),
     ],
 )
-async def test_a_password_command_that_gives_none_is_told_without_what_it_printed(
+async def test_a_password_command_that_gives_none_is_told_without_its_secret(
     maker: Maker, command: str, said: str
 ) -> None:
     maker.write(f'[listen]\nuser = "me"\npassword_cmd = {json.dumps(command)}\n')
     with pytest.raises(ConfigError, match=said) as caught:
         maker.make()
-    assert "SECRET" not in str(caught.value).replace(command, "")
+    assert "SECRET" not in str(caught.value), "the command may hold it as well"
 
 
 async def test_a_reload_is_due_when_a_file_is_edited_made_or_removed(maker: Maker) -> None:
