@@ -58,7 +58,7 @@ password_cmd = "false"
     with pytest.raises(ConfigError) as caught:
         maker.make()
     relay, guard, rule = caught.value.problems
-    assert relay == "[[relay]] mute: `false` failed with exit code 1"
+    assert relay == "[[relay]] mute: its password command failed with exit code 1"
     assert "config.toml:2" in guard
     assert rule.startswith("rules.txt:1: ")
 
