@@ -284,6 +284,7 @@ class _Api:
         action, relay = asking.read(lambda text: parse_action(text, relays=self._relay_names()), asked["action"])
         said = Override(action, relay)
         self._parts.override(host, said)
+        await asyncio.to_thread(self._parts.store.flush, _FLUSH_S)  # said when it is kept, not only when it is heard
         return _answer(host=host, override=documents.override(host, said))
 
     async def forget_site(self, request: web.Request) -> web.Response:

@@ -147,6 +147,29 @@ async def test_an_ephemeral_byway_keeps_to_what_site_set_said(tmp_path: Path) ->
         await assert_closed(byway, origin)
 
 
+async def test_H1_what_site_set_said_is_kept_once_it_is_answered(tmp_path: Path) -> None:
+    byway = Byway(tmp_path, config=HOSTS)
+    async with byway:
+        await byway.command("site", "set", HIDDEN, "RELAY")
+        await byway.kill()
+    async with Origin() as origin, byway:
+        await assert_closed(byway, origin)
+
+
+async def test_rules_hold_while_an_editor_saves_them(tmp_path: Path) -> None:
+    """Some take the old file away, or empty it, and write the new one a moment later."""
+    async with Listener().listening() as origin, Byway(tmp_path, config=HOSTS, rules=ONLY_BY_RELAY) as byway:
+        for _ in range(4):
+            byway.rules.unlink()
+            for moment in ("", ONLY_BY_RELAY):
+                for _ in range(5):
+                    answer = await fetch(f"http://{HIDDEN}:{origin.port}/", via=byway.proxy)
+                    assert answer.status == 502
+                    await asyncio.sleep(0.01)
+                byway.rules.write_text(moment)
+    assert origin.accepted == 0
+
+
 async def test_what_site_set_said_survives_a_damaged_log(tmp_path: Path) -> None:
     file = (await set_to_relay(tmp_path)).state / "byway.sqlite"
     with contextlib.closing(sqlite3.connect(file)) as db:
