@@ -24,7 +24,7 @@ from proxy.net.front import OWN_NAME, Credentials, Front
 from proxy.net.poller import Poller
 from proxy.net.registry import Registry, Relay
 from proxy.net.resolver import Resolver
-from proxy.net.tcp import TcpDialer
+from proxy.net.tcp import GuardAddress, TcpDialer
 from proxy.routing.guard import Guard
 from proxy.routing.lists.plain import parse_plain
 from proxy.routing.router import RelayInfo, Router
@@ -61,7 +61,7 @@ class SetupMaker:
             raise ConfigError(problems)
         limits = settings.limits
         resolver = Resolver(settings.dns.hosts, timeout_s=limits.resolve_timeout_s, keep_s=limits.resolve_keep_s)
-        direct = TcpDialer(self._poller, resolver, guard.refuse_address, connect_timeout_s=limits.connect_timeout_s)
+        direct = TcpDialer(self._poller, resolver, _refusal_by(guard), connect_timeout_s=limits.connect_timeout_s)
         to_relays = TcpDialer(
             self._poller,
             Resolver(timeout_s=limits.resolve_timeout_s, keep_s=limits.resolve_keep_s),
@@ -203,6 +203,14 @@ def _guard(loaded: Loaded, port: int) -> Guard:
         raise ConfigError(f"{loaded.place('safety', 'allow')}: {error}") from None
 
 
+def _refusal_by(guard: Guard) -> GuardAddress:
+    """The guard for what is dialed direct. A laptop has several addresses, and gets others as it travels: of a private
+    one it is asked at that moment whether it is ours."""
+    return lambda destination, address: guard.refuse_address(
+        destination, address, is_own=not address.is_global and str(address) == _source_towards(str(address))
+    )
+
+
 def _own_names() -> tuple[str, ...]:
     """What this computer is called, where that is a host name at all."""
     try:
@@ -212,14 +220,18 @@ def _own_names() -> tuple[str, ...]:
 
 
 def _own_addresses() -> tuple[str, ...]:
-    """The addresses that packets to elsewhere leave from. Nothing is sent: connecting a UDP socket only asks the
-    routing table, and the addresses asked about are for documentation (RFC 5737, RFC 3849)."""
-    found = []
-    for family, elsewhere in ((socket.AF_INET, "192.0.2.1"), (socket.AF_INET6, "2001:db8::1")):
-        with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:  # no such route
-            sock.connect((elsewhere, 9))
-            found.append(str(sock.getsockname()[0]))
-    return tuple(found)
+    """The addresses that packets to elsewhere leave from: to addresses for documentation (RFC 5737, RFC 3849)."""
+    return tuple(filter(None, map(_source_towards, ("192.0.2.1", "2001:db8::1"))))
+
+
+def _source_towards(address: str) -> str:
+    """The address that packets to `address` would leave from: that one, when it is ours. Nothing is sent: connecting a
+    UDP socket only asks the routing table. Empty when there is no route."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
+        sock.connect((address, 9))
+        return str(sock.getsockname()[0])
+    return ""
 
 
 def _mark(file: Path) -> tuple[int, int, int] | None:

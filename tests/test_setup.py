@@ -11,10 +11,11 @@ import pytest
 
 from proxy.config.load import load
 from proxy.config.paths import Paths
-from proxy.errors import ConfigError
+from proxy.errors import ConfigError, DialError
+from proxy.model import DIRECT, Destination, Symptom
 from proxy.net.poller import make_poller
 from proxy.services import Setup
-from proxy.setup import SetupMaker
+from proxy.setup import SetupMaker, _source_towards
 
 
 class Maker:
@@ -107,3 +108,20 @@ async def test_a_reload_is_due_when_a_file_is_edited_made_or_removed(maker: Make
     seen.append(maker.fingerprint())
     assert len(set(seen)) == 4
     assert maker.fingerprint() == seen[-1]
+
+
+async def test_B5_an_address_that_has_become_ours_since_the_start_is_refused(
+    maker: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A private literal goes direct, unless it is this computer's own: so after a change of network too."""
+    maker.write()
+    dialer = maker.make().registry.dialer(DIRECT)
+    monkeypatch.setattr("proxy.setup._source_towards", lambda _: "192.168.77.5")
+    with pytest.raises(DialError, match="this computer itself") as refused:
+        await dialer.dial(Destination("192.168.77.5", 22))
+    assert refused.value.symptom is Symptom.FORBIDDEN
+
+
+def test_only_our_own_addresses_are_where_packets_to_them_come_from() -> None:
+    assert _source_towards("127.0.0.1") == "127.0.0.1"
+    assert _source_towards("192.0.2.77") != "192.0.2.77"

@@ -148,11 +148,12 @@ class Guard:
             return None  # on direct, what it resolves to is looked at once more
         return f"{destination.host} is this computer itself; [safety] allow can open it"
 
-    def refuse_address(self, destination: Destination, address: IPAddress) -> str | None:
-        """Why this address is refused for this destination: itself as a literal, or what it resolved to on direct."""
+    def refuse_address(self, destination: Destination, address: IPAddress, *, is_own: bool = False) -> str | None:
+        """Why this address is refused for this destination: itself as a literal, or what it resolved to on direct.
+        `is_own`: it is this computer's, also if it was not when the guard was made."""
         reached = tuple(_reached(address))
         kinds = tuple(_kind(inner) for inner in reached)
-        is_own = any(inner in self._own_addresses for inner in reached)
+        is_own = is_own or any(inner in self._own_addresses for inner in reached)
         if destination.port in self._own_ports and (is_own or any(kind in _THIS_COMPUTER for kind in kinds)):
             return _ourselves(destination)
         if kinds == (_Kind.PUBLIC,) and not is_own:
