@@ -114,6 +114,7 @@ async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
     try:
         await app.start()
         _on_signals(stop, hurry, app)
+        app.announce()
         gc.collect()
         gc.freeze()
         gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
@@ -192,11 +193,16 @@ class App:
             private_folder(socket_path.parent)
         self._control = ControlServer(self._parts(), socket_path, token, port=self._port)
         await self._control.start()
-        write_private(self._paths.run_file, json.dumps(self._control.address | {
-            "pid": os.getpid(), "port": self._port, "listen": listen.address, "version": __version__,
-        }))  # fmt: skip
         self._seen = self._maker.fingerprint(self._loaded)
         spawn(self._watch(), name="watch the configuration")
+
+    def announce(self) -> None:
+        """Lets commands find us, and whoever waits for us: from here on we know what signals mean."""
+        assert self._control is not None
+        write_private(self._paths.run_file, json.dumps(self._control.address | {
+            "pid": os.getpid(), "port": self._port, "listen": self._loaded.settings.listen.address,
+            "version": __version__,
+        }))  # fmt: skip
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Takes no more clients and lets those there are finish, for a bounded time or until `hurry`."""
