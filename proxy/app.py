@@ -142,8 +142,8 @@ class App:
         self._overrides = dict(self._store.load_overrides())
         if options.ephemeral:  # writes nothing, and still keeps to what the user has said
             self._overrides = read_overrides(paths.store_file)
-        self._maker = SetupMaker(self._poller, paths)
         self._network = NetworkWatch(_network_key(paths, ephemeral=options.ephemeral))
+        self._maker = SetupMaker(self._poller, paths, self._network.current)
         self._beliefs = Beliefs(settings.detect, self._store.load_beliefs())
         self._health = Health(settings.detect)
         self._pump = Pump(

@@ -17,9 +17,9 @@ from pathlib import Path
 from proxy.config.files import read_text
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths
-from proxy.config.schema import RelayConfig, Settings
+from proxy.config.schema import Limits, RelayConfig, Settings
 from proxy.errors import ConfigError
-from proxy.model import Override
+from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
 from proxy.net.front import OWN_NAME, Credentials, Front
 from proxy.net.poller import Poller
 from proxy.net.registry import Registry, Relay
@@ -43,9 +43,13 @@ _PASSWORD_TIMEOUT_S = 30.0
 class SetupMaker:
     """Makes Setups for one process. Remembers what password commands said, so that a reload asks nobody again."""
 
-    def __init__(self, poller: Poller, paths: Paths) -> None:
+    def __init__(
+        self, poller: Poller, paths: Paths, network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK
+    ) -> None:
+        """`network` tells the current one: what a resolver said on another is not used."""
         self._poller = poller
         self._paths = paths
+        self._network = network
         self._passwords: dict[str, str] = {}
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
@@ -60,11 +64,15 @@ class SetupMaker:
         if problems:
             raise ConfigError(problems)
         limits = settings.limits
-        resolver = Resolver(settings.dns.hosts, timeout_s=limits.resolve_timeout_s, keep_s=limits.resolve_keep_s)
-        direct = TcpDialer(self._poller, resolver, _refusal_by(guard), connect_timeout_s=limits.connect_timeout_s)
+        direct = TcpDialer(
+            self._poller,
+            self._resolver(limits, settings.dns.hosts),
+            _refusal_by(guard),
+            connect_timeout_s=limits.connect_timeout_s,
+        )
         to_relays = TcpDialer(
             self._poller,
-            Resolver(timeout_s=limits.resolve_timeout_s, keep_s=limits.resolve_keep_s),
+            self._resolver(limits),  # without [dns.hosts], which serves direct only
             lambda _destination, _address: None,
             connect_timeout_s=limits.handshake_timeout_s,
         )
@@ -83,6 +91,9 @@ class SetupMaker:
             router=Router(rules, overrides, infos, settings),
             registry=registry,
         )
+
+    def _resolver(self, limits: Limits, hosts: Mapping[str, str] | None = None) -> Resolver:
+        return Resolver(hosts, timeout_s=limits.resolve_timeout_s, keep_s=limits.resolve_keep_s, network=self._network)
 
     def fingerprint(self, loaded: Loaded) -> tuple[object, ...]:
         """Changes when a file that `loaded` and its rules were read from is edited, replaced, made or removed."""

@@ -17,7 +17,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 
 from proxy.errors import ConfigError, DialError
-from proxy.model import IPAddress, Stage, Symptom
+from proxy.model import UNKNOWN_NETWORK, IPAddress, NetworkId, Stage, Symptom
 
 THREADS = 32
 KEEP_S = 30.0
@@ -27,6 +27,7 @@ ADDRESSES = 16
 
 Answer = tuple[IPAddress, ...] | DialError
 Lookup = Callable[[str], list[IPAddress]]
+Key = tuple[NetworkId, str]
 
 
 def system_lookup(host: str) -> list[IPAddress]:
@@ -45,13 +46,17 @@ class Resolver:
         timeout_s: float = 10.0,
         keep_s: float = KEEP_S,
         lookup: Lookup = system_lookup,
+        network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
     ) -> None:
-        """`hosts` maps canonical names to addresses. Raises ConfigError when one is not an address."""
+        """`hosts` maps canonical names to addresses; an answer is kept for the `network` that gave it.
+
+        Raises ConfigError when one is not an address."""
         self._hosts = {name: _configured(name, address) for name, address in (hosts or {}).items()}
         self._timeout_s = timeout_s
         self._keep_s = keep_s
         self._lookup = lookup
-        self._kept: OrderedDict[str, tuple[float, tuple[IPAddress, ...]]] = OrderedDict()  # host → (until, addresses)
+        self._network = network
+        self._kept: OrderedDict[Key, tuple[float, tuple[IPAddress, ...]]] = OrderedDict()  # → (until, addresses)
         self._asked: dict[str, asyncio.Future[Answer]] = {}
         self._waiting: deque[str] = deque()
         self._threads = 0
@@ -66,17 +71,13 @@ class Resolver:
         if host == "onion" or host.endswith(".onion"):  # RFC 7686: never asked of the DNS
             raise _failed(f"{host} is reached through Tor only: no resolver is asked", Symptom.FORBIDDEN)
         now = asyncio.get_running_loop().time()
-        kept = self._kept.get(host)
+        kept = self._kept.get((self._network(), host))
         if kept is not None and kept[0] > now:
             return kept[1]
         answer = await self._ask(host)
         if isinstance(answer, DialError):
             raise DialError(str(answer), stage=answer.stage, symptom=answer.symptom)  # each caller its own traceback
         return answer
-
-    def forget(self) -> None:
-        """Drops all answers: another network may give others."""
-        self._kept.clear()
 
     async def _ask(self, host: str) -> Answer:
         future = self._asked.get(host)
@@ -130,8 +131,9 @@ class Resolver:
             future.set_result(answer)
 
     def _keep(self, host: str, addresses: tuple[IPAddress, ...]) -> None:
-        self._kept[host] = (asyncio.get_running_loop().time() + self._keep_s, addresses)
-        self._kept.move_to_end(host)
+        key = (self._network(), host)
+        self._kept[key] = (asyncio.get_running_loop().time() + self._keep_s, addresses)
+        self._kept.move_to_end(key)
         if len(self._kept) > KEPT_NAMES:
             self._kept.popitem(last=False)
 

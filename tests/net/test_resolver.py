@@ -11,7 +11,7 @@ from typing import NoReturn
 import pytest
 
 from proxy.errors import ConfigError, DialError
-from proxy.model import IPAddress, Stage, Symptom
+from proxy.model import IPAddress, NetworkId, Stage, Symptom
 from proxy.net.resolver import ADDRESSES, KEPT_NAMES, THREADS, Resolver, system_lookup
 from proxy.net.tasks import spawn
 from tests.support.waiting import until
@@ -86,13 +86,14 @@ async def test_D12_a_thousand_lookups_of_one_name_are_one_query(lookup: Lookup) 
     assert lookup.asked == ["a.test"]
 
 
-async def test_answers_are_kept_until_they_are_forgotten(lookup: Lookup) -> None:
+async def test_answers_are_kept_for_the_network_that_gave_them(lookup: Lookup) -> None:
     lookup.open.set()
-    resolver = Resolver(lookup=lookup)
+    network = NetworkId("home")
+    resolver = Resolver(lookup=lookup, network=lambda: network)
     for _ in range(3):
         await resolver.resolve("a.test")
     assert lookup.asked == ["a.test"]
-    resolver.forget()
+    network = NetworkId("train")
     await resolver.resolve("a.test")
     assert lookup.asked == ["a.test"] * 2
 
