@@ -73,7 +73,7 @@ class SetupMaker:
         to_relays = TcpDialer(
             self._poller,
             self._resolver(limits),  # without [dns.hosts], which serves direct only
-            lambda _destination, _address: None,
+            _refusal_by(_guard_of_relays(port)),
             connect_timeout_s=limits.handshake_timeout_s,
         )
         registry = Registry(
@@ -212,6 +212,12 @@ def _guard(loaded: Loaded, port: int) -> Guard:
         )
     except ValueError as error:
         raise ConfigError(f"{loaded.place('safety', 'allow')}: {error}") from None
+
+
+def _guard_of_relays(port: int) -> Guard:
+    """A relay may be anywhere, but not we: what its name leads to is known only when it is dialed, and every request
+    would come back to us as another."""
+    return Guard(("0.0.0.0/0", "::/0"), own_ports=(port,), own_addresses=_own_addresses())
 
 
 def _refusal_by(guard: Guard) -> GuardAddress:

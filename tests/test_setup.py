@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import json
+import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -12,8 +14,10 @@ import pytest
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.errors import ConfigError, DialError
-from proxy.model import DIRECT, Destination, Symptom
+from proxy.model import DIRECT, Destination, IPAddress, Route, Symptom
 from proxy.net.poller import make_poller
+from proxy.net.resolver import Resolver
+from proxy.net.tasks import spawn
 from proxy.services import Setup
 from proxy.setup import SetupMaker, _source_towards
 
@@ -120,6 +124,30 @@ async def test_B5_an_address_that_has_become_ours_since_the_start_is_refused(
     with pytest.raises(DialError, match="this computer itself") as refused:
         await dialer.dial(Destination("192.168.77.5", 22))
     assert refused.value.symptom is Symptom.FORBIDDEN
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "::1"])
+async def test_B4_E29_a_relay_whose_name_leads_to_ourselves_is_never_dialed(
+    maker: Maker, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """The configuration shows no loop then: only the resolver knows."""
+
+    async def resolve(_: Resolver, host: str) -> list[IPAddress]:
+        return [ipaddress.ip_address(address)]
+
+    monkeypatch.setattr(Resolver, "resolve", resolve)
+    maker.write('[[relay]]\nname = "me"\nurl = "socks5h://me.test:8119"\n')
+    with pytest.raises(DialError, match="Byway itself"):
+        await maker.make().registry.dialer(Route(("me",))).dial(Destination("example.org", 443))
+    with socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET) as relay:
+        relay.setblocking(False)
+        maker.write(f'[[relay]]\nname = "other"\nurl = "http://me.test:{relay.getsockname()[1]}"\n')
+        dialer = maker.make().registry.dialer(Route(("other",)))
+        dialing = spawn(dialer.dial(Destination("example.org", 443)), name="dial")
+        accepted, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(relay), 10)
+        accepted.close()  # the control: any other port of this computer is fine
+        await asyncio.wait([dialing])
+        assert isinstance(dialing.exception(), DialError)
 
 
 def test_only_our_own_addresses_are_where_packets_to_them_come_from() -> None:

@@ -71,7 +71,7 @@ class Registry:
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
         handshakes_max: int = HANDSHAKES_MAX,
     ) -> None:
-        """`direct` dials destinations under the guard, `to_relays` first relays without it.
+        """`direct` dials destinations under the guard, `to_relays` first relays, which may be anywhere but here.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
