@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import ipaddress
 import socket
+from abc import ABC, abstractmethod
 from collections.abc import AsyncIterator
 from enum import Enum
 
@@ -19,6 +20,7 @@ from proxy.model import Destination, Stage, Symptom
 from proxy.net.dialer import Dialer
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire.reader import Reader
+from proxy.wire.relay_url import RelayUrl
 
 HANDSHAKE_TIMEOUT_S = 10.0
 """For all bytes of one handshake together: a relay that sends one byte a second gains nothing."""
@@ -118,6 +120,66 @@ _NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, 
 def tunnelled(stream: Stream, state: Handshake) -> Stream:
     """The stream after a complete handshake: what came behind its last byte belongs to the tunnel."""
     return PrefixedStream(stream, state.reader.rest()) if len(state.reader) else stream
+
+
+class HandshakeDialer(ABC):
+    """Dials through one relay, reached by `via`. The steps are those of every kind; what is said is the subclass's."""
+
+    def __init__(
+        self,
+        via: Dialer,
+        relay: RelayUrl,
+        *,
+        name: str = "",
+        send_credentials: SendCredentials = SendCredentials.TO_LOOPBACK,
+        timeout_s: float = HANDSHAKE_TIMEOUT_S,
+    ) -> None:
+        """Raises ValueError for credentials that this kind of relay cannot carry."""
+        self._via = via
+        self._relay = relay
+        self._name = name or str(relay)
+        self._send_credentials = send_credentials
+        self._timeout_s = timeout_s
+        self._credentials = self._sign(relay.user, relay.password) if relay.sends_credentials else b""
+
+    @abstractmethod
+    def _sign(self, user: str, password: str) -> bytes:
+        """The credentials as this kind of relay wants them. Raises ValueError for what it cannot carry."""
+
+    @abstractmethod
+    def carries(self, destination: Destination) -> bool:
+        """Whether the relay can be asked for this destination."""
+
+    @abstractmethod
+    def _request(self, destination: Destination) -> bytes:
+        """What asks for the destination. Raises ValueError when the relay's protocol has no bytes for it."""
+
+    @abstractmethod
+    async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
+        """Says all there is to say, to the relay's last word. Raises DialError, PeerError and OSError."""
+
+    async def dial(self, destination: Destination) -> Stream:
+        """See Dialer. SKIPPED, with nothing sent, for what the relay cannot carry."""
+        request = self._request_if_carried(destination)
+        stream = await reach(self._via, self._relay.endpoint, self._name)
+        async with handshake(stream, self._name, self._timeout_s) as state:
+            if self._credentials:
+                self._send_credentials.check(stream)
+            await self._shake_hands(stream, state, request)
+        return tunnelled(stream, state)
+
+    def _request_if_carried(self, destination: Destination) -> bytes:
+        """Made before anything is dialed."""
+        reason = "it wants addresses of its own kind, and names are not resolved for it"
+        if self.carries(destination):
+            try:
+                return self._request(destination)
+            except ValueError as error:
+                reason = str(error)
+        raise DialError(f"relay {self._name} is skipped: {reason}", stage=Stage.RELAY, symptom=Symptom.SKIPPED)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name}>"
 
 
 class PrefixedStream(Stream):

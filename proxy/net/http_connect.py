@@ -10,59 +10,38 @@ import base64
 
 from proxy.errors import DialError
 from proxy.model import Destination, Stage, Symptom
-from proxy.net.dialer import Dialer
-from proxy.net.handshake import HANDSHAKE_TIMEOUT_S, SendCredentials, handshake, reach, tunnelled
+from proxy.net.handshake import Handshake, HandshakeDialer
 from proxy.net.stream import Stream, read_with
 from proxy.wire.http1 import read_response_head
 from proxy.wire.http1_response import ResponseHead
 from proxy.wire.reader import Parser, Reader
-from proxy.wire.relay_url import RelayUrl
 
 INTERIM_LIMIT = 8
 """1xx answers before the real one. Nobody has reason for more than one."""
 
 
-class HttpConnectDialer:
-    """Dials through one HTTP relay, reached by `via`."""
+class HttpConnectDialer(HandshakeDialer):
+    """Through an HTTP relay. A 407 is RELAY_AUTH, and so is a 401 to credentials; any other status but 2xx
+    RELAY_REFUSED."""
 
-    def __init__(
-        self,
-        via: Dialer,
-        relay: RelayUrl,
-        *,
-        name: str = "",
-        send_credentials: SendCredentials = SendCredentials.TO_LOOPBACK,
-        timeout_s: float = HANDSHAKE_TIMEOUT_S,
-    ) -> None:
-        """Raises ValueError for a user that Basic cannot carry."""
-        self._via = via
-        self._relay = relay
-        self._name = name or str(relay)
-        self._send_credentials = send_credentials
-        self._timeout_s = timeout_s
-        self._authorization = _basic(relay.user, relay.password) if relay.sends_credentials else ""
+    def _sign(self, user: str, password: str) -> bytes:
+        """For Basic, whose user has no colon."""
+        return _basic(user, password).encode("ascii")
 
     def carries(self, destination: Destination) -> bool:
         """Everything: names are resolved at the relay."""
         return True
 
-    async def dial(self, destination: Destination) -> Stream:
-        """See Dialer. 407 is RELAY_AUTH, and so is 401 to credentials; any other status but 2xx RELAY_REFUSED."""
-        stream = await reach(self._via, self._relay.endpoint, self._name)
-        async with handshake(stream, self._name, self._timeout_s) as state:
-            if self._authorization:
-                self._send_credentials.check(stream)
-            await stream.send(self._request(destination))
-            state.asked = True
-            answer = await read_with(stream, state.reader, _read_answer(state.reader))
-            _judge(answer, signed_in=bool(self._authorization))
-        return tunnelled(stream, state)
-
     def _request(self, destination: Destination) -> bytes:
-        return f"CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n{self._authorization}\r\n".encode("ascii")
+        return b"".join(
+            (f"CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n".encode("ascii"), self._credentials, b"\r\n")
+        )
 
-    def __repr__(self) -> str:
-        return f"<HttpConnectDialer {self._name}>"
+    async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
+        await stream.send(request)
+        state.asked = True
+        answer = await read_with(stream, state.reader, _read_answer(state.reader))
+        _judge(answer, signed_in=bool(self._credentials))
 
 
 def _basic(user: str, password: str) -> str:
