@@ -24,8 +24,6 @@ log = logging.getLogger(__name__)
 
 _BACKLOG = 4096
 _ACCEPTS_A_TURN = 64
-_DEFER_S = 5
-"""TCP_DEFER_ACCEPT: a client is accepted with its first bytes, so that the first read succeeds at once."""
 _PAUSE_S = 0.1
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
@@ -52,8 +50,6 @@ class Server:
         try:
             sock.setblocking(False)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            if hasattr(socket, "TCP_DEFER_ACCEPT"):
-                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, _DEFER_S)
             sock.bind((address, port))
             sock.listen(_BACKLOG)
         except OSError:

@@ -53,7 +53,7 @@ class Clients:
         self._open: list[socket.socket] = []
 
     def connect(self, count: int = 1) -> None:
-        """Each says something: who does not is not accepted yet (TCP_DEFER_ACCEPT)."""
+        """Each says something."""
         for _ in range(count):
             self._open.append(sock := socket.create_connection(("127.0.0.1", self.port)))
             sock.send(b"x")

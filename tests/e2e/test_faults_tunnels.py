@@ -437,7 +437,7 @@ async def test_B12_a_crowd_of_short_connections_with_anything_in_them(tmp_path: 
                     del data[place : place + dice.randrange(8)]
                 case _:
                     data[place:place] = data[: dice.randrange(len(data) + 1)]
-        return bytes(data) or b"\0"  # who says nothing waits in the kernel (TCP_DEFER_ACCEPT)
+        return bytes(data) or b"\0"  # who says nothing would be waited for
 
     async def visit(byway: Watched) -> None:
         reader, writer = await asyncio.open_connection(*byway.proxy)
