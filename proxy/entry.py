@@ -11,7 +11,7 @@ from dataclasses import replace
 from types import MappingProxyType
 from typing import Any
 
-from proxy.errors import DialError, PeerError
+from proxy.errors import DialError
 from proxy.model import Action, Attempt, ClosedBy, NetworkId, Outcome, Plan, Request, Route, Stage, Symptom
 from proxy.net.pump import Carried
 from proxy.net.race import Race, Winner
@@ -95,11 +95,11 @@ class Entry:
             self.say(winner=route)
             self._learn()
 
-    def broke(self, error: Exception) -> None:
+    def broke(self, error: DialError) -> None:
         """The chosen path broke before an answer was whole enough to pass on."""
         attempt = next((a for a in self.outcome.attempts if a.pending), None)
         if attempt is not None:
-            self._judge(replace(attempt, symptom=_symptom(error), error=str(error)))
+            self._judge(replace(attempt, symptom=error.symptom, error=str(error)))
             self._learn()
         self.told = f"{self.outcome.request.destination}: {error}"
         self.say(winner=None, error=self.told)
@@ -162,18 +162,6 @@ class Entry:
 
 
 _REUSED = MappingProxyType({"reused": 1})
-
-
-def _symptom(error: Exception) -> Symptom:
-    match error:
-        case DialError():
-            return error.symptom
-        case PeerError():
-            return Symptom.GARBAGE
-        case TimeoutError():
-            return Symptom.SILENT
-        case _:
-            return Symptom.RESET
 
 
 def _reason(outcome: Outcome) -> str:
