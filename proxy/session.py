@@ -58,6 +58,8 @@ class Upstream:
     network: NetworkId
     stream: Stream
     reader: Reader
+    reusable: bool
+    """False: the answer came before the request's head had gone out whole, so nothing may follow it."""
 
 
 class Session:
@@ -299,6 +301,7 @@ class Session:
             entry.network,
             winner.stream,
             Reader(winner.answer),
+            reusable=not winner.unsent,
         )
 
     def _pull_pipelined(self) -> bool:
@@ -345,7 +348,7 @@ class Session:
                 to_upstream=self._reader.rest(),
                 to_client=upstream.reader.rest(),
             )
-        elif exchanged.upstream_reusable and exchanged.client_reusable:
+        elif upstream.reusable and exchanged.upstream_reusable and exchanged.client_reusable:
             self._idle = upstream
         else:
             upstream.stream.close()

@@ -24,7 +24,7 @@ from proxy.routing.rules import Rules
 from proxy.services import Services, Setup
 from proxy.session import Session
 from tests.support.outcomes import HOME, HOST, TOR
-from tests.support.scripted import FakeOracle, Script, ScriptedDialer
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
 from tests.support.waiting import until
 from tests.wire import hellos
 
@@ -174,3 +174,26 @@ async def test_a_path_that_dies_before_the_flight_takes_its_race_along() -> None
         client.leaves()
     assert slow.dialed
     await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("dial ")])
+
+
+class TakesHalf(ScriptedStream):
+    """Takes the first half of what is first sent on it, and nothing after that."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        return 0 if self.sent else super().send_nowait(data[: len(data) // 2])
+
+
+async def test_a_server_that_answers_half_a_head_gets_no_second_request() -> None:
+    """What would come next on that connection is, to the server, the rest of the first request."""
+    get = f"GET http://{HOST}/%d HTTP/1.1\r\nHost: {HOST}\r\n\r\n"
+    answer = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
+    hasty = Script(connect=0.0, answer=answer, after=0.0, stream=TakesHalf)
+    whole = Script(connect=0.0, answer=answer, after=0.0)
+    async with visit({DIRECT: [hasty, whole]}) as client:
+        for number in (1, 2):
+            await client.says((get % number).encode())
+            assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        client.leaves()
+    assert b"/2" not in hasty.streams[0].sent
+    assert hasty.streams[0].closed
+    assert whole.streams[0].sent.startswith(b"GET /2 ")
