@@ -7,9 +7,9 @@ that names the file, line or host, and says what to do where something can be do
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
-from proxy.model import Stage, Symptom
+from proxy.model import NO_EVIDENCE, Stage, Symptom
 
 
 class BywayError(Exception):
@@ -36,9 +36,17 @@ class PeerError(BywayError):
 
 
 class DialError(BywayError):
-    """A path could not be opened: `stage` is how far it came, `symptom` what stopped it."""
+    """A path could not be opened: how far it came (`stage`), what stopped it (`symptom`), what was measured."""
 
-    def __init__(self, message: str, *, stage: Stage, symptom: Symptom) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        stage: Stage,
+        symptom: Symptom,
+        evidence: Mapping[str, str | int | float] = NO_EVIDENCE,
+    ) -> None:
         self.stage = stage
         self.symptom = symptom
+        self.evidence = evidence
         super().__init__(message)

@@ -159,6 +159,13 @@ class Symptom(StrEnum):
     RESET = "reset"  # reset after the flight
     EOF = "eof"  # closed after the flight, without a byte
     GARBAGE = "garbage"  # an answer that is not of the protocol asked
+    ALERT = "alert"  # a TLS alert in answer to the ClientHello
+    BLOCK_PAGE = "block_page"  # the answer is a known block page; evidence "page" names its row
+    ELSEWHERE = "elsewhere"  # a redirect to another registrable domain, until another route says the same
+    FROZEN = "frozen"  # it delivered, and then the flow stopped for good
+    THROTTLED = "throttled"  # it delivered, far slower than everything else
+    FORGED = "forged"  # the resolver's answer is no honest one; evidence "dns" holds the signal's id
+    CERTIFICATE = "certificate"  # a certificate that is not the site's came; evidence says whose
     DROPPED = "dropped"  # the flight was never wholly acknowledged (TCP_INFO)
     SILENT = "silent"  # acknowledged, or unknown whether, and no answer
     RELAY_DOWN = "relay_down"  # the relay cannot be reached, or broke off its handshake
@@ -267,7 +274,7 @@ class Signal:
 class Belief:
     """What we hold about a scope on a network. `detect.beliefs` makes and changes these; nobody else does."""
 
-    scope: str
+    scope: str  # a host, `*.` and a registrable domain for all below it, or an address prefix
     network: NetworkId
     state: State = State.UNKNOWN
     cause: str = ""
@@ -287,6 +294,37 @@ class Belief:
     success_at: float = 0.0
     exits: tuple[float, ...] = ()  # when blocked was left, over the last 24 h
     why: str = ""  # one sentence: the evidence, with its numbers
+    family: int = 0  # of cause `ip`: 4 or 6 when only that one is blocked
+    rungs_failed: tuple[str, ...] = ()  # str(Route) of local means that did not help, kept for `last_good_s`
+    rungs_failed_at: float = 0.0
+
+
+class NetworkState(StrEnum):
+    """What is held about a network as a whole."""
+
+    OK = "ok"
+    OFFLINE = "offline"  # nothing leads out
+    PORTAL = "portal"  # a login page comes in the place of every site
+    RESTRICTED = "restricted"  # an allow-list or a shutdown: only domestic hosts answer
+    INSPECTED = "inspected"  # somebody re-signs everything, and the system trusts it: an office, an antivirus
+
+
+class Sounding(StrEnum):
+    """What asking a control page showed."""
+
+    WELL = "well"
+    FAILED = "failed"
+    PORTAL = "portal"  # another page, or somebody else's certificate, came in its place
+    RESIGNED = "resigned"  # the system trusts the certificate, whose issuer is none of the public ones
+
+
+@dataclass(frozen=True, slots=True)
+class DnsFinding:
+    """What is wrong with what the system's resolver said of a name."""
+
+    signal: str  # of detection.md's table: dns_bogon, dns_two_answers, dns_denied, dns_mismatch
+    detail: str  # one half-sentence with the addresses
+    at: float  # seconds since the epoch
 
 
 @dataclass(frozen=True, slots=True)
