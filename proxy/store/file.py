@@ -11,14 +11,15 @@ import contextlib
 import os
 import sqlite3
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
+from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
 
 APPLICATION_ID = 0x62797761  # "bywa"
-VERSION = 1
+VERSION = 2
 BUSY_S = 1.0
 SET_ASIDE_MAX = 3
 """Damaged files that are kept; they hold history too, and nobody else removes them."""
@@ -28,6 +29,17 @@ CHECKED_BYTES = 256 * 1024 * 1024
 
 LAST_ID = 2**62
 """No log comes near so many rows; a number beyond leaves no room to count on."""
+
+_STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
+    {
+        1: (
+            "ALTER TABLE belief ADD COLUMN family INTEGER NOT NULL DEFAULT 0",
+            "ALTER TABLE belief ADD COLUMN rungs_failed TEXT NOT NULL DEFAULT '[]'",
+            "ALTER TABLE belief ADD COLUMN rungs_failed_at REAL NOT NULL DEFAULT 0",
+        ),
+    }
+)
+"""What makes the next layout of each older one. A step is written once and never changed again."""
 
 _MAGIC = b"SQLite format 3\0"
 _FORMATS = {1, 2}
@@ -211,16 +223,35 @@ def _checked(db: sqlite3.Connection, path: Path, *, check: bool) -> tuple[str, .
         raise Unusable("not a log of Byway's")
     if version > VERSION:
         raise Unusable(f"written by a newer Byway, in layout {version}; this one knows {VERSION}")
-    if _columns(db) != _expected_columns():
-        raise Unusable("its tables are not those of a log")
-    (last,) = db.execute("SELECT max(id) FROM outcome").fetchone()
-    if not isinstance(last, int | None) or (last or 0) > LAST_ID:
-        raise Unusable(f"damaged: the last row is numbered {last}")
+    if version < VERSION:
+        with transaction(db):  # one that fails leaves the file as it was
+            _bring_up(db)
+            _check_tables(db)
+    else:
+        _check_tables(db)
     if check and path.stat().st_size <= CHECKED_BYTES:
         (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
             raise Unusable(f"damaged: {found}")
     return ()
+
+
+def _bring_up(db: sqlite3.Connection) -> None:
+    """Gives an older log today's layout. Inside a transaction: who else has the file open sees all of it or nothing."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()  # again: another Byway may have been quicker
+    for older in range(version, VERSION):
+        for statement in _STEPS[older]:
+            db.execute(statement)
+    db.execute(f"PRAGMA user_version = {VERSION}")
+
+
+def _check_tables(db: sqlite3.Connection) -> None:
+    """Raises Unusable when they are not those of a log."""
+    if _columns(db) != _expected_columns():
+        raise Unusable("its tables are not those of a log")
+    (last,) = db.execute("SELECT max(id) FROM outcome").fetchone()
+    if not isinstance(last, int | None) or (last or 0) > LAST_ID:
+        raise Unusable(f"damaged: the last row is numbered {last}")
 
 
 def _columns(db: sqlite3.Connection) -> dict[str, tuple[str, ...]]:

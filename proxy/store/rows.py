@@ -237,7 +237,7 @@ def _belief(belief: Belief) -> Row:
 
 
 def _belief_value(name: str, value: Any) -> Any:
-    if name == "exits":
+    if name in ("exits", "rungs_failed"):
         return json.dumps(value)
     return to_text(str(value)) if isinstance(value, str) else value
 
@@ -247,6 +247,9 @@ def _to_belief(row: Document) -> Belief:
     texts = {name: from_text(row[name]) for name in ("scope", "network", "cause", "last_good", "why")}
     if texts["last_good"]:
         Route.parse(texts["last_good"])
+    rungs_failed = json.loads(from_text(row["rungs_failed"]))
+    if not isinstance(rungs_failed, list):
+        raise TypeError("the rungs that failed are no list")
     return Belief(
         scope=texts["scope"],
         network=NetworkId(texts["network"]),
@@ -268,6 +271,9 @@ def _to_belief(row: Document) -> Belief:
         success_at=_number(row["success_at"]),
         exits=tuple(_number(at) for at in json.loads(from_text(row["exits"]))),
         why=texts["why"],
+        family=int(_number(row["family"])),
+        rungs_failed=tuple(map(str, rungs_failed)),
+        rungs_failed_at=_number(row["rungs_failed_at"]),
     )
 
 

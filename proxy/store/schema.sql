@@ -56,6 +56,9 @@ CREATE TABLE belief (           -- the fields of model.Belief
     success_at     REAL    NOT NULL,
     exits          TEXT    NOT NULL,   -- JSON list of times
     why            TEXT    NOT NULL,
+    family         INTEGER NOT NULL DEFAULT 0,
+    rungs_failed   TEXT    NOT NULL DEFAULT '[]',   -- JSON list of routes
+    rungs_failed_at REAL   NOT NULL DEFAULT 0,
     PRIMARY KEY (scope, network)
 ) WITHOUT ROWID;
 

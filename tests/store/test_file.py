@@ -13,12 +13,14 @@ from pathlib import Path
 
 import pytest
 
-from proxy.store import file
+from proxy.model import State
+from proxy.store import file, queries
 from proxy.store.file import Opened, is_damage, open_reader, open_store, set_aside, transaction
 from proxy.store.rows import Batch
-from tests.support.outcomes import HOME, rescued
+from tests.support.outcomes import HOME, HOST, rescued
 
 NAME = "byway.sqlite"
+LAYOUT_1 = Path(__file__).with_name("layout_1.sql")
 
 
 @pytest.fixture
@@ -207,6 +209,55 @@ def test_H4_a_newer_layout_is_named(path: Path) -> None:
     opened.db.close()
 
     assert "newer Byway" in opened.notices[0]
+
+
+def _of_layout_1(path: Path) -> bytes:
+    """A log as the first version wrote it: its dump, with one row or more in each table."""
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.executescript(LAYOUT_1.read_text(encoding="utf-8"))
+    return path.read_bytes()
+
+
+def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path) -> None:
+    _of_layout_1(path)
+
+    opened = open_store(path)
+
+    ((belief,), senseless) = queries.beliefs(opened.db)
+    assert (opened.fresh, opened.notices, senseless) == (False, (), 0)
+    assert (belief.scope, belief.state, belief.exits) == (HOST, State.BLOCKED, (1_699_999_500.0,))
+    assert (belief.family, belief.rungs_failed, belief.rungs_failed_at) == (0, (), 0.0)
+    assert opened.db.execute("PRAGMA user_version").fetchone() == (file.VERSION,)
+    opened.db.close()
+    assert hosts(path) == 1
+    again = open_store(path)
+    assert not again.fresh
+    again.db.close()
+
+
+def test_an_older_log_that_is_not_whole_is_set_aside_as_it_was(path: Path) -> None:
+    _of_layout_1(path)
+    with contextlib.closing(sqlite3.connect(path)) as db:
+        db.execute("ALTER TABLE attempt DROP COLUMN evidence")
+    before = path.read_bytes()
+
+    opened = open_store(path)
+    opened.db.close()
+
+    (kept,) = (found for found in aside(path) if not found.name.endswith(("-wal", "-shm", "-journal")))
+    assert kept.read_bytes() == before
+
+
+def test_an_older_log_that_is_locked_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(file, "BUSY_S", 0.01)
+    before = _of_layout_1(path)
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
+        other.execute("BEGIN IMMEDIATE")
+        with pytest.raises(sqlite3.OperationalError, match="locked"):
+            open_store(path)
+
+    assert aside(path) == []
+    assert path.read_bytes() == before
 
 
 def test_H4_two_hundred_files_with_random_bytes_flipped(path: Path) -> None:

@@ -53,6 +53,9 @@ BELIEFS = st.builds(
     retest_step=st.integers(0, 5),
     exits=st.lists(TIMES, max_size=4).map(tuple),
     why=TEXTS,
+    family=st.sampled_from([0, 4, 6]),
+    rungs_failed=st.lists(st.sampled_from(["direct|tlsrec", "direct|split"]), max_size=2).map(tuple),
+    rungs_failed_at=TIMES,
 )
 
 
@@ -87,6 +90,7 @@ def test_the_table_holds_every_field_of_a_belief() -> None:
 
 GOOD_ROW = {f.name: 0 for f in fields(Belief)} | {
     "scope": HOST, "network": HOME, "state": "blocked", "cause": "ip", "last_good": "tor", "exits": "[1.5]", "why": "",
+    "rungs_failed": "[]",
 }  # fmt: skip
 
 
@@ -103,6 +107,8 @@ GOOD_ROW = {f.name: 0 for f in fields(Belief)} | {
         ("exits", "[1"),
         ("exits", "7"),
         ("exits", '["x"]'),
+        ("rungs_failed", "7"),
+        ("rungs_failed", "["),
     ],
 )
 def test_H4_a_row_that_makes_no_sense_is_left_out(column: str, value: object) -> None:
