@@ -202,6 +202,10 @@ class Detect(_Section):
         default=0.05, description="how often TCP_INFO is looked at while a flight is unanswered"
     )
 
+    page_hold_s: Seconds = Field(
+        default=0.5, description="how long the beginning of an HTTP page is kept back to see whose it is"
+    )
+
     # When a failing direct attempt is judged (sections 1 and 2).
     syn_s: Seconds = Field(default=5, description="SYN unanswered so long is tcp_timeout")
     silent_s: Seconds = Field(
@@ -258,6 +262,15 @@ class Detect(_Section):
     relay_backoff_max_s: Seconds = Field(default=300, description="at most")
     relay_backoff_jitter: Share = Field(default=0.3, description="longer by up to this share")
     relay_handshakes_max: Count = Field(default=8, description="handshakes in flight at one remote relay")
+
+    # Measuring a site on purpose (`byway why`, `byway test`).
+    measure_bytes: Count = Field(default=65_536, description="bytes of a page read at most on each route")
+    measure_answer_s: Seconds = Field(default=15, description="how long a page may take to come")
+    measure_stall_s: Seconds = Field(default=5, description="a page that stops so long, with more due, is frozen")
+    measure_slow_bytes: Count = Field(default=20_000, description="bytes a second under which a page may be throttled")
+    measure_slow_ratio: Divisor = Field(default=5, description="another route must be so many times faster for it")
+    measure_keep_s: Seconds = Field(default=300, description="how long a measurement answers `byway why` again")
+    measure_routes: Count = Field(default=4, description="routes of one site measured at once")
 
 
 class Limits(_Section):
