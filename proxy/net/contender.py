@@ -8,11 +8,15 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import replace
 from enum import Enum, auto
 
 from proxy.model import NO_EVIDENCE, Attempt, Route, Stage, Symptom
 from proxy.net.oracle import Snapshot
 from proxy.net.stream import Stream
+
+_SHOWABLE = (Symptom.GARBAGE, Symptom.ALERT, Symptom.BLOCK_PAGE, Symptom.ELSEWHERE)
+"""What was answered may yet be shown to the client, when no route does better."""
 
 
 class Phase(Enum):
@@ -30,15 +34,18 @@ class Contender:
 
     __slots__ = (
         "answer",
+        "answered_at",
         "connected_at",
         "ended_at",
         "eof_sent",
         "error",
         "evidence",
         "flown_at",
+        "overdue",
         "phase",
         "reset",
         "route",
+        "same_as",
         "sent",
         "snapshot",
         "stage",
@@ -65,6 +72,9 @@ class Contender:
         self.eof_sent = False
         self.reset = False
         self.answer = b""
+        self.answered_at = 0.0  # when an HTTP answer began that is not judged yet
+        self.same_as = ""  # see advice.Look
+        self.overdue = False  # it looked dropped
         self.snapshot: Snapshot | None = None
 
     @property
@@ -76,8 +86,21 @@ class Contender:
         """Its end, and why. The stream is broken off, unless what it answered may yet be shown to the client."""
         self.phase = Phase.FAILED
         self.stage, self.symptom, self.error, self.ended_at = stage, symptom, error, now
-        if self.stream is not None and symptom is not Symptom.GARBAGE:
+        if self.stream is not None and symptom not in _SHOWABLE:
             self.stream.abort()
+
+    def won(self, now: float) -> None:
+        """A valid answer has come on it."""
+        self.phase, self.stage, self.symptom, self.error, self.ended_at = Phase.WON, Stage.DONE, Symptom.NONE, "", now
+
+    def as_it_looks(self, raced: Callable[[float], float], now: float) -> Attempt:
+        """The attempt, and what an overdue one would have failed with."""
+        attempt = self.attempt(raced, now)
+        if not self.overdue or not self.live:
+            return attempt
+        if self.phase is Phase.DIALING:
+            return replace(attempt, symptom=Symptom.TIMEOUT)
+        return replace(attempt, symptom=Symptom.SILENT if attempt.evidence.get("acknowledged") else Symptom.DROPPED)
 
     def attempt(self, raced: Callable[[float], float], now: float) -> Attempt:
         """How far it has come. `raced` turns a time into seconds of the race."""

@@ -20,7 +20,9 @@ from enum import Enum, auto
 
 from proxy.config.schema import Detect
 from proxy.errors import DialError
-from proxy.model import Attempt, Destination, Route, Stage, Symptom
+from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Symptom
+from proxy.net.advice import UNADVISED, Advice
+from proxy.net.alarms import Alarms
 from proxy.net.bell import Bell
 from proxy.net.contender import Contender, Phase
 from proxy.net.dialer import Dialer
@@ -69,8 +71,12 @@ class Race:
         *,
         oracle: Oracle,
         detect: Detect,
+        advice: Advice = UNADVISED,
+        alarms: Alarms | None = None,
     ) -> None:
         self.bell = Bell()
+        self._advice = advice
+        self._alarms = alarms
         self._destination = destination
         self._routes = tuple(routes)
         self._dialer = dialer
@@ -159,6 +165,12 @@ class Race:
         """
         self._flight = flight
         self._resumed_at = min(self._resumed_at, self._now())
+        if self._alarms is None or len(self._routes) == 1:
+            return await self._deliver(flight, pull)
+        with self._alarms.heard_by(self.bell, self._destination.host):
+            return await self._deliver(flight, pull)
+
+    async def _deliver(self, flight: Flight, pull: Callable[[], bool]) -> Winner | None:
         while True:
             if not pull():
                 return None
@@ -184,7 +196,7 @@ class Race:
     async def overtaken(self) -> Attempt | None:
         """Judges a direct attempt that another route overtook, at its signal's deadline; None when there is none.
         To be awaited after a win; closes what it judged."""
-        contender = next((c for c in self._contenders if c.route.is_direct and c.live), None)
+        contender = next((c for c in self._contenders if c.route == DIRECT and c.live), None)
         if contender is None:
             return None
         if contender.stream is not None:
@@ -206,7 +218,7 @@ class Race:
     @property
     def has_overtaken(self) -> bool:
         """A direct attempt is under way that another route overtook: `overtaken` judges and closes it."""
-        return any(c.route.is_direct and c.live for c in self._contenders)
+        return any(c.route == DIRECT and c.live for c in self._contenders)
 
     # -- moving on -------------------------------------------------------------------------------------------------
 
@@ -224,17 +236,48 @@ class Race:
         else:
             reserve = None
         for contender in self._contenders:
-            if contender.phase in _UNDER_WAY and not self._looks_dropped(contender, now):
+            if contender.phase not in _UNDER_WAY:
+                continue
+            if not self._looks_dropped(contender, now):
                 return False
+            self._overdue(contender)
         if flight is not None and reserve is not None:
             self._fly(reserve, flight, now)
             return True
-        started = {c.route for c in self._contenders}
-        route = next((r for r in self._routes if r not in started), None)
+        route = self._next_route(flight, now)
         if route is None:
             return False
         self._start(route, now)
         return True
+
+    def _next_route(self, flight: Flight | None, now: float) -> Route | None:
+        """The first that was not started and may help after what has failed, or looks so. The plan's first may."""
+        if not self._contenders:
+            return self._routes[0] if self._routes else None
+        started = {c.route for c in self._contenders}
+        left = [route for route in self._routes if route not in started]
+        if not left:
+            return None
+        attempts = tuple(c.as_it_looks(self._raced, now) for c in self._contenders)
+        protocol = flight.protocol if flight is not None else Protocol.NONE
+        # Browsers send something that looks like an encrypted hello always: it is one when it names somebody else.
+        ech = flight is not None and flight.ech and flight.server_name != self._destination.host
+        return next((route for route in left if self._advice.fits(route, attempts, protocol, ech)), None)
+
+    def _overdue(self, contender: Contender) -> None:
+        """Whoever else races to this host need not wait as long to find the same."""
+        if contender.overdue:
+            return
+        contender.overdue = True
+        if contender.route == DIRECT and contender.phase is Phase.FLYING:
+            self._in_trouble(contender)
+            if self._alarms is not None:
+                self._alarms.raise_for(self._destination.host)
+
+    def _in_trouble(self, contender: Contender) -> None:
+        """A flight over a direct route was dropped or broken off, as a censor does who then stays watchful there."""
+        if contender.route.is_direct and contender.stream is not None:
+            self._advice.troubled(contender.stream.peer.rpartition(":")[0].strip("[]"))
 
     def _start(self, route: Route, now: float) -> None:
         contender = Contender(route, now)
@@ -245,6 +288,7 @@ class Race:
         try:
             stream = await self._dialer(contender.route).dial(self._destination)
         except DialError as error:
+            contender.evidence.update(error.evidence)
             contender.failed(error.stage, error.symptom, str(error), self._now())
         except Exception as error:
             contender.failed(Stage.CONNECT, Symptom.LOCAL, f"a fault in Byway: {error!r}", self._now())
@@ -290,29 +334,73 @@ class Race:
                 self._broke(contender, error)
                 return
             if data is None:
+                if contender.answered_at and self._now() >= self._look_at(contender):
+                    self._judge_page(contender, flight, self._now(), ended=False)
                 return
-            now = self._now()
             contender.answer += data
-            verdict = flight.judge(contender.answer) if contender.answer else Verdict.MORE
-            if verdict is Verdict.VALID:
-                contender.phase, contender.stage, contender.ended_at = Phase.WON, Stage.DONE, now
-            elif verdict is Verdict.GARBAGE or (
-                contender.answer and (not data or len(contender.answer) > ANSWER_LIMIT)
-            ):
-                contender.failed(Stage.FIRST_BYTE, Symptom.GARBAGE, f"answered {contender.answer[:16]!r}", now)
-            elif contender.reset and not data:
-                self._broke(contender, ConnectionResetError())
-            elif not data:
-                contender.failed(Stage.FIRST_BYTE, Symptom.EOF, "closed without an answer", now)
+            self._judge(contender, flight, ended=not data)
+
+    def _judge(self, contender: Contender, flight: Flight, *, ended: bool) -> None:
+        """What has come back so far: to be delivered, of no use, or not enough to tell."""
+        now, answer = self._now(), contender.answer
+        verdict = flight.judge(answer) if answer else Verdict.MORE
+        if verdict is Verdict.VALID and flight.protocol is Protocol.HTTP and flight.replayable:
+            self._judge_page(contender, flight, now, ended=ended)
+        elif verdict is Verdict.VALID:
+            contender.won(now)
+        elif verdict is Verdict.ALERT:
+            contender.same_as = f"alert {answer[6]}"
+            contender.failed(Stage.FIRST_BYTE, Symptom.ALERT, "answered with a TLS alert", now)
+            self._exonerate(contender)
+        elif verdict is Verdict.GARBAGE or (answer and (ended or len(answer) > ANSWER_LIMIT)):
+            contender.failed(Stage.FIRST_BYTE, Symptom.GARBAGE, f"answered {answer[:16]!r}", now)
+        elif contender.reset and ended:
+            self._broke(contender, ConnectionResetError())
+        elif ended:
+            contender.failed(Stage.FIRST_BYTE, Symptom.EOF, "closed without an answer", now)
+
+    def _judge_page(self, contender: Contender, flight: Flight, now: float, *, ended: bool) -> None:
+        """An HTTP answer has begun. A little of it is kept back while it may be somebody else's: a block page, or a
+        redirect that no other route gets."""
+        if len(self._routes) == 1:
+            contender.won(now)
+            return
+        contender.answered_at = contender.answered_at or now
+        patient = now - contender.answered_at < self._detect.page_hold_s
+        look = self._advice.look_at(
+            contender.answer, flight.server_name or self._destination.host, ended or not patient
+        )
+        if look.verdict is Verdict.MORE and patient:
+            return
+        contender.evidence.update(look.evidence)
+        contender.same_as = look.same_as
+        elsewhere = look.symptom is Symptom.ELSEWHERE and all(route.is_direct for route in self._routes)
+        if look.symptom is Symptom.NONE or elsewhere:  # the latter: no other route to ask
+            contender.won(now)
+        else:
+            contender.failed(Stage.FIRST_BYTE, look.symptom, f"answered with {look.symptom.replace('_', ' ')}", now)
+            self._exonerate(contender)
+
+    def _exonerate(self, contender: Contender) -> None:
+        """Two ways that share no relay were answered the same: it was the site, so the first one shall have won."""
+        first = next((c for c in self._contenders if c.same_as and c.same_as == contender.same_as), contender)
+        if first.route.relays != contender.route.relays and first.phase is Phase.FAILED:
+            first.won(self._now())
 
     def _broke(self, contender: Contender, error: OSError) -> None:
         symptom = Symptom.TIMEOUT if isinstance(error, TimeoutError) else Symptom.RESET
         text = "reset after the request was sent" if symptom is Symptom.RESET else str(error)
         contender.failed(Stage.FIRST_BYTE, symptom, text, self._now())
+        if symptom is Symptom.RESET:
+            self._in_trouble(contender)
 
     # -- when ------------------------------------------------------------------------------------------------------
 
     def _looks_dropped(self, contender: Contender, now: float) -> bool:
+        if contender.answered_at:
+            return False
+        if contender.route == DIRECT and self._alarms is not None and self._alarms.holds(self._destination.host):
+            return True
         if contender.phase is Phase.DIALING:
             return now >= contender.started_at + self._connect_patience(contender)
         waited = now - contender.flown_at
@@ -338,14 +426,21 @@ class Race:
     def _next_look(self, flight: Flight | None = None) -> float | None:
         """Seconds until time alone may change something; None: never, since nothing is left to start."""
         reserve = flight is not None and self._first(Phase.OPEN) is not None
-        if not reserve and len(self._contenders) == len(self._routes):
+        kept_back = any(c.answered_at and c.phase is Phase.FLYING for c in self._contenders)
+        if not reserve and not kept_back and len(self._contenders) == len(self._routes):
             return None
         now = self._now()
-        looks = [self._look_at(c) for c in self._contenders if c.phase in _UNDER_WAY]
+        looks = [self._look_at(c) for c in self._contenders if c.phase in _UNDER_WAY and not self._is_overdue(c, now)]
         later = [at for at in looks if at > now]
         return min(later) - now if later else None
 
+    def _is_overdue(self, contender: Contender, now: float) -> bool:
+        """It looked dropped, and still does: there is nothing more to see until something happens."""
+        return contender.overdue and self._looks_dropped(contender, now)
+
     def _look_at(self, contender: Contender) -> float:
+        if contender.answered_at:
+            return contender.answered_at + self._detect.page_hold_s
         if contender.phase is Phase.DIALING:
             return contender.started_at + self._connect_patience(contender)
         if contender.snapshot is None:
@@ -361,18 +456,25 @@ class Race:
         assert winner.stream is not None
         winner.stream.notify = None
         winner.phase = Phase.WON
-        if valid and not winner.ended_at:
-            winner.stage, winner.ended_at = Stage.DONE, self._now()
+        if valid:
+            winner.stage, winner.symptom = Stage.DONE, Symptom.NONE
+            winner.ended_at = winner.ended_at or self._now()
+        if self._alarms is not None and winner.route == DIRECT and valid:
+            self._alarms.clear(self._destination.host)
         for contender in self._contenders:
-            if contender is not winner and not (contender.route.is_direct and contender.live and valid):
+            if contender is not winner and not (contender.route == DIRECT and contender.live and valid):
                 self._drop(contender)
         unsent = self._flight.data[winner.sent :] if self._flight is not None else b""
         return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
 
     def _least_bad(self) -> Winner | None:
-        """When no route answered validly, what the first one answered is what the client shall see."""
+        """When no route answered validly, what the first one answered is what the client shall see. A redirect or an
+        alert that nothing contradicts is taken for the site's own."""
         for contender in self._contenders:
-            if contender.symptom is Symptom.GARBAGE:
+            if contender.symptom in (Symptom.ELSEWHERE, Symptom.ALERT):
+                return self._won(contender, valid=True)
+        for contender in self._contenders:
+            if contender.symptom in (Symptom.GARBAGE, Symptom.BLOCK_PAGE):
                 return self._won(contender, valid=False)
         return None
 

@@ -34,7 +34,7 @@ class Flight:
     All that is received is kept in `data`; a caller that wants no more to be kept stops feeding.
     """
 
-    __slots__ = ("_head_start", "_searched", "complete", "data", "ended", "protocol", "replayable", "server_name")
+    __slots__ = ("_head_start", "_searched", "complete", "data", "ech", "ended", "protocol", "replayable", "server_name")
 
     def __init__(self) -> None:
         self.data = b""
@@ -45,6 +45,8 @@ class Flight:
         """May be sent again on another route, as it is now. Later bytes may take this back."""
         self.server_name: str | None = None
         """The canonical name that a ClientHello or a Host header gives; never an address."""
+        self.ech = False
+        """A ClientHello with an encrypted one inside, or what looks like it: browsers send that always."""
         self.ended = False
         """The client will send no more."""
         self._head_start = 0  # where the HTTP head begins that is not read yet; 0 also when none will be read any more
@@ -110,6 +112,7 @@ class Flight:
         if hello is not None:
             self.complete = True
             self.server_name = hello.server_name
+            self.ech = hello.ech
             self.replayable = not hello.early_data and hello.size == len(self.data)
 
     def _read_heads(self) -> bool:

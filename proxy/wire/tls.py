@@ -35,6 +35,7 @@ class Verdict(StrEnum):
     VALID = "valid"
     MORE = "more"  # too few to tell
     GARBAGE = "garbage"  # not of the protocol that was asked
+    ALERT = "alert"  # TLS, but a refusal: the site's own, or that of somebody on the way
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,7 +107,7 @@ def refreshed(hello: bytes, randomness: bytes) -> bytes:
 
 
 def is_server_answer(data: bytes | bytearray) -> Verdict:
-    """Whether an answer to a ClientHello is TLS: a ServerHello, or an alert."""
+    """What answers a ClientHello: VALID is a ServerHello. An alert is told when its two bytes have come."""
     if not data:
         return Verdict.MORE
     if data[0] not in (_HANDSHAKE, _ALERT) or (len(data) > 1 and data[1] != 3):
@@ -115,7 +116,9 @@ def is_server_answer(data: bytes | bytearray) -> Verdict:
         return Verdict.MORE
     size = int.from_bytes(data[3:5], "big")
     if data[0] == _ALERT:
-        return Verdict.VALID if size == 2 else Verdict.GARBAGE
+        if size != 2:
+            return Verdict.GARBAGE
+        return Verdict.ALERT if len(data) >= _HEADER + size else Verdict.MORE
     if not 1 <= size <= RECORD_LIMIT:
         return Verdict.GARBAGE
     if len(data) == _HEADER:

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import pytest
 
 from proxy.config.schema import Detect
 from proxy.errors import DialError
-from proxy.model import DIRECT, Destination, Route, Stage, Symptom
+from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Symptom
+from proxy.net.advice import UNADVISED, Advice, Look
+from proxy.net.alarms import Alarms
 from proxy.net.race import BeforeFlight, Race, Winner
-from proxy.wire.flight import Flight
+from proxy.wire.flight import Flight, Verdict
 from tests.support.clock import run as play
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
+from tests.wire import hellos
 
 GET = b"GET / HTTP/1.1\r\nHost: blog.example\r\n\r\n"
 POST = b"POST / HTTP/1.1\r\nHost: blog.example\r\nContent-Length: 2\r\n\r\nhi"
@@ -26,9 +29,24 @@ RESET = ConnectionResetError(104, "Connection reset by peer")
 
 
 class Scene:
-    def __init__(self, scripts: dict[Route, Script], *, oracle: bool = True) -> None:
+    def __init__(
+        self,
+        scripts: dict[Route, Script],
+        *,
+        oracle: bool = True,
+        advice: Advice = UNADVISED,
+        alarms: Alarms | None = None,
+    ) -> None:
         self.scripts = scripts
-        self.race = Race(HERE, tuple(scripts), self._dialer, oracle=FakeOracle(oracle), detect=Detect())
+        self.race = Race(
+            HERE,
+            tuple(scripts),
+            self._dialer,
+            oracle=FakeOracle(oracle),
+            detect=Detect(),
+            advice=advice,
+            alarms=alarms,
+        )
 
     def _dialer(self, route: Route) -> ScriptedDialer:
         return ScriptedDialer(self.scripts[route])
@@ -341,3 +359,175 @@ def test_narrowing_to_nothing_delivers_nothing() -> None:
         assert direct.streams[0].sent == b""
 
     play(scene())
+
+
+# -- what it is advised ------------------------------------------------------------------------------------------------
+
+CUT = Route(wrap=("tlsrec",))
+HELLO = hellos.real(HERE.host)
+SERVER_HELLO = bytes.fromhex("16030300020200")
+ALERT = bytes.fromhex("15030300020270")
+MOVED = b"HTTP/1.1 302 Found\r\nLocation: http://warning.example/\r\n\r\n"
+
+
+def test_a_route_that_cannot_help_is_passed_over_until_it_can() -> None:
+    seen: list[tuple[Symptom, Protocol]] = []
+
+    def fits(route: Route, attempts: Sequence[Attempt], protocol: Protocol, ech: bool) -> bool:
+        seen.append((attempts[-1].symptom, protocol))
+        return route != CUT or protocol is Protocol.TLS
+
+    async def scene(data: bytes) -> tuple[Route, int]:
+        scripts = {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), RELAY: Script(answer=OK)}
+        stage = Scene(scripts, advice=Advice(fits=fits))
+        won = await stage.deliver(data)
+        assert won is not None
+        return won.route, len(scripts[CUT].dialed)
+
+    assert play(scene(HELLO)) == (CUT, 1)
+    assert play(scene(GET)) == (RELAY, 0)
+    assert seen[0] == (Symptom.RESET, Protocol.TLS)
+
+
+def test_the_advice_sees_an_overdue_attempt_as_what_it_looks_like() -> None:
+    seen: list[Symptom] = []
+
+    def fits(route: Route, attempts: Sequence[Attempt], protocol: Protocol, ech: bool) -> bool:
+        seen.append(attempts[0].symptom)
+        return True
+
+    async def scene(direct: Script) -> None:
+        assert await Scene({DIRECT: direct, RELAY: Script(answer=OK)}, advice=Advice(fits=fits)).deliver() is not None
+
+    play(scene(Script(connect=99.0)))
+    play(scene(Script(acknowledged=False, retransmits=2)))
+    play(scene(Script()))
+    assert seen == [Symptom.TIMEOUT, Symptom.DROPPED, Symptom.SILENT]
+
+
+@pytest.mark.parametrize(
+    ("answers", "winner", "symptoms"),
+    [
+        ({DIRECT: ALERT, RELAY: SERVER_HELLO}, RELAY, ["alert", ""]),
+        ({DIRECT: ALERT, RELAY: ALERT}, DIRECT, ["", "alert"]),  # the site's own, then
+        (
+            {DIRECT: ALERT, CUT: ALERT, RELAY: SERVER_HELLO},
+            RELAY,
+            ["alert", "alert", ""],
+        ),  # who sees both may send both
+        ({DIRECT: ALERT, CUT: ALERT}, DIRECT, ["", "alert"]),  # nothing contradicts it
+    ],
+)
+def test_an_alert_is_the_sites_own_when_another_way_gets_it_too(
+    answers: dict[Route, bytes], winner: Route, symptoms: list[str]
+) -> None:
+    async def scene() -> None:
+        stage = Scene({route: Script(answer=answer) for route, answer in answers.items()})
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert (won.route, won.valid, won.answer) == (winner, True, answers[winner])
+        assert [attempt.symptom for attempt in stage.race.attempts] == symptoms
+        assert stage.race.attempts[list(answers).index(winner)].delivered
+
+    play(scene())
+
+
+def _reads_pages(answer: bytes, host: str, ended: bool) -> Look:
+    assert host == HERE.host
+    if b"\r\n\r\n" not in answer and not ended:
+        return Look(Verdict.MORE)
+    if b"Location" in answer:
+        return Look(Verdict.GARBAGE, Symptom.ELSEWHERE, same_as="elsewhere warning.example")
+    if b"forbidden" in answer:
+        return Look(Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": "xx-1"})
+    return Look(Verdict.VALID, evidence={"status": 200})
+
+
+PAGE = b"HTTP/1.1 200 OK\r\n\r\nforbidden"
+
+
+@pytest.mark.parametrize(
+    ("direct", "relay", "winner", "symptom", "valid"),
+    [
+        (OK, OK, DIRECT, "", True),
+        (PAGE, OK, RELAY, "block_page", True),
+        (PAGE, PAGE, DIRECT, "block_page", False),  # shown, since there is nothing better
+        (MOVED, OK, RELAY, "elsewhere", True),
+        (MOVED, MOVED, DIRECT, "", True),  # the site has moved
+        (MOVED, b"", DIRECT, "", True),  # nothing contradicts it
+        (b"HTTP/1.1 200 O", OK, DIRECT, "", True),  # no more comes: it is not kept back for ever
+    ],
+)
+def test_pages_are_judged_by_what_the_other_route_gets(
+    direct: bytes, relay: bytes, winner: Route, symptom: str, valid: bool
+) -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=direct), RELAY: Script(answer=relay)}, advice=Advice(look_at=_reads_pages))
+        won = await stage.deliver()
+        assert won is not None
+        assert (won.route, won.valid) == (winner, valid)
+        assert stage.race.attempts[0].symptom == symptom
+        if direct == OK:
+            assert stage.race.attempts[0].evidence == {"status": 200}
+
+    play(scene())
+
+
+def test_a_redirect_is_not_questioned_where_there_is_nobody_to_ask() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=MOVED), CUT: Script(answer=OK)}, advice=Advice(look_at=_reads_pages))
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+        assert won.valid
+
+    play(scene())
+
+
+def test_one_connection_finds_out_for_all() -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        alarms = Alarms(loop.time)
+        first = Scene({DIRECT: Script(acknowledged=False, retransmits=2), RELAY: Script(answer=OK)}, alarms=alarms)
+        later_relay = Script(answer=OK)
+        later = Scene({DIRECT: Script(acknowledged=False), RELAY: later_relay}, alarms=alarms)
+
+        async def begin_later() -> Winner | None:
+            await asyncio.sleep(0.4)
+            return await later.deliver()
+
+        won = await asyncio.gather(first.deliver(), begin_later())
+        assert [w.route for w in won if w is not None] == [RELAY, RELAY]
+        assert later_relay.dialed[0] == pytest.approx(0.6, abs=0.06), "the other had found out"
+        after = Script(answer=OK)
+        await Scene({DIRECT: Script(acknowledged=False), RELAY: after}, alarms=alarms).deliver()
+        assert after.dialed[0] - loop.time() == pytest.approx(-0.2, abs=0.06), "not even the SYN is waited for"
+
+    play(scene())
+
+
+def test_direct_that_answers_takes_the_alarm_back() -> None:
+    async def scene() -> None:
+        alarms = Alarms(asyncio.get_running_loop().time)
+        alarms.raise_for(HERE.host)
+        won = await Scene({DIRECT: Script(answer=OK), RELAY: Script(connect=99.0)}, alarms=alarms).deliver()
+        assert won is not None
+        assert won.route == DIRECT
+        assert not alarms.holds(HERE.host)
+
+    play(scene())
+
+
+def test_the_address_where_a_flight_was_broken_off_is_told() -> None:
+    troubled: list[str] = []
+
+    async def scene(direct: Script) -> None:
+        scripts = {DIRECT: direct, RELAY: Script(answer=RESET), OTHER: Script(answer=OK)}
+        await Scene(scripts, advice=Advice(troubled=troubled.append)).deliver()
+
+    play(scene(Script(answer=RESET)))
+    play(scene(Script(acknowledged=False, retransmits=2)))
+    assert troubled == ["198.51.100.7"] * 2
+    play(scene(Script(answer=b"")))
+    play(scene(Script(connect=refused())))
+    assert len(troubled) == 2

@@ -227,7 +227,7 @@ ALERT = b"\x15\x03\x03\x00\x02\x02\x28"
         (fed(hellos.PLAIN), b"\x16\x03", Verdict.MORE),
         (fed(hellos.PLAIN), SERVER_HELLO, Verdict.VALID),
         (fed(hellos.PLAIN), bytearray(SERVER_HELLO), Verdict.VALID),
-        (fed(hellos.PLAIN), ALERT, Verdict.VALID),
+        (fed(hellos.PLAIN), ALERT, Verdict.ALERT),
         (fed(hellos.PLAIN), b"HTTP/1.1 200 OK\r\n", Verdict.GARBAGE),
         (fed(GET), b"", Verdict.MORE),
         (fed(GET), b"H", Verdict.MORE),

@@ -258,8 +258,8 @@ def test_refreshed_refuses(hello: bytes, randomness: bytes, words: str) -> None:
         (b"\x16\x03\x03\x00\x7a\x02", Verdict.VALID),
         (b"\x16\x03\x03\x00\x7a\x02\x00\x00\x76", Verdict.VALID),
         (b"\x15\x03\x03\x00", Verdict.MORE),
-        (b"\x15\x03\x03\x00\x02", Verdict.VALID),
-        (b"\x15\x03\x03\x00\x02\x02\x28", Verdict.VALID),  # handshake_failure
+        (b"\x15\x03\x03\x00\x02", Verdict.MORE),
+        (b"\x15\x03\x03\x00\x02\x02\x28", Verdict.ALERT),  # handshake_failure
         (b"\x15\x03\x03\x00\x09", Verdict.GARBAGE),
         (b"\x16\x03\x03\x00\x00", Verdict.GARBAGE),
         (b"\x16\x03\x03\xff\xff", Verdict.GARBAGE),

@@ -1,0 +1,46 @@
+"""What a race is told by those who know more than sockets: which route may help now, and what an answer means.
+
+`net` opens paths and sees what comes; that a route cannot help against a lying resolver, or that a page is a known
+block page, is the business of `routing` and `detect`. They come in as functions, handed down by the setup.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple
+
+from proxy.model import NO_EVIDENCE, Attempt, Protocol, Route, Symptom
+from proxy.wire.flight import Verdict
+
+
+class Look(NamedTuple):
+    """What the first bytes of an HTTP answer are."""
+
+    verdict: Verdict  # MORE: not enough has come; VALID: it shall be delivered; GARBAGE: it has `symptom`
+    symptom: Symptom = Symptom.NONE
+    evidence: Mapping[str, str | int | float] = NO_EVIDENCE
+    same_as: str = ""
+    """Two routes that were answered with the same text here, not empty, were answered by the same site."""
+
+
+VALID = Look(Verdict.VALID)
+
+Fits = Callable[[Route, Sequence[Attempt], Protocol, bool], bool]
+"""Whether a route may help after these attempts; for which protocol, and whether the hello is an encrypted one."""
+
+LookAt = Callable[[bytes, str, bool], Look]
+"""What an answer is, for which host; True: no more will come."""
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """All of it. The defaults know nothing."""
+
+    fits: Fits = lambda route, attempts, protocol, ech: True
+    look_at: LookAt = lambda answer, host, ended: VALID
+    troubled: Callable[[str], None] = lambda address: None
+    """Told the address at which a flight was broken off or dropped on a direct route."""
+
+
+UNADVISED = Advice()
