@@ -366,7 +366,7 @@ class Race:
             contender.won(now)
             return
         contender.answered_at = contender.answered_at or now
-        patient = now - contender.answered_at < self._detect.page_hold_s
+        patient = now < self._look_at(contender)
         look = self._advice.look_at(
             contender.answer, flight.server_name or self._destination.host, ended or not patient
         )
