@@ -26,7 +26,8 @@ from proxy.net.alarms import Alarms
 from proxy.net.bell import Bell
 from proxy.net.contender import Contender, Phase
 from proxy.net.dialer import Dialer
-from proxy.net.oracle import Oracle, Reading
+from proxy.net.oracle import Oracle
+from proxy.net.patience import Patience
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight, Verdict
@@ -82,6 +83,7 @@ class Race:
         self._dialer = dialer
         self._oracle = oracle
         self._detect = detect
+        self._patience = Patience(destination.host, oracle, detect, alarms)
         self._loop = asyncio.get_running_loop()
         self._contenders: list[Contender] = []
         self._flight: Flight | None = None
@@ -238,7 +240,7 @@ class Race:
         for contender in self._contenders:
             if contender.phase not in _UNDER_WAY:
                 continue
-            if not self._looks_dropped(contender, now):
+            if not self._patience.looks_dropped(contender, now):
                 return False
             self._overdue(contender)
         if flight is not None and reserve is not None:
@@ -334,7 +336,7 @@ class Race:
                 self._broke(contender, error)
                 return
             if data is None:
-                if contender.answered_at and self._now() >= self._look_at(contender):
+                if contender.answered_at and self._now() >= self._patience.kept_back_until(contender):
                     self._judge_page(contender, flight, self._now(), ended=False)
                 return
             contender.answer += data
@@ -366,7 +368,7 @@ class Race:
             contender.won(now)
             return
         contender.answered_at = contender.answered_at or now
-        patient = now < self._look_at(contender)
+        patient = now < self._patience.kept_back_until(contender)
         look = self._advice.look_at(
             contender.answer, flight.server_name or self._destination.host, ended or not patient
         )
@@ -396,33 +398,6 @@ class Race:
 
     # -- when ------------------------------------------------------------------------------------------------------
 
-    def _looks_dropped(self, contender: Contender, now: float) -> bool:
-        if contender.answered_at:
-            return False
-        if contender.route == DIRECT and self._alarms is not None and self._alarms.holds(self._destination.host):
-            return True
-        if contender.phase is Phase.DIALING:
-            return now >= contender.started_at + self._connect_patience(contender)
-        waited = now - contender.flown_at
-        if contender.snapshot is None or contender.stream is None:
-            return waited >= self._answer_patience(contender)
-        if waited < self._detect.oracle_first_s:
-            return False
-        reading = self._read_kernel(contender)
-        if reading.acked:
-            return waited >= max(self._detect.hedge_silent_s, self._detect.hedge_silent_rtts * reading.rtt_s)
-        return reading.retransmits >= self._detect.hedge_retransmits and reading.unacked > 0
-
-    def _connect_patience(self, contender: Contender) -> float:
-        return self._detect.hedge_syn_s if contender.route.is_direct else self._detect.hedge_relay_s
-
-    def _answer_patience(self, contender: Contender) -> float:
-        """Where the kernel cannot tell: by the time that connecting took."""
-        rtt_s = contender.connected_at - contender.started_at
-        if contender.route.is_direct:
-            return self._detect.hedge_blind_s + self._detect.hedge_blind_rtts * rtt_s
-        return max(self._detect.hedge_silent_s, self._detect.hedge_silent_rtts * rtt_s)
-
     def _next_look(self, flight: Flight | None = None) -> float | None:
         """Seconds until time alone may change something; None: never, since nothing is left to start."""
         reserve = flight is not None and self._first(Phase.OPEN) is not None
@@ -430,24 +405,9 @@ class Race:
         if not reserve and not kept_back and len(self._contenders) == len(self._routes):
             return None
         now = self._now()
-        looks = [self._look_at(c) for c in self._contenders if c.phase in _UNDER_WAY and not self._is_overdue(c, now)]
-        later = [at for at in looks if at > now]
+        looks = [self._patience.look_again_at(c, now) for c in self._contenders if c.phase in _UNDER_WAY]
+        later = [at for at in looks if at is not None and at > now]
         return min(later) - now if later else None
-
-    def _is_overdue(self, contender: Contender, now: float) -> bool:
-        """It looked dropped, and still does: there is nothing more to see until something happens."""
-        return contender.overdue and self._looks_dropped(contender, now)
-
-    def _look_at(self, contender: Contender) -> float:
-        if contender.answered_at:
-            return contender.answered_at + self._detect.page_hold_s
-        if contender.phase is Phase.DIALING:
-            return contender.started_at + self._connect_patience(contender)
-        if contender.snapshot is None:
-            return contender.flown_at + self._answer_patience(contender)
-        silent_at = contender.flown_at + self._detect.hedge_silent_s
-        poll_at = max(contender.flown_at + self._detect.oracle_first_s, self._now() + self._detect.oracle_poll_s)
-        return poll_at if silent_at <= self._now() else min(poll_at, silent_at)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -485,8 +445,8 @@ class Race:
             if contender.phase is Phase.DIALING:
                 contender.failed(Stage.CONNECT, Symptom.TIMEOUT, "the connection attempt was not answered", self._now())
         elif contender.phase is Phase.FLYING:
-            await self._until(self._dropped_deadline(contender), contender)
-            if contender.phase is Phase.FLYING and self._unacknowledged(contender):
+            await self._until(self._patience.judged_dropped_at(contender), contender)
+            if contender.phase is Phase.FLYING and self._patience.unacknowledged(contender):
                 contender.failed(Stage.FIRST_BYTE, Symptom.DROPPED, "the request was never acknowledged", self._now())
                 return
             await self._until(contender.flown_at + self._detect.silent_s, contender)
@@ -502,29 +462,6 @@ class Race:
                 if contender.phase is not phase:
                     return
             await self.bell.wait(left)
-
-    def _dropped_deadline(self, contender: Contender) -> float:
-        rto_s = self._read_kernel(contender).rto_s if contender.snapshot is not None else 0.0
-        return contender.flown_at + max(self._detect.dropped_s, self._detect.dropped_rtos * rto_s)
-
-    def _unacknowledged(self, contender: Contender) -> bool:
-        if contender.snapshot is None:
-            return False
-        reading = self._read_kernel(contender)
-        return not reading.acked and reading.unacked > 0
-
-    def _read_kernel(self, contender: Contender) -> Reading:
-        """What TCP_INFO says since the flight went out; kept as evidence."""
-        assert contender.stream is not None
-        assert contender.snapshot is not None
-        reading = self._oracle.look(contender.stream.lowest_socket, contender.snapshot)
-        contender.evidence.update(
-            retransmits=reading.retransmits,
-            unacked=reading.unacked,
-            acknowledged=int(reading.acked),
-            rtt_ms=round(reading.rtt_s * 1000, 1),
-        )
-        return reading
 
     def _drop(self, contender: Contender) -> None:
         if contender.task is not None and not contender.task.done():
