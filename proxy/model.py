@@ -246,7 +246,16 @@ class Outcome:
         place = next((n for n, a in enumerate(self.attempts) if a.route == attempt.route and a.pending), None)
         if place is None:
             return replace(self, attempts=(*self.attempts, attempt))
-        return replace(self, attempts=(*self.attempts[:place], attempt, *self.attempts[place + 1 :]))
+        judged = replace(attempt, evidence={**self.attempts[place].evidence, **attempt.evidence})
+        return replace(self, attempts=(*self.attempts[:place], judged, *self.attempts[place + 1 :]))
+
+    def with_evidence(self, route: Route, evidence: Mapping[str, str | int | float]) -> Outcome:
+        """The same outcome with more that is known of the attempts over `route`."""
+        attempts = (
+            replace(attempt, evidence={**attempt.evidence, **evidence}) if attempt.route == route else attempt
+            for attempt in self.attempts
+        )
+        return replace(self, attempts=tuple(attempts))
 
 
 class State(StrEnum):
