@@ -6,15 +6,15 @@ block page, is the business of `routing` and `detect`. They come in as functions
 
 from __future__ import annotations
 
+import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple
 
 from proxy.model import NO_EVIDENCE, Attempt, Protocol, Route, Symptom
 from proxy.wire.flight import Verdict
 
 
-class Look(NamedTuple):
+class Look(typing.NamedTuple):
     """What the first bytes of an HTTP answer are."""
 
     verdict: Verdict  # MORE: not enough has come; VALID: it shall be delivered; GARBAGE: it has `symptom`
@@ -26,8 +26,20 @@ class Look(NamedTuple):
 
 VALID = Look(Verdict.VALID)
 
-Fits = Callable[[Route, Sequence[Attempt], Protocol, bool], bool]
-"""Whether a route may help after these attempts; for which protocol, and whether the hello is an encrypted one."""
+
+class Fits(typing.Protocol):
+    """Says whether a route may help after what the race has seen."""
+
+    def __call__(
+        self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, relays: bool
+    ) -> bool:
+        """`ech`: the hello is an encrypted one that names somebody else; `relays`: the plan has a relay too."""
+        ...
+
+
+def _anything(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, relays: bool) -> bool:
+    return True
+
 
 LookAt = Callable[[bytes, str, bool], Look]
 """What an answer is, for which host; True: no more will come."""
@@ -37,7 +49,7 @@ LookAt = Callable[[bytes, str, bool], Look]
 class Advice:
     """All of it. The defaults know nothing."""
 
-    fits: Fits = lambda route, attempts, protocol, ech: True
+    fits: Fits = _anything
     look_at: LookAt = lambda answer, host, ended: VALID
     troubled: Callable[[str], None] = lambda address: None
     """Told the address at which a flight was broken off or dropped on a direct route."""

@@ -264,7 +264,9 @@ class Race:
         protocol = flight.protocol if flight is not None else Protocol.NONE
         # Browsers send something that looks like an encrypted hello always: it is one when it names somebody else.
         ech = flight is not None and flight.ech and flight.server_name != self._destination.host
-        return next((route for route in left if self._advice.fits(route, attempts, protocol, ech)), None)
+        relays = any(route.relays for route in self._routes)
+        fits = self._advice.fits
+        return next((r for r in left if fits(r, attempts, protocol=protocol, ech=ech, relays=relays)), None)
 
     def _overdue(self, contender: Contender) -> None:
         """Whoever else races to this host need not wait as long to find the same."""

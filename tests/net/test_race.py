@@ -373,7 +373,7 @@ MOVED = b"HTTP/1.1 302 Found\r\nLocation: http://warning.example/\r\n\r\n"
 def test_a_route_that_cannot_help_is_passed_over_until_it_can() -> None:
     seen: list[tuple[Symptom, Protocol]] = []
 
-    def fits(route: Route, attempts: Sequence[Attempt], protocol: Protocol, ech: bool) -> bool:
+    def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, relays: bool) -> bool:
         seen.append((attempts[-1].symptom, protocol))
         return route != CUT or protocol is Protocol.TLS
 
@@ -392,7 +392,7 @@ def test_a_route_that_cannot_help_is_passed_over_until_it_can() -> None:
 def test_the_advice_sees_an_overdue_attempt_as_what_it_looks_like() -> None:
     seen: list[Symptom] = []
 
-    def fits(route: Route, attempts: Sequence[Attempt], protocol: Protocol, ech: bool) -> bool:
+    def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, relays: bool) -> bool:
         seen.append(attempts[0].symptom)
         return True
 
