@@ -1,0 +1,128 @@
+"""When the next route starts beside one that is under way: by the kernel's word, by the clock, or at once."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.model import DIRECT, Route
+from proxy.net.alarms import Alarms
+from proxy.net.contender import Contender, Phase
+from proxy.net.oracle import Oracle, Reading, Snapshot
+from proxy.net.patience import Patience
+
+HOST = "blog.example"
+RELAY = Route(("vps",))
+FLOWN_AT = 100.0
+
+
+class Kernel:
+    """An oracle that says what it was told to."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+
+    def look(self, sock: object, since: Snapshot) -> Reading:
+        return self.reading
+
+
+class Path:
+    lowest_socket = None
+
+
+def dialing(route: Route = DIRECT) -> Contender:
+    return Contender(route, FLOWN_AT)
+
+
+def flying(route: Route = DIRECT, *, rtt_s: float = 0.1, told: bool = True) -> Contender:
+    contender = Contender(route, FLOWN_AT - rtt_s)
+    contender.phase = Phase.FLYING
+    contender.connected_at = contender.flown_at = FLOWN_AT
+    contender.stream = cast(Any, Path())
+    contender.snapshot = Snapshot(0, 0) if told else None
+    return contender
+
+
+def patience(reading: Reading | None = None, alarms: Alarms | None = None) -> Patience:
+    return Patience(HOST, cast(Oracle, Kernel(reading or Reading())), Detect(), alarms)
+
+
+def first_dropped(contender: Contender, reading: Reading) -> float:
+    """Seconds after the flight, or the start, to a tenth; 99.9: never."""
+    with_it = patience(reading)
+    return next((n / 10 for n in range(999) if with_it.looks_dropped(contender, FLOWN_AT + n / 10)), 99.9)
+
+
+SLOW = Reading(acked=True, rtt_s=0.1)
+FAR = Reading(acked=True, rtt_s=1.0)
+LOST_ONE = Reading(retransmits=1, unacked=1, rtt_s=0.1)
+DROPPED = Reading(retransmits=2, unacked=1, rtt_s=0.1)
+RECOVERED = Reading(retransmits=2, unacked=0, rtt_s=0.1)
+
+
+@pytest.mark.parametrize(
+    ("contender", "reading", "after"),
+    [
+        (dialing(), SLOW, 1.5),
+        (dialing(Route(wrap=("tlsrec",))), SLOW, 1.5),
+        (dialing(RELAY), SLOW, 3.0),
+        (flying(), SLOW, 3.0),
+        (flying(), FAR, 4.0),
+        (flying(), LOST_ONE, 99.9),
+        (flying(), DROPPED, 0.2),
+        (flying(), RECOVERED, 99.9),
+        (flying(told=False), SLOW, 1.4),
+        (flying(RELAY, told=False), SLOW, 3.0),
+        (flying(RELAY, rtt_s=2.0, told=False), SLOW, 8.0),
+    ],
+)
+def test_how_long_each_is_waited_for(contender: Contender, reading: Reading, after: float) -> None:
+    assert first_dropped(contender, reading) == pytest.approx(after, abs=0.11)
+
+
+@pytest.mark.parametrize("contender", [dialing(), flying(), flying(RELAY, told=False)])
+def test_time_is_looked_at_when_it_may_change_something(contender: Contender) -> None:
+    reading = SLOW
+    assert (at := patience(reading).look_again_at(contender, FLOWN_AT)) is not None
+    assert FLOWN_AT < at <= FLOWN_AT + 3
+
+
+def test_an_alarm_ends_the_wait_for_direct_alone() -> None:
+    alarms = Alarms(lambda: FLOWN_AT)
+    alarms.raise_for(HOST)
+    told = patience(SLOW, alarms)
+    assert told.looks_dropped(flying(), FLOWN_AT)
+    assert told.looks_dropped(dialing(), FLOWN_AT)
+    assert not told.looks_dropped(flying(Route(wrap=("tlsrec",))), FLOWN_AT)
+    assert not told.looks_dropped(dialing(RELAY), FLOWN_AT)
+
+
+def test_an_answer_that_has_begun_is_waited_for_a_moment_and_no_longer() -> None:
+    contender = flying()
+    contender.answered_at = FLOWN_AT + 1
+    assert not patience(DROPPED).looks_dropped(contender, FLOWN_AT + 50)
+    assert patience().look_again_at(contender, FLOWN_AT + 1) == FLOWN_AT + 1.5
+
+
+def test_what_has_looked_dropped_is_not_looked_at_again_and_again() -> None:
+    contender = flying()
+    contender.overdue = True
+    assert patience(DROPPED).look_again_at(contender, FLOWN_AT + 1) is None
+    assert patience(SLOW).look_again_at(contender, FLOWN_AT + 1) is not None, "it has recovered"
+
+
+@pytest.mark.parametrize(("rto_s", "after"), [(0.2, 3.0), (1.5, 6.0)])
+def test_a_drop_is_judged_by_the_kernels_own_timeout(rto_s: float, after: float) -> None:
+    reading = Reading(retransmits=2, unacked=1, rto_s=rto_s)
+    assert patience(reading).judged_dropped_at(flying()) == FLOWN_AT + after
+    assert patience(reading).unacknowledged(flying())
+    assert not patience(RECOVERED).unacknowledged(flying())
+    assert not patience(reading).unacknowledged(flying(told=False))
+
+
+def test_what_the_kernel_said_is_kept_as_evidence() -> None:
+    contender = flying()
+    patience(DROPPED).looks_dropped(contender, FLOWN_AT + 1)
+    assert contender.evidence == {"retransmits": 2, "unacked": 1, "acknowledged": 0, "rtt_ms": 100.0}
