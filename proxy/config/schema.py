@@ -169,6 +169,11 @@ class Weights(_Section):
     """What one signal adds to a scope's score (detection.md, section 5)."""
 
     dns_failed: Weight = Field(default=1.0, description="the name resolves nowhere but at the relay")
+    dns_bogon: Weight = Field(default=3.0, description="an address that no public name has")
+    dns_two_answers: Weight = Field(default=5.0, description="two different answers to one query")
+    dns_denied: Weight = Field(default=3.0, description="only the system's resolver denies the name")
+    dns_mismatch: Weight = Field(default=4.0, description="the system's resolver and a secure one disagree")
+    dns_same_ip: Weight = Field(default=4.0, description="the same for three unrelated domains, with one address")
     tcp_timeout: Weight = Field(default=1.5, description="SYN unanswered")
     tcp_refused: Weight = Field(default=0.5, description="refused, unreachable, reset on SYN")
     tls_reset: Weight = Field(default=2.0, description="reset after the ClientHello")
@@ -176,11 +181,21 @@ class Weights(_Section):
     tls_silent: Weight = Field(default=0.7, description="ClientHello acknowledged, no answer")
     tls_eof: Weight = Field(default=1.5, description="closed after the ClientHello")
     tls_garbage: Weight = Field(default=3.0, description="an answer to a ClientHello that is not TLS")
+    tls_alert: Weight = Field(default=0.7, description="an alert in answer to the ClientHello")
+    tls_bad_cert: Weight = Field(default=6.0, description="a certificate that is not the site's")
+    tls_silent_blind: Weight = Field(default=1.5, description="tls_silent where a middlebox acknowledges everything")
     http_reset: Weight = Field(default=2.0, description="reset after the request head")
     http_dropped: Weight = Field(default=2.0, description="request head never acknowledged")
     http_silent: Weight = Field(default=0.7, description="request head acknowledged, no answer")
     http_eof: Weight = Field(default=1.5, description="closed after the request head")
     http_garbage: Weight = Field(default=3.0, description="an answer to a request that is not HTTP")
+    http_redirect: Weight = Field(default=1.0, description="a redirect to another registrable domain")
+    http_redirects: Weight = Field(default=5.0, description="the same for three unrelated domains, to one host")
+    http_block_page: Weight = Field(default=5.0, description="a known block page")
+    frozen: Weight = Field(default=2.0, description="the flow stopped for good; a relay's did not")
+    throttled: Weight = Field(default=1.5, description="far slower than a relay and everything else")
+    early_reset: Weight = Field(default=1.0, description="reset within the first few KiB of the answer")
+    gave_up: Weight = Field(default=0.5, description="the client left with nothing received")
 
 
 class Detect(_Section):
@@ -249,6 +264,31 @@ class Detect(_Section):
     )
     retest_exits_max: Extra = Field(default=3, description="at most so many more")
     retest_per_hour: Count = Field(default=6, description="re-tests in an hour and network")
+
+    # Gates, scopes and networks (sections 3 and 4).
+    uplink_window_s: Seconds = Field(
+        default=10, description="how long a signal waits for proof that the uplink is well"
+    )
+    control_delay_s: Seconds = Field(default=1, description="a signal waits so long before a control page is asked")
+    control_interval_s: Seconds = Field(default=60, description="time between two control pages")
+    wake_s: Seconds = Field(default=10, description="after waking or a clock jump nothing is learned so long")
+    residual_s: Seconds = Field(
+        default=180, description="failures at an address where a name was broken off say nothing"
+    )
+    lift_apart_s: Seconds = Field(default=10, description="two hosts of a domain, visited so far apart, speak for all")
+    prefix_hosts: Count = Field(default=3, description="hosts of a /24 or /48 that make it unreachable")
+    prefix_s: Seconds = Field(default=3_600, description="so long; and nothing in it may have worked for the same time")
+    shared_domains: Count = Field(default=3, description="unrelated domains that lead to one place: it is no accident")
+    shared_window_s: Seconds = Field(default=3_600, description="within this time")
+    refused_s: Seconds = Field(default=7_200, description="a route that the site does not refuse is preferred so long")
+    gave_up_s: Seconds = Field(default=3, description="a client that leaves after so long gave up")
+    early_reset_bytes: Count = Field(default=4_096, description="a reset within so many bytes is early")
+    proof_bytes: Count = Field(default=32_768, description="a relay that carries so much proves a flow frozen")
+    restricted_domains: Count = Field(default=5, description="unrelated domains that fail on an allow-list network")
+    restricted_controls: Count = Field(default=2, description="foreign controls that fail there")
+    restricted_window_s: Seconds = Field(default=600, description="all within this time")
+    restricted_passes: Count = Field(default=2, description="foreign controls in a row that end it")
+    inspected_domains: Count = Field(default=3, description="unrelated domains re-signed, a control among them")
 
     # Bounds.
     hosts_max: Count = Field(default=20_000, description="hosts remembered, least recently used first out")
