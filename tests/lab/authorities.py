@@ -1,0 +1,174 @@
+"""The certificate authorities of the lab: a public one, a state's, an office's. Made anew each time, no key is kept.
+
+Each shows a certificate for whatever name is asked of it. A state's may have a true, publicly known root in the chain
+that it presents: what is looked for is found there by its hash alone, and nobody outside has the key to it.
+"""
+
+from __future__ import annotations
+
+import base64
+import datetime
+import ipaddress
+import ssl
+import tempfile
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+_CONTEXTS_MAX = 4096
+_DAY = datetime.timedelta(days=1)
+
+
+class Authority:
+    """`with Authority("Public") as authority:` — `server()` is a context for all names, `pem` what a client trusts."""
+
+    def __init__(self, name: str, *, shown: Sequence[x509.Certificate] = ()) -> None:
+        """`shown` are further certificates at the end of every chain that its servers present."""
+        self.name = name
+        self._shown = tuple(shown)
+        self._folder = tempfile.TemporaryDirectory(prefix="byway-lab-")
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._leaf_key = ec.generate_private_key(ec.SECP256R1())  # one for all names: a key costs more than a signature
+        self.root = self._sign(_subject(name), self._key, self._key, authority=True)
+        self._contexts: dict[tuple[str, ssl.TLSVersion | None], ssl.SSLContext] = {}
+
+    def __enter__(self) -> Authority:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        self._folder.cleanup()
+
+    @property
+    def pem(self) -> str:
+        return self.root.public_bytes(Encoding.PEM).decode()
+
+    def server(
+        self,
+        *default: str,
+        asked: Callable[[str | None], None] | None = None,
+        highest: ssl.TLSVersion | None = None,
+    ) -> ssl.SSLContext:
+        """A server's context that shows a certificate for the very name that the client asks for, and one for the
+        names or addresses in `default` to who asks for none. `asked` hears the name."""
+
+        def choose(sock: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
+            if asked is not None:
+                asked(name)
+            if name is not None:
+                sock.context = self._context((name,), highest)
+
+        context = self._new_context(default or ("no-name.test",), highest)
+        context.sni_callback = choose
+        return context
+
+    def client(self) -> ssl.SSLContext:
+        """A client's context that trusts this authority and no other."""
+        return ssl.create_default_context(cadata=self.pem)
+
+    def _context(self, names: Sequence[str], highest: ssl.TLSVersion | None) -> ssl.SSLContext:
+        key = (names[0], highest)
+        if key not in self._contexts:
+            if len(self._contexts) >= _CONTEXTS_MAX:
+                self._contexts.clear()
+            self._contexts[key] = self._new_context(names, highest)
+        return self._contexts[key]
+
+    def _new_context(self, names: Sequence[str], highest: ssl.TLSVersion | None) -> ssl.SSLContext:
+        leaf = self._sign(_subject(names[0]), self._leaf_key, self._key, names=names)
+        chain = [leaf, *((self.root,) if self._shown else ()), *self._shown]
+        path = Path(self._folder.name) / "chain"  # ssl reads from files only
+        path.write_bytes(
+            b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
+            + self._leaf_key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        )
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+        context.load_cert_chain(path)
+        path.unlink()
+        if highest is not None:
+            context.maximum_version = highest
+        return context
+
+    def _sign(
+        self,
+        subject: x509.Name,
+        key: ec.EllipticCurvePrivateKey,
+        signer: ec.EllipticCurvePrivateKey,
+        *,
+        names: Sequence[str] = (),
+        authority: bool = False,
+    ) -> x509.Certificate:
+        now = datetime.datetime.now(datetime.UTC)
+        builder = (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(_subject(self.name))
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - _DAY)
+            .not_valid_after(now + 30 * _DAY)
+            .add_extension(x509.BasicConstraints(ca=authority, path_length=None), critical=True)
+            .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
+            .add_extension(
+                x509.AuthorityKeyIdentifier.from_issuer_public_key(signer.public_key()),
+                critical=False,
+            )
+        )
+        if authority:
+            builder = builder.add_extension(
+                x509.KeyUsage(
+                    digital_signature=True, content_commitment=False, key_encipherment=False, data_encipherment=False,
+                    key_agreement=False, key_cert_sign=True, crl_sign=True, encipher_only=False, decipher_only=False,
+                ),
+                critical=True,
+            )  # fmt: skip
+        else:
+            builder = builder.add_extension(
+                x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
+            ).add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+        return builder.sign(signer, hashes.SHA256())
+
+
+def _subject(name: str) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name[:64])])
+
+
+def _general_name(name: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(name))
+    except ValueError:
+        return x509.DNSName(name)
+
+
+STATE_ROOT = x509.load_der_x509_certificate(
+    base64.b64decode(
+        "MIIGDTCCA/WgAwIBAgIURR0ycJaMGZl88uTjuXcI7+J28xgwDQYJKoZIhvcNAQELBQAwUzE1MDMGA1UEAxMsSW5mb3JtYXRpb24gU2VjdXJpdH"
+        "kgQ2VydGlmaWNhdGlvbiBBdXRob3JpdHkxDTALBgNVBAoTBElTQ0ExCzAJBgNVBAYTAktaMCAXDTIwMDIyODA1Mzk1MVoYDzIwNTAwMjI4MDUz"
+        "OTUxWjBTMTUwMwYDVQQDEyxJbmZvcm1hdGlvbiBTZWN1cml0eSBDZXJ0aWZpY2F0aW9uIEF1dGhvcml0eTENMAsGA1UEChMESVNDQTELMAkGA1"
+        "UEBhMCS1owggIiMA0GCSqGSIb3DQEBAQUAA4ICDwAwggIKAoICAQDAG1+KcWtcskHGtAazD4KTLyA/0VmbEoWD1isGENWxhZIMDJOKb/ZEjTqq"
+        "KoUczN7GS462DJ5zNqjgLD4wCA6yKH5QJPICQZmEmPC6RdxJy1+SKTj2M4wN8AbwL/4lS6DwtTql1mY5gF/5yxVID9J51Q1Ohga/POKJAkgLaj"
+        "96MQqgzSrFg7xwNtOngNn5angf8KUnEGp1aBEqVOpVva/VNd/J7MIPQWXuanll2pBARMOH47CNymmAWncoHuMfng7WHRRC9ZBxNw4k7cMGxXi4"
+        "weP71xaFLXD38Vjn/sFr4K1T2R0TEciy9AJND+mcKJEg8zy/V2YoCjEp76AYzBA2uAeowHGCdtHdp2CpKA9koUnNce63ACDkjhdB/2AYki02RZ"
+        "M/yl2qVJKxz7+dtScY7pfx13o2YOk4pOCNBaO8TSeeW4AxPrgD903tCB2pfdhCVoD0GXzUgQfhbXJVeKPrSwyaqKonH9MihoWa9fSjqlUuHPaU"
+        "3aTyqPe+a5S01oPwIqC7eNx1IlFyShcGUobo7+3tA0gPzmW9003P6eDgA5HnLpHw03Xkkg3IkPmkVRXM0lfWQBaNrCYPHfWpsCEPHCt+Btc+u8"
+        "53QowbosGbIhup92BjnqPOAV1nRj37khc6Jrqz/905kCYLkDQ7IvJgHr2p9XfGd1lUOGerXJlM4wIDAQABo4HWMIHTMA8GA1UdEwEB/wQFMAMB"
+        "Af8wDgYDVR0PAQH/BAQDAgEGMB0GA1UdDgQWBBTFHTJwlowZmXzy5OO5dwjv4nbzGDCBkAYDVR0jBIGIMIGFgBTFHTJwlowZmXzy5OO5dwjv4n"
+        "bzGKFXpFUwUzE1MDMGA1UEAxMsSW5mb3JtYXRpb24gU2VjdXJpdHkgQ2VydGlmaWNhdGlvbiBBdXRob3JpdHkxDTALBgNVBAoTBElTQ0ExCzAJ"
+        "BgNVBAYTAktaghRFHTJwlowZmXzy5OO5dwjv4nbzGDANBgkqhkiG9w0BAQsFAAOCAgEAhKddSMIUOXYMRjcY/IjId4ujC1XWCcVRaKr2KaQnPq"
+        "LaBlVu1OC2Q8cDBLdYvwPi/ZUVgjooiDAWdNvhMWjs3H1KYnJBZS5eF204qDwz9dWia2KyBP0FgZUvzepffjQZ9DuRtRAma5GjYvpsUqyMpifS"
+        "dOzqEgSm6cEBsd/rIPwZH1lUAkYo4Gr0JiPQEUO162OrJS7TI2gF1cPsHq7Nz6xEdWzUC3fFoVSOcAiHUcSFecazoyIDbj9xmzrl0c2gu4HWyo"
+        "98s4hXSDrtqNc9cbvyEClSc2+QDo2DDvjIFfxMeYo28IOpV1ACsEwKvj7XeBEs8XCJFU5Cw4aoH962HdKhqkAWRrJXfKCjWmHYsWQvVCMkHEku"
+        "VFjyEBQNGDH+XBEuXgf6H/43AcHqOQHFcPQQakyO1oA0EAp7suJZbvp7w8AFyukHHB4k2diVOdGB3Z3K/4K9b5cJ5L3uhbl6WhrC8apAPKN3BC"
+        "cnBK1nwSDYNtaPvI14GuzhP5VTueCejLhD0Rd4W96JeDVkLkwuQ8CZcfQGBkRk9etJk7erxGaq+N45QI/MaTGp2I5lWb8dVzb8wnxl2tbSY5Wm"
+        "xQylzXFXj9n4pTUPuhIo/cHxtWaDSDZfK6XGMvIZtmOSpp2cPkQYTqQCNdAOuXAXJjBrQCS3YRz5QdB4+/YpoqSpFmA="
+    )
+)
+"""The root of Kazakhstan's "Information Security Certification Authority" that signed the intermediates seen in
+October and November 2023; SHA-256 c530fadc…5b25. A public certificate; as published in Chromium's blocklist."""

@@ -1,0 +1,320 @@
+"""A country: a person's computer, its provider, the world and some relays in it, and the router that joins them.
+
+    async with Country(folder) as country:
+        site = country.add_site("blog.test")
+        country.rules.set([...])
+        async with country.byway(folder / "byway") as byway:
+            visit = await country.visitor(byway).visit(site.url())
+
+All servers run in this process, on this loop; Byway is a process of its own in the client's space and knows nothing of
+it. Whatever a rule of the router does not touch is honest: names resolve, sites answer, relays carry.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+
+from tests.lab import places
+from tests.lab.authorities import STATE_ROOT, Authority
+from tests.lab.interceptor import Middlebox
+from tests.lab.links import Link
+from tests.lab.name_servers import Addresses, NameServer, Provider, Zone
+from tests.lab.origins import GOOD, Conduct, Origins
+from tests.lab.portal import BLOCK_PAGE, PORTAL_PAGE, PageServer, Says
+from tests.lab.relays import Manner, Relay
+from tests.lab.router import Router
+from tests.lab.sockets import Address
+from tests.lab.visitor import Visitor
+from tests.support.byway import Byway
+
+RELAY = "abroad"
+LINK = Link(delay_s=0.01)
+"""The person's own: 20 ms there and back, so that a wait that is counted in round trips shows."""
+_FIRST_OF_SERVICES = 100  # numbers below are the lab's own sites
+
+_ENTER = """\
+import ctypes, os, sys
+here = os.getcwd()
+libc = ctypes.CDLL(None, use_errno=True)
+for path, kind in ((sys.argv[1], 0x40000000), (sys.argv[2], 0x00020000)):
+    if libc.setns(os.open(path, os.O_RDONLY), kind): sys.exit(f"setns: {os.strerror(ctypes.get_errno())}")
+os.chdir(here)
+os.execvp(sys.argv[3], sys.argv[3:])
+"""
+
+_FILES = {
+    "/etc/resolv.conf": f"nameserver {places.PROVIDER_RESOLVER}\noptions timeout:2 attempts:1\n",
+    "/etc/hosts": "127.0.0.1 localhost\n::1 localhost\n",
+    "/etc/nsswitch.conf": "passwd: files\ngroup: files\nhosts: files dns\nservices: files\nprotocols: files\n",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """A web site with addresses of its own."""
+
+    name: str
+    address: str
+    address6: str = ""
+
+    def url(self, path: str = "/", *, secure: bool = True) -> str:
+        return f"http{'s' if secure else ''}://{self.name}{path}"
+
+
+class Country:
+    """Made, used and closed on one running loop. Raises PermissionError where spaces may not be made."""
+
+    def __init__(self, folder: Path, *, link: Link = LINK) -> None:
+        self.folder = folder
+        self._link = link
+        self._open = contextlib.AsyncExitStack()
+        self.public = Authority("Lab Public Root")
+        self.state = Authority("Lab State Root")  # in nobody's trust store, and on no list
+        self.known_state = Authority("Lab State Root, seen before", shown=(STATE_ROOT,))
+        self.office = Authority("Lab Office Root")
+        self.readers: dict[str, Authority] = {}  # a name, or "" for all: who reads its TLS when it is turned aside
+        self.zone = Zone()
+        self.provider = Provider(self.zone)
+        self._numbers = 0
+
+    async def __aenter__(self) -> Country:
+        try:
+            self.router = await self._open.enter_async_context(Router())
+            self._make_spaces()
+            await self._make_services()
+            await self._make_provider()
+            await self._make_relays()
+        except BaseException:
+            await self._open.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
+        for authority in (self.public, self.state, self.known_state, self.office):
+            authority.close()
+
+    @property
+    def rules(self) -> Any:
+        return self.router.rules
+
+    # -- sites -------------------------------------------------------------------------------------------------------
+
+    def add_site(
+        self, name: str, *, conduct: Conduct = GOOD, number: int | None = None, six: bool = False, nobody: bool = False
+    ) -> Site:
+        """A site, with all names below it. `number` decides its address (places.site_address); with `nobody` the name
+        leads to an address that no host has."""
+        if number is None:
+            self._numbers += 1
+            number = _FIRST_OF_SERVICES + self._numbers
+        address = f"198.51.100.{number % 64 + 1}" if nobody else places.site_address(number)
+        site = Site(name, address, places.site_address6(number) if six else "")
+        self.zone.names[name] = Addresses((site.address,), (site.address6,) if six else ())
+        if conduct is not GOOD:
+            self.origins.conducts[name] = conduct
+        return site
+
+    # -- people ------------------------------------------------------------------------------------------------------
+
+    def visitor(self, byway: Byway | None = None) -> Visitor:
+        """Somebody at the computer in the country; without Byway, or with it."""
+        return Visitor(self.client.socket, self.trust, byway.proxy if byway is not None else None)
+
+    @property
+    def trust(self) -> Any:
+        return self._trust
+
+    def byway(
+        self, folder: Path, *, config: str | None = None, rules: str | None = None, office: bool = False
+    ) -> Running:
+        """A Byway at that computer. With `office`, the system trusts the office's root as well."""
+        folder.mkdir(parents=True, exist_ok=True)
+        return Running(self, folder, self.config() if config is None else config, rules=rules, office=office)
+
+    def config(
+        self,
+        *,
+        detect: str = "",
+        auto: str = "",
+        dns: str = "",
+        extra: str = "",
+        relays: Sequence[tuple[str, str]] = (),
+        no_relay: bool = False,
+    ) -> str:
+        """What its configuration says. `detect`, `auto` and `dns` are lines for those tables."""
+        listed = () if no_relay else relays or ((RELAY, self.socks_url),)
+        controls = ", ".join(f'"https://{name}/"' for name in places.CONTROLS)
+        tables = "".join(f'[[relay]]\nname = "{name}"\nurl = "{url}"\n' for name, url in listed)
+        return (
+            f'[log]\nhosts = "all"\n[auto]\ncontrols = [{controls}]\n{auto}\n'
+            f'[dns]\nservers = ["{self.doh_url}", "{self.dot_url}"]\n{dns}\n[detect]\n{detect}\n{extra}\n{tables}'
+        )
+
+    socks_url = f"socks5h://{places.SOCKS_RELAY}:{places.SOCKS_PORT}"
+    lying_url = f"socks5h://{places.LYING_RELAY}:{places.SOCKS_PORT}"
+    doh_url = f"https://{places.DOH}/dns-query"
+    dot_url = f"tls://{places.DOT}"
+
+    @property
+    def https_url(self) -> str:
+        return f"https://{places.HTTPS_RELAY}:{places.HTTPS_PORT}?ca={self.trust_file()}"
+
+    def trust_file(self, *, office: bool = False) -> Path:
+        """The trust store of the person's computer."""
+        path = self.folder / ("trust-office.crt" if office else "trust.crt")
+        if not path.exists():
+            path.write_text(self.public.pem + (self.office.pem if office else ""))
+        return path
+
+    def change_network(self) -> None:
+        """The computer is carried to another network, behind another gateway; the provider's rules hold there too."""
+        self.router.settle(
+            "client",
+            [f"{places.SECOND_CLIENT}/24", f"{places.SECOND_CLIENT6}/64"],
+            gateway_hardware=bytes.fromhex("020000007701"),
+        )
+
+    def come_home(self) -> None:
+        self.router.settle(
+            "client",
+            [f"{places.CLIENT}/24", f"{places.CLIENT6}/64"],
+            gateway_hardware=bytes.fromhex("020000000101"),
+        )
+
+    # -- how it is made ----------------------------------------------------------------------------------------------
+
+    def _make_spaces(self) -> None:
+        add = self.router.add_space
+        self.client = add("client", [f"{places.CLIENT}/24", f"{places.CLIENT6}/64"], link=self._link)
+        self.isp = add("isp", ["192.0.2.2/25", "2001:db8:15::2/64"], prefixes=[places.PROVIDER, places.PROVIDER6])
+        self.router.ports["isp"].take_all()
+        prefixes = [places.SERVICES, places.SERVICES6, places.SITES, places.SITES6, places.FAKE, places.NAT64]
+        self.net = add("net", ["203.0.113.2/24", "2001:db8:113::2/64"], prefixes=prefixes)
+        relays = [places.RELAYS, places.RELAYS6]
+        self.relay_space = add("relay", ["192.0.2.136/25", "2001:db8:7e1a::2/64"], prefixes=relays)
+        for path, text in _FILES.items():
+            self.client.put_file(path, text.encode())
+        self._trust = self.public.client()
+
+    async def _make_services(self) -> None:
+        enter = self._open.enter_async_context
+        self.origins = await enter(Origins(self.net.socket, self.public))
+        await self.origins.listen((host, port) for host in ("0.0.0.0", "::") for port in (80, 443))
+        for name, address in places.CONTROLS.items():
+            self.zone.names[name] = Addresses((address,))
+        self.resolver = await enter(NameServer(self.net.socket, self.zone.truth))
+        await self.resolver.udp((places.PUBLIC_RESOLVER, 53))
+        await self.resolver.tcp((places.PUBLIC_RESOLVER, 53))
+        await self.resolver.https((places.DOH, 443), self.public.server(places.DOH))
+        await self.resolver.tls((places.DOT, 853), self.public.server(places.DOT))
+
+    async def _make_provider(self) -> None:
+        enter = self._open.enter_async_context
+        self.provider_resolver = await enter(NameServer(self.isp.socket, self.provider))
+        for address in (places.PROVIDER_RESOLVER, places.PROVIDER_RESOLVER6):
+            await self.provider_resolver.udp((address, 53))
+            await self.provider_resolver.tcp((address, 53))
+        self.zone.names["portal.provider.test"] = Addresses((places.PORTAL,))
+        self.zone.names["blocked.provider.test"] = Addresses((places.BLOCK_PAGE,))
+        portal_context = self.state.server("portal.provider.test")
+        self.portal = await enter(
+            PageServer(
+                self.isp.socket,
+                _web(places.PORTAL),
+                PORTAL_PAGE,
+                Says.COME_HERE,
+                "http://portal.provider.test/",
+                portal_context,
+            )
+        )
+        self.block_page = await enter(PageServer(self.isp.socket, _web(places.BLOCK_PAGE), BLOCK_PAGE))
+        everywhere = (("0.0.0.0", 80), ("0.0.0.0", 443), ("::", 80), ("::", 443))
+        self.middlebox = await enter(Middlebox(self.isp.socket, everywhere, self._reader_of))
+
+    async def _make_relays(self) -> None:
+        enter = self._open.enter_async_context
+        make, truth = self.relay_space.socket, self.zone.truth
+        self.relay = await enter(Relay(make, truth, (places.SOCKS_RELAY, places.SOCKS_PORT), source=places.SOCKS_RELAY))
+        self.https_relay = await enter(
+            Relay(
+                make,
+                truth,
+                (places.HTTPS_RELAY, places.HTTPS_PORT),
+                source=places.HTTPS_RELAY,
+                secure=self.public.server(places.HTTPS_RELAY),
+            )
+        )
+        self.lying_relay = await enter(
+            Relay(
+                make,
+                truth,
+                (places.LYING_RELAY, places.SOCKS_PORT),
+                source=places.LYING_RELAY,
+                manner=Manner.BLOCK_PAGE,
+            )
+        )
+
+    def _reader_of(self, host: str) -> Authority | None:
+        """Whose certificate a connection that is turned aside is shown."""
+        name = host
+        while name:
+            if name in self.readers:
+                return self.readers[name]
+            _, _, name = name.partition(".")
+        return self.readers.get("")
+
+
+def _web(address: str) -> tuple[Address, ...]:
+    return ((address, 80), (address, 443))
+
+
+class Running(Byway):
+    """A real Byway at the computer in the country. It also answers over its control socket."""
+
+    def __init__(self, country: Country, folder: Path, config: str, *, rules: str | None, office: bool) -> None:
+        space, here = country.client, os.getpid()
+        super().__init__(
+            folder,
+            config=config,
+            rules=rules,
+            allow=places.ALLOWED,
+            environment={"SSL_CERT_FILE": str(country.trust_file(office=office)), "SSL_CERT_DIR": str(folder)},
+            prefix=(
+                *(sys.executable, "-I", "-S", "-c", _ENTER),
+                *(f"/proc/{here}/fd/{descriptor}" for descriptor in (space.fd, space.mount_fd)),
+            ),
+        )
+
+    async def ask(self, path: str, **query: str) -> Any:
+        """GET of the control API."""
+        socket_path = str(self.run_file()["socket"])
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket_path)) as session,
+            session.get(f"http://byway{path}", params=query) as answer,
+        ):
+            assert answer.status == 200, await answer.text()
+            return await answer.json()
+
+    async def rows(self, name: str) -> list[dict[str, Any]]:
+        """The log's rows for `name`, the oldest first."""
+        found = (await self.ask("/v1/log", site=name, limit="1000"))["rows"]
+        return sorted(found, key=lambda row: float(row["at"]))
+
+    async def belief(self, name: str) -> dict[str, Any]:
+        """What is held about `name` here."""
+        found: dict[str, Any] = (await self.ask(f"/v1/sites/{name}"))["belief"]
+        return found
+
+    def run_file(self) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads((self.state / "run.json").read_text())
+        return found

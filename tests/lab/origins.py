@@ -1,0 +1,173 @@
+"""All web sites of the lab, on one pair of ports: which one is asked, the name in the request or the handshake says.
+
+    /            a page that names the host and the address that asked
+    /big         BIG bytes; /bytes/N that many
+
+How a site behaves is its `Conduct`. What is not listed behaves well. Every request is remembered with the address it
+came from, and with the number of TLS records in which the ClientHello came, so that a test can tell by which way it
+came and whether it was cut.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import ssl
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from tests.lab.authorities import Authority
+from tests.lab.channel import Buffered, Channel, Plain, Secure, first_flight, server_name
+from tests.lab.places import RELAYS, RELAYS6
+from tests.lab.sockets import Address, MakeSocket, listener
+from tests.support.origin import pattern
+from tests.support.streams import Connections
+
+BIG = 300 * 1024
+_ALERT_DECODE_ERROR = bytes.fromhex("15 0301 0002 02 32")  # record: alert, TLS 1.0, 2 bytes; fatal; decode_error
+_ALERT_HANDSHAKE_FAILURE = bytes.fromhex("15 0301 0002 02 28")
+_OUTSIDE = (ipaddress.ip_network(RELAYS), ipaddress.ip_network(RELAYS6))
+
+
+@dataclass(frozen=True, slots=True)
+class Conduct:
+    """What is peculiar about a site."""
+
+    delay_s: float = 0.0  # before each answer
+    refuses: int = 0  # the status that it answers with, if not 200 …
+    refuses_relays_only: bool = False  # … to whom
+    moved_to: str = ""  # plain HTTP: a redirect to this URL, for everybody
+    cut_hello_fails: bool = False  # a ClientHello in more than one record gets an alert
+    alert: bool = False  # every ClientHello gets one
+    highest: ssl.TLSVersion | None = None
+    content_type: str = "text/html; charset=utf-8"
+    pause_after: int = 0  # sends so many bytes of a body, then rests …
+    pause_s: float = 0.0  # … so long
+    bytes_per_s: float = 0.0  # of a body; 0: as fast as it goes
+
+
+GOOD = Conduct()
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """One request as it arrived."""
+
+    host: str
+    target: str
+    peer: str
+    secure: bool
+    hello_records: int
+    at: float  # time.monotonic()
+
+
+@dataclass
+class Origins:
+    """`async with Origins(make, authority) as origins:` then `await origins.listen(addresses)`."""
+
+    make: MakeSocket
+    authority: Authority
+    conducts: dict[str, Conduct] = field(default_factory=dict)
+    asked: list[Asked] = field(default_factory=list)
+    opened: int = 0
+    _open: contextlib.AsyncExitStack = field(default_factory=contextlib.AsyncExitStack)
+
+    async def __aenter__(self) -> Origins:
+        self._secure: Mapping[ssl.TLSVersion | None, ssl.SSLContext] = {
+            highest: self.authority.server(highest=highest) for highest in (None, ssl.TLSVersion.TLSv1_2)
+        }
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._open.aclose()
+
+    async def listen(self, addresses: Iterable[Address]) -> list[Address]:
+        """Serves on all of them, HTTP and HTTPS alike on each. Returns what was bound."""
+        bound = []
+        for address in addresses:
+            sock = listener(self.make, address)
+            bound.append((sock.getsockname()[0], sock.getsockname()[1]))
+            connections = Connections(self._serve)
+            server = await asyncio.start_server(connections, sock=sock)
+            self._open.push_async_callback(connections.stop)
+            self._open.callback(server.close)
+        return bound
+
+    def conduct(self, host: str) -> Conduct:
+        return self.conducts.get(host, GOOD)
+
+    def peers(self, host: str) -> list[str]:
+        """The addresses from which the host was asked, in order."""
+        return [asked.peer for asked in self.asked if asked.host == host]
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.opened += 1
+        ahead, records = await first_flight(reader)
+        channel: Channel = Plain(reader, writer, ahead)
+        if records:
+            conduct = self.conduct(server_name(ahead))
+            if conduct.alert or (conduct.cut_hello_fails and records > 1):
+                writer.write(_ALERT_HANDSHAKE_FAILURE if conduct.alert else _ALERT_DECODE_ERROR)
+                return
+            secure = Secure(reader, writer, self._secure[conduct.highest], ahead=ahead)
+            await secure.handshake()
+            channel = secure
+        data = Buffered(channel)
+        peer = str(writer.get_extra_info("peername")[0])
+        while await self._answer(data, channel, peer, records):
+            pass
+
+    async def _answer(self, data: Buffered, channel: Channel, peer: str, records: int) -> bool:
+        """Answers one request; says whether another may follow."""
+        head = (await data.until(b"\r\n\r\n")).decode("latin-1")
+        first, *lines = head[:-4].split("\r\n")
+        method, target, _ = first.split(" ")
+        fields = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in lines)}
+        await data.exactly(int(fields.get("content-length", "0")))
+        host = fields.get("host", "").partition(":")[0].lower()
+        self.asked.append(Asked(host, target, peer, bool(records), records, time.monotonic()))
+        conduct = self.conduct(host)
+        await asyncio.sleep(conduct.delay_s)
+        keep = fields.get("connection", "").lower() != "close"
+        status, extra, body = _content(conduct, host, target, peer, secure=bool(records))
+        await channel.send(
+            f"HTTP/1.1 {status}\r\nContent-Type: {conduct.content_type}\r\nContent-Length: {len(body)}\r\n{extra}"
+            f"Connection: {'keep-alive' if keep else 'close'}\r\n\r\n".encode()
+        )
+        if method != "HEAD":
+            await _send_body(channel, body, conduct)
+        return keep
+
+
+def _content(conduct: Conduct, host: str, target: str, peer: str, *, secure: bool) -> tuple[str, str, bytes]:
+    """Status line's end, further header lines, body."""
+    if conduct.refuses and (not conduct.refuses_relays_only or _is_relay(peer)):
+        return f"{conduct.refuses} Refused", "", b"<title>Access denied</title><p>Not for you."
+    if conduct.moved_to and not secure:
+        return "301 Moved Permanently", f"Location: {conduct.moved_to}\r\n", b""
+    if target.startswith("/big"):
+        return "200 OK", "", pattern(BIG)
+    if target.startswith("/bytes/"):
+        return "200 OK", "", pattern(int(target.removeprefix("/bytes/")))
+    return "200 OK", "", f"<!doctype html><title>{host}</title><p>{host} says hello to {peer}\n".encode()
+
+
+def _is_relay(peer: str) -> bool:
+    address = ipaddress.ip_address(peer)
+    return any(address in network for network in _OUTSIDE if network.version == address.version)
+
+
+async def _send_body(channel: Channel, body: bytes, conduct: Conduct) -> None:
+    if conduct.pause_after:
+        await channel.send(body[: conduct.pause_after])
+        await asyncio.sleep(conduct.pause_s)
+        body = body[conduct.pause_after :]
+    if not conduct.bytes_per_s:
+        await channel.send(body)
+        return
+    step = max(1, int(conduct.bytes_per_s / 10))
+    for place in range(0, len(body), step):
+        await channel.send(body[place : place + step])
+        await asyncio.sleep(0.1)

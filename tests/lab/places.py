@@ -1,0 +1,72 @@
+"""Where everything is in the lab: one map, so that no address is written twice.
+
+All of it is documentation or benchmark space (RFC 5737, RFC 2544, RFC 3849), which Byway's address guard refuses to
+names; a Byway of the lab is told to let `ALLOWED` past. What is outside of `ALLOWED` stays refused, so that a forged
+answer such as 10.10.34.36 is what it is in life: no honest answer.
+"""
+
+from __future__ import annotations
+
+CLIENT = "192.168.1.2"
+CLIENT6 = "2001:db8:1::2"
+SECOND_CLIENT = "192.168.7.2"
+SECOND_CLIENT6 = "2001:db8:7::2"
+
+# The provider: its resolver, its servers, and the place where its middleboxes listen.
+PROVIDER = "192.0.2.0/25"
+PROVIDER6 = "2001:db8:15::/48"
+PROVIDER_RESOLVER = "192.0.2.53"
+PROVIDER_RESOLVER6 = "2001:db8:15::53"
+PORTAL = "192.0.2.10"
+BLOCK_PAGE = "192.0.2.80"
+MIDDLEBOX_HTTP = 8080
+MIDDLEBOX_TLS = 8443
+"""Ports of the provider's own listeners for connections that are turned aside to it."""
+
+# Relays, outside of the country.
+RELAYS = "192.0.2.128/25"
+RELAYS6 = "2001:db8:7e1a::/48"
+SOCKS_RELAY = "192.0.2.129"
+HTTPS_RELAY = "192.0.2.130"
+LYING_RELAY = "192.0.2.131"
+SOCKS_PORT = 1080
+HTTPS_PORT = 8443
+
+# The rest of the world.
+SERVICES = "203.0.113.0/24"
+SERVICES6 = "2001:db8:113::/48"
+PUBLIC_RESOLVER = "203.0.113.53"
+DOH = "203.0.113.1"
+DOT = "203.0.113.9"
+CONTROLS = {
+    "control-one.test": "203.0.113.201",
+    "control-two.test": "203.0.113.202",
+    "control-home.test": "203.0.113.203",
+}
+"""Two foreign pages and, last, a domestic one."""
+DOMESTIC = "control-home.test"
+
+SITES = "198.19.0.0/16"
+SITES6 = "2001:db8:19::/48"
+NOBODY = "198.51.100.0/24"
+"""Routed to the rest of the world, where no host has it: a SYN stays unanswered, whoever sends it."""
+POISON = "198.51.100.66"
+"""What a forged answer says when it is to look honest."""
+BOGON = "10.10.34.36"
+"""What Iran's resolvers say for a blocked name (and 10.10.34.34, .35): a private address for a public name."""
+FAKE = "198.18.0.0/16"
+"""Where other proxies that answer DNS themselves (Clash, sing-box) put all names by default."""
+NAT64 = "64:ff9b::/96"
+
+ALLOWED = (PROVIDER, RELAYS, SERVICES, SITES, NOBODY, "2001:db8::/32", NAT64)
+
+
+def site_address(number: int) -> str:
+    """The address of the site of this number, below 60 000. Neighbours in number are never neighbours in address: of
+    one /24 there are only sites whose numbers differ by 250, so that what is believed of a prefix stays with one."""
+    return f"198.19.{number % 250}.{number // 250 + 1}"
+
+
+def site_address6(number: int) -> str:
+    """Its IPv6 address, of a /64 and a /48 of its own as far as they go."""
+    return f"2001:db8:19:{number:x}::1"

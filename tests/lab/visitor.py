@@ -1,0 +1,60 @@
+"""A person at a computer in the country, who opens pages through Byway and waits for them.
+
+What a visit shows is kept as a value, failures too: a scenario is judged by what the user saw and how long it took.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+import time
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from tests.lab.sockets import MakeSocket, connect
+from tests.support.client import fetch
+
+
+@dataclass(frozen=True, slots=True)
+class Visit:
+    """One page, as it was seen."""
+
+    url: str
+    status: int = 0  # 0: no answer came
+    body: bytes = b""
+    elapsed_s: float = 0.0
+    error: str = ""
+
+    @property
+    def genuine(self) -> bool:
+        """Whether the site itself answered, with a page of its own."""
+        host = (urlsplit(self.url).hostname or "").encode()
+        return self.status == 200 and (b"%b says hello" % host in self.body or len(self.body) > 32 * 1024)
+
+
+@dataclass(frozen=True, slots=True)
+class Visitor:
+    """Opens pages over the proxy at `via` from the network of `make`; direct when there is none."""
+
+    make: MakeSocket
+    trust: ssl.SSLContext
+    via: tuple[str, int] | None = None
+
+    async def visit(self, url: str) -> Visit:
+        """Never raises for what a network or a site does."""
+        started = time.monotonic()
+        try:
+            found = await fetch(url, via=self.via, trust=self.trust, dial=self._dial)
+        except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
+            return Visit(url, elapsed_s=time.monotonic() - started, error=f"{type(error).__name__}: {error}")
+        refused = bool(self.via) and url.startswith("https") and not found.tunnel
+        return Visit(
+            url,
+            status=0 if refused else found.status,
+            body=found.body,
+            elapsed_s=found.elapsed_s,
+            error=found.body.decode(errors="replace").strip() if refused else "",
+        )
+
+    async def _dial(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        return await connect(self.make, (host, port))
