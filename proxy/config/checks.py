@@ -44,7 +44,6 @@ def faults(settings: Settings) -> Iterator[Fault]:
 def without_effect(settings: Settings) -> Iterator[Fault]:
     """Keys that were set, are understood, and do nothing in this version."""
     later = {
-        "auto": ("ladder",),
         "dns": ("secure", "servers"),
     }
     for section, keys in later.items():

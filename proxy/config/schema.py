@@ -91,8 +91,8 @@ class Listen(_Section):
 class Auto(_Section):
     """How AUTO looks for a way around."""
 
-    ladder: tuple[Literal["doh", "tlsrec", "split", "disorder"], ...] = Field(
-        default=("doh", "tlsrec", "split"), description="local means to try before a relay, in this order"
+    ladder: tuple[Literal["doh", "tlsrec", "split", "tlsrec|split", "disorder", "hostcase"], ...] = Field(
+        default=("doh", "tlsrec", "split", "hostcase"), description="local means to try before a relay, in this order"
     )
     controls: tuple[Page, ...] = Field(
         default=("https://example.com/", "https://www.wikipedia.org/", "https://egov.kz/"),
@@ -311,6 +311,24 @@ class Detect(_Section):
     measure_slow_ratio: Divisor = Field(default=5, description="another route must be so many times faster for it")
     measure_keep_s: Seconds = Field(default=300, description="how long a measurement answers `byway why` again")
     measure_routes: Count = Field(default=4, description="routes of one site measured at once")
+
+    # Flows that stop, crawl or break after they delivered (section 2).
+    stalled_s: Seconds = Field(default=2, description="a flow without a byte so long is asked for a sign of life")
+    stalled_again_s: Seconds = Field(default=10, description="a flow that gave one is not asked again for so long")
+    frozen_probes: Count = Field(default=3, description="signs of life not given, while others receive, that freeze")
+    frozen_retransmits: Count = Field(default=2, description="the same in segments sent again")
+    frozen_give_up_s: Seconds = Field(
+        default=20, description="how long a stalled flow is asked, when no other receives"
+    )
+    throttled_bytes_s: Number = Field(default=20_000, description="bytes a second under which a flow crawls")
+    throttled_s: Seconds = Field(default=10, description="so long without a pause")
+    throttled_faster: Number = Field(default=5, description="while another host's flow is so many times faster")
+    throttled_times: Count = Field(default=3, description="so many times within an hour")
+
+    # Time that passed without us.
+    asleep_s: Seconds = Field(default=5, description="so long without a tick of our own is a sleep")
+    wake_stale_s: Seconds = Field(default=60, description="after so long a sleep tunnels must give a sign of life")
+    clock_jump_s: Seconds = Field(default=10, description="a clock set by so much has jumped")
 
 
 class Limits(_Section):

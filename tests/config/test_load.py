@@ -327,14 +327,13 @@ def test_G5_a_file_with_a_password_that_cannot_be_made_private_is_refused(
 
 def test_keys_of_later_work_are_accepted_and_said_to_have_no_effect(loaded: Load, tmp_path: Path) -> None:
     found = loaded(
-        '[auto]\nladder = ["doh"]\n[dns]\nsecure = "always"\n[addons.pin]\nenabled = true\nanything = [1]\n'
+        '[dns]\nsecure = "always"\n[addons.pin]\nenabled = true\nanything = [1]\n'
         '[[list]]\nname = "l"\nsource = "l.txt"\nformat = "autoproxy"\n'
     )
     assert [notice.removeprefix(f"{tmp_path}/config.toml:") for notice in found.notices] == [
-        "2: auto.ladder has no effect yet",
-        "4: dns.secure has no effect yet",
-        "5: addons.pin has no effect yet",
-        '11: format "autoproxy" is read as plain domains for now',
+        "2: dns.secure has no effect yet",
+        "3: addons.pin has no effect yet",
+        '9: format "autoproxy" is read as plain domains for now',
     ]
     assert loaded("").notices == ()
 
