@@ -19,6 +19,10 @@ HOST_LIMIT = 253
 
 LABEL_LIMIT = 63
 
+_SECOND_LEVEL = frozenset((b"ac", b"co", b"com", b"edu", b"go", b"gov", b"mil", b"ne", b"net", b"or", b"org"))
+"""Labels below which a country registers names: co.uk, com.tr. A list of suffixes would be exact, and is not needed to
+cut names in two: one label off still parts most of what could be looked for."""
+
 _LABEL = r"[a-z0-9](?:[a-z0-9_-]{0,61}[a-z0-9_])?"  # an inner or last underscore occurs in real blog names
 _NAME = re.compile(rf"{_LABEL}(?:\.{_LABEL})*\Z")
 _NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z")
@@ -51,6 +55,16 @@ def port(text: str | bytes | int) -> int:
     if not 1 <= number <= 65535:
         raise ValueError(f"{_shown(text)} is not a port: it must be a number from 1 to 65535")
     return number
+
+
+def middle(name: bytes) -> int:
+    """Where to cut a name so that neither part holds what somebody may look for: in the middle of its second label from
+    the right, or of the third below a suffix such as co.uk. At least one byte stands before the cut."""
+    labels = name.rstrip(b".").split(b".")
+    place = max(0, len(labels) - 2)
+    if place and len(labels[-1]) == 2 and labels[place].lower() in _SECOND_LEVEL:
+        place -= 1
+    return len(b".".join(labels[:place])) + bool(place) + (len(labels[place]) + 1) // 2
 
 
 def destination(host_text: str | bytes, port_text: str | bytes | int) -> Destination:

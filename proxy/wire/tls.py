@@ -1,7 +1,8 @@
 """The little of TLS that can be read from outside: the ClientHello, and whether an answer is TLS at all.
 
-Read for the name (SNI), for what forbids sending it twice (early data), and to make the same hello again for a re-test.
-Nothing here decrypts or judges certificates. RFC 8446 sections 4.1.2 and 5.1, RFC 6066 section 3.
+Read for the name (SNI), for what forbids sending it twice (early data), to make the same hello again for a re-test, and
+to cut it where its name is. Nothing here decrypts or judges certificates. RFC 8446 sections 4.1.2 and 5.1, RFC 6066
+section 3.
 """
 
 from __future__ import annotations
@@ -19,10 +20,16 @@ HELLO_LIMIT = 64 * 1024
 RECORD_LIMIT = 16 * 1024
 """Bytes in one plaintext record (RFC 8446 section 5.1)."""
 
+FIRST_PIECE = 4
+"""Bytes of a handshake message that the first of its records must hold: its type and length. mbedTLS refuses a cut
+inside them."""
+
 RANDOMNESS = 64
 """Bytes that `refreshed` needs: 32 for the random, 32 for the session id."""
 
 _HEADER = 5  # type, version (2), length (2)
+_BEFORE_BODY = 4  # of a handshake message: type, length (3)
+_BEFORE_NAME = 4 + 5  # of an extension: type, length; of the list: length (2), kind, length (2)
 _EXTENSION = struct.Struct("!HH")  # type, length
 _ALERT, _HANDSHAKE = 0x15, 0x16
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2
@@ -104,6 +111,40 @@ def refreshed(hello: bytes, randomness: bytes) -> bytes:
     if len(record) > RECORD_LIMIT:
         raise ValueError("a ClientHello that does not fit one record")
     return hello[:3] + _with_length(record, 2)
+
+
+def sni_offset(hello: bytes) -> int | None:
+    """Where in `hello`, a whole ClientHello in its records, its name is best cut in two: in the middle of the label
+    that is registered, so that neither piece holds a name that somebody may be looking for. None when it names nobody.
+
+    Raises ValueError when it cannot be a ClientHello.
+    """
+    message, _ = _message(hello)
+    if message is None:
+        return None
+    extensions = _cut(message).extensions or {}
+    start = len(message) - sum(4 + len(body) for body in extensions.values())  # they stand last
+    for kind, body in extensions.items():
+        if kind == _SERVER_NAME and _read_server_name(body) is not None:
+            name, _ = _vector(body, 3, 2)  # behind the list's length and the name's kind
+            return _place(hello, _BEFORE_BODY + start + _BEFORE_NAME + names.middle(name))
+        start += 4 + len(body)
+    return None
+
+
+def cut_records(hello: bytes, at: int) -> bytes:
+    """`hello` with the record in which byte `at` stands cut in two, so that `at` begins the second. What comes behind
+    that record stays as it is. Raises ValueError when the first piece would hold less than FIRST_PIECE bytes, or the
+    second none."""
+    position = 0
+    while (end := _record_end(hello, position)) is not None and end <= at:
+        position = end
+    start = position + _HEADER
+    if end is None or at - start < FIRST_PIECE:
+        raise ValueError(f"a ClientHello cannot be cut at {at}")
+    head = hello[position : position + 3]
+    pieces = (hello[:position], head, _with_length(hello[start:at], 2), head, _with_length(hello[at:end], 2))
+    return b"".join((*pieces, hello[end:]))
 
 
 def is_server_answer(data: bytes | bytearray) -> Verdict:
@@ -191,6 +232,18 @@ def _extensions(block: bytes) -> dict[int, bytes]:
     if position != end:
         raise ValueError("a TLS extension longer than what holds it")
     return found
+
+
+def _place(data: bytes, offset: int) -> int:
+    """Where in the records of `data` byte `offset` of their handshake message stands."""
+    position = 0
+    while (end := _record_end(data, position)) is not None:
+        size = end - position - _HEADER
+        if offset < size:
+            return position + _HEADER + offset
+        offset -= size
+        position = end
+    raise ValueError("a place behind the end of a ClientHello")
 
 
 def _first_time(extensions: dict[int, bytes]) -> Iterator[bytes]:
