@@ -3,6 +3,9 @@
 Built once from the configured relays, so that everything wrong with them is said at start: an unreadable `ca`, a chain
 that goes through itself, a relay that wants addresses before one that has a name. Relays are dialed by a dialer of
 their own, without the guard for destinations: a relay on loopback is as usual as can be.
+
+A direct route with wrappers is a rung of the local ladder. It stays away from addresses where a censor was just seen at
+work, who may break off whatever comes there for minutes: that would say nothing of the rung.
 """
 
 from __future__ import annotations
@@ -13,12 +16,14 @@ from dataclasses import dataclass, replace
 from typing import Protocol
 
 from proxy.errors import ConfigError, DialError
-from proxy.model import Destination, Route, Stage, Symptom
+from proxy.model import Destination, IPAddress, Route, Stage, Symptom
 from proxy.net.dialer import Dialer
 from proxy.net.handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
 from proxy.net.http_connect import HttpConnectDialer
+from proxy.net.shape import SHAPERS
 from proxy.net.socks import Socks4Dialer, Socks5Dialer
 from proxy.net.stream import Stream
+from proxy.net.tcp import Choose
 from proxy.net.tls import TlsDialer
 from proxy.wire.relay_url import Kind, RelayUrl, parse, parse_chain
 
@@ -59,6 +64,17 @@ class RelayDialer(Dialer, Protocol):
     def carries(self, destination: Destination) -> bool: ...
 
 
+class DirectDialer(Dialer, Protocol):
+    """A dialer of destinations themselves, of whose addresses somebody else may choose."""
+
+    def choosing(self, choose: Choose) -> Dialer: ...
+
+
+_FAMILIES = {"ipv4": 4, "ipv6": 6}
+_WORDS = ("doh", *_FAMILIES, *SHAPERS)  # in the order in which they may stand
+_DIRECT_ONLY = ("doh", *_FAMILIES, "disorder")  # through a relay there is no address, and the socket is not to the site
+
+
 class Registry:
     """The dialer of every route over the configured relays."""
 
@@ -66,21 +82,31 @@ class Registry:
         self,
         relays: Sequence[Relay],
         *,
-        direct: Dialer,
+        direct: DirectDialer,
         to_relays: Dialer,
+        secure: DirectDialer | None = None,
+        tainted: Callable[[Destination, IPAddress], bool] = lambda destination, address: False,
+        relay_usable: Callable[[Destination], bool] = lambda destination: False,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
         handshakes_max: int = HANDSHAKES_MAX,
     ) -> None:
-        """`direct` dials destinations under the guard, `to_relays` first relays, which may be anywhere but here.
+        """`direct` dials destinations under the guard, `secure` does the same with addresses of the secure resolver,
+        `to_relays` dials first relays, which may be anywhere but here. `tainted` says whether a rung for a destination
+        should stay away from an address now, `relay_usable` whether a relay could serve that destination instead; when
+        none could, a tainted address is better than nothing.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
         self._direct = direct
+        self._secure = secure
         self._to_relays = to_relays
+        self._tainted = tainted
+        self._relay_usable = relay_usable
         self._timeout_s = handshake_timeout_s
         self._handshakes_max = handshakes_max
         self._slots: dict[Destination, asyncio.Semaphore] = {}  # of each remote first hop
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
+        self._wrapped: dict[Route, Dialer] = {}
         self._build_all()
 
     @property
@@ -90,9 +116,38 @@ class Registry:
 
     def dialer(self, route: Route) -> Dialer:
         """What dials over `route`. Raises ConfigError for a relay or wrapper that there is not."""
-        if route.wrap:
-            raise ConfigError(f"route {route}: there is no {route.wrap[0]!r}")
-        return self._direct if route.is_direct else self._relayed(route.relays)
+        if not route.wrap:
+            return self._direct if route.is_direct else self._relayed(route.relays)
+        dialer = self._wrapped.get(route)
+        if dialer is None:
+            _check_wrap(route)
+            dialer = self._wrapped[route] = self._wrap(route)
+        return dialer
+
+    def _wrap(self, route: Route) -> Dialer:
+        dialer: Dialer = self._relayed(route.relays) if route.relays else self._rung(route)
+        for word in reversed(route.wrap):
+            if word in SHAPERS:
+                dialer = SHAPERS[word](dialer)
+        return dialer
+
+    def _rung(self, route: Route) -> Dialer:
+        """What dials destinations for a direct route with wrappers."""
+        direct = self._secure if "doh" in route.wrap else self._direct
+        if direct is None:
+            return _NoResolver()
+        families = [_FAMILIES[word] for word in route.wrap if word in _FAMILIES]
+
+        def choose(destination: Destination, addresses: Sequence[IPAddress]) -> Sequence[IPAddress]:
+            chosen = [address for address in addresses if address.version in (families or (4, 6))]
+            if not chosen:
+                raise _skipped(f"{destination} has no address for {route}")
+            clean = [address for address in chosen if not self._tainted(destination, address)]
+            if not clean and self._relay_usable(destination):
+                raise _skipped(f"a connection to {destination} was just broken off, so {route} waits for a while")
+            return clean + [address for address in chosen if address not in clean]
+
+        return direct.choosing(choose)
 
     def carries(self, route: Route, destination: Destination) -> bool:
         """Whether the route's last relay takes such a destination: some want addresses, and get no names."""
@@ -176,9 +231,32 @@ _SPEAKERS: dict[Kind, Callable[..., RelayDialer]] = {
 }
 
 
+def _check_wrap(route: Route) -> None:
+    """Raises ConfigError for wrappers that there are not, that stand in another order than they act, or that a relayed
+    route cannot have."""
+    for word in route.wrap:
+        if word not in _WORDS:
+            raise ConfigError(f"route {route}: there is no {word!r}")
+        if route.relays and word in _DIRECT_ONLY:
+            raise ConfigError(f"route {route}: {word!r} is for direct routes")
+    if sorted(set(route.wrap), key=_WORDS.index) != list(route.wrap):
+        raise ConfigError(f"route {route}: wrappers stand in the order {', '.join(_WORDS)}, each once")
+
+
+def _skipped(sentence: str) -> DialError:
+    return DialError(sentence, stage=Stage.CONNECT, symptom=Symptom.SKIPPED)
+
+
 def _is_loopback(endpoint: Destination) -> bool:
     address = endpoint.address
     return endpoint.host == "localhost" if address is None else address.is_loopback
+
+
+class _NoResolver:
+    """The dialer of routes by the secure resolver where there is none."""
+
+    async def dial(self, destination: Destination) -> Stream:
+        raise _skipped(f"there is no secure resolver to ask for {destination.host}")
 
 
 class _AtMost:

@@ -8,6 +8,7 @@ staggered and the first to connect wins (Happy Eyeballs, RFC 8305); the sockets 
 from __future__ import annotations
 
 import asyncio
+import copy
 import errno
 import os
 import socket
@@ -23,6 +24,9 @@ from proxy.net.stream import SocketStream
 
 GuardAddress = Callable[[Destination, IPAddress], str | None]
 """Why an address must not be dialed for a destination, as a sentence; None: it may."""
+
+Choose = Callable[[Destination, Sequence[IPAddress]], Sequence[IPAddress]]
+"""Which of the allowed addresses are dialed, in which order; at least one. May raise DialError."""
 
 STAGGER_S = 0.25
 """RFC 8305 section 8: the recommended Connection Attempt Delay."""
@@ -53,12 +57,22 @@ class TcpDialer:
         self._guard_address = guard_address
         self._connect_timeout_s = connect_timeout_s
         self._stagger_s = stagger_s
+        self._choose: Choose | None = None
+
+    def choosing(self, choose: Choose) -> TcpDialer:
+        """One like this that asks `choose` which of the allowed addresses to dial."""
+        dialer = copy.copy(self)
+        dialer._choose = choose
+        return dialer
 
     async def dial(self, destination: Destination) -> SocketStream:
         """See Dialer. The time of the lookup is bounded by the resolver, that of all connects by us."""
         address = destination.address
         addresses = (address,) if address is not None else await self._resolver.resolve(destination.host)
-        race = _Connecting(self._poller, destination, self._allowed(destination, addresses))
+        allowed = self._allowed(destination, addresses)
+        if self._choose is not None:
+            allowed = self._choose(destination, allowed)
+        race = _Connecting(self._poller, destination, allowed)
         return await race.run(self._connect_timeout_s, self._stagger_s)
 
     def _allowed(self, destination: Destination, addresses: Sequence[IPAddress]) -> Sequence[IPAddress]:

@@ -8,10 +8,11 @@ import trustme
 
 from proxy.errors import ConfigError, DialError
 from proxy.model import DIRECT, Destination, Route, Stage, Symptom
+from proxy.net.dialer import Dialer
 from proxy.net.registry import Registry, Relay
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
-from proxy.net.tcp import TcpDialer
+from proxy.net.tcp import Choose, TcpDialer
 from proxy.wire.relay_url import Kind
 from tests.support.lying import HTTP, SOCKS5, SOCKS5_AUTH, LyingRelay
 from tests.support.relay import Relay as WorkingRelay
@@ -25,6 +26,9 @@ class Recorder:
     def __init__(self) -> None:
         self.dialed: list[Destination] = []
         self.go = asyncio.Event()
+
+    def choosing(self, choose: Choose) -> Dialer:
+        return self
 
     async def dial(self, destination: Destination) -> Stream:
         self.dialed.append(destination)
@@ -106,8 +110,8 @@ def test_routes_that_there_are_not() -> None:
     made = registry(relay("tor", "127.0.0.1:9050"))
     with pytest.raises(ConfigError, match="there is no relay 'vps'"):
         made.dialer(Route(("vps",)))
-    with pytest.raises(ConfigError, match="'tlsrec'"):
-        made.dialer(Route((), ("tlsrec",)))
+    with pytest.raises(ConfigError, match="'nosuch'"):
+        made.dialer(Route((), ("nosuch",)))
 
 
 def test_the_password_is_the_last_relays() -> None:
