@@ -1,8 +1,9 @@
 """Which routes a request may take, in which order, and who says so.
 
 What the user said comes first: `site set` for the most specific host, then the first rule that matches, else AUTO.
-Under AUTO the belief orders the routes: direct first unless the host is held to be blocked. The other actions are
-promises, and a plan without routes keeps them: RELAY without a usable relay fails closed. Nothing is resolved or tried.
+Under AUTO the belief orders the routes: direct first, then the local ladder and the relays, unless the host is held to
+be blocked; then its cause says what may help. The other actions are promises, and a plan without routes keeps them:
+RELAY without a usable relay fails closed. Nothing is resolved or tried.
 
 Plans are shared: the same words and the same relays in the same order give the same Plan, made once. So the usual
 request, which nothing speaks of, costs two lookups.
@@ -10,11 +11,12 @@ request, which nothing speaks of, costs two lookups.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.config.schema import Settings
-from proxy.model import DIRECT, Action, Belief, Destination, Override, Plan, Request, Route, State
+from proxy.model import DIRECT, Action, Belief, Destination, NetworkState, Override, Plan, Request, Route, State
+from proxy.routing.ladder import IPV4, IPV6, NAME_CAUSES, RELAY_CAUSES, is_secure, rungs
 from proxy.routing.match import DomainList, suffixes
 from proxy.routing.rules import Rules
 
@@ -22,6 +24,11 @@ PLANS_LIMIT = 4096
 """Shared plans kept; relays change their order with their health, so there are some for each rule."""
 
 NOTHING_SAID = "AUTO: no rule speaks of it, so direct goes first"
+
+_ON_NETWORK = {
+    NetworkState.RESTRICTED: "this network lets hardly anything through, so relays go first",
+    NetworkState.INSPECTED: "whoever runs this network reads everything on it, so AUTO relays nothing by itself",
+}
 
 _WORDS = {State.SUSPECT: "likely blocked", State.BLOCKED: "blocked"}
 
@@ -51,7 +58,10 @@ _UNSAID = _Said(Action.AUTO)
 class Router:
     """Plans requests. Immutable but for its memory of plans; a reload makes a new one."""
 
-    __slots__ = ("_info", "_last_good_s", "_never_relay", "_overrides", "_picky", "_plans", "_rules", "_settings")
+    __slots__ = (
+        "_info", "_last_good_s", "_named_rungs", "_never_relay", "_overrides", "_picky", "_plans", "_rules", "_rungs",
+        "_settings",
+    )  # fmt: skip
 
     def __init__(
         self, rules: Rules, overrides: Mapping[str, Override], relays: Sequence[RelayInfo], settings: Settings
@@ -63,7 +73,9 @@ class Router:
         self._picky = frozenset(relay.name for relay in relays if relay.needs_address)
         self._never_relay = DomainList(frozenset(settings.auto.never_relay))
         self._last_good_s = settings.detect.last_good_s
-        self._plans: dict[tuple[str, tuple[str, ...], bool], Plan] = {}
+        self._named_rungs = rungs(settings.auto.ladder, doh=settings.dns.secure == "on-suspicion")
+        self._rungs = tuple(rung for rung in self._named_rungs if not is_secure(rung))  # a literal asks no resolver
+        self._plans: dict[tuple[str, tuple[str, ...], bool, bool, NetworkState], Plan] = {}
 
     @property
     def rules(self) -> Rules:
@@ -76,27 +88,45 @@ class Router:
         return self._overrides
 
     def plan(
-        self, request: Request, belief: Belief, *, relays: Sequence[str], now: float, host: str | None = None
+        self,
+        request: Request,
+        belief: Belief,
+        *,
+        relays: Sequence[str],
+        now: float,
+        host: str | None = None,
+        network_state: NetworkState = NetworkState.OK,
     ) -> Plan:
         """The plan for a request. `relays` are the usable ones, the healthiest first; `host` is the name that the
         flight of a literal destination carries, and `belief` is what is held about it; `now` is seconds since the
-        epoch."""
+        epoch. `network_state` is what is held about the whole network: a host that is believed to work there is
+        planned as ever on a restricted one."""
         destination = request.destination
         name = host or destination.host
         said = self._said(destination, name)
         usable = self._that_carry(destination, relays)
         is_onion = name.endswith(".onion")
+        is_literal = destination.address is not None
+        state = network_state if said.action is Action.AUTO and network_state in _ON_NETWORK else NetworkState.OK
         if said.action is Action.AUTO and not is_onion:
+            ladder = self._rungs if is_literal else self._named_rungs
+            held = belief.state in _WORDS and belief.until > now
             if self._never_relay.domains and name in self._never_relay:
-                return _never_relayed(said)
-            if belief.state in _WORDS and belief.until > now:
-                return self._around(said, belief, usable, now)
-        key = (said.why, usable, is_onion)
+                return _never_relayed(said, ladder, intercepted=held and _is_intercepted(belief))
+            if state is NetworkState.RESTRICTED and belief.state is State.WORKS:
+                state = NetworkState.OK
+            if held and state is NetworkState.OK:
+                return self._around(said, belief, usable, ladder, destination, now)
+            if held and _is_intercepted(belief):  # nor does the network's state send it direct
+                return self._around(said, belief, usable, (), destination, now)
+        key = (said.why, usable, is_onion, is_literal, state)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= PLANS_LIMIT:
                 self._plans.clear()
-            plan = self._plans[key] = self._make(said, usable, is_onion=is_onion, offered=relays)
+            plan = self._plans[key] = self._make(
+                said, usable, is_onion=is_onion, is_literal=is_literal, state=state, offered=relays
+            )
         return plan
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
@@ -142,28 +172,77 @@ class Router:
             return tuple(relay for relay in relays if relay not in self._picky)
         return tuple(relays)
 
-    def _around(self, said: _Said, belief: Belief, usable: tuple[str, ...], now: float) -> Plan:
-        """AUTO for a host that is held to be blocked: what last worked, the other relays, direct last."""
-        routes = [Route((relay,)) for relay in usable]
-        if belief.last_good and belief.last_good_at + self._last_good_s > now:
-            good = Route.parse(belief.last_good)
-            if set(good.relays) <= set(usable) and good != DIRECT:
-                routes = [good, *(route for route in routes if route != good)]
+    def _around(
+        self,
+        said: _Said,
+        belief: Belief,
+        usable: tuple[str, ...],
+        ladder: tuple[Route, ...],
+        destination: Destination,
+        now: float,
+    ) -> Plan:
+        """AUTO for a host that is held to be blocked: what last worked, then what answers the cause, direct last."""
+        relays = [Route((relay,)) for relay in usable]
+        local = self._not_failed(ladder, belief, now)
+        good = self._last_good(belief, usable, local, now)
+        if _is_intercepted(belief):
+            routes = _once([*(route for route in good if not route.is_direct), *relays])
+        elif belief.cause in RELAY_CAUSES:
+            routes = _once([*_other_family(belief, destination), *good, *relays, DIRECT, *(() if relays else local)])
+        elif good or belief.cause not in (*NAME_CAUSES, "dns"):
+            routes = _once([*good, *relays, *local, DIRECT])
+        else:
+            fitting = [rung for rung in local if is_secure(rung) == (belief.cause == "dns")]
+            routes = _once([*fitting, *relays, *local, DIRECT])
         held = f"{_WORDS[belief.state]}: {belief.why}" if belief.why else _WORDS[belief.state]
         why = f"AUTO: {held}" if said is _UNSAID else f"{said.why}; {held}"
-        return Plan(Action.AUTO, (*routes, DIRECT), why, said.intercept)
+        if not routes:
+            why += "; direct is read by others, and no relay is usable now"
+        return Plan(Action.AUTO, routes, why, said.intercept)
 
-    def _make(self, said: _Said, usable: tuple[str, ...], *, is_onion: bool, offered: Sequence[str]) -> Plan:
+    def _not_failed(self, ladder: tuple[Route, ...], belief: Belief, now: float) -> tuple[Route, ...]:
+        """The rungs that are not known to be of no help to this host."""
+        if not belief.rungs_failed or belief.rungs_failed_at + self._last_good_s <= now:
+            return ladder
+        return tuple(rung for rung in ladder if str(rung) not in belief.rungs_failed)
+
+    def _last_good(
+        self, belief: Belief, usable: tuple[str, ...], local: tuple[Route, ...], now: float
+    ) -> tuple[Route, ...]:
+        """What last worked, while that is fresh and may be used."""
+        if not belief.last_good or belief.last_good_at + self._last_good_s <= now:
+            return ()
+        good = Route.parse(belief.last_good)
+        if good.is_direct:
+            return (good,) if good in local else ()
+        return (good,) if set(good.relays) <= set(usable) and not good.wrap else ()
+
+    def _make(
+        self,
+        said: _Said,
+        usable: tuple[str, ...],
+        *,
+        is_onion: bool,
+        is_literal: bool,
+        state: NetworkState,
+        offered: Sequence[str],
+    ) -> Plan:
         chosen = tuple(relay for relay in usable if relay == said.relay) if said.relay else usable
         relayed = tuple(Route((relay,)) for relay in chosen)
         routes: tuple[Route, ...] = {
-            Action.AUTO: (DIRECT, *relayed),
+            Action.AUTO: (DIRECT, *(self._rungs if is_literal else self._named_rungs), *relayed),
             Action.DIRECT: (DIRECT,),
             Action.RELAY: relayed,
             Action.PREFER_RELAY: (*relayed, DIRECT),
             Action.BLOCK: (),
         }[said.action]
         why = said.why
+        if state is NetworkState.RESTRICTED:
+            routes = (*relayed, DIRECT)
+        elif state is NetworkState.INSPECTED:
+            routes = (DIRECT,)
+        if state in _ON_NETWORK:
+            why = f"{'AUTO' if said is _UNSAID else why}; {_ON_NETWORK[state]}"
         if is_onion and said.action is not Action.BLOCK:
             routes = tuple(route for route in routes if not route.is_direct)
             why += "; .onion names exist only behind a relay"
@@ -185,9 +264,28 @@ class Router:
         return f"relay {said.relay} is not usable now" if said.relay else "no relay is usable now"
 
 
-def _never_relayed(said: _Said) -> Plan:
+def _never_relayed(said: _Said, ladder: tuple[Route, ...], *, intercepted: bool) -> Plan:
     why = "AUTO: [auto] never_relay" if said is _UNSAID else f"{said.why}; [auto] never_relay"
-    return Plan(Action.AUTO, (DIRECT,), f"{why} keeps it off relays", said.intercept)
+    why += " keeps it off relays"
+    if intercepted:
+        return Plan(Action.AUTO, (), f"{why}, and direct it is read by others", said.intercept)
+    return Plan(Action.AUTO, (DIRECT, *ladder), why, said.intercept)
+
+
+def _is_intercepted(belief: Belief) -> bool:
+    """Somebody reads along: nothing of it goes direct while that lasts. A mere suspicion orders relays first."""
+    return belief.state is State.BLOCKED and belief.cause == "interception"
+
+
+def _other_family(belief: Belief, destination: Destination) -> tuple[Route, ...]:
+    """Direct by the family of addresses that is not blocked."""
+    if belief.cause != "ip" or not belief.family or destination.address is not None:
+        return ()
+    return (IPV4 if belief.family == 6 else IPV6,)
+
+
+def _once(routes: Iterable[Route]) -> tuple[Route, ...]:
+    return tuple(dict.fromkeys(routes))
 
 
 def _action_text(said: _Said) -> str:

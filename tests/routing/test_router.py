@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import pytest
 
-from proxy.config.schema import Auto, Detect, Settings
+from proxy.config.schema import Auto, Detect, Dns, Settings
 from proxy.model import (
     DIRECT,
     Action,
@@ -37,8 +38,11 @@ def make_router(
     overrides: dict[str, Override] | None = None,
     relays: Sequence[RelayInfo] = RELAYS,
     never_relay: tuple[str, ...] = (),
+    ladder: tuple[Any, ...] = (),
+    secure: Any = "on-suspicion",
 ) -> Router:
-    settings = Settings(auto=Auto(never_relay=never_relay), detect=Detect(last_good_s=3600))
+    auto = Auto(never_relay=never_relay, ladder=ladder)
+    settings = Settings(auto=auto, dns=Dns(secure=secure), detect=Detect(last_good_s=3600))
     return Router(parse_rules(rules, source="rules.txt"), overrides or {}, relays, settings)
 
 
