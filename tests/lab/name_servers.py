@@ -253,6 +253,9 @@ class NameServer:
                 b"HTTP/1.1 200 OK\r\nContent-Type: application/dns-message\r\n"
                 b"Cache-Control: max-age=60\r\nContent-Length: %d\r\n\r\n%b" % (len(reply), reply)
             )
+            if fields.get("connection", "").lower() == "close":
+                await channel.end()
+                return
 
 
 class _Datagrams(asyncio.DatagramProtocol):

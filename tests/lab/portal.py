@@ -38,6 +38,7 @@ class PageServer:
     location: str = ""  # where COME_HERE leads
     context: ssl.SSLContext | None = None  # what TLS gets; without one it is closed
     asked: list[str] = field(default_factory=list)  # the Host of each request
+    bound: list[Address] = field(default_factory=list)
     _servers: list[asyncio.Server] = field(default_factory=list)
 
     def __post_init__(self) -> None:
@@ -46,6 +47,7 @@ class PageServer:
     async def __aenter__(self) -> PageServer:
         for address in self.addresses:
             sock = listener(self.make, address)
+            self.bound.append((sock.getsockname()[0], sock.getsockname()[1]))
             self._servers.append(await asyncio.start_server(self._connections, sock=sock))
         return self
 
