@@ -34,12 +34,13 @@ from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.errors import BywayError, ConfigError
 from proxy.model import Change, NetworkId, Outcome, Override
-from proxy.net.network_id import NetworkWatch
+from proxy.net.network_watch import Moved, NetworkWatch
 from proxy.net.oracle import Oracle
 from proxy.net.poller import make_poller
 from proxy.net.pump import Pump
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import cancel_all, spawn
+from proxy.net.wake import WakeWatch, Woke, end_the_dead
 from proxy.server import Server
 from proxy.services import Services, Setup
 from proxy.setup import SetupMaker
@@ -143,6 +144,9 @@ class App:
         if options.ephemeral:  # writes nothing, and still keeps to what the user has said
             self._overrides = read_overrides(paths.store_file)
         self._network = NetworkWatch(_network_key(paths, ephemeral=options.ephemeral))
+        self._network.on_change(self._moved)
+        detect = settings.detect
+        self._wake = WakeWatch(self._woke, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
         self._maker = SetupMaker(self._poller, paths, self._network.current)
         self._beliefs = Beliefs(settings.detect, self._store.load_beliefs())
         self._health = Health(settings.detect)
@@ -194,6 +198,8 @@ class App:
         self._control = ControlServer(self._parts(), socket_path, token, port=self._port)
         await self._control.start()
         self._seen = self._maker.fingerprint(self._loaded)
+        await self._network.start()
+        self._wake.start()
         spawn(self._watch(), name="watch the configuration")
 
     def announce(self) -> None:
@@ -217,6 +223,8 @@ class App:
         """Takes everything down. Harmless when `start` failed half-way."""
         self._server.stop_listening()
         self._paths.run_file.unlink(missing_ok=True)
+        self._wake.close()
+        self._network.close()
         if self._control is not None:
             await self._control.close()
         await self._pump.close(0)
@@ -299,6 +307,24 @@ class App:
             self._overrides[host] = override
             self._store.set_override(host, override)
         self._setup = replace(self._setup, router=self._setup.router.with_overrides(self._overrides))
+
+    # -- where we are, and when ------------------------------------------------------------------------------------
+
+    def _moved(self, moved: Moved) -> None:
+        """On another network, or with an address less: tunnels that hang in the air are closed, so that their clients
+        begin anew and do not wait for a time-out."""
+        why = "the network that it went through is gone"
+        lost = self._pump.abort_where(lambda upstream: moved.strands(upstream.lowest_socket), why)
+        if moved.before != moved.after:
+            log.info("the network is another now; %d tunnels of the old one were closed", lost)
+
+    def _woke(self, woke: Woke) -> None:
+        """After a sleep, or when the clock was set."""
+        log.info("back after %.0f s; the clock was set by %+.0f s", woke.slept_s, woke.jumped_s)
+        self._network.look()
+        if woke.slept_s >= self._setup.settings.detect.wake_stale_s:
+            upstreams = [upstream.lowest_socket for upstream in self._pump.upstreams]
+            spawn(end_the_dead(upstreams), name="look which tunnels outlived the sleep")
 
     # -- what sessions and the control server call -----------------------------------------------------------------
 

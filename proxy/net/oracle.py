@@ -24,6 +24,11 @@ _NOTSENT = struct.Struct("=I")
 _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
 _ASKED = 256  # more than we need; the kernel says how much it has
 
+# The same for a flow that is under way: tcpi_probes 3, tcpi_rcv_mss 20 (bytes), tcpi_unacked 24 (segments),
+# tcpi_last_ack_recv 56 (ms ago), tcpi_total_retrans 100 (segments), tcpi_bytes_received 128 (Linux 4.1),
+# tcpi_data_segs_in 152 (Linux 4.6).
+_PULSE = struct.Struct("=3xB16xII28xI40xI24xQ16xI")
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
@@ -42,6 +47,54 @@ class Reading:
     acked: bool = False  # something was sent, and all of it is acknowledged
     rtt_s: float = 0.0
     rto_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Whether a flow that is under way still reaches the other end."""
+
+    probes: int = 0  # keepalive probes in a row without an answer
+    retransmits: int = 0  # segments sent again, ever
+    unacked: int = 0  # segments sent and not acknowledged
+    heard_s: float = 0.0  # since the last acknowledgement came
+    segment: int = 0  # bytes of a full segment, as the other end makes them
+    bytes_in: int = 0
+    segments_in: int = 0  # that held data
+
+
+class Keepalive:
+    """Probes on an idle connection, to be read by `Oracle.pulse`. What was set before is set again at the end."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, before: tuple[tuple[int, int, int], ...]) -> None:
+        self._before = before
+
+    @classmethod
+    def begin(cls, sock: socket.socket, *, every_s: int, count: int) -> Keepalive:
+        """A probe each `every_s`, the first at once when it has been idle so long; the kernel breaks the connection
+        after `count` without an answer. Raises OSError when the connection is closed."""
+        options = (*_KEEPALIVE_TIMES, (socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        before = tuple((level, option, sock.getsockopt(level, option)) for level, option in reversed(options))
+        wanted = {"TCP_KEEPCNT": count}
+        for (level, option), name in zip(_KEEPALIVE_TIMES, _KEEPALIVE_NAMES, strict=True):
+            sock.setsockopt(level, option, wanted.get(name, every_s))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return cls(before)
+
+    def end(self, sock: socket.socket) -> None:
+        """Harmless when the connection is closed."""
+        with contextlib.suppress(OSError):
+            for level, option, value in self._before:
+                sock.setsockopt(level, option, value)
+
+
+_KEEPALIVE_NAMES = tuple(
+    name
+    for name in ("TCP_KEEPCNT", "TCP_KEEPINTVL", "TCP_KEEPIDLE", "TCP_KEEPALIVE")  # the last is macOS's KEEPIDLE
+    if hasattr(socket, name)
+)
+_KEEPALIVE_TIMES = tuple((socket.IPPROTO_TCP, int(getattr(socket, name))) for name in _KEEPALIVE_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,6 +131,14 @@ class Oracle:
             rto_s=info.rto_us / 1e6,
         )
 
+    def pulse(self, sock: socket.socket) -> Pulse | None:
+        """None when the kernel does not tell, or the connection is closed."""
+        data = _info(sock)
+        if len(data) < _PULSE.size:
+            return None
+        probes, segment, unacked, heard_ms, retransmits, bytes_in, segments_in = _PULSE.unpack_from(data)
+        return Pulse(probes, retransmits, unacked, heard_ms / 1000, segment, bytes_in, segments_in)
+
     def prepare_give_up(self, sock: socket.socket) -> None:
         """Bounds how long the kernel goes on resending for a connection that is no longer wanted. Closing it with a
         reset is the caller's (`Stream.abort`)."""
@@ -110,15 +171,20 @@ class Oracle:
         return reading.acked and reading.retransmits == 0 and reading.rto_s > 0
 
 
-def _read(sock: socket.socket) -> _Info | None:
-    """None when this is no TCP socket, it is closed, or the kernel's structure ends before what we need."""
+def _info(sock: socket.socket) -> bytes:
+    """The kernel's structure; empty when there is none for this socket."""
     option = getattr(socket, "TCP_INFO", None)
     if option is None:
-        return None
+        return b""
     try:
-        data = sock.getsockopt(socket.IPPROTO_TCP, option, _ASKED)
+        return sock.getsockopt(socket.IPPROTO_TCP, option, _ASKED)
     except OSError:
-        return None
+        return b""
+
+
+def _read(sock: socket.socket) -> _Info | None:
+    """None when this is no TCP socket, it is closed, or the kernel's structure ends before what we need."""
+    data = _info(sock)
     if len(data) < _FIELDS.size:
         return None
     unsent = _NOTSENT.unpack_from(data, _NOTSENT_AT)[0] if len(data) >= _NOTSENT_AT + _NOTSENT.size else 0

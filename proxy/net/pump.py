@@ -67,8 +67,8 @@ class _Flow:
         self.deaf = False  # the sink takes no more: what still comes is thrown away
 
 
-class _Tunnel:
-    """Two flows, and what the end of one means for the other."""
+class Tunnel:
+    """Two flows, and what the end of one means for the other. `carry` returns it, to be looked at and aborted."""
 
     __slots__ = (
         "_client",
@@ -103,6 +103,37 @@ class _Tunnel:
 
     def __repr__(self) -> str:
         return f"<Tunnel {self._client.peer} {self.up.moved} up, {self.down.moved} down {self._upstream.peer}>"
+
+    @property
+    def upstream(self) -> Stream:
+        return self._upstream
+
+    @property
+    def over(self) -> bool:
+        """Both streams are closed."""
+        return self._over
+
+    @property
+    def bytes_up(self) -> int:
+        return self.up.moved
+
+    @property
+    def bytes_down(self) -> int:
+        return self.down.moved
+
+    @property
+    def waits_for_upstream(self) -> bool:
+        """Upstream does not take now what the client has sent."""
+        return self.up.blocked
+
+    @property
+    def waits_for_client(self) -> bool:
+        """The client does not take now what upstream has sent, or wants no more of it."""
+        return self.down.blocked or self.up.ended
+
+    def abort(self, why: str) -> None:
+        """Resets both ends. `why` is told as the tunnel's error."""
+        self.end(ClosedBy.BYWAY, why, reset=True)
 
     def start(self) -> None:
         """Carries what is there. The edges of before are gone, so both directions are tried."""
@@ -330,8 +361,8 @@ class Pump:
         self._half_open_timeout_s = half_open_timeout_s
         self._sweep_s = min(_SWEEP_MAX_S, min(idle_timeout_s, half_open_timeout_s) / _SWEEPS)
         self._loop = asyncio.get_running_loop()
-        self._tunnels: set[_Tunnel] = set()
-        self._queue: deque[tuple[_Tunnel, _Flow]] = deque()
+        self._tunnels: set[Tunnel] = set()
+        self._queue: deque[tuple[Tunnel, _Flow]] = deque()
         self._turn_due = False
         self._sweeper: asyncio.TimerHandle | None = None
         self._drained: asyncio.Future[None] | None = None
@@ -350,7 +381,7 @@ class Pump:
         *,
         to_upstream: bytes = b"",
         to_client: bytes = b"",
-    ) -> None:
+    ) -> Tunnel:
         """Takes both streams, delivers what is still to be delivered, then carries all that comes, and closes them.
 
         `ended` is called exactly once, after both are closed, and never before this returns. It must not raise.
@@ -358,14 +389,15 @@ class Pump:
         plain = self.splices and client.plain_socket is not None and upstream.plain_socket is not None
         up = _Flow(client, upstream, to_upstream)
         down = _Flow(upstream, client, to_client)
-        tunnel = _Tunnel(self, up, down, ended, plain=plain)
+        tunnel = Tunnel(self, up, down, ended, plain=plain)
         self._tunnels.add(tunnel)
         if self._closed:
-            tunnel.end(ClosedBy.BYWAY, "Byway is shutting down", reset=True)
-            return
+            tunnel.abort("Byway is shutting down")
+            return tunnel
         if self._sweeper is None:
             self._sweeper = self._loop.call_later(self._sweep_s, self._sweep)
         tunnel.start()
+        return tunnel
 
     async def close(self, timeout_s: float) -> None:
         """Lets the tunnels end by themselves for at most `timeout_s`, then resets those that are left. Whatever is
@@ -381,10 +413,21 @@ class Pump:
 
     def abort_all(self) -> None:
         """Resets every tunnel, at both ends."""
-        for tunnel in tuple(self._tunnels):
-            tunnel.end(ClosedBy.BYWAY, "Byway is shutting down", reset=True)
+        self.abort_where(lambda _: True, "Byway is shutting down")
 
-    def queue(self, tunnel: _Tunnel, flow: _Flow) -> None:
+    def abort_where(self, is_lost: Callable[[Stream], bool], why: str) -> int:
+        """Resets the tunnels of whose upstream stream this holds, and returns how many there were."""
+        lost = [tunnel for tunnel in self._tunnels if not tunnel.over and is_lost(tunnel.upstream)]
+        for tunnel in lost:
+            tunnel.abort(why)
+        return len(lost)
+
+    @property
+    def upstreams(self) -> list[Stream]:
+        """The upstream streams of all tunnels."""
+        return [tunnel.upstream for tunnel in self._tunnels if not tunnel.over]
+
+    def queue(self, tunnel: Tunnel, flow: _Flow) -> None:
         """For tunnels: a turn after everything else that is ready. No edge will come for what was not tried."""
         flow.queued = True
         self._queue.append((tunnel, flow))
@@ -392,7 +435,7 @@ class Pump:
             self._turn_due = True
             self._loop.call_soon(self._turn)
 
-    def ended(self, tunnel: _Tunnel, tell: Callable[[Carried], None], carried: Carried, *, later: bool) -> None:
+    def ended(self, tunnel: Tunnel, tell: Callable[[Carried], None], carried: Carried, *, later: bool) -> None:
         """For tunnels: both streams are closed."""
         try:
             if later:

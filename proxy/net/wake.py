@@ -1,0 +1,112 @@
+"""Notices that time has passed without us: the computer slept, we were stopped, or its clock was set.
+
+Each second three clocks are compared: the one that stands still while the computer sleeps, the one that does not, and
+the one on the wall. After a long sleep routers have forgotten connections that both ends still hold for good; the
+kernel is then told to ask each of them for a sign of life, and ends those that give none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+
+from proxy.net.network_watch import ends_of
+from proxy.net.oracle import Keepalive
+
+TICK_S = 1.0
+
+_PROBES = 3
+_PROBE_S = 1  # the kernel's least; three and one more are over within 5 s
+
+
+@dataclass(frozen=True, slots=True)
+class Woke:
+    """We are back."""
+
+    slept_s: float  # how long nothing ran; 0: it did, and only the clock was set
+    jumped_s: float = 0.0  # how far the clock was set ahead beyond that; below 0: back
+
+
+@dataclass(frozen=True, slots=True)
+class Clocks:
+    """One look at all of them, in seconds. Where there is no clock that runs on in sleep, `always` is `awake`."""
+
+    awake: float  # stands still in sleep, on most systems
+    always: float
+    wall: float
+
+    @classmethod
+    def read(cls) -> Clocks:
+        awake = time.monotonic()
+        always = time.clock_gettime(time.CLOCK_BOOTTIME) if _HAS_BOOTTIME else awake
+        return cls(awake, always, time.time())
+
+
+_HAS_BOOTTIME = hasattr(time, "CLOCK_BOOTTIME")
+
+
+def woke(before: Clocks, now: Clocks, *, asleep_s: float, jump_s: float) -> Woke | None:
+    """What happened between two ticks, if anything. Where no clock runs on in sleep, a sleep is a clock set ahead."""
+    lasted = max(now.awake - before.awake, now.always - before.always)
+    slept = lasted - TICK_S
+    jumped = now.wall - before.wall - lasted
+    if slept < asleep_s and abs(jumped) < jump_s:
+        return None
+    return Woke(slept if slept >= asleep_s else 0.0, jumped if abs(jumped) >= jump_s else 0.0)
+
+
+class WakeWatch:
+    """Calls `on_wake` in the loop, within a second of being back."""
+
+    def __init__(
+        self,
+        on_wake: Callable[[Woke], None],
+        *,
+        asleep_s: float,
+        jump_s: float,
+        read: Callable[[], Clocks] = Clocks.read,
+    ) -> None:
+        """Gaps from `asleep_s` and jumps of the wall clock from `jump_s` on count."""
+        self._on_wake = on_wake
+        self._asleep_s = asleep_s
+        self._jump_s = jump_s
+        self._read = read
+        self._before = read()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._before = self._read()
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+
+    def close(self) -> None:
+        """Harmless when repeated, or never started."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _tick(self) -> None:
+        self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
+        before, self._before = self._before, self._read()
+        found = woke(before, self._before, asleep_s=self._asleep_s, jump_s=self._jump_s)
+        if found is not None:
+            self._on_wake(found)
+
+
+async def end_the_dead(connections: Iterable[socket.socket]) -> None:
+    """Has the kernel ask the far end of each connection for a sign of life, and break those that give none for 3 s.
+    Takes 5 s; the others are then as they were before. Connections within this computer cannot have died unnoticed."""
+    asked = []
+    for sock in connections:
+        ends = ends_of(sock)
+        if ends is not None and not ends[1].is_loopback:
+            with contextlib.suppress(OSError):  # it ended this moment
+                asked.append((sock, Keepalive.begin(sock, every_s=_PROBE_S, count=_PROBES)))
+    try:
+        if asked:
+            await asyncio.sleep(_PROBE_S * (_PROBES + 2))
+    finally:
+        for sock, keepalive in asked:
+            keepalive.end(sock)
