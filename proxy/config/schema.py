@@ -118,6 +118,13 @@ class Dns(_Section):
         default=("lan", "home.arpa"), description="suffixes whose names may mean private addresses"
     )
     hosts: dict[Host, Address] = Field(default={}, description="names with a fixed address; on direct routes only")
+    retry_s: Seconds = Field(default=1, description="the system's next name server is asked as well after this")
+    second_answer_s: Seconds = Field(default=0.5, description="how long a second, different answer is listened for")
+    finding_keep_s: Seconds = Field(default=3_600, description="a name found lied about is asked securely so long")
+    secure_timeout_s: Seconds = Field(default=5, description="a secure server's connection, and each of its answers")
+    secure_stagger_s: Seconds = Field(default=1, description="the next secure server is asked as well after this")
+    secure_down_s: Seconds = Field(default=60, description="how long a secure server that failed is asked last")
+    secure_idle_s: Seconds = Field(default=30, description="how long an unused connection to one is kept")
 
 
 class Safety(_Section):
