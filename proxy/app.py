@@ -33,6 +33,7 @@ from proxy.control.serve import ControlServer
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.errors import BywayError, ConfigError
+from proxy.measure import Means
 from proxy.model import Change, NetworkId, Outcome, Override
 from proxy.net.network_watch import Moved, NetworkWatch
 from proxy.net.oracle import Oracle
@@ -385,6 +386,7 @@ class App:
             follow=self._follow,
             believe=self._believe,
             override=self._override,
+            means=lambda: Means.of(self._setup, self._services),
         )
 
 

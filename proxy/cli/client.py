@@ -70,9 +70,16 @@ class Client:
     def follow(self, path: str, **query: str | None) -> Iterator[Document]:
         """The objects of an endless answer, as they come; nothing that happens from this call on is missed. Ends when
         the other side does."""
+        return self._stream("GET", _with_query(path, query), None)
+
+    def post_and_follow(self, path: str, body: Mapping[str, Any]) -> Iterator[Document]:
+        """The objects of an answer that takes its time, as they come."""
+        return self._stream("POST", path, body)
+
+    def _stream(self, method: str, path: str, body: Mapping[str, Any] | None) -> Iterator[Document]:
         connection = self._connection(None)
         try:
-            response = self._send(connection, "GET", _with_query(path, query), None)
+            response = self._send(connection, method, path, body)
             if response.status != 200:
                 raise _refused(response.status, _document(response.read(ANSWER_LIMIT)))
         except BaseException:

@@ -8,6 +8,7 @@ code, and no answer holds a password.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 import os
@@ -23,10 +24,12 @@ from proxy.config.words import quoted
 from proxy.control import asking, documents
 from proxy.control.documents import Document, versioned
 from proxy.control.guard import Guard, Handler, Refused, check_shape, dress
+from proxy.control.measurements import Measurements
 from proxy.control.parts import Parts
 from proxy.control.site import scope, site
 from proxy.control.trial import try_relays
 from proxy.errors import BywayError
+from proxy.measure import page_of
 from proxy.model import DIRECT, Belief, Destination, Inbound, Outcome, Override, Plan, Request, State
 from proxy.net.resolver import Resolver
 from proxy.routing.rules import parse_action
@@ -56,6 +59,7 @@ def make_app(parts: Parts, guard: Guard) -> web.Application:
             web.get("/v1/log", api.log),
             web.get("/v1/log/follow", api.follow, allow_head=False),
             web.get("/v1/why", api.why),
+            web.post("/v1/why", api.measure),
             web.get("/v1/rules", api.rules),
             web.post("/v1/rules/test", api.test_rules),
             web.get("/v1/relays", api.relays),
@@ -107,6 +111,7 @@ class _Api:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._followers: set[asyncio.Task[Any]] = set()
+        self._measurements = Measurements(parts)
 
     # -- what there is ---------------------------------------------------------------------------------------------
 
@@ -206,23 +211,34 @@ class _Api:
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """One JSON object a line, as connections end, until either side leaves."""
         wanted = _filter(asking.query(request, "site", "route", "outcome"))
+        outcomes = self._parts.follow()
+
+        async def rows() -> AsyncGenerator[Document, None]:
+            try:
+                async for outcome in outcomes:
+                    if wanted(outcome):
+                        yield documents.outcome(outcome, self._parts.network())
+            finally:
+                if isinstance(outcomes, AsyncGenerator):
+                    await outcomes.aclose()
+
+        return await self._stream(request, rows())
+
+    async def _stream(self, request: web.Request, rows: AsyncGenerator[Document, None]) -> web.StreamResponse:
+        """One JSON object a line, as they come, until either side leaves."""
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         task = asyncio.current_task()
         assert task is not None
         self._followers.add(task)
-        outcomes = self._parts.follow()
         try:
-            async for outcome in outcomes:
-                if wanted(outcome):
-                    row = versioned(**documents.outcome(outcome, self._parts.network()))
-                    await response.write(json.dumps(row).encode() + b"\n")
+            async with contextlib.aclosing(rows):
+                async for row in rows:
+                    await response.write(json.dumps(versioned(**row)).encode() + b"\n")
         except ConnectionError:
             pass  # the reader has gone
         finally:
             self._followers.discard(task)
-            if isinstance(outcomes, AsyncGenerator):
-                await outcomes.aclose()
         return response
 
     async def stop_followers(self, _app: web.Application) -> None:
@@ -236,18 +252,37 @@ class _Api:
         asked = asking.query(request, "host")
         if "host" not in asked:
             raise Refused(400, "Say which host.")
-        destination = asking.read(site, asked["host"])
+        return _answer(**await self._known(asking.read(site, asked["host"])))
+
+    async def _known(self, destination: Destination) -> Document:
+        """All that is held about a site, and what would be done with it now."""
         held, made = self._plan(destination)
         rows = await self._rows(since=0.0, site=destination.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
         changes = await asyncio.to_thread(self._parts.store.changes, destination.host)
-        return _answer(
+        return {
             **documents.destination(destination),
-            belief=documents.belief(held),
-            plan=documents.plan(made),
-            advice=documents.advice(held, made, self._relay_names()),
-            connections=[row for row in rows if row.get("host") == destination.host],
-            changes=changes,
-        )
+            "belief": documents.belief(held),
+            "plan": documents.plan(made),
+            "advice": documents.advice(held, made, self._relay_names()),
+            "connections": [row for row in rows if row.get("host") == destination.host],
+            "changes": changes,
+        }
+
+    async def measure(self, request: web.Request) -> web.StreamResponse:
+        """Measures a site: one JSON object a line, `step` for each step as it comes, then one with the `verdict`."""
+        asked = await asking.body(request, {"site": str, "fresh": bool})
+        if "site" not in asked:
+            raise Refused(400, "Say which site.")
+        page = asking.read(page_of, asked["site"])
+        destination = Destination(page.host, page.port)
+        lines = self._measurements.lines(page, lambda: self._plan(destination), fresh=asked.get("fresh", False))
+
+        async def told() -> AsyncGenerator[Document, None]:
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    yield line if "verdict" not in line else {**await self._known(destination), **line}
+
+        return await self._stream(request, told())
 
     async def sites(self, request: web.Request) -> web.Response:
         asking.query(request)

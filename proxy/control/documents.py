@@ -13,8 +13,10 @@ from typing import Any
 from proxy.config.schema import RelayConfig, Settings
 from proxy.control.trial import Trial
 from proxy.detect import words
+from proxy.detect.evidence import Routes
 from proxy.detect.health import RelayHealth
-from proxy.model import Action, Attempt, Belief, Destination, NetworkId, Outcome, Override, Plan, State
+from proxy.detect.verdict import Verdict
+from proxy.model import Action, Attempt, Belief, Destination, NetworkId, Outcome, Override, Plan, State, Step
 from proxy.routing.rules import Rule
 from proxy.wire.relay_url import redact
 
@@ -132,6 +134,63 @@ def relay(configured: RelayConfig, health: RelayHealth, *, failing: bool) -> Doc
 
 def trial(tried: Trial) -> Document:
     return {**asdict(tried), "elapsed_s": round(tried.elapsed_s, 4), "error": redact(tried.error)}
+
+
+def step(seen: Step) -> Document:
+    """One step of a measurement. `result` is "ok", "failed" or "not_tested"; the last is never a no."""
+    return {
+        "route": str(seen.route),
+        "part": str(seen.part),
+        "result": str(seen.found),
+        "symptom": str(seen.symptom),
+        "text": redact(seen.text),
+        "address": seen.address,
+        "elapsed_s": round(seen.elapsed, 4),
+        "evidence": dict(seen.evidence),
+    }
+
+
+def verdict(told: Verdict) -> Document:
+    """What a measurement came to. `confirmed` implies `anomaly`: see detection.md, section 9."""
+    return {
+        "words": told.word.text,
+        "glyph": told.word.glyph,
+        "state": str(told.state),
+        "cause": told.cause,
+        "seen": redact(told.seen),
+        "confidence": str(told.confidence),
+        "reasons": [redact(reason) for reason in told.reasons],
+        "instead": redact(told.instead),
+        "do": told.do,
+        "anomaly": told.anomaly,
+        "confirmed": told.confirmed,
+        "signals": [
+            {"id": signal.id, "weight": signal.weight, "cause": signal.cause, "text": redact(signal.text)}
+            for signal in told.signals
+        ],
+        "control": str(told.control),
+        "through": [str(route) for route in told.through],
+    }
+
+
+def measured_routes(steps: Sequence[Step]) -> list[Document]:
+    """How each route of a measurement ended, and how far it came."""
+    routes = Routes.of(steps)
+    rows = []
+    for route in routes.all:
+        last = routes.last(route)
+        rows.append(
+            {
+                "route": str(route),
+                "result": str(routes.found(route)),
+                "stage": str(last.part) if last is not None else "",
+                "symptom": str(last.symptom) if last is not None else "",
+                "text": redact(last.text) if last is not None else "",
+                "status": routes.status(route),
+                "elapsed_s": round(sum(seen.elapsed for seen in routes.on(route)), 4),
+            }
+        )
+    return rows
 
 
 def settings(configured: Settings) -> Document:

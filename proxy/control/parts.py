@@ -15,6 +15,7 @@ from proxy.config.schema import Settings
 from proxy.control.trial import Relays
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
+from proxy.measure import Means
 from proxy.model import Change, NetworkId, Outcome, Override
 from proxy.routing.router import Router
 from proxy.store.writer import Store
@@ -61,3 +62,5 @@ class Parts:
     """Keeps what beliefs have become."""
     override: Callable[[str, Override | None], None]
     """Sets what `byway site set` says of a host and all below it; None clears it."""
+    means: Callable[[], Means]
+    """What sites are measured with, under the Setup of the moment."""

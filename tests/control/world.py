@@ -5,6 +5,7 @@ Only the dialers are made up."""
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -15,13 +16,15 @@ from proxy.control.parts import Parts
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.errors import DialError
-from proxy.model import Change, Destination, Outcome, Override, Route, Stage, Symptom
+from proxy.measure import Means
+from proxy.model import Change, Destination, IPAddress, Outcome, Override, Route, Stage, Symptom
 from proxy.net.dialer import Dialer
 from proxy.net.stream import Stream
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import parse_rules
 from proxy.store.writer import Store
 from tests.support.outcomes import HOME
+from tests.support.scripted import FakeOracle
 
 SECRET = "correct-horse"
 RULES = "DOMAIN-SUFFIX,ads.example,BLOCK\nDOMAIN-SUFFIX,example.org,RELAY:tor\n"
@@ -45,6 +48,8 @@ class Registry:
         self._picky = frozenset(picky)
 
     def dialer(self, route: Route) -> Dialer:
+        if route.is_direct:
+            return NoWay(DialError("nobody answers", stage=Stage.CONNECT, symptom=Symptom.REFUSED))
         name = route.relays[0]
         error = DialError(f"relay {name} will not", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
         return NoWay(error)
@@ -87,6 +92,7 @@ class World:
     overrides: dict[str, Override] = field(default_factory=dict)
     believed: list[Change] = field(default_factory=list)
     reloads: int = 0
+    resolved: list[str] = field(default_factory=list)  # names that a measurement asked for, in order
 
     def __post_init__(self) -> None:
         self.store = Store(None, self.settings.log)
@@ -127,7 +133,27 @@ class World:
             follow=self._follow,
             believe=self.believed.extend,
             override=self._override,
+            means=lambda: self.means,
         )
+
+    @property
+    def means(self) -> Means:
+        """Nothing leads anywhere, and every name has an address."""
+        registry = self._setup.registry
+        return Means(
+            settings=self.settings,
+            dialer=registry.dialer,
+            carries=registry.carries,
+            refuses=lambda *_: None,
+            refuses_host=lambda _: None,
+            is_private=self.store.is_private,
+            oracle=FakeOracle(),
+            resolve=self._resolve,
+        )
+
+    async def _resolve(self, host: str) -> Sequence[IPAddress]:
+        self.resolved.append(host)
+        return [ipaddress.ip_address("192.0.2.7")]
 
     def _reload(self) -> list[str]:
         self.reloads += 1

@@ -1,0 +1,102 @@
+"""Measures sites for who asks, and remembers each answer for some minutes.
+
+Asked twice in a row, a site is measured once: what the second one is told says when that was. The memory is bounded,
+and a measurement counts only on the network, and under the setup, where it was made.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import OrderedDict
+from collections.abc import AsyncGenerator, Callable
+from dataclasses import dataclass
+
+from proxy.control import documents
+from proxy.control.documents import Document
+from proxy.control.parts import Parts
+from proxy.detect.verdict import judge
+from proxy.measure import Question, measure, measured_routes
+from proxy.model import Belief, NetworkId, Plan, Route, Step
+from proxy.net.visit import Page
+
+KEPT = 256
+"""Measurements remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Measured:
+    """One measurement that came to its end."""
+
+    at: float  # seconds since the epoch, when it began
+    took_s: float
+    setup: int  # which Setup it was made under
+    steps: tuple[Step, ...]
+
+
+class Measurements:
+    """Measurements made for one control server."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+        self._kept: OrderedDict[tuple[NetworkId, Page], Measured] = OrderedDict()
+
+    async def lines(
+        self,
+        page: Page,
+        plan: Callable[[], tuple[Belief, Plan]],
+        *,
+        routes: tuple[Route, ...] | None = None,
+        thorough: bool = True,
+        fresh: bool = False,
+    ) -> AsyncGenerator[Document, None]:
+        """A document with `step` for each step as it comes, then one with the `verdict`, the routes and all steps.
+
+        `routes` None: all there are. An earlier measurement is told again unless `fresh`."""
+        network = self._parts.network()
+        held, made = plan()
+        setup = self._parts.setup()
+        question = Question(page, made, held, routes or measured_routes(setup.settings), thorough=thorough)
+        whole = thorough and routes is None
+        measured = None if fresh or not whole else self._remembered(network, page)
+        again = measured is not None
+        if measured is None:
+            began, steps = time.time(), list[Step]()
+            async with contextlib.aclosing(measure(self._parts.means(), question)) as coming:
+                async for step in coming:
+                    steps.append(step)
+                    yield {"step": documents.step(step)}
+            measured = Measured(began, time.time() - began, id(setup), tuple(steps))
+            if whole and network == self._parts.network():
+                self._keep(network, page, measured)
+        else:
+            for step in measured.steps:
+                yield {"step": documents.step(step)}
+        yield {**self._told(measured, plan()[0], network), "measured_again": not again}
+
+    def _told(self, measured: Measured, held: Belief, network: NetworkId) -> Document:
+        settings = self._parts.setup().settings
+        relays = [relay.name for relay in settings.relay]
+        verdict = judge(measured.steps, held, detect=settings.detect, relays=relays)
+        return {
+            "verdict": documents.verdict(verdict),
+            "routes": documents.measured_routes(measured.steps),
+            "steps": [documents.step(step) for step in measured.steps],
+            "measured_at": measured.at,
+            "measured_s": round(measured.took_s, 3),
+            "measured_on": network,
+        }
+
+    def _remembered(self, network: NetworkId, page: Page) -> Measured | None:
+        measured = self._kept.get((network, page))
+        if measured is None:
+            return None
+        setup = self._parts.setup()
+        young = 0 <= time.time() - measured.at < setup.settings.detect.measure_keep_s
+        return measured if young and measured.setup == id(setup) else None
+
+    def _keep(self, network: NetworkId, page: Page, measured: Measured) -> None:
+        self._kept[network, page] = measured
+        self._kept.move_to_end((network, page))
+        while len(self._kept) > KEPT:
+            self._kept.popitem(last=False)

@@ -1,0 +1,252 @@
+"""What the steps of a measurement show, route by route, and what each oddity of the direct one weighs.
+
+The signals are those of detection.md, section 5, read from steps in the place of an outcome: a measurement knows more
+than a visit does, such as whether a harmless name is answered at the same address.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from proxy.config.schema import Detect
+from proxy.detect import signals
+from proxy.model import DIRECT, Found, Part, Route, Step, Symptom
+
+_CONFIRMING = frozenset({"dns_two_answers", "http_block_page", "known_root"})
+
+
+@dataclass(frozen=True, slots=True)
+class Weighed:
+    """One signal: what it points at, what it weighs, and the step's own words."""
+
+    id: str
+    weight: float
+    cause: str
+    text: str
+
+    @property
+    def confirms(self) -> bool:
+        return self.id in _CONFIRMING
+
+
+@dataclass(frozen=True, slots=True)
+class Routes:
+    """The steps of one measurement, by route."""
+
+    steps: tuple[Step, ...]
+
+    @classmethod
+    def of(cls, steps: Sequence[Step]) -> Routes:
+        return cls(tuple(steps))
+
+    def on(self, route: Route) -> tuple[Step, ...]:
+        return tuple(step for step in self.steps if step.route == route and step.part is not Part.CONTROL)
+
+    @property
+    def all(self) -> tuple[Route, ...]:
+        """In the order they were first told of."""
+        return tuple(dict.fromkeys(step.route for step in self.steps if step.part not in _OF_NO_ROUTE))
+
+    def found(self, route: Route) -> Found:
+        """Delivered, failed, or not tested: no step that failed and none that delivered."""
+        mine = self.on(route)
+        if any(step.part is Part.ANSWER and step.ok for step in mine):
+            return Found.OK
+        return Found.FAILED if any(step.failed for step in mine) else Found.NOT_TESTED
+
+    @property
+    def delivered(self) -> tuple[Route, ...]:
+        return tuple(route for route in self.all if self.found(route) is Found.OK)
+
+    @property
+    def tested(self) -> tuple[Route, ...]:
+        return tuple(route for route in self.all if self.found(route) is not Found.NOT_TESTED)
+
+    def trouble(self, route: Route) -> Step | None:
+        """The last step of the route that failed: how far it came."""
+        return next((step for step in reversed(self.on(route)) if step.failed), None)
+
+    def first_trouble(self) -> Step | None:
+        return next((step for step in self.steps if step.failed and step.part is not Part.CONTROL), None)
+
+    def last(self, route: Route) -> Step | None:
+        """The step that tells best how the route ended."""
+        mine = self.on(route)
+        done = next((step for step in mine if step.part is Part.ANSWER and step.ok), None)
+        return done or self.trouble(route) or (mine[-1] if mine else None)
+
+    def why_not_tested(self, route: Route) -> str:
+        untested = (step for step in self.on(route) if step.found is Found.NOT_TESTED and step.part not in _LOOKUPS)
+        step = next(untested, None) or next((step for step in self.on(route)), None)
+        return step.text if step is not None else "it was not asked for"
+
+    def is_relays_fault(self, route: Route) -> bool:
+        """The relay itself failed: that says nothing of the site."""
+        return any(step.symptom.blames_relay or step.symptom is Symptom.TIMEOUT for step in self.on(route)
+                   if step.part is Part.RELAY and step.failed)  # fmt: skip
+
+    @property
+    def answered_by_relay(self) -> bool:
+        """Some relay could be reached: this machine is not offline."""
+        return any(step.part is Part.RELAY and (step.ok or step.symptom is Symptom.RELAY_REFUSED)
+                   for step in self.steps)  # fmt: skip
+
+    def status(self, route: Route) -> int | None:
+        answers = (step.evidence.get("status") for step in self.on(route) if step.part is Part.ANSWER and step.ok)
+        status = next(answers, None)
+        return status if isinstance(status, int) else None
+
+    def speed(self, route: Route) -> float | None:
+        """Bytes a second, where enough came to tell."""
+        rates = (step.evidence.get("bytes_per_s") for step in self.on(route) if step.part is Part.ANSWER)
+        return next((float(rate) for rate in rates if isinstance(rate, int | float)), None)
+
+    def is_secure(self, route: Route) -> bool:
+        return any(step.part is Part.CERTIFICATE and step.ok for step in self.on(route))
+
+    @property
+    def control(self) -> Found:
+        """Gate G1; a direct answer of the site itself opens it as well."""
+        step = next((step for step in self.steps if step.part is Part.CONTROL), None)
+        return step.found if step is not None else Found.NOT_TESTED
+
+    @property
+    def control_text(self) -> str:
+        return next((step.text for step in self.steps if step.part is Part.CONTROL), "")
+
+
+_LOOKUPS = (Part.RESOLVE, Part.SECURE)
+_OF_NO_ROUTE = (Part.CONTROL, *_LOOKUPS)
+
+
+def weigh(routes: Routes, detect: Detect) -> tuple[Weighed, ...]:
+    """The signals of the direct route, in the order of its steps, each id once."""
+    found: dict[str, Weighed] = {}
+    for step in routes.on(DIRECT):
+        for kind, cause in _signals(step, routes):
+            weight = getattr(detect.weights, kind, _OF_MEASUREMENTS.get(kind, 1.0))
+            found.setdefault(kind, Weighed(kind, weight, cause, step.text))
+    if (throttled := _throttled(routes, detect)) is not None:
+        found["throttled"] = throttled
+    return tuple(found.values())
+
+
+_OF_MEASUREMENTS: Mapping[str, float] = MappingProxyType(
+    {
+        "dns_bogon": 3.0,
+        "dns_two_answers": 5.0,
+        "dns_denied": 3.0,
+        "dns_mismatch": 4.0,
+        "tls_alert": 0.7,
+        "tls_bad_cert": 6.0,
+        "known_root": 6.0,
+        "sni_swap": 4.0,
+        "http_redirect": 1.0,
+        "http_block_page": 5.0,
+        "frozen": 2.0,
+        "early_reset": 1.0,
+        "throttled": 1.5,
+    }
+)
+"""detection.md, section 5; what `[detect.weights]` says is stronger."""
+
+_AFTER_HELLO = {
+    Symptom.RESET: "tls_reset",
+    Symptom.EOF: "tls_eof",
+    Symptom.DROPPED: "tls_dropped",
+    Symptom.SILENT: "tls_silent",
+    Symptom.GARBAGE: "tls_garbage",
+    Symptom.ALERT: "tls_alert",
+    Symptom.FROZEN: "frozen",
+}
+
+_AFTER_REQUEST = {
+    Symptom.RESET: "http_reset",
+    Symptom.EOF: "http_eof",
+    Symptom.DROPPED: "http_dropped",
+    Symptom.SILENT: "http_silent",
+    Symptom.GARBAGE: "http_garbage",
+    Symptom.FROZEN: "frozen",
+    Symptom.BLOCK_PAGE: "http_block_page",
+    Symptom.ELSEWHERE: "http_redirect",
+}
+
+_CONNECTING = {
+    Symptom.TIMEOUT: "tcp_timeout",
+    Symptom.REFUSED: "tcp_refused",
+    Symptom.UNREACHABLE: "tcp_refused",
+}
+
+_CAUSE = {
+    "tls_alert": "sni_reset",
+    "frozen": "frozen",
+    "http_block_page": "block_page",
+    "http_redirect": "block_page",
+}
+
+
+def _signals(step: Step, routes: Routes) -> list[tuple[str, str]]:
+    """(id, cause) of what a step of the direct route shows; several where a second one explains the first."""
+    if not step.failed:
+        return []
+    if step.part is Part.RESOLVE:
+        return _of_names(step, routes)
+    if step.part is Part.CONNECT:
+        kind = _CONNECTING.get(step.symptom, "")
+        return [(kind, "ip")] if kind else []
+    if step.part is Part.HELLO:
+        kind = _AFTER_HELLO.get(step.symptom, "")
+        cause = _CAUSE.get(kind) or signals.cause(kind)
+        swap = kind and kind != "frozen" and _answers_a_harmless_name(step, routes)
+        return [pair for pair in ((kind, cause), ("sni_swap" if swap else "", cause)) if pair[0]]
+    if step.part is Part.CERTIFICATE:
+        return _of_certificates(step, routes)
+    if step.part is Part.ANSWER:
+        return _of_answers(step, routes)
+    return []
+
+
+def _of_names(step: Step, routes: Routes) -> list[tuple[str, str]]:
+    told = step.evidence.get("dns")
+    if isinstance(told, str) and told:
+        return [(told, "dns")]
+    if step.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED, Symptom.TIMEOUT, Symptom.FORGED):
+        return []
+    known = any(other.part is Part.SECURE and other.ok for other in routes.steps)
+    return [("dns_denied" if known else "dns_failed", "dns")]
+
+
+def _of_certificates(step: Step, routes: Routes) -> list[tuple[str, str]]:
+    if step.evidence.get("known_root"):
+        return [("known_root", "interception")]
+    shown = any(other.part is Part.CERTIFICATE and other.ok and other.route != DIRECT for other in routes.steps)
+    alike = any(other.part is Part.CERTIFICATE and other.failed and other.route.relays for other in routes.steps)
+    return [("tls_bad_cert", "interception")] if shown and not alike else []
+
+
+def _of_answers(step: Step, routes: Routes) -> list[tuple[str, str]]:
+    if routes.is_secure(DIRECT):  # behind a good certificate only lengths and times are seen by others
+        kinds = {Symptom.FROZEN: "frozen", Symptom.RESET: "early_reset"}
+        kind = kinds.get(step.symptom, "")
+        return [(kind, "frozen")] if kind else []
+    kind = _AFTER_REQUEST.get(step.symptom, "")
+    return [(kind, _CAUSE.get(kind) or signals.cause(kind))] if kind else []
+
+
+def _answers_a_harmless_name(failed: Step, routes: Routes) -> bool:
+    return any(step.part is Part.NEUTRAL and step.ok and step.address == failed.address for step in routes.on(DIRECT))
+
+
+def _throttled(routes: Routes, detect: Detect) -> Weighed | None:
+    """Slow direct, and much faster another way at the same time."""
+    direct = routes.speed(DIRECT)
+    if direct is None or direct >= detect.measure_slow_bytes:
+        return None
+    others = [(speed, route) for route in routes.all if route != DIRECT and (speed := routes.speed(route)) is not None]
+    fastest, route = max(others, key=lambda other: other[0], default=(0.0, DIRECT))
+    if fastest < direct * detect.measure_slow_ratio:
+        return None
+    text = f"{direct / 1000:.1f} kB/s direct and {fastest / 1000:.0f} kB/s through {route}"
+    return Weighed("throttled", getattr(detect.weights, "throttled", _OF_MEASUREMENTS["throttled"]), "throttled", text)

@@ -1,0 +1,375 @@
+"""What every route to a site shows, measured on purpose and told step by step.
+
+For `byway why`, which asks thoroughly about one site, and `byway test`, which asks briefly about many. Nothing is sent
+that the user's own rules, or a suspicion once held, forbid: such a step is "not tested" and says why. Routes through
+relays are visited at the same time as the direct ones; what the steps mean is the business of `detect.verdict`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import ssl
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from proxy.config.schema import Settings
+from proxy.errors import BywayError, DialError
+from proxy.model import (
+    DIRECT,
+    Action,
+    Belief,
+    Destination,
+    DnsFinding,
+    Found,
+    IPAddress,
+    Part,
+    Plan,
+    Protocol,
+    Route,
+    State,
+    Step,
+    Symptom,
+)
+from proxy.net.dialer import Dialer
+from proxy.net.oracle import Oracle
+from proxy.net.tasks import spawn
+from proxy.net.visit import Page, Visitor
+from proxy.services import Services, Setup
+from proxy.wire import names
+
+DOH = Route(wrap=("doh",))
+"""Direct, to an address that a secure resolver gave."""
+
+_RELAY_TIMEOUT_S = 60.0
+"""A bound, and no judgement: a relay's own handshakes give up long before."""
+
+_URL_LIMIT = 8192
+
+_OF_THE_OTHER = {Protocol.TLS: frozenset({"hostcase"}), Protocol.HTTP: frozenset({"tlsrec"})}
+"""Local means that do nothing to a protocol's flight."""
+
+_TROUBLED = (State.SUSPECT, State.BLOCKED)
+
+Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What is measured with."""
+
+    settings: Settings
+    dialer: Callable[[Route], Dialer]
+    carries: Callable[[Route, Destination], bool]
+    refuses: Callable[[Destination, IPAddress], str | None]
+    """Why an address may not be dialed for a destination."""
+    refuses_host: Callable[[Destination], str | None]
+    """The same of the destination itself, on whatever route."""
+    is_private: Callable[[str], bool]
+    oracle: Oracle
+    resolve: Resolve | None = None
+    """The system's resolver, asked in clear."""
+    secure: Resolve | None = None
+    compare: Callable[[str], Awaitable[DnsFinding | None]] | None = None
+    """What is wrong with what the system's resolver said of a name, after both were asked."""
+    trust: ssl.SSLContext | None = None
+    """What certificates are held to; None: the system's roots."""
+
+    @classmethod
+    def of(cls, setup: Setup, services: Services) -> Means:
+        return cls(
+            settings=setup.settings,
+            dialer=setup.registry.dialer,
+            carries=setup.registry.carries,
+            refuses=setup.guard.refuse_address,
+            refuses_host=setup.guard.refuse_host,
+            is_private=services.is_private,
+            oracle=services.oracle,
+            resolve=setup.resolver.resolve,
+            secure=getattr(setup.resolver, "secure", None),
+            compare=getattr(setup.resolver, "compare", None),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What is to be measured, and what is known and said of it."""
+
+    page: Page
+    plan: Plan
+    belief: Belief
+    routes: tuple[Route, ...]
+    """To be looked at: direct, local means, relays."""
+    thorough: bool = True
+    """Both address families, a neutral name at the same address, secure DNS beside the system's."""
+
+    @property
+    def destination(self) -> Destination:
+        return Destination(self.page.host, self.page.port)
+
+
+def measured_routes(settings: Settings) -> tuple[Route, ...]:
+    """All that there is to be looked at under these settings: direct, each local means, each relay."""
+    local = [Route(wrap=tuple(rung.split("|"))) for rung in settings.auto.ladder]
+    return (DIRECT, *local, *(Route((relay.name,)) for relay in settings.relay))
+
+
+async def measure(means: Means, question: Question) -> AsyncGenerator[Step, None]:
+    """The steps, as they come. Whoever leaves early has everything under way closed."""
+    steps: asyncio.Queue[Step | None] = asyncio.Queue()
+    work = spawn(_Measuring(means, question, steps.put_nowait).run(), name=f"measure {question.page.host}")
+    work.add_done_callback(lambda _: steps.put_nowait(None))
+    try:
+        while (step := await steps.get()) is not None:
+            yield step
+    finally:
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait((work,))
+
+
+class _Measuring:
+    """One measurement under way."""
+
+    def __init__(self, means: Means, question: Question, tell: Callable[[Step], None]) -> None:
+        self._means = means
+        self._question = question
+        self._tell = tell
+        self._detect = means.settings.detect
+        self._visitor = self._visitor_for(tell)
+        self._slots = asyncio.Semaphore(self._detect.measure_routes)
+
+    def _visitor_for(self, tell: Callable[[Step], None]) -> Visitor:
+        return Visitor(tell, detect=self._detect, oracle=self._means.oracle, trust=self._means.trust)
+
+    async def run(self) -> None:
+        routes = self._question.routes
+        if refusal := self._why_nothing():
+            for route in routes:
+                self._leave_out(route, refusal)
+            return
+        async with asyncio.TaskGroup() as group:
+            if local := [route for route in routes if route.is_direct]:
+                group.create_task(self._without_relay(local))
+            for route in routes:
+                if not route.is_direct:
+                    group.create_task(self._through(route))
+
+    def _why_nothing(self) -> str:
+        """Why nothing at all may be sent there; empty when it may."""
+        if self._question.plan.action is Action.BLOCK:
+            return f"it is refused here: {self._question.plan.why}"
+        if self._means.is_private(self._question.page.host):
+            return "`[log] never` names it, so nothing is sent there but what you send"
+        return self._means.refuses_host(self._question.destination) or ""
+
+    # -- through relays --------------------------------------------------------------------------------------------
+
+    async def _through(self, route: Route) -> None:
+        destination = self._question.destination
+        planned = any(planned.relays for planned in self._question.plan.routes)
+        if route not in self._question.plan.routes:
+            if not self._means.carries(route, destination):
+                self._leave_out(route, "it takes addresses alone, and the name may not be resolved for it")
+            else:
+                self._leave_out(route, self._question.plan.why if not planned else f"not by {self._question.plan.why}")
+            return
+        async with self._slots:
+            await self._visitor.visit(
+                route, self._means.dialer(route), destination, self._question.page, connect_s=_RELAY_TIMEOUT_S
+            )
+
+    # -- without a relay -------------------------------------------------------------------------------------------
+
+    async def _without_relay(self, routes: Sequence[Route]) -> None:
+        if not any(route.is_direct for route in self._question.plan.routes):
+            for route in routes:
+                self._leave_out(route, f"it goes through relays alone: {self._question.plan.why}")
+            return
+        plain, secure = await self._addresses()
+        reached = [address for address in plain if await self._at(DIRECT, address)] if DIRECT in routes else []
+        if DOH in routes:
+            reached += await self._by_doh(plain, secure)
+        await self._by_means([route for route in routes if route not in (DIRECT, DOH)], (*secure, *plain), reached)
+        if not reached:
+            await self._control()
+
+    async def _at(self, route: Route, address: IPAddress) -> bool:
+        """One visit at one address; in a thorough measurement a harmless name is said there first, since a censor may
+        punish the address for minutes once it has seen the site's."""
+        destination = self._question.destination
+        if (refusal := self._means.refuses(destination, address)) is not None:
+            self._leave_out(route, refusal)
+            return False
+        place = Destination(str(address), destination.port)
+        dialer = self._means.dialer(DIRECT)
+        page = self._question.page
+        if self._question.thorough and page.protocol is Protocol.TLS and (neutral := self._neutral_name()):
+            await self._visitor.neutral(route, dialer, place, neutral, connect_s=self._detect.syn_s)
+        return await self._visitor.visit(route, dialer, place, page, connect_s=self._detect.syn_s)
+
+    async def _by_doh(self, plain: Sequence[IPAddress], secure: Sequence[IPAddress]) -> list[IPAddress]:
+        if not secure:
+            self._leave_out(DOH, "no secure resolver gave an address")
+            return []
+        others = [address for address in secure if address not in plain]
+        if not others:
+            self._leave_out(DOH, "it leads to the same address")
+        return [address for address in others if await self._at(DOH, address)]
+
+    async def _by_means(
+        self, routes: Sequence[Route], addresses: Sequence[IPAddress], reached: Sequence[IPAddress]
+    ) -> None:
+        """The local means, where direct does not do."""
+        for route in routes:
+            if reached:
+                self._leave_out(route, "direct needs no help")
+            elif not addresses:
+                self._leave_out(route, "no address is known")
+            elif _OF_THE_OTHER[self._question.page.protocol] & set(route.wrap):
+                self._leave_out(route, "it is for another protocol")
+            elif self._means.refuses(self._question.destination, addresses[0]) is None:
+                await self._by_one(route, addresses[0])
+
+    async def _by_one(self, route: Route, address: IPAddress) -> None:
+        try:
+            dialer = self._means.dialer(route)
+        except BywayError as error:
+            self._leave_out(route, str(error))
+            return
+        place = Destination(str(address), self._question.page.port)
+        await self._visitor.visit(route, dialer, place, self._question.page, connect_s=self._detect.syn_s)
+
+    # -- names -----------------------------------------------------------------------------------------------------
+
+    async def _addresses(self) -> tuple[list[IPAddress], list[IPAddress]]:
+        """What the system's resolver and the secure one say: one address of each family. A literal is both."""
+        host = self._question.page.host
+        literal = self._question.destination.address
+        if literal is not None:
+            return [literal], []
+        plain = await self._ask(Part.RESOLVE, DIRECT, self._means.resolve, host, self._why_not_in_clear())
+        why_not_secure = self._why_not_secure(host, plain)
+        secure = await self._ask(Part.SECURE, DOH, self._means.secure, host, why_not_secure)
+        if plain and secure and self._means.compare is not None:
+            await self._compare(host)
+        return self._chosen(plain), self._chosen(secure)
+
+    async def _ask(self, part: Part, route: Route, resolve: Resolve | None, host: str, why_not: str) -> list[IPAddress]:
+        if resolve is None or why_not:
+            self._tell(Step(part, route, Found.NOT_TESTED, text=why_not or "there is no such resolver"))
+            return []
+        began = self._now()
+        try:
+            found = list(await resolve(host))
+        except DialError as error:
+            elapsed = round(self._now() - began, 4)
+            step = Step(part, route, Found.FAILED, error.symptom, str(error), "", elapsed, dict(error.evidence))
+            self._tell(step)
+            return []
+        text = ", ".join(map(str, found[:4])) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+        self._tell(Step(part, route, Found.OK, text=text, elapsed=round(self._now() - began, 4)))
+        return found
+
+    async def _compare(self, host: str) -> None:
+        assert self._means.compare is not None
+        try:
+            finding = await self._means.compare(host)
+        except DialError:
+            return  # the two questions before it have told
+        if finding is not None:
+            evidence: dict[str, str | int | float] = {"dns": finding.signal}
+            self._tell(Step(Part.RESOLVE, DIRECT, Found.FAILED, Symptom.FORGED, finding.detail, evidence=evidence))
+
+    def _why_not_in_clear(self) -> str:
+        if self._question.belief.state in _TROUBLED:
+            return "a name once suspect is not asked of the system's resolver again"
+        if self._means.settings.dns.secure == "always":
+            return '`[dns] secure` is "always", so no name is asked in clear'
+        return ""
+
+    def _why_not_secure(self, host: str, plain: Sequence[IPAddress]) -> str:
+        if self._means.settings.dns.secure == "never":
+            return '`[dns] secure` is "never"'
+        local = ("local", "internal", "home.arpa", *self._means.settings.dns.local)
+        if "." not in host or any(host == suffix or host.endswith(f".{suffix}") for suffix in local):
+            return "a local name is asked of no resolver outside"
+        if plain and not self._question.thorough:
+            return "the system's resolver gave an address"
+        return ""
+
+    def _chosen(self, addresses: Sequence[IPAddress]) -> list[IPAddress]:
+        """The first of each family; in a brief measurement the first."""
+        first = {address.version: address for address in reversed(addresses)}
+        chosen = [address for address in addresses if first.get(address.version) is address]
+        return chosen if self._question.thorough else chosen[:1]
+
+    # -- the control -----------------------------------------------------------------------------------------------
+
+    async def _control(self) -> None:
+        """Whether another site is reached direct: without one, a failure says nothing about this one."""
+        pages = [page for page in map(page_of, self._means.settings.auto.controls) if not self._is_same_site(page)]
+        if not pages:
+            self._tell(Step(Part.CONTROL, DIRECT, Found.NOT_TESTED, text="`[auto] controls` names no other site"))
+            return
+        page = random.choice(pages)  # noqa: S311 - no secret, only no habit
+        began = self._now()
+        steps: list[Step] = []
+        reached = await self._visitor_for(steps.append).visit(
+            DIRECT,
+            self._means.dialer(DIRECT),
+            Destination(page.host, page.port),
+            page,
+            connect_s=self._detect.syn_s * 2,
+        )
+        last = steps[-1]
+        text = f"{page.host} answered" if reached else f"{page.host}: {last.text}"
+        symptom = Symptom.NONE if reached else last.symptom
+        found = Found.OK if reached else Found.FAILED
+        elapsed = round(self._now() - began, 4)
+        self._tell(Step(Part.CONTROL, DIRECT, found, symptom, text, last.address, elapsed, {"host": page.host}))
+
+    def _is_same_site(self, page: Page) -> bool:
+        ours, other = self._question.page.host, page.host
+        return ours == other or ours.endswith(f".{other}") or other.endswith(f".{ours}")
+
+    def _neutral_name(self) -> str:
+        """A name that nobody minds."""
+        others = [page.host for page in map(page_of, self._means.settings.auto.controls)]
+        return next((host for host in others if host != self._question.page.host), "")
+
+    def _leave_out(self, route: Route, why: str) -> None:
+        part = Part.CONNECT if route.is_direct else Part.RELAY
+        self._tell(Step(part, route, Found.NOT_TESTED, Symptom.SKIPPED, why))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+def page_of(text: str) -> Page:
+    """The page that a URL, or a host with or without a port, names: over TLS unless it says http, or port 80 alone.
+
+    Raises ValueError with a sentence."""
+    text = text.strip()
+    if len(text) > _URL_LIMIT:
+        raise ValueError("that is too long for a host or a URL")
+    if "://" not in text:
+        bare_ipv6 = text.count(":") > 1 and "[" not in text
+        text = f"//[{text}]" if bare_ipv6 else f"//{text}"
+    parts = urlsplit(text)
+    if not parts.hostname:
+        raise ValueError("that names no host")
+    scheme, port = parts.scheme.lower(), parts.port  # the port raises ValueError, with a sentence, beyond 65535
+    plain = scheme in ("http", "ws") or (not scheme and port == 80)
+    host = names.host(parts.hostname)
+    target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    protocol = Protocol.HTTP if plain else Protocol.TLS
+    return Page(host, protocol, names.port((80 if plain else 443) if port is None else port), _ascii(target))
+
+
+def _ascii(target: str) -> str:
+    """A request target without a byte that could end its line."""
+    safe = (f"%{byte:02X}" if not 0x21 <= byte <= 0x7E else chr(byte) for byte in target.encode("utf-8"))
+    return "".join(safe)[:2048]

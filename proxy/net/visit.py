@@ -1,0 +1,381 @@
+"""One visit to a site over one route, told step by step: connect, hello, certificate, answer.
+
+A measurement, not a proxy: it speaks TLS and HTTP itself, asks for one page at most, and closes. Whatever opens the
+path is a Dialer, so direct, a local means and a chain of relays are visited alike. What was seen is told through a
+callback the moment it is seen; what it means is the business of `detect`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from proxy.config.schema import Detect
+from proxy.errors import DialError
+from proxy.model import NO_EVIDENCE, Destination, Found, Part, Protocol, Route, Stage, Step, Symptom
+from proxy.net.dialer import Dialer
+from proxy.net.oracle import Oracle, Snapshot
+from proxy.net.stream import Stream
+from proxy.net.tls import TlsStream
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of an answer without the end of its head, after which it is no HTTP."""
+
+_ALERT = 0x15
+_CLOCK_IS_WRONG = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+_AGENT = "Mozilla/5.0"  # servers that answer browsers alone are common; nothing else of us is told
+
+Evidence = Mapping[str, str | int | float]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """What is asked for: a host under its own name, and the target of a request."""
+
+    host: str  # canonical; a literal sends no SNI
+    protocol: Protocol  # TLS or HTTP
+    port: int
+    target: str = "/"
+
+    @property
+    def field(self) -> str:
+        """The Host header."""
+        usual = self.port == (443 if self.protocol is Protocol.TLS else 80)
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return host if usual else f"{host}:{self.port}"
+
+    def request(self) -> bytes:
+        lines = (f"GET {self.target} HTTP/1.1", f"Host: {self.field}", f"User-Agent: {_AGENT}", "Accept: */*")
+        return "\r\n".join((*lines, "Connection: close", "", "")).encode("ascii")
+
+
+@functools.cache
+def trusting_system() -> ssl.SSLContext:
+    """Verifies against the system's roots; one for all visits."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+@functools.cache
+def trusting_all() -> ssl.SSLContext:
+    """Verifies nothing: for hellos that only ask whether anybody answers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class Visitor:
+    """Makes visits, each on a connection of its own, and tells what it sees."""
+
+    def __init__(
+        self,
+        tell: Callable[[Step], None],
+        *,
+        detect: Detect,
+        oracle: Oracle,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
+        """`trust` is what certificates are held to; None: the system's roots."""
+        self._tell = tell
+        self._detect = detect
+        self._oracle = oracle
+        self._trust = trust
+
+    async def visit(
+        self, route: Route, dialer: Dialer, destination: Destination, page: Page, *, connect_s: float
+    ) -> bool:
+        """The whole visit; True when an answer came. `destination` is what is dialed: the host, or one of its
+        addresses. Closes what it opened, also when it is cancelled."""
+        stream = await self._connect(route, dialer, destination, connect_s)
+        if stream is None:
+            return False
+        path = stream
+        try:
+            if page.protocol is Protocol.TLS:
+                tls = await self._hello(route, stream, page.host, Part.HELLO, self._trust or trusting_system())
+                if tls is None:
+                    return False
+                path = tls
+            return await self._ask(route, path, stream.peer, page)
+        finally:
+            self._end(path)
+
+    async def neutral(
+        self, route: Route, dialer: Dialer, destination: Destination, name: str, *, connect_s: float
+    ) -> bool:
+        """A hello that names somebody harmless at the same address: whoever answers it, be it with an alert, shows that
+        the address itself is let through. When the connection cannot be opened nothing is told: a visit tells it."""
+        try:
+            async with asyncio.timeout(connect_s):
+                stream = await dialer.dial(destination)
+        except (DialError, TimeoutError):
+            return False
+        path: Stream = stream
+        try:
+            tls = await self._hello(route, stream, name, Part.NEUTRAL, trusting_all())
+            path = tls or stream
+            return tls is not None
+        finally:
+            self._end(path)
+
+    # -- connect ---------------------------------------------------------------------------------------------------
+
+    async def _connect(self, route: Route, dialer: Dialer, destination: Destination, connect_s: float) -> Stream | None:
+        began = self._now()
+        part = Part.CONNECT if route.is_direct else Part.RELAY
+        try:
+            async with asyncio.timeout(connect_s):
+                stream = await dialer.dial(destination)
+        except DialError as error:
+            found = Found.NOT_TESTED if error.symptom in _NOT_ASKED else Found.FAILED
+            part = Part.RESOLVE if error.stage is Stage.RESOLVE and route.is_direct else part
+            self._say(part, route, found, error.symptom, str(error), began, evidence=error.evidence)
+            return None
+        except TimeoutError:
+            text = f"no answer to the connection attempt within {connect_s:g} s"
+            address = str(destination) if destination.address is not None and route.is_direct else ""
+            self._say(part, route, Found.FAILED, Symptom.TIMEOUT, text, began, address=address)
+            return None
+        text = "connected" if route.is_direct else "the relay opened the way"
+        self._say(part, route, Found.OK, Symptom.NONE, text, began, address=stream.peer)
+        return stream
+
+    # -- TLS -------------------------------------------------------------------------------------------------------
+
+    async def _hello(
+        self, route: Route, stream: Stream, name: str, part: Part, context: ssl.SSLContext
+    ) -> TlsStream | None:
+        """Shakes hands. Tells of the hello, and of the certificate when it was looked at; None: it went no further.
+        An alert in answer to a neutral name is as good as an answer."""
+        began = self._now()
+        snapshot = self._oracle.snapshot(stream.lowest_socket) if self._oracle.usable else None
+        tls = _Listening(stream, context, name)
+        evidence: dict[str, str | int | float] = {}
+        try:
+            async with asyncio.timeout(self._detect.silent_s) as limit:
+                watching = self._watch_for_drop(stream, tls, snapshot, evidence, limit)
+                try:
+                    await tls.handshake()
+                finally:
+                    watching.cancel()
+        except TimeoutError:
+            self._timed_out(route, part, stream, tls, snapshot, evidence, began)
+        except ssl.SSLCertVerificationError as error:
+            self._say(part, route, Found.OK, Symptom.NONE, "answered", began, stream.peer)
+            self._bad_certificate(route, error, stream.peer)
+        except (OSError, ssl.SSLError) as error:
+            symptom, text = _ended_by(error, tls)
+            answered = part is Part.NEUTRAL and symptom is Symptom.ALERT
+            self._say(part, route, Found.OK if answered else Found.FAILED, symptom, text, began, stream.peer, evidence)
+            return tls if answered else None
+        else:
+            self._say(part, route, Found.OK, Symptom.NONE, f"answered with {tls.version}", began, stream.peer)
+            if context.verify_mode is not ssl.CERT_NONE:
+                self._say(Part.CERTIFICATE, route, Found.OK, text="good for the name", address=stream.peer)
+            return tls
+        return None
+
+    def _watch_for_drop(
+        self,
+        stream: Stream,
+        tls: _Listening,
+        snapshot: Snapshot | None,
+        evidence: dict[str, str | int | float],
+        limit: asyncio.Timeout,
+    ) -> asyncio.TimerHandle:
+        """A hello that was never acknowledged is judged sooner than one that was, as for a user's own connection."""
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            if snapshot is None or tls.heard:
+                return
+            reading = self._oracle.look(stream.lowest_socket, snapshot)
+            if not reading.acked and reading.unacked > 0 and reading.retransmits >= self._detect.hedge_retransmits:
+                evidence["retransmits"] = reading.retransmits
+                limit.reschedule(loop.time())
+
+        return loop.call_later(self._detect.dropped_s, look)
+
+    def _timed_out(
+        self,
+        route: Route,
+        part: Part,
+        stream: Stream,
+        tls: _Listening,
+        snapshot: Snapshot | None,
+        evidence: dict[str, str | int | float],
+        began: float,
+    ) -> None:
+        symptom, text = Symptom.SILENT, "no answer to the hello"
+        if tls.heard:
+            symptom, text = Symptom.FROZEN, f"stopped after {tls.heard} bytes of its handshake"
+            evidence["bytes"] = tls.heard
+        elif snapshot is not None and route.is_direct:
+            reading = self._oracle.look(stream.lowest_socket, snapshot)
+            evidence |= {"retransmits": reading.retransmits, "acknowledged": int(reading.acked)}
+            if not reading.acked:
+                symptom = Symptom.DROPPED
+                text = f"the hello was never acknowledged, though sent {reading.retransmits + 1} times"
+            else:
+                text = "the hello was acknowledged and never answered"
+        self._say(part, route, Found.FAILED, symptom, text, began, stream.peer, evidence)
+
+    def _bad_certificate(self, route: Route, error: ssl.SSLCertVerificationError, address: str) -> None:
+        text = f"its certificate is not to be trusted: {error.verify_message.rstrip('.')}"
+        evidence: dict[str, str | int | float] = {"verify_code": error.verify_code}
+        if error.verify_code in _CLOCK_IS_WRONG:
+            text += "; or the clock of this machine is wrong"
+            evidence["clock"] = 1
+        self._say(Part.CERTIFICATE, route, Found.FAILED, Symptom.CERTIFICATE, text, None, address, evidence)
+
+    # -- the page --------------------------------------------------------------------------------------------------
+
+    async def _ask(self, route: Route, path: Stream, address: str, page: Page) -> bool:
+        """Asks for the page and reads as much of it as a measurement needs. True when an HTTP answer came."""
+        began = self._now()
+        answer = bytearray()
+        symptom, text = Symptom.NONE, ""
+        try:
+            async with asyncio.timeout(self._detect.measure_answer_s):
+                await path.send(page.request())
+                while len(answer) < self._detect.measure_bytes and not _is_whole(answer):
+                    async with asyncio.timeout(self._detect.measure_stall_s if answer else self._detect.silent_s):
+                        data = await path.receive()
+                    if not data:
+                        break
+                    answer += data
+        except TimeoutError:
+            symptom, text = self._stopped(answer, self._now() - began)
+        except OSError as error:
+            symptom = (
+                Symptom.RESET if not answer else Symptom.NONE
+            )  # one that breaks off late has answered all the same
+            text = f"broken off: {error.strerror or error}"
+        if not answer and symptom is Symptom.NONE:
+            symptom, text = Symptom.EOF, "closed without an answer"
+        elapsed = self._now() - began
+        seen = _read(bytes(answer))
+        if seen is None and symptom is Symptom.NONE:
+            symptom, text = Symptom.GARBAGE, f"answered {bytes(answer[:16])!r}"
+        evidence: dict[str, str | int | float] = {"bytes": len(answer), **(seen or {})}
+        if elapsed > 0 and len(answer) >= _RATED:
+            evidence["bytes_per_s"] = round(len(answer) / elapsed)
+        found = Found.FAILED if symptom is not Symptom.NONE else Found.OK
+        said = text or f"{(seen or {}).get('status', '')} with {len(answer)} bytes"
+        self._say(Part.ANSWER, route, found, symptom, said, began, address, evidence)
+        return found is Found.OK
+
+    def _stopped(self, answer: bytearray, elapsed: float) -> tuple[Symptom, str]:
+        """No byte for too long, or a page that took too long as a whole."""
+        if not answer:
+            return Symptom.SILENT, "the request was not answered"
+        if elapsed >= self._detect.measure_answer_s:
+            return Symptom.NONE, f"{len(answer)} bytes had come after {elapsed:.0f} s"
+        return Symptom.FROZEN, f"stopped after {len(answer)} bytes"
+
+    # -- all of them -----------------------------------------------------------------------------------------------
+
+    def _end(self, path: Stream) -> None:
+        """Sends no more of a name that was not answered; see Oracle.prepare_give_up."""
+        with contextlib.suppress(OSError):
+            self._oracle.prepare_give_up(path.lowest_socket)
+            path.abort()
+
+    def _say(
+        self,
+        part: Part,
+        route: Route,
+        found: Found,
+        symptom: Symptom = Symptom.NONE,
+        text: str = "",
+        began: float | None = None,
+        address: str = "",
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> None:
+        elapsed = 0.0 if began is None else round(self._now() - began, 4)
+        self._tell(Step(part, route, found, symptom, text, address, elapsed, dict(evidence)))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+_RATED = 8192
+"""Bytes from which a speed means anything."""
+
+_NOT_ASKED = frozenset({Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE})
+"""Nothing was sent, so nothing was found."""
+
+
+class _Listening(TlsStream):
+    """TLS that remembers how it was answered."""
+
+    __slots__ = ("first", "heard")
+
+    def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str) -> None:
+        super().__init__(inner, context, server_name)
+        self.heard = 0  # bytes that came
+        self.first = -1  # the first of them
+
+    def _take_in(self, data: bytes) -> None:
+        if data and not self.heard:
+            self.first = data[0]
+        self.heard += len(data)
+        super()._take_in(data)
+
+    @property
+    def version(self) -> str:
+        return self._tls.version() or "TLS"
+
+
+def _ended_by(error: OSError, tls: _Listening) -> tuple[Symptom, str]:
+    """What ended a handshake."""
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        if tls.first == _ALERT or "ALERT" in (error.reason or ""):
+            return Symptom.ALERT, f"answered with the alert {_words(error.reason)}"
+        if tls.heard:
+            return Symptom.GARBAGE, f"what came is not TLS ({_words(error.reason)})"
+    if isinstance(error, ConnectionResetError):
+        return Symptom.RESET, "reset after the hello" if not tls.heard else f"reset after {tls.heard} bytes"
+    if isinstance(error, ssl.SSLEOFError):
+        return Symptom.EOF, "closed after the hello" if not tls.heard else f"closed after {tls.heard} bytes"
+    return Symptom.RESET, f"broken off: {error.strerror or error}"
+
+
+def _words(reason: str | None) -> str:
+    return (reason or "unknown").lower().replace("_", " ")
+
+
+def _is_whole(answer: bytearray) -> bool:
+    """The answer's length says that all of it is there."""
+    end = answer.find(b"\r\n\r\n")
+    if end < 0:
+        return len(answer) > HEAD_LIMIT
+    length = _field(bytes(answer[:end]), b"content-length")
+    return length is not None and length.isdigit() and len(answer) - end - 4 >= int(length[:12])
+
+
+def _read(answer: bytes) -> dict[str, str | int | float] | None:
+    """Status, and where it points to, of the head; None when this is no HTTP."""
+    head, _, _ = answer.partition(b"\r\n\r\n")
+    first = head.split(b"\r\n", 1)[0]
+    if not first.startswith(b"HTTP/1.") or not first[9:12].isdigit():
+        return None
+    seen: dict[str, str | int | float] = {"status": int(first[9:12])}
+    location = _field(head, b"location")
+    if location is not None:
+        seen["location"] = location[:500].decode("latin-1")
+    return seen
+
+
+def _field(head: bytes, name: bytes) -> bytes | None:
+    for line in head.split(b"\r\n")[1:]:
+        key, colon, value = line.partition(b":")
+        if colon and key.strip().lower() == name:
+            return value.strip()
+    return None

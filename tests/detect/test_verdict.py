@@ -1,0 +1,185 @@
+"""What measurements come to: a table of what was seen, and the word, the cause and how sure."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.detect.verdict import Confidence, Verdict, judge
+from proxy.model import (
+    DIRECT,
+    UNKNOWN_NETWORK,
+    Belief,
+    Found,
+    NetworkState,
+    Part,
+    Route,
+    State,
+    Step,
+    Symptom,
+)
+from tests.support.outcomes import TOR, VPS
+
+AT = "203.0.113.5:443"
+DOH = Route(wrap=("doh",))
+CUT = Route(wrap=("tlsrec",))
+UNKNOWN = Belief("site.test", UNKNOWN_NETWORK)
+BLOCKED = Belief("site.test", UNKNOWN_NETWORK, State.BLOCKED, "sni_reset", 4.0, why="seen", episodes=2)
+
+Steps = tuple[Step, ...]
+
+
+def ok(part: Part, route: Route = DIRECT, **evidence: str | int | float) -> Step:
+    return Step(part, route, Found.OK, text="fine", address=AT, evidence=evidence)
+
+
+def bad(part: Part, symptom: Symptom, route: Route = DIRECT, **evidence: str | int | float) -> Step:
+    return Step(part, route, Found.FAILED, symptom, f"{part} ended with {symptom}", AT, evidence=evidence)
+
+
+def untested(route: Route, why: str = "a rule says so") -> Step:
+    part = Part.CONNECT if route.is_direct else Part.RELAY
+    return Step(part, route, Found.NOT_TESTED, Symptom.SKIPPED, why)
+
+
+def page(route: Route, status: int = 200, **evidence: int) -> Steps:
+    """A route that brought a page over TLS."""
+    first = Part.CONNECT if route.is_direct else Part.RELAY
+    return (
+        ok(first, route),
+        ok(Part.HELLO, route),
+        ok(Part.CERTIFICATE, route),
+        ok(Part.ANSWER, route, status=status, **evidence),
+    )
+
+
+WELL = (ok(Part.CONTROL),)
+ILL = (bad(Part.CONTROL, Symptom.TIMEOUT),)
+RESET = (ok(Part.RESOLVE), ok(Part.CONNECT), bad(Part.HELLO, Symptom.RESET))
+SWAPPED = (ok(Part.NEUTRAL), *RESET)
+RELAY_DEAD = (bad(Part.RELAY, Symptom.RELAY_DOWN, TOR),)
+RELAY_REFUSED = (bad(Part.RELAY, Symptom.RELAY_REFUSED, TOR),)
+
+
+@dataclass(frozen=True)
+class Case:
+    name: str
+    steps: Steps
+    word: str
+    cause: str = ""
+    confidence: Confidence | None = None
+    anomaly: bool = False
+    confirmed: bool = False
+    says: str = ""  # somewhere in what is told
+    belief: Belief = UNKNOWN
+    state: NetworkState = NetworkState.OK
+
+
+LOST_NAME = (bad(Part.RESOLVE, Symptom.NO_NAME), ok(Part.SECURE, DOH))
+NO_CERTIFICATE = (ok(Part.CONNECT), ok(Part.HELLO), bad(Part.CERTIFICATE, Symptom.CERTIFICATE))
+ROGUE = (ok(Part.CONNECT), ok(Part.HELLO), bad(Part.CERTIFICATE, Symptom.CERTIFICATE, known_root="KZ 2019"))
+SLOW = page(DIRECT, bytes=65536, bytes_per_s=4000)
+FAST = page(TOR, bytes=65536, bytes_per_s=900_000)
+BLOCK_PAGE = (ok(Part.CONNECT), bad(Part.ANSWER, Symptom.BLOCK_PAGE, page="kz-1"))
+FORGED = (bad(Part.RESOLVE, Symptom.FORGED, dns="dns_two_answers"), ok(Part.SECURE, DOH))
+MISMATCH = (ok(Part.RESOLVE), ok(Part.SECURE, DOH), bad(Part.RESOLVE, Symptom.FORGED, dns="dns_mismatch"))
+
+CASES = (
+    Case("works", page(DIRECT), "works", confidence=Confidence.HIGH),
+    Case("works again", page(DIRECT), "works", says="re-tests agree", belief=BLOCKED),
+    Case("one family fails", (bad(Part.CONNECT, Symptom.TIMEOUT), *page(DIRECT)), "works", says="not everything"),
+    Case(
+        "reset by name", (*SWAPPED, *page(TOR), *WELL), "blocked", "sni_reset", Confidence.HIGH, True,
+        says="answered a harmless name",
+    ),
+    Case("reset, nothing more", (*RESET, *page(TOR), *WELL), "likely blocked", "sni_reset", Confidence.MEDIUM, True),
+    Case(
+        "reset, seen before", (*RESET, *page(TOR), *WELL), "blocked", "sni_reset", Confidence.HIGH, True,
+        belief=BLOCKED, says="2 episodes",
+    ),
+    Case("reset while the uplink is ill", (*SWAPPED, *page(TOR), *ILL), "likely blocked", "sni_reset", says="another"),
+    Case("cut hello helps", (*SWAPPED, *page(CUT), *WELL), "blocked", anomaly=True, says="without a relay"),
+    Case(
+        "a cut hello is put together", (*SWAPPED, bad(Part.HELLO, Symptom.RESET, CUT), *WELL),
+        "blocked", "sni_reset", anomaly=True, says="Cutting the hello does not help",
+    ),
+    Case("dropped by name", (ok(Part.NEUTRAL), bad(Part.HELLO, Symptom.DROPPED), *page(TOR), *WELL),
+         "blocked", "sni_drop", Confidence.HIGH, True),
+    Case("silent is weak", (bad(Part.HELLO, Symptom.SILENT), *page(TOR), *WELL), "likely blocked", "sni_drop"),
+    Case("closed at once", (bad(Part.HELLO, Symptom.EOF), *page(TOR), *WELL), "likely blocked", "sni_reset",
+         says="geo-fence"),
+    Case("an alert", (bad(Part.HELLO, Symptom.ALERT), *page(TOR), *WELL), "likely blocked", says="geo-fence"),
+    Case("address", (bad(Part.CONNECT, Symptom.TIMEOUT), *page(TOR), *WELL), "likely blocked", "ip", anomaly=True,
+         says="geo-fence"),
+    Case("name denied", (*LOST_NAME, *page(DOH), *WELL), "blocked", "dns", Confidence.HIGH, True),
+    Case("name denied, no other resolver", (LOST_NAME[0], *page(TOR), *WELL), "likely blocked", "dns"),
+    Case("two answers", (*FORGED, *page(DOH), *WELL), "blocked", "dns", Confidence.HIGH, True, True),
+    Case("wrong address, wrong certificate", (*MISMATCH, *NO_CERTIFICATE, *page(DOH), *WELL), "blocked", "dns"),
+    Case("block page", (*BLOCK_PAGE, *page(TOR), *WELL), "blocked", "block_page", Confidence.HIGH, True, True),
+    Case("block page, no relay", (*BLOCK_PAGE, *WELL), "blocked", "block_page", confirmed=True, anomaly=True),
+    Case("known root", (*ROGUE, *page(TOR), *WELL), "blocked", "interception", Confidence.HIGH, True, True,
+         says="Accept no certificate"),
+    Case("other certificate", (*NO_CERTIFICATE, *page(TOR), *WELL), "blocked", "interception", anomaly=True),
+    Case(
+        "bad certificate everywhere",
+        (*NO_CERTIFICATE, ok(Part.RELAY, TOR), bad(Part.CERTIFICATE, Symptom.CERTIFICATE, TOR), *WELL),
+        "site down",
+    ),
+    Case("throttled", (*SLOW, *FAST), "slow", "throttled", anomaly=True),
+    Case("slow everywhere", (*SLOW, *page(TOR, bytes=65536, bytes_per_s=5000)), "works"),
+    Case("frozen", (ok(Part.CERTIFICATE), bad(Part.ANSWER, Symptom.FROZEN, bytes=16384), *page(TOR), *WELL),
+         "slow", "frozen", anomaly=True),
+    Case("down", (bad(Part.CONNECT, Symptom.REFUSED), *RELAY_REFUSED, *WELL), "site down", says="tor did not reach"),
+    Case("down, relay dead", (bad(Part.CONNECT, Symptom.REFUSED), *RELAY_DEAD, *WELL), "site down",
+         confidence=Confidence.LOW, says="no other route to compare"),
+    Case("no network", (bad(Part.CONNECT, Symptom.TIMEOUT), *RELAY_DEAD, *ILL), "no network"),
+    Case("portal", RESET, "portal", state=NetworkState.PORTAL),
+    Case("offline", RESET, "no network", state=NetworkState.OFFLINE),
+    Case("refused direct only", (*page(DIRECT, 403), *page(TOR)), "refused by site", "refused", anomaly=True),
+    Case("refused everywhere", (*page(DIRECT, 451), *page(TOR, 451)), "refused by site", says="on every route"),
+    Case("a rule sends it away", (untested(DIRECT), *page(TOR)), "not tested", says="direct was not tested"),
+    Case("nothing may be asked", (untested(DIRECT), untested(TOR)), "not tested", says="a rule says so"),
+    Case("held to be blocked, not asked", (untested(DIRECT), *page(TOR)), "blocked", "sni_reset", belief=BLOCKED),
+)  # fmt: skip
+
+
+def told(verdict: Verdict) -> str:
+    return " ".join((verdict.seen, *verdict.reasons, verdict.instead, verdict.do))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_the_table(case: Case) -> None:
+    verdict = judge(case.steps, case.belief, detect=Detect(), relays=["tor"], network_state=case.state)
+    assert verdict.word.text == case.word, told(verdict)
+    assert case.cause in ("", verdict.cause)
+    assert case.confidence in (None, verdict.confidence), verdict
+    assert case.confirmed == verdict.confirmed
+    if case.anomaly:
+        assert verdict.anomaly
+    assert case.says in told(verdict), told(verdict)
+    assert verdict.do
+
+
+def test_a_relays_own_fault_is_no_comparison() -> None:
+    steps = (*SWAPPED, *RELAY_DEAD, *WELL)
+    assert judge(steps, UNKNOWN, detect=Detect()).word.text == "blocked"  # the harmless name tells enough
+    assert judge((*RESET, *RELAY_DEAD, *WELL), UNKNOWN, detect=Detect()).word.text == "site down"
+
+
+def test_one_relay_of_two_is_enough() -> None:
+    verdict = judge((*RESET, *RELAY_DEAD, *page(VPS), *WELL), UNKNOWN, detect=Detect())
+    assert verdict.through == (VPS,)
+    assert verdict.state is State.SUSPECT
+
+
+def test_without_a_relay_the_advice_is_to_add_one() -> None:
+    verdict = judge((*SWAPPED, *WELL), UNKNOWN, detect=Detect())
+    assert "byway relay add" in verdict.do
+
+
+def test_nothing_at_all() -> None:
+    verdict = judge((), UNKNOWN, detect=Detect())
+    assert verdict.word.text == "not tested"
+    assert not verdict.anomaly

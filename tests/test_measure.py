@@ -1,0 +1,331 @@
+"""Whole measurements over real sockets on loopback: an origin, a censor in front of it, and a relay around it."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing
+from dataclasses import dataclass, field, replace
+
+import pytest
+
+from proxy.config.schema import Auto, Detect, RelayConfig, Settings
+from proxy.detect.verdict import Verdict, judge
+from proxy.errors import DialError
+from proxy.measure import DOH, Means, Question, measure, measured_routes, page_of
+from proxy.model import (
+    DIRECT,
+    UNKNOWN_NETWORK,
+    Action,
+    Belief,
+    Destination,
+    DnsFinding,
+    Found,
+    IPAddress,
+    Part,
+    Plan,
+    Protocol,
+    Route,
+    Stage,
+    State,
+    Step,
+    Symptom,
+)
+from proxy.net.oracle import Oracle
+from proxy.net.poller import make_poller
+from proxy.net.registry import Registry, Relay
+from proxy.net.tcp import TcpDialer
+from tests.support.censor import Behaviour, Censor
+from tests.support.origin import Origin
+from tests.support.outcomes import TOR
+from tests.support.relay import Relay as RelayServer
+
+SITE = "site.test"
+CONTROL = "control.test"
+ORIGIN, CENSOR = "127.0.0.1", "127.0.0.2"
+QUICK = Detect(syn_s=2, silent_s=1, dropped_s=0.5, measure_answer_s=2, measure_stall_s=0.5)
+
+
+@dataclass
+class Scene:
+    """`SITE` is dialed at the censor; the control and the relay know the origin."""
+
+    origin: Origin
+    censor: Censor
+    relay: RelayServer
+    registry: Registry
+    addresses: dict[str, list[str]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)  # of the system's resolver
+    asked_securely: list[str] = field(default_factory=list)
+    finding: DnsFinding | None = None
+
+    @property
+    def means(self) -> Means:
+        port = self.origin.https_port
+        return Means(
+            settings=Settings(
+                auto=Auto(controls=(f"https://{CONTROL}:{port}/",)),
+                relay=(RelayConfig(name="tor", url=f"socks5h://127.0.0.9:{self.relay.port}"),),
+                detect=QUICK,
+            ),
+            dialer=self.registry.dialer,
+            carries=self.registry.carries,
+            refuses=lambda *_: None,
+            refuses_host=lambda _: None,
+            is_private=lambda host: host == "private.test",
+            oracle=Oracle(),
+            resolve=self.resolve,
+            secure=self.secure,
+            compare=self.compare,
+            trust=self.origin.authority.client(),
+        )
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        self.asked.append(host)
+        found = self.addresses.get(host)
+        if not found:
+            raise DialError(f"{host} does not resolve", stage=Stage.RESOLVE, symptom=Symptom.NO_NAME)
+        return [ipaddress.ip_address(address) for address in found]
+
+    async def secure(self, host: str) -> Sequence[IPAddress]:
+        self.asked_securely.append(host)
+        return [ipaddress.ip_address(ORIGIN)]
+
+    async def compare(self, host: str) -> DnsFinding | None:
+        return self.finding
+
+    def question(
+        self,
+        *,
+        site: str = SITE,
+        protocol: Protocol = Protocol.TLS,
+        action: Action = Action.AUTO,
+        routes: Sequence[Route] = (DIRECT, DOH, TOR),
+        state: State = State.UNKNOWN,
+        thorough: bool = True,
+    ) -> Question:
+        port = self.origin.https_port if protocol is Protocol.TLS else self.origin.http_port
+        page = page_of(f"{'https' if protocol is Protocol.TLS else 'http'}://{site}:{port}/bytes/70000")
+        planned = {
+            Action.AUTO: (DIRECT, TOR),
+            Action.RELAY: (TOR,),
+            Action.DIRECT: (DIRECT,),
+            Action.BLOCK: (),
+        }[action]
+        belief = replace(Belief(site, UNKNOWN_NETWORK), state=state)
+        return Question(page, Plan(action, planned, f"a rule says {action}"), belief, tuple(routes), thorough=thorough)
+
+
+@pytest.fixture
+async def scene() -> AsyncIterator[Scene]:
+    poller = make_poller(asyncio.get_running_loop())
+    async with AsyncExitStack() as stack:
+        stack.callback(poller.close)
+        origin = await stack.enter_async_context(Origin())
+        censor = await stack.enter_async_context(Censor(CENSOR, origin.https_port, origin=ORIGIN))
+        relay = await stack.enter_async_context(RelayServer({SITE: ORIGIN, "private.test": ORIGIN}))
+        names = _Names()
+        registry = Registry(
+            [Relay.parse("tor", f"socks5h://127.0.0.9:{relay.port}")],
+            direct=TcpDialer(poller, names, lambda *_: None),
+            to_relays=TcpDialer(poller, names, lambda *_: None),
+        )
+        yield Scene(origin, censor, relay, registry, {SITE: [CENSOR], "private.test": [CENSOR]})
+
+
+class _Names:
+    """Of the dialer itself, which the control is asked through."""
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        assert host == CONTROL
+        return [ipaddress.ip_address(ORIGIN)]
+
+
+async def steps_of(scene: Scene, question: Question) -> list[Step]:
+    async with asyncio.timeout(20), aclosing(measure(scene.means, question)) as coming:
+        return [step async for step in coming]
+
+
+def judged(steps: Sequence[Step], state: State = State.UNKNOWN) -> Verdict:
+    return judge(steps, replace(Belief(SITE, UNKNOWN_NETWORK), state=state), detect=QUICK, relays=["tor"])
+
+
+def only(steps: Sequence[Step], part: Part, route: Route = DIRECT) -> Step:
+    found = [step for step in steps if step.part is part and step.route == route]
+    assert len(found) == 1, found
+    return found[0]
+
+
+async def test_a_site_that_works(scene: Scene) -> None:
+    steps = await steps_of(scene, scene.question())
+    assert [step.part for step in steps if step.route == DIRECT] == [
+        Part.RESOLVE, Part.NEUTRAL, Part.CONNECT, Part.HELLO, Part.CERTIFICATE, Part.ANSWER,
+    ]  # fmt: skip
+    answer = only(steps, Part.ANSWER)
+    assert answer.evidence["status"] == 200
+    assert int(answer.evidence["bytes"]) >= 65_536
+    assert only(steps, Part.ANSWER, TOR).ok
+    assert only(steps, Part.CERTIFICATE, TOR).ok
+    assert not any(step.part is Part.CONTROL for step in steps)
+    verdict = judged(steps)
+    assert verdict.word.text == "works"
+    assert scene.origin.targets(SITE).count("/bytes/70000") == 3  # direct, at the secure address, through the relay
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "symptom", "cause"),
+    [
+        (Behaviour.RESET, Symptom.RESET, "sni_reset"),
+        (Behaviour.EOF, Symptom.EOF, "sni_reset"),
+        (Behaviour.GARBAGE, Symptom.GARBAGE, "sni_reset"),
+        (Behaviour.SILENT, Symptom.SILENT, "sni_drop"),
+    ],
+)
+async def test_a_name_that_is_not_let_through(scene: Scene, behaviour: Behaviour, symptom: Symptom, cause: str) -> None:
+    await scene.censor.set(behaviour, [SITE])
+    steps = await steps_of(scene, scene.question())
+    hello = only(steps, Part.HELLO)
+    assert (hello.found, hello.symptom) == (Found.FAILED, symptom)
+    assert only(steps, Part.NEUTRAL).ok
+    assert only(steps, Part.ANSWER, TOR).ok
+    verdict = judged(steps)
+    assert (verdict.word.text, verdict.cause) == ("blocked", cause)
+    assert "sni_swap" in {signal.id for signal in verdict.signals}
+
+
+async def test_without_another_route_a_harmless_name_tells(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.RESET, [SITE])
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)))
+    assert only(steps, Part.CONTROL).ok
+    assert judged(steps).word.text == "blocked"
+
+
+async def test_an_address_that_refuses(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.REFUSE)
+    steps = await steps_of(scene, scene.question())
+    assert only(steps, Part.CONNECT).symptom is Symptom.REFUSED
+    assert judged(steps).cause == "ip"
+
+
+async def test_a_certificate_of_somebody_else(scene: Scene) -> None:
+    means = replace(scene.means, trust=Origin().authority.client())
+    async with aclosing(measure(means, scene.question(routes=(DIRECT,)))) as coming:
+        steps = [step async for step in coming]
+    certificate = only(steps, Part.CERTIFICATE)
+    assert (certificate.found, certificate.symptom) == (Found.FAILED, Symptom.CERTIFICATE)
+    assert only(steps, Part.HELLO).ok
+    assert not scene.origin.requests  # nothing is said to whom is not trusted
+
+
+async def test_a_name_that_the_system_denies(scene: Scene) -> None:
+    scene.addresses.clear()
+    steps = await steps_of(scene, scene.question())
+    assert only(steps, Part.RESOLVE).symptom is Symptom.NO_NAME
+    assert only(steps, Part.ANSWER, DOH).ok
+    assert judged(steps).cause == "dns"
+
+
+async def test_what_both_resolvers_compared_is_told(scene: Scene) -> None:
+    scene.finding = DnsFinding("dns_two_answers", "two answers came", 0.0)
+    steps = await steps_of(scene, scene.question())
+    forged = next(step for step in steps if step.symptom is Symptom.FORGED)
+    assert forged.evidence["dns"] == "dns_two_answers"
+
+
+async def test_a_suspect_name_is_not_asked_in_clear(scene: Scene) -> None:
+    steps = await steps_of(scene, scene.question(state=State.SUSPECT))
+    assert only(steps, Part.RESOLVE).found is Found.NOT_TESTED
+    assert scene.asked == []
+    assert scene.asked_securely == [SITE]
+    assert judged(steps, State.SUSPECT).word.text == "likely blocked"  # direct, as the system would go, was not tested
+
+
+async def test_under_a_relay_rule_nothing_goes_elsewhere(scene: Scene) -> None:
+    steps = await steps_of(scene, scene.question(action=Action.RELAY))
+    assert scene.asked == scene.asked_securely == []
+    assert scene.censor.connections == 0
+    assert {request.peer for request in scene.origin.requests} == {"127.0.0.9"}
+    assert all(step.found is Found.NOT_TESTED for step in steps if step.route.is_direct)
+    assert judged(steps).word.text == "not tested"
+
+
+async def test_under_a_direct_rule_no_relay_hears_of_it(scene: Scene) -> None:
+    steps = await steps_of(scene, scene.question(action=Action.DIRECT))
+    assert scene.relay.connections == 0
+    assert only(steps, Part.RELAY, TOR).found is Found.NOT_TESTED
+
+
+@pytest.mark.parametrize(("site", "action"), [("private.test", Action.AUTO), (SITE, Action.BLOCK)])
+async def test_what_may_not_be_asked_is_not_tested(scene: Scene, site: str, action: Action) -> None:
+    steps = await steps_of(scene, scene.question(site=site, action=action))
+    assert {step.found for step in steps} == {Found.NOT_TESTED}
+    assert scene.asked == scene.asked_securely == []
+    assert scene.relay.connections == scene.censor.connections == 0
+    verdict = judged(steps)
+    assert verdict.word.text == "not tested"
+    assert not verdict.anomaly
+
+
+async def test_a_brief_measurement_makes_one_visit_a_route(scene: Scene) -> None:
+    steps = await steps_of(scene, scene.question(thorough=False))
+    assert not any(step.part is Part.NEUTRAL for step in steps)
+    assert scene.asked_securely == []
+    assert len(scene.origin.requests) == 2
+
+
+async def test_plain_http(scene: Scene) -> None:
+    async with Censor(CENSOR, scene.origin.http_port, origin=ORIGIN) as censor:
+        await censor.set(Behaviour.RESET, [SITE])
+        steps = await steps_of(scene, scene.question(protocol=Protocol.HTTP))
+    answer = only(steps, Part.ANSWER)
+    assert (answer.found, answer.symptom) == (Found.FAILED, Symptom.RESET)
+    assert only(steps, Part.ANSWER, TOR).ok
+    assert judged(steps).cause == "http_host"
+
+
+async def test_who_leaves_early_leaves_nothing_behind(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.SILENT, [SITE])
+    coming = measure(scene.means, scene.question(routes=(DIRECT,)))
+    async for step in coming:
+        if step.part is Part.CONNECT:
+            break
+    await coming.aclose()
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("measure ")]
+
+
+@pytest.mark.parametrize(
+    ("text", "host", "protocol", "port", "target"),
+    [
+        ("site.test", "site.test", Protocol.TLS, 443, "/"),
+        ("site.test:8443", "site.test", Protocol.TLS, 8443, "/"),
+        ("site.test:80", "site.test", Protocol.HTTP, 80, "/"),
+        ("http://Site.test/a?b=c#d", "site.test", Protocol.HTTP, 80, "/a?b=c"),
+        ("https://site.test:80/", "site.test", Protocol.TLS, 80, "/"),
+        ("2001:db8::1", "2001:db8::1", Protocol.TLS, 443, "/"),
+        ("https://[2001:db8::1]:8443/x", "2001:db8::1", Protocol.TLS, 8443, "/x"),
+        ("https://site.test/\u00e4 b", "site.test", Protocol.TLS, 443, "/%C3%A4%20b"),
+        ("https://user:pw@site.test/", "site.test", Protocol.TLS, 443, "/"),
+    ],
+)
+def test_pages(text: str, host: str, protocol: Protocol, port: int, target: str) -> None:
+    page = page_of(text)
+    assert (page.host, page.protocol, page.port, page.target) == (host, protocol, port, target)
+
+
+@pytest.mark.parametrize("text", ["", "http://", "a..b", "https://site.test:99999/", "x" * 9000])
+def test_what_is_no_page(text: str) -> None:
+    with pytest.raises(ValueError, match=r"\w"):
+        page_of(text)
+
+
+def test_all_routes_are_looked_at() -> None:
+    settings = Settings(relay=(RelayConfig(name="tor", url="socks5h://127.0.0.1:9050"),))
+    assert measured_routes(settings)[:2] == (DIRECT, DOH)
+    assert measured_routes(settings)[-1] == TOR
+
+
+def test_a_request_is_one_line_whatever_is_asked() -> None:
+    page = page_of("http://site.test:8080/a\u2028b")
+    assert page.request().startswith(b"GET /a%E2%80%A8b HTTP/1.1\r\nHost: site.test:8080\r\n")
+    assert Destination(page.host, page.port) == Destination("site.test", 8080)
