@@ -14,14 +14,23 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import time
 from collections.abc import Iterable, Sequence
 from functools import partial
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
+from pathlib import Path
 from types import TracebackType
 from typing import Literal, Self
 
+from tests.lab import packets
+from tests.lab.deeds import PASS, Injection
+from tests.lab.events import Events, listen
+from tests.lab.flows import Flow, Flows
 from tests.lab.links import DEVICE, PERFECT, Lane, Link, Schedule, Tap, Veth, Wire
 from tests.lab.netlink import Netlink, has_ipv6
+from tests.lab.packets import Packet
+from tests.lab.pcap import Pcap
+from tests.lab.rules import RuleSet
 from tests.lab.spaces import Space
 
 CLIENT = "client"
@@ -30,6 +39,13 @@ CLIENT = "client"
 _BATCH = 64
 """Packets taken from one link before the others have their turn."""
 
+HOPS = 3
+"""Routers between any two spaces, for packets whose TTL runs out. The TTL of the others is left as it is."""
+
+CENSORS_HOP = 2
+"""Where among these the rules are: what runs out before is not seen by them."""
+
+_TIME_EXCEEDED = {4: (11, 0), 6: (3, 0)}  # type and code (RFC 792, RFC 4443)
 _KNOWN_TARGETS = 4096
 _MULTICAST = (*range(224, 240), 0xFF)  # the first byte of the target; hosts tell the link about groups unasked
 
@@ -43,6 +59,7 @@ class Port:
         self.wire = wire
         self.up, self.down = Lane(link, f"{number} up"), Lane(link, f"{number} down")
         self.gateways: tuple[str, ...] = ()
+        self.pcap: Pcap | None = None
         self._setup = setup
 
     def __repr__(self) -> str:
@@ -90,7 +107,24 @@ class Port:
         for gateway in self.gateways:
             self._setup.remove_default(gateway)
 
+    def gateway(self, version: int) -> bytes | None:
+        found = (ip_address(gateway) for gateway in self.gateways)
+        return next((gateway.packed for gateway in found if gateway.version == version), None)
+
+    def record(self, path: Path) -> None:
+        """From now on everything that crosses this link is written there, lost or not."""
+        if self.pcap:
+            self.pcap.close()
+        self.pcap = Pcap(path)
+
+    def receive(self, data: bytes) -> None:
+        if self.pcap:
+            self.pcap.write(time.time(), data)
+        self.wire.write(data)
+
     def close(self) -> None:
+        if self.pcap:
+            self.pcap.close()
         self.wire.close()
         self._setup.close()
         self.space.close()
@@ -107,6 +141,9 @@ class Router:
         self._routes: list[tuple[int, int, int, Port]] = []  # version, network, prefix length, port
         self._known: dict[bytes, Port | None] = {}
         self._loop = asyncio.get_running_loop()
+        self.flows = Flows()
+        self.events = Events(self._loop.time)
+        self.rules = RuleSet(self._loop.time)
         self._schedule = Schedule(self._loop)
 
     async def __aenter__(self) -> Self:
@@ -186,26 +223,72 @@ class Router:
             if packet:
                 self._arrive(port, packet)
 
-    def _arrive(self, near: Port, packet: bytes) -> None:
+    def _arrive(self, near: Port, data: bytes) -> None:
+        if near.pcap:
+            near.pcap.write(time.time(), data)
         lane = near.up
         if lane.perfect:
-            self._pass(near, packet)
-        elif (delay := lane.admit(self._loop.time(), len(packet))) is not None:
-            self._schedule.after(delay, partial(self._pass, near, packet))
+            self._pass(near, data)
+        elif (delay := lane.admit(self._loop.time(), len(data))) is not None:
+            self._schedule.after(delay, partial(self._pass, near, data))
 
-    def _pass(self, near: Port, packet: bytes) -> None:
-        far = self._towards(packet)
-        if far is not None:
-            self._deliver(far, packet)
-        elif packet[16 if packet[0] >> 4 == 4 else 24] not in _MULTICAST:
-            self.strays += 1
+    def _pass(self, near: Port, data: bytes) -> None:
+        """Between the links: what was sent is noted, and the rules decide what becomes of it."""
+        far = self._towards(data)
+        if far is None:
+            if data[16 if data[0] >> 4 == 4 else 24] not in _MULTICAST:
+                self.strays += 1
+            return
+        now = self._loop.time()
+        self.events.record(now, near.name, far.name, data)
+        from_client, to_client = near.name == CLIENT, far.name == CLIENT
+        flow, outward = self.flows.find(data, from_client=from_client, to_client=to_client)
+        says = outward and packets.carries(data)
+        ends_here = data[8 if data[0] >> 4 == 4 else 7] <= HOPS
+        if (flow.border and self.rules.concerning(flow)) or says or ends_here:
+            self._look(near, far, Packet(data, outward=outward), flow, now, says=says)
+        else:
+            self._deliver(far, data)
 
-    def _deliver(self, far: Port, packet: bytes) -> None:
+    def _look(self, near: Port, far: Port, packet: Packet, flow: Flow, now: float, *, says: bool) -> None:
+        heard = listen(packet, flow) if says else []
+        if heard:
+            self.events.note(now, near.name, near.name, heard, packet)
+        ends_here = packet.ttl <= HOPS
+        seen = flow.border and flow.rules and packet.ttl >= CENSORS_HOP
+        verdict = self.rules.judge(packet, flow, now) if seen else PASS
+        for injection in verdict.injected:
+            self._inject(injection)
+        if ends_here:
+            self._expire(near, packet)
+        elif verdict.passes:
+            far = self.ports[verdict.divert] if verdict.divert else far
+            if heard:
+                self.events.note(now, far.name, near.name, heard, packet)
+            self._deliver_after(verdict.delay_s, far, verdict.packet or packet.data)
+
+    def _expire(self, near: Port, packet: Packet) -> None:
+        gateway = near.gateway(packet.version)
+        if gateway:
+            error = packets.icmp_error(packet, gateway, *_TIME_EXCEEDED[packet.version])
+            self._deliver(near, error)
+
+    def _inject(self, injection: Injection) -> None:
+        if (far := self._towards(injection.data)) is not None:
+            self._deliver_after(injection.delay_s, far, injection.data)
+
+    def _deliver_after(self, delay_s: float, far: Port, data: bytes) -> None:
+        if delay_s > 0:
+            self._schedule.after(delay_s, partial(self._deliver, far, data))
+        else:
+            self._deliver(far, data)
+
+    def _deliver(self, far: Port, data: bytes) -> None:
         lane = far.down
         if lane.perfect:
-            far.wire.write(packet)
-        elif (delay := lane.admit(self._loop.time(), len(packet))) is not None:
-            self._schedule.after(delay, partial(far.wire.write, packet))
+            far.receive(data)
+        elif (delay := lane.admit(self._loop.time(), len(data))) is not None:
+            self._schedule.after(delay, partial(far.receive, data))
 
     def _towards(self, packet: bytes) -> Port | None:
         target = packet[16:20] if packet[0] >> 4 == 4 else packet[24:40]

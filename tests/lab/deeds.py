@@ -1,0 +1,295 @@
+"""What a censor, or bad luck, does to the packets that a rule is about.
+
+A deed decides and does nothing itself: it returns a Verdict, which the router carries out. `begin` is asked about the
+packet that the rule's match hit, `after` about all later ones of the same flow, both ways.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Literal
+
+from tests.lab import packets
+from tests.lab.flows import Flow
+from tests.lab.messages import question
+from tests.lab.packets import FIN, TCP, Packet
+
+ICMP_UNREACHABLE = {4: 3, 6: 1}
+"""Type of the error by IP version (RFC 792, RFC 4443)."""
+
+_PROHIBITED = {4: 13, 6: 1}
+_CODES: dict[str, dict[int, int]] = {
+    "network": {4: 0, 6: 0},
+    "host": {4: 1, 6: 3},
+    "port": {4: 3, 6: 4},
+    "prohibited": _PROHIBITED,
+}
+_BURST_S = 0.25  # a policer's bucket, in seconds of its rate
+_LEAST_BURST = 3000  # bytes: two packets
+_SHAPED_S = 2.0  # what would wait longer for its turn is dropped
+
+
+@dataclass(frozen=True, slots=True)
+class Injection:
+    """A packet that was never sent, to be delivered to whomever it is addressed to."""
+
+    data: bytes
+    delay_s: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What becomes of a packet."""
+
+    passes: bool = True
+    injected: tuple[Injection, ...] = ()
+    delay_s: float = 0.0
+    divert: str | None = None  # the space to which it goes instead
+    packet: bytes | None = None  # what goes on in its place
+
+    def and_then(self, later: Verdict) -> Verdict:
+        """Both: what `later` says of a packet that this one let pass."""
+        return Verdict(
+            later.passes,
+            self.injected + later.injected,
+            self.delay_s + later.delay_s,
+            later.divert or self.divert,
+            later.packet or self.packet,
+        )
+
+
+PASS = Verdict()
+DROP = Verdict(passes=False)
+
+
+class Deed:
+    """Does nothing."""
+
+    lasting = True
+    """Whether the whole flow is under it once it has begun; if not, each packet that matches is a case of its own."""
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return PASS
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return PASS
+
+
+class Drop(Deed):
+    """The packet, and everything after it in both directions."""
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return DROP
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return DROP
+
+
+class DropThePacket(Deed):
+    """Only the packet that showed the name, and whatever brings the same bytes again."""
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        flow.marks[self] = packet.seq
+        return DROP
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        covered = (flow.marks[self] - packet.seq) % (1 << 32) < len(packet.payload)
+        return DROP if packet.outward and covered else PASS
+
+
+class DropEach(Deed):
+    """Each packet that matches, and no other: for DNS queries."""
+
+    lasting = False
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return DROP
+
+
+@dataclass(eq=False)
+class Reset(Deed):
+    """Resets to the client, or to both. Beside the path the packet itself goes on; in the path it does not, nor does
+    anything after it."""
+
+    to: Literal["both", "client"] = "both"
+    in_path: bool = False
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if packet.protocol != TCP:
+            return DROP
+        resets = [Injection(packets.reset_back(packet))]
+        if self.to == "both":
+            resets.append(Injection(packets.reset_ahead(packet, arrives=not self.in_path)))
+        return Verdict(passes=not self.in_path, injected=tuple(resets))
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return DROP if self.in_path else PASS
+
+
+class Refuse(Deed):
+    """A reset to the client for everything that it sends, and nothing goes on: a SYN is refused."""
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if not packet.outward or packet.protocol != TCP:
+            return DROP
+        return Verdict(passes=False, injected=(Injection(packets.reset_back(packet)),))
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return self.begin(packet, flow, now)
+
+
+@dataclass(eq=False)
+class Unreachable(Deed):
+    """An ICMP error for everything that the client sends, as if from the host itself."""
+
+    code: str = "prohibited"
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if not packet.outward:
+            return DROP
+        code = _CODES[self.code][packet.version]
+        error = packets.icmp_error(packet, packet.target_bytes, ICMP_UNREACHABLE[packet.version], code)
+        return Verdict(passes=False, injected=(Injection(error),))
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return self.begin(packet, flow, now)
+
+
+@dataclass(eq=False)
+class Page(Deed):
+    """An HTTP answer of the censor's in place of the site's: the request goes no further, the site gets a reset."""
+
+    answer: bytes  # status line and all
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        segments = [Injection(segment) for segment in packets.answer_back(packet, self.answer)]
+        return Verdict(passes=False, injected=(*segments, Injection(packets.reset_ahead(packet, arrives=False))))
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if packet.outward and packet.flags & FIN:  # the client closes too: nobody else is there to say yes
+            return Verdict(passes=False, injected=(Injection(packets.acknowledge_back(packet)),))
+        return DROP
+
+
+def page(body: bytes, *, status: str = "200 OK", headers: Iterable[str] = ()) -> Page:
+    """A page of its own."""
+    fields = ("Content-Type: text/html; charset=utf-8", *headers, f"Content-Length: {len(body)}", "Connection: close")
+    return Page("\r\n".join((f"HTTP/1.1 {status}", *fields, "", "")).encode() + body)
+
+
+def redirect(url: str) -> Page:
+    return page(b"", status="302 Found", headers=[f"Location: {url}"])
+
+
+@dataclass(eq=False)
+class Forge(Deed):
+    """A DNS answer of the censor's. `race`: the query goes on, so that the true answer comes as well, and second unless
+    `delay_s` is long."""
+
+    addresses: tuple[str, ...] = ()
+    rcode: int = 0
+    race: bool = False
+    delay_s: float = 0.0
+    lasting = False
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        asked = question(packet.payload)
+        assert asked is not None, "forged answers go with ByQuery"
+        forged = packets.udp_back(packet, asked.answer(self.addresses, rcode=self.rcode))
+        return Verdict(passes=self.race, injected=(Injection(forged, self.delay_s),))
+
+
+@dataclass(eq=False)
+class Freeze(Deed):
+    """Once the server has sent `after_bytes`, not one more packet of the flow passes."""
+
+    after_bytes: int = 16 * 1024
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return self.after(packet, flow, now)
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if not packet.outward:
+            flow.count_down(packet)
+        return DROP if flow.down > self.after_bytes else PASS
+
+
+@dataclass(eq=False)
+class Throttle(Deed):
+    """At most `rate` bytes per second to the client: what is too fast is dropped (police) or waits (shape). All flows
+    of the rule share it, unless `each`."""
+
+    rate: float
+    how: Literal["police", "shape"] = "police"
+    each: bool = False
+    _buckets: dict[Flow | None, tuple[float, float]] = field(default_factory=dict)  # police: (tokens, at); shape: free
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return self.after(packet, flow, now)
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if packet.outward:
+            return PASS
+        bucket, size = flow if self.each else None, len(packet.data)
+        return self._police(bucket, size, now) if self.how == "police" else self._shape(bucket, size, now)
+
+    def _police(self, bucket: Flow | None, size: int, now: float) -> Verdict:
+        full = max(self.rate * _BURST_S, _LEAST_BURST)
+        tokens, at = self._buckets.get(bucket, (full, now))
+        tokens = min(full, tokens + (now - at) * self.rate)
+        passes = tokens >= size
+        self._buckets[bucket] = (tokens - size if passes else tokens, now)
+        return PASS if passes else DROP
+
+    def _shape(self, bucket: Flow | None, size: int, now: float) -> Verdict:
+        free, _ = self._buckets.get(bucket, (now, 0.0))
+        begins = max(now, free)
+        if begins - now > _SHAPED_S:
+            return DROP
+        self._buckets[bucket] = (begins + size / self.rate, 0.0)
+        return Verdict(delay_s=begins + size / self.rate - now)
+
+
+@dataclass(eq=False)
+class Delay(Deed):
+    """Everything comes later, each way."""
+
+    delay_s: float
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return Verdict(delay_s=self.delay_s)
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return Verdict(delay_s=self.delay_s)
+
+
+@dataclass(eq=False)
+class Lose(Deed):
+    """Each packet is lost with the probability `share`; the same seed loses the same ones."""
+
+    share: float
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        self._luck = random.Random(self.seed)
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return DROP if self._luck.random() < self.share else PASS
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return self.begin(packet, flow, now)
+
+
+@dataclass(eq=False)
+class Divert(Deed):
+    """The flow goes to another space, which has to take it (`Port.take_all`) and answers in the server's name."""
+
+    space: str
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return self.after(packet, flow, now)
+
+    def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return Verdict(divert=self.space) if packet.outward else PASS

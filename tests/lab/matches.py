@@ -1,0 +1,149 @@
+"""Whom a rule is about: the packets at which it begins to act.
+
+`concerns` is asked once per flow and rule, and keeps everything else off the packet path; `hits` for every packet of
+the flows that it named, until it says yes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Network, IPv6Network, ip_network
+
+from tests.lab.flows import Flow
+from tests.lab.messages import question
+from tests.lab.packets import TCP, UDP, Packet
+from tests.lab.views import Names, View, requested_host, server_name
+
+HTTP, HTTPS, DNS = 80, 443, 53
+EVERYWHERE = ("0.0.0.0/0", "::/0")
+_PROTOCOLS = {"tcp": TCP, "udp": UDP}
+
+
+class Match:
+    """Says whether a flow, and then a packet of it, is meant."""
+
+    def concerns(self, flow: Flow) -> bool:
+        raise NotImplementedError
+
+    def hits(self, packet: Packet, flow: Flow) -> bool:
+        raise NotImplementedError
+
+
+class Addresses:
+    """Addresses and prefixes of both versions."""
+
+    def __init__(self, prefixes: Iterable[str]) -> None:
+        self.networks: tuple[IPv4Network | IPv6Network, ...] = tuple(ip_network(prefix) for prefix in prefixes)
+
+    def __contains__(self, address: object) -> bool:
+        return any(address in network for network in self.networks)
+
+    def __repr__(self) -> str:
+        return f"Addresses{tuple(str(network) for network in self.networks)}"
+
+
+@dataclass(frozen=True)
+class BySni(Match):
+    """A ClientHello for one of `names`, as the view sees it. On every port when `ports` is empty."""
+
+    names: Names
+    view: View = View.RECORDS
+    ports: tuple[int, ...] = (HTTPS,)
+
+    def concerns(self, flow: Flow) -> bool:
+        return flow.protocol == TCP and (not self.ports or flow.server_port in self.ports)
+
+    def hits(self, packet: Packet, flow: Flow) -> bool:
+        if not packet.outward or not packet.payload:
+            return False
+        if self.view is View.STRING:
+            return self.names.within(packet.payload)
+        return server_name(self.view, packet, flow.said) in self.names
+
+
+@dataclass(frozen=True)
+class ByHost(Match):
+    """A plain HTTP request for one of `names`."""
+
+    names: Names
+    view: View = View.RECORDS
+    ports: tuple[int, ...] = (HTTP,)
+
+    def concerns(self, flow: Flow) -> bool:
+        return flow.protocol == TCP and (not self.ports or flow.server_port in self.ports)
+
+    def hits(self, packet: Packet, flow: Flow) -> bool:
+        if not packet.outward or not packet.payload:
+            return False
+        if self.view is View.STRING:
+            return self.names.within(packet.payload)
+        return requested_host(self.view, packet, flow.said) in self.names
+
+
+@dataclass(frozen=True)
+class ByQuery(Match):
+    """A DNS query over UDP for one of `names`; `resolvers` limits it to queries to these."""
+
+    names: Names
+    resolvers: Addresses | None = None
+
+    def concerns(self, flow: Flow) -> bool:
+        return (
+            flow.protocol == UDP
+            and flow.server_port == DNS
+            and (self.resolvers is None or flow.server in self.resolvers)
+        )
+
+    def hits(self, packet: Packet, flow: Flow) -> bool:
+        asked = question(packet.payload) if packet.outward else None
+        return asked is not None and asked.name in self.names
+
+
+@dataclass(frozen=True)
+class ByAddress(Match):
+    """Everything to and from these addresses; only to `ports`, and only one protocol, if these are given."""
+
+    addresses: Addresses
+    ports: tuple[int, ...] = ()
+    protocol: str | None = None  # "tcp" or "udp"
+
+    def concerns(self, flow: Flow) -> bool:
+        return (
+            flow.server in self.addresses
+            and (not self.ports or flow.server_port in self.ports)
+            and (self.protocol is None or flow.protocol == _PROTOCOLS[self.protocol])
+        )
+
+    def hits(self, packet: Packet, flow: Flow) -> bool:
+        return True
+
+
+@dataclass(frozen=True)
+class Opening(Match):
+    """The SYN, or any first datagram, of what another match is about: what flows already is left alone."""
+
+    what: Match
+
+    def concerns(self, flow: Flow) -> bool:
+        return self.what.concerns(flow)
+
+    def hits(self, packet: Packet, flow: Flow) -> bool:
+        return (packet.protocol != TCP or packet.opens) and self.what.hits(packet, flow)
+
+
+@dataclass(frozen=True)
+class NotAllowed(Match):
+    """What an allow-list leaves out: other addresses, unless TLS or HTTP there asks for one of `names`."""
+
+    addresses: Addresses
+    names: Names
+
+    def concerns(self, flow: Flow) -> bool:
+        return flow.server not in self.addresses
+
+    def hits(self, packet: Packet, flow: Flow) -> bool:
+        if not self.names.names or flow.protocol != TCP or flow.server_port not in (HTTP, HTTPS):
+            return True
+        known = flow.said.records or flow.said.host
+        return known not in self.names if known else bool(packet.payload) and not flow.said.listening

@@ -1,0 +1,136 @@
+"""What a censor reads in packets, and forges: DNS messages, the SNI of a ClientHello, the Host of an HTTP request.
+
+Written anew on purpose, and not Byway's own parsers: what judges Byway must not share its mistakes. Everything that is
+not understood is None, as a censor would let it pass. RFC 1035, 8446, 6066 and 9112.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Iterable
+from dataclasses import dataclass
+from ipaddress import IPv4Address, IPv6Address, ip_address
+
+A, AAAA = 1, 28
+NXDOMAIN, SERVFAIL, REFUSED = 3, 2, 5
+
+METHODS = (b"GET ", b"POST ", b"HEAD ", b"PUT ", b"DELETE ", b"OPTIONS ", b"PATCH ", b"CONNECT ", b"TRACE ")
+
+_DNS_HEAD = struct.Struct("!HHHHHH")
+_RESPONSE, _RECURSION = 0x8000, 0x0180  # QR; RD and RA
+_FORGED_TTL_S = 300
+_HANDSHAKE, _CLIENT_HELLO, _SERVER_NAME = 0x16, 1, 0
+
+Address = IPv4Address | IPv6Address
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A DNS query for one name."""
+
+    ident: int
+    name: str  # lower-case, without the last dot
+    kind: int
+    asked: bytes  # the question section as it stood there, the case of its letters kept
+
+    def answer(self, addresses: Iterable[Address | str] = (), *, rcode: int = 0) -> bytes:
+        """An answer with those of `addresses` that are of the kind asked for."""
+        version = {A: 4, AAAA: 6}.get(self.kind)
+        packed = [address.packed for address in map(ip_address, addresses) if address.version == version]
+        head = _DNS_HEAD.pack(self.ident, _RESPONSE | _RECURSION | rcode, 1, len(packed), 0, 0)
+        records = (struct.pack("!HHHIH", 0xC00C, self.kind, 1, _FORGED_TTL_S, len(data)) + data for data in packed)
+        return head + self.asked + b"".join(records)
+
+
+def question(message: bytes) -> Question | None:
+    """The query that a DNS message is; None when it is none."""
+    if len(message) < _DNS_HEAD.size + 5:
+        return None
+    ident, flags, questions, *_ = _DNS_HEAD.unpack_from(message)
+    if flags & _RESPONSE or questions != 1:
+        return None
+    labels, position = [], _DNS_HEAD.size
+    while position < len(message) and (size := message[position]):
+        if size > 63:
+            return None
+        labels.append(message[position + 1 : position + 1 + size])
+        position += 1 + size
+    end = position + 5
+    if end > len(message):
+        return None
+    kind = int.from_bytes(message[position + 1 : position + 3], "big")
+    name = b".".join(labels).lower().decode("ascii", "backslashreplace")
+    return Question(ident, name, kind, message[_DNS_HEAD.size : end])
+
+
+@dataclass(frozen=True, slots=True)
+class Hello:
+    """What has been read of a ClientHello: its name, and whether more could still come to light."""
+
+    name: str | None
+    over: bool
+
+
+_MORE, _NAMELESS = Hello(None, over=False), Hello(None, over=True)
+
+
+def hello(data: bytes, *, records: bool) -> Hello:
+    """The ClientHello that `data`, of any length, begins with. `records`: looks into the second record as well, and the
+    later ones; else the hello ends with the first."""
+    message = bytearray()
+    position, first = 0, True
+    while len(data) >= position + 5 and (first or records):
+        if data[position] != _HANDSHAKE or data[position + 1] != 3:
+            break
+        size = int.from_bytes(data[position + 3 : position + 5], "big")
+        message += data[position + 5 : position + 5 + size]
+        position += 5 + size
+        first = False
+    if message and message[0] != _CLIENT_HELLO:
+        return _NAMELESS
+    whole = len(message) >= 4 and len(message) >= 4 + int.from_bytes(message[1:4], "big")
+    found = _server_name(bytes(message))
+    return Hello(found, over=True) if found else _NAMELESS if whole else _MORE
+
+
+def _server_name(message: bytes) -> str | None:
+    """As far as the message goes: the name may be whole before the hello is."""
+    try:
+        position = 4 + 2 + 32
+        position += 1 + message[position]  # session id
+        position += 2 + int.from_bytes(_exactly(message, position, 2), "big")  # cipher suites
+        position += 1 + message[position]  # compression methods
+        position += 2
+        while True:
+            kind, size = struct.unpack_from("!HH", message, position)
+            if kind == _SERVER_NAME:  # list length (2), type (1), length (2), name
+                length = int.from_bytes(_exactly(message, position + 7, 2), "big")
+                return _exactly(message, position + 9, length).decode("ascii").lower().rstrip(".")
+            position += 4 + size
+    except (IndexError, struct.error, UnicodeDecodeError):
+        return None
+
+
+def _exactly(data: bytes, position: int, size: int) -> bytes:
+    found = data[position : position + size]
+    if len(found) < size:
+        raise IndexError
+    return found
+
+
+def host(head: bytes, *, as_browsers_write_it: bool = False) -> str | None:
+    """The host that an HTTP request asks for, from as much of its head as there is. `as_browsers_write_it`: finds the
+    field only when it is written `Host: `, as a simple filter does."""
+    if not head.startswith(METHODS):
+        return None
+    for line in head.split(b"\r\n")[1:-1]:  # the last one may not be whole
+        if not line:
+            return None
+        field, colon, value = line.partition(b":")
+        if not colon or (not as_browsers_write_it and field.strip().lower() != b"host"):
+            continue
+        if as_browsers_write_it and not line.startswith(b"Host: "):
+            continue
+        name = value.strip().decode("latin-1").lower()
+        return name if name.startswith("[") else name.partition(":")[0].rstrip(".")
+    return None

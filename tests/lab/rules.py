@@ -1,0 +1,357 @@
+"""The rules of the country: whom they are about and what is done, put together and changed while packets flow.
+
+    router.rules.set([SniReset("blocked.test"), AddressDrop("203.0.113.7", share=0.3), Outage(2.0, 0.5)])
+
+`When(match, deed)` is every rule; the names with a capital are the ways of blocking known to be in use, and the
+innocent troubles that look like them. `share` is of connections (of queries, for DNS), the same ones for the same
+`seed`. Names stand for all names below them too, and `*` for all.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from typing import Literal, TypedDict, Unpack
+
+from tests.lab import deeds
+from tests.lab.deeds import DROP, PASS, Deed, Drop, DropEach, DropThePacket, Forge, Refuse, Reset, Unreachable, Verdict
+from tests.lab.flows import Flow
+from tests.lab.matches import (
+    EVERYWHERE,
+    HTTPS,
+    Addresses,
+    ByAddress,
+    ByHost,
+    ByQuery,
+    BySni,
+    Match,
+    NotAllowed,
+    Opening,
+)
+from tests.lab.messages import NXDOMAIN
+from tests.lab.packets import Packet
+from tests.lab.views import Names, View
+
+_TAINTED = 1024
+_ACTS = 4096
+
+
+class Rule:
+    """Asked about every packet of the flows that concern it."""
+
+    since = 0.0
+    """When it was put in force, by the loop's clock."""
+
+    def concerns(self, flow: Flow) -> bool:
+        raise NotImplementedError
+
+    def judge(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, slots=True)
+class Residual:
+    """After a strike the client's new connections to that address and port are struck too, whatever they ask for."""
+
+    seconds: float
+    at: Literal["syn", "flight"] = "flight"  # at their first packet, or at the first with something in it
+
+
+@dataclass(eq=False)
+class When(Rule):
+    """Does the deed to what matches."""
+
+    match: Match
+    deed: Deed
+    share: float = 1.0
+    seed: int = 0
+    residual: Residual | None = None
+    acts: deque[Flow] = field(default_factory=lambda: deque(maxlen=_ACTS), repr=False)  # whom it struck, latest last
+
+    def __post_init__(self) -> None:
+        self._luck = random.Random(self.seed)
+        self._tainted: dict[object, float] = {}  # (client, server, port) → until when
+
+    def concerns(self, flow: Flow) -> bool:
+        return self.match.concerns(flow)
+
+    def judge(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        struck = flow.marks.get(self)
+        if struck is not None:
+            return self.deed.after(packet, flow, now) if struck else PASS
+        if not self.match.hits(packet, flow):
+            return self._judge_residual(packet, flow, now)
+        struck = self.share >= 1.0 or self._luck.random() < self.share
+        if self.deed.lasting:
+            flow.marks[self] = struck
+        return self._strike(packet, flow, now) if struck else PASS
+
+    def _strike(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        self.acts.append(flow)
+        if self.residual:
+            if len(self._tainted) >= _TAINTED:
+                self._tainted.clear()
+            self._tainted[_triple(flow)] = now + self.residual.seconds
+        return self.deed.begin(packet, flow, now)
+
+    def _judge_residual(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if self.residual is None or not packet.outward or self._tainted.get(_triple(flow), now) <= now:
+            return PASS
+        if self.residual.at == "flight" and not packet.payload:
+            return PASS
+        flow.marks[self] = True
+        self.acts.append(flow)
+        return self.deed.begin(packet, flow, now)
+
+
+@dataclass(eq=False)
+class During(Rule):
+    """Another rule, from `start_s` to `end_s` after this one was put in force. A flow that a deed has in its hands is
+    free again afterwards."""
+
+    rule: Rule
+    start_s: float
+    end_s: float = float("inf")
+
+    def concerns(self, flow: Flow) -> bool:
+        return self.rule.concerns(flow)
+
+    def judge(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        if self.start_s <= now - self.since < self.end_s:
+            return self.rule.judge(packet, flow, now)
+        return PASS
+
+
+class RuleSet:
+    """The rules in force. Changing them takes effect with the next packet, for old flows too; what a rule that stays
+    has begun, it goes on with."""
+
+    def __init__(self, clock: Callable[[], float]) -> None:
+        self._clock = clock
+        self._rules: tuple[Rule, ...] = ()
+        self._generation = 0
+
+    def __iter__(self) -> Iterator[Rule]:
+        return iter(self._rules)
+
+    def __len__(self) -> int:
+        return len(self._rules)
+
+    def set(self, rules: Iterable[Rule | Iterable[Rule]]) -> None:
+        """These and no others, the first one first."""
+        flat = tuple(one for rule in rules for one in ((rule,) if isinstance(rule, Rule) else rule))
+        for rule in flat:
+            if rule not in self._rules:
+                rule.since = self._clock()
+        self._rules = flat
+        self._generation += 1
+
+    def add(self, *rules: Rule | Iterable[Rule]) -> None:
+        self.set((*self._rules, *rules))
+
+    def remove(self, *rules: Rule) -> None:
+        self.set(rule for rule in self._rules if rule not in rules)
+
+    def clear(self) -> None:
+        self.set(())
+
+    def concerning(self, flow: Flow) -> tuple[Rule, ...]:
+        """Those that may have to do with the flow."""
+        if flow.generation != self._generation:
+            flow.rules = tuple(rule for rule in self._rules if rule.concerns(flow))
+            flow.generation = self._generation
+        return flow.rules
+
+    def judge(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        """What becomes of the packet after all rules, or after the first that keeps it."""
+        verdict = PASS
+        for rule in flow.rules:
+            said = rule.judge(packet, flow, now)
+            if said is PASS:
+                continue
+            verdict = said if verdict is PASS else verdict.and_then(said)
+            if not verdict.passes:
+                break
+        return verdict
+
+
+class Luck(TypedDict, total=False):
+    """Of which connections a rule takes how many."""
+
+    share: float
+    seed: int
+
+
+def DnsRace(*names: str, forged: Iterable[str], delay_s: float = 0.0, **luck: Unpack[Luck]) -> When:
+    """A forged answer first, the true one second."""
+    return When(ByQuery(Names(*names)), Forge(tuple(forged), race=True, delay_s=delay_s), **luck)
+
+
+def DnsReplace(
+    *names: str, forged: Iterable[str] = (), resolvers: Iterable[str] | None = None, **luck: Unpack[Luck]
+) -> When:
+    """Only a forged answer; without addresses an empty one."""
+    return When(_query(names, resolvers), Forge(tuple(forged)), **luck)
+
+
+def DnsNxdomain(
+    *names: str, rcode: int = NXDOMAIN, resolvers: Iterable[str] | None = None, **luck: Unpack[Luck]
+) -> When:
+    return When(_query(names, resolvers), Forge(rcode=rcode), **luck)
+
+
+def DnsDrop(*names: str, resolvers: Iterable[str] | None = None, **luck: Unpack[Luck]) -> When:
+    return When(_query(names, resolvers), DropEach(), **luck)
+
+
+def SniReset(
+    *names: str,
+    to: Literal["both", "client"] = "both",
+    view: View = View.RECORDS,
+    in_path: bool = False,
+    residual: Residual | None = None,
+    **luck: Unpack[Luck],
+) -> When:
+    return When(BySni(Names(*names), view), Reset(to, in_path), residual=residual, **luck)
+
+
+def SniDrop(
+    *names: str,
+    view: View = View.RECORDS,
+    whole_flow: bool = True,
+    residual: Residual | None = None,
+    **luck: Unpack[Luck],
+) -> When:
+    """In the path, in silence. Without `whole_flow` only the segment that showed the name."""
+    return When(BySni(Names(*names), view), Drop() if whole_flow else DropThePacket(), residual=residual, **luck)
+
+
+def HttpReset(
+    *names: str, to: Literal["both", "client"] = "both", view: View = View.RECORDS, **luck: Unpack[Luck]
+) -> When:
+    return When(ByHost(Names(*names), view), Reset(to), **luck)
+
+
+def HttpDrop(*names: str, view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:
+    return When(ByHost(Names(*names), view), Drop(), **luck)
+
+
+def HttpRedirect(*names: str, to: str, view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:
+    """To the URL `to`."""
+    return When(ByHost(Names(*names), view), deeds.redirect(to), **luck)
+
+
+def HttpPage(*names: str, body: bytes, status: str = "200 OK", view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:
+    return When(ByHost(Names(*names), view), deeds.page(body, status=status), **luck)
+
+
+def AddressDrop(*prefixes: str, ports: Iterable[int] = (), protocol: str | None = None, **luck: Unpack[Luck]) -> When:
+    return When(_addresses(prefixes, ports, protocol), Drop(), **luck)
+
+
+def SynReset(*prefixes: str, ports: Iterable[int] = (), **luck: Unpack[Luck]) -> When:
+    return When(Opening(_addresses(prefixes, ports, "tcp")), Refuse(), **luck)
+
+
+def IcmpUnreachable(*prefixes: str, code: str = "prohibited", ports: Iterable[int] = (), **luck: Unpack[Luck]) -> When:
+    """`code`: network, host, port or prohibited."""
+    return When(_addresses(prefixes, ports, None), Unreachable(code), **luck)
+
+
+def PortDrop(port: int, *, protocol: str = "tcp", **luck: Unpack[Luck]) -> When:
+    return When(_addresses(EVERYWHERE, (port,), protocol), Drop(), **luck)
+
+
+def UdpDrop(port: int = HTTPS, **luck: Unpack[Luck]) -> When:
+    """No QUIC, by default."""
+    return PortDrop(port, protocol="udp", **luck)
+
+
+def Freeze(*names: str, after_bytes: int = 16 * 1024, addresses: Iterable[str] = (), **luck: Unpack[Luck]) -> When:
+    """By name (SNI), or by address, or both at once is two rules."""
+    return When(_who(names, addresses), deeds.Freeze(after_bytes), **luck)
+
+
+def Throttle(
+    *names: str,
+    rate: float,
+    how: Literal["police", "shape"] = "police",
+    each: bool = False,
+    addresses: Iterable[str] = (),
+    **luck: Unpack[Luck],
+) -> When:
+    """`rate` in bytes per second, to the client."""
+    return When(_who(names, addresses), deeds.Throttle(rate, how, each), **luck)
+
+
+def Intercept(
+    *prefixes: str, ports: Iterable[int] = (HTTPS,), space: str = "isp", protocol: str = "tcp", **luck: Unpack[Luck]
+) -> When:
+    """New connections go to whoever listens in `space`, with IP_TRANSPARENT, on the port they were made to: one that
+    intercepts TLS, a portal, a middlebox that terminates TCP, a resolver that answers in the name of all others."""
+    return When(Opening(_addresses(prefixes or EVERYWHERE, ports, protocol)), deeds.Divert(space), **luck)
+
+
+Terminator = Intercept
+"""A middlebox that answers SYNs itself: the same way there, another listener."""
+
+
+def Outage(start_s: float = 0.0, length_s: float = float("inf")) -> During:
+    """Nothing passes in this time after the rule was set. Without arguments: until it is taken back."""
+    return During(_NoWay(), start_s, start_s + length_s)
+
+
+def RttRise(delay_s: float, *, at_s: float = 0.0) -> During:
+    """From `at_s` on every packet takes `delay_s` longer, each way."""
+    return During(When(_addresses(EVERYWHERE, (), None), deeds.Delay(delay_s)), at_s)
+
+
+def Loss(share: float, *, seed: int = 0, addresses: Iterable[str] = EVERYWHERE) -> When:
+    return When(_addresses(addresses, (), None), deeds.Lose(share, seed))
+
+
+def AllowList(*names: str, addresses: Iterable[str] = ()) -> When:
+    """A network where only these addresses can be reached, and at others only these names by TLS and HTTP."""
+    return When(NotAllowed(Addresses(addresses), Names(*names)), Drop())
+
+
+def DohBlock(*names: str, addresses: Iterable[str] = ()) -> list[Rule]:
+    """Secure DNS by the servers' addresses, by their names, or both."""
+    rules: list[Rule] = []
+    if where := tuple(addresses):
+        rules.append(AddressDrop(*where, ports=(HTTPS, 853)))
+    if names:
+        rules.append(When(BySni(Names(*names), ports=(HTTPS, 853)), Drop()))
+        rules.append(DnsNxdomain(*names))
+    return rules
+
+
+class _NoWay(Rule):
+    """Nothing passes, and nothing is remembered."""
+
+    def concerns(self, flow: Flow) -> bool:
+        return True
+
+    def judge(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return DROP
+
+
+def _query(names: Iterable[str], resolvers: Iterable[str] | None) -> ByQuery:
+    return ByQuery(Names(*names), None if resolvers is None else Addresses(resolvers))
+
+
+def _addresses(prefixes: Iterable[str], ports: Iterable[int], protocol: str | None) -> ByAddress:
+    return ByAddress(Addresses(prefixes), tuple(ports), protocol)
+
+
+def _who(names: tuple[str, ...], addresses: Iterable[str]) -> Match:
+    where = tuple(addresses)
+    if bool(names) == bool(where):
+        raise ValueError("either names or addresses")
+    return BySni(Names(*names)) if names else _addresses(where, (), None)
+
+
+def _triple(flow: Flow) -> object:
+    return flow.client, flow.server, flow.server_port
