@@ -10,27 +10,35 @@ import os
 import shlex
 import socket
 import subprocess
-from collections.abc import Callable, Iterator, Mapping
+import sys
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from proxy.config.files import read_text
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths
-from proxy.config.schema import Limits, RelayConfig, Settings
+from proxy.config.schema import RelayConfig, Settings
 from proxy.errors import ConfigError
-from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
+from proxy.model import UNKNOWN_NETWORK, Destination, DnsFinding, NetworkId, Override, Route
+from proxy.net.dialer import Dialer
+from proxy.net.dns_secure import SecureDns
+from proxy.net.dns_system import SystemDns
 from proxy.net.front import OWN_NAME, Credentials, Front
 from proxy.net.poller import Poller
 from proxy.net.registry import Registry, Relay
-from proxy.net.resolver import Resolver
+from proxy.net.resolver import Resolver, SecureNames
+from proxy.net.stream import Stream
 from proxy.net.tcp import GuardAddress, TcpDialer
+from proxy.net.tls import context_trusting
 from proxy.routing.guard import Guard
 from proxy.routing.lists.plain import parse_plain
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules, parse_rules
 from proxy.services import Setup
-from proxy.wire import names
+from proxy.wire import dns_url, names
+from proxy.wire.dns_url import SecureServer
 from proxy.wire.relay_url import RelayUrl
 
 RULES_LIMIT = 16 * 1024 * 1024
@@ -44,12 +52,21 @@ class SetupMaker:
     """Makes Setups for one process. Remembers what password commands said, so that a reload asks nobody again."""
 
     def __init__(
-        self, poller: Poller, paths: Paths, network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK
+        self,
+        poller: Poller,
+        paths: Paths,
+        network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
+        *,
+        suspect: Callable[[str], bool] = lambda _: False,
+        found: Callable[[str, DnsFinding], None] = lambda _host, _finding: None,
     ) -> None:
-        """`network` tells the current one: what a resolver said on another is not used."""
+        """`network` tells the current one: what a resolver said on another is not used. `suspect` says which names may
+        not be asked for in the clear; `found` hears of forged answers that came beside the one in use."""
         self._poller = poller
         self._paths = paths
         self._network = network
+        self._suspect = suspect
+        self._found = found
         self._passwords: dict[str, str] = {}
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
@@ -61,25 +78,35 @@ class SetupMaker:
             guard = _guard(loaded, port)
         with _gathered(problems):
             rules = read_rules(settings, self._paths)
+        with _gathered(problems):
+            servers = self._secure_servers(settings)
         if problems:
             raise ConfigError(problems)
         limits = settings.limits
-        direct = TcpDialer(
-            self._poller,
-            self._resolver(limits, settings.dns.hosts),
-            _refusal_by(guard),
-            connect_timeout_s=limits.connect_timeout_s,
+        refusal_of_relays = _refusal_by(_guard_of_relays(port))
+        by_address = TcpDialer(
+            self._poller, Resolver(), refusal_of_relays, connect_timeout_s=settings.dns.secure_timeout_s
         )
+
+        def through(relay: str) -> Dialer:
+            return registry.dialer(Route((relay,)))
+
+        ways: list[Dialer] = [by_address, *(_Later(through, relay.name) for relay in relays)]
+        resolver = self._resolver(settings, guard, self._secure_dns(settings, servers, ways))
+        refusal = _refusal_but_of_fakes(resolver, _refusal_by(guard))
+        direct = TcpDialer(self._poller, resolver, refusal, connect_timeout_s=limits.connect_timeout_s)
+        secure = TcpDialer(self._poller, SecureNames(resolver), refusal, connect_timeout_s=limits.connect_timeout_s)
         to_relays = TcpDialer(
             self._poller,
-            self._resolver(limits),  # without [dns.hosts], which serves direct only
-            _refusal_by(_guard_of_relays(port)),
+            self._bootstrap(settings, self._secure_dns(settings, servers, [by_address])),
+            refusal_of_relays,
             connect_timeout_s=limits.handshake_timeout_s,
         )
         registry = Registry(
             relays,
             direct=direct,
             to_relays=to_relays,
+            secure=secure if servers else None,
             handshake_timeout_s=limits.handshake_timeout_s,
             handshakes_max=settings.detect.relay_handshakes_max,
         )
@@ -90,10 +117,70 @@ class SetupMaker:
             guard=guard,
             router=Router(rules, overrides, infos, settings),
             registry=registry,
+            resolver=resolver,
         )
 
-    def _resolver(self, limits: Limits, hosts: Mapping[str, str] | None = None) -> Resolver:
-        return Resolver(hosts, timeout_s=limits.resolve_timeout_s, keep_s=limits.resolve_keep_s, network=self._network)
+    def _resolver(self, settings: Settings, guard: Guard, secure: SecureDns | None) -> Resolver:
+        return Resolver(
+            settings.dns.hosts,
+            timeout_s=settings.limits.resolve_timeout_s,
+            keep_s=settings.limits.resolve_keep_s,
+            network=self._network,
+            system=_system_dns(settings),
+            secure=secure,
+            mode=settings.dns.secure,
+            local=settings.dns.local,
+            is_bogon=guard.is_bogon,
+            controls=_hosts_of(settings.auto.controls),
+            suspect=self._suspect,
+            found=self._found,
+            finding_keep_s=settings.dns.finding_keep_s,
+        )
+
+    def _bootstrap(self, settings: Settings, secure: SecureDns | None) -> Resolver:
+        """For relays' own names: [dns.hosts] serves direct only, a relay may be anywhere, and it is asked before any
+        relay can carry the question."""
+        return Resolver(
+            timeout_s=settings.limits.resolve_timeout_s,
+            keep_s=settings.limits.resolve_keep_s,
+            network=self._network,
+            system=_system_dns(settings),
+            secure=secure,
+            mode="always" if settings.dns.secure == "always" else "never",
+            local=settings.dns.local,
+        )
+
+    def _secure_dns(
+        self, settings: Settings, servers: Sequence[SecureServer], ways: Sequence[Dialer]
+    ) -> SecureDns | None:
+        if not servers:
+            return None
+        return SecureDns(
+            servers,
+            ways,
+            timeout_s=settings.dns.secure_timeout_s,
+            stagger_s=settings.dns.secure_stagger_s,
+            down_s=settings.dns.secure_down_s,
+            idle_s=settings.dns.secure_idle_s,
+            network=self._network,
+        )
+
+    def _secure_servers(self, settings: Settings) -> list[SecureServer]:
+        """None with "never". Raises ConfigError for a `?ca=` that cannot be used."""
+        if settings.dns.secure == "never":
+            return []
+        servers, problems = [], list[str]()
+        for server in map(dns_url.parse, settings.dns.servers):
+            if server.ca:
+                server = replace(server, ca=str(self._paths.config_dir / Path(server.ca).expanduser()))
+            try:
+                context_trusting(server.ca)
+            except ConfigError as error:
+                problems.append(f"[dns] servers: {error}")
+            servers.append(server)
+        if problems:
+            raise ConfigError(problems)
+        return servers
 
     def fingerprint(self, loaded: Loaded) -> tuple[object, ...]:
         """Changes when a file that `loaded` and its rules were read from is edited, replaced, made or removed."""
@@ -226,6 +313,38 @@ def _refusal_by(guard: Guard) -> GuardAddress:
     return lambda destination, address: guard.refuse_address(
         destination, address, is_own=not address.is_global and str(address) == _source_towards(str(address))
     )
+
+
+def _refusal_but_of_fakes(resolver: Resolver, refusal: GuardAddress) -> GuardAddress:
+    """Where another proxy on this computer answers names with fake addresses of its own, a name may lead there."""
+    return lambda destination, address: (
+        None if destination.address is None and resolver.is_fake(address) else refusal(destination, address)
+    )
+
+
+def _system_dns(settings: Settings) -> SystemDns | None:
+    """Elsewhere than on Linux nobody but the system knows its name servers."""
+    if sys.platform != "linux":
+        return None
+    return SystemDns(retry_s=settings.dns.retry_s, second_answer_s=settings.dns.second_answer_s)
+
+
+def _hosts_of(pages: Sequence[str]) -> tuple[str, ...]:
+    return tuple(host for page in pages if (host := urlsplit(page).hostname))
+
+
+class _Later:
+    """A relay's dialer, looked up when it is used: relays need names, and names may need relays."""
+
+    def __init__(self, dialer_of: Callable[[str], Dialer], relay: str) -> None:
+        self._dialer_of = dialer_of
+        self._relay = relay
+
+    async def dial(self, destination: Destination) -> Stream:
+        return await self._dialer_of(self._relay).dial(destination)
+
+    def __repr__(self) -> str:
+        return f"<relay {self._relay}>"
 
 
 def _own_names() -> tuple[str, ...]:

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from proxy.config.schema import Settings
 from proxy.config.words import quoted, suggestion
-from proxy.wire import relay_url
+from proxy.wire import dns_url, relay_url
 
 Path = tuple[str | int, ...]
 
@@ -32,6 +32,7 @@ def faults(settings: Settings) -> Iterator[Fault]:
     """Everything that must be put right before Byway may start."""
     yield from _listen_faults(settings)
     yield from _name_faults(settings)
+    yield from _dns_faults(settings)
     chains = {relay.name: _names_in(relay.url) for relay in settings.relay}
     for number in range(len(settings.relay)):
         yield from _relay_faults(settings, number, chains)
@@ -43,14 +44,6 @@ def faults(settings: Settings) -> Iterator[Fault]:
 
 def without_effect(settings: Settings) -> Iterator[Fault]:
     """Keys that were set, are understood, and do nothing in this version."""
-    later = {
-        "dns": ("secure", "servers"),
-    }
-    for section, keys in later.items():
-        given = getattr(settings, section).model_fields_set
-        for key in keys:
-            if key in given:
-                yield Fault((section, key), f"{section}.{key} has no effect yet")
     for name in settings.addons:
         yield Fault(("addons", name), f"addons.{name} has no effect yet")
     for number, source in enumerate(settings.list):
@@ -85,6 +78,16 @@ def _name_faults(settings: Settings) -> Iterator[Fault]:
     for number, relay in enumerate(settings.relay):
         if relay.name.lower() == "direct":
             yield Fault(("relay", number, "name"), f"{quoted(relay.name)} means no relay; choose another name")
+
+
+def _dns_faults(settings: Settings) -> Iterator[Fault]:
+    for number, text in enumerate(settings.dns.servers):
+        try:
+            dns_url.parse(text)
+        except ValueError as error:
+            yield Fault(("dns", "servers", number), f"dns.servers: {error}")
+    if settings.dns.secure == "always" and not settings.dns.servers:
+        yield Fault(("dns", "secure"), 'dns.secure = "always" needs dns.servers, or no name can be asked of anybody')
 
 
 def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:

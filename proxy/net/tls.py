@@ -238,7 +238,7 @@ class TlsDialer:
         (SubjectPublicKeyInfo); `relay` its name in messages. Raises ConfigError when `ca` cannot be used."""
         self._via = via
         self._server_name = server_name
-        self._context = _context(ca) if ca else _system_context()
+        self._context = context_trusting(ca)
         self._pin = pin
         self._relay = relay
         self._timeout_s = timeout_s
@@ -272,6 +272,11 @@ def public_key_sha256(certificate: bytes) -> bytes:
 
     key = x509.load_der_x509_certificate(certificate).public_key()
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+
+def context_trusting(ca: str | None) -> ssl.SSLContext:
+    """For clients, that trusts a PEM file or, without one, the system's roots. Raises ConfigError."""
+    return _context(ca) if ca else _system_context()
 
 
 @functools.cache

@@ -108,6 +108,10 @@ class _Exception:
     def opens_name(self, destination: Destination) -> bool:
         return self.name == destination.host and self.port in (None, destination.port)
 
+    def speaks_of(self, host: str, address: IPAddress) -> bool:
+        """On any port."""
+        return self.name == host or (self.network is not None and address in self.network)
+
 
 class Guard:
     """Says no, with a sentence that tells why, or None.
@@ -169,6 +173,14 @@ class Guard:
                 "suffix, [safety] allow the address"
             )
         return None
+
+    def is_bogon(self, host: str, address: IPAddress) -> bool:
+        """Whether `address` is none that a public name leads to, nor one that `host` may have by what the user said."""
+        if all(_kind(inner) is _Kind.PUBLIC for inner in _reached(address)):
+            return False
+        if host in self._own_names or self._is_local(host):
+            return False
+        return not any(entry.speaks_of(host, address) for entry in self._exceptions)
 
     def _opened(self, address: IPAddress, port: int) -> bool:
         """An exception opens the address as it is, or all that it reaches."""

@@ -327,15 +327,29 @@ def test_G5_a_file_with_a_password_that_cannot_be_made_private_is_refused(
 
 def test_keys_of_later_work_are_accepted_and_said_to_have_no_effect(loaded: Load, tmp_path: Path) -> None:
     found = loaded(
-        '[dns]\nsecure = "always"\n[addons.pin]\nenabled = true\nanything = [1]\n'
-        '[[list]]\nname = "l"\nsource = "l.txt"\nformat = "autoproxy"\n'
+        '[addons.pin]\nenabled = true\nanything = [1]\n[[list]]\nname = "l"\nsource = "l.txt"\nformat = "autoproxy"\n'
     )
     assert [notice.removeprefix(f"{tmp_path}/config.toml:") for notice in found.notices] == [
-        "2: dns.secure has no effect yet",
-        "3: addons.pin has no effect yet",
-        '9: format "autoproxy" is read as plain domains for now',
+        "1: addons.pin has no effect yet",
+        '7: format "autoproxy" is read as plain domains for now',
     ]
     assert loaded("").notices == ()
+
+
+def test_secure_servers_have_an_effect(loaded: Load) -> None:
+    assert loaded('[dns]\nsecure = "always"\nservers = ["tls://[2001:db8::1]?sni=dns.test"]\n').notices == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "problem"),
+    [
+        ('[dns]\nsecure = "always"\nservers = []', 'dns.secure = "always" needs dns.servers'),
+        ('[dns]\nservers = ["https://dns.test/q"]', "is given by its address"),
+        ('[dns]\nservers = ["udp://1.1.1.1"]', "is written https://ADDRESS/PATH or tls://ADDRESS"),
+    ],
+)
+def test_D2_secure_servers_are_given_by_address(faults: Faults, text: str, problem: str) -> None:
+    assert problem in "".join(faults(text))
 
 
 def test_controls_have_an_effect(loaded: Load) -> None:

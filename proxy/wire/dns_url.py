@@ -1,0 +1,76 @@
+"""Where a secure name server is: `https://1.1.1.1/dns-query` (DoH, RFC 8484) or `tls://9.9.9.9` (DoT, RFC 7858).
+
+By address, since a name would have to be asked for in the clear first; `?sni=` gives the name that its certificate is
+for, where that is not the address, and `?ca=` a file of certificates to trust in place of the system's.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from enum import StrEnum
+from urllib.parse import unquote
+
+from proxy.model import Destination
+from proxy.wire import names
+
+
+class Secure(StrEnum):
+    """How it is asked."""
+
+    DOH = "https"
+    DOT = "tls"
+
+
+_PORTS = {Secure.DOH: 443, Secure.DOT: 853}
+_URL = re.compile(r"(https|tls)://([^/?#@\\]+)(/[!-~]*?)?(?:\?([!-~]*))?\Z")
+_TEMPLATE = "{?dns}"  # RFC 8484 section 4.1; we send POST
+
+
+@dataclass(frozen=True, slots=True)
+class SecureServer:
+    """One server of `[dns] servers`."""
+
+    kind: Secure
+    endpoint: Destination  # an address
+    path: str = ""  # DoH
+    sni: str | None = None  # the name to ask for and to verify, in place of the address
+    ca: str | None = None  # a PEM file
+
+    @property
+    def name(self) -> str:
+        """What certificate and Host header are to say."""
+        return self.sni or self.endpoint.host
+
+    def __str__(self) -> str:
+        return f"{self.kind}://{self.endpoint}{self.path}"
+
+
+def parse(text: str) -> SecureServer:
+    """Raises ValueError with one sentence."""
+    match = _URL.match(text.removesuffix(_TEMPLATE))
+    if match is None:
+        raise ValueError("a secure server is written https://ADDRESS/PATH or tls://ADDRESS")
+    kind = Secure(match[1])
+    endpoint = names.authority(match[2], _PORTS[kind])
+    if endpoint.address is None:
+        raise ValueError(
+            f"a secure server is given by its address, with its name behind it: {kind}://ADDRESS?sni={endpoint.host}"
+        )
+    if kind is Secure.DOT and match[3] not in (None, "/"):
+        raise ValueError("a tls:// server has no path")
+    options = _options(match[4])
+    sni = names.host(options["sni"]) if "sni" in options else None
+    return SecureServer(
+        kind, endpoint, (match[3] or "/dns-query") if kind is Secure.DOH else "", sni, options.get("ca")
+    )
+
+
+def _options(query: str | None) -> dict[str, str]:
+    options: dict[str, str] = {}
+    for item in query.split("&") if query else ():
+        key, _, value = item.partition("=")
+        if key not in ("sni", "ca") or not value or key in options:
+            raise ValueError("the options of a secure server are sni=NAME and ca=FILE, each once")
+        options[key] = unquote(value, errors="strict")
+    return options
