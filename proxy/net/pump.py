@@ -48,6 +48,11 @@ class Carried:
     closed_by: ClosedBy  # who finished or broke off first
     error: str = ""  # one sentence; empty when both sides finished in an orderly way
 
+    @property
+    def was_reset(self) -> bool:
+        """The server reset it."""
+        return self.closed_by is ClosedBy.SERVER and self.error.endswith(_RESET)
+
 
 class _Flow:
     """One direction of a tunnel."""
@@ -122,14 +127,9 @@ class Tunnel:
         return self.down.moved
 
     @property
-    def waits_for_upstream(self) -> bool:
-        """Upstream does not take now what the client has sent."""
-        return self.up.blocked
-
-    @property
-    def waits_for_client(self) -> bool:
-        """The client does not take now what upstream has sent, or wants no more of it."""
-        return self.down.blocked or self.up.ended
+    def nothing_due(self) -> bool:
+        """No byte of upstream's is due: the client takes none now, or upstream has finished sending."""
+        return self.down.blocked or self.down.ended
 
     def abort(self, why: str) -> None:
         """Resets both ends. `why` is told as the tunnel's error."""
@@ -463,6 +463,9 @@ class Pump:
         now = self._loop.time()
         for tunnel in tuple(self._tunnels):
             tunnel.sweep(now, self._idle_timeout_s, self._half_open_timeout_s)
+
+
+_RESET = os.strerror(errno.ECONNRESET)
 
 
 def _sentence(by: ClosedBy, error: OSError) -> str:
