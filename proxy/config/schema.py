@@ -318,7 +318,7 @@ class Detect(_Section):
     measure_slow_ratio: Divisor = Field(default=5, description="another route must be so many times faster for it")
     measure_keep_s: Seconds = Field(default=300, description="how long a measurement answers `byway why` again")
     measure_routes: Count = Field(default=4, description="routes of one site measured at once")
-    measure_site_s: Seconds = Field(default=120, description="how long one site is measured at most")
+    measure_site_s: Seconds = Field(default=90, description="how long one site is measured at most")
     measure_control_s: Seconds = Field(default=30, description="how long one answer of a control stands for others")
 
     # Flows that stop, crawl or break after they delivered (section 2).
