@@ -46,7 +46,9 @@ def counted(belief: Belief, signal: Signal, now: float, settings: Detect) -> Bel
         if gain <= 0:
             return replace(belief, score=score, scored_at=now)
         score = min(settings.score_cap, score + gain)
-        return replace(belief, score=score, scored_at=now, signal_weight=signal.weight, cause=signal.cause)
+        return replace(
+            belief, score=score, scored_at=now, signal_weight=signal.weight, cause=signal.cause or belief.cause
+        )
     episodes, episode_at = _episodes(belief, now, settings)
     return replace(
         belief,

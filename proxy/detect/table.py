@@ -11,19 +11,12 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 
 T = TypeVar("T")
 Key = tuple[NetworkId, str]
 """A network and a host on it."""
-
-
-def registrable(host: str) -> str:
-    """The name under which a host's siblings are counted: its last two labels, or the literal itself."""
-    if host[-1:].isdigit() or ":" in host:
-        return host
-    labels = host.rsplit(".", 2)
-    return host if len(labels) < 3 else f"{labels[-2]}.{labels[-1]}"
 
 
 class HostTable(Generic[T]):
@@ -51,6 +44,11 @@ class HostTable(Generic[T]):
 
     def values(self) -> list[T]:
         return list(self._values.values())
+
+    def siblings(self, key: Key) -> list[Key]:
+        """The keys under the same registrable domain on the same network, `key` itself included when it is there."""
+        network, host = key
+        return [(network, other) for other in self._domains.get((network, registrable(host)), ())]
 
     def correct(self, key: Key, value: T) -> None:
         """Sets the value of a key that is there; that is no use of it."""

@@ -32,6 +32,7 @@ from tests.support.outcomes import (
     delivered,
     down,
     failed,
+    open_uplink,
     outcome,
     pending,
     rescued,
@@ -56,7 +57,9 @@ class World:
         self.changes: list[Change] = []
 
     def learn(self, seen: Outcome, *, network: NetworkId = HOME) -> list[Change]:
-        changes = self.beliefs.learn(seen, network=network, now=self.now)
+        """With the uplink well: other tests of other modules close that gate."""
+        changes = open_uplink(self.beliefs, network, now=self.now)
+        changes += self.beliefs.learn(seen, network=network, now=self.now)
         self.changes += changes
         return changes
 
@@ -74,7 +77,8 @@ class World:
         return self.beliefs.retest_due(host, network=HOME, now=self.now)
 
     def retested(self, *, direct_ok: bool, other_ok: bool = True, host: str = HOST) -> list[Change]:
-        changes = self.beliefs.retested(host, network=HOME, now=self.now, direct_ok=direct_ok, other_ok=other_ok)
+        changes = open_uplink(self.beliefs, now=self.now)
+        changes += self.beliefs.retested(host, network=HOME, now=self.now, direct_ok=direct_ok, other_ok=other_ok)
         self.changes += changes
         return changes
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from proxy.config.schema import Weights
-from proxy.detect.signals import cause, signals
-from proxy.model import Protocol, Route, Stage, Symptom
+from proxy.detect.signals import cause, observe, signals
+from proxy.model import DIRECT, Attempt, ClosedBy, Protocol, Route, Stage, Symptom
 from tests.support.outcomes import TOR, delivered, failed, outcome, pending
 
 ROWS = [
@@ -30,7 +32,24 @@ ROWS = [
     ("http", Stage.FIRST_BYTE, Symptom.EOF, "http_eof", 1.5, "http_host"),
     ("http", Stage.FIRST_BYTE, Symptom.GARBAGE, "http_garbage", 3.0, "http_host"),
     ("http", Stage.CONNECT, Symptom.TIMEOUT, "tcp_timeout", 1.5, "ip"),
+    ("tls", Stage.RESOLVE, Symptom.FORGED, "dns_bogon", 3.0, "dns"),
+    ("tls", Stage.FIRST_BYTE, Symptom.ALERT, "tls_alert", 0.7, "sni_reset"),
+    ("tls", Stage.FIRST_BYTE, Symptom.CERTIFICATE, "tls_bad_cert", 6.0, "interception"),
+    ("http", Stage.FIRST_BYTE, Symptom.BLOCK_PAGE, "http_block_page", 5.0, "block_page"),
+    ("http", Stage.FIRST_BYTE, Symptom.ELSEWHERE, "http_redirect", 1.0, "block_page"),
+    ("tls", Stage.DONE, Symptom.FROZEN, "frozen", 2.0, "frozen"),
+    ("tls", Stage.DONE, Symptom.THROTTLED, "throttled", 1.5, "throttled"),
+    ("tls", Stage.DONE, Symptom.RESET, "early_reset", 1.0, "sni_reset"),
 ]
+
+DNS_ROWS = [("dns_bogon", 3.0), ("dns_two_answers", 5.0), ("dns_denied", 3.0), ("dns_mismatch", 4.0)]
+
+BY_OTHERS = {
+    "gave_up": "below",
+    "tls_silent_blind": "below",
+    "dns_same_ip": "test_beliefs: of several hosts",
+    "http_redirects": "test_beliefs: of several hosts",
+}
 
 
 @pytest.mark.parametrize(("protocol", "stage", "symptom", "kind", "weight", "because"), ROWS)
@@ -87,7 +106,79 @@ def test_weights_are_settings() -> None:
     assert signal.weight == 0.3
 
 
-def test_every_weight_has_a_cause_and_is_made_by_some_failure() -> None:
-    assert set(Weights.model_fields) == {row[3] for row in ROWS}
-    assert all(cause(kind) for kind in Weights.model_fields)
+@pytest.mark.parametrize(("kind", "weight"), DNS_ROWS)
+def test_what_is_wrong_with_the_names_answer_comes_after_what_stopped_the_attempt(kind: str, weight: float) -> None:
+    reset = failed(Symptom.RESET)
+    known_later = replace(reset, evidence={"dns": kind})
+
+    before = signals(outcome(reset, delivered(TOR)))
+    after = signals(outcome(known_later, delivered(TOR)))
+
+    assert after[: len(before)] == before
+    assert [(signal.id, signal.weight, signal.cause) for signal in after[len(before) :]] == [(kind, weight, "dns")]
+
+
+def test_a_made_up_finding_is_none() -> None:
+    assert signals(outcome(replace(delivered(), evidence={"dns": "suspect_score", "rtt_ms": 3}))) == []
+
+
+def test_an_attempt_that_was_given_up_still_knows_its_answer() -> None:
+    pend = replace(pending(), evidence={"dns": "dns_two_answers"})
+
+    assert [signal.id for signal in signals(outcome(pend, delivered(TOR)))] == ["dns_two_answers"]
+
+
+def test_a_filtered_outer_name_is_a_cause_of_its_own() -> None:
+    for symptom in (Symptom.RESET, Symptom.DROPPED, Symptom.SILENT, Symptom.EOF, Symptom.ALERT):
+        (signal,) = signals(outcome(replace(failed(symptom), evidence={"ech": 1})))
+        assert signal.cause == "ech", symptom
+    (timeout,) = signals(outcome(replace(failed(Symptom.TIMEOUT, Stage.CONNECT), evidence={"ech": 1})))
+    assert timeout.cause == "ip"
+
+
+def test_behind_a_middlebox_that_acknowledges_everything() -> None:
+    silent = replace(failed(Symptom.SILENT), evidence={"middlebox": 1})
+    refused = replace(failed(Symptom.REFUSED, Stage.CONNECT), evidence={"middlebox": 1})
+
+    (signal,) = signals(outcome(silent))
+    assert (signal.id, signal.weight, signal.cause) == ("tls_silent_blind", 1.5, "sni_drop")
+    assert signals(outcome(refused)) == []
+
+
+@pytest.mark.parametrize(
+    ("symptom", "evidence"), [(Symptom.ALERT, {}), (Symptom.ELSEWHERE, {"elsewhere": "www.new.example"})]
+)
+def test_what_a_relay_is_told_as_well_is_the_sites_own(symptom: Symptom, evidence: dict[str, str]) -> None:
+    def told(where: Route, **more: str) -> Attempt:
+        return replace(failed(symptom, route=where), evidence=evidence | more)
+
+    both = outcome(told(DIRECT), told(TOR), protocol=Protocol.HTTP)
+    assert signals(both) == []
+    if symptom is Symptom.ELSEWHERE:
+        differ = outcome(told(DIRECT), told(TOR, elsewhere="other.example"), protocol=Protocol.HTTP)
+        assert [signal.id for signal in signals(differ)] == ["http_redirect"]
+
+
+@pytest.mark.parametrize(("elapsed", "closed_by", "gave_up"), [
+    (3.0, ClosedBy.CLIENT, True), (2.9, ClosedBy.CLIENT, False), (9.0, ClosedBy.BYWAY, False),
+])  # fmt: skip
+def test_a_client_that_waited_and_left_gave_up(elapsed: float, closed_by: ClosedBy, gave_up: bool) -> None:
+    seen = replace(outcome(failed(Symptom.ABANDONED, elapsed=elapsed)), closed_by=closed_by)
+
+    assert [signal.id for signal in signals(seen)] == ["gave_up"] * gave_up
+    assert signals(replace(seen, winner=TOR)) == []
+
+
+def test_what_it_was_seen_on_and_when_it_was_sent() -> None:
+    attempt = replace(failed(elapsed=2.0), started=0.5, address="203.0.113.5:443")
+    (observed,) = observe(outcome(attempt, at=1000.0))
+
+    assert (observed.attempt, observed.sent, observed.signal.at) == (attempt, 1000.5, 1002.5)
+
+
+def test_every_weight_is_made_by_some_failure() -> None:
+    made = {row[3] for row in ROWS} | {kind for kind, _ in DNS_ROWS} | BY_OTHERS.keys()
+
+    assert set(Weights.model_fields) == made
+    assert all(cause(kind) for kind in made - {"gave_up"})
     assert cause("gave_up") == ""

@@ -4,25 +4,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.detect.table import HostTable, registrable
+from proxy.detect.scopes import registrable
+from proxy.detect.table import HostTable
 from proxy.model import NetworkId
 from tests.support.outcomes import AWAY, HOME
-
-
-@pytest.mark.parametrize(
-    ("host", "domain"),
-    [
-        ("example.org", "example.org"),
-        ("a.example.org", "example.org"),
-        ("a.b.c.example.org", "example.org"),
-        ("localhost", "localhost"),
-        ("192.0.2.7", "192.0.2.7"),
-        ("2001:db8::7", "2001:db8::7"),
-        ("2001:db8::a", "2001:db8::a"),
-    ],
-)
-def test_registrable(host: str, domain: str) -> None:
-    assert registrable(host) == domain
 
 
 def test_the_least_recently_used_of_a_domain_goes_first() -> None:

@@ -25,7 +25,7 @@ from proxy.model import UNKNOWN_NETWORK, Action, Belief, Change, Inbound, Overri
 from proxy.store import file, writer
 from proxy.store.file import open_reader
 from proxy.store.writer import Store
-from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, outcome, rescued, works
+from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, open_uplink, outcome, rescued, works
 
 AT = time.time()
 DAY = 86_400.0
@@ -93,6 +93,7 @@ def test_what_is_recorded_can_be_read_while_it_runs(path: Path, open_at: Opener)
 def test_beliefs_overrides_and_the_log_are_there_after_a_restart(path: Path, open_at: Opener) -> None:
     first = open_at(path)
     beliefs = Beliefs(Detect())
+    open_uplink(beliefs, now=AT)
     for seconds in (0, 61):
         first.believe(beliefs.learn(rescued(), network=HOME, now=AT + seconds))
     first.set_override("bank.example", Override(Action.DIRECT))

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 
+from proxy.detect.beliefs import Beliefs
 from proxy.model import (
     DIRECT,
     Action,
     Attempt,
+    Change,
     Destination,
     Inbound,
     NetworkId,
@@ -89,3 +91,9 @@ def rescued(
 def down(symptom: Symptom = Symptom.RESET, stage: Stage = Stage.FIRST_BYTE, *, host: str = HOST) -> Outcome:
     """Neither direct nor a relay delivered."""
     return outcome(failed(symptom, stage), failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR), host=host)
+
+
+def open_uplink(beliefs: Beliefs, network: NetworkId = HOME, *, now: float) -> list[Change]:
+    """Opens gate G1: another host delivers direct. It stays open for outcomes that began before `now`, as those above
+    do when they are given no time."""
+    return beliefs.delivered_direct("www.uplink.example", network=network, now=now)

@@ -1,0 +1,128 @@
+"""What waits for a control before it may count.
+
+A signal waits up to half a minute for another route to deliver the same host (gate G2 of detection.md, section 3), then
+up to ten seconds for another host to deliver direct (gate G1, asked of `uplink`). A frozen or throttled flow waits for
+a relay to carry what direct did not. What waits too long is forgotten: it never counts.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass
+
+from proxy.config.schema import Detect
+from proxy.detect.scopes import registrable
+from proxy.detect.signals import Observed
+from proxy.detect.table import HostTable, Key
+from proxy.model import NetworkId
+
+WAITING_MAX = 256
+"""Hosts of one network that wait for G1 at once: a page's worth, many times over."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What was observed about a host, and when it began to wait."""
+
+    observed: tuple[Observed, ...]
+    since: float
+    story: str = ""
+
+
+class Gates:
+    """All that waits. Belongs to one thread."""
+
+    def __init__(self, settings: Detect) -> None:
+        bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
+        self._settings = settings
+        self._unexplained: HostTable[Waiting] = HostTable(**bounds)
+        self._unproven: HostTable[Waiting] = HostTable(**bounds)
+        self._waiting: dict[NetworkId, OrderedDict[Key, Waiting]] = {}
+
+    # -- G2: another route -----------------------------------------------------------------------------------------
+
+    def explain_later(self, key: Key, observed: list[Observed], now: float) -> None:
+        """Nothing delivered: it counts if another route does soon."""
+        self._unexplained.put(key, Waiting(tuple(observed), now))
+
+    def explained(self, key: Key, now: float) -> Waiting | None:
+        """What waits for the route that has just delivered."""
+        return _young(self._unexplained.pop(key), now, self._settings.rescue_window_s)
+
+    def prove_later(self, key: Key, waiting: Waiting) -> None:
+        """A flow was frozen or throttled: it counts if a relay carries more."""
+        self._unproven.put(key, waiting)
+
+    def proven(self, key: Key, now: float) -> Waiting | None:
+        """What waits for the relay that has just carried much."""
+        return _young(self._unproven.pop(key), now, self._settings.rescue_suspect_s)
+
+    def annul(self, key: Key) -> None:
+        """Direct delivered: what waits of this host was no blocking."""
+        self._unexplained.pop(key)
+        self._withdraw(key)
+
+    # -- G1: the uplink --------------------------------------------------------------------------------------------
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything waits for the uplink."""
+        return bool(self._waiting)
+
+    def waiting_since(self, network: NetworkId, now: float) -> float | None:
+        """Since when the oldest signal waits for the uplink."""
+        return min((waiting.since for waiting in self._alive(network, now).values()), default=None)
+
+    def wait(self, key: Key, observed: list[Observed], story: str, now: float) -> None:
+        """It counts when another host delivers direct."""
+        waiting = self._waiting.setdefault(key[0], OrderedDict())
+        before = waiting.pop(key, None)
+        if before is not None:
+            waiting[key] = Waiting((*before.observed, *observed)[-8:], before.since, story)
+        else:
+            waiting[key] = Waiting(tuple(observed), now, story)
+        if len(waiting) > WAITING_MAX:
+            waiting.popitem(last=False)
+
+    def opened(self, network: NetworkId, domain: str, now: float) -> list[tuple[Key, Waiting]]:
+        """A host of `domain` delivered direct: takes out what waited for it."""
+        alive = self._alive(network, now)
+        through = [(key, waiting) for key, waiting in alive.items() if registrable(key[1]) != domain]
+        for key, _ in through:
+            self._withdraw(key)
+        return through
+
+    # -- what voids --------------------------------------------------------------------------------------------------
+
+    def void(self) -> None:
+        """Nothing that waits counts any more: another network, a sleep, a clock that was set."""
+        self._waiting.clear()
+        self._unexplained.clear()
+        self._unproven.clear()
+
+    def forget(self, key: Key) -> None:
+        """What waits of one host is forgotten."""
+        self.annul(key)
+        self._unproven.pop(key)
+
+    def hosts(self) -> set[Key]:
+        """The hosts of which anything waits."""
+        return {*self._unexplained, *self._unproven, *(key for waiting in self._waiting.values() for key in waiting)}
+
+    def _alive(self, network: NetworkId, now: float) -> OrderedDict[Key, Waiting]:
+        waiting = self._waiting.get(network, OrderedDict())
+        for key, old in list(waiting.items()):
+            if _young(old, now, self._settings.uplink_window_s) is None:
+                self._withdraw(key)
+        return waiting
+
+    def _withdraw(self, key: Key) -> None:
+        waiting = self._waiting.get(key[0])
+        if waiting is not None:
+            waiting.pop(key, None)
+            if not waiting:
+                del self._waiting[key[0]]
+
+
+def _young(waiting: Waiting | None, now: float, limit_s: float) -> Waiting | None:
+    return waiting if waiting is not None and 0 <= now - waiting.since <= limit_s else None

@@ -1,0 +1,195 @@
+"""Is the uplink well, and is the network one to learn on at all? Gate G1 of detection.md, and the states of a network.
+
+A host is blamed only when, after its flight was sent, another host delivered direct on the same network: by the user's
+own traffic first, and when there is none by a control page, at most one a minute and only beside a visit. Nothing is
+learned while the machine is offline, behind a portal's login page, on a network where only domestic hosts answer, or in
+the first seconds after waking. Relays say nothing here: they may well when the direct path is cut, and the reverse.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+
+from proxy.config.schema import Detect
+from proxy.detect.scopes import registrable
+from proxy.model import NetworkId, NetworkState, Sounding
+
+NETWORKS_MAX = 64
+FAILING_MAX = 64
+"""Failing domains remembered on one network; five make it restricted."""
+
+
+@dataclass(slots=True)
+class _Line:
+    """One network. `domain` delivered last, at `at`; `before_at` is when any other domain last did: that is enough to
+    know when a domain other than a given one did."""
+
+    domain: str = ""
+    at: float = float("-inf")
+    before_at: float = float("-inf")
+    state: NetworkState = NetworkState.OK
+    failing: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    soundings: dict[str, tuple[Sounding, float, bool]] = field(default_factory=dict)  # host → (what, when, domestic)
+    passes: int = 0  # foreign controls that passed in a row
+    control_at: float = float("-inf")
+    resigned: dict[str, OrderedDict[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
+
+
+class Uplink:
+    """All networks. Belongs to one thread."""
+
+    def __init__(self, settings: Detect) -> None:
+        self._settings = settings
+        self._lines: OrderedDict[NetworkId, _Line] = OrderedDict()
+        self._quiet_until = float("-inf")
+
+    # -- gate G1 ---------------------------------------------------------------------------------------------------
+
+    def heard(self, network: NetworkId, domain: str, now: float, *, proven: bool = True) -> None:
+        """A host of `domain` delivered direct; `proven`: over TLS, so that no login page can have stood in for it."""
+        line = self._lines.get(network) or self._line(network)
+        if domain != line.domain:
+            line.before_at = line.at
+            line.domain = domain
+        line.at = now
+        if line.failing:
+            line.failing.pop(domain, None)
+        if line.state is NetworkState.OFFLINE or (proven and line.state is NetworkState.PORTAL):
+            line.state = NetworkState.OK
+
+    def well_since(self, network: NetworkId, domain: str, sent: float) -> bool:
+        """Whether a host of another domain than `domain` delivered direct after `sent`."""
+        line = self._lines.get(network)
+        if line is None:
+            return False
+        return (line.at if line.domain != domain else line.before_at) >= sent
+
+    def control_wanted(self, network: NetworkId, now: float, *, waiting_since: float | None) -> bool:
+        """Whether to ask a control page now; True claims it. `waiting_since`: since when a signal waits for G1."""
+        line = self._line(network)
+        if 0 <= now - line.control_at < self._settings.control_interval_s:
+            return False
+        restricted = line.state is NetworkState.RESTRICTED
+        due = waiting_since is not None and now - waiting_since >= self._settings.control_delay_s
+        if not due and not restricted:
+            return False
+        line.control_at = now
+        return True
+
+    # -- states ----------------------------------------------------------------------------------------------------
+
+    def state(self, network: NetworkId) -> NetworkState:
+        """What is held about a network as a whole."""
+        line = self._lines.get(network)
+        return line.state if line is not None else NetworkState.OK
+
+    def may_learn(self, network: NetworkId, now: float) -> bool:
+        """Whether a failure on `network` may mean anything at all."""
+        return now >= self._quiet_until and self.state(network) in (NetworkState.OK, NetworkState.INSPECTED)
+
+    def woke(self, now: float) -> None:
+        """The machine woke, or its clock was set: for a moment nothing is learned."""
+        self._quiet_until = now + self._settings.wake_s
+        for line in self._lines.values():
+            line.failing.clear()
+            line.domain, line.at, line.before_at = "", float("-inf"), float("-inf")
+            line.control_at = float("-inf")
+            line.soundings.clear()
+
+    def time_set(self) -> None:
+        """The clock was set: no date of before means anything."""
+        self.woke(float("-inf"))
+
+    def offline(self, network: NetworkId) -> bool:
+        """The machine says that nothing leads out. True when that is news."""
+        line = self._line(network)
+        news = line.state is not NetworkState.OFFLINE
+        line.state = NetworkState.OFFLINE
+        return news
+
+    def online(self, network: NetworkId) -> None:
+        """Something was delivered, by whatever route."""
+        line = self._lines.get(network)
+        if line is not None and line.state is NetworkState.OFFLINE:
+            line.state = NetworkState.OK
+
+    def failed(self, network: NetworkId, domain: str, now: float) -> bool:
+        """Direct failed for a host of `domain`. True when that makes the network `restricted`."""
+        line = self._line(network)
+        line.failing[domain] = now
+        line.failing.move_to_end(domain)
+        if len(line.failing) > FAILING_MAX:
+            line.failing.popitem(last=False)
+        return self._restrict(line, now)
+
+    def sounded(self, network: NetworkId, host: str, sounding: Sounding, now: float, *, domestic: bool) -> bool:
+        """What a control page showed. True when the network has just become `restricted` or `portal`."""
+        line = self._line(network)
+        line.soundings[host] = (sounding, now, domestic)
+        if sounding is Sounding.PORTAL:
+            news = line.state is not NetworkState.PORTAL
+            line.state = NetworkState.PORTAL
+            return news
+        if sounding is Sounding.FAILED:
+            line.passes = line.passes if domestic else 0
+            return self._restrict(line, now)
+        self.heard(network, registrable(host), now)
+        if not domestic:
+            line.passes += 1
+            if line.state is NetworkState.RESTRICTED and line.passes >= self._settings.restricted_passes:
+                line.state = NetworkState.OK
+                line.failing.clear()
+        return False
+
+    def resigned(self, network: NetworkId, host: str, issuer: str, *, control: bool) -> bool:
+        """A certificate of `host` that the system trusts, of an issuer that is none of the public ones. True when that
+        makes the network `inspected`."""
+        line = self._line(network)
+        if issuer not in line.resigned and len(line.resigned) >= NETWORKS_MAX:
+            return False
+        domains = line.resigned.setdefault(issuer, OrderedDict())
+        domain = registrable(host)
+        domains[domain] = control or domains.get(domain, False)
+        while len(domains) > FAILING_MAX:
+            domains.popitem(last=False)
+        enough = len(domains) >= self._settings.inspected_domains and any(domains.values())
+        news = enough and line.state is NetworkState.OK
+        if news:
+            line.state = NetworkState.INSPECTED
+        return news
+
+    def forget(self, network: NetworkId | None = None) -> None:
+        """Forgets what is held about a network, or all."""
+        if network is None:
+            self._lines.clear()
+        else:
+            self._lines.pop(network, None)
+
+    def _restrict(self, line: _Line, now: float) -> bool:
+        """Five unrelated domains and both foreign controls fail, while a domestic host answers: an allow-list."""
+        if line.state is not NetworkState.OK:
+            return False
+        since = now - self._settings.restricted_window_s
+        failing = sum(at >= since for at in line.failing.values())
+        foreign = [what for what, at, domestic in line.soundings.values() if at >= since and not domestic]
+        domestic = [what for what, at, domestic in line.soundings.values() if at >= since and domestic]
+        answers = Sounding.WELL in domestic or line.at >= since
+        if (
+            failing < self._settings.restricted_domains
+            or foreign.count(Sounding.FAILED) < self._settings.restricted_controls
+            or len(foreign) > foreign.count(Sounding.FAILED)
+            or not answers
+        ):
+            return False
+        line.state = NetworkState.RESTRICTED
+        line.passes = 0
+        return True
+
+    def _line(self, network: NetworkId) -> _Line:
+        line = self._lines.get(network)
+        if line is None:
+            line = self._lines[network] = _Line()
+            if len(self._lines) > NETWORKS_MAX:
+                self._lines.popitem(last=False)
+        return line

@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from proxy.detect.scopes import address_of, domain_scope, prefix_scope, registrable
+
+
+@pytest.mark.parametrize(
+    ("host", "domain"),
+    [
+        ("example.org", "example.org"),
+        ("a.example.org", "example.org"),
+        ("a.b.c.example.org", "example.org"),
+        ("localhost", "localhost"),
+        ("a.b.example.co.uk", "example.co.uk"),
+        ("somebody.github.io", "somebody.github.io"),
+        ("x.somebody.github.io", "somebody.github.io"),
+        ("github.io", "github.io"),
+        ("co.uk", "co.uk"),
+        ("blog1.livejournal.test", "livejournal.test"),
+        ("*.livejournal.test", "livejournal.test"),
+        ("a.xn--e1afmkfd.xn--p1ai", "xn--e1afmkfd.xn--p1ai"),
+        ("203.0.113.0/24", "203.0.113.0/24"),
+        ("2001:db8::/48", "2001:db8::/48"),
+        ("", ""),
+        ("192.0.2.7", "192.0.2.7"),
+        ("2001:db8::7", "2001:db8::7"),
+        ("2001:db8::a", "2001:db8::a"),
+    ],
+)
+def test_registrable(host: str, domain: str) -> None:
+    assert registrable(host) == domain
+
+
+@pytest.mark.parametrize(
+    ("host", "scope"),
+    [
+        ("blog1.livejournal.test", "*.livejournal.test"),
+        ("livejournal.test", "*.livejournal.test"),
+        ("x.somebody.github.io", "*.somebody.github.io"),
+        ("localhost", ""),
+        ("192.0.2.7", ""),
+        ("2001:db8::7", ""),
+        ("2001:db8::a", ""),
+    ],
+)
+def test_the_scope_of_all_siblings(host: str, scope: str) -> None:
+    assert domain_scope(host) == scope
+
+
+@pytest.mark.parametrize(
+    ("address", "scope"), [("203.0.113.77", "203.0.113.0/24"), ("2001:db8:1:2::3", "2001:db8:1::/48")]
+)
+def test_prefixes(address: str, scope: str) -> None:
+    assert prefix_scope(ipaddress.ip_address(address)) == scope
+
+
+@pytest.mark.parametrize(
+    ("text", "address"),
+    [
+        ("192.0.2.1", "192.0.2.1"),
+        ("192.0.2.1:443", "192.0.2.1"),
+        ("2001:db8::1", "2001:db8::1"),
+        ("[2001:db8::1]:443", "2001:db8::1"),
+    ],
+)
+def test_addresses_with_and_without_a_port(text: str, address: str) -> None:
+    assert address_of(text) == ipaddress.ip_address(address)
+
+
+@pytest.mark.parametrize("text", ["", "example.org:443", "[", "[]", "192.0.2.1:443:1", "192.0.2.256"])
+def test_what_is_no_address(text: str) -> None:
+    assert address_of(text) is None
