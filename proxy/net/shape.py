@@ -1,9 +1,10 @@
-"""Dialers whose streams send their first flight in another shape, and then get out of the way.
+"""Dialers whose streams send what names the host in another shape, and then get out of the way.
 
 A ShapedStream takes what its owner sends and holds it until the flight is whole, since today's ClientHellos come in
 several pieces; then it lets go of it in the pieces that `wire.shapes` makes, each in a segment of its own, and hands
-everything else straight on, down to the socket that the kernel may splice. It counts what its owner gave, not what went
-out. Only the first flight is shaped: a plain HTTP connection must not serve a second request.
+everything else straight on, down to the socket that the kernel may splice. On plain HTTP every request names the host,
+so there one head after the other is shaped, up to the first that brings a body. It counts what its owner gave, not what
+went out.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 
 from proxy.errors import DialError
-from proxy.model import Destination, Stage, Symptom
+from proxy.model import Destination, Protocol, Stage, Symptom
 from proxy.net.dialer import Dialer
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire import shapes
@@ -42,8 +43,8 @@ class ShapedStream(Stream):
         super().__init__(inner.peer)
         self._inner = inner
         self._shape = shape
-        self._flight: Flight | None = Flight()  # what is held until it is whole; None: it has been let go
-        self._pieces: deque[bytes | memoryview] = deque()  # of it, those that have not gone out
+        self._flight: Flight | None = Flight()  # held until it is whole; None: no more are awaited
+        self._pieces: deque[bytes | memoryview] = deque()  # let go, and not yet taken by `inner`
         self._eof_due = False
         inner.notify = self._inner_ready
 
@@ -59,8 +60,10 @@ class ShapedStream(Stream):
         return self._inner.receive_nowait(limit)
 
     def send_nowait(self, data: bytes | memoryview) -> int:
+        if self._pieces and not self._flush():
+            return 0
         if self._flight is None:
-            return self._inner.send_nowait(data) if not self._pieces or self._flush() else 0
+            return self._inner.send_nowait(data)
         if data:
             self._flight.receive_data(bytes(data))
         if self._flight.complete:
@@ -87,7 +90,8 @@ class ShapedStream(Stream):
         self._resume(receiver=True, sender=True)
 
     def _let_go(self, flight: Flight) -> None:
-        self._flight = None
+        again = flight.protocol is Protocol.HTTP and flight.replayable and not self._eof_due
+        self._flight = Flight() if again else None
         if flight.data:
             self._pieces.extend(self._shape(flight))
         self._flush()

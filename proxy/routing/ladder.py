@@ -53,8 +53,8 @@ def is_secure(route: Route) -> bool:
 
 
 def is_shaped(route: Route) -> bool:
-    """Whether the route shapes the first flight. What follows on its connection is not shaped any more, so the
-    connection must not carry another plain HTTP request."""
+    """Whether the route shapes what names the host. On plain HTTP that ends with the first request that has a body, so
+    the connection must not carry another request behind that one."""
     return any(word in SHAPES for word in route.wrap)
 
 

@@ -15,6 +15,7 @@ from proxy.model import (
     Destination,
     Inbound,
     NetworkId,
+    NetworkState,
     Override,
     Plan,
     Request,
@@ -54,8 +55,10 @@ def belief(
     good_age: float = 60,
     left: float = 60,
     why: str = "",
+    **more: Any,
 ) -> Belief:
-    return Belief(host, NETWORK, state, until=NOW + left, last_good=last_good, last_good_at=NOW - good_age, why=why)
+    until, good_at = NOW + left, NOW - good_age
+    return Belief(host, NETWORK, state, until=until, last_good=last_good, last_good_at=good_at, why=why, **more)
 
 
 def plan(
@@ -65,9 +68,11 @@ def plan(
     *,
     relays: Sequence[str] = BOTH,
     name: str | None = None,
+    network_state: NetworkState = NetworkState.OK,
 ) -> Plan:
     request = Request(1, Destination(host, 443), Inbound.CONNECT, "127.0.0.1:5000")
-    return router.plan(request, held or belief(name or host), relays=relays, now=NOW, host=name)
+    held = held or belief(name or host)
+    return router.plan(request, held, relays=relays, now=NOW, host=name, network_state=network_state)
 
 
 def test_nothing_said_is_auto_direct_first() -> None:
@@ -223,6 +228,159 @@ def test_auto_rescues_nothing_that_is_never_relayed(state: State) -> None:
         assert "never_relay" in made.why
     assert TOR in plan(router, "notexample.org").routes
     assert plan(make_router("MATCH,RELAY", never_relay=("example.org",))).routes == (TOR, VPS)  # AUTO's affair alone
+
+
+# -- the local ladder ------------------------------------------------------------
+
+LADDER = ("doh", "tlsrec", "split", "hostcase")
+DOH, TLSREC, SPLIT, HOSTCASE = (Route(wrap=(word,)) for word in LADDER)
+DOH_TLSREC, DOH_HOSTCASE = Route(wrap=("doh", "tlsrec")), Route(wrap=("doh", "hostcase"))
+RUNGS = (DOH, TLSREC, SPLIT, HOSTCASE, DOH_TLSREC, DOH_HOSTCASE)
+SHAPED = (TLSREC, SPLIT, HOSTCASE)
+SECURE = (DOH, DOH_TLSREC, DOH_HOSTCASE)
+IPV4, IPV6 = Route(wrap=("ipv4",)), Route(wrap=("ipv6",))
+NAME_BASED = ("sni_reset", "sni_drop", "http_host")
+FOR_RELAYS = ("ip", "frozen", "throttled", "block_page", "ech")
+
+
+def test_auto_tries_local_means_before_relays() -> None:
+    router = make_router(ladder=LADDER, never_relay=("bank.example",))
+    assert plan(router).routes == (DIRECT, *RUNGS, TOR, VPS)
+    assert plan(router, relays=()).routes == (DIRECT, *RUNGS)
+    assert plan(router, "bank.example").routes == (DIRECT, *RUNGS)
+    assert plan(router, "a.onion").routes == (TOR, VPS)
+    assert plan(router, "192.0.2.1").routes == (DIRECT, *SHAPED, TOR, VPS)  # there is no name to be asked for
+    assert plan(router, "192.0.2.1", name="www.example.org").routes == (DIRECT, *SHAPED, TOR, VPS)
+
+
+@pytest.mark.parametrize("secure", ["always", "never"])
+def test_the_secure_resolver_is_a_way_round_only_where_it_is_asked_on_suspicion(secure: str) -> None:
+    assert plan(make_router(ladder=LADDER, secure=secure)).routes == (DIRECT, *SHAPED, TOR, VPS)
+
+
+@pytest.mark.parametrize("action", ["DIRECT", "RELAY", "PREFER-RELAY", "BLOCK"])
+def test_local_means_are_autos_alone(action: str) -> None:
+    for held in (belief("www.example.org"), belief("www.example.org", State.BLOCKED, last_good="direct|tlsrec")):
+        assert not set(plan(make_router(f"MATCH,{action}", ladder=LADDER), held=held).routes) & set(RUNGS)
+
+
+@pytest.mark.parametrize("state", [State.SUSPECT, State.BLOCKED])
+@pytest.mark.parametrize(
+    ("cause", "last_good", "routes"),
+    [
+        *((cause, "", (*SHAPED, TOR, VPS, *SECURE, DIRECT)) for cause in NAME_BASED),
+        *((cause, "direct|tlsrec", (TLSREC, TOR, VPS, DOH, *RUNGS[2:], DIRECT)) for cause in NAME_BASED),
+        *((cause, "vps", (VPS, TOR, *RUNGS, DIRECT)) for cause in NAME_BASED),
+        *((cause, "vps", (VPS, TOR, DIRECT)) for cause in FOR_RELAYS),
+        *((cause, "", (TOR, VPS, DIRECT)) for cause in FOR_RELAYS),
+        ("dns", "", (*SECURE, TOR, VPS, *SHAPED, DIRECT)),
+        ("dns", "direct|doh", (DOH, TOR, VPS, *RUNGS[1:], DIRECT)),
+        ("dns", "vps", (VPS, TOR, *RUNGS, DIRECT)),
+        ("", "direct|split", (SPLIT, TOR, VPS, DOH, TLSREC, *RUNGS[3:], DIRECT)),
+        ("", "", (TOR, VPS, *RUNGS, DIRECT)),
+    ],
+)
+def test_a_cause_orders_what_may_help(state: State, cause: str, last_good: str, routes: tuple[Route, ...]) -> None:
+    held = belief("www.example.org", state, cause=cause, last_good=last_good)
+    assert plan(make_router(ladder=LADDER), held=held).routes == routes
+
+
+@pytest.mark.parametrize(
+    ("cause", "routes"),
+    [
+        ("sni_drop", (*SHAPED, *SECURE, DIRECT)),
+        ("dns", (*SECURE, *SHAPED, DIRECT)),
+        ("ip", (DIRECT, *RUNGS)),
+        ("block_page", (DIRECT, *RUNGS)),
+    ],
+)
+def test_without_a_relay_the_ladder_is_all_there_is(cause: str, routes: tuple[Route, ...]) -> None:
+    held = belief("www.example.org", State.BLOCKED, cause=cause)
+    assert plan(make_router(ladder=LADDER), held=held, relays=()).routes == routes
+
+
+def test_rungs_that_failed_are_left_out_for_as_long_as_good_routes_are_remembered() -> None:
+    router = make_router(ladder=LADDER)
+    broken = ("direct|tlsrec", "direct|split")
+    for age, routes in ((3599, (HOSTCASE, TOR, VPS, *SECURE)), (3601, (*SHAPED, TOR, VPS, *SECURE))):
+        held = belief(
+            "www.example.org", State.BLOCKED, cause="sni_drop", rungs_failed=broken, rungs_failed_at=NOW - age
+        )
+        assert plan(router, held=held).routes == (*routes, DIRECT)
+    held = belief(
+        "www.example.org",
+        State.BLOCKED,
+        cause="sni_drop",
+        last_good="direct|split",
+        rungs_failed=broken,
+        rungs_failed_at=NOW,
+    )
+    assert plan(router, held=held).routes[0] == HOSTCASE, "what failed since is not good any more"
+
+
+@pytest.mark.parametrize("last_good", ["direct|disorder", "direct|nosuch", "tor|tlsrec"])
+def test_a_good_route_that_is_not_configured_any_more_is_none(last_good: str) -> None:
+    held = belief("www.example.org", State.BLOCKED, last_good=last_good)
+    assert plan(make_router(ladder=LADDER), held=held).routes == (TOR, VPS, *RUNGS, DIRECT)
+
+
+@pytest.mark.parametrize(("family", "other"), [(6, IPV4), (4, IPV6)])
+def test_the_other_address_family_goes_before_a_relay(family: int, other: Route) -> None:
+    router = make_router(ladder=LADDER)
+    held = belief("www.example.org", State.BLOCKED, cause="ip", family=family, last_good="vps")
+    assert plan(router, held=held).routes == (other, VPS, TOR, DIRECT)
+    assert plan(router, held=held, relays=()).routes == (other, DIRECT, *RUNGS)
+    assert plan(router, "192.0.2.1", held).routes == (VPS, TOR, DIRECT)
+
+
+def test_what_is_intercepted_never_goes_direct() -> None:
+    router = make_router(ladder=LADDER, never_relay=("bank.example",))
+    for last_good in ("", "direct|tlsrec", "direct"):
+        held = belief("www.example.org", State.BLOCKED, cause="interception", last_good=last_good)
+        for state in NetworkState:
+            assert plan(router, held=held, network_state=state).routes == (TOR, VPS)
+    nowhere = plan(router, held=held, relays=())
+    assert nowhere.routes == ()
+    assert "no relay is usable now" in nowhere.why
+    bank = plan(router, "bank.example", belief("bank.example", State.BLOCKED, cause="interception"))
+    assert bank.routes == ()
+    assert "never_relay" in bank.why
+    suspect = belief("www.example.org", State.SUSPECT, cause="interception")
+    assert plan(router, held=suspect).routes == (TOR, VPS, DIRECT)
+
+
+# -- what is held about the network ------------------------------------------------------------
+
+
+def test_on_a_restricted_network_relays_go_first() -> None:
+    router = make_router(ladder=LADDER, never_relay=("bank.example",))
+    made = plan(router, network_state=NetworkState.RESTRICTED)
+    assert made.routes == (TOR, VPS, DIRECT)
+    assert "relays go first" in made.why
+    works = belief("www.example.org", State.WORKS)
+    assert plan(router, held=works, network_state=NetworkState.RESTRICTED).routes == (DIRECT, *RUNGS, TOR, VPS)
+    blocked = belief("www.example.org", State.BLOCKED, cause="sni_drop")
+    assert plan(router, held=blocked, network_state=NetworkState.RESTRICTED).routes == (TOR, VPS, DIRECT)
+    assert TOR not in plan(router, "bank.example", network_state=NetworkState.RESTRICTED).routes
+    assert plan(router, relays=(), network_state=NetworkState.RESTRICTED).routes == (DIRECT,)
+
+
+def test_on_an_inspected_network_auto_relays_nothing() -> None:
+    router = make_router("DOMAIN,a.example,RELAY", ladder=LADDER)
+    for held in (belief("www.example.org"), belief("www.example.org", State.BLOCKED, cause="ip", last_good="vps")):
+        made = plan(router, held=held, network_state=NetworkState.INSPECTED)
+        assert made.routes == (DIRECT,)
+        assert "relays nothing by itself" in made.why
+    assert plan(router, "a.example", network_state=NetworkState.INSPECTED).routes == (TOR, VPS), "the user chose"
+
+
+@pytest.mark.parametrize("state", [NetworkState.OK, NetworkState.OFFLINE, NetworkState.PORTAL])
+@pytest.mark.parametrize("action", ["AUTO", "DIRECT", "RELAY", "PREFER-RELAY", "BLOCK"])
+def test_other_states_and_other_actions_change_nothing(action: str, state: NetworkState) -> None:
+    router = make_router(f"MATCH,{action}", ladder=LADDER)
+    assert plan(router, network_state=state) is plan(router)
+    if action != "AUTO":
+        assert plan(router, network_state=NetworkState.RESTRICTED) is plan(router)
 
 
 # -- order of saying ------------------------------------------------------------
