@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -294,16 +295,22 @@ class Running(Byway):
                 *(f"/proc/{here}/fd/{descriptor}" for descriptor in (space.fd, space.mount_fd)),
             ),
         )
+        self._session: aiohttp.ClientSession | None = None
 
     async def ask(self, path: str, **query: str) -> Any:
         """GET of the control API."""
-        socket_path = str(self.run_file()["socket"])
-        async with (
-            aiohttp.ClientSession(connector=aiohttp.UnixConnector(socket_path)) as session,
-            session.get(f"http://byway{path}", params=query) as answer,
-        ):
+        if self._session is None:
+            connector = aiohttp.UnixConnector(str(self.run_file()["socket"]))
+            self._session = aiohttp.ClientSession(connector=connector)
+        async with self._session.get(f"http://byway{path}", params=query) as answer:
             assert answer.status == 200, await answer.text()
             return await answer.json()
+
+    async def stop(self, how: signal.Signals = signal.SIGTERM) -> int:
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+        return await super().stop(how)
 
     async def rows(self, name: str) -> list[dict[str, Any]]:
         """The log's rows for `name`, the oldest first."""

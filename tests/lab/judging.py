@@ -1,0 +1,168 @@
+"""What trials of a scenario amount to: counted, measured, and held against its row of the table. Pure.
+
+A trial is one site's three visits. Nothing here knows how they were made, so a summary can be checked on made-up ones.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+
+from proxy.model import State
+from tests.lab.scenarios import Kind, Scenario, Way
+
+FIRST_SHARE = 0.95
+"""Of first decisions of blocking rows, so many must name the right cause; after three visits all must."""
+SLACK_S = 0.15
+"""What Byway, the router and all servers on two shared cores may add to a bound of the table."""
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """One visit, and what was believed when its evidence was in."""
+
+    genuine: bool
+    way: Way
+    added_s: float  # over what the winning route itself needs; may be below 0
+    state: State
+    cause: str
+    said: str = ""  # status or error, for a person
+
+
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """One site's visits in one scenario."""
+
+    scenario: str
+    seed: int
+    seen: tuple[Seen, ...]
+    lasting: State = State.UNKNOWN  # what was still believed long after
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """One scenario over all its trials."""
+
+    scenario: Scenario
+    trials: tuple[Trial, ...]
+
+    @property
+    def firsts(self) -> int:
+        """In how many the first decision was right."""
+        return sum(_right(self.scenario, trial.seen[0], self.scenario.first) for trial in self.trials)
+
+    @property
+    def thirds(self) -> int:
+        return sum(_right(self.scenario, trial.seen[-1], self.scenario.third) for trial in self.trials)
+
+    @property
+    def shown(self) -> int:
+        """In how many every page came from the site itself that could."""
+        return sum(all(seen.genuine for seen in trial.seen[self.scenario.spoiled :]) for trial in self.trials)
+
+    @property
+    def ways(self) -> int:
+        """In how many every page came by a way that the row allows."""
+        return sum(
+            all(seen.way in self.scenario.ways for seen in trial.seen[self.scenario.spoiled :]) for trial in self.trials
+        )
+
+    @property
+    def false_beliefs(self) -> int:
+        return sum(trial.lasting in self.scenario.must_not_learn for trial in self.trials)
+
+    def added(self, visit: int) -> list[float]:
+        """The added waits of that visit, the shortest first; of pages that came."""
+        return sorted(max(0.0, trial.seen[visit].added_s) for trial in self.trials if trial.seen[visit].genuine)
+
+    def broken(self) -> list[str]:
+        """The bounds that were not kept, each as a sentence."""
+        number, row = len(self.trials), self.scenario
+        found = []
+        if row.kind is Kind.BLOCKING and self.firsts < FIRST_SHARE * number:
+            found.append(f"first decision right in {self.firsts} of {number}: {_common(self.trials, 0)}")
+        if row.kind is Kind.BLOCKING and self.thirds < number:
+            found.append(f"after three visits right in {self.thirds} of {number}: {_common(self.trials, -1)}")
+        if self.false_beliefs:
+            found.append(f"{self.false_beliefs} lasting false beliefs")
+        if self.shown < number:
+            found.append(f"pages came in {self.shown} of {number}: {_common(self.trials, -1, said=True)}")
+        if self.ways < number and self.shown == number:
+            found.append(f"by a way of the table in {self.ways} of {number}: {_common(self.trials, -1)}")
+        if (late := percentile(self.added(0), 0.95)) > row.wait_s + SLACK_S:
+            found.append(f"added wait p95 {late:.2f} s, bound {row.wait_s:.2f} s and {SLACK_S} s of slack")
+        return found
+
+
+def summaries(rows: Iterable[Scenario], trials: Sequence[Trial]) -> list[Summary]:
+    """In the table's order; rows without trials are left out."""
+    by_name: dict[str, list[Trial]] = {}
+    for trial in trials:
+        by_name.setdefault(trial.scenario, []).append(trial)
+    return [Summary(row, tuple(by_name[row.name])) for row in rows if row.name in by_name]
+
+
+def percentile(values: Sequence[float], share: float) -> float:
+    """Of sorted values, the smallest that is no less than `share` of them; 0 for none."""
+    return values[max(0, math.ceil(share * len(values)) - 1)] if values else 0.0
+
+
+def table(found: Sequence[Summary]) -> str:
+    """For a person: one line a scenario, what broke below it, and the sums."""
+    counts, waits = ("first", "third", "pages"), ("p50 s", "p95 s", "2nd s", "bound")
+    head = " ".join([f"{'scenario':<26}", *(f"{n:>7}" for n in counts), *(f"{n:>6}" for n in waits), " false"])
+    lines = [head, "-" * len(head)]
+    for summary in found:
+        number, first, later = len(summary.trials), summary.added(0), summary.added(1)
+        lines.append(
+            f"{summary.scenario.name:<26} {_of(summary.firsts, number)} {_of(summary.thirds, number)} "
+            f"{_of(summary.shown, number)} {percentile(first, 0.5):>6.2f} {percentile(first, 0.95):>6.2f} "
+            f"{percentile(later, 0.95):>6.2f} {_bound(summary.scenario.wait_s):>6}  {summary.false_beliefs}"
+        )
+        lines += [f"    {sentence}" for sentence in summary.broken()]
+    return "\n".join([*lines, "", *totals(found)])
+
+
+def totals(found: Sequence[Summary]) -> list[str]:
+    """The figures of the whole table."""
+    lines = []
+    for kind in Kind:
+        rows = [summary for summary in found if summary.scenario.kind is kind]
+        number = sum(len(summary.trials) for summary in rows)
+        if not number:
+            continue
+        waits = sorted(wait for summary in rows for wait in summary.added(0))
+        firsts, thirds = sum(s.firsts for s in rows), sum(s.thirds for s in rows)
+        lines.append(
+            f"{kind}: {len(rows)} scenarios, first decision right in {firsts} of {number}, after three visits in "
+            f"{thirds} of {number}; added wait median {statistics.median(waits or [0]):.2f} s, "
+            f"p95 {percentile(waits, 0.95):.2f} s; lasting false beliefs {sum(s.false_beliefs for s in rows)}"
+        )
+    broken = sum(bool(summary.broken()) for summary in found)
+    lines.append(f"{len(found) - broken} of {len(found)} scenarios keep their bounds")
+    return lines
+
+
+def _right(row: Scenario, seen: Seen, states: frozenset[State]) -> bool:
+    """A blocking row wants its cause by name; an innocent one, that the state is one it may be in."""
+    return seen.state in states and (row.kind is Kind.INNOCENT or seen.cause == row.cause)
+
+
+def _common(trials: Sequence[Trial], visit: int, *, said: bool = False) -> str:
+    """What was seen instead, the most frequent first."""
+    counted = Counter(
+        f"{seen.state}{'/' + seen.cause if seen.cause else ''} by {seen.way}{f' ({seen.said[:150]})' if said else ''}"
+        for seen in (trial.seen[visit] for trial in trials)
+    )
+    return ", ".join(f"{what} ×{times}" for what, times in counted.most_common(4))
+
+
+def _of(part: int, whole: int) -> str:
+    return f"{part:>3}/{whole:<3}"
+
+
+def _bound(wait_s: float) -> str:
+    return f"{wait_s:.2f}" if wait_s < 1e6 else "-"

@@ -1,0 +1,384 @@
+"""The scenario table: what a network or a site may do to a visit, and what Byway must make of it.
+
+One row per scenario, blocking and innocent. A row says what to set up for its sites, what the user may have to wait,
+what is to be believed afterwards and of which cause, by which way the page has to come, and what must never be learned.
+This table is the specification; `lab.run` holds a real Byway to it. Times are those of a 20 ms link.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from proxy.model import State
+from tests.lab import places, rules
+from tests.lab.country import Country, Site
+from tests.lab.links import Link
+from tests.lab.name_servers import Addresses, Said
+from tests.lab.origins import GOOD, Conduct
+from tests.lab.portal import BLOCK_PAGE
+from tests.lab.rules import Rule
+from tests.lab.views import Names, View
+
+
+class Kind(StrEnum):
+    BLOCKING = "blocking"
+    INNOCENT = "innocent"
+
+
+class Reach(StrEnum):
+    """Whom it concerns, and so whether scenarios may share a Byway."""
+
+    NAMES = "names"
+    NETWORK = "network"
+
+
+class Way(StrEnum):
+    """By which kind of route a page comes."""
+
+    DIRECT = "direct"
+    RUNG = "rung"  # direct with local means: another resolver, a cut hello
+    RELAY = "relay"
+    NONE = "none"
+
+
+Arrange = Callable[[Country, Sequence[Site]], Sequence[Rule]]
+"""Sets up what is to happen to these sites, and gives the rules that the router has to keep."""
+
+NEVER_BLOCKED = frozenset({State.SUSPECT, State.BLOCKED})
+_FINE = frozenset({State.UNKNOWN, State.WORKS})
+_SUSPECT = frozenset({State.SUSPECT})
+_TROUBLED = frozenset({State.SUSPECT, State.BLOCKED})
+_BLOCKED = frozenset({State.BLOCKED})
+
+ROUND_TRIP_S = 0.02
+DROPPED_S = 0.8
+SYN_S = 1.5
+SILENT_S = 3.0
+RESOLVER_S = 2.0
+QUERY_S = 4 * ROUND_TRIP_S
+"""One DoH query on a connection of its own: TCP, TLS, the question, and one to spare."""
+_ANY = 1e9
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One row."""
+
+    name: str
+    what: str
+    kind: Kind
+    arrange: Arrange
+    cause: str = ""  # of the belief, or what the network is called; empty: none
+    first: frozenset[State] = _SUSPECT  # what the state may be after the first visit …
+    third: frozenset[State] = _BLOCKED  # … and after three, an episode apart
+    ways: frozenset[Way] = frozenset({Way.RELAY})  # by which the page may come, from the first visit on
+    wait_s: float = ROUND_TRIP_S  # the first visit's, over what the winning route itself needs
+    must_not_learn: frozenset[State] = frozenset()
+    reach: Reach = Reach.NAMES
+    conduct: Conduct = GOOD
+    secure: bool = True
+    path: str = "/"
+    six: bool = False
+    nobody: bool = False
+    spoiled: int = 0  # so many first visits may show something else: nobody can save them
+    limit_s: float = 15.0  # after which a visitor gives up
+    settle_s: float = 4.0  # in which the evidence is in after a visit
+    relays: str = "socks"
+
+
+def blocking(name: str, what: str, arrange: Arrange, cause: str, **more: object) -> Scenario:
+    return Scenario(name, what, Kind.BLOCKING, arrange, cause, **more)  # type: ignore[arg-type]  # fields by name
+
+
+def innocent(name: str, what: str, arrange: Arrange, cause: str = "", **more: object) -> Scenario:
+    """Works, by whatever way, and nothing lasting is believed."""
+    given: dict[str, object] = {
+        "first": _FINE,
+        "third": _FINE,
+        "ways": frozenset({Way.DIRECT}),
+        "must_not_learn": NEVER_BLOCKED,
+        **more,
+    }
+    return Scenario(name, what, Kind.INNOCENT, arrange, cause, **given)  # type: ignore[arg-type]  # as above
+
+
+# -- what to set up ----------------------------------------------------------------------------------------------------
+
+
+def _names(sites: Sequence[Site]) -> Names:
+    return Names(*(site.name for site in sites))
+
+
+def _addresses(sites: Sequence[Site]) -> list[str]:
+    return [address for site in sites for address in (site.address, site.address6) if address]
+
+
+def nothing(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    return ()
+
+
+def lie(answer: Addresses | Said) -> Arrange:
+    """The provider's resolver says this of the sites."""
+
+    def arrange(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+        country.provider.lies.update({site.name: answer for site in sites})
+        return ()
+
+    return arrange
+
+
+def by_name(rule: Callable[..., Rule], **how: object) -> Arrange:
+    """A rule that takes names."""
+    return lambda country, sites: (rule(*(site.name for site in sites), **how),)
+
+
+def by_address(rule: Callable[..., Rule], **how: object) -> Arrange:
+    """A rule that takes addresses."""
+    return lambda country, sites: (rule(*_addresses(sites), **how),)
+
+
+def at_address(rule: Callable[..., Rule], **how: object) -> Arrange:
+    """A rule that takes names or `addresses`, by the latter."""
+    return lambda country, sites: (rule(addresses=_addresses(sites), **how),)
+
+
+def for_all(*what: Rule | Callable[[], Rule]) -> Arrange:
+    """Rules that are about everybody; what is not a rule yet is made when it is set."""
+    return lambda country, sites: tuple(rule if isinstance(rule, Rule) else rule() for rule in what)
+
+
+def read_by(whose: str) -> Arrange:
+    """Their TLS is read by whom `whose` names: an attribute of the country."""
+
+    def arrange(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+        country.readers.update({site.name: getattr(country, whose) for site in sites})
+        return (rules.Intercept(*_addresses(sites)),)
+
+    return arrange
+
+
+def office(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    country.readers[""] = country.office
+    return (rules.Intercept(places.SITES, places.SITES6, places.SERVICES),)
+
+
+def terminator(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    return (rules.Terminator(places.SITES, places.SITES6, ports=(80, 443)),)
+
+
+def portal(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    country.provider.everything = Addresses((places.PORTAL,))
+    country.middlebox.page = country.portal
+    return (rules.Intercept(ports=()),)
+
+
+def provider_silent(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    country.provider.everything = Said.NOTHING
+    return ()
+
+
+def fake_addresses(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    """The other proxy carries what comes to its addresses: all of them lead to the sites here."""
+    country.provider.fake = places.FAKE
+    return ()
+
+
+def six_from_four(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    """A network without IPv4, whose resolver and translator make the rest reachable."""
+    country.provider.six_from_four = True
+    return (rules.IcmpUnreachable(places.SITES, code="network"),)
+
+
+def nearby_servers(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    """A CDN: the provider's resolver is told of other servers than the rest of the world."""
+    country.zone.regions.update({site.name: Addresses((f"198.19.251.{n + 1}",)) for n, site in enumerate(sites)})
+    return ()
+
+
+def broken_six(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    return (rules.AddressDrop(places.SITES6),)
+
+
+def unplugged(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    country.router.ports["client"].unplug()
+    return ()
+
+
+def lossy(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    country.router.ports["client"].set_link(Link(delay_s=0.01, loss=0.05))
+    return ()
+
+
+def relay_refused(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    return (rules.SynReset(places.RELAYS),)
+
+
+def allow_list(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    """Only the provider and what is domestic; the relay is let through, as the best hidden ones are."""
+    at_home = (places.PROVIDER, f"{places.CONTROLS[places.DOMESTIC]}/32", f"{places.SOCKS_RELAY}/32")
+    return (rules.AllowList(addresses=at_home),)
+
+
+def both(*arrangements: Arrange) -> Arrange:
+    return lambda country, sites: tuple(rule for one in arrangements for rule in one(country, sites))
+
+
+# -- the table ---------------------------------------------------------------------------------------------------------
+
+_RUNG = frozenset({Way.RUNG})
+_RELAY = frozenset({Way.RELAY})
+_AROUND = frozenset({Way.RUNG, Way.RELAY})
+_DIRECT_OR_AROUND = frozenset({Way.DIRECT, Way.RUNG, Way.RELAY})
+_NONE = frozenset({Way.NONE})
+_POISONED, _BOGON = (places.POISON,), (places.BOGON,)
+_NETWORK = Reach.NETWORK
+_WEAK: Mapping[str, object] = MappingProxyType({"third": _TROUBLED})
+"""Signs that never pass from suspect to blocked, or take more than three of their kind."""
+
+SCENARIOS: tuple[Scenario, ...] = (
+    # names
+    blocking("dns-race-bogon", "a forged private address first, the true answer second",
+             by_name(rules.DnsRace, forged=_BOGON), "dns", ways=_RUNG, wait_s=QUERY_S),
+    blocking("dns-race-poison", "a forged address that looks honest first, the true answer second",
+             by_name(rules.DnsRace, forged=_POISONED), "dns", ways=_RUNG, wait_s=QUERY_S + 0.5),
+    blocking("dns-replace-bogon", "only a private address",
+             by_name(rules.DnsReplace, forged=_BOGON), "dns", ways=_RUNG, wait_s=QUERY_S),
+    blocking("dns-replace-poison", "only an address where nobody answers",
+             by_name(rules.DnsReplace, forged=_POISONED), "dns", ways=_AROUND, wait_s=SYN_S + QUERY_S, settle_s=7),
+    blocking("dns-replace-page", "only the address of the block page's server",
+             by_name(rules.DnsReplace, forged=(places.BLOCK_PAGE,)), "dns", ways=_AROUND, wait_s=QUERY_S),
+    blocking("dns-nxdomain", "the name is said not to exist",
+             by_name(rules.DnsNxdomain), "dns", ways=_RUNG, wait_s=QUERY_S),
+    blocking("dns-drop", "queries for the name are lost",
+             by_name(rules.DnsDrop), "dns", ways=_RUNG, wait_s=RESOLVER_S + QUERY_S, settle_s=7),
+    blocking("dns-lie-nxdomain", "the provider's own resolver denies the name",
+             lie(Said.NO_SUCH_NAME), "dns", ways=_RUNG, wait_s=QUERY_S),
+    blocking("dns-lie-bogon", "the provider's own resolver says 0.0.0.0",
+             lie(Addresses(("0.0.0.0",))), "dns", ways=_RUNG, wait_s=QUERY_S),
+    # the name in a ClientHello
+    blocking("sni-reset-string", "both sides are reset where the name stands in a packet",
+             by_name(rules.SniReset, view=View.STRING), "sni_reset", ways=_RUNG),
+    blocking("sni-reset-packet", "both sides are reset, packet by packet",
+             by_name(rules.SniReset, view=View.PACKET), "sni_reset", ways=_RUNG),
+    blocking("sni-reset-tcp", "both sides are reset, the stream put together",
+             by_name(rules.SniReset, view=View.TCP), "sni_reset", ways=_RUNG),
+    blocking("sni-reset-records", "both sides are reset, records put together",
+             by_name(rules.SniReset, view=View.RECORDS), "sni_reset", wait_s=2 * ROUND_TRIP_S),
+    blocking("sni-reset-client", "only the client is reset",
+             by_name(rules.SniReset, to="client", view=View.TCP), "sni_reset", ways=_RUNG),
+    blocking("sni-reset-strict", "reset, and the site rejects cut records",
+             by_name(rules.SniReset, view=View.TCP), "sni_reset", wait_s=3 * ROUND_TRIP_S,
+             conduct=Conduct(cut_hello_fails=True)),
+    blocking("sni-reset-residual", "reset, and then for a minute all that goes to the address",
+             by_name(rules.SniReset, view=View.TCP, residual=rules.Residual(60)), "sni_reset"),
+    blocking("sni-drop-packet", "dropped in silence, packet by packet",
+             by_name(rules.SniDrop, view=View.PACKET), "sni_drop", ways=_AROUND, wait_s=DROPPED_S, settle_s=8),
+    blocking("sni-drop-records", "dropped in silence, records put together",
+             by_name(rules.SniDrop, view=View.RECORDS), "sni_drop", wait_s=DROPPED_S, settle_s=8),
+    blocking("sni-drop-segment", "only the segment with the name is lost",
+             by_name(rules.SniDrop, view=View.TCP, whole_flow=False), "sni_drop", ways=_AROUND, wait_s=DROPPED_S,
+             settle_s=8),
+    # the address
+    blocking("address-drop", "nothing passes to the address",
+             by_address(rules.AddressDrop), "ip", wait_s=SYN_S, settle_s=8, **_WEAK),
+    blocking("syn-reset", "a SYN is answered by a reset",
+             by_address(rules.SynReset), "ip", **_WEAK),
+    blocking("icmp-unreachable", "a router says that nobody may go there",
+             by_address(rules.IcmpUnreachable), "ip", **_WEAK),
+    blocking("port-drop", "only port 443 of the address is lost",
+             by_address(rules.AddressDrop, ports=(443,)), "ip", wait_s=SYN_S, settle_s=8, **_WEAK),
+    # plain HTTP
+    blocking("http-redirect", "a request is led to the block page",
+             by_name(rules.HttpRedirect, to="http://blocked.provider.test/"), "block_page", secure=False),
+    blocking("http-page", "a block page is answered in place of the site",
+             by_name(rules.HttpPage, body=BLOCK_PAGE), "block_page", secure=False),
+    blocking("http-reset", "a request that names the site is reset",
+             by_name(rules.HttpReset), "http_host", ways=_AROUND, secure=False),
+    blocking("http-drop", "a request that names the site is lost",
+             by_name(rules.HttpDrop), "http_host", ways=_AROUND, secure=False, wait_s=DROPPED_S, settle_s=8),
+    # what is inside
+    blocking("intercept-known", "TLS is read with a root that is known for it",
+             read_by("known_state"), "interception", first=_BLOCKED, spoiled=1),
+    blocking("intercept-unknown", "TLS is read with a root that nobody knows",
+             read_by("state"), "interception", spoiled=2),
+    # flows
+    blocking("freeze", "after 16 KiB not one more packet passes",
+             by_name(rules.Freeze, after_bytes=16 * 1024), "frozen", path="/big", spoiled=1, wait_s=_ANY,
+             limit_s=12, settle_s=8),
+    blocking("throttle-police", "8 KB/s, the rest is dropped",
+             by_name(rules.Throttle, rate=8000, each=True), "throttled", path="/big", spoiled=3, wait_s=_ANY,
+             limit_s=25, settle_s=8, **_WEAK),
+    blocking("throttle-shape", "8 KB/s, the rest waits, by address",
+             at_address(rules.Throttle, rate=8000, how="shape", each=True), "throttled", path="/big", spoiled=3,
+             wait_s=_ANY, limit_s=25, settle_s=8, **_WEAK),
+    # the whole network
+    blocking("allow-list", "only what is domestic can be reached, and the relay",
+             allow_list, "restricted", first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=SYN_S, reach=_NETWORK,
+             must_not_learn=_BLOCKED, limit_s=20, settle_s=8),
+
+    # innocent, of one site
+    innocent("healthy", "nothing is wrong", nothing),
+    innocent("down", "nobody answers at its address, for nobody", nothing, nobody=True, ways=_NONE, wait_s=_ANY,
+             first=_FINE | {State.DOWN}, third=_FINE | {State.DOWN}, spoiled=3, limit_s=25),
+    innocent("slow", "answers after 5 s", nothing, conduct=Conduct(delay_s=5), ways=_DIRECT_OR_AROUND, limit_s=30,
+             wait_s=SILENT_S, third=_FINE | _SUSPECT),
+    innocent("slow-plain", "answers a plain request after 5 s", nothing, conduct=Conduct(delay_s=5), secure=False,
+             ways=_DIRECT_OR_AROUND, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, limit_s=30, wait_s=SILENT_S,
+             settle_s=7),
+    innocent("refuses-relays", "403 for who comes by a relay", nothing,
+             conduct=Conduct(refuses=403, refuses_relays_only=True)),
+    innocent("refuses-all", "451 for everybody", nothing, conduct=Conduct(refuses=451), secure=False, spoiled=3,
+             first=_FINE | {State.REFUSED}, third=_FINE | {State.REFUSED}, ways=_DIRECT_OR_AROUND),
+    innocent("refuses-all-429", "429 for everybody", nothing, conduct=Conduct(refuses=429), secure=False, spoiled=3,
+             first=_FINE | {State.REFUSED}, third=_FINE | {State.REFUSED}, ways=_DIRECT_OR_AROUND),
+    innocent("alert", "an alert for every ClientHello, for everybody", nothing, conduct=Conduct(alert=True), spoiled=3,
+             first=_FINE | {State.DOWN}, third=_FINE | {State.DOWN}, ways=_DIRECT_OR_AROUND | _NONE, wait_s=_ANY),
+    innocent("moved", "a plain request is led to another domain, for everybody", nothing,
+             conduct=Conduct(moved_to="https://healthy-moved.test/"), secure=False, spoiled=3,
+             first=_FINE | _SUSPECT, ways=_DIRECT_OR_AROUND),
+    innocent("cdn", "other addresses by resolver", nearby_servers),
+    innocent("strict", "rejects cut records, and nobody is in the way", nothing,
+             conduct=Conduct(cut_hello_fails=True)),
+    innocent("six-broken", "has IPv6 addresses, and IPv6 leads nowhere", broken_six, six=True,
+             wait_s=0.25 + ROUND_TRIP_S),
+    innocent("pause", "rests 5 s in the middle of a page", nothing, path="/big", limit_s=30, wait_s=_ANY, settle_s=2,
+             conduct=Conduct(pause_after=20_000, pause_s=5)),
+    innocent("slow-body", "20 KB in a second, to everybody", nothing, path="/bytes/60000", limit_s=30, wait_s=_ANY,
+             conduct=Conduct(bytes_per_s=20_000)),
+    innocent("quic-drop", "UDP port 443 is lost", for_all(rules.UdpDrop())),
+
+    # innocent, of the network
+    innocent("portal", "a captive portal answers for everybody", portal, "portal", reach=_NETWORK, spoiled=3,
+             ways=_DIRECT_OR_AROUND | _NONE, first=_FINE | {State.DOWN}, third=_FINE | {State.DOWN}, wait_s=_ANY),
+    innocent("offline", "no route at all", unplugged, "offline", reach=_NETWORK, spoiled=3, ways=_NONE, wait_s=_ANY,
+             first=_FINE | {State.DOWN}, third=_FINE | {State.DOWN}),
+    innocent("outage", "half a second without a packet, again and again",
+             for_all(*(lambda n=n: rules.Outage(2.0 + 4 * n, 0.5) for n in range(12))), reach=_NETWORK,
+             ways=_DIRECT_OR_AROUND, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.0,
+             must_not_learn=_TROUBLED),
+    innocent("rtt-rise", "a round trip takes 300 ms longer from one moment on",
+             for_all(lambda: rules.RttRise(0.15, at_s=2.0)), reach=_NETWORK, ways=_DIRECT_OR_AROUND,
+             first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.5),
+    innocent("lossy", "every twentieth packet is lost, each way", lossy, reach=_NETWORK, ways=_DIRECT_OR_AROUND,
+             first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.0),
+    innocent("terminator", "a middlebox ends TCP itself", terminator, reach=_NETWORK),
+    innocent("office", "everything is read with a root that this computer trusts", office, "inspected",
+             reach=_NETWORK, spoiled=3),
+    innocent("fake-dns", "another proxy's DNS gives each name an address of its own", fake_addresses, reach=_NETWORK),
+    innocent("dns64", "a network without IPv4, and a translator", six_from_four, reach=_NETWORK),
+    innocent("doh-blocked", "secure DNS is lost", for_all(rules.AddressDrop(places.DOH, places.DOT)), reach=_NETWORK),
+    innocent("resolver-down", "the provider's resolver is silent", provider_silent, reach=_NETWORK,
+             ways=frozenset({Way.RUNG, Way.RELAY}), first=_FINE | _SUSPECT, third=_FINE | _SUSPECT,
+             must_not_learn=_BLOCKED, wait_s=RESOLVER_S + QUERY_S, limit_s=20),
+    innocent("relay-down", "the only relay refuses", relay_refused, reach=_NETWORK),
+    innocent("relay-lies", "the relay's country serves a block page", nothing, reach=_NETWORK, relays="lying",
+             secure=False),
+    innocent("slow-relay-lies", "a slow site, and a relay that serves a block page", nothing, reach=_NETWORK,
+             relays="lying", secure=False, conduct=Conduct(delay_s=5), wait_s=_ANY, limit_s=30, spoiled=3,
+             ways=_DIRECT_OR_AROUND, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, settle_s=7),
+)  # fmt: skip
+
+BY_NAME: Mapping[str, Scenario] = MappingProxyType({row.name: row for row in SCENARIOS})

@@ -1,0 +1,74 @@
+"""The judge on made-up trials: what keeps a row's bounds, and what breaks each."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.model import State
+from tests.lab.judging import SLACK_S, Seen, Summary, Trial, percentile, summaries, table
+from tests.lab.scenarios import BY_NAME, SCENARIOS, Way
+
+BLOCKED = BY_NAME["sni-reset-records"]
+FINE = BY_NAME["healthy"]
+FIRST = Seen(genuine=True, way=Way.RELAY, added_s=0.01, state=State.SUSPECT, cause="sni_reset")
+LATER = replace(FIRST, state=State.BLOCKED)
+GOOD = Trial(BLOCKED.name, 0, (FIRST, LATER, LATER))
+WELL = Trial(FINE.name, 0, (Seen(genuine=True, way=Way.DIRECT, added_s=0.0, state=State.WORKS, cause=""),) * 3)
+
+
+def test_what_keeps_its_bounds_is_not_complained_of() -> None:
+    found = summaries(SCENARIOS, [GOOD, WELL])
+    assert [summary.broken() for summary in found] == [[], []]
+    assert "2 of 2 scenarios keep their bounds" in table(found)
+
+
+@pytest.mark.parametrize(
+    ("trial", "complaint"),
+    [
+        (replace(GOOD, seen=(replace(FIRST, cause="ip"), LATER, LATER)), "first decision right in 0 of 1: suspect/ip"),
+        (replace(GOOD, seen=(FIRST, LATER, FIRST)), "after three visits right in 0 of 1: suspect/sni_reset"),
+        (replace(GOOD, seen=(replace(FIRST, genuine=False, said="451"), LATER, LATER)), "pages came in 0 of 1"),
+        (replace(GOOD, seen=(replace(FIRST, way=Way.DIRECT), LATER, LATER)), "by a way of the table in 0 of 1"),
+        (
+            replace(GOOD, seen=(replace(FIRST, added_s=BLOCKED.wait_s + SLACK_S + 0.01), LATER, LATER)),
+            "added wait p95",
+        ),
+        (replace(WELL, lasting=State.SUSPECT), "1 lasting false beliefs"),
+    ],
+)
+def test_each_bound_can_be_broken(trial: Trial, complaint: str) -> None:
+    (found,) = summaries(SCENARIOS, [trial])
+    (broken,) = found.broken()
+    assert complaint in broken
+    assert broken in table([found])
+
+
+def test_one_first_decision_in_twenty_may_be_wrong() -> None:
+    wrong = replace(GOOD, seen=(replace(FIRST, cause="ip"), LATER, LATER))
+    assert not Summary(BLOCKED, (wrong, *[GOOD] * 19)).broken()
+    assert Summary(BLOCKED, (wrong, wrong, *[GOOD] * 18)).broken()
+
+
+def test_what_nobody_can_save_is_not_counted() -> None:
+    row = BY_NAME["freeze"]
+    seen = Seen(genuine=False, way=Way.DIRECT, added_s=9.0, state=State.SUSPECT, cause="frozen")
+    later = replace(seen, genuine=True, way=Way.RELAY, state=State.BLOCKED)
+    assert not Summary(row, (Trial(row.name, 0, (seen, later, later)),)).broken()
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 2.0), (0.95, 4.0), (0.25, 1.0), (1.0, 4.0)])
+def test_a_percentile_is_one_of_the_values(share: float, value: float) -> None:
+    assert percentile([1.0, 2.0, 3.0, 4.0], share) == value
+    assert percentile([], share) == 0.0
+
+
+def test_every_row_says_what_it_is_about() -> None:
+    assert len(BY_NAME) == len(SCENARIOS)
+    for row in SCENARIOS:
+        assert row.what
+        assert row.name.replace("-", "").isalnum()
+        assert row.first
+        assert row.third
+        assert row.ways

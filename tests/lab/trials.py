@@ -1,0 +1,248 @@
+"""Trials: a site is visited three times, and each time it is written down what was seen and what is believed.
+
+Scenarios that are about names run beside each other in one Byway, each site with a domain and addresses of its own;
+one that is about the network has a country of its own. All the while somebody else opens a healthy page every moment:
+that is the traffic by which Byway knows its uplink to be well, and tells us what a route usually takes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import statistics
+import tempfile
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from proxy.model import State
+from proxy.net import tasks
+from tests.lab.country import RELAY, Country, Running, Site
+from tests.lab.judging import Seen, Trial
+from tests.lab.scenarios import Reach, Scenario, Way
+from tests.lab.visitor import Visit, Visitor
+from tests.support.waiting import until, until_read
+
+VISITS = 3
+APART_S = 4.0
+"""Between two visits to one site: an episode, and a re-test of a suspect, with the times of `DETECT`."""
+LONG_AFTER_S = 4.0
+"""After the last visit, until what is still believed counts as lasting: more than `rescue_suspect_s`."""
+NETWORK_SITES = 6
+"""Domains that are visited where the scenario is the network's: one more than make it restricted."""
+DETECT = (
+    "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 3.0\nretest_suspect_s = 2.0\n"
+    "retest_jitter = 0.0\nretest_per_hour = 100000\n"
+)
+"""A minute of life in a second, where nobody waits for it; what a user waits for is as it is."""
+RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
+_DIRECT_PAGE, _RELAY_PAGE = "healthy-neighbour.test", "by-relay.test"
+_COMPANION_S = 0.4
+_LOOK_S = 0.2
+_ROW_S = 3.0
+
+Told = Callable[[str], None]
+
+
+@dataclass
+class Companion:
+    """Somebody who opens healthy pages, direct and by relay, all the time."""
+
+    visitor: Visitor
+    usual: dict[Way, deque[float]] = field(
+        default_factory=lambda: {way: deque(maxlen=15) for way in (Way.DIRECT, Way.RELAY)}
+    )
+
+    async def walk(self) -> None:
+        turn = 0
+        while True:
+            way = Way.RELAY if turn % 4 == 3 else Way.DIRECT
+            visit = await limited(self.visitor, f"https://{_RELAY_PAGE if way is Way.RELAY else _DIRECT_PAGE}/", 10)
+            if visit.genuine:
+                self.usual[way].append(visit.elapsed_s)
+            turn += 1
+            await asyncio.sleep(_COMPANION_S)
+
+    def usual_s(self, way: Way) -> float:
+        """What a small page takes on such a route just now; a rung is a direct connection."""
+        seen = self.usual[Way.RELAY if way is Way.RELAY else Way.DIRECT]
+        return statistics.median(seen) if seen else 0.0
+
+
+async def limited(visitor: Visitor, url: str, limit_s: float) -> Visit:
+    """A visit of somebody who does not wait for ever."""
+    started = asyncio.get_running_loop().time()
+    try:
+        async with asyncio.timeout(limit_s):
+            return await visitor.visit(url)
+    except TimeoutError:
+        return Visit(url, elapsed_s=asyncio.get_running_loop().time() - started, error="the visitor gave up")
+
+
+@dataclass
+class Stay:
+    """A Byway that runs in a country, with its visitor and the companion."""
+
+    country: Country
+    byway: Running
+    companion: Companion
+
+    async def trial(self, row: Scenario, seed: int, site: Site) -> Trial:
+        seen = []
+        loop = asyncio.get_running_loop()
+        for number in range(VISITS):
+            started = loop.time()
+            seen.append(await self._visit(row, site, number))
+            if number + 1 < VISITS:
+                await asyncio.sleep(max(0.0, started + APART_S - loop.time()))
+        return Trial(row.name, seed, tuple(seen))
+
+    async def _visit(self, row: Scenario, site: Site, number: int) -> Seen:
+        visitor = self.country.visitor(self.byway)
+        visit = await limited(visitor, site.url(row.path, secure=row.secure), row.limit_s)
+        way = await self._way(site, number)
+        own_s = self.companion.usual_s(way) + row.conduct.delay_s
+        held = await self._settled(row, site, number)
+        return Seen(
+            genuine=visit.genuine,
+            way=way,
+            added_s=visit.elapsed_s - own_s,
+            state=State(held["state"]),
+            cause=held["cause"],
+            said=visit.error or str(visit.status),
+        )
+
+    async def _way(self, site: Site, number: int) -> Way:
+        """Of the visit of this number, once its row is written."""
+        rows: list[dict[str, Any]] = []
+
+        async def written() -> bool:
+            rows[:] = await self.byway.rows(site.name)
+            return len(rows) > number or await _not_yet()
+
+        with contextlib.suppress(TimeoutError):
+            await until_read(written, within_s=_ROW_S)
+        return _kind_of(rows[number]["winner"] if len(rows) > number else None)
+
+    async def _settled(self, row: Scenario, site: Site, number: int) -> dict[str, Any]:
+        """What is believed once it is what the table says, or when all evidence must be in."""
+        wanted = row.first if number == 0 else row.third
+        if row.must_not_learn and not row.cause:
+            wanted = frozenset()  # look at an innocent one to the end
+        held: dict[str, Any] = {}
+
+        async def as_wanted() -> bool:
+            held.update(await self.byway.belief(site.name))
+            return (held["cause"] == row.cause and State(held["state"]) in wanted) or await _not_yet()
+
+        with contextlib.suppress(TimeoutError):
+            await until_read(as_wanted, within_s=row.settle_s)
+        return held
+
+    async def lasting(self, trials: Iterable[tuple[Trial, Site]]) -> list[Trial]:
+        """The trials, with what is still believed."""
+        return [replace(trial, lasting=State((await self.byway.belief(site.name))["state"])) for trial, site in trials]
+
+
+@contextlib.asynccontextmanager
+async def stay(folder: Path, plan: Mapping[Scenario, int]) -> AsyncIterator[tuple[Stay, dict[Scenario, list[Site]]]]:
+    """A country in which each scenario has so many sites, its rules in force and a Byway running. All scenarios of a
+    plan have the same relays and settings."""
+    async with contextlib.AsyncExitStack() as stack:
+        country = await stack.enter_async_context(Country(folder))
+        for name in (_DIRECT_PAGE, _RELAY_PAGE):
+            country.add_site(name)
+        sites = {row: [_site(country, row, seed) for seed in range(number)] for row, number in plan.items()}
+        config = _config(country, next(iter(plan)))
+        byway = await stack.enter_async_context(country.byway(folder / "byway", config=config, rules=RULES))
+        companion = Companion(country.visitor(byway))
+        walking = tasks.spawn(companion.walk(), name="companion")
+        stack.push_async_callback(_ended, walking)
+        with contextlib.suppress(TimeoutError):
+            await until(lambda: all(companion.usual.values()))  # before anything is unusual
+        rules = [rule for row in plan for rule in row.arrange(country, sites[row])]
+        country.rules.set(rules)
+        yield Stay(country, byway, companion), sites
+
+
+async def run_together(rows: Sequence[Scenario], seeds: int, *, in_flight: int, told: Told) -> list[Trial]:
+    """Scenarios that are about names, beside each other in one Byway."""
+    with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
+        async with stay(Path(folder), dict.fromkeys(rows, seeds)) as (here, sites):
+            room = asyncio.Semaphore(in_flight)
+            done: list[tuple[Trial, Site]] = []
+
+            async def one(row: Scenario, seed: int) -> None:
+                async with room:
+                    site = sites[row][seed]
+                    done.append((await here.trial(row, seed, site), site))
+                    told(f"{len(done)} of {len(rows) * seeds}: {row.name} {seed}")
+
+            async with asyncio.TaskGroup() as all_of_them:
+                for seed in range(seeds):
+                    for row in rows:
+                        all_of_them.create_task(one(row, seed))
+            await asyncio.sleep(LONG_AFTER_S)
+            return await here.lasting(done)
+
+
+async def run_alone(row: Scenario, seed: int) -> list[Trial]:
+    """A scenario that is about the network, in a country of its own: a trial for each of some domains."""
+    with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
+        async with stay(Path(folder), {row: NETWORK_SITES}) as (here, sites):
+            trials = await asyncio.gather(
+                *(here.trial(row, seed * NETWORK_SITES + n, site) for n, site in enumerate(sites[row]))
+            )
+            await asyncio.sleep(LONG_AFTER_S)
+            return await here.lasting(zip(trials, sites[row], strict=True))
+
+
+async def run(
+    rows: Sequence[Scenario], seeds: int, *, in_flight: int = 24, countries: int = 3, told: Told
+) -> list[Trial]:
+    """All of the rows, those about names together, the others each on its own, `countries` at once."""
+    together = [row for row in rows if row.reach is Reach.NAMES]
+    trials = await run_together(together, seeds, in_flight=in_flight, told=told) if together else []
+    room = asyncio.Semaphore(countries)
+
+    async def one(row: Scenario, seed: int) -> list[Trial]:
+        async with room:
+            found = await run_alone(row, seed)
+            told(f"{row.name} {seed}")
+            return found
+
+    alone = [(row, seed) for row in rows if row.reach is Reach.NETWORK for seed in range(seeds)]
+    for found in await asyncio.gather(*(one(row, seed) for row, seed in alone)):
+        trials += found
+    return trials
+
+
+def _site(country: Country, row: Scenario, seed: int) -> Site:
+    return country.add_site(f"{row.name}-{seed}.test", conduct=row.conduct, six=row.six, nobody=row.nobody)
+
+
+def _config(country: Country, row: Scenario) -> str:
+    urls = {"socks": country.socks_url, "https": country.https_url, "lying": country.lying_url}
+    return country.config(detect=DETECT, relays=((RELAY, urls[row.relays]),))
+
+
+async def _not_yet() -> bool:
+    """Looks again in a moment: two hundred looks a second would be load enough to change what is measured."""
+    await asyncio.sleep(_LOOK_S)
+    return False
+
+
+async def _ended(task: asyncio.Task[None]) -> None:
+    task.cancel()
+    with contextlib.suppress(asyncio.CancelledError):
+        await task
+
+
+def _kind_of(winner: str | None) -> Way:
+    if not winner:
+        return Way.NONE
+    if winner == "direct":
+        return Way.DIRECT
+    return Way.RUNG if winner.startswith("direct|") else Way.RELAY
