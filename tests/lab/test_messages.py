@@ -1,0 +1,85 @@
+from __future__ import annotations
+
+import ssl
+
+import dns.message
+import pytest
+
+from tests.lab import messages
+from tests.lab.messages import Hello
+
+
+def client_hello(name: str) -> bytes:
+    """A real one, of this Python's OpenSSL."""
+    context, out = ssl.create_default_context(), ssl.MemoryBIO()
+    tls = context.wrap_bio(ssl.MemoryBIO(), out, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return out.read()
+
+
+def cut_records(hello: bytes, at: int) -> bytes:
+    message = hello[5:]
+    return b"".join(hello[:3] + len(part).to_bytes(2, "big") + part for part in (message[:at], message[at:]))
+
+
+def test_a_hello_is_read_as_soon_as_its_name_is_there() -> None:
+    hello = client_hello("Blog.Example.test")
+    ends = hello.index(b"Blog.Example.test") + 17
+    for size in range(len(hello) + 1):
+        found = messages.hello(hello[:size], records=False)
+        assert found.name == ("blog.example.test" if size >= ends else None)
+    assert messages.hello(hello + b"\x17\x03\x03\0\1x", records=True) == Hello("blog.example.test", over=True)
+
+
+def test_a_name_over_two_records_is_seen_only_over_records() -> None:
+    hello = client_hello("blog.test")
+    cut = cut_records(hello, hello.index(b"blog.test") - 5 + 4)
+    assert messages.hello(cut, records=False) == Hello(None, over=False)
+    assert messages.hello(cut, records=True) == Hello("blog.test", over=True)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"GET / HTTP/1.1", b"\x16", b"\x16\x03\x01\0\2\2\0", b"\x16\x03\x01\0\4\1\0\0\0"]
+)
+def test_what_is_no_hello_has_no_name(data: bytes) -> None:
+    assert messages.hello(data, records=True).name is None
+
+
+@pytest.mark.parametrize(
+    ("head", "strong", "weak"),
+    [
+        (b"GET / HTTP/1.1\r\nHost: Blog.test:8080\r\n\r\n", "blog.test", "blog.test"),
+        (b"GET / HTTP/1.1\r\nAccept: */*\r\nHost: blog.test\r\n", "blog.test", "blog.test"),
+        (b"GET / HTTP/1.1\r\nhOSt: blog.test\r\n\r\n", "blog.test", None),
+        (b"GET / HTTP/1.1\r\nHost: [2001:db8::1]:80\r\n\r\n", "[2001:db8::1]:80", "[2001:db8::1]:80"),
+        (b"GET / HTTP/1.1\r\nHost: blog.te", None, None),
+        (b"GET / HTTP/1.1\r\n\r\nHost: blog.test\r\n", None, None),
+        (b"HELO there\r\nHost: blog.test\r\n", None, None),
+    ],
+)
+def test_the_host_of_a_request(head: bytes, strong: str | None, weak: str | None) -> None:
+    assert messages.host(head) == strong
+    assert messages.host(head, as_browsers_write_it=True) == weak
+
+
+@pytest.mark.parametrize(
+    ("kind", "rcode", "found"),
+    [("A", 0, ["198.18.0.1"]), ("AAAA", 0, ["2001:db8::1"]), ("HTTPS", 0, []), ("A", 3, ["198.18.0.1"])],
+)
+def test_a_forged_answer_is_one_that_a_resolver_understands(kind: str, rcode: int, found: list[str]) -> None:
+    query = dns.message.make_query("Blog.Test", kind)
+    asked = messages.question(query.to_wire())
+    assert asked is not None
+    assert asked.name == "blog.test"
+    answer = dns.message.from_wire(asked.answer(["198.18.0.1", "2001:db8::1"], rcode=rcode))
+    assert query.is_response(answer)
+    assert answer.rcode() == rcode
+    assert [str(record) for group in answer.answer for record in group] == found
+    assert messages.question(answer.to_wire()) is None
+
+
+@pytest.mark.parametrize("cut", range(29))
+def test_a_torn_query_is_none(cut: int) -> None:
+    whole = dns.message.make_query("blog.test", "A", use_edns=False).to_wire()
+    assert messages.question(whole[: min(cut, len(whole) - 1)]) is None
