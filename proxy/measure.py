@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import random
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
@@ -56,6 +57,24 @@ _TROUBLED = (State.SUSPECT, State.BLOCKED)
 Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]
 
 
+class SharedControl:
+    """What asking a control showed, for all measurements of the next moments: of hundreds of sites that fail, few need
+    to ask it. One asks, the others wait for it."""
+
+    def __init__(self) -> None:
+        self._lock = asyncio.Lock()
+        self._asked_at = -math.inf
+        self._step: Step | None = None
+
+    async def ask(self, ask: Callable[[], Awaitable[Step]], *, keep_s: float) -> Step:
+        """What `ask` finds, or found not longer ago than `keep_s`."""
+        async with self._lock:
+            now = asyncio.get_running_loop().time()
+            if self._step is None or now - self._asked_at >= keep_s:
+                self._step, self._asked_at = await ask(), now
+            return self._step
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What is measured with."""
@@ -76,6 +95,8 @@ class Means:
     """What is wrong with what the system's resolver said of a name, after both were asked."""
     trust: ssl.SSLContext | None = None
     """What certificates are held to; None: the system's roots."""
+    control: SharedControl | None = None
+    """Shared by measurements on one network; None: each asks its own control."""
 
     @classmethod
     def of(cls, setup: Setup, services: Services) -> Means:
@@ -124,6 +145,7 @@ async def measure(means: Means, question: Question) -> AsyncGenerator[Step, None
     try:
         while (step := await steps.get()) is not None:
             yield step
+        await work  # a fault of ours is the asker's to know
     finally:
         work.cancel()
         with contextlib.suppress(asyncio.CancelledError):
@@ -150,6 +172,11 @@ class _Measuring:
             for route in routes:
                 self._leave_out(route, refusal)
             return
+        with contextlib.suppress(TimeoutError):  # what has been told by then is what there is
+            async with asyncio.timeout(self._detect.measure_site_s):
+                await self._all(routes)
+
+    async def _all(self, routes: Sequence[Route]) -> None:
         async with asyncio.TaskGroup() as group:
             if local := [route for route in routes if route.is_direct]:
                 group.create_task(self._without_relay(local))
@@ -315,21 +342,24 @@ class _Measuring:
             self._tell(Step(Part.CONTROL, DIRECT, Found.NOT_TESTED, text="`[auto] controls` names no other site"))
             return
         page = random.choice(pages)  # noqa: S311 - no secret, only no habit
+        if self._means.control is None:
+            self._tell(await self._ask_control(page))
+            return
+        keep_s = self._detect.measure_control_s
+        self._tell(await self._means.control.ask(lambda: self._ask_control(page), keep_s=keep_s))
+
+    async def _ask_control(self, page: Page) -> Step:
         began = self._now()
         steps: list[Step] = []
-        reached = await self._visitor_for(steps.append).visit(
-            DIRECT,
-            self._means.dialer(DIRECT),
-            Destination(page.host, page.port),
-            page,
-            connect_s=self._detect.syn_s * 2,
-        )
+        place, dialer = Destination(page.host, page.port), self._means.dialer(DIRECT)
+        visitor = self._visitor_for(steps.append)
+        reached = await visitor.visit(DIRECT, dialer, place, page, connect_s=self._detect.syn_s * 2)
         last = steps[-1]
         text = f"{page.host} answered" if reached else f"{page.host}: {last.text}"
         symptom = Symptom.NONE if reached else last.symptom
         found = Found.OK if reached else Found.FAILED
         elapsed = round(self._now() - began, 4)
-        self._tell(Step(Part.CONTROL, DIRECT, found, symptom, text, last.address, elapsed, {"host": page.host}))
+        return Step(Part.CONTROL, DIRECT, found, symptom, text, last.address, elapsed, {"host": page.host})
 
     def _is_same_site(self, page: Page) -> bool:
         ours, other = self._question.page.host, page.host

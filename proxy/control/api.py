@@ -20,7 +20,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from proxy import __version__
-from proxy.config.words import quoted
+from proxy.config.words import quoted, suggestion
 from proxy.control import asking, documents
 from proxy.control.documents import Document, versioned
 from proxy.control.guard import Guard, Handler, Refused, check_shape, dress
@@ -29,8 +29,8 @@ from proxy.control.parts import Parts
 from proxy.control.site import scope, site
 from proxy.control.trial import try_relays
 from proxy.errors import BywayError
-from proxy.measure import page_of
-from proxy.model import DIRECT, Belief, Destination, Inbound, Outcome, Override, Plan, Request, State
+from proxy.measure import measured_routes, page_of
+from proxy.model import DIRECT, Belief, Destination, Inbound, Outcome, Override, Plan, Request, Route, State
 from proxy.net.resolver import Resolver
 from proxy.routing.rules import parse_action
 from proxy.wire.relay_url import redact
@@ -60,6 +60,8 @@ def make_app(parts: Parts, guard: Guard) -> web.Application:
             web.get("/v1/log/follow", api.follow, allow_head=False),
             web.get("/v1/why", api.why),
             web.post("/v1/why", api.measure),
+            web.post("/v1/test", api.test),
+            web.get("/v1/measurements/{host}", api.measurements),
             web.get("/v1/rules", api.rules),
             web.post("/v1/rules/test", api.test_rules),
             web.get("/v1/relays", api.relays),
@@ -283,6 +285,35 @@ class _Api:
                     yield line if "verdict" not in line else {**await self._known(destination), **line}
 
         return await self._stream(request, told())
+
+    async def test(self, request: web.Request) -> web.Response:
+        """Measures one site of many briefly: see Measurements.brief."""
+        asked = await asking.body(request, {"site": str, "routes": list})
+        if "site" not in asked:
+            raise Refused(400, "Say which site.")
+        page = asking.read(page_of, asked["site"])
+        routes = tuple(self._route(text) for text in asked.get("routes", ())) or None
+        destination = Destination(page.host, page.port)
+        told = await self._measurements.brief(page, lambda: self._plan(destination), routes)
+        kept = self._parts.setup().settings.log.hosts != "off" and not self._parts.store.is_private(page.host)
+        return _answer(
+            **documents.destination(destination), url=page.url, kept=kept and self._parts.store.keeps, **told
+        )
+
+    def _route(self, text: object) -> Route:
+        known = measured_routes(self._parts.setup().settings)
+        for route in known:
+            if str(route) == text:
+                return route
+        names = [str(route) for route in known]
+        raise Refused(400, f"There is no route {quoted(str(text))}{suggestion(str(text), names)}; "
+                           f"there are {', '.join(names)}.")  # fmt: skip
+
+    async def measurements(self, request: web.Request) -> web.Response:
+        """What was measured of a site in the last minutes, for reports."""
+        asking.query(request)
+        host = asking.read(scope, request.match_info["host"])
+        return _answer(host=host, measurements=self._measurements.of(host))
 
     async def sites(self, request: web.Request) -> web.Response:
         asking.query(request)

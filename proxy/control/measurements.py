@@ -10,13 +10,13 @@ import contextlib
 import time
 from collections import OrderedDict
 from collections.abc import AsyncGenerator, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.control import documents
 from proxy.control.documents import Document
 from proxy.control.parts import Parts
 from proxy.detect.verdict import judge
-from proxy.measure import Question, measure, measured_routes
+from proxy.measure import Question, SharedControl, measure, measured_routes
 from proxy.model import Belief, NetworkId, Plan, Route, Step
 from proxy.net.visit import Page
 
@@ -32,6 +32,7 @@ class Measured:
     took_s: float
     setup: int  # which Setup it was made under
     steps: tuple[Step, ...]
+    thorough: bool  # else it does not answer `why`
 
 
 class Measurements:
@@ -40,6 +41,25 @@ class Measurements:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._kept: OrderedDict[tuple[NetworkId, Page], Measured] = OrderedDict()
+        self._control: tuple[NetworkId, SharedControl] | None = None
+
+    async def brief(
+        self, page: Page, plan: Callable[[], tuple[Belief, Plan]], routes: tuple[Route, ...] | None
+    ) -> Document:
+        """One site of many: one visit on each route. The answer with the verdict and all steps."""
+        async with contextlib.aclosing(self.lines(page, plan, routes=routes, thorough=False)) as coming:
+            told = [line async for line in coming]
+        return told[-1]
+
+    def of(self, host: str) -> list[Document]:
+        """What is remembered of a host on this network, for reports; judged by what is held now."""
+        network = self._parts.network()
+        held = self._parts.beliefs.lookup(host, network=network, now=time.time())
+        return [
+            {"url": page.url, **self._told(measured, held, network)}
+            for (where, page), measured in self._kept.items()
+            if where == network and page.host == host
+        ]
 
     async def lines(
         self,
@@ -57,22 +77,27 @@ class Measurements:
         held, made = plan()
         setup = self._parts.setup()
         question = Question(page, made, held, routes or measured_routes(setup.settings), thorough=thorough)
-        whole = thorough and routes is None
-        measured = None if fresh or not whole else self._remembered(network, page)
+        measured = self._remembered(network, page) if thorough and not fresh else None
         again = measured is not None
         if measured is None:
             began, steps = time.time(), list[Step]()
-            async with contextlib.aclosing(measure(self._parts.means(), question)) as coming:
+            means = replace(self._parts.means(), control=self._control_on(network))
+            async with contextlib.aclosing(measure(means, question)) as coming:
                 async for step in coming:
                     steps.append(step)
                     yield {"step": documents.step(step)}
-            measured = Measured(began, time.time() - began, id(setup), tuple(steps))
-            if whole and network == self._parts.network():
+            measured = Measured(began, time.time() - began, id(setup), tuple(steps), thorough)
+            if network == self._parts.network():
                 self._keep(network, page, measured)
         else:
             for step in measured.steps:
                 yield {"step": documents.step(step)}
         yield {**self._told(measured, plan()[0], network), "measured_again": not again}
+
+    def _control_on(self, network: NetworkId) -> SharedControl:
+        if self._control is None or self._control[0] != network:
+            self._control = (network, SharedControl())
+        return self._control[1]
 
     def _told(self, measured: Measured, held: Belief, network: NetworkId) -> Document:
         settings = self._parts.setup().settings
@@ -93,7 +118,7 @@ class Measurements:
             return None
         setup = self._parts.setup()
         young = 0 <= time.time() - measured.at < setup.settings.detect.measure_keep_s
-        return measured if young and measured.setup == id(setup) else None
+        return measured if young and measured.thorough and measured.setup == id(setup) else None
 
     def _keep(self, network: NetworkId, page: Page, measured: Measured) -> None:
         self._kept[network, page] = measured

@@ -48,6 +48,10 @@ class Page:
         host = f"[{self.host}]" if ":" in self.host else self.host
         return host if usual else f"{host}:{self.port}"
 
+    @property
+    def url(self) -> str:
+        return f"{'https' if self.protocol is Protocol.TLS else 'http'}://{self.field}{self.target}"
+
     def request(self) -> bytes:
         lines = (f"GET {self.target} HTTP/1.1", f"Host: {self.field}", f"User-Agent: {_AGENT}", "Accept: */*")
         return "\r\n".join((*lines, "Connection: close", "", "")).encode("ascii")

@@ -114,6 +114,11 @@ class Store:
         self._settings = settings
         self._is_private = _matcher(settings.never)
 
+    @property
+    def keeps(self) -> bool:
+        """Whether anything is written to a file at all."""
+        return self._path is not None
+
     def is_private(self, host: str) -> bool:
         """Whether `[log] never` names it: it is not written down, and not to be re-tested either."""
         return self._is_private(host)

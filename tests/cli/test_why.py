@@ -22,7 +22,7 @@ def test_everything_known_is_told(byway: Byway, running: Running) -> None:
     ran = byway("why", f"https://{BLOG}/entry")
     told = facts(ran)
     assert told["held to be"] == "likely blocked"
-    assert "tls_reset" in told["evidence"]
+    assert "reset" in told["evidence"]
     assert told["went through"] == "tor"
     assert told["plan"].startswith("tor → ")
     assert told["by"].startswith("AUTO: likely blocked")

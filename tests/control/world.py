@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -93,6 +93,9 @@ class World:
     believed: list[Change] = field(default_factory=list)
     reloads: int = 0
     resolved: list[str] = field(default_factory=list)  # names that a measurement asked for, in order
+    measured_with: Means | None = None  # in the place of ways that lead nowhere
+    on_resolve: Callable[[str], None] = lambda _: None
+    hold: Callable[[str], Awaitable[None]] | None = None  # waited for by who asks for a name
 
     def __post_init__(self) -> None:
         self.store = Store(None, self.settings.log)
@@ -138,7 +141,9 @@ class World:
 
     @property
     def means(self) -> Means:
-        """Nothing leads anywhere, and every name has an address."""
+        """Nothing leads anywhere, and every name has an address, unless there is something to measure with."""
+        if self.measured_with is not None:
+            return self.measured_with
         registry = self._setup.registry
         return Means(
             settings=self.settings,
@@ -153,6 +158,9 @@ class World:
 
     async def _resolve(self, host: str) -> Sequence[IPAddress]:
         self.resolved.append(host)
+        self.on_resolve(host)
+        if self.hold is not None:
+            await self.hold(host)
         return [ipaddress.ip_address("192.0.2.7")]
 
     def _reload(self) -> list[str]:
@@ -176,6 +184,10 @@ class World:
             self.overrides.pop(host, None)
         else:
             self.overrides[host] = said
+        self.overrides_changed()
+
+    def overrides_changed(self) -> None:
+        """Makes the setup anew, from the settings too."""
         names = [relay.name for relay in self.settings.relay]
         rules = parse_rules(self.rules, source="rules.txt", relays=names)
         router = Router(rules, self.overrides, [RelayInfo(name) for name in names], self.settings)

@@ -1,0 +1,94 @@
+"""Which sites `byway test` measures: named one by one, from a file, or from a test list in the configuration's folder.
+
+A file has a URL or a host on each line, `#` begins a comment; a CSV whose header has a column `url`, as the test lists
+of Citizen Lab have, is read by that column. Nothing is fetched: a list that is not there is said to be missing.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.cli.exits import Misused
+from proxy.config.files import read_text, shown
+from proxy.config.words import quoted
+from proxy.control.site import site
+
+FILE_LIMIT = 16 * 1024 * 1024
+"""Bytes of a list."""
+
+SITES_LIMIT = 50_000
+
+_PUBLIC_LISTS = "https://github.com/citizenlab/test-lists"
+
+
+@dataclass(frozen=True, slots=True)
+class Sites:
+    """What to measure, in order, each once; and what was left out of a list, and why."""
+
+    urls: tuple[str, ...]
+    skipped: tuple[str, ...] = ()
+
+
+def read_sites(named: Sequence[str], file: Path | None, listed: str | None, config_dir: Path) -> Sites:
+    """All that were asked for together. Raises Misused and ConfigError, each with a sentence."""
+    urls, skipped = list[str](), list[str]()
+    for text in named:
+        if problem := _problem(text):
+            raise Misused(f"{quoted(text)} is no site: {problem}")
+        urls.append(text)
+    for path in (file, None if listed is None else _list_file(listed, config_dir)):
+        if path is not None:
+            for line, text in _entries(read_text(path, limit=FILE_LIMIT)):
+                if problem := _problem(text):
+                    skipped.append(f"{path.name}:{line}: {quoted(text)} is no site: {problem}")
+                else:
+                    urls.append(text)
+    if not urls:
+        raise Misused("name the sites, or a file of them with --file or --list")
+    chosen = tuple(dict.fromkeys(urls))
+    if len(chosen) > SITES_LIMIT:
+        raise Misused(f"{len(chosen)} sites are too many at once; at most {SITES_LIMIT}")
+    return Sites(chosen, tuple(skipped))
+
+
+def _list_file(listed: str, config_dir: Path) -> Path:
+    """A name means `lists/NAME.csv` beside the configuration, anything else a file."""
+    if "/" in listed or "\\" in listed or listed.endswith((".csv", ".txt")):
+        return Path(listed).expanduser()
+    folder = config_dir / "lists"
+    for suffix in (".csv", ".txt"):
+        if (path := folder / f"{listed}{suffix}").exists():
+            return path
+    raise Misused(
+        f"there is no list {quoted(listed)}: {shown(folder / f'{listed}.csv')} is missing. Byway fetches nothing by "
+        f"itself: take it from {_PUBLIC_LISTS} (lists/{listed}.csv) and put it there"
+    )
+
+
+def _entries(text: str) -> Iterator[tuple[int, str]]:
+    """(line, URL or host) of a list."""
+    first = text.lstrip("\ufeff").split("\n", 1)[0].strip().lower()
+    if "url" in first.split(","):
+        reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff")))
+        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
+        for row in reader:
+            if url := (row.get("url") or "").strip():
+                yield reader.line_num, url
+        return
+    for number, line in enumerate(text.splitlines(), 1):
+        entry = line.lstrip("\ufeff").split("#", 1)[0].strip() if "://" not in line else line.strip()
+        if entry and not entry.startswith("#"):
+            yield number, entry
+
+
+def _problem(text: str) -> str:
+    """Why this names no site; empty when it does."""
+    try:
+        site(text)
+    except ValueError as error:
+        return str(error)
+    return ""

@@ -1,0 +1,108 @@
+"""What a survey that was interrupted goes on from: one file of the user's own in the state folder.
+
+A line says what is to be measured, each further one what came of a site. The file is gone when the survey is done, and
+after the days that the log is kept. Hosts that are not to be written down are not in it: they are measured again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from typing import Any
+
+from proxy.cli.exits import Misused
+from proxy.config.files import read_text
+from proxy.config.paths import private_folder
+from proxy.config.words import quoted
+from proxy.errors import BywayError
+
+FOLDER = "surveys"
+FILE_LIMIT = 256 * 1024 * 1024
+
+_ID = re.compile(r"[0-9a-f]{8}")
+
+Row = dict[str, Any]
+
+
+class SurveyFile:
+    """One survey on disk. It is begun with the first result, so that one that finds no Byway leaves nothing."""
+
+    def __init__(self, path: Path, urls: Sequence[str], routes: Sequence[str], rows: Iterable[Row] = ()) -> None:
+        self._path = path
+        self.urls = tuple(urls)
+        self.routes = tuple(routes)
+        self.rows: dict[str, Row] = {row["asked"]: row for row in rows}
+        self._kept = len(self.rows)
+
+    @classmethod
+    def begin(cls, state_dir: Path, urls: Sequence[str], routes: Sequence[str]) -> SurveyFile:
+        return cls(state_dir / FOLDER / f"{secrets.token_hex(4)}.jsonl", urls, routes)
+
+    @classmethod
+    def resume(cls, state_dir: Path, survey: str) -> SurveyFile:
+        """Raises Misused when there is none of that name, BywayError when it cannot be read."""
+        path = state_dir / FOLDER / f"{survey}.jsonl"
+        if not _ID.fullmatch(survey) or not path.is_file():
+            raise Misused(f"there is no survey {quoted(survey)} to go on with{_those_there(state_dir)}")
+        lines = read_text(path, limit=FILE_LIMIT).splitlines()
+        try:
+            head, rows = json.loads(lines[0]), [json.loads(line) for line in lines[1:] if line.endswith("}")]
+            return cls(path, head["urls"], head["routes"], rows)
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise BywayError(f"the survey {survey} is damaged: {path} may be deleted") from None
+
+    @property
+    def id(self) -> str:
+        return self._path.stem
+
+    @property
+    def left(self) -> list[str]:
+        """What has not been measured yet."""
+        return [url for url in self.urls if url not in self.rows]
+
+    @property
+    def is_kept(self) -> bool:
+        """Something is on disk to go on from."""
+        return self._kept > 0
+
+    def add(self, row: Row, *, keep: bool) -> None:
+        """Takes what came of a site, and writes it down when that is allowed."""
+        self.rows[row["asked"]] = row
+        if keep:
+            if not self._kept:
+                self._write_head()
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps(row) + "\n")
+            self._kept += 1
+
+    def _write_head(self) -> None:
+        private_folder(self._path.parent)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.chmod(self._path, 0o600)
+            file.write(json.dumps({"urls": self.urls, "routes": self.routes}) + "\n")
+
+    def finish(self) -> None:
+        """It is done: nothing of it stays."""
+        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there are others
+            self._path.parent.rmdir()
+
+
+def drop_old(state_dir: Path, *, days: float) -> None:
+    """Deletes surveys that nobody went on with."""
+    for path in (state_dir / FOLDER).glob("*.jsonl"):
+        with contextlib.suppress(OSError):  # gone already
+            if time.time() - path.stat().st_mtime > days * 86_400:
+                path.unlink()
+
+
+def _those_there(state_dir: Path) -> str:
+    found = sorted(path.stem for path in (state_dir / FOLDER).glob("*.jsonl"))
+    return f"; there are {', '.join(found[:8])}" if found else ""
