@@ -75,19 +75,22 @@ class Channel(ABC):
         self._waiting: deque[_Question] = deque()
         self._bells: set[Bell] = set()  # of connections that have nothing to do
         self._running = 0
+        self._asking = 0
 
     async def exchange(self, message: bytes) -> bytes:
         """The answer to a query, not looked into. Raises DialError of stage RESOLVE."""
-        if len(self._waiting) >= WAITING_LIMIT:
+        if self._asking >= WAITING_LIMIT:
             raise self._failed("too many questions wait for it", Symptom.LOCAL)
         question = _Question(message)
-        self._put(question)
+        self._asking += 1
         try:
+            self._put(question)
             async with asyncio.timeout(self._timeout_s):
                 return await question.answer
         except TimeoutError:
             raise self._failed(f"no answer within {self._timeout_s:g} s") from None
         finally:
+            self._asking -= 1
             question.answer.cancel()
 
     def _put(self, question: _Question) -> None:
@@ -289,14 +292,14 @@ class DotChannel(Channel):
         moved_at = loop.time()
         while True:
             self._bells.add(talk.bell)
-            was_idle = talk.is_idle()
-            while len(talk.under_way) < WAITING_LIMIT and (question := self._next()) is not None:
+            was_idle = talk.is_idle
+            while (question := self._next()) is not None:
                 talk.add(question)
-            if talk.move() or (was_idle and not talk.is_idle()):
+            if talk.move() or (was_idle and not talk.is_idle):
                 moved_at = loop.time()
             if talk.has_ended:
                 return
-            left = moved_at + (self._idle_s if talk.is_idle() else self._timeout_s) - loop.time()
+            left = moved_at + (self._idle_s if talk.is_idle else self._timeout_s) - loop.time()
             if left <= 0:
                 talk.why = f"no answer within {self._timeout_s:g} s"
                 return
@@ -308,7 +311,7 @@ class _Talk:
 
     def __init__(self, stream: Stream) -> None:
         self.bell = Bell()
-        self.under_way: dict[int, tuple[_Question, bytes]] = {}  # number → question and its own number
+        self.under_way: dict[bytes, tuple[_Question, bytes]] = {}  # number → question and its own number
         self.why = "it closed the connection"
         self.is_kept = False  # it has answered before
         self.has_ended = False
@@ -318,18 +321,20 @@ class _Talk:
         self._unsent = b""
         stream.notify = self.bell.ring
 
+    @property
     def is_idle(self) -> bool:
-        """Whether nobody waits for anything any more; forgets the questions of those who have left."""
-        for number in [number for number, (question, _) in self.under_way.items() if question.answer.done()]:
-            del self.under_way[number]  # whoever asked has left
+        """The server owes nothing, also to those who have left: one that stays silent is not kept."""
         return not self.under_way
 
     def add(self, question: _Question) -> None:
-        number = secrets.token_bytes(2)
-        while int.from_bytes(number, "big") in self.under_way:
-            number = secrets.token_bytes(2)
-        self.under_way[int.from_bytes(number, "big")] = (question, question.message[:2])
-        self._unsent += len(question.message).to_bytes(2, "big") + number + question.message[2:]
+        if len(self.under_way) >= WAITING_LIMIT:
+            for key in [key for key, (other, _) in self.under_way.items() if other.answer.done()]:
+                del self.under_way[key]
+        key = secrets.token_bytes(2)
+        while key in self.under_way:
+            key = secrets.token_bytes(2)
+        self.under_way[key] = (question, question.message[:2])
+        self._unsent += len(question.message).to_bytes(2, "big") + key + question.message[2:]
 
     def move(self) -> bool:
         """Sends and receives what it can; True when something came. Raises OSError and PeerError."""
@@ -350,7 +355,7 @@ class _Talk:
         return [question for question, _ in self.under_way.values()]
 
     def _answered(self, message: bytes) -> None:
-        found = self.under_way.pop(int.from_bytes(message[:2], "big"), None)
+        found = self.under_way.pop(message[:2], None)
         if found is not None:
             question, own = found
             question.settle(own + message[2:])

@@ -1,0 +1,52 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.model import Destination
+from proxy.wire.dns_url import Secure, SecureServer, parse
+
+
+@pytest.mark.parametrize(
+    ("text", "server"),
+    [
+        ("https://1.1.1.1/dns-query", SecureServer(Secure.DOH, Destination("1.1.1.1", 443), "/dns-query")),
+        ("https://1.1.1.1", SecureServer(Secure.DOH, Destination("1.1.1.1", 443), "/dns-query")),
+        ("https://1.1.1.1:8443/q{?dns}", SecureServer(Secure.DOH, Destination("1.1.1.1", 8443), "/q")),
+        ("tls://9.9.9.9", SecureServer(Secure.DOT, Destination("9.9.9.9", 853))),
+        (
+            "tls://[2001:db8::1]:8853?sni=Dns.Test&ca=my%20ca.pem",
+            SecureServer(Secure.DOT, Destination("2001:db8::1", 8853), sni="dns.test", ca="my ca.pem"),
+        ),
+    ],
+)
+def test_urls(text: str, server: SecureServer) -> None:
+    assert parse(text) == server
+
+
+def test_the_name_that_its_certificate_is_for() -> None:
+    assert parse("tls://9.9.9.9").name == "9.9.9.9"
+    assert parse("tls://9.9.9.9?sni=dns.test").name == "dns.test"
+    assert str(parse("https://9.9.9.9?sni=dns.test")) == "https://9.9.9.9:443/dns-query"
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("https://dns.test/dns-query", r"https://ADDRESS\?sni=dns.test"),
+        ("http://1.1.1.1/dns-query", "is written"),
+        ("1.1.1.1", "is written"),
+        ("https://1.1.1.1/a b", "is written"),
+        ("https://1.1.1.1/a\r\nX: y", "is written"),
+        ("tls://9.9.9.9/path", "has no path"),
+        ("tls://9.9.9.9?pin=x", "sni=NAME and ca=FILE"),
+        ("tls://9.9.9.9?sni=a&sni=b", "each once"),
+        ("tls://9.9.9.9?sni=", "sni=NAME"),
+        ("tls://9.9.9.9:0", "is not a port"),
+        ("tls://9.9.9.9?sni=a b", "is written"),
+        ("tls://user@9.9.9.9", "is written|is not a host"),
+        ("https://1.1.1.1/q?dns=x", "sni=NAME"),
+    ],
+)
+def test_what_is_no_server_is_refused(text: str, says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        parse(text)
