@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from pathlib import Path
 
 import pytest
@@ -26,13 +27,27 @@ class Recorder:
     def __init__(self) -> None:
         self.dialed: list[Destination] = []
         self.go = asyncio.Event()
+        self.addresses = [ipaddress.ip_address(text) for text in ("192.0.2.1", "2001:db8::1", "192.0.2.2")]
 
     def choosing(self, choose: Choose) -> Dialer:
-        return self
+        return Chooser(self, choose)
 
     async def dial(self, destination: Destination) -> Stream:
         self.dialed.append(destination)
         await self.go.wait()
+        raise DialError("not today", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+
+
+class Chooser:
+    """A recorder's dialer for a rung: what was chosen among its addresses is what is dialed."""
+
+    def __init__(self, recorder: Recorder, choose: Choose) -> None:
+        self.recorder = recorder
+        self._choose = choose
+
+    async def dial(self, destination: Destination) -> Stream:
+        for address in self._choose(destination, self.recorder.addresses):
+            self.recorder.dialed.append(Destination(str(address), destination.port))
         raise DialError("not today", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
 
 
@@ -238,3 +253,99 @@ def test_an_https_relay_takes_its_own_authority(tmp_path: Path) -> None:
     trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
     made = registry(relay("vps", f"https://me:pw@relay.test?sni=front.test&ca={tmp_path}/ca.pem"))
     assert repr(made.dialer(Route(("vps",)))) == "<HttpConnectDialer vps>"
+
+
+# -- the local ladder --------------------------------------------------------------------------------------------------
+
+
+def rung(text: str) -> Route:
+    return Route.parse(f"direct|{text}")
+
+
+async def chosen(made: Registry, route: Route, recorder: Recorder) -> list[str]:
+    """The addresses that a rung dials, in order."""
+    recorder.dialed.clear()
+    with pytest.raises(DialError, match="not today"):
+        await made.dialer(route).dial(SITE)
+    return [destination.host for destination in recorder.dialed]
+
+
+def test_a_rung_has_one_dialer_with_the_wrappers_around_each_other() -> None:
+    made = Registry([], direct=Recorder(), to_relays=Recorder(), secure=Recorder())
+    for text in ("tlsrec", "split", "disorder", "hostcase", "doh", "doh|tlsrec", "doh|ipv6|tlsrec|split"):
+        assert made.dialer(rung(text)) is made.dialer(rung(text))
+    assert repr(made.dialer(rung("tlsrec|split"))).startswith("<ShapedDialer tlsrec <ShapedDialer split ")
+
+
+@pytest.mark.parametrize(
+    ("route", "problem"),
+    [
+        ("direct|nosuch", "there is no 'nosuch'"),
+        ("direct|doh|nosuch", "there is no 'nosuch'"),
+        ("direct|split|tlsrec", "wrappers stand in the order doh, "),
+        ("direct|tlsrec|tlsrec", "each once"),
+        ("tor|doh", "'doh' is for direct routes"),
+        ("tor|disorder", "'disorder' is for direct routes"),
+        ("gone|tlsrec", "there is no relay 'gone'"),
+    ],
+)
+def test_wrappers_that_cannot_be(route: str, problem: str) -> None:
+    made = registry(relay("tor", "127.0.0.1:9050"))
+    with pytest.raises(ConfigError, match=problem):
+        made.dialer(Route.parse(route))
+
+
+def test_a_flight_through_a_relay_may_be_cut_too() -> None:
+    made = registry(relay("tor", "127.0.0.1:9050"))
+    assert repr(made.dialer(Route.parse("tor|tlsrec"))).startswith("<ShapedDialer tlsrec <Socks5Dialer tor")
+
+
+async def test_doh_dials_what_the_secure_resolver_says() -> None:
+    direct, secure = Recorder(), Recorder()
+    made = Registry([], direct=direct, to_relays=Recorder(), secure=secure)
+    for text in ("doh", "doh|tlsrec"):
+        assert await chosen(made, rung(text), secure) == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
+    assert direct.dialed == []
+    assert await chosen(made, rung("tlsrec"), direct) == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
+
+
+async def test_without_a_secure_resolver_its_rungs_are_skipped() -> None:
+    with pytest.raises(DialError, match="no secure resolver") as caught:
+        await registry().dialer(rung("doh|tlsrec")).dial(SITE)
+    assert caught.value.symptom is Symptom.SKIPPED
+
+
+async def test_one_address_family_alone() -> None:
+    direct = Recorder()
+    made = Registry([], direct=direct, to_relays=Recorder())
+    assert await chosen(made, rung("ipv4"), direct) == ["192.0.2.1", "192.0.2.2"]
+    assert await chosen(made, rung("ipv6|tlsrec"), direct) == ["2001:db8::1"]
+    direct.addresses = direct.addresses[:1]
+    with pytest.raises(DialError, match=r"no address for direct\|ipv6") as caught:
+        await made.dialer(rung("ipv6")).dial(SITE)
+    assert caught.value.symptom is Symptom.SKIPPED
+
+
+async def test_a_rung_stays_away_from_where_a_censor_was_just_seen() -> None:
+    direct = Recorder()
+    tainted = {"192.0.2.1"}
+    usable = True
+    made = Registry(
+        [],
+        direct=direct,
+        to_relays=Recorder(),
+        tainted=lambda destination, address: destination == SITE and str(address) in tainted,
+        relay_usable=lambda destination: usable and destination == SITE,
+    )
+    assert await chosen(made, rung("tlsrec"), direct) == ["2001:db8::1", "192.0.2.2", "192.0.2.1"]
+    tainted |= {"192.0.2.2"}
+    assert await chosen(made, rung("split"), direct) == ["2001:db8::1", "192.0.2.1", "192.0.2.2"]
+    with pytest.raises(DialError, match="just broken off") as caught:
+        await made.dialer(rung("ipv4")).dial(SITE)
+    assert (caught.value.stage, caught.value.symptom) == (Stage.CONNECT, Symptom.SKIPPED)
+    tainted |= {"2001:db8::1"}
+    with pytest.raises(DialError, match="just broken off"):
+        await made.dialer(rung("tlsrec")).dial(SITE)
+    usable = False
+    assert await chosen(made, rung("tlsrec"), direct) == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
+    assert made.dialer(DIRECT) is direct, "direct itself is not held back"

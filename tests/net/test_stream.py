@@ -267,3 +267,18 @@ async def test_read_with_passes_on_a_reset(
     async with asyncio.timeout(5):
         with pytest.raises(ConnectionResetError):
             await read_with(near, reader, a_line(reader))
+
+
+async def test_what_is_sent_apart_arrives_in_order(streams: tuple[SocketStream, SocketStream]) -> None:
+    near, far = streams
+    receiving = spawn(receive_all(far), name="receive")
+    for piece in (b"a", b"b" * 1000, b"c"):
+        assert near.send_apart_nowait(piece) == len(piece)
+    while near.send_apart_nowait(PLENTY):
+        pass
+    woken = asyncio.Event()
+    near.notify = woken.set  # full: its turn is told as after any send
+    await asyncio.wait_for(woken.wait(), 10)
+    near.close()
+    received = await asyncio.wait_for(receiving, 10)
+    assert received.startswith(b"a" + b"b" * 1000 + b"c" + PLENTY[:1000])

@@ -230,6 +230,29 @@ async def test_B7_only_checked_addresses_are_dialed(poller: Poller) -> None:
             bad.accept()
 
 
+async def test_somebody_else_may_choose_among_the_allowed_addresses(poller: Poller, listen: Listen) -> None:
+    listener = listen("127.0.0.3")
+    port = port_of(listener)
+    offered: list[list[str]] = []
+
+    def choose(destination: Destination, addresses: Sequence[IPAddress]) -> Sequence[IPAddress]:
+        offered.append([str(address) for address in addresses])
+        return [address for address in addresses if str(address) == "127.0.0.3"]
+
+    def refuse(destination: Destination, address: IPAddress) -> str | None:
+        return "not that one" if str(address) == "127.0.0.2" else None
+
+    names = Names(a_test=[["127.0.0.1", "127.0.0.2", "127.0.0.3"]] * 2)
+    plain = TcpDialer(poller, names, refuse)
+    stream = await plain.choosing(choose).dial(Destination("a.test", port))
+    assert stream.peer == f"127.0.0.3:{port}"
+    stream.close()
+    assert offered == [["127.0.0.1", "127.0.0.3"]]
+
+    (await plain.dial(Destination("a.test", port))).close()
+    assert len(offered) == 1, "the dialer that it was made from is as before"
+
+
 async def test_what_the_resolver_says_is_passed_on(poller: Poller) -> None:
     class Silent:
         async def resolve(self, host: str) -> Sequence[IPAddress]:
