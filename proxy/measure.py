@@ -34,10 +34,11 @@ from proxy.model import (
     Step,
     Symptom,
 )
+from proxy.net.advice import UNADVISED, LookAt
 from proxy.net.dialer import Dialer
 from proxy.net.oracle import Oracle
 from proxy.net.tasks import spawn
-from proxy.net.visit import Page, Visitor
+from proxy.net.visit import NOT_ASKED, Page, Visitor
 from proxy.services import Services, Setup
 from proxy.wire import names
 
@@ -88,11 +89,15 @@ class Means:
     """The same of the destination itself, on whatever route."""
     is_private: Callable[[str], bool]
     oracle: Oracle
+    look_at: LookAt = UNADVISED.look_at
+    """What a plain HTTP answer is."""
     resolve: Resolve | None = None
     """The system's resolver, asked in clear."""
     secure: Resolve | None = None
     compare: Callable[[str], Awaitable[DnsFinding | None]] | None = None
     """What is wrong with what the system's resolver said of a name, after both were asked."""
+    finding: Callable[[str], DnsFinding | None] = lambda _: None
+    """The same as far as it is known, without asking."""
     trust: ssl.SSLContext | None = None
     """What certificates are held to; None: the system's roots."""
     control: SharedControl | None = None
@@ -108,9 +113,11 @@ class Means:
             refuses_host=setup.guard.refuse_host,
             is_private=services.is_private,
             oracle=services.oracle,
+            look_at=setup.advice.look_at,
             resolve=setup.resolver.resolve,
-            secure=getattr(setup.resolver, "secure", None),
-            compare=getattr(setup.resolver, "compare", None),
+            secure=setup.resolver.secure,
+            compare=setup.resolver.compare,
+            finding=setup.resolver.finding,
         )
 
 
@@ -164,7 +171,8 @@ class _Measuring:
         self._slots = asyncio.Semaphore(self._detect.measure_routes)
 
     def _visitor_for(self, tell: Callable[[Step], None]) -> Visitor:
-        return Visitor(tell, detect=self._detect, oracle=self._means.oracle, trust=self._means.trust)
+        means = self._means
+        return Visitor(tell, detect=self._detect, oracle=means.oracle, look_at=means.look_at, trust=means.trust)
 
     async def run(self) -> None:
         routes = self._question.routes
@@ -277,10 +285,12 @@ class _Measuring:
         literal = self._question.destination.address
         if literal is not None:
             return [literal], []
-        plain = await self._ask(Part.RESOLVE, DIRECT, self._means.resolve, host, self._why_not_in_clear())
-        why_not_secure = self._why_not_secure(host, plain)
-        secure = await self._ask(Part.SECURE, DOH, self._means.secure, host, why_not_secure)
-        if plain and secure and self._means.compare is not None:
+        why_not = self._why_not_in_clear()
+        plain = await self._ask(Part.RESOLVE, DIRECT, self._means.resolve, host, why_not)
+        secure = await self._ask(Part.SECURE, DOH, self._means.secure, host, self._why_not_secure(host, plain))
+        if why_not:
+            plain = secure  # where direct goes now
+        elif plain and secure and self._means.compare is not None:
             await self._compare(host)
         return self._chosen(plain), self._chosen(secure)
 
@@ -293,8 +303,8 @@ class _Measuring:
             found = list(await resolve(host))
         except DialError as error:
             elapsed = round(self._now() - began, 4)
-            step = Step(part, route, Found.FAILED, error.symptom, str(error), "", elapsed, dict(error.evidence))
-            self._tell(step)
+            ended = Found.NOT_TESTED if error.symptom in NOT_ASKED else Found.FAILED
+            self._tell(Step(part, route, ended, error.symptom, str(error), "", elapsed, dict(error.evidence)))
             return []
         text = ", ".join(map(str, found[:4])) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
         self._tell(Step(part, route, Found.OK, text=text, elapsed=round(self._now() - began, 4)))
@@ -313,6 +323,8 @@ class _Measuring:
     def _why_not_in_clear(self) -> str:
         if self._question.belief.state in _TROUBLED:
             return "a name once suspect is not asked of the system's resolver again"
+        if (finding := self._means.finding(self._question.page.host)) is not None:
+            return f"the system's resolver lied about it before: {finding.detail}"
         if self._means.settings.dns.secure == "always":
             return '`[dns] secure` is "always", so no name is asked in clear'
         return ""

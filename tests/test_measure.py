@@ -32,10 +32,12 @@ from proxy.model import (
     Step,
     Symptom,
 )
+from proxy.net.advice import VALID, Look
 from proxy.net.oracle import Oracle
 from proxy.net.poller import make_poller
 from proxy.net.registry import Registry, Relay
 from proxy.net.tcp import TcpDialer
+from proxy.wire.flight import Verdict as AnswerVerdict
 from tests.support.censor import Behaviour, Censor
 from tests.support.origin import Origin
 from tests.support.outcomes import TOR
@@ -58,7 +60,8 @@ class Scene:
     addresses: dict[str, list[str]] = field(default_factory=dict)
     asked: list[str] = field(default_factory=list)  # of the system's resolver
     asked_securely: list[str] = field(default_factory=list)
-    finding: DnsFinding | None = None
+    finding: DnsFinding | None = None  # of the comparison
+    known: DnsFinding | None = None
 
     @property
     def means(self) -> Means:
@@ -78,6 +81,7 @@ class Scene:
             resolve=self.resolve,
             secure=self.secure,
             compare=self.compare,
+            finding=lambda _: self.known,
             trust=self.origin.authority.client(),
         )
 
@@ -238,7 +242,35 @@ async def test_a_suspect_name_is_not_asked_in_clear(scene: Scene) -> None:
     assert only(steps, Part.RESOLVE).found is Found.NOT_TESTED
     assert scene.asked == []
     assert scene.asked_securely == [SITE]
-    assert judged(steps, State.SUSPECT).word.text == "likely blocked"  # direct, as the system would go, was not tested
+    assert only(steps, Part.ANSWER).address.startswith(ORIGIN)  # direct goes there now
+    assert only(steps, Part.CONNECT, DOH).found is Found.NOT_TESTED
+    assert judged(steps, State.SUSPECT).word.text == "works"
+
+
+async def test_a_resolver_that_lied_is_not_asked_again(scene: Scene) -> None:
+    scene.known = DnsFinding("dns_two_answers", "two answers came", 0.0)
+    steps = await steps_of(scene, scene.question())
+    assert scene.asked == []
+    assert "two answers came" in only(steps, Part.RESOLVE).text
+
+
+@pytest.mark.parametrize(
+    ("look", "word", "cause"),
+    [
+        (Look(AnswerVerdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": "kz-1"}), "blocked", "block_page"),
+        (Look(AnswerVerdict.VALID, Symptom.ELSEWHERE, same_as="blocked.test"), "likely blocked", "block_page"),
+    ],
+)
+async def test_plain_answers_are_looked_at(scene: Scene, look: Look, word: str, cause: str) -> None:
+    seen: list[Look] = [look]
+    async with Censor(CENSOR, scene.origin.http_port, origin=ORIGIN):
+        means = replace(scene.means, look_at=lambda *_: seen.pop() if seen else VALID)
+        question = scene.question(protocol=Protocol.HTTP, routes=(DIRECT,))
+        async with aclosing(measure(means, question)) as coming:
+            steps = [step async for step in coming]
+        steps += await steps_of(scene, scene.question(protocol=Protocol.HTTP, routes=(TOR,)))
+    verdict = judged(steps)
+    assert (verdict.word.text, verdict.cause) == (word, cause)
 
 
 async def test_under_a_relay_rule_nothing_goes_elsewhere(scene: Scene) -> None:

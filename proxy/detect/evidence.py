@@ -107,6 +107,18 @@ class Routes:
         return any(step.part is Part.CERTIFICATE and step.ok for step in self.on(route))
 
     @property
+    def leads_away(self) -> str:
+        """Where direct is sent, when another route brought something else; empty when it is not, or all are."""
+        places = {route: self._elsewhere(route) for route in self.delivered}
+        place = places.get(DIRECT, "")
+        others = [other for route, other in places.items() if route.relays]
+        return place if others and place not in others else ""
+
+    def _elsewhere(self, route: Route) -> str:
+        answers = (step.evidence.get("elsewhere", "") for step in self.on(route) if step.part is Part.ANSWER)
+        return str(next(answers, ""))
+
+    @property
     def control(self) -> Found:
         """Gate G1; a direct answer of the site itself opens it as well."""
         step = next((step for step in self.steps if step.part is Part.CONTROL), None)
@@ -116,6 +128,8 @@ class Routes:
     def control_text(self) -> str:
         return next((step.text for step in self.steps if step.part is Part.CONTROL), "")
 
+
+DOH = Route(wrap=("doh",))
 
 _LOOKUPS = (Part.RESOLVE, Part.SECURE)
 _OF_NO_ROUTE = (Part.CONTROL, *_LOOKUPS)
@@ -189,6 +203,8 @@ _CAUSE = {
 
 def _signals(step: Step, routes: Routes) -> list[tuple[str, str]]:
     """(id, cause) of what a step of the direct route shows; several where a second one explains the first."""
+    if step.part is Part.ANSWER and step.ok and routes.leads_away:
+        return [("http_redirect", "block_page")]
     if not step.failed:
         return []
     if step.part is Part.RESOLVE:
@@ -210,12 +226,20 @@ def _signals(step: Step, routes: Routes) -> list[tuple[str, str]]:
 
 def _of_names(step: Step, routes: Routes) -> list[tuple[str, str]]:
     told = step.evidence.get("dns")
+    if told == "dns_mismatch" and not _is_at_the_wrong_address(routes):
+        return []  # a content network names what is near to who asks
     if isinstance(told, str) and told:
         return [(told, "dns")]
     if step.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED, Symptom.TIMEOUT, Symptom.FORGED):
         return []
     known = any(other.part is Part.SECURE and other.ok for other in routes.steps)
     return [("dns_denied" if known else "dns_failed", "dns")]
+
+
+def _is_at_the_wrong_address(routes: Routes) -> bool:
+    """Whoever is at the system's address cannot show the site's certificate, or direct works at the secure one."""
+    shown = any(step.part is Part.CERTIFICATE and step.failed for step in routes.on(DIRECT))
+    return shown or (routes.found(DOH) is Found.OK and routes.found(DIRECT) is not Found.OK)
 
 
 def _of_certificates(step: Step, routes: Routes) -> list[tuple[str, str]]:

@@ -14,7 +14,7 @@ from types import MappingProxyType
 
 from proxy.config.schema import Detect
 from proxy.detect import words
-from proxy.detect.evidence import Routes, Weighed, weigh
+from proxy.detect.evidence import DOH, Routes, Weighed, weigh
 from proxy.detect.words import Word
 from proxy.model import DIRECT, Belief, Found, NetworkState, Route, State, Step
 
@@ -100,7 +100,7 @@ class _Judge:
         refusal = self._refusal()
         if refusal is not None:
             return refusal
-        if any(signal.id == "throttled" for signal in self._signals):
+        if any(signal.id in ("throttled", "http_redirect") for signal in self._signals):
             return self._blocked()
         reasons = ["direct brought the page"]
         if trouble := self._routes.trouble(DIRECT):
@@ -302,7 +302,7 @@ class _Judge:
             if self._others:
                 return f"the site may be down: not so, for {self._others[0]} reached it"
         if cause == "dns":
-            if Found.OK in map(self._routes.found, _BY_DOH):
+            if self._routes.found(DOH) is Found.OK:
                 return "a content network may have other addresses here: not so, direct works at the secure address"
             return "the system's resolver may be broken: other names resolve" if self._control is Found.OK else (
                 "the system's resolver may be broken"
@@ -324,15 +324,13 @@ class _Judge:
             return f"Nothing: {local[0]} opens it without a relay."
         if self._others:
             return f"Nothing: {self._others[0]} opens it."
-        cut = [route for route in self._routes.tested if route.wrap and route not in _BY_DOH]
+        cut = [route for route in self._routes.tested if route.wrap and route != DOH]
         if cut and cause in ("sni_reset", "sni_drop"):
             return f"Cutting the hello does not help here: whoever filters puts it together again. {_ADD_A_RELAY}"
         return "Try another relay." if self._relays else _ADD_A_RELAY
 
 
 _ADD_A_RELAY = "Add a relay with `byway relay add URL`."
-
-_BY_DOH = (Route(wrap=("doh",)),)
 
 _OF_THE_NETWORK = (NetworkState.OFFLINE, NetworkState.PORTAL)
 

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from proxy.config.schema import Detect
 from proxy.errors import DialError
 from proxy.model import NO_EVIDENCE, Destination, Found, Part, Protocol, Route, Stage, Step, Symptom
+from proxy.net.advice import UNADVISED, LookAt
 from proxy.net.dialer import Dialer
 from proxy.net.oracle import Oracle, Snapshot
 from proxy.net.stream import Stream
@@ -83,12 +84,15 @@ class Visitor:
         *,
         detect: Detect,
         oracle: Oracle,
+        look_at: LookAt = UNADVISED.look_at,
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        """`trust` is what certificates are held to; None: the system's roots."""
+        """`look_at` knows block pages, and redirects to elsewhere, in plain HTTP; `trust` is what certificates are held
+        to (None: the system's roots)."""
         self._tell = tell
         self._detect = detect
         self._oracle = oracle
+        self._look_at = look_at
         self._trust = trust
 
     async def visit(
@@ -137,7 +141,7 @@ class Visitor:
             async with asyncio.timeout(connect_s):
                 stream = await dialer.dial(destination)
         except DialError as error:
-            found = Found.NOT_TESTED if error.symptom in _NOT_ASKED else Found.FAILED
+            found = Found.NOT_TESTED if error.symptom in NOT_ASKED else Found.FAILED
             part = Part.RESOLVE if error.stage is Stage.RESOLVE and route.is_direct else part
             self._say(part, route, found, error.symptom, str(error), began, evidence=error.evidence)
             return None
@@ -268,6 +272,13 @@ class Visitor:
         if seen is None and symptom is Symptom.NONE:
             symptom, text = Symptom.GARBAGE, f"answered {bytes(answer[:16])!r}"
         evidence: dict[str, str | int | float] = {"bytes": len(answer), **(seen or {})}
+        if seen is not None and symptom is Symptom.NONE and page.protocol is Protocol.HTTP:
+            look = self._look_at(bytes(answer), page.host, True)
+            evidence |= look.evidence
+            if look.symptom is Symptom.BLOCK_PAGE:
+                symptom, text = look.symptom, f"a known block page came ({look.evidence.get('page', 'no name')})"
+            elif look.symptom is Symptom.ELSEWHERE:  # a move, if other routes say the same: not for us to say
+                evidence["elsewhere"] = look.same_as or str(seen.get("location", ""))
         if elapsed > 0 and len(answer) >= _RATED:
             evidence["bytes_per_s"] = round(len(answer) / elapsed)
         found = Found.FAILED if symptom is not Symptom.NONE else Found.OK
@@ -312,7 +323,7 @@ class Visitor:
 _RATED = 8192
 """Bytes from which a speed means anything."""
 
-_NOT_ASKED = frozenset({Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE})
+NOT_ASKED = frozenset({Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE})
 """Nothing was sent, so nothing was found."""
 
 

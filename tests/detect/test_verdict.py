@@ -44,7 +44,7 @@ def untested(route: Route, why: str = "a rule says so") -> Step:
     return Step(part, route, Found.NOT_TESTED, Symptom.SKIPPED, why)
 
 
-def page(route: Route, status: int = 200, **evidence: int) -> Steps:
+def page(route: Route, status: int = 200, **evidence: str | int) -> Steps:
     """A route that brought a page over TLS."""
     first = Part.CONNECT if route.is_direct else Part.RELAY
     return (
@@ -117,6 +117,13 @@ CASES = (
     Case("name denied, no other resolver", (LOST_NAME[0], *page(TOR), *WELL), "likely blocked", "dns"),
     Case("two answers", (*FORGED, *page(DOH), *WELL), "blocked", "dns", Confidence.HIGH, True, True),
     Case("wrong address, wrong certificate", (*MISMATCH, *NO_CERTIFICATE, *page(DOH), *WELL), "blocked", "dns"),
+    Case("a content network, reset by name",
+         (*MISMATCH, *SWAPPED, bad(Part.HELLO, Symptom.RESET, DOH), *page(TOR), *WELL), "blocked", "sni_reset"),
+    Case("a content network", (*MISMATCH, *page(DIRECT), *page(DOH)), "works"),
+    Case("sent elsewhere", (*page(DIRECT, elsewhere="warning.test"), *page(TOR)), "likely blocked", "block_page",
+         anomaly=True),
+    Case("moved", (*page(DIRECT, elsewhere="new.test"), *page(TOR, elsewhere="new.test")), "works"),
+    Case("moved, nothing to compare", page(DIRECT, elsewhere="new.test"), "works"),
     Case("block page", (*BLOCK_PAGE, *page(TOR), *WELL), "blocked", "block_page", Confidence.HIGH, True, True),
     Case("block page, no relay", (*BLOCK_PAGE, *WELL), "blocked", "block_page", confirmed=True, anomaly=True),
     Case("known root", (*ROGUE, *page(TOR), *WELL), "blocked", "interception", Confidence.HIGH, True, True,
