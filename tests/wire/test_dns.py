@@ -188,7 +188,7 @@ def test_D4_it_parses_or_raises_what_the_docstring_says(data: bytes) -> None:
 
 def test_D4_so_do_damaged_answers() -> None:
     chance = random.Random(5)
-    whole = made("a.test 60 HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.1 ech=AEX+", kind=Kind.HTTPS)
+    whole = made("a.test 60 HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.1 ech=AAT+DQAA", kind=Kind.HTTPS)
     for _ in range(5000):
         data = bytearray(chance.choice((GOOD, whole)))
         for _ in range(chance.randrange(1, 4)):
@@ -203,7 +203,7 @@ def test_D4_so_do_damaged_answers() -> None:
 def test_services() -> None:
     records = (
         "a.test 60 HTTPS 2 b.test. ipv6hint=2001:db8::1",
-        "a.test 60 HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.1,192.0.2.2 ech=AEX+",
+        "a.test 60 HTTPS 1 . alpn=h2,h3 ipv4hint=192.0.2.1,192.0.2.2 ech=AAT+DQAA",
     )
     assert read(made(*records, kind=Kind.HTTPS), kind=Kind.HTTPS) == Answer(
         Code.OK,
