@@ -17,18 +17,24 @@ Site = Annotated[str, typer.Argument(metavar="SITE", help="A host; all below it 
 
 
 @command(group, "list", example="byway site list --json")
-def list_sites(call: Invocation) -> Exit | None:
+def list_sites(
+    call: Invocation,
+    everywhere: Annotated[bool, typer.Option("--all", help="On every network, not on this one alone.")] = False,
+) -> Exit | None:
     """List the sites of which something is held, and those you have set."""
     told = call.client().get("/v1/sites")
     if call.output.as_json:
         call.output.document(told)
         return None
     said = {override["scope"]: _said(override) for override in told["overrides"]}
-    here = [site for site in told["sites"] if site["network"] == told["network"]]
-    rows = [(site["scope"], _word(call, site), site["cause"], _since(call, site), site["last_good"],
-             said.pop(site["scope"], "")) for site in sorted(here, key=lambda site: str(site["scope"]))]  # fmt: skip
-    rows += [(scope, "", "", "", "", action) for scope, action in said.items()]
-    headings = ("site", "state", "cause", "since", "opened through", "set")
+    shown = [site for site in told["sites"] if everywhere or site["network"] == told["network"]]
+    rows = [
+        (site["scope"], _word(call, site), site["cause"], _since(call, site), site["last_good"],
+         said.pop(site["scope"], ""), *([site["network"]] if everywhere else []))
+        for site in sorted(shown, key=lambda site: (str(site["scope"]), str(site["network"])))
+    ]  # fmt: skip
+    rows += [(scope, "", "", "", "", action, *([""] if everywhere else [])) for scope, action in said.items()]
+    headings = ("site", "state", "cause", "since", "opened through", "set", *(["network"] if everywhere else []))
     call.output.table(headings, rows, empty="Nothing is held about any site: what works is not listed.")
     return None
 
@@ -44,10 +50,7 @@ def show(call: Invocation, site: Site) -> Exit | None:
         (held["network"], _word(call, held), _since(call, held), _evidence(held))
         for held in (told["belief"], *told["elsewhere"])
     ]
-    rows += [
-        (change["network"], f"{change['before']} → {change['after']}", clock(change["at"]), change["why"])
-        for change in told["changes"]
-    ]
+    rows += [(spell["network"], _spell(spell), clock(spell["since"]), _story(spell)) for spell in told["timeline"]]
     call.output.table(("network", "state", "since", "evidence"), rows)
     if told["override"] is not None:
         call.output.hint(f"You set {told['override']['scope']} to {_said(told['override'])}.")
@@ -82,6 +85,23 @@ def forget(call: Invocation, site: Site) -> Exit | None:
     gone = sorted({*told["forgotten"], *told["overrides"]})
     call.output.line(f"Forgotten: {', '.join(gone)}" if gone else f"Nothing was held about {told['host']}.")
     return None
+
+
+def _spell(spell: dict[str, Any]) -> str:
+    """What it was, and of how much, when more than the site itself was meant."""
+    word = "blocked" if spell["blocked_since"] else "likely blocked"
+    above = f" with all of {spell['scope'][2:]}" if spell["scope"].startswith("*.") else ""
+    return f"{word}{above}, {'ended' if spell['until'] else 'lasts'}"
+
+
+def _story(spell: dict[str, Any]) -> str:
+    """From when to when, why, and how it ended."""
+    told = [f"{spell['cause']}: {spell['began']}" if spell["cause"] else spell["began"]]
+    if spell["blocked_since"] and spell["blocked_since"] != spell["since"]:
+        told.append(f"blocked since {clock(spell['blocked_since'])}")
+    if spell["until"]:
+        told.append(f"until {clock(spell['until'])}: {spell['ended']}")
+    return "; ".join(told)
 
 
 def _path(site: str) -> str:

@@ -27,6 +27,7 @@ from proxy.control.guard import Guard, Handler, Refused, check_shape, dress
 from proxy.control.measurements import Measurements
 from proxy.control.parts import Parts
 from proxy.control.site import scope, site
+from proxy.control.timeline import scopes, spells
 from proxy.control.trial import try_relays
 from proxy.errors import BywayError
 from proxy.measure import measured_routes, page_of
@@ -260,13 +261,14 @@ class _Api:
         """All that is held about a site, and what would be done with it now."""
         held, made = self._plan(destination)
         rows = await self._rows(since=0.0, site=destination.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
-        changes = await asyncio.to_thread(self._parts.store.changes, destination.host)
+        changes = await self._changes(destination.host)
         return {
             **documents.destination(destination),
             "belief": documents.belief(held),
             "plan": documents.plan(made),
             "advice": documents.advice(held, made, self._relay_names()),
             "connections": [row for row in rows if row.get("host") == destination.host],
+            "timeline": spells(changes),
             "changes": changes,
         }
 
@@ -333,14 +335,26 @@ class _Api:
             held for held in self._parts.beliefs.all(now=now) if held.scope == host and held.network != here.network
         ]
         covering = self._override_of(host)
-        changes = await asyncio.to_thread(self._parts.store.changes, host)
+        changes = await self._changes(host)
         return _answer(
             host=host,
             belief=documents.belief(here),
             elsewhere=[documents.belief(held) for held in elsewhere],
             override=None if covering is None else documents.override(*covering),
+            timeline=spells(changes),
             changes=changes,
         )
+
+    async def _changes(self, host: str) -> list[Document]:
+        """The ledger's lines about a host and what it stands under, the newest first."""
+
+        def read() -> list[Document]:
+            store = self._parts.store
+            store.flush(_FLUSH_S)
+            rows = [row for scope in scopes(host) for row in store.changes(scope)]
+            return sorted(rows, key=lambda row: float(row["at"]), reverse=True)
+
+        return await asyncio.to_thread(read)
 
     async def set_site(self, request: web.Request) -> web.Response:
         host = asking.read(scope, request.match_info["host"])

@@ -7,9 +7,9 @@ import time
 
 import pytest
 
-from proxy.model import Action, Override
+from proxy.model import Action, Belief, Change, Override, State
 from tests.cli.conftest import Byway, Running
-from tests.support.outcomes import rescued
+from tests.support.outcomes import HOME, rescued
 
 BLOG = "blog.example.net"
 
@@ -35,11 +35,35 @@ def test_a_site_is_shown_with_its_evidence_and_history(byway: Byway, running: Ru
     running.world.store.flush()
     byway("site", "set", "example.net", "prefer-relay")
     ran = byway("site", "show", BLOG)
-    assert [row[1] for row in ran.rows] == ["state", "likely blocked", "unknown → suspect"]
+    assert [row[1] for row in ran.rows] == ["state", "likely blocked", "likely blocked, lasts"]
     assert "tls_reset" in ran.rows[1][3]
     assert "direct is tried again in " in ran.rows[1][3]
     assert ran.err == "You set example.net to PREFER-RELAY.\n"
     assert byway("site", "show", BLOG, "--json").json["belief"]["state"] == "suspect"
+
+
+def test_the_story_of_a_block_that_ended(byway: Byway, running: Running) -> None:
+    store, now = running.world.store, time.time()
+    for at, before, after, why in (
+        (now - 9000, State.UNKNOWN, State.SUSPECT, "a drop"),
+        (now - 8000, State.SUSPECT, State.BLOCKED, "another drop"),
+        (now - 100, State.BLOCKED, State.WORKS, "direct delivered in a re-test, 2 times in a row"),
+    ):
+        belief = Belief(BLOG, HOME, after, "sni_drop", until=now + 9000)
+        store.believe([Change(at, BLOG, HOME, before, after, "sni_drop", why, belief)])
+    store.flush()
+    row = byway("site", "show", BLOG).rows[-1]
+    assert row[1] == "blocked, ended"
+    assert "sni_drop: another drop; blocked since " in row[3]
+    assert row[3].endswith(": direct delivered in a re-test, 2 times in a row")
+    (spell,) = byway("site", "show", BLOG, "--json").json["timeline"]
+    assert spell["until"] == pytest.approx(now - 100)
+
+
+def test_sites_of_all_networks(byway: Byway, running: Running) -> None:
+    running.see(rescued(host=BLOG, at=time.time()))
+    assert byway("site", "list", "--all").rows[0][-1] == "network"
+    assert byway("site", "list", "--all").rows[1][-1] == HOME
 
 
 def test_a_person_sees_glyphs(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

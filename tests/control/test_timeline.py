@@ -1,0 +1,60 @@
+"""The story of a site, from the lines of its ledger."""
+
+from __future__ import annotations
+
+import random
+from typing import Any
+
+from proxy.control.timeline import scopes, spells
+
+HOME, AWAY = "home", "away"
+
+
+def line(at: float, before: str, after: str, *, network: str = HOME, scope: str = "a.test", why: str = "") -> Any:
+    cause = "sni_drop" if after in ("suspect", "blocked") else ""
+    return {"at": at, "scope": scope, "network": network, "before": before, "after": after, "cause": cause, "why": why}
+
+
+STORY = [
+    line(10, "unknown", "suspect", why="a drop"),
+    line(80, "suspect", "blocked", why="a second drop"),
+    line(90, "blocked", "blocked", why="a third"),
+    line(5000, "blocked", "works", why="direct delivered in a re-test, 2 times in a row"),
+    line(9000, "works", "suspect", why="again"),
+]
+
+
+def test_a_block_has_a_beginning_and_an_end() -> None:
+    again, first = spells(STORY)
+    assert (first["since"], first["blocked_since"], first["until"]) == (10, 80, 5000)
+    assert (first["state"], first["cause"], first["began"]) == ("blocked", "sni_drop", "a second drop")
+    assert first["ended"] == "direct delivered in a re-test, 2 times in a row"
+    assert (again["since"], again["blocked_since"], again["until"]) == (9000, None, None)
+
+
+def test_order_does_not_matter() -> None:
+    shuffled = random.Random(1).sample(STORY, len(STORY))
+    assert spells(shuffled) == spells(STORY)
+
+
+def test_networks_and_scopes_are_told_apart() -> None:
+    told = spells([
+        line(1, "unknown", "suspect"),
+        line(2, "unknown", "suspect", network=AWAY),
+        line(3, "unknown", "blocked", scope="*.test"),
+        line(4, "suspect", "unknown", network=AWAY, why="it lapsed"),
+    ])  # fmt: skip
+    assert [(spell["network"], spell["scope"], spell["until"]) for spell in told] == [
+        (HOME, "*.test", None), (AWAY, "a.test", 4), (HOME, "a.test", None),
+    ]  # fmt: skip
+
+
+def test_nothing_happened() -> None:
+    assert spells([]) == []
+    assert spells([line(1, "unknown", "works"), line(2, "works", "unknown")]) == []
+
+
+def test_what_a_host_stands_under() -> None:
+    assert scopes("a.b.test") == ["a.b.test", "*.a.b.test", "*.b.test"]
+    assert scopes("localhost") == ["localhost"]
+    assert len(scopes(".".join("x" * 100))) == 6
