@@ -12,7 +12,9 @@ import pytest
 
 from proxy.errors import ConfigError, DialError
 from proxy.model import IPAddress, NetworkId, Stage, Symptom
-from proxy.net.resolver import ADDRESSES, KEPT_NAMES, THREADS, Resolver, system_lookup
+from proxy.net.dns_opinion import KEPT_NAMES
+from proxy.net.dns_threads import THREADS, system_lookup
+from proxy.net.resolver import ADDRESSES, Resolver
 from proxy.net.tasks import spawn
 from tests.support.waiting import until
 
