@@ -278,7 +278,8 @@ def test_E28_fuzz_any_password_survives_and_none_shows(password: str, kind: Kind
     encoded = "".join(f"%{byte:02X}" for byte in password.encode())
     url = parse(f"{kind}://user:{encoded}@relay.example:1")
     assert url.password == password
-    assert password not in str(url) + repr(url)
+    other = parse(f"{kind}://user:another@relay.example:1")
+    assert str(url) + repr(url) == str(other) + repr(other), "a password may be a word that stands there anyway: socks5"
     assert encoded not in redact(f"{kind}://user:{encoded}@relay.example:1")
 
 
