@@ -29,6 +29,8 @@ from tests.support.streams import Connections
 SITE = "203.0.113.5"
 NAME = "ivanov.livejournal.test"
 REQUEST = f"GET / HTTP/1.1\r\nHost: {NAME}\r\n\r\n".encode()
+pytestmark = pytest.mark.namespaces
+
 _PATIENCE_S = 10.0
 
 BLOCKED = {
