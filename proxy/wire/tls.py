@@ -32,6 +32,7 @@ _BEFORE_BODY = 4  # of a handshake message: type, length (3)
 _BEFORE_NAME = 4 + 5  # of an extension: type, length; of the list: length (2), kind, length (2)
 _EXTENSION = struct.Struct("!HH")  # type, length
 _ALERT, _HANDSHAKE = 0x15, 0x16
+_WARNING, _UNRECOGNIZED_NAME = 1, 112
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2
 _SERVER_NAME, _ALPN, _SESSION_TICKET, _PRE_SHARED_KEY, _EARLY_DATA, _ECH = 0, 16, 35, 41, 42, 0xFE0D
 
@@ -148,7 +149,8 @@ def cut_records(hello: bytes, at: int) -> bytes:
 
 
 def is_server_answer(data: bytes | bytearray) -> Verdict:
-    """What answers a ClientHello: VALID is a ServerHello. An alert is told when its two bytes have come."""
+    """What answers a ClientHello: VALID is a ServerHello. An alert is told when its two bytes have come, but for a mere
+    warning, behind which the ServerHello may follow (RFC 6066 section 3, of a name that the server does not know)."""
     if not data:
         return Verdict.MORE
     if data[0] not in (_HANDSHAKE, _ALERT) or (len(data) > 1 and data[1] != 3):
@@ -157,14 +159,26 @@ def is_server_answer(data: bytes | bytearray) -> Verdict:
         return Verdict.MORE
     size = int.from_bytes(data[3:5], "big")
     if data[0] == _ALERT:
-        if size != 2:
-            return Verdict.GARBAGE
-        return Verdict.ALERT if len(data) >= _HEADER + size else Verdict.MORE
+        return _judge_alert(data, size)
     if not 1 <= size <= RECORD_LIMIT:
         return Verdict.GARBAGE
     if len(data) == _HEADER:
         return Verdict.MORE
     return Verdict.VALID if data[_HEADER] == _SERVER_HELLO else Verdict.GARBAGE
+
+
+def _judge_alert(data: bytes | bytearray, size: int) -> Verdict:
+    if size != 2:
+        return Verdict.GARBAGE
+    end = _HEADER + size
+    if len(data) < end:
+        return Verdict.MORE
+    is_warning = data[_HEADER] == _WARNING and data[_HEADER + 1] == _UNRECOGNIZED_NAME
+    if not is_warning:
+        return Verdict.ALERT
+    if data[end : end + 1] == bytes([_ALERT]):  # one is odd enough
+        return Verdict.ALERT
+    return is_server_answer(data[end:])
 
 
 def _message(data: bytes) -> tuple[bytes | None, int]:

@@ -260,6 +260,13 @@ def test_refreshed_refuses(hello: bytes, randomness: bytes, words: str) -> None:
         (b"\x15\x03\x03\x00", Verdict.MORE),
         (b"\x15\x03\x03\x00\x02", Verdict.MORE),
         (b"\x15\x03\x03\x00\x02\x02\x28", Verdict.ALERT),  # handshake_failure
+        (b"\x15\x03\x03\x00\x02\x01\x00", Verdict.ALERT),  # close_notify
+        (b"\x15\x03\x03\x00\x02\x02\x70", Verdict.ALERT),  # unrecognized_name
+        (b"\x15\x03\x03\x00\x02\x01\x70", Verdict.MORE),  # the same as a warning: it may go on
+        (b"\x15\x03\x03\x00\x02\x01\x70\x16\x03", Verdict.MORE),
+        (b"\x15\x03\x03\x00\x02\x01\x70\x16\x03\x03\x00\x7a\x02", Verdict.VALID),
+        (b"\x15\x03\x03\x00\x02\x01\x70\x15", Verdict.ALERT),
+        (b"\x15\x03\x03\x00\x02\x01\x70HTTP", Verdict.GARBAGE),
         (b"\x15\x03\x03\x00\x09", Verdict.GARBAGE),
         (b"\x16\x03\x03\x00\x00", Verdict.GARBAGE),
         (b"\x16\x03\x03\xff\xff", Verdict.GARBAGE),
