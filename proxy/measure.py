@@ -321,6 +321,8 @@ class _Measuring:
             self._tell(Step(Part.RESOLVE, DIRECT, Found.FAILED, Symptom.FORGED, finding.detail, evidence=evidence))
 
     def _why_not_in_clear(self) -> str:
+        if self._means.settings.dns.secure == "never":
+            return ""  # there is nobody else to ask
         if self._question.belief.state in _TROUBLED:
             return "a name once suspect is not asked of the system's resolver again"
         if (finding := self._means.finding(self._question.page.host)) is not None:

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from proxy.config.schema import Auto, Detect, RelayConfig, Settings
+from proxy.config.schema import Auto, Detect, Dns, RelayConfig, Settings
 from proxy.detect.verdict import Verdict, judge
 from proxy.errors import DialError
 from proxy.measure import DOH, Means, Question, measure, measured_routes, page_of
@@ -245,6 +245,15 @@ async def test_a_suspect_name_is_not_asked_in_clear(scene: Scene) -> None:
     assert only(steps, Part.ANSWER).address.startswith(ORIGIN)  # direct goes there now
     assert only(steps, Part.CONNECT, DOH).found is Found.NOT_TESTED
     assert judged(steps, State.SUSPECT).word.text == "works"
+
+
+async def test_with_no_other_resolver_the_systems_is_asked(scene: Scene) -> None:
+    means = replace(scene.means, settings=scene.means.settings.model_copy(update={"dns": Dns(secure="never")}))
+    async with aclosing(measure(means, scene.question(state=State.SUSPECT))) as coming:
+        steps = [step async for step in coming]
+    assert scene.asked == [SITE]
+    assert scene.asked_securely == []
+    assert only(steps, Part.SECURE, DOH).found is Found.NOT_TESTED
 
 
 async def test_a_resolver_that_lied_is_not_asked_again(scene: Scene) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy import __version__
-from proxy.cli import config, demonstrate, log, relay, rule, serve, site, status, survey, why
+from proxy.cli import config, demonstrate, log, relay, report, rule, serve, site, status, survey, why
 from proxy.cli.command import FLAG_NAMES, Flags, common_parameters, dress, stdout_closed
 
 app = typer.Typer(
@@ -53,6 +53,7 @@ serve.add_to(app)
 status.add_to(app)
 why.add_to(app)
 survey.add_to(app)
+report.add_to(app)
 log.add_to(app)
 app.add_typer(relay.group, name="relay")
 app.add_typer(rule.group, name="rule")

@@ -24,7 +24,8 @@ from tests.support.outcomes import rescued
 BYWAY = [sys.executable, "-m", "proxy"]
 
 COMMANDS = [
-    "run", "status", "why", "test", "log", "demo", "relay list", "relay test", "relay add", "rule test", "rule list",
+    "run", "status", "why", "test", "report", "log", "demo", "relay list", "relay test", "relay add", "rule test",
+    "rule list",
     "rule check", "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
 ]  # fmt: skip
 
