@@ -202,11 +202,7 @@ class NetworkWatch:
         self._uplink = uplink
         self._id = network_id(uplink, self._key)
         gone, self._addresses = self._addresses - addresses, addresses
-        home, left = self._home, None
-        if self._id != UNKNOWN_NETWORK and uplink is not None:
-            if home is not None and not home.is_same_place(uplink) and home.source == uplink.source:
-                left = home.source
-            self._home = uplink
+        left = self._come_to(uplink) if uplink is not None and self._id != UNKNOWN_NETWORK else None
         if (
             uplink is not None
             and self._is_stranger(uplink)
@@ -215,6 +211,15 @@ class NetworkWatch:
             _say_hello(uplink)
         if (before != self._id or gone) and self._started:
             self._tell(Moved(before, self._id, gone, left))
+
+    def _come_to(self, uplink: Uplink) -> IPAddress | None:
+        """Remembers where we are. Returns our address, when we had the same one on another network before."""
+        home = self._home
+        if home is not None and home.is_same_place(uplink):
+            self._home = uplink if uplink.hardware else home  # its router may yet turn out to be another
+            return None
+        self._home = uplink
+        return home.source if home is not None and home.source == uplink.source else None
 
     def _with_hardware_kept(self, uplink: Uplink | None) -> Uplink | None:
         """The kernel forgets a router that nobody talks to; while all else stays, it is the same one."""
