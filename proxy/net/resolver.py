@@ -276,23 +276,29 @@ class Resolver:
 
     async def _judged(self, network: NetworkId, host: str, told: Told) -> Answer:
         """What the system said, if it is to be believed; keeps it then. On another network by now, it is nobody's."""
-        if network == self._network():
+        is_here = network == self._network()
+        if is_here:
             self._opinions.remember(host, told)
         if isinstance(told, DialError):
             return told
         if not told.addresses:
             return _nothing(host, told)
-        is_known_here = self._is_local(host) or (self._system is not None and bool(self._system.in_hosts(host)))
-        if not is_known_here and await self._opinions.is_forged(host, told.addresses):
-            finding = self._opinions.note(host, "dns_bogon", f"{listed(told.addresses)} for a public name")
+        if await self._is_forged(host, told.addresses):
+            if is_here:
+                self._opinions.note(host, "dns_bogon", f"{listed(told.addresses)} for a public name")
             text = (
                 f"{host} is said to be at {listed(told.addresses)}, where no public name leads: a forged answer; if it "
                 "is right, [dns] local can name its suffix, or [safety] allow the address"
             )
-            return _failed(text, Symptom.FORGED, {"dns": finding.signal})
-        if network == self._network() and self.finding(host) is None:  # else nothing that the system says of it is kept
+            return _failed(text, Symptom.FORGED, {"dns": "dns_bogon"})
+        if is_here and self.finding(host) is None:  # else nothing that the system says of it is kept
             self._keep(self._plain, network, host, told)
         return told.addresses[:ADDRESSES]
+
+    async def _is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
+        if self._is_local(host) or (self._system is not None and self._system.in_hosts(host)):
+            return False  # the user's own affair; the guard has its own word on it
+        return await self._opinions.is_forged(host, addresses)
 
 
 class SecureNames:
