@@ -203,11 +203,7 @@ class NetworkWatch:
         self._id = network_id(uplink, self._key)
         gone, self._addresses = self._addresses - addresses, addresses
         left = self._come_to(uplink) if uplink is not None and self._id != UNKNOWN_NETWORK else None
-        if (
-            uplink is not None
-            and self._is_stranger(uplink)
-            and (before_uplink is None or not before_uplink.is_same_place(uplink))
-        ):
+        if uplink is not None and self._is_stranger(uplink) and uplink != before_uplink:
             _say_hello(uplink)
         if (before != self._id or gone) and self._started:
             self._tell(Moved(before, self._id, gone, left))

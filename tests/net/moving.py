@@ -170,7 +170,9 @@ async def lose_the_way(traveller: Traveller, home: NetworkId) -> None:
 
 
 async def lose_the_address(traveller: Traveller) -> None:
-    ip("address flush dev near1")
+    ip(f"address flush dev near{CAFE}")  # the same one
+    assert traveller.open_now
+    ip(f"address flush dev near{HOME}")
     await traveller.notice(lambda: not traveller.open_now)
 
 
