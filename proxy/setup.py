@@ -173,10 +173,10 @@ class SetupMaker:
         for server in map(dns_url.parse, settings.dns.servers):
             if server.ca:
                 server = replace(server, ca=str(self._paths.config_dir / Path(server.ca).expanduser()))
-            try:
-                context_trusting(server.ca)
-            except ConfigError as error:
-                problems.append(f"[dns] servers: {error}")
+                try:
+                    context_trusting(server.ca)
+                except ConfigError as error:
+                    problems.append(f"[dns] servers: {error}")
             servers.append(server)
         if problems:
             raise ConfigError(problems)

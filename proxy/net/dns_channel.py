@@ -69,7 +69,7 @@ class Channel(ABC):
         `ca`."""
         self.server = server
         self._via = via
-        self._context = context_trusting(server.ca)
+        self._context = context_trusting(server.ca) if server.ca else None
         self._timeout_s = timeout_s
         self._idle_s = idle_s
         self._waiting: deque[_Question] = deque()
@@ -147,7 +147,9 @@ class Channel(ABC):
         except DialError as error:
             raise self._failed(str(error), _ours(error.symptom)) from error
         try:
-            stream = TlsStream(inner, self._context, self.server.name)
+            stream = TlsStream(
+                inner, self._context or context_trusting(None), self.server.name
+            )  # 10 ms, for most never
             await stream.handshake()
         except BaseException as error:
             inner.abort()
