@@ -168,6 +168,7 @@ class _Measuring:
         self._tell = tell
         self._detect = means.settings.detect
         self._visitor = self._visitor_for(tell)
+        self._answered_neutral: set[str] = set()  # addresses
         self._slots = asyncio.Semaphore(self._detect.measure_routes)
 
     def _visitor_for(self, tell: Callable[[Step], None]) -> Visitor:
@@ -241,9 +242,14 @@ class _Measuring:
         place = Destination(str(address), destination.port)
         dialer = self._means.dialer(DIRECT)
         page = self._question.page
-        if self._question.thorough and page.protocol is Protocol.TLS and (neutral := self._neutral_name()):
-            await self._visitor.neutral(route, dialer, place, neutral, connect_s=self._detect.syn_s)
+        if self._question.thorough and page.protocol is Protocol.TLS:
+            await self._say_harmless(route, dialer, place)
         return await self._visitor.visit(route, dialer, place, page, connect_s=self._detect.syn_s)
+
+    async def _say_harmless(self, route: Route, dialer: Dialer, place: Destination) -> None:
+        name = self._neutral_name()
+        if name and await self._visitor.neutral(route, dialer, place, name, connect_s=self._detect.syn_s):
+            self._answered_neutral.add(place.host)
 
     async def _by_doh(self, plain: Sequence[IPAddress], secure: Sequence[IPAddress]) -> list[IPAddress]:
         if not secure:
@@ -258,15 +264,28 @@ class _Measuring:
         self, routes: Sequence[Route], addresses: Sequence[IPAddress], reached: Sequence[IPAddress]
     ) -> None:
         """The local means, where direct does not do."""
+        if reached or not addresses:
+            for route in routes:
+                self._leave_out(route, "direct needs no help" if reached else "no address is known")
+            return
+        punished = await self._is_punished(addresses[0]) if routes else False
         for route in routes:
-            if reached:
-                self._leave_out(route, "direct needs no help")
-            elif not addresses:
-                self._leave_out(route, "no address is known")
+            if punished:
+                self._leave_out(route, "the address is closed to us for some minutes, since it was asked for the site")
             elif _OF_THE_OTHER[self._question.page.protocol] & set(route.wrap):
                 self._leave_out(route, "it is for another protocol")
             elif self._means.refuses(self._question.destination, addresses[0]) is None:
                 await self._by_one(route, addresses[0])
+
+    async def _is_punished(self, address: IPAddress) -> bool:
+        """Whether a harmless name that was answered at the address is not any more: what would then fail there says
+        nothing of the means by which it is tried."""
+        if str(address) not in self._answered_neutral:
+            return False
+        unheard: list[Step] = []
+        place, dialer = Destination(str(address), self._question.page.port), self._means.dialer(DIRECT)
+        visitor = self._visitor_for(unheard.append)
+        return not await visitor.neutral(DIRECT, dialer, place, self._neutral_name(), connect_s=self._detect.syn_s)
 
     async def _by_one(self, route: Route, address: IPAddress) -> None:
         try:

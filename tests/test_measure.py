@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
@@ -33,9 +34,11 @@ from proxy.model import (
     Symptom,
 )
 from proxy.net.advice import VALID, Look
+from proxy.net.dialer import Dialer
 from proxy.net.oracle import Oracle
 from proxy.net.poller import make_poller
 from proxy.net.registry import Registry, Relay
+from proxy.net.stream import Stream
 from proxy.net.tcp import TcpDialer
 from proxy.wire.flight import Verdict as AnswerVerdict
 from tests.support.censor import Behaviour, Censor
@@ -44,6 +47,7 @@ from tests.support.outcomes import TOR
 from tests.support.relay import Relay as RelayServer
 
 SITE = "site.test"
+CUT = Route(wrap=("tlsrec",))
 CONTROL = "control.test"
 ORIGIN, CENSOR = "127.0.0.1", "127.0.0.2"
 QUICK = Detect(syn_s=2, silent_s=1, dropped_s=0.5, measure_answer_s=2, measure_stall_s=0.5)
@@ -62,6 +66,7 @@ class Scene:
     asked_securely: list[str] = field(default_factory=list)
     finding: DnsFinding | None = None  # of the comparison
     known: DnsFinding | None = None
+    secure_address: str = ORIGIN
 
     @property
     def means(self) -> Means:
@@ -94,7 +99,7 @@ class Scene:
 
     async def secure(self, host: str) -> Sequence[IPAddress]:
         self.asked_securely.append(host)
-        return [ipaddress.ip_address(ORIGIN)]
+        return [ipaddress.ip_address(self.secure_address)]
 
     async def compare(self, host: str) -> DnsFinding | None:
         return self.finding
@@ -146,8 +151,8 @@ class _Names:
         return [ipaddress.ip_address(ORIGIN)]
 
 
-async def steps_of(scene: Scene, question: Question) -> list[Step]:
-    async with asyncio.timeout(20), aclosing(measure(scene.means, question)) as coming:
+async def steps_of(scene: Scene, question: Question, means: Means | None = None) -> list[Step]:
+    async with asyncio.timeout(20), aclosing(measure(means or scene.means, question)) as coming:
         return [step async for step in coming]
 
 
@@ -198,6 +203,52 @@ async def test_a_name_that_is_not_let_through(scene: Scene, behaviour: Behaviour
     assert "sni_swap" in {signal.id for signal in verdict.signals}
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is acknowledged")
+async def test_a_hello_that_is_never_acknowledged(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.DROP)
+    steps = await steps_of(scene, scene.question(routes=(DIRECT, TOR)))
+    assert only(steps, Part.HELLO).symptom is Symptom.DROPPED
+    assert int(only(steps, Part.HELLO).evidence["retransmits"]) >= 2
+    assert judged(steps).cause == "sni_drop"
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_means_are_not_blamed_for_an_address_that_is_closed(scene: Scene, stays: bool) -> None:
+    """A censor that has seen the name answers nobody any more, for a while."""
+    await scene.censor.set(Behaviour.RESET, [SITE])
+    scene.secure_address = CENSOR
+    tried: list[Route] = []
+
+    class Closing:
+        """Direct. At its third connection (a harmless name, the site's, a harmless one) the address is closed."""
+
+        dialed = 0
+
+        async def dial(self, destination: Destination) -> Stream:
+            self.dialed += 1
+            if stays and self.dialed == 3:
+                await scene.censor.set(Behaviour.RESET)
+            return await scene.registry.dialer(DIRECT).dial(destination)
+
+    closing = Closing()
+
+    def dialer(route: Route) -> Dialer:
+        if route.wrap:
+            tried.append(route)
+        return closing
+
+    steps = await steps_of(scene, scene.question(routes=(DIRECT, CUT)), replace(scene.means, dialer=dialer))
+    assert tried == ([] if stays else [CUT])
+    assert [step.found for step in steps if step.route == CUT][-1] is (Found.NOT_TESTED if stays else Found.FAILED)
+
+
+async def test_a_page_that_stops(scene: Scene) -> None:
+    question = scene.question(routes=(DIRECT,))
+    held = replace(question, page=replace(question.page, target="/hold"))
+    steps = await steps_of(scene, held)
+    assert only(steps, Part.ANSWER).symptom is Symptom.SILENT
+
+
 async def test_without_another_route_a_harmless_name_tells(scene: Scene) -> None:
     await scene.censor.set(Behaviour.RESET, [SITE])
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)))
@@ -214,8 +265,7 @@ async def test_an_address_that_refuses(scene: Scene) -> None:
 
 async def test_a_certificate_of_somebody_else(scene: Scene) -> None:
     means = replace(scene.means, trust=Origin().authority.client())
-    async with aclosing(measure(means, scene.question(routes=(DIRECT,)))) as coming:
-        steps = [step async for step in coming]
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     certificate = only(steps, Part.CERTIFICATE)
     assert (certificate.found, certificate.symptom) == (Found.FAILED, Symptom.CERTIFICATE)
     assert only(steps, Part.HELLO).ok
@@ -249,8 +299,7 @@ async def test_a_suspect_name_is_not_asked_in_clear(scene: Scene) -> None:
 
 async def test_with_no_other_resolver_the_systems_is_asked(scene: Scene) -> None:
     means = replace(scene.means, settings=scene.means.settings.model_copy(update={"dns": Dns(secure="never")}))
-    async with aclosing(measure(means, scene.question(state=State.SUSPECT))) as coming:
-        steps = [step async for step in coming]
+    steps = await steps_of(scene, scene.question(state=State.SUSPECT), means)
     assert scene.asked == [SITE]
     assert scene.asked_securely == []
     assert only(steps, Part.SECURE, DOH).found is Found.NOT_TESTED
@@ -275,8 +324,7 @@ async def test_plain_answers_are_looked_at(scene: Scene, look: Look, word: str, 
     async with Censor(CENSOR, scene.origin.http_port, origin=ORIGIN):
         means = replace(scene.means, look_at=lambda *_: seen.pop() if seen else VALID)
         question = scene.question(protocol=Protocol.HTTP, routes=(DIRECT,))
-        async with aclosing(measure(means, question)) as coming:
-            steps = [step async for step in coming]
+        steps = await steps_of(scene, question, means)
         steps += await steps_of(scene, scene.question(protocol=Protocol.HTTP, routes=(TOR,)))
     verdict = judged(steps)
     assert (verdict.word.text, verdict.cause) == (word, cause)

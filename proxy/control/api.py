@@ -137,6 +137,7 @@ class _Api:
             now=now,
             listen=f"{_bracketed(listen.address)}:{live.get('port', listen.port)}",
             network=network,
+            network_state=str(parts.beliefs.network_state(network)),
             problems=list(self._problems(live, relays, troubled)),
             notices=[redact(notice) for notice in (*parts.setup().loaded.notices, *parts.store.notices)],
             live=live,
@@ -393,7 +394,8 @@ class _Api:
         held = self._parts.beliefs.lookup(destination.host, network=self._parts.network(), now=now)
         request = Request(_NOBODYS_REQUEST, destination, Inbound.CONNECT, client="")
         usable = self._parts.health.order(self._relay_names(), now)
-        return held, self._parts.setup().router.plan(request, held, relays=usable, now=now)
+        state = self._parts.beliefs.network_state(self._parts.network())
+        return held, self._parts.setup().router.plan(request, held, relays=usable, now=now, network_state=state)
 
     # -- rules -----------------------------------------------------------------------------------------------------
 

@@ -15,13 +15,22 @@ from dataclasses import dataclass, replace
 from proxy.control import documents
 from proxy.control.documents import Document
 from proxy.control.parts import Parts
-from proxy.detect.verdict import judge
+from proxy.detect import words
+from proxy.detect.verdict import Verdict, judge
 from proxy.measure import Question, SharedControl, measure, measured_routes
-from proxy.model import Belief, NetworkId, Plan, Route, Step
+from proxy.model import Belief, NetworkId, Plan, Route, State, Step
 from proxy.net.visit import Page
 
 KEPT = 256
 """Measurements remembered."""
+
+
+_MOVED = Verdict(
+    words.NOT_TESTED,
+    State.UNKNOWN,
+    seen="the network became another one while it was measured, so nothing can be said",
+    do="Ask again.",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +111,10 @@ class Measurements:
     def _told(self, measured: Measured, held: Belief, network: NetworkId) -> Document:
         settings = self._parts.setup().settings
         relays = [relay.name for relay in settings.relay]
-        verdict = judge(measured.steps, held, detect=settings.detect, relays=relays)
+        state = self._parts.beliefs.network_state(network)
+        verdict = judge(measured.steps, held, detect=settings.detect, relays=relays, network_state=state)
+        if network != self._parts.network():
+            verdict = _MOVED
         return {
             "verdict": documents.verdict(verdict),
             "routes": documents.measured_routes(measured.steps),

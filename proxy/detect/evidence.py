@@ -93,6 +93,10 @@ class Routes:
         return any(step.part is Part.RELAY and (step.ok or step.symptom is Symptom.RELAY_REFUSED)
                    for step in self.steps)  # fmt: skip
 
+    def is_punished(self, route: Route) -> bool:
+        """A harmless name was not answered where a connection opened: some who filter close the address for a while."""
+        return any(step.part is Part.NEUTRAL and step.failed for step in self.on(route))
+
     def status(self, route: Route) -> int | None:
         answers = (step.evidence.get("status") for step in self.on(route) if step.part is Part.ANSWER and step.ok)
         status = next(answers, None)
@@ -142,8 +146,9 @@ def weigh(routes: Routes, detect: Detect) -> tuple[Weighed, ...]:
         for kind, cause in _signals(step, routes):
             weight = getattr(detect.weights, kind, _OF_MEASUREMENTS.get(kind, 1.0))
             found.setdefault(kind, Weighed(kind, weight, cause, step.text))
-    if (throttled := _throttled(routes, detect)) is not None:
-        found["throttled"] = throttled
+    for more in (_throttled(routes, detect), _different(routes, detect)):
+        if more is not None:
+            found[more.id] = more
     return tuple(found.values())
 
 
@@ -162,6 +167,7 @@ _OF_MEASUREMENTS: Mapping[str, float] = MappingProxyType(
         "frozen": 2.0,
         "early_reset": 1.0,
         "throttled": 1.5,
+        "http_differs": 1.5,
     }
 )
 """detection.md, section 5; what `[detect.weights]` says is stronger."""
@@ -274,3 +280,42 @@ def _throttled(routes: Routes, detect: Detect) -> Weighed | None:
         return None
     text = f"{direct / 1000:.1f} kB/s direct and {fastest / 1000:.0f} kB/s through {route}"
     return Weighed("throttled", getattr(detect.weights, "throttled", _OF_MEASUREMENTS["throttled"]), "throttled", text)
+
+
+LENGTH_RATIO = 0.7
+"""Of two pages, the shorter to the longer: at most so much, and they may not be the same (OONI's web_connectivity)."""
+
+TITLE_WORD = 5
+"""Letters of the shortest word of a title that tells pages apart (the same)."""
+
+
+def _different(routes: Routes, detect: Detect) -> Weighed | None:
+    """A page over plain HTTP that is unlike the one that a relay brings, in length and in title: perhaps a block page
+    of which there is no fingerprint."""
+    ours = _page(routes, DIRECT)
+    if ours is None or routes.is_secure(DIRECT):
+        return None
+    for route in routes.delivered:
+        theirs = _page(routes, route) if route.relays else None
+        if theirs is None:
+            continue
+        shorter, longer = sorted((ours[0], theirs[0]))
+        if longer and shorter / longer <= LENGTH_RATIO and not ours[1] & theirs[1]:
+            weight = getattr(detect.weights, "http_differs", _OF_MEASUREMENTS["http_differs"])
+            text = f"{ours[0]} bytes direct and {theirs[0]} through {route}, with no word of their titles in common"
+            return Weighed("http_differs", weight, "block_page", text)
+        return None
+    return None
+
+
+def _page(routes: Routes, route: Route) -> tuple[int, frozenset[str]] | None:
+    """Length and words of the title of a page that came whole or in a good part; None when there is none."""
+    for step in routes.on(route):
+        length, title = step.evidence.get("bytes"), step.evidence.get("title")
+        if step.part is Part.ANSWER and step.ok and routes.status(route) == _FINE and isinstance(length, int):
+            words = frozenset(word for word in str(title or "").lower().split() if len(word) >= TITLE_WORD)
+            return length, words
+    return None
+
+
+_FINE = 200

@@ -100,9 +100,11 @@ class _Judge:
         refusal = self._refusal()
         if refusal is not None:
             return refusal
-        if any(signal.id in ("throttled", "http_redirect") for signal in self._signals):
+        if any(signal.id in _DELIVERED_WRONG for signal in self._signals):
             return self._blocked()
         reasons = ["direct brought the page"]
+        if self._network_state is NetworkState.INSPECTED:
+            reasons.append("but somebody on this network opens and re-signs what is sent, and this system trusts them")
         if trouble := self._routes.trouble(DIRECT):
             reasons.append(f"not everything went well: {trouble.text}")
         if self._belief.state in (State.SUSPECT, State.BLOCKED):
@@ -175,8 +177,10 @@ class _Judge:
         total = sum(signal.weight for signal in self._signals)
         points, reasons = self._points(total)
         confidence = Confidence.HIGH if points >= 3 else Confidence.MEDIUM if points == 2 else Confidence.LOW
-        sure = self._control is not Found.FAILED and (
-            total >= self._detect.blocked_score or self._belief.state is State.BLOCKED
+        sure = (
+            NetworkState.RESTRICTED is not self._network_state
+            and self._control is not Found.FAILED
+            and (total >= self._detect.blocked_score or self._belief.state is State.BLOCKED)
         )
         state = State.BLOCKED if sure or self._confirmed else State.SUSPECT
         return Verdict(
@@ -280,12 +284,14 @@ class _Judge:
 
     def _cause(self) -> str:
         """The first in the order of how much else it explains: at a forged address all the rest may be strange."""
+        if self._network_state is NetworkState.RESTRICTED:
+            return "restricted"
         found = {signal.cause for signal in self._signals}
         return next((cause for cause in _ORDER if cause in found), next(iter(sorted(found)), ""))
 
     def _story(self, cause: str) -> str:
         heaviest = max(self._signals, key=lambda signal: signal.weight, default=None)
-        said = words.cause_in_words(cause)
+        said = _STORIES.get(cause) or words.cause_in_words(cause)
         told = [said] if said else []
         first = next((signal for signal in self._signals if signal.cause == cause), heaviest)
         if first is not None:
@@ -299,6 +305,11 @@ class _Judge:
         if cause in ("sni_reset", "sni_drop", "ech"):
             if "sni_swap" in ids:
                 return "the site may be down or strict: not so, for its address answered a harmless name"
+            if self._routes.is_punished(DIRECT):
+                return (
+                    "the address itself may be filtered, for a harmless name was not answered there either; or it is "
+                    "still closed to us, for some minutes, after the last visit"
+                )
             if self._others:
                 return f"the site may be down: not so, for {self._others[0]} reached it"
         if cause == "dns":
@@ -311,6 +322,8 @@ class _Judge:
             return "the site's own certificate may be bad: not so, a relay was shown a good one" if self._others else (
                 "the site's own certificate may be bad, or an antivirus re-signs everything"
             )  # fmt: skip
+        if {"http_differs"} == ids:
+            return "the site may show visitors from elsewhere another page: `byway why` knows no block page like this"
         if cause in ("frozen", "throttled"):
             return "the line may be bad: not so, another route was fast at the same time"
         return _COMPETING.get(cause, "")
@@ -324,7 +337,7 @@ class _Judge:
             return f"Nothing: {local[0]} opens it without a relay."
         if self._others:
             return f"Nothing: {self._others[0]} opens it."
-        cut = [route for route in self._routes.tested if route.wrap and route != DOH]
+        cut = [route for route in self._routes.tested if route.wrap and route != DOH and not route.relays]
         if cut and cause in ("sni_reset", "sni_drop"):
             return f"Cutting the hello does not help here: whoever filters puts it together again. {_ADD_A_RELAY}"
         return "Try another relay." if self._relays else _ADD_A_RELAY
@@ -334,12 +347,19 @@ _ADD_A_RELAY = "Add a relay with `byway relay add URL`."
 
 _OF_THE_NETWORK = (NetworkState.OFFLINE, NetworkState.PORTAL)
 
+_DELIVERED_WRONG = frozenset({"throttled", "http_redirect", "http_differs"})
+"""Direct brought something, but not what another route brings, or far slower."""
+
 _TELLING = frozenset({"sni_swap", "dns_two_answers", "dns_bogon", "http_block_page"})
 """What says something even when no other route delivered."""
 
 _ORDER = (
     "dns", "interception", "block_page", "ip", "ech", "sni_reset", "sni_drop", "http_host", "frozen", "throttled",
 )  # fmt: skip
+
+_STORIES: Mapping[str, str] = MappingProxyType(
+    {"restricted": "this network lets only some sites through: that says nothing of this one"}
+)
 
 _COMPETING: Mapping[str, str] = MappingProxyType(
     {

@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import re
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -320,6 +321,9 @@ class Visitor:
         return asyncio.get_running_loop().time()
 
 
+_TITLE = re.compile(rb"<title[^<>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
+_TITLE_LIMIT = 200
+
 _RATED = 8192
 """Bytes from which a speed means anything."""
 
@@ -382,6 +386,8 @@ def _read(answer: bytes) -> dict[str, str | int | float] | None:
     if not first.startswith(b"HTTP/1.") or not first[9:12].isdigit():
         return None
     seen: dict[str, str | int | float] = {"status": int(first[9:12])}
+    if title := _TITLE.search(answer):
+        seen["title"] = " ".join(title[1].decode("utf-8", "replace").split())[:_TITLE_LIMIT]
     location = _field(head, b"location")
     if location is not None:
         seen["location"] = location[:500].decode("latin-1")

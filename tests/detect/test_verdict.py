@@ -55,6 +55,12 @@ def page(route: Route, status: int = 200, **evidence: str | int) -> Steps:
     )
 
 
+def http(route: Route, length: int, title: str) -> Steps:
+    """A route that brought a page over plain HTTP."""
+    first = Part.CONNECT if route.is_direct else Part.RELAY
+    return (ok(first, route), ok(Part.ANSWER, route, status=200, bytes=length, title=title))
+
+
 WELL = (ok(Part.CONTROL),)
 ILL = (bad(Part.CONTROL, Symptom.TIMEOUT),)
 RESET = (ok(Part.RESOLVE), ok(Part.CONNECT), bad(Part.HELLO, Symptom.RESET))
@@ -122,6 +128,15 @@ CASES = (
     Case("a content network", (*MISMATCH, *page(DIRECT), *page(DOH)), "works"),
     Case("sent elsewhere", (*page(DIRECT, elsewhere="warning.test"), *page(TOR)), "likely blocked", "block_page",
          anomaly=True),
+    Case("another page", (*http(DIRECT, 700, "Access denied"), *http(TOR, 9000, "Daily News")), "likely blocked",
+         "block_page", anomaly=True, says="no word of their titles"),
+    Case("another length", (*http(DIRECT, 700, "Morning News"), *http(TOR, 9000, "Morning Sport")), "works"),
+    Case("another title", (*http(DIRECT, 8000, "Welcome"), *http(TOR, 9000, "Daily News")), "works"),
+    Case("restricted", (*RESET, *page(TOR), *ILL), "likely blocked", "restricted", state=NetworkState.RESTRICTED,
+         says="only some sites"),
+    Case("inspected", page(DIRECT), "works", state=NetworkState.INSPECTED, says="re-signs"),
+    Case("still punished", (bad(Part.NEUTRAL, Symptom.RESET), *RESET, *page(TOR), *WELL), "likely blocked",
+         "sni_reset", says="after the last visit"),
     Case("moved", (*page(DIRECT, elsewhere="new.test"), *page(TOR, elsewhere="new.test")), "works"),
     Case("moved, nothing to compare", page(DIRECT, elsewhere="new.test"), "works"),
     Case("block page", (*BLOCK_PAGE, *page(TOR), *WELL), "blocked", "block_page", Confidence.HIGH, True, True),
