@@ -147,9 +147,8 @@ class Channel(ABC):
         except DialError as error:
             raise self._failed(str(error), _ours(error.symptom)) from error
         try:
-            stream = TlsStream(
-                inner, self._context or context_trusting(None), self.server.name
-            )  # 10 ms, for most never
+            context = self._context or context_trusting(None)  # 10 ms the first time, which most never need
+            stream = TlsStream(inner, context, self.server.name)
             await stream.handshake()
         except BaseException as error:
             inner.abort()
