@@ -16,6 +16,7 @@ import contextlib
 import json
 import os
 import signal
+import ssl
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from typing import Any
 
 import aiohttp
 
+from proxy.model import NetworkState
 from tests.lab import places
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.lab.interceptor import Middlebox
@@ -33,6 +35,7 @@ from tests.lab.origins import GOOD, Conduct, Origins
 from tests.lab.portal import BLOCK_PAGE, PORTAL_PAGE, PageServer, Says
 from tests.lab.relays import Manner, Relay
 from tests.lab.router import Router
+from tests.lab.rules import RuleSet
 from tests.lab.sockets import Address
 from tests.lab.visitor import Visitor
 from tests.support.byway import Byway
@@ -105,7 +108,7 @@ class Country:
             authority.close()
 
     @property
-    def rules(self) -> Any:
+    def rules(self) -> RuleSet:
         return self.router.rules
 
     # -- sites -------------------------------------------------------------------------------------------------------
@@ -127,13 +130,11 @@ class Country:
 
     # -- people ------------------------------------------------------------------------------------------------------
 
-    def visitor(self, byway: Byway | None = None) -> Visitor:
-        """Somebody at the computer in the country; without Byway, or with it."""
-        return Visitor(self.client.socket, self.trust, byway.proxy if byway is not None else None)
-
-    @property
-    def trust(self) -> Any:
-        return self._trust
+    def visitor(self, byway: Byway | None = None, *, office: bool = False) -> Visitor:
+        """Somebody at the computer in the country; without Byway, or with it. With `office` he trusts the office's root
+        as well."""
+        trust = ssl.create_default_context(cadata=self.public.pem + (self.office.pem if office else ""))
+        return Visitor(self.client.socket, trust, byway.proxy if byway is not None else None)
 
     def byway(
         self, folder: Path, *, config: str | None = None, rules: str | None = None, office: bool = False
@@ -205,7 +206,6 @@ class Country:
         self.relay_space = add("relay", ["192.0.2.136/25", "2001:db8:7e1a::2/64"], prefixes=relays)
         for path, text in _FILES.items():
             self.client.put_file(path, text.encode())
-        self._trust = self.public.client()
 
     async def _make_services(self) -> None:
         enter = self._open.enter_async_context
@@ -321,6 +321,10 @@ class Running(Byway):
         """What is held about `name` here."""
         found: dict[str, Any] = (await self.ask(f"/v1/sites/{name}"))["belief"]
         return found
+
+    async def network_state(self) -> str:
+        """What the network as a whole is held to be."""
+        return str((await self.ask("/v1/status")).get("network_state") or NetworkState.OK)
 
     def run_file(self) -> dict[str, Any]:
         found: dict[str, Any] = json.loads((self.state / "run.json").read_text())

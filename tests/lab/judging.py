@@ -11,7 +11,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-from proxy.model import State
+from proxy.model import NetworkState, State
 from tests.lab.scenarios import Kind, Scenario, Way
 
 FIRST_SHARE = 0.95
@@ -29,6 +29,7 @@ class Seen:
     added_s: float  # over what the winning route itself needs; may be below 0
     state: State
     cause: str
+    network: NetworkState = NetworkState.OK  # what the network was called
     said: str = ""  # status or error, for a person
 
 
@@ -82,9 +83,9 @@ class Summary:
         """The bounds that were not kept, each as a sentence."""
         number, row = len(self.trials), self.scenario
         found = []
-        if row.kind is Kind.BLOCKING and self.firsts < FIRST_SHARE * number:
+        if self._must_be_named and self.firsts < FIRST_SHARE * number:
             found.append(f"first decision right in {self.firsts} of {number}: {_common(self.trials, 0)}")
-        if row.kind is Kind.BLOCKING and self.thirds < number:
+        if self._must_be_named and self.thirds < number:
             found.append(f"after three visits right in {self.thirds} of {number}: {_common(self.trials, -1)}")
         if self.false_beliefs:
             found.append(f"{self.false_beliefs} lasting false beliefs")
@@ -94,7 +95,13 @@ class Summary:
             found.append(f"by a way of the table in {self.ways} of {number}: {_common(self.trials, -1)}")
         if (late := percentile(self.added(0), 0.95)) > row.wait_s + SLACK_S:
             found.append(f"added wait p95 {late:.2f} s, bound {row.wait_s:.2f} s and {SLACK_S} s of slack")
+        if (late := max(percentile(self.added(visit), 0.95) for visit in (1, 2))) > row.again_s + SLACK_S:
+            found.append(f"later visits' p95 {late:.2f} s, bound {row.again_s:.2f} s and {SLACK_S} s of slack")
         return found
+
+    @property
+    def _must_be_named(self) -> bool:
+        return self.scenario.kind is Kind.BLOCKING or self.scenario.network is not NetworkState.OK
 
 
 def summaries(rows: Iterable[Scenario], trials: Sequence[Trial]) -> list[Summary]:
@@ -147,17 +154,25 @@ def totals(found: Sequence[Summary]) -> list[str]:
 
 
 def _right(row: Scenario, seen: Seen, states: frozenset[State]) -> bool:
-    """A blocking row wants its cause by name; an innocent one, that the state is one it may be in."""
-    return seen.state in states and (row.kind is Kind.INNOCENT or seen.cause == row.cause)
+    """A blocking row wants its cause by name; an innocent one, that the state is one it may be in. Either may want the
+    network's."""
+    named = row.kind is Kind.INNOCENT or row.network is not NetworkState.OK or seen.cause == row.cause
+    return seen.state in states and named and seen.network is row.network
 
 
 def _common(trials: Sequence[Trial], visit: int, *, said: bool = False) -> str:
     """What was seen instead, the most frequent first."""
-    counted = Counter(
-        f"{seen.state}{'/' + seen.cause if seen.cause else ''} by {seen.way}{f' ({seen.said[:150]})' if said else ''}"
-        for seen in (trial.seen[visit] for trial in trials)
-    )
+    counted = Counter(_told(trial.seen[visit], said=said) for trial in trials)
     return ", ".join(f"{what} ×{times}" for what, times in counted.most_common(4))
+
+
+def _told(seen: Seen, *, said: bool) -> str:
+    words = [f"{seen.state}/{seen.cause}" if seen.cause else str(seen.state), f"by {seen.way}"]
+    if seen.network is not NetworkState.OK:
+        words.append(f"on {seen.network}")
+    if said:
+        words.append(f"({seen.said[:150]})")
+    return " ".join(words)
 
 
 def _of(part: int, whole: int) -> str:

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from proxy.model import State
+from proxy.model import NetworkState, State
 from tests.lab import places, rules
 from tests.lab.country import Country, Site
 from tests.lab.links import Link
@@ -71,13 +71,15 @@ class Scenario:
     what: str
     kind: Kind
     arrange: Arrange
-    cause: str = ""  # of the belief, or what the network is called; empty: none
+    cause: str = ""  # of the belief; empty: none
     first: frozenset[State] = _SUSPECT  # what the state may be after the first visit …
     third: frozenset[State] = _BLOCKED  # … and after three, an episode apart
     ways: frozenset[Way] = frozenset({Way.RELAY})  # by which the page may come, from the first visit on
     wait_s: float = ROUND_TRIP_S  # the first visit's, over what the winning route itself needs
     must_not_learn: frozenset[State] = frozenset()
     reach: Reach = Reach.NAMES
+    network: NetworkState = NetworkState.OK  # what the network is called
+    office: bool = False  # whether this computer trusts the office's root
     conduct: Conduct = GOOD
     secure: bool = True
     path: str = "/"
@@ -88,12 +90,17 @@ class Scenario:
     settle_s: float = 4.0  # in which the evidence is in after a visit
     relays: str = "socks"
 
+    @property
+    def again_s(self) -> float:
+        """The bound of later visits: what is known to be blocked waits for nothing."""
+        return ROUND_TRIP_S if self.kind is Kind.BLOCKING and self.wait_s < _ANY else self.wait_s
 
-def blocking(name: str, what: str, arrange: Arrange, cause: str, **more: object) -> Scenario:
+
+def blocking(name: str, what: str, arrange: Arrange, cause: str = "", **more: object) -> Scenario:
     return Scenario(name, what, Kind.BLOCKING, arrange, cause, **more)  # type: ignore[arg-type]  # fields by name
 
 
-def innocent(name: str, what: str, arrange: Arrange, cause: str = "", **more: object) -> Scenario:
+def innocent(name: str, what: str, arrange: Arrange, **more: object) -> Scenario:
     """Works, by whatever way, and nothing lasting is believed."""
     given: dict[str, object] = {
         "first": _FINE,
@@ -102,7 +109,7 @@ def innocent(name: str, what: str, arrange: Arrange, cause: str = "", **more: ob
         "must_not_learn": NEVER_BLOCKED,
         **more,
     }
-    return Scenario(name, what, Kind.INNOCENT, arrange, cause, **given)  # type: ignore[arg-type]  # as above
+    return Scenario(name, what, Kind.INNOCENT, arrange, **given)  # type: ignore[arg-type]  # as above
 
 
 # -- what to set up ----------------------------------------------------------------------------------------------------
@@ -235,6 +242,8 @@ _DIRECT_OR_AROUND = frozenset({Way.DIRECT, Way.RUNG, Way.RELAY})
 _NONE = frozenset({Way.NONE})
 _POISONED, _BOGON = (places.POISON,), (places.BOGON,)
 _NETWORK = Reach.NETWORK
+_OFFLINE, _PORTAL = NetworkState.OFFLINE, NetworkState.PORTAL
+_RESTRICTED, _INSPECTED = NetworkState.RESTRICTED, NetworkState.INSPECTED
 _WEAK: Mapping[str, object] = MappingProxyType({"third": _TROUBLED})
 """Signs that never pass from suspect to blocked, or take more than three of their kind."""
 
@@ -316,8 +325,8 @@ SCENARIOS: tuple[Scenario, ...] = (
              wait_s=_ANY, limit_s=25, settle_s=8, **_WEAK),
     # the whole network
     blocking("allow-list", "only what is domestic can be reached, and the relay",
-             allow_list, "restricted", first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=SYN_S, reach=_NETWORK,
-             must_not_learn=_BLOCKED, limit_s=20, settle_s=8),
+             allow_list, network=_RESTRICTED, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=SYN_S,
+             reach=_NETWORK, must_not_learn=_BLOCKED, limit_s=20, settle_s=8),
 
     # innocent, of one site
     innocent("healthy", "nothing is wrong", nothing),
@@ -351,10 +360,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     innocent("quic-drop", "UDP port 443 is lost", for_all(rules.UdpDrop())),
 
     # innocent, of the network
-    innocent("portal", "a captive portal answers for everybody", portal, "portal", reach=_NETWORK, spoiled=3,
-             ways=_DIRECT_OR_AROUND | _NONE, first=_FINE | {State.DOWN}, third=_FINE | {State.DOWN}, wait_s=_ANY),
-    innocent("offline", "no route at all", unplugged, "offline", reach=_NETWORK, spoiled=3, ways=_NONE, wait_s=_ANY,
-             first=_FINE | {State.DOWN}, third=_FINE | {State.DOWN}),
+    innocent("portal", "a captive portal answers for everybody", portal, network=_PORTAL, reach=_NETWORK,
+             first=_FINE | {State.DOWN}, third=_FINE | {State.DOWN}, ways=_DIRECT_OR_AROUND | _NONE, spoiled=3,
+             wait_s=_ANY),
+    innocent("offline", "no route at all", unplugged, network=_OFFLINE, reach=_NETWORK,
+             first=_FINE | {State.DOWN}, third=_FINE | {State.DOWN}, ways=_NONE, spoiled=3, wait_s=_ANY),
     innocent("outage", "half a second without a packet, again and again",
              for_all(*(lambda n=n: rules.Outage(2.0 + 4 * n, 0.5) for n in range(12))), reach=_NETWORK,
              ways=_DIRECT_OR_AROUND, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.0,
@@ -365,8 +375,8 @@ SCENARIOS: tuple[Scenario, ...] = (
     innocent("lossy", "every twentieth packet is lost, each way", lossy, reach=_NETWORK, ways=_DIRECT_OR_AROUND,
              first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.0),
     innocent("terminator", "a middlebox ends TCP itself", terminator, reach=_NETWORK),
-    innocent("office", "everything is read with a root that this computer trusts", office, "inspected",
-             reach=_NETWORK, spoiled=3),
+    innocent("office", "everything is read with a root that this computer trusts", office, network=_INSPECTED,
+             reach=_NETWORK, office=True),
     innocent("fake-dns", "another proxy's DNS gives each name an address of its own", fake_addresses, reach=_NETWORK),
     innocent("dns64", "a network without IPv4, and a translator", six_from_four, reach=_NETWORK),
     innocent("doh-blocked", "secure DNS is lost", for_all(rules.AddressDrop(places.DOH, places.DOT)), reach=_NETWORK),

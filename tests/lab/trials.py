@@ -17,11 +17,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from proxy.model import State
+from proxy.model import NetworkState, State
 from proxy.net import tasks
 from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.judging import Seen, Trial
-from tests.lab.scenarios import Reach, Scenario, Way
+from tests.lab.scenarios import Kind, Reach, Scenario, Way
 from tests.lab.visitor import Visit, Visitor
 from tests.support.waiting import until, until_read
 
@@ -41,7 +41,8 @@ RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
 _DIRECT_PAGE, _RELAY_PAGE = "healthy-neighbour.test", "by-relay.test"
 _COMPANION_S = 0.4
 _LOOK_S = 0.2
-_ROW_S = 3.0
+_ROW_S = 9.0
+"""A row is written when its last attempt is judged, at most 7 s after another won."""
 
 Told = Callable[[str], None]
 
@@ -100,17 +101,17 @@ class Stay:
         return Trial(row.name, seed, tuple(seen))
 
     async def _visit(self, row: Scenario, site: Site, number: int) -> Seen:
-        visitor = self.country.visitor(self.byway)
+        visitor = self.country.visitor(self.byway, office=row.office)
         visit = await limited(visitor, site.url(row.path, secure=row.secure), row.limit_s)
-        way = await self._way(site, number)
+        way, held = await asyncio.gather(self._way(site, number), self._settled(row, site, number))
         own_s = self.companion.usual_s(way) + row.conduct.delay_s
-        held = await self._settled(row, site, number)
         return Seen(
             genuine=visit.genuine,
             way=way,
             added_s=visit.elapsed_s - own_s,
             state=State(held["state"]),
             cause=held["cause"],
+            network=NetworkState(held["network_state"]),
             said=visit.error or str(visit.status),
         )
 
@@ -129,13 +130,15 @@ class Stay:
     async def _settled(self, row: Scenario, site: Site, number: int) -> dict[str, Any]:
         """What is believed once it is what the table says, or when all evidence must be in."""
         wanted = row.first if number == 0 else row.third
-        if row.must_not_learn and not row.cause:
+        if row.kind is Kind.INNOCENT and row.network is NetworkState.OK:
             wanted = frozenset()  # look at an innocent one to the end
         held: dict[str, Any] = {}
 
         async def as_wanted() -> bool:
-            held.update(await self.byway.belief(site.name))
-            return (held["cause"] == row.cause and State(held["state"]) in wanted) or await _not_yet()
+            held.update(await self.byway.belief(site.name), network_state=await self.byway.network_state())
+            right = held["cause"] == row.cause or row.network is not NetworkState.OK
+            right = right and held["network_state"] == row.network
+            return (right and State(held["state"]) in wanted) or await _not_yet()
 
         with contextlib.suppress(TimeoutError):
             await until_read(as_wanted, within_s=row.settle_s)
@@ -156,8 +159,10 @@ async def stay(folder: Path, plan: Mapping[Scenario, int]) -> AsyncIterator[tupl
             country.add_site(name)
         sites = {row: [_site(country, row, seed) for seed in range(number)] for row, number in plan.items()}
         config = _config(country, next(iter(plan)))
-        byway = await stack.enter_async_context(country.byway(folder / "byway", config=config, rules=RULES))
-        companion = Companion(country.visitor(byway))
+        byway = await stack.enter_async_context(
+            country.byway(folder / "byway", config=config, rules=RULES, office=any(row.office for row in plan))
+        )
+        companion = Companion(country.visitor(byway, office=any(row.office for row in plan)))
         walking = tasks.spawn(companion.walk(), name="companion")
         stack.push_async_callback(_ended, walking)
         with contextlib.suppress(TimeoutError):

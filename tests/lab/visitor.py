@@ -8,7 +8,9 @@ from __future__ import annotations
 import asyncio
 import ssl
 import time
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from urllib.parse import urlsplit
 
 from tests.lab.sockets import MakeSocket, connect
@@ -39,6 +41,7 @@ class Visitor:
     make: MakeSocket
     trust: ssl.SSLContext
     via: tuple[str, int] | None = None
+    addresses: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # of names, without a resolver
 
     async def visit(self, url: str) -> Visit:
         """Never raises for what a network or a site does."""
@@ -57,4 +60,4 @@ class Visitor:
         )
 
     async def _dial(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-        return await connect(self.make, (host, port))
+        return await connect(self.make, (self.addresses.get(host, host), port))
