@@ -21,13 +21,17 @@ ROOT = Path(__file__).parents[1]
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "proxy", "addons", "certs")
 
 
+BUNDLED = ("certs/known_roots.json", "certs/README.md")
+
+
 def _source_files() -> set[str]:
-    """The files of the package, as they must be in the wheel."""
-    return {
+    """The files of the package, as they must be in the wheel, and what is mapped into it one by one."""
+    files = {
         path.relative_to(ROOT).as_posix()
         for path in (ROOT / "proxy").rglob("*")
         if path.is_file() and "__pycache__" not in path.parts
     }
+    return files | {f"proxy/_bundled/{name}" for name in BUNDLED}
 
 
 @pytest.fixture(scope="module")
@@ -59,6 +63,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     about = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     with zipfile.ZipFile(wheel) as archive:
         assert set(archive.namelist()) == _source_files() | about
+
+
+def test_what_is_mapped_into_the_wheel_is_the_file_itself(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        for name in BUNDLED:
+            assert archive.read(f"proxy/_bundled/{name}") == (ROOT / name).read_bytes()
 
 
 def test_the_wheel_says_who_it_is(wheel: Path) -> None:

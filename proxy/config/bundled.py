@@ -1,0 +1,17 @@
+"""Where the files that ship with Byway lie: in the wheel below `proxy/_bundled`, in a checkout beside the package."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxy.errors import BywayError
+
+_PACKAGE = Path(__file__).resolve().parents[1]
+
+
+def bundled(name: str, *, package: Path = _PACKAGE) -> Path:
+    """The file of that name, such as `certs/known_roots.json`. Raises BywayError when it was not installed."""
+    for path in (package / "_bundled" / name, package.parent / name):
+        if path.is_file():
+            return path
+    raise BywayError(f"{name} is missing from this installation; install Byway again")
