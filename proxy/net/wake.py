@@ -31,22 +31,22 @@ class Woke:
     jumped_s: float = 0.0  # how far the clock was set ahead beyond that; below 0: back
 
 
+_ALWAYS: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+"""The clock that runs on in sleep: on macOS it has the name that on Linux means the other."""
+
+
 @dataclass(frozen=True, slots=True)
 class Clocks:
     """One look at all of them, in seconds. Where there is no clock that runs on in sleep, `always` is `awake`."""
 
-    awake: float  # stands still in sleep, on most systems
+    awake: float
     always: float
     wall: float
 
     @classmethod
     def read(cls) -> Clocks:
         awake = time.monotonic()
-        always = time.clock_gettime(time.CLOCK_BOOTTIME) if _HAS_BOOTTIME else awake
-        return cls(awake, always, time.time())
-
-
-_HAS_BOOTTIME = hasattr(time, "CLOCK_BOOTTIME")
+        return cls(awake, awake if _ALWAYS is None else time.clock_gettime(_ALWAYS), time.time())
 
 
 def woke(before: Clocks, now: Clocks, *, asleep_s: float, jump_s: float) -> Woke | None:
@@ -100,8 +100,7 @@ async def end_the_dead(connections: Iterable[socket.socket]) -> None:
     Takes 5 s; the others are then as they were before. Connections within this computer cannot have died unnoticed."""
     asked = []
     for sock in connections:
-        ends = ends_of(sock)
-        if ends is not None and not ends[1].is_loopback:
+        if _is_beyond(sock):
             with contextlib.suppress(OSError):  # it ended this moment
                 asked.append((sock, Keepalive.begin(sock, every_s=_PROBE_S, count=_PROBES)))
     try:
@@ -110,3 +109,9 @@ async def end_the_dead(connections: Iterable[socket.socket]) -> None:
     finally:
         for sock, keepalive in asked:
             keepalive.end(sock)
+
+
+def _is_beyond(sock: socket.socket) -> bool:
+    """Whether a connection leads to another computer."""
+    ends = ends_of(sock)
+    return ends is not None and not ends[1].is_loopback

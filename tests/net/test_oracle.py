@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from proxy.net.oracle import GIVE_UP_MS, Oracle, Reading, Snapshot
+from proxy.net.oracle import GIVE_UP_MS, Keepalive, Oracle, Pulse, Reading, Snapshot
 from tests.support.filters import drop_all
 from tests.support.sockets import tcp_pair
 from tests.support.waiting import until
@@ -117,3 +117,66 @@ def test_what_is_given_up_is_not_resent_for_long(oracle: Oracle) -> None:
     with near, far:
         oracle.prepare_give_up(near)
         assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == GIVE_UP_MS
+
+
+# -- a flow that is under way ------------------------------------------------------------------------------------------
+
+
+def options(sock: socket.socket) -> list[int]:
+    names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    times = [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names]
+    return [sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *times]
+
+
+async def test_probes_that_nobody_answers_are_counted(oracle: Oracle) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        before = options(near)
+        drop_all(far)
+        keepalive = Keepalive.begin(near, every_s=1, count=30)
+        assert options(near) == [1, 1, 1, 30]
+        await until(lambda: pulse(oracle, near).probes >= 1)
+        assert pulse(oracle, near).heard_s >= 1
+        keepalive.end(near)
+        assert options(near) == before
+
+
+async def test_a_probe_that_is_answered_is_heard(oracle: Oracle) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        await until(lambda: pulse(oracle, near).heard_s >= 0.5)
+        Keepalive.begin(near, every_s=1, count=30)
+        await until(lambda: pulse(oracle, near).heard_s < 0.5)
+        assert pulse(oracle, near).probes == 0
+
+
+async def test_what_came_is_counted(oracle: Oracle) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        far.send(bytes(3000))
+        far.send(bytes(500))
+        await until(lambda: pulse(oracle, near).bytes_in == 3500)
+        found = pulse(oracle, near)
+        assert found.segments_in == 2
+        assert found.segment > 0
+        drop_all(far)
+        near.send(b"?")
+        await until(lambda: pulse(oracle, near).retransmits >= 1)
+        assert pulse(oracle, near).unacked == 1
+
+
+def pulse(oracle: Oracle, sock: socket.socket) -> Pulse:
+    found = oracle.pulse(sock)
+    assert found is not None
+    return found
+
+
+def test_a_closed_connection_has_no_pulse_and_cannot_be_asked(oracle: Oracle) -> None:
+    near, far = tcp_pair()
+    keepalive = Keepalive.begin(near, every_s=1, count=3)
+    near.close()
+    far.close()
+    assert oracle.pulse(near) is None
+    keepalive.end(near)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        Keepalive.begin(near, every_s=1, count=3)

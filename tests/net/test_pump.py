@@ -1043,6 +1043,41 @@ async def test_abort_all_resets_both_ends(rig: Rig) -> None:
     assert await tunnel.end() == Carried(0, 0, ClosedBy.BYWAY, "Byway is shutting down")
 
 
+async def test_abort_where_resets_those_meant(rig: Rig) -> None:
+    lost, other = await rig.tunnel(), await rig.tunnel()
+    upstream = lost.near_upstream.lowest_socket
+    assert rig.pump.abort_where(lambda stream: stream.lowest_socket is upstream, "the network is gone") == 1
+    await reset_comes(lost.client)
+    assert await lost.end() == Carried(0, 0, ClosedBy.BYWAY, "the network is gone")
+    assert [stream.lowest_socket for stream in rig.pump.upstreams] == [other.near_upstream.lowest_socket]
+    await exchange(other, 1000, 1000)
+    await other.end()
+    assert rig.pump.upstreams == []
+
+
+async def test_a_tunnel_can_be_looked_at(rig: Rig) -> None:
+    tunnel = await rig.legs(buffers=64 * 1024)
+    carrying = rig.pump.carry(tunnel.near_client, tunnel.near_upstream, tunnel.ended, to_client=b"hello")
+    await read_exactly(tunnel.client, 5)
+    await tunnel.client.send(b"hi")
+    await read_exactly(tunnel.server, 2)
+    assert (carrying.bytes_up, carrying.bytes_down, carrying.nothing_due, carrying.over) == (2, 5, False, False)
+    assert carrying.upstream is tunnel.near_upstream
+    await fill(tunnel.server)
+    assert carrying.nothing_due  # the client takes no more
+    carrying.abort("enough")
+    assert carrying.over
+    assert (await tunnel.end()).error == "enough"
+
+
+def test_only_the_servers_reset_is_a_reset() -> None:
+    said = "connection broke: Connection reset by peer"
+    assert Carried(0, 0, ClosedBy.SERVER, f"the server's {said}").was_reset
+    assert not Carried(0, 0, ClosedBy.CLIENT, f"the client's {said}").was_reset
+    assert not Carried(0, 0, ClosedBy.SERVER, "the server's connection broke: Connection timed out").was_reset
+    assert not Carried(0, 0, ClosedBy.SERVER).was_reset
+
+
 async def test_close_lets_tunnels_end(rig: Rig) -> None:
     tunnel = await rig.tunnel()
     async with asyncio.TaskGroup() as tasks:
