@@ -13,6 +13,8 @@ from tests.lab.links import Link
 from tests.lab.router import Router
 from tests.support.waiting import until
 
+pytestmark = pytest.mark.namespaces
+
 ADDRESSES = {
     "client": ["192.0.2.10/24", "2001:db8:1::10/64"],
     "isp": ["198.51.100.2/28", "2001:db8:2::10/64"],

@@ -1,0 +1,84 @@
+"""Where an ordinary user may not make spaces, the tests that need them run as the root of a user namespace.
+
+A process with threads cannot step into one, so they run in one pytest of their own, and what it reports is reported
+here. As root nothing of this happens.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab.spaces import may_become_root, may_make_spaces, within
+
+HERE = Path(__file__).parent
+
+_TOLD_TO = "BYWAY_LAB_REPORTS"
+"""The file that the inner pytest writes its reports to."""
+
+_LONGEST_S = 900
+
+Report = pytest.TestReport
+_reports: dict[str, list[Report]] = {}  # by test, once the inner pytest has run
+_said: list[str] = []
+_config: list[pytest.Config] = []
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    _config.append(config)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    if not _needs_spaces(item) or may_make_spaces() or not may_become_root():
+        return None
+    if not _said:
+        _run_within([one.nodeid for one in item.session.items if _needs_spaces(one)], item.config)
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in _reports.get(item.nodeid) or [_missing(item)]:
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def pytest_runtest_logreport(report: Report) -> None:
+    if path := os.environ.get(_TOLD_TO):
+        data = _config[0].hook.pytest_report_to_serializable(config=_config[0], report=report)
+        with Path(path).open("a") as out:
+            out.write(json.dumps(data) + "\n")
+
+
+def _needs_spaces(item: pytest.Item) -> bool:
+    return item.path.is_relative_to(HERE) and item.get_closest_marker("namespaces") is not None
+
+
+def _run_within(tests: list[str], config: pytest.Config) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        told = Path(folder, "reports")
+        told.touch()
+        command = within([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests])
+        done = subprocess.run(
+            command,
+            cwd=config.rootpath,
+            env={**os.environ, _TOLD_TO: str(told)},
+            capture_output=True,
+            timeout=_LONGEST_S,
+            check=False,
+        )
+        _said.append((done.stdout + done.stderr).decode(errors="replace"))
+        for line in told.read_text().splitlines():
+            data: dict[str, Any] = json.loads(line)
+            report = config.hook.pytest_report_from_serializable(config=config, data=data)
+            _reports.setdefault(report.nodeid, []).append(report)
+
+
+def _missing(item: pytest.Item) -> Report:
+    said = f"the pytest in the user namespace did not come to this test. It said:\n{_said[0][-4000:]}"
+    return Report(item.nodeid, item.location, {}, "failed", said, "call")
