@@ -276,7 +276,7 @@ class Detect(_Section):
     uplink_window_s: Seconds = Field(
         default=10, description="how long a signal waits for proof that the uplink is well"
     )
-    control_delay_s: Seconds = Field(default=1, description="a signal waits so long before a control page is asked")
+    control_after_s: Seconds = Field(default=1, description="a signal waits so long before a control page is asked")
     control_interval_s: Seconds = Field(default=60, description="time between two control pages")
     wake_s: Seconds = Field(default=10, description="after waking or a clock jump nothing is learned so long")
     residual_s: Seconds = Field(

@@ -69,9 +69,9 @@ class Gates:
         """Whether anything waits for the uplink."""
         return bool(self._waiting)
 
-    def waiting_since(self, network: NetworkId, now: float) -> float | None:
-        """Since when the oldest signal waits for the uplink."""
-        return min((waiting.since for waiting in self._alive(network, now).values()), default=None)
+    def waits(self, network: NetworkId, now: float) -> bool:
+        """Whether anything on this network waits for the uplink."""
+        return bool(self._alive(network, now))
 
     def wait(self, key: Key, observed: list[Observed], story: str, now: float) -> None:
         """It counts when another host delivers direct."""

@@ -7,6 +7,7 @@ as well, once the censor's anger at an address is over.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from typing import Literal
 
@@ -71,16 +72,25 @@ class Recovery:
     def rung_result(self, key: Key, route: Route, now: float, *, ok: bool) -> list[Change]:
         """Takes whether a local means passed beside a visit."""
         self._claimed.pop(key, None)
+        if not ok:
+            return self.rungs_failed(key, [route], now)
         held = self._book.troubled(key, now)
         if held is None:
             return []
-        rung = str(route)
-        others = tuple(failed for failed in held.rungs_failed if failed != rung)
-        if ok:
-            after = replace(held, last_good=rung, last_good_at=now, rungs_failed=others)
-        else:
-            after = replace(held, rungs_failed=(*others, rung), rungs_failed_at=now)
-        return self._book.hold(key, held, after, now)
+        others = tuple(failed for failed in held.rungs_failed if failed != str(route))
+        return self._book.hold(
+            key, held, replace(held, last_good=str(route), last_good_at=now, rungs_failed=others), now
+        )
+
+    def rungs_failed(self, key: Key, routes: Iterable[Route], now: float) -> list[Change]:
+        """Local means that did not help, where another route did."""
+        held = self._book.troubled(key, now)
+        if held is None:
+            return []
+        failed = tuple(dict.fromkeys((*held.rungs_failed, *map(str, routes))))
+        if failed == held.rungs_failed:
+            return []
+        return self._book.hold(key, held, replace(held, rungs_failed=failed, rungs_failed_at=now), now)
 
     def retested(self, key: Key, now: float, *, direct_ok: bool, other_ok: bool, uplink_well: bool) -> list[Change]:
         """Takes what a pair showed. When both failed nothing changes."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from dataclasses import dataclass, field
+from typing import Protocol
 
 from proxy.config.schema import Detect
 from proxy.detect.scopes import registrable
@@ -20,19 +21,42 @@ FAILING_MAX = 64
 """Failing domains remembered on one network; five make it restricted."""
 
 
+NEVER = float("-inf")
+
+
+class Heard(Protocol):
+    """A host's domain, and when it last delivered direct; the date moves on by itself."""
+
+    @property
+    def domain(self) -> str: ...
+
+    @property
+    def at(self) -> float: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """One delivery."""
+
+    domain: str
+    at: float
+
+
+_NOBODY = Moment("", NEVER)
+
+
 @dataclass(slots=True)
 class _Line:
-    """One network. `domain` delivered last, at `at`; `before_at` is when any other domain last did: that is enough to
-    know when a domain other than a given one did."""
+    """One network. `last` is who delivered last; `before_at` is when any other domain last did: that is enough to know
+    when a domain other than a given one did."""
 
-    domain: str = ""
-    at: float = float("-inf")
-    before_at: float = float("-inf")
+    last: Heard = _NOBODY
+    before_at: float = NEVER
     state: NetworkState = NetworkState.OK
     failing: OrderedDict[str, float] = field(default_factory=OrderedDict)
     soundings: dict[str, tuple[Sounding, float, bool]] = field(default_factory=dict)  # host → (what, when, domestic)
     passes: int = 0  # foreign controls that passed in a row
-    control_at: float = float("-inf")
+    control_at: float = NEVER
     resigned: dict[str, OrderedDict[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
 
 
@@ -42,37 +66,36 @@ class Uplink:
     def __init__(self, settings: Detect) -> None:
         self._settings = settings
         self._lines: OrderedDict[NetworkId, _Line] = OrderedDict()
-        self._quiet_until = float("-inf")
+        self._quiet_until = NEVER
 
     # -- gate G1 ---------------------------------------------------------------------------------------------------
 
-    def heard(self, network: NetworkId, domain: str, now: float, *, proven: bool = True) -> None:
-        """A host of `domain` delivered direct; `proven`: over TLS, so that no login page can have stood in for it."""
+    def heard(self, network: NetworkId, by: Heard, *, proven: bool = True) -> bool:
+        """A host delivered direct; `proven`: over TLS, so that no login page can have stood in for it. When it delivers
+        again and nobody else has since, its date alone need move on. False while the network is in some trouble."""
         line = self._lines.get(network) or self._line(network)
-        if domain != line.domain:
-            line.before_at = line.at
-            line.domain = domain
-        line.at = now
+        if by.domain != line.last.domain:
+            line.before_at = line.last.at
+        line.last = by
         if line.failing:
-            line.failing.pop(domain, None)
+            line.failing.pop(by.domain, None)
         if line.state is NetworkState.OFFLINE or (proven and line.state is NetworkState.PORTAL):
             line.state = NetworkState.OK
+        return line.state is NetworkState.OK
 
     def well_since(self, network: NetworkId, domain: str, sent: float) -> bool:
         """Whether a host of another domain than `domain` delivered direct after `sent`."""
         line = self._lines.get(network)
         if line is None:
             return False
-        return (line.at if line.domain != domain else line.before_at) >= sent
+        return (line.last.at if line.last.domain != domain else line.before_at) >= sent
 
-    def control_wanted(self, network: NetworkId, now: float, *, waiting_since: float | None) -> bool:
-        """Whether to ask a control page now; True claims it. `waiting_since`: since when a signal waits for G1."""
+    def control_wanted(self, network: NetworkId, now: float, *, waits: bool) -> bool:
+        """Whether to ask a control page now; True claims it. `waits`: a signal waits for G1."""
         line = self._line(network)
         if 0 <= now - line.control_at < self._settings.control_interval_s:
             return False
-        restricted = line.state is NetworkState.RESTRICTED
-        due = waiting_since is not None and now - waiting_since >= self._settings.control_delay_s
-        if not due and not restricted:
+        if not waits and line.state is not NetworkState.RESTRICTED:
             return False
         line.control_at = now
         return True
@@ -93,13 +116,9 @@ class Uplink:
         self._quiet_until = now + self._settings.wake_s
         for line in self._lines.values():
             line.failing.clear()
-            line.domain, line.at, line.before_at = "", float("-inf"), float("-inf")
-            line.control_at = float("-inf")
+            line.last, line.before_at = _NOBODY, NEVER
+            line.control_at = NEVER
             line.soundings.clear()
-
-    def time_set(self) -> None:
-        """The clock was set: no date of before means anything."""
-        self.woke(float("-inf"))
 
     def offline(self, network: NetworkId) -> bool:
         """The machine says that nothing leads out. True when that is news."""
@@ -134,7 +153,7 @@ class Uplink:
         if sounding is Sounding.FAILED:
             line.passes = line.passes if domestic else 0
             return self._restrict(line, now)
-        self.heard(network, registrable(host), now)
+        self.heard(network, Moment(registrable(host), now))
         if not domestic:
             line.passes += 1
             if line.state is NetworkState.RESTRICTED and line.passes >= self._settings.restricted_passes:
@@ -174,7 +193,7 @@ class Uplink:
         failing = sum(at >= since for at in line.failing.values())
         foreign = [what for what, at, domestic in line.soundings.values() if at >= since and not domestic]
         domestic = [what for what, at, domestic in line.soundings.values() if at >= since and domestic]
-        answers = Sounding.WELL in domestic or line.at >= since
+        answers = Sounding.WELL in domestic or line.last.at >= since
         if (
             failing < self._settings.restricted_domains
             or foreign.count(Sounding.FAILED) < self._settings.restricted_controls

@@ -46,6 +46,8 @@ _BY_STATE: Mapping[State, Word] = MappingProxyType(
 
 _OF_THE_NETWORK: Mapping[str, Word] = MappingProxyType({"offline": NO_NETWORK, "portal": PORTAL})
 
+_REFUSED = "refused"
+
 _SLOW_CAUSES = frozenset({"frozen", "throttled"})
 
 _CAUSES: Mapping[str, str] = MappingProxyType(
@@ -60,6 +62,7 @@ _CAUSES: Mapping[str, str] = MappingProxyType(
         "ech": "the outer name of its encrypted hello is filtered",
         "frozen": "its connections freeze after some bytes",
         "throttled": "it is slowed down",
+        _REFUSED: "the site itself refuses who comes this way",
         "offline": "this machine has no network",
         "portal": "a login page of the network comes in the place of every site",
     }
@@ -70,6 +73,8 @@ def word(state: State, cause: str = "") -> Word:
     """What to call a site with a belief of this state and cause."""
     if cause in _OF_THE_NETWORK:
         return _OF_THE_NETWORK[cause]
+    if cause == _REFUSED:
+        return REFUSED_BY_SITE
     if cause in _SLOW_CAUSES and state in (State.SUSPECT, State.BLOCKED):
         return SLOW
     return _BY_STATE[state]

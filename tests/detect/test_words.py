@@ -20,6 +20,7 @@ CAUSES = ("dns", "ip", "sni_reset", "sni_drop", "http_host", "block_page", "inte
         (State.BLOCKED, "frozen", "slow"),
         (State.DOWN, "down", "site down"),
         (State.REFUSED, "refused", "refused by site"),
+        (State.SUSPECT, "refused", "refused by site"),
         (State.UNKNOWN, "offline", "no network"),
         (State.SUSPECT, "portal", "portal"),
     ],

@@ -1,0 +1,121 @@
+"""What is seen apart from an attempt that fails: flows that stop, certificates that are not the site's, refusals.
+
+Direct delivered here, or seemed to. A flow that froze or crawled makes its host suspect at once and counts when a relay
+has carried more; a certificate of a known interception root blocks at once, an unknown one after two looks; a site that
+refuses one route and not another is taken by the other, and that is no blocking at all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from proxy.config.schema import Detect
+from proxy.detect.book import TROUBLED, Book, unknown
+from proxy.detect.gates import Waiting
+from proxy.detect.judging import Judge
+from proxy.detect.refusals import Refusals
+from proxy.detect.signals import PROVEN_BY_BYTES, Observed
+from proxy.detect.table import HostTable, Key
+from proxy.model import DIRECT, Attempt, Change, NetworkId, NetworkState, Outcome, Route, Signal, Stage, State, Symptom
+
+AGAIN_S = 3600.0
+"""A second early reset within this time is no accident."""
+
+
+class Findings:
+    """Takes findings to the judge. Belongs to one thread."""
+
+    def __init__(self, settings: Detect, judge: Judge) -> None:
+        self._settings = settings
+        self._judge = judge
+        self._book: Book = judge.book
+        self._refusals = Refusals(settings)
+        self._early: HostTable[float] = HostTable(total=settings.hosts_max, per_domain=settings.hosts_per_domain_max)
+
+    def clock_set(self) -> None:
+        """Nothing that was dated means anything."""
+        self._refusals.clear()
+        self._early.clear()
+
+    def carried(self, key: Key, route: Route, now: float) -> list[Change]:
+        waiting = self._judge.gates.proven(key, now)
+        if waiting is None or not self._judge.uplink.may_learn(key[0], now):
+            return []
+        changes = self._judge.count(key, list(waiting.observed), waiting.story, now, winner=route)
+        return changes + self._judge.lifts.consider(key, now)
+
+    def spoiled(self, key: Key, fresh: list[Observed], direct: Attempt, now: float) -> list[Change]:
+        """Direct delivered, and then, or so far, something was wrong all the same: suspect at once, and counted when
+        another route does better."""
+        if direct.symptom is Symptom.RESET and not self._early_again(key, now):
+            return []
+        if not fresh or not self._judge.uplink.may_learn(key[0], now):
+            return []
+        self._book.works.pop(key)
+        proofs = [observed for observed in fresh if observed.signal.id in PROVEN_BY_BYTES]
+        others = [observed for observed in fresh if observed.signal.id not in PROVEN_BY_BYTES]
+        ids = ", ".join(observed.signal.id for observed in fresh)
+        story = f"direct answered, and yet: {ids}{f' ({direct.error})' if direct.error else ''}"
+        if proofs:
+            self._judge.gates.prove_later(key, Waiting(tuple(proofs), now, story))
+        if others:
+            self._judge.gates.explain_later(key, others, now)
+        return self._judge.count(key, [], story, now, winner=None, hint=fresh[-1].signal.cause)
+
+    def _early_again(self, key: Key, now: float) -> bool:
+        """Whether a reset early in the answer is the second within the hour: many programs end that way once."""
+        before = self._early.get(key)
+        self._early.put(key, now)
+        return before is not None and 0 <= now - before <= AGAIN_S
+
+    def refused(self, outcome: Outcome, key: Key, now: float) -> list[Change]:
+        """A site that answers 403, 429 or 451 on one route and not on another is taken by the other for two hours."""
+        preferred = self._refusals.note(key, outcome, now)
+        if preferred is None:
+            return []
+        lasts_s = self._settings.refused_s
+        if preferred.all_refuse:
+            why = f"every route that was tried is refused ({preferred.status})"
+            self._book.mark_passing(key, State.REFUSED, "refused", why, lasts_s=lasts_s, now=now)
+            return []
+        held = self._book.current(key, now)
+        if preferred.route.is_direct or (held is not None and held.state in TROUBLED):
+            return []
+        self._book.works.pop(key)
+        before = held or unknown(key, now)
+        why = f"the site refuses direct ({preferred.status}), and not {preferred.route}"
+        after = replace(before, state=State.SUSPECT, cause="refused", since=now, until=now + lasts_s, why=why)
+        after = replace(after, last_good=str(preferred.route), last_good_at=now)
+        return self._book.hold(key, before, after, now)
+
+    def resigned(self, host: str, issuer: str, network: NetworkId, now: float, *, control: bool) -> list[Change]:
+        if not self._judge.uplink.resigned(network, host, issuer, control=control):
+            return []
+        changes: list[Change] = []
+        for key, held in self._book.held.items():
+            if key[0] == network and held.state in TROUBLED and held.cause == "interception":
+                changes += self._book.drop(key, now, "the network re-signs everything, and this computer trusts it")
+        return changes
+
+    def intercepted_by_known(self, key: Key, fingerprint: str, now: float) -> list[Change]:
+        """A root that is known to intercept signs what comes in place of the site: there is nothing to wait for."""
+        before = self._book.current(key, now) or unknown(key, now)
+        after = replace(before, cause="interception", why=f"a known interception root ({fingerprint[:16]}) signs it")
+        if before.state is State.BLOCKED:
+            return self._book.hold(key, before, replace(after, until=now + self._settings.unvisited_s), now)
+        self._book.works.pop(key)
+        return self._book.block(key, before, after, now)
+
+    def intercepted(self, key: Key, fingerprint: str, now: float) -> list[Change]:
+        """Somebody unknown signs what comes in place of the site, and the system does not trust it."""
+        uplink = self._judge.uplink
+        if uplink.state(key[0]) is NetworkState.INSPECTED or not uplink.may_learn(key[0], now):
+            return []
+        self._book.works.pop(key)
+        signal = Signal("tls_bad_cert", self._settings.weights.tls_bad_cert, "interception", now)
+        seen = Observed(signal, Attempt(DIRECT, Stage.DONE), now - self._settings.uplink_window_s)
+        story = f"a certificate of an unknown issuer ({fingerprint[:16]}) comes in place of the site's"
+        counting, waiting, _ = self._judge.gated(key, [seen], now)
+        if waiting:
+            self._judge.gates.wait(key, waiting, story, now)
+        return self._judge.count(key, counting, story, now, winner=None, hint="interception")
