@@ -290,6 +290,26 @@ def test_suffixes_that_are_none() -> None:
             Guard(local_suffixes=(suffix,))
 
 
+@pytest.mark.parametrize(
+    ("host", "address", "is_bogon"),
+    [
+        ("a.test", "93.184.216.34", False),
+        ("a.test", "10.10.34.34", True),
+        ("a.test", "0.0.0.0", True),
+        ("a.test", "::1", True),
+        ("a.test", "64:ff9b::10.0.0.1", True),
+        ("a.test", "64:ff9b::93.184.216.34", False),
+        ("a.lan", "10.10.34.34", False),
+        ("open.test", "10.10.34.34", False),  # on whatever port
+        ("a.test", "192.168.7.1", False),
+        ("laptop", "10.1.1.1", False),
+    ],
+)
+def test_what_no_public_name_leads_to(host: str, address: str, is_bogon: bool) -> None:
+    guard = Guard(("open.test:443", "192.168.7.0/24:*"), ("lan",), own_names=("laptop",))
+    assert guard.is_bogon(host, ipaddress.ip_address(address)) is is_bogon
+
+
 def test_repr_is_a_user_interface() -> None:
     assert repr(Guard(("127.0.0.1",), own_ports=(2, 1))) == "<Guard 1 exceptions, own ports [1, 2]>"
 
