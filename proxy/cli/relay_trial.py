@@ -39,9 +39,10 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None) -> dict[str, 
     target = _target(settings, to)
     poller = make_poller(asyncio.get_running_loop())
     try:
-        registry = SetupMaker(poller, paths).make(loaded, {}, port=settings.listen.port).registry
+        setup = SetupMaker(poller, paths).make(loaded, {}, port=settings.listen.port)
+        registry = setup.registry
         wanted = _wanted(registry.relay_names, names)
-        resolver = Resolver(settings.dns.hosts, timeout_s=settings.limits.resolve_timeout_s) if to is None else None
+        resolver = setup.resolver if to is None else None
         trials = await try_relays(registry, wanted, target, resolver=resolver)
         opinions = await asyncio.gather(*(_opinion(registry, settings, name, target, resolver) for name in wanted))
     finally:

@@ -32,7 +32,6 @@ from proxy.control.trial import try_relays
 from proxy.errors import BywayError
 from proxy.measure import measured_routes, page_of
 from proxy.model import DIRECT, Belief, Destination, Inbound, Outcome, Override, Plan, Request, Route, State
-from proxy.net.resolver import Resolver
 from proxy.routing.rules import parse_action
 from proxy.wire.relay_url import redact
 
@@ -426,12 +425,11 @@ class _Api:
         for name in wanted:
             if name not in known:
                 raise Refused(404, f"There is no relay {quoted(name)}.")
-        configured = self._parts.setup().settings
         given = "to" in asked
         target = asking.read(site, asked["to"]) if given else self._control()
         # whoever names a target may not want its name asked for here; a control is no secret
-        resolver = None if given else Resolver(configured.dns.hosts, timeout_s=configured.limits.resolve_timeout_s)
-        trials = await try_relays(self._parts.setup().registry, wanted, target, resolver=resolver)
+        setup = self._parts.setup()
+        trials = await try_relays(setup.registry, wanted, target, resolver=None if given else setup.resolver)
         return _answer(to=documents.destination(target), results=[documents.trial(trial) for trial in trials])
 
     def _control(self) -> Destination:
