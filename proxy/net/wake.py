@@ -1,7 +1,6 @@
 """Notices that time has passed without us: the computer slept, we were stopped, or its clock was set.
 
-Each second three clocks are compared: the one that stands still while the computer sleeps, the one that does not, and
-the one on the wall. After a long sleep routers have forgotten connections that both ends still hold for good; the
+Each second the clock that runs on in sleep and the one on the wall are compared with how far they should be. After a long sleep routers have forgotten connections that both ends still hold for good; the
 kernel is then told to ask each of them for a sign of life, and ends those that give none.
 """
 
@@ -32,26 +31,24 @@ class Woke:
 
 
 _ALWAYS: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-"""The clock that runs on in sleep: on macOS it has the name that on Linux means the other."""
+"""The clock that runs on in sleep: on macOS it has the name that on Linux means another. Windows' only one does."""
 
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """One look at all of them, in seconds. Where there is no clock that runs on in sleep, `always` is `awake`."""
+    """One look at both, in seconds."""
 
-    awake: float
-    always: float
+    always: float  # runs on in sleep, and is never set
     wall: float
 
     @classmethod
     def read(cls) -> Clocks:
-        awake = time.monotonic()
-        return cls(awake, awake if _ALWAYS is None else time.clock_gettime(_ALWAYS), time.time())
+        return cls(time.monotonic() if _ALWAYS is None else time.clock_gettime(_ALWAYS), time.time())
 
 
 def woke(before: Clocks, now: Clocks, *, asleep_s: float, jump_s: float) -> Woke | None:
-    """What happened between two ticks, if anything. Where no clock runs on in sleep, a sleep is a clock set ahead."""
-    lasted = max(now.awake - before.awake, now.always - before.always)
+    """What happened between two ticks, if anything."""
+    lasted = now.always - before.always
     slept = lasted - TICK_S
     jumped = now.wall - before.wall - lasted
     if slept < asleep_s and abs(jumped) < jump_s:
