@@ -31,8 +31,9 @@ _CUTS = frozenset({"tlsrec", "split", "disorder"})
 _NAME_LIKE = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GARBAGE, Symptom.ALERT})
 """What a censor does who has read a name."""
 
-_UNTOLD = frozenset({Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED})
-"""Ends that say nothing of the way."""
+_UNTOLD = frozenset({Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED, Symptom.FORBIDDEN})
+"""Ends that say nothing of the way. A private address that a resolver lied is FORGED; FORBIDDEN is our own guard's word,
+and no other resolver is asked to get past it."""
 
 
 def rungs(ladder: Sequence[str], *, doh: bool = True) -> tuple[Route, ...]:
@@ -45,6 +46,12 @@ def rungs(ladder: Sequence[str], *, doh: bool = True) -> tuple[Route, ...]:
     cutting = next((route for route in single if _CUTS & set(route.wrap)), None)
     casing = next((route for route in single if _OF_HTTP & set(route.wrap)), None)
     return (*single, *(Route(wrap=("doh", *route.wrap)) for route in (cutting, casing) if route is not None))
+
+
+def local_means(ladder: Sequence[str], protocol: Protocol) -> tuple[Route, ...]:
+    """The rungs of `[auto] ladder` that may hide a name in a flight of this protocol, in its order."""
+    foreign = _OF_HTTP if protocol is Protocol.TLS else _OF_TLS
+    return tuple(r for r in rungs(ladder, doh=False) if is_shaped(r) and not foreign & set(r.wrap))
 
 
 def is_secure(route: Route) -> bool:

@@ -55,7 +55,7 @@ TLS, HTTP, NONE, OTHER = Protocol.TLS, Protocol.HTTP, Protocol.NONE, Protocol.OT
         ([NO_NAME], NONE, False, {DOH}, {DOH}),
         ([FORGED], NONE, False, {DOH}, {DOH}),
         ([TIMEOUT], NONE, False, set(), {DOH}),
-        ([FORBIDDEN], NONE, False, set(), {DOH}),
+        ([FORBIDDEN], NONE, False, set(), set()),
         ([failed(Symptom.LOCAL, Stage.CONNECT)], NONE, False, set(), set()),
         ([RESET], TLS, False, {TLSREC, SPLIT, BOTH_CUTS}, {DOH, TLSREC, SPLIT, BOTH_CUTS}),
         ([DROPPED], TLS, False, {TLSREC, SPLIT, BOTH_CUTS}, {DOH, TLSREC, SPLIT, BOTH_CUTS}),
