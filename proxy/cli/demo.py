@@ -45,6 +45,8 @@ _ROUTES = [
 
 _CONFIG = """\
 config_version = 1
+[auto]
+ladder = []
 [log]
 hosts = "all"
 [dns.hosts]
