@@ -251,6 +251,9 @@ class Detect(_Section):
     suspect_score: Number = Field(default=1, description="score from which a host is suspect")
     blocked_score: Number = Field(default=3, description="score from which a host is blocked")
     blocked_episodes: Count = Field(default=2, description="separate episodes needed for it")
+    blocked_alone: Count = Field(
+        default=4, description="episodes with no success between that block whatever the score"
+    )
     episode_gap_s: Seconds = Field(default=60, description="time between two episodes")
     unvisited_s: Seconds = Field(default=864_000, description="a belief not visited so long lapses")
     last_good_s: Seconds = Field(default=86_400, description="how long the route that worked is remembered")
@@ -263,6 +266,9 @@ class Detect(_Section):
     )
     retest_jitter: Share = Field(default=0.3, description="each is late by up to this share")
     retest_pair_s: Seconds = Field(default=10, description="direct and the other route are tried within this time")
+    retest_divisor: Divisor = Field(
+        default=2, description="a suspect that a re-test clears keeps this part of its score"
+    )
     retest_success_s: Seconds = Field(default=900, description="the next re-test after a success")
     retest_successes: Count = Field(default=2, description="consecutive successes that end a block")
     retest_apart_s: Seconds = Field(default=600, description="time between two successes that count")
@@ -278,6 +284,11 @@ class Detect(_Section):
     )
     control_after_s: Seconds = Field(default=1, description="a signal waits so long before a control page is asked")
     control_interval_s: Seconds = Field(default=60, description="time between two control pages")
+    control_timeout_s: Seconds = Field(default=10, description="how long one may take")
+    probe_interval_s: Seconds = Field(default=60, description="time between two looks at certificates of working hosts")
+    probe_again_s: Seconds = Field(
+        default=60, description="a certificate that a client hung up on is looked at again after this"
+    )
     wake_s: Seconds = Field(default=10, description="after waking or a clock jump nothing is learned so long")
     residual_s: Seconds = Field(
         default=180, description="failures at an address where a name was broken off say nothing"

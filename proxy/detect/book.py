@@ -15,7 +15,7 @@ from dataclasses import replace
 from proxy.config.schema import Detect
 from proxy.detect.retests import Schedule, recent_exits
 from proxy.detect.scopes import registrable
-from proxy.detect.score import NEGLIGIBLE, aged, enough_to_block, falls_below
+from proxy.detect.score import NEGLIGIBLE, aged, enough_to_block, falls_below, score_now
 from proxy.detect.table import HostTable, Key
 from proxy.model import Belief, Change, NetworkId, Signal, State
 
@@ -123,15 +123,18 @@ class Book:
             retest_at=0.0,
             retest_step=0,
             successes=0,
+            episodes=0,
             why=why,
         )
         return self.hold(key, before, after, now)
 
     def leave(self, key: Key, held: Belief, now: float, why: str) -> list[Change]:
-        """Out of suspect or blocked. A suspect's score stays as it is: should this be a provider that toggles, the next
-        failure finds it."""
+        """Out of suspect or blocked. Half of a suspect's score stays: should this be a provider that toggles, the next
+        failures find it; with all of it a site that resets one connection in fifty is called blocked every other day
+        (simulated in `tests/detect/test_visitors.py`)."""
         exits = (*recent_exits(held, now, self._settings), now)
-        return self.settle(key, held, replace(held, exits=exits), now, why)
+        score = score_now(held, now, self._settings) / self._settings.retest_divisor
+        return self.settle(key, held, replace(held, exits=exits, score=score, scored_at=now), now, why)
 
     def suspect_until(self, belief: Belief, now: float) -> float:
         """Two minutes for any rescue, and as long as the score says."""
@@ -190,6 +193,7 @@ class Book:
         matter. A block that nobody visited is forgotten."""
         matters_until = max(
             falls_below(held, NEGLIGIBLE, self._settings),
+            held.episode_at + self._settings.unvisited_s if held.episodes else -math.inf,
             max(held.exits, default=-math.inf) + self._settings.retest_exits_window_s,
         )
         if held.state is State.BLOCKED or now >= matters_until:

@@ -15,9 +15,6 @@ from proxy.model import Belief, Signal
 NEGLIGIBLE = 0.05
 """A score below this is nothing worth remembering."""
 
-EPISODE_HALF_LIVES = 4
-"""An episode this old has lost 15/16 of its weight and does not count towards blocked any more."""
-
 
 def score_now(belief: Belief, now: float, settings: Detect) -> float:
     """The score as it has aged until `now`. A clock that was set back makes it no older than new."""
@@ -64,7 +61,7 @@ def counted(belief: Belief, signal: Signal, now: float, settings: Detect) -> Bel
 
 def _episodes(belief: Belief, now: float, settings: Detect) -> tuple[int, float]:
     since = now - belief.episode_at
-    if not belief.episodes or since > EPISODE_HALF_LIVES * settings.half_life_s:
+    if not belief.episodes or since > settings.unvisited_s:
         return 1, now
     if since < settings.episode_gap_s:
         return belief.episodes, belief.episode_at
@@ -73,9 +70,10 @@ def _episodes(belief: Belief, now: float, settings: Detect) -> tuple[int, float]
 
 def enough_to_block(belief: Belief, signal: Signal, settings: Detect) -> bool:
     """Whether `signal`, just counted, carries a suspect over to blocked. One too light to make a host suspect by itself
-    never does, so weak signals alone never block."""
-    return (
-        signal.weight >= settings.suspect_score
-        and belief.score >= settings.blocked_score
-        and belief.episodes >= settings.blocked_episodes
-    )
+    never does, so weak signals alone never block. Who visits once a day never reaches the score, since it ages in
+    hours: for them some more episodes, with no direct success between, say as much."""
+    if signal.weight < settings.suspect_score:
+        return False
+    if belief.episodes >= settings.blocked_alone:
+        return True
+    return belief.score >= settings.blocked_score and belief.episodes >= settings.blocked_episodes

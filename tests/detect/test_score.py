@@ -70,8 +70,8 @@ def test_the_cause_is_the_heaviest_signals() -> None:
 def test_an_old_episode_does_not_count_any_more() -> None:
     belief = counted(NEW, signal(2.0), 1000.0, SETTINGS)
 
-    assert counted(belief, signal(3.0), 1000.0 + 23 * HOUR, SETTINGS).episodes == 2
-    assert counted(belief, signal(3.0), 1000.0 + 25 * HOUR, SETTINGS).episodes == 1
+    assert counted(belief, signal(3.0), 1000.0 + 239 * HOUR, SETTINGS).episodes == 2
+    assert counted(belief, signal(3.0), 1000.0 + 241 * HOUR, SETTINGS).episodes == 1
 
 
 def test_enough_to_block() -> None:
@@ -81,6 +81,14 @@ def test_enough_to_block() -> None:
     assert not enough_to_block(belief, signal(0.7), SETTINGS)  # weak
     assert not enough_to_block(replace(belief, score=2.9), signal(2.0), SETTINGS)
     assert not enough_to_block(replace(belief, episodes=1), signal(2.0), SETTINGS)
+
+
+def test_four_episodes_without_a_success_are_enough_whatever_the_score() -> None:
+    belief = replace(NEW, score=2.0, episodes=4)
+
+    assert enough_to_block(belief, signal(2.0), SETTINGS)
+    assert not enough_to_block(belief, signal(0.7), SETTINGS)
+    assert not enough_to_block(replace(belief, episodes=3), signal(2.0), SETTINGS)
 
 
 def test_aged_keeps_the_rest() -> None:
