@@ -18,7 +18,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol
 
-from tests.lab.netlink import Netlink, without_offloads
+from tests.lab.netlink import LINKS, Netlink, without_offloads
 from tests.lab.spaces import Space
 
 DEVICE = "eth0"
@@ -112,6 +112,9 @@ class Wire(Protocol):
 
     def fileno(self) -> int: ...
 
+    def wait_ready(self) -> None:
+        """Returns when frames pass, after the space's end was set up."""
+
     def read(self) -> bytes | None:
         """The next IP packet from the space; b"" for a frame that holds none, None when there is no more now."""
 
@@ -130,6 +133,9 @@ class Tap:
 
     def fileno(self) -> int:
         return self._fd
+
+    def wait_ready(self) -> None:
+        """It is as soon as it is up."""
 
     def read(self) -> bytes | None:
         try:
@@ -153,14 +159,12 @@ class Veth:
 
     def __init__(self, space: Space, hub: Space, *, ours: bytes, theirs: bytes) -> None:
         near = f"to-{space.name}"[:15]
-        setup = Netlink(hub.socket(socket.AF_NETLINK, socket.SOCK_RAW))
-        try:
-            setup.add_veth(near, DEVICE, space.fd)
-            setup.give_no_link_local(near)
-            setup.set_hardware_address(near, ours)
-            setup.set_up(near)
-        finally:
-            setup.close()
+        self._name = near
+        self._setup = Netlink(hub.socket(socket.AF_NETLINK, socket.SOCK_RAW), LINKS)
+        self._setup.add_veth(near, DEVICE, space.fd)
+        self._setup.give_no_link_local(near)
+        self._setup.set_hardware_address(near, ours)
+        self._setup.set_up(near)
         for place, name in ((hub, near), (space, DEVICE)):
             with place.socket(socket.AF_INET, socket.SOCK_DGRAM) as sock:
                 without_offloads(sock, name)
@@ -172,6 +176,9 @@ class Veth:
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    def wait_ready(self) -> None:
+        self._setup.wait_running(self._name)
 
     def read(self) -> bytes | None:
         try:
@@ -188,6 +195,7 @@ class Veth:
 
     def close(self) -> None:
         self._sock.close()
+        self._setup.close()
 
 
 def _open_tap() -> int:

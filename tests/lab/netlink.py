@@ -12,6 +12,7 @@ import fcntl
 import os
 import socket
 import struct
+import time
 from ipaddress import IPv4Interface, IPv4Network, IPv6Interface, IPv6Network, ip_address, ip_interface, ip_network
 
 _HEADER = struct.Struct("=IHHII")  # nlmsghdr: length, type, flags, sequence, port
@@ -24,7 +25,9 @@ _NEWLINK, _GETLINK, _NEWADDR, _DELADDR, _GETADDR = 16, 18, 20, 21, 22
 _NEWROUTE, _DELROUTE, _NEWNEIGH, _NEWRULE = 24, 25, 28, 32
 _ERROR, _DONE = 2, 3
 _REQUEST, _ACK, _DUMP, _REPLACE, _EXCL, _CREATE = 0x01, 0x04, 0x300, 0x100, 0x200, 0x400
-_IFF_UP = 1
+_IFF_UP, _RUNNING = 0x01, 0x40
+LINKS = 1
+"""The multicast group that is told when a link changes (RTMGRP_LINK)."""
 
 _IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 1, 3, 4, 18, 26, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
@@ -40,6 +43,7 @@ _FRA_IIFNAME, _FRA_PRIORITY, _FRA_TABLE = 3, 6, 15
 _NDA_DST, _NDA_LLADDR = 1, 2
 _PERMANENT = 0x80
 
+_RUNNING_S = 10.0
 _SIOCETHTOOL = 0x8946
 _OFFLOADS = (0x17, 0x1F, 0x24, 0x2C)  # ETHTOOL_STXCSUM, STSO, SGSO and SGRO of ethtool.h
 
@@ -50,11 +54,11 @@ Network = IPv4Network | IPv6Network
 class Netlink:
     """Takes over a NETLINK_ROUTE socket. What is asked here is done when the method returns; raises OSError."""
 
-    def __init__(self, sock: socket.socket) -> None:
+    def __init__(self, sock: socket.socket, groups: int = 0) -> None:
         self._sock = sock
         self._sequence = 0
         self._indexes: dict[str, int] = {}
-        sock.bind((0, 0))
+        sock.bind((0, groups))
 
     def close(self) -> None:
         self._sock.close()
@@ -68,6 +72,15 @@ class Netlink:
 
     def set_up(self, name: str, *, up: bool = True) -> None:
         self._ask(_NEWLINK, _ACK, _LINK.pack(0, 0, self.index(name), _IFF_UP if up else 0, _IFF_UP))
+
+    def wait_running(self, name: str) -> None:
+        """Returns when the link passes frames. One whose far end came up later does so a moment after that, and until
+        then loses what is sent. Raises TimeoutError. The socket has to be of the group LINKS."""
+        deadline = time.monotonic() + _RUNNING_S
+        while not _LINK.unpack_from(self._ask(_GETLINK, 0, _LINK.pack(0, 0, self.index(name), 0, 0))[0])[3] & _RUNNING:
+            self._sock.settimeout(max(deadline - time.monotonic(), 0.001))
+            self._sock.recv(1 << 16)  # something about a link has changed
+            self._sock.settimeout(None)
 
     def set_hardware_address(self, name: str, address: bytes) -> None:
         self._ask(_NEWLINK, _ACK, _LINK.pack(0, 0, self.index(name), 0, 0) + _attribute(_IFLA_ADDRESS, address))
@@ -158,7 +171,9 @@ class Netlink:
         while True:
             data = self._sock.recv(1 << 16)
             ended = False
-            for answer, content in _messages(data):
+            for answer, sequence, content in _messages(data):
+                if sequence != self._sequence:
+                    continue  # told to the group
                 if answer == _ERROR and (number := -struct.unpack_from("=i", content)[0]):
                     raise OSError(number, f"rtnetlink {kind}: {os.strerror(number)}")
                 ended = answer in (_ERROR, _DONE) or not flags & (_ACK | _DUMP)
@@ -191,11 +206,12 @@ def _family(network: Network) -> int:
     return socket.AF_INET if network.version == 4 else socket.AF_INET6
 
 
-def _messages(data: bytes) -> list[tuple[int, bytes]]:
+def _messages(data: bytes) -> list[tuple[int, int, bytes]]:
+    """Type, sequence number and body of each."""
     found = []
     while data:
-        length, kind, *_ = _HEADER.unpack_from(data)
-        found.append((kind, data[_HEADER.size : length]))
+        length, kind, _, sequence, _ = _HEADER.unpack_from(data)
+        found.append((kind, sequence, data[_HEADER.size : length]))
         data = data[(length + 3) & ~3 :]
     return found
 

@@ -75,6 +75,7 @@ class Port:
         self._setup.give_no_link_local(DEVICE)
         self._setup.set_hardware_address(DEVICE, hardware)
         self._setup.set_up(DEVICE)
+        self.wire.wait_ready()
 
     def settle(self, addresses: Iterable[str], gateway_hardware: bytes) -> None:
         """Moves the space to these addresses, behind gateways of theirs."""
