@@ -14,7 +14,7 @@ import pytest
 from proxy.config.schema import Auto, Detect, Dns, RelayConfig, Settings
 from proxy.detect.verdict import Verdict, judge
 from proxy.errors import DialError
-from proxy.measure import DOH, Means, Question, measure, measured_routes, page_of
+from proxy.measure import DOH, Means, Question, SharedControl, measure, measured_routes, page_of
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
@@ -374,13 +374,47 @@ async def test_plain_http(scene: Scene) -> None:
 
 
 async def test_who_leaves_early_leaves_nothing_behind(scene: Scene) -> None:
-    await scene.censor.set(Behaviour.SILENT, [SITE])
-    coming = measure(scene.means, scene.question(routes=(DIRECT,)))
-    async for step in coming:
-        if step.part is Part.CONNECT:
-            break
-    await coming.aclose()
+    class Never:
+        cancelled = False
+
+        async def dial(self, destination: Destination) -> Stream:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.cancelled = True
+            raise AssertionError
+
+    never = Never()
+    coming = measure(replace(scene.means, dialer=lambda _: never), scene.question(routes=(DIRECT,), thorough=False))
+    async with asyncio.timeout(10):
+        assert (await anext(coming)).part is Part.RESOLVE
+        await asyncio.sleep(0)
+        await coming.aclose()
+    assert never.cancelled
     assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("measure ")]
+
+
+async def test_a_measurement_takes_no_longer_than_it_may(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.SILENT, [SITE])
+    detect = QUICK.model_copy(update={"measure_site_s": 0.3})
+    means = replace(scene.means, settings=scene.means.settings.model_copy(update={"detect": detect}))
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
+    assert not any(step.part is Part.HELLO for step in steps)  # what had come by then is told
+
+
+async def test_few_ask_a_control() -> None:
+    asked = 0
+
+    async def ask() -> Step:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return Step(Part.CONTROL, DIRECT, Found.OK, text=str(asked))
+
+    shared = SharedControl()
+    steps = await asyncio.gather(*(shared.ask(ask, keep_s=60) for _ in range(5)))
+    assert {step.text for step in steps} == {"1"}
+    assert (await shared.ask(ask, keep_s=0)).text == "2"
 
 
 @pytest.mark.parametrize(

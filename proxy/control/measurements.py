@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from proxy.control import documents
 from proxy.control.documents import Document
-from proxy.control.parts import Parts
+from proxy.control.parts import Parts, Setup
 from proxy.detect import words
 from proxy.detect.verdict import Verdict, judge
 from proxy.measure import Question, SharedControl, measure, measured_routes
@@ -39,7 +39,7 @@ class Measured:
 
     at: float  # seconds since the epoch, when it began
     took_s: float
-    setup: int  # which Setup it was made under
+    setup: Setup  # that it was made under
     steps: tuple[Step, ...]
     thorough: bool  # else it does not answer `why`
 
@@ -95,7 +95,7 @@ class Measurements:
                 async for step in coming:
                     steps.append(step)
                     yield {"step": documents.step(step)}
-            measured = Measured(began, time.time() - began, id(setup), tuple(steps), thorough)
+            measured = Measured(began, time.time() - began, setup, tuple(steps), thorough)
             if network == self._parts.network():
                 self._keep(network, page, measured)
         else:
@@ -130,7 +130,7 @@ class Measurements:
             return None
         setup = self._parts.setup()
         young = 0 <= time.time() - measured.at < setup.settings.detect.measure_keep_s
-        return measured if young and measured.thorough and measured.setup == id(setup) else None
+        return measured if young and measured.thorough and measured.setup is setup else None
 
     def _keep(self, network: NetworkId, page: Page, measured: Measured) -> None:
         self._kept[network, page] = measured

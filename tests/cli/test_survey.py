@@ -8,8 +8,10 @@ import csv
 import io
 import ipaddress
 import json
+import os
 import stat
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -28,7 +30,7 @@ from proxy.net.registry import Registry, Relay
 from proxy.net.tcp import TcpDialer
 from proxy.store.writer import Store
 from tests.cli.conftest import Byway, Home, Running
-from tests.control.world import World
+from tests.control.world import World, nowhere
 from tests.support.censor import Behaviour, Censor
 from tests.support.origin import Origin
 from tests.support.relay import Relay as RelayServer
@@ -182,6 +184,25 @@ def test_a_fault_at_one_site_ends_nothing(byway: Byway, running: Running) -> Non
     assert [row[1] for row in ran.rows[1:]] == ["not tested", "site down"]
     assert "Byway has a fault" in ran.out
     assert ran.code == 0
+
+
+def test_old_surveys_do_not_stay(byway: Byway, running: Running, home: Home) -> None:
+    folder = home.state / "surveys"
+    folder.mkdir()
+    old, young = folder / "0123abcd.jsonl", folder / "4567abcd.jsonl"
+    for path in (old, young):
+        path.write_text("{}")
+    long_ago = time.time() - 20 * 86_400  # the log is kept for 14 days
+    os.utime(old, (long_ago, long_ago))
+    byway("test", *NOW, "a.example")
+    assert surveys(home) == [young]
+
+
+def test_without_a_network_nothing_is_said_of_sites(byway: Byway, running: Running) -> None:
+    running.world.measured_with = nowhere(running.world)
+    ran = byway("test", *NOW, "a.example", "b.example")
+    assert ran.code == 6
+    assert {row[1] for row in ran.rows[1:]} == {"no network"}
 
 
 def test_a_damaged_survey_is_said_to_be(byway: Byway, running: Running, home: Home) -> None:

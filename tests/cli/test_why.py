@@ -8,6 +8,7 @@ import time
 import pytest
 
 from tests.cli.conftest import Byway, Ran, Running
+from tests.control.world import nowhere
 from tests.support.outcomes import rescued
 
 BLOG = "blog.example.net"
@@ -80,3 +81,10 @@ def test_what_is_no_site_is_wrong_usage(byway: Byway, running: Running, site: st
     ran = byway("why", site)
     assert ran.code == 2
     assert "\x1b" not in ran.err
+
+
+def test_without_a_network_nothing_is_said_of_the_site(byway: Byway, running: Running) -> None:
+    running.world.measured_with = nowhere(running.world)
+    ran = byway("why", "never.example")
+    assert ran.code == 6
+    assert facts(ran)["state"] == "no network"

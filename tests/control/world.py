@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from proxy.config.schema import Log, RelayConfig, Settings
@@ -192,3 +192,10 @@ class World:
         rules = parse_rules(self.rules, source="rules.txt", relays=names)
         router = Router(rules, self.overrides, [RelayInfo(name) for name in names], self.settings)
         self._setup = Setup(self.settings, Loaded(self.path, ("a notice",)), router, Registry(names))
+
+
+def nowhere(world: World) -> Means:
+    """Without a network: no relay is reached either."""
+    gone = DialError("the network is unreachable", stage=Stage.CONNECT, symptom=Symptom.TIMEOUT)
+    down = DialError("the relay is not reached", stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN)
+    return replace(world.means, dialer=lambda route: NoWay(down if route.relays else gone))

@@ -1,0 +1,90 @@
+"""What is remembered of measurements, and when it counts no more."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from proxy.control import measurements
+from proxy.control.measurements import Measurements
+from proxy.measure import page_of
+from proxy.model import Action, Belief, Override, Plan, Route
+from tests.control.world import World
+from tests.support.outcomes import AWAY, HOME
+
+PAGE = page_of("site.test")
+PLAN = Plan(Action.AUTO, (Route(), Route(("tor",))), "AUTO")
+
+
+class Asked:
+    """Measurements of a world whose network can be another one."""
+
+    def __init__(self, world: World) -> None:
+        self.network = HOME
+        self.world = world
+        self.measurements = Measurements(replace(world.parts, network=lambda: self.network))
+
+    async def why(self, page: Any = PAGE, **how: Any) -> dict[str, Any]:
+        """The last line: the verdict."""
+        lines = self.measurements.lines(page, lambda: (Belief(page.host, self.network), PLAN), **how)
+        async with asyncio.timeout(10), aclosing(lines):
+            return [line async for line in lines][-1]
+
+
+@pytest.fixture
+async def asked(world: World) -> Asked:
+    return Asked(world)
+
+
+async def test_what_was_just_measured_counts(asked: Asked) -> None:
+    assert (await asked.why())["measured_again"]
+    assert not (await asked.why())["measured_again"]
+    assert (await asked.why(fresh=True))["measured_again"]
+
+
+async def test_another_path_is_another_page(asked: Asked) -> None:
+    await asked.why()
+    assert (await asked.why(page_of("site.test/other")))["measured_again"]
+
+
+async def test_not_on_another_network(asked: Asked) -> None:
+    await asked.why()
+    asked.network = AWAY
+    assert (await asked.why())["measured_again"]
+    asked.network = HOME
+    assert not (await asked.why())["measured_again"]
+
+
+async def test_not_under_another_setup(asked: Asked) -> None:
+    await asked.why()
+    asked.world.parts.override("site.test", Override(Action.DIRECT))
+    assert (await asked.why())["measured_again"]
+
+
+async def test_a_brief_one_does_not_answer_why(asked: Asked) -> None:
+    await asked.measurements.brief(PAGE, lambda: (Belief("site.test", HOME), PLAN), None)
+    assert (await asked.why())["measured_again"]
+    assert len(asked.measurements.of("site.test")) == 1
+
+
+async def test_a_network_that_changes_meanwhile_makes_it_worth_nothing(asked: Asked) -> None:
+    def move(_: str) -> None:
+        asked.network = AWAY
+
+    asked.world.on_resolve = move
+    told = await asked.why()
+    assert told["verdict"]["words"] == "not tested"
+    assert "became another one" in told["verdict"]["seen"]
+    assert not asked.measurements.of("site.test")
+
+
+async def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurements, "KEPT", 2)
+    for number in range(3):
+        await asked.why(page_of(f"s{number}.test"))
+    assert (await asked.why(page_of("s0.test")))["measured_again"]
+    assert not (await asked.why(page_of("s2.test")))["measured_again"]

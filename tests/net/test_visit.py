@@ -1,0 +1,122 @@
+"""One visit over real sockets: what is told of servers that answer oddly."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.model import DIRECT, Destination, Found, Part, Protocol, Step, Symptom
+from proxy.net.oracle import Oracle
+from proxy.net.tcp import TcpDialer
+from proxy.net.visit import Page, Visitor
+from tests.support.streams import Connections
+
+QUICK = Detect(silent_s=0.5, measure_stall_s=0.5, measure_answer_s=3, measure_bytes=10_000)
+ALERT = bytes.fromhex("15 03 03 00 02 02 70")  # fatal, unrecognized_name
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+
+
+@asynccontextmanager
+async def answering(*pieces: bytes, then_wait: bool = False) -> AsyncIterator[int]:
+    """A server that reads once, says `pieces`, and closes, or waits."""
+    forever = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        if then_wait:
+            await forever.wait()
+
+    connections = Connections(serve)
+    server = await asyncio.start_server(connections, "127.0.0.1", 0)
+    try:
+        yield server.sockets[0].getsockname()[1]
+    finally:
+        server.close()
+        await connections.stop()
+
+
+async def visited(to_relays: TcpDialer, port: int, protocol: Protocol = Protocol.HTTP, *, name: str = "") -> list[Step]:
+    steps: list[Step] = []
+    visitor = Visitor(steps.append, detect=QUICK, oracle=Oracle())
+    place = Destination("127.0.0.1", port)
+    if name:
+        await visitor.neutral(DIRECT, to_relays, place, name, connect_s=1)
+    else:
+        await visitor.visit(DIRECT, to_relays, place, Page("site.test", protocol, port), connect_s=1)
+    return steps
+
+
+def last(steps: list[Step]) -> tuple[Part, Found, Symptom]:
+    return steps[-1].part, steps[-1].found, steps[-1].symptom
+
+
+@pytest.mark.parametrize(
+    ("answer", "symptom"),
+    [
+        ((ALERT,), Symptom.ALERT),
+        ((), Symptom.EOF),
+        ((b"HTTP/1.0 400 Bad Request\r\n\r\n",), Symptom.GARBAGE),
+    ],
+)
+@pytest.mark.usefixtures("home")
+async def test_hellos_that_are_not_answered_well(
+    to_relays: TcpDialer, answer: tuple[bytes, ...], symptom: Symptom
+) -> None:
+    async with answering(*answer) as port:
+        steps = await visited(to_relays, port, Protocol.TLS)
+    assert last(steps) == (Part.HELLO, Found.FAILED, symptom)
+
+
+async def test_an_alert_is_an_answer_to_a_harmless_name(to_relays: TcpDialer) -> None:
+    async with answering(ALERT) as port:
+        steps = await visited(to_relays, port, name="example.com")
+    assert last(steps) == (Part.NEUTRAL, Found.OK, Symptom.ALERT)
+
+
+async def test_a_handshake_that_stops_is_frozen(to_relays: TcpDialer) -> None:
+    async with answering(b"\x16\x03\x03\x02\x00" + bytes(20), then_wait=True) as port:
+        steps = await visited(to_relays, port, Protocol.TLS)
+    assert last(steps) == (Part.HELLO, Found.FAILED, Symptom.FROZEN)
+    assert steps[-1].evidence["bytes"] == 25
+
+
+@pytest.mark.parametrize(
+    ("answer", "waits", "found", "symptom"),
+    [
+        ((HEAD, bytes(9000)), True, Found.FAILED, Symptom.FROZEN),  # more was promised, and it stopped
+        ((HEAD, bytes(20_000)), True, Found.OK, Symptom.NONE),  # as much as is wanted
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",), True, Found.OK, Symptom.NONE),
+        ((b"HTTP/1.1 200 OK\r\n\r\nok",), False, Found.OK, Symptom.NONE),
+        ((), True, Found.FAILED, Symptom.SILENT),
+        ((), False, Found.FAILED, Symptom.EOF),
+        ((b"220 mail.test ESMTP\r\n",), False, Found.FAILED, Symptom.GARBAGE),
+        ((b"HTTP/1.1 abc\r\n\r\n",), False, Found.FAILED, Symptom.GARBAGE),
+        ((b"A" * 70_000,), False, Found.FAILED, Symptom.GARBAGE),
+    ],
+)
+@pytest.mark.usefixtures("home")
+async def test_pages(
+    to_relays: TcpDialer, answer: tuple[bytes, ...], waits: bool, found: Found, symptom: Symptom
+) -> None:
+    async with answering(*answer, then_wait=waits) as port:
+        steps = await visited(to_relays, port)
+    assert last(steps) == (Part.ANSWER, found, symptom)
+
+
+async def test_what_a_page_says_of_itself(to_relays: TcpDialer) -> None:
+    page = (
+        b"HTTP/1.1 302 Found\r\nLocation: http://other.test/\r\nContent-Length: 49\r\n\r\n"
+        b"<html><TITLE lang=en>\n Daily \xff News </TITLE></html>"
+    )
+    async with answering(page) as port:
+        evidence = (await visited(to_relays, port))[-1].evidence
+    assert evidence["status"] == 302
+    assert evidence["location"] == "http://other.test/"
+    assert evidence["title"] == "Daily \ufffd News"
