@@ -32,8 +32,8 @@ _NAME_LIKE = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GAR
 """What a censor does who has read a name."""
 
 _UNTOLD = frozenset({Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED, Symptom.FORBIDDEN})
-"""Ends that say nothing of the way. A private address that a resolver lied is FORGED; FORBIDDEN is our own guard's word,
-and no other resolver is asked to get past it."""
+"""Ends that say nothing of the way. A private address that a resolver lied is FORGED; FORBIDDEN is the word of our own
+guard, and no other resolver is asked to get past it."""
 
 
 def rungs(ladder: Sequence[str], *, doh: bool = True) -> tuple[Route, ...]:
