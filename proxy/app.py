@@ -26,15 +26,20 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from proxy import __version__
+from proxy.certificates import Certificates
+from proxy.config.bundled import bundled
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths, private_folder, write_private
 from proxy.control.parts import Parts
 from proxy.control.serve import ControlServer
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
+from proxy.detect.interception import KnownRoots
 from proxy.errors import BywayError, ConfigError
 from proxy.measure import Means
-from proxy.model import Change, NetworkId, Outcome, Override
+from proxy.model import Change, IPAddress, NetworkId, Outcome, Override, State
+from proxy.net.alarms import Alarms
+from proxy.net.flow_watch import FlowWatch
 from proxy.net.network_watch import Moved, NetworkWatch
 from proxy.net.oracle import Oracle
 from proxy.net.poller import make_poller
@@ -45,6 +50,7 @@ from proxy.net.wake import WakeWatch, Woke, end_the_dead
 from proxy.server import Server
 from proxy.services import Services, Setup
 from proxy.setup import SetupMaker
+from proxy.soundings import Soundings
 from proxy.store.salvage import read_overrides
 from proxy.store.writer import Store
 
@@ -148,8 +154,18 @@ class App:
         self._network.on_change(self._moved)
         detect = settings.detect
         self._wake = WakeWatch(self._woke, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
-        self._maker = SetupMaker(self._poller, paths, self._network.current)
         self._beliefs = Beliefs(settings.detect, self._store.load_beliefs())
+        self._oracle = Oracle()
+        self._alarms = Alarms(loop.time, lasts_s=detect.silent_s)
+        self._maker = SetupMaker(
+            self._poller,
+            paths,
+            self._network.current,
+            suspect=self._is_suspect,
+            tainted=self._is_tainted,
+            troubled=self._note_trouble,
+            found=lambda host, _: self._alarms.raise_for(host),
+        )
         self._health = Health(settings.detect)
         self._pump = Pump(
             idle_timeout_s=settings.limits.idle_timeout_s,
@@ -161,7 +177,7 @@ class App:
             beliefs=self._beliefs,
             health=self._health,
             pump=self._pump,
-            oracle=Oracle(),
+            oracle=self._oracle,
             network=self._network.current,
             now=time.time,
             request_ids=itertools.count(1),
@@ -169,7 +185,15 @@ class App:
             record=self._record,
             is_private=self._store.is_private,
             adopt=self._adopt,
+            alarms=self._alarms,
+            dns_finding=lambda host: self._setup.resolver.finding(host),
+            known_addresses=lambda host: self._setup.resolver.known(host),
+            sound=lambda: self._soundings.look(),
+            flows=FlowWatch(self._oracle, detect),
+            tunnel_ended=lambda outcome: self._certificates.look(outcome),
         )
+        self._soundings = Soundings(self._services)
+        self._certificates = Certificates(self._services, _known_roots(), self._soundings.ask)
         self._server = Server(self._poller, self._services, clients_max=_clients_max(loaded))
         self._loaded = loaded
         self._setup: Setup
@@ -225,6 +249,7 @@ class App:
         self._server.stop_listening()
         self._paths.run_file.unlink(missing_ok=True)
         self._wake.close()
+        self._services.flows.close()
         self._network.close()
         if self._control is not None:
             await self._control.close()
@@ -317,15 +342,32 @@ class App:
         why = "the network that it went through is gone"
         lost = self._pump.abort_where(lambda upstream: moved.strands(upstream.lowest_socket), why)
         if moved.before != moved.after:
+            self._beliefs.network_changed(time.time())
+            self._services.flows.void()
             log.info("the network is another now; %d tunnels of the old one were closed", lost)
 
     def _woke(self, woke: Woke) -> None:
         """After a sleep, or when the clock was set."""
         log.info("back after %.0f s; the clock was set by %+.0f s", woke.slept_s, woke.jumped_s)
+        self._beliefs.woke(time.time())
+        self._services.flows.void()
         self._network.look()
         if woke.slept_s >= self._setup.settings.detect.wake_stale_s:
             upstreams = [upstream.lowest_socket for upstream in self._pump.upstreams]
             spawn(end_the_dead(upstreams), name="look which tunnels outlived the sleep")
+
+    # -- what is believed, for those who resolve and dial ----------------------------------------------------------
+
+    def _is_suspect(self, host: str) -> bool:
+        """Whether a name may not be asked for in the clear."""
+        held = self._beliefs.lookup(host, network=self._network.current(), now=time.time())
+        return held.state in (State.SUSPECT, State.BLOCKED)
+
+    def _is_tainted(self, address: IPAddress) -> bool:
+        return self._beliefs.residual.tainted(address, self._network.current(), time.time())
+
+    def _note_trouble(self, address: str, host: str) -> None:
+        self._beliefs.residual.note(address, self._network.current(), time.time(), host=host)
 
     # -- what sessions and the control server call -----------------------------------------------------------------
 
@@ -432,6 +474,11 @@ def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
         key = secrets.token_bytes(32)
         write_private(paths.network_key_file, key)
     return key
+
+
+def _known_roots() -> KnownRoots:
+    file = bundled("certs/known_roots.json")
+    return KnownRoots.parse(file.read_text("utf-8"), str(file))
 
 
 def _locked(paths: Paths) -> str:

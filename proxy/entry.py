@@ -7,13 +7,29 @@ that something is still to come; the last `close` writes.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 from types import MappingProxyType
 from typing import Any
 
 from proxy.errors import DialError
-from proxy.model import Action, Attempt, ClosedBy, NetworkId, Outcome, Plan, Request, Route, Stage, Symptom
-from proxy.net.pump import Carried
+from proxy.model import (
+    DIRECT,
+    Action,
+    Attempt,
+    Belief,
+    ClosedBy,
+    NetworkId,
+    Outcome,
+    Plan,
+    Request,
+    Route,
+    Stage,
+    Symptom,
+)
+from proxy.net.flow_watch import FlowFinding, WatchedFlow
+from proxy.net.pump import Carried, Tunnel
 from proxy.net.race import Race, Winner
 from proxy.net.tasks import spawn
 from proxy.services import Services
@@ -22,7 +38,7 @@ from proxy.services import Services
 class Entry:
     """One connection's, or one plain HTTP request's, line in the log."""
 
-    __slots__ = ("_facts", "_holds", "_outcome", "_services", "network", "told")
+    __slots__ = ("_facts", "_flow", "_holds", "_outcome", "_services", "network", "told")
 
     def __init__(self, request: Request, plan: Plan, *, network: NetworkId, services: Services) -> None:
         self.network = network
@@ -35,6 +51,7 @@ class Entry:
         }
         self._outcome: Outcome | None = None
         self._holds = 1
+        self._flow: WatchedFlow | None = None
         self.told = ""
         """Why it failed, for who asked in plain HTTP: see `_told`."""
 
@@ -66,6 +83,8 @@ class Entry:
     def won(self, race: Race, winner: Winner) -> None:
         """A route delivered, or was left alone with a request that cannot be sent twice."""
         self.say(attempts=race.attempts, winner=winner.route if winner.valid else None)
+        if winner.route != DIRECT:
+            self._add_finding()
         if not winner.valid:
             return
         self._learn()
@@ -78,6 +97,7 @@ class Entry:
         """No route delivered, or the client left before one did."""
         race.close()
         self.say(attempts=race.attempts)
+        self._add_finding()
         if client_left:
             self.say(closed_by=ClosedBy.CLIENT, error="the client left before an answer came")
         else:
@@ -104,8 +124,50 @@ class Entry:
         self.told = f"{self.outcome.request.destination}: {error}"
         self.say(winner=None, error=self.told)
 
+    def watch(self, tunnel: Tunnel) -> None:
+        """Hears of what happens to the flow of a tunnel after it delivered. Only where that may teach something."""
+        outcome = self.outcome
+        if outcome.plan.action is not Action.AUTO or outcome.winner is None or tunnel.over:
+            return
+        if outcome.winner == DIRECT:
+            self._flow = self._services.flows.watch(tunnel, outcome.host, partial(self._found, tunnel), direct=True)
+        elif outcome.winner.relays and self._held().cause in _PROVEN_BY_BYTES:
+            self._flow = self._services.flows.watch(
+                tunnel, outcome.host, _nothing, direct=False, proven=partial(self._proven, outcome.winner)
+            )
+
+    def _held(self) -> Belief:
+        services = self._services
+        return services.beliefs.lookup(self.outcome.host, network=self.network, now=services.now())
+
+    def _found(self, tunnel: Tunnel, finding: FlowFinding) -> None:
+        """Something became of a direct flow that had delivered. One that is frozen is ended, so that its client begins
+        anew, elsewhere."""
+        attempt = next((a for a in self.outcome.attempts if a.route == DIRECT), None)
+        if attempt is None:
+            return
+        evidence = {**attempt.evidence, **finding.evidence, "bytes": finding.bytes_down}
+        error = f"{_FLOWS[finding.kind]} after {finding.bytes_down} bytes"
+        spoiled = replace(attempt, symptom=finding.kind, error=error, evidence=evidence)
+        self.say(attempts=tuple(spoiled if a is attempt else a for a in self.outcome.attempts))
+        self._learn()
+        if finding.kind is Symptom.FROZEN:
+            tunnel.abort(error)
+
+    def _proven(self, route: Route, bytes_down: int) -> None:
+        """A relay brings what direct did not."""
+        services = self._services
+        if services.network() == self.network:
+            services.believe(
+                services.beliefs.carried(
+                    self.outcome.host, route, bytes_down=bytes_down, network=self.network, now=services.now()
+                )
+            )
+
     def carried(self, carried: Carried) -> None:
         """The pump has ended."""
+        if self._flow is not None:
+            self._services.flows.ended(self._flow, carried)
         self.say(
             bytes_up=self._facts.get("bytes_up", 0) + carried.bytes_up,
             bytes_down=self._facts.get("bytes_down", 0) + carried.bytes_down,
@@ -114,7 +176,13 @@ class Entry:
         attempts: tuple[Attempt, ...] = self._facts.get("attempts", ())
         if self._facts.get("winner") is None and attempts and attempts[-1].pending:
             self._judge_alone(attempts[-1], carried)
+        self._services.tunnel_ended(self.outcome)
         self.close()
+
+    def add_evidence(self, route: Route, evidence: Mapping[str, str | int | float]) -> None:
+        """More has been found out of what became of a route."""
+        self.say(attempts=self.outcome.with_evidence(route, evidence).attempts)
+        self._learn()
 
     @property
     def symptom(self) -> Symptom:
@@ -127,12 +195,23 @@ class Entry:
 
     # -- what it teaches -------------------------------------------------------------------------------------------
 
+    def _add_finding(self) -> None:
+        """Direct failed: what the resolver noticed of this name may be why."""
+        finding = self._services.dns_finding(self.outcome.request.destination.host)
+        if finding is not None:
+            evidence = {"dns": finding.signal, "dns_detail": finding.detail}
+            self.say(attempts=self.outcome.with_evidence(DIRECT, evidence).attempts)
+
     def _learn(self) -> None:
         if self._services.network() != self.network:
             return  # what happened on another uplink says nothing of this one
-        changes = self._services.beliefs.learn(self.outcome, network=self.network, now=self._services.now())
+        addresses = self._services.known_addresses(self.outcome.host)
+        changes = self._services.beliefs.learn(
+            self.outcome, network=self.network, now=self._services.now(), addresses=addresses
+        )
         if changes:
             self._services.believe(changes)
+            self._services.sound()
 
     async def _judge_overtaken(self, race: Race) -> None:
         try:
@@ -159,6 +238,14 @@ class Entry:
     def _judge(self, attempt: Attempt) -> None:
         """Puts what became of an attempt in place of what was known before."""
         self.say(attempts=self.outcome.with_attempt(attempt).attempts)
+
+
+_PROVEN_BY_BYTES = frozenset({"frozen", "throttled"})
+_FLOWS = {Symptom.FROZEN: "froze", Symptom.THROTTLED: "went on at a crawl", Symptom.RESET: "was reset"}
+
+
+def _nothing(finding: FlowFinding) -> None:
+    """A relay's flow says nothing of the network."""
 
 
 _REUSED = MappingProxyType({"reused": 1})

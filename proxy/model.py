@@ -230,6 +230,7 @@ class Outcome:
     protocol: Protocol = Protocol.NONE
     host: str = ""  # the name it is kept under: the flight's when the destination is a literal, else the destination's
     at: float = 0.0  # when the request was read
+    flight_bytes: int = 0  # how much of `bytes_up` was the flight
     bytes_up: int = 0
     bytes_down: int = 0
     duration: float = 0.0

@@ -13,12 +13,16 @@ from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
-from proxy.model import Change, NetworkId, Outcome, Request, Route
+from proxy.model import Change, DnsFinding, IPAddress, NetworkId, Outcome, Request, Route
+from proxy.net.advice import UNADVISED, Advice
+from proxy.net.alarms import Alarms
+from proxy.net.flow_watch import FlowWatch
 from proxy.net.front import Front
 from proxy.net.oracle import Oracle
 from proxy.net.pump import Pump
 from proxy.net.race import Race
 from proxy.net.registry import Registry
+from proxy.net.resolver import Resolver
 from proxy.net.stream import SocketStream
 from proxy.routing.guard import Guard
 from proxy.routing.router import Router
@@ -33,14 +37,25 @@ class Setup:
     guard: Guard
     router: Router
     registry: Registry
+    resolver: Resolver
+    """The one for direct routes."""
+    advice: Advice = UNADVISED
 
     @property
     def settings(self) -> Settings:
         return self.loaded.settings
 
-    def race(self, request: Request, routes: Sequence[Route], oracle: Oracle) -> Race:
+    def race(self, request: Request, routes: Sequence[Route], oracle: Oracle, alarms: Alarms | None = None) -> Race:
         """A race over routes that were planned under this setup: a later one may not know their relays any more."""
-        return Race(request.destination, routes, self.registry.dialer, oracle=oracle, detect=self.settings.detect)
+        return Race(
+            request.destination,
+            routes,
+            self.registry.dialer,
+            oracle=oracle,
+            detect=self.settings.detect,
+            advice=self.advice if len(routes) > 1 else UNADVISED,
+            alarms=alarms,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +79,13 @@ class Services:
     """Whether a host is one of `[log] never`: it is not logged, and nothing is sent there but what the user sends."""
     adopt: Callable[[SocketStream, bytes], None]
     """Gives a client that asked for our own pages to the control server, with what it has sent."""
+    alarms: Alarms
+    dns_finding: Callable[[str], DnsFinding | None]
+    """What the resolver noticed of a name, on this network and not long ago."""
+    known_addresses: Callable[[str], Sequence[IPAddress]]
+    """What a name was last resolved to, as far as that is kept; nobody is asked."""
+    sound: Callable[[], None]
+    """Something was learned, and a sign may wait for a control."""
+    flows: FlowWatch
+    tunnel_ended: Callable[[Outcome], None]
+    """A tunnel has ended; its certificate may be worth a look."""

@@ -17,6 +17,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass, replace
 from functools import partial
 
+from proxy.diagnosis import Diagnosis
 from proxy.entry import Entry
 from proxy.errors import BywayError, DialError, PeerError
 from proxy.model import (
@@ -36,6 +37,7 @@ from proxy.net.front import OWN_NAME, ForUs, Opening, PlainHttp, Tunnel, http_re
 from proxy.net.race import BeforeFlight, Race, Winner
 from proxy.net.registry import Registry
 from proxy.net.stream import SocketStream, Stream
+from proxy.routing.ladder import is_shaped
 from proxy.services import Services
 from proxy.way_back import WayBack
 from proxy.wire.flight import Flight
@@ -59,7 +61,8 @@ class Upstream:
     stream: Stream
     reader: Reader
     reusable: bool
-    """False: the answer came before the request's head had gone out whole, so nothing may follow it."""
+    """False: the answer came before the request's head had gone out whole, so nothing may follow it; or only the first
+    request has a shape that gets through."""
 
 
 class Session:
@@ -71,6 +74,7 @@ class Session:
         self._services = services
         self._setup = services.setup()
         self._way_back = WayBack(services)
+        self._diagnosis = Diagnosis(services)
         self._idle: Upstream | None = None
         self._client_left = False
         self._handed_over = False
@@ -133,7 +137,7 @@ class Session:
                 entry.lost(race, client_left=self._client_left)
             else:
                 self._pump(winner, race, entry, flight)
-                self._way_back.look(self._setup, entry.outcome, flight)
+                self._look_beside(entry, flight)
         finally:
             entry.close()
             race.close()
@@ -227,12 +231,14 @@ class Session:
         """The end of the session: from here on the bytes go by themselves."""
         self._handed_over = True
         self._client.notify = None
-        entry.say(bytes_up=len(flight.data) - len(winner.unsent))
+        sent = len(flight.data) - len(winner.unsent)
+        entry.say(bytes_up=sent, flight_bytes=sent)
         entry.won(race, winner)
         entry.hold()
-        self._services.pump.carry(
+        tunnel = self._services.pump.carry(
             self._client, winner.stream, entry.carried, to_upstream=winner.unsent, to_client=winner.answer
         )
+        entry.watch(tunnel)
 
     # -- plain HTTP: each request on its own -----------------------------------------------------------------------
 
@@ -293,7 +299,7 @@ class Session:
             return None
         entry.won(race, winner)
         if asked.head.bodiless:
-            self._way_back.look(self._setup, entry.outcome, flight)
+            self._look_beside(entry, flight)
         return Upstream(
             asked.destination,
             winner.route,
@@ -301,7 +307,7 @@ class Session:
             entry.network,
             winner.stream,
             Reader(winner.answer),
-            reusable=not winner.unsent,
+            reusable=not winner.unsent and not is_shaped(winner.route),
         )
 
     def _pull_pipelined(self) -> bool:
@@ -387,13 +393,21 @@ class Session:
         refusal = self._setup.guard.refuse_host(request.destination)
         if refusal is not None:
             return Plan(Action.BLOCK, (), refusal)
-        now = self._services.now()
-        belief = self._services.beliefs.lookup(host, network=self._services.network(), now=now)
-        relays = self._services.health.order(self._setup.registry.relay_names, now)
-        return self._setup.router.plan(request, belief, relays=relays, now=now, host=host)
+        services, setup = self._services, self._setup
+        now, network = services.now(), services.network()
+        belief = services.beliefs.lookup(host, network=network, now=now, addresses=setup.resolver.known(host))
+        relays = services.health.order(setup.registry.relay_names, now)
+        state = services.beliefs.network_state(network)
+        return setup.router.plan(request, belief, relays=relays, now=now, host=host, network_state=state)
 
     def _race(self, entry: Entry) -> Race:
-        return self._setup.race(entry.outcome.request, entry.outcome.plan.routes, self._services.oracle)
+        services = self._services
+        return self._setup.race(entry.outcome.request, entry.outcome.plan.routes, services.oracle, services.alarms)
+
+    def _look_beside(self, entry: Entry, flight: Flight) -> None:
+        """What our own connections beside this visit may find out."""
+        self._way_back.look(self._setup, entry.outcome, flight)
+        self._diagnosis.look(self._setup, entry, flight)
 
     async def _refuse(self, entry: Entry) -> None:
         if not self._client_left:

@@ -20,8 +20,11 @@ from proxy.config.files import read_text
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths
 from proxy.config.schema import RelayConfig, Settings
+from proxy.detect.answers import Seen, look
+from proxy.detect.block_pages import BlockPages
 from proxy.errors import ConfigError
-from proxy.model import UNKNOWN_NETWORK, Destination, DnsFinding, NetworkId, Override, Route
+from proxy.model import UNKNOWN_NETWORK, Destination, DnsFinding, IPAddress, NetworkId, Override, Route, Symptom
+from proxy.net.advice import Advice, Look, LookAt
 from proxy.net.dialer import Dialer
 from proxy.net.dns_secure import SecureDns
 from proxy.net.dns_system import SystemDns
@@ -33,12 +36,15 @@ from proxy.net.stream import Stream
 from proxy.net.tcp import GuardAddress, TcpDialer
 from proxy.net.tls import context_trusting
 from proxy.routing.guard import Guard
+from proxy.routing.ladder import fits
 from proxy.routing.lists.plain import parse_plain
+from proxy.routing.match import DomainList
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules, parse_rules
 from proxy.services import Setup
 from proxy.wire import dns_url, names
 from proxy.wire.dns_url import SecureServer
+from proxy.wire.flight import Verdict
 from proxy.wire.relay_url import RelayUrl
 
 RULES_LIMIT = 16 * 1024 * 1024
@@ -58,15 +64,21 @@ class SetupMaker:
         network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
         *,
         suspect: Callable[[str], bool] = lambda _: False,
+        tainted: Callable[[IPAddress], bool] = lambda _: False,
+        troubled: Callable[[str, str], None] = lambda _address, _host: None,
         found: Callable[[str, DnsFinding], None] = lambda _host, _finding: None,
     ) -> None:
         """`network` tells the current one: what a resolver said on another is not used. `suspect` says which names may
-        not be asked for in the clear; `found` hears of forged answers that came beside the one in use."""
+        not be asked for in the clear; `found` hears of forged answers that came beside the one in use. `troubled` hears
+        at which address a flight for which host was broken off, and `tainted` says whether one is to be left alone for
+        that."""
         self._poller = poller
         self._paths = paths
         self._network = network
         self._suspect = suspect
         self._found = found
+        self._tainted = tainted
+        self._troubled = troubled
         self._passwords: dict[str, str] = {}
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
@@ -80,6 +92,8 @@ class SetupMaker:
             rules = read_rules(settings, self._paths)
         with _gathered(problems):
             servers = self._secure_servers(settings)
+        with _gathered(problems):
+            pages = read_block_pages(self._paths)
         if problems:
             raise ConfigError(problems)
         limits = settings.limits
@@ -107,6 +121,8 @@ class SetupMaker:
             direct=direct,
             to_relays=to_relays,
             secure=secure if servers else None,
+            tainted=lambda _, address: self._tainted(address),
+            relay_usable=_relay_usable(settings, lambda: registry),
             handshake_timeout_s=limits.handshake_timeout_s,
             handshakes_max=settings.detect.relay_handshakes_max,
         )
@@ -118,6 +134,7 @@ class SetupMaker:
             router=Router(rules, overrides, infos, settings),
             registry=registry,
             resolver=resolver,
+            advice=Advice(fits=fits, look_at=_reader_of(pages), troubled=self._troubled),
         )
 
     def _resolver(self, settings: Settings, guard: Guard, secure: SecureDns | None) -> Resolver:
@@ -273,6 +290,42 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) ->
     file = file or paths.rules_file
     relays = [relay.name for relay in settings.relay]
     return parse_rules(read_text(file, limit=RULES_LIMIT), source=file.name, lists=lists, relays=relays)
+
+
+def read_block_pages(paths: Paths) -> BlockPages:
+    """The fingerprints that we know."""
+    return BlockPages()
+
+
+def _relay_usable(settings: Settings, registry: Callable[[], Registry]) -> Callable[[Destination], bool]:
+    """Whether some relay could serve a destination in place of a local means."""
+    never = DomainList(frozenset(settings.auto.never_relay))
+
+    def usable(destination: Destination) -> bool:
+        if destination.host in never:
+            return False
+        carries = registry().carries
+        return any(carries(Route((name,)), destination) for name in registry().relay_names)
+
+    return usable
+
+
+def _reader_of(pages: BlockPages) -> LookAt:
+    """What `detect` sees in an answer, in the words of a race."""
+
+    def look_at(answer: bytes, host: str, ended: bool) -> Look:
+        found = look(answer, host, ended=ended, pages=pages)
+        match found.seen:
+            case Seen.MORE:
+                return Look(Verdict.MORE)
+            case Seen.BLOCK_PAGE:
+                return Look(Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": found.detail, "status": found.status})
+            case Seen.ELSEWHERE:
+                evidence: Mapping[str, str | int | float] = {"elsewhere": found.detail, "status": found.status}
+                return Look(Verdict.GARBAGE, Symptom.ELSEWHERE, evidence, same_as=f"elsewhere {found.detail}")
+        return Look(Verdict.VALID, evidence={"status": found.status})
+
+    return look_at
 
 
 def _list_files(settings: Settings, paths: Paths) -> dict[str, Path]:

@@ -1,86 +1,103 @@
-"""Does direct work again? Asked beside the user's own visit, never on a timer and never with the user's request.
+"""Does direct work again, and would a local means do? Asked beside the user's own visit, never on a timer and never
+with the user's request.
 
-A due re-test is a pair, on connections of its own: direct, and the route that just worked, each with a flight of the
-visit's own shape (a censor may tell Python's ClientHello from a browser's). What the pair means is the business of
-`detect`.
+A due re-test is a pair, on connections of its own: direct, and the route that just worked. What direct must bring
+depends on what the block prevents; what the pair means is the business of `detect`. Where a relay carried a visit that
+a local means may have carried as well, these are tried too, once the censor has calmed down.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import os
+import functools
+from collections.abc import Awaitable, Callable
 
-from proxy.model import DIRECT, Action, Destination, NetworkId, Outcome, Protocol, Route
-from proxy.net.race import Winner
+from proxy.beside import answers, answers_with_a_page
+from proxy.detect.recovery import retest_needs
+from proxy.model import DIRECT, Action, Belief, NetworkId, Outcome, Protocol, Route
+from proxy.net.haul import brings
+from proxy.net.probe import probe
 from proxy.net.tasks import spawn
+from proxy.routing.ladder import local_means
 from proxy.services import Services, Setup
 from proxy.wire.flight import Flight
-from proxy.wire.http1 import host_field
-from proxy.wire.tls import RANDOMNESS, parse_client_hello, refreshed
+
+Answers = Callable[[Route], Awaitable[bool]]
+
+_ENOUGH = 64 * 1024
+"""Bytes on one connection that a frozen or throttled one does not bring (detection.md, section 4)."""
 
 
 class WayBack:
-    """Looks for the way back after visits that a relay carried."""
+    """Looks for the way back after visits that another route than direct carried."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def look(self, setup: Setup, outcome: Outcome, flight: Flight) -> None:
-        """Starts a re-test when one is due; `flight` is what the visit sent, under `setup`."""
-        network = self._services.network()
+        """Starts what is due; `flight` is what the visit sent, under `setup`."""
         if (
-            outcome.winner is not None
-            and not outcome.winner.is_direct
-            and outcome.plan.action is Action.AUTO
-            and DIRECT in outcome.plan.routes
-            and flight.protocol in (Protocol.TLS, Protocol.HTTP)
-            and setup.settings.auto.retest
-            and not self._services.is_private(outcome.host)
-            and self._services.beliefs.retest_due(outcome.host, network=network, now=self._services.now())
+            outcome.winner in (None, DIRECT)
+            or outcome.plan.action is not Action.AUTO
+            or flight.protocol not in (Protocol.TLS, Protocol.HTTP)
+            or not setup.settings.auto.retest
+            or self._services.is_private(outcome.host)
         ):
-            pair = self._retest(setup, outcome, outcome.winner, flight, network)
+            return
+        assert outcome.winner is not None
+        network, now = self._services.network(), self._services.now()
+        beliefs = self._services.beliefs
+        held = beliefs.lookup(outcome.host, network=network, now=now)
+        if held.cause == "dns":
+            return  # direct by a secure resolver is no detour, and to ask the system's again would name the site
+        if DIRECT not in outcome.plan.routes and held.cause != "interception":
+            return
+        if beliefs.retest_due(outcome.host, network=network, now=now):
+            measure = self._measure_for(held, setup, outcome, flight)
+            pair = self._retest(outcome, outcome.winner, network, measure)
             spawn(pair, name=f"re-test {outcome.host}")
+        elif outcome.winner.relays and beliefs.rung_due(outcome.host, network=network, now=now):
+            spawn(self._try_rungs(setup, outcome, flight, network), name=f"try local means for {outcome.host}")
 
-    async def _retest(self, setup: Setup, outcome: Outcome, learned: Route, flight: Flight, network: NetworkId) -> None:
-        direct_ok, other_ok = await asyncio.gather(
-            self._answers(setup, outcome, flight, DIRECT), self._answers(setup, outcome, flight, learned)
-        )
+    def _measure_for(self, held: Belief, setup: Setup, visit: Outcome, flight: Flight) -> Answers:
+        """What a route must bring here for the block to be over."""
+        oracle, within_s = self._services.oracle, setup.settings.detect.retest_pair_s
+        match retest_needs(held):
+            case "64k":
+                return lambda route: brings(
+                    setup.registry.dialer(route), visit.request.destination, visit.host, flight.protocol,
+                    enough=_ENOUGH, within_s=within_s,
+                )  # fmt: skip
+            case "verified" if flight.protocol is Protocol.TLS:
+                return functools.partial(self._is_verified, setup, visit)
+            case "page" if flight.protocol is Protocol.HTTP:
+                return functools.partial(answers_with_a_page, setup, oracle, visit)
+        return functools.partial(answers, setup, oracle, visit, flight)
+
+    async def _is_verified(self, setup: Setup, visit: Outcome, route: Route) -> bool:
+        within_s = setup.settings.detect.retest_pair_s
+        seen = await probe(setup.registry.dialer(route), visit.request.destination, visit.host, timeout_s=within_s)
+        return seen.verified
+
+    async def _retest(self, visit: Outcome, learned: Route, network: NetworkId, brings_it: Answers) -> None:
+        direct_ok, other_ok = await asyncio.gather(brings_it(DIRECT), brings_it(learned))
         if self._services.network() == network:
             now = self._services.now()
             self._services.believe(
                 self._services.beliefs.retested(
-                    outcome.host, network=network, now=now, direct_ok=direct_ok, other_ok=other_ok
+                    visit.host, network=network, now=now, direct_ok=direct_ok, other_ok=other_ok
                 )
             )
 
-    async def _answers(self, setup: Setup, outcome: Outcome, visit: Flight, route: Route) -> bool:
-        """Whether `route` brings a valid server byte."""
-        race = setup.race(outcome.request, (route,), self._services.oracle)
-        winner: Winner | None = None
-        try:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(setup.settings.detect.retest_pair_s):
-                    winner = await race.deliver(_made_fresh(visit, outcome), lambda: True)
-        finally:
-            race.close()
-        if winner is not None:
-            winner.stream.abort()
-        return winner is not None and winner.valid
-
-
-def _made_fresh(visit: Flight, outcome: Outcome) -> Flight:
-    """A flight that looks like the visit's to a censor, and asks for nothing that the user did not."""
-    flight = Flight()
-    if visit.protocol is Protocol.TLS:
-        flight.receive_data(refreshed(_hello(visit), os.urandom(RANDOMNESS)))
-    else:
-        host = host_field(Destination(outcome.host, outcome.request.destination.port))
-        flight.receive_data(f"HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
-    return flight
-
-
-def _hello(visit: Flight) -> bytes:
-    """The visit's ClientHello without the early data behind it, which is for the user's own connection alone."""
-    hello = parse_client_hello(visit.data)
-    return visit.data if hello is None else visit.data[: hello.size]
+    async def _try_rungs(self, setup: Setup, visit: Outcome, flight: Flight, network: NetworkId) -> None:
+        """One after the other, until one passes."""
+        for route in local_means(setup.settings.auto.ladder, flight.protocol):
+            ok = await answers(setup, self._services.oracle, visit, flight, route)
+            if self._services.network() != network:
+                return
+            now = self._services.now()
+            self._services.believe(
+                self._services.beliefs.rung_result(visit.host, route, ok=ok, network=network, now=now)
+            )
+            if ok:
+                return

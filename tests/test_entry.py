@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from dataclasses import dataclass, field
 from typing import Any, cast
 
 import pytest
 
-from proxy.config.schema import Detect
-from proxy.detect.beliefs import Beliefs
-from proxy.detect.health import Health
 from proxy.entry import Entry
 from proxy.errors import DialError
 from proxy.model import (
@@ -32,8 +28,8 @@ from proxy.model import (
 )
 from proxy.net.pump import Carried
 from proxy.net.race import Winner
-from proxy.services import Services
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, pending
+from tests.support.services import services
 from tests.support.waiting import until
 
 
@@ -49,21 +45,13 @@ class World:
     def entry(self, plan: Plan | None = None) -> Entry:
         request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
         plan = plan or Plan(Action.AUTO, (DIRECT, TOR), "AUTO: nothing is known")
-        services = Services(
-            setup=cast(Any, None),
-            beliefs=Beliefs(Detect()),
-            health=Health(Detect()),
-            pump=cast(Any, None),
-            oracle=cast(Any, None),
+        shared = services(
             network=lambda: self.network,
             now=lambda: self.now,
-            request_ids=itertools.count(1),
             believe=self.changes.extend,
             record=lambda outcome, network: self.written.append((outcome, network)),
-            is_private=lambda _: False,
-            adopt=cast(Any, None),
         )
-        return Entry(request, plan, network=HOME, services=services)
+        return Entry(request, plan, network=HOME, services=shared)
 
     @property
     def outcome(self) -> Outcome:

@@ -12,7 +12,6 @@ from typing import Any, cast
 from proxy.config.load import Loaded
 from proxy.config.schema import Detect, Limits, Settings
 from proxy.detect.beliefs import Beliefs
-from proxy.detect.health import Health
 from proxy.model import DIRECT, ClosedBy, Outcome, Route
 from proxy.net.front import Front
 from proxy.net.poller import make_poller
@@ -21,10 +20,11 @@ from proxy.net.stream import SocketStream
 from proxy.routing.guard import Guard
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules
-from proxy.services import Services, Setup
+from proxy.services import Setup
 from proxy.session import Session
 from tests.support.outcomes import HOME, HOST, TOR
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
+from tests.support.services import NO_RESOLVER, services
 from tests.support.waiting import until
 from tests.wire import hellos
 
@@ -74,28 +74,23 @@ async def visit(scripts: dict[Route, list[Script]], *, late_flight_s: float = 36
     loop = asyncio.get_running_loop()
     settings = Settings(detect=Detect(hedge_syn_s=0.01), limits=Limits(late_flight_s=late_flight_s))
     registry = Registry(scripts)
-    unused = cast(Any, None)
     setup = Setup(
         loaded=Loaded(settings),
         front=Front(settings.limits, None, lambda _host: False),
         guard=Guard((), ()),
         router=Router(Rules(), {}, [RelayInfo(name) for name in registry.relay_names], settings),
         registry=cast(Any, registry),
+        resolver=NO_RESOLVER,
     )
     outcomes: list[Outcome] = []
-    services = Services(
+    shared = services(
         setup=lambda: setup,
         beliefs=Beliefs(settings.detect),
-        health=Health(settings.detect),
         pump=Pump(idle_timeout_s=3600, half_open_timeout_s=3600),
         oracle=FakeOracle(usable=False),
         network=lambda: HOME,
         now=loop.time,
-        request_ids=itertools.count(),
-        believe=lambda _changes: None,
         record=lambda outcome, _network: outcomes.append(outcome),
-        is_private=lambda _host: False,
-        adopt=unused,
     )
     poller = make_poller(loop)
     far, near = socket.socketpair()
@@ -103,7 +98,7 @@ async def visit(scripts: dict[Route, list[Script]], *, late_flight_s: float = 36
     near.setblocking(False)
     try:
         async with asyncio.timeout(10), asyncio.TaskGroup() as serving:
-            serving.create_task(Session(SocketStream(near, poller, "127.0.0.1:50000"), services).run())
+            serving.create_task(Session(SocketStream(near, poller, "127.0.0.1:50000"), shared).run())
             yield Visit(far, near, outcomes)
     finally:
         far.close()

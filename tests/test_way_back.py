@@ -4,7 +4,6 @@ virtual clock, with real beliefs."""
 from __future__ import annotations
 
 import asyncio
-import itertools
 from dataclasses import replace
 from typing import Any, cast
 
@@ -15,13 +14,14 @@ from proxy.config.schema import Auto, Settings
 from proxy.detect.beliefs import Beliefs
 from proxy.model import DIRECT, Action, Change, Destination, NetworkId, Outcome, Protocol, Route, State
 from proxy.net.tasks import cancel_all
-from proxy.services import Services, Setup
+from proxy.services import Setup
 from proxy.way_back import WayBack
 from proxy.wire.flight import Flight
 from proxy.wire.tls import parse_client_hello
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, rescued, works
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer
+from tests.support.services import NO_RESOLVER, services
 from tests.wire import hellos
 
 HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.ALPN, hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
@@ -45,22 +45,18 @@ class Scene:
         self.beliefs = Beliefs(self.settings.detect)
         self.changes: list[Change] = []
         self.beliefs.learn(rescued(by=TOR), network=HOME, now=self.now())
+        self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())  # the uplink is well, so it counts
         unused = cast(Any, None)
-        self.setup = Setup(Loaded(self.settings), unused, unused, unused, cast(Any, self))
+        self.setup = Setup(Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER)
         self.way_back = WayBack(
-            Services(
+            services(
                 setup=lambda: self.setup,
                 beliefs=self.beliefs,
-                health=unused,
-                pump=unused,
                 oracle=FakeOracle(),
                 network=lambda: self.network,
                 now=self.now,
-                request_ids=itertools.count(),
                 believe=self.changes.extend,
-                record=unused,
                 is_private=self.private.__contains__,
-                adopt=unused,
             )
         )
 
@@ -81,6 +77,7 @@ class Scene:
         """A visit at that time, and all that comes of it."""
         await asyncio.sleep(at - self.now())
         self.way_back.look(self.setup, outcome, flight or flight_of(HELLO))
+        self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())
         await asyncio.sleep(self.settings.detect.retest_pair_s + 1)
         assert all(stream.closed for script in self.scripts.values() for stream in script.streams)
 

@@ -17,6 +17,7 @@ from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.measure import Means
 from proxy.model import Change, NetworkId, Outcome, Override
+from proxy.net.tcp import Resolves
 from proxy.routing.router import Router
 from proxy.store.writer import Store
 
@@ -41,6 +42,8 @@ class Setup(Protocol):
     def router(self) -> Router: ...
     @property
     def registry(self) -> Relays: ...
+    @property
+    def resolver(self) -> Resolves: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -51,8 +51,8 @@ class Advice:
 
     fits: Fits = _anything
     look_at: LookAt = lambda answer, host, ended: VALID
-    troubled: Callable[[str], None] = lambda address: None
-    """Told the address at which a flight was broken off or dropped on a direct route."""
+    troubled: Callable[[str, str], None] = lambda address, host: None
+    """Told the address at which a flight that names the host was broken off or dropped on a direct route."""
 
 
 UNADVISED = Advice()

@@ -281,7 +281,8 @@ class Race:
     def _in_trouble(self, contender: Contender) -> None:
         """A flight over a direct route was dropped or broken off, as a censor does who then stays watchful there."""
         if contender.route.is_direct and contender.stream is not None:
-            self._advice.troubled(contender.stream.peer.rpartition(":")[0].strip("[]"))
+            host = (self._flight.server_name if self._flight is not None else None) or self._destination.host
+            self._advice.troubled(contender.stream.peer.rpartition(":")[0].strip("[]"), host)
 
     def _start(self, route: Route, now: float) -> None:
         contender = Contender(route, now)

@@ -34,7 +34,9 @@ class Flight:
     All that is received is kept in `data`; a caller that wants no more to be kept stops feeding.
     """
 
-    __slots__ = ("_head_start", "_searched", "complete", "data", "ech", "ended", "protocol", "replayable", "server_name")
+    __slots__ = (
+        "_head_start", "_searched", "complete", "data", "ech", "ended", "protocol", "replayable", "server_name",
+    )  # fmt: skip
 
     def __init__(self) -> None:
         self.data = b""

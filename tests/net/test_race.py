@@ -519,15 +519,15 @@ def test_direct_that_answers_takes_the_alarm_back() -> None:
 
 
 def test_the_address_where_a_flight_was_broken_off_is_told() -> None:
-    troubled: list[str] = []
+    troubled: list[tuple[str, str]] = []
 
     async def scene(direct: Script) -> None:
         scripts = {DIRECT: direct, RELAY: Script(answer=RESET), OTHER: Script(answer=OK)}
-        await Scene(scripts, advice=Advice(troubled=troubled.append)).deliver()
+        await Scene(scripts, advice=Advice(troubled=lambda *said: troubled.append(said))).deliver()
 
     play(scene(Script(answer=RESET)))
     play(scene(Script(acknowledged=False, retransmits=2)))
-    assert troubled == ["198.51.100.7"] * 2
+    assert troubled == [("198.51.100.7", HERE.host)] * 2
     play(scene(Script(answer=b"")))
     play(scene(Script(connect=refused())))
     assert len(troubled) == 2

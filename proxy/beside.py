@@ -1,0 +1,88 @@
+"""Connections of our own beside the user's visit: the same hello to the same host, over another route.
+
+They begin only when the user goes there, never on a timer; they are never the user's connection, and carry nothing of
+the user's: the hello has the shape of the visit's own (a censor may tell Python's from a browser's) with fresh
+randoms, and a plain request asks for `/` and nothing else.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+from collections.abc import AsyncIterator
+
+from proxy.model import Destination, Outcome, Protocol, Route, Symptom
+from proxy.net.oracle import Oracle
+from proxy.net.race import Winner
+from proxy.services import Setup
+from proxy.wire.flight import Flight, Verdict
+from proxy.wire.http1 import host_field
+from proxy.wire.tls import RANDOMNESS, parse_client_hello, refreshed
+
+PAGE_LIMIT = 32 * 1024
+"""Bytes of a page that are read to see whose it is."""
+
+
+async def answers(setup: Setup, oracle: Oracle, visit: Outcome, flight: Flight, route: Route) -> bool:
+    """Whether `route` brings a valid answer, within the time of a re-test, to a hello like `flight`, which is what
+    `visit` sent."""
+    async with _asked(setup, oracle, visit, made_fresh(visit, flight), route) as winner:
+        return winner is not None
+
+
+async def answers_with_a_page(setup: Setup, oracle: Oracle, visit: Outcome, route: Route) -> bool:
+    """Whether `route` brings a page over plain HTTP that is neither a block page nor leads elsewhere."""
+    async with _asked(setup, oracle, visit, _request("GET", visit), route) as winner:
+        if winner is None:
+            return False
+        answer, look_at = winner.answer, setup.advice.look_at
+        with contextlib.suppress(TimeoutError, OSError):  # what has come is judged
+            async with asyncio.timeout(setup.settings.detect.retest_pair_s):
+                while len(answer) < PAGE_LIMIT and look_at(answer, visit.host, False).verdict is Verdict.MORE:
+                    data = await winner.stream.receive()
+                    if not data:
+                        break
+                    answer += data
+        return look_at(answer, visit.host, True).symptom is Symptom.NONE
+
+
+@contextlib.asynccontextmanager
+async def _asked(
+    setup: Setup, oracle: Oracle, visit: Outcome, flight: Flight, route: Route
+) -> AsyncIterator[Winner | None]:
+    """The answer, with its connection, which is closed afterwards; None when there is none within the time of a
+    re-test, or what came is not valid."""
+    race = setup.race(visit.request, (route,), oracle)
+    winner: Winner | None = None
+    try:
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(setup.settings.detect.retest_pair_s):
+                winner = await race.deliver(flight, lambda: True)
+        yield winner if winner is not None and winner.valid else None
+    finally:
+        race.close()
+        if winner is not None:
+            winner.stream.abort()
+
+
+def made_fresh(visit: Outcome, flight: Flight) -> Flight:
+    """A flight that looks like the visit's to a censor, and asks for nothing that the user did not."""
+    if flight.protocol is not Protocol.TLS:
+        return _request("HEAD", visit)
+    fresh = Flight()
+    fresh.receive_data(refreshed(_hello(flight), os.urandom(RANDOMNESS)))
+    return fresh
+
+
+def _request(method: str, visit: Outcome) -> Flight:
+    host = host_field(Destination(visit.host, visit.request.destination.port))
+    flight = Flight()
+    flight.receive_data(f"{method} / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode())
+    return flight
+
+
+def _hello(flight: Flight) -> bytes:
+    """The visit's ClientHello without the early data behind it, which is for the user's own connection alone."""
+    hello = parse_client_hello(flight.data)
+    return flight.data if hello is None else flight.data[: hello.size]

@@ -1,0 +1,127 @@
+"""Whose certificate does direct bring? Looked at beside visits, sparingly, with a hello of our own.
+
+A network that answers in the site's place delivers, so nothing fails; only the certificate shows it. With TLS 1.3 it
+cannot be seen in passing, so it is asked for: soon after a client has hung up as soon as it had seen one, and else for
+one host a minute that direct has just delivered, each at most once a day. A certificate that is not the site's counts
+only when a relay brings a better one at the same time, but for a root that is known to intercept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from proxy.detect.interception import Finding, Kind, KnownRoots, judge
+from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, Outcome, Protocol, Route
+from proxy.net.probe import Probe, probe
+from proxy.net.tasks import spawn
+from proxy.services import Services, Setup
+
+HUNG_UP_BYTES = 256
+"""A client that refuses a certificate sends an alert behind its hello, with TLS 1.3 a few bytes before it; one that
+takes it sends a Finished and a request, which is more."""
+
+HUNG_UP_S = 20.0
+
+LOOKED_MAX = 4096
+
+
+class Certificates:
+    """Looks at certificates, one host at a time."""
+
+    def __init__(self, services: Services, roots: KnownRoots, ask_control: Callable[[Setup], Awaitable[None]]) -> None:
+        """`ask_control` asks a control page: whether everything is signed anew shows there."""
+        self._services = services
+        self._ask_control = ask_control
+        self._roots = roots
+        self._looked: OrderedDict[tuple[NetworkId, str], float] = OrderedDict()  # → when
+        self._last: dict[NetworkId, float] = {}  # of the looks that nobody hung up for
+        self._under_way = False
+
+    def look(self, outcome: Outcome) -> None:
+        """To be called when a tunnel has ended."""
+        if (
+            outcome.winner != DIRECT
+            or outcome.protocol is not Protocol.TLS
+            or outcome.plan.action is not Action.AUTO
+            or outcome.request.destination.address is not None
+            or self._services.is_private(outcome.host)
+        ):
+            return
+        network, now = self._services.network(), self._services.now()
+        if not self._under_way and self._is_due(outcome, network, now):
+            self._under_way = True
+            setup = self._services.setup()
+            spawn(self._look(setup, outcome.request.destination, network), name=f"certificate of {outcome.host}")
+
+    def _is_due(self, outcome: Outcome, network: NetworkId, now: float) -> bool:
+        settings = self._services.setup().settings.detect
+        key = (network, outcome.host)
+        age_s = now - self._looked.get(key, float("-inf"))
+        if _hung_up(outcome):
+            due = not 0 <= age_s < settings.probe_again_s
+        else:
+            recently = 0 <= now - self._last.get(network, float("-inf")) < settings.probe_interval_s
+            due = not recently and not 0 <= age_s < settings.known_s
+            if due:
+                self._last[network] = now
+        if due:
+            self._looked[key] = now
+            self._looked.move_to_end(key)
+            if len(self._looked) > LOOKED_MAX:
+                self._looked.popitem(last=False)
+        return due
+
+    async def _look(self, setup: Setup, destination: Destination, network: NetworkId) -> None:
+        try:
+            host = destination.host
+            seen = await self._probe(setup, DIRECT, destination)
+            found = self._judge(seen, host)
+            if not found.is_foreign:
+                return
+            if found.kind is Kind.UNTRUSTED and not await self._relay_brings_better(setup, destination):
+                return
+            if self._services.network() == network:
+                self._services.believe(
+                    self._services.beliefs.intercepted(
+                        host,
+                        known=found.kind is Kind.KNOWN_ROOT,
+                        fingerprint=found.fingerprint,
+                        network=network,
+                        now=self._services.now(),
+                        trusted=found.kind is Kind.RESIGNED,
+                    )
+                )
+            if found.kind is Kind.RESIGNED:
+                await self._ask_control(setup)
+        finally:
+            self._under_way = False
+
+    async def _relay_brings_better(self, setup: Setup, destination: Destination) -> bool:
+        """Whether the site shows another one elsewhere: one of its own that nobody trusts is no interception."""
+        for name in self._services.health.order(setup.registry.relay_names, self._services.now()):
+            route = Route((name,))
+            if setup.registry.carries(route, destination):
+                seen = await self._probe(setup, route, destination)
+                if seen.chain:
+                    return self._judge(seen, destination.host).kind is Kind.SITE
+        return False
+
+    def _judge(self, seen: Probe, host: str) -> Finding:
+        return judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._roots)
+
+    async def _probe(self, setup: Setup, route: Route, destination: Destination) -> Probe:
+        dialer = setup.registry.dialer(route)
+        return await probe(dialer, destination, destination.host, timeout_s=setup.settings.detect.retest_pair_s)
+
+
+def _hung_up(outcome: Outcome) -> bool:
+    """The client left as one does who does not like the certificate."""
+    said_after = outcome.bytes_up - outcome.flight_bytes
+    return (
+        outcome.closed_by is ClosedBy.CLIENT
+        and outcome.duration < HUNG_UP_S
+        and outcome.bytes_down > 0
+        and outcome.flight_bytes > 0
+        and said_after < HUNG_UP_BYTES
+    )

@@ -1,0 +1,68 @@
+"""What was it that direct failed at? Found out once a visit has been rescued, on connections of our own beside it.
+
+The failure alone names no cause where the resolver may have lied: a wrong address refuses, resets or stays silent like
+a blocked one. So the secure resolver is asked as well, and where it names other addresses, these are tried. What is
+found is added to the evidence of the direct attempt, and `detect` learns once more from the outcome. Nothing here
+delays the user, and nothing is asked of the system's resolver.
+"""
+
+from __future__ import annotations
+
+from proxy.beside import answers
+from proxy.entry import Entry
+from proxy.model import DIRECT, Action, DnsFinding, Outcome, Protocol, Route, Stage, Symptom
+from proxy.net.tasks import spawn
+from proxy.services import Services, Setup
+from proxy.wire.flight import Flight
+
+SECURE = Route(wrap=("doh",))
+
+_SAYS_NOTHING = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
+
+
+class Diagnosis:
+    """Looks into rescues."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def look(self, setup: Setup, entry: Entry, flight: Flight) -> None:
+        """Starts when the visit was rescued from a failure that may be the resolver's; `flight` is what it sent."""
+        if self._wants(setup, entry.outcome):
+            entry.hold()
+            spawn(self._look(setup, entry, flight), name=f"diagnose {entry.outcome.host}")
+
+    def _wants(self, setup: Setup, visit: Outcome) -> bool:
+        direct = next((a for a in visit.attempts if a.route == DIRECT), None)
+        return (
+            visit.winner not in (None, DIRECT)
+            and visit.plan.action is Action.AUTO
+            and direct is not None
+            and direct.symptom not in _SAYS_NOTHING
+            and "dns" not in direct.evidence
+            and visit.request.destination.address is None
+            and setup.settings.dns.secure == "on-suspicion"
+            and not self._services.is_private(visit.host)
+        )
+
+    async def _look(self, setup: Setup, entry: Entry, flight: Flight) -> None:
+        try:
+            finding = await setup.resolver.compare(entry.outcome.request.destination.host)
+            if finding is not None and await self._explains(setup, entry.outcome, flight, finding):
+                entry.add_evidence(DIRECT, {"dns": finding.signal, "dns_detail": finding.detail})
+        finally:
+            entry.close()
+
+    async def _explains(self, setup: Setup, visit: Outcome, flight: Flight, finding: DnsFinding) -> bool:
+        """A name that the system's resolver alone denies needs no more. Other addresses may as well be a CDN's, which
+        names those near to who asks: they explain the failure when direct works there."""
+        if finding.signal != "dns_mismatch" or any(_is_secure(a.route) and a.delivered for a in visit.attempts):
+            return True
+        tried = next((a for a in visit.attempts if a.route == SECURE and a.stage is Stage.FIRST_BYTE), None)
+        if tried is not None or flight.protocol not in (Protocol.TLS, Protocol.HTTP):
+            return False
+        return await answers(setup, self._services.oracle, visit, flight, SECURE)
+
+
+def _is_secure(route: Route) -> bool:
+    return route.is_direct and "doh" in route.wrap

@@ -1,0 +1,68 @@
+"""Is the uplink well? Asked of a control page, sparingly, when a sign of blocking waits for an answer.
+
+Most often the user's own traffic answers: another site that delivered direct. Only where nothing of that has come
+within a second is one control page asked, at most one a minute and never the suspect name. What an answer means, for
+the sign and for the network as a whole, is the business of `detect`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from urllib.parse import urlsplit
+
+from proxy.model import DIRECT, NetworkId
+from proxy.net.controls import sound_closely
+from proxy.net.tasks import spawn
+from proxy.services import Services, Setup
+
+
+class Soundings:
+    """Asks control pages, one at a time."""
+
+    def __init__(self, services: Services, *, rng: random.Random | None = None) -> None:
+        self._services = services
+        self._rng = rng if rng is not None else random.SystemRandom()
+        self._under_way = False
+
+    def look(self) -> None:
+        """To be called when a sign may wait."""
+        if not self._under_way:
+            self._under_way = True
+            spawn(self._run(), name="sound the uplink")
+
+    async def _run(self) -> None:
+        try:
+            setup, services = self._services.setup(), self._services
+            await asyncio.sleep(setup.settings.detect.control_after_s)
+            network = services.network()
+            if setup.settings.auto.controls and services.beliefs.control_wanted(network, services.now()):
+                await self._ask(setup, network)
+        finally:
+            self._under_way = False
+
+    async def ask(self, setup: Setup) -> None:
+        """Asks one control page at once: something about the network as a whole is to be told from something about one
+        site."""
+        if setup.settings.auto.controls:
+            await self._ask(setup, self._services.network())
+
+    async def _ask(self, setup: Setup, network: NetworkId) -> None:
+        """Any of them; the last one is domestic."""
+        services, controls = self._services, setup.settings.auto.controls
+        number = self._rng.randrange(len(controls))
+        page, started = controls[number], services.now()
+        dialer = setup.registry.dialer(DIRECT)
+        sounded = await sound_closely(dialer, page, timeout_s=setup.settings.detect.control_timeout_s)
+        if services.network() == network:
+            services.believe(
+                services.beliefs.sounded(
+                    urlsplit(page).hostname or page,
+                    sounded.sounding,
+                    network=network,
+                    started=started,
+                    now=services.now(),
+                    domestic=number == len(controls) - 1 > 0,
+                    issuer=sounded.issuer,
+                )
+            )
