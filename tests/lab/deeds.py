@@ -224,7 +224,7 @@ class Throttle(Deed):
     rate: float
     how: Literal["police", "shape"] = "police"
     each: bool = False
-    _buckets: dict[Flow | None, tuple[float, float]] = field(default_factory=dict)  # police: (tokens, at); shape: free
+    _shared: dict[object, float] = field(default_factory=dict, repr=False)
 
     def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
         return self.after(packet, flow, now)
@@ -232,24 +232,25 @@ class Throttle(Deed):
     def after(self, packet: Packet, flow: Flow, now: float) -> Verdict:
         if packet.outward:
             return PASS
-        bucket, size = flow if self.each else None, len(packet.data)
-        return self._police(bucket, size, now) if self.how == "police" else self._shape(bucket, size, now)
+        notes = flow.marks if self.each else self._shared
+        return (self._police if self.how == "police" else self._shape)(notes, len(packet.data), now)
 
-    def _police(self, bucket: Flow | None, size: int, now: float) -> Verdict:
-        full = max(self.rate * _BURST_S, _LEAST_BURST)
-        tokens, at = self._buckets.get(bucket, (full, now))
-        tokens = min(full, tokens + (now - at) * self.rate)
-        passes = tokens >= size
-        self._buckets[bucket] = (tokens - size if passes else tokens, now)
-        return PASS if passes else DROP
+    def _police(self, notes: dict[object, float], size: int, now: float) -> Verdict:
+        """Notes since when an empty bucket would have filled up to what is in it (GCRA, ITU-T I.371)."""
+        full_s = max(_BURST_S, _LEAST_BURST / self.rate)
+        since = max(notes.get(self, 0.0), now - full_s)
+        if since + size / self.rate > now:
+            return DROP
+        notes[self] = since + size / self.rate
+        return PASS
 
-    def _shape(self, bucket: Flow | None, size: int, now: float) -> Verdict:
-        free, _ = self._buckets.get(bucket, (now, 0.0))
-        begins = max(now, free)
+    def _shape(self, notes: dict[object, float], size: int, now: float) -> Verdict:
+        """Notes when the line is free again."""
+        begins = max(now, notes.get(self, 0.0))
         if begins - now > _SHAPED_S:
             return DROP
-        self._buckets[bucket] = (begins + size / self.rate, 0.0)
-        return Verdict(delay_s=begins + size / self.rate - now)
+        notes[self] = begins + size / self.rate
+        return Verdict(delay_s=notes[self] - now)
 
 
 @dataclass(eq=False)

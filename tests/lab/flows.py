@@ -87,6 +87,8 @@ class Flows:
         if data[0] == 0x45:
             key = data[9:10] + (data[12:24] if data[9] in (TCP, UDP) else data[12:20])
             opens = data[9] == TCP and data[33] & (SYN | ACK) == SYN
+        elif data[0] >> 4 == 4:  # with options: by its addresses alone
+            key, opens = data[9:10] + data[12:20], False
         else:
             key = data[6:7] + (data[8:44] if data[6] in (TCP, UDP) else data[8:40])
             opens = data[6] == TCP and data[53] & (SYN | ACK) == SYN
@@ -99,10 +101,9 @@ class Flows:
         if len(self._table) >= 2 * KEPT:
             for old in list(self._table)[:KEPT]:
                 del self._table[old]
-        ports = key[-4:-2], key[-2:]
-        back = key[:1] + packet.target_bytes + packet.source_bytes
-        if packet.protocol in (TCP, UDP):
-            back += ports[1] + ports[0]
+        width = 4 if packet.version == 4 else 16
+        near, far, ports = key[1 : 1 + width], key[1 + width : 1 + 2 * width], key[1 + 2 * width :]
+        back = key[:1] + far + near + ports[2:] + ports[:2]
         flow = Flow(packet, border=border)
         self._table[back] = flow, not packet.outward
         self._table[key] = flow, packet.outward

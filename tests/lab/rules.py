@@ -44,6 +44,9 @@ class Rule:
     since = 0.0
     """When it was put in force, by the loop's clock."""
 
+    def put_in_force(self, now: float) -> None:
+        self.since = now
+
     def concerns(self, flow: Flow) -> bool:
         raise NotImplementedError
 
@@ -115,6 +118,10 @@ class During(Rule):
     start_s: float
     end_s: float = float("inf")
 
+    def put_in_force(self, now: float) -> None:
+        self.since = now
+        self.rule.put_in_force(now)
+
     def concerns(self, flow: Flow) -> bool:
         return self.rule.concerns(flow)
 
@@ -144,7 +151,7 @@ class RuleSet:
         flat = tuple(one for rule in rules for one in ((rule,) if isinstance(rule, Rule) else rule))
         for rule in flat:
             if rule not in self._rules:
-                rule.since = self._clock()
+                rule.put_in_force(self._clock())
         self._rules = flat
         self._generation += 1
 

@@ -1,0 +1,52 @@
+"""The deeds that count and pace, under a clock moved by hand; what the others do is seen in test_rules.py."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.lab import packets
+from tests.lab.deeds import DROP, PASS, Freeze, Throttle
+from tests.lab.flows import Flow
+from tests.lab.packets import ACK, SYN, Packet
+
+HERE, THERE = b"\1" * 4, b"\2" * 4
+
+
+def flow(port: int = 4000) -> Flow:
+    return Flow(Packet(packets.tcp(HERE, port, THERE, 443, seq=0, ack=0, flags=SYN)), border=True)
+
+
+def down(at: int, size: int) -> Packet:
+    data = packets.tcp(THERE, 443, HERE, 4000, seq=at, ack=1, flags=ACK, payload=bytes(size))
+    return Packet(data, outward=False)
+
+
+UP = Packet(packets.tcp(HERE, 4000, THERE, 443, seq=1, ack=1, flags=ACK, payload=b"x" * 1000))
+
+
+def test_what_is_sent_again_does_not_count_towards_a_freeze() -> None:
+    deed, one = Freeze(3000), flow()
+    start = (1 << 32) - 1500  # the numbers wrap around
+    for at, verdict in ((0, PASS), (1000, PASS), (1000, PASS), (0, PASS), (2000, PASS), (3000, DROP)):
+        assert deed.after(down((start + at) % (1 << 32), 1000), one, 0.0) == verdict
+    assert deed.after(UP, one, 0.0) == DROP
+
+
+@pytest.mark.parametrize("each", [True, False])
+def test_a_policer_passes_its_rate_and_a_burst(each: bool) -> None:
+    deed, one, other = Throttle(10_400, "police", each), flow(), flow(4001)
+    passed = [deed.after(down(0, 1000), one, 100.0) is PASS for _ in range(10)]  # 1040 bytes with their headers
+    assert passed == [True] * 2 + [False] * 8
+    assert (deed.after(down(0, 1000), other, 100.0) is PASS) == each
+    assert deed.after(UP, one, 100.0) is PASS
+    passed = [deed.after(down(0, 1000), one, 101.0 + 0.05 * n) is PASS for n in range(100)]
+    assert 50 <= sum(passed) <= 53  # ten in a second, and the burst
+
+
+def test_a_shaper_lets_wait_what_is_too_fast() -> None:
+    deed, one = Throttle(10_400, "shape"), flow()
+    delays = [deed.after(down(0, 1000), one, 100.0).delay_s for _ in range(3)]
+    assert delays == pytest.approx([0.1, 0.2, 0.3])
+    verdicts = [deed.after(down(0, 1000), one, 100.0) for _ in range(30)]
+    assert verdicts[-1] == DROP
+    assert deed.after(down(0, 1000), one, 200.0).delay_s == pytest.approx(0.1)
