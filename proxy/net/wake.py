@@ -1,7 +1,8 @@
 """Notices that time has passed without us: the computer slept, we were stopped, or its clock was set.
 
-Each second the clock that runs on in sleep and the one on the wall are compared with how far they should be. After a long sleep routers have forgotten connections that both ends still hold for good; the
-kernel is then told to ask each of them for a sign of life, and ends those that give none.
+Each second the clock that runs on in sleep and the one on the wall are compared with how far they should be. After a
+long sleep routers have forgotten connections that both ends still hold for good; the kernel is then told to ask each of
+them for a sign of life, and ends those that give none.
 """
 
 from __future__ import annotations

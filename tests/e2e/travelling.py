@@ -1,0 +1,121 @@
+"""A Byway that is carried to another network, and one that sleeps. Run by test_travelling.py as
+
+    unshare -Urnm python -m tests.e2e.travelling FOLDER
+
+in a network namespace of its own: see tests/net/moving.py, whose networks these are.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+from tests.e2e.country import tunnel
+from tests.net.moving import CAFE, HOME, PORT, ROUTERS, SERVER, arrive, close, ip, leave, plug_in
+from tests.support.byway import Byway
+from tests.support.netns import Host
+from tests.support.waiting import until, until_read
+
+MOVED_S = 3.0  # F86
+ENDED_S = 5.0 + 1.0  # F85, and the second until the next look at the clocks
+ASLEEP_S = 2.0
+CONFIG = f"[detect]\nasleep_s = 0.5\nwake_stale_s = {ASLEEP_S - 1}\n[limits]\ndrain_s = 0.1\n"
+GREETING = b"hello\r\n"
+ALLOW = ("198.51.100.0/24:*", "192.168.1.0/24:*")
+
+
+@contextlib.asynccontextmanager
+async def serving(router: Host, name: bytes, address: str = SERVER) -> AsyncIterator[None]:
+    """A server behind that router that says its name when it is greeted, and waits."""
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readexactly(len(GREETING))
+        writer.write(name)
+        await writer.drain()
+
+    async with await asyncio.start_server(serve, sock=router.create_server((address, PORT))):
+        yield
+
+
+async def greet(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bytes:
+    """Which server is at the other end."""
+    writer.write(GREETING)
+    return await asyncio.wait_for(reader.readexactly(4), MOVED_S)
+
+
+async def is_over(reader: asyncio.StreamReader) -> bool:
+    """Waits for the end of what a tunnel brings; True when that was a reset."""
+    try:
+        return await reader.read(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+async def carried_away(routers: dict[int, Host], byway: Byway) -> None:
+    """F86: the old tunnel is closed, the next one goes by the new network, which is another."""
+    async with serving(routers[HOME], b"home"), serving(routers[CAFE], b"cafe"):
+        home = (await byway.read("status"))["network"]
+        async with tunnel(f"{SERVER}:{PORT}", byway.proxy) as (reader, writer):
+            assert await greet(reader, writer) == b"home"
+            leave(HOME)
+            arrive(CAFE)
+            assert await asyncio.wait_for(is_over(reader), MOVED_S)
+        async with tunnel(f"{SERVER}:{PORT}", byway.proxy) as (reader, writer):
+            assert await greet(reader, writer) == b"cafe"
+        assert (await byway.read("status"))["network"] not in (home, "unknown")
+        leave(CAFE)
+        arrive(HOME)
+
+        async def is_home() -> bool:
+            return bool((await byway.read("status"))["network"] == home)
+
+        await until_read(is_home)
+
+
+async def asleep(routers: dict[int, Host], byway: Byway) -> None:
+    """F85: of two tunnels one has died while we slept, and nobody told."""
+    async with (
+        serving(routers[HOME], b"dead"),
+        serving(routers[HOME], b"live", ROUTERS[HOME]),
+        tunnel(f"{SERVER}:{PORT}", byway.proxy) as (dead, to_dead),
+        tunnel(f"{ROUTERS[HOME]}:{PORT}", byway.proxy) as (live, to_live),
+    ):
+        assert await greet(dead, to_dead) == b"dead"
+        assert await greet(live, to_live) == b"live"
+        os.kill(byway.pid, signal.SIGSTOP)
+        ip(f"address delete {SERVER}/32 dev lo", of=routers[HOME])
+        stopped_at = time.monotonic()
+        await until(lambda: time.monotonic() - stopped_at >= ASLEEP_S)  # it is the passing of time that is tested
+        os.kill(byway.pid, signal.SIGCONT)
+        assert await asyncio.wait_for(is_over(dead), ENDED_S)
+        to_live.write(b"still here")
+        with contextlib.suppress(TimeoutError):
+            assert not await asyncio.wait_for(is_over(live), 0.5)
+
+
+async def travel(folder: Path, routers: dict[int, Host]) -> None:
+    async with Byway(folder, config=CONFIG, allow=ALLOW) as byway:
+        await carried_away(routers, byway)
+        await asleep(routers, byway)
+
+
+def main() -> None:
+    folder = Path(sys.argv[1])
+    ip("link set lo up")
+    with contextlib.ExitStack() as undo:
+        routers = {}
+        for number in (HOME, CAFE):
+            routers[number] = plug_in(number, folder)
+            undo.callback(close, routers[number])
+        arrive(HOME)
+        asyncio.run(travel(folder / "byway", routers))
+
+
+if __name__ == "__main__":
+    main()
