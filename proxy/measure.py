@@ -9,14 +9,17 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import math
 import random
 import ssl
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
+from proxy.config.bundled import bundled
 from proxy.config.schema import Settings
+from proxy.detect.interception import Kind, KnownRoots, judge
 from proxy.errors import BywayError, DialError
 from proxy.model import (
     DIRECT,
@@ -37,8 +40,9 @@ from proxy.model import (
 from proxy.net.advice import UNADVISED, LookAt
 from proxy.net.dialer import Dialer
 from proxy.net.oracle import Oracle
+from proxy.net.probe import probe
 from proxy.net.tasks import spawn
-from proxy.net.visit import NOT_ASKED, Page, Visitor
+from proxy.net.visit import NOT_ASKED, Evidence, Page, Visitor
 from proxy.services import Services, Setup
 from proxy.wire import names
 
@@ -100,6 +104,8 @@ class Means:
     """The same as far as it is known, without asking."""
     trust: ssl.SSLContext | None = None
     """What certificates are held to; None: the system's roots."""
+    roots: KnownRoots = field(default_factory=KnownRoots)
+    """Those that are known to intercept."""
     control: SharedControl | None = None
     """Shared by measurements on one network; None: each asks its own control."""
 
@@ -118,6 +124,7 @@ class Means:
             secure=setup.resolver.secure,
             compare=setup.resolver.compare,
             finding=setup.resolver.finding,
+            roots=_known_roots(),
         )
 
 
@@ -136,6 +143,12 @@ class Question:
     @property
     def destination(self) -> Destination:
         return Destination(self.page.host, self.page.port)
+
+
+@functools.cache
+def _known_roots() -> KnownRoots:
+    file = bundled("certs/known_roots.json")
+    return KnownRoots.parse(file.read_text("utf-8"), str(file))
 
 
 def measured_routes(settings: Settings) -> tuple[Route, ...]:
@@ -173,7 +186,18 @@ class _Measuring:
 
     def _visitor_for(self, tell: Callable[[Step], None]) -> Visitor:
         means = self._means
-        return Visitor(tell, detect=self._detect, oracle=means.oracle, look_at=means.look_at, trust=means.trust)
+        return Visitor(
+            tell, detect=self._detect, oracle=means.oracle, look_at=means.look_at, whose=self._whose, trust=means.trust
+        )
+
+    async def _whose(self, dialer: Dialer, destination: Destination, host: str) -> tuple[str, Evidence]:
+        """Who made a certificate that is not trusted: asked for once more, to see the whole chain."""
+        seen = await probe(dialer, destination, host, timeout_s=self._detect.silent_s, trust=self._means.trust)
+        found = judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._means.roots)
+        evidence: dict[str, str | int | float] = {"certificate": str(found.kind)}
+        if found.kind is Kind.KNOWN_ROOT:
+            evidence["known_root"] = found.fingerprint
+        return found.detail, evidence
 
     async def run(self) -> None:
         routes = self._question.routes

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import ipaddress
+import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
@@ -12,6 +14,7 @@ from dataclasses import dataclass, field, replace
 import pytest
 
 from proxy.config.schema import Auto, Detect, Dns, RelayConfig, Settings
+from proxy.detect.interception import KnownRoots, Root
 from proxy.detect.verdict import Verdict, judge
 from proxy.errors import DialError
 from proxy.measure import DOH, Means, Question, SharedControl, measure, measured_routes, page_of
@@ -40,6 +43,7 @@ from proxy.net.poller import make_poller
 from proxy.net.registry import Registry, Relay
 from proxy.net.stream import Stream
 from proxy.net.tcp import TcpDialer
+from proxy.wire import certificates
 from proxy.wire.flight import Verdict as AnswerVerdict
 from tests.support.censor import Behaviour, Censor
 from tests.support.origin import Origin
@@ -268,8 +272,21 @@ async def test_a_certificate_of_somebody_else(scene: Scene) -> None:
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     certificate = only(steps, Part.CERTIFICATE)
     assert (certificate.found, certificate.symptom) == (Found.FAILED, Symptom.CERTIFICATE)
+    assert certificate.evidence["certificate"] == "untrusted"
+    assert "whom this system does not trust" in certificate.text
     assert only(steps, Part.HELLO).ok
     assert not scene.origin.requests  # nothing is said to whom is not trusted
+
+
+async def test_a_root_that_is_known_to_intercept(scene: Scene) -> None:
+    root = ssl.PEM_cert_to_DER_cert(scene.origin.authority.pem)
+    digest = hashlib.sha256(root).hexdigest()
+    known = KnownRoots([Root(digest, digest, "of a test", certificates.public_key(root))])
+    means = replace(scene.means, trust=Origin().authority.client(), roots=known)
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
+    assert only(steps, Part.CERTIFICATE).evidence["known_root"] == digest
+    verdict = judged(steps)
+    assert (verdict.word.text, verdict.cause, verdict.confirmed) == ("blocked", "interception", True)
 
 
 async def test_a_name_that_the_system_denies(scene: Scene) -> None:

@@ -129,6 +129,10 @@ class Routes:
         return step.found if step is not None else Found.NOT_TESTED
 
     @property
+    def control_symptom(self) -> Symptom:
+        return next((step.symptom for step in self.steps if step.part is Part.CONTROL), Symptom.NONE)
+
+    @property
     def control_text(self) -> str:
         return next((step.text for step in self.steps if step.part is Part.CONTROL), "")
 

@@ -16,7 +16,7 @@ from proxy.config.schema import Detect
 from proxy.detect import words
 from proxy.detect.evidence import DOH, Routes, Weighed, weigh
 from proxy.detect.words import Word
-from proxy.model import DIRECT, Belief, Found, NetworkState, Route, State, Step
+from proxy.model import DIRECT, Belief, Found, NetworkState, Route, State, Step, Symptom
 
 REFUSALS = (403, 429, 451)
 """Statuses with which a site sends visitors away."""
@@ -200,10 +200,13 @@ class _Judge:
         )
 
     def _nothing_delivered(self) -> Verdict:
+        if self._confirmed:
+            return self._blocked()
         if self._control is Found.FAILED and not self._routes.answered_by_relay:
-            return self._of_the_network(NetworkState.OFFLINE)
+            strange = self._routes.control_symptom in _IN_ITS_PLACE
+            return self._of_the_network(NetworkState.PORTAL if strange else NetworkState.OFFLINE)
         compared = [route for route in self._routes.tested if route.relays and not self._routes.is_relays_fault(route)]
-        telling = self._confirmed or any(signal.id in _TELLING for signal in self._signals)
+        telling = any(signal.id in _TELLING for signal in self._signals)
         if telling and not compared and self._control is not Found.FAILED:
             return self._blocked()
         trouble = self._routes.trouble(DIRECT)
@@ -350,8 +353,11 @@ _OF_THE_NETWORK = (NetworkState.OFFLINE, NetworkState.PORTAL)
 _DELIVERED_WRONG = frozenset({"throttled", "http_redirect", "http_differs"})
 """Direct brought something, but not what another route brings, or far slower."""
 
-_TELLING = frozenset({"sni_swap", "dns_two_answers", "dns_bogon", "http_block_page"})
-"""What says something even when no other route delivered."""
+_IN_ITS_PLACE = frozenset({Symptom.CERTIFICATE, Symptom.ELSEWHERE, Symptom.BLOCK_PAGE})
+"""A control that ends so was answered by somebody else: a network's login page, most likely."""
+
+_TELLING = frozenset({"sni_swap", "dns_bogon"})
+"""What says something even when no other route delivered, though it is no proof."""
 
 _ORDER = (
     "dns", "interception", "block_page", "ip", "ech", "sni_reset", "sni_drop", "http_host", "frozen", "throttled",

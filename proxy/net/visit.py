@@ -12,7 +12,7 @@ import contextlib
 import functools
 import re
 import ssl
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from proxy.config.schema import Detect
@@ -32,6 +32,9 @@ _CLOCK_IS_WRONG = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_
 _AGENT = "Mozilla/5.0"  # servers that answer browsers alone are common; nothing else of us is told
 
 Evidence = Mapping[str, str | int | float]
+
+Whose = Callable[[Dialer, Destination, str], Awaitable[tuple[str, Evidence]]]
+"""Who made the certificate that a host is answered with: in words, empty when they add nothing, and as evidence."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,14 +89,16 @@ class Visitor:
         detect: Detect,
         oracle: Oracle,
         look_at: LookAt = UNADVISED.look_at,
+        whose: Whose | None = None,
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        """`look_at` knows block pages, and redirects to elsewhere, in plain HTTP; `trust` is what certificates are held
-        to (None: the system's roots)."""
+        """`look_at` knows block pages, and redirects to elsewhere, in plain HTTP; `whose` tells who made a certificate
+        that is not trusted; `trust` is what certificates are held to (None: the system's roots)."""
         self._tell = tell
         self._detect = detect
         self._oracle = oracle
         self._look_at = look_at
+        self._whose = whose
         self._trust = trust
 
     async def visit(
@@ -107,7 +112,12 @@ class Visitor:
         path = stream
         try:
             if page.protocol is Protocol.TLS:
-                tls = await self._hello(route, stream, page.host, Part.HELLO, self._trust or trusting_system())
+                trust = self._trust or trusting_system()
+                try:
+                    tls = await self._hello(route, stream, page.host, Part.HELLO, trust)
+                except ssl.SSLCertVerificationError as error:
+                    await self._bad_certificate(route, dialer, destination, page.host, error, stream.peer)
+                    return False
                 if tls is None:
                     return False
                 path = tls
@@ -160,8 +170,8 @@ class Visitor:
     async def _hello(
         self, route: Route, stream: Stream, name: str, part: Part, context: ssl.SSLContext
     ) -> TlsStream | None:
-        """Shakes hands. Tells of the hello, and of the certificate when it was looked at; None: it went no further.
-        An alert in answer to a neutral name is as good as an answer."""
+        """Shakes hands. Tells of the hello, and of the certificate when it is good; None: it went no further. An alert
+        in answer to a neutral name is as good as an answer. Raises ssl.SSLCertVerificationError."""
         began = self._now()
         snapshot = self._oracle.snapshot(stream.lowest_socket) if self._oracle.usable else None
         tls = _Listening(stream, context, name)
@@ -175,9 +185,9 @@ class Visitor:
                     watching.cancel()
         except TimeoutError:
             self._timed_out(route, part, stream, tls, snapshot, evidence, began)
-        except ssl.SSLCertVerificationError as error:
+        except ssl.SSLCertVerificationError:
             self._say(part, route, Found.OK, Symptom.NONE, "answered", began, stream.peer)
-            self._bad_certificate(route, error, stream.peer)
+            raise
         except (OSError, ssl.SSLError) as error:
             symptom, text = _ended_by(error, tls)
             answered = part is Part.NEUTRAL and symptom is Symptom.ALERT
@@ -235,13 +245,25 @@ class Visitor:
                 text = "the hello was acknowledged and never answered"
         self._say(part, route, Found.FAILED, symptom, text, began, stream.peer, evidence)
 
-    def _bad_certificate(self, route: Route, error: ssl.SSLCertVerificationError, address: str) -> None:
+    async def _bad_certificate(
+        self,
+        route: Route,
+        dialer: Dialer,
+        destination: Destination,
+        host: str,
+        error: ssl.SSLCertVerificationError,
+        address: str,
+    ) -> None:
+        began = self._now()
         text = f"its certificate is not to be trusted: {error.verify_message.rstrip('.')}"
         evidence: dict[str, str | int | float] = {"verify_code": error.verify_code}
         if error.verify_code in _CLOCK_IS_WRONG:
             text += "; or the clock of this machine is wrong"
             evidence["clock"] = 1
-        self._say(Part.CERTIFICATE, route, Found.FAILED, Symptom.CERTIFICATE, text, None, address, evidence)
+        if self._whose is not None:
+            said, more = await self._whose(dialer, destination, host)
+            text, evidence = said or text, evidence | dict(more)
+        self._say(Part.CERTIFICATE, route, Found.FAILED, Symptom.CERTIFICATE, text, began, address, evidence)
 
     # -- the page --------------------------------------------------------------------------------------------------
 

@@ -44,6 +44,11 @@ class Authority:
             context.set_alpn_protocols(list(alpn))
         return context
 
+    @property
+    def pem(self) -> str:
+        """The authority's certificate."""
+        return self._ca.cert_pem.bytes().decode()
+
     def write(self, folder: Path) -> Path:
         """The authority's certificate as a file, for programs (`curl --cacert`)."""
         path = folder / "authority.pem"
