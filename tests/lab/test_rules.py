@@ -472,7 +472,7 @@ async def test_a_way_becomes_longer(place: Place) -> None:
     place.router.rules.set([RttRise(0.1)])
     began = loop.time()
     assert await place.say(request(), port=80) == ANSWER
-    assert loop.time() - began >= 0.4  # two times there and back
+    assert loop.time() - began >= 0.39  # two times there and back; each step may end half a millisecond early
 
 
 async def test_losses(place: Place) -> None:

@@ -20,7 +20,7 @@ _MAKES_AND_WAITS = """
 import sys
 from tests.lab.spaces import Space
 space = Space("short-lived")
-program = space.popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=-1)
+program = space.popen([sys.executable, "-c", "import signal; signal.pause()"])
 print(program.pid, flush=True)
 sys.stdin.read()
 """
@@ -66,7 +66,11 @@ async def test_nothing_is_left_after_a_kill() -> None:
         inside = Path("/proc") / maker.stdout.readline().decode().strip()
         assert inside.exists()
         maker.send_signal(signal.SIGKILL)
-    await until(lambda: not inside.exists() or "(zombie)" in (inside / "status").read_text())
+    try:
+        await until(lambda: not inside.exists() or "(zombie)" in (inside / "status").read_text())
+    except TimeoutError:
+        os.kill(int(inside.name), signal.SIGKILL)
+        raise
 
 
 @pytest.mark.skipif(not may_make_spaces() or os.geteuid() != 0, reason="an ordinary user runs all of them so")
