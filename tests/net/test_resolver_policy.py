@@ -368,9 +368,11 @@ async def test_addresses_like_those_for_one_name_alone_are_forged(place: Place) 
 
 
 async def test_a_second_answer_is_told_at_once_and_the_first_forgotten(place: Place) -> None:
-    place.plain.say = lambda asked: [reply(asked, FORGED), reply(asked, HONEST)]
-    resolver = place.resolver()
-    await resolver.resolve("a.test")
+    place.plain.say = saying(FORGED)
+    resolver = place.resolver(system=SystemDns(folder=place.folder, port=place.plain.port, second_answer_s=60))
+    assert await resolved(resolver) == [FORGED]
+    assert resolver.known("a.test")
+    place.plain.push(reply(next(asked for asked in place.plain.asked if asked.kind == "A"), HONEST))
     await until(lambda: bool(place.found))
     finding = DnsFinding("dns_two_answers", f"first {FORGED}, then {HONEST} to one query", 1e9)
     assert place.found == [("a.test", finding)]
