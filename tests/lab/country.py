@@ -81,7 +81,7 @@ class Country:
         self.folder = folder
         self._link = link
         self._open = contextlib.AsyncExitStack()
-        self.public = Authority("Lab Public Root")
+        self.public = Authority("Lab Public Root", logged=True)
         self.state = Authority("Lab State Root")  # in nobody's trust store, and on no list
         self.known_state = Authority("Lab State Root, seen before", shown=(STATE_ROOT,))
         self.office = Authority("Lab Office Root")
@@ -177,6 +177,17 @@ class Country:
         if not path.exists():
             path.write_text(self.public.pem + (self.office.pem if office else ""))
         return path
+
+    def lift(self) -> None:
+        """Nothing interferes any more: no rules, no lies, no readers, and the link as it was."""
+        self.rules.clear()
+        self.readers.clear()
+        self.zone.regions.clear()
+        self.provider.lies.clear()
+        self.provider.everything, self.provider.fake, self.provider.six_from_four = None, "", False
+        self.middlebox.page = None
+        self.router.ports["client"].set_link(self._link)
+        self.router.ports["client"].plug_in()
 
     def change_network(self) -> None:
         """The computer is carried to another network, behind another gateway; the provider's rules hold there too."""

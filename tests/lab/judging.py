@@ -41,6 +41,7 @@ class Trial:
     seed: int
     seen: tuple[Seen, ...]
     lasting: State = State.UNKNOWN  # what was still believed long after
+    told: int = 0  # queries in clear for its name, after it had become suspect
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,9 +80,9 @@ class Summary:
         """The added waits of that visit, the shortest first; of pages that came."""
         return sorted(max(0.0, trial.seen[visit].added_s) for trial in self.trials if trial.seen[visit].genuine)
 
-    def broken(self) -> list[str]:
-        """The bounds that were not kept, each as a sentence."""
-        number, row = len(self.trials), self.scenario
+    def broken(self, *, waits: bool = True) -> list[str]:
+        """The bounds that were not kept, each as a sentence; without `waits`, those of what was seen and believed."""
+        number = len(self.trials)
         found = []
         if self._must_be_named and self.firsts < FIRST_SHARE * number:
             found.append(f"first decision right in {self.firsts} of {number}: {_common(self.trials, 0)}")
@@ -93,6 +94,12 @@ class Summary:
             found.append(f"pages came in {self.shown} of {number}: {_common(self.trials, -1, said=True)}")
         if self.ways < number and self.shown == number:
             found.append(f"by a way of the table in {self.ways} of {number}: {_common(self.trials, -1)}")
+        if told := sum(bool(trial.told) for trial in self.trials):
+            found.append(f"{told} of {number} names were asked for in clear when they were suspect already")
+        return [*found, *self._late()] if waits else found
+
+    def _late(self) -> list[str]:
+        row, found = self.scenario, []
         if (late := percentile(self.added(0), 0.95)) > row.wait_s + SLACK_S:
             found.append(f"added wait p95 {late:.2f} s, bound {row.wait_s:.2f} s and {SLACK_S} s of slack")
         if (late := max(percentile(self.added(visit), 0.95) for visit in (1, 2))) > row.again_s + SLACK_S:

@@ -47,10 +47,9 @@ class Way(StrEnum):
 Arrange = Callable[[Country, Sequence[Site]], Sequence[Rule]]
 """Sets up what is to happen to these sites, and gives the rules that the router has to keep."""
 
-NEVER_BLOCKED = frozenset({State.SUSPECT, State.BLOCKED})
+TROUBLED = frozenset({State.SUSPECT, State.BLOCKED})
 _FINE = frozenset({State.UNKNOWN, State.WORKS})
 _SUSPECT = frozenset({State.SUSPECT})
-_TROUBLED = frozenset({State.SUSPECT, State.BLOCKED})
 _BLOCKED = frozenset({State.BLOCKED})
 
 ROUND_TRIP_S = 0.02
@@ -106,7 +105,7 @@ def innocent(name: str, what: str, arrange: Arrange, **more: object) -> Scenario
         "first": _FINE,
         "third": _FINE,
         "ways": frozenset({Way.DIRECT}),
-        "must_not_learn": NEVER_BLOCKED,
+        "must_not_learn": TROUBLED,
         **more,
     }
     return Scenario(name, what, Kind.INNOCENT, arrange, **given)  # type: ignore[arg-type]  # as above
@@ -244,7 +243,7 @@ _POISONED, _BOGON = (places.POISON,), (places.BOGON,)
 _NETWORK = Reach.NETWORK
 _OFFLINE, _PORTAL = NetworkState.OFFLINE, NetworkState.PORTAL
 _RESTRICTED, _INSPECTED = NetworkState.RESTRICTED, NetworkState.INSPECTED
-_WEAK: Mapping[str, object] = MappingProxyType({"third": _TROUBLED})
+_WEAK: Mapping[str, object] = MappingProxyType({"third": TROUBLED})
 """Signs that never pass from suspect to blocked, or take more than three of their kind."""
 
 SCENARIOS: tuple[Scenario, ...] = (
@@ -368,7 +367,7 @@ SCENARIOS: tuple[Scenario, ...] = (
     innocent("outage", "half a second without a packet, again and again",
              for_all(*(lambda n=n: rules.Outage(2.0 + 4 * n, 0.5) for n in range(12))), reach=_NETWORK,
              ways=_DIRECT_OR_AROUND, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.0,
-             must_not_learn=_TROUBLED),
+             must_not_learn=TROUBLED),
     innocent("rtt-rise", "a round trip takes 300 ms longer from one moment on",
              for_all(lambda: rules.RttRise(0.15, at_s=2.0)), reach=_NETWORK, ways=_DIRECT_OR_AROUND,
              first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.5),

@@ -19,9 +19,10 @@ from typing import Any
 
 from proxy.model import NetworkState, State
 from proxy.net import tasks
+from tests.lab import events
 from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.judging import Seen, Trial
-from tests.lab.scenarios import Kind, Reach, Scenario, Way
+from tests.lab.scenarios import TROUBLED, Kind, Reach, Scenario, Way
 from tests.lab.visitor import Visit, Visitor
 from tests.support.waiting import until, until_read
 
@@ -91,14 +92,23 @@ class Stay:
     companion: Companion
 
     async def trial(self, row: Scenario, seed: int, site: Site) -> Trial:
-        seen = []
+        seen: list[Seen] = []
         loop = asyncio.get_running_loop()
+        suspect_since = 0.0
         for number in range(VISITS):
             started = loop.time()
             seen.append(await self._visit(row, site, number))
+            if not suspect_since and seen[-1].state in TROUBLED:
+                suspect_since = loop.time()
             if number + 1 < VISITS:
                 await asyncio.sleep(max(0.0, started + APART_S - loop.time()))
-        return Trial(row.name, seed, tuple(seen))
+        told = self._told_in_clear(site, suspect_since) if suspect_since else 0
+        return Trial(row.name, seed, tuple(seen), told=told)
+
+    def _told_in_clear(self, site: Site, since: float) -> int:
+        """How often the provider could read the name in a query."""
+        names = self.country.router.events.names_on("client", sender="client", since=since)
+        return sum(seen.kind is events.Kind.DNS and seen.name == site.name for seen in names)
 
     async def _visit(self, row: Scenario, site: Site, number: int) -> Seen:
         visitor = self.country.visitor(self.byway, office=row.office)

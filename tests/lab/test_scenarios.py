@@ -1,0 +1,84 @@
+"""The table in a real Byway, once: each row whose visits are short, and two of those about the network.
+
+They are visited side by side, as sites are in life, and each is judged in a test of its own: by what was seen and
+believed, not by how long it took. Twenty times, with the waits, it is `python -m tests.lab.run --seeds 20`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+from collections.abc import Mapping
+
+import pytest
+
+from proxy.model import State
+from tests.lab import trials
+from tests.lab.judging import Seen, Summary, Trial, summaries, table
+from tests.lab.run import BROKEN, chosen, main
+from tests.lab.scenarios import BY_NAME, SCENARIOS, Kind, Reach, Scenario, Way
+
+_LONG = 20.0  # seconds that a visitor waits for a page: such rows are left to `lab.run`
+
+TOGETHER = tuple(row for row in SCENARIOS if row.reach is Reach.NAMES and row.limit_s < _LONG)
+ALONE = (BY_NAME["portal"], BY_NAME["office"])
+
+# The controls: a blocked site that is said to be healthy, and a healthy one that is said to be blocked.
+SAID_HEALTHY = dataclasses.replace(
+    BY_NAME["healthy"], name="control-blocked", arrange=BY_NAME["sni-reset-records"].arrange
+)
+SAID_BLOCKED = dataclasses.replace(
+    BY_NAME["sni-reset-records"], name="control-healthy", arrange=BY_NAME["healthy"].arrange
+)
+CONTROLS = (SAID_HEALTHY, SAID_BLOCKED)
+
+
+@pytest.fixture(scope="module")
+def found() -> Mapping[str, Summary]:
+    """What all of them came to."""
+
+    async def make() -> list[Trial]:
+        async with asyncio.TaskGroup() as running:
+            together = running.create_task(
+                trials.run_together((*TOGETHER, *CONTROLS), 1, in_flight=48, told=lambda text: None)
+            )
+            alone = [running.create_task(trials.run_alone(row, 0)) for row in ALONE]
+        return [trial for made in (together, *alone) for trial in made.result()]
+
+    made = summaries((*SCENARIOS, *CONTROLS), asyncio.run(make()))
+    return {summary.scenario.name: summary for summary in made}
+
+
+@pytest.mark.namespaces
+@pytest.mark.parametrize("row", [*TOGETHER, *ALONE], ids=lambda row: row.name)
+def test_a_scenario_keeps_its_bounds(found: Mapping[str, Summary], row: Scenario) -> None:
+    summary = found[row.name]
+    assert not summary.broken(waits=False), table([summary])
+
+
+@pytest.mark.namespaces
+def test_a_row_that_is_wrong_is_found(found: Mapping[str, Summary]) -> None:
+    assert "by a way of the table in 0 of 1" in "".join(found[SAID_HEALTHY.name].broken(waits=False))
+    assert "first decision right in 0 of 1" in "".join(found[SAID_BLOCKED.name].broken(waits=False))
+
+
+def test_rows_are_chosen_by_pattern_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert chosen([]) == list(SCENARIOS)
+    assert {row.kind for row in chosen(["sni-*"])} == {Kind.BLOCKING}
+    assert main(["--list", "sni-drop-*"]) == 0
+    assert "dropped in silence" in capsys.readouterr().out
+    assert main(["nonsense"]) == 2
+
+
+@pytest.mark.parametrize(("way", "code"), [(Way.DIRECT, 0), (Way.RELAY, BROKEN)])
+def test_a_run_that_breaks_a_bound_says_so_with_its_exit_code(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], way: Way, code: int
+) -> None:
+    seen = Seen(genuine=True, way=way, added_s=0.0, state=State.WORKS, cause="")
+
+    async def run(*_: object, **__: object) -> list[Trial]:
+        return [Trial("healthy", 0, (seen, seen, seen))]
+
+    monkeypatch.setattr(trials, "run", run)
+    assert main(["healthy", "--seeds", "1"]) == code
+    assert "healthy" in capsys.readouterr().out
