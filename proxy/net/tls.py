@@ -16,6 +16,7 @@ import hashlib
 import os
 import socket
 import ssl
+import sys
 from datetime import UTC, datetime
 
 from proxy.errors import ConfigError, DialError
@@ -29,6 +30,7 @@ LINGER_S = 5.0
 
 _UNSENT_LIMIT = 2 * CHUNK
 _DISCARDED_CHUNKS = 4
+_DER = 2  # _ssl.ENCODING_DER
 _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -81,6 +83,13 @@ class TlsStream(Stream):
     def certificate(self) -> bytes:
         """The peer's certificate, DER."""
         return self._tls.getpeercert(binary_form=True) or b""
+
+    def presented_chain(self) -> tuple[bytes, ...]:
+        """All certificates that the peer presented, DER, its own first, verified or not."""
+        if sys.version_info >= (3, 13):
+            return tuple(self._tls.get_unverified_chain())
+        found = self._tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # the same, before it was public
+        return tuple(certificate.public_bytes(_DER) for certificate in found or ())
 
     @property
     def plain_socket(self) -> socket.socket | None:

@@ -18,18 +18,28 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
-from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+from cryptography.x509.oid import ExtendedKeyUsageOID, ExtensionOID, NameOID
 
 _CONTEXTS_MAX = 4096
 _DAY = datetime.timedelta(days=1)
+
+# One signed certificate timestamp (RFC 6962, sections 3.2 and 3.3) of a log that nobody knows: who only looks whether
+# there is one, as we do, takes it for a publicly logged certificate.
+_TIMESTAMP = bytes(1 + 32 + 8 + 2) + bytes([4, 3]) + (8).to_bytes(2, "big") + bytes(8)
+_TIMESTAMPS = (len(_TIMESTAMP) + 2).to_bytes(2, "big") + len(_TIMESTAMP).to_bytes(2, "big") + _TIMESTAMP
+_LOGGED = x509.UnrecognizedExtension(
+    ExtensionOID.PRECERT_SIGNED_CERTIFICATE_TIMESTAMPS, bytes([4, len(_TIMESTAMPS)]) + _TIMESTAMPS
+)
 
 
 class Authority:
     """`with Authority("Public") as authority:` — `server()` is a context for all names, `pem` what a client trusts."""
 
-    def __init__(self, name: str, *, shown: Sequence[x509.Certificate] = ()) -> None:
-        """`shown` are further certificates at the end of every chain that its servers present."""
+    def __init__(self, name: str, *, shown: Sequence[x509.Certificate] = (), logged: bool = False) -> None:
+        """`shown` are further certificates at the end of every chain that its servers present. `logged`: its
+        certificates are in public logs, as only those of public authorities are."""
         self.name = name
+        self._logged = logged
         self._shown = tuple(shown)
         self._folder = tempfile.TemporaryDirectory(prefix="byway-lab-")
         self._key = ec.generate_private_key(ec.SECP256R1())
@@ -133,6 +143,8 @@ class Authority:
             builder = builder.add_extension(
                 x509.SubjectAlternativeName([_general_name(name) for name in names]), critical=False
             ).add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
+            if self._logged:
+                builder = builder.add_extension(_LOGGED, critical=False)
         return builder.sign(signer, hashes.SHA256())
 
 

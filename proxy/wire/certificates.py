@@ -1,0 +1,119 @@
+"""What a certificate says, read from its DER: whose key it holds, who issued it, whom it is for, whether it was logged.
+
+Everything here was sent by somebody who may be lying, so each answer is about the bytes and not about the truth: only
+`signed_by` proves anything. What cannot be read is no certificate, and says nothing.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from cryptography.x509 import Certificate
+
+T = TypeVar("T")
+
+SIZE_LIMIT = 64 * 1024
+"""Bytes of a certificate that are read; usual ones have 1 to 3 KiB."""
+
+
+def sha256(der: bytes) -> str:
+    """The fingerprint that browsers show, in hex."""
+    return hashlib.sha256(der).hexdigest()
+
+
+def public_key(der: bytes) -> bytes:
+    """The SubjectPublicKeyInfo, DER; empty when it cannot be read."""
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    return _told(der, lambda c: c.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), b"")
+
+
+def issuer(der: bytes) -> str:
+    """The name of who issued it (RFC 4514); empty when it cannot be read."""
+    return _told(der, lambda c: c.issuer.rfc4514_string(), "")
+
+
+def issuer_id(der: bytes) -> str:
+    """The SHA-256 of its issuer's name, in hex: of the last certificate of a chain it is the same whether the root was
+    sent or not. Empty when it cannot be read."""
+    return _told(der, lambda c: hashlib.sha256(c.issuer.public_bytes()).hexdigest(), "")
+
+
+def is_logged(der: bytes) -> bool:
+    """Whether it carries signed certificate timestamps (RFC 6962 section 3.3). Chrome and Safari ask public authorities
+    for them since 2018, and nobody can get them for an office's or an antivirus's own certificates."""
+    from cryptography.x509 import PrecertificateSignedCertificateTimestamps as Timestamps
+
+    return _told(der, lambda c: len(c.extensions.get_extension_for_class(Timestamps).value) > 0, otherwise=False)
+
+
+def is_for(der: bytes, host: str) -> bool:
+    """Whether it names a canonical host (RFC 6125: a `*` stands for the first label alone)."""
+    return _told(der, lambda c: _names(c, host), otherwise=False)
+
+
+def signed_by(der: bytes, key: bytes) -> bool:
+    """Whether the owner of a public key (SubjectPublicKeyInfo, DER) signed it."""
+    return _told(der, lambda c: _verifies(c, key), otherwise=False)
+
+
+def _names(certificate: Certificate, host: str) -> bool:
+    from cryptography.x509 import DNSName, IPAddress, SubjectAlternativeName
+
+    names = certificate.extensions.get_extension_for_class(SubjectAlternativeName).value
+    try:
+        return ipaddress.ip_address(host) in names.get_values_for_type(IPAddress)
+    except ValueError:
+        hosts = {name.lower().rstrip(".") for name in names.get_values_for_type(DNSName)}
+        return host in hosts or f"*.{host.partition('.')[2]}" in hosts
+
+
+def _verifies(certificate: Certificate, key: bytes) -> bool:
+    """Raises InvalidSignature, ValueError and TypeError."""
+    from cryptography.hazmat.primitives.asymmetric import ec, padding, rsa
+    from cryptography.hazmat.primitives.serialization import load_der_public_key
+
+    signer, digest = load_der_public_key(key), certificate.signature_hash_algorithm
+    told = certificate.signature_algorithm_parameters
+    signature, text = certificate.signature, certificate.tbs_certificate_bytes
+    if isinstance(signer, rsa.RSAPublicKey) and isinstance(told, padding.PKCS1v15 | padding.PSS) and digest:
+        signer.verify(signature, text, told, digest)
+        return True
+    if isinstance(signer, ec.EllipticCurvePublicKey) and isinstance(told, ec.ECDSA):
+        signer.verify(signature, text, told)
+        return True
+    return False
+
+
+def _told(der: bytes, read: Callable[[Certificate], T], otherwise: T) -> T:
+    """What `read` finds in a certificate; `otherwise` when it cannot be read. A part is parsed only when it is asked
+    for, and then fails in the ways that follow."""
+    from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+    from cryptography.x509 import DuplicateExtension, ExtensionNotFound
+
+    certificate = _read(der)
+    if certificate is None:
+        return otherwise
+    try:
+        return read(certificate)
+    except (ValueError, KeyError, TypeError, InvalidSignature, UnsupportedAlgorithm):
+        return otherwise
+    except (ExtensionNotFound, DuplicateExtension):
+        return otherwise
+
+
+@lru_cache(maxsize=64)
+def _read(der: bytes) -> Certificate | None:
+    from cryptography import x509  # 50 ms to import, and only probes need it
+
+    if len(der) > SIZE_LIMIT:
+        return None
+    try:
+        return x509.load_der_x509_certificate(der)
+    except (ValueError, x509.InvalidVersion):
+        return None
