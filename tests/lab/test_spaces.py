@@ -20,8 +20,8 @@ _MAKES_AND_WAITS = """
 import sys
 from tests.lab.spaces import Space
 space = Space("short-lived")
-program = space.popen([sys.executable, "-c", "import signal; signal.pause()"])
-print(program.pid, flush=True)
+says = "import os, signal; print(os.getpid(), flush=True); signal.pause()"
+program = space.popen([sys.executable, "-c", says])
 sys.stdin.read()
 """
 
