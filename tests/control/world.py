@@ -19,6 +19,7 @@ from proxy.errors import DialError
 from proxy.measure import Means
 from proxy.model import Change, Destination, IPAddress, Outcome, Override, Route, Stage, Symptom
 from proxy.net.dialer import Dialer
+from proxy.net.resolver import Resolver
 from proxy.net.stream import Stream
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import parse_rules
@@ -70,6 +71,7 @@ class Setup:
     loaded: Loaded
     router: Router
     registry: Registry
+    resolver: Resolver = field(default_factory=Resolver)
 
 
 @dataclass
