@@ -125,11 +125,14 @@ class NetworkWatch:
             self._news.close()
             self._news = None
         self._listeners.clear()
+        self._started = False
 
     def look(self) -> None:
-        """Reads everything again now: after a sleep, say."""
-        if self._started:
-            self._look_again()
+        """Reads everything again now, after a sleep, say; where that takes a while, what is found comes later."""
+        if self._started and self._news is None:
+            spawn(self._read_aside(), name="read the network")
+        elif self._started:
+            self._take(self._read(), self._own_addresses(self._addresses))
 
     # -- where the kernel tells ------------------------------------------------------------------------------------
 

@@ -41,13 +41,14 @@ def test_a_computer_is_carried_from_network_to_network(tmp_path: Path) -> None:
 
 
 class World:
-    """A watch whose readings a test changes, without a kernel that tells."""
+    """A watch whose readings a test changes, and a kernel that tells what the test makes it."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, *, uplink: Uplink | None = HOME) -> None:
-        def refuse() -> socket.socket:
-            raise OSError(errno.EAFNOSUPPORT, "no rtnetlink")
-
-        monkeypatch.setattr(netlink, "open_news", refuse)
+    def __init__(
+        self, monkeypatch: pytest.MonkeyPatch, *, uplink: Uplink | None = HOME, kernel_tells: bool = True
+    ) -> None:
+        self._near, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._near.setblocking(False)
+        monkeypatch.setattr(netlink, "open_news", (lambda: self._near) if kernel_tells else _refuse)
         self.uplink = uplink
         self.addresses: frozenset[IPAddress] = frozenset({OURS})
         self.moves: list[Moved] = []
@@ -63,6 +64,23 @@ class World:
         self.watch.look()
         return list(self.moves)
 
+    def tell(self, kind: int, body: bytes) -> None:
+        header = netlink._NLMSGHDR.pack(netlink._NLMSGHDR.size + len(body), kind, 0, 0, 0)
+        self._kernel.send(header + body)
+
+    def tell_of_neighbour(self, address: str) -> None:
+        packed = ipaddress.ip_address(address).packed
+        self.tell(netlink.RTM_NEWNEIGH, netlink._NDMSG.pack(socket.AF_INET, 3, 2, 0, 1) + netlink.attribute(1, packed))
+
+    def close(self) -> None:
+        self.watch.close()
+        self._kernel.close()
+        self._near.close()
+
+
+def _refuse() -> Any:
+    raise OSError(errno.EAFNOSUPPORT, "no rtnetlink")
+
 
 def known(uplink: Uplink) -> str:
     return network_id(uplink, KEY)
@@ -76,8 +94,8 @@ async def test_a_change_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert world.watch.current() == known(HOME)
     assert [(m.before, m.after) for m in world.go(OFFICE)] == [(known(HOME), known(OFFICE))]
     assert world.go(OFFICE) == []
-    world.watch.close()
-    assert world.go(HOME) == []
+    world.close()
+    assert world.go(HOME) == []  # nobody looks any more
 
 
 async def test_an_address_that_goes_is_told_on_the_same_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -86,7 +104,7 @@ async def test_an_address_that_goes_is_told_on_the_same_network(monkeypatch: pyt
     world.go(HOME, "192.168.1.2", "10.9.0.2")
     (moved,) = world.go(HOME, "192.168.1.2")
     assert (moved.before, moved.gone) == (moved.after, frozenset({ipaddress.ip_address("10.9.0.2")}))
-    world.watch.close()
+    world.close()
 
 
 @pytest.mark.parametrize(
@@ -109,7 +127,7 @@ async def test_the_same_address_elsewhere(
     await world.watch.start()
     moves = [moved for uplink in way for moved in world.go(uplink)]
     assert [moved.left for moved in moves if moved.left is not None] == ([left] if left else [])
-    world.watch.close()
+    world.close()
 
 
 async def test_a_router_that_the_kernel_forgot_is_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -118,7 +136,7 @@ async def test_a_router_that_the_kernel_forgot_is_the_same(monkeypatch: pytest.M
     assert world.go(Uplink(HOME.gateway, "", HOME.prefix, source=OURS, index=HOME.index)) == []
     assert world.watch.current() == known(HOME)
     assert world.go(VAGUE) != []  # on another interface
-    world.watch.close()
+    world.close()
 
 
 async def test_a_listener_that_fails_keeps_nothing_from_the_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -133,21 +151,25 @@ async def test_a_listener_that_fails_keeps_nothing_from_the_others(monkeypatch: 
     await world.watch.start()
     assert len(world.go(OFFICE)) == 1
     assert len(faults) == 1
-    world.watch.close()
+    world.close()
 
 
 async def test_where_no_kernel_tells_it_looks_around(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(network_watch, "_GLANCE_S", 0.01)
     source = [OURS]
     monkeypatch.setattr(network_watch, "source_towards", lambda _: source[0])
-    world = World(monkeypatch)
+    world = World(monkeypatch, kernel_tells=False)
     await world.watch.start()
     world.uplink = OFFICE
     source[0] = ipaddress.ip_address("10.1.0.2")
     await until(lambda: world.watch.current() == known(OFFICE))
     world.uplink = HOME  # with the same address: seen when all is read again
     await until(lambda: world.watch.current() == known(HOME))
-    world.watch.close()
+    monkeypatch.setattr(network_watch, "_GLANCE_S", 600)
+    world.uplink = OFFICE
+    world.watch.look()
+    await until(lambda: world.watch.current() == known(OFFICE))
+    world.close()
 
 
 def test_until_the_start_it_is_read_again_after_two_seconds() -> None:
@@ -167,42 +189,23 @@ async def test_without_a_network_it_is_unknown(monkeypatch: pytest.MonkeyPatch) 
     world = World(monkeypatch, uplink=None)
     await world.watch.start()
     assert world.watch.current() == UNKNOWN_NETWORK
-    world.watch.close()
+    world.close()
 
 
 # -- what the kernel tells ---------------------------------------------------------------------------------------------
 
 
-class News:
-    """Stands for the kernel's news, on a socket of ours."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, **world: Any) -> None:
-        near, self.far = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
-        near.setblocking(False)
-        self.world = World(monkeypatch, **world)
-        monkeypatch.setattr(netlink, "open_news", lambda: near)
-
-    def tell(self, kind: int, body: bytes) -> None:
-        header = netlink._NLMSGHDR.pack(netlink._NLMSGHDR.size + len(body), kind, 0, 0, 0)
-        self.far.send(header + body)
-
-    def tell_of_neighbour(self, address: str) -> None:
-        packed = ipaddress.ip_address(address).packed
-        self.tell(netlink.RTM_NEWNEIGH, netlink._NDMSG.pack(socket.AF_INET, 3, 2, 0, 1) + netlink.attribute(1, packed))
-
-
 async def test_news_make_it_look(monkeypatch: pytest.MonkeyPatch) -> None:
-    news = News(monkeypatch)
-    await news.world.watch.start()
-    news.world.uplink = OFFICE
-    news.tell(netlink.RTM_NEWROUTE, bytes(12))
-    await until(lambda: news.world.watch.current() == known(OFFICE))
-    news.world.watch.close()
-    news.far.close()
+    world = World(monkeypatch)
+    await world.watch.start()
+    world.uplink = OFFICE
+    world.tell(netlink.RTM_NEWROUTE, bytes(12))
+    await until(lambda: world.watch.current() == known(OFFICE))
+    world.close()
 
 
 async def test_of_neighbours_only_the_router_matters(monkeypatch: pytest.MonkeyPatch) -> None:
-    news = News(monkeypatch)
+    world = World(monkeypatch)
     looks = 0
 
     def read() -> Uplink:
@@ -210,16 +213,15 @@ async def test_of_neighbours_only_the_router_matters(monkeypatch: pytest.MonkeyP
         looks += 1
         return HOME
 
-    monkeypatch.setattr(news.world.watch, "_read", read)
-    await news.world.watch.start()
+    monkeypatch.setattr(world.watch, "_read", read)
+    await world.watch.start()
     before = looks
-    news.tell_of_neighbour("192.168.1.77")
-    news.world.watch._hear()
-    assert news.world.watch._timer is None
-    news.tell_of_neighbour("192.168.1.1")
+    world.tell_of_neighbour("192.168.1.77")
+    world.watch._hear()
+    assert world.watch._timer is None
+    world.tell_of_neighbour("192.168.1.1")
     await until(lambda: looks > before)
-    news.world.watch.close()
-    news.far.close()
+    world.close()
 
 
 async def test_more_news_than_there_is_room_for_are_news(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -235,20 +237,19 @@ async def test_more_news_than_there_is_room_for_are_news(monkeypatch: pytest.Mon
         world.uplink = OFFICE
         world.watch._hear()
         await until(lambda: world.watch.current() == known(OFFICE))
-        world.watch.close()
+        world.close()
 
 
 async def test_a_router_that_never_says_who_it_is_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[Uplink] = []
     monkeypatch.setattr(network_watch, "_say_hello", said.append)
     stranger = Uplink("192.168.1.1", "", "192.168.1.0/24", source=OURS, index=4, may_ask=True)
-    news = News(monkeypatch, uplink=stranger)
-    await news.world.watch.start()
-    assert news.world.watch.current() == known(stranger)
-    news.world.go(stranger)
+    world = World(monkeypatch, uplink=stranger)
+    await world.watch.start()
+    assert world.watch.current() == known(stranger)
+    world.go(stranger)
     assert said == [stranger]  # asked once
-    news.world.watch.close()
-    news.far.close()
+    world.close()
 
 
 # -- which connections are lost ----------------------------------------------------------------------------------------
@@ -309,11 +310,7 @@ def test_our_own_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     assert source_towards(local) == local
     assert is_ours(local)
     assert not is_ours(foreign)
-
-    def refuse() -> None:
-        raise OSError(errno.EAFNOSUPPORT, "no rtnetlink")
-
-    monkeypatch.setattr(netlink, "Netlink", refuse)
+    monkeypatch.setattr(netlink, "Netlink", _refuse)
     found = addresses_of_ours(frozenset({local, foreign}))
     assert local in found
     assert foreign not in found
