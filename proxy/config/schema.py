@@ -302,6 +302,7 @@ class Detect(_Section):
     gave_up_s: Seconds = Field(default=3, description="a client that leaves after so long gave up")
     early_reset_bytes: Count = Field(default=4_096, description="a reset within so many bytes is early")
     proof_bytes: Count = Field(default=32_768, description="a relay that carries so much proves a flow frozen")
+    whole_bytes: Count = Field(default=65_536, description="direct that carries so much is frozen or throttled no more")
     restricted_domains: Count = Field(default=5, description="unrelated domains that fail on an allow-list network")
     restricted_controls: Count = Field(default=2, description="foreign controls that fail there")
     restricted_window_s: Seconds = Field(default=600, description="all within this time")

@@ -24,7 +24,7 @@ from proxy.detect.recovery import Recovery
 from proxy.detect.refusals import REFUSALS
 from proxy.detect.scopes import address_of, registrable
 from proxy.detect.score import NEGLIGIBLE, score_now
-from proxy.detect.signals import NEUTRAL, Observed, same_for_all
+from proxy.detect.signals import NEUTRAL, NOT_BY_A_BYTE, PROVEN_BY_BYTES, Observed, same_for_all
 from proxy.detect.table import Key
 from proxy.detect.uplink import Moment
 from proxy.model import (
@@ -147,8 +147,9 @@ class Beliefs:
             self._judge.gates.void()
             self._last = None
         changes: list[Change] = []
-        if (direct.delivered if direct is not None else winner == DIRECT) or self._is_sites_own(outcome, direct):
-            if direct is not None and (fresh or direct.symptom):
+        is_sites_own = _is_sites_own(outcome, direct)
+        if is_sites_own or (direct.delivered if direct is not None else winner == DIRECT):
+            if direct is not None and not is_sites_own and (fresh or direct.symptom):
                 return changes + self._findings.spoiled(key, fresh, direct, now) + self._judge.waited(key, now)
             late = direct is not None and winner != DIRECT
             if late:
@@ -179,6 +180,8 @@ class Beliefs:
         self._book.mark_working(key, now)
         if held is None or (held.state is State.WORKS and held.score < NEGLIGIBLE):
             return []
+        if held.state in TROUBLED and held.cause in NOT_BY_A_BYTE:
+            return []  # that much it always let through
         if now - held.scored_at < self._settings.signal_interval_s:  # the minute saw a failure, or has been rewarded
             return [] if held.state is not State.UNKNOWN else self._book.settle(key, held, held, now, "direct answered")
         if held.state is State.BLOCKED:
@@ -302,12 +305,18 @@ class Beliefs:
     # -- flows, refusals, certificates -----------------------------------------------------------------------------
 
     def carried(self, host: str, route: Route, *, bytes_down: int, network: NetworkId, now: float) -> list[Change]:
-        """A relay has carried `bytes_down` of a host so far, on one connection: enough proves that a direct flow was
-        frozen or throttled by the network."""
+        """A route has carried `bytes_down` of a host so far, on one connection. When a relay has carried enough, a
+        direct flow that stopped was frozen or throttled by the network; when direct has, it is no more."""
         self._tell_time(now)
-        if route.is_direct or bytes_down < self._settings.proof_bytes:
+        host_key = (network, host)
+        if not route.is_direct:
+            enough = bytes_down >= self._settings.proof_bytes
+            return self._book.paid(self._findings.carried(host_key, route, now) if enough else [])
+        key = self._judge.governing(host_key, now)
+        held = self._book.troubled(key, now)
+        if held is None or held.cause not in PROVEN_BY_BYTES or bytes_down < self._settings.whole_bytes:
             return self._book.paid([])
-        return self._book.paid(self._findings.carried((network, host), route, now))
+        return self._book.paid(self._recovery.succeeded(key, held, now, f"direct carried {bytes_down} bytes"))
 
     def intercepted(
         self,
@@ -403,16 +412,17 @@ class Beliefs:
 
     # -- below -----------------------------------------------------------------------------------------------------
 
-    def _is_sites_own(self, outcome: Outcome, direct: Attempt | None) -> bool:
-        """Whether what stopped direct is what another route got too: then direct reaches the site."""
-        return direct is not None and direct.symptom is Symptom.ELSEWHERE and same_for_all(outcome, direct)
-
     def _tell_time(self, now: float) -> None:
         if self._book.tell_time(now):
             self._judge.clock_set(now)
             self._findings.clock_set()
             self._recovery.forget_claims()
             self._last = None
+
+
+def _is_sites_own(outcome: Outcome, direct: Attempt | None) -> bool:
+    """Whether where direct is sent on to is where another route is too: then direct reaches the site."""
+    return direct is not None and direct.symptom is Symptom.ELSEWHERE and same_for_all(outcome, direct)
 
 
 def _is_name(outcome: Outcome) -> bool:

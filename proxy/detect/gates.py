@@ -19,6 +19,9 @@ from proxy.model import NetworkId
 WAITING_MAX = 256
 """Hosts of one network that wait for G1 at once: a page's worth, many times over."""
 
+OBSERVED_MAX = 8
+"""Signals of one host that wait for G1; the heaviest will count."""
+
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
@@ -77,10 +80,8 @@ class Gates:
         """It counts when another host delivers direct."""
         waiting = self._waiting.setdefault(key[0], OrderedDict())
         before = waiting.pop(key, None)
-        if before is not None:
-            waiting[key] = Waiting((*before.observed, *observed)[-8:], before.since, story)
-        else:
-            waiting[key] = Waiting(tuple(observed), now, story)
+        old = [] if before is None else [o for o in before.observed if _since(o, now) <= self._settings.uplink_window_s]
+        waiting[key] = Waiting((*old, *observed)[-OBSERVED_MAX:], now, story)
         if len(waiting) > WAITING_MAX:
             waiting.popitem(last=False)
 
@@ -122,6 +123,10 @@ class Gates:
             waiting.pop(key, None)
             if not waiting:
                 del self._waiting[key[0]]
+
+
+def _since(observed: Observed, now: float) -> float:
+    return now - observed.signal.at
 
 
 def _young(waiting: Waiting | None, now: float, limit_s: float) -> Waiting | None:

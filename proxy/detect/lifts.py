@@ -146,7 +146,7 @@ class Lifts:
             cause=host.cause,
             score=min(self._settings.score_cap, score),
             scored_at=now,
-            signal_at=max(host.signal_at, other.signal_at),
+            signal_at=host.signal_at,  # 0 while its signal waits: it will count in full
             signal_weight=weight,
             episodes=max(2, before.episodes),
             episode_at=now,

@@ -21,6 +21,9 @@ NEUTRAL: frozenset[Symptom] = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom
 PROVEN_BY_BYTES = frozenset({"frozen", "throttled"})
 """What counts only when a relay has carried what direct did not; the uplink was seen to be well when it was found."""
 
+NOT_BY_A_BYTE = PROVEN_BY_BYTES | {"interception"}
+"""Causes that never kept a first byte from coming: one is no sign that they are over."""
+
 ECHOING = frozenset({"tls_reset", "tls_dropped", "http_reset", "http_dropped"})
 """What leaves a residue at the address: see `residual`."""
 

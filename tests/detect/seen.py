@@ -1,0 +1,101 @@
+"""Beliefs with a clock that the test moves, fed with outcomes that began when they say: gate G1 is shut unless the test
+lets another host deliver."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs import Beliefs
+from proxy.model import (
+    Attempt,
+    Belief,
+    Change,
+    IPAddress,
+    NetworkId,
+    Outcome,
+    Protocol,
+    Route,
+    Sounding,
+    Stage,
+    State,
+    Symptom,
+)
+from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, outcome, works
+
+OTHER = "www.news.example"
+CONTROL = "control.example.com"
+
+
+class NoJitter(random.Random):
+    def random(self) -> float:
+        return 0.0
+
+
+class Seen:
+    """What one visitor has seen so far."""
+
+    def __init__(self, settings: Detect | None = None, known: Iterable[Belief] = ()) -> None:
+        self.beliefs = Beliefs(settings or Detect(), known, rng=NoJitter())
+        self.now = 1_700_000_000.0
+        self.changes: list[Change] = []
+
+    def after(self, seconds: float) -> Seen:
+        self.now += seconds
+        return self
+
+    def learn(self, seen: Outcome, *, network: NetworkId = HOME, addresses: Iterable[IPAddress] = ()) -> list[Change]:
+        changes = self.beliefs.learn(seen, network=network, now=self.now, addresses=addresses)
+        self.changes += changes
+        return changes
+
+    def works(self, host: str = OTHER, *, network: NetworkId = HOME, address: str = "") -> list[Change]:
+        seen = works(host, at=self.now - 0.1)
+        if address:
+            seen = replace(seen, attempts=(replace(seen.attempts[0], address=address),))
+        return self.learn(seen, network=network)
+
+    def rescued(
+        self,
+        host: str = HOST,
+        symptom: Symptom = Symptom.RESET,
+        stage: Stage = Stage.FIRST_BYTE,
+        *,
+        address: str = "",
+        evidence: Mapping[str, str | int | float] | None = None,
+        by: Route = TOR,
+        protocol: Protocol = Protocol.TLS,
+        others: Iterable[Attempt] = (),
+        network: NetworkId = HOME,
+    ) -> Outcome:
+        """Direct failed just now, and another route delivered."""
+        attempt = replace(failed(symptom, stage), address=address, evidence=evidence or {})
+        seen = outcome(attempt, *others, delivered(by), host=host, at=self.now - 0.2, protocol=protocol)
+        self.learn(seen, network=network)
+        return seen
+
+    def blocked(self, host: str = HOST, symptom: Symptom = Symptom.RESET) -> Seen:
+        """Two rescues that count."""
+        for _ in range(2):
+            self.after(61).rescued(host, symptom)
+            self.works()
+        assert self.state(host) is State.BLOCKED
+        return self
+
+    def sounded(self, what: Sounding, host: str = CONTROL, *, domestic: bool = False, issuer: str = "") -> list[Change]:
+        changes = self.beliefs.sounded(
+            host, what, network=HOME, started=self.now - 0.5, now=self.now, domestic=domestic, issuer=issuer
+        )
+        self.changes += changes
+        return changes
+
+    def held(self, host: str = HOST, *, network: NetworkId = HOME, addresses: Iterable[IPAddress] = ()) -> Belief:
+        return self.beliefs.lookup(host, network=network, now=self.now, addresses=addresses)
+
+    def state(self, host: str = HOST) -> State:
+        return self.held(host).state
+
+    def wants_a_control(self) -> bool:
+        return self.beliefs.control_wanted(HOME, self.now)

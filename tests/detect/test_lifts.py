@@ -1,0 +1,217 @@
+"""From hosts to domains and prefixes: the story of a site with many blogs, and of a /24 that is dropped."""
+
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from proxy.model import Outcome, Route, Stage, State, Symptom
+from tests.detect.seen import OTHER, Seen
+from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome
+
+DOMAIN = "*.livejournal.test"
+BLOGS = [f"blog{number}.livejournal.test" for number in range(1, 6)]
+SAME = "203.0.113.7:443"
+
+
+def _two_blogs(seen: Seen, *, apart_s: float = 10, symptom: Symptom = Symptom.DROPPED) -> None:
+    for blog in BLOGS[:2]:
+        seen.rescued(blog, symptom, address=SAME)
+        seen.after(1).works(OTHER)
+        seen.after(apart_s - 1)
+
+
+def test_7_october() -> None:
+    """Five blogs dropped in silence, one other site open: the third goes round at once; the censor lifts, and direct
+    comes back after two re-tests beside visits."""
+    seen = Seen()
+    _two_blogs(seen)
+    for blog in BLOGS[2:]:
+        held = seen.held(blog)
+        assert (held.scope, held.state, held.cause, held.last_good) == (DOMAIN, State.SUSPECT, "sni_drop", "tor")
+    assert seen.held(BLOGS[0]).scope == DOMAIN  # the domain speaks for it
+    assert seen.held(BLOGS[2], network=AWAY).state is State.UNKNOWN
+
+    seen.after(130)
+    assert seen.beliefs.retest_due(BLOGS[3], network=HOME, now=seen.now)
+    assert not seen.beliefs.retest_due(BLOGS[4], network=HOME, now=seen.now)  # one for all
+    seen.works(OTHER)
+    seen.changes += seen.beliefs.retested(BLOGS[3], network=HOME, now=seen.now, direct_ok=False, other_ok=True)
+    assert seen.held(BLOGS[4]).state is State.BLOCKED
+
+    for _ in range(2):
+        seen.after(901)
+        assert seen.held(BLOGS[4]).state is State.BLOCKED
+        assert seen.beliefs.retest_due(BLOGS[4], network=HOME, now=seen.now)
+        seen.changes += seen.beliefs.retested(BLOGS[4], network=HOME, now=seen.now, direct_ok=True, other_ok=True)
+    assert all(seen.state(blog) is not State.BLOCKED for blog in BLOGS)
+    story = [(c.before, c.after) for c in seen.changes if c.scope == DOMAIN and c.before is not c.after]
+    assert story == [
+        (State.UNKNOWN, State.SUSPECT), (State.SUSPECT, State.BLOCKED), (State.BLOCKED, State.WORKS),
+    ]  # fmt: skip
+
+
+def test_two_counted_hosts_are_two_episodes() -> None:
+    seen = Seen()
+    for blog in BLOGS[:2]:
+        seen.rescued(blog)
+        seen.works(OTHER)
+        seen.after(10)
+
+    assert (seen.held(BLOGS[2]).state, seen.held(BLOGS[2]).episodes) == (State.BLOCKED, 2)
+
+
+@pytest.mark.parametrize("why", ["too soon", "another cause", "another domain", "nothing counted", "a public suffix"])
+def test_what_lifts_nothing(why: str) -> None:
+    seen = Seen()
+    first, second, third = BLOGS[0], BLOGS[1], BLOGS[2]
+    if why == "another domain":
+        second = "blog.other.test"
+    if why == "a public suffix":
+        first, second, third = "one.github.io", "two.github.io", "three.github.io"
+    seen.rescued(first)
+    if why != "nothing counted":
+        seen.works(OTHER)
+    seen.after(9 if why == "too soon" else 11)
+    symptom, stage = (Symptom.TIMEOUT, Stage.CONNECT) if why == "another cause" else (Symptom.RESET, Stage.FIRST_BYTE)
+    seen.rescued(second, symptom, stage)
+    if why != "nothing counted":
+        seen.works(OTHER)
+
+    assert seen.state(third) is State.UNKNOWN
+    assert seen.state(first) is State.SUSPECT
+
+
+def test_a_sibling_that_works_direct_keeps_its_own() -> None:
+    seen = Seen()
+    seen.works("www.livejournal.test")
+    _two_blogs(seen)
+    assert seen.state("www.livejournal.test") is State.WORKS
+    assert seen.held("api.livejournal.test").scope == DOMAIN
+
+    seen.works("api.livejournal.test")  # its relay was down, so direct had its turn
+    assert seen.state("api.livejournal.test") is State.WORKS
+    assert seen.held(BLOGS[4]).scope == DOMAIN
+
+
+def test_one_that_worked_long_before_does_not() -> None:
+    seen = Seen()
+    seen.works(BLOGS[2])
+    seen.after(3600)
+    _two_blogs(seen)
+
+    assert seen.held(BLOGS[2]).scope == DOMAIN
+
+
+def test_a_visit_to_any_blog_renews_the_domain() -> None:
+    seen = Seen()
+    _two_blogs(seen, symptom=Symptom.RESET)
+    seen.after(5).learn(outcome(delivered(Route(("vps",))), host=BLOGS[4], at=seen.now))
+
+    assert seen.held(BLOGS[3]).last_good == "vps"
+
+
+def test_failures_under_a_domain_are_the_domains() -> None:
+    seen = Seen()
+    _two_blogs(seen)
+    seen.after(61).rescued(BLOGS[3], Symptom.DROPPED)  # the relay had been down
+    seen.works(OTHER)
+
+    assert (seen.held(BLOGS[3]).scope, seen.held(BLOGS[3]).state) == (DOMAIN, State.BLOCKED)
+    assert {belief.scope for belief in seen.beliefs.all(now=seen.now)} == {DOMAIN}
+
+
+def test_an_own_trouble_of_another_cause_stays_its_own() -> None:
+    seen = Seen()
+    seen.beliefs.intercepted(BLOGS[3], known=True, fingerprint="ab" * 32, network=HOME, now=seen.now)
+    _two_blogs(seen)
+
+    assert (seen.held(BLOGS[3]).cause, seen.held(BLOGS[4]).cause) == ("interception", "sni_drop")
+
+
+def test_a_lifted_domain_is_there_after_a_restart_and_can_be_forgotten() -> None:
+    first = Seen()
+    _two_blogs(first, symptom=Symptom.RESET)
+    kept = first.beliefs.all(now=first.now)
+    second = Seen(known=kept)
+    second.now = first.now
+    assert second.held(BLOGS[4]).scope == DOMAIN
+
+    assert [change.scope for change in second.beliefs.forget(BLOGS[0])] == [DOMAIN]
+    assert second.state(BLOGS[4]) is State.UNKNOWN
+
+
+# -- prefixes ----------------------------------------------------------------------------------------------------------
+
+INSIDE = ipaddress.ip_address("203.0.113.200")
+OUTSIDE = ipaddress.ip_address("198.51.100.1")
+
+
+def _prefix_fails(seen: Seen, hosts: int = 3) -> None:
+    for number in range(hosts):
+        seen.rescued(
+            f"site{number}.example", Symptom.TIMEOUT, Stage.CONNECT,
+            evidence={"addresses": f"203.0.113.{number + 1}"},
+        )  # fmt: skip
+        seen.after(5)
+
+
+def test_three_hosts_of_a_prefix_lift_it_for_an_hour() -> None:
+    seen = Seen()
+    _prefix_fails(seen)
+    held = seen.held("new.example", addresses=[INSIDE])
+
+    assert (held.scope, held.state, held.cause, held.family) == ("203.0.113.0/24", State.SUSPECT, "ip", 4)
+    assert held.last_good == str(TOR)
+    assert seen.held("new.example", addresses=[INSIDE, OUTSIDE]).state is State.UNKNOWN
+    assert seen.held("new.example").state is State.UNKNOWN
+    assert seen.after(3600).held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+@pytest.mark.parametrize("worked", ["before", "after"])
+def test_not_where_anything_in_it_works(worked: str) -> None:
+    seen = Seen()
+    if worked == "before":
+        seen.works("works.example", address="203.0.113.9:443")
+    _prefix_fails(seen)
+    if worked == "after":
+        seen.works("works.example", address="203.0.113.9:443")
+        assert any(change.scope == "203.0.113.0/24" and change.belief is None for change in seen.changes)
+
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_two_hosts_or_a_reset_of_the_name_are_not_enough() -> None:
+    seen = Seen()
+    _prefix_fails(seen, hosts=2)
+    seen.rescued("site9.example", address="203.0.113.99:443")
+
+    assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+def test_the_addresses_may_come_from_the_resolver_and_be_ipv6() -> None:
+    seen = Seen()
+    for number in range(3):
+        seen.after(5)
+        seen.learn(
+            _timed_out(f"site{number}.example", seen.now), addresses=[ipaddress.ip_address(f"2001:db8:1:{number}::1")]
+        )
+    held = seen.held("new.example", addresses=[ipaddress.ip_address("2001:db8:1:ff::1")])
+
+    assert (held.scope, held.family) == ("2001:db8:1::/48", 6)
+
+
+def _timed_out(host: str, now: float) -> Outcome:
+    return outcome(failed(Symptom.TIMEOUT, Stage.CONNECT), delivered(TOR), host=host, at=now)
+
+
+@pytest.mark.parametrize(
+    ("addresses", "family"), [("203.0.113.1", 4), ("2001:db8::1", 6), ("203.0.113.1 2001:db8::1", 0), ("", 0)]
+)
+def test_the_family_of_an_address_that_does_not_answer(addresses: str, family: int) -> None:
+    seen = Seen()
+    seen.rescued(symptom=Symptom.TIMEOUT, stage=Stage.CONNECT, evidence={"addresses": addresses})
+    seen.works(OTHER)
+
+    assert (seen.held().cause, seen.held().family) == ("ip", family)
