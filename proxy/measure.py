@@ -178,10 +178,12 @@ class _Measuring:
     def __init__(self, means: Means, question: Question, tell: Callable[[Step], None]) -> None:
         self._means = means
         self._question = question
-        self._tell = tell
+        self._hand_on = tell
         self._detect = means.settings.detect
-        self._visitor = self._visitor_for(tell)
+        self._visitor = self._visitor_for(self._tell)
         self._answered_neutral: set[str] = set()  # addresses
+        self._opened: set[str] = set()  # addresses that a direct connection came to, with their ports
+        self._is_odd = False  # direct brought what may not be the site's, or very slowly
         self._slots = asyncio.Semaphore(self._detect.measure_routes)
 
     def _visitor_for(self, tell: Callable[[Step], None]) -> Visitor:
@@ -198,6 +200,14 @@ class _Measuring:
         if found.kind is Kind.KNOWN_ROOT:
             evidence["known_root"] = found.fingerprint
         return found.detail, evidence
+
+    def _tell(self, step: Step) -> None:
+        if step.route.is_direct and step.part in (Part.HELLO, Part.ANSWER) and step.address:
+            self._opened.add(step.address)
+        if step.route == DIRECT and step.part is Part.ANSWER and step.ok:
+            slow = float(step.evidence.get("bytes_per_s", math.inf)) < self._detect.measure_slow_bytes
+            self._is_odd = slow or self._question.page.protocol is Protocol.HTTP
+        self._hand_on(step)
 
     async def run(self) -> None:
         routes = self._question.routes
@@ -253,7 +263,7 @@ class _Measuring:
         if DOH in routes:
             reached += await self._by_doh(plain, secure)
         await self._by_means([route for route in routes if route not in (DIRECT, DOH)], (*secure, *plain), reached)
-        if not reached:
+        if not reached or self._is_odd:
             await self._control()
 
     async def _at(self, route: Route, address: IPAddress) -> bool:
@@ -266,14 +276,18 @@ class _Measuring:
         place = Destination(str(address), destination.port)
         dialer = self._means.dialer(DIRECT)
         page = self._question.page
-        if self._question.thorough and page.protocol is Protocol.TLS:
-            await self._say_harmless(route, dialer, place)
+        if self._question.thorough and page.protocol is Protocol.TLS and not await self._opens(route, dialer, place):
+            return False
         return await self._visitor.visit(route, dialer, place, page, connect_s=self._detect.syn_s)
 
-    async def _say_harmless(self, route: Route, dialer: Dialer, place: Destination) -> None:
-        name = self._neutral_name()
-        if name and await self._visitor.neutral(route, dialer, place, name, connect_s=self._detect.syn_s):
+    async def _opens(self, route: Route, dialer: Dialer, place: Destination) -> bool:
+        """Says a harmless name. False: the address could not even be connected, which is told."""
+        if not (name := self._neutral_name()):
+            return True
+        answered = await self._visitor.neutral(route, dialer, place, name, connect_s=self._detect.syn_s)
+        if answered:
             self._answered_neutral.add(place.host)
+        return answered is not None
 
     async def _by_doh(self, plain: Sequence[IPAddress], secure: Sequence[IPAddress]) -> list[IPAddress]:
         if not secure:
@@ -288,10 +302,14 @@ class _Measuring:
         self, routes: Sequence[Route], addresses: Sequence[IPAddress], reached: Sequence[IPAddress]
     ) -> None:
         """The local means, where direct does not do."""
-        if reached or not addresses:
+        port = self._question.page.port
+        opened = [address for address in addresses if str(Destination(str(address), port)) in self._opened]
+        if reached or not opened:
+            why = "no address is known" if not addresses else "no address answers, and these means only hide a name"
             for route in routes:
-                self._leave_out(route, "direct needs no help" if reached else "no address is known")
+                self._leave_out(route, "direct needs no help" if reached else why)
             return
+        addresses = opened
         punished = await self._is_punished(addresses[0]) if routes else False
         for route in routes:
             if punished:

@@ -124,9 +124,15 @@ class Routes:
 
     @property
     def control(self) -> Found:
-        """Gate G1; a direct answer of the site itself opens it as well."""
-        step = next((step for step in self.steps if step.part is Part.CONTROL), None)
+        """Gate G1: another site, or this one at another address or by a local means, was reached without a relay."""
+        step = self._control_step
+        if any(not route.relays and route != DIRECT for route in self.delivered):
+            return Found.OK
         return step.found if step is not None else Found.NOT_TESTED
+
+    @property
+    def _control_step(self) -> Step | None:
+        return next((step for step in self.steps if step.part is Part.CONTROL), None)
 
     @property
     def control_symptom(self) -> Symptom:
@@ -134,7 +140,11 @@ class Routes:
 
     @property
     def control_text(self) -> str:
-        return next((step.text for step in self.steps if step.part is Part.CONTROL), "")
+        local = [route for route in self.delivered if not route.relays and route != DIRECT]
+        step = self._control_step
+        if local and (step is None or not step.ok):
+            return f"{local[0]} brought the page"
+        return step.text if step is not None else ""
 
 
 DOH = Route(wrap=("doh",))
@@ -270,7 +280,11 @@ def _of_answers(step: Step, routes: Routes) -> list[tuple[str, str]]:
 
 
 def _answers_a_harmless_name(failed: Step, routes: Routes) -> bool:
-    return any(step.part is Part.NEUTRAL and step.ok and step.address == failed.address for step in routes.on(DIRECT))
+    """And otherwise than the site's: a server that sends everybody an alert tells nothing."""
+    return any(
+        step.part is Part.NEUTRAL and step.ok and step.address == failed.address and step.symptom is not failed.symptom
+        for step in routes.on(DIRECT)
+    )
 
 
 def _throttled(routes: Routes, detect: Detect) -> Weighed | None:

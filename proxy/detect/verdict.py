@@ -364,7 +364,10 @@ _ORDER = (
 )  # fmt: skip
 
 _STORIES: Mapping[str, str] = MappingProxyType(
-    {"restricted": "this network lets only some sites through: that says nothing of this one"}
+    {
+        "dns": "its name leads nowhere, or to a wrong place, when it is asked for here",
+        "restricted": "this network lets only some sites through: that says nothing of this one",
+    }
 )
 
 _COMPETING: Mapping[str, str] = MappingProxyType(

@@ -127,14 +127,12 @@ class Visitor:
 
     async def neutral(
         self, route: Route, dialer: Dialer, destination: Destination, name: str, *, connect_s: float
-    ) -> bool:
+    ) -> bool | None:
         """A hello that names somebody harmless at the same address: whoever answers it, be it with an alert, shows that
-        the address itself is let through. When the connection cannot be opened nothing is told: a visit tells it."""
-        try:
-            async with asyncio.timeout(connect_s):
-                stream = await dialer.dial(destination)
-        except (DialError, TimeoutError):
-            return False
+        the address itself is let through. None: the connection could not be opened, which is told."""
+        stream = await self._connect(route, dialer, destination, connect_s, quiet=True)
+        if stream is None:
+            return None
         path: Stream = stream
         try:
             tls = await self._hello(route, stream, name, Part.NEUTRAL, trusting_all())
@@ -145,7 +143,10 @@ class Visitor:
 
     # -- connect ---------------------------------------------------------------------------------------------------
 
-    async def _connect(self, route: Route, dialer: Dialer, destination: Destination, connect_s: float) -> Stream | None:
+    async def _connect(
+        self, route: Route, dialer: Dialer, destination: Destination, connect_s: float, *, quiet: bool = False
+    ) -> Stream | None:
+        """`quiet`: that it went well is not told, since another connection will tell it."""
         began = self._now()
         part = Part.CONNECT if route.is_direct else Part.RELAY
         try:
@@ -162,7 +163,8 @@ class Visitor:
             self._say(part, route, Found.FAILED, Symptom.TIMEOUT, text, began, address=address)
             return None
         text = "connected" if route.is_direct else "the relay opened the way"
-        self._say(part, route, Found.OK, Symptom.NONE, text, began, address=stream.peer)
+        if not quiet:
+            self._say(part, route, Found.OK, Symptom.NONE, text, began, address=stream.peer)
         return stream
 
     # -- TLS -------------------------------------------------------------------------------------------------------
@@ -178,7 +180,7 @@ class Visitor:
         evidence: dict[str, str | int | float] = {}
         try:
             async with asyncio.timeout(self._detect.silent_s) as limit:
-                watching = self._watch_for_drop(stream, tls, snapshot, evidence, limit)
+                watching = self._watch_for_drop(stream, lambda: tls.heard > 0, snapshot, evidence, limit)
                 try:
                     await tls.handshake()
                 finally:
@@ -203,16 +205,16 @@ class Visitor:
     def _watch_for_drop(
         self,
         stream: Stream,
-        tls: _Listening,
+        is_answered: Callable[[], bool],
         snapshot: Snapshot | None,
         evidence: dict[str, str | int | float],
         limit: asyncio.Timeout,
     ) -> asyncio.TimerHandle:
-        """A hello that was never acknowledged is judged sooner than one that was, as for a user's own connection."""
+        """A flight that was never acknowledged is judged sooner than one that was, as for a user's own connection."""
         loop = asyncio.get_running_loop()
 
         def look() -> None:
-            if snapshot is None or tls.heard:
+            if snapshot is None or is_answered():
                 return
             reading = self._oracle.look(stream.lowest_socket, snapshot)
             if not reading.acked and reading.unacked > 0 and reading.retransmits >= self._detect.hedge_retransmits:
@@ -272,17 +274,18 @@ class Visitor:
         began = self._now()
         answer = bytearray()
         symptom, text = Symptom.NONE, ""
+        lost: dict[str, str | int | float] = {}
+        snapshot = self._oracle.snapshot(path.lowest_socket) if route.is_direct and self._oracle.usable else None
         try:
             async with asyncio.timeout(self._detect.measure_answer_s):
                 await path.send(page.request())
                 while len(answer) < self._detect.measure_bytes and not _is_whole(answer):
-                    async with asyncio.timeout(self._detect.measure_stall_s if answer else self._detect.silent_s):
-                        data = await path.receive()
+                    data = await self._receive(path, answer, snapshot, lost)
                     if not data:
                         break
                     answer += data
         except TimeoutError:
-            symptom, text = self._stopped(answer, self._now() - began)
+            symptom, text = self._stopped(answer, path, self._now() - began, dropped=bool(lost))
         except OSError as error:
             symptom = (
                 Symptom.RESET if not answer else Symptom.NONE
@@ -294,7 +297,7 @@ class Visitor:
         seen = _read(bytes(answer))
         if seen is None and symptom is Symptom.NONE:
             symptom, text = Symptom.GARBAGE, f"answered {bytes(answer[:16])!r}"
-        evidence: dict[str, str | int | float] = {"bytes": len(answer), **(seen or {})}
+        evidence: dict[str, str | int | float] = {"bytes": len(answer), **(seen or {}), **lost}
         if seen is not None and symptom is Symptom.NONE and page.protocol is Protocol.HTTP:
             look = self._look_at(bytes(answer), page.host, True)
             evidence |= look.evidence
@@ -309,13 +312,27 @@ class Visitor:
         self._say(Part.ANSWER, route, found, symptom, said, began, address, evidence)
         return found is Found.OK
 
-    def _stopped(self, answer: bytearray, elapsed: float) -> tuple[Symptom, str]:
+    async def _receive(
+        self, path: Stream, answer: bytearray, snapshot: Snapshot | None, lost: dict[str, str | int | float]
+    ) -> bytes:
+        """What comes next of an answer. Raises TimeoutError; `lost` then says so if the request did not arrive."""
+        async with asyncio.timeout(self._detect.measure_stall_s if answer else self._detect.silent_s) as limit:
+            watching = self._watch_for_drop(path, lambda: bool(answer), snapshot, lost, limit)
+            try:
+                return await path.receive()
+            finally:
+                watching.cancel()
+
+    def _stopped(self, answer: bytearray, path: Stream, elapsed: float, *, dropped: bool) -> tuple[Symptom, str]:
         """No byte for too long, or a page that took too long as a whole."""
+        if dropped:
+            return Symptom.DROPPED, "the request was never acknowledged"
         if not answer:
             return Symptom.SILENT, "the request was not answered"
         if elapsed >= self._detect.measure_answer_s:
             return Symptom.NONE, f"{len(answer)} bytes had come after {elapsed:.0f} s"
-        return Symptom.FROZEN, f"stopped after {len(answer)} bytes"
+        came = path.heard if isinstance(path, _Listening) else len(answer)  # a record that is not whole shows nothing
+        return Symptom.FROZEN, f"stopped after {came} bytes"
 
     # -- all of them -----------------------------------------------------------------------------------------------
 
