@@ -1,0 +1,88 @@
+"""How beliefs lapse and how they are found to be meant; their states are told in test_beliefs."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.detect.book import Book, forgotten, on_network, unknown
+from proxy.model import Belief, State
+from tests.support.outcomes import AWAY, HOME, HOST
+
+NOW = 1_000_000.0
+KEY = (HOME, HOST)
+
+
+def book(*known: Belief) -> Book:
+    made = Book(Detect(), known, random.Random(0))
+    made.tell_time(NOW)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("scope", "meant"),
+    [
+        ("a.example.org", ["a.example.org", "x.a.example.org", "*.example.org"]),
+        ("example.org", ["a.example.org", "x.a.example.org", "b.example.org", "example.org", "*.example.org"]),
+        ("*.example.org", ["*.example.org"]),
+        ("203.0.113.0/24", ["203.0.113.0/24"]),
+    ],
+)
+def test_which_scopes_are_meant(scope: str, meant: list[str]) -> None:
+    scopes = ["a.example.org", "x.a.example.org", "b.example.org", "example.org", "*.example.org", "notexample.org",
+              "203.0.113.0/24"]  # fmt: skip
+
+    found = [other for other in scopes if on_network(HOME, scope)((HOME, other))]
+    assert sorted(found) == sorted(meant)
+    assert not on_network(HOME, scope)((AWAY, scope))
+    assert on_network(None, scope)((AWAY, scope))
+    assert on_network(HOME, None)((HOME, "anything"))
+
+
+def test_local_means_that_failed_are_kept_a_day() -> None:
+    made = book(replace(unknown(KEY, NOW), state=State.BLOCKED, until=NOW + 1e6, rungs_failed=("direct|split",),
+                        rungs_failed_at=NOW))  # fmt: skip
+    held = made.current(KEY, NOW + 86_399)
+    assert held is not None
+    assert held.rungs_failed == ("direct|split",)
+    held = made.current(KEY, NOW + 86_400)
+
+    assert held is not None
+    assert (held.rungs_failed, held.rungs_failed_at) == ((), 0.0)
+
+
+def test_a_suspect_that_lapsed_is_remembered_while_its_episodes_are() -> None:
+    suspect = replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120, episodes=1, episode_at=NOW, score=2.0)
+    made = book(suspect)
+    for day in (1, 5, 9):
+        held = made.current(KEY, NOW + day * 86_400)
+        assert held is not None
+        assert (held.state, held.episodes) == (State.UNKNOWN, 1)
+
+    assert made.current(KEY, NOW + 10.1 * 86_400) is None
+
+
+def test_one_that_never_counted_is_not() -> None:
+    made = book(replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120))
+
+    assert made.current(KEY, NOW + 121) is None
+    assert len(made.held) == 0
+
+
+def test_what_is_dropped_is_told() -> None:
+    made = book(replace(unknown(KEY, NOW), state=State.BLOCKED, until=NOW + 1e6))
+
+    assert made.drop(KEY, NOW, "why") == [forgotten(KEY, State.BLOCKED, NOW, "why")]
+    assert made.drop(KEY, NOW, "why") == []
+
+
+def test_what_passes_passes() -> None:
+    made = book()
+    made.mark_passing(KEY, State.DOWN, "down", "why", lasts_s=60, now=NOW)
+    assert made.passing_now(KEY, NOW + 59) is not None
+    assert made.passing_now(KEY, NOW + 60) is None
+
+    assert not made.passing

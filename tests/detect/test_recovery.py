@@ -1,0 +1,147 @@
+"""What success means by cause, re-tests whose gate is shut, and local means tried beside a visit."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.detect.recovery import retest_needs
+from proxy.model import Belief, Route, Stage, State, Symptom
+from tests.detect.seen import OTHER, Seen
+from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, outcome
+
+TLSREC = Route((), ("tlsrec",))
+SPLIT = Route((), ("split",))
+
+
+@pytest.mark.parametrize(
+    ("cause", "needs"),
+    [
+        ("dns", "verified"), ("ip", "byte"), ("sni_reset", "hello"), ("sni_drop", "hello"), ("ech", "hello"),
+        ("http_host", "byte"), ("block_page", "page"), ("interception", "verified"), ("frozen", "64k"),
+        ("throttled", "64k"), ("", "byte"), ("refused", "byte"),
+    ],
+)  # fmt: skip
+def test_success_is_what_the_cause_would_have_prevented(cause: str, needs: str) -> None:
+    assert retest_needs(Belief(HOST, HOME, cause=cause)) == needs
+
+
+def _retested(seen: Seen, *, direct_ok: bool) -> None:
+    seen.changes += seen.beliefs.retested(HOST, network=HOME, now=seen.now, direct_ok=direct_ok, other_ok=True)
+
+
+def test_G1_a_re_test_that_fails_counts_when_somebody_else_is_heard() -> None:
+    seen = Seen()
+    seen.rescued()
+    seen.works(OTHER)
+    seen.after(121)
+    _retested(seen, direct_ok=False)
+    assert seen.state() is State.SUSPECT
+    assert seen.after(1).wants_a_control()
+    seen.works(OTHER)
+
+    assert seen.state() is State.BLOCKED
+
+
+def test_a_re_test_that_succeeds_voids_what_waited() -> None:
+    seen = Seen()
+    seen.rescued()
+    seen.after(5)
+    _retested(seen, direct_ok=True)
+    seen.works(OTHER)
+
+    assert (seen.state(), seen.held().score) == (State.WORKS, 0.0)
+
+
+# -- local means -------------------------------------------------------------------------------------------------------
+
+
+def _due(seen: Seen) -> bool:
+    return seen.beliefs.rung_due(HOST, network=HOME, now=seen.now)
+
+
+def _result(seen: Seen, route: Route, *, ok: bool) -> None:
+    seen.changes += seen.beliefs.rung_result(HOST, route, ok=ok, network=HOME, now=seen.now)
+
+
+def test_they_are_due_beside_a_visit_once_the_censor_has_calmed_down() -> None:
+    seen = Seen().blocked()
+    assert not _due(seen.after(179))
+    seen.after(2)
+    assert _due(seen)
+    assert not _due(seen)  # claimed
+
+    _result(seen, TLSREC, ok=False)
+    _result(seen, SPLIT, ok=True)
+    held = seen.held()
+    assert (held.last_good, held.rungs_failed) == ("direct|split", ("direct|tlsrec",))
+    assert not _due(seen.after(3600))
+
+
+def test_what_failed_is_tried_again_after_a_day() -> None:
+    seen = Seen().blocked()
+    _result(seen.after(200), TLSREC, ok=False)
+    assert not _due(seen.after(86_000))
+
+    assert seen.after(401).held().rungs_failed == ()
+    assert _due(seen)
+
+
+@pytest.mark.parametrize(("symptom", "stage"), [(Symptom.TIMEOUT, Stage.CONNECT), (Symptom.NO_NAME, Stage.RESOLVE)])
+def test_none_where_the_name_is_not_the_cause(symptom: Symptom, stage: Stage) -> None:
+    seen = Seen()
+    for _ in range(3):
+        seen.after(61).rescued(symptom=symptom, stage=stage)
+        seen.works(OTHER)
+
+    assert seen.held().state in (State.SUSPECT, State.BLOCKED)
+    assert not _due(seen.after(300))
+
+
+def test_none_for_a_host_that_is_not_troubled() -> None:
+    seen = Seen()
+    seen.works(HOST)
+    _result(seen, TLSREC, ok=True)
+
+    assert not _due(seen)
+    assert seen.held().last_good == ""
+
+
+def _raced(seen: Seen, *rungs: tuple[Route, Symptom], plain: bool = True, address: str = "203.0.113.5:443") -> None:
+    attempts = [replace(failed(symptom, route=route), address=address) for route, symptom in rungs]
+    if plain:
+        attempts.insert(0, replace(failed(), address=address))
+    seen.learn(outcome(*attempts, delivered(TOR), host=HOST, at=seen.now))
+
+
+def test_in_a_race_the_echo_of_the_plain_hello_condemns_none() -> None:
+    seen = Seen()
+    _raced(seen, (TLSREC, Symptom.RESET), (SPLIT, Symptom.DROPPED))
+
+    assert seen.held().rungs_failed == ()
+
+
+@pytest.mark.parametrize("symptom", [Symptom.ALERT, Symptom.EOF])
+def test_a_server_that_takes_no_cut_hello_is_remembered(symptom: Symptom) -> None:
+    seen = Seen()
+    _raced(seen, (TLSREC, symptom), (SPLIT, Symptom.SKIPPED))
+
+    assert seen.held().rungs_failed == ("direct|tlsrec",)
+
+
+def test_one_that_failed_alone_is_remembered() -> None:
+    seen = Seen().blocked()
+    _result(seen, TLSREC, ok=True)
+    seen.after(300)
+    _raced(seen, (TLSREC, Symptom.RESET), plain=False)
+
+    assert (seen.held().last_good, seen.held().rungs_failed) == ("tor", ("direct|tlsrec",))
+
+
+def test_one_that_delivers_is_what_got_through() -> None:
+    seen = Seen()
+    seen.rescued(by=TLSREC)
+    seen.works(OTHER)
+
+    assert (seen.state(), seen.held().last_good, seen.held().score) == (State.SUSPECT, "direct|tlsrec", 2.0)

@@ -1,0 +1,56 @@
+from __future__ import annotations
+
+import ipaddress
+
+import pytest
+
+from proxy.detect.residual import ADDRESSES_MAX, Residual
+from tests.support.outcomes import AWAY, HOME
+
+NOW = 1_000_000.0
+
+
+def test_an_address_is_left_alone_for_a_while_in_any_spelling() -> None:
+    residual = Residual(180.0)
+    residual.note("[2001:db8::1]:443", HOME, NOW, host="a.example")
+
+    for address in ("2001:db8::1", "[2001:db8::1]:80", ipaddress.ip_address("2001:db8::1")):
+        assert residual.tainted(address, HOME, NOW)
+        assert residual.tainted(address, HOME, NOW + 179.9)
+        assert not residual.tainted(address, HOME, NOW + 180)
+    assert not residual.tainted("2001:db8::2", HOME, NOW)
+    assert not residual.tainted("2001:db8::1", AWAY, NOW)
+
+
+def test_not_for_the_name_itself() -> None:
+    residual = Residual(180.0)
+    residual.note("192.0.2.1:443", HOME, NOW, host="a.example")
+
+    assert not residual.tainted("192.0.2.1", HOME, NOW, host="a.example")
+    assert residual.tainted("192.0.2.1", HOME, NOW, host="b.example")
+
+
+@pytest.mark.parametrize("address", ["", "example.org:443", "tor"])
+def test_what_is_no_address_is_neither_noted_nor_tainted(address: str) -> None:
+    residual = Residual(180.0)
+    residual.note(address, HOME, NOW)
+
+    assert not residual.tainted(address, HOME, NOW)
+
+
+def test_F87_a_clock_set_back_taints_nothing_for_long() -> None:
+    residual = Residual(180.0)
+    residual.note("192.0.2.1", HOME, NOW)
+
+    assert not residual.tainted("192.0.2.1", HOME, NOW - 3600)
+    residual.clear()
+    assert not residual.tainted("192.0.2.1", HOME, NOW)
+
+
+def test_it_is_bounded() -> None:
+    residual = Residual(180.0)
+    for number in range(ADDRESSES_MAX + 1):
+        residual.note(ipaddress.ip_address(0x0A000000 + number), HOME, NOW)
+
+    assert not residual.tainted("10.0.0.0", HOME, NOW)
+    assert residual.tainted("10.0.0.1", HOME, NOW)

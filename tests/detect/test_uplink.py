@@ -1,0 +1,128 @@
+from __future__ import annotations
+
+from proxy.config.schema import Detect
+from proxy.detect.uplink import FAILING_MAX, NETWORKS_MAX, Moment, Uplink
+from proxy.model import NetworkId, NetworkState, Sounding
+from tests.support.outcomes import AWAY, HOME
+
+NOW = 1_000_000.0
+
+
+class _Moving:
+    """A host whose date moves on by itself."""
+
+    def __init__(self, domain: str, at: float) -> None:
+        self.domain = domain
+        self.at = at
+
+
+def test_when_another_domain_was_heard() -> None:
+    uplink = Uplink(Detect())
+    assert not uplink.well_since(HOME, "a", NOW)
+    uplink.heard(HOME, Moment("a", NOW))
+    uplink.heard(HOME, Moment("b", NOW + 1))
+    uplink.heard(HOME, Moment("b", NOW + 2))
+
+    assert [uplink.well_since(HOME, "a", NOW + at) for at in (2, 2.1)] == [True, False]
+    assert [uplink.well_since(HOME, "b", NOW + at) for at in (0, 0.1)] == [True, False]
+    assert [uplink.well_since(HOME, "c", NOW + at) for at in (2, 2.1)] == [True, False]
+    assert not uplink.well_since(AWAY, "a", NOW)
+
+
+def test_a_date_that_moves_on_is_followed() -> None:
+    uplink = Uplink(Detect())
+    moving = _Moving("a", NOW)
+    uplink.heard(HOME, moving)
+    moving.at = NOW + 50
+    assert uplink.well_since(HOME, "b", NOW + 50)
+    uplink.heard(HOME, Moment("b", NOW + 60))
+
+    assert uplink.well_since(HOME, "b", NOW + 50)
+
+
+def test_five_domains_and_both_controls_within_ten_minutes() -> None:
+    def restricted(*, domains: int = 5, apart_s: float = 10.0, controls: int = 2, domestic: bool = True) -> bool:
+        uplink = Uplink(Detect())
+        news = [uplink.failed(HOME, f"d{number}", NOW + number * apart_s) for number in range(domains)]
+        now = NOW + domains * apart_s
+        if domestic:
+            uplink.sounded(HOME, "egov.example", Sounding.WELL, now, domestic=True)
+        news += [uplink.sounded(HOME, f"c{n}", Sounding.FAILED, now, domestic=False) for n in range(controls)]
+        assert any(news) == (uplink.state(HOME) is NetworkState.RESTRICTED)
+        return any(news)
+
+    assert restricted()
+    assert not restricted(domains=4)
+    assert not restricted(apart_s=150)
+    assert not restricted(controls=1)
+    assert not restricted(domestic=False)  # then nothing works: an outage
+
+
+def test_a_domain_that_answers_again_is_no_failing_one() -> None:
+    uplink = Uplink(Detect())
+    for number in range(5):
+        uplink.failed(HOME, f"d{number}", NOW)
+    uplink.heard(HOME, Moment("d3", NOW + 1))
+
+    assert not any(uplink.sounded(HOME, f"c{n}", Sounding.FAILED, NOW + 2, domestic=False) for n in range(2))
+
+
+def test_nothing_is_learned_for_a_moment_after_waking() -> None:
+    uplink = Uplink(Detect())
+    uplink.heard(HOME, Moment("a", NOW))
+    uplink.woke(NOW)
+
+    assert not uplink.well_since(HOME, "b", NOW - 5)
+    assert [uplink.may_learn(HOME, NOW + at) for at in (9.9, 10)] == [False, True]
+
+
+def test_an_inspected_network_is_learned_on_and_a_portal_is_not() -> None:
+    uplink = Uplink(Detect())
+    assert not uplink.resigned(HOME, "a.one.example", "issuer", control=False)
+    assert not uplink.resigned(HOME, "b.one.example", "issuer", control=True)
+    assert not uplink.resigned(HOME, "two.example", "issuer", control=False)
+    assert not uplink.resigned(HOME, "three.example", "another", control=False)
+    assert uplink.resigned(HOME, "three.example", "issuer", control=False)
+    assert not uplink.resigned(HOME, "four.example", "issuer", control=False)  # told once
+    assert (uplink.state(HOME), uplink.may_learn(HOME, NOW)) == (NetworkState.INSPECTED, True)
+
+    assert uplink.sounded(HOME, "control.example", Sounding.PORTAL, NOW, domestic=False)
+    assert not uplink.sounded(HOME, "control.example", Sounding.PORTAL, NOW, domestic=False)
+    assert not uplink.may_learn(HOME, NOW)
+    assert not uplink.heard(HOME, Moment("a", NOW), proven=False)
+    assert uplink.heard(HOME, Moment("a", NOW))
+
+
+def test_offline_is_news_once_and_over_with_anything_that_delivers() -> None:
+    uplink = Uplink(Detect())
+    assert [uplink.offline(HOME), uplink.offline(HOME)] == [True, False]
+    uplink.online(HOME)
+    uplink.online(AWAY)
+
+    assert uplink.state(HOME) is NetworkState.OK
+    uplink.offline(HOME)
+    uplink.forget(HOME)
+    assert uplink.state(HOME) is NetworkState.OK
+
+
+def test_a_control_a_minute() -> None:
+    uplink = Uplink(Detect())
+
+    assert not uplink.control_wanted(HOME, NOW, waits=False)
+    assert [uplink.control_wanted(HOME, NOW + at, waits=True) for at in (0, 59, 60)] == [True, False, True]
+    assert uplink.control_wanted(HOME, NOW - 5000, waits=True)  # a clock that was set back shuts it not
+
+
+def test_it_is_bounded() -> None:
+    uplink = Uplink(Detect())
+    for number in range(NETWORKS_MAX + 1):
+        uplink.offline(NetworkId(f"network-{number}"))
+    for number in range(FAILING_MAX * 2):
+        uplink.failed(AWAY, f"d{number}", NOW)
+        uplink.resigned(AWAY, f"d{number}.example", "issuer", control=False)
+        uplink.resigned(AWAY, "d.example", f"issuer-{number}", control=False)
+
+    assert uplink.state(NetworkId("network-0")) is NetworkState.OK
+    assert uplink.state(NetworkId(f"network-{NETWORKS_MAX}")) is NetworkState.OFFLINE
+    uplink.forget()
+    assert uplink.state(NetworkId(f"network-{NETWORKS_MAX}")) is NetworkState.OK
