@@ -27,6 +27,8 @@ class Residual:
         found = address_of(str(address))
         if found is None:
             return
+        if host and self.tainted(found, network, now, host=host):
+            return  # it may be the echo of another name, and does not take that one's place
         key = (network, found)
         self._since[key] = (now, host)
         self._since.move_to_end(key)

@@ -48,8 +48,8 @@ RETIRE_ROWS = 500
 MEMORY_ROWS = 10_000
 """Connections kept by a log in memory."""
 
-LAPSED_BELIEF_S = 3 * 86_400.0
-"""How long a lapsed belief is kept: by then the highest score has aged away."""
+LAPSED_BELIEF_S = 10 * 86_400.0
+"""How long a lapsed belief is kept: by then its score has aged away, and its episodes do not count any more."""
 
 DAY_S = 86_400.0
 CLOSE_S = 5.0

@@ -30,6 +30,17 @@ def test_not_for_the_name_itself() -> None:
     assert residual.tainted("192.0.2.1", HOME, NOW, host="b.example")
 
 
+def test_an_echo_does_not_take_the_place_of_the_name_that_it_echoes() -> None:
+    residual = Residual(180.0)
+    residual.note("192.0.2.1", HOME, NOW, host="blocked.example")
+    residual.note("192.0.2.1", HOME, NOW + 170, host="fine.example")
+
+    assert residual.tainted("192.0.2.1", HOME, NOW + 171, host="fine.example")
+    assert not residual.tainted("192.0.2.1", HOME, NOW + 171, host="blocked.example")
+    residual.note("192.0.2.1", HOME, NOW + 172, host="blocked.example")
+    assert residual.tainted("192.0.2.1", HOME, NOW + 351)
+
+
 @pytest.mark.parametrize("address", ["", "example.org:443", "tor"])
 def test_what_is_no_address_is_neither_noted_nor_tainted(address: str) -> None:
     residual = Residual(180.0)

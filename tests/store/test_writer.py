@@ -526,7 +526,7 @@ def test_H9_old_rows_go_a_few_at_a_time_and_leave_no_trace(
     for number in range(230):
         store.record(rescued(host=f"old{number}.example", at=now - 15 * DAY), network=HOME)
     store.record(rescued(host="young.example", at=now - 13 * DAY), network=HOME)
-    store.believe([replace(change("old.example", until=now - 4 * DAY), at=now - 15 * DAY)])
+    store.believe([replace(change("old.example", until=now - 11 * DAY), at=now - 15 * DAY)])
     store.believe([replace(change("young.example", until=now + DAY), at=now - 13 * DAY)])
     store.flush()
     assert len(hosts(store)) == 231
