@@ -107,7 +107,7 @@ class Resolver:
         if kept is not None:
             return kept
         if self._mode != "never" and self._must_be_secure(host):
-            return await self._securely(host)
+            return self._in_files(host) or await self._securely(host)
         return _given(await self._shared(False, host, self._ask_system))
 
     async def secure(self, host: str) -> tuple[IPAddress, ...]:
@@ -124,8 +124,9 @@ class Resolver:
     async def _securely(self, host: str) -> tuple[IPAddress, ...]:
         if self._secure is None:
             raise _failed("no secure name server is configured", Symptom.SKIPPED)
-        if self._is_local(host):
-            return self._known_here(host)
+        if self._is_local(host):  # with "always" alone
+            text = f'{host} is a local name, and with [dns] secure = "always" nobody is asked for it in the clear: '
+            raise _failed(f"{text}[dns.hosts] can hold its address", Symptom.NO_NAME)
         kept = self._secured.get((self._network(), host), asyncio.get_running_loop().time())
         return kept if kept is not None else _given(await self._shared(True, host, self._ask_secure))
 
@@ -140,15 +141,11 @@ class Resolver:
     def _is_local(self, host: str) -> bool:
         return "." not in host or f".{host}".endswith(self._local)
 
-    def _known_here(self, host: str) -> tuple[IPAddress, ...]:
-        """With `[dns] secure = "always"` a local name is asked of nobody."""
+    def _in_files(self, host: str) -> tuple[IPAddress, ...]:
+        """What the machine's own file says, which asks nobody."""
         if f".{host}".endswith(".localhost"):
             return _LOCALHOST
-        addresses = self._system.in_hosts(host) if self._system is not None else ()
-        if not addresses:
-            text = f'{host} is a local name, and with [dns] secure = "always" nobody is asked in the clear: '
-            raise _failed(f"{text}[dns.hosts] can hold its address", Symptom.NO_NAME)
-        return addresses
+        return self._system.in_hosts(host) if self._system is not None else ()
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
@@ -296,7 +293,7 @@ class Resolver:
         return told.addresses[:ADDRESSES]
 
     async def _is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
-        if self._is_local(host) or (self._system is not None and self._system.in_hosts(host)):
+        if self._is_local(host) or self._in_files(host):
             return False  # the user's own affair; the guard has its own word on it
         return await self._opinions.is_forged(host, addresses)
 

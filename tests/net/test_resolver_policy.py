@@ -156,6 +156,15 @@ async def test_with_always_the_machines_own_files_still_count_for_local_names(pl
     assert (error.symptom, "[dns.hosts] can hold its address" in str(error)) == (Symptom.NO_NAME, True)
 
 
+@pytest.mark.parametrize("mode", ["always", "on-suspicion"])
+async def test_the_machines_own_files_come_before_any_server(place: Place, mode: str) -> None:
+    machine_files(place.folder, LOOPBACK, hosts="192.168.1.5 a.test\n")
+    place.suspects.add("a.test")
+    assert await resolved(place.resolver(mode=mode)) == ["192.168.1.5"]
+    assert place.asked_in_the_clear == set()
+    assert place.secure.asked == []
+
+
 async def test_D10_with_always_and_nobody_to_ask_names_stay_unresolved(place: Place) -> None:
     place.secure.say = silent
     resolver = place.resolver(mode="always", timeout_s=0.2)
