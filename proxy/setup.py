@@ -20,8 +20,9 @@ from proxy.config.files import read_text
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths
 from proxy.config.schema import RelayConfig, Settings
+from proxy.detect import block_pages
 from proxy.detect.answers import Seen, look
-from proxy.detect.block_pages import BlockPages
+from proxy.detect.block_pages import BlockPages, parse_fingerprints
 from proxy.errors import ConfigError
 from proxy.model import UNKNOWN_NETWORK, Destination, DnsFinding, IPAddress, NetworkId, Override, Route, Symptom
 from proxy.net.advice import Advice, Look, LookAt
@@ -49,6 +50,8 @@ from proxy.wire.relay_url import RelayUrl
 
 RULES_LIMIT = 16 * 1024 * 1024
 """Bytes of rules.txt and of a list."""
+
+_SHIPPED_PAGES = Path(block_pages.__file__).with_suffix(".csv")
 
 _PASSWORD_TIMEOUT_S = 30.0
 """A keyring may have to ask its user."""
@@ -200,9 +203,10 @@ class SetupMaker:
         return servers
 
     def fingerprint(self, loaded: Loaded) -> tuple[object, ...]:
-        """Changes when a file that `loaded` and its rules were read from is edited, replaced, made or removed."""
+        """Changes when a file that `loaded`, its rules and the known block pages were read from is edited, replaced,
+        made or removed."""
         lists = _list_files(loaded.settings, self._paths).values()
-        files = [self._paths.config_file, self._paths.rules_file, *lists]
+        files = [self._paths.config_file, self._paths.rules_file, self._paths.block_pages_file, *lists]
         return tuple(_mark(file) for file in files)
 
     def _relays(self, settings: Settings) -> list[Relay]:
@@ -293,8 +297,15 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) ->
 
 
 def read_block_pages(paths: Paths) -> BlockPages:
-    """The fingerprints that we know."""
-    return BlockPages()
+    """The fingerprints that ship with us, and those that were imported. Raises ConfigError."""
+    files = [_SHIPPED_PAGES]
+    if os.path.lexists(paths.block_pages_file):
+        files.append(paths.block_pages_file)
+    return BlockPages(
+        fingerprint
+        for file in files
+        for fingerprint in parse_fingerprints(read_text(file, limit=RULES_LIMIT), file.name).fingerprints
+    )
 
 
 def _relay_usable(settings: Settings, registry: Callable[[], Registry]) -> Callable[[Destination], bool]:

@@ -116,8 +116,32 @@ async def test_a_reload_is_due_when_a_file_is_edited_made_or_removed(maker: Make
     seen.append(maker.fingerprint())
     (maker.folder / "rules.txt").unlink()
     seen.append(maker.fingerprint())
-    assert len(set(seen)) == 4
+    (maker.folder / "block_pages.csv").write_text(f"{PAGES_HEAD}\n")
+    seen.append(maker.fingerprint())
+    assert len(set(seen)) == 5
     assert maker.fingerprint() == seen[-1]
+
+
+PAGES_HEAD = "name,scope,location_found,pattern_type,pattern"
+
+
+def _seen(setup: Setup, body: bytes) -> tuple[Symptom, object]:
+    answer = b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
+    look = setup.advice.look_at(answer, "blog.example", True)
+    return look.symptom, look.evidence.get("page")
+
+
+async def test_shipped_and_imported_block_pages_are_known(maker: Maker) -> None:
+    maker.write()
+    shipped, mine = b'<html><iframe src="http://10.10.34.34?type=x">', b"<p>as stop.example/law says"
+    assert _seen(maker.make(), shipped) == (Symptom.BLOCK_PAGE, "byway.ir_frame")
+    assert _seen(maker.make(), mine) == (Symptom.NONE, None)
+    (maker.folder / "block_pages.csv").write_text(f"{PAGES_HEAD}\nmine,isp,body,contains,stop.example/law\n")
+    assert _seen(maker.make(), mine) == (Symptom.BLOCK_PAGE, "mine")
+    assert _seen(maker.make(), shipped) == (Symptom.BLOCK_PAGE, "byway.ir_frame")
+    (maker.folder / "block_pages.csv").write_text("no list\n")
+    with pytest.raises(ConfigError, match=r"block_pages\.csv:1: is no list of block pages"):
+        maker.make()
 
 
 async def test_B5_an_address_that_has_become_ours_since_the_start_is_refused(

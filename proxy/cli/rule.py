@@ -11,8 +11,9 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit, Misused, NotRunning
+from proxy.errors import BywayError, ConfigError
 
-group = typer.Typer(help="Rules: test, list and check rules.txt.", no_args_is_help=True)
+group = typer.Typer(help="Rules: test, list and check rules.txt; import lists.", no_args_is_help=True)
 
 
 @command(group, "test", example="byway rule test https://user.livejournal.com/")
@@ -86,6 +87,47 @@ def check(
         call.output.line(f"{checked}: there is no such file, so every site is AUTO")
     else:
         call.output.line(f"{checked}: {len(rules)} rule{'' if len(rules) == 1 else 's'}, no fault")
+    return None
+
+
+@command(group, "import", example="byway rule import fingerprints_http.csv")
+def take(
+    call: Invocation,
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="A list of block pages in OONI's CSV format.")],
+) -> Exit | None:
+    """Take a list of known block pages (OONI's fingerprints_http.csv), in place of the one taken before.
+
+    It is kept beside the configuration as block_pages.csv; delete that file to be without it. A running Byway takes it
+    up within a second.
+    """
+    from proxy.config.files import read_text
+    from proxy.config.paths import make_folder, write_private
+    from proxy.detect.block_pages import parse_fingerprints
+    from proxy.setup import RULES_LIMIT
+
+    text = read_text(file, limit=RULES_LIMIT)
+    imported = parse_fingerprints(text, str(file))
+    if not imported.fingerprints:
+        raise ConfigError(f"{file}: holds no row that can be used")
+    kept = call.paths.block_pages_file
+    try:
+        make_folder(kept.parent)
+    except OSError as error:
+        raise BywayError(f"{kept.parent} cannot be made: {error.strerror}") from None
+    write_private(kept, text)
+    vetoes = sum(fingerprint.veto for fingerprint in imported.fingerprints)
+    taken = len(imported.fingerprints) - vetoes
+    skipped = imported.vague + len(imported.refused)
+    if call.output.as_json:
+        told = {"file": str(kept), "taken": taken, "vetoes": vetoes, "vague": imported.vague}
+        call.output.document({"version": 1, **told, "refused": list(imported.refused)})
+        return None
+    for sentence in imported.refused:
+        call.output.hint(sentence)
+    call.output.line(
+        f"{kept}: {taken:,} block pages, {vetoes:,} that only look like one; {skipped:,} rows skipped"
+        f" ({imported.vague:,} vague or no block, {len(imported.refused):,} cannot be used)"
+    )
     return None
 
 

@@ -62,6 +62,11 @@ class Paths:
         return self.config_dir / "rules.txt"
 
     @property
+    def block_pages_file(self) -> Path:
+        """Fingerprints that were imported; beside the rules."""
+        return self.config_dir / "block_pages.csv"
+
+    @property
     def addons_dir(self) -> Path:
         return self.config_dir / "addons"
 

@@ -25,7 +25,7 @@ BYWAY = [sys.executable, "-m", "proxy"]
 
 COMMANDS = [
     "run", "status", "why", "test", "report", "log", "demo", "relay list", "relay test", "relay add", "rule test",
-    "rule list",
+    "rule list", "rule import",
     "rule check", "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
 ]  # fmt: skip
 

@@ -106,3 +106,44 @@ def test_lists_of_the_configuration_may_be_named(byway: Byway, files: Home, tmp_
     ran = byway("rule", "check", str(other))
     assert ran.code == 7
     assert "did you mean gfw?" in ran.err
+
+
+PAGES = """name,scope,other_names,location_found,pattern_type,pattern,confidence_no_fp,expected_countries,source,notes
+made.up_1,isp,,body,contains,stop.example/law,5,KZ,made up,
+made.up_2,vbw,,body,contains,Blocked URL,5,,made up,
+made.up_3,fp,,body,contains,solve this to see,5,,made up,
+made.up_4,isp,,body,regexp,(a|b)+c,5,,made up,
+"""
+
+
+@pytest.fixture
+def pages(tmp_path: Path) -> Path:
+    file = tmp_path / "fingerprints_http.csv"
+    file.write_text(PAGES)
+    return file
+
+
+def test_block_pages_are_imported_and_counted(byway: Byway, files: Home, pages: Path) -> None:
+    ran = byway("rule", "import", str(pages))
+    kept = files.config.with_name("block_pages.csv")
+    assert ran.code == 0
+    assert kept.read_text() == PAGES
+    assert kept.stat().st_mode & 0o777 == 0o600
+    assert "1 block pages, 1 that only look like one; 2 rows skipped (1 vague or no block, 1 cannot be used)" in ran.out
+    assert f"{pages}:5: its regular expression" in ran.err
+    told = byway("rule", "import", str(pages), "--json").json
+    assert (told["taken"], told["vetoes"], told["vague"], len(told["refused"])) == (1, 1, 1, 1)
+
+
+def test_they_are_kept_beside_a_configuration_that_is_not_there_yet(byway: Byway, home: Home, pages: Path) -> None:
+    assert byway("rule", "import", str(pages)).code == 0
+    assert home.config.with_name("block_pages.csv").exists()
+
+
+def test_what_is_no_list_of_block_pages_leaves_the_one_before(byway: Byway, files: Home, pages: Path) -> None:
+    byway("rule", "import", str(pages))
+    for content in ("||ads.example^\n", PAGES.splitlines()[0] + "\n", ""):
+        pages.write_text(content)
+        assert byway("rule", "import", str(pages)).code == 7
+    assert byway("rule", "import", str(pages.with_name("missing.csv"))).code == 7
+    assert files.config.with_name("block_pages.csv").read_text() == PAGES
