@@ -371,7 +371,8 @@ class Race:
             contender.won(now)
             return
         contender.answered_at = contender.answered_at or now
-        patient = now < self._patience.kept_back_until(contender)
+        has_page = not flight.data.startswith(b"HEAD ")  # its answer ends with the head, whatever length that gives
+        patient = has_page and now < self._patience.kept_back_until(contender)
         look = self._advice.look_at(
             contender.answer, flight.server_name or self._destination.host, ended or not patient
         )

@@ -473,6 +473,24 @@ def test_pages_are_judged_by_what_the_other_route_gets(
     play(scene())
 
 
+@pytest.mark.parametrize(("request_head", "waits"), [(GET, True), (GET.replace(b"GET", b"HEAD"), False)])
+def test_no_page_is_waited_for_after_head(request_head: bytes, waits: bool) -> None:
+    async def scene() -> None:
+        asked = []
+
+        def look_at(answer: bytes, host: str, ended: bool) -> Look:
+            asked.append(ended)
+            return Look(Verdict.VALID if ended else Verdict.MORE)
+
+        stage = Scene({DIRECT: Script(answer=OK), RELAY: Script(answer=OK)}, advice=Advice(look_at=look_at))
+        won = await stage.deliver(request_head)
+        assert won is not None
+        assert won.route == DIRECT
+        assert (asked[0] is False) is waits
+
+    play(scene())
+
+
 def test_a_redirect_is_not_questioned_where_there_is_nobody_to_ask() -> None:
     async def scene() -> None:
         stage = Scene({DIRECT: Script(answer=MOVED), CUT: Script(answer=OK)}, advice=Advice(look_at=_reads_pages))
