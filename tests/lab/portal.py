@@ -17,9 +17,11 @@ from tests.support.streams import Connections
 
 PORTAL_PAGE = b"<!doctype html><title>Guest network</title><form action=/login>Please sign in to go on.</form>"
 BLOCK_PAGE = (
-    "<!doctype html><html><head><title>Доступ ограничен</title></head><body><h1>Доступ к ресурсу ограничен</h1>"
-    "<p>Доступ к сайту ограничен по решению уполномоченного органа.</p></body></html>"
-).encode()
+    b"<html><head><title>M3-6</title></head><body>"
+    b'<iframe src="http://10.10.34.34?type=Invalid Site&policy=MainPolicy" style="width: 100%; height: 100%">'
+    b"</iframe></body></html>"
+)
+"""As Iran's provider answers in place of a site (Aryan, Aryan, Halderman: Internet Censorship in Iran, FOCI 2013)."""
 
 
 class Says(Enum):

@@ -22,7 +22,11 @@ from tests.support.streams import Connections, close
 
 CONNECT_S = 6.0
 _GRANTED, _FAILED, _NO_HOST = 0, 4, 4
-PAGE = b"<html><title>Blocked</title><body>Access to this resource is restricted here.</body></html>"
+PAGE = (
+    b"<html><title>Blocked</title><body>Sorry. Access to this website has been disabled because the Ministry of Digital "
+    b"Economic and Society has found some unsuitable content.</body></html>"
+)
+"""As providers in Thailand answer (Citizen Lab, filtering-annotations)."""
 
 
 class Manner(Enum):

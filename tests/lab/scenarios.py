@@ -73,6 +73,7 @@ class Scenario:
     cause: str = ""  # of the belief; empty: none
     first: frozenset[State] = _SUSPECT  # what the state may be after the first visit …
     third: frozenset[State] = _BLOCKED  # … and after three, an episode apart
+    named_by: int = 1  # the visit after which the cause is to be known, where one look is not enough
     ways: frozenset[Way] = frozenset({Way.RELAY})  # by which the page may come, from the first visit on
     wait_s: float = ROUND_TRIP_S  # the first visit's, over what the winning route itself needs
     must_not_learn: frozenset[State] = frozenset()
@@ -244,39 +245,41 @@ _NETWORK = Reach.NETWORK
 _OFFLINE, _PORTAL = NetworkState.OFFLINE, NetworkState.PORTAL
 _RESTRICTED, _INSPECTED = NetworkState.RESTRICTED, NetworkState.INSPECTED
 _WEAK: Mapping[str, object] = MappingProxyType({"third": TROUBLED})
-"""Signs that never pass from suspect to blocked, or take more than three of their kind."""
+"""Signs that never pass from suspect to blocked, take more than three of their kind, or are not looked for again while
+the way around is taken."""
 
 SCENARIOS: tuple[Scenario, ...] = (
     # names
     blocking("dns-race-bogon", "a forged private address first, the true answer second",
-             by_name(rules.DnsRace, forged=_BOGON), "dns", ways=_RUNG, wait_s=QUERY_S),
+             by_name(rules.DnsRace, forged=_BOGON), "dns", ways=_RUNG, wait_s=QUERY_S, **_WEAK),
     blocking("dns-race-poison", "a forged address that looks honest first, the true answer second",
-             by_name(rules.DnsRace, forged=_POISONED), "dns", ways=_RUNG, wait_s=QUERY_S + 0.5),
+             by_name(rules.DnsRace, forged=_POISONED), "dns", ways=_RUNG, wait_s=QUERY_S + 0.5, **_WEAK),
     blocking("dns-replace-bogon", "only a private address",
-             by_name(rules.DnsReplace, forged=_BOGON), "dns", ways=_RUNG, wait_s=QUERY_S),
+             by_name(rules.DnsReplace, forged=_BOGON), "dns", ways=_RUNG, wait_s=QUERY_S, **_WEAK),
     blocking("dns-replace-poison", "only an address where nobody answers",
-             by_name(rules.DnsReplace, forged=_POISONED), "dns", ways=_AROUND, wait_s=SYN_S + QUERY_S, settle_s=7),
+             by_name(rules.DnsReplace, forged=_POISONED), "dns", ways=_AROUND, wait_s=SYN_S + QUERY_S, settle_s=7,
+             **_WEAK),
     blocking("dns-replace-page", "only the address of the block page's server",
-             by_name(rules.DnsReplace, forged=(places.BLOCK_PAGE,)), "dns", ways=_AROUND, wait_s=QUERY_S),
+             by_name(rules.DnsReplace, forged=(places.BLOCK_PAGE,)), "dns", ways=_AROUND, wait_s=QUERY_S, **_WEAK),
     blocking("dns-nxdomain", "the name is said not to exist",
-             by_name(rules.DnsNxdomain), "dns", ways=_RUNG, wait_s=QUERY_S),
+             by_name(rules.DnsNxdomain), "dns", ways=_RUNG, wait_s=QUERY_S, **_WEAK),
     blocking("dns-drop", "queries for the name are lost",
-             by_name(rules.DnsDrop), "dns", ways=_RUNG, wait_s=RESOLVER_S + QUERY_S, settle_s=7),
+             by_name(rules.DnsDrop), "dns", ways=_RUNG, wait_s=RESOLVER_S + QUERY_S, settle_s=7, **_WEAK),
     blocking("dns-lie-nxdomain", "the provider's own resolver denies the name",
-             lie(Said.NO_SUCH_NAME), "dns", ways=_RUNG, wait_s=QUERY_S),
+             lie(Said.NO_SUCH_NAME), "dns", ways=_RUNG, wait_s=QUERY_S, **_WEAK),
     blocking("dns-lie-bogon", "the provider's own resolver says 0.0.0.0",
-             lie(Addresses(("0.0.0.0",))), "dns", ways=_RUNG, wait_s=QUERY_S),
+             lie(Addresses(("0.0.0.0",))), "dns", ways=_RUNG, wait_s=QUERY_S, **_WEAK),
     # the name in a ClientHello
     blocking("sni-reset-string", "both sides are reset where the name stands in a packet",
-             by_name(rules.SniReset, view=View.STRING), "sni_reset", ways=_RUNG),
+             by_name(rules.SniReset, view=View.STRING), "sni_reset", ways=_AROUND),
     blocking("sni-reset-packet", "both sides are reset, packet by packet",
-             by_name(rules.SniReset, view=View.PACKET), "sni_reset", ways=_RUNG),
+             by_name(rules.SniReset, view=View.PACKET), "sni_reset", ways=_AROUND),
     blocking("sni-reset-tcp", "both sides are reset, the stream put together",
-             by_name(rules.SniReset, view=View.TCP), "sni_reset", ways=_RUNG),
+             by_name(rules.SniReset, view=View.TCP), "sni_reset", ways=_AROUND),
     blocking("sni-reset-records", "both sides are reset, records put together",
              by_name(rules.SniReset, view=View.RECORDS), "sni_reset", wait_s=2 * ROUND_TRIP_S),
     blocking("sni-reset-client", "only the client is reset",
-             by_name(rules.SniReset, to="client", view=View.TCP), "sni_reset", ways=_RUNG),
+             by_name(rules.SniReset, to="client", view=View.TCP), "sni_reset", ways=_AROUND),
     blocking("sni-reset-strict", "reset, and the site rejects cut records",
              by_name(rules.SniReset, view=View.TCP), "sni_reset", wait_s=3 * ROUND_TRIP_S,
              conduct=Conduct(cut_hello_fails=True)),
@@ -300,7 +303,8 @@ SCENARIOS: tuple[Scenario, ...] = (
              by_address(rules.AddressDrop, ports=(443,)), "ip", wait_s=SYN_S, settle_s=8, **_WEAK),
     # plain HTTP
     blocking("http-redirect", "a request is led to the block page",
-             by_name(rules.HttpRedirect, to="http://blocked.provider.test/"), "block_page", secure=False),
+             by_name(rules.HttpRedirect, to="http://blocked.provider.test/"), "block_page", secure=False,
+             **_WEAK),
     blocking("http-page", "a block page is answered in place of the site",
              by_name(rules.HttpPage, body=BLOCK_PAGE), "block_page", secure=False),
     blocking("http-reset", "a request that names the site is reset",
@@ -311,18 +315,26 @@ SCENARIOS: tuple[Scenario, ...] = (
     blocking("intercept-known", "TLS is read with a root that is known for it",
              read_by("known_state"), "interception", first=_BLOCKED, spoiled=1),
     blocking("intercept-unknown", "TLS is read with a root that nobody knows",
-             read_by("state"), "interception", spoiled=2),
+             read_by("state"), "interception", spoiled=2, named_by=3),
     # flows
     blocking("freeze", "after 16 KiB not one more packet passes",
              by_name(rules.Freeze, after_bytes=16 * 1024), "frozen", path="/big", spoiled=1, wait_s=_ANY,
-             limit_s=12, settle_s=8),
+             limit_s=12, settle_s=8, **_WEAK),
     blocking("throttle-police", "8 KB/s, the rest is dropped",
              by_name(rules.Throttle, rate=8000, each=True), "throttled", path="/big", spoiled=3, wait_s=_ANY,
-             limit_s=25, settle_s=8, **_WEAK),
+             limit_s=25, settle_s=8, named_by=3, **_WEAK),
     blocking("throttle-shape", "8 KB/s, the rest waits, by address",
              at_address(rules.Throttle, rate=8000, how="shape", each=True), "throttled", path="/big", spoiled=3,
-             wait_s=_ANY, limit_s=25, settle_s=8, **_WEAK),
-    # the whole network
+             wait_s=_ANY, limit_s=25, settle_s=8, named_by=3, **_WEAK),
+    # the whole network, or all means
+    blocking("no-relay-packet", "reset packet by packet, and there is no relay",
+             by_name(rules.SniReset, view=View.PACKET), "sni_reset", ways=_RUNG, relays="none", reach=_NETWORK,
+             **_WEAK),
+    blocking("no-relay-tcp", "reset with the stream put together, and there is no relay",
+             by_name(rules.SniReset, view=View.TCP), "sni_reset", ways=_RUNG, relays="none", reach=_NETWORK, **_WEAK),
+    blocking("no-relay-dns", "only a private address, and there is no relay",
+             by_name(rules.DnsReplace, forged=_BOGON), "dns", ways=_RUNG, wait_s=QUERY_S, relays="none",
+             reach=_NETWORK, **_WEAK),
     blocking("allow-list", "only what is domestic can be reached, and the relay",
              allow_list, network=_RESTRICTED, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=SYN_S,
              reach=_NETWORK, must_not_learn=_BLOCKED, limit_s=20, settle_s=8),

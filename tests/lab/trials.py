@@ -14,6 +14,7 @@ import tempfile
 from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -48,28 +49,35 @@ _ROW_S = 9.0
 Told = Callable[[str], None]
 
 
+_USUAL = tuple((way, secure) for way in (Way.DIRECT, Way.RELAY) for secure in (True, False))
+
+
 @dataclass
 class Companion:
-    """Somebody who opens healthy pages, direct and by relay, all the time."""
+    """Somebody who opens healthy pages, direct and by relay, plain and secure, and now and then a large one."""
 
     visitor: Visitor
-    usual: dict[Way, deque[float]] = field(
-        default_factory=lambda: {way: deque(maxlen=15) for way in (Way.DIRECT, Way.RELAY)}
+    usual: dict[tuple[Way, bool], deque[float]] = field(
+        default_factory=lambda: {key: deque(maxlen=15) for key in _USUAL}
     )
 
     async def walk(self) -> None:
-        turn = 0
-        while True:
-            way = Way.RELAY if turn % 4 == 3 else Way.DIRECT
-            visit = await limited(self.visitor, f"https://{_RELAY_PAGE if way is Way.RELAY else _DIRECT_PAGE}/", 10)
+        for way, secure in cycle(_USUAL):
+            name = _RELAY_PAGE if way is Way.RELAY else _DIRECT_PAGE
+            page = f"http{'s' if secure else ''}://{name}/"
+            visit = await limited(self.visitor, page, 10)
             if visit.genuine:
-                self.usual[way].append(visit.elapsed_s)
-            turn += 1
+                self.usual[way, secure].append(visit.elapsed_s)
+            if secure:  # what is throttled is told by flows that are not
+                await limited(self.visitor, f"{page}big", 10)
             await asyncio.sleep(_COMPANION_S)
 
-    def usual_s(self, way: Way) -> float:
+    def knows(self, *ways: Way) -> bool:
+        return all(seen for (way, _), seen in self.usual.items() if way in ways)
+
+    def usual_s(self, way: Way, *, secure: bool) -> float:
         """What a small page takes on such a route just now; a rung is a direct connection."""
-        seen = self.usual[Way.RELAY if way is Way.RELAY else Way.DIRECT]
+        seen = self.usual[Way.RELAY if way is Way.RELAY else Way.DIRECT, secure]
         return statistics.median(seen) if seen else 0.0
 
 
@@ -114,7 +122,7 @@ class Stay:
         visitor = self.country.visitor(self.byway, office=row.office)
         visit = await limited(visitor, site.url(row.path, secure=row.secure), row.limit_s)
         way, held = await asyncio.gather(self._way(site, number), self._settled(row, site, number))
-        own_s = self.companion.usual_s(way) + row.conduct.delay_s
+        own_s = self.companion.usual_s(way, secure=row.secure) + row.conduct.delay_s
         return Seen(
             genuine=visit.genuine,
             way=way,
@@ -140,6 +148,8 @@ class Stay:
     async def _settled(self, row: Scenario, site: Site, number: int) -> dict[str, Any]:
         """What is believed once it is what the table says, or when all evidence must be in."""
         wanted = row.first if number == 0 else row.third
+        if number + 1 < row.named_by:
+            wanted = frozenset()  # it cannot be known yet
         if row.kind is Kind.INNOCENT and row.network is NetworkState.OK:
             wanted = frozenset()  # look at an innocent one to the end
         held: dict[str, Any] = {}
@@ -175,8 +185,9 @@ async def stay(folder: Path, plan: Mapping[Scenario, int]) -> AsyncIterator[tupl
         companion = Companion(country.visitor(byway, office=any(row.office for row in plan)))
         walking = tasks.spawn(companion.walk(), name="companion")
         stack.push_async_callback(_ended, walking)
+        ways = (Way.DIRECT,) if next(iter(plan)).relays == "none" else (Way.DIRECT, Way.RELAY)
         with contextlib.suppress(TimeoutError):
-            await until(lambda: all(companion.usual.values()))  # before anything is unusual
+            await until(lambda: companion.knows(*ways))  # before anything is unusual
         rules = [rule for row in plan for rule in row.arrange(country, sites[row])]
         country.rules.set(rules)
         yield Stay(country, byway, companion), sites
@@ -240,6 +251,8 @@ def _site(country: Country, row: Scenario, seed: int) -> Site:
 
 def _config(country: Country, row: Scenario) -> str:
     urls = {"socks": country.socks_url, "https": country.https_url, "lying": country.lying_url}
+    if row.relays == "none":
+        return country.config(detect=DETECT, no_relay=True)
     return country.config(detect=DETECT, relays=((RELAY, urls[row.relays]),))
 
 
