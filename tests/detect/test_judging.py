@@ -317,6 +317,16 @@ def test_a_domestic_only_network_is_restricted_and_no_site_is_blamed() -> None:
     assert not seen.beliefs.worked_within("site1.example", 3600, network=HOME, now=seen.now)
 
 
+def test_the_fifth_domain_may_be_the_last_to_fail() -> None:
+    seen = Seen()
+    for number in range(2):
+        seen.sounded(Sounding.FAILED, f"control{number}.example.com")
+    _allow_list(seen, foreign=0)
+
+    assert seen.beliefs.network_state(HOME) is NetworkState.RESTRICTED
+    assert seen.beliefs.all(now=seen.now) == []
+
+
 def test_one_failing_control_makes_no_restricted_network() -> None:
     seen = Seen()
     _allow_list(seen, foreign=1)

@@ -54,6 +54,17 @@ def test_a_re_test_that_succeeds_voids_what_waited() -> None:
     assert (seen.state(), seen.held().score) == (State.WORKS, 0.0)
 
 
+def test_a_suspect_that_is_cleared_keeps_half_of_its_score() -> None:
+    seen = Seen()
+    seen.rescued()
+    seen.works(OTHER)
+    seen.after(121)
+    _retested(seen, direct_ok=True)
+
+    assert seen.state() is State.WORKS
+    assert seen.held().score == pytest.approx(1.0, abs=0.01)
+
+
 # -- local means -------------------------------------------------------------------------------------------------------
 
 
@@ -77,6 +88,13 @@ def test_they_are_due_beside_a_visit_once_the_censor_has_calmed_down() -> None:
     held = seen.held()
     assert (held.last_good, held.rungs_failed) == ("direct|split", ("direct|tlsrec",))
     assert not _due(seen.after(3600))
+
+
+def test_one_that_is_known_to_pass_is_not_tried_again_beside_it() -> None:
+    seen = Seen().blocked()
+    _result(seen.after(200), TLSREC, ok=True)
+
+    assert not _due(seen.after(200))
 
 
 def test_what_failed_is_tried_again_after_a_day() -> None:
@@ -118,6 +136,15 @@ def _raced(seen: Seen, *rungs: tuple[Route, Symptom], plain: bool = True, addres
 def test_in_a_race_the_echo_of_the_plain_hello_condemns_none() -> None:
     seen = Seen()
     _raced(seen, (TLSREC, Symptom.RESET), (SPLIT, Symptom.DROPPED))
+
+    assert seen.held().rungs_failed == ()
+
+
+def test_nor_does_it_after_a_plain_hello_that_left_no_trace() -> None:
+    seen = Seen()
+    silent = replace(failed(Symptom.SILENT), address="203.0.113.5:443")
+    rung = replace(failed(Symptom.RESET, route=TLSREC), address="203.0.113.5:443")
+    seen.learn(outcome(silent, rung, delivered(TOR), host=HOST, at=seen.now))
 
     assert seen.held().rungs_failed == ()
 
