@@ -115,7 +115,7 @@ class Means:
             settings=setup.settings,
             dialer=setup.registry.dialer,
             carries=setup.registry.carries,
-            refuses=setup.guard.refuse_address,
+            refuses=_refusing(setup),
             refuses_host=setup.guard.refuse_host,
             is_private=services.is_private,
             oracle=services.oracle,
@@ -143,6 +143,18 @@ class Question:
     @property
     def destination(self) -> Destination:
         return Destination(self.page.host, self.page.port)
+
+
+def _refusing(setup: Setup) -> Callable[[Destination, IPAddress], str | None]:
+    """The guard's word, as the direct route has it: a name may lead to a fake address where another proxy on this
+    computer gives them."""
+
+    def refuses(destination: Destination, address: IPAddress) -> str | None:
+        if destination.address is None and setup.resolver.is_fake(address):
+            return None
+        return setup.guard.refuse_address(destination, address)
+
+    return refuses
 
 
 @functools.cache
@@ -183,7 +195,7 @@ class _Measuring:
         self._visitor = self._visitor_for(self._tell)
         self._answered_neutral: set[str] = set()  # addresses
         self._opened: set[str] = set()  # addresses that a direct connection came to, with their ports
-        self._is_odd = False  # direct brought what may not be the site's, or very slowly
+        self._is_odd = False  # what a control would explain, or bear out, though direct delivered
         self._slots = asyncio.Semaphore(self._detect.measure_routes)
 
     def _visitor_for(self, tell: Callable[[Step], None]) -> Visitor:
@@ -204,9 +216,11 @@ class _Measuring:
     def _tell(self, step: Step) -> None:
         if step.route.is_direct and step.part in (Part.HELLO, Part.ANSWER) and step.address:
             self._opened.add(step.address)
+        if step.part is Part.RESOLVE and step.failed:
+            self._is_odd = True  # is it this name alone?
         if step.route == DIRECT and step.part is Part.ANSWER and step.ok:
             slow = float(step.evidence.get("bytes_per_s", math.inf)) < self._detect.measure_slow_bytes
-            self._is_odd = slow or self._question.page.protocol is Protocol.HTTP
+            self._is_odd |= slow or self._question.page.protocol is Protocol.HTTP
         self._hand_on(step)
 
     async def run(self) -> None:
@@ -273,12 +287,17 @@ class _Measuring:
         if (refusal := self._means.refuses(destination, address)) is not None:
             self._leave_out(route, refusal)
             return False
-        place = Destination(str(address), destination.port)
+        place = self._place(address)
         dialer = self._means.dialer(DIRECT)
         page = self._question.page
         if self._question.thorough and page.protocol is Protocol.TLS and not await self._opens(route, dialer, place):
             return False
         return await self._visitor.visit(route, dialer, place, page, connect_s=self._detect.syn_s)
+
+    def _place(self, address: IPAddress) -> Destination:
+        """What is dialed for one address: itself, or the name where the address is let past for its sake alone."""
+        place = Destination(str(address), self._question.page.port)
+        return place if self._means.refuses(place, address) is None else self._question.destination
 
     async def _opens(self, route: Route, dialer: Dialer, place: Destination) -> bool:
         """Says a harmless name. False: the address could not even be connected, which is told."""
@@ -325,7 +344,7 @@ class _Measuring:
         if str(address) not in self._answered_neutral:
             return False
         unheard: list[Step] = []
-        place, dialer = Destination(str(address), self._question.page.port), self._means.dialer(DIRECT)
+        place, dialer = self._place(address), self._means.dialer(DIRECT)
         visitor = self._visitor_for(unheard.append)
         return not await visitor.neutral(DIRECT, dialer, place, self._neutral_name(), connect_s=self._detect.syn_s)
 
@@ -335,7 +354,7 @@ class _Measuring:
         except BywayError as error:
             self._leave_out(route, str(error))
             return
-        place = Destination(str(address), self._question.page.port)
+        place = self._place(address)
         await self._visitor.visit(route, dialer, place, self._question.page, connect_s=self._detect.syn_s)
 
     # -- names -----------------------------------------------------------------------------------------------------

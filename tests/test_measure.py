@@ -304,6 +304,25 @@ async def test_what_both_resolvers_compared_is_told(scene: Scene) -> None:
     assert forged.evidence["dns"] == "dns_two_answers"
 
 
+async def test_an_address_that_is_let_past_for_its_name_is_dialed_by_it(scene: Scene) -> None:
+    """As a fake address of another proxy's is."""
+    dialed: list[str] = []
+
+    class ByName:
+        async def dial(self, destination: Destination) -> Stream:
+            dialed.append(destination.host)
+            return await scene.registry.dialer(DIRECT).dial(Destination(CENSOR, destination.port))
+
+    means = replace(
+        scene.means,
+        refuses=lambda destination, _: None if destination.address is None else "no literal",
+        dialer=lambda _: ByName(),
+    )
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
+    assert only(steps, Part.ANSWER).ok
+    assert set(dialed) == {SITE}
+
+
 async def test_a_suspect_name_is_not_asked_in_clear(scene: Scene) -> None:
     steps = await steps_of(scene, scene.question(state=State.SUSPECT))
     assert only(steps, Part.RESOLVE).found is Found.NOT_TESTED

@@ -131,6 +131,12 @@ class Routes:
         return step.found if step is not None else Found.NOT_TESTED
 
     @property
+    def is_resolver_down(self) -> bool:
+        """The system's resolver has no answer for another site either."""
+        step = self._control_step
+        return step is not None and step.failed and step.symptom in _UNRESOLVED
+
+    @property
     def _control_step(self) -> Step | None:
         return next((step for step in self.steps if step.part is Part.CONTROL), None)
 
@@ -146,6 +152,8 @@ class Routes:
             return f"{local[0]} brought the page"
         return step.text if step is not None else ""
 
+
+_UNRESOLVED = frozenset({Symptom.RESOLVE_FAILED, Symptom.NO_NAME})
 
 DOH = Route(wrap=("doh",))
 

@@ -91,7 +91,8 @@ class _Judge:
         if direct is Found.NOT_TESTED:
             return self._direct_not_tested()
         if self._others:
-            return self._blocked()
+            down = self._routes.is_resolver_down and self._cause() == "dns" and not self._confirmed
+            return self._resolver_is_down() if down else self._blocked()
         return self._nothing_delivered()
 
     # -- what it comes to ------------------------------------------------------------------------------------------
@@ -195,6 +196,21 @@ class _Judge:
             anomaly=True,
             confirmed=self._confirmed,
             signals=self._signals,
+            control=self._control,
+            through=self._routes.delivered,
+        )
+
+    def _resolver_is_down(self) -> Verdict:
+        """Nobody's name resolves: that is no block of this site."""
+        through = self._others[0]
+        return Verdict(
+            words.WORKS,
+            State.WORKS,
+            seen=f"{through} opens it; the system's resolver answers nothing, for other sites either",
+            confidence=Confidence.MEDIUM,
+            reasons=(f"another site's name does not resolve either: {self._routes.control_text}",),
+            instead="the provider may deny all names: secure name servers answer",
+            do="Nothing here; the network's resolver is down, or another one can be set in the system.",
             control=self._control,
             through=self._routes.delivered,
         )

@@ -121,6 +121,8 @@ CASES = (
          says="geo-fence"),
     Case("name denied", (*LOST_NAME, *page(DOH), *WELL), "blocked", "dns", Confidence.HIGH, True),
     Case("name denied, no other resolver", (LOST_NAME[0], *page(TOR), *WELL), "likely blocked", "dns"),
+    Case("the resolver is down", (bad(Part.RESOLVE, Symptom.RESOLVE_FAILED), ok(Part.SECURE, DOH), *page(DOH),
+         bad(Part.CONTROL, Symptom.RESOLVE_FAILED)), "works", says="for other sites either"),
     Case("two answers", (*FORGED, *page(DOH), *WELL), "blocked", "dns", Confidence.HIGH, True, True),
     Case("wrong address, wrong certificate", (*MISMATCH, *NO_CERTIFICATE, *page(DOH), *WELL), "blocked", "dns"),
     Case("a content network, reset by name",
