@@ -112,6 +112,6 @@ async def _of_refused(dialer: Dialer, page: Page, why: str, timeout_s: float, tr
     """A certificate for somebody else is a portal's, which shows its own; one for this very page is forged, and one of
     another day may be the work of our own clock."""
     found = await probe(dialer, Destination(page.host, page.port), page.host, timeout_s=timeout_s, trust=trust)
-    if found.chain and not found.expired and not certificates.is_for(found.chain[0], page.host):
+    if found.chain and not certificates.is_for(found.chain[0], page.host):
         return Sounded(Sounding.PORTAL, f"somebody else's certificate came in its place ({why})")
     return Sounded(Sounding.FAILED, found.error or why)

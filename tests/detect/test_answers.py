@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.detect.answers import BODY_LIMIT, Look, Seen, look
+from proxy.detect.answers import BODY_LIMIT, TEXT_LIMIT, Look, Seen, look
 from proxy.detect.block_pages import BlockPages, parse_fingerprints
 
 PAGES = BlockPages(
@@ -149,6 +149,7 @@ def test_when_no_more_is_waited_for_what_has_come_decides() -> None:
 def test_a_page_packed_without_measure_is_unpacked_to_a_measure() -> None:
     bomb = gzip.compress(STOP + b" " * 50_000_000)
     assert seen(answer(bomb[:BODY_LIMIT], "Content-Encoding: gzip")) == BLOCKED
+    assert seen(answer(gzip.compress(b" " * TEXT_LIMIT + STOP), "Content-Encoding: gzip")) == PLAIN
 
 
 def test_what_is_related_is_for_the_caller_to_say() -> None:
