@@ -74,7 +74,8 @@ class Country:
         hosts = "".join(f'"{name}" = "{address}"\n' for name, address in known.items())
         relay = f'[[relay]]\nname = "{RELAY}"\nurl = "socks5h://{self.relay.address}:{self.relay.port}"\n'
         # What is tested here is the way around by a relay; tests/lab has censors that local means get past, or do not.
-        return f'[auto]\nladder = []\n[log]\nhosts = "all"\n[dns.hosts]\n{hosts}[detect]\n{detect}{relay}'
+        auto = "[auto]\nladder = []\n[dns]\nservers = []\n"  # nor is any name asked of the world's servers
+        return f'{auto}[log]\nhosts = "all"\n[dns.hosts]\n{hosts}[detect]\n{detect}{relay}'
 
     def peers(self, name: str) -> list[str]:
         """The addresses from which the requests for `name` reached the origin; re-tests of ours are HEAD requests or
