@@ -78,6 +78,11 @@ class Byway:
                 error.add_note(self.report())
 
     @property
+    def entering(self) -> tuple[str, ...]:
+        """What stands before a command that shall run where this one runs."""
+        return self._prefix
+
+    @property
     def proxy(self) -> tuple[str, int]:
         return ("127.0.0.1", self.port)
 

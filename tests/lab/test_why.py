@@ -1,0 +1,228 @@
+"""`byway why`, `test` and `report` of a real Byway in the country: what is measured agrees with what was done.
+
+The words for what is measured once are not those of what is believed after three visits: a weak sign is "likely
+blocked" at most. So the table's cause is asked for, and a word for trouble; and for innocent sites, that there is none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import io
+import json
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import aiohttp
+import pytest
+
+from tests.lab import rules
+from tests.lab.country import Country, Running, Site
+from tests.lab.scenarios import BY_NAME, SCENARIOS, Kind, Reach, Scenario
+from tests.lab.trials import stay
+from tests.lab.views import View
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.namespaces
+
+AT_ONCE = 6
+OF_SITES = [row for row in SCENARIOS if row.reach is Reach.NAMES]
+TROUBLE = frozenset({"blocked", "likely blocked", "slow"})
+OF_NETWORKS: Mapping[str, frozenset[str]] = {
+    "portal": frozenset({"portal"}),
+    "offline": frozenset({"no network"}),
+    "allow-list": frozenset({"likely blocked"}),  # and no more: nothing is reached direct
+    "resolver-down": frozenset({"works"}),
+    "fake-dns": frozenset({"works"}),
+    "dns64": frozenset({"works"}),
+    "office": frozenset({"works"}),
+    "doh-blocked": frozenset({"works"}),
+    "relay-lies": frozenset({"works"}),
+}
+"""What is said of a site on a network where something is the matter."""
+
+Told = dict[str, Any]
+
+
+async def why(byway: Running, url: str) -> Told:
+    """The last line of the answer, with all the steps."""
+    connector = aiohttp.UnixConnector(str(byway.run_file()["socket"]))
+    async with (
+        aiohttp.ClientSession("http://byway", connector=connector) as session,
+        session.post("/v1/why", json={"site": url, "fresh": True}) as answer,
+    ):
+        assert answer.status == 200, await answer.text()
+        lines = [json.loads(line) async for line in answer.content]
+    told: Told = lines[-1]
+    assert told["steps"] == [line["step"] for line in lines[:-1]]
+    return told
+
+
+def said(told: Told) -> str:
+    verdict = told["verdict"]
+    return " ".join((verdict["seen"], *verdict["reasons"], verdict["instead"], verdict["do"]))
+
+
+def wrong(row: Scenario, told: Told) -> str:
+    """What does not agree with the row; empty when all does."""
+    verdict = told["verdict"]
+    word, cause = verdict["words"], verdict["cause"]
+    if row.kind is Kind.INNOCENT:
+        fine = word not in TROUBLE and not verdict["anomaly"]
+    else:
+        fine = word in TROUBLE and cause == row.cause and verdict["anomaly"]
+    return "" if fine else f"{row.name}: {word} {cause}: {said(told)}"
+
+
+@pytest.fixture
+def folder() -> Iterator[Path]:
+    """Its path is short enough for a control socket."""
+    with tempfile.TemporaryDirectory(prefix="byway-why-") as made:
+        yield Path(made)
+
+
+async def test_what_is_measured_agrees_with_the_table(folder: Path) -> None:
+    async with stay(folder, dict.fromkeys(OF_SITES, 1)) as (here, sites):
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def one(row: Scenario) -> str:
+            async with room:
+                return wrong(row, await why(here.byway, sites[row][0].url(row.path, secure=row.secure)))
+
+        found = await asyncio.gather(*map(one, OF_SITES))
+    assert [text for text in found if text] == []
+
+
+@pytest.mark.parametrize("name", OF_NETWORKS)
+async def test_what_is_the_networks_is_not_said_of_the_site(folder: Path, name: str) -> None:
+    row = BY_NAME[name]
+    async with stay(folder, {row: 1}) as (here, sites):
+        told = await why(here.byway, sites[row][0].url(row.path, secure=row.secure))
+    assert told["verdict"]["words"] in OF_NETWORKS[name], said(told)
+    assert not told["verdict"]["confirmed"]
+
+
+@contextlib.asynccontextmanager
+async def living(
+    folder: Path, *, no_relay: bool = False, rules_text: str | None = None, detect: str = ""
+) -> AsyncIterator[tuple[Country, Running]]:
+    """A country, and a Byway in it."""
+    async with Country(folder) as country:
+        settings = country.config(no_relay=no_relay, detect=detect)
+        async with country.byway(folder / "byway", config=settings, rules=rules_text) as byway:
+            yield country, byway
+
+
+BLOGS = ("ivanov", "petrov", "sidorov", "kuznetsov", "popov")
+
+
+async def test_seventh_of_october(folder: Path) -> None:
+    """Five blogs of one site are dropped in silence by name."""
+    async with living(folder) as (country, byway):
+        site = country.add_site("livejournal.test")
+        country.rules.set([rules.SniDrop(*(f"{blog}.{site.name}" for blog in BLOGS), view=View.TCP, whole_flow=True)])
+        told = await why(byway, f"https://ivanov.{site.name}/")
+        verdict = told["verdict"]
+        assert (verdict["words"], verdict["cause"], verdict["confidence"]) == ("blocked", "sni_drop", "high"), said(
+            told
+        )
+        assert {signal["id"] for signal in verdict["signals"]} == {"tls_dropped", "sni_swap"}
+        assert "answered a harmless name" in verdict["instead"]
+        assert "was never acknowledged" in verdict["seen"]
+        assert (await why(byway, f"https://{site.name}/"))["verdict"]["words"] == "works"
+        country.rules.set([])
+        assert (await why(byway, f"https://ivanov.{site.name}/"))["verdict"]["words"] == "works"
+
+
+@pytest.mark.parametrize("view", [View.PACKET, View.TCP, View.RECORDS])
+async def test_without_a_relay_it_says_what_would_help(folder: Path, view: View) -> None:
+    async with living(folder, no_relay=True) as (country, byway):
+        site = country.add_site("blocked.test")
+        country.rules.set([rules.SniReset(site.name, view=view)])
+        told = await why(byway, site.url())
+    assert told["verdict"]["words"] == "blocked", said(told)
+    assert told["verdict"]["cause"] == "sni_reset"
+    if view is View.RECORDS:
+        assert "Cutting the hello does not help here" in told["verdict"]["do"]
+        assert "byway relay add" in told["verdict"]["do"]
+    else:
+        assert "without a relay" in told["verdict"]["do"]
+
+
+async def test_under_a_relay_rule_the_name_stays_with_the_relay(folder: Path) -> None:
+    async with living(folder, rules_text="DOMAIN-SUFFIX,secret.test,RELAY\nMATCH,AUTO\n") as (country, byway):
+        site = country.add_site("secret.test")
+        told = await why(byway, site.url())
+        survey = await byway.command("test", "--jitter", "0", site.url(), "--json")
+        crossed = names_that_crossed(country, site)
+    assert told["verdict"]["words"] == "not tested"
+    assert [row["result"] for row in told["routes"] if not row["route"].startswith("direct")] == ["ok"]
+    assert json.loads(survey.stdout)["results"][0]["verdict"]["words"] == "not tested"
+    assert crossed == []
+
+
+async def test_the_control_for_that_the_name_does_cross_without_the_rule(folder: Path) -> None:
+    async with living(folder) as (country, byway):
+        site = country.add_site("secret.test")
+        await why(byway, site.url())
+        assert names_that_crossed(country, site)
+
+
+def names_that_crossed(country: Country, site: Site) -> Sequence[Any]:
+    """In a question to a resolver, in a hello or in a request, to anybody but the relay."""
+    links = ("isp", "net")
+    events = country.router.events
+    return [seen for link in links for seen in events.names_on(link, sender="client") if site.name in seen.name]
+
+
+async def begun(byway: Running, *arguments: str) -> asyncio.subprocess.Process:
+    """A command that is still running."""
+    return await asyncio.create_subprocess_exec(
+        *byway.entering,
+        *(sys.executable, "-P", "-m", "proxy", *arguments),
+        *("--config", str(byway.config), "--state", str(byway.state)),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+
+
+def kept(byway: Running) -> dict[str, str]:
+    """The surveys that could be gone on with, by their ids."""
+    return {path.stem: path.read_text() for path in (byway.state / "surveys").glob("*.jsonl")}
+
+
+async def test_a_survey_of_two_hundred_sites_agrees_with_the_truth(folder: Path) -> None:
+    """Interrupted, gone on with, and held against what was done."""
+    async with living(folder, detect="syn_s = 2.0\nsilent_s = 3.0\n") as (country, byway):
+        sites = [country.add_site(f"site{number}.test") for number in range(200)]
+        by_name, by_address, no_name = sites[0:200:9], sites[1:200:19], sites[2:200:21]
+        country.rules.set([
+            rules.SniReset(*(site.name for site in by_name), view=View.TCP),
+            rules.AddressDrop(*(site.address for site in by_address)),
+            rules.DnsNxdomain(*(site.name for site in no_name)),
+        ])  # fmt: skip
+        truth = {site.url(): ("works", "") for site in sites}
+        truth |= {site.url(): ("likely blocked", "sni_reset") for site in by_name}
+        truth |= {site.url(): ("likely blocked", "ip") for site in by_address}
+        truth |= {site.url(): ("blocked", "dns") for site in no_name}
+        listed, out = folder / "sites.txt", folder / "out.csv"
+        listed.write_text("".join(f"{site.url()}\n" for site in sites))
+        process = await begun(byway, "test", "--file", str(listed), "-c", "8", "--jitter", "0", "-o", str(out))
+        await until(lambda: any(text.count("\n") > 20 for text in kept(byway).values()), within_s=60)
+        process.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(process.wait(), 30) == 130
+        (survey,) = kept(byway)
+        partial = list(csv.DictReader(io.StringIO(out.read_text())))
+        assert 0 < len(partial) < len(sites)
+        done = await byway.command("test", "--resume", survey, "-c", "8", "--jitter", "0", "-o", str(out))
+        assert "200 of 200 sites" in done.stderr
+        rows = list(csv.DictReader(io.StringIO(out.read_text())))
+    assert [row["url"] for row in rows] == [site.url() for site in sites]
+    assert [row for row in rows if (row["verdict"], row["cause"]) != truth[row["url"]]] == []
