@@ -23,8 +23,8 @@ from tests.support.streams import Connections, close
 CONNECT_S = 6.0
 _GRANTED, _FAILED, _NO_HOST = 0, 4, 4
 PAGE = (
-    b"<html><title>Blocked</title><body>Sorry. Access to this website has been disabled because the Ministry of Digital "
-    b"Economic and Society has found some unsuitable content.</body></html>"
+    b"<html><title>Blocked</title><body>Sorry. Access to this website has been disabled because the Ministry of "
+    b"Digital Economic and Society has found some unsuitable content.</body></html>"
 )
 """As providers in Thailand answer (Citizen Lab, filtering-annotations)."""
 
