@@ -186,7 +186,6 @@ class App:
             is_private=self._store.is_private,
             adopt=self._adopt,
             alarms=self._alarms,
-            dns_finding=lambda host: self._setup.resolver.finding(host),
             known_addresses=lambda host: self._setup.resolver.known(host),
             sound=lambda: self._soundings.look(),
             flows=FlowWatch(self._oracle, detect),

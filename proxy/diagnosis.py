@@ -48,20 +48,28 @@ class Diagnosis:
     async def _look(self, setup: Setup, entry: Entry, flight: Flight) -> None:
         try:
             finding = await setup.resolver.compare(entry.outcome.request.destination.host)
-            if finding is not None and await self._explains(setup, entry.outcome, flight, finding):
+            if finding is not None and await self._explains(setup, entry, flight, finding):
                 entry.add_evidence(DIRECT, {"dns": finding.signal, "dns_detail": finding.detail})
         finally:
             entry.close()
 
-    async def _explains(self, setup: Setup, visit: Outcome, flight: Flight, finding: DnsFinding) -> bool:
+    async def _explains(self, setup: Setup, entry: Entry, flight: Flight, finding: DnsFinding) -> bool:
         """A name that the system's resolver alone denies needs no more. Other addresses may as well be a CDN's, which
         names those near to who asks: they explain the failure when direct works there."""
+        visit = entry.outcome
         if finding.signal != "dns_mismatch" or any(_is_secure(a.route) and a.delivered for a in visit.attempts):
             return True
         tried = next((a for a in visit.attempts if a.route == SECURE and a.stage is Stage.FIRST_BYTE), None)
         if tried is not None or flight.protocol not in (Protocol.TLS, Protocol.HTTP):
             return False
-        return await answers(setup, self._services.oracle, visit, flight, SECURE)
+        if not await answers(setup, self._services.oracle, visit, flight, SECURE):
+            return False
+        if self._services.network() == entry.network:
+            now = self._services.now()
+            self._services.believe(
+                self._services.beliefs.rung_result(visit.host, SECURE, ok=True, network=entry.network, now=now)
+            )
+        return True
 
 
 def _is_secure(route: Route) -> bool:

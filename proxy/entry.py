@@ -83,8 +83,6 @@ class Entry:
     def won(self, race: Race, winner: Winner) -> None:
         """A route delivered, or was left alone with a request that cannot be sent twice."""
         self.say(attempts=race.attempts, winner=winner.route if winner.valid else None)
-        if winner.route != DIRECT:
-            self._add_finding()
         if not winner.valid:
             return
         self._learn()
@@ -97,7 +95,6 @@ class Entry:
         """No route delivered, or the client left before one did."""
         race.close()
         self.say(attempts=race.attempts)
-        self._add_finding()
         if client_left:
             self.say(closed_by=ClosedBy.CLIENT, error="the client left before an answer came")
         else:
@@ -195,13 +192,6 @@ class Entry:
 
     # -- what it teaches -------------------------------------------------------------------------------------------
 
-    def _add_finding(self) -> None:
-        """Direct failed: what the resolver noticed of this name may be why."""
-        finding = self._services.dns_finding(self.outcome.request.destination.host)
-        if finding is not None:
-            evidence = {"dns": finding.signal, "dns_detail": finding.detail}
-            self.say(attempts=self.outcome.with_evidence(DIRECT, evidence).attempts)
-
     def _learn(self) -> None:
         if self._services.network() != self.network:
             return  # what happened on another uplink says nothing of this one
@@ -211,6 +201,7 @@ class Entry:
         )
         if changes:
             self._services.believe(changes)
+        if changes or self._facts.get("winner") != DIRECT:
             self._services.sound()
 
     async def _judge_overtaken(self, race: Race) -> None:

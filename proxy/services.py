@@ -13,7 +13,7 @@ from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
-from proxy.model import Change, DnsFinding, IPAddress, NetworkId, Outcome, Request, Route
+from proxy.model import Change, IPAddress, NetworkId, Outcome, Request, Route
 from proxy.net.advice import UNADVISED, Advice
 from proxy.net.alarms import Alarms
 from proxy.net.flow_watch import FlowWatch
@@ -80,8 +80,6 @@ class Services:
     adopt: Callable[[SocketStream, bytes], None]
     """Gives a client that asked for our own pages to the control server, with what it has sent."""
     alarms: Alarms
-    dns_finding: Callable[[str], DnsFinding | None]
-    """What the resolver noticed of a name, on this network and not long ago."""
     known_addresses: Callable[[str], Sequence[IPAddress]]
     """What a name was last resolved to, as far as that is kept; nobody is asked."""
     sound: Callable[[], None]

@@ -13,6 +13,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -137,7 +138,13 @@ class SetupMaker:
             router=Router(rules, overrides, infos, settings),
             registry=registry,
             resolver=resolver,
-            advice=Advice(fits=fits, look_at=_reader_of(pages), troubled=self._troubled),
+            advice=Advice(
+                fits=fits,
+                look_at=_reader_of(pages),
+                noticed=partial(_noticed_by, resolver),
+                is_resolving=resolver.is_asking,
+                troubled=self._troubled,
+            ),
         )
 
     def _resolver(self, settings: Settings, guard: Guard, secure: SecureDns | None) -> Resolver:
@@ -319,6 +326,11 @@ def _relay_usable(settings: Settings, registry: Callable[[], Registry]) -> Calla
         return any(carries(Route((name,)), destination) for name in registry().relay_names)
 
     return usable
+
+
+def _noticed_by(resolver: Resolver, host: str) -> Mapping[str, str | int | float]:
+    finding = resolver.finding(host)
+    return {} if finding is None else {"dns": finding.signal, "dns_detail": finding.detail}
 
 
 def _reader_of(pages: BlockPages) -> LookAt:

@@ -88,6 +88,8 @@ class WayBack:
                     visit.host, network=network, now=now, direct_ok=direct_ok, other_ok=other_ok
                 )
             )
+            if not direct_ok:
+                self._services.sound()
 
     async def _try_rungs(self, setup: Setup, visit: Outcome, flight: Flight, network: NetworkId) -> None:
         """One after the other, until one passes."""

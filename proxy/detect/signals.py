@@ -131,10 +131,15 @@ def same_for_all(outcome: Outcome, attempt: Attempt) -> bool:
     )
 
 
+_AT_AN_ADDRESS = ("tcp_", "tls_", "http_")
+
+
 def _observed(outcome: Outcome, attempt: Attempt, kind: str, weights: Weights) -> Observed:
     because = cause(kind)
     if because in NAME_BASED and kind.startswith(("tls_", "early_")) and attempt.evidence.get("ech"):
         because = "ech"
+    if _dns(attempt) and kind.startswith(_AT_AN_ADDRESS):
+        because = "dns"  # a wrong address refuses, resets or stays silent as a blocked one does
     at = outcome.at + attempt.started + attempt.elapsed
     return Observed(Signal(kind, getattr(weights, kind), because, at), attempt, outcome.at + attempt.started)
 
@@ -158,6 +163,8 @@ def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> str:
             return "gave_up" if left and attempt.elapsed >= gave_up_s else ""
     if attempt.stage is not Stage.FIRST_BYTE:
         kind = _BEFORE_FLIGHT.get((attempt.stage, symptom), "")
+        if kind == "dns_failed" and any("doh" in other.route.wrap and other.delivered for other in outcome.attempts):
+            return "dns_denied"  # the secure resolver knows it, and where that leads the site answers
         return "" if kind.startswith("tcp_") and attempt.evidence.get("middlebox") else kind
     return _after_flight(attempt, outcome.protocol)
 

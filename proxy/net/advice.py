@@ -51,6 +51,10 @@ class Advice:
 
     fits: Fits = _anything
     look_at: LookAt = lambda answer, host, ended: VALID
+    noticed: Callable[[str], Mapping[str, str | int | float]] = lambda host: NO_EVIDENCE
+    """Evidence against what the resolver said of a host, for direct attempts that fail or look so."""
+    is_resolving: Callable[[str], bool] = lambda host: False
+    """Whether the resolver still has to answer for a host."""
     troubled: Callable[[str, str], None] = lambda address, host: None
     """Told the address at which a flight that names the host was broken off or dropped on a direct route."""
 

@@ -111,10 +111,13 @@ class SystemDns:
         timeout_s: float,
         heard: Callable[[Found], None],
         differs: Callable[[Sequence[IPAddress], Sequence[IPAddress]], None],
+        *,
+        may_go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         """Calls `heard` once within `timeout_s`, and again when more comes soon after; `differs`, with both, when a
-        question got two answers that have nothing in common. Returns when nothing more is listened for."""
-        asking = _Asking(host, self._current().servers, self._port, differs)
+        question got two answers that have nothing in common. Nobody further is asked when `may_go_on` says no. Returns
+        when nothing more is listened for."""
+        asking = _Asking(host, self._current().servers, self._port, differs, may_go_on)
         try:
             heard(await asking.run(timeout_s, self._retry_s))
             if self._listening < LISTENING_MAX:
@@ -143,8 +146,10 @@ class _Asking:
         servers: Sequence[str],
         port: int,
         differs: Callable[[Sequence[IPAddress], Sequence[IPAddress]], None],
+        may_go_on: Callable[[], bool],
     ) -> None:
         self._host = host
+        self._may_go_on = may_go_on
         self._servers = [*servers] * ROUNDS  # still to be asked
         self._port = port
         self._differs = differs
@@ -162,6 +167,9 @@ class _Asking:
         next_at = 0.0
         while not self._is_settled(now := self._loop.time()) and now < ends_at:
             if self._servers and (now >= next_at or not any(channel.is_open for channel in self._channels)):
+                if self._channels and not self._may_go_on():
+                    self._servers.clear()
+                    continue
                 self._ask_next(self._servers.pop(0))
                 next_at = now + retry_s
                 continue

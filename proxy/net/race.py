@@ -108,6 +108,12 @@ class Race:
 
     async def connect(self) -> bool:
         """Waits until a route has connected; False when none could."""
+        if self._alarms is None or len(self._routes) == 1:
+            return await self._connect()
+        with self._alarms.heard_by(self.bell, self._destination.host):
+            return await self._connect()
+
+    async def _connect(self) -> bool:
         if len(self._routes) == 1 and not self._contenders:  # nothing to watch beside it, so it needs no task
             self._contenders.append(Contender(self._routes[0], self._now()))
             await self._dial(self._contenders[0])
@@ -260,6 +266,9 @@ class Race:
         left = [route for route in self._routes if route not in started]
         if not left:
             return None
+        for contender in self._contenders:
+            if contender.route == DIRECT:
+                contender.evidence.update(self._advice.noticed(self._destination.host))
         attempts = tuple(c.as_it_looks(self._raced, now) for c in self._contenders)
         protocol = flight.protocol if flight is not None else Protocol.NONE
         # Browsers send something that looks like an encrypted hello always: it is one when it names somebody else.
@@ -273,6 +282,8 @@ class Race:
         if contender.overdue:
             return
         contender.overdue = True
+        if contender.phase is Phase.DIALING and contender.route == DIRECT:
+            contender.stage = Stage.RESOLVE if self._advice.is_resolving(self._destination.host) else Stage.CONNECT
         if contender.route == DIRECT and contender.phase is Phase.FLYING:
             self._in_trouble(contender)
             if self._alarms is not None:
@@ -447,7 +458,9 @@ class Race:
         if contender.phase is Phase.DIALING:
             await self._until(contender.started_at + self._detect.syn_s, contender)
             if contender.phase is Phase.DIALING:
-                contender.failed(Stage.CONNECT, Symptom.TIMEOUT, "the connection attempt was not answered", self._now())
+                resolving = contender.stage is Stage.RESOLVE
+                text = "the resolver gave no answer" if resolving else "the connection attempt was not answered"
+                contender.failed(contender.stage, Symptom.TIMEOUT, text, self._now())
         elif contender.phase is Phase.FLYING:
             await self._until(self._patience.judged_dropped_at(contender), contender)
             if contender.phase is Phase.FLYING and self._patience.unacknowledged(contender):

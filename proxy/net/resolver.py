@@ -156,6 +156,10 @@ class Resolver:
         key, now = (self._network(), host), asyncio.get_running_loop().time()
         return self._plain.get(key, now) or self._secured.get(key, now) or ()
 
+    def is_asking(self, host: str) -> bool:
+        """Whether the system has yet to answer for `host`."""
+        return (False, host) in self._asked
+
     def finding(self, host: str) -> DnsFinding | None:
         """What speaks against what the system says of `host` on this network, of the last hour."""
         return self._opinions.finding(host)
@@ -259,7 +263,13 @@ class Resolver:
                 self._differs(host, first, second)
 
         try:
-            await self._system.ask(host, self._timeout_s, tell, differs)
+            await self._system.ask(
+                host,
+                self._timeout_s,
+                tell,
+                differs,
+                may_go_on=lambda: self._mode == "never" or not self._must_be_secure(host),
+            )
         except OSError as error:
             tell(_failed(f"{host} cannot be looked up: {words(error)}", Symptom.LOCAL))
         finally:

@@ -47,7 +47,6 @@ def services(**given: Any) -> Services:
         "is_private": lambda _host: False,
         "adopt": None,
         "alarms": Alarms(lambda: 0.0),
-        "dns_finding": lambda _host: None,
         "known_addresses": lambda _host: (),
         "sound": lambda: None,
         "flows": NoFlows(),
