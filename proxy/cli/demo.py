@@ -47,6 +47,9 @@ _CONFIG = """\
 config_version = 1
 [auto]
 ladder = []
+controls = []
+[dns]
+secure = "never"
 [log]
 hosts = "all"
 [dns.hosts]
@@ -81,7 +84,7 @@ async def _play() -> None:
         async with (
             asyncio.timeout(_LIMIT_S),
             Stage(folder, OPEN, BLOCKED) as stage,
-            instance.start(folder, _config(stage)) as byway,
+            instance.start(folder, _config(stage), trust=stage.certificate) as byway,
         ):
             _introduce(stage, byway)
             await _without(stage)

@@ -42,9 +42,10 @@ class Instance:
 
 
 @contextlib.asynccontextmanager
-async def start(folder: Path, config: str) -> AsyncIterator[Instance]:
-    """Starts `byway run` on a free port with the text of a configuration; everything it writes lies in `folder`. It is
-    ended on leaving. Raises BywayError, with what it said, when it does not start."""
+async def start(folder: Path, config: str, *, trust: Path | None = None) -> AsyncIterator[Instance]:
+    """Starts `byway run` on a free port with the text of a configuration; everything it writes lies in `folder`. It
+    holds certificates to those in `trust`, a PEM file, in place of the system's. It is ended on leaving. Raises
+    BywayError, with what it said, when it does not start."""
     config_file, state, said = folder / "config.toml", folder / "state", folder / "byway.txt"
     config_file.write_text(config)
     state.mkdir(mode=0o700)
@@ -55,7 +56,7 @@ async def start(folder: Path, config: str) -> AsyncIterator[Instance]:
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
-            env=_environment(),
+            env=_environment() | ({} if trust is None else {"SSL_CERT_FILE": str(trust)}),
         )
     try:
         port = await _listening(process, state / "run.json")
