@@ -29,6 +29,9 @@ _COMMAND_S = 30.0
 ALLOW = ("127.0.0.0/8:*", "[::1]:*")
 """Past the address guard: tests have nothing but loopback."""
 
+_NOBODY_ELSE = {"controls": ("BYWAY_AUTO__CONTROLS", "[]"), "servers": ("BYWAY_DNS__SERVERS", "[]")}
+"""Whom Byway would ask of itself, unless a test's configuration names them: nobody in the world."""
+
 
 class NotReady(AssertionError):
     """Byway ended, or said nothing in time."""
@@ -55,7 +58,8 @@ class Byway:
         self.port = 0
         self.process: asyncio.subprocess.Process | None = None
         self._arguments = (*(word for entry in allow for word in ("--allow", entry)), *arguments)
-        self._environment = {**_clean_environment(), **(environment or {})}
+        alone = dict(told for key, told in _NOBODY_ELSE.items() if f"\n{key} =" not in config)
+        self._environment = {**_clean_environment(), **alone, **(environment or {})}
         self._prefix = tuple(prefix)
         self.config.parent.mkdir(parents=True, exist_ok=True)
         self.state.mkdir(mode=0o700, exist_ok=True)
