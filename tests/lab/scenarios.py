@@ -371,7 +371,11 @@ SCENARIOS: tuple[Scenario, ...] = (
     innocent("quic-drop", "UDP port 443 is lost", for_all(rules.UdpDrop())),
 
     # innocent, of the network
-    innocent("portal", "a captive portal answers for everybody", portal, network=_PORTAL, reach=_NETWORK,
+    innocent("portal", "a captive portal answers for everybody, as browsers ask", portal, network=_PORTAL,
+             reach=_NETWORK, secure=False,
+             first=_FINE | {State.DOWN}, third=_FINE | {State.DOWN}, ways=_DIRECT_OR_AROUND | _NONE, spoiled=3,
+             wait_s=_ANY),
+    innocent("portal-secure", "the same where only TLS is opened", portal, network=_PORTAL, reach=_NETWORK,
              first=_FINE | {State.DOWN}, third=_FINE | {State.DOWN}, ways=_DIRECT_OR_AROUND | _NONE, spoiled=3,
              wait_s=_ANY),
     innocent("offline", "no route at all", unplugged, network=_OFFLINE, reach=_NETWORK,
