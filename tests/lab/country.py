@@ -49,10 +49,12 @@ _ENTER = """\
 import ctypes, os, sys
 here = os.getcwd()
 libc = ctypes.CDLL(None, use_errno=True)
+libc.prctl(1, 9)  # PR_SET_PDEATHSIG: killed when the lab ends, however that ends
+if os.getppid() != int(sys.argv[3]): sys.exit("the lab has ended")
 for path, kind in ((sys.argv[1], 0x40000000), (sys.argv[2], 0x00020000)):
     if libc.setns(os.open(path, os.O_RDONLY), kind): sys.exit(f"setns: {os.strerror(ctypes.get_errno())}")
 os.chdir(here)
-os.execvp(sys.argv[3], sys.argv[3:])
+os.execvp(sys.argv[4], sys.argv[4:])
 """
 
 _FILES = {
@@ -304,6 +306,7 @@ class Running(Byway):
             prefix=(
                 *(sys.executable, "-I", "-S", "-c", _ENTER),
                 *(f"/proc/{here}/fd/{descriptor}" for descriptor in (space.fd, space.mount_fd)),
+                str(here),
             ),
         )
         self._session: aiohttp.ClientSession | None = None
