@@ -239,8 +239,8 @@ class Outcome:
 
     @property
     def direct_attempt(self) -> Attempt | None:
-        """The last direct attempt, if there was one."""
-        return next((a for a in reversed(self.attempts) if a.route.is_direct), None)
+        """The last attempt that was plainly direct, if there was one."""
+        return next((a for a in reversed(self.attempts) if a.route == DIRECT), None)
 
     def with_attempt(self, attempt: Attempt) -> Outcome:
         """The same outcome with a later judgement of one route in place of the pending one, else at the end."""
