@@ -113,12 +113,13 @@ class Routes:
     @property
     def leads_away(self) -> str:
         """Where direct is sent, when another route brought something else; empty when it is not, or all are."""
-        places = {route: self._elsewhere(route) for route in self.delivered}
+        places = {route: self.elsewhere(route) for route in self.delivered}
         place = places.get(DIRECT, "")
         others = [other for route, other in places.items() if route.relays]
         return place if others and place not in others else ""
 
-    def _elsewhere(self, route: Route) -> str:
+    def elsewhere(self, route: Route) -> str:
+        """Where the route's answer leads, when that is another domain."""
         answers = (step.evidence.get("elsewhere", "") for step in self.on(route) if step.part is Part.ANSWER)
         return str(next(answers, ""))
 

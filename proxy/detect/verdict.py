@@ -98,6 +98,8 @@ class _Judge:
     # -- what it comes to ------------------------------------------------------------------------------------------
 
     def _delivered(self) -> Verdict:
+        if not self._routes.is_secure(DIRECT) and self._routes.control_symptom in _IN_ITS_PLACE:
+            return self._of_the_network(NetworkState.PORTAL)  # anybody may answer a plain request
         refusal = self._refusal()
         if refusal is not None:
             return refusal
@@ -106,6 +108,8 @@ class _Judge:
         reasons = ["direct brought the page"]
         if self._network_state is NetworkState.INSPECTED:
             reasons.append("but somebody on this network opens and re-signs what is sent, and this system trusts them")
+        if (place := self._routes.elsewhere(DIRECT)) and not any(route.relays for route in self._others):
+            reasons.append(f"but it leads elsewhere ({place}): a move, or a block page, and no relay brought another")
         if trouble := self._routes.trouble(DIRECT):
             reasons.append(f"not everything went well: {trouble.text}")
         if self._belief.state in (State.SUSPECT, State.BLOCKED):

@@ -271,7 +271,7 @@ class Visitor:
 
     async def _ask(self, route: Route, path: Stream, address: str, page: Page) -> bool:
         """Asks for the page and reads as much of it as a measurement needs. True when an HTTP answer came."""
-        began = self._now()
+        began = came_at = self._now()
         answer = bytearray()
         symptom, text = Symptom.NONE, ""
         lost: dict[str, str | int | float] = {}
@@ -284,8 +284,9 @@ class Visitor:
                     if not data:
                         break
                     answer += data
+                    came_at = self._now()
         except TimeoutError:
-            symptom, text = self._stopped(answer, path, self._now() - began, dropped=bool(lost))
+            symptom, text = self._stopped(answer, path, began, came_at, dropped=bool(lost))
         except OSError as error:
             symptom = (
                 Symptom.RESET if not answer else Symptom.NONE
@@ -293,7 +294,6 @@ class Visitor:
             text = f"broken off: {error.strerror or error}"
         if not answer and symptom is Symptom.NONE:
             symptom, text = Symptom.EOF, "closed without an answer"
-        elapsed = self._now() - began
         seen = _read(bytes(answer))
         if seen is None and symptom is Symptom.NONE:
             symptom, text = Symptom.GARBAGE, f"answered {bytes(answer[:16])!r}"
@@ -305,8 +305,8 @@ class Visitor:
                 symptom, text = look.symptom, f"a known block page came ({look.evidence.get('page', 'no name')})"
             elif look.symptom is Symptom.ELSEWHERE:  # a move, if other routes say the same: not for us to say
                 evidence["elsewhere"] = look.same_as or str(seen.get("location", ""))
-        if elapsed > 0 and len(answer) >= _RATED:
-            evidence["bytes_per_s"] = round(len(answer) / elapsed)
+        if (rate := _rate(answer, came_at - began)) is not None:
+            evidence["bytes_per_s"] = round(rate)
         found = Found.FAILED if symptom is not Symptom.NONE else Found.OK
         said = text or f"{(seen or {}).get('status', '')} with {len(answer)} bytes"
         self._say(Part.ANSWER, route, found, symptom, said, began, address, evidence)
@@ -323,14 +323,19 @@ class Visitor:
             finally:
                 watching.cancel()
 
-    def _stopped(self, answer: bytearray, path: Stream, elapsed: float, *, dropped: bool) -> tuple[Symptom, str]:
-        """No byte for too long, or a page that took too long as a whole."""
+    def _stopped(
+        self, answer: bytearray, path: Stream, began: float, came_at: float, *, dropped: bool
+    ) -> tuple[Symptom, str]:
+        """No byte for too long, or a page that took too long as a whole. What came slowly, and then paused, is slow;
+        what came fast and stopped is frozen."""
         if dropped:
             return Symptom.DROPPED, "the request was never acknowledged"
         if not answer:
             return Symptom.SILENT, "the request was not answered"
-        if elapsed >= self._detect.measure_answer_s:
-            return Symptom.NONE, f"{len(answer)} bytes had come after {elapsed:.0f} s"
+        rate = _rate(answer, came_at - began)
+        is_slow = rate is not None and rate < self._detect.measure_slow_bytes
+        if is_slow or self._now() - began >= self._detect.measure_answer_s:
+            return Symptom.NONE, f"{len(answer)} bytes had come after {self._now() - began:.0f} s"
         came = path.heard if isinstance(path, _Listening) else len(answer)  # a record that is not whole shows nothing
         return Symptom.FROZEN, f"stopped after {came} bytes"
 
@@ -403,6 +408,11 @@ def _ended_by(error: OSError, tls: _Listening) -> tuple[Symptom, str]:
     if isinstance(error, ssl.SSLEOFError):
         return Symptom.EOF, "closed after the hello" if not tls.heard else f"closed after {tls.heard} bytes"
     return Symptom.RESET, f"broken off: {error.strerror or error}"
+
+
+def _rate(answer: bytearray, seconds: float) -> float | None:
+    """Bytes a second until the last one came; None when too few came to tell."""
+    return len(answer) / seconds if seconds > 0 and len(answer) >= _RATED else None
 
 
 def _words(reason: str | None) -> str:

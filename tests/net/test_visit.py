@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -108,6 +109,30 @@ async def test_pages(
     async with answering(*answer, then_wait=waits) as port:
         steps = await visited(to_relays, port)
     assert last(steps) == (Part.ANSWER, found, symptom)
+
+
+async def test_what_comes_slowly_and_pauses_is_slow(to_relays: TcpDialer) -> None:
+    turns = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(HEAD)
+        for _ in range(9):
+            writer.write(bytes(1000))
+            await writer.drain()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(turns.wait(), 0.1)
+        await turns.wait()
+
+    connections = Connections(serve)
+    server = await asyncio.start_server(connections, "127.0.0.1", 0)
+    try:
+        steps = await visited(to_relays, server.sockets[0].getsockname()[1])
+    finally:
+        server.close()
+        await connections.stop()
+    assert last(steps) == (Part.ANSWER, Found.OK, Symptom.NONE)
+    assert 0 < int(steps[-1].evidence["bytes_per_s"]) < QUICK.measure_slow_bytes
 
 
 async def test_what_a_page_says_of_itself(to_relays: TcpDialer) -> None:
