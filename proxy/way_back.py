@@ -13,6 +13,7 @@ import functools
 from collections.abc import Awaitable, Callable
 
 from proxy.beside import answers, answers_with_a_page
+from proxy.config.schema import Dns
 from proxy.detect.recovery import retest_needs
 from proxy.model import DIRECT, Action, Belief, NetworkId, Outcome, Protocol, Route
 from proxy.net.haul import brings
@@ -48,7 +49,7 @@ class WayBack:
         network, now = self._services.network(), self._services.now()
         beliefs = self._services.beliefs
         held = beliefs.lookup(outcome.host, network=network, now=now)
-        if held.cause == "dns":
+        if held.cause == "dns" and _hides_names(setup.settings.dns):
             return  # direct by a secure resolver is no detour, and to ask the system's again would name the site
         if DIRECT not in outcome.plan.routes and held.cause != "interception":
             return
@@ -88,7 +89,9 @@ class WayBack:
                     visit.host, network=network, now=now, direct_ok=direct_ok, other_ok=other_ok
                 )
             )
-            if not direct_ok:
+            if direct_ok:
+                self._services.alarms.clear(visit.request.destination.host)
+            else:
                 self._services.sound()
 
     async def _try_rungs(self, setup: Setup, visit: Outcome, flight: Flight, network: NetworkId) -> None:
@@ -103,3 +106,8 @@ class WayBack:
             )
             if ok:
                 return
+
+
+def _hides_names(dns: Dns) -> bool:
+    """Whether suspect names are asked of secure servers: else the system's resolver alone can show that it is over."""
+    return dns.secure != "never" and bool(dns.servers)

@@ -10,9 +10,10 @@ from typing import Any, cast
 import pytest
 
 from proxy.config.load import Loaded
-from proxy.config.schema import Auto, Settings
+from proxy.config.schema import Auto, Dns, Settings
 from proxy.detect.beliefs import Beliefs
-from proxy.model import DIRECT, Action, Change, Destination, NetworkId, Outcome, Protocol, Route, State
+from proxy.model import DIRECT, Action, Change, Destination, NetworkId, Outcome, Protocol, Route, Stage, State, Symptom
+from proxy.net.alarms import Alarms
 from proxy.net.tasks import cancel_all
 from proxy.services import Setup
 from proxy.way_back import WayBack
@@ -37,14 +38,23 @@ VISIT = replace(rescued(by=TOR), plan=replace(rescued().plan, routes=(DIRECT, TO
 class Scene:
     """A host that became suspect at time 0; the clock of the loop is everybody's."""
 
-    def __init__(self, *, direct: Script, relay: Script, auto: Auto | None = None) -> None:
+    def __init__(
+        self,
+        *,
+        direct: Script,
+        relay: Script,
+        auto: Auto | None = None,
+        dns: Dns | None = None,
+        rescue: Outcome | None = None,
+    ) -> None:
         self.scripts = {DIRECT: direct, TOR: relay}
         self.network: NetworkId = HOME
         self.private: set[str] = set()
-        self.settings = Settings(auto=auto or Auto())
+        self.settings = Settings(auto=auto or Auto(), dns=dns or Dns())
         self.beliefs = Beliefs(self.settings.detect)
+        self.alarms = Alarms(asyncio.get_running_loop().time)
         self.changes: list[Change] = []
-        self.beliefs.learn(rescued(by=TOR), network=HOME, now=self.now())
+        self.beliefs.learn(rescue or rescued(by=TOR), network=HOME, now=self.now())
         self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())  # the uplink is well, so it counts
         unused = cast(Any, None)
         self.setup = Setup(Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER)
@@ -57,6 +67,7 @@ class Scene:
                 now=self.now,
                 believe=self.changes.extend,
                 is_private=self.private.__contains__,
+                alarms=self.alarms,
             )
         )
 
@@ -152,6 +163,23 @@ def test_none_where_the_user_wants_none() -> None:
     play(story())
 
 
+@pytest.mark.parametrize(
+    ("dns", "brings"),
+    [(Dns(), False), (Dns(secure="always"), False), (Dns(secure="never"), True), (Dns(servers=()), True)],
+)
+def test_a_name_that_was_lied_about_is_asked_again_only_where_it_is_no_secret(dns: Dns, brings: bool) -> None:
+    """Elsewhere a secure resolver leads direct again, and the system's would hear the name once more."""
+
+    async def story() -> None:
+        lied = rescued(Symptom.FORGED, Stage.RESOLVE, by=TOR)
+        scene = Scene(direct=answering(OK), relay=answering(OK), dns=dns, rescue=lied)
+        await scene.visit(replace(VISIT, protocol=Protocol.HTTP), flight_of(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+        assert bool(scene.sent(DIRECT)) is brings
+        assert scene.state is (State.WORKS if brings else State.SUSPECT)
+
+    play(story())
+
+
 def test_one_pair_for_many_visits_at_once() -> None:
     async def story() -> None:
         scene = Scene(direct=answering(), relay=answering())
@@ -237,6 +265,19 @@ def test_what_a_pair_teaches(name: str) -> None:
         told = [change.after for change in scene.changes if change.before is not change.after]
         assert told == ([] if state is State.SUSPECT else [state])
         assert scene.beliefs.retest_due(HOST, network=HOME, now=2 * DUE_S) is due
+
+    play(story())
+
+
+@pytest.mark.parametrize("answer", [SERVER_HELLO, RESET])
+def test_direct_that_works_again_takes_back_an_alarm(answer: bytes | Exception) -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(answer), relay=answering())
+        await asyncio.sleep(DUE_S)
+        scene.alarms.raise_for(HOST)
+        scene.way_back.look(scene.setup, VISIT, flight_of(HELLO))
+        await asyncio.sleep(1.0)
+        assert scene.alarms.holds(HOST) is (answer is RESET)
 
     play(story())
 

@@ -211,6 +211,8 @@ class Race:
             self._oracle.prepare_give_up(contender.stream.lowest_socket)
         try:
             await self._watch(contender)
+            if contender.phase is Phase.WON and self._alarms is not None:
+                self._alarms.clear(self._destination.host)
         finally:
             self._drop(contender)
             if contender.stream is not None:  # also one that answered after all
@@ -323,7 +325,9 @@ class Race:
         contender.phase = Phase.FLYING
         contender.flown_at = now
         if contender.route.is_direct and self._oracle.usable and len(self._routes) > 1:
-            contender.snapshot = self._oracle.snapshot(contender.stream.lowest_socket)
+            snapshot = self._oracle.snapshot(contender.stream.lowest_socket)
+            contender.syn_s = snapshot.rtt_s if snapshot is not None else 0.0
+            contender.snapshot = None if self._oracle.middlebox.stands else snapshot
         self._send(contender, flight)
 
     def _send(self, contender: Contender, flight: Flight) -> None:

@@ -536,6 +536,21 @@ def test_direct_that_answers_takes_the_alarm_back() -> None:
     play(scene())
 
 
+@pytest.mark.parametrize("late", [OK, None])
+def test_direct_that_answers_late_takes_it_back_too(late: bytes | None) -> None:
+    async def scene() -> None:
+        alarms = Alarms(asyncio.get_running_loop().time)
+        stage = Scene({DIRECT: Script(answer=late, after=5.0), RELAY: Script(answer=OK)}, alarms=alarms)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert alarms.holds(HERE.host)
+        await stage.race.overtaken()
+        assert alarms.holds(HERE.host) is (late is None)
+
+    play(scene())
+
+
 def test_the_address_where_a_flight_was_broken_off_is_told() -> None:
     troubled: list[tuple[str, str]] = []
 
