@@ -268,7 +268,7 @@ class _Api:
             "plan": documents.plan(made),
             "advice": documents.advice(held, made, self._relay_names()),
             "connections": [row for row in rows if row.get("host") == destination.host],
-            "timeline": spells(changes),
+            "timeline": spells(changes, [held]),
             "changes": changes,
         }
 
@@ -341,7 +341,7 @@ class _Api:
             belief=documents.belief(here),
             elsewhere=[documents.belief(held) for held in elsewhere],
             override=None if covering is None else documents.override(*covering),
-            timeline=spells(changes),
+            timeline=spells(changes, [here, *elsewhere]),
             changes=changes,
         )
 

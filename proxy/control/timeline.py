@@ -6,21 +6,22 @@ blocked" or "blocked" and the one that takes it back.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proxy.model import State
+from proxy.model import Belief, State
 
 Document = dict[str, Any]
 
 _TROUBLED = frozenset({str(State.SUSPECT), str(State.BLOCKED)})
 
 
-def spells(changes: Sequence[Mapping[str, Any]]) -> list[Document]:
+def spells(changes: Sequence[Mapping[str, Any]], held: Iterable[Belief] = ()) -> list[Document]:
     """The spells of all scopes and networks in `changes` (the ledger's rows, in any order), the latest first.
 
-    `blocked_since` is null when it never went beyond likely blocked; `until` and `ended` are null and empty while it
-    lasts."""
+    `held` is what is believed now: a cause that was found only after the spell had begun stands there, and in the line
+    that ends it. `blocked_since` is null when it never went beyond likely blocked; `until` and `ended` are null and
+    empty while it lasts."""
     open_now: dict[tuple[str, str], Document] = {}
     told: list[Document] = []
     for change in sorted(changes, key=lambda row: float(row["at"])):
@@ -33,7 +34,12 @@ def spells(changes: Sequence[Mapping[str, Any]]) -> list[Document]:
             _went_on(spell, change)
         elif spell is not None:
             spell |= {"until": change["at"], "ended": change["why"] or f"it is {change['after']} now"}
+            spell["cause"] = change["cause"] or spell["cause"]
             del open_now[key]
+    for belief in held:
+        spell = open_now.get((belief.network, belief.scope))
+        if spell is not None:
+            spell["cause"] = belief.cause or spell["cause"]
     return sorted(told, key=lambda spell: float(spell["since"]), reverse=True)
 
 

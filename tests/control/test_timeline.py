@@ -6,6 +6,7 @@ import random
 from typing import Any
 
 from proxy.control.timeline import scopes, spells
+from proxy.model import Belief, NetworkId, State
 
 HOME, AWAY = "home", "away"
 
@@ -30,6 +31,20 @@ def test_a_block_has_a_beginning_and_an_end() -> None:
     assert (first["state"], first["cause"], first["began"]) == ("blocked", "sni_drop", "a second drop")
     assert first["ended"] == "direct delivered in a re-test, 2 times in a row"
     assert (again["since"], again["blocked_since"], again["until"]) == (9000, None, None)
+
+
+def test_a_cause_that_was_found_later_is_told() -> None:
+    """An attempt that was overtaken is judged seconds after its host has become suspect, and no state changes then."""
+    began = {**line(10, "unknown", "suspect", why="no answer"), "cause": ""}
+    ended = {**line(90, "suspect", "works", why="direct delivered in a re-test"), "cause": "ip"}
+    (nameless,) = spells([began])
+    assert nameless["cause"] == ""
+    (lasting,) = spells([began], [Belief("a.test", NetworkId(HOME), State.SUSPECT, "ip")])
+    assert lasting["cause"] == "ip"
+    (elsewhere,) = spells([began], [Belief("a.test", NetworkId(AWAY), State.SUSPECT, "ip")])
+    assert elsewhere["cause"] == ""
+    (over,) = spells([began, ended])
+    assert (over["cause"], over["until"]) == ("ip", 90)
 
 
 def test_order_does_not_matter() -> None:
