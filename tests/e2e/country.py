@@ -1,7 +1,8 @@
 """A country on loopback: one origin that all names lead to, a censor on the way to each, a relay around them all.
 
-Each name has an address of its own, 127.0.1.N, that Byway is told in `[dns.hosts]`. A censor listens there; the relay
-knows the origin itself. So the address that a request came from tells which way it took. Byway is a process of its own.
+Each name has an address of its own, 127.1.N.1, that Byway is told in `[dns.hosts]`. A censor listens there; the relay
+knows the origin itself. So the address that a request came from tells which way it took. Byway is a process of its own;
+the origin also shows a page that nobody blocks, by which it sees that the uplink is well, as soon as it wants to.
 """
 
 from __future__ import annotations
@@ -25,10 +26,13 @@ from tests.support.relay import Relay
 from tests.support.waiting import until_read
 
 RELAY = "vps"
+CONTROL = "control.test"
 DEAD = "127.0.9.9"
 """An address where nothing listens."""
 
 _BETWEEN_VISITS_S = 0.05
+
+_CONTROL_AT_ONCE = "control_after_s = 0.05\ncontrol_interval_s = 0.05\n"
 
 Row = dict[str, Any]
 
@@ -37,7 +41,8 @@ class Country:
     """`async with Country(("a.test", "b.test")) as country:`, then `country.censor(…)` and `country.byway(…)`."""
 
     def __init__(self, names: Sequence[str]) -> None:
-        self.addresses = {name: f"127.0.1.{number}" for number, name in enumerate(names, 1)}
+        # Each in a /24 of its own: what befalls three in one is taken for the fate of all.
+        self.addresses = {name: f"127.{1 + n // 250}.{n % 250}.1" for n, name in enumerate(names)}
         self.origin = Origin()
         self.leads: dict[str, str] = dict.fromkeys(names, "127.0.0.1")  # where the relay goes for a name
         self.relay = Relay(self.leads)
@@ -71,11 +76,13 @@ class Country:
 
     def config(self, detect: str, unresolved: Iterable[str] = ()) -> str:
         known = {name: address for name, address in self.addresses.items() if name not in frozenset(unresolved)}
+        known[CONTROL] = self.origin.addresses[0]
         hosts = "".join(f'"{name}" = "{address}"\n' for name, address in known.items())
         relay = f'[[relay]]\nname = "{RELAY}"\nurl = "socks5h://{self.relay.address}:{self.relay.port}"\n'
         # What is tested here is the way around by a relay; tests/lab has censors that local means get past, or do not.
-        auto = "[auto]\nladder = []\n[dns]\nservers = []\n"  # nor is any name asked of the world's servers
-        return f'{auto}[log]\nhosts = "all"\n[dns.hosts]\n{hosts}[detect]\n{detect}{relay}'
+        auto = f'[auto]\nladder = []\ncontrols = ["http://{CONTROL}:{self.origin.http_port}/"]\n'
+        dns = f"[dns]\nservers = []\n[dns.hosts]\n{hosts}"  # no name is asked of the world's servers
+        return f'{auto}{dns}[log]\nhosts = "all"\n[detect]\n{_CONTROL_AT_ONCE}{detect}{relay}'
 
     def peers(self, name: str) -> list[str]:
         """The addresses from which the requests for `name` reached the origin; re-tests of ours are HEAD requests or
@@ -89,7 +96,8 @@ class Running(Byway):
     def __init__(
         self, country: Country, folder: Path, config: str, *, rules: str | None = None, prefix: Sequence[str] = ()
     ) -> None:
-        super().__init__(folder, config=config, rules=rules, prefix=prefix)
+        trust = {"SSL_CERT_FILE": str(country.origin.authority.write(folder))}
+        super().__init__(folder, config=config, rules=rules, environment=trust, prefix=prefix)
         self._country = country
 
     async def get(self, url: str) -> Fetched:
@@ -123,6 +131,14 @@ class Running(Byway):
         """What is held about `name` here."""
         found: dict[str, Any] = (await self.ask(f"/v1/sites/{name}"))["belief"]
         return found
+
+    async def until_counted(self, name: str) -> None:
+        """Returns once evidence against `name` has counted: the uplink was seen to be well."""
+
+        async def counted() -> bool:
+            return bool((await self.belief(name))["score"])
+
+        await until_read(counted, within_s=15)
 
     async def ledger(self, name: str) -> list[tuple[str, str]]:
         """Every change of state of `name`, the oldest first."""

@@ -108,6 +108,7 @@ class World:
         story.fetched = [await byway.get(url), await byway.get(url)]
         story.rows = await byway.rows(case.name, 2)
         story.peers = self.country.peers(case.name)
+        await byway.until_counted(case.name)
         story.shown = (await byway.command("site", "show", case.name)).stdout
         story.held.append(await byway.belief(case.name))
         await self.lift(case)
@@ -140,6 +141,7 @@ class World:
         story, byway = Story(), self.by_kernel
         story.fetched = await asyncio.gather(*(byway.get(CROWD.url(self.country)) for _ in range(6)))
         story.rows = await byway.rows(CROWD.name, 6)
+        await byway.until_counted(CROWD.name)
         story.held.append(await byway.belief(CROWD.name))
         return (story,)
 
@@ -327,7 +329,8 @@ def test_site_show_says_why(case: Case, tell: Tell) -> None:
     assert (held["state"], held["cause"], held["last_good"]) == ("suspect", case.cause, RELAY)
     assert "likely blocked" in story.shown
     assert f"{RELAY} delivered ({case.signal}, weight" in story.shown
-    assert "unknown → suspect" in story.shown
+    assert "likely blocked, lasts\t" in story.shown
+    assert f"\t{case.cause}: direct" in story.shown
 
 
 @pytest.mark.parametrize("case", CASES, ids=by_id)
