@@ -279,7 +279,7 @@ DEAD = (
     ("refusing", "https://stunnel.relay:1999?ca={ca}", "{stunnel}:1999: Connection refused"),
     ("swallowed", "socks5h://{nowhere}:1080", "relay swallowed cannot be reached: {nowhere}:1080 did not answer"),
     ("mute", "socks4a://{tinyproxy}:1998", "relay mute did not open the path"),
-    ("nameless", "socks5h://no-such.relay:1080", "no-such.relay does not resolve"),
+    ("nameless", "socks5h://no-such.relay:1080", "no-such.relay does not exist"),
     ("through-killed", "killed>http://{tinyproxy}:8888", "relay killed cannot be reached"),
 )
 """Each with what has to be said of it."""
@@ -456,7 +456,7 @@ async def test_relay_test_gives_a_relay_that_wants_one_the_address_of_a_control(
     assert result["ok"], result
     if not running:
         assert result["pysocks"]["ok"], result
-    assert await land.begun(since=begun) == {land.address("microsocks"), NAME_SERVER}
+    assert await land.begun(since=begun) - {NAME_SERVER} == {land.address("microsocks")}  # the address may be known
     assert land.resolver.askers("control-page.test") == {land.home.address}
 
 
