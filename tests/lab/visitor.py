@@ -41,16 +41,18 @@ class Visitor:
     make: MakeSocket
     trust: ssl.SSLContext
     via: tuple[str, int] | None = None
+    socks: bool = False  # asks the proxy by SOCKS5, with names, and not by HTTP
     addresses: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))  # of names, without a resolver
 
     async def visit(self, url: str) -> Visit:
         """Never raises for what a network or a site does."""
         started = time.monotonic()
         try:
-            found = await fetch(url, via=self.via, trust=self.trust, dial=self._dial)
+            via = None if self.socks else self.via
+            found = await fetch(url, via=via, trust=self.trust, dial=self._dial)
         except (OSError, EOFError, TimeoutError, asyncio.LimitOverrunError, ValueError, IndexError) as error:
             return Visit(url, elapsed_s=time.monotonic() - started, error=f"{type(error).__name__}: {error}")
-        refused = bool(self.via) and url.startswith("https") and not found.tunnel
+        refused = bool(via) and url.startswith("https") and not found.tunnel
         return Visit(
             url,
             status=0 if refused else found.status,
@@ -60,4 +62,24 @@ class Visitor:
         )
 
     async def _dial(self, host: str, port: int) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+        if self.socks and self.via is not None:
+            return await _by_socks(self.make, self.via, host, port)
         return await connect(self.make, (self.addresses.get(host, host), port))
+
+
+async def _by_socks(
+    make: MakeSocket, proxy: tuple[str, int], host: str, port: int
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """A connection that the proxy opened, the name being its affair: what curl calls socks5h (RFC 1928)."""
+    reader, writer = await connect(make, proxy)
+    try:
+        writer.write(b"\x05\x01\x00")  # version 5, one method, none
+        await reader.readexactly(2)
+        writer.write(b"\x05\x01\x00\x03" + bytes([len(host)]) + host.encode() + port.to_bytes(2, "big"))
+        reply = await reader.readexactly(10)  # with an IPv4 address
+        if reply[1]:
+            raise ConnectionRefusedError(f"SOCKS5 reply {reply[1]}")
+    except BaseException:
+        writer.transport.abort()
+        raise
+    return reader, writer

@@ -1,0 +1,116 @@
+"""What got out that should not have: questions to the event log, each answered with the leaks, a sentence for each.
+
+An empty answer is what a test hopes for, so each question has to be shown a leak as well, or it proves nothing. They
+look at what the client's link carried, which is what the provider can read: packets by their addresses, names in
+queries, hellos and requests, however these were cut, and watched names anywhere in a packet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from ipaddress import ip_address, ip_network
+
+from tests.lab import places
+from tests.lab.country import Site
+from tests.lab.events import Events, Kind, PacketSeen
+from tests.lab.packets import RST, TCP, UDP
+
+CLIENT = "client"
+_DNS = 53
+_RELAYS = tuple(ip_network(prefix) for prefix in (places.RELAYS, places.RELAYS6))
+
+
+def beside_relays(events: Events, site: Site, *, since: float = 0.0) -> list[str]:
+    """What the client sent to the site itself, and where it named the site to anybody but a relay. Names are found in
+    whole packets only where `events.watch(site.name)` was called before."""
+    return [
+        *(f"sent {site.name} {_told(seen)}" for seen in _sent_to(events, site, since)),
+        *names_beside_relays(events, site, since=since),
+    ]
+
+
+def names_beside_relays(events: Events, site: Site, *, since: float = 0.0) -> list[str]:
+    """The second half of it: the name alone."""
+    return [
+        *(
+            f"named {seen.name} as {seen.kind} to {seen.target}:{seen.port}"
+            for seen in events.names_on(CLIENT, sender=CLIENT, since=since)
+            if _is_of(seen.name, site) and not _is_relay(seen.target)
+        ),
+        *(
+            f"a packet with {site.name} in it: {_told(seen)}"
+            for seen in events.holding(site.name, sender=CLIENT, since=since)
+            if not _is_relay(seen.packet.target)
+        ),
+    ]
+
+
+def in_clear(events: Events, *, since: float = 0.0) -> list[str]:
+    """What the client sent to port 53, of whomever and over whatever."""
+    return [_told(seen) for seen in events.packets(port=_DNS, since=since)]
+
+
+def asked_in_clear(events: Events, site: Site, *, since: float = 0.0) -> list[str]:
+    """Where the client asked for the site, or a name below it, in a query that the provider can read."""
+    return [
+        f"asked {seen.target} for {seen.name}"
+        for seen in events.names_on(CLIENT, sender=CLIENT, since=since)
+        if seen.kind is Kind.DNS and _is_of(seen.name, site)
+    ]
+
+
+def said_again(events: Events, site: Site, *, since: float) -> list[str]:
+    """What still carries something to the site: of connections that were given up before, their hellos again."""
+    return [f"said again {_told(seen)}" for seen in _sent_to(events, site, since) if _says(seen)]
+
+
+def not_broken_off(events: Events, site: Site, *, since: float = 0.0) -> list[str]:
+    """The connections to the site that carried something, and did not end with a reset from the client."""
+    opened: dict[tuple[str, int, int], bool] = {}
+    for seen in _sent_to(events, site, since):
+        flow = (seen.packet.source, seen.packet.sport, seen.packet.dport)
+        if seen.packet.flags & RST:
+            opened.pop(flow, None)
+        elif _says(seen):
+            opened[flow] = True
+    return [f"{source}:{sport} → {site.name}:{dport} was not broken off" for source, sport, dport in opened]
+
+
+def anything(events: Events, *, since: float) -> list[str]:
+    """What the client sent to anybody. The kernel's own talk with the link, such as ICMPv6, is none of Byway's."""
+    return [
+        _told(seen)
+        for protocol in (TCP, UDP)
+        for seen in events.packets(since=since)
+        if seen.packet.protocol == protocol
+    ]
+
+
+def _sent_to(events: Events, site: Site, since: float) -> Iterator[PacketSeen]:
+    for address in _addresses(site):
+        yield from events.packets(address, since=since)
+
+
+def _addresses(site: Site) -> Iterable[str]:
+    return (address for address in (site.address, site.address6) if address)
+
+
+def _is_of(name: str, site: Site) -> bool:
+    return name == site.name or name.endswith(f".{site.name}")
+
+
+def _is_relay(address: str) -> bool:
+    found = ip_address(address)
+    return any(found in network for network in _RELAYS)
+
+
+def _says(seen: PacketSeen) -> bool:
+    """Whether it carries a payload; only its head is kept."""
+    packet = seen.packet
+    return seen.size > packet.start + (packet.data[packet.start + 12] >> 4) * 4
+
+
+def _told(seen: PacketSeen) -> str:
+    packet = seen.packet
+    kind = {TCP: "tcp", UDP: "udp"}.get(packet.protocol, str(packet.protocol))
+    return f"{kind} to {packet.target}:{packet.dport}, {seen.size} bytes, at {seen.at:.2f}"

@@ -1,0 +1,448 @@
+"""What the provider sees of names that it must not see: the packets of a real Byway, over the whole scenario table.
+
+Each promise is held against all that the client's link carried, by the questions of `lab.leaks`; and each question is
+asked of a configuration that leaks as well, and has to find it.
+
+Idle, Byway is watched for some seconds. With BYWAY_TEST_IDLE_S=120 in the environment it is for two minutes.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field, replace
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+
+import aiohttp
+import pytest
+
+from proxy.model import State
+from tests.lab import leaks, places, rules
+from tests.lab.country import Country, Running, Site
+from tests.lab.events import Events
+from tests.lab.name_servers import Addresses
+from tests.lab.origins import GOOD
+from tests.lab.relays import Manner
+from tests.lab.rules import Rule
+from tests.lab.scenarios import BY_NAME, SCENARIOS, TROUBLED, Kind, Reach, Scenario
+from tests.lab.sockets import connect
+from tests.lab.trials import limited
+from tests.lab.views import View
+from tests.lab.visitor import Visit
+from tests.support.streams import close
+from tests.support.waiting import until, until_read
+
+pytestmark = pytest.mark.namespaces
+
+IDLE_S = float(os.environ.get("BYWAY_TEST_IDLE_S", "3"))
+
+AT_ONCE = 24
+PATIENCE_S = 10.0
+IMPATIENCE_S = 1.5
+"""With sites that answer nobody, or late: by then all is sent that ever will be."""
+OF_NAMES = tuple(row for row in SCENARIOS if row.reach is Reach.NAMES)
+OF_NETWORKS = ("portal", "offline", "allow-list", "office", "terminator", "fake-dns", "dns64", "doh-blocked",
+               "resolver-down", "relay-down")  # fmt: skip
+_NOBODY = ip_network(places.NOBODY)
+DOORS = ("https", "http", "socks5h")
+
+QUICK = "[limits]\nhandshake_timeout_s = 2.0\nconnect_timeout_s = 2.0\nresolve_timeout_s = 2.0\nresolve_keep_s = 1.0\n"
+"""Nobody waits for what is not to come."""
+
+HURRIED = (
+    "signal_interval_s = 0.5\nepisode_gap_s = 0.5\nretest_suspect_s = 1.0\nretest_blocked_s = [1.0]\n"
+    "retest_jitter = 0.0\nretest_per_hour = 100000\nretest_pair_s = 2.0\nresidual_s = 1.0\n"
+    "syn_s = 2.0\nsilent_s = 3.0\ndropped_s = 1.0\n"
+)
+"""Re-tests are always due; what is suspect stays so as long as in life."""
+
+
+def settled(country: Country, rows: Iterable[Scenario]) -> Mapping[Scenario, Site]:
+    """A site for each row."""
+    return {
+        row: country.add_site(f"{row.name}.test", conduct=row.conduct, six=row.six, nobody=row.nobody) for row in rows
+    }
+
+
+def arranged(country: Country, sites: Mapping[Scenario, Site]) -> list[Rule]:
+    return [rule for row, site in sites.items() for rule in row.arrange(country, [site])]
+
+
+def sealed(sites: Iterable[Site], action: str = "RELAY") -> str:
+    """Rules that keep the sites to relays."""
+    return "".join(f"DOMAIN-SUFFIX,{site.name},{action}\n" for site in sites) + "MATCH,AUTO\n"
+
+
+async def visit(country: Country, byway: Running, site: Site, door: str, *, patience_s: float = PATIENCE_S) -> Visit:
+    visitor = replace(country.visitor(byway), socks=door == "socks5h")
+    if not is_honest(country, site):
+        patience_s = IMPATIENCE_S
+    return await limited(visitor, site.url(secure=door != "http"), patience_s)
+
+
+def is_honest(country: Country, site: Site) -> bool:
+    """Whether it answers everybody who reaches it."""
+    return country.origins.conduct(site.name) is GOOD and ip_address(site.address) not in _NOBODY
+
+
+async def visit_all(country: Country, byway: Running, sites: Iterable[Site], *doors: str) -> list[Visit]:
+    """Each site by each door, many at once."""
+    room = asyncio.Semaphore(AT_ONCE)
+
+    async def one(site: Site, door: str) -> Visit:
+        async with room:
+            return await visit(country, byway, site, door)
+
+    return await asyncio.gather(*(one(site, door) for site in sites for door in doors))
+
+
+async def measure(byway: Running, site: Site) -> None:
+    """What `byway why --fresh` does."""
+    connector = aiohttp.UnixConnector(str(byway.run_file()["socket"]))
+    async with (
+        aiohttp.ClientSession("http://byway", connector=connector) as session,
+        session.post("/v1/why", json={"site": site.url(), "fresh": True}) as answer,
+    ):
+        await answer.read()
+
+
+async def survey(byway: Running, folder: Path, sites: Iterable[Site]) -> None:
+    """What `byway test` does."""
+    listed = folder / "sites.txt"
+    listed.write_text("".join(f"{site.url()}\n" for site in sites))
+    await byway.command("test", "--file", str(listed), "-c", "16", "--jitter", "0", "--json", check=False)
+
+
+def of_all(ask: Callable[..., list[str]], events: Events, sites: Iterable[Site], **how: float) -> list[str]:
+    return [leak for site in sites for leak in ask(events, site, **how)]
+
+
+# -- RELAY ------------------------------------------------------------------------------------------------------------
+
+
+def refuse(country: Country) -> Sequence[Rule]:
+    return (rules.SynReset(places.RELAYS),)
+
+
+def lose(country: Country) -> Sequence[Rule]:
+    return (rules.AddressDrop(places.RELAYS),)
+
+
+def deafen(country: Country) -> Sequence[Rule]:
+    country.relay.manner = Manner.DEAF
+    return ()
+
+
+async def under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay(folder: Path) -> None:
+    """Over the whole table at once: every site by every door while relays live, and by one of them when they do not."""
+    async with Country(folder) as country:
+        sites = settled(country, OF_NAMES)
+        config = country.config(extra=QUICK)
+        async with country.byway(folder / "byway", config=config, rules=sealed(sites.values())) as byway:
+            events = country.router.events
+            for site in sites.values():
+                events.watch(site.name)
+            about_names = arranged(country, sites)
+            country.rules.set(about_names)
+            shown = await visit_all(country, byway, sites.values(), *DOORS)
+            honest = tuple(f"/{site.name}/" for site in sites.values() if is_honest(country, site))
+            assert [seen for seen in shown if not seen.genuine and seen.url.endswith(honest)] == []
+            assert of_all(leaks.beside_relays, events, sites.values()) == []
+            for n, fault in enumerate((refuse, lose, deafen)):
+                country.rules.set([*about_names, *fault(country)])
+                shown = await visit_all(country, byway, list(sites.values())[n::3], DOORS[n])
+                assert [seen for seen in shown if seen.genuine] == [], f"{fault.__name__}: by which way?"
+                assert of_all(leaks.beside_relays, events, sites.values()) == [], fault.__name__
+            await measure(byway, sites[BY_NAME["healthy"]])
+            await survey(byway, folder, list(sites.values())[:8])
+            assert of_all(leaks.beside_relays, events, sites.values()) == []
+
+
+async def on_no_network_a_relay_rule_sends_anything_beside_the_relay(folder: Path) -> None:
+    async with Country(folder) as country:
+        sites = settled(country, (BY_NAME[name] for name in OF_NETWORKS))
+        config = country.config(extra=QUICK, detect="relay_backoff_s = 0.1\nrelay_backoff_max_s = 0.2\n")
+        async with country.byway(folder / "byway", config=config, rules=sealed(sites.values())) as byway:
+            events = country.router.events
+            for row, site in sites.items():
+                events.watch(site.name)
+                country.rules.set(row.arrange(country, [site]))
+                shown = await visit_all(country, byway, [site], *DOORS)
+                assert leaks.beside_relays(events, site) == [], row.name
+                reaches = row.name not in ("portal", "offline", "relay-down")
+                assert all(seen.genuine for seen in shown) is reaches, (row.name, shown)
+                country.lift()
+
+
+async def the_control_for_that_a_direct_rule_is_found_to_leak(folder: Path) -> None:
+    """The same questions, of a configuration that lets everything out."""
+    async with Country(folder) as country:
+        names = ("healthy", "sni-reset-tcp", "sni-drop-packet", "http-reset", "dns-nxdomain")
+        sites = settled(country, (BY_NAME[name] for name in names))
+        config = country.config(extra=QUICK, dns='secure = "never"')
+        async with country.byway(folder / "byway", config=config, rules=sealed(sites.values(), "DIRECT")) as byway:
+            events = country.router.events
+            for site in sites.values():
+                events.watch(site.name)
+            country.rules.set(arranged(country, sites))
+            for door in DOORS:
+                since = events.clock()
+                await asyncio.gather(
+                    *(visit(country, byway, site, door, patience_s=IMPATIENCE_S) for site in sites.values())
+                )
+                for site in sites.values():
+                    assert leaks.beside_relays(events, site, since=since), (door, site.name)
+                    assert leaks.names_beside_relays(events, site, since=since), (door, site.name)
+        assert leaks.in_clear(events)
+        assert leaks.anything(events, since=0.0)
+
+
+# -- port 53 ----------------------------------------------------------------------------------------------------------
+
+
+async def with_secure_always_nothing_is_asked_in_clear(folder: Path) -> None:
+    """Sites of all kinds, a relay that is known by its name, measurements and a survey; then secure DNS is lost."""
+    async with Country(folder) as country:
+        sites = settled(country, OF_NAMES)
+        country.zone.names["relay.test"] = Addresses((places.SOCKS_RELAY,))
+        relay = ("abroad", f"socks5h://relay.test:{places.SOCKS_PORT}")
+        config = country.config(extra=QUICK, dns='secure = "always"', relays=(relay,), detect=HURRIED)
+        async with country.byway(folder / "byway", config=config) as byway:
+            events = country.router.events
+            country.rules.set(arranged(country, sites))
+            shown = await visit_all(country, byway, sites.values(), "https", "http")
+            assert sum(seen.genuine for seen in shown) > len(shown) / 2
+            assert "relay.test" in country.resolver.names()
+            await asyncio.gather(*(measure(byway, sites[BY_NAME[name]]) for name in ("healthy", "sni-reset-tcp")))
+            await survey(byway, folder, list(sites.values())[:8])
+            country.rules.add(rules.AddressDrop(places.DOH, places.DOT))
+            country.change_network()  # nothing is remembered here
+            await visit_all(country, byway, list(sites.values())[:8], "https")
+            assert leaks.in_clear(events) == []
+
+
+# -- what was suspect once --------------------------------------------------------------------------------------------
+
+
+@dataclass
+class Suspects:
+    """The sites of blocking rows, since when each is suspect, and what is asked of them all the while."""
+
+    country: Country
+    byway: Running
+    sites: Mapping[Scenario, Site]
+    since: dict[Site, float] = field(default_factory=dict)
+
+    @property
+    def events(self) -> Events:
+        return self.country.router.events
+
+    async def meet(self) -> None:
+        """First visits, until each is suspect or has been looked at long enough."""
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def one(row: Scenario, site: Site) -> None:
+            async def is_suspect() -> bool:
+                await asyncio.sleep(0.1)
+                return State((await self.byway.belief(site.name))["state"]) in TROUBLED
+
+            async with room:
+                await visit(self.country, self.byway, site, "https" if row.secure else "http")
+                await until_read(is_suspect, within_s=8)
+                self.since[site] = self.events.clock()
+
+        await asyncio.gather(*(one(row, site) for row, site in self.sites.items()))
+
+    async def go_again(self) -> None:
+        room = asyncio.Semaphore(AT_ONCE)
+
+        async def one(row: Scenario, site: Site) -> None:
+            async with room:
+                await visit(self.country, self.byway, site, "https" if row.secure else "http")
+
+        await asyncio.gather(*(one(row, site) for row, site in self.sites.items()))
+
+    def told(self) -> list[str]:
+        """Where one was asked for in clear after that."""
+        return [
+            leak for site, since in self.since.items() for leak in leaks.asked_in_clear(self.events, site, since=since)
+        ]
+
+
+BLOCKED = tuple(
+    row for row in OF_NAMES if row.kind is Kind.BLOCKING and not row.spoiled and row.path == "/" and row.named_by == 1
+)
+
+
+@asynccontextmanager
+async def suspects(folder: Path, *, dns: str = "", rows: Sequence[str] = ()) -> AsyncIterator[Suspects]:
+    async with Country(folder) as country:
+        sites = settled(country, [BY_NAME[name] for name in rows] or BLOCKED)
+        neighbour = country.add_site("healthy-neighbour.test")
+        config = country.config(extra=QUICK, detect=HURRIED, dns=f"{dns}\nsecure_idle_s = 1.0\n")
+        async with country.byway(folder / "byway", config=config) as byway:
+            country.rules.set(arranged(country, sites))
+            await visit(country, byway, neighbour, "https")
+            yield Suspects(country, byway, sites)
+
+
+async def a_name_once_suspect_is_never_again_asked_in_clear(folder: Path) -> None:
+    """Not by visits, the re-tests and the diagnoses beside them, nor on purpose, nor by the next Byway. And then, with
+    a re-test of each one due, nobody visits anything, and nothing at all is sent."""
+    async with suspects(folder) as here:
+        await here.meet()
+        dropped = here.sites[BY_NAME["sni-drop-records"]]
+        tried = here.events.connections(dropped.address, 443, since=here.since[dropped])
+        for _ in range(3):
+            await here.go_again()
+            await asyncio.sleep(1.2)  # the next re-test is due
+        assert here.events.connections(dropped.address, 443) > tried, "no re-test was made: this test would be empty"
+        assert here.told() == []
+        await survey(here.byway, folder, here.sites.values())
+        await asyncio.gather(*(measure(here.byway, site) for site in list(here.sites.values())[:8]))
+        assert here.told() == []
+        await here.byway.stop()
+        await here.byway.start()
+        await here.go_again()
+        assert here.told() == []
+
+        await until(lambda: not leaks.anything(here.events, since=here.events.clock() - 1.5), within_s=20)
+        began = here.events.clock()
+        await asyncio.sleep(IDLE_S)
+        assert leaks.anything(here.events, since=began) == []
+
+
+async def the_control_for_that_a_suspect_is_asked_in_clear_with_secure_never(folder: Path) -> None:
+    async with suspects(folder, dns='secure = "never"', rows=("sni-reset-tcp", "sni-drop-packet")) as here:
+        await here.meet()
+        await asyncio.sleep(1.1)  # no answer is kept any more
+        await here.go_again()
+        assert len(here.told()) >= len(here.sites)
+
+
+# -- attempts that are given up ---------------------------------------------------------------------------------------
+
+RESENT_S = 4.0
+"""The kernel sends a hello again after 0.2, 0.6, 1.4, 3 and 6.2 s: at least once in this time after a give-up."""
+
+
+@asynccontextmanager
+async def dropping(folder: Path, *, no_relay: bool) -> AsyncIterator[tuple[Country, Running, Site]]:
+    """A country that drops whatever names a site, however it is cut."""
+    async with Country(folder) as country:
+        site = country.add_site("dropped.test")
+        config = country.config(extra=QUICK, detect=HURRIED, no_relay=no_relay)
+        async with country.byway(folder / "byway", config=config) as byway:
+            country.rules.set([rules.SniDrop(site.name, view=View.RECORDS), rules.HttpDrop(site.name)])
+            yield country, byway, site
+
+
+async def judged(byway: Running, site: Site, rows: int) -> None:
+    """A row is written when all of its attempts have ended."""
+
+    async def written() -> bool:
+        return len(await byway.rows(site.name)) >= rows
+
+    await until_read(written, within_s=20)
+
+
+async def an_attempt_that_a_relay_overtook_says_the_name_no_more(folder: Path) -> None:
+    async with dropping(folder, no_relay=False) as (country, byway, site):
+        await overtaken(country, byway, site, secure=True)
+
+
+async def nor_does_one_without_tls(folder: Path) -> None:
+    async with dropping(folder, no_relay=False) as (country, byway, site):
+        await overtaken(country, byway, site, secure=False)
+
+
+async def overtaken(country: Country, byway: Running, site: Site, *, secure: bool) -> None:
+    events = country.router.events
+    assert (await country.visitor(byway).visit(site.url(secure=secure))).genuine
+    await judged(byway, site, 1)
+    assert leaks.said_again(events, site, since=0.0), "nothing was tried"
+    assert leaks.not_broken_off(events, site) == []
+    given_up = events.clock()
+    await asyncio.sleep(RESENT_S)
+    assert leaks.said_again(events, site, since=given_up) == []
+
+
+async def cut_hellos_and_a_visitor_who_leaves_say_the_name_no_more(folder: Path) -> None:
+    """Without a relay each rung is tried, and none gets through; then somebody closes the page at once."""
+    async with dropping(folder, no_relay=True) as (country, byway, site):
+        events = country.router.events
+        assert not (await limited(country.visitor(byway), site.url(), 9)).genuine
+        await judged(byway, site, 1)
+        tried = {attempt["route"] for row in await byway.rows(site.name) for attempt in row["attempts"]}
+        assert {"direct", "direct|tlsrec", "direct|split"} <= tried
+        began = events.clock()
+        await limited(country.visitor(byway), site.url(), 0.5)
+        await judged(byway, site, 2)
+        assert leaks.said_again(events, site, since=began), "nothing was tried"
+        assert leaks.not_broken_off(events, site) == []
+        given_up = events.clock()
+        await asyncio.sleep(RESENT_S)
+        assert leaks.said_again(events, site, since=given_up) == []
+
+
+async def the_control_for_that_a_plain_close_says_the_name_again(folder: Path) -> None:
+    async with dropping(folder, no_relay=True) as (country, _, site):
+        events = country.router.events
+        _, writer = await connect(country.client.socket, (site.address, 80))
+        writer.write(f"GET / HTTP/1.1\r\nHost: {site.name}\r\n\r\n".encode())
+        await writer.drain()
+        await until(lambda: bool(leaks.said_again(events, site, since=0.0)))
+        await close(writer)
+        given_up = events.clock()
+        assert leaks.not_broken_off(events, site)
+        await until(lambda: bool(leaks.said_again(events, site, since=given_up)), within_s=RESENT_S)
+
+
+# -- all of it side by side -------------------------------------------------------------------------------------------
+
+STORIES: tuple[Callable[[Path], Awaitable[None]], ...] = (
+    under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay,
+    on_no_network_a_relay_rule_sends_anything_beside_the_relay,
+    the_control_for_that_a_direct_rule_is_found_to_leak,
+    with_secure_always_nothing_is_asked_in_clear,
+    a_name_once_suspect_is_never_again_asked_in_clear,
+    the_control_for_that_a_suspect_is_asked_in_clear_with_secure_never,
+    an_attempt_that_a_relay_overtook_says_the_name_no_more,
+    nor_does_one_without_tls,
+    cut_hellos_and_a_visitor_who_leaves_say_the_name_no_more,
+    the_control_for_that_a_plain_close_says_the_name_again,
+)
+
+
+@pytest.fixture(scope="module")
+def ended(request: pytest.FixtureRequest) -> Mapping[str, BaseException | None]:
+    """How each story that was asked for ended: they mostly wait, so they are told at once, each in its own country."""
+    wanted = {
+        item.callspec.params.get("story")
+        for item in request.session.items
+        if isinstance(item, pytest.Function) and hasattr(item, "callspec")
+    }
+
+    async def one(story: Callable[[Path], Awaitable[None]]) -> BaseException | None:
+        with tempfile.TemporaryDirectory(prefix="byway-leaks-") as folder:  # a short path, for a control socket
+            try:
+                await story(Path(folder))
+            except Exception as error:
+                return error
+        return None
+
+    async def all_of_them() -> list[BaseException | None]:
+        return await asyncio.gather(*(one(story) for story in STORIES if story.__name__ in wanted))
+
+    names = [story.__name__ for story in STORIES if story.__name__ in wanted]
+    return dict(zip(names, asyncio.run(all_of_them()), strict=True))
+
+
+@pytest.mark.parametrize("story", [story.__name__ for story in STORIES])
+def test_what_the_provider_sees(ended: Mapping[str, BaseException | None], story: str) -> None:
+    if (error := ended[story]) is not None:
+        raise error
