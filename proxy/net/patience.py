@@ -63,9 +63,11 @@ class Patience:
         return contender.answered_at + self._detect.page_hold_s
 
     def judged_dropped_at(self, contender: Contender) -> float:
-        """When a flight that is still unacknowledged was dropped."""
+        """When a flight that is still unacknowledged was dropped. The kernel's timeout doubles with each
+        retransmission, so on a slow link it would be later than any answer is waited for."""
         rto_s = self.read_kernel(contender).rto_s if contender.snapshot is not None else 0.0
-        return contender.flown_at + max(self._detect.dropped_s, self._detect.dropped_rtos * rto_s)
+        patient_s = max(self._detect.dropped_s, self._detect.dropped_rtos * rto_s)
+        return contender.flown_at + min(patient_s, max(self._detect.dropped_s, self._detect.silent_s))
 
     def unacknowledged(self, contender: Contender) -> bool:
         """Whether the kernel knows that the flight has not arrived whole."""

@@ -26,15 +26,12 @@ from proxy.net.alarms import Alarms
 from proxy.net.bell import Bell
 from proxy.net.contender import Contender, Phase
 from proxy.net.dialer import Dialer
+from proxy.net.judging import Judge
 from proxy.net.oracle import Oracle
 from proxy.net.patience import Patience
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
-from proxy.wire.flight import Flight, Verdict
-
-ANSWER_LIMIT = 64 * 1024
-"""Bytes of an answer kept while it is not yet decided whether it is valid."""
-
+from proxy.wire.flight import Flight
 
 _UNDER_WAY = (Phase.DIALING, Phase.FLYING)
 
@@ -84,6 +81,7 @@ class Race:
         self._oracle = oracle
         self._detect = detect
         self._patience = Patience(destination.host, oracle, detect, alarms)
+        self._judge = Judge(destination.host, self._routes, self._patience, detect, advice, self.bell)
         self._loop = asyncio.get_running_loop()
         self._contenders: list[Contender] = []
         self._flight: Flight | None = None
@@ -157,7 +155,7 @@ class Race:
 
     def narrow(self, routes: Sequence[Route]) -> None:
         """The plan was made again on the flight's name: what it no longer allows is left before a byte goes out."""
-        self._routes = tuple(routes)
+        self._routes = self._judge.routes = tuple(routes)
         for contender in tuple(self._contenders):
             if contender.route not in self._routes:
                 self._contenders.remove(contender)
@@ -186,7 +184,7 @@ class Race:
                 if contender.phase is not Phase.FLYING:
                     continue
                 self._send(contender, flight)
-                self._listen(contender, flight)
+                self._judge.listen(contender, flight, self._contenders)
             if winner := self._first(Phase.WON):
                 return self._won(winner, valid=True)
             if self._advance(flight):
@@ -210,7 +208,7 @@ class Race:
         if contender.stream is not None:
             self._oracle.prepare_give_up(contender.stream.lowest_socket)
         try:
-            await self._watch(contender)
+            await self._judge.watch(contender, self._destination, self._flight, self._contenders)
             if contender.phase is Phase.WON and self._alarms is not None:
                 self._alarms.clear(self._destination.host)
         finally:
@@ -268,16 +266,25 @@ class Race:
         left = [route for route in self._routes if route not in started]
         if not left:
             return None
+        # Browsers send something that looks like an encrypted hello always: it is one when it names somebody else.
+        named = self._destination.address is None
+        ech = flight is not None and flight.ech and named and flight.server_name != self._destination.host
         for contender in self._contenders:
             if contender.route == DIRECT:
-                contender.evidence.update(self._advice.noticed(self._destination.host))
+                self._annotate(contender, ech=ech)
         attempts = tuple(c.as_it_looks(self._raced, now) for c in self._contenders)
         protocol = flight.protocol if flight is not None else Protocol.NONE
-        # Browsers send something that looks like an encrypted hello always: it is one when it names somebody else.
-        ech = flight is not None and flight.ech and flight.server_name != self._destination.host
         relays = any(route.relays for route in self._routes)
         fits = self._advice.fits
         return next((r for r in left if fits(r, attempts, protocol=protocol, ech=ech, relays=relays)), None)
+
+    def _annotate(self, contender: Contender, *, ech: bool) -> None:
+        """What is known beside the failure of a direct attempt."""
+        contender.evidence.update(self._advice.noticed(self._destination.host))
+        if ech:
+            contender.evidence["ech"] = 1
+        if self._oracle.middlebox.stands:
+            contender.evidence["middlebox"] = 1
 
     def _overdue(self, contender: Contender) -> None:
         """Whoever else races to this host need not wait as long to find the same."""
@@ -286,16 +293,11 @@ class Race:
         contender.overdue = True
         if contender.phase is Phase.DIALING and contender.route == DIRECT:
             contender.stage = Stage.RESOLVE if self._advice.is_resolving(self._destination.host) else Stage.CONNECT
+            self._judge.note_addresses(contender, self._destination)
         if contender.route == DIRECT and contender.phase is Phase.FLYING:
-            self._in_trouble(contender)
+            self._judge.troubled(contender, self._flight)
             if self._alarms is not None:
                 self._alarms.raise_for(self._destination.host)
-
-    def _in_trouble(self, contender: Contender) -> None:
-        """A flight over a direct route was dropped or broken off, as a censor does who then stays watchful there."""
-        if contender.route.is_direct and contender.stream is not None:
-            host = (self._flight.server_name if self._flight is not None else None) or self._destination.host
-            self._advice.troubled(contender.stream.peer.rpartition(":")[0].strip("[]"), host)
 
     def _start(self, route: Route, now: float) -> None:
         contender = Contender(route, now)
@@ -342,78 +344,7 @@ class Race:
             if error.errno == errno.ECONNRESET:  # told once: reading finds what was answered before it, then an end
                 contender.reset = True
             elif contender.phase is Phase.FLYING and error.errno != errno.EPIPE:
-                self._broke(contender, error)
-
-    def _listen(self, contender: Contender, flight: Flight) -> None:
-        """Reads an answer and judges it."""
-        assert contender.stream is not None
-        while contender.phase is Phase.FLYING:
-            try:
-                data = contender.stream.receive_nowait()
-            except OSError as error:
-                self._broke(contender, error)
-                return
-            if data is None:
-                if contender.answered_at and self._now() >= self._patience.kept_back_until(contender):
-                    self._judge_page(contender, flight, self._now(), ended=False)
-                return
-            contender.answer += data
-            self._judge(contender, flight, ended=not data)
-
-    def _judge(self, contender: Contender, flight: Flight, *, ended: bool) -> None:
-        """What has come back so far: to be delivered, of no use, or not enough to tell."""
-        now, answer = self._now(), contender.answer
-        verdict = flight.judge(answer) if answer else Verdict.MORE
-        if verdict is Verdict.VALID and flight.protocol is Protocol.HTTP and flight.replayable:
-            self._judge_page(contender, flight, now, ended=ended)
-        elif verdict is Verdict.VALID:
-            contender.won(now)
-        elif verdict is Verdict.ALERT:
-            contender.same_as = f"alert {answer[6]}"
-            contender.failed(Stage.FIRST_BYTE, Symptom.ALERT, "answered with a TLS alert", now)
-            self._exonerate(contender)
-        elif verdict is Verdict.GARBAGE or (answer and (ended or len(answer) > ANSWER_LIMIT)):
-            contender.failed(Stage.FIRST_BYTE, Symptom.GARBAGE, f"answered {answer[:16]!r}", now)
-        elif contender.reset and ended:
-            self._broke(contender, ConnectionResetError())
-        elif ended:
-            contender.failed(Stage.FIRST_BYTE, Symptom.EOF, "closed without an answer", now)
-
-    def _judge_page(self, contender: Contender, flight: Flight, now: float, *, ended: bool) -> None:
-        """An HTTP answer has begun. A little of it is kept back while it may be somebody else's: a block page, or a
-        redirect that no other route gets."""
-        if len(self._routes) == 1:
-            contender.won(now)
-            return
-        contender.answered_at = contender.answered_at or now
-        has_page = not flight.data.startswith(b"HEAD ")  # its answer ends with the head, whatever length that gives
-        patient = has_page and now < self._patience.kept_back_until(contender)
-        look = self._advice.look_at(
-            contender.answer, flight.server_name or self._destination.host, ended or not patient
-        )
-        if look.verdict is Verdict.MORE and patient:
-            return
-        contender.evidence.update(look.evidence)
-        contender.same_as = look.same_as
-        elsewhere = look.symptom is Symptom.ELSEWHERE and all(route.is_direct for route in self._routes)
-        if look.symptom is Symptom.NONE or elsewhere:  # the latter: no other route to ask
-            contender.won(now)
-        else:
-            contender.failed(Stage.FIRST_BYTE, look.symptom, f"answered with {look.symptom.replace('_', ' ')}", now)
-            self._exonerate(contender)
-
-    def _exonerate(self, contender: Contender) -> None:
-        """Two ways that share no relay were answered the same: it was the site, so the first one shall have won."""
-        first = next((c for c in self._contenders if c.same_as and c.same_as == contender.same_as), contender)
-        if first.route.relays != contender.route.relays and first.phase is Phase.FAILED:
-            first.won(self._now())
-
-    def _broke(self, contender: Contender, error: OSError) -> None:
-        symptom = Symptom.TIMEOUT if isinstance(error, TimeoutError) else Symptom.RESET
-        text = "reset after the request was sent" if symptom is Symptom.RESET else str(error)
-        contender.failed(Stage.FIRST_BYTE, symptom, text, self._now())
-        if symptom is Symptom.RESET:
-            self._in_trouble(contender)
+                self._judge.broke(contender, error, flight)
 
     # -- when ------------------------------------------------------------------------------------------------------
 
@@ -438,6 +369,8 @@ class Race:
         if valid:
             winner.stage, winner.symptom = Stage.DONE, Symptom.NONE
             winner.ended_at = winner.ended_at or self._now()
+        if winner.syn_s and valid:
+            self._note_times(winner)
         if self._alarms is not None and winner.route == DIRECT and valid:
             self._alarms.clear(self._destination.host)
         for contender in self._contenders:
@@ -445,6 +378,18 @@ class Race:
                 self._drop(contender)
         unsent = self._flight.data[winner.sent :] if self._flight is not None else b""
         return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
+
+    def _note_times(self, winner: Contender) -> None:
+        """How soon a SYN and a ClientHello were answered on a direct route. A time that looks long may be our own: then
+        the kernel is asked."""
+        assert winner.stream is not None
+        if self._flight is None or self._flight.protocol is not Protocol.TLS:
+            return
+        first_byte_s = winner.ended_at - winner.flown_at
+        if first_byte_s >= self._detect.middlebox_least_s:
+            told = self._oracle.answered_after(winner.stream.lowest_socket)
+            first_byte_s = first_byte_s if told is None else told
+        self._oracle.middlebox.note(self._destination.host, winner.syn_s, first_byte_s)
 
     def _least_bad(self) -> Winner | None:
         """When no route answered validly, what the first one answered is what the client shall see. A redirect or an
@@ -456,33 +401,6 @@ class Race:
             if contender.symptom in (Symptom.GARBAGE, Symptom.BLOCK_PAGE):
                 return self._won(contender, valid=False)
         return None
-
-    async def _watch(self, contender: Contender) -> None:
-        """Waits for what becomes of a contender, until the deadline of its signal."""
-        if contender.phase is Phase.DIALING:
-            await self._until(contender.started_at + self._detect.syn_s, contender)
-            if contender.phase is Phase.DIALING:
-                resolving = contender.stage is Stage.RESOLVE
-                text = "the resolver gave no answer" if resolving else "the connection attempt was not answered"
-                contender.failed(contender.stage, Symptom.TIMEOUT, text, self._now())
-        elif contender.phase is Phase.FLYING:
-            await self._until(self._patience.judged_dropped_at(contender), contender)
-            if contender.phase is Phase.FLYING and self._patience.unacknowledged(contender):
-                contender.failed(Stage.FIRST_BYTE, Symptom.DROPPED, "the request was never acknowledged", self._now())
-                return
-            await self._until(contender.flown_at + self._detect.silent_s, contender)
-            if contender.phase is Phase.FLYING:
-                contender.failed(Stage.FIRST_BYTE, Symptom.SILENT, "the request was not answered", self._now())
-
-    async def _until(self, deadline: float, contender: Contender) -> None:
-        """Until the contender leaves its phase, or `deadline`."""
-        phase = contender.phase
-        while contender.phase is phase and (left := deadline - self._now()) > 0:
-            if phase is Phase.FLYING and self._flight is not None:
-                self._listen(contender, self._flight)
-                if contender.phase is not phase:
-                    return
-            await self.bell.wait(left)
 
     def _drop(self, contender: Contender) -> None:
         if contender.task is not None and not contender.task.done():

@@ -113,8 +113,8 @@ def test_what_has_looked_dropped_is_not_looked_at_again_and_again() -> None:
     assert patience(SLOW).look_again_at(contender, FLOWN_AT + 1) is not None, "it has recovered"
 
 
-@pytest.mark.parametrize(("rto_s", "after"), [(0.2, 3.0), (1.5, 6.0)])
-def test_a_drop_is_judged_by_the_kernels_own_timeout(rto_s: float, after: float) -> None:
+@pytest.mark.parametrize(("rto_s", "after"), [(0.2, 3.0), (1.5, 6.0), (7.2, 7.0)])
+def test_a_drop_is_judged_by_the_kernels_own_timeout_and_no_later_than_silence(rto_s: float, after: float) -> None:
     reading = Reading(retransmits=2, unacked=1, rto_s=rto_s)
     assert patience(reading).judged_dropped_at(flying()) == FLOWN_AT + after
     assert patience(reading).unacknowledged(flying())

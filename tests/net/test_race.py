@@ -75,6 +75,10 @@ SCENARIOS = {
     "SYN dropped": (Script(connect=99.0), RELAY, 1.5, Symptom.NONE, Symptom.TIMEOUT),
     "connects late": (Script(connect=3.0), RELAY, 1.5, Symptom.NONE, Symptom.ABANDONED),
     "flight dropped": (Script(acknowledged=False, retransmits=2), RELAY, 0.6, Symptom.NONE, Symptom.DROPPED),
+    "flight dropped, until the kernel gave up": (
+        Script(answer=TimeoutError("timed out"), after=2.5, acknowledged=False, retransmits=2),
+        RELAY, 0.6, Symptom.NONE, Symptom.DROPPED,
+    ),
     "flight dropped, then not": (
         Script(answer=OK, after=2.0, acknowledged=False, retransmits=2), RELAY, 0.6, Symptom.NONE, "answered",
     ),
