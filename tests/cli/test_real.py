@@ -39,7 +39,8 @@ def mode_of(path: Path | str) -> int | None:
 
 
 async def test_the_running_byway_is_asked_and_changed(tmp_path: Path) -> None:
-    async with Byway(tmp_path, rules="DOMAIN-SUFFIX,ads.example,BLOCK\n") as byway:
+    rules = "DOMAIN-SUFFIX,ads.example,BLOCK\nDOMAIN,never.example,RELAY\n"  # so that nobody is asked for it
+    async with Byway(tmp_path, rules=rules) as byway:
         status = await byway.read("status")
         assert status["listen"] == f"127.0.0.1:{byway.port}"
         assert status["pid"] == byway.pid
