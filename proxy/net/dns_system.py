@@ -56,6 +56,7 @@ class Found:
     ttl_s: float = 0.0
     code: Code | None = Code.OK  # None: no server answered
     said: str = ""  # which server said so, or what went wrong, in a few words
+    offline: bool = False  # this machine has no route to any server
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,6 +160,7 @@ class _Asking:
         self._answers: dict[Kind, Answer] = {}
         self._failures: dict[Kind, Answer] = {}  # SERVFAIL and the like: another server may know more
         self._said = "no name server answered"
+        self._unrouted = 0  # servers to which this machine has no route
         self._settles_at = float("inf")
 
     async def run(self, timeout_s: float, retry_s: float) -> Found:
@@ -237,6 +239,7 @@ class _Asking:
         except OSError as error:
             if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
                 raise
+            self._unrouted += error.errno in (errno.ENETUNREACH, errno.ENETDOWN)
             self._said = f"{server}: {error.strerror or error}"
 
     async def _over_tcp(self, ends_at: float) -> None:
@@ -263,7 +266,8 @@ class _Asking:
             is_missing = all(answer.code is Code.NO_NAME for answer in answers)
             return Found(code=Code.NO_NAME if is_missing else Code.OK, said=self._said)
         failure = next(iter(self._failures.values()), None)
-        return Found(code=failure.code if failure else None, said=self._said)
+        offline = bool(self._unrouted) and not self._channels
+        return Found(code=failure.code if failure else None, said=self._said, offline=offline)
 
 
 class _Channel:

@@ -96,9 +96,9 @@ class Resolver:
         """1 to 16 addresses in the system's order of preference.
 
         Raises DialError of stage RESOLVE: NO_NAME (it does not exist, or has no address), RESOLVE_FAILED (no answer),
-        FORGED (evidence "dns" names the signal), FORBIDDEN (a name that must not be asked for), SKIPPED (it may be
-        asked of secure servers only, and none answers), LOCAL (out of descriptors or memory). Evidence "code" says how
-        the server answered."""
+        OFFLINE (this machine has no route to any name server), FORGED (evidence "dns" names the signal), FORBIDDEN (a
+        name that must not be asked for), SKIPPED (it may be asked of secure servers only, and none answers), LOCAL (out
+        of descriptors or memory). Evidence "code" says how the server answered."""
         if (configured := self._hosts.get(host)) is not None:
             return configured
         if host == "onion" or host.endswith(".onion"):  # RFC 7686: never asked of the DNS
@@ -335,7 +335,8 @@ def _nothing(host: str, found: Found) -> DialError:
             return _failed(f"{host} does not exist{by}", Symptom.NO_NAME, {"code": "nxdomain"})
         case None:
             said = found.said or "no name server answered"
-            return _failed(f"{host} does not resolve: {said}", Symptom.RESOLVE_FAILED, {"code": "silent"})
+            symptom = Symptom.OFFLINE if found.offline else Symptom.RESOLVE_FAILED
+            return _failed(f"{host} does not resolve: {said}", symptom, {"code": "silent"})
         case code:
             text = f"{host} does not resolve: the name server answers {code.upper()}{by}"
             return _failed(text, Symptom.RESOLVE_FAILED, {"code": str(code)})

@@ -1,7 +1,9 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
+import os
 import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.model import IPAddress
+from proxy.net import dns_system
 from proxy.net.dns_system import ROUNDS, Found, SystemDns
 from proxy.net.tasks import spawn
 from proxy.wire.dns import Code
@@ -154,6 +157,34 @@ async def test_where_nobody_listens_at_all_it_ends_at_once(tmp_path: Path) -> No
     ear = await ask(asking(tmp_path, port), timeout_s=1e9)
     assert ear.found[0].code is None
     assert "refused" in ear.found[0].said
+    assert not ear.found[0].offline
+
+
+async def test_F80_where_no_way_leads_to_any_server_the_machine_is_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def connected(server: str, port: int) -> socket.socket:
+        raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+
+    monkeypatch.setattr(dns_system, "_connected", connected)
+    ear = await ask(asking(tmp_path, 53, "192.0.2.1", "2001:db8::1"), timeout_s=1e9)
+    assert (ear.found[0].code, ear.found[0].offline) == (None, True)
+
+
+async def test_F80_a_machine_that_lacks_one_family_is_not_offline(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    connect = dns_system._connected
+
+    def connected(server: str, port: int) -> socket.socket:
+        if ":" in server:
+            raise OSError(errno.ENETUNREACH, os.strerror(errno.ENETUNREACH))
+        return connect(server, port)
+
+    monkeypatch.setattr(dns_system, "_connected", connected)
+    async with plain_server(silent) as server:
+        ear = await ask(asking(tmp_path, server.port, "2001:db8::1", "127.0.0.1"), timeout_s=0.1)
+    assert (ear.found[0].code, ear.found[0].offline) == (None, False)
 
 
 async def test_what_does_not_fit_is_asked_for_over_tcp(tmp_path: Path) -> None:
