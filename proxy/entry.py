@@ -23,6 +23,7 @@ from proxy.model import (
     NetworkId,
     Outcome,
     Plan,
+    Protocol,
     Request,
     Route,
     Stage,
@@ -127,7 +128,10 @@ class Entry:
         if outcome.plan.action is not Action.AUTO or outcome.winner is None or tunnel.over:
             return
         if outcome.winner == DIRECT:
-            self._flow = self._services.flows.watch(tunnel, outcome.host, partial(self._found, tunnel), direct=True)
+            brings = self._brings if outcome.protocol is Protocol.TLS else None  # a login page may bring the rest
+            self._flow = self._services.flows.watch(
+                tunnel, outcome.host, partial(self._found, tunnel), direct=True, brings=brings
+            )
         elif outcome.winner.relays and self._held().cause in _PROVEN_BY_BYTES:
             self._flow = self._services.flows.watch(
                 tunnel, outcome.host, _nothing, direct=False, proven=partial(self._proven, outcome.winner)
@@ -150,6 +154,18 @@ class Entry:
         self._learn()
         if finding.kind is Symptom.FROZEN:
             tunnel.abort(error)
+
+    def _brings(self, within_s: float) -> None:
+        """The direct flow goes on, so the uplink is well: a page that stays open tells it as a visit does."""
+        services = self._services
+        if services.network() != self.network:
+            return
+        now = services.now()
+        changes = services.beliefs.delivered_direct(
+            self.outcome.host, network=self.network, now=now, since=now - within_s
+        )
+        if changes:
+            services.believe(changes)
 
     def _proven(self, route: Route, bytes_down: int) -> None:
         """A relay brings what direct did not."""

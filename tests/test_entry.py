@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
@@ -21,6 +23,7 @@ from proxy.model import (
     NetworkId,
     Outcome,
     Plan,
+    Protocol,
     Request,
     Stage,
     State,
@@ -28,8 +31,8 @@ from proxy.model import (
 )
 from proxy.net.pump import Carried
 from proxy.net.race import Winner
-from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, pending
-from tests.support.services import services
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome, pending
+from tests.support.services import NoFlows, services
 from tests.support.waiting import until
 
 
@@ -253,3 +256,35 @@ def test_an_outcome_is_the_same_until_something_is_said(world: World) -> None:
     entry.say(error="late")
     assert entry.outcome.error == "late"
     assert first.error == ""
+
+
+@pytest.mark.parametrize(
+    ("protocol", "network", "counts"),
+    [(Protocol.TLS, HOME, True), (Protocol.HTTP, HOME, False), (Protocol.TLS, AWAY, False)],
+)
+def test_G1_a_page_that_stays_open_shows_that_the_uplink_is_well(
+    protocol: Protocol, network: NetworkId, counts: bool
+) -> None:
+    flows = Flows()
+    shared = services(flows=flows, network=lambda: network)
+    beliefs = shared.beliefs
+    blocked = outcome(failed(Symptom.RESET), delivered(TOR), host=HOST, at=999.0)
+    beliefs.learn(blocked, network=network, now=1000.0)
+    request = Request(1, Destination("radio.example.net", 443), Inbound.CONNECT, "127.0.0.1:50000")
+    radio = Entry(request, Plan(Action.AUTO, (DIRECT, TOR), ""), network=HOME, services=shared)
+    radio.say(protocol=protocol, winner=DIRECT, attempts=(delivered(),))
+    radio.watch(cast(Any, SimpleNamespace(over=False)))
+    if flows.brings is not None:
+        flows.brings(0.5)
+
+    assert (beliefs.lookup(HOST, network=network, now=1000.0).score > 0) == counts
+
+
+class Flows(NoFlows):
+    """Keeps what it is to call when bytes come."""
+
+    brings: Callable[[float], None] | None = None
+
+    def watch(self, *given: Any, **named: Any) -> object:
+        self.brings = named["brings"]
+        return super().watch(*given, **named)

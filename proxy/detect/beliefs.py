@@ -241,13 +241,16 @@ class Beliefs:
 
     # -- the uplink ------------------------------------------------------------------------------------------------
 
-    def delivered_direct(self, host: str, *, network: NetworkId, now: float) -> list[Change]:
+    def delivered_direct(
+        self, host: str, *, network: NetworkId, now: float, since: float | None = None
+    ) -> list[Change]:
         """A direct connection to `host` brings bytes: of a tunnel that was opened long ago, say. It is no visit, and
-        proves that the uplink is well."""
+        proves that the uplink is well. They may have come as early as `since`; without it, just now."""
         self._tell_time(now)
         domain = registrable(host)
-        self._hear(network, Moment(domain, now))
-        return self._book.paid(self._judge.opened(domain, network, now))
+        came_at = now if since is None else since
+        self._hear(network, Moment(domain, came_at))
+        return self._book.paid(self._judge.opened(domain, network, now, came_at=came_at))
 
     def control_wanted(self, network: NetworkId, now: float) -> bool:
         """Whether to ask a control page now, beside a visit: a signal waits, and the user's own traffic has not shown

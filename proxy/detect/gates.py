@@ -85,10 +85,17 @@ class Gates:
         if len(waiting) > WAITING_MAX:
             waiting.popitem(last=False)
 
-    def opened(self, network: NetworkId, domain: str, now: float) -> list[tuple[Key, Waiting]]:
-        """A host of `domain` delivered direct: takes out what waited for it."""
+    def opened(
+        self, network: NetworkId, domain: str, now: float, *, came_at: float | None = None
+    ) -> list[tuple[Key, Waiting]]:
+        """A host of `domain` delivered direct, at `came_at` at the earliest, or now: takes out what waited for it."""
         alive = self._alive(network, now)
-        through = [(key, waiting) for key, waiting in alive.items() if registrable(key[1]) != domain]
+        before = now if came_at is None else came_at
+        through = [
+            (key, waiting)
+            for key, waiting in alive.items()
+            if registrable(key[1]) != domain and all(observed.sent <= before for observed in waiting.observed)
+        ]
         for key, _ in through:
             self._withdraw(key)
         return through

@@ -126,10 +126,11 @@ class Judge:
             return []
         return self.opened(registrable(key[1]), key[0], now)
 
-    def opened(self, domain: str, network: NetworkId, now: float) -> list[Change]:
-        """A host of `domain` delivered direct: what waited for that counts."""
+    def opened(self, domain: str, network: NetworkId, now: float, *, came_at: float | None = None) -> list[Change]:
+        """A host of `domain` delivered direct, at `came_at` at the earliest, or now: what was sent before, and waited
+        for that, counts."""
         changes: list[Change] = []
-        for host, waiting in self.gates.opened(network, domain, now):
+        for host, waiting in self.gates.opened(network, domain, now, came_at=came_at):
             if not self.uplink.may_learn(network, now):
                 continue
             changes += self.count(host, list(waiting.observed), waiting.story, now, winner=None)

@@ -74,9 +74,13 @@ class Uplink:
         """A host delivered direct; `proven`: over TLS, so that no login page can have stood in for it. When it delivers
         again and nobody else has since, its date alone need move on. False while the network is in some trouble."""
         line = self._lines.get(network) or self._line(network)
-        if by.domain != line.last.domain:
-            line.before_at = line.last.at
-        line.last = by
+        if by.at < line.last.at:  # told late
+            if by.domain != line.last.domain:
+                line.before_at = max(line.before_at, by.at)
+        else:
+            if by.domain != line.last.domain:
+                line.before_at = line.last.at
+            line.last = by
         if line.failing:
             line.failing.pop(by.domain, None)
         if line.state is NetworkState.OFFLINE or (proven and line.state is NetworkState.PORTAL):

@@ -74,8 +74,8 @@ class WatchedFlow:
     """One tunnel under watch."""
 
     __slots__ = (
-        "_found", "_proven", "asked_at", "crawled", "direct", "down", "host", "moved_at", "segments", "stall", "tunnel",
-        "up",
+        "_brings", "_found", "_proven", "asked_at", "crawled", "direct", "down", "host", "moved_at", "segments",
+        "stall", "tunnel", "up",
     )  # fmt: skip
 
     def __init__(
@@ -84,6 +84,7 @@ class WatchedFlow:
         host: str,
         found: Callable[[FlowFinding], None],
         proven: Callable[[int], None] | None,
+        brings: Callable[[float], None] | None,
         *,
         direct: bool,
         now: float,
@@ -100,12 +101,18 @@ class WatchedFlow:
         self.segments: Pulse | None = None  # as of the first of these
         self._found = found
         self._proven = proven
+        self._brings = brings
 
     def __repr__(self) -> str:
         return f"<WatchedFlow {self.host} {self.tunnel!r}>"
 
     def find(self, finding: FlowFinding) -> None:
         self._found(finding)
+
+    def bring(self, within_s: float) -> None:
+        """Says that bytes came, within the last so many seconds."""
+        if self._brings is not None:
+            self._brings(within_s)
 
     def prove(self, enough: int) -> None:
         """Says once that a relay has carried enough."""
@@ -123,6 +130,7 @@ class FlowWatch:
         self._loop = asyncio.get_running_loop()
         self._flows: set[WatchedFlow] = set()
         self._timer: asyncio.TimerHandle | None = None
+        self._looked_at = self._loop.time()
         self._received = False  # a direct flow brought bytes since the last sample
         self._answered = 0  # signs of life given on this network: its routers let probes through
         self._fast: deque[tuple[float, str, float]] = deque(maxlen=self._window)
@@ -145,14 +153,17 @@ class FlowWatch:
         *,
         direct: bool,
         proven: Callable[[int], None] | None = None,
+        brings: Callable[[float], None] | None = None,
     ) -> WatchedFlow:
         """Watches a tunnel until `ended` is called for it. `found` is called for what is seen of a `direct` one;
-        `proven`, once, when `proof_bytes` have come down: with a relay's tunnel that is what counts a finding. Neither
+        `proven`, once, when `proof_bytes` have come down: with a relay's tunnel that is what counts a finding;
+        `brings`, of a direct one, after each second in which bytes came, with how long ago that may be. None of them
         may raise."""
-        flow = WatchedFlow(tunnel, host, found, proven, direct=direct, now=self._loop.time())
+        flow = WatchedFlow(tunnel, host, found, proven, brings, direct=direct, now=self._loop.time())
         self._flows.add(flow)
         if self._timer is None:
             self._timer = self._loop.call_later(SAMPLE_S, self._sample)
+            self._looked_at = self._loop.time()
         return flow
 
     def ended(self, flow: WatchedFlow, carried: Carried) -> None:
@@ -195,10 +206,11 @@ class FlowWatch:
     def _sample(self) -> None:
         self._timer = self._loop.call_later(SAMPLE_S, self._sample) if self._flows else None
         now = self._loop.time()
+        within_s, self._looked_at = now - self._looked_at, now
         moved, stalled = self._look_at_all(now)
         received, self._received = self._received, False
         for flow, count in moved:
-            self._moves(flow, count, now)
+            self._moves(flow, count, now, within_s)
         for flow in stalled:
             self._stands(flow, now, others_receive=received)
 
@@ -232,13 +244,14 @@ class FlowWatch:
         self._fast.append((best, best_host, second))
         return moved, stalled
 
-    def _moves(self, flow: WatchedFlow, count: int, now: float) -> None:
+    def _moves(self, flow: WatchedFlow, count: int, now: float, within_s: float) -> None:
         flow.moved_at = now
         flow.up = flow.tunnel.up.moved
         self._let_be(flow)
         if not flow.direct:
             flow.prove(self._settings.proof_bytes)
             return
+        flow.bring(within_s)
         if flow.tunnel.nothing_due:  # it is the client who is slow
             flow.crawled = None
             return

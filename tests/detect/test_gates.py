@@ -43,6 +43,15 @@ def test_G1_another_domain_on_the_same_network() -> None:
     assert not gates.is_waiting
 
 
+def test_G1_what_came_before_the_flight_opens_nothing() -> None:
+    gates = Gates(Detect())
+    gates.wait(KEY, [seen(at=NOW)], "why", NOW)
+    (sent,) = {observed.sent for observed in (seen(at=NOW),)}
+
+    assert gates.opened(HOME, "example.net", NOW + 1, came_at=sent - 0.5) == []
+    assert gates.opened(HOME, "example.net", NOW + 1, came_at=sent) != []
+
+
 def test_G1_what_joins_later_keeps_its_own_time() -> None:
     gates = Gates(Detect())
     gates.wait(KEY, [seen()], "first", NOW)

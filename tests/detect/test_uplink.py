@@ -29,6 +29,17 @@ def test_when_another_domain_was_heard() -> None:
     assert not uplink.well_since(AWAY, "a", NOW)
 
 
+def test_what_is_told_late_takes_no_later_ones_place() -> None:
+    uplink = Uplink(Detect())
+    uplink.heard(HOME, Moment("example.net", NOW))
+    uplink.heard(HOME, Moment("example.com", NOW + 5))
+    uplink.heard(HOME, Moment("example.org", NOW + 3))
+
+    assert uplink.well_since(HOME, "example.org", NOW + 5)
+    assert uplink.well_since(HOME, "example.com", NOW + 3)
+    assert not uplink.well_since(HOME, "example.com", NOW + 4)
+
+
 def test_a_date_that_moves_on_is_followed() -> None:
     uplink = Uplink(Detect())
     moving = _Moving("a", NOW)

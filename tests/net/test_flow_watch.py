@@ -67,6 +67,7 @@ class World:
     oracle: FakeOracle
     found: list[tuple[str, FlowFinding]] = field(default_factory=list)
     proven: list[int] = field(default_factory=list)
+    brought: list[tuple[str, float]] = field(default_factory=list)
 
     def open(self, host: str, *, direct: bool = True, received: int = 1) -> tuple[Fake, WatchedFlow]:
         fake = Fake(next(_sockets))
@@ -78,6 +79,7 @@ class World:
             lambda finding: self.found.append((host, finding)),
             direct=direct,
             proven=self.proven.append,
+            brings=lambda within_s: self.brought.append((host, within_s)),
         )
         return fake, flow
 
@@ -442,3 +444,17 @@ async def test_a_connection_that_nothing_comes_through_any_more(monkeypatch: pyt
         poller.close()
         for sock in ends:
             sock.close()
+
+
+def test_G1_a_flow_that_goes_on_says_so_after_each_second_with_bytes() -> None:
+    async def story(world: World) -> None:
+        radio, _ = world.open("radio.example")
+        relayed, _ = world.open("relayed.example", direct=False)
+        world.open("idle.example")
+        for _ in range(2):
+            radio.down.moved += 2000
+            relayed.down.moved += 2000
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(3.0)
+
+    assert tell(story).brought == [("radio.example", pytest.approx(1.0))] * 2
