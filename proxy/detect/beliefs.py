@@ -142,7 +142,7 @@ class Beliefs:
             self._heard(outcome, key, now)
         elif winner is not None:
             self._judge.uplink.online(key[0])
-        if direct is not None and direct.symptom is Symptom.OFFLINE and winner is None and _is_name(outcome):
+        if winner is None and _is_name(outcome) and _has_no_way_out(outcome, direct):
             self._judge.uplink.offline(key[0])
             self._judge.gates.void()
             self._last = None
@@ -426,6 +426,15 @@ class Beliefs:
 def _is_sites_own(outcome: Outcome, direct: Attempt | None) -> bool:
     """Whether where direct is sent on to is where another route is too: then direct reaches the site."""
     return direct is not None and direct.symptom is Symptom.ELSEWHERE and same_for_all(outcome, direct)
+
+
+def _has_no_way_out(outcome: Outcome, direct: Attempt | None) -> bool:
+    """Whether this machine has no route to where direct leads. Where the resolver is a service of the machine's own,
+    which only says that it failed, other attempts tell."""
+    if direct is None or direct.symptom is Symptom.OFFLINE:
+        return direct is not None
+    failed = direct.stage is Stage.RESOLVE and direct.symptom is Symptom.RESOLVE_FAILED
+    return failed and any(attempt.symptom is Symptom.OFFLINE for attempt in outcome.attempts)
 
 
 def _is_name(outcome: Outcome) -> bool:

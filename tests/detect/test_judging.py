@@ -377,6 +377,17 @@ def test_F80_offline_until_anything_delivers() -> None:
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
 
 
+@pytest.mark.parametrize(
+    ("symptom", "offline"), [(Symptom.RESOLVE_FAILED, True), (Symptom.NO_NAME, False), (Symptom.FORGED, False)]
+)
+def test_F80_a_resolver_on_this_machine_does_not_hide_that_it_is_offline(symptom: Symptom, offline: bool) -> None:
+    seen = Seen()
+    securely = failed(Symptom.OFFLINE, Stage.RESOLVE, Route(wrap=("doh",)))
+    seen.learn(outcome(failed(symptom, Stage.RESOLVE), securely, host=HOST, at=seen.now))
+
+    assert (seen.beliefs.network_state(HOME) is NetworkState.OFFLINE) == offline
+
+
 def test_a_literal_of_a_family_that_the_machine_lacks_is_no_lack_of_network() -> None:
     seen = Seen()
     seen.learn(outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host="2001:db8::1", at=seen.now))
