@@ -155,7 +155,7 @@ class App:
         detect = settings.detect
         self._wake = WakeWatch(self._woke, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
         self._beliefs = Beliefs(settings.detect, self._store.load_beliefs())
-        self._oracle = Oracle()
+        self._oracle = Oracle(settings.detect)
         self._alarms = Alarms(loop.time, lasts_s=detect.silent_s)
         self._maker = SetupMaker(
             self._poller,
@@ -343,6 +343,7 @@ class App:
         if moved.before != moved.after:
             self._beliefs.network_changed(time.time())
             self._services.flows.void()
+            self._oracle.middlebox.void()
             log.info("the network is another now; %d tunnels of the old one were closed", lost)
 
     def _woke(self, woke: Woke) -> None:

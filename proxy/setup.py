@@ -143,6 +143,7 @@ class SetupMaker:
                 look_at=_reader_of(pages),
                 noticed=partial(_noticed_by, resolver),
                 is_resolving=resolver.is_asking,
+                trying=direct.trying,
                 troubled=self._troubled,
             ),
         )

@@ -223,6 +223,11 @@ class Detect(_Section):
     oracle_poll_s: Seconds = Field(
         default=0.05, description="how often TCP_INFO is looked at while a flight is unanswered"
     )
+    middlebox_ratio: Number = Field(
+        default=5, description="first bytes so many times later than SYN-ACKs: somebody on the way ends TCP"
+    )
+    middlebox_least_s: Seconds = Field(default=0.03, description="first bytes that come sooner never say so")
+    middlebox_hosts: Count = Field(default=8, description="by so many hosts that worked last, or half as many at first")
 
     page_hold_s: Seconds = Field(
         default=0.5, description="how long the beginning of an HTTP page is kept back to see whose it is"

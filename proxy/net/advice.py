@@ -10,7 +10,7 @@ import typing
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from proxy.model import NO_EVIDENCE, Attempt, Protocol, Route, Symptom
+from proxy.model import NO_EVIDENCE, Attempt, Destination, Protocol, Route, Symptom
 from proxy.wire.flight import Verdict
 
 
@@ -55,6 +55,8 @@ class Advice:
     """Evidence against what the resolver said of a host, for direct attempts that fail or look so."""
     is_resolving: Callable[[str], bool] = lambda host: False
     """Whether the resolver still has to answer for a host."""
+    trying: Callable[[Destination], str] = lambda destination: ""
+    """The addresses, with spaces between, to which a direct route tries to connect."""
     troubled: Callable[[str, str], None] = lambda address, host: None
     """Told the address at which a flight that names the host was broken off or dropped on a direct route."""
 

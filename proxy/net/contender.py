@@ -52,6 +52,7 @@ class Contender:
         "started_at",
         "stream",
         "symptom",
+        "syn_s",
         "task",
     )
 
@@ -75,7 +76,8 @@ class Contender:
         self.answered_at = 0.0  # when an HTTP answer began that is not judged yet
         self.same_as = ""  # see advice.Look
         self.overdue = False  # it looked dropped
-        self.snapshot: Snapshot | None = None
+        self.snapshot: Snapshot | None = None  # to ask the kernel by
+        self.syn_s = 0.0  # the round trip of its SYN, as the kernel saw it; 0: not known
 
     @property
     def live(self) -> bool:

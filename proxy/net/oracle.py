@@ -14,12 +14,16 @@ import socket
 import struct
 from dataclasses import dataclass
 
+from proxy.config.schema import Detect
+from proxy.net.middlebox import Middlebox
+
 GIVE_UP_MS = 5000
 """A plain close would go on resending the ClientHello, name and all, for 32 s (measured)."""
 
 # <linux/tcp.h>, offsets in bytes: tcpi_rto 8 (µs), tcpi_unacked 24 (segments), tcpi_rtt 68 (µs),
 # tcpi_total_retrans 100 (segments), tcpi_bytes_acked 120 (Linux 4.1).
 _FIELDS = struct.Struct("=8xI12xI40xI28xI16xQ")
+_TIMES = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv (ms ago)
 _NOTSENT = struct.Struct("=I")
 _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
 _ASKED = 256  # more than we need; the kernel says how much it has
@@ -36,6 +40,7 @@ class Snapshot:
 
     total_retransmits: int  # segments
     bytes_acked: int
+    rtt_s: float = 0.0  # that of the SYN; 0: not known
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,15 +113,17 @@ class _Info:
 
 
 class Oracle:
-    """Reads TCP_INFO. `usable` says whether a self-test on loopback went well; when it did not, do not ask."""
+    """Reads TCP_INFO. `usable` says whether a self-test on loopback went well; when it did not, do not ask. While
+    `middlebox.stands`, what it says of a flight is not to be believed."""
 
-    def __init__(self) -> None:
+    def __init__(self, settings: Detect | None = None) -> None:
         self.usable = self.self_test()
+        self.middlebox = Middlebox(settings or Detect())
 
     def snapshot(self, sock: socket.socket) -> Snapshot | None:
         """To be taken just before the flight; None where the kernel does not tell."""
         info = _read(sock)
-        return None if info is None else Snapshot(info.total_retransmits, info.bytes_acked)
+        return None if info is None else Snapshot(info.total_retransmits, info.bytes_acked, info.rtt_us / 1e6)
 
     def look(self, sock: socket.socket, since: Snapshot) -> Reading:
         """What became of what was sent since then. A socket that tells nothing any more gives an empty reading."""
@@ -130,6 +137,15 @@ class Oracle:
             rtt_s=info.rtt_us / 1e6,
             rto_s=info.rto_us / 1e6,
         )
+
+    def answered_after(self, sock: socket.socket) -> float | None:
+        """Seconds from the last byte that went out to the last one that came in, by the kernel's clock, which no
+        business of our own delays; None when it does not tell, or nothing has come since."""
+        data = _info(sock)
+        if len(data) < _TIMES.size:
+            return None
+        sent_ms, received_ms = _TIMES.unpack_from(data)
+        return (sent_ms - received_ms) / 1000 if received_ms <= sent_ms else None
 
     def pulse(self, sock: socket.socket) -> Pulse | None:
         """None when the kernel does not tell, or the connection is closed."""

@@ -17,7 +17,7 @@ from itertools import chain, zip_longest
 from typing import Protocol
 
 from proxy.errors import DialError
-from proxy.model import Destination, IPAddress, Stage, Symptom
+from proxy.model import NO_EVIDENCE, Destination, IPAddress, Stage, Symptom
 from proxy.net.bell import Bell
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
@@ -58,12 +58,20 @@ class TcpDialer:
         self._connect_timeout_s = connect_timeout_s
         self._stagger_s = stagger_s
         self._choose: Choose | None = None
+        self._under_way: dict[Destination, _Connecting] = {}
 
     def choosing(self, choose: Choose) -> TcpDialer:
         """One like this that asks `choose` which of the allowed addresses to dial."""
         dialer = copy.copy(self)
         dialer._choose = choose
+        dialer._under_way = {}
         return dialer
+
+    def trying(self, destination: Destination) -> str:
+        """The addresses, with spaces between, to which the last dial that is under way has begun to connect in vain;
+        empty while there is none."""
+        connecting = self._under_way.get(destination)
+        return "" if connecting is None else connecting.tried()
 
     async def dial(self, destination: Destination) -> SocketStream:
         """See Dialer. The time of the lookup is bounded by the resolver, that of all connects by us."""
@@ -72,8 +80,12 @@ class TcpDialer:
         allowed = self._allowed(destination, addresses)
         if self._choose is not None:
             allowed = self._choose(destination, allowed)
-        race = _Connecting(self._poller, destination, allowed)
-        return await race.run(self._connect_timeout_s, self._stagger_s)
+        race = self._under_way[destination] = _Connecting(self._poller, destination, allowed)
+        try:
+            return await race.run(self._connect_timeout_s, self._stagger_s)
+        finally:
+            if self._under_way.get(destination) is race:
+                del self._under_way[destination]
 
     def _allowed(self, destination: Destination, addresses: Sequence[IPAddress]) -> Sequence[IPAddress]:
         reason = ""
@@ -110,7 +122,7 @@ class _Connecting:
         self._destination = destination
         self._addresses = list(reversed(addresses))  # taken from the end
         self._tries: list[SocketStream] = []
-        self._failures: list[tuple[Symptom, str]] = []
+        self._failures: list[tuple[Symptom, str, str]] = []  # what, in words, the addresses
         self._winner: SocketStream | None = None
         self._bell = Bell()
 
@@ -137,7 +149,8 @@ class _Connecting:
             now = loop.time()
             if now >= ends_at:
                 waited = ", ".join(stream.peer for stream in self._tries)
-                self._failures.append((Symptom.TIMEOUT, f"{waited} did not answer within {timeout_s:g} s"))
+                text = f"{waited} did not answer within {timeout_s:g} s"
+                self._failures.append((Symptom.TIMEOUT, text, self._waiting()))
                 return
             if self._addresses and (not self._tries or now >= next_at):
                 self._start_next()
@@ -170,15 +183,34 @@ class _Connecting:
                 self._failed(stream.peer, error, on_the_way=True)
 
     def _failed(self, peer: str, error: OSError, *, on_the_way: bool = False) -> None:
-        self._failures.append((symptom_of(error, on_the_way=on_the_way), f"{peer}: {error.strerror or error}"))
+        text = f"{peer}: {error.strerror or error}"
+        self._failures.append((symptom_of(error, on_the_way=on_the_way), text, _host_of(peer)))
 
     def _worst(self) -> DialError:
-        """All failures in one: the symptom is that which says most (see _TELLING)."""
-        symptom = min((symptom for symptom, _ in self._failures), key=_TELLING.index)
-        text = "; ".join(text for _, text in self._failures)
+        """All failures in one: the symptom is that which says most (see _TELLING), with the addresses that showed it.
+        What a machine without IPv6 cannot reach says nothing of the one that stays silent."""
+        symptom = min((symptom for symptom, _, _ in self._failures), key=_TELLING.index)
+        text = "; ".join(text for _, text, _ in self._failures)
         if self._destination.address is None:  # else every failure begins with it
             text = f"{self._destination} cannot be reached: {text}"
-        return DialError(text, stage=Stage.CONNECT, symptom=symptom)
+        evidence = {"addresses": self._that(symptom)} if symptom in _OF_THE_NETWORK else NO_EVIDENCE
+        return DialError(text, stage=Stage.CONNECT, symptom=symptom, evidence=evidence)
+
+    def tried(self) -> str:
+        """The addresses that are silent, and those that failed in a way that may be the network's."""
+        return " ".join(filter(None, (*map(self._that, _OF_THE_NETWORK), self._waiting())))
+
+    def _that(self, symptom: Symptom) -> str:
+        """The addresses that failed so."""
+        return " ".join(addresses for found, _, addresses in self._failures if found is symptom)
+
+    def _waiting(self) -> str:
+        return " ".join(_host_of(stream.peer) for stream in self._tries)
+
+
+def _host_of(peer: str) -> str:
+    """The address of `address:port`, without brackets."""
+    return peer.rpartition(":")[0].strip("[]")
 
 
 def _start(poller: Poller, address: IPAddress, port: int, peer: str) -> SocketStream:
@@ -204,6 +236,8 @@ _TELLING = (
     Symptom.UNREACHABLE,
     Symptom.OFFLINE,  # of one family, often: a machine without IPv6
 )
+
+_OF_THE_NETWORK = (Symptom.REFUSED, Symptom.TIMEOUT, Symptom.UNREACHABLE)
 
 _SYMPTOMS = {
     errno.ECONNREFUSED: Symptom.REFUSED,

@@ -104,6 +104,36 @@ def test_a_structure_without_the_unsent_bytes_is_read(oracle: Oracle) -> None:
         assert (reading.retransmits, reading.unacked, reading.acked) == (2, 3, False)
 
 
+@pytest.mark.parametrize(("sent_ms", "received_ms", "after_s"), [(500, 300, 0.2), (300, 300, 0.0), (300, 500, None)])
+def test_when_an_answer_came_by_the_kernels_clock(
+    oracle: Oracle, sent_ms: int, received_ms: int, after_s: float | None
+) -> None:
+    fields = bytearray(128)
+    struct.pack_into("=I", fields, 44, sent_ms)  # tcpi_last_data_sent
+    struct.pack_into("=I", fields, 52, received_ms)  # tcpi_last_data_recv
+    struct.pack_into("=I", fields, 68, 20_000)  # tcpi_rtt
+
+    class Kernel(socket.socket):
+        def getsockopt(self, *_: object) -> bytes:  # type: ignore[override]  # as Linux would answer
+            return bytes(fields)
+
+    with Kernel() as kernel:
+        assert oracle.answered_after(kernel) == after_s
+        assert oracle.snapshot(kernel) == Snapshot(0, 0, 0.02)
+
+
+async def test_the_times_of_a_real_connection(oracle: Oracle) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        snapshot = oracle.snapshot(near)
+        assert snapshot is not None
+        assert snapshot.rtt_s > 0
+        near.send(FLIGHT)
+        far.send(b"!")
+        await until(lambda: oracle.answered_after(near) is not None)
+    assert oracle.answered_after(near) is None  # closed
+
+
 def test_it_is_not_usable_without_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*_: object, **__: object) -> None:
         raise OSError("no sockets here")

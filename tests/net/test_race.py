@@ -12,6 +12,7 @@ from proxy.errors import DialError
 from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Symptom
 from proxy.net.advice import UNADVISED, Advice, Look
 from proxy.net.alarms import Alarms
+from proxy.net.middlebox import Middlebox
 from proxy.net.race import BeforeFlight, Race, Winner
 from proxy.wire.flight import Flight, Verdict
 from tests.support.clock import run as play
@@ -36,13 +37,16 @@ class Scene:
         oracle: bool = True,
         advice: Advice = UNADVISED,
         alarms: Alarms | None = None,
+        destination: Destination = HERE,
     ) -> None:
         self.scripts = scripts
+        self.oracle = FakeOracle(oracle)
+        self.noted = self.oracle.noted
         self.race = Race(
-            HERE,
+            destination,
             tuple(scripts),
             self._dialer,
-            oracle=FakeOracle(oracle),
+            oracle=self.oracle,
             detect=Detect(),
             advice=advice,
             alarms=alarms,
@@ -568,3 +572,109 @@ def test_the_address_where_a_flight_was_broken_off_is_told() -> None:
     play(scene(Script(answer=b"")))
     play(scene(Script(connect=refused())))
     assert len(troubled) == 2
+
+
+# -- what is noted beside a failure ------------------------------------------------------------------------------------
+
+
+def stands_in_the_way(stage: Scene) -> Middlebox:
+    """Makes a middlebox known to the scene's oracle."""
+    middlebox = stage.oracle.middlebox
+    for number in range(4):
+        middlebox.note(f"site-{number}.example", 0.001, 0.3)
+    assert middlebox.stands
+    return middlebox
+
+
+def test_where_a_middlebox_ends_tcp_the_kernel_is_not_believed() -> None:
+    async def scene() -> None:
+        relay = Script(answer=OK)
+        stage = Scene({DIRECT: Script(), RELAY: relay})
+        stands_in_the_way(stage)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert relay.dialed[0] == pytest.approx(0.1 + 1.2 + 2 * 0.1, abs=0.01), "by the clock: not by `acknowledged`"
+        judged = await stage.race.overtaken()
+        assert judged is not None
+        assert judged.symptom is Symptom.SILENT
+        assert judged.evidence == {"middlebox": 1}
+
+    play(scene())
+
+
+@pytest.mark.parametrize("route", [DIRECT, RELAY])
+@pytest.mark.parametrize("hello", [True, False])
+def test_direct_tls_that_works_tells_whether_a_middlebox_stands_there(route: Route, hello: bool) -> None:
+    async def scene() -> None:
+        answer = SERVER_HELLO if hello else OK
+        stage = Scene({route: Script(answer=answer, after=0.6), OTHER: Script()})
+        await stage.deliver(HELLO if hello else GET)
+        assert len(stage.noted) == (hello and route == DIRECT)
+        for host, syn_s, first_byte_s in stage.noted:
+            assert (host, syn_s) == ("blog.example", 0.1)
+            assert first_byte_s == pytest.approx(0.6)
+
+    play(scene())
+
+
+def test_a_first_byte_that_looks_late_is_timed_by_the_kernel() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=SERVER_HELLO, after=0.6), RELAY: Script()})
+        stage.oracle.answered = 0.02
+        await stage.deliver(HELLO)
+        assert stage.noted == [("blog.example", 0.1, 0.02)]
+
+    play(scene())
+
+
+@pytest.mark.parametrize(
+    ("destination", "outer", "is_ech"),
+    [
+        (HERE, "cover.example", True),
+        (HERE, "blog.example", False),  # what browsers send always
+        (Destination("198.51.100.7", 443), "cover.example", False),  # nobody knows whom the client meant
+    ],
+)
+def test_an_encrypted_hello_is_noted_with_direct_that_failed(
+    destination: Destination, outer: str, is_ech: bool
+) -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=RESET), RELAY: Script(answer=SERVER_HELLO)}, destination=destination)
+        shown = (hellos.sni(outer.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE, hellos.ECH)
+        await stage.deliver(hellos.by_hand(*shown))
+        direct, relayed = stage.race.attempts
+        assert direct.symptom is Symptom.RESET
+        assert direct.evidence == ({"ech": 1} if is_ech else {})
+        assert relayed.evidence == {}
+
+    play(scene())
+
+
+def test_the_addresses_that_direct_tries_are_noted_when_it_looks_lost_and_again_when_it_is() -> None:
+    tried = ["192.0.2.1"]
+
+    async def scene() -> None:
+        advice = Advice(trying=lambda destination: " ".join(tried))
+        stage = Scene({DIRECT: Script(connect=99.0), RELAY: Script(answer=OK)}, advice=advice)
+        await stage.deliver()
+        assert stage.race.attempts[0].evidence == {"addresses": "192.0.2.1"}
+        tried.append("192.0.2.2")
+        judged = await stage.race.overtaken()
+        assert judged is not None
+        assert (judged.stage, judged.symptom) == (Stage.CONNECT, Symptom.TIMEOUT)
+        assert judged.evidence == {"addresses": "192.0.2.1 192.0.2.2"}
+
+    play(scene())
+
+
+def test_a_name_that_is_still_being_resolved_has_no_addresses() -> None:
+    async def scene() -> None:
+        advice = Advice(trying=lambda destination: "192.0.2.1", is_resolving=lambda host: True)
+        stage = Scene({DIRECT: Script(connect=99.0), RELAY: Script(answer=OK)}, advice=advice)
+        await stage.deliver()
+        judged = await stage.race.overtaken()
+        assert judged is not None
+        assert (judged.stage, judged.evidence) == (Stage.RESOLVE, {})
+
+    play(scene())

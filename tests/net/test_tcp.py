@@ -194,6 +194,36 @@ async def test_refused(poller: Poller) -> None:
     assert await failure(dialer, literal) == (Stage.CONNECT, Symptom.REFUSED, f"{literal}: Connection refused")
 
 
+async def test_the_addresses_that_failed_alike_are_evidence(poller: Poller, fill: Callable[..., int]) -> None:
+    port = fill("127.0.0.7")
+    names = Names(gone_test=[["127.0.0.9", "::1"]], silent_test=[["127.0.0.9", "127.0.0.7"]])
+    dialer = TcpDialer(poller, names, anywhere, connect_timeout_s=0.2, stagger_s=0.01)
+
+    async def evidence_of(host: str) -> object:
+        with pytest.raises(DialError) as caught:
+            await dialer.dial(Destination(host, port))
+        return caught.value.evidence
+
+    assert await evidence_of("gone.test") == {"addresses": "::1 127.0.0.9"}
+    assert await evidence_of("127.0.0.7") == {"addresses": "127.0.0.7"}
+    # what refuses is no sign of what is silent, and the other way round
+    assert await evidence_of("silent.test") == {"addresses": "127.0.0.9"}
+
+
+async def test_what_a_dial_tries_is_told_while_it_does(poller: Poller, fill: Callable[..., int]) -> None:
+    port = fill("127.0.0.7")
+    destination = Destination("silent.test", port)
+    dialer = TcpDialer(poller, Names(silent_test=[["127.0.0.9", "127.0.0.7"]]), anywhere)
+    assert dialer.trying(destination) == ""
+    dialing = spawn(dialer.dial(destination), name="dial")
+    await until(lambda: dialer.trying(destination) == "127.0.0.9 127.0.0.7")
+    assert dialer.choosing(lambda _, addresses: addresses).trying(destination) == ""
+    dialing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await dialing
+    assert dialer.trying(destination) == ""
+
+
 @pytest.mark.usefixtures("home")
 async def test_our_own_shortage_is_told_as_such(poller: Poller) -> None:
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)

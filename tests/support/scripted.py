@@ -10,8 +10,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from proxy.config.schema import Detect
 from proxy.errors import DialError
 from proxy.model import Destination
+from proxy.net.middlebox import Middlebox
 from proxy.net.oracle import Oracle, Reading, Snapshot
 from proxy.net.stream import CHUNK, Stream
 
@@ -98,14 +100,34 @@ class ScriptedDialer:
         return self._script.streams[-1]
 
 
+class _Told(Middlebox):
+    """One that keeps what it is told."""
+
+    __slots__ = ("_noted",)
+
+    def __init__(self, noted: list[tuple[str, float, float]]) -> None:
+        super().__init__(Detect())
+        self._noted = noted
+
+    def note(self, host: str, syn_s: float, first_byte_s: float) -> None:
+        self._noted.append((host, syn_s, first_byte_s))
+        super().note(host, syn_s, first_byte_s)
+
+
 class FakeOracle(Oracle):
     """Reads the script instead of the kernel."""
 
     def __init__(self, usable: bool = True) -> None:
         self.usable = usable
+        self.noted: list[tuple[str, float, float]] = []  # what the middlebox is told
+        self.middlebox = _Told(self.noted)
+        self.answered: float | None = None
 
     def snapshot(self, sock: Any) -> Snapshot | None:
-        return Snapshot.__new__(Snapshot)
+        return Snapshot(0, 0, 0.1)
+
+    def answered_after(self, sock: Any) -> float | None:
+        return self.answered
 
     def look(self, sock: Any, since: Snapshot) -> Reading:
         stream: ScriptedStream = sock
