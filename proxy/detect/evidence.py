@@ -132,6 +132,11 @@ class Routes:
         return step.found if step is not None else Found.NOT_TESTED
 
     @property
+    def is_offline(self) -> bool:
+        """Nothing leads out of this machine."""
+        return any(step.symptom is Symptom.OFFLINE for step in self.on(DIRECT))
+
+    @property
     def is_resolver_down(self) -> bool:
         """The system's resolver has no answer for another site either."""
         step = self._control_step

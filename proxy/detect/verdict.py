@@ -89,7 +89,8 @@ class _Judge:
         if direct is Found.OK:
             return self._delivered()
         if direct is Found.NOT_TESTED:
-            return self._direct_not_tested()
+            offline = self._routes.is_offline and not self._others
+            return self._of_the_network(NetworkState.OFFLINE) if offline else self._direct_not_tested()
         if self._others:
             down = self._routes.is_resolver_down and self._cause() == "dns" and not self._confirmed
             return self._resolver_is_down() if down else self._blocked()
@@ -268,6 +269,8 @@ class _Judge:
         )
 
     def _no_network(self) -> str:
+        if self._routes.is_offline:
+            return f"this machine has no network: {self._routes.why_not_tested(DIRECT)}"
         told = f": {self._routes.control_text}" if self._routes.control_text else ""
         return f"another site is not reached direct either{told}"
 

@@ -167,6 +167,8 @@ CASES = (
     Case("offline", RESET, "no network", state=NetworkState.OFFLINE),
     Case("refused direct only", (*page(DIRECT, 403), *page(TOR)), "refused by site", "refused", anomaly=True),
     Case("refused everywhere", (*page(DIRECT, 451), *page(TOR, 451)), "refused by site", says="on every route"),
+    Case("nothing leads out", (Step(Part.RESOLVE, DIRECT, Found.NOT_TESTED, Symptom.OFFLINE, "unreachable"),
+         *RELAY_DEAD), "no network", says="unreachable"),
     Case("a rule sends it away", (untested(DIRECT), *page(TOR)), "not tested", says="direct was not tested"),
     Case("nothing may be asked", (untested(DIRECT), untested(TOR)), "not tested", says="a rule says so"),
     Case("held to be blocked, not asked", (untested(DIRECT), *page(TOR)), "blocked", "sni_reset", belief=BLOCKED),
