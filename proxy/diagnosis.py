@@ -46,30 +46,32 @@ class Diagnosis:
         )
 
     async def _look(self, setup: Setup, entry: Entry, flight: Flight) -> None:
+        visit = entry.outcome
         try:
-            finding = await setup.resolver.compare(entry.outcome.request.destination.host)
-            if finding is not None and await self._explains(setup, entry, flight, finding):
+            finding = await setup.resolver.compare(visit.request.destination.host)
+            if finding is None:
+                return
+            works_there = await self._works_there(setup, visit, flight, finding)
+            if works_there is not False:
                 entry.add_evidence(DIRECT, {"dns": finding.signal, "dns_detail": finding.detail})
+            if works_there and self._services.network() == entry.network:  # so the next visit need not go by a relay
+                now, host = self._services.now(), visit.host
+                self._services.believe(
+                    self._services.beliefs.rung_result(host, SECURE, ok=True, network=entry.network, now=now)
+                )
         finally:
             entry.close()
 
-    async def _explains(self, setup: Setup, entry: Entry, flight: Flight, finding: DnsFinding) -> bool:
-        """A name that the system's resolver alone denies needs no more. Other addresses may as well be a CDN's, which
-        names those near to who asks: they explain the failure when direct works there."""
-        visit = entry.outcome
+    async def _works_there(self, setup: Setup, visit: Outcome, flight: Flight, finding: DnsFinding) -> bool | None:
+        """Whether direct works at the addresses that the secure resolver names; None when nothing hangs on it. A name
+        that the system's resolver alone denies needs no more. Other addresses may as well be a CDN's, which names those
+        near to who asks: they explain the failure when direct works there."""
         if finding.signal != "dns_mismatch" or any(_is_secure(a.route) and a.delivered for a in visit.attempts):
-            return True
+            return None
         tried = next((a for a in visit.attempts if a.route == SECURE and a.stage is Stage.FIRST_BYTE), None)
         if tried is not None or flight.protocol not in (Protocol.TLS, Protocol.HTTP):
             return False
-        if not await answers(setup, self._services.oracle, visit, flight, SECURE):
-            return False
-        if self._services.network() == entry.network:
-            now = self._services.now()
-            self._services.believe(
-                self._services.beliefs.rung_result(visit.host, SECURE, ok=True, network=entry.network, now=now)
-            )
-        return True
+        return await answers(setup, self._services.oracle, visit, flight, SECURE)
 
 
 def _is_secure(route: Route) -> bool:
