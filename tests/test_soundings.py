@@ -142,11 +142,14 @@ def test_nobody_is_asked_for_nothing() -> None:
         await asyncio.sleep(10.0)
         assert scene.asked == []
 
+        faults: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
         none = Scene(controls=())
         none.suspects()
         await none.soundings.ask(none.setup)
         await asyncio.sleep(10.0)
         assert none.asked == []
+        assert faults == []
 
     play(story())
 
