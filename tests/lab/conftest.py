@@ -76,6 +76,8 @@ def _run_within(tests: list[str], config: pytest.Config) -> None:
         for line in told.read_text().splitlines():
             data: dict[str, Any] = json.loads(line)
             report = config.hook.pytest_report_from_serializable(config=config, data=data)
+            if isinstance(report.longrepr, list):  # a skip's place and reason: JSON knows no tuples
+                report.longrepr = (str(report.longrepr[0]), int(report.longrepr[1]), str(report.longrepr[2]))
             _reports.setdefault(report.nodeid, []).append(report)
 
 
