@@ -96,9 +96,9 @@ class Judge:
         heaviest = max((o.signal for o in counting), key=lambda signal: signal.weight, default=None)
         if heaviest is None:
             after = aged(before, now, self._settings)
-            if before.state in TROUBLED:
+            if before.state in TROUBLED and (before.cause or not hint):
                 story = before.why
-            else:
+            else:  # suspect since its rescue at most, which names no cause
                 after = replace(after, cause=hint or after.cause)
         else:
             after = counted(before, heaviest, now, self._settings)

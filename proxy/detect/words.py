@@ -56,7 +56,7 @@ _CAUSES: Mapping[str, str] = MappingProxyType(
         "ip": "its address does not answer here; by the network or by the site's own geo-fence, not separable here",
         "sni_reset": "the connection is broken off as soon as it names the site",
         "sni_drop": "what names the site is answered with silence",
-        "http_host": "plain requests that name the site are broken off",
+        "http_host": "plain requests that name the site do not get through",
         "block_page": "a block page comes in its place",
         "interception": "somebody else's certificate comes in its place",
         "ech": "the outer name of its encrypted hello is filtered",

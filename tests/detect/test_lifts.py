@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
+from dataclasses import replace
 
 import pytest
 
 from proxy.model import Outcome, Route, Stage, State, Symptom
 from tests.detect.seen import OTHER, Seen
-from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome
+from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, pending
 
 DOMAIN = "*.livejournal.test"
 BLOGS = [f"blog{number}.livejournal.test" for number in range(1, 6)]
@@ -50,6 +51,22 @@ def test_7_october() -> None:
     assert story == [
         (State.UNKNOWN, State.SUSPECT), (State.SUSPECT, State.BLOCKED), (State.BLOCKED, State.WORKS),
     ]  # fmt: skip
+
+
+def test_7_october_as_races_tell_it() -> None:
+    """A rescue comes first, without a cause; that the flight was dropped is known seconds later. At the second blog it
+    may be the echo of the first, which both share an address."""
+    seen = Seen()
+    for blog in BLOGS[:2]:
+        told = outcome(replace(pending(), address=SAME), delivered(TOR), host=blog, at=seen.now - 0.6)
+        seen.learn(told)
+        seen.after(2.5).works(OTHER)
+        assert seen.held(blog).cause == ""
+        seen.learn(told.with_attempt(replace(failed(Symptom.DROPPED, elapsed=3.0), address=SAME)))
+        seen.after(7.5)
+
+    held = seen.held(BLOGS[2])
+    assert (held.scope, held.cause, held.score) == (DOMAIN, "sni_drop", pytest.approx(2, abs=0.01))
 
 
 def test_two_counted_hosts_are_two_episodes() -> None:
