@@ -167,13 +167,14 @@ class Entry:
         if changes:
             services.believe(changes)
 
-    def _proven(self, route: Route, bytes_down: int) -> None:
+    def _proven(self, route: Route, bytes_down: int, bytes_s: float) -> None:
         """A relay brings what direct did not."""
-        services = self._services
+        services, host = self._services, self.outcome.host
         if services.network() == self.network:
+            now = services.now()
             services.believe(
                 services.beliefs.carried(
-                    self.outcome.host, route, bytes_down=bytes_down, network=self.network, now=services.now()
+                    host, route, bytes_down=bytes_down, bytes_s=bytes_s, network=self.network, now=now
                 )
             )
 

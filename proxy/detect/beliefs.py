@@ -12,6 +12,7 @@ is in `recovery`, and what is seen apart from failing attempts in `findings`.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable
 from dataclasses import replace
@@ -307,14 +308,24 @@ class Beliefs:
 
     # -- flows, refusals, certificates -----------------------------------------------------------------------------
 
-    def carried(self, host: str, route: Route, *, bytes_down: int, network: NetworkId, now: float) -> list[Change]:
-        """A route has carried `bytes_down` of a host so far, on one connection. When a relay has carried enough, a
-        direct flow that stopped was frozen or throttled by the network; when direct has, it is no more."""
+    def carried(
+        self,
+        host: str,
+        route: Route,
+        *,
+        bytes_down: int,
+        network: NetworkId,
+        now: float,
+        bytes_s: float = math.inf,
+    ) -> list[Change]:
+        """A route has carried `bytes_down` of a host so far, on one connection, up to `bytes_s` in a second. When a
+        relay has carried enough, a direct flow that stopped was frozen by the network, and one that crawled was
+        throttled when the relay is much faster; when direct has, it is no more."""
         self._tell_time(now)
         host_key = (network, host)
         if not route.is_direct:
             enough = bytes_down >= self._settings.proof_bytes
-            return self._book.paid(self._findings.carried(host_key, route, now) if enough else [])
+            return self._book.paid(self._findings.carried(host_key, route, now, bytes_s=bytes_s) if enough else [])
         key = self._judge.governing(host_key, now)
         held = self._book.troubled(key, now)
         if held is None or held.cause not in PROVEN_BY_BYTES or bytes_down < self._settings.whole_bytes:

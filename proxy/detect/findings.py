@@ -7,6 +7,7 @@ refuses one route and not another is taken by the other, and that is no blocking
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 from proxy.config.schema import Detect
@@ -37,9 +38,13 @@ class Findings:
         self._refusals.clear()
         self._early.clear()
 
-    def carried(self, key: Key, route: Route, now: float) -> list[Change]:
+    def carried(self, key: Key, route: Route, now: float, *, bytes_s: float = math.inf) -> list[Change]:
+        """A relay has carried enough, at up to `bytes_s`: that a site is slow by any route is its own doing."""
         waiting = self._judge.gates.proven(key, now)
         if waiting is None or not self._judge.uplink.may_learn(key[0], now):
+            return []
+        if bytes_s < self._settings.throttled_faster * max(map(_crawled_at, waiting.observed)):
+            self._judge.gates.prove_later(key, waiting)  # it may become faster yet
             return []
         changes = self._judge.count(key, list(waiting.observed), waiting.story, now, winner=route)
         return changes + self._judge.lifts.consider(key, now)
@@ -119,3 +124,9 @@ class Findings:
         if waiting:
             self._judge.gates.wait(key, waiting, story, now)
         return self._judge.count(key, counting, story, now, winner=None, hint="interception")
+
+
+def _crawled_at(observed: Observed) -> float:
+    """Bytes a second of a direct flow that was throttled; 0 of one that stopped."""
+    rate = observed.attempt.evidence.get("bytes_s", 0)
+    return float(rate) if observed.signal.id == "throttled" else 0.0

@@ -74,8 +74,8 @@ class WatchedFlow:
     """One tunnel under watch."""
 
     __slots__ = (
-        "_brings", "_found", "_proven", "asked_at", "crawled", "direct", "down", "host", "moved_at", "segments",
-        "stall", "tunnel", "up",
+        "_brings", "_fastest", "_found", "_proven", "asked_at", "crawled", "direct", "down", "host",
+        "moved_at", "segments", "stall", "tunnel", "up",
     )  # fmt: skip
 
     def __init__(
@@ -83,7 +83,7 @@ class WatchedFlow:
         tunnel: Tunnel,
         host: str,
         found: Callable[[FlowFinding], None],
-        proven: Callable[[int], None] | None,
+        proven: Callable[[int, float], None] | None,
         brings: Callable[[float], None] | None,
         *,
         direct: bool,
@@ -101,6 +101,7 @@ class WatchedFlow:
         self.segments: Pulse | None = None  # as of the first of these
         self._found = found
         self._proven = proven
+        self._fastest = 0.0  # bytes a second
         self._brings = brings
 
     def __repr__(self) -> str:
@@ -114,11 +115,13 @@ class WatchedFlow:
         if self._brings is not None:
             self._brings(within_s)
 
-    def prove(self, enough: int) -> None:
-        """Says once that a relay has carried enough."""
-        if self._proven is not None and self.down >= enough:
-            proven, self._proven = self._proven, None
-            proven(self.down)
+    def prove(self, count: int, enough: int) -> None:
+        """Says that a relay, which has just brought `count` bytes, has carried enough in all; again when it does so
+        faster than before."""
+        rate = count / SAMPLE_S
+        faster, self._fastest = rate > self._fastest, max(rate, self._fastest)
+        if self._proven is not None and self.down >= enough and (faster or self.down - count < enough):
+            self._proven(self.down, self._fastest)
 
 
 class FlowWatch:
@@ -133,6 +136,7 @@ class FlowWatch:
         self._looked_at = self._loop.time()
         self._received = False  # a direct flow brought bytes since the last sample
         self._answered = 0  # signs of life given on this network: its routers let probes through
+        self._ended: dict[str, int] = {}  # host → bytes of direct tunnels that ended since the last sample
         self._fast: deque[tuple[float, str, float]] = deque(maxlen=self._window)
         """Of each second: the fastest direct flow's bytes, its host, and those of the fastest to any other host."""
         self._crawled: OrderedDict[str, tuple[float, ...]] = OrderedDict()  # host → when
@@ -152,11 +156,12 @@ class FlowWatch:
         found: Callable[[FlowFinding], None],
         *,
         direct: bool,
-        proven: Callable[[int], None] | None = None,
+        proven: Callable[[int, float], None] | None = None,
         brings: Callable[[float], None] | None = None,
     ) -> WatchedFlow:
         """Watches a tunnel until `ended` is called for it. `found` is called for what is seen of a `direct` one;
-        `proven`, once, when `proof_bytes` have come down: with a relay's tunnel that is what counts a finding;
+        `proven`, of a relay's tunnel, when `proof_bytes` have come down, which is what counts a finding, with the bytes
+        so far and those of its fastest second, and again with a faster one;
         `brings`, of a direct one, after each second in which bytes came, with how long ago that may be. None of them
         may raise."""
         flow = WatchedFlow(tunnel, host, found, proven, brings, direct=direct, now=self._loop.time())
@@ -171,10 +176,12 @@ class FlowWatch:
         if flow not in self._flows:
             return
         self._flows.discard(flow)
-        if carried.bytes_down > flow.down and flow.direct:
+        count, flow.down = carried.bytes_down - flow.down, carried.bytes_down
+        if flow.direct and count > 0:
             self._received = True
-        flow.down = carried.bytes_down
-        flow.prove(self._settings.proof_bytes)
+            self._ended[flow.host] = self._ended.get(flow.host, 0) + count
+        elif count > 0:
+            flow.prove(count, self._settings.proof_bytes)
         if flow.direct and carried.bytes_down and carried.was_reset:
             self._broke(flow, carried.bytes_down)
 
@@ -187,6 +194,7 @@ class FlowWatch:
         self._received = False
         self._answered = 0
         self._fast.clear()
+        self._ended.clear()
         now = self._loop.time()
         for flow in self._flows:
             self._let_be(flow)
@@ -219,7 +227,7 @@ class FlowWatch:
         an idle tunnel costs is in this loop."""
         moved, stalled = [], []
         stalled_before, asked_before = now - self._settings.stalled_s, now - self._settings.stalled_again_s
-        best, best_host, second = 0, "", 0
+        best, best_host, second = self._fastest_ended()
         for flow in self._flows:
             count = flow.tunnel.down.moved - flow.down
             if count:
@@ -232,7 +240,7 @@ class FlowWatch:
                 elif flow.direct:
                     second = max(second, count)
                 continue
-            flow.crawled = None
+            self._rests(flow)
             if flow.stall is not None:
                 stalled.append(flow)
             elif flow.tunnel.up.moved != flow.up:
@@ -244,12 +252,29 @@ class FlowWatch:
         self._fast.append((best, best_host, second))
         return moved, stalled
 
+    def _fastest_ended(self) -> tuple[int, str, int]:
+        """Of the direct tunnels that ended between two looks: the most bytes, of which host, and the most of another.
+        Pages come in tunnels that live for less than a second."""
+        if not self._ended:
+            return 0, "", 0
+        (best_host, best), *others = sorted(self._ended.items(), key=lambda ended: -ended[1])
+        self._ended.clear()
+        return best, best_host, others[0][1] if others else 0
+
+    @staticmethod
+    def _rests(flow: WatchedFlow) -> None:
+        """A second without a byte. Who slows a flow down by dropping makes such ones; two in a row are a pause."""
+        if not flow.crawled or not flow.crawled[-1] or flow.tunnel.nothing_due:
+            flow.crawled = None
+        else:
+            flow.crawled.append(0)
+
     def _moves(self, flow: WatchedFlow, count: int, now: float, within_s: float) -> None:
         flow.moved_at = now
         flow.up = flow.tunnel.up.moved
         self._let_be(flow)
         if not flow.direct:
-            flow.prove(self._settings.proof_bytes)
+            flow.prove(count, self._settings.proof_bytes)
             return
         flow.bring(within_s)
         if flow.tunnel.nothing_due:  # it is the client who is slow
@@ -261,9 +286,9 @@ class FlowWatch:
         flow.crawled.append(count)
         if len(flow.crawled) < self._window:
             return
-        total, flow.crawled = sum(flow.crawled), None
-        if total < self._settings.throttled_bytes_s * self._window * SAMPLE_S:
-            self._crawls(flow, total / (self._window * SAMPLE_S), now)
+        rate, flow.crawled = sum(flow.crawled) / (len(flow.crawled) * SAMPLE_S), None
+        if rate < self._settings.throttled_bytes_s:
+            self._crawls(flow, rate, now)
 
     # -- frozen ----------------------------------------------------------------------------------------------------
 
@@ -329,7 +354,7 @@ class FlowWatch:
 
     def _crawls(self, flow: WatchedFlow, rate: float, now: float) -> None:
         """A whole window came slowly and without a pause. It counts when the sender had more to send, and another
-        host's flow was faster meanwhile."""
+        host's flow was faster meanwhile. Once there are enough of them in an hour, each more is found too."""
         before, after = flow.segments, self._pulse(flow)
         if before is None or after is None or not _were_full(before, after):
             return
@@ -339,9 +364,9 @@ class FlowWatch:
         if len(faster) < max(1, _WITNESSED * self._window):
             return
         earlier = self._crawled.pop(flow.host, ())
-        times = (*(at for at in earlier if now - at < _HOUR_S), now)
+        times = (*(at for at in earlier if now - at < _HOUR_S), now)[-self._settings.throttled_times :]
+        _keep(self._crawled, flow.host, times)
         if len(times) < self._settings.throttled_times:
-            _keep(self._crawled, flow.host, times)
             return
         evidence = {"bytes_s": round(rate), "others_bytes_s": round(max(faster) / SAMPLE_S), "times": len(times)}
         flow.find(FlowFinding(Symptom.THROTTLED, flow.down, evidence, now))

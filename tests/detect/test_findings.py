@@ -48,6 +48,30 @@ def test_a_flow_that_stops_is_suspect_at_once_and_counts_when_a_relay_carries_mo
     assert (seen.held().score, seen.held().episodes) == (weight, 1)
 
 
+@pytest.mark.parametrize(
+    ("symptom", "bytes_s", "counts"),
+    [
+        (Symptom.THROTTLED, 39_999, False),  # a site that is slow by any route
+        (Symptom.THROTTLED, 40_000, True),
+        (Symptom.FROZEN, 100, True),
+    ],
+)
+def test_who_was_slowed_down_is_five_times_faster_by_a_relay(symptom: Symptom, bytes_s: float, counts: bool) -> None:
+    seen = Seen()
+    first = outcome(delivered(DIRECT), host=HOST, at=seen.now)
+    seen.learn(first)
+    slow = replace(failed(symptom, Stage.DONE, elapsed=20.0), evidence={"bytes_s": 8_000})
+    seen.after(20).learn(first.with_attempt(slow))
+
+    def carried(rate: float) -> None:
+        seen.changes += seen.beliefs.carried(HOST, TOR, bytes_down=50_000, bytes_s=rate, network=HOME, now=seen.now)
+
+    carried(bytes_s)
+    assert (seen.held().score > 0) == counts
+    carried(200_000)
+    assert seen.held().score > 0, "it may become faster yet"
+
+
 def test_what_an_outcome_says_was_carried_counts_too() -> None:
     seen = Seen()
     _flow(seen, Symptom.FROZEN)
