@@ -37,7 +37,7 @@ from proxy.detect.health import Health
 from proxy.detect.interception import KnownRoots
 from proxy.errors import BywayError, ConfigError
 from proxy.measure import Means
-from proxy.model import Change, IPAddress, NetworkId, Outcome, Override, State
+from proxy.model import Change, IPAddress, NetworkId, Outcome, Override
 from proxy.net.alarms import Alarms
 from proxy.net.flow_watch import FlowWatch
 from proxy.net.network_watch import Moved, NetworkWatch
@@ -360,8 +360,7 @@ class App:
 
     def _is_suspect(self, host: str) -> bool:
         """Whether a name may not be asked for in the clear."""
-        held = self._beliefs.lookup(host, network=self._network.current(), now=time.time())
-        return held.state in (State.SUSPECT, State.BLOCKED)
+        return self._beliefs.lookup(host, network=self._network.current(), now=time.time()).keeps_its_name
 
     def _is_tainted(self, address: IPAddress) -> bool:
         return self._beliefs.residual.tainted(address, self._network.current(), time.time())

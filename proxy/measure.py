@@ -33,7 +33,6 @@ from proxy.model import (
     Plan,
     Protocol,
     Route,
-    State,
     Step,
     Symptom,
 )
@@ -56,8 +55,6 @@ _URL_LIMIT = 8192
 
 _OF_THE_OTHER = {Protocol.TLS: frozenset({"hostcase"}), Protocol.HTTP: frozenset({"tlsrec"})}
 """Local means that do nothing to a protocol's flight."""
-
-_TROUBLED = (State.SUSPECT, State.BLOCKED)
 
 Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]
 
@@ -403,7 +400,7 @@ class _Measuring:
     def _why_not_in_clear(self) -> str:
         if self._means.settings.dns.secure == "never":
             return ""  # there is nobody else to ask
-        if self._question.belief.state in _TROUBLED:
+        if self._question.belief.keeps_its_name:
             return "a name once suspect is not asked of the system's resolver again"
         if (finding := self._means.finding(self._question.page.host)) is not None:
             return f"the system's resolver lied about it before: {finding.detail}"

@@ -308,6 +308,13 @@ class Belief:
     rungs_failed: tuple[str, ...] = ()  # str(Route) of local means that did not help, kept for `last_good_s`
     rungs_failed_at: float = 0.0
 
+    @property
+    def keeps_its_name(self) -> bool:
+        """Whether its name may not be asked for in the clear: it is suspect or blocked, or was so of late and has not
+        been reached direct since. That a suspicion has lapsed makes the name no less telling."""
+        was_so = self.state is State.UNKNOWN and bool(self.cause or self.last_good)
+        return was_so or self.state in (State.SUSPECT, State.BLOCKED)
+
 
 class NetworkState(StrEnum):
     """What is held about a network as a whole."""

@@ -333,6 +333,13 @@ async def test_a_suspect_name_is_not_asked_in_clear(scene: Scene) -> None:
     assert judged(steps, State.SUSPECT).word.text == "works"
 
 
+async def test_nor_is_one_whose_suspicion_has_lapsed(scene: Scene) -> None:
+    question = scene.question()
+    lapsed = replace(question, belief=replace(question.belief, cause="ip", last_good="tor"))
+    assert only(await steps_of(scene, lapsed), Part.RESOLVE).found is Found.NOT_TESTED
+    assert scene.asked == []
+
+
 async def test_with_no_other_resolver_the_systems_is_asked(scene: Scene) -> None:
     means = replace(scene.means, settings=scene.means.settings.model_copy(update={"dns": Dns(secure="never")}))
     steps = await steps_of(scene, scene.question(state=State.SUSPECT), means)

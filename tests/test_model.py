@@ -1,6 +1,23 @@
 from __future__ import annotations
 
-from proxy.model import DIRECT, Action, Attempt, Destination, Inbound, Outcome, Plan, Request, Route, Stage, Symptom
+import pytest
+
+from proxy.model import (
+    DIRECT,
+    UNKNOWN_NETWORK,
+    Action,
+    Attempt,
+    Belief,
+    Destination,
+    Inbound,
+    Outcome,
+    Plan,
+    Request,
+    Route,
+    Stage,
+    State,
+    Symptom,
+)
 
 RELAY = Route(("vps",))
 
@@ -22,3 +39,20 @@ def test_what_was_judged_before_stays() -> None:
     again = Attempt(DIRECT, Stage.DONE, started=1.0)
     assert outcome(reset).with_attempt(again).attempts == (reset, again)
     assert outcome().with_attempt(again).attempts == (again,)
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "last_good", "kept"),
+    [
+        (State.UNKNOWN, "", "", False),
+        (State.WORKS, "", "", False),
+        (State.WORKS, "sni_reset", "vps", False),  # direct answered since
+        (State.DOWN, "down", "", False),
+        (State.SUSPECT, "ip", "vps", True),
+        (State.BLOCKED, "dns", "direct|doh", True),
+        (State.UNKNOWN, "ip", "", True),  # it has lapsed
+        (State.UNKNOWN, "", "vps", True),
+    ],
+)
+def test_whose_name_is_not_to_be_asked_for_in_clear(state: State, cause: str, last_good: str, kept: bool) -> None:
+    assert Belief("a.test", UNKNOWN_NETWORK, state, cause, last_good=last_good).keeps_its_name is kept

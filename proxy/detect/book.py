@@ -189,10 +189,11 @@ class Book:
         return gone
 
     def _lapse(self, key: Key, held: Belief, now: float) -> Belief | None:
-        """A suspect that was not confirmed is unknown again, but its score and its exits are remembered while they
-        matter. A block that nobody visited is forgotten."""
+        """A suspect that was not confirmed is unknown again, but its score, its exits and the way around are remembered
+        while they matter. A block that nobody visited is forgotten."""
         matters_until = max(
             falls_below(held, NEGLIGIBLE, self._settings),
+            held.last_good_at + self._settings.last_good_s if held.last_good else -math.inf,
             held.episode_at + self._settings.unvisited_s if held.episodes else -math.inf,
             max(held.exits, default=-math.inf) + self._settings.retest_exits_window_s,
         )

@@ -65,6 +65,18 @@ def test_a_suspect_that_lapsed_is_remembered_while_its_episodes_are() -> None:
     assert made.current(KEY, NOW + 10.1 * 86_400) is None
 
 
+def test_one_that_was_rescued_is_remembered_for_a_day_whatever_counted() -> None:
+    """What got through is kept so long, and with it that the name is not asked for in clear."""
+    suspect = replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120, last_good="vps", last_good_at=NOW)
+    made = book(suspect)
+    held = made.current(KEY, NOW + 86_399)
+    assert held is not None
+    assert (held.state, held.last_good) == (State.UNKNOWN, "vps")
+    assert held.keeps_its_name
+
+    assert made.current(KEY, NOW + 86_400) is None
+
+
 def test_one_that_never_counted_is_not() -> None:
     made = book(replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120))
 

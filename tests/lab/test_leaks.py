@@ -279,11 +279,13 @@ BLOCKED = tuple(
 
 
 @asynccontextmanager
-async def suspects(folder: Path, *, dns: str = "", rows: Sequence[str] = ()) -> AsyncIterator[Suspects]:
+async def suspects(
+    folder: Path, *, dns: str = "", detect: str = "", rows: Sequence[str] = ()
+) -> AsyncIterator[Suspects]:
     async with Country(folder) as country:
         sites = settled(country, [BY_NAME[name] for name in rows] or BLOCKED)
         neighbour = country.add_site("healthy-neighbour.test")
-        config = country.config(extra=QUICK, detect=HURRIED, dns=f"{dns}\nsecure_idle_s = 1.0\n")
+        config = country.config(extra=QUICK, detect=HURRIED + detect, dns=f"{dns}\nsecure_idle_s = 1.0\n")
         async with country.byway(folder / "byway", config=config) as byway:
             country.rules.set(arranged(country, sites))
             await visit(country, byway, neighbour, "https")
@@ -314,6 +316,26 @@ async def a_name_once_suspect_is_never_again_asked_in_clear(folder: Path) -> Non
         began = here.events.clock()
         await asyncio.sleep(IDLE_S)
         assert leaks.anything(here.events, since=began) == []
+
+
+async def a_suspicion_that_has_lapsed_keeps_the_name_all_the_same(folder: Path) -> None:
+    """Signs too weak to last: direct is tried again after a while, and the name is still not asked for in clear."""
+    weak = ("syn-reset", "icmp-unreachable")
+    async with suspects(folder, rows=weak, detect="rescue_suspect_s = 1.0\n") as here:
+        await here.meet()
+
+        async def has_lapsed() -> bool:
+            await asyncio.sleep(0.1)
+            held = [await here.byway.belief(site.name) for site in here.sites.values()]
+            return all(State(belief["state"]) is State.UNKNOWN for belief in held)
+
+        await until_read(has_lapsed)
+        for site in here.sites.values():
+            await measure(here.byway, site)
+        await here.go_again()
+        tried = [here.events.connections(site.address, 443) for site in here.sites.values()]
+        assert min(tried) > 1, "direct was not tried again"
+        assert here.told() == []
 
 
 async def the_control_for_that_a_suspect_is_asked_in_clear_with_secure_never(folder: Path) -> None:
@@ -410,6 +432,7 @@ STORIES: tuple[Callable[[Path], Awaitable[None]], ...] = (
     the_control_for_that_a_direct_rule_is_found_to_leak,
     with_secure_always_nothing_is_asked_in_clear,
     a_name_once_suspect_is_never_again_asked_in_clear,
+    a_suspicion_that_has_lapsed_keeps_the_name_all_the_same,
     the_control_for_that_a_suspect_is_asked_in_clear_with_secure_never,
     an_attempt_that_a_relay_overtook_says_the_name_no_more,
     nor_does_one_without_tls,
