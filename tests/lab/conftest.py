@@ -63,7 +63,9 @@ def _run_within(tests: list[str], config: pytest.Config) -> None:
     with tempfile.TemporaryDirectory() as folder:
         told = Path(folder, "reports")
         told.touch()
-        command = within([sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *tests])
+        command = within(
+            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={folder}/tests", *tests]
+        )
         done = subprocess.run(
             command,
             cwd=config.rootpath,
