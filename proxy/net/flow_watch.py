@@ -190,11 +190,11 @@ class FlowWatch:
         self._received = True
 
     def void(self) -> None:
-        """We have slept, or are on another network: what was seen says nothing."""
-        self._received = False
+        """We have slept, or are on another network: what was seen says nothing. What others did lately is forgotten by
+        itself before anything is found anew."""
         self._answered = 0
-        self._fast.clear()
-        self._ended.clear()
+        self._crawled.clear()
+        self._broke_at.clear()
         now = self._loop.time()
         for flow in self._flows:
             self._let_be(flow)

@@ -292,6 +292,68 @@ def test_after_a_sleep_all_begins_anew() -> None:
     assert tell(story).found == []
 
 
+def test_after_a_sleep_a_flow_is_given_its_time_again() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        await asyncio.sleep(1.5)  # a second later it would be asked
+        world.watch.void()
+        await asyncio.sleep(1)
+        assert not asks(fake)
+        await asyncio.sleep(2)
+        assert asks(fake)
+
+    tell(story)
+
+
+def test_signs_of_life_are_those_of_this_network() -> None:
+    async def story(world: World) -> None:
+        other, _ = world.open("news.test")
+        fake, _ = world.open("blog.test")
+        await asyncio.sleep(2.5)
+        fake.pulse = Pulse(heard_s=0.0, segment=1400)
+        await asyncio.sleep(1)
+        world.watch.void()
+        for probes in (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3):
+            fake.pulse = Pulse(probes=probes, heard_s=99)
+            fake.down.moved += not probes
+            other.down.moved += 9000
+            await asyncio.sleep(1)
+        for probes in (4, 5, 6, 7, 8):
+            fake.pulse = Pulse(probes=probes, heard_s=99)
+            other.down.moved += 9000
+            await asyncio.sleep(1)
+
+    world = tell(story)
+    assert world.kinds == [("blog.test", Symptom.FROZEN)]
+    assert world.found[0][1].evidence["answered"] == 0
+
+
+@pytest.mark.parametrize("voided_at", [None, 5, 20, 25])
+def test_what_crawled_before_a_sleep_says_nothing_after_it(voided_at: int | None) -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        other, _ = world.open("news.test")
+        await asyncio.sleep(0.5)
+        for second in range(30):
+            if second == voided_at:
+                world.watch.void()
+            fake.down.moved += 8_000
+            other.down.moved += 200_000
+            await asyncio.sleep(1)
+
+    assert tell(story).kinds == ([("blog.test", Symptom.THROTTLED)] if voided_at is None else [])
+
+
+def test_what_broke_before_a_sleep_is_no_first_time() -> None:
+    async def story(world: World) -> None:
+        for _ in range(2):
+            _, flow = world.open("blog.test", received=0)
+            world.watch.ended(flow, Carried(500, 15_000, ClosedBy.SERVER, RESET))
+            world.watch.void()
+
+    assert tell(story).found == []
+
+
 # -- throttled ---------------------------------------------------------------------------------------------------------
 
 
@@ -316,7 +378,7 @@ CRAWLS: dict[str, tuple[Crawl, bool]] = {
     "only itself is fast, on another connection": (Crawl(other_host="blog.test"), False),
     "fast enough": (Crawl(down=30_000), False),
     "a radio: small segments": (Crawl(segment=500), False),
-    "a chat: pauses": (Crawl(pause_each=5, pause=2), False),
+    "a chat: pauses": (Crawl(pause_each=5, pause=2, windows=5), False),
     "slowed down by dropping: a second without a byte now and then": (Crawl(pause_each=5, windows=4), True),
     "while others load pages": (Crawl(in_short=True), True),
     "while others load small pages": (Crawl(in_short=True, others=12_000), False),
