@@ -339,7 +339,7 @@ class Sounding(StrEnum):
 class DnsFinding:
     """What is wrong with what the system's resolver said of a name."""
 
-    signal: str  # of detection.md's table: dns_bogon, dns_two_answers, dns_denied, dns_mismatch
+    signal: str  # of detection.md's table: dns_bogon, dns_two_answers, dns_denied, dns_silent, dns_mismatch
     detail: str  # one half-sentence with the addresses
     at: float  # seconds since the epoch
 

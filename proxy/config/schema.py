@@ -118,7 +118,7 @@ class Dns(_Section):
         default=("lan", "home.arpa"), description="suffixes whose names may mean private addresses"
     )
     hosts: dict[Host, Address] = Field(default={}, description="names with a fixed address; on direct routes only")
-    retry_s: Seconds = Field(default=1, description="the system's next name server is asked as well after this")
+    retry_s: Seconds = Field(default=0.5, description="the system's next name server is asked as well after this")
     second_answer_s: Seconds = Field(default=0.5, description="how long a second, different answer is listened for")
     finding_keep_s: Seconds = Field(default=3_600, description="a name found lied about is asked securely so long")
     secure_timeout_s: Seconds = Field(default=5, description="a secure server's connection, and each of its answers")
@@ -179,6 +179,7 @@ class Weights(_Section):
     dns_bogon: Weight = Field(default=3.0, description="an address that no public name has")
     dns_two_answers: Weight = Field(default=5.0, description="two different answers to one query")
     dns_denied: Weight = Field(default=3.0, description="only the system's resolver denies the name")
+    dns_silent: Weight = Field(default=1.2, description="only the system's resolver is silent on the name")
     dns_mismatch: Weight = Field(default=4.0, description="the system's resolver and a secure one disagree")
     dns_same_ip: Weight = Field(default=4.0, description="the same for three unrelated domains, with one address")
     tcp_timeout: Weight = Field(default=1.5, description="SYN unanswered")

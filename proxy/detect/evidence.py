@@ -185,6 +185,7 @@ _OF_MEASUREMENTS: Mapping[str, float] = MappingProxyType(
         "dns_bogon": 3.0,
         "dns_two_answers": 5.0,
         "dns_denied": 3.0,
+        "dns_silent": 1.2,
         "dns_mismatch": 4.0,
         "tls_alert": 0.7,
         "tls_bad_cert": 6.0,
@@ -267,6 +268,8 @@ def _of_names(step: Step, routes: Routes) -> list[tuple[str, str]]:
     if step.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED, Symptom.TIMEOUT, Symptom.FORGED):
         return []
     known = any(other.part is Part.SECURE and other.ok for other in routes.steps)
+    if known and (step.symptom is Symptom.TIMEOUT or step.evidence.get("code") == "silent"):
+        return [("dns_silent", "dns")]
     return [("dns_denied" if known else "dns_failed", "dns")]
 
 

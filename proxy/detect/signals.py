@@ -55,7 +55,7 @@ _AFTER_FLIGHT: Mapping[Symptom, str] = MappingProxyType(
     }
 )
 
-_DNS = frozenset({"dns_bogon", "dns_two_answers", "dns_denied", "dns_mismatch"})
+_DNS = frozenset({"dns_bogon", "dns_two_answers", "dns_denied", "dns_silent", "dns_mismatch"})
 
 _CAUSES: Mapping[str, str] = MappingProxyType(
     {
@@ -164,7 +164,9 @@ def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> str:
     if attempt.stage is not Stage.FIRST_BYTE:
         kind = _BEFORE_FLIGHT.get((attempt.stage, symptom), "")
         if kind == "dns_failed" and any("doh" in other.route.wrap and other.delivered for other in outcome.attempts):
-            return "dns_denied"  # the secure resolver knows it, and where that leads the site answers
+            # the secure resolver knows it, and where that leads the site answers; but queries get lost
+            silent = symptom is Symptom.TIMEOUT or attempt.evidence.get("code") == "silent"
+            return "dns_silent" if silent else "dns_denied"
         return "" if kind.startswith("tcp_") and attempt.evidence.get("middlebox") else kind
     return _after_flight(attempt, outcome.protocol)
 

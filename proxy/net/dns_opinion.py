@@ -144,10 +144,8 @@ class Opinions:
         if key != self._key(host):  # on another network by now
             return None
         if not said.addresses:
-            code = "silence" if said.code is None else str(said.code)
-            return self.note(
-                host, "dns_denied", f"{code} from {said.said}, but {listed(addresses)} from a secure server"
-            )
+            signal, code = ("dns_silent", "silence") if said.code is None else ("dns_denied", str(said.code))
+            return self.note(host, signal, f"{code} from {said.said}, but {listed(addresses)} from a secure server")
         if (finding := self.finding(host)) is not None:
             return finding
         if any(map(self.is_fake, said.addresses)) or await self._agree(said.addresses, addresses):

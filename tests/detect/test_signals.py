@@ -42,7 +42,13 @@ ROWS = [
     ("tls", Stage.DONE, Symptom.RESET, "early_reset", 1.0, "sni_reset"),
 ]
 
-DNS_ROWS = [("dns_bogon", 3.0), ("dns_two_answers", 5.0), ("dns_denied", 3.0), ("dns_mismatch", 4.0)]
+DNS_ROWS = [
+    ("dns_bogon", 3.0),
+    ("dns_two_answers", 5.0),
+    ("dns_denied", 3.0),
+    ("dns_silent", 1.2),
+    ("dns_mismatch", 4.0),
+]
 
 BY_OTHERS = {
     "gave_up": "below",
@@ -183,3 +189,21 @@ def test_every_weight_is_made_by_some_failure() -> None:
     assert set(Weights.model_fields) == made
     assert all(cause(kind) for kind in made - {"gave_up"})
     assert cause("gave_up") == ""
+
+
+@pytest.mark.parametrize(
+    ("symptom", "code", "kind"),
+    [
+        (Symptom.NO_NAME, "nxdomain", "dns_denied"),
+        (Symptom.RESOLVE_FAILED, "servfail", "dns_denied"),
+        (Symptom.RESOLVE_FAILED, "silent", "dns_silent"),
+        (Symptom.TIMEOUT, "", "dns_silent"),
+    ],
+)
+def test_silence_on_a_name_that_a_secure_resolver_knows_is_less_than_a_no(
+    symptom: Symptom, code: str, kind: str
+) -> None:
+    direct = replace(failed(symptom, Stage.RESOLVE), evidence={"code": code})
+    seen = outcome(direct, delivered(Route(wrap=("doh",))))
+
+    assert [signal.id for signal in signals(seen)] == [kind]

@@ -12,7 +12,7 @@ import pytest
 
 from proxy.model import IPAddress
 from proxy.net import dns_system
-from proxy.net.dns_system import ROUNDS, Found, SystemDns
+from proxy.net.dns_system import QUESTIONS, Found, SystemDns
 from proxy.net.tasks import spawn
 from proxy.wire.dns import Code
 from tests.support.name_servers import Asked, machine_files, plain_server, reply, saying, silent
@@ -141,7 +141,7 @@ async def test_a_silent_server_does_not_keep_the_next_from_being_asked(tmp_path:
 async def test_all_are_asked_again_and_then_no_more(tmp_path: Path) -> None:
     async with plain_server(silent) as server:
         await ask(asking(tmp_path, server.port, retry_s=0.01), timeout_s=0.2)
-    assert len(server.asked) == 2 * ROUNDS
+    assert len(server.asked) == 2 * QUESTIONS
 
 
 async def test_where_nobody_listens_the_next_is_asked_at_once(tmp_path: Path) -> None:

@@ -457,7 +457,7 @@ async def test_what_the_system_alone_is_silent_about(place: Place) -> None:
     await failure(resolver)
     finding = await place_compared(resolver, place)
     assert finding is not None
-    assert finding.signal == "dns_denied"
+    assert finding.signal == "dns_silent"
 
 
 async def place_compared(resolver: Resolver, place: Place) -> DnsFinding | None:
