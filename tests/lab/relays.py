@@ -88,15 +88,23 @@ class Relay:
             await self._show_page(data, channel)
             return
         opened = await self._open(host, port)
-        await channel.send(replies[opened is None])
-        if opened is not None:
-            await self._carry(data, channel, *opened)
+        granted, failed = replies
+        if opened is None:
+            await channel.send(failed)
+        else:
+            await self._carry(data, channel, *opened, granted)
 
     async def _carry(
-        self, data: Buffered, channel: Channel, reader: asyncio.StreamReader, writer: asyncio.StreamWriter
+        self,
+        data: Buffered,
+        channel: Channel,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        granted: bytes,
     ) -> None:
         far = Plain(reader, writer)
         try:
+            await channel.send(granted)  # who asked may have left meanwhile
             await copy_both_ways(data, channel, Buffered(far), far)
         except OSError:
             writer.transport.abort()

@@ -50,7 +50,7 @@ OF_NETWORKS = ("portal", "offline", "allow-list", "office", "terminator", "fake-
 _NOBODY = ip_network(places.NOBODY)
 DOORS = ("https", "http", "socks5h")
 
-QUICK = "[limits]\nhandshake_timeout_s = 2.0\nconnect_timeout_s = 2.0\nresolve_timeout_s = 2.0\nresolve_keep_s = 1.0\n"
+QUICK = "[limits]\nhandshake_timeout_s = 2.0\nconnect_timeout_s = 2.0\nresolve_keep_s = 1.0\n"
 """Nobody waits for what is not to come."""
 
 HURRIED = (
@@ -157,9 +157,14 @@ async def under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay(folder
                 shown = await visit_all(country, byway, list(sites.values())[n::3], DOORS[n])
                 assert [seen for seen in shown if seen.genuine] == [], f"{fault.__name__}: by which way?"
                 assert of_all(leaks.beside_relays, events, sites.values()) == [], fault.__name__
+            country.rules.set(about_names)
+            country.relay.manner = Manner.HONEST
             await measure(byway, sites[BY_NAME["healthy"]])
             await survey(byway, folder, list(sites.values())[:8])
             assert of_all(leaks.beside_relays, events, sites.values()) == []
+            healthy = sites[BY_NAME["healthy"]]
+            assert places.SOCKS_RELAY in await page_by_address(country, byway, healthy)
+            assert leaks.names_beside_relays(events, healthy) == []
 
 
 async def on_no_network_a_relay_rule_sends_anything_beside_the_relay(folder: Path) -> None:
@@ -201,6 +206,21 @@ async def the_control_for_that_a_direct_rule_is_found_to_leak(folder: Path) -> N
         assert leaks.anything(events, since=0.0)
 
 
+async def page_by_address(country: Country, byway: Running, site: Site) -> str:
+    """The page for a program that resolves names by itself: the proxy is asked for the address, and the name stands in
+    the hello alone."""
+    reader, writer = await connect(country.client.socket, byway.proxy)
+    try:
+        async with asyncio.timeout(PATIENCE_S):
+            writer.write(f"CONNECT {site.address}:443 HTTP/1.1\r\nHost: {site.address}:443\r\n\r\n".encode())
+            await reader.readuntil(b"\r\n\r\n")
+            await writer.start_tls(country.visitor().trust, server_hostname=site.name)
+            writer.write(f"GET / HTTP/1.1\r\nHost: {site.name}\r\nConnection: close\r\n\r\n".encode())
+            return (await reader.read()).decode()
+    finally:
+        writer.transport.abort()
+
+
 # -- port 53 ----------------------------------------------------------------------------------------------------------
 
 
@@ -219,7 +239,12 @@ async def with_secure_always_nothing_is_asked_in_clear(folder: Path) -> None:
             assert "relay.test" in country.resolver.names()
             await asyncio.gather(*(measure(byway, sites[BY_NAME[name]]) for name in ("healthy", "sni-reset-tcp")))
             await survey(byway, folder, list(sites.values())[:8])
-            country.rules.add(rules.AddressDrop(places.DOH, places.DOT))
+            for name in ("portal", "fake-dns", "dns64", "office"):
+                country.lift()
+                country.rules.set(BY_NAME[name].arrange(country, list(sites.values())))
+                await visit_all(country, byway, list(sites.values())[:6], "https", "http")
+            country.lift()
+            country.rules.set([rules.AddressDrop(places.DOH, places.DOT)])
             country.change_network()  # nothing is remembered here
             await visit_all(country, byway, list(sites.values())[:8], "https")
             assert leaks.in_clear(events) == []
@@ -247,7 +272,7 @@ class Suspects:
 
         async def one(row: Scenario, site: Site) -> None:
             async def is_suspect() -> bool:
-                await asyncio.sleep(0.1)
+                await asyncio.sleep(0.03)
                 return State((await self.byway.belief(site.name))["state"]) in TROUBLED
 
             async with room:
