@@ -59,7 +59,9 @@ async def _asked(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(setup.settings.detect.retest_pair_s):
                 winner = await race.deliver(flight, lambda: True)
-        yield winner if winner is not None and winner.valid else None
+        # For want of anything better a race hands on an alert or a babble as well; a censor may have sent it.
+        is_answer = winner is not None and flight.judge(winner.answer) is Verdict.VALID
+        yield winner if is_answer else None
     finally:
         race.close()
         if winner is not None:
