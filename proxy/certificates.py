@@ -12,14 +12,11 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from proxy.detect.interception import Finding, Kind, KnownRoots, judge
-from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, Outcome, Protocol, Route
+from proxy.entry import FINISHED_BYTES
+from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.net.probe import Probe, probe
 from proxy.net.tasks import spawn
 from proxy.services import Services, Setup
-
-HUNG_UP_BYTES = 256
-"""A client that refuses a certificate sends an alert behind its hello, with TLS 1.3 a few bytes before it; one that
-takes it sends a Finished and a request, which is more."""
 
 HUNG_UP_S = 20.0
 
@@ -77,6 +74,9 @@ class Certificates:
             host = destination.host
             seen = await self._probe(setup, DIRECT, destination)
             found = self._judge(seen, host)
+            if found.kind is Kind.WRONG_NAME and self._services.network() == network:
+                self._services.beliefs.doubt(network)  # a login page shows its own in the place of every site's
+                self._services.sound()
             if not found.is_foreign:
                 return
             if found.kind is Kind.UNTRUSTED and not await self._relay_brings_better(setup, destination):
@@ -92,7 +92,7 @@ class Certificates:
                         trusted=found.kind is Kind.RESIGNED,
                     )
                 )
-            if found.kind is Kind.RESIGNED:
+            if found.kind is Kind.RESIGNED and self._network_state(network) is not NetworkState.INSPECTED:
                 await self._ask_control(setup)
         finally:
             self._under_way = False
@@ -106,6 +106,9 @@ class Certificates:
                 if seen.chain:
                     return self._judge(seen, destination.host).kind is Kind.SITE
         return False
+
+    def _network_state(self, network: NetworkId) -> NetworkState:
+        return self._services.beliefs.network_state(network)
 
     def _judge(self, seen: Probe, host: str) -> Finding:
         return judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._roots)
@@ -123,5 +126,5 @@ def _hung_up(outcome: Outcome) -> bool:
         and outcome.duration < HUNG_UP_S
         and outcome.bytes_down > 0
         and outcome.flight_bytes > 0
-        and said_after < HUNG_UP_BYTES
+        and said_after < FINISHED_BYTES
     )

@@ -24,6 +24,7 @@ from proxy.model import (
     Outcome,
     Plan,
     Protocol,
+    Protocol,
     Request,
     Route,
     Stage,
@@ -34,6 +35,10 @@ from proxy.net.pump import Carried, Tunnel
 from proxy.net.race import Race, Winner
 from proxy.net.tasks import spawn
 from proxy.services import Services
+
+FINISHED_BYTES = 256
+"""A client that takes a certificate says more than this behind its hello, a Finished and a request; one that refuses
+it, an alert: a few bytes, and a few more before it with TLS 1.3."""
 
 
 class Entry:
@@ -190,6 +195,8 @@ class Entry:
         attempts: tuple[Attempt, ...] = self._facts.get("attempts", ())
         if self._facts.get("winner") is None and attempts and attempts[-1].pending:
             self._judge_alone(attempts[-1], carried)
+        if _went_on(self.outcome) and self._services.network() == self.network:
+            self._services.beliefs.certificate_taken(self.network, self._services.now())
         self._services.tunnel_ended(self.outcome)
         self.close()
 
@@ -218,7 +225,7 @@ class Entry:
         )
         if changes:
             self._services.believe(changes)
-        if changes or self._facts.get("winner") != DIRECT:
+        if changes or self._facts.get("winner") != DIRECT or self._services.beliefs.is_uneasy(self.network):
             self._services.sound()
 
     async def _judge_overtaken(self, race: Race) -> None:
@@ -257,6 +264,12 @@ def _nothing(finding: FlowFinding) -> None:
 
 
 _REUSED = MappingProxyType({"reused": 1})
+
+
+def _went_on(outcome: Outcome) -> bool:
+    """Whether the client took the certificate that direct brought it."""
+    said_after = outcome.bytes_up - outcome.flight_bytes
+    return outcome.winner == DIRECT and outcome.protocol is Protocol.TLS and said_after >= FINISHED_BYTES
 
 
 def _reason(outcome: Outcome) -> str:

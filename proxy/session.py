@@ -397,7 +397,7 @@ class Session:
         now, network = services.now(), services.network()
         belief = services.beliefs.lookup(host, network=network, now=now, addresses=setup.resolver.known(host))
         relays = services.health.order(setup.registry.relay_names, now)
-        state = services.beliefs.network_state(network)
+        state = services.beliefs.network_state_for(host, network=network, now=now)
         return setup.router.plan(request, belief, relays=relays, now=now, host=host, network_state=state)
 
     def _race(self, entry: Entry) -> Race:

@@ -1,8 +1,9 @@
 """Is the uplink well? Asked of a control page, sparingly, when a sign of blocking waits for an answer.
 
 Most often the user's own traffic answers: another site that delivered direct. Only where nothing of that has come
-within a second is one control page asked, at most one a minute and never the suspect name. What an answer means, for
-the sign and for the network as a whole, is the business of `detect`.
+within a second is one control page asked, at most one a minute and never the suspect name. When so many sites fail that
+it may be the network as a whole, all of them are asked at once; on a restricted one only those that are foreign, until
+they answer. What an answer means, for the sign and for the network, is the business of `detect`.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import asyncio
 import random
 from urllib.parse import urlsplit
 
-from proxy.model import DIRECT, NetworkId
+from proxy.model import DIRECT, NetworkId, NetworkState
 from proxy.net.controls import sound_closely
 from proxy.net.tasks import spawn
 from proxy.services import Services, Setup
 
 
 class Soundings:
-    """Asks control pages, one at a time."""
+    """Asks control pages."""
 
     def __init__(self, services: Services, *, rng: random.Random | None = None) -> None:
         self._services = services
@@ -37,20 +38,37 @@ class Soundings:
             await asyncio.sleep(setup.settings.detect.control_after_s)
             network = services.network()
             if setup.settings.auto.controls and services.beliefs.control_wanted(network, services.now()):
-                await self._ask(setup, network)
+                await self._ask_some(setup, network)
         finally:
             self._under_way = False
 
     async def ask(self, setup: Setup) -> None:
         """Asks one control page at once: something about the network as a whole is to be told from something about one
         site."""
-        if setup.settings.auto.controls:
-            await self._ask(setup, self._services.network())
+        network = self._services.network()
+        for number in self._order(setup, network)[:1]:
+            await self._ask(setup, number, network)
 
-    async def _ask(self, setup: Setup, network: NetworkId) -> None:
-        """Any of them; the last one is domestic."""
+    async def _ask_some(self, setup: Setup, network: NetworkId) -> None:
+        """One, and the others too when all of them together can tell."""
+        beliefs, order = self._services.beliefs, self._order(setup, network)
+        if not beliefs.all_controls_wanted(network, self._services.now()):
+            await self._ask(setup, order.pop(0), network)
+        if beliefs.all_controls_wanted(network, self._services.now()):
+            async with asyncio.TaskGroup() as asking:
+                for number in order:
+                    asking.create_task(self._ask(setup, number, network))
+
+    def _order(self, setup: Setup, network: NetworkId) -> list[int]:
+        """At random. The last of the list is domestic, and says nothing of when a restriction ends."""
+        number = len(setup.settings.auto.controls)
+        is_restricted = self._services.beliefs.network_state(network) is NetworkState.RESTRICTED
+        order = list(range(number - 1 if is_restricted and number > 1 else number))
+        self._rng.shuffle(order)
+        return order
+
+    async def _ask(self, setup: Setup, number: int, network: NetworkId) -> None:
         services, controls = self._services, setup.settings.auto.controls
-        number = self._rng.randrange(len(controls))
         page, started = controls[number], services.now()
         dialer = setup.registry.dialer(DIRECT)
         sounded = await sound_closely(dialer, page, timeout_s=setup.settings.detect.control_timeout_s)

@@ -312,6 +312,7 @@ class Detect(_Section):
     restricted_domains: Count = Field(default=5, description="unrelated domains that fail on an allow-list network")
     restricted_controls: Count = Field(default=2, description="foreign controls that fail there")
     restricted_window_s: Seconds = Field(default=600, description="all within this time")
+    restricted_known_s: Seconds = Field(default=3_600, description="what worked so lately goes direct first there")
     restricted_passes: Count = Field(default=2, description="foreign controls in a row that end it")
     inspected_domains: Count = Field(default=3, description="unrelated domains re-signed, a control among them")
 

@@ -393,7 +393,7 @@ class _Api:
         held = self._parts.beliefs.lookup(destination.host, network=self._parts.network(), now=now)
         request = Request(_NOBODYS_REQUEST, destination, Inbound.CONNECT, client="")
         usable = self._parts.health.order(self._relay_names(), now)
-        state = self._parts.beliefs.network_state(self._parts.network())
+        state = self._parts.beliefs.network_state_for(destination.host, network=self._parts.network(), now=now)
         return held, self._parts.setup().router.plan(request, held, relays=usable, now=now, network_state=state)
 
     # -- rules -----------------------------------------------------------------------------------------------------

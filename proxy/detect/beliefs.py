@@ -25,7 +25,14 @@ from proxy.detect.recovery import Recovery
 from proxy.detect.refusals import REFUSALS
 from proxy.detect.scopes import address_of, registrable
 from proxy.detect.score import NEGLIGIBLE, score_now
-from proxy.detect.signals import NEUTRAL, NOT_BY_A_BYTE, PROVEN_BY_BYTES, Observed, same_for_all
+from proxy.detect.signals import (
+    NEUTRAL,
+    NOT_BY_A_BYTE,
+    PROVEN_BY_BYTES,
+    Observed,
+    leads_elsewhere_alone,
+    same_for_all,
+)
 from proxy.detect.table import Key
 from proxy.detect.uplink import Moment
 from proxy.model import (
@@ -39,7 +46,6 @@ from proxy.model import (
     NetworkId,
     NetworkState,
     Outcome,
-    Protocol,
     Route,
     Sounding,
     Stage,
@@ -104,10 +110,20 @@ class Beliefs:
         """What is held about a network as a whole."""
         return self._judge.uplink.state(network)
 
-    def worked_within(self, host: str, seconds: float, *, network: NetworkId, now: float) -> bool:
-        """Whether a host delivered direct so lately: on a restricted network those go direct first."""
-        working = self._works.get((network, host))
-        return working is not None and 0 <= now - working.at <= seconds
+    def network_state_for(self, host: str, *, network: NetworkId, now: float) -> NetworkState:
+        """The same as far as it concerns one host: a restricted network does not keep from it what delivered direct
+        within the hour."""
+        state = self._judge.uplink.state(network)
+        if state is NetworkState.RESTRICTED:
+            working = self._works.get((network, host))
+            if working is not None and 0 <= now - working.at <= self._settings.restricted_known_s:
+                return NetworkState.OK
+        return state
+
+    def is_uneasy(self, network: NetworkId) -> bool:
+        """Whether a control is to be asked beside visits though no signal waits: the network is in trouble that may
+        end, or what came in the place of one site may come in the place of all."""
+        return self._judge.uplink.is_uneasy(network)
 
     # -- learning --------------------------------------------------------------------------------------------------
 
@@ -129,7 +145,7 @@ class Beliefs:
             if working is not None and now < working.renew_at and outcome.attempts and _is_plain(outcome.attempts[0]):
                 working.at = now
                 if working is not self._last:
-                    self._hear(network, working, proven=outcome.protocol is Protocol.TLS)
+                    self._hear(network, working)
                 return self._judge.opened(working.domain, network, now) if self._judge.gates.is_waiting else []
         if outcome.request.inbound is Inbound.RETEST:  # `retested` learns from the pair
             return self._book.paid([])
@@ -149,6 +165,8 @@ class Beliefs:
             self._last = None
         changes: list[Change] = []
         is_sites_own = _is_sites_own(outcome, direct)
+        if direct is not None and leads_elsewhere_alone(outcome, direct):
+            self._judge.uplink.doubt(key[0])
         if is_sites_own or (direct.delivered if direct is not None else winner == DIRECT):
             if direct is not None and not is_sites_own and (fresh or direct.symptom):
                 return changes + self._findings.spoiled(key, fresh, direct, now) + self._judge.waited(key, now)
@@ -260,6 +278,21 @@ class Beliefs:
         self._tell_time(now)
         return self._judge.uplink.control_wanted(network, now, waits=self._judge.gates.waits(network, now))
 
+    def all_controls_wanted(self, network: NetworkId, now: float) -> bool:
+        """Whether to ask all of them at once: so many unrelated hosts have failed that it may be the network, which
+        only all together tell."""
+        self._tell_time(now)
+        return self._judge.uplink.seems_restricted(network, now)
+
+    def doubt(self, network: NetworkId) -> None:
+        """Something came in a site's place, as a login page does: a control shall tell."""
+        self._judge.uplink.doubt(network)
+
+    def certificate_taken(self, network: NetworkId, now: float) -> None:
+        """A client went on once it had seen the certificate that direct brought: it was no login page's."""
+        self._tell_time(now)
+        self._judge.uplink.trusted(network, now)
+
     def sounded(
         self,
         host: str,
@@ -278,7 +311,7 @@ class Beliefs:
         news = self._judge.uplink.sounded(network, host, sounding, now, domestic=domestic)
         if sounding is Sounding.RESIGNED and issuer:
             return self._book.paid(self._findings.resigned(host, issuer, network, now, control=True))
-        if sounding is Sounding.PORTAL:
+        if self.network_state(network) is NetworkState.PORTAL:
             self._judge.gates.void()
         if news:
             return self._book.paid(self._judge.forget_recent(network, now))
@@ -300,10 +333,10 @@ class Beliefs:
         self._last = None
 
     def _heard(self, outcome: Outcome, key: Key, now: float) -> None:
-        self._hear(key[0], Moment(registrable(key[1]), now), proven=outcome.protocol is Protocol.TLS)
+        self._hear(key[0], Moment(registrable(key[1]), now))
 
-    def _hear(self, network: NetworkId, by: Working | Moment, *, proven: bool = True) -> None:
-        well = self._judge.uplink.heard(network, by, proven=proven)
+    def _hear(self, network: NetworkId, by: Working | Moment) -> None:
+        well = self._judge.uplink.heard(network, by)
         self._last = by if well and isinstance(by, Working) else None
 
     # -- flows, refusals, certificates -----------------------------------------------------------------------------
@@ -458,7 +491,9 @@ def _is_plain(attempt: Attempt) -> bool:
     if attempt.stage is not Stage.DONE or attempt.symptom is not Symptom.NONE:
         return False
     evidence = attempt.evidence
-    return evidence is NO_EVIDENCE or ("dns" not in evidence and evidence.get("status") not in REFUSALS)
+    return evidence is NO_EVIDENCE or (
+        "dns" not in evidence and "elsewhere" not in evidence and evidence.get("status") not in REFUSALS
+    )
 
 
 def _story(direct: Attempt, winner: Route) -> str:

@@ -134,6 +134,14 @@ def same_for_all(outcome: Outcome, attempt: Attempt) -> bool:
 _AT_AN_ADDRESS = ("tcp_", "tls_", "http_")
 
 
+def leads_elsewhere_alone(outcome: Outcome, attempt: Attempt) -> bool:
+    """Whether an attempt was led to another domain, and no relay to the same: a move, a block page or a login page."""
+    place = attempt.evidence.get("elsewhere")
+    return place is not None and not any(
+        other.evidence.get("elsewhere") == place for other in outcome.attempts if not other.route.is_direct
+    )
+
+
 def _observed(outcome: Outcome, attempt: Attempt, kind: str, weights: Weights) -> Observed:
     because = cause(kind)
     if because in NAME_BASED and kind.startswith(("tls_", "early_")) and attempt.evidence.get("ech"):

@@ -23,6 +23,12 @@ FAILING_MAX = 64
 
 NEVER = float("-inf")
 
+_SOUNDED_ON = frozenset({NetworkState.RESTRICTED, NetworkState.PORTAL})
+"""While a network is so, controls are asked beside visits until they say that it is over."""
+
+_PROOFS = 2
+"""A client that trusts what direct brings speaks against a login page for so many intervals between two controls."""
+
 
 class Heard(Protocol):
     """A host's domain, and when it last delivered direct; the date moves on by itself."""
@@ -57,6 +63,8 @@ class _Line:
     soundings: dict[str, tuple[Sounding, float, bool]] = field(default_factory=dict)  # host → (what, when, domestic)
     passes: int = 0  # foreign controls that passed in a row
     control_at: float = NEVER
+    doubted: bool = False  # what came in a site's place may come in the place of all
+    trusted_at: float = NEVER  # when a client last took the certificate that direct brought, or a control was well
     resigned: dict[str, OrderedDict[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
 
 
@@ -70,9 +78,9 @@ class Uplink:
 
     # -- gate G1 ---------------------------------------------------------------------------------------------------
 
-    def heard(self, network: NetworkId, by: Heard, *, proven: bool = True) -> bool:
-        """A host delivered direct; `proven`: over TLS, so that no login page can have stood in for it. When it delivers
-        again and nobody else has since, its date alone need move on. False while the network is in some trouble."""
+    def heard(self, network: NetworkId, by: Heard) -> bool:
+        """A host delivered direct. When it delivers again and nobody else has since, its date alone need move on. False
+        while the network is in some trouble."""
         line = self._lines.get(network) or self._line(network)
         if by.at < line.last.at:  # told late
             if by.domain != line.last.domain:
@@ -83,9 +91,17 @@ class Uplink:
             line.last = by
         if line.failing:
             line.failing.pop(by.domain, None)
-        if line.state is NetworkState.OFFLINE or (proven and line.state is NetworkState.PORTAL):
+        if line.state is NetworkState.OFFLINE:
             line.state = NetworkState.OK
         return line.state is NetworkState.OK
+
+    def trusted(self, network: NetworkId, now: float) -> None:
+        """A client took the certificate that direct brought: no login page stood in for that site, as one may that only
+        began to answer."""
+        line = self._lines.get(network) or self._line(network)
+        line.trusted_at = now
+        if line.state is NetworkState.PORTAL:
+            line.state = NetworkState.OK
 
     def well_since(self, network: NetworkId, domain: str, sent: float) -> bool:
         """Whether a host of another domain than `domain` delivered direct after `sent`."""
@@ -94,15 +110,32 @@ class Uplink:
             return False
         return (line.last.at if line.last.domain != domain else line.before_at) >= sent
 
+    def doubt(self, network: NetworkId) -> None:
+        """Something came in the place of a site; a control shall tell whether it comes in the place of all."""
+        self._line(network).doubted = True
+
+    def is_uneasy(self, network: NetworkId) -> bool:
+        """Whether a control is due, or will be, though no signal waits."""
+        line = self._lines.get(network)
+        return line is not None and (line.doubted or line.state in _SOUNDED_ON)
+
     def control_wanted(self, network: NetworkId, now: float, *, waits: bool) -> bool:
         """Whether to ask a control page now; True claims it. `waits`: a signal waits for G1."""
         line = self._line(network)
         if 0 <= now - line.control_at < self._settings.control_interval_s:
             return False
-        if not waits and line.state is not NetworkState.RESTRICTED:
+        if not waits and not line.doubted and line.state not in _SOUNDED_ON:
             return False
         line.control_at = now
+        line.doubted = False
         return True
+
+    def seems_restricted(self, network: NetworkId, now: float) -> bool:
+        """Whether only the controls have yet to say that nothing foreign answers here."""
+        line = self._lines.get(network)
+        if line is None or line.state is not NetworkState.OK:
+            return False
+        return self._failing(line, now) >= self._settings.restricted_domains
 
     # -- states ----------------------------------------------------------------------------------------------------
 
@@ -121,7 +154,8 @@ class Uplink:
         for line in self._lines.values():
             line.failing.clear()
             line.last, line.before_at = _NOBODY, NEVER
-            line.control_at = NEVER
+            line.control_at = line.trusted_at = NEVER
+            line.doubted = False
             line.soundings.clear()
 
     def offline(self, network: NetworkId) -> bool:
@@ -151,6 +185,9 @@ class Uplink:
         line = self._line(network)
         line.soundings[host] = (sounding, now, domestic)
         if sounding is Sounding.PORTAL:
+            if 0 <= now - line.trusted_at < _PROOFS * self._settings.control_interval_s:
+                line.doubted = True
+                return False  # others are themselves: it is this one page in whose place something came
             news = line.state is not NetworkState.PORTAL
             line.state = NetworkState.PORTAL
             return news
@@ -158,6 +195,9 @@ class Uplink:
             line.passes = line.passes if domestic else 0
             return self._restrict(line, now)
         self.heard(network, Moment(registrable(host), now))
+        self.trusted(network, now)
+        if sounding is Sounding.WELL:
+            self._not_resigned(line, registrable(host))
         if not domestic:
             line.passes += 1
             if line.state is NetworkState.RESTRICTED and line.passes >= self._settings.restricted_passes:
@@ -182,6 +222,14 @@ class Uplink:
             line.state = NetworkState.INSPECTED
         return news
 
+    def _not_resigned(self, line: _Line, domain: str) -> None:
+        """A control's certificate is its own: when that holds for all that were not, nobody re-signs everything."""
+        for domains in line.resigned.values():
+            domains.pop(domain, None)
+        controls = any(was_control for domains in line.resigned.values() for was_control in domains.values())
+        if line.state is NetworkState.INSPECTED and not controls:
+            line.state = NetworkState.OK
+
     def forget(self, network: NetworkId | None = None) -> None:
         """Forgets what is held about a network, or all."""
         if network is None:
@@ -194,12 +242,11 @@ class Uplink:
         if line.state is not NetworkState.OK:
             return False
         since = now - self._settings.restricted_window_s
-        failing = sum(at >= since for at in line.failing.values())
         foreign = [what for what, at, domestic in line.soundings.values() if at >= since and not domestic]
         domestic = [what for what, at, domestic in line.soundings.values() if at >= since and domestic]
         answers = Sounding.WELL in domestic or line.last.at >= since
         if (
-            failing < self._settings.restricted_domains
+            self._failing(line, now) < self._settings.restricted_domains
             or foreign.count(Sounding.FAILED) < self._settings.restricted_controls
             or len(foreign) > foreign.count(Sounding.FAILED)
             or not answers
@@ -208,6 +255,10 @@ class Uplink:
         line.state = NetworkState.RESTRICTED
         line.passes = 0
         return True
+
+    def _failing(self, line: _Line, now: float) -> int:
+        """Unrelated domains that failed lately, and have not delivered since."""
+        return sum(at >= now - self._settings.restricted_window_s for at in line.failing.values())
 
     def _line(self, network: NetworkId) -> _Line:
         line = self._lines.get(network)

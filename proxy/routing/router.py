@@ -99,8 +99,7 @@ class Router:
     ) -> Plan:
         """The plan for a request. `relays` are the usable ones, the healthiest first; `host` is the name that the
         flight of a literal destination carries, and `belief` is what is held about it; `now` is seconds since the
-        epoch. `network_state` is what is held about the whole network: a host that is believed to work there is
-        planned as ever on a restricted one."""
+        epoch. `network_state` is what is held about the whole network, as far as it concerns this host."""
         destination = request.destination
         name = host or destination.host
         said = self._said(destination, name)
@@ -113,8 +112,6 @@ class Router:
             held = belief.state in _WORDS and belief.until > now
             if self._never_relay.domains and name in self._never_relay:
                 return _never_relayed(said, ladder, intercepted=held and _is_intercepted(belief))
-            if state is NetworkState.RESTRICTED and belief.state is State.WORKS:
-                state = NetworkState.OK
             if held and state is NetworkState.OK:
                 return self._around(said, belief, usable, ladder, destination, now)
             if held and _is_intercepted(belief):  # nor does the network's state send it direct

@@ -294,6 +294,10 @@ def test_one_address_for_three_unrelated_names_that_resolve_otherwise() -> None:
 # -- the network as a whole --------------------------------------------------------------------------------------------
 
 
+def state_for(seen: Seen, host: str) -> NetworkState:
+    return seen.beliefs.network_state_for(host, network=HOME, now=seen.now)
+
+
 def _allow_list(seen: Seen, *, foreign: int = 2) -> None:
     """Five foreign sites fail, a domestic one answers, and so many foreign controls fail."""
     for number in range(5):
@@ -313,8 +317,10 @@ def test_a_domestic_only_network_is_restricted_and_no_site_is_blamed() -> None:
     seen.rescued("site9.example")
     seen.works("shop.domestic.example")
     assert seen.state("site9.example") is State.UNKNOWN
-    assert seen.beliefs.worked_within("shop.domestic.example", 3600, network=HOME, now=seen.now)
-    assert not seen.beliefs.worked_within("site1.example", 3600, network=HOME, now=seen.now)
+    assert state_for(seen, "shop.domestic.example") is NetworkState.OK
+    assert state_for(seen, "site1.example") is NetworkState.RESTRICTED
+    seen.after(3601)
+    assert state_for(seen, "shop.domestic.example") is NetworkState.RESTRICTED
 
 
 def test_the_fifth_domain_may_be_the_last_to_fail() -> None:
@@ -354,7 +360,7 @@ def test_a_restricted_network_opens_when_a_foreign_control_passes_twice() -> Non
     assert seen.held().score == 2.0
 
 
-def test_behind_a_portal_nothing_is_learned_until_a_site_answers_over_tls() -> None:
+def test_behind_a_portal_nothing_is_learned_until_a_client_takes_a_certificate() -> None:
     seen = Seen()
     seen.rescued()
     seen.sounded(Sounding.PORTAL)
@@ -364,8 +370,24 @@ def test_behind_a_portal_nothing_is_learned_until_a_site_answers_over_tls() -> N
     seen.learn(outcome(delivered(), host="login.example", at=seen.now, protocol=Protocol.HTTP))
     assert (seen.state(), seen.beliefs.network_state(HOME)) == (State.UNKNOWN, NetworkState.PORTAL)
 
-    seen.works()
+    seen.works()  # a login page answers a ClientHello as well as anybody
+    assert seen.beliefs.network_state(HOME) is NetworkState.PORTAL
+    seen.beliefs.certificate_taken(HOME, seen.now)
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
+
+
+@pytest.mark.parametrize("delivers", [False, True])
+def test_a_redirect_that_no_relay_gets_asks_for_a_control(delivers: bool) -> None:
+    led: dict[str, str | int | float] = {"elsewhere": "login.example", "status": 302}
+    symptom = Symptom.NONE if delivers else Symptom.ELSEWHERE
+    direct = replace(delivered() if delivers else failed(Symptom.ELSEWHERE), evidence=led, symptom=symptom)
+    for relays, wanted in (([], True), ([replace(failed(Symptom.ELSEWHERE, route=TOR), evidence=led)], False)):
+        seen = Seen()
+        seen.works(HOST)
+        seen.learn(outcome(direct, *relays, winner=DIRECT, host=HOST, at=seen.now, protocol=Protocol.HTTP))
+        assert seen.beliefs.is_uneasy(HOME) == wanted
+        assert seen.wants_a_control() == wanted
+        assert not seen.after(61).wants_a_control(), "asked once"
 
 
 def test_F80_offline_until_anything_delivers() -> None:

@@ -100,8 +100,45 @@ def test_an_inspected_network_is_learned_on_and_a_portal_is_not() -> None:
     assert uplink.sounded(HOME, "control.example", Sounding.PORTAL, NOW, domestic=False)
     assert not uplink.sounded(HOME, "control.example", Sounding.PORTAL, NOW, domestic=False)
     assert not uplink.may_learn(HOME, NOW)
-    assert not uplink.heard(HOME, Moment("a", NOW), proven=False)
+    assert not uplink.heard(HOME, Moment("a", NOW))
+    uplink.trusted(HOME, NOW)
     assert uplink.heard(HOME, Moment("a", NOW))
+
+
+def test_one_page_in_whose_place_something_comes_is_no_portal_where_clients_trust_what_comes() -> None:
+    """A control may be blocked itself, by an address that leads to somebody else."""
+    uplink = Uplink(Detect())
+    uplink.trusted(HOME, NOW)
+    assert not uplink.sounded(HOME, "control.example", Sounding.PORTAL, NOW + 60, domestic=False)
+    assert uplink.state(HOME) is NetworkState.OK
+    assert uplink.control_wanted(HOME, NOW + 60, waits=False), "it is asked again"
+
+    assert uplink.sounded(HOME, "control.example", Sounding.PORTAL, NOW + 120, domestic=False)
+    assert uplink.is_uneasy(HOME)
+    assert not uplink.sounded(HOME, "control.example", Sounding.WELL, NOW + 180, domestic=False)
+    assert (uplink.state(HOME), uplink.is_uneasy(HOME)) == (NetworkState.OK, False)
+
+
+def test_nobody_inspects_any_more_when_a_control_shows_its_own_certificate() -> None:
+    uplink = Uplink(Detect())
+    for host in ("one.example", "two.example", "control.example"):
+        uplink.resigned(HOME, host, "issuer", control=host.startswith("control"))
+    uplink.sounded(HOME, "other.example", Sounding.WELL, NOW, domestic=False)
+    assert uplink.state(HOME) is NetworkState.INSPECTED
+
+    uplink.sounded(HOME, "control.example", Sounding.WELL, NOW, domestic=False)
+    assert uplink.state(HOME) is NetworkState.OK
+
+
+def test_all_controls_are_wanted_when_so_many_domains_fail() -> None:
+    uplink = Uplink(Detect())
+    for number in range(5):
+        assert not uplink.seems_restricted(HOME, NOW)
+        uplink.failed(HOME, f"d{number}", NOW)
+    assert uplink.seems_restricted(HOME, NOW)
+    assert not uplink.seems_restricted(HOME, NOW + 601)
+    uplink.offline(HOME)
+    assert not uplink.seems_restricted(HOME, NOW)
 
 
 def test_offline_is_news_once_and_over_with_anything_that_delivers() -> None:

@@ -65,14 +65,15 @@ class Authority:
         *default: str,
         asked: Callable[[str | None], None] | None = None,
         highest: ssl.TLSVersion | None = None,
+        itself: bool = False,
     ) -> ssl.SSLContext:
         """A server's context that shows a certificate for the very name that the client asks for, and one for the
-        names or addresses in `default` to who asks for none. `asked` hears the name."""
+        names or addresses in `default` to who asks for none; `itself`: to everybody. `asked` hears the name."""
 
         def choose(sock: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
             if asked is not None:
                 asked(name)
-            if name is not None:
+            if name is not None and not itself:
                 sock.context = self._context((name,), highest)
 
         context = self._new_context(default or ("no-name.test",), highest)

@@ -240,7 +240,7 @@ class Country:
             await self.provider_resolver.tcp((address, 53))
         self.zone.names["portal.provider.test"] = Addresses((places.PORTAL,))
         self.zone.names["blocked.provider.test"] = Addresses((places.BLOCK_PAGE,))
-        portal_context = self.state.server("portal.provider.test")
+        portal_context = self.state.server("portal.provider.test", itself=True)
         self.portal = await enter(
             PageServer(
                 self.isp.socket,

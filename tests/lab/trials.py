@@ -35,8 +35,9 @@ LONG_AFTER_S = 4.0
 NETWORK_SITES = 6
 """Domains that are visited where the scenario is the network's: one more than make it restricted."""
 DETECT = (
+    "throttled_s = 3.0\nthrottled_bytes_s = 12000\n"
     "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 3.0\nretest_suspect_s = 2.0\n"
-    "retest_jitter = 0.0\nretest_per_hour = 100000\n"
+    "retest_jitter = 0.0\nretest_per_hour = 100000\ncontrol_interval_s = 1.0\nprobe_interval_s = 1.0\n"
 )
 """A minute of life in a second, where nobody waits for it; what a user waits for is as it is."""
 RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"

@@ -357,8 +357,6 @@ def test_on_a_restricted_network_relays_go_first() -> None:
     made = plan(router, network_state=NetworkState.RESTRICTED)
     assert made.routes == (TOR, VPS, DIRECT)
     assert "relays go first" in made.why
-    works = belief("www.example.org", State.WORKS)
-    assert plan(router, held=works, network_state=NetworkState.RESTRICTED).routes == (DIRECT, *RUNGS, TOR, VPS)
     blocked = belief("www.example.org", State.BLOCKED, cause="sni_drop")
     assert plan(router, held=blocked, network_state=NetworkState.RESTRICTED).routes == (TOR, VPS, DIRECT)
     assert TOR not in plan(router, "bank.example", network_state=NetworkState.RESTRICTED).routes
