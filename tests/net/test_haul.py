@@ -1,0 +1,161 @@
+"""How much a route brings on one connection: pages of every size, flows that stop, servers that hang up. Over scripted
+paths under a virtual clock, and over TLS on loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from proxy.errors import DialError
+from proxy.model import Destination, Protocol, Stage, Symptom
+from proxy.net import tls
+from proxy.net.dialer import Dialer
+from proxy.net.haul import REQUESTS_MAX, brings
+from proxy.net.stream import Stream
+from proxy.net.tcp import TcpDialer
+from tests.lab.authorities import Authority
+from tests.support.answering import answering, babbling
+from tests.support.clock import run as play
+from tests.support.scripted import Script, ScriptedStream
+
+HOST = "www.example.test"
+SITE = Destination(HOST, 80)
+ENOUGH = 64 * 1024
+REQUEST = f"GET / HTTP/1.1\r\nHost: {HOST}\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n".encode()
+
+
+@dataclass
+class Server:
+    """A dialer to a server that answers each request with a page, `takes_s` later; it stops for good at `limit` bytes
+    of a connection, or hangs up after `pages`."""
+
+    page: int
+    takes_s: float = 0.1
+    limit: int = 1 << 30
+    pages: int = 1 << 30
+    refuses: DialError | None = None
+    streams: list[Answering] = field(default_factory=list)
+
+    async def dial(self, destination: Destination) -> Stream:
+        assert destination == SITE
+        if self.refuses is not None:
+            raise self.refuses
+        self.streams.append(Answering(self))
+        return self.streams[-1]
+
+
+class Answering(ScriptedStream):
+    def __init__(self, server: Server) -> None:
+        super().__init__(Script())
+        self.server = server
+        self.requests = 0
+        self._left = server.limit
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        assert bytes(data) == REQUEST, "nobody's cookies, nobody's paths"
+        self.requests += 1
+        loop = asyncio.get_running_loop()
+        size = min(self.server.page, self._left)
+        self._left -= size
+        if self.requests <= self.server.pages:
+            loop.call_later(self.server.takes_s, self._bring, bytes(size))
+        if self.requests == self.server.pages:
+            loop.call_later(self.server.takes_s, self._bring, None)
+        return len(data)
+
+    def _bring(self, page: bytes | None) -> None:
+        if self.closed:
+            return
+        if page is None:
+            self._arrive(b"")
+        for start in range(0, len(page or b""), 4096):
+            self._arrive((page or b"")[start : start + 4096])
+
+
+CASES: dict[str, tuple[Server, bool, int]] = {  # → whether it brings enough, and how many requests it takes at most
+    "one large page": (Server(200_000), True, 1),
+    "a page that just suffices": (Server(ENOUGH), True, 1),
+    "several pages": (Server(20_000), True, 4),
+    "pages that come late": (Server(20_000, takes_s=2.5), True, 9),
+    "many small pages": (Server(ENOUGH // REQUESTS_MAX), True, REQUESTS_MAX),
+    "pages that are too small": (Server(1000), False, REQUESTS_MAX),
+    "a flow that freezes": (Server(200_000, limit=16_000), False, REQUESTS_MAX),
+    "a flow that freezes at the second page": (Server(20_000, limit=22_000), False, REQUESTS_MAX),
+    "nothing": (Server(0), False, REQUESTS_MAX),
+    "a server that hangs up": (Server(20_000, pages=2), False, 2),
+    "a server that hangs up with enough said": (Server(200_000, pages=1), True, 1),
+    "no connection": (
+        Server(1, refuses=DialError("no way there", stage=Stage.CONNECT, symptom=Symptom.UNREACHABLE)), False, 0
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_what_a_connection_brings(name: str) -> None:
+    server, enough, requests = CASES[name]
+
+    async def story() -> None:
+        assert await brings(server, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=60) is enough
+        assert len(server.streams) == (server.refuses is None)
+        for stream in server.streams:
+            assert stream.closed
+            assert stream.requests <= requests
+
+    play(story())
+
+
+def test_a_flow_that_crawls_does_not_bring_it_in_time() -> None:
+    async def story() -> None:
+        server = Server(8_000, takes_s=1.5)
+        loop = asyncio.get_running_loop()
+        started = loop.time()
+        assert not await brings(server, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=5)
+        assert loop.time() - started == pytest.approx(5)
+        assert [stream.closed for stream in server.streams] == [True]
+        assert await brings(server, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=60)
+
+    play(story())
+
+
+# -- over TLS ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authority]:
+    """An authority that this system trusts, and no other."""
+    with Authority("Public") as authority:
+        bundle = tmp_path / "trust.pem"
+        bundle.write_text(authority.pem)
+        monkeypatch.setenv("SSL_CERT_FILE", str(bundle))
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+        tls._system_context.cache_clear()
+        yield authority
+        tls._system_context.cache_clear()
+
+
+async def _brings(dialer: Dialer) -> bool:
+    return await brings(dialer, Destination(HOST, 443), HOST, Protocol.TLS, enough=ENOUGH, within_s=10)
+
+
+async def _over_tls(via: TcpDialer, context: ssl.SSLContext, size: int) -> bool:
+    async with answering(via, bytes(size), context) as dialer:
+        return await _brings(dialer)
+
+
+@pytest.mark.usefixtures("home")
+async def test_over_tls(to_relays: TcpDialer, trusted: Authority) -> None:
+    assert await _over_tls(to_relays, trusted.server(), ENOUGH)
+    assert not await _over_tls(to_relays, trusted.server(), ENOUGH - 1)
+
+
+@pytest.mark.usefixtures("home", "trusted")
+async def test_what_somebody_else_brings_does_not_count(to_relays: TcpDialer) -> None:
+    with Authority("Another") as another:
+        assert not await _over_tls(to_relays, another.server(), ENOUGH)
+    async with babbling(to_relays, bytes(ENOUGH)) as dialer:
+        assert not await _brings(dialer)
