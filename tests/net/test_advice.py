@@ -1,0 +1,28 @@
+"""A race that is told nothing tries whatever its plan names, and delivers whatever comes."""
+
+from __future__ import annotations
+
+import pytest
+
+from proxy.model import DIRECT, Protocol, Route
+from proxy.net.advice import UNADVISED
+from proxy.wire.flight import Verdict
+from tests.support.outcomes import TOR, failed
+
+
+@pytest.mark.parametrize("route", [DIRECT, TOR, Route(wrap=("doh",)), Route(wrap=("tlsrec",))])
+def test_every_route_may_help(route: Route) -> None:
+    for protocol in Protocol:
+        for attempts in ((), (failed(),)):
+            assert UNADVISED.fits(route, attempts, protocol=protocol, ech=True, relays=False)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_every_page_is_the_sites(ended: bool) -> None:
+    look = UNADVISED.look_at(b"HTTP/1.1 200 OK\r\n\r\nThis page is blocked", "example.test", ended)
+    assert (look.verdict, look.symptom, dict(look.evidence), look.same_as) == (Verdict.VALID, "", {}, "")
+
+
+def test_nobody_has_noticed_anything() -> None:
+    assert dict(UNADVISED.noticed("example.test")) == {}
+    assert not UNADVISED.is_resolving("example.test")
