@@ -42,7 +42,7 @@ HURRIED = "syn_s = 2.0\nsilent_s = 2.0\ndropped_s = 1.0\n"
 _READY_S = 20.0
 
 _NGINX = """\
-daemon off; master_process off; pid nginx.pid; error_log stderr;
+user root; daemon off; master_process off; pid nginx.pid; error_log stderr;
 events {{}}
 http {{
   access_log off;
