@@ -154,7 +154,7 @@ class App:
         self._network.on_change(self._moved)
         detect = settings.detect
         self._wake = WakeWatch(self._woke, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
-        self._beliefs = Beliefs(settings.detect, self._store.load_beliefs())
+        self._beliefs = Beliefs(settings.detect, self._store.load_beliefs(), listed=self._is_listed)
         self._oracle = Oracle(settings.detect)
         self._alarms = Alarms(loop.time, lasts_s=detect.silent_s)
         self._maker = SetupMaker(
@@ -360,7 +360,14 @@ class App:
 
     def _is_suspect(self, host: str) -> bool:
         """Whether a name may not be asked for in the clear."""
-        return self._beliefs.lookup(host, network=self._network.current(), now=time.time()).keeps_its_name
+        return (
+            self._is_listed(host)
+            or self._beliefs.lookup(host, network=self._network.current(), now=time.time()).keeps_its_name
+        )
+
+    def _is_listed(self, host: str) -> bool:
+        """Whether an imported list names it as likely blocked."""
+        return self._setup.router.rules.is_listed(host)
 
     def _is_tainted(self, address: IPAddress) -> bool:
         return self._beliefs.residual.tainted(address, self._network.current(), time.time())

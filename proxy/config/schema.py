@@ -157,7 +157,8 @@ class RelayConfig(_Section):
 
 
 class ListConfig(_Section):
-    """One imported list. It acts through a LIST rule only."""
+    """One imported list. LIST rules say what becomes of its names. Without one they count as likely blocked: they are
+    asked of secure resolvers alone, and the first signs against them weigh more. They still go direct first."""
 
     name: RelayName = Field(description="what LIST rules call it")
     source: Url = Field(description="file, relative to the configuration's folder")
@@ -204,6 +205,7 @@ class Weights(_Section):
     throttled: Weight = Field(default=1.5, description="far slower than a relay and everything else")
     early_reset: Weight = Field(default=1.0, description="reset within the first few KiB of the answer")
     gave_up: Weight = Field(default=0.5, description="the client left with nothing received")
+    listed: Weight = Field(default=2.0, description="an imported list names the host; with the first sign against it")
 
 
 class Detect(_Section):

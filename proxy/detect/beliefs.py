@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 
 from proxy.config.schema import Detect
@@ -60,10 +60,18 @@ VISIT_S = 3600.0
 class Beliefs:
     """All beliefs. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, known: Iterable[Belief] = (), *, rng: random.Random | None = None) -> None:
-        """`known` is what the store kept. `rng` draws the jitter of re-tests."""
+    def __init__(
+        self,
+        settings: Detect,
+        known: Iterable[Belief] = (),
+        *,
+        rng: random.Random | None = None,
+        listed: Callable[[str], bool] = lambda host: False,
+    ) -> None:
+        """`known` is what the store kept. `rng` draws the jitter of re-tests. `listed` says whether an imported list
+        names a host: a prior for when something is seen of it, and no reason to doubt it before."""
         self._settings = settings
-        self._book = Book(settings, known, rng if rng is not None else random.SystemRandom())
+        self._book = Book(settings, known, rng if rng is not None else random.SystemRandom(), listed)
         self._works = self._book.works
         self._judge = Judge(settings, self._book)
         self._findings = Findings(settings, self._judge)

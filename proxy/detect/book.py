@@ -44,13 +44,21 @@ class Working:
 class Book:
     """All beliefs. Belongs to one thread; a key is a network and a scope on it."""
 
-    def __init__(self, settings: Detect, known: Iterable[Belief], rng: random.Random) -> None:
+    def __init__(
+        self,
+        settings: Detect,
+        known: Iterable[Belief],
+        rng: random.Random,
+        listed: Callable[[str], bool] = lambda host: False,
+    ) -> None:
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
         self.schedule = Schedule(settings, rng)
         self.held: HostTable[Belief] = HostTable(**bounds)
         self.works: HostTable[Working] = HostTable(**bounds)
         self.passing: HostTable[Belief] = HostTable(**bounds)
+        self._listed = listed
+        self._priors: HostTable[float] = HostTable(**bounds)  # since when what a list says of a host grows old
         self.now = -math.inf
         self._owed: list[Change] = []  # what a clock jump or a bound changed, for the next one who asks
         for belief in sorted(known, key=lambda b: b.last_good_at):
@@ -77,6 +85,22 @@ class Book:
         """What is held, when that is suspect or blocked."""
         held = self.current(key, now)
         return held if held is not None and held.state in TROUBLED else None
+
+    def begin(self, key: Key, now: float) -> Belief:
+        """A belief to begin with, when something was seen of a host."""
+        return replace(unknown(key, now), score=self.prior(key, now))
+
+    def prior(self, key: Key, now: float) -> float:
+        """What an imported list that names a host in trouble weighs: it halves from its first trouble on, like all
+        evidence, and is over on a network where the host has worked."""
+        if not self._listed(key[1]):
+            return 0.0
+        since = self._priors.get(key)
+        if since is None:
+            since = now
+            self._priors.put(key, now)
+        halvings = max(0.0, now - since) / self._settings.half_life_s
+        return self._settings.weights.listed * math.exp2(-halvings)
 
     def passing_now(self, key: Key, now: float) -> Belief | None:
         """Whether nothing reaches it at the moment."""
@@ -160,6 +184,8 @@ class Book:
         until = now + self._settings.known_s
         working = Working(Belief(host, network, State.WORKS, since=since, until=until, why="direct answered"), now)
         self.works.put(key, working)
+        if self._listed(host):
+            self._priors.put(key, -math.inf)
         return working
 
     def mark_passing(self, key: Key, state: State, cause: str, why: str, *, lasts_s: float, now: float) -> None:
@@ -227,6 +253,8 @@ class Book:
             self._owed.append(
                 Change(now, moved.scope, moved.network, moved.state, moved.state, moved.cause, moved.why, moved)
             )
+        for key, at in self._priors.items():
+            self._priors.correct(key, at + shift)
         for working in self.works.values():
             working.at += shift
             working.renew_at += shift

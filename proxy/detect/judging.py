@@ -12,12 +12,12 @@ from collections import Counter, OrderedDict
 from dataclasses import replace
 
 from proxy.config.schema import Detect
-from proxy.detect.book import TROUBLED, Book, unknown
+from proxy.detect.book import TROUBLED, Book
 from proxy.detect.gates import Gates
 from proxy.detect.lifts import Lifts
 from proxy.detect.residual import Residual
 from proxy.detect.scopes import address_of, registrable
-from proxy.detect.score import aged, counted
+from proxy.detect.score import NEGLIGIBLE, aged, counted
 from proxy.detect.shared_place import SharedPlaces
 from proxy.detect.signals import ECHOING, Observed, observe
 from proxy.detect.table import Key
@@ -92,7 +92,9 @@ class Judge:
     ) -> list[Change]:
         """Adds the heaviest of what counts to the belief that governs a host; without any it is suspect for 2 min."""
         key = self.governing(host, now)
-        before = self.book.current(key, now) or unknown(key, now)
+        before = self.book.current(key, now) or self.book.begin(key, now)
+        if self.book.prior(key, now) >= NEGLIGIBLE:
+            story = f"{story}; an imported list names it"
         heaviest = max((o.signal for o in counting), key=lambda signal: signal.weight, default=None)
         if heaviest is None:
             after = aged(before, now, self._settings)

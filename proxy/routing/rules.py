@@ -70,11 +70,13 @@ class Rule:
 class Rules:
     """All rules, ready to be asked. Immutable once made."""
 
-    __slots__ = ("_index", "_lists", "notices", "rules")
+    __slots__ = ("_index", "_lists", "_unused", "notices", "rules")
 
     def __init__(self, rules: Iterable[Rule] = (), *, lists: Mapping[str, DomainList] | None = None) -> None:
         self.rules: tuple[Rule, ...] = tuple(rules)
         self._lists: Mapping[str, DomainList] = lists or {}
+        used = {rule.value for rule in self.rules if rule.kind is Kind.LIST}
+        self._unused = tuple(listed for name, listed in self._lists.items() if name not in used)
         self._index = Index()
         never = [rule for number, rule in enumerate(self.rules) if not self._add(self._index, rule, number)]
         self.notices: tuple[str, ...] = tuple(_notices(self.rules, never))
@@ -93,6 +95,10 @@ class Rules:
             by_name = self._index.first(Destination(name, destination.port))
             number = min((n for n in (number, by_name) if n is not None), default=None)
         return None if number is None else self.rules[number]
+
+    def is_listed(self, host: str) -> bool:
+        """Whether a list names the host of which no rule says what it is for: a list of what is blocked somewhere."""
+        return any(host in listed for listed in self._unused)
 
     @property
     def texts(self) -> tuple[str, ...]:

@@ -37,8 +37,10 @@ class NoJitter(random.Random):
 class Seen:
     """What one visitor has seen so far."""
 
-    def __init__(self, settings: Detect | None = None, known: Iterable[Belief] = ()) -> None:
-        self.beliefs = Beliefs(settings or Detect(), known, rng=NoJitter())
+    def __init__(
+        self, settings: Detect | None = None, known: Iterable[Belief] = (), *, listed: Iterable[str] = ()
+    ) -> None:
+        self.beliefs = Beliefs(settings or Detect(), known, rng=NoJitter(), listed=frozenset(listed).__contains__)
         self.now = 1_700_000_000.0
         self.changes: list[Change] = []
 

@@ -10,6 +10,7 @@ import pytest
 from proxy.config.schema import Detect
 from proxy.detect.book import Book, forgotten, on_network, unknown
 from proxy.model import Belief, State
+from tests.detect.seen import OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, HOST
 
 NOW = 1_000_000.0
@@ -98,3 +99,47 @@ def test_what_passes_passes() -> None:
     assert made.passing_now(KEY, NOW + 60) is None
 
     assert not made.passing
+
+
+# -- imported lists ----------------------------------------------------------------------------------------------------
+
+
+def test_a_list_by_itself_makes_nobody_suspect() -> None:
+    seen = Seen(listed=[HOST])
+    assert seen.state() is State.UNKNOWN
+
+
+@pytest.mark.parametrize(("listed", "score"), [([HOST], 4.0), ([OTHER], 2.0)])
+def test_a_list_adds_its_weight_to_the_first_sign_and_is_no_episode(listed: list[str], score: float) -> None:
+    seen = Seen(listed=listed)
+    seen.rescued()
+    seen.works()
+    assert (seen.state(), seen.held().score, seen.held().episodes) == (State.SUSPECT, score, 1)
+    assert ("an imported list names it" in seen.held().why) == (listed == [HOST])
+
+
+def test_a_list_weighs_less_the_longer_ago_a_host_was_first_seen_in_trouble() -> None:
+    seen = Seen(listed=[HOST])
+    seen.rescued()
+    assert seen.held().score == 2.0
+    seen.beliefs.forget(HOST)
+    seen.after(Detect().half_life_s).rescued()
+    assert seen.held().score == pytest.approx(1.0)
+
+
+def test_a_host_that_worked_here_is_not_doubted_for_a_list() -> None:
+    seen = Seen(listed=[HOST])
+    seen.works(HOST)
+    seen.after(100).rescued()
+    assert (seen.state(), seen.held().score) == (State.SUSPECT, 0.0)
+    seen.rescued(network=AWAY)
+    assert seen.held(network=AWAY).score == 2.0
+
+
+def test_a_clock_that_is_set_ages_no_list() -> None:
+    seen = Seen(listed=[HOST])
+    seen.rescued()
+    seen.beliefs.forget(HOST)
+    assert seen.after(400 * 86_400).state() is State.UNKNOWN  # and for a moment nothing is learned
+    seen.after(20).rescued()
+    assert seen.held().score == pytest.approx(2.0, abs=0.01)

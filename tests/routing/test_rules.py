@@ -339,3 +339,12 @@ def test_any_text_is_rules_or_placed_faults(lines: list[str], end: str) -> None:
         assert [(rule.kind, rule.value, rule.action) for rule in again.rules] == [
             (rule.kind, rule.value, rule.action) for rule in rules.rules
         ]
+
+
+def test_a_list_that_no_rule_uses_names_what_is_likely_blocked() -> None:
+    lists = LISTS | {"ads": DomainList(frozenset({"ads.example"}))}
+    rules = parse_rules("LIST,ads,BLOCK", source="rules.txt", lists=lists)
+    assert [rules.is_listed(host) for host in ("news.example", "www.news.example", "203.0.113.9")] == [True] * 3
+    assert not rules.is_listed("ads.example")  # the rule says what that list is for
+    assert not rules.is_listed("example")
+    assert not Rules().is_listed("news.example")
