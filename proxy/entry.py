@@ -24,7 +24,6 @@ from proxy.model import (
     Outcome,
     Plan,
     Protocol,
-    Protocol,
     Request,
     Route,
     Stage,

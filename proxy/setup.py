@@ -71,11 +71,12 @@ class SetupMaker:
         tainted: Callable[[IPAddress], bool] = lambda _: False,
         troubled: Callable[[str, str], None] = lambda _address, _host: None,
         found: Callable[[str, DnsFinding], None] = lambda _host, _finding: None,
+        is_portal: Callable[[], bool] = lambda: False,
     ) -> None:
         """`network` tells the current one: what a resolver said on another is not used. `suspect` says which names may
         not be asked for in the clear; `found` hears of forged answers that came beside the one in use. `troubled` hears
         at which address a flight for which host was broken off, and `tainted` says whether one is to be left alone for
-        that."""
+        that. `is_portal` says whether a login page is known to come in the place of every site."""
         self._poller = poller
         self._paths = paths
         self._network = network
@@ -83,6 +84,7 @@ class SetupMaker:
         self._found = found
         self._tainted = tainted
         self._troubled = troubled
+        self._is_portal = is_portal
         self._passwords: dict[str, str] = {}
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
@@ -144,6 +146,7 @@ class SetupMaker:
                 noticed=partial(_noticed_by, resolver),
                 is_resolving=resolver.is_asking,
                 trying=direct.trying,
+                is_portal=self._is_portal,
                 troubled=self._troubled,
             ),
         )

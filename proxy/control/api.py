@@ -29,9 +29,22 @@ from proxy.control.parts import Parts
 from proxy.control.site import scope, site
 from proxy.control.timeline import scopes, spells
 from proxy.control.trial import try_relays
+from proxy.detect.words import network_in_words
 from proxy.errors import BywayError
 from proxy.measure import measured_routes, page_of
-from proxy.model import DIRECT, Belief, Destination, Inbound, Outcome, Override, Plan, Request, Route, State
+from proxy.model import (
+    DIRECT,
+    Belief,
+    Destination,
+    Inbound,
+    NetworkState,
+    Outcome,
+    Override,
+    Plan,
+    Request,
+    Route,
+    State,
+)
 from proxy.routing.rules import parse_action
 from proxy.wire.relay_url import redact
 
@@ -41,6 +54,7 @@ LOG_LIMIT = 10_000
 """Rows in one answer, at most."""
 
 _SUCCESS_WINDOW_S = 86_400.0
+_NAMED = 3  # sites that a sentence names
 _LAST_CONNECTIONS = 5
 _FLUSH_S = 1.0
 """How long a question waits for what was just recorded; a disk that takes longer is a trouble of its own."""
@@ -137,7 +151,7 @@ class _Api:
             listen=f"{_bracketed(listen.address)}:{live.get('port', listen.port)}",
             network=network,
             network_state=str(parts.beliefs.network_state(network)),
-            problems=list(self._problems(live, relays, troubled)),
+            problems=self._problems(live, relays, troubled, parts.beliefs.network_state(network)),
             notices=[redact(notice) for notice in (*parts.setup().loaded.notices, *parts.store.notices)],
             live=live,
             relays=relays,
@@ -147,7 +161,11 @@ class _Api:
         )
 
     def _problems(
-        self, live: dict[str, int | float | str], relays: Sequence[Document], troubled: Sequence[Document]
+        self,
+        live: dict[str, int | float | str],
+        relays: Sequence[Document],
+        troubled: Sequence[Document],
+        state: NetworkState,
     ) -> list[Document]:
         """What is wrong, each with what to do about it."""
         found: list[Document] = []
@@ -157,6 +175,13 @@ class _Api:
 
         if rejected := live.get("config_problem"):
             say(f"The edited configuration is not in use: {redact(str(rejected))}", "byway config check")
+        if told := network_in_words(state):
+            say(*told)
+        read = [held["scope"] for held in troubled if held["cause"] == "interception"]
+        if read:
+            only = "they go by relays alone" if relays else "without a relay they are not opened at all"
+            text = f"Somebody on this network reads what is sent to {', '.join(read[:_NAMED])}"
+            say(f"{text}{' and others' if read[_NAMED:] else ''}; {only}.", f"byway why {read[0]}")
         blocked = [held for held in troubled if held["state"] != State.DOWN]
         if blocked and not relays:
             say(f"{len(blocked)} sites are blocked, and there is no relay to go around.", "byway relay add URL")

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import NamedTuple
 
-from proxy.model import State
+from proxy.model import NetworkState, State
 
 
 class Word(NamedTuple):
@@ -46,6 +46,28 @@ _BY_STATE: Mapping[State, Word] = MappingProxyType(
 
 _OF_THE_NETWORK: Mapping[str, Word] = MappingProxyType({"offline": NO_NETWORK, "portal": PORTAL})
 
+_NETWORKS: Mapping[NetworkState, tuple[str, str]] = MappingProxyType(
+    {
+        NetworkState.OFFLINE: (
+            "This machine has no network, so what fails now says nothing about sites.",
+            "see to the network first",
+        ),
+        NetworkState.PORTAL: (
+            "A login page of this network comes in the place of every site.",
+            "open any page in a browser and log in to the network",
+        ),
+        NetworkState.RESTRICTED: (
+            "This network lets hardly anything through but what is domestic, so relays go first.",
+            "nothing: direct is tried again by itself",
+        ),
+        NetworkState.INSPECTED: (
+            "Somebody opens and re-signs everything that is sent over this network, as an office or an antivirus does, "
+            "and this computer trusts them. Nothing is relayed by itself here.",
+            "byway site set HOST RELAY, for what they shall not read",
+        ),
+    }
+)
+
 _REFUSED = "refused"
 
 _SLOW_CAUSES = frozenset({"frozen", "throttled"})
@@ -78,6 +100,11 @@ def word(state: State, cause: str = "") -> Word:
     if cause in _SLOW_CAUSES and state in (State.SUSPECT, State.BLOCKED):
         return SLOW
     return _BY_STATE[state]
+
+
+def network_in_words(state: NetworkState) -> tuple[str, str] | None:
+    """What is wrong with a network as a whole, in one or two sentences, and what to do about it; None: nothing is."""
+    return _NETWORKS.get(state)
 
 
 def cause_in_words(cause: str) -> str:

@@ -93,8 +93,9 @@ class Judge:
             return
         contender.evidence.update(look.evidence)
         contender.same_as = look.same_as
-        elsewhere = look.symptom is Symptom.ELSEWHERE and all(route.is_direct for route in self.routes)
-        if look.symptom is Symptom.NONE or elsewhere:  # the latter: no other route to ask
+        alone = all(route.is_direct for route in self.routes)
+        elsewhere = look.symptom is Symptom.ELSEWHERE and (alone or self._advice.is_portal())
+        if look.symptom is Symptom.NONE or elsewhere:  # the latter: no other route to ask, or it will not say more
             contender.won(now)
         else:
             contender.failed(Stage.FIRST_BYTE, look.symptom, f"answered with {look.symptom.replace('_', ' ')}", now)

@@ -8,7 +8,7 @@ wait at once. The numbers are those of detection.md, sections 1 and 2; nothing i
 from __future__ import annotations
 
 from proxy.config.schema import Detect
-from proxy.model import DIRECT
+from proxy.model import DIRECT, Symptom
 from proxy.net.alarms import Alarms
 from proxy.net.contender import Contender, Phase
 from proxy.net.oracle import Oracle, Reading
@@ -61,6 +61,12 @@ class Patience:
     def kept_back_until(self, contender: Contender) -> float:
         """When an answer that has begun is delivered, whatever it may be."""
         return contender.answered_at + self._detect.page_hold_s
+
+    def shown_at(self, contender: Contender) -> float | None:
+        """When a redirect that may be somebody else's is shown to the client, whatever other routes get; None: it has
+        none."""
+        led_away = contender.phase is Phase.FAILED and contender.symptom is Symptom.ELSEWHERE
+        return contender.ended_at + self._detect.elsewhere_hold_s if led_away else None
 
     def judged_dropped_at(self, contender: Contender) -> float:
         """When a flight that is still unacknowledged was dropped. The kernel's timeout doubles with each

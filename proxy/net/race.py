@@ -197,6 +197,8 @@ class Race:
                 return self._least_bad()
             elif flying.sent == len(flight.data):
                 return self._won(flying, valid=False)
+            if (shown_at := self._shown_at()) is not None and self._now() >= shown_at:
+                return self._least_bad()
             await self.bell.wait(self._next_look(flight))
 
     async def overtaken(self) -> Attempt | None:
@@ -352,12 +354,19 @@ class Race:
         """Seconds until time alone may change something; None: never, since nothing is left to start."""
         reserve = flight is not None and self._first(Phase.OPEN) is not None
         kept_back = any(c.answered_at and c.phase is Phase.FLYING for c in self._contenders)
-        if not reserve and not kept_back and len(self._contenders) == len(self._routes):
+        shown_at = self._shown_at()
+        if not reserve and not kept_back and shown_at is None and len(self._contenders) == len(self._routes):
             return None
         now = self._now()
         looks = [self._patience.look_again_at(c, now) for c in self._contenders if c.phase in _UNDER_WAY]
+        looks.append(shown_at)
         later = [at for at in looks if at is not None and at > now]
         return min(later) - now if later else None
+
+    def _shown_at(self) -> float | None:
+        """When a redirect in hand is shown to the client, though it may be somebody else's."""
+        times = (self._patience.shown_at(contender) for contender in self._contenders)
+        return min((at for at in times if at is not None), default=None)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 

@@ -13,9 +13,9 @@ from aiohttp import ClientSession, UnixConnector
 
 from proxy.control import serve
 from proxy.control.serve import ControlServer
-from proxy.model import Action, Override, Symptom
+from proxy.model import Action, Override, Sounding, Symptom
 from tests.control.world import SECRET, World
-from tests.support.outcomes import TOR, failed, outcome, rescued, works
+from tests.support.outcomes import HOME, TOR, failed, outcome, rescued, works
 from tests.support.waiting import until
 
 BLOG = "blog.example.net"
@@ -68,6 +68,20 @@ async def test_status_asks_for_a_relay_when_sites_are_blocked(api: ClientSession
     world.see(rescued(host=BLOG, at=time.time()))
     status = await read(api, "/v1/status")
     assert [problem["do"] for problem in status["problems"]] == ["byway relay add URL"]
+
+
+async def test_status_says_what_is_wrong_with_the_network_and_who_reads_along(api: ClientSession, world: World) -> None:
+    now = time.time()
+    world.parts.beliefs.sounded("c.example", Sounding.PORTAL, network=HOME, started=now, now=now)
+    for number in range(4):
+        name = f"site{number}.example"
+        world.parts.beliefs.intercepted(name, known=True, fingerprint="ab" * 32, network=HOME, now=now)
+    status = await read(api, "/v1/status")
+    assert status["network_state"] == "portal"
+    login, reading = status["problems"]
+    assert "login page" in login["text"]
+    assert "site0.example, site1.example, site2.example and others; they go by relays alone" in reading["text"]
+    assert reading["do"] == "byway why site0.example"
 
 
 async def test_log_gives_rows_with_their_attempts(api: ClientSession, world: World) -> None:

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.detect.words import Word, cause_in_words, word
-from proxy.model import State
+from proxy.detect.words import Word, cause_in_words, network_in_words, word
+from proxy.model import NetworkState, State
 
 CAUSES = ("dns", "ip", "sni_reset", "sni_drop", "http_host", "block_page", "interception", "ech", "frozen", "throttled")
 
@@ -40,3 +40,11 @@ def test_causes_in_words() -> None:
     assert all(len(cause_in_words(cause)) > 12 for cause in CAUSES)
     assert "geo-fence" in cause_in_words("ip")
     assert cause_in_words("") == ""
+
+
+def test_networks_in_words() -> None:
+    told = {state: network_in_words(state) for state in NetworkState}
+
+    assert told.pop(NetworkState.OK) is None
+    assert all(said is not None and said[0].endswith(".") and said[1] for said in told.values())
+    assert len(set(told.values())) == len(told)

@@ -499,6 +499,31 @@ def test_no_page_is_waited_for_after_head(request_head: bytes, waits: bool) -> N
     play(scene())
 
 
+@pytest.mark.parametrize("relay", [Script(connect=10.0, answer=OK), Script(answer=None)])
+def test_a_redirect_in_hand_does_not_wait_for_a_relay_that_does_not_come(relay: Script) -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, advice=Advice(look_at=_reads_pages))
+        won = await stage.deliver()
+        assert won is not None
+        assert (won.route, won.answer, won.valid) == (DIRECT, MOVED, True)
+        assert asyncio.get_running_loop().time() - stage.race.started_at == pytest.approx(2.2, abs=0.01)
+        assert [attempt.symptom for attempt in stage.race.attempts] == ["", "abandoned"]
+
+    play(scene())
+
+
+def test_a_redirect_is_not_questioned_where_every_site_leads_to_a_login_page() -> None:
+    async def scene() -> None:
+        advice = Advice(look_at=_reads_pages, is_portal=lambda: True)
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: Script(answer=OK)}, advice=advice)
+        won = await stage.deliver()
+        assert won is not None
+        assert (won.route, won.answer, won.valid) == (DIRECT, MOVED, True)
+        assert len(stage.race.attempts) == 1
+
+    play(scene())
+
+
 def test_a_redirect_is_not_questioned_where_there_is_nobody_to_ask() -> None:
     async def scene() -> None:
         stage = Scene({DIRECT: Script(answer=MOVED), CUT: Script(answer=OK)}, advice=Advice(look_at=_reads_pages))
