@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
+from proxy.config.schema import Detect
+from proxy.detect.beliefs import Beliefs
 from proxy.entry import Entry
 from proxy.errors import DialError
 from proxy.model import (
     DIRECT,
     Action,
     Attempt,
+    Belief,
     Change,
     ClosedBy,
     Destination,
@@ -25,13 +28,15 @@ from proxy.model import (
     Plan,
     Protocol,
     Request,
+    Route,
     Stage,
     State,
     Symptom,
 )
+from proxy.net.flow_watch import FlowFinding
 from proxy.net.pump import Carried
 from proxy.net.race import Winner
-from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome, pending
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, open_uplink, outcome, pending
 from tests.support.services import NoFlows, services
 from tests.support.waiting import until
 
@@ -288,3 +293,182 @@ class Flows(NoFlows):
     def watch(self, *given: Any, **named: Any) -> object:
         self.brings = named["brings"]
         return super().watch(*given, **named)
+
+
+# -- what becomes of a flow that delivered -----------------------------------------------------------------------------
+
+
+class Watching(NoFlows):
+    """What the entry wants to hear of its tunnel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.named: dict[str, Any] = {}
+        self.ends: list[tuple[object, object]] = []
+
+    @property
+    def hears(self) -> Callable[[FlowFinding], None]:
+        """Whom it tells what was found."""
+        return cast(Callable[[FlowFinding], None], self.watched[-1][2])
+
+    def watch(self, *given: Any, **named: Any) -> object:
+        self.named = named
+        return super().watch(*given, **named)
+
+    def ended(self, flow: object, carried: object) -> None:
+        self.ends.append((flow, carried))
+
+
+@dataclass
+class Tunnel:
+    """What the pump gave."""
+
+    over: bool = False
+    aborted: list[str] = field(default_factory=list)
+
+    def abort(self, why: str) -> None:
+        self.aborted.append(why)
+
+
+class Watched:
+    """An entry whose tunnel is watched, with real beliefs."""
+
+    def __init__(self, route: Route = DIRECT, *, cause: str = "", action: Action = Action.AUTO) -> None:
+        self.flows = Watching()
+        self.network = HOME
+        self.changes: list[Change] = []
+        self.written: list[Outcome] = []
+        self.shared = services(
+            flows=self.flows,
+            network=lambda: self.network,
+            believe=self.changes.extend,
+            record=lambda outcome, _network: self.written.append(outcome),
+        )
+        self.beliefs = self.shared.beliefs
+        if cause:
+            held = Belief(HOST, HOME, State.SUSPECT, cause, since=900, until=2000, last_good="tor", last_good_at=900)
+            self.beliefs = Beliefs(Detect(), [held])
+            self.shared = replace(self.shared, beliefs=self.beliefs)
+        request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
+        self.entry = Entry(request, Plan(action, (DIRECT, TOR), ""), network=HOME, services=self.shared)
+        self.entry.say(protocol=Protocol.TLS, winner=route, attempts=(delivered(route),))
+        self.tunnel = Tunnel()
+
+    def watch(self) -> None:
+        self.entry.watch(cast(Any, self.tunnel))
+
+    def finds(self, kind: Symptom, bytes_down: int = 17_000) -> None:
+        self.flows.hears(FlowFinding(kind, bytes_down, {"probes": 3}))
+
+    @property
+    def direct(self) -> Attempt:
+        (attempt,) = self.entry.outcome.attempts
+        return attempt
+
+    @property
+    def held(self) -> Belief:
+        return self.beliefs.lookup(HOST, network=HOME, now=1000.0)
+
+
+WATCHED = {
+    "direct": (Watched(), True),
+    "a relay, where direct froze": (Watched(TOR, cause="frozen"), True),
+    "a relay, where direct crawled": (Watched(TOR, cause="throttled"), True),
+    "a relay, where that proves nothing": (Watched(TOR, cause="sni_reset"), False),
+    "a relay, and nothing is held": (Watched(TOR), False),
+    "a local means": (Watched(Route(wrap=("tlsrec",)), cause="frozen"), False),
+    "a rule said so": (Watched(action=Action.DIRECT), False),
+}
+
+
+@pytest.mark.parametrize("which", WATCHED)
+def test_the_flows_that_may_teach_something_are_watched(which: str) -> None:
+    scene, watched = WATCHED[which]
+    scene.watch()
+    assert len(scene.flows.watched) == watched
+    if watched:
+        assert scene.flows.watched[0][:2] == (scene.tunnel, HOST)
+        assert scene.flows.named["direct"] is (scene.entry.outcome.winner == DIRECT)
+
+
+def test_a_tunnel_that_is_over_is_not_watched() -> None:
+    scene = Watched()
+    scene.tunnel.over = True
+    scene.watch()
+    assert scene.flows.watched == []
+    scene.entry.carried(carried())
+    assert scene.flows.ends == []
+
+
+def test_the_watch_hears_how_a_tunnel_ended() -> None:
+    scene = Watched()
+    scene.watch()
+    ended = carried()
+    scene.entry.carried(ended)
+    assert [end for _, end in scene.flows.ends] == [ended]
+    assert len(scene.written) == 1
+
+
+FOUND = {
+    Symptom.FROZEN: ("froze after 17000 bytes", True),
+    Symptom.THROTTLED: ("went on at a crawl after 17000 bytes", False),
+    Symptom.RESET: ("was reset after 17000 bytes", False),
+}
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_what_is_found_of_a_flow_is_told_of_the_attempt(kind: Symptom) -> None:
+    """And a frozen one is ended: its client would wait on for what never comes."""
+    said, ends = FOUND[kind]
+    scene = Watched()
+    scene.watch()
+    scene.finds(kind)
+    assert (scene.direct.stage, scene.direct.symptom, scene.direct.error) == (Stage.DONE, kind, said)
+    assert dict(scene.direct.evidence) == {"probes": 3, "bytes": 17_000}
+    assert scene.entry.outcome.winner == DIRECT, "it had delivered"
+    assert scene.tunnel.aborted == ([said] if ends else [])
+
+
+def test_a_flow_that_froze_makes_its_host_suspect_so_that_the_next_visit_goes_around() -> None:
+    scene = Watched()
+    scene.entry._learn()
+    assert scene.held.state is State.WORKS
+    scene.watch()
+    scene.finds(Symptom.FROZEN)
+    assert (scene.held.state, scene.held.cause, scene.held.score) == (State.SUSPECT, "frozen", 0)
+    assert [change.after for change in scene.changes][-1] is State.SUSPECT
+
+
+def test_what_is_found_once_the_network_is_another_is_only_written_down() -> None:
+    scene = Watched()
+    scene.watch()
+    scene.network = AWAY
+    scene.finds(Symptom.FROZEN)
+    assert scene.direct.symptom is Symptom.FROZEN
+    assert scene.changes == []
+    assert scene.tunnel.aborted != []
+
+
+@pytest.mark.parametrize("network", [HOME, AWAY])
+def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId) -> None:
+    scene = Watched()
+    scene.watch()
+    scene.finds(Symptom.FROZEN)
+    assert scene.held.score == 0
+    again = Entry(scene.entry.outcome.request, scene.entry.outcome.plan, network=HOME, services=scene.shared)
+    again.say(protocol=Protocol.TLS, winner=TOR, attempts=(delivered(TOR),))
+    again.watch(cast(Any, Tunnel()))
+    scene.network = network
+    scene.flows.named["proven"](40_000, 100_000.0)
+    assert (scene.held.score > 0) is (network == HOME)
+
+
+def test_evidence_that_is_found_later_is_learned_from() -> None:
+    scene = Watched()
+    scene.entry.say(attempts=(failed(Symptom.RESET), delivered(TOR)), winner=TOR)
+    scene.entry._learn()
+    open_uplink(scene.beliefs, now=1000.0)
+    assert scene.held.cause == "sni_reset"
+    scene.entry.add_evidence(DIRECT, {"dns": "dns_denied"})
+    assert scene.entry.outcome.attempts[0].evidence["dns"] == "dns_denied"
+    assert scene.held.cause == "dns"
