@@ -20,9 +20,9 @@ from proxy.net.middlebox import Middlebox
 GIVE_UP_MS = 5000
 """A plain close would go on resending the ClientHello, name and all, for 32 s (measured)."""
 
-# <linux/tcp.h>, offsets in bytes: tcpi_rto 8 (µs), tcpi_unacked 24 (segments), tcpi_rtt 68 (µs),
-# tcpi_total_retrans 100 (segments), tcpi_bytes_acked 120 (Linux 4.1).
-_FIELDS = struct.Struct("=8xI12xI40xI28xI16xQ")
+# <linux/tcp.h>, offsets in bytes: tcpi_backoff 4 (doublings of tcpi_rto), tcpi_rto 8 (µs), tcpi_unacked 24 (segments),
+# tcpi_rtt 68 (µs), tcpi_total_retrans 100 (segments), tcpi_bytes_acked 120 (Linux 4.1).
+_FIELDS = struct.Struct("=4xB3xI12xI40xI28xI16xQ")
 _TIMES = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv (ms ago)
 _NOTSENT = struct.Struct("=I")
 _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
@@ -51,7 +51,7 @@ class Reading:
     unacked: int = 0  # segments sent and not acknowledged
     acked: bool = False  # something was sent, and all of it is acknowledged
     rtt_s: float = 0.0
-    rto_s: float = 0.0
+    rto_s: float = 0.0  # the kernel's timeout, as it was before retransmissions doubled it
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,7 +104,7 @@ _KEEPALIVE_TIMES = tuple((socket.IPPROTO_TCP, int(getattr(socket, name))) for na
 
 @dataclass(frozen=True, slots=True)
 class _Info:
-    rto_us: int
+    rto_us: int  # before it was doubled
     unacked: int
     rtt_us: int
     total_retransmits: int
@@ -204,5 +204,5 @@ def _read(sock: socket.socket) -> _Info | None:
     if len(data) < _FIELDS.size:
         return None
     unsent = _NOTSENT.unpack_from(data, _NOTSENT_AT)[0] if len(data) >= _NOTSENT_AT + _NOTSENT.size else 0
-    rto_us, unacked, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
-    return _Info(rto_us, unacked, rtt_us, total_retransmits, bytes_acked, unsent)
+    doublings, rto_us, unacked, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
+    return _Info(rto_us >> doublings, unacked, rtt_us, total_retransmits, bytes_acked, unsent)

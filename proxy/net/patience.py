@@ -69,8 +69,8 @@ class Patience:
         return contender.ended_at + self._detect.elsewhere_hold_s if led_away else None
 
     def judged_dropped_at(self, contender: Contender) -> float:
-        """When a flight that is still unacknowledged was dropped. The kernel's timeout doubles with each
-        retransmission, so on a slow link it would be later than any answer is waited for."""
+        """When a flight that is still unacknowledged was dropped. On a slow link that is no later than an
+        answer is waited for: by then the kernel may have given up itself."""
         rto_s = self.read_kernel(contender).rto_s if contender.snapshot is not None else 0.0
         patient_s = max(self._detect.dropped_s, self._detect.dropped_rtos * rto_s)
         return contender.flown_at + min(patient_s, max(self._detect.dropped_s, self._detect.silent_s))

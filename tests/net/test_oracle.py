@@ -35,12 +35,13 @@ async def test_a_dropped_flight_is_sent_again_and_stays_unacknowledged(oracle: O
         assert reading.retransmits >= 2
         assert reading.unacked == 1
         assert not reading.acked
-        assert reading.rto_s > 0
+        again = await look_until(oracle, near, since, times=4)
+        assert again.rto_s == pytest.approx(reading.rto_s, rel=0.1), "by now the kernel waits four times as long"
 
 
-async def look_until(oracle: Oracle, sock: socket.socket, since: Snapshot) -> Reading:
+async def look_until(oracle: Oracle, sock: socket.socket, since: Snapshot, *, times: int = 2) -> Reading:
     """Until the kernel has sent again what nobody acknowledges."""
-    await until(lambda: oracle.look(sock, since).retransmits >= 2)
+    await until(lambda: oracle.look(sock, since).retransmits >= times)
     return oracle.look(sock, since)
 
 
