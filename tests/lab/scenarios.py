@@ -337,7 +337,7 @@ SCENARIOS: tuple[Scenario, ...] = (
              reach=_NETWORK, **_WEAK),
     blocking("allow-list", "only what is domestic can be reached, and the relay",
              allow_list, network=_RESTRICTED, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=SYN_S,
-             reach=_NETWORK, must_not_learn=_BLOCKED, limit_s=20, settle_s=8),
+             reach=_NETWORK, must_not_learn=_BLOCKED, limit_s=20, settle_s=12, named_by=2),
 
     # innocent, of one site
     innocent("healthy", "nothing is wrong", nothing),
@@ -391,7 +391,7 @@ SCENARIOS: tuple[Scenario, ...] = (
              first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.0),
     innocent("terminator", "a middlebox ends TCP itself", terminator, reach=_NETWORK),
     innocent("office", "everything is read with a root that this computer trusts", office, network=_INSPECTED,
-             reach=_NETWORK, office=True),
+             reach=_NETWORK, office=True, named_by=2),
     innocent("fake-dns", "another proxy's DNS gives each name an address of its own", fake_addresses, reach=_NETWORK),
     innocent("dns64", "a network without IPv4, and a translator", six_from_four, reach=_NETWORK),
     innocent("doh-blocked", "secure DNS is lost", for_all(rules.AddressDrop(places.DOH, places.DOT)), reach=_NETWORK),
