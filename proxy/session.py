@@ -39,6 +39,7 @@ from proxy.net.registry import Registry
 from proxy.net.stream import SocketStream, Stream
 from proxy.routing.ladder import is_shaped
 from proxy.services import Services
+from proxy.spoken import hear_out
 from proxy.way_back import WayBack
 from proxy.wire.flight import Flight
 from proxy.wire.reader import Reader
@@ -150,7 +151,7 @@ class Session:
         limits = self._setup.settings.limits
         ends_at = loop.time() + limits.idle_timeout_s
         closed = False
-        while self._pull(flight) and not flight.complete:
+        while self._awaits(flight):
             before = race.before_flight()
             if before is BeforeFlight.SPOKE:
                 return before
@@ -164,15 +165,16 @@ class Session:
         return race.before_flight()
 
     async def _serve_spoken(self, race: Race, entry: Entry, flight: Flight) -> None:
-        """The server spoke first. What it says is passed on; but on a literal address the plan hangs on the client's
-        first words, so these go nowhere until they are whole: else one forged byte would have a name that goes by
-        relays alone sent after it. What was said cannot be taken back, so a plan that forbids the path ends it."""
+        """The server spoke first. On a literal address the plan hangs on the client's first words, so these go nowhere
+        until they are whole. What was said cannot be taken back, so a plan that forbids the path ends it."""
         opened = race.take_opened(flight)
         if entry.outcome.request.destination.address is None:
             self._pump(opened, race, entry, flight)
             return
         try:
-            said = await self._hear_out(opened, race, flight)
+            limit_s = self._setup.settings.limits.idle_timeout_s
+            still = partial(self._awaits, flight)
+            said = await hear_out(opened, self._client, race.bell, still, idle_timeout_s=limit_s)
             host = flight.server_name or entry.outcome.host
             plan = self._plan(entry.outcome.request, host)
             entry.say(protocol=flight.protocol, host=host, plan=plan, bytes_down=said)
@@ -184,24 +186,9 @@ class Session:
             if not self._handed_over:
                 opened.stream.abort()
 
-    async def _hear_out(self, opened: Winner, race: Race, flight: Flight) -> int:
-        """Passes on what the server says, until the client's flight is whole or either has left. Returns the bytes."""
-        stream, idle_timeout_s = opened.stream, self._setup.settings.limits.idle_timeout_s
-        said = 0
-        data: bytes | None = opened.answer
-        self._client.notify = stream.notify = race.bell.ring
-        with contextlib.suppress(TimeoutError):
-            while True:
-                async with asyncio.timeout(idle_timeout_s):
-                    if data:
-                        await self._client.send(data)
-                        said += len(data)
-                    if not self._pull(flight) or flight.complete or data == b"":
-                        break
-                    data = stream.receive_nowait()
-                    if data is None:
-                        await race.bell.wait(None)
-        return said
+    def _awaits(self, flight: Flight) -> bool:
+        """Whether the client is there and has more to say of its first words."""
+        return self._pull(flight) and not flight.complete
 
     def _pull(self, flight: Flight) -> bool:
         """Moves what the client has sent on into its flight. False: the client has gone."""
