@@ -45,10 +45,12 @@ class Certificates:
             or self._services.is_private(outcome.host)
         ):
             return
+        setup = self._services.setup()
+        if not setup.router.may_go_direct(outcome.request.destination):
+            return  # it did when the tunnel was opened, and the user has said otherwise since
         network, now = self._services.network(), self._services.now()
         if not self._under_way and self._is_due(outcome, network, now):
             self._under_way = True
-            setup = self._services.setup()
             spawn(self._look(setup, outcome.request.destination, network), name=f"certificate of {outcome.host}")
 
     def _is_due(self, outcome: Outcome, network: NetworkId, now: float) -> bool:

@@ -90,6 +90,8 @@ class Means:
     """The same of the destination itself, on whatever route."""
     is_private: Callable[[str], bool]
     oracle: Oracle
+    may_go_direct: Callable[[Destination], bool] = lambda _: True
+    """Whether a control may be asked: the user's rules hold for these too."""
     look_at: LookAt = UNADVISED.look_at
     """What a plain HTTP answer is."""
     resolve: Resolve | None = None
@@ -115,6 +117,7 @@ class Means:
             refuses=_refusing(setup),
             refuses_host=setup.guard.refuse_host,
             is_private=services.is_private,
+            may_go_direct=setup.router.may_go_direct,
             oracle=services.oracle,
             look_at=setup.advice.look_at,
             resolve=setup.resolver.resolve,
@@ -428,9 +431,10 @@ class _Measuring:
 
     async def _control(self) -> None:
         """Whether another site is reached direct: without one, a failure says nothing about this one."""
-        pages = [page for page in map(page_of, self._means.settings.auto.controls) if not self._is_same_site(page)]
+        pages = [page for page in self._controls() if not self._is_same_site(page)]
         if not pages:
-            self._tell(Step(Part.CONTROL, DIRECT, Found.NOT_TESTED, text="`[auto] controls` names no other site"))
+            text = "`[auto] controls` names no other site that may be asked direct"
+            self._tell(Step(Part.CONTROL, DIRECT, Found.NOT_TESTED, text=text))
             return
         page = random.choice(pages)  # noqa: S311 - no secret, only no habit
         if self._means.control is None:
@@ -456,9 +460,13 @@ class _Measuring:
         ours, other = self._question.page.host, page.host
         return ours == other or ours.endswith(f".{other}") or other.endswith(f".{ours}")
 
+    def _controls(self) -> list[Page]:
+        pages = map(page_of, self._means.settings.auto.controls)
+        return [page for page in pages if self._means.may_go_direct(Destination(page.host, page.port))]
+
     def _neutral_name(self) -> str:
         """A name that nobody minds."""
-        others = [page.host for page in map(page_of, self._means.settings.auto.controls)]
+        others = [page.host for page in self._controls()]
         return next((host for host in others if host != self._question.page.host), "")
 
     def _leave_out(self, route: Route, why: str) -> None:

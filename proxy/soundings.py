@@ -12,7 +12,7 @@ import asyncio
 import random
 from urllib.parse import urlsplit
 
-from proxy.model import DIRECT, NetworkId, NetworkState
+from proxy.model import DIRECT, Destination, NetworkId, NetworkState
 from proxy.net.controls import sound_closely
 from proxy.net.tasks import spawn
 from proxy.services import Services, Setup
@@ -37,7 +37,7 @@ class Soundings:
             setup, services = self._services.setup(), self._services
             await asyncio.sleep(setup.settings.detect.control_after_s)
             network = services.network()
-            if setup.settings.auto.controls and services.beliefs.control_wanted(network, services.now()):
+            if self._order(setup, network) and services.beliefs.control_wanted(network, services.now()):
                 await self._ask_some(setup, network)
         finally:
             self._under_way = False
@@ -60,10 +60,12 @@ class Soundings:
                     asking.create_task(self._ask(setup, number, network))
 
     def _order(self, setup: Setup, network: NetworkId) -> list[int]:
-        """At random. The last of the list is domestic, and says nothing of when a restriction ends."""
+        """At random, without those that the user keeps to relays. The last of the list is domestic, and says nothing of
+        when a restriction ends."""
         number = len(setup.settings.auto.controls)
         is_restricted = self._services.beliefs.network_state(network) is NetworkState.RESTRICTED
-        order = list(range(number - 1 if is_restricted and number > 1 else number))
+        numbers = range(number - 1 if is_restricted and number > 1 else number)
+        order = [n for n in numbers if setup.router.may_go_direct(_place(setup.settings.auto.controls[n]))]
         self._rng.shuffle(order)
         return order
 
@@ -84,3 +86,9 @@ class Soundings:
                     issuer=sounded.issuer,
                 )
             )
+
+
+def _place(page: str) -> Destination:
+    """What is dialed for a page."""
+    parts = urlsplit(page)
+    return Destination(parts.hostname or page, parts.port or (443 if parts.scheme == "https" else 80))

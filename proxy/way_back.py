@@ -98,7 +98,7 @@ class WayBack:
         """One after the other, until one passes."""
         for route in local_means(setup.settings.auto.ladder, flight.protocol):
             ok = await answers(setup, self._services.oracle, visit, flight, route)
-            if self._services.network() != network:
+            if self._services.network() != network or self._services.setup() is not setup:
                 return
             now = self._services.now()
             self._services.believe(

@@ -24,6 +24,8 @@ from proxy.net.dialer import Dialer
 from proxy.net.poller import make_poller
 from proxy.net.resolver import Resolver
 from proxy.net.tcp import TcpDialer
+from proxy.routing.router import Router
+from proxy.routing.rules import Rules, parse_rules
 from proxy.services import Setup
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.support.answering import LeadsTo, answering
@@ -54,13 +56,14 @@ class World:
     changes: list[Change] = field(default_factory=list)
     beliefs: Beliefs = field(default_factory=lambda: Beliefs(Settings().detect))
     relay_names: tuple[str, ...] = ("tor",)
+    router: Router = field(default_factory=lambda: Router(Rules(), {}, [], Settings()))
 
     def __post_init__(self) -> None:
         unused = cast(Any, None)
-        setup = Setup(Loaded(Settings()), unused, unused, unused, cast(Any, self), NO_RESOLVER)
+        setup = Setup(Loaded(Settings()), unused, unused, self.router, cast(Any, self), NO_RESOLVER)
         roots = KnownRoots.parse(bundled("certs/known_roots.json").read_text("utf-8"), "known_roots.json")
         shared = services(
-            setup=lambda: setup,
+            setup=lambda: replace(setup, router=self.router),
             beliefs=self.beliefs,
             network=lambda: self.network,
             now=self.clock,
@@ -222,6 +225,16 @@ async def test_nor_is_what_is_nobodys_business(authorities: dict[str, Authority]
         scene.private.add(HOST)
         await scene.look(hung_up())
         assert scene.dialed(DIRECT) == []
+
+
+async def test_nor_is_one_that_a_rule_keeps_to_relays_by_then(authorities: dict[str, Authority]) -> None:
+    """The tunnel was opened before the user said so, and its end must not open another one."""
+    async with world(authorities) as scene:
+        scene.router = Router(parse_rules(f"DOMAIN,{HOST},RELAY", source="rules.txt"), {}, [], Settings())
+        await scene.look(hung_up())
+        assert scene.dialed(DIRECT) == []
+        await scene.look(visited("other.example.test"))
+        assert scene.dialed(DIRECT) == ["other.example.test"]
 
 
 async def test_one_a_minute_and_each_once_a_day(authorities: dict[str, Authority]) -> None:

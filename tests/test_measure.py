@@ -260,6 +260,15 @@ async def test_without_another_route_a_harmless_name_tells(scene: Scene) -> None
     assert judged(steps).word.text == "blocked"
 
 
+async def test_no_control_is_asked_that_a_rule_keeps_to_relays(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.RESET, [SITE])
+    means = replace(scene.means, may_go_direct=lambda place: place.host != CONTROL)
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
+    assert only(steps, Part.CONTROL).found is Found.NOT_TESTED
+    assert not any(step.part is Part.NEUTRAL for step in steps)  # nor is its name said anywhere
+    assert CONTROL not in scene.asked
+
+
 async def test_an_address_that_refuses(scene: Scene) -> None:
     await scene.censor.set(Behaviour.REFUSE)
     steps = await steps_of(scene, scene.question())

@@ -15,6 +15,8 @@ from proxy.detect.beliefs import Beliefs
 from proxy.errors import DialError
 from proxy.model import DIRECT, Change, Destination, NetworkId, NetworkState, Route, Stage, Symptom
 from proxy.net.stream import Stream
+from proxy.routing.router import Router
+from proxy.routing.rules import parse_rules
 from proxy.services import Setup
 from proxy.soundings import Soundings
 from tests.support.clock import run as play
@@ -43,7 +45,9 @@ class Listening(Beliefs):
 class Scene:
     """A network where control pages answer as the script says; the clock of the loop is everybody's."""
 
-    def __init__(self, script: Script | None = None, controls: tuple[str, ...] = (FOREIGN,), seed: int = 0) -> None:
+    def __init__(
+        self, script: Script | None = None, controls: tuple[str, ...] = (FOREIGN,), seed: int = 0, rules: str = ""
+    ) -> None:
         self.script = script or Script(answer=OK)
         self.asked: list[tuple[float, str]] = []
         self.network: NetworkId = HOME
@@ -51,7 +55,8 @@ class Scene:
         self.beliefs = Listening(self.settings.detect)
         self.changes: list[Change] = []
         unused = cast(Any, None)
-        self.setup = Setup(Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER)
+        router = Router(parse_rules(rules, source="rules.txt"), {}, [], self.settings)
+        self.setup = Setup(Loaded(self.settings), unused, unused, router, cast(Any, self), NO_RESOLVER)
         self.soundings = Soundings(
             services(
                 setup=lambda: self.setup,
@@ -107,6 +112,25 @@ def test_the_users_own_traffic_saves_the_question() -> None:
         await asyncio.sleep(5.0)
         assert scene.asked == []
         assert scene.score() == 2
+
+    play(story())
+
+
+def test_a_page_that_a_rule_keeps_to_relays_is_not_asked() -> None:
+    async def story() -> None:
+        for seed in range(4):
+            some = Scene(
+                controls=(FOREIGN, OTHER, DOMESTIC), seed=seed, rules="DOMAIN,one.test,RELAY\nDST-PORT,80,AUTO"
+            )
+            some.suspects()
+            await asyncio.sleep(5.0)
+            assert {host for _, host in some.asked} <= {"two.test", "home.test"}
+            assert len(some.asked) == 1
+        none = Scene(rules="MATCH,RELAY")
+        none.suspects()
+        await asyncio.sleep(5.0)
+        await none.soundings.ask(none.setup)
+        assert none.asked == []
 
     play(story())
 

@@ -68,15 +68,18 @@ class Opinions:
         *,
         is_bogon: Callable[[str, IPAddress], bool],
         controls: Sequence[str],
+        suspect: Callable[[str], bool],
         keep_s: float,
         now: Callable[[], float],
     ) -> None:
         """`ask_system` asks for a name and judges nothing. `is_bogon` says of a name and an address that no public name
-        leads there. `controls`: names that nobody has a reason to forge all of. `now`: the wall clock."""
+        leads there. `controls`: names that nobody has a reason to forge all of, of which `suspect` ones are not asked
+        for. `now`: the wall clock."""
         self._ask_system = ask_system
         self._network = network
         self._is_bogon = is_bogon
-        self._controls = tuple(controls)[:CONTROLS]
+        self._controls = tuple(controls)
+        self._suspect = suspect
         self._keep_s = keep_s
         self._now = now
         self._said = Kept[Found]()
@@ -177,7 +180,8 @@ class Opinions:
         key = self._key("")
         known = self._fakes.get(key, _time())
         if known is None:
-            told = [await self._ask_system(control) for control in self._controls]
+            asked = [control for control in self._controls if not self._suspect(control)][:CONTROLS]
+            told = [await self._ask_system(control) for control in asked]
             found = [address for item in told if isinstance(item, Found) for address in item.addresses]
             known = any(address in FAKE for address in found)
             self._fakes.put(key, _time() + self._keep_s, known)

@@ -84,7 +84,13 @@ class Resolver:
         self._suspect = suspect
         self._found = found
         self._opinions = Opinions(
-            self._asked_system, network, is_bogon=is_bogon, controls=controls, keep_s=finding_keep_s, now=now
+            self._asked_system,
+            network,
+            is_bogon=is_bogon,
+            controls=controls,
+            suspect=suspect,
+            keep_s=finding_keep_s,
+            now=now,
         )
         self._plain = Kept[tuple[IPAddress, ...]]()
         self._secured = Kept[tuple[IPAddress, ...]]()

@@ -126,6 +126,12 @@ class Router:
             )
         return plan
 
+    def may_go_direct(self, destination: Destination) -> bool:
+        """Whether what the user said lets anything go there but through relays. For what we ask of our own accord: a
+        control page is no exception."""
+        said = self._said(destination, destination.host).action
+        return said not in (Action.RELAY, Action.BLOCK) and not destination.host.endswith(".onion")
+
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
         """The same with other overrides."""
         return Router(self._rules, overrides, tuple(self._info.values()), self._settings)

@@ -369,6 +369,13 @@ async def test_another_proxys_fake_addresses_are_used_and_said_once(
     assert not resolver.is_fake(ipaddress.ip_address("198.18.0.7"))
 
 
+async def test_a_control_that_is_suspect_is_not_asked_for_to_know_them(place: Place) -> None:
+    place.plain.say = saying("198.18.0.7")
+    place.suspects.add("control.test")
+    assert (await failure(place.resolver())).symptom is Symptom.FORGED
+    assert place.asked_in_the_clear == {"a.test"}
+
+
 async def test_addresses_like_those_for_one_name_alone_are_forged(place: Place) -> None:
     place.plain.say = lambda asked: [reply(asked, "198.18.0.7" if asked.name == "a.test" else HONEST)]
     resolver = place.resolver()

@@ -421,6 +421,20 @@ def test_an_override_of_the_literal_holds_when_its_name_has_none() -> None:
 # -- economy and explanation ------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("host", "may"),
+    [("a.example", True), ("relayed.example", False), ("direct.example", True), ("preferred.example", True),
+     ("blocked.example", False), ("set.example", False), ("a.onion", False)],
+)  # fmt: skip
+def test_what_we_may_ask_of_our_own_accord(host: str, may: bool) -> None:
+    rules = ("relayed", "RELAY"), ("direct", "DIRECT"), ("preferred", "PREFER-RELAY"), ("blocked", "BLOCK")
+    router = make_router(
+        "\n".join(f"DOMAIN,{name}.example,{action}" for name, action in rules),
+        overrides={"set.example": Override(Action.RELAY, "tor")},
+    )
+    assert router.may_go_direct(Destination(host, 443)) is may
+
+
 def test_plans_are_shared_and_bounded() -> None:
     router = make_router()
     assert plan(router, "a.example") is plan(router, "b.example")
