@@ -249,6 +249,7 @@ PAIRS = {  # direct, the relay → the state after it, and whether a re-test is 
     "direct is reset": (answering(RESET), answering(), State.BLOCKED, True),
     "direct is silent": (answering(None), answering(), State.BLOCKED, True),
     "direct does not connect": (Script(connect=99.0), answering(), State.BLOCKED, True),
+    "direct is answered by an alert": (answering(b"\x15\x03\x03\x00\x02\x02\x70"), answering(), State.BLOCKED, True),
     "direct answers something else": (answering(b"<html>"), answering(), State.BLOCKED, True),
     "neither answers": (answering(RESET), answering(None), State.SUSPECT, True),
 }

@@ -24,6 +24,7 @@ PROMISED = {
     "reset": "one round trip",
     "eof": "one round trip",
     "garbage": "one round trip",
+    "alert": "one round trip",
     "refused": "one round trip",
     "dropped": "0.8",
     "silent": "3",

@@ -33,6 +33,7 @@ BY_FAILURE = [
     Case("a-reset", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset"),
     Case("a-closed", Behaviour.EOF, "first_byte", ("eof",), "tls_eof", "sni_reset"),
     Case("a-garbage", Behaviour.GARBAGE, "first_byte", ("garbage",), "tls_garbage", "sni_reset"),
+    Case("a-alert", Behaviour.ALERT, "first_byte", ("alert",), "tls_alert", "sni_reset"),
     Case("c-refused", Behaviour.REFUSE, "connect", ("refused",), "tcp_refused", "ip"),
     Case("e-http-reset", Behaviour.RESET, "first_byte", ("reset",), "http_reset", "http_host", "http"),
     Case("e-http-in-tunnel", Behaviour.RESET, "first_byte", ("reset",), "http_reset", "http_host", "tunnel"),

@@ -24,14 +24,19 @@ class Behaviour(Enum):
     RESET = auto()  # RST once the name was seen
     EOF = auto()  # closes once the name was seen
     GARBAGE = auto()  # answers with what no protocol says
+    ALERT = auto()  # answers with a TLS alert, as a server does that knows no such name
     SILENT = auto()  # acknowledges and never answers
     DROP = auto()  # the connection opens, no byte is ever acknowledged
     REFUSE = auto()  # nothing listens
     FULL = auto()  # the accept queue is full: a SYN stays unanswered
 
 
-_LOOKS = frozenset({Behaviour.PASS, Behaviour.RESET, Behaviour.EOF, Behaviour.GARBAGE, Behaviour.SILENT})
-GARBAGE = b"\x00\x00\x00 neither a ServerHello nor a status line \x00"
+_ANSWERS = {
+    Behaviour.GARBAGE: b"\x00\x00\x00 neither a ServerHello nor a status line \x00",
+    # record: alert, TLS 1.2, 2 bytes: fatal, unrecognized_name (RFC 6066, section 3)
+    Behaviour.ALERT: b"\x15\x03\x03\x00\x02\x02\x70",
+}
+GARBAGE, ALERT = _ANSWERS[Behaviour.GARBAGE], _ANSWERS[Behaviour.ALERT]
 
 
 @dataclass
@@ -123,8 +128,8 @@ class Censor:
         self.struck += 1
         if behaviour is Behaviour.RESET:
             reset(writer)
-        elif behaviour is Behaviour.GARBAGE:
-            writer.write(GARBAGE)
+        elif behaviour in _ANSWERS:
+            writer.write(_ANSWERS[behaviour])
             await writer.drain()
             await close(writer)
         elif behaviour is Behaviour.SILENT:

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from tests.support.censor import GARBAGE, Behaviour, Censor
+from tests.support.censor import ALERT, GARBAGE, Behaviour, Censor
 from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.waiting import until
@@ -74,11 +74,13 @@ async def test_sees_the_name_in_a_client_hello(origin: Origin) -> None:
         assert origin.server_names == ["other.test"]
 
 
-async def test_closes_and_answers_garbage(censor: Censor) -> None:
+async def test_closes_and_answers_otherwise(censor: Censor) -> None:
     await censor.set(Behaviour.EOF)
     assert await ask(censor) == b""
     await censor.set(Behaviour.GARBAGE)
     assert await ask(censor) == GARBAGE
+    await censor.set(Behaviour.ALERT)
+    assert await ask(censor) == ALERT
 
 
 async def test_acknowledges_and_stays_silent(censor: Censor) -> None:
