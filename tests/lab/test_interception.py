@@ -1,0 +1,183 @@
+"""Somebody reads along: a state with a root that is known for it, one with a root that nobody knows, and an office.
+
+A real Byway in the country. What it may never do is counted on the wire: once it knows that somebody reads, neither the
+site's name nor a connection to its address leaves but through the relay; and behind an office's box, which the computer
+trusts, nothing is relayed that was not asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.lab import places, rules
+from tests.lab.country import RELAY, Country, Running, Site
+from tests.lab.visitor import Visit
+from tests.support.waiting import until_read
+
+pytestmark = pytest.mark.namespaces
+
+HURRIED = (
+    "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 1.0\nretest_jitter = 0.0\nprobe_again_s = 1.0\n"
+    "control_interval_s = 0.5\nprobe_interval_s = 0.1\n"
+)
+"""A minute of life in a second or less."""
+READS = "reads what is sent to"
+INSPECTS = "re-signs everything"
+WITHIN_S = 30.0
+
+
+@pytest.fixture
+async def country(tmp_path: Path) -> AsyncIterator[Country]:
+    async with Country(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def byway(country: Country, tmp_path: Path) -> AsyncIterator[Running]:
+    async with country.byway(tmp_path / "byway", config=country.config(detect=HURRIED)) as running:
+        yield running
+
+
+async def visit(country: Country, byway: Running, site: Site, *, office: bool = False) -> Visit:
+    """One visit, which ends once its row is written."""
+    before = len(await byway.rows(site.name))
+    seen = await country.visitor(byway, office=office).visit(site.url())
+
+    async def written() -> bool:
+        return len(await byway.rows(site.name)) > before
+
+    await until_read(written, within_s=WITHIN_S)
+    return seen
+
+
+async def winners(byway: Running, site: Site) -> list[str | None]:
+    return [row["winner"] for row in await byway.rows(site.name)]
+
+
+async def held_to_be(byway: Running, site: Site, state: str) -> dict[str, Any]:
+    """The belief, once it is of this state."""
+    held: dict[str, Any] = {}
+
+    async def is_so() -> bool:
+        held.update(await byway.belief(site.name))
+        return bool(held["state"] == state)
+
+    await until_read(is_so, within_s=WITHIN_S)
+    return held
+
+
+def warned(byway: Running, of: str) -> int:
+    """How many lines of the log warn of it."""
+    return sum(of in line for line in byway.said.read_text().splitlines())
+
+
+async def problems(byway: Running) -> str:
+    """What `byway status` says is wrong, to a program that reads lines."""
+    lines = (await byway.command("status")).stdout.splitlines()
+    return "\n".join(line for line in lines if line.startswith("problem"))
+
+
+def went_direct(country: Country, site: Site, since: float) -> Sequence[object]:
+    """What the provider could see of it: the name anywhere but within the relay's tunnel, and connections to it."""
+    events = country.router.events
+    named = [seen for seen in events.crossed(site.name, "client", since=since) if seen.target != places.SOCKS_RELAY]
+    return [*named, *events.packets(site.address, since=since)]
+
+
+async def is_read_by_nobody_any_more(country: Country, byway: Running, site: Site) -> None:
+    """From now on the relay serves, and nothing goes direct."""
+    since = country.router.events.clock()
+    for _ in range(3):
+        assert (await visit(country, byway, site)).genuine
+    assert (await winners(byway, site))[-3:] == [RELAY] * 3
+    assert went_direct(country, site, since) == []
+    assert warned(byway, READS) == 1
+    told = await problems(byway)
+    assert f"{READS} {site.name}" in told
+    assert "they go by relays alone" in told
+
+
+async def test_a_root_that_is_known_for_it_is_recognised_at_the_first_probe(country: Country, byway: Running) -> None:
+    site = country.add_site("blog.test")
+    country.readers[site.name] = country.known_state
+    country.rules.set([rules.Intercept(site.address)])
+
+    first = await visit(country, byway, site)
+    assert "CERTIFICATE_VERIFY_FAILED" in first.error
+    held = await held_to_be(byway, site, "blocked")
+    assert held["cause"] == "interception"
+    assert "a known interception root" in held["evidence"]
+    assert len([name for name, _ in country.middlebox.seen if name == site.name]) <= 3  # the visit, and one probe's two
+    await is_read_by_nobody_any_more(country, byway, site)
+
+
+async def test_a_root_that_nobody_knows_is_believed_in_after_two(country: Country, byway: Running) -> None:
+    site, other = country.add_site("blog.test"), country.add_site("healthy.test")
+    country.readers[site.name] = country.state
+    country.rules.set([rules.Intercept(site.address)])
+
+    assert (await visit(country, byway, other)).genuine
+    first = await visit(country, byway, site)
+    assert "CERTIFICATE_VERIFY_FAILED" in first.error
+    held = await held_to_be(byway, site, "suspect")
+    assert (held["cause"], held["episodes"]) == ("interception", 1)
+    assert "an unknown issuer" in held["evidence"]
+    assert warned(byway, READS) == 0
+
+    async def blocked() -> bool:
+        assert (await visit(country, byway, other)).genuine  # the uplink is well
+        await visit(country, byway, site)
+        return bool((await byway.belief(site.name))["state"] == "blocked")
+
+    await until_read(blocked, within_s=WITHIN_S)
+    held = await byway.belief(site.name)
+    assert (held["cause"], held["episodes"]) == ("interception", 2)
+    await is_read_by_nobody_any_more(country, byway, site)
+    assert (await winners(byway, other))[-1] == "direct"
+
+
+async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(country: Country, tmp_path: Path) -> None:
+    sites = [country.add_site(f"site{number}.test") for number in range(4)]
+    blocked, wanted = country.add_site("blocked.test"), country.add_site("wanted.test")
+    config, texts = country.config(detect=HURRIED), "DOMAIN,wanted.test,RELAY\nMATCH,AUTO\n"
+    async with country.byway(tmp_path / "byway", config=config, rules=texts, office=True) as byway:
+        country.readers[""] = country.office
+        country.rules.set(
+            [rules.AddressDrop(blocked.address), rules.Intercept(places.SITES, places.SITES6, places.SERVICES)]
+        )
+
+        async def inspected() -> bool:
+            for site in sites:
+                assert (await visit(country, byway, site, office=True)).genuine
+            return await byway.network_state() == "inspected"
+
+        await until_read(inspected, within_s=WITHIN_S)
+        for site in sites:
+            assert set(await winners(byway, site)) == {"direct"}
+            assert (await byway.belief(site.name))["state"] in ("works", "unknown")
+        assert warned(byway, INSPECTS) == 1
+        assert warned(byway, READS) == 0
+        assert INSPECTS in await problems(byway)
+
+        relayed = country.router.events.connections(places.SOCKS_RELAY)
+        failed = await visit(country, byway, blocked, office=True)
+        assert not failed.genuine, "what the office blocks stays blocked, until its user says otherwise"
+        assert country.router.events.connections(places.SOCKS_RELAY) == relayed
+        assert (await visit(country, byway, wanted, office=True)).genuine
+        assert await winners(byway, wanted) == [RELAY]
+        assert warned(byway, INSPECTS) == 1
+
+
+async def test_where_nobody_reads_nobody_is_suspected(country: Country, byway: Running) -> None:
+    sites = [country.add_site(f"site{number}.test") for number in range(4)]
+    for site in sites * 2:
+        assert (await visit(country, byway, site)).genuine
+    for site in sites:
+        assert set(await winners(byway, site)) == {"direct"}
+    assert await byway.network_state() == "ok"
+    assert await problems(byway) == ""
+    assert (warned(byway, READS), warned(byway, INSPECTS)) == (0, 0)
