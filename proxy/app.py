@@ -37,7 +37,7 @@ from proxy.detect.health import Health
 from proxy.detect.interception import KnownRoots
 from proxy.errors import BywayError, ConfigError
 from proxy.measure import Means
-from proxy.model import Change, IPAddress, NetworkId, Outcome, Override
+from proxy.model import Change, IPAddress, NetworkId, NetworkState, Outcome, Override
 from proxy.net.alarms import Alarms
 from proxy.net.flow_watch import FlowWatch
 from proxy.net.network_watch import Moved, NetworkWatch
@@ -47,6 +47,7 @@ from proxy.net.pump import Pump
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.net.wake import WakeWatch, Woke, end_the_dead
+from proxy.news import News
 from proxy.server import Server
 from proxy.services import Services, Setup
 from proxy.setup import SetupMaker
@@ -165,6 +166,7 @@ class App:
             tainted=self._is_tainted,
             troubled=self._note_trouble,
             found=lambda host, _: self._alarms.raise_for(host),
+            is_portal=lambda: self._beliefs.network_state(self._network.current()) is NetworkState.PORTAL,
         )
         self._health = Health(settings.detect)
         self._pump = Pump(
@@ -187,11 +189,12 @@ class App:
             adopt=self._adopt,
             alarms=self._alarms,
             known_addresses=lambda host: self._setup.resolver.known(host),
-            sound=lambda: self._soundings.look(),
+            sound=self._sound,
             flows=FlowWatch(self._oracle, detect),
             tunnel_ended=lambda outcome: self._certificates.look(outcome),
         )
         self._soundings = Soundings(self._services)
+        self._news = News(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
         self._certificates = Certificates(self._services, _known_roots(), self._soundings.ask)
         self._server = Server(self._poller, self._services, clients_max=_clients_max(loaded))
         self._loaded = loaded
@@ -379,12 +382,11 @@ class App:
 
     def _believe(self, changes: Sequence[Change]) -> None:
         self._store.believe(changes)
-        for change in changes:
-            if change.before is not change.after:
-                name = change.scope if self._options.verbose else "a site"
-                log.info(
-                    "%s: %s → %s%s", name, change.before, change.after, f" ({change.cause})" if change.cause else ""
-                )
+        self._news.tell(changes)
+
+    def _sound(self) -> None:
+        self._news.look()
+        self._soundings.look()
 
     def _record(self, outcome: Outcome, network: NetworkId) -> None:
         self._store.record(outcome, network=network)

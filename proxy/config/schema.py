@@ -235,6 +235,9 @@ class Detect(_Section):
     page_hold_s: Seconds = Field(
         default=0.5, description="how long the beginning of an HTTP page is kept back to see whose it is"
     )
+    elsewhere_hold_s: Seconds = Field(
+        default=2, description="a redirect to another domain is kept back so long to see whether a relay gets it too"
+    )
 
     # When a failing direct attempt is judged (sections 1 and 2).
     syn_s: Seconds = Field(default=5, description="SYN unanswered so long is tcp_timeout")
