@@ -37,7 +37,7 @@ from proxy.detect.health import Health
 from proxy.detect.interception import KnownRoots
 from proxy.errors import BywayError, ConfigError
 from proxy.measure import Means
-from proxy.model import Change, IPAddress, NetworkId, NetworkState, Outcome, Override
+from proxy.model import Change, Destination, IPAddress, NetworkId, NetworkState, Outcome, Override
 from proxy.net.alarms import Alarms
 from proxy.net.flow_watch import FlowWatch
 from proxy.net.network_watch import Moved, NetworkWatch
@@ -362,10 +362,11 @@ class App:
     # -- what is believed, for those who resolve and dial ----------------------------------------------------------
 
     def _is_suspect(self, host: str) -> bool:
-        """Whether a name may not be asked for in the clear."""
+        """Whether a name may not be asked for in the clear: for what is believed, listed, or said by the user."""
         return (
             self._is_listed(host)
             or self._beliefs.lookup(host, network=self._network.current(), now=time.time()).keeps_its_name
+            or not self._setup.router.may_go_direct(Destination(host, 443))
         )
 
     def _is_listed(self, host: str) -> bool:
