@@ -209,16 +209,60 @@ async def the_control_for_that_a_direct_rule_is_found_to_leak(folder: Path) -> N
 async def page_by_address(country: Country, byway: Running, site: Site) -> str:
     """The page for a program that resolves names by itself: the proxy is asked for the address, and the name stands in
     the hello alone."""
+    async with tunnel(country, byway, site, to=site.address) as (reader, writer):
+        writer.write(f"GET / HTTP/1.1\r\nHost: {site.name}\r\nConnection: close\r\n\r\n".encode())
+        return (await reader.read()).decode()
+
+
+@asynccontextmanager
+async def tunnel(
+    country: Country, byway: Running, site: Site, *, to: str
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """TLS with the site, over a tunnel to `to`."""
     reader, writer = await connect(country.client.socket, byway.proxy)
     try:
         async with asyncio.timeout(PATIENCE_S):
-            writer.write(f"CONNECT {site.address}:443 HTTP/1.1\r\nHost: {site.address}:443\r\n\r\n".encode())
+            writer.write(f"CONNECT {to}:443 HTTP/1.1\r\nHost: {to}:443\r\n\r\n".encode())
             await reader.readuntil(b"\r\n\r\n")
             await writer.start_tls(country.visitor().trust, server_hostname=site.name)
-            writer.write(f"GET / HTTP/1.1\r\nHost: {site.name}\r\nConnection: close\r\n\r\n".encode())
-            return (await reader.read()).decode()
+            yield reader, writer
     finally:
         writer.transport.abort()
+
+
+async def control_pages_are_no_exception_from_a_rule(folder: Path) -> None:
+    """What Byway asks of its own, beside a visit and on purpose: not of names that a rule keeps to relays."""
+    async with Country(folder) as country:
+        sites = settled(country, (BY_NAME[name] for name in ("sni-reset-tcp", "sni-drop-packet", "dns-nxdomain")))
+        controls = [Site(name, address) for name, address in places.CONTROLS.items()]
+        config = country.config(extra=QUICK, detect=HURRIED + "control_interval_s = 0.5\ncontrol_after_s = 0.1\n")
+        async with country.byway(folder / "byway", config=config, rules=sealed(controls)) as byway:
+            events = country.router.events
+            country.rules.set(arranged(country, sites))
+            for _ in range(2):
+                await visit_all(country, byway, sites.values(), "https")
+                await asyncio.sleep(1.2)  # a sign waits, and no other site has answered
+            await asyncio.gather(*(measure(byway, site) for site in sites.values()))
+            country.provider.fake = places.FAKE  # to know another proxy's answers, controls would be asked for
+            await visit(country, byway, country.add_site("fake.test"), "https")
+            assert of_all(leaks.beside_relays, events, controls) == []
+
+
+async def a_rule_that_comes_while_a_tunnel_is_open_holds_for_all_that_comes_after(folder: Path) -> None:
+    """What is open stays so; but no look at a certificate, when it ends, goes where the rule forbids it by then."""
+    async with Country(folder) as country:
+        site, other = country.add_site("changed.test"), country.add_site("unchanged.test")
+        async with country.byway(folder / "byway", config=country.config(extra=QUICK)) as byway:
+            events = country.router.events
+            for name, action in ((site, "relay"), (other, "auto")):
+                async with tunnel(country, byway, name, to=name.name):
+                    await byway.command("site", "set", name.name, action)
+                    begun = events.connections(name.address)
+                await judged(byway, name, 1)
+                await asyncio.sleep(0.5)
+                looked = events.connections(name.address) > begun
+                assert looked is (name is other), name
+                assert (await visit(country, byway, name, "https")).genuine
 
 
 # -- port 53 ----------------------------------------------------------------------------------------------------------
@@ -454,6 +498,8 @@ async def the_control_for_that_a_plain_close_says_the_name_again(folder: Path) -
 STORIES: tuple[Callable[[Path], Awaitable[None]], ...] = (
     under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay,
     on_no_network_a_relay_rule_sends_anything_beside_the_relay,
+    control_pages_are_no_exception_from_a_rule,
+    a_rule_that_comes_while_a_tunnel_is_open_holds_for_all_that_comes_after,
     the_control_for_that_a_direct_rule_is_found_to_leak,
     with_secure_always_nothing_is_asked_in_clear,
     a_name_once_suspect_is_never_again_asked_in_clear,
