@@ -1,11 +1,12 @@
 """Where an ordinary user may not make spaces, the tests that need them run as the root of a user namespace.
 
 A process with threads cannot step into one, so they run in one pytest of their own, and what it reports is reported
-here. As root nothing of this happens.
+here; of several workers of pytest-xdist the first to come runs it for all. As root nothing of this happens.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -15,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 
 from tests.lab.spaces import may_become_root, may_make_spaces, within
 
@@ -60,27 +62,41 @@ def _needs_spaces(item: pytest.Item) -> bool:
 
 
 def _run_within(tests: list[str], config: pytest.Config) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        told = Path(folder, "reports")
-        told.touch()
-        command = within(
-            [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", f"--basetemp={folder}/tests", *tests]
-        )
-        done = subprocess.run(
-            command,
-            cwd=config.rootpath,
-            env={**os.environ, _TOLD_TO: str(told)},
-            capture_output=True,
-            timeout=_LONGEST_S,
-            check=False,
-        )
-        _said.append((done.stdout + done.stderr).decode(errors="replace"))
+    with contextlib.ExitStack() as until_done:
+        run = getattr(config, "workerinput", {}).get("testrunuid")  # one for all workers
+        folder = Path(tempfile.gettempdir(), f"byway-lab-{os.getuid()}-{run}") if run else None
+        if folder is None:
+            folder = Path(until_done.enter_context(tempfile.TemporaryDirectory()))
+        else:
+            folder.mkdir(mode=0o700, exist_ok=True)
+            until_done.enter_context(FileLock(folder / "lock"))
+        told, said = folder / "reports", folder / "said"
+        if not said.exists():
+            _ask_inner_pytest(tests, config, folder, told, said)
+        _said.append(said.read_text())
         for line in told.read_text().splitlines():
             data: dict[str, Any] = json.loads(line)
             report = config.hook.pytest_report_from_serializable(config=config, data=data)
             if isinstance(report.longrepr, list):  # a skip's place and reason: JSON knows no tuples
                 report.longrepr = (str(report.longrepr[0]), int(report.longrepr[1]), str(report.longrepr[2]))
             _reports.setdefault(report.nodeid, []).append(report)
+
+
+def _ask_inner_pytest(tests: list[str], config: pytest.Config, folder: Path, told: Path, said: Path) -> None:
+    told.touch()
+    runtime = folder / "run"  # root's own is not ours, though we are called root
+    runtime.mkdir(mode=0o700)
+    options = ("-q", "-p", "no:cacheprovider", "-p", "no:xdist", f"--basetemp={folder}/tests")
+    done = subprocess.run(
+        within([sys.executable, "-m", "pytest", *options, *tests]),
+        cwd=config.rootpath,
+        env={name: value for name, value in os.environ.items() if not name.startswith("PYTEST_XDIST")}
+        | {_TOLD_TO: str(told), "XDG_RUNTIME_DIR": str(runtime)},
+        capture_output=True,
+        timeout=_LONGEST_S,
+        check=False,
+    )
+    said.write_text((done.stdout + done.stderr).decode(errors="replace"))
 
 
 def _missing(item: pytest.Item) -> Report:
