@@ -392,9 +392,10 @@ class Session:
         return self._setup.race(entry.outcome.request, entry.outcome.plan.routes, services.oracle, services.alarms)
 
     def _look_beside(self, entry: Entry, flight: Flight) -> None:
-        """What our own connections beside this visit may find out."""
-        self._way_back.look(self._setup, entry.outcome, flight)
-        self._diagnosis.look(self._setup, entry, flight)
+        """What our own connections beside this visit may find out. By rules that hold no longer none are made."""
+        if self._setup is self._services.setup():
+            self._way_back.look(self._setup, entry.outcome, flight)
+            self._diagnosis.look(self._setup, entry, flight)
 
     async def _refuse(self, entry: Entry) -> None:
         if not self._client_left:

@@ -308,3 +308,23 @@ def test_a_pair_that_is_cut_short_leaves_nothing_open() -> None:
         assert scene.changes == []
 
     play(story())
+
+
+# -- local means -------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("changes", [False, True], ids=["nothing changes", "the user says something else meanwhile"])
+def test_local_means_are_tried_one_by_one_while_the_same_is_said(changes: bool) -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(RESET), relay=answering())
+        cut, split = (Route(wrap=(word,)) for word in ("tlsrec", "split"))
+        scene.scripts |= {cut: Script(answer=RESET, after=1.0), split: answering()}
+        await scene.visit()
+        assert scene.sent(cut) == []  # it was direct's turn
+        if changes:
+            asyncio.get_running_loop().call_at(DUE_S + 300.5, lambda: setattr(scene, "setup", replace(scene.setup)))
+        await scene.visit(at=DUE_S + 300)  # the censor has calmed down
+        assert len(scene.sent(cut)) == 1
+        assert len(scene.sent(split)) == (0 if changes else 1)
+
+    play(story())
