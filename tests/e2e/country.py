@@ -66,17 +66,23 @@ class Country:
         return censor
 
     def byway(
-        self, folder: Path, *, detect: str = "", unresolved: Iterable[str] = (), rules: str | None = None
+        self,
+        folder: Path,
+        *,
+        detect: str = "",
+        unresolved: Iterable[str] = (),
+        rules: str | None = None,
+        witness: bool = True,
     ) -> Running:
         """A Byway that knows the relay and every name's address, but for the `unresolved` ones. `detect` is what its
-        `[detect]` says."""
+        `[detect]` says. Without a `witness` the control page does not answer."""
         folder.mkdir(parents=True, exist_ok=True)
         prefix = _without_dns(folder) if unresolved else ()
-        return Running(self, folder, self.config(detect, unresolved), rules=rules, prefix=prefix)
+        return Running(self, folder, self.config(detect, unresolved, witness=witness), rules=rules, prefix=prefix)
 
-    def config(self, detect: str, unresolved: Iterable[str] = ()) -> str:
+    def config(self, detect: str, unresolved: Iterable[str] = (), *, witness: bool = True) -> str:
         known = {name: address for name, address in self.addresses.items() if name not in frozenset(unresolved)}
-        known[CONTROL] = self.origin.addresses[0]
+        known[CONTROL] = self.origin.addresses[0] if witness else DEAD
         hosts = "".join(f'"{name}" = "{address}"\n' for name, address in known.items())
         relay = f'[[relay]]\nname = "{RELAY}"\nurl = "socks5h://{self.relay.address}:{self.relay.port}"\n'
         # What is tested here is the way around by a relay; tests/lab has censors that local means get past, or do not.

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -73,9 +74,10 @@ BLOCKED = Case("blocked", Behaviour.RESET, "first_byte", ("reset",), "tls_reset"
 DOWN = Case("down", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset")
 GONE = Case("gone", Behaviour.REFUSE, "connect", ("refused",), "http_refused", "ip", "http")
 CROWD = Case("crowd", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset")
+LONE = Case("lone", Behaviour.RESET, "first_byte", ("reset",), "tls_reset", "sni_reset")
 TURNED = Case("turned", Behaviour.PASS, "first_byte", ("dropped",), "tls_dropped", "sni_drop")
 SLOW, SLOWER = "slow.test", "slower.test"
-OTHERS = (ALONE, ALONE_HTTP, BLOCKED, DOWN, GONE, CROWD, TURNED)
+OTHERS = (ALONE, ALONE_HTTP, BLOCKED, DOWN, GONE, CROWD, LONE, TURNED)
 
 
 @dataclass
@@ -90,6 +92,7 @@ class Story:
     ledger: list[tuple[str, str]] = field(default_factory=list)  # changes of state, the oldest first
     network: str = ""
     after_restart: int = 0  # the first row of the second Byway
+    struck: int = 0  # how often the censor did
 
 
 @dataclass
@@ -100,6 +103,7 @@ class World:
     by_kernel: Running
     by_clock: Running
     soon_blocked: Running
+    unwitnessed: Running  # soon blocked too, but nobody else is ever seen to work
 
     async def rescued(self, case: Case) -> tuple[Story]:
         """One visit, one more, what is said of it, the end of the block, the way back, and a last visit."""
@@ -143,6 +147,17 @@ class World:
         story.rows = await byway.rows(CROWD.name, 6)
         await byway.until_counted(CROWD.name)
         story.held.append(await byway.belief(CROWD.name))
+        return (story,)
+
+    async def lone(self) -> tuple[Story]:
+        """A site that fails again and again, at visits and in re-tests, where nothing else is visited."""
+        story, byway = Story(), self.unwitnessed
+        for visit in range(1, 7):
+            story.fetched.append(await byway.get(LONE.url(self.country)))
+            story.rows = await byway.rows(LONE.name, visit)
+            story.held.append(await byway.belief(LONE.name))
+            await asyncio.sleep(max(0.0, (story.held[-1]["retest_at"] or 0.0) - time.time()))
+        story.ledger, story.struck = await byway.ledger(LONE.name), self.country.censors[LONE.name].struck
         return (story,)
 
     async def turned(self) -> tuple[Story]:
@@ -223,14 +238,17 @@ async def live(folder: Path) -> dict[str, Story | Exception]:
         by_kernel = country.byway(folder / "kernel", detect=BY_KERNEL, unresolved=UNRESOLVED, rules=RULES)
         by_clock = country.byway(folder / "clock", detect=BY_CLOCK)
         soon_blocked = country.byway(folder / "blocked", detect=SOON_BLOCKED)
-        async with by_kernel, by_clock, soon_blocked:
-            world = World(country, by_kernel, by_clock, soon_blocked)
+        unwitnessed = country.byway(folder / "lone", detect=SOON_BLOCKED, witness=False)
+        async with by_kernel, by_clock, soon_blocked, unwitnessed:
+            world = World(country, by_kernel, by_clock, soon_blocked, unwitnessed)
 
             async def lived(told: Coroutine[Any, Any, tuple[Story, ...]], *names: str) -> dict[str, Story | Exception]:
                 try:
                     return dict(zip(names, await told, strict=True))
                 except Exception as error:
-                    error.add_note("\n".join(byway.report() for byway in (by_kernel, by_clock, soon_blocked)))
+                    error.add_note(
+                        "\n".join(byway.report() for byway in (by_kernel, by_clock, soon_blocked, unwitnessed))
+                    )
                     return dict.fromkeys(names, error)
 
             stories = await asyncio.gather(
@@ -239,6 +257,7 @@ async def live(folder: Path) -> dict[str, Story | Exception]:
                 *(lived(world.slow(name, relay_first=name == SLOWER), name) for name in (SLOW, SLOWER)),
                 lived(world.crowd(), CROWD.id),
                 lived(world.turned(), TURNED.id),
+                lived(world.lone(), LONE.id),
                 lived(world.blocked_and_down(), BLOCKED.id, DOWN.id, GONE.id),
             )
             return {name: story for told in stories for name, story in told.items()}
@@ -386,6 +405,20 @@ def test_what_fails_again_beside_a_relay_that_works_is_blocked(tell: Tell) -> No
     assert (held["state"], held["words"], held["cause"]) == ("blocked", "blocked", "sni_reset")
     assert held["episodes"] >= 2
     assert routes(story.rows[0]) == [("direct", "first_byte"), (RELAY, "done")]
+
+
+def test_the_control_without_a_witness_nothing_counts(tell: Tell) -> None:
+    """The same censor, and everything that blocks it above: but no other site is seen to work, so it may be the uplink.
+    It is rescued all the same, and after the first visit without a wait."""
+    story = tell(LONE.id)
+    assert [fetched.status for fetched in story.fetched] == [200] * 6
+    assert {(held["state"], held["score"], held["episodes"]) for held in story.held} == {("suspect", 0, 0)}
+    assert "counts once another site is seen to work" in story.held[0]["evidence"]
+    assert [routes(row) for row in story.rows] == [
+        [("direct", "first_byte"), (RELAY, "done")],
+        *[[(RELAY, "done")]] * 5,
+    ]
+    assert story.ledger == [("unknown", "suspect")]
 
 
 def test_a_block_is_remembered_over_a_restart(tell: Tell) -> None:
