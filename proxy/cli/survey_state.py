@@ -1,6 +1,7 @@
 """What a survey that was interrupted goes on from: one file of the user's own in the state folder.
 
-A line says what is to be measured, each further one what came of a site. The file is gone when the survey is done, and
+A line says what is to be measured, each further one what came of a site; one that was not written whole is nothing, and
+spoils none that comes after it. The file is gone when the survey is done, and
 after the days that the log is kept. Hosts that are not to be written down are not in it: they are measured again.
 """
 
@@ -12,7 +13,7 @@ import os
 import re
 import secrets
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,8 +53,8 @@ class SurveyFile:
             raise Misused(f"there is no survey {quoted(survey)} to go on with{_those_there(state_dir)}")
         lines = read_text(path, limit=FILE_LIMIT).splitlines()
         try:
-            head, rows = json.loads(lines[0]), [json.loads(line) for line in lines[1:] if line.endswith("}")]
-            return cls(path, head["urls"], head["routes"], rows)
+            head = json.loads(lines[0])
+            return cls(path, head["urls"], head["routes"], _whole(lines[1:]))
         except (ValueError, KeyError, IndexError, TypeError):
             raise BywayError(f"the survey {survey} is damaged: {path} may be deleted") from None
 
@@ -78,7 +79,7 @@ class SurveyFile:
             if not self._kept:
                 self._write_head()
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(row) + "\n")
+                file.write("\n" + json.dumps(row))
             self._kept += 1
 
     def _write_head(self) -> None:
@@ -86,13 +87,19 @@ class SurveyFile:
         descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
         with os.fdopen(descriptor, "w", encoding="utf-8") as file:
             os.chmod(self._path, 0o600)
-            file.write(json.dumps({"urls": self.urls, "routes": self.routes}) + "\n")
+            file.write(json.dumps({"urls": self.urls, "routes": self.routes}))
 
     def finish(self) -> None:
         """It is done: nothing of it stays."""
         self._path.unlink(missing_ok=True)
         with contextlib.suppress(OSError):  # there are others
             self._path.parent.rmdir()
+
+
+def _whole(lines: Iterable[str]) -> Iterator[Row]:
+    for line in lines:
+        with contextlib.suppress(ValueError):  # the disk was full, or the machine stopped
+            yield json.loads(line)
 
 
 def drop_old(state_dir: Path, *, days: float) -> None:

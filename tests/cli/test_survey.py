@@ -21,6 +21,7 @@ import pytest
 
 from proxy.cli.client import Client
 from proxy.cli.exits import NotRunning
+from proxy.cli.survey_state import SurveyFile
 from proxy.config.schema import Auto, Detect, Log, RelayConfig, Settings
 from proxy.measure import Means
 from proxy.model import IPAddress
@@ -34,6 +35,7 @@ from tests.control.world import World, nowhere
 from tests.support.censor import Behaviour, Censor
 from tests.support.origin import Origin
 from tests.support.relay import Relay as RelayServer
+from tests.support.waiting import until
 
 T = TypeVar("T")
 
@@ -128,15 +130,12 @@ def test_an_interrupted_survey_keeps_what_has_come_and_goes_on(
     out = tmp_path / "out.csv"
     held = asyncio.Event()
 
-    def interrupt(host: str) -> None:
-        if host == "s3.example":
-            _thread.interrupt_main()
-
     async def hold(host: str) -> None:
         if host == "s3.example":
+            await until(lambda: sum(len(file.read_text().splitlines()) for file in surveys(home)) == 1 + 3)
+            _thread.interrupt_main()
             await held.wait()
 
-    running.world.on_resolve = interrupt
     running.world.hold = hold
     first = byway("test", *NOW, "-c", "1", "-o", str(out), *urls)
     assert first.code == 130
@@ -146,7 +145,7 @@ def test_an_interrupted_survey_keeps_what_has_come_and_goes_on(
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert f"byway test --resume {file.stem}" in first.err
 
-    running.world.on_resolve = lambda _: None
+    running.world.hold = None
     running.loop.call_soon_threadsafe(held.set)
     running.world.resolved.clear()
     again = byway("test", *NOW, "--resume", file.stem, "-o", str(out))
@@ -203,6 +202,19 @@ def test_without_a_network_nothing_is_said_of_sites(byway: Byway, running: Runni
     ran = byway("test", *NOW, "a.example", "b.example")
     assert ran.code == 6
     assert {row[1] for row in ran.rows[1:]} == {"no network"}
+
+
+@pytest.mark.usefixtures("kept")
+def test_a_line_that_was_not_written_whole_is_measured_again(byway: Byway, running: Running, home: Home) -> None:
+    survey = SurveyFile.begin(home.state, ["https://a.example", "https://b.example"], [])
+    survey.add({"asked": "https://a.example", "verdict": {}}, keep=True)
+    (file,) = surveys(home)
+    file.write_text(file.read_text()[:-1])  # as on a full disk; what is written next must not be lost with it
+
+    again = SurveyFile.resume(home.state, survey.id)
+    assert again.left == ["https://a.example", "https://b.example"]
+    again.add({"asked": "https://b.example", "verdict": {}}, keep=True)
+    assert SurveyFile.resume(home.state, survey.id).left == ["https://a.example"]
 
 
 def test_a_damaged_survey_is_said_to_be(byway: Byway, running: Running, home: Home) -> None:
