@@ -52,7 +52,7 @@ def test_json_has_settings_and_sources(byway: Byway, home: Home) -> None:
 def test_a_good_configuration_has_no_fault(byway: Byway, home: Home) -> None:
     ran = byway("config", "check")
     assert (ran.code, ran.out) == (0, f"{home.config}: no fault\n")
-    home.config.write_text('[dns]\nsecure = "never"\n')
+    home.config.write_text("[addons.pin]\nenabled = true\n")
     ran = byway("config", "check")
     assert ran.code == 0
     assert "has no effect yet" in ran.err
