@@ -17,8 +17,9 @@ from proxy.net.dialer import Dialer
 from proxy.net.stream import Stream
 from proxy.net.tls import TlsStream, context_trusting
 
-REQUESTS_MAX = 64
-"""For one measurement: a site whose first page is small is not worn out for it. One of 1 KiB will do."""
+REQUESTS_MAX = 100
+"""For one measurement: a site whose first page is small is not worn out for it, and Apache ends a connection after so
+many (MaxKeepAliveRequests). An answer of 656 bytes will do, head included: a redirect is often no longer."""
 
 _QUIET_S = 1.0
 """After so long without a further byte the next requests are sent: where an answer ends is not worth parsing here.

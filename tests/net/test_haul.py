@@ -4,6 +4,7 @@ paths under a virtual clock, and over TLS on loopback."""
 from __future__ import annotations
 
 import asyncio
+import math
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -88,8 +89,8 @@ CASES: dict[str, tuple[Server, bool, int]] = {  # → whether it brings enough, 
     "a page that just suffices": (Server(ENOUGH), True, 1),
     "several pages": (Server(20_000), True, 4),
     "pages that come late": (Server(20_000, takes_s=2.5), True, 9),
-    "many small pages": (Server(ENOUGH // REQUESTS_MAX), True, REQUESTS_MAX),
-    "pages that are too small": (Server(1000), False, REQUESTS_MAX),
+    "many small pages": (Server(math.ceil(ENOUGH / REQUESTS_MAX)), True, REQUESTS_MAX),
+    "pages that are too small": (Server(ENOUGH // REQUESTS_MAX), False, REQUESTS_MAX),
     "a flow that freezes": (Server(200_000, limit=16_000), False, REQUESTS_MAX),
     "a flow that freezes at the second page": (Server(20_000, limit=22_000), False, REQUESTS_MAX),
     "nothing": (Server(0), False, REQUESTS_MAX),
