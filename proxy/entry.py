@@ -287,7 +287,7 @@ def _told(outcome: Outcome) -> str:
     and no rule or belief that may name one. The log has the whole of it."""
     if outcome.plan.action is Action.BLOCK:
         return _reason(outcome)
-    tried = [f"direct: {_trouble(a)}" for a in outcome.attempts if a.route.is_direct]
+    tried = [f"direct: {_trouble(a)}" for a in outcome.attempts if a.route == DIRECT]
     if len(tried) < len(outcome.attempts):
         tried.append("the other routes failed too" if tried else "every route that it may take failed")
     reason = "; ".join(tried) or "there is no route that it may take"

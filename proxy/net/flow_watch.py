@@ -31,8 +31,9 @@ _KEEPALIVE_S = 1  # the kernel's least
 _KEEPALIVE_COUNT = 30
 """More than a stalled flow is ever asked: with a count of 3 a live one dies in an outage of 3 s (measured)."""
 
-_FULL = 0.8
-"""Segments of a sender that has more to send are full, as a mean of what came, cut ends of records included."""
+_FULL = 0.5
+"""Segments of a sender that has more to send are full, as a mean of what came: cut ends of records count, and what a
+sender sends twice because it waits in a slow queue. A chat's are smaller."""
 
 _WITNESSED = 0.3
 """The share of seconds in which another flow must have been faster: pages come in bursts."""

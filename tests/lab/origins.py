@@ -46,6 +46,7 @@ class Conduct:
     pause_after: int = 0  # sends so many bytes of a body, then rests …
     pause_s: float = 0.0  # … so long
     bytes_per_s: float = 0.0  # of a body; 0: as fast as it goes
+    page_bytes: int = 0  # of the first page, at least: as large as those of real sites are
 
 
 GOOD = Conduct()
@@ -151,7 +152,8 @@ def _content(conduct: Conduct, host: str, target: str, peer: str, *, secure: boo
         return "200 OK", "", pattern(BIG)
     if target.startswith("/bytes/"):
         return "200 OK", "", pattern(int(target.removeprefix("/bytes/")))
-    return "200 OK", "", f"<!doctype html><title>{host}</title><p>{host} says hello to {peer}\n".encode()
+    page = f"<!doctype html><title>{host}</title><p>{host} says hello to {peer}\n"
+    return "200 OK", "", page.ljust(conduct.page_bytes).encode()
 
 
 def _is_relay(peer: str) -> bool:

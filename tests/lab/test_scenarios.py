@@ -20,7 +20,7 @@ from tests.lab.scenarios import BY_NAME, SCENARIOS, Kind, Reach, Scenario, Way
 
 _LONG = 20.0  # seconds that a visitor waits for a page: such rows are left to `lab.run`
 
-TOGETHER = tuple(row for row in SCENARIOS if row.reach is Reach.NAMES and row.limit_s < _LONG)
+TOGETHER = tuple(row for row in SCENARIOS if row.reach is Reach.NAMES and row.limit_s < _LONG and not row.detect)
 ALONE = (BY_NAME["portal"], BY_NAME["office"])
 
 # The controls: a blocked site that is said to be healthy, and a healthy one that is said to be blocked.

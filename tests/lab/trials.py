@@ -16,6 +16,7 @@ from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import cycle
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from proxy.model import NetworkState, State
@@ -34,10 +35,17 @@ LONG_AFTER_S = 4.0
 """After the last visit, until what is still believed counts as lasting: more than `rescue_suspect_s`."""
 NETWORK_SITES = 6
 """Domains that are visited where the scenario is the network's: one more than make it restricted."""
-DETECT = (
-    "throttled_s = 3.0\nthrottled_bytes_s = 12000\n"
-    "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 3.0\nretest_suspect_s = 2.0\n"
-    "retest_jitter = 0.0\nretest_per_hour = 100000\ncontrol_interval_s = 1.0\nprobe_interval_s = 1.0\n"
+DETECT: Mapping[str, float] = MappingProxyType(
+    {
+        "signal_interval_s": 1.0,
+        "episode_gap_s": 1.0,
+        "rescue_suspect_s": 3.0,
+        "retest_suspect_s": 2.0,
+        "retest_jitter": 0.0,
+        "retest_per_hour": 100_000,
+        "control_interval_s": 1.0,
+        "probe_interval_s": 1.0,
+    }
 )
 """A minute of life in a second, where nobody waits for it; what a user waits for is as it is."""
 RULES = "DOMAIN-SUFFIX,by-relay.test,RELAY\nMATCH,AUTO\n"
@@ -233,7 +241,7 @@ async def run(
     rows: Sequence[Scenario], seeds: int, *, in_flight: int = 24, countries: int = 3, told: Told
 ) -> list[Trial]:
     """All of the rows, those about names together, the others each on its own, `countries` at once."""
-    together = [row for row in rows if row.reach is Reach.NAMES]
+    together = [row for row in rows if not _is_alone(row)]
     trials = await run_together(together, seeds, in_flight=in_flight, told=told) if together else []
     room = asyncio.Semaphore(countries)
 
@@ -243,10 +251,15 @@ async def run(
             told(f"{row.name} {seed}")
             return found
 
-    alone = [(row, seed) for row in rows if row.reach is Reach.NETWORK for seed in range(seeds)]
+    alone = [(row, seed) for row in rows if _is_alone(row) for seed in range(seeds)]
     for found in await asyncio.gather(*(one(row, seed) for row, seed in alone)):
         trials += found
     return trials
+
+
+def _is_alone(row: Scenario) -> bool:
+    """Whether a scenario has a country and a Byway of its own."""
+    return row.reach is Reach.NETWORK or bool(row.detect)
 
 
 def _site(country: Country, row: Scenario, seed: int) -> Site:
@@ -254,10 +267,11 @@ def _site(country: Country, row: Scenario, seed: int) -> Site:
 
 
 def _config(country: Country, row: Scenario) -> str:
+    detect = "".join(f"{key} = {value}\n" for key, value in {**DETECT, **row.detect}.items())
     urls = {"socks": country.socks_url, "https": country.https_url, "lying": country.lying_url}
     if row.relays == "none":
-        return country.config(detect=DETECT, no_relay=True)
-    return country.config(detect=DETECT, relays=((RELAY, urls[row.relays]),))
+        return country.config(detect=detect, no_relay=True)
+    return country.config(detect=detect, relays=((RELAY, urls[row.relays]),))
 
 
 async def _not_yet() -> bool:
