@@ -124,14 +124,15 @@ class Uplink:
         line = self._line(network)
         if 0 <= now - line.control_at < self._settings.control_interval_s:
             return False
-        if not waits and not line.doubted and line.state not in _SOUNDED_ON:
+        if not waits and not line.doubted and line.state not in _SOUNDED_ON and not self.seems_restricted(network, now):
             return False
         line.control_at = now
         line.doubted = False
         return True
 
     def seems_restricted(self, network: NetworkId, now: float) -> bool:
-        """Whether only the controls have yet to say that nothing foreign answers here."""
+        """Whether only the controls have yet to say that nothing foreign answers: so many domains have failed since
+        a foreign one last passed."""
         line = self._lines.get(network)
         if line is None or line.state is not NetworkState.OK:
             return False
@@ -199,10 +200,10 @@ class Uplink:
         if sounding is Sounding.WELL:
             self._not_resigned(line, registrable(host))
         if not domestic:
+            line.failing.clear()
             line.passes += 1
             if line.state is NetworkState.RESTRICTED and line.passes >= self._settings.restricted_passes:
                 line.state = NetworkState.OK
-                line.failing.clear()
         return False
 
     def resigned(self, network: NetworkId, host: str, issuer: str, *, control: bool) -> bool:

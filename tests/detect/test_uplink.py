@@ -141,6 +141,19 @@ def test_all_controls_are_wanted_when_so_many_domains_fail() -> None:
     assert not uplink.seems_restricted(HOME, NOW)
 
 
+def test_controls_are_asked_though_domestic_sites_answer_for_the_uplink() -> None:
+    uplink = Uplink(Detect())
+    for number in range(5):
+        uplink.failed(HOME, f"d{number}", NOW)
+    assert uplink.control_wanted(HOME, NOW, waits=False)
+    uplink.sounded(HOME, "abroad.example", Sounding.WELL, NOW, domestic=False)
+    assert not uplink.seems_restricted(HOME, NOW)
+    assert not uplink.control_wanted(HOME, NOW + 60, waits=False), "five sites are blocked, and the others are not"
+    for number in range(5):
+        uplink.failed(HOME, f"d{number}", NOW + 70)
+    assert uplink.control_wanted(HOME, NOW + 70, waits=False), "it may have begun since"
+
+
 def test_offline_is_news_once_and_over_with_anything_that_delivers() -> None:
     uplink = Uplink(Detect())
     assert [uplink.offline(HOME), uplink.offline(HOME)] == [True, False]

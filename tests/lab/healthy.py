@@ -1,0 +1,177 @@
+"""Healthy sites over a bad link: `python -m tests.lab.healthy`. Nothing of it may be called blocked.
+
+Some people open pages of 200 sites, one after the other, over a link that loses packets and is slow, through a real
+Byway with the detection's own numbers. One more site is really blocked, so that a Byway which learns nothing at all is
+found out. What was believed is read from Byway's ledger when it has ended. Exit code 5 when a healthy site was ever
+held to be blocked, or the other one never was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import random
+import sys
+import tempfile
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from proxy.model import State
+from proxy.store import queries
+from proxy.store.file import open_reader
+from tests.lab.country import Country, Running
+from tests.lab.links import Link
+from tests.lab.rules import SniDrop
+from tests.lab.spaces import may_make_spaces, within
+from tests.lab.trials import limited
+from tests.lab.visitor import Visitor
+
+BROKEN = 5
+SITES = 200
+BAD_LINK = Link(delay_s=0.3, loss=0.05)
+"""Each way: a round trip takes 0.6 s, and one in ten of them loses something."""
+BLOCKED = "blocked.test"
+PATIENCE_S = 20.0
+"""Then a person gives up a page."""
+
+_BLOCKED_EVERY = 20  # visits
+_PLAIN_EVERY = 4
+_ROWS = queries.LIMIT_MAX
+
+
+@dataclass
+class Found:
+    """What came of it."""
+
+    pages: Counter[bool] = field(default_factory=Counter)  # of healthy sites: whether they came
+    winners: Counter[str] = field(default_factory=Counter)
+    symptoms: Counter[str] = field(default_factory=Counter)  # of direct attempts at healthy sites
+    ledger: list[dict[str, Any]] = field(default_factory=list)  # changes, the latest first
+    held: list[dict[str, Any]] = field(default_factory=list)  # beliefs at the end
+
+    def ever(self, state: State, *, control: bool = False) -> set[str]:
+        """The scopes that were held to be so at some time: healthy ones, or the one that is not."""
+        scopes = {row["scope"] for row in self.ledger if row["after"] == state}
+        return {scope for scope in scopes if scope.endswith(BLOCKED) == control}
+
+    @property
+    def broken(self) -> list[str]:
+        """The bounds that were not kept, each as a sentence."""
+        found = [f"{scope} is healthy, and was called blocked" for scope in sorted(self.ever(State.BLOCKED))]
+        if not self.ever(State.BLOCKED, control=True):
+            found.append(f"{BLOCKED} is blocked, and was never called so")
+        return found
+
+    def told(self) -> str:
+        """All of it for a person."""
+        suspects = [row for row in self.held if row["state"] == State.SUSPECT and row["scope"] != BLOCKED]
+        lines = [
+            f"pages of healthy sites   {self.pages.total()}, of which came {self.pages[True]}",
+            f"by                       {_counts(self.winners)}",
+            f"direct failed by         {_counts(self.symptoms)}",
+            f"ever called blocked      {len(self.ever(State.BLOCKED))}",
+            f"ever likely blocked      {len(self.ever(State.SUSPECT))}",
+            f"likely blocked at end    {len(suspects)}",
+            *(f"    {row['scope']} {row['cause']} {row['score']:g}: {row['evidence']}" for row in suspects),
+            f"the control was blocked  {'yes' if self.ever(State.BLOCKED, control=True) else 'no'}",
+        ]
+        return "\n".join([*lines, *self.broken])
+
+
+async def watch(
+    folder: Path,
+    *,
+    seconds: float,
+    sites: int = SITES,
+    link: Link = BAD_LINK,
+    people: int = 16,
+    rest_s: float = 1.0,
+    detect: str = "",
+    seed: int = 0,
+) -> Found:
+    """Lets `people` open pages for so long, each resting `rest_s` after a page. `detect` are lines of that table."""
+    found = Found()
+    async with Country(folder, link=link) as country:
+        names = [country.add_site(f"site{number}.test").name for number in range(sites)]
+        country.add_site(BLOCKED)
+        country.rules.set([SniDrop(BLOCKED)])
+        async with country.byway(folder / "byway", config=country.config(detect=detect)) as byway:
+            pages, visitor = _pages(names, random.Random(seed)), country.visitor(byway)
+            async with asyncio.TaskGroup() as everybody:
+                ends_at = asyncio.get_running_loop().time() + seconds
+                for _ in range(people):
+                    everybody.create_task(_walk(visitor, pages, found, ends_at, rest_s))
+            found.held = (await byway.ask("/v1/sites"))["sites"]
+        _read_ledger(byway, found)
+    return found
+
+
+async def _walk(visitor: Visitor, pages: Iterator[str], found: Found, ends_at: float, rest_s: float) -> None:
+    loop = asyncio.get_running_loop()
+    while loop.time() < ends_at:
+        page = next(pages)
+        visit = await limited(visitor, page, PATIENCE_S)
+        if BLOCKED not in page:
+            found.pages[visit.genuine] += 1
+        await asyncio.sleep(rest_s)
+
+
+def _pages(names: Sequence[str], luck: random.Random) -> Iterator[str]:
+    """Every site as often as every other, in no order; some pages without TLS; now and then the blocked one."""
+    number = 0
+    while True:
+        for name in luck.sample(names, len(names)):
+            number += 1
+            yield f"http{'' if number % _PLAIN_EVERY == 0 else 's'}://{name}/"
+            if number % _BLOCKED_EVERY == 0:
+                yield f"https://{BLOCKED}/"
+
+
+def _read_ledger(byway: Running, found: Found) -> None:
+    with contextlib.closing(open_reader(byway.state / "byway.sqlite")) as db:
+        found.ledger = queries.changes(db, limit=_ROWS)
+        for row in queries.log(db, limit=_ROWS):
+            if row["host"] != BLOCKED:
+                found.winners[row["winner"] or "nothing"] += 1
+                found.symptoms.update(a["symptom"] for a in row["attempts"] if a["route"] == "direct" and a["symptom"])
+
+
+def _counts(counter: Counter[str]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in counter.most_common()) or "nothing"
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.lab.healthy", description=__doc__)
+    parser.add_argument("--seconds", type=float, default=600, help="how long people open pages (default 600)")
+    parser.add_argument("--sites", type=int, default=SITES, help=f"how many sites (default {SITES})")
+    parser.add_argument("--people", type=int, default=16, help="pages open at once (default 16)")
+    parser.add_argument("--delay", type=float, default=BAD_LINK.delay_s, help="seconds each way (default 0.3)")
+    parser.add_argument("--loss", type=float, default=BAD_LINK.loss, help="share of packets each way (default 0.05)")
+    parser.add_argument("--seed", type=int, default=0)
+    asked = parser.parse_args(arguments)
+    with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
+        found = asyncio.run(
+            watch(
+                Path(folder),
+                seconds=asked.seconds,
+                sites=asked.sites,
+                people=asked.people,
+                link=Link(asked.delay, asked.loss),
+                seed=asked.seed,
+            )
+        )
+    print(found.told())
+    return BROKEN if found.broken else 0
+
+
+if __name__ == "__main__":
+    if not may_make_spaces():  # an ordinary user: once more, as the root of a user namespace
+        import os
+
+        command = within([sys.executable, "-m", "tests.lab.healthy", *sys.argv[1:]])
+        os.execvp(command[0], command)
+    sys.exit(main())

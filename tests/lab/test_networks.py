@@ -1,0 +1,141 @@
+"""The network as a whole: nothing leads out, a login page comes for all, or only what is domestic answers; and then
+that is over.
+
+A real Byway in the country says so, blames no site, and notices the end by itself, beside the visits of its user.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.cli.exits import Exit
+from proxy.model import NetworkState
+from tests.lab import places, rules
+from tests.lab.country import RELAY, Country, Running, Site
+from tests.lab.scenarios import portal
+from tests.lab.visitor import Visit
+from tests.support.waiting import until_read
+
+pytestmark = pytest.mark.namespaces
+
+HURRIED = (
+    "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 2.0\ncontrol_interval_s = 1.0\n"
+    "control_timeout_s = 2.0\nsyn_s = 2.0\nprobe_again_s = 0.5\nprobe_interval_s = 0.5\n"
+)
+"""A minute of life in a second; what a user waits for is as it is."""
+WITHIN_S = 40.0
+
+
+@pytest.fixture
+async def country(tmp_path: Path) -> AsyncIterator[Country]:
+    async with Country(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def byway(country: Country, tmp_path: Path) -> AsyncIterator[Running]:
+    async with country.byway(tmp_path / "byway", config=country.config(detect=HURRIED)) as running:
+        yield running
+
+
+async def visit(country: Country, byway: Running, site: Site, *, secure: bool = True) -> Visit:
+    return await country.visitor(byway).visit(site.url(secure=secure))
+
+
+async def until_called(
+    country: Country, byway: Running, sites: Sequence[Site], state: NetworkState, *, secure: bool = True
+) -> None:
+    """Visits them until the network is called so."""
+
+    async def is_called() -> bool:
+        for site in sites:
+            await visit(country, byway, site, secure=secure)
+        return await byway.network_state() == state
+
+    await until_read(is_called, within_s=WITHIN_S)
+
+
+async def blamed(byway: Running) -> list[str]:
+    """The sites that are in trouble here, by what `byway status` says."""
+    return [site["scope"] for site in (await byway.read("status"))["sites"] if site["state"] != "down"]
+
+
+async def last_winner(byway: Running, site: Site) -> Any:
+    return (await byway.rows(site.name))[-1]["winner"]
+
+
+def warned(byway: Running, of: str) -> int:
+    return sum(of in line for line in byway.said.read_text().splitlines())
+
+
+async def test_where_nothing_leads_out_nothing_is_said_of_sites(country: Country, byway: Running) -> None:
+    site = country.add_site("site.test")
+    assert (await visit(country, byway, site)).genuine
+    country.router.ports["client"].unplug()
+
+    async def status_says_so() -> bool:  # on the network that was left, and then on none
+        await until_called(country, byway, [site], NetworkState.OFFLINE)
+        return "no network" in (await byway.command("status")).stdout
+
+    await until_read(status_says_so)
+    assert await blamed(byway) == []
+    told = await byway.command("why", site.name, check=False)
+    assert told.returncode == Exit.NO_NETWORK, told.stdout
+
+    country.router.ports["client"].plug_in()
+    await until_called(country, byway, [site], NetworkState.OK)
+    assert (await visit(country, byway, site)).genuine
+    assert await last_winner(byway, site) == "direct"
+
+
+@pytest.mark.parametrize("secure", [True, False])
+async def test_a_login_page_is_no_block_and_gone_once_the_user_has_logged_in(
+    country: Country, byway: Running, secure: bool
+) -> None:
+    sites = [country.add_site(f"site{number}.test") for number in range(3)]
+    country.rules.set(portal(country, sites))
+    await until_called(country, byway, sites[:1], NetworkState.PORTAL, secure=secure)
+    seen = await visit(country, byway, sites[1], secure=False)
+    assert seen.status == 302, "the page to log in at is shown"
+    assert await blamed(byway) == []
+    assert warned(byway, "login page") == 1
+    told = await byway.command("why", sites[0].url(secure=secure), check=False)
+    assert told.returncode == Exit.NO_NETWORK, told.stdout
+
+    country.lift()
+    await until_called(country, byway, sites, NetworkState.OK)
+    assert (await visit(country, byway, sites[2])).genuine
+    assert await last_winner(byway, sites[2]) == "direct"
+
+
+async def test_on_a_domestic_network_relays_go_first_until_foreign_pages_answer(
+    country: Country, byway: Running
+) -> None:
+    foreign = [country.add_site(f"site{number}.test") for number in range(5)]
+    home = country.add_site("home.test")
+    assert (await visit(country, byway, home)).genuine
+    allowed = (places.PROVIDER, places.CONTROLS[places.DOMESTIC], home.address, places.SOCKS_RELAY)
+    country.rules.set([rules.AllowList(addresses=allowed)])
+    await until_called(country, byway, [*foreign, home], NetworkState.RESTRICTED)
+    assert warned(byway, "domestic") == 1
+
+    since = country.router.events.clock()
+    for site in foreign:
+        assert (await visit(country, byway, site)).genuine
+        assert await last_winner(byway, site) == RELAY
+        assert country.router.events.connections(site.address, since=since) == 0, "relays go first"
+    assert (await visit(country, byway, home)).genuine
+    assert await last_winner(byway, home) == "direct", "it worked within the hour"
+    assert await blamed(byway) == []
+
+    country.lift()
+    await until_called(country, byway, foreign, NetworkState.OK)
+    asked = [seen for seen in country.router.events.names_on("net", since=since) if seen.name in places.CONTROLS]
+    assert places.DOMESTIC not in {seen.name for seen in asked}
+    fresh = country.add_site("fresh.test")
+    assert (await visit(country, byway, fresh)).genuine
+    assert await last_winner(byway, fresh) == "direct"
