@@ -134,6 +134,28 @@ class Plan:
     why: str  # the rule line with its place, the override, or the belief, in words
     intercept: bool = False
 
+    def via(self, *routes: str) -> Plan:
+        """Relays alone, in this order: `via("tor", "vps>tor")`. Fails closed."""
+        return replace(self, action=Action.RELAY, routes=tuple(map(Route.parse, routes)))
+
+    def prefer(self, *routes: str) -> Plan:
+        """These relays first, then what was planned before."""
+        first = tuple(map(Route.parse, routes))
+        rest = tuple(route for route in self.routes if route not in first)
+        return replace(self, action=Action.PREFER_RELAY, routes=first + rest)
+
+    def direct(self) -> Plan:
+        """Direct and never a relay."""
+        return replace(self, action=Action.DIRECT, routes=(DIRECT,))
+
+    def block(self, why: str) -> Plan:
+        """Refused, for this reason."""
+        return replace(self, action=Action.BLOCK, routes=(), why=why)
+
+    def inspect(self, wanted: bool = True) -> Plan:
+        """Whether what goes through it is looked into, where it is TLS or HTTP."""
+        return replace(self, intercept=wanted)
+
 
 class Stage(StrEnum):
     """How far an attempt came."""

@@ -56,3 +56,14 @@ def test_what_was_judged_before_stays() -> None:
 )
 def test_whose_name_is_not_to_be_asked_for_in_clear(state: State, cause: str, last_good: str, kept: bool) -> None:
     assert Belief("a.test", UNKNOWN_NETWORK, state, cause, last_good=last_good).keeps_its_name is kept
+
+
+def test_what_an_addon_may_make_of_a_plan() -> None:
+    plan = Plan(Action.AUTO, (DIRECT, RELAY), "no rule")
+    assert plan.via("tor", "vps>tor") == Plan(Action.RELAY, (Route(("tor",)), Route(("vps", "tor"))), "no rule")
+    assert plan.prefer("tor").routes == (Route(("tor",)), DIRECT, RELAY)
+    assert plan.prefer("vps") == Plan(Action.PREFER_RELAY, (RELAY, DIRECT), "no rule")
+    assert plan.direct() == Plan(Action.DIRECT, (DIRECT,), "no rule")
+    assert plan.block("not at work") == Plan(Action.BLOCK, (), "not at work")
+    assert plan.inspect().via("tor").intercept
+    assert not plan.inspect().inspect(False).intercept
