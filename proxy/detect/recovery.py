@@ -53,11 +53,14 @@ class Recovery:
         self._claimed: dict[Key, float] = {}  # under way → when it is given up for lost
 
     def due(self, key: Key, now: float) -> bool:
-        """Whether direct shall be tried beside this visit; True claims it."""
-        held = self._book.held.get(key)
-        if held is None or not 0 < held.retest_at <= now:
+        """Whether direct shall be tried beside this visit; True claims it. A suspicion does not lapse meanwhile: what
+        comes of it would have nothing to speak of."""
+        held = self._book.troubled(key, now)
+        if held is None or not 0 < held.retest_at <= now or not self._claim(key, now):
             return False
-        return self._book.troubled(key, now) is not None and self._claim(key, now)
+        if held.until < (over := now + self._settings.retest_pair_s):
+            self._book.held.correct(key, replace(held, until=over))
+        return True
 
     def rung_due(self, key: Key, now: float) -> bool:
         """Whether the local means shall be tried beside this visit: the name is the cause, none is known to help or
