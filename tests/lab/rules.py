@@ -235,6 +235,11 @@ def SniDrop(
     return When(BySni(Names(*names), view), Drop() if whole_flow else DropThePacket(), residual=residual, **luck)
 
 
+def SniAnswer(*names: str, answer: bytes = b"", view: View = View.RECORDS, **luck: Unpack[Luck]) -> When:
+    """What the censor says in the place of a site, and then it hangs up; nothing: it only hangs up."""
+    return When(BySni(Names(*names), view), deeds.Page(answer), **luck)
+
+
 def HttpReset(
     *names: str, to: Literal["both", "client"] = "both", view: View = View.RECORDS, **luck: Unpack[Luck]
 ) -> When:

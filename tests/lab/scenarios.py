@@ -189,6 +189,11 @@ def provider_silent(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
     return ()
 
 
+def provider_fails(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
+    country.provider.everything = Said.FAILED
+    return ()
+
+
 def fake_addresses(country: Country, sites: Sequence[Site]) -> Sequence[Rule]:
     """The other proxy carries what comes to its addresses: all of them lead to the sites here."""
     country.provider.fake = places.FAKE
@@ -300,6 +305,15 @@ SCENARIOS: tuple[Scenario, ...] = (
     blocking("sni-drop-segment", "only the segment with the name is lost",
              by_name(rules.SniDrop, view=View.TCP, whole_flow=False), "sni_drop", ways=_AROUND, wait_s=DROPPED_S,
              settle_s=8),
+    blocking("sni-drop-string", "dropped in silence where the name stands in a packet",
+             by_name(rules.SniDrop, view=View.STRING), "sni_drop", ways=_AROUND, wait_s=DROPPED_S, settle_s=8),
+    blocking("sni-reset-in-path", "reset, and the hello goes no further",
+             by_name(rules.SniReset, view=View.TCP, in_path=True), "sni_reset", ways=_AROUND),
+    blocking("sni-eof", "the censor hangs up in the place of the site",
+             by_name(rules.SniAnswer, view=View.TCP), "sni_reset", ways=_AROUND, **_WEAK),
+    blocking("sni-garbage", "a page without TLS comes in answer to the hello",
+             by_name(rules.SniAnswer, answer=b"HTTP/1.1 403 Forbidden\r\n\r\n", view=View.TCP), "sni_reset",
+             ways=_AROUND),
     # the address
     blocking("address-drop", "nothing passes to the address",
              by_address(rules.AddressDrop), "ip", wait_s=SYN_S, settle_s=8, **_WEAK),
@@ -347,6 +361,11 @@ SCENARIOS: tuple[Scenario, ...] = (
              allow_list, network=_RESTRICTED, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=SYN_S,
              reach=_NETWORK, must_not_learn=_BLOCKED, limit_s=20, settle_s=12, named_by=2),
 
+    # now and then
+    innocent("sni-reset-share", "three connections of ten are reset",
+             by_name(rules.SniReset, view=View.RECORDS, share=0.3), ways=_DIRECT_OR_AROUND, wait_s=2 * ROUND_TRIP_S,
+             first=_FINE | _SUSPECT, third=_FINE | TROUBLED, must_not_learn=frozenset()),
+
     # innocent, of one site
     innocent("healthy", "nothing is wrong", nothing),
     innocent("down", "nobody answers at its address, for nobody", nothing, nobody=True, ways=_NONE, wait_s=_ANY,
@@ -392,6 +411,9 @@ SCENARIOS: tuple[Scenario, ...] = (
              for_all(*(lambda n=n: rules.Outage(2.0 + 4 * n, 0.5) for n in range(12))), reach=_NETWORK,
              ways=_DIRECT_OR_AROUND, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.0,
              must_not_learn=TROUBLED),
+    innocent("outage-long", "eight seconds without a packet, while six sites are asked for",
+             for_all(lambda: rules.Outage(2.0, 8.0)), reach=_NETWORK, ways=_DIRECT_OR_AROUND | _NONE, spoiled=2,
+             first=_FINE | {State.DOWN, State.SUSPECT}, third=_FINE | _SUSPECT, wait_s=_ANY, must_not_learn=_BLOCKED),
     innocent("rtt-rise", "a round trip takes 300 ms longer from one moment on",
              for_all(lambda: rules.RttRise(0.15, at_s=2.0)), reach=_NETWORK, ways=_DIRECT_OR_AROUND,
              first=_FINE | _SUSPECT, third=_FINE | _SUSPECT, wait_s=2.5),
@@ -404,6 +426,9 @@ SCENARIOS: tuple[Scenario, ...] = (
     innocent("dns64", "a network without IPv4, and a translator", six_from_four, reach=_NETWORK),
     innocent("doh-blocked", "secure DNS is lost", for_all(rules.AddressDrop(places.DOH, places.DOT)), reach=_NETWORK),
     innocent("resolver-down", "the provider's resolver is silent", provider_silent, reach=_NETWORK,
+             ways=frozenset({Way.RUNG, Way.RELAY}), first=_FINE | _SUSPECT, third=_FINE | _SUSPECT,
+             must_not_learn=_BLOCKED, wait_s=RESOLVER_S + QUERY_S, limit_s=20),
+    innocent("resolver-fails", "the provider's resolver says that it cannot answer", provider_fails, reach=_NETWORK,
              ways=frozenset({Way.RUNG, Way.RELAY}), first=_FINE | _SUSPECT, third=_FINE | _SUSPECT,
              must_not_learn=_BLOCKED, wait_s=RESOLVER_S + QUERY_S, limit_s=20),
     innocent("relay-down", "the only relay refuses", relay_refused, reach=_NETWORK),

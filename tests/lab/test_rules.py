@@ -39,6 +39,7 @@ from tests.lab.rules import (
     Residual,
     RttRise,
     Rule,
+    SniAnswer,
     SniDrop,
     SniReset,
     SynReset,
@@ -199,6 +200,14 @@ async def test_a_name_in_the_hello_is_reset(place: Place, to: str) -> None:
     assert [flow.server_port for flow in rule.acts] == [443]
     place.router.rules.clear()
     assert await place.say(HELLO, to=to) == ANSWER
+
+
+@pytest.mark.parametrize("answer", [b"", b"HTTP/1.1 403 Forbidden\r\n\r\n"])
+async def test_a_name_in_the_hello_is_answered_by_somebody_else(place: Place, answer: bytes) -> None:
+    place.router.rules.set([SniAnswer(NAME, answer=answer)])
+    assert await place.say(HELLO) == answer
+    assert place.heard == []
+    assert await place.say(INNOCENT) == ANSWER
 
 
 async def test_a_reset_in_the_path_keeps_the_hello(place: Place) -> None:
