@@ -13,6 +13,7 @@ import functools
 import math
 import random
 import ssl
+from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
@@ -20,6 +21,7 @@ from urllib.parse import urlsplit
 from proxy.config.bundled import bundled
 from proxy.config.schema import Settings
 from proxy.detect.interception import Kind, KnownRoots, judge
+from proxy.detect.scopes import registrable
 from proxy.errors import BywayError, DialError
 from proxy.model import (
     DIRECT,
@@ -33,6 +35,7 @@ from proxy.model import (
     Plan,
     Protocol,
     Route,
+    State,
     Step,
     Symptom,
 )
@@ -56,25 +59,31 @@ _URL_LIMIT = 8192
 _OF_THE_OTHER = {Protocol.TLS: frozenset({"hostcase"}), Protocol.HTTP: frozenset({"tlsrec"})}
 """Local means that do nothing to a protocol's flight."""
 
+_CONTROLS = 2
+"""Controls that are asked at most: one that does not answer may be blocked itself, two would be chance."""
+
+_TROUBLED = (State.SUSPECT, State.BLOCKED, State.DOWN)
+
 Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]
 
 
-class SharedControl:
-    """What asking a control showed, for all measurements of the next moments: of hundreds of sites that fail, few need
-    to ask it. One asks, the others wait for it."""
+class SharedControls:
+    """What asking the controls showed, for all measurements of the next moments: of hundreds of sites that fail, few
+    need to ask one. One asks, the others wait for it."""
 
     def __init__(self) -> None:
-        self._lock = asyncio.Lock()
-        self._asked_at = -math.inf
-        self._step: Step | None = None
+        self._locks: defaultdict[Page, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._told: dict[Page, tuple[float, Step]] = {}
 
-    async def ask(self, ask: Callable[[], Awaitable[Step]], *, keep_s: float) -> Step:
-        """What `ask` finds, or found not longer ago than `keep_s`."""
-        async with self._lock:
+    async def ask(self, page: Page, ask: Callable[[], Awaitable[Step]], *, keep_s: float) -> Step:
+        """What `ask` finds of a control, or found not longer ago than `keep_s`."""
+        async with self._locks[page]:
             now = asyncio.get_running_loop().time()
-            if self._step is None or now - self._asked_at >= keep_s:
-                self._step, self._asked_at = await ask(), now
-            return self._step
+            asked_at, step = self._told.get(page, (-math.inf, None))
+            if step is None or now - asked_at >= keep_s:
+                step = await ask()
+                self._told[page] = now, step
+            return step
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,6 +101,8 @@ class Means:
     oracle: Oracle
     may_go_direct: Callable[[Destination], bool] = lambda _: True
     """Whether a control may be asked: the user's rules hold for these too."""
+    is_troubled: Callable[[str], bool] = lambda _: False
+    """Whether a host is held to be in trouble: that it fails says nothing of any other."""
     look_at: LookAt = UNADVISED.look_at
     """What a plain HTTP answer is."""
     resolve: Resolve | None = None
@@ -105,8 +116,8 @@ class Means:
     """What certificates are held to; None: the system's roots."""
     roots: KnownRoots = field(default_factory=KnownRoots)
     """Those that are known to intercept."""
-    control: SharedControl | None = None
-    """Shared by measurements on one network; None: each asks its own control."""
+    controls: SharedControls | None = None
+    """Shared by measurements on one network; None: each asks its own."""
 
     @classmethod
     def of(cls, setup: Setup, services: Services) -> Means:
@@ -118,6 +129,7 @@ class Means:
             refuses_host=setup.guard.refuse_host,
             is_private=services.is_private,
             may_go_direct=setup.router.may_go_direct,
+            is_troubled=_troubled(services),
             oracle=services.oracle,
             look_at=setup.advice.look_at,
             resolve=setup.resolver.resolve,
@@ -155,6 +167,14 @@ def _refusing(setup: Setup) -> Callable[[Destination, IPAddress], str | None]:
         return setup.guard.refuse_address(destination, address)
 
     return refuses
+
+
+def _troubled(services: Services) -> Callable[[str], bool]:
+    def is_troubled(host: str) -> bool:
+        held = services.beliefs.lookup(host, network=services.network(), now=services.now())
+        return held.state in _TROUBLED
+
+    return is_troubled
 
 
 @functools.cache
@@ -430,18 +450,24 @@ class _Measuring:
     # -- the control -----------------------------------------------------------------------------------------------
 
     async def _control(self) -> None:
-        """Whether another site is reached direct: without one, a failure says nothing about this one."""
+        """Whether other sites are reached direct: without one, a failure says nothing about this one."""
         pages = [page for page in self._controls() if not self._is_same_site(page)]
         if not pages:
             text = "`[auto] controls` names no other site that may be asked direct"
             self._tell(Step(Part.CONTROL, DIRECT, Found.NOT_TESTED, text=text))
             return
-        page = random.choice(pages)  # noqa: S311 - no secret, only no habit
-        if self._means.control is None:
-            self._tell(await self._ask_control(page))
-            return
+        random.shuffle(pages)  # no habit
+        for page in pages[:_CONTROLS]:
+            step = await self._told_by(page)
+            self._tell(step)
+            if step.ok:
+                return
+
+    async def _told_by(self, page: Page) -> Step:
+        if self._means.controls is None:
+            return await self._ask_control(page)
         keep_s = self._detect.measure_control_s
-        self._tell(await self._means.control.ask(lambda: self._ask_control(page), keep_s=keep_s))
+        return await self._means.controls.ask(page, lambda: self._ask_control(page), keep_s=keep_s)
 
     async def _ask_control(self, page: Page) -> Step:
         began = self._now()
@@ -457,12 +483,13 @@ class _Measuring:
         return Step(Part.CONTROL, DIRECT, found, symptom, text, last.address, elapsed, {"host": page.host})
 
     def _is_same_site(self, page: Page) -> bool:
-        ours, other = self._question.page.host, page.host
-        return ours == other or ours.endswith(f".{other}") or other.endswith(f".{ours}")
+        return registrable(self._question.page.host) == registrable(page.host)
 
     def _controls(self) -> list[Page]:
-        pages = map(page_of, self._means.settings.auto.controls)
-        return [page for page in pages if self._means.may_go_direct(Destination(page.host, page.port))]
+        """Those that the user's rules let go direct, and that are not in trouble themselves."""
+        means = self._means
+        pages = [page for page in map(page_of, means.settings.auto.controls) if not means.is_troubled(page.host)]
+        return [page for page in pages if means.may_go_direct(Destination(page.host, page.port))]
 
     def _neutral_name(self) -> str:
         """A name that nobody minds."""

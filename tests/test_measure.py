@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import random
 import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
@@ -17,7 +18,7 @@ from proxy.config.schema import Auto, Detect, Dns, RelayConfig, Settings
 from proxy.detect.interception import KnownRoots, Root
 from proxy.detect.verdict import Verdict, judge
 from proxy.errors import DialError
-from proxy.measure import DOH, Means, Question, SharedControl, measure, measured_routes, page_of
+from proxy.measure import DOH, Means, Question, SharedControls, measure, measured_routes, page_of
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
@@ -53,6 +54,7 @@ from tests.support.relay import Relay as RelayServer
 SITE = "site.test"
 CUT = Route(wrap=("tlsrec",))
 CONTROL = "control.test"
+FILTERED = "filtered.test"  # a control that is blocked itself
 ORIGIN, CENSOR = "127.0.0.1", "127.0.0.2"
 QUICK = Detect(syn_s=2, silent_s=1, dropped_s=0.5, measure_answer_s=2, measure_stall_s=0.5)
 
@@ -151,8 +153,8 @@ class _Names:
     """Of the dialer itself, which the control is asked through."""
 
     async def resolve(self, host: str) -> Sequence[IPAddress]:
-        assert host == CONTROL
-        return [ipaddress.ip_address(ORIGIN)]
+        assert host in (CONTROL, FILTERED)
+        return [ipaddress.ip_address(ORIGIN if host == CONTROL else CENSOR)]
 
 
 async def steps_of(scene: Scene, question: Question, means: Means | None = None) -> list[Step]:
@@ -267,6 +269,34 @@ async def test_no_control_is_asked_that_a_rule_keeps_to_relays(scene: Scene) -> 
     assert only(steps, Part.CONTROL).found is Found.NOT_TESTED
     assert not any(step.part is Part.NEUTRAL for step in steps)  # nor is its name said anywhere
     assert CONTROL not in scene.asked
+
+
+def with_filtered_control(scene: Scene) -> Means:
+    """The first control that is asked is one that the censor resets too."""
+    means, port = scene.means, scene.origin.https_port
+    controls = (f"https://{FILTERED}:{port}/", f"https://{CONTROL}:{port}/")
+    return replace(means, settings=means.settings.model_copy(update={"auto": Auto(controls=controls)}))
+
+
+async def test_one_control_that_is_blocked_itself_decides_nothing(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(random, "shuffle", lambda pages: None)
+    await scene.censor.set(Behaviour.RESET, [SITE, FILTERED])
+    steps = await steps_of(scene, scene.question(routes=(DIRECT, TOR)), with_filtered_control(scene))
+    asked = [(step.evidence["host"], step.found) for step in steps if step.part is Part.CONTROL]
+    assert asked == [(FILTERED, Found.FAILED), (CONTROL, Found.OK)]
+    verdict = judged(steps)
+    assert verdict.control is Found.OK
+    assert f"{CONTROL} answered" in " ".join(verdict.reasons)
+
+
+async def test_a_control_in_trouble_is_not_asked(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.RESET, [SITE, FILTERED])
+    means = replace(with_filtered_control(scene), is_troubled=lambda host: host == FILTERED)
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
+    assert only(steps, Part.CONTROL).evidence["host"] == CONTROL
+    assert only(steps, Part.NEUTRAL).ok  # nor is its name the harmless one
 
 
 async def test_an_address_that_refuses(scene: Scene) -> None:
@@ -463,10 +493,11 @@ async def test_few_ask_a_control() -> None:
         await asyncio.sleep(0)
         return Step(Part.CONTROL, DIRECT, Found.OK, text=str(asked))
 
-    shared = SharedControl()
-    steps = await asyncio.gather(*(shared.ask(ask, keep_s=60) for _ in range(5)))
+    shared, page, other = SharedControls(), page_of(CONTROL), page_of(FILTERED)
+    steps = await asyncio.gather(*(shared.ask(page, ask, keep_s=60) for _ in range(5)))
     assert {step.text for step in steps} == {"1"}
-    assert (await shared.ask(ask, keep_s=0)).text == "2"
+    assert (await shared.ask(page, ask, keep_s=0)).text == "2"
+    assert (await shared.ask(other, ask, keep_s=60)).text == "3"  # what one said is no word of another
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from proxy.control.documents import Document
 from proxy.control.parts import Parts, Setup
 from proxy.detect import words
 from proxy.detect.verdict import Verdict, judge
-from proxy.measure import Question, SharedControl, measure, measured_routes
+from proxy.measure import Question, SharedControls, measure, measured_routes
 from proxy.model import Belief, NetworkId, Plan, Route, State, Step
 from proxy.net.visit import Page
 
@@ -50,7 +50,7 @@ class Measurements:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
         self._kept: OrderedDict[tuple[NetworkId, Page], Measured] = OrderedDict()
-        self._control: tuple[NetworkId, SharedControl] | None = None
+        self._controls: tuple[NetworkId, SharedControls] | None = None
 
     async def brief(
         self, page: Page, plan: Callable[[], tuple[Belief, Plan]], routes: tuple[Route, ...] | None
@@ -90,7 +90,7 @@ class Measurements:
         again = measured is not None
         if measured is None:
             began, steps = time.time(), list[Step]()
-            means = replace(self._parts.means(), control=self._control_on(network))
+            means = replace(self._parts.means(), controls=self._controls_on(network))
             async with contextlib.aclosing(measure(means, question)) as coming:
                 async for step in coming:
                     steps.append(step)
@@ -103,10 +103,10 @@ class Measurements:
                 yield {"step": documents.step(step)}
         yield {**self._told(measured, plan()[0], network), "measured_again": not again}
 
-    def _control_on(self, network: NetworkId) -> SharedControl:
-        if self._control is None or self._control[0] != network:
-            self._control = (network, SharedControl())
-        return self._control[1]
+    def _controls_on(self, network: NetworkId) -> SharedControls:
+        if self._controls is None or self._controls[0] != network:
+            self._controls = (network, SharedControls())
+        return self._controls[1]
 
     def _told(self, measured: Measured, held: Belief, network: NetworkId) -> Document:
         settings = self._parts.setup().settings

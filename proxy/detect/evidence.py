@@ -144,11 +144,14 @@ class Routes:
 
     @property
     def _control_step(self) -> Step | None:
-        return next((step for step in self.steps if step.part is Part.CONTROL), None)
+        """One that answered tells more than one before it that did not: that one may be blocked itself."""
+        asked = [step for step in self.steps if step.part is Part.CONTROL]
+        return next((step for step in asked if step.ok), asked[0] if asked else None)
 
     @property
     def control_symptom(self) -> Symptom:
-        return next((step.symptom for step in self.steps if step.part is Part.CONTROL), Symptom.NONE)
+        step = self._control_step
+        return step.symptom if step is not None else Symptom.NONE
 
     @property
     def control_text(self) -> str:

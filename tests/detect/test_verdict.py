@@ -106,6 +106,8 @@ CASES = (
         belief=BLOCKED, says="2 episodes",
     ),
     Case("reset while the uplink is ill", (*SWAPPED, *page(TOR), *ILL), "likely blocked", "sni_reset", says="another"),
+    Case("reset by name, one control is ill too", (*SWAPPED, *page(TOR), *ILL, *WELL), "blocked", "sni_reset",
+         Confidence.HIGH, True),
     Case("cut hello helps", (*SWAPPED, *page(CUT), *WELL), "blocked", anomaly=True, says="without a relay"),
     Case(
         "a cut hello is put together", (*SWAPPED, bad(Part.HELLO, Symptom.RESET, CUT), *WELL),
