@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import ipaddress
+import math
 import random
 import ssl
 import sys
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing
 from dataclasses import dataclass, field, replace
+from typing import Any, cast
+from unittest.mock import MagicMock
 
 import pytest
 
 from proxy.config.schema import Auto, Detect, Dns, RelayConfig, Settings
+from proxy.detect.beliefs import Beliefs
 from proxy.detect.interception import KnownRoots, Root
 from proxy.detect.verdict import Verdict, judge
 from proxy.errors import DialError
@@ -44,12 +48,14 @@ from proxy.net.poller import make_poller
 from proxy.net.registry import Registry, Relay
 from proxy.net.stream import Stream
 from proxy.net.tcp import TcpDialer
+from proxy.services import Setup
 from proxy.wire import certificates
 from proxy.wire.flight import Verdict as AnswerVerdict
 from tests.support.censor import Behaviour, Censor
 from tests.support.origin import Origin
-from tests.support.outcomes import TOR
+from tests.support.outcomes import HOME, TOR
 from tests.support.relay import Relay as RelayServer
+from tests.support.services import services
 
 SITE = "site.test"
 CUT = Route(wrap=("tlsrec",))
@@ -259,7 +265,7 @@ async def test_without_another_route_a_harmless_name_tells(scene: Scene) -> None
     await scene.censor.set(Behaviour.RESET, [SITE])
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)))
     assert only(steps, Part.CONTROL).ok
-    assert judged(steps).word.text == "blocked"
+    assert judged(steps).word.text == "likely blocked"
 
 
 async def test_no_control_is_asked_that_a_rule_keeps_to_relays(scene: Scene) -> None:
@@ -297,6 +303,14 @@ async def test_a_control_in_trouble_is_not_asked(scene: Scene) -> None:
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     assert only(steps, Part.CONTROL).evidence["host"] == CONTROL
     assert only(steps, Part.NEUTRAL).ok  # nor is its name the harmless one
+
+
+def test_what_is_believed_says_who_is_in_trouble() -> None:
+    held = Belief(FILTERED, HOME, State.BLOCKED, "sni_reset", until=math.inf)
+    setup = cast(Any, MagicMock(spec=Setup))
+    means = Means.of(setup, services(beliefs=Beliefs(Detect(), [held])))
+    assert means.is_troubled(FILTERED)
+    assert not means.is_troubled(CONTROL)
 
 
 async def test_an_address_that_refuses(scene: Scene) -> None:

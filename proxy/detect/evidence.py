@@ -132,6 +132,11 @@ class Routes:
         return step.found if step is not None else Found.NOT_TESTED
 
     @property
+    def has_secure_answer(self) -> bool:
+        """A secure resolver knows the name."""
+        return any(step.part is Part.SECURE and step.ok for step in self.steps)
+
+    @property
     def is_offline(self) -> bool:
         """Nothing leads out of this machine."""
         return any(step.symptom is Symptom.OFFLINE for step in self.on(DIRECT))
@@ -270,7 +275,7 @@ def _of_names(step: Step, routes: Routes) -> list[tuple[str, str]]:
         return [(told, "dns")]
     if step.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED, Symptom.TIMEOUT, Symptom.FORGED):
         return []
-    known = any(other.part is Part.SECURE and other.ok for other in routes.steps)
+    known = routes.has_secure_answer
     if known and (step.symptom is Symptom.TIMEOUT or step.evidence.get("code") == "silent"):
         return [("dns_silent", "dns")]
     return [("dns_denied" if known else "dns_failed", "dns")]

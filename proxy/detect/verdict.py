@@ -186,7 +186,7 @@ class _Judge:
         sure = (
             NetworkState.RESTRICTED is not self._network_state
             and self._control is not Found.FAILED
-            and (total >= self._detect.blocked_score or self._belief.state is State.BLOCKED)
+            and (bool(self._others) and total >= self._detect.blocked_score or self._belief.state is State.BLOCKED)
         )
         state = State.BLOCKED if sure or self._confirmed else State.SUSPECT
         return Verdict(
@@ -227,7 +227,7 @@ class _Judge:
             strange = self._routes.control_symptom in _IN_ITS_PLACE
             return self._of_the_network(NetworkState.PORTAL if strange else NetworkState.OFFLINE)
         compared = [route for route in self._routes.tested if route.relays and not self._routes.is_relays_fault(route)]
-        telling = any(signal.id in _TELLING for signal in self._signals)
+        telling = any(self._is_telling(signal) for signal in self._signals)
         if telling and not compared and self._control is not Found.FAILED:
             return self._blocked()
         trouble = self._routes.trouble(DIRECT)
@@ -253,6 +253,11 @@ class _Judge:
             signals=self._signals,
             control=self._control,
         )
+
+    def _is_telling(self, signal: Weighed) -> bool:
+        """It says something even when no other route delivered, though it is no proof. An address that no public name
+        has may be an ad-blocking resolver's word for a name that is nowhere: only another resolver's answer tells."""
+        return signal.id == "sni_swap" or (signal.id == "dns_bogon" and self._routes.has_secure_answer)
 
     def _of_the_network(self, state: NetworkState) -> Verdict:
         portal = state is NetworkState.PORTAL
@@ -378,9 +383,6 @@ _DELIVERED_WRONG = frozenset({"throttled", "http_redirect", "http_differs"})
 
 _IN_ITS_PLACE = frozenset({Symptom.CERTIFICATE, Symptom.ELSEWHERE, Symptom.BLOCK_PAGE})
 """A control that ends so was answered by somebody else: a network's login page, most likely."""
-
-_TELLING = frozenset({"sni_swap", "dns_bogon"})
-"""What says something even when no other route delivered, though it is no proof."""
 
 _ORDER = (
     "dns", "interception", "block_page", "ip", "ech", "sni_reset", "sni_drop", "http_host", "frozen", "throttled",

@@ -90,6 +90,7 @@ SLOW = page(DIRECT, bytes=65536, bytes_per_s=4000)
 FAST = page(TOR, bytes=65536, bytes_per_s=900_000)
 BLOCK_PAGE = (ok(Part.CONNECT), bad(Part.ANSWER, Symptom.BLOCK_PAGE, page="kz-1"))
 FORGED = (bad(Part.RESOLVE, Symptom.FORGED, dns="dns_two_answers"), ok(Part.SECURE, DOH))
+BOGON = (bad(Part.RESOLVE, Symptom.FORGED, dns="dns_bogon"),)
 MISMATCH = (ok(Part.RESOLVE), ok(Part.SECURE, DOH), bad(Part.RESOLVE, Symptom.FORGED, dns="dns_mismatch"))
 
 CASES = (
@@ -111,7 +112,7 @@ CASES = (
     Case("cut hello helps", (*SWAPPED, *page(CUT), *WELL), "blocked", anomaly=True, says="without a relay"),
     Case(
         "a cut hello is put together", (*SWAPPED, bad(Part.HELLO, Symptom.RESET, CUT), *WELL),
-        "blocked", "sni_reset", anomaly=True, says="Cutting the hello does not help",
+        "likely blocked", "sni_reset", anomaly=True, says="Cutting the hello does not help",
     ),
     Case("dropped by name", (ok(Part.NEUTRAL), bad(Part.HELLO, Symptom.DROPPED), *page(TOR), *WELL),
          "blocked", "sni_drop", Confidence.HIGH, True),
@@ -125,6 +126,9 @@ CASES = (
     Case("name denied, no other resolver", (LOST_NAME[0], *page(TOR), *WELL), "likely blocked", "dns"),
     Case("the resolver is down", (bad(Part.RESOLVE, Symptom.RESOLVE_FAILED), ok(Part.SECURE, DOH), *page(DOH),
          bad(Part.CONTROL, Symptom.RESOLVE_FAILED)), "works", says="for other sites either"),
+    Case("nobody contradicts", (*BOGON, *WELL), "site down", confidence=Confidence.LOW, says="no other route"),
+    Case("another resolver contradicts", (*BOGON, ok(Part.SECURE, DOH), *WELL), "likely blocked", "dns", anomaly=True),
+    Case("another resolver, and another route", (*BOGON, ok(Part.SECURE, DOH), *page(DOH), *WELL), "blocked", "dns"),
     Case("two answers", (*FORGED, *page(DOH), *WELL), "blocked", "dns", Confidence.HIGH, True, True),
     Case("wrong address, wrong certificate", (*MISMATCH, *NO_CERTIFICATE, *page(DOH), *WELL), "blocked", "dns"),
     Case("a content network, reset by name",
@@ -196,7 +200,8 @@ def test_the_table(case: Case) -> None:
 
 def test_a_relays_own_fault_is_no_comparison() -> None:
     steps = (*SWAPPED, *RELAY_DEAD, *WELL)
-    assert judge(steps, UNKNOWN, detect=Detect()).word.text == "blocked"  # the harmless name tells enough
+    assert judge(steps, UNKNOWN, detect=Detect()).word.text == "likely blocked"  # the harmless name tells something
+    assert judge(steps, BLOCKED, detect=Detect()).word.text == "blocked"  # what was believed came by another route
     assert judge((*RESET, *RELAY_DEAD, *WELL), UNKNOWN, detect=Detect()).word.text == "site down"
 
 
