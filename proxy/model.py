@@ -345,7 +345,12 @@ class NetworkState(StrEnum):
     OFFLINE = "offline"  # nothing leads out
     PORTAL = "portal"  # a login page comes in the place of every site
     RESTRICTED = "restricted"  # an allow-list or a shutdown: only domestic hosts answer
+    SHUT = "shut"  # the same, and no relay gets through either
     INSPECTED = "inspected"  # somebody re-signs everything, and the system trusts it: an office, an antivirus
+
+    @property
+    def is_restricted(self) -> bool:
+        return self in (NetworkState.RESTRICTED, NetworkState.SHUT)
 
 
 class Sounding(StrEnum):

@@ -12,7 +12,7 @@ import asyncio
 import random
 from urllib.parse import urlsplit
 
-from proxy.model import DIRECT, Destination, NetworkId, NetworkState
+from proxy.model import DIRECT, Destination, NetworkId
 from proxy.net.controls import sound_closely
 from proxy.net.tasks import spawn
 from proxy.services import Services, Setup
@@ -63,7 +63,7 @@ class Soundings:
         """At random, without those that the user keeps to relays. The last of the list is domestic, and says nothing of
         when a restriction ends."""
         number = len(setup.settings.auto.controls)
-        is_restricted = self._services.beliefs.network_state(network) is NetworkState.RESTRICTED
+        is_restricted = self._services.beliefs.network_state(network).is_restricted
         numbers = range(number - 1 if is_restricted and number > 1 else number)
         order = [n for n in numbers if setup.router.may_go_direct(_place(setup.settings.auto.controls[n]))]
         self._rng.shuffle(order)

@@ -13,14 +13,14 @@ from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Detect, Settings
 from proxy.detect.beliefs import Beliefs
 from proxy.errors import DialError
-from proxy.model import DIRECT, Change, Destination, NetworkId, NetworkState, Route, Stage, Symptom
+from proxy.model import DIRECT, Change, Destination, NetworkId, NetworkState, Route, Sounding, Stage, Symptom
 from proxy.net.stream import Stream
 from proxy.routing.router import Router
 from proxy.routing.rules import parse_rules
 from proxy.services import Setup
 from proxy.soundings import Soundings
 from tests.support.clock import run as play
-from tests.support.outcomes import AWAY, HOME, HOST, TOR, rescued
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, failed, outcome, rescued, works
 from tests.support.scripted import Script, ScriptedDialer
 from tests.support.services import NO_RESOLVER, services
 
@@ -230,5 +230,29 @@ def test_a_single_control_is_not_called_domestic() -> None:
         scene = Scene()
         await scene.soundings.ask(scene.setup)
         assert scene.beliefs.domestic == [False]
+
+    play(story())
+
+
+@pytest.mark.parametrize("shut", [False, True])
+def test_only_a_foreign_control_tells_that_a_restriction_ends(shut: bool) -> None:
+    async def story() -> None:
+        for seed in range(6):
+            scene = Scene(controls=(FOREIGN, OTHER, DOMESTIC), seed=seed)
+            learned: dict[str, Any] = {"network": HOME, "now": scene.now()}
+            for number in range(5):
+                scene.beliefs.learn(rescued(by=TOR, host=f"d{number}.test", at=scene.now()), **learned)
+            scene.beliefs.learn(works("home.test", at=scene.now()), **learned)
+            for host in ("one.test", "two.test"):
+                scene.beliefs.sounded(host, Sounding.FAILED, started=scene.now(), domestic=False, **learned)
+            for _ in range(5 if shut else 0):
+                dead = outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), at=scene.now())
+                scene.beliefs.learn(dead, **learned)
+            expected = NetworkState.SHUT if shut else NetworkState.RESTRICTED
+            assert scene.beliefs.network_state(HOME) is expected
+            await asyncio.sleep(61)
+            scene.soundings.look()
+            await asyncio.sleep(2)
+            assert [host for _, host in scene.asked] in (["one.test"], ["two.test"])
 
     play(story())

@@ -319,6 +319,9 @@ class Detect(_Section):
     restricted_window_s: Seconds = Field(default=600, description="all within this time")
     restricted_known_s: Seconds = Field(default=3_600, description="what worked so lately goes direct first there")
     restricted_passes: Count = Field(default=2, description="foreign controls in a row that end it")
+    restricted_in_vain: Count = Field(
+        default=5, description="connections in a row that no relay brings: direct goes first"
+    )
     inspected_domains: Count = Field(default=3, description="unrelated domains re-signed, a control among them")
 
     # Bounds.

@@ -53,6 +53,8 @@ from proxy.model import (
     Symptom,
 )
 
+_UNTRIED = (Symptom.SKIPPED, Symptom.LOCAL)
+
 VISIT_S = 3600.0
 """A visit to a blocked host extends its belief, and is saved, at most so often."""
 
@@ -167,6 +169,8 @@ class Beliefs:
             self._heard(outcome, key, now)
         elif winner is not None:
             self._judge.uplink.online(key[0])
+        if (by_relay := _got_through(outcome)) is not None:
+            self._judge.uplink.relayed(key[0], delivered=by_relay)
         if winner is None and _is_name(outcome) and _has_no_way_out(outcome, direct):
             self._judge.uplink.offline(key[0])
             self._judge.gates.void()
@@ -492,6 +496,18 @@ def _has_no_way_out(outcome: Outcome, direct: Attempt | None) -> bool:
 def _is_name(outcome: Outcome) -> bool:
     """Whether any address would have done: a machine without IPv6 has no route to a literal of that family."""
     return outcome.request.destination.address is None
+
+
+def _got_through(outcome: Outcome) -> bool | None:
+    """Whether a relay delivered, of those that had their time; None: none had. One that direct overtook had it."""
+    relayed = [attempt for attempt in outcome.attempts if not attempt.route.is_direct]
+    if any(attempt.delivered for attempt in relayed):
+        return True
+    left = outcome.winner is None
+    tried = [
+        a for a in relayed if a.symptom not in _UNTRIED and not (left and (a.pending or a.symptom is Symptom.ABANDONED))
+    ]
+    return False if tried else None
 
 
 def _is_plain(attempt: Attempt) -> bool:

@@ -62,6 +62,7 @@ class _Line:
     failing: OrderedDict[str, float] = field(default_factory=OrderedDict)
     soundings: dict[str, tuple[Sounding, float, bool]] = field(default_factory=dict)  # host → (what, when, domestic)
     passes: int = 0  # foreign controls that passed in a row
+    in_vain: int = 0  # while restricted: connections in a row for which no relay got through
     control_at: float = NEVER
     doubted: bool = False  # what came in a site's place may come in the place of all
     trusted_at: float = NEVER  # when a client last took the certificate that direct brought, or a control was well
@@ -143,7 +144,10 @@ class Uplink:
     def state(self, network: NetworkId) -> NetworkState:
         """What is held about a network as a whole."""
         line = self._lines.get(network)
-        return line.state if line is not None else NetworkState.OK
+        if line is None:
+            return NetworkState.OK
+        is_shut = line.state is NetworkState.RESTRICTED and line.in_vain >= self._settings.restricted_in_vain
+        return NetworkState.SHUT if is_shut else line.state
 
     def may_learn(self, network: NetworkId, now: float) -> bool:
         """Whether a failure on `network` may mean anything at all."""
@@ -171,6 +175,12 @@ class Uplink:
         line = self._lines.get(network)
         if line is not None and line.state is NetworkState.OFFLINE:
             line.state = NetworkState.OK
+
+    def relayed(self, network: NetworkId, *, delivered: bool) -> None:
+        """Relays were tried for a connection; `delivered`: one of them got through."""
+        line = self._lines.get(network)
+        if line is not None:
+            line.in_vain = 0 if delivered else line.in_vain + (line.state is NetworkState.RESTRICTED)
 
     def failed(self, network: NetworkId, domain: str, now: float) -> bool:
         """Direct failed for a host of `domain`. True when that makes the network `restricted`."""
@@ -254,7 +264,7 @@ class Uplink:
         ):
             return False
         line.state = NetworkState.RESTRICTED
-        line.passes = 0
+        line.passes = line.in_vain = 0
         return True
 
     def _failing(self, line: _Line, now: float) -> int:

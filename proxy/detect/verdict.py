@@ -183,10 +183,11 @@ class _Judge:
         total = sum(signal.weight for signal in self._signals)
         points, reasons = self._points(total)
         confidence = Confidence.HIGH if points >= 3 else Confidence.MEDIUM if points == 2 else Confidence.LOW
+        enough = bool(self._others) and total >= self._detect.blocked_score
         sure = (
-            NetworkState.RESTRICTED is not self._network_state
+            not self._network_state.is_restricted
             and self._control is not Found.FAILED
-            and (bool(self._others) and total >= self._detect.blocked_score or self._belief.state is State.BLOCKED)
+            and (enough or self._belief.state is State.BLOCKED)
         )
         state = State.BLOCKED if sure or self._confirmed else State.SUSPECT
         return Verdict(
@@ -315,7 +316,7 @@ class _Judge:
 
     def _cause(self) -> str:
         """The first in the order of how much else it explains: at a forged address all the rest may be strange."""
-        if self._network_state is NetworkState.RESTRICTED:
+        if self._network_state.is_restricted:
             return "restricted"
         found = {signal.cause for signal in self._signals}
         return next((cause for cause in _ORDER if cause in found), next(iter(sorted(found)), ""))

@@ -60,6 +60,11 @@ _NETWORKS: Mapping[NetworkState, tuple[str, str]] = MappingProxyType(
             "This network lets hardly anything through but what is domestic, so relays go first.",
             "nothing: direct is tried again by itself",
         ),
+        NetworkState.SHUT: (
+            "This network lets hardly anything through but what is domestic, and no relay gets through either, so "
+            "direct goes first, and one relay after it.",
+            "try another network, or add a relay of another kind: byway relay add URL",
+        ),
         NetworkState.INSPECTED: (
             "Somebody opens and re-signs everything that is sent over this network, as an office or an antivirus does, "
             "and this computer trusts them. Nothing is relayed by itself here.",

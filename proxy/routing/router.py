@@ -23,10 +23,14 @@ from proxy.routing.rules import Rules
 PLANS_LIMIT = 4096
 """Shared plans kept; relays change their order with their health, so there are some for each rule."""
 
+_ONE_RELAY_S = 60.0
+"""So long the same relay is tried where none gets through."""
+
 NOTHING_SAID = "AUTO: no rule speaks of it, so direct goes first"
 
 _ON_NETWORK = {
     NetworkState.RESTRICTED: "this network lets hardly anything through, so relays go first",
+    NetworkState.SHUT: "this network lets hardly anything through, nor does any relay, so one is tried after direct",
     NetworkState.INSPECTED: "whoever runs this network reads everything on it, so AUTO relays nothing by itself",
 }
 
@@ -116,6 +120,8 @@ class Router:
                 return self._around(said, belief, usable, ladder, destination, now)
             if held and _is_intercepted(belief):  # nor does the network's state send it direct
                 return self._around(said, belief, usable, (), destination, now)
+        if state is NetworkState.SHUT:
+            usable = _one_of(usable, now)
         key = (said.why, usable, is_onion, is_literal, state)
         plan = self._plans.get(key)
         if plan is None:
@@ -242,6 +248,8 @@ class Router:
         why = said.why
         if state is NetworkState.RESTRICTED:
             routes = (*relayed, DIRECT)
+        elif state is NetworkState.SHUT:
+            routes = (DIRECT, *relayed)
         elif state is NetworkState.INSPECTED:
             routes = (DIRECT,)
         if state in _ON_NETWORK:
@@ -285,6 +293,12 @@ def _other_family(belief: Belief, destination: Destination) -> tuple[Route, ...]
     if belief.cause != "ip" or not belief.family or destination.address is not None:
         return ()
     return (IPV4 if belief.family == 6 else IPV6,)
+
+
+def _one_of(usable: tuple[str, ...], now: float) -> tuple[str, ...]:
+    """Another one each minute: where none gets through, one is enough to notice when that ends."""
+    place = int(now // _ONE_RELAY_S)
+    return (usable[place % len(usable)],) if usable else ()
 
 
 def _once(routes: Iterable[Route]) -> tuple[Route, ...]:

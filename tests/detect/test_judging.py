@@ -323,6 +323,50 @@ def test_a_domestic_only_network_is_restricted_and_no_site_is_blamed() -> None:
     assert state_for(seen, "shop.domestic.example") is NetworkState.RESTRICTED
 
 
+def _in_vain(seen: Seen, times: int) -> None:
+    """Direct and the relay both fail, for connections to hosts that nobody knows."""
+    for number in range(times):
+        relay = failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR)
+        seen.after(1).learn(
+            outcome(failed(Symptom.TIMEOUT, Stage.CONNECT), relay, host=f"far{number}.example", at=seen.now)
+        )
+
+
+def test_where_no_relay_gets_through_either_the_network_is_shut() -> None:
+    seen = Seen()
+    _in_vain(seen, 9)  # of no weight before
+    _allow_list(seen)
+    _in_vain(seen, 4)
+    for _ in range(9):  # a client that leaves says nothing
+        seen.learn(outcome(failed(Symptom.ABANDONED, Stage.RELAY, TOR), host="far.example", at=seen.now))
+    assert seen.beliefs.network_state(HOME) is NetworkState.RESTRICTED
+
+    _in_vain(seen, 1)
+    assert seen.beliefs.network_state(HOME) is NetworkState.SHUT
+    assert state_for(seen, "site1.example") is NetworkState.SHUT
+    seen.rescued("site9.example")
+    assert seen.beliefs.network_state(HOME) is NetworkState.RESTRICTED
+
+
+def test_a_relay_that_direct_overtakes_did_not_get_through() -> None:
+    seen = Seen()
+    _allow_list(seen)
+    overtaken = failed(Symptom.ABANDONED, Stage.RELAY, TOR)
+    for number in range(5):
+        seen.after(1).learn(outcome(overtaken, delivered(), host=f"shop{number}.domestic.example", at=seen.now))
+    assert seen.beliefs.network_state(HOME) is NetworkState.SHUT
+
+
+def test_a_shut_network_opens_as_a_restricted_one_does() -> None:
+    seen = Seen()
+    _allow_list(seen)
+    _in_vain(seen, 5)
+    assert seen.after(61).wants_a_control()
+    for _ in range(2):
+        seen.sounded(Sounding.WELL)
+    assert seen.beliefs.network_state(HOME) is NetworkState.OK
+
+
 def test_the_fifth_domain_may_be_the_last_to_fail() -> None:
     seen = Seen()
     for number in range(2):

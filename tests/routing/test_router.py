@@ -69,10 +69,11 @@ def plan(
     relays: Sequence[str] = BOTH,
     name: str | None = None,
     network_state: NetworkState = NetworkState.OK,
+    now: float = NOW,
 ) -> Plan:
     request = Request(1, Destination(host, 443), Inbound.CONNECT, "127.0.0.1:5000")
     held = held or belief(name or host)
-    return router.plan(request, held, relays=relays, now=NOW, host=name, network_state=network_state)
+    return router.plan(request, held, relays=relays, now=now, host=name, network_state=network_state)
 
 
 def test_nothing_said_is_auto_direct_first() -> None:
@@ -361,6 +362,16 @@ def test_on_a_restricted_network_relays_go_first() -> None:
     assert plan(router, held=blocked, network_state=NetworkState.RESTRICTED).routes == (TOR, VPS, DIRECT)
     assert TOR not in plan(router, "bank.example", network_state=NetworkState.RESTRICTED).routes
     assert plan(router, relays=(), network_state=NetworkState.RESTRICTED).routes == (DIRECT,)
+
+
+def test_where_no_relay_gets_through_one_is_tried_after_direct_and_another_each_minute() -> None:
+    router = make_router(ladder=LADDER, never_relay=("bank.example",))
+    made = [plan(router, network_state=NetworkState.SHUT, now=60.0 * minute).routes for minute in range(3)]
+    assert made == [(DIRECT, TOR), (DIRECT, VPS), (DIRECT, TOR)]
+    assert plan(router, network_state=NetworkState.SHUT, now=59.0).routes == made[0]
+    assert plan(router, relays=(), network_state=NetworkState.SHUT).routes == (DIRECT,)
+    read = belief("www.example.org", State.BLOCKED, cause="interception")
+    assert plan(router, held=read, network_state=NetworkState.SHUT).routes == (TOR, VPS)
 
 
 def test_on_an_inspected_network_auto_relays_nothing() -> None:
