@@ -1,7 +1,8 @@
 """Measures sites for who asks, and remembers each answer for some minutes.
 
 Asked twice in a row, a site is measured once: what the second one is told says when that was. The memory is bounded,
-and a measurement counts only on the network, and under the setup, where it was made.
+and a measurement counts only on the network, and under the setup, where it was made. What it came to stays as it was:
+steps of then and a network of now would make a verdict that nobody saw.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.control import documents
@@ -40,7 +41,9 @@ class Measured:
     at: float  # seconds since the epoch, when it began
     took_s: float
     setup: Setup  # that it was made under
+    network: NetworkId
     steps: tuple[Step, ...]
+    verdict: Verdict
     thorough: bool  # else it does not answer `why`
 
 
@@ -61,11 +64,10 @@ class Measurements:
         return told[-1]
 
     def of(self, host: str) -> list[Document]:
-        """What is remembered of a host on this network, for reports; judged by what is held now."""
+        """What is remembered of a host on this network, for reports."""
         network = self._parts.network()
-        held = self._parts.beliefs.lookup(host, network=network, now=time.time())
         return [
-            {"url": page.url, **self._told(measured, held, network)}
+            {"url": page.url, **_told(measured)}
             for (where, page), measured in self._kept.items()
             if where == network and page.host == host
         ]
@@ -95,34 +97,28 @@ class Measurements:
                 async for step in coming:
                     steps.append(step)
                     yield {"step": documents.step(step)}
-            measured = Measured(began, time.time() - began, setup, tuple(steps), thorough)
+            took_s = time.time() - began
+            verdict = self._judge(steps, plan()[0], network)
+            measured = Measured(began, took_s, setup, network, tuple(steps), verdict, thorough)
             if network == self._parts.network():
                 self._keep(network, page, measured)
         else:
             for step in measured.steps:
                 yield {"step": documents.step(step)}
-        yield {**self._told(measured, plan()[0], network), "measured_again": not again}
+        yield {**_told(measured), "measured_again": not again}
 
     def _controls_on(self, network: NetworkId) -> SharedControls:
         if self._controls is None or self._controls[0] != network:
             self._controls = (network, SharedControls())
         return self._controls[1]
 
-    def _told(self, measured: Measured, held: Belief, network: NetworkId) -> Document:
+    def _judge(self, steps: Sequence[Step], held: Belief, network: NetworkId) -> Verdict:
+        if network != self._parts.network():
+            return _MOVED
         settings = self._parts.setup().settings
         relays = [relay.name for relay in settings.relay]
         state = self._parts.beliefs.network_state(network)
-        verdict = judge(measured.steps, held, detect=settings.detect, relays=relays, network_state=state)
-        if network != self._parts.network():
-            verdict = _MOVED
-        return {
-            "verdict": documents.verdict(verdict),
-            "routes": documents.measured_routes(measured.steps),
-            "steps": [documents.step(step) for step in measured.steps],
-            "measured_at": measured.at,
-            "measured_s": round(measured.took_s, 3),
-            "measured_on": network,
-        }
+        return judge(steps, held, detect=settings.detect, relays=relays, network_state=state)
 
     def _remembered(self, network: NetworkId, page: Page) -> Measured | None:
         measured = self._kept.get((network, page))
@@ -137,3 +133,14 @@ class Measurements:
         self._kept.move_to_end((network, page))
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
+
+
+def _told(measured: Measured) -> Document:
+    return {
+        "verdict": documents.verdict(measured.verdict),
+        "routes": documents.measured_routes(measured.steps),
+        "steps": [documents.step(step) for step in measured.steps],
+        "measured_at": measured.at,
+        "measured_s": round(measured.took_s, 3),
+        "measured_on": measured.network,
+    }

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from contextlib import aclosing
 from dataclasses import replace
 from typing import Any
@@ -12,9 +13,9 @@ import pytest
 from proxy.control import measurements
 from proxy.control.measurements import Measurements
 from proxy.measure import page_of
-from proxy.model import Action, Belief, Override, Plan, Route
+from proxy.model import Action, Belief, NetworkState, Override, Plan, Route, Stage, Symptom
 from tests.control.world import World
-from tests.support.outcomes import AWAY, HOME
+from tests.support.outcomes import AWAY, HOME, failed, outcome
 
 PAGE = page_of("site.test")
 PLAN = Plan(Action.AUTO, (Route(), Route(("tor",))), "AUTO")
@@ -80,6 +81,17 @@ async def test_a_network_that_changes_meanwhile_makes_it_worth_nothing(asked: As
     assert told["verdict"]["words"] == "not tested"
     assert "became another one" in told["verdict"]["seen"]
     assert not asked.measurements.of("site.test")
+
+
+async def test_what_it_came_to_is_not_judged_anew(asked: Asked) -> None:
+    """By the state of a network that has gone down since, it would be the network's fault."""
+    first = (await asked.why())["verdict"]
+    failing = outcome(failed(Symptom.OFFLINE, Stage.CONNECT), at=time.time())
+    asked.world.parts.beliefs.learn(failing, network=HOME, now=time.time())
+    assert asked.world.parts.beliefs.network_state(HOME) is NetworkState.OFFLINE
+    assert first["words"] != "no network"
+    assert (await asked.why())["verdict"] == first
+    assert [told["verdict"] for told in asked.measurements.of("site.test")] == [first]
 
 
 async def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
