@@ -262,13 +262,16 @@ class _Judge:
 
     def _of_the_network(self, state: NetworkState) -> Verdict:
         portal = state is NetworkState.PORTAL
+        told = (
+            self._routes.control_text
+        )  # a reason, since `seen` goes into reports: which controls there are is private
         return Verdict(
             words.PORTAL if portal else words.NO_NETWORK,
             State.UNKNOWN,
             str(state),
             "a login page of the network comes in the place of every site" if portal else self._no_network(),
             Confidence.MEDIUM,
-            ("this says nothing about the site",),
+            (*((told,) if told else ()), "this says nothing about the site"),
             "",
             "Open any page in a browser and log in to the network." if portal else "See to the network first.",
             control=self._control,
@@ -277,8 +280,7 @@ class _Judge:
     def _no_network(self) -> str:
         if self._routes.is_offline:
             return f"this machine has no network: {self._routes.why_not_tested(DIRECT)}"
-        told = f": {self._routes.control_text}" if self._routes.control_text else ""
-        return f"another site is not reached direct either{told}"
+        return "another site is not reached direct either"
 
     # -- how sure --------------------------------------------------------------------------------------------------
 

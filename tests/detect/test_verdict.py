@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -165,7 +165,7 @@ CASES = (
     Case("down", (bad(Part.CONNECT, Symptom.REFUSED), *RELAY_REFUSED, *WELL), "site down", says="tor did not reach"),
     Case("down, relay dead", (bad(Part.CONNECT, Symptom.REFUSED), *RELAY_DEAD, *WELL), "site down",
          confidence=Confidence.LOW, says="no other route to compare"),
-    Case("no network", (bad(Part.CONNECT, Symptom.TIMEOUT), *RELAY_DEAD, *ILL), "no network"),
+    Case("no network", (bad(Part.CONNECT, Symptom.TIMEOUT), *RELAY_DEAD, *ILL), "no network", says=ILL[0].text),
     Case("known root for all", (*ROGUE, bad(Part.CONTROL, Symptom.CERTIFICATE)), "blocked", "interception",
          confirmed=True, anomaly=True),
     Case("a login page", (*NO_CERTIFICATE, bad(Part.CONTROL, Symptom.CERTIFICATE)), "portal"),
@@ -214,6 +214,15 @@ def test_one_relay_of_two_is_enough() -> None:
 def test_without_a_relay_the_advice_is_to_add_one() -> None:
     verdict = judge((*SWAPPED, *WELL), UNKNOWN, detect=Detect())
     assert "byway relay add" in verdict.do
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
+def test_what_was_seen_names_no_control(case: Case) -> None:
+    """It is the one sentence that a report has of a verdict, and which sites are at home here tells where that is."""
+    named = tuple(
+        replace(step, text="home.example: no answer") if step.part is Part.CONTROL else step for step in case.steps
+    )
+    assert "home.example" not in judge(named, case.belief, detect=Detect(), network_state=case.state).seen
 
 
 def test_nothing_at_all() -> None:
