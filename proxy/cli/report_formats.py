@@ -242,13 +242,13 @@ def to_har(sites: Sequence[Site]) -> str:
 
 
 def _entry(one: Examination, route: Mapping[str, Any]) -> Document:
-    steps = [step for step in one.steps if step["route"] == route["route"]]
-    timings = {name: _ms(steps, parts) for name, parts in _TIMINGS.items()}
-    address = next((step["address"] for step in steps if step["address"]), "")
+    steps = [step for step in one.steps if step["route"] == route["route"] and step["part"] != "control"]
+    timings = _timings(steps)
+    address = next((step["address"] for step in steps if step["address"]), "") if _is_direct(route) else ""  # a relay's
     error = "" if route["result"] == "ok" else route["text"] or route["symptom"]
     return {
         "startedDateTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.at)),
-        "time": round(sum(value for value in timings.values() if value > 0), 1),
+        "time": round(sum(value for name, value in timings.items() if value > 0 and name != "ssl"), 1),
         "request": {
             "method": "GET", "url": one.url, "httpVersion": "HTTP/1.1", "cookies": [], "headers": [],
             "queryString": [], "headersSize": -1, "bodySize": 0,
@@ -259,18 +259,26 @@ def _entry(one: Examination, route: Mapping[str, Any]) -> Document:
             "_error": error,
         },
         "cache": {},
-        "timings": {"blocked": -1, "send": 0, "receive": 0, **timings},
-        "serverIPAddress": address.rpartition(":")[0].strip("[]"),
+        "timings": timings,
+        **({"serverIPAddress": address.rpartition(":")[0].strip("[]")} if address else {}),
         "comment": f"{route['route']}: {route['result']}; {one.words}",
     }  # fmt: skip
 
 
-_TIMINGS = {
+_PHASES = {
     "dns": ("resolve", "secure"),
     "connect": ("connect", "relay"),
     "ssl": ("hello",),
     "wait": ("answer",),
 }
+
+
+def _timings(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """HAR's: -1 where there was no such phase, but never for the last three; `connect` holds `ssl` once more."""
+    spent = {name: _ms(steps, parts) for name, parts in _PHASES.items()}
+    if spent["ssl"] >= 0:
+        spent["connect"] = round(max(spent["connect"], 0) + spent["ssl"], 1)
+    return {"blocked": -1, **spent, "send": 0, "wait": max(spent["wait"], 0), "receive": 0}
 
 
 def _ms(steps: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> float:

@@ -169,9 +169,21 @@ def test_har() -> None:
     direct, relayed = log["entries"]  # what was not tested has no entry
     assert direct["response"] == {**direct["response"], "status": 0}
     assert direct["response"]["_error"].startswith("reset")
-    assert direct["timings"]["ssl"] == 250
+    assert direct["timings"] == {"blocked": -1, "dns": 250, "connect": 500, "ssl": 250,
+                                 "send": 0, "wait": 0, "receive": 0}  # fmt: skip
+    assert direct["time"] == 750  # connect holds ssl
+    assert direct["serverIPAddress"] == "203.0.113.5"
     assert relayed["response"]["status"] == 200
     assert relayed["timings"]["dns"] == -1
+    assert "serverIPAddress" not in relayed  # it would be the relay's
+
+
+def test_har_of_a_connection_that_failed_early() -> None:
+    """HAR 1.2 knows -1 of some phases only."""
+    one = replace(EXAMINED, steps=(step("resolve", symptom="no_name", address=""), step("control", text="well")))
+    (entry, _) = json.loads(to_har([replace(SITE, examinations=(one,))]))["log"]["entries"]
+    assert [entry["timings"][name] for name in ("connect", "ssl", "send", "wait", "receive")] == [-1, -1, 0, 0, 0]
+    assert "serverIPAddress" not in entry  # that of the control is none of this site's
 
 
 def test_markdown_is_inert() -> None:
