@@ -6,15 +6,16 @@ known, so an interrupted survey loses nothing and can be gone on with.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import random
 import sys
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TextIO
 
 import typer
 
@@ -74,10 +75,15 @@ def _test(
         survey = SurveyFile.resume(paths.state_dir, resume)
     client = call.client()
     drop_old(paths.state_dir, days=client.get("/v1/config")["settings"]["log"]["keep_days"])
-    ended = _run(call.output, client, survey, at_once=at_once, jitter=jitter)
-    rows = [survey.rows[url] for url in survey.urls if url in survey.rows]
     if out is not None:
-        write_csv(out, rows)
+        with _open(out, "a"):  # said now, and not after hours
+            pass
+    try:
+        ended = _run(call.output, client, survey, at_once=at_once, jitter=jitter)
+    finally:  # what has come is worth having, whatever ended it
+        rows = [survey.rows[url] for url in survey.urls if url in survey.rows]
+        if out is not None:
+            write_csv(out, rows)
     _show(call.output, rows, survey, written=out)
     if ended is None:
         survey.finish()
@@ -244,16 +250,23 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
     import csv
 
     routes = _routes_of(rows)
+    with _open(path, "w") as file:
+        writer = csv.writer(file)
+        writer.writerow((*_COLUMNS, *routes, "measured_at", "measured_s"))
+        for row in rows:
+            verdict = row["verdict"]
+            told = {**verdict, "url": row["url"], "verdict": verdict["words"]}
+            ended = {route["route"]: _ended(route) for route in row["routes"]}
+            cells = (*(told[name] for name in _COLUMNS), *(ended.get(route, "") for route in routes))
+            writer.writerow([*map(_cell, cells), round(row["measured_at"], 3), row["measured_s"]])
+
+
+@contextlib.contextmanager
+def _open(path: Path, mode: Literal["w", "a"]) -> Iterator[TextIO]:
+    """Raises BywayError when nothing can be written there."""
     try:
-        with path.open("w", encoding="utf-8", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow((*_COLUMNS, *routes, "measured_at", "measured_s"))
-            for row in rows:
-                verdict = row["verdict"]
-                told = {**verdict, "url": row["url"], "verdict": verdict["words"]}
-                ended = {route["route"]: _ended(route) for route in row["routes"]}
-                cells = (*(told[name] for name in _COLUMNS), *(ended.get(route, "") for route in routes))
-                writer.writerow([*map(_cell, cells), round(row["measured_at"], 3), row["measured_s"]])
+        with path.open(mode, encoding="utf-8", newline="") as file:
+            yield file
     except OSError as error:
         raise BywayError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
 

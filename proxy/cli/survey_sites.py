@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,11 +16,15 @@ from proxy.cli.exits import Misused
 from proxy.config.files import read_text, shown
 from proxy.config.words import quoted
 from proxy.control.site import site
+from proxy.errors import ConfigError
 
 FILE_LIMIT = 16 * 1024 * 1024
 """Bytes of a list."""
 
 SITES_LIMIT = 50_000
+
+_REASONS = 5
+"""Lines that are told of a list of which nothing can be used."""
 
 _PUBLIC_LISTS = "https://github.com/citizenlab/test-lists"
 
@@ -42,11 +46,13 @@ def read_sites(named: Sequence[str], file: Path | None, listed: str | None, conf
         urls.append(text)
     for path in (file, None if listed is None else _list_file(listed, config_dir)):
         if path is not None:
-            for line, text in _entries(read_text(path, limit=FILE_LIMIT)):
+            for line, text in _entries(read_text(path, limit=FILE_LIMIT), path.name):
                 if problem := _problem(text):
                     skipped.append(f"{path.name}:{line}: {quoted(text)} is no site: {problem}")
                 else:
                     urls.append(text)
+    if skipped and not urls:
+        raise ConfigError((*skipped[:_REASONS], f"of {len(skipped)} lines none names a site"))
     if not urls:
         raise Misused("name the sites, or a file of them with --file or --list")
     chosen = tuple(dict.fromkeys(urls))
@@ -69,20 +75,35 @@ def _list_file(listed: str, config_dir: Path) -> Path:
     )
 
 
-def _entries(text: str) -> Iterator[tuple[int, str]]:
-    """(line, URL or host) of a list."""
-    first = text.lstrip("\ufeff").split("\n", 1)[0].strip().lower()
-    if "url" in first.split(","):
-        reader = csv.DictReader(io.StringIO(text.lstrip("\ufeff")))
-        reader.fieldnames = [name.strip().lower() for name in reader.fieldnames or ()]
-        for row in reader:
-            if url := (row.get("url") or "").strip():
-                yield reader.line_num, url
+def _entries(text: str, name: str) -> Iterator[tuple[int, str]]:
+    """(line, URL or host) of a list. Raises ConfigError."""
+    lines = io.StringIO(text.lstrip("\ufeff"), newline=None)  # of any system
+    if (column := _url_column(lines.readline())) is not None:
+        yield from _of_column(column, lines, name)
         return
     for number, line in enumerate(text.splitlines(), 1):
         entry = line.lstrip("\ufeff").split("#", 1)[0].strip() if "://" not in line else line.strip()
         if entry and not entry.startswith("#"):
             yield number, entry
+
+
+def _url_column(header: str) -> int | None:
+    """Where a CSV has its URLs; None when this is the header of none."""
+    try:
+        names = [name.strip().lower() for name in next(csv.reader([header]), ())]
+    except csv.Error:
+        return None
+    return names.index("url") if "url" in names else None
+
+
+def _of_column(column: int, lines: Iterable[str], name: str) -> Iterator[tuple[int, str]]:
+    rows = csv.reader(lines)
+    try:
+        for row in rows:
+            if url := row[column].strip() if column < len(row) else "":
+                yield rows.line_num + 1, url
+    except csv.Error as error:  # a field beyond the reader's own limit of 128 KiB
+        raise ConfigError(f"{name}:{rows.line_num + 1}: is not a CSV file: {error}") from None
 
 
 def _problem(text: str) -> str:

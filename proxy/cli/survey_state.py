@@ -73,14 +73,18 @@ class SurveyFile:
         return self._kept > 0
 
     def add(self, row: Row, *, keep: bool) -> None:
-        """Takes what came of a site, and writes it down when that is allowed."""
+        """Takes what came of a site, and writes it down when that is allowed. Raises BywayError when it cannot be."""
         self.rows[row["asked"]] = row
-        if keep:
+        if not keep:
+            return
+        try:
             if not self._kept:
                 self._write_head()
             with self._path.open("a", encoding="utf-8") as file:
                 file.write("\n" + json.dumps(row))
-            self._kept += 1
+        except OSError as error:  # the disk is full
+            raise BywayError(f"{self._path} cannot be written: {(error.strerror or str(error)).lower()}") from None
+        self._kept += 1
 
     def _write_head(self) -> None:
         private_folder(self._path.parent)

@@ -109,7 +109,10 @@ def parse_fingerprints(text: str, source: str) -> Imported:
 
     Raises ConfigError for what is no such file at all."""
     rows = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
+    try:
+        missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
+    except csv.Error as error:
+        raise _no_csv(rows, source, error) from None
     if missing:
         raise ConfigError(f"{source}:1: is no list of block pages: its first line does not name {missing[0]}")
     taken: dict[str, Fingerprint] = {}
@@ -134,7 +137,11 @@ def _read(rows: csv.DictReader[str], source: str) -> Iterator[Mapping[str, str]]
         for row in rows:
             yield {name: row[name] or "" for name in _NEEDED}
     except csv.Error as error:  # a field beyond the reader's own limit of 128 KiB
-        raise ConfigError(f"{source}:{rows.line_num}: is not a CSV file: {error}") from None
+        raise _no_csv(rows, source, error) from None
+
+
+def _no_csv(rows: csv.DictReader[str], source: str, error: csv.Error) -> ConfigError:
+    return ConfigError(f"{source}:{rows.line_num}: is not a CSV file: {error}")
 
 
 def _fingerprint(row: Mapping[str, str]) -> Fingerprint:

@@ -23,6 +23,7 @@ from proxy.cli.client import Client
 from proxy.cli.exits import NotRunning
 from proxy.cli.survey_state import SurveyFile
 from proxy.config.schema import Auto, Detect, Log, RelayConfig, Settings
+from proxy.errors import BywayError
 from proxy.measure import Means
 from proxy.model import IPAddress
 from proxy.net.oracle import Oracle
@@ -92,6 +93,49 @@ def test_a_test_list_lies_beside_the_configuration(byway: Byway, running: Runnin
 
 
 @pytest.mark.parametrize(
+    "text",
+    [
+        'notes,"URL"\n"two,\nlines",https://a.example/\n\n,\nshort\n,https://b.example/\n',
+        "\ufeffnotes,url\rx,https://a.example/\rx,https://b.example/\r",  # as an old Macintosh ends its lines
+        "https://a.example/\rhttps://b.example/\r",
+    ],
+)
+def test_a_list_in_other_dress(byway: Byway, running: Running, tmp_path: Path, text: str) -> None:
+    file = tmp_path / "sites.csv"
+    file.write_bytes(text.encode())
+    ran = byway("test", *NOW, "--file", str(file))
+    assert [row[0] for row in ran.rows[1:]] == ["https://a.example/", "https://b.example/"], ran.err
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (f'url,notes\n"{"y" * 200_000}', "sites.csv:2: is not a CSV file"),
+        (f'"{"y" * 200_000}', "sites.csv:1:"),
+        ("a..b\n" * 9, "of 9 lines none names a site"),
+        ("a..b\nc..d", 'sites.csv:2: "c..d" is no site'),
+    ],
+)
+def test_a_list_that_is_none_is_said_to_be(
+    byway: Byway, running: Running, tmp_path: Path, text: str, said: str
+) -> None:
+    file = tmp_path / "sites.csv"
+    file.write_text(text)
+    ran = byway("test", *NOW, "--file", str(file))
+    assert ran.code == 7, ran.err
+    assert said in ran.err
+
+
+def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
+    byway: Byway, running: Running, tmp_path: Path
+) -> None:
+    ran = byway("test", *NOW, "-o", str(tmp_path / "nowhere" / "out.csv"), "a.example")
+    assert ran.code == 1
+    assert "out.csv cannot be written" in ran.err
+    assert not running.world.resolved
+
+
+@pytest.mark.parametrize(
     ("words", "code", "said"),
     [
         (("--list", "kz"), 2, "lists/kz.csv is missing. Byway fetches nothing by itself"),
@@ -157,7 +201,7 @@ def test_an_interrupted_survey_keeps_what_has_come_and_goes_on(
 
 @pytest.mark.usefixtures("kept")
 def test_a_byway_that_ends_leaves_something_to_go_on_from(
-    byway: Byway, running: Running, home: Home, monkeypatch: pytest.MonkeyPatch
+    byway: Byway, running: Running, home: Home, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     post = Client.post
 
@@ -167,10 +211,21 @@ def test_a_byway_that_ends_leaves_something_to_go_on_from(
         return post(client, path, body)
 
     monkeypatch.setattr(Client, "post", ended)
-    ran = byway("test", *NOW, "-c", "1", "a.example", "b.example")
+    out = tmp_path / "out.csv"
+    ran = byway("test", *NOW, "-c", "1", "-o", str(out), "a.example", "b.example")
     assert ran.code == 3
     assert "--resume" in ran.err
     assert len(surveys(home)) == 1
+    assert [row["url"] for row in table(out)] == ["https://a.example/"]
+
+
+def test_a_survey_that_cannot_be_kept_says_so(tmp_path: Path) -> None:
+    path = tmp_path / "surveys" / "0123abcd.jsonl"
+    path.mkdir(parents=True)
+    survey = SurveyFile(path, ["https://a.example"], [])
+    with pytest.raises(BywayError, match=r"0123abcd\.jsonl cannot be written: is a directory"):
+        survey.add({"asked": "https://a.example"}, keep=True)
+    assert not survey.left  # it has come all the same
 
 
 def test_a_fault_at_one_site_ends_nothing(byway: Byway, running: Running) -> None:

@@ -118,6 +118,8 @@ def test_what_is_no_list_is_said(text: str) -> None:
 def test_a_field_without_end_is_no_list() -> None:
     with pytest.raises(ConfigError, match="is not a CSV file"):
         parse_fingerprints(f'{HEAD}\nx,isp,,body,contains,"{"y" * 200_000}', "list.csv")
+    with pytest.raises(ConfigError, match="is not a CSV file"):
+        parse_fingerprints("y" * 200_000, "list.csv")
 
 
 def test_rows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
