@@ -203,7 +203,8 @@ class Router:
         else:
             fitting = [rung for rung in local if is_secure(rung) == (belief.cause == "dns")]
             routes = _once([*fitting, *relays, *local, DIRECT])
-        held = f"{_WORDS[belief.state]}: {belief.why}" if belief.why else _WORDS[belief.state]
+        word = "refused" if belief.cause == "refused" else _WORDS[belief.state]
+        held = f"{word}: {belief.why}" if belief.why else word
         why = f"AUTO: {held}" if said is _UNSAID else f"{said.why}; {held}"
         if not routes:
             why += "; direct is read by others, and no relay is usable now"

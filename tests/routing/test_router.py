@@ -220,6 +220,15 @@ def test_an_auto_rule_and_the_belief_are_both_named() -> None:
     assert made.intercept
 
 
+def test_a_site_that_refuses_is_not_called_blocked() -> None:
+    held = belief(
+        "www.example.org", State.SUSPECT, cause="refused", last_good="tor", why="the site refuses direct (403)"
+    )
+    made = plan(make_router(), held=held)
+    assert made.routes[0] == TOR
+    assert made.why == "AUTO: refused: the site refuses direct (403)"
+
+
 @pytest.mark.parametrize("state", list(State))
 def test_auto_rescues_nothing_that_is_never_relayed(state: State) -> None:
     router = make_router(never_relay=("*.bank.example", "example.org"))
