@@ -173,7 +173,7 @@ class App:
             idle_timeout_s=settings.limits.idle_timeout_s,
             half_open_timeout_s=settings.limits.half_open_timeout_s,
         )
-        self._followers: set[asyncio.Queue[Outcome]] = set()
+        self._followers: set[asyncio.Queue[tuple[Outcome, NetworkId]]] = set()
         self._services = Services(
             setup=lambda: self._setup,
             beliefs=self._beliefs,
@@ -394,13 +394,13 @@ class App:
         for queue in self._followers:
             if queue.full():
                 queue.get_nowait()
-            queue.put_nowait(outcome)
+            queue.put_nowait((outcome, network))
         if self._options.verbose:
             route = outcome.winner or "none"
             log.info("%s via %s: %s", outcome.request.destination, route, outcome.error or outcome.plan.why)
 
-    async def _follow(self) -> AsyncIterator[Outcome]:
-        queue: asyncio.Queue[Outcome] = asyncio.Queue(_FOLLOWER_LIMIT)
+    async def _follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
+        queue: asyncio.Queue[tuple[Outcome, NetworkId]] = asyncio.Queue(_FOLLOWER_LIMIT)
         self._followers.add(queue)
         try:
             while True:

@@ -182,9 +182,10 @@ class _Api:
             only = "they go by relays alone" if relays else "without a relay they are not opened at all"
             text = f"Somebody on this network reads what is sent to {', '.join(read[:_NAMED])}"
             say(f"{text}{' and others' if read[_NAMED:] else ''}; {only}.", f"byway why {read[0]}")
-        blocked = [held for held in troubled if held["state"] != State.DOWN]
+        blocked = [held for held in troubled if held["state"] != State.DOWN and held["cause"] != "refused"]
         if blocked and not relays:
-            say(f"{len(blocked)} sites are blocked, and there is no relay to go around.", "byway relay add URL")
+            many = "1 site is" if len(blocked) == 1 else f"{len(blocked)} sites are"
+            say(f"{many} blocked, and there is no relay to go around.", "byway relay add URL")
         for relay in relays:
             if relay["state"] == "failing":
                 say(f"Relay {relay['name']} keeps failing: {relay['error']}", f"byway relay test {relay['name']}")
@@ -243,9 +244,9 @@ class _Api:
 
         async def rows() -> AsyncGenerator[Document, None]:
             try:
-                async for outcome in outcomes:
+                async for outcome, network in outcomes:
                     if wanted(outcome):
-                        yield documents.outcome(outcome, self._parts.network())
+                        yield documents.outcome(outcome, network)
             finally:
                 if isinstance(outcomes, AsyncGenerator):
                     await outcomes.aclose()

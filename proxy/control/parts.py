@@ -59,8 +59,8 @@ class Parts:
     """Reads the configuration and the rules again. Returns the problems; none: it was taken."""
     live: Callable[[], Mapping[str, int | float | str]]
     """Counters of the moment: port, started_at, clients, tunnels, …"""
-    follow: Callable[[], AsyncIterator[Outcome]]
-    """Outcomes from now on, as they are recorded."""
+    follow: Callable[[], AsyncIterator[tuple[Outcome, NetworkId]]]
+    """Outcomes from now on, as they are recorded, each with the network where it began."""
     believe: Callable[[Sequence[Change]], None]
     """Keeps what beliefs have become."""
     override: Callable[[str, Override | None], None]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from proxy.control import serve
 from proxy.control.serve import ControlServer
 from proxy.model import Action, Override, Sounding, Symptom
 from tests.control.world import SECRET, World
-from tests.support.outcomes import HOME, TOR, failed, outcome, rescued, works
+from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued, works
 from tests.support.waiting import until
 
 BLOG = "blog.example.net"
@@ -67,7 +68,20 @@ async def test_status_asks_for_a_relay_when_sites_are_blocked(api: ClientSession
     world.parts.override("x.example", None)
     world.see(rescued(host=BLOG, at=time.time()))
     status = await read(api, "/v1/status")
-    assert [problem["do"] for problem in status["problems"]] == ["byway relay add URL"]
+    assert status["problems"] == [
+        {"text": "1 site is blocked, and there is no relay to go around.", "do": "byway relay add URL"}
+    ]
+
+
+async def test_a_site_that_refuses_is_none_that_is_blocked(api: ClientSession, world: World) -> None:
+    world.settings = world.settings.model_copy(update={"relay": ()})
+    world.rules = ""
+    world.overrides_changed()
+    for attempt, status in ((delivered(), 403), (delivered(TOR), 200)):
+        world.see(outcome(replace(attempt, evidence={"status": status}), host=BLOG, at=time.time()))
+    told = await read(api, "/v1/status")
+    assert [(held["state"], held["cause"]) for held in told["sites"]] == [("suspect", "refused")]
+    assert told["problems"] == []
 
 
 async def test_status_says_what_is_wrong_with_the_network_and_who_reads_along(api: ClientSession, world: World) -> None:
@@ -138,6 +152,13 @@ async def test_follow_gives_what_ends_from_now_on_in_the_shape_of_the_log(api: C
     (row,) = (await read(api, "/v1/log", site=BLOG))["rows"]
     assert line.keys() - {"version"} == row.keys()
     assert {k: v for k, v in line.items() if k not in ("version", "id")} == {k: v for k, v in row.items() if k != "id"}
+
+
+async def test_follow_tells_the_network_where_a_connection_began(api: ClientSession, world: World) -> None:
+    async with asyncio.timeout(10), api.get("/v1/log/follow") as answer:
+        await until(lambda: world.followers == 1)
+        world.see(rescued(host=BLOG, at=NOW), network=AWAY)  # and is on another by the time it ends
+        assert json.loads(await answer.content.readline())["network"] == AWAY
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.errors import DialError
 from proxy.measure import Means
-from proxy.model import Change, Destination, IPAddress, Outcome, Override, Route, Stage, Symptom
+from proxy.model import Change, Destination, IPAddress, NetworkId, Outcome, Override, Route, Stage, Symptom
 from proxy.net.dialer import Dialer
 from proxy.net.resolver import Resolver
 from proxy.net.stream import Stream
@@ -104,7 +104,7 @@ class World:
         self.store.start()
         self.beliefs = Beliefs(self.settings.detect)
         self.health = Health(self.settings.detect)
-        self._queues: set[asyncio.Queue[Outcome]] = set()
+        self._queues: set[asyncio.Queue[tuple[Outcome, NetworkId]]] = set()
         self._setup: Setup
         self._override("unset.example", None)
 
@@ -115,15 +115,15 @@ class World:
     def followers(self) -> int:
         return len(self._queues)
 
-    def see(self, *outcomes: Outcome) -> None:
+    def see(self, *outcomes: Outcome, network: NetworkId = HOME) -> None:
         """Takes outcomes as a session would hand them on."""
         for outcome in outcomes:
-            self.store.record(outcome, network=HOME)
-            changes = self.beliefs.learn(outcome, network=HOME, now=time.time())
+            self.store.record(outcome, network=network)
+            changes = self.beliefs.learn(outcome, network=network, now=time.time())
             self.store.believe(changes)
             self.health.learn(outcome, time.time())
             for queue in self._queues:
-                queue.put_nowait(outcome)
+                queue.put_nowait((outcome, network))
 
     @property
     def parts(self) -> Parts:
@@ -172,8 +172,8 @@ class World:
     def _live(self) -> Mapping[str, int | float | str]:
         return self.counters
 
-    async def _follow(self) -> AsyncIterator[Outcome]:
-        queue: asyncio.Queue[Outcome] = asyncio.Queue()
+    async def _follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
+        queue: asyncio.Queue[tuple[Outcome, NetworkId]] = asyncio.Queue()
         self._queues.add(queue)
         try:
             while True:
