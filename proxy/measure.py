@@ -157,6 +157,14 @@ class Question:
         return Destination(self.page.host, self.page.port)
 
 
+def _troubled(services: Services) -> Callable[[str], bool]:
+    def is_troubled(host: str) -> bool:
+        held = services.beliefs.lookup(host, network=services.network(), now=services.now())
+        return held.state in _TROUBLED
+
+    return is_troubled
+
+
 def _refusing(setup: Setup) -> Callable[[Destination, IPAddress], str | None]:
     """The guard's word, as the direct route has it: a name may lead to a fake address where another proxy on this
     computer gives them."""
@@ -167,14 +175,6 @@ def _refusing(setup: Setup) -> Callable[[Destination, IPAddress], str | None]:
         return setup.guard.refuse_address(destination, address)
 
     return refuses
-
-
-def _troubled(services: Services) -> Callable[[str], bool]:
-    def is_troubled(host: str) -> bool:
-        held = services.beliefs.lookup(host, network=services.network(), now=services.now())
-        return held.state in _TROUBLED
-
-    return is_troubled
 
 
 @functools.cache
