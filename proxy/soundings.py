@@ -50,11 +50,15 @@ class Soundings:
             await self._ask(setup, number, network)
 
     async def _ask_some(self, setup: Setup, network: NetworkId) -> None:
-        """One, and the others too when all of them together can tell."""
+        """One, and the others too when all of them together can tell: the domestic one before them, so that in an outage
+        nobody waits for its word while theirs is heard."""
         beliefs, order = self._services.beliefs, self._order(setup, network)
         if not beliefs.all_controls_wanted(network, self._services.now()):
             await self._ask(setup, order.pop(0), network)
         if beliefs.all_controls_wanted(network, self._services.now()):
+            for number in [number for number in order if _is_domestic(setup, number)]:
+                order.remove(number)
+                await self._ask(setup, number, network)
             async with asyncio.TaskGroup() as asking:
                 for number in order:
                     asking.create_task(self._ask(setup, number, network))
@@ -82,10 +86,14 @@ class Soundings:
                     network=network,
                     started=started,
                     now=services.now(),
-                    domestic=number == len(controls) - 1 > 0,
+                    domestic=_is_domestic(setup, number),
                     issuer=sounded.issuer,
                 )
             )
+
+
+def _is_domestic(setup: Setup, number: int) -> bool:
+    return number == len(setup.settings.auto.controls) - 1 > 0
 
 
 def _place(page: str) -> Destination:

@@ -223,6 +223,21 @@ def test_any_of_them_is_asked_and_the_last_one_is_domestic() -> None:
     assert found == {("one.test", False), ("two.test", False), ("home.test", True)}
 
 
+def test_in_an_outage_the_domestic_one_is_heard_before_the_network_is_called_restricted() -> None:
+    async def story(seed: int) -> None:
+        scene = Scene(Script(answer=None), (FOREIGN, OTHER, DOMESTIC), seed)
+        scene.suspects("a0.test")
+        scene.beliefs.delivered_direct("flaps.test", network=HOME, now=scene.now())
+        for number in range(1, 5):
+            scene.suspects(f"a{number}.test")
+        await asyncio.sleep(60.0)
+        assert len(scene.asked) == 3
+        assert scene.beliefs.network_state(HOME) is NetworkState.OK
+
+    for seed in range(6):
+        play(story(seed))
+
+
 def test_a_single_control_is_not_called_domestic() -> None:
     """An answer of it alone must be able to end a restriction."""
 

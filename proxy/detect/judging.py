@@ -55,7 +55,7 @@ class Judge:
         waiting = self.gates.explained(host, now)
         if waiting is not None:
             fresh = [*waiting.observed, *fresh]
-        changes = self.suspect_network(host, now) if fresh else []
+        changes = self.suspect_network(host, now) if fresh and not winner.is_direct else []
         if not self.uplink.may_learn(host[0], now):
             return changes
         self.book.works.pop(host)

@@ -90,8 +90,8 @@ class Uplink:
             if by.domain != line.last.domain:
                 line.before_at = line.last.at
             line.last = by
-        if line.failing:
-            line.failing.pop(by.domain, None)
+        if line.failing and line.failing.pop(by.domain, None) is not None:
+            self._passed(line)  # it is foreign: a domestic one would not have failed
         if line.state is NetworkState.OFFLINE:
             line.state = NetworkState.OK
         return line.state is NetworkState.OK
@@ -137,7 +137,7 @@ class Uplink:
         line = self._lines.get(network)
         if line is None or line.state is not NetworkState.OK:
             return False
-        return self._failing(line, now) >= self._settings.restricted_domains
+        return len(self._failing(line, now)) >= self._settings.restricted_domains
 
     # -- states ----------------------------------------------------------------------------------------------------
 
@@ -205,16 +205,14 @@ class Uplink:
         if sounding is Sounding.FAILED:
             line.passes = line.passes if domestic else 0
             return self._restrict(line, now)
+        if not domestic:
+            line.failing.clear()
+            self._passed(line)
         self.heard(network, Moment(registrable(host), now))
         self.trusted(network, now)
         if sounding is Sounding.WELL:
             self._not_resigned(line, registrable(host))
-        if not domestic:
-            line.failing.clear()
-            line.passes += 1
-            if line.state is NetworkState.RESTRICTED and line.passes >= self._settings.restricted_passes:
-                line.state = NetworkState.OK
-        return False
+        return domestic and self._restrict(line, now)
 
     def resigned(self, network: NetworkId, host: str, issuer: str, *, control: bool) -> bool:
         """A certificate of `host` that the system trusts, of an issuer that is none of the public ones. True when that
@@ -248,28 +246,36 @@ class Uplink:
         else:
             self._lines.pop(network, None)
 
+    def _passed(self, line: _Line) -> None:
+        """Something foreign delivered: so often in a row, and the network is not restricted any more."""
+        line.passes += 1
+        if line.state is NetworkState.RESTRICTED and line.passes >= self._settings.restricted_passes:
+            line.state = NetworkState.OK
+
     def _restrict(self, line: _Line, now: float) -> bool:
-        """Five unrelated domains and both foreign controls fail, while a domestic host answers: an allow-list."""
+        """Five unrelated domains and both foreign controls fail, while a domestic host answers: an allow-list. Where
+        nothing has answered since they fail, or the domestic control does not, it is an outage."""
         if line.state is not NetworkState.OK:
             return False
         since = now - self._settings.restricted_window_s
         foreign = [what for what, at, domestic in line.soundings.values() if at >= since and not domestic]
         domestic = [what for what, at, domestic in line.soundings.values() if at >= since and domestic]
-        answers = Sounding.WELL in domestic or line.last.at >= since
+        failing = self._failing(line, now)
         if (
-            self._failing(line, now) < self._settings.restricted_domains
+            len(failing) < self._settings.restricted_domains
             or foreign.count(Sounding.FAILED) < self._settings.restricted_controls
             or len(foreign) > foreign.count(Sounding.FAILED)
-            or not answers
+            or Sounding.FAILED in domestic
+            or line.last.at < min(failing)
         ):
             return False
         line.state = NetworkState.RESTRICTED
         line.passes = line.in_vain = 0
         return True
 
-    def _failing(self, line: _Line, now: float) -> int:
-        """Unrelated domains that failed lately, and have not delivered since."""
-        return sum(at >= now - self._settings.restricted_window_s for at in line.failing.values())
+    def _failing(self, line: _Line, now: float) -> list[float]:
+        """When unrelated domains failed that have not delivered since, of late."""
+        return [at for at in line.failing.values() if at >= now - self._settings.restricted_window_s]
 
     def _line(self, network: NetworkId) -> _Line:
         line = self._lines.get(network)

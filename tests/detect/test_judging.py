@@ -367,6 +367,17 @@ def test_a_shut_network_opens_as_a_restricted_one_does() -> None:
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
 
 
+def test_what_local_means_bring_is_not_kept_back_by_the_network() -> None:
+    """A dead resolver of the provider's, say."""
+    seen = Seen()
+    for number in range(5):
+        seen.rescued(f"site{number}.example", Symptom.RESOLVE_FAILED, Stage.RESOLVE, by=Route((), ("doh",)))
+    for number in range(2):
+        seen.sounded(Sounding.FAILED, f"control{number}.example.com")
+
+    assert seen.beliefs.network_state(HOME) is NetworkState.OK
+
+
 def test_the_fifth_domain_may_be_the_last_to_fail() -> None:
     seen = Seen()
     for number in range(2):

@@ -69,6 +69,42 @@ def test_five_domains_and_both_controls_within_ten_minutes() -> None:
     assert not restricted(domestic=False)  # then nothing works: an outage
 
 
+def test_an_outage_after_a_page_that_worked_is_no_restricted_network() -> None:
+    for domestic in (Sounding.FAILED, None):
+        uplink = Uplink(Detect())
+        uplink.heard(HOME, Moment("worked", NOW))
+        for number in range(5):
+            uplink.failed(HOME, f"d{number}", NOW + 1 + number)
+        if domestic is not None:
+            uplink.heard(HOME, Moment("flaps", NOW + 7))
+            uplink.sounded(HOME, "egov.example", domestic, NOW + 10, domestic=True)
+        assert not any(uplink.sounded(HOME, f"c{n}", Sounding.FAILED, NOW + 20, domestic=False) for n in range(2))
+
+        uplink.heard(HOME, Moment("works", NOW + 60))
+        if domestic is not None:
+            assert not uplink.failed(HOME, "d6", NOW + 70), "of what failed in the outage nothing is left to tell"
+
+
+def test_the_domestic_control_may_be_the_last_to_answer() -> None:
+    uplink = Uplink(Detect())
+    for number in range(5):
+        uplink.failed(HOME, f"d{number}", NOW)
+    assert not any(uplink.sounded(HOME, f"c{n}", Sounding.FAILED, NOW + 1, domestic=False) for n in range(2))
+    assert uplink.sounded(HOME, "egov.example", Sounding.WELL, NOW + 2, domestic=True)
+
+
+def test_a_restriction_is_over_when_what_failed_delivers_again() -> None:
+    uplink = Uplink(Detect())
+    for number in range(5):
+        uplink.failed(HOME, f"d{number}", NOW)
+    uplink.sounded(HOME, "egov.example", Sounding.WELL, NOW + 1, domestic=True)
+    assert any(uplink.sounded(HOME, f"c{n}", Sounding.FAILED, NOW + 1, domestic=False) for n in range(2))
+    for domain in ("domestic", "domestic-too", "d0", "d0"):
+        assert not uplink.heard(HOME, Moment(domain, NOW + 2))
+
+    assert uplink.heard(HOME, Moment("d1", NOW + 3))
+
+
 def test_a_domain_that_answers_again_is_no_failing_one() -> None:
     uplink = Uplink(Detect())
     for number in range(5):
