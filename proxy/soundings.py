@@ -50,8 +50,8 @@ class Soundings:
             await self._ask(setup, number, network)
 
     async def _ask_some(self, setup: Setup, network: NetworkId) -> None:
-        """One, and the others too when all of them together can tell: the domestic one before them, so that in an outage
-        nobody waits for its word while theirs is heard."""
+        """One, and the others too when all of them together can tell: the domestic one before them, so that its word
+        is there when theirs counts."""
         beliefs, order = self._services.beliefs, self._order(setup, network)
         if not beliefs.all_controls_wanted(network, self._services.now()):
             await self._ask(setup, order.pop(0), network)

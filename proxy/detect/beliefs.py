@@ -375,6 +375,9 @@ class Beliefs:
         held = self._book.troubled(key, now)
         if held is None or held.cause not in PROVEN_BY_BYTES or bytes_down < self._settings.whole_bytes:
             return self._book.paid([])
+        if not self._judge.lifts.tells_of(key, host):
+            self._book.mark_working(host_key, now)
+            return self._book.paid([])
         return self._book.paid(self._recovery.succeeded(key, held, now, f"direct carried {bytes_down} bytes"))
 
     def intercepted(
@@ -411,11 +414,18 @@ class Beliefs:
         """Takes what a pair of direct and another route showed. When both failed nothing changes."""
         self._tell_time(now)
         key = self._judge.governing((network, host), now)
-        if direct_ok and key == (network, host) and self._book.troubled(key, now) is not None:
-            self._book.mark_working(key, now)
+        is_told = self._judge.lifts.tells_of(key, host)
+        if direct_ok and (key == (network, host) or not is_told) and self._book.troubled(key, now) is not None:
+            self._book.mark_working((network, host), now)
         uplink, sent = self._judge.uplink, now - self._settings.retest_pair_s
         well = uplink.well_since(network, registrable(host), sent) and uplink.may_learn(network, now)
-        changes = self._recovery.retested(key, now, direct_ok=direct_ok, other_ok=other_ok, uplink_well=well)
+        changes: list[Change] = []
+        if direct_ok and not is_told:
+            self._recovery.release(key)
+        else:
+            changes += self._recovery.retested(key, now, direct_ok=direct_ok, other_ok=other_ok, uplink_well=well)
+        if not direct_ok and other_ok:
+            self._judge.lifts.note_under(key, host)
         if not direct_ok and other_ok and not well:
             self._judge.failed_again_later(key, (network, host), sent, now)
         if direct_ok:

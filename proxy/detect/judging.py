@@ -103,6 +103,7 @@ class Judge:
             else:  # suspect since its rescue at most, which names no cause
                 after = replace(after, cause=hint or after.cause)
         else:
+            self.lifts.note_under(key, host[1])
             after = counted(before, heaviest, now, self._settings)
             if before.state is State.BLOCKED and before.cause == "interception":
                 after = replace(after, cause=before.cause)  # whatever else is done to it: nothing goes direct

@@ -25,6 +25,10 @@ PREFIXES_MAX = 1024
 HOSTS_MAX = 8
 """Failing hosts remembered of one prefix."""
 
+DOMAINS_MAX = 1024
+FAILED_MAX = 64
+"""Hosts remembered of one troubled domain for having failed."""
+
 
 class Lifts:
     """The wider scopes in `book`. Belongs to one thread."""
@@ -34,6 +38,7 @@ class Lifts:
         self._book = book
         self._domains = {key for key in book.held if key[1].startswith("*.")}
         self._prefixes = {key for key in book.held if "/" in key[1]}
+        self._failed: OrderedDict[Key, OrderedDict[str, None]] = OrderedDict()  # domain → what failed under it
         self._failing: OrderedDict[Key, OrderedDict[str, float]] = OrderedDict()
         self._worked: OrderedDict[Key, float] = OrderedDict()
 
@@ -55,6 +60,12 @@ class Lifts:
         """Whether a host under a troubled domain shares its trouble: not one that works direct by itself."""
         working = self._book.works.get(key)
         return working is None or working.at < domain.since - KEEPS_S
+
+    def tells_of(self, scope: Key, host: str) -> bool:
+        """Whether that a host works says that the trouble of its scope is over: not when only others of a domain were
+        seen to fail. After a restart nobody remembers which, and any will do."""
+        failed = self._failed.get(scope)
+        return failed is None or host == scope[1] or host in failed
 
     def prefix_over(self, network: NetworkId, addresses: Iterable[IPAddress], now: float) -> Belief | None:
         """The unreachable prefix that holds all of the addresses."""
@@ -95,6 +106,19 @@ class Lifts:
         if score < self._settings.suspect_score:
             return []  # neither has counted yet
         return self._lift(above, host, heaviest, [other for other, _ in siblings], score, now)
+
+    def note_under(self, scope: Key, host: str) -> None:
+        """Direct failed for a host while `scope` spoke for it."""
+        if host == scope[1]:
+            return
+        failed = self._failed.setdefault(scope, OrderedDict())
+        self._failed.move_to_end(scope)
+        failed[host] = None
+        failed.move_to_end(host)
+        if len(failed) > FAILED_MAX:
+            failed.popitem(last=False)
+        if len(self._failed) > DOMAINS_MAX:
+            self._failed.popitem(last=False)
 
     def note_failure(self, key: Key, addresses: Iterable[IPAddress], last_good: str, now: float) -> list[Change]:
         """A host failed at the SYN at these addresses while a relay reached it."""
@@ -163,7 +187,9 @@ class Lifts:
         else:
             changes = self._book.condemn(above, before, after, Signal("lift", weight, host.cause, now), now)
         self._domains.add(above)
+        self._failed.pop(above, None)
         for key in covered:
+            self.note_under(above, key[1])
             changes += self._book.drop(key, now, f"{above[1]} speaks for it")
             self._book.works.pop(key)
         return changes

@@ -108,6 +108,10 @@ class Recovery:
             return []
         return self._failed_again(key, held, now, counts=uplink_well)
 
+    def release(self, key: Key) -> None:
+        """A re-test said nothing of its scope, which is due as before."""
+        self._claimed.pop(key, None)
+
     def succeeded(self, key: Key, held: Belief, now: float, why: str) -> list[Change]:
         """Direct delivered to a troubled host. A suspect is cleared; a block ends after enough successes apart."""
         book = self._book

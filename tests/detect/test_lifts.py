@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.model import Outcome, Route, Stage, State, Symptom
+from proxy.model import DIRECT, Outcome, Route, Stage, State, Symptom
 from tests.detect.seen import OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, pending
 
@@ -44,8 +44,8 @@ def test_7_october() -> None:
     for _ in range(2):
         seen.after(901)
         assert seen.held(BLOGS[4]).state is State.BLOCKED
-        assert seen.beliefs.retest_due(BLOGS[4], network=HOME, now=seen.now)
-        seen.changes += seen.beliefs.retested(BLOGS[4], network=HOME, now=seen.now, direct_ok=True, other_ok=True)
+        assert seen.beliefs.retest_due(BLOGS[3], network=HOME, now=seen.now)
+        seen.changes += seen.beliefs.retested(BLOGS[3], network=HOME, now=seen.now, direct_ok=True, other_ok=True)
     assert all(seen.state(blog) is not State.BLOCKED for blog in BLOGS)
     story = [(c.before, c.after) for c in seen.changes if c.scope == DOMAIN and c.before is not c.after]
     assert story == [
@@ -138,6 +138,51 @@ def test_failures_under_a_domain_are_the_domains() -> None:
 
     assert (seen.held(BLOGS[3]).scope, seen.held(BLOGS[3]).state) == (DOMAIN, State.BLOCKED)
     assert {belief.scope for belief in seen.beliefs.all(now=seen.now)} == {DOMAIN}
+
+
+def test_a_sibling_that_never_failed_speaks_for_itself_alone() -> None:
+    """Only blogs are blocked: their site's front page always worked."""
+    seen = Seen()
+    _two_blogs(seen, symptom=Symptom.RESET)
+    seen.after(61).rescued(BLOGS[0])
+    seen.works(OTHER)
+    front = "www.livejournal.test"
+    for _ in range(4):
+        seen.after(1000)
+        seen.beliefs.retest_due(front, network=HOME, now=seen.now)
+        seen.beliefs.retested(front, network=HOME, now=seen.now, direct_ok=True, other_ok=True)
+    assert (seen.held(front).state, seen.held(front).scope) == (State.WORKS, front)
+    assert (seen.held(BLOGS[4]).state, seen.held(BLOGS[4]).successes) == (State.BLOCKED, 0)
+
+    assert seen.beliefs.retest_due(BLOGS[0], network=HOME, now=seen.now), "the front page's took no turn of the blogs'"
+    for _ in range(2):
+        seen.beliefs.retested(BLOGS[0], network=HOME, now=seen.now, direct_ok=True, other_ok=True)
+        seen.after(1000)
+    assert seen.state(BLOGS[4]) is not State.BLOCKED
+
+
+def test_nor_does_what_it_carries_end_what_froze_others() -> None:
+    seen = Seen()
+    for blog in BLOGS[:2]:
+        seen.learn(outcome(replace(delivered(), symptom=Symptom.FROZEN), host=blog, at=seen.now))
+        seen.beliefs.carried(blog, TOR, bytes_down=64_000, network=HOME, now=seen.now)
+        seen.after(10)
+    assert seen.held(BLOGS[2]).scope == DOMAIN
+    for _ in range(3):
+        seen.after(1000).beliefs.carried(BLOGS[3], DIRECT, bytes_down=200_000, network=HOME, now=seen.now)
+
+    assert (seen.state(BLOGS[3]), seen.state(BLOGS[2])) == (State.WORKS, State.BLOCKED)
+
+
+def test_after_a_restart_any_of_them_tells() -> None:
+    first = Seen()
+    _two_blogs(first, symptom=Symptom.RESET)
+    second = Seen(known=first.beliefs.all(now=first.now))
+    second.now = first.now
+    for _ in range(2):
+        second.after(1000).beliefs.retested(BLOGS[4], network=HOME, now=second.now, direct_ok=True, other_ok=True)
+
+    assert second.state(BLOGS[0]) is not State.BLOCKED
 
 
 def test_an_own_trouble_of_another_cause_stays_its_own() -> None:
