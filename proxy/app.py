@@ -155,7 +155,7 @@ class App:
         self._network.on_change(self._moved)
         detect = settings.detect
         self._wake = WakeWatch(self._woke, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
-        self._beliefs = Beliefs(settings.detect, self._store.load_beliefs(), listed=self._is_listed)
+        self._beliefs = Beliefs(settings.detect, self._store.load_beliefs(), listed=self._is_listed, near=self._is_near)
         self._oracle = Oracle(settings.detect)
         self._alarms = Alarms(loop.time, lasts_s=detect.silent_s)
         self._maker = SetupMaker(
@@ -368,6 +368,10 @@ class App:
             or self._beliefs.lookup(host, network=self._network.current(), now=time.time()).keeps_its_name
             or not self._setup.router.may_go_direct(Destination(host, 443))
         )
+
+    def _is_near(self, host: str) -> bool:
+        """Whether a host is of this computer's own network."""
+        return self._setup.guard.is_near(host)
 
     def _is_listed(self, host: str) -> bool:
         """Whether an imported list names it as likely blocked."""

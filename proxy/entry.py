@@ -127,9 +127,12 @@ class Entry:
         self.say(winner=None, error=self.told)
 
     def watch(self, tunnel: Tunnel) -> None:
-        """Hears of what happens to the flow of a tunnel after it delivered. Only where that may teach something."""
+        """Hears of what happens to the flow of a tunnel after it delivered. Only where that may teach something: one
+        on our own network goes on through any outage."""
         outcome = self.outcome
         if outcome.plan.action is not Action.AUTO or outcome.winner is None or tunnel.over:
+            return
+        if self._services.beliefs.is_near(outcome.host):
             return
         if outcome.winner == DIRECT:
             brings = self._brings if outcome.protocol is Protocol.TLS else None  # a login page may bring the rest
@@ -194,8 +197,13 @@ class Entry:
         attempts: tuple[Attempt, ...] = self._facts.get("attempts", ())
         if self._facts.get("winner") is None and attempts and attempts[-1].pending:
             self._judge_alone(attempts[-1], carried)
-        if _went_on(self.outcome) and self._services.network() == self.network:
-            self._services.beliefs.certificate_taken(self.network, self._services.now())
+        beliefs = self._services.beliefs
+        if (
+            _went_on(self.outcome)
+            and self._services.network() == self.network
+            and not beliefs.is_near(self.outcome.host)
+        ):
+            beliefs.certificate_taken(self.network, self._services.now())
         self._services.tunnel_ended(self.outcome)
         self.close()
 

@@ -24,11 +24,13 @@ from proxy.model import (
     Destination,
     Inbound,
     NetworkId,
+    NetworkState,
     Outcome,
     Plan,
     Protocol,
     Request,
     Route,
+    Sounding,
     Stage,
     State,
     Symptom,
@@ -333,7 +335,9 @@ class Tunnel:
 class Watched:
     """An entry whose tunnel is watched, with real beliefs."""
 
-    def __init__(self, route: Route = DIRECT, *, cause: str = "", action: Action = Action.AUTO) -> None:
+    def __init__(
+        self, route: Route = DIRECT, *, cause: str = "", action: Action = Action.AUTO, near: bool = False
+    ) -> None:
         self.flows = Watching()
         self.network = HOME
         self.changes: list[Change] = []
@@ -343,6 +347,7 @@ class Watched:
             network=lambda: self.network,
             believe=self.changes.extend,
             record=lambda outcome, _network: self.written.append(outcome),
+            beliefs=Beliefs(Detect(), near=lambda host: near),
         )
         self.beliefs = self.shared.beliefs
         if cause:
@@ -389,6 +394,21 @@ def test_the_flows_that_may_teach_something_are_watched(which: str) -> None:
     if watched:
         assert scene.flows.watched[0][:2] == (scene.tunnel, HOST)
         assert scene.flows.named["direct"] is (scene.entry.outcome.winner == DIRECT)
+
+
+def test_a_tunnel_on_our_own_network_is_no_witness_for_what_goes_on_abroad() -> None:
+    """It receives bytes through every outage, in which others stall."""
+    scene = Watched(near=True)
+    scene.watch()
+    assert scene.flows.watched == []
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_nor_is_its_certificate_that_no_login_page_comes(near: bool) -> None:
+    scene = Watched(near=near)
+    scene.beliefs.sounded("control.example", Sounding.PORTAL, network=HOME, started=999.0, now=1000.0)
+    scene.entry.carried(carried(up=9000))
+    assert (scene.beliefs.network_state(HOME) is NetworkState.PORTAL) == near
 
 
 def test_a_tunnel_that_is_over_is_not_watched() -> None:

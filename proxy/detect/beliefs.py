@@ -69,11 +69,13 @@ class Beliefs:
         *,
         rng: random.Random | None = None,
         listed: Callable[[str], bool] = lambda host: False,
+        near: Callable[[str], bool] = lambda host: False,
     ) -> None:
         """`known` is what the store kept. `rng` draws the jitter of re-tests. `listed` says whether an imported list
-        names a host: a prior for when something is seen of it, and no reason to doubt it before."""
+        names a host: a prior for when something is seen of it, and no reason to doubt it before. `near` says whether a
+        host is this computer or on its own network: that it delivers says nothing of the uplink."""
         self._settings = settings
-        self._book = Book(settings, known, rng if rng is not None else random.SystemRandom(), listed)
+        self._book = Book(settings, known, rng if rng is not None else random.SystemRandom(), listed, near)
         self._works = self._book.works
         self._judge = Judge(settings, self._book)
         self._findings = Findings(settings, self._judge)
@@ -130,6 +132,10 @@ class Beliefs:
                 return NetworkState.OK
         return state
 
+    def is_near(self, host: str) -> bool:
+        """Whether a host is this computer or on its own network, and no uplink leads there."""
+        return self._book.is_near(host)
+
     def is_uneasy(self, network: NetworkId) -> bool:
         """Whether a control is to be asked beside visits though no signal waits: the network is in trouble that may
         end, or what came in the place of one site may come in the place of all."""
@@ -166,7 +172,7 @@ class Beliefs:
         direct = next((a for a in reversed(outcome.attempts) if a.route == DIRECT), None)
         fresh = self._judge.fresh(outcome, key, now)
         if winner is not None and winner.is_direct:
-            self._heard(outcome, key, now)
+            self._heard(key, now)
         elif winner is not None:
             self._judge.uplink.online(key[0])
         if (by_relay := _got_through(outcome)) is not None:
@@ -184,7 +190,7 @@ class Beliefs:
                 return changes + self._findings.spoiled(key, fresh, direct, now) + self._judge.waited(key, now)
             late = direct is not None and winner != DIRECT
             if late:
-                self._heard(outcome, key, now)
+                self._heard(key, now)
             changes += self._direct_delivered(key, late=late, now=now)
             address = address_of(direct.address) if direct is not None else None
             changes += self._judge.lifts.note_success(key[0], address, now)
@@ -278,6 +284,8 @@ class Beliefs:
         """A direct connection to `host` brings bytes: of a tunnel that was opened long ago, say. It is no visit, and
         proves that the uplink is well. They may have come as early as `since`; without it, just now."""
         self._tell_time(now)
+        if self.is_near(host):
+            return self._book.paid([])
         domain = registrable(host)
         came_at = now if since is None else since
         self._hear(network, Moment(domain, came_at))
@@ -344,8 +352,9 @@ class Beliefs:
         self._judge.uplink.woke(now)
         self._last = None
 
-    def _heard(self, outcome: Outcome, key: Key, now: float) -> None:
-        self._hear(key[0], Moment(registrable(key[1]), now))
+    def _heard(self, key: Key, now: float) -> None:
+        if not self.is_near(key[1]):
+            self._hear(key[0], Moment(registrable(key[1]), now))
 
     def _hear(self, network: NetworkId, by: Working | Moment) -> None:
         well = self._judge.uplink.heard(network, by)
@@ -430,8 +439,7 @@ class Beliefs:
             self._judge.failed_again_later(key, (network, host), sent, now)
         if direct_ok:
             self._judge.gates.annul((network, host))
-            self._hear(network, Moment(registrable(host), now))
-            changes += self._judge.opened(registrable(host), network, now)
+            changes += self.delivered_direct(host, network=network, now=now)
         return self._book.paid(changes)
 
     def rung_due(self, host: str, *, network: NetworkId, now: float) -> bool:

@@ -50,6 +50,7 @@ class Book:
         known: Iterable[Belief],
         rng: random.Random,
         listed: Callable[[str], bool] = lambda host: False,
+        near: Callable[[str], bool] = lambda host: False,
     ) -> None:
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
@@ -58,6 +59,7 @@ class Book:
         self.works: HostTable[Working] = HostTable(**bounds)
         self.passing: HostTable[Belief] = HostTable(**bounds)
         self._listed = listed
+        self.is_near = near
         self._priors: HostTable[float] = HostTable(**bounds)  # since when what a list says of a host grows old
         self.now = -math.inf
         self._owed: list[Change] = []  # what a clock jump or a bound changed, for the next one who asks
@@ -183,6 +185,8 @@ class Book:
         since = known.belief.since if known is not None else now
         until = now + self._settings.known_s
         working = Working(Belief(host, network, State.WORKS, since=since, until=until, why="direct answered"), now)
+        if self.is_near(host):
+            working.renew_at = now  # on the short way it would be heard
         self.works.put(key, working)
         if self._listed(host):
             self._priors.put(key, -math.inf)

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
-from proxy.model import Destination, IPAddress
+from proxy.model import Destination, IPAddress, literal
 from proxy.wire import names
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -84,6 +84,8 @@ _IPV4_INSIDE: tuple[tuple[ipaddress.IPv6Network, int], ...] = (  # with the bits
 )
 
 _THIS_COMPUTER = (_Kind.LOOPBACK, _Kind.UNSPECIFIED)
+_NEAR = (*_THIS_COMPUTER, _Kind.PRIVATE, _Kind.LINK_LOCAL)
+_NEAR_SUFFIXES = (".localhost", ".local", ".internal")
 _REACHABLE = (_Kind.PUBLIC, _Kind.PRIVATE)
 
 _LOCAL_NAMES = frozenset(  # RFC 6761 section 6.3, and what /etc/hosts holds on Debian, Red Hat and macOS
@@ -181,6 +183,13 @@ class Guard:
         if host in self._own_names or self._is_local(host):
             return False
         return not any(entry.speaks_of(host, address) for entry in self._exceptions)
+
+    def is_near(self, host: str) -> bool:
+        """Whether `host` is this computer or on its own network, by what it is called: no uplink leads there."""
+        address = literal(host)
+        if address is not None:
+            return any(_kind(inner) in _NEAR for inner in _reached(address))
+        return "." not in host or host in self._own_names or host.endswith(_NEAR_SUFFIXES) or self._is_local(host)
 
     def _opened(self, address: IPAddress, port: int) -> bool:
         """An exception opens the address as it is, or all that it reaches."""

@@ -38,9 +38,20 @@ class Seen:
     """What one visitor has seen so far."""
 
     def __init__(
-        self, settings: Detect | None = None, known: Iterable[Belief] = (), *, listed: Iterable[str] = ()
+        self,
+        settings: Detect | None = None,
+        known: Iterable[Belief] = (),
+        *,
+        listed: Iterable[str] = (),
+        near: Iterable[str] = (),
     ) -> None:
-        self.beliefs = Beliefs(settings or Detect(), known, rng=NoJitter(), listed=frozenset(listed).__contains__)
+        self.beliefs = Beliefs(
+            settings or Detect(),
+            known,
+            rng=NoJitter(),
+            listed=frozenset(listed).__contains__,
+            near=frozenset(near).__contains__,
+        )
         self.now = 1_700_000_000.0
         self.changes: list[Change] = []
 

@@ -66,6 +66,35 @@ def test_G1_relays_say_nothing_and_local_means_do() -> None:
     assert seen.held().score == 2.0
 
 
+@pytest.mark.parametrize("late", [False, True])
+def test_G1_what_is_on_our_own_network_says_nothing(late: bool) -> None:
+    """By a visit, by the next ones on the short way, by a tunnel that goes on, or in a re-test."""
+    nas = "192.168.1.10"
+    seen = Seen(near=[nas])
+    seen.works(nas)
+    if late:
+        seen.learn(outcome(pending(), delivered(TOR), host=nas, at=seen.now))
+        seen.learn(outcome(replace(delivered(), elapsed=2.0), delivered(TOR), winner=TOR, host=nas, at=seen.now))
+    for _ in range(3):
+        seen.after(1).rescued()
+        seen.after(0.5).works(nas)
+        seen.after(0.5).works(nas)
+        seen.beliefs.delivered_direct(nas, network=HOME, now=seen.now)
+        seen.beliefs.retested(nas, network=HOME, now=seen.now, direct_ok=True, other_ok=True)
+    assert (seen.held(nas).state, seen.held().score) == (State.WORKS, 0.0)
+
+    seen.works(OTHER)
+    assert seen.held().score == 2.0
+
+
+def test_nor_that_the_machine_is_online_again() -> None:
+    nas = "192.168.1.10"
+    seen = Seen(near=[nas])
+    seen.learn(outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host=HOST, at=seen.now))
+    seen.works(nas)
+    assert seen.beliefs.network_state(HOME) is NetworkState.OFFLINE
+
+
 def test_G1_a_host_that_works_once_more_opens_it_for_others() -> None:
     """On the short way too, where a success costs one look-up."""
     seen = Seen()

@@ -349,3 +349,16 @@ def test_fuzz_allowances(entry: str) -> None:
     except ValueError:
         return
     assert guard.refuse_host(Destination("127.0.0.1", OWN_PORT)) is not None
+
+
+NEAR = [
+    "localhost", "a.localhost", "my-laptop", "nas", "nas.lan", "printer.home.arpa", "tv.local", "vm.internal",
+    "127.0.0.1", "::1", "10.1.2.3", "192.168.1.10", "169.254.7.7", "fe80::1", "fd12::5", "::ffff:192.168.1.10",
+    "64:ff9b::c0a8:10a",
+]  # fmt: skip
+FAR = ["example.org", "lan.example.org", "8.8.8.8", "2606:4700::1111", "192.0.2.1", "198.51.100.1"]
+
+
+@pytest.mark.parametrize("host", NEAR + FAR)
+def test_what_is_on_our_own_network_by_what_it_is_called(host: str) -> None:
+    assert GUARD.is_near(host) == (host in NEAR)
