@@ -64,14 +64,20 @@ class Soundings:
                     asking.create_task(self._ask(setup, number, network))
 
     def _order(self, setup: Setup, network: NetworkId) -> list[int]:
-        """At random, without those that the user keeps to relays. The last of the list is domestic, and says nothing of
-        when a restriction ends."""
+        """At random, without those that the user keeps to relays and those that are suspect themselves. The last of the
+        list is domestic, and says nothing of when a restriction ends."""
         number = len(setup.settings.auto.controls)
         is_restricted = self._services.beliefs.network_state(network).is_restricted
         numbers = range(number - 1 if is_restricted and number > 1 else number)
-        order = [n for n in numbers if setup.router.may_go_direct(_place(setup.settings.auto.controls[n]))]
+        order = [n for n in numbers if self._may_ask(setup, _place(setup.settings.auto.controls[n]), network)]
         self._rng.shuffle(order)
         return order
+
+    def _may_ask(self, setup: Setup, place: Destination, network: NetworkId) -> bool:
+        services = self._services
+        return setup.router.may_go_direct(place) and services.beliefs.may_be_control(
+            place.host, network=network, now=services.now()
+        )
 
     async def _ask(self, setup: Setup, number: int, network: NetworkId) -> None:
         services, controls = self._services, setup.settings.auto.controls

@@ -135,6 +135,26 @@ def test_a_page_that_a_rule_keeps_to_relays_is_not_asked() -> None:
     play(story())
 
 
+@pytest.mark.parametrize("suspect", ["www.one.test", "one.test"])
+def test_a_suspect_is_not_asked_about_itself(suspect: str) -> None:
+    """Neither a site of its domain, of which a sign waits, nor the page itself later on."""
+
+    async def story(seed: int) -> None:
+        scene = Scene(controls=(FOREIGN, OTHER, DOMESTIC), seed=seed)
+        scene.suspects(suspect)
+        await asyncio.sleep(5.0)
+        assert len(scene.asked) == 1
+        await asyncio.sleep(60.0)
+        scene.suspects("another.test")
+        await asyncio.sleep(5.0)
+        assert len(scene.asked) == 2
+        names = {host for _, host in scene.asked[: None if suspect == "one.test" else 1]}
+        assert "one.test" not in names
+
+    for seed in range(6):
+        play(story(seed))
+
+
 @pytest.mark.parametrize("script", [Script(connect=UNREACHABLE), Script(answer=None), Script(answer=b"")])
 def test_a_control_that_does_not_come_counts_for_nobody(script: Script) -> None:
     async def story() -> None:

@@ -298,6 +298,13 @@ class Beliefs:
         self._tell_time(now)
         return self._judge.uplink.control_wanted(network, now, waits=self._judge.gates.waits(network, now))
 
+    def may_be_control(self, host: str, *, network: NetworkId, now: float) -> bool:
+        """Whether a page of `host` can tell of the uplink: not while it is in trouble itself, or a sign waits of its
+        domain."""
+        if self.lookup(host, network=network, now=now).state in TROUBLED:
+            return False
+        return not self._judge.gates.waits_of(network, registrable(host), now)
+
     def all_controls_wanted(self, network: NetworkId, now: float) -> bool:
         """Whether to ask all of them at once: so many unrelated hosts have failed that it may be the network, which
         only all together tell."""

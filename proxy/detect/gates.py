@@ -76,6 +76,10 @@ class Gates:
         """Whether anything on this network waits for the uplink."""
         return bool(self._alive(network, now))
 
+    def waits_of(self, network: NetworkId, domain: str, now: float) -> bool:
+        """Whether a host of `domain` waits for the uplink: it cannot be its own witness."""
+        return any(registrable(host) == domain for _, host in self._alive(network, now))
+
     def wait(self, key: Key, observed: list[Observed], story: str, now: float) -> None:
         """It counts when another host delivers direct."""
         waiting = self._waiting.setdefault(key[0], OrderedDict())

@@ -43,6 +43,17 @@ def test_G1_another_domain_on_the_same_network() -> None:
     assert not gates.is_waiting
 
 
+def test_of_which_domain_something_waits() -> None:
+    gates = Gates(Detect())
+    gates.wait(KEY, [seen()], "why", NOW)
+    domain = "example.org"
+
+    assert [gates.waits_of(*place, NOW + 10) for place in ((HOME, domain), (HOME, "a.test"), (AWAY, domain))] == [
+        True, False, False,
+    ]  # fmt: skip
+    assert not gates.waits_of(HOME, domain, NOW + 10.1)
+
+
 def test_G1_what_came_before_the_flight_opens_nothing() -> None:
     gates = Gates(Detect())
     gates.wait(KEY, [seen(at=NOW)], "why", NOW)
