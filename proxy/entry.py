@@ -87,7 +87,8 @@ class Entry:
 
     def won(self, race: Race, winner: Winner) -> None:
         """A route delivered, or was left alone with a request that cannot be sent twice."""
-        self.say(attempts=race.attempts, winner=winner.route if winner.valid else None)
+        self._take(race)
+        self.say(winner=winner.route if winner.valid else None)
         if not winner.valid:
             return
         self._learn()
@@ -99,13 +100,16 @@ class Entry:
     def lost(self, race: Race, *, client_left: bool = False) -> None:
         """No route delivered, or the client left before one did."""
         race.close()
-        self.say(attempts=race.attempts)
+        self._take(race)
         if client_left:
             self.say(closed_by=ClosedBy.CLIENT, error="the client left before an answer came")
         else:
             self.told = _told(self.outcome)
             self.say(error=_reason(self.outcome))
         self._learn()
+
+    def _take(self, race: Race) -> None:
+        self.say(attempts=race.attempts, flight_at=self._services.now() - race.flight_age)
 
     def delivered(self, route: Route, address: str) -> None:
         """A whole answer came over `route`: on a connection that was left to it, or on one used before."""

@@ -252,6 +252,7 @@ class Outcome:
     protocol: Protocol = Protocol.NONE
     host: str = ""  # the name it is kept under: the flight's when the destination is a literal, else the destination's
     at: float = 0.0  # when the request was read
+    flight_at: float = 0.0  # when its flight was there to be sent: of a tunnel opened ahead of need, much later
     flight_bytes: int = 0  # how much of `bytes_up` was the flight
     bytes_up: int = 0
     bytes_down: int = 0

@@ -79,6 +79,7 @@ class Race:
 
     def __init__(self, *attempts: Attempt, later: asyncio.Future[Attempt | None] | None = None) -> None:
         self.attempts = attempts
+        self.flight_age = 0.3
         self.closed = False
         self.has_overtaken = later is not None
         self._later = later
@@ -254,6 +255,16 @@ async def test_what_an_exchange_moved_and_what_its_tunnel_moved_are_added(world:
     entry.say(bytes_up=1, bytes_down=2, winner=DIRECT)
     entry.carried(carried(10, 20))
     assert (world.outcome.bytes_up, world.outcome.bytes_down) == (11, 22)
+
+
+def test_G1_a_tunnel_opened_ahead_of_need_has_its_flight_when_that_came(world: World) -> None:
+    """What others did between tells nothing of the uplink in the seconds of its flight."""
+    entry = world.entry()
+    world.now += 60
+    won(entry, Race(failed(Symptom.RESET), delivered(TOR)))
+    assert (entry.outcome.at, entry.outcome.flight_at) == (1000.0, 1059.7)
+    (lost := world.entry()).lost(cast(Any, Race(failed(Symptom.RESET))))
+    assert lost.outcome.flight_at == 1059.7
 
 
 def test_an_outcome_is_the_same_until_something_is_said(world: World) -> None:

@@ -148,8 +148,9 @@ def _observed(outcome: Outcome, attempt: Attempt, kind: str, weights: Weights) -
         because = "ech"
     if _dns(attempt) and kind.startswith(_AT_AN_ADDRESS):
         because = "dns"  # a wrong address refuses, resets or stays silent as a blocked one does
-    at = outcome.at + attempt.started + attempt.elapsed
-    return Observed(Signal(kind, getattr(weights, kind), because, at), attempt, outcome.at + attempt.started)
+    sent = max(outcome.at + attempt.started, outcome.flight_at)
+    at = max(outcome.at + attempt.started + attempt.elapsed, sent)
+    return Observed(Signal(kind, getattr(weights, kind), because, at), attempt, sent)
 
 
 def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> str:

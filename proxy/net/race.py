@@ -87,6 +87,7 @@ class Race:
         self._flight: Flight | None = None
         self.started_at = self._loop.time()
         self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
+        self._flight_at = self.started_at
 
     # -- what it tells ---------------------------------------------------------------------------------------------
 
@@ -95,6 +96,11 @@ class Race:
         """All attempts so far, in the order they began."""
         now = self._now()
         return tuple(c.attempt(self._raced, now) for c in self._contenders)
+
+    @property
+    def flight_age(self) -> float:
+        """Seconds since the flight was there to be sent, or since the race began while there is none."""
+        return self._now() - self._flight_at
 
     def _raced(self, at: float) -> float:
         """Seconds that the race took until `at`. That an open path waited for the client's flight is no route's doing:
@@ -149,6 +155,7 @@ class Race:
         what `flight` holds is unsent."""
         self._flight = flight
         self._resumed_at = self._opened_at  # it was the server that was waited for
+        self._flight_at = self._now()
         contender = self._first(Phase.OPEN)
         assert contender is not None
         return self._won(contender, valid=bool(contender.answer))
@@ -170,7 +177,8 @@ class Race:
         False when the client has gone. A flight that cannot be sent twice is left to the first route that takes it.
         """
         self._flight = flight
-        self._resumed_at = min(self._resumed_at, self._now())
+        self._flight_at = self._now()
+        self._resumed_at = min(self._resumed_at, self._flight_at)
         if self._alarms is None or len(self._routes) == 1:
             return await self._deliver(flight, pull)
         with self._alarms.heard_by(self.bell, self._destination.host):

@@ -36,6 +36,19 @@ def test_G1_another_site_since_the_flight_was_sent_is() -> None:
     assert "tls_reset, weight 2" in seen.held().why
 
 
+def test_G1_a_flight_that_came_late_was_sent_late() -> None:
+    seen = Seen()
+    opened_at = seen.now
+    seen.after(30).works()
+    seen.after(30)
+    late = replace(outcome(failed(), delivered(TOR), at=opened_at), flight_at=seen.now - 0.2)
+    seen.learn(late)
+    assert seen.held().score == 0.0
+
+    seen.works()
+    assert seen.held().score == 2.0
+
+
 @pytest.mark.parametrize(("later_s", "score"), [(0.1, 2.0), (9.9, 2.0), (10.1, 0.0)])
 def test_G1_a_signal_waits_ten_seconds(later_s: float, score: float) -> None:
     seen = Seen()

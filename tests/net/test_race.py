@@ -304,6 +304,7 @@ def test_a_server_that_speaks_first_is_noticed_and_taken() -> None:
         won = stage.race.take_opened(flight)
         assert won.answer == b"SSH-2.0-x\r\n"
         assert won.unsent == b"SSH-2.0-client\r\n"
+        assert stage.race.flight_age == 0.0
         assert stage.race.attempts[0].delivered
         assert stage.race.attempts[0].elapsed == pytest.approx(0.6)
 
@@ -330,8 +331,10 @@ def test_the_wait_for_a_late_flight_is_nobodys() -> None:
         assert await stage.race.connect()
         await asyncio.sleep(20)
         assert [a.elapsed for a in stage.race.attempts] == [pytest.approx(0.1)]
+        assert stage.race.flight_age == pytest.approx(20.1), "there is none yet"
         flight.receive_data(GET)
         assert await stage.race.deliver(flight, lambda: True) is not None
+        assert stage.race.flight_age == pytest.approx(0.3)
         assert [a.started for a in stage.race.attempts] == pytest.approx([0, 0.2])
         assert [a.elapsed for a in stage.race.attempts] == pytest.approx([0.2, 0.2])
 
