@@ -343,8 +343,9 @@ class App:
         begin anew and do not wait for a time-out."""
         why = "the network that it went through is gone"
         lost = self._pump.abort_where(lambda upstream: moved.strands(upstream.lowest_socket), why)
-        if moved.before != moved.after:
-            self._beliefs.network_changed(time.time())
+        if moved.is_elsewhere:
+            self._believe(self._beliefs.network_changed(time.time()))
+            self._alarms.void()
             self._services.flows.void()
             self._oracle.middlebox.void()
             log.info("the network is another now; %d tunnels of the old one were closed", lost)

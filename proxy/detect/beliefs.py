@@ -38,6 +38,7 @@ from proxy.detect.uplink import Moment
 from proxy.model import (
     DIRECT,
     NO_EVIDENCE,
+    UNKNOWN_NETWORK,
     Attempt,
     Belief,
     Change,
@@ -346,11 +347,15 @@ class Beliefs:
             return self._book.paid(self._judge.opened(registrable(host), network, now))
         return self._book.paid([])
 
-    def network_changed(self, now: float) -> None:
-        """Another uplink: what waits for a control can have none any more."""
+    def network_changed(self, now: float) -> list[Change]:
+        """Another uplink: what waits for a control can have none any more. Of a network without an identity nothing is
+        kept, since the next one has none either."""
         self._tell_time(now)
         self._judge.gates.void()
+        self._judge.uplink.forget(UNKNOWN_NETWORK)
         self._last = None
+        meant = on_network(UNKNOWN_NETWORK, None)
+        return self._book.paid(self._book.forget(meant, "the network could not be told from others, and was left"))
 
     def woke(self, now: float) -> None:
         """The machine slept: what waits is void, and for a moment nothing is learned."""

@@ -204,13 +204,13 @@ class Book:
             self._owed = []
         return changes
 
-    def forget(self, meant: Callable[[Key], bool]) -> list[Change]:
+    def forget(self, meant: Callable[[Key], bool], why: str = "forgotten by the user") -> list[Change]:
         """Forgets every scope that is meant."""
         at = max(0.0, self.now)
         gone = []
         for key in self.held:
             if meant(key):
-                gone += self.drop(key, at, "forgotten by the user")
+                gone += self.drop(key, at, why)
         tables: tuple[HostTable[Working] | HostTable[Belief], ...] = (self.works, self.passing)
         for table in tables:
             for key in table:

@@ -47,6 +47,10 @@ class Alarms:
         if self._raised:
             self._raised.pop(host, None)
 
+    def void(self) -> None:
+        """We are on another network: what looks dead there is nobody's to say."""
+        self._raised.clear()
+
     @contextlib.contextmanager
     def heard_by(self, bell: Bell, host: str) -> Iterator[None]:
         """Rings `bell` when an alarm for `host` is raised meanwhile."""

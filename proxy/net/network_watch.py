@@ -48,6 +48,11 @@ class Moved:
     gone: frozenset[IPAddress] = frozenset()  # addresses that we have no more
     left: IPAddress | None = None  # our address, when it is the same on the network that we have come to
 
+    @property
+    def is_elsewhere(self) -> bool:
+        """Whether this may be another network: of two that cannot be told apart, an address that changed tells."""
+        return self.before != self.after or self.after == UNKNOWN_NETWORK
+
     def strands(self, sock: socket.socket) -> bool:
         """Whether a connection cannot go on: its address is gone, or is another computer's on the network
         that we left, or its packets would now take a way on which nobody knows it. While there is no way at all the old

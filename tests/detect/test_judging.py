@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.model import DIRECT, NetworkState, Protocol, Route, Sounding, Stage, State, Symptom
+from proxy.model import DIRECT, UNKNOWN_NETWORK, NetworkState, Protocol, Route, Sounding, Stage, State, Symptom
 from tests.detect.seen import CONTROL, OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome, pending
 
@@ -200,6 +200,21 @@ def test_what_waits_is_void_on_another_network_and_after_a_sleep(voids: str) -> 
     seen.after(1).works()
 
     assert seen.held().score == 0.0
+
+
+def test_of_a_network_without_identity_nothing_goes_along_to_the_next() -> None:
+    seen = Seen().blocked()
+    for _ in range(2):
+        seen.after(61).rescued(network=UNKNOWN_NETWORK)
+        seen.works(network=UNKNOWN_NETWORK)
+    seen.beliefs.doubt(UNKNOWN_NETWORK)
+    assert seen.held(network=UNKNOWN_NETWORK).state is State.BLOCKED
+
+    gone = seen.beliefs.network_changed(seen.now)
+    assert [(change.scope, change.network) for change in gone] == [(HOST, UNKNOWN_NETWORK)]
+    assert not seen.beliefs.is_uneasy(UNKNOWN_NETWORK)
+    assert (seen.held(network=UNKNOWN_NETWORK).state, seen.state()) == (State.UNKNOWN, State.BLOCKED)
+    assert seen.held(OTHER, network=UNKNOWN_NETWORK).state is State.UNKNOWN
 
 
 def test_F85_nothing_is_learned_in_the_first_seconds_after_waking() -> None:

@@ -49,6 +49,13 @@ def test_it_is_taken_back() -> None:
     assert not alarms.holds("blog.example")
 
 
+def test_none_holds_on_another_network() -> None:
+    alarms = Alarms(Clock())
+    alarms.raise_for("blog.example")
+    alarms.void()
+    assert not alarms.holds("blog.example")
+
+
 def test_alarms_are_bounded() -> None:
     clock = Clock()
     alarms = Alarms(clock)

@@ -293,6 +293,13 @@ def test_what_is_lost(
         assert moved.strands(connection) is lost
 
 
+def test_two_networks_that_cannot_be_told_apart_may_be_two() -> None:
+    gone = frozenset({OURS})
+    assert [Moved(*ends, gone).is_elsewhere for ends in ((A, A), (A, B), (UNKNOWN_NETWORK, UNKNOWN_NETWORK))] == [
+        False, True, True,
+    ]  # fmt: skip
+
+
 def test_what_is_no_connection_is_not_lost() -> None:
     near, far = tcp_pair()
     assert ends_of(near) == (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("127.0.0.1"))
