@@ -36,17 +36,24 @@ def falls_below(belief: Belief, floor: float, settings: Detect) -> float:
 
 def counted(belief: Belief, signal: Signal, now: float, settings: Detect) -> Belief:
     """The belief with one more signal. Of several within a minute only the heaviest counts: a page with six resets is
-    one piece of evidence, and of one episode."""
+    one piece of evidence, and of one episode. One too light to make a host suspect by itself makes no episode."""
     score = score_now(belief, now, settings)
+    is_weak = signal.weight < settings.suspect_score
+    episodes, episode_at = (belief.episodes, belief.episode_at) if is_weak else _episodes(belief, now, settings)
     if belief.signal_at and now - belief.signal_at < settings.signal_interval_s:
         gain = signal.weight - belief.signal_weight
         if gain <= 0:
             return replace(belief, score=score, scored_at=now)
         score = min(settings.score_cap, score + gain)
         return replace(
-            belief, score=score, scored_at=now, signal_weight=signal.weight, cause=signal.cause or belief.cause
+            belief,
+            score=score,
+            scored_at=now,
+            signal_weight=signal.weight,
+            cause=signal.cause or belief.cause,
+            episodes=episodes,
+            episode_at=episode_at,
         )
-    episodes, episode_at = _episodes(belief, now, settings)
     return replace(
         belief,
         score=min(settings.score_cap, score + signal.weight),

@@ -91,6 +91,23 @@ def test_four_episodes_without_a_success_are_enough_whatever_the_score() -> None
     assert not enough_to_block(replace(belief, episodes=3), signal(2.0), SETTINGS)
 
 
+def test_weak_signs_make_no_episodes() -> None:
+    """A slow server, three days long, that then hangs up once."""
+    belief = NEW
+    for day, weight in enumerate((0.7, 0.7, 0.7, 1.5)):
+        belief = counted(belief, signal(weight), 1000.0 + day * 24 * HOUR, SETTINGS)
+    assert not enough_to_block(belief, signal(1.5), SETTINGS)
+
+    for day in (4, 5, 6):
+        belief = counted(belief, signal(1.5), 1000.0 + day * 24 * HOUR, SETTINGS)
+    assert enough_to_block(belief, signal(1.5), SETTINGS)
+
+
+def test_a_weak_sign_first_takes_no_episode_from_a_heavier_one_of_its_minute() -> None:
+    belief = counted(counted(NEW, signal(0.7), 1000.0, SETTINGS), signal(2.0), 1020.0, SETTINGS)
+    assert (belief.episodes, belief.episode_at) == (1, 1020.0)
+
+
 def test_aged_keeps_the_rest() -> None:
     belief = replace(NEW, score=4.0, scored_at=1000.0, cause="ip")
 
