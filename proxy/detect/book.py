@@ -129,7 +129,7 @@ class Book:
         if heaviest is not None and enough_to_block(after, heaviest, settings):
             return self.block(key, before, after, now)
         after = replace(after, state=State.SUSPECT, until=self.suspect_until(after, now))
-        if before.state is not State.SUSPECT:
+        if before.state is not State.SUSPECT or not before.retest_at:  # the latter: suspect for refusing, until now
             after = self.schedule.of_suspect(replace(after, since=now), now)
         return self.hold(key, before, after, now)
 

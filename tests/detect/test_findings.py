@@ -243,6 +243,20 @@ def test_a_route_that_is_not_refused_is_preferred_for_two_hours(status: int) -> 
     assert seen.after(2).state() is State.UNKNOWN
 
 
+def test_a_site_that_refuses_and_is_then_blocked_has_a_way_back() -> None:
+    seen = Seen()
+    _answer(seen, DIRECT, 403)
+    _answer(seen, TOR, 200)
+    assert (seen.held().cause, seen.held().retest_at) == ("refused", 0.0)
+
+    seen.after(1000).rescued(HOST)
+    seen.works(OTHER)
+    held = seen.held()
+    assert (held.state, held.cause, held.since, held.retest_at) == (
+        State.SUSPECT, "sni_reset", seen.now, seen.now + 120,
+    )  # fmt: skip
+
+
 def test_refused_by_every_route_is_the_sites_right() -> None:
     seen = Seen()
     _answer(seen, DIRECT, 403)
