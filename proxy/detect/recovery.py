@@ -96,7 +96,7 @@ class Recovery:
         return self._book.hold(key, held, replace(held, rungs_failed=failed, rungs_failed_at=now), now)
 
     def retested(self, key: Key, now: float, *, direct_ok: bool, other_ok: bool, uplink_well: bool) -> list[Change]:
-        """Takes what a pair showed. When both failed nothing changes."""
+        """Takes what a pair showed. When both failed nothing changes but when the next is due."""
         self._claimed.pop(key, None)
         held = self._book.troubled(key, now)
         if held is None:
@@ -104,7 +104,7 @@ class Recovery:
         if direct_ok:
             return self.succeeded(key, held, now, "direct delivered in a re-test")
         if not other_ok:
-            self._book.held.correct(key, self._book.schedule.after_nothing(held, now))
+            self._book.held.correct(key, self._book.schedule.after_failure(held, now))
             return []
         return self._failed_again(key, held, now, counts=uplink_well)
 

@@ -35,7 +35,8 @@ class Schedule:
         return self._at(belief, now, self._settings.retest_blocked_s[0], step=1)
 
     def after_failure(self, belief: Belief, now: float) -> Belief:
-        """The next step, after a re-test in which direct failed and the other route delivered. A suspect that failed
+        """The next step, after a re-test in which direct failed. That the other route, which had just carried a visit,
+        did no better is rarely over soon, and would take all re-tests of its network for itself. A suspect that failed
         its one early re-test goes on with the steps of a blocked host."""
         steps = self._settings.retest_blocked_s
         step = min(belief.retest_step, len(steps) - 1)
@@ -44,10 +45,6 @@ class Schedule:
     def after_success(self, belief: Belief, now: float) -> Belief:
         """Soon again, after a success that is not enough."""
         return self._at(belief, now, self._settings.retest_success_s, step=belief.retest_step)
-
-    def after_nothing(self, belief: Belief, now: float) -> Belief:
-        """Soon again, after a pair in which neither route delivered."""
-        return self._at(belief, now, self._settings.retest_suspect_s, step=belief.retest_step)
 
     def _at(self, belief: Belief, now: float, delay_s: float, *, step: int) -> Belief:
         late = 1 + self._settings.retest_jitter * self._rng.random()

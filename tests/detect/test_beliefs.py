@@ -591,9 +591,18 @@ def test_nothing_changes_when_both_fail() -> None:
     assert world.due()
 
     assert world.retested(direct_ok=False, other_ok=False) == []
-    assert replace(world.held(), retest_at=0) == replace(before, retest_at=0)
-    assert not world.due()
-    assert world.after(120).due()
+    assert replace(world.held(), retest_at=0, retest_step=0) == replace(before, retest_at=0, retest_step=0)
+
+
+def test_a_host_whose_pairs_show_nothing_leaves_re_tests_for_others() -> None:
+    world = World().block()
+    taken = 0
+    for _ in range(12 * 60):
+        if world.after(60).due():
+            taken += 1
+            world.retested(direct_ok=False, other_ok=False)
+
+    assert taken == 3, "after 15 minutes, 1 hour and 4 hours, and not every two minutes for 12 hours"
 
 
 def test_the_schedule_of_a_blocked_host() -> None:
