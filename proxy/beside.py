@@ -14,6 +14,7 @@ from collections.abc import AsyncIterator
 
 from proxy.model import Destination, Outcome, Protocol, Route, Symptom
 from proxy.net.oracle import Oracle
+from proxy.net.probe import probe
 from proxy.net.race import Winner
 from proxy.services import Setup
 from proxy.wire.flight import Flight, Verdict
@@ -45,6 +46,13 @@ async def answers_with_a_page(setup: Setup, oracle: Oracle, visit: Outcome, rout
                         break
                     answer += data
         return look_at(answer, visit.host, True).symptom is Symptom.NONE
+
+
+async def is_forged(setup: Setup, visit: Outcome, route: Route) -> bool:
+    """Whether `route` brings a certificate that this system does not trust, on any day."""
+    within_s = setup.settings.detect.retest_pair_s
+    seen = await probe(setup.registry.dialer(route), visit.request.destination, visit.host, timeout_s=within_s)
+    return seen.symptom is Symptom.CERTIFICATE and not seen.expired
 
 
 @contextlib.asynccontextmanager

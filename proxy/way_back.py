@@ -12,7 +12,7 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 
-from proxy.beside import answers, answers_with_a_page
+from proxy.beside import answers, answers_with_a_page, is_forged
 from proxy.config.schema import Dns
 from proxy.detect.recovery import retest_needs
 from proxy.model import DIRECT, Action, Belief, NetworkId, Outcome, Protocol, Route
@@ -55,7 +55,7 @@ class WayBack:
             return
         if beliefs.retest_due(outcome.host, network=network, now=now):
             measure = self._measure_for(held, setup, outcome, flight)
-            pair = self._retest(outcome, outcome.winner, network, measure)
+            pair = self._retest(setup, outcome, outcome.winner, network, measure, held.cause)
             spawn(pair, name=f"re-test {outcome.host}")
         elif outcome.winner.relays and beliefs.rung_due(outcome.host, network=network, now=now):
             spawn(self._try_rungs(setup, outcome, flight, network), name=f"try local means for {outcome.host}")
@@ -80,13 +80,17 @@ class WayBack:
         seen = await probe(setup.registry.dialer(route), visit.request.destination, visit.host, timeout_s=within_s)
         return seen.verified
 
-    async def _retest(self, visit: Outcome, learned: Route, network: NetworkId, brings_it: Answers) -> None:
+    async def _retest(
+        self, setup: Setup, visit: Outcome, learned: Route, network: NetworkId, brings_it: Answers, cause: str
+    ) -> None:
         direct_ok, other_ok = await asyncio.gather(brings_it(DIRECT), brings_it(learned))
+        failed_alone = other_ok and not direct_ok
+        forged = failed_alone and cause == "interception" and await is_forged(setup, visit, DIRECT)
         if self._services.network() == network:
             now = self._services.now()
             self._services.believe(
                 self._services.beliefs.retested(
-                    visit.host, network=network, now=now, direct_ok=direct_ok, other_ok=other_ok
+                    visit.host, network=network, now=now, direct_ok=direct_ok, other_ok=other_ok, forged=forged
                 )
             )
             if direct_ok:

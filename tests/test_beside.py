@@ -4,20 +4,27 @@ clock. What a hello of ours looks like is told in test_way_back."""
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import replace
 from itertools import pairwise
+from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from proxy.beside import PAGE_LIMIT, answers, answers_with_a_page
+from proxy.beside import PAGE_LIMIT, answers, answers_with_a_page, is_forged
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.model import DIRECT, Protocol, Route, Symptom
 from proxy.net.advice import VALID, Advice, Look
+from proxy.net.poller import make_poller
+from proxy.net.resolver import Resolver
 from proxy.net.tasks import cancel_all, spawn
+from proxy.net.tcp import TcpDialer
 from proxy.services import Setup
 from proxy.wire.flight import Flight, Verdict
+from tests.lab.authorities import Authority
+from tests.support.answering import answering, babbling
 from tests.support.clock import run as play
 from tests.support.outcomes import HOST, TOR, rescued
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
@@ -204,3 +211,13 @@ def test_each_hello_is_new() -> None:
         assert all(first != second for first, second in pairwise([HELLO, *scene.sent]))
 
     play(story())
+
+
+@pytest.mark.parametrize("forged", [True, False])
+async def test_somebody_elses_certificate_is_told_from_none(forged: bool) -> None:
+    with contextlib.closing(make_poller(asyncio.get_running_loop())) as poller, Authority("Unknown") as unknown:
+        via = TcpDialer(poller, Resolver(), lambda *_: None)
+        server = answering(via, b"", unknown.server()) if forged else babbling(via, b"")
+        async with server as dialer:
+            setup = replace(Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer)))
+            assert await is_forged(setup, VISIT, DIRECT) is forged

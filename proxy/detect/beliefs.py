@@ -431,8 +431,18 @@ class Beliefs:
         self._tell_time(now)
         return self._recovery.due(self._judge.governing((network, host), now), now)
 
-    def retested(self, host: str, *, network: NetworkId, now: float, direct_ok: bool, other_ok: bool) -> list[Change]:
-        """Takes what a pair of direct and another route showed. When both failed nothing changes."""
+    def retested(
+        self,
+        host: str,
+        *,
+        network: NetworkId,
+        now: float,
+        direct_ok: bool,
+        other_ok: bool,
+        forged: bool = False,
+    ) -> list[Change]:
+        """Takes what a pair of direct and another route showed. When both failed nothing changes. `forged`: direct
+        brought a certificate that is not the site's, without which nothing more is known of an interception."""
         self._tell_time(now)
         key = self._judge.governing((network, host), now)
         is_told = self._judge.lifts.tells_of(key, host)
@@ -440,14 +450,16 @@ class Beliefs:
             self._book.mark_working((network, host), now)
         uplink, sent = self._judge.uplink, now - self._settings.retest_pair_s
         well = uplink.well_since(network, registrable(host), sent) and uplink.may_learn(network, now)
+        held = self._book.troubled(key, now)
+        alike = forged or held is None or held.cause != "interception"
         changes: list[Change] = []
         if direct_ok and not is_told:
             self._recovery.release(key)
         else:
-            changes += self._recovery.retested(key, now, direct_ok=direct_ok, other_ok=other_ok, uplink_well=well)
+            changes += self._recovery.retested(key, now, direct_ok=direct_ok, other_ok=other_ok, counts=well and alike)
         if not direct_ok and other_ok:
             self._judge.lifts.note_under(key, host)
-        if not direct_ok and other_ok and not well:
+        if not direct_ok and other_ok and alike and not well:
             self._judge.failed_again_later(key, (network, host), sent, now)
         if direct_ok:
             self._judge.gates.annul((network, host))

@@ -95,8 +95,9 @@ class Recovery:
             return []
         return self._book.hold(key, held, replace(held, rungs_failed=failed, rungs_failed_at=now), now)
 
-    def retested(self, key: Key, now: float, *, direct_ok: bool, other_ok: bool, uplink_well: bool) -> list[Change]:
-        """Takes what a pair showed. When both failed nothing changes but when the next is due."""
+    def retested(self, key: Key, now: float, *, direct_ok: bool, other_ok: bool, counts: bool) -> list[Change]:
+        """Takes what a pair showed. When both failed nothing changes but when the next is due. `counts`: that direct
+        failed is the same evidence once more."""
         self._claimed.pop(key, None)
         held = self._book.troubled(key, now)
         if held is None:
@@ -106,7 +107,7 @@ class Recovery:
         if not other_ok:
             self._book.held.correct(key, self._book.schedule.after_failure(held, now))
             return []
-        return self._failed_again(key, held, now, counts=uplink_well)
+        return self._failed_again(key, held, now, counts=counts)
 
     def release(self, key: Key) -> None:
         """A re-test said nothing of its scope, which is due as before."""

@@ -45,6 +45,25 @@ def test_G1_a_re_test_that_fails_counts_when_somebody_else_is_heard() -> None:
     assert seen.state() is State.BLOCKED
 
 
+@pytest.mark.parametrize("forged", [False, True])
+@pytest.mark.parametrize("heard_first", [False, True])
+def test_the_second_look_at_an_interception_needs_a_certificate_too(forged: bool, heard_first: bool) -> None:
+    """A reset, or a line that was down for a moment, is none."""
+    seen = Seen()
+    seen.beliefs.intercepted(HOST, known=False, fingerprint="ab" * 32, network=HOME, now=seen.now)
+    seen.works(OTHER)
+    assert (seen.held().state, seen.held().cause) == (State.SUSPECT, "interception")
+    seen.after(121)
+    if heard_first:
+        seen.works(OTHER)
+    seen.beliefs.retested(HOST, network=HOME, now=seen.now, direct_ok=False, other_ok=True, forged=forged)
+    seen.after(1).works(OTHER)
+
+    assert seen.state() is (State.BLOCKED if forged else State.SUSPECT)
+    assert seen.after(400).state() is seen.state(), "it is looked at again"
+    assert seen.held().retest_at > 0
+
+
 def test_a_re_test_that_succeeds_voids_what_waited() -> None:
     seen = Seen()
     seen.rescued()
