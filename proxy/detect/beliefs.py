@@ -353,6 +353,7 @@ class Beliefs:
         self._tell_time(now)
         self._judge.gates.void()
         self._judge.uplink.forget(UNKNOWN_NETWORK)
+        self._judge.lifts.forget(UNKNOWN_NETWORK)
         self._last = None
         meant = on_network(UNKNOWN_NETWORK, None)
         return self._book.paid(self._book.forget(meant, "the network could not be told from others, and was left"))

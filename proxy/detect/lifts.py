@@ -159,6 +159,11 @@ class Lifts:
         self._failing.clear()
         self._worked.clear()
 
+    def forget(self, network: NetworkId) -> None:
+        """Forgets what no belief is made of yet on one network."""
+        self._failing = OrderedDict((key, hosts) for key, hosts in self._failing.items() if key[0] != network)
+        self._worked = OrderedDict((key, at) for key, at in self._worked.items() if key[0] != network)
+
     def _lift(
         self, above: Key, host: Belief, other: Belief, covered: list[Key], score: float, now: float
     ) -> list[Change]:

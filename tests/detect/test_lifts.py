@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.model import DIRECT, Outcome, Route, Stage, State, Symptom
+from proxy.model import DIRECT, UNKNOWN_NETWORK, NetworkId, Outcome, Route, Stage, State, Symptom
 from tests.detect.seen import OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, pending
 
@@ -211,11 +211,11 @@ INSIDE = ipaddress.ip_address("203.0.113.200")
 OUTSIDE = ipaddress.ip_address("198.51.100.1")
 
 
-def _prefix_fails(seen: Seen, hosts: int = 3) -> None:
+def _prefix_fails(seen: Seen, hosts: int = 3, network: NetworkId = HOME) -> None:
     for number in range(hosts):
         seen.rescued(
             f"site{number}.example", Symptom.TIMEOUT, Stage.CONNECT,
-            evidence={"addresses": f"203.0.113.{number + 1}"},
+            evidence={"addresses": f"203.0.113.{number + 1}"}, network=network,
         )  # fmt: skip
         seen.after(5)
 
@@ -243,6 +243,18 @@ def test_not_where_anything_in_it_works(worked: str) -> None:
         assert any(change.scope == "203.0.113.0/24" and change.belief is None for change in seen.changes)
 
     assert seen.held("new.example", addresses=[INSIDE]).state is State.UNKNOWN
+
+
+@pytest.mark.parametrize(("network", "goes_along"), [(UNKNOWN_NETWORK, False), (HOME, True)])
+def test_failures_on_two_networks_without_identity_are_not_added_up(network: NetworkId, goes_along: bool) -> None:
+    seen = Seen()
+    _prefix_fails(seen, 2, network)
+    seen.beliefs.network_changed(seen.now)
+    seen.rescued(
+        "site3.example", Symptom.TIMEOUT, Stage.CONNECT, evidence={"addresses": "203.0.113.9"}, network=network
+    )
+    held = seen.held("new.example", addresses=[INSIDE], network=network)
+    assert (held.state is State.SUSPECT) == goes_along
 
 
 def test_two_hosts_or_a_reset_of_the_name_are_not_enough() -> None:
