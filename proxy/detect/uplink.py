@@ -251,6 +251,7 @@ class Uplink:
         line.passes += 1
         if line.state is NetworkState.RESTRICTED and line.passes >= self._settings.restricted_passes:
             line.state = NetworkState.OK
+            line.failing.clear()
 
     def _restrict(self, line: _Line, now: float) -> bool:
         """Five unrelated domains and both foreign controls fail, while a domestic host answers: an allow-list. Where

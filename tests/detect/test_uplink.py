@@ -103,6 +103,7 @@ def test_a_restriction_is_over_when_what_failed_delivers_again() -> None:
         assert not uplink.heard(HOME, Moment(domain, NOW + 2))
 
     assert uplink.heard(HOME, Moment("d1", NOW + 3))
+    assert not any(uplink.failed(HOME, f"blocked{n}", NOW + 4) for n in range(2)), "what failed before is over too"
 
 
 def test_a_domain_that_answers_again_is_no_failing_one() -> None:
