@@ -362,7 +362,7 @@ SCENARIOS: tuple[Scenario, ...] = (
              reach=_NETWORK, must_not_learn=_BLOCKED, limit_s=20, settle_s=12, named_by=2),
 
     # now and then
-    innocent("sni-reset-share", "three connections of ten are reset",
+    innocent("reset-share", "three connections of ten are reset",
              by_name(rules.SniReset, view=View.RECORDS, share=0.3), ways=_DIRECT_OR_AROUND, wait_s=2 * ROUND_TRIP_S,
              first=_FINE | _SUSPECT, third=_FINE | TROUBLED, must_not_learn=frozenset()),
 
