@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 from proxy.beside import answers, answers_with_a_page, is_forged
 from proxy.config.schema import Dns
 from proxy.detect.recovery import retest_needs
+from proxy.detect.signals import concerns
 from proxy.model import DIRECT, Action, Belief, NetworkId, Outcome, Protocol, Route
 from proxy.net.haul import brings
 from proxy.net.probe import probe
@@ -53,6 +54,8 @@ class WayBack:
             return  # direct by a secure resolver is no detour, and to ask the system's again would name the site
         if DIRECT not in outcome.plan.routes and held.cause != "interception":
             return
+        if not _tells(flight.protocol, held):
+            return
         if beliefs.retest_due(outcome.host, network=network, now=now):
             measure = self._measure_for(held, setup, outcome, flight)
             pair = self._retest(setup, outcome, outcome.winner, network, measure, held.cause)
@@ -69,9 +72,9 @@ class WayBack:
                     setup.registry.dialer(route), visit.request.destination, visit.host, flight.protocol,
                     enough=_ENOUGH, within_s=within_s,
                 )  # fmt: skip
-            case "verified" if flight.protocol is Protocol.TLS:
+            case "verified":
                 return functools.partial(self._is_verified, setup, visit)
-            case "page" if flight.protocol is Protocol.HTTP:
+            case "page":
                 return functools.partial(answers_with_a_page, setup, oracle, visit)
         return functools.partial(answers, setup, oracle, visit, flight)
 
@@ -110,6 +113,11 @@ class WayBack:
             )
             if ok:
                 return
+
+
+def _tells(protocol: Protocol, held: Belief) -> bool:
+    """Whether what passes in this protocol says anything of the block. Plain HTTP tells nobody's name for certain."""
+    return concerns(held.cause, protocol) and (protocol is Protocol.TLS or retest_needs(held) != "verified")
 
 
 def _hides_names(dns: Dns) -> bool:

@@ -172,10 +172,39 @@ def test_a_name_that_was_lied_about_is_asked_again_only_where_it_is_no_secret(dn
 
     async def story() -> None:
         lied = rescued(Symptom.FORGED, Stage.RESOLVE, by=TOR)
-        scene = Scene(direct=answering(OK), relay=answering(OK), dns=dns, rescue=lied)
-        await scene.visit(replace(VISIT, protocol=Protocol.HTTP), flight_of(b"GET / HTTP/1.1\r\nHost: a\r\n\r\n"))
+        scene = Scene(direct=answering(), relay=answering(), dns=dns, rescue=lied)
+        await scene.visit()
         assert bool(scene.sent(DIRECT)) is brings
-        assert scene.state is (State.WORKS if brings else State.SUSPECT)
+
+    play(story())
+
+
+MET = {  # the rescue → whether what it failed at is shown by TLS, by plain HTTP
+    "a name in a hello": (rescued(by=TOR), True, False),
+    "a name in a request": (rescued(by=TOR, protocol=Protocol.HTTP), False, True),
+    "a page in its place": (rescued(Symptom.BLOCK_PAGE, by=TOR, protocol=Protocol.HTTP), False, True),
+    "an address": (rescued(Symptom.TIMEOUT, Stage.CONNECT, by=TOR), True, True),
+    "the resolver, though it answered": (rescued(Symptom.FORGED, Stage.RESOLVE, by=TOR), True, False),
+}
+
+
+@pytest.mark.parametrize("blocked", MET)
+@pytest.mark.parametrize("by_tls", [True, False], ids=["tls", "http"])
+def test_only_a_visit_that_would_meet_the_block_brings_one(blocked: str, by_tls: bool) -> None:
+    """Nor are local means tried for it: what carries the other protocol says nothing of this one."""
+
+    async def story() -> None:
+        rescue, shown_by_tls, shown_by_http = MET[blocked]
+        scene = Scene(direct=answering(), relay=answering(), dns=Dns(secure="never"), rescue=rescue)
+        cut, split, cased = (Route(wrap=(word,)) for word in ("tlsrec", "split", "hostcase"))
+        scene.scripts |= {route: answering() for route in (cut, split, cased)}
+        visit = VISIT if by_tls else replace(VISIT, protocol=Protocol.HTTP)
+        flight = flight_of(HELLO if by_tls else f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        await scene.visit(visit, flight)
+        await scene.visit(visit, flight, at=2 * DUE_S)
+        shown = shown_by_tls if by_tls else shown_by_http
+        assert bool(scene.sent(DIRECT)) is shown
+        assert shown or not any(script.dialed for script in scene.scripts.values())
 
     play(story())
 
@@ -232,7 +261,7 @@ def test_early_data_and_what_came_behind_the_hello_stay_the_users() -> None:
 )
 def test_http_asks_for_no_page_of_the_users(destination: Destination, host: str) -> None:
     async def story() -> None:
-        scene = Scene(direct=answering(OK), relay=answering(OK))
+        scene = Scene(direct=answering(OK), relay=answering(OK), rescue=rescued(by=TOR, protocol=Protocol.HTTP))
         visit = replace(VISIT, protocol=Protocol.HTTP, request=replace(VISIT.request, destination=destination))
         await scene.visit(visit, flight_of(f"GET /secret?a=1 HTTP/1.1\r\nHost: {host}\r\nCookie: a=b\r\n\r\n".encode()))
         asked = f"HEAD / HTTP/1.1\r\nHost: {host}\r\nConnection: close\r\n\r\n".encode()

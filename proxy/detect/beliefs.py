@@ -30,6 +30,7 @@ from proxy.detect.signals import (
     NOT_BY_A_BYTE,
     PROVEN_BY_BYTES,
     Observed,
+    concerns,
     leads_elsewhere_alone,
     same_for_all,
 )
@@ -47,6 +48,7 @@ from proxy.model import (
     NetworkId,
     NetworkState,
     Outcome,
+    Protocol,
     Route,
     Sounding,
     Stage,
@@ -192,27 +194,29 @@ class Beliefs:
             late = direct is not None and winner != DIRECT
             if late:
                 self._heard(key, now)
-            changes += self._direct_delivered(key, late=late, now=now)
+            changes += self._direct_delivered(key, outcome.protocol, late=late, now=now)
             address = address_of(direct.address) if direct is not None else None
             changes += self._judge.lifts.note_success(key[0], address, now)
             return changes + self._findings.refused(outcome, key, now) + self._judge.waited(key, now)
         if winner is None or winner == DIRECT:  # the latter: the least bad answer, or one not waited for
             return changes + self._nothing_delivered(key, outcome, fresh, now)
         if direct is not None and direct.symptom not in NEUTRAL:
-            changes += self._judge.rescued(key, winner, fresh, _story(direct, winner), now)
+            changes += self._judge.rescued(key, winner, outcome.protocol, fresh, _story(direct, winner), now)
             changes += self._judge.prefix_failed(key, winner, fresh, addresses, now)
         else:
-            changes += self._other_delivered(key, winner, now)
+            changes += self._other_delivered(key, winner, outcome.protocol, now)
         changes += self._of_rungs(outcome, key, now)
         changes += self._findings.refused(outcome, key, now) + self._judge.waited(key, now)
         if outcome.bytes_down >= self._settings.proof_bytes:
             changes += self._findings.carried(key, winner, now)
         return changes
 
-    def _direct_delivered(self, key: Key, *, late: bool, now: float) -> list[Change]:
+    def _direct_delivered(self, key: Key, protocol: Protocol, *, late: bool, now: float) -> list[Change]:
         self._book.passing.pop(key)
-        self._judge.gates.annul(key)
         held = self._book.current(key, now)
+        if held is not None and held.state in TROUBLED and not concerns(held.cause, protocol):
+            return []
+        self._judge.gates.annul(key)
         if late and held is not None:
             return self._slow(key, held, now)
         self._book.mark_working(key, now)
@@ -258,17 +262,17 @@ class Beliefs:
         self._book.mark_passing(key, State.DOWN, "down", why, lasts_s=self._settings.down_s, now=now)
         return changes
 
-    def _other_delivered(self, host: Key, winner: Route, now: float) -> list[Change]:
+    def _other_delivered(self, host: Key, winner: Route, protocol: Protocol, now: float) -> list[Change]:
         """Another route delivered and direct was not tried, or had no say."""
         self._book.passing.pop(host)
         waiting = self._judge.gates.explained(host, now)
         if waiting is not None:
             kind = waiting.observed[-1].signal.id
             why = f"direct had failed ({kind}) when {winner} delivered {now - waiting.since:.0f} s later"
-            return self._judge.rescued(host, winner, list(waiting.observed), why, now)
+            return self._judge.rescued(host, winner, protocol, list(waiting.observed), why, now)
         key = self._judge.governing(host, now)
         held = self._book.troubled(key, now)
-        if held is None:
+        if held is None or not concerns(held.cause, protocol):
             return []
         renewed = replace(held, last_good=str(winner), last_good_at=now)
         if held.state is State.BLOCKED:
@@ -483,8 +487,12 @@ class Beliefs:
         """What a race shows of local means that failed where another route delivered."""
         if not any(attempt.route.wrap and attempt.symptom for attempt in outcome.attempts):
             return []
+        key = self._judge.governing(host, now)
+        held = self._book.troubled(key, now)
+        if held is None or not concerns(held.cause, outcome.protocol):
+            return []
         useless = [a.route for a in outcome.attempts if a.route.wrap and self._condemns(a, outcome, host, now)]
-        return self._recovery.rungs_failed(self._judge.governing(host, now), useless, now)
+        return self._recovery.rungs_failed(key, useless, now)
 
     def _condemns(self, rung: Attempt, outcome: Outcome, host: Key, now: float) -> bool:
         """Whether a failed rung is of no use here. An alert or an end at once is the server's, which takes no cut

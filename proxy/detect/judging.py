@@ -19,10 +19,10 @@ from proxy.detect.residual import Residual
 from proxy.detect.scopes import address_of, registrable
 from proxy.detect.score import NEGLIGIBLE, aged, counted
 from proxy.detect.shared_place import SharedPlaces
-from proxy.detect.signals import ECHOING, Observed, observe
+from proxy.detect.signals import ECHOING, Observed, concerns, observe
 from proxy.detect.table import Key
 from proxy.detect.uplink import Uplink
-from proxy.model import DIRECT, Attempt, Change, IPAddress, NetworkId, Outcome, Route, Signal, Stage, State
+from proxy.model import DIRECT, Attempt, Change, IPAddress, NetworkId, Outcome, Protocol, Route, Signal, Stage, State
 
 COUNTED_MAX = 8192
 """Connections for which we remember which of their signals have counted; a late judgement comes within 7 s."""
@@ -49,8 +49,10 @@ class Judge:
         self._shared.clear()
         self.uplink.woke(now)
 
-    def rescued(self, host: Key, winner: Route, fresh: list[Observed], story: str, now: float) -> list[Change]:
-        """Another route delivered what direct did not."""
+    def rescued(
+        self, host: Key, winner: Route, protocol: Protocol, fresh: list[Observed], story: str, now: float
+    ) -> list[Change]:
+        """Another route delivered what direct did not, in this protocol."""
         self.book.passing.pop(host)
         waiting = self.gates.explained(host, now)
         if waiting is not None:
@@ -64,7 +66,7 @@ class Judge:
             self.gates.wait(host, waiting_for_uplink, story, now)
         uncounted = _uncounted(waiting_for_uplink, echoes) if not counting else ""
         hint = next((o.signal.cause for o in (*waiting_for_uplink, *echoes) if o.signal.cause), "")
-        changes += self.count(host, counting, f"{story}{uncounted}", now, winner=winner, hint=hint)
+        changes += self.count(host, counting, f"{story}{uncounted}", now, winner=winner, protocol=protocol, hint=hint)
         return changes + self.lifts.consider(host, now)
 
     def gated(
@@ -88,9 +90,18 @@ class Judge:
         return counting, waiting, echoes
 
     def count(
-        self, host: Key, counting: list[Observed], story: str, now: float, *, winner: Route | None, hint: str = ""
+        self,
+        host: Key,
+        counting: list[Observed],
+        story: str,
+        now: float,
+        *,
+        winner: Route | None,
+        protocol: Protocol = Protocol.NONE,
+        hint: str = "",
     ) -> list[Change]:
-        """Adds the heaviest of what counts to the belief that governs a host; without any it is suspect for 2 min."""
+        """Adds the heaviest of what counts to the belief that governs a host; without any it is suspect for 2 min.
+        `winner` is what carried it instead, in `protocol`."""
         key = self.governing(host, now)
         before = self.book.current(key, now) or self.book.begin(key, now)
         if self.book.prior(key, now) >= NEGLIGIBLE:
@@ -111,7 +122,7 @@ class Judge:
             if after.cause == "ip":
                 after = replace(after, family=_family(counting))
         after = replace(after, why=story)
-        if winner is not None:
+        if winner is not None and concerns(after.cause, protocol):
             after = replace(after, last_good=str(winner), last_good_at=now)
         return self.book.condemn(key, before, after, heaviest, now)
 

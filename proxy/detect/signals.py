@@ -30,6 +30,14 @@ ECHOING = frozenset({"tls_reset", "tls_dropped", "http_reset", "http_dropped"})
 NAME_BASED = frozenset({"sni_reset", "sni_drop", "http_host"})
 """Causes that the local ladder may pass."""
 
+_MET_BY: Mapping[str, Protocol] = MappingProxyType(
+    {
+        **dict.fromkeys(("sni_reset", "sni_drop", "ech"), Protocol.TLS),
+        **dict.fromkeys(("http_host", "block_page"), Protocol.HTTP),
+    }
+)
+"""What a block that is not listed meets, it meets in whatever protocol."""
+
 _DEFAULTS = Weights()
 
 _BEFORE_FLIGHT: Mapping[tuple[Stage, Symptom], str] = MappingProxyType(
@@ -119,6 +127,12 @@ def observe(outcome: Outcome, weights: Weights = _DEFAULTS, *, gave_up_s: float 
 def cause(kind: str) -> str:
     """Which of the causes of detection.md, section 6, a signal points at; empty for one that points at none."""
     return _CAUSES.get(kind, "http_host" if kind.startswith("http_") else "")
+
+
+def concerns(because: str, protocol: Protocol) -> bool:
+    """Whether a block for this cause meets what is said in `protocol`. Else neither that it was let through nor what
+    carried it says anything of the block: who reads names in hellos lets plain HTTP pass."""
+    return _MET_BY.get(because, protocol) is protocol
 
 
 def same_for_all(outcome: Outcome, attempt: Attempt) -> bool:

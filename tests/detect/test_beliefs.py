@@ -662,6 +662,49 @@ def test_the_users_own_success_counts_towards_the_way_back() -> None:
     assert world.now == pytest.approx(T0 + 61 + 61 + 10 * 61)
 
 
+# -- what is blocked in one protocol -----------------------------------------------------------------------------------
+
+SPLIT = Route(wrap=("split",))
+
+
+def test_plain_http_that_passes_ends_no_block_of_hellos() -> None:
+    world = World().block()
+    for _ in range(30):
+        world.after(61).learn(outcome(delivered(), protocol=Protocol.HTTP))
+
+    assert (world.state(), world.held().successes) == (State.BLOCKED, 0)
+    assert world.after(10 * DAY).state() is State.UNKNOWN, "nobody has visited what is blocked"
+
+
+def test_a_page_over_http_does_not_clear_a_suspect_of_hellos() -> None:
+    world = World()
+    world.learn(rescued(Symptom.EOF))
+    world.after(61).learn(outcome(delivered(), protocol=Protocol.HTTP))
+
+    assert (world.state(), world.held().score) == (State.SUSPECT, 1.5)
+    assert world.after(DAY).held().keeps_its_name
+
+
+def test_what_carries_plain_http_need_not_carry_a_hello() -> None:
+    world = World().block()
+    world.after(61).learn(outcome(delivered(SPLIT), protocol=Protocol.HTTP))
+    assert world.held().last_good == "tor"
+    silent = failed(Symptom.SILENT)
+    world.after(61).learn(outcome(silent, delivered(SPLIT), at=world.now + 1, protocol=Protocol.HTTP))
+    assert (world.held().cause, world.held().last_good) == ("sni_reset", "tor"), "the uplink has not shown to be well"
+    world.after(61).learn(outcome(delivered(SPLIT)))
+    assert world.held().last_good == "direct|split"
+
+
+def test_what_fails_plain_http_may_yet_carry_a_hello() -> None:
+    world = World().block()
+    closed = failed(Symptom.EOF, route=SPLIT)
+    world.after(61).learn(outcome(closed, delivered(TOR), protocol=Protocol.HTTP))
+    assert world.held().rungs_failed == ()
+    world.after(61).learn(outcome(closed, delivered(TOR)))
+    assert world.held().rungs_failed == ("direct|split",)
+
+
 def test_each_exit_of_the_day_asks_one_success_more() -> None:
     world = World()
     needed = []
