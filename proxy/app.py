@@ -191,11 +191,12 @@ class App:
             known_addresses=lambda host: self._setup.resolver.known(host),
             sound=self._sound,
             flows=FlowWatch(self._oracle, detect),
+            roots=_known_roots(),
             tunnel_ended=lambda outcome: self._certificates.look(outcome),
         )
         self._soundings = Soundings(self._services)
         self._news = News(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
-        self._certificates = Certificates(self._services, _known_roots(), self._soundings.ask)
+        self._certificates = Certificates(self._services, self._soundings.ask)
         self._server = Server(self._poller, self._services, clients_max=_clients_max(loaded))
         self._loaded = loaded
         self._setup: Setup

@@ -12,6 +12,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
+from proxy.detect.interception import Kind, KnownRoots, judge
 from proxy.model import Destination, Outcome, Protocol, Route, Symptom
 from proxy.net.oracle import Oracle
 from proxy.net.probe import probe
@@ -46,6 +47,15 @@ async def answers_with_a_page(setup: Setup, oracle: Oracle, visit: Outcome, rout
                         break
                     answer += data
         return look_at(answer, visit.host, True).symptom is Symptom.NONE
+
+
+async def answers_as_itself(setup: Setup, roots: KnownRoots, visit: Outcome, route: Route) -> bool:
+    """Whether `route` brings the site's own certificate. That this system trusts it is not enough: people were told
+    to install the root that their state intercepts with, and `roots` are those that are known."""
+    within_s = setup.settings.detect.retest_pair_s
+    seen = await probe(setup.registry.dialer(route), visit.request.destination, visit.host, timeout_s=within_s)
+    found = judge(seen.chain, visit.host, verified=seen.verified, expired=seen.expired, roots=roots)
+    return found.kind is Kind.SITE
 
 
 async def is_forged(setup: Setup, visit: Outcome, route: Route) -> bool:

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
-from proxy.detect.interception import Finding, Kind, KnownRoots, judge
+from proxy.detect.interception import Finding, Kind, judge
 from proxy.entry import FINISHED_BYTES
 from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.net.probe import Probe, probe
@@ -26,11 +26,10 @@ LOOKED_MAX = 4096
 class Certificates:
     """Looks at certificates, one host at a time."""
 
-    def __init__(self, services: Services, roots: KnownRoots, ask_control: Callable[[Setup], Awaitable[None]]) -> None:
+    def __init__(self, services: Services, ask_control: Callable[[Setup], Awaitable[None]]) -> None:
         """`ask_control` asks a control page: whether everything is signed anew shows there."""
         self._services = services
         self._ask_control = ask_control
-        self._roots = roots
         self._looked: OrderedDict[tuple[NetworkId, str], float] = OrderedDict()  # → when
         self._last: dict[NetworkId, float] = {}  # of the looks that nobody hung up for
         self._under_way = False
@@ -113,7 +112,7 @@ class Certificates:
         return self._services.beliefs.network_state(network)
 
     def _judge(self, seen: Probe, host: str) -> Finding:
-        return judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._roots)
+        return judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._services.roots)
 
     async def _probe(self, setup: Setup, route: Route, destination: Destination) -> Probe:
         dialer = setup.registry.dialer(route)

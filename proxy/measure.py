@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import math
 import random
 import ssl
@@ -18,9 +17,8 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from urllib.parse import urlsplit
 
-from proxy.config.bundled import bundled
 from proxy.config.schema import Settings
-from proxy.detect.interception import Kind, KnownRoots, judge
+from proxy.detect.interception import Finding, Kind, KnownRoots, judge
 from proxy.detect.scopes import registrable
 from proxy.errors import BywayError, DialError
 from proxy.model import (
@@ -136,7 +134,7 @@ class Means:
             secure=setup.resolver.secure,
             compare=setup.resolver.compare,
             finding=setup.resolver.finding,
-            roots=_known_roots(),
+            roots=services.roots,
         )
 
 
@@ -177,10 +175,11 @@ def _refusing(setup: Setup) -> Callable[[Destination, IPAddress], str | None]:
     return refuses
 
 
-@functools.cache
-def _known_roots() -> KnownRoots:
-    file = bundled("certs/known_roots.json")
-    return KnownRoots.parse(file.read_text("utf-8"), str(file))
+def _said_of(found: Finding) -> tuple[str, Evidence]:
+    evidence: dict[str, str | int | float] = {"certificate": str(found.kind)}
+    if found.kind is Kind.KNOWN_ROOT:
+        evidence["known_root"] = found.fingerprint
+    return found.detail, evidence
 
 
 def measured_routes(settings: Settings) -> tuple[Route, ...]:
@@ -221,17 +220,25 @@ class _Measuring:
     def _visitor_for(self, tell: Callable[[Step], None]) -> Visitor:
         means = self._means
         return Visitor(
-            tell, detect=self._detect, oracle=means.oracle, look_at=means.look_at, whose=self._whose, trust=means.trust
+            tell,
+            detect=self._detect,
+            oracle=means.oracle,
+            look_at=means.look_at,
+            whose=self._whose,
+            is_known=self._is_known,
+            trust=means.trust,
         )
 
     async def _whose(self, dialer: Dialer, destination: Destination, host: str) -> tuple[str, Evidence]:
         """Who made a certificate that is not trusted: asked for once more, to see the whole chain."""
         seen = await probe(dialer, destination, host, timeout_s=self._detect.silent_s, trust=self._means.trust)
         found = judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._means.roots)
-        evidence: dict[str, str | int | float] = {"certificate": str(found.kind)}
-        if found.kind is Kind.KNOWN_ROOT:
-            evidence["known_root"] = found.fingerprint
-        return found.detail, evidence
+        return _said_of(found)
+
+    def _is_known(self, chain: Sequence[bytes], host: str) -> tuple[str, Evidence] | None:
+        """The same of a chain that is trusted, where a root made it that is known to intercept."""
+        found = judge(chain, host, verified=True, expired=False, roots=self._means.roots)
+        return _said_of(found) if found.kind is Kind.KNOWN_ROOT else None
 
     def _tell(self, step: Step) -> None:
         if step.route.is_direct and step.part in (Part.HELLO, Part.ANSWER) and step.address:

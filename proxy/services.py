@@ -13,6 +13,7 @@ from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
+from proxy.detect.interception import KnownRoots
 from proxy.model import Change, IPAddress, NetworkId, Outcome, Request, Route
 from proxy.net.advice import UNADVISED, Advice
 from proxy.net.alarms import Alarms
@@ -85,5 +86,7 @@ class Services:
     sound: Callable[[], None]
     """Something was learned, and a sign may wait for a control."""
     flows: FlowWatch
+    roots: KnownRoots
+    """Those that are known to intercept."""
     tunnel_ended: Callable[[Outcome], None]
     """A tunnel has ended; its certificate may be worth a look."""

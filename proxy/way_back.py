@@ -12,13 +12,12 @@ import asyncio
 import functools
 from collections.abc import Awaitable, Callable
 
-from proxy.beside import answers, answers_with_a_page, is_forged
+from proxy.beside import answers, answers_as_itself, answers_with_a_page, is_forged
 from proxy.config.schema import Dns
 from proxy.detect.recovery import retest_needs
 from proxy.detect.signals import concerns
 from proxy.model import DIRECT, Action, Belief, NetworkId, Outcome, Protocol, Route
 from proxy.net.haul import brings
-from proxy.net.probe import probe
 from proxy.net.tasks import spawn
 from proxy.routing.ladder import local_means
 from proxy.services import Services, Setup
@@ -73,15 +72,10 @@ class WayBack:
                     enough=_ENOUGH, within_s=within_s,
                 )  # fmt: skip
             case "verified":
-                return functools.partial(self._is_verified, setup, visit)
+                return functools.partial(answers_as_itself, setup, self._services.roots, visit)
             case "page":
                 return functools.partial(answers_with_a_page, setup, oracle, visit)
         return functools.partial(answers, setup, oracle, visit, flight)
-
-    async def _is_verified(self, setup: Setup, visit: Outcome, route: Route) -> bool:
-        within_s = setup.settings.detect.retest_pair_s
-        seen = await probe(setup.registry.dialer(route), visit.request.destination, visit.host, timeout_s=within_s)
-        return seen.verified
 
     async def _retest(
         self, setup: Setup, visit: Outcome, learned: Route, network: NetworkId, brings_it: Answers, cause: str

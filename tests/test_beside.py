@@ -5,17 +5,22 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 import pytest
 
-from proxy.beside import PAGE_LIMIT, answers, answers_with_a_page, is_forged
+from proxy.beside import PAGE_LIMIT, answers, answers_as_itself, answers_with_a_page, is_forged
+from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
+from proxy.detect.interception import KnownRoots
 from proxy.model import DIRECT, Protocol, Route, Symptom
+from proxy.net import tls
 from proxy.net.advice import VALID, Advice, Look
 from proxy.net.poller import make_poller
 from proxy.net.resolver import Resolver
@@ -23,7 +28,7 @@ from proxy.net.tasks import cancel_all, spawn
 from proxy.net.tcp import TcpDialer
 from proxy.services import Setup
 from proxy.wire.flight import Flight, Verdict
-from tests.lab.authorities import Authority
+from tests.lab.authorities import STATE_ROOT, Authority
 from tests.support.answering import answering, babbling
 from tests.support.clock import run as play
 from tests.support.outcomes import HOST, TOR, rescued
@@ -37,6 +42,7 @@ ALERT = b"\x15\x03\x03\x00\x02\x02\x70"  # fatal, unrecognized_name
 RESET = ConnectionResetError(104, "Connection reset by peer")
 OK = b"HTTP/1.1 200 OK\r\n\r\n"
 VISIT = rescued(by=TOR)
+ROOTS = KnownRoots.parse(bundled("certs/known_roots.json").read_text("utf-8"), "known_roots.json")
 OVER_HTTP = replace(rescued(by=TOR, protocol=Protocol.HTTP), host=HOST)
 MORE = Look(Verdict.MORE)
 BLOCKED = Look(Verdict.GARBAGE, Symptom.BLOCK_PAGE)
@@ -137,6 +143,34 @@ def test_an_answer_that_comes_too_late_is_none() -> None:
             assert scene.all_closed()
 
     play(story())
+
+
+@pytest.fixture
+def authorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dict[str, Authority]]:
+    """This system trusts the state's root, which people were told to install, and the office's."""
+    with (
+        Authority("Public", logged=True) as public,
+        Authority("State", logged=True, shown=(STATE_ROOT,)) as state,
+        Authority("Office") as office,
+        Authority("Other", logged=True) as other,
+    ):
+        (tmp_path / "trust.pem").write_text(public.pem + state.pem + office.pem)
+        monkeypatch.setenv("SSL_CERT_FILE", str(tmp_path / "trust.pem"))
+        monkeypatch.setenv("SSL_CERT_DIR", str(tmp_path))
+        tls._system_context.cache_clear()
+        yield {"public": public, "state": state, "office": office, "other": other}
+    tls._system_context.cache_clear()
+
+
+@pytest.mark.parametrize(("whose", "ok"), [("public", True), ("state", False), ("office", False), ("other", False)])
+async def test_only_the_sites_own_certificate_is_an_answer_of_its_own(
+    authorities: dict[str, Authority], whose: str, ok: bool
+) -> None:
+    with contextlib.closing(make_poller(asyncio.get_running_loop())) as poller:
+        via = TcpDialer(poller, Resolver(), lambda *_: None)
+        async with answering(via, b"", authorities[whose].server()) as dialer:
+            setup = replace(Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer)))
+            assert await answers_as_itself(setup, ROOTS, VISIT, DIRECT) is ok
 
 
 PAGES: dict[str, tuple[tuple[bytes | Exception | None, ...], bool]] = {

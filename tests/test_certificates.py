@@ -69,8 +69,9 @@ class World:
             now=self.clock,
             believe=self.changes.extend,
             is_private=self.private.__contains__,
+            roots=roots,
         )
-        self.certificates = Certificates(shared, roots, self._ask)
+        self.certificates = Certificates(shared, self._ask)
 
     async def _ask(self, setup: Setup) -> None:
         self.controls += 1

@@ -331,15 +331,19 @@ async def test_a_certificate_of_somebody_else(scene: Scene) -> None:
     assert not scene.origin.requests  # nothing is said to whom is not trusted
 
 
-async def test_a_root_that_is_known_to_intercept(scene: Scene) -> None:
+@pytest.mark.parametrize("installed", [False, True])
+async def test_a_root_that_is_known_to_intercept(scene: Scene, installed: bool) -> None:
+    """Whether the user has been made to trust it or not."""
     root = ssl.PEM_cert_to_DER_cert(scene.origin.authority.pem)
     digest = hashlib.sha256(root).hexdigest()
     known = KnownRoots([Root(digest, digest, "of a test", certificates.public_key(root))])
-    means = replace(scene.means, trust=Origin().authority.client(), roots=known)
+    trusted = scene.origin.authority if installed else Origin().authority
+    means = replace(scene.means, trust=trusted.client(), roots=known)
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     assert only(steps, Part.CERTIFICATE).evidence["known_root"] == digest
     verdict = judged(steps)
     assert (verdict.word.text, verdict.cause, verdict.confirmed) == ("blocked", "interception", True)
+    assert not scene.origin.requests
 
 
 async def test_a_name_that_the_system_denies(scene: Scene) -> None:

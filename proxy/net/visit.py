@@ -12,7 +12,7 @@ import contextlib
 import functools
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.config.schema import Detect
@@ -35,6 +35,9 @@ Evidence = Mapping[str, str | int | float]
 
 Whose = Callable[[Dialer, Destination, str], Awaitable[tuple[str, Evidence]]]
 """Who made the certificate that a host is answered with: in words, empty when they add nothing, and as evidence."""
+
+IsKnown = Callable[[Sequence[bytes], str], tuple[str, Evidence] | None]
+"""The same of a chain that is trusted, when a root made it that is known to intercept; None: it is the site's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,15 +93,18 @@ class Visitor:
         oracle: Oracle,
         look_at: LookAt = UNADVISED.look_at,
         whose: Whose | None = None,
+        is_known: IsKnown = lambda chain, host: None,
         trust: ssl.SSLContext | None = None,
     ) -> None:
         """`look_at` knows block pages, and redirects to elsewhere, in plain HTTP; `whose` tells who made a certificate
-        that is not trusted; `trust` is what certificates are held to (None: the system's roots)."""
+        that is not trusted, `is_known` whether one that is was made to intercept; `trust` is what certificates are held
+        to (None: the system's roots)."""
         self._tell = tell
         self._detect = detect
         self._oracle = oracle
         self._look_at = look_at
         self._whose = whose
+        self._is_known = is_known
         self._trust = trust
 
     async def visit(
@@ -121,6 +127,8 @@ class Visitor:
                 if tls is None:
                     return False
                 path = tls
+                if not self._is_the_sites(route, tls, page.host, stream.peer):
+                    return False
             return await self._ask(route, path, stream.peer, page)
         finally:
             self._end(path)
@@ -172,8 +180,8 @@ class Visitor:
     async def _hello(
         self, route: Route, stream: Stream, name: str, part: Part, context: ssl.SSLContext
     ) -> TlsStream | None:
-        """Shakes hands. Tells of the hello, and of the certificate when it is good; None: it went no further. An alert
-        in answer to a neutral name is as good as an answer. Raises ssl.SSLCertVerificationError."""
+        """Shakes hands, and tells of the hello; None: it went no further. An alert in answer to a neutral name is as
+        good as an answer. Raises ssl.SSLCertVerificationError."""
         began = self._now()
         snapshot = self._oracle.snapshot(stream.lowest_socket) if self._oracle.usable else None
         tls = _Listening(stream, context, name)
@@ -197,8 +205,6 @@ class Visitor:
             return tls if answered else None
         else:
             self._say(part, route, Found.OK, Symptom.NONE, f"answered with {tls.version}", began, stream.peer)
-            if context.verify_mode is not ssl.CERT_NONE:
-                self._say(Part.CERTIFICATE, route, Found.OK, text="good for the name", address=stream.peer)
             return tls
         return None
 
@@ -246,6 +252,18 @@ class Visitor:
             else:
                 text = "the hello was acknowledged and never answered"
         self._say(part, route, Found.FAILED, symptom, text, began, stream.peer, evidence)
+
+    def _is_the_sites(self, route: Route, tls: TlsStream, host: str, address: str) -> bool:
+        """Tells of a certificate that is trusted. Some states have told their people to install the root that they
+        intercept with, so it may be somebody else's all the same."""
+        made_by = self._is_known(tls.presented_chain(), host)
+        if made_by is None:
+            self._say(Part.CERTIFICATE, route, Found.OK, text="good for the name", address=address)
+            return True
+        text, evidence = made_by
+        found, symptom = Found.FAILED, Symptom.CERTIFICATE
+        self._say(Part.CERTIFICATE, route, found, symptom, text, address=address, evidence=evidence)
+        return False
 
     async def _bad_certificate(
         self,

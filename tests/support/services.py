@@ -9,6 +9,7 @@ from typing import Any, cast
 from proxy.config.schema import Detect
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
+from proxy.detect.interception import KnownRoots
 from proxy.net.alarms import Alarms
 from proxy.services import Services
 from tests.support.outcomes import HOME
@@ -50,6 +51,7 @@ def services(**given: Any) -> Services:
         "known_addresses": lambda _host: (),
         "sound": lambda: None,
         "flows": NoFlows(),
+        "roots": KnownRoots(),
         "tunnel_ended": lambda _outcome: None,
     }
     return Services(**cast(Any, defaults | given))
