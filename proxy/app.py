@@ -192,7 +192,8 @@ class App:
             sound=self._sound,
             flows=FlowWatch(self._oracle, detect),
             roots=_known_roots(),
-            tunnel_ended=lambda outcome: self._certificates.look(outcome),
+            visit_won=lambda outcome: self._certificates.look(outcome),
+            tunnel_ended=lambda outcome: self._certificates.look_again(outcome),
         )
         self._soundings = Soundings(self._services)
         self._news = News(self._beliefs, self._network.current, time.time, names=bool(options.verbose))

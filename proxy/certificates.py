@@ -1,9 +1,10 @@
 """Whose certificate does direct bring? Looked at beside visits, sparingly, with a hello of our own.
 
 A network that answers in the site's place delivers, so nothing fails; only the certificate shows it. With TLS 1.3 it
-cannot be seen in passing, so it is asked for: soon after a client has hung up as soon as it had seen one, and else for
-one host a minute that direct has just delivered, each at most once a day. A certificate that is not the site's counts
-only when a relay brings a better one at the same time, but for a root that is known to intercept.
+cannot be seen in passing, so it is asked for: beside the visit, for one host a minute that direct has just delivered,
+each at most once a day, and soon after a client has hung up as soon as it had seen one. A tunnel that ends later brings
+no look: nobody visits the host then, and it may be suspect by now. A certificate that is not the site's counts only
+when a relay brings a better one at the same time, but for a root that is known to intercept.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
+from proxy.detect.book import TROUBLED
 from proxy.detect.interception import Finding, Kind, judge
 from proxy.entry import FINISHED_BYTES
 from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
@@ -35,40 +37,47 @@ class Certificates:
         self._under_way = False
 
     def look(self, outcome: Outcome) -> None:
-        """To be called when a tunnel has ended."""
-        if (
-            outcome.winner != DIRECT
-            or outcome.protocol is not Protocol.TLS
-            or outcome.plan.action is not Action.AUTO
-            or outcome.request.destination.address is not None
-            or self._services.is_private(outcome.host)
-        ):
-            return
-        setup = self._services.setup()
-        if not setup.router.may_go_direct(outcome.request.destination):
-            return  # it did when the tunnel was opened, and the user has said otherwise since
+        """To be called when a route has delivered."""
         network, now = self._services.network(), self._services.now()
-        if not self._under_way and self._is_due(outcome, network, now):
-            self._under_way = True
-            spawn(self._look(setup, outcome.request.destination, network), name=f"certificate of {outcome.host}")
-
-    def _is_due(self, outcome: Outcome, network: NetworkId, now: float) -> bool:
         settings = self._services.setup().settings.detect
-        key = (network, outcome.host)
-        age_s = now - self._looked.get(key, float("-inf"))
+        if 0 <= now - self._last.get(network, float("-inf")) < settings.probe_interval_s:
+            return
+        if self._begin(outcome, network, now, not_since_s=settings.known_s):
+            self._last[network] = now
+
+    def look_again(self, outcome: Outcome) -> None:
+        """To be called when a tunnel has ended."""
         if _hung_up(outcome):
-            due = not 0 <= age_s < settings.probe_again_s
-        else:
-            recently = 0 <= now - self._last.get(network, float("-inf")) < settings.probe_interval_s
-            due = not recently and not 0 <= age_s < settings.known_s
-            if due:
-                self._last[network] = now
-        if due:
-            self._looked[key] = now
-            self._looked.move_to_end(key)
-            if len(self._looked) > LOOKED_MAX:
-                self._looked.popitem(last=False)
-        return due
+            not_since_s = self._services.setup().settings.detect.probe_again_s
+            self._begin(outcome, self._services.network(), self._services.now(), not_since_s=not_since_s)
+
+    def _begin(self, outcome: Outcome, network: NetworkId, now: float, *, not_since_s: float) -> bool:
+        """Whether a look has begun: at a host that may be looked at, and was not for so long."""
+        key = (network, outcome.host)
+        if self._under_way or 0 <= now - self._looked.get(key, float("-inf")) < not_since_s:
+            return False
+        setup = self._services.setup()
+        if not self._may_look(setup, outcome, network, now):
+            return False
+        self._looked[key] = now
+        self._looked.move_to_end(key)
+        if len(self._looked) > LOOKED_MAX:
+            self._looked.popitem(last=False)
+        self._under_way = True
+        spawn(self._look(setup, outcome.request.destination, network), name=f"certificate of {outcome.host}")
+        return True
+
+    def _may_look(self, setup: Setup, outcome: Outcome, network: NetworkId, now: float) -> bool:
+        """Whether direct served the tunnel, and would serve another one by what is said and held by now."""
+        return (
+            outcome.winner == DIRECT
+            and outcome.protocol is Protocol.TLS
+            and outcome.plan.action is Action.AUTO
+            and outcome.request.destination.address is None
+            and not self._services.is_private(outcome.host)
+            and setup.router.may_go_direct(outcome.request.destination)
+            and self._services.beliefs.lookup(outcome.host, network=network, now=now).state not in TROUBLED
+        )
 
     async def _look(self, setup: Setup, destination: Destination, network: NetworkId) -> None:
         try:

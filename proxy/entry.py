@@ -197,6 +197,7 @@ class Entry:
             bytes_up=self._facts.get("bytes_up", 0) + carried.bytes_up,
             bytes_down=self._facts.get("bytes_down", 0) + carried.bytes_down,
             closed_by=carried.closed_by,
+            duration=self._services.now() - self._facts["at"],
         )
         attempts: tuple[Attempt, ...] = self._facts.get("attempts", ())
         if self._facts.get("winner") is None and attempts and attempts[-1].pending:

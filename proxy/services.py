@@ -88,5 +88,7 @@ class Services:
     flows: FlowWatch
     roots: KnownRoots
     """Those that are known to intercept."""
+    visit_won: Callable[[Outcome], None]
+    """A route has delivered; whose certificate it brings may be worth a look."""
     tunnel_ended: Callable[[Outcome], None]
-    """A tunnel has ended; its certificate may be worth a look."""
+    """A tunnel has ended; its client may have hung up on the certificate."""

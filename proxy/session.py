@@ -396,6 +396,7 @@ class Session:
         if self._setup is self._services.setup():
             self._way_back.look(self._setup, entry.outcome, flight)
             self._diagnosis.look(self._setup, entry, flight)
+            self._services.visit_won(entry.outcome)
 
     async def _refuse(self, entry: Entry) -> None:
         if not self._client_left:

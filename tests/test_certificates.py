@@ -30,7 +30,7 @@ from proxy.services import Setup
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.support.answering import LeadsTo, answering
 from tests.support.clock import Clock
-from tests.support.outcomes import AWAY, HOME, TOR, delivered, outcome
+from tests.support.outcomes import AWAY, HOME, TOR, delivered, outcome, rescued
 from tests.support.services import NO_RESOLVER, services
 from tests.support.waiting import until
 
@@ -91,8 +91,13 @@ class World:
         return self.beliefs.lookup(host, network=HOME, now=self.clock())
 
     async def look(self, visit: Outcome) -> None:
-        """A tunnel has ended; returns once all that comes of it has."""
+        """A tunnel has been answered; returns once all that comes of it has."""
         self.certificates.look(visit)
+        await until(lambda: not self.certificates._under_way)
+
+    async def end(self, visit: Outcome) -> None:
+        """The same when it has ended."""
+        self.certificates.look_again(visit)
         await until(lambda: not self.certificates._under_way)
 
 
@@ -224,7 +229,8 @@ async def test_others_are_not_looked_at(authorities: dict[str, Authority], occas
 async def test_nor_is_what_is_nobodys_business(authorities: dict[str, Authority]) -> None:
     async with world(authorities) as scene:
         scene.private.add(HOST)
-        await scene.look(hung_up())
+        await scene.look(visited())
+        await scene.end(hung_up())
         assert scene.dialed(DIRECT) == []
 
 
@@ -232,10 +238,27 @@ async def test_nor_is_one_that_a_rule_keeps_to_relays_by_then(authorities: dict[
     """The tunnel was opened before the user said so, and its end must not open another one."""
     async with world(authorities) as scene:
         scene.router = Router(parse_rules(f"DOMAIN,{HOST},RELAY", source="rules.txt"), {}, [], Settings())
-        await scene.look(hung_up())
+        await scene.look(visited())
+        await scene.end(hung_up())
         assert scene.dialed(DIRECT) == []
         await scene.look(visited("other.example.test"))
         assert scene.dialed(DIRECT) == ["other.example.test"]
+
+
+async def test_nor_is_one_that_has_become_suspect(authorities: dict[str, Authority]) -> None:
+    """Its name is not asked for in clear any more, and a look would do that."""
+    async with world(authorities) as scene:
+        scene.beliefs.learn(rescued(host=HOST), network=HOME, now=scene.clock())
+        await scene.look(visited())
+        await scene.end(hung_up())
+        assert scene.dialed(DIRECT) == []
+
+
+async def test_the_end_of_a_tunnel_is_no_visit(authorities: dict[str, Authority]) -> None:
+    async with world(authorities) as scene:
+        await scene.end(visited(duration=7200.0))
+        await scene.end(visited(closed_by=ClosedBy.SERVER))
+        assert scene.dialed(DIRECT) == []
 
 
 async def test_one_a_minute_and_each_once_a_day(authorities: dict[str, Authority]) -> None:
@@ -257,21 +280,21 @@ async def test_networks_have_days_of_their_own(authorities: dict[str, Authority]
 async def test_a_client_that_hangs_up_is_asked_why_within_the_minute(authorities: dict[str, Authority]) -> None:
     async with world(authorities) as scene:
         await scene.look(visited("a.test"))
-        await scene.look(hung_up("b.test"))
+        await scene.end(hung_up("b.test"))
         scene.clock.advance(59)
-        await scene.look(hung_up("b.test"))
+        await scene.end(hung_up("b.test"))
         scene.clock.advance(1)
-        await scene.look(hung_up("b.test"))
+        await scene.end(hung_up("b.test"))
         assert scene.dialed(DIRECT) == ["a.test", "b.test", "b.test"]
 
 
 async def test_one_at_a_time(authorities: dict[str, Authority]) -> None:
     async with world(authorities) as scene:
         for host in ("a.test", "b.test", "c.test"):
-            scene.certificates.look(hung_up(host))
+            scene.certificates.look_again(hung_up(host))
         await until(lambda: not scene.certificates._under_way)
         assert scene.dialed(DIRECT) == ["a.test"]
-        await scene.look(hung_up("b.test"))
+        await scene.end(hung_up("b.test"))
         assert scene.dialed(DIRECT) == ["a.test", "b.test"]
 
 
@@ -288,9 +311,8 @@ HANGING_UP: dict[str, tuple[dict[str, Any], bool]] = {
 
 @pytest.mark.parametrize("how", HANGING_UP)
 async def test_how_a_client_hangs_up_on_a_certificate(authorities: dict[str, Authority], how: str) -> None:
-    """Only then is it looked at in a minute that has seen a look."""
+    """Only then is it looked at when the tunnel ends."""
     facts, counts = HANGING_UP[how]
     async with world(authorities) as scene:
-        await scene.look(visited("other.test"))
-        await scene.look(replace(hung_up(), **facts))
+        await scene.end(replace(hung_up(), **facts))
         assert (HOST in scene.dialed(DIRECT)) is counts

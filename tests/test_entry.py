@@ -51,6 +51,7 @@ class World:
     now: float = 1000.0
     written: list[tuple[Outcome, NetworkId]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
+    ended: list[Outcome] = field(default_factory=list)  # tunnels
 
     def entry(self, plan: Plan | None = None) -> Entry:
         request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
@@ -60,6 +61,7 @@ class World:
             now=lambda: self.now,
             believe=self.changes.extend,
             record=lambda outcome, network: self.written.append((outcome, network)),
+            tunnel_ended=self.ended.append,
         )
         return Entry(request, plan, network=HOME, services=shared)
 
@@ -130,6 +132,14 @@ async def test_a_rescue_is_told_and_learned_at_once(world: World) -> None:
     entry.carried(carried())
     assert (world.outcome.winner, world.outcome.bytes_up, world.outcome.bytes_down) == (TOR, 10, 20)
     assert world.outcome.closed_by is ClosedBy.CLIENT
+
+
+async def test_that_a_tunnel_has_ended_is_told_with_the_time_that_it_took(world: World) -> None:
+    entry = world.entry()
+    won(entry, Race(delivered()))
+    world.now += 7200
+    entry.carried(carried())
+    assert [(tunnel.duration, tunnel.bytes_down) for tunnel in world.ended] == [(7200, 20)]
 
 
 async def test_what_happened_on_another_network_teaches_nothing(world: World) -> None:

@@ -52,6 +52,7 @@ class Visit:
         self._client = client
         self._session_side = session_side
         self.outcomes = outcomes
+        self.won: list[Outcome] = []  # tunnels to which a route has delivered
         self._loop = asyncio.get_running_loop()
 
     async def says(self, data: bytes) -> None:
@@ -83,24 +84,28 @@ async def visit(scripts: dict[Route, list[Script]], *, late_flight_s: float = 36
         resolver=NO_RESOLVER,
     )
     outcomes: list[Outcome] = []
+    far, near = socket.socketpair()
+    client = Visit(far, near, outcomes)
+    pump = Pump(idle_timeout_s=3600, half_open_timeout_s=3600)
     shared = services(
         setup=lambda: setup,
         beliefs=Beliefs(settings.detect),
-        pump=Pump(idle_timeout_s=3600, half_open_timeout_s=3600),
+        pump=pump,
         oracle=FakeOracle(usable=False),
         network=lambda: HOME,
         now=loop.time,
         record=lambda outcome, _network: outcomes.append(outcome),
+        visit_won=client.won.append,
     )
     poller = make_poller(loop)
-    far, near = socket.socketpair()
     far.setblocking(False)
     near.setblocking(False)
     try:
         async with asyncio.timeout(10), asyncio.TaskGroup() as serving:
             serving.create_task(Session(SocketStream(near, poller, "127.0.0.1:50000"), shared).run())
-            yield Visit(far, near, outcomes)
+            yield client
     finally:
+        await pump.close(0)
         far.close()
         poller.close()
 
@@ -116,6 +121,19 @@ def _unread(sock: socket.socket) -> bool:
 async def until_sent(script: Script) -> None:
     """The flight has gone out on this path."""
     await until(lambda: any(stream.sent for stream in script.streams))
+
+
+async def test_a_tunnel_that_was_answered_is_told_of_while_it_is_open() -> None:
+    answers = Script(connect=0.0, answer=b"\x16\x03\x03\x00\x7a\x02", after=0.0)
+    async with visit({DIRECT: [answers]}) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        assert client.won == []
+        await client.says(HELLO)
+        assert (await client.hears()).startswith(b"\x16\x03\x03")
+        (won,) = client.won
+        assert (won.winner, won.host, client.outcomes) == (DIRECT, HOST, [])
+        client.leaves()
 
 
 async def test_a_client_that_leaves_on_its_second_path_is_noticed() -> None:

@@ -52,6 +52,7 @@ def services(**given: Any) -> Services:
         "sound": lambda: None,
         "flows": NoFlows(),
         "roots": KnownRoots(),
+        "visit_won": lambda _outcome: None,
         "tunnel_ended": lambda _outcome: None,
     }
     return Services(**cast(Any, defaults | given))
