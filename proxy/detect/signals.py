@@ -186,10 +186,9 @@ def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> str:
             return "gave_up" if left and attempt.elapsed >= gave_up_s else ""
     if attempt.stage is not Stage.FIRST_BYTE:
         kind = _BEFORE_FLIGHT.get((attempt.stage, symptom), "")
-        if kind == "dns_failed" and any("doh" in other.route.wrap and other.delivered for other in outcome.attempts):
-            # the secure resolver knows it, and where that leads the site answers; but queries get lost
-            silent = symptom is Symptom.TIMEOUT or attempt.evidence.get("code") == "silent"
-            return "dns_silent" if silent else "dns_denied"
+        silent = symptom is Symptom.TIMEOUT or attempt.evidence.get("code") == "silent"
+        if kind == "dns_failed" and silent and any("doh" in a.route.wrap and a.delivered for a in outcome.attempts):
+            return "dns_silent"  # where the secure resolver leads the site answers; that it was denied is told as `dns`
         return "" if kind.startswith("tcp_") and attempt.evidence.get("middlebox") else kind
     return _after_flight(attempt, outcome.protocol)
 

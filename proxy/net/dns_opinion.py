@@ -32,6 +32,12 @@ FAKE = ipaddress.IPv4Network("198.18.0.0/15")
 CONTROLS = 2
 """Names that are looked at to tell another proxy's fake addresses from a forger's."""
 
+WITNESSES = 3
+"""Names that are asked to tell a resolver that denies one name from one that is down."""
+
+WITNESSED_S = 60.0
+"""How long what they told holds."""
+
 Key = tuple[NetworkId, str]
 T = TypeVar("T")
 
@@ -87,6 +93,8 @@ class Opinions:
         self._local = Kept[bool]()  # names whose private addresses a second opinion found to be right
         self._prefixes = Kept[tuple[ipaddress.IPv6Network, ...]]()
         self._fakes = Kept[bool]()
+        self._answers = Kept[bool]()  # whether controls are answered
+        self._witnessing = asyncio.Lock()
 
     # -- what is known ---------------------------------------------------------------------------------------------
 
@@ -147,6 +155,8 @@ class Opinions:
         if key != self._key(host):  # on another network by now
             return None
         if not said.addresses:
+            if not await self._answers_others(host) or key != self._key(host):
+                return None
             signal, code = ("dns_silent", "silence") if said.code is None else ("dns_denied", str(said.code))
             return self.note(host, signal, f"{code} from {said.said}, but {listed(addresses)} from a secure server")
         if (finding := self.finding(host)) is not None:
@@ -156,6 +166,19 @@ class Opinions:
         return self.note(
             host, "dns_mismatch", f"{listed(said.addresses)}, but {listed(addresses)} from a secure server"
         )
+
+    async def _answers_others(self, host: str) -> bool:
+        """Whether the system has an answer for some other name: one that fails for all, as a router's does whose own
+        uplink is down, says nothing of any. Where no other may be asked, it is taken at its word."""
+        key = self._key("")
+        async with self._witnessing:  # a page has many names
+            known = self._answers.get(key, _time())
+            if known is None:
+                asked = [name for name in self._controls if name != host and not self._suspect(name)][:WITNESSES]
+                told = await asyncio.gather(*map(self._ask_system, asked))
+                known = not asked or any(isinstance(item, Found) and item.addresses for item in told)
+                self._answers.put(key, _time() + WITNESSED_S, known)
+            return known
 
     async def _agree(self, some: Sequence[IPAddress], others: Sequence[IPAddress]) -> bool:
         if dns.related(some, others):

@@ -196,16 +196,17 @@ def test_every_weight_is_made_by_some_failure() -> None:
 @pytest.mark.parametrize(
     ("symptom", "code", "kind"),
     [
-        (Symptom.NO_NAME, "nxdomain", "dns_denied"),
-        (Symptom.RESOLVE_FAILED, "servfail", "dns_denied"),
+        (Symptom.NO_NAME, "nxdomain", "dns_failed"),
+        (Symptom.RESOLVE_FAILED, "servfail", "dns_failed"),
         (Symptom.RESOLVE_FAILED, "silent", "dns_silent"),
         (Symptom.TIMEOUT, "", "dns_silent"),
     ],
 )
-def test_silence_on_a_name_that_a_secure_resolver_knows_is_less_than_a_no(
+def test_that_a_secure_resolver_knows_the_name_makes_no_lie_of_a_failure(
     symptom: Symptom, code: str, kind: str
 ) -> None:
-    direct = replace(failed(symptom, Stage.RESOLVE), evidence={"code": code})
-    seen = outcome(direct, delivered(Route(wrap=("doh",))))
-
-    assert [signal.id for signal in signals(seen)] == [kind]
+    """The system's resolver may be down. That it is not is told in evidence, once it was asked for another name."""
+    direct, secure = replace(failed(symptom, Stage.RESOLVE), evidence={"code": code}), delivered(Route(wrap=("doh",)))
+    assert [signal.id for signal in signals(outcome(direct, secure))] == [kind]
+    told = replace(direct, evidence={"code": code, "dns": "dns_denied"})
+    assert [signal.id for signal in signals(outcome(told, secure))] == [kind, "dns_denied"]

@@ -28,6 +28,7 @@ from tests.support.name_servers import (
     LOOPBACK,
     Asked,
     NameServer,
+    Say,
     machine_files,
     plain_server,
     reply,
@@ -97,6 +98,11 @@ async def place(home: None, best_poller: Poller, tmp_path: Path, ca: str, to_rel
 
 async def resolved(resolver: Resolver, host: str = "a.test") -> list[str]:
     return [str(address) for address in await resolver.resolve(host)]
+
+
+def but_for_controls(say: Say) -> Say:
+    """A server that answers like this, and honestly for controls."""
+    return lambda asked: (saying(HONEST) if asked.name == "control.test" else say)(asked)
 
 
 async def failure(resolver: Resolver | SecureNames, host: str = "a.test") -> DialError:
@@ -449,7 +455,7 @@ async def test_a_networks_own_translation_is_none(place: Place) -> None:
 
 @pytest.mark.parametrize("code", ["NXDOMAIN", "SERVFAIL", "REFUSED", "NOERROR"])
 async def test_what_the_system_alone_denies(place: Place, code: str) -> None:
-    place.plain.say = saying(code=code)
+    place.plain.say = but_for_controls(saying(code=code))
     resolver = place.resolver()
     await failure(resolver)
     finding = await resolver.compare("a.test")
@@ -459,12 +465,43 @@ async def test_what_the_system_alone_denies(place: Place, code: str) -> None:
 
 
 async def test_what_the_system_alone_is_silent_about(place: Place) -> None:
-    place.plain.say = silent
+    place.plain.say = but_for_controls(silent)
     resolver = place.resolver(timeout_s=0.2)
     await failure(resolver)
     finding = await place_compared(resolver, place)
     assert finding is not None
     assert finding.signal == "dns_silent"
+
+
+@pytest.mark.parametrize("code", ["NXDOMAIN", "SERVFAIL", "REFUSED"])
+async def test_a_resolver_that_is_down_denies_nothing(place: Place, code: str) -> None:
+    """Controls are asked once for all the names of a page, and again a minute later, or elsewhere."""
+    place.plain.say = saying(code=code)
+    resolver = place.resolver(controls=("control.test", "blocked-control.test"))
+    place.suspects.add("blocked-control.test")
+    names = [f"{letter}.test" for letter in "abc"]
+    for name in names:
+        await failure(resolver, name)
+    assert await asyncio.gather(*map(resolver.compare, names)) == [None] * 3
+    assert [resolver.finding(name) for name in names] == [None] * 3
+    assert {asked.name for asked in place.plain.asked} == {*names, "control.test"}
+    asked = len(place.plain.asked)
+    assert await resolver.compare("a.test") is None
+    assert len(place.plain.asked) == asked
+
+    place.network = NetworkId("away")
+    place.plain.say = but_for_controls(saying(code=code))
+    await failure(resolver)
+    assert await resolver.compare("a.test") is not None
+
+
+async def test_where_no_control_may_be_asked_a_no_is_a_no(place: Place) -> None:
+    place.suspects.add("control.test")
+    place.plain.say = saying(code="SERVFAIL")
+    resolver = place.resolver()
+    await failure(resolver)
+    assert await resolver.compare("a.test") is not None
+    assert place.asked_in_the_clear == {"a.test"}
 
 
 async def place_compared(resolver: Resolver, place: Place) -> DnsFinding | None:
