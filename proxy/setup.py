@@ -146,6 +146,7 @@ class SetupMaker:
                 noticed=partial(_noticed_by, resolver),
                 is_resolving=resolver.is_asking,
                 trying=direct.trying,
+                connecting_since=direct.connecting_since,
                 is_portal=self._is_portal,
                 troubled=self._troubled,
             ),

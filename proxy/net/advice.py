@@ -57,6 +57,8 @@ class Advice:
     """Whether the resolver still has to answer for a host."""
     trying: Callable[[Destination], str] = lambda destination: ""
     """The addresses, with spaces between, to which a direct route tries to connect."""
+    connecting_since: Callable[[Destination], float] = lambda destination: 0.0
+    """When, by the loop's clock, a direct route began to connect; 0 while the name is still being resolved."""
     is_portal: Callable[[], bool] = lambda: False
     """Whether a login page is known to come in the place of every site here, so that a redirect leads to it."""
     troubled: Callable[[str, str], None] = lambda address, host: None

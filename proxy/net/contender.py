@@ -52,6 +52,7 @@ class Contender:
         "started_at",
         "stream",
         "symptom",
+        "syn_at",
         "syn_s",
         "task",
     )
@@ -64,6 +65,7 @@ class Contender:
         self.error = ""
         self.evidence: dict[str, str | int | float] = {}
         self.started_at = now
+        self.syn_at = 0.0  # when it began to connect, its name resolved; 0: not known
         self.connected_at = 0.0
         self.flown_at = 0.0
         self.ended_at = 0.0
@@ -83,6 +85,11 @@ class Contender:
     def live(self) -> bool:
         """It may still deliver."""
         return self.phase in (Phase.DIALING, Phase.OPEN, Phase.FLYING)
+
+    @property
+    def connecting_since(self) -> float:
+        """The time of the lookup is the resolver's, and says nothing of how far the host is or whether it answers."""
+        return self.syn_at or self.started_at
 
     def failed(self, stage: Stage, symptom: Symptom, error: str, now: float) -> None:
         """Its end, and why. The stream is broken off, unless what it answered may yet be shown to the client."""

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 
 from proxy.config.schema import Detect
-from proxy.model import Destination, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, Destination, Protocol, Route, Stage, Symptom
 from proxy.net.advice import Advice
 from proxy.net.bell import Bell
 from proxy.net.contender import Contender, Phase
@@ -125,6 +125,11 @@ class Judge:
             host = (flight.server_name if flight is not None else None) or self._host
             self._advice.troubled(contender.stream.peer.rpartition(":")[0].strip("[]"), host)
 
+    def note_syn(self, contender: Contender, destination: Destination) -> None:
+        """When a direct attempt began to connect, once its name is resolved: its patience counts from then."""
+        if contender.phase is Phase.DIALING and contender.route == DIRECT and not contender.syn_at:
+            contender.syn_at = self._advice.connecting_since(destination)
+
     def note_addresses(self, contender: Contender, destination: Destination) -> None:
         """Where a direct attempt that is pending tries to connect."""
         if contender.stage is Stage.CONNECT and (addresses := self._advice.trying(destination)):
@@ -135,7 +140,9 @@ class Judge:
     ) -> None:
         """Waits for what becomes of a direct attempt, until the deadline of its signal."""
         if contender.phase is Phase.DIALING:
-            await self._until(contender.started_at + self._detect.syn_s, contender, flight, contenders)
+            for _ in ("the lookup", "the connect"):
+                self.note_syn(contender, destination)
+                await self._until(contender.connecting_since + self._detect.syn_s, contender, flight, contenders)
             if contender.phase is Phase.DIALING:
                 self.note_addresses(contender, destination)
                 resolving = contender.stage is Stage.RESOLVE

@@ -32,7 +32,7 @@ class Patience:
         if self._alarms is not None and contender.route == DIRECT and self._alarms.holds(self._host):
             return True
         if contender.phase is Phase.DIALING:
-            return now >= contender.started_at + self._for_connecting(contender)
+            return now >= contender.connecting_since + self._for_connecting(contender)
         waited = now - contender.flown_at
         if contender.snapshot is None or contender.stream is None:
             return waited >= self._for_an_answer(contender)
@@ -51,7 +51,7 @@ class Patience:
         if contender.overdue and self.looks_dropped(contender, now):
             return None
         if contender.phase is Phase.DIALING:
-            return contender.started_at + self._for_connecting(contender)
+            return contender.connecting_since + self._for_connecting(contender)
         if contender.snapshot is None:
             return contender.flown_at + self._for_an_answer(contender)
         silent_at = contender.flown_at + self._detect.hedge_silent_s
@@ -100,7 +100,7 @@ class Patience:
 
     def _for_an_answer(self, contender: Contender) -> float:
         """Where the kernel cannot tell: by the time that connecting took."""
-        rtt_s = contender.connected_at - contender.started_at
+        rtt_s = contender.connected_at - contender.connecting_since
         if contender.route.is_direct:
             return self._detect.hedge_blind_s + self._detect.hedge_blind_rtts * rtt_s
         return max(self._detect.hedge_silent_s, self._detect.hedge_silent_rtts * rtt_s)

@@ -256,6 +256,7 @@ class Race:
         for contender in self._contenders:
             if contender.phase not in _UNDER_WAY:
                 continue
+            self._judge.note_syn(contender, self._destination)
             if not self._patience.looks_dropped(contender, now):
                 return False
             self._overdue(contender)
@@ -325,6 +326,7 @@ class Race:
             raise
         else:
             contender.stream = stream
+            contender.syn_at = contender.syn_at or stream.syn_at
             contender.connected_at = self._now()
             contender.phase = Phase.OPEN
             contender.stage = Stage.FIRST_BYTE

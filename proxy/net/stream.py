@@ -36,13 +36,15 @@ _LINGER_0 = struct.pack("ii", 1, 0)
 class Stream(ABC):
     """See the module's docstring. All calls may raise OSError (ConnectionError for what the peer did)."""
 
-    __slots__ = ("_receiver", "_sender", "notify", "peer")
+    __slots__ = ("_receiver", "_sender", "notify", "peer", "syn_at")
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
         """The remote address, "address:port", as the kernel says it: of the first hop."""
         self.notify: Callable[[], None] | None = None
         """Called whenever a `_nowait` call may do better than before. Must not raise."""
+        self.syn_at = 0.0
+        """When it began to connect, by the loop's clock; 0: not known."""
         self._receiver: asyncio.Future[None] | None = None
         self._sender: asyncio.Future[None] | None = None
 

@@ -73,6 +73,12 @@ class TcpDialer:
         connecting = self._under_way.get(destination)
         return "" if connecting is None else connecting.tried()
 
+    def connecting_since(self, destination: Destination) -> float:
+        """When, by the loop's clock, the last dial that is under way knew its addresses and began to connect; 0 before
+        that."""
+        connecting = self._under_way.get(destination)
+        return 0.0 if connecting is None else connecting.began_at
+
     async def dial(self, destination: Destination) -> SocketStream:
         """See Dialer. The time of the lookup is bounded by the resolver, that of all connects by us."""
         address = destination.address
@@ -115,7 +121,7 @@ def interleaved(addresses: Sequence[IPAddress]) -> list[IPAddress]:
 class _Connecting:
     """Connects to one of several addresses. Driven by edges and one timer: no task of its own."""
 
-    __slots__ = ("_addresses", "_bell", "_destination", "_failures", "_poller", "_tries", "_winner")
+    __slots__ = ("_addresses", "_bell", "_destination", "_failures", "_poller", "_tries", "_winner", "began_at")
 
     def __init__(self, poller: Poller, destination: Destination, addresses: Sequence[IPAddress]) -> None:
         self._poller = poller
@@ -125,6 +131,7 @@ class _Connecting:
         self._failures: list[tuple[Symptom, str, str]] = []  # what, in words, the addresses
         self._winner: SocketStream | None = None
         self._bell = Bell()
+        self.began_at = asyncio.get_running_loop().time()
 
     async def run(self, timeout_s: float, stagger_s: float) -> SocketStream:
         try:
@@ -167,6 +174,7 @@ class _Connecting:
         except OSError as error:
             self._failed(peer, error)
             return
+        stream.syn_at = asyncio.get_running_loop().time()
         stream.notify = self._bell.ring  # registering makes an edge, also when it has connected already
         self._tries.append(stream)
 

@@ -36,10 +36,11 @@ def dialing(route: Route = DIRECT) -> Contender:
     return Contender(route, FLOWN_AT)
 
 
-def flying(route: Route = DIRECT, *, rtt_s: float = 0.1, told: bool = True) -> Contender:
-    contender = Contender(route, FLOWN_AT - rtt_s)
+def flying(route: Route = DIRECT, *, rtt_s: float = 0.1, told: bool = True, resolved_s: float = 0.0) -> Contender:
+    contender = Contender(route, FLOWN_AT - rtt_s - resolved_s)
     contender.phase = Phase.FLYING
     contender.connected_at = contender.flown_at = FLOWN_AT
+    contender.syn_at = FLOWN_AT - rtt_s if resolved_s else 0.0
     contender.stream = cast(Any, Path())
     contender.snapshot = Snapshot(0, 0) if told else None
     return contender
@@ -74,6 +75,7 @@ RECOVERED = Reading(retransmits=2, unacked=0, rtt_s=0.1)
         (flying(), DROPPED, 0.2),
         (flying(), RECOVERED, 99.9),
         (flying(told=False), SLOW, 1.4),
+        (flying(told=False, resolved_s=1.3), SLOW, 1.4),
         (flying(RELAY, told=False), SLOW, 3.0),
         (flying(RELAY, rtt_s=2.0, told=False), SLOW, 8.0),
     ],

@@ -706,3 +706,31 @@ def test_a_name_that_is_still_being_resolved_has_no_addresses() -> None:
         assert (judged.stage, judged.evidence) == (Stage.RESOLVE, {})
 
     play(scene())
+
+
+def test_patience_with_a_connect_begins_when_the_name_is_resolved() -> None:
+    """A lookup that took long is no lost SYN, and its time is not the host's."""
+
+    async def scene(connect_s: float) -> tuple[list[float], Scene]:
+        started_at = asyncio.get_running_loop().time()
+        resolved_at = started_at + 1.3
+
+        def since(destination: Destination) -> float:
+            return resolved_at if asyncio.get_running_loop().time() >= resolved_at else 0.0
+
+        relay = Script(answer=OK)
+        advice = Advice(connecting_since=since)
+        stage = Scene({DIRECT: Script(connect=1.3 + connect_s, answer=OK), RELAY: relay}, advice=advice)
+        await stage.deliver()
+        return [round(at - started_at, 2) for at in relay.dialed], stage
+
+    async def story() -> None:
+        assert (await scene(0.25))[0] == []
+        dialed, stage = await scene(99.0)
+        assert dialed == [1.3 + 1.5]
+        judged = await stage.race.overtaken()
+        assert judged is not None
+        assert judged.symptom is Symptom.TIMEOUT
+        assert judged.elapsed == pytest.approx(1.3 + 5)
+
+    play(story())

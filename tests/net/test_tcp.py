@@ -100,7 +100,9 @@ async def failure(dialer: TcpDialer, destination: Destination) -> tuple[Stage, S
 async def test_a_literal_is_dialed_as_it_is(poller: Poller, listen: Listen, address: str, peer: str) -> None:
     listener = listen(address)
     dialer = TcpDialer(poller, Names(), anywhere)
+    asked_at = asyncio.get_running_loop().time()
     stream = await dialer.dial(Destination(address, port_of(listener)))
+    assert asked_at <= stream.syn_at <= asyncio.get_running_loop().time()
     accepted, _ = listener.accept()
     with accepted:
         assert stream.peer == peer.format(port_of(listener))
@@ -214,9 +216,11 @@ async def test_what_a_dial_tries_is_told_while_it_does(poller: Poller, fill: Cal
     port = fill("127.0.0.7")
     destination = Destination("silent.test", port)
     dialer = TcpDialer(poller, Names(silent_test=[["127.0.0.9", "127.0.0.7"]]), anywhere)
-    assert dialer.trying(destination) == ""
+    assert (dialer.trying(destination), dialer.connecting_since(destination)) == ("", 0.0)
+    asked_at = asyncio.get_running_loop().time()
     dialing = spawn(dialer.dial(destination), name="dial")
     await until(lambda: dialer.trying(destination) == "127.0.0.9 127.0.0.7")
+    assert asked_at <= dialer.connecting_since(destination) <= asyncio.get_running_loop().time()
     assert dialer.choosing(lambda _, addresses: addresses).trying(destination) == ""
     dialing.cancel()
     with pytest.raises(asyncio.CancelledError):
