@@ -270,8 +270,9 @@ class Race:
         return True
 
     def _next_route(self, flight: Flight | None, now: float) -> Route | None:
-        """The first that was not started and may help after what has failed, or looks so. The plan's first may."""
-        if not self._contenders:
+        """The first that was not started and may help after what has failed, or looks so. To begin with any may, while
+        nothing is known of the flight, or when none is for its kind."""
+        if flight is None and not self._contenders:
             return self._routes[0] if self._routes else None
         started = {c.route for c in self._contenders}
         left = [route for route in self._routes if route not in started]
@@ -287,7 +288,8 @@ class Race:
         protocol = flight.protocol if flight is not None else Protocol.NONE
         relays = any(route.relays for route in self._routes)
         fits = self._advice.fits
-        return next((r for r in left if fits(r, attempts, protocol=protocol, ech=ech, relays=relays)), None)
+        fitting = (r for r in left if fits(r, attempts, protocol=protocol, ech=ech, relays=relays))
+        return next(fitting, None if self._contenders else left[0])
 
     def _annotate(self, contender: Contender, *, ech: bool) -> None:
         """What is known beside the failure of a direct attempt."""

@@ -14,6 +14,7 @@ from proxy.net.advice import UNADVISED, Advice, Look
 from proxy.net.alarms import Alarms
 from proxy.net.middlebox import Middlebox
 from proxy.net.race import BeforeFlight, Race, Winner
+from proxy.routing.ladder import fits
 from proxy.wire.flight import Flight, Verdict
 from tests.support.clock import run as play
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
@@ -732,5 +733,24 @@ def test_patience_with_a_connect_begins_when_the_name_is_resolved() -> None:
         assert judged is not None
         assert judged.symptom is Symptom.TIMEOUT
         assert judged.elapsed == pytest.approx(1.3 + 5)
+
+    play(story())
+
+
+def test_a_request_begins_with_the_first_route_that_is_for_its_kind() -> None:
+    cut, cut_too, cased = (Route(wrap=wrap) for wrap in (("tlsrec",), ("doh", "tlsrec"), ("hostcase",)))
+
+    async def first(*routes: Route) -> Route:
+        stage = Scene({route: Script(answer=OK) for route in routes}, advice=Advice(fits=fits))
+        request = Flight()
+        request.receive_data(GET)
+        won = await stage.race.deliver(request, lambda: True)
+        assert won is not None
+        assert len(stage.race.attempts) == 1
+        return won.route
+
+    async def story() -> None:
+        assert await first(cut, cased) == cased
+        assert await first(cut, cut_too) == cut, "there is none for it, and a plan has its reasons"
 
     play(story())
