@@ -17,16 +17,20 @@ from proxy.config.schema import Dns
 from proxy.detect.recovery import retest_needs
 from proxy.detect.signals import concerns
 from proxy.model import DIRECT, Action, Belief, NetworkId, Outcome, Protocol, Route
-from proxy.net.haul import brings
+from proxy.net.haul import haul
 from proxy.net.tasks import spawn
 from proxy.routing.ladder import local_means
 from proxy.services import Services, Setup
 from proxy.wire.flight import Flight
 
-Answers = Callable[[Route], Awaitable[bool]]
+Pair = Callable[[], Awaitable[tuple[bool, bool]]]
+"""Whether direct brings what it must for the block to be over, and whether the other route does."""
 
 _ENOUGH = 64 * 1024
 """Bytes on one connection that a frozen or throttled one does not bring (detection.md, section 4)."""
+
+_AS_MUCH = 0.9
+"""Of what another route brought: two answers to one request are seldom of the same length."""
 
 
 class WayBack:
@@ -56,31 +60,28 @@ class WayBack:
         if not _tells(flight.protocol, held):
             return
         if beliefs.retest_due(outcome.host, network=network, now=now):
-            measure = self._measure_for(held, setup, outcome, flight)
-            pair = self._retest(setup, outcome, outcome.winner, network, measure, held.cause)
-            spawn(pair, name=f"re-test {outcome.host}")
+            pair = self._pair_for(held, setup, outcome, outcome.winner, flight)
+            spawn(self._retest(setup, outcome, network, pair, held.cause), name=f"re-test {outcome.host}")
         elif outcome.winner.relays and beliefs.rung_due(outcome.host, network=network, now=now):
             spawn(self._try_rungs(setup, outcome, flight, network), name=f"try local means for {outcome.host}")
 
-    def _measure_for(self, held: Belief, setup: Setup, visit: Outcome, flight: Flight) -> Answers:
+    def _pair_for(self, held: Belief, setup: Setup, visit: Outcome, learned: Route, flight: Flight) -> Pair:
         """What a route must bring here for the block to be over."""
-        oracle, within_s = self._services.oracle, setup.settings.detect.retest_pair_s
+        oracle = self._services.oracle
+        brings_it: Callable[[Route], Awaitable[bool]]
         match retest_needs(held):
             case "64k":
-                return lambda route: brings(
-                    setup.registry.dialer(route), visit.request.destination, visit.host, flight.protocol,
-                    enough=_ENOUGH, within_s=within_s,
-                )  # fmt: skip
+                return functools.partial(_haul_both, setup, visit, learned, flight.protocol)
             case "verified":
-                return functools.partial(answers_as_itself, setup, self._services.roots, visit)
+                brings_it = functools.partial(answers_as_itself, setup, self._services.roots, visit)
             case "page":
-                return functools.partial(answers_with_a_page, setup, oracle, visit)
-        return functools.partial(answers, setup, oracle, visit, flight)
+                brings_it = functools.partial(answers_with_a_page, setup, oracle, visit)
+            case _:
+                brings_it = functools.partial(answers, setup, oracle, visit, flight)
+        return functools.partial(_both, brings_it, learned)
 
-    async def _retest(
-        self, setup: Setup, visit: Outcome, learned: Route, network: NetworkId, brings_it: Answers, cause: str
-    ) -> None:
-        direct_ok, other_ok = await asyncio.gather(brings_it(DIRECT), brings_it(learned))
+    async def _retest(self, setup: Setup, visit: Outcome, network: NetworkId, pair: Pair, cause: str) -> None:
+        direct_ok, other_ok = await pair()
         failed_alone = other_ok and not direct_ok
         forged = failed_alone and cause == "interception" and await is_forged(setup, visit, DIRECT)
         if self._services.network() == network:
@@ -107,6 +108,26 @@ class WayBack:
             )
             if ok:
                 return
+
+
+async def _both(brings_it: Callable[[Route], Awaitable[bool]], learned: Route) -> tuple[bool, bool]:
+    direct_ok, other_ok = await asyncio.gather(brings_it(DIRECT), brings_it(learned))
+    return direct_ok, other_ok
+
+
+async def _haul_both(setup: Setup, visit: Outcome, learned: Route, protocol: Protocol) -> tuple[bool, bool]:
+    """Enough, or all that a small page amounts to: as much as the other route brings, and more than what a relay must
+    carry to prove that direct was frozen."""
+    detect = setup.settings.detect
+
+    def bytes_by(route: Route) -> Awaitable[int]:
+        dialer, destination = setup.registry.dialer(route), visit.request.destination
+        return haul(dialer, destination, visit.host, protocol, enough=_ENOUGH, within_s=detect.retest_pair_s)
+
+    direct, other = await asyncio.gather(bytes_by(DIRECT), bytes_by(learned))
+    other_ok = other >= detect.proof_bytes
+    as_much = other_ok and direct >= max(detect.proof_bytes, other * _AS_MUCH)
+    return direct >= _ENOUGH or as_much, other_ok
 
 
 def _tells(protocol: Protocol, held: Belief) -> bool:

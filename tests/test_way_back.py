@@ -20,7 +20,7 @@ from proxy.way_back import WayBack
 from proxy.wire.flight import Flight
 from proxy.wire.tls import parse_client_hello
 from tests.support.clock import run as play
-from tests.support.outcomes import AWAY, HOME, HOST, TOR, rescued, works
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, outcome, rescued, works
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer
 from tests.support.services import NO_RESOLVER, services
 from tests.wire import hellos
@@ -295,6 +295,38 @@ def test_what_a_pair_teaches(name: str) -> None:
         told = [change.after for change in scene.changes if change.before is not change.after]
         assert told == ([] if state is State.SUSPECT else [state])
         assert scene.beliefs.retest_due(HOST, network=HOME, now=2 * DUE_S) is due
+
+    play(story())
+
+
+FROZEN = outcome(replace(delivered(), symptom=Symptom.FROZEN), protocol=Protocol.TLS)
+BROUGHT = {  # bytes by direct and by the relay → the state of a host that was suspect because it froze
+    "enough": (64 * 1024, 64 * 1024, State.WORKS),
+    "enough, and the relay failed": (64 * 1024, 0, State.WORKS),
+    "all of a small page": (40_000, 40_000, State.WORKS),
+    "all of one that is never quite the same": (37_000, 40_000, State.WORKS),
+    "less than the relay": (34_000, 40_000, State.BLOCKED),
+    "nothing": (0, 40_000, State.BLOCKED),
+    "too little to tell": (20_000, 20_000, State.SUSPECT),
+    "a small page, and the relay failed": (40_000, 0, State.SUSPECT),
+}
+
+
+@pytest.mark.parametrize("name", BROUGHT)
+def test_what_froze_is_over_when_direct_brings_enough_or_all(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    direct, other, state = BROUGHT[name]
+
+    async def story() -> None:
+        scene = Scene(direct=Script(), relay=Script(), rescue=FROZEN)
+        scene.beliefs.carried(HOST, TOR, bytes_down=40_000, network=HOME, now=scene.now())
+        assert (scene.state, scene.beliefs.lookup(HOST, network=HOME, now=scene.now()).score) == (State.SUSPECT, 2.0)
+
+        async def haul(dialer: ScriptedDialer, *_: Any, **__: Any) -> int:
+            return direct if dialer._script is scene.scripts[DIRECT] else other
+
+        monkeypatch.setattr("proxy.way_back.haul", haul)
+        await scene.visit()
+        assert scene.state is state
 
     play(story())
 

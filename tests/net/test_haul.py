@@ -16,7 +16,7 @@ from proxy.errors import DialError
 from proxy.model import Destination, Protocol, Stage, Symptom
 from proxy.net import tls
 from proxy.net.dialer import Dialer
-from proxy.net.haul import REQUESTS_MAX, brings
+from proxy.net.haul import REQUESTS_MAX, haul
 from proxy.net.stream import Stream
 from proxy.net.tcp import TcpDialer
 from tests.lab.authorities import Authority
@@ -84,30 +84,33 @@ class Answering(ScriptedStream):
             self._arrive((page or b"")[start : start + 4096])
 
 
-CASES: dict[str, tuple[Server, bool, int]] = {  # → whether it brings enough, and how many requests it takes at most
-    "one large page": (Server(200_000), True, 1),
-    "a page that just suffices": (Server(ENOUGH), True, 1),
-    "several pages": (Server(20_000), True, 4),
-    "pages that come late": (Server(20_000, takes_s=2.5), True, 9),
-    "many small pages": (Server(math.ceil(ENOUGH / REQUESTS_MAX)), True, REQUESTS_MAX),
-    "pages that are too small": (Server(ENOUGH // REQUESTS_MAX), False, REQUESTS_MAX),
-    "a flow that freezes": (Server(200_000, limit=16_000), False, REQUESTS_MAX),
-    "a flow that freezes at the second page": (Server(20_000, limit=22_000), False, REQUESTS_MAX),
-    "nothing": (Server(0), False, REQUESTS_MAX),
-    "a server that hangs up": (Server(20_000, pages=2), False, 4),
-    "a server that hangs up with enough said": (Server(200_000, pages=1), True, 1),
+CASES: dict[str, tuple[Server, int, int]] = {  # → the bytes that count, and how many requests it takes at most
+    "one large page": (Server(200_000), ENOUGH, 1),
+    "a page that just suffices": (Server(ENOUGH), ENOUGH, 1),
+    "several pages": (Server(20_000), ENOUGH, 4),
+    "pages that come late": (Server(20_000, takes_s=2.5), ENOUGH, 9),
+    "many small pages": (Server(math.ceil(ENOUGH / REQUESTS_MAX)), ENOUGH, REQUESTS_MAX),
+    "pages that are too small": (Server(400), 400 * REQUESTS_MAX, REQUESTS_MAX),
+    "a flow that freezes": (Server(200_000, limit=16_000), 0, REQUESTS_MAX),
+    "a flow that freezes at the second page": (Server(20_000, limit=22_000), 0, REQUESTS_MAX),
+    "small pages that freeze": (Server(400, limit=16_000), 16_000, REQUESTS_MAX),
+    "nothing": (Server(0), 0, REQUESTS_MAX),
+    "a server that hangs up": (Server(20_000, pages=2), 40_000, 4),
+    "a server that hangs up at once": (Server(0, pages=0), 0, 1),
+    "a server that hangs up with enough said": (Server(200_000, pages=1), ENOUGH, 1),
     "no connection": (
-        Server(1, refuses=DialError("no way there", stage=Stage.CONNECT, symptom=Symptom.UNREACHABLE)), False, 0
+        Server(1, refuses=DialError("no way there", stage=Stage.CONNECT, symptom=Symptom.UNREACHABLE)), 0, 0
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("name", CASES)
 def test_what_a_connection_brings(name: str) -> None:
-    server, enough, requests = CASES[name]
+    server, count, requests = CASES[name]
 
     async def story() -> None:
-        assert await brings(server, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=60) is enough
+        brought = await haul(server, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=60)
+        assert min(brought, ENOUGH) == count
         assert len(server.streams) == (server.refuses is None)
         for stream in server.streams:
             assert stream.closed
@@ -121,10 +124,10 @@ def test_a_flow_that_crawls_does_not_bring_it_in_time() -> None:
         server = Server(8_000, takes_s=3.0)
         loop = asyncio.get_running_loop()
         started = loop.time()
-        assert not await brings(server, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=5)
+        assert not await haul(server, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=5)
         assert loop.time() - started == pytest.approx(5)
         assert [stream.closed for stream in server.streams] == [True]
-        assert await brings(server, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=60)
+        assert await haul(server, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=60)
 
     play(story())
 
@@ -146,7 +149,8 @@ def trusted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Authori
 
 
 async def _brings(dialer: Dialer) -> bool:
-    return await brings(dialer, Destination(HOST, 443), HOST, Protocol.TLS, enough=ENOUGH, within_s=10)
+    brought = await haul(dialer, Destination(HOST, 443), HOST, Protocol.TLS, enough=ENOUGH, within_s=10)
+    return brought >= ENOUGH
 
 
 async def _over_tls(via: TcpDialer, context: ssl.SSLContext, size: int) -> bool:
@@ -171,9 +175,9 @@ async def test_what_somebody_else_brings_does_not_count(to_relays: TcpDialer) ->
 def test_small_pages_bring_it_within_the_time_of_a_retest() -> None:
     async def story() -> None:
         loop = asyncio.get_running_loop()
-        assert await brings(Server(1024), SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=10)
+        assert await haul(Server(1024), SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=10)
         assert loop.time() == pytest.approx(0.1 + 1.0 + 0.1)
         frozen = Server(1024, limit=16_000)
-        assert not await brings(frozen, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=10)
+        assert not await haul(frozen, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=10)
 
     play(story())
