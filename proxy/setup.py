@@ -24,6 +24,7 @@ from proxy.config.schema import RelayConfig, Settings
 from proxy.detect import block_pages
 from proxy.detect.answers import Seen, look
 from proxy.detect.block_pages import BlockPages, parse_fingerprints
+from proxy.detect.scopes import is_public_suffix
 from proxy.errors import ConfigError
 from proxy.model import UNKNOWN_NETWORK, Destination, DnsFinding, IPAddress, NetworkId, Override, Route, Symptom
 from proxy.net.advice import Advice, Look, LookAt
@@ -407,7 +408,9 @@ def _system_dns(settings: Settings) -> SystemDns | None:
     """Elsewhere than on Linux nobody but the system knows its name servers."""
     if sys.platform != "linux":
         return None
-    return SystemDns(retry_s=settings.dns.retry_s, second_answer_s=settings.dns.second_answer_s)
+    return SystemDns(
+        retry_s=settings.dns.retry_s, second_answer_s=settings.dns.second_answer_s, is_shared=is_public_suffix
+    )
 
 
 def _hosts_of(pages: Sequence[str]) -> tuple[str, ...]:

@@ -32,6 +32,11 @@ def registrable(host: str) -> str:
     return _suffixes().privatesuffix(host) or host
 
 
+def is_public_suffix(name: str) -> bool:
+    """Whether unrelated owners have domains right below it."""
+    return registrable(f"x.{name}") == f"x.{name}"
+
+
 def domain_scope(host: str) -> str:
     """The scope of all below a host's registrable domain, itself included; empty when it has no siblings."""
     domain = registrable(host)

@@ -69,7 +69,7 @@ class _Files:
     """What /etc says of resolving."""
 
     servers: tuple[str, ...] = ()
-    has_search: bool = False
+    search: tuple[str, ...] = ()
     dots: int = 1
     hosts: Mapping[str, tuple[IPAddress, ...]] = field(default_factory=dict)
     is_special: bool = False  # getaddrinfo would do something that we do not
@@ -85,12 +85,15 @@ class SystemDns:
         port: int = 53,
         retry_s: float = RETRY_S,
         second_answer_s: float = SECOND_ANSWER_S,
+        is_shared: Callable[[str], bool] = lambda suffix: "." not in suffix,
     ) -> None:
-        """`folder` holds resolv.conf, nsswitch.conf and hosts, read again when they change."""
+        """`folder` holds resolv.conf, nsswitch.conf and hosts, read again when they change. `is_shared` says that below
+        a suffix unrelated sites have their names: `com`."""
         self._paths = tuple(folder / name for name in ("resolv.conf", "nsswitch.conf", "hosts"))
         self._port = port
         self._retry_s = retry_s
         self._second_answer_s = second_answer_s
+        self._is_shared = is_shared
         self._marks: tuple[object, ...] = ()
         self._files = _Files(is_special=True)
         self._listening = 0
@@ -105,7 +108,13 @@ class SystemDns:
     @property
     def has_search(self) -> bool:
         """Whether a name that does not exist may exist under a suffix of the search list."""
-        return self._current().has_search
+        return bool(self._current().search)
+
+    def is_searched(self, host: str) -> bool:
+        """Whether `host` lies below a suffix of the search list, and so is the network's own. One that is shared makes
+        nothing so: whoever runs the network could claim all of `com`."""
+        name = f".{host}"
+        return any(name.endswith(f".{suffix}") and not self._is_shared(suffix) for suffix in self._current().search)
 
     def in_hosts(self, host: str) -> tuple[IPAddress, ...]:
         """What the user's own file of hosts says of it."""
@@ -386,17 +395,18 @@ def _mark(path: Path) -> tuple[int, int, int] | None:
 
 def _read(resolv: Path, nsswitch: Path, hosts: Path) -> _Files:
     servers: list[str] = []
-    has_search, dots, is_special = False, 1, not _asks_plainly(_lines(nsswitch))
+    search: tuple[str, ...] = ()
+    dots, is_special = 1, not _asks_plainly(_lines(nsswitch))
     for words in _lines(resolv):
         match words:
             case ["nameserver", server, *_]:
                 servers.append(server)
             case ["search" | "domain", *suffixes]:
-                has_search = any(suffix != "." for suffix in suffixes)
+                search = tuple(suffix.strip(".").lower() for suffix in suffixes if suffix != ".")
             case ["options", *options]:
                 dots = next((_dots(option) for option in options if option.startswith("ndots:")), dots)
                 is_special = is_special or any(option in _SPECIAL_OPTIONS for option in options)
-    return _Files(tuple(servers[:SERVERS]), has_search, dots, _hosts(hosts), is_special or not servers)
+    return _Files(tuple(servers[:SERVERS]), search, dots, _hosts(hosts), is_special or not servers)
 
 
 def _hosts(path: Path) -> dict[str, tuple[IPAddress, ...]]:

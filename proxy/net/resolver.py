@@ -140,12 +140,16 @@ class Resolver:
         """Whether the name may not be asked for in the clear."""
         if self._mode == "always":
             return True
-        if self._secure is None or self._is_local(host):
+        if self._secure is None or not (self._suspect(host) or self.finding(host) is not None):
             return False
-        return self._suspect(host) or self.finding(host) is not None
+        return not self._is_local(host)
 
     def _is_local(self, host: str) -> bool:
-        return "." not in host or f".{host}".endswith(self._local)
+        """Whether no secure server is asked for it. With "always" the search list is none of our affair, since nobody
+        else is asked either."""
+        if "." not in host or f".{host}".endswith(self._local):
+            return True
+        return self._mode == "on-suspicion" and self._system is not None and self._system.is_searched(host)
 
     def _in_files(self, host: str) -> tuple[IPAddress, ...]:
         """What the machine's own file says, which asks nobody."""

@@ -4,7 +4,7 @@ import ipaddress
 
 import pytest
 
-from proxy.detect.scopes import address_of, domain_scope, prefix_scope, registrable
+from proxy.detect.scopes import address_of, domain_scope, is_public_suffix, prefix_scope, registrable
 
 
 @pytest.mark.parametrize(
@@ -48,6 +48,15 @@ def test_registrable(host: str, domain: str) -> None:
 )
 def test_the_scope_of_all_siblings(host: str, scope: str) -> None:
     assert domain_scope(host) == scope
+
+
+@pytest.mark.parametrize(
+    ("name", "shared"),
+    [("com", True), ("co.uk", True), ("github.io", True), ("nobody-has-this", True), ("example.org", False),
+     ("corp.example.org", False), ("example.co.uk", False)],
+)  # fmt: skip
+def test_below_what_unrelated_sites_have_names(name: str, shared: bool) -> None:
+    assert is_public_suffix(name) is shared
 
 
 @pytest.mark.parametrize(

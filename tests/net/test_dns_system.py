@@ -292,3 +292,19 @@ async def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
     assert not system.has_search
     machine_files(tmp_path, "127.0.0.1", more="search corp.test")
     assert system.has_search
+
+
+@pytest.mark.parametrize(
+    ("search", "host", "own"),
+    [
+        ("corp.test", "intranet.corp.test", True),
+        ("corp.test", "corp.test", True),
+        ("corp.test", "notcorp.test", False),
+        ("test Corp.Test.", "intranet.corp.test", True),
+        ("test Corp.Test.", "intranet.test", False),  # a suffix that unrelated sites share
+        (".", "intranet.test", False),
+    ],
+)
+def test_which_names_are_the_networks_own(tmp_path: Path, search: str, host: str, own: bool) -> None:
+    system = SystemDns(folder=machine_files(tmp_path, "127.0.0.1", more=f"search {search}"))
+    assert system.is_searched(host) is own

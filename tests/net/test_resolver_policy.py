@@ -224,6 +224,23 @@ async def test_fixed_addresses_are_asked_of_nobody(place: Place) -> None:
     assert place.secure.asked == []
 
 
+@pytest.mark.parametrize(("mode", "asked"), [("on-suspicion", False), ("always", True)])
+async def test_a_name_below_a_suffix_of_the_search_list_is_the_networks_own(
+    place: Place, mode: str, asked: bool
+) -> None:
+    """No secure server hears of it, suspect or not; a private address is no forgery."""
+    machine_files(place.folder, LOOPBACK, more="search corp.test")
+    place.plain.say = saying("10.1.2.3")
+    place.suspects.add("intranet.corp.test")
+    resolver = place.resolver(mode=mode)
+    if not asked:
+        assert await resolved(resolver, "intranet.corp.test") == ["10.1.2.3"]
+        assert (await failure(SecureNames(resolver), "intranet.corp.test")).symptom is Symptom.SKIPPED
+    else:
+        assert await resolved(resolver, "intranet.corp.test") == [HONEST]
+    assert bool(place.secure.asked) is asked
+
+
 async def test_a_name_of_the_search_list_is_found_by_the_system(place: Place) -> None:
     machine_files(place.folder, LOOPBACK, more="search corp.test")
     place.plain.say = saying(code="NXDOMAIN")
