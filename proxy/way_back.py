@@ -57,7 +57,7 @@ class WayBack:
             return  # direct by a secure resolver is no detour, and to ask the system's again would name the site
         if DIRECT not in outcome.plan.routes and held.cause != "interception":
             return
-        if not _tells(flight.protocol, held):
+        if not concerns(held.cause, flight.protocol):
             return
         if beliefs.retest_due(outcome.host, network=network, now=now):
             pair = self._pair_for(held, setup, outcome, outcome.winner, flight)
@@ -72,9 +72,9 @@ class WayBack:
         match retest_needs(held):
             case "64k":
                 return functools.partial(_haul_both, setup, visit, learned, flight.protocol)
-            case "verified":
+            case "verified" if flight.protocol is Protocol.TLS:
                 brings_it = functools.partial(answers_as_itself, setup, self._services.roots, visit)
-            case "page":
+            case "page" | "verified":  # plain HTTP verifies nobody, but a liar's page may be known
                 brings_it = functools.partial(answers_with_a_page, setup, oracle, visit)
             case _:
                 brings_it = functools.partial(answers, setup, oracle, visit, flight)
@@ -128,11 +128,6 @@ async def _haul_both(setup: Setup, visit: Outcome, learned: Route, protocol: Pro
     other_ok = other >= detect.proof_bytes
     as_much = other_ok and direct >= max(detect.proof_bytes, other * _AS_MUCH)
     return direct >= _ENOUGH or as_much, other_ok
-
-
-def _tells(protocol: Protocol, held: Belief) -> bool:
-    """Whether what passes in this protocol says anything of the block. Plain HTTP tells nobody's name for certain."""
-    return concerns(held.cause, protocol) and (protocol is Protocol.TLS or retest_needs(held) != "verified")
 
 
 def _hides_names(dns: Dns) -> bool:

@@ -184,7 +184,7 @@ MET = {  # the rescue → whether what it failed at is shown by TLS, by plain HT
     "a name in a request": (rescued(by=TOR, protocol=Protocol.HTTP), False, True),
     "a page in its place": (rescued(Symptom.BLOCK_PAGE, by=TOR, protocol=Protocol.HTTP), False, True),
     "an address": (rescued(Symptom.TIMEOUT, Stage.CONNECT, by=TOR), True, True),
-    "the resolver, though it answered": (rescued(Symptom.FORGED, Stage.RESOLVE, by=TOR), True, False),
+    "the resolver": (rescued(Symptom.FORGED, Stage.RESOLVE, by=TOR), True, True),
 }
 
 

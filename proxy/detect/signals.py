@@ -32,7 +32,7 @@ NAME_BASED = frozenset({"sni_reset", "sni_drop", "http_host"})
 
 _MET_BY: Mapping[str, Protocol] = MappingProxyType(
     {
-        **dict.fromkeys(("sni_reset", "sni_drop", "ech"), Protocol.TLS),
+        **dict.fromkeys(("sni_reset", "sni_drop", "ech", "interception"), Protocol.TLS),
         **dict.fromkeys(("http_host", "block_page"), Protocol.HTTP),
     }
 )

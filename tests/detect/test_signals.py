@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.schema import Weights
-from proxy.detect.signals import cause, observe, signals
+from proxy.detect.signals import cause, concerns, observe, signals
 from proxy.model import DIRECT, Attempt, ClosedBy, Protocol, Route, Stage, Symptom
 from tests.support.outcomes import TOR, delivered, failed, outcome, pending
 
@@ -210,3 +210,15 @@ def test_that_a_secure_resolver_knows_the_name_makes_no_lie_of_a_failure(
     assert [signal.id for signal in signals(outcome(direct, secure))] == [kind]
     told = replace(direct, evidence={"code": code, "dns": "dns_denied"})
     assert [signal.id for signal in signals(outcome(told, secure))] == [kind, "dns_denied"]
+
+
+@pytest.mark.parametrize(
+    ("because", "by_tls", "by_http"),
+    [
+        ("sni_reset", True, False), ("sni_drop", True, False), ("ech", True, False), ("interception", True, False),
+        ("http_host", False, True), ("block_page", False, True),
+        ("ip", True, True), ("dns", True, True), ("frozen", True, True), ("throttled", True, True), ("", True, True),
+    ],
+)  # fmt: skip
+def test_what_a_block_meets(because: str, by_tls: bool, by_http: bool) -> None:
+    assert (concerns(because, Protocol.TLS), concerns(because, Protocol.HTTP)) == (by_tls, by_http)
