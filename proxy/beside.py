@@ -49,13 +49,14 @@ async def answers_with_a_page(setup: Setup, oracle: Oracle, visit: Outcome, rout
         return look_at(answer, visit.host, True).symptom is Symptom.NONE
 
 
-async def answers_as_itself(setup: Setup, roots: KnownRoots, visit: Outcome, route: Route) -> bool:
+async def answers_as_itself(setup: Setup, roots: KnownRoots, visit: Outcome, route: Route, *, logged: bool) -> bool:
     """Whether `route` brings the site's own certificate. That this system trusts it is not enough: people were told
-    to install the root that their state intercepts with, and `roots` are those that are known."""
+    to install the root that their state intercepts with, and `roots` are those that are known. `logged`: nor is one
+    that no public log knows, as an office's or one of the user's own making."""
     within_s = setup.settings.detect.retest_pair_s
     seen = await probe(setup.registry.dialer(route), visit.request.destination, visit.host, timeout_s=within_s)
     found = judge(seen.chain, visit.host, verified=seen.verified, expired=seen.expired, roots=roots)
-    return found.kind is Kind.SITE
+    return found.kind is Kind.SITE or (found.kind is Kind.RESIGNED and not logged)
 
 
 async def is_forged(setup: Setup, visit: Outcome, route: Route) -> bool:

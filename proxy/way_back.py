@@ -73,7 +73,8 @@ class WayBack:
             case "64k":
                 return functools.partial(_haul_both, setup, visit, learned, flight.protocol)
             case "verified" if flight.protocol is Protocol.TLS:
-                brings_it = functools.partial(answers_as_itself, setup, self._services.roots, visit)
+                logged = held.cause == "interception"
+                brings_it = functools.partial(answers_as_itself, setup, self._services.roots, visit, logged=logged)
             case "page" | "verified":  # plain HTTP verifies nobody, but a liar's page may be known
                 brings_it = functools.partial(answers_with_a_page, setup, oracle, visit)
             case _:

@@ -162,15 +162,21 @@ def authorities(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[dic
     tls._system_context.cache_clear()
 
 
-@pytest.mark.parametrize(("whose", "ok"), [("public", True), ("state", False), ("office", False), ("other", False)])
+@pytest.mark.parametrize(
+    ("whose", "logged", "ok"),
+    [
+        ("public", True, True), ("state", True, False), ("office", True, False), ("other", True, False),
+        ("public", False, True), ("state", False, False), ("office", False, True), ("other", False, False),
+    ],
+)  # fmt: skip
 async def test_only_the_sites_own_certificate_is_an_answer_of_its_own(
-    authorities: dict[str, Authority], whose: str, ok: bool
+    authorities: dict[str, Authority], whose: str, logged: bool, ok: bool
 ) -> None:
     with contextlib.closing(make_poller(asyncio.get_running_loop())) as poller:
         via = TcpDialer(poller, Resolver(), lambda *_: None)
         async with answering(via, b"", authorities[whose].server()) as dialer:
             setup = replace(Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer)))
-            assert await answers_as_itself(setup, ROOTS, VISIT, DIRECT) is ok
+            assert await answers_as_itself(setup, ROOTS, VISIT, DIRECT, logged=logged) is ok
 
 
 PAGES: dict[str, tuple[tuple[bytes | Exception | None, ...], bool]] = {
