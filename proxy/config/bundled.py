@@ -15,3 +15,12 @@ def bundled(name: str, *, package: Path = _PACKAGE) -> Path:
         if path.is_file():
             return path
     raise BywayError(f"{name} is missing from this installation; install Byway again")
+
+
+def bundled_folder(name: str, *, package: Path = _PACKAGE) -> Path | None:
+    """The folder of that name, such as `addons`; None when none of it was installed. Beside the package only in a
+    checkout: what lies beside an installed one is not ours."""
+    installed, beside = package / "_bundled" / name, package.parent / name
+    if installed.is_dir():
+        return installed
+    return beside if beside.is_dir() and (package.parent / "pyproject.toml").is_file() else None

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.bundled import bundled
+from proxy.config.bundled import bundled, bundled_folder
 from proxy.errors import BywayError
 
 
@@ -24,3 +24,15 @@ def test_what_was_installed_comes_first(tmp_path: Path) -> None:
 def test_what_is_missing_is_said(tmp_path: Path) -> None:
     with pytest.raises(BywayError, match=r"certs/x\.json is missing"):
         bundled("certs/x.json", package=tmp_path / "proxy")
+
+
+def test_a_folder_is_found_in_both_places(tmp_path: Path) -> None:
+    (tmp_path / "site/proxy/_bundled/addons").mkdir(parents=True)
+    (tmp_path / "site/addons").mkdir()  # of somebody else's, among what is installed
+    assert bundled_folder("addons", package=tmp_path / "site/proxy") == tmp_path / "site/proxy/_bundled/addons"
+    assert bundled_folder("addons") is not None
+
+
+def test_what_lies_beside_an_installed_package_is_not_ours(tmp_path: Path) -> None:
+    (tmp_path / "site/addons").mkdir(parents=True)
+    assert bundled_folder("addons", package=tmp_path / "site/proxy") is None
