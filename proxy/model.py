@@ -133,6 +133,7 @@ class Plan:
     routes: tuple[Route, ...]
     why: str  # the rule line with its place, the override, or the belief, in words
     intercept: bool = False
+    before: Plan | None = None  # what addons changed it from; None: none did
 
     def via(self, *routes: str) -> Plan:
         """Relays alone, in this order: `via("tor", "vps>tor")`. Fails closed."""

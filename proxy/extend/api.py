@@ -1,13 +1,165 @@
-"""What an addon may ask of Byway: handed to its `start` hook."""
+"""What an addon may ask of Byway: handed to its `start` hook.
+
+Each addon has one of its own. What it starts here is the addon's and ends with it; what it opens goes through the same
+dialers as everything else, so a relay's handshake and its certificate are held to the same rules.
+"""
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
+import logging
+import shutil
+import sys
+import tempfile
+from collections.abc import Awaitable, Callable, Coroutine
+from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
+
+from proxy.config.paths import private_folder
+from proxy.extend.answers import inert
+from proxy.extend.guarded import Guarded
+from proxy.model import Destination, NetworkId
+from proxy.net.stream import Stream
+from proxy.wire.relay_url import redact
+
+_log = logging.getLogger(__name__)
+
+NOTIFY_TIMEOUT_S = 10.0
+_NOTIFYING_MAX = 4
+"""Notifications under way at once; more are dropped, for nobody reads them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """What the core lends to addons."""
+
+    now: Callable[[], float]
+    network: Callable[[], NetworkId]
+    relays: Callable[[], tuple[str, ...]]
+    dial: Callable[[str, Destination], Awaitable[Stream]]
+    """Through the relay of a URL, or through one of those names. Raises DialError, and ValueError for what is none."""
+    folder: Path | None
+    """Below it each addon has its own; None: nothing may be kept."""
 
 
 class Api:
     """One addon's own. Everything here is safe to call from a hook."""
 
-    def __init__(self, options: Any) -> None:
-        self.options = options
+    def __init__(self, guarded: Guarded, means: Means) -> None:
+        self.options: Any = guarded.addon.options
         """An instance of the `Options` that the addon declares, with what `[addons.NAME]` says; None without any."""
+        self.name = guarded.name
+        self.log = Log(guarded.name)
+        self._guarded = guarded
+        self._means = means
+        self._passing: tempfile.TemporaryDirectory[str] | None = None
+        self._notifying = 0
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """Names of the configured relays, in the order of the configuration."""
+        return self._means.relays()
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+        return self._means.now()
+
+    def network(self) -> NetworkId:
+        """Which network this computer is on: a hash that means nothing elsewhere, or "unknown"."""
+        return self._means.network()
+
+    def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """Runs a coroutine beside everything else. It is cancelled when the addon is left, and what it raises counts as
+        a fault of the addon."""
+        return self._guarded.spawn(work)
+
+    async def dial(self, url: str, destination: Destination) -> Stream:
+        """An open path to `destination`, by its name, through the relay with this URL (`socks5h://127.0.0.1:1080`), or
+        through a configured one by its name. The caller closes it, or returns it from its `dial` hook. Raises
+        DialError when there is no path, ValueError for what is no relay."""
+        return await self._means.dial(url, destination)
+
+    @property
+    def folder(self) -> Path:
+        """A folder of this addon's own, for the user's eyes alone. It stays when the addon goes, but for
+        `--ephemeral`."""
+        if self._means.folder is not None:
+            private_folder(self._means.folder)
+            return private_folder(self._means.folder / self.name)
+        if self._passing is None:
+            self._passing = tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True)
+        return Path(self._passing.name)
+
+    def notify(self, title: str, text: str = "") -> None:
+        """A notification on the user's desktop, where there is a program for it; else nothing. Nobody waits."""
+        command = _notification(inert(title), inert(text))
+        if command is not None and self._notifying < _NOTIFYING_MAX:
+            self._notifying += 1
+            self._guarded.spawn(self._notify(command))
+
+    async def _notify(self, command: list[str]) -> None:
+        try:
+            await _run(command)
+        finally:
+            self._notifying -= 1
+
+    def close(self) -> None:
+        """The addon has been left."""
+        if self._passing is not None:
+            self._passing.cleanup()
+            self._passing = None
+
+
+class Log:
+    """Lines in Byway's own log, with the addon's name. No line shows a password. `info` and `debug` are shown with -v
+    and -vv: what names a site belongs there, since a journal is history too."""
+
+    def __init__(self, name: str) -> None:
+        self._name = name
+
+    def error(self, text: object) -> None:
+        self._say(logging.ERROR, text)
+
+    def warning(self, text: object) -> None:
+        self._say(logging.WARNING, text)
+
+    def info(self, text: object) -> None:
+        self._say(logging.INFO, text)
+
+    def debug(self, text: object) -> None:
+        self._say(logging.DEBUG, text)
+
+    def _say(self, level: int, text: object) -> None:
+        if _log.isEnabledFor(level):
+            _log.log(level, "addon %s: %s", self._name, redact(inert(str(text))))
+
+
+def _notification(title: str, text: str) -> list[str] | None:
+    """The command that shows it. Neither text can become an option or a script."""
+    if program := shutil.which("notify-send"):
+        return [program, "--app-name=Byway", "--", title, text]
+    if sys.platform == "darwin" and (program := shutil.which("osascript")):
+        script = "on run argv\ndisplay notification (item 2 of argv) with title (item 1 of argv)\nend run"
+        return [program, "-e", script, title, text]
+    return None
+
+
+async def _run(command: list[str]) -> None:
+    """Runs it to its end, or for NOTIFY_TIMEOUT_S."""
+    quiet = asyncio.subprocess.DEVNULL
+    try:
+        process = await asyncio.create_subprocess_exec(*command, stdin=quiet, stdout=quiet, stderr=quiet)
+    except OSError:
+        return
+    try:
+        async with asyncio.timeout(NOTIFY_TIMEOUT_S):
+            await process.wait()
+    except TimeoutError:
+        pass
+    finally:
+        if process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()

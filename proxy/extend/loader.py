@@ -25,6 +25,7 @@ from proxy.config.words import quoted, suggestion
 from proxy.errors import ConfigError
 from proxy.extend import options, signatures
 from proxy.extend.addon import Addon, AddonFile, line_in, line_of
+from proxy.extend.limit import BrokenOff
 from proxy.extend.options import Place
 
 FILE_LIMIT = 1024 * 1024
@@ -158,6 +159,8 @@ def _words_of(error: BaseException) -> str:
         text = " ".join(str(error).split())[:200]
     except BaseException:
         text = ""
+    if isinstance(error, BrokenOff):
+        return "does not come to its end when it is loaded, and was broken off here"
     if isinstance(error, ImportError):
         return f"cannot be imported: {text}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

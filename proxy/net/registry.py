@@ -17,6 +17,7 @@ from typing import Protocol
 
 from proxy.errors import ConfigError, DialError
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom
+from proxy.net.by_addon import AddonDialer, AskAddon, no_addon
 from proxy.net.dialer import Dialer
 from proxy.net.handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
 from proxy.net.http_connect import HttpConnectDialer
@@ -29,6 +30,11 @@ from proxy.wire.relay_url import Kind, RelayUrl, parse, parse_chain
 
 HANDSHAKES_MAX = 8
 """In flight at one remote relay: more at once would look like an attack, or like what we are."""
+
+OUTSIDE_MAX = 16
+"""Relays that addons dial by their URL and that are kept ready."""
+
+_OUTSIDE = "(an addon's)"  # no configured relay may be called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +93,14 @@ class Registry:
         secure: DirectDialer | None = None,
         tainted: Callable[[Destination, IPAddress], bool] = lambda destination, address: False,
         relay_usable: Callable[[Destination], bool] = lambda destination: False,
+        ask_addon: AskAddon = no_addon,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
         handshakes_max: int = HANDSHAKES_MAX,
     ) -> None:
         """`direct` dials destinations under the guard, `secure` does the same with addresses of the secure resolver,
         `to_relays` dials first relays, which may be anywhere but here. `tainted` says whether a rung for a destination
         should stay away from an address now, `relay_usable` whether a relay could serve that destination instead; when
-        none could, a tainted address is better than nothing.
+        none could, a tainted address is better than nothing. `ask_addon` opens the paths of relays that addons are.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
@@ -102,11 +109,13 @@ class Registry:
         self._to_relays = to_relays
         self._tainted = tainted
         self._relay_usable = relay_usable
+        self._ask_addon = ask_addon
         self._timeout_s = handshake_timeout_s
         self._handshakes_max = handshakes_max
         self._slots: dict[Destination, asyncio.Semaphore] = {}  # of each remote first hop
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
         self._wrapped: dict[Route, Dialer] = {}
+        self._outside: dict[str, Registry] = {}  # by the URL that an addon dialed
         self._build_all()
 
     @property
@@ -149,6 +158,25 @@ class Registry:
 
         return direct.choosing(choose)
 
+    def outside(self, url: str) -> Dialer:
+        """What dials through a relay that is not configured, or through a configured one by its name. Raises ValueError
+        for what is no relay's URL, and ConfigError for one that cannot work."""
+        if url in self._relays:
+            return self.dialer(Route((url,)))
+        made = self._outside.get(url)
+        if made is None:
+            if len(self._outside) >= OUTSIDE_MAX:
+                self._outside.clear()
+            made = self._outside[url] = Registry(
+                (*self._relays.values(), Relay.parse(_OUTSIDE, url)),
+                direct=self._direct,
+                to_relays=self._to_relays,
+                ask_addon=self._ask_addon,
+                handshake_timeout_s=self._timeout_s,
+                handshakes_max=self._handshakes_max,
+            )
+        return made.dialer(Route((_OUTSIDE,)))
+
     def carries(self, route: Route, destination: Destination) -> bool:
         """Whether the route's last relay takes such a destination: some want addresses, and get no names."""
         return route.is_direct or self._relayed(route.relays).carries(destination)
@@ -180,19 +208,27 @@ class Registry:
     def _build(self, names: tuple[str, ...]) -> RelayDialer:
         (label, url, allowed), *further = self._expanded(names, ())
         trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
-        dialer = self._hop(self._to_relays, label, url, trust)
+        dialer = self._first_hop(label, url, trust)
         endpoint = url.endpoint
+        is_here = url.kind is Kind.ADDON or _is_loopback(endpoint)
         for label, url, allowed in further:
+            if url.kind is Kind.ADDON:
+                raise ConfigError(f"it cannot go on to {url}: an addon opens its paths from here, so it stands first")
             if not dialer.carries(url.endpoint):
                 raise ConfigError(
                     f"it cannot go on to {url.host}: the relay before it wants an address of its own kind"
                 )
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
             dialer = self._hop(dialer, label, url, trust)
-        if _is_loopback(endpoint):
+        if is_here:
             return dialer
         slots = self._slots.setdefault(endpoint, asyncio.Semaphore(self._handshakes_max))
         return _AtMost(dialer, slots, ">".join(names), self._timeout_s)
+
+    def _first_hop(self, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
+        if url.kind is Kind.ADDON:
+            return AddonDialer(self._ask_addon, url.host, label, timeout_s=self._timeout_s)
+        return self._hop(self._to_relays, label, url, trust)
 
     def _hop(self, via: Dialer, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
         if url.kind is Kind.HTTPS:

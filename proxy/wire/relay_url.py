@@ -32,6 +32,7 @@ class Kind(StrEnum):
     SOCKS4 = "socks4"
     HTTP = "http"
     HTTPS = "https"
+    ADDON = "addon"  # an addon of the user's opens the path; `host` is its name
 
 
 _DEFAULT_PORTS = {Kind.HTTP: 8080, Kind.HTTPS: 443}  # and 1080 for SOCKS, its registered port
@@ -60,6 +61,7 @@ _OTHER_CLIENTS = {
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)\Z", re.IGNORECASE)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _UNSAFE = re.compile(r"[/?@\"<>\\]")
+_ADDON = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _HEX_PIN = re.compile(r"[0-9A-Fa-f]{64}\Z")
 
 
@@ -93,6 +95,8 @@ class RelayUrl:
 
     def __str__(self) -> str:
         """The URL with *** for a password."""
+        if self.kind is Kind.ADDON:
+            return f"{self.kind}://{self.host}"
         userinfo = quote(self.user, safe="") + (":***" if self.password else "")
         options = {
             "sni": self.sni,
@@ -120,6 +124,8 @@ def parse(text: str) -> RelayUrl:
     if match is None:
         return _located(Kind.SOCKS5H, text, default_port=None)
     kind = _kind(match[1].lower())
+    if kind is Kind.ADDON:
+        return _of_addon(match[2].removesuffix("/"))
     rest, question, query = match[2].partition("?")
     url = _located(kind, rest.removesuffix("/"), default_port=_DEFAULT_PORTS.get(kind, 1080))
     return _with_options(url, query) if question else url
@@ -160,6 +166,13 @@ def _kind(scheme: str) -> Kind:
             "port that it opens on this computer, for example socks5h://127.0.0.1:1080"
         )
     raise ValueError(f"Byway knows no relays of kind {scheme[:20]}://: it takes {', '.join(Kind)}")
+
+
+def _of_addon(name: str) -> RelayUrl:
+    """Whether there is such an addon shows when it is dialed: it may be edited or switched on at any time."""
+    if not _ADDON.match(name):
+        raise ValueError("a relay that an addon opens is written addon://NAME, with the name of its file without .py")
+    return RelayUrl(Kind.ADDON, name, 0)
 
 
 def _located(kind: Kind, text: str, *, default_port: int | None) -> RelayUrl:

@@ -1,0 +1,206 @@
+"""The addons that run, in the order of their names, and everything that the core asks of them or tells them.
+
+The core looks at a flag before it asks (`decides`, `refines`, …), so that hooks which no addon has cost nothing. What
+addons are handed cannot be changed into our state; what they answer was checked by their guard. Which addons run is the
+business of `keeper`, which puts them in and takes them out.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import OrderedDict
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from functools import partial
+from types import MappingProxyType
+from typing import Any
+
+from proxy.extend import answers
+from proxy.extend.guarded import Guarded
+from proxy.extend.hooks import HOOKS
+from proxy.model import Attempt, Change, Destination, Outcome, Plan, Request, Route, Signal
+from proxy.net.registry import Registry
+from proxy.net.stream import Stream
+
+log = logging.getLogger(__name__)
+
+Callee = tuple[Guarded, Callable[..., Any]]
+
+REFINED_MAX = 1024
+"""Requests of which we remember what became of their signals, until it is asked for."""
+
+
+class Addons:
+    """Belongs to one loop."""
+
+    def __init__(self) -> None:
+        self._running: dict[str, Guarded] = {}
+        self._callees: dict[str, tuple[Callee, ...]] = dict.fromkeys(HOOKS, ())
+        self._refined: OrderedDict[int, list[str]] = OrderedDict()  # by id of the request
+        self._on_change: list[Callable[[], None]] = []
+        self.decides = self.refines = self.classifies = self.saves = False
+        """Whether some addon has a hook that decides, weighs signals, knows pages, or helps the unreachable."""
+        self.hears_attempts = self.hears_outcomes = self.hears_changes = False
+
+    # -- who runs --------------------------------------------------------------------------------------------------
+
+    @property
+    def running(self) -> tuple[Guarded, ...]:
+        """In the order of their names."""
+        return tuple(self._running.values())
+
+    @property
+    def objects(self) -> tuple[tuple[str, object], ...]:
+        """The objects of all addons, each with its addon's name: they may have hooks of mitmproxy's as well."""
+        return tuple((guarded.name, thing) for guarded in self.running for thing in guarded.addon.objects)
+
+    def get(self, name: str) -> Guarded | None:
+        return self._running.get(name)
+
+    def on_change(self, call: Callable[[], None]) -> None:
+        """Has `call` called whenever `objects` has changed."""
+        self._on_change.append(call)
+
+    def put(self, guarded: Guarded) -> None:
+        """From now on this one is asked, in place of the one of its name."""
+        self._changed({**self._running, guarded.name: guarded})
+
+    def remove(self, guarded: Guarded) -> None:
+        """Harmless when another of its name has come in its place."""
+        if self._running.get(guarded.name) is guarded:
+            self._changed({name: other for name, other in self._running.items() if other is not guarded})
+
+    def _changed(self, running: dict[str, Guarded]) -> None:
+        self._running = dict(sorted(running.items()))
+        self._callees = {
+            hook: tuple((g, function) for g in self.running for function in g.addon.hooks.get(hook, ()))
+            for hook in HOOKS
+        }
+        self.decides = self._has("admit") or self._has("plan")
+        self.refines = self._has("signal")
+        self.classifies = self._has("classify")
+        self.saves = self._has("unreachable")
+        self.hears_attempts = self._has("attempt")
+        self.hears_outcomes = self._has("outcome")
+        self.hears_changes = self._has("change")
+        for call in self._on_change:
+            call()
+
+    def _has(self, hook: str) -> bool:
+        return bool(self._callees[hook])
+
+    # -- deciding --------------------------------------------------------------------------------------------------
+
+    async def decide(self, request: Request, plan: Plan, registry: Registry, *, host: str = "") -> Plan:
+        """What becomes of a plan. `host` is the name by which the request goes on, when that came later than it did;
+        `registry` has the relays that a plan may name."""
+        named = with_host(request, host)
+        made = plan
+        for guarded, function in self._callees["admit"]:
+            why = await guarded.ask(HOOKS["admit"], function, named, check=answers.sentence)
+            if why is not None:
+                return replace(plan.block(f"addon {guarded.name}: {why}"), before=plan)
+        for guarded, function in self._callees["plan"]:
+            check = partial(answers.plan, before=made, registry=registry)
+            answer = await guarded.ask(HOOKS["plan"], function, named, made, check=check)
+            if answer is not None:
+                made = replace(answer, why=f"addon {guarded.name}: {_told(answer, made)}")
+        return made if made is plan else replace(made, before=plan)
+
+    def refine(self, outcome: Outcome, signal: Signal) -> Signal:
+        """What a signal weighs, and what it points at."""
+        request = with_host(outcome.request, outcome.host)
+        for guarded, function in self._callees["signal"]:
+            check = partial(answers.signal, before=signal)
+            answer = guarded.now(HOOKS["signal"], function, request, signal, check=check)
+            if answer is not None and answer != signal:
+                self._note_refined(request.id, f"{guarded.name}: {_change(signal, answer)}")
+                signal = answer
+        return signal
+
+    def _note_refined(self, request_id: int, what: str) -> None:
+        self._refined.setdefault(request_id, []).append(what)
+        if len(self._refined) > REFINED_MAX:
+            self._refined.popitem(last=False)
+
+    def refined(self, request_id: int) -> str:
+        """What addons made of a request's signals since this was last asked; "" when nothing."""
+        return "; ".join(self._refined.pop(request_id, ()))
+
+    def classify(self, head: str, body: bytes) -> str | bool | None:
+        """Whose page it is: the name of a block page, False for the site's own, None when no addon knows."""
+        for guarded, function in self._callees["classify"]:
+            said = guarded.now(HOOKS["classify"], function, head, body, check=answers.page)
+            if said is not None:
+                return f"addon {guarded.name}: {said}" if said else False
+        return None
+
+    async def unreachable(self, request: Request, outcome: Outcome) -> str | None:
+        """Where to go instead."""
+        named = with_host(request, outcome.host)
+        for guarded, function in self._callees["unreachable"]:
+            url = await guarded.ask(HOOKS["unreachable"], function, named, sealed(outcome), check=answers.url)
+            if url is not None:
+                return url
+        return None
+
+    async def dial(self, name: str, route: Route, destination: Destination) -> Stream | None:
+        """A path that addon `name` opened; None when there is no such addon, or it could not."""
+        guarded = self._running.get(name)
+        for function in guarded.addon.hooks.get("dial", ()) if guarded is not None else ():
+            assert guarded is not None
+            stream = await guarded.ask(HOOKS["dial"], function, route, destination, check=answers.stream)
+            if stream is not None:
+                return stream
+        return None
+
+    # -- telling ---------------------------------------------------------------------------------------------------
+
+    def tell_attempt(self, request: Request, attempt: Attempt) -> None:
+        self._tell("attempt", request, _sealed(attempt))
+
+    def tell_outcome(self, outcome: Outcome) -> None:
+        self._tell("outcome", sealed(outcome))
+
+    def tell_changes(self, changes: Sequence[Change]) -> None:
+        for change in changes:
+            if change.before is not change.after:
+                self._tell("change", change)
+
+    def _tell(self, hook: str, *args: object) -> None:
+        for guarded, function in self._callees[hook]:
+            guarded.tell(HOOKS[hook], function, *args)
+
+
+def with_host(request: Request, host: str) -> Request:
+    """The request as addons see it: by its name, also where a client gave an address and named the host later."""
+    if not host or host == request.destination.host:
+        return request
+    return replace(request, destination=replace(request.destination, host=host))
+
+
+def sealed(outcome: Outcome) -> Outcome:
+    """The same value, of which nothing can be written to."""
+    return replace(outcome, attempts=tuple(map(_sealed, outcome.attempts)))
+
+
+def _sealed(attempt: Attempt) -> Attempt:
+    return replace(attempt, evidence=MappingProxyType(dict(attempt.evidence)))
+
+
+def _told(answer: Plan, before: Plan) -> str:
+    """What an addon made of a plan, and of which."""
+    if answer.why != before.why:
+        return answer.why
+    routes = ", ".join(map(str, answer.routes))
+    what = f"{answer.action}{f' by {routes}' if routes else ''}"
+    if answer.intercept != before.intercept:
+        what += f", {'inspected' if answer.intercept else 'not inspected'}"
+    return f"{what}; it was {before.why}"
+
+
+def _change(before: Signal, after: Signal) -> str:
+    """`tls_reset weighs 0 in place of 2, cause ip`."""
+    cause = f", cause {after.cause}" if after.cause != before.cause else ""
+    weight = f" weighs {after.weight:g} in place of {before.weight:g}" if after.weight != before.weight else ""
+    return f"{before.id}{weight}{cause}"
