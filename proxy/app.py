@@ -36,15 +36,28 @@ from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.detect.interception import KnownRoots
 from proxy.errors import BywayError, ConfigError
+from proxy.extend.addons import Addons
+from proxy.extend.api import Means as AddonMeans
+from proxy.extend.keeper import Keeper
 from proxy.measure import Means
-from proxy.model import Change, Destination, IPAddress, NetworkId, NetworkState, Outcome, Override
+from proxy.model import (
+    Change,
+    Destination,
+    IPAddress,
+    NetworkId,
+    NetworkState,
+    Outcome,
+    Override,
+    Plan,
+    Request,
+)
 from proxy.net.alarms import Alarms
 from proxy.net.flow_watch import FlowWatch
 from proxy.net.network_watch import Moved, NetworkWatch
 from proxy.net.oracle import Oracle
 from proxy.net.poller import make_poller
 from proxy.net.pump import Pump
-from proxy.net.stream import SocketStream
+from proxy.net.stream import SocketStream, Stream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.net.wake import WakeWatch, Woke, end_the_dead
 from proxy.news import News
@@ -155,7 +168,15 @@ class App:
         self._network.on_change(self._moved)
         detect = settings.detect
         self._wake = WakeWatch(self._woke, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
-        self._beliefs = Beliefs(settings.detect, self._store.load_beliefs(), listed=self._is_listed, near=self._is_near)
+        self._addons = Addons()
+        self._keeper = Keeper(self._addons, paths.addons_dir, self._lent(paths))
+        self._beliefs = Beliefs(
+            settings.detect,
+            self._store.load_beliefs(),
+            listed=self._is_listed,
+            near=self._is_near,
+            refine=self._addons.refine,
+        )
         self._oracle = Oracle(settings.detect)
         self._alarms = Alarms(loop.time, lasts_s=detect.silent_s)
         self._maker = SetupMaker(
@@ -167,6 +188,8 @@ class App:
             troubled=self._note_trouble,
             found=lambda host, _: self._alarms.raise_for(host),
             is_portal=lambda: self._beliefs.network_state(self._network.current()) is NetworkState.PORTAL,
+            classify=lambda: self._addons.classify if self._addons.classifies else None,
+            ask_addon=self._addons.dial,
         )
         self._health = Health(settings.detect)
         self._pump = Pump(
@@ -194,6 +217,7 @@ class App:
             roots=_known_roots(),
             visit_won=lambda outcome: self._certificates.look(outcome),
             tunnel_ended=lambda outcome: self._certificates.look_again(outcome),
+            addons=self._addons,
         )
         self._soundings = Soundings(self._services)
         self._news = News(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
@@ -211,6 +235,7 @@ class App:
         """Listens. Raises ConfigError, and BywayError when the address or the control socket cannot be had."""
         listen = self._loaded.settings.listen
         self._setup = self._maker.make(self._loaded, self._overrides, port=listen.port)
+        await self._keeper.start(self._loaded)  # before anybody can ask for what an addon keeps closed
         try:
             self._port = self._server.listen(listen.address, listen.port)
         except OSError as error:
@@ -258,6 +283,7 @@ class App:
         if self._control is not None:
             await self._control.close()
         await self._pump.close(0)
+        await self._keeper.close()
         await cancel_all()
         await asyncio.to_thread(self._store.close)
         self._poller.close()
@@ -295,6 +321,7 @@ class App:
         self._store.configure(loaded.settings.log)
         self._health.keep(self._setup.registry.relay_names)
         self._tell_notices()
+        self._keeper.configure(loaded)
         log.info("the configuration has been read again")
         return []
 
@@ -319,8 +346,8 @@ class App:
             )
 
     async def _watch(self) -> None:
-        """Reads again what has been edited, once two looks in a row find the same: an editor empties a file, or takes
-        it away, before it writes the new one, and half of the rules must not act."""
+        """Reads again what has been edited, addons too, once two looks in a row find the same: an editor empties a
+        file, or takes it away, before it writes the new one, and half of the rules must not act."""
         before = self._seen
         while True:
             await asyncio.sleep(_WATCH_S)
@@ -328,6 +355,7 @@ class App:
             if found == before != self._seen:
                 self.reload()
             before = found
+            self._keeper.look()
 
     def _override(self, host: str, override: Override | None) -> None:
         if override is None:
@@ -386,11 +414,27 @@ class App:
     def _note_trouble(self, address: str, host: str) -> None:
         self._beliefs.residual.note(address, self._network.current(), time.time(), host=host)
 
+    def _lent(self, paths: Paths) -> AddonMeans:
+        """What addons may use of ours."""
+
+        async def dial(url: str, destination: Destination) -> Stream:
+            return await self._setup.registry.outside(url).dial(destination)
+
+        return AddonMeans(
+            now=time.time,
+            network=lambda: self._network.current(),
+            relays=lambda: self._setup.registry.relay_names,
+            dial=dial,
+            folder=None if self._options.ephemeral else paths.state_dir / "addons",
+        )
+
     # -- what sessions and the control server call -----------------------------------------------------------------
 
     def _believe(self, changes: Sequence[Change]) -> None:
         self._store.believe(changes)
         self._news.tell(changes)
+        if self._addons.hears_changes:
+            self._addons.tell_changes([change for change in changes if not self._store.is_private(change.scope)])
 
     def _sound(self) -> None:
         self._news.look()
@@ -398,6 +442,8 @@ class App:
 
     def _record(self, outcome: Outcome, network: NetworkId) -> None:
         self._store.record(outcome, network=network)
+        if self._addons.hears_outcomes and not self._store.is_private(outcome.host):
+            self._addons.tell_outcome(outcome)
         for queue in self._followers:
             if queue.full():
                 queue.get_nowait()
@@ -429,8 +475,13 @@ class App:
             "tunnels": self._pump.active,
             "dropped_rows": self._store.dropped_rows,
             "config_problem": self._config_problem,
+            "addons_missing": "; ".join(self._keeper.missing),
         }
         return counters
+
+    async def _decide(self, request: Request, plan: Plan) -> Plan:
+        """What addons make of a plan."""
+        return await self._addons.decide(request, plan, self._setup.registry) if self._addons.decides else plan
 
     def _parts(self) -> Parts:
         return Parts(
@@ -445,6 +496,8 @@ class App:
             believe=self._believe,
             override=self._override,
             means=lambda: Means.of(self._setup, self._services),
+            decide=self._decide,
+            addons=self._keeper.states,
         )
 
 

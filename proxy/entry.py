@@ -14,6 +14,7 @@ from types import MappingProxyType
 from typing import Any
 
 from proxy.errors import DialError
+from proxy.extend.addons import with_host
 from proxy.model import (
     DIRECT,
     Action,
@@ -43,7 +44,7 @@ it, an alert: a few bytes, and a few more before it with TLS 1.3."""
 class Entry:
     """One connection's, or one plain HTTP request's, line in the log."""
 
-    __slots__ = ("_facts", "_flow", "_holds", "_outcome", "_services", "network", "told")
+    __slots__ = ("_facts", "_flow", "_holds", "_outcome", "_services", "_told_attempts", "network", "told")
 
     def __init__(self, request: Request, plan: Plan, *, network: NetworkId, services: Services) -> None:
         self.network = network
@@ -57,6 +58,7 @@ class Entry:
         self._outcome: Outcome | None = None
         self._holds = 1
         self._flow: WatchedFlow | None = None
+        self._told_attempts: tuple[tuple[Route, Stage, Symptom], ...] = ()
         self.told = ""
         """Why it failed, for who asked in plain HTTP: see `_told`."""
 
@@ -226,19 +228,43 @@ class Entry:
         told = self.outcome.direct_attempt or (attempts[-1] if attempts else None)
         return told.symptom if told is not None else Symptom.RELAY_DOWN
 
+    async def instead(self) -> str | None:
+        """Where an addon sends who asked in plain HTTP and got no answer."""
+        outcome, addons = self.outcome, self._services.addons
+        asked = outcome.request.http
+        if not addons.saves or outcome.plan.action is Action.BLOCK or asked is None or asked.method not in _SAFE:
+            return None
+        return await addons.unreachable(outcome.request, outcome)
+
     # -- what it teaches -------------------------------------------------------------------------------------------
 
     def _learn(self) -> None:
+        if self._services.addons.hears_attempts:
+            self._tell_attempts()
         if self._services.network() != self.network:
             return  # what happened on another uplink says nothing of this one
         addresses = self._services.known_addresses(self.outcome.host)
         changes = self._services.beliefs.learn(
             self.outcome, network=self.network, now=self._services.now(), addresses=addresses
         )
+        if self._services.addons.refines and (refined := self._services.addons.refined(self.outcome.request.id)):
+            self.say(attempts=self.outcome.with_evidence(DIRECT, {"addons": refined}).attempts)
         if changes:
             self._services.believe(changes)
         if changes or self._facts.get("winner") != DIRECT or self._services.beliefs.is_uneasy(self.network):
             self._services.sound()
+
+    def _tell_attempts(self) -> None:
+        """Each once it is judged, and again when more became of it."""
+        outcome = self.outcome
+        if self._services.is_private(outcome.host):
+            return
+        for attempt in outcome.attempts:
+            judged = (attempt.route, attempt.stage, attempt.symptom)
+            if attempt.pending or attempt.symptom is Symptom.ABANDONED or judged in self._told_attempts:
+                continue
+            self._told_attempts = (*self._told_attempts, judged)
+            self._services.addons.tell_attempt(with_host(outcome.request, outcome.host), attempt)
 
     async def _judge_overtaken(self, race: Race) -> None:
         try:
@@ -266,6 +292,9 @@ class Entry:
         """Puts what became of an attempt in place of what was known before."""
         self.say(attempts=self.outcome.with_attempt(attempt).attempts)
 
+
+_SAFE = ("GET", "HEAD")
+"""Methods that a client may be sent elsewhere with: any other would lose what it carries."""
 
 _PROVEN_BY_BYTES = frozenset({"frozen", "throttled"})
 _FLOWS = {Symptom.FROZEN: "froze", Symptom.THROTTLED: "went on at a crawl", Symptom.RESET: "was reset"}

@@ -14,6 +14,7 @@ from proxy.config.schema import Settings
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.detect.interception import KnownRoots
+from proxy.extend.addons import Addons
 from proxy.model import Change, IPAddress, NetworkId, Outcome, Request, Route
 from proxy.net.advice import UNADVISED, Advice
 from proxy.net.alarms import Alarms
@@ -92,3 +93,4 @@ class Services:
     """A route has delivered; whose certificate it brings may be worth a look."""
     tunnel_ended: Callable[[Outcome], None]
     """A tunnel has ended; its client may have hung up on the certificate."""
+    addons: Addons

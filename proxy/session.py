@@ -33,7 +33,7 @@ from proxy.model import (
     Route,
 )
 from proxy.net.exchange import Exchanged, exchange
-from proxy.net.front import OWN_NAME, ForUs, Opening, PlainHttp, Tunnel, http_refusal
+from proxy.net.front import OWN_NAME, ForUs, Opening, PlainHttp, Tunnel, http_redirect, http_refusal
 from proxy.net.race import BeforeFlight, Race, Winner
 from proxy.net.registry import Registry
 from proxy.net.stream import SocketStream, Stream
@@ -105,7 +105,7 @@ class Session:
     # -- a tunnel: CONNECT and SOCKS -------------------------------------------------------------------------------
 
     async def _tunnel(self, tunnel: Tunnel) -> None:
-        entry = self._begin(tunnel.destination, tunnel.inbound)
+        entry = await self._begin(tunnel.destination, tunnel.inbound)
         race = self._race(entry)
         try:
             if not await race.connect():
@@ -127,10 +127,10 @@ class Session:
             if before is BeforeFlight.CLOSED or self._setup is not self._services.setup():
                 race.close()
                 self._setup = self._services.setup()  # nothing has gone yet, so what was said since holds
-                entry.say(plan=self._plan(entry.outcome.request, tunnel.destination.host))
+                entry.say(plan=await self._plan(entry.outcome.request, tunnel.destination.host))
                 race = self._race(entry)
                 self._client.notify = race.bell.ring
-            self._plan_on_name(flight, race, entry)
+            await self._plan_on_name(flight, race, entry)
 
             limit_s = self._setup.settings.limits.idle_timeout_s
             winner = await _within(limit_s, race.deliver(flight, partial(self._pull, flight)))
@@ -176,7 +176,7 @@ class Session:
             still = partial(self._awaits, flight)
             said = await hear_out(opened, self._client, race.bell, still, idle_timeout_s=limit_s)
             host = flight.server_name or entry.outcome.host
-            plan = self._plan(entry.outcome.request, host)
+            plan = await self._plan(entry.outcome.request, host)
             entry.say(protocol=flight.protocol, host=host, plan=plan, bytes_down=said)
             if flight.complete and opened.route in plan.routes:
                 self._pump(replace(opened, answer=b"", unsent=flight.data), race, entry, flight)
@@ -205,12 +205,12 @@ class Session:
         self._client_left = flight.ended and (not flight.data or flight.protocol is Protocol.TLS)
         return not self._client_left
 
-    def _plan_on_name(self, flight: Flight, race: Race, entry: Entry) -> None:
+    async def _plan_on_name(self, flight: Flight, race: Race, entry: Entry) -> None:
         """A literal address was planned as it is; the name in the flight may say otherwise, before a byte of it
         leaves."""
         entry.say(protocol=flight.protocol)
         if entry.outcome.request.destination.address is not None and flight.server_name is not None:
-            plan = self._plan(entry.outcome.request, flight.server_name)
+            plan = await self._plan(entry.outcome.request, flight.server_name)
             entry.say(host=flight.server_name, plan=plan)
             race.narrow(plan.routes)
 
@@ -231,7 +231,7 @@ class Session:
 
     async def _forward(self, asked: PlainHttp) -> Opening | None:
         """Serves one request; returns the next one when the connection stays open."""
-        entry = self._begin(asked.destination, Inbound.HTTP, HttpRequest(asked.head.method, asked.head.target))
+        entry = await self._begin(asked.destination, Inbound.HTTP, HttpRequest(asked.head.method, asked.head.target))
         try:
             exchanged = await self._exchange(asked, entry)
         finally:
@@ -366,15 +366,16 @@ class Session:
 
     # -- what all of them need -------------------------------------------------------------------------------------
 
-    def _begin(self, destination: Destination, inbound: Inbound, http: HttpRequest | None = None) -> Entry:
+    async def _begin(self, destination: Destination, inbound: Inbound, http: HttpRequest | None = None) -> Entry:
         """A request, its plan, and the line in the log that will tell of it."""
         self._setup = self._services.setup()
         request = Request(next(self._services.request_ids), destination, inbound, self._client.peer, http)
-        plan = self._plan(request, destination.host)
+        plan = await self._plan(request, destination.host)
         return Entry(request, plan, network=self._services.network(), services=self._services)
 
-    def _plan(self, request: Request, host: str) -> Plan:
-        """What may be tried for `host`, in order: the address guard first, then what the user and experience say."""
+    async def _plan(self, request: Request, host: str) -> Plan:
+        """What may be tried for `host`, in order: the address guard first, then what the user and experience say, then
+        addons."""
         if request.destination.host == OWN_NAME:  # asked by browsers that want https first, and for no resolver's ears
             return Plan(Action.BLOCK, (), f"{OWN_NAME} is Byway itself; its page is http://{OWN_NAME}/")
         refusal = self._setup.guard.refuse_host(request.destination)
@@ -385,7 +386,9 @@ class Session:
         belief = services.beliefs.lookup(host, network=network, now=now, addresses=setup.resolver.known(host))
         relays = services.health.order(setup.registry.relay_names, now)
         state = services.beliefs.network_state_for(host, network=network, now=now)
-        return setup.router.plan(request, belief, relays=relays, now=now, host=host, network_state=state)
+        plan = setup.router.plan(request, belief, relays=relays, now=now, host=host, network_state=state)
+        addons = services.addons
+        return await addons.decide(request, plan, setup.registry, host=host) if addons.decides else plan
 
     def _race(self, entry: Entry) -> Race:
         services = self._services
@@ -399,8 +402,10 @@ class Session:
             self._services.visit_won(entry.outcome)
 
     async def _refuse(self, entry: Entry) -> None:
-        if not self._client_left:
-            await self._last_words(http_refusal(entry.symptom, entry.told))
+        if self._client_left:
+            return
+        elsewhere = await entry.instead()
+        await self._last_words(http_redirect(elsewhere) if elsewhere else http_refusal(entry.symptom, entry.told))
 
     async def _last_words(self, reply: bytes) -> None:
         """Sends a final answer, and reads on for a moment: closing on unread bytes would reset the connection and take

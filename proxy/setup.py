@@ -22,12 +22,13 @@ from proxy.config.load import Loaded
 from proxy.config.paths import Paths
 from proxy.config.schema import RelayConfig, Settings
 from proxy.detect import block_pages
-from proxy.detect.answers import Seen, look
+from proxy.detect.answers import Classify, Seen, look
 from proxy.detect.block_pages import BlockPages, parse_fingerprints
 from proxy.detect.scopes import is_public_suffix
 from proxy.errors import ConfigError
 from proxy.model import UNKNOWN_NETWORK, Destination, DnsFinding, IPAddress, NetworkId, Override, Route, Symptom
 from proxy.net.advice import Advice, Look, LookAt
+from proxy.net.by_addon import AskAddon, no_addon
 from proxy.net.dialer import Dialer
 from proxy.net.dns_secure import SecureDns
 from proxy.net.dns_system import SystemDns
@@ -73,11 +74,14 @@ class SetupMaker:
         troubled: Callable[[str, str], None] = lambda _address, _host: None,
         found: Callable[[str, DnsFinding], None] = lambda _host, _finding: None,
         is_portal: Callable[[], bool] = lambda: False,
+        classify: Callable[[], Classify | None] = lambda: None,
+        ask_addon: AskAddon = no_addon,
     ) -> None:
         """`network` tells the current one: what a resolver said on another is not used. `suspect` says which names may
         not be asked for in the clear; `found` hears of forged answers that came beside the one in use. `troubled` hears
         at which address a flight for which host was broken off, and `tainted` says whether one is to be left alone for
-        that. `is_portal` says whether a login page is known to come in the place of every site."""
+        that. `is_portal` says whether a login page is known to come in the place of every site. `classify` gives who
+        knows pages better than fingerprints, if anybody does now; `ask_addon` opens paths of relays that addons are."""
         self._poller = poller
         self._paths = paths
         self._network = network
@@ -86,6 +90,8 @@ class SetupMaker:
         self._tainted = tainted
         self._troubled = troubled
         self._is_portal = is_portal
+        self._classify = classify
+        self._ask_addon = ask_addon
         self._passwords: dict[str, str] = {}
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
@@ -130,6 +136,7 @@ class SetupMaker:
             secure=secure if servers else None,
             tainted=lambda _, address: self._tainted(address),
             relay_usable=_relay_usable(settings, lambda: registry),
+            ask_addon=self._ask_addon,
             handshake_timeout_s=limits.handshake_timeout_s,
             handshakes_max=settings.detect.relay_handshakes_max,
         )
@@ -143,7 +150,7 @@ class SetupMaker:
             resolver=resolver,
             advice=Advice(
                 fits=fits,
-                look_at=_reader_of(pages),
+                look_at=_reader_of(pages, self._classify),
                 noticed=partial(_noticed_by, resolver),
                 is_resolving=resolver.is_asking,
                 trying=direct.trying,
@@ -339,11 +346,11 @@ def _noticed_by(resolver: Resolver, host: str) -> Mapping[str, str | int | float
     return {} if finding is None else {"dns": finding.signal, "dns_detail": finding.detail}
 
 
-def _reader_of(pages: BlockPages) -> LookAt:
+def _reader_of(pages: BlockPages, classify: Callable[[], Classify | None]) -> LookAt:
     """What `detect` sees in an answer, in the words of a race."""
 
     def look_at(answer: bytes, host: str, ended: bool) -> Look:
-        found = look(answer, host, ended=ended, pages=pages)
+        found = look(answer, host, ended=ended, pages=pages, classify=classify())
         match found.seen:
             case Seen.MORE:
                 return Look(Verdict.MORE)

@@ -44,8 +44,6 @@ def faults(settings: Settings) -> Iterator[Fault]:
 
 def without_effect(settings: Settings) -> Iterator[Fault]:
     """Keys that were set, are understood, and do nothing in this version."""
-    for name in settings.addons:
-        yield Fault(("addons", name), f"addons.{name} has no effect yet")
     for number, source in enumerate(settings.list):
         if source.format not in _READ_FORMATS and source.format in LIST_FORMATS:
             yield Fault(("list", number, "format"), f"format {quoted(source.format)} is read as plain domains for now")

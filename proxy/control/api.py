@@ -80,6 +80,7 @@ def make_app(parts: Parts, guard: Guard) -> web.Application:
             web.post("/v1/rules/test", api.test_rules),
             web.get("/v1/relays", api.relays),
             web.post("/v1/relays/test", api.test_relays),
+            web.get("/v1/addons", api.addons),
             web.get("/v1/sites", api.sites),
             web.get("/v1/sites/{host}", api.site),
             web.put("/v1/sites/{host}", api.set_site),
@@ -175,6 +176,15 @@ class _Api:
 
         if rejected := live.get("config_problem"):
             say(f"The edited configuration is not in use: {redact(str(rejected))}", "byway config check")
+        for addon in self._parts.addons():
+            if addon.problems:
+                goes_on = "; the version before it goes on" if addon.running else ""
+                say(f"Addon {addon.name} does not load: {redact(addon.problems[0])}{goes_on}.", "byway addons list")
+            elif addon.is_off:
+                say(f"Addon {addon.name} is switched off after its faults: {redact(addon.last_fault)}.",
+                    f"edit {addon.file.path}")  # fmt: skip
+        if lost := live.get("addons_missing"):
+            say(f"{redact(str(lost))}.", "byway addons list")
         if told := network_in_words(state):
             say(*told)
         read = [held["scope"] for held in troubled if held["cause"] == "interception"]
@@ -285,7 +295,7 @@ class _Api:
 
     async def _known(self, destination: Destination) -> Document:
         """All that is held about a site, and what would be done with it now."""
-        held, made = self._plan(destination)
+        held, made = await self._plan(destination)
         rows = await self._rows(since=0.0, site=destination.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
         changes = await self._changes(destination.host)
         return {
@@ -413,14 +423,15 @@ class _Api:
             if not dot:
                 return None
 
-    def _plan(self, destination: Destination) -> tuple[Belief, Plan]:
+    async def _plan(self, destination: Destination) -> tuple[Belief, Plan]:
         """What is held about a destination, and what would be done with a request for it now."""
         now = time.time()
         held = self._parts.beliefs.lookup(destination.host, network=self._parts.network(), now=now)
         request = Request(_NOBODYS_REQUEST, destination, Inbound.CONNECT, client="")
         usable = self._parts.health.order(self._relay_names(), now)
         state = self._parts.beliefs.network_state_for(destination.host, network=self._parts.network(), now=now)
-        return held, self._parts.setup().router.plan(request, held, relays=usable, now=now, network_state=state)
+        made = self._parts.setup().router.plan(request, held, relays=usable, now=now, network_state=state)
+        return held, await self._parts.decide(request, made)
 
     # -- rules -----------------------------------------------------------------------------------------------------
 
@@ -434,9 +445,15 @@ class _Api:
         if "url" not in asked:
             raise Refused(400, "Say which URL.")
         destination = asking.read(site, asked["url"])
-        _, made = self._plan(destination)
+        _, made = await self._plan(destination)
         trace = self._parts.setup().router.trace(destination)
         return _answer(**documents.destination(destination), plan=documents.plan(made), trace=list(trace))
+
+    # -- addons ----------------------------------------------------------------------------------------------------
+
+    async def addons(self, request: web.Request) -> web.Response:
+        asking.query(request)
+        return _answer(addons=[documents.addon(state) for state in self._parts.addons()])
 
     # -- relays ----------------------------------------------------------------------------------------------------
 

@@ -16,6 +16,7 @@ from proxy.detect import words
 from proxy.detect.evidence import Routes
 from proxy.detect.health import RelayHealth
 from proxy.detect.verdict import Verdict
+from proxy.extend.keeper import AddonState
 from proxy.model import Action, Attempt, Belief, Destination, NetworkId, Outcome, Override, Plan, State, Step
 from proxy.routing.rules import Rule
 from proxy.wire.relay_url import redact
@@ -129,6 +130,32 @@ def relay(configured: RelayConfig, health: RelayHealth, *, failing: bool) -> Doc
         "usual_s": round(health.usual_s, 4) or None,
         "worked_at": _time(health.worked_at),
         "failed_at": _time(health.failed_at),
+    }
+
+
+def addon(state: AddonState) -> Document:
+    """`state` is "off", "runs", "stopped" (it had its faults, and waits for an edit) or "faulty": it does not load. One
+    that runs may have `problems` as well: its file was edited since, and that version does not load."""
+    if not state.file.enabled:
+        word = "off"
+    elif state.is_off:
+        word = "stopped"
+    else:
+        word = "runs" if state.running else "faulty"
+    return {
+        "name": state.name,
+        "file": str(state.file.path),
+        "shipped": state.file.shipped,
+        "enabled": state.file.enabled,
+        "state": word,
+        "version": state.running,
+        "since": _time(state.since),
+        "hooks": list(state.hooks),
+        "problems": [redact(problem) for problem in state.problems],
+        "faults": state.faults,
+        "last_fault": redact(state.last_fault),
+        "slowest_s": round(state.slowest_s, 4),
+        "dropped": state.dropped,
     }
 
 

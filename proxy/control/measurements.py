@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections import OrderedDict
-from collections.abc import AsyncGenerator, Callable, Sequence
+from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.control import documents
@@ -32,6 +32,9 @@ _MOVED = Verdict(
     seen="the network became another one while it was measured, so nothing can be said",
     do="Ask again.",
 )
+
+Planned = Callable[[], Awaitable[tuple[Belief, Plan]]]
+"""What is held about the site now, and what would be done with a request for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +58,7 @@ class Measurements:
         self._kept: OrderedDict[tuple[NetworkId, Page], Measured] = OrderedDict()
         self._controls: tuple[NetworkId, SharedControls] | None = None
 
-    async def brief(
-        self, page: Page, plan: Callable[[], tuple[Belief, Plan]], routes: tuple[Route, ...] | None
-    ) -> Document:
+    async def brief(self, page: Page, plan: Planned, routes: tuple[Route, ...] | None) -> Document:
         """One site of many: one visit on each route. The answer with the verdict and all steps."""
         async with contextlib.aclosing(self.lines(page, plan, routes=routes, thorough=False)) as coming:
             told = [line async for line in coming]
@@ -75,7 +76,7 @@ class Measurements:
     async def lines(
         self,
         page: Page,
-        plan: Callable[[], tuple[Belief, Plan]],
+        plan: Planned,
         *,
         routes: tuple[Route, ...] | None = None,
         thorough: bool = True,
@@ -85,7 +86,7 @@ class Measurements:
 
         `routes` None: all there are. An earlier measurement is told again unless `fresh`."""
         network = self._parts.network()
-        held, made = plan()
+        held, made = await plan()
         setup = self._parts.setup()
         question = Question(page, made, held, routes or measured_routes(setup.settings), thorough=thorough)
         measured = self._remembered(network, page) if thorough and not fresh else None
@@ -98,7 +99,7 @@ class Measurements:
                     steps.append(step)
                     yield {"step": documents.step(step)}
             took_s = time.time() - began
-            verdict = self._judge(steps, plan()[0], network)
+            verdict = self._judge(steps, (await plan())[0], network)
             measured = Measured(began, took_s, setup, network, tuple(steps), verdict, thorough)
             if network == self._parts.network():
                 self._keep(network, page, measured)

@@ -6,7 +6,7 @@ and the plans in step. The Protocols stand for what is made from files and socke
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -15,8 +15,9 @@ from proxy.config.schema import Settings
 from proxy.control.trial import Relays
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
+from proxy.extend.keeper import AddonState
 from proxy.measure import Means
-from proxy.model import Change, NetworkId, Outcome, Override
+from proxy.model import Change, NetworkId, Outcome, Override, Plan, Request
 from proxy.net.tcp import Resolves
 from proxy.routing.router import Router
 from proxy.store.writer import Store
@@ -67,3 +68,7 @@ class Parts:
     """Sets what `byway site set` says of a host and all below it; None clears it."""
     means: Callable[[], Means]
     """What sites are measured with, under the Setup of the moment."""
+    decide: Callable[[Request, Plan], Awaitable[Plan]]
+    """What addons make of a plan."""
+    addons: Callable[[], Sequence[AddonState]]
+    """All addons that were found."""

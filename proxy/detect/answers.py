@@ -31,6 +31,9 @@ BODY_LIMIT = 16 * 1024
 TEXT_LIMIT = 64 * 1024
 """Bytes that a compressed body is unpacked to."""
 
+SHOWN_LIMIT = 32 * 1024
+"""Bytes of an unpacked body that somebody else is shown."""
+
 INTERIM_LIMIT = 4
 """Interim answers (100, 103) before the answer."""
 
@@ -41,6 +44,10 @@ _REFRESH = re.compile(
 )
 _TARGET = re.compile(r"\burl\s{0,9}=\s{0,9}[\"']?([^\"'<>\s]{1,2000})", re.IGNORECASE)
 _UNPACK = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+
+Classify = Callable[[str, bytes], "str | bool | None"]
+"""Of a page's head and what has come of its body: the name of a block page, False for the site's own, None for what is
+not known."""
 
 
 class Seen(StrEnum):
@@ -73,12 +80,13 @@ def look(
     method: str = "GET",
     pages: BlockPages,
     domain: Callable[[str], str] = registrable,
+    classify: Classify | None = None,
 ) -> Look:
     """What the first bytes of an answer are.
 
     `answer` is everything that has come, from its first byte on; `host` the canonical host that was asked, by `method`;
     `ended` says that no more will come, or that no more shall be waited for. `domain` gives a host's registrable
-    domain. MORE is never the answer when `ended`.
+    domain. MORE is never the answer when `ended`. `classify` has the last word on pages and redirects.
     """
     reader = Reader(bytes(answer))
     try:
@@ -89,20 +97,42 @@ def look(
         return _UNREADABLE if ended else _MORE
     headers = {name.lower(): value for name, value in reversed(head.headers)}  # of two, the first counts
     if row := pages.match_head(headers):
-        return Look(Seen.BLOCK_PAGE, head.status, row)
+        return _classified(Look(Seen.BLOCK_PAGE, head.status, row), classify, head, _begun(reader, head, headers))
     if head.status in _REDIRECTS and (place := _elsewhere(headers.get("location", ""), host, domain)):
-        return Look(Seen.ELSEWHERE, head.status, place)
+        return _classified(Look(Seen.ELSEWHERE, head.status, place), classify, head, _begun(reader, head, headers))
     if head.body.is_empty or not _is_page(headers):
         return Look(Seen.PLAIN, head.status)
     body, whole = _body(reader, head)
     if not (whole or ended or len(body) >= BODY_LIMIT):
         return Look(Seen.MORE, head.status)
-    text = decode(_unpacked(body, headers.get("content-encoding", "")), headers.get("content-type", ""))
+    unpacked = _unpacked(body, headers.get("content-encoding", ""))
+    text = decode(unpacked, headers.get("content-type", ""))
+    found = Look(Seen.PLAIN, head.status)
     if row := pages.match(headers, text):
-        return Look(Seen.BLOCK_PAGE, head.status, row)
-    if place := _elsewhere(_refresh(text), host, domain):
-        return Look(Seen.ELSEWHERE, head.status, place)
-    return Look(Seen.PLAIN, head.status)
+        found = Look(Seen.BLOCK_PAGE, head.status, row)
+    elif place := _elsewhere(_refresh(text), host, domain):
+        found = Look(Seen.ELSEWHERE, head.status, place)
+    return _classified(found, classify, head, unpacked)
+
+
+def _classified(found: Look, classify: Classify | None, head: ResponseHead, body: bytes) -> Look:
+    """What somebody says who may know better than fingerprints."""
+    if classify is None:
+        return found
+    fields = "".join(f"{name}: {value}\n" for name, value in head.headers)
+    said = classify(
+        f"HTTP/{head.version[0]}.{head.version[1]} {head.status} {head.reason}\n{fields}", body[:SHOWN_LIMIT]
+    )
+    if said is None or said is True:
+        return found
+    return Look(Seen.BLOCK_PAGE, head.status, said) if said else Look(Seen.PLAIN, head.status)
+
+
+def _begun(reader: Reader, head: ResponseHead, headers: Mapping[str, str]) -> bytes:
+    """What has come of a body that was not waited for."""
+    if head.body.is_empty:
+        return b""
+    return _unpacked(_body(reader, head)[0], headers.get("content-encoding", ""))
 
 
 def _stepped(parser: Parser[ResponseHead]) -> ResponseHead | None:

@@ -20,7 +20,7 @@ from dataclasses import replace
 from proxy.config.schema import Detect
 from proxy.detect.book import TROUBLED, Book, Working, on_network
 from proxy.detect.findings import Findings
-from proxy.detect.judging import Judge
+from proxy.detect.judging import Judge, Refine, unrefined
 from proxy.detect.recovery import Recovery
 from proxy.detect.refusals import REFUSALS
 from proxy.detect.scopes import address_of, registrable
@@ -73,14 +73,16 @@ class Beliefs:
         rng: random.Random | None = None,
         listed: Callable[[str], bool] = lambda host: False,
         near: Callable[[str], bool] = lambda host: False,
+        refine: Refine = unrefined,
     ) -> None:
         """`known` is what the store kept. `rng` draws the jitter of re-tests. `listed` says whether an imported list
         names a host: a prior for when something is seen of it, and no reason to doubt it before. `near` says whether a
-        host is this computer or on its own network: that it delivers says nothing of the uplink."""
+        host is this computer or on its own network: that it delivers says nothing of the uplink. `refine` weighs each
+        signal before it counts."""
         self._settings = settings
         self._book = Book(settings, known, rng if rng is not None else random.SystemRandom(), listed, near)
         self._works = self._book.works
-        self._judge = Judge(settings, self._book)
+        self._judge = Judge(settings, self._book, refine)
         self._findings = Findings(settings, self._judge)
         self._recovery = Recovery(settings, self._book)
         registrable("example.org")  # reads the suffix list now, and not while a first visitor waits

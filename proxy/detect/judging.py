@@ -9,6 +9,7 @@ about them.
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
+from collections.abc import Callable
 from dataclasses import replace
 
 from proxy.config.schema import Detect
@@ -27,12 +28,21 @@ from proxy.model import DIRECT, Attempt, Change, IPAddress, NetworkId, Outcome, 
 COUNTED_MAX = 8192
 """Connections for which we remember which of their signals have counted; a late judgement comes within 7 s."""
 
+Refine = Callable[[Outcome, Signal], Signal]
+"""What somebody who knows better makes of a signal before it counts: with a weight of 0 it is nothing."""
+
+
+def unrefined(_outcome: Outcome, signal: Signal) -> Signal:
+    """Nobody does."""
+    return signal
+
 
 class Judge:
     """Counts evidence into `book`. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, book: Book) -> None:
+    def __init__(self, settings: Detect, book: Book, refine: Refine = unrefined) -> None:
         self._settings = settings
+        self._refine = refine
         self.book = book
         self.gates = Gates(settings)
         self.uplink = Uplink(settings)
@@ -187,8 +197,11 @@ class Judge:
             if left[observed.signal.id] > 0:
                 left[observed.signal.id] -= 1
             else:
-                fresh.append(self._shared_place(observed, key, now))
-        return fresh
+                fresh.append(self._refined(self._shared_place(observed, key, now), outcome))
+        return [observed for observed in fresh if observed.signal.weight > 0]
+
+    def _refined(self, observed: Observed, outcome: Outcome) -> Observed:
+        return replace(observed, signal=self._refine(outcome, observed.signal))
 
     def _shared_place(self, observed: Observed, key: Key, now: float) -> Observed:
         place = observed.leads_to

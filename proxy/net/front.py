@@ -116,6 +116,11 @@ def http_refusal(symptom: Symptom, reason: str) -> bytes:
     return http1.error_response(_STATUS.get(symptom, 502), reason)
 
 
+def http_redirect(url: str) -> bytes:
+    """An HTTP answer that sends the client elsewhere, for now. `url` is one of http or https, in plain ASCII."""
+    return http1.error_response(302, "", headers=[("Location", url), ("Cache-Control", "no-store")])
+
+
 class Front:
     """Reads openings. Made anew when settings change."""
 

@@ -52,10 +52,11 @@ def test_json_has_settings_and_sources(byway: Byway, home: Home) -> None:
 def test_a_good_configuration_has_no_fault(byway: Byway, home: Home) -> None:
     ran = byway("config", "check")
     assert (ran.code, ran.out) == (0, f"{home.config}: no fault\n")
-    home.config.write_text("[addons.pin]\nenabled = true\n")
+    (home.config.parent / "l.txt").write_text("example.org\n")
+    home.config.write_text('[[list]]\nname = "l"\nsource = "l.txt"\nformat = "autoproxy"\n')
     ran = byway("config", "check")
     assert ran.code == 0
-    assert "has no effect yet" in ran.err
+    assert "is read as plain domains for now" in ran.err
     assert byway("config", "check", "--json").json["notices"]
 
 

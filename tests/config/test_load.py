@@ -330,7 +330,6 @@ def test_keys_of_later_work_are_accepted_and_said_to_have_no_effect(loaded: Load
         '[addons.pin]\nenabled = true\nanything = [1]\n[[list]]\nname = "l"\nsource = "l.txt"\nformat = "autoproxy"\n'
     )
     assert [notice.removeprefix(f"{tmp_path}/config.toml:") for notice in found.notices] == [
-        "1: addons.pin has no effect yet",
         '7: format "autoproxy" is read as plain domains for now',
     ]
     assert loaded("").notices == ()

@@ -11,14 +11,21 @@ from typing import Any
 import pytest
 
 from proxy.control import measurements
-from proxy.control.measurements import Measurements
+from proxy.control.measurements import Measurements, Planned
 from proxy.measure import page_of
-from proxy.model import Action, Belief, NetworkState, Override, Plan, Route, Stage, Symptom
+from proxy.model import Action, Belief, NetworkId, NetworkState, Override, Plan, Route, Stage, Symptom
 from tests.control.world import World
 from tests.support.outcomes import AWAY, HOME, failed, outcome
 
 PAGE = page_of("site.test")
 PLAN = Plan(Action.AUTO, (Route(), Route(("tor",))), "AUTO")
+
+
+def planned(host: str, network: NetworkId) -> Planned:
+    async def plan() -> tuple[Belief, Plan]:
+        return Belief(host, network), PLAN
+
+    return plan
 
 
 class Asked:
@@ -31,7 +38,7 @@ class Asked:
 
     async def why(self, page: Any = PAGE, **how: Any) -> dict[str, Any]:
         """The last line: the verdict."""
-        lines = self.measurements.lines(page, lambda: (Belief(page.host, self.network), PLAN), **how)
+        lines = self.measurements.lines(page, planned(page.host, self.network), **how)
         async with asyncio.timeout(10), aclosing(lines):
             return [line async for line in lines][-1]
 
@@ -67,7 +74,7 @@ async def test_not_under_another_setup(asked: Asked) -> None:
 
 
 async def test_a_brief_one_does_not_answer_why(asked: Asked) -> None:
-    await asked.measurements.brief(PAGE, lambda: (Belief("site.test", HOME), PLAN), None)
+    await asked.measurements.brief(PAGE, planned("site.test", HOME), None)
     assert (await asked.why())["measured_again"]
     assert len(asked.measurements.of("site.test")) == 1
 

@@ -16,8 +16,21 @@ from proxy.control.parts import Parts
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.errors import DialError
+from proxy.extend.keeper import AddonState
 from proxy.measure import Means
-from proxy.model import Change, Destination, IPAddress, NetworkId, Outcome, Override, Route, Stage, Symptom
+from proxy.model import (
+    Change,
+    Destination,
+    IPAddress,
+    NetworkId,
+    Outcome,
+    Override,
+    Plan,
+    Request,
+    Route,
+    Stage,
+    Symptom,
+)
 from proxy.net.dialer import Dialer
 from proxy.net.resolver import Resolver
 from proxy.net.stream import Stream
@@ -96,6 +109,8 @@ class World:
     reloads: int = 0
     resolved: list[str] = field(default_factory=list)  # names that a measurement asked for, in order
     measured_with: Means | None = None  # in the place of ways that lead nowhere
+    decided: Plan | None = None  # what addons make of every plan
+    addons: tuple[AddonState, ...] = ()
     on_resolve: Callable[[str], None] = lambda _: None
     hold: Callable[[str], Awaitable[None]] | None = None  # waited for by who asks for a name
 
@@ -139,7 +154,12 @@ class World:
             believe=self.believed.extend,
             override=self._override,
             means=lambda: self.means,
+            decide=self._decide,
+            addons=lambda: self.addons,
         )
+
+    async def _decide(self, _request: Request, plan: Plan) -> Plan:
+        return self.decided if self.decided is not None else plan
 
     @property
     def means(self) -> Means:

@@ -10,6 +10,7 @@ from proxy.config.schema import Detect
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.detect.interception import KnownRoots
+from proxy.extend.addons import Addons
 from proxy.net.alarms import Alarms
 from proxy.services import Services
 from tests.support.outcomes import HOME
@@ -54,5 +55,6 @@ def services(**given: Any) -> Services:
         "roots": KnownRoots(),
         "visit_won": lambda _outcome: None,
         "tunnel_ended": lambda _outcome: None,
+        "addons": Addons(),
     }
     return Services(**cast(Any, defaults | given))

@@ -1,0 +1,139 @@
+"""A real Byway with addons, a relay, and an origin that sees by which way a request came.
+
+`open.test` is reached direct by its rule (AUTO) and through the relay as well; `closed.test` is RELAY by rule, although
+direct would work: whoever opens it is seen at the origin. `held.test` repeats what it is told.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import textwrap
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+from tests.e2e.country import tunnel
+from tests.support.byway import Byway
+from tests.support.client import Fetched, fetch
+from tests.support.origin import Origin
+from tests.support.relay import Relay
+from tests.support.streams import Connections
+from tests.support.waiting import until, until_read
+
+RULES = "DOMAIN,closed.test,RELAY\nDOMAIN,blocked.test,BLOCK\n"
+_HOSTS = ("open.test", "closed.test", "blocked.test", "other.test", "held.test")
+
+
+class Scene:
+    """`async with Scene(tmp_path, {"pin": "…"}) as scene:`"""
+
+    def __init__(self, folder: Path, addons: dict[str, str], *, config: str = "", rules: str = RULES) -> None:
+        self.origin = Origin()
+        self.relay = Relay(dict.fromkeys(_HOSTS, "127.0.0.1"))
+        self._folder = folder
+        self._addons = addons
+        self._config = config
+        self._rules = rules
+        self._open = contextlib.AsyncExitStack()
+        self.byway: Byway
+
+    async def __aenter__(self) -> Scene:
+        await self._open.enter_async_context(self.origin)
+        await self._open.enter_async_context(self.relay)
+        hosts = "".join(f'"{host}" = "127.0.0.1"\n' for host in _HOSTS)
+        config = (
+            f'[[relay]]\nname = "tor"\nurl = "socks5h://{self.relay.address}:{self.relay.port}"\n'
+            f"[dns.hosts]\n{hosts}{self._config}"
+        )
+        self.byway = Byway(self._folder, config=config, rules=self._rules)
+        self.folder.mkdir()
+        for name, text in self._addons.items():
+            self.write(name, text)
+        await self._open.enter_async_context(self.byway)
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self._open.__aexit__(*error)
+
+    @property
+    def folder(self) -> Path:
+        """The user's addons."""
+        return self.byway.config.with_name("addons")
+
+    def write(self, name: str, text: str) -> Path:
+        file = self.folder / f"{name}.py"
+        file.write_text(textwrap.dedent(text))
+        return file
+
+    async def get(self, host: str, path: str = "/", **how: Any) -> Fetched:
+        """One plain request."""
+        return await fetch(f"http://{host}:{self.origin.http_port}{path}", via=self.byway.proxy, **how)
+
+    async def way(self, host: str) -> str:
+        """By which way a request for `host` came to the origin: `direct`, `tor`, or `none` when it did not."""
+        before = len(self.origin.requests)
+        answer = await self.get(host)
+        if answer.status != 200:
+            assert len(self.origin.requests) == before, "what was refused has not gone out"
+            return "none"
+        return "tor" if self.origin.requests[-1].peer.startswith(self.relay.address) else "direct"
+
+    async def goes(self, host: str, way: str, *, within_s: float = 10.0) -> None:
+        """Returns once requests for `host` go that way."""
+
+        async def asked() -> bool:
+            return await self.way(host) == way
+
+        await until_read(asked, within_s=within_s)
+
+    async def says(self, words: str, *, times: int = 1, within_s: float = 10.0) -> None:
+        """Returns once so many lines of what Byway said hold the words."""
+        await until(lambda: self.said(words) >= times, within_s=within_s)
+
+    def said(self, words: str) -> int:
+        return sum(words in line for line in self.byway.said.read_text().splitlines())
+
+    async def rows(self) -> list[dict[str, Any]]:
+        rows: list[dict[str, Any]] = (await self.byway.read("log"))["rows"]
+        return rows
+
+    async def problems(self) -> list[str]:
+        return [problem["text"] for problem in (await self.byway.read("status"))["problems"]]
+
+
+class Talk:
+    """A tunnel to a server that repeats what it is told."""
+
+    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._reader = reader
+        self._writer = writer
+
+    async def holds(self) -> bool:
+        word = os.urandom(8)
+        self._writer.write(word)
+        return await asyncio.wait_for(self._reader.readexactly(len(word)), 20) == word
+
+
+@contextlib.asynccontextmanager
+async def talks(byway: Byway, number: int) -> AsyncIterator[list[Talk]]:
+    """So many tunnels through Byway, each of which has been spoken through."""
+
+    async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(65536):
+            writer.write(data)
+            await writer.drain()
+
+    connections = Connections(repeat)
+    async with contextlib.AsyncExitStack() as opened:
+        server = await asyncio.start_server(connections, "127.0.0.1", 0, backlog=1024)
+        opened.callback(server.close)
+        port = server.sockets[0].getsockname()[1]
+        talking = []
+        for _ in range(number):
+            talk = Talk(*await opened.enter_async_context(tunnel(f"held.test:{port}", byway.proxy)))
+            assert await talk.holds()
+            talking.append(talk)
+        yield talking
+    await connections.stop()

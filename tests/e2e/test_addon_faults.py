@@ -1,0 +1,149 @@
+"""faults.md, G8: whatever an addon does, requests take the way that the user's rules give them, and RELAY stays closed.
+
+Each fault is put into a `plan` hook and tried with the relay dead: closed.test would be reached direct if the fault
+opened it, and the origin would see that. The control is an addon that does open it, on purpose.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.e2e.addon_scene import Scene
+
+PLAN = "def plan(request, plan):\n    "
+
+FAULTS = {
+    "raises": ("raise ValueError('closed.test is a name')", "plan raised ValueError; the plan stays as it was"),
+    "exits": ("import sys; sys.exit(3)", "plan raised SystemExit"),
+    "interrupts": ("raise KeyboardInterrupt", "plan raised KeyboardInterrupt"),
+    "cancels": ("import asyncio; raise asyncio.CancelledError", "plan raised CancelledError"),
+    "returns text": ("return 'direct'", "plan returned a str, not a plan or None"),
+    "returns a class": ("return type(plan)", "plan returned a type, not a plan or None"),
+    "names no relay": ("return plan.via('nobody')", "plan returned a plan that cannot be gone: there is no relay"),
+    "no routes": ("return plan.via()", "plan returned a plan of RELAY without a route"),
+    "opens RELAY": (
+        "import dataclasses; return dataclasses.replace(plan.via('tor'), routes=plan.direct().routes)",
+        "plan returned a plan of RELAY with a direct route",
+    ),
+    "no such word": (
+        "import dataclasses; from proxy.model import Route\n"
+        "    return dataclasses.replace(plan.direct(), routes=(Route((), ('nonsense',)),))",
+        "plan returned a plan that cannot be gone: route direct|nonsense: there is no 'nonsense'",
+    ),
+    "routes of text": (
+        "import dataclasses; return dataclasses.replace(plan, routes=('direct',))",
+        "plan returned a plan whose routes are no tuple of routes",
+    ),
+    "writes to the plan": ("plan.routes = ()", "plan raised FrozenInstanceError"),
+    "wild attribute": ("return plan.no_such_thing", "plan raised AttributeError"),
+    "too much memory": ("bytearray(1 << 60)", "plan raised MemoryError"),
+    "too deep": (
+        "return plan_again(plan)\n\ndef plan_again(x):\n    return plan_again(x)",
+        "plan raised RecursionError",
+    ),
+    "slow": ("import time; time.sleep(0.2)", "plan took 2"),
+    "busy": (
+        "import time; until = time.monotonic() + 0.3\n    while time.monotonic() < until: pass",
+        "ms; everybody waits meanwhile, 50 are allowed",
+    ),
+}
+
+ENDLESS = {
+    "a loop": ("while True: pass", "plan was broken off after 1 s in which all of Byway stood still; the plan stays"),
+    "a sleep": ("import time; time.sleep(10)", "plan was broken off after 1 s"),
+}
+
+
+@dataclass(frozen=True)
+class Seen:
+    """What was seen of a Byway that had one addon for each fault."""
+
+    ways: list[str]
+    report: str
+
+    def said(self, words: str) -> list[str]:
+        return [line for line in self.report.splitlines() if words in line]
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
+    """Each addon has its fault with each request, until it is switched off; none may open what is closed."""
+    addons = {name.replace(" ", "_"): PLAN + code + "\n" for name, (code, _) in (FAULTS | ENDLESS).items()}
+    async with Scene(tmp_path_factory.mktemp("faults"), addons) as scene:
+        ways = [await scene.way("closed.test"), await scene.way("open.test")]
+        await scene.relay.stop()
+        ways += [await scene.way("closed.test") for _ in range(3)]
+        await scene.says("switched off after 3 faults", times=len(addons))
+        return Seen([*ways, await scene.way("open.test")], scene.byway.said.read_text())
+
+
+@pytest.mark.asyncio(loop_scope="module")
+@pytest.mark.parametrize("fault", FAULTS | ENDLESS)
+async def test_G8_a_faulty_hook_changes_nothing_and_is_said_once(fault: str, seen: Seen) -> None:
+    assert seen.ways == ["tor", "direct", "none", "none", "none", "direct"]
+    name = fault.replace(" ", "_")
+    (line,) = seen.said(f"addon {name}: plan ")
+    assert (FAULTS | ENDLESS)[fault][1] in line
+    where = re.search(rf"{name}\.py:(\d+): ", line)
+    assert where is not None
+    assert int(where[1]) >= 1
+    (off,) = seen.said(f"addon {name}: switched off after 3 faults, until ")
+    assert off.endswith(f"{name}.py is edited")
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_G8_what_is_said_has_no_trace_and_names_no_site(seen: Seen) -> None:
+    assert "Traceback" not in seen.report
+    assert "closed.test" not in seen.report
+
+
+async def test_G8_the_control_an_addon_that_opens_it_is_seen(tmp_path: Path) -> None:
+    async with Scene(tmp_path, {"open": PLAN + "return plan.direct()\n"}) as scene:
+        await scene.relay.stop()
+        assert await scene.way("closed.test") == "direct"
+        (row,) = [row for row in await scene.rows() if row["host"] == "closed.test"]
+        assert row["why"].startswith("addon open: DIRECT by direct; it was rules.txt:1")
+
+
+async def test_G8_an_admit_hook_that_fails_lets_nothing_through_that_was_closed(tmp_path: Path) -> None:
+    async with Scene(tmp_path, {"wild": "def admit(request):\n    raise ValueError\n"}) as scene:
+        assert await scene.way("blocked.test") == "none"
+        assert await scene.way("open.test") == "direct"
+        await scene.relay.stop()
+        assert await scene.way("closed.test") == "none"
+
+
+async def test_G8_what_is_handed_over_cannot_be_written_to(tmp_path: Path) -> None:
+    wild = """
+    def outcome(outcome):
+        outcome.attempts[0].evidence["dns"] = "dns_bogon"
+
+    def attempt(request, attempt):
+        attempt.evidence.clear()
+    """
+    async with Scene(tmp_path, {"wild": wild}, config='[log]\nhosts = "all"\n') as scene:
+        assert await scene.way("open.test") == "direct"
+        await scene.says("addon wild: outcome raised TypeError")
+        await scene.says("addon wild: attempt raised AttributeError")
+        assert "dns" not in (await scene.rows())[0]["attempts"][0]["evidence"]
+
+
+async def test_G8_a_file_that_does_not_load_keeps_byway_from_starting(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"wild": "import no_such_module\n"})
+    with pytest.raises(AssertionError, match="exit code 7"):
+        await scene.__aenter__()
+    assert scene.said("wild.py:1: cannot be imported: No module named 'no_such_module'") == 1
+    await scene.__aexit__(None, None, None)
+
+
+async def test_G8_a_start_that_fails_is_a_fault_of_the_file(tmp_path: Path) -> None:
+    scene = Scene(tmp_path, {"wild": "def start(api):\n    api.no_such_thing\n"})
+    with pytest.raises(AssertionError, match="exit code 7"):
+        await scene.__aenter__()
+    assert scene.said("wild.py:2: start raised AttributeError") == 1
+    await scene.__aexit__(None, None, None)
