@@ -10,10 +10,11 @@ import asyncio
 import contextlib
 import os
 import textwrap
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
+from proxy.cli.client import Client
 from tests.e2e.country import tunnel
 from tests.support.byway import Byway
 from tests.support.client import Fetched, fetch
@@ -29,14 +30,19 @@ _HOSTS = ("open.test", "closed.test", "blocked.test", "other.test", "held.test")
 class Scene:
     """`async with Scene(tmp_path, {"pin": "…"}) as scene:`"""
 
-    def __init__(self, folder: Path, addons: dict[str, str], *, config: str = "", rules: str = RULES) -> None:
+    def __init__(
+        self, folder: Path, addons: dict[str, str], *, config: str = "", rules: str = RULES,
+        environment: Mapping[str, str] | None = None,
+    ) -> None:  # fmt: skip
         self.origin = Origin()
         self.relay = Relay(dict.fromkeys(_HOSTS, "127.0.0.1"))
         self._folder = folder
         self._addons = addons
         self._config = config
         self._rules = rules
+        self._environment = environment
         self._open = contextlib.AsyncExitStack()
+        self.seen: dict[str, Any] = {}  # what a test has looked at before
         self.byway: Byway
 
     async def __aenter__(self) -> Scene:
@@ -47,7 +53,7 @@ class Scene:
             f'[[relay]]\nname = "tor"\nurl = "socks5h://{self.relay.address}:{self.relay.port}"\n'
             f"[dns.hosts]\n{hosts}{self._config}"
         )
-        self.byway = Byway(self._folder, config=config, rules=self._rules)
+        self.byway = Byway(self._folder, config=config, rules=self._rules, environment=self._environment)
         self.folder.mkdir()
         for name, text in self._addons.items():
             self.write(name, text)
@@ -94,6 +100,10 @@ class Scene:
 
     def said(self, words: str) -> int:
         return sum(words in line for line in self.byway.said.read_text().splitlines())
+
+    async def ask(self, path: str, **query: str) -> Any:
+        """What the control server answers."""
+        return await asyncio.to_thread(lambda: Client.find(self.byway.state).get(path, **query))
 
     async def rows(self) -> list[dict[str, Any]]:
         rows: list[dict[str, Any]] = (await self.byway.read("log"))["rows"]
