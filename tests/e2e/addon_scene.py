@@ -15,7 +15,6 @@ from pathlib import Path
 from typing import Any
 
 from proxy.cli.client import Client
-from tests.e2e.country import tunnel
 from tests.support.byway import Byway
 from tests.support.client import Fetched, fetch
 from tests.support.origin import Origin
@@ -142,7 +141,11 @@ async def talks(byway: Byway, number: int) -> AsyncIterator[list[Talk]]:
         port = server.sockets[0].getsockname()[1]
         talking = []
         for _ in range(number):
-            talk = Talk(*await opened.enter_async_context(tunnel(f"held.test:{port}", byway.proxy)))
+            reader, writer = await asyncio.open_connection(*byway.proxy)
+            opened.callback(writer.close)
+            writer.write(f"CONNECT held.test:{port} HTTP/1.1\r\nHost: held.test:{port}\r\n\r\n".encode())
+            assert b" 200 " in await reader.readuntil(b"\r\n\r\n")
+            talk = Talk(reader, writer)
             assert await talk.holds()
             talking.append(talk)
         yield talking

@@ -44,7 +44,7 @@ async def test_a_thousand_edits_drop_nothing_and_leave_nothing(tmp_path: Path) -
     scene = Scene(tmp_path, {"pin": GOOD.format(mark=str(mark), number=0)})
     async with scene, talks(scene.byway, TUNNELS) as talking, asyncio.TaskGroup() as tasks:
         ended = asyncio.Event()
-        load = [tasks.create_task(ask_until(ended, scene)) for _ in range(4)]
+        load = [tasks.create_task(ask_until(ended, scene)) for _ in range(2)]
         settled = 0
         for number in range(1, EDITS + 1):
             await edit(scene, number, mark)

@@ -1,0 +1,159 @@
+"""The running set: asked in the order of names, each seeing what the one before made; nothing is handed out to write
+to."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.extend.addons import REFINED_MAX, Addons, sealed, with_host
+from proxy.extend.guarded import Guarded
+from proxy.extend.limit import Limit
+from proxy.model import Action, Change, Destination, NetworkId, Route, Signal, State
+from proxy.net.registry import Registry, Relay
+from tests.extend.making import PLAN, made, outcome, request
+from tests.support.waiting import until
+
+NOBODY: Any = None
+REGISTRY = Registry([Relay.parse("tor", "127.0.0.1:9050")], direct=NOBODY, to_relays=NOBODY)
+SIGNAL = Signal("tls_reset", 2.0, "sni_reset", 5.0)
+
+
+class Running(Addons):
+    def __init__(self, folder: Path, limit: Limit) -> None:
+        super().__init__()
+        self._folder = folder
+        self._limit = limit
+
+    def add(self, name: str, text: str) -> Guarded:
+        guarded = Guarded(made(self._folder, text, name), self._limit, self.remove)
+        self.put(guarded)
+        return guarded
+
+
+@pytest.fixture
+def addons(tmp_path: Path) -> Iterator[Running]:
+    limit = Limit()
+    limit.start()
+    yield Running(tmp_path / "addons", limit)
+    limit.close()
+
+
+def test_without_addons_nobody_is_asked() -> None:
+    addons = Addons()
+    flags = (addons.decides, addons.refines, addons.classifies, addons.saves)
+    assert not any((*flags, addons.hears_attempts, addons.hears_outcomes, addons.hears_changes))
+    assert addons.objects == ()
+
+
+async def test_the_order_is_that_of_the_names(addons: Running) -> None:
+    addons.add("b", "def plan(request, plan):\n    return plan.block('b after ' + plan.why)\n")
+    addons.add("a", "def plan(request, plan):\n    return plan.via('tor')\n")
+    assert addons.decides
+    decided = await addons.decide(request(), PLAN, REGISTRY)
+    assert decided.action is Action.BLOCK
+    assert decided.why == "addon b: b after addon a: RELAY by tor; it was AUTO"
+    assert decided.before == PLAN
+
+
+async def test_a_plan_that_nobody_changes_is_the_same(addons: Running) -> None:
+    addons.add("a", "def plan(request, plan): ...\n")
+    assert await addons.decide(request(), PLAN, REGISTRY) is PLAN
+
+
+async def test_who_refuses_is_asked_first(addons: Running) -> None:
+    addons.add("a", "def plan(request, plan):\n    return plan.direct()\n")
+    addons.add("b", "def admit(request):\n    return 'no ' + request.destination.host\n")
+    decided = await addons.decide(request("1.2.3.4"), PLAN, REGISTRY, host="site.test")
+    assert (decided.action, decided.routes, decided.why) == (Action.BLOCK, (), "addon b: no site.test")
+    assert decided.before == PLAN
+
+
+async def test_whether_it_is_inspected_is_said(addons: Running) -> None:
+    addons.add("a", "def plan(request, plan):\n    return plan.inspect()\n")
+    decided = await addons.decide(request(), PLAN, REGISTRY)
+    assert decided.intercept
+    assert decided.why == "addon a: AUTO by direct, tor, inspected; it was AUTO"
+
+
+async def test_of_a_faulty_one_the_plan_of_the_others_is_left(addons: Running) -> None:
+    addons.add("a", "def plan(request, plan):\n    return plan.via('tor')\n")
+    faulty = addons.add("b", "def plan(request, plan):\n    return plan.via('nobody')\n")
+    addons.add("c", "def plan(request, plan):\n    assert plan.action == 'RELAY'\n")
+    for _ in range(3):
+        decided = await addons.decide(request(), PLAN, REGISTRY)
+        assert decided.routes == (Route(("tor",)),)
+    assert faulty.is_off
+    assert [guarded.name for guarded in addons.running] == ["a", "c"]
+
+
+def test_signals_are_weighed_and_it_can_be_asked_by_whom(addons: Running) -> None:
+    addons.add("a", "import dataclasses\ndef signal(request, signal):\n"
+               "    return dataclasses.replace(signal, weight=0, cause='ip')\n")  # fmt: skip
+    addons.add("b", "def signal(request, signal):\n    assert request.destination.host == 'site.test'\n")
+    seen = replace(outcome(), request=request("1.2.3.4"))
+    assert addons.refine(seen, SIGNAL) == replace(SIGNAL, weight=0.0, cause="ip")
+    assert addons.refined(seen.request.id) == "a: tls_reset weighs 0 in place of 2, cause ip"
+    assert addons.refined(seen.request.id) == ""
+    for _ in range(REFINED_MAX + 5):
+        addons.refine(outcome(), SIGNAL)
+    assert len(addons._refined) == REFINED_MAX
+
+
+def test_the_first_who_knows_a_page_decides(addons: Running) -> None:
+    addons.add("a", "def classify(head, body): ...\n")
+    addons.add("b", "def classify(head, body):\n    return False if body else 'empty'\n")
+    assert addons.classify("HTTP/1.1 200 OK\n", b"x") is False
+    assert addons.classify("HTTP/1.1 200 OK\n", b"") == "addon b: empty"
+
+
+async def test_what_is_told_cannot_be_written_to(addons: Running) -> None:
+    addons.add("a", "heard = []\ndef outcome(outcome):\n    heard.append(outcome)\n")
+    seen = outcome()
+    addons.tell_outcome(seen)
+    module = addons.running[0].addon.module
+    await until(lambda: bool(module.heard))
+    assert module.heard == [seen]
+    with pytest.raises(TypeError):
+        module.heard[0].attempts[0].evidence["status"] = 1
+    assert sealed(seen) == seen
+
+
+async def test_only_what_changed_is_told_as_a_change(addons: Running) -> None:
+    addons.add("a", "heard = []\ndef change(change):\n    heard.append(change)\n")
+    home = NetworkId("home")
+    change = Change(1.0, "a.test", home, State.UNKNOWN, State.SUSPECT, "ip", "why", None)
+    addons.tell_changes([replace(change, before=State.SUSPECT), change])
+    module = addons.running[0].addon.module
+    await until(lambda: bool(module.heard))
+    assert module.heard == [change]
+
+
+async def test_a_path_is_asked_of_the_addon_that_was_named(addons: Running) -> None:
+    addons.add("a", "asked = []\ndef dial(route, destination):\n    asked.append(destination)\n")
+    there = Destination("site.test", 443)
+    assert await addons.dial("a", Route(("own",)), there) is None
+    assert await addons.dial("b", Route(("own",)), there) is None
+    assert addons.running[0].addon.module.asked == [there]
+
+
+def test_objects_can_be_followed(addons: Running) -> None:
+    seen: list[tuple[str, ...]] = []
+    addons.on_change(lambda: seen.append(tuple(f"{name} {type(thing).__name__}" for name, thing in addons.objects)))
+    one = addons.add("b", "class B: ...\nclass C: ...\naddons = [B(), C()]\n")
+    addons.add("a", "x = 1\n")
+    two = addons.add("b", "class D: ...\naddons = [D()]\n")
+    addons.remove(one)
+    addons.remove(two)
+    assert seen == [("b B", "b C"), ("a module", "b B", "b C"), ("a module", "b D"), ("a module",)]
+    assert addons.get("b") is None
+
+
+def test_a_request_is_seen_by_its_name() -> None:
+    asked = request("1.2.3.4")
+    assert with_host(asked, "") is asked
+    assert with_host(asked, "site.test").destination == Destination("site.test", 443)
