@@ -145,7 +145,8 @@ class Addons:
         return None
 
     async def dial(self, name: str, route: Route, destination: Destination) -> Stream | None:
-        """A path that addon `name` opened; None when there is no such addon, or it could not."""
+        """A path that addon `name` opened; None when there is no such addon, or it had a fault. Raises DialError and
+        OSError when it could not open one."""
         guarded = self._running.get(name)
         for function in guarded.addon.hooks.get("dial", ()) if guarded is not None else ():
             assert guarded is not None

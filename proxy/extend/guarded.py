@@ -18,6 +18,7 @@ from functools import partial
 from typing import Any, TypeVar
 
 from proxy.config.files import shown
+from proxy.errors import DialError
 from proxy.extend.addon import Addon, line_in, line_of
 from proxy.extend.answers import WrongAnswer
 from proxy.extend.hooks import BUDGET_S, FAULTS_MAX, PATIENCE_S, Hook
@@ -88,13 +89,13 @@ class Guarded:
         self, hook: Hook, function: Callable[..., Any], *args: Any, check: Callable[[Any], T | None]
     ) -> T | None:
         """What a hook answers; None when it had a fault, or took too long. Whoever is cancelled while it waits leaves
-        nothing of the hook behind."""
+        nothing of the hook behind. Raises DialError and OSError of a `dial`, and nothing else: no path is no fault."""
         if self.is_off:
             return None
         try:
             answer = self._measured(hook, function, lambda: function(*args))
         except BaseException as error:
-            self._fault(hook, function, error)
+            self._fault_unless_no_path(hook, function, error)
             return None
         try:
             if inspect.isawaitable(answer):
@@ -103,7 +104,8 @@ class Guarded:
         except asyncio.CancelledError:  # whoever asked; the hook's own comes as a _Failed
             raise
         except BaseException as error:
-            self._fault(hook, function, error.__cause__ or error if isinstance(error, _Failed) else error)
+            own = error.__cause__ if isinstance(error, _Failed) else None
+            self._fault_unless_no_path(hook, function, own or error)
             return None
 
     def tell(self, hook: Hook, function: Callable[..., Any], *args: Any) -> None:
@@ -132,6 +134,7 @@ class Guarded:
         task = spawn(self._own(work), name=f"task of addon {self.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: _discard(work))
         return task
 
     async def _own(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -153,14 +156,15 @@ class Guarded:
     # -- the guard -------------------------------------------------------------------------------------------------
 
     async def _awaited(self, hook: Hook, function: Callable[..., Any], answer: Awaitable[Any]) -> Any:
-        """What an async hook answers, from a task of its own: one that swallows its cancellation is left to itself.
-        Raises _Failed."""
+        """What an async hook answers, from a task of its own: one that swallows its cancellation is left to itself. For
+        a `dial` its dialer keeps the time. Raises _Failed."""
         work = _caught(_Stepped(answer, lambda step: self._measured(hook, function, step)))
         task = spawn(work, name=f"{hook.name} of addon {self.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: _discard(answer))
         try:
-            await asyncio.wait((task,), timeout=self._patience_s)
+            await asyncio.wait((task,), timeout=None if hook.name == "dial" else self._patience_s)
         finally:
             if not task.done():
                 task.add_done_callback(_close_late)
@@ -198,6 +202,11 @@ class Guarded:
         where = line_of(function) if function is not None else 0
         what = f"{hook.name} took {1000 * took_s:.0f} ms; everybody waits meanwhile, {1000 * BUDGET_S:.0f} are allowed"
         self._report(hook.name, where, "slow", what, counts=hook.waited_for)
+
+    def _fault_unless_no_path(self, hook: Hook, function: Callable[..., Any], error: BaseException) -> None:
+        if hook.name == "dial" and isinstance(error, DialError | OSError):
+            raise error
+        self._fault(hook, function, error)
 
     def _fault(self, hook: Hook, function: Callable[..., Any] | None, error: BaseException) -> None:
         line = line_in(self.addon.file, error) or (line_of(function) if function is not None else 0)
@@ -269,7 +278,7 @@ async def _caught(work: Awaitable[T]) -> tuple[T | None, BaseException | None]:
 
 
 def _discard(answer: Any) -> None:
-    """A coroutine that nobody will await says so, unless it is closed."""
+    """A coroutine that was never begun says so, unless it is closed; one that has ended does not mind."""
     if inspect.iscoroutine(answer):
         answer.close()
 

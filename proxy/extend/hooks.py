@@ -28,7 +28,7 @@ BUDGET_S = 0.05
 LIMIT_S = 1.0
 """A hook that keeps the whole of Byway waiting for so long is broken off (Unix)."""
 PATIENCE_S = 10.0
-"""What an `async` hook may wait for, where somebody waits for its answer. A `dial` has a handshake's time."""
+"""What an `async` hook may wait for. A `dial` has a handshake's time, which is a setting."""
 FAULTS_MAX = 3
 """With so many faults an addon is switched off until it is edited."""
 
@@ -57,13 +57,13 @@ class Hooks:
 
     def signal(self, request: Request, signal: Signal) -> Signal | None:
         """When something was seen that speaks for blocking, before it counts. Return it with another `weight` (0 to
-        100; 0: it is nothing) or `cause`; None leaves it. Never `async`: what is learned is learned at once."""
+        100; 0: it does not count) or `cause`; None leaves it. Never `async`: what is learned is learned at once."""
 
     def classify(self, head: str, body: bytes) -> str | bool | None:
-        """When a plain HTTP page came that fingerprints do not know. `head` is the status line and the fields, `body`
-        what has come of it, 32 KiB at most, decoded from chunks and gzip. A name says that it is a block page and which
-        one, False that it is the site's own whatever fingerprints say, None that the addon does not know. Never
-        `async`: the client waits."""
+        """When a page or a redirect came in plain HTTP, whether fingerprints know it or not. `head` is the status line
+        and the fields, `body` what has come of it, 32 KiB at most, decoded from chunks and gzip. A name says that it is
+        a block page and which one, False that it is the site's own whatever fingerprints say, None that the addon does
+        not know. Never `async`: the client waits."""
 
     def attempt(self, request: Request, attempt: Attempt) -> Now[None]:
         """When a try of one route was judged: it delivered, or failed and how. Nobody waits."""
@@ -81,8 +81,8 @@ class Hooks:
 
     def dial(self, route: Route, destination: Destination) -> Now[Stream | None]:
         """For relays of a kind of one's own, with the URL `addon://NAME`, NAME being this addon's: open a path to
-        `destination`, by its name, and return the stream, for which `api.dial` helps. None, or a fault, means that the
-        relay is down; it never means that something goes direct."""
+        `destination`, by its name, and return the stream, for which `api.dial` helps. None, DialError or OSError, which
+        count as no fault, and a fault mean that the relay is down; they never mean that something goes direct."""
 
 
 @dataclass(frozen=True, slots=True)

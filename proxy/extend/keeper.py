@@ -194,8 +194,9 @@ class Keeper:
             for file in wanted.values():
                 await self._renew(file, told=told)
             lost = tuple(missing(self._files, tables, self._loaded.place))
+            known = {sentence.partition(";")[0] for sentence in self._missing}  # behind it stands what is near
             for sentence in lost:
-                if told and sentence not in self._missing:
+                if told and sentence.partition(";")[0] not in known:
                     log.warning("%s", sentence)
             self._missing = lost
 

@@ -9,12 +9,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 
-from proxy.errors import BywayError, DialError
+from proxy.errors import DialError
 from proxy.model import Destination, Route, Stage, Symptom
 from proxy.net.stream import Stream
 
 AskAddon = Callable[[str, Route, Destination], Awaitable[Stream | None]]
-"""Asks the addon of that name for a path over this route; None: there is none."""
+"""Asks the addon of that name for a path over this route; None: there is no such addon, or it had a fault. Raises
+DialError and OSError."""
 
 
 async def no_addon(_name: str, _route: Route, _destination: Destination) -> Stream | None:
@@ -41,15 +42,19 @@ class AddonDialer:
                 stream = await self._ask(self._addon, Route((self._relay,)), destination)
         except TimeoutError:
             raise self._down(f"opened nothing within {self._timeout_s:g} s") from None
-        except (BywayError, OSError):
-            raise self._down("opened nothing") from None
+        except DialError as error:
+            raise self._down(f"opened nothing: {error}", error.symptom) from None
+        except OSError as error:
+            raise self._down(f"opened nothing: {(error.strerror or type(error).__name__).lower()}") from None
         if stream is None:
             raise self._down("is not running, or opened nothing")
         return stream
 
-    def _down(self, what: str) -> DialError:
-        text = f"relay {self._relay}: addon {self._addon} {what}"
-        return DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN)
+    def _down(self, what: str, symptom: Symptom = Symptom.RELAY_DOWN) -> DialError:
+        """What is wrong beyond the relay is nothing that this computer saw."""
+        if not symptom.blames_relay and symptom is not Symptom.RELAY_REFUSED:
+            symptom = Symptom.RELAY_DOWN
+        return DialError(f"relay {self._relay}: addon {self._addon} {what}", stage=Stage.RELAY, symptom=symptom)
 
     def __repr__(self) -> str:
         return f"<relay {self._relay} by addon {self._addon}>"

@@ -292,3 +292,19 @@ def test_fuzz_redact_hides_what_parse_takes(password: str) -> None:
         return
     if len(password) > 3:
         assert redact(text) == str(url)
+
+
+def test_a_relay_may_be_an_addon() -> None:
+    url = parse("addon://my_ways-2")
+    assert url == RelayUrl(Kind.ADDON, "my_ways-2", 0)
+    assert str(url) == "addon://my_ways-2"
+    assert parse("addon://ways/") == RelayUrl(Kind.ADDON, "ways", 0)
+
+
+@pytest.mark.parametrize(
+    "text", ["addon://", "addon://9", "addon://a.py", "addon://u:p@a", "addon://a:80", "addon://a?b=c"]
+)
+def test_an_addon_has_a_name_and_nothing_else(text: str) -> None:
+    with pytest.raises(ValueError, match="written addon://NAME") as caught:
+        parse(text)
+    assert "u:p" not in str(caught.value)

@@ -1,0 +1,111 @@
+"""What an addon may ask of Byway."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.extend.api import Api, Means
+from proxy.extend.guarded import Guarded
+from proxy.extend.limit import Limit
+from proxy.model import Destination, NetworkId
+from tests.extend.making import made
+from tests.support.waiting import until
+
+STREAM: Any = object()
+
+
+async def dial(url: str, destination: Destination) -> Any:
+    assert (url, destination) == ("tor", Destination("a.test", 1))
+    return STREAM
+
+
+@pytest.fixture
+def means(tmp_path: Path) -> Means:
+    return Means(lambda: 5.0, lambda: NetworkId("home"), lambda: ("tor",), dial, tmp_path / "state" / "addons")
+
+
+@pytest.fixture
+def guarded(tmp_path: Path) -> Iterator[Guarded]:
+    limit = Limit()
+    limit.start()
+    yield Guarded(made(tmp_path / "addons", "x = 1\n"), limit)
+    limit.close()
+
+
+async def test_it_lends_what_the_core_has(guarded: Guarded, means: Means) -> None:
+    api = Api(guarded, means)
+    assert (api.name, api.options, api.now(), api.network(), api.relays) == ("pin", None, 5.0, "home", ("tor",))
+    assert await api.dial("tor", Destination("a.test", 1)) is STREAM
+
+
+def test_its_folder_is_its_own(guarded: Guarded, means: Means) -> None:
+    folder = Api(guarded, means).folder
+    assert folder.parent == means.folder
+    assert folder.name == "pin"
+    assert (folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777) == (0o700, 0o700)
+
+
+def test_where_nothing_may_be_kept_nothing_is(guarded: Guarded, means: Means) -> None:
+    api = Api(guarded, replace(means, folder=None))
+    folder = api.folder
+    (folder / "x").touch()
+    assert api.folder == folder
+    assert folder.stat().st_mode & 0o777 == 0o700
+    api.close()
+    api.close()
+    assert not folder.exists()
+
+
+def test_its_lines_carry_its_name_and_no_password(
+    guarded: Guarded, means: Means, caplog: pytest.LogCaptureFixture
+) -> None:
+    said = Api(guarded, means).log
+    caplog.set_level(logging.INFO, "proxy")
+    for say in (said.debug, said.info, said.warning, said.error):
+        say("http://u:secret@h:1\nand\x1b[31m more")
+    text = "addon pin: http://u:***@h:1 and\\x1b[31m more"
+    assert [(record.levelname, record.getMessage()) for record in caplog.records] == [
+        ("INFO", text),
+        ("WARNING", text),
+        ("ERROR", text),
+    ]
+
+
+async def test_what_it_starts_ends_with_it(guarded: Guarded, means: Means) -> None:
+    task = Api(guarded, means).spawn(asyncio.sleep(3600))
+    guarded.cancel()
+    await until(task.done)
+    assert task.cancelled()
+
+
+async def test_where_no_program_shows_notifications_there_are_none(
+    guarded: Guarded, means: Means, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("PATH", str(tmp_path))
+    Api(guarded, means).notify("title", "text")
+    assert not guarded._tasks
+
+
+async def test_notifications_are_a_command_each_and_not_too_many(
+    guarded: Guarded, means: Means, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    program = tmp_path / "notify-send"
+    program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/shown\n')
+    program.chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
+    api = Api(guarded, means)
+    for number in range(10):
+        api.notify("-t", f"text {number}\n")
+    await until(lambda: not guarded._tasks)
+    shown = (tmp_path / "shown").read_text().splitlines()
+    assert sorted(shown) == [f"--app-name=Byway -- -t text {number}" for number in range(4)]
+    api.notify("again")
+    await until(lambda: not guarded._tasks)
+    assert len((tmp_path / "shown").read_text().splitlines()) == 5
