@@ -14,6 +14,7 @@ from proxy.config.schema import Detect
 from proxy.detect.beliefs import Beliefs
 from proxy.entry import Entry
 from proxy.errors import DialError
+from proxy.extend.addons import Addons
 from proxy.model import (
     DIRECT,
     Action,
@@ -22,6 +23,7 @@ from proxy.model import (
     Change,
     ClosedBy,
     Destination,
+    HttpRequest,
     Inbound,
     NetworkId,
     NetworkState,
@@ -513,3 +515,71 @@ def test_evidence_that_is_found_later_is_learned_from() -> None:
     scene.entry.add_evidence(DIRECT, {"dns": "dns_denied"})
     assert scene.entry.outcome.attempts[0].evidence["dns"] == "dns_denied"
     assert scene.held.cause == "dns"
+
+
+# -- addons ------------------------------------------------------------------------------------------------------------
+
+
+class Listening(Addons):
+    """In the place of addons that have every hook."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hears_attempts = self.refines = self.saves = True
+        self.heard: list[tuple[str, str, str]] = []
+        self.made_of_signals = ""
+
+    def tell_attempt(self, request: Request, attempt: Attempt) -> None:
+        self.heard.append((request.destination.host, str(attempt.route), str(attempt.symptom)))
+
+    def refined(self, request_id: int) -> str:
+        said, self.made_of_signals = self.made_of_signals, ""
+        return said
+
+    async def unreachable(self, request: Request, outcome: Outcome) -> str | None:
+        return f"http://mirror.test/{outcome.host}"
+
+
+def entry_for(addons: Addons, *, http: HttpRequest | None = None, action: Action = Action.AUTO, **more: Any) -> Entry:
+    request = Request(7, Destination("192.0.2.1", 80), Inbound.HTTP, "127.0.0.1:50000", http)
+    entry = Entry(request, Plan(action, (DIRECT, TOR), "why"), network=HOME, services=services(addons=addons, **more))
+    entry.say(host=HOST)
+    return entry
+
+
+def raced(*attempts: Attempt) -> Any:
+    return SimpleNamespace(attempts=attempts, has_overtaken=False, close=lambda: None)
+
+
+def test_each_attempt_is_told_once_it_is_judged_under_the_name() -> None:
+    addons = Listening()
+    entry = entry_for(addons)
+    entry.lost(raced(failed(), replace(pending(), route=TOR), Attempt(TOR, Stage.CONNECT, Symptom.ABANDONED)))
+    assert addons.heard == [(HOST, "direct", "reset")]
+    entry.lost(raced(failed(), delivered(TOR)))
+    assert addons.heard == [(HOST, "direct", "reset"), (HOST, "tor", "")]
+
+
+def test_hosts_that_are_never_logged_are_not_told() -> None:
+    addons = Listening()
+    entry_for(addons, is_private=lambda host: host == HOST).lost(raced(failed()))
+    assert addons.heard == []
+
+
+def test_what_addons_made_of_signals_is_kept_with_the_direct_attempt() -> None:
+    addons = Listening()
+    addons.made_of_signals = "lossy: tls_reset weighs 0 in place of 2"
+    entry = entry_for(addons)
+    entry.lost(raced(failed(), failed(route=TOR)))
+    direct, other = entry.outcome.attempts
+    assert direct.evidence["addons"] == "lossy: tls_reset weighs 0 in place of 2"
+    assert "addons" not in other.evidence
+
+
+async def test_who_asked_in_plain_http_may_be_sent_elsewhere() -> None:
+    got = HttpRequest("GET", "/")
+    assert await entry_for(Listening(), http=got).instead() == f"http://mirror.test/{HOST}"
+    assert await entry_for(Addons(), http=got).instead() is None
+    assert await entry_for(Listening(), http=HttpRequest("POST", "/")).instead() is None
+    assert await entry_for(Listening()).instead() is None
+    assert await entry_for(Listening(), http=got, action=Action.BLOCK).instead() is None

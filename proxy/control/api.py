@@ -184,7 +184,7 @@ class _Api:
                 say(f"Addon {addon.name} is switched off after its faults: {redact(addon.last_fault)}.",
                     f"edit {addon.file.path}")  # fmt: skip
         if lost := live.get("addons_missing"):
-            say(f"{redact(str(lost))}.", "byway addons list")
+            say(redact(str(lost)), "byway addons list")
         if told := network_in_words(state):
             say(*told)
         read = [held["scope"] for held in troubled if held["cause"] == "interception"]

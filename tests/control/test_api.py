@@ -14,7 +14,9 @@ from aiohttp import ClientSession, UnixConnector
 
 from proxy.control import serve
 from proxy.control.serve import ControlServer
-from proxy.model import Action, Override, Sounding, Symptom
+from proxy.extend.addon import AddonFile
+from proxy.extend.keeper import AddonState
+from proxy.model import Action, Override, Plan, Route, Sounding, Symptom
 from tests.control.world import SECRET, World
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued, works
 from tests.support.waiting import until
@@ -398,3 +400,50 @@ async def test_a_measurement_comes_step_by_step(api: ClientSession, world: World
 async def test_a_measurement_of_nothing_is_refused(api: ClientSession, body: dict[str, object]) -> None:
     async with api.post("/v1/why", json=body) as answer:
         assert answer.status == 400
+
+
+# -- addons ------------------------------------------------------------------------------------------------------------
+
+PIN = AddonFile("pin", Path("/home/me/addons/pin.py"), shipped=False, enabled=True)
+
+
+async def test_addons_tell_what_runs_and_what_is_wrong(api: ClientSession, world: World) -> None:
+    world.addons = (
+        AddonState(PIN, running="abc", since=5.0, hooks=("plan",), slowest_s=0.001),
+        AddonState(replace(PIN, name="edited"), running="abc", problems=(f"edited.py:3: at https://u:{SECRET}@h",)),
+        AddonState(replace(PIN, name="faulty"), problems=("faulty.py:3: this is not Python",)),
+        AddonState(
+            replace(PIN, name="stopped"), is_off=True, faults=3, last_fault="stopped.py:3: plan raised KeyError"
+        ),
+        AddonState(replace(PIN, name="off", enabled=False, shipped=True)),
+    )
+    told = {addon["name"]: addon for addon in (await read(api, "/v1/addons"))["addons"]}
+    assert {name: addon["state"] for name, addon in told.items()} == {
+        "pin": "runs",
+        "edited": "runs",
+        "faulty": "faulty",
+        "stopped": "stopped",
+        "off": "off",
+    }
+    assert told["edited"]["problems"] == ["edited.py:3: at https://u:***@h"]
+    pin = told["pin"]
+    assert (pin["file"], pin["version"], pin["since"], pin["hooks"]) == (str(PIN.path), "abc", 5.0, ["plan"])
+    assert [problem["text"] for problem in (await read(api, "/v1/status"))["problems"]] == [
+        "Addon edited does not load: edited.py:3: at https://u:***@h; the version before it goes on.",
+        "Addon faulty does not load: faulty.py:3: this is not Python.",
+        "Addon stopped is switched off after its faults: stopped.py:3: plan raised KeyError.",
+    ]
+
+
+async def test_status_names_tables_that_have_no_addon(api: ClientSession, world: World) -> None:
+    world.counters |= {"addons_missing": 'config.toml:3: there is no addon "pinn"; did you mean pin?'}
+    assert [problem["text"] for problem in (await read(api, "/v1/status"))["problems"]] == [
+        'config.toml:3: there is no addon "pinn"; did you mean pin?'
+    ]
+
+
+async def test_what_addons_decide_is_what_would_be_done(api: ClientSession, world: World) -> None:
+    world.decided = Plan(Action.RELAY, (Route(("tor",)),), "addon pin: RELAY by tor")
+    assert (await read(api, "/v1/why", host="fine.example"))["plan"]["why"] == "addon pin: RELAY by tor"
+    async with api.post("/v1/rules/test", json={"url": "fine.example"}) as answer:
+        assert (await answer.json())["plan"]["routes"] == ["tor"]

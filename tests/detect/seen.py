@@ -9,6 +9,7 @@ from dataclasses import replace
 
 from proxy.config.schema import Detect
 from proxy.detect.beliefs import Beliefs
+from proxy.detect.judging import Refine, unrefined
 from proxy.model import (
     Attempt,
     Belief,
@@ -44,6 +45,7 @@ class Seen:
         *,
         listed: Iterable[str] = (),
         near: Iterable[str] = (),
+        refine: Refine = unrefined,
     ) -> None:
         self.beliefs = Beliefs(
             settings or Detect(),
@@ -51,6 +53,7 @@ class Seen:
             rng=NoJitter(),
             listed=frozenset(listed).__contains__,
             near=frozenset(near).__contains__,
+            refine=refine,
         )
         self.now = 1_700_000_000.0
         self.changes: list[Change] = []

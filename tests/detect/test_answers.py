@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.detect.answers import BODY_LIMIT, TEXT_LIMIT, Look, Seen, look
+from proxy.detect.answers import BODY_LIMIT, SHOWN_LIMIT, TEXT_LIMIT, Look, Seen, look
 from proxy.detect.block_pages import BlockPages, parse_fingerprints
 
 PAGES = BlockPages(
@@ -166,3 +166,43 @@ def test_a_literal_may_be_asked() -> None:
 def test_nothing_makes_it_raise(data: bytes, framed: bool) -> None:
     for prefix in (b"", b"HTTP/1.1 302 X\r\nLocation: ", answer(b"")[:-2] + b"Content-Encoding: gzip\r\n\r\n"):
         assert seen(prefix + data, ended=True).seen is not Seen.MORE
+
+
+# -- who knows better --------------------------------------------------------------------------------------------------
+
+
+def classified(data: bytes, said: str | bool | None, *, ended: bool = False) -> tuple[Look, list[tuple[str, bytes]]]:
+    """What is made of an answer by somebody who says this of every page, and what was shown."""
+    shown: list[tuple[str, bytes]] = []
+
+    def classify(head: str, body: bytes) -> str | bool | None:
+        shown.append((head, body))
+        return said
+
+    return look(data, HOST, ended=ended, pages=PAGES, classify=classify), shown
+
+
+def test_a_page_that_fingerprints_do_not_know_can_be_named() -> None:
+    found, shown = classified(answer(b"<p>by order", "X-A: b"), "mine")
+    assert found == Look(Seen.BLOCK_PAGE, 200, "mine")
+    assert shown == [("HTTP/1.1 200 Whatever\nContent-Type: text/html\nX-A: b\n", b"<p>by order")]
+
+
+@pytest.mark.parametrize("data", [answer(STOP), redirect("http://elsewhere.test/"), redirect("http://10.10.34.3/x")])
+def test_what_fingerprints_and_redirects_say_can_be_denied(data: bytes) -> None:
+    assert seen(data).seen is not Seen.PLAIN
+    found, _ = classified(data, False)
+    assert found.seen is Seen.PLAIN
+    assert classified(data, None)[0] == seen(data)
+
+
+def test_what_is_shown_is_unpacked_and_bounded() -> None:
+    body = b"x" * 50_000
+    packed = gzip.compress(body)
+    _, shown = classified(answer(packed, "Content-Encoding: gzip"), None)
+    assert shown[0][1] == b"x" * SHOWN_LIMIT
+
+
+def test_nobody_is_asked_of_what_is_no_page_or_not_whole() -> None:
+    for data in (answer(b"x", kind="image/png"), answer(b"<p>half" + b" " * 100)[:-50], b"HTTP/1.1 200", b"\x16\x03"):
+        assert classified(data, "mine")[1] == []

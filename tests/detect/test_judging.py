@@ -6,7 +6,19 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.model import DIRECT, UNKNOWN_NETWORK, NetworkState, Protocol, Route, Sounding, Stage, State, Symptom
+from proxy.model import (
+    DIRECT,
+    UNKNOWN_NETWORK,
+    NetworkState,
+    Outcome,
+    Protocol,
+    Route,
+    Signal,
+    Sounding,
+    Stage,
+    State,
+    Symptom,
+)
 from tests.detect.seen import CONTROL, OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome, pending
 
@@ -535,3 +547,41 @@ def test_the_control_page_is_never_the_suspects_own_proof() -> None:
     seen.after(1).sounded(Sounding.WELL, CONTROL)
 
     assert seen.held(CONTROL).score == 0.0
+
+
+# -- who knows better --------------------------------------------------------------------------------------------------
+
+
+def refining(weight: float, cause: str = "sni_reset") -> tuple[Seen, list[str]]:
+    """What is seen under somebody who gives every signal this weight and cause, and the hosts that were asked about."""
+    asked: list[str] = []
+
+    def refine(seen: Outcome, signal: Signal) -> Signal:
+        asked.append(f"{seen.host or seen.request.destination.host} {signal.id} {signal.weight:g}")
+        return replace(signal, weight=weight, cause=cause)
+
+    return Seen(refine=refine), asked
+
+
+def test_a_signal_counts_as_it_was_weighed() -> None:
+    seen, asked = refining(1.25, "ip")
+    seen.rescued()
+    seen.works()
+    assert (seen.held().score, seen.held().cause) == (1.25, "ip")
+    assert asked == [f"{HOST} tls_reset 2"]
+
+
+def test_one_that_weighs_nothing_does_not_count() -> None:
+    seen, asked = refining(0)
+    seen.rescued()
+    seen.works()
+    assert seen.held().score == 0.0
+    assert len(asked) == 1
+
+
+def test_what_has_counted_is_weighed_once() -> None:
+    seen, asked = refining(1.0)
+    told = outcome(failed(), delivered(TOR), at=seen.now)
+    seen.learn(told)
+    seen.learn(told)
+    assert len(asked) == 1

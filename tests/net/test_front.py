@@ -13,7 +13,7 @@ import pytest
 from proxy.config.schema import Limits
 from proxy.errors import PeerError
 from proxy.model import Destination, Inbound, Symptom
-from proxy.net.front import Credentials, ForUs, Front, Opening, PlainHttp, Tunnel, http_refusal
+from proxy.net.front import Credentials, ForUs, Front, Opening, PlainHttp, Tunnel, http_redirect, http_refusal
 from proxy.net.poller import make_poller
 from proxy.net.stream import SocketStream
 from proxy.wire.reader import Reader
@@ -257,3 +257,15 @@ class TestAnswers:
         assert Tunnel(EXAMPLE, Inbound.SOCKS5).refused(symptom, "why")[:2] == bytes((5, reply))
         assert Tunnel(EXAMPLE, Inbound.SOCKS4).refused(symptom, "why")[:2] == b"\x00\x5b"
         assert b"why" in http_refusal(symptom, "why")
+
+
+def test_a_redirect_ends_the_connection_and_is_not_kept() -> None:
+    head, _, body = http_redirect("https://mirror.test/a?b").partition(b"\r\n\r\n")
+    assert head.split(b"\r\n") == [
+        b"HTTP/1.1 302 Found",
+        b"Content-Length: 0",
+        b"Connection: close",
+        b"Location: https://mirror.test/a?b",
+        b"Cache-Control: no-store",
+    ]
+    assert body == b""
