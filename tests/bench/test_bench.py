@@ -8,6 +8,7 @@ import sys
 import pytest
 
 from tests.bench.relays import KINDS
+from tests.bench.sessions import ADDONS
 
 
 @pytest.mark.parametrize(
@@ -21,6 +22,14 @@ def test_script_prints_a_row_for_each_relay(command: tuple[str, ...]) -> None:
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
     assert [name for name, *_ in rows] == list(KINDS)
     assert all(float(rate.replace(",", "")) > 0 for _, rate, *_ in rows)
+    assert done.stderr == ""
+
+
+def test_sessions_prints_a_row_for_each_kind_of_addon() -> None:
+    script = [sys.executable, "-m", "tests.bench.sessions", "--seconds", "0.1", "--rounds", "1", "--clients", "1"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=True)
+    rows = [line.split("   ") for line in done.stdout.splitlines()[1:]]
+    assert [row[0].strip() for row in rows] == list(ADDONS)
     assert done.stderr == ""
 
 
