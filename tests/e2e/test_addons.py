@@ -42,7 +42,16 @@ async def test_plan_sends_a_site_through_a_relay_and_the_log_says_who_did(tmp_pa
         assert rows["open.test"]["why"].startswith("addon pin: RELAY by tor; it was AUTO")
         assert "addon" not in rows["other.test"]["why"]
         why = await scene.ask("/v1/why", host="open.test")
-        assert why["plan"]["routes"] == ["tor"], "what is asked of our own goes by it as well"
+        assert why["plan"]["routes"] == ["tor"]
+
+
+async def test_what_an_addon_keeps_to_relays_is_not_asked_direct_by_ourselves_either(tmp_path: Path) -> None:
+    async with Scene(tmp_path, {"pin": PIN}) as scene:
+        for host, ways in (("open.test", {"127.0.0.9"}), ("other.test", {"127.0.0.9", "127.0.0.1"})):
+            before = len(scene.origin.requests)
+            await scene.byway.command("why", f"http://{host}:{scene.origin.http_port}/", check=False)
+            peers = {request.peer for request in scene.origin.requests[before:]}
+            assert peers == ways, f"{host}: the second is the control"
 
 
 async def test_plan_is_asked_again_by_the_name_in_the_first_bytes(tmp_path: Path) -> None:
@@ -200,7 +209,11 @@ async def test_dial_is_a_relay_of_ones_own(tmp_path: Path) -> None:
         await until_read(lambda: is_renewed(scene, "ways"))
         assert await scene.way("far.test") == "tor"
         await scene.relay.stop()
-        assert await scene.way("far.test") == "none"
+        for _ in range(4):
+            assert await scene.way("far.test") == "none"
+        await scene.relay.revive()
+        assert await scene.way("far.test") == "tor", "a relay that is down is no fault of the addon's"
+        assert (await addons(scene))["ways"]["faults"] == 0
 
 
 async def is_renewed(scene: Scene, name: str) -> bool:

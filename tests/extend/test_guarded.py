@@ -143,6 +143,17 @@ async def test_when_the_processor_was_others_it_is_not_the_hooks_doing(
     assert guarded.faults == 0
 
 
+@pytest.mark.parametrize("keyword", ["def", "async def"])
+async def test_a_path_that_cannot_be_opened_is_no_fault(make: Make, keyword: str) -> None:
+    guarded = make(f"{keyword} dial(route, destination):\n    raise ConnectionRefusedError\n")
+    with pytest.raises(ConnectionRefusedError):
+        await ask(guarded, "dial", 1, 2)
+    assert guarded.faults == 0
+    guarded = make(f"{keyword} dial(route, destination):\n    raise KeyError\n")
+    assert await ask(guarded, "dial", 1, 2) is None
+    assert guarded.faults == 1
+
+
 def test_what_must_answer_at_once_may_not_be_async(make: Make) -> None:
     guarded = make("def signal(request, signal):\n    return later()\nasync def later(): ...\n")
     (function,) = guarded.addon.hooks["signal"]
