@@ -29,12 +29,16 @@ Callee = tuple[Guarded, Callable[..., Any]]
 REFINED_MAX = 1024
 """Requests of which we remember what became of their signals, until it is asked for."""
 
+_TURNS_MAX = 20
+"""Decisions that are begun anew because addons were edited meanwhile."""
+
 
 class Addons:
     """Belongs to one loop."""
 
     def __init__(self) -> None:
         self._running: dict[str, Guarded] = {}
+        self._turn = 0  # how often it has changed who runs
         self._callees: dict[str, tuple[Callee, ...]] = dict.fromkeys(HOOKS, ())
         self._refined: OrderedDict[int, list[str]] = OrderedDict()  # by id of the request
         self._on_change: list[Callable[[], None]] = []
@@ -71,6 +75,7 @@ class Addons:
             self._changed({name: other for name, other in self._running.items() if other is not guarded})
 
     def _changed(self, running: dict[str, Guarded]) -> None:
+        self._turn += 1
         self._running = dict(sorted(running.items()))
         self._callees = {
             hook: tuple((g, function) for g in self.running for function in g.addon.hooks.get(hook, ()))
@@ -95,6 +100,16 @@ class Addons:
         """What becomes of a plan. `host` is the name by which the request goes on, when that came later than it did;
         `registry` has the relays that a plan may name."""
         named = with_host(request, host)
+        for _ in range(_TURNS_MAX):
+            turn = self._turn
+            made = await self._decided(named, plan, registry)
+            if turn == self._turn:
+                return made
+        return replace(plan.block("addons were edited again and again while this was decided"), before=plan)
+
+    async def _decided(self, named: Request, plan: Plan, registry: Registry) -> Plan:
+        """By those who ran when it began. One that is edited, or switched off, meanwhile answers nothing any more: then
+        it has to be decided anew, for what it kept closed must stay so."""
         made = plan
         for guarded, function in self._callees["admit"]:
             why = await guarded.ask(HOOKS["admit"], function, named, check=answers.sentence)
@@ -147,12 +162,13 @@ class Addons:
     async def dial(self, name: str, route: Route, destination: Destination) -> Stream | None:
         """A path that addon `name` opened; None when there is no such addon, or it had a fault. Raises DialError and
         OSError when it could not open one."""
-        guarded = self._running.get(name)
-        for function in guarded.addon.hooks.get("dial", ()) if guarded is not None else ():
-            assert guarded is not None
-            stream = await guarded.ask(HOOKS["dial"], function, route, destination, check=answers.stream)
-            if stream is not None:
-                return stream
+        asked: Guarded | None = None
+        while (guarded := self._running.get(name)) is not asked and guarded is not None:
+            asked = guarded  # again when it was edited meanwhile
+            for function in guarded.addon.hooks.get("dial", ()):
+                stream = await guarded.ask(HOOKS["dial"], function, route, destination, check=answers.stream)
+                if stream is not None:
+                    return stream
         return None
 
     # -- telling ---------------------------------------------------------------------------------------------------

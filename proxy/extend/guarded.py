@@ -127,6 +127,11 @@ class Guarded:
         finally:
             self._telling = None
 
+    async def finish(self, within_s: float) -> None:
+        """Waits until it has been told everything, for so long at most."""
+        if self._telling is not None:
+            await asyncio.wait((self._telling,), timeout=within_s)
+
     # -- its own tasks ---------------------------------------------------------------------------------------------
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
@@ -165,11 +170,11 @@ class Guarded:
         task.add_done_callback(lambda _: _discard(answer))
         try:
             await asyncio.wait((task,), timeout=None if hook.name == "dial" else self._patience_s)
-        finally:
-            if not task.done():
-                task.add_done_callback(_close_late)
-                task.cancel()
+        except asyncio.CancelledError:
+            _give_up(task)
+            raise
         if not task.done():
+            _give_up(task)
             raise _Failed from WrongAnswer(f"answered nothing within {self._patience_s:g} s")
         if task.cancelled():
             raise _Failed from asyncio.CancelledError()
@@ -281,6 +286,12 @@ def _discard(answer: Any) -> None:
     """A coroutine that was never begun says so, unless it is closed; one that has ended does not mind."""
     if inspect.iscoroutine(answer):
         answer.close()
+
+
+def _give_up(task: asyncio.Task[Any]) -> None:
+    """Nobody waits for it any more; it may be done at this very moment."""
+    task.add_done_callback(_close_late)
+    task.cancel()
 
 
 def _close_late(task: asyncio.Task[Any]) -> None:

@@ -274,6 +274,7 @@ class Keeper:
         """Stops it and lets it go."""
         guarded = kept.guarded
         if stop and not guarded.is_off:
+            await guarded.finish(STOP_S)
             for function in guarded.addon.hooks.get("stop", ()):
                 asked = guarded.ask(HOOKS["stop"], function, check=_whatever)
                 with contextlib.suppress(TimeoutError):

@@ -3,6 +3,7 @@ to."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -13,13 +14,15 @@ import pytest
 from proxy.extend.addons import REFINED_MAX, Addons, sealed, with_host
 from proxy.extend.guarded import Guarded
 from proxy.extend.limit import Limit
-from proxy.model import Action, Change, Destination, NetworkId, Route, Signal, State
+from proxy.model import Action, Change, Destination, NetworkId, Plan, Request, Route, Signal, State
 from proxy.net.registry import Registry, Relay
 from tests.extend.making import PLAN, made, outcome, request
 from tests.support.waiting import until
 
 NOBODY: Any = None
-REGISTRY = Registry([Relay.parse("tor", "127.0.0.1:9050")], direct=NOBODY, to_relays=NOBODY)
+REGISTRY = Registry(
+    [Relay.parse("tor", "127.0.0.1:9050"), Relay.parse("vps", "127.0.0.1:1080")], direct=NOBODY, to_relays=NOBODY
+)
 SIGNAL = Signal("tls_reset", 2.0, "sni_reset", 5.0)
 
 
@@ -157,3 +160,38 @@ def test_a_request_is_seen_by_its_name() -> None:
     asked = request("1.2.3.4")
     assert with_host(asked, "") is asked
     assert with_host(asked, "site.test").destination == Destination("site.test", 443)
+
+
+async def test_a_decision_that_an_edit_breaks_off_is_made_anew(addons: Running) -> None:
+    waiting = "import asyncio\nasync def plan(request, plan):\n    await asyncio.Event().wait()\n"
+    addons.add("a", waiting)
+    addons.add("b", "def plan(request, plan):\n    return plan.via('tor')\n")
+    old = addons.running
+    deciding = asyncio.ensure_future(addons.decide(request(), PLAN, REGISTRY))  # noqa: TID251
+    await until(lambda: old[0].calls > 1)
+    addons.add("b", "def plan(request, plan):\n    return plan.via('vps')\n")
+    old[1].cancel()
+    addons.add("a", "def plan(request, plan): ...\n")
+    old[0].cancel()
+    assert (await deciding).routes == (Route(("vps",)),), "neither lost, nor by a version that is gone"
+
+
+async def test_what_is_edited_without_end_is_refused(addons: Running) -> None:
+    class Restless(Running):
+        async def _decided(self, named: Request, plan: Plan, registry: Registry) -> Plan:
+            self.add("a", "x = 1\n")
+            return plan
+
+    restless = Restless(addons._folder, addons._limit)
+    decided = await restless.decide(request(), PLAN, REGISTRY)
+    assert (decided.action, decided.routes) == (Action.BLOCK, ())
+
+
+async def test_a_path_is_asked_of_the_new_version_when_the_old_is_left(addons: Running) -> None:
+    old = addons.add("a", "import asyncio\nasync def dial(route, destination):\n    await asyncio.Event().wait()\n")
+    dialing = asyncio.ensure_future(addons.dial("a", Route(("own",)), Destination("site.test", 443)))  # noqa: TID251
+    await until(lambda: old.calls > 1)
+    addons.add("a", "def dial(route, destination):\n    raise ConnectionRefusedError\n")
+    old.cancel()
+    with pytest.raises(ConnectionRefusedError):
+        await dialing

@@ -248,3 +248,30 @@ async def test_a_task_of_its_own_that_stops_everything_is_broken_off(make: Make)
     await guarded.spawn(guarded.addon.module.work())
     assert time.monotonic() - started < 30, "it came back at all"
     assert "api.spawn was broken off" in guarded.last_fault
+
+
+async def test_what_is_opened_as_its_asker_leaves_is_closed(make: Make) -> None:
+    """Both in the same turn of the loop."""
+    text = """
+    import asyncio
+    class Path:
+        aborted = False
+        def abort(self):
+            self.aborted = True
+    path, gate = Path(), None
+    async def admit(request):
+        global gate
+        gate = asyncio.get_running_loop().create_future()
+        await gate
+        return path
+    """
+    guarded = make(text)
+    asking = asyncio.ensure_future(ask(guarded, "admit", "x"))  # noqa: TID251
+    module = guarded.addon.module
+    await until(lambda: module.gate is not None)
+    module.gate.set_result(None)
+    await asyncio.sleep(0)  # the hook has ended, and who waits for it has not heard yet
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    await until(lambda: module.path.aborted)

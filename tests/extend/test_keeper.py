@@ -282,3 +282,28 @@ async def test_edits_come_one_after_the_other(kept: Kept, caplog: pytest.LogCapt
     assert starts[-1] == "start-19"
     assert [word[5:] for word in stops] == [word[6:] for word in starts[:-1]], "each was stopped, in its order"
     assert len(kept.addons.running) == 1
+
+
+async def test_what_the_old_one_was_still_to_be_told_it_is_told(kept: Kept) -> None:
+    text = (
+        HEARING
+        + """
+import asyncio
+
+async def change(change):
+    await asyncio.sleep(0)
+    say(str(change))
+
+def stop():
+    say("stop")
+"""
+    )
+    kept.write(text)
+    await kept.start()
+    (guarded,) = kept.addons.running
+    (change,) = guarded.addon.hooks["change"]
+    for number in range(20):
+        guarded.tell(HOOKS["change"], change, number)
+    kept.write("x = 1\n")
+    await kept.looked()
+    assert kept.heard() == [*map(str, range(20)), "stop"]
