@@ -49,6 +49,8 @@ async def second_opinion(relay: RelayUrl, destination: Destination, *, may_send_
 
 def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials: bool) -> str:
     address = destination.address
+    if relay.kind is Kind.ADDON:
+        return "PySocks knows nothing of addons, which run in Byway alone"
     if relay.kind is Kind.HTTPS:
         return "PySocks speaks no TLS to relays"
     if len(destination.host.encode()) > NAME_LIMIT:

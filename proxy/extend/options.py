@@ -72,9 +72,9 @@ def read(module: ModuleType, name: str, table: Mapping[str, Any], place: Place) 
 
 
 def _declared(module: ModuleType) -> type[Any] | None:
-    """Raises TypeError for an `Options` that is no dataclass."""
+    """Raises TypeError for an `Options` that is no dataclass. One that was imported is somebody else's."""
     declared = vars(module).get("Options")
-    if declared is None:
+    if declared is None or getattr(declared, "__module__", module.__name__) != module.__name__:
         return None
     if not isinstance(declared, type) or not dataclasses.is_dataclass(declared):
         raise TypeError("Options must be a dataclass: write @dataclass above it")

@@ -32,6 +32,8 @@ def hooks_of(thing: object) -> tuple[dict[str, Callable[..., Any]], list[Misfit]
         if name in HOOKS:
             found[name] = function
             sentence = _fault(HOOKS[name], function)
+        elif isinstance(thing, ModuleType) and function.__module__ != thing.__name__:
+            continue  # imported: its name is somebody else's choice
         else:
             sentence = _near_miss(name, function)
         if sentence:

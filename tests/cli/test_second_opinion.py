@@ -124,3 +124,8 @@ async def test_a_relay_that_never_finishes_is_left(monkeypatch: pytest.MonkeyPat
         await until(lambda: all(thread.name != "PySocks" for thread in threading.enumerate()))
     assert (told.asked, told.ok) == (True, False)
     assert "no whole answer" in told.error
+
+
+async def test_of_a_relay_that_an_addon_opens_nobody_else_knows() -> None:
+    told = await second_opinion(parse("addon://ways"), Destination("a.test", 443), may_send_credentials=True)
+    assert (told.asked, told.error) == (False, "PySocks knows nothing of addons, which run in Byway alone")

@@ -210,6 +210,13 @@ def test_an_addon_of_mitmproxys_is_left_alone(folder: Path) -> None:
     assert len(addon.objects) == 1
 
 
+def test_what_was_imported_is_somebody_elses(folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "library_of_a_test.py").write_text("def plann(request, plan): ...\nclass Options: ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    addon = loaded(folder, "from library_of_a_test import Options, plann\n")
+    assert (addon.hooks, addon.options) == ({}, None)
+
+
 def test_dataclasses_work_with_annotations_as_text(folder: Path) -> None:
     addon = loaded(
         folder,
