@@ -98,8 +98,7 @@ def _others_may_write(path: Path) -> str:
     if os.name != "posix":
         return ""
     try:
-        real = path.resolve(strict=True)
-        places = (path, real.parent) if path.is_symlink() else (path,)
+        places = (path, path.resolve(strict=True).parent) if path.is_symlink() else (path,)
         found = [(place, place.stat()) for place in places]
     except (OSError, RuntimeError):
         return ""
