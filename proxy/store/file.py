@@ -19,7 +19,7 @@ from typing import NamedTuple
 from urllib.parse import quote
 
 APPLICATION_ID = 0x62797761  # "bywa"
-VERSION = 2
+VERSION = 3
 BUSY_S = 1.0
 SET_ASIDE_MAX = 3
 """Damaged files that are kept; they hold history too, and nobody else removes them."""
@@ -37,6 +37,7 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
             "ALTER TABLE belief ADD COLUMN rungs_failed TEXT NOT NULL DEFAULT '[]'",
             "ALTER TABLE belief ADD COLUMN rungs_failed_at REAL NOT NULL DEFAULT 0",
         ),
+        2: ("ALTER TABLE outcome ADD COLUMN plan TEXT",),
     }
 )
 """What makes the next layout of each older one. A step is written once and never changed again."""

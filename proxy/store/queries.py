@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-import json
 import sqlite3
 from typing import Any
 
 from proxy.model import Belief, Override
-from proxy.store.rows import BELIEF_COLUMNS, HOUR_S, from_text, read_beliefs, read_overrides, to_text
+from proxy.store.rows import BELIEF_COLUMNS, HOUR_S, from_text, read_beliefs, read_evidence, read_overrides, to_text
 
 Document = dict[str, Any]
 
@@ -158,16 +157,8 @@ def _add_attempts(db: sqlite3.Connection, outcomes: list[Document]) -> None:
         for outcome_id, *values in rows:
             attempt = dict(zip(_ATTEMPT_COLUMNS, values, strict=True))
             attempt |= {name: from_text(attempt[name]) for name in ("route", "stage", "symptom", "error", "address")}
-            attempt["evidence"] = _evidence(attempt["evidence"])
+            attempt["evidence"] = read_evidence(attempt["evidence"])
             by_id[outcome_id].append(attempt)
-
-
-def _evidence(text: object) -> Document:
-    try:
-        found = json.loads(from_text(text))
-    except ValueError:
-        return {}
-    return found if isinstance(found, dict) else {}
 
 
 def _literally(text: str) -> str:

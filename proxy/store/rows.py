@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import Any
 
 from proxy.model import (
@@ -21,6 +21,7 @@ from proxy.model import (
     NetworkId,
     Outcome,
     Override,
+    Plan,
     Route,
     Stage,
     State,
@@ -40,7 +41,7 @@ BELIEF_COLUMNS = tuple(f.name for f in fields(Belief))
 
 _INSERT_OUTCOME = (
     "INSERT INTO outcome (id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down,"
-    " duration_s, closed_by, network) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
+    " duration_s, closed_by, network, plan) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)"
 )
 _INSERT_ATTEMPT = (
     "INSERT INTO attempt (outcome_id, place, route, stage, symptom, error, started_s, elapsed_s, address, evidence)"
@@ -116,6 +117,7 @@ class Batch:
                 outcome.duration,
                 str(outcome.closed_by),
                 network,
+                _plan(outcome.plan),
             )
         )
         self.attempts += [(row_id, place, *_attempt(attempt)) for place, attempt in enumerate(outcome.attempts)]
@@ -184,13 +186,14 @@ class Batch:
 
 
 def needed_a_decision(outcome: Outcome) -> bool:
-    """Whether something failed, a relay was used, or a rule said otherwise than AUTO: what `hosts = "decisions"` keeps
-    by name."""
+    """Whether something failed, a relay was used, or a rule or an addon said otherwise than AUTO: what
+    `hosts = "decisions"` keeps by name."""
     winner = outcome.winner
     return (
         winner is None
         or outcome.plan.action is not Action.AUTO
         or outcome.plan.intercept
+        or outcome.plan.before is not None
         or not winner.is_direct
         or bool(winner.wrap)
         or not all(attempt.stage is Stage.DONE for attempt in outcome.attempts)
@@ -217,6 +220,46 @@ def read_overrides(rows: Iterable[Sequence[object]]) -> tuple[dict[str, Override
         except ValueError:
             senseless += 1
     return overrides, senseless
+
+
+def _plan(plan: Plan) -> str:
+    """What the columns `action` and `why` leave out, and what addons were given."""
+    before = plan.before
+    told: Document = {"routes": [str(route) for route in plan.routes], "intercept": plan.intercept}
+    if before is not None:
+        routes = [str(route) for route in before.routes]
+        given = {"action": before.action, "routes": routes, "why": before.why, "intercept": before.intercept}
+        told["before"] = given
+    return json.dumps(told)  # ASCII, whatever is in it
+
+
+def read_plan(action: object, why: object, told: object) -> Plan | None:
+    """The plan as it was; None for a row of an older Byway. Raises ValueError, TypeError or KeyError for one that makes
+    no sense."""
+    if told is None:
+        return None
+    document = json.loads(from_text(told))
+    if not isinstance(document, dict):
+        raise TypeError("a plan is no list")
+    before = document.get("before")
+    plan = Plan(Action(from_text(action)), _routes(document), from_text(why), bool(document["intercept"]))
+    if before is None:
+        return plan
+    given = Plan(Action(before["action"]), _routes(before), str(before["why"]), bool(before["intercept"]))
+    return replace(plan, before=given)
+
+
+def read_evidence(text: object) -> Document:
+    """An attempt's evidence; empty when it makes no sense."""
+    try:
+        found = json.loads(from_text(text))
+    except ValueError:
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def _routes(document: Document) -> tuple[Route, ...]:
+    return tuple(map(Route.parse, document["routes"]))
 
 
 def _attempt(attempt: Attempt) -> Row:

@@ -16,7 +16,8 @@ CREATE TABLE outcome (          -- one connection; by name only as far as [log] 
     bytes_down  INTEGER NOT NULL,
     duration_s  REAL    NOT NULL,
     closed_by   TEXT    NOT NULL,
-    network     TEXT    NOT NULL
+    network     TEXT    NOT NULL,
+    plan        TEXT            -- JSON: the routes, and the plan before addons changed it; NULL: kept by an early Byway
 );
 CREATE INDEX outcome_at ON outcome (at);
 CREATE INDEX outcome_host ON outcome (host, at);

@@ -20,7 +20,8 @@ from proxy.store.rows import Batch
 from tests.support.outcomes import HOME, HOST, rescued
 
 NAME = "byway.sqlite"
-LAYOUT_1 = Path(__file__).with_name("layout_1.sql")
+LAYOUTS = (1, 2)
+"""The older ones: each has its dump, with one row or more in each table, as that version wrote it."""
 
 
 @pytest.fixture
@@ -211,22 +212,28 @@ def test_H4_a_newer_layout_is_named(path: Path) -> None:
     assert "newer Byway" in opened.notices[0]
 
 
-def _of_layout_1(path: Path) -> bytes:
-    """A log as the first version wrote it: its dump, with one row or more in each table."""
+def _older(path: Path, layout: int = 1) -> bytes:
     with contextlib.closing(sqlite3.connect(path)) as db:
-        db.executescript(LAYOUT_1.read_text(encoding="utf-8"))
+        db.executescript(Path(__file__).with_name(f"layout_{layout}.sql").read_text(encoding="utf-8"))
     return path.read_bytes()
 
 
-def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path) -> None:
-    _of_layout_1(path)
+def test_every_older_layout_has_its_dump() -> None:
+    assert tuple(range(1, file.VERSION)) == LAYOUTS
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path, layout: int) -> None:
+    _older(path, layout)
 
     opened = open_store(path)
 
     ((belief,), senseless) = queries.beliefs(opened.db)
     assert (opened.fresh, opened.notices, senseless) == (False, (), 0)
     assert (belief.scope, belief.state, belief.exits) == (HOST, State.BLOCKED, (1_699_999_500.0,))
-    assert (belief.family, belief.rungs_failed, belief.rungs_failed_at) == (0, (), 0.0)
+    known = (0, (), 0.0) if layout == 1 else (4, ("direct|tlsrec",), 1_700_000_000.0)
+    assert (belief.family, belief.rungs_failed, belief.rungs_failed_at) == known
+    assert opened.db.execute("SELECT plan FROM outcome").fetchall() == [(None,)]
     assert opened.db.execute("PRAGMA user_version").fetchone() == (file.VERSION,)
     opened.db.close()
     assert hosts(path) == 1
@@ -236,7 +243,7 @@ def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path) -> None:
 
 
 def test_an_older_log_that_is_not_whole_is_set_aside_as_it_was(path: Path) -> None:
-    _of_layout_1(path)
+    _older(path)
     with contextlib.closing(sqlite3.connect(path)) as db:
         db.execute("ALTER TABLE attempt DROP COLUMN evidence")
     before = path.read_bytes()
@@ -250,7 +257,7 @@ def test_an_older_log_that_is_not_whole_is_set_aside_as_it_was(path: Path) -> No
 
 def test_an_older_log_that_is_locked_is_left_alone(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(file, "BUSY_S", 0.01)
-    before = _of_layout_1(path)
+    before = _older(path)
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
         other.execute("BEGIN IMMEDIATE")
         with pytest.raises(sqlite3.OperationalError, match="locked"):

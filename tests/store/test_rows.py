@@ -138,6 +138,7 @@ def test_overrides_survive() -> None:
     ("seen", "needed"),
     [
         (works(), False),
+        (replace(works(), plan=replace(works().plan.direct(), action=Action.AUTO, before=works().plan)), True),
         (outcome(winner=DIRECT), False),
         (outcome(delivered(), failed(Symptom.ABANDONED, Stage.RELAY, TOR)), True),  # a hedge
         (rescued(), True),

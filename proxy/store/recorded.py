@@ -1,0 +1,149 @@
+"""What the log holds, as outcomes again: what `byway addons replay` goes over.
+
+The log leaves out what no decision needs: the client's address, and what a plain HTTP request asked for, for which
+`GET /` stands in. Rows of an older Byway do not say what was planned; they are counted, as is what was never kept by
+name.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.model import (
+    Attempt,
+    ClosedBy,
+    Destination,
+    HttpRequest,
+    Inbound,
+    NetworkId,
+    Outcome,
+    Protocol,
+    Request,
+    Route,
+    Stage,
+    Symptom,
+)
+from proxy.store.rows import HOUR_S, from_text, read_evidence, read_plan
+
+ROWS_MAX = 200_000
+"""Connections that are read at once, the newest: about half a gigabyte of them."""
+
+_COLUMNS = (
+    "id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down, duration_s, closed_by,"
+    " network, plan"
+)
+
+
+_UNKNOWN = HttpRequest("GET", "/")
+
+
+@dataclass(frozen=True, slots=True)
+class Recorded:
+    """One connection as it was written down."""
+
+    outcome: Outcome
+    network: NetworkId
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was written down since a moment, the oldest first, and how much cannot be told any more."""
+
+    connections: tuple[Recorded, ...]
+    older: int = 0  # rows of a Byway that did not keep what was planned
+    senseless: int = 0  # rows of a damaged file
+    unnamed: int = 0  # what went direct and was only counted, by `[log] hosts`; about
+    cut: bool = False  # there was more than is read at once
+
+
+def read_recording(db: sqlite3.Connection, *, since: float, rows_max: int = ROWS_MAX) -> Recording:
+    """Raises sqlite3.Error."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM outcome WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608 - our own words
+        (since, rows_max + 1),
+    ).fetchall()
+    cut = len(rows) > rows_max
+    attempts = _attempts(db, since)
+    connections, older, senseless = [], 0, 0
+    for row in reversed(rows[:rows_max]):
+        try:
+            found = _recorded(row, attempts.get(row[0], ()))
+        except (ValueError, TypeError, KeyError, OverflowError):
+            senseless += 1
+            continue
+        if found is None:
+            older += 1
+        else:
+            connections.append(found)
+    return Recording(tuple(connections), older, senseless, _unnamed(db, since), cut)
+
+
+def _attempts(db: sqlite3.Connection, since: float) -> Mapping[int, Sequence[tuple[Any, ...]]]:
+    found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for outcome_id, *values in db.execute(
+        "SELECT outcome_id, route, stage, symptom, attempt.error, started_s, elapsed_s, address, evidence FROM attempt"
+        " JOIN outcome ON outcome.id = outcome_id WHERE at >= ? ORDER BY outcome_id, place",
+        (since,),
+    ):
+        found[outcome_id].append(tuple(values))
+    return found
+
+
+def _recorded(row: Sequence[Any], attempts: Sequence[tuple[Any, ...]]) -> Recorded | None:
+    """None: of an older Byway. Raises ValueError, TypeError, KeyError or OverflowError for what makes no sense."""
+    (
+        row_id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down, duration_s,
+        closed_by, network, told,
+    ) = row  # fmt: skip
+    plan = read_plan(action, why, told)
+    if plan is None:
+        return None
+    name, came_by = from_text(host), Inbound(from_text(inbound))
+    asked = _UNKNOWN if came_by is Inbound.HTTP else None
+    outcome = Outcome(
+        request=Request(row_id, Destination(name, int(port)), came_by, client="", http=asked),
+        plan=plan,
+        attempts=tuple(map(_attempt, attempts)),
+        winner=None if winner is None else Route.parse(from_text(winner)),
+        protocol=Protocol(from_text(protocol)),
+        host=name,
+        at=float(at),
+        bytes_up=int(bytes_up),
+        bytes_down=int(bytes_down),
+        duration=float(duration_s),
+        closed_by=ClosedBy(from_text(closed_by)),
+        error=from_text(error),
+    )
+    return Recorded(outcome, NetworkId(from_text(network)))
+
+
+def _attempt(row: Sequence[Any]) -> Attempt:
+    route, stage, symptom, error, started_s, elapsed_s, address, evidence = row
+    return Attempt(
+        route=Route.parse(from_text(route)),
+        stage=Stage(from_text(stage)),
+        symptom=Symptom(from_text(symptom)),
+        error=from_text(error),
+        started=float(started_s),
+        elapsed=float(elapsed_s),
+        address=from_text(address),
+        evidence=read_evidence(evidence),
+    )
+
+
+def _unnamed(db: sqlite3.Connection, since: float) -> int:
+    """What direct delivered by the hourly counts, less what of it is there by name."""
+    hour = int(since) // HOUR_S * HOUR_S
+    (counted,) = db.execute(
+        "SELECT coalesce(sum(delivered), 0) FROM route_hour WHERE route = 'direct' AND hour >= ?", (hour,)
+    ).fetchone()
+    (named,) = db.execute(
+        "SELECT count(*) FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        " WHERE at >= ? AND route = 'direct' AND stage = 'done'",
+        (hour,),
+    ).fetchone()
+    return max(0, int(counted) - int(named))
