@@ -248,11 +248,18 @@ class Entry:
             self.outcome, network=self.network, now=self._services.now(), addresses=addresses
         )
         if self._services.addons.refines and (refined := self._services.addons.refined(self.outcome.request.id)):
-            self.say(attempts=self.outcome.with_evidence(DIRECT, {"addons": refined}).attempts)
+            self._note_refined(refined)
         if changes:
             self._services.believe(changes)
         if changes or self._facts.get("winner") != DIRECT or self._services.beliefs.is_uneasy(self.network):
             self._services.sound()
+
+    def _note_refined(self, refined: str) -> None:
+        """What addons made of signals, behind what they had made of earlier ones: a replay compares all of it."""
+        direct = self.outcome.direct_attempt
+        before = "" if direct is None else direct.evidence.get("addons", "")
+        evidence = {"addons": f"{before}; {refined}" if before else refined}
+        self.say(attempts=self.outcome.with_evidence(DIRECT, evidence).attempts)
 
     def _tell_attempts(self) -> None:
         """Each once it is judged, and again when more became of it."""

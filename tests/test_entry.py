@@ -54,6 +54,7 @@ class World:
     written: list[tuple[Outcome, NetworkId]] = field(default_factory=list)
     changes: list[Change] = field(default_factory=list)
     ended: list[Outcome] = field(default_factory=list)  # tunnels
+    addons: Any = field(default_factory=Addons)
 
     def entry(self, plan: Plan | None = None) -> Entry:
         request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
@@ -64,6 +65,7 @@ class World:
             believe=self.changes.extend,
             record=lambda outcome, network: self.written.append((outcome, network)),
             tunnel_ended=self.ended.append,
+            addons=self.addons,
         )
         return Entry(request, plan, network=HOME, services=shared)
 
@@ -142,6 +144,18 @@ async def test_that_a_tunnel_has_ended_is_told_with_the_time_that_it_took(world:
     world.now += 7200
     entry.carried(carried())
     assert [(tunnel.duration, tunnel.bytes_down) for tunnel in world.ended] == [(7200, 20)]
+
+
+async def test_all_that_addons_made_of_its_signals_is_written(world: World) -> None:
+    said = iter(["a: tls_reset weighs 0 in place of 2", "", "a: dns_denied weighs 1 in place of 3"])
+    world.addons = SimpleNamespace(refines=True, hears_attempts=False, refined=lambda _id: next(said))
+    entry = world.entry()
+    won(entry, Race(failed(Symptom.RESET), delivered(TOR)))
+    entry.add_evidence(DIRECT, {"seen": 1})
+    entry.add_evidence(DIRECT, {"dns": "dns_denied"})
+    entry.close()
+    kept = world.outcome.attempts[0].evidence["addons"]
+    assert kept == "a: tls_reset weighs 0 in place of 2; a: dns_denied weighs 1 in place of 3"
 
 
 async def test_what_happened_on_another_network_teaches_nothing(world: World) -> None:
