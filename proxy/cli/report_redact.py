@@ -91,6 +91,7 @@ class _Redactor:
             key: self._text(value, own) if isinstance(value, str) else value
             for key, value in step["evidence"].items()
             if not (relayed and isinstance(value, str) and key not in _OF_THE_SITE)
+            if not (self._full and key == "addons")  # what the user's own rules are called, and say
         }
         return {
             **step,

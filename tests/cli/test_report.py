@@ -55,7 +55,12 @@ EXAMINED = Examination(
         step("resolve", text="203.0.113.5, 2001:db8::5", address=""),
         step("connect"),
         step("neutral"),
-        step("hello", symptom="reset", text="reset after the hello, seen from 192.168.1.7"),
+        step(
+            "hello",
+            symptom="reset",
+            text="reset after the hello, seen from 192.168.1.7",
+            evidence={"addons": "my-rule: tls_reset weighs 0 in place of 2"},
+        ),
         step("relay", "my-vps", address="198.51.100.9:443", text="vps.example.org said hello"),
         step("hello", "my-vps", address="198.51.100.9:443"),
         step("answer", "my-vps", address="198.51.100.9:443", evidence={"status": 200, "via": "198.51.100.9"}),
@@ -80,7 +85,7 @@ SITE = Site(
 # -- what is hidden ----------------------------------------------------------------------------------------------------
 
 SECRETS = ("my-vps", "vps.example.org", "198.51.100.9", "198.51.100.53", "192.168.1.7", "198.51.100.80", "f00dfeed",
-           "token=abc")  # fmt: skip
+           "token=abc", "my-rule")  # fmt: skip
 
 
 @pytest.mark.parametrize("form", FORMATS)
