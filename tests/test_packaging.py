@@ -21,7 +21,12 @@ ROOT = Path(__file__).parents[1]
 BUILT_FROM = ("pyproject.toml", "README.md", "LICENSE", ".gitignore", "proxy", "addons", "certs")
 
 
-BUNDLED = ("certs/known_roots.json", "certs/README.md")
+BUNDLED = (
+    *sorted(f"addons/{path.name}" for path in (ROOT / "addons").glob("*.py")),
+    "addons/README.md",
+    "certs/known_roots.json",
+    "certs/README.md",
+)
 
 
 def _source_files() -> set[str]:
@@ -104,6 +109,28 @@ def test_the_installed_wheel_runs_the_demo(wheel: Path, tmp_path: Path) -> None:
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert list(home.iterdir()) == []  # the demo leaves nothing behind
+
+
+def test_the_installed_wheel_finds_its_addons_and_nothing_that_lies_beside_it(wheel: Path, tmp_path: Path) -> None:
+    site, folders = tmp_path / "site", tmp_path / "folders"
+    with zipfile.ZipFile(wheel) as archive:
+        archive.extractall(site)
+    (site / "addons").mkdir()  # of another package
+    (site / "addons" / "theirs.py").write_text("raise SystemExit")
+    (site / "pyproject.toml").write_text("")
+    folders.mkdir(mode=0o700)
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "proxy", "--state", folders, "addons", "list", "--plain"],
+        cwd=folders,
+        env={**_environment(), "HOME": str(folders), "PYTHONPATH": str(site)},
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert done.returncode == 0, done.stderr
+    found = [line.split("\t")[0] for line in done.stdout.splitlines()[1:]]
+    assert found == sorted(path.stem for path in (ROOT / "addons").glob("*.py"))
 
 
 def _environment() -> dict[str, str]:

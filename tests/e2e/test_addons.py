@@ -26,9 +26,9 @@ addons = [Pin()]
 
 
 async def addons(scene: Scene) -> dict[str, dict[str, Any]]:
-    """What `GET /v1/addons` says, by name."""
+    """What `GET /v1/addons` says of the user's own, by name."""
     told = await scene.ask("/v1/addons")
-    return {addon["name"]: addon for addon in told["addons"]}
+    return {addon["name"]: addon for addon in told["addons"] if not addon["shipped"]}
 
 
 # -- each hook ---------------------------------------------------------------------------------------------------------

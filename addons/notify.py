@@ -1,0 +1,51 @@
+"""Tells when a site becomes blocked, or free again: on the desktop, and to a webhook of yours.
+
+The webhook gets one JSON object for each change, through Byway itself, so that it is rescued as any site is. It leaves
+this computer and says what you visit: name only one of your own. Demo of `change`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Annotated
+
+import aiohttp
+
+from proxy.extend.api import Api
+from proxy.model import Change, State
+
+
+@dataclass(frozen=True)
+class Options:
+    desktop: Annotated[bool, "show a notification"] = True
+    webhook: Annotated[str, "where to POST; empty: nowhere"] = ""
+    proxy: Annotated[str, "the proxy for it: Byway's own port; empty: none"] = "http://127.0.0.1:8119"
+
+
+class Notify:
+    def start(self, api: Api) -> None:
+        self.api = api
+        self.options: Options = api.options
+
+    async def change(self, change: Change) -> None:
+        if (change.before is State.BLOCKED) == (change.after is State.BLOCKED):
+            return
+        word = "is blocked" if change.after is State.BLOCKED else "is free again"
+        if self.options.desktop:
+            self.api.notify(f"{change.scope} {word}", change.why)
+        if self.options.webhook:
+            self.api.spawn(self._post({"site": change.scope, "state": change.after, "why": change.why}))
+
+    async def _post(self, told: dict[str, str]) -> None:
+        timeout = aiohttp.ClientTimeout(total=30)
+        try:
+            async with (
+                aiohttp.ClientSession(timeout=timeout) as session,
+                session.post(self.options.webhook, json=told, proxy=self.options.proxy or None),
+            ):
+                pass
+        except (aiohttp.ClientError, TimeoutError) as error:
+            self.api.log.warning(f"the webhook cannot be reached: {type(error).__name__}")
+
+
+addons = [Notify()]
