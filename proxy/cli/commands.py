@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy import __version__
-from proxy.cli import config, demonstrate, log, relay, report, rule, serve, site, status, survey, why
+from proxy.cli import addons, config, demonstrate, log, relay, report, rule, serve, site, status, survey, why
 from proxy.cli.command import FLAG_NAMES, Flags, common_parameters, dress, stdout_closed
 
 app = typer.Typer(
@@ -58,6 +58,7 @@ log.add_to(app)
 app.add_typer(relay.group, name="relay")
 app.add_typer(rule.group, name="rule")
 app.add_typer(site.group, name="site")
+app.add_typer(addons.group, name="addons")
 app.add_typer(config.group, name="config")
 demonstrate.add_to(app)
 

@@ -67,6 +67,35 @@ def add_relay(file: Path, url: str, name: str | None) -> Added:
     return Added(name, relay_url.redact(url.strip()))
 
 
+def set_addon(file: Path, name: str, enabled: bool) -> bool:
+    """Says in `file`, which is made when there is none, whether an addon is on. False: it said so already.
+
+    Raises ConfigError when the file is faulty as it is, and BywayError when it cannot be written."""
+    import tomlkit
+    from tomlkit.items import InlineTable
+
+    file = file.resolve()
+    text = read_text(file, limit=CONFIG_LIMIT) if file.exists() else _NEW_FILE
+    said = load(file if file.exists() else None).settings.addons.get(name)
+    if said is not None and said.enabled is enabled:
+        return False
+    document = tomlkit.parse(text)
+    addons = document.get("addons")
+    if addons is None:
+        addons = tomlkit.table(is_super_table=True)
+        document.append("addons", addons)
+        addons = document["addons"]
+    table = addons.get(name)
+    if table is None:
+        table = tomlkit.inline_table() if isinstance(addons, InlineTable) else tomlkit.table()
+        table["enabled"] = enabled
+        addons[name] = table
+    else:
+        table["enabled"] = enabled
+    _replace(file, tomlkit.dumps(document))
+    return True
+
+
 def _replace(file: Path, text: str) -> None:
     """Checks the text as a configuration, then puts it in the file's place."""
     try:

@@ -34,7 +34,9 @@ FILE_LIMIT = 1024 * 1024
 FILES_MAX = 256
 """Addons in one folder."""
 
-_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
+"""What an addon may be called: its file's name without `.py`."""
+
 _OTHERS_MAY_WRITE = 0o022
 
 _serial = itertools.count(1)
@@ -85,7 +87,7 @@ def _found(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool, prob
     name = path.stem
     table = tables.get(name)
     enabled = table.enabled if table is not None and table.enabled is not None else not shipped
-    if not _NAME.fullmatch(name):
+    if not NAME.fullmatch(name):
         problem = f"{shown(path)}: an addon's name has only letters, digits, _ and -, and begins with a letter"
     elif not shipped and not problem:
         problem = _others_may_write(path)

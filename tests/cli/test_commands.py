@@ -26,7 +26,9 @@ BYWAY = [sys.executable, "-m", "proxy"]
 COMMANDS = [
     "run", "status", "why", "test", "report", "log", "demo", "relay list", "relay test", "relay add", "rule test",
     "rule list", "rule import",
-    "rule check", "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
+    "rule check", "addons list", "addons new", "addons check", "addons replay", "addons enable", "addons disable",
+    "addons docs", "addons path",
+    "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
 ]  # fmt: skip
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.configure import add_relay
+from proxy.cli.configure import add_relay, set_addon
 from proxy.errors import BywayError, ConfigError
 
 SECRET = "correct-horse"
@@ -183,3 +183,54 @@ def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path: Path, monkeyp
     with pytest.raises(BywayError, match="cannot be written: No space left"):
         add_relay(tmp_path / "config.toml", "socks5h://h:1", "x")
     assert [path.name for path in tmp_path.iterdir()] == ["file"]
+
+
+# -- addons ------------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "",
+        "[addons.other]\nenabled = true\n",
+        "[addons.pin]\nrelay = 'x'  # mine\n",
+        "[addons.pin]\nenabled = false\n",
+        "addons.pin.relay = 'x'\n",
+        "addons = { other = { enabled = true } }\n",
+        "addons = { pin = { enabled = false, relay = 'x' } }\n",
+        "[addons]\npin = { relay = 'x' }\n",
+        "[addons]\n",
+        "[addons.other]\na = 1\n[listen]\nport = 9\n[addons.another]\na = 1\n",
+        "# the end",
+    ],
+)
+def test_an_addon_is_switched_on_and_all_else_is_left_as_it_was(tmp_path: Path, written: str) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(f"config_version = 1\n{written}")
+    before = tomllib.loads(file.read_text())
+
+    assert set_addon(file, "pin", True)
+
+    after = tomllib.loads(file.read_text())
+    assert after["addons"]["pin"].pop("enabled") is True
+    before.setdefault("addons", {}).setdefault("pin", {}).pop("enabled", None)
+    assert after == before
+    assert all(line in file.read_text() for line in written.splitlines() if "#" in line)
+    assert not set_addon(file, "pin", True)
+    assert set_addon(file, "pin", False)
+    assert tomllib.loads(file.read_text())["addons"]["pin"]["enabled"] is False
+
+
+def test_a_file_is_made_for_an_addon_when_there_is_none(tmp_path: Path) -> None:
+    file = tmp_path / "new" / "config.toml"
+    assert set_addon(file, "pin", True)
+    assert tomllib.loads(file.read_text()) == {"config_version": 1, "addons": {"pin": {"enabled": True}}}
+    assert stat.S_IMODE(file.stat().st_mode) == 0o600
+
+
+def test_a_faulty_file_is_left_alone(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("[listen]\nport = 'x'\n")
+    with pytest.raises(ConfigError):
+        set_addon(file, "pin", True)
+    assert file.read_text() == "[listen]\nport = 'x'\n"
