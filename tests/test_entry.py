@@ -562,7 +562,7 @@ def entry_for(addons: Addons, *, http: HttpRequest | None = None, action: Action
 
 
 def raced(*attempts: Attempt) -> Any:
-    return SimpleNamespace(attempts=attempts, has_overtaken=False, close=lambda: None)
+    return SimpleNamespace(attempts=attempts, has_overtaken=False, flight_age=0.3, close=lambda: None)
 
 
 def test_each_attempt_is_told_once_it_is_judged_under_the_name() -> None:
