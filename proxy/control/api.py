@@ -366,7 +366,7 @@ class _Api:
         asking.query(request)
         host = asking.read(scope, request.match_info["host"])
         now = time.time()
-        here = self._parts.beliefs.lookup(host, network=self._parts.network(), now=now)
+        here = self._held(host, now)
         elsewhere = [
             held for held in self._parts.beliefs.all(now=now) if held.scope == host and held.network != here.network
         ]
@@ -423,10 +423,15 @@ class _Api:
             if not dot:
                 return None
 
+    def _held(self, host: str, now: float) -> Belief:
+        """What sessions go by here: what is held of the addresses that its name led to speaks for it as well."""
+        known = self._parts.setup().resolver.known(host)
+        return self._parts.beliefs.lookup(host, network=self._parts.network(), now=now, addresses=known)
+
     async def _plan(self, destination: Destination) -> tuple[Belief, Plan]:
         """What is held about a destination, and what would be done with a request for it now."""
         now = time.time()
-        held = self._parts.beliefs.lookup(destination.host, network=self._parts.network(), now=now)
+        held = self._held(destination.host, now)
         request = Request(_NOBODYS_REQUEST, destination, Inbound.CONNECT, client="")
         usable = self._parts.health.order(self._relay_names(), now)
         state = self._parts.beliefs.network_state_for(destination.host, network=self._parts.network(), now=now)

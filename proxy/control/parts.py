@@ -18,7 +18,7 @@ from proxy.detect.health import Health
 from proxy.extend.keeper import AddonState
 from proxy.measure import Means
 from proxy.model import Change, NetworkId, Outcome, Override, Plan, Request
-from proxy.net.tcp import Resolves
+from proxy.net.resolver import Resolver
 from proxy.routing.router import Router
 from proxy.store.writer import Store
 
@@ -44,7 +44,7 @@ class Setup(Protocol):
     @property
     def registry(self) -> Relays: ...
     @property
-    def resolver(self) -> Resolves: ...
+    def resolver(self) -> Resolver: ...
 
 
 @dataclass(frozen=True, slots=True)

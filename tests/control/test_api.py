@@ -16,7 +16,7 @@ from proxy.control import serve
 from proxy.control.serve import ControlServer
 from proxy.extend.addon import AddonFile
 from proxy.extend.keeper import AddonState
-from proxy.model import Action, Override, Plan, Route, Sounding, Symptom
+from proxy.model import Action, Override, Plan, Route, Sounding, Stage, Symptom
 from tests.control.world import SECRET, World
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued, works
 from tests.support.waiting import until
@@ -297,6 +297,18 @@ async def test_sites_lists_what_is_held_and_set(api: ClientSession, world: World
     sites = await read(api, "/v1/sites")
     assert [site["scope"] for site in sites["sites"]] == [BLOG]
     assert sites["overrides"] == [{"scope": "example.org", "action": "RELAY", "relay": "tor"}]
+
+
+async def test_what_is_held_of_its_addresses_speaks_for_a_site(api: ClientSession, world: World) -> None:
+    """As it does in a plan: a site that goes by the relay for its neighbours' sake is not called unknown."""
+    world.resolve_to("fourth.example", "203.0.113.200")
+    for number in range(3):
+        addresses = {"addresses": f"203.0.113.{number + 1}"}
+        timeout = replace(failed(Symptom.TIMEOUT, Stage.CONNECT), evidence=addresses)
+        world.see(outcome(timeout, delivered(TOR), host=f"site{number}.example", at=time.time()))
+    shown = await read(api, "/v1/sites/fourth.example")
+    assert (shown["belief"]["scope"], shown["belief"]["state"]) == ("203.0.113.0/24", "suspect")
+    assert (await read(api, "/v1/sites/fifth.example"))["belief"]["state"] == "unknown"
 
 
 async def test_a_site_is_set_shown_and_forgotten(api: ClientSession, world: World) -> None:

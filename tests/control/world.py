@@ -126,6 +126,10 @@ class World:
     def close(self) -> None:
         self.store.close()
 
+    def resolve_to(self, name: str, address: str) -> None:
+        """As if the name had been resolved to it."""
+        self._setup = replace(self._setup, resolver=Resolver({name: address}))
+
     @property
     def followers(self) -> int:
         return len(self._queues)
