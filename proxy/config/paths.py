@@ -88,6 +88,11 @@ class Paths:
         return self.state_dir / "network.key"
 
     @property
+    def ca_dir(self) -> Path:
+        """The local certificate authority, once something needed one; nothing else lies there."""
+        return self.state_dir / "ca"
+
+    @property
     def control_socket(self) -> Path:
         """In the runtime folder under a name that no other state folder has, else in the state folder, else, when that
         path is too long for a socket, in a folder of ours below the temporary one. Its folder may have to be made."""
