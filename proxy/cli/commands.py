@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy import __version__
-from proxy.cli import addons, config, demonstrate, log, relay, report, rule, serve, site, status, survey, why
+from proxy.cli import addons, ca, config, demonstrate, log, relay, report, rule, serve, site, status, survey, why
 from proxy.cli.command import FLAG_NAMES, Flags, common_parameters, dress, stdout_closed
 
 app = typer.Typer(
@@ -60,6 +60,7 @@ app.add_typer(rule.group, name="rule")
 app.add_typer(site.group, name="site")
 app.add_typer(addons.group, name="addons")
 app.add_typer(config.group, name="config")
+app.add_typer(ca.group, name="ca")
 demonstrate.add_to(app)
 
 

@@ -29,6 +29,7 @@ COMMANDS = [
     "rule check", "addons list", "addons new", "addons check", "addons replay", "addons enable", "addons disable",
     "addons docs", "addons path",
     "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
+    "ca show", "ca export", "ca trust", "ca untrust", "ca rotate", "ca remove",
 ]  # fmt: skip
 
 

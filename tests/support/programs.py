@@ -12,6 +12,7 @@ import shutil
 import subprocess
 
 PACKAGES = {
+    "certutil": "libnss3-tools",
     "chromium": "chromium",
     "curl": "curl",
     "dnsmasq": "dnsmasq-base",
@@ -28,6 +29,7 @@ PACKAGES = {
     "stunnel": "stunnel4",
     "tinyproxy": "tinyproxy",
     "unshare": "util-linux",
+    "update-ca-certificates": "ca-certificates",
 }
 
 
