@@ -29,6 +29,9 @@ BUNDLED = (
 )
 
 
+_private_key = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----\s+[A-Za-z0-9+/]")
+
+
 def _source_files() -> set[str]:
     """The files of the package, as they must be in the wheel, and what is mapped into it one by one."""
     files = {
@@ -49,7 +52,8 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
             shutil.copytree(kept, source / name, ignore=shutil.ignore_patterns("__pycache__"))
         else:
             shutil.copy(kept, source / name)
-    for stray in ("proxy/ca.key", "proxy/net/ca.pem", "certs/ca.key", "addons/mine.py", "proxy/__pycache__/x.pyc"):
+    keys = ("proxy/ca.key", "proxy/net/ca.pem", "proxy/intercept/authority.pem", "certs/ca.key", "certs/authority.pem")
+    for stray in (*keys, "addons/mine.py", "proxy/__pycache__/x.pyc"):
         (source / stray).parent.mkdir(exist_ok=True)
         (source / stray).write_text("stray")
     subprocess.run(
@@ -68,6 +72,12 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     about = {f"{info}/{name}" for name in ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")}
     with zipfile.ZipFile(wheel) as archive:
         assert set(archive.namelist()) == _source_files() | about
+
+
+def test_the_wheel_holds_no_private_key(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as archive:
+        assert not [name for name in archive.namelist() if _private_key.search(archive.read(name))]
+        assert _private_key.search(b"-----BEGIN EC PRIVATE KEY-----\nMHcCAQEE")
 
 
 def test_what_is_mapped_into_the_wheel_is_the_file_itself(wheel: Path) -> None:
