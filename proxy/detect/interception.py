@@ -81,15 +81,16 @@ class KnownRoots:
         return len(self._roots)
 
     def find(self, chain: Sequence[bytes]) -> Root | None:
-        """The known root in a chain, or the one whose key signed the end of it."""
+        """The known root in a chain, or the one whose key signed any of it: whoever has this system trust his root need
+        not send it, and may send what he likes in its place."""
         for der in chain[:CHAIN_LIMIT]:
             root = self._by_hash.get(certificates.sha256(der))
             if root is None and (key := certificates.public_key(der)):
                 root = self._by_hash.get(hashlib.sha256(key).hexdigest())
             if root is not None:
                 return root
-        top = chain[-1] if 0 < len(chain) <= CHAIN_LIMIT else b""
-        return next((root for root in self._roots if root.key and top and certificates.signed_by(top, root.key)), None)
+        signed = ((der, root) for der in chain[:CHAIN_LIMIT] for root in self._roots if root.key)
+        return next((root for der, root in signed if certificates.signed_by(der, root.key)), None)
 
 
 def judge(chain: Sequence[bytes], host: str, *, verified: bool, expired: bool, roots: KnownRoots) -> Finding:

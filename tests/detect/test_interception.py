@@ -78,6 +78,9 @@ def test_what_its_key_signed_when_it_is_left_out(office: Authority, public: Auth
     roots = KnownRoots([Root("0" * 64, hashlib.sha256(key).hexdigest(), "somebody's", key)])
     assert judged([leaf(office)], roots=roots).kind is Kind.KNOWN_ROOT
     assert judged([leaf(public)], roots=roots).kind is Kind.UNTRUSTED
+    for verified in (True, False):  # and something else put in its place
+        found = judged([leaf(office), der(public.root), b"x"], verified=verified, roots=roots)
+        assert found.kind is Kind.KNOWN_ROOT
 
 
 def test_a_name_alone_makes_no_known_root() -> None:
