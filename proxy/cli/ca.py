@@ -159,6 +159,7 @@ def remove(call: Invocation, everything: Annotated[bool, _ALL] = False) -> Exit 
     ca_trust.delete(call.paths)
     ended = _tell(call, results, {"deleted": str(call.paths.ca_dir)})
     call.output.hint(f"The authority and its key are deleted: {call.paths.ca_dir}")
+    call.output.hint("A rule that says INSPECT makes a new one when it next matches.")
     _tell_of_others(call, ca_trust.look(call.paths)["stores"])
     return ended
 
