@@ -67,7 +67,12 @@ class Keychain:
 
     def entries(self) -> list[Entry]:
         look = Step(("security", "find-certificate", "-a", "-p", "-c", PREFIX.strip(), self.place))
-        return [Entry(_sha1(it), it) for it in ours_in(run(look))]
+        try:
+            return [Entry(_sha1(it), it) for it in ours_in(run(look))]
+        except BywayError as error:
+            if "could not be found in the keychain" in str(error):  # how it says: none
+                return []
+            raise
 
     def trusting(self, certificate: x509.Certificate, file: str) -> list[Step]:
         return [Step(("security", "add-trusted-cert", "-r", "trustRoot", "-p", "ssl", "-k", self.place, file))]
@@ -134,7 +139,7 @@ def this_system() -> str | None:
     if sys.platform in ("darwin", "win32"):
         return "macos" if sys.platform == "darwin" else "windows"
     for name, store in SYSTEMS.items():
-        if isinstance(store, AnchorFolder) and store.folder.parent.is_dir() and find_program(store.add[0]) is not None:
+        if isinstance(store, AnchorFolder) and store.folder.is_dir() and find_program(store.add[0]) is not None:
             return name
     return None
 

@@ -16,11 +16,14 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.oid import NameOID
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.errors import BywayError
 from proxy.intercept.ca import Authority, certificate_file, make_authority, open_authority
 from proxy.intercept.leaf import LEAVES_MAX, LIFETIME, NAMES_MAX, Leaf, Leaves
 from proxy.wire import certificates
+from proxy.wire import names as wire_names
 from tests.support import programs
 
 NOW = time.time()
@@ -36,6 +39,15 @@ class Clock:
 
     def __call__(self) -> float:
         return self.now
+
+
+_ONE = make_authority(now=NOW)
+hosts = st.one_of(
+    st.text(max_size=80),
+    st.text("abz019-_.*\0%:[]xnй。", max_size=80),
+    st.ip_addresses().map(str),
+    st.from_regex(r"[a-z0-9]{1,63}(\.[a-z0-9]{1,63}){0,3}", fullmatch=True),
+)
 
 
 @pytest.fixture(scope="module")
@@ -200,6 +212,19 @@ def test_J3_of_300_names_few_are_taken_and_no_more_than_a_bound_is_read(leaves: 
     ]
     assert hosts_of(leaves.leaf("example.org", endless())) == ["example.org"]
     assert read <= 1000
+
+
+@settings(deadline=None)  # a timing is no assertion
+@given(host=hosts, names=st.lists(hosts, max_size=5))
+def test_J3_whatever_is_asked_a_leaf_is_made_or_it_is_refused(host: str, names: list[str]) -> None:
+    leaves = Leaves(_ONE, now=lambda: NOW)
+    try:
+        leaf = leaves.leaf(host, names)
+    except BywayError:
+        return
+    read = x509.load_der_x509_certificate(leaf.certificate.public_bytes(Encoding.DER))
+    assert wire_names.host(host) == hosts_of(leaf)[0]
+    assert certificates.is_for(read.public_bytes(Encoding.DER), wire_names.host(host))
 
 
 # -- kept, and how many ------------------------------------------------------------------------------------------------

@@ -7,6 +7,7 @@ import ssl
 import subprocess
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -196,6 +197,19 @@ def test_a_keychain_is_read_by_what_security_prints(tmp_path: Path, monkeypatch:
     assert str(asked[0]) == "security find-certificate -a -p -c 'Byway on' login.keychain-db"
 
 
+def test_a_keychain_without_ours_is_empty_and_one_that_is_locked_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = "security ended with 44: SecKeychainSearchCopyNext: The specified item could not be found in the keychain."
+
+    def fail(_: Step) -> bytes:
+        raise BywayError(said)
+
+    monkeypatch.setattr(system_stores, "run", fail)
+    assert Keychain().entries() == []
+    said = "security ended with 36: security: SecKeychainUnlock: User interaction is not allowed."
+    with pytest.raises(BywayError, match="User interaction"):
+        Keychain().entries()
+
+
 @pytest.mark.skipif(sys.platform == "win32", reason="is about the others")
 def test_windows_store_is_seen_from_windows_alone() -> None:
     with pytest.raises(BywayError, match="only Windows"):
@@ -203,8 +217,13 @@ def test_windows_store_is_seen_from_windows_alone() -> None:
 
 
 @pytest.mark.needs("update-ca-certificates")
-def test_this_system_is_told_by_its_folder_and_its_program(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_this_system_is_told_by_its_folder_and_its_program(monkeypatch: pytest.MonkeyPatch, debian: Debian) -> None:
+    monkeypatch.setitem(SYSTEMS, "debian", debian.store)
     assert this_system() == "debian"
+    elsewhere = replace(debian.store, folder=debian.made / "none")  # SUSE has a program of that name
+    monkeypatch.setitem(SYSTEMS, "debian", elsewhere)
+    assert this_system() is None
+    monkeypatch.setitem(SYSTEMS, "debian", debian.store)
     monkeypatch.setattr(system_stores, "find_program", lambda _: None)
     assert this_system() is None
     for platform, name in (("darwin", "macos"), ("win32", "windows")):
