@@ -137,8 +137,19 @@ def test_a_step_is_shown_as_it_is_typed() -> None:
 
 
 def test_a_command_gets_no_terminal_and_no_input() -> None:
-    script = "import os, sys; print(sys.stdin.read() == ''); os.getsid(0) == os.getpid() or sys.exit(3)"
-    assert run(Step((sys.executable, "-c", script))) == b"True\n"
+    """Although there is input here."""
+    reading, writing = os.pipe()
+    kept = os.dup(0)
+    try:
+        os.write(writing, b"typed\n")
+        os.close(writing)
+        os.dup2(reading, 0)
+        script = "import os, sys; print(sys.stdin.read() == ''); os.getsid(0) == os.getpid() or sys.exit(3)"
+        assert run(Step((sys.executable, "-c", script))) == b"True\n"
+    finally:
+        os.dup2(kept, 0)
+        os.close(kept)
+        os.close(reading)
 
 
 def test_what_a_failing_command_said_is_one_short_line() -> None:
