@@ -132,6 +132,13 @@ def test_the_certificate_is_written_as_its_ending_says_and_never_the_key(
     ssl.create_default_context(cadata=ran.out)
 
 
+def test_G5_a_state_folder_that_others_can_look_into_is_closed_first(byway: Byway, home: Home) -> None:
+    for command in (("export", "-"), ("rotate",)):
+        home.state.chmod(0o755)
+        assert byway("ca", *command).code == 0
+        assert home.state.stat().st_mode & 0o777 == 0o700
+
+
 @pytest.mark.parametrize(("file", "code"), [("out.txt", 2), ("out", 2), ("gone/out.pem", 1)])
 def test_an_export_that_cannot_be(byway: Byway, home: Home, tmp_path: Path, file: str, code: int) -> None:
     assert byway("ca", "export", str(tmp_path / file)).code == code

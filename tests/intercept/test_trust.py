@@ -20,7 +20,7 @@ from cryptography.x509.oid import NameOID
 from proxy.errors import BywayError
 from proxy.intercept import trust as module
 from proxy.intercept.ca import PURPOSE, certificate_file, make_authority, open_authority
-from proxy.intercept.trust import Entry, Step, find_program, is_root, ours, ours_in, run, short_id, trust, untrust
+from proxy.intercept.trust import Entry, Step, find_program, ours, ours_in, run, short_id, trust, untrust
 from tests.support.authority import Authority as Public
 
 NOW = time.time()
@@ -81,15 +81,18 @@ def test_what_is_trusted_is_there_and_what_is_untrusted_is_not(shelf: Shelf, tmp
     assert trust(shelf, two, Path("/nonexistent")).holds  # is there, so nothing is run
 
 
-def test_several_go_at_once_and_what_comes_after_is_run_once(shelf: Shelf, tmp_path: Path) -> None:
-    shelf.as_root = True
+def test_several_go_at_once_and_what_comes_after_is_run_once_at_the_end(
+    shelf: Shelf, monkeypatch: pytest.MonkeyPatch
+) -> None:
     certificates = [make_authority(now=NOW).certificate for _ in range(3)]
     for certificate in certificates:
         (shelf.folder / short_id(certificate)).write_bytes(certificate.public_bytes(Encoding.PEM))
-    if is_root():
-        assert untrust(shelf, certificates).holds is False
-    else:
-        assert [step.words[0] for step in untrust(shelf, certificates).pending] == ["rm", "rm", "rm", "true"]
+    shelf.as_root = True
+    monkeypatch.setattr(module, "is_root", lambda: False)
+    assert [step.words[0] for step in untrust(shelf, certificates).pending] == ["rm", "rm", "rm", "true"]
+    monkeypatch.setattr(module, "is_root", lambda: True)
+    assert untrust(shelf, certificates).holds is False
+    assert list(shelf.folder.iterdir()) == []
 
 
 def test_roots_part_is_handed_back_with_all_that_follows(
