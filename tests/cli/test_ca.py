@@ -95,7 +95,9 @@ def test_one_that_cannot_be_used_ends_with_5_and_says_why(byway: Byway, home: Ho
     ran = byway("ca", "show")
     assert ran.code == 5
     assert "byway ca rotate" in ran.err
-    assert byway("ca", "show", "--json").json["problem"] in ran.err
+    as_json = byway("ca", "show", "--json")
+    assert as_json.code == 5
+    assert as_json.json["problem"] in ran.err
     assert byway("ca", "trust").code == 1
     assert byway("ca", "rotate").code == 0
     assert byway("ca", "show").code == 0
