@@ -110,12 +110,12 @@ def test_it_never_begins_before_its_authority() -> None:
     assert certificate.not_valid_before_utc == authority.certificate.not_valid_before_utc
 
 
-@pytest.mark.parametrize("now", [NOW - YEAR, NOW + 3 * YEAR])
-def test_J8_no_leaf_outside_the_authoritys_time(now: float) -> None:
+@pytest.mark.parametrize("years", [-1, 3])
+def test_J8_no_leaf_outside_the_authoritys_time(years: int) -> None:
     clock = Clock()
     leaves = Leaves(make_authority(now=NOW), now=clock)
     leaves.leaf("example.org")
-    clock.now = now
+    clock.now = NOW + years * YEAR
     with pytest.raises(BywayError, match="by a clock that says"):
         leaves.leaf("example.org")
     clock.now = NOW
