@@ -68,7 +68,7 @@ def secrets_of(folder: Path) -> list[str]:
     key = load_pem_private_key(data, None)
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     number = key.private_numbers().private_value
-    begin = data.decode().split("-----END PRIVATE KEY-----")[0].splitlines()
+    begin = data.decode().partition("-----BEGIN CERTIFICATE")[0].splitlines()
     return [*begin, str(number), f"{number:x}", f"{number:X}"]
 
 
