@@ -39,6 +39,7 @@ from proxy.errors import BywayError, ConfigError
 from proxy.extend.addons import Addons
 from proxy.extend.api import Means as AddonMeans
 from proxy.extend.keeper import Keeper
+from proxy.intercept.bridge import Bridge, Folders, Guest
 from proxy.measure import Means
 from proxy.model import (
     Change,
@@ -218,6 +219,7 @@ class App:
             visit_won=lambda outcome: self._certificates.look(outcome),
             tunnel_ended=lambda outcome: self._certificates.look_again(outcome),
             addons=self._addons,
+            inspector=self._inspector(),
         )
         self._soundings = Soundings(self._services)
         self._news = News(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
@@ -282,11 +284,28 @@ class App:
         self._network.close()
         if self._control is not None:
             await self._control.close()
+        await self._bridge.close()
         await self._pump.close(0)
         await self._keeper.close()
         await cancel_all()
         await asyncio.to_thread(self._store.close)
         self._poller.close()
+
+    def _inspector(self) -> Bridge:
+        self._bridge = Bridge(
+            lambda: self._services,
+            self._poller,
+            Folders(self._paths.ca_dir, self._paths.engine_dir, ephemeral=self._options.ephemeral),
+            lambda: self._setup.settings.inspect,
+            roots=_known_roots(),
+            guests=self._guests,
+            faulty=_tell_of_addon,
+        )
+        return self._bridge
+
+    def _guests(self) -> Sequence[Guest]:
+        """The user's addons that have hooks of mitmproxy's."""
+        return ()
 
     def say_hello(self) -> None:
         """One line on where we are, one on what to do next, and what the configuration should know of itself."""
@@ -476,6 +495,7 @@ class App:
             "dropped_rows": self._store.dropped_rows,
             "config_problem": self._config_problem,
             "addons_missing": "; ".join(self._keeper.missing),
+            "uninspected": ", ".join(self._bridge.told()),
         }
         return counters
 
@@ -569,6 +589,10 @@ def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
         log.error("a fault in Byway: %s", _place_of(error) if error is not None else "-v tells which")
     if error is not None:
         log.debug("where it happened:", exc_info=error)
+
+
+def _tell_of_addon(name: str, hook: str, error: BaseException) -> None:
+    log.warning("addon %s: %s: %s", name, hook, _place_of(error))
 
 
 def _place_of(error: BaseException) -> str:

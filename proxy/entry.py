@@ -85,6 +85,10 @@ class Entry:
             self.say(duration=self._services.now() - self._facts["at"])
             self._services.record(self.outcome, self.network)
 
+    def untold(self) -> None:
+        """Another line tells of it: this one is never written."""
+        self._holds += 1
+
     # -- how a race ends -------------------------------------------------------------------------------------------
 
     def won(self, race: Race, winner: Winner) -> None:
@@ -138,7 +142,7 @@ class Entry:
         outcome = self.outcome
         if outcome.plan.action is not Action.AUTO or outcome.winner is None or tunnel.over:
             return
-        if self._services.beliefs.is_near(outcome.host):
+        if not self._services.teaches or self._services.beliefs.is_near(outcome.host):
             return
         if outcome.winner == DIRECT:
             brings = self._brings if outcome.protocol is Protocol.TLS else None  # a login page may bring the rest
@@ -241,7 +245,7 @@ class Entry:
     def _learn(self) -> None:
         if self._services.addons.hears_attempts:
             self._tell_attempts()
-        if self._services.network() != self.network:
+        if self._services.network() != self.network or not self._services.teaches:
             return  # what happened on another uplink says nothing of this one
         addresses = self._services.known_addresses(self.outcome.host)
         changes = self._services.beliefs.learn(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
@@ -28,6 +29,7 @@ from proxy.net.resolver import Resolver
 from proxy.net.stream import SocketStream
 from proxy.routing.guard import Guard
 from proxy.routing.router import Router
+from proxy.wire.flight import Flight
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,29 @@ class Setup:
             advice=self.advice if len(routes) > 1 else UNADVISED,
             alarms=alarms,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class Look:
+    """What an inspector makes of a connection. Neither: it goes on as if no rule had said INSPECT."""
+
+    inspect: bool = False
+    refusal: str = ""
+    """One sentence: why nothing of it may go on."""
+
+
+class Inspector(Protocol):
+    """Looks into what a rule INSPECTs. `intercept` has it; here is what a session asks of it."""
+
+    async def look(self, outcome: Outcome, flight: Flight | None) -> Look:
+        """What becomes of a connection: first before its client is told "connected", without a `flight`, then with."""
+
+    async def stand_between(self, client: SocketStream, said: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
+        """Takes over a client that has `said` its first words. On what is returned the inspector speaks as the client
+        of the session; `outcome` tells what has become of that. Raises OSError."""
+
+    async def serve(self, outcome: Outcome) -> SocketStream:
+        """What stands in for an origin, for one plain HTTP request and its answer. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,3 +119,6 @@ class Services:
     tunnel_ended: Callable[[Outcome], None]
     """A tunnel has ended; its client may have hung up on the certificate."""
     addons: Addons
+    inspector: Inspector
+    teaches: bool = True
+    """False: nothing is learned of what happens, since it was we who asked, and perhaps what no client would."""

@@ -6,6 +6,8 @@ Read this first. A Session greets its client, makes a plan for what is asked, ra
 a valid server byte, says what that teaches, and hands both sockets to the pump. The client is told "connected" when a
 route has really connected; what it sends then, its flight, is kept until a server byte is back, so that a route that
 fails on the way is left without the client noticing more than the wait. Nobody calls back into a session.
+
+What a rule INSPECTs goes the same way: an inspector steps between, and from then on it is the client.
 """
 
 from __future__ import annotations
@@ -31,6 +33,7 @@ from proxy.model import (
     Protocol,
     Request,
     Route,
+    Symptom,
 )
 from proxy.net.exchange import Exchanged, exchange
 from proxy.net.front import OWN_NAME, ForUs, Opening, PlainHttp, Tunnel, http_redirect, http_refusal
@@ -69,21 +72,27 @@ class Upstream:
 class Session:
     """One client connection."""
 
-    def __init__(self, client: SocketStream, services: Services) -> None:
+    def __init__(self, client: SocketStream, services: Services, *, inspected: bool = False) -> None:
+        """`inspected`: the client is the inspector, which looks into what it sends by itself."""
         self._client = client
+        self._inspected = inspected
         self._reader = Reader()
         self._services = services
         self._setup = services.setup()
         self._way_back = WayBack(services)
         self._diagnosis = Diagnosis(services)
         self._idle: Upstream | None = None
+        self.entry: Entry | None = None
+        """The line in the log of what was asked last."""
         self._client_left = False
         self._handed_over = False
+        self._looks_into = False
 
-    async def run(self) -> None:
-        """Serves the client until it has gone, or its bytes are the pump's or the control server's."""
+    async def run(self, asked: Tunnel | None = None) -> None:
+        """Serves the client until it has gone, or its bytes are the pump's or the control server's. `asked` is what it
+        wants when it has said so already."""
         try:
-            opening = await self._setup.front.greet(self._client, self._reader)
+            opening: Opening | None = asked or await self._setup.front.greet(self._client, self._reader)
             while isinstance(opening, PlainHttp):
                 opening = await self._forward(opening)
             if isinstance(opening, Tunnel):
@@ -108,6 +117,9 @@ class Session:
         entry = await self._begin(tunnel.destination, tunnel.inbound)
         race = self._race(entry)
         try:
+            if await self._is_refused(entry):
+                await self._last_words(tunnel.refused(Symptom.CERTIFICATE, entry.outcome.error))
+                return
             if not await race.connect():
                 entry.lost(race)
                 await self._last_words(tunnel.refused(entry.symptom, entry.outcome.error))
@@ -117,20 +129,19 @@ class Session:
             flight = Flight()
             if len(self._reader):
                 flight.receive_data(self._reader.rest())
-            before = await self._await_flight(race, flight)
-            if before is BeforeFlight.SPOKE:
-                await self._serve_spoken(race, entry, flight)
+            heard = await self._hear(race, entry, flight)
+            if heard is None:
                 return
-            if not flight.complete:
-                entry.lost(race, client_left=self._client_left)
+            race = heard
+            if await self._is_refused(entry, flight):
                 return
-            if before is BeforeFlight.CLOSED or self._setup is not self._services.setup():
-                race.close()
-                self._setup = self._services.setup()  # nothing has gone yet, so what was said since holds
-                entry.say(plan=await self._plan(entry.outcome.request, tunnel.destination.host))
-                race = self._race(entry)
-                self._client.notify = race.bell.ring
-            await self._plan_on_name(flight, race, entry)
+            if self._looks_into:
+                said, flight = flight.data, Flight()
+                self._client = await self._services.inspector.stand_between(self._client, said, lambda: entry.outcome)
+                heard = await self._hear(race, entry, flight)
+                if heard is None:
+                    return
+                race = heard
 
             limit_s = self._setup.settings.limits.idle_timeout_s
             winner = await _within(limit_s, race.deliver(flight, partial(self._pull, flight)))
@@ -142,6 +153,38 @@ class Session:
         finally:
             entry.close()
             race.close()
+
+    async def _hear(self, race: Race, entry: Entry, flight: Flight) -> Race | None:
+        """The client's flight, and the race that it is for: another one when the path that was open has closed. None:
+        there is none to send, and all is said."""
+        before = await self._await_flight(race, flight)
+        if before is BeforeFlight.SPOKE:
+            await self._serve_spoken(race, entry, flight)
+            return None
+        if not flight.complete:
+            entry.lost(race, client_left=self._client_left)
+            return None
+        if before is BeforeFlight.CLOSED or self._setup is not self._services.setup():
+            race.close()
+            self._setup = self._services.setup()  # nothing has gone yet, so what was said since holds
+            entry.say(plan=await self._plan(entry.outcome.request, entry.outcome.request.destination.host))
+            race = self._race(entry)
+            self._client.notify = race.bell.ring
+        await self._plan_on_name(flight, race, entry)
+        return race
+
+    async def _is_refused(self, entry: Entry, flight: Flight | None = None) -> bool:
+        """Whether what shall be inspected must not be. Without a flight yet, this is the question whether the site
+        shows a good certificate; with one, also whether there is anything to look into, and that is kept."""
+        self._looks_into = False
+        outcome = entry.outcome
+        if self._inspected or not (outcome.plan.intercept and outcome.plan.routes):
+            return False
+        look = await self._services.inspector.look(outcome, flight)
+        self._looks_into = look.inspect
+        if look.refusal:
+            entry.say(error=look.refusal)
+        return bool(look.refusal)
 
     async def _await_flight(self, race: Race, flight: Flight) -> BeforeFlight:
         """Until the client's flight is whole, the server spoke first, or the client left. A path that closes before is
@@ -244,6 +287,14 @@ class Session:
     async def _exchange(self, asked: PlainHttp, entry: Entry) -> Exchanged | None:
         """One exchange, on the idle connection when that fits the plan, else on the winner of a race. None: the client
         was told why not, or has gone."""
+        if entry.outcome.plan.intercept:
+            flight = Flight.of_http(asked.head.forwarded(), asked.head.method, bodiless=False)
+            if await self._is_refused(entry, flight):
+                entry.told = entry.outcome.error
+                await self._refuse(entry)
+                return None
+            if self._looks_into:
+                return await self._exchange_inspected(asked, entry)
         idle = self._take_idle(entry.outcome)
         if idle is not None:
             try:
@@ -267,6 +318,22 @@ class Session:
                 return None
         finally:
             race.close()
+
+    async def _exchange_inspected(self, asked: PlainHttp, entry: Entry) -> Exchanged | None:
+        """One exchange with the inspector, in the place of the origin. How it goes on from there is a tunnel of its
+        own, with a line in the log of its own."""
+        entry.untold()
+        upstream = await self._services.inspector.serve(entry.outcome)
+        try:
+            exchanged = await self._pass(upstream, Reader(), asked, entry, head_sent=False)
+        except DialError as error:
+            entry.broke(error)
+            await self._refuse(entry)
+            return None
+        finally:
+            if not self._handed_over:
+                upstream.abort()
+        return exchanged
 
     async def _open_upstream(self, asked: PlainHttp, entry: Entry, race: Race) -> Upstream | None:
         """The winner of a race for one request. A bodiless one is the flight and has gone out; any other is sent once,
@@ -313,19 +380,32 @@ class Session:
     async def _exchange_over(self, upstream: Upstream, asked: PlainHttp, entry: Entry, *, head_sent: bool) -> Exchanged:
         """Sends one request, streams its answer back, and keeps the connection when it may serve the next."""
         try:
-            exchanged = await exchange(
-                self._client,
-                self._reader,
-                upstream.stream,
-                upstream.reader,
-                asked.head,
-                head_sent=head_sent,
-                idle_timeout_s=self._setup.settings.limits.exchange_timeout_s,
-            )
+            exchanged = await self._pass(upstream.stream, upstream.reader, asked, entry, head_sent=head_sent)
         except (BywayError, OSError):
             upstream.stream.abort()
             raise
         entry.delivered(upstream.route, upstream.stream.peer)
+        if exchanged.upgraded:
+            pass  # the pump has it
+        elif upstream.reusable and exchanged.upstream_reusable and exchanged.client_reusable:
+            self._idle = upstream
+        else:
+            upstream.stream.close()
+        return exchanged
+
+    async def _pass(
+        self, upstream: Stream, answers: Reader, asked: PlainHttp, entry: Entry, *, head_sent: bool
+    ) -> Exchanged:
+        """The exchange itself; where it ends in another protocol, the pump goes on."""
+        exchanged = await exchange(
+            self._client,
+            self._reader,
+            upstream,
+            answers,
+            asked.head,
+            head_sent=head_sent,
+            idle_timeout_s=self._setup.settings.limits.exchange_timeout_s,
+        )
         entry.say(
             bytes_up=exchanged.bytes_up,
             bytes_down=exchanged.bytes_down,
@@ -334,17 +414,10 @@ class Session:
         if exchanged.upgraded:
             self._handed_over = True
             entry.hold()
+            to_upstream, to_client = self._reader.rest(), answers.rest()
             self._services.pump.carry(
-                self._client,
-                upstream.stream,
-                entry.carried,
-                to_upstream=self._reader.rest(),
-                to_client=upstream.reader.rest(),
+                self._client, upstream, entry.carried, to_upstream=to_upstream, to_client=to_client
             )
-        elif upstream.reusable and exchanged.upstream_reusable and exchanged.client_reusable:
-            self._idle = upstream
-        else:
-            upstream.stream.close()
         return exchanged
 
     def _take_idle(self, outcome: Outcome) -> Upstream | None:
@@ -371,7 +444,8 @@ class Session:
         self._setup = self._services.setup()
         request = Request(next(self._services.request_ids), destination, inbound, self._client.peer, http)
         plan = await self._plan(request, destination.host)
-        return Entry(request, plan, network=self._services.network(), services=self._services)
+        self.entry = Entry(request, plan, network=self._services.network(), services=self._services)
+        return self.entry
 
     async def _plan(self, request: Request, host: str) -> Plan:
         """What may be tried for `host`, in order: the address guard first, then what the user and experience say, then
@@ -396,7 +470,7 @@ class Session:
 
     def _look_beside(self, entry: Entry, flight: Flight) -> None:
         """What our own connections beside this visit may find out. By rules that hold no longer none are made."""
-        if self._setup is self._services.setup():
+        if self._setup is self._services.setup() and self._services.teaches:
             self._way_back.look(self._setup, entry.outcome, flight)
             self._diagnosis.look(self._setup, entry, flight)
             self._services.visit_won(entry.outcome)

@@ -18,6 +18,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from proxy.config.files import read_text
+from proxy.config.inspection import unavailable
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths
 from proxy.config.schema import RelayConfig, Settings
@@ -103,6 +104,7 @@ class SetupMaker:
             guard = _guard(loaded, port)
         with _gathered(problems):
             rules = read_rules(settings, self._paths)
+            _check_inspection(rules)
         with _gathered(problems):
             servers = self._secure_servers(settings)
         with _gathered(problems):
@@ -314,6 +316,13 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) ->
     file = file or paths.rules_file
     relays = [relay.name for relay in settings.relay]
     return parse_rules(read_text(file, limit=RULES_LIMIT), source=file.name, lists=lists, relays=relays)
+
+
+def _check_inspection(rules: Rules) -> None:
+    """Raises ConfigError when something shall be inspected and cannot be here."""
+    rule = next((rule for rule in rules.rules if rule.intercept), None)
+    if rule is not None and (reason := unavailable()):
+        raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
 
 
 def read_block_pages(paths: Paths) -> BlockPages:

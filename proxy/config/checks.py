@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from proxy.config.inspection import FORBIDDEN_OPTIONS
 from proxy.config.schema import Settings
 from proxy.config.words import quoted, suggestion
 from proxy.wire import dns_url, relay_url
@@ -41,6 +42,8 @@ def faults(settings: Settings) -> Iterator[Fault]:
             hint = suggestion(source.format, LIST_FORMATS)
             yield Fault(("list", number, "format"), f"unknown list format {quoted(source.format)}{hint}")
 
+    yield from _addon_faults(settings)
+
 
 def without_effect(settings: Settings) -> Iterator[Fault]:
     """Keys that were set, are understood, and do nothing in this version."""
@@ -63,6 +66,14 @@ def _listen_faults(settings: Settings) -> Iterator[Fault]:
         yield Fault(("listen", "password_cmd"), "listen.password_cmd needs listen.user")
     if ":" in listen.user:
         yield Fault(("listen", "user"), "listen.user cannot hold a colon: HTTP Basic ends the user there")
+
+
+def _addon_faults(settings: Settings) -> Iterator[Fault]:
+    for name, table in settings.addons.items():
+        for key in table.model_extra or ():
+            if key.startswith(FORBIDDEN_OPTIONS):
+                sentence = f"{quoted(key)} trusts a certificate authority whose key is public, and is never taken"
+                yield Fault(("addons", name, key), sentence)
 
 
 def _name_faults(settings: Settings) -> Iterator[Fault]:

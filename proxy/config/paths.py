@@ -93,6 +93,11 @@ class Paths:
         return self.state_dir / "ca"
 
     @property
+    def engine_dir(self) -> Path:
+        """What mitmproxy and its addons take for their configuration folder; empty unless an addon writes there."""
+        return self.state_dir / "mitmproxy"
+
+    @property
     def control_socket(self) -> Path:
         """In the runtime folder under a name that no other state folder has, else in the state folder, else, when that
         path is too long for a socket, in a folder of ours below the temporary one. Its folder may have to be made."""

@@ -173,6 +173,20 @@ class AddonConfig(BaseModel):
     enabled: bool | None = Field(default=None, description="unset: on for a file of the user's, off for a shipped one")
 
 
+class Inspect(_Section):
+    """What is looked into when a rule says INSPECT."""
+
+    stream_above_bytes: Count = Field(
+        default=3_000_000, description="longer bodies flow through as they come, and addons cannot change them"
+    )
+    log_requests: bool = Field(default=False, description="write down what is asked inside inspected connections")
+    vouched_s: Seconds = Field(default=300, description="how long a good certificate of a site is not asked for again")
+    vouch_timeout_s: Seconds = Field(default=10, description="how long a site may take to show its certificate")
+    pass_s: Seconds = Field(
+        default=21_600, description="a site whose client refuses our certificate passes uninspected so long"
+    )
+
+
 class Weights(_Section):
     """What one signal adds to a scope's score (detection.md, section 5)."""
 
@@ -415,5 +429,6 @@ class Settings(BaseModel):
     relay: RelayConfigs = Field(default=(), description="relays, the preferred first")
     list: ListConfigs = Field(default=(), description="imported lists")
     addons: AddonConfigs = Field(default={}, description="addons by name")
+    inspect: Inspect = Field(default=Inspect(), description="what rules INSPECT")
     detect: Detect = Field(default=Detect(), description="numbers of detection")
     limits: Limits = Field(default=Limits(), description="deadlines and sizes")

@@ -185,6 +185,9 @@ class _Api:
                     f"edit {addon.file.path}")  # fmt: skip
         if lost := live.get("addons_missing"):
             say(redact(str(lost)), "byway addons list")
+        if passing := live.get("uninspected"):
+            text = f"Programs refuse our certificate for {passing}, so that is not inspected for some hours."
+            say(text, "byway ca trust, or leave INSPECT off for it")
         if told := network_in_words(state):
             say(*told)
         read = [held["scope"] for held in troubled if held["cause"] == "interception"]

@@ -83,6 +83,22 @@ class Tunnel:
                 return http_refusal(symptom, reason)
 
 
+INNER_ACCEPTED, INNER_REFUSED = b"+", b"-"
+
+
+@dataclass(frozen=True, slots=True)
+class InnerTunnel(Tunnel):
+    """A tunnel that a part of Byway asks for. It is told in one byte whether a route has connected; the reason is in
+    the log."""
+
+    @property
+    def accepted(self) -> bytes:
+        return INNER_ACCEPTED
+
+    def refused(self, symptom: Symptom, reason: str) -> bytes:
+        return INNER_REFUSED
+
+
 @dataclass(frozen=True, slots=True)
 class PlainHttp:
     """An absolute-form request; more may follow on the connection."""

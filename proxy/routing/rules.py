@@ -364,9 +364,6 @@ def _first_of(problems: list[str], source: str) -> list[str]:
 
 
 def _notices(rules: tuple[Rule, ...], never: list[Rule]) -> Iterator[str]:
-    inspected = next((rule for rule in rules if rule.intercept), None)
-    if inspected is not None:
-        yield f"{inspected.source}:{inspected.line}: INSPECT has no effect yet"
     caught = next((rule for rule in rules if rule.kind is Kind.MATCH), None)
     if caught is not None and caught is not rules[-1]:
         yield f"{caught.source}:{caught.line}: MATCH decides everything, so no rule below it ever acts"

@@ -56,5 +56,6 @@ def services(**given: Any) -> Services:
         "visit_won": lambda _outcome: None,
         "tunnel_ended": lambda _outcome: None,
         "addons": Addons(),
+        "inspector": None,
     }
     return Services(**cast(Any, defaults | given))

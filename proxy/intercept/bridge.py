@@ -1,0 +1,269 @@
+"""The inspector that sessions know: it decides what is looked into, and brings client and engine together.
+
+Before a client is told "connected", the site has to show a certificate that is good (`vouching`); one that is not is
+refused and never signed for. What is not TLS or HTTP, what names another site than the one asked for, and hosts whose
+clients do not take our certificate (`passing`) go on untouched. The engine, with mitmproxy in it, is imported in a
+thread when the first connection needs it and not before; nothing here imports it at the top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import TYPE_CHECKING
+
+from proxy.config.inspection import unavailable
+from proxy.config.schema import Inspect
+from proxy.detect.interception import KnownRoots
+from proxy.errors import BywayError
+from proxy.intercept.inner import InnerDialer, make_pair, unheard
+from proxy.intercept.meeting import Meeting, Way
+from proxy.intercept.passing import Passing
+from proxy.intercept.vouching import Asked, Standing, Voucher, Vouching
+from proxy.model import HttpRequest, Outcome, Protocol
+from proxy.net.poller import Poller
+from proxy.net.probe import Probe, probe
+from proxy.net.stream import SocketStream
+from proxy.services import Look, Services
+from proxy.wire.flight import Flight
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from proxy.intercept.engine import Engine
+    from proxy.intercept.leaf import Leaf, Leaves
+
+log = logging.getLogger(__name__)
+
+_UNTOUCHED = Look()
+_WELL = Look(inspect=True)
+_TARGET_SHOWN = 500
+_NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """An addon that has hooks of mitmproxy's, and what the user set for it."""
+
+    name: str
+    addon: object
+    options: Mapping[str, object] = field(default_factory=lambda: _NO_OPTIONS)
+
+
+Faulty = Callable[[str, str, BaseException], None]
+"""Hears of an addon's fault: its name, the hook, what was raised."""
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where the authority lies, and what addons of mitmproxy's may take for its configuration."""
+
+    ca: Path
+    engine: Path
+    ephemeral: bool = False
+    """Nothing is written: an authority that is not there is made in memory, and nobody trusts it."""
+
+
+class Bridge:
+    """See the module's docstring. `close` ends what it carries."""
+
+    def __init__(
+        self,
+        services: Callable[[], Services],
+        poller: Poller,
+        folders: Folders,
+        settings: Callable[[], Inspect],
+        *,
+        roots: KnownRoots,
+        guests: Callable[[], Sequence[Guest]] = tuple,
+        faulty: Faulty,
+    ) -> None:
+        self._services = services
+        self._poller = poller
+        self._folders = folders
+        self._settings = settings
+        self._guests = guests
+        self._faulty = faulty
+        self._vouching = Vouching(roots)
+        self._passing = Passing()
+        self._leaves: Leaves | None = None
+        self._engine: Engine | None = None
+        self._starting = asyncio.Lock()
+
+    # -- what sessions ask -----------------------------------------------------------------------------------------
+
+    async def look(self, outcome: Outcome, flight: Flight | None) -> Look:
+        """See Inspector."""
+        host = outcome.host
+        if self._passing.passes(host, time.monotonic()):
+            return _UNTOUCHED
+        if flight is not None and not _can_look_into(flight, host):
+            return _UNTOUCHED
+        try:
+            await self._start()
+        except BywayError as error:
+            return Look(refusal=f"{outcome.request.destination} is not inspected: {error}")
+        if flight is not None and flight.protocol is Protocol.HTTP:
+            return _WELL
+        voucher = await self._voucher(outcome)
+        if voucher.standing is Standing.BAD:
+            return Look(
+                refusal=f"{outcome.request.destination} is not opened: its certificate is bad: {voucher.reason}"
+            )
+        return _UNTOUCHED if voucher.standing is Standing.NO_TLS else _WELL
+
+    async def stand_between(self, client: SocketStream, said: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
+        """See Inspector."""
+        engine = await self._start()
+        theirs, ours = make_pair(self._poller, client.peer)
+        meeting = self._meeting(outcome())
+        client.notify = None
+        await engine.meet(meeting, client.detach(), said, Way(theirs, outcome))
+        return ours
+
+    async def serve(self, outcome: Outcome) -> SocketStream:
+        """See Inspector."""
+        engine = await self._start()
+        theirs, ours = make_pair(self._poller, outcome.request.client)
+        await engine.meet(self._meeting(outcome), theirs, b"", None)
+        return ours
+
+    def told(self) -> list[str]:
+        """Hosts that are let pass, for who asks what is wrong."""
+        return self._passing.hosts(time.monotonic())
+
+    async def close(self) -> None:
+        """Ends every connection that is looked into."""
+        if self._engine is not None:
+            await self._engine.close()
+
+    # -- getting ready ---------------------------------------------------------------------------------------------
+
+    async def _start(self) -> Engine:
+        """The engine, with an authority that is in force. Raises BywayError when there can be none."""
+        async with self._starting:
+            if self._engine is None:
+                if reason := unavailable():
+                    raise BywayError(reason)
+                self._engine = await self._make_engine()
+            if self._leaves is None or not self._is_in_force(self._leaves):
+                self._leaves = await asyncio.to_thread(self._open_leaves)
+            return self._engine
+
+    async def _make_engine(self) -> Engine:
+        try:
+            module = await asyncio.to_thread(importlib.import_module, "proxy.intercept.engine")
+        except Exception as error:  # of a stranger's code, which is no reason to fall
+            raise BywayError(f"mitmproxy cannot be imported: {error}") from error
+        engine: Engine = module.Engine(
+            self._folders.engine, self._settings, leaf=self._leaf, guests=self._guests, faulty=self._faulty
+        )
+        return engine
+
+    def _open_leaves(self) -> Leaves:
+        from proxy.intercept import ca  # with what it brings, 50 ms that most runs never need
+        from proxy.intercept.leaf import Leaves
+
+        now = time.time()
+        if self._folders.ephemeral and not ca.has_key(self._folders.ca):
+            return Leaves(ca.make_authority(now=now))
+        return Leaves(ca.open_authority(self._folders.ca, now=now))
+
+    def _is_in_force(self, leaves: Leaves) -> bool:
+        return self._folders.ephemeral or leaves.authority.is_of(self._folders.ca)
+
+    def _leaf(self, host: str) -> Leaf:
+        assert self._leaves is not None  # so before any client is met
+        return self._leaves.leaf(host)
+
+    # -- whom may be signed for ------------------------------------------------------------------------------------
+
+    async def _voucher(self, outcome: Outcome) -> Voucher:
+        services = self._services()
+        asked = Asked(outcome.request.destination, outcome.host, outcome.plan.routes, services.network())
+        return await self._vouching.ask(
+            asked, lambda: self._probe(services, outcome), keep_s=self._settings().vouched_s
+        )
+
+    async def _probe(self, services: Services, outcome: Outcome) -> Probe:
+        """What certificate comes by the ways of the plan. One that is not good may be another's: that is looked into as
+        when a client has hung up on it."""
+        seen = Probe()
+
+        def ended(tunnel: Outcome) -> None:
+            if not seen.verified:
+                services.tunnel_ended(tunnel)
+
+        request = outcome.request
+        dialer = InnerDialer(unheard(services, ended), self._poller, request.inbound, request.client)
+        timeout_s = self._settings().vouch_timeout_s
+        seen = await probe(dialer, request.destination, outcome.host, timeout_s=timeout_s)
+        return seen
+
+    # -- what the engine tells -------------------------------------------------------------------------------------
+
+    def _meeting(self, outcome: Outcome) -> Meeting:
+        host, request = outcome.host, outcome.request
+        dialer = InnerDialer(self._services(), self._poller, request.inbound, request.client)
+        return Meeting(
+            host=host,
+            destination=request.destination,
+            client=_address(request.client),
+            open=dialer.open,
+            taken=lambda: self._passing.taken(host),
+            refused=lambda in_words: self._refused(host, in_words=in_words),
+            distrusted=lambda: self._vouching.forget(request.destination),
+            is_known_root=self._vouching.is_known_root,
+            told=self._told,
+        )
+
+    def _refused(self, host: str, *, in_words: bool) -> None:
+        keep_s = self._settings().pass_s
+        if self._passing.refused(host, time.monotonic(), in_words=in_words, keep_s=keep_s):
+            log.warning(
+                "a program does not take our certificate for one site, which passes uninspected for %g hours; "
+                "`byway status` names it",
+                round(keep_s / 3600, 1),
+            )
+            log.info("%s passes uninspected: a program refused our certificate for it", host)
+
+    def _told(self, outcome: Outcome, method: str, target: str, size: int) -> None:
+        """Writes down what was asked inside, when the user wants that."""
+        if not self._settings().log_requests:
+            return
+        services = self._services()
+        inner = Outcome(
+            request=replace(outcome.request, id=next(services.request_ids), http=HttpRequest(method, target)),
+            plan=replace(outcome.plan, why=f"{method} {target[:_TARGET_SHOWN]}, seen inside; {outcome.plan.why}"),
+            winner=outcome.winner,
+            protocol=Protocol.HTTP,
+            host=outcome.host,
+            at=services.now(),
+            bytes_down=size,
+        )
+        services.record(inner, services.network())
+
+
+def _can_look_into(flight: Flight, host: str) -> bool:
+    """TLS for the host that was asked for, or HTTP. A client that gives another name may have its reasons (it fronts
+    one site with another), and what it does is not what the rule speaks of; without a name it can mean only one."""
+    if flight.protocol is Protocol.HTTP:
+        return True
+    if flight.protocol is not Protocol.TLS:
+        return False
+    if flight.server_name in (None, host):
+        return True
+    log.info("%s was asked for and %s is named inside: it passes uninspected", host, flight.server_name)
+    return False
+
+
+def _address(client: str) -> tuple[str, int]:
+    """A client's `address:port` in two."""
+    host, _, port = client.rpartition(":")
+    return host.strip("[]"), int(port)

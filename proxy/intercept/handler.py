@@ -1,0 +1,244 @@
+"""One inspected client in mitmproxy: its protocol stack, with our sockets below and our eyes on it.
+
+Origins are reached through the Meeting and never by mitmproxy itself. The rest is mitmproxy's: `ConnectionHandler`
+reads both sides, and `handle_hook` lets addons see what goes by.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Literal
+
+from mitmproxy import connection, flow, http
+from mitmproxy.connection import ConnectionState
+from mitmproxy.proxy import commands, events, layers, mode_specs, server_hooks
+from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
+from mitmproxy.proxy.server import ConnectionIO
+
+from proxy.errors import DialError
+from proxy.intercept.meeting import Meeting, Way
+from proxy.model import Outcome
+from proxy.wire import names
+
+if TYPE_CHECKING:
+    from mitmproxy.master import Master
+
+log = logging.getLogger(__name__)
+
+_REFUSED = ("unknown ca", "bad certificate", "certificate unknown", "certificate revoked", "unsupported certificate")
+"""OpenSSL's words for the alerts of a client that does not take a certificate."""
+
+_HUNG_UP = ("connection closed", "unexpected eof")
+
+_STREAMED = ("text/event-stream", "multipart/x-mixed-replace", "application/grpc")
+"""Answers that never end, or whose parts are meant one by one."""
+
+LINGER_S = 5.0
+
+Faulted = Literal[True] | tuple[type[BaseException], BaseException, TracebackType | None] | BaseException | None
+
+
+class Handler(ProxyConnectionHandler):
+    """See the module's docstring. Run `handle_client`, then close the writer."""
+
+    def __init__(
+        self,
+        master: Master,
+        meeting: Meeting,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        first: Way | None,
+        *,
+        idle_timeout_s: float,
+    ) -> None:
+        super().__init__(master, reader, writer, master.options, mode_specs.ProxyMode.parse("transparent"))
+        self.meeting = meeting
+        self.timeout_watchdog.timeout = int(idle_timeout_s)
+        self._first = first
+        self._ways: dict[connection.Server, Callable[[], Outcome]] = {}
+        self._settled = False
+        self._asked = False
+        context = self.layer.context
+        context.server.address = (meeting.host, meeting.destination.port)
+        self.layer = layers.modes.TransparentProxy(context)
+
+    # -- upstream --------------------------------------------------------------------------------------------------
+
+    async def open_connection(self, command: commands.OpenConnection) -> None:
+        """As mitmproxy does it, with a way of ours in the place of a socket of its own."""
+        server = command.connection
+        assert isinstance(server, connection.Server)
+        data = server_hooks.ServerConnectionHookData(client=self.client, server=server)
+        await self.handle_hook(server_hooks.ServerConnectHook(data))
+        try:
+            server.timestamp_start = time.time()
+            way = await self._open(server)
+        except (DialError, OSError, asyncio.CancelledError) as error:
+            server.error = str(error) or "the client has left"
+            await self.handle_hook(server_hooks.ServerConnectErrorHook(data))
+            await self.server_event(events.OpenConnectionCompleted(command, server.error))
+            if isinstance(error, asyncio.CancelledError):
+                raise
+            return
+        assert server.address is not None
+        reader, writer = await connect_streams(way.sock, server.address)
+        self._ways[server] = way.outcome
+        server.timestamp_tcp_setup = time.time()
+        server.state = ConnectionState.OPEN
+        server.peername = server.sockname = server.address
+        self.transports[server] = ConnectionIO(handler=asyncio.current_task(), reader=reader, writer=writer)
+        await self.handle_hook(server_hooks.ServerConnectedHook(data))
+        await self.server_event(events.OpenConnectionCompleted(command, None))
+        try:
+            await self.handle_connection(server)
+        finally:
+            server.timestamp_end = time.time()
+            self._ways.pop(server, None)
+            await self.handle_hook(server_hooks.ServerDisconnectedHook(data))
+
+    async def _open(self, server: connection.Server) -> Way:
+        """Raises DialError and OSError."""
+        if server.error:  # by an addon, which saw it first
+            raise OSError(server.error)
+        if server.address is None or server.transport_protocol != "tcp":
+            raise OSError("only TCP to a named place is possible")
+        meeting = self.meeting
+        if tuple(server.address[:2]) == (meeting.host, meeting.destination.port):
+            first, self._first = self._first, None
+            return first or await meeting.open(meeting.destination)
+        try:
+            elsewhere = names.destination(*server.address[:2])
+        except ValueError as error:
+            raise OSError(str(error)) from None
+        return await meeting.open(elsewhere)
+
+    # -- what goes by ----------------------------------------------------------------------------------------------
+
+    async def handle_hook(self, hook: commands.StartHook) -> None:
+        (data,) = hook.args()
+        if isinstance(data, flow.Flow):
+            self._mark(data)
+        await super().handle_hook(hook)
+        match hook.name:
+            case "requestheaders":
+                self._asked = True
+            case "responseheaders":
+                _let_stream(data)
+            case "response":
+                self._tell(data)
+            case "tls_failed_client":
+                self._client_failed(str(data.conn.error or ""))
+            case "tls_failed_server":
+                self.meeting.distrusted()
+            case "tls_established_client":
+                self.meeting.taken()
+            case "tls_established_server":
+                self._check_chain(data.conn)
+
+    def _mark(self, seen: flow.Flow) -> None:
+        """Lets addons know which way it goes."""
+        outcome = self._ways.get(seen.server_conn)
+        if outcome is None:
+            return
+        known = outcome()
+        seen.metadata["byway.plan"] = known.plan.why
+        seen.metadata["byway.route"] = str(known.winner) if known.winner is not None else ""
+
+    def _tell(self, seen: http.HTTPFlow) -> None:
+        outcome = self._ways.get(seen.server_conn)
+        if outcome is not None and seen.response is not None:
+            size = len(seen.response.raw_content or b"")
+            self.meeting.told(outcome(), seen.request.method, seen.request.path, size)
+
+    def _check_chain(self, server: connection.Server) -> None:
+        """The rest of it mitmproxy has verified, and nothing has been sent yet."""
+        chain = [ssl.PEM_cert_to_DER_cert(cert.to_pem().decode()) for cert in server.certificate_list]
+        if self.meeting.is_known_root(chain):
+            server.error = "its certificate is signed by a known interception root"
+            self.meeting.distrusted()
+            self.close_connection(server)
+
+    def _client_failed(self, error: str) -> None:
+        if self._settled:
+            return
+        self._settled = True
+        if any(word in error for word in _REFUSED):
+            self.meeting.refused(True)
+        elif any(word in error for word in _HUNG_UP) and self.layer.context.server.tls_established:
+            self.meeting.refused(False)
+
+    def log(self, message: str, level: int = logging.INFO, exc_info: Faulted = None) -> None:
+        """Its words name hosts, so they are for those who asked for everything."""
+        if not self._asked and message.startswith("TLS Error") and any(word in message for word in _REFUSED):
+            self._settled = True  # Firefox ends the handshake first, and says it then
+            self.meeting.refused(True)
+        if exc_info:
+            log.error("a fault in mitmproxy ended an inspected connection; -vv tells which")
+        log.debug("%s", message, exc_info=exc_info)
+
+    async def end(self) -> None:
+        """Ends it from outside, as an idle one ends."""
+        io = self.transports.get(self.client)
+        if io is not None and io.handler is not None:
+            io.handler.cancel("Byway ends")
+
+    def close(self) -> None:
+        """What was given to it and never used."""
+        if self._first is not None:
+            self._first.sock.close()
+            self._first = None
+
+
+class _NamedWriter(asyncio.StreamWriter):
+    """A writer whose peer is who stands behind a pair of sockets."""
+
+    peer: tuple[str, int] = ("", 0)
+
+    def get_extra_info(self, name: str, default: Any = None) -> Any:
+        if name in ("peername", "sockname"):
+            return self.peer
+        return super().get_extra_info(name, default)
+
+
+async def connect_streams(
+    sock: socket.socket, peer: tuple[str, int], received: bytes = b""
+) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """asyncio's streams over a connected socket, which they own from now on; `received` has come on it before. Raises
+    OSError, and then the socket is closed."""
+    loop = asyncio.get_running_loop()
+    reader = asyncio.StreamReader(loop=loop)
+    if received:
+        reader.feed_data(received)
+    protocol = asyncio.StreamReaderProtocol(reader, loop=loop)
+    try:
+        transport, _ = await loop.create_connection(lambda: protocol, sock=sock)
+    except BaseException:
+        sock.close()
+        raise
+    writer = _NamedWriter(transport, protocol, reader, loop)
+    writer.peer = peer
+    return reader, writer
+
+
+async def close_writer(writer: asyncio.StreamWriter) -> None:
+    """Until its socket is closed: what is unsent goes out first, for a moment."""
+    writer.close()
+    with contextlib.suppress(OSError):
+        try:
+            async with asyncio.timeout(LINGER_S):
+                await writer.wait_closed()
+        except TimeoutError:
+            writer.transport.abort()
+
+
+def _let_stream(exchanged: http.HTTPFlow) -> None:
+    answer = exchanged.response
+    if answer is not None and not answer.stream and answer.headers.get("content-type", "").startswith(_STREAMED):
+        answer.stream = True

@@ -1,0 +1,46 @@
+"""What the engine and the rest of Byway know of each other, for one inspected client. No mitmproxy here.
+
+A Meeting says for whom our certificate is, how the engine reaches origins, and whom it tells what its client thinks of
+the certificate. A Way is a path that was opened for it: an inner tunnel of Byway's, so that what the engine sends is
+planned, raced, rescued and logged as if a browser had sent it.
+"""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from proxy.model import Destination, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Way:
+    """An open path to an origin, which belongs to who got it."""
+
+    sock: socket.socket
+    outcome: Callable[[], Outcome]
+    """How it goes: the plan, and the route once one has won."""
+
+
+@dataclass(frozen=True, slots=True)
+class Meeting:
+    """One client whose connection is looked into."""
+
+    host: str
+    """Whom the client asked for, and the only one in whose name anything is signed for it."""
+    destination: Destination
+    """Where that is: an address when the client came with one."""
+    client: tuple[str, int]
+    open: Callable[[Destination], Awaitable[Way]]
+    """Raises DialError, with a sentence that names no relay: scripts of the site may read it."""
+    taken: Callable[[], None]
+    """The client has taken our certificate."""
+    refused: Callable[[bool], None]
+    """It has not: it said so in an alert, or (False) it just left when it had seen it."""
+    distrusted: Callable[[], None]
+    """The certificate of an origin was not good after all."""
+    is_known_root: Callable[[list[bytes]], bool]
+    """Whether a presented chain (DER, the site's first) is signed by a root that is known to intercept."""
+    told: Callable[[Outcome, str, str, int], None]
+    """A request was answered: how it went, its method and target, and the bytes of the answer."""

@@ -1,0 +1,102 @@
+"""Whether a site shows a good certificate, before anything is signed in its name.
+
+Asked with a hello of our own, over an inner tunnel, so by the very routes that the plan has, and held to the system's
+trust and to the roots that are known to intercept. A good answer is remembered for a short time, as is that no TLS is
+spoken; a bad one never is, so that a site that was mended is taken at once. Several who ask at the same time wait for
+one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from proxy.detect.interception import KnownRoots
+from proxy.model import Destination, NetworkId, Route, Symptom
+from proxy.net.probe import Probe
+from proxy.net.tasks import spawn
+
+ANSWERS_MAX = 4096
+
+_SPOKE_OTHERWISE = (Symptom.GARBAGE, Symptom.ALERT)
+
+
+class Standing(Enum):
+    """What a site's certificate is worth."""
+
+    GOOD = auto()
+    BAD = auto()
+    NO_TLS = auto()  # or none that we speak: it cannot be looked into
+    UNKNOWN = auto()  # it could not be asked
+
+
+@dataclass(frozen=True, slots=True)
+class Voucher:
+    """The answer."""
+
+    standing: Standing
+    reason: str = ""  # one half-sentence, when it is bad
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Of whom, by which way: another way may lead to somebody else."""
+
+    destination: Destination
+    host: str
+    routes: tuple[Route, ...]
+    network: NetworkId
+
+
+class Vouching:
+    """Remembers who was vouched for."""
+
+    def __init__(self, roots: KnownRoots) -> None:
+        self._roots = roots
+        self._kept: OrderedDict[Asked, tuple[Voucher, float]] = OrderedDict()
+        self._asking: dict[Asked, asyncio.Task[Voucher]] = {}
+
+    async def ask(self, asked: Asked, probe: Callable[[], Awaitable[Probe]], *, keep_s: float) -> Voucher:
+        """The answer that is kept, or what a `probe` brings, to be kept for `keep_s` when it may be."""
+        voucher, until = self._kept.get(asked, (None, 0.0))
+        if voucher is not None and asyncio.get_running_loop().time() < until:
+            return voucher
+        task = self._asking.get(asked)
+        if task is None:
+            task = self._asking[asked] = spawn(self._ask(asked, probe, keep_s), name=f"vouch for {asked.host}")
+        return await asyncio.shield(task)  # one who leaves does not take the answer from the others
+
+    def forget(self, destination: Destination) -> None:
+        """It was not good after all."""
+        for asked in [asked for asked in self._kept if asked.destination == destination]:
+            del self._kept[asked]
+
+    async def _ask(self, asked: Asked, probe: Callable[[], Awaitable[Probe]], keep_s: float) -> Voucher:
+        try:
+            voucher = self._judge(await probe())
+        finally:
+            del self._asking[asked]
+        if voucher.standing in (Standing.GOOD, Standing.NO_TLS):
+            self._kept[asked] = voucher, asyncio.get_running_loop().time() + keep_s
+            self._kept.move_to_end(asked)
+            while len(self._kept) > ANSWERS_MAX:
+                self._kept.popitem(last=False)
+        return voucher
+
+    def _judge(self, probe: Probe) -> Voucher:
+        root = self._roots.find(probe.chain)
+        if root is not None:
+            return Voucher(Standing.BAD, f"it is signed by a known interception root ({root.what})")
+        if probe.verified:
+            return Voucher(Standing.GOOD)
+        if probe.symptom is Symptom.CERTIFICATE:
+            return Voucher(Standing.BAD, probe.error)
+        if probe.symptom in _SPOKE_OTHERWISE:
+            return Voucher(Standing.NO_TLS)
+        return Voucher(Standing.UNKNOWN, probe.error)
+
+    def is_known_root(self, chain: list[bytes]) -> bool:
+        return self._roots.find(chain) is not None

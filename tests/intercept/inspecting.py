@@ -1,0 +1,114 @@
+"""A Byway in this process whose rules INSPECT, with addons that a test hands in, and clients that trust its authority.
+
+The system's trust is the test's own authority here, as it is for a process with SSL_CERT_FILE.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import ssl
+import subprocess
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from pathlib import Path
+from unittest import mock
+
+from proxy.app import App, RunOptions
+from proxy.config.load import load
+from proxy.config.paths import Paths, private_folder
+from proxy.intercept import ca
+from proxy.intercept.bridge import Bridge, Guest
+from proxy.model import NetworkId, Outcome
+from proxy.net import tls
+from tests.support.authority import Authority
+
+RULES = "DOMAIN-SUFFIX,inside.test,AUTO,INSPECT\n"
+HOSTS = """
+[dns.hosts]
+"www.inside.test" = "127.0.0.1"
+"other.inside.test" = "127.0.0.1"
+"plain.test" = "127.0.0.1"
+"""
+
+
+class Inspecting(App):
+    """An App that keeps what it would write, and has the test's addons."""
+
+    def __init__(self, options: RunOptions, folder: Path) -> None:
+        paths = Paths.locate(os.environ, config=options.config, state=options.state)
+        self.folder = folder
+        self.guests: list[Guest] = []
+        self.outcomes: list[Outcome] = []
+        self.faults: list[str] = []
+        super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags))
+
+    def _guests(self) -> Sequence[Guest]:
+        return self.guests
+
+    def _record(self, outcome: Outcome, network: NetworkId) -> None:
+        super()._record(outcome, network)
+        self.outcomes.append(outcome)
+
+    @property
+    def bridge(self) -> Bridge:
+        return self._bridge
+
+    @property
+    def proxy(self) -> tuple[str, int]:
+        return ("127.0.0.1", self._port)
+
+    @property
+    def url(self) -> str:
+        return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def open_tunnels(self) -> int:
+        return self._pump.active + self._server.sessions
+
+    def ours(self) -> Path:
+        """The authority's certificate, which a client has to trust. Made when it is not there yet."""
+        ca.open_authority(self._paths.ca_dir, now=self._services.now())
+        return ca.certificate_file(self._paths.ca_dir)
+
+    def trust(self, *, alpn: Sequence[str] = ()) -> ssl.SSLContext:
+        context = ssl.create_default_context(cafile=str(self.ours()))
+        if alpn:
+            context.set_alpn_protocols(list(alpn))
+        return context
+
+    async def curl(self, *arguments: str, timeout_s: float = 60.0) -> subprocess.CompletedProcess[bytes]:
+        """curl through this Byway, trusting its authority alone."""
+        process = await asyncio.create_subprocess_exec(
+            *("curl", "--silent", "--show-error", "--proxy", self.url, "--cacert", str(self.ours())),
+            *("--max-time", f"{timeout_s:g}"),
+            *arguments,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={"PATH": os.environ["PATH"], "HOME": str(self.folder)},
+        )
+        out, err = await process.communicate()
+        return subprocess.CompletedProcess(arguments, process.returncode or 0, out, err)
+
+
+@asynccontextmanager
+async def inspecting(
+    folder: Path, authority: Authority, *, rules: str = RULES, config: str = "", hosts: str = HOSTS
+) -> AsyncIterator[Inspecting]:
+    """Listens on a free port; all of loopback is past the guard."""
+    file = folder / "config" / "config.toml"
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(f'config_version = 1\n{config}\n[auto]\ncontrols = []\n[dns]\nsecure = "never"\n{hosts}')
+    file.with_name("rules.txt").write_text(rules)
+    options = RunOptions(config=file, state=folder / "state", port=0, allow=("127.0.0.0/8:*",), quiet=True)
+    private_folder(folder / "state")
+    with mock.patch.dict(os.environ, {"SSL_CERT_FILE": str(authority.write(folder)), "SSL_CERT_DIR": str(folder)}):
+        tls._system_context.cache_clear()
+        app = Inspecting(options, folder)
+        try:
+            await app.start()
+            yield app
+        finally:
+            await app.close()
+            tls._system_context.cache_clear()
