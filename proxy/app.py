@@ -299,13 +299,16 @@ class App:
             lambda: self._setup.settings.inspect,
             roots=_known_roots(),
             guests=self._guests,
-            faulty=_tell_of_addon,
+            faulty=self._tell_of_addon,
         )
         return self._bridge
 
     def _guests(self) -> Sequence[Guest]:
         """The user's addons that have hooks of mitmproxy's."""
         return ()
+
+    def _tell_of_addon(self, name: str, hook: str, error: BaseException) -> None:
+        log.warning("addon %s: %s: %s", name, hook, _place_of(error))
 
     def say_hello(self) -> None:
         """One line on where we are, one on what to do next, and what the configuration should know of itself."""
@@ -589,10 +592,6 @@ def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
         log.error("a fault in Byway: %s", _place_of(error) if error is not None else "-v tells which")
     if error is not None:
         log.debug("where it happened:", exc_info=error)
-
-
-def _tell_of_addon(name: str, hook: str, error: BaseException) -> None:
-    log.warning("addon %s: %s: %s", name, hook, _place_of(error))
 
 
 def _place_of(error: BaseException) -> str:

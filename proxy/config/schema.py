@@ -181,7 +181,7 @@ class Inspect(_Section):
     )
     log_requests: bool = Field(default=False, description="write down what is asked inside inspected connections")
     vouched_s: Seconds = Field(default=300, description="how long a good certificate of a site is not asked for again")
-    vouch_timeout_s: Seconds = Field(default=10, description="how long a site may take to show its certificate")
+    vouch_timeout_s: Seconds = Field(default=5, description="how long a site may take to show its certificate")
     pass_s: Seconds = Field(
         default=21_600, description="a site whose client refuses our certificate passes uninspected so long"
     )

@@ -44,6 +44,7 @@ log = logging.getLogger(__name__)
 _UNTOUCHED = Look()
 _WELL = Look(inspect=True)
 _TARGET_SHOWN = 500
+_HTTP_PORT = 80  # nobody is asked for a certificate there before it is seen that a client speaks TLS to it
 _NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
 
 
@@ -104,6 +105,8 @@ class Bridge:
         if self._passing.passes(host, time.monotonic()):
             return _UNTOUCHED
         if flight is not None and not _can_look_into(flight, host):
+            return _UNTOUCHED
+        if flight is None and outcome.request.destination.port == _HTTP_PORT:
             return _UNTOUCHED
         try:
             await self._start()

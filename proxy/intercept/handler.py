@@ -35,7 +35,8 @@ log = logging.getLogger(__name__)
 _REFUSED = ("unknown ca", "bad certificate", "certificate unknown", "certificate revoked", "unsupported certificate")
 """OpenSSL's words for the alerts of a client that does not take a certificate."""
 
-_HUNG_UP = ("connection closed", "unexpected eof")
+_HUNG_UP = ("client disconnected during the handshake", "unexpected eof")
+"""mitmproxy's and OpenSSL's words for one that just left."""
 
 _STREAMED = ("text/event-stream", "multipart/x-mixed-replace", "application/grpc")
 """Answers that never end, or whose parts are meant one by one."""

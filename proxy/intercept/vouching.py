@@ -2,8 +2,8 @@
 
 Asked with a hello of our own, over an inner tunnel, so by the very routes that the plan has, and held to the system's
 trust and to the roots that are known to intercept. A good answer is remembered for a short time, as is that no TLS is
-spoken; a bad one never is, so that a site that was mended is taken at once. Several who ask at the same time wait for
-one answer.
+spoken, or nothing; a bad one never is, so that a site that was mended is taken at once. Several who ask at the same
+time wait for one answer.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ class Voucher:
 
     standing: Standing
     reason: str = ""  # one half-sentence, when it is bad
+    lasts: bool = True
+    """Worth remembering. Who is silent to a hello need not be asked each time: the engine verifies too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,7 @@ class Vouching:
             voucher = self._judge(await probe())
         finally:
             del self._asking[asked]
-        if voucher.standing in (Standing.GOOD, Standing.NO_TLS):
+        if voucher.standing is not Standing.BAD and voucher.lasts:
             self._kept[asked] = voucher, asyncio.get_running_loop().time() + keep_s
             self._kept.move_to_end(asked)
             while len(self._kept) > ANSWERS_MAX:
@@ -96,7 +98,7 @@ class Vouching:
             return Voucher(Standing.BAD, probe.error)
         if probe.symptom in _SPOKE_OTHERWISE:
             return Voucher(Standing.NO_TLS)
-        return Voucher(Standing.UNKNOWN, probe.error)
+        return Voucher(Standing.UNKNOWN, probe.error, lasts=probe.symptom is Symptom.SILENT)
 
     def is_known_root(self, chain: list[bytes]) -> bool:
         return self._roots.find(chain) is not None

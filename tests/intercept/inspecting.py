@@ -9,7 +9,7 @@ import asyncio
 import os
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from unittest import mock
@@ -40,11 +40,14 @@ class Inspecting(App):
         self.folder = folder
         self.guests: list[Guest] = []
         self.outcomes: list[Outcome] = []
-        self.faults: list[str] = []
+        self.told_of: Callable[[str, str, BaseException], None] = _fail
         super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags))
 
     def _guests(self) -> Sequence[Guest]:
         return self.guests
+
+    def _tell_of_addon(self, name: str, hook: str, error: BaseException) -> None:
+        self.told_of(name, hook, error)
 
     def _record(self, outcome: Outcome, network: NetworkId) -> None:
         super()._record(outcome, network)
@@ -63,8 +66,10 @@ class Inspecting(App):
         return f"http://127.0.0.1:{self._port}"
 
     @property
-    def open_tunnels(self) -> int:
-        return self._pump.active + self._server.sessions
+    def carried(self) -> int:
+        """Sessions, tunnels and inspected clients that are there."""
+        engine = self._bridge._engine
+        return self._pump.active + self._server.sessions + (engine.active if engine is not None else 0)
 
     def ours(self) -> Path:
         """The authority's certificate, which a client has to trust. Made when it is not there yet."""
@@ -90,6 +95,10 @@ class Inspecting(App):
         )
         out, err = await process.communicate()
         return subprocess.CompletedProcess(arguments, process.returncode or 0, out, err)
+
+
+def _fail(name: str, hook: str, error: BaseException) -> None:
+    raise AssertionError(f"{name}: {hook}") from error
 
 
 @asynccontextmanager

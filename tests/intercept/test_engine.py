@@ -2,36 +2,287 @@
 
 from __future__ import annotations
 
+import asyncio
+import hashlib
+import io
+import ssl
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from proxy.intercept.bridge import Guest
-from tests.intercept.inspecting import inspecting
-from tests.support.origin import Origin
+from tests.intercept.inspecting import HOSTS, Inspecting, inspecting
+from tests.intercept.site import Http2Site, Site
+from tests.support.authority import Authority
+from tests.support.origin import Origin, pattern
+from tests.support.relay import Relay
+from tests.support.waiting import until
 
 
 class Rewriter:
     """Changes what a page says, and keeps what it saw."""
 
     def __init__(self) -> None:
-        self.seen: list[tuple[str, str, str, str]] = []
+        self.seen: list[tuple[str, str]] = []
+        self.ways: set[tuple[str, str]] = set()
+
+    def request(self, flow: Any) -> None:
+        flow.request.headers["X-Added"] = "by-the-addon"
 
     def response(self, flow: Any) -> None:
-        self.seen.append((flow.request.pretty_url, flow.request.http_version, *self._way(flow)))
-        flow.response.text = flow.response.text.replace("hello", "good-bye")
+        self.seen.append((flow.request.pretty_url, flow.request.http_version))
+        self.ways.add((flow.metadata["byway.route"], flow.metadata["byway.plan"]))
+        if flow.response.content:
+            flow.response.text = flow.response.text.replace("hello", "good-bye")
 
-    @staticmethod
-    def _way(flow: Any) -> tuple[str, str]:
-        return flow.metadata["byway.route"], flow.metadata["byway.plan"]
+
+def rewriting(byway: Inspecting) -> Rewriter:
+    rewriter = Rewriter()
+    byway.guests.append(Guest("rewriter", rewriter))
+    return rewriter
 
 
 @pytest.mark.needs("curl")
 @pytest.mark.parametrize("version", ["--http1.1", "--http2"])
 async def test_a_page_is_rewritten_where_the_addon_says(tmp_path: Path, version: str) -> None:
-    rewriter = Rewriter()
     async with Origin() as origin, inspecting(tmp_path, origin.authority) as byway:
-        byway.guests.append(Guest("rewriter", rewriter))
-        done = await byway.curl(version, f"https://www.inside.test:{origin.https_port}/")
+        rewriter = rewriting(byway)
+        url = f"https://www.inside.test:{origin.https_port}/"
+        done = await byway.curl(version, url)
         assert done.stdout == f"www.inside.test:{origin.https_port} says good-bye\n".encode(), done.stderr
+        assert [seen for seen, _ in rewriter.seen] == [url]
+        assert dict(origin.requests[-1].headers)["x-added"] == "by-the-addon"
+        assert rewriter.ways == {("direct", f"rules.txt:1 {'DOMAIN-SUFFIX,inside.test,AUTO,INSPECT'}")}
+
+
+@pytest.mark.needs("curl")
+async def test_J5_http2_on_both_sides_and_http1_where_the_site_has_no_more(tmp_path: Path) -> None:
+    authority = Authority()
+    async with Http2Site(authority) as h2_site, Site(authority) as site, inspecting(tmp_path, authority) as byway:
+        rewriter = rewriting(byway)
+        show = ("--write-out", "%{http_version}")
+        done = await byway.curl("--http2", f"https://www.inside.test:{h2_site.port}/a", *show)
+        assert done.stdout == b"good-bye over h2 at /a" + b"2", done.stderr
+        done = await byway.curl("--http2", f"{site.url}/b", *show)
+        assert done.stdout == b"good-bye by-the-addon\n" + b"1.1", done.stderr
+        assert [version for _, version in rewriter.seen] == ["HTTP/2.0", "HTTP/1.1"]
+
+
+@pytest.mark.needs("curl")
+async def test_what_is_inspected_goes_through_a_relay_that_alone_knows_the_name(tmp_path: Path) -> None:
+    authority = Authority()
+    rules = "DOMAIN-SUFFIX,inside.test,RELAY:far,INSPECT\n"
+    async with Site(authority) as site, Relay({"www.inside.test": "127.0.0.1"}) as relay:
+        config = f'[[relay]]\nname = "far"\nurl = "socks5h://127.0.0.9:{relay.port}"\n'
+        async with inspecting(tmp_path, authority, rules=rules, config=config, hosts="") as byway:
+            rewriter = rewriting(byway)
+            for version in ("--http1.1", "--http2"):
+                done = await byway.curl(version, f"{site.url}/")
+                assert done.stdout == b"good-bye by-the-addon\n", done.stderr
+            assert {route for route, _ in rewriter.ways} == {"far"}
+            await until(lambda: len(byway.outcomes) == 2)
+            assert [str(outcome.winner) for outcome in byway.outcomes] == ["far", "far"], "one line each, in the log"
+            assert set(relay.asked) == {f"www.inside.test:{site.port}"}
+
+
+async def test_a_websocket_goes_both_ways_and_addons_hear_of_it(tmp_path: Path) -> None:
+    heard = []
+
+    class Listener:
+        def websocket_message(self, flow: Any) -> None:
+            heard.append((flow.websocket.messages[-1].from_client, flow.websocket.messages[-1].text))
+
+    authority = Authority()
+    async with Site(authority) as site, inspecting(tmp_path, authority) as byway, aiohttp.ClientSession() as client:
+        byway.guests.append(Guest("listener", Listener()))
+        url = f"wss://www.inside.test:{site.port}/ws"
+        async with client.ws_connect(url, proxy=byway.url, ssl=byway.trust()) as socket:
+            await socket.send_str("hello")
+            assert await socket.receive_str(timeout=20) == "HELLO"
+        assert heard == [(True, "hello"), (False, "HELLO")]
+
+
+async def test_events_come_one_by_one(tmp_path: Path) -> None:
+    authority = Authority()
+    async with (
+        Site(authority) as site,
+        inspecting(tmp_path, authority) as byway,
+        aiohttp.ClientSession() as client,
+        client.get(f"{site.url}/events", proxy=byway.url, ssl=byway.trust()) as answer,
+    ):
+        assert await answer.content.readuntil(b"\n\n") == b"data: one\n\n", "before the second one is sent"
+        site.next_event.set()
+        assert await answer.content.readuntil(b"\n\n") == b"data: two\n\n"
+
+
+async def test_long_bodies_flow_through_unchanged(tmp_path: Path) -> None:
+    authority = Authority()
+    config = "[inspect]\nstream_above_bytes = 100_000\n"
+    body = pattern(10_000_000)
+    async with (
+        Site(authority) as site,
+        inspecting(tmp_path, authority, config=config) as byway,
+        aiohttp.ClientSession() as client,
+    ):
+        held = []
+
+        class Sizes:
+            def response(self, flow: Any) -> None:
+                held.append((len(flow.request.raw_content or b""), len(flow.response.raw_content or b"")))
+
+        byway.guests.append(Guest("sizes", Sizes()))
+        trust = byway.trust()
+        async with client.post(f"{site.url}/upload", data=io.BytesIO(body), proxy=byway.url, ssl=trust) as answer:
+            assert await answer.text() == f"{len(body)} {hashlib.sha256(body).hexdigest()}"
+        digest = hashlib.sha256()
+        async with client.get(f"{site.url}/bytes/{len(body)}", proxy=byway.url, ssl=trust) as answer:
+            async for piece in answer.content.iter_any():
+                digest.update(piece)
+        expected = hashlib.sha256()
+        for at in range(0, len(body), 65536):
+            expected.update(pattern(65536)[: min(65536, len(body) - at)])
+        assert digest.digest() == expected.digest()
+        assert held[0][0] == 0, "the upload was not held"
+        assert held[1] == (0, 0), "nor was the download"
+
+
+async def test_plain_http_is_inspected_one_exchange_at_a_time(tmp_path: Path) -> None:
+    async with Origin() as origin, inspecting(tmp_path, origin.authority) as byway, aiohttp.ClientSession() as client:
+        rewriter = rewriting(byway)
+        for name in ("www", "other", "www"):
+            url = f"http://{name}.inside.test:{origin.http_port}/"
+            async with client.get(url, proxy=byway.url) as answer:
+                assert await answer.text() == f"{name}.inside.test:{origin.http_port} says good-bye\n"
+        async with client.post(f"http://www.inside.test:{origin.http_port}/", data=b"abc", proxy=byway.url) as answer:
+            assert (await answer.text()).startswith("3 bytes")
+        assert len(rewriter.seen) == 4
+        await until(lambda: len(byway.outcomes) == 4)
+        async with client.get(f"http://plain.test:{origin.http_port}/", proxy=byway.url) as answer:
+            assert "hello" in await answer.text(), "no rule speaks of it"
+
+
+async def test_http_in_a_tunnel_is_inspected_too(tmp_path: Path) -> None:
+    config = "[inspect]\nvouch_timeout_s = 0.2\n"  # no certificate will come
+    async with Origin() as origin, inspecting(tmp_path, origin.authority, config=config) as byway:
+        rewriting(byway)
+        where = f"www.inside.test:{origin.http_port}"
+        reader, writer = await asyncio.open_connection(*byway.proxy)
+        writer.write(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        writer.write(f"GET / HTTP/1.1\r\nHost: {where}\r\nConnection: close\r\n\r\n".encode())
+        assert b"says good-bye" in await reader.read()
+        writer.close()
+
+
+async def test_a_faulty_addon_is_told_of_and_costs_the_connection_nothing(tmp_path: Path) -> None:
+    class Faulty:
+        def request(self, flow: Any) -> None:
+            raise RuntimeError("on purpose")
+
+        async def response(self, flow: Any) -> None:
+            raise KeyError("later")
+
+    told = []
+    authority = Authority()
+    async with Site(authority) as site, inspecting(tmp_path, authority) as byway, aiohttp.ClientSession() as client:
+        byway.told_of = lambda name, hook, error: told.append((name, hook, type(error)))
+        byway.guests += [Guest("faulty", Faulty()), Guest("rewriter", Rewriter())]
+        async with client.get(f"{site.url}/", proxy=byway.url, ssl=byway.trust()) as answer:
+            assert await answer.text() == "good-bye by-the-addon\n"
+        assert told == [("faulty", "request", RuntimeError), ("faulty", "response", KeyError)]
+
+
+async def test_an_addon_that_is_edited_takes_effect_with_the_next_connection(tmp_path: Path) -> None:
+    gone = []
+
+    class First:
+        def response(self, flow: Any) -> None:
+            flow.response.text = "first"
+
+        def done(self) -> None:
+            gone.append("first")
+
+    class Second:
+        def response(self, flow: Any) -> None:
+            flow.response.text = "second"
+
+    authority = Authority()
+    async with Site(authority) as site, inspecting(tmp_path, authority) as byway:
+        for addon, text in ((First(), "first"), (Second(), "second")):
+            byway.guests[:] = [Guest("edited", addon)]
+            async with (
+                aiohttp.ClientSession() as client,
+                client.get(f"{site.url}/", proxy=byway.url, ssl=byway.trust()) as answer,
+            ):
+                assert await answer.text() == text
+        assert gone == ["first"]
+
+
+async def test_J6_clients_that_leave_in_the_middle_leave_nothing_behind(tmp_path: Path) -> None:
+    authority = Authority()
+    async with Site(authority) as site, inspecting(tmp_path, authority) as byway, aiohttp.ClientSession() as client:
+        async with client.get(f"{site.url}/", proxy=byway.url, ssl=byway.trust()) as answer:
+            await answer.read()
+        await client.close()
+        await until(lambda: byway.carried == 0)
+        tasks, descriptors = len(asyncio.all_tasks()), _descriptors()
+        where = f"www.inside.test:{site.port}"
+        hello = _hello("www.inside.test")
+        for start in range(0, 1000, 50):
+            await asyncio.gather(*(_leave(byway, where, hello, 1 + n % 600) for n in range(start, start + 50)))
+        await until(lambda: byway.carried == 0)
+        await until(lambda: len(asyncio.all_tasks()) <= tasks)
+        await until(lambda: _descriptors() <= descriptors)
+        trust = byway.trust()
+        trust.load_verify_locations(cadata=authority.pem)  # so many hang up that the host may pass uninspected by now
+        async with aiohttp.ClientSession() as again, again.get(f"{site.url}/", proxy=byway.url, ssl=trust) as answer:
+            assert answer.status == 200
+
+
+def _descriptors() -> int:
+    return len(list(Path("/proc/self/fd").iterdir()))
+
+
+def _hello(name: str) -> bytes:
+    outgoing = ssl.MemoryBIO()
+    tls = ssl.create_default_context().wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname=name)
+    with pytest.raises(ssl.SSLWantReadError):
+        tls.do_handshake()
+    return outgoing.read()
+
+
+async def _leave(byway: Inspecting, where: str, hello: bytes, share: int) -> None:
+    """Says some of a hello, or all of it and waits for the first byte of the answer, and resets the connection."""
+    reader, writer = await asyncio.open_connection(*byway.proxy)
+    try:
+        writer.write(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        said = hello[: len(hello) * share // 500]
+        writer.write(said)
+        if len(said) == len(hello):
+            await reader.read(1)
+    finally:
+        writer.transport.abort()
+
+
+async def test_what_is_asked_inside_is_written_down_only_when_wanted(tmp_path: Path) -> None:
+    authority = Authority()
+    for wanted, lines in (("false", 1), ("true", 2)):
+        folder = tmp_path / wanted
+        folder.mkdir()
+        config = f"[inspect]\nlog_requests = {wanted}\n"
+        async with Site(authority) as site, inspecting(folder, authority, config=config) as byway:
+            async with (
+                aiohttp.ClientSession() as client,
+                client.get(f"{site.url}/secret?q=1", proxy=byway.url, ssl=byway.trust()) as answer,
+            ):
+                await answer.read()
+            await until(lambda byway=byway, lines=lines: len(byway.outcomes) == lines)  # type: ignore[misc]
+            secrets = [outcome for outcome in byway.outcomes if "/secret" in repr(outcome)]
+            assert len(secrets) == lines - 1
+
+
+def test_the_names_of_the_test_site_are_on_loopback() -> None:
+    assert "www.inside.test" in HOSTS
