@@ -39,7 +39,8 @@ from proxy.errors import BywayError, ConfigError
 from proxy.extend.addons import Addons
 from proxy.extend.api import Means as AddonMeans
 from proxy.extend.keeper import Keeper
-from proxy.intercept.bridge import Bridge, Folders, Guest
+from proxy.intercept.bridge import Bridge, Folders
+from proxy.intercept.meeting import Guest
 from proxy.measure import Means
 from proxy.model import (
     Change,
@@ -221,6 +222,7 @@ class App:
             addons=self._addons,
             inspector=self._inspector(),
         )
+        self._addons.on_change(self._bridge.addons_changed)
         self._soundings = Soundings(self._services)
         self._news = News(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
         self._certificates = Certificates(self._services, self._soundings.ask)
@@ -298,17 +300,9 @@ class App:
             Folders(self._paths.ca_dir, self._paths.engine_dir, ephemeral=self._options.ephemeral),
             lambda: self._setup.settings.inspect,
             roots=_known_roots(),
-            guests=self._guests,
-            faulty=self._tell_of_addon,
+            guests=lambda: [Guest(guard, thing) for guard in self._addons.running for thing in guard.addon.objects],
         )
         return self._bridge
-
-    def _guests(self) -> Sequence[Guest]:
-        """The user's addons that have hooks of mitmproxy's."""
-        return ()
-
-    def _tell_of_addon(self, name: str, hook: str, error: BaseException) -> None:
-        log.warning("addon %s: %s: %s", name, hook, _place_of(error))
 
     def say_hello(self) -> None:
         """One line on where we are, one on what to do next, and what the configuration should know of itself."""

@@ -13,9 +13,8 @@ import importlib
 import logging
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from proxy.config.inspection import unavailable
@@ -23,7 +22,7 @@ from proxy.config.schema import Inspect
 from proxy.detect.interception import KnownRoots
 from proxy.errors import BywayError
 from proxy.intercept.inner import InnerDialer, make_pair, unheard
-from proxy.intercept.meeting import Meeting, Way
+from proxy.intercept.meeting import Guest, Meeting, Way
 from proxy.intercept.passing import Passing
 from proxy.intercept.vouching import Asked, Standing, Voucher, Vouching
 from proxy.model import HttpRequest, Outcome, Protocol
@@ -34,8 +33,6 @@ from proxy.services import Look, Services
 from proxy.wire.flight import Flight
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-
     from proxy.intercept.engine import Engine
     from proxy.intercept.leaf import Leaf, Leaves
 
@@ -45,20 +42,6 @@ _UNTOUCHED = Look()
 _WELL = Look(inspect=True)
 _TARGET_SHOWN = 500
 _HTTP_PORT = 80  # nobody is asked for a certificate there before it is seen that a client speaks TLS to it
-_NO_OPTIONS: Mapping[str, object] = MappingProxyType({})
-
-
-@dataclass(frozen=True, slots=True)
-class Guest:
-    """An addon that has hooks of mitmproxy's, and what the user set for it."""
-
-    name: str
-    addon: object
-    options: Mapping[str, object] = field(default_factory=lambda: _NO_OPTIONS)
-
-
-Faulty = Callable[[str, str, BaseException], None]
-"""Hears of an addon's fault: its name, the hook, what was raised."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,15 +65,13 @@ class Bridge:
         settings: Callable[[], Inspect],
         *,
         roots: KnownRoots,
-        guests: Callable[[], Sequence[Guest]] = tuple,
-        faulty: Faulty,
+        guests: Callable[[], Sequence[Guest]],
     ) -> None:
         self._services = services
         self._poller = poller
         self._folders = folders
         self._settings = settings
         self._guests = guests
-        self._faulty = faulty
         self._vouching = Vouching(roots)
         self._passing = Passing()
         self._leaves: Leaves | None = None
@@ -137,6 +118,11 @@ class Bridge:
         await engine.meet(self._meeting(outcome), theirs, b"", None)
         return ours
 
+    def addons_changed(self) -> None:
+        """An edited addon takes part from now on, also in connections that are open."""
+        if self._engine is not None:
+            self._engine.receive_guests()
+
     def told(self) -> list[str]:
         """Hosts that are let pass, for who asks what is wrong."""
         return self._passing.hosts(time.monotonic())
@@ -164,9 +150,7 @@ class Bridge:
             module = await asyncio.to_thread(importlib.import_module, "proxy.intercept.engine")
         except Exception as error:  # of a stranger's code, which is no reason to fall
             raise BywayError(f"mitmproxy cannot be imported: {error}") from error
-        engine: Engine = module.Engine(
-            self._folders.engine, self._settings, leaf=self._leaf, guests=self._guests, faulty=self._faulty
-        )
+        engine: Engine = module.Engine(self._folders.engine, self._settings, leaf=self._leaf, guests=self._guests)
         return engine
 
     def _open_leaves(self) -> Leaves:

@@ -8,6 +8,7 @@ which the bridge does in a thread.
 from __future__ import annotations
 
 import asyncio
+import itertools
 import logging
 import socket
 from collections.abc import Callable, Sequence
@@ -19,11 +20,10 @@ from mitmproxy.master import Master
 
 from proxy.config.paths import private_folder
 from proxy.config.schema import Inspect
-from proxy.intercept.bridge import Faulty, Guest
-from proxy.intercept.guests import Guarded, has_hooks, traverse
+from proxy.intercept.guests import Admitted, has_hooks, traverse
 from proxy.intercept.handler import Handler, close_writer, connect_streams
 from proxy.intercept.leaf import Leaf
-from proxy.intercept.meeting import Meeting, Way
+from proxy.intercept.meeting import Guest, Meeting, Way
 from proxy.intercept.signing import CIPHERS, Signing, trust_options
 from proxy.net.tasks import spawn
 
@@ -43,15 +43,14 @@ class Engine:
         *,
         leaf: Callable[[str], Leaf],
         guests: Callable[[], Sequence[Guest]],
-        faulty: Faulty,
     ) -> None:
         _hush()
         self._settings = settings
         self._guests = guests
-        self._faulty = faulty
         self._handlers: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._guarded: list[Guarded] = []
+        self._admitted: list[Admitted] = []
+        self._numbers = itertools.count(1)
         self._seen: tuple[Guest, ...] = ()
         private_folder(folder)
         self.master = Master(options.Options(confdir=str(folder), server=False))
@@ -61,11 +60,11 @@ class Engine:
         self.master.addons.add(core.Core(), self._server, disable_h2c.DisableH2C(), next_layer.NextLayer(), signing)
         self.master.options.update(ciphers_server=CIPHERS, **trust_options())
         signing.sealed = True
+        self.receive_guests()
 
     async def meet(self, meeting: Meeting, client: socket.socket, said: bytes, first: Way | None) -> None:
         """Serves a client from now on; `said` has come from it already. Owns the sockets, whatever happens."""
         self._take_settings()
-        self.receive_guests()
         try:
             reader, writer = await connect_streams(client, meeting.client, said)
         except BaseException:
@@ -106,31 +105,27 @@ class Engine:
             return
         self._seen = guests
         wanted = [inner for guest in guests for inner in traverse(guest) if has_hooks(inner.addon)]
-        for gone in [guarded for guarded in self._guarded if guarded.guest not in wanted]:
-            self._guarded.remove(gone)
+        for gone in [admitted for admitted in self._admitted if admitted.guest not in wanted]:
+            self._admitted.remove(gone)
             self.master.addons.remove(gone)
-        there = [guarded.guest for guarded in self._guarded]
+        there = [admitted.guest for admitted in self._admitted]
         for guest in wanted:
             if guest not in there:
-                self._add(Guarded(guest, self._faulty))
+                self._admit(Admitted(guest, next(self._numbers)))
 
-    def _add(self, guarded: Guarded) -> None:
-        manager, guest = self.master.addons, guarded.guest
+    def _admit(self, admitted: Admitted) -> None:
+        manager = self.master.addons
         try:
-            manager.add(guarded)
-            known = {name: value for name, value in guest.options.items() if name in self.master.options}
-            self.master.options.update(**known)
-            manager.invoke_addon_sync(guarded, hooks.ConfigureHook(set(self.master.options.keys())))
-        except exceptions.MitmproxyException as error:
-            self._faulty(guest.name, "configure", error)
+            manager.add(admitted)
+        except exceptions.MitmproxyException as error:  # two that call a command or an option the same
+            log.warning("addon %s: mitmproxy does not take it: %s", admitted.guest.guard.name, error)
             return
-        self._guarded.append(guarded)
-        running = guarded.running if hasattr(guarded, "running") else None
-        if running is not None:
-            spawn(self._tell_running(guarded), name=f"addon {guest.name} is running")
+        self._admitted.append(admitted)
+        manager.invoke_addon_sync(admitted, hooks.ConfigureHook(set(self.master.options.keys())))
+        spawn(self._tell_running(admitted), name=f"addon {admitted.guest.guard.name} is running")
 
-    async def _tell_running(self, guarded: Guarded) -> None:
-        await self.master.addons.invoke_addon(guarded, hooks.RunningHook())
+    async def _tell_running(self, admitted: Admitted) -> None:
+        await self.master.addons.invoke_addon(admitted, hooks.RunningHook())
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -140,9 +135,9 @@ class Engine:
             await handler.end()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=5.0)
-        for guarded in self._guarded:
-            self.master.addons.remove(guarded)
-        self._guarded.clear()
+        for admitted in self._admitted:
+            self.master.addons.remove(admitted)
+        self._admitted.clear()
 
 
 def _hush() -> None:

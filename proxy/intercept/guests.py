@@ -1,48 +1,50 @@
-"""Addons as mitmproxy sees them: their hooks of its, and faults that cost nobody else anything.
+"""Addons as mitmproxy sees them: the hooks of its that they have, each behind the guard of the addon's own.
 
-mitmproxy swallows what an addon raises and logs a trace. Here the fault goes to whoever counts them, with the addon's
-name and the hook, and the connection goes on as if the hook had returned nothing.
+mitmproxy swallows what an addon raises and logs a trace. Here a fault, or a hook that takes too long, goes to the guard
+that also watches Byway's own hooks: it is said once with the addon's line, counts, and the connection goes on as if the
+hook had returned nothing.
 """
 
 from __future__ import annotations
 
-import functools
 import inspect
 import types
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 from mitmproxy import exceptions, hooks
 
-from proxy.intercept.bridge import Faulty, Guest
+from proxy.extend.hooks import Hook
+from proxy.intercept.meeting import Guest
 
-_ITS_OWN_BUSINESS = (exceptions.AddonHalt, exceptions.OptionsError)
-"""Raised to tell mitmproxy something."""
+_AT_ONCE = frozenset({"load", "configure", "done"})
+"""mitmproxy calls these where it cannot wait."""
 
 
 def traverse(guest: Guest) -> Iterator[Guest]:
-    """A guest and, when it is a module or object with `addons`, those too."""
+    """A guest and, when it has `addons`, those too."""
     yield guest
-    for number, inner in enumerate(getattr(guest.addon, "addons", None) or ()):
-        yield from traverse(Guest(f"{guest.name}:{_name(inner)}#{number}", inner, guest.options))
+    for inner in getattr(guest.addon, "addons", None) or ():
+        yield from traverse(Guest(guest.guard, inner))
 
 
 def has_hooks(addon: object) -> bool:
     """Whether mitmproxy would ever call it."""
-    return any(callable(getattr(addon, name, None)) for name in hooks.all_hooks)
+    found = (getattr(addon, name, None) for name in hooks.all_hooks)
+    return any(callable(hook) and not isinstance(hook, types.ModuleType) for hook in found)
 
 
-class Guarded:
-    """One addon, for mitmproxy's addon manager."""
+class Admitted:
+    """One guest, for mitmproxy's addon manager."""
 
-    def __init__(self, guest: Guest, faulty: Faulty) -> None:
-        self.name = guest.name
+    def __init__(self, guest: Guest, number: int) -> None:
         self.guest = guest
-        self._faulty = faulty
+        self.name = f"byway-{guest.guard.name}-{number}"  # to mitmproxy, which wants each but once
         self._wrapped: dict[str, Callable[..., Any]] = {}
 
     def __dir__(self) -> list[str]:
-        return dir(self.guest.addon)  # mitmproxy looks there for commands
+        return [name for name in dir(self.guest.addon) if name != "addons"]  # mitmproxy looks there for commands
 
     def __getattr__(self, name: str) -> Any:
         if name == "addons":  # each is a guest of its own
@@ -51,38 +53,49 @@ class Guarded:
         if name not in hooks.all_hooks or isinstance(found, types.ModuleType) or not callable(found):
             return found
         if name not in self._wrapped:
-            self._wrapped[name] = self._guard(name, found)
+            hook = Hook(name, (), "", may_be_async=True, waited_for=False)
+            self._wrapped[name] = partial(self._now, hook, found) if name in _AT_ONCE else self._later(hook, found)
         return self._wrapped[name]
 
-    def _guard(self, name: str, hook: Callable[..., Any]) -> Callable[..., Any]:
-        if inspect.iscoroutinefunction(hook):
+    def _now(self, hook: Hook, function: Callable[..., Any], *arguments: Any) -> None:
+        self.guest.guard.now(hook, function, *arguments, check=_anything)
 
-            @functools.wraps(hook)
-            async def wait(*arguments: Any) -> None:
-                try:
-                    await hook(*arguments)
-                except _ITS_OWN_BUSINESS:
-                    raise
-                except Exception as error:
-                    self._faulty(self.name, name, error)
+    def _later(self, hook: Hook, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def wait(*arguments: Any) -> None:
+            halt = _Halt(function)
+            await self.guest.guard.ask(hook, halt, *arguments, check=_anything)
+            if halt.was_asked_for:
+                raise exceptions.AddonHalt
 
-            return wait
-
-        @functools.wraps(hook)
-        def call(*arguments: Any) -> Any:
-            try:
-                return hook(*arguments)
-            except _ITS_OWN_BUSINESS:
-                raise
-            except (Exception, SystemExit) as error:
-                self._faulty(self.name, name, error)
-                return None
-
-        return call
+        return wait
 
     def __repr__(self) -> str:
-        return f"<Guarded {self.name}>"
+        return f"<Admitted {self.name}>"
 
 
-def _name(addon: object) -> str:
-    return str(getattr(addon, "name", type(addon).__name__.lower()))
+class _Halt:
+    """A hook, of which it is remembered that it wanted no other addon to be asked: mitmproxy has an exception for that,
+    which is no fault."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.__func__ = getattr(function, "__func__", function)  # where a guard looks for its line
+        self._function = function
+        self.was_asked_for = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            answer = self._function(*arguments)
+        except exceptions.AddonHalt:
+            self.was_asked_for = True
+            return None
+        return self._awaited(answer) if inspect.isawaitable(answer) else answer
+
+    async def _awaited(self, answer: Any) -> None:
+        try:
+            await answer
+        except exceptions.AddonHalt:
+            self.was_asked_for = True
+
+
+def _anything(answer: Any) -> None:
+    """mitmproxy looks at no answer."""

@@ -2,7 +2,7 @@
 
 A Meeting says for whom our certificate is, how the engine reaches origins, and whom it tells what its client thinks of
 the certificate. A Way is a path that was opened for it: an inner tunnel of Byway's, so that what the engine sends is
-planned, raced, rescued and logged as if a browser had sent it.
+planned, raced, rescued and logged as if a browser had sent it. A Guest is an addon that the engine lets take part.
 """
 
 from __future__ import annotations
@@ -11,7 +11,16 @@ import socket
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from proxy.extend.guarded import Guarded
 from proxy.model import Destination, Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Guest:
+    """An object of the user's that may have hooks of mitmproxy's, and the guard of the addon that it belongs to."""
+
+    guard: Guarded
+    addon: object
 
 
 @dataclass(frozen=True, slots=True)

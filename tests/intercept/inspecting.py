@@ -9,7 +9,8 @@ import asyncio
 import os
 import ssl
 import subprocess
-from collections.abc import AsyncIterator, Callable, Sequence
+import sys
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from unittest import mock
@@ -17,8 +18,12 @@ from unittest import mock
 from proxy.app import App, RunOptions
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
+from proxy.extend.addon import Addon
+from proxy.extend.addons import Addons
+from proxy.extend.guarded import Guarded
+from proxy.extend.limit import Limit
 from proxy.intercept import ca
-from proxy.intercept.bridge import Bridge, Guest
+from proxy.intercept.bridge import Bridge
 from proxy.model import NetworkId, Outcome
 from proxy.net import tls
 from tests.support.authority import Authority
@@ -38,20 +43,23 @@ class Inspecting(App):
     def __init__(self, options: RunOptions, folder: Path) -> None:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         self.folder = folder
-        self.guests: list[Guest] = []
         self.outcomes: list[Outcome] = []
-        self.told_of: Callable[[str, str, BaseException], None] = _fail
         super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags))
 
-    def _guests(self) -> Sequence[Guest]:
-        return self.guests
-
-    def _tell_of_addon(self, name: str, hook: str, error: BaseException) -> None:
-        self.told_of(name, hook, error)
+    def add(self, name: str, *objects: object) -> Guarded:
+        """Has an addon run, or takes the place of one of that name: with these objects, behind a guard."""
+        addon = Addon(name, Path(__file__), "", objects, {}, None, sys.modules[__name__])
+        guarded = Guarded(addon, Limit(), self._addons.remove)
+        self._addons.put(guarded)
+        return guarded
 
     def _record(self, outcome: Outcome, network: NetworkId) -> None:
         super()._record(outcome, network)
         self.outcomes.append(outcome)
+
+    @property
+    def addons(self) -> Addons:
+        return self._addons
 
     @property
     def bridge(self) -> Bridge:
@@ -64,6 +72,10 @@ class Inspecting(App):
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self._port}"
+
+    @property
+    def accepted(self) -> int:
+        return self._server.accepted
 
     @property
     def carried(self) -> int:
@@ -95,10 +107,6 @@ class Inspecting(App):
         )
         out, err = await process.communicate()
         return subprocess.CompletedProcess(arguments, process.returncode or 0, out, err)
-
-
-def _fail(name: str, hook: str, error: BaseException) -> None:
-    raise AssertionError(f"{name}: {hook}") from error
 
 
 @asynccontextmanager

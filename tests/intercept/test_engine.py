@@ -12,7 +12,6 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy.intercept.bridge import Guest
 from tests.intercept.inspecting import HOSTS, Inspecting, inspecting
 from tests.intercept.site import Http2Site, Site
 from tests.support.authority import Authority
@@ -40,7 +39,7 @@ class Rewriter:
 
 def rewriting(byway: Inspecting) -> Rewriter:
     rewriter = Rewriter()
-    byway.guests.append(Guest("rewriter", rewriter))
+    byway.add("rewriter", rewriter)
     return rewriter
 
 
@@ -96,7 +95,7 @@ async def test_a_websocket_goes_both_ways_and_addons_hear_of_it(tmp_path: Path) 
 
     authority = Authority()
     async with Site(authority) as site, inspecting(tmp_path, authority) as byway, aiohttp.ClientSession() as client:
-        byway.guests.append(Guest("listener", Listener()))
+        byway.add("listener", Listener())
         url = f"wss://www.inside.test:{site.port}/ws"
         async with client.ws_connect(url, proxy=byway.url, ssl=byway.trust()) as socket:
             await socket.send_str("hello")
@@ -132,7 +131,7 @@ async def test_long_bodies_flow_through_unchanged(tmp_path: Path) -> None:
             def response(self, flow: Any) -> None:
                 held.append((len(flow.request.raw_content or b""), len(flow.response.raw_content or b"")))
 
-        byway.guests.append(Guest("sizes", Sizes()))
+        byway.add("sizes", Sizes())
         trust = byway.trust()
         async with client.post(f"{site.url}/upload", data=io.BytesIO(body), proxy=byway.url, ssl=trust) as answer:
             assert await answer.text() == f"{len(body)} {hashlib.sha256(body).hexdigest()}"
@@ -184,17 +183,21 @@ async def test_a_faulty_addon_is_told_of_and_costs_the_connection_nothing(tmp_pa
         async def response(self, flow: Any) -> None:
             raise KeyError("later")
 
-    told = []
     authority = Authority()
     async with Site(authority) as site, inspecting(tmp_path, authority) as byway, aiohttp.ClientSession() as client:
-        byway.told_of = lambda name, hook, error: told.append((name, hook, type(error)))
-        byway.guests += [Guest("faulty", Faulty()), Guest("rewriter", Rewriter())]
+        faulty = byway.add("faulty", Faulty())
+        byway.add("rewriter", Rewriter())
         async with client.get(f"{site.url}/", proxy=byway.url, ssl=byway.trust()) as answer:
             assert await answer.text() == "good-bye by-the-addon\n"
-        assert told == [("faulty", "request", RuntimeError), ("faulty", "response", KeyError)]
+        assert faulty.faults == 2
+        assert "response raised KeyError" in faulty.last_fault
+        async with client.get(f"{site.url}/", proxy=byway.url, ssl=byway.trust()) as answer:
+            assert await answer.text() == "good-bye by-the-addon\n"
+        assert faulty.is_off
+        await until(lambda: "faulty" not in dict(byway.addons.objects))
 
 
-async def test_an_addon_that_is_edited_takes_effect_with_the_next_connection(tmp_path: Path) -> None:
+async def test_an_addon_that_is_edited_takes_effect_at_once_on_open_connections_too(tmp_path: Path) -> None:
     gone = []
 
     class First:
@@ -209,15 +212,14 @@ async def test_an_addon_that_is_edited_takes_effect_with_the_next_connection(tmp
             flow.response.text = "second"
 
     authority = Authority()
-    async with Site(authority) as site, inspecting(tmp_path, authority) as byway:
+    async with Site(authority) as site, inspecting(tmp_path, authority) as byway, aiohttp.ClientSession() as client:
+        trust = byway.trust()
         for addon, text in ((First(), "first"), (Second(), "second")):
-            byway.guests[:] = [Guest("edited", addon)]
-            async with (
-                aiohttp.ClientSession() as client,
-                client.get(f"{site.url}/", proxy=byway.url, ssl=byway.trust()) as answer,
-            ):
+            byway.add("edited", addon)
+            async with client.get(f"{site.url}/", proxy=byway.url, ssl=trust) as answer:
                 assert await answer.text() == text
         assert gone == ["first"]
+        assert byway.accepted == 1, "all over one connection"
 
 
 async def test_J6_clients_that_leave_in_the_middle_leave_nothing_behind(tmp_path: Path) -> None:
