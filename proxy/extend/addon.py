@@ -7,10 +7,12 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from types import CodeType, ModuleType
+from types import CodeType, MappingProxyType, ModuleType
 from typing import Any
+
+NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +42,8 @@ class Addon:
     options: Any
     """An instance of its `Options`; None when it declares none."""
     module: ModuleType
+    for_mitmproxy: Mapping[str, Any] = field(default_factory=lambda: NO_OPTIONS)
+    """Options that it declares to mitmproxy, with what the user set."""
 
     def forget(self) -> None:
         """Lets the module go, once nothing of it runs any more."""

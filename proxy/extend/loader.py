@@ -23,7 +23,7 @@ from proxy.config.files import read_text, shown
 from proxy.config.schema import AddonConfig
 from proxy.config.words import quoted, suggestion
 from proxy.errors import ConfigError
-from proxy.extend import options, signatures
+from proxy.extend import of_mitmproxy, options, signatures
 from proxy.extend.addon import Addon, AddonFile, line_in, line_of
 from proxy.extend.limit import BrokenOff
 from proxy.extend.options import Place
@@ -123,18 +123,22 @@ def load(file: Path, name: str, table: Mapping[str, Any] = MappingProxyType({}),
     module.__file__ = str(file)
     sys.modules[module.__name__] = module  # dataclasses and type hints look their module up there
     try:
-        _run(_compiled(source, file), module, file)
+        code = _compiled(source, file)
+        of_mitmproxy.prepare(source)
+        _run(code, module, file)
         objects = _objects(module, source, file)
         hooks = _hooks(objects, file)
         try:
-            chosen = options.read(module, name, table, place)
+            known = [option.name for option in options.describe(module)]
+            own, for_mitmproxy = of_mitmproxy.split_options(objects, table, known)
+            chosen = options.read(module, name, own, place)
         except TypeError as error:
             raise ConfigError(f"{_at(file, _line_of_name(source, 'Options'))}: {error}") from None
     except BaseException:
         del sys.modules[module.__name__]
         raise
     version = hashlib.sha256(source.encode()).hexdigest()[:12]
-    return Addon(name, file, version, objects, hooks, chosen, module)
+    return Addon(name, file, version, objects, hooks, chosen, module, for_mitmproxy)
 
 
 def _compiled(source: str, file: Path) -> CodeType:

@@ -121,8 +121,20 @@ class Engine:
             log.warning("addon %s: mitmproxy does not take it: %s", admitted.guest.guard.name, error)
             return
         self._admitted.append(admitted)
+        self._set_options(admitted.guest)
         manager.invoke_addon_sync(admitted, hooks.ConfigureHook(set(self.master.options.keys())))
         spawn(self._tell_running(admitted), name=f"addon {admitted.guest.guard.name} is running")
+
+    def _set_options(self, guest: Guest) -> None:
+        """What the user set for it, of the options that it has declared by now."""
+        for name, value in guest.guard.addon.for_mitmproxy.items():
+            if name not in self.master.options:
+                log.warning("addon %s: [addons.%s] %s: it declares no such option", *(guest.guard.name,) * 2, name)
+                continue
+            try:
+                self.master.options.update(**{name: value})
+            except (exceptions.OptionsError, TypeError) as error:
+                log.warning("addon %s: [addons.%s] %s: %s", *(guest.guard.name,) * 2, name, error)
 
     async def _tell_running(self, admitted: Admitted) -> None:
         await self.master.addons.invoke_addon(admitted, hooks.RunningHook())

@@ -10,7 +10,7 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 from unittest import mock
@@ -46,9 +46,10 @@ class Inspecting(App):
         self.outcomes: list[Outcome] = []
         super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags))
 
-    def add(self, name: str, *objects: object) -> Guarded:
-        """Has an addon run, or takes the place of one of that name: with these objects, behind a guard."""
-        addon = Addon(name, Path(__file__), "", objects, {}, None, sys.modules[__name__])
+    def add(self, name: str, *objects: object, options: Mapping[str, object] | None = None) -> Guarded:
+        """Has an addon run, or takes the place of one of that name: with these objects, behind a guard, and with what
+        the user set for mitmproxy."""
+        addon = Addon(name, Path(__file__), "", objects, {}, None, sys.modules[__name__], options or {})
         guarded = Guarded(addon, Limit(), self._addons.remove)
         self._addons.put(guarded)
         return guarded

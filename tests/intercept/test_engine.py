@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from tests.intercept.inspecting import HOSTS, Inspecting, inspecting
+from tests.intercept.inspecting import HOSTS, RULES, Inspecting, inspecting
 from tests.intercept.site import Http2Site, Site
 from tests.support.authority import Authority
 from tests.support.origin import Origin, pattern
@@ -195,6 +195,51 @@ async def test_a_faulty_addon_is_told_of_and_costs_the_connection_nothing(tmp_pa
             assert await answer.text() == "good-bye by-the-addon\n"
         assert faulty.is_off
         await until(lambda: "faulty" not in dict(byway.addons.objects))
+
+
+async def test_the_options_of_an_addon_are_those_that_the_user_set(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    from mitmproxy import ctx
+
+    class Says:
+        def load(self, loader: Any) -> None:
+            loader.add_option("greeting", str, "nothing", "what is said")
+
+        def response(self, flow: Any) -> None:
+            flow.response.text = ctx.options.greeting
+
+    authority = Authority()
+    async with Site(authority) as site, inspecting(tmp_path, authority) as byway, aiohttp.ClientSession() as client:
+        byway.add("says", Says(), options={"greeting": "this", "greting": "that", "ssl_insecure": True})
+        async with client.get(f"{site.url}/", proxy=byway.url, ssl=byway.trust()) as answer:
+            assert await answer.text() == "this"
+        said = [record.getMessage() for record in caplog.records]
+        assert "addon says: [addons.says] greting: it declares no such option" in said
+        assert any("ssl_insecure is for Byway alone to set" in text for text in said)
+
+
+async def test_where_an_addon_sends_a_request_the_rules_for_that_place_hold(tmp_path: Path) -> None:
+    class Redirects:
+        def request(self, flow: Any) -> None:
+            flow.request.host = flow.request.path.removeprefix("/")
+
+    authority = Authority()
+    rules = "DOMAIN,blocked.inside.test,BLOCK\n" + RULES
+    async with Site(authority) as site, inspecting(tmp_path, authority, rules=rules) as byway:
+        byway.add("redirects", Redirects())
+        for host, status in (("other.inside.test", 200), ("blocked.inside.test", 502), ("no name at all", 502)):
+            async with (
+                aiohttp.ClientSession() as client,
+                client.get(f"{site.url}/{host}", proxy=byway.url, ssl=byway.trust()) as answer,
+            ):
+                text = await answer.text()
+                assert (answer.status, "BLOCK" in text) == (status, False), "nothing of the rules is told to a page"
+        await until(lambda: byway.carried == 0)
+        went = {
+            (outcome.request.destination.host, str(outcome.winner or outcome.plan.action)) for outcome in byway.outcomes
+        }
+        assert {("other.inside.test", "direct"), ("blocked.inside.test", "BLOCK")} <= went
 
 
 async def test_an_addon_that_is_edited_takes_effect_at_once_on_open_connections_too(tmp_path: Path) -> None:
