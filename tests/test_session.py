@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
@@ -19,9 +19,10 @@ from proxy.net.pump import Pump
 from proxy.net.stream import SocketStream
 from proxy.routing.guard import Guard
 from proxy.routing.router import RelayInfo, Router
-from proxy.routing.rules import Rules
-from proxy.services import Setup
+from proxy.routing.rules import parse_rules
+from proxy.services import Look, Setup
 from proxy.session import Session
+from proxy.wire.flight import Flight
 from tests.support.outcomes import HOME, HOST, TOR
 from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
 from tests.support.services import NO_RESOLVER, services
@@ -30,6 +31,8 @@ from tests.wire import hellos
 
 CONNECT = f"CONNECT {HOST}:443 HTTP/1.1\r\nHost: {HOST}:443\r\n\r\n".encode()
 HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
+
+OTHER_HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.SUPPORTED_VERSIONS)
 
 
 class Registry:
@@ -69,17 +72,54 @@ class Visit:
         self._client.close()
 
 
+class Inspector:
+    """Refuses, or stands between and says a hello of its own in place of the client's."""
+
+    def __init__(self, *looks: Look) -> None:
+        self._looks = list(looks)
+        self.asked: list[bool] = []  # whether a flight had come
+        self.said: list[bytes] = []
+        self.client: SocketStream | None = None
+        self.side: socket.socket | None = None
+
+    async def look(self, outcome: Outcome, flight: Flight | None) -> Look:
+        self.asked.append(flight is not None)
+        return self._looks.pop(0)
+
+    async def stand_between(self, client: SocketStream, said: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
+        self.said.append(said)
+        self.client = client
+        self.side, ours = socket.socketpair()
+        ours.setblocking(False)
+        self.side.send(OTHER_HELLO)
+        return SocketStream(ours, client._poller, client.peer)
+
+    def leaves(self) -> None:
+        assert self.client is not None
+        assert self.side is not None
+        self.side.close()
+        self.client.close()
+
+
 @asynccontextmanager
-async def visit(scripts: dict[Route, list[Script]], *, late_flight_s: float = 3600.0) -> AsyncIterator[Visit]:
-    """On leaving, the session is waited for: a story must bring it to its end."""
+async def visit(
+    scripts: dict[Route, list[Script]],
+    *,
+    late_flight_s: float = 3600.0,
+    inspector: Inspector | None = None,
+    inspected: bool = False,
+) -> AsyncIterator[Visit]:
+    """On leaving, the session is waited for: a story must bring it to its end. With an `inspector` a rule says that
+    everything is to be inspected."""
     loop = asyncio.get_running_loop()
     settings = Settings(detect=Detect(hedge_syn_s=0.01), limits=Limits(late_flight_s=late_flight_s))
     registry = Registry(scripts)
+    rules = parse_rules("MATCH,AUTO,INSPECT" if inspector else "", source="rules.txt")
     setup = Setup(
         loaded=Loaded(settings),
         front=Front(settings.limits, None, lambda _host: False),
         guard=Guard((), ()),
-        router=Router(Rules(), {}, [RelayInfo(name) for name in registry.relay_names], settings),
+        router=Router(rules, {}, [RelayInfo(name) for name in registry.relay_names], settings),
         registry=cast(Any, registry),
         resolver=NO_RESOLVER,
     )
@@ -96,13 +136,15 @@ async def visit(scripts: dict[Route, list[Script]], *, late_flight_s: float = 36
         now=loop.time,
         record=lambda outcome, _network: outcomes.append(outcome),
         visit_won=client.won.append,
+        inspector=inspector,
     )
     poller = make_poller(loop)
     far.setblocking(False)
     near.setblocking(False)
     try:
         async with asyncio.timeout(10), asyncio.TaskGroup() as serving:
-            serving.create_task(Session(SocketStream(near, poller, "127.0.0.1:50000"), shared).run())
+            served = SocketStream(near, poller, "127.0.0.1:50000")
+            serving.create_task(Session(served, shared, inspected=inspected).run())
             yield client
     finally:
         await pump.close(0)
@@ -210,3 +252,77 @@ async def test_a_server_that_answers_half_a_head_gets_no_second_request() -> Non
     assert b"/2" not in hasty.streams[0].sent
     assert hasty.streams[0].closed
     assert whole.streams[0].sent.startswith(b"GET /2 ")
+
+
+# -- what is inspected -------------------------------------------------------------------------------------------------
+
+
+async def test_a_site_that_must_not_be_signed_for_is_refused_before_anybody_is_connected() -> None:
+    script, inspector = Script(connect=0.0), Inspector(Look(refusal="its certificate is bad"))
+    async with visit({DIRECT: [script]}, inspector=inspector) as client:
+        await client.says(CONNECT)
+        answer = await client.hears()
+        assert answer.startswith(b"HTTP/1.1 502 ")
+        assert b"its certificate is bad" in answer
+        client.leaves()
+    assert not script.streams, "no route was even dialed"
+    assert (inspector.asked, client.outcomes[0].error) == ([False], "its certificate is bad")
+
+
+async def test_an_inspector_that_steps_between_is_the_client_from_then_on() -> None:
+    """One line in the log, over the path that was open."""
+    script, inspector = Script(connect=0.0), Inspector(Look(inspect=True), Look(inspect=True))
+    async with visit({DIRECT: [script]}, inspector=inspector) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await client.says(HELLO)
+        await until_sent(script)
+        assert script.streams[0].sent == OTHER_HELLO
+        assert (inspector.said, inspector.asked) == ([HELLO], [False, True])
+        inspector.leaves()
+    assert len(client.outcomes) == 1
+    assert len(script.streams) == 1
+
+
+async def test_a_flight_that_is_not_to_be_looked_into_goes_on_as_it_is() -> None:
+    script, inspector = Script(connect=0.0), Inspector(Look(), Look())
+    async with visit({DIRECT: [script]}, inspector=inspector) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await client.says(HELLO)
+        await until_sent(script)
+        assert script.streams[0].sent == HELLO
+        client.leaves()
+    assert not inspector.said
+
+
+async def test_a_flight_that_makes_it_known_too_late_ends_the_connection() -> None:
+    script, inspector = Script(connect=0.0), Inspector(Look(inspect=True), Look(refusal="the certificate is bad"))
+    async with visit({DIRECT: [script]}, inspector=inspector) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await client.says(HELLO)
+        assert await client.hears() == b""
+        client.leaves()
+    assert not script.streams[0].sent
+    assert client.outcomes[0].error == "the certificate is bad"
+
+
+async def test_what_the_inspector_itself_sends_is_not_inspected_again() -> None:
+    script, inspector = Script(connect=0.0), Inspector()
+    async with visit({DIRECT: [script]}, inspector=inspector, inspected=True) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await client.says(HELLO)
+        await until_sent(script)
+        client.leaves()
+    assert not inspector.asked
+
+
+async def test_a_plain_request_that_must_not_be_inspected_is_told_why() -> None:
+    inspector = Inspector(Look(refusal="there is no mitmproxy"))
+    async with visit({DIRECT: [Script(connect=0.0)]}, inspector=inspector) as client:
+        await client.says(f"GET http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
+        assert b"there is no mitmproxy" in await client.hears()
+        client.leaves()
+    assert client.outcomes[0].error == "there is no mitmproxy"

@@ -11,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import logging
+import socket
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -104,19 +105,27 @@ class Bridge:
 
     async def stand_between(self, client: SocketStream, said: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
         """See Inspector."""
-        engine = await self._start()
         theirs, ours = make_pair(self._poller, client.peer)
-        meeting = self._meeting(outcome())
         client.notify = None
-        await engine.meet(meeting, client.detach(), said, Way(theirs, outcome))
+        await self._meet(outcome(), client.detach(), said, Way(theirs, outcome), ours)
         return ours
 
     async def serve(self, outcome: Outcome) -> SocketStream:
         """See Inspector."""
-        engine = await self._start()
         theirs, ours = make_pair(self._poller, outcome.request.client)
-        await engine.meet(self._meeting(outcome), theirs, b"", None)
+        await self._meet(outcome, theirs, b"", None, ours)
         return ours
+
+    async def _meet(
+        self, outcome: Outcome, client: socket.socket, said: bytes, first: Way | None, ours: SocketStream
+    ) -> None:
+        """Has the engine serve a client, and closes our end when it cannot. Raises OSError."""
+        assert self._engine is not None  # `look` has seen to that
+        try:
+            await self._engine.meet(self._meeting(outcome), client, said, first)
+        except BaseException:
+            ours.close()
+            raise
 
     def addons_changed(self) -> None:
         """An edited addon takes part from now on, also in connections that are open."""

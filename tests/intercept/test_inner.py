@@ -10,7 +10,8 @@ import pytest
 
 from proxy.errors import DialError
 from proxy.intercept.inner import InnerDialer, make_pair, unheard
-from proxy.model import Destination, Inbound, Outcome
+from proxy.model import Destination, Inbound, Outcome, Symptom
+from proxy.net.probe import probe
 from tests.intercept.inspecting import Inspecting, inspecting
 from tests.support.authority import Authority
 from tests.support.origin import Origin
@@ -41,16 +42,22 @@ async def test_a_tunnel_is_an_ordinary_one_to_the_log(tmp_path: Path) -> None:
 
 
 async def test_one_that_asks_for_ourselves_has_no_line_and_teaches_nothing(tmp_path: Path) -> None:
-    async with Origin() as origin, inspecting(tmp_path, origin.authority) as byway:
+    """Of a server that hangs up on a hello, which is a sign against a site."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    async with server, inspecting(tmp_path, Authority()) as byway:
         ended: list[Outcome] = []
-        stream = await dialer(byway, heard=False, ended=ended).dial(Destination("plain.test", origin.https_port))
-        await stream.send(b"\x16\x03\x01 no hello at all")
-        assert await stream.receive() != b"x"
-        stream.close()
-        await until(lambda: len(ended) == 1)
-        assert not byway.outcomes
-        belief = byway._beliefs.lookup("plain.test", network=byway._network.current(), now=byway._services.now())
-        assert belief.score == 0
+        destination = Destination("plain.test", server.sockets[0].getsockname()[1])
+        for heard in (False, True):
+            seen = await probe(dialer(byway, heard=heard, ended=ended), destination, "plain.test", timeout_s=10)
+            assert seen.symptom in (Symptom.EOF, Symptom.RESET)
+        await until(lambda: bool(byway.outcomes))
+        assert len(byway.outcomes) == 1, "of the one that is heard: the control"
+        assert byway.outcomes[0].attempts[0].symptom in (Symptom.EOF, Symptom.RESET)
 
 
 async def test_what_a_rule_forbids_is_not_opened_and_nothing_says_why(tmp_path: Path) -> None:
