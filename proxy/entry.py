@@ -243,9 +243,11 @@ class Entry:
     # -- what it teaches -------------------------------------------------------------------------------------------
 
     def _learn(self) -> None:
+        if not self._services.teaches:
+            return
         if self._services.addons.hears_attempts:
             self._tell_attempts()
-        if self._services.network() != self.network or not self._services.teaches:
+        if self._services.network() != self.network:
             return  # what happened on another uplink says nothing of this one
         addresses = self._services.known_addresses(self.outcome.host)
         changes = self._services.beliefs.learn(

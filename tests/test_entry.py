@@ -597,3 +597,18 @@ async def test_who_asked_in_plain_http_may_be_sent_elsewhere() -> None:
     assert await entry_for(Listening(), http=HttpRequest("POST", "/")).instead() is None
     assert await entry_for(Listening()).instead() is None
     assert await entry_for(Listening(), http=got, action=Action.BLOCK).instead() is None
+
+
+def test_what_another_line_tells_is_not_written_twice(world: World) -> None:
+    entry = world.entry()
+    entry.untold()
+    entry.close()
+    assert world.written == []
+
+
+@pytest.mark.parametrize("teaches", [False, True])
+def test_what_we_asked_ourselves_teaches_nothing_and_no_addon_hears_of_it(teaches: bool) -> None:
+    addons, sounded = Listening(), []
+    entry = entry_for(addons, teaches=teaches, sound=lambda: sounded.append(1))
+    entry.lost(raced(failed(), delivered(TOR)))
+    assert (bool(addons.heard), bool(sounded)) == (teaches, teaches)

@@ -102,3 +102,10 @@ def test_lists() -> None:
     assert found(list=(source,)) == ['list.0.format: unknown list format "autoproxi"; did you mean autoproxy?']
     twice = {**source, "format": "plain"}
     assert found(list=(twice, twice)) == ['list.1.name: two [[list]] tables are called "l"']
+
+
+@pytest.mark.parametrize("key", ["emudhra", "emudhra_ca"])
+def test_options_of_the_published_authority_are_refused_for_every_addon(key: str) -> None:
+    (fault,) = found(addons={"a": {"enabled": True, key: True}})
+    assert fault == f'addons.a.{key}: "{key}" trusts a certificate authority whose key is public, and is never taken'
+    assert found(addons={"a": {"enabled": True, "other": True}}) == []

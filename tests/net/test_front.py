@@ -13,7 +13,17 @@ import pytest
 from proxy.config.schema import Limits
 from proxy.errors import PeerError
 from proxy.model import Destination, Inbound, Symptom
-from proxy.net.front import Credentials, ForUs, Front, Opening, PlainHttp, Tunnel, http_redirect, http_refusal
+from proxy.net.front import (
+    Credentials,
+    ForUs,
+    Front,
+    InnerTunnel,
+    Opening,
+    PlainHttp,
+    Tunnel,
+    http_redirect,
+    http_refusal,
+)
 from proxy.net.poller import make_poller
 from proxy.net.stream import SocketStream
 from proxy.wire.reader import Reader
@@ -269,3 +279,9 @@ def test_a_redirect_ends_the_connection_and_is_not_kept() -> None:
         b"Cache-Control: no-store",
     ]
     assert body == b""
+
+
+def test_an_inner_tunnel_is_told_in_one_byte_and_hears_no_reason() -> None:
+    tunnel = InnerTunnel(EXAMPLE, Inbound.SOCKS5)
+    assert (tunnel.accepted, tunnel.refused(Symptom.RESET, "the relay tor is down")) == (b"+", b"-")
+    assert Tunnel(EXAMPLE, Inbound.CONNECT).accepted.startswith(b"HTTP/1.1 200 "), "the control"
