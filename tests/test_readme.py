@@ -34,7 +34,7 @@ async def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
 
 
 async def test_the_rules_of_the_readme_are_taken(tmp_path: Path) -> None:
-    assert rules().count("\n") == 4
+    assert rules().count("\n") == 5
     async with Byway(tmp_path, config='[[relay]]\nname = "r"\nurl = "127.0.0.1:9"\n', rules=rules()) as byway:
         assert "DOMAIN-SUFFIX,bank.example,DIRECT" in (await byway.command("rule", "test", "www.bank.example")).stdout
 

@@ -40,3 +40,12 @@ def test_rescue_prints_a_row_for_each_case() -> None:
     assert [name for name, *_ in rows] == ["a-reset", "c-refused"]
     assert all(float(number) >= 0 for row in rows for number in (*row[1:4], row[-1]))
     assert done.stderr == ""
+
+
+def test_inspection_prints_a_row_for_each_proxy() -> None:
+    script = [sys.executable, "-m", "tests.bench.inspection", "--rounds", "1", "--seconds", "0.2", "--megabytes", "1"]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=120, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [name for name, *_ in rows] == ["tunnel", "inspect", "mitmdump"]
+    assert all(float(number.replace(",", "")) > 0 for row in rows for number in (row[1], row[5], row[7]))
+    assert done.stderr == ""
