@@ -129,8 +129,7 @@ def load(file: Path, name: str, table: Mapping[str, Any] = MappingProxyType({}),
         objects = _objects(module, source, file)
         hooks = _hooks(objects, file)
         try:
-            known = [option.name for option in options.describe(module)]
-            own, for_mitmproxy = of_mitmproxy.split_options(objects, table, known)
+            own, for_mitmproxy = of_mitmproxy.split_options(objects, table, options.names(module))
             chosen = options.read(module, name, own, place)
         except TypeError as error:
             raise ConfigError(f"{_at(file, _line_of_name(source, 'Options'))}: {error}") from None

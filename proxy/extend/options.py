@@ -46,12 +46,18 @@ def describe(module: ModuleType) -> tuple[Option, ...]:
     return tuple(_option(field, hints[field.name]) for field in dataclasses.fields(declared) if field.init)
 
 
+def names(module: ModuleType) -> tuple[str, ...]:
+    """What they are called. Raises TypeError as `read` does."""
+    declared = _declared(module)
+    return () if declared is None else tuple(field.name for field in dataclasses.fields(declared) if field.init)
+
+
 def read(module: ModuleType, name: str, table: Mapping[str, Any], place: Place) -> Any:
     """An instance of the addon's `Options` with what `table` says; None when it declares none.
 
     Raises ConfigError with all that is wrong with the table, and TypeError when `Options` cannot be used."""
     declared = _declared(module)
-    known = () if declared is None else tuple(field.name for field in dataclasses.fields(declared) if field.init)
+    known = names(module)
     problems = [
         _said(place, ("addons", name, key), f"unknown key {quoted(key)} in [addons.{name}]{_hint(key, known)}")
         for key in table
