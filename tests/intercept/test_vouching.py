@@ -52,6 +52,19 @@ class Issued:
         return context
 
 
+_SIGNS = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
 def issue(
     name: str,
     by: Issued | None,
@@ -72,7 +85,14 @@ def issue(
         .not_valid_before(begins)
         .not_valid_after(ends)
         .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+        .add_extension(x509.SubjectKeyIdentifier.from_public_key(key.public_key()), critical=False)
     )
+    if by is not None:
+        issuer = by.certificate.public_key()
+        identifier = x509.AuthorityKeyIdentifier.from_issuer_public_key(issuer)  # type: ignore[arg-type]  # one that signs
+        builder = builder.add_extension(identifier, critical=False)
+    if ca:
+        builder = builder.add_extension(_SIGNS, critical=True)
     if not ca:
         builder = builder.add_extension(x509.SubjectAlternativeName([x509.DNSName(name)]), critical=False)
     certificate = builder.sign(by.key if by else key, hashes.SHA256())
