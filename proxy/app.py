@@ -492,7 +492,7 @@ class App:
             "dropped_rows": self._store.dropped_rows,
             "config_problem": self._config_problem,
             "addons_missing": "; ".join(self._keeper.missing),
-            "uninspected": ", ".join(self._bridge.told()),
+            "uninspected": self._bridge.uninspected,
         }
         return counters
 

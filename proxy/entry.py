@@ -69,6 +69,12 @@ class Entry:
             self._outcome = Outcome(**self._facts)
         return self._outcome
 
+    @property
+    def plan(self) -> Plan:
+        """The outcome's, without making the rest of it."""
+        plan: Plan = self._facts["plan"]
+        return plan
+
     def say(self, **facts: Any) -> None:
         """Adds facts: fields of the outcome."""
         self._facts.update(facts)

@@ -71,6 +71,9 @@ class Look:
     """One sentence: why nothing of it may go on."""
 
 
+UNTOUCHED = Look()
+
+
 class Inspector(Protocol):
     """Looks into what a rule INSPECTs. `intercept` has it; here is what a session asks of it."""
 

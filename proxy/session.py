@@ -41,7 +41,7 @@ from proxy.net.race import BeforeFlight, Race, Winner
 from proxy.net.registry import Registry
 from proxy.net.stream import SocketStream, Stream
 from proxy.routing.ladder import is_shaped
-from proxy.services import Services
+from proxy.services import UNTOUCHED, Look, Services
 from proxy.spoken import hear_out
 from proxy.way_back import WayBack
 from proxy.wire.flight import Flight
@@ -86,7 +86,6 @@ class Session:
         """The line in the log of what was asked last."""
         self._client_left = False
         self._handed_over = False
-        self._looks_into = False
 
     async def run(self, asked: Tunnel | None = None) -> None:
         """Serves the client until it has gone, or its bytes are the pump's or the control server's. `asked` is what it
@@ -117,7 +116,7 @@ class Session:
         entry = await self._begin(tunnel.destination, tunnel.inbound)
         race = self._race(entry)
         try:
-            if await self._is_refused(entry):
+            if entry.plan.intercept and (await self._look(entry)).refusal:
                 await self._last_words(tunnel.refused(Symptom.CERTIFICATE, entry.outcome.error))
                 return
             if not await race.connect():
@@ -133,9 +132,10 @@ class Session:
             if heard is None:
                 return
             race = heard
-            if await self._is_refused(entry, flight):
+            look = await self._look(entry, flight) if entry.plan.intercept else UNTOUCHED
+            if look.refusal:
                 return
-            if self._looks_into:
+            if look.inspect:
                 said, flight = flight.data, Flight()
                 self._client = await self._services.inspector.stand_between(self._client, said, lambda: entry.outcome)
                 heard = await self._hear(race, entry, flight)
@@ -173,18 +173,15 @@ class Session:
         await self._plan_on_name(flight, race, entry)
         return race
 
-    async def _is_refused(self, entry: Entry, flight: Flight | None = None) -> bool:
-        """Whether what shall be inspected must not be. Without a flight yet, this is the question whether the site
-        shows a good certificate; with one, also whether there is anything to look into, and that is kept."""
-        self._looks_into = False
-        outcome = entry.outcome
-        if self._inspected or not (outcome.plan.intercept and outcome.plan.routes):
-            return False
-        look = await self._services.inspector.look(outcome, flight)
-        self._looks_into = look.inspect
+    async def _look(self, entry: Entry, flight: Flight | None = None) -> Look:
+        """What becomes of what shall be inspected. Without a flight yet, this is the question whether the site shows a
+        good certificate; with one, also whether there is anything to look into."""
+        if self._inspected or not entry.plan.routes:
+            return UNTOUCHED
+        look = await self._services.inspector.look(entry.outcome, flight)
         if look.refusal:
             entry.say(error=look.refusal)
-        return bool(look.refusal)
+        return look
 
     async def _await_flight(self, race: Race, flight: Flight) -> BeforeFlight:
         """Until the client's flight is whole, the server spoke first, or the client left. A path that closes before is
@@ -287,13 +284,14 @@ class Session:
     async def _exchange(self, asked: PlainHttp, entry: Entry) -> Exchanged | None:
         """One exchange, on the idle connection when that fits the plan, else on the winner of a race. None: the client
         was told why not, or has gone."""
-        if entry.outcome.plan.intercept:
+        if entry.plan.intercept:
             flight = Flight.of_http(asked.head.forwarded(), asked.head.method, bodiless=False)
-            if await self._is_refused(entry, flight):
-                entry.told = entry.outcome.error
+            look = await self._look(entry, flight)
+            if look.refusal:
+                entry.told = look.refusal
                 await self._refuse(entry)
                 return None
-            if self._looks_into:
+            if look.inspect:
                 return await self._exchange_inspected(asked, entry)
         idle = self._take_idle(entry.outcome)
         if idle is not None:

@@ -108,13 +108,14 @@ async def visit(
     late_flight_s: float = 3600.0,
     inspector: Inspector | None = None,
     inspected: bool = False,
+    rules_text: str = "MATCH,AUTO,INSPECT",
 ) -> AsyncIterator[Visit]:
     """On leaving, the session is waited for: a story must bring it to its end. With an `inspector` a rule says that
     everything is to be inspected."""
     loop = asyncio.get_running_loop()
     settings = Settings(detect=Detect(hedge_syn_s=0.01), limits=Limits(late_flight_s=late_flight_s))
     registry = Registry(scripts)
-    rules = parse_rules("MATCH,AUTO,INSPECT" if inspector else "", source="rules.txt")
+    rules = parse_rules(rules_text if inspector else "", source="rules.txt")
     setup = Setup(
         loaded=Loaded(settings),
         front=Front(settings.limits, None, lambda _host: False),
@@ -306,6 +307,20 @@ async def test_a_flight_that_makes_it_known_too_late_ends_the_connection() -> No
         client.leaves()
     assert not script.streams[0].sent
     assert client.outcomes[0].error == "the certificate is bad"
+
+
+async def test_what_a_later_rule_does_not_inspect_any_more_goes_on_as_it_is() -> None:
+    """The plan is made again on the name that a literal address's flight carries, and that is the one that counts."""
+    script, inspector = Script(connect=0.0), Inspector(Look(inspect=True))
+    rules = f"DOMAIN,{HOST},AUTO\nMATCH,AUTO,INSPECT"
+    async with visit({DIRECT: [script]}, inspector=inspector, rules_text=rules) as client:
+        await client.says(b"CONNECT 1.1.1.1:443 HTTP/1.1\r\nHost: 1.1.1.1:443\r\n\r\n")
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await client.says(HELLO)
+        await until_sent(script)
+        assert script.streams[0].sent == HELLO
+        client.leaves()
+    assert inspector.asked == [False]
 
 
 async def test_what_the_inspector_itself_sends_is_not_inspected_again() -> None:

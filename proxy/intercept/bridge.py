@@ -30,7 +30,7 @@ from proxy.model import HttpRequest, Outcome, Protocol
 from proxy.net.poller import Poller
 from proxy.net.probe import Probe, probe
 from proxy.net.stream import SocketStream
-from proxy.services import Look, Services
+from proxy.services import UNTOUCHED, Look, Services
 from proxy.wire.flight import Flight
 
 if TYPE_CHECKING:
@@ -39,9 +39,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_UNTOUCHED = Look()
 _WELL = Look(inspect=True)
 _TARGET_SHOWN = 500
+_NAMED = 5
 _HTTP_PORT = 80  # nobody is asked for a certificate there before it is seen that a client speaks TLS to it
 
 
@@ -85,11 +85,11 @@ class Bridge:
         """See Inspector."""
         host = outcome.host
         if self._passing.passes(host, time.monotonic()):
-            return _UNTOUCHED
+            return UNTOUCHED
         if flight is not None and not _can_look_into(flight, host):
-            return _UNTOUCHED
+            return UNTOUCHED
         if flight is None and outcome.request.destination.port == _HTTP_PORT:
-            return _UNTOUCHED
+            return UNTOUCHED
         try:
             await self._start()
         except BywayError as error:
@@ -101,7 +101,7 @@ class Bridge:
             return Look(
                 refusal=f"{outcome.request.destination} is not opened: its certificate is bad: {voucher.reason}"
             )
-        return _UNTOUCHED if voucher.standing is Standing.NO_TLS else _WELL
+        return UNTOUCHED if voucher.standing is Standing.NO_TLS else _WELL
 
     async def stand_between(self, client: SocketStream, said: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
         """See Inspector."""
@@ -132,9 +132,12 @@ class Bridge:
         if self._engine is not None:
             self._engine.receive_guests()
 
-    def told(self) -> list[str]:
-        """Hosts that are let pass, for who asks what is wrong."""
-        return self._passing.hosts(time.monotonic())
+    @property
+    def uninspected(self) -> str:
+        """Hosts that are let pass though a rule says INSPECT, the latest of them by name."""
+        hosts = self._passing.hosts(time.monotonic())
+        others = f" and {len(hosts) - _NAMED} others" if len(hosts) > _NAMED else ""
+        return ", ".join(hosts[-_NAMED:]) + others
 
     async def close(self) -> None:
         """Ends every connection that is looked into."""

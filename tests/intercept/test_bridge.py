@@ -149,25 +149,32 @@ async def test_J10_a_host_whose_client_refuses_our_certificate_passes_from_then_
         pinned = authority.client()
         with pytest.raises(ssl.SSLCertVerificationError):
             await shake(byway, site.port, trust=pinned)
-        await until(lambda: byway.bridge.told() == [HOST])
+        await until(lambda: byway.bridge.uninspected == HOST)
         assert "Byway tests" in await shake(byway, site.port, trust=pinned)
         with pytest.raises(ssl.SSLCertVerificationError):
             await shake(byway, site.port, host="other.inside.test", server_name="other.inside.test", trust=pinned)
-        await until(lambda: byway.bridge.told() == [HOST, "other.inside.test"])
+        await until(lambda: byway.bridge.uninspected == f"{HOST}, other.inside.test")
         said = [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING]
         assert [text for text in said if "certificate" in text] == [said[0]] * 2, "once for each"
         assert "inside.test" not in "".join(said), "who that is, only the status tells"
         assert byway._live()["uninspected"] == f"{HOST}, other.inside.test"
 
 
+async def test_J10_only_a_few_hosts_are_named(tmp_path: Path) -> None:
+    async with inspecting(tmp_path, Authority()) as byway:
+        for number in range(8):
+            byway.bridge._refused(f"{number}.test", in_words=True)
+        assert byway.bridge.uninspected == "3.test, 4.test, 5.test, 6.test, 7.test and 3 others"
+
+
 async def test_J10_a_client_that_hangs_up_on_our_certificate_again_and_again_refuses_it(tmp_path: Path) -> None:
     authority = Authority()
     async with Site(authority) as site, inspecting(tmp_path, authority) as byway:
         for count in range(HANG_UPS):
-            assert byway.bridge.told() == [], f"after {count}"
+            assert byway.bridge.uninspected == "", f"after {count}"
             await _hang_up(byway, site.port)
             await until(lambda: byway.carried == 0)
-        await until(lambda: byway.bridge.told() == [HOST])
+        await until(lambda: byway.bridge.uninspected == HOST)
 
 
 async def _hang_up(byway: Inspecting, port: int) -> None:
