@@ -24,6 +24,7 @@ from proxy.extend.guarded import Guarded
 from proxy.extend.limit import Limit
 from proxy.intercept import ca
 from proxy.intercept.bridge import Bridge
+from proxy.intercept.engine import Engine
 from proxy.model import NetworkId, Outcome
 from proxy.net import tls
 from tests.support.authority import Authority
@@ -81,8 +82,12 @@ class Inspecting(App):
     @property
     def carried(self) -> int:
         """Sessions, tunnels and inspected clients that are there."""
-        engine = self._bridge._engine
-        return self._pump.active + self._server.sessions + (engine.active if engine is not None else 0)
+        inspected = self.engine.active if self.engine is not None else 0
+        return self._pump.active + self._server.sessions + inspected
+
+    @property
+    def engine(self) -> Engine | None:
+        return self._bridge._engine
 
     def ours(self) -> Path:
         """The authority's certificate, which a client has to trust. Made when it is not there yet."""

@@ -56,6 +56,8 @@ async def test_one_that_asks_for_ourselves_has_no_line_and_teaches_nothing(tmp_p
             seen = await probe(dialer(byway, heard=heard, ended=ended), destination, "plain.test", timeout_s=10)
             assert seen.symptom in (Symptom.EOF, Symptom.RESET)
         await until(lambda: bool(byway.outcomes))
+        assert not unheard(byway._services, ended.append).teaches
+        assert byway._services.teaches
         assert len(byway.outcomes) == 1, "of the one that is heard: the control"
         assert byway.outcomes[0].attempts[0].symptom in (Symptom.EOF, Symptom.RESET)
 
