@@ -15,7 +15,8 @@ from typing import Any
 
 from proxy.extend.addon import NO_OPTIONS
 
-_IMPORTS = re.compile(r"^\s*(?:from|import)\s+mitmproxy\b", re.MULTILINE)
+_IMPORTS = re.compile(r"^(?:from|import)\s+mitmproxy\b", re.MULTILINE)
+"""At the top of a file. An indented one is for the type checker, or for later."""
 
 _WITH_ALL_HOOKS = ("mitmproxy.eventsequence", "mitmproxy.addonmanager", "mitmproxy.proxy.server", "mitmproxy.log")
 """`mitmproxy.script.concurrent` takes only names of hooks that were declared by then: in these modules."""

@@ -43,9 +43,22 @@ def test_a_hook_in_a_thread_of_its_own_loads_before_anything_is_inspected(tmp_pa
     assert done.returncode == 0, done.stderr
 
 
+FOR_THE_TYPE_CHECKER = """
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from mitmproxy.http import HTTPFlow
+
+class A:
+    def response(self, flow: "HTTPFlow") -> None: ...
+
+addons = [A()]
+"""
+
+
 def test_files_that_do_not_import_it_do_not_bring_it(tmp_path: Path) -> None:
     command = "from pathlib import Path; from proxy.extend.loader import load; import sys; load(Path(sys.argv[1]), 'x')"
-    file = str(written(tmp_path, "# no import of mitmproxy here\nclass A:\n    def response(self, flow): ...\n"))
+    file = str(written(tmp_path, FOR_THE_TYPE_CHECKER))
     named = "print('mitmproxy' in sys.modules)"
     done = subprocess.run([sys.executable, "-c", f"{command}; {named}", file], capture_output=True, text=True)
     assert done.stdout == "False\n", done.stderr
