@@ -14,7 +14,7 @@ import socket
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mitmproxy import exceptions, hooks, options
+from mitmproxy import exceptions, hooks, options, version
 from mitmproxy.addons import core, disable_h2c, next_layer, proxyserver
 from mitmproxy.master import Master
 
@@ -153,7 +153,9 @@ class Engine:
 
 
 def _hush() -> None:
-    """mitmproxy's own log names destinations: it goes where ours goes when everything is asked for."""
+    """mitmproxy's own log names destinations: it goes where ours goes when everything is asked for. And its error pages
+    name it, which scripts of any site could read."""
+    version.MITMPROXY = "proxy"
     its = logging.getLogger("mitmproxy")
     its.propagate = False
     its.handlers[:] = [_ToDebug()]

@@ -19,6 +19,7 @@ from mitmproxy.master import Master
 from mitmproxy.proxy import commands, events, layers, mode_specs, server, server_hooks
 from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers import tls
+from mitmproxy.proxy.layers.http import _http1, _http2
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.tls import TlsData
 
@@ -158,6 +159,13 @@ async def test_the_master_and_its_manager_have_what_we_call() -> None:
     assert needed <= known
     assert "asyncio.start_server" not in source(Master)
     assert parameters(proxyserver.Proxyserver.register_connection) == ["self", "connection_id", "handler"]
+
+
+def test_error_pages_are_signed_with_the_one_name_that_we_change() -> None:
+    for module in (_http1, _http2):
+        text = source(module)
+        assert "version.MITMPROXY" in text
+        assert "version.VERSION" not in text
 
 
 def test_its_exceptions_are_the_ones_that_we_know() -> None:

@@ -240,6 +240,7 @@ async def test_where_an_addon_sends_a_request_the_rules_for_that_place_hold(tmp_
             ):
                 text = await answer.text()
                 assert (answer.status, "BLOCK" in text) == (status, False), "nothing of the rules is told to a page"
+                assert "mitmproxy" not in f"{text} {answer.headers}", "nor who looks"
         await until(lambda: byway.carried == 0)
         went = {
             (outcome.request.destination.host, str(outcome.winner or outcome.plan.action)) for outcome in byway.outcomes
