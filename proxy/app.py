@@ -298,7 +298,7 @@ class App:
             lambda: self._services,
             self._poller,
             Folders(self._paths.ca_dir, self._paths.engine_dir, ephemeral=self._options.ephemeral),
-            lambda: self._setup.settings.inspect,
+            lambda: self._setup.settings,
             roots=_known_roots(),
             guests=lambda: [Guest(guard, thing) for guard in self._addons.running for thing in guard.addon.objects],
         )

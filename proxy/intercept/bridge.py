@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from proxy.config.inspection import unavailable
-from proxy.config.schema import Inspect
+from proxy.config.schema import Settings
 from proxy.detect.interception import KnownRoots
 from proxy.errors import BywayError
 from proxy.intercept.inner import InnerDialer, make_pair, unheard
@@ -63,7 +63,7 @@ class Bridge:
         services: Callable[[], Services],
         poller: Poller,
         folders: Folders,
-        settings: Callable[[], Inspect],
+        settings: Callable[[], Settings],
         *,
         roots: KnownRoots,
         guests: Callable[[], Sequence[Guest]],
@@ -187,7 +187,7 @@ class Bridge:
         services = self._services()
         asked = Asked(outcome.request.destination, outcome.host, outcome.plan.routes, services.network())
         return await self._vouching.ask(
-            asked, lambda: self._probe(services, outcome), keep_s=self._settings().vouched_s
+            asked, lambda: self._probe(services, outcome), keep_s=self._settings().inspect.vouched_s
         )
 
     async def _probe(self, services: Services, outcome: Outcome) -> Probe:
@@ -201,7 +201,7 @@ class Bridge:
 
         request = outcome.request
         dialer = InnerDialer(unheard(services, ended), self._poller, request.inbound, request.client)
-        timeout_s = self._settings().vouch_timeout_s
+        timeout_s = self._settings().inspect.vouch_timeout_s
         seen = await probe(dialer, request.destination, outcome.host, timeout_s=timeout_s)
         return seen
 
@@ -223,7 +223,7 @@ class Bridge:
         )
 
     def _refused(self, host: str, *, in_words: bool) -> None:
-        keep_s = self._settings().pass_s
+        keep_s = self._settings().inspect.pass_s
         if self._passing.refused(host, time.monotonic(), in_words=in_words, keep_s=keep_s):
             log.warning(
                 "a program does not take our certificate for one site, which passes uninspected for %g hours; "
@@ -234,7 +234,7 @@ class Bridge:
 
     def _told(self, outcome: Outcome, method: str, target: str, size: int) -> None:
         """Writes down what was asked inside, when the user wants that."""
-        if not self._settings().log_requests:
+        if not self._settings().inspect.log_requests:
             return
         services = self._services()
         inner = Outcome(

@@ -19,7 +19,7 @@ from mitmproxy.addons import core, disable_h2c, next_layer, proxyserver
 from mitmproxy.master import Master
 
 from proxy.config.paths import private_folder
-from proxy.config.schema import Inspect
+from proxy.config.schema import Settings
 from proxy.intercept.guests import Admitted, has_hooks, traverse
 from proxy.intercept.handler import Handler, close_writer, connect_streams
 from proxy.intercept.leaf import Leaf
@@ -29,9 +29,6 @@ from proxy.net.tasks import spawn
 
 log = logging.getLogger(__name__)
 
-IDLE_TIMEOUT_S = 7_440.0
-"""As tunnels have it; mitmproxy's ten minutes would end pages that stay open."""
-
 
 class Engine:
     """See the module's docstring. To be made on the loop that it serves."""
@@ -39,7 +36,7 @@ class Engine:
     def __init__(
         self,
         folder: Path,
-        settings: Callable[[], Inspect],
+        settings: Callable[[], Settings],
         *,
         leaf: Callable[[str], Leaf],
         guests: Callable[[], Sequence[Guest]],
@@ -71,7 +68,10 @@ class Engine:
             if first is not None:
                 first.sock.close()
             raise
-        handler = Handler(self.master, meeting, reader, writer, first, idle_timeout_s=IDLE_TIMEOUT_S)
+        idle_timeout_s = (
+            self._settings().limits.idle_timeout_s
+        )  # mitmproxy's ten minutes would end pages that stay open
+        handler = Handler(self.master, meeting, reader, writer, first, idle_timeout_s=idle_timeout_s)
         task = spawn(self._serve(handler, writer), name=f"inspect {meeting.host}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -88,7 +88,7 @@ class Engine:
             await close_writer(writer)
 
     def _take_settings(self) -> None:
-        limit = str(self._settings().stream_above_bytes)
+        limit = str(self._settings().inspect.stream_above_bytes)
         if self.master.options.stream_large_bodies != limit:
             self.master.options.update(stream_large_bodies=limit)
 

@@ -12,7 +12,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from proxy.intercept.engine import IDLE_TIMEOUT_S
+from proxy.config.schema import Limits
 from tests.intercept.inspecting import HOSTS, RULES, Inspecting, inspecting
 from tests.intercept.site import Http2Site, Site
 from tests.support.authority import Authority
@@ -116,7 +116,9 @@ async def test_events_come_one_by_one(tmp_path: Path) -> None:
         assert await answer.content.readuntil(b"\n\n") == b"data: one\n\n", "before the second one is sent"
         assert byway.engine is not None
         (handler,) = byway.engine._handlers.values()
-        assert handler.timeout_watchdog.timeout == IDLE_TIMEOUT_S, "and it may take longer than mitmproxy would wait"
+        assert handler.timeout_watchdog.timeout == Limits().idle_timeout_s, (
+            "and it may take longer than mitmproxy would wait"
+        )
         site.next_event.set()
         assert await answer.content.readuntil(b"\n\n") == b"data: two\n\n"
 

@@ -11,7 +11,7 @@ import pytest
 from mitmproxy import connection, exceptions, tls
 from mitmproxy.proxy.context import Context
 
-from proxy.config.schema import Inspect
+from proxy.config.schema import Settings
 from proxy.intercept.ca import make_authority
 from proxy.intercept.engine import Engine
 from proxy.intercept.leaf import Leaves
@@ -23,7 +23,7 @@ NOW = 1_800_000_000.0
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     leaves = Leaves(make_authority(now=NOW), now=lambda: NOW)
-    made = Engine(tmp_path / "empty", Inspect, leaf=leaves.leaf, guests=list)
+    made = Engine(tmp_path / "empty", Settings, leaf=leaves.leaf, guests=list)
     yield made
     await made.close()
     assert not [*(tmp_path / "empty").iterdir()], "no authority of mitmproxy's own"
