@@ -111,7 +111,8 @@ async def _requests(proxy: Proxy, origin: int, clients: int, seconds: float) -> 
 
     async def ask() -> None:
         reader, writer = await _connect(proxy, origin)
-        while (started := time.perf_counter()) < until:
+        while not took or time.perf_counter() < until:
+            started = time.perf_counter()
             await _get(reader, writer, len(_BODY))
             took.append(time.perf_counter() - started)
         writer.close()
