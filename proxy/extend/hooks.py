@@ -80,8 +80,8 @@ class Hooks:
         """When what is believed of a site has changed, with the evidence. Nobody waits."""
 
     def unreachable(self, request: Request, outcome: Outcome) -> Now[str | None]:
-        """When no route brought an answer to a plain HTTP request, or to one inside an inspected connection. A URL
-        sends the client there in place of the error page; None shows the page."""
+        """When no route brought an answer to a plain HTTP request that no rule INSPECTs. A URL sends the client there
+        in place of the error page; None shows the page."""
 
     def dial(self, route: Route, destination: Destination) -> Now[Stream | None]:
         """For relays of a kind of one's own, with the URL `addon://NAME`, NAME being this addon's: open a path to

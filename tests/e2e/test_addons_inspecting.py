@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 
+from tests.e2e.test_inspection import get, inspecting
+from tests.intercept.site import Site
 from tests.support.authority import Authority
-
-inspection: Any = pytest.importorskip("tests.e2e.test_inspection")
-site_that_is_inspected: Any = pytest.importorskip("tests.intercept.site")
 
 
 @pytest.mark.needs("curl")
@@ -22,10 +20,10 @@ async def test_tracking_parameters_are_taken_off_and_a_header_is_added(tmp_path:
         f'host = "www.inside.test"\nheader = "X-Added"\nfile = "{key}"\n'
     )
     async with (
-        site_that_is_inspected.Site(authority) as site,
-        inspection.inspecting(tmp_path, authority, config, addon="") as byway,
+        Site(authority) as site,
+        inspecting(tmp_path, authority, config, addon="") as byway,
     ):
-        assert await inspection.get(byway, f"{site.url}/page?utm_source=x&id=1") == (0, b"hello of the API\n")
+        assert await get(byway, f"{site.url}/page?utm_source=x&id=1") == (0, b"hello of the API\n")
         other = site.url.replace("www.", "other.")
-        assert await inspection.get(byway, f"{other}/page?id=2&fbclid=y") == (0, b"hello \n")
+        assert await get(byway, f"{other}/page?id=2&fbclid=y") == (0, b"hello \n")
         assert [path for _, path in site.asked] == ["/page?id=1", "/page?id=2"]
