@@ -429,7 +429,7 @@ SCENARIOS: tuple[Scenario, ...] = (
              ways=frozenset({Way.RUNG, Way.RELAY}), first=_FINE | _SUSPECT, third=_FINE | _SUSPECT,
              must_not_learn=_BLOCKED, wait_s=RESOLVER_S + QUERY_S, limit_s=20),
     innocent("resolver-fails", "the provider's resolver says that it cannot answer", provider_fails, reach=_NETWORK,
-             ways=frozenset({Way.RUNG, Way.RELAY}), first=_FINE | _SUSPECT, third=_FINE | _SUSPECT,
+             ways=_DIRECT_OR_AROUND, first=_FINE | _SUSPECT, third=_FINE | _SUSPECT,
              must_not_learn=_BLOCKED, wait_s=RESOLVER_S + QUERY_S, limit_s=20),
     innocent("relay-down", "the only relay refuses", relay_refused, reach=_NETWORK),
     innocent("relay-lies", "the relay's country serves a block page", nothing, reach=_NETWORK, relays="lying",

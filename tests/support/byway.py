@@ -60,7 +60,7 @@ class Byway:
         self._arguments = (*(word for entry in allow for word in ("--allow", entry)), *arguments)
         alone = dict(told for key, told in _NOBODY_ELSE.items() if f"\n{key} =" not in config)
         home = folder / "home"  # a command such as `byway ca remove` looks into browsers' folders there
-        home.mkdir(exist_ok=True)
+        home.mkdir(parents=True, exist_ok=True)
         self._environment = {**_clean_environment(), "HOME": str(home), **alone, **(environment or {})}
         self._prefix = tuple(prefix)
         self.config.parent.mkdir(parents=True, exist_ok=True)
