@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 from tests.support import programs
 
 _missing: dict[str, list[str]] = {}  # program → the tests that could not run without it
+
+
+def pytest_configure() -> None:
+    """A shell that starts the tests in the background has them ignore interrupts, and all that they start as well."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_runtest_setup(item: pytest.Item) -> None:

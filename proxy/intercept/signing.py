@@ -37,7 +37,7 @@ class Signing(TlsConfig):
     """In the place of mitmproxy's addon of that name."""
 
     name = "tlsconfig"
-    request = None  # 12.2 serves a revocation list of its own authority there
+    request: Any = None  # 12.2 serves a revocation list of its own authority there
 
     def __init__(self, meeting_of: Callable[[connection.Client], Meeting], leaf: Callable[[str], Leaf]) -> None:
         self._meeting_of = meeting_of
