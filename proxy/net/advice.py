@@ -31,13 +31,14 @@ class Fits(typing.Protocol):
     """Says whether a route may help after what the race has seen."""
 
     def __call__(
-        self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, relays: bool
+        self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
     ) -> bool:
-        """`ech`: the hello is an encrypted one that names somebody else; `relays`: the plan has a relay too."""
+        """`ech`: the hello is an encrypted one that names somebody else; `last_resort`: no other route is left that
+        answers what was seen, and the plan has no relay."""
         ...
 
 
-def _anything(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, relays: bool) -> bool:
+def _anything(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
     return True
 
 

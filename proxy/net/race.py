@@ -286,9 +286,14 @@ class Race:
                 self._annotate(contender, ech=ech)
         attempts = tuple(c.as_it_looks(self._raced, now) for c in self._contenders)
         protocol = flight.protocol if flight is not None else Protocol.NONE
-        relays = any(route.relays for route in self._routes)
+        rounds = (False,) if any(route.relays for route in self._routes) else (False, True)
         fits = self._advice.fits
-        fitting = (r for r in left if fits(r, attempts, protocol=protocol, ech=ech, relays=relays))
+        fitting = (
+            route
+            for last_resort in rounds
+            for route in left
+            if fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
+        )
         return next(fitting, None if self._contenders else left[0])
 
     def _annotate(self, contender: Contender, *, ech: bool) -> None:

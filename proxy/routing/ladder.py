@@ -65,21 +65,22 @@ def is_shaped(route: Route) -> bool:
     return any(word in SHAPES for word in route.wrap)
 
 
-def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, relays: bool) -> bool:
+def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
     """Whether `route` may help after what the race has seen.
 
     `attempts` are those so far, one that is overdue with the symptom that it looks like. `ech`: the ClientHello is an
-    encrypted one that names somebody else on the outside, so that there is no name of ours to cut. `relays`: the plan
-    has a relay too; without one whatever might help is tried. A route that a plan puts before direct has its reasons.
+    encrypted one that names somebody else on the outside, so that there is no name of ours to cut. `last_resort`:
+    nothing else is left, neither a relay nor what answers the sign that was seen, so whatever might help is tried. A
+    route that a plan puts before direct has its reasons.
     """
     if not route.is_direct or not route.wrap:
         return True
     if is_shaped(route):
-        return _shape_fits(route, attempts, protocol=protocol, ech=ech, relays=relays)
+        return _shape_fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
     if not is_secure(route):
         return True  # one address family: planned only where the other one is blocked
     direct = _tried(DIRECT, attempts)
-    return direct is None or _doubts_address(direct) or (not relays and direct.symptom not in _UNTOLD)
+    return direct is None or _doubts_address(direct) or (last_resort and direct.symptom not in _UNTOLD)
 
 
 def refuses_cuts(attempt: Attempt) -> bool:
@@ -93,13 +94,13 @@ def refuses_cuts(attempt: Attempt) -> bool:
     )
 
 
-def _shape_fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, relays: bool) -> bool:
+def _shape_fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
     plain = Route(wrap=tuple(word for word in route.wrap if word not in SHAPES))
     base = _tried(plain, attempts)
     if base is None:
         if is_secure(route) and attempts:
             return False  # the secure resolver alone goes first
-    elif base.stage is not Stage.FIRST_BYTE or not _met_a_censor(base, protocol, relays=relays):
+    elif base.stage is not Stage.FIRST_BYTE or not _met_a_censor(base, protocol, last_resort=last_resort):
         return False
     if protocol is Protocol.NONE:
         return base is None
@@ -108,10 +109,10 @@ def _shape_fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol
     return protocol is Protocol.HTTP and not _OF_TLS & set(route.wrap)
 
 
-def _met_a_censor(base: Attempt, protocol: Protocol, *, relays: bool) -> bool:
+def _met_a_censor(base: Attempt, protocol: Protocol, *, last_resort: bool) -> bool:
     if base.symptom in _NAME_LIKE:
         return True
-    if relays:
+    if not last_resort:
         return False
     pages = (Symptom.BLOCK_PAGE, Symptom.ELSEWHERE) if protocol is Protocol.HTTP else ()
     return base.symptom in (Symptom.SILENT, Symptom.TIMEOUT, *pages)

@@ -14,7 +14,7 @@ from tests.support.outcomes import TOR, failed
 def test_every_route_may_help(route: Route) -> None:
     for protocol in Protocol:
         for attempts in ((), (failed(),)):
-            assert UNADVISED.fits(route, attempts, protocol=protocol, ech=True, relays=False)
+            assert UNADVISED.fits(route, attempts, protocol=protocol, ech=True, last_resort=True)
 
 
 @pytest.mark.parametrize("ended", [True, False])

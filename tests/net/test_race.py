@@ -385,7 +385,7 @@ MOVED = b"HTTP/1.1 302 Found\r\nLocation: http://warning.example/\r\n\r\n"
 def test_a_route_that_cannot_help_is_passed_over_until_it_can() -> None:
     seen: list[tuple[Symptom, Protocol]] = []
 
-    def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, relays: bool) -> bool:
+    def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
         seen.append((attempts[-1].symptom, protocol))
         return route != CUT or protocol is Protocol.TLS
 
@@ -401,10 +401,26 @@ def test_a_route_that_cannot_help_is_passed_over_until_it_can() -> None:
     assert seen[0] == (Symptom.RESET, Protocol.TLS)
 
 
+@pytest.mark.parametrize("cut_helps", [True, False])
+def test_without_a_relay_what_answers_the_sign_goes_before_what_may_help(cut_helps: bool) -> None:
+    doh = Route(wrap=("doh",))
+
+    async def story() -> None:
+        cut = Script(answer=SERVER_HELLO if cut_helps else RESET)
+        scripts = {DIRECT: Script(answer=RESET), doh: Script(answer=SERVER_HELLO), CUT: cut}
+        stage = Scene(scripts, advice=Advice(fits=fits))
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert won.route == (CUT if cut_helps else doh)
+        assert [a.route for a in stage.race.attempts] == [DIRECT, CUT, *([] if cut_helps else [doh])]
+
+    play(story())
+
+
 def test_the_advice_sees_an_overdue_attempt_as_what_it_looks_like() -> None:
     seen: list[Symptom] = []
 
-    def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, relays: bool) -> bool:
+    def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
         seen.append(attempts[0].symptom)
         return True
 

@@ -49,9 +49,9 @@ TLS, HTTP, NONE, OTHER = Protocol.TLS, Protocol.HTTP, Protocol.NONE, Protocol.OT
 
 
 @pytest.mark.parametrize(
-    ("attempts", "protocol", "ech", "with_relays", "alone"),
+    ("attempts", "protocol", "ech", "answering", "whatever"),
     [
-        # What direct met, and then which rungs fit when the plan has a relay too, and when it has none.
+        # What direct met, then the rungs that answer it, and those that are tried when nothing else is left.
         ([NO_NAME], NONE, False, {DOH}, {DOH}),
         ([FORGED], NONE, False, {DOH}, {DOH}),
         ([TIMEOUT], NONE, False, set(), {DOH}),
@@ -79,21 +79,21 @@ TLS, HTTP, NONE, OTHER = Protocol.TLS, Protocol.HTTP, Protocol.NONE, Protocol.OT
     ],
 )
 def test_which_rungs_fit(
-    attempts: list[Attempt], protocol: Protocol, ech: bool, with_relays: set[Route], alone: set[Route]
+    attempts: list[Attempt], protocol: Protocol, ech: bool, answering: set[Route], whatever: set[Route]
 ) -> None:
     every = {DOH, TLSREC, SPLIT, HOSTCASE, BOTH_CUTS, DOH_TLSREC, DOH_HOSTCASE} - {a.route for a in attempts}
-    for relays, expected in ((True, with_relays), (False, alone)):
-        found = {route for route in every if fits(route, attempts, protocol=protocol, ech=ech, relays=relays)}
+    for last_resort, expected in ((False, answering), (True, whatever)):
+        found = {route for route in every if fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)}
         assert found == expected
 
 
 def test_what_the_plan_puts_before_direct_has_its_reasons() -> None:
     for route in (DIRECT, TOR, DOH, TLSREC, IPV4, DOH_TLSREC):
-        assert fits(route, (), protocol=Protocol.NONE, ech=False, relays=True)
+        assert fits(route, (), protocol=Protocol.NONE, ech=False, last_resort=False)
     down = failed(Symptom.RELAY_DOWN, Stage.RELAY, route=TOR)
     for route in (DIRECT, TOR, DOH, TLSREC, IPV4):
-        assert fits(route, (down,), protocol=Protocol.TLS, ech=False, relays=True)
-    assert not fits(HOSTCASE, (down,), protocol=Protocol.TLS, ech=False, relays=True)
+        assert fits(route, (down,), protocol=Protocol.TLS, ech=False, last_resort=False)
+    assert not fits(HOSTCASE, (down,), protocol=Protocol.TLS, ech=False, last_resort=False)
 
 
 @pytest.mark.parametrize(
