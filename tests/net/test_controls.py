@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -110,10 +110,9 @@ async def test_what_breaks_off_or_cannot_be_reached_failed(to_relays: TcpDialer,
 
 
 async def test_silence_has_an_end(to_relays: TcpDialer) -> None:
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    page = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/"
-    assert await sound(to_relays, page, timeout_s=0.1) is Sounding.FAILED
-    server.close()
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel connects, and nobody ever answers
+        page = f"http://127.0.0.1:{silent.getsockname()[1]}/"
+        assert await sound(to_relays, page, timeout_s=0.1) is Sounding.FAILED
 
 
 @pytest.mark.parametrize("page", ["ftp://x.test/", "https:///path", "x.test", "https://a..b/"])

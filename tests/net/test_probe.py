@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
+import socket
 import ssl
 from collections.abc import Iterator
 
@@ -109,11 +109,10 @@ async def test_a_path_that_cannot_be_opened(to_relays: TcpDialer, public: Author
 
 
 async def test_silence_has_an_end(to_relays: TcpDialer, public: Authority) -> None:
-    server = await asyncio.start_server(lambda reader, writer: None, "127.0.0.1", 0)
-    port = server.sockets[0].getsockname()[1]
-    found = await probe(to_relays, Destination("127.0.0.1", port), SITE.host, timeout_s=0.1, trust=public.client())
+    with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel connects, and nobody ever answers
+        site = Destination("127.0.0.1", silent.getsockname()[1])
+        found = await probe(to_relays, site, SITE.host, timeout_s=0.1, trust=public.client())
     assert (found.stage, found.symptom) == (Stage.FIRST_BYTE, Symptom.SILENT)
-    server.close()
 
 
 async def test_the_trust_store_is_the_systems(to_relays: TcpDialer, public: Authority) -> None:
