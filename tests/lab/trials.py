@@ -39,7 +39,7 @@ DETECT: Mapping[str, float] = MappingProxyType(
     {
         "signal_interval_s": 1.0,
         "episode_gap_s": 1.0,
-        "rescue_suspect_s": 3.0,
+        "rescue_suspect_s": 2.0,  # over well before the next visit: none shall find a suspicion that ends just then
         "retest_suspect_s": 2.0,
         "retest_jitter": 0.0,
         "retest_per_hour": 100_000,
