@@ -312,9 +312,9 @@ class Race:
         if contender.phase is Phase.DIALING and contender.route == DIRECT:
             contender.stage = Stage.RESOLVE if self._advice.is_resolving(self._destination.host) else Stage.CONNECT
             self._judge.note_addresses(contender, self._destination)
-        if contender.route == DIRECT and contender.phase is Phase.FLYING:
+        if contender.phase is Phase.FLYING:
             self._judge.troubled(contender, self._flight)
-            if self._alarms is not None:
+            if contender.route == DIRECT and self._alarms is not None:
                 self._alarms.raise_for(self._destination.host)
 
     def _start(self, route: Route, now: float) -> None:

@@ -323,6 +323,18 @@ SCENARIOS: tuple[Scenario, ...] = (
              by_address(rules.IcmpUnreachable), "ip", **_WEAK),
     blocking("port-drop", "only port 443 of the address is lost",
              by_address(rules.AddressDrop, ports=(443,)), "ip", wait_s=SYN_S, settle_s=8, **_WEAK),
+    # more than one means
+    blocking("dns-race-sni-reset", "a forged address comes first, and a hello to the true one is reset",
+             both(by_name(rules.DnsRace, forged=_POISONED), by_name(rules.SniReset, view=View.TCP)), "dns",
+             ways=_AROUND, wait_s=QUERY_S + 0.5, **_WEAK),
+    blocking("dns-nxdomain-sni-drop", "the name is said not to exist, and a hello to its address is dropped",
+             both(by_name(rules.DnsNxdomain), by_name(rules.SniDrop, view=View.RECORDS)), "dns",
+             wait_s=QUERY_S + DROPPED_S, settle_s=8, **_WEAK),
+    blocking("dns-bogon-address-drop", "a private address, and nothing passes to the true one",
+             both(by_name(rules.DnsReplace, forged=_BOGON), by_address(rules.AddressDrop)), "dns",
+             wait_s=QUERY_S + SYN_S, settle_s=8, **_WEAK),
+    blocking("sni-drop-six", "dropped in silence over both IPv6 and IPv4, records put together",
+             by_name(rules.SniDrop, view=View.RECORDS), "sni_drop", six=True, wait_s=DROPPED_S, settle_s=8),
     # plain HTTP
     blocking("http-redirect", "a request is led to the block page",
              by_name(rules.HttpRedirect, to="http://blocked.provider.test/"), "block_page", secure=False,

@@ -29,8 +29,9 @@ from tests.lab.visitor import Visit, Visitor
 from tests.support.waiting import until, until_read
 
 VISITS = 3
-APART_S = 4.0
-"""Between two visits to one site: an episode, and a re-test of a suspect, with the times of `DETECT`."""
+APART_S = 5.0
+"""Between two visits to one site: an episode, and a re-test of a suspect, with the times of `DETECT`. And a suspicion
+that only a rescue raised is over well before: no visit shall come in the moment in which it ends."""
 LONG_AFTER_S = 4.0
 """After the last visit, until what is still believed counts as lasting: more than `rescue_suspect_s`."""
 NETWORK_SITES = 6
@@ -39,7 +40,7 @@ DETECT: Mapping[str, float] = MappingProxyType(
     {
         "signal_interval_s": 1.0,
         "episode_gap_s": 1.0,
-        "rescue_suspect_s": 2.0,  # over well before the next visit: none shall find a suspicion that ends just then
+        "rescue_suspect_s": 3.0,
         "retest_suspect_s": 2.0,
         "retest_jitter": 0.0,
         "retest_per_hour": 100_000,

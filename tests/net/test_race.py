@@ -619,6 +619,18 @@ def test_the_address_where_a_flight_was_broken_off_is_told() -> None:
     assert len(troubled) == 2
 
 
+@pytest.mark.parametrize("censored", [Script(answer=RESET), Script(acknowledged=False, retransmits=2)])
+def test_the_address_where_a_local_means_was_broken_off_is_told_too(censored: Script) -> None:
+    troubled: list[tuple[str, str]] = []
+
+    async def scene() -> None:
+        scripts = {DIRECT: Script(connect=refused()), CUT: censored, RELAY: Script(answer=OK)}
+        await Scene(scripts, advice=Advice(troubled=lambda *said: troubled.append(said))).deliver()
+
+    play(scene())
+    assert troubled == [("198.51.100.7", HERE.host)]
+
+
 # -- what is noted beside a failure ------------------------------------------------------------------------------------
 
 
