@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import logging
 import os
 import time
-from collections.abc import AsyncGenerator, Callable, Mapping, Sequence
+from collections.abc import AsyncGenerator
 from typing import Any
 
 from aiohttp import web
@@ -23,22 +22,20 @@ from proxy import __version__
 from proxy.config.words import quoted, suggestion
 from proxy.control import asking, documents
 from proxy.control.documents import Document, versioned
+from proxy.control.following import Followers, wanted
 from proxy.control.guard import Guard, Handler, Refused, check_shape, dress
 from proxy.control.measurements import Measurements
 from proxy.control.parts import Parts
+from proxy.control.problems import Standing, problems
 from proxy.control.site import scope, site
 from proxy.control.timeline import scopes, spells
 from proxy.control.trial import try_relays
-from proxy.detect.words import network_in_words
 from proxy.errors import BywayError
 from proxy.measure import measured_routes, page_of
 from proxy.model import (
-    DIRECT,
     Belief,
     Destination,
     Inbound,
-    NetworkState,
-    Outcome,
     Override,
     Plan,
     Request,
@@ -54,7 +51,6 @@ LOG_LIMIT = 10_000
 """Rows in one answer, at most."""
 
 _SUCCESS_WINDOW_S = 86_400.0
-_NAMED = 3  # sites that a sentence names
 _LAST_CONNECTIONS = 5
 _FLUSH_S = 1.0
 """How long a question waits for what was just recorded; a disk that takes longer is a trouble of its own."""
@@ -90,7 +86,7 @@ def make_app(parts: Parts, guard: Guard) -> web.Application:
         ]
     )
     app.on_response_prepare.append(dress)
-    app.on_shutdown.append(api.stop_followers)
+    app.on_shutdown.append(api.followers.stop)
     return app
 
 
@@ -127,7 +123,7 @@ class _Api:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._followers: set[asyncio.Task[Any]] = set()
+        self.followers = Followers()
         self._measurements = Measurements(parts)
 
     # -- what there is ---------------------------------------------------------------------------------------------
@@ -137,6 +133,7 @@ class _Api:
         parts, now = self._parts, time.time()
         success = await asyncio.to_thread(parts.store.route_success, now - _SUCCESS_WINDOW_S)
         network = parts.network()
+        state = parts.beliefs.network_state(network)
         troubled = [
             documents.belief(held)
             for held in parts.beliefs.all(now=now)
@@ -151,8 +148,8 @@ class _Api:
             now=now,
             listen=f"{_bracketed(listen.address)}:{live.get('port', listen.port)}",
             network=network,
-            network_state=str(parts.beliefs.network_state(network)),
-            problems=self._problems(live, relays, troubled, parts.beliefs.network_state(network)),
+            network_state=str(state),
+            problems=problems(Standing(live, state, relays, troubled, parts.addons(), parts.store.trouble)),
             notices=[redact(notice) for notice in (*parts.setup().loaded.notices, *parts.store.notices)],
             live=live,
             relays=relays,
@@ -160,53 +157,6 @@ class _Api:
             routes_hours=int(_SUCCESS_WINDOW_S / 3600),
             sites=troubled,
         )
-
-    def _problems(
-        self,
-        live: dict[str, int | float | str],
-        relays: Sequence[Document],
-        troubled: Sequence[Document],
-        state: NetworkState,
-    ) -> list[Document]:
-        """What is wrong, each with what to do about it."""
-        found: list[Document] = []
-
-        def say(text: str, do: str) -> None:
-            found.append({"text": text, "do": do})
-
-        if rejected := live.get("config_problem"):
-            say(f"The edited configuration is not in use: {redact(str(rejected))}", "byway config check")
-        for addon in self._parts.addons():
-            if addon.problems:
-                goes_on = "; the version before it goes on" if addon.running else ""
-                say(f"Addon {addon.name} does not load: {redact(addon.problems[0])}{goes_on}.", "byway addons list")
-            elif addon.is_off:
-                say(f"Addon {addon.name} is switched off after its faults: {redact(addon.last_fault)}.",
-                    f"edit {addon.file.path}")  # fmt: skip
-        if lost := live.get("addons_missing"):
-            say(redact(str(lost)), "byway addons list")
-        if passing := live.get("uninspected"):
-            text = f"Programs refuse our certificate for {passing}, so that is not inspected for some hours."
-            say(text, "byway ca trust, or leave INSPECT off for it")
-        if told := network_in_words(state):
-            say(*told)
-        read = [held["scope"] for held in troubled if held["cause"] == "interception"]
-        if read:
-            only = "they go by relays alone" if relays else "without a relay they are not opened at all"
-            text = f"Somebody on this network reads what is sent to {', '.join(read[:_NAMED])}"
-            say(f"{text}{' and others' if read[_NAMED:] else ''}; {only}.", f"byway why {read[0]}")
-        blocked = [held for held in troubled if held["state"] != State.DOWN and held["cause"] != "refused"]
-        if blocked and not relays:
-            many = "1 site is" if len(blocked) == 1 else f"{len(blocked)} sites are"
-            say(f"{many} blocked, and there is no relay to go around.", "byway relay add URL")
-        for relay in relays:
-            if relay["state"] == "failing":
-                say(f"Relay {relay['name']} keeps failing: {relay['error']}", f"byway relay test {relay['name']}")
-        if trouble := self._parts.store.trouble:
-            say(f"The log cannot be written: {trouble}", "look whether the disk is full")
-        elif dropped := live.get("dropped_rows"):
-            say(f"{dropped} lines of the log were lost.", "nothing: new ones are written again")
-        return found
 
     async def config(self, request: web.Request) -> web.Response:
         asking.query(request)
@@ -252,41 +202,19 @@ class _Api:
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """One JSON object a line, as connections end, until either side leaves."""
-        wanted = _filter(asking.query(request, "site", "route", "outcome"))
+        is_wanted = wanted(asking.query(request, "site", "route", "outcome"))
         outcomes = self._parts.follow()
 
         async def rows() -> AsyncGenerator[Document, None]:
             try:
                 async for outcome, network in outcomes:
-                    if wanted(outcome):
+                    if is_wanted(outcome):
                         yield documents.outcome(outcome, network)
             finally:
                 if isinstance(outcomes, AsyncGenerator):
                     await outcomes.aclose()
 
-        return await self._stream(request, rows())
-
-    async def _stream(self, request: web.Request, rows: AsyncGenerator[Document, None]) -> web.StreamResponse:
-        """One JSON object a line, as they come, until either side leaves."""
-        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
-        await response.prepare(request)
-        task = asyncio.current_task()
-        assert task is not None
-        self._followers.add(task)
-        try:
-            async with contextlib.aclosing(rows):
-                async for row in rows:
-                    await response.write(json.dumps(versioned(**row)).encode() + b"\n")
-        except ConnectionError:
-            pass  # the reader has gone
-        finally:
-            self._followers.discard(task)
-        return response
-
-    async def stop_followers(self, _app: web.Application) -> None:
-        """They would otherwise hold up the end."""
-        for task in tuple(self._followers):
-            task.cancel()
+        return await self.followers.answer(request, rows())
 
     # -- one site --------------------------------------------------------------------------------------------------
 
@@ -325,7 +253,7 @@ class _Api:
                 async for line in lines:
                     yield line if "verdict" not in line else {**await self._known(destination), **line}
 
-        return await self._stream(request, told())
+        return await self.followers.answer(request, told())
 
     async def test(self, request: web.Request) -> web.Response:
         """Measures one site of many briefly: see Measurements.brief."""
@@ -499,35 +427,6 @@ class _Api:
             documents.relay(relay, health.of(relay.name), failing=health.is_open(relay.name, now))
             for relay in self._parts.setup().settings.relay
         ]
-
-
-def _filter(asked: Mapping[str, str]) -> Callable[[Outcome], bool]:
-    """The same choice that the store makes among its rows. Raises Refused for an outcome that there is not."""
-    site, route, ended = asked.get("site"), asked.get("route"), asked.get("outcome")
-    scope_of_site = None if site is None else asking.read(scope, site)
-    if ended is not None and ended not in _ENDS:
-        raise Refused(400, f"outcome is one of {', '.join(_ENDS)}, not {quoted(ended)}")
-
-    def wanted(outcome: Outcome) -> bool:
-        host = outcome.host or outcome.request.destination.host
-        return (
-            (scope_of_site is None or host == scope_of_site or host.endswith(f".{scope_of_site}"))
-            and (route is None or any(str(attempt.route) == route for attempt in outcome.attempts))
-            and (ended is None or _ENDS[ended](outcome))
-        )
-
-    return wanted
-
-
-_ENDS: Mapping[str, Callable[[Outcome], bool]] = {
-    "direct": lambda outcome: outcome.winner == DIRECT,
-    "relay": lambda outcome: outcome.winner is not None and not outcome.winner.is_direct,
-    "rescued": lambda outcome: (
-        outcome.winner not in (None, DIRECT)
-        and any(attempt.route == DIRECT and not attempt.delivered for attempt in outcome.attempts)
-    ),
-    "failed": lambda outcome: outcome.winner is None,
-}
 
 
 def _answer(**content: Any) -> web.Response:

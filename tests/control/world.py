@@ -6,10 +6,14 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
+
+from aiohttp import ClientSession
 
 from proxy.config.schema import Log, RelayConfig, Settings
 from proxy.control.parts import Parts
@@ -39,6 +43,7 @@ from proxy.routing.rules import parse_rules
 from proxy.store.writer import Store
 from tests.support.outcomes import HOME
 from tests.support.scripted import FakeOracle
+from tests.support.waiting import until
 
 SECRET = "correct-horse"
 RULES = "DOMAIN-SUFFIX,ads.example,BLOCK\nDOMAIN-SUFFIX,example.org,RELAY:tor\n"
@@ -225,3 +230,21 @@ def nowhere(world: World) -> Means:
     gone = DialError("the network is unreachable", stage=Stage.CONNECT, symptom=Symptom.TIMEOUT)
     down = DialError("the relay is not reached", stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN)
     return replace(world.means, dialer=lambda route: NoWay(down if route.relays else gone))
+
+
+async def read(api: ClientSession, path: str, **query: str) -> dict[str, Any]:
+    """The document that is answered, which has to be one."""
+    async with api.get(path, params=query) as answer:
+        assert answer.status == 200, await answer.text()
+        document: dict[str, Any] = await answer.json()
+    assert document["version"] == 1
+    return document
+
+
+async def follow(api: ClientSession, count: int, world: World, *seen: Any, **query: str) -> list[dict[str, Any]]:
+    """The first `count` lines once followers are there, then the outcomes happen."""
+    async with asyncio.timeout(10), api.get("/v1/log/follow", params=query) as answer:
+        assert answer.status == 200
+        await until(lambda: world.followers == 1)
+        world.see(*seen)
+        return [json.loads(await answer.content.readline()) for _ in range(count)]
