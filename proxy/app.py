@@ -63,12 +63,14 @@ from proxy.net.stream import SocketStream, Stream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.net.wake import WakeWatch, Woke, end_the_dead
 from proxy.news import News
+from proxy.resolvers import Surroundings
 from proxy.server import Server
 from proxy.services import Services, Setup
 from proxy.setup import SetupMaker
 from proxy.soundings import Soundings
 from proxy.store.salvage import read_overrides
 from proxy.store.writer import Store
+from proxy.user_files import fingerprint
 
 log = logging.getLogger("proxy")
 
@@ -184,11 +186,13 @@ class App:
         self._maker = SetupMaker(
             self._poller,
             paths,
-            self._network.current,
-            suspect=self._is_suspect,
+            Surroundings(
+                network=self._network.current,
+                suspect=self._is_suspect,
+                found=lambda host, _: self._alarms.raise_for(host),
+            ),
             tainted=self._is_tainted,
             troubled=self._note_trouble,
-            found=lambda host, _: self._alarms.raise_for(host),
             is_portal=lambda: self._beliefs.network_state(self._network.current()) is NetworkState.PORTAL,
             classify=lambda: self._addons.classify if self._addons.classifies else None,
             ask_addon=self._addons.dial,
@@ -255,7 +259,7 @@ class App:
             private_folder(socket_path.parent)
         self._control = ControlServer(self._parts(), socket_path, token, port=self._port)
         await self._control.start()
-        self._seen = self._maker.fingerprint(self._loaded)
+        self._seen = fingerprint(self._loaded.settings, self._paths)
         await self._network.start()
         self._wake.start()
         spawn(self._watch(), name="watch the configuration")
@@ -321,7 +325,7 @@ class App:
 
     def reload(self) -> list[str]:
         """Reads everything again. Returns the problems: with any, all stays as it was."""
-        self._seen = self._maker.fingerprint(self._setup.loaded)
+        self._seen = fingerprint(self._setup.settings, self._paths)
         try:
             loaded = load(self._paths.config_to_read, env=os.environ, flags=self._options.flags)
             self._check_stays_closed(loaded)
@@ -333,7 +337,7 @@ class App:
             self._config_problem = "; ".join(error.problems)
             return list(error.problems)
         self._config_problem = ""
-        self._seen = self._maker.fingerprint(loaded)
+        self._seen = fingerprint(loaded.settings, self._paths)
         self._store.configure(loaded.settings.log)
         self._health.keep(self._setup.registry.relay_names)
         self._tell_notices()
@@ -367,7 +371,7 @@ class App:
         before = self._seen
         while True:
             await asyncio.sleep(_WATCH_S)
-            found = self._maker.fingerprint(self._setup.loaded)
+            found = fingerprint(self._setup.settings, self._paths)
             if found == before != self._seen:
                 self.reload()
             before = found

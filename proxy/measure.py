@@ -21,6 +21,7 @@ from proxy.config.schema import Settings
 from proxy.detect.interception import Finding, Kind, KnownRoots, judge
 from proxy.detect.scopes import registrable
 from proxy.errors import BywayError, DialError
+from proxy.guarding import refusal_by
 from proxy.model import (
     DIRECT,
     Action,
@@ -123,7 +124,7 @@ class Means:
             settings=setup.settings,
             dialer=setup.registry.dialer,
             carries=setup.registry.carries,
-            refuses=_refusing(setup),
+            refuses=refusal_by(setup.guard, setup.resolver),
             refuses_host=setup.guard.refuse_host,
             is_private=services.is_private,
             may_go_direct=setup.router.may_go_direct,
@@ -161,18 +162,6 @@ def _troubled(services: Services) -> Callable[[str], bool]:
         return held.state in _TROUBLED
 
     return is_troubled
-
-
-def _refusing(setup: Setup) -> Callable[[Destination, IPAddress], str | None]:
-    """The guard's word, as the direct route has it: a name may lead to a fake address where another proxy on this
-    computer gives them."""
-
-    def refuses(destination: Destination, address: IPAddress) -> str | None:
-        if destination.address is None and setup.resolver.is_fake(address):
-            return None
-        return setup.guard.refuse_address(destination, address)
-
-    return refuses
 
 
 def _said_of(found: Finding) -> tuple[str, Evidence]:

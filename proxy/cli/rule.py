@@ -72,7 +72,7 @@ def check(
 ) -> Exit | None:
     """Check a rules file; every fault is shown with its line. Exit code 7 when there are some."""
     from proxy.cli.offline import read_configuration
-    from proxy.setup import read_rules
+    from proxy.user_files import read_rules
 
     paths = call.paths
     checked = file or paths.rules_file
@@ -103,9 +103,9 @@ def take(
     from proxy.config.files import read_text
     from proxy.config.paths import make_folder, write_private
     from proxy.detect.block_pages import parse_fingerprints
-    from proxy.setup import RULES_LIMIT
+    from proxy.user_files import FILE_LIMIT
 
-    text = read_text(file, limit=RULES_LIMIT)
+    text = read_text(file, limit=FILE_LIMIT)
     imported = parse_fingerprints(text, str(file))
     if not imported.fingerprints:
         raise ConfigError(f"{file}: holds no row that can be used")

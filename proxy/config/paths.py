@@ -52,6 +52,10 @@ class Paths:
     def config_dir(self) -> Path:
         return self.config_file.parent
 
+    def named(self, text: str) -> Path:
+        """A file that the configuration names: meant from its folder, wherever we were started."""
+        return self.config_dir / Path(text).expanduser()
+
     @property
     def config_to_read(self) -> Path | None:
         """None: there is no file, and none was asked for."""

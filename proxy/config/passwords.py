@@ -1,0 +1,52 @@
+"""What `password_cmd` prints: passwords that are kept elsewhere than in the configuration.
+
+A command is run once for each process, since a keyring may ask its user. Neither what it printed nor the command itself
+is ever part of an error: many a command holds what it prints.
+"""
+
+from __future__ import annotations
+
+import shlex
+import subprocess
+
+_TIMEOUT_S = 30.0
+"""A keyring may have to ask its user."""
+
+
+class Passwords:
+    """Remembers what commands said, so that a reload asks nobody again."""
+
+    def __init__(self) -> None:
+        self._said: dict[str, str] = {}
+
+    def ask(self, command: str) -> str:
+        """The first line of what `command` prints. Raises ValueError."""
+        if command not in self._said:
+            self._said[command] = _first_line(_run(command))
+        return self._said[command]
+
+
+def _run(command: str) -> bytes:
+    try:
+        done = subprocess.run(
+            shlex.split(command), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, timeout=_TIMEOUT_S, check=True
+        )
+    except subprocess.CalledProcessError as error:
+        raise ValueError(f"its password command failed with exit code {error.returncode}") from None
+    except subprocess.TimeoutExpired:
+        raise ValueError(f"its password command said nothing for {_TIMEOUT_S:g} s") from None
+    except OSError as error:
+        raise ValueError(f"its password command cannot run: {(error.strerror or str(error)).lower()}") from None
+    except (ValueError, IndexError):  # a quote that does not end, or nothing at all
+        raise ValueError("its password command is no command line") from None
+    return done.stdout
+
+
+def _first_line(printed: bytes) -> str:
+    try:
+        lines = printed.decode().splitlines()
+    except ValueError:
+        raise ValueError("its password command printed something that is not text") from None
+    if not lines or not lines[0]:
+        raise ValueError("its password command printed no password on its first line")
+    return lines[0]

@@ -1,0 +1,127 @@
+"""Who is asked for names, as `[dns]` says: the system, and servers that nobody can read along with.
+
+There are two resolvers. The one for direct routes may reach secure servers through relays as well. The one for relays'
+own names cannot, since it is asked before any relay can carry the question.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from urllib.parse import urlsplit
+
+from proxy.config.paths import Paths
+from proxy.config.schema import Settings
+from proxy.detect.scopes import is_public_suffix
+from proxy.errors import ConfigError
+from proxy.model import UNKNOWN_NETWORK, DnsFinding, IPAddress, NetworkId
+from proxy.net.dialer import Dialer
+from proxy.net.dns_secure import SecureDns
+from proxy.net.dns_system import SystemDns
+from proxy.net.resolver import Resolver
+from proxy.net.tls import context_trusting
+from proxy.wire import dns_url
+from proxy.wire.dns_url import SecureServer
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What resolvers ask of the rest, and tell it."""
+
+    network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK
+    """The current one: what a resolver said on another is not used."""
+    suspect: Callable[[str], bool] = lambda _: False
+    """Which names may not be asked for in the clear."""
+    found: Callable[[str, DnsFinding], None] = lambda _host, _finding: None
+    """Hears of forged answers that came beside the one in use."""
+
+
+ALONE = Surroundings()
+"""For commands: there is no rest."""
+
+
+def secure_servers(settings: Settings, paths: Paths) -> list[SecureServer]:
+    """Those of `[dns] servers`; none with "never". Raises ConfigError for a `?ca=` that cannot be used."""
+    if settings.dns.secure == "never":
+        return []
+    servers, problems = [], list[str]()
+    for server in map(dns_url.parse, settings.dns.servers):
+        if server.ca:
+            server = replace(server, ca=str(paths.named(server.ca)))
+            try:
+                context_trusting(server.ca)
+            except ConfigError as error:
+                problems.append(f"[dns] servers: {error}")
+        servers.append(server)
+    if problems:
+        raise ConfigError(problems)
+    return servers
+
+
+def for_direct(
+    settings: Settings,
+    servers: Sequence[SecureServer],
+    ways: Sequence[Dialer],
+    *,
+    is_bogon: Callable[[str, IPAddress], bool],
+    around: Surroundings,
+) -> Resolver:
+    """For direct routes. `ways` lead to the secure servers, the preferred first."""
+    return Resolver(
+        settings.dns.hosts,
+        timeout_s=settings.limits.resolve_timeout_s,
+        keep_s=settings.limits.resolve_keep_s,
+        network=around.network,
+        system=_system_dns(settings),
+        secure=_secure_dns(settings, servers, ways, around),
+        mode=settings.dns.secure,
+        local=settings.dns.local,
+        is_bogon=is_bogon,
+        controls=_hosts_of(settings.auto.controls),
+        suspect=around.suspect,
+        found=around.found,
+        finding_keep_s=settings.dns.finding_keep_s,
+    )
+
+
+def for_relays(settings: Settings, servers: Sequence[SecureServer], way: Dialer, *, around: Surroundings) -> Resolver:
+    """For relays' own names: [dns.hosts] serves direct only, and a relay may be anywhere."""
+    return Resolver(
+        timeout_s=settings.limits.resolve_timeout_s,
+        keep_s=settings.limits.resolve_keep_s,
+        network=around.network,
+        system=_system_dns(settings),
+        secure=_secure_dns(settings, servers, [way], around),
+        mode="always" if settings.dns.secure == "always" else "never",
+        local=settings.dns.local,
+    )
+
+
+def _secure_dns(
+    settings: Settings, servers: Sequence[SecureServer], ways: Sequence[Dialer], around: Surroundings
+) -> SecureDns | None:
+    if not servers:
+        return None
+    return SecureDns(
+        servers,
+        ways,
+        timeout_s=settings.dns.secure_timeout_s,
+        stagger_s=settings.dns.secure_stagger_s,
+        down_s=settings.dns.secure_down_s,
+        idle_s=settings.dns.secure_idle_s,
+        network=around.network,
+    )
+
+
+def _system_dns(settings: Settings) -> SystemDns | None:
+    """Elsewhere than on Linux nobody but the system knows its name servers."""
+    if sys.platform != "linux":
+        return None
+    return SystemDns(
+        retry_s=settings.dns.retry_s, second_answer_s=settings.dns.second_answer_s, is_shared=is_public_suffix
+    )
+
+
+def _hosts_of(pages: Sequence[str]) -> tuple[str, ...]:
+    return tuple(host for page in pages if (host := urlsplit(page).hostname))

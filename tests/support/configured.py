@@ -1,0 +1,41 @@
+"""A configuration's folder, and the Setups that are made of what a test writes there."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from proxy.config.load import load
+from proxy.config.paths import Paths
+from proxy.net.poller import make_poller
+from proxy.resolvers import ALONE, Surroundings
+from proxy.services import Setup
+from proxy.setup import SetupMaker
+
+
+class Maker:
+    """Writes files and makes what Byway would be with them."""
+
+    def __init__(self, folder: Path, maker: SetupMaker, paths: Paths) -> None:
+        self.folder = folder
+        self._maker = maker
+        self._paths = paths
+
+    def write(self, config: str = "", rules: str = "") -> None:
+        (self.folder / "config.toml").write_text(config)
+        (self.folder / "rules.txt").write_text(rules)
+
+    def make(self) -> Setup:
+        return self._maker.make(load(self._paths.config_to_read, env={}), {}, port=8119)
+
+
+@asynccontextmanager
+async def making(folder: Path, around: Surroundings = ALONE) -> AsyncIterator[Maker]:
+    poller = make_poller(asyncio.get_running_loop())
+    paths = Paths.locate({}, config=folder / "config.toml", state=folder / "state")
+    try:
+        yield Maker(folder, SetupMaker(poller, paths, around), paths)
+    finally:
+        poller.close()
