@@ -185,21 +185,6 @@ class Batch:
         db.executemany(_ADD_RELAY_HOUR, [(h, n, to_text(r), *counts) for (h, n, r), counts in self.relays.items()])
 
 
-def needed_a_decision(outcome: Outcome) -> bool:
-    """Whether something failed, a relay was used, or a rule or an addon said otherwise than AUTO: what
-    `hosts = "decisions"` keeps by name."""
-    winner = outcome.winner
-    return (
-        winner is None
-        or outcome.plan.action is not Action.AUTO
-        or outcome.plan.intercept
-        or outcome.plan.before is not None
-        or not winner.is_direct
-        or bool(winner.wrap)
-        or not all(attempt.stage is Stage.DONE for attempt in outcome.attempts)
-    )
-
-
 def read_beliefs(rows: Iterable[Sequence[object]]) -> tuple[list[Belief], int]:
     """Beliefs from rows of `BELIEF_COLUMNS`, and how many rows made no sense."""
     beliefs, senseless = [], 0

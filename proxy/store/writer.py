@@ -9,10 +9,8 @@ kept by name, and the file is for the user's eyes alone.
 from __future__ import annotations
 
 import contextlib
-import fnmatch
 import logging
 import os
-import re
 import sqlite3
 import threading
 import time
@@ -23,10 +21,12 @@ from typing import NamedTuple, TypeVar
 
 from proxy.config.schema import Log
 from proxy.errors import BywayError
-from proxy.model import UNKNOWN_NETWORK, Belief, Change, Inbound, NetworkId, Outcome, Override, State
+from proxy.model import Belief, Change, NetworkId, Outcome, Override
 from proxy.store import queries
+from proxy.store.discretion import Discretion, lasts
 from proxy.store.file import is_damage, open_reader, open_store, set_aside, transaction
-from proxy.store.rows import Batch, Document, needed_a_decision
+from proxy.store.retiring import SteadyClock, has_lapsed, keep_newest, remove_old
+from proxy.store.rows import Batch, Document
 from proxy.store.salvage import read_overrides
 
 log = logging.getLogger(__name__)
@@ -42,14 +42,8 @@ QUEUE_ROWS = 20_000
 
 RETRY_S = 1.0
 HOUSEKEEPING_S = 3600.0
-RETIRE_ROWS = 500
-"""Old rows removed in one transaction, so that new ones never wait long."""
-
 MEMORY_ROWS = 10_000
 """Connections kept by a log in memory."""
-
-LAPSED_BELIEF_S = 10 * 86_400.0
-"""How long a lapsed belief is kept: by then its score has aged away, and its episodes do not count any more."""
 
 DAY_S = 86_400.0
 CLOSE_S = 5.0
@@ -103,7 +97,7 @@ class Store:
         self._notices: list[str] = []
         self._beliefs: dict[tuple[str, NetworkId], Belief] = {}  # what is on disk: for a file that has to be begun anew
         self._overrides: dict[str, Override] = {}
-        self._clock = _SteadyClock()
+        self._clock = SteadyClock()
         self._housekeeping_at = 0.0
         self.configure(settings if settings is not None else Log())
 
@@ -111,8 +105,8 @@ class Store:
 
     def configure(self, settings: Log) -> None:
         """Takes the `[log]` settings, at the start and after a reload."""
-        self._settings = settings
-        self._is_private = _matcher(settings.never)
+        self._discretion = Discretion(settings)
+        self._keep_s = settings.keep_days * DAY_S
 
     @property
     def keeps(self) -> bool:
@@ -121,7 +115,7 @@ class Store:
 
     def is_private(self, host: str) -> bool:
         """Whether `[log] never` names it: it is not written down, and not to be re-tested either."""
-        return self._is_private(host)
+        return self._discretion.is_private(host)
 
     def start(self) -> None:
         """Opens the file and starts writing. Never fails for the file's sake: see `notices`."""
@@ -381,10 +375,7 @@ class Store:
         for item in self._unwritten:
             self._remember(item)
         if self._path is None:
-            oldest = self._next_id - MEMORY_ROWS
-            with transaction(db):
-                db.execute("DELETE FROM attempt WHERE outcome_id < ?", (oldest,))
-                db.execute("DELETE FROM outcome WHERE id < ?", (oldest,))
+            keep_newest(db, self._next_id - MEMORY_ROWS)
 
     def _write_singly(self, db: sqlite3.Connection) -> None:
         """One row among many cannot be kept: the others are."""
@@ -399,32 +390,26 @@ class Store:
 
     def _gather(self, items: Iterable[_Item]) -> Batch:
         """Rows for what may be written, by the settings of this moment."""
-        batch = Batch()
-        off = self._settings.hosts == "off"
+        batch, discretion = Batch(), self._discretion
         for item in items:
-            if isinstance(item, _Recorded):
-                if not off and item.outcome.request.inbound is not Inbound.RETEST:
-                    self._gather_outcome(batch, item.outcome, item.network)
-            elif isinstance(item, _Overridden):
+            if isinstance(item, _Overridden):
                 batch.overrides[item.host] = item.override
-            elif not off and not self._is_private(item.scope):
-                batch.add_change(item, told=item.before is not item.after, kept=_lasts(item))
+            elif isinstance(item, Change):
+                if discretion.may_tell(item):
+                    batch.add_change(item, told=item.before is not item.after, kept=lasts(item))
+            elif discretion.may_count(item.outcome):
+                batch.count(item.outcome, item.network)
+                if discretion.may_name(item.outcome):
+                    batch.add_outcome(self._next_id, item.outcome, item.network)
+                    self._next_id += 1
         return batch
-
-    def _gather_outcome(self, batch: Batch, outcome: Outcome, network: NetworkId) -> None:
-        batch.count(outcome, network)
-        by_name = self._settings.hosts == "all" or needed_a_decision(outcome)
-        names = (outcome.host, outcome.request.destination.host)
-        if by_name and not any(map(self._is_private, names)):
-            batch.add_outcome(self._next_id, outcome, network)
-            self._next_id += 1
 
     def _remember(self, item: _Item) -> None:
         match item:
             case Change(scope=scope, network=network, belief=belief):
                 if belief is None:
                     self._beliefs.pop((scope, network), None)
-                elif _lasts(item) and self._settings.hosts != "off" and not self._is_private(scope):
+                elif self._discretion.may_hold(item):
                     self._beliefs[scope, network] = belief
             case _Overridden(host, None):
                 self._overrides.pop(host, None)
@@ -435,38 +420,20 @@ class Store:
 
     def _retire(self) -> bool:
         """Removes some of what is too old; True when there is more."""
-        removed = 0
+        now, more = self._clock.now(), False
 
         def work(db: sqlite3.Connection) -> None:
-            nonlocal removed
-            removed = self._remove_old(db)
-            if removed < RETIRE_ROWS:
-                db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was deleted shall not live on in the log of writes
+            nonlocal more
+            more = remove_old(db, keep_s=self._keep_s, now=now)
+            for key in [key for key, belief in self._beliefs.items() if has_lapsed(belief, now)]:
+                del self._beliefs[key]
 
         with self._db_lock:
             done = self._try(work)
-        if done and removed >= RETIRE_ROWS:
+        if done and more:
             return True
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
         return False
-
-    def _remove_old(self, db: sqlite3.Connection) -> int:
-        now = self._clock.now()
-        before = now - self._settings.keep_days * DAY_S
-        with transaction(db):
-            old = db.execute("SELECT id FROM outcome WHERE at < ? LIMIT ?", (before, RETIRE_ROWS)).fetchall()
-            db.executemany("DELETE FROM attempt WHERE outcome_id = ?", old)
-            db.executemany("DELETE FROM outcome WHERE id = ?", old)
-            ledger = db.execute(
-                "DELETE FROM change WHERE id IN (SELECT id FROM change WHERE at < ? LIMIT ?)", (before, RETIRE_ROWS)
-            )
-            db.execute("DELETE FROM route_hour WHERE hour < ?", (before,))
-            db.execute("DELETE FROM relay_hour WHERE hour < ?", (before,))
-            db.execute("DELETE FROM belief WHERE until < ?", (now - LAPSED_BELIEF_S,))
-        lapsed = [key for key, belief in self._beliefs.items() if belief.until < now - LAPSED_BELIEF_S]
-        for key in lapsed:
-            del self._beliefs[key]
-        return max(len(old), ledger.rowcount)
 
     def _end(self) -> None:
         """The last writes. What the file will not have now is lost."""
@@ -479,35 +446,3 @@ class Store:
                 with contextlib.suppress(sqlite3.Error):
                     self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
             self._shut()
-
-
-class _SteadyClock:
-    """The time of day as it was at the start, carried on by a clock that nobody sets: a wall clock that jumps ten years
-    must not retire the whole log."""
-
-    def __init__(self) -> None:
-        self._offset_s = time.time() - self._elapsed_s()
-
-    def now(self) -> float:
-        return self._offset_s + self._elapsed_s()
-
-    @staticmethod
-    def _elapsed_s() -> float:
-        if hasattr(time, "CLOCK_BOOTTIME"):  # goes on while the machine sleeps
-            return time.clock_gettime(time.CLOCK_BOOTTIME)
-        return time.monotonic()
-
-
-def _lasts(change: Change) -> bool:
-    """Whether a change's belief is kept: not on a network that we could not tell from another."""
-    return change.network != UNKNOWN_NETWORK and change.after is not State.DOWN
-
-
-def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Whether a host is among `[log] never`. `*.gov.kz` means gov.kz too: who hides the parts means the whole."""
-    if not patterns:
-        return lambda _host: False
-    meant = [pattern.lower() for pattern in patterns]
-    meant += [pattern[2:] for pattern in meant if pattern.startswith("*.")]
-    matches = re.compile("|".join(map(fnmatch.translate, meant))).match
-    return lambda host: matches(host) is not None

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import contextlib
-from dataclasses import fields, replace
+from dataclasses import fields
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import (
-    DIRECT,
     Action,
     Attempt,
     Belief,
@@ -27,12 +26,11 @@ from proxy.store.rows import (
     BELIEF_COLUMNS,
     Batch,
     from_text,
-    needed_a_decision,
     read_beliefs,
     read_overrides,
     to_text,
 )
-from tests.support.outcomes import HOME, HOST, TOR, VPS, delivered, down, failed, outcome, pending, rescued, works
+from tests.support.outcomes import HOME, HOST, TOR, VPS, delivered, failed, outcome, pending
 
 AT = 1_700_000_000.0
 
@@ -132,31 +130,6 @@ def test_overrides_survive() -> None:
     assert overrides(db)[0].keys() == said.keys() - {"a.example"}
     db.close()
     assert read_overrides([("x", "MAYBE", ""), ("y", "AUTO", "")]) == ({"y": Override(Action.AUTO)}, 1)
-
-
-@pytest.mark.parametrize(
-    ("seen", "needed"),
-    [
-        (works(), False),
-        (replace(works(), plan=replace(works().plan.direct(), action=Action.AUTO, before=works().plan)), True),
-        (outcome(winner=DIRECT), False),
-        (outcome(delivered(), failed(Symptom.ABANDONED, Stage.RELAY, TOR)), True),  # a hedge
-        (rescued(), True),
-        (outcome(delivered(TOR)), True),
-        (outcome(delivered(Route((), ("tlsrec",)))), True),
-        (down(), True),
-        (outcome(error="refused", action=Action.BLOCK), True),
-        (outcome(delivered(), action=Action.DIRECT), True),
-    ],
-)
-def test_what_needed_a_decision(seen: Outcome, needed: bool) -> None:
-    assert needed_a_decision(seen) is needed
-
-
-def test_interception_is_a_decision() -> None:
-    seen = works()
-
-    assert needed_a_decision(replace(seen, plan=replace(seen.plan, intercept=True)))
 
 
 def counts(*seen: Outcome) -> tuple[Batch, NetworkId]:

@@ -22,7 +22,7 @@ from proxy.config.schema import Detect, Log
 from proxy.detect.beliefs import Beliefs
 from proxy.errors import BywayError
 from proxy.model import UNKNOWN_NETWORK, Action, Belief, Change, Inbound, Override, State
-from proxy.store import file, writer
+from proxy.store import file, retiring, writer
 from proxy.store.file import open_reader
 from proxy.store.writer import Store
 from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, open_uplink, outcome, rescued, works
@@ -519,7 +519,7 @@ def retire_now(store: Store) -> None:
 def test_H9_old_rows_go_a_few_at_a_time_and_leave_no_trace(
     path: Path, open_at: Opener, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(writer, "RETIRE_ROWS", 50)
+    monkeypatch.setattr(retiring, "ROWS_AT_ONCE", 50)
     store = open_at(path, keep_days=14)
     now = store._clock.now()
     retire_now(store)

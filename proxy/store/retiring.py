@@ -1,0 +1,66 @@
+"""What is too old goes: a few rows at a time, so that new ones never wait long for the file.
+
+Ages are told by a clock of its own. A wall clock that jumps ten years, as one does on a machine without a battery, must
+not retire the whole log.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import time
+
+from proxy.model import Belief
+from proxy.store.file import transaction
+
+ROWS_AT_ONCE = 500
+"""Old rows removed in one transaction."""
+
+LAPSED_BELIEF_S = 10 * 86_400.0
+"""How long a lapsed belief is kept: by then its score has aged away, and its episodes do not count any more."""
+
+
+class SteadyClock:
+    """The time of day as it was at the start, carried on by a clock that nobody sets."""
+
+    def __init__(self) -> None:
+        self._offset_s = time.time() - self._elapsed_s()
+
+    def now(self) -> float:
+        return self._offset_s + self._elapsed_s()
+
+    @staticmethod
+    def _elapsed_s() -> float:
+        if hasattr(time, "CLOCK_BOOTTIME"):  # goes on while the machine sleeps
+            return time.clock_gettime(time.CLOCK_BOOTTIME)
+        return time.monotonic()
+
+
+def remove_old(db: sqlite3.Connection, *, keep_s: float, now: float) -> bool:
+    """Removes some of what is older than `keep_s`, and beliefs that lapsed long ago. True when there is more."""
+    before = now - keep_s
+    with transaction(db):
+        old = db.execute("SELECT id FROM outcome WHERE at < ? LIMIT ?", (before, ROWS_AT_ONCE)).fetchall()
+        db.executemany("DELETE FROM attempt WHERE outcome_id = ?", old)
+        db.executemany("DELETE FROM outcome WHERE id = ?", old)
+        ledger = db.execute(
+            "DELETE FROM change WHERE id IN (SELECT id FROM change WHERE at < ? LIMIT ?)", (before, ROWS_AT_ONCE)
+        )
+        db.execute("DELETE FROM route_hour WHERE hour < ?", (before,))
+        db.execute("DELETE FROM relay_hour WHERE hour < ?", (before,))
+        db.execute("DELETE FROM belief WHERE until < ?", (now - LAPSED_BELIEF_S,))
+    if max(len(old), ledger.rowcount) >= ROWS_AT_ONCE:
+        return True
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was deleted shall not live on in the log of writes
+    return False
+
+
+def has_lapsed(belief: Belief, now: float) -> bool:
+    """Whether a belief is one that `remove_old` removes."""
+    return belief.until < now - LAPSED_BELIEF_S
+
+
+def keep_newest(db: sqlite3.Connection, oldest_id: int) -> None:
+    """Removes connections with lower numbers: a log in memory is bounded by their count."""
+    with transaction(db):
+        db.execute("DELETE FROM attempt WHERE outcome_id < ?", (oldest_id,))
+        db.execute("DELETE FROM outcome WHERE id < ?", (oldest_id,))
