@@ -3,7 +3,7 @@
 An outcome goes in, signals come out. Only plain `direct` is looked at, since a route with a relay or a wrapper says
 nothing about the network, and only what was judged: our own shortage, a machine that is offline, a refusal of our
 guard and an attempt that was given up say nothing either. What a relay got as well (the same alert, the same redirect)
-is the site's own doing. Whether a signal counts is the business of `beliefs`.
+is the site's own doing. Whether a signal counts is the business of `judging`.
 """
 
 from __future__ import annotations

@@ -79,9 +79,13 @@ class Uplink:
 
     # -- gate G1 ---------------------------------------------------------------------------------------------------
 
-    def heard(self, network: NetworkId, by: Heard) -> bool:
-        """A host delivered direct. When it delivers again and nobody else has since, its date alone need move on. False
-        while the network is in some trouble."""
+    def is_last(self, network: NetworkId, by: Heard) -> bool:
+        """Whether nobody else was heard since on a network that is well: then its date alone need move on."""
+        line = self._lines.get(network)
+        return line is not None and line.last is by and line.state is NetworkState.OK
+
+    def heard(self, network: NetworkId, by: Heard) -> None:
+        """A host delivered direct."""
         line = self._lines.get(network) or self._line(network)
         if by.at < line.last.at:  # told late
             if by.domain != line.last.domain:
@@ -94,7 +98,6 @@ class Uplink:
             self._passed(line)  # it is foreign: a domestic one would not have failed
         if line.state is NetworkState.OFFLINE:
             line.state = NetworkState.OK
-        return line.state is NetworkState.OK
 
     def trusted(self, network: NetworkId, now: float) -> None:
         """A client took the certificate that direct brought: no login page stood in for that site, as one may that only

@@ -45,9 +45,12 @@ def test_a_date_that_moves_on_is_followed() -> None:
     moving = _Moving("a", NOW)
     uplink.heard(HOME, moving)
     moving.at = NOW + 50
+    assert uplink.is_last(HOME, moving)
+    assert not uplink.is_last(AWAY, moving)
     assert uplink.well_since(HOME, "b", NOW + 50)
     uplink.heard(HOME, Moment("b", NOW + 60))
 
+    assert not uplink.is_last(HOME, moving)
     assert uplink.well_since(HOME, "b", NOW + 50)
 
 
@@ -100,9 +103,11 @@ def test_a_restriction_is_over_when_what_failed_delivers_again() -> None:
     uplink.sounded(HOME, "egov.example", Sounding.WELL, NOW + 1, domestic=True)
     assert any(uplink.sounded(HOME, f"c{n}", Sounding.FAILED, NOW + 1, domestic=False) for n in range(2))
     for domain in ("domestic", "domestic-too", "d0", "d0"):
-        assert not uplink.heard(HOME, Moment(domain, NOW + 2))
+        uplink.heard(HOME, Moment(domain, NOW + 2))
+        assert uplink.state(HOME) is NetworkState.RESTRICTED
 
-    assert uplink.heard(HOME, Moment("d1", NOW + 3))
+    uplink.heard(HOME, Moment("d1", NOW + 3))
+    assert uplink.state(HOME) is NetworkState.OK
     assert not any(uplink.failed(HOME, f"blocked{n}", NOW + 4) for n in range(2)), "what failed before is over too"
 
 
@@ -137,9 +142,11 @@ def test_an_inspected_network_is_learned_on_and_a_portal_is_not() -> None:
     assert uplink.sounded(HOME, "control.example", Sounding.PORTAL, NOW, domestic=False)
     assert not uplink.sounded(HOME, "control.example", Sounding.PORTAL, NOW, domestic=False)
     assert not uplink.may_learn(HOME, NOW)
-    assert not uplink.heard(HOME, Moment("a", NOW))
+    a = Moment("a", NOW)
+    uplink.heard(HOME, a)
+    assert not uplink.is_last(HOME, a), "while the network is in trouble each one is heard"
     uplink.trusted(HOME, NOW)
-    assert uplink.heard(HOME, Moment("a", NOW))
+    assert uplink.is_last(HOME, a)
 
 
 def test_one_page_in_whose_place_something_comes_is_no_portal_where_clients_trust_what_comes() -> None:

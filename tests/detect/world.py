@@ -1,0 +1,75 @@
+"""Beliefs under a clock that the test moves."""
+
+from __future__ import annotations
+
+import random
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs import Beliefs
+from proxy.model import (
+    Belief,
+    Change,
+    NetworkId,
+    Outcome,
+    State,
+)
+from tests.support.outcomes import (
+    HOME,
+    HOST,
+    open_uplink,
+    rescued,
+)
+
+T0 = 1_700_000_000.0
+MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
+
+
+class NoJitter(random.Random):
+    def random(self) -> float:
+        return 0.0
+
+
+class World:
+    """Beliefs, with a clock that the test moves and the changes that came of it."""
+
+    def __init__(self, settings: Detect | None = None, known: list[Belief] | None = None) -> None:
+        self.beliefs = Beliefs(settings or Detect(), known or (), rng=NoJitter())
+        self.now = T0
+        self.changes: list[Change] = []
+
+    def learn(self, seen: Outcome, *, network: NetworkId = HOME) -> list[Change]:
+        """With the uplink well: other tests of other modules close that gate."""
+        changes = open_uplink(self.beliefs, network, now=self.now)
+        changes += self.beliefs.learn(seen, network=network, now=self.now)
+        self.changes += changes
+        return changes
+
+    def after(self, seconds: float) -> World:
+        self.now += seconds
+        return self
+
+    def held(self, host: str = HOST, *, network: NetworkId = HOME) -> Belief:
+        return self.beliefs.lookup(host, network=network, now=self.now)
+
+    def state(self, host: str = HOST, *, network: NetworkId = HOME) -> State:
+        return self.held(host, network=network).state
+
+    def due(self, host: str = HOST) -> bool:
+        return self.beliefs.retest_due(host, network=HOME, now=self.now)
+
+    def retested(self, *, direct_ok: bool, other_ok: bool = True, host: str = HOST) -> list[Change]:
+        changes = open_uplink(self.beliefs, now=self.now)
+        changes += self.beliefs.retested(host, network=HOME, now=self.now, direct_ok=direct_ok, other_ok=other_ok)
+        self.changes += changes
+        return changes
+
+    def block(self) -> World:
+        """Two rescues, more than a minute apart. Whoever calls it starts at the second one."""
+        self.learn(rescued())
+        self.after(61).learn(rescued())
+        assert self.state() is State.BLOCKED
+        return self
+
+    @property
+    def transitions(self) -> list[tuple[State, State]]:
+        return [(change.before, change.after) for change in self.changes if change.before is not change.after]
