@@ -1,44 +1,38 @@
-"""Wires every part by constructor arguments, runs them, and takes them down again. There is no global context.
+"""Wires every part by constructor arguments, starts them, and takes them down again. There is no global context.
 
-`run` is the whole life of `byway run`: lock, listen, serve, take in what was edited, drain, exit code. What a reload
-replaces is one frozen Setup, so that a session never sees half of a change.
+Here is who knows whom, and what each part is told of the others: of another network, of a sleep, of an edit, of what
+was learned. What a reload replaces is one frozen Setup, so that a session never sees half of a change.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import gc
-import ipaddress
 import itertools
 import json
 import logging
 import os
 import secrets
-import signal
-import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
-
-from filelock import FileLock, Timeout
 
 from proxy import __version__
 from proxy.certificates import Certificates
 from proxy.config.bundled import bundled
-from proxy.config.load import Loaded, load
+from proxy.config.load import Loaded
 from proxy.config.paths import Paths, private_folder, write_private
 from proxy.control.parts import Parts
 from proxy.control.serve import ControlServer
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.detect.interception import KnownRoots
-from proxy.errors import BywayError, ConfigError
+from proxy.errors import BywayError
 from proxy.extend.addons import Addons
 from proxy.extend.api import Means as AddonMeans
 from proxy.extend.keeper import Keeper
+from proxy.feed import Feed
 from proxy.intercept.bridge import Bridge, Folders
 from proxy.intercept.meeting import Guest
 from proxy.measure import Means
@@ -63,14 +57,14 @@ from proxy.net.stream import SocketStream, Stream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.net.wake import WakeWatch, Woke, end_the_dead
 from proxy.news import News
+from proxy.reload import InUse
 from proxy.resolvers import Surroundings
-from proxy.server import Server
+from proxy.server import Server, clients_max
 from proxy.services import Services, Setup
 from proxy.setup import SetupMaker
 from proxy.soundings import Soundings
 from proxy.store.salvage import read_overrides
 from proxy.store.writer import Store
-from proxy.user_files import fingerprint
 
 log = logging.getLogger("proxy")
 
@@ -79,13 +73,6 @@ _WATCH_S = 0.3
 each, which sees through the symbolic links and network folders that change notices do not reach."""
 
 _DRAIN_LOOK_S = 0.05
-
-_FOLLOWER_LIMIT = 1000
-"""Outcomes kept for one `byway log -f` that does not read; the oldest are dropped."""
-
-_YOUNG_OBJECTS = 20_000
-"""Allocations between two collections of the youngest: connections make many values and hardly a cycle, and this is
-worth a few per cent of a tunnel's cost (measured)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -112,47 +99,6 @@ class RunOptions:
         return {key: value for key, value in given.items() if value is not None}
 
 
-def run(options: RunOptions) -> int:
-    """Runs Byway in the foreground until it is told to stop. Returns the exit code."""
-    _log_to_stderr(options)
-    try:
-        paths = Paths.locate(os.environ, config=options.config, state=options.state)
-        loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
-        private_folder(paths.state_dir)
-        with FileLock(paths.lock_file, timeout=0, mode=0o600):
-            return asyncio.run(_live(options, paths, loaded))
-    except ConfigError as error:
-        for problem in error.problems:
-            log.error("%s", problem)
-        return 7
-    except BywayError as error:
-        log.error("%s", error)
-        return 1
-    except Timeout:
-        log.error("%s", _locked(paths))
-        return 1
-
-
-async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
-    app = App(options, paths, loaded)
-    stop = asyncio.Event()
-    hurry = asyncio.Event()
-    try:
-        await app.start()
-        _on_signals(stop, hurry, app)
-        app.announce()
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
-        app.say_hello()
-        await stop.wait()
-        if not hurry.is_set():
-            await app.drain(hurry)
-    finally:
-        await app.close()
-    return 130 if hurry.is_set() else 0
-
-
 class App:
     """A Byway, built and wired. `start`, then `drain` and `close`."""
 
@@ -160,14 +106,10 @@ class App:
         self._options = options
         self._paths = paths
         loop = asyncio.get_running_loop()
-        loop.set_exception_handler(_tell_of_fault)
         settings = loaded.settings
         self._poller = make_poller(loop)
         self._store = Store(None if options.ephemeral else paths.store_file, settings.log)
         self._store.start()
-        self._overrides = dict(self._store.load_overrides())
-        if options.ephemeral:  # writes nothing, and still keeps to what the user has said
-            self._overrides = read_overrides(paths.store_file)
         self._network = NetworkWatch(_network_key(paths, ephemeral=options.ephemeral))
         self._network.on_change(self._moved)
         detect = settings.detect
@@ -202,7 +144,9 @@ class App:
             idle_timeout_s=settings.limits.idle_timeout_s,
             half_open_timeout_s=settings.limits.half_open_timeout_s,
         )
-        self._followers: set[asyncio.Queue[tuple[Outcome, NetworkId]]] = set()
+        self._feed = Feed()
+        roots = _known_roots()
+        self._bridge = self._make_bridge(roots)
         self._services = Services(
             setup=lambda: self._setup,
             beliefs=self._beliefs,
@@ -220,29 +164,34 @@ class App:
             known_addresses=lambda host: self._setup.resolver.known(host),
             sound=self._sound,
             flows=FlowWatch(self._oracle, detect),
-            roots=_known_roots(),
+            roots=roots,
             visit_won=lambda outcome: self._certificates.look(outcome),
             tunnel_ended=lambda outcome: self._certificates.look_again(outcome),
             addons=self._addons,
-            inspector=self._inspector(),
+            inspector=self._bridge,
         )
         self._addons.on_change(self._bridge.addons_changed)
         self._soundings = Soundings(self._services)
         self._news = News(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
         self._certificates = Certificates(self._services, self._soundings.ask)
-        self._server = Server(self._poller, self._services, clients_max=_clients_max(loaded))
+        self._server = Server(self._poller, self._services, clients_max=clients_max(settings.limits))
         self._loaded = loaded
-        self._setup: Setup
+        self._in_use: InUse
         self._port = 0
         self._started_at = time.time()
-        self._seen: tuple[object, ...] = ()
-        self._config_problem = ""  # why an edited configuration is not in use
         self._control: ControlServer | None = None
 
     async def start(self) -> None:
         """Listens. Raises ConfigError, and BywayError when the address or the control socket cannot be had."""
         listen = self._loaded.settings.listen
-        self._setup = self._maker.make(self._loaded, self._overrides, port=listen.port)
+        self._in_use = InUse(
+            self._maker,
+            self._paths,
+            self._loaded,
+            self._said_of_sites(),
+            flags=self._options.flags,
+            taken=self._taken,
+        )
         await self._keeper.start(self._loaded)  # before anybody can ask for what an addon keeps closed
         try:
             self._port = self._server.listen(listen.address, listen.port)
@@ -251,15 +200,13 @@ class App:
                 f"cannot listen on {listen.address} port {listen.port}: {(error.strerror or str(error)).lower()}; "
                 f"choose another with --port, or see who has it with `ss -ltnp sport = :{listen.port}`"
             ) from None
-        if self._port != listen.port:
-            self._setup = self._maker.make(self._loaded, self._overrides, port=self._port)
+        self._in_use.listens_on(self._port)
         token = secrets.token_urlsafe(32)
         socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
         if socket_path is not None:
             private_folder(socket_path.parent)
         self._control = ControlServer(self._parts(), socket_path, token, port=self._port)
         await self._control.start()
-        self._seen = fingerprint(self._loaded.settings, self._paths)
         await self._network.start()
         self._wake.start()
         spawn(self._watch(), name="watch the configuration")
@@ -271,6 +218,10 @@ class App:
             "pid": os.getpid(), "port": self._port, "listen": self._loaded.settings.listen.address,
             "version": __version__,
         }))  # fmt: skip
+
+    def reload(self) -> list[str]:
+        """Reads the configuration again. Returns the problems: with any, all stays as it was."""
+        return self._in_use.reload()
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Takes no more clients and lets those there are finish, for a bounded time or until `hurry`."""
@@ -297,22 +248,30 @@ class App:
         await asyncio.to_thread(self._store.close)
         self._poller.close()
 
-    def _inspector(self) -> Bridge:
-        self._bridge = Bridge(
+    @property
+    def _setup(self) -> Setup:
+        return self._in_use.setup
+
+    def _make_bridge(self, roots: KnownRoots) -> Bridge:
+        return Bridge(
             lambda: self._services,
             self._poller,
             Folders(self._paths.ca_dir, self._paths.engine_dir, ephemeral=self._options.ephemeral),
             lambda: self._setup.settings,
-            roots=_known_roots(),
+            roots=roots,
             guests=lambda: [Guest(guard, thing) for guard in self._addons.running for thing in guard.addon.objects],
         )
-        return self._bridge
+
+    def _said_of_sites(self) -> Mapping[str, Override]:
+        if self._options.ephemeral:  # writes nothing, and still keeps to what the user has said
+            return read_overrides(self._paths.store_file)
+        return self._store.load_overrides()
 
     def say_hello(self) -> None:
         """One line on where we are, one on what to do next, and what the configuration should know of itself."""
         if self._options.quiet:
             return
-        self._tell_notices()
+        self._in_use.tell_notices()
         host = self._loaded.settings.listen.address
         address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
         relays = self._setup.registry.relay_names
@@ -321,70 +280,25 @@ class App:
             print(f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5 ({through}).", flush=True)
             print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
 
-    # -- what was edited -------------------------------------------------------------------------------------------
-
-    def reload(self) -> list[str]:
-        """Reads everything again. Returns the problems: with any, all stays as it was."""
-        self._seen = fingerprint(self._setup.settings, self._paths)
-        try:
-            loaded = load(self._paths.config_to_read, env=os.environ, flags=self._options.flags)
-            self._check_stays_closed(loaded)
-            self._setup = self._maker.make(loaded, self._overrides, port=self._port)
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("%s", problem)
-            log.error("the configuration stays as it was until this is mended")
-            self._config_problem = "; ".join(error.problems)
-            return list(error.problems)
-        self._config_problem = ""
-        self._seen = fingerprint(loaded.settings, self._paths)
-        self._store.configure(loaded.settings.log)
-        self._health.keep(self._setup.registry.relay_names)
-        self._tell_notices()
-        self._keeper.configure(loaded)
-        log.info("the configuration has been read again")
-        return []
-
-    def _tell_notices(self) -> None:
-        """What is not wrong with the configuration but should be known."""
-        settings, at_start = self._setup.settings, self._loaded.settings
-        if (settings.listen.address, settings.listen.port) != (at_start.listen.address, at_start.listen.port):
-            log.warning("[listen] address and port: the edit takes effect at the next start")
-        if settings.detect != at_start.detect:
-            log.warning("[detect]: what is believed goes by the edit from the next start on")
-        for notice in (*self._setup.loaded.notices, *self._setup.router.rules.notices):
-            log.warning("%s", notice)
-
-    def _check_stays_closed(self, loaded: Loaded) -> None:
-        """We go on listening where we did at the start. Raises ConfigError when that would now be without a password,
-        beyond this computer."""
-        address = self._loaded.settings.listen.address
-        if not ipaddress.ip_address(address).is_loopback and not loaded.settings.listen.user:
-            raise ConfigError(
-                f"{loaded.place('listen', 'user')}: without listen.user, {address} would serve everybody who can reach "
-                "this computer; to listen elsewhere, stop Byway and start it again"
-            )
-
     async def _watch(self) -> None:
-        """Reads again what has been edited, addons too, once two looks in a row find the same: an editor empties a
-        file, or takes it away, before it writes the new one, and half of the rules must not act."""
-        before = self._seen
+        """Takes in what has been edited, addons too."""
         while True:
             await asyncio.sleep(_WATCH_S)
-            found = fingerprint(self._setup.settings, self._paths)
-            if found == before != self._seen:
-                self.reload()
-            before = found
+            self._in_use.look()
             self._keeper.look()
 
+    def _taken(self, setup: Setup) -> None:
+        """What goes by the configuration, and is no part of a Setup."""
+        self._store.configure(setup.settings.log)
+        self._health.keep(setup.registry.relay_names)
+        self._keeper.configure(setup.loaded)
+
     def _override(self, host: str, override: Override | None) -> None:
+        self._in_use.override(host, override)
         if override is None:
-            self._overrides.pop(host, None)
             self._store.clear_override(host)
         else:
-            self._overrides[host] = override
             self._store.set_override(host, override)
-        self._setup = replace(self._setup, router=self._setup.router.with_overrides(self._overrides))
 
     # -- where we are, and when ------------------------------------------------------------------------------------
 
@@ -464,22 +378,10 @@ class App:
         self._store.record(outcome, network=network)
         if self._addons.hears_outcomes and not self._store.is_private(outcome.host):
             self._addons.tell_outcome(outcome)
-        for queue in self._followers:
-            if queue.full():
-                queue.get_nowait()
-            queue.put_nowait((outcome, network))
+        self._feed.tell(outcome, network)
         if self._options.verbose:
             route = outcome.winner or "none"
             log.info("%s via %s: %s", outcome.request.destination, route, outcome.error or outcome.plan.why)
-
-    async def _follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
-        queue: asyncio.Queue[tuple[Outcome, NetworkId]] = asyncio.Queue(_FOLLOWER_LIMIT)
-        self._followers.add(queue)
-        try:
-            while True:
-                yield await queue.get()
-        finally:
-            self._followers.discard(queue)
 
     def _adopt(self, client: SocketStream, received: bytes) -> None:
         assert self._control is not None
@@ -494,7 +396,7 @@ class App:
             "sessions": self._server.sessions,
             "tunnels": self._pump.active,
             "dropped_rows": self._store.dropped_rows,
-            "config_problem": self._config_problem,
+            "config_problem": self._in_use.problem,
             "addons_missing": "; ".join(self._keeper.missing),
             "uninspected": self._bridge.uninspected,
         }
@@ -513,43 +415,13 @@ class App:
             network=self._network.current,
             reload=self.reload,
             live=self._live,
-            follow=self._follow,
+            follow=self._feed.follow,
             believe=self._believe,
             override=self._override,
             means=lambda: Means.of(self._setup, self._services),
             decide=self._decide,
             addons=self._keeper.states,
         )
-
-
-def _on_signals(stop: asyncio.Event, hurry: asyncio.Event, app: App) -> None:
-    """SIGINT and SIGTERM drain; a second one does not wait; SIGHUP reads the configuration again."""
-
-    def halt() -> None:
-        if stop.is_set():
-            hurry.set()
-        stop.set()
-
-    loop = asyncio.get_running_loop()
-    for name in ("SIGINT", "SIGTERM"):
-        with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop
-            loop.add_signal_handler(getattr(signal, name), halt)
-    if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, app.reload)
-
-
-def _clients_max(loaded: Loaded) -> int:
-    """As many as the limit on open files leaves room for, after it was raised as far as we may: a tunnel has two."""
-    limits = loaded.settings.limits
-    try:
-        import resource
-    except ImportError:  # Windows has no such limit
-        return limits.clients_max
-    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    with contextlib.suppress(ValueError, OSError):
-        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
-    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
-    return max(1, min(limits.clients_max, (soft - limits.descriptors_reserve) // 2))
 
 
 def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
@@ -569,44 +441,3 @@ def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
 def _known_roots() -> KnownRoots:
     file = bundled("certs/known_roots.json")
     return KnownRoots.parse(file.read_text("utf-8"), str(file))
-
-
-def _locked(paths: Paths) -> str:
-    """Who holds the state folder, if that can be told."""
-    who = "another Byway"
-    with contextlib.suppress(OSError, ValueError, KeyError):
-        running = json.loads(paths.run_file.read_text())
-        who = f"the Byway with pid {running['pid']}, on port {running['port']},"
-    return f"{who} uses {paths.state_dir}; stop it, or give this one a folder of its own with --state"
-
-
-def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """One line for a fault of ours, which says where in the code; the trace is for those who asked for it (-vv). Names
-    of tasks and texts of exceptions may hold destinations, so they are for -v."""
-    error = context.get("exception")
-    if log.isEnabledFor(logging.INFO):
-        log.error("%s: %r", context.get("message", "a fault"), error)
-    else:
-        log.error("a fault in Byway: %s", _place_of(error) if error is not None else "-v tells which")
-    if error is not None:
-        log.debug("where it happened:", exc_info=error)
-
-
-def _place_of(error: BaseException) -> str:
-    """What was raised, and the line that did."""
-    traceback = error.__traceback__
-    while traceback is not None and traceback.tb_next is not None:
-        traceback = traceback.tb_next
-    name = type(error).__name__
-    if traceback is None:
-        return name
-    return f"{name} in {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"
-
-
-def _log_to_stderr(options: RunOptions) -> None:
-    level = logging.WARNING if options.verbose == 0 else logging.INFO if options.verbose == 1 else logging.DEBUG
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
-    log.handlers[:] = [handler]
-    log.setLevel(logging.ERROR if options.quiet else level)
-    log.propagate = False

@@ -13,6 +13,7 @@ import errno
 import logging
 import socket
 
+from proxy.config.schema import Limits
 from proxy.model import Destination
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
@@ -120,3 +121,16 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server fd {self.fileno()} {self.sessions} sessions>"
+
+
+def clients_max(limits: Limits) -> int:
+    """As many as the limit on open files leaves room for, after it was raised as far as we may: a tunnel has two."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return limits.clients_max
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(limits.clients_max, (soft - limits.descriptors_reserve) // 2))

@@ -29,7 +29,8 @@ def _run(
     ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Write nothing down.")] = False,
 ) -> Exit:
     """Run the proxy in the foreground, until Ctrl-C."""
-    from proxy.app import RunOptions, run
+    from proxy.app import RunOptions
+    from proxy.process import run
 
     options = RunOptions(
         config=call.flags.config,

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy import app
+from proxy import process
 from proxy.app import RunOptions
 from tests.cli.conftest import Byway, Home
 
@@ -19,7 +19,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[RunOptions]:
         asked.append(options)
         return 1 if options.port == 1 else 0
 
-    monkeypatch.setattr(app, "run", run)
+    monkeypatch.setattr(process, "run", run)
     return asked
 
 

@@ -1,0 +1,130 @@
+"""The process of `byway run`: one for each state folder, told by signals, and its words on standard error.
+
+An App is started, serves until it is told to stop, and is taken down; what it ended for is the exit code. Whatever is
+said here names no destination unless its user asked for that.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from proxy.app import App, RunOptions
+from proxy.config.load import Loaded, load
+from proxy.config.paths import Paths, private_folder
+from proxy.errors import BywayError, ConfigError
+
+log = logging.getLogger("proxy")
+
+_YOUNG_OBJECTS = 20_000
+"""Allocations between two collections of the youngest: connections make many values and hardly a cycle, and this is
+worth a few per cent of a tunnel's cost (measured)."""
+
+
+def run(options: RunOptions) -> int:
+    """Runs Byway in the foreground until it is told to stop. Returns the exit code."""
+    _log_to_stderr(options)
+    try:
+        paths = Paths.locate(os.environ, config=options.config, state=options.state)
+        loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
+        private_folder(paths.state_dir)
+        with FileLock(paths.lock_file, timeout=0, mode=0o600):
+            return asyncio.run(_live(options, paths, loaded))
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("%s", problem)
+        return 7
+    except BywayError as error:
+        log.error("%s", error)
+        return 1
+    except Timeout:
+        log.error("%s", _locked(paths))
+        return 1
+
+
+async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
+    asyncio.get_running_loop().set_exception_handler(_tell_of_fault)
+    app = App(options, paths, loaded)
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+    try:
+        await app.start()
+        _on_signals(stop, hurry, app)
+        app.announce()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
+        app.say_hello()
+        await stop.wait()
+        if not hurry.is_set():
+            await app.drain(hurry)
+    finally:
+        await app.close()
+    return 130 if hurry.is_set() else 0
+
+
+def _on_signals(stop: asyncio.Event, hurry: asyncio.Event, app: App) -> None:
+    """SIGINT and SIGTERM drain; a second one does not wait; SIGHUP reads the configuration again."""
+
+    def halt() -> None:
+        if stop.is_set():
+            hurry.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for name in ("SIGINT", "SIGTERM"):
+        with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop
+            loop.add_signal_handler(getattr(signal, name), halt)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, app.reload)
+
+
+def _locked(paths: Paths) -> str:
+    """Who holds the state folder, if that can be told."""
+    who = "another Byway"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        running = json.loads(paths.run_file.read_text())
+        who = f"the Byway with pid {running['pid']}, on port {running['port']},"
+    return f"{who} uses {paths.state_dir}; stop it, or give this one a folder of its own with --state"
+
+
+def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """One line for a fault of ours, which says where in the code; the trace is for those who asked for it (-vv). Names
+    of tasks and texts of exceptions may hold destinations, so they are for -v."""
+    error = context.get("exception")
+    if log.isEnabledFor(logging.INFO):
+        log.error("%s: %r", context.get("message", "a fault"), error)
+    else:
+        log.error("a fault in Byway: %s", _place_of(error) if error is not None else "-v tells which")
+    if error is not None:
+        log.debug("where it happened:", exc_info=error)
+
+
+def _place_of(error: BaseException) -> str:
+    """What was raised, and the line that did."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    name = type(error).__name__
+    if traceback is None:
+        return name
+    return f"{name} in {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"
+
+
+def _log_to_stderr(options: RunOptions) -> None:
+    level = logging.WARNING if options.verbose == 0 else logging.INFO if options.verbose == 1 else logging.DEBUG
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.handlers[:] = [handler]
+    log.setLevel(logging.ERROR if options.quiet else level)
+    log.propagate = False
