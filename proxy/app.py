@@ -44,8 +44,6 @@ from proxy.model import (
     NetworkState,
     Outcome,
     Override,
-    Plan,
-    Request,
 )
 from proxy.net.alarms import Alarms
 from proxy.net.flow_watch import FlowWatch
@@ -57,6 +55,7 @@ from proxy.net.stream import SocketStream, Stream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.net.wake import WakeWatch, Woke, end_the_dead
 from proxy.news import News
+from proxy.planning import plan_for
 from proxy.reload import InUse
 from proxy.resolvers import Surroundings
 from proxy.server import Server, clients_max
@@ -402,10 +401,6 @@ class App:
         }
         return counters
 
-    async def _decide(self, request: Request, plan: Plan) -> Plan:
-        """What addons make of a plan."""
-        return await self._addons.decide(request, plan, self._setup.registry) if self._addons.decides else plan
-
     def _parts(self) -> Parts:
         return Parts(
             setup=lambda: self._setup,
@@ -419,7 +414,7 @@ class App:
             believe=self._believe,
             override=self._override,
             means=lambda: Means.of(self._setup, self._services),
-            decide=self._decide,
+            plan=lambda request: plan_for(request, self._services, self._setup),
             addons=self._keeper.states,
         )
 

@@ -94,8 +94,6 @@ class Means:
     carries: Callable[[Route, Destination], bool]
     refuses: Callable[[Destination, IPAddress], str | None]
     """Why an address may not be dialed for a destination."""
-    refuses_host: Callable[[Destination], str | None]
-    """The same of the destination itself, on whatever route."""
     is_private: Callable[[str], bool]
     oracle: Oracle
     may_go_direct: Callable[[Destination], bool] = lambda _: True
@@ -125,7 +123,6 @@ class Means:
             dialer=setup.registry.dialer,
             carries=setup.registry.carries,
             refuses=refusal_by(setup.guard, setup.resolver),
-            refuses_host=setup.guard.refuse_host,
             is_private=services.is_private,
             may_go_direct=setup.router.may_go_direct,
             is_troubled=_troubled(services),
@@ -263,7 +260,7 @@ class _Measuring:
             return f"it is refused here: {self._question.plan.why}"
         if self._means.is_private(self._question.page.host):
             return "`[log] never` names it, so nothing is sent there but what you send"
-        return self._means.refuses_host(self._question.destination) or ""
+        return ""
 
     # -- through relays --------------------------------------------------------------------------------------------
 

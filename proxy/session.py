@@ -23,23 +23,22 @@ from proxy.diagnosis import Diagnosis
 from proxy.entry import Entry
 from proxy.errors import BywayError, DialError, PeerError
 from proxy.model import (
-    Action,
     Destination,
     HttpRequest,
     Inbound,
     NetworkId,
     Outcome,
-    Plan,
     Protocol,
     Request,
     Route,
     Symptom,
 )
 from proxy.net.exchange import Exchanged, exchange
-from proxy.net.front import OWN_NAME, ForUs, Opening, PlainHttp, Tunnel, http_redirect, http_refusal
+from proxy.net.front import ForUs, Opening, PlainHttp, Tunnel, http_redirect, http_refusal
 from proxy.net.race import BeforeFlight, Race, Winner
 from proxy.net.registry import Registry
 from proxy.net.stream import SocketStream, Stream
+from proxy.planning import plan_for
 from proxy.routing.ladder import is_shaped
 from proxy.services import UNTOUCHED, Look, Services
 from proxy.spoken import hear_out
@@ -167,7 +166,7 @@ class Session:
         if before is BeforeFlight.CLOSED or self._setup is not self._services.setup():
             race.close()
             self._setup = self._services.setup()  # nothing has gone yet, so what was said since holds
-            entry.say(plan=await self._plan(entry.outcome.request, entry.outcome.request.destination.host))
+            entry.say(plan=await plan_for(entry.outcome.request, self._services, self._setup))
             race = self._race(entry)
             self._client.notify = race.bell.ring
         await self._plan_on_name(flight, race, entry)
@@ -216,7 +215,7 @@ class Session:
             still = partial(self._awaits, flight)
             said = await hear_out(opened, self._client, race.bell, still, idle_timeout_s=limit_s)
             host = flight.server_name or entry.outcome.host
-            plan = await self._plan(entry.outcome.request, host)
+            plan = await plan_for(entry.outcome.request, self._services, self._setup, host=host)
             entry.say(protocol=flight.protocol, host=host, plan=plan, bytes_down=said)
             if flight.complete and opened.route in plan.routes:
                 self._pump(replace(opened, answer=b"", unsent=flight.data), race, entry, flight)
@@ -250,7 +249,7 @@ class Session:
         leaves."""
         entry.say(protocol=flight.protocol)
         if entry.outcome.request.destination.address is not None and flight.server_name is not None:
-            plan = await self._plan(entry.outcome.request, flight.server_name)
+            plan = await plan_for(entry.outcome.request, self._services, self._setup, host=flight.server_name)
             entry.say(host=flight.server_name, plan=plan)
             race.narrow(plan.routes)
 
@@ -274,6 +273,10 @@ class Session:
         entry = await self._begin(asked.destination, Inbound.HTTP, HttpRequest(asked.head.method, asked.head.target))
         try:
             exchanged = await self._exchange(asked, entry)
+        except DialError as error:
+            entry.broke(error)
+            exchanged = None
+            await self._refuse(entry)
         finally:
             self._client.notify = None
             entry.close()
@@ -283,7 +286,7 @@ class Session:
 
     async def _exchange(self, asked: PlainHttp, entry: Entry) -> Exchanged | None:
         """One exchange, on the idle connection when that fits the plan, else on the winner of a race. None: the client
-        was told why not, or has gone."""
+        was told why not, or has gone. Raises DialError when it broke off before anything was answered."""
         if entry.plan.intercept:
             flight = Flight.of_http(asked.head.forwarded(), asked.head.method, bodiless=False)
             look = await self._look(entry, flight)
@@ -297,41 +300,29 @@ class Session:
         if idle is not None:
             try:
                 return await self._exchange_over(idle, asked, entry, head_sent=False)
-            except DialError as error:  # the origin closed it while it was idle: no sign of anything
+            except DialError:  # the origin closed it while it was idle: no sign of anything
                 if not asked.head.bodiless:
-                    entry.broke(error)
-                    await self._refuse(entry)
-                    return None
+                    raise
         race = self._race(entry)
         try:
             upstream = await self._open_upstream(asked, entry, race)
             if upstream is None:
                 await self._refuse(entry)
                 return None
-            try:
-                return await self._exchange_over(upstream, asked, entry, head_sent=asked.head.bodiless)
-            except DialError as error:
-                entry.broke(error)
-                await self._refuse(entry)
-                return None
+            return await self._exchange_over(upstream, asked, entry, head_sent=asked.head.bodiless)
         finally:
             race.close()
 
-    async def _exchange_inspected(self, asked: PlainHttp, entry: Entry) -> Exchanged | None:
+    async def _exchange_inspected(self, asked: PlainHttp, entry: Entry) -> Exchanged:
         """One exchange with the inspector, in the place of the origin. How it goes on from there is a tunnel of its
-        own, with a line in the log of its own."""
+        own, with a line in the log of its own. Raises DialError."""
         entry.untold()
         upstream = await self._services.inspector.serve(entry.outcome)
         try:
-            exchanged = await self._pass(upstream, Reader(), asked, entry, head_sent=False)
-        except DialError as error:
-            entry.broke(error)
-            await self._refuse(entry)
-            return None
+            return await self._pass(upstream, Reader(), asked, entry, head_sent=False)
         finally:
             if not self._handed_over:
                 upstream.abort()
-        return exchanged
 
     async def _open_upstream(self, asked: PlainHttp, entry: Entry, race: Race) -> Upstream | None:
         """The winner of a race for one request. A bodiless one is the flight and has gone out; any other is sent once,
@@ -441,26 +432,9 @@ class Session:
         """A request, its plan, and the line in the log that will tell of it."""
         self._setup = self._services.setup()
         request = Request(next(self._services.request_ids), destination, inbound, self._client.peer, http)
-        plan = await self._plan(request, destination.host)
+        plan = await plan_for(request, self._services, self._setup)
         self.entry = Entry(request, plan, network=self._services.network(), services=self._services)
         return self.entry
-
-    async def _plan(self, request: Request, host: str) -> Plan:
-        """What may be tried for `host`, in order: the address guard first, then what the user and experience say, then
-        addons."""
-        if request.destination.host == OWN_NAME:  # asked by browsers that want https first, and for no resolver's ears
-            return Plan(Action.BLOCK, (), f"{OWN_NAME} is Byway itself; its page is http://{OWN_NAME}/")
-        refusal = self._setup.guard.refuse_host(request.destination)
-        if refusal is not None:
-            return Plan(Action.BLOCK, (), refusal)
-        services, setup = self._services, self._setup
-        now, network = services.now(), services.network()
-        belief = services.beliefs.lookup(host, network=network, now=now, addresses=setup.resolver.known(host))
-        relays = services.health.order(setup.registry.relay_names, now)
-        state = services.beliefs.network_state_for(host, network=network, now=now)
-        plan = setup.router.plan(request, belief, relays=relays, now=now, host=host, network_state=state)
-        addons = services.addons
-        return await addons.decide(request, plan, setup.registry, host=host) if addons.decides else plan
 
     def _race(self, entry: Entry) -> Race:
         services = self._services

@@ -92,7 +92,6 @@ class Scene:
             dialer=self.registry.dialer,
             carries=self.registry.carries,
             refuses=lambda *_: None,
-            refuses_host=lambda _: None,
             is_private=lambda host: host == "private.test",
             oracle=Oracle(),
             resolve=self.resolve,

@@ -361,13 +361,8 @@ class _Api:
 
     async def _plan(self, destination: Destination) -> tuple[Belief, Plan]:
         """What is held about a destination, and what would be done with a request for it now."""
-        now = time.time()
-        held = self._held(destination.host, now)
         request = Request(_NOBODYS_REQUEST, destination, Inbound.CONNECT, client="")
-        usable = self._parts.health.order(self._relay_names(), now)
-        state = self._parts.beliefs.network_state_for(destination.host, network=self._parts.network(), now=now)
-        made = self._parts.setup().router.plan(request, held, relays=usable, now=now, network_state=state)
-        return held, await self._parts.decide(request, made)
+        return self._held(destination.host, time.time()), await self._parts.plan(request)
 
     # -- rules -----------------------------------------------------------------------------------------------------
 

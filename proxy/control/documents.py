@@ -230,7 +230,7 @@ def advice(held: Belief, made: Plan, relays: Sequence[str]) -> str:
     """One sentence: what the user can do, or that nothing has to be done."""
     troubled = held.state in (State.SUSPECT, State.BLOCKED)
     if made.action is Action.BLOCK:
-        return "It is refused here because you said so."
+        return "It is refused here; the plan says why."
     if not made.routes:
         return "No route is left for it: add a relay with `byway relay add URL`, or change what the plan goes by."
     if made.action is not Action.AUTO:

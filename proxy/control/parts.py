@@ -68,7 +68,7 @@ class Parts:
     """Sets what `byway site set` says of a host and all below it; None clears it."""
     means: Callable[[], Means]
     """What sites are measured with, under the Setup of the moment."""
-    decide: Callable[[Request, Plan], Awaitable[Plan]]
-    """What addons make of a plan."""
+    plan: Callable[[Request], Awaitable[Plan]]
+    """What would be done with a request now."""
     addons: Callable[[], Sequence[AddonState]]
     """All addons that were found."""

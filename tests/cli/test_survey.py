@@ -358,7 +358,6 @@ async def country(world: World) -> AsyncIterator[tuple[Means, Censor, RelayServe
             dialer=registry.dialer,
             carries=registry.carries,
             refuses=lambda *_: None,
-            refuses_host=lambda _: None,
             is_private=lambda _: False,
             oracle=Oracle(),
             resolve=Names().resolve,

@@ -342,6 +342,12 @@ async def test_addons_tell_what_runs_and_what_is_wrong(api: ClientSession, world
     assert [problem["text"].split()[1] for problem in problems] == ["edited", "faulty", "stopped"]
 
 
+async def test_what_the_guard_refuses_is_shown_so(api: ClientSession) -> None:
+    told = await read(api, "/v1/why", host="127.0.0.1")
+    assert (told["plan"]["action"], told["plan"]["routes"]) == ("BLOCK", [])
+    assert "this computer" in told["plan"]["why"]
+
+
 async def test_what_addons_decide_is_what_would_be_done(api: ClientSession, world: World) -> None:
     world.decided = Plan(Action.RELAY, (Route(("tor",)),), "addon pin: RELAY by tor")
     assert (await read(api, "/v1/why", host="fine.example"))["plan"]["why"] == "addon pin: RELAY by tor"

@@ -77,7 +77,7 @@ BLOCKED = Belief("h", HOME, State.BLOCKED)
 @pytest.mark.parametrize(
     ("held", "plan", "relays", "part"),
     [
-        (BLOCKED, Plan(Action.BLOCK, (), "r"), ["tor"], "you said so"),
+        (BLOCKED, Plan(Action.BLOCK, (), "r"), ["tor"], "the plan says why"),
         (BLOCKED, Plan(Action.RELAY, (), "r"), [], "byway relay add"),
         (BLOCKED, Plan(Action.DIRECT, (DIRECT,), "r"), ["tor"], "where you said"),
         (BLOCKED, Plan(Action.AUTO, (DIRECT,), "r"), [], "byway relay add"),

@@ -11,7 +11,7 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from aiohttp import ClientSession
 
@@ -38,11 +38,14 @@ from proxy.model import (
 from proxy.net.dialer import Dialer
 from proxy.net.resolver import Resolver
 from proxy.net.stream import Stream
+from proxy.planning import plan_for
+from proxy.routing.guard import Guard
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import parse_rules
 from proxy.store.writer import Store
 from tests.support.outcomes import HOME
 from tests.support.scripted import FakeOracle
+from tests.support.services import services
 from tests.support.waiting import until
 
 SECRET = "correct-horse"
@@ -90,6 +93,7 @@ class Setup:
     router: Router
     registry: Registry
     resolver: Resolver = field(default_factory=Resolver)
+    guard: Guard = field(default_factory=Guard)
 
 
 @dataclass
@@ -163,12 +167,15 @@ class World:
             believe=self.believed.extend,
             override=self._override,
             means=lambda: self.means,
-            decide=self._decide,
+            plan=self._plan,
             addons=lambda: self.addons,
         )
 
-    async def _decide(self, _request: Request, plan: Plan) -> Plan:
-        return self.decided if self.decided is not None else plan
+    async def _plan(self, request: Request) -> Plan:
+        if self.decided is not None:
+            return self.decided
+        shared = services(beliefs=self.beliefs, health=self.health, now=time.time, network=lambda: HOME)
+        return await plan_for(request, shared, cast(Any, self._setup))
 
     @property
     def means(self) -> Means:
@@ -181,7 +188,6 @@ class World:
             dialer=registry.dialer,
             carries=registry.carries,
             refuses=lambda *_: None,
-            refuses_host=lambda _: None,
             is_private=self.store.is_private,
             oracle=FakeOracle(),
             resolve=self._resolve,
