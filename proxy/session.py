@@ -16,7 +16,7 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import Awaitable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 from proxy.diagnosis import Diagnosis
@@ -26,18 +26,16 @@ from proxy.model import (
     Destination,
     HttpRequest,
     Inbound,
-    NetworkId,
     Outcome,
     Protocol,
     Request,
-    Route,
     Symptom,
 )
 from proxy.net.exchange import Exchanged, exchange
 from proxy.net.front import ForUs, Opening, PlainHttp, Tunnel, http_redirect, http_refusal
 from proxy.net.race import BeforeFlight, Race, Winner
-from proxy.net.registry import Registry
 from proxy.net.stream import SocketStream, Stream
+from proxy.net.upstream import Upstream
 from proxy.planning import plan_for
 from proxy.routing.ladder import is_shaped
 from proxy.services import UNTOUCHED, Look, Services
@@ -50,22 +48,6 @@ log = logging.getLogger(__name__)
 
 PULL_LIMIT = 128 * 1024
 """Bytes of a client that are taken in before any server byte has come back."""
-
-
-@dataclass(frozen=True, slots=True)
-class Upstream:
-    """A connection to an origin over one route, for one client's plain HTTP requests."""
-
-    destination: Destination
-    route: Route
-    registry: Registry
-    """What `route` meant: after a reload a relay of that name may be another."""
-    network: NetworkId
-    stream: Stream
-    reader: Reader
-    reusable: bool
-    """False: the answer came before the request's head had gone out whole, so nothing may follow it; or only the first
-    request has a shape that gets through."""
 
 
 class Session:
@@ -231,17 +213,9 @@ class Session:
 
     def _pull(self, flight: Flight) -> bool:
         """Moves what the client has sent on into its flight. False: the client has gone."""
-        while len(flight.data) < PULL_LIMIT and not flight.ended:
-            try:
-                data = self._client.receive_nowait()
-            except OSError:
-                self._client_left = True
-                return False
-            if data is None:
-                break
-            flight.receive_data(data)
+        broken = not self._take_in(flight)
         # A TLS client that ends its side before the handshake has left; others may have said all they had to say.
-        self._client_left = flight.ended and (not flight.data or flight.protocol is Protocol.TLS)
+        self._client_left = broken or (flight.ended and (not flight.data or flight.protocol is Protocol.TLS))
         return not self._client_left
 
     async def _plan_on_name(self, flight: Flight, race: Race, entry: Entry) -> None:
@@ -354,17 +328,9 @@ class Session:
         )
 
     def _pull_pipelined(self) -> bool:
-        """Keeps what a waiting client sends ahead, within bounds. False: it has gone."""
-        while len(self._reader) < PULL_LIMIT and not self._reader.ended:
-            try:
-                data = self._client.receive_nowait()
-            except OSError:
-                self._client_left = True
-                return False
-            if data is None:
-                break
-            self._reader.receive_data(data)
-        return True
+        """Keeps what a waiting client sends ahead. False: it has gone."""
+        self._client_left = not self._take_in(self._reader)
+        return not self._client_left
 
     async def _exchange_over(self, upstream: Upstream, asked: PlainHttp, entry: Entry, *, head_sent: bool) -> Exchanged:
         """Sends one request, streams its answer back, and keeps the connection when it may serve the next."""
@@ -410,21 +376,14 @@ class Session:
         return exchanged
 
     def _take_idle(self, outcome: Outcome) -> Upstream | None:
-        """The idle connection, when it goes where this request's plan goes first, and nothing came on it meanwhile."""
+        """The idle connection, when it serves this request too."""
         idle, self._idle = self._idle, None
-        if idle is None:
+        if idle is not None and not idle.serves(
+            outcome.request.destination, outcome.plan.routes, self._setup.registry, self._services.network()
+        ):
+            idle.stream.close()
             return None
-        fits = (
-            idle.destination == outcome.request.destination
-            and outcome.plan.routes[:1] == (idle.route,)
-            and idle.registry is self._setup.registry
-            and idle.network == self._services.network()
-        )
-        with contextlib.suppress(OSError):
-            if fits and idle.stream.receive_nowait() is None:
-                return idle
-        idle.stream.close()
-        return None
+        return idle
 
     # -- what all of them need -------------------------------------------------------------------------------------
 
@@ -435,6 +394,18 @@ class Session:
         plan = await plan_for(request, self._services, self._setup)
         self.entry = Entry(request, plan, network=self._services.network(), services=self._services)
         return self.entry
+
+    def _take_in(self, kept: Flight | Reader) -> bool:
+        """Reads what the client has sent, within bounds, without waiting. False: its connection is broken."""
+        while len(kept) < PULL_LIMIT and not kept.ended:
+            try:
+                data = self._client.receive_nowait()
+            except OSError:
+                return False
+            if data is None:
+                break
+            kept.receive_data(data)
+        return True
 
     def _race(self, entry: Entry) -> Race:
         services = self._services
