@@ -1,7 +1,8 @@
-"""Where an ordinary user may not make spaces, the tests that need them run as the root of a user namespace.
+"""A country and a Byway in it; and how tests that make spaces run for a user who may not make any.
 
-A process with threads cannot step into one, so they run in one pytest of their own, and what it reports is reported
-here; of several workers of pytest-xdist the first to come runs it for all. As root nothing of this happens.
+As the root of a user namespace then. A process with threads cannot step into one, so they run in one pytest of their
+own, and what it reports is reported here; of several workers of pytest-xdist the first to come runs it for all. As root
+nothing of this happens.
 """
 
 from __future__ import annotations
@@ -12,12 +13,14 @@ import os
 import subprocess
 import sys
 import tempfile
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from filelock import FileLock
 
+from tests.lab.country import Country, Running
 from tests.lab.spaces import may_become_root, may_make_spaces, within
 
 HERE = Path(__file__).parent
@@ -31,6 +34,20 @@ Report = pytest.TestReport
 _reports: dict[str, list[Report]] = {}  # by test, once the inner pytest has run
 _said: list[str] = []
 _config: list[pytest.Config] = []
+
+
+@pytest.fixture
+async def country(tmp_path: Path) -> AsyncIterator[Country]:
+    async with Country(tmp_path) as made:
+        yield made
+
+
+@pytest.fixture
+async def byway(country: Country, tmp_path: Path, hurried: str) -> AsyncIterator[Running]:
+    """At the computer in the country; `hurried` are the lines of its `[detect]` that let time pass faster, as the
+    module has them."""
+    async with country.byway(tmp_path / "byway", config=country.config(detect=hurried)) as running:
+        yield running
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -326,6 +326,10 @@ class Running(Byway):
             self._session = None
         return await super().stop(how)
 
+    def warned(self, of: str) -> int:
+        """How many lines of what it said warn of it."""
+        return sum(of in line for line in self.said.read_text().splitlines())
+
     async def rows(self, name: str) -> list[dict[str, Any]]:
         """The log's rows for `name`, the oldest first."""
         found = (await self.ask("/v1/log", site=name, limit="1000"))["rows"]

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -21,12 +20,6 @@ from tests.lab.sockets import connect
 from tests.lab.visitor import Visit
 
 pytestmark = pytest.mark.namespaces
-
-
-@pytest.fixture
-async def country(tmp_path: Path) -> AsyncIterator[Country]:
-    async with Country(tmp_path) as made:
-        yield made
 
 
 async def visit(country: Country, site: Site, path: str = "/", *, secure: bool = True) -> Visit:

@@ -7,7 +7,7 @@ trusts, nothing is relayed that was not asked for.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -20,26 +20,18 @@ from tests.support.waiting import until_read
 
 pytestmark = pytest.mark.namespaces
 
-HURRIED = (
-    "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 1.0\nretest_jitter = 0.0\nprobe_again_s = 1.0\n"
-    "control_interval_s = 0.5\nprobe_interval_s = 0.1\n"
-)
-"""A minute of life in a second or less."""
 READS = "reads what is sent to"
 INSPECTS = "re-signs everything"
 WITHIN_S = 30.0
 
 
 @pytest.fixture
-async def country(tmp_path: Path) -> AsyncIterator[Country]:
-    async with Country(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def byway(country: Country, tmp_path: Path) -> AsyncIterator[Running]:
-    async with country.byway(tmp_path / "byway", config=country.config(detect=HURRIED)) as running:
-        yield running
+def hurried() -> str:
+    """A minute of life in a second or less."""
+    return (
+        "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nretest_suspect_s = 1.0\nretest_jitter = 0.0\n"
+        "probe_again_s = 1.0\ncontrol_interval_s = 0.5\nprobe_interval_s = 0.1\n"
+    )
 
 
 async def visit(country: Country, byway: Running, site: Site, *, office: bool = False) -> Visit:
@@ -70,11 +62,6 @@ async def held_to_be(byway: Running, site: Site, state: str) -> dict[str, Any]:
     return held
 
 
-def warned(byway: Running, of: str) -> int:
-    """How many lines of the log warn of it."""
-    return sum(of in line for line in byway.said.read_text().splitlines())
-
-
 async def problems(byway: Running) -> str:
     """What `byway status` says is wrong, to a program that reads lines."""
     lines = (await byway.command("status")).stdout.splitlines()
@@ -95,7 +82,7 @@ async def is_read_by_nobody_any_more(country: Country, byway: Running, site: Sit
         assert (await visit(country, byway, site)).genuine
     assert (await winners(byway, site))[-3:] == [RELAY] * 3
     assert went_direct(country, site, since) == []
-    assert warned(byway, READS) == 1
+    assert byway.warned(READS) == 1
     told = await problems(byway)
     assert f"{READS} {site.name}" in told
     assert "they go by relays alone" in told
@@ -126,7 +113,7 @@ async def test_a_root_that_nobody_knows_is_believed_in_after_two(country: Countr
     held = await held_to_be(byway, site, "suspect")
     assert (held["cause"], held["episodes"]) == ("interception", 1)
     assert "an unknown issuer" in held["evidence"]
-    assert warned(byway, READS) == 0
+    assert byway.warned(READS) == 0
 
     async def blocked() -> bool:
         assert (await visit(country, byway, other)).genuine  # the uplink is well
@@ -140,10 +127,12 @@ async def test_a_root_that_nobody_knows_is_believed_in_after_two(country: Countr
     assert (await winners(byway, other))[-1] == "direct"
 
 
-async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(country: Country, tmp_path: Path) -> None:
+async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(
+    country: Country, tmp_path: Path, hurried: str
+) -> None:
     sites = [country.add_site(f"site{number}.test") for number in range(4)]
     blocked, wanted = country.add_site("blocked.test"), country.add_site("wanted.test")
-    config, texts = country.config(detect=HURRIED), "DOMAIN,wanted.test,RELAY\nMATCH,AUTO\n"
+    config, texts = country.config(detect=hurried), "DOMAIN,wanted.test,RELAY\nMATCH,AUTO\n"
     async with country.byway(tmp_path / "byway", config=config, rules=texts, office=True) as byway:
         country.readers[""] = country.office
         country.rules.set(
@@ -159,8 +148,8 @@ async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(coun
         for site in sites:
             assert set(await winners(byway, site)) == {"direct"}
             assert (await byway.belief(site.name))["state"] in ("works", "unknown")
-        assert warned(byway, INSPECTS) == 1
-        assert warned(byway, READS) == 0
+        assert byway.warned(INSPECTS) == 1
+        assert byway.warned(READS) == 0
         assert INSPECTS in await problems(byway)
 
         relayed = country.router.events.connections(places.SOCKS_RELAY)
@@ -169,7 +158,7 @@ async def test_an_office_is_warned_of_once_and_nothing_is_relayed_by_itself(coun
         assert country.router.events.connections(places.SOCKS_RELAY) == relayed
         assert (await visit(country, byway, wanted, office=True)).genuine
         assert await winners(byway, wanted) == [RELAY]
-        assert warned(byway, INSPECTS) == 1
+        assert byway.warned(INSPECTS) == 1
 
 
 async def test_where_nobody_reads_nobody_is_suspected(country: Country, byway: Running) -> None:
@@ -180,4 +169,4 @@ async def test_where_nobody_reads_nobody_is_suspected(country: Country, byway: R
         assert set(await winners(byway, site)) == {"direct"}
     assert await byway.network_state() == "ok"
     assert await problems(byway) == ""
-    assert (warned(byway, READS), warned(byway, INSPECTS)) == (0, 0)
+    assert (byway.warned(READS), byway.warned(INSPECTS)) == (0, 0)

@@ -6,8 +6,7 @@ A real Byway in the country says so, blames no site, and notices the end by itse
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -22,24 +21,16 @@ from tests.support.waiting import until_read
 
 pytestmark = pytest.mark.namespaces
 
-HURRIED = (
-    "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 2.0\ncontrol_interval_s = 1.0\n"
-    "control_timeout_s = 2.0\nsyn_s = 2.0\nprobe_again_s = 0.5\nprobe_interval_s = 0.5\n"
-)
-"""A minute of life in a second; what a user waits for is as it is."""
 WITHIN_S = 40.0
 
 
 @pytest.fixture
-async def country(tmp_path: Path) -> AsyncIterator[Country]:
-    async with Country(tmp_path) as made:
-        yield made
-
-
-@pytest.fixture
-async def byway(country: Country, tmp_path: Path) -> AsyncIterator[Running]:
-    async with country.byway(tmp_path / "byway", config=country.config(detect=HURRIED)) as running:
-        yield running
+def hurried() -> str:
+    """A minute of life in a second; what a user waits for is as it is."""
+    return (
+        "signal_interval_s = 1.0\nepisode_gap_s = 1.0\nrescue_suspect_s = 2.0\ncontrol_interval_s = 1.0\n"
+        "control_timeout_s = 2.0\nsyn_s = 2.0\nprobe_again_s = 0.5\nprobe_interval_s = 0.5\n"
+    )
 
 
 async def visit(country: Country, byway: Running, site: Site, *, secure: bool = True) -> Visit:
@@ -66,10 +57,6 @@ async def blamed(byway: Running) -> list[str]:
 
 async def last_winner(byway: Running, site: Site) -> Any:
     return (await byway.rows(site.name))[-1]["winner"]
-
-
-def warned(byway: Running, of: str) -> int:
-    return sum(of in line for line in byway.said.read_text().splitlines())
 
 
 async def test_where_nothing_leads_out_nothing_is_said_of_sites(country: Country, byway: Running) -> None:
@@ -102,7 +89,7 @@ async def test_a_login_page_is_no_block_and_gone_once_the_user_has_logged_in(
     seen = await visit(country, byway, sites[1], secure=False)
     assert seen.status == 302, "the page to log in at is shown"
     assert await blamed(byway) == []
-    assert warned(byway, "login page") == 1
+    assert byway.warned("login page") == 1
     told = await byway.command("why", sites[0].url(secure=secure), check=False)
     assert told.returncode == Exit.NO_NETWORK, told.stdout
 
@@ -121,7 +108,7 @@ async def test_on_a_domestic_network_relays_go_first_until_foreign_pages_answer(
     allowed = (places.PROVIDER, places.CONTROLS[places.DOMESTIC], home.address, places.SOCKS_RELAY)
     country.rules.set([rules.AllowList(addresses=allowed)])
     await until_called(country, byway, [*foreign, home], NetworkState.RESTRICTED)
-    assert warned(byway, "domestic") == 1
+    assert byway.warned("domestic") == 1
 
     since = country.router.events.clock()
     for site in foreign:
