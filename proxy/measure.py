@@ -15,7 +15,6 @@ import ssl
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
-from urllib.parse import urlsplit
 
 from proxy.config.schema import Settings
 from proxy.detect.interception import Finding, Kind, KnownRoots, judge
@@ -41,19 +40,17 @@ from proxy.model import (
 from proxy.net.advice import UNADVISED, LookAt
 from proxy.net.dialer import Dialer
 from proxy.net.oracle import Oracle
+from proxy.net.page import Page, page_of
 from proxy.net.probe import probe
 from proxy.net.tasks import spawn
-from proxy.net.visit import NOT_ASKED, Evidence, Page, Visitor
+from proxy.net.visit import NOT_ASKED, Evidence, Visitor
 from proxy.services import Services, Setup
-from proxy.wire import names
 
 DOH = Route(wrap=("doh",))
 """Direct, to an address that a secure resolver gave."""
 
 _RELAY_TIMEOUT_S = 60.0
 """A bound, and no judgement: a relay's own handshakes give up long before."""
-
-_URL_LIMIT = 8192
 
 _OF_THE_OTHER = {Protocol.TLS: frozenset({"hostcase"}), Protocol.HTTP: frozenset({"tlsrec"})}
 """Local means that do nothing to a protocol's flight."""
@@ -150,7 +147,7 @@ class Question:
 
     @property
     def destination(self) -> Destination:
-        return Destination(self.page.host, self.page.port)
+        return self.page.destination
 
 
 def _troubled(services: Services) -> Callable[[str], bool]:
@@ -465,7 +462,7 @@ class _Measuring:
     async def _ask_control(self, page: Page) -> Step:
         began = self._now()
         steps: list[Step] = []
-        place, dialer = Destination(page.host, page.port), self._means.dialer(DIRECT)
+        place, dialer = page.destination, self._means.dialer(DIRECT)
         visitor = self._visitor_for(steps.append)
         reached = await visitor.visit(DIRECT, dialer, place, page, connect_s=self._detect.syn_s * 2)
         last = steps[-1]
@@ -482,7 +479,7 @@ class _Measuring:
         """Those that the user's rules let go direct, and that are not in trouble themselves."""
         means = self._means
         pages = [page for page in map(page_of, means.settings.auto.controls) if not means.is_troubled(page.host)]
-        return [page for page in pages if means.may_go_direct(Destination(page.host, page.port))]
+        return [page for page in pages if means.may_go_direct(page.destination)]
 
     def _neutral_name(self) -> str:
         """A name that nobody minds."""
@@ -495,30 +492,3 @@ class _Measuring:
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
-
-
-def page_of(text: str) -> Page:
-    """The page that a URL, or a host with or without a port, names: over TLS unless it says http, or port 80 alone.
-
-    Raises ValueError with a sentence."""
-    text = text.strip()
-    if len(text) > _URL_LIMIT:
-        raise ValueError("that is too long for a host or a URL")
-    if "://" not in text:
-        bare_ipv6 = text.count(":") > 1 and "[" not in text
-        text = f"//[{text}]" if bare_ipv6 else f"//{text}"
-    parts = urlsplit(text)
-    if not parts.hostname:
-        raise ValueError("that names no host")
-    scheme, port = parts.scheme.lower(), parts.port  # the port raises ValueError, with a sentence, beyond 65535
-    plain = scheme in ("http", "ws") or (not scheme and port == 80)
-    host = names.host(parts.hostname)
-    target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
-    protocol = Protocol.HTTP if plain else Protocol.TLS
-    return Page(host, protocol, names.port((80 if plain else 443) if port is None else port), _ascii(target))
-
-
-def _ascii(target: str) -> str:
-    """A request target without a byte that could end its line."""
-    safe = (f"%{byte:02X}" if not 0x21 <= byte <= 0x7E else chr(byte) for byte in target.encode("utf-8"))
-    return "".join(safe)[:2048]

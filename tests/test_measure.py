@@ -22,7 +22,7 @@ from proxy.detect.beliefs import Beliefs
 from proxy.detect.interception import KnownRoots, Root
 from proxy.detect.verdict import Verdict, judge
 from proxy.errors import DialError
-from proxy.measure import DOH, Means, Question, SharedControls, measure, measured_routes, page_of
+from proxy.measure import DOH, Means, Question, SharedControls, measure, measured_routes
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
@@ -44,6 +44,7 @@ from proxy.model import (
 from proxy.net.advice import VALID, Look
 from proxy.net.dialer import Dialer
 from proxy.net.oracle import Oracle
+from proxy.net.page import page_of
 from proxy.net.poller import make_poller
 from proxy.net.registry import Registry, Relay
 from proxy.net.stream import Stream
@@ -517,38 +518,7 @@ async def test_few_ask_a_control() -> None:
     assert (await shared.ask(other, ask, keep_s=60)).text == "3"  # what one said is no word of another
 
 
-@pytest.mark.parametrize(
-    ("text", "host", "protocol", "port", "target"),
-    [
-        ("site.test", "site.test", Protocol.TLS, 443, "/"),
-        ("site.test:8443", "site.test", Protocol.TLS, 8443, "/"),
-        ("site.test:80", "site.test", Protocol.HTTP, 80, "/"),
-        ("http://Site.test/a?b=c#d", "site.test", Protocol.HTTP, 80, "/a?b=c"),
-        ("https://site.test:80/", "site.test", Protocol.TLS, 80, "/"),
-        ("2001:db8::1", "2001:db8::1", Protocol.TLS, 443, "/"),
-        ("https://[2001:db8::1]:8443/x", "2001:db8::1", Protocol.TLS, 8443, "/x"),
-        ("https://site.test/\u00e4 b", "site.test", Protocol.TLS, 443, "/%C3%A4%20b"),
-        ("https://user:pw@site.test/", "site.test", Protocol.TLS, 443, "/"),
-    ],
-)
-def test_pages(text: str, host: str, protocol: Protocol, port: int, target: str) -> None:
-    page = page_of(text)
-    assert (page.host, page.protocol, page.port, page.target) == (host, protocol, port, target)
-
-
-@pytest.mark.parametrize("text", ["", "http://", "a..b", "https://site.test:99999/", "x" * 9000])
-def test_what_is_no_page(text: str) -> None:
-    with pytest.raises(ValueError, match=r"\w"):
-        page_of(text)
-
-
 def test_all_routes_are_looked_at() -> None:
     settings = Settings(relay=(RelayConfig(name="tor", url="socks5h://127.0.0.1:9050"),))
     assert measured_routes(settings)[:2] == (DIRECT, DOH)
     assert measured_routes(settings)[-1] == TOR
-
-
-def test_a_request_is_one_line_whatever_is_asked() -> None:
-    page = page_of("http://site.test:8080/a\u2028b")
-    assert page.request().startswith(b"GET /a%E2%80%A8b HTTP/1.1\r\nHost: site.test:8080\r\n")
-    assert Destination(page.host, page.port) == Destination("site.test", 8080)

@@ -31,7 +31,7 @@ from proxy.control.site import scope, site
 from proxy.control.timeline import scopes, spells
 from proxy.control.trial import try_relays
 from proxy.errors import BywayError
-from proxy.measure import measured_routes, page_of
+from proxy.measure import measured_routes
 from proxy.model import (
     Belief,
     Destination,
@@ -42,6 +42,7 @@ from proxy.model import (
     Route,
     State,
 )
+from proxy.net.page import page_of
 from proxy.routing.rules import parse_action
 from proxy.wire.relay_url import redact
 
@@ -245,7 +246,7 @@ class _Api:
         if "site" not in asked:
             raise Refused(400, "Say which site.")
         page = asking.read(page_of, asked["site"])
-        destination = Destination(page.host, page.port)
+        destination = page.destination
         lines = self._measurements.lines(page, lambda: self._plan(destination), fresh=asked.get("fresh", False))
 
         async def told() -> AsyncGenerator[Document, None]:
@@ -262,7 +263,7 @@ class _Api:
             raise Refused(400, "Say which site.")
         page = asking.read(page_of, asked["site"])
         routes = tuple(self._route(text) for text in asked.get("routes", ())) or None
-        destination = Destination(page.host, page.port)
+        destination = page.destination
         told = await self._measurements.brief(page, lambda: self._plan(destination), routes)
         kept = self._parts.setup().settings.log.hosts != "off" and not self._parts.store.is_private(page.host)
         return _answer(

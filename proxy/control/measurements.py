@@ -20,7 +20,7 @@ from proxy.detect import words
 from proxy.detect.verdict import Verdict, judge
 from proxy.measure import Question, SharedControls, measure, measured_routes
 from proxy.model import Belief, NetworkId, Plan, Route, State, Step
-from proxy.net.visit import Page
+from proxy.net.page import Page
 
 KEPT = 256
 """Measurements remembered."""

@@ -1,34 +1,14 @@
-"""What a person types when a site is meant: a name, an address, with or without a port, or the whole of a URL."""
+"""Which site a person means, where its pages do not matter."""
 
 from __future__ import annotations
 
-from urllib.parse import urlsplit
-
 from proxy.model import Destination
-from proxy.wire import names
-
-_PORTS = {"http": 80, "https": 443, "ws": 80, "wss": 443, "ftp": 21}
-_DEFAULT_PORT = 443
-_LONGEST = 8192
+from proxy.net.page import page_of
 
 
 def site(text: str) -> Destination:
     """The host and port meant by `text`; port 443 unless it says otherwise. Raises ValueError with a sentence."""
-    text = text.strip()
-    if len(text) > _LONGEST:
-        raise ValueError("that is too long for a host or a URL")
-    if "://" not in text:
-        if text.count(":") > 1 and "[" not in text:  # an IPv6 literal without its brackets
-            return Destination(names.host(text), _DEFAULT_PORT)
-        text = f"https://{text}"
-    parts = urlsplit(text)
-    host = parts.hostname
-    if not host:
-        raise ValueError("that names no host")
-    port = parts.port  # raises ValueError, with a sentence, beyond 65535
-    if port is None:
-        port = _PORTS.get(parts.scheme.lower(), _DEFAULT_PORT)
-    return Destination(names.host(host), names.port(port))
+    return page_of(text).destination
 
 
 def scope(text: str) -> str:

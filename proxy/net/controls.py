@@ -13,13 +13,13 @@ from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from proxy.errors import DialError, PeerError
-from proxy.model import Destination, Protocol, Sounding
+from proxy.model import Protocol, Sounding
 from proxy.net.dialer import Dialer
+from proxy.net.page import Page, page_of
 from proxy.net.probe import probe
 from proxy.net.stream import Stream, read_with
 from proxy.net.tls import TlsStream, context_trusting
-from proxy.net.visit import Page
-from proxy.wire import certificates, names
+from proxy.wire import certificates
 from proxy.wire.http1_response import ResponseHead, read_response_head
 from proxy.wire.reader import Reader
 
@@ -42,8 +42,8 @@ async def sound(dialer: Dialer, page: str, *, timeout_s: float, trust: ssl.SSLCo
 
 async def sound_closely(dialer: Dialer, page: str, *, timeout_s: float, trust: ssl.SSLContext | None = None) -> Sounded:
     """Asks for `page`, an http or https URL, once. `timeout_s` is for all of it; `trust` is what its certificate is
-    held to (None: the system's roots). Raises ValueError when `page` is no such URL; closes what it opened."""
-    asked = _page(page)
+    held to (None: the system's roots). Raises ValueError when `page` names none; closes what it opened."""
+    asked = page_of(page)
     try:
         async with asyncio.timeout(timeout_s):
             return await _sound(dialer, asked, timeout_s, trust or context_trusting(None))
@@ -53,20 +53,9 @@ async def sound_closely(dialer: Dialer, page: str, *, timeout_s: float, trust: s
         return Sounded(Sounding.FAILED, str(error))
 
 
-def _page(url: str) -> Page:
-    """Raises ValueError."""
-    parts = urlsplit(url)
-    secure = parts.scheme == "https"
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError(f"{url!r} is not the address of a page, such as https://example.com/")
-    target = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
-    protocol = Protocol.TLS if secure else Protocol.HTTP
-    return Page(names.host(parts.hostname), protocol, parts.port or (443 if secure else 80), target)
-
-
 async def _sound(dialer: Dialer, page: Page, timeout_s: float, trust: ssl.SSLContext) -> Sounded:
     """Raises DialError, PeerError and OSError."""
-    stream = await dialer.dial(Destination(page.host, page.port))
+    stream = await dialer.dial(page.destination)
     try:
         if page.protocol is Protocol.HTTP:
             return _of_plain(await _head(stream, page), page)
@@ -111,7 +100,7 @@ def _of_verified(chain: tuple[bytes, ...], head: ResponseHead) -> Sounded:
 async def _of_refused(dialer: Dialer, page: Page, why: str, timeout_s: float, trust: ssl.SSLContext) -> Sounded:
     """A certificate for somebody else is a portal's, which shows its own; one for this very page is forged, and one of
     another day may be the work of our own clock."""
-    found = await probe(dialer, Destination(page.host, page.port), page.host, timeout_s=timeout_s, trust=trust)
+    found = await probe(dialer, page.destination, page.host, timeout_s=timeout_s, trust=trust)
     if found.chain and not certificates.is_for(found.chain[0], page.host):
         return Sounded(Sounding.PORTAL, f"somebody else's certificate came in its place ({why})")
     return Sounded(Sounding.FAILED, found.error or why)

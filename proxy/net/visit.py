@@ -13,7 +13,6 @@ import functools
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 from proxy.config.schema import Detect
 from proxy.errors import DialError
@@ -21,6 +20,7 @@ from proxy.model import NO_EVIDENCE, Destination, Found, Part, Protocol, Route, 
 from proxy.net.advice import UNADVISED, LookAt
 from proxy.net.dialer import Dialer
 from proxy.net.oracle import Oracle, Snapshot
+from proxy.net.page import Page
 from proxy.net.stream import Stream
 from proxy.net.tls import TlsStream
 
@@ -29,7 +29,6 @@ HEAD_LIMIT = 64 * 1024
 
 _ALERT = 0x15
 _CLOCK_IS_WRONG = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
-_AGENT = "Mozilla/5.0"  # servers that answer browsers alone are common; nothing else of us is told
 
 Evidence = Mapping[str, str | int | float]
 
@@ -38,31 +37,6 @@ Whose = Callable[[Dialer, Destination, str], Awaitable[tuple[str, Evidence]]]
 
 IsKnown = Callable[[Sequence[bytes], str], tuple[str, Evidence] | None]
 """The same of a chain that is trusted, when a root made it that is known to intercept; None: it is the site's own."""
-
-
-@dataclass(frozen=True, slots=True)
-class Page:
-    """What is asked for: a host under its own name, and the target of a request."""
-
-    host: str  # canonical; a literal sends no SNI
-    protocol: Protocol  # TLS or HTTP
-    port: int
-    target: str = "/"
-
-    @property
-    def field(self) -> str:
-        """The Host header."""
-        usual = self.port == (443 if self.protocol is Protocol.TLS else 80)
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if usual else f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        return f"{'https' if self.protocol is Protocol.TLS else 'http'}://{self.field}{self.target}"
-
-    def request(self) -> bytes:
-        lines = (f"GET {self.target} HTTP/1.1", f"Host: {self.field}", f"User-Agent: {_AGENT}", "Accept: */*")
-        return "\r\n".join((*lines, "Connection: close", "", "")).encode("ascii")
 
 
 @functools.cache

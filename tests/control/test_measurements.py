@@ -12,8 +12,8 @@ import pytest
 
 from proxy.control import measurements
 from proxy.control.measurements import Measurements, Planned
-from proxy.measure import page_of
 from proxy.model import Action, Belief, NetworkId, NetworkState, Override, Plan, Route, Stage, Symptom
+from proxy.net.page import page_of
 from tests.control.world import World
 from tests.support.outcomes import AWAY, HOME, failed, outcome
 

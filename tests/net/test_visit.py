@@ -12,8 +12,9 @@ import pytest
 from proxy.config.schema import Detect
 from proxy.model import DIRECT, Destination, Found, Part, Protocol, Step, Symptom
 from proxy.net.oracle import Oracle
+from proxy.net.page import Page
 from proxy.net.tcp import TcpDialer
-from proxy.net.visit import Page, Visitor
+from proxy.net.visit import Visitor
 from tests.support.streams import Connections
 
 QUICK = Detect(silent_s=0.5, measure_stall_s=0.5, measure_answer_s=3, measure_bytes=10_000)
