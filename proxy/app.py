@@ -35,7 +35,7 @@ from proxy.extend.keeper import Keeper
 from proxy.feed import Feed
 from proxy.intercept.bridge import Bridge, Folders
 from proxy.intercept.meeting import Guest
-from proxy.measure import Means
+from proxy.measure.means import Means
 from proxy.model import (
     Change,
     Destination,

@@ -31,7 +31,7 @@ from proxy.control.site import scope, site
 from proxy.control.timeline import scopes, spells
 from proxy.control.trial import try_relays
 from proxy.errors import BywayError
-from proxy.measure import measured_routes
+from proxy.measure.means import measured_routes
 from proxy.model import (
     Belief,
     Destination,

@@ -18,7 +18,8 @@ from proxy.control.documents import Document
 from proxy.control.parts import Parts, Setup
 from proxy.detect import words
 from proxy.detect.verdict import Verdict, judge
-from proxy.measure import Question, SharedControls, measure, measured_routes
+from proxy.measure.means import Question, SharedControls, measured_routes
+from proxy.measure.steps import measure
 from proxy.model import Belief, NetworkId, Plan, Route, State, Step
 from proxy.net.page import Page
 

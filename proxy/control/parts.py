@@ -16,7 +16,7 @@ from proxy.control.trial import Relays
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.extend.keeper import AddonState
-from proxy.measure import Means
+from proxy.measure.means import Means
 from proxy.model import Change, NetworkId, Outcome, Override, Plan, Request
 from proxy.net.resolver import Resolver
 from proxy.routing.router import Router

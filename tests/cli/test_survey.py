@@ -24,7 +24,7 @@ from proxy.cli.exits import NotRunning
 from proxy.cli.survey_state import SurveyFile
 from proxy.config.schema import Auto, Detect, Log, RelayConfig, Settings
 from proxy.errors import BywayError
-from proxy.measure import Means
+from proxy.measure.means import Means
 from proxy.model import IPAddress
 from proxy.net.oracle import Oracle
 from proxy.net.poller import make_poller

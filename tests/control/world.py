@@ -21,7 +21,7 @@ from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.errors import DialError
 from proxy.extend.keeper import AddonState
-from proxy.measure import Means
+from proxy.measure.means import Means
 from proxy.model import (
     Change,
     Destination,

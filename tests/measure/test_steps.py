@@ -4,178 +4,33 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import ipaddress
-import math
-import random
 import ssl
 import sys
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AsyncExitStack, aclosing
-from dataclasses import dataclass, field, replace
-from typing import Any, cast
-from unittest.mock import MagicMock
+from dataclasses import replace
 
 import pytest
 
-from proxy.config.schema import Auto, Detect, Dns, RelayConfig, Settings
-from proxy.detect.beliefs import Beliefs
 from proxy.detect.interception import KnownRoots, Root
-from proxy.detect.verdict import Verdict, judge
-from proxy.errors import DialError
-from proxy.measure import DOH, Means, Question, SharedControls, measure, measured_routes
+from proxy.measure.steps import measure
 from proxy.model import (
     DIRECT,
-    UNKNOWN_NETWORK,
     Action,
-    Belief,
     Destination,
-    DnsFinding,
     Found,
-    IPAddress,
     Part,
-    Plan,
     Protocol,
     Route,
-    Stage,
-    State,
-    Step,
     Symptom,
 )
 from proxy.net.advice import VALID, Look
 from proxy.net.dialer import Dialer
-from proxy.net.oracle import Oracle
-from proxy.net.page import page_of
-from proxy.net.poller import make_poller
-from proxy.net.registry import Registry, Relay
 from proxy.net.stream import Stream
-from proxy.net.tcp import TcpDialer
-from proxy.services import Setup
 from proxy.wire import certificates
 from proxy.wire.flight import Verdict as AnswerVerdict
+from tests.measure.scene import CENSOR, CUT, ORIGIN, QUICK, SITE, Scene, judged, only, steps_of
 from tests.support.censor import Behaviour, Censor
 from tests.support.origin import Origin
-from tests.support.outcomes import HOME, TOR
-from tests.support.relay import Relay as RelayServer
-from tests.support.services import services
-
-SITE = "site.test"
-CUT = Route(wrap=("tlsrec",))
-CONTROL = "control.test"
-FILTERED = "filtered.test"  # a control that is blocked itself
-ORIGIN, CENSOR = "127.0.0.1", "127.0.0.2"
-QUICK = Detect(syn_s=2, silent_s=1, dropped_s=0.5, measure_answer_s=2, measure_stall_s=0.5)
-
-
-@dataclass
-class Scene:
-    """`SITE` is dialed at the censor; the control and the relay know the origin."""
-
-    origin: Origin
-    censor: Censor
-    relay: RelayServer
-    registry: Registry
-    addresses: dict[str, list[str]] = field(default_factory=dict)
-    asked: list[str] = field(default_factory=list)  # of the system's resolver
-    asked_securely: list[str] = field(default_factory=list)
-    finding: DnsFinding | None = None  # of the comparison
-    known: DnsFinding | None = None
-    secure_address: str = ORIGIN
-
-    @property
-    def means(self) -> Means:
-        port = self.origin.https_port
-        return Means(
-            settings=Settings(
-                auto=Auto(controls=(f"https://{CONTROL}:{port}/",)),
-                relay=(RelayConfig(name="tor", url=f"socks5h://127.0.0.9:{self.relay.port}"),),
-                detect=QUICK,
-            ),
-            dialer=self.registry.dialer,
-            carries=self.registry.carries,
-            refuses=lambda *_: None,
-            is_private=lambda host: host == "private.test",
-            oracle=Oracle(),
-            resolve=self.resolve,
-            secure=self.secure,
-            compare=self.compare,
-            finding=lambda _: self.known,
-            trust=self.origin.authority.client(),
-        )
-
-    async def resolve(self, host: str) -> Sequence[IPAddress]:
-        self.asked.append(host)
-        found = self.addresses.get(host)
-        if not found:
-            raise DialError(f"{host} does not resolve", stage=Stage.RESOLVE, symptom=Symptom.NO_NAME)
-        return [ipaddress.ip_address(address) for address in found]
-
-    async def secure(self, host: str) -> Sequence[IPAddress]:
-        self.asked_securely.append(host)
-        return [ipaddress.ip_address(self.secure_address)]
-
-    async def compare(self, host: str) -> DnsFinding | None:
-        return self.finding
-
-    def question(
-        self,
-        *,
-        site: str = SITE,
-        protocol: Protocol = Protocol.TLS,
-        action: Action = Action.AUTO,
-        routes: Sequence[Route] = (DIRECT, DOH, TOR),
-        state: State = State.UNKNOWN,
-        thorough: bool = True,
-    ) -> Question:
-        port = self.origin.https_port if protocol is Protocol.TLS else self.origin.http_port
-        page = page_of(f"{'https' if protocol is Protocol.TLS else 'http'}://{site}:{port}/bytes/70000")
-        planned = {
-            Action.AUTO: (DIRECT, TOR),
-            Action.RELAY: (TOR,),
-            Action.DIRECT: (DIRECT,),
-            Action.BLOCK: (),
-        }[action]
-        belief = replace(Belief(site, UNKNOWN_NETWORK), state=state)
-        return Question(page, Plan(action, planned, f"a rule says {action}"), belief, tuple(routes), thorough=thorough)
-
-
-@pytest.fixture
-async def scene() -> AsyncIterator[Scene]:
-    poller = make_poller(asyncio.get_running_loop())
-    async with AsyncExitStack() as stack:
-        stack.callback(poller.close)
-        origin = await stack.enter_async_context(Origin())
-        censor = await stack.enter_async_context(Censor(CENSOR, origin.https_port, origin=ORIGIN))
-        relay = await stack.enter_async_context(RelayServer({SITE: ORIGIN, "private.test": ORIGIN}))
-        names = _Names()
-        registry = Registry(
-            [Relay.parse("tor", f"socks5h://127.0.0.9:{relay.port}")],
-            direct=TcpDialer(poller, names, lambda *_: None),
-            to_relays=TcpDialer(poller, names, lambda *_: None),
-        )
-        yield Scene(origin, censor, relay, registry, {SITE: [CENSOR], "private.test": [CENSOR]})
-
-
-class _Names:
-    """Of the dialer itself, which the control is asked through."""
-
-    async def resolve(self, host: str) -> Sequence[IPAddress]:
-        assert host in (CONTROL, FILTERED)
-        return [ipaddress.ip_address(ORIGIN if host == CONTROL else CENSOR)]
-
-
-async def steps_of(scene: Scene, question: Question, means: Means | None = None) -> list[Step]:
-    async with asyncio.timeout(20), aclosing(measure(means or scene.means, question)) as coming:
-        return [step async for step in coming]
-
-
-def judged(steps: Sequence[Step], state: State = State.UNKNOWN) -> Verdict:
-    return judge(steps, replace(Belief(SITE, UNKNOWN_NETWORK), state=state), detect=QUICK, relays=["tor"])
-
-
-def only(steps: Sequence[Step], part: Part, route: Route = DIRECT) -> Step:
-    found = [step for step in steps if step.part is part and step.route == route]
-    assert len(found) == 1, found
-    return found[0]
+from tests.support.outcomes import TOR
 
 
 async def test_a_site_that_works(scene: Scene) -> None:
@@ -268,51 +123,6 @@ async def test_without_another_route_a_harmless_name_tells(scene: Scene) -> None
     assert judged(steps).word.text == "likely blocked"
 
 
-async def test_no_control_is_asked_that_a_rule_keeps_to_relays(scene: Scene) -> None:
-    await scene.censor.set(Behaviour.RESET, [SITE])
-    means = replace(scene.means, may_go_direct=lambda place: place.host != CONTROL)
-    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
-    assert only(steps, Part.CONTROL).found is Found.NOT_TESTED
-    assert not any(step.part is Part.NEUTRAL for step in steps)  # nor is its name said anywhere
-    assert CONTROL not in scene.asked
-
-
-def with_filtered_control(scene: Scene) -> Means:
-    """The first control that is asked is one that the censor resets too."""
-    means, port = scene.means, scene.origin.https_port
-    controls = (f"https://{FILTERED}:{port}/", f"https://{CONTROL}:{port}/")
-    return replace(means, settings=means.settings.model_copy(update={"auto": Auto(controls=controls)}))
-
-
-async def test_one_control_that_is_blocked_itself_decides_nothing(
-    scene: Scene, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(random, "shuffle", lambda pages: None)
-    await scene.censor.set(Behaviour.RESET, [SITE, FILTERED])
-    steps = await steps_of(scene, scene.question(routes=(DIRECT, TOR)), with_filtered_control(scene))
-    asked = [(step.evidence["host"], step.found) for step in steps if step.part is Part.CONTROL]
-    assert asked == [(FILTERED, Found.FAILED), (CONTROL, Found.OK)]
-    verdict = judged(steps)
-    assert verdict.control is Found.OK
-    assert f"{CONTROL} answered" in " ".join(verdict.reasons)
-
-
-async def test_a_control_in_trouble_is_not_asked(scene: Scene) -> None:
-    await scene.censor.set(Behaviour.RESET, [SITE, FILTERED])
-    means = replace(with_filtered_control(scene), is_troubled=lambda host: host == FILTERED)
-    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
-    assert only(steps, Part.CONTROL).evidence["host"] == CONTROL
-    assert only(steps, Part.NEUTRAL).ok  # nor is its name the harmless one
-
-
-def test_what_is_believed_says_who_is_in_trouble() -> None:
-    held = Belief(FILTERED, HOME, State.BLOCKED, "sni_reset", until=math.inf)
-    setup = cast(Any, MagicMock(spec=Setup))
-    means = Means.of(setup, services(beliefs=Beliefs(Detect(), [held])))
-    assert means.is_troubled(FILTERED)
-    assert not means.is_troubled(CONTROL)
-
-
 async def test_an_address_that_refuses(scene: Scene) -> None:
     await scene.censor.set(Behaviour.REFUSE)
     steps = await steps_of(scene, scene.question())
@@ -346,21 +156,6 @@ async def test_a_root_that_is_known_to_intercept(scene: Scene, installed: bool) 
     assert not scene.origin.requests
 
 
-async def test_a_name_that_the_system_denies(scene: Scene) -> None:
-    scene.addresses.clear()
-    steps = await steps_of(scene, scene.question())
-    assert only(steps, Part.RESOLVE).symptom is Symptom.NO_NAME
-    assert only(steps, Part.ANSWER, DOH).ok
-    assert judged(steps).cause == "dns"
-
-
-async def test_what_both_resolvers_compared_is_told(scene: Scene) -> None:
-    scene.finding = DnsFinding("dns_two_answers", "two answers came", 0.0)
-    steps = await steps_of(scene, scene.question())
-    forged = next(step for step in steps if step.symptom is Symptom.FORGED)
-    assert forged.evidence["dns"] == "dns_two_answers"
-
-
 async def test_an_address_that_is_let_past_for_its_name_is_dialed_by_it(scene: Scene) -> None:
     """As a fake address of another proxy's is."""
     dialed: list[str] = []
@@ -378,38 +173,6 @@ async def test_an_address_that_is_let_past_for_its_name_is_dialed_by_it(scene: S
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     assert only(steps, Part.ANSWER).ok
     assert set(dialed) == {SITE}
-
-
-async def test_a_suspect_name_is_not_asked_in_clear(scene: Scene) -> None:
-    steps = await steps_of(scene, scene.question(state=State.SUSPECT))
-    assert only(steps, Part.RESOLVE).found is Found.NOT_TESTED
-    assert scene.asked == []
-    assert scene.asked_securely == [SITE]
-    assert only(steps, Part.ANSWER).address.startswith(ORIGIN)  # direct goes there now
-    assert only(steps, Part.CONNECT, DOH).found is Found.NOT_TESTED
-    assert judged(steps, State.SUSPECT).word.text == "works"
-
-
-async def test_nor_is_one_whose_suspicion_has_lapsed(scene: Scene) -> None:
-    question = scene.question()
-    lapsed = replace(question, belief=replace(question.belief, cause="ip", last_good="tor"))
-    assert only(await steps_of(scene, lapsed), Part.RESOLVE).found is Found.NOT_TESTED
-    assert scene.asked == []
-
-
-async def test_with_no_other_resolver_the_systems_is_asked(scene: Scene) -> None:
-    means = replace(scene.means, settings=scene.means.settings.model_copy(update={"dns": Dns(secure="never")}))
-    steps = await steps_of(scene, scene.question(state=State.SUSPECT), means)
-    assert scene.asked == [SITE]
-    assert scene.asked_securely == []
-    assert only(steps, Part.SECURE, DOH).found is Found.NOT_TESTED
-
-
-async def test_a_resolver_that_lied_is_not_asked_again(scene: Scene) -> None:
-    scene.known = DnsFinding("dns_two_answers", "two answers came", 0.0)
-    steps = await steps_of(scene, scene.question())
-    assert scene.asked == []
-    assert "two answers came" in only(steps, Part.RESOLVE).text
 
 
 @pytest.mark.parametrize(
@@ -500,25 +263,3 @@ async def test_a_measurement_takes_no_longer_than_it_may(scene: Scene) -> None:
     means = replace(scene.means, settings=scene.means.settings.model_copy(update={"detect": detect}))
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     assert not any(step.part is Part.HELLO for step in steps)  # what had come by then is told
-
-
-async def test_few_ask_a_control() -> None:
-    asked = 0
-
-    async def ask() -> Step:
-        nonlocal asked
-        asked += 1
-        await asyncio.sleep(0)
-        return Step(Part.CONTROL, DIRECT, Found.OK, text=str(asked))
-
-    shared, page, other = SharedControls(), page_of(CONTROL), page_of(FILTERED)
-    steps = await asyncio.gather(*(shared.ask(page, ask, keep_s=60) for _ in range(5)))
-    assert {step.text for step in steps} == {"1"}
-    assert (await shared.ask(page, ask, keep_s=0)).text == "2"
-    assert (await shared.ask(other, ask, keep_s=60)).text == "3"  # what one said is no word of another
-
-
-def test_all_routes_are_looked_at() -> None:
-    settings = Settings(relay=(RelayConfig(name="tor", url="socks5h://127.0.0.1:9050"),))
-    assert measured_routes(settings)[:2] == (DIRECT, DOH)
-    assert measured_routes(settings)[-1] == TOR

@@ -1,0 +1,87 @@
+"""Controls of a measurement: other sites, asked direct. Where none of them answers, a failure says nothing of this one.
+
+They are the user's own (`[auto] controls`), as far as rules let them go direct and nothing is held against them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from proxy.detect.scopes import registrable
+from proxy.measure.means import Means, Question
+from proxy.model import (
+    DIRECT,
+    Found,
+    Part,
+    Step,
+    Symptom,
+)
+from proxy.net.page import Page, page_of
+from proxy.net.visit import Visitor
+
+_CONTROLS = 2
+"""Controls that are asked at most: one that does not answer may be blocked itself, two would be chance."""
+
+
+class Controls:
+    """The controls of one measurement."""
+
+    def __init__(
+        self, means: Means, question: Question, visitor_for: Callable[[Callable[[Step], None]], Visitor]
+    ) -> None:
+        self._means = means
+        self._question = question
+        self._visitor_for = visitor_for
+
+    async def ask(self, tell: Callable[[Step], None]) -> None:
+        """Whether other sites are reached direct: without one, a failure says nothing about this one."""
+        pages = [page for page in self._pages() if not self._is_same_site(page)]
+        if not pages:
+            text = "`[auto] controls` names no other site that may be asked direct"
+            tell(Step(Part.CONTROL, DIRECT, Found.NOT_TESTED, text=text))
+            return
+        random.shuffle(pages)  # no habit
+        for page in pages[:_CONTROLS]:
+            step = await self._told_by(page)
+            tell(step)
+            if step.ok:
+                return
+
+    async def _told_by(self, page: Page) -> Step:
+        if self._means.controls is None:
+            return await self._ask_control(page)
+        keep_s = self._means.settings.detect.measure_control_s
+        return await self._means.controls.ask(page, lambda: self._ask_control(page), keep_s=keep_s)
+
+    async def _ask_control(self, page: Page) -> Step:
+        began = _now()
+        steps: list[Step] = []
+        place, dialer = page.destination, self._means.dialer(DIRECT)
+        visitor = self._visitor_for(steps.append)
+        reached = await visitor.visit(DIRECT, dialer, place, page, connect_s=self._means.settings.detect.syn_s * 2)
+        last = steps[-1]
+        text = f"{page.host} answered" if reached else f"{page.host}: {last.text}"
+        symptom = Symptom.NONE if reached else last.symptom
+        found = Found.OK if reached else Found.FAILED
+        elapsed = round(_now() - began, 4)
+        return Step(Part.CONTROL, DIRECT, found, symptom, text, last.address, elapsed, {"host": page.host})
+
+    def _is_same_site(self, page: Page) -> bool:
+        return registrable(self._question.page.host) == registrable(page.host)
+
+    def _pages(self) -> list[Page]:
+        """Those that the user's rules let go direct, and that are not in trouble themselves."""
+        means = self._means
+        pages = [page for page in map(page_of, means.settings.auto.controls) if not means.is_troubled(page.host)]
+        return [page for page in pages if means.may_go_direct(page.destination)]
+
+    def neutral_name(self) -> str:
+        """A name that nobody minds."""
+        others = [page.host for page in self._pages()]
+        return next((host for host in others if host != self._question.page.host), "")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,104 @@
+"""What resolvers say of a site's name, the system's and a secure one.
+
+A name that was once suspect, or about which the system's resolver lied, is not asked in clear again; a local one is
+asked of nobody outside.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+
+from proxy.errors import DialError
+from proxy.measure.means import DOH, Means, Question, Resolve
+from proxy.model import (
+    DIRECT,
+    Found,
+    IPAddress,
+    Part,
+    Route,
+    Step,
+    Symptom,
+)
+from proxy.net.visit import NOT_ASKED
+
+
+class Names:
+    """The names of one measurement."""
+
+    def __init__(self, means: Means, question: Question, tell: Callable[[Step], None]) -> None:
+        self._means = means
+        self._question = question
+        self._tell = tell
+
+    async def addresses(self) -> tuple[list[IPAddress], list[IPAddress]]:
+        """What the system's resolver and the secure one say: one address of each family. A literal is both."""
+        host = self._question.page.host
+        literal = self._question.destination.address
+        if literal is not None:
+            return [literal], []
+        why_not = self._why_not_in_clear()
+        plain = await self._ask(Part.RESOLVE, DIRECT, self._means.resolve, host, why_not)
+        secure = await self._ask(Part.SECURE, DOH, self._means.secure, host, self._why_not_secure(host, plain))
+        if why_not:
+            plain = secure  # where direct goes now
+        elif plain and secure and self._means.compare is not None:
+            await self._compare(host)
+        return self._chosen(plain), self._chosen(secure)
+
+    async def _ask(self, part: Part, route: Route, resolve: Resolve | None, host: str, why_not: str) -> list[IPAddress]:
+        if resolve is None or why_not:
+            self._tell(Step(part, route, Found.NOT_TESTED, text=why_not or "there is no such resolver"))
+            return []
+        began = _now()
+        try:
+            found = list(await resolve(host))
+        except DialError as error:
+            elapsed = round(_now() - began, 4)
+            ended = Found.NOT_TESTED if error.symptom in NOT_ASKED else Found.FAILED
+            self._tell(Step(part, route, ended, error.symptom, str(error), "", elapsed, dict(error.evidence)))
+            return []
+        text = ", ".join(map(str, found[:4])) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
+        self._tell(Step(part, route, Found.OK, text=text, elapsed=round(_now() - began, 4)))
+        return found
+
+    async def _compare(self, host: str) -> None:
+        assert self._means.compare is not None
+        try:
+            finding = await self._means.compare(host)
+        except DialError:
+            return  # the two questions before it have told
+        if finding is not None:
+            evidence: dict[str, str | int | float] = {"dns": finding.signal}
+            self._tell(Step(Part.RESOLVE, DIRECT, Found.FAILED, Symptom.FORGED, finding.detail, evidence=evidence))
+
+    def _why_not_in_clear(self) -> str:
+        if self._means.settings.dns.secure == "never":
+            return ""  # there is nobody else to ask
+        if self._question.belief.keeps_its_name:
+            return "a name once suspect is not asked of the system's resolver again"
+        if (finding := self._means.finding(self._question.page.host)) is not None:
+            return f"the system's resolver lied about it before: {finding.detail}"
+        if self._means.settings.dns.secure == "always":
+            return '`[dns] secure` is "always", so no name is asked in clear'
+        return ""
+
+    def _why_not_secure(self, host: str, plain: Sequence[IPAddress]) -> str:
+        if self._means.settings.dns.secure == "never":
+            return '`[dns] secure` is "never"'
+        local = ("local", "internal", "home.arpa", *self._means.settings.dns.local)
+        if "." not in host or any(host == suffix or host.endswith(f".{suffix}") for suffix in local):
+            return "a local name is asked of no resolver outside"
+        if plain and not self._question.thorough:
+            return "the system's resolver gave an address"
+        return ""
+
+    def _chosen(self, addresses: Sequence[IPAddress]) -> list[IPAddress]:
+        """The first of each family; in a brief measurement the first."""
+        first = {address.version: address for address in reversed(addresses)}
+        chosen = [address for address in addresses if first.get(address.version) is address]
+        return chosen if self._question.thorough else chosen[:1]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,249 @@
+"""The steps of a measurement, told as they come: relays, and beside them what goes without one.
+
+Routes through relays are visited at the same time as the direct ones. Those begin with the names, and end with a
+control where something failed; a step that may not be taken is "not tested" and says why.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+from collections.abc import AsyncGenerator, Callable, Sequence
+
+from proxy.detect.interception import Finding, Kind, judge
+from proxy.errors import BywayError
+from proxy.measure.controls import Controls
+from proxy.measure.means import DOH, Means, Question
+from proxy.measure.names import Names
+from proxy.model import (
+    DIRECT,
+    Action,
+    Destination,
+    Found,
+    IPAddress,
+    Part,
+    Protocol,
+    Route,
+    Step,
+    Symptom,
+)
+from proxy.net.dialer import Dialer
+from proxy.net.probe import probe
+from proxy.net.tasks import spawn
+from proxy.net.visit import Evidence, Visitor
+
+_RELAY_TIMEOUT_S = 60.0
+"""A bound, and no judgement: a relay's own handshakes give up long before."""
+
+_OF_THE_OTHER = {Protocol.TLS: frozenset({"hostcase"}), Protocol.HTTP: frozenset({"tlsrec"})}
+"""Local means that do nothing to a protocol's flight."""
+
+
+def _said_of(found: Finding) -> tuple[str, Evidence]:
+    evidence: dict[str, str | int | float] = {"certificate": str(found.kind)}
+    if found.kind is Kind.KNOWN_ROOT:
+        evidence["known_root"] = found.fingerprint
+    return found.detail, evidence
+
+
+async def measure(means: Means, question: Question) -> AsyncGenerator[Step, None]:
+    """The steps, as they come. Whoever leaves early has everything under way closed."""
+    steps: asyncio.Queue[Step | None] = asyncio.Queue()
+    work = spawn(_Measuring(means, question, steps.put_nowait).run(), name=f"measure {question.page.host}")
+    work.add_done_callback(lambda _: steps.put_nowait(None))
+    try:
+        while (step := await steps.get()) is not None:
+            yield step
+        await work  # a fault of ours is the asker's to know
+    finally:
+        work.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await asyncio.wait((work,))
+
+
+class _Measuring:
+    """One measurement under way."""
+
+    def __init__(self, means: Means, question: Question, tell: Callable[[Step], None]) -> None:
+        self._means = means
+        self._question = question
+        self._hand_on = tell
+        self._detect = means.settings.detect
+        self._visitor = self._visitor_for(self._tell)
+        self._controls = Controls(means, question, self._visitor_for)
+        self._answered_neutral: set[str] = set()  # addresses
+        self._opened: set[str] = set()  # addresses that a direct connection came to, with their ports
+        self._is_odd = False  # what a control would explain, or bear out, though direct delivered
+        self._slots = asyncio.Semaphore(self._detect.measure_routes)
+
+    def _visitor_for(self, tell: Callable[[Step], None]) -> Visitor:
+        means = self._means
+        return Visitor(
+            tell,
+            detect=self._detect,
+            oracle=means.oracle,
+            look_at=means.look_at,
+            whose=self._whose,
+            is_known=self._is_known,
+            trust=means.trust,
+        )
+
+    async def _whose(self, dialer: Dialer, destination: Destination, host: str) -> tuple[str, Evidence]:
+        """Who made a certificate that is not trusted: asked for once more, to see the whole chain."""
+        seen = await probe(dialer, destination, host, timeout_s=self._detect.silent_s, trust=self._means.trust)
+        found = judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._means.roots)
+        return _said_of(found)
+
+    def _is_known(self, chain: Sequence[bytes], host: str) -> tuple[str, Evidence] | None:
+        """The same of a chain that is trusted, where a root made it that is known to intercept."""
+        found = judge(chain, host, verified=True, expired=False, roots=self._means.roots)
+        return _said_of(found) if found.kind is Kind.KNOWN_ROOT else None
+
+    def _tell(self, step: Step) -> None:
+        if step.route.is_direct and step.part in (Part.HELLO, Part.ANSWER) and step.address:
+            self._opened.add(step.address)
+        if step.part is Part.RESOLVE and step.failed:
+            self._is_odd = True  # is it this name alone?
+        if step.route == DIRECT and step.part is Part.ANSWER and step.ok:
+            slow = float(step.evidence.get("bytes_per_s", math.inf)) < self._detect.measure_slow_bytes
+            self._is_odd |= slow or self._question.page.protocol is Protocol.HTTP
+        self._hand_on(step)
+
+    async def run(self) -> None:
+        routes = self._question.routes
+        if refusal := self._why_nothing():
+            for route in routes:
+                self._leave_out(route, refusal)
+            return
+        with contextlib.suppress(TimeoutError):  # what has been told by then is what there is
+            async with asyncio.timeout(self._detect.measure_site_s):
+                await self._all(routes)
+
+    async def _all(self, routes: Sequence[Route]) -> None:
+        async with asyncio.TaskGroup() as group:
+            if local := [route for route in routes if route.is_direct]:
+                group.create_task(self._without_relay(local))
+            for route in routes:
+                if not route.is_direct:
+                    group.create_task(self._through(route))
+
+    def _why_nothing(self) -> str:
+        """Why nothing at all may be sent there; empty when it may."""
+        if self._question.plan.action is Action.BLOCK:
+            return f"it is refused here: {self._question.plan.why}"
+        if self._means.is_private(self._question.page.host):
+            return "`[log] never` names it, so nothing is sent there but what you send"
+        return ""
+
+    # -- through relays --------------------------------------------------------------------------------------------
+
+    async def _through(self, route: Route) -> None:
+        destination = self._question.destination
+        planned = any(planned.relays for planned in self._question.plan.routes)
+        if route not in self._question.plan.routes:
+            if not self._means.carries(route, destination):
+                self._leave_out(route, "it takes addresses alone, and the name may not be resolved for it")
+            else:
+                self._leave_out(route, self._question.plan.why if not planned else f"not by {self._question.plan.why}")
+            return
+        async with self._slots:
+            await self._visitor.visit(
+                route, self._means.dialer(route), destination, self._question.page, connect_s=_RELAY_TIMEOUT_S
+            )
+
+    # -- without a relay -------------------------------------------------------------------------------------------
+
+    async def _without_relay(self, routes: Sequence[Route]) -> None:
+        if not any(route.is_direct for route in self._question.plan.routes):
+            for route in routes:
+                self._leave_out(route, f"it goes through relays alone: {self._question.plan.why}")
+            return
+        plain, secure = await Names(self._means, self._question, self._tell).addresses()
+        reached = [address for address in plain if await self._at(DIRECT, address)] if DIRECT in routes else []
+        if DOH in routes:
+            reached += await self._by_doh(plain, secure)
+        await self._by_means([route for route in routes if route not in (DIRECT, DOH)], (*secure, *plain), reached)
+        if not reached or self._is_odd:
+            await self._controls.ask(self._tell)
+
+    async def _at(self, route: Route, address: IPAddress) -> bool:
+        """One visit at one address; in a thorough measurement a harmless name is said there first, since a censor may
+        punish the address for minutes once it has seen the site's."""
+        destination = self._question.destination
+        if (refusal := self._means.refuses(destination, address)) is not None:
+            self._leave_out(route, refusal)
+            return False
+        place = self._place(address)
+        dialer = self._means.dialer(DIRECT)
+        page = self._question.page
+        if self._question.thorough and page.protocol is Protocol.TLS and not await self._opens(route, dialer, place):
+            return False
+        return await self._visitor.visit(route, dialer, place, page, connect_s=self._detect.syn_s)
+
+    def _place(self, address: IPAddress) -> Destination:
+        """What is dialed for one address: itself, or the name where the address is let past for its sake alone."""
+        place = Destination(str(address), self._question.page.port)
+        return place if self._means.refuses(place, address) is None else self._question.destination
+
+    async def _opens(self, route: Route, dialer: Dialer, place: Destination) -> bool:
+        """Says a harmless name. False: the address could not even be connected, which is told."""
+        if not (name := self._controls.neutral_name()):
+            return True
+        answered = await self._visitor.neutral(route, dialer, place, name, connect_s=self._detect.syn_s)
+        if answered:
+            self._answered_neutral.add(place.host)
+        return answered is not None
+
+    async def _by_doh(self, plain: Sequence[IPAddress], secure: Sequence[IPAddress]) -> list[IPAddress]:
+        if not secure:
+            self._leave_out(DOH, "no secure resolver gave an address")
+            return []
+        others = [address for address in secure if address not in plain]
+        if not others:
+            self._leave_out(DOH, "it leads to the same address")
+        return [address for address in others if await self._at(DOH, address)]
+
+    async def _by_means(
+        self, routes: Sequence[Route], addresses: Sequence[IPAddress], reached: Sequence[IPAddress]
+    ) -> None:
+        """The local means, where direct does not do."""
+        port = self._question.page.port
+        opened = [address for address in addresses if str(Destination(str(address), port)) in self._opened]
+        if reached or not opened:
+            why = "no address is known" if not addresses else "no address answers, and these means only hide a name"
+            for route in routes:
+                self._leave_out(route, "direct needs no help" if reached else why)
+            return
+        addresses = opened
+        punished = await self._is_punished(addresses[0]) if routes else False
+        for route in routes:
+            if punished:
+                self._leave_out(route, "the address is closed to us for some minutes, since it was asked for the site")
+            elif _OF_THE_OTHER[self._question.page.protocol] & set(route.wrap):
+                self._leave_out(route, "it is for another protocol")
+            elif self._means.refuses(self._question.destination, addresses[0]) is None:
+                await self._by_one(route, addresses[0])
+
+    async def _is_punished(self, address: IPAddress) -> bool:
+        """Whether a harmless name that was answered at the address is not any more: what would then fail there says
+        nothing of the means by which it is tried."""
+        if str(address) not in self._answered_neutral:
+            return False
+        unheard: list[Step] = []
+        visitor, dialer = self._visitor_for(unheard.append), self._means.dialer(DIRECT)
+        place, name = self._place(address), self._controls.neutral_name()
+        return not await visitor.neutral(DIRECT, dialer, place, name, connect_s=self._detect.syn_s)
+
+    async def _by_one(self, route: Route, address: IPAddress) -> None:
+        try:
+            dialer = self._means.dialer(route)
+        except BywayError as error:
+            self._leave_out(route, str(error))
+            return
+        place = self._place(address)
+        await self._visitor.visit(route, dialer, place, self._question.page, connect_s=self._detect.syn_s)
+
+    def _leave_out(self, route: Route, why: str) -> None:
+        part = Part.CONNECT if route.is_direct else Part.RELAY
+        self._tell(Step(part, route, Found.NOT_TESTED, Symptom.SKIPPED, why))

@@ -1,0 +1,159 @@
+"""A site behind a censor, with a control and a relay beside it: what is measured in tests."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+from collections.abc import AsyncIterator, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
+from dataclasses import dataclass, field, replace
+
+from proxy.config.schema import Auto, Detect, RelayConfig, Settings
+from proxy.detect.verdict import Verdict, judge
+from proxy.errors import DialError
+from proxy.measure.means import DOH, Means, Question
+from proxy.measure.steps import measure
+from proxy.model import (
+    DIRECT,
+    UNKNOWN_NETWORK,
+    Action,
+    Belief,
+    DnsFinding,
+    IPAddress,
+    Part,
+    Plan,
+    Protocol,
+    Route,
+    Stage,
+    State,
+    Step,
+    Symptom,
+)
+from proxy.net.oracle import Oracle
+from proxy.net.page import page_of
+from proxy.net.poller import make_poller
+from proxy.net.registry import Registry, Relay
+from proxy.net.tcp import TcpDialer
+from tests.support.censor import Censor
+from tests.support.origin import Origin
+from tests.support.outcomes import TOR
+from tests.support.relay import Relay as RelayServer
+
+SITE = "site.test"
+CUT = Route(wrap=("tlsrec",))
+CONTROL = "control.test"
+FILTERED = "filtered.test"  # a control that is blocked itself
+ORIGIN, CENSOR = "127.0.0.1", "127.0.0.2"
+QUICK = Detect(syn_s=2, silent_s=1, dropped_s=0.5, measure_answer_s=2, measure_stall_s=0.5)
+
+
+@dataclass
+class Scene:
+    """`SITE` is dialed at the censor; the control and the relay know the origin."""
+
+    origin: Origin
+    censor: Censor
+    relay: RelayServer
+    registry: Registry
+    addresses: dict[str, list[str]] = field(default_factory=dict)
+    asked: list[str] = field(default_factory=list)  # of the system's resolver
+    asked_securely: list[str] = field(default_factory=list)
+    finding: DnsFinding | None = None  # of the comparison
+    known: DnsFinding | None = None
+    secure_address: str = ORIGIN
+
+    @property
+    def means(self) -> Means:
+        port = self.origin.https_port
+        return Means(
+            settings=Settings(
+                auto=Auto(controls=(f"https://{CONTROL}:{port}/",)),
+                relay=(RelayConfig(name="tor", url=f"socks5h://127.0.0.9:{self.relay.port}"),),
+                detect=QUICK,
+            ),
+            dialer=self.registry.dialer,
+            carries=self.registry.carries,
+            refuses=lambda *_: None,
+            is_private=lambda host: host == "private.test",
+            oracle=Oracle(),
+            resolve=self.resolve,
+            secure=self.secure,
+            compare=self.compare,
+            finding=lambda _: self.known,
+            trust=self.origin.authority.client(),
+        )
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        self.asked.append(host)
+        found = self.addresses.get(host)
+        if not found:
+            raise DialError(f"{host} does not resolve", stage=Stage.RESOLVE, symptom=Symptom.NO_NAME)
+        return [ipaddress.ip_address(address) for address in found]
+
+    async def secure(self, host: str) -> Sequence[IPAddress]:
+        self.asked_securely.append(host)
+        return [ipaddress.ip_address(self.secure_address)]
+
+    async def compare(self, host: str) -> DnsFinding | None:
+        return self.finding
+
+    def question(
+        self,
+        *,
+        site: str = SITE,
+        protocol: Protocol = Protocol.TLS,
+        action: Action = Action.AUTO,
+        routes: Sequence[Route] = (DIRECT, DOH, TOR),
+        state: State = State.UNKNOWN,
+        thorough: bool = True,
+    ) -> Question:
+        port = self.origin.https_port if protocol is Protocol.TLS else self.origin.http_port
+        page = page_of(f"{'https' if protocol is Protocol.TLS else 'http'}://{site}:{port}/bytes/70000")
+        planned = {
+            Action.AUTO: (DIRECT, TOR),
+            Action.RELAY: (TOR,),
+            Action.DIRECT: (DIRECT,),
+            Action.BLOCK: (),
+        }[action]
+        belief = replace(Belief(site, UNKNOWN_NETWORK), state=state)
+        return Question(page, Plan(action, planned, f"a rule says {action}"), belief, tuple(routes), thorough=thorough)
+
+
+@asynccontextmanager
+async def made() -> AsyncIterator[Scene]:
+    poller = make_poller(asyncio.get_running_loop())
+    async with AsyncExitStack() as stack:
+        stack.callback(poller.close)
+        origin = await stack.enter_async_context(Origin())
+        censor = await stack.enter_async_context(Censor(CENSOR, origin.https_port, origin=ORIGIN))
+        relay = await stack.enter_async_context(RelayServer({SITE: ORIGIN, "private.test": ORIGIN}))
+        names = _Names()
+        registry = Registry(
+            [Relay.parse("tor", f"socks5h://127.0.0.9:{relay.port}")],
+            direct=TcpDialer(poller, names, lambda *_: None),
+            to_relays=TcpDialer(poller, names, lambda *_: None),
+        )
+        yield Scene(origin, censor, relay, registry, {SITE: [CENSOR], "private.test": [CENSOR]})
+
+
+class _Names:
+    """Of the dialer itself, which the control is asked through."""
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        assert host in (CONTROL, FILTERED)
+        return [ipaddress.ip_address(ORIGIN if host == CONTROL else CENSOR)]
+
+
+async def steps_of(scene: Scene, question: Question, means: Means | None = None) -> list[Step]:
+    async with asyncio.timeout(20), aclosing(measure(means or scene.means, question)) as coming:
+        return [step async for step in coming]
+
+
+def judged(steps: Sequence[Step], state: State = State.UNKNOWN) -> Verdict:
+    return judge(steps, replace(Belief(SITE, UNKNOWN_NETWORK), state=state), detect=QUICK, relays=["tor"])
+
+
+def only(steps: Sequence[Step], part: Part, route: Route = DIRECT) -> Step:
+    found = [step for step in steps if step.part is part and step.route == route]
+    assert len(found) == 1, found
+    return found[0]
