@@ -116,16 +116,6 @@ def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
     ]
 
 
-def sites(db: sqlite3.Connection, since: float = 0.0, *, limit: int = 1000) -> list[Document]:
-    """The hosts in the log, the latest first: how often they were visited, and how often no route delivered."""
-    rows = db.execute(
-        "SELECT host, count(*), sum(winner IS NULL), max(at) FROM outcome WHERE at >= ?"
-        " GROUP BY host ORDER BY max(at) DESC LIMIT ?",
-        (since, max(0, min(limit, LIMIT_MAX))),
-    )
-    return [{"host": from_text(host), "visits": visits, "failed": bad, "at": at} for host, visits, bad, at in rows]
-
-
 def beliefs(db: sqlite3.Connection) -> tuple[list[Belief], int]:
     """All that was kept, and how many rows made no sense."""
     return read_beliefs(db.execute(f"SELECT {', '.join(BELIEF_COLUMNS)} FROM belief"))  # noqa: S608 - our own fields

@@ -233,10 +233,6 @@ class Store:
         """See `queries.relay_success`."""
         return self.read(lambda db: queries.relay_success(db, since))
 
-    def sites(self, since: float = 0.0) -> list[Document]:
-        """See `queries.sites`."""
-        return self.read(lambda db: queries.sites(db, since))
-
     def load_beliefs(self) -> list[Belief]:
         """What was believed when the file was opened."""
         return list(self._beliefs.values())

@@ -43,8 +43,6 @@ class Kind(IntEnum):
 
     A = 1
     AAAA = 28
-    SVCB = 64
-    HTTPS = 65
 
 
 class Code(StrEnum):
@@ -66,23 +64,11 @@ _CODES = {0: Code.OK, 2: Code.FAILED, 3: Code.NO_NAME, 5: Code.REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
-class Service:
-    """One HTTPS or SVCB record (RFC 9460). `priority` 0 is an alias for `target`."""
-
-    priority: int
-    target: str  # canonical, without the trailing dot; empty: the name itself
-    alpn: tuple[str, ...] = ()
-    hints: tuple[IPAddress, ...] = ()
-    has_ech: bool = False
-
-
-@dataclass(frozen=True, slots=True)
 class Answer:
     """What was answered. Empty, with code OK: the name exists and has no such record."""
 
     code: Code
     addresses: tuple[IPAddress, ...] = ()
-    services: tuple[Service, ...] = ()
     ttl_s: int = 0  # the shortest on the way from the name to the records
     truncated: bool = False  # the rest is to be had over TCP; nothing else is filled in
 
@@ -149,38 +135,13 @@ def _followed(message: dns.message.Message, name: str, kind: Kind) -> Answer:
     ttls: list[int] = []
     for _ in range(ALIASES_LIMIT + 1):
         if (found := sets.get((name, int(kind)))) is not None:
-            return _answer(found, kind, min([*ttls, _ttl(found)]))
+            addresses = tuple(ipaddress.ip_address(record.address) for record in found)
+            return Answer(Code.OK, addresses, min([*ttls, _ttl(found)]))
         if (alias := sets.get((name, 5))) is None:
             return Answer(Code.OK, ttl_s=min(ttls, default=0))
         ttls.append(_ttl(alias))
         name = _canonical(alias[0].target.to_text())
     raise PeerError(f"the answer leads over more than {ALIASES_LIMIT} aliases")
-
-
-def _answer(found: dns.rrset.RRset, kind: Kind, ttl_s: int) -> Answer:
-    if kind in (Kind.A, Kind.AAAA):
-        return Answer(Code.OK, tuple(ipaddress.ip_address(record.address) for record in found), ttl_s=ttl_s)
-    services = sorted((_service(record) for record in found), key=lambda service: service.priority)
-    return Answer(Code.OK, services=tuple(services), ttl_s=ttl_s)
-
-
-def _service(record: object) -> Service:
-    from dns.rdtypes.svcbbase import ALPNParam, IPv4HintParam, IPv6HintParam, ParamKey, SVCBBase
-
-    assert isinstance(record, SVCBBase)
-    alpn = record.params.get(ParamKey.ALPN)
-    hints: list[IPAddress] = []
-    for key in (ParamKey.IPV4HINT, ParamKey.IPV6HINT):
-        hint = record.params.get(key)
-        if isinstance(hint, IPv4HintParam | IPv6HintParam):
-            hints += map(ipaddress.ip_address, hint.addresses)
-    return Service(
-        record.priority,
-        _canonical(record.target.to_text()),
-        tuple(item.decode("latin-1") for item in alpn.ids) if isinstance(alpn, ALPNParam) else (),
-        tuple(hints),
-        ParamKey.ECH in record.params,
-    )
 
 
 def _text(found: dns.rrset.RRset) -> str:

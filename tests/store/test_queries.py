@@ -159,7 +159,6 @@ def test_H8_strange_hosts_come_back_as_they_were(db: sqlite3.Connection, host: s
 
     (row,) = queries.log(db, site=name)
     assert (row["host"], row["error"]) == (name, host)
-    assert [site["host"] for site in queries.sites(db)] == [name, "other.example"]
     batch = Batch()
     change = Change(AT, host, HOME, State.UNKNOWN, State.SUSPECT, "ip", host, Belief(host, HOME))
     batch.add_change(change, told=True, kept=True)
@@ -214,15 +213,6 @@ def test_how_routes_did(db: sqlite3.Connection) -> None:
     ]
     assert queries.route_success(db, 0.0)[0]["delivered"] == 3
     assert queries.relay_success(db, AT) == [{"relay": "tor", "delivered": 2, "failed": 0, "usual_s": 0.1}]
-
-
-def test_sites(varied: sqlite3.Connection) -> None:
-    keep(varied, rescued(host="blog.example.org", at=AT + 9))
-
-    assert queries.sites(varied, AT + 1, limit=2) == [
-        {"host": "blog.example.org", "visits": 2, "failed": 0, "at": AT + 9},
-        {"host": "refused.example", "visits": 1, "failed": 1, "at": AT + 4},
-    ]
 
 
 def test_many_rows_bring_all_their_attempts(db: sqlite3.Connection) -> None:

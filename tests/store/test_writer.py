@@ -86,7 +86,6 @@ def test_what_is_recorded_can_be_read_while_it_runs(path: Path, open_at: Opener)
     assert (row["host"], row["winner"], row["network"]) == ("a.example", "tor", HOME)
     assert store.route_success(AT)[0]["attempts"] == 1
     assert store.relay_success(AT)[0]["relay"] == "tor"
-    assert store.sites()[0]["host"] == "a.example"
     assert (store.dropped_rows, store.waiting_rows, store.trouble, store.notices) == (0, 0, "", ())
 
 
