@@ -310,7 +310,7 @@ class Beliefs:
         else:
             changes += self._recovery.retested(key, now, direct_ok=direct_ok, other_ok=other_ok, counts=well and alike)
         if not direct_ok and other_ok:
-            self._judge.lifts.note_under(key, host)
+            self._judge.lifts.note_under(key, host, now)
         if not direct_ok and other_ok and alike and not well:
             self._judge.failed_again_later(key, (network, host), sent, now)
         if direct_ok:

@@ -19,7 +19,7 @@ from proxy.detect.lifts import Lifts
 from proxy.detect.residual import Residual
 from proxy.detect.scopes import address_of, registrable
 from proxy.detect.score import NEGLIGIBLE, aged, counted
-from proxy.detect.shared_place import SharedPlaces
+from proxy.detect.sightings import Sightings
 from proxy.detect.signals import ECHOING, Observed, concerns, observe
 from proxy.detect.table import Key
 from proxy.detect.uplink import Uplink
@@ -27,6 +27,10 @@ from proxy.model import DIRECT, Attempt, Change, IPAddress, NetworkId, Outcome, 
 
 COUNTED_MAX = 8192
 """Connections for which we remember which of their signals have counted; a late judgement comes within 7 s."""
+
+SHARED_PLACES_MAX = 256
+SHARED_DOMAINS_MAX = 16
+"""Places to which unrelated sites lead, and domains remembered of each."""
 
 Refine = Callable[[Outcome, Signal], Signal]
 """What somebody who knows better makes of a signal before it counts: with a weight of 0 it is nothing."""
@@ -48,7 +52,7 @@ class Judge:
         self.uplink = Uplink(settings)
         self.lifts = Lifts(settings, book)
         self.residual = Residual(settings.residual_s)
-        self._shared = SharedPlaces(settings.shared_window_s)
+        self._shared = Sightings(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)
         self._counted: OrderedDict[int, Counter[str]] = OrderedDict()  # request id → its signals that have counted
 
     def clock_set(self, now: float) -> None:
@@ -124,7 +128,7 @@ class Judge:
             else:  # suspect since its rescue at most, which names no cause
                 after = replace(after, cause=hint or after.cause)
         else:
-            self.lifts.note_under(key, host[1])
+            self.lifts.note_under(key, host[1], now)
             after = counted(before, heaviest, now, self._settings)
             if before.state is State.BLOCKED and before.cause == "interception":
                 after = replace(after, cause=before.cause)  # whatever else is done to it: nothing goes direct
@@ -204,11 +208,14 @@ class Judge:
         return replace(observed, signal=self._refine(outcome, observed.signal))
 
     def _shared_place(self, observed: Observed, key: Key, now: float) -> Observed:
+        """One redirect to another domain is a move, one wrong address a CDN's; the same for three unrelated domains
+        within the hour is a block page's host, or the one address that a lying resolver knows."""
         place = observed.leads_to
         if not place:
             return observed
-        domains = self._shared.note(key[0], place, registrable(key[1]), now)
-        if domains < self._settings.shared_domains:
+        where = (key[0], place)
+        self._shared.note(where, registrable(key[1]), now)
+        if self._shared.within(where, self._settings.shared_window_s, now) < self._settings.shared_domains:
             return observed
         kind = "http_redirects" if observed.signal.id == "http_redirect" else "dns_same_ip"
         weight = max(observed.signal.weight, getattr(self._settings.weights, kind))

@@ -15,6 +15,7 @@ from proxy.config.schema import Detect
 from proxy.detect.book import TROUBLED, Book, unknown
 from proxy.detect.scopes import domain_scope, prefix_scope
 from proxy.detect.score import score_now
+from proxy.detect.sightings import Sightings
 from proxy.detect.table import Key
 from proxy.model import Belief, Change, IPAddress, NetworkId, Signal, State
 
@@ -38,8 +39,8 @@ class Lifts:
         self._book = book
         self._domains = {key for key in book.held if key[1].startswith("*.")}
         self._prefixes = {key for key in book.held if "/" in key[1]}
-        self._failed: OrderedDict[Key, OrderedDict[str, None]] = OrderedDict()  # domain → what failed under it
-        self._failing: OrderedDict[Key, OrderedDict[str, float]] = OrderedDict()
+        self._failed = Sightings(places=DOMAINS_MAX, names=FAILED_MAX)  # what failed under a domain
+        self._failing = Sightings(places=PREFIXES_MAX, names=HOSTS_MAX)  # what failed at the SYN in a prefix
         self._worked: OrderedDict[Key, float] = OrderedDict()
 
     # -- reading ---------------------------------------------------------------------------------------------------
@@ -64,8 +65,7 @@ class Lifts:
     def tells_of(self, scope: Key, host: str) -> bool:
         """Whether that a host works says that the trouble of its scope is over: not when only others of a domain were
         seen to fail. After a restart nobody remembers which, and any will do."""
-        failed = self._failed.get(scope)
-        return failed is None or host == scope[1] or host in failed
+        return scope not in self._failed or host == scope[1] or self._failed.saw(scope, host)
 
     def prefix_over(self, network: NetworkId, addresses: Iterable[IPAddress], now: float) -> Belief | None:
         """The unreachable prefix that holds all of the addresses."""
@@ -107,18 +107,10 @@ class Lifts:
             return []  # neither has counted yet
         return self._lift(above, host, heaviest, [other for other, _ in siblings], score, now)
 
-    def note_under(self, scope: Key, host: str) -> None:
+    def note_under(self, scope: Key, host: str, now: float) -> None:
         """Direct failed for a host while `scope` spoke for it."""
-        if host == scope[1]:
-            return
-        failed = self._failed.setdefault(scope, OrderedDict())
-        self._failed.move_to_end(scope)
-        failed[host] = None
-        failed.move_to_end(host)
-        if len(failed) > FAILED_MAX:
-            failed.popitem(last=False)
-        if len(self._failed) > DOMAINS_MAX:
-            self._failed.popitem(last=False)
+        if host != scope[1]:
+            self._failed.note(scope, host, now)
 
     def note_failure(self, key: Key, addresses: Iterable[IPAddress], last_good: str, now: float) -> list[Change]:
         """A host failed at the SYN at these addresses while a relay reached it."""
@@ -126,15 +118,8 @@ class Lifts:
         changes: list[Change] = []
         for scope in sorted({prefix_scope(address) for address in addresses}):
             prefix = (network, scope)
-            hosts = self._failing.setdefault(prefix, OrderedDict())
-            self._failing.move_to_end(prefix)
-            hosts[host] = now
-            hosts.move_to_end(host)
-            if len(hosts) > HOSTS_MAX:
-                hosts.popitem(last=False)
-            if len(self._failing) > PREFIXES_MAX:
-                self._failing.popitem(last=False)
-            recent = sum(0 <= now - at < self._settings.prefix_s for at in hosts.values())
+            self._failing.note(prefix, host, now)
+            recent = self._failing.within(prefix, self._settings.prefix_s, now)
             if recent >= self._settings.prefix_hosts and not self._works(prefix, now):
                 changes += self._lift_prefix(prefix, last_good, recent, now)
         return changes
@@ -148,7 +133,7 @@ class Lifts:
         self._worked.move_to_end(prefix)
         if len(self._worked) > PREFIXES_MAX:
             self._worked.popitem(last=False)
-        self._failing.pop(prefix, None)
+        self._failing.pop(prefix)
         if prefix in self._prefixes:
             self._prefixes.discard(prefix)
             return self._book.drop(prefix, now, "something in it answered direct")
@@ -161,7 +146,7 @@ class Lifts:
 
     def forget(self, network: NetworkId) -> None:
         """Forgets what no belief is made of yet on one network."""
-        self._failing = OrderedDict((key, hosts) for key, hosts in self._failing.items() if key[0] != network)
+        self._failing.leave(network)
         self._worked = OrderedDict((key, at) for key, at in self._worked.items() if key[0] != network)
 
     def _lift(
@@ -192,9 +177,9 @@ class Lifts:
         else:
             changes = self._book.condemn(above, before, after, Signal("lift", weight, host.cause, now), now)
         self._domains.add(above)
-        self._failed.pop(above, None)
+        self._failed.pop(above)
         for key in covered:
-            self.note_under(above, key[1])
+            self.note_under(above, key[1], now)
             changes += self._book.drop(key, now, f"{above[1]} speaks for it")
             self._book.works.pop(key)
         return changes
