@@ -44,12 +44,12 @@ class Addresses:
 
 
 @dataclass(frozen=True)
-class BySni(Match):
-    """A ClientHello for one of `names`, as the view sees it. On every port when `ports` is empty."""
+class _ByName(Match):
+    """What names one of `names`, as the view sees it. On every port when `ports` is empty."""
 
     names: Names
     view: View = View.RECORDS
-    ports: tuple[int, ...] = (HTTPS,)
+    ports: tuple[int, ...] = ()
 
     def concerns(self, flow: Flow) -> bool:
         return flow.protocol == TCP and (not self.ports or flow.server_port in self.ports)
@@ -59,26 +59,30 @@ class BySni(Match):
             return False
         if self.view is View.STRING:
             return self.names.within(packet.payload)
-        return server_name(self.view, packet, flow.said) in self.names
+        return self._named(packet, flow) in self.names
+
+    def _named(self, packet: Packet, flow: Flow) -> str | None:
+        raise NotImplementedError
 
 
 @dataclass(frozen=True)
-class ByHost(Match):
-    """A plain HTTP request for one of `names`."""
+class BySni(_ByName):
+    """A ClientHello."""
 
-    names: Names
-    view: View = View.RECORDS
+    ports: tuple[int, ...] = (HTTPS,)
+
+    def _named(self, packet: Packet, flow: Flow) -> str | None:
+        return server_name(self.view, packet, flow.said)
+
+
+@dataclass(frozen=True)
+class ByHost(_ByName):
+    """A plain HTTP request."""
+
     ports: tuple[int, ...] = (HTTP,)
 
-    def concerns(self, flow: Flow) -> bool:
-        return flow.protocol == TCP and (not self.ports or flow.server_port in self.ports)
-
-    def hits(self, packet: Packet, flow: Flow) -> bool:
-        if not packet.outward or not packet.payload:
-            return False
-        if self.view is View.STRING:
-            return self.names.within(packet.payload)
-        return requested_host(self.view, packet, flow.said) in self.names
+    def _named(self, packet: Packet, flow: Flow) -> str | None:
+        return requested_host(self.view, packet, flow.said)
 
 
 @dataclass(frozen=True)

@@ -1,17 +1,19 @@
-"""What tests of dialers share: a poller, a way to relays on loopback, and a look at the descriptors."""
+"""What tests of sockets share: pollers, a connection, a way to relays on loopback, and a look at the descriptors."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
-from collections.abc import AsyncIterator, Sequence
+import socket
+from collections.abc import AsyncIterator, Iterator, Sequence
 
 import pytest
 
 from proxy.model import IPAddress
-from proxy.net.poller import Poller, make_poller
+from proxy.net.poller import EpollPoller, LoopPoller, Poller, make_poller
 from proxy.net.tcp import TcpDialer
-from tests.support.sockets import descriptors
+from tests.lab.authorities import Authority
+from tests.support.sockets import descriptors, tcp_pair
 
 
 class _Literals:
@@ -20,6 +22,14 @@ class _Literals:
     async def resolve(self, host: str) -> Sequence[IPAddress]:
         assert host == "localhost"
         return [ipaddress.ip_address("127.0.0.1")]
+
+
+@pytest.fixture(params=[EpollPoller, LoopPoller])
+async def poller(request: pytest.FixtureRequest) -> AsyncIterator[Poller]:
+    """Each kind."""
+    made: Poller = request.param(asyncio.get_running_loop())
+    yield made
+    made.close()
 
 
 @pytest.fixture
@@ -33,6 +43,22 @@ async def best_poller() -> AsyncIterator[Poller]:
 def to_relays(best_poller: Poller) -> TcpDialer:
     """Plain TCP without a guard."""
     return TcpDialer(best_poller, _Literals(), lambda *_: None)
+
+
+@pytest.fixture
+def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
+    """Two ends of one TCP connection."""
+    near, far = tcp_pair()
+    yield near, far
+    near.close()
+    far.close()
+
+
+@pytest.fixture(scope="module")
+def public() -> Iterator[Authority]:
+    """One that the world trusts, and public logs know."""
+    with Authority("Public", logged=True) as authority:
+        yield authority
 
 
 @pytest.fixture

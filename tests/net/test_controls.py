@@ -23,12 +23,6 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture(scope="module")
-def public() -> Iterator[Authority]:
-    with Authority("Public", logged=True) as authority:
-        yield authority
-
-
-@pytest.fixture(scope="module")
 def office() -> Iterator[Authority]:
     with Authority("Office") as authority:
         yield authority

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
@@ -33,21 +32,6 @@ class Watcher:
             while not any(seen & mask for seen in self.masks):
                 self.told.clear()
                 await self.told.wait()
-
-
-@pytest.fixture(params=[EpollPoller, LoopPoller])
-async def poller(request: pytest.FixtureRequest) -> AsyncIterator[Poller]:
-    made: Poller = request.param(asyncio.get_running_loop())
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    near, far = tcp_pair()
-    yield near, far
-    near.close()
-    far.close()
 
 
 async def test_the_first_edge_tells_of_what_is_possible_already(

@@ -23,12 +23,6 @@ pytestmark = pytest.mark.usefixtures("home")
 
 
 @pytest.fixture(scope="module")
-def public() -> Iterator[Authority]:
-    with Authority("Public", logged=True) as authority:
-        yield authority
-
-
-@pytest.fixture(scope="module")
 def state() -> Iterator[Authority]:
     with Authority("State", shown=(STATE_ROOT,)) as authority:
         yield authority

@@ -3,33 +3,18 @@ from __future__ import annotations
 import asyncio
 import os
 import socket
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 
 from proxy.errors import PeerError
-from proxy.net.poller import EpollPoller, LoopPoller, Poller
+from proxy.net.poller import Poller
 from proxy.net.stream import CHUNK, SocketStream, read_with
 from proxy.net.tasks import spawn
 from proxy.wire.reader import Parser, Reader
-from tests.support.sockets import reset, tcp_pair
+from tests.support.sockets import reset
 
 PLENTY = os.urandom(16 << 20)  # more than the kernel takes at once
-
-
-@pytest.fixture(params=[EpollPoller, LoopPoller])
-async def poller(request: pytest.FixtureRequest) -> AsyncIterator[Poller]:
-    made: Poller = request.param(asyncio.get_running_loop())
-    yield made
-    made.close()
-
-
-@pytest.fixture
-def pair() -> Iterator[tuple[socket.socket, socket.socket]]:
-    near, far = tcp_pair()
-    yield near, far
-    near.close()
-    far.close()
 
 
 @pytest.fixture

@@ -14,7 +14,7 @@ import pytest
 
 from proxy.errors import DialError
 from proxy.model import Destination, IPAddress, Stage, Symptom
-from proxy.net.poller import EpollPoller, LoopPoller, Poller
+from proxy.net.poller import Poller
 from proxy.net.tasks import spawn
 from proxy.net.tcp import TcpDialer, interleaved, symptom_of
 from tests.support.sockets import descriptors
@@ -63,13 +63,6 @@ def fill(listen: Listen) -> Iterator[Callable[..., int]]:
             return port
 
         yield make
-
-
-@pytest.fixture(params=[EpollPoller, LoopPoller])
-async def poller(request: pytest.FixtureRequest) -> AsyncIterator[Poller]:
-    made: Poller = request.param(asyncio.get_running_loop())
-    yield made
-    made.close()
 
 
 @pytest.fixture

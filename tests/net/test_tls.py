@@ -8,7 +8,7 @@ import socket
 import ssl
 import threading
 import warnings
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,7 +17,7 @@ import trustme
 from proxy.errors import ConfigError, DialError
 from proxy.model import Destination, Stage, Symptom
 from proxy.net.http_connect import HttpConnectDialer
-from proxy.net.poller import EpollPoller, LoopPoller, Poller
+from proxy.net.poller import Poller
 from proxy.net.stream import CHUNK, SocketStream, Stream
 from proxy.net.tasks import spawn
 from proxy.net.tls import TlsDialer, TlsStream, public_key_sha256
@@ -46,13 +46,6 @@ def ca(authority: trustme.CA, tmp_path_factory: pytest.TempPathFactory) -> str:
 @pytest.fixture(scope="module")
 def certificate(authority: trustme.CA) -> trustme.LeafCert:
     return authority.issue_cert("relay.test", "127.0.0.1")
-
-
-@pytest.fixture(params=[EpollPoller, LoopPoller])
-async def poller(request: pytest.FixtureRequest) -> AsyncIterator[Poller]:
-    made: Poller = request.param(asyncio.get_running_loop())
-    yield made
-    made.close()
 
 
 class Server:

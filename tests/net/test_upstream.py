@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import socket
 from collections.abc import AsyncIterator
 from dataclasses import replace
@@ -11,7 +10,7 @@ from typing import Any
 import pytest
 
 from proxy.model import DIRECT, Destination
-from proxy.net.poller import make_poller
+from proxy.net.poller import Poller
 from proxy.net.registry import Registry
 from proxy.net.stream import SocketStream
 from proxy.net.upstream import Upstream
@@ -23,21 +22,17 @@ SITE = Destination("site.test", 80)
 REGISTRY = Registry([], direct=NOBODY, to_relays=NOBODY)
 
 
+Pair = tuple[socket.socket, socket.socket]
+
+
 @pytest.fixture
-async def pair() -> AsyncIterator[tuple[Upstream, socket.socket]]:
-    """An upstream, and the origin's end of it."""
-    poller = make_poller(asyncio.get_running_loop())
-    near, far = socket.socketpair()
-    near.setblocking(False)
-    stream = SocketStream(near, poller, "192.0.2.1:80")
-    yield Upstream(SITE, DIRECT, REGISTRY, HOME, stream, Reader(), reusable=True), far
+async def upstream(best_poller: Poller, pair: Pair) -> AsyncIterator[Upstream]:
+    stream = SocketStream(pair[0], best_poller, "192.0.2.1:80")
+    yield Upstream(SITE, DIRECT, REGISTRY, HOME, stream, Reader(), reusable=True)
     stream.abort()
-    far.close()
-    poller.close()
 
 
-async def test_it_serves_what_goes_the_same_way_first(pair: tuple[Upstream, socket.socket]) -> None:
-    upstream, _ = pair
+async def test_it_serves_what_goes_the_same_way_first(upstream: Upstream) -> None:
     assert upstream.serves(SITE, [DIRECT, TOR], REGISTRY, HOME)
     assert not upstream.serves(SITE, [TOR, DIRECT], REGISTRY, HOME)
     assert not upstream.serves(SITE, [], REGISTRY, HOME)
@@ -49,8 +44,8 @@ async def test_it_serves_what_goes_the_same_way_first(pair: tuple[Upstream, sock
 
 
 @pytest.mark.parametrize("happens", ["it speaks", "it ends", "it breaks off"])
-async def test_one_on_which_anything_came_serves_nobody(pair: tuple[Upstream, socket.socket], happens: str) -> None:
-    upstream, far = pair
+async def test_one_on_which_anything_came_serves_nobody(upstream: Upstream, pair: Pair, happens: str) -> None:
+    far = pair[1]
     if happens == "it speaks":
         far.send(b"HTTP/1.1 408 \r\n\r\n")
     elif happens == "it ends":
