@@ -29,7 +29,7 @@ _IFF_UP, _RUNNING = 0x01, 0x40
 LINKS = 1
 """The multicast group that is told when a link changes (RTMGRP_LINK)."""
 
-_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_MTU, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 1, 3, 4, 18, 26, 28
+_IFLA_ADDRESS, _IFLA_IFNAME, _IFLA_LINKINFO, _IFLA_AF_SPEC, _IFLA_NET_NS_FD = 1, 3, 18, 26, 28
 _IFLA_INFO_KIND, _IFLA_INFO_DATA, _VETH_INFO_PEER = 1, 2, 1
 _INET6_ADDR_GEN_MODE, _GEN_MODE_NONE = 8, b"\x01"
 _IFA_ADDRESS, _IFA_LOCAL, _IFA_FLAGS = 1, 2, 8
@@ -84,9 +84,6 @@ class Netlink:
 
     def set_hardware_address(self, name: str, address: bytes) -> None:
         self._ask(_NEWLINK, _ACK, _LINK.pack(0, 0, self.index(name), 0, 0) + _attribute(_IFLA_ADDRESS, address))
-
-    def set_mtu(self, name: str, size: int) -> None:
-        self._ask(_NEWLINK, _ACK, _LINK.pack(0, 0, self.index(name), 0, 0) + _attribute(_IFLA_MTU, _u32(size)))
 
     def give_no_link_local(self, name: str) -> None:
         """IPv6 makes up no address of its own, so the link is quiet when nobody speaks."""

@@ -19,9 +19,6 @@ PROVIDER_RESOLVER = "192.0.2.53"
 PROVIDER_RESOLVER6 = "2001:db8:15::53"
 PORTAL = "192.0.2.10"
 BLOCK_PAGE = "192.0.2.80"
-MIDDLEBOX_HTTP = 8080
-MIDDLEBOX_TLS = 8443
-"""Ports of the provider's own listeners for connections that are turned aside to it."""
 
 # Relays, outside of the country.
 RELAYS = "192.0.2.128/25"

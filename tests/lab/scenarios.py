@@ -20,7 +20,7 @@ from tests.lab.name_servers import Addresses, Said
 from tests.lab.origins import GOOD, Conduct
 from tests.lab.portal import BLOCK_PAGE
 from tests.lab.rules import Rule
-from tests.lab.views import Names, View
+from tests.lab.views import View
 
 
 class Kind(StrEnum):
@@ -115,10 +115,6 @@ def innocent(name: str, what: str, arrange: Arrange, **more: object) -> Scenario
 
 
 # -- what to set up ----------------------------------------------------------------------------------------------------
-
-
-def _names(sites: Sequence[Site]) -> Names:
-    return Names(*(site.name for site in sites))
 
 
 def _addresses(sites: Sequence[Site]) -> list[str]:
@@ -243,7 +239,6 @@ def both(*arrangements: Arrange) -> Arrange:
 # -- the table ---------------------------------------------------------------------------------------------------------
 
 _RUNG = frozenset({Way.RUNG})
-_RELAY = frozenset({Way.RELAY})
 _AROUND = frozenset({Way.RUNG, Way.RELAY})
 _DIRECT_OR_AROUND = frozenset({Way.DIRECT, Way.RUNG, Way.RELAY})
 _NONE = frozenset({Way.NONE})
