@@ -300,7 +300,7 @@ class Session:
 
     async def _open_upstream(self, asked: PlainHttp, entry: Entry, race: Race) -> Upstream | None:
         """The winner of a race for one request. A bodiless one is the flight and has gone out; any other is sent once,
-        on the first route that connects. None: the client was told why not."""
+        on the first route that connects. None: no route brought anything, or the client has gone."""
         entry.say(protocol=Protocol.HTTP)
         flight = Flight.of_http(asked.head.forwarded(), asked.head.method, bodiless=asked.head.bodiless)
         winner: Winner | None = None
