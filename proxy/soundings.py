@@ -13,7 +13,7 @@ import random
 from urllib.parse import urlsplit
 
 from proxy.model import DIRECT, Destination, NetworkId
-from proxy.net.controls import sound_closely
+from proxy.net.controls import sound
 from proxy.net.tasks import spawn
 from proxy.services import Services, Setup
 
@@ -83,7 +83,7 @@ class Soundings:
         services, controls = self._services, setup.settings.auto.controls
         page, started = controls[number], services.now()
         dialer = setup.registry.dialer(DIRECT)
-        sounded = await sound_closely(dialer, page, timeout_s=setup.settings.detect.control_timeout_s)
+        sounded = await sound(dialer, page, timeout_s=setup.settings.detect.control_timeout_s)
         if services.network() == network:
             services.believe(
                 services.beliefs.sounded(

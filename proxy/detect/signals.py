@@ -108,11 +108,6 @@ class Observed:
         return ""
 
 
-def signals(outcome: Outcome, weights: Weights = _DEFAULTS) -> list[Signal]:
-    """The signals of `observed`, without what they were seen on."""
-    return [observed.signal for observed in observe(outcome, weights)]
-
-
 def observe(outcome: Outcome, weights: Weights = _DEFAULTS, *, gave_up_s: float = 3.0) -> list[Observed]:
     """What the direct attempts that were judged show that may be blocking: what stopped each, in their order, and then
     what is wrong with the name's answer (`evidence["dns"]`), which is often known later than the rest."""

@@ -35,12 +35,7 @@ class Sounded:
     issuer: str = ""
 
 
-async def sound(dialer: Dialer, page: str, *, timeout_s: float, trust: ssl.SSLContext | None = None) -> Sounding:
-    """What `sound_closely` says, in one word."""
-    return (await sound_closely(dialer, page, timeout_s=timeout_s, trust=trust)).sounding
-
-
-async def sound_closely(dialer: Dialer, page: str, *, timeout_s: float, trust: ssl.SSLContext | None = None) -> Sounded:
+async def sound(dialer: Dialer, page: str, *, timeout_s: float, trust: ssl.SSLContext | None = None) -> Sounded:
     """Asks for `page`, an http or https URL, once. `timeout_s` is for all of it; `trust` is what its certificate is
     held to (None: the system's roots). Raises ValueError when `page` names none; closes what it opened."""
     asked = page_of(page)

@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ipaddress
-import logging
 import socket
 import time
 from collections.abc import Callable
@@ -22,8 +21,6 @@ from proxy.model import UNKNOWN_NETWORK, IPAddress, NetworkId
 from proxy.net import netlink
 from proxy.net.network_id import OUTSIDE, Uplink, network_id, read_uplink
 from proxy.net.tasks import spawn
-
-log = logging.getLogger(__name__)
 
 CACHE_S = 2.0
 _SETTLE_S = 0.1

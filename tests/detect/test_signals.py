@@ -7,9 +7,11 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.schema import Weights
-from proxy.detect.signals import cause, concerns, observe, signals
-from proxy.model import DIRECT, Attempt, ClosedBy, Protocol, Route, Stage, Symptom
+from proxy.detect.signals import cause, concerns, observe
+from proxy.model import DIRECT, Attempt, ClosedBy, Outcome, Protocol, Route, Signal, Stage, Symptom
 from tests.support.outcomes import TOR, delivered, failed, outcome, pending
+
+USUAL = Weights()
 
 ROWS = [
     # protocol, stage, symptom, signal, weight, cause
@@ -53,11 +55,16 @@ DNS_ROWS = [
 BY_OTHERS = {
     "gave_up": "below",
     "tls_silent_blind": "below",
-    "dns_same_ip": "test_beliefs: of several hosts",
-    "http_redirects": "test_beliefs: of several hosts",
+    "dns_same_ip": "test_judging: of several hosts",
+    "http_redirects": "test_judging: of several hosts",
     "listed": "test_book: of no failure; a list's word",
 }
 CAUSELESS = {"gave_up", "listed"}
+
+
+def signals(seen: Outcome, weights: Weights = USUAL) -> list[Signal]:
+    """What is observed, without what it was seen on."""
+    return [observed.signal for observed in observe(seen, weights)]
 
 
 @pytest.mark.parametrize(("protocol", "stage", "symptom", "kind", "weight", "because"), ROWS)

@@ -11,7 +11,7 @@ import pytest
 import trustme
 
 from proxy.model import Sounding
-from proxy.net.controls import sound, sound_closely
+from proxy.net.controls import sound
 from proxy.net.tcp import TcpDialer
 from tests.lab.authorities import Authority
 from tests.support.answering import answering, babbling
@@ -34,7 +34,7 @@ async def test_every_answer_that_nobody_else_can_give_is_well(
 ) -> None:
     answer = f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nLocation: https://elsewhere.test/\r\n\r\n".encode()
     async with answering(to_relays, answer, public.server()) as dialer:
-        assert await sound(dialer, PAGE, timeout_s=10, trust=public.client()) is Sounding.WELL
+        assert (await sound(dialer, PAGE, timeout_s=10, trust=public.client())).sounding is Sounding.WELL
     assert [str(asked) for asked in dialer.dialed] == ["www.control.test:443"]
 
 
@@ -42,7 +42,7 @@ async def test_an_issuer_that_is_trusted_and_logs_nothing_has_re_signed(
     to_relays: TcpDialer, office: Authority
 ) -> None:
     async with answering(to_relays, OK, office.server()) as dialer:
-        sounded = await sound_closely(dialer, PAGE, timeout_s=10, trust=office.client())
+        sounded = await sound(dialer, PAGE, timeout_s=10, trust=office.client())
     assert sounded.sounding is Sounding.RESIGNED
     assert "Office" in sounded.detail
     assert len(sounded.issuer) == 64
@@ -52,7 +52,7 @@ async def test_a_certificate_for_somebody_else_is_a_portals(to_relays: TcpDialer
     server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("login.portal.test").configure_cert(server)
     async with answering(to_relays, OK, server) as dialer:
-        sounded = await sound_closely(dialer, PAGE, timeout_s=10, trust=public.client())
+        sounded = await sound(dialer, PAGE, timeout_s=10, trust=public.client())
     assert sounded.sounding is Sounding.PORTAL
     assert "somebody else's certificate" in sounded.detail
 
@@ -61,7 +61,7 @@ async def test_a_forged_certificate_for_the_page_is_no_portal(
     to_relays: TcpDialer, public: Authority, office: Authority
 ) -> None:
     async with answering(to_relays, OK, office.server()) as dialer:
-        assert await sound(dialer, PAGE, timeout_s=10, trust=public.client()) is Sounding.FAILED
+        assert (await sound(dialer, PAGE, timeout_s=10, trust=public.client())).sounding is Sounding.FAILED
 
 
 async def test_our_own_clock_makes_no_portal(to_relays: TcpDialer) -> None:
@@ -72,7 +72,7 @@ async def test_our_own_clock_makes_no_portal(to_relays: TcpDialer) -> None:
     trust = ssl.create_default_context()
     authority.configure_trust(trust)
     async with answering(to_relays, OK, server) as dialer:
-        sounded = await sound_closely(dialer, PAGE, timeout_s=10, trust=trust)
+        sounded = await sound(dialer, PAGE, timeout_s=10, trust=trust)
     assert sounded.sounding is Sounding.FAILED
     assert "clock" in sounded.detail
 
@@ -93,20 +93,20 @@ async def test_our_own_clock_makes_no_portal(to_relays: TcpDialer) -> None:
 )
 async def test_over_plain_http(to_relays: TcpDialer, answer: bytes, expected: Sounding) -> None:
     async with answering(to_relays, answer) as dialer:
-        assert await sound(dialer, "http://www.control.test:8080", timeout_s=10) is expected
+        assert (await sound(dialer, "http://www.control.test:8080", timeout_s=10)).sounding is expected
     assert dialer.dialed[0].port == 8080
 
 
 async def test_what_breaks_off_or_cannot_be_reached_failed(to_relays: TcpDialer, public: Authority) -> None:
     async with babbling(to_relays, b"") as dialer:
-        assert await sound(dialer, PAGE, timeout_s=10, trust=public.client()) is Sounding.FAILED
-    assert await sound(dialer, PAGE, timeout_s=10, trust=public.client()) is Sounding.FAILED
+        assert (await sound(dialer, PAGE, timeout_s=10, trust=public.client())).sounding is Sounding.FAILED
+    assert (await sound(dialer, PAGE, timeout_s=10, trust=public.client())).sounding is Sounding.FAILED
 
 
 async def test_silence_has_an_end(to_relays: TcpDialer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel connects, and nobody ever answers
         page = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        assert await sound(to_relays, page, timeout_s=0.1) is Sounding.FAILED
+        assert (await sound(to_relays, page, timeout_s=0.1)).sounding is Sounding.FAILED
 
 
 @pytest.mark.parametrize("page", ["https:///path", "https://a..b/"])
