@@ -54,6 +54,7 @@ def find(
 ) -> tuple[AddonFile, ...]:
     """All addons by name, also those that are off or may not be loaded. A file of the user's takes the place of a
     shipped one of the same name. `tables` is `settings.addons`; `shipped`, for tests, the folder of the shipped ones.
+    Raises ConfigError when a folder cannot be read: nobody knows then which there are.
     """
     folder = shipped if shipped is not None else bundled_folder("addons")
     found = {} if folder is None else {path.stem: _found(path, tables, shipped=True) for path in _files(folder)}
@@ -77,10 +78,14 @@ def _files(folder: Path) -> list[Path]:
     """What may be an addon: an editor's and the system's own files begin with a dot or an underscore."""
     try:
         names = sorted(os.listdir(folder))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise ConfigError(f"{shown(folder)}: cannot be read: {(error.strerror or str(error)).lower()}") from None
     taken = [name for name in names if name.endswith(".py") and not name.startswith((".", "_"))]
-    return [folder / name for name in taken[:FILES_MAX]]
+    if len(taken) > FILES_MAX:
+        raise ConfigError(f"{shown(folder)}: has {len(taken)} addons; {FILES_MAX} are the most")
+    return [folder / name for name in taken]
 
 
 def _found(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool, problem: str = "") -> AddonFile:
