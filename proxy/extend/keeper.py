@@ -78,6 +78,7 @@ class _Kept:
     guarded: Guarded
     api: Api
     since: float
+    is_stopped: bool = False
 
 
 class Keeper:
@@ -143,6 +144,7 @@ class Keeper:
 
     async def close(self) -> None:
         """Stops all."""
+        self._addons.end()
         for task in self._refreshing:
             task.cancel()
         async with self._turn:
@@ -180,19 +182,31 @@ class Keeper:
     # -- in step with the files ------------------------------------------------------------------------------------
 
     def _fingerprint(self) -> Mark:
-        files = find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
+        try:
+            files = self._find()
+        except ConfigError as error:
+            return error.problems
         return tuple((file, _mark(file.path)) for file in files if file.enabled)
+
+    def _find(self) -> tuple[AddonFile, ...]:
+        return find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
 
     async def _refresh(self, *, told: bool = False) -> None:
         """One at a time; `told`: what is wrong is logged, for nobody else hears of it."""
         async with self._turn:
             tables = self._loaded.settings.addons
-            self._files = find(self._folder, tables, shipped=self._shipped)
+            try:
+                self._files = self._find()
+            except ConfigError as error:
+                if not told:
+                    raise
+                log.error("%s; addons stay as they are", error)
+                return
             wanted = {file.name: file for file in self._files if file.enabled}
-            for name in [name for name in (*self._kept, *self._problems) if name not in wanted]:
-                await self._drop(name)
             for file in wanted.values():
                 await self._renew(file, told=told)
+            for name in [name for name in (*self._kept, *self._problems) if name not in wanted]:
+                await self._drop(name)  # after the others: one of them may be the same under another name
             lost = tuple(missing(self._files, tables, self._loaded.place))
             known = {sentence.partition(";")[0] for sentence in self._missing}  # behind it stands what is near
             for sentence in lost:
@@ -272,20 +286,30 @@ class Keeper:
 
     async def _leave(self, kept: _Kept, *, stop: bool = True) -> None:
         """Stops it and lets it go."""
-        guarded = kept.guarded
-        if stop and not guarded.is_off:
-            await guarded.finish(STOP_S)
-            for function in guarded.addon.hooks.get("stop", ()):
-                asked = guarded.ask(HOOKS["stop"], function, check=_whatever)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asked, STOP_S)
-        guarded.cancel()
+        if stop:
+            await self._stop(kept)
+        kept.guarded.cancel()
         kept.api.close()
-        guarded.addon.forget()
+        kept.guarded.addon.forget()
+
+    async def _stop(self, kept: _Kept) -> None:
+        """Once."""
+        if kept.is_stopped:
+            return
+        kept.is_stopped = True
+        guarded = kept.guarded
+        await guarded.finish(STOP_S)
+        for function in guarded.addon.hooks.get("stop", ()):
+            asked = guarded.ask(HOOKS["stop"], function, check=_whatever)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asked, STOP_S)
 
     def _switched_off(self, guarded: Guarded) -> None:
-        """It has had its faults."""
-        self._addons.remove(guarded)
+        """It has had its faults. What it started, such as a command, ends with it."""
+        self._addons.switched_off(guarded)
+        kept = self._kept.get(guarded.name)
+        if kept is not None and kept.guarded is guarded:
+            spawn(self._stop(kept), name=f"stop addon {guarded.name}")
 
 
 class _Loading:
