@@ -15,6 +15,7 @@ import ssl
 from collections import defaultdict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from urllib.parse import urlsplit
 
 from proxy.config.schema import Settings
@@ -84,6 +85,10 @@ class SharedControls:
             return step
 
 
+async def _always(_destination: Destination) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What is measured with."""
@@ -97,8 +102,8 @@ class Means:
     """The same of the destination itself, on whatever route."""
     is_private: Callable[[str], bool]
     oracle: Oracle
-    may_go_direct: Callable[[Destination], bool] = lambda _: True
-    """Whether a control may be asked: the user's rules hold for these too."""
+    may_go_direct: Callable[[Destination], Awaitable[bool]] = _always
+    """Whether a control may be asked: rules and addons hold for these too."""
     is_troubled: Callable[[str], bool] = lambda _: False
     """Whether a host is held to be in trouble: that it fails says nothing of any other."""
     look_at: LookAt = UNADVISED.look_at
@@ -126,7 +131,7 @@ class Means:
             refuses=_refusing(setup),
             refuses_host=setup.guard.refuse_host,
             is_private=services.is_private,
-            may_go_direct=setup.router.may_go_direct,
+            may_go_direct=partial(services.may_go_direct, setup),
             is_troubled=_troubled(services),
             oracle=services.oracle,
             look_at=setup.advice.look_at,
@@ -216,6 +221,7 @@ class _Measuring:
         self._opened: set[str] = set()  # addresses that a direct connection came to, with their ports
         self._is_odd = False  # what a control would explain, or bear out, though direct delivered
         self._slots = asyncio.Semaphore(self._detect.measure_routes)
+        self._controls = [page_of(page) for page in means.settings.auto.controls]
 
     def _visitor_for(self, tell: Callable[[Step], None]) -> Visitor:
         means = self._means
@@ -261,6 +267,7 @@ class _Measuring:
                 await self._all(routes)
 
     async def _all(self, routes: Sequence[Route]) -> None:
+        self._controls = [page for page in self._controls if await self._may_ask(page)]
         async with asyncio.TaskGroup() as group:
             if local := [route for route in routes if route.is_direct]:
                 group.create_task(self._without_relay(local))
@@ -458,7 +465,7 @@ class _Measuring:
 
     async def _control(self) -> None:
         """Whether other sites are reached direct: without one, a failure says nothing about this one."""
-        pages = [page for page in self._controls() if not self._is_same_site(page)]
+        pages = [page for page in self._controls if not self._is_same_site(page)]
         if not pages:
             text = "`[auto] controls` names no other site that may be asked direct"
             self._tell(Step(Part.CONTROL, DIRECT, Found.NOT_TESTED, text=text))
@@ -492,15 +499,14 @@ class _Measuring:
     def _is_same_site(self, page: Page) -> bool:
         return registrable(self._question.page.host) == registrable(page.host)
 
-    def _controls(self) -> list[Page]:
-        """Those that the user's rules let go direct, and that are not in trouble themselves."""
+    async def _may_ask(self, page: Page) -> bool:
+        """Whether rules and addons let it go direct, and it is not in trouble itself."""
         means = self._means
-        pages = [page for page in map(page_of, means.settings.auto.controls) if not means.is_troubled(page.host)]
-        return [page for page in pages if means.may_go_direct(Destination(page.host, page.port))]
+        return not means.is_troubled(page.host) and await means.may_go_direct(Destination(page.host, page.port))
 
     def _neutral_name(self) -> str:
         """A name that nobody minds."""
-        others = [page.host for page in self._controls()]
+        others = [page.host for page in self._controls]
         return next((host for host in others if host != self._question.page.host), "")
 
     def _leave_out(self, route: Route, why: str) -> None:
