@@ -146,11 +146,31 @@ class Guarded:
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task of the addon's own. It is cancelled when the addon is left."""
-        task = spawn(self._own(work), name=f"task of addon {self.name}")
+        return self.adopt(spawn(self._own(work), name=f"task of addon {self.name}"), work)
+
+    def adopt(self, task: asyncio.Task[Any], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """From now on a task that runs `work` is the addon's own."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: _discard(work))
+        if self.is_off:
+            task.cancel()
         return task
+
+    async def watched(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """`work`, which its code made a task by itself. What it raises is for whoever awaits it there, but for what
+        would end the loop."""
+        try:
+            return await _Stepped(work, lambda step: self._measured(_BESIDE, None, step))
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            self.failed_beside(error)
+            raise asyncio.CancelledError from None
+
+    def failed_beside(self, error: BaseException) -> None:
+        """A task or a thread of its code's own had a fault."""
+        self._fault(_BESIDE, None, error)
 
     async def _own(self, work: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -266,6 +286,7 @@ class _Failed(Exception):
 
 
 _SPAWNED = Hook("api.spawn", (), "", may_be_async=True, waited_for=False)
+_BESIDE = Hook("what it runs beside", (), "", may_be_async=True, waited_for=False)
 _MAY_TAKE_TIME = frozenset({"start", "stop"})
 
 

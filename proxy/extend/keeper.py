@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from proxy.config.files import shown
 from proxy.config.load import Loaded
@@ -31,6 +32,7 @@ from proxy.extend.guarded import Guarded
 from proxy.extend.hooks import HOOKS
 from proxy.extend.limit import BrokenOff, Limit
 from proxy.extend.loader import find, load, missing
+from proxy.extend.strays import Strays
 from proxy.net.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -101,6 +103,8 @@ class Keeper:
         self._shipped = shipped
         self._limit = limit if limit is not None else Limit()
         self._load_s = load_s
+        self._by_module: WeakValueDictionary[str, Guarded] = WeakValueDictionary()  # while anything of it runs
+        self._strays = Strays(self._by_module.get)
         self._loaded = Loaded(Settings())
         self._files: tuple[AddonFile, ...] = ()
         self._kept: dict[str, _Kept] = {}
@@ -151,6 +155,7 @@ class Keeper:
             await asyncio.gather(*(self._leave(kept) for kept in self._kept.values()))
             self._kept.clear()
         self._limit.close()
+        self._strays.close()
 
     def states(self) -> tuple[AddonState, ...]:
         """All that were found, by name."""
@@ -274,7 +279,9 @@ class Keeper:
     async def _started(self, addon: Addon) -> _Kept:
         """Raises ConfigError when its `start` has a fault."""
         self._limit.start()
+        self._strays.start()
         guarded = Guarded(addon, self._limit, self._switched_off)
+        self._by_module[addon.module.__name__] = guarded
         kept = _Kept(guarded, Api(guarded, self._means), time.time())
         for function in addon.hooks.get("start", ()):
             faults = guarded.faults

@@ -145,6 +145,19 @@ async def test_G8_what_only_an_addon_keeps_closed_stays_so_when_it_fails(tmp_pat
         await scene.goes("open.test", "direct")
 
 
+async def test_G8_a_task_of_an_addons_own_does_not_end_byway(tmp_path: Path) -> None:
+    """One that `asyncio.create_task` made, past everything that guards hooks."""
+    hook = (
+        "import asyncio, sys\nasync def end():\n    sys.exit(3)\n"
+        + PLAN
+        + "asyncio.get_running_loop().create_task(end())\n"
+    )
+    async with Scene(tmp_path, {"wild": hook}) as scene:
+        assert await scene.way("closed.test") == "tor"
+        await scene.says("wild.py:3: addon wild: what it runs beside raised SystemExit")
+        assert await scene.way("open.test") == "direct"
+
+
 async def test_G8_an_admit_hook_that_fails_lets_nothing_through_that_was_closed(tmp_path: Path) -> None:
     async with Scene(tmp_path, {"wild": "def admit(request):\n    raise ValueError\n"}) as scene:
         assert await scene.way("blocked.test") == "none"
