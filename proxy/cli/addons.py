@@ -83,7 +83,7 @@ def check(
             problems += error.problems
     if call.output.as_json:
         call.output.document({"version": 1, "addons": found, "problems": problems})
-    else:
+    elif found or not problems:
         _show_checked(call, found)
     if problems:
         raise ConfigError(problems)

@@ -159,7 +159,14 @@ def _run(code: CodeType, module: ModuleType, file: Path) -> None:
     try:
         exec(code, vars(module))  # noqa: S102  # the user's own code, which is what an addon is
     except BaseException as error:
-        raise ConfigError(f"{_at(file, line_in(file, error))}: {_words_of(error)}") from None
+        raise ConfigError(f"{_at(file, line_in(file, error))}: {_words_of(error)}{_beside(file, error)}") from None
+
+
+def _beside(file: Path, error: BaseException) -> str:
+    """What to know for one who tried to import another file of the folder."""
+    if isinstance(error, ImportError) and error.name and file.with_name(f"{error.name}.py").exists():
+        return "; an addon is one file, those beside it cannot be imported"
+    return ""
 
 
 def _words_of(error: BaseException) -> str:

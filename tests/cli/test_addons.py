@@ -169,8 +169,8 @@ def test_one_that_does_not_end_is_broken_off(byway: Byway, home: Home, monkeypat
     write(home, "pin", "\nwhile True:\n    pass\n")
     ran = byway("addons", "check")
     assert ran.code == 7
-    assert "pin.py:" in ran.err
-    assert "this does not come to an end" in ran.err
+    assert "does not come to its end when it is loaded, and was broken off here" in ran.err
+    assert ran.out == "", "nor is it said that none is on"
 
 
 def test_a_wrong_option_is_said_with_its_line(byway: Byway, home: Home) -> None:

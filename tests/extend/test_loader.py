@@ -274,6 +274,12 @@ def test_a_forgotten_one_leaves_nothing_behind(folder: Path) -> None:
     assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Pin_of_this_test"]
 
 
+def test_one_cannot_import_another(folder: Path) -> None:
+    write(folder, "helper", "x = 1\n")
+    (problem,) = problems(folder, "import helper\n")
+    assert problem.startswith("pin.py:1: cannot be imported: No module named 'helper'; an addon is one file, ")
+
+
 def test_an_edit_is_another_version(folder: Path) -> None:
     first, again = loaded(folder, PIN), loaded(folder, PIN)
     edited = loaded(folder, PIN.replace("tor", "vps"))
