@@ -251,17 +251,17 @@ class Guarded:
         line = line_in(self.addon.file, error) or (line_of(function) if function is not None else 0)
         is_closed = failing is not None or _instead(error) is not None
         stays = _STAYS_CLOSED if is_closed else _STAYS.get(hook.name, "")
-        what = "; ".join(filter(None, (f"{hook.name} {self._words(error)}", stays)))
+        what = "; ".join(filter(None, (f"{hook.name} {self._words(hook, error)}", stays)))
         self._report(hook.name, line, type(error).__name__, what, counts=_instead(error) is None)
 
-    def _words(self, error: BaseException) -> str:
-        """What went wrong. Texts of exceptions may name sites, so they are for -v."""
+    def _words(self, hook: Hook, error: BaseException) -> str:
+        """What went wrong. Texts of exceptions may name sites, so they are for -v; `start` has not heard of any yet."""
         if isinstance(error, BrokenOff):
             return f"was broken off after {self._limit.limit_s:g} s in which all of Byway stood still"
         if isinstance(error, WrongAnswer):
             return words_of(error)
         kind = type(error).__name__
-        text = words_of(error) if log.isEnabledFor(logging.INFO) else ""
+        text = words_of(error) if hook.name == "start" or log.isEnabledFor(logging.INFO) else ""
         return f"raised {kind}: {text}" if text else f"raised {kind}"
 
     def _report(self, hook: str, line: int, kind: str, what: str, *, counts: bool = True) -> None:
