@@ -35,7 +35,7 @@ def list_addons(call: Invocation) -> Exit | None:
     ]
     call.output.table(("addon", "state", "whose", "hooks", "about"), rows)
     for it in told["addons"]:
-        for problem in it["problems"]:
+        for problem in filter(None, (*it["problems"], it.get("last_fault"))):
             call.output.hint(problem)
     return None
 

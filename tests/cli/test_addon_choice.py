@@ -49,10 +49,12 @@ def test_what_others_could_have_written_is_not_run(byway: Byway, home: Home, tmp
 def test_of_a_running_byway_its_own_word_is_shown(byway: Byway, home: Home, running: Running) -> None:
     file = write(home, "pin", f'"""Pins a site."""\n{PIN}')
     found = AddonFile("pin", file, shipped=False, enabled=True)
-    running.world.addons = (AddonState(found, running="abc", problems=("pin.py:9: no",), hooks=("plan",)),)
+    running.world.addons = (
+        AddonState(found, running="abc", problems=("pin.py:9: no",), hooks=("plan",), last_fault="pin.py:7: a fault"),
+    )
     ran = byway("addons", "list")
     assert ran.rows[1:] == [["pin", "runs", "yours", "plan", "Pins a site."]]
-    assert "pin.py:9: no" in ran.err
+    assert ran.err.splitlines() == ["pin.py:9: no", "pin.py:7: a fault"]
     told = byway("addons", "list", "--json").json
     assert (told["running"], told["addons"][0]["version"]) == (True, "abc")
 
