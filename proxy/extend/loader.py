@@ -124,6 +124,8 @@ def load(file: Path, name: str, table: Mapping[str, Any] = MappingProxyType({}),
     """Runs the file and finds its hooks. `table` is `[addons.NAME]` without `enabled`; `place` tells where a value of
     it came from. Raises ConfigError with all problems. Runs the addon's own code, for as long as that takes."""
     source = read_text(file, limit=FILE_LIMIT)
+    if not source.strip():  # as a full disk leaves it, or an editor that is not done yet
+        raise ConfigError(f"{shown(file)}: is empty")
     module = ModuleType(f"byway addon {name} {next(_serial)}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module  # dataclasses and type hints look their module up there

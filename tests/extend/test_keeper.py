@@ -144,13 +144,14 @@ async def test_what_one_look_alone_finds_is_not_taken(kept: Kept) -> None:
     ("text", "words"),
     [
         ("def plan(:\n", "pin.py:1: this is not Python"),
+        ("", "pin.py: is empty"),
         ("def start(api):\n    raise SystemExit\n", "pin.py:2: start raised SystemExit"),
         ("def start(api):\n    open('/no/such')\n", "pin.py:2: start raised FileNotFoundError: [Errno 2] No such file"),
         ("async def start(api):\n    raise OSError\n", "pin.py:2: start raised OSError"),
         ("def start(api):\n    while True: pass\n", "pin.py:2: start was broken off after 1 s"),
         ("while True:\n    pass\n", "does not come to its end when it is loaded, and was broken off here"),
     ],
-    ids=["syntax", "start exits", "start fails", "start fails later", "start loops", "loops"],
+    ids=["syntax", "empty", "start exits", "start fails", "start fails later", "start loops", "loops"],
 )
 async def test_a_version_that_does_not_load_or_start_changes_nothing(
     kept: Kept, text: str, words: str, caplog: pytest.LogCaptureFixture
