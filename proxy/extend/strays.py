@@ -1,8 +1,9 @@
-"""Work that an addon's code starts past its `api`: tasks (`asyncio.create_task`, `gather`, a TaskGroup) and threads.
+"""Work that an addon's code starts past its `api`: tasks (`asyncio.create_task`, `gather`, a TaskGroup), callbacks of
+the loop, and threads.
 
-Nobody guards these by themselves. A SystemExit in a task would end Byway, a loop in one would stop it, and either kind
-would outlive an edit. So a task whose coroutine stands in an addon's file becomes the addon's, as those of `api.spawn`
-are, and what a thread of its code raises is a fault of the addon, not a trace on the terminal.
+Nobody guards these by themselves. A SystemExit in a task would end Byway, a loop in one would stop it, and it would
+outlive an edit. So a task whose coroutine stands in an addon's file becomes the addon's, as those of `api.spawn` are.
+What is raised in one that nobody awaits, in a callback or in a thread is a fault of the addon, and none of Byway's.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ class Strays:
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._handler_before: Any = None
         self._hook_before: Any = None
 
     def start(self) -> None:
@@ -33,11 +35,14 @@ class Strays:
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop.set_task_factory(self._make)
+            self._handler_before = self._loop.get_exception_handler()
+            self._loop.set_exception_handler(self._raised_unheard)
             self._hook_before, threading.excepthook = threading.excepthook, self._raised_in_thread
 
     def close(self) -> None:
         if self._loop is not None:
             self._loop.set_task_factory(None)
+            self._loop.set_exception_handler(self._handler_before)
             threading.excepthook = self._hook_before
             self._loop = None
 
@@ -47,6 +52,16 @@ class Strays:
         if owner is None:
             return asyncio.Task(work, loop=loop, **named)
         return owner.adopt(asyncio.Task(owner.watched(work), loop=loop, **named), work)
+
+    def _raised_unheard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        owner = None if error is None else self._owner_of(error.__traceback__)
+        if error is not None and owner is not None:
+            owner.failed_beside(error)
+        elif self._handler_before is not None:
+            self._handler_before(loop, context)
+        else:
+            loop.default_exception_handler(context)
 
     def _raised_in_thread(self, raised: threading.ExceptHookArgs) -> None:
         owner = self._owner_of(raised.exc_traceback)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import threading
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -98,6 +99,18 @@ async def test_tasks_of_others_are_left_alone(guarded: Guarded) -> None:
     assert guarded.calls == 0
 
 
+@pytest.mark.parametrize("how", ["a task that nobody awaits", "a callback"])
+async def test_what_nobody_hears_is_a_fault_of_the_addon(guarded: Guarded, how: str) -> None:
+    module, loop = guarded.addon.module, asyncio.get_running_loop()
+    if how == "a callback":
+        loop.call_soon(module.raises)
+    else:
+        await asyncio.wait([module.begin(module.fails)])
+        gc.collect()
+    await until(lambda: guarded.faults == 1)
+    assert "what it runs beside raised KeyError" in guarded.last_fault
+
+
 async def test_what_a_thread_raises_is_a_fault_of_the_addon(
     guarded: Guarded, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -105,6 +118,18 @@ async def test_what_a_thread_raises_is_a_fault_of_the_addon(
     await until(lambda: guarded.faults == 1)
     assert "pin.py:10: what it runs beside raised KeyError" in guarded.last_fault
     assert capfd.readouterr().err == ""
+
+
+async def test_others_callbacks_are_told_as_ever(guarded: Guarded) -> None:
+    loop, heard = asyncio.get_running_loop(), list[object]()
+    loop.set_exception_handler(lambda _, context: heard.append(type(context["exception"])))
+    strays = Strays({guarded.addon.module.__name__: guarded}.get)
+    strays.start()
+    loop.call_soon(list[int]().pop)
+    await asyncio.sleep(0)
+    strays.close()
+    assert heard == [IndexError]
+    assert guarded.faults == 0
 
 
 async def test_others_threads_are_told_as_ever(guarded: Guarded) -> None:
