@@ -1,4 +1,8 @@
-"""Which addons a command means, and what is known of them: by their files, and by a Byway that runs."""
+"""Which addons a command means, and what is known of them.
+
+A Byway that runs knows best: its configuration is the one beside which addons lie, and it knows which of them run.
+Without one their files are read, and no code of theirs is run here.
+"""
 
 from __future__ import annotations
 

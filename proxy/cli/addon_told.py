@@ -1,4 +1,8 @@
-"""What a check and a replay of an addon show to a person."""
+"""What a check and a replay of an addon show to a person.
+
+Rows go to stdout and what explains them to stderr, also what could not be replayed: a list that is silent about that
+would be taken for the whole week.
+"""
 
 from __future__ import annotations
 
