@@ -41,11 +41,12 @@ class Notify:
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(self.options.webhook, json=told, proxy=self.options.proxy or None),
+                session.post(self.options.webhook, json=told, proxy=self.options.proxy or None) as answer,
             ):
-                pass
+                answer.raise_for_status()
         except (aiohttp.ClientError, TimeoutError) as error:
-            self.api.log.warning(f"the webhook cannot be reached: {type(error).__name__}")
+            status = getattr(error, "status", None)  # other words of the error hold the address
+            self.api.log.warning(f"the webhook was not told: {status or type(error).__name__}")
 
 
 addons = [Notify()]

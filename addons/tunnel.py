@@ -1,22 +1,17 @@
 """A relay that is a command of yours which offers SOCKS while it runs: `ssh -D`, `tor`.
 
-    [[relay]]
-    name = "home"
-    url = "addon://tunnel"
-
     [addons.tunnel]
     enabled = true
-    command = "ssh -N -o ExitOnForwardFailure=yes -D 127.0.0.1:1090 me@home.example"
+    command = "ssh -N -o BatchMode=yes -o ExitOnForwardFailure=yes -D 127.0.0.1:1090 me@home.example"
 
-It starts and ends with Byway; when it dies it is started again, after a longer pause each time. Demo of `dial`, `start`
-and `stop`.
+`byway relay add addon://tunnel --name home` makes it a relay. It starts and ends with Byway; when it dies it is started
+again, after a longer pause each time. Demo of `dial`, `start` and `stop`.
 """
-
-from __future__ import annotations
 
 import asyncio
 import shlex
-from asyncio.subprocess import DEVNULL, Process
+from asyncio.subprocess import DEVNULL, Process, create_subprocess_exec
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Annotated
 
@@ -39,9 +34,11 @@ class Tunnel:
         api.spawn(self._supervise(shlex.split(self.options.command)))
 
     async def stop(self) -> None:
-        if self.process is not None and self.process.returncode is None:
-            self.process.terminate()
-            await self.process.wait()
+        for end in (Process.terminate, Process.kill):
+            if self.process is not None and self.process.returncode is None:
+                end(self.process)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(self.process.wait(), 0.9)
 
     async def dial(self, route: Route, destination: Destination) -> Stream | None:
         return await self.api.dial(self.options.socks, destination)
@@ -50,11 +47,14 @@ class Tunnel:
         pause_s = 1.0
         while True:
             began = self.api.now()
-            self.process = await asyncio.create_subprocess_exec(*words, stdin=DEVNULL, stdout=DEVNULL)
-            code = await self.process.wait()
+            try:  # in a group of its own, for Ctrl-C is Byway's, whose last connections still need it
+                self.process = await create_subprocess_exec(*words, stdin=DEVNULL, stdout=DEVNULL, process_group=0)
+                ended = f"ended with {await self.process.wait()}"
+            except OSError as error:
+                ended = f"cannot be started: {error.strerror}"
             pause_s = min(pause_s * 2, 60.0) if self.api.now() - began < 60 else 1.0
-            self.api.log.warning(f"the command ended with {code}; again in {pause_s:.0f} s")
             await asyncio.sleep(pause_s)
+            self.api.log.warning(f"the command {ended}; trying again")
 
 
 addons = [Tunnel()]

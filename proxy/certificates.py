@@ -82,6 +82,8 @@ class Certificates:
     async def _look(self, setup: Setup, destination: Destination, network: NetworkId) -> None:
         try:
             host = destination.host
+            if not await self._services.may_go_direct(setup, destination):
+                return  # an addon keeps it to relays by now
             seen = await self._probe(setup, DIRECT, destination)
             found = self._judge(seen, host)
             if found.kind is Kind.WRONG_NAME and self._services.network() == network:

@@ -61,7 +61,7 @@ class Inbound(StrEnum):
     SOCKS4 = "socks4"
     SOCKS4A = "socks4a"
     SOCKS5 = "socks5"
-    RETEST = "retest"  # none: our own paired re-test
+    RETEST = "retest"  # none: our own paired re-test, or another page that we want to ask
 
 
 @dataclass(frozen=True, slots=True)

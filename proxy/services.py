@@ -16,7 +16,19 @@ from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import Health
 from proxy.detect.interception import KnownRoots
 from proxy.extend.addons import Addons
-from proxy.model import Change, IPAddress, NetworkId, Outcome, Request, Route
+from proxy.model import (
+    DIRECT,
+    Action,
+    Change,
+    Destination,
+    Inbound,
+    IPAddress,
+    NetworkId,
+    Outcome,
+    Plan,
+    Request,
+    Route,
+)
 from proxy.net.advice import UNADVISED, Advice
 from proxy.net.alarms import Alarms
 from proxy.net.flow_watch import FlowWatch
@@ -30,6 +42,8 @@ from proxy.net.stream import SocketStream
 from proxy.routing.guard import Guard
 from proxy.routing.router import Router
 from proxy.wire.flight import Flight
+
+_OF_OUR_OWN = Plan(Action.AUTO, (DIRECT,), "Byway itself asks, to tell a block from a network that is not well")
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,3 +139,13 @@ class Services:
     inspector: Inspector
     teaches: bool = True
     """False: nothing is learned of what happens, since it was we who asked, and perhaps what no client would."""
+
+    async def may_go_direct(self, setup: Setup, destination: Destination) -> bool:
+        """Whether rules and addons let anything go there but through relays. For what we ask of our own accord."""
+        if not setup.router.may_go_direct(destination):
+            return False
+        if not self.addons.decides:
+            return True
+        request = Request(next(self.request_ids), destination, Inbound.RETEST, client="")
+        plan = await self.addons.decide(request, _OF_OUR_OWN, setup.registry)
+        return any(route.is_direct for route in plan.routes)

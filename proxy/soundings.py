@@ -37,7 +37,7 @@ class Soundings:
             setup, services = self._services.setup(), self._services
             await asyncio.sleep(setup.settings.detect.control_after_s)
             network = services.network()
-            if self._order(setup, network) and services.beliefs.control_wanted(network, services.now()):
+            if await self._order(setup, network) and services.beliefs.control_wanted(network, services.now()):
                 await self._ask_some(setup, network)
         finally:
             self._under_way = False
@@ -46,14 +46,14 @@ class Soundings:
         """Asks one control page at once: something about the network as a whole is to be told from something about one
         site."""
         network = self._services.network()
-        for number in self._order(setup, network)[:1]:
+        for number in (await self._order(setup, network))[:1]:
             await self._ask(setup, number, network)
 
     async def _ask_some(self, setup: Setup, network: NetworkId) -> None:
         """One, and the others too when all of them together can tell: the domestic one before them, so that its word
         is there when theirs counts."""
-        beliefs, order = self._services.beliefs, self._order(setup, network)
-        if not beliefs.all_controls_wanted(network, self._services.now()):
+        beliefs, order = self._services.beliefs, await self._order(setup, network)
+        if order and not beliefs.all_controls_wanted(network, self._services.now()):
             await self._ask(setup, order.pop(0), network)
         if beliefs.all_controls_wanted(network, self._services.now()):
             for number in [number for number in order if _is_domestic(setup, number)]:
@@ -63,21 +63,20 @@ class Soundings:
                 for number in order:
                     asking.create_task(self._ask(setup, number, network))
 
-    def _order(self, setup: Setup, network: NetworkId) -> list[int]:
-        """At random, without those that the user keeps to relays and those that are suspect themselves. The last of the
-        list is domestic, and says nothing of when a restriction ends."""
+    async def _order(self, setup: Setup, network: NetworkId) -> list[int]:
+        """At random, without those that the user or an addon keeps to relays and those that are suspect themselves. The
+        last of the list is domestic, and says nothing of when a restriction ends."""
         number = len(setup.settings.auto.controls)
         is_restricted = self._services.beliefs.network_state(network).is_restricted
         numbers = range(number - 1 if is_restricted and number > 1 else number)
-        order = [n for n in numbers if self._may_ask(setup, _place(setup.settings.auto.controls[n]), network)]
+        order = [n for n in numbers if await self._may_ask(setup, _place(setup.settings.auto.controls[n]), network)]
         self._rng.shuffle(order)
         return order
 
-    def _may_ask(self, setup: Setup, place: Destination, network: NetworkId) -> bool:
+    async def _may_ask(self, setup: Setup, place: Destination, network: NetworkId) -> bool:
         services = self._services
-        return setup.router.may_go_direct(place) and services.beliefs.may_be_control(
-            place.host, network=network, now=services.now()
-        )
+        is_one = services.beliefs.may_be_control(place.host, network=network, now=services.now())
+        return is_one and await services.may_go_direct(setup, place)
 
     async def _ask(self, setup: Setup, number: int, network: NetworkId) -> None:
         services, controls = self._services, setup.settings.auto.controls

@@ -18,6 +18,9 @@ from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.interception import KnownRoots
+from proxy.extend.addons import Addons
+from proxy.extend.guarded import Guarded
+from proxy.extend.limit import Limit
 from proxy.model import DIRECT, Action, Belief, Change, ClosedBy, Destination, NetworkId, Outcome, Protocol, Route
 from proxy.net import tls
 from proxy.net.dialer import Dialer
@@ -27,6 +30,7 @@ from proxy.net.tcp import TcpDialer
 from proxy.routing.router import Router
 from proxy.routing.rules import Rules, parse_rules
 from proxy.services import Setup
+from tests.extend.making import made
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.support.answering import LeadsTo, answering
 from tests.support.clock import Clock
@@ -57,6 +61,7 @@ class World:
     beliefs: Beliefs = field(default_factory=lambda: Beliefs(Settings().detect))
     relay_names: tuple[str, ...] = ("tor",)
     router: Router = field(default_factory=lambda: Router(Rules(), {}, [], Settings()))
+    addons: Addons = field(default_factory=Addons)
 
     def __post_init__(self) -> None:
         unused = cast(Any, None)
@@ -70,6 +75,7 @@ class World:
             believe=self.changes.extend,
             is_private=self.private.__contains__,
             roots=roots,
+            addons=self.addons,
         )
         self.certificates = Certificates(shared, self._ask)
 
@@ -242,6 +248,20 @@ async def test_nor_is_one_that_a_rule_keeps_to_relays_by_then(authorities: dict[
         await scene.end(hung_up())
         assert scene.dialed(DIRECT) == []
         await scene.look(visited("other.example.test"))
+        assert scene.dialed(DIRECT) == ["other.example.test"]
+
+
+async def test_nor_is_one_that_an_addon_keeps_to_relays_by_then(
+    authorities: dict[str, Authority], tmp_path: Path
+) -> None:
+    async with world(authorities) as scene:
+        hook = (
+            f"def plan(request, plan):\n    return plan.block('no') if request.destination.host == '{HOST}' else None\n"
+        )
+        scene.addons.put(Guarded(made(tmp_path / "addons", hook), Limit()))
+        await scene.end(hung_up())
+        assert scene.dialed(DIRECT) == []
+        await scene.end(hung_up("other.example.test"))
         assert scene.dialed(DIRECT) == ["other.example.test"]
 
 

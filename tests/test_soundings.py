@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from pathlib import Path
 from typing import Any, cast
 
 import pytest
@@ -13,12 +14,16 @@ from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Detect, Settings
 from proxy.detect.beliefs import Beliefs
 from proxy.errors import DialError
+from proxy.extend.addons import Addons
+from proxy.extend.guarded import Guarded
+from proxy.extend.limit import Limit
 from proxy.model import DIRECT, Change, Destination, NetworkId, NetworkState, Route, Sounding, Stage, Symptom
 from proxy.net.stream import Stream
 from proxy.routing.router import Router
 from proxy.routing.rules import parse_rules
 from proxy.services import Setup
 from proxy.soundings import Soundings
+from tests.extend.making import made
 from tests.support.clock import run as play
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, failed, outcome, rescued, works
 from tests.support.scripted import Script, ScriptedDialer
@@ -46,8 +51,9 @@ class Scene:
     """A network where control pages answer as the script says; the clock of the loop is everybody's."""
 
     def __init__(
-        self, script: Script | None = None, controls: tuple[str, ...] = (FOREIGN,), seed: int = 0, rules: str = ""
-    ) -> None:
+        self, script: Script | None = None, controls: tuple[str, ...] = (FOREIGN,), seed: int = 0, rules: str = "",
+        addons: Addons | None = None,
+    ) -> None:  # fmt: skip
         self.script = script or Script(answer=OK)
         self.asked: list[tuple[float, str]] = []
         self.network: NetworkId = HOME
@@ -64,6 +70,7 @@ class Scene:
                 network=lambda: self.network,
                 now=self.now,
                 believe=self.changes.extend,
+                addons=addons or Addons(),
             ),
             rng=random.Random(seed),
         )
@@ -133,6 +140,27 @@ def test_a_page_that_a_rule_keeps_to_relays_is_not_asked() -> None:
         assert none.asked == []
 
     play(story())
+
+
+def test_nor_is_one_that_an_addon_keeps_to_relays(tmp_path: Path) -> None:
+    addons = Addons()
+    hook = "def plan(request, plan):\n    assert request.inbound == 'retest'\n"
+    refuses = f"{hook}    return plan.block('no') if request.destination.host == 'one.test' else None\n"
+    addons.put(Guarded(made(tmp_path / "addons", refuses), Limit()))
+
+    async def story() -> None:
+        some = Scene(controls=(FOREIGN, OTHER), addons=addons)
+        some.suspects()
+        await asyncio.sleep(5.0)
+        assert [host for _, host in some.asked] == ["two.test"]
+        none = Scene(controls=(FOREIGN,), addons=addons)
+        none.suspects()
+        await asyncio.sleep(5.0)
+        await none.soundings.ask(none.setup)
+        assert none.asked == []
+
+    play(story())
+    assert addons.running[0].faults == 0
 
 
 @pytest.mark.parametrize("suspect", ["www.one.test", "one.test"])

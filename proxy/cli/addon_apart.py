@@ -22,6 +22,7 @@ from proxy.cli.command import Flags
 from proxy.config.files import shown
 from proxy.config.paths import Paths
 from proxy.errors import BywayError, ConfigError
+from proxy.extend.limit import BrokenOff
 
 Document = dict[str, Any]
 
@@ -62,13 +63,6 @@ _REFUSED = frozenset(
 
 class NotHere(PermissionError):
     """What the addon's code gets when it wants to leave."""
-
-
-class TooLong(BaseException):
-    """Its time is over. No Exception, so that nothing catches it by accident."""
-
-    def __str__(self) -> str:
-        return "this does not come to an end"
 
 
 # -- who asks ----------------------------------------------------------------------------------------------------------
@@ -131,7 +125,7 @@ def _answered(asked: Mapping[str, Any]) -> Document:
 
 @contextlib.contextmanager
 def within(limit_s: float) -> Iterator[None]:
-    """Code that takes longer is broken off, by raising TooLong in it (Unix; elsewhere the process is ended)."""
+    """Code that takes longer is broken off, by raising BrokenOff in it (Unix; elsewhere the process is ended)."""
     if not hasattr(signal, "setitimer"):
         yield
         return
@@ -150,7 +144,7 @@ def _refuse(event: str, _given: tuple[Any, ...]) -> None:
 
 
 def _break_off(_number: int, _frame: FrameType | None) -> None:
-    raise TooLong
+    raise BrokenOff
 
 
 def paths_of(asked: Mapping[str, Any]) -> Paths:

@@ -116,7 +116,7 @@ async def _sit(loaded: list[Addon], recording: Recording, setup: Setup) -> Repla
     apis = []
     for addon in loaded:
         api = StillApi(addon.name, addon.options, relays=setup.registry.relay_names)
-        guarded = Guarded(addon, limit, addons.remove)
+        guarded = Guarded(addon, limit, addons.switched_off)
         apis.append(api)
         addons.put(guarded)
         for function in addon.hooks.get("start", ()):

@@ -39,7 +39,9 @@ class Addons:
     def __init__(self) -> None:
         self._running: dict[str, Guarded] = {}
         self._turn = 0  # how often it has changed who runs
+        self._has_ended = False
         self._callees: dict[str, tuple[Callee, ...]] = dict.fromkeys(HOOKS, ())
+        self._deciders: dict[str, tuple[Guarded, ...]] = {"admit": (), "plan": ()}  # also those switched off
         self._refined: OrderedDict[int, list[str]] = OrderedDict()  # by id of the request
         self._on_change: list[Callable[[], None]] = []
         self.decides = self.refines = self.classifies = self.saves = False
@@ -50,8 +52,8 @@ class Addons:
 
     @property
     def running(self) -> tuple[Guarded, ...]:
-        """In the order of their names."""
-        return tuple(self._running.values())
+        """In the order of their names, without those that are switched off."""
+        return tuple(guarded for guarded in self._running.values() if not guarded.is_off)
 
     @property
     def objects(self) -> tuple[tuple[str, object], ...]:
@@ -66,13 +68,26 @@ class Addons:
         self._on_change.append(call)
 
     def put(self, guarded: Guarded) -> None:
-        """From now on this one is asked, in place of the one of its name."""
+        """From now on this one is asked, in place of the one of its name. What that kept closed stays so until this one
+        says otherwise."""
+        if (before := self._running.get(guarded.name)) is not None:
+            guarded.kept_closed = before.kept_closed
         self._changed({**self._running, guarded.name: guarded})
 
     def remove(self, guarded: Guarded) -> None:
         """Harmless when another of its name has come in its place."""
         if self._running.get(guarded.name) is guarded:
             self._changed({name: other for name, other in self._running.items() if other is not guarded})
+
+    def switched_off(self, guarded: Guarded) -> None:
+        """It is asked nothing any more, and what it kept closed stays so until it is edited or removed."""
+        if self._running.get(guarded.name) is guarded:
+            self._changed(self._running)
+
+    def end(self) -> None:
+        """Byway ends: addons are stopped before the last client has gone, and what they close stays closed."""
+        self._has_ended = True
+        self._turn += 1
 
     def _changed(self, running: dict[str, Guarded]) -> None:
         self._turn += 1
@@ -81,7 +96,10 @@ class Addons:
             hook: tuple((g, function) for g in self.running for function in g.addon.hooks.get(hook, ()))
             for hook in HOOKS
         }
-        self.decides = self._has("admit") or self._has("plan")
+        self._deciders = {
+            hook: tuple(g for g in self._running.values() if hook in g.addon.hooks) for hook in ("admit", "plan")
+        }
+        self.decides = any(self._deciders.values())
         self.refines = self._has("signal")
         self.classifies = self._has("classify")
         self.saves = self._has("unreachable")
@@ -101,6 +119,8 @@ class Addons:
         `registry` has the relays that a plan may name."""
         named = with_host(request, host)
         for _ in range(_TURNS_MAX):
+            if self._has_ended:
+                return replace(plan.block("Byway is ending"), before=plan)
             turn = self._turn
             made = await self._decided(named, plan, registry)
             if turn == self._turn:
@@ -111,15 +131,12 @@ class Addons:
         """By those who ran when it began. One that is edited, or switched off, meanwhile answers nothing any more: then
         it has to be decided anew, for what it kept closed must stay so."""
         made = plan
-        for guarded, function in self._callees["admit"]:
-            why = await guarded.ask(HOOKS["admit"], function, named, check=answers.sentence)
-            if why is not None:
-                return replace(plan.block(f"addon {guarded.name}: {why}"), before=plan)
-        for guarded, function in self._callees["plan"]:
-            check = partial(answers.plan, before=made, registry=registry)
-            answer = await guarded.ask(HOOKS["plan"], function, named, made, check=check)
-            if answer is not None:
-                made = replace(answer, why=f"addon {guarded.name}: {_told(answer, made)}")
+        for guarded in self._deciders["admit"]:
+            made = await _admitted(guarded, named, made, registry)
+            if made is not plan:
+                return replace(made, before=plan)
+        for guarded in self._deciders["plan"]:
+            made = await _planned(guarded, named, made, registry)
         return made if made is plan else replace(made, before=plan)
 
     def refine(self, outcome: Outcome, signal: Signal) -> Signal:
@@ -187,6 +204,43 @@ class Addons:
     def _tell(self, hook: str, *args: object) -> None:
         for guarded, function in self._callees[hook]:
             guarded.tell(HOOKS[hook], function, *args)
+
+
+async def _admitted(guarded: Guarded, named: Request, plan: Plan, registry: Registry) -> Plan:
+    """The plan when one addon admits the request, another that refuses it when not."""
+    held = _held(guarded, "admit", named, plan, registry)
+    for function in guarded.addon.hooks["admit"]:
+        check = partial(answers.refusal, plan=plan, addon=guarded.name)
+        refused = await guarded.ask(HOOKS["admit"], function, named, check=check, failing=held)
+        if refused is not None:
+            return _noted(guarded, "admit", named, plan, refused, held)
+    return _noted(guarded, "admit", named, plan, plan, held)
+
+
+async def _planned(guarded: Guarded, named: Request, before: Plan, registry: Registry) -> Plan:
+    """What one addon makes of a plan."""
+    made, held = before, _held(guarded, "plan", named, before, registry)
+    for function in guarded.addon.hooks["plan"]:
+        check = partial(answers.plan, before=made, registry=registry)
+        answer = await guarded.ask(HOOKS["plan"], function, named, made, check=check, failing=held)
+        if answer is not None:
+            made = answer if answer is held else replace(answer, why=f"addon {guarded.name}: {_told(answer, made)}")
+    return _noted(guarded, "plan", named, before, made, held)
+
+
+def _held(guarded: Guarded, hook: str, named: Request, before: Plan, registry: Registry) -> Plan | None:
+    """What becomes of a plan when the addon cannot be asked: what it last kept closed stays so."""
+    kept = guarded.kept_closed.find(hook, named.destination.host)
+    if kept is None:
+        return None
+    return answers.closed(kept, before, registry, f"{kept.why}; that holds while the addon cannot be asked")
+
+
+def _noted(guarded: Guarded, hook: str, named: Request, before: Plan, made: Plan, held: Plan | None) -> Plan:
+    """`made`, which the addon answered unless it is `held`."""
+    if made is not held:
+        guarded.kept_closed.note(hook, named.destination, None if made is before else made)
+    return made
 
 
 def with_host(request: Request, host: str) -> Request:

@@ -1,7 +1,7 @@
 """What a hook may answer. An answer of another kind is a fault of the addon, and counts as no answer.
 
 A plan of an addon's replaces what the user's rules made of a request, so it is held to the same promises: RELAY without
-a relay or with a direct route would open what was closed.
+a relay or with a direct route would open what was closed. One that meant to close closes, however wrong the rest of it.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import math
 import re
+from typing import Any
 from urllib.parse import urlsplit
 
 from proxy.errors import ConfigError
@@ -28,6 +29,11 @@ _URL = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 class WrongAnswer(Exception):
     """A sentence that says what is wrong with it."""
 
+    def __init__(self, sentence: str, instead: Any = None) -> None:
+        super().__init__(sentence)
+        self.instead = instead
+        """What counts as the answer, since what was meant is plain; None: nothing does."""
+
 
 def nothing(answer: object) -> None:
     """Of hooks that are told something: what they return does not matter."""
@@ -42,12 +48,49 @@ def sentence(answer: object) -> str | None:
     return inert(answer)
 
 
+def refusal(answer: object, plan: Plan, addon: str) -> Plan | None:
+    """The plan, refused."""
+    why = sentence(answer)
+    return None if why is None else plan.block(f"addon {addon}: {why}")
+
+
 def plan(answer: object, before: Plan, registry: Registry) -> Plan | None:
     """A plan whose routes can be gone, and which keeps what its action promises. None: it is the plan `before`."""
     if answer is None or answer is before:
         return None
     if type(answer) is not Plan:
         raise WrongAnswer(f"returned {_kind(answer)}, not a plan or None")
+    try:
+        return _checked(answer, before, registry)
+    except WrongAnswer as error:
+        if answer.action not in (Action.RELAY, Action.BLOCK) or answer.action is before.action:
+            raise  # nothing opens when the plan stays as it was
+        raise WrongAnswer(str(error), instead=closed(answer, before, registry, str(error))) from None
+
+
+def closed(meant: Plan, before: Plan, registry: Registry, why: str) -> Plan:
+    """What a plan of RELAY or BLOCK keeps closed, whatever became of its relays: without any it has those of the plan
+    before it, where that was closed as well, else none."""
+    routes: tuple[Route, ...] = ()
+    if meant.action is Action.RELAY:
+        given = meant.routes if type(meant.routes) is tuple else ()
+        routes = tuple(route for route in given if _is_relayed(route, registry))
+        if not routes and before.action is Action.RELAY:
+            routes = before.routes
+    return dataclasses.replace(before, action=Action(meant.action), routes=routes, why=inert(why))
+
+
+def _is_relayed(route: object, registry: Registry) -> bool:
+    if type(route) is not Route or route.is_direct:
+        return False
+    try:
+        _check_route(route, registry)
+    except WrongAnswer:
+        return False
+    return True
+
+
+def _checked(answer: Plan, before: Plan, registry: Registry) -> Plan | None:
     if type(answer.action) is not Action or type(answer.why) is not str or type(answer.intercept) is not bool:
         raise WrongAnswer("returned a plan with an action, a reason or `intercept` of another type")
     if type(answer.routes) is not tuple or not all(type(route) is Route for route in answer.routes):

@@ -22,6 +22,7 @@ from proxy.errors import DialError
 from proxy.extend.addon import Addon, line_in, line_of
 from proxy.extend.answers import WrongAnswer
 from proxy.extend.hooks import BUDGET_S, FAULTS_MAX, PATIENCE_S, Hook
+from proxy.extend.kept_closed import KeptClosed
 from proxy.extend.limit import BrokenOff, Limit
 from proxy.net.tasks import spawn
 from proxy.wire.relay_url import redact
@@ -39,6 +40,7 @@ log = logging.getLogger(__name__)
 QUEUE_MAX = 1000
 """What one addon is still to be told; the oldest is dropped."""
 
+_STAYS_CLOSED = "the request stays closed, as was meant"
 _STAYS = {"admit": "the request goes on", "plan": "the plan stays as it was", "dial": "the relay counts as down"}
 
 
@@ -57,6 +59,8 @@ class Guarded:
         """What it was not told, since it did not keep up."""
         self.calls = 0
         self.slowest_s = 0.0
+        self.kept_closed = KeptClosed()
+        """What its answers keep closed while it cannot be asked; its next version takes it on."""
         self._limit = limit
         self._switched_off = switched_off
         self._patience_s = patience_s
@@ -86,17 +90,23 @@ class Guarded:
             return None
 
     async def ask(
-        self, hook: Hook, function: Callable[..., Any], *args: Any, check: Callable[[Any], T | None]
+        self,
+        hook: Hook,
+        function: Callable[..., Any],
+        *args: Any,
+        check: Callable[[Any], T | None],
+        failing: T | None = None,
     ) -> T | None:
-        """What a hook answers; None when it had a fault, or took too long. Whoever is cancelled while it waits leaves
-        nothing of the hook behind. Raises DialError and OSError of a `dial`, and nothing else: no path is no fault."""
-        if self.is_off:
-            return None
+        """What a hook answers; `failing` when it had a fault, took too long, or the addon is off. Whoever is cancelled
+        while it waits leaves nothing of the hook behind. Raises DialError and OSError of a `dial`, and nothing else: no
+        path is no fault."""
+        if self.is_off and hook.name != "stop":  # what it has open is its own to close
+            return failing
         try:
             answer = self._measured(hook, function, lambda: function(*args))
         except BaseException as error:
-            self._fault_unless_no_path(hook, function, error)
-            return None
+            self._fault_unless_no_path(hook, function, error, failing)
+            return failing
         try:
             if inspect.isawaitable(answer):
                 answer = await self._awaited(hook, function, answer)
@@ -105,8 +115,8 @@ class Guarded:
             raise
         except BaseException as error:
             own = error.__cause__ if isinstance(error, _Failed) else None
-            self._fault_unless_no_path(hook, function, own or error)
-            return None
+            self._fault_unless_no_path(hook, function, own or error, failing)
+            return failing if (instead := _instead(error)) is None else instead
 
     def tell(self, hook: Hook, function: Callable[..., Any], *args: Any) -> None:
         """Has a hook called, later and in order. Nobody waits."""
@@ -136,11 +146,31 @@ class Guarded:
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task of the addon's own. It is cancelled when the addon is left."""
-        task = spawn(self._own(work), name=f"task of addon {self.name}")
+        return self.adopt(spawn(self._own(work), name=f"task of addon {self.name}"), work)
+
+    def adopt(self, task: asyncio.Task[Any], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+        """From now on a task that runs `work` is the addon's own."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: _discard(work))
+        if self.is_off:
+            task.cancel()
         return task
+
+    async def watched(self, work: Coroutine[Any, Any, Any]) -> Any:
+        """`work`, which its code made a task by itself. What it raises is for whoever awaits it there, but for what
+        would end the loop."""
+        try:
+            return await _Stepped(work, lambda step: self._measured(_BESIDE, None, step))
+        except (Exception, asyncio.CancelledError):
+            raise
+        except BaseException as error:
+            self.failed_beside(error)
+            raise asyncio.CancelledError from None
+
+    def failed_beside(self, error: BaseException) -> None:
+        """A task or a thread of its code's own had a fault."""
+        self._fault(_BESIDE, None, error)
 
     async def _own(self, work: Coroutine[Any, Any, Any]) -> Any:
         try:
@@ -208,24 +238,30 @@ class Guarded:
         what = f"{hook.name} took {1000 * took_s:.0f} ms; everybody waits meanwhile, {1000 * BUDGET_S:.0f} are allowed"
         self._report(hook.name, where, "slow", what, counts=hook.waited_for)
 
-    def _fault_unless_no_path(self, hook: Hook, function: Callable[..., Any], error: BaseException) -> None:
+    def _fault_unless_no_path(
+        self, hook: Hook, function: Callable[..., Any], error: BaseException, failing: object
+    ) -> None:
         if hook.name == "dial" and isinstance(error, DialError | OSError):
             raise error
-        self._fault(hook, function, error)
+        self._fault(hook, function, error, failing)
 
-    def _fault(self, hook: Hook, function: Callable[..., Any] | None, error: BaseException) -> None:
+    def _fault(
+        self, hook: Hook, function: Callable[..., Any] | None, error: BaseException, failing: object = None
+    ) -> None:
         line = line_in(self.addon.file, error) or (line_of(function) if function is not None else 0)
-        stays = f"; {_STAYS[hook.name]}" if hook.name in _STAYS else ""
-        self._report(hook.name, line, type(error).__name__, f"{hook.name} {self._words(error)}{stays}")
+        is_closed = failing is not None or _instead(error) is not None
+        stays = _STAYS_CLOSED if is_closed else _STAYS.get(hook.name, "")
+        what = "; ".join(filter(None, (f"{hook.name} {self._words(hook, error)}", stays)))
+        self._report(hook.name, line, type(error).__name__, what, counts=_instead(error) is None)
 
-    def _words(self, error: BaseException) -> str:
-        """What went wrong. Texts of exceptions may name sites, so they are for -v."""
+    def _words(self, hook: Hook, error: BaseException) -> str:
+        """What went wrong. Texts of exceptions may name sites, so they are for -v; `start` has not heard of any yet."""
         if isinstance(error, BrokenOff):
             return f"was broken off after {self._limit.limit_s:g} s in which all of Byway stood still"
         if isinstance(error, WrongAnswer):
             return words_of(error)
         kind = type(error).__name__
-        text = words_of(error) if log.isEnabledFor(logging.INFO) else ""
+        text = words_of(error) if hook.name == "start" or log.isEnabledFor(logging.INFO) else ""
         return f"raised {kind}: {text}" if text else f"raised {kind}"
 
     def _report(self, hook: str, line: int, kind: str, what: str, *, counts: bool = True) -> None:
@@ -250,7 +286,14 @@ class _Failed(Exception):
 
 
 _SPAWNED = Hook("api.spawn", (), "", may_be_async=True, waited_for=False)
+_BESIDE = Hook("what it runs beside", (), "", may_be_async=True, waited_for=False)
 _MAY_TAKE_TIME = frozenset({"start", "stop"})
+
+
+def _instead(error: BaseException) -> Any:
+    """What counts as the answer in place of a wrong one. That is said, and does not count: with the addon switched off,
+    what it closes would be open."""
+    return error.instead if isinstance(error, WrongAnswer) else None
 
 
 def words_of(error: BaseException) -> str:

@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
+from weakref import WeakValueDictionary
 
 from proxy.config.files import shown
 from proxy.config.load import Loaded
@@ -31,6 +32,7 @@ from proxy.extend.guarded import Guarded
 from proxy.extend.hooks import HOOKS
 from proxy.extend.limit import BrokenOff, Limit
 from proxy.extend.loader import find, load, missing
+from proxy.extend.strays import Strays
 from proxy.net.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -78,6 +80,7 @@ class _Kept:
     guarded: Guarded
     api: Api
     since: float
+    is_stopped: bool = False
 
 
 class Keeper:
@@ -100,6 +103,8 @@ class Keeper:
         self._shipped = shipped
         self._limit = limit if limit is not None else Limit()
         self._load_s = load_s
+        self._by_module: WeakValueDictionary[str, Guarded] = WeakValueDictionary()  # while anything of it runs
+        self._strays = Strays(self._by_module.get)
         self._loaded = Loaded(Settings())
         self._files: tuple[AddonFile, ...] = ()
         self._kept: dict[str, _Kept] = {}
@@ -143,12 +148,14 @@ class Keeper:
 
     async def close(self) -> None:
         """Stops all."""
+        self._addons.end()
         for task in self._refreshing:
             task.cancel()
         async with self._turn:
             await asyncio.gather(*(self._leave(kept) for kept in self._kept.values()))
             self._kept.clear()
         self._limit.close()
+        self._strays.close()
 
     def states(self) -> tuple[AddonState, ...]:
         """All that were found, by name."""
@@ -180,19 +187,31 @@ class Keeper:
     # -- in step with the files ------------------------------------------------------------------------------------
 
     def _fingerprint(self) -> Mark:
-        files = find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
+        try:
+            files = self._find()
+        except ConfigError as error:
+            return error.problems
         return tuple((file, _mark(file.path)) for file in files if file.enabled)
+
+    def _find(self) -> tuple[AddonFile, ...]:
+        return find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
 
     async def _refresh(self, *, told: bool = False) -> None:
         """One at a time; `told`: what is wrong is logged, for nobody else hears of it."""
         async with self._turn:
             tables = self._loaded.settings.addons
-            self._files = find(self._folder, tables, shipped=self._shipped)
+            try:
+                self._files = self._find()
+            except ConfigError as error:
+                if not told:
+                    raise
+                log.error("%s; addons stay as they are", error)
+                return
             wanted = {file.name: file for file in self._files if file.enabled}
-            for name in [name for name in (*self._kept, *self._problems) if name not in wanted]:
-                await self._drop(name)
             for file in wanted.values():
                 await self._renew(file, told=told)
+            for name in [name for name in (*self._kept, *self._problems) if name not in wanted]:
+                await self._drop(name)  # after the others: one of them may be the same under another name
             lost = tuple(missing(self._files, tables, self._loaded.place))
             known = {sentence.partition(";")[0] for sentence in self._missing}  # behind it stands what is near
             for sentence in lost:
@@ -260,7 +279,9 @@ class Keeper:
     async def _started(self, addon: Addon) -> _Kept:
         """Raises ConfigError when its `start` has a fault."""
         self._limit.start()
+        self._strays.start()
         guarded = Guarded(addon, self._limit, self._switched_off)
+        self._by_module[addon.module.__name__] = guarded
         kept = _Kept(guarded, Api(guarded, self._means), time.time())
         for function in addon.hooks.get("start", ()):
             faults = guarded.faults
@@ -272,20 +293,30 @@ class Keeper:
 
     async def _leave(self, kept: _Kept, *, stop: bool = True) -> None:
         """Stops it and lets it go."""
-        guarded = kept.guarded
-        if stop and not guarded.is_off:
-            await guarded.finish(STOP_S)
-            for function in guarded.addon.hooks.get("stop", ()):
-                asked = guarded.ask(HOOKS["stop"], function, check=_whatever)
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(asked, STOP_S)
-        guarded.cancel()
+        if stop:
+            await self._stop(kept)
+        kept.guarded.cancel()
         kept.api.close()
-        guarded.addon.forget()
+        kept.guarded.addon.forget()
+
+    async def _stop(self, kept: _Kept) -> None:
+        """Once."""
+        if kept.is_stopped:
+            return
+        kept.is_stopped = True
+        guarded = kept.guarded
+        await guarded.finish(STOP_S)
+        for function in guarded.addon.hooks.get("stop", ()):
+            asked = guarded.ask(HOOKS["stop"], function, check=_whatever)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asked, STOP_S)
 
     def _switched_off(self, guarded: Guarded) -> None:
-        """It has had its faults."""
-        self._addons.remove(guarded)
+        """It has had its faults. What it started, such as a command, ends with it."""
+        self._addons.switched_off(guarded)
+        kept = self._kept.get(guarded.name)
+        if kept is not None and kept.guarded is guarded:
+            spawn(self._stop(kept), name=f"stop addon {guarded.name}")
 
 
 class _Loading:

@@ -54,6 +54,7 @@ def find(
 ) -> tuple[AddonFile, ...]:
     """All addons by name, also those that are off or may not be loaded. A file of the user's takes the place of a
     shipped one of the same name. `tables` is `settings.addons`; `shipped`, for tests, the folder of the shipped ones.
+    Raises ConfigError when a folder cannot be read: nobody knows then which there are.
     """
     folder = shipped if shipped is not None else bundled_folder("addons")
     found = {} if folder is None else {path.stem: _found(path, tables, shipped=True) for path in _files(folder)}
@@ -77,10 +78,14 @@ def _files(folder: Path) -> list[Path]:
     """What may be an addon: an editor's and the system's own files begin with a dot or an underscore."""
     try:
         names = sorted(os.listdir(folder))
-    except OSError:
+    except (FileNotFoundError, NotADirectoryError):
         return []
+    except OSError as error:
+        raise ConfigError(f"{shown(folder)}: cannot be read: {(error.strerror or str(error)).lower()}") from None
     taken = [name for name in names if name.endswith(".py") and not name.startswith((".", "_"))]
-    return [folder / name for name in taken[:FILES_MAX]]
+    if len(taken) > FILES_MAX:
+        raise ConfigError(f"{shown(folder)}: has {len(taken)} addons; {FILES_MAX} are the most")
+    return [folder / name for name in taken]
 
 
 def _found(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool, problem: str = "") -> AddonFile:
@@ -119,6 +124,8 @@ def load(file: Path, name: str, table: Mapping[str, Any] = MappingProxyType({}),
     """Runs the file and finds its hooks. `table` is `[addons.NAME]` without `enabled`; `place` tells where a value of
     it came from. Raises ConfigError with all problems. Runs the addon's own code, for as long as that takes."""
     source = read_text(file, limit=FILE_LIMIT)
+    if not source.strip():  # as a full disk leaves it, or an editor that is not done yet
+        raise ConfigError(f"{shown(file)}: is empty")
     module = ModuleType(f"byway addon {name} {next(_serial)}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module  # dataclasses and type hints look their module up there
@@ -154,7 +161,14 @@ def _run(code: CodeType, module: ModuleType, file: Path) -> None:
     try:
         exec(code, vars(module))  # noqa: S102  # the user's own code, which is what an addon is
     except BaseException as error:
-        raise ConfigError(f"{_at(file, line_in(file, error))}: {_words_of(error)}") from None
+        raise ConfigError(f"{_at(file, line_in(file, error))}: {_words_of(error)}{_beside(file, error)}") from None
+
+
+def _beside(file: Path, error: BaseException) -> str:
+    """What to know for one who tried to import another file of the folder."""
+    if isinstance(error, ImportError) and error.name and file.with_name(f"{error.name}.py").exists():
+        return "; an addon is one file, those beside it cannot be imported"
+    return ""
 
 
 def _words_of(error: BaseException) -> str:

@@ -47,9 +47,10 @@ def written(hook: Hook, *, method: bool = True) -> str:
 
 
 def _functions(thing: object) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """What can be called on it, by name. Names are looked up without running any code of the object's."""
+    """What can be called on it, by name. Its properties are not run, and its slots may be empty yet."""
     for name in dir(thing):
-        if name.startswith("_") or inspect.getattr_static(thing, name, None) is None:
+        found = None if name.startswith("_") else inspect.getattr_static(thing, name, None)
+        if found is None or inspect.isdatadescriptor(found):
             continue
         function = getattr(thing, name)
         if inspect.isclass(function) or not callable(function):

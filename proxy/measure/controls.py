@@ -1,6 +1,7 @@
 """Controls of a measurement: other sites, asked direct. Where none of them answers, a failure says nothing of this one.
 
-They are the user's own (`[auto] controls`), as far as rules let them go direct and nothing is held against them.
+They are the user's own (`[auto] controls`), as far as rules and addons let them go direct and nothing is held against
+them.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ class Controls:
 
     async def ask(self, tell: Callable[[Step], None]) -> None:
         """Whether other sites are reached direct: without one, a failure says nothing about this one."""
-        pages = [page for page in self._pages() if not self._is_same_site(page)]
+        pages = [page for page in await self._pages() if not self._is_same_site(page)]
         if not pages:
             text = "`[auto] controls` names no other site that may be asked direct"
             tell(Step(Part.CONTROL, DIRECT, Found.NOT_TESTED, text=text))
@@ -71,15 +72,15 @@ class Controls:
     def _is_same_site(self, page: Page) -> bool:
         return registrable(self._question.page.host) == registrable(page.host)
 
-    def _pages(self) -> list[Page]:
-        """Those that the user's rules let go direct, and that are not in trouble themselves."""
+    async def _pages(self) -> list[Page]:
+        """Those that rules and addons let go direct, and that are not in trouble themselves."""
         means = self._means
         pages = [page for page in map(page_of, means.settings.auto.controls) if not means.is_troubled(page.host)]
-        return [page for page in pages if means.may_go_direct(page.destination)]
+        return [page for page in pages if await means.may_go_direct(page.destination)]
 
-    def neutral_name(self) -> str:
+    async def neutral_name(self) -> str:
         """A name that nobody minds."""
-        others = [page.host for page in self._pages()]
+        others = [page.host for page in await self._pages()]
         return next((host for host in others if host != self._question.page.host), "")
 
 

@@ -12,6 +12,7 @@ import ssl
 from collections import defaultdict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 
 from proxy.config.schema import Settings
 from proxy.detect.interception import KnownRoots
@@ -60,6 +61,10 @@ class SharedControls:
             return step
 
 
+async def _always(_destination: Destination) -> bool:
+    return True
+
+
 @dataclass(frozen=True, slots=True)
 class Means:
     """What is measured with."""
@@ -71,8 +76,8 @@ class Means:
     """Why an address may not be dialed for a destination."""
     is_private: Callable[[str], bool]
     oracle: Oracle
-    may_go_direct: Callable[[Destination], bool] = lambda _: True
-    """Whether a control may be asked: the user's rules hold for these too."""
+    may_go_direct: Callable[[Destination], Awaitable[bool]] = _always
+    """Whether a control may be asked: rules and addons hold for these too."""
     is_troubled: Callable[[str], bool] = lambda _: False
     """Whether a host is held to be in trouble: that it fails says nothing of any other."""
     look_at: LookAt = UNADVISED.look_at
@@ -99,7 +104,7 @@ class Means:
             carries=setup.registry.carries,
             refuses=refusal_by(setup.guard, setup.resolver),
             is_private=services.is_private,
-            may_go_direct=setup.router.may_go_direct,
+            may_go_direct=partial(services.may_go_direct, setup),
             is_troubled=_troubled(services),
             oracle=services.oracle,
             look_at=setup.advice.look_at,

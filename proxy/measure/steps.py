@@ -188,7 +188,7 @@ class _Measuring:
 
     async def _opens(self, route: Route, dialer: Dialer, place: Destination) -> bool:
         """Says a harmless name. False: the address could not even be connected, which is told."""
-        if not (name := self._controls.neutral_name()):
+        if not (name := await self._controls.neutral_name()):
             return True
         answered = await self._visitor.neutral(route, dialer, place, name, connect_s=self._detect.syn_s)
         if answered:
@@ -232,7 +232,7 @@ class _Measuring:
             return False
         unheard: list[Step] = []
         visitor, dialer = self._visitor_for(unheard.append), self._means.dialer(DIRECT)
-        place, name = self._place(address), self._controls.neutral_name()
+        place, name = self._place(address), await self._controls.neutral_name()
         return not await visitor.neutral(DIRECT, dialer, place, name, connect_s=self._detect.syn_s)
 
     async def _by_one(self, route: Route, address: IPAddress) -> None:

@@ -67,7 +67,7 @@ def read_recording(db: sqlite3.Connection, *, since: float, rows_max: int = ROWS
         (since, rows_max + 1),
     ).fetchall()
     cut = len(rows) > rows_max
-    attempts = _attempts(db, since)
+    attempts = _attempts(db, since, rows_max)
     connections, older, senseless = [], 0, 0
     for row in reversed(rows[:rows_max]):
         try:
@@ -82,12 +82,14 @@ def read_recording(db: sqlite3.Connection, *, since: float, rows_max: int = ROWS
     return Recording(tuple(connections), older, senseless, _unnamed(db, since), cut)
 
 
-def _attempts(db: sqlite3.Connection, since: float) -> Mapping[int, Sequence[tuple[Any, ...]]]:
+def _attempts(db: sqlite3.Connection, since: float, rows_max: int) -> Mapping[int, Sequence[tuple[Any, ...]]]:
+    """Of the newest connections, by id: as bounded as these are."""
     found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for outcome_id, *values in db.execute(
-        "SELECT outcome_id, route, stage, symptom, attempt.error, started_s, elapsed_s, address, evidence FROM attempt"
-        " JOIN outcome ON outcome.id = outcome_id WHERE at >= ? ORDER BY outcome_id, place",
-        (since,),
+        "SELECT outcome_id, route, stage, symptom, error, started_s, elapsed_s, address, evidence FROM attempt"
+        " WHERE outcome_id IN (SELECT id FROM outcome WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?)"
+        " ORDER BY outcome_id, place",
+        (since, rows_max),
     ):
         found[outcome_id].append(tuple(values))
     return found

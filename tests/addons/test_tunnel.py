@@ -31,9 +31,7 @@ def without_sleep(addon: Tried, pauses: list[float], lived_s: float = 0.0) -> No
         if len(pauses) == 4:
             raise Paused
 
-    addon.addon.module.asyncio = SimpleNamespace(  # type: ignore[attr-defined]  # the addon's own import
-        create_subprocess_exec=asyncio.create_subprocess_exec, sleep=sleep
-    )
+    addon.addon.module.asyncio = SimpleNamespace(sleep=sleep)  # type: ignore[attr-defined]  # the addon's own import
     clock = iter(range(100))
     addon.api.now = lambda: next(clock) * lived_s  # type: ignore[method-assign]
 
@@ -69,6 +67,29 @@ async def test_it_ends_with_byway(tmp_path: Path) -> None:
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
     await addon.stop()  # harmless
+
+
+async def test_one_that_does_not_want_to_end_is_ended(tmp_path: Path) -> None:
+    ready = tmp_path / "ready"
+    os.mkfifo(ready)
+    addon = tunnel(f"sh -c 'trap \"\" TERM; echo $$ > {ready}; while :; do sleep 1; done'")
+    task = asyncio.get_running_loop().create_task(addon.api.spawned.pop())
+    pid = int(await asyncio.to_thread(ready.read_text))
+    assert os.getpgid(pid) == pid, "no Ctrl-C reaches it"
+    task.cancel()
+    await asyncio.gather(task, return_exceptions=True)
+    await addon.stop()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+async def test_a_command_that_there_is_not_is_tried_again(caplog: pytest.LogCaptureFixture) -> None:
+    addon, pauses = tunnel("/nowhere/ssh -D 1"), list[float]()
+    without_sleep(addon, pauses)
+    with pytest.raises(Paused):
+        await addon.api.spawned.pop()
+    assert pauses == [2, 4, 8, 16]
+    assert "the command cannot be started: No such file or directory; trying again" in caplog.text
 
 
 async def test_paths_are_opened_through_it() -> None:

@@ -7,9 +7,10 @@ from pathlib import Path
 import pytest
 
 from proxy.cli import addon_apart
-from proxy.cli.addon_apart import TooLong, try_apart, within
+from proxy.cli.addon_apart import try_apart, within
 from proxy.cli.command import Flags
 from proxy.errors import ConfigError
+from proxy.extend.limit import BrokenOff
 
 
 @pytest.fixture
@@ -72,7 +73,7 @@ def _loop_within(limit_s: float) -> None:
 
 
 def test_code_that_takes_too_long_is_broken_off_and_other_code_is_not() -> None:
-    with pytest.raises(TooLong):
+    with pytest.raises(BrokenOff):
         _loop_within(0.05)
     with within(60):
         pass

@@ -14,6 +14,7 @@ import pytest
 import pytest_asyncio
 
 from tests.e2e.addon_scene import Scene
+from tests.support.waiting import until_read
 
 PLAN = "def plan(request, plan):\n    "
 
@@ -24,12 +25,7 @@ FAULTS = {
     "cancels": ("import asyncio; raise asyncio.CancelledError", "plan raised CancelledError"),
     "returns text": ("return 'direct'", "plan returned a str, not a plan or None"),
     "returns a class": ("return type(plan)", "plan returned a type, not a plan or None"),
-    "names no relay": ("return plan.via('nobody')", "plan returned a plan that cannot be gone: there is no relay"),
-    "no routes": ("return plan.via()", "plan returned a plan of RELAY without a route"),
-    "opens RELAY": (
-        "import dataclasses; return dataclasses.replace(plan.via('tor'), routes=plan.direct().routes)",
-        "plan returned a plan of RELAY with a direct route",
-    ),
+    "names no relay": ("return plan.prefer('nobody')", "plan returned a plan that cannot be gone: there is no relay"),
     "no such word": (
         "import dataclasses; from proxy.model import Route\n"
         "    return dataclasses.replace(plan.direct(), routes=(Route((), ('nonsense',)),))",
@@ -52,6 +48,16 @@ FAULTS = {
         "ms; everybody waits meanwhile, 50 are allowed",
     ),
 }
+
+CLOSING = {
+    "names no relay": ("return plan.via('nobody')", "returned a plan that cannot be gone: there is no relay"),
+    "no routes": ("return plan.via()", "returned a plan of RELAY without a route"),
+    "opens RELAY": (
+        "import dataclasses; return dataclasses.replace(plan.via('tor'), routes=plan.direct().routes)",
+        "returned a plan of RELAY with a direct route",
+    ),
+}
+"""What is wrong with these is no doubt that they meant to close."""
 
 ENDLESS = {
     "a loop": ("while True: pass", "plan was broken off after 1 s in which all of Byway stood still; the plan stays"),
@@ -108,6 +114,48 @@ async def test_G8_the_control_an_addon_that_opens_it_is_seen(tmp_path: Path) -> 
         assert await scene.way("closed.test") == "direct"
         (row,) = [row for row in await scene.rows() if row["host"] == "closed.test"]
         assert row["why"].startswith("addon open: DIRECT by direct; it was rules.txt:1")
+
+
+@pytest.mark.parametrize("fault", CLOSING)
+async def test_G8_what_a_wrong_answer_meant_to_close_is_closed(fault: str, tmp_path: Path) -> None:
+    code, said = CLOSING[fault]
+    async with Scene(tmp_path, {"wrong": PLAN + code + "\n"}) as scene:
+        assert [await scene.way("open.test") for _ in range(4)] == ["none"] * 4
+        assert scene.said(f"addon wrong: plan {said}") == 1
+        assert scene.said("switched off") == 0
+
+
+async def test_G8_what_only_an_addon_keeps_closed_stays_so_when_it_fails(tmp_path: Path) -> None:
+    """By an edit that has a fault in its hook, and when it is switched off for that; not once it is mended."""
+    pin = PLAN + "return plan.via('tor') if request.destination.host == 'open.test' else None\n"
+    async with Scene(tmp_path, {"pin": pin}) as scene:
+        assert await scene.way("open.test") == "tor"
+        scene.write("pin", PLAN + "return plan.vai('tor')\n")
+
+        async def has_failed() -> bool:
+            assert await scene.way("other.test") == "direct"
+            return scene.said("plan raised AttributeError") == 1
+
+        await until_read(has_failed)
+        assert [await scene.way("open.test") for _ in range(3)] == ["tor"] * 3
+        assert scene.said("switched off after 3 faults") == 1
+        await scene.relay.stop()
+        assert await scene.way("open.test") == "none"
+        scene.write("pin", PLAN + "return None\n")
+        await scene.goes("open.test", "direct")
+
+
+async def test_G8_a_task_of_an_addons_own_does_not_end_byway(tmp_path: Path) -> None:
+    """One that `asyncio.create_task` made, past everything that guards hooks."""
+    hook = (
+        "import asyncio, sys\nasync def end():\n    sys.exit(3)\n"
+        + PLAN
+        + "asyncio.get_running_loop().create_task(end())\n"
+    )
+    async with Scene(tmp_path, {"wild": hook}) as scene:
+        assert await scene.way("closed.test") == "tor"
+        await scene.says("wild.py:3: addon wild: what it runs beside raised SystemExit")
+        assert await scene.way("open.test") == "direct"
 
 
 async def test_G8_an_admit_hook_that_fails_lets_nothing_through_that_was_closed(tmp_path: Path) -> None:

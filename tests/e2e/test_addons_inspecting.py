@@ -21,7 +21,7 @@ async def test_tracking_parameters_are_taken_off_and_a_header_is_added(tmp_path:
     )
     async with (
         Site(authority) as site,
-        inspecting(tmp_path, authority, config, addon="") as byway,
+        inspecting(tmp_path, authority, config, addon="pass\n") as byway,
     ):
         assert await get(byway, f"{site.url}/page?utm_source=x&id=1") == (0, b"hello of the API\n")
         other = site.url.replace("www.", "other.")

@@ -149,7 +149,7 @@ async def test_tunnel_starts_its_command_again_and_ends_it_with_byway(tmp_path: 
         os.kill(started()[0], signal.SIGTERM)
         await until(lambda: len(started()) == 2, within_s=20)
         await until_read(goes_home)
-        assert scene.said("addon tunnel: the command ended with -15; again in 2 s") == 1
+        assert scene.said("addon tunnel: the command ended with -15; trying again") == 1
         await scene.byway.stop()
         assert not any(map(_lives, started()))
     assert {request.peer for request in scene.origin.requests} == {"127.0.0.5"}  # never direct, not even meanwhile

@@ -33,7 +33,7 @@ class Running(Addons):
         self._limit = limit
 
     def add(self, name: str, text: str) -> Guarded:
-        guarded = Guarded(made(self._folder, text, name), self._limit, self.remove)
+        guarded = Guarded(made(self._folder, text, name), self._limit, self.switched_off)
         self.put(guarded)
         return guarded
 
@@ -85,13 +85,93 @@ async def test_whether_it_is_inspected_is_said(addons: Running) -> None:
 
 async def test_of_a_faulty_one_the_plan_of_the_others_is_left(addons: Running) -> None:
     addons.add("a", "def plan(request, plan):\n    return plan.via('tor')\n")
-    faulty = addons.add("b", "def plan(request, plan):\n    return plan.via('nobody')\n")
+    faulty = addons.add("b", "def plan(request, plan):\n    return plan.prefer('nobody')\n")
     addons.add("c", "def plan(request, plan):\n    assert plan.action == 'RELAY'\n")
     for _ in range(3):
         decided = await addons.decide(request(), PLAN, REGISTRY)
         assert decided.routes == (Route(("tor",)),)
     assert faulty.is_off
     assert [guarded.name for guarded in addons.running] == ["a", "c"]
+
+
+PINS = "def plan(request, plan):\n    return plan.via('tor') if request.destination.host == 'site.test' else None\n"
+FAILS = "def plan(request, plan):\n    raise KeyError\n"
+TOR = (Route(("tor",)),)
+
+
+async def test_what_an_addon_keeps_closed_stays_so_while_it_fails_and_when_it_is_switched_off(addons: Running) -> None:
+    thrice = "asked = []\n" + PINS.replace("    return", "    asked.append(1)\n    1 / (len(asked) < 3)\n    return")
+    addons.add("a", thrice)
+    for host in ("site.test", "other.test"):
+        await addons.decide(request(host), PLAN, REGISTRY)
+    for _ in range(4):
+        decided = await addons.decide(request(), PLAN, REGISTRY)
+        assert (decided.action, decided.routes, decided.before) == (Action.RELAY, TOR, PLAN)
+        assert decided.why == "addon a: RELAY by tor; it was AUTO; that holds while the addon cannot be asked"
+        assert await addons.decide(request("other.test"), PLAN, REGISTRY) == PLAN
+    assert addons.running == ()
+    assert addons.decides
+
+
+async def test_an_edit_that_fails_opens_nothing_and_a_good_answer_does(addons: Running) -> None:
+    addons.add("a", PINS)
+    await addons.decide(request(), PLAN, REGISTRY)
+    addons.add("a", FAILS)
+    assert (await addons.decide(request(), PLAN, REGISTRY)).routes == TOR
+    addons.add("a", "def plan(request, plan): ...\n")
+    assert await addons.decide(request(), PLAN, REGISTRY) == PLAN
+    addons.add("a", FAILS)
+    assert await addons.decide(request(), PLAN, REGISTRY) == PLAN
+
+
+async def test_whoever_removes_an_addon_opens_what_it_kept_closed(addons: Running) -> None:
+    pin = addons.add("a", PINS)
+    await addons.decide(request(), PLAN, REGISTRY)
+    addons.remove(pin)
+    addons.add("a", FAILS)
+    assert await addons.decide(request(), PLAN, REGISTRY) == PLAN
+
+
+async def test_a_refusal_holds_while_the_addon_fails(addons: Running) -> None:
+    addons.add("a", "def admit(request):\n    return 'no'\n")
+    await addons.decide(request(), PLAN, REGISTRY)
+    addons.add("a", "def admit(request):\n    raise KeyError\n")
+    decided = await addons.decide(request(), PLAN, REGISTRY)
+    assert (decided.action, decided.routes) == (Action.BLOCK, ())
+    assert decided.why == "addon a: no; that holds while the addon cannot be asked"
+    assert await addons.decide(request("www.site.test"), PLAN, REGISTRY) == PLAN
+
+
+async def test_a_plan_of_relay_without_a_relay_is_closed_and_the_addon_stays_on(addons: Running) -> None:
+    """Else whoever takes a relay out of the configuration would open what an addon sends through it."""
+    guarded = addons.add("a", "def plan(request, plan):\n    return plan.via('nobody')\n")
+    for _ in range(5):
+        decided = await addons.decide(request(), PLAN, REGISTRY)
+        assert (decided.action, decided.routes) == (Action.RELAY, ())
+        assert "addon a: returned a plan that cannot be gone: there is no relay" in decided.why
+    assert guarded.faults == 0
+    assert "there is no relay" in guarded.last_fault
+    assert guarded.last_fault.endswith("the request stays closed, as was meant")
+
+
+async def test_of_relays_those_that_there_are_are_gone(addons: Running) -> None:
+    addons.add("a", "def plan(request, plan):\n    return plan.via('nobody', 'vps')\n")
+    assert (await addons.decide(request(), PLAN, REGISTRY)).routes == (Route(("vps",)),)
+
+
+async def test_what_was_closed_before_keeps_its_relays(addons: Running) -> None:
+    """An answer without a relay closes no more than the rule does, so it is a fault like others."""
+    addons.add("a", PINS)
+    faulty = addons.add("b", "def plan(request, plan):\n    return plan.via('nobody')\n")
+    assert (await addons.decide(request(), PLAN, REGISTRY)).routes == TOR
+    assert faulty.faults == 1
+
+
+async def test_at_the_end_nothing_goes_on_unasked(addons: Running) -> None:
+    addons.add("a", PINS)
+    addons.end()
+    decided = await addons.decide(request(), PLAN, REGISTRY)
+    assert (decided.action, decided.why) == (Action.BLOCK, "Byway is ending")
 
 
 def test_signals_are_weighed_and_it_can_be_asked_by_whom(addons: Running) -> None:

@@ -18,8 +18,9 @@ from proxy.extend.addons import Addons
 from proxy.extend.api import Means
 from proxy.extend.hooks import HOOKS
 from proxy.extend.keeper import AddonState, Keeper
-from proxy.model import UNKNOWN_NETWORK
-from tests.extend.making import write
+from proxy.model import UNKNOWN_NETWORK, Action
+from proxy.net.registry import Registry
+from tests.extend.making import PLAN, request, write
 from tests.support.waiting import until
 
 
@@ -143,12 +144,14 @@ async def test_what_one_look_alone_finds_is_not_taken(kept: Kept) -> None:
     ("text", "words"),
     [
         ("def plan(:\n", "pin.py:1: this is not Python"),
+        ("", "pin.py: is empty"),
         ("def start(api):\n    raise SystemExit\n", "pin.py:2: start raised SystemExit"),
+        ("def start(api):\n    open('/no/such')\n", "pin.py:2: start raised FileNotFoundError: [Errno 2] No such file"),
         ("async def start(api):\n    raise OSError\n", "pin.py:2: start raised OSError"),
         ("def start(api):\n    while True: pass\n", "pin.py:2: start was broken off after 1 s"),
         ("while True:\n    pass\n", "does not come to its end when it is loaded, and was broken off here"),
     ],
-    ids=["syntax", "start exits", "start fails later", "start loops", "loops"],
+    ids=["syntax", "empty", "start exits", "start fails", "start fails later", "start loops", "loops"],
 )
 async def test_a_version_that_does_not_load_or_start_changes_nothing(
     kept: Kept, text: str, words: str, caplog: pytest.LogCaptureFixture
@@ -250,11 +253,12 @@ async def test_one_that_was_switched_off_waits_for_an_edit(kept: Kept) -> None:
     assert (kept.state().is_off, kept.state().running, kept.state().faults) == (True, "", 3)
     await kept.looked()
     assert kept.state().is_off
+    await until(lambda: kept.heard() == ["start-1", "stop-1"])
     kept.write(VERSION.replace("NUMBER", "2"))
     await kept.looked()
     assert len(kept.addons.running) == 1
     assert not kept.state().is_off
-    assert kept.heard() == ["start-1", "start-2"], "what was switched off is not asked to stop"
+    assert kept.heard() == ["start-1", "stop-1", "start-2"], "what it has open is closed, once"
 
 
 async def test_a_file_that_others_may_write_to_is_tried_again_when_they_may_not(kept: Kept) -> None:
@@ -307,3 +311,35 @@ def stop():
     kept.write("x = 1\n")
     await kept.looked()
     assert kept.heard() == [*map(str, range(20)), "stop"]
+
+
+async def test_a_folder_that_cannot_be_read_changes_nothing(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:
+    """Without a descriptor to spare it looks like an empty one, and what its addons keep closed would be open."""
+    kept.write("def plan(request, plan): ...\n")
+    await kept.start()
+    away = kept.user.rename(kept.user.with_name("away"))
+    kept.user.symlink_to(kept.user)
+    await kept.looked()
+    assert [guarded.name for guarded in kept.addons.running] == ["pin"]
+    assert "cannot be read: too many levels of symbolic links; addons stay as they are" in caplog.text
+    kept.user.unlink()
+    away.rename(kept.user)
+    await kept.looked()
+    assert kept.state().running
+
+
+async def test_a_renamed_file_leaves_no_moment_without_it(kept: Kept) -> None:
+    kept.write(VERSION.replace("NUMBER", "1"))
+    await kept.start()
+    kept.user.joinpath("pin.py").rename(kept.user / "tack.py")
+    await kept.looked()
+    assert kept.heard() == ["start-1", "start-1", "stop-1"]
+    assert [guarded.name for guarded in kept.addons.running] == ["tack"]
+
+
+async def test_while_addons_are_stopped_nothing_goes_on_unasked(kept: Kept) -> None:
+    kept.write("def plan(request, plan):\n    return plan.via('tor')\n")
+    await kept.start()
+    await kept.keeper.close()
+    decided = await kept.addons.decide(request(), PLAN, Registry([], direct=NOBODY, to_relays=NOBODY))
+    assert decided.action is Action.BLOCK

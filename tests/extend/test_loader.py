@@ -14,7 +14,7 @@ import pytest
 from proxy.config.schema import AddonConfig
 from proxy.errors import ConfigError
 from proxy.extend.addon import Addon, AddonFile
-from proxy.extend.loader import FILE_LIMIT, find, load, missing
+from proxy.extend.loader import FILE_LIMIT, FILES_MAX, find, load, missing
 
 PIN = """
     class Pin:
@@ -97,6 +97,21 @@ def test_what_editors_leave_behind_is_no_addon(folder: Path, shipped: Path) -> N
 
 def test_no_folder_is_no_addons(tmp_path: Path, shipped: Path) -> None:
     assert find(tmp_path / "addons", shipped=shipped) == ()
+
+
+def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path, shipped: Path) -> None:
+    """What its addons keep closed would be open."""
+    around = tmp_path / "around"
+    around.symlink_to(around)
+    with pytest.raises(ConfigError, match=r"around: cannot be read: too many levels of symbolic links"):
+        find(around, shipped=shipped)
+
+
+def test_more_addons_than_are_taken_are_not_left_out_in_silence(folder: Path, shipped: Path) -> None:
+    for number in range(FILES_MAX + 1):
+        write(folder, f"a{number}", "")
+    with pytest.raises(ConfigError, match=r"addons: has 257 addons; 256 are the most"):
+        find(folder, shipped=shipped)
 
 
 def test_a_name_must_be_simple(folder: Path, shipped: Path) -> None:
@@ -259,6 +274,12 @@ def test_a_forgotten_one_leaves_nothing_behind(folder: Path) -> None:
     assert not [thing for thing in gc.get_objects() if type(thing).__name__ == "Pin_of_this_test"]
 
 
+def test_one_cannot_import_another(folder: Path) -> None:
+    write(folder, "helper", "x = 1\n")
+    (problem,) = problems(folder, "import helper\n")
+    assert problem.startswith("pin.py:1: cannot be imported: No module named 'helper'; an addon is one file, ")
+
+
 def test_an_edit_is_another_version(folder: Path) -> None:
     first, again = loaded(folder, PIN), loaded(folder, PIN)
     edited = loaded(folder, PIN.replace("tor", "vps"))
@@ -314,8 +335,9 @@ FAULTY = {
     "no list": ("x = 1\naddons = 3\n", "pin.py:2: addons must be a list of objects, as in `addons = [Pin()]`"),
     "a class": ("class A: ...\naddons = [A]\n", "pin.py:2: A in addons is a class; write `A()`"),
     "a wild property": (
-        "class A:\n    @property\n    def name(self):\n        return self.x\naddons = [A()]\n",
-        "pin.py:4: AttributeError: 'A' object has no attribute 'x'",
+        "import functools\nclass A:\n    @functools.cached_property\n    def name(self):\n        return self.x\n"
+        "addons = [A()]\n",
+        "pin.py:5: AttributeError: 'A' object has no attribute 'x'",
     ),
     "options without dataclass": (
         "\nclass Options:\n    relay: str = ''\n",
@@ -339,6 +361,23 @@ def test_all_hooks_that_do_not_fit_are_named(folder: Path) -> None:
     assert [problem[:9] for problem in problems(folder, text)] == ["pin.py:2:", "pin.py:3:", "pin.py:1:"]
 
 
+def test_properties_and_slots_are_left_for_when_they_have_something(folder: Path) -> None:
+    text = """
+    class A:
+        __slots__ = ("api",)
+
+        @property
+        def options(self):
+            return self.api.options
+
+        def start(self, api):
+            self.api = api
+
+    addons = [A()]
+    """
+    assert list(loaded(folder, text).hooks) == ["start"]
+
+
 def test_names_of_its_own_are_its_own(folder: Path) -> None:
     text = "def plant(seed): ...\ndef step(self_made): ...\ndef _plann(request, plan): ...\ndef plan(*both): ...\n"
     assert list(loaded(folder, text).hooks) == ["plan"]
@@ -347,6 +386,7 @@ def test_names_of_its_own_are_its_own(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
+        (b"\n \n", "pin.py: is empty"),
         (b"x = '\xff'\n", "pin.py:1: is not UTF-8 text (byte 0xff)"),
         (b"x = 1\n\0", "pin.py:2: holds a NUL character; is it a text file?"),
         (b"#" * (FILE_LIMIT + 1), "pin.py: is larger than 1,048,576 bytes; is it the right file?"),

@@ -48,7 +48,7 @@ class Sitting:
             file = self._folder / f"{name}.py"
             file.write_text(text)
             addon = loader.load(file, name)
-            guarded = Guarded(addon, self._limit, addons.remove)
+            guarded = Guarded(addon, self._limit, addons.switched_off)
             addons.put(guarded)
             apis.append(StillApi(name, addon.options))
             for function in addon.hooks.get("start", ()):

@@ -11,6 +11,7 @@ from proxy.config.schema import Auto
 from proxy.measure.means import Means
 from proxy.model import (
     DIRECT,
+    Destination,
     Found,
     Part,
 )
@@ -20,8 +21,11 @@ from tests.support.outcomes import TOR
 
 
 async def test_no_control_is_asked_that_a_rule_keeps_to_relays(scene: Scene) -> None:
+    async def may(place: Destination) -> bool:
+        return place.host != CONTROL
+
     await scene.censor.set(Behaviour.RESET, [SITE])
-    means = replace(scene.means, may_go_direct=lambda place: place.host != CONTROL)
+    means = replace(scene.means, may_go_direct=may)
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     assert only(steps, Part.CONTROL).found is Found.NOT_TESTED
     assert not any(step.part is Part.NEUTRAL for step in steps)  # nor is its name said anywhere

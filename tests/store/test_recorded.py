@@ -11,7 +11,7 @@ import pytest
 
 from proxy.model import DIRECT, Action, HttpRequest, Inbound, Outcome, Plan, Request, Route, Symptom
 from proxy.store.file import open_store
-from proxy.store.recorded import Recorded, read_recording
+from proxy.store.recorded import Recorded, _attempts, read_recording
 from proxy.store.rows import Batch
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
 
@@ -114,5 +114,6 @@ def test_only_the_newest_are_read_when_there_are_too_many(db: sqlite3.Connection
     found = read_recording(db, since=0, rows_max=2)
 
     assert found.cut
+    assert len(_attempts(db, 0, rows_max=2)) == 2, "nor is more of them held in memory"
     assert [one.outcome.host for one in found.connections] == ["h3.example", "h4.example"]
     assert not read_recording(db, since=0, rows_max=5).cut
