@@ -93,6 +93,10 @@ class Routes:
         return any(step.part is Part.RELAY and (step.ok or step.symptom is Symptom.RELAY_REFUSED)
                    for step in self.steps)  # fmt: skip
 
+    def has_connected(self, route: Route) -> bool:
+        """An address of those that the route leads to let us in."""
+        return any(step.part is Part.CONNECT and step.ok for step in self.on(route))
+
     def is_punished(self, route: Route) -> bool:
         """A harmless name was not answered where a connection opened: some who filter close the address for a while."""
         return any(step.part is Part.NEUTRAL and step.failed for step in self.on(route))
@@ -253,6 +257,8 @@ def _signals(step: Step, routes: Routes) -> list[tuple[str, str]]:
     if step.part is Part.RESOLVE:
         return _of_names(step, routes)
     if step.part is Part.CONNECT:
+        if routes.has_connected(DIRECT):
+            return []  # one address that leads nowhere, as all of IPv6 on many a network: the other one is what counts
         kind = _CONNECTING.get(step.symptom, "")
         return [(kind, "ip")] if kind else []
     if step.part is Part.HELLO:

@@ -120,6 +120,8 @@ CASES = (
     Case("closed at once", (bad(Part.HELLO, Symptom.EOF), *page(TOR), *WELL), "likely blocked", "sni_reset",
          says="geo-fence"),
     Case("an alert", (bad(Part.HELLO, Symptom.ALERT), *page(TOR), *WELL), "likely blocked", says="geo-fence"),
+    Case("no IPv6, and the name is filtered", (bad(Part.CONNECT, Symptom.TIMEOUT), *RESET, *page(TOR), *WELL),
+         "likely blocked", "sni_reset", anomaly=True),
     Case("address", (bad(Part.CONNECT, Symptom.TIMEOUT), *page(TOR), *WELL), "likely blocked", "ip", anomaly=True,
          says="geo-fence"),
     Case("name denied", (*LOST_NAME, *page(DOH), *WELL), "blocked", "dns", Confidence.HIGH, True),

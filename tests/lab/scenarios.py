@@ -329,7 +329,11 @@ SCENARIOS: tuple[Scenario, ...] = (
              both(by_name(rules.DnsReplace, forged=_BOGON), by_address(rules.AddressDrop)), "dns",
              wait_s=QUERY_S + SYN_S, settle_s=8, **_WEAK),
     blocking("sni-drop-six", "dropped in silence over both IPv6 and IPv4, records put together",
-             by_name(rules.SniDrop, view=View.RECORDS), "sni_drop", six=True, wait_s=DROPPED_S, settle_s=8),
+             by_name(rules.SniDrop, view=View.RECORDS), "sni_drop", six=True, wait_s=DROPPED_S, settle_s=8,
+             reach=_NETWORK),
+    blocking("six-broken-sni-drop", "IPv6 leads nowhere, and over IPv4 a hello is dropped in silence",
+             both(by_name(rules.SniDrop, view=View.RECORDS), broken_six), "sni_drop", six=True,
+             wait_s=0.25 + DROPPED_S, settle_s=8),
     # plain HTTP
     blocking("http-redirect", "a request is led to the block page",
              by_name(rules.HttpRedirect, to="http://blocked.provider.test/"), "block_page", secure=False,
