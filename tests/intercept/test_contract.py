@@ -168,6 +168,14 @@ def test_error_pages_are_signed_with_the_one_name_that_we_change() -> None:
         assert "version.VERSION" not in text
 
 
+def test_http1_is_read_by_the_parts_that_we_put_in_its_place() -> None:
+    assert "Http1Client(" in source(layers.http)
+    assert "return ChunkedReader()" in source(_http1.make_body_reader)
+    assert parameters(_http1.Http1Client.read_headers) == ["self", "event"]
+    assert "self.state = self.read_headers" in source(_http1.Http1Connection)
+    assert "HTTP trailers are not implemented yet" in source(_http1), "else ours is needless"
+
+
 def test_its_exceptions_are_the_ones_that_we_know() -> None:
     assert issubclass(exceptions.OptionsError, exceptions.MitmproxyException)
     assert issubclass(exceptions.AddonHalt, exceptions.MitmproxyException)

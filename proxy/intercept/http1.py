@@ -1,0 +1,55 @@
+"""What HTTP/1.1 allows an origin to say and mitmproxy's own parser does not know, or does not bound.
+
+An interim answer (100, 103) is the answer to it, and then the page never comes; trailers end its connection in a fault
+that leaves both sides waiting; and a head that never ends is kept whole. Here the first two are dropped, as an
+intermediary may (RFC 9110 sections 15.2 and 6.5.1), and the last one is refused.
+"""
+
+from __future__ import annotations
+
+import re
+
+from h11._events import Data, EndOfMessage
+from h11._readers import ChunkedReader
+from h11._receivebuffer import ReceiveBuffer
+from mitmproxy.proxy import commands, events, layer, layers
+from mitmproxy.proxy.layers.http import _http1
+from mitmproxy.proxy.layers.http._base import ReceiveHttp
+from mitmproxy.proxy.layers.http._events import ResponseProtocolError
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of an answer's head, as everywhere in Byway."""
+
+_INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d[ \r\n]")  # 101 is a last answer: what follows is another protocol
+
+
+class OriginSide(_http1.Http1Client):
+    """The side of a connection that speaks to an origin."""
+
+    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        if self.request is not None:
+            _drop_interim(self.buf)
+        yield from super().read_headers(event)
+        if self.stream_id is not None and self.state == self.read_headers and len(self.buf) > HEAD_LIMIT:
+            self.state = self.done
+            yield commands.CloseConnection(self.conn)
+            yield ReceiveHttp(ResponseProtocolError(self.stream_id, "the head of its answer is too long"))
+
+
+class WithoutTrailers(ChunkedReader):
+    """Reads a body in chunks."""
+
+    def __call__(self, buf: ReceiveBuffer) -> Data | EndOfMessage | None:
+        event = super().__call__(buf)
+        return EndOfMessage() if isinstance(event, EndOfMessage) else event
+
+
+def take_part() -> None:
+    """Has mitmproxy use these from now on."""
+    vars(layers.http)["Http1Client"] = OriginSide
+    vars(_http1)["ChunkedReader"] = WithoutTrailers
+
+
+def _drop_interim(buf: ReceiveBuffer) -> None:
+    while _INTERIM.match(bytes(buf)) and buf.maybe_extract_lines() is not None:
+        pass
