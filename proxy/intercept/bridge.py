@@ -218,7 +218,7 @@ class Bridge:
             taken=lambda: self._passing.taken(host),
             refused=lambda in_words: self._refused(host, in_words=in_words),
             distrusted=lambda: self._vouching.forget(request.destination),
-            is_known_root=self._vouching.is_known_root,
+            objection=self._vouching.objection,
             told=self._told,
         )
 

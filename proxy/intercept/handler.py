@@ -161,8 +161,8 @@ class Handler(ProxyConnectionHandler):
     def _check_chain(self, server: connection.Server) -> None:
         """The rest of it mitmproxy has verified, and nothing has been sent yet."""
         chain = [ssl.PEM_cert_to_DER_cert(cert.to_pem().decode()) for cert in server.certificate_list]
-        if self.meeting.is_known_root(chain):
-            server.error = "its certificate is signed by a known interception root"
+        if objection := self.meeting.objection(chain):
+            server.error = f"its certificate is bad: {objection}"
             self.meeting.distrusted()
             self.close_connection(server)
 
