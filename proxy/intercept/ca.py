@@ -65,6 +65,10 @@ class Authority:
         a small file; what cannot be read is no longer in force."""
         return read_certificate(folder) == self.certificate and (folder / _FILE).exists()
 
+    def is_of_today(self, now: float) -> bool:
+        """Whether its time has come and is not over; `now` is in seconds since the epoch."""
+        return not _wrong_time(self.certificate, now)
+
 
 def open_authority(folder: Path, *, now: float) -> Authority:
     """The authority of a folder, made when there is none; two processes at once end with the same one. `now` is in
@@ -249,16 +253,23 @@ def _public(key: object) -> bytes:
 
 
 def _check_time(certificate: x509.Certificate, now: float) -> None:
-    """Raises BywayError outside its time: the clock is as likely at fault as the certificate."""
+    """Raises BywayError outside its time."""
+    if wrong := _wrong_time(certificate, now):
+        raise BywayError(wrong)
+
+
+def _wrong_time(certificate: x509.Certificate, now: float) -> str:
+    """What to do outside its time, else nothing: the clock is as likely at fault as the certificate."""
     today = datetime.datetime.fromtimestamp(now, datetime.UTC)
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if today < begin:
-        raise BywayError(
+        return (
             f"the clock says {today:%Y-%m-%d}, but the local certificate authority is valid from {begin:%Y-%m-%d} on; "
             f"set the clock, or if it is right {_RENEW}"
         )
     if today >= end:
-        raise BywayError(
+        return (
             f"the local certificate authority was valid until {end:%Y-%m-%d} and the clock says {today:%Y-%m-%d}; "
             f"if the clock is right {_RENEW}"
         )
+    return ""

@@ -9,12 +9,14 @@ import re
 import ssl
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from proxy.config import inspection
 from proxy.intercept import ca
+from proxy.intercept.leaf import Leaves
 from proxy.intercept.passing import HANG_UPS
 from tests.intercept.inspecting import HOSTS, RULES, Inspecting, inspecting
 from tests.intercept.site import Site
@@ -200,6 +202,37 @@ async def test_an_authority_that_cannot_be_used_is_the_reason_that_is_told(tmp_p
         writer.write(f"CONNECT {HOST}:{site.port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert b"others on this computer could read" in await reader.read()
         writer.close()
+
+
+async def test_J8_an_authority_whose_time_ends_while_byway_runs_is_the_reason_that_is_told(tmp_path: Path) -> None:
+    authority = Authority()
+    async with Site(authority) as site, inspecting(tmp_path, authority) as byway:
+        assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust())
+        file = byway.ours()
+        byway.bridge._leaves = Leaves(ca.replace_authority(file.parent, now=time.time() - 800 * 24 * 3600))
+        reader, writer = await asyncio.open_connection(*byway.proxy)
+        writer.write(f"CONNECT {HOST}:{site.port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert b"certificate authority was valid until" in await reader.read()
+        writer.close()
+        ca.replace_authority(file.parent, now=time.time())
+        assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust()), "with the next one it goes on"
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+async def test_a_host_that_is_never_logged_hears_only_the_client_and_is_verified_all_the_same(
+    is_good: bool, tmp_path: Path
+) -> None:
+    authority = Authority()
+    hellos: list[str | None] = []
+    config = f'[log]\nnever = ["{HOST}"]\n'
+    shown = (authority if is_good else Authority()).server_for_all(hellos.append, HOST)
+    async with Site(authority, context=shown) as site, inspecting(tmp_path, authority, config=config) as byway:
+        if is_good:
+            assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust())
+        else:
+            with pytest.raises((ConnectionError, ssl.SSLError)):
+                await shake(byway, site.port, trust=trusting_nobody())
+        assert hellos == [HOST]
 
 
 async def test_mitmproxy_is_not_imported_before_a_rule_matches(tmp_path: Path) -> None:
