@@ -26,11 +26,11 @@ from proxy.intercept.inner import InnerDialer, make_pair, unheard
 from proxy.intercept.meeting import Guest, Meeting, Way
 from proxy.intercept.passing import Passing
 from proxy.intercept.vouching import Asked, Standing, Voucher, Vouching
-from proxy.model import HttpRequest, Outcome, Protocol
+from proxy.model import HttpRequest, Outcome, Protocol, Request
 from proxy.net.poller import Poller
 from proxy.net.probe import Probe, probe
 from proxy.net.stream import SocketStream
-from proxy.services import UNTOUCHED, Look, Services
+from proxy.services import UNTOUCHED, Look, Services, Stead
 from proxy.wire.flight import Flight
 
 if TYPE_CHECKING:
@@ -109,22 +109,24 @@ class Bridge:
         """See Inspector."""
         theirs, ours = make_pair(self._poller, client.peer)
         client.notify = None
-        await self._meet(outcome(), client.detach(), said, Way(theirs, outcome), ours)
+        meeting = self._meeting(outcome(), self._dialer(outcome().request))
+        await self._meet(meeting, client.detach(), said, Way(theirs, outcome), ours)
         return ours
 
-    async def serve(self, outcome: Outcome) -> SocketStream:
+    async def serve(self, outcome: Outcome) -> Stead:
         """See Inspector."""
         theirs, ours = make_pair(self._poller, outcome.request.client)
-        await self._meet(outcome, theirs, b"", None, ours)
-        return ours
+        dialer = self._dialer(outcome.request)
+        await self._meet(self._meeting(outcome, dialer, is_silent=True), theirs, b"", None, ours)
+        return Stead(ours, lambda: dialer.latest)
 
     async def _meet(
-        self, outcome: Outcome, client: socket.socket, said: bytes, first: Way | None, ours: SocketStream
+        self, meeting: Meeting, client: socket.socket, said: bytes, first: Way | None, ours: SocketStream
     ) -> None:
         """Has the engine serve a client, and closes our end when it cannot. Raises OSError."""
         assert self._engine is not None  # `look` has seen to that
         try:
-            await self._engine.meet(self._meeting(outcome), client, said, first)
+            await self._engine.meet(meeting, client, said, first)
         except BaseException:
             ours.close()
             raise
@@ -211,9 +213,11 @@ class Bridge:
 
     # -- what the engine tells -------------------------------------------------------------------------------------
 
-    def _meeting(self, outcome: Outcome) -> Meeting:
+    def _dialer(self, request: Request) -> InnerDialer:
+        return InnerDialer(self._services(), self._poller, request.inbound, request.client)
+
+    def _meeting(self, outcome: Outcome, dialer: InnerDialer, *, is_silent: bool = False) -> Meeting:
         host, request = outcome.host, outcome.request
-        dialer = InnerDialer(self._services(), self._poller, request.inbound, request.client)
         return Meeting(
             host=host,
             destination=request.destination,
@@ -223,6 +227,7 @@ class Bridge:
             refused=lambda in_words: self._refused(host, in_words=in_words),
             distrusted=lambda: self._vouching.forget(request.destination),
             objection=self._vouching.objection,
+            is_silent=is_silent,
             told=self._told,
         )
 

@@ -132,6 +132,8 @@ class Handler(ProxyConnectionHandler):
                 self._asked = True
             case "responseheaders":
                 _let_stream(data)
+            case "error" if self.meeting.is_silent and data.response is None:
+                data.error = flow.Error(flow.Error.KILLED_MESSAGE)  # and it writes no page of its own
             case "response":
                 self._tell(data)
             case "tls_failed_client":

@@ -51,5 +51,7 @@ class Meeting:
     """The certificate of an origin was not good after all."""
     objection: Callable[[list[bytes]], str]
     """What speaks against a presented chain (DER, the site's first) that the system trusts; empty when nothing does."""
+    is_silent: bool
+    """Where no answer comes, the client is told nothing: it is a session of ours, with words of its own for that."""
     told: Callable[[Outcome, str, str, int], None]
     """A request was answered: how it went, its method and target, and the bytes of the answer."""

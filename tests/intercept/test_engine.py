@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from proxy.config.schema import Limits
+from proxy.model import Outcome
 from tests.intercept.inspecting import HOSTS, RULES, Inspecting, inspecting
 from tests.intercept.site import Http2Site, Site
 from tests.support.authority import Authority
@@ -167,6 +168,37 @@ async def test_plain_http_is_inspected_one_exchange_at_a_time(tmp_path: Path) ->
         await until(lambda: len(byway.outcomes) == 4)
         async with client.get(f"http://plain.test:{origin.http_port}/", proxy=byway.url) as answer:
             assert "hello" in await answer.text(), "no rule speaks of it"
+
+
+@pytest.mark.parametrize("trouble", ["refused", "eof"])
+async def test_plain_http_without_an_answer_is_told_as_if_it_were_not_inspected(trouble: str, tmp_path: Path) -> None:
+    """With the reason, and where an addon sends it, there."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    def unreachable(request: Any, outcome: Outcome) -> str | None:
+        asked.append((request.http.target, str(outcome.attempts[0].symptom)))
+        return "http://mirror.test/" if request.http.target == "/moved" else None
+
+    asked: list[tuple[str, str]] = []
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    if trouble == "refused":
+        server.close()
+        await server.wait_closed()
+    async with server, inspecting(tmp_path, Authority()) as byway, aiohttp.ClientSession() as client:
+        byway.add("mirror", Rewriter(), hooks={"unreachable": unreachable})
+        site = f"http://www.inside.test:{port}"
+        async with client.get(f"{site}/", proxy=byway.url) as answer:
+            assert answer.status == 502
+            text = await answer.text()
+            assert text.startswith(f"www.inside.test:{port} could not be reached: direct: "), text
+        async with client.get(f"{site}/moved", proxy=byway.url, allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (302, "http://mirror.test/")
+        assert asked == [("/", trouble), ("/moved", trouble)]
+        await until(lambda: len(byway.outcomes) == 2)
 
 
 async def test_http_in_a_tunnel_is_inspected_too(tmp_path: Path) -> None:
