@@ -143,6 +143,10 @@ class Bridge:
         others = f" and {len(hosts) - _NAMED} others" if len(hosts) > _NAMED else ""
         return ", ".join(hosts[-_NAMED:]) + others
 
+    def look_again(self) -> None:
+        """The user has changed something: what was refused before may be taken now."""
+        self._passing = Passing()
+
     async def close(self) -> None:
         """Ends every connection that is looked into."""
         if self._engine is not None:

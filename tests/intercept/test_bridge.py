@@ -162,6 +162,17 @@ async def test_J10_a_host_whose_client_refuses_our_certificate_passes_from_then_
         assert byway._live()["uninspected"] == f"{HOST}, other.inside.test"
 
 
+async def test_J10_what_was_refused_is_tried_again_once_the_configuration_is_read_again(tmp_path: Path) -> None:
+    authority = Authority()
+    async with Site(authority) as site, inspecting(tmp_path, authority) as byway:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await shake(byway, site.port, trust=authority.client())
+        await until(lambda: byway.bridge.uninspected == HOST)
+        assert byway.reload() == []
+        assert byway.bridge.uninspected == ""
+        assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust())
+
+
 async def test_J10_only_a_few_hosts_are_named(tmp_path: Path) -> None:
     async with inspecting(tmp_path, Authority()) as byway:
         for number in range(8):
