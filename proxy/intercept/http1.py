@@ -12,15 +12,17 @@ import re
 from h11._events import Data, EndOfMessage
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
-from mitmproxy.proxy import commands, events, layer, layers
+from mitmproxy.proxy import events, layer, layers
 from mitmproxy.proxy.layers.http import _http1
-from mitmproxy.proxy.layers.http._base import ReceiveHttp
-from mitmproxy.proxy.layers.http._events import ResponseProtocolError
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of an answer's head, as everywhere in Byway."""
 
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d[ \r\n]")  # 101 is a last answer: what follows is another protocol
+
+
+_HEAD_END = re.compile(rb"\n\r?\n")
+_NO_HEAD = b"(a head of more than 64 KiB)\r\n\r\n"  # which mitmproxy refuses as it refuses any bad one
 
 
 class OriginSide(_http1.Http1Client):
@@ -29,11 +31,10 @@ class OriginSide(_http1.Http1Client):
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         if self.request is not None:
             _drop_interim(self.buf)
+            if _is_endless(self.buf):
+                self.buf = ReceiveBuffer()
+                self.buf += _NO_HEAD
         yield from super().read_headers(event)
-        if self.stream_id is not None and self.state == self.read_headers and len(self.buf) > HEAD_LIMIT:
-            self.state = self.done
-            yield commands.CloseConnection(self.conn)
-            yield ReceiveHttp(ResponseProtocolError(self.stream_id, "the head of its answer is too long"))
 
 
 class WithoutTrailers(ChunkedReader):
@@ -48,6 +49,10 @@ def take_part() -> None:
     """Has mitmproxy use these from now on."""
     vars(layers.http)["Http1Client"] = OriginSide
     vars(_http1)["ChunkedReader"] = WithoutTrailers
+
+
+def _is_endless(buf: ReceiveBuffer) -> bool:
+    return len(buf) > HEAD_LIMIT and _HEAD_END.search(bytes(buf), 0, HEAD_LIMIT) is None
 
 
 def _drop_interim(buf: ReceiveBuffer) -> None:
