@@ -143,8 +143,9 @@ class Entry:
         self.say(winner=None, error=self.told)
 
     def broke_inside(self, error: DialError, inside: Outcome | None) -> None:
-        """The same for what went on from an inspector: where no route delivered to it, that is why."""
-        if inside is None or inside.winner is not None:
+        """The same for what went on from an inspector: where no route delivered to it, that is why. It may also have
+        left, since an addon wanted it so."""
+        if inside is None or not inside.error or inside.closed_by is ClosedBy.CLIENT:
             self.broke(error)
             return
         self.told = _told(inside)

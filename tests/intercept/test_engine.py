@@ -201,6 +201,19 @@ async def test_plain_http_without_an_answer_is_told_as_if_it_were_not_inspected(
         await until(lambda: len(byway.outcomes) == 2)
 
 
+async def test_plain_http_that_an_addon_ends_is_not_called_unreachable(tmp_path: Path) -> None:
+    class Killer:
+        def request(self, flow: Any) -> None:
+            flow.kill()
+
+    async with Origin() as origin, inspecting(tmp_path, origin.authority) as byway, aiohttp.ClientSession() as client:
+        byway.add("killer", Killer())
+        async with client.get(f"http://www.inside.test:{origin.http_port}/", proxy=byway.url) as answer:
+            assert answer.status == 502
+            assert "could not be reached" not in await answer.text()
+        assert not origin.requests
+
+
 async def test_http_in_a_tunnel_is_inspected_too(tmp_path: Path) -> None:
     config = "[inspect]\nvouch_timeout_s = 0.2\n"  # no certificate will come
     async with Origin() as origin, inspecting(tmp_path, origin.authority, config=config) as byway:
