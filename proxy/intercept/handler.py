@@ -43,6 +43,9 @@ _STREAMED = ("text/event-stream", "multipart/x-mixed-replace", "application/grpc
 
 LINGER_S = 5.0
 
+MESSAGES_KEPT = 16
+"""Of a WebSocket or a raw stream, for addons: mitmproxy keeps all, and such connections stay open for days."""
+
 Faulted = Literal[True] | tuple[type[BaseException], BaseException, TracebackType | None] | BaseException | None
 
 
@@ -134,6 +137,10 @@ class Handler(ProxyConnectionHandler):
                 _let_stream(data)
             case "error" if self.meeting.is_silent and data.response is None:
                 data.error = flow.Error(flow.Error.KILLED_MESSAGE)  # and it writes no page of its own
+            case "websocket_message":
+                del data.websocket.messages[:-MESSAGES_KEPT]
+            case "tcp_message":
+                del data.messages[:-MESSAGES_KEPT]
             case "response":
                 self._tell(data)
             case "tls_failed_client":

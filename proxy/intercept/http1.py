@@ -2,7 +2,7 @@
 
 An interim answer (100, 103) is the answer to it, and then the page never comes; trailers end its connection in a fault
 that leaves both sides waiting; and a head that never ends is kept whole. Here the first two are dropped, as an
-intermediary may (RFC 9110 sections 15.2 and 6.5.1), and the last one is refused.
+intermediary may (RFC 9110 sections 15.2 and 6.5.1), and the last one is refused, as are endless lines between chunks.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import re
 from h11._events import Data, EndOfMessage
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
+from h11._util import RemoteProtocolError
 from mitmproxy.proxy import events, layer, layers
 from mitmproxy.proxy.layers.http import _http1
 
@@ -38,10 +39,12 @@ class OriginSide(_http1.Http1Client):
 
 
 class WithoutTrailers(ChunkedReader):
-    """Reads a body in chunks."""
+    """Reads a body in chunks, of either side."""
 
     def __call__(self, buf: ReceiveBuffer) -> Data | EndOfMessage | None:
         event = super().__call__(buf)
+        if event is None and len(buf) > HEAD_LIMIT:  # it waits for the end of a line
+            raise RemoteProtocolError("a line between chunks, or their trailers, of more than 64 KiB")
         return EndOfMessage() if isinstance(event, EndOfMessage) else event
 
 

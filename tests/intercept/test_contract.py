@@ -94,6 +94,7 @@ def test_a_connection_to_a_place_that_is_known_is_opened_before_the_client_is_an
 def test_the_hooks_that_we_look_at_exist_and_carry_what_we_read() -> None:
     for name, field in {
         "requestheaders": "flow", "responseheaders": "flow", "response": "flow", "error": "flow",
+        "websocket_message": "flow", "tcp_message": "flow",
         "tls_start_client": "data", "tls_failed_client": "data", "tls_failed_server": "data",
         "tls_established_client": "data", "tls_established_server": "data",
     }.items():  # fmt: skip

@@ -13,6 +13,7 @@ import aiohttp
 import pytest
 
 from proxy.config.schema import Limits
+from proxy.intercept.handler import MESSAGES_KEPT
 from proxy.model import Outcome
 from tests.intercept.inspecting import HOSTS, RULES, Inspecting, inspecting
 from tests.intercept.site import Http2Site, Site
@@ -103,6 +104,48 @@ async def test_a_websocket_goes_both_ways_and_addons_hear_of_it(tmp_path: Path) 
             await socket.send_str("hello")
             assert await socket.receive_str(timeout=20) == "HELLO"
         assert heard == [(True, "hello"), (False, "HELLO")]
+
+
+async def test_of_what_goes_on_for_long_only_the_latest_messages_are_kept(tmp_path: Path) -> None:
+    """Of a WebSocket, and of what is no HTTP inside TLS."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+        writer.close()
+
+    class Listener:
+        def websocket_message(self, flow: Any) -> None:
+            kept["websocket"].append(len(flow.websocket.messages))
+
+        def tcp_message(self, flow: Any) -> None:
+            kept["tcp"].append(len(flow.messages))
+
+    kept: dict[str, list[int]] = {"websocket": [], "tcp": []}
+    authority = Authority()
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=authority.server("www.inside.test"))
+    async with Site(authority) as site, server, inspecting(tmp_path, authority) as byway:
+        byway.add("listener", Listener())
+        trust = byway.trust()
+        async with (
+            aiohttp.ClientSession() as client,
+            client.ws_connect(f"{site.url}/ws", proxy=byway.url, ssl=trust) as socket,
+        ):
+            for number in range(2 * MESSAGES_KEPT):
+                await socket.send_str(f"a{number}")
+                assert await socket.receive_str(timeout=20) == f"A{number}"
+        where = f"www.inside.test:{server.sockets[0].getsockname()[1]}"
+        reader, writer = await asyncio.open_connection(*byway.proxy)
+        writer.write(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        await writer.start_tls(trust, server_hostname="www.inside.test")
+        for _ in range(2 * MESSAGES_KEPT):
+            writer.write(b"\x00raw words\n")
+            assert await reader.readexactly(11) == b"\x00raw words\n"
+        writer.close()
+        for lengths in kept.values():
+            assert len(lengths) == 4 * MESSAGES_KEPT
+            assert max(lengths) == MESSAGES_KEPT + 1, "and the one that is spoken of"
 
 
 async def test_events_come_one_by_one(tmp_path: Path) -> None:

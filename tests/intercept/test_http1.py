@@ -60,6 +60,18 @@ async def test_interim_answers_and_trailers_keep_nobody_waiting(
 
 
 @pytest.mark.needs("curl")
+@pytest.mark.parametrize(
+    "line", [b"5;" + b"x" * HEAD_LIMIT * 2, b"0\r\n" + b"X-More: 1\r\n" * HEAD_LIMIT], ids=["size", "trailers"]
+)
+async def test_A11_a_line_between_chunks_that_never_ends_is_refused(tmp_path: Path, line: bytes) -> None:
+    authority = Authority()
+    endless = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n" + line
+    async with saying(authority, endless) as port, inspecting(tmp_path, authority) as byway:
+        done = await byway.curl(f"https://www.inside.test:{port}/", timeout_s=20)
+        assert b"of more than 64 KiB" in done.stdout, done.stderr
+
+
+@pytest.mark.needs("curl")
 async def test_A39_a_head_that_never_ends_is_refused(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     authority = Authority()
     endless = b"HTTP/1.1 200 OK\r\n" + b"X-More: 0123456789\r\n" * (HEAD_LIMIT // 16)
