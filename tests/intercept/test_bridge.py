@@ -205,9 +205,12 @@ async def _hang_up(byway: Inspecting, port: int) -> None:
     await writer.wait_closed()
 
 
-async def test_an_authority_that_cannot_be_used_is_the_reason_that_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_in_use", [False, True])
+async def test_an_authority_that_cannot_be_used_is_the_reason_that_is_told(is_in_use: bool, tmp_path: Path) -> None:
     authority = Authority()
     async with Site(authority) as site, inspecting(tmp_path, authority) as byway:
+        if is_in_use:
+            assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust())
         byway.ours().with_name("authority.pem").chmod(0o644)
         reader, writer = await asyncio.open_connection(*byway.proxy)
         writer.write(f"CONNECT {HOST}:{site.port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
