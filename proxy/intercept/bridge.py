@@ -26,7 +26,7 @@ from proxy.intercept.inner import InnerDialer, make_pair, unheard
 from proxy.intercept.meeting import Guest, Meeting, Way
 from proxy.intercept.passing import Passing
 from proxy.intercept.vouching import Asked, Standing, Voucher, Vouching
-from proxy.model import HttpRequest, Outcome, Protocol, Request
+from proxy.model import Destination, HttpRequest, Outcome, Protocol, Request
 from proxy.net.poller import Poller
 from proxy.net.probe import Probe, probe
 from proxy.net.stream import SocketStream
@@ -229,11 +229,16 @@ class Bridge:
             open=dialer.open,
             taken=lambda: self._passing.taken(host),
             refused=lambda in_words: self._refused(host, in_words=in_words),
-            distrusted=lambda: self._vouching.forget(request.destination),
+            distrusted=lambda: self._distrusted(request.destination),
             objection=self._vouching.objection,
             is_silent=is_silent,
             told=self._told,
         )
+
+    def _distrusted(self, destination: Destination) -> None:
+        """Its client was hung up on, and cannot be told why."""
+        self._vouching.forget(destination)
+        log.info("%s was closed: the certificate that came is not good", destination)
 
     def _refused(self, host: str, *, in_words: bool) -> None:
         keep_s = self._settings().inspect.pass_s

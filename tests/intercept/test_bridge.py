@@ -234,8 +234,9 @@ async def test_J8_an_authority_whose_time_ends_while_byway_runs_is_the_reason_th
 
 @pytest.mark.parametrize("is_good", [True, False])
 async def test_a_host_that_is_never_logged_hears_only_the_client_and_is_verified_all_the_same(
-    is_good: bool, tmp_path: Path
+    is_good: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
+    caplog.set_level(logging.INFO, "proxy")
     authority = Authority()
     hellos: list[str | None] = []
     config = f'[log]\nnever = ["{HOST}"]\n'
@@ -247,6 +248,8 @@ async def test_a_host_that_is_never_logged_hears_only_the_client_and_is_verified
             with pytest.raises((ConnectionError, ssl.SSLError)):
                 await shake(byway, site.port, trust=trusting_nobody())
         assert hellos == [HOST]
+        said = f"{HOST}:{site.port} was closed: the certificate that came is not good"
+        assert (said in [record.getMessage() for record in caplog.records]) is not is_good
 
 
 async def test_mitmproxy_is_not_imported_before_a_rule_matches(tmp_path: Path) -> None:
