@@ -291,6 +291,7 @@ class App:
         self._store.configure(setup.settings.log)
         self._health.keep(setup.registry.relay_names)
         self._keeper.configure(setup.loaded)
+        self._bridge.look_again()
 
     def _override(self, host: str, override: Override | None) -> None:
         self._in_use.override(host, override)

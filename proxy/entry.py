@@ -142,6 +142,15 @@ class Entry:
         self.told = f"{self.outcome.request.destination}: {error}"
         self.say(winner=None, error=self.told)
 
+    def broke_inside(self, error: DialError, inside: Outcome | None) -> None:
+        """The same for what went on from an inspector: where no route delivered to it, that is why. It may also have
+        left, since an addon wanted it so."""
+        if inside is None or not inside.error or inside.closed_by is ClosedBy.CLIENT:
+            self.broke(error)
+            return
+        self.told = _told(inside)
+        self.say(attempts=inside.attempts, error=inside.error)
+
     def watch(self, tunnel: Tunnel) -> None:
         """Hears of what happens to the flow of a tunnel after it delivered. Only where that may teach something: one
         on our own network goes on through any outage."""

@@ -88,6 +88,16 @@ class Look:
 UNTOUCHED = Look()
 
 
+@dataclass(frozen=True, slots=True)
+class Stead:
+    """What stands in for an origin, for one plain HTTP request."""
+
+    stream: SocketStream
+    """It ends without a word where no answer came."""
+    inside: Callable[[], Outcome | None]
+    """How it went on from there; None: it did not."""
+
+
 class Inspector(Protocol):
     """Looks into what a rule INSPECTs. `intercept` has it; here is what a session asks of it."""
 
@@ -98,8 +108,8 @@ class Inspector(Protocol):
         """Takes over a client that has `said` its first words. On what is returned the inspector speaks as the client
         of the session; `outcome` tells what has become of that. Raises OSError."""
 
-    async def serve(self, outcome: Outcome) -> SocketStream:
-        """What stands in for an origin, for one plain HTTP request and its answer. Raises OSError."""
+    async def serve(self, outcome: Outcome) -> Stead:
+        """Takes the place of an origin, for one plain HTTP request and its answer. Raises OSError."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -287,16 +287,20 @@ class Session:
         finally:
             race.close()
 
-    async def _exchange_inspected(self, asked: PlainHttp, entry: Entry) -> Exchanged:
+    async def _exchange_inspected(self, asked: PlainHttp, entry: Entry) -> Exchanged | None:
         """One exchange with the inspector, in the place of the origin. How it goes on from there is a tunnel of its
-        own, with a line in the log of its own. Raises DialError."""
+        own, with a line in the log of its own. None: the client was told why no answer came."""
         entry.untold()
-        upstream = await self._services.inspector.serve(entry.outcome)
+        stead = await self._services.inspector.serve(entry.outcome)
         try:
-            return await self._pass(upstream, Reader(), asked, entry, head_sent=False)
+            return await self._pass(stead.stream, Reader(), asked, entry, head_sent=False)
+        except DialError as error:
+            entry.broke_inside(error, stead.inside())
+            await self._refuse(entry)
+            return None
         finally:
             if not self._handed_over:
-                upstream.abort()
+                stead.stream.abort()
 
     async def _open_upstream(self, asked: PlainHttp, entry: Entry, race: Race) -> Upstream | None:
         """The winner of a race for one request. A bodiless one is the flight and has gone out; any other is sent once,

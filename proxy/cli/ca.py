@@ -6,13 +6,14 @@ for the user to run; Byway asks for no password and is not to be run with sudo f
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.exits import Exit, Misused
+from proxy.cli.exits import Exit, Misused, NotAllowed, NotRunning
 from proxy.cli.output import ago, say
 
 if TYPE_CHECKING:
@@ -116,6 +117,8 @@ def trust(
     results = ca_trust.trust_in(stores, authority, call.paths)
     ended = _tell(call, results, {"name": ca_trust.name_of(authority.certificate)})
     call.output.hint("Browsers that are open see it after a restart.")
+    if any(result.holds for result in results):
+        _have_it_tried_again(call)
     return ended
 
 
@@ -213,6 +216,12 @@ def _tell_of_others(call: Invocation, stores: list[dict[str, Any]]) -> None:
             call.output.hint(f"{store['store']} trusts another authority of Byway's: {name}")
     if any(store["others"] for store in stores):
         call.output.hint("If no other state folder of yours uses it: `byway ca untrust --all`.")
+
+
+def _have_it_tried_again(call: Invocation) -> None:
+    """A running Byway lets sites pass whose client has refused the certificate; reading the configuration ends that."""
+    with contextlib.suppress(NotRunning, NotAllowed):
+        call.client().post("/v1/reload", {})
 
 
 def _warn_of_sudo(call: Invocation) -> None:

@@ -81,8 +81,9 @@ class Hooks:
         """When what is believed of a site has changed, with the evidence. Nobody waits."""
 
     def unreachable(self, request: Request, outcome: Outcome) -> Now[str | None]:
-        """When no route brought an answer to a plain HTTP request that no rule INSPECTs. A URL sends the client there
-        in place of the error page; None shows the page."""
+        """When no route brought an answer to a plain HTTP request. A URL sends the client there in place of the error
+        page; None shows the page. From https nobody can be sent elsewhere: nothing is signed in the name of a site
+        that has not shown its certificate."""
 
     def dial(self, route: Route, destination: Destination) -> Now[Stream | None]:
         """For relays of a kind of one's own, with the URL `addon://NAME`, NAME being this addon's: open a path to

@@ -26,11 +26,11 @@ from proxy.intercept.inner import InnerDialer, make_pair, unheard
 from proxy.intercept.meeting import Guest, Meeting, Way
 from proxy.intercept.passing import Passing
 from proxy.intercept.vouching import Asked, Standing, Voucher, Vouching
-from proxy.model import HttpRequest, Outcome, Protocol
+from proxy.model import Destination, HttpRequest, Outcome, Protocol, Request
 from proxy.net.poller import Poller
 from proxy.net.probe import Probe, probe
 from proxy.net.stream import SocketStream
-from proxy.services import UNTOUCHED, Look, Services
+from proxy.services import UNTOUCHED, Look, Services, Stead
 from proxy.wire.flight import Flight
 
 if TYPE_CHECKING:
@@ -96,6 +96,8 @@ class Bridge:
             return Look(refusal=f"{outcome.request.destination} is not inspected: {error}")
         if flight is not None and flight.protocol is Protocol.HTTP:
             return _WELL
+        if self._services().is_private(host):  # nothing of ours is sent there; the engine does verify
+            return _WELL
         voucher = await self._voucher(outcome)
         if voucher.standing is Standing.BAD:
             return Look(
@@ -107,22 +109,24 @@ class Bridge:
         """See Inspector."""
         theirs, ours = make_pair(self._poller, client.peer)
         client.notify = None
-        await self._meet(outcome(), client.detach(), said, Way(theirs, outcome), ours)
+        meeting = self._meeting(outcome(), self._dialer(outcome().request))
+        await self._meet(meeting, client.detach(), said, Way(theirs, outcome), ours)
         return ours
 
-    async def serve(self, outcome: Outcome) -> SocketStream:
+    async def serve(self, outcome: Outcome) -> Stead:
         """See Inspector."""
         theirs, ours = make_pair(self._poller, outcome.request.client)
-        await self._meet(outcome, theirs, b"", None, ours)
-        return ours
+        dialer = self._dialer(outcome.request)
+        await self._meet(self._meeting(outcome, dialer, is_silent=True), theirs, b"", None, ours)
+        return Stead(ours, lambda: dialer.latest)
 
     async def _meet(
-        self, outcome: Outcome, client: socket.socket, said: bytes, first: Way | None, ours: SocketStream
+        self, meeting: Meeting, client: socket.socket, said: bytes, first: Way | None, ours: SocketStream
     ) -> None:
         """Has the engine serve a client, and closes our end when it cannot. Raises OSError."""
         assert self._engine is not None  # `look` has seen to that
         try:
-            await self._engine.meet(self._meeting(outcome), client, said, first)
+            await self._engine.meet(meeting, client, said, first)
         except BaseException:
             ours.close()
             raise
@@ -138,6 +142,10 @@ class Bridge:
         hosts = self._passing.hosts(time.monotonic())
         others = f" and {len(hosts) - _NAMED} others" if len(hosts) > _NAMED else ""
         return ", ".join(hosts[-_NAMED:]) + others
+
+    def look_again(self) -> None:
+        """The user has changed something: what was refused before may be taken now."""
+        self._passing = Passing()
 
     async def close(self) -> None:
         """Ends every connection that is looked into."""
@@ -175,7 +183,9 @@ class Bridge:
         return Leaves(ca.open_authority(self._folders.ca, now=now))
 
     def _is_in_force(self, leaves: Leaves) -> bool:
-        return self._folders.ephemeral or leaves.authority.is_of(self._folders.ca)
+        """Not when it was rotated or removed meanwhile, nor when its time is over."""
+        authority = leaves.authority
+        return authority.is_of_today(time.time()) and (self._folders.ephemeral or authority.is_of(self._folders.ca))
 
     def _leaf(self, host: str) -> Leaf:
         assert self._leaves is not None  # so before any client is met
@@ -207,9 +217,11 @@ class Bridge:
 
     # -- what the engine tells -------------------------------------------------------------------------------------
 
-    def _meeting(self, outcome: Outcome) -> Meeting:
+    def _dialer(self, request: Request) -> InnerDialer:
+        return InnerDialer(self._services(), self._poller, request.inbound, request.client)
+
+    def _meeting(self, outcome: Outcome, dialer: InnerDialer, *, is_silent: bool = False) -> Meeting:
         host, request = outcome.host, outcome.request
-        dialer = InnerDialer(self._services(), self._poller, request.inbound, request.client)
         return Meeting(
             host=host,
             destination=request.destination,
@@ -217,10 +229,16 @@ class Bridge:
             open=dialer.open,
             taken=lambda: self._passing.taken(host),
             refused=lambda in_words: self._refused(host, in_words=in_words),
-            distrusted=lambda: self._vouching.forget(request.destination),
-            is_known_root=self._vouching.is_known_root,
+            distrusted=lambda: self._distrusted(request.destination),
+            objection=self._vouching.objection,
+            is_silent=is_silent,
             told=self._told,
         )
+
+    def _distrusted(self, destination: Destination) -> None:
+        """Its client was hung up on, and cannot be told why."""
+        self._vouching.forget(destination)
+        log.info("%s was closed: the certificate that came is not good", destination)
 
     def _refused(self, host: str, *, in_words: bool) -> None:
         keep_s = self._settings().inspect.pass_s

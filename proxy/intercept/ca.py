@@ -61,9 +61,17 @@ class Authority:
     key: ec.EllipticCurvePrivateKey = field(repr=False)
 
     def is_of(self, folder: Path) -> bool:
-        """Whether it is still the one of the folder: it may have been rotated or removed since. A `stat` and a read of
-        a small file; what cannot be read is no longer in force."""
-        return read_certificate(folder) == self.certificate and (folder / _FILE).exists()
+        """Whether it is still the one of the folder: it may have been rotated or removed since, or laid open to others.
+        A `stat` and a read of a small file; what cannot be read is no longer in force."""
+        try:
+            _check_private(folder / _FILE)
+        except BywayError:
+            return False
+        return read_certificate(folder) == self.certificate
+
+    def is_of_today(self, now: float) -> bool:
+        """Whether its time has come and is not over; `now` is in seconds since the epoch."""
+        return not _wrong_time(self.certificate, now)
 
 
 def open_authority(folder: Path, *, now: float) -> Authority:
@@ -214,19 +222,25 @@ def _write_certificate(folder: Path, certificate: x509.Certificate) -> None:
     write_private(path, content)
 
 
-def _load(file: Path) -> Authority:
-    """Raises BywayError. What the parser says goes no further: it has seen the key."""
+def _check_private(file: Path) -> None:
+    """Raises BywayError when the key's file is not the user's alone."""
     try:
         found = file.stat()
-        data = read_bytes(file, limit=_SIZE_LIMIT)
-    except ConfigError as error:
-        raise BywayError(str(error)) from None
     except OSError as error:
         raise BywayError(f"{shown(file)} cannot be read: {(error.strerror or str(error)).lower()}") from None
     if os.name == "posix" and found.st_uid != os.getuid():
         raise BywayError(f"{shown(file)} belongs to another user; {_RENEW}")
     if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
         raise BywayError(f"others on this computer could read {shown(file)}, so its key is not used; {_RENEW}")
+
+
+def _load(file: Path) -> Authority:
+    """Raises BywayError. What the parser says goes no further: it has seen the key."""
+    _check_private(file)
+    try:
+        data = read_bytes(file, limit=_SIZE_LIMIT)
+    except ConfigError as error:
+        raise BywayError(str(error)) from None
     try:
         key, certificate = load_pem_private_key(data, None), x509.load_pem_x509_certificate(data)
         certificate.verify_directly_issued_by(certificate)
@@ -249,16 +263,23 @@ def _public(key: object) -> bytes:
 
 
 def _check_time(certificate: x509.Certificate, now: float) -> None:
-    """Raises BywayError outside its time: the clock is as likely at fault as the certificate."""
+    """Raises BywayError outside its time."""
+    if wrong := _wrong_time(certificate, now):
+        raise BywayError(wrong)
+
+
+def _wrong_time(certificate: x509.Certificate, now: float) -> str:
+    """What to do outside its time, else nothing: the clock is as likely at fault as the certificate."""
     today = datetime.datetime.fromtimestamp(now, datetime.UTC)
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if today < begin:
-        raise BywayError(
+        return (
             f"the clock says {today:%Y-%m-%d}, but the local certificate authority is valid from {begin:%Y-%m-%d} on; "
             f"set the clock, or if it is right {_RENEW}"
         )
     if today >= end:
-        raise BywayError(
+        return (
             f"the local certificate authority was valid until {end:%Y-%m-%d} and the clock says {today:%Y-%m-%d}; "
             f"if the clock is right {_RENEW}"
         )
+    return ""

@@ -20,6 +20,7 @@ from mitmproxy.master import Master
 
 from proxy.config.paths import private_folder
 from proxy.config.schema import Settings
+from proxy.intercept import http1
 from proxy.intercept.guests import Admitted, has_hooks, traverse
 from proxy.intercept.handler import Handler, close_writer, connect_streams
 from proxy.intercept.leaf import Leaf
@@ -42,6 +43,7 @@ class Engine:
         guests: Callable[[], Sequence[Guest]],
     ) -> None:
         _hush()
+        http1.take_part()
         self._settings = settings
         self._guests = guests
         self._handlers: dict[str, Handler] = {}

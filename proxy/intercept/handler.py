@@ -43,6 +43,9 @@ _STREAMED = ("text/event-stream", "multipart/x-mixed-replace", "application/grpc
 
 LINGER_S = 5.0
 
+MESSAGES_KEPT = 16
+"""Of a WebSocket or a raw stream, for addons: mitmproxy keeps all, and such connections stay open for days."""
+
 Faulted = Literal[True] | tuple[type[BaseException], BaseException, TracebackType | None] | BaseException | None
 
 
@@ -132,6 +135,12 @@ class Handler(ProxyConnectionHandler):
                 self._asked = True
             case "responseheaders":
                 _let_stream(data)
+            case "error" if self.meeting.is_silent and data.response is None:
+                data.error = flow.Error(flow.Error.KILLED_MESSAGE)  # and it writes no page of its own
+            case "websocket_message":
+                del data.websocket.messages[:-MESSAGES_KEPT]
+            case "tcp_message":
+                del data.messages[:-MESSAGES_KEPT]
             case "response":
                 self._tell(data)
             case "tls_failed_client":
@@ -161,8 +170,8 @@ class Handler(ProxyConnectionHandler):
     def _check_chain(self, server: connection.Server) -> None:
         """The rest of it mitmproxy has verified, and nothing has been sent yet."""
         chain = [ssl.PEM_cert_to_DER_cert(cert.to_pem().decode()) for cert in server.certificate_list]
-        if self.meeting.is_known_root(chain):
-            server.error = "its certificate is signed by a known interception root"
+        if objection := self.meeting.objection(chain):
+            server.error = f"its certificate is bad: {objection}"
             self.meeting.distrusted()
             self.close_connection(server)
 

@@ -44,6 +44,13 @@ class InnerDialer:
         self._poller = poller
         self._inbound = inbound
         self._client = client
+        self._latest: Session | None = None
+
+    @property
+    def latest(self) -> Outcome | None:
+        """How the tunnel goes, or went, that was opened last."""
+        entry = None if self._latest is None else self._latest.entry
+        return None if entry is None else entry.outcome
 
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer."""
@@ -61,7 +68,7 @@ class InnerDialer:
             stream = SocketStream(theirs, self._poller, str(destination))
         except OSError as error:
             raise DialError(str(error), stage=Stage.CONNECT, symptom=Symptom.LOCAL) from error
-        session = Session(ours, self._services, inspected=True)
+        session = self._latest = Session(ours, self._services, inspected=True)
         spawn(session.run(InnerTunnel(destination, self._inbound)), name=f"inner tunnel to {destination}")
         try:
             answer = b""

@@ -49,7 +49,9 @@ class Meeting:
     """It has not: it said so in an alert, or (False) it just left when it had seen it."""
     distrusted: Callable[[], None]
     """The certificate of an origin was not good after all."""
-    is_known_root: Callable[[list[bytes]], bool]
-    """Whether a presented chain (DER, the site's first) is signed by a root that is known to intercept."""
+    objection: Callable[[list[bytes]], str]
+    """What speaks against a presented chain (DER, the site's first) that the system trusts; empty when nothing does."""
+    is_silent: bool
+    """Where no answer comes, the client is told nothing: it is a session of ours, with words of its own for that."""
     told: Callable[[Outcome, str, str, int], None]
     """A request was answered: how it went, its method and target, and the bytes of the answer."""

@@ -23,7 +23,8 @@ from proxy.intercept.meeting import Meeting
 CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
 """What Python's own default is, for origins: level 2 takes no RSA key below 2048 bits."""
 
-OURS = ("server", "mode", "confdir", "certs", "ssl_insecure", "client_certs", "connection_strategy", "upstream_cert")
+OURS = ("server", "mode", "confdir", "certs", "ssl_insecure", "client_certs", "connection_strategy", "upstream_cert",
+        "ciphers_server", "ssl_verify_upstream_trusted_ca", "ssl_verify_upstream_trusted_confdir")  # fmt: skip
 """Options that are ours to set."""
 
 

@@ -15,7 +15,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Protocol
 
@@ -29,6 +29,9 @@ _STEP_LIMIT_S = 120.0
 """For one command; macOS and Windows ask the user to confirm."""
 
 _SAID_LIMIT = 300
+
+_LOCKED = "SEC_ERROR_TOKEN_NOT_LOGGED_IN"
+"""NSS's word for a store with a password, which Firefox calls the primary one."""
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 
@@ -91,13 +94,15 @@ class Result:
 
 
 def trust(store: Store, certificate: x509.Certificate, file: Path) -> Result:
-    """Adds the certificate to a store, unless it is there."""
+    """Adds the certificate to a store, unless it is there. What a command that failed has left is taken out again:
+    NSS's adds a certificate before it finds that it may not trust it, and the next time that looks like trust."""
 
     def steps() -> list[Step]:
         held = any(entry.certificate == certificate for entry in store.entries())
         return [] if held else store.trusting(certificate, str(file))
 
-    return _carry_out(store, steps, [certificate], wanted=True)
+    result = _carry_out(store, steps, [certificate], wanted=True)
+    return replace(result, holds=untrust(store, [certificate]).holds) if result.error and result.holds else result
 
 
 def untrust(store: Store, certificates: Sequence[x509.Certificate]) -> Result:
@@ -170,6 +175,8 @@ def run(step: Step) -> bytes:
         raise BywayError(f"{step.words[0]} could not be run: {error}") from None
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[-_SAID_LIMIT:]
+        if _LOCKED in said:
+            raise BywayError("it has a password of its own: import the certificate in the browser's settings")
         raise BywayError(f"{step.words[0]} ended with {done.returncode}: {said or 'it said nothing'}")
     return done.stdout
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
-from proxy.detect.interception import KnownRoots
+from proxy.detect.interception import CHAIN_LIMIT, KnownRoots
 from proxy.model import Destination, NetworkId, Route, Symptom
 from proxy.net.probe import Probe
 from proxy.net.tasks import spawn
@@ -89,9 +89,8 @@ class Vouching:
         return voucher
 
     def _judge(self, probe: Probe) -> Voucher:
-        root = self._roots.find(probe.chain)
-        if root is not None:
-            return Voucher(Standing.BAD, f"it is signed by a known interception root ({root.what})")
+        if objection := self.objection(probe.chain):
+            return Voucher(Standing.BAD, objection)
         if probe.verified:
             return Voucher(Standing.GOOD)
         if probe.symptom is Symptom.CERTIFICATE:
@@ -100,5 +99,10 @@ class Vouching:
             return Voucher(Standing.NO_TLS)
         return Voucher(Standing.UNKNOWN, probe.error, lasts=probe.symptom is Symptom.SILENT)
 
-    def is_known_root(self, chain: list[bytes]) -> bool:
-        return self._roots.find(chain) is not None
+    def objection(self, chain: Sequence[bytes]) -> str:
+        """What speaks against a presented chain (DER, the site's first), whoever trusts it; empty when nothing does. No
+        more than so many are looked at for a known root, and what comes behind them could be signed by one."""
+        if len(chain) > CHAIN_LIMIT:
+            return f"it comes with {len(chain)} certificates, of which {CHAIN_LIMIT} are looked at"
+        root = self._roots.find(chain)
+        return "" if root is None else f"it is signed by a known interception root ({root.what})"

@@ -18,7 +18,7 @@ from proxy.intercept import trust
 from proxy.intercept.ca import common_name, fingerprint, open_authority, read_certificate
 from proxy.intercept.nss_stores import NssStore
 from proxy.intercept.system_stores import SYSTEMS
-from tests.cli.conftest import Byway, Home
+from tests.cli.conftest import Byway, Home, Running
 from tests.intercept.conftest import Debian, make_debian
 from tests.intercept.test_ca import NOW, YEAR, secrets_of
 
@@ -168,6 +168,16 @@ def test_J11_trusted_and_removed_leaves_0_entries(
     assert debian.state() == before
     assert not (home.state / "ca").exists()
     assert byway("ca", "remove").code == 0
+
+
+@pytest.mark.usefixtures("nobody_is_root")
+def test_a_running_byway_is_told_that_something_trusts_it_now(
+    byway: Byway, running: Running, chromium: NssStore
+) -> None:
+    """So that sites whose client had refused our certificate are inspected at once, and not hours later."""
+    assert byway("ca", "trust").code == 4
+    assert chromium.entries()
+    assert running.world.reloads == 1
 
 
 @pytest.mark.usefixtures("nobody_is_root")

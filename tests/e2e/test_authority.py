@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import ssl
-import subprocess
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -24,8 +22,8 @@ from proxy.intercept.nss_stores import NssStore
 from proxy.intercept.trust import trust, untrust
 from tests.control.world import World
 from tests.intercept.test_ca import secrets_of
-from tests.support import programs
 from tests.support.byway import Byway
+from tests.support.chromium import browse
 
 PAGE = b"<!doctype html><title>inspected</title><p>shown by us"
 NAME = "inspected.test"
@@ -54,25 +52,11 @@ async def server(authority: Authority, folder: Path) -> AsyncIterator[int]:
         yield listening.sockets[0].getsockname()[1]
 
 
-async def visit(port: int, home: Path, profile: Path) -> tuple[bool, bool]:
+async def visit(port: int, home: Path, profile: str) -> tuple[bool, bool]:
     """Whether Chromium shows the page, and whether it refuses the authority (net error -202)."""
-    process = await asyncio.create_subprocess_exec(
-        *(programs.require("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-        *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
-        *("--disable-sync", f"--user-data-dir={profile}", f"--host-resolver-rules=MAP * 127.0.0.1:{port}"),
-        *("--no-proxy-server", "--dump-dom", f"https://{NAME}:{port}/"),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)},
-    )
-    try:
-        shown, said = await asyncio.wait_for(process.communicate(), 120)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return b"shown by us" in shown, b"net_error -202" in said
+    here = (f"--host-resolver-rules=MAP * 127.0.0.1:{port}", "--no-proxy-server")
+    done = await browse(f"https://{NAME}:{port}/", home, *here, profile=profile)
+    return b"shown by us" in done.stdout, b"net_error -202" in done.stderr
 
 
 @pytest.mark.needs("chromium", "certutil")
@@ -82,11 +66,11 @@ async def test_chromium_takes_a_leaf_as_long_as_its_store_trusts_the_authority(t
     authority = open_authority(tmp_path / "ca", now=time.time())
     store = NssStore("Chromium", home / ".pki" / "nssdb")
     async with server(authority, tmp_path) as port:
-        assert await visit(port, home, tmp_path / "1") == (False, True)
+        assert await visit(port, home, "1") == (False, True)
         assert (await asyncio.to_thread(trust, store, authority.certificate, certificate_file(tmp_path / "ca"))).holds
-        assert await visit(port, home, tmp_path / "2") == (True, False)
+        assert await visit(port, home, "2") == (True, False)
         assert not (await asyncio.to_thread(untrust, store, [authority.certificate])).holds
-        assert await visit(port, home, tmp_path / "3") == (False, True)
+        assert await visit(port, home, "3") == (False, True)
 
 
 def questions() -> list[str]:

@@ -16,6 +16,7 @@ from tests.intercept.site import Site
 from tests.support import programs
 from tests.support.authority import Authority
 from tests.support.byway import Byway
+from tests.support.chromium import browse
 from tests.support.waiting import until_read
 
 HOST = "www.inside.test"
@@ -149,19 +150,5 @@ async def _browse(byway: Byway, url: str, home: Path, *, trusts: list[Path]) -> 
     ):
         command = [programs.require("certutil"), "-d", f"sql:{store}", *words]
         await asyncio.to_thread(subprocess.run, command, check=True, capture_output=True, timeout=60)
-    process = await asyncio.create_subprocess_exec(
-        *(programs.require("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-        *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
-        *("--disable-sync", f"--user-data-dir={home / 'profile'}", f"--proxy-server={byway.url}", "--dump-dom", url),
-        stdin=subprocess.DEVNULL,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        env={**os.environ, "HOME": str(home), "XDG_CONFIG_HOME": str(home), "XDG_CACHE_HOME": str(home)},
-    )
-    try:
-        shown, _ = await asyncio.wait_for(process.communicate(), 120)
-    finally:
-        if process.returncode is None:
-            process.kill()
-            await process.wait()
-    return shown.decode(errors="replace")
+    done = await browse(url, home, f"--proxy-server={byway.url}")
+    return done.stdout.decode(errors="replace")

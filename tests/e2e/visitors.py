@@ -26,6 +26,7 @@ import socks
 
 from tests.support import programs
 from tests.support.authority import Authority
+from tests.support.chromium import browse
 from tests.support.origin import PICTURE
 
 _TIMEOUT_S = 60.0
@@ -120,12 +121,8 @@ async def with_aiohttp(visit: Visit) -> int:
 
 async def chromium(visit: Visit, *, scheme: str) -> int:
     """Chromium without a window and with a profile of its own. It says itself how many pictures it shows."""
-    done = await run(
-        *(programs.require("chromium"), "--headless", "--no-sandbox", "--disable-gpu", "--disable-dev-shm-usage"),
-        *("--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update"),
-        *("--disable-sync", "--ignore-certificate-errors", f"--user-data-dir={visit.folder}"),
-        *(f"--proxy-server={scheme}://{visit.proxy[0]}:{visit.proxy[1]}", "--dump-dom", visit.page),
-    )
+    through = f"--proxy-server={scheme}://{visit.proxy[0]}:{visit.proxy[1]}"
+    done = await browse(visit.page, visit.folder, "--ignore-certificate-errors", through)
     shown = re.search(rb'data-shown="(\d+)"', done.stdout)
     assert shown is not None, (done.stdout[-2000:], done.stderr[-2000:])
     return int(shown[1])

@@ -10,9 +10,10 @@ import os
 import ssl
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 from unittest import mock
 
 from proxy.app import App, RunOptions
@@ -47,10 +48,17 @@ class Inspecting(App):
         self.outcomes: list[Outcome] = []
         super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags))
 
-    def add(self, name: str, *objects: object, options: Mapping[str, object] | None = None) -> Guarded:
-        """Has an addon run, or takes the place of one of that name: with these objects, behind a guard, and with what
-        the user set for mitmproxy."""
-        addon = Addon(name, Path(__file__), "", objects, {}, None, sys.modules[__name__], options or {})
+    def add(
+        self,
+        name: str,
+        *objects: object,
+        options: Mapping[str, object] | None = None,
+        hooks: Mapping[str, Callable[..., Any]] | None = None,
+    ) -> Guarded:
+        """Has an addon run, or takes the place of one of that name: with these objects, behind a guard, with what the
+        user set for mitmproxy, and with hooks of Byway's own."""
+        ours = {hook: (function,) for hook, function in (hooks or {}).items()}
+        addon = Addon(name, Path(__file__), "", objects, ours, None, sys.modules[__name__], options or {})
         guarded = Guarded(addon, Limit(), self._addons.remove)
         self._addons.put(guarded)
         return guarded

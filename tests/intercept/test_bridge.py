@@ -9,12 +9,14 @@ import re
 import ssl
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import pytest
 
 from proxy.config import inspection
 from proxy.intercept import ca
+from proxy.intercept.leaf import Leaves
 from proxy.intercept.passing import HANG_UPS
 from tests.intercept.inspecting import HOSTS, RULES, Inspecting, inspecting
 from tests.intercept.site import Site
@@ -160,6 +162,17 @@ async def test_J10_a_host_whose_client_refuses_our_certificate_passes_from_then_
         assert byway._live()["uninspected"] == f"{HOST}, other.inside.test"
 
 
+async def test_J10_what_was_refused_is_tried_again_once_the_configuration_is_read_again(tmp_path: Path) -> None:
+    authority = Authority()
+    async with Site(authority) as site, inspecting(tmp_path, authority) as byway:
+        with pytest.raises(ssl.SSLCertVerificationError):
+            await shake(byway, site.port, trust=authority.client())
+        await until(lambda: byway.bridge.uninspected == HOST)
+        assert byway.reload() == []
+        assert byway.bridge.uninspected == ""
+        assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust())
+
+
 async def test_J10_only_a_few_hosts_are_named(tmp_path: Path) -> None:
     async with inspecting(tmp_path, Authority()) as byway:
         for number in range(8):
@@ -192,14 +205,51 @@ async def _hang_up(byway: Inspecting, port: int) -> None:
     await writer.wait_closed()
 
 
-async def test_an_authority_that_cannot_be_used_is_the_reason_that_is_told(tmp_path: Path) -> None:
+@pytest.mark.parametrize("is_in_use", [False, True])
+async def test_an_authority_that_cannot_be_used_is_the_reason_that_is_told(is_in_use: bool, tmp_path: Path) -> None:
     authority = Authority()
     async with Site(authority) as site, inspecting(tmp_path, authority) as byway:
+        if is_in_use:
+            assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust())
         byway.ours().with_name("authority.pem").chmod(0o644)
         reader, writer = await asyncio.open_connection(*byway.proxy)
         writer.write(f"CONNECT {HOST}:{site.port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
         assert b"others on this computer could read" in await reader.read()
         writer.close()
+
+
+async def test_J8_an_authority_whose_time_ends_while_byway_runs_is_the_reason_that_is_told(tmp_path: Path) -> None:
+    authority = Authority()
+    async with Site(authority) as site, inspecting(tmp_path, authority) as byway:
+        assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust())
+        file = byway.ours()
+        byway.bridge._leaves = Leaves(ca.replace_authority(file.parent, now=time.time() - 800 * 24 * 3600))
+        reader, writer = await asyncio.open_connection(*byway.proxy)
+        writer.write(f"CONNECT {HOST}:{site.port} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert b"certificate authority was valid until" in await reader.read()
+        writer.close()
+        ca.replace_authority(file.parent, now=time.time())
+        assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust()), "with the next one it goes on"
+
+
+@pytest.mark.parametrize("is_good", [True, False])
+async def test_a_host_that_is_never_logged_hears_only_the_client_and_is_verified_all_the_same(
+    is_good: bool, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO, "proxy")
+    authority = Authority()
+    hellos: list[str | None] = []
+    config = f'[log]\nnever = ["{HOST}"]\n'
+    shown = (authority if is_good else Authority()).server_for_all(hellos.append, HOST)
+    async with Site(authority, context=shown) as site, inspecting(tmp_path, authority, config=config) as byway:
+        if is_good:
+            assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust())
+        else:
+            with pytest.raises((ConnectionError, ssl.SSLError)):
+                await shake(byway, site.port, trust=trusting_nobody())
+        assert hellos == [HOST]
+        said = f"{HOST}:{site.port} was closed: the certificate that came is not good"
+        assert (said in [record.getMessage() for record in caplog.records]) is not is_good
 
 
 async def test_mitmproxy_is_not_imported_before_a_rule_matches(tmp_path: Path) -> None:

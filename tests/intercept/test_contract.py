@@ -93,7 +93,8 @@ def test_a_connection_to_a_place_that_is_known_is_opened_before_the_client_is_an
 
 def test_the_hooks_that_we_look_at_exist_and_carry_what_we_read() -> None:
     for name, field in {
-        "requestheaders": "flow", "responseheaders": "flow", "response": "flow",
+        "requestheaders": "flow", "responseheaders": "flow", "response": "flow", "error": "flow",
+        "websocket_message": "flow", "tcp_message": "flow",
         "tls_start_client": "data", "tls_failed_client": "data", "tls_failed_server": "data",
         "tls_established_client": "data", "tls_established_server": "data",
     }.items():  # fmt: skip
@@ -166,6 +167,24 @@ def test_error_pages_are_signed_with_the_one_name_that_we_change() -> None:
         text = source(module)
         assert "version.MITMPROXY" in text
         assert "version.VERSION" not in text
+
+
+def test_http1_is_read_by_the_parts_that_we_put_in_its_place() -> None:
+    assert "Http1Client(" in source(layers.http)
+    assert "return ChunkedReader()" in source(_http1.make_body_reader)
+    assert parameters(_http1.Http1Client.read_headers) == ["self", "event"]
+    assert "self.state = self.read_headers" in source(_http1.Http1Connection)
+    assert "HTTP trailers are not implemented yet" in source(_http1), "else ours is needless"
+
+
+def test_a_flow_that_is_killed_when_it_failed_is_answered_by_no_page() -> None:
+    told = source(layers.http.HttpStream.handle_protocol_error)
+    assert (
+        told.index("yield HttpErrorHook(")
+        < told.index("self.check_killed(")
+        < told.index("yield SendHttp(event, self.context.client)")
+    )
+    assert "flow.Error.KILLED_MESSAGE" in source(layers.http.HttpStream.check_killed)
 
 
 def test_its_exceptions_are_the_ones_that_we_know() -> None:

@@ -13,6 +13,8 @@ import aiohttp
 import pytest
 
 from proxy.config.schema import Limits
+from proxy.intercept.handler import MESSAGES_KEPT
+from proxy.model import Outcome
 from tests.intercept.inspecting import HOSTS, RULES, Inspecting, inspecting
 from tests.intercept.site import Http2Site, Site
 from tests.support.authority import Authority
@@ -104,6 +106,48 @@ async def test_a_websocket_goes_both_ways_and_addons_hear_of_it(tmp_path: Path) 
         assert heard == [(True, "hello"), (False, "HELLO")]
 
 
+async def test_of_what_goes_on_for_long_only_the_latest_messages_are_kept(tmp_path: Path) -> None:
+    """Of a WebSocket, and of what is no HTTP inside TLS."""
+
+    async def echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while data := await reader.read(100):
+            writer.write(data)
+        writer.close()
+
+    class Listener:
+        def websocket_message(self, flow: Any) -> None:
+            kept["websocket"].append(len(flow.websocket.messages))
+
+        def tcp_message(self, flow: Any) -> None:
+            kept["tcp"].append(len(flow.messages))
+
+    kept: dict[str, list[int]] = {"websocket": [], "tcp": []}
+    authority = Authority()
+    server = await asyncio.start_server(echo, "127.0.0.1", 0, ssl=authority.server("www.inside.test"))
+    async with Site(authority) as site, server, inspecting(tmp_path, authority) as byway:
+        byway.add("listener", Listener())
+        trust = byway.trust()
+        async with (
+            aiohttp.ClientSession() as client,
+            client.ws_connect(f"{site.url}/ws", proxy=byway.url, ssl=trust) as socket,
+        ):
+            for number in range(2 * MESSAGES_KEPT):
+                await socket.send_str(f"a{number}")
+                assert await socket.receive_str(timeout=20) == f"A{number}"
+        where = f"www.inside.test:{server.sockets[0].getsockname()[1]}"
+        reader, writer = await asyncio.open_connection(*byway.proxy)
+        writer.write(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
+        assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+        await writer.start_tls(trust, server_hostname="www.inside.test")
+        for _ in range(2 * MESSAGES_KEPT):
+            writer.write(b"\x00raw words\n")
+            assert await reader.readexactly(11) == b"\x00raw words\n"
+        writer.close()
+        for lengths in kept.values():
+            assert len(lengths) == 4 * MESSAGES_KEPT
+            assert max(lengths) == MESSAGES_KEPT + 1, "and the one that is spoken of"
+
+
 async def test_events_come_one_by_one(tmp_path: Path) -> None:
     authority = Authority()
     async with (
@@ -167,6 +211,50 @@ async def test_plain_http_is_inspected_one_exchange_at_a_time(tmp_path: Path) ->
         await until(lambda: len(byway.outcomes) == 4)
         async with client.get(f"http://plain.test:{origin.http_port}/", proxy=byway.url) as answer:
             assert "hello" in await answer.text(), "no rule speaks of it"
+
+
+@pytest.mark.parametrize("trouble", ["refused", "eof"])
+async def test_plain_http_without_an_answer_is_told_as_if_it_were_not_inspected(trouble: str, tmp_path: Path) -> None:
+    """With the reason, and where an addon sends it, there."""
+
+    async def hang_up(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.transport.abort()
+
+    def unreachable(request: Any, outcome: Outcome) -> str | None:
+        asked.append((request.http.target, str(outcome.attempts[0].symptom)))
+        return "http://mirror.test/" if request.http.target == "/moved" else None
+
+    asked: list[tuple[str, str]] = []
+    server = await asyncio.start_server(hang_up, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    if trouble == "refused":
+        server.close()
+        await server.wait_closed()
+    async with server, inspecting(tmp_path, Authority()) as byway, aiohttp.ClientSession() as client:
+        byway.add("mirror", Rewriter(), hooks={"unreachable": unreachable})
+        site = f"http://www.inside.test:{port}"
+        async with client.get(f"{site}/", proxy=byway.url) as answer:
+            assert answer.status == 502
+            text = await answer.text()
+            assert text.startswith(f"www.inside.test:{port} could not be reached: direct: "), text
+        async with client.get(f"{site}/moved", proxy=byway.url, allow_redirects=False) as answer:
+            assert (answer.status, answer.headers["Location"]) == (302, "http://mirror.test/")
+        assert asked == [("/", trouble), ("/moved", trouble)]
+        await until(lambda: len(byway.outcomes) == 2)
+
+
+async def test_plain_http_that_an_addon_ends_is_not_called_unreachable(tmp_path: Path) -> None:
+    class Killer:
+        def request(self, flow: Any) -> None:
+            flow.kill()
+
+    async with Origin() as origin, inspecting(tmp_path, origin.authority) as byway, aiohttp.ClientSession() as client:
+        byway.add("killer", Killer())
+        async with client.get(f"http://www.inside.test:{origin.http_port}/", proxy=byway.url) as answer:
+            assert answer.status == 502
+            assert "could not be reached" not in await answer.text()
+        assert not origin.requests
 
 
 async def test_http_in_a_tunnel_is_inspected_too(tmp_path: Path) -> None:

@@ -38,6 +38,9 @@ async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
         {"mode": ["socks5"]},
         {"certs": ["*=a.pem"]},
         {"connection_strategy": "lazy"},
+        {"ciphers_server": "ALL:@SECLEVEL=0"},
+        {"ssl_verify_upstream_trusted_ca": "/another"},
+        {"ssl_verify_upstream_trusted_confdir": "/another"},
     ],
 )
 async def test_what_is_ours_to_set_stays_as_it_was(engine: Engine, change: dict[str, Any]) -> None:

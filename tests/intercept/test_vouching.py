@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.asymmetric.types import CertificateIssuerPri
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat, PublicFormat
 from cryptography.x509.oid import NameOID
 
-from proxy.detect.interception import KnownRoots, Root
+from proxy.detect.interception import CHAIN_LIMIT, KnownRoots, Root
 from proxy.intercept.vouching import Asked, Standing, Voucher, Vouching
 from proxy.model import DIRECT, UNKNOWN_NETWORK, Destination, Symptom
 from proxy.net.probe import Probe
@@ -270,4 +270,19 @@ def test_the_key_of_a_root_is_what_the_list_says() -> None:
     authorities = Authorities()
     der = authorities.state.certificate.public_bytes(Encoding.DER)
     assert authorities.known_roots().find([der]) is not None
-    assert Vouching(authorities.known_roots()).is_known_root([der])
+    assert "known interception root" in Vouching(authorities.known_roots()).objection([der])
+
+
+async def test_a_chain_with_more_certificates_than_are_looked_at_is_not_vouched_for() -> None:
+    """Behind ten of anybody's the one may come that a known root has signed."""
+    authorities = Authorities()
+    vouching = Vouching(authorities.known_roots())
+    below = issue("below the state", authorities.state, ca=True)
+    leaf = issue(HOST, Issued(below.certificate, below.key, (below.certificate,)))
+    others = [issue(f"other {number}", authorities.trusted) for number in range(CHAIN_LIMIT)]
+    ders = [one.certificate.public_bytes(Encoding.DER) for one in (leaf, *others, below)]
+    padded = Probe(tuple(ders), verified=True)
+    assert "12 certificates" in vouching.objection(ders)
+    ask, _ = answering(padded, Probe(tuple(ders[:CHAIN_LIMIT]), verified=True))
+    assert (await vouching.ask(ASKED, ask, keep_s=100)).standing is Standing.BAD
+    assert (await vouching.ask(ASKED, ask, keep_s=100)).standing is Standing.GOOD, "the control"
