@@ -333,7 +333,7 @@ SCENARIOS: tuple[Scenario, ...] = (
              reach=_NETWORK),
     blocking("six-broken-sni-drop", "IPv6 leads nowhere, and over IPv4 a hello is dropped in silence",
              both(by_name(rules.SniDrop, view=View.RECORDS), broken_six), "sni_drop", six=True,
-             wait_s=0.25 + DROPPED_S, settle_s=8),
+             wait_s=2.0, settle_s=8),  # each local means looks for an address that was not just dropped at
     # plain HTTP
     blocking("http-redirect", "a request is led to the block page",
              by_name(rules.HttpRedirect, to="http://blocked.provider.test/"), "block_page", secure=False,
