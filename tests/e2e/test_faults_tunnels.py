@@ -10,7 +10,7 @@ import contextlib
 import random
 import socket
 from collections import Counter
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -20,7 +20,7 @@ from tests.e2e.watched import PATIENCE_S, Watched, break_off, connection, say, s
 from tests.support import programs
 from tests.support.origin import pattern
 from tests.support.relay import Relay
-from tests.support.streams import Connections
+from tests.support.streams import Serve, listening
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -68,14 +68,10 @@ async def guarded(with_guard: Watched) -> AsyncIterator[Watched]:
 
 
 @contextlib.asynccontextmanager
-async def serving(
-    serve: Callable[[asyncio.StreamReader, asyncio.StreamWriter], object], host: str = "127.0.0.1"
-) -> AsyncIterator[int]:
+async def serving(serve: Serve, host: str = "127.0.0.1") -> AsyncIterator[int]:
     """A server on loopback; its port."""
-    connections = Connections(serve)  # type: ignore[arg-type]  # a coroutine function, as it is called
-    async with await asyncio.start_server(connections, host, 0) as server:
+    async with listening(serve, host, 0) as server:
         yield server.sockets[0].getsockname()[1]
-        await connections.stop()
 
 
 async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -276,10 +272,8 @@ async def canary() -> AsyncIterator[tuple[int, list[str]]]:
     sock = socket.create_server(
         ("::" if both else "", 0), family=socket.AF_INET6 if both else socket.AF_INET, dualstack_ipv6=both
     )
-    connections = Connections(sing)
-    async with await asyncio.start_server(connections, sock=sock):
+    async with listening(sing, sock=sock):
         yield sock.getsockname()[1], visitors
-        await connections.stop()
 
 
 @pytest.mark.namespaces
@@ -297,9 +291,8 @@ async def test_B7_a_name_with_a_forbidden_address_beside_an_open_one(tmp_path: P
     addresses = ["127.0.0.2", "127.0.0.1"] if open_first else ["127.0.0.1", "127.0.0.2"]
     hosts.write_text("".join(f"{address} rebinding.example\n" for address in addresses))
     prefix = (programs.require("unshare"), "-Urm", "sh", "-c", 'mount --bind "$0" /etc/hosts && exec "$@"', str(hosts))
-    connections = Connections(sing)
     async with (
-        await asyncio.start_server(connections, ("127.0.0.1", "127.0.0.2"), 0) as server,
+        listening(sing, ("127.0.0.1", "127.0.0.2"), 0) as server,
         Watched(tmp_path, allow=("127.0.0.2:*",), prefix=prefix) as byway,
     ):
         ports = {name.getsockname()[0]: name.getsockname()[1] for name in server.sockets}
@@ -313,7 +306,6 @@ async def test_B7_a_name_with_a_forbidden_address_beside_an_open_one(tmp_path: P
             assert status(await say(byway.proxy, opening)) in (403, 502)
         assert visitors == ["127.0.0.2"], "what was not checked, or was refused, is never dialed"
         await byway.is_unharmed()
-        await connections.stop()
 
 
 # -- B8 to B12 ---------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from tests.support.byway import Byway
 from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.relay import Relay
-from tests.support.streams import Connections
+from tests.support.streams import listening
 from tests.support.waiting import until, until_read
 
 TAKEN_S = 1.0
@@ -59,14 +59,12 @@ async def talk(byway: Byway) -> AsyncIterator[Talk]:
             writer.write(data)
             await writer.drain()
 
-    connections = Connections(repeat)
-    async with await asyncio.start_server(connections, "127.0.0.1", 0) as server:
+    async with listening(repeat, "127.0.0.1", 0) as server:
         port = server.sockets[0].getsockname()[1]
         async with tunnel(f"held.test:{port}", byway.proxy) as (reader, writer):
             talking = Talk(reader, writer)
             assert await talking.holds()
             yield talking
-        await connections.stop()
 
 
 async def answers(byway: Byway, origin: Origin, host: str, status: int, *, within_s: float = 10.0) -> None:

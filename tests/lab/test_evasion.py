@@ -24,7 +24,7 @@ from tests.lab.router import Router
 from tests.lab.rules import HttpReset, SniDrop, SniReset
 from tests.lab.views import View
 from tests.support.authority import Authority
-from tests.support.streams import Connections
+from tests.support.streams import listening
 
 SITE = "203.0.113.5"
 NAME = "ivanov.livejournal.test"
@@ -109,11 +109,9 @@ async def place() -> AsyncIterator[Place]:
     async with Router() as router, contextlib.AsyncExitStack() as stack:
         router.add_space("client", ["192.0.2.10/24"])
         net = router.add_space("net", ["198.51.100.18/28"], prefixes=["203.0.113.0/24"])
-        connections = Connections(_serve)
-        stack.push_async_callback(connections.stop)
         for port, context in ((80, None), (443, authority.server(NAME))):
             sock = net.create_server(("0.0.0.0", port))
-            await stack.enter_async_context(await asyncio.start_server(connections, sock=sock, ssl=context))
+            await stack.enter_async_context(listening(_serve, sock=sock, ssl=context))
         poller = make_poller(asyncio.get_running_loop())
         stack.callback(poller.close)
         yield Place(router, poller, authority.client())

@@ -29,7 +29,7 @@ from tests.lab.views import View
 from tests.lab.visitor import Visit, Visitor
 from tests.support import programs
 from tests.support.authority import Authority
-from tests.support.streams import Connections
+from tests.support.streams import listening
 from tests.support.waiting import until_read
 
 pytestmark = pytest.mark.namespaces
@@ -128,11 +128,9 @@ async def _serve(
 ) -> None:
     """Starts it on ports 80 and 443 of all addresses of the space."""
     if server == "python":
-        connections = Connections(_hello)
-        stack.push_async_callback(connections.stop)
         for port, context in ((80, None), (443, authority.server(*names))):
             sock = space.create_server(("0.0.0.0", port))
-            await stack.enter_async_context(await asyncio.start_server(connections, sock=sock, ssl=context))
+            await stack.enter_async_context(listening(_hello, sock=sock, ssl=context))
         return
     chain, key = authority.write_server(folder, *names)
     program = programs.require(server)

@@ -48,7 +48,7 @@ from tests.lab.rules import (
 )
 from tests.lab.test_messages import client_hello, cut_records
 from tests.lab.views import View
-from tests.support.streams import Connections
+from tests.support.streams import listening
 from tests.support.waiting import until
 
 pytestmark = pytest.mark.namespaces
@@ -164,12 +164,8 @@ async def place() -> AsyncIterator[Place]:
             "net", ["198.51.100.18/28", "2001:db8:3::10/64"], prefixes=["203.0.113.0/24", "2001:db8:80::/48"]
         )
         place = Place(router)
-        connections = Connections(place.serve)
-        stack.push_async_callback(connections.stop)
         for address, port in itertools.product(("0.0.0.0", "::"), (80, 443, 853)):
-            await stack.enter_async_context(
-                await asyncio.start_server(connections, sock=net.create_server((address, port)))
-            )
+            await stack.enter_async_context(listening(place.serve, sock=net.create_server((address, port))))
         resolver = stack.enter_context(net.create_udp((RESOLVER, 53)))
         loop.add_reader(resolver, place.resolve, resolver)
         stack.callback(loop.remove_reader, resolver)

@@ -15,7 +15,7 @@ from proxy.net.oracle import Oracle
 from proxy.net.page import Page
 from proxy.net.tcp import TcpDialer
 from proxy.net.visit import Visitor
-from tests.support.streams import Connections
+from tests.support.streams import listening
 
 QUICK = Detect(silent_s=0.5, measure_stall_s=0.5, measure_answer_s=3, measure_bytes=10_000)
 ALERT = bytes.fromhex("15 03 03 00 02 02 70")  # fatal, unrecognized_name
@@ -35,13 +35,8 @@ async def answering(*pieces: bytes, then_wait: bool = False) -> AsyncIterator[in
         if then_wait:
             await forever.wait()
 
-    connections = Connections(serve)
-    server = await asyncio.start_server(connections, "127.0.0.1", 0)
-    try:
+    async with listening(serve, "127.0.0.1", 0) as server:
         yield server.sockets[0].getsockname()[1]
-    finally:
-        server.close()
-        await connections.stop()
 
 
 async def visited(to_relays: TcpDialer, port: int, protocol: Protocol = Protocol.HTTP, *, name: str = "") -> list[Step]:
@@ -125,13 +120,8 @@ async def test_what_comes_slowly_and_pauses_is_slow(to_relays: TcpDialer) -> Non
                 await asyncio.wait_for(turns.wait(), 0.1)
         await turns.wait()
 
-    connections = Connections(serve)
-    server = await asyncio.start_server(connections, "127.0.0.1", 0)
-    try:
+    async with listening(serve, "127.0.0.1", 0) as server:
         steps = await visited(to_relays, server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
-        await connections.stop()
     assert last(steps) == (Part.ANSWER, Found.OK, Symptom.NONE)
     assert 0 < int(steps[-1].evidence["bytes_per_s"]) < QUICK.measure_slow_bytes
 

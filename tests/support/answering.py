@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Callable
 from proxy.model import Destination
 from proxy.net.dialer import Dialer
 from proxy.net.stream import Stream
-from tests.support.streams import Connections
+from tests.support.streams import listening
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 
@@ -38,13 +38,8 @@ async def answering(via: Dialer, answer: bytes, context: ssl.SSLContext | None =
             writer.write(answer)
             await writer.drain()
 
-    connections = Connections(serve)
-    server = await asyncio.start_server(connections, "127.0.0.1", 0, ssl=context)
-    try:
+    async with listening(serve, "127.0.0.1", 0, ssl=context) as server:
         yield LeadsTo(via, server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
-        await connections.stop()
 
 
 @contextlib.asynccontextmanager
@@ -56,10 +51,5 @@ async def babbling(via: Dialer, said: bytes) -> AsyncIterator[LeadsTo]:
         writer.write(said)
         await writer.drain()
 
-    connections = Connections(serve)
-    server = await asyncio.start_server(connections, "127.0.0.1", 0)
-    try:
+    async with listening(serve, "127.0.0.1", 0) as server:
         yield LeadsTo(via, server.sockets[0].getsockname()[1])
-    finally:
-        server.close()
-        await connections.stop()

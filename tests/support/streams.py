@@ -6,7 +6,8 @@ import asyncio
 import contextlib
 import socket
 import struct
-from collections.abc import Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any
 
 Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 LINGER_0 = struct.pack("ii", 1, 0)
@@ -40,6 +41,19 @@ class Connections:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+
+
+@contextlib.asynccontextmanager
+async def listening(serve: Serve, *where: Any, **how: Any) -> AsyncIterator[asyncio.Server]:
+    """A server as asyncio.start_server makes it, whose end breaks off what is still open. Its own end waits for that,
+    from Python 3.12 on, and what a censor has cut off never closes."""
+    connections = Connections(serve)
+    server = await asyncio.start_server(connections, *where, **how)
+    try:
+        yield server
+    finally:
+        server.close()
+        await connections.stop()
 
 
 async def close(writer: asyncio.StreamWriter) -> None:
