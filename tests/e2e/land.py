@@ -32,6 +32,7 @@ from tests.support.waiting import until_read
 
 NAME_SERVER = "198.18.0.53"
 ORIGIN = "198.18.0.80"
+ASKED = (NAME_SERVER, 53)
 NOWHERE = "198.18.200.9"
 """What is sent there is lost."""
 NO_ROUTE = "198.18.201.9"
@@ -257,3 +258,25 @@ class AtHome(Byway):
 
         await until_read(read, within_s=20)
         return found
+
+
+# -- who heard of a name -----------------------------------------------------------------------------------------------
+
+
+def untold(land: Land, name: str) -> str:
+    why = "there is no route that it may take" if "only-addresses" in name else "every route that it may take failed"
+    return f"{name}:{land.origin.http_port} could not be reached: {why}. `byway why {name}` tells more."
+
+
+def nobody_heard_of(land: Land, name: str) -> bool:
+    """Neither the name server nor the origin."""
+    asked = [r.host for r in land.origin.requests if r.host.partition(":")[0] == name]
+    return not asked and not land.resolver.askers(name) and name not in land.origin.server_names
+
+
+def told(land: Land, name: str) -> set[str]:
+    """Whom Byway's computer has sent packets with the name in them, as text or as DNS writes it; but for the `ssh`
+    there, whose are unreadable anyway."""
+    as_asked = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
+    packets = [*land.capture.holding(name.encode()), *land.capture.holding(as_asked)]
+    return {packet.target for packet in packets if packet.source == land.home.address}

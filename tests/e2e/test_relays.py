@@ -7,20 +7,16 @@ found there.
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
-import signal
 from collections.abc import AsyncIterator, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.e2e.land import NAME_SERVER, ORIGIN, PASSWORD, AtHome, Land, Row
-from tests.support import programs
-from tests.support.client import Fetched
+from tests.e2e.land import NAME_SERVER, ORIGIN, PASSWORD, AtHome, Land, nobody_heard_of, untold
 from tests.support.netns import NEEDS
 from tests.support.waiting import until
 
@@ -28,7 +24,6 @@ pytestmark = [pytest.mark.namespaces, pytest.mark.needs(*NEEDS), pytest.mark.asy
 
 HTTPS = ("stunnel", "tinyproxy")
 SSH = ("ssh", "ssh-keygen", "sshd")
-ASKED = (NAME_SERVER, 53)
 
 
 @dataclass(frozen=True)
@@ -183,17 +178,6 @@ async def test_a_relay_that_does_not_work_fails_closed(land: Land, byway: AtHome
     assert [attempt["route"] for attempt in row["attempts"]] == [case.name] * len(tried)
 
 
-def untold(land: Land, name: str) -> str:
-    why = "there is no route that it may take" if "only-addresses" in name else "every route that it may take failed"
-    return f"{name}:{land.origin.http_port} could not be reached: {why}. `byway why {name}` tells more."
-
-
-def nobody_heard_of(land: Land, name: str) -> bool:
-    """Neither the name server nor the origin."""
-    asked = [r.host for r in land.origin.requests if r.host.partition(":")[0] == name]
-    return not asked and not land.resolver.askers(name) and name not in land.origin.server_names
-
-
 @pytest.mark.needs("microsocks")
 async def test_a_password_goes_in_the_clear_only_where_that_is_allowed(land: Land, byway: AtHome) -> None:
     await land.start("microsocks")
@@ -270,144 +254,6 @@ async def test_a_lie_to_an_address_that_is_routed_to_nowhere_is_seen_through(lan
     ]
     belief = (await byway.read("site", "show", name))["belief"]
     assert (belief["state"], belief["cause"], belief["last_good"]) == ("suspect", "ip", "microsocks")
-
-
-# -- all relays dead ---------------------------------------------------------------------------------------------------
-
-DEAD = (
-    ("killed", "socks5h://{microsocks}:1090", "relay killed cannot be reached: {microsocks}:1090: Connection refused"),
-    ("refusing", "https://stunnel.relay:1999?ca={ca}", "{stunnel}:1999: Connection refused"),
-    ("swallowed", "socks5h://{nowhere}:1080", "relay swallowed cannot be reached: {nowhere}:1080 did not answer"),
-    ("mute", "socks4a://{tinyproxy}:1998", "relay mute did not open the path"),
-    ("nameless", "socks5h://no-such.relay:1080", "no-such.relay does not exist"),
-    ("through-killed", "killed>http://{tinyproxy}:8888", "relay killed cannot be reached"),
-)
-"""Each with what has to be said of it."""
-
-FAILED_OTHERWISE = {"mute": ("relay", "timeout"), "nameless": ("resolve", "relay_down")}
-ADDRESSES_ONLY = ("wants-addresses", "socks5://{tinyproxy}:1998")
-IMPATIENT = "[limits]\nhandshake_timeout_s = 1\n[detect]\nhedge_relay_s = 0.2\n"
-CURLE_PROXY = 97  # curl's exit code for a SOCKS proxy that says no
-ASKED_AS = ("http", "https", "socks5h", "socks4a")
-
-
-@dataclass
-class Dead:
-    """What was seen of requests under RELAY, one of each kind, and then of one under AUTO."""
-
-    answers: dict[str, Fetched] = field(default_factory=dict)
-    curls: dict[str, int] = field(default_factory=dict)  # the exit codes
-    rows: dict[str, Row] = field(default_factory=dict)
-    why: str = ""  # what `byway why` said of the plain http request, to which the client was sent
-    begun: set[tuple[str, int]] = field(default_factory=set)  # whom Byway turned to until it had ended
-    asked: list[str] = field(default_factory=list)  # of the name server, by Byway, until then
-    control: Fetched | None = None
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def dead(land: Land) -> Dead:
-    """A Byway whose relays all die: the first worked until it was killed."""
-    relay = await land.host("microsocks").start(programs.require("microsocks"), "-p", "1090", port=1090)
-    relays = [(name, f'url = "{land.url(url)}"') for name, url in (*(entry[:2] for entry in DEAD), ADDRESSES_ONLY)]
-    byway = land.byway("dead", relays, rules="DOMAIN-SUFFIX,secret.test,RELAY\n", settings=IMPATIENT)
-    tinyproxy = land.host("tinyproxy")
-    seen = Dead()
-    with tinyproxy.create_server((tinyproxy.address, 1998)):  # it lets clients connect and says nothing
-        async with byway:
-            alive = await byway.get(f"http://alive.secret.test:{land.origin.http_port}/")
-            assert (alive.status, land.origin.requests[-1].peer) == (200, land.address("microsocks"))
-            await relay.stop(signal.SIGKILL)
-            begun, asked = len(land.capture.packets), len(land.resolver.asked)
-            await ask_the_dead(land, byway, seen)
-        # It has ended, so nothing of it is still to come.
-        await land.settle()
-        seen.begun = land.capture.begun_by(land.home.address, since=begun)
-        seen.asked = [query.name for query in land.resolver.asked[asked:] if query.asker == land.home.address]
-        async with byway:
-            seen.control = await byway.get(f"http://control.test:{land.origin.http_port}/")
-        await land.settle()
-    return seen
-
-
-async def ask_the_dead(land: Land, byway: AtHome, seen: Dead) -> None:
-    """All at once, as a browser does."""
-    plain = f"{{}}.secret.test:{land.origin.http_port}/"
-    async with asyncio.TaskGroup() as asking:
-        http = asking.create_task(byway.get(f"http://{plain.format('http')}"))
-        https = asking.create_task(byway.get(f"https://https.secret.test:{land.origin.https_port}/"))
-        curls = {
-            kind: asking.create_task(byway.curl(f"{kind}://127.0.0.1:{byway.port}", f"http://{plain.format(kind)}"))
-            for kind in ("socks5h", "socks4a")
-        }
-    seen.answers = {"http": http.result(), "https": https.result()}
-    seen.curls = {kind: curl.result() for kind, curl in curls.items()}
-    rows = await byway.rows("secret.test", 1 + len(ASKED_AS))
-    seen.why = (await byway.command("why", "http.secret.test", check=False)).stdout
-    seen.rows = {row["host"].partition(".")[0]: row for row in rows}
-
-
-def missing(land: Land, text: str) -> list[str]:
-    """What should be said of dead relays and is not."""
-    return [why for _, _, why in DEAD if land.url(why) not in text]
-
-
-needs_dead = pytest.mark.needs("microsocks", "curl")
-
-
-@needs_dead
-async def test_with_all_relays_dead_the_client_is_told_why(land: Land, dead: Dead) -> None:
-    for kind, answer in dead.answers.items():
-        assert (answer.status, answer.tunnel) == (502, False), kind
-    text = dead.answers["https"].body.decode()
-    assert text.startswith(f"https.secret.test:{land.origin.https_port} could not be reached")
-    assert "(rules.txt:1 DOMAIN-SUFFIX,secret.test,RELAY)" in text
-    assert missing(land, text) == []
-    assert dead.answers["http"].body.decode().rstrip() == untold(land, "http.secret.test")
-    assert missing(land, dead.why) == []
-    assert dead.curls == dict.fromkeys(("socks5h", "socks4a"), CURLE_PROXY)
-
-
-@needs_dead
-@pytest.mark.parametrize("kind", ASKED_AS)
-async def test_with_all_relays_dead_the_log_names_them_all(land: Land, dead: Dead, kind: str) -> None:
-    row = dead.rows[kind]
-    assert (row["action"], row["winner"], row["closed_by"]) == ("RELAY", None, "byway")
-    assert sorted(attempt["route"] for attempt in row["attempts"]) == sorted(name for name, _, _ in DEAD)
-    for attempt in row["attempts"]:
-        how = attempt["stage"], attempt["symptom"]
-        assert how == FAILED_OTHERWISE.get(attempt["route"], ("connect", "relay_down")), attempt
-        assert 0 <= attempt["started_s"] <= row["duration_s"], attempt
-    assert missing(land, row["error"]) == []
-
-
-@needs_dead
-async def test_with_all_relays_dead_nobody_hears_of_the_name(land: Land, dead: Dead) -> None:
-    relays = {land.url(place) for place in ("{microsocks}", "{stunnel}", "{nowhere}", "{tinyproxy}")}
-    assert {address for address, _ in dead.begun} - {land.address("sshd")} == relays | {NAME_SERVER}
-    assert ASKED in dead.begun
-    assert set(dead.asked) == {"no-such.relay"}  # a relay's own name, and no other
-    for kind in ASKED_AS:
-        assert nobody_heard_of(land, f"{kind}.secret.test")
-        assert told(land, f"{kind}.secret.test") == {land.address("tinyproxy")}  # the relay that then said nothing
-
-
-@needs_dead
-async def test_the_control_what_sees_nothing_under_relay_sees_auto(land: Land, dead: Dead) -> None:
-    assert dead.control is not None
-    assert dead.control.status == 200
-    assert land.resolver.askers("control.test") == {land.home.address}
-    assert [r.peer for r in land.origin.requests if r.host.startswith("control.test:")] == [land.home.address]
-    assert {ASKED, (ORIGIN, land.origin.http_port)} <= land.capture.begun_by(land.home.address)
-    assert told(land, "control.test") == {NAME_SERVER, ORIGIN}
-    assert told(land, "alive.secret.test") == {land.address("microsocks")}
-
-
-def told(land: Land, name: str) -> set[str]:
-    """Whom Byway's computer has sent packets with the name in them, as text or as DNS writes it; but for the `ssh`
-    there, whose are unreadable anyway."""
-    as_asked = b"".join(bytes([len(label)]) + label.encode() for label in name.split("."))
-    packets = [*land.capture.holding(name.encode()), *land.capture.holding(as_asked)]
-    return {packet.target for packet in packets if packet.source == land.home.address}
 
 
 # -- byway relay test --------------------------------------------------------------------------------------------------
