@@ -81,7 +81,7 @@ async def splice(
 ) -> None:
     """Connects to host and port from the address `source`, tells the client `granted`, sends on `first`, and copies
     both ways, half-closes included, until both sides have ended. Raises OSError when it cannot connect."""
-    far_reader, far_writer = await asyncio.open_connection(host, port, local_addr=(source, 0))
+    far_reader, far_writer = await asyncio.open_connection(sock=await _connected(host, port, source))
     try:
         writer.write(granted)
         far_writer.write(first)
@@ -93,6 +93,20 @@ async def splice(
         reset(far_writer)
     finally:
         await close(far_writer)
+
+
+async def _connected(host: str, port: int, source: str) -> socket.socket:
+    """May share its port with a listener at its address, that of a later test also, while it lingers in TIME_WAIT."""
+    sock = socket.socket(socket.AF_INET6 if ":" in host else socket.AF_INET, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        sock.bind((source, 0))
+        await asyncio.get_running_loop().sock_connect(sock, (host, port))
+    except BaseException:
+        sock.close()
+        raise
+    return sock
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
