@@ -7,13 +7,12 @@ trusts, nothing is relayed that was not asked for.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from tests.lab import places, rules
+from tests.lab import leaks, places, rules
 from tests.lab.country import RELAY, Country, Running, Site
 from tests.lab.visitor import Visit
 from tests.support.waiting import until_read
@@ -68,11 +67,16 @@ async def problems(byway: Running) -> str:
     return "\n".join(line for line in lines if line.startswith("problem"))
 
 
-def went_direct(country: Country, site: Site, since: float) -> Sequence[object]:
-    """What the provider could see of it: the name anywhere but within the relay's tunnel, and connections to it."""
+def went_direct(country: Country, site: Site, since: float) -> list[str]:
+    """What the provider could see of it: the name anywhere but within the relay's tunnel, what was said to it, and
+    connections that were begun; one of before may come to its end."""
     events = country.router.events
-    named = [seen for seen in events.crossed(site.name, "client", since=since) if seen.target != places.SOCKS_RELAY]
-    return [*named, *events.packets(site.address, since=since)]
+    begun = events.connections(site.address, since=since)
+    return [
+        *leaks.names_beside_relays(events, site, since=since),
+        *leaks.said_again(events, site, since=since),
+        *([f"began {begun} connections to {site.name}"] if begun else []),
+    ]
 
 
 async def is_read_by_nobody_any_more(country: Country, byway: Running, site: Site) -> None:
