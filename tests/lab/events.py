@@ -41,8 +41,10 @@ class NameSeen(NamedTuple):
     name: str
     sender: str  # the space
     source: str
+    source_port: int
     target: str
     port: int  # of the target
+    seq: int  # of TCP: what is sent again has the same
 
 
 class Heard(NamedTuple):
@@ -150,7 +152,8 @@ class Events:
     def note(self, now: float, link: str, sender: str, heard: list[Heard], packet: Packet) -> None:
         """Names of one packet crossed a link."""
         for kind, name in heard:
-            self.names.append(NameSeen(now, link, kind, name, sender, packet.source, packet.target, packet.dport))
+            flow = (packet.source, packet.sport, packet.target, packet.dport)
+            self.names.append(NameSeen(now, link, kind, name, sender, *flow, packet.seq))
 
     def _all_packets(self, since: float) -> Iterator[PacketSeen]:
         for at, sender, receiver, size, head in self._packets:

@@ -234,9 +234,10 @@ class October:
         return tuple(seen for seen in names if seen.name == name and seen.target != places.SOCKS_RELAY)
 
     def connections(self, sender: str, *, since: float) -> int:
-        """How many hellos or requests with a blog's name `sender` got out into the world."""
+        """On how many connections `sender` got a blog's name out into the world; what is sent again counts once."""
         names = self.country.router.events.names_on("net", sender=sender, since=since)
-        return sum(seen.name in BLOGS and seen.target == self.site.address for seen in names)
+        blogs = [seen for seen in names if seen.name in BLOGS and seen.target == self.site.address]
+        return len({(seen.source, seen.source_port, seen.seq) for seen in blogs})
 
     controls = tuple(places.CONTROLS)
 
@@ -279,6 +280,7 @@ async def play(folder: Path, pace: Pace, *, secure: bool, told: Callable[[str], 
         told(f"direct is back {time.time() - story.let_go_at:.0f} s after the censor let go")
         story.retests = day.connections("client", since=since) - 1  # the last visit's own
         story.relayed = day.connections("relay", since=since)
+        told(f"{story.retests} re-tests of direct, {story.relayed} connections by the relay, {len(story.after)} visits")
         story.shown = await byway.read("site", "show", BLOGS[0])
         story.printed = (await byway.command("site", "show", BLOGS[0])).stdout
     return story
