@@ -17,6 +17,7 @@ from tests.lab.packets import RST, TCP, UDP
 
 CLIENT = "client"
 _DNS = 53
+_UDP_HEADER = 8
 _RELAYS = tuple(ip_network(prefix) for prefix in (places.RELAYS, places.RELAYS6))
 
 
@@ -105,9 +106,11 @@ def _is_relay(address: str) -> bool:
 
 
 def _says(seen: PacketSeen) -> bool:
-    """Whether it carries a payload; only its head is kept."""
+    """Whether it carries a payload of TCP or UDP; only its head is kept."""
     packet = seen.packet
-    return seen.size > packet.start + (packet.data[packet.start + 12] >> 4) * 4
+    if packet.protocol == UDP:
+        return seen.size > packet.start + _UDP_HEADER
+    return packet.protocol == TCP and seen.size > packet.start + (packet.data[packet.start + 12] >> 4) * 4
 
 
 def _told(seen: PacketSeen) -> str:

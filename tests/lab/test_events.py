@@ -56,6 +56,24 @@ def ask(router: Router, name: str) -> None:
         sock.sendto(dns.message.make_query(name, "A").to_wire(), (RESOLVER, 53))
 
 
+async def test_what_is_sent_again_can_be_told_from_another_hello(router: Router) -> None:
+    events = router.events
+    router.rules.set([SniDrop("blog.test")])
+
+    async def say_until_said_again() -> None:
+        async with asyncio.timeout(10):
+            _, writer = await router.ports["client"].space.open_connection(SITE, 443)
+        before = len(events.names_on("client"))
+        writer.write(HELLO)
+        await until(lambda: len(events.names_on("client")) >= before + 2)
+        writer.transport.abort()
+
+    await say_until_said_again()
+    assert len({(seen.source_port, seen.seq) for seen in events.names_on("client")}) == 1
+    await say_until_said_again()
+    assert len({(seen.source_port, seen.seq) for seen in events.names_on("client")}) == 2
+
+
 async def test_names_are_seen_on_the_links_that_they_cross(router: Router) -> None:
     events = router.events
     await say(router, HELLO, (SITE, 443))
