@@ -5,9 +5,8 @@ type: no addon needs to inherit from it. `HOOKS` is made from it, and so are the
 `byway addons docs`.
 
 What a hook raises, answers wrongly or takes too long for is caught, counted and said; what the addon last kept to
-relays or refused stays so meanwhile. Three things cannot be guarded
-against: `os._exit` ends Byway, C code that does not come back stops it (the log names the hook), and so does Python
-that catches everything it is broken off with.
+relays or refused stays so meanwhile. Three things cannot be guarded against: `os._exit` ends Byway, C code that does
+not come back stops it (the log names the hook), and so does Python that catches everything it is broken off with.
 """
 
 from __future__ import annotations

@@ -19,7 +19,7 @@ from tests.support.byway import Byway
 from tests.support.client import Fetched, fetch
 from tests.support.origin import Origin
 from tests.support.relay import Relay
-from tests.support.streams import Connections
+from tests.support.streams import listening
 from tests.support.waiting import until, until_read
 
 RULES = "DOMAIN,closed.test,RELAY\nDOMAIN,blocked.test,BLOCK\n"
@@ -134,10 +134,8 @@ async def talks(byway: Byway, number: int) -> AsyncIterator[list[Talk]]:
             writer.write(data)
             await writer.drain()
 
-    connections = Connections(repeat)
     async with contextlib.AsyncExitStack() as opened:
-        server = await asyncio.start_server(connections, "127.0.0.1", 0, backlog=1024)
-        opened.callback(server.close)
+        server = await opened.enter_async_context(listening(repeat, "127.0.0.1", 0, backlog=1024))
         port = server.sockets[0].getsockname()[1]
         talking = []
         for _ in range(number):
@@ -149,4 +147,3 @@ async def talks(byway: Byway, number: int) -> AsyncIterator[list[Talk]]:
             assert await talk.holds()
             talking.append(talk)
         yield talking
-    await connections.stop()

@@ -5,14 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator
 
 from proxy.model import Destination
 from proxy.net.dialer import Dialer
 from proxy.net.stream import Stream
 from tests.support.streams import listening
-
-Serve = Callable[[asyncio.StreamReader, asyncio.StreamWriter], object]
 
 
 class LeadsTo:
