@@ -234,7 +234,7 @@ class October:
         return tuple(seen for seen in names if seen.name == name and seen.target != places.SOCKS_RELAY)
 
     def connections(self, sender: str, *, since: float) -> int:
-        """How many hellos or requests with a blog's name `sender` got out into the world; sent again, one counts once."""
+        """How many hellos or requests with a blog's name `sender` got out into the world; none is counted twice."""
         names = self.country.router.events.names_on("net", sender=sender, since=since)
         blogs = [seen for seen in names if seen.name in BLOGS and seen.target == self.site.address]
         return len({(seen.source, seen.source_port, seen.seq) for seen in blogs})
