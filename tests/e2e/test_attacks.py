@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import logging
 import re
 import socket
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
@@ -300,6 +301,18 @@ async def test_every_file_and_folder_that_is_made_is_the_users_alone(umask: int,
         assert {path: oct(path.lstat().st_mode) for path in found if path.lstat().st_mode & 0o077} == {}
 
 
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """Byway's log as it was, once the test has done with it."""
+    log = logging.getLogger("proxy")
+    handlers, level, propagates = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:] = handlers
+    log.setLevel(level)
+    log.propagate = propagates
+
+
+@pytest.mark.usefixtures("own_log")
 async def test_a_fault_in_byway_names_no_destination_in_the_journal(capsys: pytest.CaptureFixture[str]) -> None:
     from proxy.app import RunOptions
     from proxy.process import _log_to_stderr, _tell_of_fault
