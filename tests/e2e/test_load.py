@@ -132,14 +132,14 @@ async def _echo(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> b
 
 
 async def download(authority: str, byway: Byway, all_there: asyncio.Barrier | None = None) -> int:
-    """How many bytes came that are as they were sent, up to the first that is not. With `all_there`, all begin at the
-    same time."""
+    """How many bytes came that are as they were sent, up to the first that is not. With `all_there`, none goes on from
+    the answer's head before all have theirs."""
     reader, writer = await connect(authority, byway)
     try:
-        if all_there is not None:
-            await all_there.wait()
         writer.write(f"GET / HTTP/1.1\r\nHost: {authority}\r\n\r\n".encode())
         await reader.readuntil(b"\r\n\r\n")
+        if all_there is not None:
+            await all_there.wait()
         for place in range(0, SIZE, len(_BLOCK)):
             wanted = _BLOCK[: SIZE - place]
             if await reader.readexactly(len(wanted)) != wanted:
@@ -191,7 +191,10 @@ _NAMES = ("near.test", "idle.test", *(f"edit-{number}.test" for number in range(
 _HOSTS = "[dns.hosts]\n" + "".join(f'"{name}" = "127.0.0.1"\n' for name in _NAMES)
 
 
-async def edit_as_downloads_get_on(byway: Byway, done: list[int]) -> None:
+async def edit_as_downloads_get_on(byway: Byway, done: list[int], all_there: asyncio.Barrier) -> None:
+    """From when all are under way. Before, an edit would find tunnels that no byte has gone through, and these are
+    opened anew by the rules as they are then."""
+    await all_there.wait()
     for number in range(EDITS):
         due = number * 2 * DOWNLOADS // EDITS
         await until(lambda due=due: len(done) >= due, within_s=_ALL_S)  # type: ignore[misc]  # a default has no type
@@ -220,7 +223,7 @@ async def test_many_tunnels_and_downloads_while_rules_are_edited(tmp_path: Path)
             await idle.open(byway, echo, IDLE)
             assert process.descriptors("socket") >= sockets + 2 * IDLE
             done: list[int] = []
-            all_there = asyncio.Barrier(2 * DOWNLOADS)
+            all_there = asyncio.Barrier(2 * DOWNLOADS + 1)
 
             async def one(way: str) -> None:
                 done.append(await download(way, byway, all_there))
@@ -228,7 +231,7 @@ async def test_many_tunnels_and_downloads_while_rules_are_edited(tmp_path: Path)
             async with asyncio.TaskGroup() as loading:
                 for way in (near, far) * DOWNLOADS:
                     loading.create_task(one(way))
-                loading.create_task(edit_as_downloads_get_on(byway, done))
+                loading.create_task(edit_as_downloads_get_on(byway, done, all_there))
             assert done == [SIZE] * 2 * DOWNLOADS
             assert relay.asked.count(far) == 1 + DOWNLOADS
             assert await idle.alive() == IDLE

@@ -63,9 +63,10 @@ async def close(writer: asyncio.StreamWriter) -> None:
 
 
 def reset(writer: asyncio.StreamWriter) -> None:
-    """Ends the connection with an RST."""
-    sock: socket.socket = writer.get_extra_info("socket")
-    sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
+    """Ends the connection with an RST, if it has not ended."""
+    sock: socket.socket | None = writer.get_extra_info("socket")
+    if sock is not None:  # within TLS it is gone with the connection
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, LINGER_0)
     writer.transport.abort()
 
 
