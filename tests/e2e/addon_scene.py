@@ -85,17 +85,17 @@ class Scene:
             return "none"
         return "tor" if self.origin.requests[-1].peer.startswith(self.relay.address) else "direct"
 
-    async def goes(self, host: str, way: str, *, within_s: float = 10.0) -> None:
+    async def goes(self, host: str, way: str) -> None:
         """Returns once requests for `host` go that way."""
 
         async def asked() -> bool:
             return await self.way(host) == way
 
-        await until_read(asked, within_s=within_s)
+        await until_read(asked)
 
-    async def says(self, words: str, *, times: int = 1, within_s: float = 10.0) -> None:
+    async def says(self, words: str, *, times: int = 1) -> None:
         """Returns once so many lines of what Byway said hold the words."""
-        await until(lambda: self.said(words) >= times, within_s=within_s)
+        await until(lambda: self.said(words) >= times)
 
     def said(self, words: str) -> int:
         return sum(words in line for line in self.byway.said.read_text().splitlines())

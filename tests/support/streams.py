@@ -58,7 +58,7 @@ async def listening(serve: Serve, *where: Any, **how: Any) -> AsyncIterator[asyn
 
 async def close(writer: asyncio.StreamWriter) -> None:
     writer.close()
-    with contextlib.suppress(OSError, asyncio.CancelledError):
+    with contextlib.suppress(OSError):
         await writer.wait_closed()
 
 
