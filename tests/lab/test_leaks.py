@@ -85,8 +85,9 @@ async def visit(country: Country, byway: Running, site: Site, door: str, *, pati
 
 
 def is_honest(country: Country, site: Site) -> bool:
-    """Whether it answers everybody who reaches it."""
-    return country.origins.conduct(site.name) is GOOD and ip_address(site.address) not in _NOBODY
+    """Whether it answers everybody who reaches it with a whole hello."""
+    conduct = replace(country.origins.conduct(site.name), cut_hello_fails=False)
+    return conduct == GOOD and ip_address(site.address) not in _NOBODY
 
 
 async def visit_all(country: Country, byway: Running, sites: Iterable[Site], *doors: str) -> list[Visit]:
