@@ -20,7 +20,7 @@ from tests.support.client import Fetched, fetch
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.streams import listening
-from tests.support.waiting import until, until_read
+from tests.support.waiting import WAIT_S, until, until_read
 
 RULES = "DOMAIN,closed.test,RELAY\nDOMAIN,blocked.test,BLOCK\n"
 _HOSTS = ("open.test", "closed.test", "blocked.test", "other.test", "held.test")
@@ -85,13 +85,13 @@ class Scene:
             return "none"
         return "tor" if self.origin.requests[-1].peer.startswith(self.relay.address) else "direct"
 
-    async def goes(self, host: str, way: str) -> None:
+    async def goes(self, host: str, way: str, *, within_s: float = WAIT_S) -> None:
         """Returns once requests for `host` go that way."""
 
         async def asked() -> bool:
             return await self.way(host) == way
 
-        await until_read(asked)
+        await until_read(asked, within_s=within_s)
 
     async def says(self, words: str, *, times: int = 1) -> None:
         """Returns once so many lines of what Byway said hold the words."""
