@@ -85,4 +85,4 @@ async def test_K1_a_shortage_is_said_once_a_second_and_got_over(tmp_path: Path, 
         assert byway.process is not None
         assert byway.process.returncode is None
         await held.aclose()
-        await until_read(served)
+        await until_read(served, within_s=20)

@@ -20,7 +20,7 @@ from tests.support.client import Fetched, fetch
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.streams import listening
-from tests.support.waiting import WAIT_S, until, until_read
+from tests.support.waiting import until, until_read
 
 RULES = "DOMAIN,closed.test,RELAY\nDOMAIN,blocked.test,BLOCK\n"
 _HOSTS = ("open.test", "closed.test", "blocked.test", "other.test", "held.test")
@@ -85,7 +85,7 @@ class Scene:
             return "none"
         return "tor" if self.origin.requests[-1].peer.startswith(self.relay.address) else "direct"
 
-    async def goes(self, host: str, way: str, *, within_s: float = WAIT_S) -> None:
+    async def goes(self, host: str, way: str, *, within_s: float = 10.0) -> None:
         """Returns once requests for `host` go that way."""
 
         async def asked() -> bool:
@@ -93,9 +93,9 @@ class Scene:
 
         await until_read(asked, within_s=within_s)
 
-    async def says(self, words: str, *, times: int = 1) -> None:
+    async def says(self, words: str, *, times: int = 1, within_s: float = 10.0) -> None:
         """Returns once so many lines of what Byway said hold the words."""
-        await until(lambda: self.said(words) >= times)
+        await until(lambda: self.said(words) >= times, within_s=within_s)
 
     def said(self, words: str) -> int:
         return sum(words in line for line in self.byway.said.read_text().splitlines())

@@ -130,7 +130,7 @@ class Running(Byway):
             found[:] = (await self.ask("/v1/log", site=name, limit="10000"))["rows"]
             return len(found) >= count
 
-        await until_read(read)
+        await until_read(read, within_s=15)
         return sorted(found, key=lambda row: float(row["at"]))
 
     async def belief(self, name: str) -> dict[str, Any]:
@@ -144,7 +144,7 @@ class Running(Byway):
         async def counted() -> bool:
             return bool((await self.belief(name))["score"])
 
-        await until_read(counted)
+        await until_read(counted, within_s=15)
 
     async def ledger(self, name: str) -> list[tuple[str, str]]:
         """Every change of state of `name`, the oldest first."""
@@ -163,7 +163,7 @@ class Running(Byway):
             answers.append(await self.get(url))
             return False
 
-        await until_read(visited)
+        await until_read(visited, within_s=20)
         return answers
 
     def _control_socket(self) -> str:

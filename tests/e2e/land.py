@@ -256,7 +256,7 @@ class AtHome(Byway):
             found[:] = (await self.read("log", "--site", name))["rows"]
             return len(found) >= count
 
-        await until_read(read)
+        await until_read(read, within_s=20)
         return found
 
 

@@ -181,9 +181,9 @@ async def edit(byway: Byway, number: int) -> None:
         async def taken() -> bool:
             return (await fetch(f"http://edit-{number}.test/", via=byway.proxy)).status == 403
 
-        await until_read(taken)
+        await until_read(taken, within_s=30)
     else:
-        await until(lambda: f"nonsense-{number}" in byway.said.read_text())
+        await until(lambda: f"nonsense-{number}" in byway.said.read_text(), within_s=30)
 
 
 RULES = "DOMAIN,far.test,RELAY:tls\n"
@@ -240,5 +240,5 @@ async def test_many_tunnels_and_downloads_while_rules_are_edited(tmp_path: Path)
             assert grown < 2 * DOWNLOADS * _BUFFERED + IDLE * _IDLE_TUNNEL + _MORE_RULES
             assert (await byway.read("status"))["live"]["tunnels"] == IDLE
             await idle.close()
-            await until(lambda: process.descriptors("socket") <= sockets)
+            await until(lambda: process.descriptors("socket") <= sockets, within_s=30)
             assert process.descriptors("pipe") <= 2 * PIPE_LIMIT, "the pool's, kept for the next"

@@ -21,11 +21,11 @@ from tests.support.client import fetch
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.streams import listening
-from tests.support.waiting import WAIT_S, until, until_read
+from tests.support.waiting import until, until_read
 
 TAKEN_S = 1.0
 """How soon an edited file acts."""
-_SLOW_MACHINE_S = 9.0
+_SLOW_MACHINE_S = 2.0
 HOSTS = """
 [dns.hosts]
 "one.test" = "127.0.0.1"
@@ -67,7 +67,7 @@ async def talk(byway: Byway) -> AsyncIterator[Talk]:
             yield talking
 
 
-async def answers(byway: Byway, origin: Origin, host: str, status: int, *, within_s: float = WAIT_S) -> None:
+async def answers(byway: Byway, origin: Origin, host: str, status: int, *, within_s: float = 10.0) -> None:
     """Returns once a request for `host` gets `status`."""
 
     async def asked() -> bool:

@@ -649,7 +649,7 @@ async def test_nothing_is_left_behind(world: World) -> None:
         live = (await world.byway.ask("/v1/status"))["live"]
         return (live["sessions"], live["tunnels"]) == (0, 0)
 
-    await until_read(alone)
+    await until_read(alone, within_s=15)
     await until(lambda: sockets(world.byway.pid) <= world.sockets)
 
 

@@ -323,7 +323,7 @@ class Suspects:
 
             async with room:
                 await visit(self.country, self.byway, site, "https" if row.secure else "http")
-                await until_read(is_suspect)
+                await until_read(is_suspect, within_s=8)
                 self.since[site] = self.events.clock()
 
         await asyncio.gather(*(one(row, site) for row, site in self.sites.items()))
@@ -383,7 +383,7 @@ async def a_name_once_suspect_is_never_again_asked_in_clear(folder: Path) -> Non
         await here.go_again()
         assert here.told() == []
 
-        await until(lambda: not leaks.anything(here.events, since=here.events.clock() - 1.5))
+        await until(lambda: not leaks.anything(here.events, since=here.events.clock() - 1.5), within_s=20)
         began = here.events.clock()
         await asyncio.sleep(IDLE_S)
         assert leaks.anything(here.events, since=began) == []
@@ -440,7 +440,7 @@ async def judged(byway: Running, site: Site, rows: int) -> None:
     async def written() -> bool:
         return len(await byway.rows(site.name)) >= rows
 
-    await until_read(written)
+    await until_read(written, within_s=20)
 
 
 async def an_attempt_that_a_relay_overtook_says_the_name_no_more(folder: Path) -> None:
