@@ -107,7 +107,7 @@ def judge(chain: Sequence[bytes], host: str, *, verified: bool, expired: bool, r
     if verified and certificates.is_logged(chain[0]):
         return Finding(Kind.SITE, fingerprint)
     if verified:
-        detail = f"its certificate is by {issuer}, whom this system trusts and no public log knows"
+        detail = f"its certificate is by {issuer}, which this system trusts but no public certificate log lists"
         return Finding(Kind.RESIGNED, fingerprint, detail)
     if not certificates.is_for(chain[0], host):
         return Finding(Kind.WRONG_NAME, fingerprint, f"its certificate, by {issuer}, is not for {host}")

@@ -73,21 +73,21 @@ async def _head(stream: Stream, page: Page) -> ResponseHead:
 
 def _of_plain(head: ResponseHead, page: Page) -> Sounded:
     if head.status == _PORTAL_STATUS:
-        return Sounded(Sounding.PORTAL, "the network asks to log in first")
+        return Sounded(Sounding.PORTAL, "the network asks for a login (captive portal)")
     location = next((value for name, value in head.headers if name.lower() == "location"), "")
     try:
         place = urlsplit(location).hostname if 300 <= head.status < 400 else None
     except ValueError:
-        raise PeerError("its redirect leads nowhere") from None
+        raise PeerError("its redirect has no valid address") from None
     if place and place.lower().removeprefix("www.") != page.host.removeprefix("www."):
-        return Sounded(Sounding.PORTAL, f"a redirect to {place} came in its place")
+        return Sounded(Sounding.PORTAL, f"redirected to {place}")
     return Sounded(Sounding.WELL)
 
 
 def _of_verified(chain: tuple[bytes, ...], head: ResponseHead) -> Sounded:
     if chain and not certificates.is_logged(chain[0]):
         issuer = certificates.issuer(chain[0])[:200]
-        text = f"its certificate is by {issuer}, whom this system trusts and no public log knows"
+        text = f"its certificate is by {issuer}, which this system trusts but no public certificate log lists"
         return Sounded(Sounding.RESIGNED, text, certificates.issuer_id(chain[-1]))
     return Sounded(Sounding.WELL, f"answered {head.status}")
 
@@ -97,5 +97,5 @@ async def _of_refused(dialer: Dialer, page: Page, why: str, timeout_s: float, tr
     another day may be the work of our own clock."""
     found = await probe(dialer, page.destination, page.host, timeout_s=timeout_s, trust=trust)
     if found.chain and not certificates.is_for(found.chain[0], page.host):
-        return Sounded(Sounding.PORTAL, f"somebody else's certificate came in its place ({why})")
+        return Sounded(Sounding.PORTAL, f"wrong certificate ({why})")
     return Sounded(Sounding.FAILED, found.error or why)

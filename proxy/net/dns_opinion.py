@@ -158,14 +158,12 @@ class Opinions:
             if not await self._answers_others(host) or key != self._key(host):
                 return None
             signal, code = ("dns_silent", "silence") if said.code is None else ("dns_denied", str(said.code))
-            return self.note(host, signal, f"{code} from {said.said}, but {listed(addresses)} from a secure server")
+            return self.note(host, signal, f"{code} from {said.said}, but {listed(addresses)} by encrypted DNS")
         if (finding := self.finding(host)) is not None:
             return finding
         if any(map(self.is_fake, said.addresses)) or await self._agree(said.addresses, addresses):
             return None
-        return self.note(
-            host, "dns_mismatch", f"{listed(said.addresses)}, but {listed(addresses)} from a secure server"
-        )
+        return self.note(host, "dns_mismatch", f"{listed(said.addresses)}, but {listed(addresses)} by encrypted DNS")
 
     async def _answers_others(self, host: str) -> bool:
         """Whether the system has an answer for some other name: one that fails for all, as a router's does whose own
@@ -210,8 +208,8 @@ class Opinions:
             self._fakes.put(key, _time() + self._keep_s, known)
             if known:
                 log.warning(
-                    "the system's resolver gives fake addresses (%s): another proxy or VPN on this computer answers "
-                    "for it; they are used as they are, and nothing is learned from them",
+                    "the system resolver returns fake addresses (%s), probably of another proxy or VPN on this "
+                    "computer; they are used, and nothing is learned from them",
                     FAKE,
                 )
         return known

@@ -115,12 +115,12 @@ class SecureDns:
         if not self._has_warned:
             self._has_warned = True
             log.warning(
-                "no secure name server answers, so names that may be asked of no other stay unresolved: %s", text
+                "all encrypted DNS servers failed; suspicious names cannot be resolved, see `byway status`: %s", text
             )
         symptoms = {failure.symptom for failure in failures}
         symptom = symptoms.pop() if len(symptoms) == 1 else Symptom.SKIPPED
         return DialError(
-            f"no secure name server answers: {text}",
+            f"all encrypted DNS servers failed: {text}",
             stage=Stage.RESOLVE,
             symptom=symptom if symptom in (Symptom.OFFLINE, Symptom.LOCAL) else Symptom.SKIPPED,
             evidence={"doh": "doh_down"},

@@ -173,7 +173,7 @@ class _Exchange:
             if self._answer is None or self._client.sent == self._sent_before:
                 self._raise(fault)
             self._client.stream.abort()
-            return self._exchanged(self._answer, _who(fault), str(fault) or "nothing moved any more")
+            return self._exchanged(self._answer, _who(fault), str(fault) or "no progress until the timeout")
         finally:
             upward.close()
             downward.close()
@@ -281,7 +281,7 @@ class _Exchange:
             return
         asked = (self._head.upgrade or "").lower().split(", ")
         if head.upgrade.lower() not in asked or not self._uploaded:
-            raise _server_fault("the server changed to a protocol that was not asked for", Symptom.GARBAGE)
+            raise _server_fault("the server switched to a protocol that was not requested", Symptom.GARBAGE)
 
     def _watch_for_continue(self) -> asyncio.TimerHandle | None:
         """RFC 9110 section 10.1.1: a server that knows nothing of 100 must not make the client wait for ever."""
@@ -371,7 +371,7 @@ class _Exchange:
                 reply = http1.error_response(400, f"This request is refused: {fault}.")
                 raise PeerError(str(fault), reply=reply) from fault
             case _Stalled() if not self._uploaded and not self._server.sending:
-                sentence = "The rest of this request did not come in time."
+                sentence = "The rest of this request did not arrive in time."
                 raise PeerError(sentence, reply=http1.error_response(408, sentence)) from None
             case _Stalled():
                 raise _server_fault("the server did not answer in time", Symptom.SILENT) from None

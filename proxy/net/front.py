@@ -209,7 +209,9 @@ class Front:
     async def _socks4(self, client: SocketStream, reader: Reader) -> Tunnel:
         request = await read_with(client, reader, socks.read_socks4(reader))
         if self._credentials is not None:  # SOCKS4 has no password to check
-            raise PeerError("SOCKS4 carries no password, and one is needed", reply=socks.socks4_reply(granted=False))
+            raise PeerError(
+                "SOCKS4 has no password, and this proxy requires one", reply=socks.socks4_reply(granted=False)
+            )
         return Tunnel(request.destination, Inbound.SOCKS4A if request.is_4a else Inbound.SOCKS4)
 
 

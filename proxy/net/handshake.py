@@ -81,13 +81,13 @@ def _judged(error: DialError | OSError | PeerError, state: Handshake, timeout_s:
         return str(error), error.symptom
     if isinstance(error, PeerError):
         if state.reader.ended:
-            return "the relay closed in the middle of its handshake", Symptom.RELAY_DOWN
+            return "the relay closed the connection during the handshake", Symptom.RELAY_DOWN
         return str(error), Symptom.RELAY_GARBAGE
     if isinstance(error, TimeoutError) and error.errno is None:
         if state.asked and not len(state.reader):
-            return f"the relay did not open the path within {timeout_s:g} s", Symptom.TIMEOUT
-        return f"the relay gave no whole answer within {timeout_s:g} s", Symptom.RELAY_DOWN
-    return f"the relay broke off its handshake ({error.strerror or error})", Symptom.RELAY_DOWN
+            return f"the relay did not reach the destination within {timeout_s:g} s", Symptom.TIMEOUT
+        return f"the relay did not complete its handshake within {timeout_s:g} s", Symptom.RELAY_DOWN
+    return f"the relay closed the connection during the handshake ({error.strerror or error})", Symptom.RELAY_DOWN
 
 
 def _said_of(relay: str, text: str) -> str:
@@ -99,7 +99,7 @@ def _said_of(relay: str, text: str) -> str:
 def nothing_early(state: Handshake) -> None:
     """A relay that answers what was not yet asked lies. Raises DialError when bytes have come before their time."""
     if len(state.reader):
-        text = "the relay answered before it was asked"
+        text = "the relay sent data before the request"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
 
 
@@ -170,7 +170,7 @@ class HandshakeDialer(ABC):
 
     def _request_if_carried(self, destination: Destination) -> bytes:
         """Made before anything is dialed."""
-        reason = "it wants addresses of its own kind, and names are not resolved for it"
+        reason = "it takes addresses only, and Byway does not resolve names for it"
         if self.carries(destination):
             try:
                 return self._request(destination)

@@ -63,15 +63,15 @@ def _read_answer(reader: Reader) -> Parser[ResponseHead]:
 def _judge(head: ResponseHead, *, signed_in: bool) -> None:
     """Raises DialError unless the answer opens the path. `signed_in`: credentials of ours were sent."""
     if head.status == 407:
-        text = "the relay wants a user and password, or others than it got (407)"
+        text = "the relay requires a user and password, or rejects the given ones (407)"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
     if head.status == 401 and signed_in:  # not for proxies (RFC 9110 section 15.5.2), but tinyproxy's no to a password
-        text = "the relay refused our user and password (401)"
+        text = "the relay rejects the user and password (401)"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
     if head.status == 101:
-        raise _garbage("the relay changes protocol instead of answering CONNECT (101)")
+        raise _garbage("the relay answers CONNECT with a protocol change (101)")
     if not 200 <= head.status < 300:
-        text = f"the relay will not open the path ({head.status})"
+        text = f"the relay refuses the connection ({head.status})"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
     if head.declared_length:  # 0, and Transfer-Encoding, mean nothing here (RFC 9110 section 9.3.6); a page does
         raise _garbage(f"the relay answers CONNECT with {head.status} and a page")

@@ -60,7 +60,7 @@ async def _probe(dialer: Dialer, destination: Destination, name: str, trust: ssl
     expired = refused.verify_code in _OF_ANOTHER_DAY
     text = refused.verify_message.rstrip(".")
     if expired:
-        text += f"; or the clock of this machine is wrong, which says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+        text += f"; or this computer's clock is wrong: it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     try:
         chain = await _shake_hands(dialer, destination, name, trusting_all())
     except (DialError, OSError):  # it was refused all the same
@@ -84,14 +84,14 @@ async def _shake_hands(
 def _broken(error: OSError) -> Probe:
     """The handshake broke off."""
     if isinstance(error, ssl.SSLEOFError):
-        return _failed("closed in the middle of the TLS handshake", Symptom.EOF)
+        return _failed("closed during the TLS handshake", Symptom.EOF)
     if isinstance(error, ssl.SSLError):
         reason = error.reason or str(error)
         symptom = Symptom.ALERT if reason.startswith(_ALERTS) else Symptom.GARBAGE
         return _failed(f"the TLS handshake failed ({reason.lower().replace('_', ' ')})", symptom)
     if isinstance(error, TimeoutError):
-        return _failed("the hello was not acknowledged", Symptom.DROPPED)
-    return _failed(f"broken off in the TLS handshake: {error.strerror or error}", Symptom.RESET)
+        return _failed("ClientHello not acknowledged", Symptom.DROPPED)
+    return _failed(f"connection failed during the TLS handshake: {error.strerror or error}", Symptom.RESET)
 
 
 def _failed(text: str, symptom: Symptom) -> Probe:

@@ -320,7 +320,7 @@ class Tunnel:
         half_open = self.up.ended or self.down.ended or self.up.deaf
         limit = half_open_timeout_s if half_open else idle_timeout_s
         if now - self.since >= limit:
-            what = f"nothing was carried for {limit:g} s" + (" after one side had finished" if half_open else "")
+            what = f"no data for {limit:g} s" + (" after one side had finished" if half_open else "")
             self.end(ClosedBy.IDLE, what, reset=self.up.blocked or self.down.blocked)
 
     def end(self, by: ClosedBy, error: str = "", *, reset: bool = False) -> None:

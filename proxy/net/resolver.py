@@ -108,7 +108,7 @@ class Resolver:
         if (configured := self._hosts.get(host)) is not None:
             return configured
         if host == "onion" or host.endswith(".onion"):  # RFC 7686: never asked of the DNS
-            raise _failed(f"{host} is reached through Tor only: no resolver is asked", Symptom.FORBIDDEN)
+            raise _failed(f"{host} is an onion name: it needs Tor and is never resolved", Symptom.FORBIDDEN)
         kept = self._plain.get((self._network(), host), asyncio.get_running_loop().time())
         if kept is not None:
             return kept
@@ -122,17 +122,17 @@ class Resolver:
         if (configured := self._hosts.get(host)) is not None:
             return configured
         if self._secure is None or self._mode == "never":
-            raise _failed("no secure name server is configured", Symptom.SKIPPED)
+            raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
         if self._is_local(host) or host == "onion" or host.endswith(".onion"):
-            raise _failed(f"{host} is no public name: no secure server is asked for it", Symptom.SKIPPED)
+            raise _failed(f"{host} is a local name: encrypted DNS is not asked for it", Symptom.SKIPPED)
         return await self._securely(host)
 
     async def _securely(self, host: str) -> tuple[IPAddress, ...]:
         if self._secure is None:
-            raise _failed("no secure name server is configured", Symptom.SKIPPED)
+            raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
         if self._is_local(host):  # with "always" alone
-            text = f'{host} is a local name, and with [dns] secure = "always" nobody is asked for it in the clear: '
-            raise _failed(f"{text}[dns.hosts] can hold its address", Symptom.NO_NAME)
+            text = f'{host} is a local name, and [dns] secure = "always" allows no plain DNS query for it: '
+            raise _failed(f"{text}set its address in [dns.hosts]", Symptom.NO_NAME)
         kept = self._secured.get((self._network(), host), asyncio.get_running_loop().time())
         return kept if kept is not None else _given(await self._shared(True, host, self._ask_secure))
 
@@ -214,10 +214,10 @@ class Resolver:
 
     def _silent(self, secure: bool, host: str) -> DialError:
         if secure:  # nothing about the name, so nothing may be learned
-            text = f"no secure name server said anything about {host} for {self._timeout_s:g} s"
+            text = f"no answer for {host} from an encrypted DNS server within {self._timeout_s:g} s"
             return _failed(text, Symptom.SKIPPED, {"doh": "doh_down"})
         self._opinions.remember(host, Found(code=None, said="the system"))
-        text = f"the resolver said nothing about {host} for {self._timeout_s:g} s"
+        text = f"no DNS answer for {host} within {self._timeout_s:g} s"
         return _failed(text, Symptom.RESOLVE_FAILED, {"code": "silent"})
 
     def _keep(self, kept: Kept[tuple[IPAddress, ...]], network: NetworkId, host: str, found: Found) -> None:
@@ -304,8 +304,8 @@ class Resolver:
             if is_here:
                 self._opinions.note(host, "dns_bogon", f"{listed(told.addresses)} for a public name")
             text = (
-                f"{host} is said to be at {listed(told.addresses)}, where no public name leads: a forged answer; if it "
-                "is right, [dns] local can name its suffix, or [safety] allow the address"
+                f"{host}: the resolver returned {listed(told.addresses)}, which is not a public address (forged "
+                "answer); if it is correct, add the suffix to [dns] local or the address to [safety] allow"
             )
             return _failed(text, Symptom.FORGED, {"dns": "dns_bogon"})
         if is_here and self.finding(host) is None:  # else nothing that the system says of it is kept
@@ -337,7 +337,7 @@ def _given(answer: Answer) -> tuple[IPAddress, ...]:
 
 def _nothing(host: str, found: Found) -> DialError:
     """Why there is no address."""
-    by = f" (says {found.said})" if found.said and found.said != "the system" else ""
+    by = f" (answer of {found.said})" if found.said and found.said != "the system" else ""
     match found.code:
         case Code.OK:
             return _failed(f"{host} has no address{by}", Symptom.NO_NAME, {"code": "nodata"})

@@ -159,7 +159,7 @@ class DisorderDialer:
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer."""
         if not ttl_is_kept():
-            text = "disorder is skipped: this system does not send packets with the TTL that it is told"
+            text = "disorder skipped: this system ignores the TTL set for a packet"
             raise DialError(text, stage=Stage.CONNECT, symptom=Symptom.SKIPPED)
         return DisorderedStream(await self._dialer.dial(destination))
 

@@ -147,7 +147,9 @@ class TlsStream(Stream):
             self._unsent = b"".join((self._unsent, self._outgoing.read()))
         while self._unsent:
             if len(self._unsent) > _UNSENT_LIMIT:  # only a peer that asks for key updates and reads no answer
-                raise ConnectionAbortedError(errno.ECONNABORTED, "the peer makes us talk and does not listen")
+                raise ConnectionAbortedError(
+                    errno.ECONNABORTED, "the peer sends TLS records that need answers and reads none"
+                )
             sent = self._inner.send_nowait(self._unsent)
             if not sent:
                 return False
@@ -309,9 +311,9 @@ def _refused(error: ssl.SSLError) -> DialError:
     if isinstance(error, ssl.SSLCertVerificationError):
         symptom, text = Symptom.RELAY_AUTH, f"the relay's certificate was refused: {error.verify_message.rstrip('.')}"
         if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
-            text += f"; or the clock of this machine is wrong, which says {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+            text += f"; or this computer's clock is wrong: it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     elif isinstance(error, ssl.SSLEOFError):
-        symptom, text = Symptom.RELAY_DOWN, "the relay closed in the middle of the TLS handshake"
+        symptom, text = Symptom.RELAY_DOWN, "the relay closed during the TLS handshake"
     else:
         text = f"the relay does not speak our TLS ({error.reason or error})"
     return DialError(text, stage=Stage.RELAY, symptom=symptom)

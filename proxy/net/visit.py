@@ -144,7 +144,7 @@ class Visitor:
             address = str(destination) if destination.address is not None and route.is_direct else ""
             self._say(part, route, Found.FAILED, Symptom.TIMEOUT, text, began, address=address)
             return None
-        text = "connected" if route.is_direct else "the relay opened the way"
+        text = "connected" if route.is_direct else "the relay opened the path"
         if not quiet:
             self._say(part, route, Found.OK, Symptom.NONE, text, began, address=stream.peer)
         return stream
@@ -213,7 +213,7 @@ class Visitor:
         evidence: dict[str, str | int | float],
         began: float,
     ) -> None:
-        symptom, text = Symptom.SILENT, "no answer to the hello"
+        symptom, text = Symptom.SILENT, "no answer to the ClientHello"
         if tls.heard:
             symptom, text = Symptom.FROZEN, f"stopped after {tls.heard} bytes of its handshake"
             evidence["bytes"] = tls.heard
@@ -222,9 +222,9 @@ class Visitor:
             evidence |= {"retransmits": reading.retransmits, "acknowledged": int(reading.acked)}
             if not reading.acked:
                 symptom = Symptom.DROPPED
-                text = f"the hello was never acknowledged, though sent {reading.retransmits + 1} times"
+                text = f"ClientHello not acknowledged, sent {reading.retransmits + 1} times"
             else:
-                text = "the hello was acknowledged and never answered"
+                text = "ClientHello acknowledged, but not answered"
         self._say(part, route, Found.FAILED, symptom, text, began, stream.peer, evidence)
 
     def _is_the_sites(self, route: Route, tls: TlsStream, host: str, address: str) -> bool:
@@ -249,10 +249,10 @@ class Visitor:
         address: str,
     ) -> None:
         began = self._now()
-        text = f"its certificate is not to be trusted: {error.verify_message.rstrip('.')}"
+        text = f"certificate not trusted: {error.verify_message.rstrip('.')}"
         evidence: dict[str, str | int | float] = {"verify_code": error.verify_code}
         if error.verify_code in _CLOCK_IS_WRONG:
-            text += "; or the clock of this machine is wrong"
+            text += "; or this computer's clock is wrong"
             evidence["clock"] = 1
         if self._whose is not None:
             said, more = await self._whose(dialer, destination, host)
@@ -283,7 +283,7 @@ class Visitor:
             symptom = (
                 Symptom.RESET if not answer else Symptom.NONE
             )  # one that breaks off late has answered all the same
-            text = f"broken off: {error.strerror or error}"
+            text = f"connection failed: {error.strerror or error}"
         if not answer and symptom is Symptom.NONE:
             symptom, text = Symptom.EOF, "closed without an answer"
         seen = _read(bytes(answer))
@@ -294,7 +294,7 @@ class Visitor:
             look = self._look_at(bytes(answer), page.host, True)
             evidence |= look.evidence
             if look.symptom is Symptom.BLOCK_PAGE:
-                symptom, text = look.symptom, f"a known block page came ({look.evidence.get('page', 'no name')})"
+                symptom, text = look.symptom, f"known block page ({look.evidence.get('page', 'no name')})"
             elif look.symptom is Symptom.ELSEWHERE:  # a move, if other routes say the same: not for us to say
                 evidence["elsewhere"] = look.same_as or str(seen.get("location", ""))
         if (rate := _rate(answer, came_at - began)) is not None:
@@ -394,12 +394,18 @@ def _ended_by(error: OSError, tls: _Listening) -> tuple[Symptom, str]:
         if tls.first == _ALERT or "ALERT" in (error.reason or ""):
             return Symptom.ALERT, f"answered with the alert {_words(error.reason)}"
         if tls.heard:
-            return Symptom.GARBAGE, f"what came is not TLS ({_words(error.reason)})"
+            return Symptom.GARBAGE, f"the answer is not TLS ({_words(error.reason)})"
     if isinstance(error, ConnectionResetError):
-        return Symptom.RESET, "reset after the hello" if not tls.heard else f"reset after {tls.heard} bytes"
+        return (
+            Symptom.RESET,
+            "connection reset after the ClientHello" if not tls.heard else f"reset after {tls.heard} bytes",
+        )
     if isinstance(error, ssl.SSLEOFError):
-        return Symptom.EOF, "closed after the hello" if not tls.heard else f"closed after {tls.heard} bytes"
-    return Symptom.RESET, f"broken off: {error.strerror or error}"
+        return (
+            Symptom.EOF,
+            "connection closed after the ClientHello" if not tls.heard else f"closed after {tls.heard} bytes",
+        )
+    return Symptom.RESET, f"connection failed: {error.strerror or error}"
 
 
 def _rate(answer: bytearray, seconds: float) -> float | None:

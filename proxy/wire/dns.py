@@ -85,7 +85,7 @@ def query(name: str, kind: Kind, *, number: int = 0, padded: bool = False) -> by
         )
         return message.to_wire()
     except dns.exception.DNSException as error:
-        raise ValueError(f"{name} is no name for the DNS: {error}") from None
+        raise ValueError(f"{name} is not a DNS name: {error}") from None
 
 
 def read_answer(data: bytes, name: str, kind: Kind, *, number: int = 0) -> Answer:
@@ -94,7 +94,7 @@ def read_answer(data: bytes, name: str, kind: Kind, *, number: int = 0) -> Answe
     message = _parsed(data, question_only=bool(flags & _TRUNCATED))
     code = _CODES.get(flags & 0xF, Code.OTHER)
     if not _asks(message, name, kind) and (message.question or code is Code.OK):
-        raise PeerError("the answer is to another question")
+        raise PeerError("the answer is for another question")
     if flags & _TRUNCATED:
         return Answer(code, truncated=True)
     if code is not Code.OK:
@@ -105,12 +105,12 @@ def read_answer(data: bytes, name: str, kind: Kind, *, number: int = 0) -> Answe
 def _check_header(data: bytes, number: int) -> int:
     """The flags. Raises PeerError."""
     if not _HEADER.size <= len(data) <= MESSAGE_LIMIT:
-        raise PeerError(f"an answer of {len(data)} bytes is none")
+        raise PeerError(f"{len(data)} bytes cannot be a DNS answer")
     found, flags, questions, *records = _HEADER.unpack_from(data)
     if found != number or not flags & _RESPONSE or flags & _OPCODE:
-        raise PeerError("this is no answer to the question asked")
+        raise PeerError("not an answer to this query")
     if questions > 1 or sum(records) > RECORDS_LIMIT:
-        raise PeerError(f"the answer says that it holds {sum(records)} records")
+        raise PeerError(f"the answer claims {sum(records)} records")
     return int(flags)
 
 
@@ -141,7 +141,7 @@ def _followed(message: dns.message.Message, name: str, kind: Kind) -> Answer:
             return Answer(Code.OK, ttl_s=min(ttls, default=0))
         ttls.append(_ttl(alias))
         name = _canonical(alias[0].target.to_text())
-    raise PeerError(f"the answer leads over more than {ALIASES_LIMIT} aliases")
+    raise PeerError(f"the answer follows more than {ALIASES_LIMIT} aliases")
 
 
 def _text(found: dns.rrset.RRset) -> str:

@@ -50,12 +50,12 @@ def parse(text: str) -> SecureServer:
     """Raises ValueError with one sentence."""
     match = _URL.match(text.removesuffix(_TEMPLATE))
     if match is None:
-        raise ValueError("a secure server is written https://ADDRESS/PATH or tls://ADDRESS")
+        raise ValueError("write an encrypted DNS server as https://ADDRESS/PATH or tls://ADDRESS")
     kind = Secure(match[1])
     endpoint = names.authority(match[2], _PORTS[kind])
     if endpoint.address is None:
         raise ValueError(
-            f"a secure server is given by its address, with its name behind it: {kind}://ADDRESS?sni={endpoint.host}"
+            f"give an encrypted DNS server by address, with its name as an option: {kind}://ADDRESS?sni={endpoint.host}"
         )
     if kind is Secure.DOT and match[3] not in (None, "/"):
         raise ValueError("a tls:// server has no path")
@@ -71,6 +71,6 @@ def _options(query: str | None) -> dict[str, str]:
     for item in query.split("&") if query else ():
         key, _, value = item.partition("=")
         if key not in ("sni", "ca") or not value or key in options:
-            raise ValueError("the options of a secure server are sni=NAME and ca=FILE, each once")
+            raise ValueError("the options of an encrypted DNS server are sni=NAME and ca=FILE, each once")
         options[key] = unquote(value, errors="strict")
     return options

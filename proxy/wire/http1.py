@@ -189,7 +189,7 @@ def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
     """Method, target and version. Raises ValueError; PeerError for a method or a version that we do not speak."""
     parts = line.split(" ")
     if len(parts) != 3 or "\t" in line:
-        raise ValueError("its first line is not a method, an address and a version with one space between them")
+        raise ValueError("its first line must be METHOD URL VERSION, with one space between them")
     method, target, version_text = parts
     version = _VERSIONS.get(version_text)
     if version is None:
@@ -197,7 +197,7 @@ def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
             raise refusal(505, "This proxy speaks HTTP/1.1 and HTTP/1.0.")
         raise ValueError("its first line does not end in an HTTP version")
     if _METHOD.match(method) is None:
-        raise ValueError("its method is not a word in capital letters")
+        raise ValueError("its method must be in capital letters")
     if method == "TRACE":  # it would show the client's cookies, and our own additions, to a script
         raise refusal(501, "This proxy does not pass on TRACE.")
     return method, target, version
@@ -230,7 +230,7 @@ def _split_http(target: str) -> tuple[str, str]:
         end = query
     authority = target[7:end] if end >= 0 else target[7:]
     if "@" in authority:
-        raise ValueError("its address holds a user name or password, which belongs in an Authorization header")
+        raise ValueError("its URL contains a user name or password, which must be in an Authorization header")
     return authority, target[end:] if end >= 0 else ""
 
 
@@ -240,11 +240,11 @@ def _why_not_http(target: str) -> str:
         return "its address is neither http://host/path nor a path"
     match scheme[1].lower():
         case "https" | "wss":
-            return "an https address is reached through this proxy by CONNECT"
+            return "an https URL needs CONNECT"
         case "http":
             return "its address must begin with http:// and a host"
         case _:
-            return "this proxy reaches http addresses, and others only by CONNECT"
+            return "this proxy takes http:// URLs, and CONNECT for all others"
 
 
 def _as_sent(text: str) -> str | bytes:
@@ -259,9 +259,9 @@ def _path(path: str) -> str:
     """A path as the server gets it. Raises ValueError for a fragment, and for a backslash, which some take for a slash
     (in a query browsers send it). Bytes beyond ASCII, as curl sends them, are percent-encoded, which means the same."""
     if "#" in path:
-        raise ValueError("its address holds a fragment, which is the browser's own business")
+        raise ValueError("its URL contains a fragment (#)")
     if "\\" in path and "\\" in path.partition("?")[0]:
-        raise ValueError("its path holds a backslash")
+        raise ValueError("its path contains a backslash")
     if path.isascii():
         return path
     return "".join(char if char.isascii() else f"%{ord(char):02X}" for char in path)
@@ -309,7 +309,7 @@ def _passed(method: str, fields: Fields, options: frozenset[str]) -> Headers:
     if options <= {"keep-alive", "close", "upgrade"}:
         return tuple(passed)
     if options & _NEVER_NOMINATED:
-        raise ValueError("Connection names a field that must not be dropped")
+        raise ValueError("Connection names a header that must not be dropped")
     return without(passed, options)
 
 
@@ -326,14 +326,14 @@ def _max_forwards(method: str, fields: Fields) -> tuple[str, str]:
 
 
 def _no_options() -> PeerError:
-    return refusal(501, "This proxy has no OPTIONS of its own to tell.")
+    return refusal(501, "This proxy does not answer OPTIONS for itself.")
 
 
 def _expects_continue(version: tuple[int, int], fields: Fields, body: Framing) -> bool:
     """RFC 9110 section 10.1.1. Raises PeerError with a 417 for any other expectation."""
     expected = fields.only("expect") or ""
     if expected.lower() != "100-continue":
-        raise refusal(417, "This proxy meets no expectation but 100-continue.")
+        raise refusal(417, "This proxy supports only Expect: 100-continue.")
     return version == HTTP_1_1 and not body.is_empty
 
 

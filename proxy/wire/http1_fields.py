@@ -66,7 +66,7 @@ def cut_head(head: bytes) -> list[str]:
     """
     lines = head.decode("latin-1").split("\r\n")
     if head.translate(None, _TEXT) != b"\r\n" * (len(lines) - 1):
-        raise ValueError("the head holds a control character, or a line that does not end in CRLF")
+        raise ValueError("the head contains a control character, or a line that does not end in CRLF")
     return lines[:-2]
 
 

@@ -112,7 +112,7 @@ def _response_head(head: bytes, method: str) -> ResponseHead:
     version = (1, 0) if match[1] == "0" else (1, 1)
     status = int(match[2])
     if status == 407 and method != "CONNECT":
-        raise ValueError("it asks for a proxy's password, which is not a site's business")
+        raise ValueError("it asks for a proxy password, which a site must not do")
     fields = read_fields(lines[1:], _TABLE, lenient=True)
     length, repeated = _declared_length(fields)
     body = _framing(method, status, version, fields, length)
@@ -139,7 +139,7 @@ def _lines(head: bytes) -> tuple[list[str], bool]:
     if b"\n " not in head and b"\n\t" not in head:
         return lines, doubtful
     if lines[1][:1] in (" ", "\t"):  # RFC 9112 section 2.2: nothing may be folded into the status line
-        raise ValueError("there is a blank before its first header field")
+        raise ValueError("there is a space before its first header")
     return _FOLD.sub(" ", "\r\n".join(lines)).split("\r\n"), True
 
 
@@ -162,7 +162,7 @@ def _framing(method: str, status: int, version: tuple[int, int], fields: Fields,
         if version == (1, 0):
             raise ValueError("it has a Transfer-Encoding, which HTTP/1.0 does not know")
         if len(coding) > 1 or coding[0].lower() != "chunked":
-            raise ValueError("its Transfer-Encoding is not chunked, the only one that we asked for")
+            raise ValueError("its Transfer-Encoding is not chunked, the only supported one")
         return CHUNKED
     return UNTIL_EOF if length is None else Framing(BodyKind.LENGTH, length)
 
@@ -179,5 +179,5 @@ def _upgrade(status: int, fields: Fields) -> str | None:
         return None
     named = fields.only("upgrade")
     if not named:
-        raise ValueError("it changes to a protocol that it does not name")
+        raise ValueError("it switches to a protocol without naming it")
     return named

@@ -90,7 +90,7 @@ def authority(text: str | bytes, default_port: int | None = None) -> Destination
             raise ValueError(f"{_shown(text)} names no port: host:port is needed")
         return Destination(host(text), default_port)
     if ":" in name and not (name.startswith("[") and name.endswith("]")):
-        raise ValueError(f"{_shown(text)} is not host:port: an IPv6 address stands in brackets")
+        raise ValueError(f"{_shown(text)} is not host:port: write an IPv6 address in brackets")
     return destination(name, port_text)
 
 
@@ -125,7 +125,7 @@ def _to_ascii(text: str) -> str:
 def _ipv6(text: str) -> str:
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if "%" in bare:
-        raise ValueError(f"{_shown(text)} has a zone id, which means nothing beyond this computer")
+        raise ValueError(f"{_shown(text)} has a zone id, which is valid on this computer only")
     try:
         address = ipaddress.IPv6Address(bare)
     except ValueError:
@@ -168,12 +168,12 @@ def _fault(name: str) -> str:
         return f"it is longer than {HOST_LIMIT} characters as A-labels"
     for label in name.split("."):
         if not label:
-            return "two dots, or a dot at the start, enclose nothing"
+            return "empty label: two dots in a row, or a leading dot"
         if len(label) > LABEL_LIMIT:
             return f"a label is longer than {LABEL_LIMIT} characters"
         if label[0] in "-_" or label[-1] == "-":
-            return "a label begins with - or _, or ends with -"
-    return "only letters, digits, -, _ and dots belong there"
+            return "a label starts with - or _, or ends with -"
+    return "only letters, digits, -, _ and dots are allowed"
 
 
 def _shown(text: str | bytes | int) -> str:

@@ -35,7 +35,7 @@ def sniff(first: int) -> Family:
 
 def _guess(first: int) -> str:
     if first == 0x16:
-        return "a TLS hello came to the proxy port: set the client to an http proxy, not to an https one"
+        return "received a TLS ClientHello: set the proxy type to HTTP, not HTTPS, in the client"
     if first in (0x80, 0x00):
-        return "an old SSL or a binary hello came to the proxy port, which takes HTTP and SOCKS"
-    return f"a connection began with byte 0x{first:02x}, which is neither HTTP nor SOCKS"
+        return "received SSL or binary data: this port takes HTTP and SOCKS"
+    return f"the first byte is 0x{first:02x}, which is neither HTTP nor SOCKS"

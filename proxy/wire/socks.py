@@ -128,7 +128,7 @@ def read_socks5_methods(reader: Reader) -> Parser[frozenset[int]]:
     if version != 5:
         raise PeerError(f"SOCKS version {version} instead of 5")
     if count == 0:
-        raise PeerError("a SOCKS5 client that offers no way to sign in", reply=SOCKS5_NO_METHOD)
+        raise PeerError("the SOCKS5 client offers no authentication method", reply=SOCKS5_NO_METHOD)
     return frozenset((yield from reader.exactly(count)))
 
 
@@ -136,11 +136,11 @@ def read_socks5_credentials(reader: Reader) -> Parser[tuple[bytes, bytes]]:
     """User and password, neither of them empty (RFC 1929 section 2). Raises PeerError."""
     version, user_size = yield from reader.exactly(2)
     if version != 1 or user_size == 0:
-        raise PeerError("a SOCKS5 sign-in without a user, or of another version", reply=SOCKS5_AUTH_FAILED)
+        raise PeerError("SOCKS5 authentication without a user, or of another version", reply=SOCKS5_AUTH_FAILED)
     user = yield from reader.exactly(user_size)
     (password_size,) = yield from reader.exactly(1)
     if password_size == 0:
-        raise PeerError("a SOCKS5 sign-in without a password", reply=SOCKS5_AUTH_FAILED)
+        raise PeerError("SOCKS5 authentication without a password", reply=SOCKS5_AUTH_FAILED)
     password = yield from reader.exactly(password_size)
     return user, password
 
@@ -197,16 +197,16 @@ def read_socks5_method(reader: Reader, *, with_password: bool = True) -> Parser[
     """The relay's choice, NO_AUTH or PASSWORD. Raises DialError, also for PASSWORD when it was not offered."""
     version, method = yield from _from_relay(reader.exactly(2))
     if version != 5:
-        raise _relay_error(
-            f"the relay does not speak SOCKS5: it began with byte 0x{version:02x}", Symptom.RELAY_GARBAGE
-        )
+        raise _relay_error(f"the relay does not speak SOCKS5: its first byte is 0x{version:02x}", Symptom.RELAY_GARBAGE)
     if method == _NO_METHOD:
-        wish = "takes neither our user and password nor none" if with_password else "does not let us in without a user"
+        wish = "accepts neither a user and password nor an anonymous client" if with_password else "requires a user"
         raise _relay_error(f"the relay {wish}", Symptom.RELAY_AUTH)
     if method == PASSWORD and not with_password:
-        raise _relay_error("the relay wants a user and a password, and none are set", Symptom.RELAY_AUTH)
+        raise _relay_error("the relay requires a user and password, and none is set", Symptom.RELAY_AUTH)
     if method not in (NO_AUTH, PASSWORD):
-        raise _relay_error(f"the relay chose sign-in 0x{method:02x}, which was not offered", Symptom.RELAY_GARBAGE)
+        raise _relay_error(
+            f"the relay chose authentication method 0x{method:02x}, which was not offered", Symptom.RELAY_GARBAGE
+        )
     return method
 
 
@@ -222,9 +222,9 @@ def read_socks5_auth(reader: Reader) -> Parser[None]:
     """The relay's word on our credentials. Raises DialError unless it is yes."""
     version, status = yield from _from_relay(reader.exactly(2))
     if version != 1:
-        raise _relay_error(f"the relay answered our sign-in with version {version}", Symptom.RELAY_GARBAGE)
+        raise _relay_error(f"the relay answered the authentication with version {version}", Symptom.RELAY_GARBAGE)
     if status != 0:
-        raise _relay_error("the relay refused our user and password", Symptom.RELAY_AUTH)
+        raise _relay_error("the relay rejects the user and password", Symptom.RELAY_AUTH)
 
 
 def socks5_connect(destination: Destination) -> bytes:
@@ -246,7 +246,7 @@ def read_socks5_reply(reader: Reader) -> Parser[None]:
     if version != 5:
         raise _relay_error(f"the relay answered with SOCKS version {version}", Symptom.RELAY_GARBAGE)
     if code != Socks5Reply.GRANTED:  # at once: some relays send no more than this
-        meaning = _MEANING.get(code, "a code of its own")
+        meaning = _MEANING.get(code, "unassigned code")
         raise _relay_error(f"the relay refused: {meaning} (SOCKS5 reply {code})", Symptom.RELAY_REFUSED)
     _, kind = yield from _from_relay(reader.exactly(2))
     if kind == _NAME:
@@ -281,10 +281,10 @@ def read_socks4_reply(reader: Reader) -> Parser[None]:
     version, code = yield from _from_relay(reader.exactly(2))
     if version != 0 or not 0x5A <= code <= 0x5D:
         raise _relay_error(
-            f"the relay does not speak SOCKS4: it began with {version:02x} {code:02x}", Symptom.RELAY_GARBAGE
+            f"the relay does not speak SOCKS4: its answer begins with {version:02x} {code:02x}", Symptom.RELAY_GARBAGE
         )
     if code in (0x5C, 0x5D):
-        raise _relay_error(f"the relay wants another user id (SOCKS4 reply {code})", Symptom.RELAY_AUTH)
+        raise _relay_error(f"the relay rejects the user id (SOCKS4 reply {code})", Symptom.RELAY_AUTH)
     if code == 0x5B:
         raise _relay_error("the relay refused or failed (SOCKS4 reply 91)", Symptom.RELAY_REFUSED)
     yield from _from_relay(reader.exactly(6))
@@ -302,7 +302,7 @@ def _from_relay(parser: Parser[T]) -> Parser[T]:
     try:
         return (yield from parser)
     except PeerError:
-        raise _relay_error("the relay closed in the middle of its handshake", Symptom.RELAY_DOWN) from None
+        raise _relay_error("the relay closed the connection during the handshake", Symptom.RELAY_DOWN) from None
 
 
 def _relay_error(message: str, symptom: Symptom) -> DialError:

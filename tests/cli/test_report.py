@@ -47,7 +47,7 @@ EXAMINED = Examination(
     source="measurement",
     words="blocked",
     cause="sni_reset",
-    seen="reset after the hello; my-vps brought the page; the resolver at 198.51.100.53 said 203.0.113.5",
+    seen="reset after the ClientHello; my-vps brought the page; the resolver at 198.51.100.53 said 203.0.113.5",
     anomaly=True,
     confirmed=False,
     network="f00dfeed",
@@ -58,7 +58,7 @@ EXAMINED = Examination(
         step(
             "hello",
             symptom="reset",
-            text="reset after the hello, seen from 192.168.1.7",
+            text="connection reset after the ClientHello, seen from 192.168.1.7",
             evidence={"addons": "my-rule: tls_reset weighs 0 in place of 2"},
         ),
         step("relay", "my-vps", address="198.51.100.9:443", text="vps.example.org said hello"),
@@ -67,7 +67,7 @@ EXAMINED = Examination(
         step("control", text="example.com answered", address="198.51.100.80:443"),
     ),
     routes=(
-        route("direct", "failed", "hello", "reset", "reset after the hello, seen from 192.168.1.7"),
+        route("direct", "failed", "hello", "reset", "connection reset after the ClientHello, seen from 192.168.1.7"),
         route("direct|tlsrec", "not_tested", "connect", "skipped", "not asked"),
         route("my-vps", "ok", "answer", text="200 with my-vps", status=200),
     ),
@@ -173,7 +173,7 @@ def test_har() -> None:
     assert log["version"] == "1.2"
     direct, relayed = log["entries"]  # what was not tested has no entry
     assert direct["response"] == {**direct["response"], "status": 0}
-    assert direct["response"]["_error"].startswith("reset")
+    assert direct["response"]["_error"].startswith("connection reset")
     assert direct["timings"] == {"blocked": -1, "dns": 250, "connect": 500, "ssl": 250,
                                  "send": 0, "wait": 0, "receive": 0}  # fmt: skip
     assert direct["time"] == 750  # connect holds ssl

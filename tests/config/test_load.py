@@ -211,7 +211,7 @@ retest_blocked_s = []
         "config.toml:17: [[relay]] number 2 needs the key name",
         "config.toml:17: [[relay]] number 2 needs the key url",
         'config.toml:18: unknown key "nam" in [[relay]] number 2; did you mean name?',
-        "config.toml:20: dns.hosts.\"a b\": 'a b' is not a host name: only letters, digits, -, _ and dots belong there",
+        "config.toml:20: dns.hosts.\"a b\": 'a b' is not a host name: only letters, digits, -, _ and dots are allowed",
         'config.toml:21: dns.hosts."good.test": "1.2.3.400" is not an IP address',
         "config.toml:23: detect.syn_s must be a number, not true",
         "config.toml:24: detect.down_s must be a finite number, not inf",

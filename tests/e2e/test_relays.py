@@ -74,9 +74,9 @@ BROKEN = (
 SAID = {
     "gone": "Connection refused",
     "only-addresses": "takes addresses only, and the name may not be resolved for it",
-    "wrong-password": "refused our user and password",
+    "wrong-password": "rejects the user and password",
     "not-in-the-clear": "allow_plaintext_credentials",
-    "https-wrong-password": "refused our user and password (401)",
+    "https-wrong-password": "rejects the user and password (401)",
     "wrong-pin": "is not the pinned one",
     "unknown-authority": "unable to get local issuer certificate",
     "wrong-name": "Hostname mismatch",

@@ -54,7 +54,7 @@ async def test_a_certificate_for_somebody_else_is_a_portals(to_relays: TcpDialer
     async with answering(to_relays, OK, server) as dialer:
         sounded = await sound(dialer, PAGE, timeout_s=10, trust=public.client())
     assert sounded.sounding is Sounding.PORTAL
-    assert "somebody else's certificate" in sounded.detail
+    assert "wrong certificate" in sounded.detail
 
 
 async def test_a_forged_certificate_for_the_page_is_no_portal(

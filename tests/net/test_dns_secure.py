@@ -192,7 +192,7 @@ async def test_D10_when_all_are_down_it_is_said_once_and_nothing_is_to_be_learne
     dns = country.dns(way)
     with caplog.at_level(logging.WARNING):
         for _ in range(3):
-            with pytest.raises(DialError, match=r"no secure name server answers: .*the way is closed") as caught:
+            with pytest.raises(DialError, match=r"all encrypted DNS servers failed: .*the way is closed") as caught:
                 await dns.ask("a.test")
             assert (caught.value.stage, caught.value.symptom) == (Stage.RESOLVE, Symptom.SKIPPED)
             assert caught.value.evidence == {"doh": "doh_down"}

@@ -117,7 +117,7 @@ async def test_an_answer_before_the_question_is_a_lie(to_relays: TcpDialer, name
         turns = list(case.turns)
         turns[number] = Turn(turn.ask, turn.answer + case.turns[number + 1].answer)
         async with LyingRelay(turns) as relay:
-            with pytest.raises(DialError, match="before it was asked") as caught:
+            with pytest.raises(DialError, match="sent data before the request") as caught:
                 await case.dialer(to_relays, relay, 10).dial(SITE)
         assert caught.value.symptom is Symptom.RELAY_GARBAGE
 

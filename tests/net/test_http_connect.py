@@ -122,7 +122,7 @@ async def test_E23_401_says_that_our_password_is_wrong(to_relays: TcpDialer) -> 
     async with LyingRelay(http(answer)) as relay:
         assert await failure(dialer(to_relays, relay, "me:secret@")) == (
             Symptom.RELAY_AUTH,
-            "relay liar refused our user and password (401)",
+            "relay liar rejects the user and password (401)",
         )
     async with LyingRelay(http(answer)) as relay:
         assert (await failure(dialer(to_relays, relay)))[0] is Symptom.RELAY_REFUSED

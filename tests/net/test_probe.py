@@ -75,7 +75,7 @@ async def test_one_of_another_day_may_be_our_clock(to_relays: TcpDialer, days: i
     authority.configure_trust(trust)
     found = await _probe(to_relays, server, trust)
     assert (found.verified, found.expired, len(found.chain)) == (False, True, 1)
-    assert "or the clock of this machine is wrong, which says 20" in found.error
+    assert "or this computer's clock is wrong: it shows 20" in found.error
 
 
 @pytest.mark.parametrize(

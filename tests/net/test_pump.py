@@ -650,7 +650,7 @@ async def test_idle_tunnel_is_closed(kind: Kind) -> None:
     assert await tunnel.client.receive() == b""
     assert await tunnel.server.receive() == b""
     end = await tunnel.end()
-    assert end == Carried(1, 0, ClosedBy.IDLE, "nothing was carried for 0.1 s")
+    assert end == Carried(1, 0, ClosedBy.IDLE, "no data for 0.1 s")
     await rig.close()
 
 
@@ -660,7 +660,7 @@ async def test_B14_half_open_tunnel_is_closed_at_its_limit(kind: Kind) -> None:
     half_open.client.send_eof()
     assert await half_open.client.receive() == b""
     end = await half_open.end()
-    assert end == Carried(0, 0, ClosedBy.IDLE, "nothing was carried for 0.1 s after one side had finished")
+    assert end == Carried(0, 0, ClosedBy.IDLE, "no data for 0.1 s after one side had finished")
     assert idle.ends == []
     await rig.close()
 

@@ -159,7 +159,7 @@ async def test_with_always_the_machines_own_files_still_count_for_local_names(pl
     assert await resolved(resolver, "printer") == ["192.168.1.5"]
     assert await resolved(resolver, "app.localhost") == ["127.0.0.1", "::1"]
     error = await failure(resolver, "scanner")
-    assert (error.symptom, "[dns.hosts] can hold its address" in str(error)) == (Symptom.NO_NAME, True)
+    assert (error.symptom, "set its address in [dns.hosts]" in str(error)) == (Symptom.NO_NAME, True)
 
 
 @pytest.mark.parametrize("mode", ["always", "on-suspicion"])
@@ -445,7 +445,7 @@ async def test_D11_nothing_in_common_is_a_mismatch(place: Place) -> None:
     resolver = place.resolver()
     await resolver.resolve("a.test")
     finding = await resolver.compare("a.test")
-    assert finding == DnsFinding("dns_mismatch", f"{FORGED}, but {HONEST} from a secure server", 1e9)
+    assert finding == DnsFinding("dns_mismatch", f"{FORGED}, but {HONEST} by encrypted DNS", 1e9)
     assert resolver.finding("a.test") == finding
     assert await resolved(resolver) == [HONEST]
 
@@ -478,7 +478,7 @@ async def test_what_the_system_alone_denies(place: Place, code: str) -> None:
     finding = await resolver.compare("a.test")
     assert finding is not None
     assert finding.signal == "dns_denied"
-    assert f"but {HONEST} from a secure server" in finding.detail
+    assert f"but {HONEST} by encrypted DNS" in finding.detail
 
 
 async def test_what_the_system_alone_is_silent_about(place: Place) -> None:

@@ -316,17 +316,17 @@ def test_A25_authority_with_a_default_port_refuses(text: str) -> None:
     ("text", "words"),
     [
         ("", "'' is not a host name: it is empty"),
-        ("a..b", "'a..b' is not a host name: two dots, or a dot at the start, enclose nothing"),
+        ("a..b", "'a..b' is not a host name: empty label: two dots in a row, or a leading dot"),
         ("a" * 64, f"'{'a' * 60}\\u2026' is not a host name: a label is longer than 63 characters"),
-        ("-a", "'-a' is not a host name: a label begins with - or _, or ends with -"),
-        ("a-", "'a-' is not a host name: a label begins with - or _, or ends with -"),
-        ("_dmarc.a", "'_dmarc.a' is not a host name: a label begins with - or _, or ends with -"),
-        ("a b", "'a b' is not a host name: only letters, digits, -, _ and dots belong there"),
+        ("-a", "'-a' is not a host name: a label starts with - or _, or ends with -"),
+        ("a-", "'a-' is not a host name: a label starts with - or _, or ends with -"),
+        ("_dmarc.a", "'_dmarc.a' is not a host name: a label starts with - or _, or ends with -"),
+        ("a b", "'a b' is not a host name: only letters, digits, -, _ and dots are allowed"),
         ("a" * 255, "a host name has at most 253 characters, not 255"),
         ("ü." * 100, "'" + "\\xfc." * 30 + "\\u2026' is not a host name: it is longer than 253 characters as A-labels"),
         ("ü" * 64, "'" + "\\xfc" * 60 + "\\u2026' is not a host name: a label is longer than 63 characters"),
         ("1.2.3.4.5", "'1.2.3.4.5' ends in a number but is not an IPv4 address"),
-        ("fe80::1%eth0", "'fe80::1%eth0' has a zone id, which means nothing beyond this computer"),
+        ("fe80::1%eth0", "'fe80::1%eth0' has a zone id, which is valid on this computer only"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, words: str) -> None:

@@ -26,8 +26,8 @@ def test_families(data: bytes, family: Family) -> None:
 @pytest.mark.parametrize(
     ("data", "words"),
     [
-        (b"\x16\x03\x01\x02\x00\x01", "TLS hello"),
-        (b"\x80\x2e\x01", "old SSL"),
+        (b"\x16\x03\x01\x02\x00\x01", "TLS ClientHello"),
+        (b"\x80\x2e\x01", "received SSL"),
         (b"\x00", "binary"),
         (b"\xff", "0xff"),
         (b"\r\n", "0x0d"),
