@@ -67,7 +67,7 @@ def new(
 def check(
     call: Invocation,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="[FILE|NAME…]", help="Which; all that are on when left out.")
+        list[str] | None, typer.Argument(metavar="FILE|NAME", help="Which; all that are on when left out.")
     ] = None,
 ) -> Exit | None:
     """Load addons in a process apart and check names, parameters and options. Exit code 7 when something is wrong."""
@@ -147,7 +147,7 @@ def disable(call: Invocation, name: _Name) -> Exit | None:
 @command(group, "docs", example="byway addons docs plan")
 def docs(
     call: Invocation,
-    hook: Annotated[str | None, typer.Argument(metavar="[HOOK]", help="Which hook; all when left out.")] = None,
+    hook: Annotated[str | None, typer.Argument(metavar="HOOK", help="Which hook; all when left out.")] = None,
 ) -> Exit | None:
     """Say what each hook gets, when it runs, and what it may answer."""
     from proxy.config.words import quoted, suggestion

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxy.cli.exits import Exit, exit_for
+from proxy.cli.help import Command
 from proxy.cli.output import Output, say
 from proxy.errors import BywayError, ConfigError
 
@@ -40,7 +41,7 @@ class Flags:
     verbose: int = 0
 
     def over(self, weaker: Flags) -> Flags:
-        """These where they say something, else the weaker ones."""
+        """These where they are given, else the weaker ones."""
         return replace(weaker, **{name: value for name in FLAG_NAMES if (value := getattr(self, name))})
 
 
@@ -51,13 +52,13 @@ _ANNOTATIONS: dict[str, Any] = {
         Path | None, typer.Option("--config", metavar="FILE", help="Configuration file.", show_default=False)
     ],
     "state": Annotated[
-        Path | None, typer.Option("--state", metavar="DIR", help="State folder of the byway meant.", show_default=False)
+        Path | None, typer.Option("--state", metavar="DIR", help="State directory of the instance.", show_default=False)
     ],
     "json": Annotated[bool, typer.Option("--json", help="Print JSON.")],
-    "plain": Annotated[bool, typer.Option("--plain", help="No boxes: tab-separated lines.")],
-    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="No hints.")],
+    "plain": Annotated[bool, typer.Option("--plain", help="Print tab-separated lines.")],
+    "quiet": Annotated[bool, typer.Option("--quiet", "-q", help="Print no hints.")],
     "verbose": Annotated[
-        int, typer.Option("--verbose", "-v", count=True, help="Say more; twice: still more.", show_default=False)
+        int, typer.Option("--verbose", "-v", count=True, help="Verbose output (-vv: debug).", show_default=False)
     ],
 }
 
@@ -81,7 +82,14 @@ class Invocation:
         from proxy.cli.client import Client
 
         start = f"byway run --state {self.flags.state}" if self.flags.state else "byway run"
-        return Client.find(self.paths.state_dir, hint=start)
+        client = Client.find(self.paths.state_dir, hint=start)
+        self.detail(f"Asking the running Byway of {self.paths.state_dir}.")
+        return client
+
+    def detail(self, text: str) -> None:
+        """One line on stderr that only -v shows."""
+        if self.flags.verbose:
+            say(text)
 
 
 def common_parameters() -> list[inspect.Parameter]:
@@ -99,31 +107,51 @@ def command(group: typer.Typer, name: str, *, example: str) -> Callable[[Body], 
     """Adds the decorated function to `group`; its docstring is the help."""
 
     def add(body: Body) -> Body:
-        own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
-
-        def run(ctx: typer.Context, **given: Any) -> None:
-            flags = Flags(**{flag: given.pop(flag) for flag in FLAG_NAMES}).over(ctx.obj or Flags())
-            output = Output(as_json=flags.json, plain=flags.plain, quiet=flags.quiet)
-            raise typer.Exit(translated(lambda: body(Invocation(flags, output), **given)))
-
-        context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
-        parameters = [context, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *common_parameters()]
-        dress(run, parameters)
-        run.__doc__ = body.__doc__
-        group.command(name, epilog=f"Example: {example}")(run)
+        group.command(name, cls=Command, epilog=f"Example: {example}")(_runner(body))
         return body
 
     return add
 
 
+def default_command(group: typer.Typer, *, example: str) -> Callable[[Body], Body]:
+    """Makes the decorated function what `group` runs when no command of it is named; its docstring is the group's
+    help."""
+
+    def add(body: Body) -> Body:
+        group.callback(invoke_without_command=True, epilog=f"Example: {example}")(_runner(body))
+        return body
+
+    return add
+
+
+def _runner(body: Body) -> Callable[..., None]:
+    """The function that typer calls for `body`: it takes the common flags out, and ends with the exit code."""
+    own = list(inspect.signature(body, eval_str=True).parameters.values())[1:]
+
+    def run(ctx: typer.Context, **given: Any) -> None:
+        flags = Flags(**{flag: given.pop(flag) for flag in FLAG_NAMES}).over(ctx.obj or Flags())
+        if ctx.invoked_subcommand is not None:
+            ctx.obj = flags
+            return
+        output = Output(as_json=flags.json, plain=flags.plain, quiet=flags.quiet, verbose=flags.verbose)
+        raise typer.Exit(translated(lambda: body(Invocation(flags, output), **given), debug=flags.verbose > 1))
+
+    context = inspect.Parameter("ctx", inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=typer.Context)
+    parameters = [context, *(p.replace(kind=inspect.Parameter.KEYWORD_ONLY) for p in own), *common_parameters()]
+    dress(run, parameters)
+    run.__doc__ = body.__doc__
+    return run
+
+
 def dress(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> None:
-    """Gives a function the parameters that typer shall see."""
+    """Gives a function the parameters that typer reads."""
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what inspect looks for
     function.__annotations__ = {p.name: p.annotation for p in parameters}
 
 
-def translated(body: Callable[[], Exit | None]) -> Exit:
-    """Runs a command's body. Errors that are meant for the user are said on stderr; the exit code tells their kind."""
+def translated(body: Callable[[], Exit | None], *, debug: bool = False) -> Exit:
+    """Runs a command's body. An error that is meant for the user becomes a sentence on stderr (with `debug` after its
+    traceback), and its kind the exit code."""
     try:
         ended = body() or Exit.DONE
         if sys.stdout is not None:
@@ -137,13 +165,17 @@ def translated(body: Callable[[], Exit | None]) -> Exit:
             say(problem)
         return Exit.CONFIG
     except BywayError as error:
+        if debug:
+            import traceback
+
+            say("".join(traceback.format_exception(error)).rstrip())
         say(f"byway: {error}")
         return exit_for(error)
     return ended
 
 
 def stdout_closed() -> Exit:
-    """Who reads our output has had enough (`| head`): that is no error, and nothing more can be said there."""
+    """The reader of our output has left (`| head`): that is no error, and nothing more can be written there."""
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)

@@ -10,12 +10,16 @@ import typer
 
 from proxy import __version__
 from proxy.cli import addons, ca, config, demonstrate, log, relay, report, rule, serve, site, status, survey, why
-from proxy.cli.command import FLAG_NAMES, Flags, common_parameters, dress, stdout_closed
+from proxy.cli.command import FLAG_NAMES, Flags, Invocation, command, common_parameters, dress, stdout_closed
+from proxy.cli.help import Group
+from proxy.cli.terminal import prepare_streams
 
 app = typer.Typer(
     name="byway",
-    help="A local proxy that finds out which sites your network blocks, and goes around through your own relays.",
-    no_args_is_help=True,
+    cls=Group,
+    help="A local proxy that detects which sites your network blocks, and opens them through your relays.",
+    epilog="New here? `byway demo` shows what Byway does, `byway run` starts it.",
+    invoke_without_command=True,
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
@@ -31,6 +35,26 @@ def _show_version(asked: bool) -> None:
 def _root(ctx: typer.Context, **given: Any) -> None:
     """The common flags, before the command."""
     ctx.obj = Flags(**{name: given[name] for name in FLAG_NAMES})
+    if ctx.invoked_subcommand is None:
+        print(ctx.get_help())
+
+
+def _help(
+    _call: Invocation,
+    names: Annotated[list[str] | None, typer.Argument(metavar="COMMAND", help="Default: all commands.")] = None,
+) -> None:
+    """Show the help of a command."""
+    app([*(names or ()), "--help"], prog_name="byway")
+
+
+def _version(call: Invocation) -> None:
+    """Show the version."""
+    if call.output.as_json:
+        from proxy.control.documents import versioned
+
+        call.output.document(versioned(byway=__version__))
+    else:
+        call.output.line(f"byway {__version__}")
 
 
 dress(
@@ -42,34 +66,40 @@ dress(
             inspect.Parameter.KEYWORD_ONLY,
             default=False,
             annotation=Annotated[
-                bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Say which version it is.")
+                bool, typer.Option("--version", is_eager=True, callback=_show_version, help="Show the version.")
             ],
         ),
         *common_parameters(),
     ],
 )
-app.callback()(_root)
+app.callback(invoke_without_command=True)(_root)
 serve.add_to(app)
 status.add_to(app)
 why.add_to(app)
 survey.add_to(app)
 report.add_to(app)
 log.add_to(app)
-app.add_typer(relay.group, name="relay")
-app.add_typer(rule.group, name="rule")
-app.add_typer(site.group, name="site")
-app.add_typer(addons.group, name="addons")
-app.add_typer(config.group, name="config")
-app.add_typer(ca.group, name="ca")
+for name, group in (
+    ("relay", relay.group),
+    ("rule", rule.group),
+    ("site", site.group),
+    ("addons", addons.group),
+    ("config", config.group),
+    ("ca", ca.group),
+):
+    app.add_typer(group, name=name, cls=Group)
 demonstrate.add_to(app)
+command(app, "version", example="byway version --json")(_version)
+command(app, "help", example="byway help relay add")(_help)
 
 
 def run() -> None:
     """Ends the process: SystemExit with the command's exit code."""
+    prepare_streams()
     try:
         app(prog_name="byway")
     except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):  # typer's own printing, of a help
+        if isinstance(ended.__context__, BrokenPipeError):  # typer's own printing, of help texts
             sys.exit(stdout_closed())
         raise
     finally:
@@ -77,7 +107,7 @@ def run() -> None:
 
 
 def _flush() -> None:
-    """What is still buffered goes out here, where a reader that has left is no error; later it would be."""
+    """Writes what is still buffered here, where a reader that has left is no error; later it would be."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

@@ -12,6 +12,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit, Misused
+from proxy.cli.help import whole
 from proxy.cli.output import clock, size, span
 from proxy.cli.why import attempt
 from proxy.model import Destination
@@ -48,7 +49,10 @@ def _log(
         str | None, typer.Option("--since", metavar="TIME", help="Only since then: 30m, 2h, 1d or a date.")
     ] = None,
     limit: Annotated[
-        int | None, typer.Option("--limit", "-n", min=1, max=10_000, help="At most so many lines, the newest.")
+        int | None,
+        typer.Option(
+            "--limit", "-n", metavar="N", parser=whole(1, 10_000), help="Show at most N connections, the newest."
+        ),
     ] = None,
 ) -> Exit | None:
     """Show the log of connections, the oldest first."""

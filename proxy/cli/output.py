@@ -8,14 +8,16 @@ inert: no character of it can move the cursor, colour the line or turn the direc
 from __future__ import annotations
 
 import json
-import os
 import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
+from proxy.cli.table import lay_out
+from proxy.cli.terminal import width
 from proxy.wire.relay_url import redact
 
 Cell = str | int | float | None
@@ -39,10 +41,11 @@ class Output:
     as_json: bool = False
     plain: bool = False
     quiet: bool = False
+    verbose: int = 0
 
     @property
     def fancy(self) -> bool:
-        """Whether a person reads this."""
+        """Whether a person reads this on a terminal."""
         return not self.plain and not self.as_json and sys.stdout is not None and sys.stdout.isatty()
 
     def document(self, content: Any) -> None:
@@ -69,7 +72,7 @@ class Output:
             self.hint(empty)
         if self.fancy:
             if cells:
-                _print_table(headings, cells)
+                print("\n".join(lay_out(headings, cells, width())))
             return
         for row in ([*headings], *cells):
             print("\t".join(row))
@@ -124,28 +127,19 @@ def share(part: int, whole: int) -> str:
 
 
 def clock(at: float) -> str:
-    """A moment in local time."""
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+    """A moment in local time, in ISO 8601 with its offset: `2008-10-07T09:12:33+06:00`. Empty for one that no calendar
+    has: a damaged log may hold it."""
+    try:
+        return datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
+    except (ValueError, OverflowError, OSError):
+        return ""
 
 
 def _text(cell: Cell) -> str:
     if cell is None:
         return ""
-    return f"{cell:g}" if isinstance(cell, float) else str(cell)
+    return f"{cell:.3f}".rstrip("0").rstrip(".") if isinstance(cell, float) else str(cell)
 
 
 def _is_terminal() -> bool:
     return sys.stdout is not None and sys.stdout.isatty()
-
-
-def _print_table(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    from rich.console import Console  # only a terminal pays for it
-    from rich.table import Table
-    from rich.text import Text
-
-    table = Table(box=None, pad_edge=False, header_style="bold")
-    for place, heading in enumerate(headings, 1):
-        table.add_column(heading, overflow="fold", no_wrap=place < len(headings))  # what is long stands last
-    for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
-    Console(no_color="NO_COLOR" in os.environ or None, highlight=False, markup=False, emoji=False).print(table)

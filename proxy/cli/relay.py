@@ -42,7 +42,7 @@ def list_relays(call: Invocation) -> Exit | None:
 @command(group, "test", example="byway relay test tor --to example.org:443")
 def try_relays(
     call: Invocation,
-    names: Annotated[list[str] | None, typer.Argument(metavar="[NAME…]", help="Which; all when left out.")] = None,
+    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which; all when left out.")] = None,
     to: Annotated[
         str | None,
         typer.Option(

@@ -14,6 +14,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit
+from proxy.cli.help import one_of
 from proxy.cli.report_redact import Redact
 
 
@@ -31,16 +32,25 @@ def add_to(app: typer.Typer) -> None:
 
 def _report(
     call: Invocation,
-    sites: Annotated[
-        list[str] | None, typer.Argument(metavar="[D…]", help="Which sites; all of which something is held.")
-    ] = None,
-    form: Annotated[Format, typer.Option("--format", help="The shape of the report.")] = Format.MD,
+    sites: Annotated[list[str] | None, typer.Argument(metavar="SITE", help="Sites to include (default: all).")] = None,
+    form: Annotated[
+        str,
+        typer.Option(
+            "--format", metavar="FORMAT", parser=one_of(Format), help="ooni, json, csv, har or md (Markdown)."
+        ),
+    ] = Format.MD,
     redact: Annotated[
-        Redact, typer.Option("--redact", help="What is hidden: addresses, networks and relays; relays alone; nothing.")
+        str,
+        typer.Option(
+            "--redact",
+            metavar="LEVEL",
+            parser=one_of(Redact),
+            help="full hides addresses, networks and relays; relay hides relays; none hides nothing.",
+        ),
     ] = Redact.FULL,
-    out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Where to write it; else to stdout.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write to FILE (default: stdout).")] = None,
 ) -> Exit | None:
-    """Write down what is known of sites, without what may harm you. Nothing is sent."""
+    """Export results with private data removed. Nothing is uploaded."""
     from proxy.cli.report_formats import FORMATS
     from proxy.cli.report_redact import redacted
     from proxy.cli.report_sites import gather
@@ -49,8 +59,8 @@ def _report(
     client = call.client()
     found = gather(client, sites or [])
     relays = client.get("/v1/relays")["relays"]
-    shape = Format.JSON if call.output.as_json else form
-    text = FORMATS[shape](redacted(found, relays, redact))
+    shape = Format.JSON if call.output.as_json else Format(form)
+    text = FORMATS[shape](redacted(found, relays, Redact(redact)))
     if out is not None:
         write_private(out, text)
         call.output.hint(f"{len(found)} sites are in {out}.")
@@ -59,8 +69,8 @@ def _report(
     looks = sum(len(site.examinations) for site in found)
     if not looks:
         call.output.hint("Nothing was measured or seen of them lately: `byway why` and `byway test` measure.")
-    if redact is not Redact.FULL:
-        call.output.hint(
-            f"This report hides {'relays alone' if redact is Redact.RELAY else 'nothing'}: mind who reads it."
-        )
+    if redact == Redact.RELAY:
+        call.output.hint("Warning: only relays are redacted in this report.")
+    elif redact == Redact.NONE:
+        call.output.hint("Warning: this report is not redacted.")
     return None

@@ -8,6 +8,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit
+from proxy.cli.help import whole
 
 
 def add_to(app: typer.Typer) -> None:
@@ -17,16 +18,17 @@ def add_to(app: typer.Typer) -> None:
 def _run(
     call: Invocation,
     port: Annotated[
-        int | None, typer.Option("--port", min=0, max=65535, help="Port; 0 for any free one.", show_default="8119")
+        int | None,
+        typer.Option("--port", metavar="PORT", parser=whole(0, 65535), help="Port (default: 8119; 0: any free port)."),
     ] = None,
     listen: Annotated[
-        str | None, typer.Option("--listen", metavar="ADDRESS", help="Address.", show_default="127.0.0.1")
+        str | None, typer.Option("--listen", metavar="ADDRESS", help="Address to listen on (default: 127.0.0.1).")
     ] = None,
     allow: Annotated[
         list[str] | None,
-        typer.Option("--allow", metavar="HOST[:PORT]", help="Let this host or prefix past the guard; repeatable."),
+        typer.Option("--allow", metavar="HOST[:PORT]", help="Allow connections to this private host or CIDR."),
     ] = None,
-    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Write nothing down.")] = False,
+    ephemeral: Annotated[bool, typer.Option("--ephemeral", help="Write nothing to disk.")] = False,
 ) -> Exit:
     """Run the proxy in the foreground, until Ctrl-C."""
     from proxy.app import RunOptions

@@ -21,6 +21,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit, Misused, NotAllowed, NotRunning
+from proxy.cli.help import number, whole
 from proxy.cli.output import Output, inert, span
 from proxy.errors import BywayError
 
@@ -42,24 +43,32 @@ def add_to(app: typer.Typer) -> None:
 
 def _test(
     call: Invocation,
-    sites: Annotated[list[str] | None, typer.Argument(metavar="[URL…]", help="Sites.")] = None,
-    file: Annotated[Path | None, typer.Option("--file", metavar="F", help="A file of URLs, or a CSV of them.")] = None,
+    sites: Annotated[list[str] | None, typer.Argument(metavar="URL", help="Sites to test.")] = None,
+    file: Annotated[
+        Path | None, typer.Option("--file", metavar="FILE", help="One URL per line, or a CSV with a column `url`.")
+    ] = None,
     listed: Annotated[
-        str | None, typer.Option("--list", metavar="NAME", help="lists/NAME.csv beside the configuration, or a file.")
+        str | None,
+        typer.Option("--list", metavar="NAME", help="Test list lists/NAME.csv beside config.toml, or a file."),
     ] = None,
     routes: Annotated[
-        str | None, typer.Option("--routes", metavar="R,…", help="Only these, as direct,tor; else all there are.")
+        str | None, typer.Option("--routes", metavar="R,...", help="Comma-separated routes (default: all).")
     ] = None,
-    at_once: Annotated[int, typer.Option("-c", min=1, max=32, help="Sites measured at once.")] = AT_ONCE,
+    at_once: Annotated[
+        int, typer.Option("-c", metavar="N", parser=whole(1, 32), help="Sites tested at the same time.")
+    ] = AT_ONCE,
     jitter: Annotated[
-        float, typer.Option("--jitter", metavar="S", min=0, max=60, help="Each waits up to so long before it begins.")
+        float,
+        typer.Option(
+            "--jitter", metavar="S", parser=number(0, 60), help="Random delay before each site, at most S seconds."
+        ),
     ] = JITTER_S,
-    resume: Annotated[
-        str | None, typer.Option("--resume", metavar="ID", help="Go on with a survey that was interrupted.")
-    ] = None,
-    out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write a CSV there.")] = None,
+    resume: Annotated[str | None, typer.Option("--resume", metavar="ID", help="Continue an interrupted test.")] = None,
+    out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the results to a CSV file.")] = None,
 ) -> Exit | None:
-    """Measure many sites. Ctrl-C keeps what has come; exit code 6 when there was no network."""
+    """Test many sites.
+
+    Ctrl-C keeps the results so far. Exit code 6: there was no network."""
     from proxy.cli.survey_sites import read_sites
     from proxy.cli.survey_state import SurveyFile, drop_old
 
@@ -131,8 +140,8 @@ class _Crew:
             self._waiting.put(url)
 
     def start(self, count: int) -> None:
-        for number in range(count):
-            threading.Thread(target=self._work, name=f"test {number}", daemon=True).start()
+        for place in range(count):
+            threading.Thread(target=self._work, name=f"test {place}", daemon=True).start()
 
     def stop(self) -> None:
         """Begins nothing more. What is under way is given up with this process."""

@@ -29,7 +29,7 @@ COMMANDS = [
     "rule check", "addons list", "addons new", "addons check", "addons replay", "addons enable", "addons disable",
     "addons docs", "addons path",
     "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
-    "ca show", "ca export", "ca trust", "ca untrust", "ca rotate", "ca remove",
+    "ca show", "ca export", "ca trust", "ca untrust", "ca rotate", "ca remove", "help", "version",
 ]  # fmt: skip
 
 
@@ -56,14 +56,14 @@ def test_every_command_of_the_tree_is_listed_here() -> None:
     assert sorted(leaves(get_command(commands.app))) == sorted(COMMANDS)
 
 
-def test_the_version_is_said(byway: Byway) -> None:
-    ran = byway("--version")
+@pytest.mark.parametrize("word", ["--version", "version"])
+def test_the_version_is_said(byway: Byway, word: str) -> None:
+    ran = byway(word)
     assert (ran.code, ran.out) == (0, f"byway {__version__}\n")
+    assert byway("version", "--json").json["byway"] == __version__
 
 
-@pytest.mark.parametrize(
-    "words", ["", "odd", "site", "status --odd", "log --limit 0", "site set x", "run --port 70000"]
-)
+@pytest.mark.parametrize("words", ["odd", "site", "status --odd", "log --limit 0", "site set x", "run --port 70000"])
 def test_wrong_usage_ends_with_2(byway: Byway, words: str) -> None:
     assert byway(*words.split()).code == 2
 

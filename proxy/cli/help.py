@@ -1,0 +1,112 @@
+"""What `--help` shows, and the values that options take.
+
+Help names what a person types (PORT, URL, FILE), never a type of Python's, and the flags that every command has stand
+in a section of their own, below the command's. A value that an option cannot take is refused with a sentence of ours.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+from typer.core import TyperArgument, TyperCommand, TyperGroup
+
+if TYPE_CHECKING:
+    from typer._click import Context, HelpFormatter, Parameter
+
+COMMON_FLAGS = frozenset({"config", "state", "json", "plain", "quiet", "verbose", "help"})
+"""Names of the parameters that every command has."""
+
+Number = TypeVar("Number", int, float)
+
+
+class Command(TyperCommand):
+    """A command whose help has two sections of options: its own, and the common ones."""
+
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        return [*_options_piece(self.get_params(ctx)), *_arguments_pieces(self.get_params(ctx))]
+
+    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
+        _write_parameters(self.get_params(ctx), ctx, formatter)
+
+
+class Group(TyperGroup):
+    """A group of commands with the same help. Without arguments the root prints its help and is done."""
+
+    def collect_usage_pieces(self, ctx: Context) -> list[str]:
+        command = "[COMMAND]" if self.invoke_without_command else "COMMAND"
+        return [*_options_piece(self.get_params(ctx)), command, "..."]
+
+    def list_commands(self, ctx: Context) -> list[str]:
+        return sorted(self.commands, key=lambda name: name in ("version", "help"))  # else in the order of the code
+
+    def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
+        self.format_commands(ctx, formatter)
+        _write_parameters(self.get_params(ctx), ctx, formatter)
+
+
+def whole(least: int, most: int) -> Callable[[Any], int]:
+    """Reads a whole number within bounds; for `parser=` of an option. It raises typer.BadParameter."""
+    return _number(int, "a whole number", least, most)
+
+
+def number(least: float, most: float) -> Callable[[Any], float]:
+    """Reads a number within bounds; for `parser=` of an option. It raises typer.BadParameter."""
+    return _number(float, "a number", least, most)
+
+
+def one_of(choices: Iterable[str]) -> Callable[[Any], str]:
+    """Reads one of some words; for `parser=` of an option. It raises typer.BadParameter."""
+    known = tuple(choices)
+
+    def parse(value: Any) -> str:
+        text = str(value).lower()
+        if text in known:
+            return text
+        from proxy.config.words import quoted, suggestion
+
+        raise typer.BadParameter(f"unknown value {quoted(str(value))}{suggestion(text, known)}")
+
+    return parse
+
+
+def _number(kind: type[Number], name: str, least: Number, most: Number) -> Callable[[Any], Number]:
+    def parse(value: Any) -> Number:
+        try:
+            read = kind(value)
+        except ValueError:
+            read = None
+        if read is None or not least <= read <= most:  # NaN is never between
+            from proxy.config.words import quoted
+
+            raise typer.BadParameter(f"{quoted(str(value))} is not {name} from {least:g} to {most:g}")
+        return read
+
+    return parse
+
+
+def _options_piece(parameters: Iterable[Parameter]) -> list[str]:
+    return ["[OPTIONS]"] if any(not isinstance(it, TyperArgument) for it in parameters) else []
+
+
+def _arguments_pieces(parameters: Iterable[Parameter]) -> list[str]:
+    pieces = []
+    for it in parameters:
+        if isinstance(it, TyperArgument):
+            name = it.display_name_raw if it.required else f"[{it.display_name_raw}]"
+            pieces.append(name if it.nargs == 1 else f"{name}...")
+    return pieces
+
+
+def _write_parameters(parameters: Iterable[Parameter], ctx: Context, formatter: HelpFormatter) -> None:
+    arguments, own, common = list[tuple[str, str]](), list[tuple[str, str]](), list[tuple[str, str]]()
+    for it in parameters:
+        if isinstance(it, TyperArgument):
+            arguments.append((it.display_name_raw, it.help or ""))
+        elif (record := it.get_help_record(ctx)) is not None:
+            (common if it.name in COMMON_FLAGS else own).append(record)
+    for title, records in (("Arguments", arguments), ("Options", own), ("Common options", common)):
+        if records:
+            with formatter.section(title):
+                formatter.write_dl(records)

@@ -1,0 +1,74 @@
+"""What the terminal can show: its width, its characters, and bold text.
+
+A terminal that is not UTF-8 gets ASCII in place of glyphs, arrows and dashes, and an escape in place of what has no
+such form: no character of a site's name, or of our own, may end a command with a traceback.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+import os
+import shutil
+import sys
+import unicodedata
+from collections.abc import Mapping
+from types import MappingProxyType
+
+WIDTH_MIN = 40
+"""Columns; on a narrower terminal lines are wrapped by the terminal."""
+
+_ASCII: Mapping[str, str] = MappingProxyType(
+    {
+        "✓": "+", "✗": "x", "◐": "~", "↯": "!", "◔": "o", "⚠": "!", "↓": "v", "⊘": "/", "∅": "-", "⌂": "-", "·": ".",
+        "–": "-", "—": "-", "−": "-", "→": "->", "←": "<-", "…": "...", "×": "x", "“": '"', "”": '"', "‘": "'",
+        "’": "'", "\N{NO-BREAK SPACE}": " ", "≥": ">=", "≤": "<=",
+    }
+)  # fmt: skip
+"""What stands for our own characters where ASCII alone can be shown. Every glyph has a word beside it."""
+
+_ERRORS = "byway-ascii"
+_C_LOCALES = ("C", "POSIX")
+
+
+def prepare_streams(environment: Mapping[str, str] = os.environ) -> None:
+    """Makes standard output and error take every character, whatever they can show."""
+    codecs.register_error(_ERRORS, _replace)
+    encoding = "ascii" if _wants_ascii(environment) else None
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(encoding=encoding, errors=_ERRORS)
+
+
+def width() -> int:
+    """Columns of the terminal; 80 where it does not say."""
+    return max(WIDTH_MIN, shutil.get_terminal_size((80, 24)).columns)
+
+
+def bold(text: str) -> str:
+    """`text` in bold; as it is with NO_COLOR and on a terminal that knows no bold."""
+    plain = "NO_COLOR" in os.environ or os.environ.get("TERM", "dumb") == "dumb"
+    return text if plain or not text else f"\x1b[1m{text}\x1b[22m"
+
+
+def columns_of(text: str) -> int:
+    """How many columns of a terminal `text` takes: a wide character takes two, a combining one none."""
+    if text.isascii():
+        return len(text)
+    return sum(
+        0 if unicodedata.combining(c) else 2 if unicodedata.east_asian_width(c) in ("W", "F") else 1 for c in text
+    )
+
+
+def _wants_ascii(environment: Mapping[str, str]) -> bool:
+    """Whether the user asks for the C locale. Python reads it as UTF-8 (PEP 538, PEP 540); the terminal may not."""
+    chosen = environment.get("PYTHONIOENCODING") or environment.get("PYTHONUTF8") == "1"
+    return not chosen and environment.get("LC_ALL") in _C_LOCALES
+
+
+def _replace(error: UnicodeError) -> tuple[str, int]:
+    """The error handler of our streams."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    failed = error.object[error.start : error.end]
+    return "".join(_ASCII.get(c) or c.encode("ascii", "backslashreplace").decode() for c in failed), error.end
