@@ -12,13 +12,16 @@ Glushkov, The abstract theory of automata, 1961; Navarro and Raffinot, Compact D
 from __future__ import annotations
 
 import string
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import reduce
 
 PATTERN_LIMIT = 512
 POSITIONS_LIMIT = 256
 """Together they keep one match under a millisecond: 255 steps of at most 32 lookups."""
+
+WORK_LIMIT = POSITIONS_LIMIT * POSITIONS_LIMIT
+"""Steps to compile one pattern stay below this: each position linked to each other, and as much again for nesting."""
 
 DEPTH_LIMIT = 30
 CACHE_LIMIT = 512
@@ -38,16 +41,19 @@ _ESCAPES = {
 @dataclass(frozen=True, slots=True)
 class _Chars:
     taken: frozenset[str]
+    size: int = 1
 
 
 @dataclass(frozen=True, slots=True)
 class _Sequence:
     parts: tuple[_Node, ...]
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
 class _Choice:
     branches: tuple[_Node, ...]
+    size: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,9 +61,14 @@ class _Repeat:
     node: _Node
     low: int
     high: int | None
+    size: int
 
 
 _Node = _Chars | _Sequence | _Choice | _Repeat
+"""`size` is the number of positions that the node becomes, with counts written out. Only `_EMPTY` has none: every other
+node of the tree has at least one, so the work to lay a tree out is bounded by its size and depth."""
+
+_EMPTY = _Sequence((), 0)
 
 
 class Pattern:
@@ -66,13 +77,16 @@ class Pattern:
     Raises ValueError, with one sentence, for what is no pattern of ours.
     """
 
-    __slots__ = ("_automaton", "_cache", "_matches_all", "text")
+    __slots__ = ("_automaton", "_cache", "_matches_all", "text", "work")
 
     def __init__(self, text: str) -> None:
         self.text = text
         self._automaton = _Automaton()
         nullable, self._automaton.first, self._automaton.last = self._automaton.add(_Parser(text).parse())
         self._matches_all = nullable
+        self.work = self._automaton.work
+        """Steps that compiling took: nodes laid out and positions linked. Below WORK_LIMIT, for the size of the tree
+        is checked before it is laid out."""
         self._cache: dict[tuple[int, str], int] = {}
 
     def search(self, host: str) -> bool:
@@ -100,11 +114,12 @@ class Pattern:
 class _Automaton:
     """Positions are bits: `first` may begin a match, `last` may end one, `_follow[p]` may come after position p."""
 
-    __slots__ = ("_after", "_follow", "_takes", "first", "last")
+    __slots__ = ("_after", "_follow", "_takes", "first", "last", "work")
 
     def __init__(self) -> None:
         self.first = 0
         self.last = 0
+        self.work = 0
         self._follow: list[int] = []
         self._takes: dict[str, int] = {}
         self._after: dict[tuple[int, int], int] = {}  # (eighth, its bits) → what may follow any of them
@@ -123,7 +138,8 @@ class _Automaton:
         return follow
 
     def add(self, node: _Node) -> tuple[bool, int, int]:
-        """Lays out a node. Returns whether it matches nothing at all, its first and its last positions."""
+        """Lays out a node. Returns whether it matches the empty text, its first and its last positions."""
+        self.work += 1
         match node:
             case _Chars(taken):
                 return self._add_chars(taken)
@@ -136,8 +152,6 @@ class _Automaton:
                 return self._add_repeat(inner, low, high)
 
     def _add_chars(self, taken: frozenset[str]) -> tuple[bool, int, int]:
-        if len(self._follow) >= POSITIONS_LIMIT:
-            raise ValueError(f"with its counts written out it has more than {POSITIONS_LIMIT} characters")
         bit = 1 << len(self._follow)
         self._follow.append(0)
         for char in taken:
@@ -169,9 +183,11 @@ class _Automaton:
         return nullable, first, last
 
     def _link(self, before: int, after: int) -> None:
-        for position in range(before.bit_length()):
-            if before >> position & 1:
-                self._follow[position] |= after
+        self.work += before.bit_count()
+        while before:
+            lowest = before & -before
+            self._follow[lowest.bit_length() - 1] |= after
+            before ^= lowest
 
 
 def _union(sets: Iterator[int]) -> int:
@@ -216,14 +232,20 @@ class _Parser:
     def _choice(self) -> _Node:
         branches = [self._sequence()]
         while self._accept("|"):
-            branches.append(self._sequence())
-        return branches[0] if len(branches) == 1 else _Choice(tuple(branches))
+            branch = self._sequence()
+            if branch is not _EMPTY or _EMPTY not in branches:
+                branches.append(branch)
+        return branches[0] if len(branches) == 1 else _Choice(tuple(branches), _total(branches))
 
     def _sequence(self) -> _Node:
         parts = []
         while self._peek() not in ("", "|", ")"):
-            parts.append(self._repeat())
-        return _Sequence(tuple(parts))
+            part = self._repeat()
+            if part is not _EMPTY:
+                parts.append(part)
+        if not parts:
+            return _EMPTY
+        return parts[0] if len(parts) == 1 else _Sequence(tuple(parts), _total(parts))
 
     def _repeat(self) -> _Node:
         anchor = self._peek() in (START, END)
@@ -233,10 +255,13 @@ class _Parser:
             return node
         if anchor:
             raise ValueError("an anchor cannot be repeated")
+        if node is _EMPTY:
+            raise ValueError("an empty group cannot be repeated")
         self._accept("?")  # a lazy repeat finds the same hosts
         if self._peek() in ("*", "+", "?"):
             raise ValueError(f"a repeat is repeated: {self._peek()} follows another")
-        return _Repeat(node, *bounds)
+        low, high = bounds
+        return _Repeat(node, low, high, _checked_size(node.size * (max(low, 1) if high is None else high)))
 
     def _bounds(self) -> tuple[int, int | None] | None:
         simple: dict[str, tuple[int, int | None]] = {"*": (0, None), "+": (1, None), "?": (0, 1)}
@@ -316,6 +341,17 @@ class _Parser:
         if high == "\\" or high < low:
             raise ValueError(f"{low}-{high} is not a range")
         return frozenset(c for c in ALPHABET if low <= c <= high or low <= c.upper() <= high)
+
+
+def _total(nodes: Iterable[_Node]) -> int:
+    return _checked_size(sum(node.size for node in nodes))
+
+
+def _checked_size(size: int) -> int:
+    """Raises ValueError while the tree is still small: before anything is written out."""
+    if size > POSITIONS_LIMIT:
+        raise ValueError(f"with its counts written out it has more than {POSITIONS_LIMIT} characters")
+    return size
 
 
 def _letter(char: str) -> str:

@@ -12,6 +12,7 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 
 from proxy.config.words import one_of, quoted, suggestion
 from proxy.errors import ConfigError
@@ -24,6 +25,9 @@ RULES_LIMIT = 8 * 1024 * 1024
 LINE_LIMIT = 2048
 REGEX_RULES_LIMIT = 256
 """Patterns are tried one after another for each new host."""
+
+REGEX_WORK_LIMIT = 1 << 20
+"""Steps to compile all patterns of one file: about a tenth of a second."""
 
 PROBLEMS_SHOWN = 50
 
@@ -124,7 +128,7 @@ class Rules:
             case Kind.DOMAIN_KEYWORD:
                 return index.add_name_test(_keyword(rule.value), number)
             case Kind.DOMAIN_REGEX:
-                return index.add_name_test(Pattern(rule.value).search, number)
+                return index.add_name_test(_pattern(rule.value).search, number)
             case Kind.IP_CIDR:
                 return index.add_network(ipaddress.ip_network(rule.value), number)
             case Kind.DST_PORT:
@@ -151,12 +155,12 @@ def parse_rules(
     known_lists = lists or {}
     rules: list[Rule] = []
     problems: list[str] = []
+    patterns = _PatternBudget()
     for line, words in _lines(text):
         try:
-            rules.append(_parse_line(words, line, source=source, lists=known_lists, relays=relays))
+            rules.append(_parse_line(words, line, source=source, lists=known_lists, relays=relays, patterns=patterns))
         except ValueError as error:
             problems.append(f"{source}:{line}: {error}")
-    problems.extend(_too_many_patterns(rules))
     if problems:
         raise ConfigError(_first_of(problems, source))
     return Rules(rules, lists=known_lists)
@@ -194,7 +198,13 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
 
 
 def _parse_line(
-    text: str, line: int, *, source: str, lists: Mapping[str, DomainList], relays: Collection[str] | None
+    text: str,
+    line: int,
+    *,
+    source: str,
+    lists: Mapping[str, DomainList],
+    relays: Collection[str] | None,
+    patterns: _PatternBudget,
 ) -> Rule:
     """Raises ValueError with a sentence without its place."""
     if len(text) > LINE_LIMIT:
@@ -210,7 +220,7 @@ def _parse_line(
     if kind is not Kind.DOMAIN_REGEX and len(value_words) > (0 if kind is Kind.MATCH else 1):
         raise ValueError(f"{quoted(value_words[-1])} is one word too many: a rule reads {_form(kind)}")
     action, relay = parse_action(action_word, relays=relays)
-    value = _value(kind, ",".join(value_words), lists)
+    value = _value(kind, ",".join(value_words), lists, patterns)
     why = f"{source}:{line} {text}"
     return Rule(line, text, kind, value, action, relay, intercept, source, why)
 
@@ -256,7 +266,7 @@ def _unknown_action(word: str) -> str:
     return f"unknown action {quoted(word)}{hint or f'; it can be {one_of(list(Action))}'}"
 
 
-def _value(kind: Kind, text: str, lists: Mapping[str, DomainList]) -> str:
+def _value(kind: Kind, text: str, lists: Mapping[str, DomainList], patterns: _PatternBudget) -> str:
     match kind:
         case Kind.DOMAIN:
             return _host(text)
@@ -265,7 +275,7 @@ def _value(kind: Kind, text: str, lists: Mapping[str, DomainList]) -> str:
         case Kind.DOMAIN_KEYWORD:
             return _checked_keyword(text)
         case Kind.DOMAIN_REGEX:
-            return _checked_pattern(text)
+            return patterns.compile(text).text
         case Kind.IP_CIDR:
             return _network(text)
         case Kind.DST_PORT:
@@ -309,11 +319,37 @@ def _keyword(word: str) -> Callable[[str], bool]:
     return lambda host: word in host
 
 
-def _checked_pattern(text: str) -> str:
-    try:
-        return Pattern(text).text
-    except ValueError as error:
-        raise ValueError(f"pattern {quoted(text)} cannot be used: {error}") from None
+@lru_cache(maxsize=2 * REGEX_RULES_LIMIT)
+def _pattern(text: str) -> Pattern:
+    """Compiled once for checking, matching and tracing, and not again on a reload. Raises ValueError."""
+    return Pattern(text)
+
+
+class _PatternBudget:
+    """Bounds the patterns of one file, in number and in the work to compile them."""
+
+    __slots__ = ("_number", "_work")
+
+    def __init__(self) -> None:
+        self._number = 0
+        self._work = 0
+
+    def compile(self, text: str) -> Pattern:
+        """Raises ValueError for a pattern that cannot be used, and for all that come after the bounds are reached."""
+        if self._number >= REGEX_RULES_LIMIT:
+            raise ValueError(f"more than {REGEX_RULES_LIMIT} DOMAIN-REGEX rules; use DOMAIN-SUFFIX or a LIST instead")
+        if self._work >= REGEX_WORK_LIMIT:
+            raise ValueError(
+                "the DOMAIN-REGEX rules above are too complex together, so this one is not read; "
+                "use DOMAIN-SUFFIX or a LIST instead"
+            )
+        self._number += 1
+        try:
+            pattern = _pattern(text)
+        except ValueError as error:
+            raise ValueError(f"pattern {quoted(text)} cannot be used: {error}") from None
+        self._work += pattern.work
+        return pattern
 
 
 def _network(text: str) -> str:
@@ -344,17 +380,6 @@ def _list(text: str, lists: Mapping[str, DomainList]) -> str:
         hint = suggestion(text, lists) if lists else "; no [[list]] is configured"
         raise ValueError(f"unknown list {quoted(text)}{hint}")
     return text
-
-
-def _too_many_patterns(rules: list[Rule]) -> list[str]:
-    patterns = [rule for rule in rules if rule.kind is Kind.DOMAIN_REGEX]
-    if len(patterns) <= REGEX_RULES_LIMIT:
-        return []
-    first_over = patterns[REGEX_RULES_LIMIT]
-    return [
-        f"{first_over.source}:{first_over.line}: more than {REGEX_RULES_LIMIT} DOMAIN-REGEX rules; "
-        "use DOMAIN-SUFFIX or a LIST where a name will do"
-    ]
 
 
 def _first_of(problems: list[str], source: str) -> list[str]:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import re
+import sys
+from contextlib import suppress
 from random import Random
+from types import FrameType
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.routing.pattern import CACHE_LIMIT, PATTERN_LIMIT, POSITIONS_LIMIT, Pattern
+from proxy.routing.pattern import CACHE_LIMIT, PATTERN_LIMIT, POSITIONS_LIMIT, WORK_LIMIT, Pattern
 
 LETTERS = "ab1-."
 
@@ -77,6 +80,84 @@ def test_G6_catastrophic_patterns_cost_a_bounded_number_of_steps(pattern: str) -
     assert steps <= 255  # one for each character and the two marks, however the pattern is built
 
 
+CALLS_LIMIT = 8 * WORK_LIMIT
+"""Function calls, Python's and C's, to read and compile one pattern: a few for each step that is counted."""
+
+
+class _TooManyCalls(BaseException):
+    """Ends a compilation that would not end by itself."""
+
+
+def _calls_to_compile(text: str) -> int:
+    """How many function calls `Pattern(text)` makes, refused or not. Independent of what the compiler counts."""
+    calls = 0
+
+    def count(_frame: FrameType, event: str, _arg: object) -> None:
+        nonlocal calls
+        calls += event in ("call", "c_call")
+        if calls > CALLS_LIMIT:
+            raise _TooManyCalls(text)
+
+    before = sys.getprofile()
+    sys.setprofile(count)
+    try:
+        Pattern(text)
+    except ValueError:
+        pass
+    finally:
+        sys.setprofile(before)
+    return calls
+
+
+bodies = st.recursive(
+    st.sampled_from(["a", "", "()", "(|)", "(?:)", "a?", ".*", "[ab]", "a|", "|a|b|", "^", "$"]),
+    lambda inner: st.one_of(
+        st.builds("({}){}".format, inner, st.sampled_from(["*", "+", "?", "{9}", "{0,99}", "{999999}", "{9,}", ""])),
+        st.builds("{}{}".format, inner, inner),
+        st.builds("({}|{})".format, inner, inner),
+    ),
+    max_leaves=40,
+)
+
+
+@given(bodies)
+def test_G6_compiling_any_pattern_takes_a_bounded_number_of_steps(text: str) -> None:
+    assert _calls_to_compile(text) <= CALLS_LIMIT
+    with suppress(ValueError):
+        assert Pattern(text).work < WORK_LIMIT
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "(){9999999}",
+        "(){1,9999999}a",
+        "((){9999}){9999}",
+        "(((){999}){999}){999}",
+        "(|){9999999}",
+        "((|)|()){9999999}",
+        "(?:){9999999}",
+        "(^|){9999999}",
+        "((a{100}){100}){100}",
+        "((a?){100}){100}",
+        "(((((a*)*)*)*)*){256}",
+        "(" * 29 + "a" + "?)" * 29 + "{256}",
+        "(" * 29 + "(a?){256}" + ")*" * 29,
+        "(((a?b?){4}c?){4}d?){6}" + "(|a)" * 8,
+        "(" + "()" * 200 + "a){256}",
+        "(" + "|" * 200 + "a){256}",
+        "a?" * 256,
+        "|" * 512,
+        "a{9999999}",
+        "a{0,9999999}",
+    ],
+)
+def test_G6_a_repetition_is_bounded_in_the_work_it_causes(text: str) -> None:
+    assert _calls_to_compile(text) <= CALLS_LIMIT
+    with suppress(ValueError):
+        assert Pattern(text).work < WORK_LIMIT
+
+
 def test_the_step_cache_is_bounded() -> None:
     pattern = Pattern("a.{14}c")  # its sets of states are what the last fourteen letters were: 16,384 of them
     sizes = set()
@@ -114,6 +195,9 @@ def test_the_step_cache_is_bounded() -> None:
         ("a{x}", "a count reads"),
         ("a{", "a count reads"),
         ("a{0}", "nothing is left"),
+        ("(){2}", "an empty group cannot be repeated"),
+        ("(|){9999999}", "an empty group cannot be repeated"),
+        ("a{99999999999}", "a count reads"),
     ],
 )
 def test_refuses_with_a_sentence(pattern: str, says: str) -> None:

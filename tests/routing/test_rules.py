@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import string
 
 import pytest
 from hypothesis import given
@@ -11,10 +12,12 @@ from hypothesis import strategies as st
 from proxy.errors import ConfigError
 from proxy.model import Action, Destination
 from proxy.routing.match import DomainList
+from proxy.routing.pattern import WORK_LIMIT, Pattern
 from proxy.routing.rules import (
     LINE_LIMIT,
     PROBLEMS_SHOWN,
     REGEX_RULES_LIMIT,
+    REGEX_WORK_LIMIT,
     RULES_LIMIT,
     Kind,
     Rules,
@@ -251,6 +254,25 @@ def test_G1_sizes_are_bounded() -> None:
         parsed("#" * (RULES_LIMIT + 1))
     patterns = "DOMAIN-REGEX,a,AUTO\n" * (REGEX_RULES_LIMIT + 1)
     assert f"rules.txt:{REGEX_RULES_LIMIT + 1}: more than" in problems(patterns)[0]
+
+
+def test_G6_a_repetition_of_nothing_is_refused_with_its_line() -> None:
+    (problem,) = problems("MATCH,AUTO\nDOMAIN-REGEX,(){9999999},AUTO")
+    assert problem == 'rules.txt:2: pattern "(){9999999}" cannot be used: an empty group cannot be repeated'
+
+
+def test_G6_all_patterns_of_a_file_together_take_a_bounded_number_of_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled: list[Pattern] = []
+
+    class Counted(Pattern):
+        def __init__(self, text: str) -> None:
+            super().__init__(text)
+            compiled.append(self)
+
+    monkeypatch.setattr("proxy.routing.rules.Pattern", Counted)
+    found = problems("".join(f"DOMAIN-REGEX,(a?){{255}}{letter},AUTO\n" for letter in string.ascii_lowercase * 9))
+    assert sum(pattern.work for pattern in compiled) < REGEX_WORK_LIMIT + WORK_LIMIT
+    assert re.search(r"rules.txt:\d+: the DOMAIN-REGEX rules above are too complex together", found[0])
 
 
 @pytest.mark.parametrize("pattern", ["(a+)+$", "(a|aa)+$", "(.*a){12}$"])
