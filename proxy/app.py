@@ -46,6 +46,7 @@ from proxy.model import (
     Override,
 )
 from proxy.net.alarms import Alarms
+from proxy.net.deadline import deadline
 from proxy.net.flow_watch import FlowWatch
 from proxy.net.network_watch import Moved, NetworkWatch
 from proxy.net.oracle import Oracle
@@ -227,9 +228,8 @@ class App:
         self._server.stop_listening()
         ends_at = time.monotonic() + self._setup.settings.limits.drain_s
         while (self._server.sessions or self._pump.active) and time.monotonic() < ends_at and not hurry.is_set():
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_DRAIN_LOOK_S):
-                    await hurry.wait()
+            with contextlib.suppress(TimeoutError), deadline(_DRAIN_LOOK_S):
+                await hurry.wait()
 
     async def close(self) -> None:
         """Takes everything down. Harmless when `start` failed half-way."""

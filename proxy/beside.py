@@ -7,13 +7,13 @@ randoms, and a plain request asks for `/` and nothing else.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import os
 from collections.abc import AsyncIterator
 
 from proxy.detect.interception import Kind, KnownRoots, judge
 from proxy.model import Destination, Outcome, Protocol, Route, Symptom
+from proxy.net.deadline import deadline
 from proxy.net.oracle import Oracle
 from proxy.net.probe import probe
 from proxy.net.race import Winner
@@ -39,13 +39,13 @@ async def answers_with_a_page(setup: Setup, oracle: Oracle, visit: Outcome, rout
         if winner is None:
             return False
         answer, look_at = winner.answer, setup.advice.look_at
-        with contextlib.suppress(TimeoutError, OSError):  # what has come is judged
-            async with asyncio.timeout(setup.settings.detect.retest_pair_s):
-                while len(answer) < PAGE_LIMIT and look_at(answer, visit.host, False).verdict is Verdict.MORE:
-                    data = await winner.stream.receive()
-                    if not data:
-                        break
-                    answer += data
+        within_s = setup.settings.detect.retest_pair_s
+        with contextlib.suppress(TimeoutError, OSError), deadline(within_s):  # what has come is judged
+            while len(answer) < PAGE_LIMIT and look_at(answer, visit.host, False).verdict is Verdict.MORE:
+                data = await winner.stream.receive()
+                if not data:
+                    break
+                answer += data
         return look_at(answer, visit.host, True).symptom is Symptom.NONE
 
 
@@ -75,9 +75,8 @@ async def _asked(
     race = setup.race(visit.request, (route,), oracle)
     winner: Winner | None = None
     try:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(setup.settings.detect.retest_pair_s):
-                winner = await race.deliver(flight, lambda: True)
+        with contextlib.suppress(TimeoutError), deadline(setup.settings.detect.retest_pair_s):
+            winner = await race.deliver(flight, lambda: True)
         # For want of anything better a race hands on an alert or a babble as well; a censor may have sent it.
         is_answer = winner is not None and flight.judge(winner.answer) is Verdict.VALID
         yield winner if is_answer else None

@@ -31,6 +31,7 @@ from proxy.model import (
     Request,
     Symptom,
 )
+from proxy.net.deadline import deadline
 from proxy.net.exchange import Exchanged, exchange
 from proxy.net.front import ForUs, Opening, PlainHttp, Tunnel, http_redirect, http_refusal
 from proxy.net.race import BeforeFlight, Race, Winner
@@ -433,17 +434,15 @@ class Session:
         the answer with it (RFC 9112, section 9.6)."""
         if not reply:
             return
-        with contextlib.suppress(OSError, TimeoutError):
-            async with asyncio.timeout(self._setup.settings.limits.linger_s):
-                await self._client.send(reply)
-                self._client.send_eof()
-                while await self._client.receive():
-                    pass
+        with contextlib.suppress(OSError, TimeoutError), deadline(self._setup.settings.limits.linger_s):
+            await self._client.send(reply)
+            self._client.send_eof()
+            while await self._client.receive():
+                pass
 
 
 async def _within(limit_s: float, delivered: Awaitable[Winner | None]) -> Winner | None:
     """None also when nothing has come of it within `limit_s`."""
-    with contextlib.suppress(TimeoutError):
-        async with asyncio.timeout(limit_s):
-            return await delivered
+    with contextlib.suppress(TimeoutError), deadline(limit_s):
+        return await delivered
     return None

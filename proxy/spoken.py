@@ -7,11 +7,11 @@ have a name that goes by relays alone sent after it.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 from collections.abc import Callable
 
 from proxy.net.bell import Bell
+from proxy.net.deadline import deadline
 from proxy.net.race import Winner
 from proxy.net.stream import Stream
 
@@ -28,7 +28,7 @@ async def hear_out(
     client.notify = stream.notify = bell.ring
     with contextlib.suppress(TimeoutError):
         while True:
-            async with asyncio.timeout(idle_timeout_s):
+            with deadline(idle_timeout_s):
                 if data:
                     await client.send(data)
                     said += len(data)

@@ -25,6 +25,7 @@ from mitmproxy.proxy.server import ConnectionIO
 from proxy.errors import DialError
 from proxy.intercept.meeting import Meeting, Way
 from proxy.model import Outcome
+from proxy.net.deadline import deadline
 from proxy.wire import names
 
 if TYPE_CHECKING:
@@ -242,7 +243,7 @@ async def close_writer(writer: asyncio.StreamWriter) -> None:
     writer.close()
     with contextlib.suppress(OSError):
         try:
-            async with asyncio.timeout(LINGER_S):
+            with deadline(LINGER_S):
                 await writer.wait_closed()
         except TimeoutError:
             writer.transport.abort()

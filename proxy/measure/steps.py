@@ -28,6 +28,7 @@ from proxy.model import (
     Step,
     Symptom,
 )
+from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
 from proxy.net.probe import probe
 from proxy.net.tasks import spawn
@@ -116,9 +117,9 @@ class _Measuring:
             for route in routes:
                 self._leave_out(route, refusal)
             return
-        with contextlib.suppress(TimeoutError):  # what has been told by then is what there is
-            async with asyncio.timeout(self._detect.measure_site_s):
-                await self._all(routes)
+        # What has been told by then is what there is.
+        with contextlib.suppress(TimeoutError), deadline(self._detect.measure_site_s):
+            await self._all(routes)
 
     async def _all(self, routes: Sequence[Route]) -> None:
         async with asyncio.TaskGroup() as group:

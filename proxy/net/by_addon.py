@@ -6,11 +6,11 @@ addon, or it opens nothing, the relay is down: that never means that something g
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 
 from proxy.errors import DialError
 from proxy.model import Destination, Route, Stage, Symptom
+from proxy.net.deadline import deadline
 from proxy.net.stream import Stream
 
 AskAddon = Callable[[str, Route, Destination], Awaitable[Stream | None]]
@@ -38,7 +38,7 @@ class AddonDialer:
 
     async def dial(self, destination: Destination) -> Stream:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            with deadline(self._timeout_s):
                 stream = await self._ask(self._addon, Route((self._relay,)), destination)
         except TimeoutError:
             raise self._down(f"opened nothing within {self._timeout_s:g} s") from None

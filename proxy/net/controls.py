@@ -7,13 +7,13 @@ http only a redirect to another host and the status made for portals (RFC 6585) 
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from proxy.errors import DialError, PeerError
 from proxy.model import Protocol, Sounding
+from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
 from proxy.net.page import Page, page_of
 from proxy.net.probe import probe
@@ -40,7 +40,7 @@ async def sound(dialer: Dialer, page: str, *, timeout_s: float, trust: ssl.SSLCo
     held to (None: the system's roots). Raises ValueError when `page` names none; closes what it opened."""
     asked = page_of(page)
     try:
-        async with asyncio.timeout(timeout_s):
+        with deadline(timeout_s):
             return await _sound(dialer, asked, timeout_s, trust or context_trusting(None))
     except TimeoutError:
         return Sounded(Sounding.FAILED, f"did not answer within {timeout_s:g} s")

@@ -17,6 +17,7 @@ from collections.abc import Generator
 from proxy.errors import DialError, PeerError
 from proxy.model import Destination, Stage, Symptom
 from proxy.net.bell import Bell
+from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
 from proxy.net.stream import Stream, read_with
 from proxy.net.tasks import spawn
@@ -85,7 +86,7 @@ class Channel(ABC):
         self._asking += 1
         try:
             self._put(question)
-            async with asyncio.timeout(self._timeout_s):
+            with deadline(self._timeout_s):
                 return await question.answer
         except TimeoutError:
             raise self._failed(f"no answer within {self._timeout_s:g} s") from None
@@ -112,7 +113,7 @@ class Channel(ABC):
         """One connection, from its first question to its end."""
         failure: DialError | None = None
         try:
-            async with asyncio.timeout(self._timeout_s):
+            with deadline(self._timeout_s):
                 stream = await self._open()
         except TimeoutError:
             failure = self._failed(f"no connection within {self._timeout_s:g} s")
@@ -213,7 +214,7 @@ class DohChannel(Channel):
             if (question := self._next()) is None:
                 continue
             try:
-                async with asyncio.timeout(self._timeout_s):
+                with deadline(self._timeout_s):
                     await stream.send(self._request(question.message))
                     keep_alive, answer = await read_with(stream, reader, _read_doh(reader))
             except TimeoutError as error:

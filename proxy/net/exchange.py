@@ -19,6 +19,7 @@ from typing import NoReturn, TypeVar
 from proxy.errors import DialError, PeerError
 from proxy.model import ClosedBy, Stage, Symptom
 from proxy.net.bell import Bell
+from proxy.net.deadline import deadline
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire import http1
 from proxy.wire.http1 import BodyKind, Framing, RequestHead, ResponseHead
@@ -329,9 +330,8 @@ class _Exchange:
     async def _linger(self, upward: Steps[None]) -> None:
         """The answer is complete and the request is not: takes in the rest for a moment, as far as anybody wants it."""
         self._client.stream.send_eof()
-        with contextlib.suppress(OSError, PeerError, _Stalled, TimeoutError):
-            async with asyncio.timeout(LINGER_S):
-                await self._step(self._until_uploaded(upward), beside=_nothing(), idle_timeout_s=LINGER_S)
+        with contextlib.suppress(OSError, PeerError, _Stalled, TimeoutError), deadline(LINGER_S):
+            await self._step(self._until_uploaded(upward), beside=_nothing(), idle_timeout_s=LINGER_S)
 
     def _until_uploaded(self, upward: Steps[None]) -> Steps[None]:
         for _ in upward:

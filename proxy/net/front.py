@@ -7,7 +7,6 @@ connection and never remembered by address.
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import binascii
 import hmac
@@ -18,6 +17,7 @@ from dataclasses import dataclass, field
 from proxy.config.schema import Limits
 from proxy.errors import PeerError
 from proxy.model import Destination, Inbound, Symptom
+from proxy.net.deadline import deadline
 from proxy.net.stream import SocketStream, read_with
 from proxy.wire import http1, sniff, socks
 from proxy.wire.http1 import Form, RequestHead
@@ -150,7 +150,7 @@ class Front:
         reply to send, for everything that is not a request."""
         family: Family | None = None
         try:
-            async with asyncio.timeout(self._limits.head_timeout_s):
+            with deadline(self._limits.head_timeout_s):
                 family = sniff.sniff(await read_with(client, reader, reader.peek()))
                 match family:
                     case Family.HTTP:
@@ -167,12 +167,12 @@ class Front:
     async def next_request(self, client: SocketStream, reader: Reader) -> Opening | None:
         """The next opening on a kept-alive HTTP connection; None and PeerError as for `greet`."""
         try:
-            async with asyncio.timeout(self._limits.keep_alive_s):
+            with deadline(self._limits.keep_alive_s):
                 await read_with(client, reader, reader.peek())
         except (TimeoutError, PeerError):
             return None  # an idle client that leaves, or is sent away, is nothing to speak of
         try:
-            async with asyncio.timeout(self._limits.head_timeout_s):
+            with deadline(self._limits.head_timeout_s):
                 return await self._http(client, reader)
         except TimeoutError:
             raise _too_slow(self._limits.head_timeout_s) from None

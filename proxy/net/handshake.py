@@ -7,7 +7,6 @@ and what came on it is thrown away: a relay's error page must never be taken for
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import ipaddress
 import socket
@@ -17,6 +16,7 @@ from enum import Enum
 
 from proxy.errors import DialError, PeerError
 from proxy.model import Destination, Stage, Symptom
+from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire.reader import Reader
@@ -66,7 +66,7 @@ async def handshake(stream: Stream, relay: str, timeout_s: float) -> AsyncIterat
     Whatever goes wrong inside leaves as a DialError of stage RELAY, with `stream` aborted; cancelled, it is too."""
     state = Handshake()
     try:
-        async with asyncio.timeout(timeout_s):
+        with deadline(timeout_s):
             yield state
     except BaseException as error:
         stream.abort()

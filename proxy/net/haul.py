@@ -7,13 +7,13 @@ Where the page is very small, enough never come; then what another route brought
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import math
 import ssl
 
 from proxy.errors import DialError
 from proxy.model import Destination, Protocol
+from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
 from proxy.net.stream import Stream
 from proxy.net.tls import TlsStream, context_trusting
@@ -34,7 +34,7 @@ async def haul(
     may be asked for. 0 when it broke off, or brought neither within `within_s`."""
     stream: Stream | None = None
     try:
-        async with asyncio.timeout(within_s):
+        with deadline(within_s):
             stream = await dialer.dial(destination)
             if protocol is Protocol.TLS:
                 stream = tls = TlsStream(stream, context_trusting(None), host)
@@ -66,7 +66,7 @@ async def _until_quiet(stream: Stream, enough: int) -> tuple[int, bool]:
     came = 0
     with contextlib.suppress(TimeoutError):
         while came < enough:
-            async with asyncio.timeout(_QUIET_S if came else None):
+            with deadline(_QUIET_S if came else None):
                 data = await stream.receive()
             if not data:
                 return came, True

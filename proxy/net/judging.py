@@ -15,6 +15,7 @@ from proxy.model import DIRECT, Destination, Protocol, Route, Stage, Symptom
 from proxy.net.advice import Advice
 from proxy.net.bell import Bell
 from proxy.net.contender import Contender, Phase
+from proxy.net.deadline import poll_again
 from proxy.net.patience import Patience
 from proxy.wire.flight import Flight, Verdict
 
@@ -160,14 +161,20 @@ class Judge:
     async def _until(
         self, deadline: float, contender: Contender, flight: Flight | None, contenders: Sequence[Contender]
     ) -> None:
-        """Until the contender leaves its phase, or `deadline`."""
-        phase = contender.phase
-        while contender.phase is phase and (left := deadline - self._now()) > 0:
+        """Until the contender leaves its phase, or `deadline`. What came by then counts, however late it is read."""
+        phase, is_over = contender.phase, False
+        while contender.phase is phase:
             if phase is Phase.FLYING and flight is not None:
                 self.listen(contender, flight, contenders)
                 if contender.phase is not phase:
                     return
-            await self._bell.wait(left)
+            if is_over:
+                return
+            if (left := deadline - self._now()) > 0:
+                await self._bell.wait(left)
+            else:
+                await poll_again()
+                is_over = True
 
     def _now(self) -> float:
         return self._loop.time()

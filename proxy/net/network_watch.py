@@ -19,6 +19,7 @@ from dataclasses import dataclass, replace
 
 from proxy.model import UNKNOWN_NETWORK, IPAddress, NetworkId
 from proxy.net import netlink
+from proxy.net.deadline import deadline
 from proxy.net.network_id import OUTSIDE, Uplink, network_id, read_uplink
 from proxy.net.tasks import spawn
 
@@ -170,18 +171,17 @@ class NetworkWatch:
         """So that the first request is already on the network that the later ones will be on."""
         assert self._news is not None
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_ACQUAINTED_S):
-                while self._uplink is not None and self._is_stranger(self._uplink):
-                    heard = loop.create_future()
-                    loop.add_reader(self._news, heard.set_result, None)
-                    try:
-                        await heard
-                    finally:
-                        loop.remove_reader(self._news)
-                    with contextlib.suppress(OSError):
-                        self._news.recv(_NEWS)
-                    self._take(self._read(), self._addresses)
+        with contextlib.suppress(TimeoutError), deadline(_ACQUAINTED_S):
+            while self._uplink is not None and self._is_stranger(self._uplink):
+                heard = loop.create_future()
+                loop.add_reader(self._news, heard.set_result, None)
+                try:
+                    await heard
+                finally:
+                    loop.remove_reader(self._news)
+                with contextlib.suppress(OSError):
+                    self._news.recv(_NEWS)
+                self._take(self._read(), self._addresses)
 
     # -- where it does not -----------------------------------------------------------------------------------------
 

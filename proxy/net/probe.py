@@ -7,13 +7,13 @@ of `detect.interception`.
 
 from __future__ import annotations
 
-import asyncio
 import ssl
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from proxy.errors import DialError
 from proxy.model import Destination, Stage, Symptom
+from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
 from proxy.net.tls import TlsStream, context_trusting
 from proxy.net.visit import trusting_all
@@ -42,7 +42,7 @@ async def probe(
     """Asks `destination` for the certificate of `name`, a canonical host. `timeout_s` is for all of it; `trust` is what
     it is held to (None: the system's roots). Closes what it opened; raises nothing but a cancellation."""
     try:
-        async with asyncio.timeout(timeout_s):
+        with deadline(timeout_s):
             return await _probe(dialer, destination, name, trust or context_trusting(None))
     except TimeoutError:
         return _failed(f"no certificate came within {timeout_s:g} s", Symptom.SILENT)

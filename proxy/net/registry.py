@@ -18,6 +18,7 @@ from typing import Protocol
 from proxy.errors import ConfigError, DialError
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom
 from proxy.net.by_addon import AddonDialer, AskAddon, no_addon
+from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
 from proxy.net.handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
 from proxy.net.http_connect import HttpConnectDialer
@@ -309,7 +310,7 @@ class _AtMost:
 
     async def dial(self, destination: Destination) -> Stream:
         try:
-            async with asyncio.timeout(self._timeout_s):
+            with deadline(self._timeout_s):
                 await self._slots.acquire()
         except TimeoutError:
             text = f"relay {self._relay}: too many handshakes with it are under way"

@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from proxy.errors import ConfigError, DialError
 from proxy.model import NO_EVIDENCE, UNKNOWN_NETWORK, DnsFinding, IPAddress, NetworkId, Stage, Symptom
+from proxy.net.deadline import deadline
 from proxy.net.dns_opinion import Kept, Opinions, listed
 from proxy.net.dns_secure import SecureDns
 from proxy.net.dns_system import Found, SystemDns
@@ -193,7 +194,7 @@ class Resolver:
         if future is None:
             future = self._begun(secure, host, ask)
         try:
-            async with asyncio.timeout(self._timeout_s):
+            with deadline(self._timeout_s):
                 return await asyncio.shield(future)
         except TimeoutError:
             return self._silent(secure, host)

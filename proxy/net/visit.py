@@ -18,6 +18,7 @@ from proxy.config.schema import Detect
 from proxy.errors import DialError
 from proxy.model import NO_EVIDENCE, Destination, Found, Part, Protocol, Route, Stage, Step, Symptom
 from proxy.net.advice import UNADVISED, LookAt
+from proxy.net.deadline import Deadline, deadline
 from proxy.net.dialer import Dialer
 from proxy.net.oracle import Oracle, Snapshot
 from proxy.net.page import Page
@@ -132,7 +133,7 @@ class Visitor:
         began = self._now()
         part = Part.CONNECT if route.is_direct else Part.RELAY
         try:
-            async with asyncio.timeout(connect_s):
+            with deadline(connect_s):
                 stream = await dialer.dial(destination)
         except DialError as error:
             found = Found.NOT_TESTED if error.symptom in NOT_ASKED else Found.FAILED
@@ -161,7 +162,7 @@ class Visitor:
         tls = _Listening(stream, context, name)
         evidence: dict[str, str | int | float] = {}
         try:
-            async with asyncio.timeout(self._detect.silent_s) as limit:
+            with deadline(self._detect.silent_s) as limit:
                 watching = self._watch_for_drop(stream, lambda: tls.heard > 0, snapshot, evidence, limit)
                 try:
                     await tls.handshake()
@@ -188,7 +189,7 @@ class Visitor:
         is_answered: Callable[[], bool],
         snapshot: Snapshot | None,
         evidence: dict[str, str | int | float],
-        limit: asyncio.Timeout,
+        limit: Deadline,
     ) -> asyncio.TimerHandle:
         """A flight that was never acknowledged is judged sooner than one that was, as for a user's own connection."""
         loop = asyncio.get_running_loop()
@@ -269,7 +270,7 @@ class Visitor:
         lost: dict[str, str | int | float] = {}
         snapshot = self._oracle.snapshot(path.lowest_socket) if route.is_direct and self._oracle.usable else None
         try:
-            async with asyncio.timeout(self._detect.measure_answer_s):
+            with deadline(self._detect.measure_answer_s):
                 await path.send(page.request())
                 while len(answer) < self._detect.measure_bytes and not _is_whole(answer):
                     data = await self._receive(path, answer, snapshot, lost)
@@ -308,7 +309,7 @@ class Visitor:
         self, path: Stream, answer: bytearray, snapshot: Snapshot | None, lost: dict[str, str | int | float]
     ) -> bytes:
         """What comes next of an answer. Raises TimeoutError; `lost` then says so if the request did not arrive."""
-        async with asyncio.timeout(self._detect.measure_stall_s if answer else self._detect.silent_s) as limit:
+        with deadline(self._detect.measure_stall_s if answer else self._detect.silent_s) as limit:
             watching = self._watch_for_drop(path, lambda: bool(answer), snapshot, lost, limit)
             try:
                 return await path.receive()

@@ -15,6 +15,7 @@ from proxy.net.controls import sound
 from proxy.net.tcp import TcpDialer
 from tests.lab.authorities import Authority
 from tests.support.answering import answering, babbling
+from tests.support.late import TLS_LATE_S, stalling
 
 PAGE = "https://www.control.test/some/page?x=1"
 OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
@@ -113,3 +114,8 @@ async def test_silence_has_an_end(to_relays: TcpDialer) -> None:
 async def test_what_is_no_page_is_said(to_relays: TcpDialer, page: str) -> None:
     with pytest.raises(ValueError, match=r".+"):
         await sound(to_relays, page, timeout_s=1)
+
+
+async def test_a_page_that_came_while_the_loop_was_late_is_in_time(to_relays: TcpDialer, public: Authority) -> None:
+    async with answering(to_relays, OK, stalling(public.server(), TLS_LATE_S)) as dialer:
+        assert (await sound(dialer, PAGE, timeout_s=10, trust=public.client())).sounding is Sounding.WELL

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -18,7 +18,8 @@ from proxy.wire import dns
 from proxy.wire.dns import Kind
 from proxy.wire.dns_url import Secure, SecureServer
 from tests.support.authority import Authority
-from tests.support.name_servers import LOOPBACK, NameServer, page, reply, saying, silent, tls_server
+from tests.support.late import TLS_LATE_S, stall, stalling
+from tests.support.name_servers import LOOPBACK, Asked, NameServer, page, reply, saying, silent, tls_server
 from tests.support.waiting import until
 
 ADDRESS = "192.0.2.7"
@@ -282,3 +283,22 @@ async def test_D4_a_message_of_an_impossible_length_ends_the_connection(
 async def test_an_answer_to_nothing_is_passed_over(server: NameServer, channel: Channel) -> None:
     server.say = lambda asked: [reply(asked, "203.0.113.1", number=asked.message.id ^ 1), reply(asked, ADDRESS)]
     assert await ask(channel) == [ADDRESS]
+
+
+async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(server: NameServer, channel: Channel) -> None:
+    def say_late(asked: Asked) -> Sequence[bytes]:
+        stall(1000)
+        return [reply(asked, ADDRESS)]
+
+    server.say = say_late
+    assert await ask(channel) == [ADDRESS]
+
+
+async def test_a_handshake_that_was_answered_while_the_loop_was_late_is_in_time(
+    home: None, best_poller: Poller, to_relays: TcpDialer, kind: Secure, ca: str
+) -> None:
+    context = stalling(AUTHORITY.server(LOOPBACK, "dns.test"), TLS_LATE_S)
+    async with tls_server(saying(ADDRESS), context, http=kind is Secure.DOH) as server:
+        channel = make_channel(where(server, kind, ca), to_relays, timeout_s=10)
+        assert await ask(channel) == [ADDRESS]
+        await cancel_all()

@@ -15,6 +15,7 @@ from proxy.net import dns_system
 from proxy.net.dns_system import QUESTIONS, Found, SystemDns
 from proxy.net.tasks import spawn
 from proxy.wire.dns import Code
+from tests.support.late import stall
 from tests.support.name_servers import Asked, machine_files, plain_server, reply, saying, silent
 from tests.support.waiting import until
 
@@ -308,3 +309,40 @@ async def test_files_are_read_again_when_they_change(tmp_path: Path) -> None:
 def test_which_names_are_the_networks_own(tmp_path: Path, search: str, host: str, own: bool) -> None:
     system = SystemDns(folder=machine_files(tmp_path, "127.0.0.1", more=f"search {search}"))
     assert system.is_searched(host) is own
+
+
+async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(tmp_path: Path) -> None:
+    """The last poll before the deadline was over when it came."""
+    loop = asyncio.get_running_loop()
+    async with plain_server(silent) as server:
+        asked = spawn(ask(asking(tmp_path, server.port, retry_s=100), timeout_s=60), name="ask")
+        await until(lambda: len(server.asked) == 2)
+
+        def answer() -> None:
+            for question in server.asked:
+                server.push(reply(question, FOUR, SIX))
+
+        loop.call_at(loop.time() + 30, answer)
+        stall(1000)
+        ear = await asked
+    assert ear.addresses == [(FOUR, SIX)]
+
+
+async def test_the_family_that_came_while_the_loop_was_late_is_not_left_out(tmp_path: Path) -> None:
+    def six_then_four(asked: Asked) -> Sequence[bytes]:
+        if asked.kind == "AAAA":
+            loop.call_soon(loop.call_soon, loop.call_soon, four_late)
+            return [reply(asked, SIX)]
+        return []
+
+    def four_late() -> None:
+        loop.call_at(loop.time() + 0.01, lambda: server.push(reply(question("A"), FOUR)))
+        stall(1000)
+
+    def question(kind: str) -> Asked:
+        return next(asked for asked in server.asked if asked.kind == kind)
+
+    loop = asyncio.get_running_loop()
+    async with plain_server(six_then_four) as server:
+        ear = await ask(asking(tmp_path, server.port, retry_s=2000), timeout_s=2000)
+    assert ear.addresses == [(FOUR, SIX)]

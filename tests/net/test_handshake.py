@@ -19,6 +19,7 @@ from proxy.net.stream import SocketStream, Stream
 from proxy.net.tasks import spawn
 from proxy.net.tcp import TcpDialer
 from proxy.wire.relay_url import parse
+from tests.support.late import stall
 from tests.support.lying import HTTP, SOCKS4, SOCKS5, SOCKS5_AUTH, Lie, LyingRelay, Turn
 from tests.support.sockets import tcp_pair
 from tests.support.waiting import until
@@ -211,3 +212,14 @@ async def test_ending_a_prefixed_stream_wakes_who_waits(best_poller: Poller, end
         with pytest.raises(OSError, match="Bad file descriptor"):
             await waiting
     far.close()
+
+
+@pytest.mark.parametrize("case", CASES.values(), ids=CASES)
+async def test_a_relay_that_answered_while_the_loop_was_late_is_in_time(to_relays: TcpDialer, case: Case) -> None:
+    async def ask_late(reader: asyncio.StreamReader) -> bytes:
+        asked = await case.turns[-1].ask(reader)
+        stall(1000)
+        return asked
+
+    async with LyingRelay((*case.turns[:-1], Turn(ask_late, case.turns[-1].answer))) as relay:
+        (await case.dialer(to_relays, relay, 60).dial(SITE)).abort()

@@ -22,7 +22,9 @@ from proxy.net.tcp import TcpDialer
 from tests.lab.authorities import Authority
 from tests.support.answering import answering, babbling
 from tests.support.clock import run as play
+from tests.support.late import stall
 from tests.support.scripted import Script, ScriptedStream
+from tests.support.streams import listening
 
 HOST = "www.example.test"
 SITE = Destination(HOST, 80)
@@ -181,3 +183,15 @@ def test_small_pages_bring_it_within_the_time_of_a_retest() -> None:
         assert not await haul(frozen, SITE, HOST, Protocol.HTTP, enough=ENOUGH, within_s=10)
 
     play(story())
+
+
+async def test_bytes_that_came_while_the_loop_was_late_count(to_relays: TcpDialer) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        stall(1000)
+        writer.write(bytes(ENOUGH // 4))
+        writer.close()
+
+    async with listening(serve, "127.0.0.1", 0) as server:
+        place = Destination("127.0.0.1", server.sockets[0].getsockname()[1])
+        assert await haul(to_relays, place, HOST, Protocol.HTTP, enough=ENOUGH // 4, within_s=60) == ENOUGH // 4

@@ -16,6 +16,7 @@ from proxy.net.tcp import TcpDialer
 from proxy.wire import certificates
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.support.answering import answering, babbling
+from tests.support.late import TLS_LATE_S, stalling
 
 SITE = Destination("www.example.test", 443)
 
@@ -114,3 +115,10 @@ async def test_the_trust_store_is_the_systems(to_relays: TcpDialer, public: Auth
         found = await probe(dialer, SITE, SITE.host, timeout_s=10)
     assert not found.verified
     assert len(found.chain) == 1
+
+
+async def test_a_certificate_that_came_while_the_loop_was_late_is_in_time(
+    to_relays: TcpDialer, public: Authority
+) -> None:
+    found = await _probe(to_relays, stalling(public.server(), TLS_LATE_S), public.client())
+    assert (found.verified, found.symptom) == (True, Symptom.NONE)

@@ -6,6 +6,7 @@ import ipaddress
 import socket
 import threading
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import NoReturn
 
 import pytest
@@ -13,9 +14,12 @@ import pytest
 from proxy.errors import ConfigError, DialError
 from proxy.model import IPAddress, NetworkId, Stage, Symptom
 from proxy.net.dns_opinion import KEPT_NAMES
+from proxy.net.dns_system import SystemDns
 from proxy.net.dns_threads import THREADS, system_lookup
 from proxy.net.resolver import ADDRESSES, Resolver
-from proxy.net.tasks import spawn
+from proxy.net.tasks import cancel_all, spawn
+from tests.support.late import stall
+from tests.support.name_servers import machine_files, plain_server, reply, silent
 from tests.support.waiting import until
 
 ADDRESS = ipaddress.ip_address("192.0.2.7")
@@ -207,3 +211,22 @@ def test_the_system_knows_localhost() -> None:
     assert found
     assert all(address.is_loopback for address in found)
     assert len(set(found)) == len(found)
+
+
+@pytest.mark.usefixtures("home")
+async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(tmp_path: Path) -> None:
+    loop = asyncio.get_running_loop()
+    async with plain_server(silent) as server:
+        folder = machine_files(tmp_path, "127.0.0.1")
+        resolver = Resolver(timeout_s=60, system=SystemDns(folder=folder, port=server.port, retry_s=100))
+        asked = spawn(resolver.resolve("a.test"), name="resolve")
+        await until(lambda: len(server.asked) == 2)
+
+        def answer() -> None:
+            for question in server.asked:
+                server.push(reply(question, str(ADDRESS)))
+
+        loop.call_at(loop.time() + 30, answer)
+        stall(1000)
+        assert await asked == (ADDRESS,)
+        await cancel_all()  # the lookup listens on for a second answer

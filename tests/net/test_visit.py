@@ -15,6 +15,8 @@ from proxy.net.oracle import Oracle
 from proxy.net.page import Page
 from proxy.net.tcp import TcpDialer
 from proxy.net.visit import Visitor
+from tests.lab.authorities import Authority
+from tests.support.late import TLS_LATE_S, stall, stalling
 from tests.support.streams import listening
 
 QUICK = Detect(silent_s=0.5, measure_stall_s=0.5, measure_answer_s=3, measure_bytes=10_000)
@@ -136,3 +138,23 @@ async def test_what_a_page_says_of_itself(to_relays: TcpDialer) -> None:
     assert evidence["status"] == 302
     assert evidence["location"] == "http://other.test/"
     assert evidence["title"] == "Daily \ufffd News"
+
+
+@pytest.mark.parametrize("protocol", [Protocol.HTTP, Protocol.TLS])
+@pytest.mark.usefixtures("home")
+async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(
+    to_relays: TcpDialer, public: Authority, protocol: Protocol
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        stall(1000)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    steps: list[Step] = []
+    context = stalling(public.server(), TLS_LATE_S) if protocol is Protocol.TLS else None
+    async with listening(serve, "127.0.0.1", 0, ssl=context) as server:
+        place = Destination("127.0.0.1", server.sockets[0].getsockname()[1])
+        visitor = Visitor(steps.append, detect=Detect(), oracle=Oracle(), trust=public.client())
+        assert await visitor.visit(DIRECT, to_relays, place, Page("site.test", protocol, place.port), connect_s=10)
+    assert last(steps) == (Part.ANSWER, Found.OK, Symptom.NONE)

@@ -1,0 +1,74 @@
+"""Deadlines towards peers: `asyncio.timeout`, but the sockets are polled once more before one fires.
+
+A loop that was held up (a busy machine, a slow hook) learns in one pass that an answer has come and that its time is
+over. asyncio then cancels the task before it has read the answer, and the peer is blamed for our delay. A deadline here
+first lets the loop go through a few passes, which wait for nothing: enough to poll, to wake the task that reads, and to
+hand its answer on to the task that has the deadline. A task that still waits after them has no answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from types import TracebackType
+
+PASSES = 16
+"""Of the loop, from a deadline that falls due to the cancellation. The longest way from a socket takes eight: a lookup
+that polls again itself, a queue, the task that judges the answer, its future, the shield, the task that asked."""
+
+_POLLS = 3  # one to poll, one to run the callbacks of ready sockets, one for the tasks that they wake
+
+
+class Deadline:
+    """For the block of one task: `with deadline(5):`. Raises TimeoutError out of the block, as asyncio.Timeout does;
+    they nest, and a cancellation from elsewhere stays one."""
+
+    __slots__ = ("_cancelling", "_is_over", "_loop", "_task", "_timer", "_when")
+
+    def __init__(self, when: float | None) -> None:
+        """`when` is by the loop's clock; None: never."""
+        self._when = when
+        self._timer: asyncio.Handle | None = None
+        self._is_over = False
+
+    def __enter__(self) -> Deadline:
+        task = asyncio.current_task()
+        assert task is not None, "a deadline is for the block of a task"
+        self._task = task
+        self._cancelling = task.cancelling()
+        self._loop = asyncio.get_running_loop()
+        self.reschedule(self._when)
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
+    ) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if self._is_over and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
+            raise TimeoutError from error
+
+    def reschedule(self, when: float | None) -> None:
+        """Moves the deadline. Without effect once it has fired."""
+        if self._timer is not None:
+            self._timer.cancel()
+        self._timer = None if when is None or self._is_over else self._loop.call_at(when, self._due, PASSES)
+
+    def _due(self, passes: int) -> None:
+        if passes:
+            self._timer = self._loop.call_soon(self._due, passes - 1)
+            return
+        self._timer = None
+        self._is_over = True
+        self._task.cancel()
+
+
+def deadline(seconds: float | None) -> Deadline:
+    """So many seconds from now; None: never."""
+    return Deadline(None if seconds is None else asyncio.get_running_loop().time() + seconds)
+
+
+async def poll_again() -> None:
+    """For code that keeps time without a Deadline, before it gives up: lets the loop poll and handle what is ready."""
+    for _ in range(_POLLS):
+        await asyncio.sleep(0)
