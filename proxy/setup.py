@@ -114,7 +114,9 @@ class SetupMaker:
             relay_usable=_relay_usable(settings, lambda: registry),
             ask_addon=self._ask_addon,
             handshake_timeout_s=limits.handshake_timeout_s,
+            path_timeout_s=settings.detect.give_up_s,
             handshakes_max=settings.detect.relay_handshakes_max,
+            paths_max=settings.detect.relay_paths_max,
         )
         infos = [RelayInfo(name, registry.needs_address(name)) for name in registry.relay_names]
         return Setup(

@@ -246,6 +246,10 @@ class Detect(_Section):
     middlebox_least_s: Seconds = Field(default=0.03, description="first bytes that come sooner never say so")
     middlebox_hosts: Count = Field(default=8, description="by so many hosts that worked last, or half as many at first")
 
+    give_up_s: Seconds = Field(
+        default=30, description="how long a client waits at most while no route has even received its request"
+    )
+
     page_hold_s: Seconds = Field(
         default=0.5, description="how long the beginning of an HTTP page is kept back to see whose it is"
     )
@@ -349,7 +353,8 @@ class Detect(_Section):
     )
     relay_backoff_max_s: Seconds = Field(default=300, description="at most")
     relay_backoff_jitter: Share = Field(default=0.3, description="longer by up to this share")
-    relay_handshakes_max: Count = Field(default=8, description="handshakes in flight at one remote relay")
+    relay_handshakes_max: Count = Field(default=8, description="handshakes in progress with one remote relay")
+    relay_paths_max: Count = Field(default=128, description="connections that one remote relay is opening at a time")
 
     # Measuring a site on purpose (`byway why`, `byway test`).
     measure_bytes: Count = Field(default=65_536, description="bytes of a page read at most on each route")

@@ -7,17 +7,19 @@ and what came on it is thrown away: a relay's error page must never be taken for
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import ipaddress
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from enum import Enum
 
 from proxy.errors import DialError, PeerError
 from proxy.model import Destination, Stage, Symptom
 from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
+from proxy.net.slots import Slots
 from proxy.net.stream import CHUNK, Stream
 from proxy.wire.reader import Reader
 from proxy.wire.relay_url import RelayUrl
@@ -50,33 +52,56 @@ def _ends_on_loopback(sock: socket.socket) -> bool:
 
 class Handshake:
     """How far a handshake with a relay is: `reader` holds what came and is not parsed yet, and `asked` is set once the
-    relay knows the destination, so that its silence may be the destination's."""
+    relay has the request, so that its silence may be the destination's."""
 
-    __slots__ = ("asked", "reader")
+    __slots__ = ("_on_request", "asked", "reader")
 
-    def __init__(self) -> None:
+    def __init__(self, on_request: Callable[[], None]) -> None:
         self.reader = Reader()
         self.asked = False
+        self._on_request = on_request
+
+    def request_sent(self) -> None:
+        """The relay has the request: from here on it waits for the destination."""
+        self.asked = True
+        self._on_request()
 
 
 @contextlib.asynccontextmanager
-async def handshake(stream: Stream, relay: str, timeout_s: float) -> AsyncIterator[Handshake]:
-    """Runs a handshake with `relay` (its name in messages) within `timeout_s` for all of it.
+async def handshake(
+    stream: Stream,
+    relay: str,
+    timeout_s: float,
+    *,
+    path_timeout_s: float | None = None,
+    on_request: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Handshake]:
+    """Runs a handshake with `relay` (its name in messages) within `timeout_s` for all of it. Once the relay has the
+    request, `on_request` is called and `path_timeout_s` counts anew; None: no more than was left.
 
     Whatever goes wrong inside leaves as a DialError of stage RELAY, with `stream` aborted; cancelled, it is too."""
-    state = Handshake()
+    loop = asyncio.get_running_loop()
+
+    def request_sent() -> None:
+        on_request()
+        if path_timeout_s is not None:
+            limit.reschedule(loop.time() + path_timeout_s)
+
+    state = Handshake(request_sent)
     try:
-        with deadline(timeout_s):
+        with deadline(timeout_s) as limit:
             yield state
     except BaseException as error:
         stream.abort()
         if isinstance(error, DialError | OSError | PeerError):
-            text, symptom = _judged(error, state, timeout_s)
+            text, symptom = _judged(error, state, timeout_s, path_timeout_s or timeout_s)
             raise DialError(_said_of(relay, text), stage=Stage.RELAY, symptom=symptom) from error
         raise
 
 
-def _judged(error: DialError | OSError | PeerError, state: Handshake, timeout_s: float) -> tuple[str, Symptom]:
+def _judged(
+    error: DialError | OSError | PeerError, state: Handshake, timeout_s: float, path_timeout_s: float
+) -> tuple[str, Symptom]:
     if isinstance(error, DialError):
         return str(error), error.symptom
     if isinstance(error, PeerError):
@@ -85,7 +110,7 @@ def _judged(error: DialError | OSError | PeerError, state: Handshake, timeout_s:
         return str(error), Symptom.RELAY_GARBAGE
     if isinstance(error, TimeoutError) and error.errno is None:
         if state.asked and not len(state.reader):
-            return f"the relay did not reach the destination within {timeout_s:g} s", Symptom.TIMEOUT
+            return f"the relay did not reach the destination within {path_timeout_s:g} s", Symptom.TIMEOUT
         return f"the relay did not complete its handshake within {timeout_s:g} s", Symptom.RELAY_DOWN
     return f"the relay closed the connection during the handshake ({error.strerror or error})", Symptom.RELAY_DOWN
 
@@ -133,13 +158,18 @@ class HandshakeDialer(ABC):
         name: str = "",
         send_credentials: SendCredentials = SendCredentials.TO_LOOPBACK,
         timeout_s: float = HANDSHAKE_TIMEOUT_S,
+        path_timeout_s: float | None = None,
+        slots: Slots | None = None,
     ) -> None:
-        """Raises ValueError for credentials that this kind of relay cannot carry."""
+        """`path_timeout_s`: how long the relay may take to open a path once it has the request; None: `timeout_s` is
+        for all of it. Raises ValueError for credentials that this kind of relay cannot carry."""
         self._via = via
         self._relay = relay
         self._name = name or str(relay)
         self._send_credentials = send_credentials
         self._timeout_s = timeout_s
+        self._path_timeout_s = path_timeout_s
+        self._slots = slots
         self._credentials = self._sign(relay.user, relay.password) if relay.sends_credentials else b""
 
     @abstractmethod
@@ -161,8 +191,16 @@ class HandshakeDialer(ABC):
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer. SKIPPED, with nothing sent, for what the relay cannot carry."""
         request = self._request_if_carried(destination)
+        if self._slots is None:
+            return await self._dial(request, lambda: None)
+        async with self._slots.taken(self._name) as request_sent:
+            return await self._dial(request, request_sent)
+
+    async def _dial(self, request: bytes, on_request: Callable[[], None]) -> Stream:
         stream = await reach(self._via, self._relay.endpoint, self._name)
-        async with handshake(stream, self._name, self._timeout_s) as state:
+        async with handshake(
+            stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, on_request=on_request
+        ) as state:
             if self._credentials:
                 self._send_credentials.check(stream)
             await self._shake_hands(stream, state, request)

@@ -39,7 +39,7 @@ class HttpConnectDialer(HandshakeDialer):
 
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
         await stream.send(request)
-        state.asked = True
+        state.request_sent()
         answer = await read_with(stream, state.reader, _read_answer(state.reader))
         _judge(answer, signed_in=bool(self._credentials))
 

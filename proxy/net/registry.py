@@ -10,7 +10,6 @@ work, who may break off whatever comes there for minutes: that would say nothing
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
@@ -18,19 +17,16 @@ from typing import Protocol
 from proxy.errors import ConfigError, DialError
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom
 from proxy.net.by_addon import AddonDialer, AskAddon, no_addon
-from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
 from proxy.net.handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
 from proxy.net.http_connect import HttpConnectDialer
 from proxy.net.shape import SHAPERS
+from proxy.net.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
 from proxy.net.socks import Socks4Dialer, Socks5Dialer
 from proxy.net.stream import Stream
 from proxy.net.tcp import Choose
 from proxy.net.tls import TlsDialer
 from proxy.wire.relay_url import Kind, RelayUrl, parse, parse_chain
-
-HANDSHAKES_MAX = 8
-"""In flight at one remote relay: more at once would look like an attack, or like what we are."""
 
 OUTSIDE_MAX = 16
 """Relays that addons dial by their URL and that are kept ready."""
@@ -96,12 +92,16 @@ class Registry:
         relay_usable: Callable[[Destination], bool] = lambda destination: False,
         ask_addon: AskAddon = no_addon,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
+        path_timeout_s: float | None = None,
         handshakes_max: int = HANDSHAKES_MAX,
+        paths_max: int = PATHS_MAX,
     ) -> None:
         """`direct` dials destinations under the guard, `secure` does the same with addresses of the secure resolver,
         `to_relays` dials first relays, which may be anywhere but here. `tainted` says whether a rung for a destination
         should stay away from an address now, `relay_usable` whether a relay could serve that destination instead; when
         none could, a tainted address is better than nothing. `ask_addon` opens the paths of relays that addons are.
+        `path_timeout_s`: how long a relay may take to open a path once it has the request; None: `handshake_timeout_s`
+        is for all of it.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
@@ -112,8 +112,10 @@ class Registry:
         self._relay_usable = relay_usable
         self._ask_addon = ask_addon
         self._timeout_s = handshake_timeout_s
+        self._path_timeout_s = path_timeout_s
         self._handshakes_max = handshakes_max
-        self._slots: dict[Destination, asyncio.Semaphore] = {}  # of each remote first hop
+        self._paths_max = paths_max
+        self._slots: dict[Destination, Slots] = {}  # of each remote first hop
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
         self._wrapped: dict[Route, Dialer] = {}
         self._outside: dict[str, Registry] = {}  # by the URL that an addon dialed
@@ -174,7 +176,9 @@ class Registry:
                 to_relays=self._to_relays,
                 ask_addon=self._ask_addon,
                 handshake_timeout_s=self._timeout_s,
+                path_timeout_s=self._path_timeout_s,
                 handshakes_max=self._handshakes_max,
+                paths_max=self._paths_max,
             )
         return made.dialer(Route((_OUTSIDE,)))
 
@@ -210,8 +214,6 @@ class Registry:
         (label, url, allowed), *further = self._expanded(names, ())
         trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
         dialer = self._first_hop(label, url, trust)
-        endpoint = url.endpoint
-        is_here = url.kind is Kind.ADDON or _is_loopback(endpoint)
         for label, url, allowed in further:
             if url.kind is Kind.ADDON:
                 raise ConfigError(f"it cannot go on to {url}: an addon opens its paths from here, so it stands first")
@@ -221,21 +223,37 @@ class Registry:
                 )
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
             dialer = self._hop(dialer, label, url, trust)
-        if is_here:
-            return dialer
-        slots = self._slots.setdefault(endpoint, asyncio.Semaphore(self._handshakes_max))
-        return _AtMost(dialer, slots, ">".join(names), self._timeout_s)
+        return dialer
 
     def _first_hop(self, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
         if url.kind is Kind.ADDON:
             return AddonDialer(self._ask_addon, url.host, label, timeout_s=self._timeout_s)
-        return self._hop(self._to_relays, label, url, trust)
+        return self._hop(self._to_relays, label, url, trust, self._slots_of(url.endpoint))
 
-    def _hop(self, via: Dialer, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
+    def _slots_of(self, endpoint: Destination) -> Slots | None:
+        """None: a relay on this machine, which needs no sparing."""
+        if _is_loopback(endpoint):
+            return None
+        if endpoint not in self._slots:
+            wait_s = self._path_timeout_s or self._timeout_s
+            self._slots[endpoint] = Slots(handshakes_max=self._handshakes_max, paths_max=self._paths_max, wait_s=wait_s)
+        return self._slots[endpoint]
+
+    def _hop(
+        self, via: Dialer, label: str, url: RelayUrl, trust: SendCredentials, slots: Slots | None = None
+    ) -> RelayDialer:
         if url.kind is Kind.HTTPS:
             via = TlsDialer(via, server_name=url.sni, ca=url.ca, pin=url.pin, relay=label, timeout_s=self._timeout_s)
             trust = SendCredentials.ANYWHERE
-        return _SPEAKERS[url.kind](via, url, name=label, send_credentials=trust, timeout_s=self._timeout_s)
+        return _SPEAKERS[url.kind](
+            via,
+            url,
+            name=label,
+            send_credentials=trust,
+            timeout_s=self._timeout_s,
+            path_timeout_s=self._path_timeout_s,
+            slots=slots,
+        )
 
     def _expanded(self, names: Sequence[str], within: tuple[str, ...]) -> list[tuple[str, RelayUrl, bool]]:
         """For each hop its name in messages, its URL, and whether its credentials may go in the clear."""
@@ -294,31 +312,3 @@ class _NoResolver:
 
     async def dial(self, destination: Destination) -> Stream:
         raise _skipped(f"there is no secure resolver to ask for {destination.host}")
-
-
-class _AtMost:
-    """A dialer with so many handshakes in flight and no more; the others wait their turn."""
-
-    def __init__(self, dialer: RelayDialer, slots: asyncio.Semaphore, relay: str, timeout_s: float) -> None:
-        self._dialer = dialer
-        self._slots = slots
-        self._relay = relay
-        self._timeout_s = timeout_s
-
-    def carries(self, destination: Destination) -> bool:
-        return self._dialer.carries(destination)
-
-    async def dial(self, destination: Destination) -> Stream:
-        try:
-            with deadline(self._timeout_s):
-                await self._slots.acquire()
-        except TimeoutError:
-            text = f"relay {self._relay}: too many handshakes with it are under way"
-            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.TIMEOUT) from None
-        try:
-            return await self._dialer.dial(destination)
-        finally:
-            self._slots.release()
-
-    def __repr__(self) -> str:
-        return repr(self._dialer)

@@ -29,7 +29,7 @@ class Socks5Dialer(HandshakeDialer):
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
         await self._sign_in(stream, state)
         await stream.send(request)
-        state.asked = True
+        state.request_sent()
         await read_with(stream, state.reader, socks.read_socks5_reply(state.reader))
 
     async def _sign_in(self, stream: Stream, state: Handshake) -> None:
@@ -62,5 +62,5 @@ class Socks4Dialer(HandshakeDialer):
 
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
         await stream.send(request)
-        state.asked = True
+        state.request_sent()
         await read_with(stream, state.reader, socks.read_socks4_reply(state.reader))

@@ -37,7 +37,7 @@ DEAD = (
 
 FAILED_OTHERWISE = {"mute": ("relay", "timeout"), "nameless": ("resolve", "relay_down")}
 ADDRESSES_ONLY = ("wants-addresses", "socks5://{tinyproxy}:1998")
-IMPATIENT = "[limits]\nhandshake_timeout_s = 1\n[detect]\nhedge_relay_s = 0.2\n"
+IMPATIENT = "[limits]\nhandshake_timeout_s = 1\n[detect]\nhedge_relay_s = 0.2\ngive_up_s = 3\n"
 CURLE_PROXY = 97  # curl's exit code for a SOCKS proxy that says no
 ASKED_AS = ("http", "https", "socks5h", "socks4a")
 

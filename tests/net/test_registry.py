@@ -2,6 +2,8 @@ from __future__ import annotations
 
 import asyncio
 import ipaddress
+import socket
+from collections.abc import Iterable
 from pathlib import Path
 
 import pytest
@@ -15,6 +17,7 @@ from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.net.tcp import Choose, TcpDialer
 from proxy.wire.relay_url import Kind
+from tests.support.clock import run as play
 from tests.support.lying import HTTP, SOCKS5, SOCKS5_AUTH, LyingRelay
 from tests.support.relay import Relay as WorkingRelay
 
@@ -218,23 +221,149 @@ async def test_few_handshakes_at_a_time_with_a_remote_relay() -> None:
     assert all(isinstance(result, DialError) for result in results)
 
 
-async def test_who_waits_for_a_turn_waits_no_longer_than_for_a_handshake() -> None:
-    recorder = Recorder()
-    made = Registry(
+class SilentRelays:
+    """Dials remote relays, which take every connection and never answer a request: their greetings they answer."""
+
+    def __init__(self) -> None:
+        self.streams: list[SilentStream] = []
+
+    async def dial(self, destination: Destination) -> Stream:
+        self.streams.append(SilentStream(f"{destination}"))
+        return self.streams[-1]
+
+
+class SilentStream(Stream):
+    """SOCKS5 up to the reply, which does not come until `opens` is called."""
+
+    def __init__(self, peer: str) -> None:
+        super().__init__(peer)
+        self.inbox = b""
+        self.asked = False
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        self.asked = bytes(data[:3]) == b"\x05\x01\x00" and len(data) > 3
+        if not self.asked:
+            self.arrive(b"\x05\x00")
+        return len(data)
+
+    def opens(self) -> None:
+        self.arrive(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x1f\x90")
+
+    def arrive(self, data: bytes) -> None:
+        self.inbox += data
+        self._wake(receiver=True, sender=True)
+
+    def receive_nowait(self, limit: int = 65536) -> bytes | None:
+        data, self.inbox = self.inbox[:limit], self.inbox[limit:]
+        return data or None
+
+    def send_eof(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        self._resume(receiver=True, sender=True)
+
+    @property
+    def plain_socket(self) -> None:
+        return None
+
+    @property
+    def lowest_socket(self) -> socket.socket:
+        raise NotImplementedError
+
+
+def far_relay(via: Dialer, **limits: float) -> Registry:
+    return Registry(
         [relay("far", "socks5h://192.0.2.1")],
         direct=Recorder(),
-        to_relays=recorder,
-        handshakes_max=1,
-        handshake_timeout_s=0.05,
+        to_relays=via,
+        **limits,  # type: ignore[arg-type]  # limits by name
     )
-    first = spawn(made.dialer(Route(("far",))).dial(SITE), name="dial")
-    await asyncio.sleep(0)
-    with pytest.raises(DialError, match="too many") as caught:
-        await made.dialer(Route(("far",))).dial(SITE)
-    assert caught.value.symptom is Symptom.TIMEOUT
-    first.cancel()
-    with pytest.raises(asyncio.CancelledError):
-        await first
+
+
+def test_nine_hosts_that_are_silent_behind_a_relay_do_not_delay_the_tenth() -> None:
+    """A slot is free once the relay has the request: from then on it is the destination that is waited for."""
+
+    async def story() -> None:
+        relays = SilentRelays()
+        dialer = far_relay(relays, handshakes_max=8).dialer(Route(("far",)))
+        silent = [spawn(dialer.dial(Destination(f"silent-{n}.test", 443)), name="dial") for n in range(9)]
+        await asyncio.sleep(0.1)
+        healthy = spawn(dialer.dial(SITE), name="dial")
+        await asyncio.sleep(0.1)
+        assert [stream.asked for stream in relays.streams] == [True] * 10
+        relays.streams[-1].opens()
+        await healthy
+        assert asyncio.get_running_loop().time() < 1
+        await cancelled(silent)
+
+    play(story())
+
+
+def test_paths_that_are_being_opened_have_a_larger_bound_of_their_own() -> None:
+    async def story() -> None:
+        relays = SilentRelays()
+        dialer = far_relay(relays, handshakes_max=2, paths_max=5).dialer(Route(("far",)))
+        dialing = [spawn(dialer.dial(SITE), name="dial") for _ in range(7)]
+        await asyncio.sleep(0.1)
+        assert len(relays.streams) == 5
+        relays.streams[0].opens()
+        await dialing[0]
+        await asyncio.sleep(0.1)
+        assert len(relays.streams) == 6
+        await cancelled(dialing[1:])
+        await asyncio.wait_for(opened_by(dialer, relays), 1)
+
+    async def opened_by(dialer: Dialer, relays: SilentRelays) -> None:
+        dialing = spawn(dialer.dial(SITE), name="dial")
+        await asyncio.sleep(0.1)
+        relays.streams[-1].opens()
+        await dialing
+
+    play(story())
+
+
+def test_a_relay_that_has_the_request_may_take_longer_than_its_handshake() -> None:
+    async def opened_after(seconds: float) -> None:
+        relays = SilentRelays()
+        dialer = far_relay(relays, handshake_timeout_s=10, path_timeout_s=30).dialer(Route(("far",)))
+        dialing = spawn(dialer.dial(SITE), name="dial")
+        await asyncio.sleep(seconds)
+        relays.streams[0].opens()
+        await dialing
+
+    play(opened_after(11))
+    with pytest.raises(DialError, match="did not reach the destination within 30 s") as caught:
+        play(opened_after(31))
+    assert (caught.value.stage, caught.value.symptom) == (Stage.RELAY, Symptom.TIMEOUT)
+
+
+def test_waiting_for_a_slot_is_no_failure_of_the_relay() -> None:
+    """It lasts as long as a path may take, and what it ends with blames nobody but ourselves."""
+
+    async def story() -> None:
+        dialer = far_relay(Recorder(), handshakes_max=1, handshake_timeout_s=10, path_timeout_s=30).dialer(
+            Route(("far",))
+        )
+        first = spawn(dialer.dial(SITE), name="dial")
+        await asyncio.sleep(0)
+        with pytest.raises(DialError, match="too many connections to it are being opened") as caught:
+            await dialer.dial(SITE)
+        assert asyncio.get_running_loop().time() == pytest.approx(30)
+        assert (caught.value.stage, caught.value.symptom) == (Stage.RELAY, Symptom.LOCAL)
+        await cancelled([first])
+
+    play(story())
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Stream]]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
 
 
 async def test_a_relay_on_loopback_has_no_such_limit() -> None:
