@@ -118,7 +118,7 @@ class SetupMaker:
             handshakes_max=settings.detect.relay_handshakes_max,
             paths_max=settings.detect.relay_paths_max,
         )
-        infos = [RelayInfo(name, registry.needs_address(name)) for name in registry.relay_names]
+        infos = [RelayInfo(name, registry.addresses_only(name)) for name in registry.relay_names]
         return Setup(
             loaded=loaded,
             front=Front(limits, self._credentials(settings), _is_ours(settings, port)),

@@ -149,7 +149,7 @@ class RelayConfig(_Section):
     """One relay of the user's. Listed first means preferred."""
 
     name: RelayName = Field(description="what rules and the log call it")
-    url: Url = Field(description="scheme://[user@]host:port, or a chain `a>b`", repr=False)
+    url: Url = Field(description="socks5h|socks4a|http|https://[user:password@]host:port, or a chain `a>b`", repr=False)
     password_cmd: Command = Field(default="", description="command whose first line of output is the relay's password")
     allow_plaintext_credentials: bool = Field(
         default=False, description="send credentials without TLS to a host that is not loopback"

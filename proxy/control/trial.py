@@ -96,5 +96,5 @@ async def carriable(
 
 
 def _cannot_carry(name: str, destination: Destination) -> Trial:
-    error = f"relay {name} takes addresses and no names; try it with one, as in --to 192.0.2.1:{destination.port}"
+    error = f"relay {name} takes addresses only; test it with --to ADDRESS:{destination.port}"
     return Trial(name, False, False, False, 0.0, str(Symptom.SKIPPED), error)

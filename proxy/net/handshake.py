@@ -208,7 +208,8 @@ class HandshakeDialer(ABC):
 
     def _request_if_carried(self, destination: Destination) -> bytes:
         """Made before anything is dialed."""
-        reason = "it takes addresses only, and Byway does not resolve names for it"
+        takes = "addresses only" if destination.address is None else "IPv4 addresses only"
+        reason = f"it ({self._relay.addresses_only}) takes {takes}"
         if self.carries(destination):
             try:
                 return self._request(destination)

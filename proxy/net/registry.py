@@ -186,9 +186,9 @@ class Registry:
         """Whether the route's last relay takes such a destination: some want addresses, and get no names."""
         return route.is_direct or self._relayed(route.relays).carries(destination)
 
-    def needs_address(self, name: str) -> bool:
-        """Whether relay `name` carries no names."""
-        return self.hops((name,))[-1].needs_address
+    def addresses_only(self, name: str) -> str:
+        """Why relay `name` takes addresses only, see RelayUrl; empty: it takes names too."""
+        return self.hops((name,))[-1].addresses_only
 
     def hops(self, names: Sequence[str]) -> tuple[RelayUrl, ...]:
         """The relays that are passed one after the other. Raises ConfigError when a name is unknown or repeats."""
@@ -218,9 +218,7 @@ class Registry:
             if url.kind is Kind.ADDON:
                 raise ConfigError(f"it cannot go on to {url}: an addon opens its paths from here, so it stands first")
             if not dialer.carries(url.endpoint):
-                raise ConfigError(
-                    f"it cannot go on to {url.host}: the relay before it wants an address of its own kind"
-                )
+                raise ConfigError(f"it cannot go on to {url.host}: the relay before it takes other addresses only")
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
             dialer = self._hop(dialer, label, url, trust)
         return dialer

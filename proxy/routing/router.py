@@ -42,8 +42,9 @@ class RelayInfo:
     """What planning must know of a relay."""
 
     name: str
-    needs_address: bool = False
-    """It takes addresses alone (socks5, socks4): it is skipped for names, which nobody may resolve for it."""
+    addresses_only: str = ""
+    """Why it takes addresses only ("socks4", "?resolve=local"): it is skipped for names, which Byway does not resolve
+    for it. Empty: it takes names too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +75,7 @@ class Router:
         self._settings = settings
         self._overrides = dict(overrides)
         self._info = {relay.name: relay for relay in relays}
-        self._picky = frozenset(relay.name for relay in relays if relay.needs_address)
+        self._picky = frozenset(relay.name for relay in relays if relay.addresses_only)
         self._never_relay = DomainList(frozenset(settings.auto.never_relay))
         self._last_good_s = settings.detect.last_good_s
         self._named_rungs = rungs(settings.auto.ladder, doh=settings.dns.secure == "on-suspicion")
@@ -155,7 +156,7 @@ class Router:
             steps.append(".onion names exist only behind a relay, so direct is never tried")
         skipped = sorted(self._picky) if destination.address is None else []
         if skipped and said.action not in (Action.DIRECT, Action.BLOCK):
-            steps.append(f"{', '.join(skipped)} takes addresses only and is skipped for a name")
+            steps += [self._skipped(relay) for relay in skipped]
         return steps
 
     def _said(self, destination: Destination, name: str) -> _Said:
@@ -262,6 +263,9 @@ class Router:
             why += f"; {self._why_none(said, offered)}"
         return Plan(said.action, routes, why, said.intercept)
 
+    def _skipped(self, relay: str) -> str:
+        return f"{relay} ({self._info[relay].addresses_only}) takes addresses only; skipped for names"
+
     def _why_none(self, said: _Said, offered: Sequence[str]) -> str:
         """Why a plan that needs a relay has none."""
         if said.action is Action.DIRECT:
@@ -272,7 +276,7 @@ class Router:
             return f"no relay is called {said.relay}"
         wanted = [relay for relay in offered if said.relay in ("", relay)]
         if wanted:
-            return f"{', '.join(wanted)} takes addresses only, and the name may not be resolved for it"
+            return "; ".join(map(self._skipped, wanted))
         return f"relay {said.relay} is not usable now" if said.relay else "no relay is usable now"
 
 

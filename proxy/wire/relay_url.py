@@ -1,7 +1,8 @@
 """Relay URLs, as users write them: `socks5h://user:pass@relay.example:1080`, `https://relay.example?pin=sha256:…`.
 
 Strict, because a URL that is read wrongly sends a password to the wrong place. A password is never shown: not by str(),
-not by repr(), and not by an error, which for that reason quotes nothing of the URL but its kind.
+not by repr(), and not by an error, which for that reason quotes nothing of the URL but its scheme. What is no relay URL
+gets the sentence of `share_links` (another client's link) or of `_damage` (quotes, spaces, a missing colon).
 """
 
 from __future__ import annotations
@@ -9,12 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
-from urllib.parse import quote, unquote_to_bytes
+from urllib.parse import quote, unquote, unquote_to_bytes
 
 from proxy.model import Destination
-from proxy.wire import names
+from proxy.wire import names, share_links, url_spelling
 
 URL_LIMIT = 2048
 """Characters of the longest relay URL."""
@@ -24,10 +25,10 @@ CHAIN_LIMIT = 8
 
 
 class Kind(StrEnum):
-    """What a relay speaks. `h` and `a`: it resolves names itself."""
+    """The protocol of a relay. SOCKS5 and SOCKS4 are given addresses only; the others resolve names themselves."""
 
     SOCKS5H = "socks5h"
-    SOCKS5 = "socks5"
+    SOCKS5 = "socks5"  # written socks5://HOST?resolve=local: plain socks5:// is SOCKS5H
     SOCKS4A = "socks4a"
     SOCKS4 = "socks4"
     HTTP = "http"
@@ -36,31 +37,23 @@ class Kind(StrEnum):
 
 
 _DEFAULT_PORTS = {Kind.HTTP: 8080, Kind.HTTPS: 443}  # and 1080 for SOCKS, its registered port
-_KINDS = {kind.value: kind for kind in Kind} | {"socks": Kind.SOCKS5H}
-_TLS_OPTIONS = ("sni", "ca", "pin")
+_KINDS = {kind.value: kind for kind in Kind} | {"socks": Kind.SOCKS5H, "socks5": Kind.SOCKS5H}
+"""Kinds by scheme. `socks5://` is what browsers and most proxy clients call a SOCKS5 proxy, whoever resolves names."""
 
-_OTHER_CLIENTS = {
-    "ss": "Shadowsocks",
-    "ssr": "ShadowsocksR",
-    "vmess": "VMess",
-    "vless": "VLESS",
-    "trojan": "Trojan",
-    "hysteria": "Hysteria",
-    "hysteria2": "Hysteria 2",
-    "hy2": "Hysteria 2",
-    "tuic": "TUIC",
-    "anytls": "AnyTLS",
-    "naive+https": "NaiveProxy",
-    "wireguard": "WireGuard",
-    "wg": "WireGuard",
-    "juicity": "Juicity",
-    "mieru": "mieru",
+_ADDRESSES_ONLY = {Kind.SOCKS5: "?resolve=local", Kind.SOCKS4: "socks4"}
+_OPTIONS = {Kind.HTTPS: ("sni", "ca", "pin"), Kind.SOCKS5H: ("resolve",)}
+
+_OPTIONS_SENTENCE = {
+    Kind.HTTPS: "the options of an https relay are sni=NAME, ca=FILE and pin=sha256:HASH: remove any other",
+    Kind.SOCKS5H: (
+        "the only option of a SOCKS5 relay is socks5://HOST:PORT?resolve=local, for one that takes addresses only: "
+        "remove any other"
+    ),
 }
-"""Kinds whose URL holds a secret anywhere in it, each with the name of its client."""
 
 _URL = re.compile(r"([a-z][a-z0-9+.-]*)://(.*)\Z", re.IGNORECASE)
 _PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_UNSAFE = re.compile(r"[/?@\"<>\\]")
+_UNSAFE = re.compile(r"[/?#@\"<>\\\s]")
 _ADDON = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _HEX_PIN = re.compile(r"[0-9A-Fa-f]{64}\Z")
 
@@ -84,9 +77,14 @@ class RelayUrl:
         return Destination(self.host, self.port)
 
     @property
+    def addresses_only(self) -> str:
+        """What makes it take addresses only: "?resolve=local" or "socks4"; empty: it takes names too."""
+        return _ADDRESSES_ONLY.get(self.kind, "")
+
+    @property
     def needs_address(self) -> bool:
-        """It takes addresses only, so somebody would have to resolve names for it."""
-        return self.kind in (Kind.SOCKS5, Kind.SOCKS4)
+        """It takes addresses only: names would have to be resolved for it, which Byway never does."""
+        return self.kind in _ADDRESSES_ONLY
 
     @property
     def sends_credentials(self) -> bool:
@@ -102,13 +100,14 @@ class RelayUrl:
             "sni": self.sni,
             "ca": self.ca and quote(self.ca, safe="/"),
             "pin": self.pin and f"sha256:{self.pin.hex()}",
+            "resolve": "local" if self.kind is Kind.SOCKS5 else None,
         }
         query = "&".join(f"{key}={value}" for key, value in options.items() if value)
         return f"{self.kind}://{userinfo}{'@' if userinfo else ''}{self.endpoint}{'?' if query else ''}{query}"
 
 
 def parse(text: str) -> RelayUrl:
-    """A relay URL, or a bare `host:port`, which is socks5h.
+    """A relay URL, or a bare `host:port`, which is socks5h. A `#name` at its end is passed over.
 
     Without a port: 1080 for SOCKS, 8080 for http, 443 for https. User, password and options are percent-decoded.
     Raises ValueError, with a sentence that says what to write instead and never holds a password.
@@ -116,19 +115,45 @@ def parse(text: str) -> RelayUrl:
     text = text.strip()
     if not text:
         raise ValueError("the relay URL is empty")
+    if foreign := share_links.explain(text[:URL_LIMIT]):
+        raise ValueError(foreign)
     if len(text) > URL_LIMIT:
         raise ValueError(f"a relay URL has at most {URL_LIMIT} characters, not {len(text)}")
-    if not text.isprintable() or " " in text or "#" in text:
-        raise ValueError("the relay URL holds a space, a # or a control character: percent-encode it")
+    url, _ = without_label(text)
+    if not url:
+        raise ValueError("the relay URL is empty before its #")
+    try:
+        return _parse(url)
+    except ValueError as error:
+        raise ValueError(url_spelling.explain(url) or str(error)) from None
+
+
+def without_label(text: str) -> tuple[str, str]:
+    """A URL without the `#name` that proxy clients put at its end, and that name, percent-decoded."""
+    url, _, label = text.partition("#")
+    if "@" in label:  # the # may be a password's
+        return text, ""
+    return url.rstrip(), unquote(label).strip()
+
+
+def _parse(text: str) -> RelayUrl:
+    """Raises ValueError."""
+    if not text.isprintable() or " " in text:
+        raise ValueError("the relay URL contains a space or a control character: remove it")
     match = _URL.match(text)
     if match is None:
         return _located(Kind.SOCKS5H, text, default_port=None)
-    kind = _kind(match[1].lower())
+    scheme = match[1].lower()
+    kind = _KINDS.get(scheme)
+    if kind is None:
+        raise ValueError(url_spelling.unknown_scheme(scheme))
     if kind is Kind.ADDON:
         return _of_addon(match[2].removesuffix("/"))
     rest, question, query = match[2].partition("?")
+    if "@" in query and "@" not in rest:
+        raise ValueError(_unsafe("?"))
     url = _located(kind, rest.removesuffix("/"), default_port=_DEFAULT_PORTS.get(kind, 1080))
-    return _with_options(url, query) if question else url
+    return _with_options(url, query, scheme) if question else url
 
 
 def parse_chain(text: str) -> tuple[str, ...]:
@@ -141,7 +166,11 @@ def parse_chain(text: str) -> tuple[str, ...]:
     return items
 
 
-_SECRET_URL = re.compile(rf"\b({'|'.join(re.escape(kind) for kind in _OTHER_CLIENTS)})://[^\s\"<>]*", re.IGNORECASE)
+_SECRET_URL = re.compile(
+    rf"\b({'|'.join(re.escape(kind) for kind in share_links.OTHER_CLIENTS)})://[^\s\"<>]*", re.IGNORECASE
+)
+_SECRET_FIELD = re.compile(r"([?&](?:pass|secret)=)[^&\s\"<>]*", re.IGNORECASE)  # of Telegram links
+_BASE64_USERINFO = re.compile(r"\b(socks://)[A-Za-z0-9+/_=-]{4,}@", re.IGNORECASE)  # of v2rayN's links
 _USERINFO = re.compile(r"(?<![^\s:/@\"'<>(=,])([^\s:/@\"'<>(=,]*):(?!//)[^\s\"<>]{0,2048}@")  # no userinfo holds " < >
 
 
@@ -150,44 +179,23 @@ def redact(text: str) -> str:
 
     In doubt it hides too much: all up to the last @ of a word, and the whole of a URL whose user is a secret too.
     """
-    return _USERINFO.sub(r"\1:***@", _SECRET_URL.sub(r"\1://***", text))
-
-
-def _kind(scheme: str) -> Kind:
-    if scheme in _KINDS:
-        return _KINDS[scheme]
-    if scheme == "ssh":
-        raise ValueError(
-            "Byway does not speak ssh itself: run `ssh -N -D 1080 USER@HOST` and add socks5h://127.0.0.1:1080"
-        )
-    if scheme in _OTHER_CLIENTS:
-        raise ValueError(
-            f"Byway does not speak {scheme}:// itself: start your {_OTHER_CLIENTS[scheme]} client and add the SOCKS "
-            "port that it opens on this computer, for example socks5h://127.0.0.1:1080"
-        )
-    raise ValueError(f"Byway knows no relays of kind {scheme[:20]}://: it takes {', '.join(Kind)}")
+    text = _BASE64_USERINFO.sub(r"\1***@", _SECRET_URL.sub(r"\1://***", text))
+    return _USERINFO.sub(r"\1:***@", _SECRET_FIELD.sub(r"\1***", text))
 
 
 def _of_addon(name: str) -> RelayUrl:
     """Whether there is such an addon shows when it is dialed: it may be edited or switched on at any time."""
     if not _ADDON.match(name):
-        raise ValueError("a relay that an addon opens is written addon://NAME, with the name of its file without .py")
+        raise ValueError("a relay of an addon is written addon://NAME, with the name of its file without .py")
     return RelayUrl(Kind.ADDON, name, 0)
 
 
 def _located(kind: Kind, text: str, *, default_port: int | None) -> RelayUrl:
-    """`[user[:password]@]host[:port]`."""
+    """`[user[:password]@]host[:port]`. Raises ValueError."""
     userinfo, at, location = text.rpartition("@")
-    try:
-        if _UNSAFE.search(userinfo):
-            raise ValueError
-        endpoint = names.authority(location, default_port)
-    except ValueError:
-        wanted = "host:port, or KIND://host:port" if default_port is None else f"{kind}://[USER:PASSWORD@]HOST[:PORT]"
-        raise ValueError(
-            f"the relay's host or port cannot be read: write {wanted}, with IPv6 in brackets, and any of / ? @ in a "
-            "user or password percent-encoded"
-        ) from None
+    if match := _UNSAFE.search(userinfo):
+        raise ValueError(_unsafe(match[0]))
+    endpoint = _endpoint(kind, location, default_port)
     user, _, password = userinfo.partition(":")
     url = RelayUrl(kind, endpoint.host, endpoint.port, _decoded(user, "user"), _decoded(password, "password"))
     if at:
@@ -195,34 +203,63 @@ def _located(kind: Kind, text: str, *, default_port: int | None) -> RelayUrl:
     return url
 
 
+def _endpoint(kind: Kind, location: str, default_port: int | None) -> Destination:
+    """`host[:port]`. Raises ValueError, with a sentence that names the part and quotes nothing."""
+    host, colon, port = location.rpartition(":")
+    if location.endswith("]") or not colon:
+        host, port = location, ""
+    if not host:
+        raise ValueError(f"the host is missing: write {kind}://HOST:PORT")
+    if "/" in location or "\\" in location:
+        raise ValueError("a relay URL has no path: remove / and all that follows the port")
+    if ":" in host and not (host.startswith("[") and host.endswith("]")):
+        raise ValueError(url_spelling.many_colons(location, kind))
+    if (colon and not port and not location.endswith("]")) or (not port and default_port is None):
+        raise ValueError(f"the port is missing: write {kind}://HOST:PORT, for example {kind}://HOST:1080")
+    try:
+        number = names.port(port) if port else default_port
+    except ValueError:
+        raise ValueError("the port must be a number from 1 to 65535") from None
+    assert number is not None
+    try:
+        return Destination(names.host(host), number)
+    except ValueError:
+        raise ValueError("the host is not a valid name or IP address: check its spelling") from None
+
+
+def _unsafe(character: str) -> str:
+    return f"the user or password contains {character}: write it as {quote(character, safe='')}"
+
+
 def _check_credentials(url: RelayUrl) -> None:
     if not url.user:
-        raise ValueError("the relay URL has an @ but no user before it")
+        raise ValueError(f"the user is missing before @: write {url.kind}://USER:PASSWORD@HOST:PORT")
     if url.kind in (Kind.SOCKS4, Kind.SOCKS4A) and url.password:
-        raise ValueError("SOCKS4 knows a user id but no password")
+        raise ValueError("SOCKS4 has no passwords: remove it, or write socks5h:// if the relay speaks SOCKS5")
     if url.kind in (Kind.HTTP, Kind.HTTPS) and ":" in url.user:
-        raise ValueError("the user of an HTTP relay cannot hold a colon (RFC 7617)")
+        raise ValueError("the user of an HTTP relay cannot contain a colon (RFC 7617): check the user")
     if max(len(url.user.encode()), len(url.password.encode())) > 255:
         raise ValueError("a relay's user and password have at most 255 bytes each")
 
 
-def _with_options(url: RelayUrl, query: str) -> RelayUrl:
-    if url.kind is not Kind.HTTPS:
-        raise ValueError(f"a relay of kind {url.kind} takes no options: ?sni=, ?ca= and ?pin= are for https")
+def _with_options(url: RelayUrl, query: str, scheme: str) -> RelayUrl:
+    allowed = _OPTIONS.get(url.kind, ())
+    if not allowed:
+        raise ValueError(f"a {url.kind}:// relay takes no options: remove ? and what follows")
     options: dict[str, str] = {}
     for item in query.split("&"):
         key, _, value = item.partition("=")
-        if key not in _TLS_OPTIONS or not value:
-            raise ValueError("the options of an https relay are sni=NAME, ca=FILE and pin=sha256:HASH")
+        if key not in allowed or not value:
+            raise ValueError(_OPTIONS_SENTENCE[url.kind])
         if key in options:
             raise ValueError(f"the relay URL gives {key}= twice")
         options[key] = _decoded(value, key)
-    return RelayUrl(
-        url.kind,
-        url.host,
-        url.port,
-        url.user,
-        url.password,
+    if "resolve" in options:
+        if options["resolve"] != "local" or scheme == "socks5h":
+            raise ValueError(_OPTIONS_SENTENCE[url.kind])
+        return replace(url, kind=Kind.SOCKS5)
+    return replace(
+        url,
         sni=_sni(options["sni"]) if "sni" in options else None,
         ca=options.get("ca"),
         pin=_pin(options["pin"]) if "pin" in options else None,
@@ -261,5 +298,5 @@ def _decoded(text: str, what: str) -> str:
     except ValueError:
         raise ValueError(f"the relay's {what} is not percent-encoded UTF-8: write % as %25") from None
     if any(ord(character) < 0x20 or ord(character) == 0x7F for character in decoded):
-        raise ValueError(f"the relay's {what} holds a control character, which no relay could be told safely")
+        raise ValueError(f"the relay's {what} contains a control character, such as %0D: remove it")
     return decoded

@@ -54,7 +54,7 @@ async def test_credentials_are_sent_to_loopback() -> None:
         ("socks5h://127.0.0.1:1", "a" * 60 + "." + "b" * 60 + ".test-test", "127 bytes"),
         ("http://127.0.0.1:1", "2001:db8::1", "IPv6"),
         ("socks4a://127.0.0.1:1", "2001:db8::1", "IPv6"),
-        ("socks5://127.0.0.1:1", "a.test", "resolve the name itself"),
+        ("socks5://127.0.0.1:1?resolve=local", "a.test", "resolve the name itself"),
         ("socks4://127.0.0.1:1", "a.test", "resolve the name itself"),
         ("socks5h://u:p@relay.example:1", "a.test", "credentials"),
         ("socks5h://u:p@192.0.2.1:1", "a.test", "credentials"),

@@ -48,6 +48,7 @@ _SOCKS_PASSWORD = "socks5h://{user}:{password}@{microsocks}:1081"
 
 WORKING = (
     Case("microsocks", "socks5h://{microsocks}:1080", ("microsocks",), ("microsocks",), pysocks=True),
+    Case("socks5", "socks5://{microsocks}:1080", ("microsocks",), ("microsocks",), pysocks=True),
     Case("password", _SOCKS_PASSWORD, ("microsocks",), ("microsocks",), _PLAINTEXT, pysocks=True),
     Case("tinyproxy", "http://{tinyproxy}:8888", ("tinyproxy",), ("tinyproxy",), pysocks=True),
     Case("https-password", "https://{user}:{password}@stunnel.relay:8443?ca={ca}", ("stunnel",), HTTPS),
@@ -60,7 +61,7 @@ WORKING = (
 )  # fmt: skip
 BROKEN = (
     Case("gone", "socks5h://{microsocks}:1999", (), (), pysocks=True),
-    Case("only-addresses", "socks5://{microsocks}:1080", ("microsocks",), ("microsocks",)),
+    Case("only-addresses", "socks5://{microsocks}:1080?resolve=local", ("microsocks",), ("microsocks",)),
     Case("wrong-password", "socks5h://{user}:{wrong}@{microsocks}:1081", ("microsocks",), ("microsocks",), _PLAINTEXT,
          pysocks=True),
     Case("not-in-the-clear", _SOCKS_PASSWORD, ("microsocks",), ("microsocks",)),
@@ -73,7 +74,7 @@ BROKEN = (
 )  # fmt: skip
 SAID = {
     "gone": "Connection refused",
-    "only-addresses": "takes addresses only, and the name may not be resolved for it",
+    "only-addresses": "only-addresses (?resolve=local) takes addresses only; skipped for names",
     "wrong-password": "rejects the user and password",
     "not-in-the-clear": "allow_plaintext_credentials",
     "https-wrong-password": "rejects the user and password (401)",

@@ -36,7 +36,7 @@ DEAD = (
 """Each with what has to be said of it."""
 
 FAILED_OTHERWISE = {"mute": ("relay", "timeout"), "nameless": ("resolve", "relay_down")}
-ADDRESSES_ONLY = ("wants-addresses", "socks5://{tinyproxy}:1998")
+ADDRESSES_ONLY = ("wants-addresses", "socks5://{tinyproxy}:1998?resolve=local")
 IMPATIENT = "[limits]\nhandshake_timeout_s = 1\n[detect]\nhedge_relay_s = 0.2\ngive_up_s = 3\n"
 CURLE_PROXY = 97  # curl's exit code for a SOCKS proxy that says no
 ASKED_AS = ("http", "https", "socks5h", "socks4a")

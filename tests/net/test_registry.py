@@ -77,26 +77,27 @@ def test_names_keep_the_order_of_the_configuration() -> None:
 
 
 @pytest.mark.parametrize(
-    ("url", "name", "address", "needs_address"),
+    ("url", "name", "address", "addresses_only"),
     [
-        ("socks5h://192.0.2.1", True, True, False),
-        ("socks5://192.0.2.1", False, True, True),
-        ("socks4a://192.0.2.1", True, True, False),
-        ("socks4://192.0.2.1", False, True, True),
-        ("http://192.0.2.1", True, True, False),
-        ("https://192.0.2.1", True, True, False),
-        ("socks5://192.0.2.1>socks5h://192.0.2.2", True, True, False),
-        ("socks5h://192.0.2.1>socks5://192.0.2.2", False, True, True),
+        ("socks5h://192.0.2.1", True, True, ""),
+        ("socks5://192.0.2.1", True, True, ""),
+        ("socks5://192.0.2.1?resolve=local", False, True, "?resolve=local"),
+        ("socks4a://192.0.2.1", True, True, ""),
+        ("socks4://192.0.2.1", False, True, "socks4"),
+        ("http://192.0.2.1", True, True, ""),
+        ("https://192.0.2.1", True, True, ""),
+        ("socks5://192.0.2.1?resolve=local>socks5h://192.0.2.2", True, True, ""),
+        ("socks5h://192.0.2.1>socks5://192.0.2.2?resolve=local", False, True, "?resolve=local"),
     ],
 )
 def test_what_a_route_carries_is_what_its_last_relay_takes(
-    url: str, name: bool, address: bool, needs_address: bool
+    url: str, name: bool, address: bool, addresses_only: str
 ) -> None:
     made = registry(relay("r", url))
     route = Route(("r",))
     assert made.carries(route, SITE) is name
     assert made.carries(route, Destination("192.0.2.7", 443)) is address
-    assert made.needs_address("r") is needs_address
+    assert made.addresses_only("r") == addresses_only
     assert made.carries(DIRECT, SITE)
 
 
@@ -106,7 +107,7 @@ def test_what_a_route_carries_is_what_its_last_relay_takes(
         ([("a", "b")], "relay a: there is no relay 'b'"),
         ([("a", "b"), ("b", "a")], r"relay a: it goes through itself \(a>b>a\)"),
         ([("a", "a")], "relay a: it goes through itself"),
-        ([("a", "socks5://192.0.2.1>socks5h://relay.test")], "relay a: it cannot go on to relay.test"),
+        ([("a", "socks5://192.0.2.1?resolve=local>http://relay.test")], "relay a: it cannot go on to relay.test"),
         ([("a", "socks4://192.0.2.1>http://[2001:db8::1]")], "relay a: it cannot go on to 2001:db8::1"),
         ([("a", "https://192.0.2.1?ca=/nowhere.pem")], "relay a: no certificates can be read from /nowhere.pem"),
     ],

@@ -66,9 +66,10 @@ async def test_addresses_are_sent_as_addresses(to_relays: TcpDialer) -> None:
     [
         ("socks5h", "a.test", True),
         ("socks5h", "192.0.2.1", True),
-        ("socks5", "a.test", False),
-        ("socks5", "192.0.2.1", True),
-        ("socks5", "2001:db8::1", True),
+        ("socks5", "a.test", True),
+        ("socks5?resolve=local", "a.test", False),
+        ("socks5?resolve=local", "192.0.2.1", True),
+        ("socks5?resolve=local", "2001:db8::1", True),
         ("socks4a", "a.test", True),
         ("socks4a", "192.0.2.1", True),
         ("socks4a", "2001:db8::1", True),
@@ -78,8 +79,9 @@ async def test_addresses_are_sent_as_addresses(to_relays: TcpDialer) -> None:
     ],
 )
 async def test_a_relay_that_wants_addresses_gets_no_name(kind: str, host: str, carried: bool) -> None:
+    scheme, question, options = kind.partition("?")
     make = Socks5Dialer if kind.startswith("socks5") else Socks4Dialer
-    dialer = make(Nowhere(), parse(f"{kind}://192.0.2.9"), name="old")
+    dialer = make(Nowhere(), parse(f"{scheme}://192.0.2.9{question}{options}"), name="old")
     assert dialer.carries(Destination(host, 80)) is carried
     if not carried:
         symptom, text = await failure(dialer, Destination(host, 80))

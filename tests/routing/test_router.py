@@ -29,7 +29,7 @@ NOW = 1_000_000.0
 NETWORK = NetworkId("home")
 TOR, VPS, OLD = Route(("tor",)), Route(("vps",)), Route(("old",))
 RELAYS = (RelayInfo("tor"), RelayInfo("vps"))
-WITH_SOCKS5 = (*RELAYS, RelayInfo("old", needs_address=True))
+WITH_SOCKS5 = (*RELAYS, RelayInfo("old", "?resolve=local"))
 BOTH = ("tor", "vps")
 
 
@@ -125,8 +125,8 @@ def test_a_belief_never_changes_what_the_user_promised(action: str, state: State
         ("RELAY", RELAYS, (), "no relay is usable now"),
         ("RELAY:vps", RELAYS, ("tor",), "relay vps is not usable now"),
         ("RELAY:gone", RELAYS, BOTH, "no relay is called gone"),
-        ("RELAY:old", WITH_SOCKS5, ("tor", "old"), "old takes addresses only"),
-        ("RELAY", WITH_SOCKS5[2:], ("old",), "old takes addresses only"),
+        ("RELAY:old", WITH_SOCKS5, ("tor", "old"), "old (?resolve=local) takes addresses only; skipped for names"),
+        ("RELAY", WITH_SOCKS5[2:], ("old",), "old (?resolve=local) takes addresses only; skipped for names"),
     ],
 )
 def test_E31_relay_without_a_usable_relay_has_no_route(
@@ -471,7 +471,7 @@ def test_trace_tells_how_a_plan_comes_about() -> None:
         "AUTO by rules.txt:1 DOMAIN-SUFFIX,example.org,AUTO",
         "rules.txt:2 DST-PORT,443,BLOCK matches too, but comes later",
         "[auto] never_relay holds example.org, so no relay is tried when direct fails",
-        "old takes addresses only and is skipped for a name",
+        "old (?resolve=local) takes addresses only; skipped for names",
     ]
     overridden = make_router("MATCH,BLOCK", overrides={"onion": Override(Action.RELAY, "tor")})
     assert overridden.trace(Destination("a.onion", 80)) == [

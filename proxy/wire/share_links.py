@@ -1,0 +1,150 @@
+"""What people paste in place of a relay URL: links of other clients, Telegram's, pieces of their configuration.
+
+Byway speaks SOCKS and HTTP CONNECT. A link of another protocol gets a sentence that names the client to start and the
+port to add; a Telegram link, and the one that v2rayN writes for SOCKS, are read. No sentence quotes what was pasted: it
+is a secret in most of these formats.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import re
+from urllib.parse import parse_qs, quote, urlsplit
+
+OTHER_CLIENTS = {
+    "ss": "Shadowsocks",
+    "ssconf": "Outline",
+    "ssr": "ShadowsocksR",
+    "vmess": "VMess",
+    "vless": "VLESS",
+    "trojan": "Trojan",
+    "trojan-go": "Trojan-Go",
+    "hysteria": "Hysteria",
+    "hysteria2": "Hysteria 2",
+    "hy2": "Hysteria 2",
+    "tuic": "TUIC",
+    "anytls": "AnyTLS",
+    "naive+https": "NaiveProxy",
+    "naive+quic": "NaiveProxy",
+    "wireguard": "WireGuard",
+    "wg": "WireGuard",
+    "juicity": "Juicity",
+    "mieru": "mieru",
+    "mierus": "mieru",
+    "snell": "Snell",
+    "brook": "Brook",
+    "vpn": "Amnezia VPN",
+}
+"""Schemes whose link holds a secret anywhere in it, each with the name of its client."""
+
+_SUBSCRIPTIONS = ("clash", "sing-box", "v2rayn", "v2rayng", "hiddify", "sub", "sn", "shadowrocket", "nekoray")
+_TELEGRAM_HOSTS = ("t.me", "telegram.me", "telegram.dog")
+_TOR_TRANSPORTS = ("obfs4", "webtunnel", "snowflake", "meek_lite", "obfs3", "bridge")
+
+_SCHEME = re.compile(r"([a-z][a-z0-9+.-]*)://", re.IGNORECASE)
+_YAML = re.compile(r"(?:^|[\s{,])-?\s*(?:proxies|outbounds|server|type)\s*:\s", re.IGNORECASE)
+_BASE64_USER = re.compile(r"socks5?://([A-Za-z0-9+/_-]{4,})={0,2}@([^@]*)\Z", re.IGNORECASE)
+
+_ADD_LOCAL = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
+
+
+def explain(text: str) -> str:
+    """The sentence for a link or a configuration of another client; empty when `text` is none."""
+    scheme = _scheme(text)
+    if scheme in OTHER_CLIENTS:
+        client = OTHER_CLIENTS[scheme]
+        return f"Byway cannot use {client} links ({scheme}://) directly: start your {client} client and {_ADD_LOCAL}"
+    if scheme in _SUBSCRIPTIONS:
+        return (
+            f"this is a subscription link ({scheme}://), not a relay: import it in its own client, start that client "
+            f"and {_ADD_LOCAL}"
+        )
+    if scheme == "ssh" or text.lower().startswith("ssh "):
+        return (
+            "Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
+            "`byway relay add socks5h://127.0.0.1:1080`"
+        )
+    if (telegram := _telegram(text)) is not None:
+        return _explain_telegram(telegram)
+    first = next(iter(text.lower().split(maxsplit=1)), "")
+    if first in _TOR_TRANSPORTS and first != text.lower():
+        return (
+            "this is a Tor bridge line, not a relay: put it in the settings of Tor or Tor Browser and add Tor's port "
+            "with `byway relay add socks5h://127.0.0.1:9050` (Tor Browser: 9150)"
+        )
+    if text.startswith(("{", "[{", "[Interface]", "[Proxy]")) or (scheme == "" and _YAML.search(text)):
+        return (
+            "this is a configuration of another client (Clash, sing-box, Xray, WireGuard), not a relay URL: start that "
+            f"client and {_ADD_LOCAL} (Clash: 7890, v2rayN: 10808)"
+        )
+    return ""
+
+
+def to_relay_url(text: str) -> str:
+    """A Telegram link for a SOCKS proxy, or one of v2rayN's, as a relay URL; all else as it is.
+
+    Raises ValueError, with a sentence, for a link of these kinds that names no server or port."""
+    telegram = _telegram(text)
+    if telegram is not None and telegram[0] == "socks":
+        return _of_telegram(telegram[1])
+    match = _BASE64_USER.match(text)
+    credentials = _decoded_base64(match[1]) if match is not None else ""
+    user, colon, password = credentials.partition(":")
+    if match is None or not colon or not user:
+        return text
+    return f"socks5h://{quote(user, safe='')}:{quote(password, safe='')}@{match[2]}"
+
+
+def _scheme(text: str) -> str:
+    match = _SCHEME.match(text)
+    return match[1].lower() if match is not None else ""
+
+
+def _telegram(text: str) -> tuple[str, str] | None:
+    """What a Telegram link is for ("socks", "proxy"), and its query."""
+    if _scheme(text) == "tg":
+        word, _, query = text[len("tg://") :].partition("?")
+        return word.strip("/").lower(), query
+    bare = text if _scheme(text) in ("http", "https") else f"https://{text}"
+    try:
+        split = urlsplit(bare)
+        host = split.hostname or ""
+    except ValueError:
+        return None
+    if host.removeprefix("www.") not in _TELEGRAM_HOSTS:
+        return None
+    return split.path.strip("/").lower(), split.query
+
+
+def _explain_telegram(link: tuple[str, str]) -> str:
+    word, _ = link
+    if word == "socks":
+        return "this is a Telegram link: `byway relay add` reads it; here, write socks5h://USER:PASSWORD@HOST:PORT"
+    if word == "proxy":
+        return "this is an MTProto proxy, which carries Telegram only: Byway cannot use it. Set it in Telegram itself"
+    return "this Telegram link names no SOCKS proxy: links that Byway can read begin with https://t.me/socks?server="
+
+
+def _of_telegram(query: str) -> str:
+    try:
+        fields = {key: values[0] for key, values in parse_qs(query, max_num_fields=20).items()}
+    except ValueError:
+        fields = {}
+    server, port = fields.get("server", ""), fields.get("port", "")
+    if not server or not port:
+        raise ValueError(
+            "this Telegram link names no server or no port: it reads https://t.me/socks?server=HOST&port=PORT"
+        )
+    user, password = quote(fields.get("user", ""), safe=""), quote(fields.get("pass", ""), safe="")
+    credentials = f"{user}:{password}@" if password else f"{user}@" if user else ""
+    return f"socks5h://{credentials}{f'[{server}]' if ':' in server else server}:{port}"
+
+
+def _decoded_base64(text: str) -> str:
+    try:
+        decoded = base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True)
+        shown = decoded.decode()
+    except (binascii.Error, ValueError):
+        return ""
+    return shown if shown.isprintable() else ""

@@ -1,0 +1,83 @@
+"""What is wrong with a relay URL that cannot be read, as one sentence: which part, and what to write instead.
+
+Only text that `relay_url` has refused comes here. A sentence quotes nothing of it but punctuation, since any other part
+may be a password.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from difflib import get_close_matches
+
+_QUOTES = "\"'`´“”„‟‘’‚‛«»‹›＂＇「」"
+_SCHEMES = ("socks5h", "socks5", "socks", "socks4a", "socks4", "http", "https", "addon")
+_NAME_OR_LITERAL = re.compile(r"[A-Za-z0-9._-]+\Z")
+_PORT = re.compile(r"[0-9]{1,5}\Z")
+_IPV6 = re.compile(r"[0-9A-Fa-f:.]+\Z")
+_AT_THE_END = re.compile(r"(?:([;,)])|(?<=[0-9/\]])(\.))\Z")
+_BROKEN_MARK = re.compile(
+    r"(socks5h|socks5|socks4a|socks4|socks|https|http)(?::/?|;//|//|：//|:\\\\)(?=[^/:])", re.IGNORECASE
+)
+_WRITE_LIKE = "write it like socks5h://HOST:PORT or socks5h://USER:PASSWORD@HOST:PORT"
+
+
+def explain(text: str) -> str:
+    """The sentence for damage around the URL or of its form; empty when its parts have to be read to say more."""
+    if text[0] in _QUOTES or text[-1] in _QUOTES:
+        return "the URL stands in quotation marks: remove them"
+    if text[0] in "<(" or text[-1] == ">":
+        return "the URL stands in brackets: remove them"
+    if text.count("://") > 1 and re.search(r"[\s,;|]", text):
+        return "these are several URLs: add one at a time, or put one a line in a file and name the file"
+    if (character := _invisible(text)) is not None:
+        return f"the URL contains an invisible character (U+{ord(character):04X}): type it again by hand"
+    if " " in text:
+        return _with_spaces(text.split())
+    if match := _AT_THE_END.search(text):
+        return f'the URL ends with "{match[1] or match[2]}": remove it'
+    if match := _BROKEN_MARK.match(text):
+        return f"after {match[1].lower()} stands :// in a URL: {_WRITE_LIKE}"
+    if "#" in text:
+        return "the URL contains #, which begins a name: in a user or password write # as %23"
+    return ""
+
+
+def unknown_scheme(scheme: str) -> str:
+    """The sentence for a scheme that is no relay's."""
+    meant = get_close_matches(scheme, _SCHEMES, n=1, cutoff=0.6)
+    if not meant:
+        return f'unknown scheme "{scheme[:20]}"; use socks5h, http, https or socks4a'
+    return f'unknown scheme "{scheme[:20]}"; did you mean {"socks5h" if meant[0] in ("socks5", "socks") else meant[0]}?'
+
+
+def many_colons(location: str, kind: str) -> str:
+    """The sentence for what stands in place of host:port and has two colons or more outside of brackets."""
+    parts = location.split(":")
+    if len(parts) == 4 and _NAME_OR_LITERAL.match(parts[0]) and _PORT.match(parts[1]) and not _IPV6.match(location):
+        return f"this reads HOST:PORT:USER:PASSWORD: write it as {kind}://USER:PASSWORD@HOST:PORT"
+    if len(parts) == 4 and _NAME_OR_LITERAL.match(parts[2]) and _PORT.match(parts[3]) and not _IPV6.match(location):
+        return f"this reads USER:PASSWORD:HOST:PORT: write it as {kind}://USER:PASSWORD@HOST:PORT"
+    if (_IPV6.match(location) and len(parts) > 4) or "::" in location:
+        return f"an IPv6 address needs brackets: write it like {kind}://[2001:db8::1]:1080"
+    if len(parts) == 4 and "." in parts[0]:
+        return f"this reads HOST:PORT:USER:PASSWORD: write it as {kind}://USER:PASSWORD@HOST:PORT"
+    return f"there is more than one colon after the host: {_WRITE_LIKE}"
+
+
+def _with_spaces(words: list[str]) -> str:
+    if len(words) == 2 and _PORT.match(words[1]):
+        return "a colon stands between host and port: write socks5h://HOST:PORT"
+    if words[0].lower() in _SCHEMES:
+        kind = "socks5h" if words[0].lower() in ("socks", "socks5") else words[0].lower()
+        credentials = "USER:PASSWORD@" if len(words) > 3 else ""
+        return f"the parts of a URL stand without spaces: write {kind}://{credentials}HOST:PORT"
+    return "the URL contains a space: remove it, or write it as %20 in a user or password"
+
+
+def _invisible(text: str) -> str | None:
+    """The first character that a terminal shows as nothing, or that cannot stand in a URL: tabs, zero widths, …"""
+    for character in text:
+        if character != " " and unicodedata.category(character) in ("Cc", "Cf", "Zs", "Zl", "Zp", "Co", "Cs", "Cn"):
+            return character
+    return None

@@ -1,0 +1,133 @@
+"""Links of other clients: which are read, and the sentence for each that is not."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.wire import relay_url
+from proxy.wire.share_links import OTHER_CLIENTS, explain, to_relay_url
+
+SECRET = "hunter2"
+ADD = "add its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`"
+
+
+@pytest.mark.parametrize(
+    ("link", "sentence"),
+    [
+        (
+            f"ss://YWVzLTI1Ni1nY206{SECRET}@192.0.2.1:8388#My%20server",
+            f"Byway cannot use Shadowsocks links (ss://) directly: start your Shadowsocks client and {ADD}",
+        ),
+        (
+            f"VLESS://{SECRET}@h:443?security=reality#x",
+            f"Byway cannot use VLESS links (vless://) directly: start your VLESS client and {ADD}",
+        ),
+        (
+            f"clash://install-config?url=https%3A%2F%2Fh%2F{SECRET}",
+            "this is a subscription link (clash://), not a relay: import it in its own client, start that client and "
+            f"{ADD}",
+        ),
+        (
+            f"ssh -D 1080 {SECRET}@h",
+            "Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
+            "`byway relay add socks5h://127.0.0.1:1080`",
+        ),
+        (
+            f"https://t.me/proxy?server=h&port=443&secret={SECRET}",
+            "this is an MTProto proxy, which carries Telegram only: Byway cannot use it. Set it in Telegram itself",
+        ),
+        (
+            "https://t.me/durov",
+            "this Telegram link names no SOCKS proxy: links that Byway can read begin with https://t.me/socks?server=",
+        ),
+        (
+            f"tg://socks?server=h&port=1&user=u&pass={SECRET}",
+            "this is a Telegram link: `byway relay add` reads it; here, write socks5h://USER:PASSWORD@HOST:PORT",
+        ),
+        (
+            f"obfs4 192.0.2.1:443 {SECRET} cert=x iat-mode=0",
+            "this is a Tor bridge line, not a relay: put it in the settings of Tor or Tor Browser and add Tor's port "
+            "with `byway relay add socks5h://127.0.0.1:9050` (Tor Browser: 9150)",
+        ),
+        *(
+            (
+                text,
+                "this is a configuration of another client (Clash, sing-box, Xray, WireGuard), not a relay URL: start "
+                f"that client and {ADD} (Clash: 7890, v2rayN: 10808)",
+            )
+            for text in (
+                f'{{"outbounds": [{{"type": "vless", "uuid": "{SECRET}"}}]}}',
+                f"- {{name: a, type: ss, server: h, password: {SECRET}}}",
+                f"proxies:\n  - name: a\n    server: h\n    password: {SECRET}",
+                f"[Interface]\nPrivateKey = {SECRET}",
+            )
+        ),
+    ],
+)
+def test_each_kind_of_link_gets_its_sentence(link: str, sentence: str) -> None:
+    assert explain(link) == sentence
+    with pytest.raises(ValueError, match=r".") as caught:
+        relay_url.parse(link)
+    assert str(caught.value) == sentence
+    assert SECRET not in sentence
+
+
+def test_every_client_is_named() -> None:
+    for scheme, client in OTHER_CLIENTS.items():
+        sentence = explain(f"{scheme}://{SECRET}@h:443#name")
+        assert f"start your {client} client" in sentence
+        assert SECRET not in sentence
+        assert relay_url.redact(f"{scheme}://{SECRET}@h:443") == f"{scheme}://***"
+
+
+@pytest.mark.parametrize(
+    "text", ["", "socks5h://h:1", "h:1", "tor", "https://relay.example", "https://t.me.example", "obfs4", "type:1"]
+)
+def test_a_relay_is_no_link(text: str) -> None:
+    assert explain(text) == ""
+    assert to_relay_url(text) == text
+
+
+def encoded(text: str) -> str:
+    return base64.b64encode(text.encode()).decode()
+
+
+@pytest.mark.parametrize(
+    ("link", "url"),
+    [
+        ("tg://socks?server=h.example&port=1080", "socks5h://h.example:1080"),
+        ("https://t.me/socks?server=192.0.2.1&port=1080&user=u%40x&pass=a%3Ab", "socks5h://u%40x:a%3Ab@192.0.2.1:1080"),
+        ("t.me/socks?server=2001:db8::1&port=1080&user=u", "socks5h://u@[2001:db8::1]:1080"),
+        ("HTTPS://Telegram.me/socks?port=1&server=h", "socks5h://h:1"),
+        (f"socks://{encoded('me:p@ss')}@h:1080#name", "socks5h://me:p%40ss@h:1080#name"),
+        (f"socks5://{encoded('me:p@ss').rstrip('=')}@h:1080", "socks5h://me:p%40ss@h:1080"),
+        # these are users, not base64 of a user and a password
+        ("socks://alice@h:1080", "socks://alice@h:1080"),
+        ("socks5h://bWU6cEBzcw==@h:1", "socks5h://bWU6cEBzcw==@h:1"),
+        (f"socks://{encoded('nobody')}@h:1", f"socks://{encoded('nobody')}@h:1"),
+        (f"socks://{encoded(':x')}@h:1", f"socks://{encoded(':x')}@h:1"),
+    ],
+)
+def test_links_for_a_socks_proxy_are_read(link: str, url: str) -> None:
+    assert to_relay_url(link) == url
+    relay_url.parse(url)
+
+
+@pytest.mark.parametrize(
+    "link", ["tg://socks", "https://t.me/socks?server=h", "tg://socks?port=1", "tg://socks?server=&port=1"]
+)
+def test_a_link_without_server_or_port_says_so(link: str) -> None:
+    with pytest.raises(ValueError, match="names no server or no port"):
+        to_relay_url(link)
+
+
+@given(st.text() | st.text("tg:/.me?socks=server&port#@ []{}"))
+def test_fuzz(text: str) -> None:
+    explain(text)
+    with contextlib.suppress(ValueError):
+        to_relay_url(text)
