@@ -343,8 +343,11 @@ def test_secure_servers_have_an_effect(loaded: Load) -> None:
     ("text", "problem"),
     [
         ('[dns]\nsecure = "always"\nservers = []', 'dns.secure = "always" needs dns.servers'),
-        ('[dns]\nservers = ["https://dns.test/q"]', "is given by its address"),
-        ('[dns]\nservers = ["udp://1.1.1.1"]', "is written https://ADDRESS/PATH or tls://ADDRESS"),
+        ('[dns]\nservers = ["https://dns.test/q"]', "give an encrypted DNS server by address"),
+        (
+            '[dns]\nservers = ["udp://1.1.1.1"]',
+            "write an encrypted DNS server as https://ADDRESS/PATH or tls://ADDRESS",
+        ),
     ],
 )
 def test_D2_secure_servers_are_given_by_address(faults: Faults, text: str, problem: str) -> None:
