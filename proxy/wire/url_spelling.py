@@ -68,7 +68,7 @@ def many_colons(location: str, kind: str) -> str:
 def _with_spaces(words: list[str]) -> str:
     if len(words) == 2 and _PORT.match(words[1]):
         return "a colon stands between host and port: write socks5h://HOST:PORT"
-    if words[0].lower() in _SCHEMES:
+    if words and words[0].lower() in _SCHEMES:
         kind = "socks5h" if words[0].lower() in ("socks", "socks5") else words[0].lower()
         credentials = "USER:PASSWORD@" if len(words) > 3 else ""
         return f"the parts of a URL stand without spaces: write {kind}://{credentials}HOST:PORT"
