@@ -78,8 +78,8 @@ status.add_to(app)
 why.add_to(app)
 survey.add_to(app)
 report.add_to(app)
-log.add_to(app)
 for name, group in (
+    ("log", log.group),
     ("relay", relay.group),
     ("rule", rule.group),
     ("site", site.group),

@@ -1,52 +1,69 @@
-"""`byway log`: which routes were tried for what, how far each came, and which one delivered."""
+"""`byway log`: which routes were tried for what, and which one delivered.
+
+A person gets one line a connection; `--long` and `byway log show` have the attempts. Programs get all of it, one row or
+one JSON object a connection.
+"""
 
 from __future__ import annotations
 
 import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Annotated, Any
 
 import typer
 
-from proxy.cli.command import Invocation, command
+from proxy.cli import attempts
+from proxy.cli.attempts import failures
+from proxy.cli.command import Invocation, command, default_command
 from proxy.cli.exits import Exit, Misused
-from proxy.cli.help import whole
-from proxy.cli.output import clock, size, span
-from proxy.cli.why import attempt
+from proxy.cli.help import one_of, whole
+from proxy.cli.output import Output, ago, clock, inert, size, span
+from proxy.cli.table import GAP, row_lines
+from proxy.cli.terminal import bold, columns_of, width
 from proxy.model import Destination
 
-HEADINGS = ("at", "host", "port", "by", "action", "route", "seconds", "up", "down", "attempts", "error")
-SHORT_HEADINGS = ("at", "site", "route", "what was tried")
+HEADINGS = ("id", "at", "host", "port", "by", "action", "route", "seconds", "up", "down", "attempts", "error")
 
 Row = Mapping[str, Any]
+
+OUTCOMES = ("direct", "relay", "rescued", "failed")
+
+group = typer.Typer(help="The log of connections.", no_args_is_help=False)
 
 _FIRST_ROWS = 10
 """Shown before what follows, as tail -f does."""
 
 _LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|min|h|d|w)")
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_USUAL_PORTS = (80, 443)
+_INDENT = 6
 
 
-def add_to(app: typer.Typer) -> None:
-    command(app, "log", example="byway log -f --site livejournal.com")(_log)
-
-
-def _log(
+@default_command(group, example="byway log -f --site livejournal.com")
+def show_log(
     call: Invocation,
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on as connections end, until Ctrl-C.")] = False,
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new connections as they end (Ctrl-C).")] = False,
+    long: Annotated[bool, typer.Option("--long", help="Show every attempt of each connection.")] = False,
     site: Annotated[
-        str | None, typer.Option("--site", metavar="SITE", help="Only this host and those below it.")
+        str | None, typer.Option("--site", metavar="SITE", help="Only this host and its subdomains.")
     ] = None,
     route: Annotated[
-        str | None, typer.Option("--route", metavar="ROUTE", help="Only what was tried over this route.")
+        str | None, typer.Option("--route", metavar="ROUTE", help="Only connections that tried this route.")
     ] = None,
     outcome: Annotated[
-        str | None, typer.Option("--outcome", metavar="OUTCOME", help="Only direct, relay, rescued or failed.")
+        str | None,
+        typer.Option(
+            "--outcome",
+            metavar="OUTCOME",
+            parser=one_of(OUTCOMES),
+            help="Only direct, relay, rescued (direct failed, another route delivered) or failed.",
+        ),
     ] = None,
     since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Only since then: 30m, 2h, 1d or a date.")
+        str | None, typer.Option("--since", metavar="TIME", help="Only since TIME: 30m, 2h, 1d or a date.")
     ] = None,
     limit: Annotated[
         int | None,
@@ -55,55 +72,182 @@ def _log(
         ),
     ] = None,
 ) -> Exit | None:
-    """Show the log of connections, the oldest first."""
+    """Show the log of connections, oldest first."""
     begin = None if since is None else moment(since, now=time.time())
     client = call.client()
     shown = limit or (_FIRST_ROWS if follow and since is None else 200)
-    # opened before the log is read, so that nothing falls between the two
+    # opened before the log is read, so that nothing is missed between the two
     coming = client.follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
     told = client.get("/v1/log", since=begin, site=site, route=route, outcome=outcome, limit=shown)
     rows = sorted(told["rows"], key=lambda row: (row["at"], row["id"]))
-    if coming is not None:
-        _print_all(call, told["version"], rows, coming)
-    elif call.output.as_json:
+    if coming is None and call.output.as_json:
         call.output.document({**told, "rows": rows})
-    else:
-        headings, view = (SHORT_HEADINGS, short_cells) if call.output.fancy else (HEADINGS, cells)
-        call.output.table(headings, [view(row) for row in rows], empty="The log holds nothing of the kind.")
+        return None
+    if coming is None and not rows:
+        call.output.hint("No matching log entries.")
+    printer = _Printer(call.output, told["version"], rows, long=long or call.flags.verbose > 0)
+    for row in rows:
+        printer.print(row)
+    if coming is not None:
+        _follow(printer, rows, coming)
+        call.output.hint("The running Byway has ended.")
     return None
 
 
-def _print_all(call: Invocation, version: int, rows: Sequence[Row], coming: Iterator[Row]) -> None:
-    """What was there, then what comes; what ended in between is in both and printed once."""
-    first = True
-    for row in rows:
-        _print_one(call, {"version": version, **row}, first=first)
-        first = False
+@command(group, "show", example="byway log show 1234")
+def show(
+    call: Invocation,
+    which: Annotated[
+        str, typer.Argument(metavar="ID|HOST", help="A number from `byway log`, or a host: its last connection.")
+    ],
+) -> Exit | None:
+    """Show one connection with every attempt."""
+    asked = {"id": int(which)} if which.isascii() and which.isdigit() else {"site": which}
+    told = call.client().get("/v1/log", limit=1, **asked)
+    if not told["rows"]:
+        raise Misused(f"the log has no connection {which}")
+    (row,) = told["rows"]
+    if call.output.as_json:
+        call.output.document({"version": told["version"], **row})
+    else:
+        _show_one(call.output, row)
+    return None
+
+
+def _follow(printer: _Printer, rows: Sequence[Row], coming: Iterator[Row]) -> None:
+    """Prints what ends from now on; what ended while the log was read is in both and printed once."""
     printed = {_mark(row) for row in rows}
     for row in coming:
         if _mark(row) not in printed:
-            _print_one(call, row, first=first)
-            first = False
-    call.output.hint("The running byway has ended.")
+            printer.print(row)
 
 
 def _mark(row: Row) -> tuple[float, str, int]:
-    """What tells a row from others; a kept one has another id."""
+    """What tells a row from others; a stored one has another id."""
     return (row["at"], row["host"], row["port"])
 
 
-def _print_one(call: Invocation, row: Row, *, first: bool) -> None:
-    if call.output.as_json:
-        call.output.json_line(row)
-    elif call.output.fancy:
-        call.output.row(SHORT_HEADINGS, short_cells(row), first=first)
+class _Printer:
+    """Prints rows one by one, in the form that the output has."""
+
+    def __init__(self, out: Output, version: int, rows: Sequence[Row], *, long: bool) -> None:
+        self._out = out
+        self._version = version
+        self._long = long
+        self._shape = Shape.of(rows, width())
+        self._day = ""
+        if not out.as_json and not out.fancy:
+            out.row(HEADINGS)
+
+    def print(self, row: Row) -> None:
+        if self._out.as_json:
+            self._out.json_line({"version": self._version, **row})
+        elif self._out.fancy:
+            self._print_for_people(row)
+        else:
+            self._out.row(cells(row))
+
+    def _print_for_people(self, row: Row) -> None:
+        day, _, _ = clock(row["at"]).partition("T")
+        if day != self._day:
+            self._out.now(bold(day))
+            self._day = day
+        self._out.now(self._shape.line(row))
+        for tried in row["attempts"] if self._long else ():
+            for line in row_lines(("", inert(attempts.attempt(tried))), (_INDENT, width() - _INDENT - GAP)):
+                self._out.now(line)
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How wide the columns of the list are: for one line a connection in `width` columns, where the site's name and
+    the route allow it."""
+
+    id: int
+    site: int
+    route: int
+    width: int
+
+    @classmethod
+    def of(cls, rows: Sequence[Row], width: int) -> Shape:
+        room = max(12, width - 56)
+        site = max((columns_of(_site(row)) for row in rows), default=0)
+        route = max((columns_of(_route(row)) for row in rows), default=0)
+        number = max((len(str(row["id"])) for row in rows), default=0)
+        return cls(max(3, number), min(max(16, site), room), min(max(6, route), 14), width)
+
+    def line(self, row: Row) -> str:
+        """`1234 09:12:33 ✓ blog.example.org  tor     1.2 s  34 kB  direct: reset`."""
+        came = row["winner"] is not None
+        took, moved = (span(row["duration_s"]), size(row["bytes_up"] + row["bytes_down"])) if came else ("", "")
+        line = (
+            f"{row['id']:>{self.id}} {clock(row['at'])[11:19]:8} {'✓' if came else '✗'} "
+            f"{_padded(inert(_site(row)), self.site)} {_padded(inert(_route(row)), self.route)} {took:>6} {moved:>6}"
+        )
+        why = failures(row) or ([row["error"]] if row["error"] else [])
+        return f"{line}  {_fitted(list(map(inert, why)), self.width - columns_of(line) - 2)}".rstrip()
+
+
+def _fitted(parts: Sequence[str], room: int) -> str:
+    """As many of `parts` as there is room for, and how many more there are: `direct: reset +2`. The first one is cut
+    where even that is too long."""
+    for count in range(len(parts), 0, -1):
+        text = ", ".join(parts[:count]) + (f" +{len(parts) - count}" if count < len(parts) else "")
+        if columns_of(text) <= room:
+            return text
+    if not parts or room < len("x…"):
+        return ""
+    more = f" +{len(parts) - 1}" if len(parts) > 1 and room > 8 else ""
+    return f"{parts[0][: max(1, room - 1 - len(more))].rstrip()}…{more}"
+
+
+def _padded(text: str, columns: int) -> str:
+    return text + " " * (columns - columns_of(text))
+
+
+def _site(row: Row) -> str:
+    """The host, and its port where that is not a usual one."""
+    destination = Destination(row["host"], row["port"])
+    return row["host"] if row["port"] in _USUAL_PORTS else str(destination)
+
+
+def _route(row: Row) -> str:
+    return row["winner"] or "none"
+
+
+def _show_one(out: Output, row: Row) -> None:
+    route = f"delivered by {row['winner']}" if row["winner"] else f"failed{': ' if row['error'] else ''}{row['error']}"
+    moved = f"{size(row['bytes_up'])} up, {size(row['bytes_down'])} down in {span(row['duration_s'])}"
+    closed = f"; closed by the {row['closed_by']}" if row["closed_by"] in ("client", "origin") else ""
+    facts = [
+        ("site", str(Destination(row["host"], row["port"]))),
+        ("result", f"{'✗' if row['winner'] is None else '✓'} {route}" if out.fancy else route),
+        ("time", f"{clock(row['at'])}, {ago(row['at'])}" if out.fancy else clock(row["at"])),
+        ("plan", row["why"]),
+        ("network", row["network"]),
+        ("traffic", f"{moved}{closed}"),
+        ("id", str(row["id"])),
+    ]
+    if out.fancy:
+        out.facts(facts)
+        out.line()
+        headings = ("route", "result", "at", "time", "address")
+        out.table(headings, [
+            (tried["route"], attempts.result(tried), attempts.stage(tried), span(tried["elapsed_s"]), tried["address"])
+            for tried in row["attempts"]
+        ])  # fmt: skip
+        for tried in row["attempts"]:
+            if tried["error"]:
+                out.line(f"{tried['route']}: {tried['error']}")
     else:
-        call.output.row(HEADINGS, cells(row), first=first)
+        tried_lines = [("attempt", attempts.attempt(tried)) for tried in row["attempts"]]
+        out.table(("what", "value"), [*facts, *tried_lines])
 
 
 def cells(row: Row) -> Sequence[str | int | float | None]:
     """One connection as a line for programs: seconds and bytes."""
     return (
+        row["id"],
         clock(row["at"]),
         row["host"],
         row["port"],
@@ -113,17 +257,9 @@ def cells(row: Row) -> Sequence[str | int | float | None]:
         round(row["duration_s"], 3),
         row["bytes_up"],
         row["bytes_down"],
-        "; ".join(attempt(tried) for tried in row["attempts"]),
+        "; ".join(attempts.attempt(tried) for tried in row["attempts"]),
         row["error"],
     )
-
-
-def short_cells(row: Row) -> Sequence[str]:
-    """The same for a person at a terminal."""
-    tried = [attempt(tried) for tried in row["attempts"]]
-    moved = f"{size(row['bytes_up'])} up, {size(row['bytes_down'])} down in {span(row['duration_s'])}"
-    how = "; ".join([*tried, moved] if row["winner"] else tried or [row["error"]])
-    return (clock(row["at"]), str(Destination(row["host"], row["port"])), row["winner"] or "none", how)
 
 
 def moment(text: str, *, now: float) -> float:
@@ -134,4 +270,4 @@ def moment(text: str, *, now: float) -> float:
     try:
         return max(0.0, datetime.fromisoformat(text.strip()).timestamp())
     except (ValueError, OverflowError, OSError):
-        raise Misused(f"{text!r} is neither a length of time, as 30m or 2h are, nor a date, as 2008-10-07 is") from None
+        raise Misused(f"{text!r} is not a time: use a length (30m, 2h, 7d) or a date (2008-10-07)") from None

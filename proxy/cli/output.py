@@ -77,12 +77,19 @@ class Output:
         for row in ([*headings], *cells):
             print("\t".join(row))
 
-    def row(self, headings: Sequence[str], cells: Sequence[Cell], *, first: bool) -> None:
-        """One row of a table that never ends."""
-        if first and not self.fancy:
-            print("\t".join(headings))
-        separator = "  " if self.fancy else "\t"
-        print(separator.join(inert(_text(cell)) for cell in cells), flush=True)
+    def row(self, cells: Sequence[Cell]) -> None:
+        """One row of a table that never ends, for programs."""
+        print("\t".join(inert(_text(cell)) for cell in cells), flush=True)
+
+    def now(self, text: str) -> None:
+        """One line of a list that never ends, for people. Nothing in it may come from outside as it was."""
+        print(text, flush=True)
+
+    def facts(self, facts: Iterable[tuple[str, str]]) -> None:
+        """Names and values below each other, wrapped to the terminal; those without a value are left out."""
+        shown = [(name, inert(value)) for name, value in facts if value]
+        if shown:
+            print("\n".join(lay_out(("", ""), shown, width())))
 
 
 def say(text: str) -> None:

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from proxy.cli.attempts import attempt
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit
 from proxy.cli.output import Output, ago, clock, span
@@ -136,13 +137,6 @@ def _route(row: dict[str, Any]) -> str:
 
 def _change(change: dict[str, Any]) -> str:
     return f"{clock(change['at'])} {change['before']} → {change['after']}: {change['why']}"
-
-
-def attempt(tried: dict[str, Any]) -> str:
-    """One try of one route, in a line."""
-    ended = "delivered" if tried["stage"] == "done" else f"{tried['symptom'] or 'not judged'} at {tried['stage']}"
-    error = f": {tried['error']}" if tried["error"] else ""
-    return f"{tried['route']} {ended} after {span(tried['elapsed_s'])}{error}"
 
 
 def result(row: dict[str, Any]) -> str:

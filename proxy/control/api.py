@@ -44,6 +44,7 @@ from proxy.model import (
 )
 from proxy.net.page import page_of
 from proxy.routing.rules import parse_action
+from proxy.store.file import LAST_ID
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
@@ -177,27 +178,42 @@ class _Api:
     # -- the log ---------------------------------------------------------------------------------------------------
 
     async def log(self, request: web.Request) -> web.Response:
-        asked = asking.query(request, "since", "site", "route", "outcome", "limit")
+        asked = asking.query(request, "since", "site", "route", "outcome", "id", "limit")
         since = asking.read(lambda text: asking.number(text, least=0, most=_FAR_FUTURE), asked.get("since", "0"))
         limit = asking.read(lambda text: asking.number(text, least=1, most=LOG_LIMIT), asked.get("limit", "200"))
         only = asking.read(scope, asked["site"]) if "site" in asked else None
+        row_id = (
+            asking.read(lambda text: asking.number(text, least=0, most=LAST_ID), asked["id"]) if "id" in asked else None
+        )
         try:
             rows = await self._rows(
-                since=since, site=only, route=asked.get("route"), outcome=asked.get("outcome"), limit=int(limit)
+                since=since,
+                site=only,
+                route=asked.get("route"),
+                outcome=asked.get("outcome"),
+                row_id=None if row_id is None else int(row_id),
+                limit=int(limit),
             )
         except ValueError as error:
             raise Refused(400, str(error)) from None
         return _answer(rows=rows)
 
     async def _rows(
-        self, *, since: float, site: str | None, route: str | None, outcome: str | None, limit: int
+        self,
+        *,
+        since: float = 0.0,
+        site: str | None = None,
+        route: str | None = None,
+        outcome: str | None = None,
+        row_id: int | None = None,
+        limit: int,
     ) -> list[Document]:
         """Rows of the log, with what has ended until now. Raises ValueError for an outcome that there is not."""
         store = self._parts.store
 
         def read() -> list[Document]:
             store.flush(_FLUSH_S)
-            return store.log(since=since, site=site, route=route, outcome=outcome, limit=limit)
+            return store.log(since=since, site=site, route=route, outcome=outcome, row_id=row_id, limit=limit)
 
         return await asyncio.to_thread(read)
 
@@ -228,7 +244,7 @@ class _Api:
     async def _known(self, destination: Destination) -> Document:
         """All that is held about a site, and what would be done with it now."""
         held, made = await self._plan(destination)
-        rows = await self._rows(since=0.0, site=destination.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
+        rows = await self._rows(site=destination.host, limit=_LAST_CONNECTIONS)
         changes = await self._changes(destination.host)
         return {
             **documents.destination(destination),

@@ -38,12 +38,15 @@ def log(
     site: str | None = None,
     route: str | None = None,
     outcome: str | None = None,
+    row_id: int | None = None,
     limit: int = 200,
 ) -> list[Document]:
-    """The newest connections first: those since `since`, to `site` and all below it, that tried `route`, that ended as
-    `outcome` (one of OUTCOMES). Raises ValueError for another `outcome`."""
+    """The newest connections first: the one numbered `row_id`, those since `since`, to `site` and all below it, that
+    tried `route`, that ended as `outcome` (one of OUTCOMES). Raises ValueError for another `outcome`."""
     where, values = ["at >= ?"], [since]
     filters: list[tuple[str, list[Any]]] = []
+    if row_id is not None:
+        filters.append(("id = ?", [row_id]))
     if site is not None:
         name = to_text(site)
         filters.append(("(host = ? OR host LIKE ? ESCAPE '\\')", [name, f"%.{_literally(site)}"]))

@@ -216,10 +216,13 @@ class Store:
         site: str | None = None,
         route: str | None = None,
         outcome: str | None = None,
+        row_id: int | None = None,
         limit: int = 200,
     ) -> list[Document]:
         """See `queries.log`."""
-        return self.read(lambda db: queries.log(db, since=since, site=site, route=route, outcome=outcome, limit=limit))
+        return self.read(
+            lambda db: queries.log(db, since=since, site=site, route=route, outcome=outcome, row_id=row_id, limit=limit)
+        )
 
     def changes(self, scope: str | None = None) -> list[Document]:
         """See `queries.changes`."""

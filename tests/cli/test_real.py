@@ -90,7 +90,7 @@ async def test_followers_see_the_end(tmp_path: Path) -> None:
 
         async def header() -> bool:
             assert process.stdout is not None
-            return (await process.stdout.readline()).startswith(b"at\t")
+            return (await process.stdout.readline()).startswith(b"id\tat\t")
 
         try:
             async with asyncio.timeout(30):
@@ -106,7 +106,7 @@ async def test_followers_see_the_end(tmp_path: Path) -> None:
                 process.kill()
                 await process.wait()
     assert process.returncode == 0
-    assert b"The running byway has ended." in err
+    assert b"The running Byway has ended." in err
 
 
 async def test_a_browser_that_opens_the_proxys_port_learns_what_it_is(tmp_path: Path) -> None:

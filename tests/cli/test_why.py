@@ -69,7 +69,7 @@ def test_a_person_sees_the_steps_and_the_story(byway: Byway, running: Running, m
     assert "· direct         name, by the system   not tested: a name once suspect" in steps
     assert "✗ tor            relay                 failed: relay tor will not" in steps
     assert BLOG in story.splitlines()[0]
-    assert "direct reset at first_byte after 100 ms" in story
+    assert "direct: reset while waiting for the first byte, after 100 ms" in story
     assert "what to do" in story
     blocked = byway("why", "x.ads.example").out
     assert "(no route: it is refused)" in blocked

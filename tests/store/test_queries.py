@@ -123,6 +123,8 @@ def test_the_newest_come_first(varied: sqlite3.Connection) -> None:
         ({"outcome": "rescued"}, ["blog.example.org"]),
         ({"outcome": "failed"}, ["refused.example", "down.example"]),
         ({"outcome": "relay", "route": "tor", "site": "example.org"}, ["blog.example.org"]),
+        ({"row_id": 1}, ["direct.example"]),
+        ({"row_id": 99}, []),
         ({"limit": 0}, []),
         ({"limit": -5}, []),
     ],
