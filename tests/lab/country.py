@@ -12,13 +12,15 @@ it. Whatever a rule of the router does not touch is honest: names resolve, sites
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import json
 import os
 import signal
+import sqlite3
 import ssl
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,9 +28,12 @@ from typing import Any
 import aiohttp
 
 from proxy.model import NetworkState
+from proxy.store import queries
+from proxy.store.file import open_reader
 from tests.lab import places
 from tests.lab.authorities import STATE_ROOT, Authority
 from tests.lab.interceptor import Middlebox
+from tests.lab.lateness import Lateness
 from tests.lab.links import Link
 from tests.lab.name_servers import Addresses, NameServer, Provider, Zone
 from tests.lab.origins import GOOD, Conduct, Origins
@@ -43,6 +48,7 @@ from tests.support.byway import Byway
 RELAY = "abroad"
 LINK = Link(delay_s=0.01)
 """The person's own: 20 ms there and back, so that a wait that is counted in round trips shows."""
+_ROWS_REPORTED = 15
 _FIRST_OF_SERVICES = 100  # numbers below are the lab's own sites
 
 _ENTER = """\
@@ -93,6 +99,9 @@ class Country:
         self._numbers = 0
 
     async def __aenter__(self) -> Country:
+        self.lateness = Lateness(asyncio.get_running_loop())
+        self.lateness.start()
+        self._open.callback(self.lateness.stop)
         try:
             self.router = await self._open.enter_async_context(Router())
             self._make_spaces()
@@ -288,6 +297,16 @@ class Country:
         return self.readers.get("")
 
 
+def _row_text(row: Mapping[str, Any]) -> str:
+    """One connection of the log, with each attempt's end."""
+    tried = "; ".join(
+        f"{attempt['route']} {attempt['stage']} {attempt['elapsed_s']:.2f} s {attempt['symptom'] or ''} "
+        f"{attempt['error'] or ''}".rstrip()
+        for attempt in row["attempts"]
+    )
+    return f"{row['at']:.2f} {row['host']}:{row['port']} by {row['winner'] or 'nothing'}: {tried or 'no attempt'}"
+
+
 def _web(address: str) -> tuple[Address, ...]:
     return ((address, 80), (address, 443))
 
@@ -310,6 +329,25 @@ class Running(Byway):
             ),
         )
         self._session: aiohttp.ClientSession | None = None
+        self._lateness = country.lateness
+
+    def report(self) -> str:
+        """What it said and logged last, and how late the lab was, for a failure."""
+        return "\n".join([super().report(), *self._logged(), self._lateness.report()])
+
+    def _logged(self) -> list[str]:
+        try:
+            with contextlib.closing(open_reader(self.state / "byway.sqlite")) as db:
+                rows = queries.log(db, limit=_ROWS_REPORTED)
+                changes = queries.changes(db, limit=_ROWS_REPORTED)
+        except sqlite3.Error as error:
+            return [f"its log cannot be read: {error}"]
+        return [
+            f"its last {len(rows)} connections, the newest first:",
+            *map(_row_text, rows),
+            f"its last {len(changes)} changes:",
+            *(f"{c['at']:.2f} {c['scope']} {c['before']} → {c['after']} {c['cause']}: {c['why']}" for c in changes),
+        ]
 
     async def ask(self, path: str, **query: str) -> Any:
         """GET of the control API."""

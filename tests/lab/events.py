@@ -3,15 +3,20 @@
 A link is called by its space. A name is seen on the sender's link when its packet enters it, and on the receiver's when
 the rules let it pass, so `names_on("net")` is what got out and `names_on("client")` what the provider could read.
 Times are of the loop's clock. Bounded: the oldest packets and names are forgotten.
+
+Packets are indexed by target, port and sender, names by themselves and the names above them: a question costs what its
+answer holds, however much else crossed the links. The lab's servers answer on the same loop, so a question that takes
+a second would be a second in which nothing answers.
 """
 
 from __future__ import annotations
 
-from collections import deque
-from collections.abc import Callable, Iterator
+from collections import defaultdict, deque
+from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import NamedTuple
+from ipaddress import ip_address
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from tests.lab.flows import Flow
 from tests.lab.messages import hello, host, question
@@ -69,33 +74,100 @@ class PacketSeen:
         return self.packet.opens
 
 
+class _Timed(Protocol):
+    @property
+    def at(self) -> float: ...
+
+
+_Row = TypeVar("_Row", bound=_Timed)
+
+
+class Log(Generic[_Row]):
+    """The last `size` rows, in the order of their times, and the rows of each key that `keys_of` gives."""
+
+    def __init__(self, size: int, keys_of: Callable[[_Row], Iterable[Hashable]]) -> None:
+        self.rows: deque[_Row] = deque()
+        self._size = size
+        self._keys_of = keys_of
+        self._by_key: defaultdict[Hashable, deque[_Row]] = defaultdict(deque)
+
+    def append(self, row: _Row) -> None:
+        """Drops the oldest row when there are too many: it is the oldest of each of its keys as well."""
+        if len(self.rows) >= self._size:
+            for key in self._keys_of(self.rows.popleft()):
+                self._by_key[key].popleft()
+                if not self._by_key[key]:
+                    del self._by_key[key]
+        self.rows.append(row)
+        for key in self._keys_of(row):
+            self._by_key[key].append(row)
+
+    def since(self, since: float, *keys: Hashable) -> list[_Row]:
+        """The rows from that time on, the oldest first: all without `keys`, else those of the key that has fewest. The
+        caller filters by the other keys."""
+        chosen = min((self._by_key.get(key, deque()) for key in keys), key=len, default=self.rows)
+        found = []
+        for row in reversed(chosen):
+            if row.at < since:
+                break
+            found.append(row)
+        return found[::-1]
+
+    def clear(self) -> None:
+        self.rows.clear()
+        self._by_key.clear()
+
+
+class _Crossed(NamedTuple):
+    """A packet as it is stored."""
+
+    at: float
+    sender: str
+    receiver: str
+    size: int
+    target: bytes
+    port: int
+    head: bytes
+
+    def seen(self) -> PacketSeen:
+        return PacketSeen(self.at, self.sender, self.receiver, self.size, Packet(self.head))
+
+
 class Events:
     """Kept by the router from the start."""
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self.clock = clock
-        self.names: deque[NameSeen] = deque(maxlen=KEPT_NAMES)
-        self._packets: deque[tuple[float, str, str, int, bytes]] = deque(maxlen=KEPT_PACKETS)
+        self._names: Log[NameSeen] = Log(KEPT_NAMES, lambda seen: _parents(seen.name))
+        self._packets: Log[_Crossed] = Log(KEPT_PACKETS, lambda row: (row.target, row.port, row.sender))
         self._watched: dict[bytes, str] = {}
-        self._holding: list[tuple[str, PacketSeen]] = []
+        self._holding: defaultdict[str, list[PacketSeen]] = defaultdict(list)
 
     def clear(self) -> None:
         """Forgets what was seen, not what is watched for."""
-        self.names.clear()
+        self._names.clear()
         self._packets.clear()
         self._holding.clear()
 
-    def names_on(self, link: str, *, sender: str | None = None, since: float = 0.0) -> list[NameSeen]:
-        """The names that crossed the link, the oldest first; those that `sender` said, if it is given."""
+    @property
+    def names(self) -> list[NameSeen]:
+        """All of them, the oldest first."""
+        return list(self._names.rows)
+
+    def names_on(
+        self, link: str, *, sender: str | None = None, since: float = 0.0, below: str | None = None
+    ) -> list[NameSeen]:
+        """The names that crossed the link, the oldest first; those that `sender` said, if it is given, and those that
+        are `below` or end with it as subdomains do."""
         return [
             seen
-            for seen in self.names
-            if seen.link == link and seen.at >= since and (sender is None or seen.sender == sender)
+            for seen in self._names.since(since, *([below] if below else []))
+            if seen.link == link and (sender is None or seen.sender == sender)
         ]
 
     def crossed(self, name: str, link: str, *, since: float = 0.0) -> list[NameSeen]:
         """Where and when this name crossed the link. Empty is what a test hopes for."""
-        return [seen for seen in self.names_on(link, since=since) if seen.name == name]
+        return [seen for seen in self.names_on(link, since=since, below=name) if seen.name == name]
 
     def packets(
         self,
@@ -108,14 +180,16 @@ class Events:
     ) -> list[PacketSeen]:
         """Those that `sender` (any space with None) sent to an address and port, "tcp" or "udp"."""
         number = {None: None, "tcp": TCP, "udp": UDP}[protocol]
-        return [
-            seen
-            for seen in self._all_packets(since)
-            if (sender is None or seen.sender == sender)
-            and (target is None or seen.packet.target == target)
-            and (port is None or seen.packet.dport == port)
-            and (number is None or seen.packet.protocol == number)
-        ]
+        address = None if target is None else ip_address(target).packed
+        keys = [key for key in (address, port, sender) if key is not None]
+        found = (
+            row.seen()
+            for row in self._packets.since(since, *keys)
+            if (sender is None or row.sender == sender)
+            and (address is None or row.target == address)
+            and (port is None or row.port == port)
+        )
+        return [seen for seen in found if number is None or seen.packet.protocol == number]
 
     def connections(self, target: str | None = None, port: int | None = None, *, since: float = 0.0) -> int:
         """How many connections the client began there; SYNs sent again are not counted."""
@@ -136,29 +210,30 @@ class Events:
         """The packets with a watched name anywhere in them."""
         return [
             seen
-            for held, seen in self._holding
-            if held == name and seen.at >= since and (sender is None or seen.sender == sender)
+            for seen in self._holding.get(name, ())
+            if seen.at >= since and (sender is None or seen.sender == sender)
         ]
 
     def record(self, now: float, sender: str, receiver: str, data: bytes) -> None:
         """Called for every packet that a space sends."""
-        self._packets.append((now, sender, receiver, len(data), data[:_HEADERS]))
+        head = Packet(data[:_HEADERS])
+        self._packets.append(_Crossed(now, sender, receiver, len(data), head.target_bytes, head.dport, head.data))
         if self._watched:
             lower = data.lower()
             for name in {name for sought, name in self._watched.items() if sought in lower}:
-                seen = PacketSeen(now, sender, receiver, len(data), Packet(data[:_HEADERS]))
-                self._holding.append((name, seen))
+                self._holding[name].append(PacketSeen(now, sender, receiver, len(data), head))
 
     def note(self, now: float, link: str, sender: str, heard: list[Heard], packet: Packet) -> None:
         """Names of one packet crossed a link."""
         for kind, name in heard:
             flow = (packet.source, packet.sport, packet.target, packet.dport)
-            self.names.append(NameSeen(now, link, kind, name, sender, *flow, packet.seq))
+            self._names.append(NameSeen(now, link, kind, name, sender, *flow, packet.seq))
 
-    def _all_packets(self, since: float) -> Iterator[PacketSeen]:
-        for at, sender, receiver, size, head in self._packets:
-            if at >= since:
-                yield PacketSeen(at, sender, receiver, size, Packet(head))
+
+def _parents(name: str) -> list[str]:
+    """The name, and all names above it."""
+    labels = name.split(".")
+    return [".".join(labels[first:]) for first in range(len(labels))]
 
 
 def listen(packet: Packet, flow: Flow) -> list[Heard]:

@@ -35,8 +35,8 @@ def names_beside_relays(events: Events, site: Site, *, since: float = 0.0) -> li
     return [
         *(
             f"named {seen.name} as {seen.kind} to {seen.target}:{seen.port}"
-            for seen in events.names_on(CLIENT, sender=CLIENT, since=since)
-            if _is_of(seen.name, site) and not _is_relay(seen.target)
+            for seen in events.names_on(CLIENT, sender=CLIENT, since=since, below=site.name)
+            if not _is_relay(seen.target)
         ),
         *(
             f"a packet with {site.name} in it: {_told(seen)}"
@@ -55,8 +55,8 @@ def asked_in_clear(events: Events, site: Site, *, since: float = 0.0) -> list[st
     """Where the client asked for the site, or a name below it, in a query that the provider can read."""
     return [
         f"asked {seen.target} for {seen.name}"
-        for seen in events.names_on(CLIENT, sender=CLIENT, since=since)
-        if seen.kind is Kind.DNS and _is_of(seen.name, site)
+        for seen in events.names_on(CLIENT, sender=CLIENT, since=since, below=site.name)
+        if seen.kind is Kind.DNS
     ]
 
 
@@ -79,12 +79,7 @@ def not_broken_off(events: Events, site: Site, *, since: float = 0.0) -> list[st
 
 def anything(events: Events, *, since: float) -> list[str]:
     """What the client sent to anybody. The kernel's own talk with the link, such as ICMPv6, is none of Byway's."""
-    return [
-        _told(seen)
-        for protocol in (TCP, UDP)
-        for seen in events.packets(since=since)
-        if seen.packet.protocol == protocol
-    ]
+    return [_told(seen) for protocol in ("tcp", "udp") for seen in events.packets(since=since, protocol=protocol)]
 
 
 def _sent_to(events: Events, site: Site, since: float) -> Iterator[PacketSeen]:
@@ -94,10 +89,6 @@ def _sent_to(events: Events, site: Site, since: float) -> Iterator[PacketSeen]:
 
 def _addresses(site: Site) -> Iterable[str]:
     return (address for address in (site.address, site.address6) if address)
-
-
-def _is_of(name: str, site: Site) -> bool:
-    return name == site.name or name.endswith(f".{site.name}")
 
 
 def _is_relay(address: str) -> bool:

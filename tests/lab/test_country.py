@@ -136,3 +136,20 @@ async def test_a_byway_in_the_country_opens_pages_and_its_relay_stands_abroad(co
     assert country.origins.peers(site.name) == [places.CLIENT]
     assert country.origins.peers(other.name) == [places.SOCKS_RELAY]
     assert "by-relay.test" not in country.provider_resolver.names()
+
+
+async def test_a_failure_beside_a_byway_says_what_was_logged_and_how_late_the_lab_was(
+    country: Country, tmp_path: Path
+) -> None:
+    site = country.add_site("blog.test")
+
+    async def fail() -> None:
+        async with country.byway(tmp_path / "byway") as byway:
+            assert (await country.visitor(byway).visit(site.url())).genuine
+            raise AssertionError("on purpose")
+
+    with pytest.raises(AssertionError, match="on purpose") as failure:
+        await fail()
+    said = "\n".join(failure.value.__notes__)
+    assert "blog.test:443 by direct: direct done " in said
+    assert "the lab's own loop was at most " in said

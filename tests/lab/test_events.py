@@ -6,12 +6,13 @@ import socket
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import NamedTuple
 
 import dns.message
 import pytest
 
 from tests.lab import packets
-from tests.lab.events import Kind
+from tests.lab.events import Events, Heard, Kind, Log
 from tests.lab.flows import KEPT, Flows
 from tests.lab.packets import SYN
 from tests.lab.router import Router
@@ -133,6 +134,57 @@ async def test_a_link_is_written_down(router: Router, tmp_path: Path) -> None:
     assert found[0].opens
     assert any(packet.payload == REQUEST for packet in found)
     assert any(packet.source == SITE for packet in found)
+
+
+class Row(NamedTuple):
+    at: float
+    keys: tuple[str, ...]
+
+
+def test_a_log_drops_the_oldest_row_under_each_of_its_keys() -> None:
+    log: Log[Row] = Log(3, lambda row: row.keys)
+    for number in range(5):
+        log.append(Row(number, ("every", "odd" if number % 2 else "even")))
+    assert [row.at for row in log.since(0.0)] == [2, 3, 4]
+    assert [row.at for row in log.since(0.0, "even")] == [2, 4]
+    assert [row.at for row in log.since(3.0, "every", "odd")] == [3]
+    assert log.since(0.0, "every", "none") == []
+    log.append(Row(5, ("every",)))
+    log.append(Row(6, ("every",)))
+    assert [row.at for row in log.since(0.0, "odd")] == []
+    log.clear()
+    assert log.since(0.0) == log.since(0.0, "every") == []
+
+
+def test_a_question_reads_only_the_packets_that_it_is_about(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever else crossed the links: the lab answers nobody while it is asked."""
+    events = Events(lambda: 1.0)
+    client, site, other = b"\xc0\x00\x02\x0a", b"\xcb\x00\x71\x05", b"\xcb\x00\x71\x06"
+    for number in range(2000):
+        target, port = (site, 443) if number % 500 == 0 else (other, 80)
+        events.record(1.0, "client", "net", packets.tcp(client, 5000, target, port, seq=number, ack=0, flags=SYN))
+    read: list[bytes] = []
+
+    class Counted(packets.Packet):
+        def __init__(self, data: bytes, *, outward: bool = True) -> None:
+            super().__init__(data, outward=outward)
+            read.append(data)
+
+    monkeypatch.setattr("tests.lab.events.Packet", Counted)
+    for found in (events.packets(SITE), events.packets(port=443), events.packets(SITE, 443, sender=None)):
+        assert [seen.packet.seq for seen in found] == [0, 500, 1000, 1500]
+    assert events.packets(SITE, 80) == events.packets(SITE, sender="relay") == events.packets(SITE, since=2.0) == []
+    assert len(read) == 12
+    assert events.connections(SITE) == 4
+
+
+def test_names_are_asked_for_with_those_below_them() -> None:
+    events, packet = Events(lambda: 1.0), packets.Packet(packets.udp(b"\1" * 4, 5, b"\2" * 4, 53, b""))
+    for name in ("blog.test", "a.b.blog.test", "myblog.test", "test"):
+        events.note(1.0, "client", "client", [Heard(Kind.DNS, name)], packet)
+    assert [seen.name for seen in events.names_on("client", below="blog.test")] == ["blog.test", "a.b.blog.test"]
+    assert [seen.name for seen in events.crossed("blog.test", "client")] == ["blog.test"]
+    assert len(events.names_on("client", below="test")) == 4
 
 
 def test_the_table_of_flows_is_bounded_and_knows_both_ways() -> None:

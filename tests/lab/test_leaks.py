@@ -20,6 +20,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
+from proxy.config.schema import Detect
 from proxy.model import State
 from proxy.net.tasks import spawn
 from tests.lab import leaks, places, rules
@@ -39,20 +40,36 @@ from tests.support.waiting import until, until_read
 
 pytestmark = pytest.mark.namespaces
 
+_LOOK_S = 0.1
+SUSPECT_S = 60.0
+"""Until the first visits to all sites are made and judged: a sign may wait 7 s for its counterpart, and a visit to a
+site that drops what it is sent takes some seconds as well. Ends early when all are suspect."""
 IDLE_S = float(os.environ.get("BYWAY_TEST_IDLE_S", "3"))
 
-AT_ONCE = 24
-PATIENCE_S = 10.0
+AT_ONCE = Detect().relay_handshakes_max
+"""Pages opened at once: Byway opens no more paths at once through one relay, and none shall wait for its turn here."""
+PATIENCE_S = 30.0
+"""For a page that has to come: as long as Byway itself goes on trying. Only what fails waits so long."""
 IMPATIENCE_S = 1.5
 """With sites that answer nobody, or late: by then all is sent that ever will be."""
+FAULTY_S = 4.0
+"""For a page whose relay is faulty: twice QUICK's limits, so that whatever follows the relay's failure has begun."""
+WORLDS = 4
+"""Countries on the loop at once. Each takes up to a quarter of a core of it: more would be late for each other."""
+STORY_S = 150.0
+"""The longest takes a fifth of it on a quiet machine. What hangs fails by itself; the others are still told."""
 OF_NAMES = tuple(row for row in SCENARIOS if row.reach is Reach.NAMES)
 OF_NETWORKS = ("portal", "offline", "allow-list", "office", "terminator", "fake-dns", "dns64", "doh-blocked",
                "resolver-down", "relay-down")  # fmt: skip
 _NOBODY = ip_network(places.NOBODY)
 DOORS = ("https", "http", "socks5h")
 
-QUICK = "[limits]\nhandshake_timeout_s = 2.0\nconnect_timeout_s = 2.0\nresolve_keep_s = 1.0\n"
-"""Nobody waits for what is not to come."""
+FORGETFUL = "[limits]\nresolve_keep_s = 1.0\n"
+"""Names are asked for again and again, so that there is something to see. All other limits are those of life: a relay
+that is well, behind a lab that is late, is no faulty one."""
+
+QUICK = f"{FORGETFUL}handshake_timeout_s = 2.0\nconnect_timeout_s = 2.0\n"
+"""Where the relays are faulty: nobody waits for what is not to come."""
 
 HURRIED = (
     "signal_interval_s = 0.5\nepisode_gap_s = 0.5\nretest_suspect_s = 1.0\nretest_blocked_s = [1.0]\n"
@@ -81,7 +98,7 @@ def sealed(sites: Iterable[Site], action: str = "RELAY") -> str:
 async def visit(country: Country, byway: Running, site: Site, door: str, *, patience_s: float = PATIENCE_S) -> Visit:
     visitor = replace(country.visitor(byway), socks=door == "socks5h")
     if not is_honest(country, site):
-        patience_s = IMPATIENCE_S
+        patience_s = min(patience_s, IMPATIENCE_S)
     return await limited(visitor, site.url(secure=door != "http"), patience_s)
 
 
@@ -91,13 +108,15 @@ def is_honest(country: Country, site: Site) -> bool:
     return conduct == GOOD and ip_address(site.address) not in _NOBODY
 
 
-async def visit_all(country: Country, byway: Running, sites: Iterable[Site], *doors: str) -> list[Visit]:
-    """Each site by each door, many at once."""
+async def visit_all(
+    country: Country, byway: Running, sites: Iterable[Site], *doors: str, patience_s: float = PATIENCE_S
+) -> list[Visit]:
+    """Each site by each door, some at once."""
     room = asyncio.Semaphore(AT_ONCE)
 
     async def one(site: Site, door: str) -> Visit:
         async with room:
-            return await visit(country, byway, site, door)
+            return await visit(country, byway, site, door, patience_s=patience_s)
 
     return await asyncio.gather(*(one(site, door) for site in sites for door in doors))
 
@@ -142,28 +161,31 @@ def deafen(country: Country) -> Sequence[Rule]:
 async def under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay(folder: Path) -> None:
     """Over the whole table at once: every site by every door while relays live, and by one of them when they do not."""
     async with Country(folder) as country:
-        sites = settled(country, OF_NAMES)
-        config = country.config(extra=QUICK)
-        async with country.byway(folder / "byway", config=config, rules=sealed(sites.values())) as byway:
-            events = country.router.events
-            for site in sites.values():
-                events.watch(site.name)
-            about_names = arranged(country, sites)
-            country.rules.set(about_names)
+        sites, events = settled(country, OF_NAMES), country.router.events
+        for site in sites.values():
+            events.watch(site.name)
+        about_names, ruled = arranged(country, sites), sealed(sites.values())
+        country.rules.set(about_names)
+        async with country.byway(folder / "byway", config=country.config(extra=FORGETFUL), rules=ruled) as byway:
             shown = await visit_all(country, byway, sites.values(), *DOORS)
             honest = tuple(f"/{site.name}/" for site in sites.values() if is_honest(country, site))
             assert [seen for seen in shown if not seen.genuine and seen.url.endswith(honest)] == []
             assert of_all(leaks.beside_relays, events, sites.values()) == []
+            await measure(byway, sites[BY_NAME["healthy"]])
+            await survey(byway, folder, list(sites.values())[:8])
+            assert of_all(leaks.beside_relays, events, sites.values()) == []
+        async with country.byway(folder / "faulty", config=country.config(extra=QUICK), rules=ruled) as byway:
             for n, fault in enumerate((refuse, lose, deafen)):
                 country.rules.set([*about_names, *fault(country)])
-                shown = await visit_all(country, byway, list(sites.values())[n::3], DOORS[n])
+                some = list(sites.values())[n::3]
+                shown = await visit_all(country, byway, some, DOORS[n], patience_s=FAULTY_S)
                 assert [seen for seen in shown if seen.genuine] == [], f"{fault.__name__}: by which way?"
                 assert of_all(leaks.beside_relays, events, sites.values()) == [], fault.__name__
             country.rules.set(about_names)
             country.relay.manner = Manner.HONEST
             await measure(byway, sites[BY_NAME["healthy"]])
-            await survey(byway, folder, list(sites.values())[:8])
             assert of_all(leaks.beside_relays, events, sites.values()) == []
+        async with country.byway(folder / "byway", config=country.config(extra=FORGETFUL), rules=ruled) as byway:
             healthy = sites[BY_NAME["healthy"]]
             assert places.SOCKS_RELAY in await page_by_address(country, byway, healthy)
             assert leaks.names_beside_relays(events, healthy) == []
@@ -172,15 +194,16 @@ async def under_a_relay_rule_the_name_and_its_packets_stay_with_the_relay(folder
 async def on_no_network_a_relay_rule_sends_anything_beside_the_relay(folder: Path) -> None:
     async with Country(folder) as country:
         sites = settled(country, (BY_NAME[name] for name in OF_NETWORKS))
-        config = country.config(extra=QUICK, detect="relay_backoff_s = 0.1\nrelay_backoff_max_s = 0.2\n")
+        config = country.config(extra=FORGETFUL, detect="relay_backoff_s = 0.1\nrelay_backoff_max_s = 0.2\n")
         async with country.byway(folder / "byway", config=config, rules=sealed(sites.values())) as byway:
             events = country.router.events
             for row, site in sites.items():
                 events.watch(site.name)
                 country.rules.set(row.arrange(country, [site]))
-                shown = await visit_all(country, byway, [site], *DOORS)
-                assert leaks.beside_relays(events, site) == [], row.name
                 reaches = row.name not in ("portal", "offline", "relay-down")
+                patience_s = PATIENCE_S if reaches else FAULTY_S
+                shown = await visit_all(country, byway, [site], *DOORS, patience_s=patience_s)
+                assert leaks.beside_relays(events, site) == [], row.name
                 assert all(seen.genuine for seen in shown) is reaches, (row.name, shown)
                 country.lift()
 
@@ -190,7 +213,7 @@ async def the_control_for_that_a_direct_rule_is_found_to_leak(folder: Path) -> N
     async with Country(folder) as country:
         names = ("healthy", "sni-reset-tcp", "sni-drop-packet", "http-reset", "dns-nxdomain")
         sites = settled(country, (BY_NAME[name] for name in names))
-        config = country.config(extra=QUICK, dns='secure = "never"')
+        config = country.config(extra=FORGETFUL, dns='secure = "never"')
         async with country.byway(folder / "byway", config=config, rules=sealed(sites.values(), "DIRECT")) as byway:
             events = country.router.events
             for site in sites.values():
@@ -237,7 +260,7 @@ async def control_pages_are_no_exception_from_a_rule(folder: Path) -> None:
     async with Country(folder) as country:
         sites = settled(country, (BY_NAME[name] for name in ("sni-reset-tcp", "sni-drop-packet", "dns-nxdomain")))
         controls = [Site(name, address) for name, address in places.CONTROLS.items()]
-        config = country.config(extra=QUICK, detect=HURRIED + "control_interval_s = 0.5\ncontrol_after_s = 0.1\n")
+        config = country.config(extra=FORGETFUL, detect=HURRIED + "control_interval_s = 0.5\ncontrol_after_s = 0.1\n")
         async with country.byway(folder / "byway", config=config, rules=sealed(controls)) as byway:
             events = country.router.events
             country.rules.set(arranged(country, sites))
@@ -254,7 +277,7 @@ async def a_rule_that_comes_while_a_tunnel_is_open_holds_for_all_that_comes_afte
     """What is open stays so; but no look at a certificate, when it ends, goes where the rule forbids it by then."""
     async with Country(folder) as country:
         site, other = country.add_site("changed.test"), country.add_site("unchanged.test")
-        async with country.byway(folder / "byway", config=country.config(extra=QUICK)) as byway:
+        async with country.byway(folder / "byway", config=country.config(extra=FORGETFUL)) as byway:
             events = country.router.events
             for name, action in ((site, "relay"), (other, "auto")):
                 async with tunnel(country, byway, name, to=name.name):
@@ -276,7 +299,7 @@ async def with_secure_always_nothing_is_asked_in_clear(folder: Path) -> None:
         sites = settled(country, OF_NAMES)
         country.zone.names["relay.test"] = Addresses((places.SOCKS_RELAY,))
         relay = ("abroad", f"socks5h://relay.test:{places.SOCKS_PORT}")
-        config = country.config(extra=QUICK, dns='secure = "always"', relays=(relay,), detect=HURRIED)
+        config = country.config(extra=FORGETFUL, dns='secure = "always"', relays=(relay,), detect=HURRIED)
         async with country.byway(folder / "byway", config=config) as byway:
             events = country.router.events
             country.rules.set(arranged(country, sites))
@@ -313,20 +336,16 @@ class Suspects:
         return self.country.router.events
 
     async def meet(self) -> None:
-        """First visits, until each is suspect or has been looked at long enough."""
-        room = asyncio.Semaphore(AT_ONCE)
+        """First visits, until each is suspect. A site that never becomes so ends the story."""
 
-        async def one(row: Scenario, site: Site) -> None:
-            async def is_suspect() -> bool:
-                await asyncio.sleep(0.03)
-                return State((await self.byway.belief(site.name))["state"]) in TROUBLED
+        async def all_are_suspect() -> bool:
+            await asyncio.sleep(_LOOK_S)
+            for site in self.sites.values():
+                if site not in self.since and State((await self.byway.belief(site.name))["state"]) in TROUBLED:
+                    self.since[site] = self.events.clock()
+            return len(self.since) == len(self.sites)
 
-            async with room:
-                await visit(self.country, self.byway, site, "https" if row.secure else "http")
-                await until_read(is_suspect, within_s=8)
-                self.since[site] = self.events.clock()
-
-        await asyncio.gather(*(one(row, site) for row, site in self.sites.items()))
+        await asyncio.gather(self.go_again(), until_read(all_are_suspect, within_s=SUSPECT_S))
 
     async def go_again(self) -> None:
         room = asyncio.Semaphore(AT_ONCE)
@@ -356,7 +375,7 @@ async def suspects(
     async with Country(folder) as country:
         sites = settled(country, [BY_NAME[name] for name in rows] or BLOCKED)
         neighbour = country.add_site("healthy-neighbour.test")
-        config = country.config(extra=QUICK, detect=HURRIED + detect, dns=f"{dns}\nsecure_idle_s = 1.0\n")
+        config = country.config(extra=FORGETFUL, detect=HURRIED + detect, dns=f"{dns}\nsecure_idle_s = 1.0\n")
         async with country.byway(folder / "byway", config=config) as byway:
             country.rules.set(arranged(country, sites))
             await visit(country, byway, neighbour, "https")
@@ -428,7 +447,7 @@ async def dropping(folder: Path, *, no_relay: bool) -> AsyncIterator[tuple[Count
     """A country that drops whatever names a site, however it is cut."""
     async with Country(folder) as country:
         site = country.add_site("dropped.test")
-        config = country.config(extra=QUICK, detect=HURRIED, no_relay=no_relay)
+        config = country.config(extra=FORGETFUL, detect=HURRIED, no_relay=no_relay)
         async with country.byway(folder / "byway", config=config) as byway:
             country.rules.set([rules.SniDrop(site.name, view=View.RECORDS), rules.HttpDrop(site.name)])
             yield country, byway, site
@@ -517,23 +536,26 @@ STORIES: tuple[Callable[[Path], Awaitable[None]], ...] = (
 
 @pytest.fixture(scope="module")
 def ended(request: pytest.FixtureRequest) -> Mapping[str, BaseException | None]:
-    """How each story that was asked for ended: they mostly wait, so they are told at once, each in its own country."""
+    """How each story that was asked for ended: they mostly wait, so some are told at once, each in its own country."""
     wanted = {
         item.callspec.params.get("story")
         for item in request.session.items
         if isinstance(item, pytest.Function) and hasattr(item, "callspec")
     }
 
-    async def one(story: Callable[[Path], Awaitable[None]]) -> BaseException | None:
-        with tempfile.TemporaryDirectory(prefix="byway-leaks-") as folder:  # a short path, for a control socket
-            try:
-                await story(Path(folder))
-            except Exception as error:
-                return error
+    async def one(story: Callable[[Path], Awaitable[None]], room: asyncio.Semaphore) -> BaseException | None:
+        async with room:
+            with tempfile.TemporaryDirectory(prefix="byway-leaks-") as folder:  # a short path, for a control socket
+                try:
+                    async with asyncio.timeout(STORY_S):
+                        await story(Path(folder))
+                except Exception as error:
+                    return error
         return None
 
     async def all_of_them() -> list[BaseException | None]:
-        return await asyncio.gather(*(one(story) for story in STORIES if story.__name__ in wanted))
+        room = asyncio.Semaphore(WORLDS)
+        return await asyncio.gather(*(one(story, room) for story in STORIES if story.__name__ in wanted))
 
     names = [story.__name__ for story in STORIES if story.__name__ in wanted]
     return dict(zip(names, asyncio.run(all_of_them()), strict=True))

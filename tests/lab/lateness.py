@@ -1,0 +1,60 @@
+"""How late the lab's own loop runs: how long whatever was due on it had to wait for its turn.
+
+The router, all servers and the visitors of a country share one loop, and on a busy machine it stands still for a while
+now and then. Nothing in the country answers then, which is nobody's fault: a failure says how late the loop was, so
+that a reader can tell a machine that was too slow from a Byway that was wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+
+_STEP_S = 0.02
+"""Between two looks: a delay shorter than the link's round trip is not seen, and changes nothing."""
+_NOTABLE_S = 0.1
+"""From here on a delay is counted: a good deal more than a turn of the loop takes with everything in it."""
+
+
+class Lateness:
+    """Measured on one loop from `start` to `stop`."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._loop = loop
+        self._began = self._due = loop.time()
+        self._worst: tuple[float, float] = (0.0, self._began)  # how late, and when
+        self._notable: deque[tuple[float, float]] = deque(maxlen=10_000)
+        self._timer: asyncio.TimerHandle | None = None
+
+    def start(self) -> None:
+        self._began = self._loop.time()
+        self._look_again()
+
+    def stop(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+
+    @property
+    def worst_s(self) -> float:
+        return self._worst[0]
+
+    def report(self) -> str:
+        """One sentence, for a failure."""
+        now, (worst, at) = self._loop.time(), self._worst
+        waited = sum(late for late, _ in self._notable)
+        return (
+            f"the lab's own loop was at most {worst:.2f} s late, {now - at:.1f} s before its end; more than "
+            f"{_NOTABLE_S:g} s late {len(self._notable)} times, {waited:.1f} s of {now - self._began:.1f} s in all"
+        )
+
+    def _look_again(self) -> None:
+        self._due = self._loop.time() + _STEP_S
+        self._timer = self._loop.call_at(self._due, self._look)
+
+    def _look(self) -> None:
+        now = self._loop.time()
+        late = now - self._due
+        self._worst = max(self._worst, (late, now))
+        if late > _NOTABLE_S:
+            self._notable.append((late, now))
+        self._look_again()
