@@ -1,11 +1,14 @@
-"""`byway why`: one site, each route measured step by step, the verdict, why it is believed, and what to do.
+"""`byway why`: one site, every route tested, the verdict with its evidence, and what to do.
 
-On a terminal the steps appear as they are made. For programs there is one document, or one table of facts, at the end.
+A person gets at most 14 lines: verdict, cause, evidence, a row for each route, since when, what to do. -v adds the
+steps as they are made and the reasons, -vv everything. For programs there is one document, or one table of facts, at
+the end.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import sys
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any
 
 import typer
@@ -13,24 +16,33 @@ import typer
 from proxy.cli.attempts import attempt
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit
-from proxy.cli.output import Output, ago, clock, span
+from proxy.cli.output import Output, ago, clock, inert, span
+from proxy.cli.table import GAP, row_lines, wrap
+from proxy.cli.terminal import bold, columns_of, width
 from proxy.errors import BywayError
 
+LINES_MAX = 14
+"""Of the answer for people, in a terminal of 80 columns."""
+
+_EVIDENCE_LINES = 2
+_DO_LINES = 2
 _HEADINGS = ("what", "value")
 _GLYPHS = {"ok": "✓", "failed": "✗", "not_tested": "·"}
 _RESULTS = {"ok": "ok", "failed": "failed", "not_tested": "not tested"}
 _PARTS = {
-    "resolve": "name, by the system",
-    "secure": "name, by DoH",
-    "connect": "connect",
-    "relay": "relay",
-    "neutral": "hello, harmless name",
-    "hello": "hello with the name",
+    "resolve": "DNS (system)",
+    "secure": "DNS (encrypted)",
+    "connect": "TCP connect",
+    "relay": "relay handshake",
+    "neutral": "TLS handshake, other SNI",
+    "hello": "TLS handshake, site's SNI",
     "certificate": "certificate",
-    "answer": "page",
-    "control": "another site",
+    "answer": "HTTP response",
+    "control": "control site",
 }
-"""What each step of a measurement looks at."""
+"""The steps of a measurement."""
+
+Document = Mapping[str, Any]
 
 
 def add_to(app: typer.Typer) -> None:
@@ -39,81 +51,225 @@ def add_to(app: typer.Typer) -> None:
 
 def _why(
     call: Invocation,
-    site: Annotated[str, typer.Argument(metavar="URL|HOST", help="The site.")],
-    fresh: Annotated[bool, typer.Option("--fresh", help="Measure again what was measured minutes ago.")] = False,
+    site: Annotated[str, typer.Argument(metavar="URL|HOST", help="The site to test.")],
+    fresh: Annotated[bool, typer.Option("--fresh", help="Do not use the result of the last minutes.")] = False,
 ) -> Exit | None:
-    """Measure each route to a site, and say what is wrong, why that is believed, and what to do."""
+    """Test all routes to a site and explain the result."""
     coming = call.client().post_and_follow("/v1/why", {"site": site, "fresh": fresh})
-    told = _show_steps(call.output, coming, site)
+    told = _follow_steps(call.output, coming, site)
     if call.output.as_json:
         call.output.document(told)
-    elif call.output.fancy:
-        _tell(call.output, told)
-    else:
+    elif not call.output.fancy:
         call.output.table(_HEADINGS, [(name, value) for name, value in _facts(told) if value])
+    elif call.output.verbose > 1:
+        call.output.line(_headline(told))
+        call.output.facts([fact for fact in _facts(told) if fact[0] not in ("url", "verdict", "step")])
+    else:
+        for line in brief(told, width()):
+            print(line)
+        if call.output.verbose:
+            call.output.line()
+            call.output.facts(_reasons(told))
+        if not told["measured_again"]:
+            call.output.hint(f"Measured {ago(told['measured_at'])}; `byway why --fresh {told['host']}` tests again.")
     return Exit.NO_NETWORK if told["verdict"]["words"] in ("no network", "portal") else None
 
 
-def _show_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> dict[str, Any]:
-    """Shows steps as they come; the last object is the answer. Raises BywayError when there is none."""
-    for told in coming:
-        if "verdict" in told:
-            return told
-        if out.fancy:
-            out.line(f"  {step_line(told['step'])}")
-    raise BywayError(f"the running byway ended while it was measuring {site}")
+def _follow_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> dict[str, Any]:
+    """Shows what is going on: the steps with -v, else one line that goes away. The last object is the answer. Raises
+    BywayError when there is none."""
+    status = _StatusLine(out)
+    try:
+        for told in coming:
+            if "verdict" in told:
+                return told
+            if out.fancy and out.verbose:
+                for line in row_lines(list(map(inert, _step_cells(told["step"]))), (16, 24, width() - 44)):
+                    out.line(line)
+            else:
+                status.show(told["step"])
+    finally:
+        status.clear()
+    raise BywayError(f"the running Byway ended while it was testing {site}")
 
 
-def step_line(step: dict[str, Any]) -> str:
-    """One step for a person."""
-    took = f"  {span(step['elapsed_s'])}" if step["elapsed_s"] else ""
-    where = f"  at {step['address']}" if step["address"] else ""
-    what = _PARTS.get(step["part"], step["part"])
-    return f"{_GLYPHS[step['result']]} {step['route']:<14} {what:<21} {_ended(step)}{where}{took}"
+class _StatusLine:
+    """The last line of a person's terminal while a site is tested."""
+
+    def __init__(self, out: Output) -> None:
+        self._shown = out.fancy and not out.quiet and not out.verbose and sys.stderr is not None and sys.stderr.isatty()
+
+    def show(self, step: Document) -> None:
+        if self._shown:
+            what = _PARTS.get(step["part"], str(step["part"]))
+            print(f"\r\x1b[KTesting {inert(step['route'])}: {what}", end="", file=sys.stderr, flush=True)
+
+    def clear(self) -> None:
+        if self._shown:
+            print("\r\x1b[K", end="", file=sys.stderr, flush=True)
 
 
-def _ended(step: dict[str, Any]) -> str:
+def step_line(step: Document) -> str:
+    """One step in a line."""
+    route, what, ended = _step_cells(step)
+    return f"{route}: {what}: {ended}"
+
+
+def _step_cells(step: Document) -> tuple[str, str, str]:
+    took = f", {span(step['elapsed_s'])}" if step["elapsed_s"] else ""
+    where = f", address {step['address']}" if step["address"] else ""
+    what = _PARTS.get(step["part"], str(step["part"]))
+    return f"{_GLYPHS[step['result']]} {step['route']}", what, f"{_ended(step)}{where}{took}"
+
+
+def _ended(step: Document) -> str:
     result = _RESULTS[step["result"]]
     return f"{result}: {step['text']}" if step["text"] and step["result"] != "ok" else step["text"] or result
 
 
-def _tell(out: Output, told: dict[str, Any]) -> None:
+# -- for people --------------------------------------------------------------------------------------------------------
+
+
+def brief(told: Document, columns: int) -> list[str]:
+    """The answer in at most LINES_MAX lines of `columns` columns. An unbreakable URL may be longer."""
+    from proxy.detect.words import cause_in_words
+
     verdict = told["verdict"]
-    out.line()
-    out.line(f"{verdict['glyph']} {told['host']} — {verdict['words']}: {verdict['seen']}")
-    for name, value in _facts(told):
-        if value and name not in ("host", "state", "seen", "step", "attempt"):
-            out.line(f"  {name:<14} {value}")
-    if not told["plan"]["routes"]:
-        out.line("  (no route: it is refused)")
-    for row in told["connections"]:
-        out.line(f"  {clock(row['at'])}  {result(row)}")
-        for tried in row["attempts"]:
-            out.line(f"      {attempt(tried)}")
+    before = [
+        *wrap(inert(_headline(told)), columns),
+        *_fact("cause", cause_in_words(verdict["cause"]), columns, 1),
+        *_fact("evidence", _evidence(verdict), columns, _EVIDENCE_LINES),
+    ]
+    after = [
+        *_fact("since", _since(told), columns, 1),
+        *_fact("do", verdict["do"], columns, _DO_LINES),
+    ]
+    return [*before, *_route_table(told["routes"], columns, LINES_MAX - len(before) - len(after)), *after]
 
 
-def _facts(told: dict[str, Any]) -> list[tuple[str, str]]:
+def _headline(told: Document) -> str:
+    verdict = told["verdict"]
+    return f"{verdict['glyph']} {verdict['words']}: {told['url']}"
+
+
+def _evidence(verdict: Document) -> str:
+    """What was seen, how sure that is, and the first reason for it."""
+    seen = verdict["seen"].rstrip(".")
+    sure = "" if verdict["confidence"] == "none" else f"confidence: {verdict['confidence']}"
+    reasons = "; ".join(verdict["reasons"][:1])
+    return "; ".join(filter(None, (seen, sure, reasons)))
+
+
+def _since(told: Document) -> str:
+    """When the stored status began, or when a result before this one came."""
+    belief = told["belief"]
+    if belief["since"] is None or belief["state"] == "unknown":
+        return ""
+    return f"{clock(belief['since'])} ({ago(belief['since'])}) on this network"
+
+
+def _route_table(routes: Sequence[Document], columns: int, lines_max: int) -> list[str]:
+    """A line for each route, those that were tested first; what there is no room for is counted."""
+    if not routes:
+        return []
+    rows = _grouped(routes)
+    room = lines_max - 1  # the heading
+    shown = rows if len(rows) <= room else rows[: max(1, room - 1)]
+    left = len(rows) - len(shown)
+    names = max(6, *(columns_of(row["route"]) for row in shown))
+    result_room = columns - names - 2 * GAP - len("100 ms")
+    lines = [bold(f"{'route':<{names}}  {'result':<{result_room}}    time")]
+    for row in shown:
+        took = span(row["elapsed_s"]) if row["result"] != "not_tested" else ""
+        cell = _cut(inert(_result(row)), result_room)
+        lines.append(f"{inert(row['route']):<{names}}  {cell:<{result_room}}  {took:>6}".rstrip())
+    if left:
+        lines.append(f"{left} more route{'' if left == 1 else 's'}: byway why -v")
+    return lines
+
+
+def _grouped(routes: Sequence[Document]) -> list[Document]:
+    """Those that were tested, then the others, as one row where several were left out for one reason."""
+    left_out: dict[str, list[Document]] = {}
+    for row in routes:
+        if row["result"] == "not_tested":
+            left_out.setdefault(row["text"], []).append(row)
+    tested = [row for row in routes if row["result"] != "not_tested"]
+    grouped = [
+        {**rows[0], "route": rows[0]["route"] if len(rows) == 1 else f"{len(rows)} routes"}
+        for rows in left_out.values()
+    ]
+    return [*tested, *grouped]
+
+
+def _result(row: Document) -> str:
+    """How one route ended."""
+    if row["result"] == "ok":
+        return f"✓ HTTP {row['status']}" if row["status"] else "✓ delivered"
+    if row["result"] == "not_tested":
+        return f"· not tested: {row['text']}"
+    return f"✗ {_PARTS.get(row['stage'], row['stage'])}: {row['text']}"
+
+
+def _fact(name: str, value: str, columns: int, lines_max: int) -> list[str]:
+    """`name` and what there is to say, in at most `lines_max` lines."""
+    if not value:
+        return []
+    lines = wrap(inert(value), columns - 10)
+    if len(lines) > lines_max:
+        lines = [*lines[: lines_max - 1], _cut(" ".join(lines[lines_max - 1 :]), columns - 10)]
+    return [f"{name if place == 0 else '':<10}{line}" for place, line in enumerate(lines)]
+
+
+def _cut(text: str, columns: int) -> str:
+    return text if columns_of(text) <= columns else f"{text[: columns - 1].rstrip()}…"
+
+
+def _reasons(told: Document) -> list[tuple[str, str]]:
+    """What -v adds."""
     verdict, belief, plan = told["verdict"], told["belief"], told["plan"]
-    again = "" if told["measured_again"] else "; `--fresh` measures again"
+    return [
+        *(("reason", reason) for reason in verdict["reasons"]),
+        *(
+            ("signal", f"{signal['id']}: {signal['text']} (weight {signal['weight']:g})")
+            for signal in verdict["signals"]
+        ),
+        ("other explanation", verdict["instead"]),
+        ("stored status", belief["words"] if belief["state"] != "unknown" else ""),
+        ("stored evidence", belief["evidence"]),
+        ("last working route", belief["last_good"]),
+        ("next re-test", _moment(belief["retest_at"])),
+        ("plan", f"{' → '.join(plan['routes']) or 'no route'} ({plan['why']})"),
+        *(("connection", f"{clock(row['at'])} {result(row)}") for row in told["connections"]),
+    ]
+
+
+# -- for programs, and -vv ---------------------------------------------------------------------------------------------
+
+
+def _facts(told: Document) -> list[tuple[str, str]]:
+    verdict, belief, plan = told["verdict"], told["belief"], told["plan"]
+    again = "" if told["measured_again"] else "; `--fresh` tests again"
     return [
         ("host", told["host"]),
-        ("state", verdict["words"]),
+        ("url", told["url"]),
+        ("verdict", verdict["words"]),
         ("cause", verdict["cause"]),
-        ("seen", verdict["seen"]),
+        ("evidence", verdict["seen"]),
         ("confidence", verdict["confidence"] if verdict["confidence"] != "none" else ""),
-        *(("because", reason) for reason in verdict["reasons"]),
+        *(("reason", reason) for reason in verdict["reasons"]),
         *(("signal", f"{signal['id']} {signal['weight']:g}: {signal['text']}") for signal in verdict["signals"]),
-        ("or else", verdict["instead"]),
+        ("other explanation", verdict["instead"]),
         *(("route", _route(row)) for row in told["routes"]),
         ("measured", f"{clock(told['measured_at'])}, {ago(told['measured_at'])}, in {span(told['measured_s'])}{again}"),
         ("network", told["measured_on"]),
-        ("held to be", belief["words"] if belief["state"] != "unknown" else ""),
-        ("evidence", belief["evidence"]),
+        ("stored status", belief["words"] if belief["state"] != "unknown" else ""),
+        ("stored evidence", belief["evidence"]),
         ("since", _moment(belief["since"])),
-        ("went through", belief["last_good"]),
+        ("last working route", belief["last_good"]),
         ("next re-test", _moment(belief["retest_at"])),
         ("plan", " → ".join(plan["routes"]) or "none"),
-        ("by", plan["why"]),
+        ("plan reason", plan["why"]),
         *(("change", _change(change)) for change in told["changes"][:5]),
         *(("step", step_line(step)) for step in told["steps"]),
         *(
@@ -125,24 +281,24 @@ def _facts(told: dict[str, Any]) -> list[tuple[str, str]]:
     ]
 
 
-def _route(row: dict[str, Any]) -> str:
+def _route(row: Document) -> str:
     """How one route ended, in a line."""
     if row["result"] == "ok":
-        status = f"{row['status']} " if row["status"] else ""
-        return f"{row['route']}: delivered {status}in {span(row['elapsed_s'])}"
+        status = f" HTTP {row['status']}" if row["status"] else ""
+        return f"{row['route']}: delivered{status} in {span(row['elapsed_s'])}"
     if row["result"] == "not_tested":
-        return f"{row['route']}: not tested, {row['text']}"
-    return f"{row['route']}: failed at the {_PARTS.get(row['stage'], row['stage'])}, {row['text']}"
+        return f"{row['route']}: not tested: {row['text']}"
+    return f"{row['route']}: failed at {_PARTS.get(row['stage'], row['stage'])}: {row['text']}"
 
 
-def _change(change: dict[str, Any]) -> str:
+def _change(change: Document) -> str:
     return f"{clock(change['at'])} {change['before']} → {change['after']}: {change['why']}"
 
 
-def result(row: dict[str, Any]) -> str:
-    """How one connection went."""
+def result(row: Document) -> str:
+    """How one connection ended."""
     if row["winner"] is not None:
-        return f"through {row['winner']}"
+        return f"delivered by {row['winner']}"
     return f"failed: {row['error']}" if row["error"] else "failed"
 
 

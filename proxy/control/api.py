@@ -268,7 +268,7 @@ class _Api:
         async def told() -> AsyncGenerator[Document, None]:
             async with contextlib.aclosing(lines):
                 async for line in lines:
-                    yield line if "verdict" not in line else {**await self._known(destination), **line}
+                    yield line if "verdict" not in line else {**await self._known(destination), "url": page.url, **line}
 
         return await self.followers.answer(request, told())
 

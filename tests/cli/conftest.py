@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from proxy.cli.commands import app
+from proxy.cli.output import Output
 from proxy.control.serve import ControlServer
 from tests.control.world import World
 
@@ -72,6 +73,14 @@ def byway(home: Home, capsys: pytest.CaptureFixture[str]) -> Byway:
         return Ran(int(ended.value.code or 0), said.out, said.err)
 
     return run
+
+
+@pytest.fixture
+def person(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody at a terminal of 80 columns runs the commands."""
+    monkeypatch.setattr(Output, "fancy", property(lambda out: not out.plain and not out.as_json))
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
 
 
 @dataclass

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import sys
 import time
+from typing import Any
 
 import pytest
 
+from proxy.cli.why import LINES_MAX, brief
 from tests.cli.conftest import Byway, Ran, Running
 from tests.control.world import nowhere
 from tests.support.outcomes import rescued
@@ -21,34 +22,35 @@ def facts(ran: Ran) -> dict[str, str]:
 def test_everything_known_is_told(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
     ran = byway("why", f"https://{BLOG}/entry")
-    told = facts(ran)
-    assert told["held to be"] == "likely blocked"
-    assert "reset" in told["evidence"]
-    assert told["went through"] == "tor"
-    assert told["plan"].startswith("tor → ")
-    assert told["by"].startswith("AUTO: likely blocked")
-    assert told["next re-test"].endswith((", in 2 min", ", in 3 min"))  # its moment has a jitter
-    assert told["network"]
+    known = facts(ran)
+    assert known["url"] == f"https://{BLOG}/entry"
+    assert known["stored status"] == "likely blocked"
+    assert "reset" in known["stored evidence"]
+    assert known["last working route"] == "tor"
+    assert known["plan"].startswith("tor → ")
+    assert known["plan reason"].startswith("AUTO: likely blocked")
+    assert known["next re-test"].endswith((", in 2 min", ", in 3 min"))  # its moment has a jitter
+    assert known["network"]
     assert [row[1].partition(" ")[2] for row in ran.rows if row[0] == "attempt"]
 
 
 def test_each_route_is_measured(byway: Byway, running: Running) -> None:
     ran = byway("why", "never.example")
     routes = {row[1].split(":")[0]: row[1] for row in ran.rows if row[0] == "route"}
-    assert "failed at the connect, nobody answers" in routes["direct"]
-    assert "failed at the relay, relay tor will not" in routes["tor"]
+    assert routes["direct"] == "direct: failed at TCP connect: nobody answers"
+    assert routes["tor"] == "tor: failed at relay handshake: relay tor will not"
     assert {"direct|doh", "direct|tlsrec", "vps"} <= set(routes)
-    assert facts(ran)["state"] == "site down"
+    assert facts(ran)["verdict"] == "site down"
     assert facts(ran)["what to do"]
     assert ran.code == 0
 
 
 def test_for_programs_there_is_one_document(byway: Byway, running: Running) -> None:
-    told = byway("why", "never.example", "--json").json
-    assert told["version"] == 1
-    assert told["verdict"]["words"] == "site down"
-    assert {step["route"] for step in told["steps"]} >= {"direct", "tor", "vps"}
-    assert [row["result"] for row in told["routes"] if row["route"] == "direct"] == ["failed"]
+    answer = byway("why", "never.example", "--json").json
+    assert answer["url"] == "https://never.example/"
+    assert answer["verdict"]["words"] == "site down"
+    assert {step["route"] for step in answer["steps"]} >= {"direct", "tor", "vps"}
+    assert [row["result"] for row in answer["routes"] if row["route"] == "direct"] == ["failed"]
 
 
 def test_what_was_just_measured_is_told_again_unless_it_shall_be_fresh(byway: Byway, running: Running) -> None:
@@ -61,19 +63,62 @@ def test_what_was_just_measured_is_told_again_unless_it_shall_be_fresh(byway: By
     assert running.world.resolved == ["never.example"] * 2
 
 
-def test_a_person_sees_the_steps_and_the_story(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("person")
+def test_a_person_gets_the_verdict_and_a_row_for_each_route(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    said = byway("why", BLOG).out
-    steps, _, story = said.partition("\n\n")
-    assert "· direct         name, by the system   not tested: a name once suspect" in steps
-    assert "✗ tor            relay                 failed: relay tor will not" in steps
-    assert BLOG in story.splitlines()[0]
-    assert "direct: reset while waiting for the first byte, after 100 ms" in story
-    assert "what to do" in story
-    blocked = byway("why", "x.ads.example").out
-    assert "(no route: it is refused)" in blocked
-    assert "? x.ads.example — not tested" in blocked
+    lines = byway("why", BLOG).out.splitlines()
+    assert len(lines) <= LINES_MAX
+    assert lines[0].endswith(f" likely blocked: https://{BLOG}/")
+    parts = ("cause ", "evidence ", "route ", "since ", "do ")
+    assert tuple(f"{line.split()[0]} " for line in lines if line.startswith(parts)) == parts
+    assert any(line.startswith("tor ") and "✗ relay handshake: relay tor will not" in line for line in lines)
+    assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.usefixtures("person")
+def test_verbose_adds_the_steps_and_the_reasons(byway: Byway, running: Running) -> None:
+    running.see(rescued(host=BLOG, at=time.time()))
+    said = byway("why", BLOG, "-v").out
+    steps, _, rest = said.partition(f"https://{BLOG}/\n")
+    assert "✗ tor             relay handshake           failed: relay tor will not" in steps
+    assert "· direct          DNS (system)              not tested: " in steps
+    assert "stored status       likely blocked" in rest
+    assert "last working route  tor" in rest
+    everything = byway("why", BLOG, "-vv").out
+    assert "direct: reset while waiting for the first byte, after 100 ms" in " ".join(everything.split())
+    assert max(len(line) for line in said.splitlines()) <= 80
+
+
+def told(routes: int, words: int) -> dict[str, Any]:
+    """An answer with so many routes, and sentences of so many words."""
+    text = "word " * words
+    rows = [
+        {"route": f"direct|rung{place}", "result": "ok" if place % 2 else "failed", "stage": "hello", "text": text,
+         "status": 200, "elapsed_s": 0.5}
+        for place in range(routes)
+    ]  # fmt: skip
+    rows += [{**row, "route": f"relay{place}", "result": "not_tested"} for place, row in enumerate(rows)]
+    return {
+        "url": "https://blog.example.org/",
+        "verdict": {"glyph": "✗", "words": "blocked", "cause": "sni_reset", "seen": text, "confidence": "high",
+                    "reasons": [text, text], "do": text},
+        "belief": {"since": 1e9, "state": "blocked"},
+        "routes": rows,
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("columns", [80, 120])
+@pytest.mark.parametrize("routes", [0, 1, 3, 9, 40])
+@pytest.mark.parametrize("words", [0, 1, 12, 400])
+def test_it_is_never_more_than_14_lines(monkeypatch: pytest.MonkeyPatch, columns: int, routes: int, words: int) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    lines = brief(told(routes, words), columns)
+    assert len(lines) <= LINES_MAX == 14
+    assert max(map(len, lines)) <= columns
+    if routes > 9:
+        assert any("more route" in line for line in lines)
+    if routes:
+        assert any(line.startswith(f"{routes} route" if routes > 1 else "relay0") for line in lines) or routes > 4
 
 
 @pytest.mark.parametrize("site", ["a..b", "http://", "\x1b[2J"])
@@ -87,4 +132,4 @@ def test_without_a_network_nothing_is_said_of_the_site(byway: Byway, running: Ru
     running.world.measured_with = nowhere(running.world)
     ran = byway("why", "never.example")
     assert ran.code == 6
-    assert facts(ran)["state"] == "no network"
+    assert facts(ran)["verdict"] == "no network"
