@@ -64,12 +64,20 @@ class Inbound(StrEnum):
     RETEST = "retest"  # none: our own paired re-test, or another page that we want to ask
 
 
+_REPEATABLE = ("GET", "HEAD", "OPTIONS")
+
+
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
     """What a plain HTTP request asks for: the method and the origin-form target (`/path?query`)."""
 
     method: str
     target: str
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the method lets a race send the request again on another route (RFC 9110 section 9.2.1)."""
+        return self.method in _REPEATABLE
 
 
 @dataclass(frozen=True, slots=True)

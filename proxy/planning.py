@@ -22,6 +22,7 @@ async def plan_for(request: Request, services: Services, setup: Setup, *, host: 
         return Plan(Action.BLOCK, (), refusal)
     host = host or destination.host
     beliefs, now, network = services.beliefs, services.now(), services.network()
+    sent_once = request.http is not None and not request.http.is_repeatable
     plan = setup.router.plan(
         request,
         beliefs.lookup(host, network=network, now=now, addresses=setup.resolver.known(host)),
@@ -29,6 +30,7 @@ async def plan_for(request: Request, services: Services, setup: Setup, *, host: 
         now=now,
         host=host,
         network_state=beliefs.network_state_for(host, network=network, now=now),
+        compare=sent_once and beliefs.comparison_due(host, network=network, now=now),
     )
     addons = services.addons
     return await addons.decide(request, plan, setup.registry, host=host) if addons.decides else plan

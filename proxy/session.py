@@ -43,6 +43,7 @@ from proxy.services import UNTOUCHED, Look, Services
 from proxy.spoken import hear_out
 from proxy.way_back import WayBack
 from proxy.wire.flight import Flight
+from proxy.wire.http1 import RequestHead
 from proxy.wire.reader import Reader
 
 log = logging.getLogger(__name__)
@@ -284,7 +285,10 @@ class Session:
             if upstream is None:
                 await self._refuse(entry)
                 return None
-            return await self._exchange_over(upstream, asked, entry, head_sent=asked.head.bodiless)
+            exchanged = await self._exchange_over(upstream, asked, entry, head_sent=asked.head.bodiless)
+            if not asked.head.bodiless:  # known to have delivered only now
+                self._look_beside(entry, _flight_of(asked.head))
+            return exchanged
         finally:
             race.close()
 
@@ -307,7 +311,7 @@ class Session:
         """The winner of a race for one request. A bodiless one is the flight and has gone out; any other is sent once,
         on the first route that connects. None: no route brought anything, or the client has gone."""
         entry.say(protocol=Protocol.HTTP)
-        flight = Flight.of_http(asked.head.forwarded(), asked.head.method, bodiless=asked.head.bodiless)
+        flight = _flight_of(asked.head)
         winner: Winner | None = None
         if asked.head.bodiless:
             self._client.notify = race.bell.ring
@@ -439,6 +443,10 @@ class Session:
             self._client.send_eof()
             while await self._client.receive():
                 pass
+
+
+def _flight_of(head: RequestHead) -> Flight:
+    return Flight.of_http(head.forwarded(), head.method, bodiless=head.bodiless)
 
 
 async def _within(limit_s: float, delivered: Awaitable[Winner | None]) -> Winner | None:

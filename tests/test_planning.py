@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.extend.addons import Addons
-from proxy.model import Action, Destination, Inbound, Plan, Request, Sounding
+from proxy.model import Action, Destination, HttpRequest, Inbound, Plan, Protocol, Request, Sounding
 from proxy.net.registry import Registry, Relay
 from proxy.net.resolver import Resolver
 from proxy.planning import plan_for
@@ -17,7 +18,7 @@ from proxy.routing.guard import Guard
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import parse_rules
 from proxy.services import Services, Setup
-from tests.support.outcomes import HOME, open_uplink, rescued
+from tests.support.outcomes import HOME, failed, open_uplink, outcome, rescued
 from tests.support.services import services
 
 NOBODY: Any = None
@@ -99,3 +100,17 @@ async def test_addons_have_the_last_word_and_hear_the_name() -> None:
     assert (plan.action, host) == (Action.DIRECT, "a.example")
     addons.decides = False
     assert await planned(services(addons=addons), rules="MATCH,DIRECT\n") == ["direct"]
+
+
+async def test_the_request_after_a_lost_post_takes_another_route_if_it_is_sent_once_too() -> None:
+    lost = outcome(failed(), host="blog.example.org", protocol=Protocol.HTTP, inbound=Inbound.HTTP, port=80)
+    lost = replace(lost, request=replace(lost.request, http=HttpRequest("POST", "/")))
+    shared = services()
+    shared.beliefs.learn(lost, network=HOME, now=NOW)
+
+    async def first(method: str) -> str:
+        asked = replace(lost.request, http=HttpRequest(method, "/"))
+        return str((await plan_for(asked, shared, setup())).routes[0])
+
+    assert [await first(method) for method in ("POST", "DELETE", "GET")] == ["tor", "tor", "direct"]
+    assert (await planned(shared, "blog.example.org"))[0] == "direct"  # a tunnel's race compares by itself

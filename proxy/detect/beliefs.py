@@ -24,9 +24,7 @@ from proxy.detect.judging import Judge, Refine, unrefined
 from proxy.detect.learning import Learning
 from proxy.detect.recovery import Recovery
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import (
-    PROVEN_BY_BYTES,
-)
+from proxy.detect.signals import PROVEN_BY_BYTES, concerns
 from proxy.detect.uplink import Moment
 from proxy.model import (
     UNKNOWN_NETWORK,
@@ -36,6 +34,7 @@ from proxy.model import (
     NetworkId,
     NetworkState,
     Outcome,
+    Protocol,
     Route,
     Sounding,
     State,
@@ -115,6 +114,19 @@ class Beliefs:
             if working is not None and 0 <= now - working.at <= self._settings.restricted_known_s:
                 return NetworkState.OK
         return state
+
+    def comparison_due(self, host: str, *, network: NetworkId, now: float) -> bool:
+        """Whether the next plain HTTP request to `host` that is sent once only shall take another route than direct.
+
+        A race compares routes with one request, which it sends on the second route when the first one fails. A POST is
+        sent once, so a site that is only ever POSTed to would fail for ever: nothing else was tried, so nothing may be
+        believed (gate G2), so direct goes first again. Therefore direct's failure asks for the comparison: the next
+        request makes it. Nothing is believed of the host until another route has delivered."""
+        self._tell_time(now)
+        waiting = self._judge.gates.uncompared((network, host), now)
+        if waiting is None or self.is_near(host):
+            return False
+        return any(concerns(observed.signal.cause, Protocol.HTTP) for observed in waiting.observed)
 
     def is_near(self, host: str) -> bool:
         """Whether a host is this computer or on its own network, and no uplink leads there."""

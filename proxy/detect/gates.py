@@ -8,7 +8,7 @@ a relay to carry what direct did not. What waits too long is forgotten: it never
 from __future__ import annotations
 
 from collections import OrderedDict
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from proxy.config.schema import Detect
 from proxy.detect.scopes import registrable
@@ -30,6 +30,7 @@ class Waiting:
     observed: tuple[Observed, ...]
     since: float
     story: str = ""
+    compared: bool = True  # other routes were tried with the same request, or could have been
 
 
 class Gates:
@@ -44,9 +45,20 @@ class Gates:
 
     # -- G2: another route -----------------------------------------------------------------------------------------
 
-    def explain_later(self, key: Key, observed: list[Observed], now: float) -> None:
-        """Nothing delivered: it counts if another route does soon."""
-        self._unexplained.put(key, Waiting(tuple(observed), now))
+    def explain_later(self, key: Key, observed: list[Observed], now: float, *, compared: bool = True) -> None:
+        """Nothing delivered: it counts if another route does soon. `compared`: another one was tried and failed too."""
+        self._unexplained.put(key, Waiting(tuple(observed), now, compared=compared))
+
+    def uncompared(self, key: Key, now: float) -> Waiting | None:
+        """What direct failed with, while no other route was tried since: for as long as a rescue makes a suspect."""
+        waiting = _young(self._unexplained.get(key), now, self._settings.rescue_suspect_s)
+        return waiting if waiting is not None and not waiting.compared else None
+
+    def compared(self, key: Key) -> None:
+        """Another route was tried since, and failed too."""
+        waiting = self._unexplained.get(key)
+        if waiting is not None:
+            self._unexplained.correct(key, replace(waiting, compared=True))
 
     def explained(self, key: Key, now: float) -> Waiting | None:
         """What waits for the route that has just delivered."""

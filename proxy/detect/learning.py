@@ -38,6 +38,7 @@ from proxy.model import (
 )
 
 _UNTRIED = (Symptom.SKIPPED, Symptom.LOCAL)
+_UNCOMPARED = (*_UNTRIED, Symptom.ABANDONED)
 
 VISIT_S = 3600.0
 """A visit to a blocked host extends its belief, and is saved, at most so often."""
@@ -154,9 +155,12 @@ class Learning:
 
     def _nothing_delivered(self, key: Key, outcome: Outcome, fresh: list[Observed], now: float) -> list[Change]:
         """No control, no blame: what direct showed waits for half a minute, in case another route delivers yet."""
+        compared = _was_compared(outcome)
         if not fresh:
+            if compared:
+                self._judge.gates.compared(key)
             return []
-        self._judge.gates.explain_later(key, fresh, now)
+        self._judge.gates.explain_later(key, fresh, now, compared=compared)
         if (working := self._book.works.get(key)) is not None:
             working.renew_at = now  # its next success shall not take the short way
         changes = self._judge.suspect_network(key, now)
@@ -174,11 +178,14 @@ class Learning:
     def _other_delivered(self, host: Key, winner: Route, protocol: Protocol, now: float) -> list[Change]:
         """Another route delivered and direct was not tried, or had no say."""
         self._book.passing.pop(host)
+        late = self._judge.gates.uncompared(host, now)
         waiting = self._judge.gates.explained(host, now)
-        if waiting is not None:
-            kind = waiting.observed[-1].signal.id
-            why = f"direct had failed ({kind}) when {winner} delivered {now - waiting.since:.0f} s later"
-            return self._judge.rescued(host, winner, protocol, list(waiting.observed), why, now)
+        if (unexplained := waiting or late) is not None:
+            kind = unexplained.observed[-1].signal.id
+            why = f"direct had failed ({kind}) when {winner} delivered {now - unexplained.since:.0f} s later"
+            # Later than gate G2 allows it is still a rescue, by two requests, but no evidence.
+            observed = list(waiting.observed) if waiting is not None else []
+            return self._judge.rescued(host, winner, protocol, observed, why, now)
         key = self._judge.governing(host, now)
         held = self._book.troubled(key, now)
         if held is None or not concerns(held.cause, protocol):
@@ -217,6 +224,20 @@ class Learning:
 def _is_sites_own(outcome: Outcome, direct: Attempt | None) -> bool:
     """Whether where direct is sent on to is where another route is too: then direct reaches the site."""
     return direct is not None and direct.symptom is Symptom.ELSEWHERE and same_for_all(outcome, direct)
+
+
+def _was_compared(outcome: Outcome) -> bool:
+    """Whether the race could try other routes than direct with this request, or one was tried to its end. What a relay
+    fails with by itself is no comparison."""
+    http = outcome.request.http
+    return (
+        http is None
+        or http.is_repeatable
+        or any(
+            a.route != DIRECT and not a.pending and a.symptom not in _UNCOMPARED and not a.symptom.blames_relay
+            for a in outcome.attempts
+        )
+    )
 
 
 def _has_no_way_out(outcome: Outcome, direct: Attempt | None) -> bool:

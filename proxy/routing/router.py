@@ -15,8 +15,20 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.config.schema import Settings
-from proxy.model import DIRECT, Action, Belief, Destination, NetworkState, Override, Plan, Request, Route, State
-from proxy.routing.ladder import IPV4, IPV6, NAME_CAUSES, RELAY_CAUSES, is_secure, rungs
+from proxy.model import (
+    DIRECT,
+    Action,
+    Belief,
+    Destination,
+    NetworkState,
+    Override,
+    Plan,
+    Protocol,
+    Request,
+    Route,
+    State,
+)
+from proxy.routing.ladder import IPV4, IPV6, NAME_CAUSES, RELAY_CAUSES, is_secure, local_means, rungs
 from proxy.routing.match import DomainList, suffixes
 from proxy.routing.rules import Rules
 
@@ -64,8 +76,8 @@ class Router:
     """Plans requests. Immutable but for its memory of plans; a reload makes a new one."""
 
     __slots__ = (
-        "_info", "_last_good_s", "_named_rungs", "_never_relay", "_overrides", "_picky", "_plans", "_rules", "_rungs",
-        "_settings",
+        "_http_means", "_info", "_last_good_s", "_named_rungs", "_never_relay", "_overrides", "_picky", "_plans",
+        "_rules", "_rungs", "_settings",
     )  # fmt: skip
 
     def __init__(
@@ -80,6 +92,7 @@ class Router:
         self._last_good_s = settings.detect.last_good_s
         self._named_rungs = rungs(settings.auto.ladder, doh=settings.dns.secure == "on-suspicion")
         self._rungs = tuple(rung for rung in self._named_rungs if not is_secure(rung))  # a literal asks no resolver
+        self._http_means = local_means(settings.auto.ladder, Protocol.HTTP)
         self._plans: dict[tuple[str, tuple[str, ...], bool, bool, NetworkState], Plan] = {}
 
     @property
@@ -101,10 +114,12 @@ class Router:
         now: float,
         host: str | None = None,
         network_state: NetworkState = NetworkState.OK,
+        compare: bool = False,
     ) -> Plan:
         """The plan for a request. `relays` are the usable ones, the healthiest first; `host` is the name that the
         flight of a literal destination carries, and `belief` is what is held about it; `now` is seconds since the
-        epoch. `network_state` is what is held about the whole network, as far as it concerns this host."""
+        epoch. `network_state` is what is held about the whole network, as far as it concerns this host. `compare`: the
+        last such request failed direct and, like this one, could not be sent on a second route."""
         destination = request.destination
         name = host or destination.host
         said = self._said(destination, name)
@@ -121,6 +136,8 @@ class Router:
                 return self._around(said, belief, usable, ladder, destination, now)
             if held and _is_intercepted(belief):  # nor does the network's state send it direct
                 return self._around(said, belief, usable, (), destination, now)
+            if compare and state is NetworkState.OK and (usable or self._http_means):
+                return self._compared(said, usable)
         if state is NetworkState.SHUT:
             usable = _one_of(usable, now)
         key = (said.why, usable, is_onion, is_literal, state)
@@ -209,6 +226,13 @@ class Router:
         why = f"AUTO: {held}" if said is _UNSAID else f"{said.why}; {held}"
         if not routes:
             why += "; direct is read by others, and no relay is usable now"
+        return Plan(Action.AUTO, routes, why, said.intercept)
+
+    def _compared(self, said: _Said, usable: tuple[str, ...]) -> Plan:
+        """AUTO for a request that is sent once, where direct has just failed with another one."""
+        routes = (*(Route((relay,)) for relay in usable), *self._http_means, DIRECT)
+        why = "direct failed moments ago and this request cannot be sent twice: trying another route first"
+        why = f"AUTO: {why}" if said is _UNSAID else f"{said.why}; {why}"
         return Plan(Action.AUTO, routes, why, said.intercept)
 
     def _not_failed(self, ladder: tuple[Route, ...], belief: Belief, now: float) -> tuple[Route, ...]:

@@ -24,6 +24,19 @@ def test_G2_half_a_minute_and_once() -> None:
     assert gates.explained(KEY, NOW + 30.1) is None
 
 
+def test_what_nothing_was_compared_with() -> None:
+    gates = Gates(Detect())
+    gates.compared(KEY)  # of which nothing waits
+    gates.explain_later(KEY, [seen()], NOW)
+    assert gates.uncompared(KEY, NOW) is None
+    gates.explain_later(KEY, [seen()], NOW, compared=False)
+    assert gates.uncompared(KEY, NOW + 120) == Waiting((seen(),), NOW, compared=False)
+    assert gates.uncompared(KEY, NOW + 121) is None
+    gates.compared(KEY)
+    assert gates.uncompared(KEY, NOW) is None
+    assert gates.explained(KEY, NOW) is not None
+
+
 def test_a_relay_has_two_minutes_to_carry_more() -> None:
     gates = Gates(Detect())
     gates.prove_later(KEY, Waiting((seen("frozen"),), NOW))

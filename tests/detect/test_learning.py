@@ -10,7 +10,10 @@ from proxy.config.schema import Detect
 from proxy.model import (
     DIRECT,
     Action,
+    Attempt,
+    HttpRequest,
     Inbound,
+    Outcome,
     Protocol,
     Route,
     Stage,
@@ -301,6 +304,98 @@ def test_G2_later_than_that_is_none() -> None:
     world.after(31).learn(outcome(delivered(TOR)))
 
     assert world.state() is State.UNKNOWN
+
+
+def _posted(*attempts: Attempt, method: str = "POST") -> Outcome:
+    """A plain HTTP request that is sent once."""
+    seen = outcome(*attempts, protocol=Protocol.HTTP, inbound=Inbound.HTTP, port=80)
+    return replace(seen, request=replace(seen.request, http=HttpRequest(method, "/")))
+
+
+def _due(world: World) -> bool:
+    return world.beliefs.comparison_due(HOST, network=HOME, now=world.now)
+
+
+@pytest.mark.parametrize("symptom", [Symptom.RESET, Symptom.EOF])
+def test_two_posts_teach_what_one_get_does(symptom: Symptom) -> None:
+    """The one that failed direct makes the next one take another route, and that it delivers is the rescue."""
+    world = World()
+    assert world.learn(_posted(failed(symptom))) == []
+    assert _due(world)
+    world.after(5).learn(_posted(delivered(TOR)))
+
+    held = world.held()
+    assert (held.state, held.cause, held.last_good, _due(world)) == (State.SUSPECT, "http_host", "tor", False)
+    by_get = World()
+    by_get.learn(rescued(symptom, protocol=Protocol.HTTP))
+    assert held.score == by_get.held().score
+
+
+def test_posts_more_than_half_a_minute_apart_rescue_and_prove_nothing() -> None:
+    world = World()
+    world.learn(_posted(failed()))
+    world.after(119)
+    assert _due(world)
+    world.learn(_posted(delivered(TOR)))
+
+    assert (world.state(), world.held().score) == (State.SUSPECT, 0)
+    assert world.after(121).state() is State.UNKNOWN
+
+
+def test_nothing_is_believed_of_a_post_that_failed_alone() -> None:
+    world = World()
+    world.learn(_posted(failed()))
+    assert world.held().state is State.DOWN
+    assert world.changes == []
+    assert not _due(world.after(121))
+
+
+@pytest.mark.parametrize(
+    "later",
+    [works(), _posted(failed(Symptom.EOF, route=TOR)), _posted(failed(), failed(Symptom.EOF, route=TOR))],
+    ids=["direct delivered", "the other route failed too", "both failed"],
+)
+def test_what_ends_the_comparison(later: Outcome) -> None:
+    world = World()
+    world.learn(_posted(failed()))
+    world.after(1).learn(later)
+    assert not _due(world)
+
+
+def test_a_relay_that_is_down_is_no_comparison() -> None:
+    world = World()
+    world.learn(_posted(failed()))
+    world.after(1).learn(_posted(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR)))
+    assert _due(world)
+
+
+@pytest.mark.parametrize(
+    "seen",
+    [
+        _posted(failed(), method="GET"),  # its race compared as far as it could
+        outcome(failed()),  # so did that of a tunnel
+        _posted(failed(Symptom.OFFLINE, Stage.CONNECT)),
+        _posted(failed(Symptom.LOCAL, Stage.CONNECT)),
+    ],
+    ids=["GET", "tunnel", "offline", "local"],
+)
+def test_no_comparison_is_due_after_what_a_race_has_judged_or_says_nothing(seen: Outcome) -> None:
+    world = World()
+    world.learn(seen)
+    assert not _due(world)
+
+
+def test_a_flaky_site_that_is_posted_to_is_not_called_blocked() -> None:
+    """Every third post is lost, whatever way it takes; a re-test finds direct well."""
+    world = World()
+    for _ in range(20):
+        world.after(30).learn(_posted(failed(Symptom.EOF)))
+        world.after(5).learn(_posted(delivered(TOR)) if _due(world) else _posted(delivered(DIRECT)))
+        world.after(130)
+        if world.due():
+            world.retested(direct_ok=True)
+        world.learn(_posted(delivered(DIRECT)))
+        assert world.state() is not State.BLOCKED
 
 
 def test_a_direct_success_in_between_annuls_what_waited() -> None:

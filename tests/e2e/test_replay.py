@@ -208,6 +208,75 @@ async def test_a_post_to_a_host_that_is_known_blocked_arrives_once(world: World,
     assert [flight.partition(b" ")[0] for flight in censor.flights] == [b"GET"]
 
 
+async def posted(byway: Running, authority: str, number: int) -> bytes:
+    """One POST on a connection of its own, with a body of its own; the answer."""
+    body = f"amount={number}".encode()
+    head = f"POST http://{authority}/form HTTP/1.1\r\nHost: {authority}\r\nConnection: close\r\n"
+    async with plain(authority, byway.proxy) as (reader, writer):
+        writer.write(f"{head}Content-Length: {len(body)}\r\n\r\n".encode() + body)
+        return await all_of(reader)
+
+
+def arrivals(world: World, name: str, censor: Censor) -> list[tuple[bytes, str]]:
+    """What was posted, and where it arrived: at the censor or, through the relay, at the origin."""
+    there = [(flight.partition(b"\r\n\r\n")[2], "censor") for flight in censor.flights if flight.startswith(b"POST")]
+    return there + [(r.body, r.peer) for r in world.country.origin.requests if r.host.startswith(f"{name}:") and r.body]
+
+
+@pytest.mark.parametrize("behaviour", [Behaviour.RESET, Behaviour.EOF], ids=["reset", "closed"])
+async def test_a_site_that_is_only_posted_to_is_rescued_from_the_second_request_on(
+    world: World, behaviour: Behaviour
+) -> None:
+    """No race can compare routes with a POST: the first one goes direct and is lost, the second one takes another
+    route, and the two together teach what one GET does."""
+    name, censor = await world.censored(behaviour)
+    authority = f"{name}:{censor.port}"
+    answers = [await posted(world.byway, authority, number) for number in range(4)]
+    assert [answer[9:12] for answer in answers] == [b"502", b"200", b"200", b"200"]
+    assert arrivals(world, name, censor) == [
+        (b"amount=0", "censor"), (b"amount=1", RELAYED), (b"amount=2", RELAYED), (b"amount=3", RELAYED),
+    ]  # fmt: skip
+    await world.byway.until_counted(name)
+    held = await world.byway.belief(name)
+    assert (held["state"], held["cause"], held["last_good"]) == ("suspect", "http_host", RELAY)
+
+
+async def test_control_a_site_that_hung_up_once_is_not_called_blocked(world: World) -> None:
+    """A healthy site's lost POST costs it a detour, and no more: the first answer that comes direct ends that."""
+    name, censor = await world.censored(Behaviour.EOF)
+    authority = f"{name}:{censor.port}"
+    assert (await posted(world.byway, authority, 0))[9:12] == b"502"
+    await censor.set(Behaviour.PASS)
+    assert (await world.byway.get(f"http://{authority}/")).status == 200  # a GET: direct goes first
+    assert (await posted(world.byway, authority, 1))[9:12] == b"200"
+    assert world.asked(name) == 0
+    assert [r.body for r in world.country.origin.requests if r.host == authority and r.body] == [b"amount=1"]
+    assert (await world.byway.belief(name))["state"] == "works"
+
+
+async def test_direct_is_tried_again_beside_a_post_too(tmp_path: Path) -> None:
+    """Once the block is over, posts go direct again; those that the user waited for all arrive."""
+    soon = "retest_suspect_s = 0.1\nretest_jitter = 0\nretest_per_hour = 10000\n"
+    async with Country(["form.test"]) as country, country.byway(tmp_path, detect=soon) as byway:
+        censor = await country.censor("form.test", Behaviour.RESET, secure=False)
+        authority = f"form.test:{censor.port}"
+        assert [(await posted(byway, authority, number))[9:12] for number in range(2)] == [b"502", b"200"]
+        await censor.set(Behaviour.PASS)
+        answers: list[bytes] = []
+
+        async def is_over() -> bool:
+            answers.append((await posted(byway, authority, 2 + len(answers)))[9:12])
+            return bool((await byway.belief("form.test"))["state"] == "works")
+
+        await until_read(is_over, within_s=20)
+        before = country.relay.asked.copy()
+        assert (await posted(byway, authority, 2 + len(answers)))[9:12] == b"200"
+        assert country.relay.asked == before
+        arrived = [r.body for r in country.origin.requests if r.body]
+    assert set(answers) == {b"200"}
+    assert arrived == [f"amount={number}".encode() for number in range(1, len(answers) + 3)]
+
+
 # -- a connection that was kept ------------------------------------------------------------------------------------
 
 

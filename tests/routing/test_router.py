@@ -70,10 +70,11 @@ def plan(
     name: str | None = None,
     network_state: NetworkState = NetworkState.OK,
     now: float = NOW,
+    compare: bool = False,
 ) -> Plan:
     request = Request(1, Destination(host, 443), Inbound.CONNECT, "127.0.0.1:5000")
     held = held or belief(name or host)
-    return router.plan(request, held, relays=relays, now=now, host=name, network_state=network_state)
+    return router.plan(request, held, relays=relays, now=now, host=name, network_state=network_state, compare=compare)
 
 
 def test_nothing_said_is_auto_direct_first() -> None:
@@ -341,6 +342,31 @@ def test_the_other_address_family_goes_before_a_relay(family: int, other: Route)
     assert plan(router, held=held).routes == (other, VPS, TOR, DIRECT)
     assert plan(router, held=held, relays=()).routes == (other, DIRECT, *RUNGS)
     assert plan(router, "192.0.2.1", held).routes == (VPS, TOR, DIRECT)
+
+
+def test_a_request_that_is_sent_once_takes_another_route_after_direct_failed() -> None:
+    router = make_router(ladder=("doh", "tlsrec", "hostcase", "split"))
+    compared = plan(router, compare=True)
+    hostcase, split = Route(wrap=("hostcase",)), Route(wrap=("split",))
+    assert compared.routes == (TOR, VPS, hostcase, split, DIRECT)
+    assert compared.why.startswith("AUTO: direct failed moments ago")
+    assert plan(router, compare=True, relays=()).routes == (hostcase, split, DIRECT)
+    assert plan(make_router(), compare=True, relays=()) == plan(make_router(), relays=())  # there is no other
+
+
+@pytest.mark.parametrize("action", ["DIRECT", "RELAY", "PREFER-RELAY", "BLOCK"])
+def test_a_comparison_never_changes_what_the_user_promised(action: str) -> None:
+    router = make_router(f"MATCH,{action}")
+    assert plan(router, compare=True) == plan(router)
+
+
+def test_what_is_never_relayed_or_held_to_be_blocked_is_not_compared() -> None:
+    never = make_router(never_relay=("example.org",))
+    assert plan(never, compare=True) == plan(never)
+    held = belief("www.example.org", State.SUSPECT, cause="http_host", last_good="vps")
+    assert plan(make_router(), held=held, compare=True) == plan(make_router(), held=held)
+    inspected = NetworkState.INSPECTED
+    assert plan(make_router(), compare=True, network_state=inspected).routes == (DIRECT,)
 
 
 def test_what_is_intercepted_never_goes_direct() -> None:
