@@ -219,9 +219,9 @@ class App:
             "version": __version__,
         }))  # fmt: skip
 
-    def reload(self) -> list[str]:
+    async def reload(self) -> list[str]:
         """Reads the configuration again. Returns the problems: with any, all stays as it was."""
-        return self._in_use.reload()
+        return await self._in_use.reload()
 
     async def drain(self, hurry: asyncio.Event) -> None:
         """Takes no more clients and lets those there are finish, for a bounded time or until `hurry`."""
@@ -283,8 +283,8 @@ class App:
         """Takes in what has been edited, addons too."""
         while True:
             await asyncio.sleep(_WATCH_S)
-            self._in_use.look()
             self._keeper.look()
+            await self._in_use.look()
 
     def _taken(self, setup: Setup) -> None:
         """What goes by the configuration, and is no part of a Setup."""

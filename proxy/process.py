@@ -23,6 +23,7 @@ from proxy.app import App, RunOptions
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths, private_folder
 from proxy.errors import BywayError, ConfigError
+from proxy.net.tasks import spawn
 
 log = logging.getLogger("proxy")
 
@@ -86,7 +87,7 @@ def _on_signals(stop: asyncio.Event, hurry: asyncio.Event, app: App) -> None:
         with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop
             loop.add_signal_handler(getattr(signal, name), halt)
     if hasattr(signal, "SIGHUP"):
-        loop.add_signal_handler(signal.SIGHUP, app.reload)
+        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(app.reload(), name="reload"))
 
 
 def _locked(paths: Paths) -> str:

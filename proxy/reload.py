@@ -7,10 +7,11 @@ the configuration of the start.
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import logging
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 
 from proxy.config.load import Loaded, load
@@ -18,10 +19,13 @@ from proxy.config.paths import Paths
 from proxy.errors import ConfigError
 from proxy.model import Override
 from proxy.services import Setup
-from proxy.setup import SetupMaker
-from proxy.user_files import fingerprint
+from proxy.setup import Material, SetupMaker
+from proxy.user_files import Fingerprint, fingerprint
 
 log = logging.getLogger(__name__)
+
+READING_LIMIT_S = 60.0
+"""For all files together. The largest lists take seconds; a disk or a password command that hangs takes longer."""
 
 
 class InUse:
@@ -47,7 +51,9 @@ class InUse:
         self._taken = taken
         self._port = loaded.settings.listen.port
         self._read = self._before = fingerprint(loaded.settings, paths)
-        self.setup = maker.make(loaded, self._overrides, port=self._port)
+        self._material = maker.read(loaded, port=self._port)
+        self.setup = maker.build(self._material, self._overrides, port=self._port)
+        self._turn = asyncio.Lock()
         self.problem = ""
         """Why an edited configuration is not in use; empty when it is."""
 
@@ -55,7 +61,7 @@ class InUse:
         """Any free port was asked for, and this is the one."""
         if port != self._port:
             self._port = port
-            self.setup = self._maker.make(self._at_start, self._overrides, port=port)
+            self.setup = self._maker.build(self._material, self._overrides, port=port)
 
     def override(self, host: str, override: Override | None) -> None:
         """Takes what `byway site set` says, from the next request on."""
@@ -65,33 +71,47 @@ class InUse:
             self._overrides[host] = override
         self.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
 
-    def look(self) -> None:
+    async def look(self) -> None:
         """Reads again what has been edited, once two looks in a row find the same: an editor empties a file, or takes
         it away, before it writes the new one, and half of the rules must not act."""
         found = fingerprint(self.setup.settings, self._paths)
         if found == self._before != self._read:
-            self.reload()
+            await self.reload()
         self._before = found
 
-    def reload(self) -> list[str]:
-        """Reads everything again. Returns the problems: with any, all stays as it was."""
-        self._read = fingerprint(self.setup.settings, self._paths)
-        try:
-            loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
-            self._check_stays_closed(loaded)
-            self.setup = self._maker.make(loaded, self._overrides, port=self._port)
-        except ConfigError as error:
-            for problem in error.problems:
-                log.error("%s", problem)
-            log.error("the configuration stays as it was until this is mended")
-            self.problem = "; ".join(error.problems)
-            return list(error.problems)
-        self.problem = ""
-        self._read = fingerprint(loaded.settings, self._paths)
-        self.tell_notices()
-        self._taken(self.setup)
-        log.info("the configuration has been read again")
-        return []
+    async def reload(self) -> list[str]:
+        """Reads everything again, in a thread: a large list takes seconds, and connections must not wait. Returns the
+        problems: with any, all stays as it was."""
+        async with self._turn:
+            self._read = fingerprint(self.setup.settings, self._paths)
+            try:
+                material, self._read = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
+                self.setup = self._maker.build(material, self._overrides, port=self._port)
+                self._material = material
+            except TimeoutError:
+                return self._refuse([f"reading the configuration took longer than {READING_LIMIT_S:g} s"])
+            except ConfigError as error:
+                return self._refuse(error.problems)
+            self.problem = ""
+            self.tell_notices()
+            self._taken(self.setup)
+            log.info("Configuration reloaded")
+            return []
+
+    def _read_files(self) -> tuple[Material, Fingerprint]:
+        """What the files say, and the state that they had before they were read. Raises ConfigError."""
+        config, *_ = fingerprint(self.setup.settings, self._paths)
+        loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
+        _, *others = fingerprint(loaded.settings, self._paths)
+        self._check_stays_closed(loaded)
+        return self._maker.read(loaded, port=self._port), (config, *others)
+
+    def _refuse(self, problems: Sequence[str]) -> list[str]:
+        for problem in problems:
+            log.error("%s", problem)
+        log.error("Keeping the previous configuration until this is fixed")
+        self.problem = "; ".join(problems)
+        return list(problems)
 
     def tell_notices(self) -> None:
         """What is not wrong with the configuration but should be known."""

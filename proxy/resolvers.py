@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
+from proxy.config.trust import check_obeyed
 from proxy.detect.scopes import is_public_suffix
 from proxy.errors import ConfigError
 from proxy.model import UNKNOWN_NETWORK, DnsFinding, IPAddress, NetworkId
@@ -48,11 +49,13 @@ def secure_servers(settings: Settings, paths: Paths) -> list[SecureServer]:
     servers, problems = [], list[str]()
     for server in map(dns_url.parse, settings.dns.servers):
         if server.ca:
-            server = replace(server, ca=str(paths.named(server.ca)))
+            file = paths.named(server.ca)
+            server = replace(server, ca=str(file))
             try:
+                check_obeyed(file)
                 context_trusting(server.ca)
             except ConfigError as error:
-                problems.append(f"[dns] servers: {error}")
+                problems += (f"[dns] servers: {problem}" for problem in error.problems)
         servers.append(server)
     if problems:
         raise ConfigError(problems)

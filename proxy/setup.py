@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import partial
 
 from proxy.config.inspection import unavailable
@@ -15,6 +15,7 @@ from proxy.config.load import Loaded
 from proxy.config.passwords import Passwords
 from proxy.config.paths import Paths
 from proxy.config.schema import RelayConfig, Settings
+from proxy.config.trust import check_obeyed
 from proxy.detect.answers import Classify, Seen, look
 from proxy.detect.block_pages import BlockPages
 from proxy.errors import ConfigError
@@ -36,8 +37,21 @@ from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules
 from proxy.services import Setup
 from proxy.user_files import read_block_pages, read_rules
+from proxy.wire.dns_url import SecureServer
 from proxy.wire.flight import Verdict
 from proxy.wire.relay_url import RelayUrl
+
+
+@dataclass(frozen=True, slots=True)
+class Material:
+    """What the configuration and the files that it names say: read, checked, and not yet bound to an event loop."""
+
+    loaded: Loaded
+    relays: tuple[Relay, ...]
+    credentials: Credentials | None
+    rules: Rules
+    servers: tuple[SecureServer, ...]
+    pages: BlockPages
 
 
 class SetupMaker:
@@ -71,11 +85,18 @@ class SetupMaker:
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
         """Everything for `loaded`, with us listening on `port`. Raises ConfigError with all that is wrong."""
+        return self.build(self.read(loaded, port=port), overrides, port=port)
+
+    def read(self, loaded: Loaded, *, port: int) -> Material:
+        """Reads every file and asks for every password that `loaded` names. It blocks for as long as that takes, and
+        may run in a thread. Raises ConfigError with all that is wrong."""
         settings, problems = loaded.settings, list[str]()
         with _gathered(problems):
-            relays = self._relays(settings)
+            relays = self._relays(loaded)
         with _gathered(problems):
-            guard = guard_of(loaded, port=port)
+            credentials = self._credentials(loaded)
+        with _gathered(problems):
+            guard_of(loaded, port=port)
         with _gathered(problems):
             rules = read_rules(settings, self._paths)
             _check_inspection(rules)
@@ -84,7 +105,15 @@ class SetupMaker:
         with _gathered(problems):
             pages = read_block_pages(self._paths)
         if problems:
-            raise ConfigError(problems)
+            raise ConfigError(dict.fromkeys(problems))
+        return Material(loaded, tuple(relays), credentials, rules, tuple(servers), pages)
+
+    def build(self, material: Material, overrides: Mapping[str, Override], *, port: int) -> Setup:
+        """What sessions use, with us listening on `port`; opens and reads nothing. Raises ConfigError when the guard
+        cannot be made."""
+        settings, relays, rules = material.loaded.settings, material.relays, material.rules
+        servers, pages = material.servers, material.pages
+        guard = guard_of(material.loaded, port=port)
         limits = settings.limits
         refusal_of_relays = refusal_by(guard_of_relays(port=port))
         by_address = TcpDialer(
@@ -120,8 +149,8 @@ class SetupMaker:
         )
         infos = [RelayInfo(name, registry.addresses_only(name)) for name in registry.relay_names]
         return Setup(
-            loaded=loaded,
-            front=Front(limits, self._credentials(settings), _is_ours(settings, port)),
+            loaded=material.loaded,
+            front=Front(limits, material.credentials, _is_ours(settings, port)),
             guard=guard,
             router=Router(rules, overrides, infos, settings),
             registry=registry,
@@ -138,37 +167,50 @@ class SetupMaker:
             ),
         )
 
-    def _relays(self, settings: Settings) -> list[Relay]:
+    def _relays(self, loaded: Loaded) -> list[Relay]:
         relays, problems = [], []
-        for config in settings.relay:
+        for config in loaded.settings.relay:
             try:
-                relays.append(self._relay(config))
+                relays.append(self._relay(config, may_ask=loaded.runs_commands))
             except ValueError as error:
                 problems.append(f"[[relay]] {config.name}: {error}")
+            except ConfigError as error:
+                problems += (f"[[relay]] {config.name}: {problem}" for problem in error.problems)
         if problems:
             raise ConfigError(problems)
         return relays
 
-    def _relay(self, config: RelayConfig) -> Relay:
+    def _relay(self, config: RelayConfig, *, may_ask: bool) -> Relay:
+        """Without `may_ask` the relay is used without its password, and refuses if it needs one."""
         relay = Relay.parse(
             config.name,
             config.url,
-            password=self._passwords.ask(config.password_cmd) if config.password_cmd else "",
+            password=self._passwords.ask(config.password_cmd) if config.password_cmd and may_ask else "",
             allow_plaintext_credentials=config.allow_plaintext_credentials,
         )
         return replace(relay, hops=tuple(map(self._with_its_file, relay.hops)))
 
     def _with_its_file(self, hop: str | RelayUrl) -> str | RelayUrl:
-        return hop if isinstance(hop, str) or not hop.ca else replace(hop, ca=str(self._paths.named(hop.ca)))
+        if isinstance(hop, str) or not hop.ca:
+            return hop
+        file = self._paths.named(hop.ca)
+        check_obeyed(file)
+        return replace(hop, ca=str(file))
 
-    def _credentials(self, settings: Settings) -> Credentials | None:
-        if not settings.listen.user:
+    def _credentials(self, loaded: Loaded) -> Credentials | None:
+        listen = loaded.settings.listen
+        if not listen.user:
             return None
+        if not loaded.runs_commands:
+            raise ConfigError(
+                f"{loaded.place('listen', 'password_cmd')}: listen.password_cmd is not run, because other users may be "
+                "able to change this file; move it to a folder that only you can enter"
+            )
         try:
-            password = self._passwords.ask(settings.listen.password_cmd)
+            password = self._passwords.ask(listen.password_cmd)
         except ValueError as error:
             raise ConfigError(f"[listen] password_cmd: {error}") from None
-        return Credentials(settings.listen.user, password)
+        return Credentials(listen.user, password)
 
 
 @contextlib.contextmanager

@@ -12,6 +12,7 @@ from pathlib import Path
 from proxy.config.files import read_text
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
+from proxy.config.trust import read_obeyed
 from proxy.detect import block_pages
 from proxy.detect.block_pages import BlockPages, parse_fingerprints
 from proxy.routing.lists.plain import parse_plain
@@ -26,33 +27,38 @@ _SHIPPED_PAGES = Path(block_pages.__file__).with_suffix(".csv")
 def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) -> Rules:
     """The rules of rules.txt, which may be missing, or of `file`, with the lists that they name.
 
-    Raises ConfigError with all problems."""
+    Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
+    checked and not obeyed, so it may be anybody's."""
     lists = {
-        name: parse_plain(read_text(listed, limit=FILE_LIMIT), source=str(listed))
+        name: parse_plain(read_obeyed(listed, limit=FILE_LIMIT).text, source=str(listed))
         for name, listed in _list_files(settings, paths).items()
     }
     # A link to what is not there (a folder that is not mounted) is a fault: it must not look like no rules.
     if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)
-    file = file or paths.rules_file
     relays = [relay.name for relay in settings.relay]
-    return parse_rules(read_text(file, limit=FILE_LIMIT), source=file.name, lists=lists, relays=relays)
+    if file is not None:
+        return parse_rules(read_text(file, limit=FILE_LIMIT), source=file.name, lists=lists, relays=relays)
+    file = paths.rules_file
+    return parse_rules(read_obeyed(file, limit=FILE_LIMIT).text, source=file.name, lists=lists, relays=relays)
 
 
 def read_block_pages(paths: Paths) -> BlockPages:
     """The fingerprints that ship with us, and those that were imported. Raises ConfigError."""
-    files = [_SHIPPED_PAGES]
+    texts = [(_SHIPPED_PAGES, read_text(_SHIPPED_PAGES, limit=FILE_LIMIT))]
     if os.path.lexists(paths.block_pages_file):
-        files.append(paths.block_pages_file)
+        texts.append((paths.block_pages_file, read_obeyed(paths.block_pages_file, limit=FILE_LIMIT).text))
     return BlockPages(
-        fingerprint
-        for file in files
-        for fingerprint in parse_fingerprints(read_text(file, limit=FILE_LIMIT), file.name).fingerprints
+        fingerprint for file, text in texts for fingerprint in parse_fingerprints(text, file.name).fingerprints
     )
 
 
-def fingerprint(settings: Settings, paths: Paths) -> tuple[object, ...]:
-    """Changes when the configuration, or a file that goes with these settings, is edited, replaced, made or removed."""
+Fingerprint = tuple[object, ...]
+
+
+def fingerprint(settings: Settings, paths: Paths) -> Fingerprint:
+    """The state of the configuration's file, which is first, and of each that goes with these settings. It changes when
+    one is edited, replaced, made or removed, and when its owner or mode, or that of its folder, is changed."""
     lists = _list_files(settings, paths).values()
     files = [paths.config_file, paths.rules_file, paths.block_pages_file, *lists]
     return tuple(_mark(file) for file in files)
@@ -62,10 +68,15 @@ def _list_files(settings: Settings, paths: Paths) -> dict[str, Path]:
     return {item.name: paths.named(item.source) for item in settings.list}
 
 
-def _mark(file: Path) -> tuple[int, int, int] | None:
+def _mark(file: Path) -> tuple[int, ...]:
     """What changes when a file does; symbolic links are followed."""
+    return (*_state(file, with_content=True), *_state(file.parent, with_content=False))
+
+
+def _state(path: Path, *, with_content: bool) -> tuple[int, ...]:
     try:
-        found = file.stat()
+        found = path.stat()
     except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
+        return ()
+    content = (found.st_mtime_ns, found.st_size) if with_content else ()
+    return (found.st_ino, found.st_mode, found.st_uid, *content)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.support import programs
+from tests.support import other_users, programs
 
 _missing: dict[str, list[str]] = {}  # program → the tests that could not run without it
 
@@ -40,3 +42,10 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
         terminalreporter.write_line(f"{name}: {len(tests)} test{'s' if len(tests) > 1 else ''}")
     terminalreporter.write_line("To run them too, as root on Debian: make test-deps, which is")
     terminalreporter.write_line(f"  {programs.install_command(set(_missing))}")
+
+
+@pytest.fixture
+def open_folder() -> Iterator[Path]:
+    """In place of `tmp_path` where it matters who else could write."""
+    with other_users.open_folder() as folder:
+        yield folder

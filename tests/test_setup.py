@@ -58,6 +58,45 @@ password_cmd = "sh -c 'echo x >> {asked}; echo secret'"
     assert asked.read_text() == "x\n"
 
 
+async def test_where_modes_mean_nothing_no_command_is_run(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Windows drive under WSL, for one: everything there is 0777."""
+    monkeypatch.setattr("proxy.config.trust._filesystem", lambda _: "9p")
+    asked = open_folder / "asked"
+    command = f'password_cmd = "touch {asked}"\n'
+    relay = f'[[relay]]\nname = "vps"\nurl = "socks5h://user@127.0.0.1:9050"\n{command}'
+    async with making(open_folder) as maker:
+        maker.write(relay)
+        (open_folder / "config.toml").chmod(0o777)
+        setup = maker.make()
+        assert setup.registry.relay_names == ("vps",), "it is there, and refuses if it needs the password"
+        (notice,) = setup.loaded.notices
+        assert notice == (
+            f"{open_folder}: other users may be able to change the files in it: owners and modes mean nothing on 9p. "
+            "No password_cmd is run"
+        )
+        maker.write(f'[listen]\nuser = "me"\n{command}')
+        with pytest.raises(ConfigError, match=r"config\.toml:3: listen\.password_cmd is not run, because other users"):
+            maker.make()
+    assert not asked.exists()
+
+
+async def test_a_certificate_that_another_user_could_change_is_not_trusted(open_folder: Path) -> None:
+    roots = open_folder / "roots.pem"
+    roots.touch()
+    roots.chmod(0o666)
+    async with making(open_folder) as maker:
+        maker.write(
+            f'[dns]\nservers = ["tls://192.0.2.1?ca={roots}"]\n'
+            f'[[relay]]\nname = "vps"\nurl = "https://192.0.2.2:443?ca={roots}"\n'
+        )
+        with pytest.raises(ConfigError) as caught:
+            maker.make()
+    why = f"{roots}: not used: other users can write to it. Run: chmod go-w {roots}"
+    assert caught.value.problems == (f"[[relay]] vps: {why}", f"[dns] servers: {why}")
+
+
 PAGES_HEAD = "name,scope,location_found,pattern_type,pattern"
 
 

@@ -28,6 +28,11 @@ def shown(path: Path) -> str:
 
 def read_bytes(path: Path, *, limit: int) -> bytes:
     """The content of a regular file of at most `limit` bytes. Raises ConfigError; symbolic links are followed."""
+    return read_file(path, limit=limit)[0]
+
+
+def read_file(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
+    """The same, with the status of the file that was read."""
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError:
@@ -35,7 +40,8 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ConfigError(f"{shown(path)}: cannot be opened: {_reason(error)}") from None
     try:
-        _refuse_special(path, os.fstat(descriptor).st_mode)
+        status = os.fstat(descriptor)
+        _refuse_special(path, status.st_mode)
         data = _read(descriptor, limit + 1)
     except OSError as error:
         raise ConfigError(f"{shown(path)}: cannot be read: {_reason(error)}") from None
@@ -43,12 +49,16 @@ def read_bytes(path: Path, *, limit: int) -> bytes:
         os.close(descriptor)
     if len(data) > limit:
         raise ConfigError(f"{shown(path)}: is larger than {limit:,} bytes; is it the right file?")
-    return data
+    return data, status
 
 
 def read_text(path: Path, *, limit: int) -> str:
     """The same as UTF-8 text, without a byte order mark. Raises ConfigError, with the line of what is no text."""
-    data = read_bytes(path, limit=limit)
+    return decode(path, read_bytes(path, limit=limit))
+
+
+def decode(path: Path, data: bytes) -> str:
+    """The content of a file as text. Raises ConfigError, with the line of what is no text."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ConfigError(f"{shown(path)}: is UTF-16 text; save it as UTF-8")
     try:

@@ -20,10 +20,11 @@ from pydantic import ValidationError
 
 from proxy.config import checks
 from proxy.config.explain import explain
-from proxy.config.files import read_text, shown
+from proxy.config.files import shown
 from proxy.config.locate import key_lines
 from proxy.config.overlay import Overlay, from_environment, from_flags, frozen
 from proxy.config.schema import Settings
+from proxy.config.trust import read_obeyed
 from proxy.errors import ConfigError
 from proxy.wire import relay_url
 
@@ -75,6 +76,8 @@ class Loaded:
     sources: Mapping[str, str] = field(default_factory=dict)
     """Place of each key that was set, by its dotted name; what is missing has its default."""
     places: Places = field(default_factory=Places)
+    runs_commands: bool = True
+    """False when another user may be able to change the file: no command from it is run."""
 
     def place(self, *path: str | int) -> str:
         """Where a value came from, for messages about it; the nearest table when it was not set."""
@@ -89,7 +92,11 @@ def load(
     Flags set to None count as not given, and `safety.allow` adds to what the others allow. Raises ConfigError with all
     problems.
     """
-    document, lines = ({}, {}) if path is None else _read(path)
+    text, doubt = "", ""
+    if path is not None:
+        obeyed = read_obeyed(path, limit=CONFIG_LIMIT)
+        text, doubt = obeyed.text, obeyed.doubt
+    document, lines = ({}, {}) if path is None else _parse(path, text)
     overlay = Overlay(document)
     problems = from_environment(overlay, env or {})
     from_flags(overlay, flags or {})
@@ -99,14 +106,15 @@ def load(
     if settings is None or problems:
         raise ConfigError(relay_url.redact(problem) for problem in problems)
     found_notices = [*overlay.notices, *(_said(places, fault) for fault in checks.without_effect(settings))]
-    if path is not None:
+    if doubt:
+        found_notices.append(f"{doubt}. No password_cmd is run")
+    elif path is not None:
         found_notices += _guard_passwords(path, settings)
-    return Loaded(settings, path, tuple(found_notices), _sources(settings, places), places)
+    return Loaded(settings, path, tuple(found_notices), _sources(settings, places), places, runs_commands=not doubt)
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[checks.Path, int]]:
+def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[checks.Path, int]]:
     """The document and the lines of its keys."""
-    text = read_text(path, limit=CONFIG_LIMIT)
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > LINE_LIMIT:
             raise ConfigError(f"{shown(path)}:{number}: the line is longer than {LINE_LIMIT} characters; break it")

@@ -172,7 +172,7 @@ class _Api:
 
     async def reload(self, request: web.Request) -> web.Response:
         await asking.body(request, {})
-        problems = self._parts.reload()
+        problems = await self._parts.reload()
         return _answer(taken=not problems, problems=[redact(problem) for problem in problems])
 
     # -- the log ---------------------------------------------------------------------------------------------------

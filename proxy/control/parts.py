@@ -56,7 +56,7 @@ class Parts:
     health: Health
     store: Store
     network: Callable[[], NetworkId]
-    reload: Callable[[], list[str]]
+    reload: Callable[[], Awaitable[list[str]]]
     """Reads the configuration and the rules again. Returns the problems; none: it was taken."""
     live: Callable[[], Mapping[str, int | float | str]]
     """Counters of the moment: port, started_at, clients, tunnels, …"""

@@ -21,6 +21,7 @@ from typing import Any
 from proxy.config.bundled import bundled_folder
 from proxy.config.files import read_text, shown
 from proxy.config.schema import AddonConfig
+from proxy.config.trust import trust_in
 from proxy.config.words import quoted, suggestion
 from proxy.errors import ConfigError
 from proxy.extend import of_mitmproxy, options, signatures
@@ -36,8 +37,6 @@ FILES_MAX = 256
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
 """What an addon may be called: its file's name without `.py`."""
-
-_OTHERS_MAY_WRITE = 0o022
 
 _serial = itertools.count(1)
 
@@ -58,9 +57,8 @@ def find(
     """
     folder = shipped if shipped is not None else bundled_folder("addons")
     found = {} if folder is None else {path.stem: _found(path, tables, shipped=True) for path in _files(folder)}
-    problem = _others_may_write(user_folder)
     for path in _files(user_folder):
-        found[path.stem] = _found(path, tables, shipped=False, problem=problem)
+        found[path.stem] = _found(path, tables, shipped=False)
     return tuple(found[name] for name in sorted(found))
 
 
@@ -88,33 +86,22 @@ def _files(folder: Path) -> list[Path]:
     return [folder / name for name in taken]
 
 
-def _found(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool, problem: str = "") -> AddonFile:
+def _found(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool) -> AddonFile:
     name = path.stem
     table = tables.get(name)
     enabled = table.enabled if table is not None and table.enabled is not None else not shipped
+    problem = ""
     if not NAME.fullmatch(name):
         problem = f"{shown(path)}: an addon's name has only letters, digits, _ and -, and begins with a letter"
-    elif not shipped and not problem:
-        problem = _others_may_write(path)
+    elif not shipped:
+        problem = _others_may_change(path)
     return AddonFile(name, path, shipped, enabled, problem)
 
 
-def _others_may_write(path: Path) -> str:
-    """A sentence when somebody else could put code of theirs there; "" when not, or nothing is there. Symbolic links
-    are followed: what counts is where the file lies."""
-    if os.name != "posix":
-        return ""
-    try:
-        places = (path, path.resolve(strict=True).parent) if path.is_symlink() else (path,)
-        found = [(place, place.stat()) for place in places]
-    except (OSError, RuntimeError):
-        return ""
-    for place, status in found:
-        if status.st_uid != os.geteuid():
-            return f"{shown(place)}: belongs to another user, so no addon is loaded from there; it must be yours"
-        if status.st_mode & _OTHERS_MAY_WRITE:
-            return f"{shown(place)}: others can write to it, so no addon is loaded from there; chmod go-w it"
-    return ""
+def _others_may_change(path: Path) -> str:
+    """Why an addon is not loaded: another user could put code of theirs there, or that cannot be told. Else ""."""
+    trust = trust_in(path)
+    return "; ".join(trust.problems) or (f"{shown(path)}: not loaded: {trust.doubt}" if trust.doubt else "")
 
 
 # -- loading one -------------------------------------------------------------------------------------------------------

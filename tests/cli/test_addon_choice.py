@@ -12,6 +12,17 @@ from tests.cli.addon_files import PIN, write
 from tests.cli.conftest import Byway, Home, Running
 
 
+def shared(file: Path) -> None:
+    """Others may enter the folder, and write to the file."""
+    file.parent.chmod(0o755)
+    file.chmod(0o646)
+
+
+@pytest.fixture
+def tmp_path(open_folder: Path) -> Path:
+    return open_folder
+
+
 def test_shipped_ones_are_off_and_the_users_own_are_on(byway: Byway, home: Home) -> None:
     write(home, "pin", f'"""Pins a\nsite.\n\nMore."""\n{PIN}')
     ran = byway("addons", "list")
@@ -24,10 +35,10 @@ def test_shipped_ones_are_off_and_the_users_own_are_on(byway: Byway, home: Home)
 
 
 def test_what_may_not_be_loaded_is_said_with_its_reason(byway: Byway, home: Home) -> None:
-    write(home, "pin").chmod(0o666)
+    shared(write(home, "pin"))
     ran = byway("addons", "list")
     assert "pin\trefused\tyours" in ran.out
-    assert "others can write to it" in ran.err
+    assert "other users can write to it" in ran.err
     (told,) = (it for it in byway("addons", "list", "--json").json["addons"] if it["name"] == "pin")
     assert (told["state"], len(told["problems"])) == ("refused", 1)
 
@@ -40,9 +51,9 @@ def test_a_list_runs_no_code(byway: Byway, home: Home, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("verb", ["check", "replay", "enable"])
 def test_what_others_could_have_written_is_not_run(byway: Byway, home: Home, tmp_path: Path, verb: str) -> None:
-    write(home, "pin", f"open({str(tmp_path / 'ran')!r}, 'w')\n").chmod(0o622)
+    shared(write(home, "pin", f"open({str(tmp_path / 'ran')!r}, 'w')\n"))
     ran = byway("addons", verb, "pin")
-    assert (ran.code, "others can write to it" in ran.err) == (7, True)
+    assert (ran.code, "other users can write to it" in ran.err) == (7, True)
     assert not (tmp_path / "ran").exists()
 
 

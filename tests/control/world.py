@@ -200,7 +200,7 @@ class World:
             await self.hold(host)
         return [ipaddress.ip_address("192.0.2.7")]
 
-    def _reload(self) -> list[str]:
+    async def _reload(self) -> list[str]:
         self.reloads += 1
         return self.problems
 

@@ -261,15 +261,18 @@ async def test_one_that_was_switched_off_waits_for_an_edit(kept: Kept) -> None:
     assert kept.heard() == ["start-1", "stop-1", "start-2"], "what it has open is closed, once"
 
 
-async def test_a_file_that_others_may_write_to_is_tried_again_when_they_may_not(kept: Kept) -> None:
+async def test_a_file_that_others_may_write_to_is_tried_again_when_they_may_not(open_folder: Path) -> None:
+    kept = Kept(open_folder)
     file = kept.write("x = 1\n")
+    file.parent.chmod(0o755)
     file.chmod(0o666)
-    with pytest.raises(ConfigError, match="others can write to it"):
+    with pytest.raises(ConfigError, match="other users can write to it"):
         await kept.start()
     file.chmod(0o600)
     await kept.looked()
     assert kept.state().problems == ()
     assert kept.state().running
+    await kept.keeper.close()
 
 
 async def test_edits_come_one_after_the_other(kept: Kept, caplog: pytest.LogCaptureFixture) -> None:

@@ -15,6 +15,7 @@ from proxy.config.schema import AddonConfig
 from proxy.errors import ConfigError
 from proxy.extend.addon import Addon, AddonFile
 from proxy.extend.loader import FILE_LIMIT, FILES_MAX, find, load, missing
+from tests.support.other_users import write_as_another
 
 PIN = """
     class Pin:
@@ -122,44 +123,67 @@ def test_a_name_must_be_simple(folder: Path, shipped: Path) -> None:
     )
 
 
-@pytest.mark.parametrize("mode", [0o720, 0o702, 0o777])
-def test_nothing_is_loaded_from_a_folder_that_others_can_write_to(folder: Path, shipped: Path, mode: int) -> None:
-    write(folder, "pin")
-    folder.chmod(mode)
-    (found,) = find(folder, shipped=shipped)
-    assert found.problem == f"{folder}: others can write to it, so no addon is loaded from there; chmod go-w it"
-
-
-@pytest.mark.parametrize("mode", [0o620, 0o602])
-def test_no_file_is_loaded_that_others_can_write_to(folder: Path, shipped: Path, mode: int) -> None:
-    file = write(folder, "pin")
-    file.chmod(mode)
-    (found,) = find(folder, shipped=shipped)
-    assert found.problem == f"{file}: others can write to it, so no addon is loaded from there; chmod go-w it"
-
-
-def test_what_others_can_only_read_is_loaded(folder: Path, shipped: Path) -> None:
-    write(folder, "pin").chmod(0o644)
+@pytest.fixture
+def shared(open_folder: Path) -> Path:
+    """A folder of addons that others may enter."""
+    folder = open_folder / "addons"
+    folder.mkdir()
     folder.chmod(0o755)
-    assert find(folder, shipped=shipped)[0].problem == ""
+    return folder
 
 
-def test_a_link_counts_as_where_it_leads(tmp_path: Path, folder: Path, shipped: Path) -> None:
-    elsewhere = tmp_path / "elsewhere"
+@pytest.mark.parametrize("mode", [0o702, 0o777])
+def test_nothing_is_loaded_from_a_folder_that_others_can_write_to(shared: Path, shipped: Path, mode: int) -> None:
+    file = write(shared, "pin")
+    shared.chmod(mode)
+    (found,) = find(shared, shipped=shipped)
+    assert found.problem == f"{file}: not used: other users can write to {shared}. Run: chmod go-w {shared}"
+
+
+def test_no_file_is_loaded_that_others_can_write_to(shared: Path, shipped: Path) -> None:
+    file = write(shared, "pin")
+    file.chmod(0o602)
+    (found,) = find(shared, shipped=shipped)
+    assert found.problem == f"{file}: not used: other users can write to it. Run: chmod go-w {file}"
+
+
+def test_a_folder_that_nobody_else_can_enter_decides_for_its_files(shared: Path, shipped: Path) -> None:
+    write(shared, "pin").chmod(0o602)
+    shared.chmod(0o700)
+    assert find(shared, shipped=shipped)[0].problem == ""
+
+
+def test_what_others_can_only_read_is_loaded(shared: Path, shipped: Path) -> None:
+    write(shared, "pin").chmod(0o644)
+    assert find(shared, shipped=shipped)[0].problem == ""
+
+
+def test_a_link_counts_as_where_it_leads(open_folder: Path, folder: Path, shipped: Path) -> None:
+    elsewhere = open_folder / "elsewhere"
     elsewhere.mkdir()
     elsewhere.chmod(0o777)
     (folder / "pin.py").symlink_to(write(elsewhere, "pin"))
     (found,) = find(folder, shipped=shipped)
-    assert found.problem.startswith(f"{elsewhere}: others can write to it")
+    assert f"other users can write to {elsewhere}" in found.problem
 
 
-def test_nothing_is_loaded_that_belongs_to_another_user(
-    folder: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch
+def test_nothing_is_loaded_that_belongs_to_another_user(shared: Path, shipped: Path) -> None:
+    file = shared / "pin.py"
+    shared.chmod(0o777)
+    write_as_another(file, PIN)
+    shared.chmod(0o755)
+    (found,) = find(shared, shipped=shipped)
+    assert found.problem.startswith(f"{file}: not used: ")
+
+
+def test_where_modes_mean_nothing_no_code_is_loaded(
+    shared: Path, shipped: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    write(folder, "pin")
-    monkeypatch.setattr("os.geteuid", lambda: 4_242)
-    (found,) = find(folder, shipped=shipped)
-    assert found.problem == f"{folder}: belongs to another user, so no addon is loaded from there; it must be yours"
+    write(shared, "pin").chmod(0o666)
+    monkeypatch.setattr("proxy.config.trust._filesystem", lambda _: "vfat")
+    (found,) = find(shared, shipped=shipped)
+    assert "not loaded: " in found.problem
+    assert found.problem.endswith("owners and modes mean nothing on vfat")
 
 
 def test_a_table_without_a_file_is_named(folder: Path, shipped: Path) -> None:

@@ -168,7 +168,7 @@ async def test_J10_what_was_refused_is_tried_again_once_the_configuration_is_rea
         with pytest.raises(ssl.SSLCertVerificationError):
             await shake(byway, site.port, trust=authority.client())
         await until(lambda: byway.bridge.uninspected == HOST)
-        assert byway.reload() == []
+        assert await byway.reload() == []
         assert byway.bridge.uninspected == ""
         assert ca.PURPOSE in await shake(byway, site.port, trust=byway.trust())
 
