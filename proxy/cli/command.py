@@ -16,13 +16,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proxy.cli.exits import Exit, exit_for
+from proxy.cli.exits import Exit, NotRunning, exit_for
 from proxy.cli.help import Command
 from proxy.cli.output import Output, say
 from proxy.errors import BywayError, ConfigError
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client
+    from proxy.cli.stored import Stored
     from proxy.config.paths import Paths
 
 Body = Callable[..., Exit | None]
@@ -85,6 +86,21 @@ class Invocation:
         client = Client.find(self.paths.state_dir, hint=start)
         self.detail(f"Asking the running Byway of {self.paths.state_dir}.")
         return client
+
+    def reader(self) -> Client | Stored:
+        """What answers questions that change nothing: the running Byway, else the log, which is said. Raises
+        NotRunning when there is neither, NotAllowed."""
+        try:
+            return self.client()
+        except NotRunning as none:
+            from proxy.cli.stored import Stored
+
+            try:
+                stored = Stored(self.paths)
+            except NotRunning:
+                raise none from None
+            self.output.hint("No Byway is running. This is from its log.")
+            return stored
 
     def detail(self, text: str) -> None:
         """One line on stderr that only -v shows."""

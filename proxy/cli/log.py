@@ -74,11 +74,10 @@ def show_log(
 ) -> Exit | None:
     """Show the log of connections, oldest first."""
     begin = None if since is None else moment(since, now=time.time())
-    client = call.client()
     shown = limit or (_FIRST_ROWS if follow and since is None else 200)
     # opened before the log is read, so that nothing is missed between the two
-    coming = client.follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
-    told = client.get("/v1/log", since=begin, site=site, route=route, outcome=outcome, limit=shown)
+    coming = call.client().follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
+    told = call.reader().get("/v1/log", since=begin, site=site, route=route, outcome=outcome, limit=shown)
     rows = sorted(told["rows"], key=lambda row: (row["at"], row["id"]))
     if coming is None and call.output.as_json:
         call.output.document({**told, "rows": rows})
@@ -103,7 +102,7 @@ def show(
 ) -> Exit | None:
     """Show one connection with every attempt."""
     asked = {"id": int(which)} if which.isascii() and which.isdigit() else {"site": which}
-    told = call.client().get("/v1/log", limit=1, **asked)
+    told = call.reader().get("/v1/log", limit=1, **asked)
     if not told["rows"]:
         raise Misused(f"the log has no connection {which}")
     (row,) = told["rows"]

@@ -18,7 +18,7 @@ group = typer.Typer(help="Relays: list, test and add.", no_args_is_help=True)
 def list_relays(call: Invocation) -> Exit | None:
     """List the relays, the preferred first, and how each does."""
     try:
-        told = call.client().get("/v1/relays")
+        told = call.reader().get("/v1/relays")
     except NotRunning:
         from proxy.cli.offline import read_configuration
         from proxy.control import documents

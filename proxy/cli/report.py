@@ -56,7 +56,7 @@ def _report(
     from proxy.cli.report_sites import gather
     from proxy.config.paths import write_private
 
-    client = call.client()
+    client = call.reader()
     found = gather(client, sites or [])
     relays = client.get("/v1/relays")["relays"]
     shape = Format.JSON if call.output.as_json else Format(form)

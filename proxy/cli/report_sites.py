@@ -13,6 +13,7 @@ from urllib.parse import quote
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client
+    from proxy.cli.stored import Stored
 
 Document = dict[str, Any]
 
@@ -51,7 +52,7 @@ class Site:
     examinations: tuple[Examination, ...]
 
 
-def gather(client: Client, hosts: Sequence[str]) -> list[Site]:
+def gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
     """What the running Byway knows of these sites; of all of which it holds something, when none is named."""
     if not hosts:
         told = client.get("/v1/sites")
@@ -64,7 +65,7 @@ def _is_wide(scope: str) -> bool:
     return scope.startswith("*.") or "/" in scope
 
 
-def _site(client: Client, named: str) -> Site:
+def _site(client: Client | Stored, named: str) -> Site:
     place = quote(named, safe="")
     shown = client.get(f"/v1/sites/{place}")
     host = shown["host"]

@@ -22,7 +22,7 @@ def list_sites(
     everywhere: Annotated[bool, typer.Option("--all", help="On every network, not on this one alone.")] = False,
 ) -> Exit | None:
     """List the sites of which something is held, and those you have set."""
-    told = call.client().get("/v1/sites")
+    told = call.reader().get("/v1/sites")
     if call.output.as_json:
         call.output.document(told)
         return None
@@ -42,7 +42,7 @@ def list_sites(
 @command(group, "show", example="byway site show livejournal.com")
 def show(call: Invocation, site: Site) -> Exit | None:
     """Show what is held about one site, since when and on what evidence."""
-    told = call.client().get(_path(site))
+    told = call.reader().get(_path(site))
     if call.output.as_json:
         call.output.document(told)
         return None

@@ -119,6 +119,21 @@ def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
     ]
 
 
+def relays_used(db: sqlite3.Connection) -> list[Document]:
+    """When each route through relays last delivered, and last failed at a relay, from the connections that are logged
+    by name: {"route", "delivered", "at", "error"}."""
+    rows = db.execute(
+        "SELECT route, stage = 'done', max(at), attempt.error FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        " WHERE route NOT LIKE 'direct%' AND (stage = 'done' OR symptom LIKE 'relay_%')"
+        " GROUP BY route, stage = 'done' ORDER BY max(at)"  # SQLite takes the error from the row with the maximum
+    )
+    return [
+        {"route": from_text(route), "delivered": bool(delivered), "at": float(at), "error": from_text(error)}
+        for route, delivered, at, error in rows
+        if isinstance(at, int | float)
+    ]
+
+
 def beliefs(db: sqlite3.Connection) -> tuple[list[Belief], int]:
     """All that was kept, and how many rows made no sense."""
     return read_beliefs(db.execute(f"SELECT {', '.join(BELIEF_COLUMNS)} FROM belief"))  # noqa: S608 - our own fields

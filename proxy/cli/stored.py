@@ -1,0 +1,200 @@
+"""What the files say, for commands that only read, while no Byway runs.
+
+`Stored.get` answers as the running Byway would: the same paths, the same documents, from the log and what was learned.
+Nothing is written. What only a running Byway knows (measurements of the last minutes, hosts that are not logged) is not
+there.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sqlite3
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TypeVar
+from urllib.parse import unquote
+
+from proxy.cli.exits import Misused, NotAllowed, NotRunning
+from proxy.config.load import load
+from proxy.config.paths import Paths
+from proxy.config.schema import Settings
+from proxy.control import documents
+from proxy.control.documents import Document, versioned
+from proxy.control.site import scope
+from proxy.control.timeline import scopes, spells
+from proxy.detect.beliefs import Beliefs
+from proxy.detect.health import RelayHealth
+from proxy.errors import BywayError, ConfigError
+from proxy.model import NetworkId, Override
+from proxy.net.network_id import network_id, read_uplink
+from proxy.store import queries
+from proxy.store.file import open_reader
+
+T = TypeVar("T")
+
+Query = Mapping[str, str | int | float | None]
+
+
+class Stored:
+    """The log and the learned state in one state folder."""
+
+    def __init__(self, paths: Paths) -> None:
+        """Raises NotRunning when there is no log, NotAllowed when it is another user's."""
+        self._paths = paths
+        self._file = paths.store_file
+        try:
+            os.stat(self._file)
+        except FileNotFoundError:
+            raise NotRunning(f"there is no log in {paths.state_dir}") from None
+        except PermissionError:
+            raise NotAllowed(f"{paths.state_dir} belongs to another user") from None
+        if not os.access(self._file, os.R_OK):
+            raise NotAllowed(f"{self._file} belongs to another user")
+        self._settings = _settings(paths)
+
+    def get(self, path: str, **query: str | int | float | None) -> Document:
+        """What the running Byway would answer. Raises BywayError for what cannot be read, and for a path that needs
+        one."""
+        match path.removeprefix("/v1/").split("/"):
+            case ["log"]:
+                return versioned(rows=self._log(query))
+            case ["sites"]:
+                return self._sites()
+            case ["sites", host]:
+                return self._site(_read(scope, unquote(host)))
+            case ["measurements", host]:
+                return versioned(host=_read(scope, unquote(host)), measurements=[])
+            case ["relays"]:
+                return versioned(relays=self._relays())
+        raise NotRunning("this needs a running Byway; start one with `byway run`")
+
+    def _log(self, query: Query) -> list[Document]:
+        site, row_id = query.get("site"), query.get("id")
+        since, limit = query.get("since"), query.get("limit")
+        return self._ask(
+            lambda db: queries.log(
+                db,
+                since=float(since or 0.0),
+                site=None if site is None else _read(scope, str(site)),
+                route=_text(query.get("route")),
+                outcome=_text(query.get("outcome")),
+                row_id=None if row_id is None else int(row_id),
+                limit=int(limit or 200),
+            )
+        )
+
+    def _sites(self) -> Document:
+        now, beliefs = time.time(), self._beliefs()
+        overrides = sorted(self._overrides().items())
+        return versioned(
+            network=self._network(),
+            sites=[documents.belief(belief) for belief in beliefs.all(now=now)],
+            overrides=[documents.override(host, override) for host, override in overrides],
+        )
+
+    def _site(self, host: str) -> Document:
+        now, beliefs, network = time.time(), self._beliefs(), self._network()
+        here = beliefs.lookup(host, network=network, now=now)
+        elsewhere = [it for it in beliefs.all(now=now) if it.scope == host and it.network != network]
+        rows = [row for name in scopes(host) for row in self._changes(name)]
+        changes = sorted(rows, key=lambda row: float(row["at"]), reverse=True)
+        override = _covering(host, self._overrides())
+        return versioned(
+            host=host,
+            belief=documents.belief(here),
+            elsewhere=[documents.belief(it) for it in elsewhere],
+            override=None if override is None else documents.override(*override),
+            timeline=spells(changes, [here, *elsewhere]),
+            changes=changes,
+        )
+
+    def _relays(self) -> list[Document]:
+        used = _health(self._ask(queries.relays_used))
+        return [
+            documents.relay(relay, used.get(relay.name, RelayHealth()), failing=False) for relay in self._settings.relay
+        ]
+
+    def _beliefs(self) -> Beliefs:
+        beliefs, _ = self._ask(queries.beliefs)
+        return Beliefs(self._settings.detect, beliefs)
+
+    def _overrides(self) -> dict[str, Override]:
+        overrides, _ = self._ask(queries.overrides)
+        return overrides
+
+    def _changes(self, host: str) -> list[Document]:
+        return self._ask(lambda db: queries.changes(db, host))
+
+    def _network(self) -> NetworkId:
+        """The network that this computer is on now."""
+        try:
+            key = self._paths.network_key_file.read_bytes()
+        except OSError:
+            key = b""  # no network was told from another yet
+        return network_id(read_uplink(), key)
+
+    def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return _ask(self._file, query)
+        except ValueError as error:
+            raise Misused(str(error)) from None
+        except sqlite3.Error as error:
+            raise BywayError(f"the log {self._file} cannot be read: {error}") from None
+
+
+def _ask(file: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+    """Raises sqlite3.Error. A folder in which nothing may be written has no lock and no write-ahead log: what stands in
+    the file is all there is."""
+    try:
+        with contextlib.closing(open_reader(file)) as db:
+            return query(db)
+    except sqlite3.OperationalError:
+        if os.access(file.parent, os.W_OK) or os.path.exists(f"{file}-wal"):
+            raise
+        with contextlib.closing(open_reader(file, immutable=True)) as db:
+            return query(db)
+
+
+def _health(rows: Sequence[Document]) -> dict[str, RelayHealth]:
+    """How each relay did, by name: the newest of what is logged decides."""
+    found: dict[str, RelayHealth] = {}
+    for row in rows:
+        relay = found.setdefault(row["route"].partition("|")[0], RelayHealth())
+        if row["delivered"]:
+            relay.worked_at = max(relay.worked_at, row["at"])
+        else:
+            relay.failed_at, relay.last_error = row["at"], row["error"]
+    for relay in found.values():
+        relay.failures = int(relay.failed_at > relay.worked_at)
+        relay.last_error = relay.last_error if relay.failures else ""
+    return found
+
+
+def _settings(paths: Paths) -> Settings:
+    """Those of the configuration; the defaults where it has an error: what was logged can be read all the same."""
+    try:
+        return load(paths.config_to_read, env=os.environ).settings
+    except ConfigError:
+        return Settings()
+
+
+def _covering(host: str, overrides: Mapping[str, Override]) -> tuple[str, Override] | None:
+    """The most specific override for a host."""
+    while host:
+        if host in overrides:
+            return host, overrides[host]
+        host = host.partition(".")[2]
+    return None
+
+
+def _read(convert: Callable[[str], T], text: str) -> T:
+    try:
+        return convert(text)
+    except ValueError as error:
+        raise Misused(str(error)) from None
+
+
+def _text(value: str | float | None) -> str | None:
+    return None if value is None else str(value)
