@@ -82,33 +82,42 @@ class WayBack:
         return functools.partial(_both, brings_it, learned)
 
     async def _retest(self, setup: Setup, visit: Outcome, network: NetworkId, pair: Pair, cause: str) -> None:
-        direct_ok, other_ok = await pair()
-        failed_alone = other_ok and not direct_ok
-        forged = failed_alone and cause == "interception" and await is_forged(setup, visit, DIRECT)
-        if self._services.network() == network:
-            now = self._services.now()
-            self._services.believe(
-                self._services.beliefs.retested(
-                    visit.host, network=network, now=now, direct_ok=direct_ok, other_ok=other_ok, forged=forged
-                )
+        services, reported = self._services, False
+        try:
+            direct_ok, other_ok = await pair()
+            failed_alone = other_ok and not direct_ok
+            forged = failed_alone and cause == "interception" and await is_forged(setup, visit, DIRECT)
+            if services.network() != network:
+                return
+            changes = services.beliefs.retested(
+                visit.host, network=network, now=services.now(), direct_ok=direct_ok, other_ok=other_ok, forged=forged
             )
-            if direct_ok:
-                self._services.alarms.clear(visit.request.destination.host)
-            else:
-                self._services.sound()
+            reported = True
+        finally:
+            if not reported:
+                services.beliefs.retest_unreported(visit.host, network=network, now=services.now())
+        services.believe(changes)
+        if direct_ok:
+            services.alarms.clear(visit.request.destination.host)
+        else:
+            services.sound()
 
     async def _try_rungs(self, setup: Setup, visit: Outcome, flight: Flight, network: NetworkId) -> None:
         """One after the other, until one passes."""
-        for route in local_means(setup.settings.auto.ladder, flight.protocol):
-            ok = await answers(setup, self._services.oracle, visit, flight, route)
-            if self._services.network() != network or self._services.setup() is not setup:
-                return
-            now = self._services.now()
-            self._services.believe(
-                self._services.beliefs.rung_result(visit.host, route, ok=ok, network=network, now=now)
-            )
-            if ok:
-                return
+        services, reported = self._services, False
+        try:
+            for route in local_means(setup.settings.auto.ladder, flight.protocol):
+                ok = await answers(setup, services.oracle, visit, flight, route)
+                if services.network() != network or services.setup() is not setup:
+                    return
+                now = services.now()
+                services.believe(services.beliefs.rung_result(visit.host, route, ok=ok, network=network, now=now))
+                reported = True
+                if ok:
+                    return
+        finally:
+            if not reported:
+                services.beliefs.retest_unreported(visit.host, network=network, now=services.now())
 
 
 async def _both(brings_it: Callable[[Route], Awaitable[bool]], learned: Route) -> tuple[bool, bool]:

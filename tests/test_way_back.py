@@ -371,6 +371,39 @@ def test_a_pair_that_is_cut_short_leaves_nothing_open() -> None:
     play(story())
 
 
+def _is_due(scene: Scene) -> bool:
+    return scene.beliefs.retest_due(HOST, network=HOME, now=scene.now())
+
+
+def test_a_pair_that_is_not_reported_is_due_again_at_once() -> None:
+    """Its network went while it was under way, and is back before its claim would have lapsed."""
+
+    async def story() -> None:
+        scene = Scene(direct=Script(answer=SERVER_HELLO, after=1.0), relay=answering())
+        asyncio.get_running_loop().call_at(DUE_S + 0.5, setattr, scene, "network", AWAY)
+        await asyncio.sleep(DUE_S)
+        scene.way_back.look(scene.setup, VISIT, flight_of(HELLO))
+        await asyncio.sleep(0.9)
+        assert not _is_due(scene)
+        await asyncio.sleep(0.3)
+        assert _is_due(scene)
+
+    play(story())
+
+
+def test_a_pair_that_is_cut_short_is_due_again_at_once() -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(None), relay=answering(None))
+        await asyncio.sleep(DUE_S)
+        scene.way_back.look(scene.setup, VISIT, flight_of(HELLO))
+        await asyncio.sleep(1.0)
+        assert not _is_due(scene)
+        await cancel_all()
+        assert _is_due(scene)
+
+    play(story())
+
+
 # -- local means -------------------------------------------------------------------------------------------------------
 
 
@@ -387,5 +420,17 @@ def test_local_means_are_tried_one_by_one_while_the_same_is_said(changes: bool) 
         await scene.visit(at=DUE_S + 300)  # the censor has calmed down
         assert len(scene.sent(cut)) == 1
         assert len(scene.sent(split)) == (0 if changes else 1)
+
+    play(story())
+
+
+def test_local_means_that_are_not_reported_are_due_again_at_once() -> None:
+    async def story() -> None:
+        scene = Scene(direct=answering(RESET), relay=answering())
+        scene.scripts |= {Route(wrap=(word,)): Script(answer=RESET, after=1.0) for word in ("tlsrec", "split")}
+        await scene.visit()
+        asyncio.get_running_loop().call_at(DUE_S + 300.5, setattr, scene, "network", AWAY)
+        await scene.visit(at=DUE_S + 300)
+        assert scene.beliefs.rung_due(HOST, network=HOME, now=scene.now())
 
     play(story())

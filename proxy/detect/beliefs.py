@@ -221,10 +221,11 @@ class Beliefs:
         return self._book.paid([])
 
     def network_changed(self, now: float) -> list[Change]:
-        """Another uplink: what waits for a control can have none any more. Of a network without an identity nothing is
-        kept, since the next one has none either."""
+        """Another uplink: what waits for a control can have none any more, and re-tests under way on the old one are
+        not reported. Of a network without an identity nothing is kept, since the next one has none either."""
         self._tell_time(now)
         self._judge.gates.void()
+        self._recovery.forget_claims()
         self._judge.uplink.forget(UNKNOWN_NETWORK)
         self._judge.lifts.forget(UNKNOWN_NETWORK)
         meant = on_network(UNKNOWN_NETWORK, None)
@@ -329,6 +330,11 @@ class Beliefs:
             self._judge.gates.annul((network, host))
             changes += self.delivered_direct(host, network=network, now=now)
         return self._book.paid(changes)
+
+    def retest_unreported(self, host: str, *, network: NetworkId, now: float) -> None:
+        """What `retest_due` or `rung_due` claimed has ended without a report: it is due again beside the next visit."""
+        self._tell_time(now)
+        self._recovery.release(self._judge.governing((network, host), now))
 
     def rung_due(self, host: str, *, network: NetworkId, now: float) -> bool:
         """Whether the local means shall be tried beside this visit of a host that a relay carries. True claims it: the

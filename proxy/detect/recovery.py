@@ -110,7 +110,7 @@ class Recovery:
         return self._failed_again(key, held, now, counts=counts)
 
     def release(self, key: Key) -> None:
-        """A re-test said nothing of its scope, which is due as before."""
+        """A re-test said nothing of its scope, or was not reported: it is due as before."""
         self._claimed.pop(key, None)
 
     def succeeded(self, key: Key, held: Belief, now: float, why: str) -> list[Change]:
@@ -128,7 +128,7 @@ class Recovery:
         return book.leave(key, cleared, now, f"{why}, {after.successes} times in a row")
 
     def forget_claims(self) -> None:
-        """The clock was set."""
+        """The clock was set, or the network went: what is under way reports nothing."""
         self._claimed.clear()
 
     def _failed_again(self, key: Key, held: Belief, now: float, *, counts: bool) -> list[Change]:

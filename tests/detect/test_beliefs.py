@@ -61,6 +61,25 @@ def test_a_due_re_test_is_claimed_once() -> None:
     assert world.after(61).due()  # nobody reported it
 
 
+def test_a_claimed_re_test_is_free_at_once_when_its_network_goes() -> None:
+    world = World()
+    world.learn(rescued())
+    assert world.after(120).due()
+    world.beliefs.network_changed(world.now)
+
+    assert world.after(1).due()  # back on it
+    assert not world.due()
+
+
+def test_a_claim_without_a_report_can_be_given_back() -> None:
+    world = World()
+    world.learn(rescued())
+    assert world.after(120).due()
+    world.beliefs.retest_unreported(HOST, network=HOME, now=world.now)
+
+    assert world.due()
+
+
 def test_a_suspect_that_fails_beside_the_other_route_is_blocked() -> None:
     world = World()
     world.learn(rescued())
