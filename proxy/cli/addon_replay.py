@@ -89,7 +89,7 @@ def _read(paths: Paths, since: float) -> Recording:
     try:
         with contextlib.closing(open_reader(paths.store_file)) as db:
             return read_recording(db, since=since)
-    except sqlite3.Error as error:
+    except (sqlite3.Error, OSError) as error:
         if not paths.store_file.exists():
             raise BywayError(f"{paths.store_file}: there is no log yet, so there is nothing to replay") from None
         raise BywayError(f"{paths.store_file} cannot be read: {error}") from None

@@ -119,6 +119,8 @@ class Client:
             raise _improper(error) from error
         except PermissionError:
             raise NotAllowed(f"the control socket in {self.socket_path} belongs to another user") from None
+        except OSError as error:
+            raise BywayError(f"the connection to the running byway was lost: {error.strerror or error}") from None
 
     def _connection(self, timeout_s: float | None) -> http.client.HTTPConnection:
         if self.socket_path is not None:
@@ -155,7 +157,10 @@ class _UnixConnection(http.client.HTTPConnection):
 def _lines(connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> Iterator[Document]:
     try:
         while line := response.readline(LINE_LIMIT):
-            yield _document(line)
+            document = _document(line)
+            if "error" in document and document.keys() <= {"version", "error"}:  # a row of the log has one as well
+                raise BywayError(str(document["error"]))
+            yield document
     except (http.client.HTTPException, ConnectionError):
         return
     finally:

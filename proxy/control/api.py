@@ -22,7 +22,7 @@ from proxy import __version__
 from proxy.config.words import quoted, suggestion
 from proxy.control import asking, documents
 from proxy.control.documents import Document, versioned
-from proxy.control.following import Followers, wanted
+from proxy.control.following import FAULT, Followers, wanted
 from proxy.control.guard import Guard, Handler, Refused, check_shape, dress
 from proxy.control.measurements import Measurements
 from proxy.control.parts import Parts
@@ -111,7 +111,7 @@ def _guarded(guard: Guard) -> Middleware:
             resource = request.match_info.route.resource
             log.error("a fault while answering %s %s", request.method, resource.canonical if resource else "?")
             log.debug("where it happened:", exc_info=True)  # the path, and a message, may name a site
-            return _error(500, "Byway has a fault; its log says more.")
+            return _error(500, FAULT)
 
     return middleware
 

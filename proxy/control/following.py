@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import logging
 from collections.abc import AsyncGenerator, Callable, Mapping
 from typing import Any
 
@@ -19,7 +20,13 @@ from proxy.control import asking
 from proxy.control.documents import Document, versioned
 from proxy.control.guard import Refused
 from proxy.control.site import scope
+from proxy.errors import BywayError
 from proxy.model import DIRECT, Outcome
+from proxy.wire.relay_url import redact
+
+log = logging.getLogger(__name__)
+
+FAULT = "Byway has an internal error; `byway run -vv` logs the details."
 
 
 class Followers:
@@ -29,7 +36,8 @@ class Followers:
         self._answering: set[asyncio.Task[Any]] = set()
 
     async def answer(self, request: web.Request, lines: AsyncGenerator[Document, None]) -> web.StreamResponse:
-        """Sends each of `lines` when it comes, and closes them."""
+        """Sends each of `lines` when it comes, and closes them. A fault of ours on the way is the last line, `error`:
+        an answer that merely stopped would look like a Byway that has ended."""
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         task = asyncio.current_task()
@@ -41,6 +49,12 @@ class Followers:
                     await response.write(json.dumps(versioned(**line)).encode() + b"\n")
         except ConnectionError:
             pass  # the reader has gone
+        except Exception as error:
+            told = redact(str(error)) if isinstance(error, BywayError) else FAULT
+            log.error("a fault while answering line by line: %s", type(error).__name__)
+            log.debug("where it happened:", exc_info=True)
+            with contextlib.suppress(ConnectionError):
+                await response.write(json.dumps(versioned(error=told)).encode() + b"\n")
         finally:
             self._answering.discard(task)
         return response

@@ -46,11 +46,20 @@ _MAGIC = b"SQLite format 3\0"
 _FORMATS = {1, 2}
 """The read and write versions in the header; SQLite takes a file with a later one for read-only."""
 
+_READ_ERRORS = (
+    sqlite3.SQLITE_IOERR_READ,
+    sqlite3.SQLITE_IOERR_SHORT_READ,
+    sqlite3.SQLITE_IOERR_CORRUPTFS,
+)
+"""What a bad sector gives. A failed write is not among them: a disk that is full or gone may come back."""
+
+_AGAINST_DAMAGE = ("trusted_schema = OFF", "cell_size_check = ON")
+
 _SIDE_FILES = ("-wal", "-shm", "-journal")
 _SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 
 
-class Unusable(Exception):
+class Unusable(sqlite3.DatabaseError):
     """The file holds something else than our log, or a damaged one; the message says what."""
 
 
@@ -80,19 +89,28 @@ def open_store(path: Path | None, *, check: bool = True) -> Opened:
     except Unusable as error:
         aside = set_aside(path)
         opened = _open_file(path, check=False)
-        notice = (
-            f"the log {path.name} could not be used ({error}); it was set aside as {aside.name} and a new one begun"
-        )
-        return opened._replace(notices=(notice, *opened.notices), aside=aside)
+        return opened._replace(notices=(set_aside_notice(path, aside, error), *opened.notices), aside=aside)
 
 
 def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
     """A connection that can only read, for one thread; `immutable`: past all locks, and what stands in the file alone.
-    Raises sqlite3.Error."""
+    Raises sqlite3.Error and OSError."""
+    _check_regular(path)
     uri = _uri(path, "ro") + ("&immutable=1" if immutable else "")
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
-    db.text_factory = decoded
+    try:
+        db.text_factory = decoded
+        for pragma in _AGAINST_DAMAGE:
+            db.execute(f"PRAGMA {pragma}")
+    except BaseException:
+        db.close()
+        raise
     return db
+
+
+def set_aside_notice(path: Path, aside: Path, error: BaseException) -> str:
+    """A sentence for the user."""
+    return f"The log {path.name} is damaged ({error}). It was renamed to {aside.name}, and a new log was started."
 
 
 def set_aside(path: Path) -> Path:
@@ -111,14 +129,22 @@ def set_aside(path: Path) -> Path:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error of SQLite's says that the file itself is bad."""
+    """Whether an error says that the file itself is bad: its content, or the part of the disk that it lies on."""
+    if isinstance(error, Unusable | UnicodeDecodeError):  # SQLite's message quotes what a damaged file holds
+        return True
     code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+    return code is not None and (code in _READ_ERRORS or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
 
 
 def decoded(data: bytes) -> str:
     """Text of a file that may be damaged."""
     return data.decode("utf-8", "replace")
+
+
+def is_stale(error: BaseException) -> bool:
+    """Whether it may be another file by now, or hold other tables than it did: it is worth to open it again."""
+    code = getattr(error, "sqlite_errorcode", None)
+    return code is not None and code & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 @contextlib.contextmanager
@@ -139,15 +165,17 @@ def _open_file(path: Path, *, check: bool) -> Opened:
     db = sqlite3.connect(_uri(path, "rw"), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         _configure(db)
-        notices = () if fresh else _checked(db, path, check=check)
+        if not fresh:
+            _check(db, path, every_page=check)
+        notices: tuple[str, ...] = ()
         if db.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
-            notices = (*notices, f"the folder of {path.name} cannot hold a write-ahead log (a network disk?)")
+            notices = (f"The folder of {path.name} does not support SQLite's write-ahead log (a network disk?).",)
         if fresh:
             _create(db)
         return Opened(db, fresh, notices, os.stat(path).st_ino)
     except UnicodeDecodeError:  # a message of SQLite's that quotes what the file holds
         db.close()
-        raise Unusable("damaged: its text is no text") from None
+        raise Unusable("its text cannot be read") from None
     except sqlite3.Error as error:
         db.close()
         if is_damage(error) or getattr(error, "sqlite_errorcode", None) == sqlite3.SQLITE_ERROR:
@@ -173,22 +201,26 @@ def _make_file(path: Path) -> bool:
 
 
 def _look_at(path: Path) -> None:
-    """Raises Unusable for what SQLite should not even open: it takes an empty file for a new one, and may hang on a
-    FIFO."""
+    """Raises Unusable for what SQLite should not even open; makes the rest the user's alone."""
     try:
-        found = os.stat(path)
+        _check_regular(path)
     except FileNotFoundError:
-        raise Unusable("a link that leads nowhere") from None
-    if not stat.S_ISREG(found.st_mode):
-        raise Unusable("not a regular file")
+        raise Unusable("a link to a file that does not exist") from None
     with path.open("rb") as opened:
         header = opened.read(20)
-    if not header.startswith(_MAGIC) or not set(header[18:20]) <= _FORMATS:
+    if not header.startswith(_MAGIC) or not set(header[18:20]) <= _FORMATS:  # SQLite takes an empty file for a new one
         raise Unusable("not a database")
     _make_private(path)
     for suffix in _SIDE_FILES:
         with contextlib.suppress(FileNotFoundError):
             _make_private(Path(f"{path}{suffix}"))
+
+
+def _check_regular(path: Path) -> None:
+    """Raises Unusable for what is no regular file: SQLite may hang on a FIFO. It is not opened for that: closing any
+    descriptor of a file ends the locks that SQLite holds in this process (POSIX). Raises OSError when there is none."""
+    if not stat.S_ISREG(os.stat(path).st_mode):
+        raise Unusable("not a regular file")
 
 
 def _make_private(path: Path) -> None:
@@ -200,8 +232,7 @@ def _make_private(path: Path) -> None:
 def _configure(db: sqlite3.Connection) -> None:
     db.text_factory = decoded
     for pragma in (
-        "trusted_schema = OFF",
-        "cell_size_check = ON",
+        *_AGAINST_DAMAGE,
         "secure_delete = ON",  # the log is browsing history: what is deleted is overwritten
         "synchronous = NORMAL",  # with a write-ahead log a crash of ours loses nothing that was committed
         "temp_store = MEMORY",
@@ -216,25 +247,37 @@ def _create(db: sqlite3.Connection) -> None:
     )
 
 
-def _checked(db: sqlite3.Connection, path: Path, *, check: bool) -> tuple[str, ...]:
-    """Raises Unusable for a file that is not our log or not whole."""
-    (application,) = db.execute("PRAGMA application_id").fetchone()
-    (version,) = db.execute("PRAGMA user_version").fetchone()
-    if application != APPLICATION_ID or version < 1:
-        raise Unusable("not a log of Byway's")
-    if version > VERSION:
-        raise Unusable(f"written by a newer Byway, in layout {version}; this one knows {VERSION}")
+def _check(db: sqlite3.Connection, path: Path, *, every_page: bool) -> None:
+    """Gives an older log today's layout. Raises Unusable for a file that is not our log or not whole."""
+    version = _check_version(db)
     if version < VERSION:
         with transaction(db):  # one that fails leaves the file as it was
             _bring_up(db)
             _check_tables(db)
     else:
         _check_tables(db)
-    if check and path.stat().st_size <= CHECKED_BYTES:
+    if every_page and path.stat().st_size <= CHECKED_BYTES:
         (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
         if found != "ok":
-            raise Unusable(f"damaged: {found}")
-    return ()
+            raise Unusable(str(found))
+
+
+def check_layout(db: sqlite3.Connection) -> None:
+    """Raises Unusable, or another sqlite3.Error, for a connection to what is not a log in today's layout."""
+    if _check_version(db) != VERSION:
+        raise Unusable("its layout was changed")
+    _check_tables(db)
+
+
+def _check_version(db: sqlite3.Connection) -> int:
+    """The layout's number. Raises Unusable for no log of ours, and for a later one."""
+    (application,) = db.execute("PRAGMA application_id").fetchone()
+    (version,) = db.execute("PRAGMA user_version").fetchone()
+    if application != APPLICATION_ID or version < 1:
+        raise Unusable("not a log of Byway's")
+    if version > VERSION:
+        raise Unusable(f"written by a newer Byway, in layout {version}; this one knows {VERSION}")
+    return int(version)
 
 
 def _bring_up(db: sqlite3.Connection) -> None:
@@ -250,9 +293,11 @@ def _check_tables(db: sqlite3.Connection) -> None:
     """Raises Unusable when they are not those of a log."""
     if _columns(db) != _expected_columns():
         raise Unusable("its tables are not those of a log")
+    if db.execute("SELECT 1 FROM sqlite_schema WHERE type NOT IN ('table', 'index')").fetchone() is not None:
+        raise Unusable("it has views or triggers, which no log has")
     (last,) = db.execute("SELECT max(id) FROM outcome").fetchone()
     if not isinstance(last, int | None) or (last or 0) > LAST_ID:
-        raise Unusable(f"damaged: the last row is numbered {last}")
+        raise Unusable(f"its last row has the number {last}")
 
 
 def _columns(db: sqlite3.Connection) -> dict[str, tuple[str, ...]]:

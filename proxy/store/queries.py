@@ -3,10 +3,26 @@
 from __future__ import annotations
 
 import sqlite3
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, TypeVar
 
 from proxy.model import Belief, Override
-from proxy.store.rows import BELIEF_COLUMNS, HOUR_S, from_text, read_beliefs, read_evidence, read_overrides, to_text
+from proxy.store.rows import (
+    BELIEF_COLUMNS,
+    HOUR_S,
+    MOMENT_MAX,
+    Row,
+    from_text,
+    read_beliefs,
+    read_count,
+    read_evidence,
+    read_moment,
+    read_overrides,
+    read_span,
+    to_text,
+)
+
+T = TypeVar("T")
 
 Document = dict[str, Any]
 
@@ -28,6 +44,8 @@ _OUTCOME_COLUMNS = (
     "duration_s", "closed_by", "network",
 )  # fmt: skip
 _OUTCOME_TEXTS = ("host", "inbound", "action", "why", "error", "protocol", "closed_by", "network")
+_CHANGE_TEXTS = ("scope", "network", "before", "after", "cause", "why")
+_PORT_MAX = 65_535
 _ATTEMPT_COLUMNS = ("route", "stage", "symptom", "error", "started_s", "elapsed_s", "address", "evidence")
 
 
@@ -43,7 +61,7 @@ def log(
 ) -> list[Document]:
     """The newest connections first: the one numbered `row_id`, those since `since`, to `site` and all below it, that
     tried `route`, that ended as `outcome` (one of OUTCOMES). Raises ValueError for another `outcome`."""
-    where, values = ["at >= ?"], [since]
+    where, values = ["at >= ? AND at <= ?"], [since, MOMENT_MAX]  # no text is less than a number
     filters: list[tuple[str, list[Any]]] = []
     if row_id is not None:
         filters.append(("id = ?", [row_id]))
@@ -64,32 +82,34 @@ def log(
         " ORDER BY at DESC, id DESC LIMIT ?",
         (*values, max(0, min(limit, LIMIT_MAX))),
     ).fetchall()
-    found = [_outcome(row) for row in rows]
+    found = list(_readable(_outcome, rows))
     _add_attempts(db, found)
     return found
 
 
 def changes(db: sqlite3.Connection, scope: str | None = None, *, limit: int = 200) -> list[Document]:
     """The ledger, newest first: of one scope, or all of it."""
-    where, values = ("", ()) if scope is None else ("WHERE scope = ?", (to_text(scope),))
-    names = ("at", "scope", "network", "before", "after", "cause", "why")
+    where, values = ("", ()) if scope is None else ("AND scope = ?", (to_text(scope),))
     rows = db.execute(
-        f"SELECT {', '.join(names)} FROM change {where} ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608 - our own words
-        (*values, max(0, min(limit, LIMIT_MAX))),
+        f"SELECT at, {', '.join(_CHANGE_TEXTS)} FROM change WHERE at <= ? {where}"  # noqa: S608 - our own words
+        " ORDER BY at DESC, id DESC LIMIT ?",
+        (MOMENT_MAX, *values, max(0, min(limit, LIMIT_MAX))),
     )
-    return [{"at": at, **dict(zip(names[1:], map(from_text, texts), strict=True))} for at, *texts in rows]
+    return list(_readable(_change, rows))
 
 
 def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
     """How each route did since the hour of `since`, the busiest first. `share` is delivered of attempts."""
     rows = db.execute(
-        "SELECT route, sum(delivered), sum(failed), sum(bytes_up), sum(bytes_down) FROM route_hour"
-        " WHERE hour >= ? GROUP BY route ORDER BY sum(delivered) + sum(failed) DESC, route",
+        "SELECT route, delivered, failed, bytes_up, bytes_down FROM route_hour WHERE hour >= ?",
         (int(since) // HOUR_S * HOUR_S,),
     )
+    sums: dict[str, list[int]] = {}
+    for route, counts in _readable(lambda row: (from_text(row[0]), list(map(read_count, row[1:]))), rows):
+        sums[route] = [one + more for one, more in zip(sums.get(route, (0,) * 4), counts, strict=True)]
     return [
         {
-            "route": from_text(route),
+            "route": route,
             "attempts": delivered + failed,
             "delivered": delivered,
             "failed": failed,
@@ -97,25 +117,32 @@ def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
             "bytes_up": bytes_up,
             "bytes_down": bytes_down,
         }
-        for route, delivered, failed, bytes_up, bytes_down in rows
+        for route, (delivered, failed, bytes_up, bytes_down) in sorted(
+            sums.items(), key=lambda summed: (-summed[1][0] - summed[1][1], summed[0])
+        )
     ]
 
 
 def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
     """How each relay did since the hour of `since`; `failed` counts what may be its own fault."""
     rows = db.execute(
-        "SELECT relay, sum(delivered), sum(failed), sum(elapsed_s) FROM relay_hour"
-        " WHERE hour >= ? GROUP BY relay ORDER BY relay",
+        "SELECT relay, delivered, failed, elapsed_s FROM relay_hour WHERE hour >= ?",
         (int(since) // HOUR_S * HOUR_S,),
     )
+    sums: dict[str, tuple[int, int, float]] = {}
+    for relay, delivered, failed, elapsed_s in _readable(
+        lambda row: (from_text(row[0]), read_count(row[1]), read_count(row[2]), read_span(row[3])), rows
+    ):
+        before = sums.get(relay, (0, 0, 0.0))
+        sums[relay] = (before[0] + delivered, before[1] + failed, before[2] + elapsed_s)
     return [
         {
-            "relay": from_text(relay),
+            "relay": relay,
             "delivered": delivered,
             "failed": failed,
             "usual_s": round(elapsed_s / delivered, 4) if delivered else None,
         }
-        for relay, delivered, failed, elapsed_s in rows
+        for relay, (delivered, failed, elapsed_s) in sorted(sums.items())
     ]
 
 
@@ -144,12 +171,44 @@ def overrides(db: sqlite3.Connection) -> tuple[dict[str, Override], int]:
     return read_overrides(db.execute("SELECT host, action, relay FROM override"))
 
 
-def _outcome(row: tuple[Any, ...]) -> Document:
+def _readable(read: Callable[[Row], T], rows: Iterable[Row]) -> Iterator[T]:
+    """What `read` makes of each row. One with a value of another type, in a damaged file or by another program, is left
+    out."""
+    for row in rows:
+        try:
+            made = read(row)
+        except ValueError:
+            continue
+        yield made
+
+
+def _outcome(row: Row) -> Document:
+    """Raises ValueError."""
     found = dict(zip(_OUTCOME_COLUMNS, row, strict=True))
     found |= {name: from_text(found[name]) for name in _OUTCOME_TEXTS}
+    found |= {name: read_count(found[name]) for name in ("port", "bytes_up", "bytes_down")}
+    if found["port"] > _PORT_MAX:
+        raise ValueError("no port")
+    found["at"], found["duration_s"] = read_moment(found["at"]), read_span(found["duration_s"])
     found["winner"] = None if found["winner"] is None else from_text(found["winner"])
     found["attempts"] = []
     return found
+
+
+def _change(row: Row) -> Document:
+    """Raises ValueError."""
+    at, *texts = row
+    return {"at": read_moment(at), **dict(zip(_CHANGE_TEXTS, map(from_text, texts), strict=True))}
+
+
+def _attempt(row: Row) -> tuple[int, Document]:
+    """The connection's number and one attempt. Raises ValueError."""
+    outcome_id, *values = row
+    attempt = dict(zip(_ATTEMPT_COLUMNS, values, strict=True))
+    attempt |= {name: from_text(attempt[name]) for name in ("route", "stage", "symptom", "error", "address")}
+    attempt |= {name: read_span(attempt[name]) for name in ("started_s", "elapsed_s")}
+    attempt["evidence"] = read_evidence(attempt["evidence"])
+    return outcome_id, attempt
 
 
 def _add_attempts(db: sqlite3.Connection, outcomes: list[Document]) -> None:
@@ -162,10 +221,7 @@ def _add_attempts(db: sqlite3.Connection, outcomes: list[Document]) -> None:
             f" WHERE outcome_id IN ({', '.join('?' * len(some))}) ORDER BY outcome_id, place",
             some,
         )
-        for outcome_id, *values in rows:
-            attempt = dict(zip(_ATTEMPT_COLUMNS, values, strict=True))
-            attempt |= {name: from_text(attempt[name]) for name in ("route", "stage", "symptom", "error", "address")}
-            attempt["evidence"] = read_evidence(attempt["evidence"])
+        for outcome_id, attempt in _readable(_attempt, rows):
             by_id[outcome_id].append(attempt)
 
 

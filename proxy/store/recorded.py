@@ -7,6 +7,7 @@ name.
 
 from __future__ import annotations
 
+import contextlib
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
@@ -27,7 +28,7 @@ from proxy.model import (
     Stage,
     Symptom,
 )
-from proxy.store.rows import HOUR_S, from_text, read_evidence, read_plan
+from proxy.store.rows import HOUR_S, from_text, read_count, read_evidence, read_moment, read_plan, read_span
 
 ROWS_MAX = 200_000
 """Connections that are read at once, the newest: about half a gigabyte of them."""
@@ -72,7 +73,7 @@ def read_recording(db: sqlite3.Connection, *, since: float, rows_max: int = ROWS
     for row in reversed(rows[:rows_max]):
         try:
             found = _recorded(row, attempts.get(row[0], ()))
-        except (ValueError, TypeError, KeyError, OverflowError):
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             senseless += 1
             continue
         if found is None:
@@ -113,10 +114,10 @@ def _recorded(row: Sequence[Any], attempts: Sequence[tuple[Any, ...]]) -> Record
         winner=None if winner is None else Route.parse(from_text(winner)),
         protocol=Protocol(from_text(protocol)),
         host=name,
-        at=float(at),
-        bytes_up=int(bytes_up),
-        bytes_down=int(bytes_down),
-        duration=float(duration_s),
+        at=read_moment(at),
+        bytes_up=read_count(bytes_up),
+        bytes_down=read_count(bytes_down),
+        duration=read_span(duration_s),
         closed_by=ClosedBy(from_text(closed_by)),
         error=from_text(error),
     )
@@ -130,8 +131,8 @@ def _attempt(row: Sequence[Any]) -> Attempt:
         stage=Stage(from_text(stage)),
         symptom=Symptom(from_text(symptom)),
         error=from_text(error),
-        started=float(started_s),
-        elapsed=float(elapsed_s),
+        started=read_span(started_s),
+        elapsed=read_span(elapsed_s),
         address=from_text(address),
         evidence=read_evidence(evidence),
     )
@@ -140,12 +141,13 @@ def _attempt(row: Sequence[Any]) -> Attempt:
 def _unnamed(db: sqlite3.Connection, since: float) -> int:
     """What direct delivered by the hourly counts, less what of it is there by name."""
     hour = int(since) // HOUR_S * HOUR_S
-    (counted,) = db.execute(
-        "SELECT coalesce(sum(delivered), 0) FROM route_hour WHERE route = 'direct' AND hour >= ?", (hour,)
-    ).fetchone()
+    counted = 0
+    for (delivered,) in db.execute("SELECT delivered FROM route_hour WHERE route = 'direct' AND hour >= ?", (hour,)):
+        with contextlib.suppress(ValueError):  # a row of a damaged file
+            counted += read_count(delivered)
     (named,) = db.execute(
         "SELECT count(*) FROM attempt JOIN outcome ON outcome.id = outcome_id"
         " WHERE at >= ? AND route = 'direct' AND stage = 'done'",
         (hour,),
     ).fetchone()
-    return max(0, int(counted) - int(named))
+    return max(0, counted - int(named))

@@ -7,6 +7,7 @@ becomes a blob and comes back as it was; what a damaged file holds is read as fa
 from __future__ import annotations
 
 import json
+import math
 import sqlite3
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, fields, replace
@@ -29,6 +30,9 @@ from proxy.model import (
 )
 
 HOUR_S = 3600
+MOMENT_MAX = 1e11
+"""A date far in the future (the year 5138), and still one that every calendar takes."""
+
 _NOBODYS_FAILURE = frozenset(
     {Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE}
 )
@@ -191,7 +195,7 @@ def read_beliefs(rows: Iterable[Sequence[object]]) -> tuple[list[Belief], int]:
     for row in rows:
         try:
             beliefs.append(_to_belief(dict(zip(BELIEF_COLUMNS, row, strict=True))))
-        except (ValueError, TypeError, OverflowError):
+        except (ValueError, TypeError, OverflowError, RecursionError):  # the last: of nested JSON
             senseless += 1
     return beliefs, senseless
 
@@ -235,16 +239,39 @@ def read_plan(action: object, why: object, told: object) -> Plan | None:
 
 
 def read_evidence(text: object) -> Document:
-    """An attempt's evidence; empty when it makes no sense."""
+    """An attempt's evidence, as far as it makes sense: names and plain values."""
     try:
         found = json.loads(from_text(text))
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
-    return found if isinstance(found, dict) else {}
+    if not isinstance(found, dict):
+        return {}
+    return {name: value for name, value in found.items() if value is None or _is_plain(value)}
+
+
+def _is_plain(value: object) -> bool:
+    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+
+
+def read_moment(value: object) -> float:
+    """Seconds since the epoch, as a row holds them. Raises ValueError for what is no date."""
+    return _number(value, most=MOMENT_MAX)
+
+
+def read_span(value: object) -> float:
+    """A length of time in seconds. Raises ValueError."""
+    return _number(value)
+
+
+def read_count(value: object) -> int:
+    """A number of things. Raises ValueError."""
+    if not isinstance(value, int) or value < 0:
+        raise ValueError(f"{value!r} is not a count")
+    return value
 
 
 def _routes(document: Document) -> tuple[Route, ...]:
-    return tuple(map(Route.parse, document["routes"]))
+    return tuple(Route.parse(str(route)) for route in document["routes"])
 
 
 def _attempt(attempt: Attempt) -> Row:
@@ -284,29 +311,29 @@ def _to_belief(row: Document) -> Belief:
         state=State(from_text(row["state"])),
         cause=texts["cause"],
         score=_number(row["score"]),
-        since=_number(row["since"]),
-        until=_number(row["until"]),
+        since=read_moment(row["since"]),
+        until=read_moment(row["until"]),
         last_good=texts["last_good"],
-        last_good_at=_number(row["last_good_at"]),
-        scored_at=_number(row["scored_at"]),
-        signal_at=_number(row["signal_at"]),
+        last_good_at=read_moment(row["last_good_at"]),
+        scored_at=read_moment(row["scored_at"]),
+        signal_at=read_moment(row["signal_at"]),
         signal_weight=_number(row["signal_weight"]),
         episodes=int(_number(row["episodes"])),
-        episode_at=_number(row["episode_at"]),
-        retest_at=_number(row["retest_at"]),
+        episode_at=read_moment(row["episode_at"]),
+        retest_at=read_moment(row["retest_at"]),
         retest_step=int(_number(row["retest_step"])),
         successes=int(_number(row["successes"])),
-        success_at=_number(row["success_at"]),
-        exits=tuple(_number(at) for at in json.loads(from_text(row["exits"]))),
+        success_at=read_moment(row["success_at"]),
+        exits=tuple(read_moment(at) for at in json.loads(from_text(row["exits"]))),
         why=texts["why"],
         family=int(_number(row["family"])),
         rungs_failed=tuple(map(str, rungs_failed)),
-        rungs_failed_at=_number(row["rungs_failed_at"]),
+        rungs_failed_at=read_moment(row["rungs_failed_at"]),
     )
 
 
-def _number(value: object) -> float:
+def _number(value: object, *, most: float = 1e15) -> float:
     """A date, a length or a count: finite and not negative."""
-    if not isinstance(value, int | float) or not 0 <= value < 1e15:
-        raise ValueError(f"{value!r} is not a number that a belief holds")
+    if not isinstance(value, int | float) or not 0 <= value <= most:
+        raise ValueError(f"{value!r} is not a number from 0 to {most:g}")
     return float(value)

@@ -28,7 +28,7 @@ def read_overrides(path: Path) -> dict[str, Override]:
         try:
             with contextlib.closing(open_reader(path, immutable=immutable)) as db:
                 found, bad = queries.overrides(db)
-        except (sqlite3.Error, ValueError) as error:
+        except (sqlite3.Error, OSError, ValueError) as error:  # ValueError: a message of SQLite's that is no UTF-8
             failure = str(error) or type(error).__name__
         else:
             if bad:

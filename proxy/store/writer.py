@@ -20,11 +20,19 @@ from pathlib import Path
 from typing import NamedTuple, TypeVar
 
 from proxy.config.schema import Log
-from proxy.errors import BywayError
 from proxy.model import Belief, Change, NetworkId, Outcome, Override
 from proxy.store import queries
 from proxy.store.discretion import Discretion, lasts
-from proxy.store.file import is_damage, open_reader, open_store, set_aside, transaction
+from proxy.store.file import (
+    check_layout,
+    is_damage,
+    is_stale,
+    open_reader,
+    open_store,
+    set_aside,
+    set_aside_notice,
+    transaction,
+)
 from proxy.store.retiring import SteadyClock, has_lapsed, keep_newest, remove_old
 from proxy.store.rows import Batch, Document
 from proxy.store.salvage import read_overrides
@@ -58,6 +66,10 @@ _BAD_VALUES = (
     sqlite3.ProgrammingError,
 )
 """What one row that cannot be kept raises; the file is not to blame."""
+
+_FAULTS = (sqlite3.Error, OSError, UnicodeDecodeError, MemoryError)
+"""What a file raises that is damaged, or that cannot be had now. The third: SQLite's message quotes the file. The last:
+a size in a damaged file."""
 
 
 class _Recorded(NamedTuple):
@@ -94,6 +106,9 @@ class Store:
         self._overflowed = 0  # counted by the loop's thread
         self._discarded = 0  # counted by the writer's
         self._trouble = ""
+        self._is_loaded = False  # `_beliefs` and `_overrides` have all that was in the file
+        self._opened_before = False
+        self._is_aside = False  # the file was set aside, and no new one begun yet
         self._notices: list[str] = []
         self._beliefs: dict[tuple[str, NetworkId], Belief] = {}  # what is on disk: for a file that has to be begun anew
         self._overrides: dict[str, Override] = {}
@@ -121,8 +136,6 @@ class Store:
         """Opens the file and starts writing. Never fails for the file's sake: see `notices`."""
         with self._db_lock:
             self._open(check=True)
-            if self._db is not None:
-                self._load(self._db)
             if self._db is None and self._path is not None:
                 self._overrides |= read_overrides(self._path)
         self._thread = threading.Thread(target=self._run, name="byway-store", daemon=True)
@@ -197,17 +210,28 @@ class Store:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Asks one of `queries` on a connection of its own. Raises BywayError when the log cannot be read."""
-        try:
-            if self._path is not None:
-                with contextlib.closing(open_reader(self._path)) as db:
-                    return query(db)
+        """Asks one of `queries` on a connection of its own. A damaged log is set aside and the new one is asked; when
+        none can be read, the answer is that of an empty log, and `trouble` says why."""
+        if self._path is None:
             with self._db_lock:
+                return _ask_empty_log(query) if self._db is None else query(self._db)
+        try:
+            return _ask(self._path, query)
+        except _FAULTS:
+            with self._db_lock:
+                return self._ask_mended(self._path, query)
+
+    def _ask_mended(self, path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+        """Asks the file, which another thread may have set aside meanwhile. One that cannot be read is opened anew with
+        a check of every page; if that does not help, it is set aside. With the lock."""
+        for mend in (self._open_anew, self._fail, self._cannot_read):
+            try:
+                return _ask(path, query)
+            except _FAULTS as error:
+                mend(error)
                 if self._db is None:
-                    raise BywayError("the log is not open")
-                return query(self._db)
-        except sqlite3.Error as error:
-            raise BywayError(f"the log cannot be read: {error}") from error
+                    self._open(check=False)
+        return _ask_empty_log(query)
 
     def log(
         self,
@@ -276,14 +300,20 @@ class Store:
         return True
 
     def _try(self, work: Callable[[sqlite3.Connection], None]) -> bool:
-        """Does something to the file; False when it cannot be now."""
-        try:
-            db = self._usable()
-            if db is None:
-                return False
-            work(db)
-        except (sqlite3.Error, OSError, MemoryError) as error:
-            self._fail(error)
+        """Does something to the file, or to a new one when it is damaged; False when it cannot be now."""
+        for is_last in (False, True):
+            try:
+                db = self._usable()
+                if db is None:
+                    return False
+                work(db)
+                break
+            except _FAULTS as error:
+                if is_stale(error) and not is_last:
+                    self._shut()
+                elif not self._fail(error):
+                    return False
+        else:
             return False
         if self._trouble:
             log.warning("the log is written again; %d rows were lost", self.dropped_rows)
@@ -298,7 +328,6 @@ class Store:
             except FileNotFoundError:
                 moved = True
             if moved:
-                log.warning("the log %s was moved or deleted; a new one is begun", self._path.name)
                 self._shut()
         if self._db is None:
             self._open(check=False)
@@ -312,45 +341,71 @@ class Store:
             (last,) = self._db.execute("SELECT max(id) FROM outcome").fetchone()
             self._next_id = (last or 0) + 1
             if opened.fresh:
-                if opened.aside is not None:
-                    self._overrides = read_overrides(opened.aside) | self._overrides
+                if self._path is not None and opened.aside is None and self._opened_before and not self._is_aside:
+                    self._notice(f"The log {self._path.name} was moved or deleted. A new log was started.")
+                self._salvage(opened.aside)
                 self._refill(self._db)
-        except (sqlite3.Error, OSError, OverflowError, TypeError) as error:
+            elif not self._is_loaded:
+                self._load(self._db)
+            self._opened_before, self._is_aside = True, False
+        except (*_FAULTS, OverflowError, TypeError) as error:
             self._fail(error)
             return
         for notice in opened.notices:
             self._notice(notice)
 
+    def _open_anew(self, _error: BaseException) -> None:
+        self._shut()
+        self._open(check=True)
+
+    def _salvage(self, aside: Path | None) -> None:
+        """Takes the overrides out of a file that was set aside, unless those in memory are known to be all."""
+        if aside is not None and not self._is_loaded:
+            self._overrides = read_overrides(aside) | self._overrides
+        self._is_loaded = True
+
     def _refill(self, db: sqlite3.Connection) -> None:
-        """A file that was begun anew gets what is known, so that damage costs the past and not the present."""
+        """Makes the beliefs and overrides of a file those in memory, so that damage costs the past and not the
+        present."""
         batch = Batch(beliefs=dict(self._beliefs), overrides=dict(self._overrides))
         with transaction(db):
+            db.execute("DELETE FROM belief")
+            db.execute("DELETE FROM override")
             batch.write(db)
 
     def _load(self, db: sqlite3.Connection) -> None:
-        try:
-            beliefs, bad_beliefs = queries.beliefs(db)
-            overrides, bad_overrides = queries.overrides(db)
-        except sqlite3.Error as error:
-            self._fail(error)
-            return
-        self._beliefs |= {(belief.scope, belief.network): belief for belief in beliefs}
-        self._overrides |= overrides
-        if bad_beliefs or bad_overrides:
-            self._notice(f"{bad_beliefs + bad_overrides} rows of the log made no sense and were left out")
+        """Reads what was believed and said. What has come in since the start is newer."""
+        beliefs, bad_beliefs = queries.beliefs(db)
+        overrides, bad_overrides = queries.overrides(db)
+        self._beliefs = {(belief.scope, belief.network): belief for belief in beliefs} | self._beliefs
+        self._overrides = overrides | self._overrides
+        self._is_loaded = True
+        if bad := bad_beliefs + bad_overrides:
+            self._notice(f"Unreadable rows in the log: {bad}. They were left out.")
 
-    def _fail(self, error: BaseException) -> None:
-        """Lets go of the file, to open it anew later; a damaged one is set aside."""
+    def _fail(self, error: BaseException) -> bool:
+        """Closes the file, to open it again later; a damaged one is set aside. True: it was, and a new one may be
+        begun at once."""
         self._shut()
         if is_damage(error) and self._path is not None:
             with contextlib.suppress(OSError):
                 aside = set_aside(self._path)
-                self._overrides = read_overrides(aside) | self._overrides
-                self._notice(f"the log {self._path.name} is damaged ({error}); it was set aside as {aside.name}")
-        reason = str(error) or type(error).__name__
+                self._is_aside = True
+                self._salvage(aside)
+                self._notice(set_aside_notice(self._path, aside, error))
+                return True
+        self._say_trouble("written", error)
+        return False
+
+    def _cannot_read(self, error: BaseException) -> None:
+        self._say_trouble("read", error)
+
+    def _say_trouble(self, verb: str, error: BaseException) -> None:
+        """Keeps why the log cannot be used, and says it once."""
+        reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
         if reason != self._trouble:
             self._trouble = reason
-            log.warning("the log cannot be written: %s; trying again", reason)
+            log.warning("the log cannot be %s: %s; trying again", verb, reason)
 
     def _shut(self) -> None:
         db, self._db = self._db, None
@@ -369,6 +424,8 @@ class Store:
         try:
             with transaction(db):
                 self._gather(self._unwritten).write(db)
+        except UnicodeDecodeError:
+            raise
         except _BAD_VALUES:
             self._write_singly(db)
         for item in self._unwritten:
@@ -377,7 +434,8 @@ class Store:
             keep_newest(db, self._next_id - MEMORY_ROWS)
 
     def _write_singly(self, db: sqlite3.Connection) -> None:
-        """One row among many cannot be kept: the others are."""
+        """One row among many cannot be kept: the others are. Raises Unusable when it is the file that wants none."""
+        check_layout(db)
         for item in tuple(self._unwritten):
             try:
                 with transaction(db):
@@ -429,6 +487,8 @@ class Store:
 
         with self._db_lock:
             done = self._try(work)
+            if done and not more:
+                self._compare()
         if done and more:
             return True
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
@@ -441,7 +501,37 @@ class Store:
             self._queue.clear()
             self._unwritten = []
         with self._db_lock:
-            if self._db is not None:
-                with contextlib.suppress(sqlite3.Error):
-                    self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+            if self._try(_checkpoint):
+                self._compare()
             self._shut()
+
+    def _compare(self) -> None:
+        """Makes sure that a later start will find in the file what memory holds. Damage shows when rows are read, and
+        these are read at the start alone. With the lock."""
+
+        def is_same(db: sqlite3.Connection) -> bool:
+            check_layout(db)
+            beliefs, bad = queries.beliefs(db)
+            return (
+                queries.overrides(db) == (self._overrides, 0)
+                and not bad
+                and {(belief.scope, belief.network): belief for belief in beliefs} == self._beliefs
+            )
+
+        if self._path is not None and not self._ask_mended(self._path, is_same):
+            self._try(self._refill)
+
+
+def _ask(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+    """Asks the file itself, past what the writer's connection remembers of it. Raises one of _FAULTS."""
+    with contextlib.closing(open_reader(path)) as db:
+        return query(db)
+
+
+def _checkpoint(db: sqlite3.Connection) -> None:
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _ask_empty_log(query: Callable[[sqlite3.Connection], T]) -> T:
+    with contextlib.closing(open_store(None).db) as db:
+        return query(db)

@@ -153,6 +153,18 @@ def test_what_follows_ends_when_the_other_side_does(home: Home) -> None:
         assert list(Client.find(home.state).follow("/v1/log/follow")) == [{"a": 1}, {"a": 2}]
 
 
+def test_a_fault_of_the_other_side_is_no_end_of_it(home: Home) -> None:
+    path = home.state / "odd.sock"
+    last = b'{"version":1,"error":"a fault"}\n'
+    chunked = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n8\r\n{"a":1}\n\r\n%x\r\n%b\r\n' % (len(last), last)
+    with answering(path, chunked + b"0\r\n\r\n"):
+        run_file(home, socket=str(path))
+        coming = Client.find(home.state).follow("/v1/log/follow")
+        assert next(coming) == {"a": 1}
+        with pytest.raises(BywayError, match="a fault"):
+            next(coming)
+
+
 def test_on_loopback_the_token_is_sent(home: Home) -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         listener.settimeout(10)

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
+from proxy.control.following import FAULT
 from proxy.extend.addon import AddonFile
 from proxy.extend.keeper import AddonState
 from proxy.model import Action, Override, Plan, Route, Sounding, Stage, Symptom
@@ -289,7 +290,7 @@ async def test_a_fault_of_ours_is_told_in_one_sentence(
     monkeypatch.setattr(world.store, "route_success", lambda since: 1 / 0)
     async with api.get("/v1/status") as answer:
         assert answer.status == 500
-        assert (await answer.json())["error"] == "Byway has a fault; its log says more."
+        assert (await answer.json())["error"] == FAULT
     assert "GET /v1/status" in caplog.text
 
 

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
-from proxy.control import serve
+from proxy.control import documents, serve
 from proxy.control.serve import ControlServer
+from proxy.errors import BywayError
 from proxy.model import Symptom
 from tests.control.world import World, follow, read
 from tests.support.outcomes import AWAY, failed, outcome, rescued, works
@@ -59,6 +60,19 @@ async def test_follow_can_be_narrowed(api: ClientSession, world: World, query: d
 async def test_follow_refuses_an_outcome_that_there_is_not(api: ClientSession) -> None:
     async with api.get("/v1/log/follow?outcome=odd") as answer:
         assert answer.status == 400
+
+
+async def test_a_fault_on_the_way_is_the_last_line(
+    api: ClientSession, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And not the end of the answer, which would look like a Byway that has ended."""
+
+    def fail(*_: object) -> None:
+        raise BywayError("the log fell over")
+
+    monkeypatch.setattr(documents, "outcome", fail)
+    (line,) = await follow(api, 1, world, works("some.example"))
+    assert line["error"] == "the log fell over"
 
 
 async def test_I10_a_follower_that_leaves_is_forgotten(server: ControlServer, world: World) -> None:

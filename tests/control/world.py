@@ -120,11 +120,12 @@ class World:
     measured_with: Means | None = None  # in the place of ways that lead nowhere
     decided: Plan | None = None  # what addons make of every plan
     addons: tuple[AddonState, ...] = ()
+    store_file: Path | None = None  # in memory
     on_resolve: Callable[[str], None] = lambda _: None
     hold: Callable[[str], Awaitable[None]] | None = None  # waited for by who asks for a name
 
     def __post_init__(self) -> None:
-        self.store = Store(None, self.settings.log)
+        self.store = Store(self.store_file, self.settings.log)
         self.store.start()
         self.beliefs = Beliefs(self.settings.detect)
         self.health = Health(self.settings.detect)
