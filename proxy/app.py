@@ -176,6 +176,7 @@ class App:
         self._certificates = Certificates(self._services, self._soundings.ask)
         self._server = Server(self._poller, self._services, clients_max=clients_max(settings.limits))
         self._loaded = loaded
+        self._relays = settings.relay
         self._in_use: InUse
         self._port = 0
         self._started_at = time.time()
@@ -290,6 +291,9 @@ class App:
         """What goes by the configuration, and is no part of a Setup."""
         self._store.configure(setup.settings.log)
         self._health.keep(setup.registry.relay_names)
+        if setup.settings.relay != self._relays:
+            self._relays = setup.settings.relay
+            self._health.clear_faults()  # what was wrong may have been corrected
         self._keeper.configure(setup.loaded)
         self._bridge.look_again()
 
@@ -309,6 +313,7 @@ class App:
         lost = self._pump.abort_where(lambda upstream: moved.strands(upstream.lowest_socket), why)
         if moved.is_elsewhere:
             self._believe(self._beliefs.network_changed(time.time()))
+            self._health.clear_faults()
             self._alarms.void()
             self._services.flows.void()
             self._oracle.middlebox.void()
@@ -318,6 +323,7 @@ class App:
         """After a sleep, or when the clock was set."""
         log.info("back after %.0f s; the clock was set by %+.0f s", woke.slept_s, woke.jumped_s)
         self._beliefs.woke(time.time())
+        self._health.clear_faults()
         self._services.flows.void()
         self._network.look()
         if woke.slept_s >= self._setup.settings.detect.wake_stale_s:
@@ -367,12 +373,19 @@ class App:
     def _believe(self, changes: Sequence[Change]) -> None:
         self._store.believe(changes)
         self._news.tell(changes)
+        self._check_relay_faults()
         if self._addons.hears_changes:
             self._addons.tell_changes([change for change in changes if not self._store.is_private(change.scope)])
 
     def _sound(self) -> None:
         self._news.look()
+        self._check_relay_faults()
         self._soundings.look()
+
+    def _check_relay_faults(self) -> None:
+        """Offline, or behind a portal, nothing that fails at a relay is its own fault, nor was it a moment ago."""
+        if not self._beliefs.may_blame_relays(self._network.current(), time.time()):
+            self._health.clear_faults()
 
     def _record(self, outcome: Outcome, network: NetworkId) -> None:
         self._store.record(outcome, network=network)

@@ -104,7 +104,7 @@ class Entry:
         if not winner.valid:
             return
         self._learn()
-        self._services.health.learn(self.outcome, self._services.now())
+        self._judge_relays()
         if race.has_overtaken:
             self.hold()
             spawn(self._judge_overtaken(race), name=f"judge direct to {self.outcome.host}")
@@ -119,6 +119,15 @@ class Entry:
             self.told = _told(self.outcome)
             self.say(error=_reason(self.outcome))
         self._learn()
+        self._judge_relays()
+
+    def _judge_relays(self) -> None:
+        """What the race showed of the relays it tried."""
+        services, outcome = self._services, self.outcome
+        if services.network() == self.network:
+            now = services.now()
+            conditions = services.beliefs.relay_conditions(outcome.host, network=self.network, now=now)
+            services.health.learn(outcome, now, conditions)
 
     def _take(self, race: Race) -> None:
         self.say(attempts=race.attempts, flight_at=self._services.now() - race.flight_age)

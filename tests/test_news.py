@@ -53,7 +53,7 @@ def test_an_inspected_network_is_warned_of_once(caplog: pytest.LogCaptureFixture
     for _ in range(5):
         scene.news.look()
     (said,) = warnings(caplog)
-    assert "re-signs everything" in said
+    assert "TLS is intercepted here" in said
     assert "byway site set" in said
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from proxy.cli.command import Invocation
 from proxy.cli.exits import Misused, NotRunning
+from proxy.control.version import VERSION
 from proxy.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -84,7 +85,7 @@ def listed(call: Invocation) -> Document:
     for row in rows:
         seen = glance(Path(row["file"]))
         row |= {"about": seen.about, "hooks": list(row["hooks"] or seen.hooks), "inspects": list(seen.inspects)}
-    return {"version": 1, "running": running is not None, "addons": rows}
+    return {"version": VERSION, "running": running is not None, "addons": rows}
 
 
 def _offline(call: Invocation) -> list[Document]:

@@ -11,6 +11,7 @@ from pathlib import Path
 from proxy.cli.addon_choice import running_byway, tried
 from proxy.cli.command import Invocation
 from proxy.cli.exits import Misused
+from proxy.control.version import VERSION
 from proxy.errors import BywayError, ConfigError
 
 
@@ -70,6 +71,6 @@ def set_enabled(call: Invocation, name: str, enabled: bool) -> None:
 
 def say_switched(call: Invocation, name: str, enabled: bool, file: Path) -> None:
     if call.output.as_json:
-        call.output.document({"version": 1, "name": name, "enabled": enabled, "file": str(file)})
+        call.output.document({"version": VERSION, "name": name, "enabled": enabled, "file": str(file)})
         return
     call.output.line(f"{name}  {'on' if enabled else 'off'}  {file}")

@@ -15,6 +15,7 @@ from proxy.cli.addon_told import in_short, show_checked, show_replayed
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit, Misused
 from proxy.cli.log import moment
+from proxy.control.version import VERSION
 from proxy.errors import ConfigError
 
 group = typer.Typer(help="Addons, rules in Python: list, begin, check, replay, switch on.", no_args_is_help=True)
@@ -56,7 +57,7 @@ def new(
     file = own_file(call, name)
     write_new(file, skeleton(name, kind))
     if call.output.as_json:
-        call.output.document({"version": 1, "name": name, "file": str(file), "kind": kind})
+        call.output.document({"version": VERSION, "name": name, "file": str(file), "kind": kind})
         return None
     call.output.line(str(file))
     call.output.hint(f"Edit it; then `byway addons check {name}` says whether it fits, and each save takes effect.")
@@ -79,7 +80,7 @@ def check(
         except ConfigError as error:
             problems += error.problems
     if call.output.as_json:
-        call.output.document({"version": 1, "addons": found, "problems": problems})
+        call.output.document({"version": VERSION, "addons": found, "problems": problems})
     elif found or not problems:
         show_checked(call, found)
     if problems:
@@ -106,7 +107,7 @@ def replay(
     (meant,) = files_meant(call, [file])
     told = try_apart("replay", meant, call.flags, since=moment(since, now=time.time()))
     if call.output.as_json:
-        call.output.document({"version": 1, **told})
+        call.output.document({"version": VERSION, **told})
         return None
     show_replayed(call, told)
     return None
@@ -167,7 +168,7 @@ def docs(
             }
             for it in shown
         ]
-        call.output.document({"version": 1, "hooks": told})
+        call.output.document({"version": VERSION, "hooks": told})
         return None
     for number, it in enumerate(shown):
         call.output.line(f"{chr(10) if number else ''}def {it.name}({', '.join(('self', *it.parameters))})")
@@ -184,7 +185,11 @@ def path(call: Invocation) -> Exit | None:
     call = in_use(call)
     shipped = bundled_folder("addons")
     if call.output.as_json:
-        told = {"version": 1, "yours": str(call.paths.addons_dir), "shipped": None if shipped is None else str(shipped)}
+        told = {
+            "version": VERSION,
+            "yours": str(call.paths.addons_dir),
+            "shipped": None if shipped is None else str(shipped),
+        }
         call.output.document(told)
         return None
     call.output.line(str(call.paths.addons_dir))

@@ -15,6 +15,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit, Misused, NotAllowed, NotRunning
 from proxy.cli.output import ago, say
+from proxy.control.version import VERSION
 
 if TYPE_CHECKING:
     from proxy.intercept.trust import Result
@@ -107,7 +108,7 @@ def trust(
         file = str(ca_trust.file_of(call.paths)) if here else "byway-ca.crt"
         steps = [str(step) for store in stores for step in store.trusting(authority.certificate, file)]
         if call.output.as_json:
-            call.output.document({"version": 1, "commands": steps})
+            call.output.document({"version": VERSION, "commands": steps})
             return None
         for step in steps:
             call.output.line(step)
@@ -181,7 +182,7 @@ def _tell(call: Invocation, results: list[Result], more: dict[str, Any]) -> Exit
             }
             for result in results
         ]
-        call.output.document({"version": 1, **more, "stores": stores})
+        call.output.document({"version": VERSION, **more, "stores": stores})
     else:
         rows = [(it.store.title, _WORDS[it.holds], it.error or _left(it) or it.store.place) for it in results]
         call.output.table(("store", "state", "detail"), rows)

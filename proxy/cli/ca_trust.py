@@ -15,6 +15,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from proxy.cli.exits import Misused
 from proxy.config.files import shown
 from proxy.config.paths import Paths, private_folder
+from proxy.control.version import VERSION
 from proxy.errors import BywayError
 from proxy.intercept.ca import (
     Authority,
@@ -58,7 +59,7 @@ def look(paths: Paths) -> dict[str, Any]:
     folder, now = paths.ca_dir, time.time()
     certificate = read_certificate(folder)
     return {
-        "version": 1,
+        "version": VERSION,
         "authority": None if certificate is None or not has_key(folder) else _document(certificate, folder),
         "problem": problem_with(folder, now=now) if has_key(folder) else "",
         "stores": [_store_document(store, certificate) for store in stores_here()],

@@ -9,6 +9,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit
+from proxy.control.version import VERSION
 
 group = typer.Typer(help="Configuration: show, check, and where it lies.", no_args_is_help=True)
 
@@ -42,7 +43,7 @@ def check(call: Invocation) -> Exit | None:
     notices = [*loaded.notices, *rules.notices]
     if call.output.as_json:
         path = None if loaded.path is None else str(loaded.path)
-        call.output.document({"version": 1, "path": path, "rules": len(rules), "notices": notices})
+        call.output.document({"version": VERSION, "path": path, "rules": len(rules), "notices": notices})
         return None
     for notice in notices:
         call.output.hint(notice)
@@ -66,7 +67,7 @@ def path(call: Invocation) -> Exit | None:
         "control": paths.control_socket,
     }
     if call.output.as_json:
-        call.output.document({"version": 1, **{name: str(place) for name, place in places.items()}})
+        call.output.document({"version": VERSION, **{name: str(place) for name, place in places.items()}})
         return None
     call.output.table(("what", "path"), [(name, str(place)) for name, place in places.items()])
     return None

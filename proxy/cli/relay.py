@@ -9,6 +9,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit, Misused, NotRunning
 from proxy.cli.output import ago, span
+from proxy.control.version import VERSION
 from proxy.errors import ConfigError
 
 group = typer.Typer(help="Relays: list, test and add.", no_args_is_help=True)
@@ -86,7 +87,13 @@ def add(
         added = add_relay(file, url, name)
     except ValueError as error:
         raise Misused(str(error)) from None
-    told: dict[str, Any] = {"version": 1, "name": added.name, "url": added.shown, "config": str(file), "running": False}
+    told: dict[str, Any] = {
+        "version": VERSION,
+        "name": added.name,
+        "url": added.shown,
+        "config": str(file),
+        "running": False,
+    }
     if running is not None:
         answer = running.post("/v1/reload", {})
         if answer["problems"]:

@@ -20,6 +20,7 @@ from urllib.parse import urlsplit
 from proxy import __version__
 from proxy.cli.output import inert
 from proxy.cli.report_sites import Document, Examination, Site
+from proxy.control.version import VERSION
 
 _OONI_VERSION = "0.2.0"  # data_format_version of github.com/ooni/spec, data-formats
 _TEST_VERSION = "0.1.0"
@@ -198,7 +199,10 @@ def _failure(step: Mapping[str, Any]) -> str | None:
 
 
 def to_json(sites: Sequence[Site]) -> str:
-    return json.dumps({"version": 1, "byway": __version__, "sites": [asdict(site) for site in sites]}, indent=2) + "\n"
+    return (
+        json.dumps({"version": VERSION, "byway": __version__, "sites": [asdict(site) for site in sites]}, indent=2)
+        + "\n"
+    )
 
 
 _COLUMNS = (

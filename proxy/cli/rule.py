@@ -11,6 +11,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit, Misused, NotRunning
+from proxy.control.version import VERSION
 from proxy.errors import BywayError, ConfigError
 
 group = typer.Typer(help="Rules: test, list and check rules.txt; import lists.", no_args_is_help=True)
@@ -78,7 +79,7 @@ def check(
     checked = file or paths.rules_file
     rules = read_rules(read_configuration(paths).settings, paths, file=file)
     if call.output.as_json:
-        told = {"version": 1, "file": str(checked), "rules": len(rules), "notices": list(rules.notices)}
+        told = {"version": VERSION, "file": str(checked), "rules": len(rules), "notices": list(rules.notices)}
         call.output.document(told)
         return None
     for notice in rules.notices:
@@ -120,7 +121,7 @@ def take(
     skipped = imported.vague + len(imported.refused)
     if call.output.as_json:
         told = {"file": str(kept), "taken": taken, "vetoes": vetoes, "vague": imported.vague}
-        call.output.document({"version": 1, **told, "refused": list(imported.refused)})
+        call.output.document({"version": VERSION, **told, "refused": list(imported.refused)})
         return None
     for sentence in imported.refused:
         call.output.hint(sentence)

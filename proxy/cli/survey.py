@@ -23,6 +23,7 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit, Misused, NotAllowed, NotRunning
 from proxy.cli.help import number, whole
 from proxy.cli.output import Output, inert, span
+from proxy.control.version import VERSION
 from proxy.errors import BywayError
 
 if TYPE_CHECKING:
@@ -185,7 +186,7 @@ class _Crew:
 
 def _not_measured(url: str, error: str) -> Row:
     """A site about which the running Byway could not be asked."""
-    verdict = {"words": "not tested", "glyph": "?", "cause": "", "confidence": "none", "anomaly": False,
+    verdict = {"words": "not tested", "glyph": "·", "cause": "", "confidence": "none", "anomaly": False,
                "confirmed": False, "seen": error}  # fmt: skip
     return {"asked": url, "url": url, "kept": False, "verdict": verdict, "routes": [],
             "measured_at": time.time(), "measured_s": 0.0}  # fmt: skip
@@ -220,7 +221,7 @@ class _Progress:
 
 def _show(out: Output, rows: Sequence[Row], survey: SurveyFile, *, written: Path | None) -> None:
     if out.as_json:
-        out.document({"version": 1, "sites": len(survey.urls), "results": list(rows)})
+        out.document({"version": VERSION, "sites": len(survey.urls), "results": list(rows)})
     elif written is None:
         routes = _routes_of(rows)
         headings = (*_COLUMNS[:4], *routes, "seen")

@@ -24,12 +24,13 @@ from proxy.control import asking, documents
 from proxy.control.documents import Document, versioned
 from proxy.control.following import FAULT, Followers, wanted
 from proxy.control.guard import Guard, Handler, Refused, check_shape, dress
-from proxy.control.measurements import Measurements
+from proxy.control.measurements import Measurements, working_relays
 from proxy.control.parts import Parts
 from proxy.control.problems import Standing, problems
 from proxy.control.site import scope, site
 from proxy.control.timeline import scopes, spells
 from proxy.control.trial import try_relays
+from proxy.detect.site_status import site_state, status_of
 from proxy.errors import BywayError
 from proxy.measure.means import measured_routes
 from proxy.model import (
@@ -40,7 +41,6 @@ from proxy.model import (
     Plan,
     Request,
     Route,
-    State,
 )
 from proxy.net.page import page_of
 from proxy.routing.rules import parse_action
@@ -52,6 +52,8 @@ log = logging.getLogger(__name__)
 LOG_LIMIT = 10_000
 """Rows in one answer, at most."""
 
+_RECENT_S = 3600.0
+"""A site that failed so lately is listed, though nothing is stored about it."""
 _SUCCESS_WINDOW_S = 86_400.0
 _LAST_CONNECTIONS = 5
 _FLUSH_S = 1.0
@@ -136,11 +138,7 @@ class _Api:
         success = await asyncio.to_thread(parts.store.route_success, now - _SUCCESS_WINDOW_S)
         network = parts.network()
         state = parts.beliefs.network_state(network)
-        troubled = [
-            documents.belief(held)
-            for held in parts.beliefs.all(now=now)
-            if held.network == network and held.state in (State.SUSPECT, State.BLOCKED, State.DOWN)
-        ]
+        troubled = [site for site in self._sites(now) if site["network"] == network and site["is_trouble"]]
         relays = self._relays(now)
         listen = parts.setup().settings.listen
         live = dict(parts.live())
@@ -248,7 +246,8 @@ class _Api:
         changes = await self._changes(destination.host)
         return {
             **documents.destination(destination),
-            "belief": documents.belief(held),
+            "belief": self._site(held, time.time()),
+            "relay_faults": [documents.relay_fault(*noted) for noted in self._parts.health.faults().items()],
             "plan": documents.plan(made),
             "advice": documents.advice(held, made, self._relay_names()),
             "connections": [row for row in rows if row.get("host") == destination.host],
@@ -268,7 +267,7 @@ class _Api:
         async def told() -> AsyncGenerator[Document, None]:
             async with contextlib.aclosing(lines):
                 async for line in lines:
-                    yield line if "verdict" not in line else {**await self._known(destination), "url": page.url, **line}
+                    yield line if "verdict" not in line else {**await self._known(destination), **line}
 
         return await self.followers.answer(request, told())
 
@@ -282,9 +281,7 @@ class _Api:
         destination = page.destination
         told = await self._measurements.brief(page, lambda: self._plan(destination), routes)
         kept = self._parts.setup().settings.log.hosts != "off" and not self._parts.store.is_private(page.host)
-        return _answer(
-            **documents.destination(destination), url=page.url, kept=kept and self._parts.store.keeps, **told
-        )
+        return _answer(**documents.destination(destination), kept=kept and self._parts.store.keeps, **told)
 
     def _route(self, text: object) -> Route:
         known = measured_routes(self._parts.setup().settings)
@@ -306,9 +303,28 @@ class _Api:
         overrides = self._parts.setup().router.overrides
         return _answer(
             network=self._parts.network(),
-            sites=[documents.belief(held) for held in self._parts.beliefs.all(now=time.time())],
+            sites=self._sites(time.time()),
             overrides=[documents.override(host, said) for host, said in sorted(overrides.items())],
         )
+
+    def _sites(self, now: float) -> list[Document]:
+        """All sites with a stored status, and those here that failed of late."""
+        parts, here = self._parts, self._parts.network()
+        held = parts.beliefs.all(now=now)
+        known = {belief.scope for belief in held if belief.network == here}
+        recent = parts.beliefs.recent_results(network=here, now=now, within_s=_RECENT_S)
+        held += [Belief(host, here) for host, result in recent if host not in known and result.status.is_trouble]
+        return [self._site(belief, now) for belief in held]
+
+    def _site(self, held: Belief, now: float) -> Document:
+        """What is stored about a site, and what it is called now."""
+        parts = self._parts
+        if held.network != parts.network():
+            return {**documents.belief(held), "is_trouble": status_of(held.state, held.cause).is_trouble}
+        last = parts.beliefs.last_result(held.scope, network=held.network, now=now)
+        working = working_relays(parts.health, self._relay_names(), now)
+        shown = site_state(held, last, parts.beliefs.network_state(held.network), working)
+        return {**documents.belief(held, shown), "is_trouble": shown.status.is_trouble}
 
     async def site(self, request: web.Request) -> web.Response:
         asking.query(request)
@@ -322,8 +338,8 @@ class _Api:
         changes = await self._changes(host)
         return _answer(
             host=host,
-            belief=documents.belief(here),
-            elsewhere=[documents.belief(held) for held in elsewhere],
+            belief=self._site(here, now),
+            elsewhere=[self._site(held, now) for held in elsewhere],
             override=None if covering is None else documents.override(*covering),
             timeline=spells(changes, [here, *elsewhere]),
             changes=changes,

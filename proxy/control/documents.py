@@ -2,6 +2,9 @@
 
 Nothing secret goes in here, whoever asks: relay URLs are shown without passwords, commands that print passwords are
 only said to be set. Times are seconds since the epoch, lengths are seconds, a time that is not set is null.
+
+The word for a site is in `words`, its glyph in `glyph`, its cause's id in `cause` and in words in `because`: the same
+in a belief, a verdict and a last result.
 """
 
 from __future__ import annotations
@@ -12,17 +15,17 @@ from typing import Any
 
 from proxy.config.schema import RelayConfig, Settings
 from proxy.control.trial import Trial
+from proxy.control.version import VERSION
 from proxy.detect import words
 from proxy.detect.evidence import Routes
 from proxy.detect.health import RelayHealth
+from proxy.detect.relay_faults import NotedFault
+from proxy.detect.site_status import LastResult, SiteState, site_state, status_of
 from proxy.detect.verdict import Verdict
 from proxy.extend.keeper import AddonState
 from proxy.model import Action, Attempt, Belief, Destination, NetworkId, Outcome, Override, Plan, State, Step
 from proxy.routing.rules import Rule
 from proxy.wire.relay_url import redact
-
-VERSION = 1
-"""Of every document. It grows only when what was there changes its meaning."""
 
 Document = dict[str, Any]
 
@@ -35,17 +38,28 @@ def versioned(**content: Any) -> Document:
     return {"version": VERSION, **content}
 
 
-def belief(held: Belief) -> Document:
-    word = words.word(held.state, held.cause)
+def belief(held: Belief, now_called: SiteState | None = None) -> Document:
+    """What is stored about a site, and what it is called now.
+
+    `words`, `glyph`, `cause`, `because` and `evidence` are those of the moment (`site_state`): of the last result when
+    that is newer than the stored status. `found_at` is when this was found. `state`, `stored_words`, `stored_cause`
+    and `stored_evidence` are the stored status alone; `last_result` is null, or as `last_result` writes it."""
+    shown = now_called or site_state(held)
+    stored = status_of(held.state, held.cause)
     return {
         "scope": held.scope,
         "network": held.network,
         "state": str(held.state),
-        "words": word.text,
-        "glyph": word.glyph,
-        "cause": held.cause,
-        "because": words.cause_in_words(held.cause),
-        "evidence": held.why,
+        "words": str(shown.status),
+        "glyph": shown.status.glyph,
+        "cause": shown.cause,
+        "because": words.cause_in_words(shown.cause),
+        "evidence": redact(shown.text),
+        "found_at": _time(shown.at),
+        "stored_words": str(stored),
+        "stored_cause": held.cause,
+        "stored_evidence": held.why,
+        "last_result": None if shown.last is None else last_result(shown.last),
         "score": round(held.score, 3),
         "episodes": held.episodes,
         "since": _time(held.since),
@@ -54,6 +68,19 @@ def belief(held: Belief) -> Document:
         "last_good_at": _time(held.last_good_at),
         "retest_at": _time(held.retest_at),
         "successes": held.successes,
+    }
+
+
+def last_result(result: LastResult) -> Document:
+    """`source` is "measurement" or "connection"."""
+    return {
+        "words": str(result.status),
+        "glyph": result.status.glyph,
+        "cause": result.cause,
+        "because": words.cause_in_words(result.cause),
+        "text": redact(result.text),
+        "at": result.at,
+        "source": str(result.source),
     }
 
 
@@ -114,8 +141,9 @@ def rule(said: Rule) -> Document:
 
 
 def relay(configured: RelayConfig, health: RelayHealth, *, failing: bool) -> Document:
-    """`state` is "untried", "works", "failed" (the last time) or "failing" (so often that it is asked last)."""
-    if failing:
+    """`state` is "untried", "works", "failed" (the last time) or "failing": something is wrong with it, which is in
+    `fault`, or it failed so often that it is used last. `fault` is null, or as `relay_fault` writes it."""
+    if failing or health.fault is not None:
         state = "failing"
     elif health.failures:
         state = "failed"
@@ -130,6 +158,21 @@ def relay(configured: RelayConfig, health: RelayHealth, *, failing: bool) -> Doc
         "usual_s": round(health.usual_s, 4) or None,
         "worked_at": _time(health.worked_at),
         "failed_at": _time(health.failed_at),
+        "fault": None if health.fault is None else relay_fault(configured.name, health.fault),
+    }
+
+
+def relay_fault(name: str, noted: NotedFault) -> Document:
+    """What is wrong with relay `name` now. `fault` is the id, `text` says it in words, `do` is what to do about it,
+    ending with a command; `error` is the sentence of the last failure, with addresses."""
+    return {
+        "relay": name,
+        "fault": str(noted.fault),
+        "text": noted.fault.text,
+        "do": noted.fault.fix(name),
+        "since": noted.since,
+        "seen_at": noted.seen_at,
+        "error": redact(noted.error),
     }
 
 
@@ -178,12 +221,14 @@ def step(seen: Step) -> Document:
 
 
 def verdict(told: Verdict) -> Document:
-    """What a measurement came to. `confirmed` implies `anomaly`: see detection.md, section 9."""
+    """What a measurement came to. `confirmed` implies `anomaly`: see detection.md, section 9. `relay_faults` maps the
+    names of relays that failed themselves to the fault in words."""
     return {
-        "words": told.word.text,
-        "glyph": told.word.glyph,
+        "words": str(told.status),
+        "glyph": told.status.glyph,
         "state": str(told.state),
         "cause": told.cause,
+        "because": words.cause_in_words(told.cause),
         "seen": redact(told.seen),
         "confidence": str(told.confidence),
         "reasons": [redact(reason) for reason in told.reasons],
@@ -197,6 +242,7 @@ def verdict(told: Verdict) -> Document:
         ],
         "control": str(told.control),
         "through": [str(route) for route in told.through],
+        "relay_faults": {name: fault.text for name, fault in told.relay_faults.items()},
     }
 
 
@@ -230,21 +276,21 @@ def advice(held: Belief, made: Plan, relays: Sequence[str]) -> str:
     """One sentence: what the user can do, or that nothing has to be done."""
     troubled = held.state in (State.SUSPECT, State.BLOCKED)
     if made.action is Action.BLOCK:
-        return "It is refused here; the plan says why."
+        return 'Blocked by a rule; see "plan".'
     if not made.routes:
-        return "No route is left for it: add a relay with `byway relay add URL`, or change what the plan goes by."
+        return "No route is allowed: add a relay with `byway relay add URL`, or change the rule."
     if made.action is not Action.AUTO:
-        return "It goes where you said; nothing is decided by what was seen."
+        return "A rule or override decides the route; results do not change it."
     if troubled and not any(route.relays for route in made.routes):
         if relays:
-            return "It may not be rescued (`[auto] never_relay`); `byway site set` allows it."
-        return "There is no relay to go around: add one with `byway relay add URL`."
+            return "AUTO may not use relays for it (`[auto] never_relay`). To allow it: `byway site set`."
+        return "There is no relay: add one with `byway relay add URL`."
     if troubled:
-        return f"Nothing: it is opened through {made.routes[0]}, and direct is tried again by itself."
+        return f"Nothing: {made.routes[0]} opens it, and direct is re-tested automatically."
     if held.state is State.DOWN:
-        return "Nothing got through to it on any route: wait, or try another relay."
+        return "No route reached it. Wait, or try another relay."
     if held.state is State.REFUSED:
-        return "The site itself refuses: another relay may be let in."
+        return "The site refuses this route. Try another relay."
     if held.state is State.UNKNOWN:
         return "Open it once through the proxy, then ask again."
     return "Nothing: it opens."

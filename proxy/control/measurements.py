@@ -16,8 +16,9 @@ from dataclasses import dataclass, replace
 from proxy.control import documents
 from proxy.control.documents import Document
 from proxy.control.parts import Parts, Setup
-from proxy.detect import words
-from proxy.detect.verdict import Verdict, judge
+from proxy.detect.health import Health
+from proxy.detect.site_status import LastResult, SiteStatus, Source
+from proxy.detect.verdict import Confidence, Verdict, judge
 from proxy.measure.means import Question, SharedControls, measured_routes
 from proxy.measure.steps import measure
 from proxy.model import Belief, NetworkId, Plan, Route, State, Step
@@ -28,11 +29,14 @@ KEPT = 256
 
 
 _MOVED = Verdict(
-    words.NOT_TESTED,
+    SiteStatus.NOT_TESTED,
     State.UNKNOWN,
-    seen="the network became another one while it was measured, so nothing can be said",
-    do="Ask again.",
+    seen="the network changed during the measurement",
+    do="Try again.",
 )
+
+WORKED_S = 3600.0
+"""A relay that delivered so lately works for other sites."""
 
 Planned = Callable[[], Awaitable[tuple[Belief, Plan]]]
 """What is held about the site now, and what would be done with a request for it."""
@@ -46,6 +50,7 @@ class Measured:
     took_s: float
     setup: Setup  # that it was made under
     network: NetworkId
+    page: Page
     steps: tuple[Step, ...]
     verdict: Verdict
     thorough: bool  # else it does not answer `why`
@@ -69,9 +74,7 @@ class Measurements:
         """What is remembered of a host on this network, for reports."""
         network = self._parts.network()
         return [
-            {"url": page.url, **_told(measured)}
-            for (where, page), measured in self._kept.items()
-            if where == network and page.host == host
+            _told(measured) for (where, page), measured in self._kept.items() if where == network and page.host == host
         ]
 
     async def lines(
@@ -101,8 +104,9 @@ class Measurements:
                     yield {"step": documents.step(step)}
             took_s = time.time() - began
             verdict = self._judge(steps, (await plan())[0], network)
-            measured = Measured(began, took_s, setup, network, tuple(steps), verdict, thorough)
+            measured = Measured(began, took_s, setup, network, page, tuple(steps), verdict, thorough)
             if network == self._parts.network():
+                self._learn(measured)
                 self._keep(network, page, measured)
         else:
             for step in measured.steps:
@@ -120,7 +124,28 @@ class Measurements:
         settings = self._parts.setup().settings
         relays = [relay.name for relay in settings.relay]
         state = self._parts.beliefs.network_state(network)
-        return judge(steps, held, detect=settings.detect, relays=relays, network_state=state)
+        return judge(
+            steps,
+            held,
+            detect=settings.detect,
+            relays=relays,
+            network_state=state,
+            working_relays=working_relays(self._parts.health, relays, time.time()),
+        )
+
+    def _learn(self, measured: Measured) -> None:
+        """Keeps the last result of the site, and what the measurement showed of relays."""
+        parts, host, verdict = self._parts, measured.page.host, measured.verdict
+        now, network = time.time(), measured.network
+        if verdict.status not in _OF_NO_ROUTE:
+            conditions = parts.beliefs.relay_conditions(host, network=network, now=now)
+            parts.health.learn_steps(measured.steps, measured.at, now, conditions)
+        before = parts.beliefs.last_result(host, network=network, now=now)
+        concluded = verdict.confidence is not Confidence.NONE or verdict.status is SiteStatus.RELAYS_FAIL
+        if not concluded or (not measured.thorough and _says_more(before, verdict, now)):
+            return
+        result = LastResult(verdict.status, now, Source.MEASUREMENT, verdict.cause, verdict.seen)
+        parts.beliefs.measured(host, result, network=network)
 
     def _remembered(self, network: NetworkId, page: Page) -> Measured | None:
         measured = self._kept.get((network, page))
@@ -137,8 +162,33 @@ class Measurements:
             self._kept.popitem(last=False)
 
 
+_OF_NO_ROUTE = (SiteStatus.NO_NETWORK, SiteStatus.PORTAL)
+"""With these nothing is said of relays either."""
+
+_CONFIRMED_S = 300.0
+
+
+def _says_more(before: LastResult | None, verdict: Verdict, now: float) -> bool:
+    """Whether a thorough measurement of the last minutes has said for certain what a brief one finds likely."""
+    return (
+        before is not None
+        and before.source is Source.MEASUREMENT
+        and now - before.at <= _CONFIRMED_S
+        and (before.status, verdict.status) == (SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED)
+    )
+
+
+def working_relays(health: Health, names: Sequence[str], now: float) -> frozenset[str]:
+    """The relays that delivered of late and have not failed since."""
+    known = {name: health.of(name) for name in names}
+    return frozenset(
+        name for name, relay in known.items() if not relay.failures and 0 <= now - relay.worked_at <= WORKED_S
+    )
+
+
 def _told(measured: Measured) -> Document:
     return {
+        "url": measured.page.url,
         "verdict": documents.verdict(measured.verdict),
         "routes": documents.measured_routes(measured.steps),
         "steps": [documents.step(step) for step in measured.steps],

@@ -10,12 +10,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.control.documents import Document
+from proxy.detect.site_status import SiteStatus
 from proxy.detect.words import network_in_words
 from proxy.extend.keeper import AddonState
-from proxy.model import NetworkState, State
+from proxy.model import NetworkState
 from proxy.wire.relay_url import redact
 
-Said = Iterator[tuple[str, str]]
+Problems = Iterator[tuple[str, str]]
 """What is wrong, and what to do."""
 
 _NAMED = 3  # sites that a sentence names
@@ -37,53 +38,64 @@ class Standing:
 
 
 def problems(standing: Standing) -> list[Document]:
-    """The heaviest parts first: what the user wrote, where the user is, which sites, which relays, the log."""
-    parts = (_of_files, _of_network, _of_sites, _of_relays, _of_log)
+    """Relays that fail first, since nothing is rescued without them; then what the user wrote, the network, the sites,
+    the log."""
+    parts = (_of_relays, _of_files, _of_network, _of_sites, _of_log)
     return [{"text": text, "do": do} for part in parts for text, do in part(standing)]
 
 
-def _of_files(standing: Standing) -> Said:
+def _of_files(standing: Standing) -> Problems:
     if rejected := standing.live.get("config_problem"):
         yield f"The edited configuration is not in use: {redact(str(rejected))}", "byway config check"
     for addon in standing.addons:
         if addon.problems:
-            goes_on = "; the version before it goes on" if addon.running else ""
+            goes_on = "; the previous version keeps running" if addon.running else ""
             yield f"Addon {addon.name} does not load: {redact(addon.problems[0])}{goes_on}.", "byway addons list"
         elif addon.is_off:
             fault = redact(addon.last_fault)
-            yield f"Addon {addon.name} is switched off after its faults: {fault}.", f"edit {addon.file.path}"
+            yield f"Addon {addon.name} was switched off after repeated faults: {fault}.", f"edit {addon.file.path}"
     if lost := standing.live.get("addons_missing"):
         yield redact(str(lost)), "byway addons list"
 
 
-def _of_network(standing: Standing) -> Said:
+def _of_network(standing: Standing) -> Problems:
     if passing := standing.live.get("uninspected"):
-        text = f"Programs refuse our certificate for {passing}, so that is not inspected for some hours."
-        yield text, "byway ca trust, or leave INSPECT off for it"
-    if told := network_in_words(standing.network):
-        yield told
+        text = f"{passing}: a client rejected Byway's certificate; inspection is off for 6 h."
+        yield text, "byway ca trust, or remove INSPECT from its rule"
+    if problem := network_in_words(standing.network):
+        yield problem
 
 
-def _of_sites(standing: Standing) -> Said:
-    read = [held["scope"] for held in standing.troubled if held["cause"] == "interception"]
+def _of_sites(standing: Standing) -> Problems:
+    read = [site["scope"] for site in standing.troubled if SiteStatus.INTERCEPTED in _called(site)]
     if read:
-        only = "they go by relays alone" if standing.relays else "without a relay they are not opened at all"
-        text = f"Somebody on this network reads what is sent to {', '.join(read[:_NAMED])}"
-        yield f"{text}{' and others' if read[_NAMED:] else ''}; {only}.", f"byway why {read[0]}"
-    blocked = [held for held in standing.troubled if held["state"] != State.DOWN and held["cause"] != "refused"]
+        only = "Using relays only" if standing.relays else "Without a relay it is not opened"
+        names = f"{', '.join(read[:_NAMED])}{' and others' if read[_NAMED:] else ''}"
+        yield f"TLS interception: {names}. {only}.", f"byway why {read[0]}"
+    blocked = [site for site in standing.troubled if not _BLOCKED.isdisjoint(_called(site))]
     if blocked and not standing.relays:
         many = "1 site is" if len(blocked) == 1 else f"{len(blocked)} sites are"
-        yield f"{many} blocked, and there is no relay to go around.", "byway relay add URL"
+        yield f"{many} blocked, and there is no relay.", "byway relay add URL"
 
 
-def _of_relays(standing: Standing) -> Said:
+_BLOCKED = frozenset({SiteStatus.BLOCKED, SiteStatus.LIKELY_BLOCKED, SiteStatus.SLOW, SiteStatus.INTERCEPTED})
+
+
+def _called(site: Document) -> tuple[str, str]:
+    """What it is called now, and by what is stored: behind a portal the former says nothing of the site."""
+    return site["words"], site["stored_words"]
+
+
+def _of_relays(standing: Standing) -> Problems:
     for relay in standing.relays:
-        if relay["state"] == "failing":
+        if (fault := relay["fault"]) is not None:
+            yield f"Relay {relay['name']} fails: {fault['text']}.", fault["do"]
+        elif relay["state"] == "failing":
             yield f"Relay {relay['name']} keeps failing: {relay['error']}", f"byway relay test {relay['name']}"
 
 
-def _of_log(standing: Standing) -> Said:
+def _of_log(standing: Standing) -> Problems:
     if standing.log_trouble:
-        yield f"The log cannot be written: {standing.log_trouble}", "look whether the disk is full"
+        yield f"The log cannot be written: {standing.log_trouble}", "check whether the disk is full"
     elif dropped := standing.live.get("dropped_rows"):
-        yield f"{dropped} lines of the log were lost.", "nothing: new ones are written again"
+        yield f"{dropped} log entries were lost.", "nothing: new ones are written again"

@@ -20,11 +20,14 @@ from collections.abc import Callable, Iterable
 from proxy.config.schema import Detect
 from proxy.detect.book import TROUBLED, Book, on_network
 from proxy.detect.findings import Findings
+from proxy.detect.health import Conditions
 from proxy.detect.judging import Judge, Refine, unrefined
 from proxy.detect.learning import Learning
 from proxy.detect.recovery import Recovery
+from proxy.detect.results import Results, Visited
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import PROVEN_BY_BYTES, concerns
+from proxy.detect.site_status import LastResult
 from proxy.detect.uplink import Moment
 from proxy.model import (
     UNKNOWN_NETWORK,
@@ -63,7 +66,8 @@ class Beliefs:
         self._judge = Judge(settings, self._book, refine)
         self._findings = Findings(settings, self._judge)
         self._recovery = Recovery(settings, self._book)
-        self._learning = Learning(settings, self._judge, self._findings, self._recovery)
+        self._results = Results(settings)
+        self._learning = Learning(settings, self._judge, self._findings, self._recovery, self._results)
         registrable("example.org")  # reads the suffix list now, and not while a first visitor waits
         self.residual = self._judge.residual
         """Addresses at which names were just broken off: what is tried there now fails for no reason of its own."""
@@ -136,6 +140,42 @@ class Beliefs:
         """Whether a control is to be asked beside visits though no signal waits: the network is in trouble that may
         end, or what came in the place of one site may come in the place of all."""
         return self._judge.uplink.is_uneasy(network)
+
+    # -- results ---------------------------------------------------------------------------------------------------
+
+    def last_result(self, host: str, *, network: NetworkId, now: float) -> LastResult | None:
+        """What the last measurement of `host`, or the last connection to it that failed, came to; None: there was none
+        of late, or it has been delivered since."""
+        self._tell_time(now)
+        return self._results.of((network, host), now)
+
+    def recent_results(self, *, network: NetworkId, now: float, within_s: float) -> list[tuple[str, LastResult]]:
+        """The hosts with a result of the last `within_s`, the latest first."""
+        self._tell_time(now)
+        return self._results.recent(network, now, within_s)
+
+    def measured(self, host: str, result: LastResult, *, network: NetworkId) -> None:
+        """Takes what a measurement of `host` came to."""
+        key = (network, host)
+        self._results.note(key, result)
+        if (working := self._book.works.get(key)) is not None:
+            working.renew_at = result.at  # its next success shall not take the short way past the results
+
+    def visited(self, host: str, *, network: NetworkId) -> Visited | None:
+        """What a client last asked `host` for; None when that is not known."""
+        return self._results.visited((network, host))
+
+    def may_blame_relays(self, network: NetworkId, now: float) -> bool:
+        """Whether what fails at a relay may be its own fault: not offline, behind a portal, or just after waking."""
+        return self._judge.uplink.may_blame_relays(network, now)
+
+    def relay_conditions(self, host: str, *, network: NetworkId, now: float) -> Conditions:
+        """Under which conditions relays were tried for `host` just now."""
+        return Conditions(
+            may_blame=self.may_blame_relays(network, now),
+            clock_is_right=self._judge.uplink.certificates_are_valid(network, now),
+            is_near=self.is_near(host),
+        )
 
     # -- learning --------------------------------------------------------------------------------------------------
 
@@ -357,6 +397,9 @@ class Beliefs:
         for key in self._judge.gates.hosts():
             if meant(key):
                 self._judge.gates.forget(key)
+        for key in self._results.known():
+            if meant(key):
+                self._results.forget(key)
         if scope is None:
             self._judge.uplink.forget(network)
         return self._book.forget(meant)
@@ -367,4 +410,5 @@ class Beliefs:
         if self._book.tell_time(now):
             self._judge.clock_set(now)
             self._findings.clock_set()
+            self._results.clock_set()
             self._recovery.forget_claims()

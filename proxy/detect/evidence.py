@@ -6,12 +6,13 @@ than a visit does, such as whether a harmless name is answered at the same addre
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 
 from proxy.config.schema import Detect
 from proxy.detect import signals
+from proxy.detect.relay_faults import RelayFault, relay_fault
 from proxy.model import DIRECT, Found, Part, Route, Step, Symptom
 
 _CONFIRMING = frozenset({"dns_two_answers", "http_block_page", "known_root"})
@@ -80,12 +81,67 @@ class Routes:
     def why_not_tested(self, route: Route) -> str:
         untested = (step for step in self.on(route) if step.found is Found.NOT_TESTED and step.part not in _LOOKUPS)
         step = next(untested, None) or next((step for step in self.on(route)), None)
-        return step.text if step is not None else "it was not asked for"
+        return step.text if step is not None else "not selected"
 
-    def is_relays_fault(self, route: Route) -> bool:
-        """The relay itself failed: that says nothing of the site."""
-        return any(step.symptom.blames_relay or step.symptom is Symptom.TIMEOUT for step in self.on(route)
-                   if step.part is Part.RELAY and step.failed)  # fmt: skip
+    def is_relays_fault(self, route: Route, working: Collection[str] = ()) -> bool:
+        """Whether the relay itself failed, which says nothing of the site. One that took the request and opened
+        nothing waits for the site, if it is one of the `working`: else it may be dead."""
+        name = ">".join(route.relays)
+        return name in self.relay_faults or any(
+            step.symptom is Symptom.TIMEOUT and name not in working
+            for step in self.on(route)
+            if step.part is Part.RELAY and step.failed
+        )
+
+    @property
+    def relay_faults(self) -> Mapping[str, RelayFault]:
+        """The relays that failed themselves, by name."""
+        found = {
+            ">".join(step.route.relays): relay_fault(step)
+            for step in self.steps
+            if step.part is Part.RELAY and step.failed
+        }
+        return {name: fault for name, fault in found.items() if fault is not None}
+
+    def is_refused_by_relay(self, route: Route) -> bool:
+        """Whether a relay says that it cannot reach the site."""
+        return any(step.part is Part.RELAY and step.symptom is Symptom.RELAY_REFUSED for step in self.on(route))
+
+    # -- names -----------------------------------------------------------------------------------------------------
+
+    def is_denied(self, part: Part) -> bool:
+        """Whether the system's resolver, or an encrypted one, says that the name does not exist."""
+        return any(step.part is part and step.failed and step.symptom is Symptom.NO_NAME for step in self.steps)
+
+    def was_asked(self, part: Part) -> bool:
+        return any(step.part is part and step.found is not Found.NOT_TESTED for step in self.steps)
+
+    # -- certificates ----------------------------------------------------------------------------------------------
+
+    def certificate_fault(self, route: Route) -> str:
+        """Why the certificate that came over `route` is not good, as a cause; empty when none came, or a good one."""
+        shown = [step for step in self.on(route) if step.part is Part.CERTIFICATE]
+        if not shown or any(step.ok for step in shown):
+            return ""
+        return certificate_fault(shown[-1].evidence)
+
+    @property
+    def shows_bad_certificate(self) -> tuple[Route, ...]:
+        """The relays to which the site shows a certificate that is not good."""
+        return tuple(route for route in self.tested if route.relays and self.certificate_fault(route))
+
+    def is_of_another_day(self, route: Route) -> bool:
+        """Whether the certificate that came is not valid today, by this computer's clock."""
+        return self.certificate_fault(route) in ("expired", "not_yet_valid")
+
+    @property
+    def is_control_of_another_day(self) -> bool:
+        step = self._control_step
+        return step is not None and bool(step.evidence.get("clock"))
+
+    def has_answered(self, route: Route) -> bool:
+        """Whether the site answered a request over `route`, well or not."""
+        return any(step.part is Part.ANSWER and step.found is not Found.NOT_TESTED for step in self.on(route))
 
     @property
     def answered_by_relay(self) -> bool:
@@ -167,9 +223,23 @@ class Routes:
         local = [route for route in self.delivered if not route.relays and route != DIRECT]
         step = self._control_step
         if local and (step is None or not step.ok):
-            return f"{local[0]} brought the page"
+            return f"{local[0]} delivered the page"
         return step.text if step is not None else ""
 
+
+def certificate_fault(evidence: Mapping[str, str | int | float]) -> str:
+    """Why a certificate is not good, as a cause in `words`. OpenSSL's code is the first thing that it met; that the
+    certificate is for another name is found in the certificate itself."""
+    code = evidence.get("verify_code")
+    if evidence.get("certificate") == "wrong_name" or code in _OTHER_NAME:
+        return "wrong_name"
+    return _VERIFY_CODES.get(int(code), "untrusted_issuer") if isinstance(code, int) else "untrusted_issuer"
+
+
+_VERIFY_CODES: Mapping[int, str] = MappingProxyType({9: "not_yet_valid", 10: "expired", 18: "self_signed"})
+"""X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _DEPTH_ZERO_SELF_SIGNED_CERT."""
+
+_OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
 
 _UNRESOLVED = frozenset({Symptom.RESOLVE_FAILED, Symptom.NO_NAME})
 
@@ -351,7 +421,7 @@ def _different(routes: Routes, detect: Detect) -> Weighed | None:
         shorter, longer = sorted((ours[0], theirs[0]))
         if longer and shorter / longer <= LENGTH_RATIO and not ours[1] & theirs[1]:
             weight = getattr(detect.weights, "http_differs", _OF_MEASUREMENTS["http_differs"])
-            text = f"{ours[0]} bytes direct and {theirs[0]} through {route}, with no word of their titles in common"
+            text = f"{ours[0]} bytes direct, {theirs[0]} through {route}, and the titles have no word in common"
             return Weighed("http_differs", weight, "block_page", text)
         return None
     return None

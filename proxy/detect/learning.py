@@ -15,6 +15,7 @@ from proxy.detect.findings import Findings
 from proxy.detect.judging import Judge
 from proxy.detect.recovery import Recovery
 from proxy.detect.refusals import REFUSALS
+from proxy.detect.results import Results
 from proxy.detect.scopes import address_of, registrable
 from proxy.detect.score import NEGLIGIBLE, score_now
 from proxy.detect.signals import NEUTRAL, NOT_BY_A_BYTE, Observed, concerns, leads_elsewhere_alone, same_for_all
@@ -40,6 +41,9 @@ from proxy.model import (
 _UNTRIED = (Symptom.SKIPPED, Symptom.LOCAL)
 _UNCOMPARED = (*_UNTRIED, Symptom.ABANDONED)
 
+DIRECT_WORKS_S = 60.0
+"""Another site that delivered direct so lately shows that direct works."""
+
 VISIT_S = 3600.0
 """A visit to a blocked host extends its belief, and is saved, at most so often."""
 
@@ -47,8 +51,11 @@ VISIT_S = 3600.0
 class Learning:
     """Reads outcomes. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, judge: Judge, findings: Findings, recovery: Recovery) -> None:
+    def __init__(
+        self, settings: Detect, judge: Judge, findings: Findings, recovery: Recovery, results: Results
+    ) -> None:
         self._settings = settings
+        self._results = results
         self._judge = judge
         self._book: Book = judge.book
         self._uplink = judge.uplink
@@ -71,6 +78,8 @@ class Learning:
                 return self._judge.opened(working.domain, network, now) if self._judge.gates.is_waiting else []
         if outcome.request.inbound is Inbound.RETEST:  # `retested` learns from the pair
             return self._book.paid([])
+        direct_works = self._uplink.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
+        self._results.learn(outcome, key, now, direct_works=direct_works)
         return self._book.paid(self._learn(outcome, key, now, tuple(addresses)))
 
     def _learn(self, outcome: Outcome, key: Key, now: float, addresses: tuple[IPAddress, ...]) -> list[Change]:

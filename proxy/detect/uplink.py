@@ -26,6 +26,9 @@ NEVER = float("-inf")
 _SOUNDED_ON = frozenset({NetworkState.RESTRICTED, NetworkState.PORTAL})
 """While a network is so, controls are asked beside visits until they say that it is over."""
 
+_CLOCK_S = 3600.0
+"""A valid certificate this young shows that the clock is right."""
+
 _PROOFS = 2
 """A client that trusts what direct brings speaks against a login page for so many intervals between two controls."""
 
@@ -155,6 +158,16 @@ class Uplink:
     def may_learn(self, network: NetworkId, now: float) -> bool:
         """Whether a failure on `network` may mean anything at all."""
         return now >= self._quiet_until and self.state(network) in (NetworkState.OK, NetworkState.INSPECTED)
+
+    def may_blame_relays(self, network: NetworkId, now: float) -> bool:
+        """Whether what fails at a relay on `network` may be the relay's own fault: not while the machine is offline,
+        behind a portal, or has just woken."""
+        return now >= self._quiet_until and self.state(network) not in (NetworkState.OFFLINE, NetworkState.PORTAL)
+
+    def certificates_are_valid(self, network: NetworkId, now: float) -> bool:
+        """Whether a certificate was found valid on `network` within the hour: the clock is right."""
+        line = self._lines.get(network)
+        return line is not None and 0 <= now - line.trusted_at <= _CLOCK_S
 
     def woke(self, now: float) -> None:
         """The machine woke, or its clock was set: for a moment nothing is learned."""

@@ -1,117 +1,139 @@
-"""The words for a site, the same in list, card, CLI and JSON, made from a belief's state and cause.
+"""Causes, stages, failures and networks in words: what people read, the same in every command, page and document.
 
-Never by colour alone: each word comes with a glyph of its own. What is the network's trouble and not the site's (no
-network, a portal) comes in as a cause and wins over the state.
+The words for a site are in `site_status`, those for a relay in `relay_faults`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from types import MappingProxyType
-from typing import NamedTuple
 
-from proxy.model import NetworkState, State
-
-
-class Word(NamedTuple):
-    """What to call a site's state."""
-
-    glyph: str
-    text: str
-
-    def __str__(self) -> str:
-        return f"{self.glyph} {self.text}"
-
-
-WORKS = Word("✓", "works")
-SLOW = Word("◔", "slow")
-LIKELY_BLOCKED = Word("◐", "likely blocked")
-BLOCKED = Word("✗", "blocked")
-SITE_DOWN = Word("↓", "site down")
-REFUSED_BY_SITE = Word("⊘", "refused by site")
-NO_NETWORK = Word("∅", "no network")
-PORTAL = Word("⌂", "portal")
-NOT_TESTED = Word("?", "not tested")
-
-_BY_STATE: Mapping[State, Word] = MappingProxyType(
-    {
-        State.UNKNOWN: NOT_TESTED,
-        State.WORKS: WORKS,
-        State.SUSPECT: LIKELY_BLOCKED,
-        State.BLOCKED: BLOCKED,
-        State.DOWN: SITE_DOWN,
-        State.REFUSED: REFUSED_BY_SITE,
-    }
-)
-
-_OF_THE_NETWORK: Mapping[str, Word] = MappingProxyType({"offline": NO_NETWORK, "portal": PORTAL})
+from proxy.model import NetworkState, Protocol, Stage, Symptom
 
 _NETWORKS: Mapping[NetworkState, tuple[str, str]] = MappingProxyType(
     {
         NetworkState.OFFLINE: (
-            "This machine has no network, so what fails now says nothing about sites.",
-            "see to the network first",
+            "No network: this computer has no connection. Nothing is concluded about sites.",
+            "check your network connection",
         ),
         NetworkState.PORTAL: (
-            "A login page of this network comes in the place of every site.",
+            "Captive portal: this network shows its login page in place of every site.",
             "open any page in a browser and log in to the network",
         ),
         NetworkState.RESTRICTED: (
-            "This network lets hardly anything through but what is domestic, so relays go first.",
-            "nothing: direct is tried again by itself",
+            "Only domestic sites are reachable here; using relays first.",
+            "nothing: direct is tried again automatically",
         ),
         NetworkState.SHUT: (
-            "This network lets hardly anything through but what is domestic, and no relay gets through either, so "
-            "direct goes first, and one relay after it.",
-            "try another network, or add a relay of another kind: byway relay add URL",
+            "Only domestic sites are reachable and all relays fail.",
+            "try another network, or add another relay: byway relay add URL",
         ),
         NetworkState.INSPECTED: (
-            "Somebody opens and re-signs everything that is sent over this network, as an office or an antivirus does, "
-            "and this computer trusts them. Nothing is relayed by itself here.",
-            "byway site set HOST RELAY, for what they shall not read",
+            "TLS is intercepted here by a CA this computer trusts (company proxy or antivirus). AUTO does not use "
+            "relays on this network.",
+            "to bypass it for a site: byway site set HOST relay",
         ),
     }
 )
-
-_REFUSED = "refused"
-
-_SLOW_CAUSES = frozenset({"frozen", "throttled"})
 
 _CAUSES: Mapping[str, str] = MappingProxyType(
     {
-        "dns": "its name does not resolve here",
-        "ip": "its address does not answer here; by the network or by the site's own geo-fence, not separable here",
-        "sni_reset": "the connection is broken off as soon as it names the site",
-        "sni_drop": "what names the site is answered with silence",
-        "http_host": "plain requests that name the site do not get through",
-        "block_page": "a block page comes in its place",
-        "interception": "somebody else's certificate comes in its place",
-        "ech": "the outer name of its encrypted hello is filtered",
-        "frozen": "its connections freeze after some bytes",
-        "throttled": "it is slowed down",
-        _REFUSED: "the site itself refuses who comes this way",
-        "offline": "this machine has no network",
-        "portal": "a login page of the network comes in the place of every site",
+        "dns": "DNS tampering",
+        "ip": "IP address blocked, by the network or by the site's own geo-fence",
+        "sni_reset": "connection reset after the TLS ClientHello (SNI filtering)",
+        "sni_drop": "silence after the TLS ClientHello (SNI filtering)",
+        "http_host": "HTTP request blocked (by Host)",
+        "block_page": "block page",
+        "interception": "wrong certificate (TLS interception)",
+        "ech": "the outer name of the encrypted ClientHello is filtered",
+        "frozen": "transfer stalls",
+        "throttled": "throttled",
+        "refused": "the site rejects this route (HTTP 403/451)",
+        "down": "no route reaches it",
+        "restricted": "this network allows few sites",
+        "name": "the name does not exist",
+        "relays": "the relays themselves fail",
+        "offline": "no network",
+        "portal": "captive portal",
+        "expired": "certificate expired",
+        "not_yet_valid": "certificate not yet valid",
+        "self_signed": "self-signed certificate",
+        "wrong_name": "certificate for another name",
+        "untrusted_issuer": "untrusted certificate issuer",
+        "clock": "this computer's clock is wrong",
+    }
+)
+
+_STAGES: Mapping[Stage, str] = MappingProxyType(
+    {
+        Stage.RESOLVE: "DNS",
+        Stage.CONNECT: "TCP connect",
+        Stage.RELAY: "relay handshake",
+        Stage.FIRST_BYTE: "waiting for the first byte",
+        Stage.DONE: "delivered",
+    }
+)
+
+_FLIGHTS: Mapping[Protocol, str] = MappingProxyType(
+    {Protocol.TLS: "the TLS ClientHello", Protocol.HTTP: "the HTTP request"}
+)
+
+_SYMPTOMS: Mapping[Symptom, str] = MappingProxyType(
+    {
+        Symptom.NO_NAME: "the name does not exist",
+        Symptom.RESOLVE_FAILED: "DNS failed",
+        Symptom.FORBIDDEN: "not allowed",
+        Symptom.REFUSED: "connection refused",
+        Symptom.UNREACHABLE: "host unreachable",
+        Symptom.OFFLINE: "no network",
+        Symptom.RESET: "connection reset after {flight}",
+        Symptom.EOF: "connection closed after {flight}",
+        Symptom.GARBAGE: "an answer in another protocol",
+        Symptom.ALERT: "TLS alert",
+        Symptom.BLOCK_PAGE: "block page",
+        Symptom.ELSEWHERE: "redirect to another domain",
+        Symptom.FROZEN: "transfer stalled",
+        Symptom.THROTTLED: "throttled",
+        Symptom.FORGED: "forged DNS answer",
+        Symptom.CERTIFICATE: "bad certificate",
+        Symptom.DROPPED: "no answer: {flight} was dropped",
+        Symptom.SILENT: "no answer to {flight}",
+        Symptom.RELAY_DOWN: "the relay cannot be reached",
+        Symptom.RELAY_AUTH: "the relay refused the credentials or its certificate is bad",
+        Symptom.RELAY_GARBAGE: "the relay answers in another protocol",
+        Symptom.RELAY_REFUSED: "the relay could not reach the site",
+        Symptom.SKIPPED: "skipped",
+        Symptom.LOCAL: "this computer is short of resources",
+        Symptom.ABANDONED: "not waited for",
+    }
+)
+
+_TIMEOUTS: Mapping[Stage, str] = MappingProxyType(
+    {
+        Stage.RESOLVE: "DNS timeout",
+        Stage.CONNECT: "TCP connection timeout",
+        Stage.RELAY: "the relay opened no connection in time",
     }
 )
 
 
-def word(state: State, cause: str = "") -> Word:
-    """What to call a site with a belief of this state and cause."""
-    if cause in _OF_THE_NETWORK:
-        return _OF_THE_NETWORK[cause]
-    if cause == _REFUSED:
-        return REFUSED_BY_SITE
-    if cause in _SLOW_CAUSES and state in (State.SUSPECT, State.BLOCKED):
-        return SLOW
-    return _BY_STATE[state]
-
-
 def network_in_words(state: NetworkState) -> tuple[str, str] | None:
-    """What is wrong with a network as a whole, in one or two sentences, and what to do about it; None: nothing is."""
+    """What is wrong with a network as a whole, and what to do about it; None: nothing is."""
     return _NETWORKS.get(state)
 
 
 def cause_in_words(cause: str) -> str:
     """What a cause means, as half a sentence; empty for none."""
     return _CAUSES.get(cause, cause)
+
+
+def stage_in_words(stage: Stage) -> str:
+    """How far an attempt came."""
+    return _STAGES[stage]
+
+
+def symptom_in_words(symptom: Symptom, stage: Stage = Stage.FIRST_BYTE, protocol: Protocol = Protocol.TLS) -> str:
+    """What stopped an attempt at `stage` whose flight was of `protocol`; empty when nothing did."""
+    if symptom is Symptom.TIMEOUT:
+        return _TIMEOUTS.get(stage, "timeout")
+    return _SYMPTOMS.get(symptom, "").format(flight=_FLIGHTS.get(protocol, "the first bytes"))

@@ -54,7 +54,8 @@ class AddonDialer:
         """What is wrong beyond the relay is nothing that this computer saw."""
         if not symptom.blames_relay and symptom is not Symptom.RELAY_REFUSED:
             symptom = Symptom.RELAY_DOWN
-        return DialError(f"relay {self._relay}: addon {self._addon} {what}", stage=Stage.RELAY, symptom=symptom)
+        text = f"relay {self._relay}: addon {self._addon} {what}"
+        return DialError(text, stage=Stage.RELAY, symptom=symptom, evidence={"relay": "addon"})
 
     def __repr__(self) -> str:
         return f"<relay {self._relay} by addon {self._addon}>"

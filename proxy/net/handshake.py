@@ -12,11 +12,11 @@ import contextlib
 import ipaddress
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from enum import Enum
 
 from proxy.errors import DialError, PeerError
-from proxy.model import Destination, Stage, Symptom
+from proxy.model import NO_EVIDENCE, Destination, Stage, Symptom
 from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
 from proxy.net.slots import Slots
@@ -42,7 +42,7 @@ class SendCredentials(Enum):
         if self is SendCredentials.TO_LOOPBACK and _ends_on_loopback(stream.lowest_socket):
             return
         text = "the relay's password would go unencrypted; use https, or set allow_plaintext_credentials = true"
-        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH, evidence={"relay": "in_clear"})
 
 
 def _ends_on_loopback(sock: socket.socket) -> bool:
@@ -94,25 +94,28 @@ async def handshake(
     except BaseException as error:
         stream.abort()
         if isinstance(error, DialError | OSError | PeerError):
-            text, symptom = _judged(error, state, timeout_s, path_timeout_s or timeout_s)
-            raise DialError(_said_of(relay, text), stage=Stage.RELAY, symptom=symptom) from error
+            text, symptom, evidence = _judged(error, state, timeout_s, path_timeout_s or timeout_s)
+            raise DialError(_said_of(relay, text), stage=Stage.RELAY, symptom=symptom, evidence=evidence) from error
         raise
 
 
 def _judged(
     error: DialError | OSError | PeerError, state: Handshake, timeout_s: float, path_timeout_s: float
-) -> tuple[str, Symptom]:
+) -> tuple[str, Symptom, Mapping[str, str | int | float]]:
+    """A sentence, the symptom, and what stopped it as evidence."""
     if isinstance(error, DialError):
-        return str(error), error.symptom
+        return str(error), error.symptom, error.evidence
     if isinstance(error, PeerError):
         if state.reader.ended:
-            return "the relay closed the connection during the handshake", Symptom.RELAY_DOWN
-        return str(error), Symptom.RELAY_GARBAGE
+            return "the relay closed the connection during the handshake", Symptom.RELAY_DOWN, {"relay": Symptom.EOF}
+        return str(error), Symptom.RELAY_GARBAGE, NO_EVIDENCE
     if isinstance(error, TimeoutError) and error.errno is None:
         if state.asked and not len(state.reader):
-            return f"the relay did not reach the destination within {path_timeout_s:g} s", Symptom.TIMEOUT
-        return f"the relay did not complete its handshake within {timeout_s:g} s", Symptom.RELAY_DOWN
-    return f"the relay closed the connection during the handshake ({error.strerror or error})", Symptom.RELAY_DOWN
+            return f"the relay did not reach the destination within {path_timeout_s:g} s", Symptom.TIMEOUT, NO_EVIDENCE
+        text = f"the relay did not complete its handshake within {timeout_s:g} s"
+        return text, Symptom.RELAY_DOWN, {"relay": Symptom.TIMEOUT}
+    text = f"the relay closed the connection during the handshake ({error.strerror or error})"
+    return text, Symptom.RELAY_DOWN, {"relay": Symptom.RESET}
 
 
 def _said_of(relay: str, text: str) -> str:
@@ -136,7 +139,8 @@ async def reach(via: Dialer, endpoint: Destination, relay: str) -> Stream:
         if error.symptom in _NOT_THE_RELAYS or error.symptom.blames_relay:
             raise
         text = f"relay {relay} cannot be reached: {error}"
-        raise DialError(text, stage=error.stage, symptom=Symptom.RELAY_DOWN) from error
+        evidence = {**error.evidence, "relay": error.symptom}
+        raise DialError(text, stage=error.stage, symptom=Symptom.RELAY_DOWN, evidence=evidence) from error
 
 
 _NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED, Symptom.ABANDONED})

@@ -18,9 +18,10 @@ import socket
 import ssl
 import sys
 from datetime import UTC, datetime
+from types import MappingProxyType
 
 from proxy.errors import ConfigError, DialError
-from proxy.model import Destination, Stage, Symptom
+from proxy.model import NO_EVIDENCE, Destination, Stage, Symptom
 from proxy.net.dialer import Dialer
 from proxy.net.handshake import HANDSHAKE_TIMEOUT_S, handshake, reach
 from proxy.net.stream import CHUNK, Stream
@@ -31,6 +32,7 @@ LINGER_S = 5.0
 _UNSENT_LIMIT = 2 * CHUNK
 _DISCARDED_CHUNKS = 4
 _DER = 2  # _ssl.ENCODING_DER
+_CERTIFICATE = MappingProxyType({"relay": Symptom.CERTIFICATE})
 _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -270,7 +272,7 @@ class TlsDialer:
     def _check_pin(self, stream: TlsStream) -> None:
         if self._pin is not None and (found := public_key_sha256(stream.certificate())) != self._pin:
             text = f"the public key of the relay's certificate is not the pinned one (it is sha256:{found.hex()})"
-            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
+            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH, evidence=_CERTIFICATE)
 
     def __repr__(self) -> str:
         return f"<TlsDialer {self._relay} via {self._via!r}>"
@@ -307,13 +309,16 @@ def _context(ca: str | None) -> ssl.SSLContext:
 
 
 def _refused(error: ssl.SSLError) -> DialError:
-    symptom = Symptom.RELAY_GARBAGE
+    symptom, evidence = Symptom.RELAY_GARBAGE, NO_EVIDENCE
     if isinstance(error, ssl.SSLCertVerificationError):
+        evidence = _CERTIFICATE
         symptom, text = Symptom.RELAY_AUTH, f"the relay's certificate was refused: {error.verify_message.rstrip('.')}"
         if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
             text += f"; or this computer's clock is wrong: it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+            evidence = {**_CERTIFICATE, "clock": 1}
     elif isinstance(error, ssl.SSLEOFError):
+        evidence = {"relay": Symptom.EOF}
         symptom, text = Symptom.RELAY_DOWN, "the relay closed during the TLS handshake"
     else:
         text = f"the relay does not speak our TLS ({error.reason or error})"
-    return DialError(text, stage=Stage.RELAY, symptom=symptom)
+    return DialError(text, stage=Stage.RELAY, symptom=symptom, evidence=evidence)

@@ -302,7 +302,8 @@ def _from_relay(parser: Parser[T]) -> Parser[T]:
     try:
         return (yield from parser)
     except PeerError:
-        raise _relay_error("the relay closed the connection during the handshake", Symptom.RELAY_DOWN) from None
+        text, evidence = "the relay closed the connection during the handshake", {"relay": Symptom.EOF}
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN, evidence=evidence) from None
 
 
 def _relay_error(message: str, symptom: Symptom) -> DialError:

@@ -59,7 +59,7 @@ def test_which_decisions_would_change(byway: Byway, home: Home, draft: Path) -> 
     assert "2 of 3 decisions" in byway("addons", "replay", str(draft), "--since", "30d").err
 
     told = byway("addons", "replay", str(draft), "--json").json
-    assert (told["version"], told["addon"], told["connections"], told["left_out"]["unnamed"]) == (1, "pin", 2, 4)
+    assert (told["version"], told["addon"], told["connections"], told["left_out"]["unnamed"]) == (2, "pin", 2, 4)
 
 
 def test_other_addons_take_part_and_one_of_that_name_is_replaced(byway: Byway, home: Home, draft: Path) -> None:

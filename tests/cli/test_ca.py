@@ -73,7 +73,7 @@ def test_what_it_is_and_where_it_is_trusted_is_shown(byway: Byway, home: Home) -
     byway("ca", "trust")
     told = byway("ca", "show", "--json").json
     certificate = made(home)
-    assert told["version"] == 1
+    assert told["version"] == 2
     assert told["authority"]["sha256"] == fingerprint(certificate)
     assert told["authority"]["name"] == common_name(certificate)
     assert told["authority"]["valid_until"] == certificate.not_valid_after_utc.timestamp()

@@ -59,7 +59,7 @@ def run_file(home: Home, **told: object) -> None:
 
 def test_the_running_one_is_found_and_asked(home: Home, running: Running) -> None:
     client = Client.find(home.state)
-    assert client.get("/v1/rules")["version"] == 1
+    assert client.get("/v1/rules")["version"] == 2
     assert client.get("/v1/log", since=1.0, site=None)["rows"] == []
 
 

@@ -197,7 +197,7 @@ def test_a_terminal_gets_tables_and_no_color_is_honoured(home: Home, running: Ru
     line = [*BYWAY, *home.flags, "status"]
     coloured = on_terminal(line)
     assert "Sites in trouble here" in coloured
-    assert "◐ likely blocked" in coloured
+    assert "~ likely blocked" in coloured
     assert "\t" not in coloured
     plain = on_terminal(line, NO_COLOR="1")
     assert "Sites in trouble here" in plain

@@ -43,7 +43,7 @@ def test_I16_no_password_is_shown(byway: Byway, home: Home) -> None:
 def test_json_has_settings_and_sources(byway: Byway, home: Home) -> None:
     home.config.write_text("[listen]\nport = 9000\n")
     told = byway("config", "show", "--json").json
-    assert told["version"] == 1
+    assert told["version"] == 2
     assert told["path"] == str(home.config)
     assert told["settings"]["listen"]["port"] == 9000
     assert list(told["sources"]) == ["listen.port"]
@@ -125,4 +125,4 @@ def test_paths_are_said(byway: Byway, home: Home) -> None:
     assert paths["config"] == str(home.config)
     assert paths["rules"] == str(home.config.with_name("rules.txt"))
     assert paths["state"] == str(home.state)
-    assert json.loads(byway("config", "path", "--json").out) == {"version": 1, **paths}
+    assert json.loads(byway("config", "path", "--json").out) == {"version": 2, **paths}

@@ -151,7 +151,7 @@ async def test_follow_goes_on_until_interrupted(home: Home, running: Running, as
         line = await process.stdout.readline()
         assert BLOG.encode() in line
         if as_json:
-            assert json.loads(line)["version"] == 1
+            assert json.loads(line)["version"] == 2
         process.send_signal(signal.SIGINT)
         _, err = await process.communicate()
     assert process.returncode == 130

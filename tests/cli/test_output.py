@@ -74,7 +74,7 @@ def test_plain_is_plain_on_a_terminal_too(capsys: pytest.CaptureFixture[str], mo
 
 
 def test_json_is_one_ascii_line_for_programs(capsys: pytest.CaptureFixture[str]) -> None:
-    Output(as_json=True).document({"version": 1, "host": "\x1b\u202e"})
+    Output(as_json=True).document({"version": 2, "host": "\x1b\u202e"})
     said = capsys.readouterr().out
     assert said.isascii()
     assert said.count("\n") == 1

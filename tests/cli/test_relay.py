@@ -101,7 +101,7 @@ def test_good_relays_end_with_0(byway: Byway, home: Home, street: Street) -> Non
     configure(home, five=street.url("socks5"), four=street.url("socks4a"), web=street.url("http"))
     ran = byway("relay", "test", "--to", f"open.test:{street.origin}", "--json")
     assert ran.code == 0
-    assert ran.json["version"] == 1
+    assert ran.json["version"] == 2
     assert ran.json["to"] == {"host": "open.test", "port": street.origin}
     for result in ran.json["results"]:
         assert (result["reachable"], result["handshake"], result["ok"], result["error"]) == (True, True, True, "")
@@ -193,7 +193,7 @@ def test_a_relay_is_added_without_showing_its_password(byway: Byway, home: Home)
     told = byway("relay", "add", f"https://u:{SECRET}@relay.example", "--json")
     assert SECRET not in told.out
     assert told.json == {
-        "version": 1,
+        "version": 2,
         "name": "relay",
         "url": "https://u:***@relay.example",
         "config": str(home.config),

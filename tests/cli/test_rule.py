@@ -33,7 +33,7 @@ def test_a_url_is_tested_from_the_files(byway: Byway, files: Home) -> None:
     ]
     assert "No byway is running" in ran.err
     told = byway("rule", "test", "x.ads.example", "--json").json
-    assert (told["version"], told["plan"]["action"], told["plan"]["routes"]) == (1, "BLOCK", [])
+    assert (told["version"], told["plan"]["action"], told["plan"]["routes"]) == (2, "BLOCK", [])
 
 
 def test_a_running_byway_knows_what_was_set(byway: Byway, files: Home, running: Running) -> None:

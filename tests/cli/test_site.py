@@ -69,7 +69,7 @@ def test_sites_of_all_networks(byway: Byway, running: Running) -> None:
 def test_a_person_sees_glyphs(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
-    assert "◐ likely blocked" in byway("site", "list").out
+    assert "~ likely blocked" in byway("site", "list").out
 
 
 def test_set_covers_what_is_below_and_can_be_undone(byway: Byway, running: Running) -> None:

@@ -24,7 +24,7 @@ def test_programs_get_one_table_with_what_is_wrong_first(byway: Byway, running: 
 
 def test_json_is_the_answer_as_it_is(byway: Byway, running: Running) -> None:
     told = byway("status", "--json").json
-    assert told["version"] == 1
+    assert told["version"] == 2
     assert told["listen"] == "127.0.0.1:8119"
 
 
@@ -32,7 +32,7 @@ def test_people_get_sentences(byway: Byway, running: Running, monkeypatch: pytes
     running.world.counters["dropped_rows"] = 7
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     ran = byway("status")
-    assert ran.out.startswith("! 7 lines of the log were lost.")
+    assert ran.out.startswith("! 7 log entries were lost.")
     assert "No site is in trouble on this network." in ran.out
     assert ran.err == "a notice\n"
     assert byway("status", "-q").err == ""

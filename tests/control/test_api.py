@@ -46,9 +46,9 @@ async def test_status_says_what_is_wrong(api: ClientSession, world: World) -> No
     status = await read(api, "/v1/status")
     texts = [problem["text"] for problem in status["problems"]]
     assert texts == [
-        "The edited configuration is not in use: config.toml:3: https://u:***@h is no relay",
         "Relay tor keeps failing: relay tor broke off",
-        "3 lines of the log were lost.",
+        "The edited configuration is not in use: config.toml:3: https://u:***@h is no relay",
+        "3 log entries were lost.",
     ]
     assert all(problem["do"] for problem in status["problems"])
 
@@ -63,7 +63,8 @@ async def test_status_says_what_is_wrong_with_the_network_and_who_reads_along(ap
     assert status["network_state"] == "portal"
     login, reading = status["problems"]
     assert "login page" in login["text"]
-    assert "site0.example, site1.example, site2.example and others; they go by relays alone" in reading["text"]
+    text = "TLS interception: site0.example, site1.example, site2.example and others. Using relays only."
+    assert reading["text"] == text
     assert reading["do"] == "byway why site0.example"
 
 
@@ -254,11 +255,11 @@ async def test_config_shows_settings_without_secrets(api: ClientSession) -> None
 
 async def test_reload_says_whether_it_was_taken(api: ClientSession, world: World) -> None:
     async with api.post("/v1/reload", json={}) as answer:
-        assert await answer.json() == {"version": 1, "taken": True, "problems": []}
+        assert await answer.json() == {"version": 2, "taken": True, "problems": []}
     world.problems = [f"config.toml:2: https://u:{SECRET}@h is no relay"]
     async with api.post("/v1/reload", json={}) as answer:
         told = await answer.json()
-    assert told == {"version": 1, "taken": False, "problems": ["config.toml:2: https://u:***@h is no relay"]}
+    assert told == {"version": 2, "taken": False, "problems": ["config.toml:2: https://u:***@h is no relay"]}
     assert world.reloads == 2
 
 
@@ -298,7 +299,7 @@ async def test_a_measurement_comes_step_by_step(api: ClientSession, world: World
     async with api.post("/v1/why", json={"site": "never.example"}) as answer:
         assert answer.content_type == "application/x-ndjson"
         lines = [json.loads(line) async for line in answer.content]
-    assert all(line["version"] == 1 for line in lines)
+    assert all(line["version"] == 2 for line in lines)
     assert all("step" in line for line in lines[:-1])
     last = lines[-1]
     assert last["steps"] == [line["step"] for line in lines[:-1]]

@@ -10,6 +10,8 @@ from proxy.config.schema import Listen, Log, RelayConfig, Settings
 from proxy.control import documents
 from proxy.control.trial import Trial
 from proxy.detect.health import RelayHealth
+from proxy.detect.relay_faults import NotedFault, RelayFault
+from proxy.detect.site_status import LastResult, SiteStatus, Source, site_state
 from proxy.model import DIRECT, Action, Belief, Plan, Route, State
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome
 
@@ -64,11 +66,45 @@ def test_times_that_are_not_set_are_null() -> None:
         (RelayHealth(worked_at=1.0), False, "works"),
         (RelayHealth(failures=1, worked_at=1.0), False, "failed"),
         (RelayHealth(failures=9), True, "failing"),
+        (RelayHealth(failures=1, fault=NotedFault(RelayFault.SILENT, 1.0, 2.0)), False, "failing"),
     ],
 )
 def test_a_relay_has_a_word_for_how_it_does(health: RelayHealth, failing: bool, state: str) -> None:
     relay = RelayConfig(name="tor", url="socks5h://127.0.0.1:9050")
     assert documents.relay(relay, health, failing=failing)["state"] == state
+
+
+def test_a_relay_that_fails_has_its_fault_with_what_to_do() -> None:
+    noted = NotedFault(RelayFault.CONNECTION_REFUSED, 1.0, 2.0, f"socks5h://u:{SECRET}@h refused")
+    relay = RelayConfig(name="tor", url="socks5h://127.0.0.1:9050")
+    assert documents.relay(relay, RelayHealth(fault=noted), failing=False)["fault"] == {
+        "relay": "tor",
+        "fault": "connection_refused",
+        "text": "connection refused",
+        "do": "start the relay, then byway relay test tor",
+        "since": 1.0,
+        "seen_at": 2.0,
+        "error": "socks5h://u:***@h refused",
+    }
+    assert documents.relay(relay, RelayHealth(), failing=False)["fault"] is None
+
+
+def test_a_site_is_called_by_its_last_result_with_what_is_stored_beside_it() -> None:
+    held = Belief("h", HOME, State.SUSPECT, "sni_reset", since=1.0, why="reset")
+    last = LastResult(SiteStatus.SITE_DOWN, 5.0, Source.MEASUREMENT, "down", "direct: timeout")
+    told = documents.belief(held, site_state(held, last))
+    assert (told["words"], told["glyph"], told["cause"], told["found_at"]) == ("site down", "↓", "down", 5.0)
+    assert (told["state"], told["stored_words"], told["stored_cause"]) == ("suspect", "likely blocked", "sni_reset")
+    assert told["last_result"] == {
+        "words": "site down",
+        "glyph": "↓",
+        "cause": "down",
+        "because": "no route reaches it",
+        "text": "direct: timeout",
+        "at": 5.0,
+        "source": "measurement",
+    }
+    assert documents.belief(held)["last_result"] is None
 
 
 BLOCKED = Belief("h", HOME, State.BLOCKED)
@@ -77,14 +113,14 @@ BLOCKED = Belief("h", HOME, State.BLOCKED)
 @pytest.mark.parametrize(
     ("held", "plan", "relays", "part"),
     [
-        (BLOCKED, Plan(Action.BLOCK, (), "r"), ["tor"], "the plan says why"),
+        (BLOCKED, Plan(Action.BLOCK, (), "r"), ["tor"], 'see "plan"'),
         (BLOCKED, Plan(Action.RELAY, (), "r"), [], "byway relay add"),
-        (BLOCKED, Plan(Action.DIRECT, (DIRECT,), "r"), ["tor"], "where you said"),
+        (BLOCKED, Plan(Action.DIRECT, (DIRECT,), "r"), ["tor"], "decides the route"),
         (BLOCKED, Plan(Action.AUTO, (DIRECT,), "r"), [], "byway relay add"),
         (BLOCKED, Plan(Action.AUTO, (DIRECT,), "r"), ["tor"], "byway site set"),
-        (BLOCKED, Plan(Action.AUTO, (Route(("tor",)), DIRECT), "r"), ["tor"], "through tor"),
-        (Belief("h", HOME, State.SUSPECT), Plan(Action.AUTO, (TOR, DIRECT), "r"), ["tor"], "through tor"),
-        (Belief("h", HOME, State.DOWN), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "wait"),
+        (BLOCKED, Plan(Action.AUTO, (Route(("tor",)), DIRECT), "r"), ["tor"], "tor opens it"),
+        (Belief("h", HOME, State.SUSPECT), Plan(Action.AUTO, (TOR, DIRECT), "r"), ["tor"], "tor opens it"),
+        (Belief("h", HOME, State.DOWN), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "Wait"),
         (Belief("h", HOME, State.REFUSED), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "refuses"),
         (Belief("h", HOME), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "Open it once"),
         (Belief("h", HOME, State.WORKS), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "it opens"),

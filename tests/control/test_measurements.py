@@ -86,7 +86,7 @@ async def test_a_network_that_changes_meanwhile_makes_it_worth_nothing(asked: As
     asked.world.on_resolve = move
     told = await asked.why()
     assert told["verdict"]["words"] == "not tested"
-    assert "became another one" in told["verdict"]["seen"]
+    assert "network changed" in told["verdict"]["seen"]
     assert not asked.measurements.of("site.test")
 
 

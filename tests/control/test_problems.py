@@ -12,6 +12,7 @@ from proxy.control import documents
 from proxy.control.documents import Document
 from proxy.control.problems import Standing, problems
 from proxy.detect.health import RelayHealth
+from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.extend.addon import AddonFile
 from proxy.extend.keeper import AddonState
 from proxy.model import Belief, NetworkState, State
@@ -27,13 +28,15 @@ def relay(*, failing: bool = False) -> Document:
     return documents.relay(TOR, RelayHealth(last_error="relay tor broke off"), failing=failing)
 
 
+def broken(fault: RelayFault) -> Document:
+    return documents.relay(TOR, RelayHealth(failures=1, fault=NotedFault(fault, 1.0, 2.0, "why")), failing=True)
+
+
 def site(name: str = "a.example", state: State = State.BLOCKED, cause: str = "sni_reset") -> Document:
     return documents.belief(Belief(name, HOME, state, cause))
 
 
 WELL = Standing({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [AddonState(PIN, running="abc")], "")
-
-READ = "Somebody on this network reads what is sent to"
 
 
 @pytest.mark.parametrize(
@@ -51,12 +54,12 @@ READ = "Somebody on this network reads what is sent to"
         ),
         (
             replace(WELL, addons=[AddonState(PIN, running="abc", problems=("pin.py:3: this is not Python",))]),
-            "Addon pin does not load: pin.py:3: this is not Python; the version before it goes on.",
+            "Addon pin does not load: pin.py:3: this is not Python; the previous version keeps running.",
             "byway addons list",
         ),
         (
             replace(WELL, addons=[AddonState(PIN, is_off=True, faults=3, last_fault=f"pin.py:3: at {URL}")]),
-            "Addon pin is switched off after its faults: pin.py:3: at https://u:***@h.",
+            "Addon pin was switched off after repeated faults: pin.py:3: at https://u:***@h.",
             "edit /home/me/addons/pin.py",
         ),
         (
@@ -66,12 +69,12 @@ READ = "Somebody on this network reads what is sent to"
         ),
         (
             replace(WELL, live={"uninspected": "app.example"}),
-            "Programs refuse our certificate for app.example, so that is not inspected for some hours.",
-            "byway ca trust, or leave INSPECT off for it",
+            "app.example: a client rejected Byway's certificate; inspection is off for 6 h.",
+            "byway ca trust, or remove INSPECT from its rule",
         ),
         (
             replace(WELL, troubled=[site(f"{name}.example", cause="interception") for name in "abcd"]),
-            f"{READ} a.example, b.example, c.example and others; they go by relays alone.",
+            "TLS interception: a.example, b.example, c.example and others. Using relays only.",
             "byway why a.example",
         ),
         (
@@ -80,18 +83,28 @@ READ = "Somebody on this network reads what is sent to"
             "byway relay test tor",
         ),
         (
+            replace(WELL, relays=[broken(RelayFault.CREDENTIALS_REFUSED)]),
+            "Relay tor fails: user or password refused.",
+            "correct its user and password in config.toml, then byway relay test tor",
+        ),
+        (
+            replace(WELL, relays=[broken(RelayFault.SILENT)]),
+            "Relay tor fails: no answer.",
+            "byway relay test tor",
+        ),
+        (
             replace(WELL, relays=[]),
-            "1 site is blocked, and there is no relay to go around.",
+            "1 site is blocked, and there is no relay.",
             "byway relay add URL",
         ),
         (
             replace(WELL, log_trouble="no space left on device"),
             "The log cannot be written: no space left on device",
-            "look whether the disk is full",
+            "check whether the disk is full",
         ),
         (
             replace(WELL, live={"dropped_rows": 3}),
-            "3 lines of the log were lost.",
+            "3 log entries were lost.",
             "nothing: new ones are written again",
         ),
     ],
@@ -104,6 +117,20 @@ def test_a_network_in_trouble_is_told_of() -> None:
     (told,) = problems(replace(WELL, network=NetworkState.PORTAL))
     assert "login page" in told["text"]
     assert told["do"]
+
+
+def test_a_relay_that_fails_is_named_first() -> None:
+    standing = replace(
+        WELL,
+        live={"config_problem": "config.toml:3: wrong", "dropped_rows": 3},
+        network=NetworkState.RESTRICTED,
+        relays=[relay(), broken(RelayFault.CONNECTION_REFUSED)],
+        troubled=[site(cause="interception")],
+    )
+    first, *others = problems(standing)
+    assert first["text"] == "Relay tor fails: connection refused."
+    assert first["do"] == "start the relay, then byway relay test tor"
+    assert len(others) == 4
 
 
 @pytest.mark.parametrize(("state", "cause"), [(State.SUSPECT, "refused"), (State.DOWN, "down")])

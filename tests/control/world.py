@@ -244,7 +244,7 @@ async def read(api: ClientSession, path: str, **query: str) -> dict[str, Any]:
     async with api.get(path, params=query) as answer:
         assert answer.status == 200, await answer.text()
         document: dict[str, Any] = await answer.json()
-    assert document["version"] == 1
+    assert document["version"] == 2
     return document
 
 

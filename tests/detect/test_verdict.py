@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 import pytest
 
 from proxy.config.schema import Detect
+from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict import Confidence, Verdict, judge
 from proxy.model import (
     DIRECT,
@@ -67,6 +68,21 @@ RESET = (ok(Part.RESOLVE), ok(Part.CONNECT), bad(Part.HELLO, Symptom.RESET))
 SWAPPED = (ok(Part.NEUTRAL), *RESET)
 RELAY_DEAD = (bad(Part.RELAY, Symptom.RELAY_DOWN, TOR),)
 RELAY_REFUSED = (bad(Part.RELAY, Symptom.RELAY_REFUSED, TOR),)
+RELAY_WAITS = (bad(Part.RELAY, Symptom.TIMEOUT, TOR),)
+NO_NAME = (bad(Part.RESOLVE, Symptom.NO_NAME), bad(Part.SECURE, Symptom.NO_NAME, Route(wrap=("doh",))))
+
+
+def shows(route: Route, code: int) -> Steps:
+    """A certificate that OpenSSL refuses with this code."""
+    return (
+        ok(Part.CONNECT if route.is_direct else Part.RELAY, route),
+        ok(Part.HELLO, route),
+        bad(Part.CERTIFICATE, Symptom.CERTIFICATE, route, verify_code=code),
+    )
+
+
+def expired(route: Route) -> Steps:
+    return shows(route, 10)
 
 
 @dataclass(frozen=True)
@@ -96,10 +112,10 @@ MISMATCH = (ok(Part.RESOLVE), ok(Part.SECURE, DOH), bad(Part.RESOLVE, Symptom.FO
 CASES = (
     Case("works", page(DIRECT), "works", confidence=Confidence.HIGH),
     Case("works again", page(DIRECT), "works", says="re-tests agree", belief=BLOCKED),
-    Case("one family fails", (bad(Part.CONNECT, Symptom.TIMEOUT), *page(DIRECT)), "works", says="not everything"),
+    Case("one family fails", (bad(Part.CONNECT, Symptom.TIMEOUT), *page(DIRECT)), "works", says="one step failed"),
     Case(
         "reset by name", (*SWAPPED, *page(TOR), *WELL), "blocked", "sni_reset", Confidence.HIGH, True,
-        says="answered a harmless name",
+        says="answered another SNI",
     ),
     Case("reset, nothing more", (*RESET, *page(TOR), *WELL), "likely blocked", "sni_reset", Confidence.MEDIUM, True),
     Case(
@@ -112,7 +128,7 @@ CASES = (
     Case("cut hello helps", (*SWAPPED, *page(CUT), *WELL), "blocked", anomaly=True, says="without a relay"),
     Case(
         "a cut hello is put together", (*SWAPPED, bad(Part.HELLO, Symptom.RESET, CUT), *WELL),
-        "likely blocked", "sni_reset", anomaly=True, says="Cutting the hello does not help",
+        "likely blocked", "sni_reset", anomaly=True, says="Fragmenting the ClientHello does not help",
     ),
     Case("dropped by name", (ok(Part.NEUTRAL), bad(Part.HELLO, Symptom.DROPPED), *page(TOR), *WELL),
          "blocked", "sni_drop", Confidence.HIGH, True),
@@ -127,8 +143,9 @@ CASES = (
     Case("name denied", (*LOST_NAME, *page(DOH), *WELL), "blocked", "dns", Confidence.HIGH, True),
     Case("name denied, no other resolver", (LOST_NAME[0], *page(TOR), *WELL), "likely blocked", "dns"),
     Case("the resolver is down", (bad(Part.RESOLVE, Symptom.RESOLVE_FAILED), ok(Part.SECURE, DOH), *page(DOH),
-         bad(Part.CONTROL, Symptom.RESOLVE_FAILED)), "works", says="for other sites either"),
-    Case("nobody contradicts", (*BOGON, *WELL), "site down", confidence=Confidence.LOW, says="no other route"),
+         bad(Part.CONTROL, Symptom.RESOLVE_FAILED)), "works", says="for other sites as well"),
+    Case("nobody contradicts", (*BOGON, *WELL), "site down", confidence=Confidence.LOW,
+         says="no relay to compare with"),
     Case("another resolver contradicts", (*BOGON, ok(Part.SECURE, DOH), *WELL), "likely blocked", "dns", anomaly=True),
     Case("another resolver, and another route", (*BOGON, ok(Part.SECURE, DOH), *page(DOH), *WELL), "blocked", "dns"),
     Case("two answers", (*FORGED, *page(DOH), *WELL), "blocked", "dns", Confidence.HIGH, True, True),
@@ -139,45 +156,74 @@ CASES = (
     Case("sent elsewhere", (*page(DIRECT, elsewhere="warning.test"), *page(TOR)), "likely blocked", "block_page",
          anomaly=True),
     Case("another page", (*http(DIRECT, 700, "Access denied"), *http(TOR, 9000, "Daily News")), "likely blocked",
-         "block_page", anomaly=True, says="no word of their titles"),
+         "block_page", anomaly=True, says="titles have no word in common"),
     Case("another length", (*http(DIRECT, 700, "Morning News"), *http(TOR, 9000, "Morning Sport")), "works"),
     Case("another title", (*http(DIRECT, 8000, "Welcome"), *http(TOR, 9000, "Daily News")), "works"),
     Case("restricted", (*RESET, *page(TOR), *ILL), "likely blocked", "restricted", state=NetworkState.RESTRICTED,
-         says="only some sites"),
-    Case("inspected", page(DIRECT), "works", state=NetworkState.INSPECTED, says="re-signs"),
+         says="allows few sites"),
+    Case("inspected", page(DIRECT), "works", state=NetworkState.INSPECTED, says="intercepted on this network"),
     Case("still punished", (bad(Part.NEUTRAL, Symptom.RESET), *RESET, *page(TOR), *WELL), "likely blocked",
          "sni_reset", says="after the last visit"),
     Case("moved", (*page(DIRECT, elsewhere="new.test"), *page(TOR, elsewhere="new.test")), "works"),
-    Case("moved, nothing to compare", page(DIRECT, elsewhere="new.test"), "works", says="a move, or a block page"),
+    Case("moved, nothing to compare", page(DIRECT, elsewhere="new.test"), "works",
+         says="the site moved, or a block page"),
     Case("a login page in plain HTTP", (*http(DIRECT, 100, ""), bad(Part.CONTROL, Symptom.CERTIFICATE)), "portal"),
     Case("block page", (*BLOCK_PAGE, *page(TOR), *WELL), "blocked", "block_page", Confidence.HIGH, True, True),
     Case("block page, no relay", (*BLOCK_PAGE, *WELL), "blocked", "block_page", confirmed=True, anomaly=True),
-    Case("known root", (*ROGUE, *page(TOR), *WELL), "blocked", "interception", Confidence.HIGH, True, True,
-         says="Accept no certificate"),
-    Case("other certificate", (*NO_CERTIFICATE, *page(TOR), *WELL), "blocked", "interception", anomaly=True),
+    Case("known root", (*ROGUE, *page(TOR), *WELL), "intercepted", "interception", Confidence.HIGH, True, True,
+         says="Do not enter passwords"),
+    Case("other certificate", (*NO_CERTIFICATE, *page(TOR), *WELL), "intercepted", "interception", anomaly=True),
     Case(
         "bad certificate everywhere",
         (*NO_CERTIFICATE, ok(Part.RELAY, TOR), bad(Part.CERTIFICATE, Symptom.CERTIFICATE, TOR), *WELL),
-        "site down",
+        "bad certificate", "untrusted_issuer", Confidence.HIGH, says="gets the same certificate",
     ),
+    Case("bad certificate, no relay", (*NO_CERTIFICATE, *WELL), "bad certificate", "untrusted_issuer", Confidence.LOW,
+         says="by the site or by this network"),
+    Case("bad certificate, relay dead", (*NO_CERTIFICATE, *RELAY_DEAD, *WELL), "bad certificate", "untrusted_issuer",
+         Confidence.LOW, says="a working relay is needed"),
+    Case("expired", (*expired(DIRECT), *expired(TOR), *WELL), "bad certificate", "expired", Confidence.HIGH),
+    Case("expired, direct only", (*expired(DIRECT), *WELL), "bad certificate", "expired", Confidence.LOW),
+    Case("self-signed", (*shows(DIRECT, 18), *shows(TOR, 18), *WELL), "bad certificate", "self_signed"),
+    Case("wrong name", (*shows(DIRECT, 62), *shows(TOR, 62), *WELL), "bad certificate", "wrong_name"),
+    Case("not yet valid", (*shows(DIRECT, 9), *shows(TOR, 9), *WELL), "bad certificate", "not_yet_valid"),
+    Case("a wrong clock", (*expired(DIRECT), bad(Part.CONTROL, Symptom.CERTIFICATE, clock=1)), "not tested", "clock",
+         says="clock is wrong"),
+    Case("no such name", (*NO_NAME, *WELL), "no such name", "name", Confidence.HIGH, says="Check the spelling"),
+    Case("no such name, a relay agrees", (NO_NAME[0], *RELAY_REFUSED, *WELL), "no such name", "name"),
+    Case("no such name, nobody else to ask", (NO_NAME[0], *WELL), "no such name", "name", Confidence.LOW,
+         says="may also be DNS tampering"),
+    Case("no such name, relays dead", (*NO_NAME, *RELAY_DEAD, *WELL), "no such name", "name"),
+    Case("name denied, nobody confirms", (NO_NAME[0], *RELAY_DEAD, *WELL), "relays fail"),
+    Case("name denied, encrypted DNS fails", (NO_NAME[0], bad(Part.SECURE, Symptom.RESOLVE_FAILED, DOH), *WELL),
+         "site down", says="may also be blocked"),
     Case("throttled", (*SLOW, *FAST), "slow", "throttled", anomaly=True),
     Case("slow everywhere", (*SLOW, *page(TOR, bytes=65536, bytes_per_s=5000)), "works"),
     Case("frozen", (ok(Part.CERTIFICATE), bad(Part.ANSWER, Symptom.FROZEN, bytes=16384), *page(TOR), *WELL),
          "slow", "frozen", anomaly=True),
-    Case("down", (bad(Part.CONNECT, Symptom.REFUSED), *RELAY_REFUSED, *WELL), "site down", says="tor did not reach"),
-    Case("down, relay dead", (bad(Part.CONNECT, Symptom.REFUSED), *RELAY_DEAD, *WELL), "site down",
-         confidence=Confidence.LOW, says="no other route to compare"),
+    Case("down", (bad(Part.CONNECT, Symptom.REFUSED), *RELAY_REFUSED, *WELL), "site down",
+         says="tor did not reach it either"),
+    Case("down, relay dead", (bad(Part.CONNECT, Symptom.REFUSED), *RELAY_DEAD, *WELL), "relays fail",
+         confidence=Confidence.NONE, says="relay tor: no answer"),
+    Case("down, relay waits", (bad(Part.CONNECT, Symptom.TIMEOUT), *RELAY_WAITS, *WELL), "relays fail"),
+    Case("down, no relay", (bad(Part.CONNECT, Symptom.REFUSED), *WELL), "site down", confidence=Confidence.LOW,
+         says="may also be blocked; a working relay is needed"),
+    Case("nothing to compare with", (bad(Part.CONNECT, Symptom.REFUSED),), "not tested", says="no relay"),
+    Case("reset by name, relay dead", (*SWAPPED, *RELAY_DEAD, *WELL), "relays fail", says="may also be blocked"),
+    Case("blocked before, relay dead", (*RESET, *RELAY_DEAD, *WELL), "relays fail", belief=BLOCKED,
+         says='stored status is "blocked"'),
     Case("no network", (bad(Part.CONNECT, Symptom.TIMEOUT), *RELAY_DEAD, *ILL), "no network", says=ILL[0].text),
-    Case("known root for all", (*ROGUE, bad(Part.CONTROL, Symptom.CERTIFICATE)), "blocked", "interception",
+    Case("known root for all", (*ROGUE, bad(Part.CONTROL, Symptom.CERTIFICATE)), "intercepted", "interception",
          confirmed=True, anomaly=True),
     Case("a login page", (*NO_CERTIFICATE, bad(Part.CONTROL, Symptom.CERTIFICATE)), "portal"),
     Case("portal", RESET, "portal", state=NetworkState.PORTAL),
     Case("offline", RESET, "no network", state=NetworkState.OFFLINE),
-    Case("refused direct only", (*page(DIRECT, 403), *page(TOR)), "refused by site", "refused", anomaly=True),
-    Case("refused everywhere", (*page(DIRECT, 451), *page(TOR, 451)), "refused by site", says="on every route"),
+    Case("refused direct only", (*page(DIRECT, 403), *page(TOR)), "refuses this route", "refused", anomaly=True),
+    Case("refused everywhere", (*page(DIRECT, 451), *page(TOR, 451)), "refuses this route",
+         says="every route gets HTTP 451"),
     Case("nothing leads out", (Step(Part.RESOLVE, DIRECT, Found.NOT_TESTED, Symptom.OFFLINE, "unreachable"),
          *RELAY_DEAD), "no network", says="unreachable"),
-    Case("a rule sends it away", (untested(DIRECT), *page(TOR)), "not tested", says="direct was not tested"),
+    Case("a rule sends it away", (untested(DIRECT), *page(TOR)), "works", says="direct was not tested"),
     Case("nothing may be asked", (untested(DIRECT), untested(TOR)), "not tested", says="a rule says so"),
     Case("held to be blocked, not asked", (untested(DIRECT), *page(TOR)), "blocked", "sni_reset", belief=BLOCKED),
 )  # fmt: skip
@@ -190,7 +236,7 @@ def told(verdict: Verdict) -> str:
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_table(case: Case) -> None:
     verdict = judge(case.steps, case.belief, detect=Detect(), relays=["tor"], network_state=case.state)
-    assert verdict.word.text == case.word, told(verdict)
+    assert verdict.status == case.word, told(verdict)
     assert case.cause in ("", verdict.cause)
     assert case.confidence in (None, verdict.confidence), verdict
     assert case.confirmed == verdict.confirmed
@@ -201,10 +247,41 @@ def test_the_table(case: Case) -> None:
 
 
 def test_a_relays_own_fault_is_no_comparison() -> None:
-    steps = (*SWAPPED, *RELAY_DEAD, *WELL)
-    assert judge(steps, UNKNOWN, detect=Detect()).word.text == "likely blocked"  # the harmless name tells something
-    assert judge(steps, BLOCKED, detect=Detect()).word.text == "blocked"  # what was believed came by another route
-    assert judge((*RESET, *RELAY_DEAD, *WELL), UNKNOWN, detect=Detect()).word.text == "site down"
+    verdict = judge((*RESET, *RELAY_DEAD, *WELL), UNKNOWN, detect=Detect())
+    assert verdict.status == "relays fail"
+    assert verdict.relay_faults == {"tor": RelayFault.SILENT}
+
+
+def test_a_relay_that_works_for_other_sites_and_waits_for_this_one_is_a_comparison() -> None:
+    steps = (bad(Part.CONNECT, Symptom.TIMEOUT), *RELAY_WAITS, *WELL)
+    assert judge(steps, UNKNOWN, detect=Detect(), working_relays=["tor"]).status == "site down"
+
+
+@pytest.mark.parametrize(
+    ("symptom", "evidence", "fault"),
+    [
+        (Symptom.RELAY_DOWN, {"relay": "refused"}, RelayFault.CONNECTION_REFUSED),
+        (Symptom.RELAY_AUTH, {}, RelayFault.CREDENTIALS_REFUSED),
+        (Symptom.RELAY_AUTH, {"relay": "certificate"}, RelayFault.BAD_CERTIFICATE),
+        (Symptom.RELAY_GARBAGE, {}, RelayFault.WRONG_PROTOCOL),
+        (Symptom.RELAY_DOWN, {"relay": "timeout"}, RelayFault.SILENT),
+    ],
+)
+def test_a_dead_relay_of_any_kind_says_nothing_of_the_site(
+    symptom: Symptom, evidence: dict[str, str], fault: RelayFault
+) -> None:
+    """Whatever direct shows, and however heavy that is."""
+    relay = bad(Part.RELAY, symptom, TOR, **evidence)
+    for direct in (
+        RESET,
+        SWAPPED,
+        (bad(Part.CONNECT, Symptom.TIMEOUT),),
+        (ok(Part.CONNECT), bad(Part.ANSWER, Symptom.SILENT)),
+    ):
+        verdict = judge((*direct, relay, *WELL), UNKNOWN, detect=Detect(), relays=["tor"])
+        assert (verdict.status, verdict.relay_faults) == ("relays fail", {"tor": fault}), verdict
+        assert f"relay tor: {fault.text}" in verdict.seen
+        assert "byway relay test tor" in verdict.do
 
 
 def test_one_relay_of_two_is_enough() -> None:
@@ -229,5 +306,5 @@ def test_what_was_seen_names_no_control(case: Case) -> None:
 
 def test_nothing_at_all() -> None:
     verdict = judge((), UNKNOWN, detect=Detect())
-    assert verdict.word.text == "not tested"
+    assert verdict.status == "not tested"
     assert not verdict.anomaly

@@ -2,44 +2,53 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.detect.words import Word, cause_in_words, network_in_words, word
-from proxy.model import NetworkState, State
+from proxy.detect.words import cause_in_words, network_in_words, stage_in_words, symptom_in_words
+from proxy.model import NetworkState, Protocol, Stage, Symptom
 
-CAUSES = ("dns", "ip", "sni_reset", "sni_drop", "http_host", "block_page", "interception", "ech", "frozen", "throttled")
-
-
-@pytest.mark.parametrize(
-    ("state", "cause", "text"),
-    [
-        (State.UNKNOWN, "", "not tested"),
-        (State.WORKS, "", "works"),
-        (State.WORKS, "throttled", "works"),
-        (State.SUSPECT, "sni_reset", "likely blocked"),
-        (State.BLOCKED, "sni_reset", "blocked"),
-        (State.SUSPECT, "throttled", "slow"),
-        (State.BLOCKED, "frozen", "slow"),
-        (State.DOWN, "down", "site down"),
-        (State.REFUSED, "refused", "refused by site"),
-        (State.SUSPECT, "refused", "refused by site"),
-        (State.UNKNOWN, "offline", "no network"),
-        (State.SUSPECT, "portal", "portal"),
-    ],
-)
-def test_the_words_for_a_site(state: State, cause: str, text: str) -> None:
-    assert word(state, cause).text == text
+CAUSES = {
+    "dns": "DNS tampering",
+    "ip": "IP address blocked",
+    "sni_reset": "connection reset after the TLS ClientHello (SNI filtering)",
+    "sni_drop": "silence after the TLS ClientHello (SNI filtering)",
+    "http_host": "HTTP request blocked (by Host)",
+    "block_page": "block page",
+    "interception": "TLS interception",
+    "frozen": "transfer stalls",
+    "throttled": "throttled",
+    "refused": "the site rejects this route (HTTP 403/451)",
+    "expired": "certificate expired",
+}
 
 
-def test_each_word_has_a_glyph_of_its_own() -> None:
-    words: set[Word] = {word(state, cause) for state in State for cause in ("", "throttled", "offline", "portal")}
-
-    assert len({said.glyph for said in words}) == len({said.text for said in words}) == len(words) == 9
-    assert str(word(State.BLOCKED)) == "✗ blocked"
+@pytest.mark.parametrize(("cause", "text"), CAUSES.items())
+def test_causes_in_words(cause: str, text: str) -> None:
+    assert text in cause_in_words(cause)
 
 
-def test_causes_in_words() -> None:
-    assert all(len(cause_in_words(cause)) > 12 for cause in CAUSES)
-    assert "geo-fence" in cause_in_words("ip")
+def test_no_cause_has_no_words() -> None:
     assert cause_in_words("") == ""
+
+
+def test_stages_in_words() -> None:
+    assert [stage_in_words(stage) for stage in Stage] == [
+        "DNS", "TCP connect", "relay handshake", "waiting for the first byte", "delivered",
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("symptom", [symptom for symptom in Symptom if symptom])
+@pytest.mark.parametrize("stage", Stage)
+def test_every_symptom_has_words(symptom: Symptom, stage: Stage) -> None:
+    text = symptom_in_words(symptom, stage)
+    assert text
+    assert "{" not in text
+    assert "_" not in text
+
+
+def test_what_was_sent_is_named() -> None:
+    assert symptom_in_words(Symptom.RESET) == "connection reset after the TLS ClientHello"
+    assert symptom_in_words(Symptom.EOF, protocol=Protocol.HTTP) == "connection closed after the HTTP request"
+    assert symptom_in_words(Symptom.TIMEOUT, Stage.CONNECT) == "TCP connection timeout"
+    assert symptom_in_words(Symptom.NONE) == ""
 
 
 def test_networks_in_words() -> None:

@@ -38,7 +38,7 @@ async def test_a_suspect_name_is_not_asked_in_clear(scene: Scene) -> None:
     assert scene.asked_securely == [SITE]
     assert only(steps, Part.ANSWER).address.startswith(ORIGIN)  # direct goes there now
     assert only(steps, Part.CONNECT, DOH).found is Found.NOT_TESTED
-    assert judged(steps, State.SUSPECT).word.text == "works"
+    assert judged(steps, State.SUSPECT).status == "works"
 
 
 async def test_nor_is_one_whose_suspicion_has_lapsed(scene: Scene) -> None:

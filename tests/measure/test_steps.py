@@ -45,7 +45,7 @@ async def test_a_site_that_works(scene: Scene) -> None:
     assert only(steps, Part.CERTIFICATE, TOR).ok
     assert not any(step.part is Part.CONTROL for step in steps)
     verdict = judged(steps)
-    assert verdict.word.text == "works"
+    assert verdict.status == "works"
     assert scene.origin.targets(SITE).count("/bytes/70000") == 3  # direct, at the secure address, through the relay
 
 
@@ -66,7 +66,7 @@ async def test_a_name_that_is_not_let_through(scene: Scene, behaviour: Behaviour
     assert only(steps, Part.NEUTRAL).ok
     assert only(steps, Part.ANSWER, TOR).ok
     verdict = judged(steps)
-    assert (verdict.word.text, verdict.cause) == ("blocked", cause)
+    assert (verdict.status, verdict.cause) == ("blocked", cause)
     assert "sni_swap" in {signal.id for signal in verdict.signals}
 
 
@@ -120,7 +120,7 @@ async def test_without_another_route_a_harmless_name_tells(scene: Scene) -> None
     await scene.censor.set(Behaviour.RESET, [SITE])
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)))
     assert only(steps, Part.CONTROL).ok
-    assert judged(steps).word.text == "likely blocked"
+    assert judged(steps).status == "likely blocked"
 
 
 async def test_an_address_that_refuses(scene: Scene) -> None:
@@ -152,7 +152,7 @@ async def test_a_root_that_is_known_to_intercept(scene: Scene, installed: bool) 
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     assert only(steps, Part.CERTIFICATE).evidence["known_root"] == digest
     verdict = judged(steps)
-    assert (verdict.word.text, verdict.cause, verdict.confirmed) == ("blocked", "interception", True)
+    assert (verdict.status, verdict.cause, verdict.confirmed) == ("intercepted", "interception", True)
     assert not scene.origin.requests
 
 
@@ -190,7 +190,7 @@ async def test_plain_answers_are_looked_at(scene: Scene, look: Look, word: str, 
         steps = await steps_of(scene, question, means)
         steps += await steps_of(scene, scene.question(protocol=Protocol.HTTP, routes=(TOR,)))
     verdict = judged(steps)
-    assert (verdict.word.text, verdict.cause) == (word, cause)
+    assert (verdict.status, verdict.cause) == (word, cause)
 
 
 async def test_under_a_relay_rule_nothing_goes_elsewhere(scene: Scene) -> None:
@@ -199,7 +199,7 @@ async def test_under_a_relay_rule_nothing_goes_elsewhere(scene: Scene) -> None:
     assert scene.censor.connections == 0
     assert {request.peer for request in scene.origin.requests} == {"127.0.0.9"}
     assert all(step.found is Found.NOT_TESTED for step in steps if step.route.is_direct)
-    assert judged(steps).word.text == "not tested"
+    assert judged(steps).status == "works"
 
 
 async def test_under_a_direct_rule_no_relay_hears_of_it(scene: Scene) -> None:
@@ -215,7 +215,7 @@ async def test_what_may_not_be_asked_is_not_tested(scene: Scene, site: str, acti
     assert scene.asked == scene.asked_securely == []
     assert scene.relay.connections == scene.censor.connections == 0
     verdict = judged(steps)
-    assert verdict.word.text == "not tested"
+    assert verdict.status == "not tested"
     assert not verdict.anomaly
 
 

@@ -1,0 +1,130 @@
+"""What is wrong with a relay itself, told from one failed attempt.
+
+A refused connection, a refused password, a bad certificate, garbage in the handshake: each is a fact about the relay
+and needs no other route to compare with. That a relay is silent, or that nothing leads to it, may as well be the
+network's doing: it counts only when another route works. That a relay refuses a destination is its right, and no fault.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+from typing import Protocol
+
+from proxy.model import Symptom
+
+
+class RelayFault(StrEnum):
+    """Why a relay fails. The value is the id in JSON."""
+
+    CONNECTION_REFUSED = "connection_refused"
+    UNREACHABLE = "unreachable"
+    NO_SUCH_HOST = "no_such_host"
+    CREDENTIALS_REFUSED = "credentials_refused"
+    CREDENTIALS_IN_CLEAR = "credentials_in_clear"
+    BAD_CERTIFICATE = "bad_certificate"
+    CERTIFICATE_DATE = "certificate_date"
+    WRONG_PROTOCOL = "wrong_protocol"
+    BROKE_OFF = "broke_off"
+    ADDON = "addon"
+    SILENT = "silent"
+    DELIVERS_NOTHING = "delivers_nothing"
+
+    @property
+    def text(self) -> str:
+        """In words, to stand after "relay NAME: "."""
+        return _TEXTS[self]
+
+    @property
+    def needs_comparison(self) -> bool:
+        """Whether the network may be the reason as well: the relay is blamed only when another route works."""
+        return self in (RelayFault.SILENT, RelayFault.UNREACHABLE, RelayFault.DELIVERS_NOTHING)
+
+    def fix(self, relay: str) -> str:
+        """What to do about it: the last command shows whether it helped."""
+        test = f"byway relay test {relay}"
+        return _FIXES[self].format(test=test) if self in _FIXES else test
+
+
+_TEXTS: Mapping[RelayFault, str] = MappingProxyType(
+    {
+        RelayFault.CONNECTION_REFUSED: "connection refused",
+        RelayFault.UNREACHABLE: "cannot be reached",
+        RelayFault.NO_SUCH_HOST: "its host name does not exist",
+        RelayFault.CREDENTIALS_REFUSED: "user or password refused",
+        RelayFault.CREDENTIALS_IN_CLEAR: "its password would be sent unencrypted",
+        RelayFault.BAD_CERTIFICATE: "bad certificate",
+        RelayFault.CERTIFICATE_DATE: "certificate expired or not yet valid, or this computer's clock is wrong",
+        RelayFault.WRONG_PROTOCOL: "does not answer in its protocol",
+        RelayFault.BROKE_OFF: "closed the connection during the handshake",
+        RelayFault.ADDON: "its addon opened no connection",
+        RelayFault.SILENT: "no answer",
+        RelayFault.DELIVERS_NOTHING: "connects, but delivers nothing",
+    }
+)
+
+_FIXES: Mapping[RelayFault, str] = MappingProxyType(
+    {
+        RelayFault.CONNECTION_REFUSED: "start the relay, then {test}",
+        RelayFault.NO_SUCH_HOST: "correct its host in config.toml, then {test}",
+        RelayFault.CREDENTIALS_REFUSED: "correct its user and password in config.toml, then {test}",
+        RelayFault.CREDENTIALS_IN_CLEAR: "use https, or set allow_plaintext_credentials = true, then {test}",
+        RelayFault.CERTIFICATE_DATE: "check this computer's clock, then {test}",
+        RelayFault.WRONG_PROTOCOL: "correct its scheme and port in config.toml, then {test}",
+        RelayFault.ADDON: "byway addons list",
+    }
+)
+
+
+class Failure(Protocol):
+    """A failed attempt, or a failed step of a measurement."""
+
+    @property
+    def symptom(self) -> Symptom: ...
+    @property
+    def evidence(self) -> Mapping[str, str | int | float]: ...
+
+
+def relay_fault(failure: Failure) -> RelayFault | None:
+    """What an attempt through a relay says is wrong with the relay itself; None: nothing.
+
+    Beside the symptom `evidence["relay"]` says what stopped it: the symptom of the path to the relay or of its
+    handshake, "certificate", "in_clear" (a password that may not be sent) or "addon"; `evidence["clock"]` is 1 where a
+    certificate is not of today."""
+    kind = str(failure.evidence.get("relay", ""))
+    match failure.symptom:
+        case Symptom.RELAY_GARBAGE:
+            return RelayFault.WRONG_PROTOCOL
+        case Symptom.RELAY_AUTH if kind == Symptom.CERTIFICATE:
+            return RelayFault.CERTIFICATE_DATE if failure.evidence.get("clock") else RelayFault.BAD_CERTIFICATE
+        case Symptom.RELAY_AUTH:
+            return RelayFault.CREDENTIALS_IN_CLEAR if kind == "in_clear" else RelayFault.CREDENTIALS_REFUSED
+        case Symptom.RELAY_DOWN:
+            return _DOWN.get(kind, RelayFault.SILENT)
+    return None
+
+
+_DOWN: Mapping[str, RelayFault] = MappingProxyType(
+    {
+        Symptom.REFUSED: RelayFault.CONNECTION_REFUSED,
+        Symptom.UNREACHABLE: RelayFault.UNREACHABLE,
+        Symptom.RESOLVE_FAILED: RelayFault.UNREACHABLE,
+        Symptom.RELAY_REFUSED: RelayFault.UNREACHABLE,  # the relay before it in a chain says so
+        Symptom.NO_NAME: RelayFault.NO_SUCH_HOST,
+        Symptom.EOF: RelayFault.BROKE_OFF,
+        Symptom.RESET: RelayFault.BROKE_OFF,
+        "addon": RelayFault.ADDON,
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class NotedFault:
+    """A fault of a relay that holds now."""
+
+    fault: RelayFault
+    since: float  # seconds since the epoch, when it was first seen in a row
+    seen_at: float  # when it was last seen
+    error: str = ""  # the sentence of the last attempt; may hold the relay's address

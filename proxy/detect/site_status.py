@@ -1,0 +1,142 @@
+"""The word for a site, decided in one place: list, card, command line, reports and JSON all show what this says.
+
+It is decided from what is stored about the site (a Belief), the last result (a measurement, or the last connection that
+failed), the state of the network, and the relays that fail. Never colour alone: each word has a glyph beside it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from types import MappingProxyType
+
+from proxy.model import Belief, NetworkState, State
+
+
+class SiteStatus(StrEnum):
+    """What a site is called. The value is the word that people and programs read."""
+
+    WORKS = "works"  # it opens on the route shown
+    BLOCKED = "blocked"  # another route brings it, plain direct does not, and another site works direct
+    LIKELY_BLOCKED = "likely blocked"  # the same on less evidence
+    INTERCEPTED = "intercepted"  # somebody else's certificate comes in place of the site's
+    SLOW = "slow"  # throttled, or transfers stall
+    NO_SUCH_NAME = "no such name"  # the system's resolver says so, and an encrypted one or a relay agrees
+    BAD_CERTIFICATE = "bad certificate"  # a relay sees the same one; or there is none to compare
+    SITE_DOWN = "site down"  # it fails on every route, and those routes work for other sites
+    REFUSES_THIS_ROUTE = "refuses this route"  # 403, 429 or 451
+    RELAYS_FAIL = "relays fail"  # direct fails, and so do the relays themselves: nothing can be said of the site
+    NO_NETWORK = "no network"
+    PORTAL = "portal"
+    NOT_TESTED = "not tested"  # nothing was concluded
+
+    @property
+    def glyph(self) -> str:
+        return _GLYPHS[self]
+
+    @property
+    def is_trouble(self) -> bool:
+        """Whether the site, or the way to it, is in trouble."""
+        return self not in (SiteStatus.WORKS, SiteStatus.NOT_TESTED)
+
+
+_GLYPHS: Mapping[SiteStatus, str] = MappingProxyType(
+    {
+        SiteStatus.WORKS: "✓",
+        SiteStatus.BLOCKED: "✗",
+        SiteStatus.LIKELY_BLOCKED: "~",
+        SiteStatus.INTERCEPTED: "↯",
+        SiteStatus.SLOW: "◔",
+        SiteStatus.NO_SUCH_NAME: "?",
+        SiteStatus.BAD_CERTIFICATE: "⚠",
+        SiteStatus.SITE_DOWN: "↓",
+        SiteStatus.REFUSES_THIS_ROUTE: "⊘",
+        SiteStatus.RELAYS_FAIL: "!",
+        SiteStatus.NO_NETWORK: "–",
+        SiteStatus.PORTAL: "–",
+        SiteStatus.NOT_TESTED: "·",
+    }
+)
+
+
+class Source(StrEnum):
+    """Where a result comes from."""
+
+    MEASUREMENT = "measurement"  # `byway why` or `byway test`
+    CONNECTION = "connection"  # a client's connection
+
+
+@dataclass(frozen=True, slots=True)
+class LastResult:
+    """What the last measurement of a site, or the last connection to it that failed, came to."""
+
+    status: SiteStatus
+    at: float  # seconds since the epoch
+    source: Source
+    cause: str = ""
+    text: str = ""  # one sentence
+    relays: tuple[str, ...] = ()  # that took the request and said nothing more, where no other route was compared
+
+
+@dataclass(frozen=True, slots=True)
+class SiteState:
+    """The word for a site, and where it comes from."""
+
+    status: SiteStatus
+    cause: str = ""
+    text: str = ""  # one sentence: the evidence
+    at: float = 0.0  # when this became so, or when the last result came; 0: never
+    last: LastResult | None = None
+
+
+def status_of(state: State, cause: str = "") -> SiteStatus:
+    """The word for a stored status of this cause, whatever else is known."""
+    if cause == "refused":
+        return SiteStatus.REFUSES_THIS_ROUTE
+    if state in (State.SUSPECT, State.BLOCKED):
+        if cause == "interception":
+            return SiteStatus.INTERCEPTED
+        if cause in ("frozen", "throttled"):
+            return SiteStatus.SLOW
+    return _BY_STATE[state]
+
+
+_BY_STATE: Mapping[State, SiteStatus] = MappingProxyType(
+    {
+        State.UNKNOWN: SiteStatus.NOT_TESTED,
+        State.WORKS: SiteStatus.WORKS,
+        State.SUSPECT: SiteStatus.LIKELY_BLOCKED,
+        State.BLOCKED: SiteStatus.BLOCKED,
+        State.DOWN: SiteStatus.SITE_DOWN,
+        State.REFUSED: SiteStatus.REFUSES_THIS_ROUTE,
+    }
+)
+
+_BY_NETWORK: Mapping[NetworkState, SiteStatus] = MappingProxyType(
+    {NetworkState.OFFLINE: SiteStatus.NO_NETWORK, NetworkState.PORTAL: SiteStatus.PORTAL}
+)
+
+
+def site_state(
+    held: Belief,
+    last: LastResult | None = None,
+    network: NetworkState = NetworkState.OK,
+    working_relays: Collection[str] = (),
+) -> SiteState:
+    """The word for a site now. `working_relays` are the relays that delivered other sites of late.
+
+    While the network is offline or behind a portal nothing can be said of any site. Else the newer of the last result
+    and the stored status decides; a result that concluded nothing gives way to a stored status."""
+    if network in _BY_NETWORK:
+        return SiteState(_BY_NETWORK[network], str(network), last=last)
+    stored = SiteState(status_of(held.state, held.cause), held.cause, held.why, held.since, last)
+    if last is None:
+        return stored
+    is_stored = held.state in (State.SUSPECT, State.BLOCKED)
+    changed_at = max(held.since, held.signal_at, held.last_good_at)
+    if is_stored and (last.at < changed_at or last.status is SiteStatus.NOT_TESTED):
+        return stored
+    if last.status is SiteStatus.SITE_DOWN and last.relays and not set(last.relays) & set(working_relays):
+        return SiteState(SiteStatus.RELAYS_FAIL, "relays", last.text, last.at, last)
+    return SiteState(last.status, last.cause, last.text, last.at, last)
