@@ -410,6 +410,7 @@ class App:
             "tunnels": self._pump.active,
             "dropped_rows": self._store.dropped_rows,
             "config_problem": self._in_use.problem,
+            "list_problems": "\n".join(self._setup.router.rules.list_problems),
             "addons_missing": "; ".join(self._keeper.missing),
             "uninspected": self._bridge.uninspected,
         }

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from proxy.config.files import read_text
+from proxy.config.files import read_text, shown
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.config.trust import read_obeyed
@@ -29,10 +29,11 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) ->
 
     Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
     checked and not obeyed, so it may be anybody's."""
-    lists = {
-        name: parse_plain(read_obeyed(listed, limit=FILE_LIMIT).text, source=str(listed))
-        for name, listed in _list_files(settings, paths).items()
-    }
+    lists = {}
+    for item in settings.list:
+        listed = paths.named(item.source)
+        text = read_obeyed(listed, limit=FILE_LIMIT).text
+        lists[item.name] = parse_plain(text, source=shown(listed), allow_empty=item.allow_empty)
     # A link to what is not there (a folder that is not mounted) is a fault: it must not look like no rules.
     if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)
@@ -59,13 +60,9 @@ Fingerprint = tuple[object, ...]
 def fingerprint(settings: Settings, paths: Paths) -> Fingerprint:
     """The state of the configuration's file, which is first, and of each that goes with these settings. It changes when
     one is edited, replaced, made or removed, and when its owner or mode, or that of its folder, is changed."""
-    lists = _list_files(settings, paths).values()
+    lists = (paths.named(item.source) for item in settings.list)
     files = [paths.config_file, paths.rules_file, paths.block_pages_file, *lists]
     return tuple(_mark(file) for file in files)
-
-
-def _list_files(settings: Settings, paths: Paths) -> dict[str, Path]:
-    return {item.name: paths.named(item.source) for item in settings.list}
 
 
 def _mark(file: Path) -> tuple[int, ...]:

@@ -86,3 +86,12 @@ async def test_K1_a_shortage_is_said_once_a_second_and_got_over(tmp_path: Path, 
         assert byway.process.returncode is None
         await held.aclose()
         await until_read(served, within_s=20)
+
+
+async def test_a_list_that_was_hardly_read_is_told_at_the_start_and_in_status(tmp_path: Path) -> None:
+    byway = Byway(tmp_path, config='[[list]]\nname = "gfw"\nsource = "gfw.txt"\n', rules="LIST,gfw,AUTO\n")
+    byway.config.with_name("gfw.txt").write_text("<html>\n<p>Not found</p>\n</html>\n")
+    async with byway:
+        await until(lambda: "0 lines read, 3 lines skipped" in byway.said.read_text())
+        (problem,) = (await byway.read("status"))["problems"]
+        assert "0 lines read, 3 lines skipped" in problem["text"]

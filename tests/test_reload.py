@@ -212,3 +212,19 @@ async def test_an_edit_during_the_reading_is_not_missed(
     for _ in range(2):
         await in_use.look()
     assert configured.rules == 1
+
+
+async def test_a_list_that_protects_nobody_any_more_is_not_taken(tmp_path: Path) -> None:
+    """Its publisher changed the format, or a proxy in between sent a page."""
+    (tmp_path / "gfw.txt").write_text("a.example\n")
+    (tmp_path / "rules.txt").write_text("LIST,gfw,RELAY\n")
+    configured = Configured(tmp_path, config='[[list]]\nname = "gfw"\nsource = "gfw.txt"\n')
+    try:
+        (tmp_path / "gfw.txt").write_text("<html>\n<p>Not found</p>\n</html>\n")
+        (problem,) = await configured.in_use.reload()
+        assert problem.startswith("rules.txt:1: this rule would cover almost no site: ")
+        rule = configured.in_use.setup.router.rules.match(WHERE)
+        assert rule is not None
+        assert rule.action is Action.RELAY
+    finally:
+        configured.close()

@@ -79,9 +79,15 @@ def check(
     checked = file or paths.rules_file
     rules = read_rules(read_configuration(paths).settings, paths, file=file)
     if call.output.as_json:
-        told = {"version": VERSION, "file": str(checked), "rules": len(rules), "notices": list(rules.notices)}
-        call.output.document(told)
+        lists = [
+            {"name": name, "file": it.source, "lines_read": it.lines_read, "lines_skipped": it.lines_skipped}
+            for name, it in rules.lists.items()
+        ]
+        told = {"file": str(checked), "rules": len(rules), "lists": lists, "notices": list(rules.notices)}
+        call.output.document({"version": VERSION, **told})
         return None
+    for name, it in rules.lists.items():
+        call.output.line(f"list {name}: {it.source}: {it.lines_read:,} lines read, {it.lines_skipped:,} skipped")
     for notice in rules.notices:
         call.output.hint(notice)
     if file is None and not checked.exists():

@@ -162,7 +162,10 @@ class ListConfig(_Section):
 
     name: RelayName = Field(description="what LIST rules call it")
     source: Url = Field(description="file, relative to the configuration's folder")
-    format: str = Field(default="auto", description="format of the file; auto: look at it")
+    format: str = Field(default="auto", description="format of the file; for now all are read as plain domains")
+    allow_empty: bool = Field(
+        default=False, description="allow RELAY and BLOCK rules on it even if it is empty or most of it is skipped"
+    )
 
 
 class AddonConfig(BaseModel):

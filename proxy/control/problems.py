@@ -47,6 +47,8 @@ def problems(standing: Standing) -> list[Document]:
 def _of_files(standing: Standing) -> Problems:
     if rejected := standing.live.get("config_problem"):
         yield f"The edited configuration is not in use: {redact(str(rejected))}", "byway config check"
+    for problem in str(standing.live.get("list_problems", "")).splitlines():
+        yield f"{problem}.", "byway rule check"
     for addon in standing.addons:
         if addon.problems:
             goes_on = "; the previous version keeps running" if addon.running else ""

@@ -34,12 +34,32 @@ def suffixes(host: str) -> Iterator[str]:
 
 @dataclass(frozen=True, slots=True)
 class DomainList:
-    """Domains, each with all that is below it, and single addresses; and what its source held besides."""
+    """Domains, each with its subdomains, and single addresses; and how the file they come from was read."""
 
     domains: frozenset[str]
+    source: str = ""
+    """The file, for messages."""
+    lines_read: int = 0
+    lines_skipped: int = 0
     skipped: tuple[str, ...] = ()
-    """One sentence for each of the first entries that could not be used."""
-    skipped_count: int = 0
+    """One sentence, with file and line, for each of the first lines that could not be used."""
+    suffixes: tuple[str, ...] = ()
+    """The same for each of the first lines that name a public suffix, and so every site below it."""
+    allow_empty: bool = False
+    """The user wants the list as it is, whatever `problem` says."""
+
+    @property
+    def problem(self) -> str:
+        """A sentence when more lines were skipped than read, or when the list holds nothing; else "". Such a list is in
+        a format that is not read, or is no list at all, and a rule on it protects nothing."""
+        if not self.lines_read and not self.lines_skipped:
+            return f"{self.source}: the list is empty" if self.source and not self.allow_empty else ""
+        if self.lines_read >= self.lines_skipped:
+            return ""
+        return (
+            f"{self.skipped[0]}; {_lines(self.lines_read)} read, {_lines(self.lines_skipped)} skipped. "
+            "Byway reads lists of plain domains, one per line"
+        )
 
     def __len__(self) -> int:
         return len(self.domains)
@@ -57,7 +77,7 @@ class DomainList:
         return next((suffix for suffix in suffixes(host) if suffix in domains), None)
 
     def __repr__(self) -> str:
-        return f"<DomainList {len(self.domains)} domains, {self.skipped_count} skipped>"
+        return f"<DomainList {len(self.domains)} domains, {self.lines_skipped} lines skipped>"
 
 
 class Index:
@@ -136,6 +156,10 @@ class Index:
             if version == address.version:
                 best = min(best, prefixes.get(_prefix(address, length), NO_RULE))
         return best
+
+
+def _lines(count: int) -> str:
+    return "1 line" if count == 1 else f"{count:,} lines"
 
 
 def _first_test(tests: list[tuple[int, Test]], host: str, best: int) -> int:

@@ -74,17 +74,24 @@ class Rule:
 class Rules:
     """All rules, ready to be asked. Immutable once made."""
 
-    __slots__ = ("_index", "_lists", "_unused", "notices", "rules")
+    __slots__ = ("_index", "_unused", "list_problems", "lists", "notices", "rules")
 
     def __init__(self, rules: Iterable[Rule] = (), *, lists: Mapping[str, DomainList] | None = None) -> None:
         self.rules: tuple[Rule, ...] = tuple(rules)
-        self._lists: Mapping[str, DomainList] = lists or {}
+        self.lists: Mapping[str, DomainList] = lists or {}
         used = {rule.value for rule in self.rules if rule.kind is Kind.LIST}
-        self._unused = tuple(listed for name, listed in self._lists.items() if name not in used)
+        self._unused = tuple(listed for name, listed in self.lists.items() if name not in used)
         self._index = Index()
         never = [rule for number, rule in enumerate(self.rules) if not self._add(self._index, rule, number)]
-        self.notices: tuple[str, ...] = tuple(_notices(self.rules, never))
-        """One sentence for each rule that is not wrong but does less than it seems to."""
+        told = (listed.problem for listed in self.lists.values())
+        self.list_problems: tuple[str, ...] = tuple(filter(None, told))
+        """One sentence for each list of which more was skipped than read."""
+        self.notices: tuple[str, ...] = (
+            *self.list_problems,
+            *(suffix for listed in self.lists.values() for suffix in listed.suffixes),
+            *_notices(self.rules, never),
+        )
+        """One sentence for each list or rule that is not wrong but does less, or more, than it seems to."""
 
     def __len__(self) -> int:
         return len(self.rules)
@@ -134,7 +141,7 @@ class Rules:
             case Kind.DST_PORT:
                 return index.add_ports(_ports(rule.value), number)
             case Kind.LIST:
-                return index.add_test(self._lists[rule.value].__contains__, number)
+                return index.add_test(self.lists[rule.value].__contains__, number)
             case Kind.MATCH:
                 return index.add_always(number)
 
@@ -221,6 +228,8 @@ def _parse_line(
         raise ValueError(f"{quoted(value_words[-1])} is one word too many: a rule reads {_form(kind)}")
     action, relay = parse_action(action_word, relays=relays)
     value = _value(kind, ",".join(value_words), lists, patterns)
+    if kind is Kind.LIST and action in (Action.RELAY, Action.BLOCK):
+        _check_protects(lists[value])
     why = f"{source}:{line} {text}"
     return Rule(line, text, kind, value, action, relay, intercept, source, why)
 
@@ -317,6 +326,15 @@ def _checked_keyword(text: str) -> str:
 
 def _keyword(word: str) -> Callable[[str], bool]:
     return lambda host: word in host
+
+
+def _check_protects(listed: DomainList) -> None:
+    """Raises ValueError when a rule that promises something would promise it to hardly any site of the list."""
+    if listed.problem and not listed.allow_empty:
+        raise ValueError(
+            f"this rule would cover almost no site: {listed.problem}. "
+            "To use the list anyway, set allow_empty = true in its [[list]]"
+        )
 
 
 @lru_cache(maxsize=2 * REGEX_RULES_LIMIT)

@@ -108,6 +108,58 @@ def test_lists_of_the_configuration_may_be_named(byway: Byway, files: Home, tmp_
     assert "did you mean gfw?" in ran.err
 
 
+BASE64 = "W0F1dG9Qcm94eSAwLjIuOV0KISBDaGVja3N1bTogSmlSdnVGNjdrYlhydVB0cUxPYU1nMTN\n" * 9 + "fD\n"
+"""As gfwlist is published; its short last line looks like a domain."""
+
+
+@pytest.fixture
+def gfwlist(files: Home) -> Path:
+    with files.config.open("a") as config:
+        config.write('[[list]]\nname = "gfw"\nsource = "gfw.txt"\n')
+    file = files.config.with_name("gfw.txt")
+    file.write_text(BASE64)
+    return file
+
+
+def test_a_list_that_protects_nobody_is_an_error_under_relay(byway: Byway, files: Home, gfwlist: Path) -> None:
+    files.config.with_name("rules.txt").write_text("MATCH,AUTO\nLIST,gfw,RELAY\n")
+    for words in (("rule", "check"), ("config", "check"), ("rule", "test", "x.example"), ("run", "--port", "0")):
+        ran = byway(*words)
+        assert ran.code == 7, words
+        assert f"rules.txt:2: this rule would cover almost no site: {gfwlist}:1: " in ran.err
+        assert "1 line read, 9 lines skipped" in ran.err
+    with files.config.open("a") as config:
+        config.write("allow_empty = true\n")
+    for words in (("rule", "check"), ("config", "check")):
+        assert byway(*words).code == 0
+
+
+def test_a_list_that_was_hardly_read_is_told_wherever_it_is_checked(byway: Byway, files: Home, gfwlist: Path) -> None:
+    files.config.with_name("rules.txt").write_text("LIST,gfw,DIRECT\n")
+    for words in (("rule", "check"), ("config", "check"), ("rule", "list")):
+        ran = byway(*words)
+        assert ran.code == 0
+        assert "1 line read, 9 lines skipped" in ran.err
+        assert any("1 line read, 9 lines skipped" in notice for notice in byway(*words, "--json").json["notices"])
+    (told,) = byway("rule", "check", "--json").json["lists"]
+    assert told == {"name": "gfw", "file": str(gfwlist), "lines_read": 1, "lines_skipped": 9}
+
+
+def test_C7_a_list_line_that_is_a_public_suffix_is_warned_about(byway: Byway, files: Home, gfwlist: Path) -> None:
+    gfwlist.write_text("a.example\ncom\n")
+    files.config.with_name("rules.txt").write_text("LIST,gfw,RELAY\n")
+    ran = byway("rule", "check")
+    assert ran.code == 0
+    assert f'{gfwlist}:2: "com" is a public suffix, so every site below it is listed' in ran.err
+
+
+@pytest.mark.parametrize("content", [b"\x00\x01\x02", b"\xff\xfe\x00a", b"caf\xe9.example\n"])
+def test_a_list_that_is_no_text_is_an_error(byway: Byway, files: Home, gfwlist: Path, content: bytes) -> None:
+    gfwlist.write_bytes(content)
+    ran = byway("config", "check")
+    assert (ran.code, str(gfwlist) in ran.err) == (7, True)
+
+
 PAGES = """name,scope,other_names,location_found,pattern_type,pattern,confidence_no_fp,expected_countries,source,notes
 made.up_1,isp,,body,contains,stop.example/law,5,KZ,made up,
 made.up_2,vbw,,body,contains,Blocked URL,5,,made up,

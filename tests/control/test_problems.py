@@ -63,6 +63,11 @@ WELL = Standing({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [Addo
             "edit /home/me/addons/pin.py",
         ),
         (
+            replace(WELL, live={"list_problems": "gfw.txt: the list is empty"}),
+            "gfw.txt: the list is empty.",
+            "byway rule check",
+        ),
+        (
             replace(WELL, live={"addons_missing": "there is no addon pinn"}),
             "there is no addon pinn",
             "byway addons list",

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.errors import ConfigError
 from proxy.model import Action, Destination
+from proxy.routing.lists.plain import parse_plain
 from proxy.routing.match import DomainList
 from proxy.routing.pattern import WORK_LIMIT, Pattern
 from proxy.routing.rules import (
@@ -279,6 +280,31 @@ def test_G6_all_patterns_of_a_file_together_take_a_bounded_number_of_steps(monke
 def test_G6_a_catastrophic_pattern_is_harmless(pattern: str) -> None:
     rules = parsed(f"DOMAIN-REGEX,{pattern},BLOCK")
     assert rules.match(Destination("a" * 63 + "." + "a" * 63 + "." + "a" * 63 + "!", 443)) is None
+
+
+def test_a_list_that_protects_hardly_any_site_is_refused_where_it_would_promise_something() -> None:
+    lists = LISTS | {"gfw": parse_plain("W0F1\nd G8=\na b\n", source="gfw.txt"), "none": parse_plain("", source="n")}
+    text = "LIST,press,RELAY\nLIST,gfw,RELAY\nLIST,none,BLOCK\nLIST,gfw,RELAY:tor\n"
+    with pytest.raises(ConfigError) as caught:
+        parse_rules(text, source="rules.txt", lists=lists, relays=RELAYS)
+    why = 'gfw.txt:2: "d G8=" is neither a domain nor an address; 1 line read, 2 lines skipped'
+    allow = "To use the list anyway, set allow_empty = true in its [[list]]"
+    assert [problem.partition(": ")[0] for problem in caught.value.problems] == [f"rules.txt:{n}" for n in (2, 3, 4)]
+    assert why in caught.value.problems[0]
+    assert "n: the list is empty" in caught.value.problems[1]
+    assert all(problem.endswith(allow) for problem in caught.value.problems)
+    for action in ("AUTO", "DIRECT", "PREFER-RELAY"):
+        rules = parse_rules(f"LIST,gfw,{action}\n", source="rules.txt", lists=lists, relays=RELAYS)
+        assert rules.notices == rules.list_problems == (lists["gfw"].problem, lists["none"].problem)
+
+
+def test_a_list_that_may_be_empty_is_taken_as_it_is() -> None:
+    lists = {
+        "gfw": parse_plain("a b\n", source="gfw.txt", allow_empty=True),
+        "none": parse_plain("", source="n", allow_empty=True),
+    }
+    rules = parse_rules("LIST,gfw,RELAY\nLIST,none,BLOCK\n", source="rules.txt", lists=lists, relays=RELAYS)
+    assert rules.notices == (lists["gfw"].problem,)
 
 
 def test_what_can_never_act_or_has_no_effect_is_noticed() -> None:

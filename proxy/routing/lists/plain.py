@@ -7,38 +7,71 @@ come from strangers: sizes are bounded, what cannot be read is skipped and count
 from __future__ import annotations
 
 import re
+from functools import cache
+
+from publicsuffixlist import PublicSuffixList
 
 from proxy.config.words import quoted
 from proxy.errors import ConfigError
 from proxy.routing.match import DomainList
 from proxy.wire import names
+from proxy.wire.relay_url import redact
 
 LIST_LIMIT = 32 * 1024 * 1024
 """Characters of a list: the largest that are in use have half of it."""
 
 DOMAINS_LIMIT = 1_000_000
 SKIPPED_SHOWN = 20
+SUFFIXES_SHOWN = 20
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
+_LEADING = re.compile(r"^(?:[*+]?\.)")
 
 
-def parse_plain(text: str, *, source: str) -> DomainList:
-    """The domains of a list; `source` is what messages call its file. Raises ConfigError when it is too large."""
+def parse_plain(text: str, *, source: str, allow_empty: bool = False) -> DomainList:
+    """The domains of a list; `source` is what messages call its file, `allow_empty` is kept for who uses it. Raises
+    ConfigError when it is too large."""
     if len(text) > LIST_LIMIT:
         raise ConfigError(f"{source}: a list has at most {LIST_LIMIT // 1024 // 1024} million characters")
     domains: set[str] = set()
     skipped: list[str] = []
-    skipped_count = 0
+    suffixes: list[str] = []
+    lines_read = lines_skipped = 0
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):
         entry = _COMMENT.sub("", line).strip()
         if not entry or entry.startswith("!"):
             continue
         try:
-            domains.add(names.host(re.sub(r"^(?:[*+]?\.)", "", entry)))
+            domain = names.host(_LEADING.sub("", entry))
         except ValueError:
-            skipped_count += 1
+            lines_skipped += 1
             if len(skipped) < SKIPPED_SHOWN:
-                skipped.append(f"{source}:{number}: {quoted(entry)} is neither a domain nor an address")
+                skipped.append(f"{source}:{number}: {quoted(redact(entry))} is neither a domain nor an address")
+            continue
+        lines_read += 1
+        if domain in domains:
+            continue
+        domains.add(domain)
+        if len(suffixes) < SUFFIXES_SHOWN and is_public_suffix(domain):
+            suffixes.append(f"{source}:{number}: {quoted(domain)} is a public suffix, so every site below it is listed")
         if len(domains) > DOMAINS_LIMIT:
             raise ConfigError(f"{source}: a list has at most {DOMAINS_LIMIT:,} domains")
-    return DomainList(frozenset(domains), tuple(skipped), skipped_count)
+    return DomainList(
+        frozenset(domains),
+        source=source,
+        lines_read=lines_read,
+        lines_skipped=lines_skipped,
+        skipped=tuple(skipped),
+        suffixes=tuple(suffixes),
+        allow_empty=allow_empty,
+    )
+
+
+@cache
+def _icann_suffixes() -> PublicSuffixList:
+    return PublicSuffixList(only_icann=True, accept_unknown=False)  # 40 ms and 3 MB: only for who has a list
+
+
+def is_public_suffix(domain: str) -> bool:
+    """Whether registries sell names right below it: `com`, `co.uk`. Not `github.io`, which belongs to one owner."""
+    return _icann_suffixes().is_public(domain)
