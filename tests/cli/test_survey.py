@@ -10,7 +10,6 @@ import ipaddress
 import json
 import os
 import stat
-import sys
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -32,9 +31,11 @@ from proxy.net.registry import Registry, Relay
 from proxy.net.tcp import TcpDialer
 from proxy.store.writer import Store
 from tests.cli.conftest import Byway, Home, Running
+from tests.cli.test_commands import BYWAY, on_terminal
 from tests.control.world import World, nowhere
 from tests.support.censor import Behaviour, Censor
 from tests.support.origin import Origin
+from tests.support.outcomes import rescued
 from tests.support.relay import Relay as RelayServer
 from tests.support.waiting import until
 
@@ -143,7 +144,7 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
         ((), 2, "name the sites"),
         (("a..b",), 2, '"a..b" is no site'),
         (("--resume", "../../etc"), 2, "there is no survey"),
-        (("--resume", "0123abcd", "a.example"), 2, "name no others"),
+        (("--resume", "0123abcd", "a.example"), 2, "do not name others"),
         (("--routes", "direct,nowhere", "a.example"), 2, 'There is no route "nowhere"'),
     ],
 )
@@ -236,7 +237,7 @@ def test_a_fault_at_one_site_ends_nothing(byway: Byway, running: Running) -> Non
     running.world.on_resolve = fail
     ran = byway("test", *NOW, "-c", "1", "a.example", "b.example")
     assert [row[1] for row in ran.rows[1:]] == ["not tested", "site down"]
-    assert "Byway has a fault" in ran.out
+    assert "internal error" in ran.out.lower()
     assert ran.code == 0
 
 
@@ -310,7 +311,7 @@ def test_json_has_it_all(byway: Byway, running: Running) -> None:
 
 
 def test_a_cell_is_no_formula(tmp_path: Path) -> None:
-    from proxy.cli.survey import write_csv
+    from proxy.cli.survey_output import write_csv
 
     verdict = {"words": "works", "cause": "", "confidence": "", "anomaly": False, "confirmed": False, "seen": "=1+1"}
     row = {"url": "https://a.example/", "verdict": verdict, "routes": [], "measured_at": 0.0, "measured_s": 0.0}
@@ -319,9 +320,30 @@ def test_a_cell_is_no_formula(tmp_path: Path) -> None:
     assert told["seen"] == "'=1+1"
 
 
-def test_a_person_sees_how_far_it_is(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
-    assert "1 of 2" in byway("test", *NOW, "-c", "1", "a.example", "b.example").err
+@pytest.mark.usefixtures("person")
+def test_a_person_gets_a_row_for_each_site_as_it_comes(byway: Byway, running: Running) -> None:
+    running.see(rescued(host="blog.example.net", at=time.time()))
+    ran = byway("test", *NOW, "-c", "1", "a.example", "http://b.example/page", "blog.example.net")
+    lines = [line.rstrip() for line in ran.out.splitlines()]
+    assert lines[0].split() == ["site", "verdict", "cause", "works", "by"]
+    assert [line.split()[0] for line in lines[1:]] == ["a.example", "http://b.example/page", "blog.example.net"]
+    assert "↓ site down" in lines[1]
+    assert max(map(len, lines)) <= 80
+    assert ran.err.startswith("3 of 3 sites: ")
+
+
+@pytest.mark.usefixtures("person")
+def test_a_matrix_has_a_column_for_each_route(byway: Byway, running: Running) -> None:
+    ran = byway("test", *NOW, "--routes", "direct,tor", "--matrix", "a.example")
+    heading, row = ran.out.splitlines()
+    assert heading.split() == ["site", "verdict", "direct", "tor"]
+    assert row.endswith("✗ relay")
+    assert "✗ TCP " in row
+
+
+def test_how_far_it_is_stands_below_the_results(home: Home, running: Running) -> None:
+    shown = on_terminal([*BYWAY, *home.flags, "test", *NOW, "-c", "1", "a.example", "b.example"])
+    assert shown.rindex("b.example") < shown.rindex("2 of 2")
 
 
 # -- two hundred sites against the truth -------------------------------------------------------------------------------
