@@ -15,7 +15,9 @@ PASSES = 16
 """Of the loop, from a deadline that falls due to the cancellation. The longest way from a socket takes eight: a lookup
 that polls again itself, a queue, the task that judges the answer, its future, the shield, the task that asked."""
 
-_POLLS = 3  # one to poll, one to run the callbacks of ready sockets, one for the tasks that they wake
+POLLS = 3
+"""Passes for code that reads its sockets itself: one to poll, one for the callbacks of ready sockets, one for the tasks
+that they wake."""
 
 
 class Deadline:
@@ -70,5 +72,5 @@ def deadline(seconds: float | None) -> Deadline:
 
 async def poll_again() -> None:
     """For code that keeps time without a Deadline, before it gives up: lets the loop poll and handle what is ready."""
-    for _ in range(_POLLS):
+    for _ in range(POLLS):
         await asyncio.sleep(0)
