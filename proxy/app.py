@@ -138,6 +138,7 @@ class App:
             is_portal=lambda: self._beliefs.network_state(self._network.current()) is NetworkState.PORTAL,
             classify=lambda: self._addons.classify if self._addons.classifies else None,
             ask_addon=self._addons.dial,
+            is_failing=lambda relay: self._health.is_open(relay, time.time()),
         )
         self._health = Health(settings.detect)
         self._pump = Pump(

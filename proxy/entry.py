@@ -7,6 +7,7 @@ that something is still to come; the last `close` writes.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
@@ -134,7 +135,7 @@ class Entry:
 
     def delivered(self, route: Route, address: str) -> None:
         """A whole answer came over `route`: on a connection that was left to it, or on one used before."""
-        attempt = next((a for a in self.outcome.attempts if a.route == route), None)
+        attempt = next((a for a in reversed(self.outcome.attempts) if a.route == route), None)
         if attempt is None:
             attempt = Attempt(route, Stage.DONE, address=address, evidence=_REUSED)
         if not attempt.delivered or attempt.evidence is _REUSED:
@@ -230,8 +231,8 @@ class Entry:
             duration=self._services.now() - self._facts["at"],
         )
         attempts: tuple[Attempt, ...] = self._facts.get("attempts", ())
-        if self._facts.get("winner") is None and attempts and attempts[-1].pending:
-            self._judge_alone(attempts[-1], carried)
+        if self._facts.get("winner") is None and (pending := next((a for a in attempts if a.pending), None)):
+            self._judge_alone(pending, carried)
         beliefs = self._services.beliefs
         if (
             _went_on(self.outcome)
@@ -357,7 +358,12 @@ def _reason(outcome: Outcome) -> str:
         return f"{destination} was not tried: {outcome.plan.why}"
     if not outcome.attempts:
         return f"{destination} closed the connection before anything was sent to it"
-    tried = "; ".join(f"{a.route}: {_trouble(a)}" for a in outcome.attempts)
+    tries = Counter(a.route for a in outcome.attempts)
+    results = {a.route: _trouble(a) for a in outcome.attempts}  # of each route's last try
+    tried = "; ".join(
+        f"{route}: {result}" + (f" ({tries[route]} tries)" if tries[route] > 1 else "")
+        for route, result in results.items()
+    )
     return f"{destination} could not be reached ({outcome.plan.why}). Tried {tried}."
 
 

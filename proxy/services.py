@@ -73,6 +73,7 @@ class Setup:
             detect=self.settings.detect,
             advice=self.advice if len(routes) > 1 else UNADVISED,
             alarms=alarms,
+            schedule=self.registry.schedule,
         )
 
 

@@ -102,8 +102,8 @@ class Session:
             if entry.plan.intercept and (await self._look(entry)).refusal:
                 await self._last_words(tunnel.refused(Symptom.CERTIFICATE, entry.outcome.error))
                 return
-            if not await race.connect():
-                entry.lost(race)
+            if not await race.connect(self._waits):
+                entry.lost(race, client_left=self._client_left)
                 await self._last_words(tunnel.refused(entry.symptom, entry.outcome.error))
                 return
             await self._client.send(tunnel.accepted)
@@ -318,7 +318,7 @@ class Session:
             limit_s = self._setup.settings.limits.exchange_timeout_s
             winner = await _within(limit_s, race.deliver(flight, self._pull_pipelined))
             self._client.notify = None
-        elif await race.connect():
+        elif await race.connect(self._pull_pipelined):
             winner = race.take_opened()
         if winner is None:
             entry.lost(race, client_left=self._client_left)
@@ -335,6 +335,11 @@ class Session:
             Reader(winner.answer),
             reusable=not winner.unsent and not is_shaped(winner.route),
         )
+
+    def _waits(self) -> bool:
+        """Whether a client whose tunnel is not open yet is still there. Keeps what it sends ahead."""
+        self._client_left = not self._take_in(self._reader) or (self._reader.ended and not len(self._reader))
+        return not self._client_left
 
     def _pull_pipelined(self) -> bool:
         """Keeps what a waiting client sends ahead. False: it has gone."""

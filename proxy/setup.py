@@ -18,6 +18,7 @@ from proxy.config.schema import RelayConfig, Settings
 from proxy.config.trust import check_obeyed
 from proxy.detect.answers import Classify, Seen, look
 from proxy.detect.block_pages import BlockPages
+from proxy.detect.health import relay_name
 from proxy.errors import ConfigError
 from proxy.guarding import guard_of, guard_of_relays, refusal_by
 from proxy.model import Destination, IPAddress, Override, Route, Symptom
@@ -28,6 +29,7 @@ from proxy.net.front import OWN_NAME, Credentials, Front
 from proxy.net.poller import Poller
 from proxy.net.registry import Registry, Relay
 from proxy.net.resolver import Resolver, SecureNames
+from proxy.net.retries import RetrySchedule
 from proxy.net.stream import Stream
 from proxy.net.tcp import TcpDialer
 from proxy.resolvers import ALONE, Surroundings, for_direct, for_relays, secure_servers
@@ -68,11 +70,12 @@ class SetupMaker:
         is_portal: Callable[[], bool] = lambda: False,
         classify: Callable[[], Classify | None] = lambda: None,
         ask_addon: AskAddon = no_addon,
+        is_failing: Callable[[str], bool] = lambda relay: False,
     ) -> None:
         """`troubled` hears at which address a flight for which host was broken off, and `tainted` says whether one is
         to be left alone for that. `is_portal` says whether a login page is known to come in the place of every site.
         `classify` gives who knows pages better than fingerprints, if anybody does now; `ask_addon` opens paths of
-        relays that addons are."""
+        relays that addons are. `is_failing` says whether a relay, or a chain, is ordered last for its failures."""
         self._poller = poller
         self._paths = paths
         self._around = around
@@ -81,6 +84,7 @@ class SetupMaker:
         self._is_portal = is_portal
         self._classify = classify
         self._ask_addon = ask_addon
+        self._is_failing = is_failing
         self._passwords = Passwords()
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
@@ -140,12 +144,13 @@ class SetupMaker:
             to_relays=to_relays,
             secure=secure if servers else None,
             tainted=lambda _, address: self._tainted(address),
-            relay_usable=_relay_usable(settings, lambda: registry),
+            relay_usable=_relay_usable(settings, lambda: registry, self._is_failing),
             ask_addon=self._ask_addon,
             handshake_timeout_s=limits.handshake_timeout_s,
             path_timeout_s=settings.detect.give_up_s,
             handshakes_max=settings.detect.relay_handshakes_max,
             paths_max=settings.detect.relay_paths_max,
+            schedule=RetrySchedule(settings.detect),
         )
         infos = [RelayInfo(name, registry.addresses_only(name)) for name in registry.relay_names]
         return Setup(
@@ -163,6 +168,7 @@ class SetupMaker:
                 trying=direct.trying,
                 connecting_since=direct.connecting_since,
                 is_portal=self._is_portal,
+                is_failing=lambda route: self._is_failing(relay_name(route)),
                 troubled=self._troubled,
             ),
         )
@@ -229,7 +235,9 @@ def _check_inspection(rules: Rules) -> None:
         raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
 
 
-def _relay_usable(settings: Settings, registry: Callable[[], Registry]) -> Callable[[Destination], bool]:
+def _relay_usable(
+    settings: Settings, registry: Callable[[], Registry], is_failing: Callable[[str], bool]
+) -> Callable[[Destination], bool]:
     """Whether some relay could serve a destination in place of a local means."""
     never = DomainList(frozenset(settings.auto.never_relay))
 
@@ -237,7 +245,8 @@ def _relay_usable(settings: Settings, registry: Callable[[], Registry]) -> Calla
         if destination.host in never:
             return False
         carries = registry().carries
-        return any(carries(Route((name,)), destination) for name in registry().relay_names)
+        names = registry().relay_names
+        return any(carries(Route((name,)), destination) and not is_failing(name) for name in names)
 
     return usable
 

@@ -93,7 +93,9 @@ class Scene:
             Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER, advice=advice
         )  # fmt: skip
 
-    def dialer(self, route: Route) -> ScriptedDialer:
+    schedule = None
+
+    def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         self.asked.append(route)
         return ScriptedDialer(self.script)
 

@@ -76,7 +76,9 @@ class Scene:
 
     # -- the registry and the resolver of its setup
 
-    def dialer(self, route: Route) -> ScriptedDialer:
+    schedule = None
+
+    def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         assert route == SECURE, "what the system's resolver says is asked for no more"
         return ScriptedDialer(self.secure)
 

@@ -208,6 +208,30 @@ async def test_a_loss_names_what_was_tried(world: World) -> None:
     assert State.BLOCKED not in world.learned
 
 
+async def test_a_relay_that_was_tried_often_is_named_once(world: World) -> None:
+    entry = world.entry()
+    tries = [failed(Symptom.RELAY_DOWN, Stage.CONNECT, TOR, error=f"refused {n}") for n in range(3)]
+    entry.lost(cast(Any, Race(failed(Symptom.RESET), *tries)))
+    entry.close()
+    assert "direct: reset; tor: refused 2 (3 tries)" in world.outcome.error
+    assert "tor" not in entry.told
+
+
+async def test_of_a_route_that_was_tried_again_the_last_try_delivered(world: World) -> None:
+    entry = world.entry()
+    won(entry, Race(failed(Symptom.RELAY_DOWN, Stage.CONNECT, TOR), Attempt(TOR, Stage.FIRST_BYTE)), valid=False)
+    entry.delivered(TOR, "192.0.2.1:443")
+    entry.close()
+    assert [attempt.delivered for attempt in world.outcome.attempts] == [False, True]
+
+
+async def test_the_attempt_that_was_left_alone_is_judged_and_no_other(world: World) -> None:
+    entry = world.entry()
+    won(entry, Race(pending(), failed(Symptom.ABANDONED, Stage.CONNECT, TOR)), valid=False)
+    entry.carried(carried(down=5))
+    assert [(a.route, a.delivered) for a in world.outcome.attempts] == [(DIRECT, True), (TOR, False)]
+
+
 async def test_a_client_that_left_is_no_loss_of_the_routes(world: World) -> None:
     entry = world.entry()
     entry.lost(cast(Any, Race(pending())), client_left=True)

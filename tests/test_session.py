@@ -10,9 +10,10 @@ from contextlib import asynccontextmanager
 from typing import Any, cast
 
 from proxy.config.load import Loaded
-from proxy.config.schema import Detect, Limits, Settings
+from proxy.config.schema import Auto, Detect, Limits, Settings
 from proxy.detect.beliefs import Beliefs
-from proxy.model import DIRECT, ClosedBy, Outcome, Route
+from proxy.errors import DialError
+from proxy.model import DIRECT, ClosedBy, Outcome, Route, Stage, Symptom
 from proxy.net.front import Front
 from proxy.net.poller import make_poller
 from proxy.net.pump import Pump
@@ -44,7 +45,9 @@ class Registry:
             route: itertools.chain(those, itertools.repeat(those[-1])) for route, those in scripts.items()
         }
 
-    def dialer(self, route: Route) -> ScriptedDialer:
+    schedule = None
+
+    def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         return ScriptedDialer(next(self._next[route]))
 
 
@@ -109,11 +112,14 @@ async def visit(
     inspector: Inspector | None = None,
     inspected: bool = False,
     rules_text: str = "MATCH,AUTO,INSPECT",
+    detect: Detect | None = None,
 ) -> AsyncIterator[Visit]:
     """On leaving, the session is waited for: a story must bring it to its end. With an `inspector` a rule says that
     everything is to be inspected."""
     loop = asyncio.get_running_loop()
-    settings = Settings(detect=Detect(hedge_syn_s=0.01), limits=Limits(late_flight_s=late_flight_s))
+    settings = Settings(
+        auto=Auto(ladder=()), detect=detect or Detect(hedge_syn_s=0.01), limits=Limits(late_flight_s=late_flight_s)
+    )
     registry = Registry(scripts)
     rules = parse_rules(rules_text if inspector else "", source="rules.txt")
     setup = Setup(
@@ -230,6 +236,47 @@ async def test_a_path_that_dies_before_the_flight_takes_its_race_along() -> None
         client.leaves()
     assert slow.dialed
     await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("dial ")])
+
+
+IMPATIENT = Detect(hedge_syn_s=0.01, relay_retry_s=(0.01,) * 6)
+
+
+def down() -> DialError:
+    return DialError("relay tor cannot be reached", stage=Stage.CONNECT, symptom=Symptom.RELAY_DOWN)
+
+
+async def test_a_client_waits_for_its_tunnel_while_its_relay_restarts() -> None:
+    refuses, opens = Script(connect=down()), Script(connect=0.0)
+    async with visit({TOR: [refuses, refuses, opens]}, detect=IMPATIENT) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await client.says(HELLO)
+        await until_sent(opens)
+        client.leaves()
+    assert len(refuses.dialed) == 2
+
+
+async def test_a_tunnel_for_which_nothing_comes_is_closed_and_the_log_has_the_reason() -> None:
+    reset = Script(connect=0.0, answer=ConnectionResetError(), after=0.0)
+    async with visit({DIRECT: [reset], TOR: [Script(connect=down())]}, detect=IMPATIENT) as client:
+        await client.says(CONNECT)
+        assert (await client.hears()).startswith(b"HTTP/1.1 200 ")
+        await client.says(HELLO)
+        assert await client.hears() == b""
+    (outcome,) = client.outcomes
+    assert [str(attempt.route) for attempt in outcome.attempts] == ["direct", *["tor"] * 7]
+    assert "direct: reset after the request was sent; tor: relay tor cannot be reached (7 tries)" in outcome.error
+
+
+async def test_for_a_client_that_left_no_relay_is_tried_again() -> None:
+    refuses = Script(connect=down())
+    async with visit({TOR: [refuses]}, detect=Detect(relay_retry_s=(0.01, 0.01, 3600))) as client:
+        await client.says(CONNECT)
+        await until(lambda: bool(refuses.dialed))
+        client.leaves()
+    (outcome,) = client.outcomes
+    assert outcome.closed_by is ClosedBy.CLIENT
+    assert len(refuses.dialed) <= 3
 
 
 class TakesHalf(ScriptedStream):

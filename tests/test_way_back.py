@@ -74,7 +74,9 @@ class Scene:
     def now(self) -> float:
         return asyncio.get_running_loop().time()
 
-    def dialer(self, route: Route) -> ScriptedDialer:
+    schedule = None
+
+    def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         return ScriptedDialer(self.scripts[route])
 
     @property

@@ -260,6 +260,14 @@ class Detect(_Section):
         default=2, description="a redirect to another domain is kept back so long to see whether a relay gets it too"
     )
 
+    hedge_unacked_s: Seconds = Field(
+        default=3,
+        description="flight unacknowledged so long hedges, whatever the retransmissions: their timeout may be long",
+    )
+    hedge_reserve_s: Seconds = Field(
+        default=1, description="how long an open path in reserve waits once direct failed or looks dropped"
+    )
+
     # When a failing direct attempt is judged (sections 1 and 2).
     syn_s: Seconds = Field(default=5, description="SYN unanswered so long is tcp_timeout")
     silent_s: Seconds = Field(
@@ -356,6 +364,13 @@ class Detect(_Section):
     )
     relay_backoff_max_s: Seconds = Field(default=300, description="at most")
     relay_backoff_jitter: Share = Field(default=0.3, description="longer by up to this share")
+    relay_retry_s: Steps = Field(
+        default=(1, 1.2, 1.5, 1.9, 2.1, 6),
+        description="waits before each further try of a failed relay in one visit; the first holds for all visits",
+    )
+    relay_silent_s: Seconds = Field(
+        default=10, description="a relay that does not answer for so long is tried again beside that"
+    )
     relay_handshakes_max: Count = Field(default=8, description="handshakes in progress with one remote relay")
     relay_paths_max: Count = Field(default=128, description="connections that one remote relay is opening at a time")
 

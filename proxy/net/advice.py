@@ -62,6 +62,8 @@ class Advice:
     """When, by the loop's clock, a direct route began to connect; 0 while the name is still being resolved."""
     is_portal: Callable[[], bool] = lambda: False
     """Whether a login page is known to come in the place of every site here, so that a redirect leads to it."""
+    is_failing: Callable[[Route], bool] = lambda route: False
+    """Whether the relay of a route is known to fail, so that no route waits for it."""
     troubled: Callable[[str, str], None] = lambda address, host: None
     """Told the address at which a flight that names the host was broken off or dropped on a direct route."""
 

@@ -19,6 +19,12 @@ _SHOWABLE = (Symptom.GARBAGE, Symptom.ALERT, Symptom.BLOCK_PAGE, Symptom.ELSEWHE
 """What was answered may yet be shown to the client, when no route does better."""
 
 
+_ON_THE_WAY = (Stage.RESOLVE, Stage.CONNECT, Stage.RELAY)
+_TRANSIENT = (Symptom.RELAY_DOWN, Symptom.TIMEOUT)
+"""What a relay that restarts or loses its network shows. A password, a certificate, a destination that it refuses and
+an answer of another protocol are its last word."""
+
+
 class Phase(Enum):
     """Where a contender is."""
 
@@ -35,13 +41,14 @@ class Contender:
     __slots__ = (
         "answer",
         "answered_at",
+        "avoids_residual",
         "connected_at",
         "ended_at",
         "eof_sent",
         "error",
         "evidence",
         "flown_at",
-        "overdue",
+        "overdue_at",
         "phase",
         "reset",
         "route",
@@ -77,7 +84,10 @@ class Contender:
         self.answer = b""
         self.answered_at = 0.0  # when an HTTP answer began that is not judged yet
         self.same_as = ""  # see advice.Look
-        self.overdue = False  # it looked dropped
+        self.avoids_residual = (
+            False  # a relay may serve instead, so addresses of a censor's residual blocking are not tried
+        )
+        self.overdue_at = 0.0  # when it first looked dropped; 0: it did not
         self.snapshot: Snapshot | None = None  # to ask the kernel by
         self.syn_s = 0.0  # the round trip of its SYN, as the kernel saw it; 0: not known
 
@@ -85,6 +95,21 @@ class Contender:
     def live(self) -> bool:
         """It may still deliver."""
         return self.phase in (Phase.DIALING, Phase.OPEN, Phase.FLYING)
+
+    @property
+    def overdue(self) -> bool:
+        """It looked dropped, so that the next route was started beside it."""
+        return self.overdue_at > 0
+
+    @property
+    def failed_on_its_way(self) -> bool:
+        """Its relay could not be reached or broke off before it opened a path, without refusing anything."""
+        return (
+            self.phase is Phase.FAILED
+            and bool(self.route.relays)
+            and self.stage in _ON_THE_WAY
+            and self.symptom in _TRANSIENT
+        )
 
     @property
     def connecting_since(self) -> float:

@@ -136,6 +136,23 @@ class Judge:
         if contender.stage is Stage.CONNECT and (addresses := self._advice.trying(destination)):
             contender.evidence["addresses"] = addresses
 
+    def end(self, contender: Contender, destination: Destination) -> None:
+        """Nothing has become of an attempt within its time."""
+        now = self._now()
+        if contender.phase is Phase.FLYING and self._patience.unacknowledged(contender):
+            contender.failed(Stage.FIRST_BYTE, Symptom.DROPPED, _DROPPED, now)
+        elif contender.phase is Phase.FLYING:
+            contender.failed(Stage.FIRST_BYTE, Symptom.SILENT, "the request was not answered", now)
+        elif contender.route.relays:
+            waited_s = now - contender.started_at
+            text = f"relay {'>'.join(contender.route.relays)} did not reach the destination within {waited_s:.0f} s"
+            contender.failed(Stage.RELAY, Symptom.TIMEOUT, text, now)
+        else:
+            self.note_addresses(contender, destination)
+            resolving = contender.stage is Stage.RESOLVE
+            text = "the resolver gave no answer" if resolving else "the connection attempt was not answered"
+            contender.failed(contender.stage, Symptom.TIMEOUT, text, now)
+
     async def watch(
         self, contender: Contender, destination: Destination, flight: Flight | None, contenders: Sequence[Contender]
     ) -> None:
@@ -145,18 +162,15 @@ class Judge:
                 self.note_syn(contender, destination)
                 await self._until(contender.connecting_since + self._detect.syn_s, contender, flight, contenders)
             if contender.phase is Phase.DIALING:
-                self.note_addresses(contender, destination)
-                resolving = contender.stage is Stage.RESOLVE
-                text = "the resolver gave no answer" if resolving else "the connection attempt was not answered"
-                contender.failed(contender.stage, Symptom.TIMEOUT, text, self._now())
+                self.end(contender, destination)
         elif contender.phase is Phase.FLYING:
             await self._until(self._patience.judged_dropped_at(contender), contender, flight, contenders)
             if contender.phase is Phase.FLYING and self._patience.unacknowledged(contender):
-                contender.failed(Stage.FIRST_BYTE, Symptom.DROPPED, _DROPPED, self._now())
+                self.end(contender, destination)
                 return
             await self._until(contender.flown_at + self._detect.silent_s, contender, flight, contenders)
             if contender.phase is Phase.FLYING:
-                contender.failed(Stage.FIRST_BYTE, Symptom.SILENT, "the request was not answered", self._now())
+                self.end(contender, destination)
 
     async def _until(
         self, deadline: float, contender: Contender, flight: Flight | None, contenders: Sequence[Contender]

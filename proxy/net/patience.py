@@ -41,7 +41,8 @@ class Patience:
         reading = self.read_kernel(contender)
         if reading.acked:
             return waited >= max(self._detect.hedge_silent_s, self._detect.hedge_silent_rtts * reading.rtt_s)
-        return reading.retransmits >= self._detect.hedge_retransmits and reading.unacked > 0
+        lost = reading.retransmits >= self._detect.hedge_retransmits or waited >= self._detect.hedge_unacked_s
+        return lost and reading.unacked > 0
 
     def look_again_at(self, contender: Contender, now: float) -> float | None:
         """When time alone may change what a contender looks like; None: no more. One that looked dropped and still does

@@ -6,6 +6,10 @@ be sent twice; the first valid answer wins. A direct attempt that was overtaken 
 judge, since a slow site is not a blocked one. The race decides nothing about beliefs and never touches the client but
 through `pull`.
 
+When all routes were started, a relay that failed on its way is tried again on a schedule that all races share, and a
+local strategy that was skipped for the sake of a relay is tried after all once no relay may serve. A race that has
+nothing left but attempts that are unconnected or unacknowledged ends after `give_up_s`.
+
 One coroutine watches everything: whatever may have changed something rings one bell, and the loop then looks at all.
 """
 
@@ -14,13 +18,15 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
+from typing import Protocol
 
 from proxy.config.schema import Detect
 from proxy.errors import DialError
-from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, Attempt, Destination, Route, Stage, Symptom
+from proxy.model import Protocol as FlightProtocol
 from proxy.net.advice import UNADVISED, Advice
 from proxy.net.alarms import Alarms
 from proxy.net.bell import Bell
@@ -29,11 +35,24 @@ from proxy.net.dialer import Dialer
 from proxy.net.judging import Judge
 from proxy.net.oracle import Oracle
 from proxy.net.patience import Patience
+from proxy.net.retries import Retries, RetrySchedule
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight
 
+_AS_GOOD_AS_VALID = (Symptom.ELSEWHERE, Symptom.ALERT)
+"""What the client is shown when no route brings anything else: the site itself may have answered so."""
+
 _UNDER_WAY = (Phase.DIALING, Phase.FLYING)
+
+
+class DialerFor(Protocol):
+    """Gives the dialer of a route."""
+
+    def __call__(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
+        """With `avoid_residual`, a local strategy may be skipped where a name was just blocked: the censor may break
+        off whatever comes there for minutes."""
+        ...
 
 
 class BeforeFlight(Enum):
@@ -65,13 +84,15 @@ class Race:
         self,
         destination: Destination,
         routes: Sequence[Route],
-        dialer: Callable[[Route], Dialer],
+        dialer: DialerFor,
         *,
         oracle: Oracle,
         detect: Detect,
         advice: Advice = UNADVISED,
         alarms: Alarms | None = None,
+        schedule: RetrySchedule | None = None,
     ) -> None:
+        """`schedule` is shared by all races over the same relays; without one this race keeps its own. To be closed."""
         self.bell = Bell()
         self._advice = advice
         self._alarms = alarms
@@ -82,12 +103,14 @@ class Race:
         self._detect = detect
         self._patience = Patience(destination.host, oracle, detect, alarms)
         self._judge = Judge(destination.host, self._routes, self._patience, detect, advice, self.bell)
+        self._retries = Retries(schedule or RetrySchedule(detect), detect, self.bell)
         self._loop = asyncio.get_running_loop()
         self._contenders: list[Contender] = []
         self._flight: Flight | None = None
         self.started_at = self._loop.time()
         self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
         self._flight_at = self.started_at
+        self._gives_up_at = self.started_at + detect.give_up_s
 
     # -- what it tells ---------------------------------------------------------------------------------------------
 
@@ -102,6 +125,11 @@ class Race:
         """Seconds since the flight was there to be sent, or since the race began while there is none."""
         return self._now() - self._flight_at
 
+    @property
+    def _is_plain(self) -> bool:
+        """The direct route is the only one: nothing is started beside it or after it."""
+        return len(self._routes) == 1 and self._routes[0] == DIRECT
+
     def _raced(self, at: float) -> float:
         """Seconds that the race took until `at`. That an open path waited for the client's flight is no route's doing:
         browsers open tunnels ahead of need."""
@@ -110,22 +138,25 @@ class Race:
 
     # -- the story -------------------------------------------------------------------------------------------------
 
-    async def connect(self) -> bool:
-        """Waits until a route has connected; False when none could."""
+    async def connect(self, waits: Callable[[], bool] = lambda: True) -> bool:
+        """Waits until a route has connected; False when none could, or not in time, or the client no longer `waits`,
+        which is asked before a relay is tried again."""
         if self._alarms is None or len(self._routes) == 1:
-            return await self._connect()
+            return await self._connect(waits)
         with self._alarms.heard_by(self.bell, self._destination.host):
-            return await self._connect()
+            return await self._connect(waits)
 
-    async def _connect(self) -> bool:
-        if len(self._routes) == 1 and not self._contenders:  # nothing to watch beside it, so it needs no task
+    async def _connect(self, waits: Callable[[], bool]) -> bool:
+        if self._is_plain and not self._contenders:  # nothing to watch beside it, so it needs no task
             self._contenders.append(Contender(self._routes[0], self._now()))
             await self._dial(self._contenders[0])
             await self.bell.wait(None)  # it was rung
         while self._first(Phase.OPEN) is None:
-            if not self._advance() and not any(c.live for c in self._contenders):
+            if not self._advance() and (self._has_failed() or self._gives_up()):
                 return False
             await self.bell.wait(self._next_look())
+            if any(c.failed_on_its_way for c in self._contenders) and not waits():
+                return False
         self._opened_at, self._resumed_at = self._now(), math.inf
         return True
 
@@ -179,6 +210,7 @@ class Race:
         self._flight = flight
         self._flight_at = self._now()
         self._resumed_at = min(self._resumed_at, self._flight_at)
+        self._gives_up_at = self._flight_at + self._detect.give_up_s
         if self._alarms is None or len(self._routes) == 1:
             return await self._deliver(flight, pull)
         with self._alarms.heard_by(self.bell, self._destination.host):
@@ -199,7 +231,7 @@ class Race:
                 continue
             flying = self._first(Phase.FLYING)
             if flight.replayable or not any(c.flown_at for c in self._contenders):
-                if not any(c.live for c in self._contenders):
+                if self._has_failed() or self._gives_up():
                     return self._least_bad()
             elif flying is None:
                 return self._least_bad()
@@ -228,7 +260,8 @@ class Race:
         return contender.attempt(self._raced, self._now())
 
     def close(self) -> None:
-        """Gives up everything that is still under way. Nothing to do after a win."""
+        """Gives up everything that is still under way, but for what is left after a win."""
+        self._retries.close()
         if self._first(Phase.WON) is None:
             for contender in self._contenders:
                 self._drop(contender)
@@ -243,39 +276,59 @@ class Race:
     def _advance(self, flight: Flight | None = None) -> bool:
         """Takes the next step when everything under way has failed or looks dropped. True: it did something."""
         now = self._now()
-        flown = any(c.flown_at for c in self._contenders)
+        reserve = None if flight is None else self._first(Phase.OPEN)
         if flight is not None:
-            reserve = self._first(Phase.OPEN)
+            flown = any(c.flown_at for c in self._contenders)
             if reserve is not None and not flown:
                 self._fly(reserve, flight, now)
                 return True
             if flown and not flight.replayable:
                 return False
-        else:
-            reserve = None
+        promising = False
         for contender in self._contenders:
             if contender.phase not in _UNDER_WAY:
                 continue
             self._judge.note_syn(contender, self._destination)
-            if not self._patience.looks_dropped(contender, now):
-                return False
-            self._overdue(contender)
-        if flight is not None and reserve is not None:
+            if self._patience.looks_dropped(contender, now):
+                self._overdue(contender, now)
+            else:
+                promising = True
+        if flight is not None and reserve is not None and (not promising or now >= self._reserve_at(reserve)):
             self._fly(reserve, flight, now)
             return True
-        route = self._next_route(flight, now)
+        route = None if promising else self._next_route(flight, now)
         if route is None:
             return False
         self._start(route, now)
         return True
 
+    def _reserve_at(self, reserve: Contender) -> float:
+        """When an open path in reserve gets the flight, whatever else is under way: it does not wait for the guesses
+        that were started after direct had failed, or looked dropped."""
+        for contender in self._contenders:
+            if contender.route == DIRECT and (contender.overdue or not contender.live):
+                since = contender.overdue_at or contender.ended_at
+                return max(since, reserve.connected_at) + self._detect.hedge_reserve_s
+        return math.inf
+
     def _next_route(self, flight: Flight | None, now: float) -> Route | None:
-        """The first that was not started and may help after what has failed, or looks so. To begin with any may, while
-        nothing is known of the flight, or when none is for its kind."""
-        if flight is None and not self._contenders:
+        """The first that was not started and may help after what has failed, or looks so; to begin with any may, while
+        nothing is known of the flight, or when none is for its kind. When there is none, one to be tried again."""
+        if not self._contenders and flight is None:
             return self._routes[0] if self._routes else None
-        started = {c.route for c in self._contenders}
-        left = [route for route in self._routes if route not in started]
+        latest = self._latest()
+        served = self._relay_may_serve(latest)
+        route = self._untried(flight, [route for route in self._routes if route not in latest], now, served=served)
+        if route is not None:
+            return route
+        if not served:
+            for route, contender in latest.items():
+                if contender.avoids_residual and contender.symptom is Symptom.SKIPPED:
+                    return route
+        due = [c for c in self._retriable(latest.values()) if (self._retries.due_at(c) or 0.0) <= now]
+        return min(due, key=lambda c: c.started_at).route if due else None
+
+    def _untried(self, flight: Flight | None, left: list[Route], now: float, *, served: bool) -> Route | None:
         if not left:
             return None
         # Browsers send something that looks like an encrypted hello always: it is one when it names somebody else.
@@ -285,16 +338,59 @@ class Race:
             if contender.route == DIRECT:
                 self._annotate(contender, ech=ech)
         attempts = tuple(c.as_it_looks(self._raced, now) for c in self._contenders)
-        protocol = flight.protocol if flight is not None else Protocol.NONE
-        rounds = (False,) if any(route.relays for route in self._routes) else (False, True)
+        protocol = flight.protocol if flight is not None else FlightProtocol.NONE
         fits = self._advice.fits
         fitting = (
             route
-            for last_resort in rounds
+            for last_resort in ((False,) if served else (False, True))
             for route in left
             if fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
         )
         return next(fitting, None if self._contenders else left[0])
+
+    def _relay_may_serve(self, latest: Mapping[Route, Contender]) -> bool:
+        """Whether a relay of this race may bring the answer: one that has opened a path, or may open it soon, or was
+        not tried yet and is not known to fail."""
+        for route in self._routes:
+            if route.relays:
+                contender = latest.get(route)
+                if contender is None:
+                    if not self._advice.is_failing(route):
+                        return True
+                elif contender.live and (contender.phase is not Phase.DIALING or not contender.overdue):
+                    return True
+        return False
+
+    def _retriable(self, latest: Iterable[Contender]) -> list[Contender]:
+        """The latest tries of those relays that are tried again, now or later."""
+        return [c for c in latest if c.route.relays and self._retries.due_at(c) is not None]
+
+    def _has_failed(self) -> bool:
+        """Whether nothing is under way, and nothing is to be waited for."""
+        if any(c.live for c in self._contenders):
+            return False
+        if any(c.symptom in _AS_GOOD_AS_VALID for c in self._contenders):
+            return True
+        now = self._now()
+        latest = self._latest().values()
+        return now >= self._gives_up_at or not any(
+            self._retries.is_worth_the_wait(c, now) for c in self._retriable(latest)
+        )
+
+    def _gives_up(self) -> bool:
+        """Whether everything under way has been waited for in vain: then it is ended. An attempt whose flight arrived
+        is not, nor one whose time has just begun."""
+        under_way = [c for c in self._contenders if c.live]
+        if self._now() < self._gives_up_at or not all(map(self._is_in_vain, under_way)):
+            return False
+        for contender in under_way:
+            self._judge.end(contender, self._destination)
+            self._drop(contender)
+        return True
+
+    def _is_in_vain(self, contender: Contender) -> bool:
+        connecting = contender.phase is Phase.DIALING
+        return contender.overdue and (connecting or self._patience.unacknowledged(contender))
 
     def _annotate(self, contender: Contender, *, ech: bool) -> None:
         """What is known beside the failure of a direct attempt."""
@@ -304,11 +400,11 @@ class Race:
         if self._oracle.middlebox.stands:
             contender.evidence["middlebox"] = 1
 
-    def _overdue(self, contender: Contender) -> None:
+    def _overdue(self, contender: Contender, now: float) -> None:
         """Whoever else races to this host need not wait as long to find the same."""
         if contender.overdue:
             return
-        contender.overdue = True
+        contender.overdue_at = now
         if contender.phase is Phase.DIALING and contender.route == DIRECT:
             contender.stage = Stage.RESOLVE if self._advice.is_resolving(self._destination.host) else Stage.CONNECT
             self._judge.note_addresses(contender, self._destination)
@@ -318,16 +414,27 @@ class Race:
                 self._alarms.raise_for(self._destination.host)
 
     def _start(self, route: Route, now: float) -> None:
+        latest = self._latest()
         contender = Contender(route, now)
+        if route.relays and route in latest:
+            self._retries.started(route.relays, now)
+        contender.avoids_residual = bool(route.wrap) and route.is_direct and self._relay_may_serve(latest)
         self._contenders.append(contender)
         contender.task = spawn(self._dial(contender), name=f"dial {route} {self._destination}")
 
     async def _dial(self, contender: Contender) -> None:
+        route = contender.route
         try:
-            stream = await self._dialer(contender.route).dial(self._destination)
+            if route.is_direct and route.wrap:
+                dialer = self._dialer(route, avoid_residual=contender.avoids_residual)
+            else:
+                dialer = self._dialer(route)
+            stream = await dialer.dial(self._destination)
         except DialError as error:
             contender.evidence.update(error.evidence)
             contender.failed(error.stage, error.symptom, str(error), self._now())
+            if contender.failed_on_its_way:
+                self._retries.failed(route.relays, self._now())
         except Exception as error:
             contender.failed(Stage.CONNECT, Symptom.LOCAL, f"a fault in Byway: {error!r}", self._now())
             raise
@@ -337,6 +444,9 @@ class Race:
             contender.connected_at = self._now()
             contender.phase = Phase.OPEN
             contender.stage = Stage.FIRST_BYTE
+            contender.overdue_at = 0.0
+            if route.relays:
+                self._retries.opened(route.relays)
             stream.notify = self.bell.ring
         finally:
             self.bell.ring()
@@ -368,16 +478,17 @@ class Race:
     # -- when ------------------------------------------------------------------------------------------------------
 
     def _next_look(self, flight: Flight | None = None) -> float | None:
-        """Seconds until time alone may change something; None: never, since nothing is left to start."""
-        reserve = flight is not None and self._first(Phase.OPEN) is not None
-        kept_back = any(c.answered_at and c.phase is Phase.FLYING for c in self._contenders)
-        shown_at = self._shown_at()
-        if not reserve and not kept_back and shown_at is None and len(self._contenders) == len(self._routes):
+        """Seconds until time alone may change something; None: never."""
+        if self._is_plain:
             return None
         now = self._now()
         looks = [self._patience.look_again_at(c, now) for c in self._contenders if c.phase in _UNDER_WAY]
-        looks.append(shown_at)
-        later = [at for at in looks if at is not None and at > now]
+        looks += [self._shown_at(), self._gives_up_at]
+        if flight is not None and (reserve := self._first(Phase.OPEN)) is not None:
+            looks.append(self._reserve_at(reserve))
+        latest = self._latest().values()
+        looks += [self._retries.due_at(c) for c in latest if c.route.relays]
+        later = [at for at in looks if at is not None and now < at < math.inf]
         return min(later) - now if later else None
 
     def _shown_at(self) -> float | None:
@@ -409,7 +520,7 @@ class Race:
         """How soon a SYN and a ClientHello were answered on a direct route. A time that looks long may be our own: then
         the kernel is asked."""
         assert winner.stream is not None
-        if self._flight is None or self._flight.protocol is not Protocol.TLS:
+        if self._flight is None or self._flight.protocol is not FlightProtocol.TLS:
             return
         first_byte_s = winner.ended_at - winner.flown_at
         if first_byte_s >= self._detect.middlebox_least_s:
@@ -421,7 +532,7 @@ class Race:
         """When no route answered validly, what the first one answered is what the client shall see. A redirect or an
         alert that nothing contradicts is taken for the site's own."""
         for contender in self._contenders:
-            if contender.symptom in (Symptom.ELSEWHERE, Symptom.ALERT):
+            if contender.symptom in _AS_GOOD_AS_VALID:
                 return self._won(contender, valid=True)
         for contender in self._contenders:
             if contender.symptom in (Symptom.GARBAGE, Symptom.BLOCK_PAGE):
@@ -436,6 +547,10 @@ class Race:
             contender.stream.abort()
         if contender.live:
             contender.phase, contender.symptom, contender.ended_at = Phase.FAILED, Symptom.ABANDONED, self._now()
+
+    def _latest(self) -> dict[Route, Contender]:
+        """The latest try of each route that was started."""
+        return {contender.route: contender for contender in self._contenders}
 
     def _first(self, phase: Phase) -> Contender | None:
         for contender in self._contenders:

@@ -14,12 +14,14 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
+from proxy.config.schema import Detect
 from proxy.errors import ConfigError, DialError
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom
 from proxy.net.by_addon import AddonDialer, AskAddon, no_addon
 from proxy.net.dialer import Dialer
 from proxy.net.handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
 from proxy.net.http_connect import HttpConnectDialer
+from proxy.net.retries import RetrySchedule
 from proxy.net.shape import SHAPERS
 from proxy.net.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
 from proxy.net.socks import Socks4Dialer, Socks5Dialer
@@ -95,13 +97,14 @@ class Registry:
         path_timeout_s: float | None = None,
         handshakes_max: int = HANDSHAKES_MAX,
         paths_max: int = PATHS_MAX,
+        schedule: RetrySchedule | None = None,
     ) -> None:
         """`direct` dials destinations under the guard, `secure` does the same with addresses of the secure resolver,
         `to_relays` dials first relays, which may be anywhere but here. `tainted` says whether a rung for a destination
-        should stay away from an address now, `relay_usable` whether a relay could serve that destination instead; when
-        none could, a tainted address is better than nothing. `ask_addon` opens the paths of relays that addons are.
-        `path_timeout_s`: how long a relay may take to open a path once it has the request; None: `handshake_timeout_s`
-        is for all of it.
+        should stay away from an address now, and `relay_usable` whether a relay could serve that destination instead;
+        when none could, a tainted address is better than nothing. `ask_addon` opens the paths of relays that addons
+        are. `path_timeout_s`: how long a relay may take to open a path once it has the request; None:
+        `handshake_timeout_s` is for all of it. `schedule`: when a relay that failed is tried again.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
@@ -117,7 +120,8 @@ class Registry:
         self._paths_max = paths_max
         self._slots: dict[Destination, Slots] = {}  # of each remote first hop
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
-        self._wrapped: dict[Route, Dialer] = {}
+        self._wrapped: dict[tuple[Route, bool], Dialer] = {}
+        self.schedule = schedule if schedule is not None else RetrySchedule(Detect())
         self._outside: dict[str, Registry] = {}  # by the URL that an addon dialed
         self._build_all()
 
@@ -126,24 +130,25 @@ class Registry:
         """In the order of the configuration: the preferred first."""
         return tuple(self._relays)
 
-    def dialer(self, route: Route) -> Dialer:
-        """What dials over `route`. Raises ConfigError for a relay or wrapper that there is not."""
+    def dialer(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
+        """What dials over `route`. With `avoid_residual`, a rung is skipped where all addresses are tainted and a relay
+        is usable. Raises ConfigError for a relay or wrapper that there is not."""
         if not route.wrap:
             return self._direct if route.is_direct else self._relayed(route.relays)
-        dialer = self._wrapped.get(route)
+        dialer = self._wrapped.get((route, avoid_residual))
         if dialer is None:
             _check_wrap(route)
-            dialer = self._wrapped[route] = self._wrap(route)
+            dialer = self._wrapped[route, avoid_residual] = self._wrap(route, avoid_residual)
         return dialer
 
-    def _wrap(self, route: Route) -> Dialer:
-        dialer: Dialer = self._relayed(route.relays) if route.relays else self._rung(route)
+    def _wrap(self, route: Route, avoid_residual: bool) -> Dialer:
+        dialer: Dialer = self._relayed(route.relays) if route.relays else self._rung(route, avoid_residual)
         for word in reversed(route.wrap):
             if word in SHAPERS:
                 dialer = SHAPERS[word](dialer)
         return dialer
 
-    def _rung(self, route: Route) -> Dialer:
+    def _rung(self, route: Route, avoid_residual: bool) -> Dialer:
         """What dials destinations for a direct route with wrappers."""
         direct = self._secure if "doh" in route.wrap else self._direct
         if direct is None:
@@ -155,7 +160,7 @@ class Registry:
             if not chosen:
                 raise _skipped(f"{destination} has no address for {route}")
             clean = [address for address in chosen if not self._tainted(destination, address)]
-            if not clean and self._relay_usable(destination):
+            if not clean and avoid_residual and self._relay_usable(destination):
                 raise _skipped(f"a connection to {destination} was just broken off, so {route} waits for a while")
             return clean + [address for address in chosen if address not in clean]
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
+import random
 from collections.abc import Callable, Sequence
 
 import pytest
@@ -14,6 +16,7 @@ from proxy.net.advice import UNADVISED, Advice, Look
 from proxy.net.alarms import Alarms
 from proxy.net.middlebox import Middlebox
 from proxy.net.race import BeforeFlight, Race, Winner
+from proxy.net.retries import RetrySchedule
 from proxy.routing.ladder import fits
 from proxy.wire.flight import Flight, Verdict
 from tests.support.clock import run as play
@@ -39,10 +42,12 @@ class Scene:
         advice: Advice = UNADVISED,
         alarms: Alarms | None = None,
         destination: Destination = HERE,
+        schedule: RetrySchedule | None = None,
     ) -> None:
         self.scripts = scripts
         self.oracle = FakeOracle(oracle)
         self.noted = self.oracle.noted
+        self.avoided: list[tuple[Route, bool]] = []
         self.race = Race(
             destination,
             tuple(scripts),
@@ -51,9 +56,11 @@ class Scene:
             detect=Detect(),
             advice=advice,
             alarms=alarms,
+            schedule=schedule,
         )
 
-    def _dialer(self, route: Route) -> ScriptedDialer:
+    def _dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
+        self.avoided.append((route, avoid_residual))
         return ScriptedDialer(self.scripts[route])
 
     async def deliver(self, data: bytes = GET, pull: Callable[[], bool] = lambda: True) -> Winner | None:
@@ -780,5 +787,303 @@ def test_a_request_begins_with_the_first_route_that_is_for_its_kind() -> None:
     async def story() -> None:
         assert await first(cut, cased) == cased
         assert await first(cut, cut_too) == cut, "there is none for it, and a plan has its reasons"
+
+    play(story())
+
+
+# -- a page that can come, comes ---------------------------------------------------------------------------------------
+
+
+def dropped() -> Script:
+    return Script(acknowledged=False, retransmits=2)
+
+
+def down(symptom: Symptom = Symptom.RELAY_DOWN, stage: Stage = Stage.CONNECT) -> DialError:
+    return DialError("relay vps cannot be reached", stage=stage, symptom=symptom)
+
+
+def until_back(seconds: float, failure: DialError | float, opens: float = 0.1) -> Callable[[float], float | DialError]:
+    """A relay that fails so, or opens a path only after so long, when it is dialed in its first seconds."""
+    return lambda now: failure if now < seconds else opens
+
+
+# what the relay does → seconds after which the page must have come
+OUTAGES = {
+    "refuses for 4 s": (Script(connect=until_back(4, down()), answer=OK), 7),
+    "refuses for 6 s": (Script(connect=until_back(6, down()), answer=OK), 9),
+    "closes in its greeting for 5 s": (Script(connect=until_back(5, down(stage=Stage.RELAY)), answer=OK), 9),
+    "does not answer its greeting for 12 s": (
+        Script(connect=until_back(12, down(stage=Stage.RELAY)), fails_after=10, answer=OK), 25,
+    ),
+    "takes requests and does not answer for 12 s": (Script(connect=until_back(12, 99.0), answer=OK), 25),
+    "opens every path 11 s late": (Script(connect=11.0, answer=OK), 20),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("direct", [dropped(), Script(answer=RESET), Script(connect=refused()), None])
+@pytest.mark.parametrize("name", OUTAGES)
+def test_a_relay_that_comes_back_brings_the_page_while_the_client_waits(name: str, direct: Script | None) -> None:
+    relay, bound_s = OUTAGES[name]
+
+    async def story(seed: int) -> None:
+        relay.dialed.clear()
+        schedule = RetrySchedule(Detect(), rng=random.Random(seed))
+        stage = Scene({RELAY: relay} if direct is None else {DIRECT: direct, RELAY: relay}, schedule=schedule)
+        won = await stage.deliver()
+        assert won is not None
+        assert (won.route, won.answer) == (RELAY, OK)
+        assert asyncio.get_running_loop().time() <= bound_s
+        tries = [attempt for attempt in stage.race.attempts if attempt.route == RELAY]
+        assert len(tries) == len(relay.dialed) <= 7, "each try is an attempt of its own"
+        assert sum(attempt.delivered for attempt in tries) == 1
+        assert all(later - former >= 1 for former, later in itertools.pairwise(relay.dialed))
+
+    for seed in range(40):  # of the jitter
+        play(story(seed))
+
+
+LAST_WORDS = {
+    "a refused password": down(Symptom.RELAY_AUTH, Stage.RELAY),
+    "a destination that the relay refuses": down(Symptom.RELAY_REFUSED, Stage.RELAY),
+    "another protocol": down(Symptom.RELAY_GARBAGE, Stage.RELAY),
+    "a name that it does not carry": down(Symptom.SKIPPED, Stage.RELAY),
+    "an address that is forbidden": down(Symptom.FORBIDDEN),
+    "no network here": down(Symptom.OFFLINE),
+}
+
+
+@pytest.mark.parametrize("word", LAST_WORDS)
+def test_a_relay_is_not_asked_again_after_its_last_word(word: str) -> None:
+    async def story() -> None:
+        relay = Script(connect=LAST_WORDS[word])
+        assert await Scene({DIRECT: Script(answer=RESET), RELAY: relay}).deliver() is None
+        assert len(relay.dialed) == 1
+        assert asyncio.get_running_loop().time() < 1
+
+    play(story())
+
+
+def test_the_next_relay_is_tried_first() -> None:
+    async def story() -> None:
+        one, two = Script(connect=down()), Script(connect=until_back(2, down()), answer=OK)
+        stage = Scene({DIRECT: Script(answer=RESET), RELAY: one, OTHER: two})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == OTHER
+        order = [attempt.route for attempt in stage.race.attempts]
+        assert order[:3] == [DIRECT, RELAY, OTHER]
+        assert set(order[3:5]) == {RELAY, OTHER}, "neither twice before the other"
+
+    play(story())
+
+
+def test_E32_all_races_share_one_schedule_and_follow_when_one_gets_through() -> None:
+    """Twenty tabs wait for a relay that refuses: it is tried once a second, and when it is back all of them go on."""
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        schedule = RetrySchedule(Detect())
+        relay = Script(connect=until_back(8, down()), answer=OK)
+        scenes = [Scene({DIRECT: dropped(), RELAY: relay}, schedule=schedule) for _ in range(20)]
+        won = await asyncio.gather(*(stage.deliver() for stage in scenes))
+        assert [w.route for w in won if w is not None] == [RELAY] * 20
+        firsts, further = relay.dialed[:20], [at for at in relay.dialed[20:] if at < 8]
+        assert max(firsts) < 1
+        assert len(further) <= 8
+        assert all(later - former >= 1 for former, later in itertools.pairwise(further))
+        assert loop.time() < 10
+
+    play(story())
+
+
+def test_a_visit_tries_a_relay_again_six_times_at_most_and_then_says_why() -> None:
+    async def story() -> None:
+        relay = Script(connect=down())
+        stage = Scene({DIRECT: dropped(), RELAY: relay})
+        assert await stage.deliver() is None
+        assert len(relay.dialed) == 7
+        assert asyncio.get_running_loop().time() == pytest.approx(30.1, abs=0.1), "give_up_s after the flight"
+        direct = stage.race.attempts[0]
+        assert (direct.symptom, direct.error) == (Symptom.DROPPED, "the request was never acknowledged")
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    ("direct", "relay", "symptoms"),
+    [
+        (Script(connect=99.0), Script(connect=99.0), {"timeout"}),
+        (dropped(), Script(connect=99.0), {"dropped", "timeout"}),
+    ],
+)
+def test_who_waits_for_nothing_is_told_after_half_a_minute(direct: Script, relay: Script, symptoms: set[str]) -> None:
+    async def story() -> None:
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        assert await stage.deliver() is None
+        assert 30 <= asyncio.get_running_loop().time() <= 31
+        assert {attempt.symptom for attempt in stage.race.attempts} == symptoms
+
+    play(story())
+
+
+def test_a_flight_that_arrived_keeps_its_time() -> None:
+    async def story() -> None:
+        stage = Scene({DIRECT: Script(answer=OK, after=100.0), RELAY: Script(connect=down())})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+
+    play(story())
+
+
+def test_for_a_relay_that_has_been_down_for_long_nobody_waits_who_has_nothing_else() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        schedule, relay = RetrySchedule(Detect()), Script(connect=down())
+        waits = []
+        for _ in range(6):
+            began = loop.time()
+            assert await Scene({DIRECT: Script(answer=RESET), RELAY: relay}, schedule=schedule).deliver() is None
+            waits.append(loop.time() - began)
+        assert waits[0] > 15
+        assert waits[-1] < 1
+        relay.connect, relay.answer = 0.1, OK
+        won = await Scene({DIRECT: Script(answer=RESET), RELAY: relay}, schedule=schedule).deliver()
+        assert won is not None, "its first try is everybody's"
+
+    play(story())
+
+
+def test_F90_once_a_byte_of_a_post_has_left_no_relay_is_tried_again() -> None:
+    async def story() -> None:
+        direct, relay = dropped(), Script(connect=down(), answer=OK)
+        stage = Scene({RELAY: relay, DIRECT: direct})
+        won = await stage.deliver(POST)
+        assert won is not None
+        assert (won.route, won.valid) == (DIRECT, False)
+        assert len(relay.dialed) == 1
+
+    play(story())
+
+
+def test_before_a_byte_has_left_a_post_waits_for_its_relay() -> None:
+    async def story() -> None:
+        relay = Script(connect=until_back(5, down()), answer=OK)
+        stage = Scene({RELAY: relay})
+        won = await stage.deliver(POST)
+        assert won is not None
+        assert relay.streams[0].sent == POST
+        assert len(relay.streams) == 1
+
+    play(story())
+
+
+def test_a_client_that_left_is_waited_for_no_more() -> None:
+    async def story() -> None:
+        relay = Script(connect=down())
+        stage = Scene({RELAY: relay})
+        assert not await stage.race.connect(lambda: asyncio.get_running_loop().time() < 3)
+        assert asyncio.get_running_loop().time() < 6
+        assert len(relay.dialed) <= 4
+
+    play(story())
+
+
+# -- local strategies that were skipped for the sake of a relay --------------------------------------------------------
+
+
+class Spared(DialError):
+    """What a registry says of a rung at addresses where a name was just blocked."""
+
+    def __init__(self) -> None:
+        super().__init__("direct|tlsrec skipped", stage=Stage.CONNECT, symptom=Symptom.SKIPPED)
+
+
+class Residual(Scene):
+    """A scene in which the rung is skipped as long as a relay may serve."""
+
+    def _dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
+        super()._dialer(route, avoid_residual=avoid_residual)
+        return ScriptedDialer(Script(connect=Spared()) if route == CUT and avoid_residual else self.scripts[route])
+
+
+@pytest.mark.parametrize("direct", [dropped(), Script(answer=RESET)])
+@pytest.mark.parametrize(
+    ("relay", "bound_s"), [(Script(connect=down()), 1.0), (Script(connect=99.0), 4.5), (Script(connect=11.0), 4.5)]
+)
+def test_a_strategy_comes_back_when_no_relay_serves(direct: Script, relay: Script, bound_s: float) -> None:
+    async def story() -> None:
+        stage = Residual({DIRECT: direct, CUT: Script(answer=SERVER_HELLO), RELAY: relay}, advice=Advice(fits=fits))
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert won.route == CUT
+        assert asyncio.get_running_loop().time() <= bound_s
+        assert [attempt.route for attempt in stage.race.attempts] == [DIRECT, CUT, RELAY, CUT]
+
+    play(story())
+
+
+def test_a_relay_that_serves_goes_before_a_strategy_that_a_censor_may_spoil() -> None:
+    async def story() -> None:
+        stage = Residual(
+            {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), RELAY: Script(answer=SERVER_HELLO)},
+            advice=Advice(fits=fits),
+        )
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert won.route == RELAY
+
+    play(story())
+
+
+@pytest.mark.parametrize("relays", [{}, {RELAY: Script(connect=99.0)}])
+def test_a_strategy_is_not_skipped_for_a_relay_that_is_known_to_fail(relays: dict[Route, Script]) -> None:
+    async def story() -> None:
+        stage = Residual(
+            {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), **relays},
+            advice=Advice(fits=fits, is_failing=lambda route: True),
+        )
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert won.route == CUT
+        assert [attempt.route for attempt in stage.race.attempts] == [DIRECT, CUT]
+
+    play(story())
+
+
+# -- a hedge is bounded in time ----------------------------------------------------------------------------------------
+
+
+def test_a_syn_ack_that_came_late_once_delays_no_hedge() -> None:
+    """It came after 3 s, so the kernel waits for 9 s before it sends anything again; the relay's path opened at 4.5."""
+
+    async def story() -> None:
+        direct, relay = Script(connect=3.0, acknowledged=False), Script(connect=3.0, answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert relay.dialed == [1.5]
+        assert asyncio.get_running_loop().time() == pytest.approx(6.1, abs=0.1)
+
+    play(story())
+
+
+def test_an_open_path_in_reserve_is_not_queued_behind_guesses() -> None:
+    """The relay opened its path after the guess had begun, which is acknowledged and silent: three seconds of it."""
+
+    async def story() -> None:
+        scripts = {
+            DIRECT: dropped(),
+            RELAY: Script(connect=4.0, answer=SERVER_HELLO),
+            CUT: Script(),
+        }
+        stage = Scene(scripts)
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert won.route == RELAY
+        opened_at = scripts[RELAY].dialed[0] + 4.0
+        assert scripts[CUT].dialed[0] < opened_at
+        assert asyncio.get_running_loop().time() <= opened_at + 1.2
 
     play(story())

@@ -22,7 +22,8 @@ from proxy.net.stream import CHUNK, Stream
 class Script:
     """What one route does: seconds until connected (or how it fails), and what comes so long after the flight."""
 
-    connect: float | DialError = 0.1
+    connect: float | DialError | Callable[[float], float | DialError] = 0.1  # the last: by the loop's time
+    fails_after: float = 0.0  # seconds until a failure to connect is known
     answer: bytes | Exception | None = None  # None: silence; b"": EOF
     after: float = 0.1
     acknowledged: bool = True
@@ -93,9 +94,13 @@ class ScriptedDialer:
 
     async def dial(self, destination: Destination) -> Stream:
         self._script.dialed.append(asyncio.get_running_loop().time())
-        if isinstance(self._script.connect, DialError):
-            raise self._script.connect
-        await asyncio.sleep(self._script.connect)
+        connect = self._script.connect
+        if callable(connect):
+            connect = connect(self._script.dialed[-1])
+        if isinstance(connect, DialError):
+            await asyncio.sleep(self._script.fails_after)
+            raise connect
+        await asyncio.sleep(connect)
         self._script.streams.append(self._script.stream(self._script))
         return self._script.streams[-1]
 

@@ -1,0 +1,111 @@
+"""When a relay that failed is tried again: by one race, and by all of them together."""
+
+from __future__ import annotations
+
+import random
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.model import DIRECT, Route, Stage, Symptom
+from proxy.net.bell import Bell
+from proxy.net.contender import Contender
+from proxy.net.retries import Retries, RetrySchedule
+
+RELAY = Route(("vps",))
+STEADY = Detect(relay_backoff_jitter=0.0)
+
+
+def schedule(detect: Detect = STEADY) -> RetrySchedule:
+    return RetrySchedule(detect, rng=random.Random(1))
+
+
+def failed(route: Route = RELAY, symptom: Symptom = Symptom.RELAY_DOWN, stage: Stage = Stage.CONNECT) -> Contender:
+    contender = Contender(route, 100.0)
+    contender.failed(stage, symptom, "", 100.0)
+    return contender
+
+
+@pytest.mark.parametrize(
+    ("contender", "again"),
+    [
+        (failed(), True),
+        (failed(symptom=Symptom.TIMEOUT, stage=Stage.RELAY), True),
+        (failed(symptom=Symptom.TIMEOUT, stage=Stage.FIRST_BYTE), False),
+        (failed(symptom=Symptom.RELAY_AUTH, stage=Stage.RELAY), False),
+        (failed(symptom=Symptom.RELAY_REFUSED, stage=Stage.RELAY), False),
+        (failed(symptom=Symptom.RELAY_GARBAGE, stage=Stage.RELAY), False),
+        (failed(symptom=Symptom.SKIPPED), False),
+        (failed(symptom=Symptom.LOCAL), False),
+        (failed(DIRECT, symptom=Symptom.TIMEOUT), False),
+    ],
+)
+def test_what_failed_on_its_way(contender: Contender, again: bool) -> None:
+    assert contender.failed_on_its_way is again
+    retries = Retries(schedule(), STEADY, Bell())
+    assert (retries.due_at(contender) is not None) is again
+
+
+def test_waits_grow_and_end() -> None:
+    retries, contender, now, waits = Retries(schedule(), STEADY, Bell()), failed(), 100.0, []
+    while True:
+        retries.failed(RELAY.relays, now)
+        due_at = retries.due_at(contender)
+        if due_at is None:
+            break
+        waits.append(round(due_at - now, 1))
+        now = due_at
+        retries.started(RELAY.relays, now)
+    assert tuple(waits) == STEADY.relay_retry_s
+
+
+def test_races_wait_for_each_other() -> None:
+    shared = schedule()
+    one, two = Retries(shared, STEADY, Bell()), Retries(shared, STEADY, Bell())
+    one.failed(RELAY.relays, 100.0)
+    two.failed(RELAY.relays, 100.2)
+    assert one.due_at(failed()) == two.due_at(failed()) == 101.2
+    one.started(RELAY.relays, 101.2)
+    assert two.due_at(failed()) == 102.2
+    other = failed(Route(("tor",)))
+    assert two.due_at(other) == 0.0, "of another relay nothing is known"
+
+
+def test_a_relay_that_is_back_is_free_for_all_who_wait_and_they_hear_of_it() -> None:
+    shared, bell, gone = schedule(), Bell(), Bell()
+    waiting = Retries(shared, STEADY, bell)
+    waiting.failed(RELAY.relays, 100.0)
+    left = Retries(shared, STEADY, gone)
+    left.failed(RELAY.relays, 100.0)
+    left.close()
+    Retries(shared, STEADY, Bell()).opened(RELAY.relays)
+    assert waiting.due_at(failed()) == 0.0
+    assert bell._rung
+    assert not gone._rung
+
+
+def test_jitter_makes_waits_longer_never_shorter() -> None:
+    shared = schedule(Detect())
+    waits = []
+    for start in range(0, 50_000, 1000):
+        shared.failed(RELAY.relays, float(start))
+        waits.append(shared.due_at(RELAY.relays) - start)
+    assert min(waits) >= 1.0
+    assert 1.2 < max(waits) <= 1.3
+
+
+def test_a_young_outage_is_waited_out_and_an_old_one_is_not() -> None:
+    shared = schedule()
+    retries = Retries(shared, STEADY, Bell())
+    for second in range(0, 90, 10):
+        shared.failed(RELAY.relays, 100.0 + second)
+        assert retries.is_worth_the_wait(failed(), 100.0 + second) is (second < 30)
+    shared.failed(RELAY.relays, 1000.0)
+    assert retries.is_worth_the_wait(failed(), 1000.0), "after so long another outage has begun"
+    shared.opened(RELAY.relays)
+    assert retries.is_worth_the_wait(failed(), 1000.0)
+
+
+def test_a_silent_relay_is_tried_again_beside_the_silent_try() -> None:
+    retries = Retries(schedule(), STEADY, Bell())
+    assert retries.due_at(Contender(RELAY, 100.0)) == 110.0
