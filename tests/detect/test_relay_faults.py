@@ -1,0 +1,59 @@
+"""What a failed attempt says of a relay itself."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.detect.relay_faults import RelayFault, relay_fault
+from proxy.model import Stage, Symptom
+from tests.support.outcomes import TOR, delivered, failed
+
+FAULTS = [
+    (Symptom.RELAY_DOWN, {"relay": "refused"}, RelayFault.CONNECTION_REFUSED),
+    (Symptom.RELAY_DOWN, {"relay": "unreachable"}, RelayFault.UNREACHABLE),
+    (Symptom.RELAY_DOWN, {"relay": "resolve_failed"}, RelayFault.UNREACHABLE),
+    (Symptom.RELAY_DOWN, {"relay": "relay_refused"}, RelayFault.UNREACHABLE),
+    (Symptom.RELAY_DOWN, {"relay": "no_name"}, RelayFault.NO_SUCH_HOST),
+    (Symptom.RELAY_DOWN, {"relay": "timeout"}, RelayFault.SILENT),
+    (Symptom.RELAY_DOWN, {"relay": "eof"}, RelayFault.BROKE_OFF),
+    (Symptom.RELAY_DOWN, {"relay": "reset"}, RelayFault.BROKE_OFF),
+    (Symptom.RELAY_DOWN, {"relay": "addon"}, RelayFault.ADDON),
+    (Symptom.RELAY_DOWN, {}, RelayFault.SILENT),
+    (Symptom.RELAY_AUTH, {}, RelayFault.CREDENTIALS_REFUSED),
+    (Symptom.RELAY_AUTH, {"relay": "in_clear"}, RelayFault.CREDENTIALS_IN_CLEAR),
+    (Symptom.RELAY_AUTH, {"relay": "certificate"}, RelayFault.BAD_CERTIFICATE),
+    (Symptom.RELAY_AUTH, {"relay": "certificate", "clock": 1}, RelayFault.CERTIFICATE_DATE),
+    (Symptom.RELAY_GARBAGE, {}, RelayFault.WRONG_PROTOCOL),
+]
+
+
+@pytest.mark.parametrize(("symptom", "evidence", "fault"), FAULTS)
+def test_the_table(symptom: Symptom, evidence: dict[str, str | int], fault: RelayFault) -> None:
+    attempt = replace(failed(symptom, Stage.RELAY, TOR), evidence=evidence)
+    assert relay_fault(attempt) is fault
+
+
+@pytest.mark.parametrize("symptom", [symptom for symptom in Symptom if not symptom.blames_relay])
+@pytest.mark.parametrize("stage", Stage)
+def test_nothing_else_is_a_fault_of_the_relay(symptom: Symptom, stage: Stage) -> None:
+    """A relay that refuses a destination, above all: that is its right."""
+    attempt = replace(failed(symptom, stage, TOR), evidence={"relay": "refused"})
+    assert relay_fault(attempt) is None
+    assert relay_fault(delivered(TOR)) is None
+
+
+@pytest.mark.parametrize("fault", RelayFault)
+def test_each_fault_has_words_and_a_command(fault: RelayFault) -> None:
+    assert fault.text
+    assert "_" not in fault.text
+    assert "byway relay test vps" in fault.fix("vps") or fault is RelayFault.ADDON
+
+
+def test_only_what_may_be_the_networks_doing_needs_a_comparison() -> None:
+    assert {fault for fault in RelayFault if fault.needs_comparison} == {
+        RelayFault.SILENT,
+        RelayFault.UNREACHABLE,
+        RelayFault.DELIVERS_NOTHING,
+    }
