@@ -32,7 +32,7 @@ def list_relays(call: Invocation) -> Exit | None:
         call.output.document(told)
         return None
     rows = [
-        (relay["name"], relay["state"], _usual(relay), _used(call, relay), relay["url"], relay["error"])
+        (relay["name"], relay["state"], _usual(relay), _used(call, relay), relay["url"], _trouble(relay))
         for relay in told["relays"]
     ]
     headings = ("relay", "state", "usual", "used", "url", "error")
@@ -131,6 +131,11 @@ def _show_results(call: Invocation, told: dict[str, Any]) -> None:
 
 def _yes(value: bool) -> str:
     return "yes" if value else "no"
+
+
+def _trouble(relay: dict[str, Any]) -> str:
+    """What is wrong with a relay now, else its last error."""
+    return str(relay["fault"]["text"] if relay["fault"] is not None else relay["error"])
 
 
 def _usual(relay: dict[str, Any]) -> str:
