@@ -1,16 +1,19 @@
-"""What holds for every test: programs from outside may be missing on a developer's machine, but never in CI."""
+"""What holds for every test: one that hangs fails by itself, and programs from outside may be missing on a developer's
+machine, but never in CI."""
 
 from __future__ import annotations
 
 import os
 import signal
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 
 import pytest
 
 from tests.support import other_users, programs
+from tests.support.hanging import Hanging
 
+hanging = Hanging()
 _missing: dict[str, list[str]] = {}  # program → the tests that could not run without it
 
 
@@ -18,9 +21,35 @@ def pytest_configure() -> None:
     """A shell that starts the tests in the background has them ignore interrupts, and all that they start as well."""
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
+    hanging.start()
 
 
-def pytest_runtest_setup(item: pytest.Item) -> None:
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_protocol() -> Generator[None, object, object]:
+    with hanging.watching():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    with hanging.raising():
+        _check_needs(item)
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_call() -> Generator[None, object, object]:
+    with hanging.raising():
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_teardown() -> Generator[None, object, object]:
+    with hanging.raising():
+        return (yield)
+
+
+def _check_needs(item: pytest.Item) -> None:
     wanted = {str(name) for marker in item.iter_markers("needs") for name in marker.args}
     missing = sorted(name for name in wanted if programs.find(name) is None)
     for name in missing:

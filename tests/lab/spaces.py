@@ -35,7 +35,7 @@ _DESK = "/mnt"
 
 _TIED = """\
 import ctypes, os, sys
-ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: killed when the space's thread ends
+ctypes.CDLL(None).prctl(1, 9)  # PR_SET_PDEATHSIG: killed when the thread ends that started us
 if os.getppid() != int(sys.argv[1]): sys.exit("the lab has ended")
 os.execvp(sys.argv[2], sys.argv[2:])
 """
@@ -133,10 +133,9 @@ class Space:
         pass_fds: Sequence[int] = (),
     ) -> subprocess.Popen[bytes]:
         """Starts a program in here. It is killed when the space is closed or we end."""
-        words = [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *(os.fspath(word) for word in command)]
         return self.run(
             lambda: subprocess.Popen(
-                words, env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds
+                tied(command), env=env, cwd=cwd, stdin=stdin, stdout=stdout, stderr=stderr, pass_fds=pass_fds
             )
         )
 
@@ -190,6 +189,11 @@ def _check(result: int, what: str) -> None:
 
 def _family(address: str) -> int:
     return AF_INET6 if ":" in address else AF_INET
+
+
+def tied(command: Sequence[str | os.PathLike[str]]) -> list[str]:
+    """The words of a command that runs `command`, as a child of this process, and that is killed when we end."""
+    return [sys.executable, "-I", "-S", "-c", _TIED, str(os.getpid()), *(os.fspath(word) for word in command)]
 
 
 @functools.cache
