@@ -40,7 +40,9 @@ def faults(settings: Settings) -> Iterator[Fault]:
     for number, source in enumerate(settings.list):
         if source.format not in LIST_FORMATS:
             hint = suggestion(source.format, LIST_FORMATS)
-            yield Fault(("list", number, "format"), f"unknown list format {quoted(source.format)}{hint}")
+            yield Fault(("list", number, "format"), f"unknown list format{hint}")
+        if "://" in source.source:
+            yield Fault(("list", number, "source"), "a list's source must be a file; Byway downloads no lists")
 
     yield from _addon_faults(settings)
 

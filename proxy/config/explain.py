@@ -1,10 +1,12 @@
 """What pydantic found, as one sentence that says what to do.
 
-The value is quoted so that the reader finds it; `load` takes passwords out of whatever is said.
+Text that somebody wrote as a value is never repeated: in a wrong key it may be a password. File and line say where it
+is. Numbers are repeated where they are too large or too small.
 """
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from typing import Any, get_args
 
@@ -12,7 +14,7 @@ from pydantic import BaseModel
 
 from proxy.config.checks import Fault, Path
 from proxy.config.schema import Settings
-from proxy.config.words import one_of, quoted, suggestion
+from proxy.config.words import nearest, one_of, quoted, suggestion
 
 _NEEDED = {
     "int_type": "a whole number",
@@ -38,6 +40,9 @@ _SIZES = {
     "string_too_long": ("at most", "max_length", "character"),
 }
 
+_QUOTED = re.compile(r"""^(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") """)
+"""The value, with which a validator's sentence begins."""
+
 
 def explain(detail: Mapping[str, Any]) -> Fault:
     """One of pydantic's error details."""
@@ -52,10 +57,10 @@ def _sentence(detail: Mapping[str, Any], path: Path) -> str:
     if kind == "missing":
         return f"{_table(path[:-1])} needs the key {path[-1]}"
     if kind in _NEEDED:
-        return f"{name} must be {_needed(kind, path)}{_not(detail)}{_unquoted(kind, detail['input'])}"
+        return f"{name} must be {_needed(kind, path)}{_unquoted(kind, detail['input'])}"
     if kind in _BOUNDS:
         words, key = _BOUNDS[kind]
-        return f"{name} must be {words} {detail['ctx'][key]:g}{_not(detail)}"
+        return f"{name} must be {words} {detail['ctx'][key]:g}, not {detail['input']}"
     if kind in _SIZES:
         words, key, unit = _SIZES[kind]
         size = detail["ctx"][key]
@@ -63,11 +68,11 @@ def _sentence(detail: Mapping[str, Any], path: Path) -> str:
     if kind == "literal_error":
         return _not_a_choice(detail, path)
     if kind == "string_pattern_mismatch":
-        return (
-            f"{name} must begin with a letter or digit and have at most 32 letters, digits, dots, - and _{_not(detail)}"
-        )
+        return f"{name} must start with a letter or digit and have at most 32 letters, digits, dots, - and _"
     if kind == "value_error":
-        return f"{name}: {detail['ctx']['error']}"
+        said = str(detail["ctx"]["error"])
+        without_value = _QUOTED.sub("", said)
+        return f"{name}{':' if without_value == said else ''} {without_value}"
     message = str(detail["msg"])
     return f"{name}: {message[:1].lower()}{message[1:]}"
 
@@ -102,15 +107,6 @@ def _needed(kind: str, path: Path) -> str:
     return _NEEDED[kind]
 
 
-def _not(detail: Mapping[str, Any]) -> str:
-    value = detail["input"]
-    if isinstance(value, dict | tuple | list):
-        return ""
-    if isinstance(value, bool):
-        return f", not {str(value).lower()}"
-    return f", not {quoted(value)}" if isinstance(value, str) else f", not {value}"
-
-
 def _unquoted(kind: str, value: object) -> str:
     """A hint for numbers and truth values that were put in quotes."""
     if not isinstance(value, str):
@@ -123,12 +119,15 @@ def _unquoted(kind: str, value: object) -> str:
 
 
 def _not_a_choice(detail: Mapping[str, Any], path: Path) -> str:
-    """`log.hosts must be "decisions", "all" or "off", not "al"`."""
+    """`log.hosts must be "decisions", "all" or "off"; did you mean "all"?`."""
     choices = str(detail["ctx"]["expected"]).replace(" or ", ", ").replace("'", "").split(", ")
     shown = [choice if choice.isdecimal() else quoted(choice) for choice in choices]
     if path == ("config_version",):
-        return f"config_version must be {one_of(shown)}{_not(detail)}: the file is of a newer Byway"
-    return f"{_dotted(path)} must be {one_of(shown)}{_not(detail)}"
+        return f"config_version must be {one_of(shown)}; this file may be for a newer Byway"
+    value = detail["input"]
+    meant = nearest(value, choices) if isinstance(value, str) else None
+    hint = f"; did you mean {quoted(meant)}?" if meant is not None else ""
+    return f"{_dotted(path)} must be {one_of(shown)}{hint}"
 
 
 def _dotted(path: Path) -> str:

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable
 from difflib import get_close_matches
 
+from proxy.wire.relay_url import redact
+
 LONGEST_SHOWN = 60
 
 
 def quoted(word: object) -> str:
-    """`"word"`, with what a terminal could act on escaped and cut to 60 characters."""
-    text = word if isinstance(word, str) else str(word)
+    """`"word"`, cut to 60 characters, with what a terminal could act on escaped and passwords of URLs hidden."""
+    text = redact(str(word))
     cut = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
     inert = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
     return f'"{inert}"'

@@ -9,6 +9,7 @@ in a belief, a verdict and a last result.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
@@ -29,8 +30,8 @@ from proxy.wire.relay_url import redact
 
 Document = dict[str, Any]
 
-_HIDDEN = frozenset({"password_cmd"})
-"""Keys whose value may itself hold what it shall print."""
+_HIDDEN = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
+"""Keys whose value may be a secret, or a command that prints one; of addons too, which name theirs as they like."""
 
 
 def versioned(**content: Any) -> Document:
@@ -310,5 +311,5 @@ def _without_secrets(value: Any, key: str = "") -> Any:
     if isinstance(value, list | tuple):
         return [_without_secrets(part, key) for part in value]
     if isinstance(value, str):
-        return "(set)" if key in _HIDDEN and value else redact(value)
+        return "(set)" if _HIDDEN.search(key) and value else redact(value)
     return value

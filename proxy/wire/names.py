@@ -118,8 +118,8 @@ def _to_ascii(text: str) -> str:
         if any(len(label) > LABEL_LIMIT for label in labels):  # never shorter as an A-label, and slow to find out
             raise ValueError(f"{_shown(text)} is not a host name: a label is longer than {LABEL_LIMIT} characters")
         return ".".join(label if label.isascii() else idna.alabel(label).decode("ascii") for label in labels).lower()
-    except UnicodeError as error:
-        raise ValueError(f"{_shown(text)} is not a host name: {_printable(str(error))}") from None
+    except UnicodeError:
+        raise ValueError(f"{_shown(text)} is not a host name: not valid as an international name (IDNA)") from None
 
 
 def _ipv6(text: str) -> str:
@@ -180,7 +180,3 @@ def _shown(text: str | bytes | int) -> str:
     """Inert in a terminal and a page, and short."""
     shown = text.decode("latin-1") if isinstance(text, bytes) else str(text)
     return ascii(shown if len(shown) <= 60 else f"{shown[:60]}…")
-
-
-def _printable(text: str) -> str:
-    return ascii(text[:120])[1:-1]

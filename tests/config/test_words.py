@@ -6,6 +6,10 @@ from hypothesis import strategies as st
 from proxy.config.words import nearest, one_of, quoted, suggestion
 
 
+def test_no_password_of_a_url_is_quoted() -> None:
+    assert "sesame" not in quoted("socks5://me:sesame@relay.example:1080")
+
+
 @given(st.text())
 def test_C10_a_quoted_word_is_inert_and_short(word: str) -> None:
     assert quoted(word).isprintable()

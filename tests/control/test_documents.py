@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from proxy.config.schema import Listen, Log, RelayConfig, Settings
+from proxy.config.schema import AddonConfig, Dns, Listen, Log, RelayConfig, Settings
 from proxy.control import documents
 from proxy.control.trial import Trial
 from proxy.detect.health import RelayHealth
@@ -16,6 +16,15 @@ from proxy.model import DIRECT, Action, Belief, Plan, Route, State
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome
 
 SECRET = "correct-horse"
+
+
+def test_a_secret_of_an_addon_is_not_shown() -> None:
+    table = AddonConfig.model_validate({"enabled": True, "api_key": SECRET, "password": SECRET, "colour": "red"})
+    hosts = {"monkey.example": "192.0.2.1"}
+    shown = documents.settings(Settings(addons={"notify": table}, dns=Dns(hosts=hosts)))
+    assert SECRET not in json.dumps(shown)
+    assert shown["addons"]["notify"] == {"enabled": True, "api_key": "(set)", "password": "(set)", "colour": "red"}
+    assert shown["dns"]["hosts"] == hosts
 
 
 def test_I16_settings_hold_no_secret() -> None:

@@ -15,7 +15,6 @@ from proxy.config.words import quoted
 from proxy.errors import ConfigError
 from proxy.routing.match import DomainList
 from proxy.wire import names
-from proxy.wire.relay_url import redact
 
 LIST_LIMIT = 32 * 1024 * 1024
 """Characters of a list: the largest that are in use have half of it."""
@@ -46,7 +45,7 @@ def parse_plain(text: str, *, source: str, allow_empty: bool = False) -> DomainL
         except ValueError:
             lines_skipped += 1
             if len(skipped) < SKIPPED_SHOWN:
-                skipped.append(f"{source}:{number}: {quoted(redact(entry))} is neither a domain nor an address")
+                skipped.append(f"{source}:{number}: {quoted(entry)} is neither a domain nor an address")
             continue
         lines_read += 1
         if domain in domains:
