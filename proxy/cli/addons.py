@@ -1,5 +1,7 @@
-"""`byway addons`: which there are and whether they run, begin one, check it, try it on what was recorded, and switch it
-on. No addon's code runs in this process: a file is tried in one of its own (`proxy.cli.addon_apart`)."""
+"""`byway addons`: list, create, check, replay, enable and disable addons.
+
+No addon's code runs in this process: a file is tried in one of its own (`proxy.cli.addon_apart`).
+"""
 
 from __future__ import annotations
 
@@ -13,19 +15,23 @@ from proxy.cli.addon_choice import Document, by_name, files_meant, in_use, liste
 from proxy.cli.addon_switch import own_file, say_switched, set_enabled, take, write_new
 from proxy.cli.addon_told import in_short, show_checked, show_replayed
 from proxy.cli.command import Invocation, command
+from proxy.cli.completion import complete_addons, complete_hooks, complete_kinds
 from proxy.cli.exits import Exit, Misused
 from proxy.cli.log import moment
 from proxy.control.version import VERSION
 from proxy.errors import ConfigError
 
-group = typer.Typer(help="Addons, rules in Python: list, begin, check, replay, switch on.", no_args_is_help=True)
+group = typer.Typer(help="Addons: rules written in Python.", no_args_is_help=True)
 
-_Name = Annotated[str, typer.Argument(metavar="NAME", help="The addon: its file's name without `.py`.")]
+_Name = Annotated[
+    str,
+    typer.Argument(metavar="NAME", help="Addon: its file name without `.py`.", autocompletion=complete_addons),
+]
 
 
 @command(group, "list", example="byway addons list")
 def list_addons(call: Invocation) -> Exit | None:
-    """List the addons: yours, and those that ship with Byway, which are off until enabled."""
+    """List your addons and those that ship with Byway."""
     told = listed(call)
     if call.output.as_json:
         call.output.document(told)
@@ -34,7 +40,7 @@ def list_addons(call: Invocation) -> Exit | None:
         (it["name"], it["state"], "shipped" if it["shipped"] else "yours", in_short(it), it["about"])
         for it in told["addons"]
     ]
-    call.output.table(("addon", "state", "whose", "hooks", "about"), rows)
+    call.output.table(("addon", "state", "origin", "hooks", "about"), rows, empty="There are no addons.")
     for it in told["addons"]:
         for problem in filter(None, (*it["problems"], it.get("last_fault"))):
             call.output.hint(problem)
@@ -44,15 +50,18 @@ def list_addons(call: Invocation) -> Exit | None:
 @command(group, "new", example="byway addons new pin --kind plan")
 def new(
     call: Invocation,
-    name: _Name,
-    kind: Annotated[str, typer.Option("--kind", metavar="KIND", help="A hook to begin with, or inspect.")] = "plan",
+    name: Annotated[str, typer.Argument(metavar="NAME", help="Name of the new addon.")],
+    kind: Annotated[
+        str,
+        typer.Option("--kind", metavar="KIND", help="A hook, or inspect.", autocompletion=complete_kinds),
+    ] = "plan",
 ) -> Exit | None:
-    """Begin an addon of yours: a small file with comments, which works as it is. A running Byway takes it at once."""
+    """Create an addon from a template. A running Byway loads it immediately."""
     from proxy.cli.addon_skeletons import KINDS, skeleton
     from proxy.config.words import quoted, suggestion
 
     if kind not in KINDS:
-        raise Misused(f"there is no kind {quoted(kind)}{suggestion(kind, KINDS)}")
+        raise Misused(f"unknown kind {quoted(kind)}{suggestion(kind, KINDS)}")
     call = in_use(call)
     file = own_file(call, name)
     write_new(file, skeleton(name, kind))
@@ -60,7 +69,7 @@ def new(
         call.output.document({"version": VERSION, "name": name, "file": str(file), "kind": kind})
         return None
     call.output.line(str(file))
-    call.output.hint(f"Edit it; then `byway addons check {name}` says whether it fits, and each save takes effect.")
+    call.output.hint(f"Edit it and run `byway addons check {name}`. Each save takes effect.")
     return None
 
 
@@ -68,10 +77,15 @@ def new(
 def check(
     call: Invocation,
     names: Annotated[
-        list[str] | None, typer.Argument(metavar="FILE|NAME", help="Which; all that are on when left out.")
+        list[str] | None,
+        typer.Argument(
+            metavar="FILE|NAME", help="Addons to check (default: all enabled ones).", autocompletion=complete_addons
+        ),
     ] = None,
 ) -> Exit | None:
-    """Load addons in a process apart and check names, parameters and options. Exit code 7 when something is wrong."""
+    """Check hooks, parameters and options of addons.
+
+    They are loaded in a separate process. Exit code 7: an addon has an error."""
     call = in_use(call)
     found, problems = list[Document](), list[str]()
     for file in files_meant(call, names or []):
@@ -91,15 +105,13 @@ def check(
 @command(group, "replay", example="byway addons replay pin.py --since 7d")
 def replay(
     call: Invocation,
-    file: Annotated[str, typer.Argument(metavar="FILE|NAME", help="The addon, edited; the file has its name.")],
-    since: Annotated[
-        str, typer.Option("--since", metavar="TIME", help="What was recorded since then: 12h, 7d or a date.")
-    ] = "7d",
+    file: Annotated[str, typer.Argument(metavar="FILE|NAME", help="The edited addon.", autocompletion=complete_addons)],
+    since: Annotated[str, typer.Option("--since", metavar="TIME", help="Only since TIME: 12h, 7d or a date.")] = "7d",
 ) -> Exit | None:
-    """Try an edited addon on what the log holds, and show which decisions would change.
+    """Replay the log with an edited addon and show what would change.
 
-    Its admit, plan and signal are asked again, in the order and with the clock of that time, and attempt and outcome
-    are told. The other addons that are on take part. Nothing reaches the network.
+    The hooks admit, plan and signal are called again in the order and with the clock of that time; attempt and outcome
+    are called with what happened. The other enabled addons take part. Nothing reaches the network.
     """
     from proxy.cli.addon_apart import try_apart
 
@@ -117,10 +129,15 @@ def replay(
 def enable(
     call: Invocation,
     which: Annotated[
-        str, typer.Argument(metavar="NAME|FILE", help="An addon by name; or a file, which is copied to your addons.")
+        str,
+        typer.Argument(
+            metavar="NAME|FILE", help="An addon, or a file to copy to your addons.", autocompletion=complete_addons
+        ),
     ],
 ) -> Exit | None:
-    """Switch an addon on, when it fits. A file, of Byway's hooks or mitmproxy's, is copied to your addons first."""
+    """Enable an addon if it passes the check.
+
+    A file with hooks of Byway or mitmproxy is copied to your addons first."""
     call = in_use(call)
     file = Path(which)
     if which.endswith(".py") or file.parent != Path("."):
@@ -137,7 +154,7 @@ def enable(
 
 @command(group, "disable", example="byway addons disable notify")
 def disable(call: Invocation, name: _Name) -> Exit | None:
-    """Switch an addon off. Its file and its options stay."""
+    """Disable an addon. Its file and options are kept."""
     call = in_use(call)
     meant = by_name(call, name)
     set_enabled(call, name, False)
@@ -148,14 +165,16 @@ def disable(call: Invocation, name: _Name) -> Exit | None:
 @command(group, "docs", example="byway addons docs plan")
 def docs(
     call: Invocation,
-    hook: Annotated[str | None, typer.Argument(metavar="HOOK", help="Which hook; all when left out.")] = None,
+    hook: Annotated[
+        str | None, typer.Argument(metavar="HOOK", help="Default: all hooks.", autocompletion=complete_hooks)
+    ] = None,
 ) -> Exit | None:
-    """Say what each hook gets, when it runs, and what it may answer."""
+    """Show what each hook receives, when it runs and what it may return."""
     from proxy.config.words import quoted, suggestion
     from proxy.extend.hooks import HOOKS
 
     if hook is not None and hook not in HOOKS:
-        raise Misused(f"there is no hook {quoted(hook)}{suggestion(hook, HOOKS)}")
+        raise Misused(f"unknown hook {quoted(hook)}{suggestion(hook, HOOKS)}")
     shown = [it for name, it in HOOKS.items() if hook in (None, name)]
     if call.output.as_json:
         told = [
@@ -179,7 +198,7 @@ def docs(
 
 @command(group, "path", example="byway addons path")
 def path(call: Invocation) -> Exit | None:
-    """Say where your addons lie, and where those that ship with Byway do."""
+    """Show the folders of your addons and of those that ship with Byway."""
     from proxy.config.bundled import bundled_folder
 
     call = in_use(call)
@@ -194,5 +213,5 @@ def path(call: Invocation) -> Exit | None:
         return None
     call.output.line(str(call.paths.addons_dir))
     if shipped is not None:
-        call.output.hint(f"Those that ship with Byway, to read and to copy: {shipped}")
+        call.output.hint(f"Addons that ship with Byway: {shipped}")
     return None

@@ -7,82 +7,74 @@ from types import MappingProxyType
 from typing import Any
 
 from proxy.cli.output import span
+from proxy.detect.words import stage_in_words, symptom_in_words
+from proxy.model import Protocol, Stage, Symptom
 
 Attempt = Mapping[str, Any]
 """As `control.documents.attempt` writes it."""
 
-STAGES: Mapping[str, str] = MappingProxyType(
+_SHORT: Mapping[str, str] = MappingProxyType(
     {
-        "resolve": "DNS",
-        "connect": "TCP connect",
-        "relay": "relay handshake",
-        "first_byte": "waiting for the first byte",
-        "done": "delivered",
+        Symptom.NONE: "not finished",
+        Symptom.NO_NAME: "no such name",
+        Symptom.UNREACHABLE: "unreachable",
+        Symptom.TIMEOUT: "timeout",
+        Symptom.REFUSED: "refused",
+        Symptom.RESET: "reset",
+        Symptom.EOF: "closed",
+        Symptom.GARBAGE: "wrong protocol",
+        Symptom.ELSEWHERE: "redirect",
+        Symptom.DROPPED: "dropped",
+        Symptom.SILENT: "no answer",
+        Symptom.RELAY_DOWN: "unreachable",
+        Symptom.RELAY_AUTH: "login refused",
+        Symptom.RELAY_GARBAGE: "wrong protocol",
+        Symptom.RELAY_REFUSED: "refused",
     }
 )
+"""What stopped an attempt, where a list has one line for all of them."""
 
-SYMPTOMS: Mapping[str, str] = MappingProxyType(
-    {
-        "": "not finished",
-        "no_name": "no such name",
-        "resolve_failed": "DNS failed",
-        "forbidden": "not allowed",
-        "refused": "connection refused",
-        "unreachable": "unreachable",
-        "offline": "no network",
-        "timeout": "timeout",
-        "reset": "reset",
-        "eof": "closed without an answer",
-        "garbage": "invalid answer",
-        "alert": "TLS alert",
-        "block_page": "block page",
-        "elsewhere": "redirect to another site",
-        "frozen": "transfer stalled",
-        "throttled": "throttled",
-        "forged": "forged DNS answer",
-        "certificate": "wrong certificate",
-        "dropped": "dropped",
-        "silent": "no answer",
-        "relay_down": "relay unreachable",
-        "relay_auth": "relay login failed",
-        "relay_garbage": "invalid answer from the relay",
-        "relay_refused": "refused by the relay",
-        "skipped": "skipped",
-        "local": "out of resources",
-        "abandoned": "canceled",
-    }
-)
-
-_NOT_FAILED = frozenset({"", "abandoned", "skipped"})
+_NOT_FAILED = frozenset({Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED})
 """Symptoms of an attempt that says nothing of its route."""
 
 
-def result(tried: Attempt) -> str:
-    """`delivered`, or what stopped it."""
-    if tried["stage"] == "done":
-        return STAGES["done"]
-    return SYMPTOMS.get(tried["symptom"], tried["symptom"])
+def result(tried: Attempt, protocol: str = "") -> str:
+    """`delivered`, or what stopped it. `protocol` is that of the connection's row."""
+    if tried["stage"] == Stage.DONE:
+        return stage_in_words(Stage.DONE)
+    if not tried["symptom"]:
+        return "not finished"
+    try:
+        return symptom_in_words(Symptom(tried["symptom"]), Stage(tried["stage"]), Protocol(protocol))
+    except ValueError:  # of another version
+        return str(tried["symptom"])
 
 
 def stage(tried: Attempt) -> str:
     """How far it came; empty for one that delivered."""
-    return "" if tried["stage"] == "done" else STAGES.get(tried["stage"], tried["stage"])
+    if tried["stage"] == Stage.DONE:
+        return ""
+    try:
+        return stage_in_words(Stage(tried["stage"]))
+    except ValueError:  # of another version
+        return str(tried["stage"])
 
 
-def attempt(tried: Attempt) -> str:
-    """One attempt in a line: `direct: reset while waiting for the first byte, after 40 ms (error)`."""
-    text = f"{tried['route']}: {result(tried)}"
-    if tried["stage"] != "done":
-        before = "while " if tried["stage"] == "first_byte" else "at "
-        text += f" {before}{stage(tried)}"
+def attempt(tried: Attempt, protocol: str = "") -> str:
+    """One attempt in a line: `direct: connection reset after the TLS ClientHello, after 40 ms (error)`."""
     error = f" ({tried['error']})" if tried["error"] else ""
-    return f"{text}, after {span(tried['elapsed_s'])}{error}"
+    after = "in" if tried["stage"] == Stage.DONE else "after"
+    return f"{tried['route']}: {result(tried, protocol)}, {after} {span(tried['elapsed_s'])}{error}"
 
 
 def failures(row: Mapping[str, Any]) -> list[str]:
     """What failed in a connection before a route delivered, or without one: `direct: reset`."""
-    return [f"{tried['route']}: {result(tried)}" for tried in row["attempts"] if _has_failed(tried)]
+    return [f"{tried['route']}: {_short(tried)}" for tried in row["attempts"] if _has_failed(tried)]
+
+
+def _short(tried: Attempt) -> str:
+    return _SHORT.get(tried["symptom"]) or result(tried)
 
 
 def _has_failed(tried: Attempt) -> bool:
-    return tried["stage"] != "done" and tried["symptom"] not in _NOT_FAILED
+    return tried["stage"] != Stage.DONE and tried["symptom"] not in _NOT_FAILED

@@ -37,6 +37,7 @@ class Client:
     port: int | None
     token: str | None
     state: Path
+    timeout_s: float = TIMEOUT_S
 
     @classmethod
     def find(cls, state: Path, *, hint: str = "byway run") -> Client:
@@ -88,7 +89,7 @@ class Client:
         return _lines(connection, response)
 
     def _ask(self, method: str, path: str, body: Mapping[str, Any] | None = None) -> Document:
-        connection = self._connection(TIMEOUT_S)
+        connection = self._connection(self.timeout_s)
         try:
             response = self._send(connection, method, path, body)
             document = _document(response.read(ANSWER_LIMIT))

@@ -18,6 +18,7 @@ import typer
 from proxy.cli import attempts
 from proxy.cli.attempts import failures
 from proxy.cli.command import Invocation, command, default_command
+from proxy.cli.completion import complete_routes, complete_sites, complete_words
 from proxy.cli.exits import Exit, Misused
 from proxy.cli.help import one_of, whole
 from proxy.cli.output import Output, ago, clock, inert, size, span
@@ -48,10 +49,16 @@ def show_log(
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Show new connections as they end (Ctrl-C).")] = False,
     long: Annotated[bool, typer.Option("--long", help="Show every attempt of each connection.")] = False,
     site: Annotated[
-        str | None, typer.Option("--site", metavar="SITE", help="Only this host and its subdomains.")
+        str | None,
+        typer.Option(
+            "--site", metavar="SITE", help="Only this host and its subdomains.", autocompletion=complete_sites
+        ),
     ] = None,
     route: Annotated[
-        str | None, typer.Option("--route", metavar="ROUTE", help="Only connections that tried this route.")
+        str | None,
+        typer.Option(
+            "--route", metavar="ROUTE", help="Only connections that tried this route.", autocompletion=complete_routes
+        ),
     ] = None,
     outcome: Annotated[
         str | None,
@@ -59,6 +66,7 @@ def show_log(
             "--outcome",
             metavar="OUTCOME",
             parser=one_of(OUTCOMES),
+            autocompletion=complete_words(OUTCOMES),
             help="Only direct, relay, rescued (direct failed, another route delivered) or failed.",
         ),
     ] = None,
@@ -153,7 +161,9 @@ class _Printer:
             self._day = day
         self._out.now(self._shape.line(row))
         for tried in row["attempts"] if self._long else ():
-            for line in row_lines(("", inert(attempts.attempt(tried))), (_INDENT, width() - _INDENT - GAP)):
+            for line in row_lines(
+                ("", inert(attempts.attempt(tried, row["protocol"]))), (_INDENT, width() - _INDENT - GAP)
+            ):
                 self._out.now(line)
 
 
@@ -230,16 +240,16 @@ def _show_one(out: Output, row: Row) -> None:
     if out.fancy:
         out.facts(facts)
         out.line()
-        headings = ("route", "result", "at", "time", "address")
+        headings = ("route", "result", "time", "address")
         out.table(headings, [
-            (tried["route"], attempts.result(tried), attempts.stage(tried), span(tried["elapsed_s"]), tried["address"])
+            (tried["route"], attempts.result(tried, row["protocol"]), span(tried["elapsed_s"]), tried["address"])
             for tried in row["attempts"]
         ])  # fmt: skip
         for tried in row["attempts"]:
             if tried["error"]:
                 out.line(f"{tried['route']}: {tried['error']}")
     else:
-        tried_lines = [("attempt", attempts.attempt(tried)) for tried in row["attempts"]]
+        tried_lines = [("attempt", attempts.attempt(tried, row["protocol"])) for tried in row["attempts"]]
         out.table(("what", "value"), [*facts, *tried_lines])
 
 
@@ -256,7 +266,7 @@ def cells(row: Row) -> Sequence[str | int | float | None]:
         round(row["duration_s"], 3),
         row["bytes_up"],
         row["bytes_down"],
-        "; ".join(attempts.attempt(tried) for tried in row["attempts"]),
+        "; ".join(attempts.attempt(tried, row["protocol"]) for tried in row["attempts"]),
         row["error"],
     )
 

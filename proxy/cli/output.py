@@ -11,12 +11,12 @@ import json
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from proxy.cli.table import lay_out
+from proxy.cli.table import lay_out, wrap
 from proxy.cli.terminal import width
 from proxy.wire.relay_url import redact
 
@@ -57,8 +57,8 @@ class Output:
         print(json.dumps(content), flush=True)
 
     def line(self, text: str = "") -> None:
-        """One line of the result."""
-        print("\n".join(inert(part) for part in text.split("\n")))
+        """A sentence or a paragraph of the result; wrapped for a person."""
+        print("\n".join(_wrapped(text, wide=not self.fancy)))
 
     def hint(self, text: str) -> None:
         """Something that is not the result."""
@@ -93,9 +93,15 @@ class Output:
 
 
 def say(text: str) -> None:
-    """Lines for stderr."""
+    """Lines for stderr; wrapped on a terminal."""
     if sys.stderr is not None:
-        print("\n".join(inert(part) for part in text.split("\n")), file=sys.stderr)
+        print("\n".join(_wrapped(text, wide=not sys.stderr.isatty())), file=sys.stderr)
+
+
+def _wrapped(text: str, *, wide: bool) -> Iterator[str]:
+    for part in text.split("\n"):
+        shown = inert(part)
+        yield from [shown] if wide else wrap(shown, width())
 
 
 def ago(at: float | None, *, now: float | None = None) -> str:

@@ -7,6 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy.cli.command import Invocation, command
+from proxy.cli.completion import complete_relays
 from proxy.cli.exits import Exit, Misused, NotRunning
 from proxy.cli.output import ago, span
 from proxy.control.version import VERSION
@@ -43,7 +44,10 @@ def list_relays(call: Invocation) -> Exit | None:
 @command(group, "test", example="byway relay test tor --to example.org:443")
 def try_relays(
     call: Invocation,
-    names: Annotated[list[str] | None, typer.Argument(metavar="NAME", help="Which; all when left out.")] = None,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Relays to test (default: all).", autocompletion=complete_relays),
+    ] = None,
     to: Annotated[
         str | None,
         typer.Option(

@@ -13,6 +13,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli.command import Invocation, command
+from proxy.cli.completion import complete_sites, complete_words
 from proxy.cli.exits import Exit
 from proxy.cli.help import one_of
 from proxy.cli.report_redact import Redact
@@ -32,11 +33,18 @@ def add_to(app: typer.Typer) -> None:
 
 def _report(
     call: Invocation,
-    sites: Annotated[list[str] | None, typer.Argument(metavar="SITE", help="Sites to include (default: all).")] = None,
+    sites: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="SITE", help="Sites to include (default: all).", autocompletion=complete_sites),
+    ] = None,
     form: Annotated[
         str,
         typer.Option(
-            "--format", metavar="FORMAT", parser=one_of(Format), help="ooni, json, csv, har or md (Markdown)."
+            "--format",
+            metavar="FORMAT",
+            parser=one_of(Format),
+            autocompletion=complete_words(Format),
+            help="ooni, json, csv, har or md (Markdown).",
         ),
     ] = Format.MD,
     redact: Annotated[
@@ -45,6 +53,7 @@ def _report(
             "--redact",
             metavar="LEVEL",
             parser=one_of(Redact),
+            autocompletion=complete_words(Redact),
             help="full hides addresses, networks and relays; relay hides relays; none hides nothing.",
         ),
     ] = Redact.FULL,

@@ -1,59 +1,73 @@
-"""`byway site`: what is held about sites, and what the user says of them. A site stands for itself and all below it."""
+"""`byway site`: the status of sites, and what the user overrides. A site stands for itself and its subdomains."""
 
 from __future__ import annotations
 
+import time
+from collections.abc import Mapping
 from typing import Annotated, Any
 from urllib.parse import quote
 
 import typer
 
 from proxy.cli.command import Invocation, command
+from proxy.cli.completion import complete_actions, complete_sites
 from proxy.cli.exits import Exit
-from proxy.cli.output import ago, clock
+from proxy.cli.output import Output, ago, clock
 
-group = typer.Typer(help="Sites: what was learned, and what you say of them.", no_args_is_help=True)
+Document = Mapping[str, Any]
 
-Site = Annotated[str, typer.Argument(metavar="SITE", help="A host; all below it is meant too.")]
+group = typer.Typer(help="Site status and overrides.", no_args_is_help=True)
+
+Site = Annotated[
+    str, typer.Argument(metavar="SITE", help="Host name; subdomains are included.", autocompletion=complete_sites)
+]
 
 
 @command(group, "list", example="byway site list --json")
 def list_sites(
     call: Invocation,
-    everywhere: Annotated[bool, typer.Option("--all", help="On every network, not on this one alone.")] = False,
+    everywhere: Annotated[bool, typer.Option("--all", help="Show all networks, not only the current one.")] = False,
 ) -> Exit | None:
-    """List the sites of which something is held, and those you have set."""
+    """List sites with a stored status or an override."""
     told = call.reader().get("/v1/sites")
     if call.output.as_json:
         call.output.document(told)
         return None
-    said = {override["scope"]: _said(override) for override in told["overrides"]}
-    shown = [site for site in told["sites"] if everywhere or site["network"] == told["network"]]
+    actions = {override["scope"]: _action(override) for override in told["overrides"]}
+    here = told["network"]
+    shown = [site for site in told["sites"] if everywhere or site["network"] == here]
     rows = [
-        (site["scope"], _word(call, site), site["cause"], _since(call, site), site["last_good"],
-         said.pop(site["scope"], ""), *([site["network"]] if everywhere else []))
+        (site["scope"], _status(call.output, site), *([] if call.output.fancy else [site["cause"]]),
+         _since(call.output, site), site["last_good"], actions.pop(site["scope"], ""),
+         *([_network(call.output, site["network"], here)] if everywhere else []))
         for site in sorted(shown, key=lambda site: (str(site["scope"]), str(site["network"])))
     ]  # fmt: skip
-    rows += [(scope, "", "", "", "", action, *([""] if everywhere else [])) for scope, action in said.items()]
-    headings = ("site", "state", "cause", "since", "opened through", "set", *(["network"] if everywhere else []))
-    call.output.table(headings, rows, empty="Nothing is held about any site: what works is not listed.")
+    for scope, action in actions.items():
+        empty = [""] * (3 if call.output.fancy else 4)
+        rows.append((scope, *empty, action, *([""] if everywhere else [])))
+    cause = [] if call.output.fancy else ["cause"]
+    headings = ("site", "status", *cause, "since", "works by", "override", *(["network"] if everywhere else []))
+    call.output.table(headings, rows, empty="No problem sites. Working sites are not listed.")
     return None
 
 
 @command(group, "show", example="byway site show livejournal.com")
 def show(call: Invocation, site: Site) -> Exit | None:
-    """Show what is held about one site, since when and on what evidence."""
+    """Show a site's status, history and evidence."""
     told = call.reader().get(_path(site))
     if call.output.as_json:
         call.output.document(told)
-        return None
-    rows = [
-        (held["network"], _word(call, held), _since(call, held), _evidence(held))
-        for held in (told["belief"], *told["elsewhere"])
-    ]
-    rows += [(spell["network"], _spell(spell), clock(spell["since"]), _story(spell)) for spell in told["timeline"]]
-    call.output.table(("network", "state", "since", "evidence"), rows)
-    if told["override"] is not None:
-        call.output.hint(f"You set {told['override']['scope']} to {_said(told['override'])}.")
+    elif call.output.fancy:
+        _show(call.output, told)
+    else:
+        rows = [
+            (belief["network"], belief["words"], _since(call.output, belief), _evidence(belief))
+            for belief in (told["belief"], *told["elsewhere"])
+        ]
+        rows += [(spell["network"], _spell(spell), clock(spell["since"]), _story(spell)) for spell in told["timeline"]]
+        call.output.table(("network", "status", "since", "evidence"), rows)
+        if told["override"] is not None:
+            call.output.hint(f"Override for {told['override']['scope']}: {_action(told['override'])}.")
     return None
 
 
@@ -62,66 +76,121 @@ def set_action(
     call: Invocation,
     site: Site,
     action: Annotated[
-        str, typer.Argument(metavar="ACTION", help="auto, direct, relay[:NAME], prefer-relay[:NAME] or block.")
+        str,
+        typer.Argument(
+            metavar="ACTION",
+            help="auto, direct, relay[:NAME], prefer-relay[:NAME] or block.",
+            autocompletion=complete_actions,
+        ),
     ],
 ) -> Exit | None:
-    """Say what to do with a site and all below it; it is asked before any rule."""
+    """Override routing for a site and its subdomains.
+
+    Overrides win over rules."""
     told = call.client().put(_path(site), {"action": action})
     if call.output.as_json:
         call.output.document(told)
     else:
-        call.output.line(f"{told['host']} and all below it: {_said(told['override'])}")
+        call.output.line(f"{told['host']} and its subdomains: {_action(told['override'])}")
         call.output.hint(f"Undo with `byway site forget {told['host']}`.")
     return None
 
 
 @command(group, "forget", example="byway site forget livejournal.com")
 def forget(call: Invocation, site: Site) -> Exit | None:
-    """Forget what was learned and set about a site and all below it. The log keeps its lines."""
+    """Delete the stored status and override of a site.
+
+    Those of its subdomains are deleted as well. The log keeps its entries."""
     told = call.client().delete(_path(site))
     if call.output.as_json:
         call.output.document(told)
         return None
     gone = sorted({*told["forgotten"], *told["overrides"]})
-    call.output.line(f"Forgotten: {', '.join(gone)}" if gone else f"Nothing was held about {told['host']}.")
+    call.output.line(f"Deleted: {', '.join(gone)}" if gone else f"No stored data for {told['host']}.")
     return None
 
 
-def _spell(spell: dict[str, Any]) -> str:
-    """What it was, and of how much, when more than the site itself was meant."""
-    word = "blocked" if spell["blocked_since"] else "likely blocked"
+def _show(out: Output, told: Document) -> None:
+    """For a person: what it is called now, then its history, then other networks."""
+    belief, override = told["belief"], told["override"]
+    out.line(f"{belief['glyph']} {belief['words']}: {told['host']}")
+    since = belief["since"] or belief["found_at"]
+    out.facts(
+        [
+            ("cause", belief["because"]),
+            ("evidence", belief["evidence"]),
+            ("since", f"{clock(since)} ({ago(since)})" if since else ""),
+            ("works by", belief["last_good"]),
+            ("re-test", _retest(belief)),
+            ("override", f"{_action(override)} (set for {override['scope']})" if override else ""),
+        ]
+    )
+    for title, headings, rows in (
+        ("History", ("since", "status", "until", "evidence"), [
+            (clock(spell["since"]), _spell_word(spell), clock(spell["until"]) if spell["until"] else "now",
+             spell["began"])
+            for spell in told["timeline"]
+        ]),
+        ("Other networks", ("network", "status", "since", "evidence"), [
+            (it["network"], _status(out, it), _since(out, it), it["evidence"]) for it in told["elsewhere"]
+        ]),
+    ):  # fmt: skip
+        if rows:
+            out.line()
+            out.line(title)
+            out.table(headings, rows)
+
+
+def _spell_word(spell: Document) -> str:
+    return "blocked" if spell["blocked_since"] else "likely blocked"
+
+
+def _spell(spell: Document) -> str:
+    """What it was, and the domain when its subdomains had it as well."""
     above = f" with all of {spell['scope'][2:]}" if spell["scope"].startswith("*.") else ""
-    return f"{word}{above}, {'ended' if spell['until'] else 'lasts'}"
+    return f"{_spell_word(spell)}{above}, {'ended' if spell['until'] else 'now'}"
 
 
-def _story(spell: dict[str, Any]) -> str:
+def _story(spell: Document) -> str:
     """From when to when, why, and how it ended."""
-    told = [f"{spell['cause']}: {spell['began']}" if spell["cause"] else spell["began"]]
+    story = [f"{spell['cause']}: {spell['began']}" if spell["cause"] else spell["began"]]
     if spell["blocked_since"] and spell["blocked_since"] != spell["since"]:
-        told.append(f"blocked since {clock(spell['blocked_since'])}")
+        story.append(f"blocked since {clock(spell['blocked_since'])}")
     if spell["until"]:
-        told.append(f"until {clock(spell['until'])}: {spell['ended']}")
-    return "; ".join(told)
+        story.append(f"until {clock(spell['until'])}: {spell['ended']}")
+    return "; ".join(story)
 
 
 def _path(site: str) -> str:
     return f"/v1/sites/{quote(site, safe='')}"
 
 
-def _said(override: dict[str, Any]) -> str:
+def _action(override: Document) -> str:
     return f"{override['action']}:{override['relay']}" if override["relay"] else str(override["action"])
 
 
-def _word(call: Invocation, held: dict[str, Any]) -> str:
-    return f"{held['glyph']} {held['words']}" if call.output.fancy else str(held["words"])
+def _status(out: Output, belief: Document) -> str:
+    return f"{belief['glyph']} {belief['words']}" if out.fancy else str(belief["words"])
 
 
-def _since(call: Invocation, held: dict[str, Any]) -> str:
-    if held["since"] is None:
+def _since(out: Output, belief: Document) -> str:
+    at = belief["since"] or belief["found_at"]
+    return "" if at is None else ago(at) if out.fancy else clock(at)
+
+
+def _network(out: Output, network: str, here: str) -> str:
+    if not out.fancy:
+        return network
+    return "this one" if network == here else network[:8]
+
+
+def _evidence(belief: Document) -> str:
+    return "; ".join(filter(None, (belief["evidence"], _retest(belief))))
+
+
+def _retest(belief: Document) -> str:
+    """When direct is tested again: beside a visit, never before one."""
+    if not belief["retest_at"]:
         return ""
-    return ago(held["since"]) if call.output.fancy else clock(held["since"])
-
-
-def _evidence(held: dict[str, Any]) -> str:
-    again = f"; direct is tried again {ago(held['retest_at'])}" if held["retest_at"] else ""
-    return f"{held['evidence']}{again}"
+    due = belief["retest_at"] <= time.time()
+    return f"direct is tested again {'at the next visit' if due else ago(belief['retest_at'])}"

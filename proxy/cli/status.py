@@ -1,4 +1,4 @@
-"""`byway status`: what is wrong first, then what is on, how well the routes do, and which sites are blocked."""
+"""`byway status`: what is wrong first, then what is on, how well the routes do, and which sites are in trouble."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def add_to(app: typer.Typer) -> None:
 
 def _status(
     call: Invocation,
-    watch: Annotated[bool, typer.Option("--watch", help="Again every two seconds, until Ctrl-C.")] = False,
+    watch: Annotated[bool, typer.Option("--watch", help="Repeat every 2 seconds, until Ctrl-C.")] = False,
 ) -> Exit | None:
-    """Show what is on, what is wrong, how well each route does and which sites are blocked."""
+    """Show problems, routes, relays and blocked sites."""
     client = call.client()
     while True:
         told = client.get("/v1/status")
@@ -45,23 +45,23 @@ def _status(
 
 
 def _show(call: Invocation, told: dict[str, Any]) -> None:
-    out, live, now = call.output, told["live"], told["now"]
+    out, now = call.output, told["now"]
     for problem in told["problems"]:
-        out.line(f"! {problem['text']} → {problem['do']}")
-    out.line(
-        f"Byway {told['byway']} listens on {told['listen']}, since {ago(live.get('started_at'), now=now)}; "
-        f"{live.get('tunnels', 0)} tunnels open; {_network(told['network'])}."
-    )
+        out.line(f"! {problem['text']}")
+        out.line(f"  → {problem['do']}")
+    if told["problems"]:
+        out.line()
+    out.line(_headline(told))
     for title, headings, rows in (
-        (f"Routes, last {told['routes_hours']} h", ("route", "delivered", "of", "share"), [
-            (route["route"], route["delivered"], route["delivered"] + route["failed"], _share(route))
-            for route in told["routes"]
+        (f"Routes, last {told['routes_hours']} h", ("route", "delivered", "failed", "success"), [
+            (route["route"], route["delivered"], route["failed"], _share(route)) for route in told["routes"]
         ]),
-        ("Relays", ("relay", "state", "used", "url"), [
-            (relay["name"], relay["state"], ago(relay["worked_at"], now=now), relay["url"]) for relay in told["relays"]
+        ("Relays", ("relay", "state", "last worked", "url"), [
+            (relay["name"], _relay(relay), ago(relay["worked_at"], now=now), relay["url"]) for relay in told["relays"]
         ]),
-        ("Sites in trouble here", ("site", "", "since", "opened through"), [
-            (site["scope"], f"{site['glyph']} {site['words']}", ago(site["since"], now=now), site["last_good"])
+        ("Problem sites on this network", ("site", "status", "since", "works by"), [
+            (site["scope"], f"{site['glyph']} {site['words']}", ago(site["since"] or site["found_at"], now=now),
+             site["last_good"])
             for site in told["sites"]
         ]),
     ):  # fmt: skip
@@ -71,19 +71,30 @@ def _show(call: Invocation, told: dict[str, Any]) -> None:
             out.table(headings, rows)
     if not told["sites"]:
         out.line()
-        out.line("No site is in trouble on this network.")
+        out.line("No problem sites on this network.")
     for notice in told["notices"]:
         out.hint(notice)
 
 
+def _headline(told: dict[str, Any]) -> str:
+    live = told["live"]
+    started = ago(live.get("started_at"), now=told["now"])
+    network = told["network"]
+    return (
+        f"Byway {told['byway']} listens on {told['listen']}"
+        f"{f', started {started}' if started else ''}; "
+        f"{live.get('tunnels', 0)} open connections; "
+        f"{'unknown network: results are not stored' if network == 'unknown' else f'network {network}'}."
+    )
+
+
+def _relay(relay: dict[str, Any]) -> str:
+    """Its state, and what is wrong with it."""
+    return relay["state"] if relay["fault"] is None else f"{relay['state']}: {relay['fault']['text']}"
+
+
 def _share(route: dict[str, Any]) -> str:
     return share(route["delivered"], route["delivered"] + route["failed"])
-
-
-def _network(network: str) -> str:
-    return "which network this is cannot be told, so what is learned is not kept" if network == "unknown" else (
-        f"network {network}"
-    )  # fmt: skip
 
 
 def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
@@ -95,6 +106,6 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         detail = f"{route['delivered']} of {route['delivered'] + route['failed']} delivered"
         yield "route", route["route"], _share(route), detail
     for relay in told["relays"]:
-        yield "relay", relay["name"], relay["state"], relay["url"]
+        yield "relay", relay["name"], _relay(relay), relay["url"]
     for site in told["sites"]:
         yield "site", site["scope"], site["words"], site["evidence"]

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from proxy.cli.command import Invocation, command
+from proxy.cli.completion import complete_sites, complete_surveys
 from proxy.cli.exits import Exit, Misused, NotAllowed, NotRunning
 from proxy.cli.help import number, whole
 from proxy.cli.output import say
@@ -41,7 +42,9 @@ def add_to(app: typer.Typer) -> None:
 
 def _test(
     call: Invocation,
-    sites: Annotated[list[str] | None, typer.Argument(metavar="URL", help="Sites to test.")] = None,
+    sites: Annotated[
+        list[str] | None, typer.Argument(metavar="URL", help="Sites to test.", autocompletion=complete_sites)
+    ] = None,
     file: Annotated[
         Path | None, typer.Option("--file", metavar="FILE", help="One URL per line, or a CSV with a column `url`.")
     ] = None,
@@ -61,7 +64,10 @@ def _test(
             "--jitter", metavar="S", parser=number(0, 60), help="Random delay before each site, at most S seconds."
         ),
     ] = JITTER_S,
-    resume: Annotated[str | None, typer.Option("--resume", metavar="ID", help="Continue an interrupted test.")] = None,
+    resume: Annotated[
+        str | None,
+        typer.Option("--resume", metavar="ID", help="Continue an interrupted test.", autocompletion=complete_surveys),
+    ] = None,
     matrix: Annotated[bool, typer.Option("--matrix", help="Show a column for each route.")] = False,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write the results to a CSV file.")] = None,
 ) -> Exit | None:
@@ -182,7 +188,7 @@ class _Crew:
 
 def _not_measured(url: str, error: str) -> Row:
     """A site about which the running Byway could not be asked."""
-    verdict = {"words": "not tested", "glyph": "·", "cause": "", "confidence": "none", "anomaly": False,
+    verdict = {"words": "not tested", "glyph": "·", "cause": "", "because": "", "confidence": "none", "anomaly": False,
                "confirmed": False, "seen": error}  # fmt: skip
     return {"asked": url, "url": url, "kept": False, "verdict": verdict, "routes": [],
             "measured_at": time.time(), "measured_s": 0.0}  # fmt: skip

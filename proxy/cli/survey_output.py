@@ -35,10 +35,16 @@ _SHORT_CAUSES: Mapping[str, str] = MappingProxyType(
         "sni_drop": "SNI filtering",
         "http_host": "HTTP Host filtering",
         "ip": "IP address blocked",
-        "frozen": "transfer stalls",
+        "down": "",
+        "refused": "",
+        "name": "",
+        "relays": "",
+        "offline": "",
+        "portal": "",
+        "interception": "",
     }
 )
-"""Where the whole sentence would take three lines."""
+"""Where the whole sentence would take three lines, or says no more than the verdict."""
 
 _STAGES: Mapping[str, str] = MappingProxyType(
     {
@@ -148,11 +154,8 @@ def _site(url: str) -> str:
 
 
 def _short_row(row: Row) -> Sequence[str]:
-    from proxy.detect.words import cause_in_words
-
     verdict = row["verdict"]
-    cause = _SHORT_CAUSES.get(verdict["cause"]) or cause_in_words(verdict["cause"])
-    cause = "" if cause == verdict["cause"] else cause  # "down" says no more than the verdict
+    cause = _SHORT_CAUSES.get(verdict["cause"], verdict.get("because", ""))
     through = next(iter(verdict.get("through", ())), "")
     return _site(row["asked"]), f"{verdict['glyph']} {verdict['words']}", cause, through
 

@@ -57,10 +57,14 @@ def row_lines(cells: Sequence[str], widths: Sequence[int]) -> Iterator[str]:
 
 
 def wrap(text: str, width: int) -> list[str]:
-    """`text` in lines of at most `width` columns; a longer word has a line of its own."""
+    """`text` in lines of at most `width` columns, indented as it is; a longer word has a line of its own."""
     if columns_of(text) <= width:
         return [text]
-    return textwrap.wrap(text, width, break_long_words=False, break_on_hyphens=False) or [""]
+    indent = " " * (len(text) - len(text.lstrip(" ")))
+    wrapper = textwrap.TextWrapper(
+        width, initial_indent=indent, subsequent_indent=indent, break_long_words=False, break_on_hyphens=False
+    )
+    return wrapper.wrap(text.strip(" ")) or [""]
 
 
 def _block(cells: Sequence[Sequence[str]], widths: Sequence[int], indent: int) -> Iterator[str]:

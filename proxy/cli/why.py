@@ -15,6 +15,7 @@ import typer
 
 from proxy.cli.attempts import attempt
 from proxy.cli.command import Invocation, command
+from proxy.cli.completion import complete_sites
 from proxy.cli.exits import Exit
 from proxy.cli.output import Output, ago, clock, inert, span
 from proxy.cli.table import GAP, row_lines, wrap
@@ -51,7 +52,7 @@ def add_to(app: typer.Typer) -> None:
 
 def _why(
     call: Invocation,
-    site: Annotated[str, typer.Argument(metavar="URL|HOST", help="The site to test.")],
+    site: Annotated[str, typer.Argument(metavar="URL|HOST", help="The site to test.", autocompletion=complete_sites)],
     fresh: Annotated[bool, typer.Option("--fresh", help="Do not use the result of the last minutes.")] = False,
 ) -> Exit | None:
     """Test all routes to a site and explain the result."""
@@ -132,13 +133,12 @@ def _ended(step: Document) -> str:
 
 def brief(told: Document, columns: int) -> list[str]:
     """The answer in at most LINES_MAX lines of `columns` columns. An unbreakable URL may be longer."""
-    from proxy.detect.words import cause_in_words
-
     verdict = told["verdict"]
     before = [
         *wrap(inert(_headline(told)), columns),
-        *_fact("cause", cause_in_words(verdict["cause"]), columns, 1),
+        *_fact("cause", verdict["because"], columns, 1),
         *_fact("evidence", _evidence(verdict), columns, _EVIDENCE_LINES),
+        *_fact("relays", "; ".join(f"{name}: {fault}" for name, fault in verdict["relay_faults"].items()), columns, 1),
     ]
     after = [
         *_fact("since", _since(told), columns, 1),
@@ -257,6 +257,7 @@ def _facts(told: Document) -> list[tuple[str, str]]:
         ("cause", verdict["cause"]),
         ("evidence", verdict["seen"]),
         ("confidence", verdict["confidence"] if verdict["confidence"] != "none" else ""),
+        *(("relay", f"{name}: {fault}") for name, fault in verdict["relay_faults"].items()),
         *(("reason", reason) for reason in verdict["reasons"]),
         *(("signal", f"{signal['id']} {signal['weight']:g}: {signal['text']}") for signal in verdict["signals"]),
         ("other explanation", verdict["instead"]),
@@ -273,7 +274,7 @@ def _facts(told: Document) -> list[tuple[str, str]]:
         *(("change", _change(change)) for change in told["changes"][:5]),
         *(("step", step_line(step)) for step in told["steps"]),
         *(
-            ("attempt", f"{clock(row['at'])} {attempt(tried)}")
+            ("attempt", f"{clock(row['at'])} {attempt(tried, row['protocol'])}")
             for row in told["connections"]
             for tried in row["attempts"]
         ),

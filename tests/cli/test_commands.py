@@ -196,11 +196,11 @@ def test_a_terminal_gets_tables_and_no_color_is_honoured(home: Home, running: Ru
     running.see(rescued(host="blog.example.net", at=2e9))
     line = [*BYWAY, *home.flags, "status"]
     coloured = on_terminal(line)
-    assert "Sites in trouble here" in coloured
+    assert "Problem sites on this network" in coloured
     assert "~ likely blocked" in coloured
     assert "\t" not in coloured
     plain = on_terminal(line, NO_COLOR="1")
-    assert "Sites in trouble here" in plain
+    assert "Problem sites on this network" in plain
     assert "\x1b[3" not in plain  # no colour; bold is none
     assert "kind\tname" in on_terminal([*line, "--plain"])
 

@@ -33,7 +33,7 @@ def test_the_oldest_comes_first(byway: Byway, running: Running) -> None:
     assert ran.rows[0] == list(HEADINGS)
     assert [(row[2], row[6]) for row in ran.rows[1:]] == [("fine.example", "direct"), (BLOG, "tor")]
     assert datetime.fromisoformat(ran.rows[2][1]).timestamp() == int(now)  # ISO 8601, with its offset
-    tried = "direct: reset while waiting for the first byte, after 100 ms; tor: delivered, after 100 ms"
+    tried = "direct: connection reset after the TLS ClientHello, after 100 ms; tor: delivered, in 100 ms"
     assert ran.rows[2][10] == tried
     assert [row["host"] for row in byway("log", "--json").json["rows"]] == ["fine.example", BLOG]
 
@@ -96,8 +96,8 @@ def test_the_attempts_are_shown_when_asked_for(byway: Byway, running: Running, m
     people(monkeypatch)
     for words in (["--long"], ["-v"]):
         said = byway("log", *words).out
-        assert "direct: reset while waiting for the first byte, after 100 ms" in said
-        assert "tor: delivered, after 100 ms" in said
+        assert "direct: connection reset after the TLS ClientHello, after 100 ms" in said
+        assert "tor: delivered, in 100 ms" in said
 
 
 def test_one_connection_by_its_number_or_its_host(

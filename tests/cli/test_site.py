@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import pytest
 
+from proxy.cli.site import _retest
 from proxy.model import Action, Belief, Change, Override, State
 from tests.cli.conftest import Byway, Running
 from tests.support.outcomes import HOME, rescued
@@ -27,7 +27,7 @@ def test_what_is_held_and_set_is_listed(byway: Byway, running: Running) -> None:
 
 
 def test_an_empty_list_says_so(byway: Byway, running: Running) -> None:
-    assert "Nothing is held" in byway("site", "list").err
+    assert byway("site", "list").err == "No problem sites. Working sites are not listed.\n"
 
 
 def test_a_site_is_shown_with_its_evidence_and_history(byway: Byway, running: Running) -> None:
@@ -35,10 +35,10 @@ def test_a_site_is_shown_with_its_evidence_and_history(byway: Byway, running: Ru
     running.world.store.flush()
     byway("site", "set", "example.net", "prefer-relay")
     ran = byway("site", "show", BLOG)
-    assert [row[1] for row in ran.rows] == ["state", "likely blocked", "likely blocked, lasts"]
+    assert [row[1] for row in ran.rows] == ["status", "likely blocked", "likely blocked, now"]
     assert "tls_reset" in ran.rows[1][3]
-    assert "direct is tried again in " in ran.rows[1][3]
-    assert ran.err == "You set example.net to PREFER-RELAY.\n"
+    assert "direct is tested again in " in ran.rows[1][3]
+    assert ran.err == "Override for example.net: PREFER-RELAY.\n"
     assert byway("site", "show", BLOG, "--json").json["belief"]["state"] == "suspect"
 
 
@@ -66,21 +66,35 @@ def test_sites_of_all_networks(byway: Byway, running: Running) -> None:
     assert byway("site", "list", "--all").rows[1][-1] == HOME
 
 
-def test_a_person_sees_glyphs(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("person")
+def test_a_person_sees_the_words_with_their_glyphs(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    byway("site", "set", "example.net", "relay:tor")
     assert "~ likely blocked" in byway("site", "list").out
+    assert "this one" in byway("site", "list", "--all").out
+    lines = byway("site", "show", BLOG).out.splitlines()
+    assert lines[0] == f"~ likely blocked: {BLOG}"
+    assert lines[1] == "cause     connection reset after the TLS ClientHello (SNI filtering)"
+    assert "override  RELAY:tor (set for example.net)" in lines
+    assert "History" in lines
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_retest_that_is_due_waits_for_a_visit() -> None:
+    assert _retest({"retest_at": None}) == ""
+    assert _retest({"retest_at": 1.0}) == "direct is tested again at the next visit"
+    assert _retest({"retest_at": time.time() + 7300}) == "direct is tested again in 2 h"
 
 
 def test_set_covers_what_is_below_and_can_be_undone(byway: Byway, running: Running) -> None:
     ran = byway("site", "set", "https://Example.org/", "block")
-    assert ran.out == "example.org and all below it: BLOCK\n"
+    assert ran.out == "example.org and its subdomains: BLOCK\n"
     assert "byway site forget example.org" in ran.err
     assert running.world.overrides == {"example.org": Override(Action.BLOCK)}
     assert byway("rule", "test", "a.example.org").rows[2] == ["action", "BLOCK"]
-    assert byway("site", "forget", "example.org").out == "Forgotten: example.org\n"
+    assert byway("site", "forget", "example.org").out == "Deleted: example.org\n"
     assert running.world.overrides == {}
-    assert byway("site", "forget", "example.org").out == "Nothing was held about example.org.\n"
+    assert byway("site", "forget", "example.org").out == "No stored data for example.org.\n"
     assert byway("site", "set", "example.org", "auto", "--json").json["override"]["action"] == "AUTO"
     assert byway("site", "forget", "example.org", "--json").json["overrides"] == ["example.org"]
 

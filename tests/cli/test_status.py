@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 import time
 
 import pytest
 
+from proxy.model import Stage, Symptom
 from tests.cli.conftest import Byway, Running
-from tests.support.outcomes import rescued
+from tests.support.outcomes import TOR, failed, outcome, rescued
 
 
 def test_programs_get_one_table_with_what_is_wrong_first(byway: Byway, running: Running) -> None:
@@ -28,11 +28,23 @@ def test_json_is_the_answer_as_it_is(byway: Byway, running: Running) -> None:
     assert told["listen"] == "127.0.0.1:8119"
 
 
-def test_people_get_sentences(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("person")
+def test_people_get_what_is_wrong_first_with_what_to_do(byway: Byway, running: Running) -> None:
     running.world.counters["dropped_rows"] = 7
-    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     ran = byway("status")
-    assert ran.out.startswith("! 7 log entries were lost.")
-    assert "No site is in trouble on this network." in ran.out
+    assert ran.out.splitlines()[:3] == ["! 7 log entries were lost.", "  → nothing: new ones are written again", ""]
+    assert "No problem sites on this network." in ran.out
     assert ran.err == "a notice\n"
     assert byway("status", "-q").err == ""
+
+
+@pytest.mark.usefixtures("person")
+def test_a_relay_that_fails_is_shown_with_its_fault(byway: Byway, running: Running) -> None:
+    refused = failed(Symptom.RELAY_AUTH, Stage.RELAY, TOR, error="the relay refused the password")
+    running.see(outcome(refused, host="x.example", at=time.time()))
+    lines = byway("status").out.splitlines()
+    assert lines[0] == "! Relay tor fails: user or password refused."
+    assert any(line.startswith("tor ") and "failing: user or password refused" in line for line in lines)
+    running.world.counters["started_at"] = time.time() - 7300
+    assert "started 2 h ago" in byway("status").out
+    assert ["relay", "tor", "failing: user or password refused"] in [row[:3] for row in byway("status", "--plain").rows]

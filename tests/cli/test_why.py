@@ -85,7 +85,7 @@ def test_verbose_adds_the_steps_and_the_reasons(byway: Byway, running: Running) 
     assert "stored status       likely blocked" in rest
     assert "last working route  tor" in rest
     everything = byway("why", BLOG, "-vv").out
-    assert "direct: reset while waiting for the first byte, after 100 ms" in " ".join(everything.split())
+    assert "direct: connection reset after the TLS ClientHello, after 100 ms" in " ".join(everything.split())
     assert max(len(line) for line in said.splitlines()) <= 80
 
 
@@ -100,7 +100,8 @@ def told(routes: int, words: int) -> dict[str, Any]:
     rows += [{**row, "route": f"relay{place}", "result": "not_tested"} for place, row in enumerate(rows)]
     return {
         "url": "https://blog.example.org/",
-        "verdict": {"glyph": "✗", "words": "blocked", "cause": "sni_reset", "seen": text, "confidence": "high",
+        "verdict": {"glyph": "✗", "words": "blocked", "cause": "sni_reset", "because": text, "relay_faults": {},
+                    "seen": text, "confidence": "high",
                     "reasons": [text, text], "do": text},
         "belief": {"since": 1e9, "state": "blocked"},
         "routes": rows,

@@ -1,0 +1,147 @@
+"""What the shell completes: relays, sites, addons, actions, formats.
+
+The running Byway is asked, else the files; quietly, and never for long. Whatever goes wrong completes nothing: somebody
+is typing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import typer
+
+if TYPE_CHECKING:
+    from proxy.config.paths import Paths
+
+_ACTIONS = ("auto", "direct", "relay", "prefer-relay", "block")
+_TIMEOUT_S = 0.5
+_LIMIT = 200
+
+
+def complete_sites(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Sites with a stored status or an override."""
+    found: list[str] = []
+    with contextlib.suppress(Exception):
+        told = _get(ctx, "/v1/sites")
+        found += [override["scope"] for override in told["overrides"]]
+        found += [site["scope"].removeprefix("*.") for site in told["sites"] if "/" not in site["scope"]]
+    return _starting(found, incomplete)
+
+
+def complete_relays(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Relays by name."""
+    return _starting(_relays(ctx), incomplete)
+
+
+def complete_routes(ctx: typer.Context, incomplete: str) -> list[str]:
+    """`direct`, and relays by name."""
+    return _starting(["direct", *_relays(ctx)], incomplete)
+
+
+def complete_actions(ctx: typer.Context, incomplete: str) -> list[str]:
+    """What `byway site set` may do; after a colon the relays."""
+    action, colon, _ = incomplete.partition(":")
+    if colon:
+        return _starting((f"{action}:{name}" for name in _relays(ctx)), incomplete)
+    return _starting(_ACTIONS, incomplete)
+
+
+def complete_addons(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Addons by name: the user's, and those that ship."""
+    found: list[str] = []
+    with contextlib.suppress(Exception):
+        from proxy.config.bundled import bundled_folder
+
+        for folder in (_paths(ctx).addons_dir, bundled_folder("addons")):
+            if folder is not None:
+                found += [file.stem for file in sorted(folder.glob("*.py"))]
+    return _starting(found, incomplete)
+
+
+def complete_hooks(incomplete: str) -> list[str]:
+    """Hooks of addons."""
+    from proxy.extend.hooks import HOOKS
+
+    return _starting(HOOKS, incomplete)
+
+
+def complete_kinds(incomplete: str) -> list[str]:
+    """What `byway addons new` may begin with."""
+    from proxy.cli.addon_skeletons import KINDS
+
+    return _starting(KINDS, incomplete)
+
+
+def complete_surveys(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Tests that can be continued."""
+    found: list[str] = []
+    with contextlib.suppress(Exception):
+        found += [file.stem for file in sorted((_paths(ctx).state_dir / "surveys").glob("*.jsonl"))]
+    return _starting(found, incomplete)
+
+
+def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
+    """A function that completes one of some words."""
+    known = tuple(words)
+
+    def complete(incomplete: str) -> list[str]:
+        return _starting(known, incomplete)
+
+    return complete
+
+
+def _relays(ctx: typer.Context) -> list[str]:
+    with contextlib.suppress(Exception):
+        return [relay["name"] for relay in _get(ctx, "/v1/relays")["relays"]]
+    with contextlib.suppress(Exception):
+        import tomllib
+
+        text = _paths(ctx).config_file.read_text("utf-8")
+        return [str(relay["name"]) for relay in tomllib.loads(text).get("relay", ()) if "name" in relay]
+    return []
+
+
+def _get(ctx: typer.Context, path: str) -> dict[str, list[dict[str, str]]]:
+    """Raises whatever it likes."""
+    from proxy.cli.client import Client
+    from proxy.cli.exits import NotRunning
+
+    paths = _paths(ctx)
+    try:
+        return replace(Client.find(paths.state_dir), timeout_s=_TIMEOUT_S).get(path)
+    except NotRunning:
+        from proxy.cli.stored import Stored
+
+        return Stored(paths).get(path)
+
+
+def _paths(ctx: typer.Context) -> Paths:
+    """As the command line says so far."""
+    from proxy.config.paths import Paths
+
+    given = {name: _given(ctx, name) for name in ("config", "state")}
+    return Paths.locate(os.environ, config=given["config"], state=given["state"])
+
+
+def _given(ctx: typer.Context | None, name: str) -> Path | None:
+    """The value of a common flag, before or behind the command's name."""
+    for context in _and_above(ctx):
+        if value := context.params.get(name):
+            return Path(value)
+    return None
+
+
+def _and_above(ctx: typer.Context | None) -> Iterator[typer.Context]:
+    while ctx is not None:
+        yield ctx
+        ctx = ctx.parent  # type: ignore[assignment]  # typer's own class is above it
+
+
+def _starting(found: Iterable[str], incomplete: str) -> list[str]:
+    unique = dict.fromkeys(name for name in found if name.isprintable() and name.startswith(incomplete))
+    return list(unique)[:_LIMIT]
