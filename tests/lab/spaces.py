@@ -14,6 +14,7 @@ import ctypes
 import functools
 import os
 import queue
+import socket
 import subprocess
 import sys
 import threading
@@ -23,6 +24,8 @@ from pathlib import Path
 from socket import AF_INET, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, SO_REUSEADDR, SOCK_DGRAM, SOCK_STREAM, SOL_SOCKET
 from socket import socket as Socket  # noqa: N812 - a space has a method of that name
 from typing import IO, Any, TypeVar
+
+from tests.lab.netlink import Netlink
 
 T = TypeVar("T")
 
@@ -220,12 +223,16 @@ def may_become_root() -> bool:
 
 
 def become_root() -> None:
-    """Makes this process, which must have one thread only, the root of a user namespace. Raises OSError."""
+    """Makes this process, which must have one thread only, the root of a user namespace, with a network of its own in
+    which loopback works as everywhere. Raises OSError."""
     user, group = os.geteuid(), os.getegid()
     _check(_libc.unshare(_CLONE_NEWUSER | _CLONE_NEWNET | _CLONE_NEWNS), "unshare")
     Path("/proc/self/setgroups").write_text("deny")  # user_namespaces(7): before gid_map
     Path("/proc/self/uid_map").write_text(f"0 {user} 1")
     Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    netlink = Netlink(Socket(socket.AF_NETLINK, socket.SOCK_RAW))
+    netlink.set_up("lo")
+    netlink.close()
 
 
 if __name__ == "__main__":
