@@ -310,7 +310,7 @@ class App:
     def _moved(self, moved: Moved) -> None:
         """On another network, or with an address less: tunnels that hang in the air are closed, so that their clients
         begin anew and do not wait for a time-out."""
-        why = "the network that it went through is gone"
+        why = "its network is gone"
         lost = self._pump.abort_where(lambda upstream: moved.strands(upstream.lowest_socket), why)
         if moved.is_elsewhere:
             self._believe(self._beliefs.network_changed(time.time()))
@@ -318,11 +318,11 @@ class App:
             self._alarms.void()
             self._services.flows.void()
             self._oracle.middlebox.void()
-            log.info("the network is another now; %d tunnels of the old one were closed", lost)
+            log.info("Network changed; closed %d connections", lost)
 
     def _woke(self, woke: Woke) -> None:
         """After a sleep, or when the clock was set."""
-        log.info("back after %.0f s; the clock was set by %+.0f s", woke.slept_s, woke.jumped_s)
+        log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", woke.slept_s, woke.jumped_s)
         self._beliefs.woke(time.time())
         self._health.clear_faults()
         self._services.flows.void()

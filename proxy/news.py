@@ -56,5 +56,5 @@ class News:
             cause = f" ({change.cause})" if change.cause else ""
             log.info("%s: %s → %s%s", name, change.before, change.after, cause)
             if change.after is State.BLOCKED and change.cause == "interception":
-                log.warning("somebody on this network reads what is sent to %s: it goes by relays alone now", name)
+                log.warning("TLS interception detected for %s; using relays only", name)
         self.look()

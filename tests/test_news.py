@@ -78,7 +78,7 @@ def test_somebody_who_reads_along_is_told_with_a_name_for_those_who_want_it(
     scene.intercepted(known=True)
     scene.intercepted(known=True)
     (said,) = warnings(caplog)
-    assert "reads what is sent" in said
+    assert "TLS interception detected" in said
     assert (HOST in said) == names
 
 

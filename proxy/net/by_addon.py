@@ -41,13 +41,13 @@ class AddonDialer:
             with deadline(self._timeout_s):
                 stream = await self._ask(self._addon, Route((self._relay,)), destination)
         except TimeoutError:
-            raise self._down(f"opened nothing within {self._timeout_s:g} s") from None
+            raise self._down(f"opened no connection within {self._timeout_s:g} s") from None
         except DialError as error:
-            raise self._down(f"opened nothing: {error}", error.symptom) from None
+            raise self._down(f"opened no connection: {error}", error.symptom) from None
         except OSError as error:
-            raise self._down(f"opened nothing: {(error.strerror or type(error).__name__).lower()}") from None
+            raise self._down(f"opened no connection: {(error.strerror or type(error).__name__).lower()}") from None
         if stream is None:
-            raise self._down("is not running, or opened nothing")
+            raise self._down("is not running, or opened no connection")
         return stream
 
     def _down(self, what: str, symptom: Symptom = Symptom.RELAY_DOWN) -> DialError:

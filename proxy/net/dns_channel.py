@@ -81,7 +81,7 @@ class Channel(ABC):
     async def exchange(self, message: bytes) -> bytes:
         """The answer to a query, not looked into. Raises DialError of stage RESOLVE."""
         if self._asking >= WAITING_LIMIT:
-            raise self._failed("too many questions wait for it", Symptom.LOCAL)
+            raise self._failed("too many queries are waiting for it", Symptom.LOCAL)
         question = _Question(message)
         self._asking += 1
         try:
@@ -157,7 +157,7 @@ class Channel(ABC):
                 text = f"its certificate was refused: {error.verify_message.rstrip('.')}"
                 raise self._failed(text, Symptom.CERTIFICATE) from error
             if isinstance(error, OSError):
-                raise self._failed(f"its TLS handshake broke off ({error.strerror or error})") from error
+                raise self._failed(f"its TLS handshake failed ({error.strerror or error})") from error
             raise
         return stream
 
@@ -261,7 +261,7 @@ def _read_doh(reader: Reader) -> Parser[tuple[bool, bytes]]:
             continue
         answer += piece
         if len(answer) > dns.MESSAGE_LIMIT:
-            raise _NotDns(f"its answer is longer than {dns.MESSAGE_LIMIT} bytes")
+            raise _NotDns(f"its answer exceeds {dns.MESSAGE_LIMIT} bytes")
     return head.keep_alive, answer
 
 

@@ -380,7 +380,7 @@ async def _ask_over_tcp(server: str, port: int, host: str, kind: Kind) -> Answer
     finally:
         writer.transport.abort()
     if answer.truncated:
-        raise PeerError("the answer is cut short")
+        raise PeerError("the answer is truncated")
     return answer
 
 

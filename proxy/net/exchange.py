@@ -387,7 +387,7 @@ def _nothing() -> Steps[None]:
 
 
 def _server_failed(error: OSError) -> DialError:
-    return _server_fault(f"the connection to the server broke: {error}", Symptom.RESET)
+    return _server_fault(f"connection to the server failed: {error}", Symptom.RESET)
 
 
 def _server_fault(message: str, symptom: Symptom) -> DialError:

@@ -182,7 +182,7 @@ class Front:
         if head.form is Form.ORIGIN:
             # Whoever would need the password, and cannot give one in this form, is not told who listens here.
             if not self._is_ours(head.host) or (self._credentials is not None and not _is_near(client)):
-                raise PeerError(f"a request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
+                raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
             return ForUs(_as_received(head) + reader.rest())
         if self._credentials is not None and not self._credentials.basic_matches(head.proxy_authorization):
             raise PeerError("proxy credentials are missing or wrong", reply=_AUTHENTICATE)
@@ -228,13 +228,13 @@ def _as_received(head: RequestHead) -> bytes:
 
 def _too_slow(limit_s: float) -> PeerError:
     return PeerError(
-        f"no whole request within {limit_s:g} s", reply=http1.error_response(408, "The request came too slowly.")
+        f"no complete request within {limit_s:g} s", reply=http1.error_response(408, "The request took too long.")
     )
 
 
 _MISDIRECTED = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
 _AUTHENTICATE = http1.error_response(
     407,
-    "This proxy needs a user and a password.",
+    "This proxy requires a user and password.",
     headers=(("Proxy-Authenticate", 'Basic realm="proxy", charset="UTF-8"'),),
 )

@@ -58,7 +58,7 @@ def page_of(text: str) -> Page:
         text = f"//[{text}]" if bare_ipv6 else f"//{text}"
     parts = urlsplit(text)
     if not parts.hostname:
-        raise ValueError("that names no host")
+        raise ValueError("no host is named")
     scheme, port = parts.scheme.lower(), parts.port  # the port raises ValueError, with a sentence, beyond 65535
     plain = scheme in ("http", "ws") or (not scheme and port == 80)
     if port is None:

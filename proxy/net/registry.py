@@ -161,7 +161,7 @@ class Registry:
                 raise _skipped(f"{destination} has no address for {route}")
             clean = [address for address in chosen if not self._tainted(destination, address)]
             if not clean and avoid_residual and self._relay_usable(destination):
-                raise _skipped(f"a connection to {destination} was just broken off, so {route} waits for a while")
+                raise _skipped(f"{route} skipped: {destination} was reset moments ago")
             return clean + [address for address in chosen if address not in clean]
 
         return direct.choosing(choose)
@@ -298,7 +298,7 @@ def _check_wrap(route: Route) -> None:
         if route.relays and word in _DIRECT_ONLY:
             raise ConfigError(f"route {route}: {word!r} is for direct routes")
     if sorted(set(route.wrap), key=_WORDS.index) != list(route.wrap):
-        raise ConfigError(f"route {route}: wrappers stand in the order {', '.join(_WORDS)}, each once")
+        raise ConfigError(f"route {route}: strategies must be in the order {', '.join(_WORDS)}, each once")
 
 
 def _skipped(sentence: str) -> DialError:
@@ -314,4 +314,4 @@ class _NoResolver:
     """The dialer of routes by the secure resolver where there is none."""
 
     async def dial(self, destination: Destination) -> Stream:
-        raise _skipped(f"there is no secure resolver to ask for {destination.host}")
+        raise _skipped(f"no encrypted DNS server is configured to resolve {destination.host}")

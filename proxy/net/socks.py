@@ -49,7 +49,7 @@ class Socks4Dialer(HandshakeDialer):
 
     def _sign(self, user: str, password: str) -> bytes:
         if password:
-            raise ValueError("SOCKS4 knows a user id but no password")
+            raise ValueError("SOCKS4 supports a user id but no password")
         return user.encode()  # goes within the request
 
     def carries(self, destination: Destination) -> bool:

@@ -320,5 +320,5 @@ def _refused(error: ssl.SSLError) -> DialError:
         evidence = {"relay": Symptom.EOF}
         symptom, text = Symptom.RELAY_DOWN, "the relay closed during the TLS handshake"
     else:
-        text = f"the relay does not speak our TLS ({error.reason or error})"
+        text = f"TLS handshake with the relay failed ({error.reason or error})"
     return DialError(text, stage=Stage.RELAY, symptom=symptom, evidence=evidence)

@@ -233,7 +233,7 @@ class Visitor:
         intercept with, so it may be somebody else's all the same."""
         made_by = self._is_known(tls.presented_chain(), host)
         if made_by is None:
-            self._say(Part.CERTIFICATE, route, Found.OK, text="good for the name", address=address)
+            self._say(Part.CERTIFICATE, route, Found.OK, text="valid for the host name", address=address)
             return True
         text, evidence = made_by
         found, symptom = Found.FAILED, Symptom.CERTIFICATE
@@ -328,7 +328,7 @@ class Visitor:
         rate = _rate(answer, came_at - began)
         is_slow = rate is not None and rate < self._detect.measure_slow_bytes
         if is_slow or self._now() - began >= self._detect.measure_answer_s:
-            return Symptom.NONE, f"{len(answer)} bytes had come after {self._now() - began:.0f} s"
+            return Symptom.NONE, f"{len(answer)} bytes arrived in {self._now() - began:.0f} s"
         came = path.heard if isinstance(path, _Listening) else len(answer)  # a record that is not whole shows nothing
         return Symptom.FROZEN, f"stopped after {came} bytes"
 

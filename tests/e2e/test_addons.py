@@ -230,7 +230,7 @@ async def test_a_relay_without_its_addon_is_closed(tmp_path: Path) -> None:
         assert await scene.way("far.test") == "none"
         (row,) = await scene.rows()
         assert row["attempts"][0]["symptom"] == "relay_down"
-        assert "addon ways is not running, or opened nothing" in row["attempts"][0]["error"]
+        assert "addon ways is not running, or opened no connection" in row["attempts"][0]["error"]
 
 
 async def test_what_happened_is_told_and_nobody_waits(tmp_path: Path) -> None:

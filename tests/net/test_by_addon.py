@@ -38,15 +38,23 @@ async def test_what_the_addon_opens_is_the_path() -> None:
 @pytest.mark.parametrize(
     ("error", "symptom", "words"),
     [
-        (None, Symptom.RELAY_DOWN, "relay own: addon ways is not running, or opened nothing"),
-        (ConnectionRefusedError(111, "Connection refused"), Symptom.RELAY_DOWN, "opened nothing: connection refused"),
+        (None, Symptom.RELAY_DOWN, "relay own: addon ways is not running, or opened no connection"),
+        (
+            ConnectionRefusedError(111, "Connection refused"),
+            Symptom.RELAY_DOWN,
+            "opened no connection: connection refused",
+        ),
         (
             DialError("no", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED),
             Symptom.RELAY_REFUSED,
-            "opened nothing: no",
+            "opened no connection: no",
         ),
-        (DialError("no", stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH), Symptom.RELAY_AUTH, "opened nothing: no"),
-        (DialError("x", stage=Stage.CONNECT, symptom=Symptom.REFUSED), Symptom.RELAY_DOWN, "opened nothing: x"),
+        (
+            DialError("no", stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH),
+            Symptom.RELAY_AUTH,
+            "opened no connection: no",
+        ),
+        (DialError("x", stage=Stage.CONNECT, symptom=Symptom.REFUSED), Symptom.RELAY_DOWN, "opened no connection: x"),
     ],
 )
 async def test_what_goes_wrong_is_the_relays_trouble(error: BaseException | None, symptom: Symptom, words: str) -> None:
@@ -64,7 +72,7 @@ async def test_what_never_answers_has_a_handshakes_time() -> None:
     async def ask(*_: Any) -> Any:
         await asyncio.Event().wait()
 
-    with pytest.raises(DialError, match=r"opened nothing within 0\.01 s"):
+    with pytest.raises(DialError, match=r"opened no connection within 0\.01 s"):
         await dialer(ask, 0.01).dial(THERE)
 
 

@@ -239,7 +239,7 @@ async def test_our_own_troubles_stay_ours(kind: Secure, ca: str) -> None:
         (page(b"<html>log in", kind="text/html; charset=utf-8"), "'text/html; charset=utf-8', which is no DNS message"),
         (page(b"", status="403 Forbidden"), "HTTP status 403"),
         (page(b"", status="302 Found", more="Location: http://portal.test/\r\n"), "HTTP status 302"),
-        (page(b"x" * (dns.MESSAGE_LIMIT + 1)), "longer than 16384 bytes"),
+        (page(b"x" * (dns.MESSAGE_LIMIT + 1)), "exceeds 16384 bytes"),
         (b"SSH-2.0-OpenSSH\r\n\r\n", "not proper HTTP"),
         (page(b"").replace(b": 0", b": 7") + b"xx", None),
     ],
