@@ -15,16 +15,17 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mitmproxy import exceptions, hooks, options, version
-from mitmproxy.addons import core, disable_h2c, next_layer, proxyserver
+from mitmproxy.addons import core, disable_h2c, proxyserver
 from mitmproxy.master import Master
 
 from proxy.config.paths import private_folder
 from proxy.config.schema import Settings
-from proxy.intercept import http1
+from proxy.intercept import http1, http2
 from proxy.intercept.guests import Admitted, has_hooks, traverse
 from proxy.intercept.handler import Handler, close_writer, connect_streams
 from proxy.intercept.leaf import Leaf
 from proxy.intercept.meeting import Guest, Meeting, Way
+from proxy.intercept.next_layer import NextLayer
 from proxy.intercept.signing import CIPHERS, Signing, trust_options
 from proxy.net.tasks import spawn
 
@@ -44,6 +45,7 @@ class Engine:
     ) -> None:
         _hush()
         http1.take_part()
+        http2.take_part()
         self._settings = settings
         self._guests = guests
         self._handlers: dict[str, Handler] = {}
@@ -56,7 +58,7 @@ class Engine:
         self.master._legacy_log_events.uninstall()  # hands every log record of the process to addons
         signing = Signing(lambda client: self._handlers[client.id].meeting, leaf)
         self._server = proxyserver.Proxyserver()
-        self.master.addons.add(core.Core(), self._server, disable_h2c.DisableH2C(), next_layer.NextLayer(), signing)
+        self.master.addons.add(core.Core(), self._server, disable_h2c.DisableH2C(), NextLayer(), signing)
         self.master.options.update(ciphers_server=CIPHERS, **trust_options())
         signing.sealed = True
         self.receive_guests()

@@ -1,20 +1,30 @@
-"""What HTTP/1.1 allows an origin to say and mitmproxy's own parser does not know, or does not bound.
+"""HTTP/1.1 in inspected connections, where mitmproxy's own parser knows too little of it or lets too much through.
 
-An interim answer (100, 103) is the answer to it, and then the page never comes; trailers end its connection in a fault
-that leaves both sides waiting; and a head that never ends is kept whole. Here the first two are dropped, as an
-intermediary may (RFC 9110 sections 15.2 and 6.5.1), and the last one is refused, as are endless lines between chunks.
+From an origin an interim answer (100, 103) is taken for the final answer, and then the page never comes; trailers end
+the connection in a fault that leaves both sides waiting; and a head that never ends is kept whole. Here the first two
+are dropped, as an intermediary may (RFC 9110 sections 15.2 and 6.5.1), and the last one is refused, as are endless
+lines between chunks. A client's requests are read by `wire.http1` first, heads and chunks: an ambiguous one is refused,
+so that an inspected tunnel is read as strictly as the proxy's own port.
 """
 
 from __future__ import annotations
 
+import logging
 import re
 
 from h11._events import Data, EndOfMessage
 from h11._readers import ChunkedReader
 from h11._receivebuffer import ReceiveBuffer
 from h11._util import RemoteProtocolError
-from mitmproxy.proxy import events, layer, layers
+from mitmproxy.proxy import commands, events, layer, layers
+from mitmproxy.proxy.context import Context
 from mitmproxy.proxy.layers.http import _http1
+
+from proxy.errors import PeerError
+from proxy.wire.http1 import Form, RequestHead, read_body, read_request_head
+from proxy.wire.http1_body import CHUNKED
+from proxy.wire.http1_refusal import refusal
+from proxy.wire.reader import Parser, Reader
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of an answer's head, as everywhere in Byway."""
@@ -38,8 +48,84 @@ class OriginSide(_http1.Http1Client):
         yield from super().read_headers(event)
 
 
+class ClientSide(_http1.Http1Server):
+    """The side of a connection that speaks to a client."""
+
+    def __init__(self, context: Context) -> None:
+        super().__init__(context)
+        self._reader = Reader()
+        self._head: Parser[RequestHead] | None = None  # the one that is being read
+
+    def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
+        """Lets mitmproxy read a head that ours has read to its end."""
+        if isinstance(event, events.DataReceived):
+            try:
+                if not self._is_whole(event.data):
+                    return
+            except PeerError as error:
+                yield commands.Log(f"A request was refused: {error}", logging.DEBUG)
+                yield commands.SendData(self.conn, error.reply)
+                yield commands.CloseConnection(self.conn)
+                self.state = self.done
+                return
+        yield from super().read_headers(event)
+
+    def _is_whole(self, received: bytes) -> bool:
+        """Whether the head has come to its end. Raises PeerError, with the reply, when it is refused."""
+        if not self.buf:
+            return False
+        if self._head is None:
+            self._reader = Reader(bytes(self.buf))
+            self._head = read_request_head(self._reader)
+        elif received:
+            self._reader.receive_data(received)
+        try:
+            next(self._head)
+        except StopIteration as read:
+            self._head = None
+            if read.value.form is not Form.ORIGIN:
+                raise refusal(
+                    400, "Inside a TLS connection, a request names a path of its site and nothing else."
+                ) from None
+        else:
+            return False
+        if bytes(self.buf).startswith(b"\r\n"):  # RFC 9112 section 2.2; mitmproxy would wait for more
+            self.buf.maybe_extract_at_most(2)
+        return True
+
+    @property
+    def body_reader(self) -> _http1.TBodyReader:
+        return self._body_reader
+
+    @body_reader.setter
+    def body_reader(self, reader: _http1.TBodyReader) -> None:
+        self._body_reader = StrictChunks() if isinstance(reader, ChunkedReader) else reader
+
+
+class StrictChunks(ChunkedReader):
+    """Reads a client's body in chunks with `wire.http1_body`."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._reader = Reader()
+        self._pieces = read_body(self._reader, CHUNKED)
+
+    def __call__(self, buf: ReceiveBuffer) -> Data | EndOfMessage | None:
+        """The next piece; None: more has to come. Raises RemoteProtocolError."""
+        if received := buf.maybe_extract_at_most(len(buf)):
+            self._reader.receive_data(bytes(received))
+        try:
+            piece = next(self._pieces)
+        except StopIteration:
+            buf += self._reader.rest()  # the next request
+            return EndOfMessage()
+        except PeerError as error:
+            raise RemoteProtocolError(str(error)) from None
+        return None if piece is None else Data(data=piece)
+
+
 class WithoutTrailers(ChunkedReader):
-    """Reads a body in chunks, of either side."""
+    """Reads an origin's body in chunks."""
 
     def __call__(self, buf: ReceiveBuffer) -> Data | EndOfMessage | None:
         event = super().__call__(buf)
@@ -51,6 +137,7 @@ class WithoutTrailers(ChunkedReader):
 def take_part() -> None:
     """Has mitmproxy use these from now on."""
     vars(layers.http)["Http1Client"] = OriginSide
+    vars(layers.http)["Http1Server"] = ClientSide
     vars(_http1)["ChunkedReader"] = WithoutTrailers
 
 

@@ -6,6 +6,7 @@ silence: whatever sent it would not understand us.
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 
 from proxy.errors import PeerError
@@ -31,6 +32,26 @@ def sniff(first: int) -> Family:
     if 0x41 <= first <= 0x5A or 0x61 <= first <= 0x7A:
         return Family.HTTP
     raise PeerError(_guess(first))
+
+
+def may_be_http(data: bytes) -> bool | None:
+    """Whether a client's first bytes are an HTTP/1 request, or what a lenient server may take for one. None: more has
+    to come before that can be told."""
+    if _HTTP.match(data):
+        return True
+    return None if len(data) < _LINE_LIMIT and _UNFINISHED.match(data) else False
+
+
+_LINE_LIMIT = 8192
+_HTTP = re.compile(
+    rb"[ \t\r\n]*"
+    rb"([^\s\x00-\x1f]{1,64}[ \t\x0b\x0c]+(/|\*|[a-z]+:/|[^\n]*HTTP/)"  # a method and a target, or a version after it
+    rb"|(GET|HEAD|POST|PUT|DELETE|OPTIONS|PATCH|TRACE)[ \t]*\r?\n"
+    rb"|[^\n]*\r?\n[ \t]*Host[ \t]*:)",
+    re.IGNORECASE,
+)
+_UNFINISHED = re.compile(rb"[ \t\r\n]*([a-z][\t\x0b\x0c\r -~]*)?\Z", re.IGNORECASE)
+"""A line of text that has not ended."""
 
 
 def _guess(first: int) -> str:

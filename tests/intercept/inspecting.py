@@ -39,6 +39,9 @@ HOSTS = """
 """
 
 
+PATIENCE_S = 30.0
+
+
 class Inspecting(App):
     """An App that keeps what it would write, and has the test's addons."""
 
@@ -143,3 +146,20 @@ async def inspecting(
         finally:
             await app.close()
             tls._system_context.cache_clear()
+
+
+@asynccontextmanager
+async def tunnel(
+    byway: Inspecting, port: int, alpn: Sequence[str] = ()
+) -> AsyncIterator[tuple[asyncio.StreamReader, asyncio.StreamWriter]]:
+    """TLS inside a tunnel, with our own authority's certificate."""
+    async with asyncio.timeout(PATIENCE_S):
+        reader, writer = await asyncio.open_connection(*byway.proxy, limit=1 << 20)
+        try:
+            where = f"www.inside.test:{port}"
+            writer.write(f"CONNECT {where} HTTP/1.1\r\nHost: {where}\r\n\r\n".encode())
+            assert (await reader.readuntil(b"\r\n\r\n")).startswith(b"HTTP/1.1 200")
+            await writer.start_tls(byway.trust(alpn=alpn), server_hostname="www.inside.test")
+            yield reader, writer
+        finally:
+            writer.transport.abort()

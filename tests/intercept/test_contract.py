@@ -174,7 +174,19 @@ def test_http1_is_read_by_the_parts_that_we_put_in_its_place() -> None:
     assert "return ChunkedReader()" in source(_http1.make_body_reader)
     assert parameters(_http1.Http1Client.read_headers) == ["self", "event"]
     assert "self.state = self.read_headers" in source(_http1.Http1Connection)
+    assert "Http1Server(" in source(layers.http)
+    assert parameters(_http1.Http1Server.read_headers) == ["self", "event"]
+    assert "self.body_reader = make_body_reader(expected_body_size)" in source(_http1.Http1Server.read_headers)
     assert "HTTP trailers are not implemented yet" in source(_http1), "else ours is needless"
+
+
+def test_http2_and_the_choice_of_a_protocol_are_asked_of_the_parts_that_we_put_in_their_place() -> None:
+    assert "Http2Server(" in source(layers.http)
+    assert parameters(_http2.Http2Server.handle_h2_event) == ["self", "event"]
+    assert "h2.events.TrailersReceived" in source(_http2), "else ours is needless"
+    assert parameters(next_layer.NextLayer._next_layer) == ["self", "context", "data_client", "data_server"]
+    assert issubclass(next_layer.NeedsMoreData, Exception)
+    assert "except NeedsMoreData" in source(next_layer.NextLayer.next_layer)
 
 
 def test_a_flow_that_is_killed_when_it_failed_is_answered_by_no_page() -> None:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from proxy.errors import PeerError
-from proxy.wire.sniff import Family, sniff
+from proxy.wire.sniff import Family, may_be_http, sniff
+from tests.wire.bad_heads import BAD_HEADS
 
 
 @pytest.mark.parametrize(
@@ -48,3 +49,28 @@ def test_B12_every_byte_is_decided() -> None:
         except PeerError:
             continue
     assert len(families) == 2 + 52
+
+
+@pytest.mark.parametrize("data", [head for head in BAD_HEADS.values() if not head.startswith(b"\n")])
+def test_what_a_lenient_server_may_take_for_http_is_http_however_it_is_cut(data: bytes) -> None:
+    line = data.lstrip(b"\r\n").find(b"\n") + 3
+    assert may_be_http(data) is True
+    for cut in range(min(line, 40)):
+        assert may_be_http(data[:cut]) is not False, data[:cut]
+
+
+@pytest.mark.parametrize(
+    "data",
+    [
+        b"\x10\x0c\x00\x04MQTT", b"AMQP\x00\x00\x09\x01", b"NICK somebody\r\n", b"a1 CAPABILITY\r\n", b"<?xml ",
+        b"SSH-2.0-OpenSSH_9.6\r\n", b"PING\r\n", b'{"method": "x"}', b"\x00\x00\x00\x08\x04\xd2\x16\x2f",
+        b"word" * 3000,
+    ],
+)  # fmt: skip
+def test_other_protocols_are_not(data: bytes) -> None:
+    assert may_be_http(data) is False
+
+
+@pytest.mark.parametrize("data", [b"", b"\r\n", b"G", b"GET", b"GET ", b"GET w", b"GET\r", b"\r\n P"])
+def test_what_may_still_become_http_is_waited_for(data: bytes) -> None:
+    assert may_be_http(data) is None
