@@ -63,6 +63,7 @@ from proxy.server import Server, clients_max
 from proxy.services import Services, Setup
 from proxy.setup import SetupMaker
 from proxy.soundings import Soundings
+from proxy.store.relay_tests import RelayTests, place
 from proxy.store.salvage import read_overrides
 from proxy.store.writer import Store
 
@@ -110,6 +111,7 @@ class App:
         self._poller = make_poller(loop)
         self._store = Store(None if options.ephemeral else paths.store_file, settings.log)
         self._store.start()
+        self._relay_tests = RelayTests(place(paths, settings.log, ephemeral=options.ephemeral))
         self._network = NetworkWatch(_network_key(paths, ephemeral=options.ephemeral))
         self._network.on_change(self._moved)
         detect = settings.detect
@@ -291,6 +293,7 @@ class App:
     def _taken(self, setup: Setup) -> None:
         """What goes by the configuration, and is no part of a Setup."""
         self._store.configure(setup.settings.log)
+        self._relay_tests.keep_in(place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral))
         self._health.keep(setup.registry.relay_names)
         if setup.settings.relay != self._relays:
             self._relays = setup.settings.relay
@@ -431,6 +434,7 @@ class App:
             override=self._override,
             means=lambda: Means.of(self._setup, self._services),
             plan=lambda request: plan_for(request, self._services, self._setup),
+            relay_tests=self._relay_tests,
             addons=self._keeper.states,
         )
 

@@ -14,6 +14,7 @@ from proxy.config.inspection import unavailable
 from proxy.config.load import Loaded
 from proxy.config.passwords import Passwords
 from proxy.config.paths import Paths
+from proxy.config.relays import enabled_relays
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.trust import check_obeyed
 from proxy.detect.answers import Classify, Seen, look
@@ -175,7 +176,7 @@ class SetupMaker:
 
     def _relays(self, loaded: Loaded) -> list[Relay]:
         relays, problems = [], []
-        for config in loaded.settings.relay:
+        for config in enabled_relays(loaded.settings.relay):
             try:
                 relays.append(self._relay(config, may_ask=loaded.runs_commands))
             except ValueError as error:

@@ -7,64 +7,211 @@ from __future__ import annotations
 
 import re
 import secrets
+import tomllib
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+from proxy.cli.toml_tables import Tables
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import make_folder, write_private
+from proxy.config.schema import RelayConfig
+from proxy.config.words import quoted, suggestion
 from proxy.errors import BywayError, ConfigError
 from proxy.wire import relay_url
+from proxy.wire.relay_url import Kind
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
+_NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
 _NEW_FILE = "config_version = 1\n"
-_WELL_KNOWN = {9050: "tor", 9150: "tor"}
+_WELL_KNOWN = {
+    9050: "tor", 9150: "tor", 7890: "clash", 7891: "clash", 7897: "clash", 10808: "v2rayn", 10809: "v2rayn"
+}  # fmt: skip
 """Ports on loopback whose owner is plain enough for a name."""
 
 
 @dataclass(frozen=True, slots=True)
+class NewRelay:
+    """A relay to add: a URL or chain, and a name for it that the user or its URL suggests."""
+
+    url: str
+    name: str | None = None  # given by the user: taken as it is
+    label: str = ""  # what stood behind the # of the URL
+    allow_plaintext_credentials: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Added:
-    """What was written; `shown` has no password."""
+    """A relay that is in the file now. `url` has no password; `was_there`: it was there already, as `name`."""
 
     name: str
-    shown: str
+    url: str
+    was_there: RelayConfig | None = None
 
 
-def add_relay(file: Path, url: str, name: str | None) -> Added:
-    """Adds a [[relay]] at the end of those in `file`, which is made when there is none.
+def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
+    """Adds `[[relay]]` tables behind those in `file`, which is made when there is none, for the relays that are not
+    there yet: same host, port and user.
 
     Raises ValueError with a sentence for a URL or name that cannot be, ConfigError when the file is faulty as it is or
-    would be with the relay, and BywayError when it cannot be written."""
-    import tomlkit
-    from tomlkit.items import AoT
+    would be with the relays, and BywayError when it cannot be written."""
+    edited = _Edited.open(file)
+    there = {relay.name: (_identity(relay.url), relay) for relay in edited.relays}
+    added = []
+    for new in relays:
+        url = new.url.strip()
+        identity = _identity(url)
+        same = next((relay for known, relay in there.values() if known == identity), None)
+        if same is not None:
+            added.append(Added(same.name, relay_url.redact(same.url), was_there=same))
+            continue
+        name = _checked_name(new.name, there) if new.name is not None else _free_name(new, there)
+        table: dict[str, str | bool] = {"name": name, "url": url}
+        if new.allow_plaintext_credentials:
+            table["allow_plaintext_credentials"] = True
+        edited.append_relay(table)
+        there[name] = (identity, RelayConfig.model_construct(name=name, url=url))  # `save` checks it
+        added.append(Added(name, relay_url.redact(url)))
+    if any(each.was_there is None for each in added):
+        edited.save()
+    return added
 
-    hops = [_hop(item) for item in relay_url.parse_chain(url)]
-    file = file.resolve()  # a symbolic link stays one
-    text = read_text(file, limit=CONFIG_LIMIT) if file.exists() else _NEW_FILE
-    configured = load(file if file.exists() else None).settings.relay
-    taken = {relay.name for relay in configured}
-    if name is None:
-        name = _free_name(hops[-1], taken)
-    elif not _NAME.match(name):
+
+def remove_relays(file: Path, names: Sequence[str]) -> None:
+    """Removes these relays; whether something names them is not looked at here.
+
+    Raises ValueError for a name that there is not, ConfigError when the file is faulty, and BywayError."""
+    edited = _Edited.open(file)
+    edited.remove_relays([edited.place(name) for name in names])
+    edited.save()
+
+
+def order_relays(file: Path, names: Sequence[str]) -> list[str]:
+    """Puts these relays first, in this order; the others follow as they stood. Returns all names in their new order.
+
+    Raises ValueError for a name that there is not, ConfigError when the file is faulty, and BywayError."""
+    edited = _Edited.open(file)
+    first = list(dict.fromkeys(edited.place(name) for name in names))
+    order = [*first, *(place for place in range(len(edited.relays)) if place not in first)]
+    if order != sorted(order):
+        edited.reorder_relays(order)
+        edited.save()
+    return [edited.relays[place].name for place in order]
+
+
+def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
+    """Sets `enabled` of these relays. Returns those for which that was a change.
+
+    Raises ValueError for a name that there is not, ConfigError when the file is faulty, and BywayError."""
+    edited = _Edited.open(file)
+    changed = [name for name in dict.fromkeys(names) if edited.relays[edited.place(name)].enabled is not enabled]
+    for name in changed:
+        edited.enable_relay(edited.place(name), enabled)
+    if changed:
+        edited.save()
+    return changed
+
+
+class _Edited:
+    """A configuration file being edited: its text, and what that text must say in the end."""
+
+    def __init__(self, file: Path, text: str, relays: Sequence[RelayConfig]) -> None:
+        self._file = file
+        self._text = text
+        self._before = text
+        self.relays = relays
+        """As they are in the file, without the edits."""
+        self._wanted: dict[str, Any] = tomllib.loads(text)
+
+    @classmethod
+    def open(cls, file: Path) -> _Edited:
+        """Raises ConfigError when the file is faulty as it is."""
+        file = file.resolve()  # a symbolic link stays one
+        text = read_text(file, limit=CONFIG_LIMIT) if file.exists() else _NEW_FILE
+        return cls(file, text, load(file if file.exists() else None).settings.relay)
+
+    def place(self, name: str) -> int:
+        """Raises ValueError for a relay that there is not."""
+        names = [relay.name for relay in self.relays]
+        if name not in names:
+            known = suggestion(name, names) if names else "; no relay is configured"
+            raise ValueError(f"there is no relay {quoted(name)}{known}")
+        return names.index(name)
+
+    def append_relay(self, table: Mapping[str, str | bool]) -> None:
+        import tomlkit
+
+        self._wanted.setdefault("relay", []).append(dict(table))
+        lines = tomlkit.dumps(dict(table))
+        try:
+            self._text = Tables(self._text, "relay").append(f"[[relay]]\n{lines}")
+        except ValueError:  # none yet, or written inline: relay = [{ … }]
+            document = tomlkit.parse(self._text)
+            relays = document.get("relay")
+            if not relays:
+                document.pop("relay", None)
+                document.append("relay", tomlkit.aot())
+                document["relay"].append(tomlkit.item(dict(table)))
+            else:
+                inline = tomlkit.inline_table()
+                inline.update(table)
+                relays.append(inline)
+            self._text = tomlkit.dumps(document)
+
+    def remove_relays(self, places: Sequence[int]) -> None:
+        self._wanted["relay"] = [each for place, each in enumerate(self._wanted["relay"]) if place not in places]
+        if not self._wanted["relay"]:
+            del self._wanted["relay"]
+        self._text = self._tables().remove(places)
+
+    def reorder_relays(self, order: Sequence[int]) -> None:
+        self._wanted["relay"] = [self._wanted["relay"][place] for place in order]
+        self._text = self._tables().reorder(order)
+
+    def enable_relay(self, place: int, enabled: bool) -> None:
+        import tomlkit
+
+        is_written = "enabled" in self._wanted["relay"][place]
+        self._wanted["relay"][place]["enabled"] = enabled
+        if is_written:
+            document = tomlkit.parse(self._text)
+            document["relay"][place]["enabled"] = enabled
+            self._text = tomlkit.dumps(document)
+        else:
+            self._text = self._tables().set(place, "enabled", "true" if enabled else "false")
+
+    def save(self) -> None:
+        """Raises BywayError when the text does not say what it should, and what `_replace` raises."""
+        comments = [line for line in self._before.splitlines() if line.lstrip().startswith("#")]
+        if tomllib.loads(self._text) != self._wanted or not set(comments) <= set(self._text.splitlines()):
+            raise self._by_hand()
+        _replace(self._file, self._text)
+
+    def _tables(self) -> Tables:
+        try:
+            return Tables(self._text, "relay")
+        except ValueError:
+            raise self._by_hand() from None
+
+    def _by_hand(self) -> BywayError:
+        return BywayError(f"{shown(self._file)} is written in a way that this command cannot edit: edit it by hand")
+
+
+def _identity(url: str) -> tuple[object, ...]:
+    """What makes two relays one: of each hop host, port and user, or the name. Raises ValueError."""
+    hops = ((item, _hop(item)) for item in relay_url.parse_chain(url))
+    return tuple(item if hop is None else (hop.host, hop.port, hop.user) for item, hop in hops)
+
+
+def _checked_name(name: str, taken: Container[str]) -> str:
+    """Raises ValueError."""
+    if not _NAME.match(name):
         raise ValueError("a relay's name has 1 to 32 letters, digits, dots, dashes and underscores")
     if name in taken:
         raise ValueError(f"there is a relay {name} already; choose another name with --name")
-
-    document = tomlkit.parse(text)
-    table = tomlkit.table()
-    table.add("name", name)
-    table.add("url", url.strip())
-    relays = document.get("relay")
-    if relays is None:
-        document.append("relay", AoT([table]))
-    elif isinstance(relays, AoT):
-        relays.append(table)
-    else:  # written inline: relay = [{ … }]
-        inline = tomlkit.inline_table()
-        inline.update({"name": name, "url": url.strip()})
-        relays.append(inline)
-    _replace(file, tomlkit.dumps(document))
-    return Added(name, relay_url.redact(url.strip()))
+    return name
 
 
 def set_addon(file: Path, name: str, enabled: bool) -> bool:
@@ -124,17 +271,20 @@ def _hop(item: str) -> relay_url.RelayUrl | None:
     return relay_url.parse(item)
 
 
-def _free_name(last: relay_url.RelayUrl | None, taken: set[str]) -> str:
-    """A name after the relay's host, with a number when it is taken."""
-    wanted = "chain"
-    if last is not None:
-        address = last.endpoint.address
+def _free_name(new: NewRelay, taken: Container[str]) -> str:
+    """A name after the URL's label, else after the relay's host, with a number when it is taken."""
+    last = _hop(relay_url.parse_chain(new.url)[-1])
+    wanted = _NOT_OF_NAMES.sub("-", new.label).strip("-._")[:28].rstrip("-._")
+    if not wanted and last is None:
+        wanted = "chain"
+    elif not wanted and last is not None:
+        address = last.endpoint.address if last.kind is not Kind.ADDON else None
         if address is None:
             label = last.host.removeprefix("www.").partition(".")[0]
             wanted = label if _NAME.match(label) else str(last.kind)
         else:
             wanted = _WELL_KNOWN.get(last.port, f"{last.kind}-{last.port}") if address.is_loopback else str(last.kind)
-    wanted = f"{wanted[:28]}-relay"[:28] if wanted == "direct" else wanted[:28]
+    wanted = f"{wanted[:22]}-relay" if wanted.lower() == "direct" else wanted[:28]
     if wanted not in taken:
         return wanted
     return next(name for number in range(2, 10_000) if (name := f"{wanted}-{number}") not in taken)

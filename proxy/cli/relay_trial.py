@@ -6,34 +6,43 @@ Two implementations that agree leave little doubt; when they do not, that is sai
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
+import time
 from collections.abc import Sequence
 from typing import Any
 
 from proxy.cli.exits import Misused
 from proxy.cli.second_opinion import Opinion, second_opinion
 from proxy.config.load import load
-from proxy.config.paths import Paths
+from proxy.config.paths import Paths, private_folder
 from proxy.config.schema import Settings
 from proxy.config.words import quoted, suggestion
 from proxy.control import documents
 from proxy.control.site import site
-from proxy.control.trial import Trial, carriable, try_relays
+from proxy.control.trial import Trial, carriable, tests_of, try_relays
+from proxy.errors import BywayError
 from proxy.model import Destination
 from proxy.net.poller import make_poller
 from proxy.net.registry import Registry
 from proxy.net.resolver import Resolver
 from proxy.setup import SetupMaker
+from proxy.store.relay_tests import RelayTest, RelayTests, place
+
+log = logging.getLogger(__name__)
+
+_NOT_ASKED = Opinion(asked=False, error="PySocks is asked by `byway relay test` only")
 
 
-def try_offline(paths: Paths, names: Sequence[str], to: str | None) -> dict[str, Any]:
-    """The answer that the running Byway would give, with `pysocks` and `disagreement` in each result.
+def try_offline(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool = True) -> dict[str, Any]:
+    """The answer that the running Byway would give, with `pysocks` and `disagreement` in each result. What is found is
+    remembered as the running Byway would.
 
     Raises ConfigError and Misused."""
-    return asyncio.run(_try(paths, names, to))
+    return asyncio.run(_try(paths, names, to, ask_pysocks=ask_pysocks))
 
 
-async def _try(paths: Paths, names: Sequence[str], to: str | None) -> dict[str, Any]:
+async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool) -> dict[str, Any]:
     loaded = load(paths.config_to_read, env=os.environ)
     settings = loaded.settings
     target = _target(settings, to)
@@ -41,12 +50,16 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None) -> dict[str, 
     try:
         setup = SetupMaker(poller, paths).make(loaded, {}, port=settings.listen.port)
         registry = setup.registry
-        wanted = _wanted(registry.relay_names, names)
+        wanted = _wanted(settings, registry.relay_names, names)
         resolver = setup.resolver if to is None else None
         trials = await try_relays(registry, wanted, target, resolver=resolver)
-        opinions = await asyncio.gather(*(_opinion(registry, settings, name, target, resolver) for name in wanted))
+        if ask_pysocks:
+            opinions = await asyncio.gather(*(_opinion(registry, settings, name, target, resolver) for name in wanted))
+        else:
+            opinions = [_NOT_ASKED] * len(wanted)
     finally:
         poller.close()
+    _remember(paths, settings, tests_of(trials, settings.relay, time.time(), whatever_target=to is not None))
     return documents.versioned(
         to=documents.destination(target),
         results=[_result(trial, opinion) for trial, opinion in zip(trials, opinions, strict=True)],
@@ -83,11 +96,27 @@ def disagreement(trial: Trial, opinion: Opinion) -> str:
     return f"our own dialer came through where PySocks did not ({opinion.error})"
 
 
-def _wanted(known: Sequence[str], names: Sequence[str]) -> list[str]:
+def _remember(paths: Paths, settings: Settings, tests: Sequence[RelayTest]) -> None:
+    """Keeps the results for `byway relay list`. A state folder that cannot be written is logged and no failure."""
+    file = place(paths, settings.log)
+    if file is None or not tests:
+        return
+    try:
+        private_folder(file.parent)
+    except BywayError as error:
+        log.warning("the results are not saved: %s", error)
+        return
+    RelayTests(file).record(tests, known=[relay.name for relay in settings.relay])
+
+
+def _wanted(settings: Settings, enabled: Sequence[str], names: Sequence[str]) -> list[str]:
+    known = [relay.name for relay in settings.relay]
     for name in names:
         if name not in known:
             raise Misused(f"there is no relay {quoted(name)}{suggestion(name, known)}")
-    return list(dict.fromkeys(names)) or list(known)
+        if name not in enabled:
+            raise Misused(f"relay {name} is disabled: run `byway relay enable {name}` first")
+    return list(dict.fromkeys(names)) or list(enabled)
 
 
 def _target(settings: Settings, to: str | None) -> Destination:

@@ -31,6 +31,7 @@ from proxy.model import NetworkId, Override
 from proxy.net.network_id import network_id, read_uplink
 from proxy.store import queries
 from proxy.store.file import open_reader
+from proxy.store.relay_tests import RelayTests, place
 
 T = TypeVar("T")
 
@@ -112,9 +113,9 @@ class Stored:
 
     def _relays(self) -> list[Document]:
         used = _health(self._ask(queries.relays_used))
-        return [
-            documents.relay(relay, used.get(relay.name, RelayHealth()), failing=False) for relay in self._settings.relay
-        ]
+        relays = self._settings.relay
+        tests = RelayTests(place(self._paths, self._settings.log)).of_all(relays)
+        return documents.relays(relays, tests, lambda name: used.get(name, RelayHealth()))
 
     def _beliefs(self) -> Beliefs:
         beliefs, _ = self._ask(queries.beliefs)

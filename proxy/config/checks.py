@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
+from proxy.config import relays
 from proxy.config.inspection import FORBIDDEN_OPTIONS
 from proxy.config.schema import Settings
 from proxy.config.words import quoted, suggestion
@@ -34,7 +35,7 @@ def faults(settings: Settings) -> Iterator[Fault]:
     yield from _listen_faults(settings)
     yield from _name_faults(settings)
     yield from _dns_faults(settings)
-    chains = {relay.name: _names_in(relay.url) for relay in settings.relay}
+    chains = {relay.name: relays.names_in(relay.url) for relay in settings.relay}
     for number in range(len(settings.relay)):
         yield from _relay_faults(settings, number, chains)
     for number, source in enumerate(settings.list):
@@ -47,8 +48,11 @@ def faults(settings: Settings) -> Iterator[Fault]:
     yield from _addon_faults(settings)
 
 
-def without_effect(settings: Settings) -> Iterator[Fault]:
-    """Keys that were set, are understood, and do nothing in this version."""
+def notices(settings: Settings) -> Iterator[Fault]:
+    """What is not wrong and does less than its writer may expect."""
+    for number, relay in enumerate(settings.relay):
+        if withheld := relays.withheld_credentials(relay):
+            yield Fault(("relay", number, "url"), withheld)
     for number, source in enumerate(settings.list):
         if source.format not in _READ_FORMATS and source.format in LIST_FORMATS:
             yield Fault(("list", number, "format"), f"format {quoted(source.format)} is read as plain domains for now")
@@ -111,7 +115,7 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
         yield Fault(path, f"relay {relay.name}: {error}")
         return
     for item in items:
-        if _is_name(item):
+        if relays.is_name(item):
             if item not in chains:
                 yield Fault(path, f"relay {relay.name}: {_unknown_relay(item, [n for n in chains if n != relay.name])}")
             continue
@@ -126,19 +130,10 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
         yield Fault(path, f"relay {relay.name}: the chain comes back to itself")
 
 
-def _is_name(item: str) -> bool:
-    """A chain's item is a relay's name or a URL, and only the latter has a colon."""
-    return ":" not in item
-
-
 def _unknown_relay(item: str, others: list[str]) -> str:
     if "@" in item:  # what stands before it may be the rest of a password that holds a >
         return "the relay's host or port cannot be read: a > in a user or password is written %3E"
     return f"there is no relay {quoted(item)}{suggestion(item, others) or '; a host needs its port'}"
-
-
-def _names_in(chain: str) -> tuple[str, ...]:
-    return tuple(item.strip() for item in chain.split(">") if _is_name(item))
 
 
 def _comes_back(name: str, chains: Mapping[str, tuple[str, ...]]) -> bool:

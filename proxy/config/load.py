@@ -105,7 +105,7 @@ def load(
     problems += faults
     if settings is None or problems:
         raise ConfigError(relay_url.redact(problem) for problem in problems)
-    found_notices = [*overlay.notices, *(_said(places, fault) for fault in checks.without_effect(settings))]
+    found_notices = [*overlay.notices, *(_said(places, fault) for fault in checks.notices(settings))]
     if doubt:
         found_notices.append(f"{doubt}. No password_cmd is run")
     elif path is not None:

@@ -88,6 +88,11 @@ class Paths:
         return self.state_dir / "byway.sqlite"
 
     @property
+    def relay_tests_file(self) -> Path:
+        """The last test of each relay."""
+        return self.state_dir / "relay-tests.json"
+
+    @property
     def network_key_file(self) -> Path:
         return self.state_dir / "network.key"
 

@@ -154,6 +154,7 @@ class RelayConfig(_Section):
     allow_plaintext_credentials: bool = Field(
         default=False, description="send credentials without TLS to a host that is not loopback"
     )
+    enabled: bool = Field(default=True, description="whether the relay, and chains that name it, are used")
 
 
 class ListConfig(_Section):

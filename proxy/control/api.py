@@ -19,6 +19,7 @@ from aiohttp import web
 from aiohttp.typedefs import Middleware
 
 from proxy import __version__
+from proxy.config.relays import enabled_relays
 from proxy.config.words import quoted, suggestion
 from proxy.control import asking, documents
 from proxy.control.documents import Document, versioned
@@ -29,7 +30,9 @@ from proxy.control.parts import Parts
 from proxy.control.problems import Standing, problems
 from proxy.control.site import scope, site
 from proxy.control.timeline import scopes, spells
-from proxy.control.trial import try_relays
+from proxy.control.trial import tests_of, try_relays
+from proxy.detect.health import RelayHealth
+from proxy.detect.relay_faults import RelayFault
 from proxy.detect.site_status import site_state, status_of
 from proxy.errors import BywayError
 from proxy.measure.means import measured_routes
@@ -139,7 +142,7 @@ class _Api:
         network = parts.network()
         state = parts.beliefs.network_state(network)
         troubled = [site for site in self._sites(now) if site["network"] == network and site["is_trouble"]]
-        relays = self._relays(now)
+        relays = await self._relays(now)
         listen = parts.setup().settings.listen
         live = dict(parts.live())
         return _answer(
@@ -423,20 +426,29 @@ class _Api:
 
     async def relays(self, request: web.Request) -> web.Response:
         asking.query(request)
-        return _answer(relays=self._relays(time.time()))
+        return _answer(relays=await self._relays(time.time()))
 
     async def test_relays(self, request: web.Request) -> web.Response:
         asked = await asking.body(request, {"names": list, "to": str})
-        known = self._relay_names()
+        relays = self._parts.setup().settings.relay
+        known = [relay.name for relay in enabled_relays(relays)]
         wanted = list(dict.fromkeys(map(str, asked.get("names") or known)))
         for name in wanted:
+            if name not in self._relay_names():
+                raise Refused(404, f"There is no relay {quoted(name)}{suggestion(name, self._relay_names())}.")
             if name not in known:
-                raise Refused(404, f"There is no relay {quoted(name)}.")
+                raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
         given = "to" in asked
         target = asking.read(site, asked["to"]) if given else self._control()
         # whoever names a target may not want its name asked for here; a control is no secret
         setup = self._parts.setup()
         trials = await try_relays(setup.registry, wanted, target, resolver=None if given else setup.resolver)
+        now = time.time()
+        for trial in trials:
+            if trial.ok and _may_be_cleared(self._parts.health.of(trial.relay)):
+                self._parts.health.worked(trial.relay, now)
+        tests = tests_of(trials, relays, now, whatever_target=given)
+        await asyncio.to_thread(self._parts.relay_tests.record, tests, known=self._relay_names())
         return _answer(to=documents.destination(target), results=[documents.trial(trial) for trial in trials])
 
     def _control(self) -> Destination:
@@ -449,12 +461,15 @@ class _Api:
     def _relay_names(self) -> list[str]:
         return [relay.name for relay in self._parts.setup().settings.relay]
 
-    def _relays(self, now: float) -> list[Document]:
-        health = self._parts.health
-        return [
-            documents.relay(relay, health.of(relay.name), failing=health.is_open(relay.name, now))
-            for relay in self._parts.setup().settings.relay
-        ]
+    async def _relays(self, now: float) -> list[Document]:
+        relays, health = self._parts.setup().settings.relay, self._parts.health
+        tests = await asyncio.to_thread(self._parts.relay_tests.of_all, relays)
+        return documents.relays(relays, tests, health.of, lambda name: health.is_open(name, now))
+
+
+def _may_be_cleared(health: RelayHealth) -> bool:
+    """Whether an open path shows that what was wrong is over: not when paths opened and then delivered nothing."""
+    return health.fault is None or health.fault.fault is not RelayFault.DELIVERS_NOTHING
 
 
 def _answer(**content: Any) -> web.Response:

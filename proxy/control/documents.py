@@ -10,12 +10,13 @@ in a belief, a verdict and a last result.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
+from proxy.config.relays import enabled_relays
 from proxy.config.schema import RelayConfig, Settings
-from proxy.control.trial import Trial
+from proxy.control.trial import Trial, result_words
 from proxy.control.version import VERSION
 from proxy.detect import words
 from proxy.detect.evidence import Routes
@@ -26,6 +27,7 @@ from proxy.detect.verdict import Verdict
 from proxy.extend.keeper import AddonState
 from proxy.model import Action, Attempt, Belief, Destination, NetworkId, Outcome, Override, Plan, State, Step
 from proxy.routing.rules import Rule
+from proxy.store.relay_tests import RelayTest
 from proxy.wire.relay_url import redact
 
 Document = dict[str, Any]
@@ -141,18 +143,43 @@ def rule(said: Rule) -> Document:
     }
 
 
-def relay(configured: RelayConfig, health: RelayHealth, *, failing: bool) -> Document:
-    """`state` is "untried", "works", "failed" (the last time) or "failing": something is wrong with it, which is in
-    `fault`, or it failed so often that it is used last. `fault` is null, or as `relay_fault` writes it."""
+def relays(
+    configured: Sequence[RelayConfig],
+    tests: Mapping[str, RelayTest],
+    health: Callable[[str], RelayHealth],
+    failing: Callable[[str], bool] = lambda _: False,
+) -> list[Document]:
+    """The configured relays in their order, with the last test of each."""
+    in_use = {each.name for each in enabled_relays(configured)}
+    return [
+        relay(
+            each, health(each.name), failing=failing(each.name), in_use=each.name in in_use, test=tests.get(each.name)
+        )
+        for each in configured
+    ]
+
+
+def relay(
+    configured: RelayConfig, health: RelayHealth, *, failing: bool, in_use: bool = True, test: RelayTest | None = None
+) -> Document:
+    """`words` says how the relay is ("works", "slow", "fails: …", "not tested", "disabled"), found at `found_at`: by
+    visits and measurements, or by the last test if that is newer.
+
+    `state` is what visits showed: "untried", "works", "failed" (the last time) or "failing": something is wrong with
+    it, which is in `fault`, or it failed so often that it is used last. `fault` is null, or as `relay_fault` writes it;
+    `test` is null, or as `relay_test` writes it. `enabled` is false for a relay that is not used."""
     if failing or health.fault is not None:
         state = "failing"
     elif health.failures:
         state = "failed"
     else:
         state = "works" if health.worked_at else "untried"
+    text, found_at = _relay_words(state, health, test) if in_use else ("disabled", 0.0)
     return {
         "name": configured.name,
         "url": redact(configured.url),
+        "words": text,
+        "found_at": _time(found_at),
         "state": state,
         "failures": health.failures,
         "error": redact(health.last_error),
@@ -160,7 +187,23 @@ def relay(configured: RelayConfig, health: RelayHealth, *, failing: bool) -> Doc
         "worked_at": _time(health.worked_at),
         "failed_at": _time(health.failed_at),
         "fault": None if health.fault is None else relay_fault(configured.name, health.fault),
+        "enabled": in_use,
+        "test": None if test is None else relay_test(test),
     }
+
+
+def _relay_words(state: str, health: RelayHealth, test: RelayTest | None) -> tuple[str, float]:
+    """How a relay is, in words, and when that was found; 0: never."""
+    found = []
+    if state in ("failing", "failed"):
+        fault = health.fault.fault.text if health.fault is not None else redact(health.last_error)
+        found.append((health.failed_at, result_words(ok=False, elapsed_s=0, fault=fault)))
+    elif state == "works":
+        found.append((health.worked_at, result_words(ok=True, elapsed_s=health.usual_s, fault="")))
+    if test is not None:
+        found.append((test.at, result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)))
+    at, text = max(found, default=(0.0, "not tested"))
+    return text, at
 
 
 def relay_fault(name: str, noted: NotedFault) -> Document:
@@ -175,6 +218,12 @@ def relay_fault(name: str, noted: NotedFault) -> Document:
         "seen_at": noted.seen_at,
         "error": redact(noted.error),
     }
+
+
+def relay_test(test: RelayTest) -> Document:
+    """The last `byway relay test` of a relay: `words` as in `trial`."""
+    words = result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)
+    return {"at": test.at, "ok": test.ok, "words": words, "elapsed_s": round(test.elapsed_s, 4), "fault": test.fault}
 
 
 def addon(state: AddonState) -> Document:
@@ -204,7 +253,10 @@ def addon(state: AddonState) -> Document:
 
 
 def trial(tried: Trial) -> Document:
-    return {**asdict(tried), "elapsed_s": round(tried.elapsed_s, 4), "error": redact(tried.error)}
+    """`words` is "works", "slow" or "fails: …" with the fault, which is in `fault` alone."""
+    return {
+        **asdict(tried), "words": tried.words, "elapsed_s": round(tried.elapsed_s, 4), "error": redact(tried.error)
+    }  # fmt: skip
 
 
 def step(seen: Step) -> Document:

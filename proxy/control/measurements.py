@@ -13,6 +13,7 @@ from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
+from proxy.config.relays import enabled_relays
 from proxy.control import documents
 from proxy.control.documents import Document
 from proxy.control.parts import Parts, Setup
@@ -122,7 +123,7 @@ class Measurements:
         if network != self._parts.network():
             return _MOVED
         settings = self._parts.setup().settings
-        relays = [relay.name for relay in settings.relay]
+        relays = [relay.name for relay in enabled_relays(settings.relay)]
         state = self._parts.beliefs.network_state(network)
         return judge(
             steps,

@@ -20,6 +20,7 @@ from proxy.measure.means import Means
 from proxy.model import Change, NetworkId, Outcome, Override, Plan, Request
 from proxy.net.resolver import Resolver
 from proxy.routing.router import Router
+from proxy.store.relay_tests import RelayTests
 from proxy.store.writer import Store
 
 
@@ -70,5 +71,7 @@ class Parts:
     """What sites are measured with, under the Setup of the moment."""
     plan: Callable[[Request], Awaitable[Plan]]
     """What would be done with a request now."""
+    relay_tests: RelayTests
+    """The last test of each relay."""
     addons: Callable[[], Sequence[AddonState]]
     """All addons that were found."""

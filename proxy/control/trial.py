@@ -9,13 +9,17 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol
 
+from proxy.config.schema import RelayConfig
+from proxy.detect.health import SLOW_S
+from proxy.detect.relay_faults import relay_fault
 from proxy.errors import BywayError, DialError
 from proxy.model import Destination, Route, Stage, Symptom
 from proxy.net.dialer import Dialer
 from proxy.net.tcp import Resolves
+from proxy.store.relay_tests import RelayTest, url_hash
 
 TRIALS_AT_ONCE = 8
 
@@ -29,6 +33,18 @@ class Relays(Protocol):
     def carries(self, route: Route, destination: Destination) -> bool: ...
 
 
+def tests_of(
+    trials: Sequence[Trial], relays: Sequence[RelayConfig], at: float, *, whatever_target: bool
+) -> list[RelayTest]:
+    """What is remembered of trials: all, or with `whatever_target` those that say how the relay itself is."""
+    urls = {relay.name: relay.url for relay in relays}
+    return [
+        RelayTest(trial.relay, at, trial.ok, trial.elapsed_s, trial.fault, url_hash(urls[trial.relay]))
+        for trial in trials
+        if trial.relay in urls and (trial.ok or trial.is_relays_fault or not whatever_target)
+    ]
+
+
 @dataclass(frozen=True, slots=True)
 class Trial:
     """What one try showed. `elapsed_s` is the time until the path was open, or until it failed."""
@@ -40,6 +56,31 @@ class Trial:
     elapsed_s: float
     symptom: str = ""
     error: str = ""
+    fault: str = ""  # in words, without hosts; empty when it works
+    is_relays_fault: bool = False  # whatever the destination is
+    do: str = ""  # what to do about it, ending with a command
+
+    @property
+    def words(self) -> str:
+        """works, slow, or fails with the fault."""
+        return result_words(ok=self.ok, elapsed_s=self.elapsed_s, fault=self.fault)
+
+
+def result_words(*, ok: bool, elapsed_s: float, fault: str) -> str:
+    """How a test of a relay ended, in the words of lists."""
+    if not ok:
+        return f"fails: {fault}"
+    return "slow" if elapsed_s > SLOW_S else "works"
+
+
+_OTHER_FAULTS = {
+    Symptom.RELAY_REFUSED: "refuses this destination",
+    Symptom.TIMEOUT: "did not reach the destination in time",
+    Symptom.SKIPPED: "takes addresses only",
+    Symptom.OFFLINE: "this computer has no network",
+    Symptom.LOCAL: "this computer is short of resources",
+}
+"""What stops a path through a relay and is no fault of the relay's, without hosts or addresses."""
 
 
 async def try_relay(
@@ -52,9 +93,14 @@ async def try_relay(
     except DialError as error:
         reachable = error.stage not in (Stage.RESOLVE, Stage.CONNECT)
         handshake = reachable and error.symptom in _SHOOK_HANDS
-        return Trial(name, reachable, handshake, False, clock() - began, str(error.symptom), str(error))
+        failed = Trial(name, reachable, handshake, False, clock() - began, str(error.symptom), str(error))
+        if (fault := relay_fault(error)) is not None:
+            return replace(failed, fault=fault.text, is_relays_fault=True, do=fault.fix(name))
+        text = _OTHER_FAULTS.get(error.symptom, "no connection")
+        return replace(failed, fault=text, do=f"byway relay test {name}")
     except (BywayError, OSError) as error:
-        return Trial(name, False, False, False, clock() - began, str(Symptom.LOCAL), str(error))
+        text = _OTHER_FAULTS[Symptom.LOCAL]
+        return Trial(name, False, False, False, clock() - began, str(Symptom.LOCAL), str(error), text)
     stream.close()
     return Trial(name, reachable=True, handshake=True, ok=True, elapsed_s=clock() - began)
 
@@ -97,4 +143,4 @@ async def carriable(
 
 def _cannot_carry(name: str, destination: Destination) -> Trial:
     error = f"relay {name} takes addresses only; test it with --to ADDRESS:{destination.port}"
-    return Trial(name, False, False, False, 0.0, str(Symptom.SKIPPED), error)
+    return Trial(name, False, False, False, 0.0, str(Symptom.SKIPPED), error, _OTHER_FAULTS[Symptom.SKIPPED])

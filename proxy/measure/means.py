@@ -14,6 +14,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
+from proxy.config.relays import enabled_relays
 from proxy.config.schema import Settings
 from proxy.detect.interception import KnownRoots
 from proxy.guarding import refusal_by
@@ -144,4 +145,4 @@ def _troubled(services: Services) -> Callable[[str], bool]:
 def measured_routes(settings: Settings) -> tuple[Route, ...]:
     """All that there is to be looked at under these settings: direct, each local means, each relay."""
     local = [Route(wrap=tuple(rung.split("|"))) for rung in settings.auto.ladder]
-    return (DIRECT, *local, *(Route((relay.name,)) for relay in settings.relay))
+    return (DIRECT, *local, *(Route((relay.name,)) for relay in enabled_relays(settings.relay)))

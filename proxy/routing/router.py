@@ -295,9 +295,10 @@ class Router:
         if said.action is Action.DIRECT:
             return "DIRECT allows none"
         if not self._info:
-            return "no relay is configured"
+            return "all relays are disabled" if self._settings.relay else "no relay is configured"
         if said.relay and said.relay not in self._info:
-            return f"no relay is called {said.relay}"
+            configured = any(relay.name == said.relay for relay in self._settings.relay)
+            return f"relay {said.relay} is disabled" if configured else f"no relay is called {said.relay}"
         wanted = [relay for relay in offered if said.relay in ("", relay)]
         if wanted:
             return "; ".join(map(self._skipped, wanted))

@@ -167,17 +167,21 @@ def parse_chain(text: str) -> tuple[str, ...]:
 
 
 _SECRET_URL = re.compile(
-    rf"\b({'|'.join(re.escape(kind) for kind in share_links.OTHER_CLIENTS)})://[^\s\"<>]*", re.IGNORECASE
+    rf"\b({'|'.join(re.escape(kind) for kind in share_links.OTHER_CLIENTS)})://(?=[^\s\"<>)])[^\s\"<>]*",
+    re.IGNORECASE,
 )
 _SECRET_FIELD = re.compile(r"([?&](?:pass|secret)=)[^&\s\"<>]*", re.IGNORECASE)  # of Telegram links
 _BASE64_USERINFO = re.compile(r"\b(socks://)[A-Za-z0-9+/_=-]{4,}@", re.IGNORECASE)  # of v2rayN's links
-_USERINFO = re.compile(r"(?<![^\s:/@\"'<>(=,])([^\s:/@\"'<>(=,]*):(?!//)[^\s\"<>]{0,2048}@")  # no userinfo holds " < >
+_USERINFO = re.compile(
+    r"(?<![^\s:/@\"'<>(=,])([^\s:/@\"'<>(=,]*):(?!//|PASSWORD@HOST)[^\s\"<>]{0,2048}@"
+)  # no userinfo holds " < >
 
 
 def redact(text: str) -> str:
     """The same text with *** for every password in it; for whatever is printed or logged and may hold a relay URL.
 
-    In doubt it hides too much: all up to the last @ of a word, and the whole of a URL whose user is a secret too.
+    In doubt it hides too much: all up to the last @ of a word, and the whole of a URL whose user is a secret too. Our
+    own `USER:PASSWORD@HOST`, which says how a URL is written, stays.
     """
     text = _BASE64_USERINFO.sub(r"\1***@", _SECRET_URL.sub(r"\1://***", text))
     return _USERINFO.sub(r"\1:***@", _SECRET_FIELD.sub(r"\1***", text))

@@ -5,11 +5,21 @@ from __future__ import annotations
 import os
 import stat
 import tomllib
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from proxy.cli.configure import add_relay, set_addon
+from proxy.cli.configure import (
+    Added,
+    NewRelay,
+    add_relays,
+    enable_relays,
+    order_relays,
+    remove_relays,
+    set_addon,
+)
+from proxy.config.load import load
 from proxy.errors import BywayError, ConfigError
 
 SECRET = "correct-horse"
@@ -30,6 +40,11 @@ hosts = 'all'
 """
 
 
+def add_relay(file: Path, url: str, name: str | None) -> Added:
+    (added,) = add_relays(file, [NewRelay(url, name)])
+    return added
+
+
 @pytest.fixture
 def file(tmp_path: Path) -> Path:
     return tmp_path / "config.toml"
@@ -42,7 +57,7 @@ def relays(file: Path) -> list[tuple[str, str]]:
 def test_what_was_there_stays_as_it_was(file: Path) -> None:
     file.write_text(OWNED)
     added = add_relay(file, f"https://user:{SECRET}@relay.example", "vps")
-    assert (added.name, added.shown) == ("vps", "https://user:***@relay.example")
+    assert (added.name, added.url) == ("vps", "https://user:***@relay.example")
     assert relays(file) == [
         ("tor", "socks5h://127.0.0.1:9050"),
         ("vps", f"https://user:{SECRET}@relay.example"),
@@ -119,8 +134,187 @@ def test_a_symbolic_link_stays_one(file: Path, tmp_path: Path) -> None:
 )
 def test_a_relay_without_a_name_gets_one(file: Path, url: str, name: str) -> None:
     assert add_relay(file, url, None).name == name
-    assert add_relay(file, url, None).name == f"{name}-2"
-    assert add_relay(file, url, None).name == f"{name}-3"
+    for user, number in (("two", 2), ("three", 3)):
+        another = url.replace("://", f"://{user}@") if "://" in url else f"{user}@{url}"
+        assert add_relay(file, another, None).name == f"{name}-{number}"
+
+
+@pytest.mark.parametrize(
+    ("label", "name"),
+    [
+        ("My server", "My-server"),
+        ("🇩🇪 Frankfurt | 1", "Frankfurt-1"),
+        ("Мой сервер", "relay"),
+        ("direct", "direct-relay"),
+        ("x" * 60, "x" * 28),
+        ("a" * 27 + " b", "a" * 27),
+        ("../etc", "etc"),
+    ],
+)
+def test_the_name_behind_a_url_names_the_relay(file: Path, label: str, name: str) -> None:
+    (added,) = add_relays(file, [NewRelay("socks5h://relay.example:1", label=label)])
+    assert added.name == name
+
+
+@pytest.mark.parametrize(
+    "url",
+    [
+        "socks5://127.0.0.1:9050",
+        "http://127.0.0.1:9050",
+        "socks5h://127.0.0.1:9050#other",
+        "SOCKS5H://127.1:9050",
+    ],
+)
+def test_a_relay_that_is_there_is_recognised(file: Path, url: str) -> None:
+    file.write_text(OWNED)
+    added = add_relay(file, url, "another")
+    assert added.name == "tor"
+    assert added.was_there is not None
+    assert file.read_text() == OWNED
+
+
+def test_another_user_or_port_is_another_relay(file: Path) -> None:
+    file.write_text(OWNED)
+    for url in ("socks5h://me@127.0.0.1:9050", "socks5h://127.0.0.1:9051", "tor>socks5h://127.0.0.1:9050"):
+        assert add_relay(file, url, None).was_there is None
+    assert len(relays(file)) == 4
+
+
+def test_relays_are_added_at_once_and_each_once(file: Path) -> None:
+    urls = ["socks5h://h:1", "socks5://h:1", "socks5h://h:2", "socks5h://h:1>socks5h://h:2"]
+    added = add_relays(file, [NewRelay(url) for url in urls])
+    assert [(each.name, each.was_there is not None) for each in added] == [
+        ("h", False), ("h", True), ("h-2", False), ("h-3", False),
+    ]  # fmt: skip
+    assert [name for name, _ in relays(file)] == ["h", "h-2", "h-3"]
+    with pytest.raises(ValueError, match="the port"):
+        add_relays(file, [NewRelay("socks5h://h:9"), NewRelay("socks5h://h:x")])
+    assert len(relays(file)) == 3
+
+
+MANY = """\
+# My relays.
+config_version = 1
+
+[[relay]]
+name = "tor"   # the first
+url = "socks5h://127.0.0.1:9050"
+
+# a friend's
+# costs money
+[[relay]]
+name = "vps"
+url = "https://relay.example"   # note
+# no longer: password_cmd
+
+[log]
+hosts = "all"
+
+[[relay]]  # stands apart
+name = "late"
+url = "socks5h://h:1"
+enabled = true # for now
+"""
+
+
+def comments(text: str) -> set[str]:
+    return {line for line in text.splitlines() if line.startswith("#")}
+
+
+def test_relays_are_removed_and_comments_stay(file: Path) -> None:
+    file.write_text(MANY)
+    remove_relays(file, ["vps"])
+    assert [name for name, _ in relays(file)] == ["tor", "late"]
+    assert comments(file.read_text()) == comments(MANY)
+    assert "\n\n\n" not in file.read_text()
+    remove_relays(file, ["late", "tor"])
+    assert tomllib.loads(file.read_text()) == {"config_version": 1, "log": {"hosts": "all"}}
+    assert comments(file.read_text()) == comments(MANY)
+
+
+def test_relays_are_put_in_another_order_with_their_comments(file: Path) -> None:
+    file.write_text(MANY)
+    assert order_relays(file, ["late", "vps"]) == ["late", "vps", "tor"]
+    assert [name for name, _ in relays(file)] == ["late", "vps", "tor"]
+    text = file.read_text()
+    assert '# costs money\n[[relay]]\nname = "vps"' in text
+    assert sorted(text.splitlines()) == sorted(MANY.splitlines())
+    assert order_relays(file, ["late"]) == ["late", "vps", "tor"]
+    assert file.read_text() == text
+    assert order_relays(file, ["tor", "vps"]) == ["tor", "vps", "late"]
+    assert file.read_text() == MANY, "back as it was, byte for byte"
+
+
+def test_relays_are_disabled_and_enabled(file: Path) -> None:
+    file.write_text(MANY)
+    assert enable_relays(file, ["tor", "late", "tor"], False) == ["tor", "late"]
+    text = file.read_text()
+    assert 'url = "socks5h://127.0.0.1:9050"\nenabled = false\n\n# a friend' in text
+    assert "enabled = false # for now" in text
+    assert [relay.get("enabled") for relay in tomllib.loads(text)["relay"]] == [False, None, False]
+    assert enable_relays(file, ["tor", "vps"], True) == ["tor"]
+    assert [relay.get("enabled") for relay in tomllib.loads(file.read_text())["relay"]] == [True, None, False]
+    assert comments(file.read_text()) == comments(MANY)
+
+
+def test_an_edit_writes_a_file_of_the_users_alone(file: Path) -> None:
+    for edit in (lambda: enable_relays(file, ["tor"], False), lambda: order_relays(file, ["vps"]),
+                 lambda: remove_relays(file, ["vps"])):  # fmt: skip
+        file.write_text(MANY)
+        file.chmod(0o644)
+        before = os.umask(0)
+        try:
+            edit()
+        finally:
+            os.umask(before)
+        assert stat.S_IMODE(file.stat().st_mode) == 0o600
+        assert [path.name for path in file.parent.iterdir()] == ["config.toml"]
+
+
+@pytest.mark.parametrize("edit", [remove_relays, order_relays, lambda file, names: enable_relays(file, names, True)])
+def test_a_relay_that_there_is_not_is_named(file: Path, edit: Callable[[Path, list[str]], object]) -> None:
+    file.write_text(MANY)
+    with pytest.raises(ValueError, match=r'there is no relay "tro"; did you mean tor\?'):
+        edit(file, ["vps", "tro"])
+    assert file.read_text() == MANY
+    file.unlink()
+    with pytest.raises(ValueError, match='there is no relay "tor"; no relay is configured'):
+        edit(file, ["tor"])
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'relay = [{ name = "tor", url = "h:1" }, { name = "vps", url = "h:2" }]\n',
+        'relay = [\n  { name = "tor", url = "h:1" }, # mine\n  { name = "vps", url = "h:2" },\n]\n',
+    ],
+)
+def test_what_is_written_inline_is_left_to_its_owner(file: Path, text: str) -> None:
+    file.write_text(text)
+    for edit in (remove_relays, order_relays):
+        with pytest.raises(BywayError, match="edit it by hand"):
+            edit(file, ["vps"])
+    assert file.read_text() == text
+
+
+def test_windows_line_ends_stay(file: Path) -> None:
+    file.write_bytes(MANY.replace("\n", "\r\n").encode())
+    enable_relays(file, ["tor"], False)
+    order_relays(file, ["late"])
+    remove_relays(file, ["vps"])
+    assert [name for name, _ in relays(file)] == ["late", "tor"]
+    assert file.read_bytes().count(b"\n") == file.read_bytes().count(b"\r\n")
+
+
+def test_a_line_in_a_text_that_looks_like_a_table_is_none(file: Path) -> None:
+    never = 'never = ["""\n# not a comment\n[[relay]]\n"""]'
+    file.write_text(MANY.replace('hosts = "all"', never).replace('[[relay]]\n"', '[[relay]]x"'))
+    with pytest.raises(ConfigError):
+        load(file)  # a pattern is one line: the control
+    file.write_text(MANY + "[addons.a]\n" + never)
+    remove_relays(file, ["vps"])
+    assert [name for name, _ in relays(file)] == ["tor", "late"]
+    assert file.read_text().endswith(never)
 
 
 def test_a_chain_may_name_relays_that_are_there(file: Path) -> None:

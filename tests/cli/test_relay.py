@@ -1,13 +1,13 @@
-"""`byway relay`: list, test with and without a running Byway, add."""
+"""`byway relay list` and `byway relay test`, with and without a running Byway."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import re
+import stat
 import sys
 import threading
 import time
-import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -64,16 +64,18 @@ def configure(home: Home, **urls: str) -> None:
 def test_relays_of_the_running_byway_are_listed_with_their_state(byway: Byway, running: Running) -> None:
     running.see(rescued(host="blog.example.net", at=time.time()))
     ran = byway("relay", "list")
-    assert [row[:2] for row in ran.rows] == [["relay", "state"], ["tor", "works"], ["vps", "untried"]]
-    assert ran.rows[2][4] == "https://user:***@relay.example:443"
+    assert [row[0] for row in ran.rows] == ["relay", "tor", "vps"]
+    assert ran.rows[0] == ["relay", "state", "when", "url"]
+    assert re.fullmatch(r"works \([0-9.]+ m?s\)", ran.rows[1][1])
+    assert ran.rows[2] == ["vps", "not tested", "", "https://user:***@relay.example:443"]
     assert byway("relay", "list", "--json").json["relays"][0]["name"] == "tor"
 
 
 def test_without_one_the_configured_ones_are(byway: Byway, home: Home) -> None:
     configure(home, vps=f"https://u:{SECRET}@relay.example")
     ran = byway("relay", "list")
-    assert ran.rows[1] == ["vps", "untried", "", "", "https://u:***@relay.example", ""]
-    assert "No byway is running" in ran.err
+    assert ran.rows[1] == ["vps", "not tested", "", "https://u:***@relay.example"]
+    assert "No Byway is running" in ran.err
     configure(home)
     assert "byway relay add" in byway("relay", "list").err
 
@@ -91,8 +93,9 @@ def test_people_see_when_it_was_used(byway: Byway, running: Running, monkeypatch
 def test_a_running_byway_tries_them_itself(byway: Byway, running: Running) -> None:
     ran = byway("relay", "test", "tor", "--to", "example.org:80")
     assert ran.code == 5
-    assert ran.rows[1][:4] == ["tor", "no", "yes", "yes"]
-    assert ran.rows[1][5] == "relay tor will not"
+    assert ran.rows[0] == ["relay", "result", "time", "details"]
+    assert ran.rows[1][:2] == ["tor", "fails: refuses this destination"]
+    assert ran.rows[1][3] == "relay tor will not"
     assert byway("relay", "test", "none").code == 2
     assert byway("relay", "test", "--to", "a..b").code == 2
 
@@ -109,7 +112,7 @@ def test_good_relays_end_with_0(byway: Byway, home: Home, street: Street) -> Non
         assert result["disagreement"] == ""
     assert street.relay.asked == [f"open.test:{street.origin}"] * 6  # each by us and by PySocks, by name
     table = byway("relay", "test", "--to", f"open.test:{street.origin}")
-    assert [row[:4] for row in table.rows[1:]] == [[name, "yes", "yes", "yes"] for name in ("five", "four", "web")]
+    assert [row[:2] for row in table.rows[1:]] == [[name, "works"] for name in ("five", "four", "web")]
 
 
 def test_one_bad_relay_ends_with_5(byway: Byway, home: Home, street: Street) -> None:
@@ -181,65 +184,109 @@ def test_a_disagreement_is_told(byway: Byway, home: Home, street: Street, monkey
     assert "good: our own dialer came through where PySocks did not (odd)" in ran.err
 
 
-# -- add ---------------------------------------------------------------------------------------------------------------
+# -- results that are remembered ---------------------------------------------------------------------------------------
 
 
-def test_a_relay_is_added_without_showing_its_password(byway: Byway, home: Home) -> None:
-    ran = byway("relay", "add", f"https://u:{SECRET}@relay.example", "--name", "vps")
-    assert (ran.code, ran.out) == (0, "vps  https://u:***@relay.example\n")
-    assert SECRET not in ran.out + ran.err
-    assert "byway relay test vps" in ran.err
-    assert tomllib.loads(home.config.read_text())["relay"][0]["name"] == "vps"
-    told = byway("relay", "add", f"https://u:{SECRET}@relay.example", "--json")
-    assert SECRET not in told.out
-    assert told.json == {
-        "version": 2,
-        "name": "relay",
-        "url": "https://u:***@relay.example",
-        "config": str(home.config),
-        "running": False,
-    }
-
-
-def test_a_running_byway_is_asked_to_use_it(byway: Byway, home: Home, running: Running) -> None:
-    ran = byway("relay", "add", "socks5h://127.0.0.1:9150")
-    assert ran.code == 0
-    assert running.world.reloads == 1
-    assert "the running byway uses it" in ran.err
-
-
-def test_a_running_byway_that_cannot_says_so(byway: Byway, home: Home, running: Running) -> None:
-    running.world.problems = ["rules.txt:1: unknown action"]
-    ran = byway("relay", "add", "socks5h://127.0.0.1:9150")
-    assert ran.code == 7
-    assert "rules.txt:1: unknown action" in ran.err
-
-
-def test_the_file_of_the_running_byway_is_changed_unless_another_is_named(
-    home: Home, running: Running, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_a_result_is_remembered_with_its_age(
+    byway: Byway, home: Home, street: Street, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from proxy.cli.commands import app
+    configure(home, good=street.url("socks5"), gone="socks5h://127.0.0.1:1", never="socks5h://127.0.0.1:2")
+    assert byway("relay", "test", "good", "gone", "--to", f"open.test:{street.origin}").code == 5
+    ran = byway("relay", "list")
+    assert [row[1].partition(" (")[0] for row in ran.rows[1:]] == ["works", "fails: connection refused", "not tested"]
+    assert re.match(r"\d{4}-\d\d-\d\dT", ran.rows[1][2])
+    shown = byway("relay", "list", "--json").json["relays"]
+    assert shown[0]["test"]["ok"]
+    assert (shown[1]["test"]["ok"], shown[1]["test"]["fault"]) == (False, "connection refused")
+    assert shown[2]["test"] is None
 
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(home.state / "none"))
-    with pytest.raises(SystemExit) as ended:
-        app(["--state", str(home.state), "relay", "add", "socks5h://127.0.0.1:9150", "--json"])
-    assert ended.value.code == 0
-    assert f'"config": "{home.config}"' in capsys.readouterr().out
-    assert len(tomllib.loads(home.config.read_text())["relay"]) == 1
-
-
-@pytest.mark.parametrize("url", ["ss://x@h:1", "gopher://h", "socks5h://", f"https://u:{SECRET}@"])
-def test_what_is_no_relay_is_wrong_usage(byway: Byway, home: Home, url: str) -> None:
-    ran = byway("relay", "add", url)
-    assert ran.code == 2
-    assert len(ran.err.splitlines()) == 1
-    assert SECRET not in ran.err
-    assert home.config.read_text() == "config_version = 1\n"
+    saved = home.state / "relay-tests.json"
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    assert "open.test" not in saved.read_text()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert " ago" in byway("relay", "list").out
 
 
-def test_our_own_port_is_no_relay(byway: Byway, home: Home) -> None:
-    ran = byway("relay", "add", "socks5h://127.0.0.1:8119")
-    assert ran.code == 7
-    assert "Byway itself" in ran.err
-    with contextlib.suppress(KeyError):
-        assert not tomllib.loads(home.config.read_text())["relay"]
+def test_a_refusal_of_one_destination_is_not_remembered(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, good=street.url("socks5"))
+    assert byway("relay", "test", "--to", "closed.test:1").code == 5
+    assert byway("relay", "list").rows[1][1] == "not tested"
+
+
+def test_a_relay_with_another_url_was_not_tested(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, good=street.url("socks5"))
+    byway("relay", "test", "--to", f"open.test:{street.origin}")
+    configure(home, good="socks5h://127.0.0.1:1")
+    assert byway("relay", "list").rows[1][1] == "not tested"
+
+
+def test_without_a_log_nothing_is_remembered(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, good=street.url("socks5"))
+    with home.config.open("a") as config:
+        config.write('[log]\nhosts = "off"\n')
+    assert byway("relay", "test", "--to", f"open.test:{street.origin}").code == 0
+    assert not (home.state / "relay-tests.json").exists()
+
+
+def test_a_running_byway_remembers_too(byway: Byway, running: Running) -> None:
+    assert byway("relay", "test", "tor").code == 5
+    ran = byway("relay", "list")
+    assert ran.rows[1][1] == "fails: refuses this destination"
+    assert ran.rows[2][1] == "not tested"
+    assert byway("status", "--json").json["relays"][0]["test"]["ok"] is False
+
+
+def test_a_disabled_relay_is_shown_and_not_tested(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, good=street.url("socks5"), bad="socks5h://127.0.0.1:1", chain="good>bad")
+    home.config.write_text(home.config.read_text().replace(':1"', ':1"\nenabled = false'))
+    assert [row[1] for row in byway("relay", "list").rows[1:]] == ["not tested", "disabled", "disabled"]
+    assert byway("relay", "test", "--to", f"open.test:{street.origin}").code == 0
+    ran = byway("relay", "test", "bad")
+    assert (ran.code, ran.err.splitlines()[-1]) == (
+        2, "byway: relay bad is disabled: run `byway relay enable bad` first"
+    )  # fmt: skip
+
+
+def test_a_password_that_may_not_be_sent_is_named(byway: Byway, home: Home) -> None:
+    configure(home, vps=f"http://u:{SECRET}@relay.invalid:1")
+    withheld = (
+        "Byway does not send relay vps its user and password: they would cross the network unencrypted (http://). "
+        "Use https://, or set allow_plaintext_credentials = true for this relay"
+    )
+    assert withheld in byway("relay", "test", "--to", "192.0.2.1:1").err
+    ran = byway("config", "check")
+    assert (ran.code, ran.err) == (0, f"{home.config}:4: {withheld}\n")
+    home.config.write_text(home.config.read_text() + "allow_plaintext_credentials = true\n")
+    assert byway("config", "check").err == ""
+
+
+# -- at 80 columns -----------------------------------------------------------------------------------------------------
+
+LIST_80 = """\
+relay     state                            when       url
+tor       works (120 ms)                   5 min ago  socks5h://127.0.0.1:9050
+vps       fails: user or password refused  3 h ago    https://me:***@relay.example
+my-phone  disabled                                    http://192.0.2.7:8080
+"""
+
+
+def test_the_list_at_80_columns(byway: Byway, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from proxy.store.relay_tests import RelayTest, RelayTests, url_hash
+
+    urls = {
+        "tor": "socks5h://127.0.0.1:9050",
+        "vps": f"https://me:{SECRET}@relay.example",
+        "my-phone": "http://192.0.2.7:8080",
+    }
+    configure(home, **urls)
+    home.config.write_text(home.config.read_text() + "enabled = false\n")
+    RelayTests(home.state / "relay-tests.json").record(
+        [
+            RelayTest("tor", time.time() - 300, True, 0.12, "", url_hash(urls["tor"])),
+            RelayTest("vps", time.time() - 10_800, False, 1.5, "user or password refused", url_hash(urls["vps"])),
+        ]
+    )
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert byway("relay", "list").out == LIST_80

@@ -363,7 +363,7 @@ def test_G5_a_file_with_a_password_becomes_private(loaded: Load, tmp_path: Path)
     assert loaded('[[relay]]\nname = "a"\nurl = "socks5h://h:1"').notices == ()
     assert stat.S_IMODE(file.stat().st_mode) == 0o644  # nothing to hide
     found = loaded(
-        '[[relay]]\nname = "a"\nurl = "socks5h://u:sesame@h:1>b"\n[[relay]]\nname = "b"\nurl = "socks5h://h:2"'
+        '[[relay]]\nname = "a"\nurl = "https://u:sesame@h:1>b"\n[[relay]]\nname = "b"\nurl = "socks5h://h:2"'
     )
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
     assert "was readable by others" in found.notices[0]

@@ -42,6 +42,7 @@ from proxy.planning import plan_for
 from proxy.routing.guard import Guard
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import parse_rules
+from proxy.store.relay_tests import RelayTests
 from proxy.store.writer import Store
 from tests.support.outcomes import HOME
 from tests.support.scripted import FakeOracle
@@ -125,6 +126,7 @@ class World:
     hold: Callable[[str], Awaitable[None]] | None = None  # waited for by who asks for a name
 
     def __post_init__(self) -> None:
+        self.relay_tests = RelayTests(None)
         self.store = Store(self.store_file, self.settings.log)
         self.store.start()
         self.beliefs = Beliefs(self.settings.detect)
@@ -170,6 +172,7 @@ class World:
             means=lambda: self.means,
             plan=self._plan,
             addons=lambda: self.addons,
+            relay_tests=self.relay_tests,
         )
 
     async def _plan(self, request: Request) -> Plan:

@@ -245,6 +245,7 @@ def test_E28_a_url_does_not_show_its_password() -> None:
         ("https://t.me/proxy?secret=hunter2&server=a", "https://t.me/proxy?secret=***&server=a"),
         ("socks://aHVudGVyMg==@h:1", "socks://***@h:1"),
         # nothing to hide
+        ("start it (vless://) and write socks5h://USER:PASSWORD@HOST:PORT",) * 2,
         ("https://relay.example:443", "https://relay.example:443"),
         ("https://user@relay.example:443", "https://user@relay.example:443"),
         ("rules.txt:12: DOMAIN,example.org,RELAY", "rules.txt:12: DOMAIN,example.org,RELAY"),

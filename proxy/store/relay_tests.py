@@ -1,0 +1,131 @@
+"""The last test of each relay, kept across restarts: when it was, whether the relay worked, and its fault.
+
+A small file of the user's alone, written as a whole by whoever ran the test, a running Byway or the command line. It
+names relays and no host that was visited or tested with. A file that is damaged counts as none.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Collection, Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from proxy.config.paths import Paths, write_private
+from proxy.config.schema import Log, RelayConfig
+from proxy.errors import BywayError
+from proxy.wire.relay_url import redact
+
+log = logging.getLogger(__name__)
+
+FILE_LIMIT = 1024 * 1024
+RELAYS_MAX = 512
+
+_TEXT_LIMIT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class RelayTest:
+    """How one test of one relay ended."""
+
+    relay: str
+    at: float  # seconds since the epoch
+    ok: bool
+    elapsed_s: float  # until the path was open, or until it failed
+    fault: str = ""  # in words, without any host
+    url_hash: str = ""  # of the relay's URL without its password: a relay of another URL was not tested
+
+
+def url_hash(url: str) -> str:
+    """What recognises the URL that a test was made with."""
+    return hashlib.sha256(redact(url).encode()).hexdigest()[:16]
+
+
+def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | None:
+    """Where tests are kept; None: in memory only, as `--ephemeral` and `[log] hosts = "off"` ask for."""
+    return None if ephemeral or settings.hosts == "off" else paths.relay_tests_file
+
+
+class RelayTests:
+    """The last test of each relay. What is asked and recorded may wait for the disk."""
+
+    def __init__(self, file: Path | None) -> None:
+        """`file` None: kept in memory only."""
+        self._file = file
+        self._memory: dict[str, RelayTest] = {}
+
+    def keep_in(self, file: Path | None) -> None:
+        """From now on in another place. What is known stays known; a file that is left is removed."""
+        if file == self._file:
+            return
+        self._memory = dict(self.all())
+        if self._file is not None and file is None:
+            self._file.unlink(missing_ok=True)
+        self._file = file
+        self.record(())
+
+    def all(self) -> Mapping[str, RelayTest]:
+        """The last test of each relay by its name."""
+        return self._memory if self._file is None else {**self._memory, **_read(self._file)}
+
+    def of_all(self, relays: Iterable[RelayConfig]) -> dict[str, RelayTest]:
+        """The last test of each of these relays, as they are configured now."""
+        tests = self.all()
+        urls = {relay.name: relay.url for relay in relays if relay.name in tests}
+        return {name: tests[name] for name, url in urls.items() if tests[name].url_hash == url_hash(url)}
+
+    def record(self, tests: Iterable[RelayTest], *, known: Collection[str] | None = None) -> bool:
+        """Takes new tests; those of relays not among `known` are forgotten. Returns whether they will last as long as
+        they should: False after a failure to write, which is logged."""
+        merged = {**self.all(), **{test.relay: test for test in tests}}
+        if known is not None:
+            merged = {name: test for name, test in merged.items() if name in known}
+        self._memory = dict(sorted(merged.items(), key=lambda item: -item[1].at)[:RELAYS_MAX])
+        if self._file is None:
+            return True
+        try:
+            write_private(self._file, json.dumps([asdict(test) for test in self._memory.values()]))
+        except BywayError as error:
+            log.warning("the results of relay tests are not saved: %s", error)
+            return False
+        return True
+
+
+def _read(file: Path) -> dict[str, RelayTest]:
+    try:
+        with file.open("rb") as opened:
+            content = json.loads(opened.read(FILE_LIMIT))
+        return {test.relay: test for test in map(_test, content[:RELAYS_MAX])}
+    except FileNotFoundError:
+        return {}
+    except (OSError, ValueError, TypeError, KeyError, RecursionError) as error:
+        log.debug("%s cannot be read: %s", os.fspath(file), type(error).__name__)
+        return {}
+
+
+def _test(entry: Mapping[str, Any]) -> RelayTest:
+    """Raises KeyError, TypeError and ValueError for what is none."""
+    return RelayTest(
+        relay=_text(entry["relay"]),
+        at=_number(entry["at"]),
+        ok=entry["ok"] is True,
+        elapsed_s=_number(entry["elapsed_s"]),
+        fault=_text(entry["fault"]),
+        url_hash=_text(entry["url_hash"]),
+    )
+
+
+def _number(value: object) -> float:
+    if not isinstance(value, int | float) or not 0 <= value < 1e11:  # neither does NaN compare
+        raise ValueError("not a number of this file's")
+    return float(value)
+
+
+def _text(value: object) -> str:
+    if not isinstance(value, str) or len(value) > _TEXT_LIMIT:
+        raise ValueError("not a text of this file's")
+    return value
