@@ -267,6 +267,17 @@ class Delay(Deed):
 
 
 @dataclass(eq=False)
+class DelayThePacket(Deed):
+    """Each packet that matches comes later, and no other."""
+
+    delay_s: float
+    lasting = False
+
+    def begin(self, packet: Packet, flow: Flow, now: float) -> Verdict:
+        return Verdict(delay_s=self.delay_s)
+
+
+@dataclass(eq=False)
 class Lose(Deed):
     """Each packet is lost with the probability `share`; the same seed loses the same ones."""
 

@@ -12,7 +12,7 @@ from ipaddress import IPv4Network, IPv6Network, ip_network
 
 from tests.lab.flows import Flow
 from tests.lab.messages import question
-from tests.lab.packets import TCP, UDP, Packet
+from tests.lab.packets import ACK, SYN, TCP, UDP, Packet
 from tests.lab.views import Names, View, requested_host, server_name
 
 HTTP, HTTPS, DNS = 80, 443, 53
@@ -134,6 +134,19 @@ class Opening(Match):
 
     def hits(self, packet: Packet, flow: Flow) -> bool:
         return (packet.protocol != TCP or packet.opens) and self.what.hits(packet, flow)
+
+
+@dataclass(frozen=True)
+class Accepting(Match):
+    """The SYN-ACK in what another match is about."""
+
+    what: Match
+
+    def concerns(self, flow: Flow) -> bool:
+        return flow.protocol == TCP and self.what.concerns(flow)
+
+    def hits(self, packet: Packet, flow: Flow) -> bool:
+        return not packet.outward and packet.flags & (SYN | ACK) == SYN | ACK
 
 
 @dataclass(frozen=True)

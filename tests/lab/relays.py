@@ -46,6 +46,8 @@ class Relay:
     secure: ssl.SSLContext | None = None
     manner: Manner = Manner.HONEST
     refuses: Callable[[str], bool] = lambda host: False  # hosts that its provider does not let it reach
+    silent: Callable[[str], bool] = lambda host: False  # hosts that do not answer it: nor does it then
+    late_s: float = 0.0  # how long it takes to open a path, as a slow circuit does
     asked: list[str] = field(default_factory=list)  # host:port of every request, in order
     _server: asyncio.Server | None = None
 
@@ -87,6 +89,9 @@ class Relay:
             await channel.send(replies[0])
             await self._show_page(data, channel)
             return
+        if self.silent(host):
+            await asyncio.Event().wait()
+        await asyncio.sleep(self.late_s)
         opened = await self._open(host, port)
         granted, failed = replies
         if opened is None:

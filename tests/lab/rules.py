@@ -21,6 +21,7 @@ from tests.lab.flows import Flow
 from tests.lab.matches import (
     EVERYWHERE,
     HTTPS,
+    Accepting,
     Addresses,
     ByAddress,
     ByHost,
@@ -318,6 +319,11 @@ def Outage(start_s: float = 0.0, length_s: float = float("inf")) -> During:
 def RttRise(delay_s: float, *, at_s: float = 0.0) -> During:
     """From `at_s` on every packet takes `delay_s` longer, each way."""
     return During(When(_addresses(EVERYWHERE, (), None), deeds.Delay(delay_s)), at_s)
+
+
+def LateSynAck(delay_s: float, *prefixes: str) -> When:
+    """A connection to these addresses is accepted so much later, once: what follows is as quick as ever."""
+    return When(Accepting(_addresses(prefixes, (), "tcp")), deeds.DelayThePacket(delay_s))
 
 
 def Loss(share: float, *, seed: int = 0, addresses: Iterable[str] = EVERYWHERE) -> When:

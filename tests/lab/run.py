@@ -1,24 +1,29 @@
-"""The scenario table against a real Byway: `python -m tests.lab.run --seeds 20`.
+"""The scenario table, and the faults of relays, against a real Byway: `python -m tests.lab.run --seeds 20`.
 
 Prints, for each scenario, in how many of its trials the first decision named the right cause, in how many that was so
-after three visits, whether the pages came, and what the first visit waited beyond what its route takes. Exit code 5
-when a bound of the table was not kept.
+after three visits, whether the pages came, and what the first visit waited beyond what its route takes; for each fault
+of a relay whether the pages came and what they waited. Exit code 5 when a bound of a table was not kept.
+
+    python -m tests.lab.run 'relay-*' --seeds 20
+    python -m tests.lab.run 'relay-*' --pages-only --busy 2
 """
 
 from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
+import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from fnmatch import fnmatch
 from pathlib import Path
 
-from tests.lab import trials
-from tests.lab.judging import Trial, summaries, table
+from tests.lab import relay_faults, trials
+from tests.lab.judging import summaries, table
 from tests.lab.scenarios import SCENARIOS, Scenario
 from tests.lab.spaces import may_make_spaces, within
 
@@ -27,29 +32,60 @@ BROKEN = 5
 
 def main(arguments: Sequence[str] | None = None) -> int:
     asked = _parser().parse_args(arguments)
-    rows = chosen(asked.only)
+    rows, faults = chosen(asked.only), chosen_faults(asked.only)
     if asked.list:
         for row in rows:
             print(f"{row.name:<22} {row.kind:<9} {row.what}")
+        for fault in faults:
+            print(f"{fault.name:<22} {'fault':<9} {fault.what}")
         return 0
-    if not rows:
+    if not rows and not faults:
         print("no scenario is called so; --list shows them all", file=sys.stderr)
         return 2
-    began = time.monotonic()
-    made = asyncio.run(trials.run(rows, asked.seeds, in_flight=asked.in_flight, countries=asked.countries, told=_tell))
+    began, waits = time.monotonic(), not asked.pages_only
+    with _busy(asked.busy):
+        made = asyncio.run(
+            trials.run(rows, asked.seeds, in_flight=asked.in_flight, countries=asked.countries, told=_tell)
+        )
+        failed = asyncio.run(relay_faults.run(faults, asked.seeds, countries=2 * asked.countries, told=_tell))
     if sys.stderr.isatty():
         print("\r\033[K", end="", file=sys.stderr)
     if asked.json:
-        asked.json.write_text(json.dumps([_document(trial) for trial in made], indent=1))
+        documents = [*map(asdict, made), *map(asdict, failed)]
+        asked.json.write_text(json.dumps(documents, indent=1))
     found = summaries(rows, made)
-    print(table(found))
-    print(f"{len(made)} trials in {time.monotonic() - began:.0f} s")
-    return BROKEN if any(summary.broken() for summary in found) else 0
+    if found:
+        print(table(found))
+    if failed:
+        print(relay_faults.table(faults, failed, waits=waits))
+    print(f"{len(made) + len(failed)} trials in {time.monotonic() - began:.0f} s")
+    broken = [sentence for summary in found for sentence in summary.broken(waits=waits)]
+    for fault in faults:
+        broken += relay_faults.broken(fault, [trial for trial in failed if trial.row == fault.name], waits=waits)
+    return BROKEN if broken else 0
 
 
 def chosen(patterns: Sequence[str]) -> list[Scenario]:
     """The rows whose name fits one of the patterns; all without any."""
     return [row for row in SCENARIOS if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+
+
+def chosen_faults(patterns: Sequence[str]) -> list[relay_faults.Row]:
+    """The same of the faults of relays."""
+    faults = relay_faults.ROWS
+    return [row for row in faults if not patterns or any(fnmatch(row.name, pattern) for pattern in patterns)]
+
+
+@contextlib.contextmanager
+def _busy(loops: int) -> Iterator[None]:
+    """Beside so many processes that do nothing, as fast as they can."""
+    busy = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(loops)]
+    try:
+        yield
+    finally:
+        for process in busy:
+            process.kill()
+            process.wait()
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -58,6 +94,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--seeds", type=int, default=3, help="trials of each (default 3)")
     parser.add_argument("--in-flight", type=int, default=24, help="trials at once in one Byway (default 24)")
     parser.add_argument("--countries", type=int, default=2, help="countries at once (default 2)")
+    parser.add_argument("--pages-only", action="store_true", help="hold only what comes to the tables, not the waits")
+    parser.add_argument("--busy", type=int, default=0, metavar="N", help="run beside N busy loops")
     parser.add_argument("--json", type=Path, help="write every visit to this file")
     parser.add_argument("--list", action="store_true", help="show the scenarios and end")
     return parser
@@ -66,10 +104,6 @@ def _parser() -> argparse.ArgumentParser:
 def _tell(text: str) -> None:
     if sys.stderr.isatty():
         print(f"\r\033[K{text}", end="", file=sys.stderr, flush=True)
-
-
-def _document(trial: Trial) -> dict[str, object]:
-    return asdict(trial)
 
 
 if __name__ == "__main__":

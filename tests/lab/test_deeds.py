@@ -8,6 +8,7 @@ from tests.lab import packets
 from tests.lab.deeds import DROP, PASS, Freeze, Throttle
 from tests.lab.flows import Flow
 from tests.lab.packets import ACK, SYN, Packet
+from tests.lab.rules import LateSynAck
 
 HERE, THERE = b"\1" * 4, b"\2" * 4
 
@@ -30,6 +31,15 @@ def test_what_is_sent_again_does_not_count_towards_a_freeze() -> None:
     for at, verdict in ((0, PASS), (1000, PASS), (1000, PASS), (0, PASS), (2000, PASS), (3000, DROP)):
         assert deed.after(down((start + at) % (1 << 32), 1000), one, 0.0) == verdict
     assert deed.after(UP, one, 0.0) == DROP
+
+
+def test_a_late_syn_ack_delays_nothing_else() -> None:
+    rule, one = LateSynAck(3.0, "2.2.2.2/32"), flow()
+    accepted = Packet(packets.tcp(THERE, 443, HERE, 4000, seq=0, ack=1, flags=SYN | ACK), outward=False)
+    assert rule.concerns(one)
+    assert not LateSynAck(3.0, "3.3.3.3/32").concerns(one)
+    delays = [rule.judge(packet, one, 0.0).delay_s for packet in (accepted, down(1, 1000), UP, accepted)]
+    assert delays == [3.0, 0.0, 0.0, 3.0]
 
 
 @pytest.mark.parametrize("each", [True, False])

@@ -157,7 +157,7 @@ class Stay:
 
         with contextlib.suppress(TimeoutError):
             await until_read(written, within_s=_ROW_S)
-        return _kind_of(rows[number]["winner"] if len(rows) > number else None)
+        return kind_of(rows[number]["winner"] if len(rows) > number else None)
 
     async def _settled(self, row: Scenario, site: Site, number: int) -> dict[str, Any]:
         """What is believed once it is what the table says, or when all evidence must be in."""
@@ -294,7 +294,8 @@ async def _ended(task: asyncio.Task[None]) -> None:
         await task
 
 
-def _kind_of(winner: str | None) -> Way:
+def kind_of(winner: str | None) -> Way:
+    """The kind of a log row's winner."""
     if not winner:
         return Way.NONE
     if winner == "direct":
