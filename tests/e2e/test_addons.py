@@ -344,7 +344,7 @@ async def test_a_faulty_one_that_was_switched_off_runs_again_when_it_is_mended(t
         await scene.says("addon pin: switched off")
         told = (await addons(scene))["pin"]
         assert (told["state"], told["faults"]) == ("stopped", 3)
-        assert any("Addon pin is switched off after its faults" in text for text in await scene.problems())
+        assert any("Addon pin was switched off after repeated faults" in text for text in await scene.problems())
         scene.write("pin", PIN)
         await scene.goes("open.test", "tor")
 
@@ -406,11 +406,11 @@ async def test_a_table_of_no_addon_keeps_byway_from_starting(tmp_path: Path) -> 
     await scene.__aexit__(None, None, None)
 
 
-async def test_a_file_that_others_can_write_to_is_not_loaded(tmp_path: Path) -> None:
-    async with Scene(tmp_path, {"pin": PIN}) as scene:
+async def test_a_file_that_others_can_write_to_is_not_loaded(open_folder: Path) -> None:
+    async with Scene(open_folder, {"pin": PIN}) as scene:
         scene.folder.chmod(0o777)
         scene.write("pin", 'def plan(request, plan):\n    return plan.block("theirs")\n')
-        await scene.says("others can write to it, so no addon is loaded from there; chmod go-w it")
+        await scene.says(f"other users can write to {scene.folder}. Run: chmod go-w {scene.folder}")
         assert await scene.way("open.test") == "tor", "the version before goes on"
         scene.folder.chmod(0o700)
         await scene.goes("open.test", "none")
