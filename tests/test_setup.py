@@ -115,7 +115,7 @@ async def test_shipped_and_imported_block_pages_are_known(maker: Maker) -> None:
     assert _seen(maker.make(), mine) == (Symptom.BLOCK_PAGE, "mine")
     assert _seen(maker.make(), shipped) == (Symptom.BLOCK_PAGE, "byway.ir_frame")
     (maker.folder / "block_pages.csv").write_text("no list\n")
-    with pytest.raises(ConfigError, match=r"block_pages\.csv:1: is no list of block pages"):
+    with pytest.raises(ConfigError, match=r"block_pages\.csv:1: not an OONI fingerprint CSV"):
         maker.make()
 
 

@@ -49,7 +49,7 @@ def test_a_link_to_rules_that_are_not_there_is_a_fault(paths: Paths) -> None:
 def test_imported_block_pages_that_make_no_sense_are_told(paths: Paths) -> None:
     read_block_pages(paths)
     paths.block_pages_file.write_text("no list\n")
-    with pytest.raises(ConfigError, match=r"block_pages\.csv:1: is no list of block pages"):
+    with pytest.raises(ConfigError, match=r"block_pages\.csv:1: not an OONI fingerprint CSV"):
         read_block_pages(paths)
 
 

@@ -114,12 +114,12 @@ def parse_fingerprints(text: str, source: str) -> Imported:
     except csv.Error as error:
         raise _no_csv(rows, source, error) from None
     if missing:
-        raise ConfigError(f"{source}:1: is no list of block pages: its first line does not name {missing[0]}")
+        raise ConfigError(f'{source}:1: not an OONI fingerprint CSV: the header has no "{missing[0]}" column')
     taken: dict[str, Fingerprint] = {}
     vague, refused = 0, list[str]()
     for number, row in enumerate(_read(rows, source)):
         if number >= ROWS_LIMIT:
-            raise ConfigError(f"{source}:{rows.line_num}: holds more than {ROWS_LIMIT:,} rows; is it the right file?")
+            raise ConfigError(f"{source}:{rows.line_num}: more than {ROWS_LIMIT:,} rows; is it the right file?")
         if row["scope"] in _LEFT_OUT:
             vague += 1
             continue
@@ -141,7 +141,7 @@ def _read(rows: csv.DictReader[str], source: str) -> Iterator[Mapping[str, str]]
 
 
 def _no_csv(rows: csv.DictReader[str], source: str, error: csv.Error) -> ConfigError:
-    return ConfigError(f"{source}:{rows.line_num}: is not a CSV file: {error}")
+    return ConfigError(f"{source}:{rows.line_num}: not a CSV file: {error}")
 
 
 def _fingerprint(row: Mapping[str, str]) -> Fingerprint:
@@ -150,17 +150,17 @@ def _fingerprint(row: Mapping[str, str]) -> Fingerprint:
     if not row["name"]:
         raise ValueError("the row has no name")
     if scope not in _BLOCKING and scope != _VETO:
-        raise ValueError(f"scope {scope[:40]!r} is none of {', '.join(sorted(_BLOCKING | _LEFT_OUT | {_VETO}))}")
+        raise ValueError(f"scope {scope[:40]!r} is not one of {', '.join(sorted(_BLOCKING | _LEFT_OUT | {_VETO}))}")
     if place != BODY and not _PLACE.match(place):
-        raise ValueError(f"location_found {place[:40]!r} is neither body nor header. and a name")
+        raise ValueError(f'location_found {place[:40]!r} is neither "body" nor "header.NAME"')
     if len(pattern) > PATTERN_LIMIT:
-        raise ValueError(f"its pattern is longer than {PATTERN_LIMIT} characters")
+        raise ValueError(f"the pattern is longer than {PATTERN_LIMIT} characters")
     holds, pieces = _matcher(kind, pattern)
     weight = sum(map(len, pieces))
     if weight < SHORTEST:
-        raise ValueError(f"its pattern {pattern!r} is too short to tell a page by")
+        raise ValueError(f"the pattern {pattern!r} is too short")
     if scope != _VETO and place == BODY and kind != "full" and not _HAS_LETTERS.search(_BARE_TAG.sub("", pattern)):
-        raise ValueError(f"its pattern {pattern!r} is in every page that is empty")
+        raise ValueError(f"the pattern {pattern!r} matches every empty page")
     return Fingerprint(row["name"], place, scope == _VETO, weight, holds, max(pieces, key=len))
 
 
@@ -175,7 +175,7 @@ def _matcher(kind: str, pattern: str) -> tuple[Holds, Sequence[str]]:
             return lambda text: text == pattern, [pattern]
         case "regexp":
             return _expression(pattern)
-    raise ValueError(f"pattern_type {kind[:40]!r} is none of contains, full, prefix, regexp")
+    raise ValueError(f"pattern_type {kind[:40]!r} is not one of contains, full, prefix, regexp")
 
 
 def _expression(pattern: str) -> tuple[Holds, Sequence[str]]:
@@ -187,7 +187,7 @@ def _expression(pattern: str) -> tuple[Holds, Sequence[str]]:
     while at < len(pattern):
         piece = _PIECE.match(pattern, at)
         if piece is None:
-            raise ValueError(f"its regular expression {pattern[:60]!r} holds more than text, `.` and `.*`")
+            raise ValueError(f"the regular expression {pattern[:60]!r} may use only text, `.` and `.*`")
         at = piece.end()
         if piece["any"]:
             runs.append("")

@@ -170,7 +170,7 @@ class Book:
     def hold(self, key: Key, before: Belief, after: Belief, now: float) -> list[Change]:
         """Writes a belief down."""
         for evicted, gone in self.held.put(key, after):
-            self._owed.append(forgotten(evicted, gone.state, now, "too many hosts: the least recently used goes"))
+            self._owed.append(forgotten(evicted, gone.state, now, "removed to limit memory: least recently used"))
         return [Change(now, after.scope, after.network, before.state, after.state, after.cause, after.why, after)]
 
     def drop(self, key: Key, now: float, why: str) -> list[Change]:

@@ -60,7 +60,7 @@ class Findings:
         proofs = [observed for observed in fresh if observed.signal.id in PROVEN_BY_BYTES]
         others = [observed for observed in fresh if observed.signal.id not in PROVEN_BY_BYTES]
         ids = ", ".join(observed.signal.id for observed in fresh)
-        story = f"direct answered, and yet: {ids}{f' ({direct.error})' if direct.error else ''}"
+        story = f"direct answered, but: {ids}{f' ({direct.error})' if direct.error else ''}"
         if proofs:
             self._judge.gates.prove_later(key, Waiting(tuple(proofs), now, story))
         if others:
@@ -80,7 +80,7 @@ class Findings:
             return []
         lasts_s = self._settings.refused_s
         if preferred.all_refuse:
-            why = f"every route that was tried is refused ({preferred.status})"
+            why = f"every tested route gets HTTP {preferred.status}"
             self._book.mark_passing(key, State.REFUSED, "refused", why, lasts_s=lasts_s, now=now)
             return []
         held = self._book.current(key, now)
@@ -88,7 +88,7 @@ class Findings:
             return []
         self._book.works.pop(key)
         before = held or unknown(key, now)
-        why = f"the site refuses direct ({preferred.status}), and not {preferred.route}"
+        why = f"direct gets HTTP {preferred.status}, {preferred.route} does not"
         after = replace(before, state=State.SUSPECT, cause="refused", since=now, until=now + lasts_s, why=why)
         after = replace(after, last_good=str(preferred.route), last_good_at=now)
         return self._book.hold(key, before, after, now)
@@ -99,13 +99,17 @@ class Findings:
         changes: list[Change] = []
         for key, held in self._book.held.items():
             if key[0] == network and held.state in TROUBLED and held.cause == "interception":
-                changes += self._book.drop(key, now, "the network re-signs everything, and this computer trusts it")
+                changes += self._book.drop(
+                    key, now, "TLS is intercepted on this network by a CA that this computer trusts"
+                )
         return changes
 
     def intercepted_by_known(self, key: Key, fingerprint: str, now: float) -> list[Change]:
         """A root that is known to intercept signs what comes in place of the site: there is nothing to wait for."""
         before = self._book.current(key, now) or unknown(key, now)
-        after = replace(before, cause="interception", why=f"a known interception root ({fingerprint[:16]}) signs it")
+        after = replace(
+            before, cause="interception", why=f"certificate signed by a known interception root ({fingerprint[:16]})"
+        )
         if before.state is State.BLOCKED:
             return self._book.hold(key, before, replace(after, until=now + self._settings.unvisited_s), now)
         self._book.works.pop(key)
@@ -119,7 +123,7 @@ class Findings:
         self._book.works.pop(key)
         signal = Signal("tls_bad_cert", self._settings.weights.tls_bad_cert, "interception", now)
         seen = Observed(signal, Attempt(DIRECT, Stage.DONE), now - self._settings.uplink_window_s)
-        story = f"a certificate of an unknown issuer ({fingerprint[:16]}) comes in place of the site's"
+        story = f"wrong certificate, from an unknown issuer ({fingerprint[:16]})"
         counting, waiting, _ = self._judge.gated(key, [seen], now)
         if waiting:
             self._judge.gates.wait(key, waiting, story, now)

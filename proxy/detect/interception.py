@@ -75,7 +75,7 @@ class KnownRoots:
         try:
             return cls(_root(row) for row in json.loads(text)["roots"])
         except (ValueError, KeyError, TypeError) as error:
-            raise ConfigError(f"{source}: is no list of known roots: {error!r}") from None
+            raise ConfigError(f"{source}: not a list of known interception roots: {error!r}") from None
 
     def __len__(self) -> int:
         return len(self._roots)
@@ -99,21 +99,19 @@ def judge(chain: Sequence[bytes], host: str, *, verified: bool, expired: bool, r
     if not chain:
         return Finding(Kind.NONE)
     if (root := roots.find(chain)) is not None:
-        return Finding(
-            Kind.KNOWN_ROOT, root.sha256, f"its certificate is signed by a known interception root ({root.what})"
-        )
+        return Finding(Kind.KNOWN_ROOT, root.sha256, f"certificate signed by a known interception root ({root.what})")
     fingerprint = certificates.issuer_id(chain[min(len(chain), CHAIN_LIMIT) - 1])
-    issuer = certificates.issuer(chain[0])[:200] or "nobody who can be read"
+    issuer = certificates.issuer(chain[0])[:200] or "an unreadable issuer"
     if verified and certificates.is_logged(chain[0]):
         return Finding(Kind.SITE, fingerprint)
     if verified:
-        detail = f"its certificate is by {issuer}, which this system trusts but no public certificate log lists"
+        detail = f"certificate issued by {issuer}, which this system trusts but no public certificate log lists"
         return Finding(Kind.RESIGNED, fingerprint, detail)
     if not certificates.is_for(chain[0], host):
-        return Finding(Kind.WRONG_NAME, fingerprint, f"its certificate, by {issuer}, is not for {host}")
+        return Finding(Kind.WRONG_NAME, fingerprint, f"certificate issued by {issuer}, not for {host}")
     if expired:
-        return Finding(Kind.EXPIRED, fingerprint, f"its certificate, by {issuer}, is not of today")
-    return Finding(Kind.UNTRUSTED, fingerprint, f"its certificate is by {issuer}, whom this system does not trust")
+        return Finding(Kind.EXPIRED, fingerprint, f"certificate issued by {issuer}, not valid today")
+    return Finding(Kind.UNTRUSTED, fingerprint, f"certificate issued by {issuer}, which this system does not trust")
 
 
 def _root(row: dict[str, str]) -> Root:

@@ -119,7 +119,7 @@ class Judge:
         key = self.governing(host, now)
         before = self.book.current(key, now) or self.book.begin(key, now)
         if self.book.prior(key, now) >= NEGLIGIBLE:
-            story = f"{story}; an imported list names it"
+            story = f"{story}; it is on an imported list"
         heaviest = max((o.signal for o in counting), key=lambda signal: signal.weight, default=None)
         if heaviest is None:
             after = aged(before, now, self._settings)
@@ -176,7 +176,9 @@ class Judge:
         changes: list[Change] = []
         for key, held in self.book.held.items():
             if key[0] == network and held.state in TROUBLED and held.since >= since:
-                changes += self.book.drop(key, now, f"the network is {self.uplink.state(network)}, not the site")
+                changes += self.book.drop(
+                    key, now, f"the network is {self.uplink.state(network)}; not the site's fault"
+                )
         return changes
 
     def governing(self, key: Key, now: float) -> Key:
@@ -245,7 +247,7 @@ def _family(counting: list[Observed]) -> int:
 def _uncounted(waiting: list[Observed], echoes: list[Observed]) -> str:
     """Why what was seen does not count, or not yet."""
     if waiting:
-        return f" ({waiting[-1].signal.id}, which counts once another site is seen to work)"
+        return f" ({waiting[-1].signal.id}; not counted until another site works)"
     if echoes:
-        return f" ({echoes[-1].signal.id}, which may be the echo of another name at that address)"
+        return f" ({echoes[-1].signal.id}; may be residual blocking of another host on this IP)"
     return ""

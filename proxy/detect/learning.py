@@ -21,6 +21,7 @@ from proxy.detect.score import NEGLIGIBLE, score_now
 from proxy.detect.signals import NEUTRAL, NOT_BY_A_BYTE, Observed, concerns, leads_elsewhere_alone, same_for_all
 from proxy.detect.table import Key
 from proxy.detect.uplink import Moment
+from proxy.detect.words import stage_in_words
 from proxy.model import (
     DIRECT,
     NO_EVIDENCE,
@@ -146,7 +147,7 @@ class Learning:
         if now - held.scored_at < self._settings.signal_interval_s:  # the minute saw a failure, or has been rewarded
             return [] if held.state is not State.UNKNOWN else self._book.settle(key, held, held, now, "direct answered")
         if held.state is State.BLOCKED:
-            return self._recovery.succeeded(key, held, now, "a visit of the user's went through direct")
+            return self._recovery.succeeded(key, held, now, "a visit was delivered direct")
         score = score_now(held, now, self._settings) / self._settings.whole_page_divisor
         better = replace(held, score=score, scored_at=now)
         if held.state is State.SUSPECT and score >= self._settings.suspect_score:
@@ -160,7 +161,7 @@ class Learning:
         if held.state is State.SUSPECT and score_now(held, now, self._settings) >= self._settings.suspect_score:
             return []
         self._book.mark_working(key, now)
-        return self._book.settle(key, held, held, now, "direct was slow, and answered after another route had")
+        return self._book.settle(key, held, held, now, "direct was slow and answered after another route")
 
     def _nothing_delivered(self, key: Key, outcome: Outcome, fresh: list[Observed], now: float) -> list[Change]:
         """No control, no blame: what direct showed waits for half a minute, in case another route delivers yet."""
@@ -178,8 +179,8 @@ class Learning:
             return changes
         others = sum(not a.route.is_direct for a in outcome.attempts)
         kind = fresh[-1].signal.id
-        why = f"no route delivered: direct failed ({kind}), and so did {others} more" if others else (
-            f"direct failed ({kind}), and there was no other route to compare it with"
+        why = f"no route delivered: direct failed ({kind}), and {others} more failed" if others else (
+            f"direct failed ({kind}); no other route to compare"
         )  # fmt: skip
         self._book.mark_passing(key, State.DOWN, "down", why, lasts_s=self._settings.down_s, now=now)
         return changes
@@ -191,7 +192,7 @@ class Learning:
         waiting = self._judge.gates.explained(host, now)
         if (unexplained := waiting or late) is not None:
             kind = unexplained.observed[-1].signal.id
-            why = f"direct had failed ({kind}) when {winner} delivered {now - unexplained.since:.0f} s later"
+            why = f"direct failed ({kind}); {winner} delivered {now - unexplained.since:.0f} s later"
             # Later than gate G2 allows it is still a rescue, by two requests, but no evidence.
             observed = list(waiting.observed) if waiting is not None else []
             return self._judge.rescued(host, winner, protocol, observed, why, now)
@@ -288,7 +289,9 @@ def _is_plain(attempt: Attempt) -> bool:
 def _story(direct: Attempt, winner: Route) -> str:
     """What happened, in half a sentence."""
     if direct.pending or direct.symptom is Symptom.ABANDONED:
-        return f"direct had not answered after {direct.elapsed:.1f} s ({direct.stage}) when {winner} delivered"
+        return (
+            f"direct did not answer within {direct.elapsed:.1f} s ({stage_in_words(direct.stage)}); {winner} delivered"
+        )
     said = direct.error or str(direct.symptom)
-    where = "" if direct.stage is Stage.FIRST_BYTE else f" ({direct.stage})"
+    where = "" if direct.stage is Stage.FIRST_BYTE else f" ({stage_in_words(direct.stage)})"
     return f"direct failed after {direct.elapsed:.1f} s{where}: {said}; {winner} delivered"

@@ -136,7 +136,7 @@ class Lifts:
         self._failing.pop(prefix)
         if prefix in self._prefixes:
             self._prefixes.discard(prefix)
-            return self._book.drop(prefix, now, "something in it answered direct")
+            return self._book.drop(prefix, now, "an address in it answered direct")
         return []
 
     def clear(self) -> None:
@@ -170,7 +170,10 @@ class Lifts:
             rungs_failed_at=max(host.rungs_failed_at, other.rungs_failed_at),
             family=host.family if host.family == other.family else 0,
             exits=tuple(sorted({*before.exits, *host.exits, *other.exits})),
-            why=f"{host.scope} and {other.scope} are troubled alike ({host.cause}): {host.why}",
+            why=(
+                f"{host.scope} and {other.scope} fail the same way ({host.cause}); "
+                f"status applied to {above[1]}: {host.why}"
+            ),
         )
         if State.BLOCKED in (host.state, other.state):
             changes = self._book.block(above, before, after, now)
@@ -180,7 +183,7 @@ class Lifts:
         self._failed.pop(above)
         for key in covered:
             self.note_under(above, key[1], now)
-            changes += self._book.drop(key, now, f"{above[1]} speaks for it")
+            changes += self._book.drop(key, now, f"covered by {above[1]}")
             self._book.works.pop(key)
         return changes
 
@@ -200,7 +203,7 @@ class Lifts:
             last_good=last_good,
             last_good_at=now,
             family=6 if ":" in prefix[1] else 4,
-            why=f"{hosts} hosts in it did not answer a SYN, relays reached them, and nothing in it worked for an hour",
+            why=f"{hosts} hosts in it did not answer a SYN, relays reached them, and none in it worked for an hour",
         )
         self._prefixes.add(prefix)
         return self._book.hold(prefix, before, after, now)

@@ -40,7 +40,7 @@ class Controls:
         """Whether other sites are reached direct: without one, a failure says nothing about this one."""
         pages = [page for page in await self._pages() if not self._is_same_site(page)]
         if not pages:
-            text = "`[auto] controls` names no other site that may be asked direct"
+            text = "no control site may be tested direct (`[auto] controls`)"
             tell(Step(Part.CONTROL, DIRECT, Found.NOT_TESTED, text=text))
             return
         random.shuffle(pages)  # no habit

@@ -48,7 +48,7 @@ class Names:
 
     async def _ask(self, part: Part, route: Route, resolve: Resolve | None, host: str, why_not: str) -> list[IPAddress]:
         if resolve is None or why_not:
-            self._tell(Step(part, route, Found.NOT_TESTED, text=why_not or "there is no such resolver"))
+            self._tell(Step(part, route, Found.NOT_TESTED, text=why_not or "no such resolver"))
             return []
         began = _now()
         try:
@@ -76,11 +76,11 @@ class Names:
         if self._means.settings.dns.secure == "never":
             return ""  # there is nobody else to ask
         if self._question.belief.keeps_its_name:
-            return "a name once suspect is not asked of the system's resolver again"
+            return "suspicious names are resolved by encrypted DNS only"
         if (finding := self._means.finding(self._question.page.host)) is not None:
-            return f"the system's resolver lied about it before: {finding.detail}"
+            return f"the system's DNS gave a wrong answer before: {finding.detail}"
         if self._means.settings.dns.secure == "always":
-            return '`[dns] secure` is "always", so no name is asked in clear'
+            return '`[dns] secure` is "always": no unencrypted DNS'
         return ""
 
     def _why_not_secure(self, host: str, plain: Sequence[IPAddress]) -> str:
@@ -88,9 +88,9 @@ class Names:
             return '`[dns] secure` is "never"'
         local = ("local", "internal", "home.arpa", *self._means.settings.dns.local)
         if "." not in host or any(host == suffix or host.endswith(f".{suffix}") for suffix in local):
-            return "a local name is asked of no resolver outside"
+            return "local names are not sent to encrypted DNS"
         if plain and not self._question.thorough:
-            return "the system's resolver gave an address"
+            return "the system's DNS answered"
         return ""
 
     def _chosen(self, addresses: Sequence[IPAddress]) -> list[IPAddress]:

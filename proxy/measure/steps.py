@@ -132,9 +132,9 @@ class _Measuring:
     def _why_nothing(self) -> str:
         """Why nothing at all may be sent there; empty when it may."""
         if self._question.plan.action is Action.BLOCK:
-            return f"it is refused here: {self._question.plan.why}"
+            return f"blocked: {self._question.plan.why}"
         if self._means.is_private(self._question.page.host):
-            return "`[log] never` names it, so nothing is sent there but what you send"
+            return "`[log] never` excludes it from tests"
         return ""
 
     # -- through relays --------------------------------------------------------------------------------------------
@@ -144,9 +144,11 @@ class _Measuring:
         planned = any(planned.relays for planned in self._question.plan.routes)
         if route not in self._question.plan.routes:
             if not self._means.carries(route, destination):
-                self._leave_out(route, "it takes addresses alone, and the name may not be resolved for it")
+                self._leave_out(route, "this relay takes addresses only; names are not resolved for it")
             else:
-                self._leave_out(route, self._question.plan.why if not planned else f"not by {self._question.plan.why}")
+                self._leave_out(
+                    route, self._question.plan.why if not planned else f"not allowed by {self._question.plan.why}"
+                )
             return
         async with self._slots:
             await self._visitor.visit(
@@ -158,7 +160,7 @@ class _Measuring:
     async def _without_relay(self, routes: Sequence[Route]) -> None:
         if not any(route.is_direct for route in self._question.plan.routes):
             for route in routes:
-                self._leave_out(route, f"it goes through relays alone: {self._question.plan.why}")
+                self._leave_out(route, f"relays only: {self._question.plan.why}")
             return
         plain, secure = await Names(self._means, self._question, self._tell).addresses()
         reached = [address for address in plain if await self._at(DIRECT, address)] if DIRECT in routes else []
@@ -198,11 +200,11 @@ class _Measuring:
 
     async def _by_doh(self, plain: Sequence[IPAddress], secure: Sequence[IPAddress]) -> list[IPAddress]:
         if not secure:
-            self._leave_out(DOH, "no secure resolver gave an address")
+            self._leave_out(DOH, "encrypted DNS gave no address")
             return []
         others = [address for address in secure if address not in plain]
         if not others:
-            self._leave_out(DOH, "it leads to the same address")
+            self._leave_out(DOH, "same address as direct")
         return [address for address in others if await self._at(DOH, address)]
 
     async def _by_means(
@@ -212,17 +214,17 @@ class _Measuring:
         port = self._question.page.port
         opened = [address for address in addresses if str(Destination(str(address), port)) in self._opened]
         if reached or not opened:
-            why = "no address is known" if not addresses else "no address answers, and these means only hide a name"
+            why = "no address is known" if not addresses else "no address answers; this only hides the name"
             for route in routes:
-                self._leave_out(route, "direct needs no help" if reached else why)
+                self._leave_out(route, "not needed: direct works" if reached else why)
             return
         addresses = opened
         punished = await self._is_punished(addresses[0]) if routes else False
         for route in routes:
             if punished:
-                self._leave_out(route, "the address is closed to us for some minutes, since it was asked for the site")
+                self._leave_out(route, "residual blocking: the address does not answer other names now")
             elif _OF_THE_OTHER[self._question.page.protocol] & set(route.wrap):
-                self._leave_out(route, "it is for another protocol")
+                self._leave_out(route, "for another protocol")
             elif self._means.refuses(self._question.destination, addresses[0]) is None:
                 await self._by_one(route, addresses[0])
 

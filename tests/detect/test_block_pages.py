@@ -81,14 +81,14 @@ def test_vague_words_and_harmless_notices_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("line", "says"),
     [
-        (row("a+b", "regexp"), "holds more than text"),
-        (row("(a|b)cd", "regexp"), "holds more than text"),
-        (row(r"abc\d", "regexp"), "holds more than text"),
-        (row("abc.{9}", "regexp"), "holds more than text"),
+        (row("a+b", "regexp"), "may use only text"),
+        (row("(a|b)cd", "regexp"), "may use only text"),
+        (row(r"abc\d", "regexp"), "may use only text"),
+        (row("abc.{9}", "regexp"), "may use only text"),
         (row(".*a.*b.*", "regexp"), "too short"),
         (row("abc"), "too short"),
         (row(""), "too short"),
-        (row("<html><body></body></html>"), "every page that is empty"),
+        (row("<html><body></body></html>"), "matches every empty page"),
         (row("x" * (block_pages.PATTERN_LIMIT + 1)), "longer than"),
         (row("stop", "glob"), "pattern_type 'glob'"),
         (row("stop", place="title"), "location_found 'title'"),
@@ -111,20 +111,20 @@ def test_a_row_that_is_cut_short_is_refused() -> None:
 
 @pytest.mark.parametrize("text", ["", "just some text\n", "name,scope,pattern\na,b,c\n", '"never closed'])
 def test_what_is_no_list_is_said(text: str) -> None:
-    with pytest.raises(ConfigError, match=r"list\.csv:1: is no list of block pages"):
+    with pytest.raises(ConfigError, match=r"list\.csv:1: not an OONI fingerprint CSV"):
         parse_fingerprints(text, "list.csv")
 
 
 def test_a_field_without_end_is_no_list() -> None:
-    with pytest.raises(ConfigError, match="is not a CSV file"):
+    with pytest.raises(ConfigError, match="not a CSV file"):
         parse_fingerprints(f'{HEAD}\nx,isp,,body,contains,"{"y" * 200_000}', "list.csv")
-    with pytest.raises(ConfigError, match="is not a CSV file"):
+    with pytest.raises(ConfigError, match="not a CSV file"):
         parse_fingerprints("y" * 200_000, "list.csv")
 
 
 def test_rows_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(block_pages, "ROWS_LIMIT", 2)
-    with pytest.raises(ConfigError, match=r"list\.csv:4: holds more than 2 rows"):
+    with pytest.raises(ConfigError, match=r"list\.csv:4: more than 2 rows"):
         rows(*(row("stop", name=f"n{number}") for number in range(3)))
 
 

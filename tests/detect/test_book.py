@@ -115,7 +115,7 @@ def test_a_list_adds_its_weight_to_the_first_sign_and_is_no_episode(listed: list
     seen.rescued()
     seen.works()
     assert (seen.state(), seen.held().score, seen.held().episodes) == (State.SUSPECT, score, 1)
-    assert ("an imported list names it" in seen.held().why) == (listed == [HOST])
+    assert ("it is on an imported list" in seen.held().why) == (listed == [HOST])
 
 
 def test_a_list_weighs_less_the_longer_ago_a_host_was_first_seen_in_trouble() -> None:

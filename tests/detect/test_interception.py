@@ -97,7 +97,7 @@ def test_the_sites_own(public: Authority) -> None:
 def test_an_issuer_outside_the_trust_store(public: Authority, office: Authority) -> None:
     found = judged([leaf(office)])
     assert (found.kind, found.is_foreign) == (Kind.UNTRUSTED, True)
-    assert "by CN=Office, whom this system does not trust" in found.detail
+    assert "by CN=Office, which this system does not trust" in found.detail
     assert found.fingerprint == judged([leaf(office), der(office.root)]).fingerprint, "with its root and without"
     assert found.fingerprint != judged([leaf(public)]).fingerprint
 
@@ -140,7 +140,7 @@ def test_a_list_is_read() -> None:
     ],
 )
 def test_a_list_that_cannot_be_used_is_said(rows: object) -> None:
-    with pytest.raises(ConfigError, match=r"x\.json: is no list of known roots"):
+    with pytest.raises(ConfigError, match=r"x\.json: not a list of known interception roots"):
         KnownRoots.parse(json.dumps({"roots": rows}), "x.json")
     with pytest.raises(ConfigError):
         KnownRoots.parse("{", "x.json")

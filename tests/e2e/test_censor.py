@@ -413,7 +413,7 @@ def test_the_control_without_a_witness_nothing_counts(tell: Tell) -> None:
     story = tell(LONE.id)
     assert [fetched.status for fetched in story.fetched] == [200] * 6
     assert {(held["state"], held["score"], held["episodes"]) for held in story.held} == {("suspect", 0, 0)}
-    assert "counts once another site is seen to work" in story.held[0]["evidence"]
+    assert "not counted until another site works" in story.held[0]["evidence"]
     assert [routes(row) for row in story.rows] == [
         [("direct", "first_byte"), (RELAY, "done")],
         *[[(RELAY, "done")]] * 5,

@@ -99,7 +99,7 @@ async def test_a_root_that_is_known_for_it_is_recognised_at_the_first_probe(coun
     assert "CERTIFICATE_VERIFY_FAILED" in first.error
     held = await held_to_be(byway, site, "blocked")
     assert held["cause"] == "interception"
-    assert "a known interception root" in held["evidence"]
+    assert "known interception root" in held["evidence"]
     assert len([name for name, _ in country.middlebox.seen if name == site.name]) <= 3  # the visit, and one probe's two
     await is_read_by_nobody_any_more(country, byway, site)
 

@@ -66,7 +66,7 @@ async def test_where_nothing_leads_out_nothing_is_said_of_sites(country: Country
 
     async def status_says_so() -> bool:  # on the network that was left, and then on none
         await until_called(country, byway, [site], NetworkState.OFFLINE)
-        return "no network" in (await byway.command("status")).stdout
+        return "No network" in (await byway.command("status")).stdout
 
     await until_read(status_says_so)
     assert await blamed(byway) == []

@@ -136,7 +136,7 @@ async def test_a_certificate_of_somebody_else(scene: Scene) -> None:
     certificate = only(steps, Part.CERTIFICATE)
     assert (certificate.found, certificate.symptom) == (Found.FAILED, Symptom.CERTIFICATE)
     assert certificate.evidence["certificate"] == "untrusted"
-    assert "whom this system does not trust" in certificate.text
+    assert "which this system does not trust" in certificate.text
     assert only(steps, Part.HELLO).ok
     assert not scene.origin.requests  # nothing is said to whom is not trusted
 
