@@ -182,7 +182,7 @@ def test_block_pages_are_imported_and_counted(byway: Byway, files: Home, pages: 
     assert kept.read_text() == PAGES
     assert kept.stat().st_mode & 0o777 == 0o600
     assert "1 block pages, 1 that only look like one; 2 rows skipped (1 vague or no block, 1 cannot be used)" in ran.out
-    assert f"{pages}:5: its regular expression" in ran.err
+    assert f"{pages}:5: the regular expression" in ran.err
     told = byway("rule", "import", str(pages), "--json").json
     assert (told["taken"], told["vetoes"], told["vague"], len(told["refused"])) == (1, 1, 1, 1)
 
