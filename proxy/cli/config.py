@@ -1,9 +1,9 @@
-"""`byway config`: the settings in effect and where each came from, whether the files are right, and where they lie."""
+"""`byway config`: the settings in effect and where each came from, whether the files are right, and where they are."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any
 
 import typer
 
@@ -11,13 +11,19 @@ from proxy.cli.command import Invocation, command
 from proxy.cli.exits import Exit
 from proxy.control.version import VERSION
 
-group = typer.Typer(help="Configuration: show, check, and where it lies.", no_args_is_help=True)
+group = typer.Typer(help="Configuration: show, check, locate.", no_args_is_help=True)
 
 
-@command(group, "show", example="byway config show --plain")
-def show(call: Invocation) -> Exit | None:
-    """Show every setting as the file and the environment have it. Passwords are never shown."""
+@command(group, "show", example="byway config show --all")
+def show(
+    call: Invocation,
+    everything: Annotated[bool, typer.Option("--all", help="Show all settings, not only changed ones.")] = False,
+) -> Exit | None:
+    """Show the settings that differ from the defaults.
+
+    They are those of the file and the environment. Passwords are never shown. With --json all settings are shown."""
     from proxy.cli.offline import read_configuration
+    from proxy.config.schema import Settings
     from proxy.control import documents
 
     loaded = read_configuration(call.paths)
@@ -26,8 +32,17 @@ def show(call: Invocation) -> Exit | None:
         path = None if loaded.path is None else str(loaded.path)
         call.output.document(documents.versioned(path=path, settings=settings, sources=dict(loaded.sources)))
         return None
-    rows = [(key, _shown(value), loaded.sources.get(key, "default")) for key, value in _flat(settings)]
-    call.output.table(("key", "value", "from"), rows)
+    defaults = dict(_flat(documents.settings(Settings())))
+    rows = [(key, value, _source(key, loaded.sources)) for key, value in _flat(settings)]
+    changed = [(key, value, source) for key, value, source in rows if source and defaults.get(key) != value]
+    shown = rows if everything else changed
+    call.output.table(
+        ("key", "value", "from"),
+        [(key, _shown(value), source or "default") for key, value, source in shown],
+        empty="All settings have their defaults.",
+    )
+    if not everything and call.output.fancy:
+        call.output.hint(f"{len(rows) - len(changed)} more settings have their defaults: `byway config show --all`.")
     for notice in loaded.notices:
         call.output.hint(notice)
     return None
@@ -35,7 +50,9 @@ def show(call: Invocation) -> Exit | None:
 
 @command(group, "check", example="byway config check --config ./config.toml")
 def check(call: Invocation) -> Exit | None:
-    """Check the configuration, its lists and its rules; every fault is shown. Exit code 7 when there are some."""
+    """Check the configuration, its lists and rules.
+
+    Every error is shown with its file and line. Exit code 7: there are errors."""
     from proxy.cli.offline import make_setup
 
     setup = make_setup(call.paths)
@@ -48,15 +65,15 @@ def check(call: Invocation) -> Exit | None:
     for notice in notices:
         call.output.hint(notice)
     if loaded.path is None:
-        call.output.line(f"{call.paths.config_file}: there is no such file, so everything has its default")
+        call.output.line(f"{call.paths.config_file}: no such file; all settings have their defaults")
     else:
-        call.output.line(f"{loaded.path}: no fault")
+        call.output.line(f"{loaded.path}: no errors")
     return None
 
 
 @command(group, "path", example="byway config path")
 def path(call: Invocation) -> Exit | None:
-    """Say where the configuration, the rules, the state and the log lie."""
+    """Show the paths of the configuration, rules, state and log."""
     paths = call.paths
     places = {
         "config": paths.config_file,
@@ -71,6 +88,15 @@ def path(call: Invocation) -> Exit | None:
         return None
     call.output.table(("what", "path"), [(name, str(place)) for name, place in places.items()])
     return None
+
+
+def _source(key: str, sources: Mapping[str, str]) -> str:
+    """Where a setting, or the table that it stands in, came from; empty for a default."""
+    while key:
+        if key in sources:
+            return sources[key]
+        key = key.rpartition(".")[0]
+    return ""
 
 
 def _flat(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
@@ -89,5 +115,7 @@ def _shown(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, list):
-        return ", ".join(map(str, value))
+        return ", ".join(map(_shown, value))
+    if isinstance(value, float) and value.is_integer():
+        return str(int(value))
     return "" if value in (None, {}) else str(value)

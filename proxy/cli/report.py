@@ -1,7 +1,6 @@
-"""`byway report`: what is known of sites, for others: OONI's shape, JSON, CSV, HAR or Markdown.
+"""`byway report`: results for others, as OONI measurements, JSON, CSV, HAR or Markdown.
 
-It sends nothing anywhere: the user reads the file, and gives it to whom he wants. What may harm him is taken out
-unless he says otherwise.
+Nothing is uploaded: the user reads the file and decides who gets it. Private data is removed by default.
 """
 
 from __future__ import annotations
@@ -72,12 +71,11 @@ def _report(
     text = FORMATS[shape](redacted(found, relays, Redact(redact)))
     if out is not None:
         write_private(out, text)
-        call.output.hint(f"{len(found)} sites are in {out}.")
+        call.output.hint(f"{len(found)} site{'' if len(found) == 1 else 's'} written to {out}.")
     else:
         print(text, end="")
-    looks = sum(len(site.examinations) for site in found)
-    if not looks:
-        call.output.hint("Nothing was measured or seen of them lately: `byway why` and `byway test` measure.")
+    if not found:
+        call.output.hint("No problem sites. Working sites are not reported; `byway why` and `byway test` test them.")
     if redact == Redact.RELAY:
         call.output.hint("Warning: only relays are redacted in this report.")
     elif redact == Redact.NONE:

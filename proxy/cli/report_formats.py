@@ -18,6 +18,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from proxy import __version__
+from proxy.cli.attempts import result
 from proxy.cli.output import inert
 from proxy.cli.report_sites import Document, Examination, Site
 from proxy.control.version import VERSION
@@ -199,10 +200,8 @@ def _failure(step: Mapping[str, Any]) -> str | None:
 
 
 def to_json(sites: Sequence[Site]) -> str:
-    return (
-        json.dumps({"version": VERSION, "byway": __version__, "sites": [asdict(site) for site in sites]}, indent=2)
-        + "\n"
-    )
+    report = {"version": VERSION, "byway": __version__, "at": time.time(), "sites": [asdict(site) for site in sites]}
+    return json.dumps(report, indent=2) + "\n"
 
 
 _COLUMNS = (
@@ -219,7 +218,7 @@ def to_csv(sites: Sequence[Site]) -> str:
     for site in sites:
         for one in site.examinations:
             for route in one.routes:
-                told = {**route, "at": _utc(one.at), "url": one.url, "source": one.source, "verdict": one.words,
+                told = {**route, "at": _moment(one.at), "url": one.url, "source": one.source, "verdict": one.words,
                         "cause": one.cause, "anomaly": str(one.anomaly).lower(),
                         "confirmed": str(one.confirmed).lower(), "network": one.network}  # fmt: skip
                 writer.writerow([_cell(told[name]) for name in _COLUMNS])
@@ -291,38 +290,70 @@ def _ms(steps: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> float:
     return round(sum(found) * 1000, 1) if found else -1
 
 
-def to_markdown(sites: Sequence[Site]) -> str:
-    """For people."""
-    return "\n".join(line for site in sites for line in _told(site)) + "\n"
+def to_markdown(sites: Sequence[Site], at: float | None = None) -> str:
+    """For people: a title, when and with what it was made, then a section for each site."""
+    networks = dict.fromkeys(site.belief["network"] for site in sites)
+    head = [
+        "# Byway report",
+        "",
+        f"* Date: {_moment(time.time() if at is None else at)}",
+        f"* Version: Byway {__version__}",
+        f"* Network: {', '.join(map(_md, networks)) or 'unknown'}",
+        f"* Sites: {len(sites)}",
+    ]
+    return "\n".join([*head, *(line for site in sites for line in _section(site))]) + "\n"
 
 
-def _told(site: Site) -> Iterator[str]:
+def _section(site: Site) -> Iterator[str]:
+    belief = site.belief
+    yield ""
     yield f"## {_md(site.host)}"
     yield ""
-    held = site.belief
-    if held["state"] != "unknown":
-        because = f": {_md(held['evidence'])}" if held["evidence"] else ""
-        yield f"**{held['words']}** ({_md(held['cause']) or 'no cause'}) since {_utc(held['since'] or 0)} UTC{because}"
+    yield f"**{belief['glyph']} {_md(belief['words'])}**{_because(belief)}"
+    if belief["evidence"]:
         yield ""
+        yield f"Evidence: {_md(belief['evidence'])}"
+    if site.timeline:
+        yield from ("", "History:", "")
     for spell in site.timeline:
-        until = f"until {_utc(spell['until'])} UTC ({_md(spell['ended'])})" if spell["until"] else "and still"
-        where = f"{spell['state']} on {_md(spell['network'])}"
-        yield f"* {where} from {_utc(spell['since'])} UTC {until}: {_md(spell['began'])}"
+        until = f"until {_moment(spell['until'])} ({_md(spell['ended'])})" if spell["until"] else "until now"
+        word = "blocked" if spell["blocked_since"] else "likely blocked"
+        yield f"* {word} from {_moment(spell['since'])} {until}: {_md(spell['began'])}"
     for one in site.examinations:
-        kind = "confirmed" if one.confirmed else "anomaly" if one.anomaly else "no anomaly"
-        yield ""
-        yield f"### {_utc(one.at)} UTC, {one.source}: {_md(one.words)} ({kind})"
-        yield ""
-        if one.seen:
-            yield _md(one.seen)
-            yield ""
-        yield "| route | result | how far | seconds |"
-        yield "|---|---|---|---|"
-        for route in one.routes:
-            ended = " ".join(str(part) for part in (route["stage"], route["symptom"], route["status"]) if part)
-            result = route["result"].replace("_", " ")
-            yield f"| {_md(route['route'])} | {result} | {_md(ended)} | {route['elapsed_s']:g} |"
+        if one.source == "measurement":
+            yield from _measurement_section(one)
+    connections = [one for one in site.examinations if one.source == "connection"]
+    if connections:
+        yield from ("", "### Connections", "", "| time | result | delivered by | failed before |", "|---|---|---|---|")
+    for one in connections:
+        yield _connection_row(one)
+
+
+def _because(belief: Document) -> str:
+    cause = f": {_md(belief['because'])}" if belief["because"] else ""
+    since = belief["since"] or belief["found_at"]
+    return f"{cause}, since {_moment(since)}" if since else cause
+
+
+def _measurement_section(one: Examination) -> Iterator[str]:
+    kind = "confirmed" if one.confirmed else "anomaly" if one.anomaly else "no anomaly"
     yield ""
+    yield f"### Measurement of {_moment(one.at)}: {_md(one.words)} ({kind})"
+    if one.seen:
+        yield ""
+        yield _md(one.seen)
+    yield from ("", "| route | result | stage | seconds |", "|---|---|---|---|")
+    for route in one.routes:
+        ended = " ".join(str(part) for part in (route["stage"], route["symptom"], route["status"]) if part)
+        word = route["result"].replace("_", " ")
+        yield f"| {_md(route['route'])} | {word} | {_md(ended)} | {route['elapsed_s']:g} |"
+
+
+def _connection_row(one: Examination) -> str:
+    by = next((route["route"] for route in one.routes if route["result"] == "ok"), "")
+    protocol = "http" if one.url.startswith("http:") else "tls"
+    failed = ", ".join(f"{it['route']}: {result(it, protocol)}" for it in one.routes if it["result"] == "failed")
+    return f"| {_moment(one.at)} | {'✓' if by else '✗'} | {_md(by or 'none')} | {_md(failed)} |"
 
 
 def _md(text: str) -> str:
@@ -352,4 +383,10 @@ def _is_done(step: Mapping[str, Any]) -> bool:
 
 
 def _utc(at: float) -> str:
+    """As OONI writes it."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
+
+
+def _moment(at: float) -> str:
+    """ISO 8601 in UTC: a report does not say where it was made."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(at))

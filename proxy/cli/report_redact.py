@@ -55,6 +55,8 @@ class _Redactor:
             "evidence": self._text(site.belief["evidence"], own),
             "last_good": self._route(site.belief["last_good"]) if site.belief["last_good"] else "",
         }
+        if last := site.belief["last_result"]:
+            belief["last_result"] = {**last, "text": self._text(last["text"], own)}
         return Site(
             site.host,
             belief,

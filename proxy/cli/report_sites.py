@@ -11,6 +11,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
+from proxy.cli.exits import Misused
+
 if TYPE_CHECKING:
     from proxy.cli.client import Client
     from proxy.cli.stored import Stored
@@ -51,13 +53,24 @@ class Site:
     timeline: tuple[Document, ...]
     examinations: tuple[Examination, ...]
 
+    @property
+    def is_known(self) -> bool:
+        """Whether there is anything to report."""
+        return bool(self.examinations or self.timeline or self.belief["last_result"] or self.belief["since"])
+
 
 def gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
-    """What the running Byway knows of these sites; of all of which it holds something, when none is named."""
+    """What is known of these sites, each once; of all with a stored status when none is named. Raises Misused for a
+    site of which nothing is known."""
     if not hosts:
         told = client.get("/v1/sites")
-        hosts = sorted({site["scope"] for site in told["sites"] if not _is_wide(site["scope"])})
-    return [_site(client, host) for host in hosts]
+        stored = sorted({site["scope"] for site in told["sites"] if not _is_wide(site["scope"])})
+        return [_site(client, host) for host in stored]
+    found = {site.host: site for site in (_site(client, host) for host in hosts)}
+    for host, site in found.items():
+        if not site.is_known:
+            raise Misused(f"nothing is known about {host}; `byway why {host}` tests it")
+    return list(found.values())
 
 
 def _is_wide(scope: str) -> bool:

@@ -1,5 +1,5 @@
-"""`byway rule`: what the rules say. All of it works without a running Byway, from the files; a running one is asked
-first, because it also knows what was set and learned."""
+"""`byway rule`: test, list and check the rules. All of it works without a running Byway, from the files; a running one
+is asked first, because it also knows overrides and what was learned."""
 
 from __future__ import annotations
 
@@ -14,18 +14,18 @@ from proxy.cli.exits import Exit, Misused, NotRunning
 from proxy.control.version import VERSION
 from proxy.errors import BywayError, ConfigError
 
-group = typer.Typer(help="Rules: test, list and check rules.txt; import lists.", no_args_is_help=True)
+group = typer.Typer(help="Rules: test, list, check; import block pages.", no_args_is_help=True)
 
 
 @command(group, "test", example="byway rule test https://user.livejournal.com/")
 def try_url(
-    call: Invocation, url: Annotated[str, typer.Argument(metavar="URL|HOST", help="What to test.")]
+    call: Invocation, url: Annotated[str, typer.Argument(metavar="URL|HOST", help="The site to look up.")]
 ) -> Exit | None:
-    """Say what would be done with a URL, and which rules speak of it."""
+    """Show the plan for a URL and the rules that match it."""
     try:
         told = call.client().post("/v1/rules/test", {"url": url})
     except NotRunning:
-        call.output.hint("No byway is running: this is what the files say, without what was set and learned.")
+        call.output.hint("No Byway is running. This is from the files, without overrides and learned status.")
         told = _tested_offline(call, url)
     if call.output.as_json:
         call.output.document(told)
@@ -44,21 +44,21 @@ def try_url(
 
 @command(group, "list", example="byway rule list --plain")
 def list_rules(call: Invocation) -> Exit | None:
-    """List the rules in their order: the first that matches decides."""
+    """List the rules in order; the first match decides."""
     try:
         told = call.client().get("/v1/rules")
     except NotRunning:
         from proxy.cli.offline import make_setup
         from proxy.control import documents
 
-        call.output.hint("No byway is running: these are the rules of the file.")
+        call.output.hint("No Byway is running. These are the rules in the file.")
         rules = make_setup(call.paths).router.rules
         told = documents.versioned(rules=[documents.rule(rule) for rule in rules.rules], notices=list(rules.notices))
     if call.output.as_json:
         call.output.document(told)
         return None
     rows = [(f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], _action(rule)) for rule in told["rules"]]
-    call.output.table(("at", "type", "value", "action"), rows, empty="There are no rules: every site is AUTO.")
+    call.output.table(("at", "type", "value", "action"), rows, empty="There are no rules. Every site is AUTO.")
     for notice in told["notices"]:
         call.output.hint(notice)
     return None
@@ -68,10 +68,12 @@ def list_rules(call: Invocation) -> Exit | None:
 def check(
     call: Invocation,
     file: Annotated[
-        Path | None, typer.Argument(metavar="FILE", help="Rules to check; the configured ones when left out.")
+        Path | None, typer.Argument(metavar="FILE", help="Rules file (default: the configured one).")
     ] = None,
 ) -> Exit | None:
-    """Check a rules file; every fault is shown with its line. Exit code 7 when there are some."""
+    """Check a rules file.
+
+    Every error is shown with its line. Exit code 7: there are errors."""
     from proxy.cli.offline import read_configuration
     from proxy.user_files import read_rules
 
@@ -91,21 +93,21 @@ def check(
     for notice in rules.notices:
         call.output.hint(notice)
     if file is None and not checked.exists():
-        call.output.line(f"{checked}: there is no such file, so every site is AUTO")
+        call.output.line(f"{checked}: no such file; every site is AUTO")
     else:
-        call.output.line(f"{checked}: {len(rules)} rule{'' if len(rules) == 1 else 's'}, no fault")
+        call.output.line(f"{checked}: {len(rules)} rule{'' if len(rules) == 1 else 's'}, no errors")
     return None
 
 
 @command(group, "import", example="byway rule import fingerprints_http.csv")
 def take(
     call: Invocation,
-    file: Annotated[Path, typer.Argument(metavar="FILE", help="A list of block pages in OONI's CSV format.")],
+    file: Annotated[Path, typer.Argument(metavar="FILE", help="Block pages in OONI's CSV format.")],
 ) -> Exit | None:
-    """Take a list of known block pages (OONI's fingerprints_http.csv), in place of the one taken before.
+    """Import a list of block pages (OONI's fingerprints_http.csv).
 
-    It is kept beside the configuration as block_pages.csv; delete that file to be without it. A running Byway takes it
-    up within a second.
+    It replaces the list imported before and is stored beside the configuration as block_pages.csv; delete that file to
+    remove it. A running Byway loads it within a second.
     """
     from proxy.config.files import read_text
     from proxy.config.paths import make_folder, write_private
@@ -115,12 +117,12 @@ def take(
     text = read_text(file, limit=FILE_LIMIT)
     imported = parse_fingerprints(text, str(file))
     if not imported.fingerprints:
-        raise ConfigError(f"{file}: holds no row that can be used")
+        raise ConfigError(f"{file}: no usable rows")
     kept = call.paths.block_pages_file
     try:
         make_folder(kept.parent)
     except OSError as error:
-        raise BywayError(f"{kept.parent} cannot be made: {error.strerror}") from None
+        raise BywayError(f"{kept.parent} cannot be created: {error.strerror}") from None
     write_private(kept, text)
     vetoes = sum(fingerprint.veto for fingerprint in imported.fingerprints)
     taken = len(imported.fingerprints) - vetoes
@@ -132,8 +134,8 @@ def take(
     for sentence in imported.refused:
         call.output.hint(sentence)
     call.output.line(
-        f"{kept}: {taken:,} block pages, {vetoes:,} that only look like one; {skipped:,} rows skipped"
-        f" ({imported.vague:,} vague or no block, {len(imported.refused):,} cannot be used)"
+        f"{kept}: block pages: {taken:,}; exceptions: {vetoes:,}; rows skipped: {skipped:,}"
+        f" (too vague or not a block: {imported.vague:,}; unusable: {len(imported.refused):,})"
     )
     return None
 

@@ -17,13 +17,32 @@ def test_every_setting_is_shown_with_where_it_came_from(
 ) -> None:
     home.config.write_text("[listen]\nport = 9000\n[dns.hosts]\n'a.test' = '192.0.2.1'\n")
     monkeypatch.setenv("BYWAY_LOG__KEEP_DAYS", "3")
-    rows = {row[0]: row[1:] for row in byway("config", "show").rows}
+    rows = {row[0]: row[1:] for row in byway("config", "show", "--all").rows}
     assert rows["listen.port"] == ["9000", f"{home.config}:2"]
-    assert rows["log.keep_days"][0] == "3.0"
+    assert rows["log.keep_days"][0] == "3"
     assert "BYWAY_LOG__KEEP_DAYS" in rows["log.keep_days"][1]
     assert rows["listen.address"] == ["127.0.0.1", "default"]
-    assert rows["dns.hosts.a.test"][0] == "192.0.2.1"
+    assert rows["dns.hosts.a.test"] == ["192.0.2.1", f"{home.config}:3"]
     assert rows["auto.retest"] == ["true", "default"]
+
+
+def test_without_all_only_what_differs_is_shown(byway: Byway, home: Home) -> None:
+    assert byway("config", "show").out == "key\tvalue\tfrom\n"
+    assert byway("config", "show").err == "All settings have their defaults.\n"
+    home.config.write_text(
+        "config_version = 1\n[listen]\nport = 8119\naddress = '127.0.0.2'\n[dns.hosts]\n'a.test' = '192.0.2.1'\n"
+        "[[relay]]\nname = 'tor'\nurl = 'socks5h://127.0.0.1:9050'\n[addons.notify]\nenabled = true\n"
+    )
+    assert [row[0] for row in byway("config", "show").rows[1:]] == [
+        "listen.address", "dns.hosts.a.test", "relay.0.name", "relay.0.url", "addons.notify.enabled",
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("person")
+def test_a_person_learns_how_to_see_the_rest(byway: Byway, home: Home) -> None:
+    ran = byway("config", "show")
+    assert ran.out == ""
+    assert "`byway config show --all`" in ran.err
 
 
 def test_I16_no_password_is_shown(byway: Byway, home: Home) -> None:
@@ -35,7 +54,7 @@ def test_I16_no_password_is_shown(byway: Byway, home: Home) -> None:
         ran = byway("config", *words)
         assert ran.code == 0, ran.err
         assert SECRET not in ran.out + ran.err
-    rows = {row[0]: row[1] for row in byway("config", "show").rows}
+    rows = {row[0]: row[1] for row in byway("config", "show", "--all").rows}
     assert rows["listen.password_cmd"] == "(set)"
     assert rows["relay.0.url"] == "https://u:***@relay.example"
 
@@ -51,7 +70,7 @@ def test_json_has_settings_and_sources(byway: Byway, home: Home) -> None:
 
 def test_a_good_configuration_has_no_fault(byway: Byway, home: Home) -> None:
     ran = byway("config", "check")
-    assert (ran.code, ran.out) == (0, f"{home.config}: no fault\n")
+    assert (ran.code, ran.out) == (0, f"{home.config}: no errors\n")
     (home.config.parent / "l.txt").write_text("example.org\n")
     home.config.write_text('[[list]]\nname = "l"\nsource = "l.txt"\nformat = "autoproxy"\n')
     ran = byway("config", "check")
@@ -68,8 +87,7 @@ def test_no_configuration_is_no_fault(
         commands.app(["config", "check", "--state", str(home.state)])
     assert ended.value.code == 0
     assert (
-        capsys.readouterr().out
-        == f"{home.state}/byway/config.toml: there is no such file, so everything has its default\n"
+        capsys.readouterr().out == f"{home.state}/byway/config.toml: no such file; all settings have their defaults\n"
     )
 
 

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from proxy import __version__
 from proxy.cli.report_formats import FORMATS, to_csv, to_har, to_markdown, to_ooni
 from proxy.cli.report_redact import Redact, redacted
 from proxy.cli.report_sites import Examination, Site
@@ -75,7 +76,9 @@ EXAMINED = Examination(
 SITE = Site(
     BLOG,
     {"state": "blocked", "words": "blocked", "cause": "sni_reset", "since": 1_699_990_000.0, "network": "f00dfeed",
-     "evidence": "direct failed; my-vps delivered", "last_good": "my-vps"},
+     "evidence": "direct failed; my-vps delivered", "last_good": "my-vps", "glyph": "✗", "found_at": 1_699_990_000.0,
+     "because": "connection reset after the TLS ClientHello (SNI filtering)",
+     "last_result": {"text": "direct failed; my-vps delivered"}},
     ({"state": "blocked", "scope": BLOG, "network": "f00dfeed", "cause": "sni_reset", "since": 1_699_990_000.0,
       "blocked_since": 1_699_990_100.0, "until": None, "began": "direct failed; my-vps delivered", "ended": ""},),
     (EXAMINED,),
@@ -199,6 +202,27 @@ def test_markdown_is_inert() -> None:
     assert "(anomaly)" in text
 
 
+def test_markdown_has_a_title_a_date_the_version_and_the_network() -> None:
+    lines = to_markdown(redacted([SITE], RELAYS, Redact.FULL), at=1_700_000_000).splitlines()
+    assert lines[:6] == [
+        "# Byway report", "", "* Date: 2023-11-14T22:13:20+00:00", f"* Version: Byway {__version__}",
+        "* Network: network-1", "* Sites: 1",
+    ]  # fmt: skip
+    assert f"## {BLOG}" in lines
+
+
+def test_each_connection_is_one_line() -> None:
+    connection = replace(EXAMINED, source="connection", steps=(), routes=(
+        route("direct", "failed", "first_byte", "reset"), route("tor", "ok", "done")
+    ))  # fmt: skip
+    text = to_markdown([replace(SITE, examinations=(EXAMINED, connection, replace(connection, at=1_700_000_009.0)))])
+    (*_, first, second) = text.splitlines()
+    assert first == ("| 2023-11-14T22:13:20+00:00 | ✓ | tor | direct: connection reset after the TLS ClientHello |")
+    assert second.startswith("| 2023-11-14T22:13:29+00:00 | ✓ | tor | direct: ")
+    assert text.count("22:13:29") == 1
+    assert text.count("### Measurement of ") == 1
+
+
 # -- the command -------------------------------------------------------------------------------------------------------
 
 
@@ -225,17 +249,30 @@ def test_all_that_is_held(byway: Byway, running: Running) -> None:
     running.see(rescued(host=BLOG, at=time.time()))
     told = byway("report", "--json").json
     assert [site["host"] for site in told["sites"]] == [BLOG]
-    assert byway("report").out.startswith("## blog.example.net")
+    assert "\n## blog.example.net\n" in byway("report").out
 
 
-def test_nothing_is_known(byway: Byway, running: Running) -> None:
+def test_a_site_of_which_nothing_is_known_is_an_error(byway: Byway, running: Running) -> None:
     ran = byway("report", "never.example", "--redact", "none")
+    assert (ran.code, ran.out) == (2, "")
+    assert ran.err == "byway: nothing is known about never.example; `byway why never.example` tests it\n"
+
+
+def test_nothing_to_report(byway: Byway, running: Running) -> None:
+    ran = byway("report", "--redact", "none")
     assert ran.code == 0
-    assert "Nothing was measured or seen" in ran.err
+    assert "No problem sites." in ran.err
     assert "Warning: this report is not redacted." in ran.err
 
 
+def test_a_site_that_is_named_twice_is_reported_once(byway: Byway, running: Running) -> None:
+    running.see(rescued(host=BLOG, at=time.time()))
+    running.world.store.flush()
+    sites = byway("report", BLOG, f"https://{BLOG}/", BLOG, "--json").json["sites"]
+    assert [(site["host"], len(site["examinations"])) for site in sites] == [(BLOG, 1)]
+
+
 def test_where_it_cannot_be_written(byway: Byway, running: Running) -> None:
-    ran = byway("report", BLOG, "-o", "/nowhere/at/all")
+    ran = byway("report", "-o", "/nowhere/at/all")
     assert ran.code == 1
     assert "cannot be written" in ran.err

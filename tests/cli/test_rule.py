@@ -31,7 +31,7 @@ def test_a_url_is_tested_from_the_files(byway: Byway, files: Home) -> None:
         ["why", "rules.txt:3 DOMAIN,example.org,RELAY:tor"],
         ["trace", "RELAY:tor by rules.txt:3 DOMAIN,example.org,RELAY:tor"],
     ]
-    assert "No byway is running" in ran.err
+    assert "No Byway is running" in ran.err
     told = byway("rule", "test", "x.ads.example", "--json").json
     assert (told["version"], told["plan"]["action"], told["plan"]["routes"]) == (2, "BLOCK", [])
 
@@ -62,11 +62,11 @@ def test_rules_of_the_running_byway_are_listed(byway: Byway, files: Home, runnin
 
 
 def test_good_rules_have_no_fault(byway: Byway, files: Home, tmp_path: Path) -> None:
-    assert byway("rule", "check").out.endswith("rules.txt: 2 rules, no fault\n")
+    assert byway("rule", "check").out.endswith("rules.txt: 2 rules, no errors\n")
     other = tmp_path / "other.txt"
     other.write_text("MATCH,AUTO\nDOMAIN,x.example,BLOCK\n")
     ran = byway("rule", "check", str(other))
-    assert ran.out == f"{other}: 2 rules, no fault\n"
+    assert ran.out == f"{other}: 2 rules, no errors\n"
     assert "MATCH decides everything" in ran.err
     assert byway("rule", "check", str(other), "--json").json["rules"] == 2
 
@@ -181,7 +181,7 @@ def test_block_pages_are_imported_and_counted(byway: Byway, files: Home, pages: 
     assert ran.code == 0
     assert kept.read_text() == PAGES
     assert kept.stat().st_mode & 0o777 == 0o600
-    assert "1 block pages, 1 that only look like one; 2 rows skipped (1 vague or no block, 1 cannot be used)" in ran.out
+    assert "block pages: 1; exceptions: 1; rows skipped: 2 (too vague or not a block: 1; unusable: 1)" in ran.out
     assert f"{pages}:5: the regular expression" in ran.err
     told = byway("rule", "import", str(pages), "--json").json
     assert (told["taken"], told["vetoes"], told["vague"], len(told["refused"])) == (1, 1, 1, 1)
