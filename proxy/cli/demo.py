@@ -1,28 +1,30 @@
-"""`byway demo`: the whole idea in a few seconds, on this computer alone.
+"""`byway demo`: what Byway does, in a few seconds, on this computer alone.
 
-It sets a stage on loopback (an origin, a censor that resets one name, a relay), starts a real Byway in a process of its
-own with a temporary state folder, visits two sites twice, and tells what happened from Byway's own log. Whatever it
-prints it has checked; when something did not happen as told, it says what and exits with 1.
+It starts an origin, a censor that resets one name and a relay on loopback, and a real Byway in a process of its own
+with a temporary state folder, visits two sites twice, and prints what happened from Byway's own log. Whatever it prints
+it has checked; when something did not happen, it says what and exits with 1.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import shutil
 import ssl
 import sys
 import tempfile
 import textwrap
 import time
-from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from proxy.cli import instance
+from proxy.cli.attempts import attempt
 from proxy.cli.instance import Instance
 from proxy.cli.stage import LOOPBACK, Stage, page_of
+from proxy.control.version import VERSION
 from proxy.errors import BywayError
 
 OPEN = "open.test"
@@ -32,7 +34,7 @@ _LIMIT_S = 30.0
 _LOOKS = 20
 """The log is written in batches: it may take a second look until a row is there."""
 
-_WIDTH = 100
+_WIDTH = 80
 _INDENT = " " * 16
 
 _ROUTES = [
@@ -64,21 +66,45 @@ url = "socks5h://{loopback}:{relay}"
 
 
 class Untrue(Exception):
-    """Something did not happen as the story has it."""
+    """Something did not happen as the demo says."""
 
 
-def main() -> int:
-    """Tells the story on standard output. Returns the exit code: 0, or 1 when it did not come true."""
+@dataclass(slots=True)
+class _Story:
+    """What is printed as it happens, and what was seen, for programs."""
+
+    quiet: bool = False
+    visits: list[dict[str, Any]] = field(default_factory=list)
+    log: list[dict[str, Any]] = field(default_factory=list)
+
+    def tell(self, text: str) -> None:
+        if not self.quiet:
+            print(text, flush=True)
+
+    def visited(self, host: str, result: str, milliseconds: int | None, *, visit: int, text: str) -> None:
+        """One visit: `visit` 0 is without Byway, `result` the route or what stopped it."""
+        seen = {"visit": visit, "host": host, "result": result, "elapsed_s": None}
+        self.visits.append(seen if milliseconds is None else seen | {"elapsed_s": milliseconds / 1000})
+        self.tell(f"  {host:<13} {text}")
+
+
+def main(*, as_json: bool = False) -> int:
+    """Prints what happens on standard output; `as_json`: one document at the end. Returns the exit code: 0, or 1 when
+    something did not happen."""
+    story, reason = _Story(quiet=as_json), ""
     try:
-        asyncio.run(_play())
+        asyncio.run(_play(story))
     except (Untrue, BywayError, OSError, EOFError) as error:
         reason = str(error) or f"nothing happened for {_LIMIT_S:g} s"
-        print(f"byway demo: this did not come true: {reason}", file=sys.stderr)
-        return 1
-    return 0
+    if as_json:
+        document = {"version": VERSION, "ok": not reason, "error": reason, "visits": story.visits, "log": story.log}
+        print(json.dumps(document))
+    elif reason:
+        print(f"byway demo: this did not happen: {reason}", file=sys.stderr)
+    return 1 if reason else 0
 
 
-async def _play() -> None:
+async def _play(story: _Story) -> None:
     with tempfile.TemporaryDirectory(prefix="byway-demo-") as made:
         folder = Path(made)
         async with (
@@ -86,29 +112,29 @@ async def _play() -> None:
             Stage(folder, OPEN, BLOCKED) as stage,
             instance.start(folder, _config(stage), trust=stage.certificate) as byway,
         ):
-            _introduce(stage, byway)
-            await _without(stage)
-            await _visit_twice(stage, byway)
-            await _read_log(byway)
-    _tell(f"Now type `{_name()} run` and set your browser's HTTP proxy to 127.0.0.1:8119.")
+            _introduce(story, stage, byway)
+            await _without(story, stage)
+            await _visit_twice(story, stage, byway)
+            await _read_log(story, byway)
+    story.tell(f"Next: run `{_name()} run`.")
+    story.tell("Then set your browser's HTTP proxy to 127.0.0.1:8119.")
 
 
 def _config(stage: Stage) -> str:
     return _CONFIG.format(open=OPEN, blocked=BLOCKED, loopback=LOOPBACK, port=stage.censor_port, relay=stage.relay_port)
 
 
-def _introduce(stage: Stage, byway: Instance) -> None:
-    _tell("Everything below happens on this computer, over loopback, and is gone afterwards.\n")
-    _tell(f"  origin  {LOOPBACK}:{stage.origin_port}  serves https://{OPEN}/ and https://{BLOCKED}/")
-    _tell(f"  censor  {LOOPBACK}:{stage.censor_port}  is the direct way there; it resets what names {BLOCKED}")
-    _tell(f"  relay   {LOOPBACK}:{stage.relay_port}  a SOCKS5 relay of yours, which the censor does not see")
-    _tell(f"  byway   {LOOPBACK}:{byway.port}  what the browser would be set to\n")
-    _tell(
-        "Byway started with: one relay and no rules, so every site is AUTO: direct first, around when it is blocked.\n"
-    )
+def _introduce(story: _Story, stage: Stage, byway: Instance) -> None:
+    story.tell("Everything here runs on this computer, over loopback, and is deleted afterwards.\n")
+    story.tell(f"  origin  {LOOPBACK}:{stage.origin_port}  serves https://{OPEN}/ and https://{BLOCKED}/")
+    story.tell(f"  censor  {LOOPBACK}:{stage.censor_port}  the direct route; resets connections to {BLOCKED}")
+    story.tell(f"  relay   {LOOPBACK}:{stage.relay_port}  your SOCKS5 relay; the censor cannot see inside")
+    story.tell(f"  byway   {LOOPBACK}:{byway.port}  the proxy that a browser would use\n")
+    story.tell("Byway has one relay and no rules, so every site is AUTO: direct first, then the")
+    story.tell("relay if direct fails.\n")
 
 
-async def _without(stage: Stage) -> None:
+async def _without(story: _Story, stage: Stage) -> None:
     """The control: without Byway the block is real."""
     opened = await _fetch(stage, OPEN)
     _check(opened.body == page_of(OPEN), f"{OPEN} opens without Byway")
@@ -118,20 +144,20 @@ async def _without(stage: Stage) -> None:
         _check(stage.cut == 1, "the censor counts what it cuts")
     else:
         raise Untrue(f"{BLOCKED} is blocked without Byway")
-    _tell("Without Byway")
-    _tell(f"  {OPEN:<13} opens")
-    _tell(f"  {BLOCKED:<13} connection reset\n")
+    story.tell("Without Byway")
+    story.visited(OPEN, "opens", opened.milliseconds, visit=0, text="opens")
+    story.visited(BLOCKED, "connection reset", None, visit=0, text="connection reset\n")
 
 
-async def _visit_twice(stage: Stage, byway: Instance) -> None:
-    _tell("Through Byway, first visit")
-    await _visit(stage, byway, cuts=1, how="direct was reset, the relay brought it")
-    _tell("Through Byway, second visit")
-    await _visit(stage, byway, cuts=0, how="straight through the relay: it remembers")
-    _tell("")
+async def _visit_twice(story: _Story, stage: Stage, byway: Instance) -> None:
+    story.tell("Through Byway, first visit")
+    await _visit(story, stage, byway, visit=1, cuts=1, how="direct was reset, the relay delivered")
+    story.tell("Through Byway, second visit")
+    await _visit(story, stage, byway, visit=2, cuts=0, how="the relay at once: Byway remembers")
+    story.tell("")
 
 
-async def _visit(stage: Stage, byway: Instance, *, cuts: int, how: str) -> None:
+async def _visit(story: _Story, stage: Stage, byway: Instance, *, visit: int, cuts: int, how: str) -> None:
     """Opens both sites; on the way the censor shall cut `cuts` connections."""
     cut, relayed = stage.cut, len(stage.relayed)
     opened = await _fetch(stage, OPEN, via=byway.port)
@@ -141,21 +167,24 @@ async def _visit(stage: Stage, byway: Instance, *, cuts: int, how: str) -> None:
     _check(rescued.body == page_of(BLOCKED), f"{BLOCKED} opens through Byway")
     _check(stage.relayed[relayed:] == [BLOCKED], f"the relay is asked for {BLOCKED}, once")
     _check(stage.cut - cut == cuts, f"the censor cuts {cuts} connections; it cut {stage.cut - cut}")
-    _tell(f"  {OPEN:<13} opens in {opened.milliseconds} ms, direct")
-    _tell(f"  {BLOCKED:<13} opens in {rescued.milliseconds} ms, {how}")
+    milliseconds = opened.milliseconds
+    story.visited(OPEN, "direct", milliseconds, visit=visit, text=f"opens in {milliseconds} ms, direct")
+    milliseconds = rescued.milliseconds
+    story.visited(BLOCKED, "relay", milliseconds, visit=visit, text=f"opens in {milliseconds} ms, {how}")
 
 
-async def _read_log(byway: Instance) -> None:
-    """Tells the routes from the log that Byway kept, and checks them."""
+async def _read_log(story: _Story, byway: Instance) -> None:
+    """Prints the routes from Byway's log, and checks them."""
     rows = await _rows(byway, 4)
     told = [(row["host"], [(tried["route"], tried["symptom"]) for tried in row["attempts"]]) for row in rows]
-    _check(told == _ROUTES, f"the log says which routes were tried; it says {told}")
-    _tell("What Byway wrote in its log (byway log)")
+    _check(told == _ROUTES, f"the log has the routes that were tried; it has {told}")
+    story.log += rows
+    story.tell("Byway's log (byway log --long)")
     for row in rows:
-        tried = ", then ".join(_attempt(attempt) for attempt in row["attempts"])
-        _tell(f"  {row['host']:<13} {tried}")
-        _tell(textwrap.fill(row["why"], _WIDTH, initial_indent=_INDENT + "because: ", subsequent_indent=_INDENT))
-    _tell("")
+        tried = "; ".join(attempt(it, row["protocol"]) for it in row["attempts"])
+        story.tell(textwrap.fill(f"{row['host']:<13} {tried}", _WIDTH, initial_indent="  ", subsequent_indent=_INDENT))
+        story.tell(textwrap.fill(f"plan: {row['why']}", _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT))
+    story.tell("")
 
 
 async def _rows(byway: Instance, enough: int) -> list[dict[str, Any]]:
@@ -168,22 +197,13 @@ async def _rows(byway: Instance, enough: int) -> list[dict[str, Any]]:
     return found
 
 
-def _attempt(tried: Mapping[str, Any]) -> str:
-    ended = f"{tried['symptom']} at {tried['stage']}" if tried["symptom"] else "delivered"
-    return f"{tried['route']}: {ended} ({tried['elapsed_s'] * 1000:.0f} ms)"
-
-
 def _name() -> str:
-    """How the user calls us: what is told to be typed must work as it stands."""
+    """How the user calls us: the command that is printed must work as it is."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         return f"{Path(sys.executable).name} -m proxy"
     found = shutil.which(called.name)
     return called.name if found and Path(found).samefile(called) else str(called)
-
-
-def _tell(line: str) -> None:
-    print(line, flush=True)
 
 
 def _check(true: bool, what: str) -> None:

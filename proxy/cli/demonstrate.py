@@ -1,4 +1,4 @@
-"""`byway demo`: a block and the way around it, played on this computer alone."""
+"""`byway demo`: a block and how Byway gets around it, on this computer alone."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ def add_to(app: typer.Typer) -> None:
     command(app, "demo", example="byway demo")(_demo)
 
 
-def _demo(_call: Invocation) -> Exit:
-    """See in a few seconds what Byway does: it needs nothing from outside and changes nothing."""
+def _demo(call: Invocation) -> Exit:
+    """Show what Byway does, in a few seconds, on this computer alone."""
     from proxy.cli import demo
 
-    return Exit(demo.main())
+    return Exit(demo.main(as_json=call.output.as_json))

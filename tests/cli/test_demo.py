@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -8,6 +9,7 @@ import pytest
 
 from proxy.cli import demo, instance
 from proxy.cli.stage import Stage
+from proxy.control.version import VERSION
 
 
 def test_tells_a_story_that_came_true(tmp_path: Path) -> None:
@@ -22,15 +24,40 @@ def test_tells_a_story_that_came_true(tmp_path: Path) -> None:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stderr == ""
     for said in (
-        "Byway started with: one relay and no rules",
+        "Byway has one relay and no rules",
         "blocked.test  connection reset",
-        "direct was reset, the relay brought it",
-        "straight through the relay",
-        "direct: reset at first_byte",
-        f"Now type `{Path(sys.executable).name} -m proxy run`",
+        "direct was reset, the relay delivered",
+        "the relay at once: Byway remembers",
+        "direct: connection reset after the TLS ClientHello",
+        f"Next: run `{Path(sys.executable).name} -m proxy run`",
     ):
         assert said in done.stdout
-    assert max(map(len, done.stdout.splitlines())) <= 120
+    assert max(map(len, done.stdout.splitlines())) <= 80
+
+
+def test_for_programs_it_is_one_document(capsys: pytest.CaptureFixture[str]) -> None:
+    assert demo.main(as_json=True) == 0
+    told = json.loads(capsys.readouterr().out)
+    assert told["version"] == VERSION
+    assert told["ok"] is True
+    assert [(visit["visit"], visit["host"], visit["result"]) for visit in told["visits"]] == [
+        (0, "open.test", "opens"), (0, "blocked.test", "connection reset"),
+        (1, "open.test", "direct"), (1, "blocked.test", "relay"),
+        (2, "open.test", "direct"), (2, "blocked.test", "relay"),
+    ]  # fmt: skip
+    assert [row["winner"] for row in told["log"]] == ["direct", "relay", "direct", "relay"]
+
+
+def test_for_programs_what_did_not_happen_is_in_the_document(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(instance, "command", lambda *_: [sys.executable, "-c", "raise SystemExit('no such luck')"])
+    assert demo.main(as_json=True) == 1
+    said = capsys.readouterr()
+    assert said.err == ""
+    told = json.loads(said.out)
+    assert (told["ok"], told["visits"]) == (False, [])
+    assert "no such luck" in told["error"]
 
 
 def test_what_is_to_be_typed_works_as_it_stands(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -59,7 +86,7 @@ def test_a_censor_that_does_not_cut_is_noticed(
     """The control: the demo does not tell what did not happen."""
     monkeypatch.setattr(demo, "Stage", lambda folder, opened, _: _Lenient(folder, opened, demo.BLOCKED))
     assert demo.main() == 1
-    assert "did not come true: blocked.test is blocked without Byway" in capsys.readouterr().err
+    assert "this did not happen: blocked.test is blocked without Byway" in capsys.readouterr().err
 
 
 def test_a_byway_that_does_not_start_is_noticed(
