@@ -142,7 +142,7 @@ async def test_seventh_of_october(folder: Path) -> None:
         )
         assert {signal["id"] for signal in verdict["signals"]} == {"tls_dropped", "sni_swap"}
         assert "answered another SNI" in verdict["instead"]
-        assert "was never acknowledged" in verdict["seen"]
+        assert "ClientHello not acknowledged" in verdict["seen"]
         assert (await why(byway, f"https://{site.name}/"))["verdict"]["words"] == "works"
         country.rules.set([])
         assert (await why(byway, f"https://ivanov.{site.name}/"))["verdict"]["words"] == "works"
