@@ -161,8 +161,7 @@ class Story:
                 (verdict["words"], verdict["cause"]) == (word, self.cause)
                 and signals >= ({"tls_dropped", "sni_swap"} if self.secure else {"http_dropped"})
             ),
-            "why shows the evidence": "acknowledged" in verdict["seen"]
-            and ALL_BLOGS in self.why["belief"]["scope"],
+            "why shows the evidence": "acknowledged" in verdict["seen"] and ALL_BLOGS in self.why["belief"]["scope"],
             "on another network it went direct at once": [opened.routes for opened in self.abroad] == [["direct"]],
             "and at home not": all(opened.routes == [RELAY] for opened in self.home),
             "a failed re-test made it blocked": (self.blocked["scope"], self.blocked["state"])
