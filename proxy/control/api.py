@@ -13,6 +13,7 @@ import logging
 import os
 import time
 from collections.abc import AsyncGenerator
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import web
@@ -42,10 +43,11 @@ from proxy.model import (
     Inbound,
     Override,
     Plan,
+    Protocol,
     Request,
     Route,
 )
-from proxy.net.page import page_of
+from proxy.net.page import Page, names_port, page_of
 from proxy.routing.rules import parse_action
 from proxy.store.file import LAST_ID
 from proxy.wire.relay_url import redact
@@ -263,14 +265,16 @@ class _Api:
         asked = await asking.body(request, {"site": str, "fresh": bool})
         if "site" not in asked:
             raise Refused(400, "Say which site.")
-        page = asking.read(page_of, asked["site"])
-        destination = page.destination
-        lines = self._measurements.lines(page, lambda: self._plan(destination), fresh=asked.get("fresh", False))
+        page, otherwise = await self._page(asked["site"])
+        lines = self._measurements.lines(page, self._plan, otherwise=otherwise, fresh=asked.get("fresh", False))
 
         async def told() -> AsyncGenerator[Document, None]:
             async with contextlib.aclosing(lines):
                 async for line in lines:
-                    yield line if "verdict" not in line else {**await self._known(destination), **line}
+                    if "verdict" not in line:
+                        yield line
+                    else:
+                        yield {**await self._known(page_of(line["url"]).destination), **line}
 
         return await self.followers.answer(request, told())
 
@@ -279,12 +283,26 @@ class _Api:
         asked = await asking.body(request, {"site": str, "routes": list})
         if "site" not in asked:
             raise Refused(400, "Say which site.")
-        page = asking.read(page_of, asked["site"])
+        page, _ = await self._page(asked["site"])
         routes = tuple(self._route(text) for text in asked.get("routes", ())) or None
-        destination = page.destination
-        told = await self._measurements.brief(page, lambda: self._plan(destination), routes)
+        told = await self._measurements.brief(page, self._plan, routes)
         kept = self._parts.setup().settings.log.hosts != "off" and not self._parts.store.is_private(page.host)
-        return _answer(**documents.destination(destination), kept=kept and self._parts.store.keeps, **told)
+        return _answer(**documents.destination(page.destination), kept=kept and self._parts.store.keeps, **told)
+
+    async def _page(self, text: str) -> tuple[Page, Page | None]:
+        """The page that is meant, and the one to measure where nobody serves it. For a host alone that is what was
+        last visited of it, else https, else http."""
+        page = asking.read(page_of, text)
+        if names_port(text):
+            return page, None
+        visited = self._parts.beliefs.visited(page.host, network=self._parts.network())
+        if visited is not None:
+            return replace(page, protocol=visited.protocol, port=visited.port), None
+        rows = await self._rows(since=0.0, site=page.host, route=None, outcome=None, limit=_LAST_CONNECTIONS)
+        for row in sorted(rows, key=lambda row: float(row["at"]), reverse=True):
+            if row.get("host") == page.host and row["protocol"] in (Protocol.TLS, Protocol.HTTP):
+                return replace(page, protocol=Protocol(row["protocol"]), port=row["port"]), None
+        return page, replace(page, protocol=Protocol.HTTP, port=80)
 
     def _route(self, text: object) -> Route:
         known = measured_routes(self._parts.setup().settings)

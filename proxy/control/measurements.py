@@ -22,7 +22,7 @@ from proxy.detect.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict import Confidence, Verdict, judge
 from proxy.measure.means import Question, SharedControls, measured_routes
 from proxy.measure.steps import measure
-from proxy.model import Belief, NetworkId, Plan, Route, State, Step
+from proxy.model import Belief, Destination, NetworkId, Part, Plan, Route, State, Step, Symptom
 from proxy.net.page import Page
 
 KEPT = 256
@@ -39,8 +39,8 @@ _MOVED = Verdict(
 WORKED_S = 3600.0
 """A relay that delivered so lately works for other sites."""
 
-Planned = Callable[[], Awaitable[tuple[Belief, Plan]]]
-"""What is held about the site now, and what would be done with a request for it."""
+Planned = Callable[[Destination], Awaitable[tuple[Belief, Plan]]]
+"""What is stored about a destination now, and what would be done with a request for it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,7 +67,7 @@ class Measurements:
 
     async def brief(self, page: Page, plan: Planned, routes: tuple[Route, ...] | None) -> Document:
         """One site of many: one visit on each route. The answer with the verdict and all steps."""
-        async with contextlib.aclosing(self.lines(page, plan, routes=routes, thorough=False)) as coming:
+        async with contextlib.aclosing(self._measure(page, plan, routes=routes, thorough=False)) as coming:
             told = [line async for line in coming]
         return told[-1]
 
@@ -79,6 +79,27 @@ class Measurements:
         ]
 
     async def lines(
+        self, page: Page, plan: Planned, *, otherwise: Page | None = None, fresh: bool = False
+    ) -> AsyncGenerator[Document, None]:
+        """Measures `page` thoroughly: a document with `step` for each step as it comes, then one with the `verdict`,
+        the routes and all steps. An earlier measurement is told again unless `fresh`.
+
+        Where no route even connects to `page`, `otherwise` is measured, and told when a route delivers that."""
+        first: Document = {}
+        async with contextlib.aclosing(self._measure(page, plan, fresh=fresh)) as coming:
+            async for line in coming:
+                if "verdict" in line:
+                    first = line
+                else:
+                    yield line
+        if otherwise is None or not _is_not_served(first):
+            yield first
+            return
+        async with contextlib.aclosing(self._measure(otherwise, plan, fresh=fresh)) as coming:
+            async for line in coming:
+                yield line if "verdict" not in line or line["verdict"]["through"] else first
+
+    async def _measure(
         self,
         page: Page,
         plan: Planned,
@@ -87,11 +108,9 @@ class Measurements:
         thorough: bool = True,
         fresh: bool = False,
     ) -> AsyncGenerator[Document, None]:
-        """A document with `step` for each step as it comes, then one with the `verdict`, the routes and all steps.
-
-        `routes` None: all there are. An earlier measurement is told again unless `fresh`."""
+        """One measurement; `routes` None: all there are. One that is not `thorough` does not answer `lines`."""
         network = self._parts.network()
-        held, made = await plan()
+        held, made = await plan(page.destination)
         setup = self._parts.setup()
         question = Question(page, made, held, routes or measured_routes(setup.settings), thorough=thorough)
         measured = self._remembered(network, page) if thorough and not fresh else None
@@ -104,7 +123,7 @@ class Measurements:
                     steps.append(step)
                     yield {"step": documents.step(step)}
             took_s = time.time() - began
-            verdict = self._judge(steps, (await plan())[0], network)
+            verdict = self._judge(steps, (await plan(page.destination))[0], network)
             measured = Measured(began, took_s, setup, network, page, tuple(steps), verdict, thorough)
             if network == self._parts.network():
                 self._learn(measured)
@@ -162,6 +181,16 @@ class Measurements:
         while len(self._kept) > KEPT:
             self._kept.popitem(last=False)
 
+
+def _is_not_served(line: Document) -> bool:
+    """Whether nothing came of a measurement because nobody listens: direct was refused, and no route connected."""
+    steps = line.get("steps", ())
+    connected = any(step["part"] in _CONNECTED and step["result"] == "ok" for step in steps)
+    refused = (step["part"] == Part.CONNECT and step["symptom"] == Symptom.REFUSED for step in steps)
+    return any(refused) and not connected
+
+
+_CONNECTED = (Part.CONNECT, Part.RELAY)
 
 _OF_NO_ROUTE = (SiteStatus.NO_NETWORK, SiteStatus.PORTAL)
 """With these nothing is said of relays either."""

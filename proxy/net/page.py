@@ -68,6 +68,16 @@ def page_of(text: str) -> Page:
     return Page(names.host(parts.hostname), protocol, names.port(port), _ascii(target))
 
 
+def names_port(text: str) -> bool:
+    """Whether what a person typed says by which scheme or at which port the page is, so that nothing is left to choose.
+
+    `text` has passed `page_of`."""
+    text = text.strip()
+    if "://" in text:
+        return True
+    return not (text.count(":") > 1 and "[" not in text) and urlsplit(f"//{text}").port is not None
+
+
 def _ascii(target: str) -> str:
     """A request target without a byte that could end its line."""
     safe = (f"%{byte:02X}" if not 0x21 <= byte <= 0x7E else chr(byte) for byte in target.encode("utf-8"))

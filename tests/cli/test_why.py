@@ -54,12 +54,12 @@ def test_for_programs_there_is_one_document(byway: Byway, running: Running) -> N
 
 
 def test_what_was_just_measured_is_told_again_unless_it_shall_be_fresh(byway: Byway, running: Running) -> None:
-    first = byway("why", "never.example", "--json").json
-    again = byway("why", "never.example", "--json").json
+    first = byway("why", "https://never.example", "--json").json
+    again = byway("why", "https://never.example", "--json").json
     assert (first["measured_again"], again["measured_again"]) == (True, False)
     assert again["measured_at"] == first["measured_at"]
     assert running.world.resolved == ["never.example"]
-    assert byway("why", "--fresh", "never.example", "--json").json["measured_again"]
+    assert byway("why", "--fresh", "https://never.example", "--json").json["measured_again"]
     assert running.world.resolved == ["never.example"] * 2
 
 

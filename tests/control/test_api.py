@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import time
 from dataclasses import replace
@@ -14,7 +15,7 @@ from aiohttp import ClientSession
 from proxy.control.following import FAULT
 from proxy.extend.addon import AddonFile
 from proxy.extend.keeper import AddonState
-from proxy.model import Action, Override, Plan, Route, Sounding, Stage, Symptom
+from proxy.model import Action, Override, Plan, Protocol, Route, Sounding, Stage, Symptom
 from tests.control.world import SECRET, World, follow, read
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
 
@@ -296,7 +297,7 @@ async def test_a_fault_of_ours_is_told_in_one_sentence(
 
 
 async def test_a_measurement_comes_step_by_step(api: ClientSession, world: World) -> None:
-    async with api.post("/v1/why", json={"site": "never.example"}) as answer:
+    async with api.post("/v1/why", json={"site": "https://never.example"}) as answer:
         assert answer.content_type == "application/x-ndjson"
         lines = [json.loads(line) async for line in answer.content]
     assert all(line["version"] == 2 for line in lines)
@@ -355,3 +356,59 @@ async def test_what_addons_decide_is_what_would_be_done(api: ClientSession, worl
     assert (await read(api, "/v1/why", host="fine.example"))["plan"]["why"] == "addon pin: RELAY by tor"
     async with api.post("/v1/rules/test", json={"url": "fine.example"}) as answer:
         assert (await answer.json())["plan"]["routes"] == ["tor"]
+
+
+async def measured_url(api: ClientSession, site: str) -> str:
+    """The URL that is measured when this is typed."""
+    async with asyncio.timeout(20), api.post("/v1/why", json={"site": site, "fresh": True}) as answer:
+        lines = [json.loads(line) async for line in answer.content]
+    return str(lines[-1]["url"])
+
+
+async def test_why_measures_what_was_visited(api: ClientSession, world: World) -> None:
+    world.see(outcome(delivered(), host=BLOG, protocol=Protocol.HTTP, port=8080))
+    assert await measured_url(api, BLOG) == f"http://{BLOG}:8080/"
+    assert await measured_url(api, f"{BLOG}/page") == f"http://{BLOG}:8080/page"
+    world.see(outcome(delivered(), host=BLOG, protocol=Protocol.TLS, port=8443))
+    assert await measured_url(api, BLOG) == f"https://{BLOG}:8443/"
+    assert await measured_url(api, f"{BLOG}:443") == f"https://{BLOG}/"
+    assert await measured_url(api, f"http://{BLOG}/") == f"http://{BLOG}/"
+
+
+async def test_why_measures_what_the_log_says_was_visited(api: ClientSession, world: World) -> None:
+    """Before it was started: what is in memory is gone."""
+    for age, port in ((20, 8080), (60, 81)):
+        seen = outcome(delivered(), host=BLOG, protocol=Protocol.HTTP, port=port, at=time.time() - age)
+        world.store.record(seen, network=HOME)
+    assert await measured_url(api, BLOG) == f"http://{BLOG}:8080/"
+
+
+async def test_why_measures_https_when_nothing_was_visited(api: ClientSession, world: World) -> None:
+    assert await measured_url(api, "never.example") == "https://never.example/"
+
+
+async def test_a_site_that_just_failed_shows_its_last_result(api: ClientSession, world: World) -> None:
+    refused = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), evidence={"relay": "refused"})
+    world.see(outcome(failed(), refused, host=BLOG, at=time.time()))
+    (site,) = (await read(api, "/v1/status"))["sites"]
+    shown = (await read(api, f"/v1/sites/{BLOG}"))["belief"]
+    listed = (await read(api, "/v1/sites"))["sites"]
+    known = (await read(api, "/v1/why", host=BLOG))["belief"]
+    for told in (site, shown, known, *listed):
+        assert (told["scope"], told["words"], told["glyph"], told["cause"]) == (BLOG, "relays fail", "!", "relays")
+        assert told["last_result"]["source"] == "connection"
+        assert told["last_result"]["at"] <= time.time()
+        assert "tor: connection refused" in told["evidence"]
+    world.see(works(BLOG, at=time.time()))
+    assert (await read(api, "/v1/status"))["sites"] == []
+    assert (await read(api, f"/v1/sites/{BLOG}"))["belief"]["words"] == "works"
+
+
+async def test_a_measurement_is_the_last_result_of_its_site(api: ClientSession, world: World) -> None:
+    async with asyncio.timeout(20), api.post("/v1/why", json={"site": BLOG}) as answer:
+        told = [json.loads(line) async for line in answer.content][-1]
+    word = told["verdict"]["words"]
+    assert word == "site down"
+    assert told["belief"]["words"] == word
+    assert [site["words"] for site in (await read(api, "/v1/status"))["sites"]] == [word]
+    assert (await read(api, f"/v1/sites/{BLOG}"))["belief"]["last_result"]["source"] == "measurement"

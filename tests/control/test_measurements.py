@@ -12,9 +12,12 @@ import pytest
 
 from proxy.control import measurements
 from proxy.control.measurements import Measurements, Planned
-from proxy.model import Action, Belief, NetworkId, NetworkState, Override, Plan, Route, Stage, Symptom
+from proxy.errors import DialError
+from proxy.model import Action, Belief, Destination, NetworkId, NetworkState, Override, Plan, Route, Stage, Symptom
 from proxy.net.page import page_of
+from proxy.net.stream import Stream
 from tests.control.world import World
+from tests.measure.scene import ORIGIN, Scene, made
 from tests.support.outcomes import AWAY, HOME, failed, outcome
 
 PAGE = page_of("site.test")
@@ -22,7 +25,7 @@ PLAN = Plan(Action.AUTO, (Route(), Route(("tor",))), "AUTO")
 
 
 def planned(host: str, network: NetworkId) -> Planned:
-    async def plan() -> tuple[Belief, Plan]:
+    async def plan(_: Destination) -> tuple[Belief, Plan]:
         return Belief(host, network), PLAN
 
     return plan
@@ -107,3 +110,34 @@ async def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPat
         await asked.why(page_of(f"s{number}.test"))
     assert (await asked.why(page_of("s0.test")))["measured_again"]
     assert not (await asked.why(page_of("s2.test")))["measured_again"]
+
+
+class OnPort80:
+    """Leads to the origin's plain port, and is refused at any other."""
+
+    def __init__(self, scene: Scene, route: Route) -> None:
+        self._scene = scene
+        self._dialer = scene.registry.dialer(route)
+        self._refused = (
+            DialError("refused", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+            if route.is_direct
+            else DialError("the relay cannot reach it", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
+        )
+
+    async def dial(self, destination: Destination) -> Stream:
+        if destination.port != 80:
+            raise self._refused
+        return await self._dialer.dial(replace(destination, port=self._scene.origin.http_port))
+
+
+@pytest.mark.parametrize("served", [True, False])
+async def test_what_nobody_serves_over_https_is_measured_over_http(asked: Asked, served: bool) -> None:
+    async with made() as scene:
+        scene.addresses["site.test"] = [ORIGIN]
+        means = replace(scene.means, dialer=lambda route: OnPort80(scene, route), carries=lambda *_: True)
+        asked.world.measured_with = means if served else asked.world.means
+        told = await asked.why(otherwise=page_of("http://site.test/"))
+        control = await asked.why(fresh=True)
+    assert told["url"] == ("http://site.test/" if served else "https://site.test/")
+    assert told["verdict"]["words"] == ("works" if served else "site down"), told["verdict"]
+    assert control["url"] == "https://site.test/", "without another page this one is told"

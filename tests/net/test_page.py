@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.model import Destination, Protocol
-from proxy.net.page import page_of
+from proxy.net.page import names_port, page_of
 
 
 @pytest.mark.parametrize(
@@ -37,3 +37,20 @@ def test_a_request_is_one_line_whatever_is_asked() -> None:
     page = page_of("http://site.test:8080/a\u2028b")
     assert page.request().startswith(b"GET /a%E2%80%A8b HTTP/1.1\r\nHost: site.test:8080\r\n")
     assert Destination(page.host, page.port) == Destination("site.test", 8080)
+
+
+@pytest.mark.parametrize(
+    ("text", "is_named"),
+    [
+        ("site.test", False),
+        ("site.test/path", False),
+        ("2001:db8::1", False),
+        ("[2001:db8::1]", False),
+        ("site.test:8443", True),
+        ("[2001:db8::1]:80", True),
+        ("http://site.test", True),
+        (" https://site.test/ ", True),
+    ],
+)
+def test_whether_a_scheme_or_port_is_named(text: str, is_named: bool) -> None:
+    assert names_port(text) is is_named
