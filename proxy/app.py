@@ -22,7 +22,7 @@ from proxy import __version__
 from proxy.certificates import Certificates
 from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
-from proxy.config.paths import Paths, private_folder, write_private
+from proxy.config.paths import Paths, write_private
 from proxy.control.parts import Parts
 from proxy.control.serve import ControlServer
 from proxy.detect.beliefs import Beliefs
@@ -86,6 +86,8 @@ class RunOptions:
     listen: str | None = None
     allow: tuple[str, ...] = ()
     ephemeral: bool = False
+    not_stored: str = ""
+    """Why nothing can be written to the state folder; `ephemeral` is set then."""
     verbose: int = 0
     quiet: bool = False
 
@@ -177,7 +179,12 @@ class App:
         self._soundings = Soundings(self._services)
         self._news = News(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
         self._certificates = Certificates(self._services, self._soundings.ask)
-        self._server = Server(self._poller, self._services, clients_max=clients_max(settings.limits))
+        self._server = Server(
+            self._poller,
+            self._services,
+            clients_max=clients_max(settings.limits),
+            adopted=lambda: self._control.adopted if self._control is not None else 0,
+        )
         self._loaded = loaded
         self._relays = settings.relay
         self._in_use: InUse
@@ -208,7 +215,7 @@ class App:
         token = secrets.token_urlsafe(32)
         socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
         if socket_path is not None:
-            private_folder(socket_path.parent)
+            self._paths.make_socket_folder()
         self._control = ControlServer(self._parts(), socket_path, token, port=self._port)
         await self._control.start()
         await self._network.start()
@@ -238,7 +245,8 @@ class App:
     async def close(self) -> None:
         """Takes everything down. Harmless when `start` failed half-way."""
         self._server.stop_listening()
-        self._paths.run_file.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # a disk that has become read-only; whoever reads it finds nobody there
+            self._paths.run_file.unlink(missing_ok=True)
         self._wake.close()
         self._services.flows.close()
         self._network.close()
@@ -417,6 +425,7 @@ class App:
             "list_problems": "\n".join(self._setup.router.rules.list_problems),
             "addons_missing": "; ".join(self._keeper.missing),
             "uninspected": self._bridge.uninspected,
+            "not_stored": self._options.not_stored,
         }
         return counters
 

@@ -14,6 +14,7 @@ import logging
 import os
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from filelock import FileLock, Timeout
 
 from proxy.app import App, RunOptions
 from proxy.config.load import Loaded, load
-from proxy.config.paths import Paths, private_folder
+from proxy.config.paths import NotWritable, Paths, check_room, private_folder
 from proxy.errors import BywayError, ConfigError
 from proxy.net.tasks import spawn
 
@@ -38,7 +39,7 @@ def run(options: RunOptions) -> int:
     try:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
-        private_folder(paths.state_dir)
+        options, paths = _with_room(options, paths)
         with FileLock(paths.lock_file, timeout=0, mode=0o600):
             return asyncio.run(_live(options, paths, loaded))
     except ConfigError as error:
@@ -51,6 +52,18 @@ def run(options: RunOptions) -> int:
     except Timeout:
         log.error("%s", _locked(paths))
         return 1
+
+
+def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
+    """Makes the state folder and checks that it can be written. If it cannot, the run keeps nothing and has its lock
+    and run.json elsewhere. Raises BywayError."""
+    try:
+        private_folder(paths.state_dir)
+        check_room(paths.state_dir)
+    except NotWritable as error:
+        log.warning("%s. Nothing is stored in this run, as with --ephemeral.", error)
+        return replace(options, ephemeral=True, not_stored=str(error)), paths.without_state()
+    return options, paths
 
 
 async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import logging
 import socket
+from collections.abc import Callable
 
 from proxy.config.schema import Limits
 from proxy.model import Destination
@@ -32,10 +33,14 @@ _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 class Server:
     """One listening socket and the sessions of its clients."""
 
-    def __init__(self, poller: Poller, services: Services, *, clients_max: int) -> None:
+    def __init__(
+        self, poller: Poller, services: Services, *, clients_max: int, adopted: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`adopted`: how many clients the control server has taken over; they count as well."""
         self._poller = poller
         self._services = services
         self._clients_max = clients_max
+        self._adopted = adopted
         self._sock: socket.socket | None = None
         self._loop = asyncio.get_running_loop()
         self._paused: asyncio.TimerHandle | None = None
@@ -70,7 +75,7 @@ class Server:
         for _ in range(_ACCEPTS_A_TURN):
             if self._sock is None or self._paused is not None:
                 return
-            if self.sessions + self._services.pump.active >= self._clients_max:
+            if self.sessions + self._services.pump.active + self._adopted() >= self._clients_max:
                 self._pause("as many clients as `[limits] clients_max` and the system's limit on open files allow")
                 return
             try:

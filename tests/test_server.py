@@ -146,6 +146,22 @@ async def test_K1_clients_beyond_the_limit_wait_and_are_served_when_there_is_roo
     await until(lambda: clients.server.sessions == 5)
 
 
+async def test_clients_of_our_own_pages_count(sessions: Sessions, caplog: pytest.LogCaptureFixture) -> None:
+    poller = make_poller(asyncio.get_running_loop())
+    adopted = 9
+    server = Server(poller, cast(Any, sessions), clients_max=10, adopted=lambda: adopted)
+    clients = Clients(server, sessions, server.listen("127.0.0.1", 0))
+    clients.connect(3)
+    await until(lambda: bool(shortages(caplog)))
+    assert server.sessions == 1
+    adopted = 0
+    await until(lambda: server.sessions == 3)
+    clients.leave()
+    server.stop_listening()
+    await until(lambda: server.sessions == 0)
+    poller.close()
+
+
 class Short:
     """A listening socket that fails, then is itself again."""
 

@@ -1,6 +1,7 @@
 """Speaks to a running Byway.
 
-`run.json` in the state folder says where its control socket is; the file is the user's own, 0600. http.client is used
+`run.json` in the state folder, or where that cannot be written in a fallback folder, says where its control socket is;
+the file is the user's own, 0600. http.client is used
 because it loads ten times faster than aiohttp, and `byway status` is typed often.
 """
 
@@ -17,7 +18,9 @@ from typing import Any
 from urllib.parse import urlencode
 
 from proxy.cli.exits import Misused, NotAllowed, NotRunning
+from proxy.config.paths import Paths, is_own_folder
 from proxy.errors import BywayError, ConfigError
+from proxy.net.peer import peer_uid
 
 RUN_FILE = "run.json"
 RUN_FILE_LIMIT = 64 * 1024
@@ -43,18 +46,32 @@ class Client:
     def find(cls, state: Path, *, hint: str = "byway run") -> Client:
         """The Byway that runs with this state folder. Raises NotRunning, whose message says how to start one, and
         NotAllowed when the folder is not ours to read."""
+        paths = Paths.locate(os.environ, state=state)
+        folders = [state, *([paths.fallback_run_dir] if is_own_folder(paths.fallback_run_dir) else [])]
+        failures: list[BywayError] = []
+        for folder in folders:
+            try:
+                client = cls._read(folder, state, hint)
+                client._check(hint)
+            except (NotRunning, NotAllowed) as failure:
+                failures.append(failure)
+            else:
+                return client
+        raise failures[0]
+
+    @classmethod
+    def _read(cls, folder: Path, state: Path, hint: str) -> Client:
+        """What run.json says in a folder. Raises NotRunning and NotAllowed."""
         try:
-            with (state / RUN_FILE).open("rb") as file:
+            with (folder / RUN_FILE).open("rb") as file:
                 told = json.loads(file.read(RUN_FILE_LIMIT))
-            client = cls(told["socket"], told.get("control_port"), told["token"], state)
+            return cls(told["socket"], told.get("control_port"), told["token"], state)
         except FileNotFoundError:
             raise NotRunning(_none_runs(state, hint)) from None
         except PermissionError:
             raise NotAllowed(f"{state} belongs to another user") from None
         except (OSError, ValueError, KeyError, TypeError) as error:
-            raise NotRunning(f"{state / RUN_FILE} cannot be read ({error}); {_none_runs(state, hint)}") from None
-        client._check(hint)
-        return client
+            raise NotRunning(f"{folder / RUN_FILE} cannot be read ({error}); {_none_runs(state, hint)}") from None
 
     def get(self, path: str, **query: str | int | float | None) -> Document:
         return self._ask("GET", _with_query(path, query))
@@ -153,6 +170,12 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self._timeout_s)
         self.sock.connect(os.fspath(self._path))
+        uid = peer_uid(self.sock)
+        if uid is not None and uid != os.getuid():
+            self.sock.close()
+            raise NotAllowed(
+                f"the program that listens on {self._path} belongs to another user (uid {uid}); nothing was sent to it"
+            )
 
 
 def _lines(connection: http.client.HTTPConnection, response: http.client.HTTPResponse) -> Iterator[Document]:

@@ -139,10 +139,14 @@ class Stored:
     def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return _ask(self._file, query)
+        except (
+            sqlite3.Error,
+            OSError,
+            UnicodeDecodeError,
+        ) as error:  # the last: SQLite's message quotes a damaged file
+            raise BywayError(f"the log {self._file} cannot be read: {error}") from None
         except ValueError as error:
             raise Misused(str(error)) from None
-        except sqlite3.Error as error:
-            raise BywayError(f"the log {self._file} cannot be read: {error}") from None
 
 
 def _ask(file: Path, query: Callable[[sqlite3.Connection], T]) -> T:

@@ -6,13 +6,15 @@ user's eyes alone. Tests, the demo and a second instance use a state folder of t
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
 import os
 import secrets
 import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
@@ -23,6 +25,18 @@ from proxy.errors import BywayError
 
 SOCKET_PATH_LIMIT = 100
 """Bytes; the kernel's own limit is 108 on Linux and 104 on BSD, with the closing NUL."""
+
+ROOM = 128 * 1024
+"""Bytes that have to fit into the state folder at the start: an empty log with its write-ahead log takes about as
+many."""
+
+_NOT_NOW = frozenset(
+    {errno.EROFS, errno.ENOSPC, errno.EACCES, errno.EPERM, errno.EIO, getattr(errno, "EDQUOT", errno.ENOSPC)}
+)
+
+
+class NotWritable(BywayError):
+    """A folder in which nothing can be written now, and which is no reason not to run."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,8 @@ class Paths:
     state_dir: Path
     runtime_dir: Path | None
     """For sockets, gone after logout; None where the system has none."""
+    run_dir: Path | None = None
+    """Where lock and run.json lie instead of in the state folder, when nothing can be written there."""
 
     @classmethod
     def locate(cls, env: Mapping[str, str], *, config: Path | None = None, state: Path | None = None) -> Paths:
@@ -75,13 +91,20 @@ class Paths:
         return self.config_dir / "addons"
 
     @property
+    def fallback_run_dir(self) -> Path:
+        """Where the command line looks for run.json when it is not in the state folder: under a name that no other
+        state folder has, in the runtime folder, else in the temporary one. See `without_state`."""
+        folder = _temporary_folder() if self.runtime_dir is None else self.runtime_dir / "byway"
+        return folder / _short_name(self.state_dir)
+
+    @property
     def lock_file(self) -> Path:
-        return self.state_dir / "lock"
+        return (self.run_dir or self.state_dir) / "lock"
 
     @property
     def run_file(self) -> Path:
         """How the command line finds a running Byway."""
-        return self.state_dir / "run.json"
+        return (self.run_dir or self.state_dir) / "run.json"
 
     @property
     def store_file(self) -> Path:
@@ -104,18 +127,70 @@ class Paths:
     @property
     def engine_dir(self) -> Path:
         """What mitmproxy and its addons take for their configuration folder; empty unless an addon writes there."""
-        return self.state_dir / "mitmproxy"
+        return (self.run_dir or self.state_dir) / "mitmproxy"
 
     @property
     def control_socket(self) -> Path:
         """In the runtime folder under a name that no other state folder has, else in the state folder, else, when that
-        path is too long for a socket, in a folder of ours below the temporary one. Its folder may have to be made."""
-        name = f"{hashlib.sha256(os.fsencode(self.state_dir)).hexdigest()[:12]}.sock"
-        candidates = [self.state_dir / "control.sock"]
+        path is too long for a socket, in a folder of ours below the temporary one. See `make_socket_folder`."""
+        name = f"{_short_name(self.state_dir)}.sock"
+        candidates = [(self.run_dir or self.state_dir) / "control.sock"]
         if self.runtime_dir is not None:
             candidates.insert(0, self.runtime_dir / "byway" / name)
-        fallback = Path(tempfile.gettempdir()) / f"byway-{_user()}" / name
+        fallback = _temporary_folder() / name
         return next((path for path in candidates if len(os.fsencode(path)) <= SOCKET_PATH_LIMIT), fallback)
+
+    def make_socket_folder(self) -> None:
+        """Raises BywayError."""
+        folder = self.control_socket.parent
+        if folder == self.state_dir:
+            private_folder(folder)
+        elif folder != self.run_dir:
+            own_folder(folder)
+
+    def without_state(self) -> Paths:
+        """These places where the state folder cannot be written, with the folder made. Raises BywayError."""
+        own_folder(self.fallback_run_dir.parent)
+        return replace(self, run_dir=own_folder(self.fallback_run_dir))
+
+
+def own_folder(path: Path) -> Path:
+    """Makes a folder of ours in a place where others may write, with mkdtemp's care: with mode 0700 at once, and one
+    that is there is taken only when it is ours alone. Raises BywayError."""
+    try:
+        os.mkdir(path, 0o700)
+        os.chmod(path, 0o700)  # whatever the umask took away
+    except FileExistsError:
+        pass
+    except OSError as error:
+        raise _unusable(path, error) from None
+    if not is_own_folder(path):
+        raise BywayError(
+            f"{shown(path)} is not a private folder of yours; another user may have made it. Remove it, or set "
+            "XDG_RUNTIME_DIR to a private folder"
+        )
+    return path
+
+
+def is_own_folder(path: Path) -> bool:
+    """Whether it is a folder, no link to one, of this user, and closed to all others."""
+    try:
+        found = path.lstat()
+    except OSError:
+        return False
+    if os.name != "posix":
+        return stat.S_ISDIR(found.st_mode)
+    return stat.S_ISDIR(found.st_mode) and found.st_uid == os.getuid() and not found.st_mode & 0o077
+
+
+def check_room(folder: Path) -> None:
+    """Raises NotWritable when there is no room for what Byway keeps in its state folder."""
+    probe = folder / f".probe.{secrets.token_hex(4)}"
+    try:
+        write_private(probe, bytes(ROOM))
+    finally:
+        with contextlib.suppress(OSError):
+            probe.unlink(missing_ok=True)
 
 
 def private_folder(path: Path) -> Path:
@@ -130,9 +205,19 @@ def private_folder(path: Path) -> Path:
         if os.name == "posix" and stat.S_IMODE(found.st_mode) != 0o700:
             path.chmod(0o700)
     except (OSError, ValueError) as error:
-        reason = (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
-        raise BywayError(f"the folder {shown(path)} cannot be used: {reason}; name another with --state") from None
+        raise _unusable(path, error) from None
     return path
+
+
+def _unusable(path: Path, error: OSError | ValueError) -> BywayError:
+    if not isinstance(error, OSError):
+        return BywayError(f"the folder {shown(path)} cannot be used: {error}; name another with --state")
+    kind = NotWritable if error.errno in _NOT_NOW else BywayError
+    return kind(f"the folder {shown(path)} cannot be used: {_reason(error)}; name another with --state")
+
+
+def _reason(error: OSError) -> str:
+    return (error.strerror or str(error)).lower()
 
 
 def make_folder(path: Path) -> None:
@@ -158,7 +243,8 @@ def write_private(path: Path, content: bytes | str) -> None:
             fresh.unlink(missing_ok=True)
             raise
     except OSError as error:
-        raise BywayError(f"{shown(path)} cannot be written: {(error.strerror or str(error)).lower()}") from None
+        kind = NotWritable if error.errno in _NOT_NOW else BywayError
+        raise kind(f"{shown(path)} cannot be written: {_reason(error)}") from None
 
 
 def _from_env(env: Mapping[str, str], name: str) -> Path | None:
@@ -195,6 +281,14 @@ def _runtime_dir(env: Mapping[str, str]) -> Path | None:
         return None
     ours = os.name != "posix" or found.st_uid == os.getuid()
     return path if ours and stat.S_ISDIR(found.st_mode) else None
+
+
+def _short_name(state_dir: Path) -> str:
+    return hashlib.sha256(os.fsencode(state_dir)).hexdigest()[:12]
+
+
+def _temporary_folder() -> Path:
+    return Path(tempfile.gettempdir()) / f"byway-{_user()}"
 
 
 def _user() -> int | str:

@@ -6,6 +6,7 @@ not.
 
 from __future__ import annotations
 
+import asyncio
 import json
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
@@ -18,16 +19,21 @@ from proxy.control.guard import Refused
 T = TypeVar("T")
 
 BODY_LIMIT = 64 * 1024
+BODY_TIMEOUT_S = 10.0
+"""As long as a client of the proxy port may take for a head."""
 
 
 async def body(request: web.Request, fields: Mapping[str, type]) -> dict[str, Any]:
     """The JSON object of a request. Fields that are left out are left out.
 
-    Raises Refused: 413 too long, 415 not JSON by its type, 400 anything else."""
+    Raises Refused: 408 too slow, 413 too long, 415 not JSON by its type, 400 anything else."""
     if request.content_type != "application/json":
         raise Refused(415, "The body has to be application/json.")
     try:
-        raw = await request.read()
+        async with asyncio.timeout(BODY_TIMEOUT_S):
+            raw = await request.read()
+    except TimeoutError:
+        raise Refused(408, f"The body did not arrive within {BODY_TIMEOUT_S:g} s.") from None
     except web.HTTPRequestEntityTooLarge:
         raise Refused(413, f"The body has at most {BODY_LIMIT} bytes.") from None
     try:

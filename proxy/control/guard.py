@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import hmac
 import os
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Mapping
 
 from aiohttp import web
+
+from proxy.net.peer import peer_uid
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -31,7 +31,6 @@ SECURITY_HEADERS: Mapping[str, str] = {
 
 _OF_BROWSERS = ("Origin", "Referer", "Sec-Fetch-Site", "Sec-Fetch-Mode", "Access-Control-Request-Method")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
-_UCRED = struct.Struct("3i")  # struct ucred: pid, uid, gid
 
 
 class Refused(Exception):
@@ -49,14 +48,6 @@ def hosts_of(port: int) -> frozenset[str]:
     return frozenset((*(f"{name}:{port}" for name in names), *bare))
 
 
-def peer_uid(sock: socket.socket) -> int | None:
-    """The user at the other end of a Unix socket; None where the system does not tell."""
-    if not hasattr(socket, "SO_PEERCRED"):
-        return None
-    _pid, uid, _gid = _UCRED.unpack(sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, _UCRED.size))
-    return int(uid)
-
-
 def check_shape(request: web.BaseRequest, *, of_browser: bool = False) -> None:
     """Refuses what no client of ours sends: a target that is not a path, odd methods, and everything of a browser's,
     unless it may be one. Raises Refused."""
@@ -64,6 +55,8 @@ def check_shape(request: web.BaseRequest, *, of_browser: bool = False) -> None:
         raise Refused(400, "The target has to be a path.")
     if request.method not in _METHODS:
         raise Refused(405, "There is no such method here.")
+    if "Content-Encoding" in request.headers:  # nobody of ours compresses, and what it unpacks to is not bounded
+        raise Refused(415, "The body has to be uncompressed.")
     if not of_browser and any(name in request.headers for name in _OF_BROWSERS):
         raise Refused(403, "This interface is not for web pages.")
 
@@ -86,7 +79,10 @@ class SameUser:
         sock = request.transport.get_extra_info("socket") if request.transport is not None else None
         if sock is None:
             raise Refused(403, "The connection is gone.")
-        uid = peer_uid(sock)
+        try:
+            uid = peer_uid(sock)
+        except OSError:
+            raise Refused(403, "The connection is gone.") from None
         if uid is not None and uid != self._uid:
             raise Refused(403, "This byway belongs to another user.")
 

@@ -97,6 +97,8 @@ def _of_relays(standing: Standing) -> Problems:
 
 
 def _of_log(standing: Standing) -> Problems:
+    if not_stored := standing.live.get("not_stored"):
+        yield f"Nothing is stored: {not_stored}", "free space or make the folder writable, then restart Byway"
     if standing.log_trouble:
         yield f"The log cannot be written: {standing.log_trouble}", "check whether the disk is full"
     elif dropped := standing.live.get("dropped_rows"):

@@ -29,6 +29,8 @@ log = logging.getLogger(__name__)
 
 _CLOSE_S = 1.0
 """What an answer under way may still take when we close."""
+_LINGER_S = 2.0
+"""How long what is left of a body is read and thrown away, so that its sender gets the answer."""
 _IDLE_S = 15.0
 _BACKLOG = 64
 
@@ -38,9 +40,9 @@ _PAGE = """<!doctype html>
 <meta name="viewport" content="width=device-width, initial-scale=1">
 <title>Byway</title>
 <h1>Byway is running</h1>
-<p>This address is a proxy: set it as the HTTP or SOCKS proxy of your browser, and open pages as always.</p>
-<p>What it does and what is blocked here is told in a terminal by <code>byway status</code> and
-<code>byway why</code> with the name of a site.</p>
+<p>This address is a proxy. Set it as the HTTP or SOCKS proxy of your browser.</p>
+<p>Run <code>byway status</code> in a terminal to see what is blocked. Run <code>byway why SITE</code> to test one
+site.</p>
 </html>
 """
 
@@ -57,6 +59,8 @@ class ControlServer:
         self._port: int | None = None
         guard = SameUser() if socket_path is not None else Bearer(token, lambda: hosts_of(self._port or 0))
         self._api = _runner(make_app(parts, guard))
+        self._parts = parts
+        self._adopted: set[_Adopted] = set()
         self._page = _runner(_page_app(lambda: _own_hosts(parts.setup().settings.listen.address, port)))
 
     @property
@@ -84,41 +88,81 @@ class ControlServer:
     async def close(self) -> None:
         """Takes no more callers and ends those there are. Harmless when repeated."""
         if self._bound is not None:
-            self._bound.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a disk that has become read-only
+                self._bound.unlink(missing_ok=True)
             self._bound = None
         await self._api.cleanup()
         await self._page.cleanup()
 
+    @property
+    def adopted(self) -> int:
+        """Clients of the proxy port that are being shown a page."""
+        return len(self._adopted)
+
     def adopt(self, sock: socket.socket, received: bytes) -> None:
         """Takes a client of the proxy port that asked for our own pages, with what it has sent so far. Owns the
-        socket from now on."""
-        spawn(self._adopt(sock, received), name="a page of our own")
-
-    async def _adopt(self, sock: socket.socket, received: bytes) -> None:
-        server = self._page.server
-        if server is None:  # closed meanwhile
+        socket from now on, and closes it after `[limits] head_timeout_s`."""
+        if self._page.server is None:  # closed meanwhile
             sock.close()
             return
+        inner: asyncio.Protocol = self._page.server()
+        client = _Adopted(inner, received, self._adopted.discard)
+        self._adopted.add(client)
+        spawn(self._adopt(sock, client), name="a page of our own")
+
+    async def _adopt(self, sock: socket.socket, client: _Adopted) -> None:
+        loop = asyncio.get_running_loop()
         try:
             sock.setblocking(False)
-            await asyncio.get_running_loop().connect_accepted_socket(lambda: _Adopted(server(), received), sock)
+            transport, _ = await loop.connect_accepted_socket(lambda: client, sock)
         except OSError as error:
             sock.close()
+            self._adopted.discard(client)
             log.debug("a client for our own page left: %s", error)
+        else:
+            limit_s = self._parts.setup().settings.limits.head_timeout_s
+            client.closes_at(loop.call_later(limit_s, transport.abort))
 
 
 class _Adopted(asyncio.Protocol):
-    """Feeds a protocol what its client had sent before it was ours, then gets out of the way."""
+    """A client that the proxy port handed over, between its socket and the protocol that serves it. What it had sent
+    before comes first; `ended` is told when it is gone."""
 
-    def __init__(self, inner: asyncio.Protocol, received: bytes) -> None:
+    def __init__(self, inner: asyncio.Protocol, received: bytes, ended: Callable[[_Adopted], None]) -> None:
         self._inner = inner
         self._received = received
+        self._ended = ended
+        self._limit: asyncio.TimerHandle | None = None
+        self._is_open = True
+
+    def closes_at(self, limit: asyncio.TimerHandle) -> None:
+        """Its time is up then: a page has no body to wait for, and no client takes longer to read one."""
+        self._limit = limit
+        if not self._is_open:
+            limit.cancel()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        assert isinstance(transport, asyncio.Transport)
-        transport.set_protocol(self._inner)
         self._inner.connection_made(transport)
         self._inner.data_received(self._received)
+
+    def data_received(self, data: bytes) -> None:
+        self._inner.data_received(data)
+
+    def eof_received(self) -> bool | None:
+        return self._inner.eof_received()
+
+    def pause_writing(self) -> None:
+        self._inner.pause_writing()
+
+    def resume_writing(self) -> None:
+        self._inner.resume_writing()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._is_open = False
+        if self._limit is not None:
+            self._limit.cancel()
+        self._ended(self)
+        self._inner.connection_lost(error)
 
 
 class _InOneLine(logging.Filter):
@@ -144,13 +188,13 @@ def _runner(app: web.Application) -> web.AppRunner:
         handle_signals=False,
         handler_cancellation=True,  # a follower of the log that leaves while nothing happens
         keepalive_timeout=_IDLE_S,
+        lingering_time=_LINGER_S,
         shutdown_timeout=_CLOSE_S,
     )
 
 
 def _listen_unix(path: Path) -> socket.socket:
     """A listening socket at `path`, 0600, whatever the umask; one that a killed byway left behind is taken away."""
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()

@@ -154,11 +154,7 @@ def relays_used(db: sqlite3.Connection) -> list[Document]:
         " WHERE route NOT LIKE 'direct%' AND (stage = 'done' OR symptom LIKE 'relay_%')"
         " GROUP BY route, stage = 'done' ORDER BY max(at)"  # SQLite takes the error from the row with the maximum
     )
-    return [
-        {"route": from_text(route), "delivered": bool(delivered), "at": float(at), "error": from_text(error)}
-        for route, delivered, at, error in rows
-        if isinstance(at, int | float)
-    ]
+    return list(_readable(_relay_use, rows))
 
 
 def beliefs(db: sqlite3.Connection) -> tuple[list[Belief], int]:
@@ -193,6 +189,17 @@ def _outcome(row: Row) -> Document:
     found["winner"] = None if found["winner"] is None else from_text(found["winner"])
     found["attempts"] = []
     return found
+
+
+def _relay_use(row: Row) -> Document:
+    """Raises ValueError."""
+    route, delivered, at, error = row
+    return {
+        "route": from_text(route),
+        "delivered": bool(delivered),
+        "at": read_moment(at),
+        "error": from_text(error),
+    }
 
 
 def _change(row: Row) -> Document:

@@ -14,6 +14,7 @@ import pytest
 
 from proxy.cli.client import Client
 from proxy.cli.exits import Misused, NotAllowed, NotRunning
+from proxy.config.paths import Paths
 from proxy.errors import BywayError
 from tests.cli.conftest import Home, Running
 
@@ -110,6 +111,33 @@ def test_another_users_socket_is_not_ours(home: Home, monkeypatch: pytest.Monkey
     monkeypatch.setattr(socket, "socket", Other)
     with pytest.raises(NotAllowed, match="another user"):
         Client.find(home.state)
+
+
+def test_a_socket_of_another_user_is_not_spoken_to(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that squats where ours was."""
+    path = home.state / "odd.sock"
+    with answering(path, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}") as heard:
+        run_file(home, socket=str(path), token=TOKEN)
+        client = Client.find(home.state)
+        monkeypatch.setattr("proxy.cli.client.peer_uid", lambda _: os.getuid() + 1)
+        for ask in (lambda: client.get("/v1/status"), lambda: Client.find(home.state)):
+            with pytest.raises(NotAllowed, match=rf"belongs to another user \(uid {os.getuid() + 1}\)"):
+                ask()
+        assert heard == []
+
+
+def test_where_the_state_folder_cannot_be_written_the_fallback_folder_is_asked(home: Home) -> None:
+    folder = Paths.locate(os.environ, state=home.state).without_state().run_dir
+    assert folder is not None
+    path = home.state / "odd.sock"
+    run_file(home, socket=str(home.state / "gone.sock"))  # of an earlier run
+    with answering(path, b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n{}"):
+        told = {"socket": str(path), "token": None, "control_port": None}
+        (folder / "run.json").write_text(json.dumps(told))
+        assert Client.find(home.state).get("/v1/status") == {}
+        folder.chmod(0o755)
+        with pytest.raises(NotRunning):
+            Client.find(home.state)
 
 
 def test_a_byway_that_refuses_us_says_so(home: Home, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,25 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import re
 import stat
+import tempfile
 from pathlib import Path
 
 import platformdirs
 import pytest
 
-from proxy.config.paths import SOCKET_PATH_LIMIT, Paths, private_folder, write_private
+from proxy.config.paths import (
+    SOCKET_PATH_LIMIT,
+    NotWritable,
+    Paths,
+    check_room,
+    own_folder,
+    private_folder,
+    write_private,
+)
 from proxy.errors import BywayError
 
 
@@ -128,6 +139,69 @@ def test_G10_spaces_and_bytes_that_are_no_text(tmp_path: Path) -> None:
     folder = private_folder(Path(os.fsdecode(os.fsencode(tmp_path) + b"/a b\xe9/c")))
     write_private(folder / "f", b"\0")
     assert (folder / "f").read_bytes() == b"\0"
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o277])
+def test_a_folder_in_a_shared_place_is_made_for_us_alone(umask: int, tmp_path: Path) -> None:
+    before = os.umask(umask)
+    try:
+        own_folder(tmp_path / "ours")
+    finally:
+        os.umask(before)
+    assert mode(tmp_path / "ours") == 0o700
+    assert own_folder(tmp_path / "ours") == tmp_path / "ours"
+
+
+def test_a_folder_in_a_shared_place_that_may_be_anothers_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "victim").mkdir(mode=0o755)
+    (tmp_path / "link").symlink_to("victim")
+    (tmp_path / "nowhere").symlink_to("gone")
+    (tmp_path / "file").write_text("")
+    (tmp_path / "open").mkdir()
+    (tmp_path / "open").chmod(0o710)
+    for name in ("link", "nowhere", "file", "open"):
+        with pytest.raises(BywayError, match="not a private folder of yours"):
+            own_folder(tmp_path / name)
+    assert mode(tmp_path / "victim") == 0o755
+    (tmp_path / "theirs").mkdir(mode=0o700)
+    monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
+    with pytest.raises(BywayError, match="another user may have made it"):
+        own_folder(tmp_path / "theirs")
+
+
+def test_a_control_socket_in_the_temporary_folder_is_made_with_care(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tempfile, "gettempdir", lambda: str(tmp_path))
+    paths = Paths(Path("/c"), True, state_dir=Path("/" + "s" * 120), runtime_dir=None)
+    folder = paths.control_socket.parent
+    assert folder.parent == tmp_path
+    (tmp_path / "victim").mkdir()
+    folder.symlink_to("victim")
+    with pytest.raises(BywayError, match="not a private folder of yours"):
+        paths.make_socket_folder()
+    folder.unlink()
+    paths.make_socket_folder()
+    assert mode(folder) == 0o700
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EIO])
+def test_H2_what_cannot_be_written_now_is_told_from_what_is_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, os.strerror(number))
+
+    check_room(tmp_path)
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.setattr(os, "open", fail)
+    with pytest.raises(NotWritable, match=re.escape(os.strerror(number).lower())):
+        check_room(tmp_path)
+    monkeypatch.setattr(Path, "mkdir", fail)
+    with pytest.raises(NotWritable):
+        private_folder(tmp_path / "state")
 
 
 def test_a_file_is_replaced_as_a_whole(tmp_path: Path) -> None:

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
+import gzip
 import io
 import math
 
 import pytest
 from aiohttp import ClientSession
 
-from proxy.control import asking
+from proxy.control import asking, serve
+from proxy.control.serve import ControlServer
 from tests.control.world import World
 
 SITE = "/v1/sites/example.org"
@@ -22,6 +25,29 @@ JSON = {"Content-Type": "application/json"}
 async def test_I6_a_body_of_another_type_is_refused(api: ClientSession, world: World, kind: str) -> None:
     async with api.put(SITE, data=b'{"action": "direct"}', headers={"Content-Type": kind}) as answer:
         assert answer.status == 415
+    assert world.overrides == {}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity", "GZIP"])
+async def test_I6_a_compressed_body_is_refused(api: ClientSession, world: World, coding: str) -> None:
+    """Nobody of ours sends one, and it may unpack to any size."""
+    body = gzip.compress(b'{"action": "direct"}')
+    async with api.put(SITE, data=body, headers={**JSON, "Content-Encoding": coding}) as answer:
+        assert answer.status == 415
+    assert world.overrides == {}
+
+
+async def test_A17_a_body_that_stops_is_refused(
+    server: ControlServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(serve, "_LINGER_S", 0.1)
+    head = f"PUT {SITE} HTTP/1.1\r\nHost: byway\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n"
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_unix_connection(str(server.address["socket"]))
+        writer.write(head.encode() + b'{"action"')
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 408 ")
+        writer.close()
     assert world.overrides == {}
 
 

