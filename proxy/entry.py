@@ -374,9 +374,9 @@ def _told(outcome: Outcome) -> str:
         return _reason(outcome)
     tried = [f"direct: {_trouble(a)}" for a in outcome.attempts if a.route == DIRECT]
     if len(tried) < len(outcome.attempts):
-        tried.append("the other routes failed too" if tried else "every route that it may take failed")
-    reason = "; ".join(tried) or "there is no route that it may take"
-    return f"{outcome.request.destination} could not be reached: {reason}. `byway why {outcome.host}` tells more."
+        tried.append("all other routes failed too" if tried else "all allowed routes failed")
+    reason = "; ".join(tried) or "no route is allowed"
+    return f"{outcome.request.destination} could not be reached: {reason}. For details: `byway why {outcome.host}`"
 
 
 def _trouble(attempt: Attempt) -> str:

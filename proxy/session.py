@@ -102,6 +102,7 @@ class Session:
             if entry.plan.intercept and (await self._look(entry)).refusal:
                 await self._last_words(tunnel.refused(Symptom.CERTIFICATE, entry.outcome.error))
                 return
+            self._client.notify = race.bell.ring
             if not await race.connect(self._waits):
                 entry.lost(race, client_left=self._client_left)
                 await self._last_words(tunnel.refused(entry.symptom, entry.outcome.error))
@@ -313,13 +314,13 @@ class Session:
         entry.say(protocol=Protocol.HTTP)
         flight = _flight_of(asked.head)
         winner: Winner | None = None
+        self._client.notify = race.bell.ring
         if asked.head.bodiless:
-            self._client.notify = race.bell.ring
             limit_s = self._setup.settings.limits.exchange_timeout_s
             winner = await _within(limit_s, race.deliver(flight, self._pull_pipelined))
-            self._client.notify = None
-        elif await race.connect(self._pull_pipelined):
+        elif await race.connect(self._waits):
             winner = race.take_opened()
+        self._client.notify = None
         if winner is None:
             entry.lost(race, client_left=self._client_left)
             return None
@@ -337,7 +338,8 @@ class Session:
         )
 
     def _waits(self) -> bool:
-        """Whether a client whose tunnel is not open yet is still there. Keeps what it sends ahead."""
+        """Whether a client whose tunnel, or whose request with a body, has no path yet is still there. Keeps what it
+        sends ahead."""
         self._client_left = not self._take_in(self._reader) or (self._reader.ended and not len(self._reader))
         return not self._client_left
 

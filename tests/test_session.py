@@ -9,6 +9,8 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
+import pytest
+
 from proxy.config.load import Loaded
 from proxy.config.schema import Auto, Detect, Limits, Settings
 from proxy.detect.beliefs import Beliefs
@@ -277,6 +279,19 @@ async def test_for_a_client_that_left_no_relay_is_tried_again() -> None:
     (outcome,) = client.outcomes
     assert outcome.closed_by is ClosedBy.CLIENT
     assert len(refuses.dialed) <= 3
+
+
+@pytest.mark.parametrize("asked", [CONNECT, f"POST http://{HOST}/ HTTP/1.1\r\nHost: {HOST}\r\n".encode()])
+async def test_a_path_is_not_opened_for_a_client_that_left(asked: bytes) -> None:
+    """A relay may take half a minute, and opens only so many paths at a time."""
+    silent = Script(connect=3600.0)
+    async with visit({TOR: [silent]}) as client:
+        await client.says(asked if asked is CONNECT else asked + b"Content-Length: 2\r\n\r\n")
+        await until(lambda: bool(silent.dialed))
+        client.leaves()
+    (outcome,) = client.outcomes
+    assert outcome.closed_by is ClosedBy.CLIENT
+    await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("dial ")])
 
 
 class TakesHalf(ScriptedStream):

@@ -75,7 +75,7 @@ class InnerDialer:
             with contextlib.suppress(OSError):  # it can only be that the session is gone
                 answer = await stream.receive(1)
             if answer != INNER_ACCEPTED:
-                text = f"{destination} could not be reached. `byway why {destination.host}` tells more."
+                text = f"{destination} could not be reached. For details: `byway why {destination.host}`"
                 raise DialError(text, stage=Stage.CONNECT, symptom=Symptom.UNREACHABLE)
         except BaseException:
             stream.close()

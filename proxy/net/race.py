@@ -139,8 +139,8 @@ class Race:
     # -- the story -------------------------------------------------------------------------------------------------
 
     async def connect(self, waits: Callable[[], bool] = lambda: True) -> bool:
-        """Waits until a route has connected; False when none could, or not in time, or the client no longer `waits`,
-        which is asked before a relay is tried again."""
+        """Waits until a route has connected; False when none could, or not in time, or when the client no longer
+        `waits`, which is asked whenever something happened."""
         if self._alarms is None or len(self._routes) == 1:
             return await self._connect(waits)
         with self._alarms.heard_by(self.bell, self._destination.host):
@@ -155,7 +155,7 @@ class Race:
             if not self._advance() and (self._has_failed() or self._gives_up()):
                 return False
             await self.bell.wait(self._next_look())
-            if any(c.failed_on_its_way for c in self._contenders) and not waits():
+            if self._first(Phase.OPEN) is None and not waits():
                 return False
         self._opened_at, self._resumed_at = self._now(), math.inf
         return True

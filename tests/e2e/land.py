@@ -264,8 +264,8 @@ class AtHome(Byway):
 
 
 def untold(land: Land, name: str) -> str:
-    why = "there is no route that it may take" if "only-addresses" in name else "every route that it may take failed"
-    return f"{name}:{land.origin.http_port} could not be reached: {why}. `byway why {name}` tells more."
+    why = "no route is allowed" if "only-addresses" in name else "all allowed routes failed"
+    return f"{name}:{land.origin.http_port} could not be reached: {why}. For details: `byway why {name}`"
 
 
 def nobody_heard_of(land: Land, name: str) -> bool:

@@ -66,7 +66,7 @@ async def test_what_a_rule_forbids_is_not_opened_and_nothing_says_why(tmp_path: 
     async with inspecting(tmp_path, Authority(), rules="DOMAIN,plain.test,BLOCK\n") as byway:
         with pytest.raises(DialError) as failure:
             await dialer(byway).dial(Destination("plain.test", 443))
-        assert str(failure.value) == "plain.test:443 could not be reached. `byway why plain.test` tells more."
+        assert str(failure.value) == "plain.test:443 could not be reached. For details: `byway why plain.test`"
         await until(lambda: len(byway.outcomes) == 1)
         assert "BLOCK" in byway.outcomes[0].error
 

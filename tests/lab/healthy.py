@@ -50,6 +50,7 @@ class Found:
     pages: Counter[bool] = field(default_factory=Counter)  # of healthy sites: whether they came
     winners: Counter[str] = field(default_factory=Counter)
     symptoms: Counter[str] = field(default_factory=Counter)  # of direct attempts at healthy sites
+    relayed: int = 0  # attempts at healthy sites over the relay
     ledger: list[dict[str, Any]] = field(default_factory=list)  # changes, the latest first
     held: list[dict[str, Any]] = field(default_factory=list)  # beliefs at the end
 
@@ -73,6 +74,7 @@ class Found:
             f"pages of healthy sites   {self.pages.total()}, of which came {self.pages[True]}",
             f"by                       {_counts(self.winners)}",
             f"direct failed by         {_counts(self.symptoms)}",
+            f"attempts over the relay  {self.relayed}",
             f"ever called blocked      {len(self.ever(State.BLOCKED))}",
             f"ever likely blocked      {len(self.ever(State.SUSPECT))}",
             f"likely blocked at end    {len(suspects)}",
@@ -137,6 +139,7 @@ def _read_ledger(byway: Running, found: Found) -> None:
         for row in queries.log(db, limit=_ROWS):
             if row["host"] != BLOCKED:
                 found.winners[row["winner"] or "nothing"] += 1
+                found.relayed += sum(not a["route"].startswith("direct") for a in row["attempts"])
                 found.symptoms.update(a["symptom"] for a in row["attempts"] if a["route"] == "direct" and a["symptom"])
 
 

@@ -842,6 +842,21 @@ def test_a_relay_that_comes_back_brings_the_page_while_the_client_waits(name: st
         play(story(seed))
 
 
+@pytest.mark.parametrize("direct", [Script(acknowledged=False, retransmits=2), Script(answer=RESET)])
+def test_a_relay_that_is_preferred_is_tried_again_behind_direct(direct: Script) -> None:
+    async def story() -> None:
+        direct.dialed.clear()
+        relay = Script(connect=until_back(5, down()), answer=OK)
+        stage = Scene({RELAY: relay, DIRECT: direct})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert len(direct.dialed) == 1
+        assert [attempt.route for attempt in stage.race.attempts][:3] == [RELAY, DIRECT, RELAY]
+
+    play(story())
+
+
 LAST_WORDS = {
     "a refused password": down(Symptom.RELAY_AUTH, Stage.RELAY),
     "a destination that the relay refuses": down(Symptom.RELAY_REFUSED, Stage.RELAY),
