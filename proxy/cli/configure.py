@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 import secrets
 import tomllib
-from collections.abc import Container, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -77,6 +77,12 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
     if any(each.was_there is None for each in added):
         edited.save()
     return added
+
+
+def relays_in(file: Path) -> Callable[[NewRelay], bool]:
+    """Whether a relay is in the file already. Raises ConfigError when the file is faulty."""
+    there = {_identity(relay.url) for relay in _Edited.open(file).relays}
+    return lambda new: _identity(new.url) in there
 
 
 def remove_relays(file: Path, names: Sequence[str]) -> None:

@@ -113,21 +113,33 @@ def add(
     For a user without a password, the password is asked for and stored in the configuration file, which only you can
     read; `password_cmd` there takes it from elsewhere.
     """
-    from proxy.cli.configure import add_relays
+    from proxy.cli.configure import add_relays, relays_in
     from proxy.cli.relay_input import ask_password, read_given
 
     given = read_given(url)
     if name is not None and len(given.relays) + len(given.problems) > 1:
         raise Misused("--name is for one relay, and several were given")
     paths, client = _target(call)
+    is_there = relays_in(paths.config_file)
     news = [
-        replace(ask_password(new), name=name, allow_plaintext_credentials=allow_plaintext_credentials)
+        replace(
+            new if is_there(new) else ask_password(new),
+            name=name,
+            allow_plaintext_credentials=allow_plaintext_credentials,
+        )
         for new in given.relays
     ]
     try:
         added = add_relays(paths.config_file, news)
     except ValueError as error:
         raise Misused(str(error)) from None
+    if given.from_arguments and ":" in url and "/" not in url and ">" not in url:
+        call.output.hint(f"Read as {added[0].url}. For an HTTP proxy, write http:// before the host.")
+    if any(new.url != asked.url for new, asked in zip(given.relays, news, strict=True)):
+        call.output.hint(
+            f"The password is stored in {paths.config_file}, which only you can read. To keep it elsewhere, use "
+            "password_cmd there."
+        )
     fresh = [each for each in added if each.was_there is None]
     running = _reload(call, client, paths.config_file) if fresh else client is not None
     for sentence in _about_passwords(given.from_arguments, [new.url for new in given.relays], paths, fresh):
@@ -183,7 +195,7 @@ def disable(call: Invocation, names: Names) -> Exit | None:
 
     def edit(paths: Paths) -> None:
         for relay, place in _references(call, paths, names):
-            call.output.hint(f"Warning: {place} names {relay} and fails while {relay} is disabled.")
+            call.output.hint(f"Warning: {place} names {relay}, which is not used now.")
         enable_relays(paths.config_file, names, False)
 
     return _edited(call, names, edit, f"Disabled: {', '.join(names)}")
@@ -391,11 +403,13 @@ def _show_results(call: Invocation, results: Sequence[Document]) -> None:
             result["relay"],
             result["words"],
             span(result["elapsed_s"]) if call.output.fancy else result["elapsed_s"],
-            result["error"],
+            _details(result),
         )
         for result in results
     ]
     call.output.table(("relay", "result", "time", "details"), rows, empty=_NO_RELAY)
     for result in results:
+        if not result["ok"] and result["do"]:
+            call.output.hint(f"To do: {result['do']}")
         if result.get("disagreement"):
             call.output.hint(f"{result['relay']}: {result['disagreement']}")

@@ -61,7 +61,8 @@ def ask_password(new: NewRelay) -> NewRelay:
 
 def _read_lines(text: str, source: str) -> Given:
     """One URL a line; what follows a # at the start of a line, or after a space, is a comment."""
-    if text.lstrip().startswith(("{", "[", "proxies:")) and (sentence := share_links.explain(text.lstrip())):
+    first = text.lstrip().partition("\n")[0]
+    if "://" not in first and not first.startswith("#") and (sentence := share_links.explain(text.strip())):
         raise ConfigError(f"{source}: {sentence}")
     relays, problems = [], []
     for number, line in enumerate(text.removeprefix("\ufeff").splitlines(), 1):

@@ -56,8 +56,8 @@ def _show(call: Invocation, told: dict[str, Any]) -> None:
         (f"Routes, last {told['routes_hours']} h", ("route", "delivered", "failed", "success"), [
             (route["route"], route["delivered"], route["failed"], _share(route)) for route in told["routes"]
         ]),
-        ("Relays", ("relay", "state", "last worked", "url"), [
-            (relay["name"], _relay(relay), ago(relay["worked_at"], now=now), relay["url"]) for relay in told["relays"]
+        ("Relays", ("relay", "state", "when", "url"), [
+            (relay["name"], relay["words"], ago(relay["found_at"], now=now), relay["url"]) for relay in told["relays"]
         ]),
         ("Problem sites on this network", ("site", "status", "since", "works by"), [
             (site["scope"], f"{site['glyph']} {site['words']}", ago(site["since"] or site["found_at"], now=now),
@@ -88,11 +88,6 @@ def _headline(told: dict[str, Any]) -> str:
     )
 
 
-def _relay(relay: dict[str, Any]) -> str:
-    """Its state, and what is wrong with it."""
-    return relay["state"] if relay["fault"] is None else f"{relay['state']}: {relay['fault']['text']}"
-
-
 def _share(route: dict[str, Any]) -> str:
     return share(route["delivered"], route["delivered"] + route["failed"])
 
@@ -106,6 +101,6 @@ def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
         detail = f"{route['delivered']} of {route['delivered'] + route['failed']} delivered"
         yield "route", route["route"], _share(route), detail
     for relay in told["relays"]:
-        yield "relay", relay["name"], _relay(relay), relay["url"]
+        yield "relay", relay["name"], relay["words"], relay["url"]
     for site in told["sites"]:
         yield "site", site["scope"], site["words"], site["evidence"]

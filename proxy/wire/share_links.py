@@ -60,6 +60,11 @@ def explain(text: str) -> str:
             f"this is a subscription link ({scheme}://), not a relay: import it in its own client, start that client "
             f"and {_ADD_LOCAL}"
         )
+    if scheme == "" and "://" in _decoded_base64("".join(text.split()), printable=False):
+        return (
+            "this is a subscription, not a list of relays: import it in its own client, start that client and "
+            f"{_ADD_LOCAL}"
+        )
     if scheme == "ssh" or text.lower().startswith("ssh "):
         return (
             "Byway does not use SSH itself: run `ssh -N -D 1080 USER@HOST` and add it with "
@@ -141,10 +146,11 @@ def _of_telegram(query: str) -> str:
     return f"socks5h://{credentials}{f'[{server}]' if ':' in server else server}:{port}"
 
 
-def _decoded_base64(text: str) -> str:
+def _decoded_base64(text: str, *, printable: bool = True) -> str:
+    """The text that base64 stands for; empty when `text` is none. `printable`: of one line."""
     try:
         decoded = base64.b64decode(text.replace("-", "+").replace("_", "/") + "=" * (-len(text) % 4), validate=True)
         shown = decoded.decode()
     except (binascii.Error, ValueError):
         return ""
-    return shown if shown.isprintable() else ""
+    return shown if shown.isprintable() or not printable else ""

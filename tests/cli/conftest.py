@@ -92,13 +92,17 @@ class Running:
 
     def see(self, *outcomes: Any) -> None:
         """Hands outcomes on in the thread that they belong to."""
+        self.do(lambda: self.world.see(*outcomes))
+
+    def do(self, change: Callable[[], object]) -> None:
+        """Changes the world in its own thread."""
         done = threading.Event()
 
-        def hand_on() -> None:
-            self.world.see(*outcomes)
+        def then() -> None:
+            change()
             done.set()
 
-        self.loop.call_soon_threadsafe(hand_on)
+        self.loop.call_soon_threadsafe(then)
         assert done.wait(10)
 
 

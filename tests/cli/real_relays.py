@@ -97,5 +97,6 @@ def _wait_for(port: int, process: subprocess.Popen[bytes]) -> None:
     while process.poll() is None and time.monotonic() < until:
         with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
             return
-        time.sleep(0.02)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            process.wait(0.02)  # it may have ended instead
     raise AssertionError(f"{process.args!r} does not listen on {port}")

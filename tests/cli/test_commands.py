@@ -24,7 +24,8 @@ from tests.support.outcomes import rescued
 BYWAY = [sys.executable, "-m", "proxy"]
 
 COMMANDS = [
-    "run", "status", "why", "test", "report", "log show", "demo", "relay list", "relay test", "relay add", "rule test",
+    "run", "status", "why", "test", "report", "log show", "demo", "relay list", "relay test", "relay add", "relay rm",
+    "relay order", "relay enable", "relay disable", "rule test",
     "rule list", "rule import",
     "rule check", "addons list", "addons new", "addons check", "addons replay", "addons enable", "addons disable",
     "addons docs", "addons path",

@@ -14,6 +14,9 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.cli.second_opinion import Opinion
+from proxy.control import api
+from proxy.control.trial import Trial
+from proxy.detect.relay_faults import RelayFault
 from tests.cli.conftest import Byway, Home, Running
 from tests.support import relay as lab
 from tests.support.outcomes import rescued
@@ -95,7 +98,7 @@ def test_a_running_byway_tries_them_itself(byway: Byway, running: Running) -> No
     assert ran.code == 5
     assert ran.rows[0] == ["relay", "result", "time", "details"]
     assert ran.rows[1][:2] == ["tor", "fails: refuses this destination"]
-    assert ran.rows[1][3] == "relay tor will not"
+    assert ran.rows[1][3] == "will not"
     assert byway("relay", "test", "none").code == 2
     assert byway("relay", "test", "--to", "a..b").code == 2
 
@@ -248,7 +251,7 @@ def test_a_disabled_relay_is_shown_and_not_tested(byway: Byway, home: Home, stre
 
 
 def test_a_password_that_may_not_be_sent_is_named(byway: Byway, home: Home) -> None:
-    configure(home, vps=f"http://u:{SECRET}@relay.invalid:1")
+    configure(home, vps=f"socks5h://127.0.0.1:1>http://u:{SECRET}@relay.example:1")
     withheld = (
         "Byway does not send relay vps its user and password: they would cross the network unencrypted (http://). "
         "Use https://, or set allow_plaintext_credentials = true for this relay"
@@ -258,6 +261,37 @@ def test_a_password_that_may_not_be_sent_is_named(byway: Byway, home: Home) -> N
     assert (ran.code, ran.err) == (0, f"{home.config}:4: {withheld}\n")
     home.config.write_text(home.config.read_text() + "allow_plaintext_credentials = true\n")
     assert byway("config", "check").err == ""
+
+
+def test_a_test_that_succeeds_ends_what_was_wrong(
+    byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was wrong with a relay has been corrected: `status` no longer says so, nor is it ordered last."""
+    running.do(lambda: running.world.health.failed("tor", time.time(), fault=RelayFault.CREDENTIALS_REFUSED))
+    assert byway("relay", "list").rows[1][1] == "fails: user or password refused"
+
+    async def works(*_: object, **__: object) -> list[Trial]:
+        return [Trial("tor", reachable=True, handshake=True, ok=True, elapsed_s=0.1)]
+
+    monkeypatch.setattr(api, "try_relays", works)
+    assert byway("relay", "test", "tor").code == 0
+    assert byway("relay", "list").rows[1][1] == "works (100 ms)"
+    assert byway("status", "--json").json["problems"] == []
+    assert not running.world.health.is_open("tor", time.time())
+
+
+def test_an_open_path_says_nothing_of_a_relay_that_delivers_nothing(
+    byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        running.do(lambda: running.world.health.failed("tor", time.time(), fault=RelayFault.DELIVERS_NOTHING))
+
+    async def works(*_: object, **__: object) -> list[Trial]:
+        return [Trial("tor", reachable=True, handshake=True, ok=True, elapsed_s=0.1)]
+
+    monkeypatch.setattr(api, "try_relays", works)
+    assert byway("relay", "test", "tor").code == 0
+    assert byway("status", "--json").json["problems"]
 
 
 # -- at 80 columns -----------------------------------------------------------------------------------------------------
@@ -290,3 +324,32 @@ def test_the_list_at_80_columns(byway: Byway, home: Home, monkeypatch: pytest.Mo
     monkeypatch.setenv("COLUMNS", "80")
     monkeypatch.setenv("NO_COLOR", "1")
     assert byway("relay", "list").out == LIST_80
+
+
+TEST_80 = """\
+relay  result                           time    details
+vps    works                            120 ms
+web    fails: user or password refused  40 ms   rejects the user and password
+                                                (407)
+"""
+
+
+def test_a_test_at_80_columns(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tried(*_: object, **__: object) -> list[Trial]:
+        refused = RelayFault.CREDENTIALS_REFUSED
+        return [
+            Trial("vps", True, True, True, 0.12),
+            Trial("web", True, False, False, 0.04, "relay_auth", "relay web rejects the user and password (407)",
+                  refused.text, True, refused.fix("web")),
+        ]  # fmt: skip
+
+    monkeypatch.setattr(api, "try_relays", tried)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    ran = byway("relay", "test")
+    assert ran.out == TEST_80
+    assert ran.err.splitlines() == [
+        "Connecting to example.com:443 through each relay:",
+        "To do: correct its user and password in config.toml, then byway relay test web",
+    ]

@@ -3,6 +3,7 @@ asked for, and warned of."""
 
 from __future__ import annotations
 
+import base64
 import contextlib
 import getpass
 import io
@@ -124,6 +125,15 @@ def test_without_a_page_to_test_with_it_is_added(byway: Byway, home: Home) -> No
     assert "Not tested: " in ran.err
 
 
+def test_a_bare_host_and_port_is_said_to_be_socks(byway: Byway, home: Home) -> None:
+    ran = byway("relay", "add", f"me:{PASSWORD}@127.0.0.1:3128", "--no-test")
+    assert ran.err.splitlines() == [
+        "Read as socks5h://me:***@127.0.0.1:3128. For an HTTP proxy, write http:// before the host.",
+        HISTORY,
+        f"Saved in {home.config}.",
+    ]
+
+
 def test_as_json(byway: Byway, home: Home) -> None:
     ran = byway("relay", "add", f"https://u:{PASSWORD}@relay.example", "--no-test", "--json")
     assert PASSWORD not in ran.out
@@ -146,7 +156,7 @@ def test_one_that_is_there_is_not_added_again(byway: Byway, home: Home) -> None:
     for url in ("socks5://127.0.0.1:9050", "127.0.0.1:9050", "http://127.0.0.1:9050#x"):
         ran = byway("relay", "add", url)
         assert (ran.code, ran.rows[1]) == (0, ["tor", "is there already", "socks5h://127.0.0.1:9050"])
-        assert ran.err == (
+        assert "".join(line + "\n" for line in ran.err.splitlines() if not line.startswith("Read as")) == (
             "Relay tor has the same host, port and user; nothing was added. To replace it, remove it first: "
             "`byway relay rm tor`.\n"
         )
@@ -214,6 +224,12 @@ def test_files_that_hold_no_relay(byway: Byway, home: Home, tmp_path: Path) -> N
     assert (ran.code, ran.err) == (7, f"{file}: no relay URL in it; write one a line\n")
     file.write_text('{\n "outbounds": []\n}\n')
     assert byway("relay", "add", str(file)).err.startswith(f"{file}: this is a configuration of another client")
+    links = base64.b64encode(f"ss://{PASSWORD}@h:1\nvless://{PASSWORD}@h:2".encode())
+    file.write_bytes(links)
+    assert byway("relay", "add", str(file)).err == (
+        f"{file}: this is a subscription, not a list of relays: import it in its own client, start that client and add "
+        "its local SOCKS port, for example `byway relay add socks5h://127.0.0.1:1080`\n"
+    )
     file.write_text("\n".join(f"h:{port}" for port in range(1, 300)))
     assert byway("relay", "add", str(file)).err == f"{file}: at most 256 relays can be added at once, not 299\n"
     file.write_text("h:1\nh:2\n")
@@ -237,11 +253,15 @@ def test_a_missing_password_is_asked_for(byway: Byway, home: Home, monkeypatch: 
     monkeypatch.setattr(getpass, "getpass", typed)
     monkeypatch.setattr(sys.stdin, "isatty", lambda: True)
     ran = byway("relay", "add", "https://me@relay.example", "--no-test")
+    assert ran.err.splitlines()[0] == (
+        f"The password is stored in {home.config}, which only you can read. "
+        "To keep it elsewhere, use password_cmd there."
+    )
     assert asked == ["Password of me at relay.example:443 (Enter: none): "]
     assert configured(home)[0]["url"] == "https://me:p%40ss%2F%20word@relay.example"
     assert stat.S_IMODE(home.config.stat().st_mode) == 0o600
     assert "history" not in ran.err
-    for url in ("socks5h://127.0.0.1:1", "https://u:p@h", "socks4a://me@h", "a>b"):
+    for url in ("https://me@relay.example", "socks5h://127.0.0.1:1", "https://u:p@h", "socks4a://me@h", "a>b"):
         byway("relay", "add", url, "--no-test")
     assert len(asked) == 1
     monkeypatch.setattr(getpass, "getpass", lambda *_, **__: "")

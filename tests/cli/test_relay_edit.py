@@ -107,8 +107,8 @@ def test_a_relay_is_disabled_and_enabled(byway: Byway, configured: Home) -> None
     ran = byway("relay", "disable", "vps")
     assert (ran.code, ran.out) == (0, "Disabled: vps\n")
     assert ran.err.splitlines() == [
-        "Warning: rules.txt:1 (DOMAIN,a.example,RELAY:vps) names vps and fails while vps is disabled.",
-        f"Warning: {configured.config}:14 (chain of relay both) names vps and fails while vps is disabled.",
+        "Warning: rules.txt:1 (DOMAIN,a.example,RELAY:vps) names vps, which is not used now.",
+        f"Warning: {configured.config}:14 (chain of relay both) names vps, which is not used now.",
         f"Saved in {configured.config}.",
     ]
     assert [row[1] for row in byway("relay", "list").rows[1:]] == ["not tested", "disabled", "disabled"]
@@ -116,6 +116,10 @@ def test_a_relay_is_disabled_and_enabled(byway: Byway, configured: Home) -> None
     assert tested["plan"]["routes"] == [], "a rule fails closed"
     assert "relay vps is disabled" in tested["plan"]["why"]
     assert byway("rule", "test", "b.example", "--json").json["plan"]["routes"][-1] == "tor"
+    byway("relay", "disable", "tor")
+    (configured.config.parent / "rules.txt").write_text("MATCH,RELAY\n")
+    assert byway("rule", "test", "a.example", "--json").json["plan"]["why"].endswith("; all relays are disabled")
+    (configured.config.parent / "rules.txt").write_text("DOMAIN,a.example,RELAY:vps\nMATCH,AUTO\n")
     assert byway("relay", "enable", "vps").out == "Enabled: vps\n"
     assert byway("rule", "test", "a.example", "--json").json["plan"]["routes"] == ["vps"]
 

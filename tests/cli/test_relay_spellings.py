@@ -34,6 +34,7 @@ GOOD = [
     ("http://192.0.2.1:3128/", "http", "http://192.0.2.1:3128/"),
     (f"https://me:{SECRET}@relay.example", "relay", f"https://me:{SECRET}@relay.example"),
     ("https://bücher.example:8443", "xn--bcher-kva", "https://bücher.example:8443"),
+    ("https://me@relay.example", "relay", "https://me@relay.example"),
     ("127.0.0.1:9050", "tor", "socks5h://127.0.0.1:9050"),
     (f"me:{SECRET}@relay.example:1080", "relay", f"socks5h://me:{SECRET}@relay.example:1080"),
     ("[2001:db8::1]:1080", "socks5h", "socks5h://[2001:db8::1]:1080"),

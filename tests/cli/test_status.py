@@ -44,7 +44,7 @@ def test_a_relay_that_fails_is_shown_with_its_fault(byway: Byway, running: Runni
     running.see(outcome(refused, host="x.example", at=time.time()))
     lines = byway("status").out.splitlines()
     assert lines[0] == "! Relay tor fails: user or password refused."
-    assert any(line.startswith("tor ") and "failing: user or password refused" in line for line in lines)
+    assert any(line.startswith("tor ") and "fails: user or password refused" in line for line in lines)
     running.world.counters["started_at"] = time.time() - 7300
     assert "started 2 h ago" in byway("status").out
-    assert ["relay", "tor", "failing: user or password refused"] in [row[:3] for row in byway("status", "--plain").rows]
+    assert ["relay", "tor", "fails: user or password refused"] in [row[:3] for row in byway("status", "--plain").rows]
