@@ -149,7 +149,9 @@ async def test_D5_a_forged_answer_is_told_with_what_opens_it(maker: Maker, names
                 "proxy.resolvers.SystemDns", lambda **given: SystemDns(folder=folder, port=plain.port, **given)
             )
             setup = maker.make()
-        with pytest.raises(DialError, match=r"forged answer; if it is right, \[dns\] local") as caught:
+        with pytest.raises(
+            DialError, match=r"forged answer\); if it is correct, add the suffix to \[dns\] local"
+        ) as caught:
             await setup.registry.dialer(DIRECT).dial(Destination("site.test", 1))
     assert (caught.value.symptom, caught.value.evidence) == (Symptom.FORGED, {"dns": "dns_bogon"})
 

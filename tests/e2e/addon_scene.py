@@ -50,6 +50,7 @@ class Scene:
         hosts = "".join(f'"{host}" = "127.0.0.1"\n' for host in _HOSTS)
         config = (
             f'[[relay]]\nname = "tor"\nurl = "socks5h://{self.relay.address}:{self.relay.port}"\n'
+            "[detect]\ngive_up_s = 1.0\n"  # some stories stop the relay, and it does not come back
             f"[dns.hosts]\n{hosts}{self._config}"
         )
         self.byway = Byway(self._folder, config=config, rules=self._rules, environment=self._environment)
