@@ -209,7 +209,7 @@ class App:
         except OSError as error:
             raise BywayError(
                 f"cannot listen on {listen.address} port {listen.port}: {(error.strerror or str(error)).lower()}; "
-                f"choose another with --port, or see who has it with `ss -ltnp sport = :{listen.port}`"
+                f"choose another with --port, or find the program that uses it: `ss -ltnp sport = :{listen.port}`"
             ) from None
         self._in_use.listens_on(self._port)
         token = secrets.token_urlsafe(32)
@@ -286,7 +286,7 @@ class App:
         host = self._loaded.settings.listen.address
         address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
         relays = self._setup.registry.relay_names
-        through = f"relays: {', '.join(relays)}" if relays else "no relay yet: add one with `byway relay add URL`"
+        through = f"relays: {', '.join(relays)}" if relays else "no relay; add one with `byway relay add URL`"
         with contextlib.suppress(BrokenPipeError):
             print(f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5 ({through}).", flush=True)
             print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)

@@ -109,7 +109,7 @@ def _locked(paths: Paths) -> str:
     with contextlib.suppress(OSError, ValueError, KeyError):
         running = json.loads(paths.run_file.read_text())
         who = f"the Byway with pid {running['pid']}, on port {running['port']},"
-    return f"{who} uses {paths.state_dir}; stop it, or give this one a folder of its own with --state"
+    return f"{who} is using {paths.state_dir}; stop it, or choose another folder with --state"
 
 
 def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
@@ -117,11 +117,11 @@ def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
     of tasks and texts of exceptions may hold destinations, so they are for -v."""
     error = context.get("exception")
     if log.isEnabledFor(logging.INFO):
-        log.error("%s: %r", context.get("message", "a fault"), error)
+        log.error("%s: %r", context.get("message", "internal error"), error)
     else:
-        log.error("a fault in Byway: %s", _place_of(error) if error is not None else "-v tells which")
+        log.error("internal error: %s", _place_of(error) if error is not None else "run with -v for details")
     if error is not None:
-        log.debug("where it happened:", exc_info=error)
+        log.debug("traceback:", exc_info=error)
 
 
 def _place_of(error: BaseException) -> str:

@@ -117,9 +117,9 @@ class InUse:
         """What is not wrong with the configuration but should be known."""
         settings, at_start = self.setup.settings, self._at_start.settings
         if (settings.listen.address, settings.listen.port) != (at_start.listen.address, at_start.listen.port):
-            log.warning("[listen] address and port: the edit takes effect at the next start")
+            log.warning("[listen] address and port: the change takes effect after a restart")
         if settings.detect != at_start.detect:
-            log.warning("[detect]: what is believed goes by the edit from the next start on")
+            log.warning("[detect]: the change takes full effect after a restart")
         for notice in (*self.setup.loaded.notices, *self.setup.router.rules.notices):
             log.warning("%s", notice)
 
@@ -129,6 +129,6 @@ class InUse:
         address = self._at_start.settings.listen.address
         if not ipaddress.ip_address(address).is_loopback and not loaded.settings.listen.user:
             raise ConfigError(
-                f"{loaded.place('listen', 'user')}: without listen.user, {address} would serve everybody who can reach "
-                "this computer; to listen elsewhere, stop Byway and start it again"
+                f"{loaded.place('listen', 'user')}: without listen.user, {address} lets everyone who can reach "
+                "this computer use the proxy; to change the address, restart Byway"
             )

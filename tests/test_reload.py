@@ -120,7 +120,7 @@ async def test_what_listens_to_everybody_keeps_its_password(tmp_path: Path) -> N
     try:
         configured.paths.config_file.write_text("")
         (problem,) = await configured.in_use.reload()
-        assert "0.0.0.0 would serve everybody" in problem
+        assert "0.0.0.0 lets everyone" in problem
     finally:
         configured.close()
 

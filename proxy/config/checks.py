@@ -63,7 +63,7 @@ def _listen_faults(settings: Settings) -> Iterator[Fault]:
     if not ipaddress.ip_address(listen.address).is_loopback and not listen.user:
         yield Fault(
             ("listen", "address"),
-            f"listening on {listen.address} would serve everybody who can reach this computer; "
+            f"listening on {listen.address} lets everyone who can reach this computer use the proxy; "
             "set listen.user and listen.password_cmd, or listen on 127.0.0.1",
         )
     if listen.user and not listen.password_cmd:
@@ -71,14 +71,14 @@ def _listen_faults(settings: Settings) -> Iterator[Fault]:
     if listen.password_cmd and not listen.user:
         yield Fault(("listen", "password_cmd"), "listen.password_cmd needs listen.user")
     if ":" in listen.user:
-        yield Fault(("listen", "user"), "listen.user cannot hold a colon: HTTP Basic ends the user there")
+        yield Fault(("listen", "user"), "listen.user cannot contain a colon (HTTP Basic does not allow it)")
 
 
 def _addon_faults(settings: Settings) -> Iterator[Fault]:
     for name, table in settings.addons.items():
         for key in table.model_extra or ():
             if key.startswith(FORBIDDEN_OPTIONS):
-                sentence = f"{quoted(key)} trusts a certificate authority whose key is public, and is never taken"
+                sentence = f"{quoted(key)} trusts a CA whose private key is public, and is not allowed"
                 yield Fault(("addons", name, key), sentence)
 
 
@@ -89,10 +89,10 @@ def _name_faults(settings: Settings) -> Iterator[Fault]:
         for number, name in enumerate(names):
             seen[name] += 1
             if seen[name] == 2:
-                yield Fault((section, number, "name"), f"two [[{section}]] tables are called {quoted(name)}")
+                yield Fault((section, number, "name"), f"two [[{section}]] tables have the name {quoted(name)}")
     for number, relay in enumerate(settings.relay):
         if relay.name.lower() == "direct":
-            yield Fault(("relay", number, "name"), f"{quoted(relay.name)} means no relay; choose another name")
+            yield Fault(("relay", number, "name"), f"{quoted(relay.name)} is reserved; choose another name")
 
 
 def _dns_faults(settings: Settings) -> Iterator[Fault]:
@@ -102,7 +102,7 @@ def _dns_faults(settings: Settings) -> Iterator[Fault]:
         except ValueError as error:
             yield Fault(("dns", "servers", number), f"dns.servers: {error}")
     if settings.dns.secure == "always" and not settings.dns.servers:
-        yield Fault(("dns", "secure"), 'dns.secure = "always" needs dns.servers, or no name can be asked of anybody')
+        yield Fault(("dns", "secure"), 'dns.secure = "always" needs dns.servers')
 
 
 def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
@@ -125,15 +125,15 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
             yield Fault(path, f"relay {relay.name}: {error}")
             continue
         if endpoint.port == settings.listen.port and _is_us(endpoint.host, settings.listen.address):
-            yield Fault(path, f"relay {relay.name} is Byway itself ({endpoint}): requests would go round for ever")
+            yield Fault(path, f"relay {relay.name} is Byway itself ({endpoint}); requests would loop")
     if _comes_back(relay.name, chains):
-        yield Fault(path, f"relay {relay.name}: the chain comes back to itself")
+        yield Fault(path, f"relay {relay.name}: the chain contains itself")
 
 
 def _unknown_relay(item: str, others: list[str]) -> str:
     if "@" in item:  # what stands before it may be the rest of a password that holds a >
-        return "the relay's host or port cannot be read: a > in a user or password is written %3E"
-    return f"there is no relay {quoted(item)}{suggestion(item, others) or '; a host needs its port'}"
+        return "the relay's host or port cannot be read; write a > in a user or password as %3E"
+    return f"unknown relay {quoted(item)}{suggestion(item, others) or '; a host needs a port'}"
 
 
 def _comes_back(name: str, chains: Mapping[str, tuple[str, ...]]) -> bool:

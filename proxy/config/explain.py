@@ -1,4 +1,4 @@
-"""What pydantic found, as one sentence that says what to do.
+"""What pydantic reports, as one sentence that says what to do.
 
 Text that somebody wrote as a value is never repeated: in a wrong key it may be a password. File and line say where it
 is. Numbers are repeated where they are too large or too small.

@@ -36,7 +36,7 @@ def read_file(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
     try:
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError:
-        raise ConfigError(f"{shown(path)}: there is no such file") from None
+        raise ConfigError(f"{shown(path)}: no such file") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         raise ConfigError(f"{shown(path)}: cannot be opened: {_reason(error)}") from None
     try:
@@ -48,7 +48,7 @@ def read_file(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
     finally:
         os.close(descriptor)
     if len(data) > limit:
-        raise ConfigError(f"{shown(path)}: is larger than {limit:,} bytes; is it the right file?")
+        raise ConfigError(f"{shown(path)}: is larger than {limit:,} bytes; is this the right file?")
     return data, status
 
 
@@ -68,7 +68,9 @@ def decode(path: Path, data: bytes) -> str:
         raise ConfigError(f"{shown(path)}:{line}: is not UTF-8 text (byte 0x{data[error.start]:02x})") from None
     nul = text.find("\0")
     if nul >= 0:
-        raise ConfigError(f"{shown(path)}:{text.count(chr(10), 0, nul) + 1}: holds a NUL character; is it a text file?")
+        raise ConfigError(
+            f"{shown(path)}:{text.count(chr(10), 0, nul) + 1}: contains a NUL character; is this a text file?"
+        )
     return text
 
 

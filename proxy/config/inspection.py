@@ -25,10 +25,10 @@ def unavailable() -> str:
     try:
         installed = metadata.version("mitmproxy")
     except metadata.PackageNotFoundError:
-        return f"INSPECT needs mitmproxy, which is not installed: install {EXTRA}"
+        return f"INSPECT needs mitmproxy, which is not installed; install {EXTRA}"
     if is_known(installed, python=sys.version_info[:2]):
         return ""
-    return f"INSPECT cannot use mitmproxy {installed}: it needs {_wanted(sys.version_info[:2])}, which {EXTRA} brings"
+    return f"INSPECT cannot use mitmproxy {installed}: it needs {_wanted(sys.version_info[:2])}, which {EXTRA} installs"
 
 
 def is_known(version: str, *, python: tuple[int, int]) -> bool:

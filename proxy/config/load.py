@@ -135,7 +135,7 @@ def _syntax_problem(file: str, text: str, message: str) -> str:
     what = _POSITION.sub("", message)
     if what.startswith(("Cannot overwrite", "Cannot declare", "Cannot mutate")):
         what = f"a key or table is written twice ({what})"
-    return f"{file}:{line}: this is not TOML{column}: {what[:1].lower()}{what[1:]}"
+    return f"{file}:{line}: not valid TOML{column}: {what[:1].lower()}{what[1:]}"
 
 
 def _validate(document: Mapping[str, Any], places: Places) -> tuple[Settings | None, list[str]]:
@@ -146,7 +146,7 @@ def _validate(document: Mapping[str, Any], places: Places) -> tuple[Settings | N
         details = sorted(error.errors(include_url=False), key=lambda detail: places.line(detail["loc"]))
         problems = [_said(places, explain(detail)) for detail in details[:PROBLEMS_SHOWN]]
         more = len(details) - PROBLEMS_SHOWN
-        return None, [*problems, f"{places.file}: and {more} more problems like these"] if more > 0 else problems
+        return None, [*problems, f"{places.file}: and {more} more problems"] if more > 0 else problems
     faults = sorted(checks.faults(settings), key=lambda fault: places.line(fault.path))
     return settings, [_said(places, fault) for fault in faults]
 
@@ -181,10 +181,10 @@ def _guard_passwords(path: Path, settings: Settings) -> Iterator[str]:
         mode = stat.S_IMODE(path.stat().st_mode)
         if mode & 0o077:
             path.chmod(mode & 0o700)
-            yield f"{shown(path)}: holds a relay's password and was readable by others; now it is yours alone"
+            yield f"{shown(path)}: contains a relay's password and was readable by other users; its mode is now 600"
     except OSError:
         raise ConfigError(
-            f"{shown(path)}: holds a relay's password and can be read by others; chmod 600 it, or use password_cmd"
+            f"{shown(path)}: contains a relay's password and other users can read it; run chmod 600 or use password_cmd"
         ) from None
 
 

@@ -99,10 +99,10 @@ def _kind(path: tuple[str, ...]) -> Any:
         elif isinstance(kind, type) and issubclass(kind, BaseModel):
             if key not in kind.model_fields:
                 where = f" in [{'.'.join(path[:depth])}]" if depth else ""
-                raise ValueError(f"there is no setting {key}{where}{suggestion(key, kind.model_fields)}")
+                raise ValueError(f"unknown setting {key}{where}{suggestion(key, kind.model_fields)}")
             kind = kind.model_fields[key].annotation
         else:
-            raise ValueError(f"{'.'.join(path[:depth])} is a value and has no {key}")
+            raise ValueError(f"{'.'.join(path[:depth])} is a value and has no key {key}")
     return kind
 
 
@@ -142,4 +142,4 @@ def _notice_near_miss(overlay: Overlay, name: str) -> None:
     ]
     found = nearest(name, meant)
     if found is not None and found.replace("_", "") == name.replace("_", ""):
-        overlay.notices.append(f"environment {name}: is not a setting; did you mean {found}?")
+        overlay.notices.append(f"environment {name}: unknown setting; did you mean {found}?")

@@ -34,11 +34,11 @@ def _run(command: str) -> bytes:
     except subprocess.CalledProcessError as error:
         raise ValueError(f"its password command failed with exit code {error.returncode}") from None
     except subprocess.TimeoutExpired:
-        raise ValueError(f"its password command said nothing for {_TIMEOUT_S:g} s") from None
+        raise ValueError(f"its password command did not finish within {_TIMEOUT_S:g} s") from None
     except OSError as error:
-        raise ValueError(f"its password command cannot run: {(error.strerror or str(error)).lower()}") from None
+        raise ValueError(f"its password command cannot be run: {(error.strerror or str(error)).lower()}") from None
     except (ValueError, IndexError):  # a quote that does not end, or nothing at all
-        raise ValueError("its password command is no command line") from None
+        raise ValueError("its password command is not a valid command line") from None
     return done.stdout
 
 

@@ -199,9 +199,9 @@ def private_folder(path: Path) -> Path:
         make_folder(path)
         found = path.stat()
         if found.st_mode & stat.S_ISVTX:
-            raise BywayError(f"{shown(path)} is shared by everybody; name a folder of your own")
+            raise BywayError(f"{shown(path)} is shared with other users; choose a folder of your own")
         if os.name == "posix" and found.st_uid != os.getuid():
-            raise BywayError(f"{shown(path)} belongs to another user; name a folder of your own")
+            raise BywayError(f"{shown(path)} belongs to another user; choose a folder of your own")
         if os.name == "posix" and stat.S_IMODE(found.st_mode) != 0o700:
             path.chmod(0o700)
     except (OSError, ValueError) as error:
@@ -211,9 +211,9 @@ def private_folder(path: Path) -> Path:
 
 def _unusable(path: Path, error: OSError | ValueError) -> BywayError:
     if not isinstance(error, OSError):
-        return BywayError(f"the folder {shown(path)} cannot be used: {error}; name another with --state")
+        return BywayError(f"the folder {shown(path)} cannot be used: {error}; choose another with --state")
     kind = NotWritable if error.errno in _NOT_NOW else BywayError
-    return kind(f"the folder {shown(path)} cannot be used: {_reason(error)}; name another with --state")
+    return kind(f"the folder {shown(path)} cannot be used: {_reason(error)}; choose another with --state")
 
 
 def _reason(error: OSError) -> str:
@@ -259,7 +259,7 @@ def _platform(kind: Literal["config", "state"]) -> Path:
     except RuntimeError:  # recent versions refuse, older ones leave the ~ standing
         path = Path("~")
     if not path.is_absolute():
-        raise BywayError(f"your home folder is unknown (HOME is not set); name the place with --{kind}")
+        raise BywayError(f"the home folder is unknown (HOME is not set); set the path with --{kind}")
     return path
 
 
@@ -267,7 +267,9 @@ def _absolute(path: Path, flag: str) -> Path:
     try:
         return path.absolute()
     except FileNotFoundError:  # the current folder has been deleted
-        raise BywayError(f"{shown(path)} is relative to a folder that is gone; give {flag} a full path") from None
+        raise BywayError(
+            f"{shown(path)} is relative to a folder that no longer exists; give {flag} an absolute path"
+        ) from None
 
 
 def _runtime_dir(env: Mapping[str, str]) -> Path | None:

@@ -108,7 +108,11 @@ class _Fault:
 
     @property
     def is_unknowable(self) -> bool:
-        return not _is_known(self.status.st_uid) or _filesystem(self.status.st_dev) in _MODELESS
+        return not _is_known(self.status.st_uid) or self.is_modeless
+
+    @property
+    def is_modeless(self) -> bool:
+        return _filesystem(self.status.st_dev) in _MODELESS
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,7 +295,10 @@ def _doubt(fault: _Fault, file: Path) -> str:
         reason = f"the owner of {shown(fault.place)} is unknown in this container"
     else:
         reason = f"owners and modes mean nothing on {_filesystem(fault.status.st_dev)}"
-    return f"{shown(file.absolute().parent)}: other users may be able to change the files in it: {reason}"
+    folder = file.absolute().parent
+    said = f"{shown(folder)}: other users may be able to change the files in it: {reason}"
+    is_ours = not fault.is_modeless and os.lstat(folder).st_uid == os.geteuid()
+    return f"{said}. To exclude that, run: chmod 700 {shlex.quote(str(folder))}" if is_ours else said
 
 
 def _name(uid: int) -> str:

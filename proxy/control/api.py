@@ -117,7 +117,7 @@ def _guarded(guard: Guard) -> Middleware:
         except Exception:
             resource = request.match_info.route.resource
             log.error("a fault while answering %s %s", request.method, resource.canonical if resource else "?")
-            log.debug("where it happened:", exc_info=True)  # the path, and a message, may name a site
+            log.debug("traceback:", exc_info=True)  # the path, and a message, may name a site
             return _error(500, FAULT)
 
     return middleware

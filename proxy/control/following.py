@@ -52,7 +52,7 @@ class Followers:
         except Exception as error:
             told = redact(str(error)) if isinstance(error, BywayError) else FAULT
             log.error("a fault while answering line by line: %s", type(error).__name__)
-            log.debug("where it happened:", exc_info=True)
+            log.debug("traceback:", exc_info=True)
             with contextlib.suppress(ConnectionError):
                 await response.write(json.dumps(versioned(error=told)).encode() + b"\n")
         finally:

@@ -152,7 +152,7 @@ class Guard:
             return None
         if any(self._opened(address, destination.port) for address in _LOCALHOST):
             return None  # on direct, what it resolves to is looked at once more
-        return f"{destination.host} is this computer itself; [safety] allow can open it"
+        return f"{destination.host} is this computer itself; to allow it, add it to [safety] allow"
 
     def refuse_address(self, destination: Destination, address: IPAddress, *, is_own: bool = False) -> str | None:
         """Why this address is refused for this destination: itself as a literal, or what it resolved to on direct.
@@ -168,11 +168,11 @@ class Guard:
             return None
         what = _Kind.LOOPBACK if is_own else next((kind for kind in kinds if kind not in _REACHABLE), None)
         if what is not None:
-            return f"{_told(destination, address)} is {what.value}; [safety] allow can open it"
+            return f"{_told(destination, address)} is {what.value}; to allow it, add it to [safety] allow"
         if _Kind.PRIVATE in kinds and destination.address is None and not self._is_local(destination.host):
             return (
-                f"{_told(destination, address)} is a private address behind a public name; [dns] local can name its "
-                "suffix, [safety] allow the address"
+                f"{_told(destination, address)} is a private address behind a public name; to allow it, add the "
+                "name's suffix to [dns] local, or the address to [safety] allow"
             )
         return None
 
@@ -243,7 +243,7 @@ def _read_exception(entry: str) -> _Exception:
         return _Exception(None, ipaddress.ip_network(address), port) if address else _Exception(host, None, port)
     except ValueError as error:
         raise ValueError(
-            f"{text[:80]!r} is no host, address or prefix, with or without :port or :* ({error})"
+            f"{text[:80]!r} is not a host, address or CIDR, with or without :port or :* ({error})"
         ) from None
 
 
@@ -251,7 +251,7 @@ def _split_port(text: str) -> tuple[str, int | None]:
     if text.startswith("["):
         where, bracket, rest = text[1:].partition("]")
         if not bracket or ":" not in where or (rest and not rest.startswith(":")):
-            raise ValueError("brackets hold an IPv6 address or prefix")
+            raise ValueError("brackets must contain an IPv6 address or CIDR")
         port_text = rest[1:] if rest else "*"
     elif text.count(":") > 1:
         where, port_text = text, "*"
@@ -265,4 +265,4 @@ def _read_suffix(text: str) -> str:
     try:
         return names.host(text.strip().removeprefix("*").removeprefix("."))
     except ValueError:
-        raise ValueError(f"{text[:80]!r} is no suffix of names, such as lan or home.arpa") from None
+        raise ValueError(f"{text[:80]!r} is not a name suffix such as lan or home.arpa") from None

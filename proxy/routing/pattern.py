@@ -211,7 +211,7 @@ class _Parser:
     def parse(self) -> _Node:
         node = self._choice()
         if self._at < len(self._text):
-            raise ValueError("a ) closes nothing")
+            raise ValueError("a ) has no matching (")
         return node
 
     def _peek(self) -> str:
@@ -225,7 +225,7 @@ class _Parser:
 
     def _next(self, what: str) -> str:
         if self._at >= len(self._text):
-            raise ValueError(f"it ends within {what}")
+            raise ValueError(f"it ends inside {what}")
         self._at += 1
         return self._text[self._at - 1]
 
@@ -254,12 +254,12 @@ class _Parser:
         if bounds is None:
             return node
         if anchor:
-            raise ValueError("an anchor cannot be repeated")
+            raise ValueError("^ and $ cannot be repeated")
         if node is _EMPTY:
             raise ValueError("an empty group cannot be repeated")
         self._accept("?")  # a lazy repeat finds the same hosts
         if self._peek() in ("*", "+", "?"):
-            raise ValueError(f"a repeat is repeated: {self._peek()} follows another")
+            raise ValueError(f"{self._peek()} follows another repetition")
         low, high = bounds
         return _Repeat(node, low, high, _checked_size(node.size * (max(low, 1) if high is None else high)))
 
@@ -276,12 +276,12 @@ class _Parser:
         end = self._text.find("}", self._at, self._at + 10)
         low, comma, high = self._text[self._at : max(end, self._at)].partition(",")
         if end < 0 or not (low or high) or any(part and not _is_number(part) for part in (low, high)):
-            raise ValueError("a count reads {m}, {m,} or {m,n}")
+            raise ValueError("write a count as {m}, {m,} or {m,n}")
         self._at = end + 1
         least = int(low or 0)
         most = least if not comma else int(high) if high else None
         if most is not None and (most < least or most == 0):
-            raise ValueError("a count's second number is less than its first, or nothing is left")
+            raise ValueError("the maximum of a count is 0 or less than its minimum")
         return least, most
 
     def _atom(self) -> _Node:
@@ -297,19 +297,19 @@ class _Parser:
         if char == "\\":
             return _Chars(self._escape())
         if char in "*+?{":
-            raise ValueError(f"{char} repeats nothing; write \\{char} for the character itself")
+            raise ValueError(f"{char} has nothing to repeat; write \\{char} for the character itself")
         return _Chars(frozenset(_letter(char)))
 
     def _group(self) -> _Node:
         if self._peek() == "?" and not self._accept("?:"):
-            raise ValueError("(? begins look-around, a flag or a name, which host patterns have not")
+            raise ValueError("(? (look-around, flags, named groups) is not supported")
         self._depth += 1
         if self._depth > DEPTH_LIMIT:
-            raise ValueError(f"its groups are nested more than {DEPTH_LIMIT} deep")
+            raise ValueError(f"groups are nested more than {DEPTH_LIMIT} deep")
         node = self._choice()
         self._depth -= 1
         if not self._accept(")"):
-            raise ValueError("a ( is never closed")
+            raise ValueError("a ( is not closed")
         return node
 
     def _escape(self) -> frozenset[str]:
@@ -317,7 +317,7 @@ class _Parser:
         if char in _ESCAPES:
             return _ESCAPES[char]
         if char.isalnum():
-            raise ValueError(f"\\{char} is not known here; \\d, \\w and escaped signs are")
+            raise ValueError(f"\\{char} is not supported; \\d, \\w and escaped punctuation are")
         return frozenset(_letter(char))
 
     def _class(self) -> frozenset[str]:
@@ -327,7 +327,7 @@ class _Parser:
             taken |= self._class_item()
         chars = ALPHABET - taken if negated else frozenset(taken)
         if not chars:
-            raise ValueError("a [] holds nothing that occurs in a host")
+            raise ValueError("[] contains no character that occurs in a host name")
         return chars
 
     def _class_item(self) -> frozenset[str]:
@@ -350,14 +350,14 @@ def _total(nodes: Iterable[_Node]) -> int:
 def _checked_size(size: int) -> int:
     """Raises ValueError while the tree is still small: before anything is written out."""
     if size > POSITIONS_LIMIT:
-        raise ValueError(f"with its counts written out it has more than {POSITIONS_LIMIT} characters")
+        raise ValueError(f"it has more than {POSITIONS_LIMIT} characters when its counts are expanded")
     return size
 
 
 def _letter(char: str) -> str:
     lower = char.lower()
     if lower not in ALPHABET:
-        raise ValueError(f"{char!a} never occurs in a host; names are matched as A-labels, in lower case")
+        raise ValueError(f"{char!a} never occurs in a host name (international names are matched as xn--…)")
     return lower
 
 

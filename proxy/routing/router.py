@@ -1,12 +1,12 @@
-"""Which routes a request may take, in which order, and who says so.
+"""Which routes a request may take, in which order, and why.
 
-What the user said comes first: `site set` for the most specific host, then the first rule that matches, else AUTO.
-Under AUTO the belief orders the routes: direct first, then the local ladder and the relays, unless the host is held to
-be blocked; then its cause says what may help. The other actions are promises, and a plan without routes keeps them:
-RELAY without a usable relay fails closed. Nothing is resolved or tried.
+The user's words come first: the `site set` override of the most specific host, then the first rule that matches, else
+AUTO. Under AUTO the stored status of the host orders the routes: direct first, then local strategies and relays; for a
+blocked host its cause decides what may help. The other actions are promises, and a plan without routes keeps them:
+RELAY without an available relay fails closed. Nothing is resolved or tried here.
 
-Plans are shared: the same words and the same relays in the same order give the same Plan, made once. So the usual
-request, which nothing speaks of, costs two lookups.
+Plans are shared: the same reason and the same relays in the same order give the same Plan, made once. So a usual
+request, which no rule matches, costs two lookups.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ PLANS_LIMIT = 4096
 _ONE_RELAY_S = 60.0
 """So long the same relay is tried where none gets through."""
 
-NOTHING_SAID = "AUTO: no rule speaks of it, so direct goes first"
+NO_RULE_MATCHES = "AUTO (no rule matches): direct first"
 
 _ON_NETWORK = {
-    NetworkState.RESTRICTED: "this network lets hardly anything through, so relays go first",
-    NetworkState.SHUT: "this network lets hardly anything through, nor does any relay, so one is tried after direct",
-    NetworkState.INSPECTED: "whoever runs this network reads everything on it, so AUTO relays nothing by itself",
+    NetworkState.RESTRICTED: "only domestic sites are reachable on this network; using relays first",
+    NetworkState.SHUT: "restricted network and no relay gets through: trying direct, then one relay",
+    NetworkState.INSPECTED: "this network intercepts TLS, so AUTO does not use relays on its own",
 }
 
 _WORDS = {State.SUSPECT: "likely blocked", State.BLOCKED: "blocked"}
@@ -65,7 +65,7 @@ class _Said:
 
     action: Action
     relay: str = ""
-    why: str = NOTHING_SAID
+    why: str = NO_RULE_MATCHES
     intercept: bool = False
 
 
@@ -163,14 +163,14 @@ class Router:
     def trace(self, destination: Destination) -> list[str]:
         """How the plan for a destination comes about, a sentence a step, the deciding one first: for `rule test`."""
         said = self._said(destination, destination.host)
-        steps = [f"{_action_text(said)} by {said.why}" if said is not _UNSAID else NOTHING_SAID]
+        steps = [f"{_action_text(said)} by {said.why}" if said is not _UNSAID else NO_RULE_MATCHES]
         later = [rule.why for rule in self._rules.trace(destination) if rule.why != said.why]
-        steps += [f"{why} matches too, but comes later" for why in later]
+        steps += [f"{why} also matches, but an earlier rule decides" for why in later]
         if said.action is Action.AUTO and destination.host in self._never_relay:
             entry = self._never_relay.covering(destination.host)
-            steps.append(f"[auto] never_relay holds {entry}, so no relay is tried when direct fails")
+            steps.append(f"[auto] never_relay contains {entry}: no relay is tried if direct fails")
         if destination.host.endswith(".onion"):
-            steps.append(".onion names exist only behind a relay, so direct is never tried")
+            steps.append(".onion names need a relay; direct is never tried")
         skipped = sorted(self._picky) if destination.address is None else []
         if skipped and said.action not in (Action.DIRECT, Action.BLOCK):
             steps += [self._skipped(relay) for relay in skipped]
@@ -225,7 +225,7 @@ class Router:
         held = f"{word}: {belief.why}" if belief.why else word
         why = f"AUTO: {held}" if said is _UNSAID else f"{said.why}; {held}"
         if not routes:
-            why += "; direct is read by others, and no relay is usable now"
+            why += "; direct is intercepted and no relay is available"
         return Plan(Action.AUTO, routes, why, said.intercept)
 
     def _compared(self, said: _Said, usable: tuple[str, ...]) -> Plan:
@@ -282,7 +282,7 @@ class Router:
             why = f"{'AUTO' if said is _UNSAID else why}; {_ON_NETWORK[state]}"
         if is_onion and said.action is not Action.BLOCK:
             routes = tuple(route for route in routes if not route.is_direct)
-            why += "; .onion names exist only behind a relay"
+            why += "; .onion names need a relay"
         if not routes and said.action is not Action.BLOCK:
             why += f"; {self._why_none(said, offered)}"
         return Plan(said.action, routes, why, said.intercept)
@@ -293,23 +293,23 @@ class Router:
     def _why_none(self, said: _Said, offered: Sequence[str]) -> str:
         """Why a plan that needs a relay has none."""
         if said.action is Action.DIRECT:
-            return "DIRECT allows none"
+            return "DIRECT does not use relays"
         if not self._info:
             return "all relays are disabled" if self._settings.relay else "no relay is configured"
         if said.relay and said.relay not in self._info:
             configured = any(relay.name == said.relay for relay in self._settings.relay)
-            return f"relay {said.relay} is disabled" if configured else f"no relay is called {said.relay}"
+            return f"relay {said.relay} is disabled" if configured else f"relay {said.relay} is not configured"
         wanted = [relay for relay in offered if said.relay in ("", relay)]
         if wanted:
             return "; ".join(map(self._skipped, wanted))
-        return f"relay {said.relay} is not usable now" if said.relay else "no relay is usable now"
+        return f"relay {said.relay} is not available" if said.relay else "no relay is available"
 
 
 def _never_relayed(said: _Said, ladder: tuple[Route, ...], *, intercepted: bool) -> Plan:
-    why = "AUTO: [auto] never_relay" if said is _UNSAID else f"{said.why}; [auto] never_relay"
-    why += " keeps it off relays"
+    why = "AUTO" if said is _UNSAID else said.why
+    why += ": relays are not allowed ([auto] never_relay)"
     if intercepted:
-        return Plan(Action.AUTO, (), f"{why}, and direct it is read by others", said.intercept)
+        return Plan(Action.AUTO, (), f"{why} and direct is intercepted", said.intercept)
     return Plan(Action.AUTO, (DIRECT, *ladder), why, said.intercept)
 
 

@@ -158,7 +158,7 @@ def parse_rules(
     with `source:line: `.
     """
     if len(text) > RULES_LIMIT:
-        raise ConfigError(f"{source}: rules have at most {RULES_LIMIT // 1024 // 1024} million characters")
+        raise ConfigError(f"{source}: a rules file can have at most {RULES_LIMIT // 1024 // 1024} million characters")
     known_lists = lists or {}
     rules: list[Rule] = []
     problems: list[str] = []
@@ -186,9 +186,9 @@ def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[A
     if not colon:
         return action, ""
     if action not in (Action.RELAY, Action.PREFER_RELAY):
-        raise ValueError(f"{quoted(text)} names a relay, which only RELAY:name and PREFER-RELAY:name do")
+        raise ValueError(f"{quoted(text)} names a relay; only RELAY:name and PREFER-RELAY:name can")
     if not relay:
-        raise ValueError(f"{quoted(text)} names no relay after the colon")
+        raise ValueError(f"{quoted(text)} has no relay name after the colon")
     if relays is not None and relay not in relays:
         none = "; no relay is configured" if not relays else suggestion(relay, relays)
         raise ValueError(f"unknown relay {quoted(relay)}{none}")
@@ -215,17 +215,17 @@ def _parse_line(
 ) -> Rule:
     """Raises ValueError with a sentence without its place."""
     if len(text) > LINE_LIMIT:
-        raise ValueError(f"a rule has at most {LINE_LIMIT} characters")
+        raise ValueError(f"a rule can have at most {LINE_LIMIT} characters")
     kind_word, *words = (word.strip() for word in text.split(","))
     kind = _kind(kind_word)
     intercept = _take_option(words, kind)
     if kind is Kind.IP_CIDR and words and words[-1].lower() == "no-resolve":
         words.pop()  # Clash's; nothing is resolved for matching here anyway
     if len(words) < (1 if kind is Kind.MATCH else 2):
-        raise ValueError(f"{quoted(text)} has too few words: a rule reads {_form(kind)}")
+        raise ValueError(f"{quoted(text)} has too few parts; write {_form(kind)}")
     *value_words, action_word = words
     if kind is not Kind.DOMAIN_REGEX and len(value_words) > (0 if kind is Kind.MATCH else 1):
-        raise ValueError(f"{quoted(value_words[-1])} is one word too many: a rule reads {_form(kind)}")
+        raise ValueError(f"{quoted(value_words[-1])} is one part too many; write {_form(kind)}")
     action, relay = parse_action(action_word, relays=relays)
     value = _value(kind, ",".join(value_words), lists, patterns)
     if kind is Kind.LIST and action in (Action.RELAY, Action.BLOCK):
@@ -247,9 +247,7 @@ def _kind(word: str) -> Kind:
     except ValueError:
         pass
     if upper in _FOREIGN_KINDS:
-        raise ValueError(
-            f"rule type {quoted(word)} is not known here; leave the line out or name its domains in a LIST"
-        )
+        raise ValueError(f"rule type {quoted(word)} is not supported; remove the line or put its domains in a LIST")
     raise ValueError(f"unknown rule type {quoted(word)}{suggestion(word, list(Kind))}")
 
 
@@ -299,16 +297,18 @@ def _value(kind: Kind, text: str, lists: Mapping[str, DomainList], patterns: _Pa
 def _host(text: str) -> str:
     bare = re.sub(r"^(?:[*+]?\.)", "", text)
     if bare != text:
-        raise ValueError(f"{quoted(text)} is more than one host; write DOMAIN-SUFFIX,{bare} for it and all below it")
+        raise ValueError(
+            f"{quoted(text)} is more than one host; for a domain and its subdomains write DOMAIN-SUFFIX,{bare}"
+        )
     if "://" in text or "/" in text:
-        raise ValueError(f"{quoted(text)} is an address of a page; a rule names the host alone")
+        raise ValueError(f"{quoted(text)} is a URL; a rule takes the host name only")
     return names.host(text)
 
 
 def _suffix(text: str) -> str:
     bare = re.sub(r"^(?:[*+]?\.)", "", text)
     if bare != text:
-        raise ValueError(f"{quoted(text)} needs no dot or star; DOMAIN-SUFFIX,{bare} means it and all below it")
+        raise ValueError(f"{quoted(text)} needs no dot or star; DOMAIN-SUFFIX,{bare} includes its subdomains")
     host = _host(text)
     if Destination(host, 1).address is not None:
         raise ValueError(f"{quoted(text)} is an address; write IP-CIDR,{host}/{128 if ':' in host else 32}")
@@ -319,7 +319,8 @@ def _checked_keyword(text: str) -> str:
     word = text.lower()
     if not re.fullmatch(r"[a-z0-9._-]{1,63}", word):
         raise ValueError(
-            f"keyword {quoted(text)} can never match: names are A-labels, of letters, digits, dots, - and _ alone"
+            f"keyword {quoted(text)} can never match: names contain only letters, digits, dots, - and _ "
+            "(international names as xn--…)"
         )
     return word
 
@@ -378,8 +379,8 @@ def _network(text: str) -> str:
     try:
         meant = ipaddress.ip_network(text, strict=False)
     except ValueError:
-        raise ValueError(f"{quoted(text)} is not an address or prefix such as 192.0.2.0/24") from None
-    raise ValueError(f"{quoted(text)} has bits beyond its length; did you mean {meant}?")
+        raise ValueError(f"{quoted(text)} is not an address or CIDR such as 192.0.2.0/24") from None
+    raise ValueError(f"{quoted(text)} has host bits set; did you mean {meant}?")
 
 
 def _ports(text: str) -> range:
@@ -389,7 +390,7 @@ def _ports(text: str) -> range:
     except ValueError:
         ports = range(0)
     if not ports:
-        raise ValueError(f"{quoted(text)} is not a port from 1 to 65535, nor a range such as 8000-8100")
+        raise ValueError(f"{quoted(text)} is not a port (1-65535) or a range such as 8000-8100")
     return ports
 
 
@@ -403,13 +404,13 @@ def _list(text: str, lists: Mapping[str, DomainList]) -> str:
 def _first_of(problems: list[str], source: str) -> list[str]:
     if len(problems) <= PROBLEMS_SHOWN:
         return problems
-    return [*problems[:PROBLEMS_SHOWN], f"{source}: and {len(problems) - PROBLEMS_SHOWN} more problems like these"]
+    return [*problems[:PROBLEMS_SHOWN], f"{source}: and {len(problems) - PROBLEMS_SHOWN} more problems"]
 
 
 def _notices(rules: tuple[Rule, ...], never: list[Rule]) -> Iterator[str]:
     caught = next((rule for rule in rules if rule.kind is Kind.MATCH), None)
     if caught is not None and caught is not rules[-1]:
-        yield f"{caught.source}:{caught.line}: MATCH decides everything, so no rule below it ever acts"
+        yield f"{caught.source}:{caught.line}: MATCH applies to everything, so rules below it are never used"
     for rule in never[:PROBLEMS_SHOWN]:
         if caught is None or rule.line < caught.line:
-            yield f"{rule.source}:{rule.line}: {rule.kind},{rule.value} never acts: an earlier rule says the same"
+            yield f"{rule.source}:{rule.line}: {rule.kind},{rule.value} is never used: an earlier rule is the same"

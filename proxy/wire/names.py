@@ -36,12 +36,12 @@ def host(text: str | bytes) -> str:
     Raises ValueError, with one sentence, for what is no host or could be read in two ways.
     """
     if len(text) > HOST_LIMIT + 1:  # one for a trailing dot
-        raise ValueError(f"a host name has at most {HOST_LIMIT} characters, not {len(text)}")
+        raise ValueError(f"a host name can have at most {HOST_LIMIT} characters, not {len(text)}")
     if isinstance(text, bytes):
         try:
             text = text.decode()
         except UnicodeDecodeError:
-            raise ValueError(f"{_shown(text)} is not a host name: it is not UTF-8") from None
+            raise ValueError(f"{_shown(text)} is not a host name: not UTF-8") from None
     return _canonical(text)
 
 
@@ -53,7 +53,7 @@ def port(text: str | bytes | int) -> int:
         digits = text.decode("latin-1") if isinstance(text, bytes) else text
         number = int(digits) if _DECIMAL_PORT.match(digits) else 0
     if not 1 <= number <= 65535:
-        raise ValueError(f"{_shown(text)} is not a port: it must be a number from 1 to 65535")
+        raise ValueError(f"{_shown(text)} is not a port (1-65535)")
     return number
 
 
@@ -78,19 +78,19 @@ def authority(text: str | bytes, default_port: int | None = None) -> Destination
     IPv6 needs its brackets here. Raises ValueError: also for user information, paths and an empty port.
     """
     if len(text) > HOST_LIMIT + 9:  # brackets, colon, port, a trailing dot: with room, host() is exact
-        raise ValueError(f"a host with its port has at most {HOST_LIMIT + 6} characters, not {len(text)}")
+        raise ValueError(f"a host with a port can have at most {HOST_LIMIT + 6} characters, not {len(text)}")
     if isinstance(text, bytes):
         try:
             text = text.decode()
         except UnicodeDecodeError:
-            raise ValueError(f"{_shown(text)} is not host:port: it is not UTF-8") from None
+            raise ValueError(f"{_shown(text)} is not host:port: not UTF-8") from None
     name, colon, port_text = text.rpartition(":")
     if text.endswith("]") or not colon:
         if default_port is None:
-            raise ValueError(f"{_shown(text)} names no port: host:port is needed")
+            raise ValueError(f"{_shown(text)} has no port; write host:port")
         return Destination(host(text), default_port)
     if ":" in name and not (name.startswith("[") and name.endswith("]")):
-        raise ValueError(f"{_shown(text)} is not host:port: write an IPv6 address in brackets")
+        raise ValueError(f"{_shown(text)} is not host:port; write an IPv6 address in brackets")
     return destination(name, port_text)
 
 
@@ -125,7 +125,7 @@ def _to_ascii(text: str) -> str:
 def _ipv6(text: str) -> str:
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if "%" in bare:
-        raise ValueError(f"{_shown(text)} has a zone id, which is valid on this computer only")
+        raise ValueError(f"{_shown(text)} has a zone id (%…), which is valid on this computer only")
     try:
         address = ipaddress.IPv6Address(bare)
     except ValueError:

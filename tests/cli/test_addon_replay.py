@@ -110,4 +110,4 @@ def test_a_time_that_is_none_and_a_file_that_there_is_not(byway: Byway, home: Ho
     keep(home, visit("a.example"))
     assert byway("addons", "replay", str(draft), "--since", "soon").code == 2
     ran = byway("addons", "replay", str(draft.with_name("none.py")))
-    assert (ran.code, "there is no such file" in ran.err) == (7, True)
+    assert (ran.code, "no such file" in ran.err) == (7, True)

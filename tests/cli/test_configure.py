@@ -322,7 +322,7 @@ def test_a_chain_may_name_relays_that_are_there(file: Path) -> None:
     assert add_relay(file, "tor>https://relay.example", None).name == "relay"
     assert add_relay(file, "relay>tor", None).name == "chain"
     before = file.read_bytes()
-    with pytest.raises(ConfigError, match="there is no relay"):
+    with pytest.raises(ConfigError, match="unknown relay"):
         add_relay(file, "nobody>tor", None)
     assert file.read_bytes() == before
 

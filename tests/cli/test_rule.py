@@ -67,7 +67,7 @@ def test_good_rules_have_no_fault(byway: Byway, files: Home, tmp_path: Path) -> 
     other.write_text("MATCH,AUTO\nDOMAIN,x.example,BLOCK\n")
     ran = byway("rule", "check", str(other))
     assert ran.out == f"{other}: 2 rules, no errors\n"
-    assert "MATCH decides everything" in ran.err
+    assert "MATCH applies to everything" in ran.err
     assert byway("rule", "check", str(other), "--json").json["rules"] == 2
 
 

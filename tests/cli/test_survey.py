@@ -140,7 +140,7 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
     ("words", "code", "said"),
     [
         (("--list", "kz"), 2, "lists/kz.csv is missing. Byway fetches nothing by itself"),
-        (("--file", "/nowhere/x.txt"), 7, "there is no such file"),
+        (("--file", "/nowhere/x.txt"), 7, "no such file"),
         ((), 2, "name the sites"),
         (("a..b",), 2, '"a..b" is no site'),
         (("--resume", "../../etc"), 2, "there is no survey"),

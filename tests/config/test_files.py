@@ -34,7 +34,7 @@ def test_G1_a_symbolic_link_is_followed(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to("real")
     assert read_text(tmp_path / "link", limit=LIMIT) == "x"
     (tmp_path / "broken").symlink_to("nowhere")
-    assert fault(tmp_path / "broken") == ": there is no such file"
+    assert fault(tmp_path / "broken") == ": no such file"
     (tmp_path / "loop").symlink_to("loop")
     assert "cannot be opened" in fault(tmp_path / "loop")
 
@@ -45,7 +45,7 @@ def test_G1_what_is_no_file(tmp_path: Path) -> None:
     assert fault(tmp_path) == ": is a folder, not a file"
     for device in ("/dev/zero", "/dev/null"):
         assert fault(Path(device)) == ": is a device, not a file"
-    assert fault(tmp_path / "missing") == ": there is no such file"
+    assert fault(tmp_path / "missing") == ": no such file"
 
 
 def test_G1_a_nul_in_the_path() -> None:
@@ -57,14 +57,14 @@ def test_G1_what_is_too_large(tmp_path: Path) -> None:
     file = tmp_path / "f"
     with file.open("wb") as large:
         large.truncate(10 * 1024 * 1024)
-    assert fault(file) == ": is larger than 1,000 bytes; is it the right file?"
+    assert fault(file) == ": is larger than 1,000 bytes; is this the right file?"
 
 
 def test_G1_what_is_no_text(tmp_path: Path) -> None:
     file = tmp_path / "f"
     for data, problem in (
         (b"a\nb\n\xff", ":3: is not UTF-8 text (byte 0xff)"),
-        (b"a\n\0", ":2: holds a NUL character; is it a text file?"),
+        (b"a\n\0", ":2: contains a NUL character; is this a text file?"),
         ("a".encode("utf-16"), ": is UTF-16 text; save it as UTF-8"),
         (b"\x7fELF\x80", ":1: is not UTF-8 text (byte 0x80)"),
     ):

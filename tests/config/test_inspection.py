@@ -45,7 +45,7 @@ def test_what_is_missing_or_too_new_is_said_in_a_sentence(monkeypatch: pytest.Mo
         raise metadata.PackageNotFoundError(name)
 
     monkeypatch.setattr(metadata, "version", none)
-    assert unavailable() == "INSPECT needs mitmproxy, which is not installed: install byway[inspect]"
+    assert unavailable() == "INSPECT needs mitmproxy, which is not installed; install byway[inspect]"
 
 
 def test_pyproject_says_the_same() -> None:

@@ -128,7 +128,7 @@ def test_G1_empty_files_a_mark_and_crlf_are_fine(loaded: Load, text: str) -> Non
         ("a = 1\nb = \n", 2, "invalid value"),
         ("[listen]\nport = 1\nport = 2\n", 3, "written twice"),
         ("[listen]\nport = 1\n[listen]\n", 3, "written twice"),
-        ("x = [1,\n", 1, "not TOML"),
+        ("x = [1,\n", 1, "not valid TOML"),
         ('x = "never\nclosed"', 1, "illegal character"),
         ("port 8119\n", 1, "expected '='"),
         (b"a = 1\n\0", 2, "NUL character"),
@@ -151,7 +151,7 @@ def test_G1_a_syntax_error_is_told_alone(faults: Faults, text: str, line: int, s
 @pytest.mark.parametrize("text", ["x = " + "[\n" * 5000, "x = " + "[" * 4000, "x = " + "{a=" * 1000])
 def test_G1_deep_nesting_is_refused(faults: Faults, text: str) -> None:
     (problem,) = faults(text)
-    assert problem == "config.toml: arrays or tables are nested too deeply" or "not TOML" in problem
+    assert problem == "config.toml: arrays or tables are nested too deeply" or "not valid TOML" in problem
 
 
 def test_G1_ten_megabytes_are_refused(faults: Faults, tmp_path: Path) -> None:
@@ -201,13 +201,13 @@ retest_blocked_s = []
         "relay, list, addons, inspect, detect or limits",
         'config.toml:3: unknown key "prot" in [listen]; did you mean port?',
         "config.toml:4: listen.port must be a whole number; write it without quotes",
-        'config.toml:5: listen.address is not an IP address; write "127.0.0.1" for this computer alone',
+        'config.toml:5: listen.address is not an IP address; write "127.0.0.1" for this computer only',
         "config.toml:6: listen.user must be text in quotes",
         'config.toml:8: log.hosts must be "decisions", "all" or "off"; did you mean "decisions"?',
         "config.toml:9: log.keep_days must be more than 0, not -1",
         "config.toml:11: auto.retest must be true or false; write it without quotes",
         'config.toml:12: auto.never_relay must be an array, such as ["a", "b"]',
-        "config.toml:13: auto.controls[1] is not the address of a page, such as https://example.com/",
+        "config.toml:13: auto.controls[1] is not a page URL such as https://example.com/",
         "config.toml:15: relay[1].name must start with a letter or digit and have at most 32 letters, digits, dots, - "
         "and _",
         "config.toml:17: [[relay]] number 2 needs the key name",
@@ -242,7 +242,7 @@ def test_faults_of_single_keys(faults: Faults, text: str, says: str) -> None:
 def test_many_faults_are_cut_short(faults: Faults) -> None:
     found = faults("".join(f"key{number} = 1\n" for number in range(200)))
     assert len(found) == PROBLEMS_SHOWN + 1
-    assert found[-1] == "config.toml: and 150 more problems like these"
+    assert found[-1] == "config.toml: and 150 more problems"
 
 
 # -- environment and flags ---------------------------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def test_a_fault_names_the_variable_or_the_command_line(faults: Faults) -> None:
     assert sorted(found) == [
         "command line: log.keep_days must be more than 0, not -1",
         "environment BYWAY_LISTEN__PORT: listen.port must be a whole number",
-        "environment BYWAY_LISTEN__PROT: there is no setting prot in [listen]; did you mean port?",
+        "environment BYWAY_LISTEN__PROT: unknown setting prot in [listen]; did you mean port?",
     ]
 
 
@@ -366,7 +366,7 @@ def test_G5_a_file_with_a_password_becomes_private(loaded: Load, tmp_path: Path)
         '[[relay]]\nname = "a"\nurl = "https://u:sesame@h:1>b"\n[[relay]]\nname = "b"\nurl = "socks5h://h:2"'
     )
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    assert "was readable by others" in found.notices[0]
+    assert "was readable by other users" in found.notices[0]
     assert load(file).notices == ()
 
 
@@ -379,7 +379,7 @@ def test_G5_a_file_with_a_password_that_cannot_be_made_private_is_refused(
     (tmp_path / "config.toml").touch(mode=0o644)
     monkeypatch.setattr(Path, "chmod", refuse)
     (problem,) = faults('[[relay]]\nname = "a"\nurl = "socks5h://u:sesame@h:1"')
-    assert "chmod 600 it, or use password_cmd" in problem
+    assert "run chmod 600 or use password_cmd" in problem
 
 
 # -- notices -----------------------------------------------------------------------------------------------------------

@@ -59,17 +59,17 @@ def test_other_people_s_variables_are_left_alone() -> None:
 def test_a_lacking_underscore_is_noticed() -> None:
     overlay = Overlay({})
     from_environment(overlay, {"BYWAY_LISTEN_PORT": "1"})
-    assert overlay.notices == ["environment BYWAY_LISTEN_PORT: is not a setting; did you mean BYWAY_LISTEN__PORT?"]
+    assert overlay.notices == ["environment BYWAY_LISTEN_PORT: unknown setting; did you mean BYWAY_LISTEN__PORT?"]
 
 
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("BYWAY_LISTEN__PROT", "there is no setting prot in [listen]; did you mean port?"),
-        ("BYWAY_LISTNE__PORT", "there is no setting listne; did you mean listen?"),
-        ("BYWAY_LISTEN__PORT__X", "listen.port is a value and has no x"),
-        ("BYWAY_DETECT__WEIGHTS__X", "there is no setting x in [detect.weights]"),
-        ("BYWAY_LISTEN__", "there is no setting  in [listen]"),
+        ("BYWAY_LISTEN__PROT", "unknown setting prot in [listen]; did you mean port?"),
+        ("BYWAY_LISTNE__PORT", "unknown setting listne; did you mean listen?"),
+        ("BYWAY_LISTEN__PORT__X", "listen.port is a value and has no key x"),
+        ("BYWAY_DETECT__WEIGHTS__X", "unknown setting x in [detect.weights]"),
+        ("BYWAY_LISTEN__", "unknown setting  in [listen]"),
     ],
 )
 def test_a_key_that_is_not_there(name: str, says: str) -> None:

@@ -121,7 +121,7 @@ def test_G5_a_folder_that_others_can_read_is_repaired(tmp_path: Path) -> None:
 
 
 def test_G5_a_folder_of_others_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(BywayError, match="/tmp is shared by everybody"):
+    with pytest.raises(BywayError, match="/tmp is shared with other users"):
         private_folder(Path("/tmp"))
     monkeypatch.setattr(os, "getuid", lambda: tmp_path.stat().st_uid + 1)
     with pytest.raises(BywayError, match="belongs to another user"):
@@ -131,7 +131,7 @@ def test_G5_a_folder_of_others_is_refused(tmp_path: Path, monkeypatch: pytest.Mo
 def test_G10_a_folder_that_cannot_be_made(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     for path in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/byway"), tmp_path / "a\0b"):
-        with pytest.raises(BywayError, match=r"cannot be used: .*; name another with --state"):
+        with pytest.raises(BywayError, match=r"cannot be used: .*; choose another with --state"):
             private_folder(path)
 
 

@@ -20,7 +20,7 @@ REGISTRY = Registry(
     to_relays=NOBODY,
 )
 BEFORE = Plan(Action.AUTO, (DIRECT, Route(("tor",))), "AUTO")
-CLOSED = Plan(Action.RELAY, (), "rules.txt:1 RELAY; no relay is usable now")
+CLOSED = Plan(Action.RELAY, (), "rules.txt:1 RELAY; no relay is available")
 
 
 @pytest.mark.parametrize(

@@ -412,8 +412,8 @@ def test_names_of_its_own_are_its_own(folder: Path) -> None:
     [
         (b"\n \n", "pin.py: is empty"),
         (b"x = '\xff'\n", "pin.py:1: is not UTF-8 text (byte 0xff)"),
-        (b"x = 1\n\0", "pin.py:2: holds a NUL character; is it a text file?"),
-        (b"#" * (FILE_LIMIT + 1), "pin.py: is larger than 1,048,576 bytes; is it the right file?"),
+        (b"x = 1\n\0", "pin.py:2: contains a NUL character; is this a text file?"),
+        (b"#" * (FILE_LIMIT + 1), "pin.py: is larger than 1,048,576 bytes; is this the right file?"),
     ],
 )
 def test_what_is_no_text_of_a_sane_size_is_refused(folder: Path, content: bytes, expected: str) -> None:

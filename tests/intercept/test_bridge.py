@@ -295,4 +295,4 @@ def test_a_rule_that_inspects_without_mitmproxy_is_an_error_of_the_configuration
         [*command, "--state", str(tmp_path / "state")], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 7, done.stderr
-    assert f"rules.txt:2: INSPECT needs mitmproxy, which is not installed: install {inspection.EXTRA}" in done.stderr
+    assert f"rules.txt:2: INSPECT needs mitmproxy, which is not installed; install {inspection.EXTRA}" in done.stderr

@@ -186,13 +186,16 @@ def test_a_teredo_server_counts_as_well_as_its_client() -> None:
     assert resolved(opened, "name.example", "2001:0:7f00:1::80ff:fffd") is not None
 
 
+ALLOW = "; to allow it, add it to [safety] allow"
+
+
 def test_reasons_say_what_and_what_to_do() -> None:
-    assert refusal(GUARD, "127.1", 22) == "127.0.0.1 is this computer itself (loopback); [safety] allow can open it"
-    assert refusal(GUARD, "localhost", 22) == "localhost is this computer itself; [safety] allow can open it"
+    assert refusal(GUARD, "127.1", 22) == f"127.0.0.1 is this computer itself (loopback){ALLOW}"
+    assert refusal(GUARD, "localhost", 22) == f"localhost is this computer itself{ALLOW}"
     assert refusal(GUARD, "[::1]") == f"[::1]:{OWN_PORT} is Byway itself"
     assert resolved(GUARD, "a.example", "10.0.0.1") == (
-        "a.example → 10.0.0.1 is a private address behind a public name; [dns] local can name its suffix, "
-        "[safety] allow the address"
+        "a.example → 10.0.0.1 is a private address behind a public name; to allow it, add the name's suffix to "
+        "[dns] local, or the address to [safety] allow"
     )
 
 
@@ -279,14 +282,14 @@ def test_an_allowed_address_may_be_behind_any_name() -> None:
     ],
 )  # fmt: skip
 def test_allowances_that_are_none(entry: str) -> None:
-    with pytest.raises(ValueError, match="is no host, address or prefix") as caught:
+    with pytest.raises(ValueError, match="is not a host, address or CIDR") as caught:
         Guard((entry,))
     assert repr(entry.strip()) in str(caught.value)
 
 
 def test_suffixes_that_are_none() -> None:
     for suffix in ("", ".", "*", "a b", "-"):
-        with pytest.raises(ValueError, match="is no suffix"):
+        with pytest.raises(ValueError, match="is not a name suffix"):
             Guard(local_suffixes=(suffix,))
 
 

@@ -22,7 +22,7 @@ from proxy.model import (
     Route,
     State,
 )
-from proxy.routing.router import NOTHING_SAID, PLANS_LIMIT, RelayInfo, Router
+from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, RelayInfo, Router
 from proxy.routing.rules import parse_rules
 
 NOW = 1_000_000.0
@@ -79,7 +79,7 @@ def plan(
 
 def test_nothing_said_is_auto_direct_first() -> None:
     made = plan(make_router())
-    assert (made.action, made.routes, made.why) == (Action.AUTO, (DIRECT, TOR, VPS), NOTHING_SAID)
+    assert (made.action, made.routes, made.why) == (Action.AUTO, (DIRECT, TOR, VPS), NO_RULE_MATCHES)
 
 
 def test_relays_come_in_the_order_given() -> None:
@@ -123,9 +123,9 @@ def test_a_belief_never_changes_what_the_user_promised(action: str, state: State
     ("action", "configured", "usable", "says"),
     [
         ("RELAY", (), (), "no relay is configured"),
-        ("RELAY", RELAYS, (), "no relay is usable now"),
-        ("RELAY:vps", RELAYS, ("tor",), "relay vps is not usable now"),
-        ("RELAY:gone", RELAYS, BOTH, "no relay is called gone"),
+        ("RELAY", RELAYS, (), "no relay is available"),
+        ("RELAY:vps", RELAYS, ("tor",), "relay vps is not available"),
+        ("RELAY:gone", RELAYS, BOTH, "relay gone is not configured"),
         ("RELAY:old", WITH_SOCKS5, ("tor", "old"), "old (?resolve=local) takes addresses only; skipped for names"),
         ("RELAY", WITH_SOCKS5[2:], ("old",), "old (?resolve=local) takes addresses only; skipped for names"),
     ],
@@ -377,7 +377,7 @@ def test_what_is_intercepted_never_goes_direct() -> None:
             assert plan(router, held=held, network_state=state).routes == (TOR, VPS)
     nowhere = plan(router, held=held, relays=())
     assert nowhere.routes == ()
-    assert "no relay is usable now" in nowhere.why
+    assert "no relay is available" in nowhere.why
     bank = plan(router, "bank.example", belief("bank.example", State.BLOCKED, cause="interception"))
     assert bank.routes == ()
     assert "never_relay" in bank.why
@@ -392,7 +392,7 @@ def test_on_a_restricted_network_relays_go_first() -> None:
     router = make_router(ladder=LADDER, never_relay=("bank.example",))
     made = plan(router, network_state=NetworkState.RESTRICTED)
     assert made.routes == (TOR, VPS, DIRECT)
-    assert "relays go first" in made.why
+    assert "using relays first" in made.why
     blocked = belief("www.example.org", State.BLOCKED, cause="sni_drop")
     assert plan(router, held=blocked, network_state=NetworkState.RESTRICTED).routes == (TOR, VPS, DIRECT)
     assert TOR not in plan(router, "bank.example", network_state=NetworkState.RESTRICTED).routes
@@ -414,7 +414,7 @@ def test_on_an_inspected_network_auto_relays_nothing() -> None:
     for held in (belief("www.example.org"), belief("www.example.org", State.BLOCKED, cause="ip", last_good="vps")):
         made = plan(router, held=held, network_state=NetworkState.INSPECTED)
         assert made.routes == (DIRECT,)
-        assert "relays nothing by itself" in made.why
+        assert "does not use relays on its own" in made.why
     assert plan(router, "a.example", network_state=NetworkState.INSPECTED).routes == (TOR, VPS), "the user chose"
 
 
@@ -495,14 +495,14 @@ def test_trace_tells_how_a_plan_comes_about() -> None:
     )
     assert router.trace(Destination("www.example.org", 443)) == [
         "AUTO by rules.txt:1 DOMAIN-SUFFIX,example.org,AUTO",
-        "rules.txt:2 DST-PORT,443,BLOCK matches too, but comes later",
-        "[auto] never_relay holds example.org, so no relay is tried when direct fails",
+        "rules.txt:2 DST-PORT,443,BLOCK also matches, but an earlier rule decides",
+        "[auto] never_relay contains example.org: no relay is tried if direct fails",
         "old (?resolve=local) takes addresses only; skipped for names",
     ]
     overridden = make_router("MATCH,BLOCK", overrides={"onion": Override(Action.RELAY, "tor")})
     assert overridden.trace(Destination("a.onion", 80)) == [
         "RELAY:tor by site set onion RELAY:tor",
-        "rules.txt:1 MATCH,BLOCK matches too, but comes later",
-        ".onion names exist only behind a relay, so direct is never tried",
+        "rules.txt:1 MATCH,BLOCK also matches, but an earlier rule decides",
+        ".onion names need a relay; direct is never tried",
     ]
-    assert make_router().trace(Destination("a.example", 80)) == [NOTHING_SAID]
+    assert make_router().trace(Destination("a.example", 80)) == [NO_RULE_MATCHES]

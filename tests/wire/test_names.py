@@ -302,7 +302,7 @@ def test_authority_with_a_default_port() -> None:
 )
 def test_B1_authority_refuses(text: str) -> None:
     for given_text in (text, text.encode("latin-1")):
-        with pytest.raises(ValueError, match=r"is not|names no port|at most"):
+        with pytest.raises(ValueError, match=r"is not|has no port|at most"):
             names.authority(given_text)
 
 
@@ -322,15 +322,15 @@ def test_A25_authority_with_a_default_port_refuses(text: str) -> None:
         ("a-", "'a-' is not a host name: a label starts with - or _, or ends with -"),
         ("_dmarc.a", "'_dmarc.a' is not a host name: a label starts with - or _, or ends with -"),
         ("a b", "'a b' is not a host name: only letters, digits, -, _ and dots are allowed"),
-        ("a" * 255, "a host name has at most 253 characters, not 255"),
+        ("a" * 255, "a host name can have at most 253 characters, not 255"),
         ("ü." * 100, "'" + "\\xfc." * 30 + "\\u2026' is not a host name: it is longer than 253 characters as A-labels"),
         ("ü" * 64, "'" + "\\xfc" * 60 + "\\u2026' is not a host name: a label is longer than 63 characters"),
         ("1.2.3.4.5", "'1.2.3.4.5' ends in a number but is not an IPv4 address"),
-        ("fe80::1%eth0", "'fe80::1%eth0' has a zone id, which is valid on this computer only"),
+        ("fe80::1%eth0", "'fe80::1%eth0' has a zone id (%…), which is valid on this computer only"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, words: str) -> None:
-    with pytest.raises(ValueError, match=r"is not|has|ends") as caught:
+    with pytest.raises(ValueError, match=r"is not|has|ends|can have") as caught:
         names.host(text)
     assert str(caught.value) == words
 

@@ -31,7 +31,7 @@ def parse_plain(text: str, *, source: str, allow_empty: bool = False) -> DomainL
     """The domains of a list; `source` is what messages call its file, `allow_empty` is kept for who uses it. Raises
     ConfigError when it is too large."""
     if len(text) > LIST_LIMIT:
-        raise ConfigError(f"{source}: a list has at most {LIST_LIMIT // 1024 // 1024} million characters")
+        raise ConfigError(f"{source}: a list can have at most {LIST_LIMIT // 1024 // 1024} million characters")
     domains: set[str] = set()
     skipped: list[str] = []
     suffixes: list[str] = []
@@ -54,7 +54,7 @@ def parse_plain(text: str, *, source: str, allow_empty: bool = False) -> DomainL
         if len(suffixes) < SUFFIXES_SHOWN and is_public_suffix(domain):
             suffixes.append(f"{source}:{number}: {quoted(domain)} is a public suffix, so every site below it is listed")
         if len(domains) > DOMAINS_LIMIT:
-            raise ConfigError(f"{source}: a list has at most {DOMAINS_LIMIT:,} domains")
+            raise ConfigError(f"{source}: a list can have at most {DOMAINS_LIMIT:,} domains")
     return DomainList(
         frozenset(domains),
         source=source,

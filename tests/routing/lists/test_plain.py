@@ -105,11 +105,11 @@ def test_C7_a_public_suffix_is_warned_about() -> None:
 
 
 def test_sizes_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    with pytest.raises(ConfigError, match="l: a list has at most 32 million characters"):
+    with pytest.raises(ConfigError, match="l: a list can have at most 32 million characters"):
         parse_plain("#" * (LIST_LIMIT + 1), source="l")
     monkeypatch.setattr(plain, "DOMAINS_LIMIT", 10)
     parse_plain("\n".join(f"a{n}.example" for n in range(10)), source="l")
-    with pytest.raises(ConfigError, match="l: a list has at most 10 domains"):
+    with pytest.raises(ConfigError, match="l: a list can have at most 10 domains"):
         parse_plain("\n".join(f"a{n}.example" for n in range(11)), source="l")
 
 
