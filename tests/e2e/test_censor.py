@@ -350,7 +350,7 @@ def test_site_show_says_why(case: Case, tell: Tell) -> None:
     assert (held["state"], held["cause"], held["last_good"]) == ("suspect", case.cause, RELAY)
     assert "likely blocked" in story.shown
     assert f"{RELAY} delivered ({case.signal}, weight" in story.shown
-    assert "likely blocked, lasts\t" in story.shown
+    assert "likely blocked, now\t" in story.shown
     assert f"\t{case.cause}: direct" in story.shown
 
 
