@@ -14,7 +14,9 @@ from tests.support import other_users, programs
 from tests.support.hanging import Hanging
 
 hanging = Hanging()
-_missing: dict[str, list[str]] = {}  # program → the tests that could not run without it
+_NOT_RUN = "not run for want of"  # the property of a report that the summary is made of: workers print none
+_CLOSED = "namespaces"
+_not_run: dict[str, list[str]] = {}  # program, or _CLOSED → the tests that could not run without it
 
 
 def pytest_configure() -> None:
@@ -51,26 +53,49 @@ def pytest_runtest_teardown() -> Generator[None, object, object]:
 
 def _check_needs(item: pytest.Item) -> None:
     wanted = {str(name) for marker in item.iter_markers("needs") for name in marker.args}
-    missing = sorted(name for name in wanted if programs.find(name) is None)
-    for name in missing:
-        _missing.setdefault(name, []).append(item.nodeid)
-    if missing:
+    if missing := sorted(name for name in wanted if programs.find(name) is None):
         reason = f"{', '.join(missing)} not installed"
+        item.user_properties.append((_NOT_RUN, missing))
         if os.environ.get("CI"):
             pytest.fail(f"{reason}: CI skips nothing for want of a program", pytrace=False)
         pytest.skip(reason)
+    if item.get_closest_marker("root") and os.geteuid() != 0:
+        pytest.skip("not run: only root can do what it does")
     if item.get_closest_marker("namespaces") and not programs.namespaces_open():
+        item.user_properties.append((_NOT_RUN, [_CLOSED]))
         pytest.skip("not run: this machine does not let us make namespaces (unshare -Urnm)")
 
 
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """Reports come here from every worker, and from the lab's own pytest."""
+    if report.when == "setup":
+        for name, wanted in report.user_properties:
+            if name == _NOT_RUN and isinstance(wanted, list):
+                for key in wanted:
+                    _not_run.setdefault(key, []).append(report.nodeid)
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    if not _missing:
+    if closed := _not_run.pop(_CLOSED, []):
+        terminalreporter.section("not run: namespaces are closed to us")
+        terminalreporter.write_line(
+            f"{_tests(closed)} would make namespaces of their own, as `unshare -Urnm true` does."
+        )
+        terminalreporter.write_line(
+            "What may forbid it: sysctl kernel.unprivileged_userns_clone, user.max_user_namespaces and"
+            " kernel.apparmor_restrict_unprivileged_userns; a container without CAP_SYS_ADMIN."
+        )
+    if not _not_run:
         return
     terminalreporter.section("not run for want of a program")
-    for name, tests in sorted(_missing.items()):
-        terminalreporter.write_line(f"{name}: {len(tests)} test{'s' if len(tests) > 1 else ''}")
+    for name, tests in sorted(_not_run.items()):
+        terminalreporter.write_line(f"{name}: {_tests(tests)}")
     terminalreporter.write_line("To run them too, as root on Debian: make test-deps, which is")
-    terminalreporter.write_line(f"  {programs.install_command(set(_missing))}")
+    terminalreporter.write_line(f"  {programs.install_command(set(_not_run))}")
+
+
+def _tests(names: list[str]) -> str:
+    return f"{len(names)} test{'s' if len(names) > 1 else ''}"
 
 
 @pytest.fixture

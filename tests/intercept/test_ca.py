@@ -262,7 +262,7 @@ def crossroads(tmp_path: Path) -> Iterator[Path]:
         folder.rmdir()
 
 
-@pytest.mark.skipif(os.name != "posix" or os.geteuid() != 0, reason="needs root to become another user")
+@pytest.mark.root
 def test_J1_another_user_cannot_read_the_key(crossroads: Path) -> None:
     before = os.umask(0)
     try:

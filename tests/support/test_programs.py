@@ -38,19 +38,19 @@ def test_the_script_prints_each_package_once_and_needs_nothing() -> None:
     assert done.stdout.split() == sorted(set(programs.PACKAGES.values()))
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
-def test_a_missing_program_skips_here_and_fails_in_ci(tmp_path: Path, ci: str, code: int) -> None:
+def test_a_missing_program_skips_here_and_fails_in_ci(tmp_path: Path, ci: str, code: int, workers: int) -> None:
     sample = tmp_path / "test_sample.py"
     sample.write_text(SAMPLE)
-    hide = "from tests.support import programs; programs.find = lambda name: None; "
     done = subprocess.run(
         [
-            *(sys.executable, "-c", f"{hide}import pytest, sys; sys.exit(pytest.main(sys.argv[1:]))"),
-            *("-p", "tests.conftest", "-p", "no:cacheprovider", "--rootdir", str(tmp_path)),
+            *(sys.executable, "-m", "pytest", "-p", "tests.conftest", "-p", "no:cacheprovider", "-p", "no:anyio"),
+            *("--rootdir", str(tmp_path), "--numprocesses", str(workers)),
             *("-o", "markers=needs: a program", str(sample)),
         ],
         cwd=ROOT,
-        env={"PATH": "/usr/bin:/bin", "CI": ci},
+        env={"PATH": "/nothing/is/here", "CI": ci, "PYTHONPATH": str(ROOT)},
         capture_output=True,
         text=True,
         check=False,
