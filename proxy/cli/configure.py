@@ -239,6 +239,9 @@ def set_addon(file: Path, name: str, enabled: bool) -> bool:
         document.append("addons", addons)
         addons = document["addons"]
     table = addons.get(name)
+    if table is not None and "enabled" not in table and (by_lines := _with_enabled(text, name, enabled)):
+        _replace(file, by_lines)
+        return True
     if table is None:
         table = tomlkit.inline_table() if isinstance(addons, InlineTable) else tomlkit.table()
         table["enabled"] = enabled
@@ -247,6 +250,17 @@ def set_addon(file: Path, name: str, enabled: bool) -> bool:
         table["enabled"] = enabled
     _replace(file, tomlkit.dumps(document))
     return True
+
+
+def _with_enabled(text: str, addon: str, enabled: bool) -> str:
+    """The text with `enabled` in [addons.NAME], before the comments that follow; empty when that cannot be done."""
+    wanted = tomllib.loads(text)
+    wanted["addons"][addon]["enabled"] = enabled
+    try:
+        changed = Tables(text, "addons", addon).set(0, "enabled", "true" if enabled else "false")
+        return changed if tomllib.loads(changed) == wanted else ""
+    except ValueError:
+        return ""
 
 
 def _replace(file: Path, text: str) -> None:

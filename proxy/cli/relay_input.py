@@ -82,7 +82,8 @@ def _read_lines(text: str, source: str) -> Given:
 
 def _new_relay(text: str) -> NewRelay:
     """Raises ValueError with a sentence."""
-    url, label = relay_url.without_label(share_links.to_relay_url(text.strip()))
+    items = [relay_url.without_label(item) for item in share_links.to_relay_url(text.strip()).split(">")]
+    url, label = ">".join(item for item, _ in items), items[-1][1]
     is_chain = ">" in url.strip("<>")
     for item in relay_url.parse_chain(url) if is_chain else (url,):
         if ":" in item or not is_chain:  # a name stands for a relay in a chain only

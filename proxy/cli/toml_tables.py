@@ -1,4 +1,4 @@
-"""Edits of one array of tables (`[[relay]]`) in a TOML text, by lines: all else stays as its owner wrote it.
+"""Edits of an array of tables (`[[relay]]`) or of a table in a TOML text, by lines: all else stays as it was written.
 
 tomlkit puts what is added to a table behind the comments that belong to the next one, and gathers tables that stand
 apart. Here lines are moved, removed and inserted; whoever calls checks that the result says what it should.
@@ -27,15 +27,22 @@ class _Block:
 
 
 class Tables:
-    """The tables `[[name]]` of a text. Raises ValueError when there are none, or when they are written inline."""
+    """The tables `[[name]]`, or the table `[name.name]`, of a text. Raises ValueError when there are none, or when they
+    are written inline."""
 
-    def __init__(self, text: str, name: str) -> None:
+    def __init__(self, text: str, *names: str) -> None:
         self._lines = re.findall(r"[^\n]*\n|[^\n]+", text)
         found = key_lines(text)
-        numbers = [line - 1 for path, line in found.items() if len(path) == 2 and path[0] == name]
+        numbers = [
+            line - 1
+            for path, line in found.items()
+            if path[: len(names)] == names and all(isinstance(part, int) for part in path[len(names) :])
+        ]
+        if len(numbers) > 1:
+            numbers = numbers[1:]  # the first line is the array's own
         headers = sorted({line - 1 for line in found.values() if _HEADER.match(self._lines[line - 1].rstrip())})
         if not numbers or not set(numbers) <= set(headers):
-            raise ValueError(f"no [[{name}]] tables")
+            raise ValueError(f"no [[{'.'.join(names)}]] tables")
         tops = {header: self._top(header) for header in headers}
         self._blocks = []
         for number in numbers:

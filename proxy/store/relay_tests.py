@@ -6,6 +6,7 @@ names relays and no host that was visited or tested with. A file that is damaged
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import logging
@@ -64,7 +65,8 @@ class RelayTests:
             return
         self._memory = dict(self.all())
         if self._file is not None and file is None:
-            self._file.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # a folder that cannot be written: the results in it only grow old
+                self._file.unlink(missing_ok=True)
         self._file = file
         self.record(())
 

@@ -415,6 +415,15 @@ def test_an_addon_is_switched_on_and_all_else_is_left_as_it_was(tmp_path: Path, 
     assert tomllib.loads(file.read_text())["addons"]["pin"]["enabled"] is False
 
 
+def test_a_switch_stands_before_the_comments_of_the_next_table(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text("config_version = 1\n[addons.pin]\nrelay = 'x'\n\n# of the log\n[log]\nhosts = 'all'\n")
+    set_addon(file, "pin", True)
+    assert file.read_text() == (
+        "config_version = 1\n[addons.pin]\nrelay = 'x'\nenabled = true\n\n# of the log\n[log]\nhosts = 'all'\n"
+    )
+
+
 def test_a_file_is_made_for_an_addon_when_there_is_none(tmp_path: Path) -> None:
     file = tmp_path / "new" / "config.toml"
     assert set_addon(file, "pin", True)

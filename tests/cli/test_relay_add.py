@@ -57,12 +57,13 @@ def test_a_relay_that_works_is_added_and_works(byway: Byway, home: Home, tried: 
     ran = byway("relay", "add", tried.url(program), "--name", "mine")
     assert ran.code == 0
     assert ran.rows[0] == ["relay", "state", "url"]
-    assert ran.rows[1][:2] == ["mine", "works"]
+    assert ran.rows[1][0] == "mine"
+    assert ran.rows[1][1] in ("works", "slow")
     assert PASSWORD not in ran.out + ran.err
     assert ran.err.splitlines() == [HISTORY, "Testing mine…", f"Saved in {home.config}."]
     assert configured(home) == [{"name": "mine", "url": tried.url(program)}]
     assert stat.S_IMODE(home.config.stat().st_mode) == 0o600
-    assert byway("relay", "list").rows[1][1].startswith("works (")
+    assert byway("relay", "list").rows[1][1].startswith(("works (", "slow ("))
     assert byway("relay", "test", "mine").code == 0
 
 
@@ -99,8 +100,9 @@ def test_a_wrong_password_is_added_with_a_warning(
     ],
 )
 def test_another_fault_is_named(byway: Byway, home: Home, tried: RealRelays, url: str, fault: str) -> None:
-    with home.config.open("a") as config:
-        config.write("[limits]\nhandshake_timeout_s = 2\n")
+    if fault == "no answer":  # an HTTP proxy waits for the rest of the greeting
+        with home.config.open("a") as config:
+            config.write("[limits]\nhandshake_timeout_s = 1\n")
     url = url.format(user=USER, password=PASSWORD, **{name: getattr(tried, name) for name in
                      ("microsocks", "tinyproxy", "stunnel")})  # fmt: skip
     ran = byway("relay", "add", url, "--name", "mine")

@@ -42,6 +42,11 @@ GOOD = [
     ("socks5://192.0.2.1:1080#My%20server", "My-server", "socks5://192.0.2.1:1080"),
     ("socks5://192.0.2.1:1080#🇩🇪 Frankfurt", "Frankfurt", "socks5://192.0.2.1:1080"),
     ("socks5h://127.0.0.1:9050>https://relay.example", "relay", "socks5h://127.0.0.1:9050>https://relay.example"),
+    (
+        "socks5h://127.0.0.1:9050#first>https://relay.example#My exit",
+        "My-exit",
+        "socks5h://127.0.0.1:9050>https://relay.example",
+    ),
     ("addon://tunnel", "tunnel", "addon://tunnel"),
     (f"tg://socks?server=192.0.2.1&port=1080&user=me&pass={SECRET}", "socks5h", f"socks5h://me:{SECRET}@192.0.2.1:1080"),
     ("https://t.me/socks?server=relay.example&port=443", "relay", "socks5h://relay.example:443"),

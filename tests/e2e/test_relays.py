@@ -286,10 +286,9 @@ async def test_relay_test_says_which_work(land: Land, byway: AtHome, running: bo
     assert land.home.address not in land.resolver.askers(to)
 
     good = await asked.command("relay", "test", "microsocks", "ssh", "--to", f"{to}:{land.origin.http_port}")
-    assert [line.split("\t")[:2] for line in good.stdout.splitlines()[1:]] == [
-        ["microsocks", "works"],
-        ["ssh", "works"],
-    ]
+    shown = dict(line.split("\t")[:2] for line in good.stdout.splitlines()[1:])
+    assert list(shown) == ["microsocks", "ssh"]
+    assert set(shown.values()) <= {"works", "slow"}
 
 
 @pytest.mark.needs("microsocks")
