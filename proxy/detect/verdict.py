@@ -124,6 +124,8 @@ class _Judge:
             return refusal
         if any(signal.id in _DELIVERED_WRONG for signal in self._signals):
             return self._blocked()
+        if self._is_around_the_resolver():
+            return self._opens_by_encrypted_dns()
         reasons = ["direct delivered the page"]
         if self._network_state is NetworkState.INSPECTED:
             reasons.append("TLS is intercepted on this network by a CA that this computer trusts")
@@ -145,6 +147,27 @@ class _Judge:
             do=_NOTHING,
             control=Found.OK,
             through=self._routes.delivered,
+        )
+
+    def _is_around_the_resolver(self) -> bool:
+        """Whether direct was tried at addresses from encrypted DNS alone, since the system's resolver lied before."""
+        dns = self._belief.cause == "dns" and self._belief.state in (State.SUSPECT, State.BLOCKED)
+        return dns and not self._routes.was_asked(Part.RESOLVE)
+
+    def _opens_by_encrypted_dns(self) -> Verdict:
+        held = self._belief
+        return Verdict(
+            status_of(held.state, held.cause),
+            held.state,
+            held.cause,
+            f"{words.cause_in_words(held.cause)}: it opens at the address from encrypted DNS; {held.why}",
+            Confidence.MEDIUM,
+            ("direct delivered the page at the address from encrypted DNS", "the system's DNS is not asked again"),
+            "a CDN may use other addresses here",
+            f"Nothing. {DOH} opens it without a relay.",
+            anomaly=True,
+            control=Found.OK,
+            through=(DOH, *self._others),
         )
 
     def _refusal(self) -> Verdict | None:

@@ -45,6 +45,10 @@ def untested(route: Route, why: str = "a rule says so") -> Step:
     return Step(part, route, Found.NOT_TESTED, Symptom.SKIPPED, why)
 
 
+def not_asked(part: Part) -> Step:
+    return Step(part, DIRECT, Found.NOT_TESTED, text="suspicious names are resolved by encrypted DNS only")
+
+
 def page(route: Route, status: int = 200, **evidence: str | int) -> Steps:
     """A route that brought a page over TLS."""
     first = Part.CONNECT if route.is_direct else Part.RELAY
@@ -225,6 +229,10 @@ CASES = (
          *RELAY_DEAD), "no network", says="unreachable"),
     Case("a rule sends it away", (untested(DIRECT), *page(TOR)), "works", says="direct was not tested"),
     Case("nothing may be asked", (untested(DIRECT), untested(TOR)), "not tested", says="a rule says so"),
+    Case("by encrypted DNS since the system's lied", (not_asked(Part.RESOLVE), ok(Part.SECURE, DOH), *page(DIRECT)),
+         "blocked", "dns", anomaly=True, belief=replace(BLOCKED, cause="dns"), says="direct|doh opens it"),
+    Case("by encrypted DNS, since the user wants it so", (not_asked(Part.RESOLVE), ok(Part.SECURE, DOH), *page(DIRECT)),
+         "works"),
     Case("held to be blocked, not asked", (untested(DIRECT), *page(TOR)), "blocked", "sni_reset", belief=BLOCKED),
 )  # fmt: skip
 

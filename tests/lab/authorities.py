@@ -45,7 +45,7 @@ class Authority:
         self._key = ec.generate_private_key(ec.SECP256R1())
         self._leaf_key = ec.generate_private_key(ec.SECP256R1())  # one for all names: a key costs more than a signature
         self.root = self._sign(_subject(name), self._key, self._key, authority=True)
-        self._contexts: dict[tuple[str, ssl.TLSVersion | None], ssl.SSLContext] = {}
+        self._contexts: dict[tuple[str, ssl.TLSVersion | None, bool], ssl.SSLContext] = {}
 
     def __enter__(self) -> Authority:
         return self
@@ -66,17 +66,19 @@ class Authority:
         asked: Callable[[str | None], None] | None = None,
         highest: ssl.TLSVersion | None = None,
         itself: bool = False,
+        expired: bool = False,
     ) -> ssl.SSLContext:
         """A server's context that shows a certificate for the very name that the client asks for, and one for the
-        names or addresses in `default` to who asks for none; `itself`: to everybody. `asked` hears the name."""
+        names or addresses in `default` to who asks for none; `itself`: to everybody. `asked` hears the name. One that
+        is `expired` was good until yesterday."""
 
         def choose(sock: ssl.SSLSocket | ssl.SSLObject, name: str | None, _: ssl.SSLContext) -> None:
             if asked is not None:
                 asked(name)
             if name is not None and not itself:
-                sock.context = self._context((name,), highest)
+                sock.context = self._context((name,), highest, expired=expired)
 
-        context = self._new_context(default or ("no-name.test",), highest)
+        context = self._new_context(default or ("no-name.test",), highest, expired=expired)
         context.sni_callback = choose
         return context
 
@@ -84,17 +86,27 @@ class Authority:
         """A client's context that trusts this authority and no other."""
         return ssl.create_default_context(cadata=self.pem)
 
-    def _context(self, names: Sequence[str], highest: ssl.TLSVersion | None) -> ssl.SSLContext:
-        key = (names[0], highest)
+    def self_signed(self, name: str) -> ssl.SSLContext:
+        """A server's context with a certificate for `name` that nobody but its own key has signed."""
+        certificate = self._sign(_subject(name), self._leaf_key, self._leaf_key, names=(name,), issuer=name)
+        return self._serving((certificate,))
+
+    def _context(self, names: Sequence[str], highest: ssl.TLSVersion | None, *, expired: bool) -> ssl.SSLContext:
+        key = (names[0], highest, expired)
         if key not in self._contexts:
             if len(self._contexts) >= _CONTEXTS_MAX:
                 self._contexts.clear()
-            self._contexts[key] = self._new_context(names, highest)
+            self._contexts[key] = self._new_context(names, highest, expired=expired)
         return self._contexts[key]
 
-    def _new_context(self, names: Sequence[str], highest: ssl.TLSVersion | None) -> ssl.SSLContext:
-        leaf = self._sign(_subject(names[0]), self._leaf_key, self._key, names=names)
-        chain = [leaf, *((self.root,) if self._shown else ()), *self._shown]
+    def _new_context(self, names: Sequence[str], highest: ssl.TLSVersion | None, *, expired: bool) -> ssl.SSLContext:
+        leaf = self._sign(_subject(names[0]), self._leaf_key, self._key, names=names, expired=expired)
+        context = self._serving((leaf, *((self.root,) if self._shown else ()), *self._shown))
+        if highest is not None:
+            context.maximum_version = highest
+        return context
+
+    def _serving(self, chain: Sequence[x509.Certificate]) -> ssl.SSLContext:
         path = Path(self._folder.name) / "chain"  # ssl reads from files only
         path.write_bytes(
             b"".join(certificate.public_bytes(Encoding.PEM) for certificate in chain)
@@ -103,8 +115,6 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(path)
         path.unlink()
-        if highest is not None:
-            context.maximum_version = highest
         return context
 
     def _sign(
@@ -115,12 +125,14 @@ class Authority:
         *,
         names: Sequence[str] = (),
         authority: bool = False,
+        expired: bool = False,
+        issuer: str = "",
     ) -> x509.Certificate:
-        now = datetime.datetime.now(datetime.UTC)
+        now = datetime.datetime.now(datetime.UTC) - (31 * _DAY if expired else datetime.timedelta())
         builder = (
             x509.CertificateBuilder()
             .subject_name(subject)
-            .issuer_name(_subject(self.name))
+            .issuer_name(_subject(issuer or self.name))
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
             .not_valid_before(now - _DAY)

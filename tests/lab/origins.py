@@ -38,6 +38,8 @@ class Conduct:
     delay_s: float = 0.0  # before each answer
     refuses: int = 0  # the status that it answers with, if not 200 …
     refuses_relays_only: bool = False  # … to whom
+    refuses_direct_only: bool = False
+    certificate: ssl.SSLContext | None = None  # what it shows; None: a good one
     moved_to: str = ""  # plain HTTP: a redirect to this URL, for everybody
     cut_hello_fails: bool = False  # a ClientHello in more than one record gets an alert
     alert: bool = False  # every ClientHello gets one
@@ -112,7 +114,8 @@ class Origins:
             if conduct.alert or (conduct.cut_hello_fails and records > 1):
                 writer.write(_ALERT_HANDSHAKE_FAILURE if conduct.alert else _ALERT_DECODE_ERROR)
                 return
-            secure = Secure(reader, writer, self._secure[conduct.highest], ahead=ahead)
+            context = conduct.certificate or self._secure[conduct.highest]
+            secure = Secure(reader, writer, context, ahead=ahead)
             await secure.handshake()
             channel = secure
         data = Buffered(channel)
@@ -144,7 +147,7 @@ class Origins:
 
 def _content(conduct: Conduct, host: str, target: str, peer: str, *, secure: bool) -> tuple[str, str, bytes]:
     """Status line's end, further header lines, body."""
-    if conduct.refuses and (not conduct.refuses_relays_only or _is_relay(peer)):
+    if conduct.refuses and not (conduct.refuses_direct_only if _is_relay(peer) else conduct.refuses_relays_only):
         return f"{conduct.refuses} Refused", "", b"<title>Access denied</title><p>Not for you."
     if conduct.moved_to and not secure:
         return "301 Moved Permanently", f"Location: {conduct.moved_to}\r\n", b""
