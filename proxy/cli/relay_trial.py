@@ -20,7 +20,7 @@ from proxy.config.schema import Settings
 from proxy.config.words import quoted, suggestion
 from proxy.control import documents
 from proxy.control.site import site
-from proxy.control.trial import Trial, carriable, tests_of, try_relays
+from proxy.control.trial import Trial, carriable, remembered_tests, try_relays
 from proxy.errors import BywayError
 from proxy.model import Destination
 from proxy.net.poller import make_poller
@@ -59,7 +59,7 @@ async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysock
             opinions = [_NOT_ASKED] * len(wanted)
     finally:
         poller.close()
-    _remember(paths, settings, tests_of(trials, settings.relay, time.time(), whatever_target=to is not None))
+    _remember(paths, settings, remembered_tests(trials, settings.relay, time.time(), whatever_target=to is not None))
     return documents.versioned(
         to=documents.destination(target),
         results=[_result(trial, opinion) for trial, opinion in zip(trials, opinions, strict=True)],

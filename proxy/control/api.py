@@ -31,7 +31,7 @@ from proxy.control.parts import Parts
 from proxy.control.problems import Standing, problems
 from proxy.control.site import scope, site
 from proxy.control.timeline import scopes, spells
-from proxy.control.trial import tests_of, try_relays
+from proxy.control.trial import remembered_tests, try_relays
 from proxy.detect.health import RelayHealth
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.site_status import site_state, status_of
@@ -465,7 +465,8 @@ class _Api:
         for trial in trials:
             if trial.ok and _may_be_cleared(self._parts.health.of(trial.relay)):
                 self._parts.health.worked(trial.relay, now)
-        tests = tests_of(trials, relays, now, whatever_target=given)
+        may_blame = self._parts.beliefs.may_blame_relays(self._parts.network(), now)
+        tests = remembered_tests(trials, relays, now, whatever_target=given, may_blame=may_blame)
         await asyncio.to_thread(self._parts.relay_tests.record, tests, known=self._relay_names())
         return _answer(to=documents.destination(target), results=[documents.trial(trial) for trial in trials])
 

@@ -23,6 +23,8 @@ from proxy.store.relay_tests import RelayTest, url_hash
 
 TRIALS_AT_ONCE = 8
 
+_NOT_REACHED = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)
+
 _SHOOK_HANDS = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)  # it spoke its protocol to the end, or until it had to wait
 
 
@@ -33,15 +35,22 @@ class Relays(Protocol):
     def carries(self, route: Route, destination: Destination) -> bool: ...
 
 
-def tests_of(
-    trials: Sequence[Trial], relays: Sequence[RelayConfig], at: float, *, whatever_target: bool
+def remembered_tests(
+    trials: Sequence[Trial], relays: Sequence[RelayConfig], at: float, *, whatever_target: bool, may_blame: bool = True
 ) -> list[RelayTest]:
-    """What is remembered of trials: all, or with `whatever_target` those that say how the relay itself is."""
+    """What is remembered of trials: what says how the relay is. That it does not reach a destination does so for a page
+    that should always open, and not with `whatever_target`. Without `may_blame` (offline, behind a captive portal) no
+    failure does."""
     urls = {relay.name: relay.url for relay in relays}
+
+    def counts(trial: Trial) -> bool:
+        says = trial.is_relays_fault or (trial.symptom in _NOT_REACHED and not whatever_target)
+        return trial.ok or (says and may_blame)
+
     return [
         RelayTest(trial.relay, at, trial.ok, trial.elapsed_s, trial.fault, url_hash(urls[trial.relay]))
         for trial in trials
-        if trial.relay in urls and (trial.ok or trial.is_relays_fault or not whatever_target)
+        if trial.relay in urls and counts(trial)
     ]
 
 

@@ -8,7 +8,8 @@ from ipaddress import ip_address
 
 import pytest
 
-from proxy.control.trial import Trial, carriable, try_relays
+from proxy.config.schema import RelayConfig
+from proxy.control.trial import Trial, carriable, remembered_tests, try_relays
 from proxy.errors import DialError
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.net.poller import make_poller
@@ -115,3 +116,22 @@ async def test_a_shortage_of_ours_is_an_error_and_no_crash() -> None:
     trial = await try_relay("x", Short(), Destination("h", 1))  # type: ignore[arg-type]  # it never returns
     assert isinstance(trial, Trial)
     assert (trial.ok, trial.symptom) == (False, "local")
+
+
+def test_what_is_remembered_of_trials() -> None:
+    relays = [RelayConfig(name=name, url="h:1") for name in ("ok", "down", "refusing", "offline", "picky")]
+    trials = [
+        Trial("ok", True, True, True, 0.1),
+        Trial("down", False, False, False, 0.1, "relay_down", "x", "connection refused", is_relays_fault=True),
+        Trial("refusing", True, True, False, 0.1, "relay_refused", "x", "refuses this destination"),
+        Trial("offline", False, False, False, 0.1, "offline", "x", "this computer has no network"),
+        Trial("picky", False, False, False, 0.0, "skipped", "x", "takes addresses only"),
+        Trial("gone", True, True, True, 0.1),  # it was removed meanwhile
+    ]
+
+    def remembered(**how: bool) -> list[str]:
+        return [test.relay for test in remembered_tests(trials, relays, 1.0, **how)]
+
+    assert remembered(whatever_target=False) == ["ok", "down", "refusing"]
+    assert remembered(whatever_target=True) == ["ok", "down"]
+    assert remembered(whatever_target=False, may_blame=False) == ["ok"]
