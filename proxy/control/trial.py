@@ -17,11 +17,15 @@ from proxy.detect.health import SLOW_S
 from proxy.detect.relay_faults import relay_fault
 from proxy.errors import BywayError, DialError
 from proxy.model import Destination, Route, Stage, Symptom
+from proxy.net.deadline import deadline
 from proxy.net.dialer import Dialer
+from proxy.net.stream import Stream
 from proxy.net.tcp import Resolves
 from proxy.store.relay_tests import RelayTest, url_hash
 
 TRIALS_AT_ONCE = 8
+PATH_S = 15.0
+"""For a relay to open a path: a slow circuit takes 11 s. A visit waits longer, when it has nothing else to wait for."""
 
 _NOT_REACHED = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)
 
@@ -98,7 +102,7 @@ async def try_relay(
     """Opens a path to `destination` through the relay and closes it again."""
     began = clock()
     try:
-        stream = await dialer.dial(destination)
+        stream = await _dialed(name, dialer, destination)
     except DialError as error:
         reachable = error.stage not in (Stage.RESOLVE, Stage.CONNECT)
         handshake = reachable and error.symptom in _SHOOK_HANDS
@@ -112,6 +116,16 @@ async def try_relay(
         return Trial(name, False, False, False, clock() - began, str(Symptom.LOCAL), str(error), text)
     stream.close()
     return Trial(name, reachable=True, handshake=True, ok=True, elapsed_s=clock() - began)
+
+
+async def _dialed(name: str, dialer: Dialer, destination: Destination) -> Stream:
+    """See Dialer."""
+    try:
+        with deadline(PATH_S):
+            return await dialer.dial(destination)
+    except TimeoutError as error:
+        text = f"relay {name} did not reach the destination within {PATH_S:g} s"
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.TIMEOUT) from error
 
 
 async def try_relays(

@@ -141,7 +141,10 @@ class Visitor:
             self._say(part, route, found, error.symptom, str(error), began, evidence=error.evidence)
             return None
         except TimeoutError:
-            text = f"no answer to the connection attempt within {connect_s:g} s"
+            if route.relays:
+                text = f"relay {'>'.join(route.relays)} did not reach the destination within {connect_s:g} s"
+            else:
+                text = f"no answer to the connection attempt within {connect_s:g} s"
             address = str(destination) if destination.address is not None and route.is_direct else ""
             self._say(part, route, Found.FAILED, Symptom.TIMEOUT, text, began, address=address)
             return None

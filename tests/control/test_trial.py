@@ -9,14 +9,16 @@ from ipaddress import ip_address
 import pytest
 
 from proxy.config.schema import RelayConfig
-from proxy.control.trial import Trial, carriable, remembered_tests, try_relays
+from proxy.control.trial import Trial, carriable, remembered_tests, try_relay, try_relays
 from proxy.errors import DialError
 from proxy.model import Destination, IPAddress, Stage, Symptom
 from proxy.net.poller import make_poller
 from proxy.net.registry import Registry, Relay
 from proxy.net.resolver import Resolver
+from proxy.net.stream import Stream
 from proxy.net.tcp import TcpDialer
 from tests.support import relay as lab
+from tests.support.clock import run as play
 from tests.support.sockets import descriptors
 
 
@@ -135,3 +137,19 @@ def test_what_is_remembered_of_trials() -> None:
     assert remembered(whatever_target=False) == ["ok", "down", "refusing"]
     assert remembered(whatever_target=True) == ["ok", "down"]
     assert remembered(whatever_target=False, may_blame=False) == ["ok"]
+
+
+def test_a_silent_relay_is_tested_for_a_quarter_of_a_minute() -> None:
+    """A visit waits longer; who tests a relay wants to know."""
+
+    class Silent:
+        async def dial(self, destination: Destination) -> Stream:
+            await asyncio.sleep(99)
+            raise AssertionError("it was waited for")
+
+    async def story() -> Trial:
+        return await try_relay("tor", Silent(), Destination("site.test", 443), clock=asyncio.get_running_loop().time)
+
+    trial = play(story())
+    assert (trial.ok, trial.reachable, trial.symptom, trial.elapsed_s) == (False, True, "timeout", 15)
+    assert trial.error == "relay tor did not reach the destination within 15 s"
