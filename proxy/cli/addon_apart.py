@@ -83,11 +83,11 @@ def try_apart(task: str, file: Path, flags: Flags, **more: Any) -> Document:
             timeout=limit_s,
         )
     except subprocess.TimeoutExpired:
-        raise ConfigError(f"{shown(file)}: did not end within {limit_s:g} s, nor when it was told to") from None
+        raise ConfigError(f"{shown(file)}: still running after {limit_s:g} s (endless loop?)") from None
     try:
         told = json.loads(done.stdout)
     except ValueError:
-        raise ConfigError(f"{shown(file)}: ended the whole process that tried it (code {done.returncode})") from None
+        raise ConfigError(f"{shown(file)}: ended the process that loaded it (exit code {done.returncode})") from None
     if problems := told.get("problems"):
         raise ConfigError(problems)
     if error := told.get("error"):
@@ -140,7 +140,7 @@ def within(limit_s: float) -> Iterator[None]:
 
 def _refuse(event: str, _given: tuple[Any, ...]) -> None:
     if event in _REFUSED:
-        raise NotHere(f"{event}: nothing leaves a process in which an addon is only tried")
+        raise NotHere(f"{event}: network and subprocesses are blocked while checking an addon")
 
 
 def _break_off(_number: int, _frame: FrameType | None) -> None:

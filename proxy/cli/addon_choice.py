@@ -50,7 +50,7 @@ def by_name(call: Invocation, name: str) -> AddonFile:
 
     found = {it.name: it for it in _found(call)}
     if name not in found:
-        raise Misused(f"there is no addon {quoted(name)}{suggestion(name, found)}")
+        raise Misused(f"unknown addon {quoted(name)}{suggestion(name, found)}")
     return found[name]
 
 

@@ -52,7 +52,7 @@ def replay(asked: Mapping[str, Any]) -> Document:
     faults = _Faults()
     logging.getLogger().addHandler(faults)
     replayed = asyncio.run(_sit(addons, recording, setup))
-    notes += [f"the hook {name} is not replayed" for name in HOOKS if _is_left_out(name, addons[-1])]
+    notes += [f"hook {name} is not replayed" for name in HOOKS if _is_left_out(name, addons[-1])]
     return {
         "addon": addons[-1].name,
         "with": sorted(addon.name for addon in addons[:-1]),
@@ -91,7 +91,7 @@ def _read(paths: Paths, since: float) -> Recording:
             return read_recording(db, since=since)
     except (sqlite3.Error, OSError) as error:
         if not paths.store_file.exists():
-            raise BywayError(f"{paths.store_file}: there is no log yet, so there is nothing to replay") from None
+            raise BywayError(f"{paths.store_file}: no log yet, nothing to replay") from None
         raise BywayError(f"{paths.store_file} cannot be read: {error}") from None
 
 
@@ -107,7 +107,7 @@ def _others(
                 raise ConfigError(it.problem)
             yield load(it.path)
         except ConfigError as error:
-            notes.append(f"addon {it.name} takes no part: {error.problems[0]}")
+            notes.append(f"addon {it.name} is not included: {error.problems[0]}")
 
 
 async def _sit(loaded: list[Addon], recording: Recording, setup: Setup) -> Replayed:

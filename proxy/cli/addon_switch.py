@@ -21,7 +21,7 @@ def own_file(call: Invocation, name: str) -> Path:
     from proxy.extend.loader import NAME
 
     if not NAME.fullmatch(name):
-        raise Misused(f"{quoted(name)} is no name for an addon: letters, digits, _ and -, beginning with a letter")
+        raise Misused(f"{quoted(name)} is not an addon name: use letters, digits, _ and -, beginning with a letter")
     return call.paths.addons_dir / f"{name}.py"
 
 
@@ -35,9 +35,9 @@ def write_new(file: Path, text: str | bytes) -> None:
     try:
         make_folder(file.parent)
     except OSError as error:
-        raise BywayError(f"{shown(file.parent)} cannot be made: {(error.strerror or str(error)).lower()}") from None
+        raise BywayError(f"{shown(file.parent)} cannot be created: {(error.strerror or str(error)).lower()}") from None
     if os.path.lexists(file):
-        raise Misused(f"{shown(file)} exists already; choose another name, or edit that one")
+        raise Misused(f"{shown(file)} already exists; choose another name, or edit it")
     write_private(file, text)
 
 
@@ -52,7 +52,7 @@ def take(call: Invocation, file: Path) -> None:
     tried(call, file)
     if not (kept.exists() and kept.read_bytes() == content):
         write_new(kept, content)
-    call.output.hint(f"{shown(file)} was copied; edit the copy from now on.")
+    call.output.hint(f"{shown(file)} was copied; edit the copy.")
     set_enabled(call, name, True)
     say_switched(call, name, True, kept)
 
@@ -65,7 +65,7 @@ def set_enabled(call: Invocation, name: str, enabled: bool) -> None:
     if set_addon(file, name, enabled) and running is not None:
         answer = running.post("/v1/reload", {})
         if answer["problems"]:
-            call.output.hint(f"It is written to {file}, but the running byway could not take it:")
+            call.output.hint(f"It is written to {file}, but the running Byway rejects it:")
             raise ConfigError(answer["problems"])
 
 

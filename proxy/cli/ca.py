@@ -20,16 +20,16 @@ from proxy.control.version import VERSION
 if TYPE_CHECKING:
     from proxy.intercept.trust import Result
 
-group = typer.Typer(
-    help="The certificate authority of INSPECT rules: show, export, trust, rotate, remove.", no_args_is_help=True
-)
+group = typer.Typer(help="The CA for INSPECT rules: show, export, trust, rotate, remove.", no_args_is_help=True)
 
-_ALL = typer.Option("--all", help="Also other authorities of Byway's: of other state folders, or whose file was lost.")
+_ALL = typer.Option("--all", help="Also CAs of other state folders, or whose file was lost.")
 
 
 @command(group, "show", example="byway ca show")
 def show(call: Invocation) -> Exit | None:
-    """Show the authority and where it is trusted. Nothing is made. Exit code 5 when it is there and cannot be used."""
+    """Show the CA and where it is trusted.
+
+    Exit code 5: there is one, and it cannot be used."""
     from proxy.cli import ca_trust
 
     told = ca_trust.look(call.paths)
@@ -45,7 +45,7 @@ def show(call: Invocation) -> Exit | None:
             ("sha1", authority["sha1"], ""),
             ("valid from", _day(authority["valid_from"]), ago(authority["valid_from"])),
             ("valid until", _day(authority["valid_until"]), ago(authority["valid_until"])),
-            ("file", authority["file"], "the certificate alone"),
+            ("file", authority["file"], "certificate only"),
         ]
     rows += [row for store in told["stores"] for row in _store_rows(store)]
     call.output.table(("what", "value", "detail"), rows)
@@ -54,7 +54,7 @@ def show(call: Invocation) -> Exit | None:
         return Exit.BAD
     if authority is None:
         call.output.hint(
-            "There is no authority yet. `byway ca trust` makes one, or the first INSPECT rule that matches."
+            "There is no CA yet. `byway ca trust` creates one, and so does the first INSPECT rule that matches."
         )
     _tell_of_others(call, told["stores"])
     return None
@@ -64,44 +64,48 @@ def show(call: Invocation) -> Exit | None:
 def export(
     call: Invocation,
     file: Annotated[
-        str, typer.Argument(metavar="FILE", help="PEM (.pem, .crt), DER (.der, .cer), or - for PEM on standard output.")
+        str, typer.Argument(metavar="FILE", help="PEM (.pem, .crt), DER (.der, .cer), or - for PEM on stdout.")
     ],
 ) -> Exit | None:
-    """Write the authority's certificate, never its key, for another program or a device to trust. It is made first
-    when there is none."""
+    """Export the CA certificate for another program or device to trust.
+
+    The key is never exported. A CA is created first if there is none."""
     from proxy.cli import ca_trust
 
     if file != "-" and Path(file).suffix.lower() not in ca_trust.ENDINGS:
-        raise Misused(f"{file} ends in none of {', '.join(ca_trust.ENDINGS)}, so its format is not known")
+        raise Misused(f"{file} has an unknown ending; use one of {', '.join(ca_trust.ENDINGS)}")
     certificate = ca_trust.opened(call.paths).certificate
     if file == "-":
         print(ca_trust.encoded(certificate, ".pem").decode(), end="")
         return None
     ca_trust.write(Path(file), ca_trust.encoded(certificate, Path(file).suffix.lower()))
-    call.output.hint(f"Written to {file}. Who trusts it trusts whoever holds this computer's key; see certs/README.md.")
+    call.output.hint(f"Written to {file}.")
+    call.output.hint("Anyone holding this computer's CA key can impersonate any site to a device that trusts it.")
     return None
 
 
 @command(group, "trust", example="byway ca trust --print")
 def trust(
     call: Invocation,
-    print_only: Annotated[bool, typer.Option("--print", help="Run nothing; print the commands.")] = False,
+    print_only: Annotated[bool, typer.Option("--print", help="Only print the commands.")] = False,
     system: Annotated[
         str | None,
-        typer.Option("--system", metavar="NAME", help="debian (Ubuntu), fedora, arch, macos or windows; no browsers."),
+        typer.Option(
+            "--system", metavar="NAME", help="Only this store: debian (Ubuntu), fedora, arch, macos or windows."
+        ),
     ] = None,
 ) -> Exit | None:
-    """Have this system and its browsers trust the authority, which is made first when there is none. What needs root is
-    printed and left to you: then the exit code is 4."""
+    """Add the CA to the trust stores of this system and its browsers.
+
+    A CA is created first if there is none. Commands that need root are printed for you to run; the exit code is then 4.
+    """
     from proxy.cli import ca_trust
 
     stores, here = ca_trust.chosen(system)
     if not here and not print_only:
         raise Misused(f"this computer is not {system}; `--print` shows the commands for it")
     if not stores:
-        raise Misused(
-            "this system's store is not known, and no browser's was found; name one with --system and --print"
-        )
+        raise Misused("unknown system, and no browser store found; name one with --system and --print")
     authority = ca_trust.opened(call.paths)
     _warn_of_sudo(call)
     if print_only:
@@ -113,11 +117,11 @@ def trust(
         for step in steps:
             call.output.line(step)
         if not here:
-            call.output.hint("The file comes from `byway ca export byway-ca.crt`.")
+            call.output.hint("Create the file with `byway ca export byway-ca.crt`.")
         return None
     results = ca_trust.trust_in(stores, authority, call.paths)
     ended = _tell(call, results, {"name": ca_trust.name_of(authority.certificate)})
-    call.output.hint("Browsers that are open see it after a restart.")
+    call.output.hint("Restart open browsers.")
     if any(result.holds for result in results):
         _have_it_tried_again(call)
     return ended
@@ -125,8 +129,9 @@ def trust(
 
 @command(group, "untrust", example="byway ca untrust")
 def untrust(call: Invocation, everything: Annotated[bool, _ALL] = False) -> Exit | None:
-    """Take the authority out of this system's store and of its browsers'; its key stays. What needs root is printed and
-    left to you: then the exit code is 4."""
+    """Remove the CA from the trust stores; keep its key.
+
+    Commands that need root are printed for you to run; the exit code is then 4."""
     from proxy.cli import ca_trust
 
     results = ca_trust.untrust_everywhere(call.paths, everything=everything)
@@ -137,33 +142,35 @@ def untrust(call: Invocation, everything: Annotated[bool, _ALL] = False) -> Exit
 
 @command(group, "rotate", example="byway ca rotate")
 def rotate(call: Invocation) -> Exit | None:
-    """Put a new authority in the place of the old one, which is untrusted first: as long as anything trusts the old one
-    it stays. Nothing trusts the new one before `byway ca trust`."""
+    """Replace the CA.
+
+    The old one is first removed from all trust stores. The new one is trusted after `byway ca trust`."""
     from proxy.cli import ca_trust
 
     _warn_of_sudo(call)
     results = ca_trust.untrust_everywhere(call.paths, everything=False)
     if (ended := _ended(results)) is not None:
         _tell(call, results, {"name": None})
-        say("byway: the old authority stays until nothing trusts it; then run `byway ca rotate` again")
+        say("byway: the old CA is kept until no store trusts it; then run `byway ca rotate` again")
         return ended
     name = ca_trust.name_of(ca_trust.replaced(call.paths).certificate)
     _tell(call, results, {"name": name})
-    call.output.hint(f"The authority is now {name}. Have it trusted with `byway ca trust`.")
+    call.output.hint(f"The CA is now {name}. Trust it with `byway ca trust`.")
     return None
 
 
 @command(group, "remove", example="byway ca remove")
 def remove(call: Invocation, everything: Annotated[bool, _ALL] = False) -> Exit | None:
-    """Take the authority out of everything that trusts it, and delete it and its key. What needs root is printed and
-    left to you: then the exit code is 4, and the key is gone all the same."""
+    """Remove the CA from all trust stores, and delete it and its key.
+
+    Commands that need root are printed for you to run; the exit code is then 4, and the key is deleted all the same."""
     from proxy.cli import ca_trust
 
     results = ca_trust.untrust_everywhere(call.paths, everything=everything)
     ca_trust.delete(call.paths)
     ended = _tell(call, results, {"deleted": str(call.paths.ca_dir)})
-    call.output.hint(f"The authority and its key are deleted: {call.paths.ca_dir}")
-    call.output.hint("A rule that says INSPECT makes a new one when it next matches.")
+    call.output.hint(f"The CA and its key are deleted: {call.paths.ca_dir}")
+    call.output.hint("The next INSPECT rule that matches creates a new one.")
     _tell_of_others(call, ca_trust.look(call.paths)["stores"])
     return ended
 
@@ -187,7 +194,7 @@ def _tell(call: Invocation, results: list[Result], more: dict[str, Any]) -> Exit
         rows = [(it.store.title, _WORDS[it.holds], it.error or _left(it) or it.store.place) for it in results]
         call.output.table(("store", "state", "detail"), rows)
     if pending:
-        say("What is left needs root. To finish, run:")
+        say("To finish, run these as root:")
         for line in pending:
             say(f"  {line}")
     return _ended(results)
@@ -207,16 +214,16 @@ _WORDS = {True: "trusted", False: "not trusted", None: "unknown"}
 
 
 def _store_rows(store: dict[str, Any]) -> list[tuple[str, str, str]]:
-    others = [(store["store"], "trusts another", name) for name in store["others"]]
+    others = [(store["store"], "trusts another CA", name) for name in store["others"]]
     return [(store["store"], _WORDS[store["trusted"]], store["error"] or store["place"]), *others]
 
 
 def _tell_of_others(call: Invocation, stores: list[dict[str, Any]]) -> None:
     for store in stores:
         for name in store["others"]:
-            call.output.hint(f"{store['store']} trusts another authority of Byway's: {name}")
+            call.output.hint(f"{store['store']} trusts another CA of Byway: {name}")
     if any(store["others"] for store in stores):
-        call.output.hint("If no other state folder of yours uses it: `byway ca untrust --all`.")
+        call.output.hint("If no other state folder uses it: `byway ca untrust --all`.")
 
 
 def _have_it_tried_again(call: Invocation) -> None:
@@ -233,7 +240,7 @@ def _warn_of_sudo(call: Invocation) -> None:
 
     if is_root() and os.environ.get("SUDO_USER", "root") != "root":
         call.output.hint(
-            "You are root by sudo, so this is root's own authority. Run it as yourself: it prints what needs root."
+            "With sudo this is root's own CA. Run it as your own user; commands that need root are printed."
         )
 
 

@@ -50,7 +50,7 @@ def chosen(system: str | None) -> tuple[list[Store], bool]:
         return stores_here(), True
     name = _ALIASES.get(system.lower(), system.lower())
     if name not in SYSTEMS:
-        raise Misused(f"there is no system {system}; there are {', '.join(SYSTEMS)}")
+        raise Misused(f"unknown system {system}; known are {', '.join(SYSTEMS)}")
     return [SYSTEMS[name]], name == this_system()
 
 

@@ -138,7 +138,7 @@ class Client:
         except PermissionError:
             raise NotAllowed(f"the control socket in {self.socket_path} belongs to another user") from None
         except OSError as error:
-            raise BywayError(f"the connection to the running byway was lost: {error.strerror or error}") from None
+            raise BywayError(f"the connection to the running Byway was lost: {error.strerror or error}") from None
 
     def _connection(self, timeout_s: float | None) -> http.client.HTTPConnection:
         if self.socket_path is not None:
@@ -151,7 +151,7 @@ class Client:
         try:
             connection.connect()
         except PermissionError:
-            raise NotAllowed(f"the byway of {self.state} belongs to another user") from None
+            raise NotAllowed(f"the Byway in {self.state} belongs to another user") from None
         except OSError:
             raise NotRunning(_none_runs(self.state, hint)) from None
         finally:
@@ -192,7 +192,7 @@ def _lines(connection: http.client.HTTPConnection, response: http.client.HTTPRes
 
 
 def _improper(error: http.client.HTTPException) -> BywayError:
-    return BywayError(f"the running byway gave no proper answer ({error!r})")
+    return BywayError(f"invalid answer from the running Byway ({error!r})")
 
 
 def _with_query(path: str, query: Mapping[str, str | int | float | None]) -> str:
@@ -201,7 +201,7 @@ def _with_query(path: str, query: Mapping[str, str | int | float | None]) -> str
 
 
 def _none_runs(state: Path, hint: str) -> str:
-    return f"no byway is running with the state folder {state}; start one with `{hint}`"
+    return f"Byway is not running (state directory {state}); start it with `{hint}`"
 
 
 def _document(raw: bytes) -> Document:
@@ -210,7 +210,7 @@ def _document(raw: bytes) -> Document:
     except ValueError:
         document = None
     if not isinstance(document, dict):
-        raise BywayError("the running byway gave an answer that is not JSON; is it of another version?")
+        raise BywayError("the running Byway did not answer in JSON; is it another version?")
     return document
 
 

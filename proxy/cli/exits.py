@@ -20,15 +20,15 @@ class Exit(IntEnum):
 
 
 class NotRunning(BywayError):
-    """No byway answers for this state folder."""
+    """No Byway answers for this state folder."""
 
 
 class NotAllowed(BywayError):
-    """The running byway is another user's, or does not know us."""
+    """The running Byway belongs to another user, or refuses our token."""
 
 
 class Misused(BywayError):
-    """What was asked for makes no sense: a host that is none, a relay that there is not."""
+    """A value makes no sense: not a host, an unknown relay."""
 
 
 def exit_for(error: BywayError) -> Exit:

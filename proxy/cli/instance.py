@@ -61,7 +61,7 @@ async def start(folder: Path, config: str, *, trust: Path | None = None) -> Asyn
     try:
         port = await _listening(process, state / "run.json")
         if port is None:
-            raise BywayError(f"byway did not start; it said: {said.read_text(errors='replace').strip()}")
+            raise BywayError(f"Byway did not start; its output: {said.read_text(errors='replace').strip()}")
         yield Instance(port, arguments)
     finally:
         await _end(process)

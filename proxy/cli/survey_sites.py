@@ -1,7 +1,7 @@
 """Which sites `byway test` measures: named one by one, from a file, or from a test list in the configuration's folder.
 
 A file has a URL or a host on each line, `#` begins a comment; a CSV whose header has a column `url`, as the test lists
-of Citizen Lab have, is read by that column. Nothing is fetched: a list that is not there is said to be missing.
+of Citizen Lab have, is read by that column. Nothing is downloaded.
 """
 
 from __future__ import annotations
@@ -42,22 +42,22 @@ def read_sites(named: Sequence[str], file: Path | None, listed: str | None, conf
     urls, skipped = list[str](), list[str]()
     for text in named:
         if problem := _problem(text):
-            raise Misused(f"{quoted(text)} is no site: {problem}")
+            raise Misused(f"{quoted(text)} is not a site: {problem}")
         urls.append(text)
     for path in (file, None if listed is None else _list_file(listed, config_dir)):
         if path is not None:
             for line, text in _entries(read_text(path, limit=FILE_LIMIT), path.name):
                 if problem := _problem(text):
-                    skipped.append(f"{path.name}:{line}: {quoted(text)} is no site: {problem}")
+                    skipped.append(f"{path.name}:{line}: {quoted(text)} is not a site: {problem}")
                 else:
                     urls.append(text)
     if skipped and not urls:
-        raise ConfigError((*skipped[:_REASONS], f"of {len(skipped)} lines none names a site"))
+        raise ConfigError((*skipped[:_REASONS], f"no sites in {len(skipped)} lines"))
     if not urls:
-        raise Misused("name the sites, or a file of them with --file or --list")
+        raise Misused("name sites, or a file with --file or --list")
     chosen = tuple(dict.fromkeys(urls))
     if len(chosen) > SITES_LIMIT:
-        raise Misused(f"{len(chosen)} sites are too many at once; at most {SITES_LIMIT}")
+        raise Misused(f"{len(chosen)} sites are too many; the limit is {SITES_LIMIT}")
     return Sites(chosen, tuple(skipped))
 
 
@@ -70,8 +70,8 @@ def _list_file(listed: str, config_dir: Path) -> Path:
         if (path := folder / f"{listed}{suffix}").exists():
             return path
     raise Misused(
-        f"there is no list {quoted(listed)}: {shown(folder / f'{listed}.csv')} is missing. Byway fetches nothing by "
-        f"itself: take it from {_PUBLIC_LISTS} (lists/{listed}.csv) and put it there"
+        f"no list {quoted(listed)}: {shown(folder / f'{listed}.csv')} does not exist. Byway downloads nothing: get "
+        f"lists/{listed}.csv from {_PUBLIC_LISTS} and put it there"
     )
 
 
@@ -103,7 +103,7 @@ def _of_column(column: int, lines: Iterable[str], name: str) -> Iterator[tuple[i
             if url := row[column].strip() if column < len(row) else "":
                 yield rows.line_num + 1, url
     except csv.Error as error:  # a field beyond the reader's own limit of 128 KiB
-        raise ConfigError(f"{name}:{rows.line_num + 1}: is not a CSV file: {error}") from None
+        raise ConfigError(f"{name}:{rows.line_num + 1}: not a CSV file: {error}") from None
 
 
 def _problem(text: str) -> str:

@@ -1,8 +1,8 @@
-"""What a survey that was interrupted goes on from: one file of the user's own in the state folder.
+"""What an interrupted test continues from: one private file in the state folder.
 
-A line says what is to be measured, each further one what came of a site; one that was not written whole is nothing, and
-spoils none that comes after it. The file is gone when the survey is done, and
-after the days that the log is kept. Hosts that are not to be written down are not in it: they are measured again.
+The first line has the sites and routes, each further one a result; a line that was not written whole is ignored, and
+those after it are read. The file is deleted when the test is done, and after the days that the log is kept. Hosts that
+may not be logged are not in it: they are tested again.
 """
 
 from __future__ import annotations
@@ -50,13 +50,13 @@ class SurveyFile:
         """Raises Misused when there is none of that name, BywayError when it cannot be read."""
         path = state_dir / FOLDER / f"{survey}.jsonl"
         if not _ID.fullmatch(survey) or not path.is_file():
-            raise Misused(f"there is no survey {quoted(survey)} to go on with{_those_there(state_dir)}")
+            raise Misused(f"no interrupted test {quoted(survey)}{_those_there(state_dir)}")
         lines = read_text(path, limit=FILE_LIMIT).splitlines()
         try:
             head = json.loads(lines[0])
             return cls(path, head["urls"], head["routes"], _whole(lines[1:]))
         except (ValueError, KeyError, IndexError, TypeError):
-            raise BywayError(f"the survey {survey} is damaged: {path} may be deleted") from None
+            raise BywayError(f"the interrupted test {survey} is damaged; delete {path}") from None
 
     @property
     def id(self) -> str:
@@ -116,4 +116,4 @@ def drop_old(state_dir: Path, *, days: float) -> None:
 
 def _those_there(state_dir: Path) -> str:
     found = sorted(path.stem for path in (state_dir / FOLDER).glob("*.jsonl"))
-    return f"; there are {', '.join(found[:8])}" if found else ""
+    return f"; existing: {', '.join(found[:8])}" if found else ""

@@ -26,7 +26,7 @@ def tmp_path(open_folder: Path) -> Path:
 def test_shipped_ones_are_off_and_the_users_own_are_on(byway: Byway, home: Home) -> None:
     write(home, "pin", f'"""Pins a\nsite.\n\nMore."""\n{PIN}')
     ran = byway("addons", "list")
-    assert ran.rows[0] == ["addon", "state", "whose", "hooks", "about"]
+    assert ran.rows[0] == ["addon", "state", "origin", "hooks", "about"]
     rows = {row[0]: row[1:] for row in ran.rows[1:]}
     assert rows["pin"] == ["on", "yours", "plan", "Pins a site."]
     assert rows["notify"][:3] == ["off", "shipped", "change"]

@@ -53,10 +53,10 @@ def test_which_decisions_would_change(byway: Byway, home: Home, draft: Path) -> 
     assert ran.rows[0] == ["at", "site", "was", "would be"]
     assert [row[1:] for row in ran.rows[1:]] == [["a.example:443", "AUTO direct → tor", "RELAY tor"]]
     assert ran.rows[1][0] == clock(seen.at)
-    assert "1 of 2 decisions would change" in ran.err
-    assert "about 4 connections that went direct" in ran.err
-    assert "who asked, and what plain HTTP requests asked for" in ran.err
-    assert "2 of 3 decisions" in byway("addons", "replay", str(draft), "--since", "30d").err
+    assert "Replayed 2 connections and 0 signals: 1 routes" in ran.err
+    assert "about 4 direct connections" in ran.err
+    assert "Client addresses and HTTP paths are not logged" in ran.err
+    assert "3 connections and 0 signals: 2 routes" in byway("addons", "replay", str(draft), "--since", "30d").err
 
     told = byway("addons", "replay", str(draft), "--json").json
     assert (told["version"], told["addon"], told["connections"], told["left_out"]["unnamed"]) == (2, "pin", 2, 4)
@@ -73,7 +73,7 @@ def test_other_addons_take_part_and_one_of_that_name_is_replaced(byway: Byway, h
     assert byway("addons", "replay", "pin").code == 7  # the one that is there
     assert told["with"] == ["zlast"]
     assert [it["host"] for it in told["decisions"]] == ["b.example"]
-    assert "addon broken takes no part" in told["notes"][0]
+    assert "addon broken is not included" in told["notes"][0]
 
 
 def test_what_the_guard_refused_was_never_an_addons_to_decide(byway: Byway, home: Home, draft: Path) -> None:
@@ -96,14 +96,14 @@ def test_faults_are_told_and_change_nothing(byway: Byway, home: Home, draft: Pat
     keep(home, *(visit(f"{n}.example") for n in range(5)))
     draft.write_text("def plan(request, plan):\n    1 / 0\n")
     ran = byway("addons", "replay", str(draft))
-    assert "0 of 5 decisions would change" in ran.err
+    assert "Replayed 5 connections and 0 signals: 0 routes" in ran.err
     assert "pin.py:2: addon pin: plan raised ZeroDivisionError" in ran.err
     assert "switched off after 3 faults" in ran.err
 
 
 def test_without_a_log_that_is_said(byway: Byway, draft: Path) -> None:
     ran = byway("addons", "replay", str(draft))
-    assert (ran.code, "there is no log yet" in ran.err) == (1, True)
+    assert (ran.code, "no log yet" in ran.err) == (1, True)
 
 
 def test_a_time_that_is_none_and_a_file_that_there_is_not(byway: Byway, home: Home, draft: Path) -> None:

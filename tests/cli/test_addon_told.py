@@ -27,7 +27,7 @@ def test_one_without_a_hook_is_pointed_out(capsys: pytest.CaptureFixture[str]) -
     show_checked(CALL, [{"name": "pin", "hooks": [], "inspects": [], "options": [], "file": "/pin.py"}])
     assert "/pin.py: has no hook" in capsys.readouterr().err
     show_checked(CALL, [])
-    assert "No addon is on." in capsys.readouterr().err
+    assert "No addon is enabled." in capsys.readouterr().err
 
 
 def test_plans_and_weights_are_put_in_words(capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,13 +38,13 @@ def test_plans_and_weights_are_put_in_words(capsys: pytest.CaptureFixture[str]) 
     rows = [line.split("\t")[1:] for line in capsys.readouterr().out.splitlines()[1:]]
     assert rows == [
         ["a.example:443", "RELAY tor → vps INSPECT", "RELAY tor → vps INSPECT"],
-        ["a.example:443", "left as it is", "pin: tls_reset weighs 0 in place of 2"],
+        ["a.example:443", "unchanged", "pin: tls_reset weighs 0 in place of 2"],
     ]
 
 
 def test_what_could_not_be_replayed_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     show_replayed(CALL, replayed(left_out={**NOTHING, "unnamed": 1234, "cut": True}))
     said = capsys.readouterr().err
-    assert "about 1,234 connections that went direct" in said
-    assert "the older part of the time" in said
+    assert "about 1,234 direct connections" in said
+    assert "the oldest connections" in said
     assert "damaged" not in said

@@ -28,12 +28,16 @@ def test_nothing_is_ever_overwritten(byway: Byway, home: Home) -> None:
     file = write(home, "mine", "mine = 1\n")
     ran = byway("addons", "new", "mine")
     assert (ran.code, file.read_text()) == (2, "mine = 1\n")
-    assert "exists already" in ran.err
+    assert "already exists" in ran.err
 
 
 @pytest.mark.parametrize(
     ("words", "reason"),
-    [(["a b"], "is no name for an addon"), (["../x"], "is no name"), (["x", "--kind", "plann"], "did you mean plan?")],
+    [
+        (["a b"], "is not an addon name"),
+        (["../x"], "is not an addon name"),
+        (["x", "--kind", "plann"], "did you mean plan?"),
+    ],
 )
 def test_what_cannot_be_begun(byway: Byway, home: Home, words: list[str], reason: str) -> None:
     ran = byway("addons", "new", *words)
@@ -72,7 +76,7 @@ def test_a_check_says_what_an_addon_has(byway: Byway, home: Home) -> None:
         ("\ndef plan(request):\n    return None\n", "pin.py:2: plan has other parameters"),
         ("\nimport nobody_has_this\n", "pin.py:2: cannot be imported"),
         ("\nraise SystemExit(0)\n", "pin.py:2: SystemExit"),
-        ("import os\nos._exit(0)\n", "pin.py: ended the whole process that tried it (code 0)"),
+        ("import os\nos._exit(0)\n", "pin.py: ended the process that loaded it (exit code 0)"),
         ("print('hello')\n1 / 0\n", "pin.py:2: ZeroDivisionError"),
         ("import socket\nsocket.create_connection(('127.0.0.1', 1))\n", "pin.py:2: NotHere: socket.getaddrinfo"),
         ("import subprocess\nsubprocess.run(['true'])\n", "pin.py:2: NotHere: subprocess.Popen"),

@@ -64,7 +64,7 @@ def test_showing_makes_nothing(byway: Byway, home: Home) -> None:
         ["Debian's store", "not trusted"],
         ["Chromium, Chrome", "not trusted"],
     ]
-    assert "There is no authority yet" in ran.err
+    assert "There is no CA yet" in ran.err
     assert byway("ca", "show", "--json").json["authority"] is None
     assert not (home.state / "ca").exists()
 
@@ -256,7 +256,7 @@ def test_a_system_that_there_is_not(byway: Byway, home: Home, monkeypatch: pytes
 def test_by_sudo_it_says_whose_authority_it_is(byway: Byway, monkeypatch: pytest.MonkeyPatch) -> None:
     assert "sudo" not in byway("ca", "trust").err
     monkeypatch.setenv("SUDO_USER", "dana")
-    assert "root's own authority" in byway("ca", "trust").err
+    assert "root's own CA" in byway("ca", "trust").err
 
 
 # -- rotate ------------------------------------------------------------------------------------------------------------
@@ -284,7 +284,7 @@ def test_an_old_one_that_is_still_trusted_is_not_given_up(
     monkeypatch.setattr(trust, "is_root", lambda: False)
     ran = byway("ca", "rotate")
     assert ran.code == 4
-    assert "stays until nothing trusts it" in ran.err
+    assert "is kept until no store trusts it" in ran.err
     assert (made(home), (home.state / "ca" / "authority.pem").read_bytes()) == (old, key)
     assert byway("ca", "rotate", "--json").json["name"] is None
 
@@ -306,10 +306,10 @@ def test_an_authority_whose_file_was_lost_is_named_and_taken_with_all(
         path.unlink()
     byway("ca", "trust")
     assert len(debian.store.entries()) == len(chromium.entries()) == 2
-    assert ["Debian's store", "trusts another", lost] in byway("ca", "show").rows
+    assert ["Debian's store", "trusts another CA", lost] in byway("ca", "show").rows
     ran = byway("ca", command)
     assert ran.code == 0
-    assert f"trusts another authority of Byway's: {lost}" in ran.err
+    assert f"trusts another CA of Byway: {lost}" in ran.err
     assert "byway ca untrust --all" in ran.err
     assert len(debian.store.entries()) == len(chromium.entries()) == 1
     ran = byway("ca", command, "--all")

@@ -24,9 +24,8 @@ from tests.support.outcomes import rescued
 BYWAY = [sys.executable, "-m", "proxy"]
 
 COMMANDS = [
-    "run", "status", "why", "test", "report", "log show", "demo", "relay list", "relay test", "relay add", "relay rm",
-    "relay order", "relay enable", "relay disable", "rule test",
-    "rule list", "rule import",
+    "run", "status", "why", "test", "report", "log show", "demo", "relay list", "relay test", "relay add",
+    "relay rm", "relay order", "relay enable", "relay disable", "rule test", "rule list", "rule import",
     "rule check", "addons list", "addons new", "addons check", "addons replay", "addons enable", "addons disable",
     "addons docs", "addons path",
     "site list", "site show", "site set", "site forget", "config show", "config check", "config path",
@@ -78,7 +77,7 @@ def test_without_a_running_byway_it_ends_with_3_and_says_how_to_start_one(byway:
         ran = byway(*words.split(), *extra)
         assert ran.code == 3
         assert ran.out == ""
-        assert f"start one with `byway run --state {home.state}`" in ran.err
+        assert f"start it with `byway run --state {home.state}`" in ran.err
         assert len(ran.err.splitlines()) == 1
 
 
@@ -128,7 +127,7 @@ def run_shell(line: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(["bash", "-c", line], capture_output=True, text=True, timeout=60, check=False)
 
 
-@pytest.mark.parametrize("words", ["config show", "config show --json", "--help", "config path"])
+@pytest.mark.parametrize("words", ["config show --all", "config show --json", "--help", "config path"])
 def test_G12_a_reader_that_leaves_is_no_error(home: Home, words: str) -> None:
     """`exec 1>&-`-like: the reading end of the pipe is closed before a byte is written."""
     reading, writing = os.pipe()

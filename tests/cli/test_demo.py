@@ -94,7 +94,7 @@ def test_a_byway_that_does_not_start_is_noticed(
 ) -> None:
     monkeypatch.setattr(instance, "command", lambda *_: [sys.executable, "-c", "raise SystemExit('no such luck')"])
     assert demo.main() == 1
-    assert "byway did not start; it said: no such luck" in capsys.readouterr().err
+    assert "Byway did not start; its output: no such luck" in capsys.readouterr().err
 
 
 class _Lenient(Stage):

@@ -97,7 +97,7 @@ def test_a_broken_configuration_keeps_nobody_from_reading(byway: Byway, home: Ho
 def test_what_needs_a_running_byway_says_so(byway: Byway, kept: Path, words: str) -> None:
     ran = byway(*words.split())
     assert ran.code == 3
-    assert "no byway is running" in ran.err.lower()
+    assert "Byway is not running" in ran.err
 
 
 @pytest.mark.parametrize("words", ["log", "site list", "report"])

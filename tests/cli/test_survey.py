@@ -77,7 +77,7 @@ def test_a_file_has_a_site_on_each_line(byway: Byway, running: Running, tmp_path
     file.write_text("# mine\n\na.example  # first\nhttp://b.example/#top\na..b\n\x1b[2J\n")
     ran = byway("test", *NOW, "--file", str(file))
     assert [row[0] for row in ran.rows[1:]] == ["https://a.example/", "http://b.example/"]
-    assert 'sites.txt:5: "a..b" is no site' in ran.err
+    assert 'sites.txt:5: "a..b" is not a site' in ran.err
     assert "\x1b" not in ran.err
 
 
@@ -111,10 +111,10 @@ def test_a_list_in_other_dress(byway: Byway, running: Running, tmp_path: Path, t
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        (f'url,notes\n"{"y" * 200_000}', "sites.csv:2: is not a CSV file"),
+        (f'url,notes\n"{"y" * 200_000}', "sites.csv:2: not a CSV file"),
         (f'"{"y" * 200_000}', "sites.csv:1:"),
-        ("a..b\n" * 9, "of 9 lines none names a site"),
-        ("a..b\nc..d", 'sites.csv:2: "c..d" is no site'),
+        ("a..b\n" * 9, "no sites in 9 lines"),
+        ("a..b\nc..d", 'sites.csv:2: "c..d" is not a site'),
     ],
 )
 def test_a_list_that_is_none_is_said_to_be(
@@ -139,11 +139,11 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
 @pytest.mark.parametrize(
     ("words", "code", "said"),
     [
-        (("--list", "kz"), 2, "lists/kz.csv is missing. Byway fetches nothing by itself"),
+        (("--list", "kz"), 2, "lists/kz.csv does not exist. Byway downloads nothing"),
         (("--file", "/nowhere/x.txt"), 7, "no such file"),
-        ((), 2, "name the sites"),
-        (("a..b",), 2, '"a..b" is no site'),
-        (("--resume", "../../etc"), 2, "there is no survey"),
+        ((), 2, "name sites, or a file"),
+        (("a..b",), 2, '"a..b" is not a site'),
+        (("--resume", "../../etc"), 2, "no interrupted test"),
         (("--resume", "0123abcd", "a.example"), 2, "do not name others"),
         (("--routes", "direct,nowhere", "a.example"), 2, 'There is no route "nowhere"'),
     ],
