@@ -278,7 +278,7 @@ async def _way(byway: Running, site: Site, visit: Visit) -> Way:
         return bool(winners)
 
     with contextlib.suppress(TimeoutError):
-        await until_read(written, within_s=15 if visit.genuine else 3)
+        await until_read(written, within_s=30 if visit.genuine else 3)
     return kind_of(winners[-1] if winners else None)
 
 
