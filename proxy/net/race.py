@@ -18,7 +18,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
@@ -325,7 +325,7 @@ class Race:
             for route, contender in latest.items():
                 if contender.avoids_residual and contender.symptom is Symptom.SKIPPED:
                     return route
-        due = [c for c in self._retriable(latest.values()) if (self._retries.due_at(c) or 0.0) <= now]
+        due = [contender for at, contender in self._retriable(latest) if at <= now]
         return min(due, key=lambda c: c.started_at).route if due else None
 
     def _untried(self, flight: Flight | None, left: list[Route], now: float, *, served: bool) -> Route | None:
@@ -361,9 +361,10 @@ class Race:
                     return True
         return False
 
-    def _retriable(self, latest: Iterable[Contender]) -> list[Contender]:
-        """The latest tries of those relays that are tried again, now or later."""
-        return [c for c in latest if c.route.relays and self._retries.due_at(c) is not None]
+    def _retriable(self, latest: Mapping[Route, Contender]) -> list[tuple[float, Contender]]:
+        """When which relays are tried again, with their latest tries."""
+        relayed = [contender for route, contender in latest.items() if route.relays]
+        return [(at, contender) for contender in relayed if (at := self._retries.due_at(contender)) is not None]
 
     def _has_failed(self) -> bool:
         """Whether nothing is under way, and nothing is to be waited for."""
@@ -372,10 +373,8 @@ class Race:
         if any(c.symptom in _AS_GOOD_AS_VALID for c in self._contenders):
             return True
         now = self._now()
-        latest = self._latest().values()
-        return now >= self._gives_up_at or not any(
-            self._retries.is_worth_the_wait(c, now) for c in self._retriable(latest)
-        )
+        retriable = self._retriable(self._latest())
+        return now >= self._gives_up_at or not any(self._retries.is_worth_the_wait(c, now) for _, c in retriable)
 
     def _gives_up(self) -> bool:
         """Whether everything under way has been waited for in vain: then it is ended. An attempt whose flight arrived
@@ -486,8 +485,7 @@ class Race:
         looks += [self._shown_at(), self._gives_up_at]
         if flight is not None and (reserve := self._first(Phase.OPEN)) is not None:
             looks.append(self._reserve_at(reserve))
-        latest = self._latest().values()
-        looks += [self._retries.due_at(c) for c in latest if c.route.relays]
+        looks += [at for at, _ in self._retriable(self._latest())]
         later = [at for at in looks if at is not None and now < at < math.inf]
         return min(later) - now if later else None
 

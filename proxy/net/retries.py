@@ -82,14 +82,15 @@ class RetrySchedule:
 class Retries:
     """Of one race: how many further tries of its relays are left, and when the next one is due."""
 
-    __slots__ = ("_bell", "_detect", "_next_at", "_schedule", "_started")
+    __slots__ = ("_bell", "_detect", "_failed_at", "_next_at", "_schedule", "_started")
 
     def __init__(self, schedule: RetrySchedule, detect: Detect, bell: Bell) -> None:
         self._schedule = schedule
         self._detect = detect
         self._bell = bell
         self._started = 0
-        self._next_at = 0.0  # no try of this race before
+        self._failed_at = 0.0
+        self._next_at = 0.0  # no try of this race before, unless another one gets through
 
     def due_at(self, contender: Contender) -> float | None:
         """When the relay of `contender`, its latest try, may be tried again; None: not at all.
@@ -100,14 +101,16 @@ class Retries:
             return None
         due_at = self._schedule.due_at(contender.route.relays)
         if contender.failed_on_its_way:
-            return due_at and max(due_at, self._next_at)
+            if not due_at:  # it works for others; a relay may also fail for one destination alone
+                return self._failed_at + self._detect.relay_retry_s[0]
+            return max(due_at, self._next_at)
         if contender.phase is Phase.DIALING:
             return max(due_at, contender.started_at + self._detect.relay_silent_s)
         return None
 
     def is_worth_the_wait(self, contender: Contender, now: float) -> bool:
-        """Whether a client that could be answered now, with a failure, waits for the next try."""
-        return self.due_at(contender) is not None and self._schedule.is_recent(contender.route.relays, now)
+        """Whether a client that could be told now waits for the next try of this relay, which is due some time."""
+        return self._schedule.is_recent(contender.route.relays, now)
 
     def started(self, relays: Relays, now: float) -> None:
         """A relay is tried again."""
@@ -119,6 +122,7 @@ class Retries:
         self._schedule.failed(relays, now)
         self._schedule.wait_with(self._bell)
         steps = self._detect.relay_retry_s
+        self._failed_at = now
         self._next_at = now + self._schedule.jittered(steps[min(self._started, len(steps) - 1)])
 
     def opened(self, relays: Relays) -> None:
