@@ -94,7 +94,7 @@ def _checked(answer: Plan, before: Plan, registry: Registry) -> Plan | None:
     if type(answer.action) is not Action or type(answer.why) is not str or type(answer.intercept) is not bool:
         raise WrongAnswer("returned a plan with an action, a reason or `intercept` of another type")
     if type(answer.routes) is not tuple or not all(type(route) is Route for route in answer.routes):
-        raise WrongAnswer("returned a plan whose routes are no tuple of routes")
+        raise WrongAnswer("returned a plan whose routes are not a tuple of routes")
     for route in answer.routes:
         _check_route(route, registry)
     _check_promise(answer, before)
@@ -106,27 +106,27 @@ def _checked(answer: Plan, before: Plan, registry: Registry) -> Plan | None:
 def _check_route(route: Route, registry: Registry) -> None:
     words = (*route.relays, *route.wrap)
     if not all(type(part) is tuple for part in (route.relays, route.wrap)) or not all(type(w) is str for w in words):
-        raise WrongAnswer("returned a route that is not made of names")
+        raise WrongAnswer("returned a route whose relays are not names")
     if len(route.relays) > CHAIN_LIMIT:
         raise WrongAnswer(f"returned a chain of more than {CHAIN_LIMIT} relays")
     try:
         registry.dialer(route)
     except (ConfigError, ValueError) as error:
-        raise WrongAnswer(f"returned a plan that cannot be gone: {error}") from None
+        raise WrongAnswer(f"returned a plan that cannot be used: {error}") from None
 
 
 def _check_promise(made: Plan, before: Plan) -> None:
     direct = [route for route in made.routes if route.is_direct]
     match made.action:
         case Action.BLOCK if made.routes:
-            raise WrongAnswer("returned a plan of BLOCK with routes; plan.block(why) makes one without")
+            raise WrongAnswer("returned a plan of BLOCK with routes; use plan.block(why)")
         case Action.RELAY if direct:
             raise WrongAnswer("returned a plan of RELAY with a direct route")
         case Action.DIRECT if len(direct) < len(made.routes):
             raise WrongAnswer("returned a plan of DIRECT with a relay")
     was_closed = made.action is before.action and not before.routes  # for want of a relay: it stays so
     if not made.routes and made.action is not Action.BLOCK and not was_closed:
-        raise WrongAnswer(f"returned a plan of {made.action} without a route; plan.block(why) refuses")
+        raise WrongAnswer(f"returned a plan of {made.action} without a route; to refuse, use plan.block(why)")
 
 
 def signal(answer: object, before: Signal) -> Signal | None:
@@ -136,9 +136,9 @@ def signal(answer: object, before: Signal) -> Signal | None:
     if type(answer) is not Signal:
         raise WrongAnswer(f"returned {_kind(answer)}, not a signal or None")
     if type(answer.weight) not in (int, float) or type(answer.cause) is not str:
-        raise WrongAnswer("returned a signal whose weight is no number or whose cause is no text")
+        raise WrongAnswer("returned a signal whose weight is not a number or whose cause is not text")
     if not math.isfinite(answer.weight) or not 0 <= answer.weight <= WEIGHT_MAX:
-        raise WrongAnswer(f"returned a weight of {answer.weight:g}; it may be 0 to {WEIGHT_MAX:g}")
+        raise WrongAnswer(f"returned a weight of {answer.weight:g}; allowed are 0 to {WEIGHT_MAX:g}")
     return dataclasses.replace(before, weight=float(answer.weight), cause=inert(answer.cause))
 
 
@@ -156,7 +156,7 @@ def url(answer: object) -> str | None:
     if answer is None:
         return None
     if type(answer) is not str or len(answer) > URL_LIMIT or not _URL.fullmatch(answer):
-        raise WrongAnswer("returned no URL of http or https in plain ASCII, at most 2048 characters, or None")
+        raise WrongAnswer("must return None or an http(s) URL in ASCII of at most 2048 characters")
     try:
         host = urlsplit(answer).hostname
     except ValueError:

@@ -40,8 +40,8 @@ log = logging.getLogger(__name__)
 QUEUE_MAX = 1000
 """What one addon is still to be told; the oldest is dropped."""
 
-_STAYS_CLOSED = "the request stays closed, as was meant"
-_STAYS = {"admit": "the request goes on", "plan": "the plan stays as it was", "dial": "the relay counts as down"}
+_STAYS_CLOSED = "the request stays blocked, as intended"
+_STAYS = {"admit": "the request continues", "plan": "the plan is unchanged", "dial": "the relay counts as down"}
 
 
 class Guarded:
@@ -235,7 +235,8 @@ class Guarded:
         if cpu_s < BUDGET_S and not waited:
             return
         where = line_of(function) if function is not None else 0
-        what = f"{hook.name} took {1000 * took_s:.0f} ms; everybody waits meanwhile, {1000 * BUDGET_S:.0f} are allowed"
+        took, limit = f"{1000 * took_s:.0f} ms", f"{1000 * BUDGET_S:.0f} ms"
+        what = f"{hook.name} took {took}; all connections wait for it; the limit is {limit}"
         self._report(hook.name, where, "slow", what, counts=hook.waited_for)
 
     def _fault_unless_no_path(
@@ -257,7 +258,7 @@ class Guarded:
     def _words(self, hook: Hook, error: BaseException) -> str:
         """What went wrong. Texts of exceptions may name sites, so they are for -v; `start` has not heard of any yet."""
         if isinstance(error, BrokenOff):
-            return f"was broken off after {self._limit.limit_s:g} s in which all of Byway stood still"
+            return f"was stopped after blocking all of Byway for {self._limit.limit_s:g} s"
         if isinstance(error, WrongAnswer):
             return words_of(error)
         kind = type(error).__name__

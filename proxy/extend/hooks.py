@@ -69,7 +69,7 @@ class Hooks:
 
     def signal(self, request: Request, signal: Signal) -> Signal | None:
         """When something was seen that speaks for blocking, before it counts. Return it with another `weight` (0 to
-        100; 0: it does not count) or `cause`; None leaves it. Never `async`: what is learned is learned at once.
+        100; 0: it does not count) or `cause`; None leaves it. Never `async`: signals are learned immediately.
 
         Budget: 50 ms."""
 

@@ -205,7 +205,7 @@ class Keeper:
             except ConfigError as error:
                 if not told:
                     raise
-                log.error("%s; addons stay as they are", error)
+                log.error("%s; keeping the addons as they are", error)
                 return
             wanted = {file.name: file for file in self._files if file.enabled}
             for file in wanted.values():
@@ -241,14 +241,14 @@ class Keeper:
         if before is not None:
             await self._leave(before)
         if told:
-            log.info("addon %s: %s", file.name, "has been loaded again" if before else "has been loaded")
+            log.info("addon %s: %s", file.name, "reloaded" if before else "loaded")
 
     def _tell_problems(self, name: str, problems: tuple[str, ...]) -> None:
         for problem in problems:
             log.error("%s", problem)
         kept = self._kept.get(name)
         goes_on = kept is not None and not kept.guarded.is_off
-        log.error("addon %s: %s", name, "the version before goes on" if goes_on else "is not running")
+        log.error("addon %s: %s", name, "keeping the previous version" if goes_on else "not running")
 
     def _options(self, name: str) -> Mapping[str, Any]:
         table = self._loaded.settings.addons.get(name)
@@ -262,7 +262,7 @@ class Keeper:
         if kept is not None:
             self._addons.remove(kept.guarded)
             await self._leave(kept)
-            log.info("addon %s: has been stopped", name)
+            log.info("addon %s: stopped", name)
 
     # -- one version -----------------------------------------------------------------------------------------------
 
@@ -274,7 +274,7 @@ class Keeper:
             return addon
         loading.break_off()
         await loading.result(_LAST_WORD_S)
-        raise ConfigError(f"{shown(file.path)}: does not come to its end when it is loaded")
+        raise ConfigError(f"{shown(file.path)}: still loading after {self._load_s:g} s (endless loop?)")
 
     async def _started(self, addon: Addon) -> _Kept:
         """Raises ConfigError when its `start` has a fault."""

@@ -103,4 +103,4 @@ class Limit:
             lasts_s = time.monotonic() - current[1]
             if lasts_s > 2 * self.limit_s:
                 told = current
-                log.error("%s keeps all of Byway waiting, and cannot be broken off", current[0])
+                log.error("%s blocks all of Byway and cannot be interrupted", current[0])

@@ -82,7 +82,7 @@ def _files(folder: Path) -> list[Path]:
         raise ConfigError(f"{shown(folder)}: cannot be read: {(error.strerror or str(error)).lower()}") from None
     taken = [name for name in names if name.endswith(".py") and not name.startswith((".", "_"))]
     if len(taken) > FILES_MAX:
-        raise ConfigError(f"{shown(folder)}: has {len(taken)} addons; {FILES_MAX} are the most")
+        raise ConfigError(f"{shown(folder)}: has {len(taken)} addons; at most {FILES_MAX} are allowed")
     return [folder / name for name in taken]
 
 
@@ -92,7 +92,7 @@ def _found(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool) -> A
     enabled = table.enabled if table is not None and table.enabled is not None else not shipped
     problem = ""
     if not NAME.fullmatch(name):
-        problem = f"{shown(path)}: an addon's name has only letters, digits, _ and -, and begins with a letter"
+        problem = f"{shown(path)}: the name of an addon starts with a letter and has only letters, digits, _ and -"
     elif not shipped:
         problem = _others_may_change(path)
     return AddonFile(name, path, shipped, enabled, problem)
@@ -112,7 +112,7 @@ def load(file: Path, name: str, table: Mapping[str, Any] = MappingProxyType({}),
     it came from. Raises ConfigError with all problems. Runs the addon's own code, for as long as that takes."""
     source = read_text(file, limit=FILE_LIMIT)
     if not source.strip():  # as a full disk leaves it, or an editor that is not done yet
-        raise ConfigError(f"{shown(file)}: is empty")
+        raise ConfigError(f"{shown(file)}: the file is empty")
     module = ModuleType(f"byway addon {name} {next(_serial)}")
     module.__file__ = str(file)
     sys.modules[module.__name__] = module  # dataclasses and type hints look their module up there
@@ -138,9 +138,9 @@ def _compiled(source: str, file: Path) -> CodeType:
     try:
         return compile(source, str(file), "exec", dont_inherit=True)
     except SyntaxError as error:
-        raise ConfigError(f"{_at(file, error.lineno or 0)}: this is not Python: {error.msg}") from None
+        raise ConfigError(f"{_at(file, error.lineno or 0)}: not valid Python: {error.msg}") from None
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
-        raise ConfigError(f"{shown(file)}: this is not Python: {error or type(error).__name__}") from None
+        raise ConfigError(f"{shown(file)}: not valid Python: {error or type(error).__name__}") from None
 
 
 def _run(code: CodeType, module: ModuleType, file: Path) -> None:
@@ -154,7 +154,7 @@ def _run(code: CodeType, module: ModuleType, file: Path) -> None:
 def _beside(file: Path, error: BaseException) -> str:
     """What to know for one who tried to import another file of the folder."""
     if isinstance(error, ImportError) and error.name and file.with_name(f"{error.name}.py").exists():
-        return "; an addon is one file, those beside it cannot be imported"
+        return "; an addon is a single file and cannot import other files of its folder"
     return ""
 
 
@@ -165,7 +165,7 @@ def _words_of(error: BaseException) -> str:
     except BaseException:
         text = ""
     if isinstance(error, BrokenOff):
-        return "does not come to its end when it is loaded, and was broken off here"
+        return "loading did not finish (endless loop?) and was stopped at this line"
     if isinstance(error, ImportError):
         return f"cannot be imported: {text}"
     return f"{type(error).__name__}: {text}" if text else type(error).__name__

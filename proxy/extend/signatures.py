@@ -62,17 +62,17 @@ def _functions(thing: object) -> Iterator[tuple[str, Callable[..., Any]]]:
 
 def _fault(hook: Hook, function: Callable[..., Any]) -> str:
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
-        return f"{hook.name} must return its answer; it has a yield"
+        return f"{hook.name} must return its answer, and not yield it"
     if inspect.iscoroutinefunction(function) and not hook.may_be_async:
         return f"{hook.name} must not be async: {_why_not_async(hook)}"
     if not _fits(hook, function):
         right = written(hook, method=inspect.ismethod(function))
-        return f"{hook.name} has other parameters than it is called with; write `{right}`"
+        return f"{hook.name} has the wrong parameters; write `{right}`"
     return ""
 
 
 def _why_not_async(hook: Hook) -> str:
-    return "the client waits for it" if hook.name == "classify" else "what is learned is learned at once"
+    return "the client waits for it" if hook.name == "classify" else "signals are learned immediately"
 
 
 def _fits(hook: Hook, function: Callable[..., Any]) -> bool:
@@ -107,7 +107,7 @@ def _near_miss(name: str, function: Callable[..., Any]) -> str:
     for hook in HOOKS.values():
         near = _LETTERS_OFF if hook.parameters else 1  # nothing else tells `stop` from a `step` of the addon's own
         if parameters == hook.parameters and _distance(name.lower(), hook.name) <= near:
-            return f"{name} is no hook; did you mean {hook.name}? (A function of your own: call it _{name})"
+            return f"{name} is not a hook; did you mean {hook.name}? (If it is your own function, rename it to _{name})"
     return ""
 
 

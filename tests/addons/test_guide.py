@@ -73,7 +73,7 @@ def test_the_commands_work(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
             app(["--config", str(folder.parent / "config.toml"), "--state", str(tmp_path), *words], prog_name="byway")
         said = capsys.readouterr()
         if "replay" in words:
-            assert "there is no log yet" in said.err
+            assert "no log yet" in said.err
         else:
             assert not ended.value.code, said.err
 

@@ -71,9 +71,9 @@ def test_a_check_says_what_an_addon_has(byway: Byway, home: Home) -> None:
 @pytest.mark.parametrize(
     ("text", "problem"),
     [
-        ("def plan(request, plan:\n    pass\n", "pin.py:1: this is not Python"),
-        ("\n\ndef plam(request, plan):\n    return None\n", "pin.py:3: plam is no hook; did you mean plan?"),
-        ("\ndef plan(request):\n    return None\n", "pin.py:2: plan has other parameters"),
+        ("def plan(request, plan:\n    pass\n", "pin.py:1: not valid Python"),
+        ("\n\ndef plam(request, plan):\n    return None\n", "pin.py:3: plam is not a hook; did you mean plan?"),
+        ("\ndef plan(request):\n    return None\n", "pin.py:2: plan has the wrong parameters"),
         ("\nimport nobody_has_this\n", "pin.py:2: cannot be imported"),
         ("\nraise SystemExit(0)\n", "pin.py:2: SystemExit"),
         ("import os\nos._exit(0)\n", "pin.py: ended the process that loaded it (exit code 0)"),
@@ -102,7 +102,7 @@ def test_one_that_does_not_end_is_broken_off(byway: Byway, home: Home, monkeypat
     write(home, "pin", "\nwhile True:\n    pass\n")
     ran = byway("addons", "check")
     assert ran.code == 7
-    assert "does not come to its end when it is loaded, and was broken off here" in ran.err
+    assert "loading did not finish (endless loop?) and was stopped at this line" in ran.err
     assert ran.out == "", "nor is it said that none is on"
 
 

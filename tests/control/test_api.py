@@ -324,7 +324,7 @@ async def test_addons_tell_what_runs_and_what_is_wrong(api: ClientSession, world
     world.addons = (
         AddonState(PIN, running="abc", since=5.0, hooks=("plan",), slowest_s=0.001),
         AddonState(replace(PIN, name="edited"), running="abc", problems=(f"edited.py:3: at https://u:{SECRET}@h",)),
-        AddonState(replace(PIN, name="faulty"), problems=("faulty.py:3: this is not Python",)),
+        AddonState(replace(PIN, name="faulty"), problems=("faulty.py:3: not valid Python",)),
         AddonState(
             replace(PIN, name="stopped"), is_off=True, faults=3, last_fault="stopped.py:3: plan raised KeyError"
         ),

@@ -53,8 +53,8 @@ WELL = Standing({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [Addo
             "byway addons list",
         ),
         (
-            replace(WELL, addons=[AddonState(PIN, running="abc", problems=("pin.py:3: this is not Python",))]),
-            "Addon pin does not load: pin.py:3: this is not Python; the previous version keeps running.",
+            replace(WELL, addons=[AddonState(PIN, running="abc", problems=("pin.py:3: not valid Python",))]),
+            "Addon pin does not load: pin.py:3: not valid Python; the previous version keeps running.",
             "byway addons list",
         ),
         (

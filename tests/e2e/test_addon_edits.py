@@ -56,7 +56,7 @@ async def test_a_thousand_edits_drop_nothing_and_leave_nothing(tmp_path: Path) -
         assert min(asked) > 10, "there was load all the time"
         assert all([await talk.holds() for talk in talking])
         assert memory(scene) - settled < _FLAT
-        assert scene.said("the version before goes on") == EDITS // 2
+        assert scene.said("keeping the previous version") == EDITS // 2
         assert scene.said("Traceback") == scene.said("fault in Byway") == 0
 
 
@@ -75,7 +75,7 @@ async def edit(scene: Scene, number: int, mark: Path) -> None:
 
 
 def refused(scene: Scene) -> int:
-    return scene.byway.said.read_bytes().count(b"the version before goes on")
+    return scene.byway.said.read_bytes().count(b"keeping the previous version")
 
 
 async def ask_until(ended: asyncio.Event, scene: Scene) -> int:

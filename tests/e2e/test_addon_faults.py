@@ -19,21 +19,21 @@ from tests.support.waiting import until_read
 PLAN = "def plan(request, plan):\n    "
 
 FAULTS = {
-    "raises": ("raise ValueError('closed.test is a name')", "plan raised ValueError; the plan stays as it was"),
+    "raises": ("raise ValueError('closed.test is a name')", "plan raised ValueError; the plan is unchanged"),
     "exits": ("import sys; sys.exit(3)", "plan raised SystemExit"),
     "interrupts": ("raise KeyboardInterrupt", "plan raised KeyboardInterrupt"),
     "cancels": ("import asyncio; raise asyncio.CancelledError", "plan raised CancelledError"),
     "returns text": ("return 'direct'", "plan returned a str, not a plan or None"),
     "returns a class": ("return type(plan)", "plan returned a type, not a plan or None"),
-    "names no relay": ("return plan.prefer('nobody')", "plan returned a plan that cannot be gone: there is no relay"),
+    "names no relay": ("return plan.prefer('nobody')", "plan returned a plan that cannot be used: there is no relay"),
     "no such word": (
         "import dataclasses; from proxy.model import Route\n"
         "    return dataclasses.replace(plan.direct(), routes=(Route((), ('nonsense',)),))",
-        "plan returned a plan that cannot be gone: route direct|nonsense: there is no 'nonsense'",
+        "plan returned a plan that cannot be used: route direct|nonsense: there is no 'nonsense'",
     ),
     "routes of text": (
         "import dataclasses; return dataclasses.replace(plan, routes=('direct',))",
-        "plan returned a plan whose routes are no tuple of routes",
+        "plan returned a plan whose routes are not a tuple of routes",
     ),
     "writes to the plan": ("plan.routes = ()", "plan raised FrozenInstanceError"),
     "wild attribute": ("return plan.no_such_thing", "plan raised AttributeError"),
@@ -45,12 +45,12 @@ FAULTS = {
     "slow": ("import time; time.sleep(0.2)", "plan took 2"),
     "busy": (
         "import time; until = time.monotonic() + 0.3\n    while time.monotonic() < until: pass",
-        "ms; everybody waits meanwhile, 50 are allowed",
+        "ms; all connections wait for it; the limit is 50 ms",
     ),
 }
 
 CLOSING = {
-    "names no relay": ("return plan.via('nobody')", "returned a plan that cannot be gone: there is no relay"),
+    "names no relay": ("return plan.via('nobody')", "returned a plan that cannot be used: there is no relay"),
     "no routes": ("return plan.via()", "returned a plan of RELAY without a route"),
     "opens RELAY": (
         "import dataclasses; return dataclasses.replace(plan.via('tor'), routes=plan.direct().routes)",
@@ -60,8 +60,8 @@ CLOSING = {
 """What is wrong with these is no doubt that they meant to close."""
 
 ENDLESS = {
-    "a loop": ("while True: pass", "plan was broken off after 1 s in which all of Byway stood still; the plan stays"),
-    "a sleep": ("import time; time.sleep(10)", "plan was broken off after 1 s"),
+    "a loop": ("while True: pass", "plan was stopped after blocking all of Byway for 1 s; the plan is"),
+    "a sleep": ("import time; time.sleep(10)", "plan was stopped after blocking all of Byway for 1 s"),
 }
 
 

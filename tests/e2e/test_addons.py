@@ -322,12 +322,12 @@ async def test_an_edit_acts_within_a_second_while_500_tunnels_run(tmp_path: Path
         assert await scene.way("open.test") == "direct"
 
         scene.write("pin", PIN.replace("open.test", "open.test\nelse"))
-        await scene.says("pin.py:4: this is not Python")
-        await scene.says("addon pin: the version before goes on")
+        await scene.says("pin.py:4: not valid Python")
+        await scene.says("addon pin: keeping the previous version")
         assert await scene.way("other.test") == "tor", "a broken edit changes nothing"
         told = (await addons(scene))["pin"]
         assert told["state"] == "runs"
-        assert re.search(r"pin\.py:4: this is not Python", told["problems"][0])
+        assert re.search(r"pin\.py:4: not valid Python", told["problems"][0])
         assert any("Addon pin does not load" in text for text in await scene.problems())
 
         scene.write("pin", PIN)

@@ -148,10 +148,10 @@ async def test_a_plan_of_relay_without_a_relay_is_closed_and_the_addon_stays_on(
     for _ in range(5):
         decided = await addons.decide(request(), PLAN, REGISTRY)
         assert (decided.action, decided.routes) == (Action.RELAY, ())
-        assert "addon a: returned a plan that cannot be gone: there is no relay" in decided.why
+        assert "addon a: returned a plan that cannot be used: there is no relay" in decided.why
     assert guarded.faults == 0
     assert "there is no relay" in guarded.last_fault
-    assert guarded.last_fault.endswith("the request stays closed, as was meant")
+    assert guarded.last_fault.endswith("the request stays blocked, as intended")
 
 
 async def test_of_relays_those_that_there_are_are_gone(addons: Running) -> None:

@@ -58,10 +58,10 @@ def test_a_plan_that_is_closed_for_want_of_a_relay_may_stay_so() -> None:
         (0, "an int"),
         (replace(BEFORE, action="RELAY"), "another type"),  # type: ignore[arg-type]
         (replace(BEFORE, why=None), "another type"),  # type: ignore[arg-type]
-        (replace(BEFORE, routes=[DIRECT]), "no tuple"),  # type: ignore[arg-type]
-        (replace(BEFORE, routes=("direct",)), "no tuple of routes"),  # type: ignore[arg-type]
-        (replace(BEFORE, routes=(Route("tor"),)), "not made of names"),  # type: ignore[arg-type]
-        (replace(BEFORE, routes=(Route((1,)),)), "not made of names"),  # type: ignore[arg-type]
+        (replace(BEFORE, routes=[DIRECT]), "not a tuple"),  # type: ignore[arg-type]
+        (replace(BEFORE, routes=("direct",)), "not a tuple of routes"),  # type: ignore[arg-type]
+        (replace(BEFORE, routes=(Route("tor"),)), "whose relays are not names"),  # type: ignore[arg-type]
+        (replace(BEFORE, routes=(Route((1,)),)), "whose relays are not names"),  # type: ignore[arg-type]
         (BEFORE.via("nobody"), "there is no relay 'nobody'"),
         (BEFORE.via("tor|nonsense"), "there is no 'nonsense'"),
         (BEFORE.via(">".join(["tor"] * 9)), "more than 8 relays"),

@@ -86,7 +86,7 @@ async def test_a_fault_is_no_answer(make: Make, code: str, is_async: bool, caplo
 async def test_the_line_is_the_addons_own(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     guarded = make("import json\n\ndef admit(request):\n    x = 1\n    return json.loads(request)\n")
     await ask(guarded, "admit", "{")
-    assert f"{guarded.addon.file}:5: addon pin: admit raised JSONDecodeError; the request goes on" in caplog.text
+    assert f"{guarded.addon.file}:5: addon pin: admit raised JSONDecodeError; the request continues" in caplog.text
     assert "Expecting property name" not in caplog.text, "it may hold the name of a site"
 
 
@@ -115,8 +115,8 @@ async def test_a_slow_hook_is_a_fault_and_its_answer_counts(make: Make, caplog: 
     assert await ask(guarded, "admit", "x") == "no"
     assert guarded.faults == 1
     assert guarded.slowest_s > 0.05
-    assert f"{guarded.addon.file}:2: addon pin: admit took 7" in caplog.text
-    assert "everybody waits meanwhile, 50 are allowed" in caplog.text
+    assert f"{guarded.addon.file}:2: addon pin: admit took " in caplog.text
+    assert "all connections wait for it; the limit is 50 ms" in caplog.text
 
 
 async def test_a_hook_that_nobody_waits_for_is_told_of_and_not_counted(
@@ -124,7 +124,7 @@ async def test_a_hook_that_nobody_waits_for_is_told_of_and_not_counted(
 ) -> None:
     guarded = make("import time\ndef outcome(outcome):\n    time.sleep(0.07)\n")
     await ask(guarded, "outcome", "x")
-    assert "outcome took 7" in caplog.text
+    assert "outcome took " in caplog.text
     assert guarded.faults == 0
 
 
@@ -247,7 +247,7 @@ async def test_a_task_of_its_own_that_stops_everything_is_broken_off(make: Make)
     started = time.monotonic()
     await guarded.spawn(guarded.addon.module.work())
     assert time.monotonic() - started < 30, "it came back at all"
-    assert "api.spawn was broken off" in guarded.last_fault
+    assert "api.spawn was stopped after blocking all of Byway" in guarded.last_fault
 
 
 async def test_what_is_opened_as_its_asker_leaves_is_closed(make: Make) -> None:

@@ -143,13 +143,13 @@ async def test_what_one_look_alone_finds_is_not_taken(kept: Kept) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("def plan(:\n", "pin.py:1: this is not Python"),
-        ("", "pin.py: is empty"),
+        ("def plan(:\n", "pin.py:1: not valid Python"),
+        ("", "pin.py: the file is empty"),
         ("def start(api):\n    raise SystemExit\n", "pin.py:2: start raised SystemExit"),
         ("def start(api):\n    open('/no/such')\n", "pin.py:2: start raised FileNotFoundError: [Errno 2] No such file"),
         ("async def start(api):\n    raise OSError\n", "pin.py:2: start raised OSError"),
-        ("def start(api):\n    while True: pass\n", "pin.py:2: start was broken off after 1 s"),
-        ("while True:\n    pass\n", "does not come to its end when it is loaded, and was broken off here"),
+        ("def start(api):\n    while True: pass\n", "pin.py:2: start was stopped after blocking all of Byway for 1 s"),
+        ("while True:\n    pass\n", "loading did not finish (endless loop?) and was stopped at this line"),
     ],
     ids=["syntax", "empty", "start exits", "start fails", "start fails later", "start loops", "loops"],
 )
@@ -165,7 +165,7 @@ async def test_a_version_that_does_not_load_or_start_changes_nothing(
     (problem,) = kept.state().problems
     assert words in problem
     assert caplog.text.count(words) == 1
-    assert "addon pin: the version before goes on" in caplog.text
+    assert "addon pin: keeping the previous version" in caplog.text
     kept.write(VERSION.replace("NUMBER", "3"))
     await kept.looked()
     assert kept.state().problems == ()
@@ -177,7 +177,7 @@ async def test_a_file_that_cannot_be_broken_off_is_left_behind(kept: Kept) -> No
     kept.write(f"import threading\nwith open({str(kept.heard_file)!r}, 'w') as f: f.write('here')\n"
                "import time\ntime.sleep(1.5)\nx = 1\n")  # fmt: skip
     await kept.looked()
-    assert kept.state().problems == (f"{kept.user}/pin.py: does not come to its end when it is loaded",)
+    assert kept.state().problems == (f"{kept.user}/pin.py: still loading after 0.5 s (endless loop?)",)
     assert not kept.addons.running
 
 
@@ -324,7 +324,7 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(kept: Kept, caplog: 
     kept.user.symlink_to(kept.user)
     await kept.looked()
     assert [guarded.name for guarded in kept.addons.running] == ["pin"]
-    assert "cannot be read: too many levels of symbolic links; addons stay as they are" in caplog.text
+    assert "cannot be read: too many levels of symbolic links; keeping the addons as they are" in caplog.text
     kept.user.unlink()
     away.rename(kept.user)
     await kept.looked()

@@ -94,7 +94,7 @@ async def test_what_cannot_be_broken_off_is_named_once(caplog: pytest.LogCapture
     thread = threading.Thread(target=elsewhere)
     with caplog.at_level(logging.ERROR, "proxy"):
         thread.start()
-        await until(lambda: "addon wild: plan keeps all of Byway waiting" in caplog.text)
+        await until(lambda: "addon wild: plan blocks all of Byway" in caplog.text)
         go_on.set()
         thread.join()
-    assert caplog.text.count("keeps all of Byway waiting") == 1
+    assert caplog.text.count("blocks all of Byway") == 1

@@ -111,7 +111,7 @@ def test_a_folder_that_cannot_be_read_is_not_an_empty_one(tmp_path: Path, shippe
 def test_more_addons_than_are_taken_are_not_left_out_in_silence(folder: Path, shipped: Path) -> None:
     for number in range(FILES_MAX + 1):
         write(folder, f"a{number}", "")
-    with pytest.raises(ConfigError, match=r"addons: has 257 addons; 256 are the most"):
+    with pytest.raises(ConfigError, match=r"addons: has 257 addons; at most 256 are allowed"):
         find(folder, shipped=shipped)
 
 
@@ -119,7 +119,7 @@ def test_a_name_must_be_simple(folder: Path, shipped: Path) -> None:
     write(folder, "9 lives")
     (found,) = find(folder, shipped=shipped)
     assert found.problem.endswith(
-        "9 lives.py: an addon's name has only letters, digits, _ and -, and begins with a letter"
+        "9 lives.py: the name of an addon starts with a letter and has only letters, digits, _ and -"
     )
 
 
@@ -301,7 +301,7 @@ def test_a_forgotten_one_leaves_nothing_behind(folder: Path) -> None:
 def test_one_cannot_import_another(folder: Path) -> None:
     write(folder, "helper", "x = 1\n")
     (problem,) = problems(folder, "import helper\n")
-    assert problem.startswith("pin.py:1: cannot be imported: No module named 'helper'; an addon is one file, ")
+    assert problem.startswith("pin.py:1: cannot be imported: No module named 'helper'; an addon is a single file and ")
 
 
 def test_an_edit_is_another_version(folder: Path) -> None:
@@ -311,8 +311,8 @@ def test_an_edit_is_another_version(folder: Path) -> None:
 
 
 FAULTY = {
-    "syntax": ("x = 1\ndef plan(request plan):\n", "pin.py:2: this is not Python: invalid syntax"),
-    "nul in a literal": ("x = 1\nx = (\n", "pin.py:2: this is not Python: '(' was never closed"),
+    "syntax": ("x = 1\ndef plan(request plan):\n", "pin.py:2: not valid Python: invalid syntax"),
+    "nul in a literal": ("x = 1\nx = (\n", "pin.py:2: not valid Python: '(' was never closed"),
     "import": (
         "\nimport no_such_thing\n",
         "pin.py:2: cannot be imported: No module named 'no_such_thing'",
@@ -328,34 +328,34 @@ FAULTY = {
     ),
     "misspelt": (
         "class A:\n    def plann(self, request, plan): ...\naddons = [A()]\n",
-        "pin.py:2: plann is no hook; did you mean plan? (A function of your own: call it _plann)",
+        "pin.py:2: plann is not a hook; did you mean plan? (If it is your own function, rename it to _plann)",
     ),
-    "misspelt in a module": ("\ndef outcom(outcome): ...\n", "pin.py:2: outcom is no hook; did you mean outcome?"),
+    "misspelt in a module": ("\ndef outcom(outcome): ...\n", "pin.py:2: outcom is not a hook; did you mean outcome?"),
     "one letter of no parameters": (
         "class A:\n    def stopp(self): ...\naddons = [A()]\n",
-        "pin.py:2: stopp is no hook; did you mean stop?",
+        "pin.py:2: stopp is not a hook; did you mean stop?",
     ),
     "too few parameters": (
         "class A:\n    def plan(self, request): ...\naddons = [A()]\n",
-        "pin.py:2: plan has other parameters than it is called with; write `def plan(self, request, plan)`",
+        "pin.py:2: plan has the wrong parameters; write `def plan(self, request, plan)`",
     ),
     "in another order": (
         "def plan(plan, request): ...\n",
-        "pin.py:1: plan has other parameters than it is called with; write `def plan(request, plan)`",
+        "pin.py:1: plan has the wrong parameters; write `def plan(request, plan)`",
     ),
     "keyword only": (
         "def admit(request, *, why): ...\n",
-        "pin.py:1: admit has other parameters than it is called with; write `def admit(request)`",
+        "pin.py:1: admit has the wrong parameters; write `def admit(request)`",
     ),
     "async signal": (
         "async def signal(request, signal): ...\n",
-        "pin.py:1: signal must not be async: what is learned is learned at once",
+        "pin.py:1: signal must not be async: signals are learned immediately",
     ),
     "async classify": (
         "async def classify(head, body): ...\n",
         "pin.py:1: classify must not be async: the client waits for it",
     ),
-    "yield": ("def plan(request, plan):\n    yield 1\n", "pin.py:1: plan must return its answer; it has a yield"),
+    "yield": ("def plan(request, plan):\n    yield 1\n", "pin.py:1: plan must return its answer, and not yield it"),
     "no list": ("x = 1\naddons = 3\n", "pin.py:2: addons must be a list of objects, as in `addons = [Pin()]`"),
     "a class": ("class A: ...\naddons = [A]\n", "pin.py:2: A in addons is a class; write `A()`"),
     "a wild property": (
@@ -410,7 +410,7 @@ def test_names_of_its_own_are_its_own(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "expected"),
     [
-        (b"\n \n", "pin.py: is empty"),
+        (b"\n \n", "pin.py: the file is empty"),
         (b"x = '\xff'\n", "pin.py:1: is not UTF-8 text (byte 0xff)"),
         (b"x = 1\n\0", "pin.py:2: contains a NUL character; is this a text file?"),
         (b"#" * (FILE_LIMIT + 1), "pin.py: is larger than 1,048,576 bytes; is this the right file?"),
@@ -426,4 +426,4 @@ def test_what_is_no_text_of_a_sane_size_is_refused(folder: Path, content: bytes,
 def test_deep_nesting_is_no_crash(folder: Path) -> None:
     (problem,) = problems(folder, f"x = {'(' * 150}{')' * 150}\ny = {'-' * 100_000}1\n")
     assert "pin.py" in problem
-    assert "not Python" in problem
+    assert "not valid Python" in problem
