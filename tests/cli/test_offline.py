@@ -39,7 +39,7 @@ def test_a_setup_is_made_and_nothing_is_left_open(home: Home) -> None:
 
 def test_all_that_a_start_would_refuse_is_refused(home: Home) -> None:
     home.config.write_text('[safety]\nallow = ["nonsense/99"]\n')
-    with pytest.raises(ConfigError, match=r"config\.toml:2: .*no host"):
+    with pytest.raises(ConfigError, match=r"config\.toml:2: .*is not a host, address or CIDR"):
         make_setup(paths(home))
     home.config.write_text("[listen]\nport = 0.5\n")
     with pytest.raises(ConfigError, match=r"config\.toml:2"):

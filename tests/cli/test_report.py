@@ -227,7 +227,7 @@ def test_each_connection_is_one_line() -> None:
 
 
 def test_what_was_measured_and_seen_is_reported(byway: Byway, running: Running, home: Home, tmp_path: Path) -> None:
-    byway("why", BLOG)
+    byway("why", f"https://{BLOG}/")
     running.see(rescued(host=BLOG, at=time.time()))
     out = tmp_path / "report.jsonl"
     ran = byway("report", BLOG, "--format", "ooni", "-o", str(out))
