@@ -191,8 +191,8 @@ def docs(
         return None
     for number, it in enumerate(shown):
         call.output.line(f"{chr(10) if number else ''}def {it.name}({', '.join(('self', *it.parameters))})")
-        for line in it.doc.split("\n"):
-            call.output.line(f"    {line}")
+        for line in _paragraphs(it.doc) if call.output.fancy else it.doc.split("\n"):
+            call.output.line(f"    {line}".rstrip())
     return None
 
 
@@ -215,3 +215,9 @@ def path(call: Invocation) -> Exit | None:
     if shipped is not None:
         call.output.hint(f"Addons that ship with Byway: {shipped}")
     return None
+
+
+def _paragraphs(text: str) -> list[str]:
+    """One line each, so that a terminal's width decides where they are wrapped; with an empty one between two."""
+    paragraphs = [" ".join(paragraph.split()) for paragraph in text.split("\n\n")]
+    return "\n\n".join(paragraphs).split("\n")

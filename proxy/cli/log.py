@@ -32,7 +32,7 @@ Row = Mapping[str, Any]
 
 OUTCOMES = ("direct", "relay", "rescued", "failed")
 
-group = typer.Typer(help="The log of connections.", no_args_is_help=False)
+group = typer.Typer()
 
 _FIRST_ROWS = 10
 """Shown before what follows, as tail -f does."""

@@ -125,6 +125,8 @@ def _show(out: Output, told: Document) -> None:
             ("override", f"{_action(override)} (set for {override['scope']})" if override else ""),
         ]
     )
+    if belief["words"] == "not tested":
+        out.hint(f"`byway why {told['host']}` tests it.")
     for title, headings, rows in (
         ("History", ("since", "status", "until", "evidence"), [
             (clock(spell["since"]), _spell_word(spell), clock(spell["until"]) if spell["until"] else "now",

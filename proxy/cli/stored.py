@@ -27,7 +27,7 @@ from proxy.control.timeline import scopes, spells
 from proxy.detect.beliefs import Beliefs
 from proxy.detect.health import RelayHealth
 from proxy.errors import BywayError, ConfigError
-from proxy.model import NetworkId, Override
+from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
 from proxy.net.network_id import network_id, read_uplink
 from proxy.store import queries
 from proxy.store.file import open_reader
@@ -129,12 +129,15 @@ class Stored:
         return self._ask(lambda db: queries.changes(db, host))
 
     def _network(self) -> NetworkId:
-        """The network that this computer is on now."""
+        """The network that this computer is on now; where that is unknown, the one of the last connection."""
         try:
-            key = self._paths.network_key_file.read_bytes()
-        except OSError:
-            key = b""  # no network was told from another yet
-        return network_id(read_uplink(), key)
+            now = network_id(read_uplink(), self._paths.network_key_file.read_bytes())
+        except OSError:  # no network was told from another yet
+            now = UNKNOWN_NETWORK
+        if now != UNKNOWN_NETWORK:
+            return now
+        last = self._ask(lambda db: queries.log(db, limit=1))
+        return NetworkId(str(last[0]["network"])) if last else now
 
     def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
         try:

@@ -85,7 +85,7 @@ def _follow_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> d
             if "verdict" in told:
                 return told
             if out.fancy and out.verbose:
-                for line in row_lines(list(map(inert, _step_cells(told["step"]))), (16, 24, width() - 44)):
+                for line in row_lines(list(map(inert, _step_cells(told["step"]))), (19, 25, width() - 48)):
                     out.line(line)
             else:
                 status.show(told["step"])

@@ -107,13 +107,19 @@ class Running:
 
 
 @pytest.fixture
-def running(home: Home) -> Iterator[Running]:
+def make_world(home: Home) -> Callable[[], World]:
+    """What `running` serves; a module may have one of its own."""
+    return lambda: World(path=home.config)
+
+
+@pytest.fixture
+def running(home: Home, make_world: Callable[[], World]) -> Iterator[Running]:
     """A Byway as far as commands can tell."""
     ready, stop = threading.Event(), asyncio.Event()
     made: list[Running] = []
 
     async def serve() -> None:
-        world = World(path=home.config)
+        world = make_world()
         server = ControlServer(world.parts, home.state / "c.sock", "unused", port=8119)
         await server.start()
         (home.state / "run.json").write_text(json.dumps({**server.address, "pid": 1, "port": 8119}))
