@@ -128,7 +128,8 @@ class Entry:
         if services.network() == self.network:
             now = services.now()
             conditions = services.beliefs.relay_conditions(outcome.host, network=self.network, now=now)
-            services.health.learn(outcome, now, conditions)
+            if services.health.learn(outcome, now, conditions) and services.beliefs.doubt_if_quiet(self.network, now):
+                services.sound()
 
     def _take(self, race: Race) -> None:
         self.say(attempts=race.attempts, flight_at=self._services.now() - race.flight_age)

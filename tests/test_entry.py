@@ -12,6 +12,8 @@ import pytest
 
 from proxy.config.schema import Detect
 from proxy.detect.beliefs import Beliefs
+from proxy.detect.health import Health
+from proxy.detect.relay_faults import RelayFault
 from proxy.entry import Entry
 from proxy.errors import DialError
 from proxy.extend.addons import Addons
@@ -55,11 +57,17 @@ class World:
     changes: list[Change] = field(default_factory=list)
     ended: list[Outcome] = field(default_factory=list)  # tunnels
     addons: Any = field(default_factory=Addons)
+    beliefs: Beliefs = field(default_factory=lambda: Beliefs(Detect()))
+    health: Health = field(default_factory=lambda: Health(Detect()))
+    sounded: list[float] = field(default_factory=list)
 
     def entry(self, plan: Plan | None = None) -> Entry:
         request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
         plan = plan or Plan(Action.AUTO, (DIRECT, TOR), "AUTO: nothing is known")
         shared = services(
+            beliefs=self.beliefs,
+            health=self.health,
+            sound=lambda: self.sounded.append(self.now),
             network=lambda: self.network,
             now=lambda: self.now,
             believe=self.changes.extend,
@@ -206,6 +214,54 @@ async def test_a_loss_names_what_was_tried(world: World) -> None:
     assert entry.symptom is Symptom.REFUSED
     assert State.SUSPECT not in world.learned, "no route delivered: nothing lasting is learned"
     assert State.BLOCKED not in world.learned
+
+
+REFUSES = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), evidence={"relay": "refused"})
+
+
+async def test_a_relay_that_refuses_is_noted_though_no_route_delivered(world: World) -> None:
+    world.entry().lost(cast(Any, Race(failed(), REFUSES)))
+    assert world.health.faults()["tor"].fault is RelayFault.CONNECTION_REFUSED
+
+
+@pytest.mark.parametrize("left", [True, False])
+async def test_also_when_the_client_has_left(world: World, left: bool) -> None:
+    world.entry().lost(cast(Any, Race(pending(), REFUSES)), client_left=left)
+    assert set(world.health.faults()) == {"tor"}
+
+
+async def test_nothing_is_noted_of_a_relay_on_the_network_that_was_left(world: World) -> None:
+    entry = world.entry()
+    world.network = AWAY
+    entry.lost(cast(Any, Race(failed(), REFUSES)))
+    assert not world.health.faults()
+
+
+@pytest.mark.parametrize("state", [NetworkState.OFFLINE, NetworkState.PORTAL])
+async def test_offline_or_behind_a_portal_no_relay_is_blamed(world: World, state: NetworkState) -> None:
+    if state is NetworkState.PORTAL:
+        world.beliefs.sounded("control.test", Sounding.PORTAL, network=HOME, started=990, now=995)
+    else:
+        offline = outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host="gone.test")
+        world.beliefs.learn(offline, network=HOME, now=995)
+    assert world.beliefs.network_state(HOME) is state
+    world.entry().lost(cast(Any, Race(failed(), REFUSES)))
+    assert not world.health.faults()
+
+
+async def test_just_after_waking_no_relay_is_blamed(world: World) -> None:
+    world.beliefs.woke(world.now)
+    world.entry().lost(cast(Any, Race(failed(), REFUSES)))
+    assert not world.health.faults()
+
+
+@pytest.mark.parametrize("direct_works", [True, False])
+async def test_a_control_shall_tell_whether_it_is_the_network_that_fails(world: World, direct_works: bool) -> None:
+    """Under RELAY nothing goes direct that would show a captive portal."""
+    if direct_works:
+        world.beliefs.delivered_direct("other.test", network=HOME, now=world.now - 5)
+    world.entry(Plan(Action.RELAY, (TOR,), "MATCH,RELAY")).lost(cast(Any, Race(REFUSES)))
+    assert world.beliefs.control_wanted(HOME, world.now) is not direct_works
 
 
 async def test_a_relay_that_was_tried_often_is_named_once(world: World) -> None:

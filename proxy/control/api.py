@@ -34,7 +34,7 @@ from proxy.control.timeline import scopes, spells
 from proxy.control.trial import remembered_tests, try_relays
 from proxy.detect.health import RelayHealth
 from proxy.detect.relay_faults import RelayFault
-from proxy.detect.site_status import site_state, status_of
+from proxy.detect.site_status import SiteState, site_state
 from proxy.errors import BywayError
 from proxy.measure.means import measured_routes
 from proxy.model import (
@@ -247,14 +247,17 @@ class _Api:
     async def _known(self, destination: Destination) -> Document:
         """All that is held about a site, and what would be done with it now."""
         held, made = await self._plan(destination)
+        now = time.time()
         rows = await self._rows(site=destination.host, limit=_LAST_CONNECTIONS)
         changes = await self._changes(destination.host)
         return {
             **documents.destination(destination),
-            "belief": self._site(held, time.time()),
+            "belief": self._site(held, now, destination.host),
             "relay_faults": [documents.relay_fault(*noted) for noted in self._parts.health.faults().items()],
             "plan": documents.plan(made),
-            "advice": documents.advice(held, made, self._relay_names()),
+            "advice": documents.advice(
+                held, made, self._relay_names(), self._shown(held, now, destination.host).status
+            ),
             "connections": [row for row in rows if row.get("host") == destination.host],
             "timeline": spells(changes, [held]),
             "changes": changes,
@@ -337,15 +340,19 @@ class _Api:
         held += [Belief(host, here) for host, result in recent if host not in known and result.status.is_trouble]
         return [self._site(belief, now) for belief in held]
 
-    def _site(self, held: Belief, now: float) -> Document:
-        """What is stored about a site, and what it is called now."""
+    def _site(self, held: Belief, now: float, host: str = "") -> Document:
+        """What is stored about a site, and what it is called now; `host` where a wider scope speaks for it."""
+        shown = self._shown(held, now, host)
+        return {**documents.belief(held, shown), "is_trouble": shown.status.is_trouble}
+
+    def _shown(self, held: Belief, now: float, host: str = "") -> SiteState:
+        """The word for a site now."""
         parts = self._parts
         if held.network != parts.network():
-            return {**documents.belief(held), "is_trouble": status_of(held.state, held.cause).is_trouble}
-        last = parts.beliefs.last_result(held.scope, network=held.network, now=now)
+            return site_state(held)
+        last = parts.beliefs.last_result(host or held.scope, network=held.network, now=now)
         working = working_relays(parts.health, self._relay_names(), now)
-        shown = site_state(held, last, parts.beliefs.network_state(held.network), working)
-        return {**documents.belief(held, shown), "is_trouble": shown.status.is_trouble}
+        return site_state(held, last, parts.beliefs.network_state(held.network), working)
 
     async def site(self, request: web.Request) -> web.Response:
         asking.query(request)
@@ -359,7 +366,7 @@ class _Api:
         changes = await self._changes(host)
         return _answer(
             host=host,
-            belief=self._site(here, now),
+            belief=self._site(here, now, host),
             elsewhere=[self._site(held, now) for held in elsewhere],
             override=None if covering is None else documents.override(*covering),
             timeline=spells(changes, [here, *elsewhere]),

@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from types import MappingProxyType
 from typing import Any
 
 from proxy.config.relays import enabled_relays
@@ -22,7 +23,7 @@ from proxy.detect import words
 from proxy.detect.evidence import Routes
 from proxy.detect.health import RelayHealth
 from proxy.detect.relay_faults import NotedFault
-from proxy.detect.site_status import LastResult, SiteState, site_state, status_of
+from proxy.detect.site_status import LastResult, SiteState, SiteStatus, site_state, status_of
 from proxy.detect.verdict import Verdict
 from proxy.extend.keeper import AddonState
 from proxy.model import Action, Attempt, Belief, Destination, NetworkId, Outcome, Override, Plan, State, Step
@@ -325,13 +326,15 @@ def settings(configured: Settings) -> Document:
     return shown
 
 
-def advice(held: Belief, made: Plan, relays: Sequence[str]) -> str:
-    """One sentence: what the user can do, or that nothing has to be done."""
+def advice(held: Belief, made: Plan, relays: Sequence[str], status: SiteStatus = SiteStatus.NOT_TESTED) -> str:
+    """One sentence: what the user can do, or that nothing has to be done. `status` is the word for the site now."""
     troubled = held.state in (State.SUSPECT, State.BLOCKED)
     if made.action is Action.BLOCK:
         return 'Blocked by a rule; see "plan".'
     if not made.routes:
         return "No route is allowed: add a relay with `byway relay add URL`, or change the rule."
+    if status in _TO_DO:
+        return _TO_DO[status]
     if made.action is not Action.AUTO:
         return "A rule or override decides the route; results do not change it."
     if troubled and not any(route.relays for route in made.routes):
@@ -340,13 +343,22 @@ def advice(held: Belief, made: Plan, relays: Sequence[str]) -> str:
         return "There is no relay: add one with `byway relay add URL`."
     if troubled:
         return f"Nothing: {made.routes[0]} opens it, and direct is re-tested automatically."
-    if held.state is State.DOWN:
-        return "No route reached it. Wait, or try another relay."
-    if held.state is State.REFUSED:
-        return "The site refuses this route. Try another relay."
     if held.state is State.UNKNOWN:
         return "Open it once through the proxy, then ask again."
     return "Nothing: it opens."
+
+
+_TO_DO: Mapping[SiteStatus, str] = MappingProxyType(
+    {
+        SiteStatus.NO_SUCH_NAME: "Check the spelling.",
+        SiteStatus.BAD_CERTIFICATE: "Do not enter passwords there. `byway why` names the reason.",
+        SiteStatus.SITE_DOWN: "No route reached it. Wait, or try another relay.",
+        SiteStatus.REFUSES_THIS_ROUTE: "The site refuses this route. Try another relay.",
+        SiteStatus.RELAYS_FAIL: "The relays fail: see `byway status`, then `byway relay test`.",
+        SiteStatus.NO_NETWORK: "Check your network connection.",
+        SiteStatus.PORTAL: "Open any page in a browser and log in to the network.",
+    }
+)
 
 
 def destination(asked: Destination) -> Document:

@@ -22,7 +22,7 @@ from proxy.detect.book import TROUBLED, Book, on_network
 from proxy.detect.findings import Findings
 from proxy.detect.health import Conditions
 from proxy.detect.judging import Judge, Refine, unrefined
-from proxy.detect.learning import Learning
+from proxy.detect.learning import DIRECT_WORKS_S, Learning
 from proxy.detect.recovery import Recovery
 from proxy.detect.results import Results, Visited
 from proxy.detect.scopes import registrable
@@ -229,6 +229,14 @@ class Beliefs:
     def doubt(self, network: NetworkId) -> None:
         """Something came in a site's place, as a login page does: a control shall tell."""
         self._judge.uplink.doubt(network)
+
+    def doubt_if_quiet(self, network: NetworkId, now: float) -> bool:
+        """A relay failed of itself: unless direct works, a control shall tell whether it is the network, as behind a
+        captive portal. True: one is due."""
+        if self._judge.uplink.well_since(network, "", now - DIRECT_WORKS_S):
+            return False
+        self.doubt(network)
+        return True
 
     def certificate_taken(self, network: NetworkId, now: float) -> None:
         """A client went on once it had seen the certificate that direct brought: it was no login page's."""

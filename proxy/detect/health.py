@@ -86,8 +86,10 @@ class Health:
 
         return sorted(names, key=rank)
 
-    def learn(self, outcome: Outcome, now: float, conditions: Conditions = FAIR) -> None:
-        """Takes what one connection showed of the relays it tried, whether or not a route delivered."""
+    def learn(self, outcome: Outcome, now: float, conditions: Conditions = FAIR) -> bool:
+        """Takes what one connection showed of the relays it tried, whether or not a route delivered. True: a relay
+        failed of itself, if it is not the network."""
+        failed = False
         for name, attempt in _last_of_each(outcome.attempts).items():
             if attempt.delivered:
                 self.worked(name, now, elapsed_s=attempt.elapsed)
@@ -97,10 +99,12 @@ class Health:
             if fault is None and compared and _delivers_nothing(attempt):
                 fault = RelayFault.DELIVERS_NOTHING
             if fault is not None and conditions.may_count(fault):
+                failed = True
                 noted = NotedFault(fault, outcome.at + attempt.started, now, attempt.error)
                 self._note(name, noted, compared=compared and not conditions.is_near)
         if outcome.winner is not None and not conditions.is_near:
             self._route_worked(outcome.winner, now)
+        return failed
 
     def learn_steps(self, steps: Sequence[Step], began_at: float, now: float, conditions: Conditions = FAIR) -> None:
         """Takes what a measurement that began at `began_at` showed of the relays it tried."""

@@ -13,9 +13,10 @@ import pytest
 from aiohttp import ClientSession
 
 from proxy.control.following import FAULT
+from proxy.detect.site_status import LastResult, SiteStatus, Source
 from proxy.extend.addon import AddonFile
 from proxy.extend.keeper import AddonState
-from proxy.model import Action, Override, Plan, Protocol, Route, Sounding, Stage, Symptom
+from proxy.model import Action, Belief, Override, Plan, Protocol, Route, Sounding, Stage, State, Symptom
 from tests.control.world import SECRET, World, follow, read
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
 
@@ -412,3 +413,15 @@ async def test_a_measurement_is_the_last_result_of_its_site(api: ClientSession, 
     assert told["belief"]["words"] == word
     assert [site["words"] for site in (await read(api, "/v1/status"))["sites"]] == [word]
     assert (await read(api, f"/v1/sites/{BLOG}"))["belief"]["last_result"]["source"] == "measurement"
+
+
+async def test_the_last_result_of_a_host_counts_under_a_domain_that_speaks_for_it(
+    api: ClientSession, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = time.time()
+    lifted = Belief(f"*.{BLOG.partition('.')[2]}", HOME, State.BLOCKED, "sni_reset", since=now - 60, until=now + 9e5)
+    monkeypatch.setattr(world.beliefs, "lookup", lambda host, **_: lifted)
+    last = LastResult(SiteStatus.SITE_DOWN, now, Source.MEASUREMENT, "down", "timeout")
+    world.beliefs.measured(BLOG, last, network=HOME)
+    for told in ((await read(api, f"/v1/sites/{BLOG}"))["belief"], (await read(api, "/v1/why", host=BLOG))["belief"]):
+        assert (told["scope"], told["words"], told["stored_words"]) == (lifted.scope, "site down", "blocked")

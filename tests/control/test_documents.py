@@ -129,11 +129,28 @@ BLOCKED = Belief("h", HOME, State.BLOCKED)
         (BLOCKED, Plan(Action.AUTO, (DIRECT,), "r"), ["tor"], "byway site set"),
         (BLOCKED, Plan(Action.AUTO, (Route(("tor",)), DIRECT), "r"), ["tor"], "tor opens it"),
         (Belief("h", HOME, State.SUSPECT), Plan(Action.AUTO, (TOR, DIRECT), "r"), ["tor"], "tor opens it"),
-        (Belief("h", HOME, State.DOWN), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "Wait"),
-        (Belief("h", HOME, State.REFUSED), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "refuses"),
         (Belief("h", HOME), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "Open it once"),
         (Belief("h", HOME, State.WORKS), Plan(Action.AUTO, (DIRECT, TOR), "r"), ["tor"], "it opens"),
     ],
 )
 def test_what_to_do_fits(held: Belief, plan: Plan, relays: list[str], part: str) -> None:
     assert part in documents.advice(held, plan, relays)
+
+
+@pytest.mark.parametrize("held", [BLOCKED, Belief("h", HOME), Belief("h", HOME, State.WORKS)])
+@pytest.mark.parametrize(
+    ("status", "part"),
+    [
+        (SiteStatus.NO_SUCH_NAME, "spelling"),
+        (SiteStatus.BAD_CERTIFICATE, "passwords"),
+        (SiteStatus.SITE_DOWN, "Wait"),
+        (SiteStatus.REFUSES_THIS_ROUTE, "refuses"),
+        (SiteStatus.RELAYS_FAIL, "byway relay test"),
+        (SiteStatus.NO_NETWORK, "network connection"),
+        (SiteStatus.PORTAL, "log in"),
+    ],
+)
+def test_what_to_do_fits_the_word_of_the_moment(held: Belief, status: SiteStatus, part: str) -> None:
+    made = Plan(Action.AUTO, (DIRECT, TOR), "r")
+    assert part in documents.advice(held, made, ["tor"], status)
+    assert "plan" in documents.advice(held, Plan(Action.BLOCK, (), "r"), ["tor"], status), "a rule comes first"
