@@ -1,7 +1,7 @@
-"""The address guard, and what it must be told of this computer.
+"""The address guard with the facts about this computer that it needs.
 
-The guard itself is pure: here it learns what this computer is called, which addresses are its own, and that another
-proxy on it may answer names with fake addresses. What comes of it is asked for every address before it is dialed.
+The guard itself is pure. Here it gets this computer's names and addresses, and whether another proxy on this computer
+answers names with fake addresses. It is asked about every address before a connection to it is opened.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from proxy.wire import names
 
 
 def guard_of(loaded: Loaded, *, port: int) -> Guard:
-    """For what clients ask, with us listening on `port`. Raises ConfigError."""
+    """The guard for clients' requests, with Byway listening on `port`. Raises ConfigError."""
     safety, dns = loaded.settings.safety, loaded.settings.dns
     try:
         return Guard(safety.allow, dns.local, own_ports=(port,), own_names=_own_names(), own_addresses=_own_addresses())
@@ -28,15 +28,15 @@ def guard_of(loaded: Loaded, *, port: int) -> Guard:
 
 
 def guard_of_relays(*, port: int) -> Guard:
-    """A relay may be anywhere, but not we: what its name leads to is known only when it is dialed, and every request
-    would come back to us as another."""
+    """The guard for relays: a relay may have any address except Byway's own, where every request would loop. What its
+    name resolves to is known only when it is dialed."""
     return Guard(("0.0.0.0/0", "::/0"), own_ports=(port,), own_addresses=_own_addresses())
 
 
 def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:
-    """The guard for what is dialed direct. A laptop has several addresses, and gets others as it travels: of a private
-    one it is asked at that moment whether it is ours. Where another proxy on this computer answers names with fake
-    addresses of its own, as `resolver` knows, a name may lead there."""
+    """The guard for direct connections. A laptop has several addresses and gets others as it travels, so whether a
+    private address is its own is checked at that moment. Where another proxy on this computer answers names with fake
+    addresses, as `resolver` knows, a name may resolve to one."""
 
     def refusal(destination: Destination, address: IPAddress) -> str | None:
         if resolver is not None and destination.address is None and resolver.is_fake(address):

@@ -1,7 +1,7 @@
-"""The process of `byway run`: one for each state folder, told by signals, and its words on standard error.
+"""The process of `byway run`: one per state folder, controlled by signals, with its messages on standard error.
 
-An App is started, serves until it is told to stop, and is taken down; what it ended for is the exit code. Whatever is
-said here names no destination unless its user asked for that.
+An App is started, serves until a signal stops it, and is closed; the reason is the exit code. No message names a
+destination unless the user asked for that with -v.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ worth a few per cent of a tunnel's cost (measured)."""
 
 
 def run(options: RunOptions) -> int:
-    """Runs Byway in the foreground until it is told to stop. Returns the exit code."""
+    """Runs Byway in the foreground until a signal stops it. Returns the exit code."""
     _log_to_stderr(options)
     try:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)

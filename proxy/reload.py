@@ -1,8 +1,8 @@
-"""The Setup in use, and how an edit takes its place: whole, or not at all.
+"""The Setup in use, and how an edited configuration replaces it: completely or not at all.
 
-Files that were edited are read again and made into a new Setup, which the next request finds; what runs keeps its own.
-When anything is wrong with an edit, that is told and all stays as it was. Where we listen, and what is believed, go by
-the configuration of the start.
+Edited files are read again and become a new Setup for the next request; open connections keep theirs. When an edit has
+a problem, the problem is reported and the previous Setup stays. The listening address and the stored status of sites
+follow the configuration of the start.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ READING_LIMIT_S = 60.0
 
 
 class InUse:
-    """`setup` is the one in use. Raises ConfigError when there is none to begin with."""
+    """Holds the Setup in use as `setup`. Raises ConfigError when the first one cannot be made."""
 
     def __init__(
         self,
@@ -41,8 +41,8 @@ class InUse:
         flags: Mapping[str, object],
         taken: Callable[[Setup], None],
     ) -> None:
-        """`loaded` is the configuration of the start, `flags` what the command line set above it; `overrides` is what
-        `byway site set` has said. `taken` hears of each Setup that took the place of another."""
+        """`loaded` is the configuration of the start, `flags` are the settings of the command line, `overrides` those
+        of `byway site set`. `taken` is called with each Setup that replaces another."""
         self._maker = maker
         self._paths = paths
         self._at_start = loaded
@@ -58,13 +58,13 @@ class InUse:
         """Why an edited configuration is not in use; empty when it is."""
 
     def listens_on(self, port: int) -> None:
-        """Any free port was asked for, and this is the one."""
+        """Sets the port that the system chose for port 0."""
         if port != self._port:
             self._port = port
             self.setup = self._maker.build(self._material, self._overrides, port=port)
 
     def override(self, host: str, override: Override | None) -> None:
-        """Takes what `byway site set` says, from the next request on."""
+        """Applies an override of `byway site set` from the next request on; None removes it."""
         if override is None:
             self._overrides.pop(host, None)
         else:
@@ -72,16 +72,16 @@ class InUse:
         self.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
 
     async def look(self) -> None:
-        """Reads again what has been edited, once two looks in a row find the same: an editor empties a file, or takes
-        it away, before it writes the new one, and half of the rules must not act."""
+        """To be called a few times a second. Reloads after an edit, once two calls in a row see the same state: an
+        editor empties or removes a file before it writes the new one, and half of the rules must not act."""
         found = fingerprint(self.setup.settings, self._paths)
         if found == self._before != self._read:
             await self.reload()
         self._before = found
 
     async def reload(self) -> list[str]:
-        """Reads everything again, in a thread: a large list takes seconds, and connections must not wait. Returns the
-        problems: with any, all stays as it was."""
+        """Reads all files again, in a thread: a large list takes seconds, and connections must not wait. Returns the
+        problems; with any, the previous Setup stays."""
         async with self._turn:
             self._read = fingerprint(self.setup.settings, self._paths)
             try:
@@ -114,7 +114,7 @@ class InUse:
         return list(problems)
 
     def tell_notices(self) -> None:
-        """What is not wrong with the configuration but should be known."""
+        """Logs what is no error in the configuration but should be known."""
         settings, at_start = self.setup.settings, self._at_start.settings
         if (settings.listen.address, settings.listen.port) != (at_start.listen.address, at_start.listen.port):
             log.warning("[listen] address and port: the change takes effect after a restart")
@@ -124,8 +124,8 @@ class InUse:
             log.warning("%s", notice)
 
     def _check_stays_closed(self, loaded: Loaded) -> None:
-        """We go on listening where we did at the start. Raises ConfigError when that would now be without a password,
-        beyond this computer."""
+        """Byway keeps the listening address of the start. Raises ConfigError when that would now serve other computers
+        without a password."""
         address = self._at_start.settings.listen.address
         if not ipaddress.ip_address(address).is_loopback and not loaded.settings.listen.user:
             raise ConfigError(

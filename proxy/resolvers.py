@@ -1,7 +1,7 @@
-"""Who is asked for names, as `[dns]` says: the system, and servers that nobody can read along with.
+"""How names are resolved, as `[dns]` says: by the system, and by encrypted DNS servers.
 
-There are two resolvers. The one for direct routes may reach secure servers through relays as well. The one for relays'
-own names cannot, since it is asked before any relay can carry the question.
+There are two resolvers. The one for direct routes may reach encrypted servers through relays as well. The one for the
+relays' own names cannot, since it is needed before any relay can carry a query.
 """
 
 from __future__ import annotations
@@ -28,18 +28,18 @@ from proxy.wire.dns_url import SecureServer
 
 @dataclass(frozen=True, slots=True)
 class Surroundings:
-    """What resolvers ask of the rest, and tell it."""
+    """What resolvers need from the rest of Byway, and report to it."""
 
     network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK
-    """The current one: what a resolver said on another is not used."""
+    """The current network: answers from another one are not used."""
     suspect: Callable[[str], bool] = lambda _: False
-    """Which names may not be asked for in the clear."""
+    """Whether a name must not be resolved in plain text."""
     found: Callable[[str, DnsFinding], None] = lambda _host, _finding: None
-    """Hears of forged answers that came beside the one in use."""
+    """Called with forged answers that came in addition to the one in use."""
 
 
 ALONE = Surroundings()
-"""For commands: there is no rest."""
+"""For commands, which run without the rest of Byway."""
 
 
 def secure_servers(settings: Settings, paths: Paths) -> list[SecureServer]:
@@ -118,7 +118,7 @@ def _secure_dns(
 
 
 def _system_dns(settings: Settings) -> SystemDns | None:
-    """Elsewhere than on Linux nobody but the system knows its name servers."""
+    """None except on Linux: elsewhere only the system knows its DNS servers."""
     if sys.platform != "linux":
         return None
     return SystemDns(

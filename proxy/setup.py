@@ -1,6 +1,6 @@
-"""From what the user wrote to what sessions use: files, relays, rules and the guard become one frozen Setup.
+"""From the user's files to what sessions use: relays, rules, resolvers and the guard become one frozen Setup.
 
-Everything that can be wrong is found here, at start and at each reload, and told together; nothing is half taken.
+All problems are found here, at start and at each reload, and reported together; a Setup is complete or not made.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Material:
 
 
 class SetupMaker:
-    """Makes Setups for one process. Remembers what password commands said, so that a reload asks nobody again."""
+    """Makes Setups for one process. Remembers the passwords, so that a reload runs no password command again."""
 
     def __init__(
         self,
@@ -222,7 +222,7 @@ class SetupMaker:
 
 @contextlib.contextmanager
 def _gathered(problems: list[str]) -> Iterator[None]:
-    """Adds what is wrong to `problems`, so that the next part is looked at too."""
+    """Adds the problems of a ConfigError to `problems`, so that the next part is checked too."""
     try:
         yield
     except ConfigError as error:
@@ -230,7 +230,7 @@ def _gathered(problems: list[str]) -> Iterator[None]:
 
 
 def _check_inspection(rules: Rules) -> None:
-    """Raises ConfigError when something shall be inspected and cannot be here."""
+    """Raises ConfigError when a rule says INSPECT and inspection is not available here."""
     rule = next((rule for rule in rules.rules if rule.intercept), None)
     if rule is not None and (reason := unavailable()):
         raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
@@ -239,7 +239,7 @@ def _check_inspection(rules: Rules) -> None:
 def _relay_usable(
     settings: Settings, registry: Callable[[], Registry], is_failing: Callable[[str], bool]
 ) -> Callable[[Destination], bool]:
-    """Whether some relay could serve a destination in place of a local means."""
+    """Whether some relay could serve a destination instead of a local strategy."""
     never = DomainList(frozenset(settings.auto.never_relay))
 
     def usable(destination: Destination) -> bool:

@@ -1,7 +1,7 @@
-"""The files that a user writes beside config.toml: rules.txt, the lists it names, and known block pages.
+"""The files beside config.toml: rules.txt, the lists it names, and imported block pages.
 
-They are read into values, and looked at for edits. A file that is missing says nothing; one that is there and cannot be
-read, or makes no sense, is an error with its line.
+They are read into values and polled for edits. A missing file counts as empty; one that exists and cannot be read or
+parsed is an error with its line.
 """
 
 from __future__ import annotations

@@ -89,7 +89,7 @@ def check(
         call.output.document({"version": VERSION, **told})
         return None
     for name, it in rules.lists.items():
-        call.output.line(f"list {name}: {it.source}: {it.lines_read:,} lines read, {it.lines_skipped:,} skipped")
+        call.output.line(f"list {name}: {it.source}: lines read: {it.lines_read:,}, skipped: {it.lines_skipped:,}")
     for notice in rules.notices:
         call.output.hint(notice)
     if file is None and not checked.exists():

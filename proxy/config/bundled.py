@@ -1,4 +1,4 @@
-"""Where the files that ship with Byway lie: in the wheel below `proxy/_bundled`, in a checkout beside the package."""
+"""Where the files that ship with Byway are: in the wheel below `proxy/_bundled`, in a checkout beside the package."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def bundled(name: str, *, package: Path = _PACKAGE) -> Path:
 
 def bundled_folder(name: str, *, package: Path = _PACKAGE) -> Path | None:
     """The folder of that name, such as `addons`; None when none of it was installed. Beside the package only in a
-    checkout: what lies beside an installed one is not ours."""
+    checkout: files beside an installed package are not ours."""
     installed, beside = package / "_bundled" / name, package.parent / name
     if installed.is_dir():
         return installed

@@ -1,7 +1,7 @@
-"""What only makes sense beside another setting: faults, and keys that have no effect yet.
+"""Checks of settings that depend on each other: faults, and keys that have no effect yet.
 
-Each fault is the path of the key that it is about and a sentence; `load` adds the place. The one that protects most is
-the first: whoever listens beyond this computer without asking for a password runs an open proxy.
+A fault is the path of a key and a sentence; `load` adds file and line. The most important check is the first: listening
+beyond this computer without a password makes an open proxy.
 """
 
 from __future__ import annotations

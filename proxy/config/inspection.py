@@ -1,8 +1,8 @@
-"""Whether connections can be looked into here: mitmproxy is installed, in a version that we know.
+"""Whether connections can be inspected here: mitmproxy is installed, in a supported version.
 
-Nothing of it is imported for that, since it costs a second and 60 MB: what is installed is told by its metadata. Which
-versions are known is said once, here, and `pyproject.toml` says the same; a later one than these ships a certificate
-authority whose key is public.
+Nothing of it is imported to find out, since that costs a second and 60 MB: the version comes from the metadata of the
+installation. The supported versions are listed here and in `pyproject.toml`; later ones ship a certificate authority
+whose private key is public.
 """
 
 from __future__ import annotations

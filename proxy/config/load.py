@@ -161,7 +161,7 @@ def _sources(settings: Settings, places: Places) -> dict[str, str]:
 
 
 def _set_keys(model: Any, path: checks.Path = ()) -> Iterator[checks.Path]:
-    """Paths of the values that somebody set, down to single keys and elements."""
+    """Paths of the values that were set, down to single keys and elements."""
     for key in sorted(model.model_fields_set):
         value = getattr(model, key)
         inner = value if isinstance(value, tuple) else (value,)
@@ -173,8 +173,8 @@ def _set_keys(model: Any, path: checks.Path = ()) -> Iterator[checks.Path]:
 
 
 def _guard_passwords(path: Path, settings: Settings) -> Iterator[str]:
-    """A file that holds a relay's password and that others may read is made private. Raises ConfigError when that
-    fails: whoever shares this computer would have the relay."""
+    """Makes a file private that contains a relay's password and that other users can read. Raises ConfigError when that
+    fails: every user of this computer could use the relay."""
     if os.name != "posix" or not any(_holds_password(relay.url) for relay in settings.relay):
         return
     try:

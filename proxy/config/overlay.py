@@ -126,14 +126,14 @@ def _value(text: str, kind: Any) -> Any:
 
 
 def frozen(value: Any) -> Any:
-    """Arrays as the tuples that strict settings hold."""
+    """The same value with tuples for arrays, as strict settings require."""
     if isinstance(value, dict):
         return {key: frozen(inner) for key, inner in value.items()}
     return tuple(frozen(inner) for inner in value) if isinstance(value, list) else value
 
 
 def _notice_near_miss(overlay: Overlay, name: str) -> None:
-    """Somebody else's variable, unless it looks like a setting of ours that lacks an underscore."""
+    """Warns of a variable that looks like a setting with a missing underscore. Others belong to other programs."""
     meant = [
         f"{PREFIX}{section}__{key}".upper()
         for section, field in Settings.model_fields.items()

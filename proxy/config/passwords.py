@@ -1,7 +1,7 @@
 """What `password_cmd` prints: passwords that are kept elsewhere than in the configuration.
 
 A command is run once for each process, since a keyring may ask its user. Neither what it printed nor the command itself
-is ever part of an error: many a command holds what it prints.
+is ever part of an error: a command may contain the password.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ _TIMEOUT_S = 30.0
 
 
 class Passwords:
-    """Remembers what commands said, so that a reload asks nobody again."""
+    """Remembers what commands printed, so that a reload runs none again."""
 
     def __init__(self) -> None:
         self._said: dict[str, str] = {}

@@ -2,7 +2,7 @@
 
 A configuration names commands to run, and rules decide what goes direct: who can write them decides for the user. So a
 file is obeyed only when the user or root alone can change it. Its owner and mode decide, with those of every folder and
-symbolic link on the way to it; a folder that nobody else can enter (0700) settles the matter for all below it. Groups
+symbolic link on the way to it; a folder that nobody else can enter (0700) is enough for everything below it. Groups
 without other members and sticky folders such as /tmp are no danger in themselves.
 
 Where owners or modes mean nothing (vfat, a Windows drive under WSL, owners that a container does not know), `doubt`
@@ -51,7 +51,7 @@ class Trust:
     problems: tuple[str, ...] = ()
     """Why it is not used, a sentence for each cause, with the command that mends it."""
     doubt: str = ""
-    """Why nobody can tell who may change it."""
+    """Why it is unknown who could change it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -276,7 +276,7 @@ def _sentence(fault: _Fault, file: Path) -> str:
 
 
 def _command(fault: _Fault, file: Path) -> str:
-    """What mends it. The folder of the file, when it is ours, can be closed whatever lies above it."""
+    """The command that fixes it. Closing the file's own folder, when it is ours, is enough whatever is above it."""
     sudo = "" if os.geteuid() == _ROOT else "sudo "
     place = shlex.quote(str(fault.place))
     if fault.status.st_uid != os.geteuid() and fault.place not in (file.absolute(), file.absolute().parent):

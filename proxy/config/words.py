@@ -1,4 +1,4 @@
-"""Words that a person wrote, said back to them: inert, short, and with the word they may have meant."""
+"""Quoting words of the user in messages: inert, short, and with the word that was probably meant."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The address guard: where nobody may be taken, whatever a page, a rule or a resolver says.
+"""The address guard: addresses that no request may reach, whatever a page, a rule or a resolver says.
 
 This computer, its neighbours on the link, cloud metadata, multicast and reserved ranges are refused as literals and as
 local names on every route, and again on direct for each address that a name resolves to. A private address is fine as
@@ -21,7 +21,7 @@ IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 class _Kind(Enum):
-    """What an address is, in the words that the user is told; PUBLIC and PRIVATE may be reached."""
+    """The kind of an address, in the words of messages; PUBLIC and PRIVATE may be reached."""
 
     PUBLIC = "public"
     PRIVATE = "a private address"
@@ -116,10 +116,10 @@ class _Exception:
 
 
 class Guard:
-    """Says no, with a sentence that tells why, or None.
+    """Refuses a destination or an address with a sentence, or allows it with None.
 
-    `allow`: exceptions, each a host, address or prefix, with `:port` or `:*` or neither (all ports); IPv6 with a port
-    in brackets. `local_suffixes`: names under these may resolve to private addresses. `own_ports`: where we listen.
+    `allow`: exceptions, each a host, address or CIDR, with `:port` or `:*` or neither (all ports); IPv6 with a port in
+    brackets. `local_suffixes`: names under these may resolve to private addresses. `own_ports`: where we listen.
     `own_names`, `own_addresses`: what this computer is called, and its addresses on its networks.
     Raises ValueError, naming the entry, for what is none of these.
     """

@@ -1,8 +1,8 @@
-"""The local ladder: ways around a block that need no relay, and when each of them can help.
+"""Local strategies: ways around a block that need no relay, and when each of them can help.
 
-A rung is a direct route with wrappers: `doh` asks a secure resolver for the address, `tlsrec` and `split` cut the
-ClientHello where its name is, `hostcase` writes the Host header as nobody expects it. Each answers one way of blocking,
-so each is tried only after the sign of that one; a rung that cannot help would cost a wait. Which of them get past
+A strategy is a direct route with wrappers: `doh` takes the address from encrypted DNS, `tlsrec` and `split` fragment
+the ClientHello inside its SNI, `hostcase` changes the case of the Host header. Each works against one way of blocking,
+so each is tried only after the symptom of that one; a strategy that cannot help would cost time. Which of them pass
 which censor was measured: detection.md, section 8.
 """
 
@@ -16,20 +16,20 @@ SHAPES = ("tlsrec", "hostcase", "split", "disorder")
 """Wrappers that change how a flight looks on its way, in the order in which they may stand."""
 
 NAME_CAUSES = frozenset({"sni_reset", "sni_drop", "http_host"})
-"""Causes that a rung which hides the name may answer."""
+"""Causes that a strategy which hides the name may get around."""
 
 RELAY_CAUSES = frozenset({"ip", "frozen", "throttled", "block_page", "interception", "ech"})
-"""Causes that no local means answers."""
+"""Causes that no local strategy gets around."""
 
 IPV4, IPV6 = Route(wrap=("ipv4",)), Route(wrap=("ipv6",))
-"""Direct by addresses of one family alone: for a block that meets only the other one."""
+"""Direct by addresses of one family only: for a block of the other one."""
 
 _OF_TLS = frozenset({"tlsrec"})
 _OF_HTTP = frozenset({"hostcase"})
 _CUTS = frozenset({"tlsrec", "split", "disorder"})
 
 _NAME_LIKE = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GARBAGE, Symptom.ALERT})
-"""What a censor does who has read a name."""
+"""Symptoms of a censor that has read the name."""
 
 _UNTOLD = frozenset({Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED, Symptom.FORBIDDEN})
 """Ends that say nothing of the way. A private address that a resolver lied is FORGED; FORBIDDEN is the word of our own

@@ -1,10 +1,10 @@
-"""Which rules speak of a destination, and which of them comes first.
+"""Which rules match a destination, and which of them comes first.
 
-Rules are numbered in the order they are written, and the first that matches wins. Going through ten thousand of them
-for each connection would take milliseconds, so what can be looked up is: names and suffixes in dictionaries (one look
-for each label of the host), prefixes in one dictionary for each length, ports in one more; each holds the lowest
-number. Only keywords, patterns and lists are gone through, in order, and no further than the best number found.
-Nothing is resolved: prefixes match literals, names match names.
+Rules are numbered in the order they are written, and the first that matches wins. To try ten thousand of them for each
+connection would take milliseconds, so most are indexed: names and suffixes in dictionaries (one lookup per label of the
+host), prefixes in one dictionary per length, ports in another; each stores the lowest number. Only keywords, patterns
+and lists are tried one by one, in order, and no further than the lowest number found. Nothing is resolved: prefixes
+match literal addresses, names match names.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.model import Destination, IPAddress
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 Test = Callable[[str], bool]
-"""Whether a host is meant. Hosts come in canonical spelling."""
+"""Whether a host matches. Hosts come in canonical spelling."""
 
 NO_RULE = 1 << 62
 
@@ -50,7 +50,7 @@ class DomainList:
 
     @property
     def problem(self) -> str:
-        """A sentence when more lines were skipped than read, or when the list holds nothing; else "". Such a list is in
+        """A sentence when more lines were skipped than read, or when the list is empty; else "". Such a list is in
         a format that is not read, or is no list at all, and a rule on it protects nothing."""
         if not self.lines_read and not self.lines_skipped:
             return f"{self.source}: the list is empty" if self.source and not self.allow_empty else ""

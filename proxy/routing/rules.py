@@ -36,7 +36,7 @@ _OPTION = "INSPECT"
 
 
 class Kind(StrEnum):
-    """What a rule looks at."""
+    """What a rule matches."""
 
     DOMAIN = "DOMAIN"
     DOMAIN_SUFFIX = "DOMAIN-SUFFIX"
@@ -97,8 +97,8 @@ class Rules:
         return len(self.rules)
 
     def match(self, destination: Destination, name: str | None = None) -> Rule | None:
-        """The first rule that speaks of the destination; `name` is what the flight calls a literal one, and rules of
-        either count."""
+        """The first rule that matches the destination. `name` is the host name in the client's first bytes when the
+        destination is a literal address; rules that match either count."""
         if not self.rules:
             return None
         number = self._index.first(destination)
@@ -117,7 +117,7 @@ class Rules:
         return tuple(rule.why for rule in self.rules)
 
     def trace(self, destination: Destination) -> list[Rule]:
-        """Every rule that speaks of the destination, the one that decides first. Goes through all of them."""
+        """Every rule that matches the destination, the one that decides first. Tries all of them."""
         return [rule for rule in self.rules if self._alone(rule).first(destination) is not None]
 
     def _alone(self, rule: Rule) -> Index:
