@@ -216,7 +216,7 @@ def _checked_name(name: str, taken: Container[str]) -> str:
     if not _NAME.match(name):
         raise ValueError("a relay's name has 1 to 32 letters, digits, dots, dashes and underscores")
     if name in taken:
-        raise ValueError(f"there is a relay {name} already; choose another name with --name")
+        raise ValueError(f"relay {name} exists already; choose another name with --name")
     return name
 
 

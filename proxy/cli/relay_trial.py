@@ -1,6 +1,6 @@
-"""`byway relay test` without a running Byway: our own dialers, and PySocks beside them where it can be asked.
+"""`byway relay test` without a running Byway: with our own dialers, and with PySocks where it supports the relay.
 
-Two implementations that agree leave little doubt; when they do not, that is said, for then one of them is wrong.
+Two implementations that agree leave little doubt. When they disagree, one of them is wrong, and a hint says so.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from proxy.store.relay_tests import RelayTest, RelayTests, place
 
 log = logging.getLogger(__name__)
 
-_NOT_ASKED = Opinion(asked=False, error="PySocks is asked by `byway relay test` only")
+_NOT_ASKED = Opinion(asked=False, error="only `byway relay test` uses PySocks")
 
 
 def try_offline(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool = True) -> dict[str, Any]:
@@ -71,7 +71,7 @@ async def _opinion(
 ) -> Opinion:
     hops = registry.hops((name,))
     if len(hops) > 1:
-        return Opinion(asked=False, error="PySocks goes through no chains")
+        return Opinion(asked=False, error="PySocks does not support chains")
     carried = await carriable(registry, name, target, resolver)
     allowed = {relay.name: relay.allow_plaintext_credentials for relay in settings.relay}[name]
     return await second_opinion(hops[0], carried or target, may_send_credentials=allowed)
@@ -92,8 +92,8 @@ def disagreement(trial: Trial, opinion: Opinion) -> str:
     if not opinion.asked or trial.ok == opinion.ok:
         return ""
     if opinion.ok:
-        return "PySocks came through where our own dialer did not: please report this"
-    return f"our own dialer came through where PySocks did not ({opinion.error})"
+        return "PySocks connects through this relay and Byway does not: please report this"
+    return f"Byway connects through this relay and PySocks does not ({opinion.error})"
 
 
 def _remember(paths: Paths, settings: Settings, tests: Sequence[RelayTest]) -> None:
@@ -121,7 +121,7 @@ def _wanted(settings: Settings, enabled: Sequence[str], names: Sequence[str]) ->
 
 def _target(settings: Settings, to: str | None) -> Destination:
     if to is None and not settings.auto.controls:
-        raise Misused("say what to try the relays with, as --to HOST:PORT: `[auto] controls` is empty")
+        raise Misused("`[auto] controls` is empty: name a destination with --to HOST:PORT")
     try:
         return site(settings.auto.controls[0] if to is None else to)
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""What PySocks, which shares no line with us, says of a relay: an independent check of our own dialers.
+"""A test of a relay by PySocks, which shares no code with Byway: an independent check of our own dialers.
 
 It blocks, so each question has a daemon thread and a deadline. It is asked only what it gets right (no name over 127
 bytes: it would send a wrong one; no IPv6 literal over HTTP or SOCKS4) and what is safe (no credentials in the clear).
@@ -44,23 +44,23 @@ async def second_opinion(relay: RelayUrl, destination: Destination, *, may_send_
     try:
         return await asyncio.wait_for(asyncio.wrap_future(answer), _DEADLINE_S)
     except TimeoutError:
-        return Opinion(asked=True, elapsed_s=_DEADLINE_S, error=f"no whole answer within {_DEADLINE_S:g} s")
+        return Opinion(asked=True, elapsed_s=_DEADLINE_S, error=f"no complete answer within {_DEADLINE_S:g} s")
 
 
 def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials: bool) -> str:
     address = destination.address
     if relay.kind is Kind.ADDON:
-        return "PySocks knows nothing of addons, which run in Byway alone"
+        return "PySocks cannot test a relay of an addon"
     if relay.kind is Kind.HTTPS:
-        return "PySocks speaks no TLS to relays"
+        return "PySocks does not support TLS to relays"
     if len(destination.host.encode()) > NAME_LIMIT:
         return f"PySocks sends a wrong destination for names over {NAME_LIMIT} bytes"
     if address is not None and address.version == 6 and relay.kind in (Kind.HTTP, Kind.SOCKS4, Kind.SOCKS4A):
-        return f"PySocks reaches no IPv6 address over {relay.kind}"
+        return f"PySocks does not support IPv6 addresses over {relay.kind}"
     if address is None and relay.needs_address:
         return "PySocks would resolve the name itself"
     if relay.sends_credentials and not may_send_credentials and not _is_loopback(relay.host):
-        return "its credentials may not be sent without TLS"
+        return "the user and password may not be sent without TLS"
     return ""
 
 
@@ -106,13 +106,13 @@ def _connect(relay: RelayUrl, destination: Destination) -> socket.socket:
 
 
 def _close(sock: socket.socket) -> None:
-    """Closes it even where PySocks has left a file on it open, which would keep it."""
+    """Closes the socket, also when PySocks has a file on it open, which would keep it open."""
     if (descriptor := sock.detach()) >= 0:
         socket.close(descriptor)
 
 
 def _is_loopback(host: str) -> bool:
-    """Literals alone: where a name leads is not known before it is too late."""
+    """Whether a literal address is this computer. A name counts as elsewhere: it would have to be resolved first."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -481,7 +481,7 @@ class _Api:
         """What a relay is tried with when nothing else is named."""
         controls = self._parts.setup().settings.auto.controls
         if not controls:
-            raise Refused(400, "Say what to try the relays with: `[auto] controls` is empty.")
+            raise Refused(400, "`[auto] controls` is empty: name a destination to connect to.")
         return asking.read(site, controls[0])
 
     def _relay_names(self) -> list[str]:

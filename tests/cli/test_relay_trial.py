@@ -13,5 +13,5 @@ def test_a_disagreement_is_a_sentence() -> None:
     assert disagreement(worked, Opinion(asked=True, ok=True)) == ""
     assert disagreement(failed, Opinion(asked=True, error="x")) == ""
     assert disagreement(worked, Opinion(asked=False, error="x")) == ""
-    assert "PySocks did not (x)" in disagreement(worked, Opinion(asked=True, error="x"))
+    assert "PySocks does not (x)" in disagreement(worked, Opinion(asked=True, error="x"))
     assert "please report" in disagreement(failed, Opinion(asked=True, ok=True))

@@ -56,8 +56,8 @@ async def test_credentials_are_sent_to_loopback() -> None:
         ("socks4a://127.0.0.1:1", "2001:db8::1", "IPv6"),
         ("socks5://127.0.0.1:1?resolve=local", "a.test", "resolve the name itself"),
         ("socks4://127.0.0.1:1", "a.test", "resolve the name itself"),
-        ("socks5h://u:p@relay.example:1", "a.test", "credentials"),
-        ("socks5h://u:p@192.0.2.1:1", "a.test", "credentials"),
+        ("socks5h://u:p@relay.example:1", "a.test", "user and password"),
+        ("socks5h://u:p@192.0.2.1:1", "a.test", "user and password"),
     ],
 )
 async def test_it_is_not_asked_what_it_gets_wrong_or_what_is_unsafe(
@@ -123,9 +123,9 @@ async def test_a_relay_that_never_finishes_is_left(monkeypatch: pytest.MonkeyPat
         finished.set()
         await until(lambda: all(thread.name != "PySocks" for thread in threading.enumerate()))
     assert (told.asked, told.ok) == (True, False)
-    assert "no whole answer" in told.error
+    assert "no complete answer" in told.error
 
 
 async def test_of_a_relay_that_an_addon_opens_nobody_else_knows() -> None:
     told = await second_opinion(parse("addon://ways"), Destination("a.test", 443), may_send_credentials=True)
-    assert (told.asked, told.error) == (False, "PySocks knows nothing of addons, which run in Byway alone")
+    assert (told.asked, told.error) == (False, "PySocks cannot test a relay of an addon")
