@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import re
 import socket
 import sqlite3
 import ssl
@@ -323,7 +322,7 @@ async def test_a_fault_in_byway_names_no_destination_in_the_journal(capsys: pyte
         {"message": f"task dial direct {HIDDEN}:443 failed", "exception": RuntimeError(f"no {HIDDEN}")},
     )
     said = capsys.readouterr().err
-    assert re.search(r"fault.*RuntimeError", said)
+    assert "internal error: RuntimeError" in said
     assert HIDDEN not in said
 
 
