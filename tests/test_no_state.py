@@ -12,7 +12,8 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Mapping, Sequence
+import tempfile
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,6 +50,13 @@ PLACES: Mapping[str, tuple[str, Sequence[str]]] = {
 _PATIENCE_S = 60.0
 
 
+@pytest.fixture
+def short() -> Iterator[Path]:
+    """For sockets, in place of /tmp: who is called 1000 in a namespace is not who is called so out here."""
+    with tempfile.TemporaryDirectory(prefix="byway-") as folder:
+        yield Path(folder)
+
+
 @dataclass
 class Unwritable:
     """A Byway whose state folder cannot be written."""
@@ -76,8 +84,8 @@ class Unwritable:
 
 
 @contextlib.asynccontextmanager
-async def running(folder: Path, name: str, rules: str) -> AsyncIterator[Unwritable]:
-    """Ends it by SIGTERM, and its exit code has to be 0."""
+async def running(folder: Path, short: Path, name: str, rules: str) -> AsyncIterator[Unwritable]:
+    """Ends it by SIGTERM, and its exit code has to be 0. `short` is a folder whose path leaves room for a socket's."""
     config, state, said = folder / "config" / "config.toml", folder / "state", folder / "byway.txt"
     config.parent.mkdir()
     config.write_text(f"config_version = 1\n[auto]\ncontrols = []\n[dns]\nservers = []\n{HOSTS}")
@@ -92,7 +100,7 @@ async def running(folder: Path, name: str, rules: str) -> AsyncIterator[Unwritab
     runtime = folder / "runtime"
     runtime.mkdir(mode=0o700)
     kept = {k: v for k, v in os.environ.items() if not k.startswith("BYWAY_") and not k.lower().endswith("_proxy")}
-    environment = {**kept, "XDG_RUNTIME_DIR": str(runtime), "HOME": str(folder), "NO_COLOR": "1"}
+    environment = {**kept, "XDG_RUNTIME_DIR": str(runtime), "HOME": str(folder), "NO_COLOR": "1", "TMPDIR": str(short)}
     _, entering = PLACES[name]
     it = Unwritable((*entering, str(state)), config, state, said, environment)
     with said.open("wb") as out:
@@ -121,9 +129,11 @@ async def running(folder: Path, name: str, rules: str) -> AsyncIterator[Unwritab
 
 
 @pytest.mark.parametrize("name", PLACES)
-async def test_H2_a_state_folder_that_cannot_be_written_is_said_and_nothing_is_kept(tmp_path: Path, name: str) -> None:
+async def test_H2_a_state_folder_that_cannot_be_written_is_said_and_nothing_is_kept(
+    tmp_path: Path, short: Path, name: str
+) -> None:
     reason, _ = PLACES[name]
-    async with Origin() as origin, running(tmp_path, name, "MATCH,AUTO\n") as byway:
+    async with Origin() as origin, running(tmp_path, short, name, "MATCH,AUTO\n") as byway:
         (warning,) = [line for line in byway.said.read_text().splitlines() if "stored" in line]
         assert reason in warning
         assert "Nothing is stored in this run, as with --ephemeral." in warning
@@ -141,8 +151,8 @@ async def test_H2_a_state_folder_that_cannot_be_written_is_said_and_nothing_is_k
     assert not (tmp_path / "runtime" / "byway").exists() or not list((tmp_path / "runtime" / "byway").rglob("*.json"))
 
 
-async def test_H2_what_was_set_for_a_site_still_holds_on_a_read_only_disk(tmp_path: Path) -> None:
-    async with Origin() as origin, running(tmp_path, "read-only", "MATCH,AUTO\n") as byway:
+async def test_H2_what_was_set_for_a_site_still_holds_on_a_read_only_disk(tmp_path: Path, short: Path) -> None:
+    async with Origin() as origin, running(tmp_path, short, "read-only", "MATCH,AUTO\n") as byway:
         told = json.loads((await byway.command("status", "--json")).stdout)
         port = int(told["listen"].rpartition(":")[2])
         answer = await fetch(f"http://blocked.test:{origin.http_port}/", via=("127.0.0.1", port))
@@ -151,8 +161,8 @@ async def test_H2_what_was_set_for_a_site_still_holds_on_a_read_only_disk(tmp_pa
 
 
 @pytest.mark.parametrize("name", PLACES)
-async def test_G9_a_second_one_for_the_same_folder_is_refused(tmp_path: Path, name: str) -> None:
-    async with running(tmp_path, name, "MATCH,AUTO\n") as byway:
+async def test_G9_a_second_one_for_the_same_folder_is_refused(tmp_path: Path, short: Path, name: str) -> None:
+    async with running(tmp_path, short, name, "MATCH,AUTO\n") as byway:
         second = await byway.command("run", "--port", "0")
         assert second.returncode == 1
         assert "stop it" in second.stderr

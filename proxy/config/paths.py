@@ -226,6 +226,7 @@ def make_folder(path: Path) -> None:
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
+        path.chmod(0o700)  # whatever the umask took away: the next folder is made in it
 
 
 def write_private(path: Path, content: bytes | str) -> None:

@@ -32,6 +32,7 @@ def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Debian:
     monkeypatch.setitem(SYSTEMS, "debian", debian.store)
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.delenv("SUDO_USER", raising=False)
+    monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")  # as sudo has it, and a user has not
     (tmp_path / "home" / ".pki" / "nssdb").mkdir(parents=True)
     monkeypatch.setattr(trust, "is_root", lambda: True)
     return debian

@@ -88,7 +88,7 @@ _INSIDE = """
 set -eu
 mount -t tmpfs none /usr/local/share
 mkdir /usr/local/share/ca-certificates
-cp -a /etc/ssl/certs "$1/certs"
+cp -r --no-dereference --preserve=mode,timestamps,links /etc/ssl/certs "$1/certs"  # owners have no name in here
 mount --bind "$1/certs" /etc/ssl/certs
 mkdir "$1/hooks"
 [ ! -d /etc/ca-certificates/update.d ] || mount --bind "$1/hooks" /etc/ca-certificates/update.d

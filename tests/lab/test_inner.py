@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import contextlib
+import subprocess
+import sys
 import textwrap
 import time
 from collections.abc import Iterator
@@ -86,3 +88,44 @@ def test_a_file_that_cannot_be_read_is_tried_once(folder: Path) -> None:
         text = outcome(running.reports("test_it.py::test_one"))
         assert "no_such_module" in text
         assert outcome(running.reports("test_it.py::test_other")) == text
+
+
+PLUGIN = """
+import os, pathlib
+from tests.lab import conftest
+conftest.HERE = pathlib.Path(__file__).parent
+conftest.may_make_spaces = lambda: "INSIDE" in os.environ
+conftest.may_become_root = lambda: True
+conftest.within = lambda command: ["env", "INSIDE=1", *command]
+from tests.lab.conftest import pytest_runtest_protocol, pytest_unconfigure
+"""
+MIXED = """
+import os, pytest
+
+@pytest.fixture(scope="module")
+def of_the_module():
+    yield
+    print("torn down")
+
+def test_out_here(of_the_module):
+    assert "INSIDE" not in os.environ
+
+@pytest.mark.namespaces
+def test_in_there(of_the_module):
+    assert "INSIDE" in os.environ
+
+@pytest.mark.namespaces
+def test_skipped_in_there():
+    pytest.skip("for a reason")
+"""
+
+
+def test_tests_of_one_file_run_out_here_and_in_there(folder: Path) -> None:
+    folder.joinpath("pytest.ini").write_text("[pytest]\nmarkers =\n  namespaces: of its own\n")
+    folder.joinpath("conftest.py").write_text(PLUGIN)
+    folder.joinpath("test_a_mixed.py").write_text(MIXED)
+    folder.joinpath("test_b_other.py").write_text("def test_other(): pass\n")
+    command = [sys.executable, "-m", "pytest", "-rA", "-p", "no:cacheprovider", "-p", "no:xdist", "-p", "no:anyio"]
+    done = subprocess.run([*command, str(folder)], cwd=folder, capture_output=True, text=True, check=False, timeout=120)
+    assert "3 passed, 1 skipped in " in done.stdout.splitlines()[-1], done.stdout + done.stderr
+    assert "for a reason" in done.stdout
