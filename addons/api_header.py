@@ -1,7 +1,7 @@
-"""Adds a header to the requests for one API: a key, a language, whatever its programs on this computer should not know.
+"""Adds a header to the requests to one API: a key, a language, anything that programs on this computer should not know.
 
-Over HTTPS only, and only what a rule INSPECTs: `DOMAIN,api.example.org,AUTO,INSPECT`. The value comes from a file of
-yours, so that it does not stand in the configuration. Demo of a mitmproxy hook, `request`.
+Over HTTPS only, and only what a rule INSPECTs: `DOMAIN,api.example.org,AUTO,INSPECT`. The value is read from a
+file, so that it is not in the configuration. Demo of a mitmproxy hook, `request`.
 """
 
 from __future__ import annotations
@@ -18,9 +18,9 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    host: Annotated[str, "exactly this host"] = ""
-    header: Annotated[str, "the header's name"] = "Authorization"
-    file: Annotated[str, "a file whose first line is the value"] = ""
+    host: Annotated[str, "the host, exactly"] = ""
+    header: Annotated[str, "name of the header"] = "Authorization"
+    file: Annotated[str, "file whose first line is the value"] = ""
 
 
 class ApiHeader:

@@ -1,7 +1,7 @@
-"""Knows a provider's block page by words of your own, where the lists of fingerprints do not have it yet.
+"""Recognises a provider's block page by words that you set, when it is not in the fingerprint lists yet.
 
-Plain HTTP only: what comes over HTTPS nobody on the way can replace. Take words that no other page has, such as the
-number of the order. Demo of `classify`.
+Plain HTTP only: HTTPS pages cannot be replaced on the way. Choose words that no other page has, such as the number of
+the court order. Demo of `classify`.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from proxy.extend.api import Api
 
 @dataclass(frozen=True)
 class Options:
-    words: Annotated[tuple[str, ...], "a page that has all of these is the block page"] = ()
-    own: Annotated[tuple[str, ...], "a page that has one of these is the site's own, whatever the lists say"] = ()
-    page: Annotated[str, "what `byway why` and the log call the block page"] = "provider"
+    words: Annotated[tuple[str, ...], "a page that contains all of these is the block page"] = ()
+    own: Annotated[tuple[str, ...], "a page that contains one of these is the site's own, whatever the lists say"] = ()
+    page: Annotated[str, "name of the block page in `byway why` and the log"] = "provider"
 
 
 class BlockPage:

@@ -1,7 +1,7 @@
 """Sends some sites through one relay at certain hours, or on certain networks only.
 
-A provider that is slow in the evening, a relay that is paid for by the hour: whatever the reason, outside these hours
-the plan is as it would be without this addon. Demo of `plan`.
+For a provider that is slow in the evening, or a relay that is paid by the hour. Outside these hours the plan is
+unchanged. Demo of `plan`.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from proxy.model import Plan, Request
 
 @dataclass(frozen=True)
 class Options:
-    sites: Annotated[tuple[str, ...], "these, and all below them"] = ()
-    relay: Annotated[str, "the relay, or a chain, to go through"] = ""
-    from_hour: Annotated[int, "0 to 23, local time"] = 0
-    to_hour: Annotated[int, "up to this hour, 24 at most; earlier than from_hour: past midnight"] = 24
-    networks: Annotated[tuple[str, ...], "ids of networks, as `byway status --json` has them; none: on all"] = ()
+    sites: Annotated[tuple[str, ...], "domains; subdomains are included"] = ()
+    relay: Annotated[str, "relay or chain to use"] = ""
+    from_hour: Annotated[int, "first hour, 0 to 23, local time"] = 0
+    to_hour: Annotated[int, "last hour (excluded), at most 24; a value below from_hour means past midnight"] = 24
+    networks: Annotated[tuple[str, ...], "ids of networks, from `byway status --json`; empty: all"] = ()
 
 
 class ByTheClock:

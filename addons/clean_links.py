@@ -1,6 +1,7 @@
-"""Takes tracking parameters off the addresses that you open, before the site sees them.
+"""Removes tracking parameters from the addresses that you open.
 
-Only what a rule INSPECTs is looked into: `DOMAIN-SUFFIX,example.org,AUTO,INSPECT`. Demo of a mitmproxy hook, `request`.
+Works only for sites that a rule INSPECTs: `DOMAIN-SUFFIX,example.org,AUTO,INSPECT`. Demo of a mitmproxy hook,
+`request`.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Options:
-    parameters: Annotated[tuple[str, ...], "names, or beginnings of names with a star"] = (
+    parameters: Annotated[tuple[str, ...], "parameter names; `*` at the end matches any ending"] = (
         "utm_*", "fbclid", "gclid", "yclid", "msclkid", "mc_eid", "igshid",
     )  # fmt: skip
 

@@ -1,7 +1,7 @@
-"""Sends one organisation's domains over whichever of some relays is fastest just now.
+"""Sends one organisation's domains through the fastest of some relays.
 
-What counts is how long a megabyte takes: the wait for the first byte, which every attempt shows, and the speed, which
-a longer transfer shows. A relay that failed is asked last for a minute. Demo of `attempt` and `outcome`, with `plan`.
+It compares the time for one megabyte: the wait for the first byte, known from every attempt, and the speed, known
+from longer transfers. A relay that failed is tried last for a minute. Demo of `attempt` and `outcome`, with `plan`.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ TELLING_BYTES = 100_000  # fewer say nothing of the speed
 
 @dataclass(frozen=True)
 class Options:
-    sites: Annotated[tuple[str, ...], "the organisation's domains, and all below them"] = ()
-    relays: Annotated[tuple[str, ...], "the relays to choose from"] = ()
+    sites: Annotated[tuple[str, ...], "the organisation's domains; subdomains are included"] = ()
+    relays: Annotated[tuple[str, ...], "relays to choose from"] = ()
 
 
 @dataclass

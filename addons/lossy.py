@@ -1,7 +1,7 @@
-"""Weighs signs of blocking down on a network that is known to lose packets.
+"""Lowers the weight of signs of blocking on a network that loses packets.
 
-A train's Wi-Fi lets a SYN or a hello go astray every other minute, which is no censor's work. What a bad line cannot
-do (a forged answer, a block page, another's certificate) keeps its weight. Demo of `signal`.
+A train's Wi-Fi loses a SYN or a ClientHello every other minute, without any censor. What packet loss cannot cause (a
+forged answer, a block page, a wrong certificate) keeps its weight. Demo of `signal`.
 """
 
 from __future__ import annotations
@@ -15,9 +15,9 @@ from proxy.model import Request, Signal
 
 @dataclass(frozen=True)
 class Options:
-    networks: Annotated[tuple[str, ...], "ids of the networks, as `byway status --json` has them"] = ()
-    share: Annotated[float, "what remains of a weight, 0 to 1"] = 0.25
-    signals: Annotated[tuple[str, ...], "which signs a bad line makes as well"] = (
+    networks: Annotated[tuple[str, ...], "ids of the networks, from `byway status --json`"] = ()
+    share: Annotated[float, "factor for the weight, 0 to 1"] = 0.25
+    signals: Annotated[tuple[str, ...], "signals that packet loss causes as well"] = (
         "dns_failed", "dns_silent", "tcp_timeout", "tls_silent", "tls_dropped", "http_silent", "http_dropped", "frozen",
     )  # fmt: skip
 

@@ -1,9 +1,9 @@
-"""Leads a plain HTTP request that no route could answer to a mirror that you named.
+"""Redirects a plain HTTP request that no route could deliver to a mirror that you set.
 
     [addons.mirror.mirrors]
     "livejournal.com" = "https://mirror.example/{host}{path}"
 
-`{host}` and `{path}` become those of the request. Demo of `unreachable`.
+`{host}` and `{path}` are replaced by those of the request. Demo of `unreachable`.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ from proxy.model import Outcome, Request
 
 @dataclass(frozen=True)
 class Options:
-    mirrors: Annotated[dict[str, str], "for a site and all below it, the URL to go to"] = field(default_factory=dict)
+    mirrors: Annotated[dict[str, str], "site (subdomains included) and the URL to redirect to"] = field(
+        default_factory=dict
+    )
 
 
 class Mirror:

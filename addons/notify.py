@@ -1,7 +1,7 @@
-"""Tells when a site becomes blocked, or free again: on the desktop, and to a webhook of yours.
+"""Notifies you when a site becomes blocked or works again: on the desktop, and through a webhook.
 
-The webhook gets one JSON object for each change, through Byway itself, so that it is rescued as any site is. It leaves
-this computer and says what you visit: name only one of your own. Demo of `change`.
+The webhook receives one JSON object for each change, sent through Byway itself. It tells the receiver which sites you
+visit: use only a webhook of your own. Demo of `change`.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from proxy.model import Change, State
 
 @dataclass(frozen=True)
 class Options:
-    desktop: Annotated[bool, "show a notification"] = True
-    webhook: Annotated[str, "where to POST; empty: nowhere"] = ""
-    proxy: Annotated[str, "the proxy for it: Byway's own port; empty: none"] = "http://127.0.0.1:8119"
+    desktop: Annotated[bool, "show a desktop notification"] = True
+    webhook: Annotated[str, "URL to POST to; empty: none"] = ""
+    proxy: Annotated[str, "proxy for the webhook: Byway's own port; empty: none"] = "http://127.0.0.1:8119"
 
 
 class Notify:
@@ -46,7 +46,7 @@ class Notify:
                 answer.raise_for_status()
         except (aiohttp.ClientError, TimeoutError) as error:
             status = getattr(error, "status", None)  # other words of the error hold the address
-            self.api.log.warning(f"the webhook was not told: {status or type(error).__name__}")
+            self.api.log.warning(f"the webhook failed: {status or type(error).__name__}")
 
 
 addons = [Notify()]

@@ -1,4 +1,4 @@
-"""Refuses trackers always, and some sites during working hours.
+"""Blocks trackers always, and some sites during working hours.
 
 A refused site gets no connection at all, neither direct nor through a relay. Demo of `admit`.
 """
@@ -17,10 +17,10 @@ WEEKEND = (5, 6)
 
 @dataclass(frozen=True)
 class Options:
-    trackers: Annotated[tuple[str, ...], "never, with all below them"] = ()
-    sites: Annotated[tuple[str, ...], "not during working hours, with all below them"] = ()
-    from_hour: Annotated[int, "when work begins, 0 to 23, local time"] = 9
-    to_hour: Annotated[int, "when it ends, up to 24"] = 17
+    trackers: Annotated[tuple[str, ...], "domains to block always; subdomains are included"] = ()
+    sites: Annotated[tuple[str, ...], "domains to block during working hours; subdomains are included"] = ()
+    from_hour: Annotated[int, "first working hour, 0 to 23, local time"] = 9
+    to_hour: Annotated[int, "end of work, at most 24"] = 17
 
 
 class Refuse:
@@ -31,9 +31,9 @@ class Refuse:
     def admit(self, request: Request) -> str | None:
         host = f".{request.destination.host}"
         if host.endswith(tuple(f".{site}" for site in self.options.trackers)):
-            return "it is one of your list of trackers"
+            return "it is on your list of trackers"
         if host.endswith(tuple(f".{site}" for site in self.options.sites)) and self._is_work():
-            return f"you wanted to work until {self.options.to_hour}:00"
+            return f"blocked during working hours, until {self.options.to_hour}:00"
         return None
 
     def _is_work(self) -> bool:

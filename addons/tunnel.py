@@ -1,10 +1,10 @@
-"""A relay that is a command of yours which offers SOCKS while it runs: `ssh -D`, `tor`.
+"""A relay that runs a command which offers SOCKS: `ssh -D`, `tor`.
 
     [addons.tunnel]
     enabled = true
     command = "ssh -N -o BatchMode=yes -o ExitOnForwardFailure=yes -D 127.0.0.1:1090 me@home.example"
 
-`byway relay add addon://tunnel --name home` makes it a relay. It starts and ends with Byway; when it dies it is started
+`byway relay add addon://tunnel --name home` makes it a relay. It starts and ends with Byway; if it exits, it is started
 again, after a longer pause each time. Demo of `dial`, `start` and `stop`.
 """
 
@@ -22,8 +22,8 @@ from proxy.net.stream import Stream
 
 @dataclass(frozen=True)
 class Options:
-    command: Annotated[str, "the command, which stays in the foreground"]
-    socks: Annotated[str, "where it offers SOCKS"] = "socks5h://127.0.0.1:1090"
+    command: Annotated[str, "command to run; it must stay in the foreground"]
+    socks: Annotated[str, "address where it offers SOCKS"] = "socks5h://127.0.0.1:1090"
 
 
 class Tunnel:
@@ -49,12 +49,12 @@ class Tunnel:
             began = self.api.now()
             try:  # in a group of its own, for Ctrl-C is Byway's, whose last connections still need it
                 self.process = await create_subprocess_exec(*words, stdin=DEVNULL, stdout=DEVNULL, process_group=0)
-                ended = f"ended with {await self.process.wait()}"
+                ended = f"exited with code {await self.process.wait()}"
             except OSError as error:
                 ended = f"cannot be started: {error.strerror}"
             pause_s = min(pause_s * 2, 60.0) if self.api.now() - began < 60 else 1.0
             await asyncio.sleep(pause_s)
-            self.api.log.warning(f"the command {ended}; trying again")
+            self.api.log.warning(f"the command {ended}; retrying")
 
 
 addons = [Tunnel()]

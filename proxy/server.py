@@ -76,7 +76,7 @@ class Server:
             if self._sock is None or self._paused is not None:
                 return
             if self.sessions + self._services.pump.active + self._adopted() >= self._clients_max:
-                self._pause("as many clients as `[limits] clients_max` and the system's limit on open files allow")
+                self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
                 return
             try:
                 sock, address = self._sock.accept()
@@ -85,7 +85,7 @@ class Server:
                 return
             except OSError as error:
                 if error.errno in _SHORTAGES:
-                    self._pause(f"no more clients for the moment: {error.strerror}")
+                    self._pause(error.strerror or str(error))
                     return
                 continue  # the client left while it waited
             self._serve(sock, address)
@@ -117,7 +117,7 @@ class Server:
     def _pause(self, why: str) -> None:
         if self._loop.time() >= self._said_at + 1.0:
             self._said_at = self._loop.time()
-            log.warning("not accepting clients for now: %s", why)
+            log.warning("not accepting clients: %s", why)
         self._paused = self._loop.call_later(_PAUSE_S, self._resume)
 
     def _resume(self) -> None:

@@ -77,7 +77,7 @@ async def test_K1_a_shortage_is_said_once_a_second_and_got_over(tmp_path: Path, 
             held.callback(writer.close)
 
         def shortages() -> list[str]:
-            return re.findall(rf"^(\S+) not accepting clients for now: .*{why}", byway.said.read_text(), re.MULTILINE)
+            return re.findall(rf"^(\S+) not accepting clients: .*{why}", byway.said.read_text(), re.MULTILINE)
 
         await until(lambda: len(shortages()) >= 3)
         assert max(Counter(shortages()).values()) <= 2, "pauses are many, lines few"

@@ -192,9 +192,7 @@ async def test_K1_a_shortage_of_the_system_is_waited_out_and_said_once_a_second(
     clients.fail_to_accept(monkeypatch, *[number] * 20)
     clients.connect()
     await until(lambda: clients.server.accepted == 1)
-    assert shortages(caplog) == [
-        f"not accepting clients for now: no more clients for the moment: {os.strerror(number)}"
-    ]
+    assert shortages(caplog) == [f"not accepting clients: {os.strerror(number)}"]
     now = 1.0
     clients.fail_to_accept(monkeypatch, *[number] * 20)
     clients.connect()

@@ -130,7 +130,7 @@ class Client:
             connection.request(method, path, data, headers)
             return connection.getresponse()
         except TimeoutError:
-            raise BywayError(f"the running byway did not answer within {TIMEOUT_S:g} s") from None
+            raise BywayError(f"the running Byway did not answer within {TIMEOUT_S:g} s") from None
         except (ConnectionRefusedError, FileNotFoundError):
             raise NotRunning(_none_runs(self.state, "byway run")) from None
         except http.client.HTTPException as error:

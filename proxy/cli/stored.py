@@ -69,7 +69,7 @@ class Stored:
                 return versioned(host=_read(scope, unquote(host)), measurements=[])
             case ["relays"]:
                 return versioned(relays=self._relays())
-        raise NotRunning("this needs a running Byway; start one with `byway run`")
+        raise NotRunning("this needs a running Byway; start it with `byway run`")
 
     def _log(self, query: Query) -> list[Document]:
         site, row_id = query.get("site"), query.get("id")

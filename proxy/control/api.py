@@ -116,7 +116,7 @@ def _guarded(guard: Guard) -> Middleware:
             return _error(500, redact(str(error)))
         except Exception:
             resource = request.match_info.route.resource
-            log.error("a fault while answering %s %s", request.method, resource.canonical if resource else "?")
+            log.error("internal error while answering %s %s", request.method, resource.canonical if resource else "?")
             log.debug("traceback:", exc_info=True)  # the path, and a message, may name a site
             return _error(500, FAULT)
 
@@ -241,7 +241,7 @@ class _Api:
     async def why(self, request: web.Request) -> web.Response:
         asked = asking.query(request, "host")
         if "host" not in asked:
-            raise Refused(400, "Say which host.")
+            raise Refused(400, "host is missing")
         return _answer(**await self._known(asking.read(site, asked["host"])))
 
     async def _known(self, destination: Destination) -> Document:
@@ -267,7 +267,7 @@ class _Api:
         """Measures a site: one JSON object a line, `step` for each step as it comes, then one with the `verdict`."""
         asked = await asking.body(request, {"site": str, "fresh": bool})
         if "site" not in asked:
-            raise Refused(400, "Say which site.")
+            raise Refused(400, "site is missing")
         page, otherwise = await self._page(asked["site"])
         lines = self._measurements.lines(page, self._plan, otherwise=otherwise, fresh=asked.get("fresh", False))
 
@@ -285,7 +285,7 @@ class _Api:
         """Measures one site of many briefly: see Measurements.brief."""
         asked = await asking.body(request, {"site": str, "routes": list})
         if "site" not in asked:
-            raise Refused(400, "Say which site.")
+            raise Refused(400, "site is missing")
         page, _ = await self._page(asked["site"])
         routes = tuple(self._route(text) for text in asked.get("routes", ())) or None
         told = await self._measurements.brief(page, self._plan, routes)
@@ -313,7 +313,7 @@ class _Api:
             if str(route) == text:
                 return route
         names = [str(route) for route in known]
-        raise Refused(400, f"There is no route {quoted(str(text))}{suggestion(str(text), names)}; "
+        raise Refused(400, f"unknown route {quoted(str(text))}{suggestion(str(text), names)}; "
                            f"there are {', '.join(names)}.")  # fmt: skip
 
     async def measurements(self, request: web.Request) -> web.Response:
@@ -388,7 +388,7 @@ class _Api:
         host = asking.read(scope, request.match_info["host"])
         asked = await asking.body(request, {"action": str})
         if "action" not in asked:
-            raise Refused(400, "Say which action.")
+            raise Refused(400, "action is missing")
         action, relay = asking.read(lambda text: parse_action(text, relays=self._relay_names()), asked["action"])
         said = Override(action, relay)
         self._parts.override(host, said)
@@ -435,7 +435,7 @@ class _Api:
     async def test_rules(self, request: web.Request) -> web.Response:
         asked = await asking.body(request, {"url": str})
         if "url" not in asked:
-            raise Refused(400, "Say which URL.")
+            raise Refused(400, "url is missing")
         destination = asking.read(site, asked["url"])
         _, made = await self._plan(destination)
         trace = self._parts.setup().router.trace(destination)
@@ -460,7 +460,7 @@ class _Api:
         wanted = list(dict.fromkeys(map(str, asked.get("names") or known)))
         for name in wanted:
             if name not in self._relay_names():
-                raise Refused(404, f"There is no relay {quoted(name)}{suggestion(name, self._relay_names())}.")
+                raise Refused(404, f"unknown relay {quoted(name)}{suggestion(name, self._relay_names())}")
             if name not in known:
                 raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
         given = "to" in asked

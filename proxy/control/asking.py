@@ -28,7 +28,7 @@ async def body(request: web.Request, fields: Mapping[str, type]) -> dict[str, An
 
     Raises Refused: 408 too slow, 413 too long, 415 not JSON by its type, 400 anything else."""
     if request.content_type != "application/json":
-        raise Refused(415, "The body has to be application/json.")
+        raise Refused(415, "The body must be application/json.")
     try:
         async with asyncio.timeout(BODY_TIMEOUT_S):
             raw = await request.read()
@@ -39,13 +39,13 @@ async def body(request: web.Request, fields: Mapping[str, type]) -> dict[str, An
     try:
         value = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
     except (ValueError, RecursionError):
-        raise Refused(400, "The body is not a JSON object as it has to be.") from None
+        raise Refused(400, "The body is not valid JSON.") from None
     if not isinstance(value, dict):
-        raise Refused(400, "The body has to be a JSON object.")
+        raise Refused(400, "The body must be a JSON object.")
     for name, given in value.items():
         _known(name, fields)
         if type(given) is not fields[name]:
-            raise Refused(400, f"{name} has to be a {fields[name].__name__}.")
+            raise Refused(400, f"{name} must be a {fields[name].__name__}.")
     return value
 
 
@@ -80,7 +80,7 @@ def number(text: str, *, least: float, most: float) -> float:
 
 def _known(name: str, fields: Mapping[str, Any]) -> None:
     if name not in fields:
-        raise Refused(400, f"There is no field {quoted(name)}{suggestion(name, fields)}.")
+        raise Refused(400, f"unknown field {quoted(name)}{suggestion(name, fields)}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

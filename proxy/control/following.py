@@ -51,7 +51,7 @@ class Followers:
             pass  # the reader has gone
         except Exception as error:
             told = redact(str(error)) if isinstance(error, BywayError) else FAULT
-            log.error("a fault while answering line by line: %s", type(error).__name__)
+            log.error("internal error while streaming an answer: %s", type(error).__name__)
             log.debug("traceback:", exc_info=True)
             with contextlib.suppress(ConnectionError):
                 await response.write(json.dumps(versioned(error=told)).encode() + b"\n")

@@ -52,20 +52,20 @@ def check_shape(request: web.BaseRequest, *, of_browser: bool = False) -> None:
     """Refuses what no client of ours sends: a target that is not a path, odd methods, and everything of a browser's,
     unless it may be one. Raises Refused."""
     if not request.raw_path.startswith("/"):
-        raise Refused(400, "The target has to be a path.")
+        raise Refused(400, "The target must be a path.")
     if request.method not in _METHODS:
-        raise Refused(405, "There is no such method here.")
+        raise Refused(405, "Unknown method.")
     if "Content-Encoding" in request.headers:  # nobody of ours compresses, and what it unpacks to is not bounded
-        raise Refused(415, "The body has to be uncompressed.")
+        raise Refused(415, "The body must not be compressed.")
     if not of_browser and any(name in request.headers for name in _OF_BROWSERS):
-        raise Refused(403, "This interface is not for web pages.")
+        raise Refused(403, "Web pages may not use this API.")
 
 
 def check_host(request: web.BaseRequest, ours: frozenset[str]) -> None:
     """Refuses a Host that is not exactly one of ours. Raises Refused."""
     hosts = request.headers.getall("Host", [])
     if len(hosts) != 1 or hosts[0].lower() not in ours:
-        raise Refused(421, "That is not this server.")
+        raise Refused(421, "Wrong host.")
 
 
 class SameUser:
@@ -78,13 +78,13 @@ class SameUser:
         """Raises Refused."""
         sock = request.transport.get_extra_info("socket") if request.transport is not None else None
         if sock is None:
-            raise Refused(403, "The connection is gone.")
+            raise Refused(403, "The connection is closed.")
         try:
             uid = peer_uid(sock)
         except OSError:
-            raise Refused(403, "The connection is gone.") from None
+            raise Refused(403, "The connection is closed.") from None
         if uid is not None and uid != self._uid:
-            raise Refused(403, "This byway belongs to another user.")
+            raise Refused(403, "This Byway belongs to another user.")
 
 
 class Bearer:

@@ -30,86 +30,89 @@ Now: TypeAlias = _T | Awaitable[_T]
 BUDGET_S = 0.05
 """A hook on the way of a request that takes longer is slow, and that counts as a fault."""
 LIMIT_S = 1.0
-"""A hook that keeps the whole of Byway waiting for so long is broken off (Unix)."""
+"""A hook that blocks all of Byway for so long is stopped (Unix)."""
 PATIENCE_S = 10.0
 """What an `async` hook may wait for. A `dial` has a handshake's time, which is a setting."""
 FAULTS_MAX = 3
-"""With so many faults an addon is switched off until it is edited."""
+"""With so many faults an addon is disabled until it is edited."""
 
 
 class Hooks:
     """All hooks. Values are frozen; to answer, return a new one. None always means: as if there were no such hook."""
 
     def start(self, api: Api) -> Now[None]:
-        """Once, when the addon is loaded, and again after each edit. `api` has its options and what it may ask of
-        Byway. A fault here is a fault of the whole file: it is not taken, and the version before it goes on.
+        """Called once when the addon is loaded, and again after each edit. `api` holds its options and what it may ask
+        of Byway. If it fails, the file is not used and the previous version keeps running.
 
-        Budget: 1 s of computing at a stretch; `async`, it may wait for 10 s."""
+        Budget: 1 s of computing at a time; an `async` hook may wait for 10 s."""
 
     def stop(self) -> Now[None]:
-        """Once, before the addon is left: at the end, when it was edited, or switched off. Whatever it started with
-        `api.spawn` is cancelled by itself.
+        """Called once before the addon is unloaded: at exit, after an edit, or when it is disabled. What it started
+        with `api.spawn` is cancelled automatically.
 
-        Budget: 1 s of computing at a stretch; `async`, it may wait for 2 s."""
+        Budget: 1 s of computing at a time; an `async` hook may wait for 2 s."""
 
     def admit(self, request: Request) -> Now[str | None]:
-        """Before a request is planned. A sentence refuses it, and is what the client is told where that can be shown;
-        None lets it go on. Of several addons the first that refuses decides. In `request.destination` the host is the
-        name, also where a client gave an address and named the host in its first bytes; then it is asked again.
+        """Called before a request is planned. Return a sentence to refuse the request; the client is shown it where
+        possible. Return None to allow the request. With several addons, the first refusal decides. The host in
+        `request.destination` is a name, also when the client connected to an address and sent the name in its first
+        bytes; then the hook is called again.
 
-        Budget: 50 ms of computing; `async`, it may wait for 10 s."""
+        Budget: 50 ms of computing; an `async` hook may wait for 10 s."""
 
     def plan(self, request: Request, plan: Plan) -> Now[Plan | None]:
-        """After rules, overrides and beliefs have made a plan. What it returns replaces the plan, even one of RELAY or
-        BLOCK, and the log names the addon: `plan.via("tor")`, `plan.prefer("tor")`, `plan.direct()`,
-        `plan.block("why")`, `plan.inspect()`. None leaves it. Addons are asked in the order of their names, each sees
-        the plan of the one before. The address guard comes first and is not asked again: what it refused stays so.
+        """Called after rules, overrides and the site's stored status have made a plan. The returned plan replaces it,
+        even a RELAY or BLOCK plan, and the log names the addon: `plan.via("tor")`, `plan.prefer("tor")`,
+        `plan.direct()`, `plan.block("why")`, `plan.inspect()`. None keeps the plan. Addons are called in the order of
+        their names; each gets the plan of the previous one. The address guard runs first and is not repeated: what it
+        refused stays refused.
 
-        Budget: 50 ms of computing; `async`, it may wait for 10 s."""
+        Budget: 50 ms of computing; an `async` hook may wait for 10 s."""
 
     def signal(self, request: Request, signal: Signal) -> Signal | None:
-        """When something was seen that speaks for blocking, before it counts. Return it with another `weight` (0 to
-        100; 0: it does not count) or `cause`; None leaves it. Never `async`: signals are learned immediately.
+        """Called when a sign of blocking was observed, before it counts. Return it with another `weight` (0 to 100; 0:
+        it does not count) or `cause`; None keeps it. Never `async`: learning is synchronous.
 
         Budget: 50 ms."""
 
     def classify(self, head: str, body: bytes) -> str | bool | None:
-        """When a page or a redirect came in plain HTTP, whether fingerprints know it or not. `head` is the status line
-        and the fields, `body` what has come of it, 32 KiB at most, decoded from chunks and gzip. A name says that it is
-        a block page and which one, False that it is the site's own whatever fingerprints say, None that the addon does
-        not know. Never `async`: the client waits.
+        """Called when a page or a redirect arrived over plain HTTP, whether a fingerprint matches or not. `head` is the
+        status line and the header fields; `body` is what has arrived of the body, 32 KiB at most, with chunks and gzip
+        decoded. Return a name if it is a block page, False if it is the site's own page whatever the fingerprints say,
+        None if the addon does not know. Never `async`: the client waits.
 
         Budget: 50 ms."""
 
     def attempt(self, request: Request, attempt: Attempt) -> Now[None]:
-        """When a try of one route was judged: it delivered, or failed and how. Nobody waits.
+        """Called when an attempt on one route has ended: it delivered, or it failed and how. Nothing waits for this
+        hook.
 
-        Budget: 50 ms of computing; `async`, it may wait for 10 s."""
+        Budget: 50 ms of computing; an `async` hook may wait for 10 s."""
 
     def outcome(self, outcome: Outcome) -> Now[None]:
-        """When a connection or a plain request is over and is written down, if it is: hosts of `[log] never` are not
-        told. Nobody waits.
+        """Called when a connection or a plain HTTP request has ended. Hosts of `[log] never` are left out. Nothing
+        waits for this hook.
 
-        Budget: 50 ms of computing; `async`, it may wait for 10 s."""
+        Budget: 50 ms of computing; an `async` hook may wait for 10 s."""
 
     def change(self, change: Change) -> Now[None]:
-        """When what is believed of a site has changed, with the evidence. Nobody waits.
+        """Called when the stored status of a site has changed, with the evidence. Nothing waits for this hook.
 
-        Budget: 50 ms of computing; `async`, it may wait for 10 s."""
+        Budget: 50 ms of computing; an `async` hook may wait for 10 s."""
 
     def unreachable(self, request: Request, outcome: Outcome) -> Now[str | None]:
-        """When no route brought an answer to a plain HTTP request. A URL sends the client there in place of the error
-        page; None shows the page. From https nobody can be sent elsewhere: nothing is signed in the name of a site
-        that has not shown its certificate.
+        """Called when no route brought an answer to a plain HTTP request. Return a URL to redirect the client there;
+        None shows the error page. HTTPS requests cannot be redirected: nothing is signed in the name of a site that has
+        not shown its certificate.
 
-        Budget: 50 ms of computing; `async`, it may wait for 10 s."""
+        Budget: 50 ms of computing; an `async` hook may wait for 10 s."""
 
     def dial(self, route: Route, destination: Destination) -> Now[Stream | None]:
-        """For relays of a kind of one's own, with the URL `addon://NAME`, NAME being this addon's: open a path to
-        `destination`, by its name, and return the stream, for which `api.dial` helps. None, DialError or OSError, which
-        count as no fault, and a fault mean that the relay is down; they never mean that something goes direct.
+        """For relays of your own kind, with the URL `addon://NAME`, where NAME is the addon's name. Open a connection
+        to `destination`, by its name, and return the stream; `api.dial` helps. None, DialError or OSError mean that the
+        relay is down and are not faults; a fault means the same. The connection is never made direct instead.
 
-        Budget: 50 ms of computing; `async`, it may wait as long as a handshake with a relay may take."""
+        Budget: 50 ms of computing; an `async` hook may wait as long as a relay handshake may take."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -101,7 +101,7 @@ class Bridge:
         voucher = await self._voucher(outcome)
         if voucher.standing is Standing.BAD:
             return Look(
-                refusal=f"{outcome.request.destination} is not opened: its certificate is bad: {voucher.reason}"
+                refusal=f"{outcome.request.destination} blocked: its certificate is not valid: {voucher.reason}"
             )
         return UNTOUCHED if voucher.standing is Standing.NO_TLS else _WELL
 
@@ -238,17 +238,17 @@ class Bridge:
     def _distrusted(self, destination: Destination) -> None:
         """Its client was hung up on, and cannot be told why."""
         self._vouching.forget(destination)
-        log.info("%s was closed: the certificate that came is not good", destination)
+        log.info("%s: connection closed; the site's certificate is not valid", destination)
 
     def _refused(self, host: str, *, in_words: bool) -> None:
         keep_s = self._settings().inspect.pass_s
         if self._passing.refused(host, time.monotonic(), in_words=in_words, keep_s=keep_s):
             log.warning(
-                "a program does not take our certificate for one site, which passes uninspected for %g hours; "
-                "`byway status` names it",
+                "a client rejected Byway's certificate for one site; inspection of it is off for %g hours; "
+                "see `byway status`",
                 round(keep_s / 3600, 1),
             )
-            log.info("%s passes uninspected: a program refused our certificate for it", host)
+            log.info("not inspecting %s: a client rejected Byway's certificate for it", host)
 
     def _told(self, outcome: Outcome, method: str, target: str, size: int) -> None:
         """Writes down what was asked inside, when the user wants that."""
@@ -257,7 +257,7 @@ class Bridge:
         services = self._services()
         inner = Outcome(
             request=replace(outcome.request, id=next(services.request_ids), http=HttpRequest(method, target)),
-            plan=replace(outcome.plan, why=f"{method} {target[:_TARGET_SHOWN]}, seen inside; {outcome.plan.why}"),
+            plan=replace(outcome.plan, why=f"{method} {target[:_TARGET_SHOWN]}; inspected; {outcome.plan.why}"),
             winner=outcome.winner,
             protocol=Protocol.HTTP,
             host=outcome.host,
@@ -276,7 +276,7 @@ def _can_look_into(flight: Flight, host: str) -> bool:
         return False
     if flight.server_name in (None, host):
         return True
-    log.info("%s was asked for and %s is named inside: it passes uninspected", host, flight.server_name)
+    log.info("not inspecting %s: the client's TLS handshake names %s (SNI)", host, flight.server_name)
     return False
 
 

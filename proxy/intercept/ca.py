@@ -208,7 +208,9 @@ def _publish(file: Path, content: bytes) -> None:
         pass
     except OSError as error:
         reason = (error.strerror or str(error)).lower()
-        raise BywayError(f"{shown(file)} cannot be made: {reason}; name another place with --state") from None
+        raise BywayError(
+            f"{shown(file)} cannot be created: {reason}; choose another state folder with --state"
+        ) from None
     finally:
         fresh.unlink(missing_ok=True)
 
@@ -231,7 +233,7 @@ def _check_private(file: Path) -> None:
     if os.name == "posix" and found.st_uid != os.getuid():
         raise BywayError(f"{shown(file)} belongs to another user; {_RENEW}")
     if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
-        raise BywayError(f"others on this computer could read {shown(file)}, so its key is not used; {_RENEW}")
+        raise BywayError(f"{shown(file)} was readable by other users, so its key is not used; {_RENEW}")
 
 
 def _load(file: Path) -> Authority:
@@ -250,12 +252,12 @@ def _load(file: Path) -> Authority:
     except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.ExtensionNotFound):
         whole = False
     if not whole:
-        raise BywayError(f"{shown(file)} is damaged or not one that Byway made; {_RENEW}")
+        raise BywayError(f"{shown(file)} is damaged or was not created by Byway; {_RENEW}")
     assert isinstance(key, ec.EllipticCurvePrivateKey)
     return Authority(certificate, key)
 
 
-_RENEW = "make a new authority with `byway ca rotate`, then `byway ca trust`"
+_RENEW = "create a new CA with `byway ca rotate`, then run `byway ca trust`"
 
 
 def _public(key: object) -> bytes:
@@ -274,12 +276,12 @@ def _wrong_time(certificate: x509.Certificate, now: float) -> str:
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if today < begin:
         return (
-            f"the clock says {today:%Y-%m-%d}, but the local certificate authority is valid from {begin:%Y-%m-%d} on; "
-            f"set the clock, or if it is right {_RENEW}"
+            f"the local CA is valid from {begin:%Y-%m-%d}, but the clock says {today:%Y-%m-%d}; "
+            f"set the clock, or, if it is right, {_RENEW}"
         )
     if today >= end:
         return (
-            f"the local certificate authority was valid until {end:%Y-%m-%d} and the clock says {today:%Y-%m-%d}; "
-            f"if the clock is right {_RENEW}"
+            f"the local CA expired on {end:%Y-%m-%d}, and the clock says {today:%Y-%m-%d}; "
+            f"if the clock is right, {_RENEW}"
         )
     return ""

@@ -122,7 +122,7 @@ class Engine:
         try:
             manager.add(admitted)
         except exceptions.MitmproxyException as error:  # two that call a command or an option the same
-            log.warning("addon %s: mitmproxy does not take it: %s", admitted.guest.guard.name, error)
+            log.warning("addon %s: mitmproxy rejects it: %s", admitted.guest.guard.name, error)
             return
         self._admitted.append(admitted)
         self._set_options(admitted.guest)
@@ -133,7 +133,7 @@ class Engine:
         """What the user set for it, of the options that it has declared by now."""
         for name, value in guest.guard.addon.for_mitmproxy.items():
             if name not in self.master.options:
-                log.warning("addon %s: [addons.%s] %s: it declares no such option", *(guest.guard.name,) * 2, name)
+                log.warning("addon %s: [addons.%s] %s: it has no such option", *(guest.guard.name,) * 2, name)
                 continue
             try:
                 self.master.options.update(**{name: value})
@@ -168,5 +168,5 @@ def _hush() -> None:
 class _ToDebug(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR and record.exc_info:
-            log.error("a fault in mitmproxy: %s; -vv tells more", type(record.exc_info[1]).__name__)
+            log.error("mitmproxy failed: %s; use -vv for details", type(record.exc_info[1]).__name__)
         log.debug("mitmproxy: %s", record.getMessage(), exc_info=record.exc_info)

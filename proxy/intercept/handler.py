@@ -86,7 +86,7 @@ class Handler(ProxyConnectionHandler):
             server.timestamp_start = time.time()
             way = await self._open(server)
         except (DialError, OSError, asyncio.CancelledError) as error:
-            server.error = str(error) or "the client has left"
+            server.error = str(error) or "the client disconnected"
             await self.handle_hook(server_hooks.ServerConnectErrorHook(data))
             await self.server_event(events.OpenConnectionCompleted(command, server.error))
             if isinstance(error, asyncio.CancelledError):
@@ -113,7 +113,7 @@ class Handler(ProxyConnectionHandler):
         if server.error:  # by an addon, which saw it first
             raise OSError(server.error)
         if server.address is None or server.transport_protocol != "tcp":
-            raise OSError("only TCP to a named place is possible")
+            raise OSError("only TCP to a host and port is possible")
         meeting = self.meeting
         if tuple(server.address[:2]) == (meeting.host, meeting.destination.port):
             first, self._first = self._first, None
@@ -172,7 +172,7 @@ class Handler(ProxyConnectionHandler):
         """The rest of it mitmproxy has verified, and nothing has been sent yet."""
         chain = [ssl.PEM_cert_to_DER_cert(cert.to_pem().decode()) for cert in server.certificate_list]
         if objection := self.meeting.objection(chain):
-            server.error = f"its certificate is bad: {objection}"
+            server.error = f"invalid certificate: {objection}"
             self.meeting.distrusted()
             self.close_connection(server)
 
@@ -191,7 +191,7 @@ class Handler(ProxyConnectionHandler):
             self._settled = True  # Firefox ends the handshake first, and says it then
             self.meeting.refused(True)
         if exc_info:
-            log.error("a fault in mitmproxy ended an inspected connection; -vv tells which")
+            log.error("mitmproxy failed and closed an inspected connection; use -vv for details")
         log.debug("%s", message, exc_info=exc_info)
 
     async def end(self) -> None:

@@ -84,9 +84,7 @@ class ClientSide(_http1.Http1Server):
         except StopIteration as read:
             self._head = None
             if read.value.form is not Form.ORIGIN:
-                raise refusal(
-                    400, "Inside a TLS connection, a request names a path of its site and nothing else."
-                ) from None
+                raise refusal(400, "Inside a TLS connection the request target must be a path.") from None
         else:
             return False
         if bytes(self.buf).startswith(b"\r\n"):  # RFC 9112 section 2.2; mitmproxy would wait for more
@@ -130,7 +128,7 @@ class WithoutTrailers(ChunkedReader):
     def __call__(self, buf: ReceiveBuffer) -> Data | EndOfMessage | None:
         event = super().__call__(buf)
         if event is None and len(buf) > HEAD_LIMIT:  # it waits for the end of a line
-            raise RemoteProtocolError("a line between chunks, or their trailers, of more than 64 KiB")
+            raise RemoteProtocolError("a chunk header or trailers of more than 64 KiB")
         return EndOfMessage() if isinstance(event, EndOfMessage) else event
 
 

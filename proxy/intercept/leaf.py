@@ -84,7 +84,7 @@ class Leaves:
         try:
             named = (wire_names.host(host), *_plain(names))
         except ValueError as error:
-            raise BywayError(f"there is no certificate for that: {error}") from None
+            raise BywayError(f"no certificate can be created for it: {error}") from None
         now = datetime.datetime.fromtimestamp(int(self._now()), datetime.UTC)
         wanted = tuple(dict.fromkeys(named))
         leaf = self._kept.get(wanted)
@@ -100,7 +100,7 @@ class Leaves:
         begin = max(now - SLACK, issuer.not_valid_before_utc)
         end = min(begin + LIFETIME, issuer.not_valid_after_utc)
         if not begin <= now < end:
-            raise BywayError(f"the local certificate authority is not valid now, by a clock that says {now:%Y-%m-%d}")
+            raise BywayError(f"the local CA is not valid on {now:%Y-%m-%d}, the date of this computer's clock")
         subject = [hosts[0]] if len(hosts[0]) <= _COMMON_NAME_LIMIT else []
         public = self._key.public_key()
         certificate = (

@@ -50,9 +50,9 @@ class Signing(TlsConfig):
         """Nothing is read from or written to a folder. Once `sealed`, what is ours to set stays as it was."""
         for name in updated:
             if name.startswith(FORBIDDEN_OPTIONS):
-                raise exceptions.OptionsError(f"{name} trusts an authority whose key is public, and is never taken")
+                raise exceptions.OptionsError(f"{name} would trust a CA whose private key is public; it is never used")
             if self.sealed and name in OURS:
-                raise exceptions.OptionsError(f"{name} is for Byway alone to set")
+                raise exceptions.OptionsError(f"{name} is set by Byway and cannot be changed")
 
     def running(self) -> None:
         """mitmproxy's makes its authority here."""

@@ -94,7 +94,7 @@ class WindowsRoots:
 
             found = (ours(der) for der, encoding, _ in ssl.enum_certificates("ROOT") if encoding == "x509_asn")
             return [Entry(_sha1(it), it) for it in dict.fromkeys(found) if it is not None]
-        raise BywayError("only Windows can look into its store")
+        raise BywayError("this trust store can only be read on Windows")
 
     def trusting(self, certificate: x509.Certificate, file: str) -> list[Step]:
         return [Step(("certutil", "-user", "-addstore", "Root", file), for_windows=True)]

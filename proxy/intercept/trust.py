@@ -172,12 +172,12 @@ def run(step: Step) -> bytes:
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
-        raise BywayError(f"{step.words[0]} could not be run: {error}") from None
+        raise BywayError(f"{step.words[0]} could not be started: {error}") from None
     if done.returncode:
         said = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[-_SAID_LIMIT:]
         if _LOCKED in said:
-            raise BywayError("it has a password of its own: import the certificate in the browser's settings")
-        raise BywayError(f"{step.words[0]} ended with {done.returncode}: {said or 'it said nothing'}")
+            raise BywayError("it is protected by a password: import the certificate in the browser's settings")
+        raise BywayError(f"{step.words[0]} exited with code {done.returncode}: {said or 'no output'}")
     return done.stdout
 
 
@@ -202,12 +202,12 @@ def _carry_out(
         return Result(store, None, error or str(fault), pending)
     holds = any(certificate in held for certificate in certificates)
     if holds is not wanted and not error and not pending:
-        error = "the commands ended well, and yet it is " + ("not there" if wanted else "still there")
+        error = "the commands succeeded, but it is " + ("not there" if wanted else "still there")
     return Result(store, holds, error, pending)
 
 
 def _brought_by(program: str) -> str:
     """Where it comes from, for those that are often missing."""
     if program == "certutil":
-        return "; it comes with libnss3-tools (Debian, Ubuntu) or nss-tools (Fedora)"
+        return "; install libnss3-tools (Debian, Ubuntu) or nss-tools (Fedora)"
     return ""

@@ -103,6 +103,6 @@ class Vouching:
         """What speaks against a presented chain (DER, the site's first), whoever trusts it; empty when nothing does. No
         more than so many are looked at for a known root, and what comes behind them could be signed by one."""
         if len(chain) > CHAIN_LIMIT:
-            return f"it comes with {len(chain)} certificates, of which {CHAIN_LIMIT} are looked at"
+            return f"its chain has {len(chain)} certificates; the limit is {CHAIN_LIMIT}"
         root = self._roots.find(chain)
-        return "" if root is None else f"it is signed by a known interception root ({root.what})"
+        return "" if root is None else f"it is signed by a known interception CA ({root.what})"

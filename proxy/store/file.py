@@ -294,7 +294,7 @@ def _check_tables(db: sqlite3.Connection) -> None:
     if _columns(db) != _expected_columns():
         raise Unusable("its tables are not those of a log")
     if db.execute("SELECT 1 FROM sqlite_schema WHERE type NOT IN ('table', 'index')").fetchone() is not None:
-        raise Unusable("it has views or triggers, which no log has")
+        raise Unusable("it has views or triggers, and a log has none")
     (last,) = db.execute("SELECT max(id) FROM outcome").fetchone()
     if not isinstance(last, int | None) or (last or 0) > LAST_ID:
         raise Unusable(f"its last row has the number {last}")

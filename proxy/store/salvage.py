@@ -32,10 +32,10 @@ def read_overrides(path: Path) -> dict[str, Override]:
             failure = str(error) or type(error).__name__
         else:
             if bad:
-                log.warning("%d of what `byway site set` said made no sense in %s", bad, path.name)
+                log.warning("%d unreadable overrides in %s were ignored", bad, path.name)
             return found
     log.warning(
-        "what `byway site set` said cannot be read from %s (%s): hosts that were set to RELAY or BLOCK go by the rules",
+        "overrides of `byway site set` cannot be read from %s (%s); hosts set to RELAY or BLOCK now follow the rules",
         path.name, failure,
     )  # fmt: skip
     return {}

@@ -148,7 +148,7 @@ class Store:
         if self._thread is not None:
             self._thread.join(CLOSE_S)
             if self._thread.is_alive():
-                log.warning("the log did not finish writing: %d rows are lost", self.waiting_rows)
+                log.warning("the log could not be written completely: %d entries were lost", self.waiting_rows)
 
     # -- writing ---------------------------------------------------------------------------------------------------
 
@@ -316,7 +316,7 @@ class Store:
         else:
             return False
         if self._trouble:
-            log.warning("the log is written again; %d rows were lost", self.dropped_rows)
+            log.warning("the log can be written again; %d entries were lost", self.dropped_rows)
             self._trouble = ""
         return True
 
@@ -405,7 +405,7 @@ class Store:
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
         if reason != self._trouble:
             self._trouble = reason
-            log.warning("the log cannot be %s: %s; trying again", verb, reason)
+            log.warning("the log cannot be %s: %s; retrying", verb, reason)
 
     def _shut(self) -> None:
         db, self._db = self._db, None
@@ -443,7 +443,7 @@ class Store:
             except _BAD_VALUES as error:
                 self._unwritten.remove(item)
                 self._discarded += 1
-                log.warning("a row could not be kept: %s", type(error).__name__)
+                log.warning("a log entry could not be stored: %s", type(error).__name__)
 
     def _gather(self, items: Iterable[_Item]) -> Batch:
         """Rows for what may be written, by the settings of this moment."""

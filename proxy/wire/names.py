@@ -125,7 +125,7 @@ def _to_ascii(text: str) -> str:
 def _ipv6(text: str) -> str:
     bare = text[1:-1] if text.startswith("[") and text.endswith("]") else text
     if "%" in bare:
-        raise ValueError(f"{_shown(text)} has a zone id (%…), which is valid on this computer only")
+        raise ValueError(f"{_shown(text)} has a zone id (after %), which is valid on this computer only")
     try:
         address = ipaddress.IPv6Address(bare)
     except ValueError:

@@ -89,7 +89,7 @@ async def test_a_command_that_there_is_not_is_tried_again(caplog: pytest.LogCapt
     with pytest.raises(Paused):
         await addon.api.spawned.pop()
     assert pauses == [2, 4, 8, 16]
-    assert "the command cannot be started: No such file or directory; trying again" in caplog.text
+    assert "the command cannot be started: No such file or directory; retrying" in caplog.text
 
 
 async def test_paths_are_opened_through_it() -> None:

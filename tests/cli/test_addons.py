@@ -140,7 +140,7 @@ def test_every_hook_is_documented(byway: Byway) -> None:
     for name, hook in HOOKS.items():
         assert f"def {name}({', '.join(('self', *hook.parameters))})" in out
         assert hook.doc.split("\n")[0] in out
-    assert byway("addons", "docs", "plan").out.startswith("def plan(self, request, plan)\n    After rules")
+    assert byway("addons", "docs", "plan").out.startswith("def plan(self, request, plan)\n    Called after rules")
     assert [it["name"] for it in byway("addons", "docs", "--json").json["hooks"]] == list(HOOKS)
     ran = byway("addons", "docs", "plam")
     assert (ran.code, "did you mean plan?" in ran.err) == (2, True)

@@ -97,7 +97,7 @@ async def test_lossy_weighs_a_sign_down_on_its_network_alone(tmp_path: Path) -> 
 async def test_refuse_refuses_and_says_why(tmp_path: Path) -> None:
     async with Scene(tmp_path, {}, config=table("refuse", trackers=["open.test"])) as scene:
         assert await scene.way("open.test") == "none"
-        assert b"it is one of your list of trackers" in (await scene.get("open.test")).body
+        assert b"it is on your list of trackers" in (await scene.get("open.test")).body
         assert await scene.way("other.test") == "direct"
 
 
@@ -149,7 +149,7 @@ async def test_tunnel_starts_its_command_again_and_ends_it_with_byway(tmp_path: 
         os.kill(started()[0], signal.SIGTERM)
         await until(lambda: len(started()) == 2, within_s=20)
         await until_read(goes_home)
-        assert scene.said("addon tunnel: the command ended with -15; trying again") == 1
+        assert scene.said("addon tunnel: the command exited with code -15; retrying") == 1
         await scene.byway.stop()
         assert not any(map(_lives, started()))
     assert {request.peer for request in scene.origin.requests} == {"127.0.0.5"}  # never direct, not even meanwhile

@@ -18,7 +18,7 @@ from tests.support.streams import reset
 from tests.support.waiting import until
 
 PATIENCE_S = 30.0
-_FAULT = re.compile(r"Traceback|never retrieved|\bfault\b|internal error|task .* failed|traceback:")
+_FAULT = re.compile(r"Traceback|never retrieved|\bfault\b|internal error|mitmproxy failed|task .* failed|traceback:")
 
 
 class Watched(Byway):

@@ -35,7 +35,7 @@ def test_a_letter_left_out_is_noticed(hook) -> None:  # type: ignore[no-untyped-
 def test_each_says_how_long_it_may_take(hook: Hook) -> None:
     *_, budget = hook.doc.split("\n\n")
     takes_time = hook.name in ("start", "stop")
-    computing = f"{LIMIT_S:g} s of computing at a stretch" if takes_time else f"{BUDGET_S * 1000:g} ms"
+    computing = f"{LIMIT_S:g} s of computing at a time" if takes_time else f"{BUDGET_S * 1000:g} ms"
     assert budget.startswith(f"Budget: {computing}")
     assert ("async" in budget) is hook.may_be_async
     if hook.may_be_async and hook.name != "dial":

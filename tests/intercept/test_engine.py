@@ -310,8 +310,8 @@ async def test_the_options_of_an_addon_are_those_that_the_user_set(
         async with client.get(f"{site.url}/", proxy=byway.url, ssl=byway.trust()) as answer:
             assert await answer.text() == "this"
         said = [record.getMessage() for record in caplog.records]
-        assert "addon says: [addons.says] greting: it declares no such option" in said
-        assert any("ssl_insecure is for Byway alone to set" in text for text in said)
+        assert "addon says: [addons.says] greting: it has no such option" in said
+        assert any("ssl_insecure is set by Byway and cannot be changed" in text for text in said)
 
 
 async def test_where_an_addon_sends_a_request_the_rules_for_that_place_hold(tmp_path: Path) -> None:

@@ -123,7 +123,7 @@ def test_a_profile_with_a_password_is_not_waited_for(tmp_path: Path) -> None:
     for _ in range(2):
         result = trust(locked, certificate, certificate_file(tmp_path / "ca"))
         assert result.holds is (result.error == "") is bool(locked.entries())
-        assert result.holds or "it has a password of its own" in result.error
+        assert result.holds or "it is protected by a password" in result.error
     assert untrust(locked, [certificate]).holds is False
 
 

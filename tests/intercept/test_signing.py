@@ -47,15 +47,15 @@ async def test_what_is_ours_to_set_stays_as_it_was(engine: Engine, change: dict[
     name = next(iter(change))
     assert name in OURS
     before = getattr(engine.master.options, name)
-    with pytest.raises(exceptions.OptionsError, match="for Byway alone to set"):
+    with pytest.raises(exceptions.OptionsError, match="is set by Byway"):
         engine.master.options.update(**change)
     assert getattr(engine.master.options, name) == before
 
 
 async def test_options_that_bring_the_published_authority_are_refused_wherever_set(engine: Engine) -> None:
-    with pytest.raises(exceptions.OptionsError, match="whose key is public"):
+    with pytest.raises(exceptions.OptionsError, match="whose private key is public"):
         engine.master.options.add_option("emudhra_trust", bool, False, "what a later version might bring")
-    with pytest.raises(exceptions.OptionsError, match="whose key is public"):
+    with pytest.raises(exceptions.OptionsError, match="whose private key is public"):
         engine.master.options.update(emudhra_trust=True)
     assert engine.master.options.emudhra_trust is False
     engine.master.options.update(body_size_limit="1m")

@@ -212,7 +212,7 @@ def test_a_keychain_without_ours_is_empty_and_one_that_is_locked_is_not(monkeypa
 
 @pytest.mark.skipif(sys.platform == "win32", reason="is about the others")
 def test_windows_store_is_seen_from_windows_alone() -> None:
-    with pytest.raises(BywayError, match="only Windows"):
+    with pytest.raises(BywayError, match="only be read on Windows"):
         WindowsRoots().entries()
 
 

@@ -151,7 +151,7 @@ BAD = [
         lambda a, f: issue(HOST, a.trusted, key=rsa.generate_private_key(65537, 1024)).context(f),
         "too weak",
     ),
-    Bad("known-root", lambda a, f: issue(HOST, a.state).context(f), "known interception root (of a test)"),
+    Bad("known-root", lambda a, f: issue(HOST, a.state).context(f), "known interception CA (of a test)"),
 ]
 
 
@@ -270,7 +270,7 @@ def test_the_key_of_a_root_is_what_the_list_says() -> None:
     authorities = Authorities()
     der = authorities.state.certificate.public_bytes(Encoding.DER)
     assert authorities.known_roots().find([der]) is not None
-    assert "known interception root" in Vouching(authorities.known_roots()).objection([der])
+    assert "known interception CA" in Vouching(authorities.known_roots()).objection([der])
 
 
 async def test_a_chain_with_more_certificates_than_are_looked_at_is_not_vouched_for() -> None:

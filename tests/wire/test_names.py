@@ -326,7 +326,7 @@ def test_A25_authority_with_a_default_port_refuses(text: str) -> None:
         ("ü." * 100, "'" + "\\xfc." * 30 + "\\u2026' is not a host name: it is longer than 253 characters as A-labels"),
         ("ü" * 64, "'" + "\\xfc" * 60 + "\\u2026' is not a host name: a label is longer than 63 characters"),
         ("1.2.3.4.5", "'1.2.3.4.5' ends in a number but is not an IPv4 address"),
-        ("fe80::1%eth0", "'fe80::1%eth0' has a zone id (%…), which is valid on this computer only"),
+        ("fe80::1%eth0", "'fe80::1%eth0' has a zone id (after %), which is valid on this computer only"),
     ],
 )
 def test_what_is_wrong_is_said(text: str, words: str) -> None:
