@@ -165,8 +165,8 @@ class Byway:
         """Runs a `byway` command against this one. With `check`, any exit code but 0 fails the test."""
         process = await asyncio.create_subprocess_exec(
             *self._prefix,
-            *(sys.executable, "-P", "-m", "proxy", *arguments),
-            *("--config", str(self.config), "--state", str(self.state)),
+            *(sys.executable, "-P", "-m", "proxy", "--config", str(self.config), "--state", str(self.state)),
+            *arguments,
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
