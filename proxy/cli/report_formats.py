@@ -331,7 +331,7 @@ def _section(site: Site) -> Iterator[str]:
 
 def _because(belief: Document) -> str:
     cause = f": {_md(belief['because'])}" if belief["because"] else ""
-    since = belief["since"] or belief["found_at"]
+    since = belief["found_at"] or belief["since"]
     return f"{cause}, since {_moment(since)}" if since else cause
 
 

@@ -114,12 +114,16 @@ def _show(out: Output, told: Document) -> None:
     """For a person: what it is called now, then its history, then other networks."""
     belief, override = told["belief"], told["override"]
     out.line(f"{belief['glyph']} {belief['words']}: {told['host']}")
-    since = belief["since"] or belief["found_at"]
+    since = belief["found_at"] or belief["since"]
     out.facts(
         [
             ("cause", belief["because"]),
             ("evidence", belief["evidence"]),
-            ("since", f"{clock(since)} ({ago(since)})" if since else ""),
+            ("last result" if _is_last_result(belief) else "since", f"{clock(since)} ({ago(since)})" if since else ""),
+            (
+                "stored status",
+                belief["stored_words"] if _is_last_result(belief) and belief["state"] in ("suspect", "blocked") else "",
+            ),
             ("works by", belief["last_good"]),
             ("re-test", _retest(belief)),
             ("override", f"{_action(override)} (set for {override['scope']})" if override else ""),
@@ -176,8 +180,14 @@ def _status(out: Output, belief: Document) -> str:
 
 
 def _since(out: Output, belief: Document) -> str:
-    at = belief["since"] or belief["found_at"]
+    at = belief["found_at"] or belief["since"]
     return "" if at is None else ago(at) if out.fancy else clock(at)
+
+
+def _is_last_result(belief: Document) -> bool:
+    """Whether the word is that of the last result, and not of the stored status."""
+    last = belief["last_result"]
+    return last is not None and last["at"] == belief["found_at"]
 
 
 def _network(out: Output, network: str, here: str) -> str:

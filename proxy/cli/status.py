@@ -60,7 +60,7 @@ def _show(call: Invocation, told: dict[str, Any]) -> None:
             (relay["name"], relay["words"], ago(relay["found_at"], now=now), relay["url"]) for relay in told["relays"]
         ]),
         ("Problem sites on this network", ("site", "status", "since", "works by"), [
-            (site["scope"], f"{site['glyph']} {site['words']}", ago(site["since"] or site["found_at"], now=now),
+            (site["scope"], f"{site['glyph']} {site['words']}", ago(site["found_at"] or site["since"], now=now),
              site["last_good"])
             for site in told["sites"]
         ]),

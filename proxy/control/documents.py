@@ -49,7 +49,8 @@ def belief(held: Belief, now_called: SiteState | None = None) -> Document:
     that is newer than the stored status. `found_at` is when this was found. `state`, `stored_words`, `stored_cause`
     and `stored_evidence` are the stored status alone; `last_result` is null, or as `last_result` writes it."""
     shown = now_called or site_state(held)
-    stored = status_of(held.state, held.cause)
+    # that no route reached it is no stored status but passes, and may be the relays' doing
+    stored = shown.status if held.state is State.DOWN else status_of(held.state, held.cause)
     return {
         "scope": held.scope,
         "network": held.network,

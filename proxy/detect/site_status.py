@@ -129,7 +129,9 @@ def site_state(
     While the network is offline or behind a portal nothing can be said of any site. Else the newer of the last result
     and the stored status decides; a result that concluded nothing gives way to a stored status."""
     if network in _BY_NETWORK:
-        return SiteState(_BY_NETWORK[network], str(network), last=last)
+        status = _BY_NETWORK[network]
+        at = last.at if last is not None and last.status is status else 0.0
+        return SiteState(status, str(network), at=at, last=last)
     stored = SiteState(status_of(held.state, held.cause), held.cause, held.why, held.since, last)
     if last is None:
         return stored

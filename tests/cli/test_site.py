@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 
 import pytest
 
 from proxy.cli.site import _retest
-from proxy.model import Action, Belief, Change, Override, State
+from proxy.detect.site_status import LastResult, SiteStatus, Source
+from proxy.model import Action, Belief, Change, Override, Stage, State, Symptom
 from tests.cli.conftest import Byway, Running
-from tests.support.outcomes import HOME, rescued
+from tests.support.outcomes import HOME, TOR, failed, outcome, rescued
 
 BLOG = "blog.example.net"
 
@@ -78,6 +80,27 @@ def test_a_person_sees_the_words_with_their_glyphs(byway: Byway, running: Runnin
     assert "override  RELAY:tor (set for example.net)" in lines
     assert "History" in lines
     assert max(map(len, lines)) <= 80
+
+
+@pytest.mark.usefixtures("person")
+def test_a_site_that_failed_a_moment_ago_has_its_last_result_with_its_age(byway: Byway, running: Running) -> None:
+    refused = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), evidence={"relay": "refused"})
+    running.see(outcome(failed(), refused, host=BLOG, at=time.time()))
+    lines = byway("site", "show", BLOG).out.splitlines()
+    assert lines[0] == f"! relays fail: {BLOG}"
+    assert any(line.startswith("last result") and "ago" in line for line in lines), lines
+    assert not any(line.startswith(("since", "stored status")) for line in lines)
+    assert "! relays fail" in byway("site", "list").out
+
+
+@pytest.mark.usefixtures("person")
+def test_the_stored_status_stands_beside_a_newer_last_result(byway: Byway, running: Running) -> None:
+    running.see(rescued(host=BLOG, at=time.time() - 5))
+    last = LastResult(SiteStatus.SITE_DOWN, time.time(), Source.MEASUREMENT, "down", "direct: timeout")
+    running.world.beliefs.measured(BLOG, last, network=HOME)
+    lines = byway("site", "show", BLOG).out.splitlines()
+    assert lines[0] == f"↓ site down: {BLOG}"
+    assert any(line.startswith("stored status") and line.endswith("likely blocked") for line in lines), lines
 
 
 def test_a_retest_that_is_due_waits_for_a_visit() -> None:
