@@ -145,6 +145,7 @@ class _Api:
         state = parts.beliefs.network_state(network)
         troubled = [site for site in self._sites(now) if site["network"] == network and site["is_trouble"]]
         relays = await self._relays(now)
+        in_use = [relay for relay in relays if relay["enabled"]]
         listen = parts.setup().settings.listen
         live = dict(parts.live())
         return _answer(
@@ -154,7 +155,7 @@ class _Api:
             listen=f"{_bracketed(listen.address)}:{live.get('port', listen.port)}",
             network=network,
             network_state=str(state),
-            problems=problems(Standing(live, state, relays, troubled, parts.addons(), parts.store.trouble)),
+            problems=problems(Standing(live, state, in_use, troubled, parts.addons(), parts.store.trouble)),
             notices=[redact(notice) for notice in (*parts.setup().loaded.notices, *parts.store.notices)],
             live=live,
             relays=relays,
@@ -256,7 +257,7 @@ class _Api:
             "relay_faults": [documents.relay_fault(*noted) for noted in self._parts.health.faults().items()],
             "plan": documents.plan(made),
             "advice": documents.advice(
-                held, made, self._relay_names(), self._shown(held, now, destination.host).status
+                held, made, self._enabled_relays(), self._shown(held, now, destination.host).status
             ),
             "connections": [row for row in rows if row.get("host") == destination.host],
             "timeline": spells(changes, [held]),
@@ -351,7 +352,7 @@ class _Api:
         if held.network != parts.network():
             return site_state(held)
         last = parts.beliefs.last_result(host or held.scope, network=held.network, now=now)
-        working = working_relays(parts.health, self._relay_names(), now)
+        working = working_relays(parts.health, self._enabled_relays(), now)
         return site_state(held, last, parts.beliefs.network_state(held.network), working)
 
     async def site(self, request: web.Request) -> web.Response:
@@ -456,7 +457,7 @@ class _Api:
     async def test_relays(self, request: web.Request) -> web.Response:
         asked = await asking.body(request, {"names": list, "to": str})
         relays = self._parts.setup().settings.relay
-        known = [relay.name for relay in enabled_relays(relays)]
+        known = self._enabled_relays()
         wanted = list(dict.fromkeys(map(str, asked.get("names") or known)))
         for name in wanted:
             if name not in self._relay_names():
@@ -484,7 +485,11 @@ class _Api:
             raise Refused(400, "`[auto] controls` is empty: name a destination to connect to.")
         return asking.read(site, controls[0])
 
+    def _enabled_relays(self) -> list[str]:
+        return [relay.name for relay in enabled_relays(self._parts.setup().settings.relay)]
+
     def _relay_names(self) -> list[str]:
+        """All that are configured."""
         return [relay.name for relay in self._parts.setup().settings.relay]
 
     async def _relays(self, now: float) -> list[Document]:

@@ -54,7 +54,7 @@ class Relay:
         last = hops[-1]
         if password:
             if isinstance(last, str):
-                raise ValueError(f"password_cmd is for a relay with a URL of its own, and {url} ends with relay {last}")
+                raise ValueError(f"password_cmd needs a URL at the end of the chain; {url} ends with relay {last}")
             hops[-1] = replace(last, password=password)
         return cls(name, tuple(hops), allow_plaintext_credentials)
 
@@ -221,9 +221,9 @@ class Registry:
         dialer = self._first_hop(label, url, trust)
         for label, url, allowed in further:
             if url.kind is Kind.ADDON:
-                raise ConfigError(f"it cannot go on to {url}: an addon opens its paths from here, so it stands first")
+                raise ConfigError(f"{url} must be first in the chain: an addon connects from this computer")
             if not dialer.carries(url.endpoint):
-                raise ConfigError(f"it cannot go on to {url.host}: the relay before it takes other addresses only")
+                raise ConfigError(f"the relay before {url.host} in the chain takes other addresses only")
             trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
             dialer = self._hop(dialer, label, url, trust)
         return dialer
@@ -266,7 +266,7 @@ class Registry:
             if relay is None:
                 raise ConfigError(f"there is no relay {name!r}")
             if name in within:
-                raise ConfigError(f"it goes through itself ({'>'.join((*within, name))})")
+                raise ConfigError(f"the chain contains itself ({'>'.join((*within, name))})")
             for hop in relay.hops:
                 if isinstance(hop, str):
                     hops += self._expanded((hop,), (*within, name))

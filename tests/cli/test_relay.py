@@ -277,6 +277,18 @@ def test_a_running_byway_tests_no_disabled_relay(byway: Byway, running: Running)
     assert byway("relay", "list").rows[1][1] == "disabled"
 
 
+def test_disabled_relays_are_no_way_around_a_block(byway: Byway, running: Running) -> None:
+    running.see(*(rescued(host="blog.example.net", at=time.time() + number) for number in range(3)))
+    assert [site["words"] for site in byway("status", "--json").json["sites"]] == ["likely blocked"]
+    assert byway("status", "--json").json["problems"] == []
+    world = running.world
+    disabled = tuple(relay.model_copy(update={"enabled": False}) for relay in world.settings.relay)
+    world.settings = world.settings.model_copy(update={"relay": disabled})
+    running.do(world.overrides_changed)
+    (problem,) = byway("status", "--json").json["problems"]
+    assert problem["text"] == "1 site is blocked, and there is no relay."
+
+
 def test_a_disabled_relay_is_shown_and_not_tested(byway: Byway, home: Home, street: Street) -> None:
     configure(home, good=street.url("socks5"), bad="socks5h://127.0.0.1:1", chain="good>bad")
     home.config.write_text(home.config.read_text().replace(':1"', ':1"\nenabled = false'))

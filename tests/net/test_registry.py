@@ -105,10 +105,16 @@ def test_what_a_route_carries_is_what_its_last_relay_takes(
     ("relays", "problem"),
     [
         ([("a", "b")], "relay a: there is no relay 'b'"),
-        ([("a", "b"), ("b", "a")], r"relay a: it goes through itself \(a>b>a\)"),
-        ([("a", "a")], "relay a: it goes through itself"),
-        ([("a", "socks5://192.0.2.1?resolve=local>http://relay.test")], "relay a: it cannot go on to relay.test"),
-        ([("a", "socks4://192.0.2.1>http://[2001:db8::1]")], "relay a: it cannot go on to 2001:db8::1"),
+        ([("a", "b"), ("b", "a")], r"relay a: the chain contains itself \(a>b>a\)"),
+        ([("a", "a")], "relay a: the chain contains itself"),
+        (
+            [("a", "socks5://192.0.2.1?resolve=local>http://relay.test")],
+            "relay a: the relay before relay.test in",
+        ),
+        (
+            [("a", "socks4://192.0.2.1>http://[2001:db8::1]")],
+            "relay a: the relay before 2001:db8::1 in",
+        ),
         ([("a", "https://192.0.2.1?ca=/nowhere.pem")], "relay a: no certificates can be read from /nowhere.pem"),
     ],
 )
