@@ -66,6 +66,7 @@ class Row:
     way: Way = Way.RELAY
     domain: str = "test"  # of its sites
     scheme: str = "socks5h"
+    known: bool = False  # the site was visited before, so that its relay goes first
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +103,13 @@ async def deaf(place: Place, luck: random.Random) -> AsyncIterator[None]:
         finally:
             over.cancel()
             await asyncio.wait([over])
+
+
+@contextlib.asynccontextmanager
+async def unreachable(place: Place, luck: random.Random) -> AsyncIterator[None]:
+    """For 12 s no packet passes to it or from it."""
+    place.country.rules.add(rules.During(rules.AddressDrop(f"{places.SOCKS_RELAY}/32"), 0, 12))
+    yield
 
 
 @contextlib.asynccontextmanager
@@ -199,9 +207,11 @@ def accepts_late_and_drops(site: Site) -> Sequence[Rule]:
 ROWS: tuple[Row, ...] = (
     Row("relay-restarts-drop", "it refuses for 4 to 6 s; a hello is dropped", restarts, 9, drops),
     Row("relay-restarts-reset", "it refuses for 4 to 6 s; a hello is reset", restarts, 9, resets),
+    Row("relay-restarts-known", "the same, where the site is known to be blocked", restarts, 9, drops, known=True),
     Row("relay-restarts-rule", "it refuses for 4 to 6 s, under RELAY", restarts, 9, domain="by-relay.test"),
     Row("relay-deaf", "for 12 s it answers nothing; a hello is dropped", deaf, 25, drops),
     Row("relay-deaf-http", "the same of an HTTP relay", deaf, 25, drops, scheme="http"),
+    Row("relay-unreachable", "for 12 s it cannot be reached; a hello is dropped", unreachable, 25, drops),
     Row("relay-slow-circuit", "it opens every path 11 s late; a hello is dropped", slow_circuit, 20, drops),
     Row("relay-gone-drop", "it refuses for good; a cut hello passes, others are dropped", gone, 1, drops_packets,
         Way.RUNG),
@@ -252,9 +262,11 @@ async def run_row(row: Row, seeds: int, *, told: Callable[[str], None] = lambda 
 async def _trial(row: Row, seed: int, place: Place, usual_s: float) -> Trial:
     site = place.country.add_site(f"{row.name}-{seed}.{row.domain}")
     place.country.rules.set(row.censor(site))
+    if row.known:
+        await place.visit(site.url())
     async with row.fault(place, random.Random(seed)):
         visit = await place.visit(site.url())
-        way = await _way(place.byway, site, visit)
+        way = await _way(place.byway, site, visit, 1 + row.known)
     place.country.rules.clear()
     said = visit.error or str(visit.status)
     return Trial(row.name, seed, visit.genuine, way, max(0.0, visit.elapsed_s - usual_s), said)
@@ -267,19 +279,19 @@ async def _usual_s(place: Place, row: Row) -> float:
     return statistics.median(visit.elapsed_s for visit in visits)
 
 
-async def _way(byway: Running, site: Site, visit: Visit) -> Way:
-    """By which way the page came, once that is in the log."""
+async def _way(byway: Running, site: Site, visit: Visit, number: int) -> Way:
+    """By which way the page of this number came, once that is in the log."""
     winners: list[str | None] = []
 
     async def written() -> bool:
         winners[:] = [row["winner"] for row in await byway.rows(site.name)]
-        if not winners:
+        if len(winners) < number:
             await asyncio.sleep(0.2)
-        return bool(winners)
+        return len(winners) >= number
 
     with contextlib.suppress(TimeoutError):
         await until_read(written, within_s=30 if visit.genuine else 3)
-    return kind_of(winners[-1] if winners else None)
+    return kind_of(winners[number - 1] if len(winners) >= number else None)
 
 
 # -- what it came to ---------------------------------------------------------------------------------------------------
