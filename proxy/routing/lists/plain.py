@@ -21,7 +21,7 @@ LIST_LIMIT = 32 * 1024 * 1024
 
 DOMAINS_LIMIT = 1_000_000
 SKIPPED_SHOWN = 20
-SUFFIXES_SHOWN = 20
+SUFFIXES_SHOWN = 5
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _LEADING = re.compile(r"^(?:[*+]?\.)")
@@ -51,10 +51,12 @@ def parse_plain(text: str, *, source: str, allow_empty: bool = False) -> DomainL
         if domain in domains:
             continue
         domains.add(domain)
-        if len(suffixes) < SUFFIXES_SHOWN and is_public_suffix(domain):
+        if is_public_suffix(domain):
             suffixes.append(f"{source}:{number}: {quoted(domain)} is a public suffix, so every site below it is listed")
         if len(domains) > DOMAINS_LIMIT:
             raise ConfigError(f"{source}: a list can have at most {DOMAINS_LIMIT:,} domains")
+    if (more := len(suffixes) - SUFFIXES_SHOWN) > 0:
+        suffixes[SUFFIXES_SHOWN:] = [f"{source}: and {more:,} more public suffixes"]
     return DomainList(
         frozenset(domains),
         source=source,
