@@ -125,6 +125,8 @@ class Entry:
     def _judge_relays(self) -> None:
         """What the race showed of the relays it tried."""
         services, outcome = self._services, self.outcome
+        if not services.health.is_waiting and all(attempt.route.is_direct for attempt in outcome.attempts):
+            return  # most connections
         if services.network() == self.network:
             now = services.now()
             conditions = services.beliefs.relay_conditions(outcome.host, network=self.network, now=now)

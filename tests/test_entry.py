@@ -692,3 +692,16 @@ def test_what_we_asked_ourselves_teaches_nothing_and_no_addon_hears_of_it(teache
     entry = entry_for(addons, teaches=teaches, sound=lambda: sounded.append(1))
     entry.lost(raced(failed(), delivered(TOR)))
     assert (bool(addons.heard), bool(sounded)) == (teaches, teaches)
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_silent_relay_is_blamed_once_another_site_works_direct(world: World, before: bool) -> None:
+    silent = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), evidence={"relay": "timeout"})
+    if before:  # while it was waited for, and on the short way, which nobody tells relays of
+        world.beliefs.delivered_direct("other.test", network=HOME, now=world.now + 1)
+    entry = world.entry()
+    world.now += 2
+    entry.lost(cast(Any, Race(failed(), silent)))
+    assert bool(world.health.faults()) is before
+    won(world.entry(), Race(delivered()))
+    assert world.health.faults()["tor"].fault is RelayFault.SILENT

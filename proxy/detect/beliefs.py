@@ -175,6 +175,7 @@ class Beliefs:
             may_blame=self.may_blame_relays(network, now),
             clock_is_right=self._judge.uplink.certificates_are_valid(network, now),
             is_near=self.is_near(host),
+            direct_worked_at=self._judge.uplink.worked_at(network),
         )
 
     # -- learning --------------------------------------------------------------------------------------------------

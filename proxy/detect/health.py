@@ -10,6 +10,7 @@ ones; apart from that the user's order stands.
 
 from __future__ import annotations
 
+import math
 import random
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -49,6 +50,7 @@ class Conditions:
     may_blame: bool = True  # False: offline, behind a portal, just after waking
     clock_is_right: bool = False  # a certificate was found valid of late
     is_near: bool = False  # the host is on our own network: that it delivers says nothing of the way to a relay
+    direct_worked_at: float = -math.inf  # when a site last delivered direct, seconds since the epoch
 
     def may_count(self, fault: RelayFault) -> bool:
         """Whether a fault that was seen may be the relay's. A certificate that is not of today may as well be a wrong
@@ -101,7 +103,8 @@ class Health:
             if fault is not None and conditions.may_count(fault):
                 failed = True
                 noted = NotedFault(fault, outcome.at + attempt.started, now, attempt.error)
-                self._note(name, noted, compared=compared and not conditions.is_near)
+                compared &= not conditions.is_near
+                self._note(name, noted, compared=compared or conditions.direct_worked_at >= noted.since)
         if outcome.winner is not None and not conditions.is_near:
             self._route_worked(outcome.winner, now)
         return failed
@@ -111,7 +114,8 @@ class Health:
         for step in steps:
             fault = relay_fault(step) if step.failed and step.part is Part.RELAY else None
             if fault is not None and conditions.may_count(fault):
-                self._note(relay_name(step.route), NotedFault(fault, began_at, now, step.text), compared=False)
+                compared = conditions.direct_worked_at >= began_at
+                self._note(relay_name(step.route), NotedFault(fault, began_at, now, step.text), compared=compared)
         for step in steps:
             if step.ok and step.part in (Part.ANSWER, Part.CONTROL):
                 if step.route.relays:
@@ -177,6 +181,11 @@ class Health:
     def is_open(self, name: str, now: float) -> bool:
         """Whether its breaker is open."""
         return self._is_open(self.of(name), now)
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether a relay was silent, and another route that works would tell that it is the relay's fault."""
+        return any(relay.unconfirmed is not None for relay in self._relays.values())
 
     def faults(self) -> Mapping[str, NotedFault]:
         """What is wrong with which relay now, by its name."""

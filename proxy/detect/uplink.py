@@ -159,6 +159,11 @@ class Uplink:
         """Whether a failure on `network` may mean anything at all."""
         return now >= self._quiet_until and self.state(network) in (NetworkState.OK, NetworkState.INSPECTED)
 
+    def worked_at(self, network: NetworkId) -> float:
+        """When a site last delivered direct on `network`."""
+        line = self._lines.get(network)
+        return line.last.at if line is not None else NEVER
+
     def may_blame_relays(self, network: NetworkId, now: float) -> bool:
         """Whether what fails at a relay on `network` may be the relay's own fault: not while the machine is offline,
         behind a portal, or has just woken."""

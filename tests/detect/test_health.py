@@ -321,3 +321,15 @@ def test_a_reload_forgets_relays_that_are_gone(health: Health) -> None:
     health.keep(["tor", "vps"])
 
     assert [health.of(name).failures for name in ("tor", "old", "old>tor", "vps>tor")] == [3, 0, 0, 3]
+
+
+def test_silence_counts_when_a_site_worked_direct_meanwhile(health: Health) -> None:
+    """Whoever delivered, it was not told of here: most connections are not."""
+    seen = outcome(failed(), refused(relay="timeout"), at=NOW - 10)
+    health.learn(seen, NOW, Conditions(direct_worked_at=NOW - 11))
+    assert not health.faults()
+    assert health.is_waiting
+    health.learn(seen, NOW, Conditions(direct_worked_at=NOW - 5))
+
+    assert health.faults()["tor"].fault is RelayFault.SILENT
+    assert not health.is_waiting
