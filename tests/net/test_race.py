@@ -897,7 +897,7 @@ def test_E32_all_races_share_one_schedule_and_follow_when_one_gets_through() -> 
 
     async def story() -> None:
         loop = asyncio.get_running_loop()
-        schedule = RetrySchedule(Detect())
+        schedule = RetrySchedule(Detect(), rng=random.Random(1))
         relay = Script(connect=until_back(8, down()), answer=OK)
         scenes = [Scene({DIRECT: dropped(), RELAY: relay}, schedule=schedule) for _ in range(20)]
         won = await asyncio.gather(*(stage.deliver() for stage in scenes))
@@ -954,7 +954,7 @@ def test_a_flight_that_arrived_keeps_its_time() -> None:
 def test_for_a_relay_that_has_been_down_for_long_nobody_waits_who_has_nothing_else() -> None:
     async def story() -> None:
         loop = asyncio.get_running_loop()
-        schedule, relay = RetrySchedule(Detect()), Script(connect=down())
+        schedule, relay = RetrySchedule(Detect(), rng=random.Random(1)), Script(connect=down())
         waits = []
         for _ in range(6):
             began = loop.time()
