@@ -9,6 +9,7 @@ Idle, Byway is watched for some seconds. With BYWAY_TEST_IDLE_S=120 in the envir
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
@@ -462,6 +463,13 @@ async def judged(byway: Running, site: Site, rows: int) -> None:
     await until_read(written, within_s=20)
 
 
+async def all_are_broken_off(events: Events, site: Site) -> None:
+    """The resets may be on their way when the row is written: the lab reads packets when its loop comes to it."""
+    with contextlib.suppress(TimeoutError):
+        await until(lambda: not leaks.not_broken_off(events, site))
+    assert leaks.not_broken_off(events, site) == []
+
+
 async def an_attempt_that_a_relay_overtook_says_the_name_no_more(folder: Path) -> None:
     async with dropping(folder, no_relay=False) as (country, byway, site):
         await overtaken(country, byway, site, secure=True)
@@ -477,7 +485,7 @@ async def overtaken(country: Country, byway: Running, site: Site, *, secure: boo
     assert (await country.visitor(byway).visit(site.url(secure=secure))).genuine
     await judged(byway, site, 1)
     assert leaks.said_again(events, site, since=0.0), "nothing was tried"
-    assert leaks.not_broken_off(events, site) == []
+    await all_are_broken_off(events, site)
     given_up = events.clock()
     await asyncio.sleep(RESENT_S)
     assert leaks.said_again(events, site, since=given_up) == []
@@ -496,7 +504,7 @@ async def cut_hellos_and_a_visitor_who_leaves_say_the_name_no_more(folder: Path)
         await until(lambda: bool(leaks.said_again(events, site, since=began)))
         visiting.cancel()
         await judged(byway, site, 2)
-        assert leaks.not_broken_off(events, site) == []
+        await all_are_broken_off(events, site)
         given_up = events.clock()
         await asyncio.sleep(RESENT_S)
         assert leaks.said_again(events, site, since=given_up) == []
