@@ -129,8 +129,7 @@ async def test_G8_what_a_wrong_answer_meant_to_close_is_closed(fault: str, tmp_p
 async def test_G8_what_only_an_addon_keeps_closed_stays_so_when_it_fails(tmp_path: Path) -> None:
     """By an edit that has a fault in its hook, and when it is switched off for that; not once it is mended."""
     pin = PLAN + "return plan.via('tor') if request.destination.host == 'open.test' else None\n"
-    hasty = "[detect]\ngive_up_s = 1\n"  # a client waits so long for a relay that is down
-    async with Scene(tmp_path, {"pin": pin}, config=hasty) as scene:
+    async with Scene(tmp_path, {"pin": pin}) as scene:
         assert await scene.way("open.test") == "tor"
         scene.write("pin", PLAN + "return plan.vai('tor')\n")
 
