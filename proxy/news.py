@@ -11,6 +11,7 @@ import logging
 from collections.abc import Callable, Sequence
 
 from proxy.detect.beliefs import Beliefs
+from proxy.detect.site_status import status_of
 from proxy.detect.words import network_in_words
 from proxy.model import Change, NetworkId, NetworkState, State
 
@@ -53,8 +54,8 @@ class News:
             if change.before is change.after:
                 continue
             name = change.scope if self._names else "a site"
-            cause = f" ({change.cause})" if change.cause else ""
-            log.info("%s: %s → %s%s", name, change.before, change.after, cause)
+            before, after = status_of(change.before), status_of(change.after, change.cause)
+            log.info("%s: %s → %s%s", name, before, after, f" ({change.cause})" if change.cause else "")
             if change.after is State.BLOCKED and change.cause == "interception":
                 log.warning("TLS interception detected for %s; using relays only", name)
         self.look()

@@ -89,3 +89,10 @@ def test_an_unknown_reader_is_told_of_when_seen_twice(caplog: pytest.LogCaptureF
     scene.now += 61
     scene.intercepted(known=False)
     assert len(warnings(caplog)) == 1
+
+
+def test_who_wants_to_know_more_reads_the_words_for_a_site(caplog: pytest.LogCaptureFixture) -> None:
+    scene = Scene(names=True)
+    with caplog.at_level(logging.INFO, logger="proxy.news"):
+        scene.intercepted(known=True)
+    assert f"{HOST}: not tested → intercepted (interception)" in caplog.messages

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from proxy.detect.site_status import status_of
 from proxy.model import Belief, State
 
 Document = dict[str, Any]
@@ -33,7 +34,7 @@ def spells(changes: Sequence[Mapping[str, Any]], held: Iterable[Belief] = ()) ->
                 told.append(spell)
             _went_on(spell, change)
         elif spell is not None:
-            spell |= {"until": change["at"], "ended": change["why"] or f"it is {change['after']} now"}
+            spell |= {"until": change["at"], "ended": change["why"] or f"now {status_of(State(change['after']))}"}
             spell["cause"] = change["cause"] or spell["cause"]
             del open_now[key]
     for belief in held:

@@ -278,7 +278,7 @@ class Beliefs:
         self._judge.uplink.forget(UNKNOWN_NETWORK)
         self._judge.lifts.forget(UNKNOWN_NETWORK)
         meant = on_network(UNKNOWN_NETWORK, None)
-        return self._book.paid(self._book.forget(meant, "the network could not be told from others, and was left"))
+        return self._book.paid(self._book.forget(meant, "left a network that cannot be identified"))
 
     def woke(self, now: float) -> None:
         """The machine slept: what waits is void, and for a moment nothing is learned."""

@@ -33,6 +33,11 @@ def test_a_block_has_a_beginning_and_an_end() -> None:
     assert (again["since"], again["blocked_since"], again["until"]) == (9000, None, None)
 
 
+def test_an_end_without_a_reason_says_what_the_site_is_called_now() -> None:
+    (spell,) = spells([line(10, "unknown", "blocked", why="a drop"), line(20, "blocked", "works")])
+    assert spell["ended"] == "now works"
+
+
 def test_a_cause_that_was_found_later_is_told() -> None:
     """An attempt that was overtaken is judged seconds after its host has become suspect, and no state changes then."""
     began = {**line(10, "unknown", "suspect", why="no answer"), "cause": ""}
