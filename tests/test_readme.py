@@ -1,20 +1,32 @@
-"""Every `byway` command that README shows works as it is shown."""
+"""Every `byway` command that README shows works as it is shown, and prints what README shows of it."""
 
 from __future__ import annotations
 
+import asyncio
+import fcntl
+import os
+import pty
 import re
 import shlex
+import struct
+import subprocess
+import sys
+import termios
+from collections.abc import Sequence
 from pathlib import Path
 
+from proxy.cli import demo, instance
+from proxy.cli.stage import Stage
 from tests.support.byway import Byway
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
 RUNS = {"run", "demo"}  # they have tests of their own
+ENDS = {"why": {0, 6}, "log": {0, 2}}  # tests have no network, and no connection of that number
 
 
 def shown() -> list[list[str]]:
     """The arguments of each command, from indented lines and from code within a line, in the order of the page."""
-    code = re.findall(r"^ {4,}(\S.*)$|`([^`\n]+)`", README, re.MULTILINE)
+    code = re.findall(r"^ {4,}(?:\$ )?(\S.*)$|`([^`\n]+)`", README, re.MULTILINE)
     commands = [shlex.split(line or within, comments=True) for line, within in code if "byway" in (line or within)]
     return [words[1:] for words in commands if Path(words[0]).name == "byway" and len(words) > 1]
 
@@ -23,13 +35,89 @@ def rules() -> str:
     return "".join(f"{line}\n" for line in re.findall(r"^ {4}([A-Z-]+,\S+)$", README, re.MULTILINE))
 
 
+def outputs() -> dict[str, list[str]]:
+    """What README shows below each `$ command`, up to the next one."""
+    found: dict[str, list[str]] = {}
+    for block in re.findall(r"(?:^(?: {4}.*)?\n)+", README, re.MULTILINE):
+        command = ""
+        for line in block.splitlines():
+            if line.startswith("    $ "):
+                command = line[6:].partition("  #")[0].strip()
+            elif command and line.strip():
+                found.setdefault(command, []).append(line[4:])
+    return found
+
+
+def steady(text: str) -> str:
+    """Without numbers, units, ids and the width of columns: they are others at each run."""
+    text = re.sub(r"\b[0-9a-f]{16}\b", "ID", text)
+    text = re.sub(r"\d+(?:[.:-]\d+)*(?: (?:ms|s|min|B|kB)\b)?", "0", text)
+    return re.sub(r"\s+", " ", text).strip()
+
+
+def assert_shown(command: str, printed: str) -> None:
+    lines = {steady(line) for line in printed.splitlines()}
+    missing = [line for line in outputs()[command] if steady(line) not in lines]
+    assert missing == [], printed
+
+
+def on_terminal(words: Sequence[str]) -> str:
+    """What a command prints on a terminal of 80 columns."""
+    master, slave = pty.openpty()
+    fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 40, 80, 0, 0))
+    env = {**os.environ, "NO_COLOR": "1", "TERM": "xterm"}
+    env.pop("COLUMNS", None)
+    process = subprocess.Popen(words, stdin=slave, stdout=slave, stderr=subprocess.DEVNULL, env=env)
+    os.close(slave)
+    printed = b""
+    try:
+        while chunk := os.read(master, 65536):
+            printed += chunk
+    except OSError:
+        pass  # EIO: the other side has ended
+    finally:
+        os.close(master)
+        process.wait(60)
+    return printed.decode().replace("\r\n", "\n")
+
+
+def test_the_demo_prints_what_the_readme_shows() -> None:
+    done = subprocess.run(
+        [sys.executable, "-P", "-m", "proxy", "demo"], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert_shown(".venv/bin/byway demo", done.stdout)
+
+
+async def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
+    """Beside the demo's world, after its first visit."""
+    async with (
+        Stage(tmp_path, demo.OPEN, demo.BLOCKED) as stage,
+        instance.start(tmp_path, demo._config(stage), trust=stage.certificate) as byway,
+    ):
+        await demo._visit(demo._Story(quiet=True), stage, byway, visit=1, cuts=1, how="")
+        commands = [
+            command for command in outputs() if command.startswith(".venv/bin/byway ") and "demo" not in command
+        ]
+        assert len(commands) == 3
+        for command in commands:
+            words = re.sub(r":\d+/", f":{stage.censor_port}/", command).split()[1:]
+            assert_shown(command, await asyncio.to_thread(on_terminal, instance.command(*words, *byway._arguments)))
+
+
+async def test_run_prints_what_the_readme_shows(tmp_path: Path) -> None:
+    async with Byway(tmp_path) as byway:
+        await byway.stop()
+    assert_shown("make run", byway.said.read_text())
+
+
 async def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
     commands = shown()
     assert {words[0] for words in commands} >= {"run", "demo", "relay", "status", "why", "log", "site", "config"}
     async with Byway(tmp_path) as byway:
         for words in commands:
-            if words[0] not in RUNS:
-                await byway.command(*words)
+            if words[0] not in RUNS and not words[0].startswith("-"):
+                ended = await byway.command(*words, check=False)
+                assert ended.returncode in ENDS.get(words[0], {0}), (words, ended.stderr)
         assert "RELAY" in (await byway.command("site", "list")).stdout
 
 

@@ -208,7 +208,8 @@ def _result(row: Document) -> str:
         return f"✓ HTTP {row['status']}" if row["status"] else "✓ delivered"
     if row["result"] == "not_tested":
         return f"· not tested: {row['text']}"
-    return f"✗ {_PARTS.get(row['stage'], row['stage'])}: {row['text']}"
+    stage = "TLS handshake" if row["stage"] in ("hello", "neutral") else _PARTS.get(row["stage"], row["stage"])
+    return f"✗ {stage}: {row['text']}"
 
 
 def _fact(name: str, value: str, columns: int, lines_max: int) -> list[str]:

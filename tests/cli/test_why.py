@@ -80,8 +80,8 @@ def test_verbose_adds_the_steps_and_the_reasons(byway: Byway, running: Running) 
     running.see(rescued(host=BLOG, at=time.time()))
     said = byway("why", BLOG, "-v").out
     steps, _, rest = said.partition(f"https://{BLOG}/\n")
-    assert "✗ tor             relay handshake           failed: relay tor will not" in steps
-    assert "· direct          DNS (system)              not tested: " in steps
+    assert "✗ tor                relay handshake            failed: relay tor will not" in steps
+    assert "· direct             DNS (system)               not tested: " in steps
     assert "stored status       likely blocked" in rest
     assert "last working route  tor" in rest
     everything = byway("why", BLOG, "-vv").out

@@ -1,0 +1,48 @@
+"""Every word that people read about a site stands in docs/glossary.md, on a line of its own."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy.detect import words
+from proxy.detect.site_status import SiteStatus
+from proxy.model import Action, Stage
+
+GLOSSARY = (Path(__file__).parents[1] / "docs" / "glossary.md").read_text("utf-8")
+DEFINED = re.findall(r"^\* (?:(\S) )?\*\*(.+?)\*\*(?: \(.+?\))?: \S", GLOSSARY, re.MULTILINE)
+
+
+def test_every_line_defines_one_word_once() -> None:
+    lines = [line for line in GLOSSARY.splitlines() if line.startswith("* ")]
+    assert len(lines) == len(DEFINED)
+    assert len({word for _, word in DEFINED if word not in ("no network",)}) == len(lines) - 2  # a status and a cause
+
+
+@pytest.mark.parametrize("status", SiteStatus)
+def test_every_status_with_its_glyph(status: SiteStatus) -> None:
+    assert (status.glyph, str(status)) in DEFINED
+
+
+@pytest.mark.parametrize("cause", sorted(words._CAUSES))
+def test_every_cause(cause: str) -> None:
+    assert ("", words.cause_in_words(cause)) in DEFINED
+
+
+@pytest.mark.parametrize("stage", Stage)
+def test_every_stage(stage: Stage) -> None:
+    assert ("", words.stage_in_words(stage)) in DEFINED
+
+
+@pytest.mark.parametrize("action", Action)
+def test_every_action(action: Action) -> None:
+    assert ("", str(action)) in DEFINED
+
+
+@pytest.mark.parametrize("term", ["ClientHello", "SNI", "encrypted DNS", "TLS interception", "override", "hedging",
+                                  "residual blocking", "captive portal", "relay", "route", "plan", "flight", "signal",
+                                  "scope", "network", "rule", "attempt", "outcome", "belief"])  # fmt: skip
+def test_every_term_of_the_design(term: str) -> None:
+    assert ("", term) in DEFINED
