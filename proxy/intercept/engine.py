@@ -44,7 +44,7 @@ class Engine:
         guests: Callable[[], Sequence[Guest]],
     ) -> None:
         _hush()
-        http1.take_part()
+        http1.take_part(lambda: settings().limits.head_timeout_s)
         http2.take_part()
         self._settings = settings
         self._guests = guests

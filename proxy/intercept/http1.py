@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import logging
 import re
+from collections.abc import Callable
 
 from h11._events import Data, EndOfMessage
 from h11._readers import ChunkedReader
@@ -28,6 +29,8 @@ from proxy.wire.reader import Parser, Reader
 
 HEAD_LIMIT = 64 * 1024
 """Bytes of an answer's head, as everywhere in Byway."""
+
+HEAD_TIMEOUT_S = 10.0
 
 _INTERIM = re.compile(rb"HTTP/1\.[01] 1(?!01)\d\d[ \r\n]")  # 101 is a last answer: what follows is another protocol
 
@@ -51,24 +54,40 @@ class OriginSide(_http1.Http1Client):
 class ClientSide(_http1.Http1Server):
     """The side of a connection that speaks to a client."""
 
+    head_timeout_s: Callable[[], float] = staticmethod(lambda: HEAD_TIMEOUT_S)
+
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._reader = Reader()
         self._head: Parser[RequestHead] | None = None  # the one that is being read
+        self._limit: commands.RequestWakeup | None = None  # when it has to be whole
+
+    def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
+        if not isinstance(event, events.Wakeup):
+            yield from super()._handle_event(event)
+        elif event.command is self._limit and self._head is not None:
+            yield from self._refuse(refusal(408, "The request took too long."))
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         """Lets mitmproxy read a head that ours has read to its end."""
         if isinstance(event, events.DataReceived):
             try:
+                before = self._head
                 if not self._is_whole(event.data):
+                    if self._head is not before:
+                        self._limit = commands.RequestWakeup(self.head_timeout_s())
+                        yield self._limit
                     return
             except PeerError as error:
-                yield commands.Log(f"A request was refused: {error}", logging.DEBUG)
-                yield commands.SendData(self.conn, error.reply)
-                yield commands.CloseConnection(self.conn)
-                self.state = self.done
+                yield from self._refuse(error)
                 return
         yield from super().read_headers(event)
+
+    def _refuse(self, error: PeerError) -> layer.CommandGenerator[None]:
+        yield commands.Log(f"A request was refused: {error}", logging.DEBUG)
+        yield commands.SendData(self.conn, error.reply)
+        yield commands.CloseConnection(self.conn)
+        self.state = self.done
 
     def _is_whole(self, received: bytes) -> bool:
         """Whether the head has come to its end. Raises PeerError, with the reply, when it is refused."""
@@ -132,8 +151,9 @@ class WithoutTrailers(ChunkedReader):
         return EndOfMessage() if isinstance(event, EndOfMessage) else event
 
 
-def take_part() -> None:
-    """Has mitmproxy use these from now on."""
+def take_part(head_timeout_s: Callable[[], float]) -> None:
+    """Has mitmproxy use these from now on. A client may take `head_timeout_s` for the head of a request."""
+    ClientSide.head_timeout_s = staticmethod(head_timeout_s)
     vars(layers.http)["Http1Client"] = OriginSide
     vars(layers.http)["Http1Server"] = ClientSide
     vars(_http1)["ChunkedReader"] = WithoutTrailers

@@ -175,6 +175,8 @@ def test_http1_is_read_by_the_parts_that_we_put_in_its_place() -> None:
     assert parameters(_http1.Http1Client.read_headers) == ["self", "event"]
     assert "self.state = self.read_headers" in source(_http1.Http1Connection)
     assert "Http1Server(" in source(layers.http)
+    assert parameters(_http1.Http1Server._handle_event) == ["self", "event"]
+    assert "isinstance(command, commands.RequestWakeup)" in source(layers.http.HttpLayer.event_to_child)
     assert parameters(_http1.Http1Server.read_headers) == ["self", "event"]
     assert "self.body_reader = make_body_reader(expected_body_size)" in source(_http1.Http1Server.read_headers)
     assert "HTTP trailers are not implemented yet" in source(_http1), "else ours is needless"

@@ -11,6 +11,7 @@ import logging
 import re
 import ssl
 from collections.abc import AsyncIterator, Callable, Sequence
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -154,6 +155,17 @@ async def test_A11_good_chunks_pass_and_what_follows_is_the_next_request(byway: 
     assert b"X-Sum" not in origin.heard
     assert b"ext=1" not in origin.heard
     assert b"GET /good HTTP/1.1\r\n" in origin.heard
+
+
+@pytest.mark.parametrize("pieces", [[b"GET / HT"], [b"GET /good HTTP/1.1\r\n" + HOST + b"\r\n", b"GET / HT"]])
+async def test_A16_a_head_that_does_not_end_is_answered_with_408(
+    tmp_path: Path, authority: Authority, origin: Origin, pieces: list[bytes]
+) -> None:
+    hasty = "[limits]\nhead_timeout_s = 0.3\n"
+    async with inspecting(tmp_path, authority, config=hasty) as byway:
+        answer = await ask(byway, origin.port, pieces)
+    assert statuses(answer) == [200] * (len(pieces) - 1) + [408]
+    assert origin.heard.count(b"HTTP/1.1") == len(pieces) - 1
 
 
 async def test_what_is_no_http_goes_through_as_it_is(byway: Inspecting, origin: Origin) -> None:
