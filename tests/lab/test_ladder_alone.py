@@ -200,7 +200,7 @@ async def test_without_a_relay_a_cut_hello_passes_whom_it_can(folder: Path, serv
         told = await here.byway.read("why", here.sites[lost.name].url())
     assert told["verdict"]["words"] == "likely blocked", told["verdict"]  # no other route has shown that it is there
     assert told["verdict"]["cause"] == "sni_reset"
-    assert "Cutting the hello does not help here" in told["verdict"]["do"]
+    assert "Fragmenting the ClientHello does not help" in told["verdict"]["do"]
     assert "byway relay add" in told["verdict"]["do"]
 
 
