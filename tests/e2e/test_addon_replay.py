@@ -208,7 +208,7 @@ async def test_a_file_that_does_not_load_is_said_with_its_line(week: Week, tmp_p
     file.write_text("\ndef plan(request):\n    return None\n")
     done = await week.scene.byway.command("addons", "replay", str(file), check=False)
     assert done.returncode == 7
-    assert "pin.py:2: plan has other parameters" in done.stderr
+    assert "pin.py:2: plan has the wrong parameters" in done.stderr
 
 
 async def test_what_is_shown_to_a_person(week: Week, tmp_path: Path) -> None:
@@ -220,6 +220,7 @@ async def test_what_is_shown_to_a_person(week: Week, tmp_path: Path) -> None:
     assert len(lines) == 21
     port = week.scene.origin.http_port
     assert {line[3] for line in lines if line[1] == f"open.test:{port}"} == {"RELAY tor"}
-    assert "20 of 60 decisions would change" in done.stderr
-    assert "the hook classify is not replayed" in done.stderr
-    assert "Not kept: who asked" in done.stderr
+    assert "Replayed 60 connections and " in done.stderr
+    assert ": 20 routes and 0 weights would change." in done.stderr
+    assert "hook classify is not replayed" in done.stderr
+    assert "Client addresses and HTTP paths are not logged" in done.stderr
