@@ -21,7 +21,7 @@ from aiohttp.typedefs import Middleware
 
 from proxy import __version__
 from proxy.config.relays import enabled_relays
-from proxy.config.words import quoted, suggestion
+from proxy.config.words import nearest, one_of, quoted, suggestion
 from proxy.control import asking, documents
 from proxy.control.documents import Document, versioned
 from proxy.control.following import FAULT, Followers, wanted
@@ -314,8 +314,9 @@ class _Api:
             if str(route) == text:
                 return route
         names = [str(route) for route in known]
-        raise Refused(400, f"unknown route {quoted(str(text))}{suggestion(str(text), names)}; "
-                           f"there are {', '.join(names)}.")  # fmt: skip
+        meant = nearest(str(text), names)
+        choices = f"; did you mean {meant}?" if meant is not None else f"; it can be {one_of(names)}"
+        raise Refused(400, f"unknown route {quoted(str(text))}{choices}")
 
     async def measurements(self, request: web.Request) -> web.Response:
         """What was measured of a site in the last minutes, for reports."""

@@ -145,7 +145,7 @@ def test_a_file_that_cannot_be_written_is_said_before_anything_is_measured(
         (("a..b",), 2, '"a..b" is not a site'),
         (("--resume", "../../etc"), 2, "no interrupted test"),
         (("--resume", "0123abcd", "a.example"), 2, "do not name others"),
-        (("--routes", "direct,nowhere", "a.example"), 2, 'There is no route "nowhere"'),
+        (("--routes", "direct,nowhere", "a.example"), 2, 'unknown route "nowhere"; it can be direct'),
     ],
 )
 def test_what_makes_no_sense(byway: Byway, running: Running, words: Sequence[str], code: int, said: str) -> None:
