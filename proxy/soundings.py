@@ -30,7 +30,7 @@ class Soundings:
         """To be called when a sign may wait."""
         if not self._under_way:
             self._under_way = True
-            spawn(self._run(), name="sound the uplink")
+            spawn(self._run(), name="check connectivity")
 
     async def _run(self) -> None:
         try:

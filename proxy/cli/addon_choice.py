@@ -55,8 +55,8 @@ def by_name(call: Invocation, name: str) -> AddonFile:
 
 
 def files_meant(call: Invocation, names: Sequence[str]) -> list[Path]:
-    """The files to try, all that are on when none is named. Raises ConfigError for those that may not be loaded at all:
-    somebody else may have written them. A file that is given by its path is the user's to judge."""
+    """The files of the named addons; of all enabled ones without a name. Raises ConfigError for files that another
+    user could have written; a file that is given by its path is not checked for that."""
     if not names:
         return _loadable([it for it in _found(call) if it.enabled])
     paths = [Path(name) for name in names if name.endswith(".py")]

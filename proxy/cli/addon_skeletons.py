@@ -52,7 +52,7 @@ def signal(request: Request, signal: Signal) -> Signal | None:
 """,
         "classify": """
 def classify(head: str, body: bytes) -> str | bool | None:
-    if b"by order no. 0000 of nobody" in body:
+    if b"blocked by order no. 0000" in body:
         return "my-provider"
     return None
 """,

@@ -42,7 +42,7 @@ def write_new(file: Path, text: str | bytes) -> None:
 
 
 def take(call: Invocation, file: Path) -> None:
-    """Copies a file to the user's addons, when it fits."""
+    """Copies a file to the user's addons after it passes the check."""
     from proxy.config.files import read_bytes, shown
     from proxy.extend.loader import FILE_LIMIT
 

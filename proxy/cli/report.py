@@ -53,7 +53,7 @@ def _report(
             metavar="LEVEL",
             parser=one_of(Redact),
             autocompletion=complete_words(Redact),
-            help="full hides addresses, networks and relays; relay hides relays; none hides nothing.",
+            help="full: redact addresses, networks and relays; relay: relays only; none: nothing.",
         ),
     ] = Redact.FULL,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write to FILE (default: stdout).")] = None,

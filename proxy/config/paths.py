@@ -166,7 +166,7 @@ def own_folder(path: Path) -> Path:
         raise _unusable(path, error) from None
     if not is_own_folder(path):
         raise BywayError(
-            f"{shown(path)} is not a private folder of yours; another user may have made it. Remove it, or set "
+            f"{shown(path)} is not a private folder; another user may have made it. Remove it, or set "
             "XDG_RUNTIME_DIR to a private folder"
         )
     return path

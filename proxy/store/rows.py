@@ -304,7 +304,7 @@ def _to_belief(row: Document) -> Belief:
         Route.parse(texts["last_good"])
     rungs_failed = json.loads(from_text(row["rungs_failed"]))
     if not isinstance(rungs_failed, list):
-        raise TypeError("the rungs that failed are no list")
+        raise TypeError("rungs_failed is not a list")
     return Belief(
         scope=texts["scope"],
         network=NetworkId(texts["network"]),

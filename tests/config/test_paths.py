@@ -162,7 +162,7 @@ def test_a_folder_in_a_shared_place_that_may_be_anothers_is_refused(
     (tmp_path / "open").mkdir()
     (tmp_path / "open").chmod(0o710)
     for name in ("link", "nowhere", "file", "open"):
-        with pytest.raises(BywayError, match="not a private folder of yours"):
+        with pytest.raises(BywayError, match="is not a private folder;"):
             own_folder(tmp_path / name)
     assert mode(tmp_path / "victim") == 0o755
     (tmp_path / "theirs").mkdir(mode=0o700)
@@ -180,7 +180,7 @@ def test_a_control_socket_in_the_temporary_folder_is_made_with_care(
     assert folder.parent == tmp_path
     (tmp_path / "victim").mkdir()
     folder.symlink_to("victim")
-    with pytest.raises(BywayError, match="not a private folder of yours"):
+    with pytest.raises(BywayError, match="is not a private folder;"):
         paths.make_socket_folder()
     folder.unlink()
     paths.make_socket_folder()
