@@ -105,11 +105,13 @@ def _wrapped(text: str, *, wide: bool) -> Iterator[str]:
 
 
 def ago(at: float | None, *, now: float | None = None) -> str:
-    """How long ago, or in how long, roughly: `5 min ago`, `in 3 h`; empty when there is no such time."""
+    """How long ago, or in how long, in whole units: `just now`, `5 min ago`, `in 3 h`; empty without a time."""
     if at is None:
         return ""
     distance = (time.time() if now is None else now) - at
-    length = span(abs(distance))
+    if abs(distance) < 1:
+        return "just now"
+    length = f"{abs(distance):.0f} s" if abs(distance) < 60 else span(abs(distance))
     return f"{length} ago" if distance >= 0 else f"in {length}"
 
 
