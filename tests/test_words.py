@@ -120,7 +120,7 @@ def texts(source: str, *, help_too: bool) -> Iterator[tuple[int, str]]:
     """Line and text of the literals of a module that may reach people; `help_too`: docstrings are shown as help."""
     tree = ast.parse(source)
     documented = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
-    docstrings = set()
+    docstrings: set[int] = set()
     for node in ast.walk(tree):
         if isinstance(node, documented):
             shown = help_too and isinstance(node, ast.FunctionDef) and _is_command(node)

@@ -232,7 +232,7 @@ def _steadied(home: Home, text: str) -> str:
     text = re.sub(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d+)?[+-]\d\d:\d\d", "2026-11-26T12:00:00+00:00", text)
     text = re.sub(r"(?m)^\d{4}-\d\d-\d\d$", "2026-11-26", text)
     text = re.sub(r"(?m)^( *\d+) \d\d:\d\d:\d\d ", r"\1 12:00:00 ", text)
-    text = re.sub(r"\d+(\.\d+)? m?s ago", "3 s ago", text)
+    text = re.sub(r"\d+(\.\d+)? m?s ago|just now", "3 s ago", text)
     text = re.sub(r"\bin \d+(\.\d+)? m?s\b", "in 3 ms", text)
     return re.sub(r"\bpid \d+", "pid 1", text)
 
