@@ -21,7 +21,7 @@ import pytest
 from proxy.config.schema import Detect, Log
 from proxy.detect.beliefs import Beliefs
 from proxy.model import UNKNOWN_NETWORK, Action, Belief, Change, Inbound, Override, State
-from proxy.store import file, retiring, writer
+from proxy.store import file, retiring, rows, writer
 from proxy.store.file import open_reader
 from proxy.store.writer import Store
 from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, open_uplink, outcome, rescued, works
@@ -518,6 +518,34 @@ def test_H4_a_file_that_the_disk_cannot_read_is_set_aside(
     assert len(list(path.parent.glob("*.corrupt-*"))) >= 1
     store.close()
     assert set(open_at(path).load_overrides()) == {"said.example"}
+
+
+def test_H4_a_bad_sector_that_writing_meets_costs_the_past_alone(
+    path: Path, open_at: Opener, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = open_at(path)
+    store.set_override("said.example", Override(Action.BLOCK))
+    store.believe([change()])
+    store.flush()
+    real, faults = rows.Batch.write, [sqlite3.SQLITE_IOERR_READ]
+
+    def write(batch: rows.Batch, db: sqlite3.Connection) -> None:
+        if faults:
+            error = sqlite3.OperationalError("disk I/O error")
+            error.sqlite_errorcode = faults.pop()
+            raise error
+        real(batch, db)
+
+    monkeypatch.setattr(rows.Batch, "write", write)
+    store.record(rescued(host="after.example", at=AT), network=HOME)
+
+    assert store.flush()
+    assert hosts(store) == {"after.example"}
+    assert (len(store.notices), store.trouble, store.dropped_rows) == (1, "", 0)
+    store.close()
+    again = open_at(path)
+    assert set(again.load_overrides()) == {"said.example"}
+    assert [belief.scope for belief in again.load_beliefs()] == [HOST]
 
 
 def test_asking_for_another_outcome_is_the_askers_mistake(path: Path, open_at: Opener) -> None:
