@@ -43,6 +43,7 @@ class Contender:
         "answered_at",
         "avoids_residual",
         "connected_at",
+        "connected_late",
         "ended_at",
         "eof_sent",
         "error",
@@ -84,9 +85,8 @@ class Contender:
         self.answer = b""
         self.answered_at = 0.0  # when an HTTP answer began that is not judged yet
         self.same_as = ""  # see advice.Look
-        self.avoids_residual = (
-            False  # a relay may serve instead, so addresses of a censor's residual blocking are not tried
-        )
+        self.avoids_residual = False  # a relay may serve instead, so a censor's residual blocking is not risked
+        self.connected_late = False  # it looked dropped before it connected
         self.overdue_at = 0.0  # when it first looked dropped; 0: it did not
         self.snapshot: Snapshot | None = None  # to ask the kernel by
         self.syn_s = 0.0  # the round trip of its SYN, as the kernel saw it; 0: not known

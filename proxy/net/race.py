@@ -304,10 +304,14 @@ class Race:
 
     def _reserve_at(self, reserve: Contender) -> float:
         """When an open path in reserve gets the flight, whatever else is under way: it does not wait for the guesses
-        that were started after direct had failed, or looked dropped."""
+        that were started after direct had failed, or looked dropped. A late SYN-ACK clears direct only for a moment:
+        by it the kernel measured a long round trip, and sends the flight again only after three of them."""
         for contender in self._contenders:
-            if contender.route == DIRECT and (contender.overdue or not contender.live):
-                since = contender.overdue_at or contender.ended_at
+            if contender.route != DIRECT:
+                continue
+            late = contender.connected_late and contender.phase is Phase.FLYING
+            if contender.overdue or late or not contender.live:
+                since = contender.overdue_at or contender.ended_at or contender.flown_at
                 return max(since, reserve.connected_at) + self._detect.hedge_reserve_s
         return math.inf
 
@@ -443,7 +447,7 @@ class Race:
             contender.connected_at = self._now()
             contender.phase = Phase.OPEN
             contender.stage = Stage.FIRST_BYTE
-            contender.overdue_at = 0.0
+            contender.connected_late, contender.overdue_at = contender.overdue, 0.0
             if route.relays:
                 self._retries.opened(route.relays)
             stream.notify = self.bell.ring

@@ -1079,7 +1079,7 @@ def test_a_syn_ack_that_came_late_once_delays_no_hedge() -> None:
         assert won is not None
         assert won.route == RELAY
         assert relay.dialed == [1.5]
-        assert asyncio.get_running_loop().time() == pytest.approx(6.1, abs=0.1)
+        assert asyncio.get_running_loop().time() == pytest.approx(5.6, abs=0.1)
 
     play(story())
 
