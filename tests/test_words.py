@@ -95,6 +95,15 @@ REPLACED = (
     "does not come to its end",
     "nothing leaves a process",
     "else all there are",
+    "is believed",
+    "all below it",
+    "is seen to work",
+    "comes in its place",
+    "so long as",
+    "is read by others",
+    "asked before any rule",
+    "the plan says why",
+    "an addon is only tried",
 )
 """Each stood in a text that people read, and is not to stand in one again."""
 
