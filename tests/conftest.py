@@ -3,6 +3,7 @@ machine, but never in CI."""
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 from collections.abc import Generator, Iterator
@@ -24,6 +25,17 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     hanging.start()
+
+
+@pytest.fixture
+def own_log() -> Iterator[None]:
+    """Byway's log as it was, after a test that sets it up as `byway run` does."""
+    log = logging.getLogger("proxy")
+    handlers, level, propagates = log.handlers[:], log.level, log.propagate
+    yield
+    log.handlers[:] = handlers
+    log.setLevel(level)
+    log.propagate = propagates
 
 
 @pytest.hookimpl(wrapper=True)

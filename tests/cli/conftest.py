@@ -62,7 +62,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Home:
 
 
 @pytest.fixture
-def byway(home: Home, capsys: pytest.CaptureFixture[str]) -> Byway:
+def byway(home: Home, own_log: None, capsys: pytest.CaptureFixture[str]) -> Byway:
     """Runs `byway …` with these folders."""
 
     def run(*words: str) -> Ran:

@@ -8,11 +8,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import socket
 import sqlite3
 import ssl
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -298,17 +297,6 @@ async def test_every_file_and_folder_that_is_made_is_the_users_alone(umask: int,
         found = [path for top in (tmp_path / "made", byway.state) for path in (top, *top.rglob("*"))]
         assert {"config.toml", "run.json", "lock", "byway.sqlite", "byway.sqlite-wal"} <= {path.name for path in found}
         assert {path: oct(path.lstat().st_mode) for path in found if path.lstat().st_mode & 0o077} == {}
-
-
-@pytest.fixture
-def own_log() -> Iterator[None]:
-    """Byway's log as it was, once the test has done with it."""
-    log = logging.getLogger("proxy")
-    handlers, level, propagates = log.handlers[:], log.level, log.propagate
-    yield
-    log.handlers[:] = handlers
-    log.setLevel(level)
-    log.propagate = propagates
 
 
 @pytest.mark.usefixtures("own_log")
