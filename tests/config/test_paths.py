@@ -77,12 +77,11 @@ def test_G10_without_a_home_the_flags_are_named(monkeypatch: pytest.MonkeyPatch,
 
 
 def test_the_socket_lies_in_the_runtime_folder_under_a_name_of_its_own(tmp_path: Path) -> None:
-    runtime = tmp_path / "r"
-    runtime.mkdir()
-    env = {"XDG_RUNTIME_DIR": str(runtime)}
-    one = Paths.locate(env, config=tmp_path / "c", state=tmp_path / "one").control_socket
-    two = Paths.locate(env, config=tmp_path / "c", state=tmp_path / "two").control_socket
-    assert one.parent == two.parent == runtime / "byway"
+    with tempfile.TemporaryDirectory(prefix="byway-") as runtime:  # a short path: a socket's has 107 bytes at most
+        env = {"XDG_RUNTIME_DIR": runtime}
+        one = Paths.locate(env, config=tmp_path / "c", state=tmp_path / "one").control_socket
+        two = Paths.locate(env, config=tmp_path / "c", state=tmp_path / "two").control_socket
+    assert one.parent == two.parent == Path(runtime) / "byway"
     assert one != two
 
 
