@@ -393,7 +393,7 @@ class Detect(_Section):
     )
     restricted_passes: Count = Field(default=2, description="consecutive foreign control pages that end it")
     restricted_in_vain: Count = Field(
-        default=5, description="consecutive connections that no relay delivers before direct goes first again"
+        default=5, description="consecutive connections that no relay delivers before direct is tried first again"
     )
     inspected_domains: Count = Field(
         default=3, description="unrelated domains with re-signed certificates, one of them a control page"

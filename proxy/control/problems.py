@@ -55,7 +55,7 @@ def _of_files(standing: Standing) -> Problems:
             yield f"Addon {addon.name} does not load: {redact(addon.problems[0])}{goes_on}.", "byway addons list"
         elif addon.is_off:
             fault = redact(addon.last_fault)
-            yield f"Addon {addon.name} was switched off after repeated faults: {fault}.", f"edit {addon.file.path}"
+            yield f"Addon {addon.name} was disabled after repeated faults: {fault}.", f"edit {addon.file.path}"
     if lost := standing.live.get("addons_missing"):
         yield redact(str(lost)), "byway addons list"
 

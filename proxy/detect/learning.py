@@ -294,4 +294,5 @@ def _story(direct: Attempt, winner: Route) -> str:
         )
     said = direct.error or str(direct.symptom)
     where = "" if direct.stage is Stage.FIRST_BYTE else f" ({stage_in_words(direct.stage)})"
-    return f"direct failed after {direct.elapsed:.1f} s{where}: {said}; {winner} delivered"
+    after = f" after {direct.elapsed:.1f} s" if direct.elapsed >= 0.1 else ""
+    return f"direct failed{after}{where}: {said}; {winner} delivered"

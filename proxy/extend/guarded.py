@@ -277,7 +277,7 @@ class Guarded:
         self.faults += counts
         if self.faults >= FAULTS_MAX:
             self.cancel()
-            log.error("addon %s: switched off after %d faults, until %s is edited", self.name, self.faults,
+            log.error("addon %s: disabled after %d faults, until %s is edited", self.name, self.faults,
                       shown(self.addon.file))  # fmt: skip
             self._switched_off(self)
 

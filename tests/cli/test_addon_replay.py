@@ -98,7 +98,7 @@ def test_faults_are_told_and_change_nothing(byway: Byway, home: Home, draft: Pat
     ran = byway("addons", "replay", str(draft))
     assert "Replayed 5 connections and 0 signals: 0 routes" in ran.err
     assert "pin.py:2: addon pin: plan raised ZeroDivisionError" in ran.err
-    assert "switched off after 3 faults" in ran.err
+    assert "disabled after 3 faults" in ran.err
 
 
 def test_without_a_log_that_is_said(byway: Byway, draft: Path) -> None:

@@ -59,7 +59,7 @@ WELL = Standing({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [Addo
         ),
         (
             replace(WELL, addons=[AddonState(PIN, is_off=True, faults=3, last_fault=f"pin.py:3: at {URL}")]),
-            "Addon pin was switched off after repeated faults: pin.py:3: at https://u:***@h.",
+            "Addon pin was disabled after repeated faults: pin.py:3: at https://u:***@h.",
             "edit /home/me/addons/pin.py",
         ),
         (

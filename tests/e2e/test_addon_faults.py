@@ -85,7 +85,7 @@ async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
         ways = [await scene.way("closed.test"), await scene.way("open.test")]
         await scene.relay.stop()
         ways += [await scene.way("closed.test") for _ in range(3)]
-        await scene.says("switched off after 3 faults", times=len(addons))
+        await scene.says("disabled after 3 faults", times=len(addons))
         return Seen([*ways, await scene.way("open.test")], scene.byway.said.read_text())
 
 
@@ -99,7 +99,7 @@ async def test_G8_a_faulty_hook_changes_nothing_and_is_said_once(fault: str, see
     where = re.search(rf"{name}\.py:(\d+): ", line)
     assert where is not None
     assert int(where[1]) >= 1
-    (off,) = seen.said(f"addon {name}: switched off after 3 faults, until ")
+    (off,) = seen.said(f"addon {name}: disabled after 3 faults, until ")
     assert off.endswith(f"{name}.py is edited")
 
 
@@ -123,7 +123,7 @@ async def test_G8_what_a_wrong_answer_meant_to_close_is_closed(fault: str, tmp_p
     async with Scene(tmp_path, {"wrong": PLAN + code + "\n"}) as scene:
         assert [await scene.way("open.test") for _ in range(4)] == ["none"] * 4
         assert scene.said(f"addon wrong: plan {said}") == 1
-        assert scene.said("switched off") == 0
+        assert scene.said("disabled") == 0
 
 
 async def test_G8_what_only_an_addon_keeps_closed_stays_so_when_it_fails(tmp_path: Path) -> None:
@@ -139,7 +139,7 @@ async def test_G8_what_only_an_addon_keeps_closed_stays_so_when_it_fails(tmp_pat
 
         await until_read(has_failed)
         assert [await scene.way("open.test") for _ in range(3)] == ["tor"] * 3
-        assert scene.said("switched off after 3 faults") == 1
+        assert scene.said("disabled after 3 faults") == 1
         await scene.relay.stop()
         assert await scene.way("open.test") == "none"
         scene.write("pin", PLAN + "return None\n")

@@ -341,10 +341,10 @@ async def test_a_faulty_one_that_was_switched_off_runs_again_when_it_is_mended(t
     async with Scene(tmp_path, {"pin": "def plan(request, plan):\n    1 / 0\n"}) as scene:
         for _ in range(3):
             await scene.way("open.test")
-        await scene.says("addon pin: switched off")
+        await scene.says("addon pin: disabled")
         told = (await addons(scene))["pin"]
         assert (told["state"], told["faults"]) == ("stopped", 3)
-        assert any("Addon pin was switched off after repeated faults" in text for text in await scene.problems())
+        assert any("Addon pin was disabled after repeated faults" in text for text in await scene.problems())
         scene.write("pin", PIN)
         await scene.goes("open.test", "tor")
 

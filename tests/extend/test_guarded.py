@@ -106,7 +106,7 @@ async def test_three_faults_switch_it_off_and_that_is_said(make: Make, caplog: p
     assert guarded.is_off
     assert [record.getMessage() for record in caplog.records if "raised" in record.getMessage()] != []
     assert caplog.text.count("raised ZeroDivisionError") == 1
-    assert caplog.text.count("addon pin: switched off after 3 faults, until ") == 1
+    assert caplog.text.count("addon pin: disabled after 3 faults, until ") == 1
     assert guarded.calls == 3, "it is asked no more"
 
 
