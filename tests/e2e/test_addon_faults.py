@@ -81,7 +81,7 @@ class Seen:
 async def seen(tmp_path_factory: pytest.TempPathFactory) -> Seen:
     """Each addon has its fault with each request, until it is switched off; none may open what is closed."""
     addons = {name.replace(" ", "_"): PLAN + code + "\n" for name, (code, _) in (FAULTS | ENDLESS).items()}
-    async with Scene(tmp_path_factory.mktemp("faults"), addons) as scene:
+    async with Scene(tmp_path_factory.mktemp("faults"), addons, relay_fails=True) as scene:
         ways = [await scene.way("closed.test"), await scene.way("open.test")]
         await scene.relay.stop()
         ways += [await scene.way("closed.test") for _ in range(3)]
@@ -110,7 +110,7 @@ async def test_G8_what_is_said_has_no_trace_and_names_no_site(seen: Seen) -> Non
 
 
 async def test_G8_the_control_an_addon_that_opens_it_is_seen(tmp_path: Path) -> None:
-    async with Scene(tmp_path, {"open": PLAN + "return plan.direct()\n"}) as scene:
+    async with Scene(tmp_path, {"open": PLAN + "return plan.direct()\n"}, relay_fails=True) as scene:
         await scene.relay.stop()
         assert await scene.way("closed.test") == "direct"
         (row,) = [row for row in await scene.rows() if row["host"] == "closed.test"]
@@ -129,7 +129,7 @@ async def test_G8_what_a_wrong_answer_meant_to_close_is_closed(fault: str, tmp_p
 async def test_G8_what_only_an_addon_keeps_closed_stays_so_when_it_fails(tmp_path: Path) -> None:
     """By an edit that has a fault in its hook, and when it is switched off for that; not once it is mended."""
     pin = PLAN + "return plan.via('tor') if request.destination.host == 'open.test' else None\n"
-    async with Scene(tmp_path, {"pin": pin}) as scene:
+    async with Scene(tmp_path, {"pin": pin}, relay_fails=True) as scene:
         assert await scene.way("open.test") == "tor"
         scene.write("pin", PLAN + "return plan.vai('tor')\n")
 
@@ -160,7 +160,7 @@ async def test_G8_a_task_of_an_addons_own_does_not_end_byway(tmp_path: Path) -> 
 
 
 async def test_G8_an_admit_hook_that_fails_lets_nothing_through_that_was_closed(tmp_path: Path) -> None:
-    async with Scene(tmp_path, {"wild": "def admit(request):\n    raise ValueError\n"}) as scene:
+    async with Scene(tmp_path, {"wild": "def admit(request):\n    raise ValueError\n"}, relay_fails=True) as scene:
         assert await scene.way("blocked.test") == "none"
         assert await scene.way("open.test") == "direct"
         await scene.relay.stop()

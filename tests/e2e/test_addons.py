@@ -160,7 +160,7 @@ async def test_unreachable_sends_the_browser_elsewhere(tmp_path: Path) -> None:
         assert outcome.attempts and outcome.winner is None
         return f"http://mirror.test{request.http.target}"
     """
-    async with Scene(tmp_path, {"mirror": hook}) as scene:
+    async with Scene(tmp_path, {"mirror": hook}, relay_fails=True) as scene:
         await scene.relay.stop()
         answer = await scene.get("closed.test", "/a?b=c")
         assert (answer.status, dict(answer.headers)["location"]) == (302, "http://mirror.test/a?b=c")
@@ -171,7 +171,7 @@ async def test_unreachable_sends_the_browser_elsewhere(tmp_path: Path) -> None:
 @pytest.mark.parametrize("url", ["http://x/\\r\\nSet-Cookie: a=b", "javascript:alert(1)", "ftp://x/", "http://"])
 async def test_unreachable_cannot_break_the_answer(url: str, tmp_path: Path) -> None:
     hook = f"def unreachable(request, outcome):\n    return '{url}'\n"
-    async with Scene(tmp_path, {"mirror": hook}) as scene:
+    async with Scene(tmp_path, {"mirror": hook}, relay_fails=True) as scene:
         await scene.relay.stop()
         answer = await scene.get("closed.test")
         assert answer.status == 502
@@ -199,7 +199,9 @@ async def test_dial_is_a_relay_of_ones_own(tmp_path: Path) -> None:
 
     addons = [Ways()]
     """
-    async with Scene(tmp_path, {"ways": hook}, rules="DOMAIN,far.test,RELAY:own\n", config=OWN_RELAY) as scene:
+    async with Scene(
+        tmp_path, {"ways": hook}, rules="DOMAIN,far.test,RELAY:own\n", config=OWN_RELAY, relay_fails=True
+    ) as scene:
         scene.relay.names = {**scene.relay.names, "far.test": "127.0.0.1"}
         assert await scene.way("far.test") == "tor"
         assert scene.relay.asked == [f"far.test:{scene.origin.http_port}"], "the name is carried as a name"

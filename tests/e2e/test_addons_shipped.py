@@ -103,7 +103,7 @@ async def test_refuse_refuses_and_says_why(tmp_path: Path) -> None:
 
 async def test_mirror_leads_elsewhere_when_no_route_is_left(tmp_path: Path) -> None:
     mirrors = '[addons.mirror]\nenabled = true\n[addons.mirror.mirrors]\n"gone.test" = "https://mirror.example/{host}{path}"\n'
-    async with Scene(tmp_path, {}, config=mirrors, rules="DOMAIN-SUFFIX,gone.test,RELAY\n") as scene:
+    async with Scene(tmp_path, {}, config=mirrors, rules="DOMAIN-SUFFIX,gone.test,RELAY\n", relay_fails=True) as scene:
         answer = await scene.get("user.gone.test", "/2008/10?a=b")
         location = {name.lower(): value for name, value in answer.headers}.get("location")
         assert (answer.status, location) == (302, "https://mirror.example/user.gone.test/2008/10?a=b")
