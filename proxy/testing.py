@@ -22,10 +22,10 @@ from urllib.parse import urlsplit
 
 from proxy.config.schema import Weights
 from proxy.detect.signals import cause as usual_cause
-from proxy.extend import loader
-from proxy.extend.addon import Addon
 from proxy.extend.hooks import HOOKS
-from proxy.extend.still import StillApi
+from proxy.extend.loading import loader
+from proxy.extend.loading.addon import Addon
+from proxy.extend.replay.recording_api import RecordingApi
 from proxy.model import (
     NO_EVIDENCE,
     Action,
@@ -45,7 +45,7 @@ from proxy.model import (
     State,
     Symptom,
 )
-from proxy.wire import names
+from proxy.wire import hostnames as names
 
 __all__ = ["NETWORK", "Tried", "attempt", "change", "load", "outcome", "plan", "request", "signal"]
 
@@ -60,7 +60,7 @@ class Tried:
     """An addon under test. Its hooks are called as methods: `addon.plan(request, plan)`. One that is `async` is run to
     its end, or in a test that is `async` itself, awaited there: `await addon.change(change)`."""
 
-    def __init__(self, addon: Addon, api: StillApi) -> None:
+    def __init__(self, addon: Addon, api: RecordingApi) -> None:
         self.addon = addon
         self.api = api
         """What the addon got in `start`."""
@@ -89,7 +89,7 @@ def load(
     not load. A `start` that is `async` is the test's own to await: `await addon.start(addon.api)`."""
     path = Path(file)
     addon = loader.load(path, path.stem, options)
-    api = StillApi(addon.name, addon.options, network=NetworkId(network), relays=relays)
+    api = RecordingApi(addon.name, addon.options, network=NetworkId(network), relays=relays)
     tried = Tried(addon, api)
     for function in addon.hooks.get("start", ()):
         if not inspect.iscoroutinefunction(function):

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.detect import words
-from proxy.detect.site_status import SiteStatus
+from proxy.detect.verdict import labels as words
+from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import Action, Stage
 
 GLOSSARY = (Path(__file__).parents[1] / "docs" / "glossary.md").read_text("utf-8")

@@ -34,7 +34,7 @@ def test_imports_run_one_way() -> None:
     [
         ("proxy/wire/sniff.py", "import proxy.net.stream", "imports run one way"),
         ("proxy/net/tasks.py", "import proxy.store", "imports run one way"),
-        ("proxy/detect/words.py", "import time", "the pure half does no I/O"),
+        ("proxy/detect/verdict/labels.py", "import time", "the pure half does no I/O"),
     ],
 )
 def test_an_import_the_wrong_way_is_found(tmp_path: Path, module: str, line: str, contract: str) -> None:

@@ -15,8 +15,9 @@ import termios
 from collections.abc import Sequence
 from pathlib import Path
 
-from proxy.cli import demo, instance
-from proxy.cli.stage import Stage
+from proxy.cli.demo import byway_process as instance
+from proxy.cli.demo import demo
+from proxy.cli.demo.demo_world import DemoWorld
 from tests.support.byway import Byway
 
 README = (Path(__file__).parents[1] / "README.md").read_text()
@@ -95,7 +96,7 @@ def test_the_demo_prints_what_the_readme_shows() -> None:
 async def test_the_commands_print_what_the_readme_shows(tmp_path: Path) -> None:
     """Beside the demo's world, after its first visit."""
     async with (
-        Stage(tmp_path, demo.OPEN, demo.BLOCKED) as stage,
+        DemoWorld(tmp_path, demo.OPEN, demo.BLOCKED) as stage,
         instance.start(tmp_path, demo._config(stage), trust=stage.certificate) as byway,
     ):
         await demo._visit(demo._Story(quiet=True), stage, byway, visit=1, cuts=1, how="")

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.errors import ConfigError
 from proxy.model import Action, Destination, HttpRequest, Inbound, Route, State, Symptom
+from proxy.model.errors import ConfigError
 from proxy.testing import NETWORK, attempt, change, load, outcome, plan, request, signal
 
 PIN = """

@@ -7,7 +7,7 @@ from types import MappingProxyType
 from typing import Any
 
 from proxy.cli.output import span
-from proxy.detect.words import stage_in_words, symptom_in_words
+from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
 from proxy.model import Protocol, Stage, Symptom
 
 Attempt = Mapping[str, Any]
@@ -23,7 +23,7 @@ _SHORT: Mapping[str, str] = MappingProxyType(
         Symptom.RESET: "reset",
         Symptom.EOF: "closed",
         Symptom.GARBAGE: "wrong protocol",
-        Symptom.ELSEWHERE: "redirect",
+        Symptom.REDIRECTED: "redirect",
         Symptom.DROPPED: "dropped",
         Symptom.SILENT: "no answer",
         Symptom.RELAY_DOWN: "unreachable",

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
 
-from proxy.cli.exits import Misused, NotAllowed, NotRunning
+from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
 from proxy.config.paths import Paths, is_own_folder
-from proxy.errors import BywayError, ConfigError
+from proxy.model.errors import BywayError, ConfigError
 from proxy.net.peer import peer_uid
 
 RUN_FILE = "run.json"

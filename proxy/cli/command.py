@@ -16,10 +16,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proxy.cli.exits import Exit, NotRunning, exit_for
+from proxy.cli.exit_codes import Exit, NotRunning, exit_for
 from proxy.cli.help import Command
 from proxy.cli.output import Output, say
-from proxy.errors import BywayError, ConfigError
+from proxy.model.errors import BywayError, ConfigError
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client

@@ -9,9 +9,16 @@ from typing import Annotated, Any
 import typer
 
 from proxy import __version__
-from proxy.cli import addons, ca, config, demonstrate, log, relay, report, rule, serve, site, status, survey, why
+from proxy.cli import config, log, rule, site, status, why
+from proxy.cli import run as serve
+from proxy.cli.addons import commands as addons
+from proxy.cli.ca import commands as ca
 from proxy.cli.command import FLAG_NAMES, Flags, Invocation, command, common_parameters, dress, stdout_closed
+from proxy.cli.demo import demonstrate
 from proxy.cli.help import Group
+from proxy.cli.relay import commands as relay
+from proxy.cli.report import report
+from proxy.cli.survey import survey
 from proxy.cli.terminal import prepare_streams
 
 app = typer.Typer(
@@ -50,7 +57,7 @@ def _help(
 def _version(call: Invocation) -> None:
     """Show the version."""
     if call.output.as_json:
-        from proxy.control.documents import versioned
+        from proxy.control.serialize import versioned
 
         call.output.document(versioned(byway=__version__))
     else:

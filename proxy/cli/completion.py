@@ -72,7 +72,7 @@ def complete_hooks(incomplete: str) -> list[str]:
 
 def complete_kinds(incomplete: str) -> list[str]:
     """What `byway addons new` may begin with."""
-    from proxy.cli.addon_skeletons import KINDS
+    from proxy.cli.addons.skeletons import KINDS
 
     return _starting(KINDS, incomplete)
 
@@ -109,7 +109,7 @@ def _relays(ctx: typer.Context) -> list[str]:
 def _get(ctx: typer.Context, path: str) -> dict[str, list[dict[str, str]]]:
     """Raises whatever it likes."""
     from proxy.cli.client import Client
-    from proxy.cli.exits import NotRunning
+    from proxy.cli.exit_codes import NotRunning
 
     paths = _paths(ctx)
     try:

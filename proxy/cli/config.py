@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.exits import Exit
+from proxy.cli.exit_codes import Exit
 from proxy.control.version import VERSION
 
 group = typer.Typer(help="Configuration: show, check, locate.", no_args_is_help=True)
@@ -24,7 +24,7 @@ def show(
     They are those of the file and the environment. Passwords are never shown. With --json all settings are shown."""
     from proxy.cli.offline import read_configuration
     from proxy.config.schema import Settings
-    from proxy.control import documents
+    from proxy.control import serialize as documents
 
     loaded = read_configuration(call.paths)
     settings = documents.settings(loaded.settings)

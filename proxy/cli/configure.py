@@ -18,8 +18,8 @@ from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import make_folder, write_private
 from proxy.config.schema import RelayConfig
-from proxy.config.words import quoted, suggestion
-from proxy.errors import BywayError, ConfigError
+from proxy.config.suggestions import quoted, suggestion
+from proxy.model.errors import BywayError, ConfigError
 from proxy.wire import relay_url
 from proxy.wire.relay_url import Kind
 

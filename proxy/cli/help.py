@@ -64,7 +64,7 @@ def one_of(choices: Iterable[str]) -> Callable[[Any], str]:
         text = str(value).lower()
         if text in known:
             return text
-        from proxy.config.words import quoted, suggestion
+        from proxy.config.suggestions import quoted, suggestion
 
         raise typer.BadParameter(f"unknown value {quoted(str(value))}{suggestion(text, known)}")
 
@@ -78,7 +78,7 @@ def _number(kind: type[Number], name: str, least: Number, most: Number) -> Calla
         except ValueError:
             read = None
         if read is None or not least <= read <= most:  # NaN is never between
-            from proxy.config.words import quoted
+            from proxy.config.suggestions import quoted
 
             raise typer.BadParameter(f"{quoted(str(value))} is not {name} from {least:g} to {most:g}")
         return read

@@ -19,7 +19,7 @@ from proxy.cli import attempts
 from proxy.cli.attempts import failures
 from proxy.cli.command import Invocation, command, default_command
 from proxy.cli.completion import complete_routes, complete_sites, complete_words
-from proxy.cli.exits import Exit, Misused
+from proxy.cli.exit_codes import Exit, Misused
 from proxy.cli.help import one_of, whole
 from proxy.cli.output import Output, ago, clock, inert, size, span
 from proxy.cli.table import GAP, row_lines

@@ -9,12 +9,12 @@ import asyncio
 import os
 from dataclasses import replace
 
+from proxy.app.setup_builder import SetupBuilder
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.net.poller import make_poller
-from proxy.services import Setup
-from proxy.setup import SetupMaker
+from proxy.session.setup import Setup
 
 
 def read_configuration(paths: Paths) -> Loaded:
@@ -33,7 +33,7 @@ async def _make(paths: Paths) -> Setup:
     poller = make_poller(asyncio.get_running_loop())
     try:
         asking_nobody = replace(loaded, settings=without_passwords(loaded.settings))
-        return SetupMaker(poller, paths).make(asking_nobody, {}, port=loaded.settings.listen.port)
+        return SetupBuilder(poller, paths).make(asking_nobody, {}, port=loaded.settings.listen.port)
     finally:
         poller.close()
 

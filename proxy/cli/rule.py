@@ -10,9 +10,9 @@ from typing import Annotated, Any
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.exits import Exit, Misused, NotRunning
+from proxy.cli.exit_codes import Exit, Misused, NotRunning
 from proxy.control.version import VERSION
-from proxy.errors import BywayError, ConfigError
+from proxy.model.errors import BywayError, ConfigError
 
 group = typer.Typer(help="Rules: test, list, check; import block pages.", no_args_is_help=True)
 
@@ -49,7 +49,7 @@ def list_rules(call: Invocation) -> Exit | None:
         told = call.client().get("/v1/rules")
     except NotRunning:
         from proxy.cli.offline import make_setup
-        from proxy.control import documents
+        from proxy.control import serialize as documents
 
         call.output.hint("No Byway is running. These are the rules in the file.")
         rules = make_setup(call.paths).router.rules
@@ -74,8 +74,8 @@ def check(
     """Check a rules file.
 
     Every error is shown with its line. Exit code 7: there are errors."""
+    from proxy.app.rule_files import read_rules
     from proxy.cli.offline import read_configuration
-    from proxy.user_files import read_rules
 
     paths = call.paths
     checked = file or paths.rules_file
@@ -109,10 +109,10 @@ def take(
     It replaces the list imported before and is stored beside the configuration as block_pages.csv; delete that file to
     remove it. A running Byway loads it within a second.
     """
+    from proxy.app.rule_files import FILE_LIMIT
     from proxy.config.files import read_text
     from proxy.config.paths import make_folder, write_private
-    from proxy.detect.block_pages import parse_fingerprints
-    from proxy.user_files import FILE_LIMIT
+    from proxy.detect.pages.block_pages import parse_fingerprints
 
     text = read_text(file, limit=FILE_LIMIT)
     imported = parse_fingerprints(text, str(file))
@@ -142,7 +142,7 @@ def take(
 
 def _tested_offline(call: Invocation, url: str) -> dict[str, Any]:
     from proxy.cli.offline import make_setup
-    from proxy.control import documents
+    from proxy.control import serialize as documents
     from proxy.control.site import site
     from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, Request
 

@@ -11,7 +11,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_actions, complete_sites
-from proxy.cli.exits import Exit
+from proxy.cli.exit_codes import Exit
 from proxy.cli.output import Output, ago, clock
 
 Document = Mapping[str, Any]

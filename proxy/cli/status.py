@@ -10,7 +10,7 @@ from typing import Annotated, Any
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.exits import Exit
+from proxy.cli.exit_codes import Exit
 from proxy.cli.output import ago, share
 
 _WATCH_S = 2.0

@@ -16,19 +16,19 @@ from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
-from proxy.cli.exits import Misused, NotAllowed, NotRunning
+from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
-from proxy.control import documents
-from proxy.control.documents import Document, versioned
+from proxy.control import serialize as documents
+from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope
 from proxy.control.timeline import scopes, spells
-from proxy.detect.beliefs import Beliefs
-from proxy.detect.health import RelayHealth
-from proxy.errors import BywayError, ConfigError
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import RelayHealth
 from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
-from proxy.net.network_id import network_id, read_uplink
+from proxy.model.errors import BywayError, ConfigError
+from proxy.net.uplink.network_id import network_id, read_uplink
 from proxy.store import queries
 from proxy.store.file import open_reader
 from proxy.store.relay_tests import RelayTests, place

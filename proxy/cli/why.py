@@ -16,11 +16,11 @@ import typer
 from proxy.cli.attempts import attempt
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_sites
-from proxy.cli.exits import Exit
+from proxy.cli.exit_codes import Exit
 from proxy.cli.output import Output, ago, clock, inert, span
 from proxy.cli.table import GAP, row_lines, wrap
 from proxy.cli.terminal import bold, columns_of, width
-from proxy.errors import BywayError
+from proxy.model.errors import BywayError
 
 LINES_MAX = 14
 """Of the answer for people, in a terminal of 80 columns."""

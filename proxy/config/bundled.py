@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.errors import BywayError
+from proxy.model.errors import BywayError
 
 _PACKAGE = Path(__file__).resolve().parents[1]
 

@@ -12,9 +12,9 @@ from collections.abc import Iterator, Mapping
 from typing import NamedTuple
 
 from proxy.config import relays
-from proxy.config.inspection import FORBIDDEN_OPTIONS
+from proxy.config.mitmproxy_version import FORBIDDEN_OPTIONS
 from proxy.config.schema import Settings
-from proxy.config.words import quoted, suggestion
+from proxy.config.suggestions import quoted, suggestion
 from proxy.wire import dns_url, relay_url
 
 Path = tuple[str | int, ...]

@@ -14,7 +14,7 @@ from pydantic import BaseModel
 
 from proxy.config.checks import Fault, Path
 from proxy.config.schema import Settings
-from proxy.config.words import nearest, one_of, quoted, suggestion
+from proxy.config.suggestions import nearest, one_of, quoted, suggestion
 
 _NEEDED = {
     "int_type": "a whole number",

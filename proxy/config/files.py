@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from proxy.errors import ConfigError
+from proxy.model.errors import ConfigError
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),

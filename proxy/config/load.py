@@ -20,12 +20,12 @@ from pydantic import ValidationError
 
 from proxy.config import checks
 from proxy.config.explain import explain
+from proxy.config.file_owners import read_obeyed
 from proxy.config.files import shown
-from proxy.config.locate import key_lines
 from proxy.config.overlay import Overlay, from_environment, from_flags, frozen
 from proxy.config.schema import Settings
-from proxy.config.trust import read_obeyed
-from proxy.errors import ConfigError
+from proxy.config.toml_lines import key_lines
+from proxy.model.errors import ConfigError
 from proxy.wire import relay_url
 
 CONFIG_LIMIT = 1024 * 1024

@@ -13,7 +13,7 @@ from typing import Any, Literal, get_args, get_origin
 from pydantic import BaseModel
 
 from proxy.config.schema import Settings
-from proxy.config.words import nearest, suggestion
+from proxy.config.suggestions import nearest, suggestion
 
 Path = tuple[str | int, ...]
 

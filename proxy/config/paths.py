@@ -21,7 +21,7 @@ from typing import Literal
 import platformdirs
 
 from proxy.config.files import shown
-from proxy.errors import BywayError
+from proxy.model.errors import BywayError
 
 SOCKET_PATH_LIMIT = 100
 """Bytes; the kernel's own limit is 108 on Linux and 104 on BSD, with the closing NUL."""

@@ -14,8 +14,8 @@ from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
-from proxy.config.words import quoted
-from proxy.wire import names
+from proxy.config.suggestions import quoted
+from proxy.wire import hostnames as names
 
 
 def _address(text: str) -> str:

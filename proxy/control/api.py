@@ -21,34 +21,27 @@ from aiohttp.typedefs import Middleware
 
 from proxy import __version__
 from proxy.config.relays import enabled_relays
-from proxy.config.words import nearest, one_of, quoted, suggestion
-from proxy.control import asking, documents
-from proxy.control.documents import Document, versioned
-from proxy.control.following import FAULT, Followers, wanted
-from proxy.control.guard import Guard, Handler, Refused, check_shape, dress
-from proxy.control.measurements import Measurements, working_relays
-from proxy.control.parts import Parts
-from proxy.control.problems import Standing, problems
+from proxy.config.suggestions import nearest, one_of, quoted, suggestion
+from proxy.control import request_parsing as asking
+from proxy.control import serialize as documents
+from proxy.control.access import Guard, Handler, Refused, check_shape, dress
+from proxy.control.dependencies import Dependencies
+from proxy.control.measurement_cache import Measurements, working_relays
+from proxy.control.problems import StatusSnapshot, problems
+from proxy.control.relay_test import remembered_tests, try_relays
+from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope, site
+from proxy.control.streaming import FAULT, Followers, wanted
 from proxy.control.timeline import scopes, spells
-from proxy.control.trial import remembered_tests, try_relays
-from proxy.detect.health import RelayHealth
 from proxy.detect.relay_faults import RelayFault
-from proxy.detect.site_status import SiteState, site_state
-from proxy.errors import BywayError
-from proxy.measure.means import measured_routes
-from proxy.model import (
-    Belief,
-    Destination,
-    Inbound,
-    Override,
-    Plan,
-    Protocol,
-    Request,
-    Route,
-)
-from proxy.net.page import Page, names_port, page_of
+from proxy.detect.relay_health import RelayHealth
+from proxy.detect.verdict.site_status import SiteState, site_state
+from proxy.model import Belief, Destination, Inbound, Override, Plan, Protocol, Request, Route
+from proxy.model.errors import BywayError
+from proxy.probe.measure.inputs import measured_routes
+from proxy.probe.target import ProbeTarget, names_port, page_of
 from proxy.routing.rules import parse_action
+from proxy.session.events import Learned
 from proxy.store.file import LAST_ID
 from proxy.wire.relay_url import redact
 
@@ -68,7 +61,7 @@ _NOBODYS_REQUEST = 0
 """Id of a request that nobody made: only its plan is asked for."""
 
 
-def make_app(parts: Parts, guard: Guard) -> web.Application:
+def make_app(parts: Dependencies, guard: Guard) -> web.Application:
     """The API, open to whom `guard` lets in."""
     api = _Api(parts)
     app = web.Application(client_max_size=asking.BODY_LIMIT, middlewares=[_guarded(guard)])
@@ -130,7 +123,7 @@ def _error(status: int, text: str) -> web.Response:
 class _Api:
     """One method an endpoint."""
 
-    def __init__(self, parts: Parts) -> None:
+    def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
         self.followers = Followers()
         self._measurements = Measurements(parts)
@@ -155,7 +148,7 @@ class _Api:
             listen=f"{_bracketed(listen.address)}:{live.get('port', listen.port)}",
             network=network,
             network_state=str(state),
-            problems=problems(Standing(live, state, in_use, troubled, parts.addons(), parts.store.trouble)),
+            problems=problems(StatusSnapshot(live, state, in_use, troubled, parts.addons(), parts.store.trouble)),
             notices=[redact(notice) for notice in (*parts.setup().loaded.notices, *parts.store.notices)],
             live=live,
             relays=relays,
@@ -256,7 +249,7 @@ class _Api:
             "belief": self._site(held, now, destination.host),
             "relay_faults": [documents.relay_fault(*noted) for noted in self._parts.health.faults().items()],
             "plan": documents.plan(made),
-            "advice": documents.advice(
+            "advice": documents.policy(
                 held, made, self._enabled_relays(), self._shown(held, now, destination.host).status
             ),
             "connections": [row for row in rows if row.get("host") == destination.host],
@@ -293,7 +286,7 @@ class _Api:
         kept = self._parts.setup().settings.log.hosts != "off" and not self._parts.store.is_private(page.host)
         return _answer(**documents.destination(page.destination), kept=kept and self._parts.store.keeps, **told)
 
-    async def _page(self, text: str) -> tuple[Page, Page | None]:
+    async def _page(self, text: str) -> tuple[ProbeTarget, ProbeTarget | None]:
         """The page that is meant, and the one to measure where nobody serves it. For a host alone that is what was
         last visited of it, else https, else http."""
         page = asking.read(page_of, text)
@@ -404,7 +397,7 @@ class _Api:
         for name in below:
             self._parts.override(name, None)
         changes = self._parts.beliefs.forget(host)
-        self._parts.believe(changes)
+        self._parts.events.emit(Learned(changes))
         return _answer(host=host, forgotten=sorted({change.scope for change in changes}), overrides=sorted(below))
 
     def _override_of(self, host: str) -> tuple[str, Override] | None:

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from proxy.control.documents import Document
-from proxy.detect.site_status import SiteStatus
-from proxy.detect.words import network_in_words
-from proxy.extend.keeper import AddonState
+from proxy.control.serialize import Document
+from proxy.detect.verdict.labels import network_in_words
+from proxy.detect.verdict.site_status import SiteStatus
+from proxy.extend.manager import AddonState
 from proxy.model import NetworkState
 from proxy.wire.relay_url import redact
 
@@ -23,7 +23,7 @@ _NAMED = 3  # sites that a sentence names
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class StatusSnapshot:
     """How everything is. Relays and sites are as `documents` writes them down."""
 
     live: Mapping[str, int | float | str]
@@ -37,14 +37,14 @@ class Standing:
     """Why the log cannot be written; empty when it can."""
 
 
-def problems(standing: Standing) -> list[Document]:
+def problems(standing: StatusSnapshot) -> list[Document]:
     """Relays that fail first, since nothing is rescued without them; then what the user wrote, the network, the sites,
     the log."""
     parts = (_of_relays, _of_files, _of_network, _of_sites, _of_log)
     return [{"text": text, "do": do} for part in parts for text, do in part(standing)]
 
 
-def _of_files(standing: Standing) -> Problems:
+def _of_files(standing: StatusSnapshot) -> Problems:
     if rejected := standing.live.get("config_problem"):
         yield f"The edited configuration is not in use: {redact(str(rejected))}", "byway config check"
     for problem in str(standing.live.get("list_problems", "")).splitlines():
@@ -60,7 +60,7 @@ def _of_files(standing: Standing) -> Problems:
         yield redact(str(lost)), "byway addons list"
 
 
-def _of_network(standing: Standing) -> Problems:
+def _of_network(standing: StatusSnapshot) -> Problems:
     if passing := standing.live.get("uninspected"):
         text = f"{passing}: a client rejected Byway's certificate; inspection is off for 6 h."
         yield text, "byway ca trust, or remove INSPECT from its rule"
@@ -68,7 +68,7 @@ def _of_network(standing: Standing) -> Problems:
         yield problem
 
 
-def _of_sites(standing: Standing) -> Problems:
+def _of_sites(standing: StatusSnapshot) -> Problems:
     read = [site["scope"] for site in standing.troubled if SiteStatus.INTERCEPTED in _called(site)]
     if read:
         only = "Using relays only" if standing.relays else "Without a relay it is not opened"
@@ -88,7 +88,7 @@ def _called(site: Document) -> tuple[str, str]:
     return site["words"], site["stored_words"]
 
 
-def _of_relays(standing: Standing) -> Problems:
+def _of_relays(standing: StatusSnapshot) -> Problems:
     for relay in standing.relays:
         if (fault := relay["fault"]) is not None:
             yield f"Relay {relay['name']} fails: {fault['text']}.", fault["do"]
@@ -96,7 +96,7 @@ def _of_relays(standing: Standing) -> Problems:
             yield f"Relay {relay['name']} keeps failing: {relay['error']}", f"byway relay test {relay['name']}"
 
 
-def _of_log(standing: Standing) -> Problems:
+def _of_log(standing: StatusSnapshot) -> Problems:
     if not_stored := standing.live.get("not_stored"):
         yield f"Nothing is stored: {not_stored}", "free space or make the folder writable, then restart Byway"
     if standing.log_trouble:

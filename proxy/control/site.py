@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.model import Destination
-from proxy.net.page import page_of
+from proxy.probe.target import page_of
 
 
 def site(text: str) -> Destination:

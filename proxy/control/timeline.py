@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
-from proxy.detect.site_status import status_of
+from proxy.detect.verdict.site_status import status_of
 from proxy.model import Belief, State
 
 Document = dict[str, Any]

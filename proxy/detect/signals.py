@@ -132,7 +132,7 @@ def concerns(because: str, protocol: Protocol) -> bool:
 
 def same_for_all(outcome: Outcome, attempt: Attempt) -> bool:
     """Whether another route was told the same: an alert, or a redirect to the same place, is then the site's own."""
-    return attempt.symptom in (Symptom.ALERT, Symptom.ELSEWHERE) and any(
+    return attempt.symptom in (Symptom.ALERT, Symptom.REDIRECTED) and any(
         other.symptom is attempt.symptom
         and other.evidence.get("elsewhere") == attempt.evidence.get("elsewhere")
         and not other.route.is_direct
@@ -143,7 +143,7 @@ def same_for_all(outcome: Outcome, attempt: Attempt) -> bool:
 _AT_AN_ADDRESS = ("tcp_", "tls_", "http_")
 
 
-def leads_elsewhere_alone(outcome: Outcome, attempt: Attempt) -> bool:
+def redirected_only_direct(outcome: Outcome, attempt: Attempt) -> bool:
     """Whether an attempt was led to another domain, and no relay to the same: a move, a block page or a login page."""
     place = attempt.evidence.get("elsewhere")
     return place is not None and not any(
@@ -172,7 +172,7 @@ def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> str:
             return str(symptom)
         case Symptom.CERTIFICATE:
             return "tls_bad_cert"
-        case Symptom.BLOCK_PAGE | Symptom.ELSEWHERE if outcome.protocol is Protocol.HTTP:
+        case Symptom.BLOCK_PAGE | Symptom.REDIRECTED if outcome.protocol is Protocol.HTTP:
             return "http_block_page" if symptom is Symptom.BLOCK_PAGE else "http_redirect"
         case Symptom.RESET if attempt.stage is Stage.DONE:
             return "early_reset"

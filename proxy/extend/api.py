@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from proxy.config.paths import private_folder
-from proxy.extend.answers import inert
-from proxy.extend.guarded import Guarded
+from proxy.extend.guard.hook_results import inert
+from proxy.extend.guard.runner import AddonRunner
 from proxy.model import Destination, NetworkId
 from proxy.net.stream import Stream
 from proxy.wire.relay_url import redact
@@ -32,7 +32,7 @@ _NOTIFYING_MAX = 4
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
+class ApiMeans:
     """What the core lends to addons."""
 
     now: Callable[[], float]
@@ -47,7 +47,7 @@ class Means:
 class Api:
     """One addon's own. Everything here is safe to call from a hook."""
 
-    def __init__(self, guarded: Guarded, means: Means) -> None:
+    def __init__(self, guarded: AddonRunner, means: ApiMeans) -> None:
         self.options: Any = guarded.addon.options
         """An instance of the `Options` that the addon declares, with what `[addons.NAME]` says; None without any."""
         self.name = guarded.name

@@ -18,15 +18,16 @@ from mitmproxy import exceptions, hooks, options, version
 from mitmproxy.addons import core, disable_h2c, proxyserver
 from mitmproxy.master import Master
 
+from proxy.ca.leaf import Leaf
 from proxy.config.paths import private_folder
 from proxy.config.schema import Settings
-from proxy.intercept import http1, http2
-from proxy.intercept.guests import Admitted, has_hooks, traverse
+from proxy.intercept import http1_compat as http1
+from proxy.intercept import http2_compat as http2
+from proxy.intercept.addon_hooks import Admitted, has_hooks, traverse
+from proxy.intercept.client_context import AddonHooks, InspectedClient, UpstreamPath
 from proxy.intercept.handler import Handler, close_writer, connect_streams
-from proxy.intercept.leaf import Leaf
-from proxy.intercept.meeting import Guest, Meeting, Way
+from proxy.intercept.mitm_tls import CIPHERS, Signing, trust_options
 from proxy.intercept.next_layer import NextLayer
-from proxy.intercept.signing import CIPHERS, Signing, trust_options
 from proxy.net.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -41,7 +42,7 @@ class Engine:
         settings: Callable[[], Settings],
         *,
         leaf: Callable[[str], Leaf],
-        guests: Callable[[], Sequence[Guest]],
+        guests: Callable[[], Sequence[AddonHooks]],
     ) -> None:
         _hush()
         http1.take_part(lambda: settings().limits.head_timeout_s)
@@ -52,7 +53,7 @@ class Engine:
         self._tasks: set[asyncio.Task[None]] = set()
         self._admitted: list[Admitted] = []
         self._numbers = itertools.count(1)
-        self._seen: tuple[Guest, ...] = ()
+        self._seen: tuple[AddonHooks, ...] = ()
         private_folder(folder)
         self.master = Master(options.Options(confdir=str(folder), server=False))
         self.master._legacy_log_events.uninstall()  # hands every log record of the process to addons
@@ -63,7 +64,9 @@ class Engine:
         signing.sealed = True
         self.receive_guests()
 
-    async def meet(self, meeting: Meeting, client: socket.socket, said: bytes, first: Way | None) -> None:
+    async def meet(
+        self, meeting: InspectedClient, client: socket.socket, said: bytes, first: UpstreamPath | None
+    ) -> None:
         """Serves a client from now on; `said` has come from it already. Owns the sockets, whatever happens."""
         self._take_settings()
         try:
@@ -129,7 +132,7 @@ class Engine:
         manager.invoke_addon_sync(admitted, hooks.ConfigureHook(set(self.master.options.keys())))
         spawn(self._tell_running(admitted), name=f"addon {admitted.guest.guard.name} is running")
 
-    def _set_options(self, guest: Guest) -> None:
+    def _set_options(self, guest: AddonHooks) -> None:
         """What the user set for it, of the options that it has declared by now."""
         for name, value in guest.guard.addon.for_mitmproxy.items():
             if name not in self.master.options:

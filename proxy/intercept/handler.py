@@ -22,11 +22,11 @@ from mitmproxy.proxy import commands, events, layers, mode_specs, server_hooks
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.proxy.server import ConnectionIO
 
-from proxy.errors import DialError
-from proxy.intercept.meeting import Meeting, Way
+from proxy.intercept.client_context import InspectedClient, UpstreamPath
 from proxy.model import Outcome
+from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
-from proxy.wire import names
+from proxy.wire import hostnames as names
 
 if TYPE_CHECKING:
     from mitmproxy.master import Master
@@ -56,10 +56,10 @@ class Handler(ProxyConnectionHandler):
     def __init__(
         self,
         master: Master,
-        meeting: Meeting,
+        meeting: InspectedClient,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
-        first: Way | None,
+        first: UpstreamPath | None,
         *,
         idle_timeout_s: float,
     ) -> None:
@@ -108,7 +108,7 @@ class Handler(ProxyConnectionHandler):
             self._ways.pop(server, None)
             await self.handle_hook(server_hooks.ServerDisconnectedHook(data))
 
-    async def _open(self, server: connection.Server) -> Way:
+    async def _open(self, server: connection.Server) -> UpstreamPath:
         """Raises DialError and OSError."""
         if server.error:  # by an addon, which saw it first
             raise OSError(server.error)

@@ -28,9 +28,9 @@ from proxy.model import (
     Route,
     State,
 )
-from proxy.routing.ladder import IPV4, IPV6, NAME_CAUSES, RELAY_CAUSES, is_secure, local_means, rungs
 from proxy.routing.match import DomainList, suffixes
 from proxy.routing.rules import Rules
+from proxy.routing.strategies import IPV4, IPV6, NAME_CAUSES, RELAY_CAUSES, is_secure, local_means, rungs
 
 PLANS_LIMIT = 4096
 """Shared plans kept; relays change their order with their health, so there are some for each rule."""
@@ -60,7 +60,7 @@ class RelayInfo:
 
 
 @dataclass(frozen=True, slots=True)
-class _Said:
+class _Reason:
     """What speaks of a request first."""
 
     action: Action
@@ -69,7 +69,7 @@ class _Said:
     intercept: bool = False
 
 
-_UNSAID = _Said(Action.AUTO)
+_UNSAID = _Reason(Action.AUTO)
 
 
 class Router:
@@ -176,7 +176,7 @@ class Router:
             steps += [self._skipped(relay) for relay in skipped]
         return steps
 
-    def _said(self, destination: Destination, name: str) -> _Said:
+    def _said(self, destination: Destination, name: str) -> _Reason:
         if self._overrides:
             override = self._override(name) or self._override(destination.host)
             if override is not None:
@@ -184,14 +184,14 @@ class Router:
         rule = self._rules.match(destination, name) if self._rules.rules else None
         if rule is None:
             return _UNSAID
-        return _Said(rule.action, rule.relay, rule.why, rule.intercept)
+        return _Reason(rule.action, rule.relay, rule.why, rule.intercept)
 
-    def _override(self, host: str) -> _Said | None:
+    def _override(self, host: str) -> _Reason | None:
         for scope in suffixes(host):
             override = self._overrides.get(scope)
             if override is not None:
                 relay = f":{override.relay}" if override.relay else ""
-                return _Said(override.action, override.relay, f"site set {scope} {override.action}{relay}")
+                return _Reason(override.action, override.relay, f"site set {scope} {override.action}{relay}")
         return None
 
     def _that_carry(self, destination: Destination, relays: Sequence[str]) -> tuple[str, ...]:
@@ -201,7 +201,7 @@ class Router:
 
     def _around(
         self,
-        said: _Said,
+        said: _Reason,
         belief: Belief,
         usable: tuple[str, ...],
         ladder: tuple[Route, ...],
@@ -228,7 +228,7 @@ class Router:
             why += "; direct is intercepted and no relay is available"
         return Plan(Action.AUTO, routes, why, said.intercept)
 
-    def _compared(self, said: _Said, usable: tuple[str, ...]) -> Plan:
+    def _compared(self, said: _Reason, usable: tuple[str, ...]) -> Plan:
         """AUTO for a request that is sent once, where direct has just failed with another one."""
         routes = (*(Route((relay,)) for relay in usable), *self._http_means, DIRECT)
         why = "direct failed moments ago and this request cannot be sent twice: trying another route first"
@@ -254,7 +254,7 @@ class Router:
 
     def _make(
         self,
-        said: _Said,
+        said: _Reason,
         usable: tuple[str, ...],
         *,
         is_onion: bool,
@@ -290,7 +290,7 @@ class Router:
     def _skipped(self, relay: str) -> str:
         return f"{relay} ({self._info[relay].addresses_only}) takes addresses only; skipped for names"
 
-    def _why_none(self, said: _Said, offered: Sequence[str]) -> str:
+    def _why_none(self, said: _Reason, offered: Sequence[str]) -> str:
         """Why a plan that needs a relay has none."""
         if said.action is Action.DIRECT:
             return "DIRECT does not use relays"
@@ -305,7 +305,7 @@ class Router:
         return f"relay {said.relay} is not available" if said.relay else "no relay is available"
 
 
-def _never_relayed(said: _Said, ladder: tuple[Route, ...], *, intercepted: bool) -> Plan:
+def _never_relayed(said: _Reason, ladder: tuple[Route, ...], *, intercepted: bool) -> Plan:
     why = "AUTO" if said is _UNSAID else said.why
     why += ": relays are not allowed ([auto] never_relay)"
     if intercepted:
@@ -335,5 +335,5 @@ def _once(routes: Iterable[Route]) -> tuple[Route, ...]:
     return tuple(dict.fromkeys(routes))
 
 
-def _action_text(said: _Said) -> str:
+def _action_text(said: _Reason) -> str:
     return f"{said.action}:{said.relay}" if said.relay else str(said.action)

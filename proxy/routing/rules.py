@@ -14,12 +14,12 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from proxy.config.words import one_of, quoted, suggestion
-from proxy.errors import ConfigError
+from proxy.config.suggestions import one_of, quoted, suggestion
 from proxy.model import Action, Destination
+from proxy.model.errors import ConfigError
 from proxy.routing.match import DomainList, Index
 from proxy.routing.pattern import Pattern
-from proxy.wire import names
+from proxy.wire import hostnames as names
 
 RULES_LIMIT = 8 * 1024 * 1024
 LINE_LIMIT = 2048

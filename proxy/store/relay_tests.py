@@ -18,7 +18,7 @@ from typing import Any
 
 from proxy.config.paths import Paths, write_private
 from proxy.config.schema import Log, RelayConfig
-from proxy.errors import BywayError
+from proxy.model.errors import BywayError
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
-from proxy.errors import PeerError
 from proxy.model import IPAddress
+from proxy.model.errors import PeerError
 
 if TYPE_CHECKING:  # dnspython takes 50 ms to load, which no start of a command should wait for
     import dns.message

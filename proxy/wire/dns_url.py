@@ -12,7 +12,7 @@ from enum import StrEnum
 from urllib.parse import unquote
 
 from proxy.model import Destination
-from proxy.wire import names
+from proxy.wire import hostnames as names
 
 
 class Secure(StrEnum):

@@ -10,9 +10,8 @@ from __future__ import annotations
 import re
 
 from proxy.model import Protocol
-from proxy.wire import names
-from proxy.wire.tls import Verdict as Verdict
-from proxy.wire.tls import is_server_answer, parse_client_hello
+from proxy.wire import hostnames as names
+from proxy.wire.tls import Verdict, is_server_answer, parse_client_hello
 
 FLIGHT_LIMIT = 16 * 1024
 """Bytes of the longest flight that is kept for a second sending."""

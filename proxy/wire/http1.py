@@ -14,10 +14,11 @@ from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
-from proxy.errors import PeerError
 from proxy.model import Destination
-from proxy.wire import names
+from proxy.model.errors import PeerError
+from proxy.wire import hostnames as names
 from proxy.wire.http1_body import CHUNKED, LAST_CHUNK, NO_BODY, BodyKind, Framing, Pieces, encode_chunk, read_body
+from proxy.wire.http1_error import error_response, refusal
 from proxy.wire.http1_fields import (
     HEAD_LIMIT,
     Fields,
@@ -29,7 +30,6 @@ from proxy.wire.http1_fields import (
     tokens,
     without,
 )
-from proxy.wire.http1_refusal import error_response, refusal
 from proxy.wire.http1_response import ResponseHead, read_response_head
 from proxy.wire.reader import Parser, Reader
 

@@ -11,7 +11,7 @@ from collections.abc import Generator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.wire.reader import Reader
 
 PIECE = 64 * 1024

@@ -11,8 +11,9 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.wire.http1_body import CHUNKED, NO_BODY, UNTIL_EOF, BodyKind, Framing
+from proxy.wire.http1_error import refusal
 from proxy.wire.http1_fields import (
     HEAD_LIMIT,
     Fields,
@@ -24,7 +25,6 @@ from proxy.wire.http1_fields import (
     tokens,
     without,
 )
-from proxy.wire.http1_refusal import refusal
 from proxy.wire.reader import Parser, Reader
 
 FIELD_LIMIT = 256

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
-from proxy.wire import names
+from proxy.wire import hostnames as names
 from proxy.wire.http1 import Form, read_request_head
 from proxy.wire.reader import Reader
 

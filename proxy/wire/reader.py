@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Generator
 from typing import TypeVar
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 
 T = TypeVar("T")
 Parser = Generator[None, None, T]

@@ -15,7 +15,8 @@ from enum import StrEnum
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from proxy.model import Destination
-from proxy.wire import names, share_links, url_spelling
+from proxy.wire import hostnames as names
+from proxy.wire import share_links, url_spelling
 
 URL_LIMIT = 2048
 """Characters of the longest relay URL."""

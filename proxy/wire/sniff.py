@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from enum import StrEnum
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 
 
 class Family(StrEnum):

@@ -12,9 +12,9 @@ import ipaddress
 from dataclasses import dataclass
 from enum import IntEnum
 
-from proxy.errors import DialError, PeerError
 from proxy.model import Destination, Stage, Symptom
-from proxy.wire import names
+from proxy.model.errors import DialError, PeerError
+from proxy.wire import hostnames as names
 from proxy.wire.reader import Parser, Reader, T
 
 NO_AUTH = 0x00

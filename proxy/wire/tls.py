@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 
-from proxy.wire import names
+from proxy.wire import hostnames as names
 
 HELLO_LIMIT = 64 * 1024
 """Bytes of the longest ClientHello that is looked at. Post-quantum ones have about 1,800."""

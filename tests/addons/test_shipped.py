@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.extend.glance import glance
 from proxy.extend.hooks import HOOKS
-from proxy.extend.loader import find
+from proxy.extend.loading.loader import find
+from proxy.extend.loading.static_scan import glance
 from tests.addons.shipped import FILES, FOLDER
 
 GUIDE = (FOLDER / "README.md").read_text(encoding="utf-8")

@@ -8,9 +8,9 @@ from types import SimpleNamespace
 
 import pytest
 
-from proxy.errors import ConfigError
-from proxy.extend.still import Dialed
+from proxy.extend.replay.recording_api import Dialed
 from proxy.model import Destination, Route
+from proxy.model.errors import ConfigError
 from proxy.testing import Tried
 from tests.addons.shipped import shipped
 

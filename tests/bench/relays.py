@@ -21,9 +21,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from proxy.net.poller import make_poller
-from proxy.net.pump import Carried, Pump
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
+from proxy.net.tunnel.pump import Pump, TunnelResult
 
 KINDS = ("pump", "copy", "streams")
 _BACKLOG = 1024
@@ -96,7 +96,7 @@ class _PumpRelay:
         self._pump.carry(client, upstream, _ended)
 
 
-def _ended(_: Carried) -> None:
+def _ended(_: TunnelResult) -> None:
     pass
 
 

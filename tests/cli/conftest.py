@@ -14,7 +14,7 @@ import pytest
 
 from proxy.cli.commands import app
 from proxy.cli.output import Output
-from proxy.control.serve import ControlServer
+from proxy.control.server import ControlServer
 from tests.control.world import World
 
 

@@ -10,10 +10,10 @@ from dataclasses import replace
 from pathlib import Path
 
 from proxy.config.schema import Auto, Log
-from proxy.detect.beliefs import Beliefs
+from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_faults import RelayFault
 from proxy.model import Action, Belief, Change, NetworkId, Override, Route, Stage, State, Symptom
-from proxy.store.writer import Store
+from proxy.store.store import Store
 from tests.control.world import World
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
 

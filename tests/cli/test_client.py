@@ -13,9 +13,9 @@ from pathlib import Path
 import pytest
 
 from proxy.cli.client import Client
-from proxy.cli.exits import Misused, NotAllowed, NotRunning
+from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
 from proxy.config.paths import Paths
-from proxy.errors import BywayError
+from proxy.model.errors import BywayError
 from tests.cli.conftest import Home, Running
 
 TOKEN = "0123456789abcdef0123456789abcdef"
@@ -100,7 +100,7 @@ def test_another_users_state_is_not_ours(home: Home, monkeypatch: pytest.MonkeyP
 
 
 def test_another_users_socket_is_not_ours(home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    from proxy.control import guard
+    from proxy.control import access as guard
 
     class Other(socket.socket):
         def connect(self, address: object) -> None:
@@ -141,7 +141,7 @@ def test_where_the_state_folder_cannot_be_written_the_fallback_folder_is_asked(h
 
 
 def test_a_byway_that_refuses_us_says_so(home: Home, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
-    from proxy.control import guard
+    from proxy.control import access as guard
 
     monkeypatch.setattr(guard, "peer_uid", lambda sock: os.getuid() + 1)
     with pytest.raises(NotAllowed, match="another user"):

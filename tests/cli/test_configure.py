@@ -10,17 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.configure import (
-    Added,
-    NewRelay,
-    add_relays,
-    enable_relays,
-    order_relays,
-    remove_relays,
-    set_addon,
-)
+from proxy.cli.configure import Added, NewRelay, add_relays, enable_relays, order_relays, remove_relays, set_addon
 from proxy.config.load import load
-from proxy.errors import BywayError, ConfigError
+from proxy.model.errors import BywayError, ConfigError
 
 SECRET = "correct-horse"
 

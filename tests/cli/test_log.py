@@ -15,9 +15,9 @@ from datetime import UTC, datetime
 import pytest
 
 from proxy.cli.client import Client
-from proxy.cli.exits import Misused
+from proxy.cli.exit_codes import Misused
 from proxy.cli.log import HEADINGS, moment
-from proxy.control import documents
+from proxy.control import serialize as documents
 from proxy.model import Stage, Symptom
 from tests.cli.conftest import Byway, Home, Running
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works

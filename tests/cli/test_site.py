@@ -8,7 +8,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.cli.site import _retest
-from proxy.detect.site_status import LastResult, SiteStatus, Source
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Action, Belief, Change, Override, Stage, State, Symptom
 from tests.cli.conftest import Byway, Running
 from tests.support.outcomes import HOME, TOR, failed, outcome, rescued

@@ -27,9 +27,9 @@ import pytest
 from proxy import __version__
 from proxy.cli.output import Output
 from proxy.config.paths import Paths
-from proxy.control import documents
+from proxy.control import serialize as documents
 from proxy.model import UNKNOWN_NETWORK
-from proxy.net.network_id import network_id, read_uplink
+from proxy.net.uplink.network_id import network_id, read_uplink
 from tests.cli.conftest import Byway, Home, Ran
 from tests.cli.seeded import BLOCKED, DOWN, LONG, SeededWorld, leave
 from tests.control.world import World

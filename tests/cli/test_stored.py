@@ -11,10 +11,10 @@ import pytest
 from proxy.cli import stored
 from proxy.config.paths import Paths
 from proxy.config.schema import Log
-from proxy.errors import BywayError
 from proxy.model import Action, Belief, Change, NetworkId, Override, Stage, State, Symptom
+from proxy.model.errors import BywayError
 from proxy.store.file import open_reader
-from proxy.store.writer import Store
+from proxy.store.store import Store
 from tests.cli.conftest import Byway, Home
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome, rescued, works
 

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.bundled import bundled, bundled_folder
-from proxy.errors import BywayError
+from proxy.model.errors import BywayError
 
 
 def test_a_checkout_has_them_beside_the_package() -> None:

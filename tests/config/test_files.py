@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.files import read_bytes, read_text, shown
-from proxy.errors import ConfigError
+from proxy.model.errors import ConfigError
 
 LIMIT = 1000
 

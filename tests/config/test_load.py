@@ -16,7 +16,7 @@ from pydantic import BaseModel
 
 from proxy.config.load import CONFIG_LIMIT, LINE_LIMIT, PROBLEMS_SHOWN, Loaded, load
 from proxy.config.schema import ListConfig, RelayConfig, Settings
-from proxy.errors import ConfigError
+from proxy.model.errors import ConfigError
 
 Load = Callable[..., Loaded]
 

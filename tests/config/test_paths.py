@@ -21,7 +21,7 @@ from proxy.config.paths import (
     private_folder,
     write_private,
 )
-from proxy.errors import BywayError
+from proxy.model.errors import BywayError
 
 
 def mode(path: Path) -> int:

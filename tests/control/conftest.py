@@ -8,7 +8,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.control.serve import ControlServer
+from proxy.control.server import ControlServer
 from tests.control.world import World
 
 

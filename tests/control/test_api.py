@@ -12,11 +12,11 @@ from typing import Any
 import pytest
 from aiohttp import ClientSession
 
-from proxy.control.following import FAULT
-from proxy.detect.site_status import LastResult, SiteStatus, Source
-from proxy.extend.addon import AddonFile
-from proxy.extend.keeper import AddonState
-from proxy.model import Action, Belief, Override, Plan, Protocol, Route, Sounding, Stage, State, Symptom
+from proxy.control.streaming import FAULT
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.extend.loading.addon import AddonFile
+from proxy.extend.manager import AddonState
+from proxy.model import Action, Belief, ConnectivityResult, Override, Plan, Protocol, Route, Stage, State, Symptom
 from tests.control.world import SECRET, World, follow, read
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
 
@@ -57,7 +57,7 @@ async def test_status_says_what_is_wrong(api: ClientSession, world: World) -> No
 
 async def test_status_says_what_is_wrong_with_the_network_and_who_reads_along(api: ClientSession, world: World) -> None:
     now = time.time()
-    world.parts.beliefs.sounded("c.example", Sounding.PORTAL, network=HOME, started=now, now=now)
+    world.parts.beliefs.sounded("c.example", ConnectivityResult.PORTAL, network=HOME, started=now, now=now)
     for number in range(4):
         name = f"site{number}.example"
         world.parts.beliefs.intercepted(name, known=True, fingerprint="ab" * 32, network=HOME, now=now)

@@ -22,10 +22,10 @@ import aiohttp
 import pytest
 
 from proxy.config.schema import Log
-from proxy.control.serve import ControlServer
+from proxy.control.server import ControlServer
 from proxy.model import Action, Belief, Change, Override, State
-from proxy.store import writer
-from proxy.store.writer import Store
+from proxy.store import store as writer
+from proxy.store.store import Store
 from tests.control.world import World
 from tests.support.outcomes import HOME, rescued, works
 

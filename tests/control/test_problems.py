@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 from proxy.config.schema import RelayConfig
-from proxy.control import documents
-from proxy.control.documents import Document
-from proxy.control.problems import Standing, problems
-from proxy.detect.health import RelayHealth
+from proxy.control import serialize as documents
+from proxy.control.problems import StatusSnapshot, problems
+from proxy.control.serialize import Document
 from proxy.detect.relay_faults import NotedFault, RelayFault
-from proxy.extend.addon import AddonFile
-from proxy.extend.keeper import AddonState
+from proxy.detect.relay_health import RelayHealth
+from proxy.extend.loading.addon import AddonFile
+from proxy.extend.manager import AddonState
 from proxy.model import Belief, NetworkState, State
 from tests.control.world import SECRET
 from tests.support.outcomes import HOME
@@ -36,7 +36,7 @@ def site(name: str = "a.example", state: State = State.BLOCKED, cause: str = "sn
     return documents.belief(Belief(name, HOME, state, cause))
 
 
-WELL = Standing({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [AddonState(PIN, running="abc")], "")
+WELL = StatusSnapshot({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [AddonState(PIN, running="abc")], "")
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ WELL = Standing({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [Addo
         ),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_told_with_what_to_do(standing: Standing, text: str, do: str) -> None:
+def test_what_is_wrong_is_told_with_what_to_do(standing: StatusSnapshot, text: str, do: str) -> None:
     assert problems(standing) == [{"text": text, "do": do}]
 
 

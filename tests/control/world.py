@@ -16,12 +16,10 @@ from typing import Any, cast
 from aiohttp import ClientSession
 
 from proxy.config.schema import Log, RelayConfig, Settings
-from proxy.control.parts import Parts
-from proxy.detect.beliefs import Beliefs
-from proxy.detect.health import Health
-from proxy.errors import DialError
-from proxy.extend.keeper import AddonState
-from proxy.measure.means import Means
+from proxy.control.dependencies import Dependencies
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import Health
+from proxy.extend.manager import AddonState
 from proxy.model import (
     Change,
     Destination,
@@ -35,18 +33,20 @@ from proxy.model import (
     Stage,
     Symptom,
 )
-from proxy.net.dialer import Dialer
-from proxy.net.resolver import Resolver
+from proxy.model.errors import DialError
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dns.resolver import Resolver
 from proxy.net.stream import Stream
-from proxy.planning import plan_for
-from proxy.routing.guard import Guard
+from proxy.probe.measure.inputs import ProbeEnvironment
+from proxy.routing.address_guard import Guard
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import parse_rules
+from proxy.session.plan import plan_for
 from proxy.store.relay_tests import RelayTests
-from proxy.store.writer import Store
+from proxy.store.store import Store
 from tests.support.outcomes import HOME
 from tests.support.scripted import FakeOracle
-from tests.support.services import services
+from tests.support.services import events_to, services
 from tests.support.waiting import until
 
 SECRET = "correct-horse"
@@ -118,7 +118,7 @@ class World:
     believed: list[Change] = field(default_factory=list)
     reloads: int = 0
     resolved: list[str] = field(default_factory=list)  # names that a measurement asked for, in order
-    measured_with: Means | None = None  # in the place of ways that lead nowhere
+    measured_with: ProbeEnvironment | None = None  # in the place of ways that lead nowhere
     decided: Plan | None = None  # what addons make of every plan
     addons: tuple[AddonState, ...] = ()
     store_file: Path | None = None  # in memory
@@ -157,8 +157,8 @@ class World:
                 queue.put_nowait((outcome, network))
 
     @property
-    def parts(self) -> Parts:
-        return Parts(
+    def parts(self) -> Dependencies:
+        return Dependencies(
             setup=lambda: self._setup,
             beliefs=self.beliefs,
             health=self.health,
@@ -167,7 +167,7 @@ class World:
             reload=self._reload,
             live=self._live,
             follow=self._follow,
-            believe=self.believed.extend,
+            events=events_to(believe=self.believed.extend),
             override=self._override,
             means=lambda: self.means,
             plan=self._plan,
@@ -182,18 +182,18 @@ class World:
         return await plan_for(request, shared, cast(Any, self._setup))
 
     @property
-    def means(self) -> Means:
+    def means(self) -> ProbeEnvironment:
         """Nothing leads anywhere, and every name has an address, unless there is something to measure with."""
         if self.measured_with is not None:
             return self.measured_with
         registry = self._setup.registry
-        return Means(
+        return ProbeEnvironment(
             settings=self.settings,
             dialer=registry.dialer,
             carries=registry.carries,
             refuses=lambda *_: None,
             is_private=self.store.is_private,
-            oracle=FakeOracle(),
+            tcp_info=FakeOracle(),
             resolve=self._resolve,
         )
 
@@ -235,7 +235,7 @@ class World:
         self._setup = Setup(self.settings, Loaded(self.path, ("a notice",)), router, Registry(names))
 
 
-def nowhere(world: World) -> Means:
+def nowhere(world: World) -> ProbeEnvironment:
     """Without a network: no relay is reached either."""
     gone = DialError("the network is unreachable", stage=Stage.CONNECT, symptom=Symptom.TIMEOUT)
     down = DialError("the relay is not reached", stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN)

@@ -8,18 +8,18 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
 from proxy.config.schema import Detect
-from proxy.detect.beliefs import Beliefs
-from proxy.detect.judging import Refine, unrefined
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.beliefs.signal_counting import Refine, unrefined
 from proxy.model import (
     Attempt,
     Belief,
     Change,
+    ConnectivityResult,
     IPAddress,
     NetworkId,
     Outcome,
     Protocol,
     Route,
-    Sounding,
     Stage,
     State,
     Symptom,
@@ -100,7 +100,9 @@ class Seen:
         assert self.state(host) is State.BLOCKED
         return self
 
-    def sounded(self, what: Sounding, host: str = CONTROL, *, domestic: bool = False, issuer: str = "") -> list[Change]:
+    def sounded(
+        self, what: ConnectivityResult, host: str = CONTROL, *, domestic: bool = False, issuer: str = ""
+    ) -> list[Change]:
         changes = self.beliefs.sounded(
             host, what, network=HOME, started=self.now - 0.5, now=self.now, domestic=domestic, issuer=issuer
         )

@@ -38,7 +38,7 @@ ROWS = [
     ("tls", Stage.FIRST_BYTE, Symptom.ALERT, "tls_alert", 0.7, "sni_reset"),
     ("tls", Stage.FIRST_BYTE, Symptom.CERTIFICATE, "tls_bad_cert", 6.0, "interception"),
     ("http", Stage.FIRST_BYTE, Symptom.BLOCK_PAGE, "http_block_page", 5.0, "block_page"),
-    ("http", Stage.FIRST_BYTE, Symptom.ELSEWHERE, "http_redirect", 1.0, "block_page"),
+    ("http", Stage.FIRST_BYTE, Symptom.REDIRECTED, "http_redirect", 1.0, "block_page"),
     ("tls", Stage.DONE, Symptom.FROZEN, "frozen", 2.0, "frozen"),
     ("tls", Stage.DONE, Symptom.THROTTLED, "throttled", 1.5, "throttled"),
     ("tls", Stage.DONE, Symptom.RESET, "early_reset", 1.0, "sni_reset"),
@@ -162,7 +162,7 @@ def test_behind_a_middlebox_that_acknowledges_everything() -> None:
 
 
 @pytest.mark.parametrize(
-    ("symptom", "evidence"), [(Symptom.ALERT, {}), (Symptom.ELSEWHERE, {"elsewhere": "www.new.example"})]
+    ("symptom", "evidence"), [(Symptom.ALERT, {}), (Symptom.REDIRECTED, {"elsewhere": "www.new.example"})]
 )
 def test_what_a_relay_is_told_as_well_is_the_sites_own(symptom: Symptom, evidence: dict[str, str]) -> None:
     def told(where: Route, **more: str) -> Attempt:
@@ -170,7 +170,7 @@ def test_what_a_relay_is_told_as_well_is_the_sites_own(symptom: Symptom, evidenc
 
     both = outcome(told(DIRECT), told(TOR), protocol=Protocol.HTTP)
     assert signals(both) == []
-    if symptom is Symptom.ELSEWHERE:
+    if symptom is Symptom.REDIRECTED:
         differ = outcome(told(DIRECT), told(TOR, elsewhere="other.example"), protocol=Protocol.HTTP)
         assert [signal.id for signal in signals(differ)] == ["http_redirect"]
 

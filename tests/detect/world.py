@@ -5,14 +5,8 @@ from __future__ import annotations
 import random
 
 from proxy.config.schema import Detect
-from proxy.detect.beliefs import Beliefs
-from proxy.model import (
-    Belief,
-    Change,
-    NetworkId,
-    Outcome,
-    State,
-)
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.model import Belief, Change, NetworkId, Outcome, State
 from tests.support.outcomes import (
     HOME,
     HOST,

@@ -14,14 +14,14 @@ import aiohttp
 import pytest
 from yarl import URL
 
+from proxy.ca.authority import Authority, certificate_file, open_authority
+from proxy.ca.leaf import Leaves
+from proxy.ca.nss_stores import NssStore
+from proxy.ca.trust_stores import trust, untrust
+from proxy.control.access import SameUser
 from proxy.control.api import make_app
-from proxy.control.guard import SameUser
-from proxy.intercept.ca import Authority, certificate_file, open_authority
-from proxy.intercept.leaf import Leaves
-from proxy.intercept.nss_stores import NssStore
-from proxy.intercept.trust import trust, untrust
+from tests.ca.test_authority import secrets_of
 from tests.control.world import World
-from tests.intercept.test_ca import secrets_of
 from tests.support.byway import Byway
 from tests.support.chromium import browse
 

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.net.pipes import PIPE_LIMIT
+from proxy.net.tunnel.pipes import PIPE_LIMIT
 from tests.support.authority import Authority
 from tests.support.byway import Byway
 from tests.support.client import fetch

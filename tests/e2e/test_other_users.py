@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.trust import _has_other_members
+from proxy.config.file_owners import _has_other_members
 from tests.support.byway import Byway, NotReady
 from tests.support.other_users import write_as_another
 

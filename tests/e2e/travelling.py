@@ -2,7 +2,7 @@
 
     unshare -Urnm python -m tests.e2e.travelling FOLDER
 
-in a network namespace of its own: see tests/net/moving.py, whose networks these are.
+in a network namespace of its own: see tests/net/uplink/moving.py, whose networks these are.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 from tests.e2e.country import tunnel
-from tests.net.moving import CAFE, HOME, PORT, ROUTERS, SERVER, arrive, close, ip, leave, plug_in
+from tests.net.uplink.moving import CAFE, HOME, PORT, ROUTERS, SERVER, arrive, close, ip, leave, plug_in
 from tests.support.byway import Byway
 from tests.support.netns import Host
 from tests.support.waiting import until, until_read

@@ -8,8 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from proxy.extend.addon import Addon
-from proxy.extend.loader import load
+from proxy.extend.loading.addon import Addon
+from proxy.extend.loading.loader import load
 from proxy.model import DIRECT, Action, Attempt, Destination, Inbound, Outcome, Plan, Request, Route, Stage
 
 PLAN = Plan(Action.AUTO, (DIRECT, Route(("tor",))), "AUTO")

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from proxy.extend.api import Api, Means
-from proxy.extend.guarded import Guarded
-from proxy.extend.limit import Limit
+from proxy.extend.api import Api, ApiMeans
+from proxy.extend.guard.runner import AddonRunner
+from proxy.extend.guard.time_limit import TimeLimit
 from proxy.model import Destination, NetworkId
 from tests.extend.making import made
 from tests.support.waiting import until
@@ -27,32 +27,32 @@ async def dial(url: str, destination: Destination) -> Any:
 
 
 @pytest.fixture
-def means(tmp_path: Path) -> Means:
-    return Means(lambda: 5.0, lambda: NetworkId("home"), lambda: ("tor",), dial, tmp_path / "state" / "addons")
+def means(tmp_path: Path) -> ApiMeans:
+    return ApiMeans(lambda: 5.0, lambda: NetworkId("home"), lambda: ("tor",), dial, tmp_path / "state" / "addons")
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[Guarded]:
-    limit = Limit()
+def guarded(tmp_path: Path) -> Iterator[AddonRunner]:
+    limit = TimeLimit()
     limit.start()
-    yield Guarded(made(tmp_path / "addons", "x = 1\n"), limit)
+    yield AddonRunner(made(tmp_path / "addons", "x = 1\n"), limit)
     limit.close()
 
 
-async def test_it_lends_what_the_core_has(guarded: Guarded, means: Means) -> None:
+async def test_it_lends_what_the_core_has(guarded: AddonRunner, means: ApiMeans) -> None:
     api = Api(guarded, means)
     assert (api.name, api.options, api.now(), api.network(), api.relays) == ("pin", None, 5.0, "home", ("tor",))
     assert await api.dial("tor", Destination("a.test", 1)) is STREAM
 
 
-def test_its_folder_is_its_own(guarded: Guarded, means: Means) -> None:
+def test_its_folder_is_its_own(guarded: AddonRunner, means: ApiMeans) -> None:
     folder = Api(guarded, means).folder
     assert folder.parent == means.folder
     assert folder.name == "pin"
     assert (folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777) == (0o700, 0o700)
 
 
-def test_where_nothing_may_be_kept_nothing_is(guarded: Guarded, means: Means) -> None:
+def test_where_nothing_may_be_kept_nothing_is(guarded: AddonRunner, means: ApiMeans) -> None:
     api = Api(guarded, replace(means, folder=None))
     folder = api.folder
     (folder / "x").touch()
@@ -64,7 +64,7 @@ def test_where_nothing_may_be_kept_nothing_is(guarded: Guarded, means: Means) ->
 
 
 def test_its_lines_carry_its_name_and_no_password(
-    guarded: Guarded, means: Means, caplog: pytest.LogCaptureFixture
+    guarded: AddonRunner, means: ApiMeans, caplog: pytest.LogCaptureFixture
 ) -> None:
     said = Api(guarded, means).log
     caplog.set_level(logging.INFO, "proxy")
@@ -78,7 +78,7 @@ def test_its_lines_carry_its_name_and_no_password(
     ]
 
 
-async def test_what_it_starts_ends_with_it(guarded: Guarded, means: Means) -> None:
+async def test_what_it_starts_ends_with_it(guarded: AddonRunner, means: ApiMeans) -> None:
     task = Api(guarded, means).spawn(asyncio.sleep(3600))
     guarded.cancel()
     await until(task.done)
@@ -86,7 +86,7 @@ async def test_what_it_starts_ends_with_it(guarded: Guarded, means: Means) -> No
 
 
 async def test_where_no_program_shows_notifications_there_are_none(
-    guarded: Guarded, means: Means, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    guarded: AddonRunner, means: ApiMeans, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     Api(guarded, means).notify("title", "text")
@@ -94,7 +94,7 @@ async def test_where_no_program_shows_notifications_there_are_none(
 
 
 async def test_notifications_are_a_command_each_and_not_too_many(
-    guarded: Guarded, means: Means, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    guarded: AddonRunner, means: ApiMeans, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "notify-send"
     program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/shown\n')

@@ -16,18 +16,19 @@ from pathlib import Path
 from typing import Any
 from unittest import mock
 
-from proxy.app import App, RunOptions
+from proxy.app.app import App, RunOptions
+from proxy.ca import authority as ca
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
-from proxy.extend.addon import Addon
-from proxy.extend.addons import Addons
-from proxy.extend.guarded import Guarded
-from proxy.extend.limit import Limit
-from proxy.intercept import ca
-from proxy.intercept.bridge import Bridge
+from proxy.extend.dispatch import Addons
+from proxy.extend.guard.runner import AddonRunner
+from proxy.extend.guard.time_limit import TimeLimit
+from proxy.extend.loading.addon import Addon
 from proxy.intercept.engine import Engine
-from proxy.model import NetworkId, Outcome
-from proxy.net import tls
+from proxy.intercept.inspector import MitmInspector
+from proxy.model import Outcome
+from proxy.net.dialers import tls
+from proxy.session.events import Ended
 from tests.support.authority import Authority
 
 RULES = "DOMAIN-SUFFIX,inside.test,AUTO,INSPECT\n"
@@ -57,26 +58,26 @@ class Inspecting(App):
         *objects: object,
         options: Mapping[str, object] | None = None,
         hooks: Mapping[str, Callable[..., Any]] | None = None,
-    ) -> Guarded:
+    ) -> AddonRunner:
         """Has an addon run, or takes the place of one of that name: with these objects, behind a guard, with what the
         user set for mitmproxy, and with hooks of Byway's own."""
         ours = {hook: (function,) for hook, function in (hooks or {}).items()}
         addon = Addon(name, Path(__file__), "", objects, ours, None, sys.modules[__name__], options or {})
-        guarded = Guarded(addon, Limit(), self._addons.remove)
+        guarded = AddonRunner(addon, TimeLimit(), self._addons.remove)
         self._addons.put(guarded)
         return guarded
 
-    def _record(self, outcome: Outcome, network: NetworkId) -> None:
-        super()._record(outcome, network)
-        self.outcomes.append(outcome)
+    def _record(self, ended: Ended) -> None:
+        super()._record(ended)
+        self.outcomes.append(ended.outcome)
 
     @property
     def addons(self) -> Addons:
         return self._addons
 
     @property
-    def bridge(self) -> Bridge:
-        return self._bridge
+    def bridge(self) -> MitmInspector:
+        return self._inspector
 
     @property
     def proxy(self) -> tuple[str, int]:
@@ -98,7 +99,7 @@ class Inspecting(App):
 
     @property
     def engine(self) -> Engine | None:
-        return self._bridge._engine
+        return self._inspector._engine
 
     def ours(self) -> Path:
         """The authority's certificate, which a client has to trust. Made when it is not there yet."""

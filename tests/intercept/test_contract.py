@@ -23,10 +23,12 @@ from mitmproxy.proxy.layers.http import _http1, _http2
 from mitmproxy.proxy.mode_servers import ProxyConnectionHandler
 from mitmproxy.tls import TlsData
 
-from proxy.config.inspection import unavailable
-from proxy.intercept import guests, handler, signing
-from proxy.intercept.ca import make_authority
-from proxy.intercept.leaf import Leaves
+from proxy.ca.authority import make_authority
+from proxy.ca.leaf import Leaves
+from proxy.config.mitmproxy_version import unavailable
+from proxy.intercept import addon_hooks as guests
+from proxy.intercept import handler
+from proxy.intercept import mitm_tls as signing
 
 
 def parameters(function: Any) -> list[str]:

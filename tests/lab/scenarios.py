@@ -254,7 +254,7 @@ _SHORT: Mapping[str, float] = MappingProxyType({"throttled_s": 3.0, "rescue_susp
 """Three times 3 s of a slow page in the place of three times 10, and then some time to come again."""
 
 _REAL = Conduct(page_bytes=2048)
-"""A first page of which a re-test can bring enough (`proxy.net.haul`)."""
+"""A first page of which a re-test can bring enough (`proxy.probe.throughput`)."""
 
 SCENARIOS: tuple[Scenario, ...] = (
     # names

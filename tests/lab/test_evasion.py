@@ -15,11 +15,11 @@ from dataclasses import dataclass
 import pytest
 
 from proxy.model import Destination
-from proxy.net.dialer import Dialer
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.evasion import SHAPERS
+from proxy.net.dialers.tls import TlsStream
 from proxy.net.poller import Poller, make_poller
-from proxy.net.shape import SHAPERS
 from proxy.net.stream import SocketStream, Stream
-from proxy.net.tls import TlsStream
 from tests.lab.router import Router
 from tests.lab.rules import HttpReset, SniDrop, SniReset
 from tests.lab.views import View

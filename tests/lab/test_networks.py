@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.exits import Exit
+from proxy.cli.exit_codes import Exit
 from proxy.model import NetworkState
 from tests.lab import places, rules
 from tests.lab.country import RELAY, Country, Running, Site

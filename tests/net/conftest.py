@@ -10,8 +10,8 @@ from collections.abc import AsyncIterator, Iterator, Sequence
 import pytest
 
 from proxy.model import IPAddress
+from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.poller import EpollPoller, LoopPoller, Poller, make_poller
-from proxy.net.tcp import TcpDialer
 from tests.lab.authorities import Authority
 from tests.support.sockets import descriptors, tcp_pair
 

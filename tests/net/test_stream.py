@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.net.poller import Poller
 from proxy.net.stream import CHUNK, SocketStream, read_with
 from proxy.net.tasks import spawn

@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import ConfigError
 from proxy.model import Action, Destination
+from proxy.model.errors import ConfigError
 from proxy.routing.lists.plain import parse_plain
 from proxy.routing.match import DomainList
 from proxy.routing.pattern import WORK_LIMIT, Pattern
@@ -25,7 +25,7 @@ from proxy.routing.rules import (
     parse_action,
     parse_rules,
 )
-from proxy.wire import names
+from proxy.wire import hostnames as names
 
 LISTS = {"press": DomainList(frozenset({"news.example", "203.0.113.9"}))}
 RELAYS = ("tor", "vps")

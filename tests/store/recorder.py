@@ -14,7 +14,7 @@ import time
 from pathlib import Path
 
 from proxy.config.schema import Log
-from proxy.store.writer import Store
+from proxy.store.store import Store
 from tests.support.outcomes import HOME, rescued
 
 

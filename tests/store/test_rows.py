@@ -7,29 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.model import (
-    Action,
-    Attempt,
-    Belief,
-    Change,
-    NetworkId,
-    Outcome,
-    Override,
-    Route,
-    Stage,
-    State,
-    Symptom,
-)
+from proxy.model import Action, Attempt, Belief, Change, NetworkId, Outcome, Override, Route, Stage, State, Symptom
 from proxy.store.file import open_store
 from proxy.store.queries import beliefs, overrides
-from proxy.store.rows import (
-    BELIEF_COLUMNS,
-    Batch,
-    from_text,
-    read_beliefs,
-    read_overrides,
-    to_text,
-)
+from proxy.store.rows import BELIEF_COLUMNS, Batch, from_text, read_beliefs, read_overrides, to_text
 from tests.support.outcomes import HOME, HOST, TOR, VPS, delivered, failed, outcome, pending
 
 AT = 1_700_000_000.0

@@ -8,7 +8,7 @@ import ssl
 from collections.abc import AsyncIterator
 
 from proxy.model import Destination
-from proxy.net.dialer import Dialer
+from proxy.net.dialers.dialer import Dialer
 from proxy.net.stream import Stream
 from tests.support.streams import listening
 

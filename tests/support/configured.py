@@ -7,18 +7,18 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from proxy.app.build_resolvers import ALONE, ResolverHooks
+from proxy.app.setup_builder import SetupBuilder
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.net.poller import make_poller
-from proxy.resolvers import ALONE, Surroundings
-from proxy.services import Setup
-from proxy.setup import SetupMaker
+from proxy.session.setup import Setup
 
 
 class Maker:
     """Writes files and makes what Byway would be with them."""
 
-    def __init__(self, folder: Path, maker: SetupMaker, paths: Paths) -> None:
+    def __init__(self, folder: Path, maker: SetupBuilder, paths: Paths) -> None:
         self.folder = folder
         self._maker = maker
         self._paths = paths
@@ -32,10 +32,10 @@ class Maker:
 
 
 @asynccontextmanager
-async def making(folder: Path, around: Surroundings = ALONE) -> AsyncIterator[Maker]:
+async def making(folder: Path, around: ResolverHooks = ALONE) -> AsyncIterator[Maker]:
     poller = make_poller(asyncio.get_running_loop())
     paths = Paths.locate({}, config=folder / "config.toml", state=folder / "state")
     try:
-        yield Maker(folder, SetupMaker(poller, paths, around), paths)
+        yield Maker(folder, SetupBuilder(poller, paths, around), paths)
     finally:
         poller.close()

@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Sequence
 from typing import TypeVar
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.wire.reader import Parser, Reader
 
 T = TypeVar("T")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 
-from proxy.detect.beliefs import Beliefs
+from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import (
     DIRECT,
     Action,

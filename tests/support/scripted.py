@@ -11,10 +11,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from proxy.config.schema import Detect
-from proxy.errors import DialError
 from proxy.model import Destination
-from proxy.net.middlebox import Middlebox
-from proxy.net.oracle import Oracle, Reading, Snapshot
+from proxy.model.errors import DialError
+from proxy.net.kernel.split_tcp import SplitTcpDetector
+from proxy.net.kernel.tcp_info import Reading, Snapshot, TcpInfo
 from proxy.net.stream import CHUNK, Stream
 
 
@@ -40,7 +40,7 @@ class ScriptedStream(Stream):
         self.script = script
         self.inbox: list[bytes | Exception] = []
         self.sent = b""
-        self.flown_at: float | None = None
+        self.flight_sent_at: float | None = None
         self.closed = False
         if script.greeting is not None:
             asyncio.get_running_loop().call_later(script.after, self._arrive, script.greeting)
@@ -58,7 +58,7 @@ class ScriptedStream(Stream):
 
     def send_nowait(self, data: bytes | memoryview) -> int:
         if not self.sent:
-            self.flown_at = asyncio.get_running_loop().time()
+            self.flight_sent_at = asyncio.get_running_loop().time()
             if self.script.answer is not None:
                 asyncio.get_running_loop().call_later(self.script.after, self._arrive, self.script.answer)
         self.sent += bytes(data)
@@ -105,7 +105,7 @@ class ScriptedDialer:
         return self._script.streams[-1]
 
 
-class _Told(Middlebox):
+class _Told(SplitTcpDetector):
     """One that keeps what it is told."""
 
     __slots__ = ("_noted",)
@@ -119,7 +119,7 @@ class _Told(Middlebox):
         super().note(host, syn_s, first_byte_s)
 
 
-class FakeOracle(Oracle):
+class FakeOracle(TcpInfo):
     """Reads the script instead of the kernel."""
 
     def __init__(self, usable: bool = True) -> None:
@@ -136,8 +136,8 @@ class FakeOracle(Oracle):
 
     def look(self, sock: Any, since: Snapshot) -> Reading:
         stream: ScriptedStream = sock
-        assert stream.flown_at is not None
-        waited = asyncio.get_running_loop().time() - stream.flown_at
+        assert stream.flight_sent_at is not None
+        waited = asyncio.get_running_loop().time() - stream.flight_sent_at
         acked = stream.script.acknowledged
         return Reading(
             retransmits=stream.script.retransmits if waited >= 0.5 else 0,

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
 from proxy.config.schema import Detect
-from proxy.detect.beliefs import Beliefs
-from proxy.detect.health import Health
-from proxy.detect.interception import KnownRoots
-from proxy.extend.addons import Addons
-from proxy.net.alarms import Alarms
-from proxy.services import Services
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import Health
+from proxy.detect.tls_interception import KnownRoots
+from proxy.extend.dispatch import Addons
+from proxy.model import Change, NetworkId, Outcome
+from proxy.net.race.direct_down import DirectDownCache
+from proxy.session.events import Delivered, Ended, Events, Learned, OpenRecord, SignalWaits, TunnelEnded
+from proxy.session.services import Services
+from proxy.wire.flight import Flight
 from tests.support.outcomes import HOME
 
 NO_RESOLVER: Any = SimpleNamespace(known=lambda _host: (), finding=lambda _host: None)
@@ -33,8 +37,42 @@ class NoFlows:
         pass
 
 
-def services(**given: Any) -> Services:
-    """Services with these parts, and the rest as for nobody."""
+def events_to(
+    *,
+    believe: Callable[[Sequence[Change]], object] | None = None,
+    record: Callable[[Outcome, NetworkId], object] | None = None,
+    sound: Callable[[], object] | None = None,
+    tunnel_ended: Callable[[Outcome], object] | None = None,
+    delivered: Callable[[Delivered], None] | None = None,
+) -> Events:
+    """Events whose values go to these."""
+    events = Events()
+    if believe is not None:
+        events.on(Learned, lambda learned: void(believe(learned.changes)))
+    if record is not None:
+        events.on(Ended, lambda ended: void(record(ended.outcome, ended.network)))
+    if sound is not None:
+        events.on(SignalWaits, lambda _: void(sound()))
+    if tunnel_ended is not None:
+        events.on(TunnelEnded, lambda ended: void(tunnel_ended(ended.outcome)))
+    if delivered is not None:
+        events.on(Delivered, delivered)
+    return events
+
+
+def visit_of(setup: Any, outcome: Outcome, flight: Flight) -> Delivered:
+    """The event, for who only reads its record."""
+    return Delivered(setup, cast(OpenRecord, SimpleNamespace(outcome=outcome, network=HOME)), flight)
+
+
+def void(_: object) -> None:
+    pass
+
+
+def services(*, events: Events | None = None, **given: Any) -> Services:
+    """Services with these parts, and the rest as for nobody. `believe`, `record`, `sound`, `tunnel_ended` and
+    `delivered` are told of events."""
+    told = {name: given.pop(name, None) for name in ("believe", "record", "sound", "tunnel_ended", "delivered")}
     defaults: dict[str, Any] = {
         "setup": None,
         "beliefs": Beliefs(Detect()),
@@ -44,17 +82,13 @@ def services(**given: Any) -> Services:
         "network": lambda: HOME,
         "now": lambda: 1000.0,
         "request_ids": itertools.count(1),
-        "believe": lambda _changes: None,
-        "record": lambda _outcome, _network: None,
+        "events": events or events_to(**told),
         "is_private": lambda _host: False,
         "adopt": None,
-        "alarms": Alarms(lambda: 0.0),
+        "alarms": DirectDownCache(lambda: 0.0),
         "known_addresses": lambda _host: (),
-        "sound": lambda: None,
         "flows": NoFlows(),
         "roots": KnownRoots(),
-        "visit_won": lambda _outcome: None,
-        "tunnel_ended": lambda _outcome: None,
         "addons": Addons(),
         "inspector": None,
     }

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.wire.reader import Parser, Reader
 from tests.support.feeding import Unfinished, cut, every_way, feed, parse, refuse
 

@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.wire.dns import (
     ALIASES_LIMIT,
     MESSAGE_LIMIT,

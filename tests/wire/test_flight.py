@@ -7,7 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Protocol
-from proxy.wire.flight import FLIGHT_LIMIT, NAME_LIMIT, Flight, Verdict
+from proxy.wire.flight import FLIGHT_LIMIT, NAME_LIMIT, Flight
+from proxy.wire.tls import Verdict
 from tests.wire import hellos
 
 GET = b"GET /page HTTP/1.1\r\nHost: Example.ORG:8080\r\nAccept: */*\r\n\r\n"

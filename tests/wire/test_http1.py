@@ -13,8 +13,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import PeerError
 from proxy.model import Destination
+from proxy.model.errors import PeerError
 from proxy.wire import http1
 from proxy.wire.http1 import HEAD_LIMIT, BodyKind, Form, Framing, RequestHead
 from tests.support.feeding import Unfinished, bytewise, cut, feed, parse, refuse

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.wire.http1_body import (
     CHUNK_LINE_LIMIT,
     CHUNKED,

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.wire.http1 import HEAD_LIMIT, HTTP_1_0, HTTP_1_1, BodyKind, Framing, ResponseHead, read_response_head
 from proxy.wire.http1_response import FIELD_LIMIT
 from proxy.wire.reader import Parser, Reader

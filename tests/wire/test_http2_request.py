@@ -1,5 +1,5 @@
 """HTTP/2 requests: what browsers send passes, what would be another request in HTTP/1 does not. The whole way, over
-real connections, is in `tests/intercept/test_http2.py`."""
+real connections, is in `tests/intercept/test_http2_compat.py`."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.wire.http2_request import check_request, check_trailers
 
 Fields = list[tuple[bytes, bytes]]

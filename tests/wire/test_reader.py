@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.wire.reader import Parser, Reader
 from tests.support.feeding import bytewise, feed, parse
 

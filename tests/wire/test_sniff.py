@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.errors import PeerError
+from proxy.model.errors import PeerError
 from proxy.wire.sniff import Family, may_be_http, sniff
 from tests.wire.bad_heads import BAD_HEADS
 

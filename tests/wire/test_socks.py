@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import DialError, PeerError
 from proxy.model import Destination, Stage, Symptom
+from proxy.model.errors import DialError, PeerError
 from proxy.wire.reader import Parser, Reader
 from proxy.wire.socks import (
     NO_AUTH,

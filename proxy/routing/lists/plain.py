@@ -11,10 +11,10 @@ from functools import cache
 
 from publicsuffixlist import PublicSuffixList
 
-from proxy.config.words import quoted
-from proxy.errors import ConfigError
+from proxy.config.suggestions import quoted
+from proxy.model.errors import ConfigError
 from proxy.routing.match import DomainList
-from proxy.wire import names
+from proxy.wire import hostnames as names
 
 LIST_LIMIT = 32 * 1024 * 1024
 """Characters of a list: the largest that are in use have half of it."""

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.errors import ConfigError
+from proxy.model.errors import ConfigError
 from proxy.routing.lists import plain
 from proxy.routing.lists.plain import LIST_LIMIT, SKIPPED_SHOWN, parse_plain
 

@@ -1,0 +1,1 @@
+"""The application: built from a configuration, wired, reloaded, ended."""

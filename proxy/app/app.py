@@ -1,0 +1,474 @@
+"""Wires every part by constructor arguments, starts them, and takes them down again. There is no global context.
+
+Here is who knows whom, and what each part is told of the others: of another network, of a sleep, of an edit, of what
+was learned. What a reload replaces is one frozen Setup, so that a session never sees half of a change.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import json
+import logging
+import os
+import secrets
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy import __version__
+from proxy.app.build_resolvers import ResolverHooks
+from proxy.app.network_warnings import NetworkWarnings
+from proxy.app.outcome_feed import OutcomeFeed
+from proxy.app.reload import ActiveSetup
+from proxy.app.setup_builder import SetupBuilder
+from proxy.config.bundled import bundled
+from proxy.config.load import Loaded
+from proxy.config.paths import Paths, write_private
+from proxy.control.dependencies import Dependencies
+from proxy.control.server import ControlServer
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import Health
+from proxy.detect.tls_interception import KnownRoots
+from proxy.extend.api import ApiMeans as AddonMeans
+from proxy.extend.dispatch import Addons
+from proxy.extend.manager import AddonManager
+from proxy.intercept.client_context import AddonHooks
+from proxy.intercept.inspector import Folders, MitmInspector
+from proxy.model import Destination, IPAddress, NetworkState, Override
+from proxy.model.errors import BywayError
+from proxy.net.deadline import deadline
+from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.poller import make_poller
+from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.stream import SocketStream, Stream
+from proxy.net.tasks import cancel_all, spawn
+from proxy.net.tunnel.flow_monitor import FlowMonitor
+from proxy.net.tunnel.pump import Pump
+from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
+from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, end_the_dead
+from proxy.probe.connectivity_check import ConnectivityCheck
+from proxy.probe.dns_check import DnsCheck
+from proxy.probe.interception_check import InterceptionCheck
+from proxy.probe.measure.inputs import ProbeEnvironment
+from proxy.probe.retest import DirectRetest
+from proxy.session.events import Delivered, Ended, Events, Learned, SignalWaits, TunnelEnded
+from proxy.session.plan import plan_for
+from proxy.session.server import Server, clients_max
+from proxy.session.services import Services
+from proxy.session.setup import Setup
+from proxy.store.relay_tests import RelayTests, place
+from proxy.store.salvage import read_overrides
+from proxy.store.store import Store
+
+log = logging.getLogger("proxy")
+
+_WATCH_S = 0.3
+"""How often edited files are looked for, so that they take effect within 1 s, after two looks. A look is a stat() of
+each, which sees through the symbolic links and network folders that change notices do not reach."""
+
+_DRAIN_LOOK_S = 0.05
+
+
+@dataclass(frozen=True, slots=True)
+class RunOptions:
+    """What the command line asks of `run`."""
+
+    config: Path | None = None
+    state: Path | None = None
+    port: int | None = None
+    listen: str | None = None
+    allow: tuple[str, ...] = ()
+    ephemeral: bool = False
+    not_stored: str = ""
+    """Why nothing can be written to the state folder; `ephemeral` is set then."""
+    verbose: int = 0
+    quiet: bool = False
+
+    @property
+    def flags(self) -> dict[str, object]:
+        """Settings given on the command line, by their dotted keys."""
+        given: dict[str, object] = {
+            "listen.port": self.port,
+            "listen.address": self.listen,
+            "safety.allow": self.allow or None,
+        }
+        return {key: value for key, value in given.items() if value is not None}
+
+
+class App:
+    """A Byway, built and wired. `start`, then `drain` and `close`."""
+
+    def __init__(self, options: RunOptions, paths: Paths, loaded: Loaded) -> None:
+        self._options = options
+        self._paths = paths
+        loop = asyncio.get_running_loop()
+        settings = loaded.settings
+        self._poller = make_poller(loop)
+        self._store = Store(None if options.ephemeral else paths.store_file, settings.log)
+        self._store.start()
+        self._relay_tests = RelayTests(place(paths, settings.log, ephemeral=options.ephemeral))
+        self._network = NetworkWatch(_network_key(paths, ephemeral=options.ephemeral))
+        self._network.on_change(self._moved)
+        detect = settings.detect
+        self._sleep_watch = SleepWatch(self._woke, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
+        self._addons = Addons()
+        self._addon_manager = AddonManager(self._addons, paths.addons_dir, self._lent(paths))
+        self._beliefs = Beliefs(
+            settings.detect,
+            self._store.load_beliefs(),
+            listed=self._is_listed,
+            near=self._is_near,
+            refine=self._addons.refine,
+        )
+        self._tcp_info = TcpInfo(settings.detect)
+        self._down_cache = DirectDownCache(loop.time, lasts_s=detect.silent_s)
+        self._builder = SetupBuilder(
+            self._poller,
+            paths,
+            ResolverHooks(
+                network=self._network.current,
+                suspect=self._is_suspect,
+                found=lambda host, _: self._down_cache.raise_for(host),
+            ),
+            tainted=self._is_tainted,
+            troubled=self._note_trouble,
+            is_portal=lambda: self._beliefs.network_state(self._network.current()) is NetworkState.PORTAL,
+            classify=lambda: self._addons.classify if self._addons.classifies else None,
+            ask_addon=self._addons.dial,
+            is_failing=lambda relay: self._health.is_open(relay, time.time()),
+        )
+        self._health = Health(settings.detect)
+        self._pump = Pump(
+            idle_timeout_s=settings.limits.idle_timeout_s,
+            half_open_timeout_s=settings.limits.half_open_timeout_s,
+        )
+        self._feed = OutcomeFeed()
+        roots = _known_roots()
+        self._inspector = self._make_bridge(roots)
+        self._events = Events()
+        self._services = Services(
+            setup=lambda: self._setup,
+            beliefs=self._beliefs,
+            health=self._health,
+            pump=self._pump,
+            tcp_info=self._tcp_info,
+            network=self._network.current,
+            now=time.time,
+            request_ids=itertools.count(1),
+            events=self._events,
+            is_private=self._store.is_private,
+            adopt=self._adopt,
+            down_cache=self._down_cache,
+            known_addresses=lambda host: self._setup.resolver.known(host),
+            flows=FlowMonitor(self._tcp_info, detect),
+            roots=roots,
+            addons=self._addons,
+            inspector=self._inspector,
+        )
+        self._addons.on_change(self._inspector.addons_changed)
+        self._connectivity = ConnectivityCheck(self._services)
+        self._warnings = NetworkWarnings(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
+        self._interception = InterceptionCheck(self._services, self._connectivity.ask)
+        self._subscribe()
+        self._server = Server(
+            self._poller,
+            self._services,
+            clients_max=clients_max(settings.limits),
+            adopted=lambda: self._control.adopted if self._control is not None else 0,
+        )
+        self._loaded = loaded
+        self._relays = settings.relay
+        self._active: ActiveSetup
+        self._port = 0
+        self._started_at = time.time()
+        self._control: ControlServer | None = None
+
+    async def start(self) -> None:
+        """Listens. Raises ConfigError, and BywayError when the address or the control socket cannot be had."""
+        listen = self._loaded.settings.listen
+        self._active = ActiveSetup(
+            self._builder,
+            self._paths,
+            self._loaded,
+            self._said_of_sites(),
+            flags=self._options.flags,
+            taken=self._taken,
+        )
+        await self._addon_manager.start(self._loaded)  # before anybody can ask for what an addon keeps closed
+        try:
+            self._port = self._server.listen(listen.address, listen.port)
+        except OSError as error:
+            raise BywayError(
+                f"cannot listen on {listen.address} port {listen.port}: {(error.strerror or str(error)).lower()}; "
+                f"choose another with --port, or find the program that uses it: `ss -ltnp sport = :{listen.port}`"
+            ) from None
+        self._active.listens_on(self._port)
+        token = secrets.token_urlsafe(32)
+        socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
+        if socket_path is not None:
+            self._paths.make_socket_folder()
+        self._control = ControlServer(self._parts(), socket_path, token, port=self._port)
+        await self._control.start()
+        await self._network.start()
+        self._sleep_watch.start()
+        spawn(self._watch(), name="watch the configuration")
+
+    def announce(self) -> None:
+        """Lets commands find us, and whoever waits for us: from here on we know what signals mean."""
+        assert self._control is not None
+        write_private(self._paths.run_file, json.dumps(self._control.address | {
+            "pid": os.getpid(), "port": self._port, "listen": self._loaded.settings.listen.address,
+            "version": __version__,
+        }))  # fmt: skip
+
+    async def reload(self) -> list[str]:
+        """Reads the configuration again. Returns the problems: with any, all stays as it was."""
+        return await self._active.reload()
+
+    async def drain(self, hurry: asyncio.Event) -> None:
+        """Takes no more clients and lets those there are finish, for a bounded time or until `hurry`."""
+        self._server.stop_listening()
+        ends_at = time.monotonic() + self._setup.settings.limits.drain_s
+        while (self._server.sessions or self._pump.active) and time.monotonic() < ends_at and not hurry.is_set():
+            with contextlib.suppress(TimeoutError), deadline(_DRAIN_LOOK_S):
+                await hurry.wait()
+
+    async def close(self) -> None:
+        """Takes everything down. Harmless when `start` failed half-way."""
+        self._server.stop_listening()
+        with contextlib.suppress(OSError):  # a disk that has become read-only; whoever reads it finds nobody there
+            self._paths.run_file.unlink(missing_ok=True)
+        self._sleep_watch.close()
+        self._services.flows.close()
+        self._network.close()
+        if self._control is not None:
+            await self._control.close()
+        await self._inspector.close()
+        await self._pump.close(0)
+        await self._addon_manager.close()
+        await cancel_all()
+        await asyncio.to_thread(self._store.close)
+        self._poller.close()
+
+    @property
+    def _setup(self) -> Setup:
+        return self._active.setup
+
+    def _make_bridge(self, roots: KnownRoots) -> MitmInspector:
+        return MitmInspector(
+            lambda: self._services,
+            self._poller,
+            Folders(self._paths.ca_dir, self._paths.engine_dir, ephemeral=self._options.ephemeral),
+            lambda: self._setup.settings,
+            roots=roots,
+            guests=lambda: [
+                AddonHooks(guard, thing) for guard in self._addons.running for thing in guard.addon.objects
+            ],
+        )
+
+    def _said_of_sites(self) -> Mapping[str, Override]:
+        if self._options.ephemeral:  # writes nothing, and still keeps to what the user has said
+            return read_overrides(self._paths.store_file)
+        return self._store.load_overrides()
+
+    def say_hello(self) -> None:
+        """One line on where we are, one on what to do next, and what the configuration should know of itself."""
+        if self._options.quiet:
+            return
+        self._active.tell_notices()
+        host = self._loaded.settings.listen.address
+        address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        relays = self._setup.registry.relay_names
+        through = f"relays: {', '.join(relays)}" if relays else "no relay; add one with `byway relay add URL`"
+        with contextlib.suppress(BrokenPipeError):
+            print(f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5 ({through}).", flush=True)
+            print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
+
+    async def _watch(self) -> None:
+        """Takes in what has been edited, addons too."""
+        while True:
+            await asyncio.sleep(_WATCH_S)
+            self._addon_manager.look()
+            await self._active.look()
+
+    def _taken(self, setup: Setup) -> None:
+        """What goes by the configuration, and is no part of a Setup."""
+        self._store.configure(setup.settings.log)
+        self._relay_tests.keep_in(place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral))
+        self._health.keep(setup.registry.relay_names)
+        if setup.settings.relay != self._relays:
+            self._relays = setup.settings.relay
+            self._health.clear_faults()  # what was wrong may have been corrected
+        self._addon_manager.configure(setup.loaded)
+        self._inspector.look_again()
+
+    def _override(self, host: str, override: Override | None) -> None:
+        self._active.override(host, override)
+        if override is None:
+            self._store.clear_override(host)
+        else:
+            self._store.set_override(host, override)
+
+    # -- where we are, and when ------------------------------------------------------------------------------------
+
+    def _moved(self, moved: NetworkChange) -> None:
+        """On another network, or with an address less: tunnels that hang in the air are closed, so that their clients
+        begin anew and do not wait for a time-out."""
+        why = "its network is gone"
+        lost = self._pump.abort_where(lambda upstream: moved.orphans(upstream.lowest_socket), why)
+        if moved.is_elsewhere:
+            self._events.emit(Learned(self._beliefs.network_changed(time.time())))
+            self._health.clear_faults()
+            self._down_cache.void()
+            self._services.flows.void()
+            self._tcp_info.middlebox.void()
+            log.info("Network changed; closed %d connections", lost)
+
+    def _woke(self, woke: Resumed) -> None:
+        """After a sleep, or when the clock was set."""
+        log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", woke.slept_s, woke.jumped_s)
+        self._beliefs.woke(time.time())
+        self._health.clear_faults()
+        self._services.flows.void()
+        self._network.look()
+        if woke.slept_s >= self._setup.settings.detect.wake_stale_s:
+            upstreams = [upstream.lowest_socket for upstream in self._pump.upstreams]
+            spawn(end_the_dead(upstreams), name="look which tunnels outlived the sleep")
+
+    # -- what is believed, for those who resolve and dial ----------------------------------------------------------
+
+    def _is_suspect(self, host: str) -> bool:
+        """Whether a name may not be asked for in the clear: for what is believed, listed, or said by the user."""
+        return (
+            self._is_listed(host)
+            or self._beliefs.lookup(host, network=self._network.current(), now=time.time()).hide_name_from_dns
+            or not self._setup.router.may_go_direct(Destination(host, 443))
+        )
+
+    def _is_near(self, host: str) -> bool:
+        """Whether a host is of this computer's own network."""
+        return self._setup.guard.is_near(host)
+
+    def _is_listed(self, host: str) -> bool:
+        """Whether an imported list names it as likely blocked."""
+        return self._setup.router.rules.is_listed(host)
+
+    def _is_tainted(self, address: IPAddress) -> bool:
+        return self._beliefs.residual.tainted(address, self._network.current(), time.time())
+
+    def _note_trouble(self, address: str, host: str) -> None:
+        self._beliefs.residual.note(address, self._network.current(), time.time(), host=host)
+
+    def _lent(self, paths: Paths) -> AddonMeans:
+        """What addons may use of ours."""
+
+        async def dial(url: str, destination: Destination) -> Stream:
+            return await self._setup.registry.dialer_for_url(url).dial(destination)
+
+        return AddonMeans(
+            now=time.time,
+            network=lambda: self._network.current(),
+            relays=lambda: self._setup.registry.relay_names,
+            dial=dial,
+            folder=None if self._options.ephemeral else paths.state_dir / "addons",
+        )
+
+    # -- what sessions and the control server call -----------------------------------------------------------------
+
+    def _subscribe(self) -> None:
+        """Who hears of what, in this order."""
+        retest, dns_check, certificates = DirectRetest(self._services), DnsCheck(self._services), self._interception
+        self._events.on(Delivered, retest.on_delivered, dns_check.on_delivered, certificates.on_delivered)
+        self._events.on(TunnelEnded, certificates.on_tunnel_ended)
+        self._events.on(Ended, self._record)
+        self._events.on(Learned, self._learned)
+        self._events.on(SignalWaits, self._signal_waits)
+
+    def _record(self, ended: Ended) -> None:
+        outcome, network = ended.outcome, ended.network
+        self._store.record(outcome, network=network)
+        if self._addons.hears_outcomes and not self._store.is_private(outcome.host):
+            self._addons.tell_outcome(outcome)
+        self._feed.tell(outcome, network)
+        if self._options.verbose:
+            route = outcome.winner or "none"
+            log.info("%s via %s: %s", outcome.request.destination, route, outcome.error or outcome.plan.why)
+
+    def _learned(self, learned: Learned) -> None:
+        changes = learned.changes
+        self._store.believe(changes)
+        self._warnings.tell(changes)
+        self._check_relay_faults()
+        if self._addons.hears_changes:
+            self._addons.tell_changes([change for change in changes if not self._store.is_private(change.scope)])
+
+    def _signal_waits(self, _waits: SignalWaits) -> None:
+        self._warnings.look()
+        self._check_relay_faults()
+        self._connectivity.look()
+
+    def _check_relay_faults(self) -> None:
+        """Offline, or behind a portal, nothing that fails at a relay is its own fault, nor was it a moment ago."""
+        if not self._beliefs.may_blame_relays(self._network.current(), time.time()):
+            self._health.clear_faults()
+
+    def _adopt(self, client: SocketStream, received: bytes) -> None:
+        assert self._control is not None
+        self._control.adopt(client.detach(), received)
+
+    def _live(self) -> Mapping[str, int | float | str]:
+        counters: dict[str, int | float | str] = {
+            "port": self._port,
+            "listen": self._loaded.settings.listen.address,
+            "started_at": self._started_at,
+            "accepted": self._server.accepted,
+            "sessions": self._server.sessions,
+            "tunnels": self._pump.active,
+            "dropped_rows": self._store.dropped_rows,
+            "config_problem": self._active.problem,
+            "list_problems": "\n".join(self._setup.router.rules.list_problems),
+            "addons_missing": "; ".join(self._addon_manager.missing),
+            "uninspected": self._inspector.uninspected,
+            "not_stored": self._options.not_stored,
+        }
+        return counters
+
+    def _parts(self) -> Dependencies:
+        return Dependencies(
+            setup=lambda: self._setup,
+            beliefs=self._beliefs,
+            health=self._health,
+            store=self._store,
+            network=self._network.current,
+            reload=self.reload,
+            live=self._live,
+            follow=self._feed.follow,
+            events=self._events,
+            override=self._override,
+            means=lambda: ProbeEnvironment.of(self._setup, self._services),
+            plan=lambda request: plan_for(request, self._services, self._setup),
+            relay_tests=self._relay_tests,
+            addons=self._addon_manager.states,
+        )
+
+
+def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
+    """This installation's own secret, so that what is kept of a network tells nobody else which it was."""
+    if ephemeral:
+        return secrets.token_bytes(32)
+    try:
+        key = paths.network_key_file.read_bytes()
+    except FileNotFoundError:
+        key = b""
+    if len(key) != 32:
+        key = secrets.token_bytes(32)
+        write_private(paths.network_key_file, key)
+    return key
+
+
+def _known_roots() -> KnownRoots:
+    file = bundled("certs/known_roots.json")
+    return KnownRoots.parse(file.read_text("utf-8"), str(file))

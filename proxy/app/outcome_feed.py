@@ -1,0 +1,40 @@
+"""Outcomes as they are recorded, for whoever follows them.
+
+`record` never waits: a follower that does not read loses the oldest of what waits for it, and nobody else does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncGenerator
+
+from proxy.model import NetworkId, Outcome
+
+LIMIT = 1000
+"""Outcomes kept for one `byway log -f` that does not read."""
+
+Recorded = tuple[Outcome, NetworkId]
+"""How a connection ended, and the network where it began."""
+
+
+class OutcomeFeed:
+    """Belongs to one event loop."""
+
+    def __init__(self) -> None:
+        self._followers: set[asyncio.Queue[Recorded]] = set()
+
+    def tell(self, outcome: Outcome, network: NetworkId) -> None:
+        for queue in self._followers:
+            if queue.full():
+                queue.get_nowait()
+            queue.put_nowait((outcome, network))
+
+    async def follow(self) -> AsyncGenerator[Recorded, None]:
+        """All from now on; ends when it is closed."""
+        queue: asyncio.Queue[Recorded] = asyncio.Queue(LIMIT)
+        self._followers.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._followers.discard(queue)

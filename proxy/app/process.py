@@ -1,0 +1,144 @@
+"""The process of `byway run`: one per state folder, controlled by signals, with its messages on standard error.
+
+An App is started, serves until a signal stops it, and is closed; the reason is the exit code. No message names a
+destination unless the user asked for that with -v.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import gc
+import json
+import logging
+import os
+import signal
+import sys
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from filelock import FileLock, Timeout
+
+from proxy.app.app import App, RunOptions
+from proxy.config.load import Loaded, load
+from proxy.config.paths import NotWritable, Paths, check_room, private_folder
+from proxy.model.errors import BywayError, ConfigError
+from proxy.net.tasks import spawn
+
+log = logging.getLogger("proxy")
+
+_YOUNG_OBJECTS = 20_000
+"""Allocations between two collections of the youngest: connections make many values and hardly a cycle, and this is
+worth a few per cent of a tunnel's cost (measured)."""
+
+
+def run(options: RunOptions) -> int:
+    """Runs Byway in the foreground until a signal stops it. Returns the exit code."""
+    _log_to_stderr(options)
+    try:
+        paths = Paths.locate(os.environ, config=options.config, state=options.state)
+        loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
+        options, paths = _with_room(options, paths)
+        with FileLock(paths.lock_file, timeout=0, mode=0o600):
+            return asyncio.run(_live(options, paths, loaded))
+    except ConfigError as error:
+        for problem in error.problems:
+            log.error("%s", problem)
+        return 7
+    except BywayError as error:
+        log.error("%s", error)
+        return 1
+    except Timeout:
+        log.error("%s", _locked(paths))
+        return 1
+
+
+def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
+    """Makes the state folder and checks that it can be written. If it cannot, the run keeps nothing and has its lock
+    and run.json elsewhere. Raises BywayError."""
+    try:
+        private_folder(paths.state_dir)
+        check_room(paths.state_dir)
+    except NotWritable as error:
+        log.warning("%s. Nothing is stored in this run, as with --ephemeral.", error)
+        return replace(options, ephemeral=True, not_stored=str(error)), paths.without_state()
+    return options, paths
+
+
+async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
+    asyncio.get_running_loop().set_exception_handler(_tell_of_fault)
+    app = App(options, paths, loaded)
+    stop = asyncio.Event()
+    hurry = asyncio.Event()
+    try:
+        await app.start()
+        _on_signals(stop, hurry, app)
+        app.announce()
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
+        app.say_hello()
+        await stop.wait()
+        if not hurry.is_set():
+            await app.drain(hurry)
+    finally:
+        await app.close()
+    return 130 if hurry.is_set() else 0
+
+
+def _on_signals(stop: asyncio.Event, hurry: asyncio.Event, app: App) -> None:
+    """SIGINT and SIGTERM drain; a second one does not wait; SIGHUP reads the configuration again."""
+
+    def halt() -> None:
+        if stop.is_set():
+            hurry.set()
+        stop.set()
+
+    loop = asyncio.get_running_loop()
+    for name in ("SIGINT", "SIGTERM"):
+        with contextlib.suppress(NotImplementedError):  # Windows: KeyboardInterrupt ends the loop
+            loop.add_signal_handler(getattr(signal, name), halt)
+    if hasattr(signal, "SIGHUP"):
+        loop.add_signal_handler(signal.SIGHUP, lambda: spawn(app.reload(), name="reload"))
+
+
+def _locked(paths: Paths) -> str:
+    """Who holds the state folder, if that can be told."""
+    who = "another Byway"
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        running = json.loads(paths.run_file.read_text())
+        who = f"the Byway with pid {running['pid']}, on port {running['port']},"
+    return f"{who} is using {paths.state_dir}; stop it, or choose another folder with --state"
+
+
+def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """One line for a fault of ours, which says where in the code; the trace is for those who asked for it (-vv). Names
+    of tasks and texts of exceptions may hold destinations, so they are for -v."""
+    error = context.get("exception")
+    if log.isEnabledFor(logging.INFO):
+        log.error("%s: %r", context.get("message", "internal error"), error)
+    else:
+        log.error("internal error: %s", _place_of(error) if error is not None else "run with -v for details")
+    if error is not None:
+        log.debug("traceback:", exc_info=error)
+
+
+def _place_of(error: BaseException) -> str:
+    """What was raised, and the line that did."""
+    traceback = error.__traceback__
+    while traceback is not None and traceback.tb_next is not None:
+        traceback = traceback.tb_next
+    name = type(error).__name__
+    if traceback is None:
+        return name
+    return f"{name} in {Path(traceback.tb_frame.f_code.co_filename).name}:{traceback.tb_lineno}"
+
+
+def _log_to_stderr(options: RunOptions) -> None:
+    level = logging.WARNING if options.verbose == 0 else logging.INFO if options.verbose == 1 else logging.DEBUG
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(logging.Formatter("%(asctime)s %(message)s", "%H:%M:%S"))
+    log.handlers[:] = [handler]
+    log.setLevel(logging.ERROR if options.quiet else level)
+    log.propagate = False

@@ -1,0 +1,134 @@
+"""The Setup in use, and how an edited configuration replaces it: completely or not at all.
+
+Edited files are read again and become a new Setup for the next request; open connections keep theirs. When an edit has
+a problem, the problem is reported and the previous Setup stays. The listening address and the stored status of sites
+follow the configuration of the start.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+import os
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+
+from proxy.app.rule_files import Fingerprint, fingerprint
+from proxy.app.setup_builder import Material, SetupBuilder
+from proxy.config.load import Loaded, load
+from proxy.config.paths import Paths
+from proxy.model import Override
+from proxy.model.errors import ConfigError
+from proxy.session.setup import Setup
+
+log = logging.getLogger(__name__)
+
+READING_LIMIT_S = 60.0
+"""For all files together. The largest lists take seconds; a disk or a password command that hangs takes longer."""
+
+
+class ActiveSetup:
+    """Holds the Setup in use as `setup`. Raises ConfigError when the first one cannot be made."""
+
+    def __init__(
+        self,
+        maker: SetupBuilder,
+        paths: Paths,
+        loaded: Loaded,
+        overrides: Mapping[str, Override],
+        *,
+        flags: Mapping[str, object],
+        taken: Callable[[Setup], None],
+    ) -> None:
+        """`loaded` is the configuration of the start, `flags` are the settings of the command line, `overrides` those
+        of `byway site set`. `taken` is called with each Setup that replaces another."""
+        self._builder = maker
+        self._paths = paths
+        self._at_start = loaded
+        self._flags = flags
+        self._overrides = dict(overrides)
+        self._taken = taken
+        self._port = loaded.settings.listen.port
+        self._read = self._before = fingerprint(loaded.settings, paths)
+        self._material = maker.read(loaded, port=self._port)
+        self.setup = maker.build(self._material, self._overrides, port=self._port)
+        self._turn = asyncio.Lock()
+        self.problem = ""
+        """Why an edited configuration is not in use; empty when it is."""
+
+    def listens_on(self, port: int) -> None:
+        """Sets the port that the system chose for port 0."""
+        if port != self._port:
+            self._port = port
+            self.setup = self._builder.build(self._material, self._overrides, port=port)
+
+    def override(self, host: str, override: Override | None) -> None:
+        """Applies an override of `byway site set` from the next request on; None removes it."""
+        if override is None:
+            self._overrides.pop(host, None)
+        else:
+            self._overrides[host] = override
+        self.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
+
+    async def look(self) -> None:
+        """To be called a few times a second. Reloads after an edit, once two calls in a row see the same state: an
+        editor empties or removes a file before it writes the new one, and half of the rules must not act."""
+        found = fingerprint(self.setup.settings, self._paths)
+        if found == self._before != self._read:
+            await self.reload()
+        self._before = found
+
+    async def reload(self) -> list[str]:
+        """Reads all files again, in a thread: a large list takes seconds, and connections must not wait. Returns the
+        problems; with any, the previous Setup stays."""
+        async with self._turn:
+            self._read = fingerprint(self.setup.settings, self._paths)
+            try:
+                material, self._read = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
+                self.setup = self._builder.build(material, self._overrides, port=self._port)
+                self._material = material
+            except TimeoutError:
+                return self._refuse([f"reading the configuration took longer than {READING_LIMIT_S:g} s"])
+            except ConfigError as error:
+                return self._refuse(error.problems)
+            self.problem = ""
+            self.tell_notices()
+            self._taken(self.setup)
+            log.info("Configuration reloaded")
+            return []
+
+    def _read_files(self) -> tuple[Material, Fingerprint]:
+        """What the files say, and the state that they had before they were read. Raises ConfigError."""
+        config, *_ = fingerprint(self.setup.settings, self._paths)
+        loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
+        _, *others = fingerprint(loaded.settings, self._paths)
+        self._check_stays_closed(loaded)
+        return self._builder.read(loaded, port=self._port), (config, *others)
+
+    def _refuse(self, problems: Sequence[str]) -> list[str]:
+        for problem in problems:
+            log.error("%s", problem)
+        log.error("Keeping the previous configuration until this is fixed")
+        self.problem = "; ".join(problems)
+        return list(problems)
+
+    def tell_notices(self) -> None:
+        """Logs what is no error in the configuration but should be known."""
+        settings, at_start = self.setup.settings, self._at_start.settings
+        if (settings.listen.address, settings.listen.port) != (at_start.listen.address, at_start.listen.port):
+            log.warning("[listen] address and port: the change takes effect after a restart")
+        if settings.detect != at_start.detect:
+            log.warning("[detect]: the change takes full effect after a restart")
+        for notice in (*self.setup.loaded.notices, *self.setup.router.rules.notices):
+            log.warning("%s", notice)
+
+    def _check_stays_closed(self, loaded: Loaded) -> None:
+        """Byway keeps the listening address of the start. Raises ConfigError when that would now serve other computers
+        without a password."""
+        address = self._at_start.settings.listen.address
+        if not ipaddress.ip_address(address).is_loopback and not loaded.settings.listen.user:
+            raise ConfigError(
+                f"{loaded.place('listen', 'user')}: without listen.user, {address} lets everyone who can reach "
+                "this computer use the proxy; to change the address, restart Byway"
+            )

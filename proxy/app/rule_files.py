@@ -1,0 +1,79 @@
+"""The files beside config.toml: rules.txt, the lists it names, and imported block pages.
+
+They are read into values and polled for edits. A missing file counts as empty; one that exists and cannot be read or
+parsed is an error with its line.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from proxy.config.file_owners import read_obeyed
+from proxy.config.files import read_text, shown
+from proxy.config.paths import Paths
+from proxy.config.schema import Settings
+from proxy.detect.pages import block_pages
+from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
+from proxy.routing.lists.plain import parse_plain
+from proxy.routing.rules import Rules, parse_rules
+
+FILE_LIMIT = 16 * 1024 * 1024
+"""Bytes of rules.txt, of a list and of a file of block pages."""
+
+_SHIPPED_PAGES = Path(block_pages.__file__).with_suffix(".csv")
+
+
+def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) -> Rules:
+    """The rules of rules.txt, which may be missing, or of `file`, with the lists that they name.
+
+    Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
+    checked and not obeyed, so it may be anybody's."""
+    lists = {}
+    for item in settings.list:
+        listed = paths.named(item.source)
+        text = read_obeyed(listed, limit=FILE_LIMIT).text
+        lists[item.name] = parse_plain(text, source=shown(listed), allow_empty=item.allow_empty)
+    # A link to what is not there (a folder that is not mounted) is a fault: it must not look like no rules.
+    if file is None and not os.path.lexists(paths.rules_file):
+        return Rules(lists=lists)
+    relays = [relay.name for relay in settings.relay]
+    if file is not None:
+        return parse_rules(read_text(file, limit=FILE_LIMIT), source=file.name, lists=lists, relays=relays)
+    file = paths.rules_file
+    return parse_rules(read_obeyed(file, limit=FILE_LIMIT).text, source=file.name, lists=lists, relays=relays)
+
+
+def read_block_pages(paths: Paths) -> BlockPages:
+    """The fingerprints that ship with us, and those that were imported. Raises ConfigError."""
+    texts = [(_SHIPPED_PAGES, read_text(_SHIPPED_PAGES, limit=FILE_LIMIT))]
+    if os.path.lexists(paths.block_pages_file):
+        texts.append((paths.block_pages_file, read_obeyed(paths.block_pages_file, limit=FILE_LIMIT).text))
+    return BlockPages(
+        fingerprint for file, text in texts for fingerprint in parse_fingerprints(text, file.name).fingerprints
+    )
+
+
+Fingerprint = tuple[object, ...]
+
+
+def fingerprint(settings: Settings, paths: Paths) -> Fingerprint:
+    """The state of the configuration's file, which is first, and of each that goes with these settings. It changes when
+    one is edited, replaced, made or removed, and when its owner or mode, or that of its folder, is changed."""
+    lists = (paths.named(item.source) for item in settings.list)
+    files = [paths.config_file, paths.rules_file, paths.block_pages_file, *lists]
+    return tuple(_mark(file) for file in files)
+
+
+def _mark(file: Path) -> tuple[int, ...]:
+    """What changes when a file does; symbolic links are followed."""
+    return (*_state(file, with_content=True), *_state(file.parent, with_content=False))
+
+
+def _state(path: Path, *, with_content: bool) -> tuple[int, ...]:
+    try:
+        found = path.stat()
+    except OSError:
+        return ()
+    content = (found.st_mtime_ns, found.st_size) if with_content else ()
+    return (found.st_ino, found.st_mode, found.st_uid, *content)

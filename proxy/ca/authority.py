@@ -1,0 +1,287 @@
+"""The certificate authority of this computer, which signs what an INSPECT rule shows to a browser.
+
+Who holds its key can pose as every site to those who trust it. So there is one for each install, made when first needed
+and never before; its key is one file of mode 0600 in a folder of mode 0700, and leaves it only to sign: it is never
+printed, shown, exported or put into the text of an error. A key that others could read is not used any more. Beside it
+lies a copy of the certificate alone, for programs that want a file.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import os
+import re
+import secrets
+import socket
+import stat
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from cryptography import x509
+from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+    load_pem_private_key,
+)
+from cryptography.x509.oid import NameOID
+
+from proxy.config.files import read_bytes, shown
+from proxy.config.paths import private_folder, write_private
+from proxy.model.errors import BywayError, ConfigError
+
+LIFETIME = datetime.timedelta(days=730)
+"""A stolen key is worth nothing after that, and nobody has to trust a new one more often than every other year."""
+
+SLACK = datetime.timedelta(days=1)
+"""How far back it begins: clocks of phones and guests that trust it may be slow."""
+
+PURPOSE = "Made on this computer by Byway to inspect HTTPS"
+"""The subject's organization. It has at most 64 characters (RFC 5280, ub-organization-name)."""
+
+PREFIX = "Byway on "
+"""What the name of each of our authorities begins with; stores are searched for it."""
+
+_FILE = "authority.pem"
+_CERTIFICATE_FILE = "byway-ca.crt"  # .crt is what Debian and Windows take
+_SIZE_LIMIT = 64 * 1024
+_HOST_LIMIT = 40  # so that the common name keeps to 64 characters
+
+
+@dataclass(frozen=True, slots=True)
+class Authority:
+    """A certificate that signs others, and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey = field(repr=False)
+
+    def is_of(self, folder: Path) -> bool:
+        """Whether it is still the one of the folder: it may have been rotated or removed since, or laid open to others.
+        A `stat` and a read of a small file; what cannot be read is no longer in force."""
+        try:
+            _check_private(folder / _FILE)
+        except BywayError:
+            return False
+        return read_certificate(folder) == self.certificate
+
+    def is_of_today(self, now: float) -> bool:
+        """Whether its time has come and is not over; `now` is in seconds since the epoch."""
+        return not _wrong_time(self.certificate, now)
+
+
+def open_authority(folder: Path, *, now: float) -> Authority:
+    """The authority of a folder, made when there is none; two processes at once end with the same one. `now` is in
+    seconds since the epoch. Raises BywayError when it cannot be used, with what to do."""
+    file = private_folder(folder) / _FILE
+    if not os.path.lexists(file):
+        _publish(file, _pem(make_authority(now=now)))
+    authority = _load(file)
+    _check_time(authority.certificate, now)
+    _write_certificate(folder, authority.certificate)
+    return authority
+
+
+def make_authority(*, now: float, host: str | None = None) -> Authority:
+    """A new one, in memory alone."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
+    # The id tells one that was rotated from the next: chains are built, and NSS keeps its entries, by the subject.
+    subject = x509.Name(
+        [
+            x509.NameAttribute(NameOID.COMMON_NAME, f"{PREFIX}{_host(host)}, {key_id.digest[:4].hex()}"),
+            x509.NameAttribute(NameOID.ORGANIZATION_NAME, PURPOSE),
+        ]
+    )
+    begin = datetime.datetime.fromtimestamp(int(now), datetime.UTC) - SLACK
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(begin)
+        .not_valid_after(begin + LIFETIME)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=0), critical=True)
+        .add_extension(_SIGNS_CERTIFICATES, critical=True)
+        .add_extension(key_id, critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    return Authority(certificate, key)
+
+
+def replace_authority(folder: Path, *, now: float) -> Authority:
+    """Puts a new authority in the place of what is there, whatever that is. Raises BywayError."""
+    authority = make_authority(now=now)
+    write_private(private_folder(folder) / _FILE, _pem(authority))
+    _write_certificate(folder, authority.certificate)
+    return authority
+
+
+def remove_authority(folder: Path) -> None:
+    """Deletes the key first, then the rest and the folder. Raises BywayError when something has to stay."""
+    try:
+        for name in (_FILE, _CERTIFICATE_FILE):
+            for path in (folder / name, *folder.glob(f".*{name}*")):  # and what was half written when the power went
+                path.unlink(missing_ok=True)
+        with contextlib.suppress(FileNotFoundError):
+            folder.rmdir()
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BywayError(f"{shown(Path(error.filename or folder))} cannot be deleted: {reason}") from None
+
+
+def read_certificate(folder: Path) -> x509.Certificate | None:
+    """The certificate alone, without a look at the key, also where the key may not be used. None: there is none, or
+    nothing of it can be read."""
+    for name in (_FILE, _CERTIFICATE_FILE):
+        with contextlib.suppress(ConfigError, ValueError):
+            return x509.load_pem_x509_certificate(read_bytes(folder / name, limit=_SIZE_LIMIT))
+    return None
+
+
+def has_key(folder: Path) -> bool:
+    """Whether a key lies there, good or bad."""
+    return os.path.lexists(folder / _FILE)
+
+
+def certificate_file(folder: Path) -> Path:
+    """Where the certificate lies alone, for programs that want a file."""
+    return folder / _CERTIFICATE_FILE
+
+
+def problem_with(folder: Path, *, now: float) -> str:
+    """Why the authority that lies there cannot be used; empty when it can. Nothing is made."""
+    try:
+        _check_time(_load(folder / _FILE).certificate, now)
+    except BywayError as error:
+        return str(error)
+    return ""
+
+
+def common_name(certificate: x509.Certificate) -> str:
+    """What the certificate is called in stores; empty when it has no name."""
+    found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(found[0].value) if found else ""
+
+
+def fingerprint(certificate: x509.Certificate) -> str:
+    """SHA-256 of the certificate as browsers show it: upper case, with colons."""
+    return certificate.fingerprint(hashes.SHA256()).hex(":").upper()
+
+
+_SIGNS_CERTIFICATES = x509.KeyUsage(
+    digital_signature=False,
+    content_commitment=False,
+    key_encipherment=False,
+    data_encipherment=False,
+    key_agreement=False,
+    key_cert_sign=True,
+    crl_sign=True,
+    encipher_only=False,
+    decipher_only=False,
+)
+
+
+def _host(host: str | None) -> str:
+    """This computer's name, as far as it is plain."""
+    plain = re.sub(r"[^A-Za-z0-9.-]", "", (socket.gethostname() if host is None else host)[:_HOST_LIMIT])
+    return plain or "this computer"
+
+
+def _pem(authority: Authority) -> bytes:
+    key = authority.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    return key + authority.certificate.public_bytes(Encoding.PEM)
+
+
+def _publish(file: Path, content: bytes) -> None:
+    """Gives a file its name only when it is whole and nobody has been faster."""
+    fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    write_private(fresh, content)
+    try:
+        os.link(fresh, file)
+    except FileExistsError:
+        pass
+    except OSError as error:
+        reason = (error.strerror or str(error)).lower()
+        raise BywayError(
+            f"{shown(file)} cannot be created: {reason}; choose another state folder with --state"
+        ) from None
+    finally:
+        fresh.unlink(missing_ok=True)
+
+
+def _write_certificate(folder: Path, certificate: x509.Certificate) -> None:
+    """The copy beside the key, when it is missing or another's."""
+    path, content = folder / _CERTIFICATE_FILE, certificate.public_bytes(Encoding.PEM)
+    with contextlib.suppress(ConfigError):
+        if read_bytes(path, limit=_SIZE_LIMIT) == content:
+            return
+    write_private(path, content)
+
+
+def _check_private(file: Path) -> None:
+    """Raises BywayError when the key's file is not the user's alone."""
+    try:
+        found = file.stat()
+    except OSError as error:
+        raise BywayError(f"{shown(file)} cannot be read: {(error.strerror or str(error)).lower()}") from None
+    if os.name == "posix" and found.st_uid != os.getuid():
+        raise BywayError(f"{shown(file)} belongs to another user; {_RENEW}")
+    if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
+        raise BywayError(f"{shown(file)} was readable by other users, so its key is not used; {_RENEW}")
+
+
+def _load(file: Path) -> Authority:
+    """Raises BywayError. What the parser says goes no further: it has seen the key."""
+    _check_private(file)
+    try:
+        data = read_bytes(file, limit=_SIZE_LIMIT)
+    except ConfigError as error:
+        raise BywayError(str(error)) from None
+    try:
+        key, certificate = load_pem_private_key(data, None), x509.load_pem_x509_certificate(data)
+        certificate.verify_directly_issued_by(certificate)
+        of_one_kind = isinstance(key, ec.EllipticCurvePrivateKey) and isinstance(key.curve, ec.SECP256R1)
+        constraints = certificate.extensions.get_extension_for_class(x509.BasicConstraints).value
+        whole = of_one_kind and constraints.ca and _public(key.public_key()) == _public(certificate.public_key())
+    except (ValueError, TypeError, UnsupportedAlgorithm, InvalidSignature, x509.ExtensionNotFound):
+        whole = False
+    if not whole:
+        raise BywayError(f"{shown(file)} is damaged or was not created by Byway; {_RENEW}")
+    assert isinstance(key, ec.EllipticCurvePrivateKey)
+    return Authority(certificate, key)
+
+
+_RENEW = "create a new CA with `byway ca rotate`, then run `byway ca trust`"
+
+
+def _public(key: object) -> bytes:
+    return key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)  # type: ignore[attr-defined,no-any-return]
+
+
+def _check_time(certificate: x509.Certificate, now: float) -> None:
+    """Raises BywayError outside its time."""
+    if wrong := _wrong_time(certificate, now):
+        raise BywayError(wrong)
+
+
+def _wrong_time(certificate: x509.Certificate, now: float) -> str:
+    """What to do outside its time, else nothing: the clock is as likely at fault as the certificate."""
+    today = datetime.datetime.fromtimestamp(now, datetime.UTC)
+    begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
+    if today < begin:
+        return (
+            f"the local CA is valid from {begin:%Y-%m-%d}, but the clock says {today:%Y-%m-%d}; "
+            f"set the clock, or, if it is right, {_RENEW}"
+        )
+    if today >= end:
+        return (
+            f"the local CA expired on {end:%Y-%m-%d}, and the clock says {today:%Y-%m-%d}; "
+            f"if the clock is right, {_RENEW}"
+        )
+    return ""

@@ -1,0 +1,63 @@
+"""What a check of one file finds: the hooks and options that it has. Runs in a process apart."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import MISSING
+from pathlib import Path
+from typing import Any
+
+from proxy.cli.addons.worker import paths_of, within
+from proxy.cli.offline import read_configuration
+from proxy.config.load import Loaded
+from proxy.extend.hooks import HOOKS
+from proxy.extend.loading import loader
+from proxy.extend.loading.addon import Addon
+from proxy.extend.loading.options import describe
+from proxy.extend.loading.static_scan import MITMPROXY_HOOKS
+
+Document = dict[str, Any]
+
+
+def check(asked: Mapping[str, Any]) -> Document:
+    """Raises ConfigError with all that is wrong with the file, or with its table in the configuration."""
+    addon = load_addon(Path(asked["file"]), read_configuration(paths_of(asked)), limit_s=asked["load_s"])
+    return {
+        "name": addon.name,
+        "version": addon.version,
+        "hooks": [name for name in HOOKS if name in addon.hooks],
+        "inspects": sorted(_inspecting(addon)),
+        "options": [
+            {
+                "name": option.name,
+                "type": option.kind,
+                "default": None if option.default is MISSING else _plain(option.default),
+                "required": option.default is MISSING,
+                "value": _plain(getattr(addon.options, option.name)),
+                "help": option.help,
+            }
+            for option in describe(addon.module)
+        ],
+    }
+
+
+def load_addon(file: Path, loaded: Loaded, *, limit_s: float) -> Addon:
+    """The addon in `file` with what the configuration says to it. Raises ConfigError."""
+    table = loaded.settings.addons.get(file.stem)
+    own = {} if table is None else table.model_extra or {}
+    with within(limit_s):
+        return loader.load(file, file.stem, own, place=loaded.place)
+
+
+def _inspecting(addon: Addon) -> set[str]:
+    """Hooks of mitmproxy's. What a module merely imported is none of its own."""
+    if addon.objects == (addon.module,):
+        own = vars(addon.module)
+        return {name for name in MITMPROXY_HOOKS if getattr(own.get(name), "__module__", "") == addon.module.__name__}
+    return {name for thing in addon.objects for name in MITMPROXY_HOOKS if callable(getattr(type(thing), name, None))}
+
+
+def _plain(value: Any) -> Any:
+    """As JSON may hold it."""
+    return json.loads(json.dumps(value, default=str))

@@ -1,0 +1,76 @@
+"""Puts an addon's file into the user's folder, and switches addons on and off in the configuration.
+
+No file is ever overwritten, and none is taken that does not fit. A Byway that runs is told, so that what was switched
+holds at once.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxy.cli.addons.lookup import running_byway, tried
+from proxy.cli.command import Invocation
+from proxy.cli.exit_codes import Misused
+from proxy.control.version import VERSION
+from proxy.model.errors import BywayError, ConfigError
+
+
+def own_file(call: Invocation, name: str) -> Path:
+    """Where an addon of that name of the user's lies."""
+    from proxy.config.suggestions import quoted
+    from proxy.extend.loading.loader import NAME
+
+    if not NAME.fullmatch(name):
+        raise Misused(f"{quoted(name)} is not an addon name: use letters, digits, _ and -, beginning with a letter")
+    return call.paths.addons_dir / f"{name}.py"
+
+
+def write_new(file: Path, text: str | bytes) -> None:
+    """Never in the place of another. The folder is made for the user alone, since what lies in it is run."""
+    import os
+
+    from proxy.config.files import shown
+    from proxy.config.paths import make_folder, write_private
+
+    try:
+        make_folder(file.parent)
+    except OSError as error:
+        raise BywayError(f"{shown(file.parent)} cannot be created: {(error.strerror or str(error)).lower()}") from None
+    if os.path.lexists(file):
+        raise Misused(f"{shown(file)} already exists; choose another name, or edit it")
+    write_private(file, text)
+
+
+def take(call: Invocation, file: Path) -> None:
+    """Copies a file to the user's addons after it passes the check."""
+    from proxy.config.files import read_bytes, shown
+    from proxy.extend.loading.loader import FILE_LIMIT
+
+    name = file.stem
+    kept = own_file(call, name)
+    content = read_bytes(file, limit=FILE_LIMIT)
+    tried(call, file)
+    if not (kept.exists() and kept.read_bytes() == content):
+        write_new(kept, content)
+    call.output.hint(f"{shown(file)} was copied; edit the copy.")
+    set_enabled(call, name, True)
+    say_switched(call, name, True, kept)
+
+
+def set_enabled(call: Invocation, name: str, enabled: bool) -> None:
+    """Writes it down where that changes anything, and lets a running Byway know."""
+    from proxy.cli.configure import set_addon
+
+    running, file = running_byway(call), call.paths.config_file
+    if set_addon(file, name, enabled) and running is not None:
+        answer = running.post("/v1/reload", {})
+        if answer["problems"]:
+            call.output.hint(f"It is written to {file}, but the running Byway rejects it:")
+            raise ConfigError(answer["problems"])
+
+
+def say_switched(call: Invocation, name: str, enabled: bool, file: Path) -> None:
+    if call.output.as_json:
+        call.output.document({"version": VERSION, "name": name, "enabled": enabled, "file": str(file)})
+        return
+    call.output.line(f"{name}  {'on' if enabled else 'off'}  {file}")

@@ -1,0 +1,185 @@
+"""A replay: an addon's file, edited perhaps, over the connections that the log holds. Runs in a process apart.
+
+The other addons that are on take part as they are, since a decision is the work of all of them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import sqlite3
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from proxy.cli.addons.check import load_addon
+from proxy.cli.addons.worker import paths_of
+from proxy.cli.offline import make_setup
+from proxy.config.load import Loaded
+from proxy.config.paths import Paths
+from proxy.extend.dispatch import Addons
+from proxy.extend.guard.runner import AddonRunner
+from proxy.extend.guard.time_limit import TimeLimit
+from proxy.extend.hooks import HOOKS
+from proxy.extend.loading.addon import Addon
+from proxy.extend.loading.loader import find
+from proxy.extend.replay.recording_api import RecordingApi
+from proxy.extend.replay.replay import REPLAYED, Decision, Replayed, Scene, Weighing, go_over
+from proxy.model import Action, NetworkId, Outcome, Plan
+from proxy.model.errors import BywayError, ConfigError
+from proxy.routing.address_guard import Guard
+from proxy.session.inbound import OWN_NAME
+from proxy.session.setup import Setup
+from proxy.store.file import open_reader
+from proxy.store.recording import Recording, read_recording
+
+Document = dict[str, Any]
+
+_CALLED_ANYWAY = frozenset({"start", "stop"})
+
+
+def replay(asked: Mapping[str, Any]) -> Document:
+    """Raises ConfigError for a file that cannot be loaded, BywayError for a log that cannot be read."""
+    paths = paths_of(asked)
+    setup = make_setup(paths)
+    recording = _read(paths, asked["since"])
+    file = Path(asked["file"])
+    notes: list[str] = []
+    load = partial(load_addon, loaded=setup.loaded, limit_s=asked["load_s"])
+    addons = [*_others(paths, setup.loaded, file.stem, load, notes), load(file)]
+    faults = _Faults()
+    logging.getLogger().addHandler(faults)
+    replayed = asyncio.run(_sit(addons, recording, setup))
+    notes += [f"hook {name} is not replayed" for name in HOOKS if _is_left_out(name, addons[-1])]
+    return {
+        "addon": addons[-1].name,
+        "with": sorted(addon.name for addon in addons[:-1]),
+        "connections": replayed.plans,
+        "signals": replayed.signals,
+        "decisions": [_decision(it) for it in replayed.decisions],
+        "weighings": [_weighing(it) for it in replayed.weighings],
+        "left_out": {
+            "unnamed": recording.unnamed,
+            "older": recording.older,
+            "senseless": recording.senseless,
+            "guarded": replayed.guarded,
+            "signals": replayed.unclear,
+            "cut": recording.cut,
+        },
+        "faults": faults.said,
+        "notes": notes,
+    }
+
+
+class _Faults(logging.Handler):
+    """What the guard said of the addons."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.said: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.name == AddonRunner.__module__ and len(self.said) < 100:
+            self.said.append(record.getMessage())
+
+
+def _read(paths: Paths, since: float) -> Recording:
+    try:
+        with contextlib.closing(open_reader(paths.store_file)) as db:
+            return read_recording(db, since=since)
+    except (sqlite3.Error, OSError) as error:
+        if not paths.store_file.exists():
+            raise BywayError(f"{paths.store_file}: no log yet, nothing to replay") from None
+        raise BywayError(f"{paths.store_file} cannot be read: {error}") from None
+
+
+def _others(
+    paths: Paths, loaded: Loaded, name: str, load: Callable[[Path], Addon], notes: list[str]
+) -> Iterator[Addon]:
+    """The other addons that are on."""
+    for it in find(paths.addons_dir, loaded.settings.addons):
+        if it.name == name or not it.enabled:
+            continue
+        try:
+            if it.problem:
+                raise ConfigError(it.problem)
+            yield load(it.path)
+        except ConfigError as error:
+            notes.append(f"addon {it.name} is not included: {error.problems[0]}")
+
+
+async def _sit(loaded: list[Addon], recording: Recording, setup: Setup) -> Replayed:
+    limit, addons = TimeLimit(), Addons()
+    limit.start()
+    apis = []
+    for addon in loaded:
+        api = RecordingApi(addon.name, addon.options, relays=setup.registry.relay_names)
+        guarded = AddonRunner(addon, limit, addons.switched_off)
+        apis.append(api)
+        addons.put(guarded)
+        for function in addon.hooks.get("start", ()):
+            await guarded.ask(HOOKS["start"], function, api, check=lambda _: None)
+
+    def set_scene(at: float, network: NetworkId) -> None:
+        for api in apis:
+            api.at(at)
+            api.on(network)
+
+    scene = Scene(set_scene, setup.registry, partial(_is_guarded, setup.guard), setup.settings.detect)
+    try:
+        return await go_over(recording.connections, addons, scene)
+    finally:
+        for guarded in addons.running:
+            guarded.cancel()
+        for api in apis:
+            api.close()
+        limit.close()
+
+
+def _is_guarded(guard: Guard, outcome: Outcome) -> bool:
+    """Whether it was refused before any addon was asked."""
+    plan, destination = outcome.plan, outcome.request.destination
+    if plan.action is not Action.BLOCK or plan.before is not None:
+        return False
+    return destination.host == OWN_NAME or plan.why == guard.refuse_host(destination)
+
+
+def _is_left_out(hook: str, addon: Addon) -> bool:
+    return hook in addon.hooks and hook not in REPLAYED and hook not in _CALLED_ANYWAY
+
+
+def _decision(found: Decision) -> Document:
+    outcome = found.recorded.outcome
+    destination = outcome.request.destination
+    return {
+        "at": outcome.at,
+        "host": destination.host,
+        "port": destination.port,
+        "network": found.recorded.network,
+        "was": _plan(found.was),
+        "would_be": _plan(found.would_be),
+    }
+
+
+def _weighing(found: Weighing) -> Document:
+    outcome = found.recorded.outcome
+    destination = outcome.request.destination
+    return {
+        "at": outcome.at,
+        "host": destination.host,
+        "port": destination.port,
+        "network": found.recorded.network,
+        "was": list(found.was),
+        "would_be": list(found.would_be),
+    }
+
+
+def _plan(plan: Plan) -> Document:
+    return {
+        "action": str(plan.action),
+        "routes": [str(route) for route in plan.routes],
+        "intercept": plan.intercept,
+        "why": plan.why,
+    }

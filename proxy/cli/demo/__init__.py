@@ -1,0 +1,1 @@
+"""`byway demo`: a censor, a site and a relay on this computer."""

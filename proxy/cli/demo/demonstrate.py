@@ -1,0 +1,19 @@
+"""`byway demo`: a block and how Byway gets around it, on this computer alone."""
+
+from __future__ import annotations
+
+import typer
+
+from proxy.cli.command import Invocation, command
+from proxy.cli.exit_codes import Exit
+
+
+def add_to(app: typer.Typer) -> None:
+    command(app, "demo", example="byway demo")(_demo)
+
+
+def _demo(call: Invocation) -> Exit:
+    """Show what Byway does, in a few seconds, on this computer alone."""
+    from proxy.cli.demo import demo
+
+    return Exit(demo.main(as_json=call.output.as_json))

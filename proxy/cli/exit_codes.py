@@ -1,0 +1,42 @@
+"""How a command ends: the exit codes (a promise to scripts), and what each of our errors means among them."""
+
+from __future__ import annotations
+
+from enum import IntEnum
+
+from proxy.model.errors import BywayError, ConfigError
+
+
+class Exit(IntEnum):
+    DONE = 0
+    FAILED = 1  # cannot run, or unexpected
+    USAGE = 2
+    NOT_RUNNING = 3
+    NOT_ALLOWED = 4
+    BAD = 5  # checked, and the answer is bad
+    NO_NETWORK = 6  # says nothing about sites
+    CONFIG = 7  # configuration, rule or addon error
+    INTERRUPTED = 130
+
+
+class NotRunning(BywayError):
+    """No Byway answers for this state folder."""
+
+
+class NotAllowed(BywayError):
+    """The running Byway belongs to another user, or refuses our token."""
+
+
+class Misused(BywayError):
+    """A value makes no sense: not a host, an unknown relay."""
+
+
+def exit_for(error: BywayError) -> Exit:
+    """The code that an error ends a command with."""
+    if isinstance(error, NotRunning):
+        return Exit.NOT_RUNNING
+    if isinstance(error, NotAllowed):
+        return Exit.NOT_ALLOWED
+    if isinstance(error, Misused):
+        return Exit.USAGE
+    return Exit.CONFIG if isinstance(error, ConfigError) else Exit.FAILED

@@ -1,0 +1,415 @@
+"""`byway relay`: list, test and add relays; remove, order, enable and disable them in the configuration."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from proxy.cli.command import Invocation, command
+from proxy.cli.completion import complete_relays
+from proxy.cli.exit_codes import Exit, Misused, NotRunning
+from proxy.cli.output import ago, clock, span
+from proxy.model.errors import BywayError, ConfigError
+
+if TYPE_CHECKING:
+    from proxy.cli.client import Client
+    from proxy.cli.configure import Added
+    from proxy.config.load import Loaded
+    from proxy.config.paths import Paths
+    from proxy.model import Override
+
+group = typer.Typer(help="Relays: list, test, add, remove, order, enable and disable.", no_args_is_help=True)
+
+Document = dict[str, Any]
+Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Relay names.", autocompletion=complete_relays)]
+
+_NO_RELAY = "There is no relay. Add one with `byway relay add URL`."
+_TESTED_AT_ONCE = 8
+
+
+@command(group, "list", example="byway relay list")
+def list_relays(call: Invocation) -> Exit | None:
+    """List the relays, the preferred first, with their state, when that was found, and their URL."""
+    try:
+        shown = call.reader().get("/v1/relays")
+    except NotRunning:
+        shown = _configured(call.paths)
+        call.output.hint("No Byway is running. This is from its configuration.")
+    if call.output.as_json:
+        call.output.document(shown)
+        return None
+    when = ago if call.output.fancy else clock
+    rows = [
+        (relay["name"], _words(relay), when(relay["found_at"]) if relay["found_at"] else "", relay["url"])
+        for relay in shown["relays"]
+    ]
+    call.output.table(("relay", "state", "when", "url"), rows, empty=_NO_RELAY)
+    return None
+
+
+@command(group, "test", example="byway relay test tor --to example.org:443")
+def try_relays(
+    call: Invocation,
+    names: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="NAME", help="Relays to test (default: all).", autocompletion=complete_relays),
+    ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            "--to", metavar="HOST:PORT", help="Destination to connect to; default: the first of `[auto] controls`."
+        ),
+    ] = None,
+) -> Exit | None:
+    """Connect to a destination through each relay. The result is saved for `relay list`. Exit code 5 if a relay fails.
+
+    Without a running Byway, PySocks tests each relay as well.
+    """
+    try:
+        client = call.client()
+    except NotRunning:
+        from proxy.cli.relay.offline_test import try_offline
+
+        _warn_of_withheld(call, call.paths)
+        results = try_offline(call.paths, names or [], to)
+    else:
+        _warn_of_withheld(call, _target(call)[0])
+        results = client.post("/v1/relays/test", {"names": names or [], **({} if to is None else {"to": to})})
+    if call.output.as_json:
+        call.output.document(results)
+    else:
+        call.output.hint(f"Connecting to {results['to']['host']}:{results['to']['port']} through each relay:")
+        _show_results(call, results["results"])
+    return None if all(result["ok"] for result in results["results"]) else Exit.BAD
+
+
+@command(group, "add", example="byway relay add socks5h://127.0.0.1:9050 --name tor")
+def add(
+    call: Invocation,
+    url: Annotated[
+        str,
+        typer.Argument(
+            metavar="URL|FILE|-",
+            help="socks5h://HOST:PORT, http://…, https://…, a chain A>B; or a file, or - for standard input, "
+            "with one URL a line.",
+        ),
+    ],
+    name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="Name for rules and the log.")] = None,
+    no_test: Annotated[bool, typer.Option("--no-test", help="Add it without a test.")] = False,
+    allow_plaintext_credentials: Annotated[
+        bool,
+        typer.Option(
+            "--allow-plaintext-credentials", help="Send user and password unencrypted, over any network, if need be."
+        ),
+    ] = False,
+) -> Exit | None:
+    """Add relays to the configuration and test them. A running Byway uses them at once.
+
+    A relay that fails its test is added all the same, with a warning. One that is there already is not added again.
+    For a user without a password, the password is asked for and stored in the configuration file, which only you can
+    read; `password_cmd` there takes it from elsewhere.
+    """
+    from proxy.cli.configure import add_relays, relays_in
+    from proxy.cli.relay.input import ask_password, read_given
+
+    given = read_given(url)
+    if name is not None and len(given.relays) + len(given.problems) > 1:
+        raise Misused("--name is for one relay, and several were given")
+    paths, client = _target(call)
+    is_there = relays_in(paths.config_file)
+    news = [
+        replace(
+            new if is_there(new) else ask_password(new),
+            name=name,
+            allow_plaintext_credentials=allow_plaintext_credentials,
+        )
+        for new in given.relays
+    ]
+    try:
+        added = add_relays(paths.config_file, news)
+    except ValueError as error:
+        raise Misused(str(error)) from None
+    if given.from_arguments and ":" in url and "/" not in url and ">" not in url:
+        call.output.hint(f"Read as {added[0].url}. For an HTTP proxy, write http:// before the host.")
+    if any(new.url != asked.url for new, asked in zip(given.relays, news, strict=True)):
+        call.output.hint(
+            f"The password is stored in {paths.config_file}, which only you can read. To keep it elsewhere, use "
+            "password_cmd there."
+        )
+    fresh = [each for each in added if each.was_there is None]
+    running = _reload(call, client, paths.config_file) if fresh else client is not None
+    for sentence in _about_passwords(given.from_arguments, [new.url for new in given.relays], paths, fresh):
+        call.output.hint(sentence)
+    tests = {} if no_test else dict(_tested(call, client, paths, fresh))
+    if call.output.as_json:
+        call.output.document(_added_document(paths, added, tests, given.problems, running=running))
+    else:
+        _show_added(call, added, tests)
+        if fresh:
+            call.output.hint(f"Saved in {paths.config_file}" + ("; the running Byway uses it." if running else "."))
+    for problem in given.problems:
+        call.output.hint(problem)
+    return Exit.USAGE if given.problems else None
+
+
+@command(group, "rm", example="byway relay rm vps")
+def remove(call: Invocation, names: Names) -> Exit | None:
+    """Remove relays from the configuration. Refused while a rule, a chain, an override or an addon names one."""
+    from proxy.cli.configure import remove_relays
+
+    def edit(paths: Paths) -> None:
+        if named := _references(call, paths, names):
+            lines = "\n".join(f"  {place} names {relay}" for relay, place in named)
+            raise Misused(f"not removed, because other settings need it; change these first:\n{lines}")
+        remove_relays(paths.config_file, names)
+
+    return _edited(call, names, edit, f"Removed: {', '.join(names)}")
+
+
+@command(group, "order", example="byway relay order vps tor")
+def order(call: Invocation, names: Names) -> Exit | None:
+    """Put these relays first, in this order. The others follow in their old order."""
+    from proxy.cli.configure import order_relays
+
+    return _edited(call, names, lambda paths: order_relays(paths.config_file, names), "")
+
+
+@command(group, "enable", example="byway relay enable vps")
+def enable(call: Invocation, names: Names) -> Exit | None:
+    """Use these relays again."""
+    from proxy.cli.configure import enable_relays
+
+    return _edited(
+        call, names, lambda paths: enable_relays(paths.config_file, names, True), f"Enabled: {', '.join(names)}"
+    )
+
+
+@command(group, "disable", example="byway relay disable vps")
+def disable(call: Invocation, names: Names) -> Exit | None:
+    """Keep these relays in the configuration and do not use them, nor chains that name them."""
+    from proxy.cli.configure import enable_relays
+
+    def edit(paths: Paths) -> None:
+        for relay, place in _references(call, paths, names):
+            call.output.hint(f"Warning: {place} names {relay}, which is not used now.")
+        enable_relays(paths.config_file, names, False)
+
+    return _edited(call, names, edit, f"Disabled: {', '.join(names)}")
+
+
+# -- editing -----------------------------------------------------------------------------------------------------------
+
+
+def _target(call: Invocation) -> tuple[Paths, Client | None]:
+    """Whose configuration is edited: the running Byway's, unless another file is named. And that Byway, if any."""
+    paths = call.paths
+    try:
+        client = call.client()
+    except NotRunning:
+        return paths, None
+    if call.flags.config is None and (used := client.get("/v1/config")["path"]) is not None:
+        paths = replace(paths, config_file=Path(used), config_given=True)
+    return paths, client
+
+
+def _reload(call: Invocation, client: Client | None, file: Path) -> bool:
+    """Lets a running Byway take an edit; whether one did. Raises ConfigError when it could not."""
+    if client is None:
+        return False
+    problems = client.post("/v1/reload", {})["problems"]
+    if problems:
+        call.output.hint(f"{file} is saved, but the running Byway keeps its previous configuration:")
+        raise ConfigError(problems)
+    return True
+
+
+def _edited(call: Invocation, names: Sequence[str], edit: Callable[[Paths], object], done: str) -> Exit | None:
+    """Runs an edit, lets a running Byway take it, and shows how the relays stand."""
+    paths, client = _target(call)
+    try:
+        edit(paths)
+    except ValueError as error:
+        raise Misused(str(error)) from None
+    running = _reload(call, client, paths.config_file)
+    relays = _loaded(paths).settings.relay
+    if call.output.as_json:
+        from proxy.control import serialize as documents
+
+        shown = [{"name": relay.name, "enabled": relay.enabled} for relay in relays]
+        call.output.document(documents.versioned(relays=shown, config=str(paths.config_file), running=running))
+        return None
+    call.output.line(done or f"Order: {', '.join(relay.name for relay in relays)}")
+    call.output.hint(f"Saved in {paths.config_file}" + ("; the running Byway uses it." if running else "."))
+    return None
+
+
+def _references(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple[str, str]]:
+    """Where these relays are named, each with its place. Raises Misused for a relay that there is not."""
+    from proxy.cli.relay.references import references
+    from proxy.config.suggestions import quoted, suggestion
+
+    loaded = _loaded(paths)
+    known = [relay.name for relay in loaded.settings.relay]
+    for name in names:
+        if name not in known:
+            raise Misused(f"there is no relay {quoted(name)}{suggestion(name, known)}")
+    return list(references(set(names), loaded, paths, _overrides(call)))
+
+
+def _overrides(call: Invocation) -> Mapping[str, Override]:
+    """What `byway site set` said, from the running Byway or from its log."""
+    from proxy.model import Action, Override
+    from proxy.store.salvage import read_overrides
+
+    try:
+        client = call.client()
+    except NotRunning:
+        return read_overrides(call.paths.store_file)
+    return {
+        item["scope"]: Override(Action(item["action"]), item["relay"]) for item in client.get("/v1/sites")["overrides"]
+    }
+
+
+def _loaded(paths: Paths) -> Loaded:
+    from proxy.cli.offline import read_configuration
+
+    return read_configuration(paths)
+
+
+# -- adding ------------------------------------------------------------------------------------------------------------
+
+
+def _about_passwords(from_arguments: bool, urls: Sequence[str], paths: Paths, fresh: Sequence[Added]) -> Iterator[str]:
+    """What the user should know of passwords, a sentence each."""
+    if from_arguments and any(_has_password(url) for url in urls):
+        yield (
+            "Warning: the password is now in your shell's history. Next time leave it out of the URL: Byway asks for "
+            "it. Or use `byway relay add -`."
+        )
+    yield from _withheld(paths, [each.name for each in fresh])
+
+
+def _has_password(url: str) -> bool:
+    from proxy.wire.relay_url import redact
+
+    return redact(url) != url
+
+
+def _withheld(paths: Paths, names: Sequence[str] | None = None) -> Iterator[str]:
+    from proxy.config.relays import withheld_credentials
+
+    for relay in _loaded(paths).settings.relay:
+        if (names is None or relay.name in names) and (sentence := withheld_credentials(relay)):
+            yield f"Warning: {sentence}."
+
+
+def _warn_of_withheld(call: Invocation, paths: Paths) -> None:
+    for sentence in _withheld(paths):
+        call.output.hint(sentence)
+
+
+def _tested(
+    call: Invocation, client: Client | None, paths: Paths, fresh: Sequence[Added]
+) -> Iterator[tuple[str, Document]]:
+    """The result of each new relay's test. A test that cannot be made is said and is no failure."""
+    from proxy.cli.relay.offline_test import try_offline
+
+    names = [each.name for each in fresh]
+    for start in range(0, len(names), _TESTED_AT_ONCE):
+        some = names[start : start + _TESTED_AT_ONCE]
+        call.output.hint(f"Testing {', '.join(some)}…")
+        try:
+            if client is not None:
+                results = client.post("/v1/relays/test", {"names": some})
+            else:
+                results = try_offline(paths, some, None, ask_pysocks=False)
+        except (BywayError, OSError) as error:
+            call.output.hint(f"Not tested: {error}")
+            return
+        yield from ((result["relay"], result) for result in results["results"])
+
+
+def _show_added(call: Invocation, added: Sequence[Added], tests: Mapping[str, Document]) -> None:
+    rows = []
+    for each in added:
+        if each.was_there is not None:
+            rows.append((each.name, "is there already", each.url))
+        else:
+            rows.append((each.name, tests[each.name]["words"] if each.name in tests else "not tested", each.url))
+    call.output.table(("relay", "state", "url"), rows)
+    for each in added:
+        if each.was_there is not None:
+            call.output.hint(_was_there(each))
+        elif each.name in tests and not tests[each.name]["ok"]:
+            call.output.hint(f"Warning: relay {each.name} is added but fails ({_details(tests[each.name])}).")
+            call.output.hint(f"To do: {tests[each.name]['do']}")
+
+
+def _details(test: Document) -> str:
+    """The sentence of a failed test without the relay's name, which stands before it."""
+    return str(test["error"]).removeprefix(f"relay {test['relay']}").lstrip(": ")
+
+
+def _was_there(each: Added) -> str:
+    assert each.was_there is not None
+    if not each.was_there.enabled:
+        return f"Relay {each.name} has the same host, port and user, and is disabled: `byway relay enable {each.name}`."
+    return (
+        f"Relay {each.name} has the same host, port and user; nothing was added. To replace it, remove it first: "
+        f"`byway relay rm {each.name}`."
+    )
+
+
+def _added_document(
+    paths: Paths, added: Sequence[Added], tests: Mapping[str, Document], problems: Sequence[str], *, running: bool
+) -> Document:
+    from proxy.control import serialize as documents
+
+    relays = [
+        {"name": each.name, "url": each.url, "added": each.was_there is None, "test": tests.get(each.name)}
+        for each in added
+    ]
+    return documents.versioned(relays=relays, config=str(paths.config_file), running=running, problems=list(problems))
+
+
+# -- showing -----------------------------------------------------------------------------------------------------------
+
+
+def _configured(paths: Paths) -> Document:
+    """The configured relays with their last tests, where there is no log either."""
+    from proxy.control import serialize as documents
+    from proxy.detect.relay_health import RelayHealth
+    from proxy.store.relay_tests import RelayTests, place
+
+    settings = _loaded(paths).settings
+    tests = RelayTests(place(paths, settings.log)).of_all(settings.relay)
+    return documents.versioned(relays=documents.relays(settings.relay, tests, lambda _: RelayHealth()))
+
+
+def _words(relay: Document) -> str:
+    """How a relay is, with the time that it takes until the first byte, or for a path in the last test."""
+    tested = relay["test"]["elapsed_s"] if relay["test"] is not None and relay["test"]["ok"] else None
+    took_s = relay["usual_s"] or tested
+    return f"{relay['words']} ({span(took_s)})" if relay["words"] in ("works", "slow") and took_s else relay["words"]
+
+
+def _show_results(call: Invocation, results: Sequence[Document]) -> None:
+    rows = [
+        (
+            result["relay"],
+            result["words"],
+            span(result["elapsed_s"]) if call.output.fancy else result["elapsed_s"],
+            _details(result),
+        )
+        for result in results
+    ]
+    call.output.table(("relay", "result", "time", "details"), rows, empty=_NO_RELAY)
+    for result in results:
+        if not result["ok"] and result["do"]:
+            call.output.hint(f"To do: {result['do']}")
+        if result.get("disagreement"):
+            call.output.hint(f"{result['relay']}: {result['disagreement']}")

@@ -1,0 +1,128 @@
+"""`byway relay test` without a running Byway: with our own dialers, and with PySocks where it supports the relay.
+
+Two implementations that agree leave little doubt. When they disagree, one of them is wrong, and a hint says so.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import time
+from collections.abc import Sequence
+from typing import Any
+
+from proxy.app.setup_builder import SetupBuilder
+from proxy.cli.exit_codes import Misused
+from proxy.cli.relay.pysocks_check import Opinion, second_opinion
+from proxy.config.load import load
+from proxy.config.paths import Paths, private_folder
+from proxy.config.schema import Settings
+from proxy.config.suggestions import quoted, suggestion
+from proxy.control import serialize as documents
+from proxy.control.relay_test import Trial, carriable, remembered_tests, try_relays
+from proxy.control.site import site
+from proxy.model import Destination
+from proxy.model.errors import BywayError
+from proxy.net.dialers.registry import Registry
+from proxy.net.dns.resolver import Resolver
+from proxy.net.poller import make_poller
+from proxy.store.relay_tests import RelayTest, RelayTests, place
+
+log = logging.getLogger(__name__)
+
+_NOT_ASKED = Opinion(asked=False, error="only `byway relay test` uses PySocks")
+
+
+def try_offline(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool = True) -> dict[str, Any]:
+    """The answer that the running Byway would give, with `pysocks` and `disagreement` in each result. What is found is
+    remembered as the running Byway would.
+
+    Raises ConfigError and Misused."""
+    return asyncio.run(_try(paths, names, to, ask_pysocks=ask_pysocks))
+
+
+async def _try(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool) -> dict[str, Any]:
+    loaded = load(paths.config_to_read, env=os.environ)
+    settings = loaded.settings
+    target = _target(settings, to)
+    poller = make_poller(asyncio.get_running_loop())
+    try:
+        setup = SetupBuilder(poller, paths).make(loaded, {}, port=settings.listen.port)
+        registry = setup.registry
+        wanted = _wanted(settings, registry.relay_names, names)
+        resolver = setup.resolver if to is None else None
+        trials = await try_relays(registry, wanted, target, resolver=resolver)
+        if ask_pysocks:
+            opinions = await asyncio.gather(*(_opinion(registry, settings, name, target, resolver) for name in wanted))
+        else:
+            opinions = [_NOT_ASKED] * len(wanted)
+    finally:
+        poller.close()
+    _remember(paths, settings, remembered_tests(trials, settings.relay, time.time(), whatever_target=to is not None))
+    return documents.versioned(
+        to=documents.destination(target),
+        results=[_result(trial, opinion) for trial, opinion in zip(trials, opinions, strict=True)],
+    )
+
+
+async def _opinion(
+    registry: Registry, settings: Settings, name: str, target: Destination, resolver: Resolver | None
+) -> Opinion:
+    hops = registry.hops((name,))
+    if len(hops) > 1:
+        return Opinion(asked=False, error="PySocks does not support chains")
+    carried = await carriable(registry, name, target, resolver)
+    allowed = {relay.name: relay.allow_plaintext_credentials for relay in settings.relay}[name]
+    return await second_opinion(hops[0], carried or target, may_send_credentials=allowed)
+
+
+def _result(trial: Trial, opinion: Opinion) -> dict[str, Any]:
+    asked = {"ok": opinion.ok, "elapsed_s": round(opinion.elapsed_s, 4), "error": opinion.error}
+    return {
+        **documents.trial(trial),
+        "pysocks": asked if opinion.asked else None,
+        "pysocks_not_asked": "" if opinion.asked else opinion.error,
+        "disagreement": disagreement(trial, opinion),
+    }
+
+
+def disagreement(trial: Trial, opinion: Opinion) -> str:
+    """A sentence when the two do not say the same; empty when they do, or when PySocks was not asked."""
+    if not opinion.asked or trial.ok == opinion.ok:
+        return ""
+    if opinion.ok:
+        return "PySocks connects through this relay and Byway does not: please report this"
+    return f"Byway connects through this relay and PySocks does not ({opinion.error})"
+
+
+def _remember(paths: Paths, settings: Settings, tests: Sequence[RelayTest]) -> None:
+    """Keeps the results for `byway relay list`. A state folder that cannot be written is logged and no failure."""
+    file = place(paths, settings.log)
+    if file is None or not tests:
+        return
+    try:
+        private_folder(file.parent)
+    except BywayError as error:
+        log.warning("the results are not saved: %s", error)
+        return
+    RelayTests(file).record(tests, known=[relay.name for relay in settings.relay])
+
+
+def _wanted(settings: Settings, enabled: Sequence[str], names: Sequence[str]) -> list[str]:
+    known = [relay.name for relay in settings.relay]
+    for name in names:
+        if name not in known:
+            raise Misused(f"there is no relay {quoted(name)}{suggestion(name, known)}")
+        if name not in enabled:
+            raise Misused(f"relay {name} is disabled: run `byway relay enable {name}` first")
+    return list(dict.fromkeys(names)) or list(enabled)
+
+
+def _target(settings: Settings, to: str | None) -> Destination:
+    if to is None and not settings.auto.controls:
+        raise Misused("`[auto] controls` is empty: name a destination with --to HOST:PORT")
+    try:
+        return site(settings.auto.controls[0] if to is None else to)
+    except ValueError as error:
+        raise Misused(str(error)) from None

@@ -1,0 +1,42 @@
+"""Who names a relay: rules, chains of other relays, `byway site set`, options of addons; each with its place."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+
+from proxy.app.rule_files import read_rules
+from proxy.config.load import Loaded
+from proxy.config.paths import Paths
+from proxy.config.relays import names_in
+from proxy.model import Override
+
+
+def references(
+    names: Collection[str], loaded: Loaded, paths: Paths, overrides: Mapping[str, Override]
+) -> Iterator[tuple[str, str]]:
+    """The relay and, in words, where it is named, for each place that names one of `names`. Those that name each other
+    do not count. Raises ConfigError when the rules cannot be read."""
+    for rule in read_rules(loaded.settings, paths).rules:
+        if rule.relay in names:
+            yield rule.relay, f"{rule.source}:{rule.line} ({rule.text})"
+    for number, relay in enumerate(loaded.settings.relay):
+        for part in names_in(relay.url):
+            if part in names and relay.name not in names:
+                yield part, f"{loaded.place('relay', number, 'url')} (chain of relay {relay.name})"
+    for host, override in sorted(overrides.items()):
+        if override.relay in names:
+            yield override.relay, f"override (site set {host} {override.action}:{override.relay})"
+    for addon, table in loaded.settings.addons.items():
+        for key, value in (table.model_extra or {}).items():
+            for part in _relays_in(value):
+                if part in names:
+                    yield part, f"{loaded.place('addons', addon, key)} (option {key} of addon {addon})"
+
+
+def _relays_in(value: object) -> Iterator[str]:
+    """Names of relays in an addon's option: `relay = "tor"`, `"vps>tor"` or a list of them."""
+    if isinstance(value, str):
+        yield from (part.strip() for part in value.split(">"))
+    elif isinstance(value, list | tuple):
+        for part in value:
+            yield from _relays_in(part)

@@ -1,0 +1,392 @@
+"""A report in the formats of others: OONI's measurements, HAR, CSV, Markdown, and our own JSON.
+
+The OONI one has its shape and a test name of its own, `byway`: what is a control there, a vantage point elsewhere, is a
+relay here. `anomaly` and `confirmed` mean what they mean to OONI: only a fingerprint, a known root, or two answers to
+one query are proof.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import re
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import asdict
+from typing import Any
+from urllib.parse import urlsplit
+
+from proxy import __version__
+from proxy.cli.attempts import result
+from proxy.cli.output import inert
+from proxy.cli.report.sites import Document, Examination, Site
+from proxy.control.version import VERSION
+
+_OONI_VERSION = "0.2.0"  # data_format_version of github.com/ooni/spec, data-formats
+_TEST_VERSION = "0.1.0"
+
+_FAILURES = {
+    "no_name": "dns_nxdomain_error",
+    "resolve_failed": "dns_server_failure",
+    "forged": "dns_bogon_error",
+    "timeout": "generic_timeout_error",
+    "dropped": "generic_timeout_error",
+    "silent": "generic_timeout_error",
+    "frozen": "generic_timeout_error",
+    "refused": "connection_refused",
+    "unreachable": "host_unreachable",
+    "offline": "network_unreachable",
+    "reset": "connection_reset",
+    "eof": "eof_error",
+    "alert": "ssl_failed_handshake",
+    "certificate": "ssl_invalid_certificate",
+}
+"""OONI's names for failures (data-formats/df-007-errors); others are `unknown_failure: …`."""
+
+_BLOCKING = {
+    "dns": "dns",
+    "ip": "tcp_ip",
+    "block_page": "http-diff",
+    "sni_reset": "http-failure",
+    "sni_drop": "http-failure",
+    "ech": "http-failure",
+    "interception": "http-failure",
+    "http_host": "http-failure",
+    "frozen": "http-failure",
+    "throttled": "http-failure",
+}
+"""Our causes in the words of OONI's web_connectivity."""
+
+_ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})(?![\w.])")
+
+
+# -- OONI --------------------------------------------------------------------------------------------------------------
+
+
+def to_ooni(sites: Sequence[Site]) -> str:
+    """One measurement a line."""
+    began = min((one.at for site in sites for one in site.examinations), default=0.0)
+    lines = [json.dumps(_measurement(one, began)) for site in sites for one in site.examinations]
+    return "".join(f"{line}\n" for line in lines)
+
+
+def _measurement(one: Examination, began: float) -> Document:
+    return {
+        "annotations": {"source": one.source, "network": one.network},
+        "data_format_version": _OONI_VERSION,
+        "id": "",
+        "input": one.url,
+        "measurement_start_time": _utc(one.at),
+        "probe_asn": "AS0",
+        "probe_cc": "ZZ",
+        "probe_ip": "127.0.0.1",
+        "probe_network_name": "",
+        "report_id": "",
+        "resolver_asn": "AS0",
+        "resolver_ip": "127.0.0.2",
+        "resolver_network_name": "",
+        "software_name": "byway",
+        "software_version": __version__,
+        "test_keys": _test_keys(one),
+        "test_name": "byway",
+        "test_runtime": round(one.took_s, 3),
+        "test_start_time": _utc(began),
+        "test_version": _TEST_VERSION,
+    }
+
+
+def _test_keys(one: Examination) -> Document:
+    ours = [step for step in one.steps if _is_direct(step) and step["part"] != "control"]
+    relayed = [step for step in one.steps if not _is_direct(step)]
+    return {
+        "anomaly": one.anomaly,
+        "confirmed": one.confirmed,
+        "accessible": _accessible(one),
+        "blocking": _BLOCKING.get(one.cause, "unknown") if one.anomaly else (None if _is_open(one) else False),
+        "byway_verdict": one.words,
+        "byway_cause": one.cause,
+        "byway_seen": one.seen,
+        "queries": [_query(step, one) for step in ours if step["part"] in ("resolve", "secure") and _is_done(step)],
+        "tcp_connect": [_connect(step) for step in ours if step["part"] == "connect" and _is_done(step)],
+        "tls_handshakes": [_handshake(step, one) for step in ours if step["part"] in ("hello", "neutral")],
+        "requests": [_request(step, one) for step in ours if step["part"] == "answer" and _is_done(step)],
+        "control": {
+            "kind": "relay",
+            "routes": sorted({step["route"] for step in relayed}),
+            "requests": [_request(step, one) for step in relayed if step["part"] == "answer" and _is_done(step)],
+        },
+        "control_failure": _control_failure(relayed),
+    }
+
+
+def _accessible(one: Examination) -> bool | None:
+    direct = [route for route in one.routes if route["route"] == "direct"]
+    results = {route["result"] for route in direct}
+    return True if "ok" in results and not one.anomaly else False if "failed" in results or one.anomaly else None
+
+
+def _is_open(one: Examination) -> bool:
+    """Nothing was concluded."""
+    return one.words in ("not tested", "no network", "portal") or _accessible(one) is None
+
+
+def _query(step: Mapping[str, Any], one: Examination) -> Document:
+    found = _ADDRESS.findall(step["text"]) if step["result"] == "ok" else []
+    answers = [
+        {"answer_type": "AAAA", "ipv6": address} if ":" in address else {"answer_type": "A", "ipv4": address}
+        for address in found
+    ]
+    engine = "system" if step["part"] == "resolve" else "doh"
+    return {
+        "answers": answers,
+        "engine": engine,
+        "failure": _failure(step),
+        "hostname": _host(one),
+        "query_type": "ANY",
+        "t": step["elapsed_s"],
+    }
+
+
+def _connect(step: Mapping[str, Any]) -> Document:
+    ip, _, port = step["address"].rpartition(":")
+    failure = _failure(step)
+    return {
+        "ip": ip.strip("[]"),
+        "port": int(port) if port.isdigit() else 0,
+        "status": {"blocked": None, "failure": failure, "success": failure is None},
+        "t": step["elapsed_s"],
+    }
+
+
+def _handshake(step: Mapping[str, Any], one: Examination) -> Document:
+    certificate = [s for s in one.steps if s["part"] == "certificate" and s["route"] == step["route"]]
+    bad = next((s for s in certificate if s["result"] == "failed"), None)
+    failed = bad if bad is not None and step["part"] == "hello" and step["result"] == "ok" else step
+    return {
+        "address": step["address"],
+        "failure": _failure(failed),
+        "no_tls_verify": step["part"] == "neutral",
+        "server_name": "" if step["part"] == "neutral" else _host(one),
+        "t": step["elapsed_s"],
+        "tags": [step["route"], step["part"]],
+    }
+
+
+def _request(step: Mapping[str, Any], one: Examination) -> Document:
+    return {
+        "failure": _failure(step),
+        "request": {"method": "GET", "url": one.url},
+        "response": {"code": step["evidence"].get("status", 0), "body_is_truncated": True},
+        "t": step["elapsed_s"],
+        "tags": [step["route"]],
+    }
+
+
+def _control_failure(relayed: Sequence[Mapping[str, Any]]) -> str | None:
+    if any(step["result"] == "ok" and step["part"] in ("answer", "hello") for step in relayed):
+        return None
+    failed = next((step for step in relayed if step["result"] == "failed"), None)
+    return "no relay was asked" if failed is None else _failure(failed)
+
+
+def _failure(step: Mapping[str, Any]) -> str | None:
+    if step["result"] == "ok":
+        return None
+    return _FAILURES.get(step["symptom"], f"unknown_failure: {step['symptom'] or 'not judged'}")
+
+
+# -- the others --------------------------------------------------------------------------------------------------------
+
+
+def to_json(sites: Sequence[Site]) -> str:
+    report = {"version": VERSION, "byway": __version__, "at": time.time(), "sites": [asdict(site) for site in sites]}
+    return json.dumps(report, indent=2) + "\n"
+
+
+_COLUMNS = (
+    "at", "url", "source", "route", "result", "stage", "symptom", "status", "elapsed_s",
+    "verdict", "cause", "anomaly", "confirmed", "network",
+)  # fmt: skip
+
+
+def to_csv(sites: Sequence[Site]) -> str:
+    """A line for each route of each look at a site."""
+    file = io.StringIO(newline="")
+    writer = csv.writer(file)
+    writer.writerow(_COLUMNS)
+    for site in sites:
+        for one in site.examinations:
+            for route in one.routes:
+                told = {**route, "at": _moment(one.at), "url": one.url, "source": one.source, "verdict": one.words,
+                        "cause": one.cause, "anomaly": str(one.anomaly).lower(),
+                        "confirmed": str(one.confirmed).lower(), "network": one.network}  # fmt: skip
+                writer.writerow([_cell(told[name]) for name in _COLUMNS])
+    return file.getvalue()
+
+
+def _cell(value: object) -> str:
+    """No control character, and no formula in a spreadsheet."""
+    text = inert("" if value is None else str(value))
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
+
+
+def to_har(sites: Sequence[Site]) -> str:
+    """HAR 1.2: an entry for each route of each look at a site. There are no bodies in it, and no headers."""
+    entries = [
+        _entry(one, route)
+        for site in sites
+        for one in site.examinations
+        for route in one.routes
+        if route["result"] != "not_tested"
+    ]
+    log = {"version": "1.2", "creator": {"name": "byway", "version": __version__}, "entries": entries}
+    return json.dumps({"log": log}, indent=2) + "\n"
+
+
+def _entry(one: Examination, route: Mapping[str, Any]) -> Document:
+    steps = [step for step in one.steps if step["route"] == route["route"] and step["part"] != "control"]
+    timings = _timings(steps)
+    address = next((step["address"] for step in steps if step["address"]), "") if _is_direct(route) else ""  # a relay's
+    error = "" if route["result"] == "ok" else route["text"] or route["symptom"]
+    return {
+        "startedDateTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.at)),
+        "time": round(sum(value for name, value in timings.items() if value > 0 and name != "ssl"), 1),
+        "request": {
+            "method": "GET", "url": one.url, "httpVersion": "HTTP/1.1", "cookies": [], "headers": [],
+            "queryString": [], "headersSize": -1, "bodySize": 0,
+        },
+        "response": {
+            "status": route["status"] or 0, "statusText": "", "httpVersion": "HTTP/1.1", "cookies": [], "headers": [],
+            "content": {"size": 0, "mimeType": ""}, "redirectURL": "", "headersSize": -1, "bodySize": -1,
+            "_error": error,
+        },
+        "cache": {},
+        "timings": timings,
+        **({"serverIPAddress": address.rpartition(":")[0].strip("[]")} if address else {}),
+        "comment": f"{route['route']}: {route['result']}; {one.words}",
+    }  # fmt: skip
+
+
+_PHASES = {
+    "dns": ("resolve", "secure"),
+    "connect": ("connect", "relay"),
+    "ssl": ("hello",),
+    "wait": ("answer",),
+}
+
+
+def _timings(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
+    """HAR's: -1 where there was no such phase, but never for the last three; `connect` holds `ssl` once more."""
+    spent = {name: _ms(steps, parts) for name, parts in _PHASES.items()}
+    if spent["ssl"] >= 0:
+        spent["connect"] = round(max(spent["connect"], 0) + spent["ssl"], 1)
+    return {"blocked": -1, **spent, "send": 0, "wait": max(spent["wait"], 0), "receive": 0}
+
+
+def _ms(steps: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> float:
+    """Milliseconds of these steps; HAR's -1 when there was none."""
+    found = [float(step["elapsed_s"]) for step in steps if step["part"] in parts]
+    return round(sum(found) * 1000, 1) if found else -1
+
+
+def to_markdown(sites: Sequence[Site], at: float | None = None) -> str:
+    """For people: a title, when and with what it was made, then a section for each site."""
+    networks = dict.fromkeys(site.belief["network"] for site in sites)
+    head = [
+        "# Byway report",
+        "",
+        f"* Date: {_moment(time.time() if at is None else at)}",
+        f"* Version: Byway {__version__}",
+        f"* Network: {', '.join(map(_md, networks)) or 'unknown'}",
+        f"* Sites: {len(sites)}",
+    ]
+    return "\n".join([*head, *(line for site in sites for line in _section(site))]) + "\n"
+
+
+def _section(site: Site) -> Iterator[str]:
+    belief = site.belief
+    yield ""
+    yield f"## {_md(site.host)}"
+    yield ""
+    yield f"**{belief['glyph']} {_md(belief['words'])}**{_because(belief)}"
+    if belief["evidence"]:
+        yield ""
+        yield f"Evidence: {_md(belief['evidence'])}"
+    if site.timeline:
+        yield from ("", "History:", "")
+    for spell in site.timeline:
+        until = f"until {_moment(spell['until'])} ({_md(spell['ended'])})" if spell["until"] else "until now"
+        word = "blocked" if spell["blocked_since"] else "likely blocked"
+        yield f"* {word} from {_moment(spell['since'])} {until}: {_md(spell['began'])}"
+    for one in site.examinations:
+        if one.source == "measurement":
+            yield from _measurement_section(one)
+    connections = [one for one in site.examinations if one.source == "connection"]
+    if connections:
+        yield from ("", "### Connections", "", "| time | result | delivered by | failed before |", "|---|---|---|---|")
+    for one in connections:
+        yield _connection_row(one)
+
+
+def _because(belief: Document) -> str:
+    cause = f": {_md(belief['because'])}" if belief["because"] else ""
+    since = belief["found_at"] or belief["since"]
+    return f"{cause}, since {_moment(since)}" if since else cause
+
+
+def _measurement_section(one: Examination) -> Iterator[str]:
+    kind = "confirmed" if one.confirmed else "anomaly" if one.anomaly else "no anomaly"
+    yield ""
+    yield f"### Measurement of {_moment(one.at)}: {_md(one.words)} ({kind})"
+    if one.seen:
+        yield ""
+        yield _md(one.seen)
+    yield from ("", "| route | result | stage | seconds |", "|---|---|---|---|")
+    for route in one.routes:
+        ended = " ".join(str(part) for part in (route["stage"], route["symptom"], route["status"]) if part)
+        word = route["result"].replace("_", " ")
+        yield f"| {_md(route['route'])} | {word} | {_md(ended)} | {route['elapsed_s']:g} |"
+
+
+def _connection_row(one: Examination) -> str:
+    by = next((route["route"] for route in one.routes if route["result"] == "ok"), "")
+    protocol = "http" if one.url.startswith("http:") else "tls"
+    failed = ", ".join(f"{it['route']}: {result(it, protocol)}" for it in one.routes if it["result"] == "failed")
+    return f"| {_moment(one.at)} | {'✓' if by else '✗'} | {_md(by or 'none')} | {_md(failed)} |"
+
+
+def _md(text: str) -> str:
+    """Text that means nothing to Markdown or HTML."""
+    return re.sub(r"([\\`*_{}\[\]<>()#+!|])", r"\\\1", inert(text))
+
+
+FORMATS: Mapping[str, Callable[[Sequence[Site]], str]] = {
+    "ooni": to_ooni,
+    "json": to_json,
+    "csv": to_csv,
+    "har": to_har,
+    "md": to_markdown,
+}
+
+
+def _host(one: Examination) -> str:
+    return urlsplit(one.url).hostname or ""
+
+
+def _is_direct(step: Mapping[str, Any]) -> bool:
+    return bool(step["route"].split("|", 1)[0] == "direct")
+
+
+def _is_done(step: Mapping[str, Any]) -> bool:
+    return bool(step["result"] != "not_tested")
+
+
+def _utc(at: float) -> str:
+    """As OONI writes it."""
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
+
+
+def _moment(at: float) -> str:
+    """ISO 8601 in UTC: a report does not say where it was made."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S+00:00", time.gmtime(at))

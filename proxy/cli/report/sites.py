@@ -1,0 +1,184 @@
+"""What a report says of each site: what is held, its story, and everything measured or seen, as steps.
+
+A measurement and a connection of the user's become the same thing here, an Examination, so that every format is written
+once. A connection shows less: how far each route came, and no more.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+from urllib.parse import quote
+
+from proxy.cli.exit_codes import Misused
+
+if TYPE_CHECKING:
+    from proxy.cli.client import Client
+    from proxy.cli.stored import Stored
+
+Document = dict[str, Any]
+
+ROWS = 200
+"""Connections of one site that a report has at most, the newest."""
+
+_PARTS = {"resolve": "resolve", "connect": "connect", "relay": "relay"}
+_CONFIRMING = ("dns_two_answers",)
+
+
+@dataclass(frozen=True, slots=True)
+class Examination:
+    """One look at a site: by `byway why` or `byway test`, or a connection of the user's."""
+
+    url: str
+    at: float
+    took_s: float
+    source: str  # "measurement" or "connection"
+    words: str
+    cause: str
+    seen: str
+    anomaly: bool
+    confirmed: bool
+    network: str
+    steps: tuple[Document, ...]  # as control.documents.step
+    routes: tuple[Document, ...]  # as control.documents.measured_routes
+
+
+@dataclass(frozen=True, slots=True)
+class Site:
+    """All there is about one site."""
+
+    host: str
+    belief: Document
+    timeline: tuple[Document, ...]
+    examinations: tuple[Examination, ...]
+
+    @property
+    def is_known(self) -> bool:
+        """Whether there is anything to report."""
+        return bool(self.examinations or self.timeline or self.belief["last_result"] or self.belief["since"])
+
+
+def gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
+    """What is known of these sites, each once; of all with a stored status when none is named. Raises Misused for a
+    site of which nothing is known."""
+    if not hosts:
+        told = client.get("/v1/sites")
+        stored = sorted({site["scope"] for site in told["sites"] if not _is_wide(site["scope"])})
+        return [_site(client, host) for host in stored]
+    found = {site.host: site for site in (_site(client, host) for host in hosts)}
+    for host, site in found.items():
+        if not site.is_known:
+            raise Misused(f"nothing is known about {host}; `byway why {host}` tests it")
+    return list(found.values())
+
+
+def _is_wide(scope: str) -> bool:
+    """A domain as a whole, or a prefix of addresses: it is told with the hosts below it."""
+    return scope.startswith("*.") or "/" in scope
+
+
+def _site(client: Client | Stored, named: str) -> Site:
+    place = quote(named, safe="")
+    shown = client.get(f"/v1/sites/{place}")
+    host = shown["host"]
+    measured = client.get(f"/v1/measurements/{place}")["measurements"]
+    rows = client.get("/v1/log", site=host, limit=ROWS)["rows"]
+    found = [_of_measurement(one) for one in measured]
+    found += [_of_connection(row) for row in rows if row["host"] == host and row["attempts"]]
+    found.sort(key=lambda one: one.at)
+    return Site(host, shown["belief"], tuple(shown["timeline"]), tuple(found))
+
+
+def _of_measurement(told: Mapping[str, Any]) -> Examination:
+    verdict = told["verdict"]
+    return Examination(
+        url=told["url"],
+        at=told["measured_at"],
+        took_s=told["measured_s"],
+        source="measurement",
+        words=verdict["words"],
+        cause=verdict["cause"],
+        seen=verdict["seen"],
+        anomaly=verdict["anomaly"],
+        confirmed=verdict["confirmed"],
+        network=told["measured_on"],
+        steps=tuple(told["steps"]),
+        routes=tuple(told["routes"]),
+    )
+
+
+def _of_connection(row: Mapping[str, Any]) -> Examination:
+    attempts = row["attempts"]
+    direct = [tried for tried in attempts if tried["route"] == "direct"]
+    failed = any(tried["stage"] != "done" and tried["symptom"] not in _SAYING_NOTHING for tried in direct)
+    anomaly = failed and row["winner"] not in (None, "direct")
+    confirmed = anomaly and any(_confirms(tried) for tried in direct)
+    scheme = "http" if row["protocol"] == "http" else "https"
+    port = "" if row["port"] == {"http": 80, "https": 443}[scheme] else f":{row['port']}"
+    host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
+    if anomaly:
+        words = "direct failed, another route delivered"
+    else:
+        words = f"{row['winner']} delivered" if row["winner"] else "no route delivered"
+    return Examination(
+        url=f"{scheme}://{host}{port}/",
+        at=row["at"],
+        took_s=max((tried["started_s"] + tried["elapsed_s"] for tried in attempts), default=0.0),
+        source="connection",
+        words=words,
+        cause="",
+        seen=next((tried["error"] or tried["symptom"] for tried in direct if tried["stage"] != "done"), ""),
+        anomaly=anomaly,
+        confirmed=confirmed,
+        network=row["network"],
+        steps=tuple(step for tried in attempts for step in _steps(tried, tls=row["protocol"] == "tls")),
+        routes=tuple(_route(tried) for tried in attempts),
+    )
+
+
+_SAYING_NOTHING = ("", "abandoned", "local", "offline", "forbidden", "skipped")
+
+
+def _confirms(tried: Mapping[str, Any]) -> bool:
+    return tried["symptom"] == "block_page" or tried["evidence"].get("dns") in _CONFIRMING
+
+
+def _result(tried: Mapping[str, Any]) -> str:
+    if tried["stage"] == "done":
+        return "ok"
+    return "not_tested" if tried["symptom"] in _SAYING_NOTHING else "failed"
+
+
+def _route(tried: Mapping[str, Any]) -> Document:
+    return {
+        "route": tried["route"],
+        "result": _result(tried),
+        "stage": tried["stage"],
+        "symptom": tried["symptom"],
+        "text": tried["error"],
+        "status": tried["evidence"].get("status"),
+        "elapsed_s": tried["elapsed_s"],
+    }
+
+
+def _steps(tried: Mapping[str, Any], *, tls: bool) -> Iterator[Document]:
+    """How far an attempt came, as steps. Its time is that of all of them, and is given to the last."""
+    last = _PARTS.get(tried["stage"], "hello" if tls else "answer")
+    if last in ("hello", "answer"):
+        first = "connect" if tried["route"].startswith("direct") else "relay"
+        yield _step(tried, first, "ok", "", 0.0)
+    yield _step(tried, last, _result(tried), tried["symptom"], tried["elapsed_s"])
+
+
+def _step(tried: Mapping[str, Any], part: str, result: str, symptom: str, elapsed_s: float) -> Document:
+    return {
+        "route": tried["route"],
+        "part": part,
+        "result": result,
+        "symptom": symptom,
+        "text": tried["error"] if symptom else "",
+        "address": tried["address"],
+        "elapsed_s": elapsed_s,
+        "evidence": tried["evidence"],
+    }

@@ -1,0 +1,1 @@
+"""`byway test`: many sites."""

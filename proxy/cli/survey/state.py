@@ -1,0 +1,119 @@
+"""What an interrupted test continues from: one private file in the state folder.
+
+The first line has the sites and routes, each further one a result; a line that was not written whole is ignored, and
+those after it are read. The file is deleted when the test is done, and after the days that the log is kept. Hosts that
+may not be logged are not in it: they are tested again.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import secrets
+import time
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from proxy.cli.exit_codes import Misused
+from proxy.config.files import read_text
+from proxy.config.paths import private_folder
+from proxy.config.suggestions import quoted
+from proxy.model.errors import BywayError
+
+FOLDER = "surveys"
+FILE_LIMIT = 256 * 1024 * 1024
+
+_ID = re.compile(r"[0-9a-f]{8}")
+
+Row = dict[str, Any]
+
+
+class SurveyFile:
+    """One survey on disk. It is begun with the first result, so that one that finds no Byway leaves nothing."""
+
+    def __init__(self, path: Path, urls: Sequence[str], routes: Sequence[str], rows: Iterable[Row] = ()) -> None:
+        self._path = path
+        self.urls = tuple(urls)
+        self.routes = tuple(routes)
+        self.rows: dict[str, Row] = {row["asked"]: row for row in rows}
+        self._kept = len(self.rows)
+
+    @classmethod
+    def begin(cls, state_dir: Path, urls: Sequence[str], routes: Sequence[str]) -> SurveyFile:
+        return cls(state_dir / FOLDER / f"{secrets.token_hex(4)}.jsonl", urls, routes)
+
+    @classmethod
+    def resume(cls, state_dir: Path, survey: str) -> SurveyFile:
+        """Raises Misused when there is none of that name, BywayError when it cannot be read."""
+        path = state_dir / FOLDER / f"{survey}.jsonl"
+        if not _ID.fullmatch(survey) or not path.is_file():
+            raise Misused(f"no interrupted test {quoted(survey)}{_those_there(state_dir)}")
+        lines = read_text(path, limit=FILE_LIMIT).splitlines()
+        try:
+            head = json.loads(lines[0])
+            return cls(path, head["urls"], head["routes"], _whole(lines[1:]))
+        except (ValueError, KeyError, IndexError, TypeError):
+            raise BywayError(f"the interrupted test {survey} is damaged; delete {path}") from None
+
+    @property
+    def id(self) -> str:
+        return self._path.stem
+
+    @property
+    def left(self) -> list[str]:
+        """What has not been measured yet."""
+        return [url for url in self.urls if url not in self.rows]
+
+    @property
+    def is_kept(self) -> bool:
+        """Something is on disk to go on from."""
+        return self._kept > 0
+
+    def add(self, row: Row, *, keep: bool) -> None:
+        """Takes what came of a site, and writes it down when that is allowed. Raises BywayError when it cannot be."""
+        self.rows[row["asked"]] = row
+        if not keep:
+            return
+        try:
+            if not self._kept:
+                self._write_head()
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write("\n" + json.dumps(row))
+        except OSError as error:  # the disk is full
+            raise BywayError(f"{self._path} cannot be written: {(error.strerror or str(error)).lower()}") from None
+        self._kept += 1
+
+    def _write_head(self) -> None:
+        private_folder(self._path.parent)
+        descriptor = os.open(self._path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "w", encoding="utf-8") as file:
+            os.chmod(self._path, 0o600)
+            file.write(json.dumps({"urls": self.urls, "routes": self.routes}))
+
+    def finish(self) -> None:
+        """It is done: nothing of it stays."""
+        self._path.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # there are others
+            self._path.parent.rmdir()
+
+
+def _whole(lines: Iterable[str]) -> Iterator[Row]:
+    for line in lines:
+        with contextlib.suppress(ValueError):  # the disk was full, or the machine stopped
+            yield json.loads(line)
+
+
+def drop_old(state_dir: Path, *, days: float) -> None:
+    """Deletes surveys that nobody went on with."""
+    for path in (state_dir / FOLDER).glob("*.jsonl"):
+        with contextlib.suppress(OSError):  # gone already
+            if time.time() - path.stat().st_mtime > days * 86_400:
+                path.unlink()
+
+
+def _those_there(state_dir: Path) -> str:
+    found = sorted(path.stem for path in (state_dir / FOLDER).glob("*.jsonl"))
+    return f"; existing: {', '.join(found[:8])}" if found else ""

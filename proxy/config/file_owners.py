@@ -1,0 +1,308 @@
+"""Whether another user of this computer could change a file that Byway obeys.
+
+A configuration names commands to run, and rules decide what goes direct: who can write them decides for the user. So a
+file is obeyed only when the user or root alone can change it. Its owner and mode decide, with those of every folder and
+symbolic link on the way to it; a folder that nobody else can enter (0700) is enough for everything below it. Groups
+without other members and sticky folders such as /tmp are no danger in themselves.
+
+Where owners or modes mean nothing (vfat, a Windows drive under WSL, owners that a container does not know), `doubt`
+says so: such a file is obeyed with a warning, but no command from it is run.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import stat
+import struct
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+from proxy.config.files import decode, read_file, shown
+from proxy.model.errors import ConfigError
+
+if os.name == "posix":
+    import grp
+    import pwd
+
+_LINKS_LIMIT = 40
+"""As many symbolic links as Linux follows for one path."""
+
+_MODELESS = frozenset(
+    {"9p", "cifs", "drvfs", "exfat", "fuseblk", "msdos", "ntfs", "ntfs3", "prl_fs", "smb3", "vboxsf", "vfat"}
+    | {"fuse.grpcfuse", "fuse.osxfs", "fuse.vmhgfs-fuse"}
+)
+"""Filesystems whose owners and modes come from the mount or from another system: chmod and chown change nothing."""
+
+_OVERFLOW_ID = 65534
+"""What the kernel shows for an owner that a user namespace does not map."""
+
+_ROOT = 0
+_ACL = "system.posix_acl_access"
+_ACL_NAMED = (0x02, 0x08)  # ACL_USER and ACL_GROUP: entries for someone by name (acl(5), linux/posix_acl_xattr.h)
+
+
+@dataclass(frozen=True, slots=True)
+class Trust:
+    """What is to be known of one file. Neither: it can be obeyed."""
+
+    problems: tuple[str, ...] = ()
+    """Why it is not used, a sentence for each cause, with the command that mends it."""
+    doubt: str = ""
+    """Why it is unknown who could change it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Obeyed:
+    """The text of a file that can be obeyed; `doubt` as in Trust."""
+
+    text: str
+    doubt: str
+
+
+def read_obeyed(path: Path, *, limit: int) -> Obeyed:
+    """A file of at most `limit` bytes, as `read_text` reads it. Raises ConfigError, also when another user could change
+    the file. What is judged is the very file that was read, whatever its path leads to by now."""
+    data, status = read_file(path, limit=limit)
+    trust = trust_in(path, opened=status)
+    if trust.problems:
+        raise ConfigError(trust.problems)
+    return Obeyed(decode(path, data), trust.doubt)
+
+
+def check_obeyed(path: Path) -> None:
+    """Raises ConfigError when another user could change a file that other code reads. One that is missing is theirs to
+    report."""
+    if problems := trust_in(path).problems:
+        raise ConfigError(problems)
+
+
+def trust_in(path: Path, *, opened: os.stat_result | None = None) -> Trust:
+    """The file or folder at `path`. `opened` is the status of the file that was opened there."""
+    if os.name != "posix":
+        return Trust()
+    try:
+        faults, last = _follow(path)
+    except OSError:  # nothing is there, or a part of the way cannot be read: who reads it says so
+        return Trust()
+    if opened is not None and (opened.st_dev, opened.st_ino) != (last.st_dev, last.st_ino):
+        return Trust((f"{shown(path)}: not used: it was replaced while it was read; try again",))
+    certain = [fault for fault in faults if not fault.is_unknowable]
+    if certain:
+        return Trust(tuple(dict.fromkeys(f"{shown(path)}: not used: {_sentence(fault, path)}" for fault in certain)))
+    return Trust(doubt=_doubt(faults[0], path)) if faults else Trust()
+
+
+# -- who may change what -----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Fault:
+    """Somebody else owns a place on the way to the file, or may write to it."""
+
+    place: Path
+    status: os.stat_result
+    is_owner: bool
+
+    @property
+    def is_unknowable(self) -> bool:
+        return not _is_known(self.status.st_uid) or self.is_modeless
+
+    @property
+    def is_modeless(self) -> bool:
+        return _filesystem(self.status.st_dev) in _MODELESS
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A folder, or the file, that the path has led to, and what is wrong with the way there from the folder above."""
+
+    place: Path
+    status: os.stat_result
+    faults: tuple[_Fault, ...] = ()
+
+
+def _follow(path: Path) -> tuple[list[_Fault], os.stat_result]:
+    """What others could change of the file and of the way to it, and the status of the file. Raises OSError."""
+    way = [_Step(Path("/"), os.lstat("/"))]
+    ahead = list(reversed(path.absolute().parts[1:]))
+    faults: list[_Fault] = []
+    links = 0
+    while ahead:
+        name = ahead.pop()
+        if name == "..":
+            faults += _faults_on([*way, way[-1]])
+            del way[max(1, len(way) - 1) :]
+            continue
+        place = way[-1].place / name
+        status = os.lstat(place)
+        step = _Step(place, status, tuple(_faults_of_entry(way[-1], place, status)))
+        if not stat.S_ISLNK(status.st_mode):
+            way.append(step)
+            continue
+        links += 1
+        if links > _LINKS_LIMIT:
+            raise OSError(f"too many symbolic links in {path}")
+        faults += _faults_on([*way, step])
+        target = Path(os.readlink(place))
+        ahead += reversed([part for part in target.parts if part != "/"])
+        if target.is_absolute():
+            del way[1:]
+    last = way[-1]
+    return [*faults, *_faults_on([*way, _Step(last.place, last.status, tuple(_faults_of(last)))])], last.status
+
+
+def _faults_on(way: Sequence[_Step]) -> list[_Fault]:
+    """None below a folder that nobody else can enter. What is above it does not matter either: another folder in its
+    place would belong to somebody else."""
+    if any(_is_private(step.status) for step in way[:-1] if stat.S_ISDIR(step.status.st_mode)):
+        return []
+    return [fault for step in way for fault in step.faults]
+
+
+def _faults_of_entry(folder: _Step, place: Path, status: os.stat_result) -> Iterator[_Fault]:
+    """Whether others could put something else in the place of this entry of a folder."""
+    if not _is_trusted(folder.status.st_uid):
+        yield _Fault(folder.place, folder.status, is_owner=True)
+    elif _is_writable(folder.place, folder.status):
+        if not folder.status.st_mode & stat.S_ISVTX:
+            yield _Fault(folder.place, folder.status, is_owner=False)
+        elif not _is_trusted(status.st_uid):
+            yield _Fault(place, status, is_owner=True)
+
+
+def _faults_of(step: _Step) -> Iterator[_Fault]:
+    if not _is_trusted(step.status.st_uid):
+        yield _Fault(step.place, step.status, is_owner=True)
+    elif _is_writable(step.place, step.status):
+        yield _Fault(step.place, step.status, is_owner=False)
+
+
+def _is_private(status: os.stat_result) -> bool:
+    """Whether nobody else can enter the folder."""
+    if not _is_trusted(status.st_uid) or status.st_mode & 0o007:
+        return False
+    return not status.st_mode & 0o070 or not _has_other_members(status.st_gid, os.geteuid())
+
+
+def _is_trusted(uid: int) -> bool:
+    return _is_known(uid) and uid in (_ROOT, os.geteuid())
+
+
+def _is_writable(place: Path, status: os.stat_result) -> bool:
+    """Whether somebody else than its owner may write there."""
+    if status.st_mode & stat.S_IWOTH:
+        return True
+    if not status.st_mode & stat.S_IWGRP:
+        return False
+    return _has_other_members(status.st_gid, os.geteuid()) or _names_others(place)
+
+
+def _names_others(place: Path) -> bool:
+    """Whether an access control list lets somebody by name; its mask stands where the group's bits are."""
+    try:
+        entries = os.getxattr(place, _ACL)[4:]
+    except (OSError, AttributeError):
+        return False
+    return any(tag in _ACL_NAMED and permissions & 0o2 for tag, permissions, _ in struct.iter_unpack("<HHI", entries))
+
+
+@lru_cache(maxsize=64)
+def _has_other_members(gid: int, us: int) -> bool:
+    """Whether a group has members besides us and root, as far as that can be told: a group that the system does not
+    list, or that is not listed whole, counts as one that has."""
+    accounts = pwd.getpwall()
+    ours = {account.pw_name for account in accounts if account.pw_uid in (us, _ROOT)}
+    try:
+        group = grp.getgrgid(gid)
+    except KeyError:
+        return gid != os.getegid() or any(a.pw_gid == gid and a.pw_name not in ours for a in accounts)
+    if any(member not in ours for member in group.gr_mem):
+        return True
+    if gid == os.getegid() and us not in (account.pw_uid for account in accounts):
+        # A directory service that lists no accounts: then only the usual private group, named after its user, is safe.
+        try:
+            return group.gr_name != pwd.getpwuid(us).pw_name
+        except KeyError:
+            return True
+    return any(account.pw_gid == gid and account.pw_name not in ours for account in accounts)
+
+
+# -- where owners and modes mean nothing -------------------------------------------------------------------------------
+
+
+def _is_known(uid: int) -> bool:
+    """False for the number that stands for every owner whom this user namespace does not map."""
+    return uid != _OVERFLOW_ID or _is_mapped(uid)
+
+
+@lru_cache(maxsize=1)
+def _is_mapped(uid: int) -> bool:
+    try:
+        lines = Path("/proc/self/uid_map").read_text().splitlines()
+    except OSError:  # no user namespaces here
+        return True
+    ranges = [(int(first), int(count)) for first, _, count in (line.split() for line in lines)]
+    return any(first <= uid < first + count for first, count in ranges)
+
+
+def _filesystem(device: int) -> str:
+    """The kind of filesystem with this device number, as /proc/self/mountinfo calls it; "" where that is unknown."""
+    number = f"{os.major(device)}:{os.minor(device)}"
+    try:
+        lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()
+    except OSError:
+        return ""
+    for line in lines:
+        front, _, back = line.partition(" - ")
+        if front.split()[2:3] == [number]:
+            return back.split()[0]
+    return ""
+
+
+# -- in words ----------------------------------------------------------------------------------------------------------
+
+
+def _sentence(fault: _Fault, file: Path) -> str:
+    itself = fault.place == file.absolute()
+    what = "it" if itself else shown(fault.place)
+    if fault.is_owner:
+        why = f"{what} belongs to {_name(fault.status.st_uid)}, who could change it"
+    else:
+        why = f"other users can write to {what}"
+    return f"{why}. Run: {_command(fault, file)}"
+
+
+def _command(fault: _Fault, file: Path) -> str:
+    """The command that fixes it. Closing the file's own folder, when it is ours, is enough whatever is above it."""
+    sudo = "" if os.geteuid() == _ROOT else "sudo "
+    place = shlex.quote(str(fault.place))
+    if fault.status.st_uid != os.geteuid() and fault.place not in (file.absolute(), file.absolute().parent):
+        folder = file.absolute().parent
+        if folder == file.resolve().parent and folder.stat().st_uid == os.geteuid():
+            return f"chmod 700 {shlex.quote(str(folder))}"
+    if fault.is_owner:
+        return f"{sudo}chown {'-h ' if stat.S_ISLNK(fault.status.st_mode) else ''}{_name(os.geteuid())} {place}"
+    if not fault.status.st_mode & stat.S_IWOTH and _names_others(fault.place):
+        return f"setfacl -b {place}"
+    return f"{sudo if fault.status.st_uid != os.geteuid() else ''}chmod go-w {place}"
+
+
+def _doubt(fault: _Fault, file: Path) -> str:
+    if not _is_known(fault.status.st_uid):
+        reason = f"the owner of {shown(fault.place)} is unknown in this container"
+    else:
+        reason = f"owners and modes mean nothing on {_filesystem(fault.status.st_dev)}"
+    folder = file.absolute().parent
+    said = f"{shown(folder)}: other users may be able to change the files in it: {reason}"
+    is_ours = not fault.is_modeless and os.lstat(folder).st_uid == os.geteuid()
+    return f"{said}. To exclude that, run: chmod 700 {shlex.quote(str(folder))}" if is_ours else said
+
+
+def _name(uid: int) -> str:
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:
+        return f"uid {uid}" if uid != os.geteuid() else str(uid)

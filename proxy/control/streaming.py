@@ -1,0 +1,95 @@
+"""Answers that go on: one JSON object a line, as things happen, until either side leaves.
+
+`byway log -f` follows connections as they end, `byway why` a measurement as it comes. Each such answer is a task that
+waits for the next line; when Byway ends they are ended with it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+from collections.abc import AsyncGenerator, Callable, Mapping
+from typing import Any
+
+from aiohttp import web
+
+from proxy.config.suggestions import quoted
+from proxy.control import request_parsing as asking
+from proxy.control.access import Refused
+from proxy.control.serialize import Document, versioned
+from proxy.control.site import scope
+from proxy.model import DIRECT, Outcome
+from proxy.model.errors import BywayError
+from proxy.wire.relay_url import redact
+
+log = logging.getLogger(__name__)
+
+FAULT = "Byway has an internal error; `byway run -vv` logs the details."
+
+
+class Followers:
+    """Those who are being answered line by line."""
+
+    def __init__(self) -> None:
+        self._answering: set[asyncio.Task[Any]] = set()
+
+    async def answer(self, request: web.Request, lines: AsyncGenerator[Document, None]) -> web.StreamResponse:
+        """Sends each of `lines` when it comes, and closes them. A fault of ours on the way is the last line, `error`:
+        an answer that merely stopped would look like a Byway that has ended."""
+        response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
+        await response.prepare(request)
+        task = asyncio.current_task()
+        assert task is not None
+        self._answering.add(task)
+        try:
+            async with contextlib.aclosing(lines):
+                async for line in lines:
+                    await response.write(json.dumps(versioned(**line)).encode() + b"\n")
+        except ConnectionError:
+            pass  # the reader has gone
+        except Exception as error:
+            told = redact(str(error)) if isinstance(error, BywayError) else FAULT
+            log.error("internal error while streaming an answer: %s", type(error).__name__)
+            log.debug("traceback:", exc_info=True)
+            with contextlib.suppress(ConnectionError):
+                await response.write(json.dumps(versioned(error=told)).encode() + b"\n")
+        finally:
+            self._answering.discard(task)
+        return response
+
+    async def stop(self, _app: web.Application) -> None:
+        """They would otherwise hold up the end."""
+        for task in tuple(self._answering):
+            task.cancel()
+
+
+def wanted(asked: Mapping[str, str]) -> Callable[[Outcome], bool]:
+    """Which outcomes are asked for by `site`, `route` and `outcome`: the same choice that the store makes among its
+    rows. Raises Refused for an outcome that there is not."""
+    site, route, ended = asked.get("site"), asked.get("route"), asked.get("outcome")
+    scope_of_site = None if site is None else asking.read(scope, site)
+    if ended is not None and ended not in _ENDS:
+        raise Refused(400, f"outcome is one of {', '.join(_ENDS)}, not {quoted(ended)}")
+
+    def is_wanted(outcome: Outcome) -> bool:
+        host = outcome.host or outcome.request.destination.host
+        return (
+            (scope_of_site is None or host == scope_of_site or host.endswith(f".{scope_of_site}"))
+            and (route is None or any(str(attempt.route) == route for attempt in outcome.attempts))
+            and (ended is None or _ENDS[ended](outcome))
+        )
+
+    return is_wanted
+
+
+_ENDS: Mapping[str, Callable[[Outcome], bool]] = {
+    "direct": lambda outcome: outcome.winner == DIRECT,
+    "relay": lambda outcome: outcome.winner is not None and not outcome.winner.is_direct,
+    "rescued": lambda outcome: (
+        outcome.winner not in (None, DIRECT)
+        and any(attempt.route == DIRECT and not attempt.delivered for attempt in outcome.attempts)
+    ),
+    "failed": lambda outcome: outcome.winner is None,
+}

@@ -1,0 +1,1 @@
+"""What is believed about sites and networks, and how observations change it."""

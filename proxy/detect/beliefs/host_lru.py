@@ -1,0 +1,95 @@
+"""What is remembered per host and network, bounded however many hosts a page makes up.
+
+A page with 50,000 random subdomains must neither fill the memory nor push out what is known of other sites: so there is
+a bound for the hosts of one registrable domain and one for all, and the least recently used go first. Reading is one
+dictionary look-up; only `put` counts as use.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterator
+from typing import Generic, TypeVar
+
+from proxy.detect.scopes import registrable
+from proxy.model import NetworkId
+
+T = TypeVar("T")
+Key = tuple[NetworkId, str]
+"""A network and a host on it."""
+
+
+class HostLru(Generic[T]):
+    """A mapping of (network, host) with two bounds."""
+
+    def __init__(self, *, total: int, per_domain: int) -> None:
+        self._total = total
+        self._per_domain = per_domain
+        self._values: dict[Key, T] = {}
+        self._domains: OrderedDict[Key, dict[str, None]] = OrderedDict()  # both: least recently used first
+        self.get = self._values.get
+
+    def __len__(self) -> int:
+        return len(self._values)
+
+    def __contains__(self, key: Key) -> bool:
+        return key in self._values
+
+    def __iter__(self) -> Iterator[Key]:
+        """Over a snapshot, as in `items` and `values`: safe while the table changes."""
+        return iter(list(self._values))
+
+    def items(self) -> list[tuple[Key, T]]:
+        return list(self._values.items())
+
+    def values(self) -> list[T]:
+        return list(self._values.values())
+
+    def siblings(self, key: Key) -> list[Key]:
+        """The keys under the same registrable domain on the same network, `key` itself included when it is there."""
+        network, host = key
+        return [(network, other) for other in self._domains.get((network, registrable(host)), ())]
+
+    def correct(self, key: Key, value: T) -> None:
+        """Sets the value of a key that is there; that is no use of it."""
+        if key not in self._values:
+            raise KeyError(key)
+        self._values[key] = value
+
+    def put(self, key: Key, value: T) -> list[tuple[Key, T]]:
+        """Sets a value and makes its host the most recently used. Returns what had to go for it."""
+        self._values[key] = value
+        network, host = key
+        domain = (network, registrable(host))
+        hosts = self._domains.setdefault(domain, {})
+        hosts.pop(host, None)
+        hosts[host] = None
+        self._domains.move_to_end(domain)
+        gone = []
+        if len(hosts) > self._per_domain:
+            gone.append(self._evict(domain))
+        if len(self._values) > self._total:
+            gone.append(self._evict(next(iter(self._domains))))
+        return gone
+
+    def pop(self, key: Key) -> T | None:
+        """Removes a value and returns it, if there was one."""
+        value = self._values.pop(key, None)
+        if value is not None:
+            network, host = key
+            domain = (network, registrable(host))
+            hosts = self._domains[domain]
+            del hosts[host]
+            if not hosts:
+                del self._domains[domain]
+        return value
+
+    def clear(self) -> None:
+        self._values.clear()
+        self._domains.clear()
+
+    def _evict(self, domain: Key) -> tuple[Key, T]:
+        key = (domain[0], next(iter(self._domains[domain])))
+        value = self._values[key]
+        self.pop(key)
+        return key, value

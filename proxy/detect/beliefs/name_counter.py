@@ -1,0 +1,56 @@
+"""Which names were seen at a place, and when: dead hosts of one prefix, unrelated sites led to one warning.
+
+What many names have in common tells more than each of them. Whoever blocks can make up any number of places and names,
+so there are bounds for both, and what was seen least recently goes first.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from proxy.detect.beliefs.host_lru import Key
+from proxy.model import NetworkId
+
+
+class NameCounter:
+    """A place is a network and a scope or an address on it. Belongs to one thread."""
+
+    def __init__(self, *, places: int, names: int) -> None:
+        """At most so many places, and so many names at each."""
+        self._places_max = places
+        self._names_max = names
+        self._places: OrderedDict[Key, OrderedDict[str, float]] = OrderedDict()
+
+    def __contains__(self, place: Key) -> bool:
+        return place in self._places
+
+    def note(self, place: Key, name: str, now: float) -> None:
+        names = self._places.setdefault(place, OrderedDict())
+        self._places.move_to_end(place)
+        names[name] = now
+        names.move_to_end(name)
+        if len(names) > self._names_max:
+            names.popitem(last=False)
+        if len(self._places) > self._places_max:
+            self._places.popitem(last=False)
+
+    def saw(self, place: Key, name: str) -> bool:
+        """Whether this name was seen there."""
+        return name in self._places.get(place, ())
+
+    def within(self, place: Key, window_s: float, now: float) -> int:
+        """How many names were seen there in the last `window_s`."""
+        return sum(0 <= now - at <= window_s for at in self._places.get(place, {}).values())
+
+    def pop(self, place: Key) -> None:
+        """Forgets a place."""
+        self._places.pop(place, None)
+
+    def leave(self, network: NetworkId) -> None:
+        """Forgets all places on a network."""
+        for place in [place for place in self._places if place[0] == network]:
+            del self._places[place]
+
+    def clear(self) -> None:
+        """Forgets all."""
+        self._places.clear()

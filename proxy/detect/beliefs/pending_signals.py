@@ -1,0 +1,156 @@
+"""What waits for a control before it may count.
+
+A signal waits up to half a minute for another route to deliver the same host (gate G2 of detection.md, section 3), then
+up to ten seconds for another host to deliver direct (gate G1, asked of `uplink`). A frozen or throttled flow waits for
+a relay to carry what direct did not. What waits too long is forgotten: it never counts.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from dataclasses import dataclass, replace
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.host_lru import HostLru, Key
+from proxy.detect.scopes import registrable
+from proxy.detect.signals import Observed
+from proxy.model import NetworkId
+
+WAITING_MAX = 256
+"""Hosts of one network that wait for G1 at once: a page's worth, many times over."""
+
+OBSERVED_MAX = 8
+"""Signals of one host that wait for G1; the heaviest will count."""
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What was observed about a host, and when it began to wait."""
+
+    observed: tuple[Observed, ...]
+    since: float
+    story: str = ""
+    compared: bool = True  # other routes were tried with the same request, or could have been
+
+
+class PendingSignals:
+    """All that waits. Belongs to one thread."""
+
+    def __init__(self, settings: Detect) -> None:
+        bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
+        self._settings = settings
+        self._unexplained: HostLru[Waiting] = HostLru(**bounds)
+        self._unproven: HostLru[Waiting] = HostLru(**bounds)
+        self._waiting: dict[NetworkId, OrderedDict[Key, Waiting]] = {}
+
+    # -- G2: another route -----------------------------------------------------------------------------------------
+
+    def await_other_route(self, key: Key, observed: list[Observed], now: float, *, compared: bool = True) -> None:
+        """Nothing delivered: it counts if another route does soon. `compared`: another one was tried and failed too."""
+        self._unexplained.put(key, Waiting(tuple(observed), now, compared=compared))
+
+    def uncompared(self, key: Key, now: float) -> Waiting | None:
+        """What direct failed with, while no other route was tried since: for as long as a rescue makes a suspect."""
+        waiting = _young(self._unexplained.get(key), now, self._settings.rescue_suspect_s)
+        return waiting if waiting is not None and not waiting.compared else None
+
+    def compared(self, key: Key) -> None:
+        """Another route was tried since, and failed too."""
+        waiting = self._unexplained.get(key)
+        if waiting is not None:
+            self._unexplained.correct(key, replace(waiting, compared=True))
+
+    def explained(self, key: Key, now: float) -> Waiting | None:
+        """What waits for the route that has just delivered."""
+        return _young(self._unexplained.pop(key), now, self._settings.rescue_window_s)
+
+    def prove_later(self, key: Key, waiting: Waiting) -> None:
+        """A flow was frozen or throttled: it counts if a relay carries more."""
+        self._unproven.put(key, waiting)
+
+    def proven(self, key: Key, now: float) -> Waiting | None:
+        """What waits for the relay that has just carried much."""
+        return _young(self._unproven.pop(key), now, self._settings.rescue_suspect_s)
+
+    def cancel(self, key: Key) -> None:
+        """Direct delivered: what waits of this host was no blocking."""
+        self._unexplained.pop(key)
+        self._withdraw(key)
+
+    # -- G1: the uplink --------------------------------------------------------------------------------------------
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether anything waits for the uplink."""
+        return bool(self._waiting)
+
+    def waits(self, network: NetworkId, now: float) -> bool:
+        """Whether anything on this network waits for the uplink."""
+        return bool(self._alive(network, now))
+
+    def pending_for_domain(self, network: NetworkId, domain: str, now: float) -> bool:
+        """Whether a host of `domain` waits for the uplink: it cannot be its own witness."""
+        return any(registrable(host) == domain for _, host in self._alive(network, now))
+
+    def wait(self, key: Key, observed: list[Observed], story: str, now: float) -> None:
+        """It counts when another host delivers direct."""
+        waiting = self._waiting.setdefault(key[0], OrderedDict())
+        before = waiting.pop(key, None)
+        old = [] if before is None else [o for o in before.observed if _since(o, now) <= self._settings.uplink_window_s]
+        waiting[key] = Waiting((*old, *observed)[-OBSERVED_MAX:], now, story)
+        if len(waiting) > WAITING_MAX:
+            waiting.popitem(last=False)
+
+    def opened(
+        self, network: NetworkId, domain: str, now: float, *, came_at: float | None = None
+    ) -> list[tuple[Key, Waiting]]:
+        """A host of `domain` delivered direct, at `came_at` at the earliest, or now: takes out what waited for it."""
+        alive = self._alive(network, now)
+        before = now if came_at is None else came_at
+        through = [
+            (key, waiting)
+            for key, waiting in alive.items()
+            if registrable(key[1]) != domain and all(observed.sent <= before for observed in waiting.observed)
+        ]
+        for key, _ in through:
+            self._withdraw(key)
+        return through
+
+    # -- what voids --------------------------------------------------------------------------------------------------
+
+    def void(self) -> None:
+        """Nothing that waits counts any more: another network, a sleep, a clock that was set."""
+        self._waiting.clear()
+        self._unexplained.clear()
+        self._unproven.clear()
+
+    def forget(self, key: Key) -> None:
+        """What waits of one host is forgotten."""
+        self.cancel(key)
+        self._unproven.pop(key)
+
+    def hosts(self) -> set[Key]:
+        """The hosts of which anything waits."""
+        return {*self._unexplained, *self._unproven, *(key for waiting in self._waiting.values() for key in waiting)}
+
+    def _alive(self, network: NetworkId, now: float) -> OrderedDict[Key, Waiting]:
+        waiting = self._waiting.get(network, OrderedDict())
+        for key, old in list(waiting.items()):
+            if _young(old, now, self._settings.uplink_window_s) is None:
+                self._withdraw(key)
+        return waiting
+
+    def _withdraw(self, key: Key) -> None:
+        waiting = self._waiting.get(key[0])
+        if waiting is not None:
+            waiting.pop(key, None)
+            if not waiting:
+                del self._waiting[key[0]]
+
+
+def _since(observed: Observed, now: float) -> float:
+    return now - observed.signal.at
+
+
+def _young(waiting: Waiting | None, now: float, limit_s: float) -> Waiting | None:
+    return waiting if waiting is not None and 0 <= now - waiting.since <= limit_s else None

@@ -1,0 +1,136 @@
+"""What is seen apart from an attempt that fails: flows that stop, certificates that are not the site's, refusals.
+
+Direct delivered here, or seemed to. A flow that froze or crawled makes its host suspect at once and counts when a relay
+has carried more; a certificate of a known interception root blocks at once, an unknown one after two looks; a site that
+refuses one route and not another is taken by the other, and that is no blocking at all.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable, unknown
+from proxy.detect.beliefs.host_lru import HostLru, Key
+from proxy.detect.beliefs.pending_signals import Waiting
+from proxy.detect.beliefs.signal_counting import SignalCounting
+from proxy.detect.beliefs.site_refusals import SiteRefusals
+from proxy.detect.signals import PROVEN_BY_BYTES, Observed
+from proxy.model import DIRECT, Attempt, Change, NetworkId, NetworkState, Outcome, Route, Signal, Stage, State, Symptom
+
+AGAIN_S = 3600.0
+"""A second early reset within this time is no accident."""
+
+
+class PostDelivery:
+    """Takes findings to the judge. Belongs to one thread."""
+
+    def __init__(self, settings: Detect, judge: SignalCounting) -> None:
+        self._settings = settings
+        self._judge = judge
+        self._book: BeliefTable = judge.book
+        self._refusals = SiteRefusals(settings)
+        self._early: HostLru[float] = HostLru(total=settings.hosts_max, per_domain=settings.hosts_per_domain_max)
+
+    def clock_set(self) -> None:
+        """Nothing that was dated means anything."""
+        self._refusals.clear()
+        self._early.clear()
+
+    def carried(self, key: Key, route: Route, now: float, *, bytes_s: float = math.inf) -> list[Change]:
+        """A relay has carried enough, at up to `bytes_s`: that a site is slow by any route is its own doing."""
+        waiting = self._judge.gates.proven(key, now)
+        if waiting is None or not self._judge.uplink.may_learn(key[0], now):
+            return []
+        if bytes_s < self._settings.throttled_faster * max(map(_crawled_at, waiting.observed)):
+            self._judge.gates.prove_later(key, waiting)  # it may become faster yet
+            return []
+        changes = self._judge.count(key, list(waiting.observed), waiting.story, now, winner=route)
+        return changes + self._judge.lifts.consider(key, now)
+
+    def spoiled(self, key: Key, fresh: list[Observed], direct: Attempt, now: float) -> list[Change]:
+        """Direct delivered, and then, or so far, something was wrong all the same: suspect at once, and counted when
+        another route does better."""
+        if direct.symptom is Symptom.RESET and not self._early_again(key, now):
+            return []
+        if not fresh or not self._judge.uplink.may_learn(key[0], now):
+            return []
+        self._book.works.pop(key)
+        proofs = [observed for observed in fresh if observed.signal.id in PROVEN_BY_BYTES]
+        others = [observed for observed in fresh if observed.signal.id not in PROVEN_BY_BYTES]
+        ids = ", ".join(observed.signal.id for observed in fresh)
+        story = f"direct answered, but: {ids}{f' ({direct.error})' if direct.error else ''}"
+        if proofs:
+            self._judge.gates.prove_later(key, Waiting(tuple(proofs), now, story))
+        if others:
+            self._judge.gates.await_other_route(key, others, now)
+        return self._judge.count(key, [], story, now, winner=None, hint=fresh[-1].signal.cause)
+
+    def _early_again(self, key: Key, now: float) -> bool:
+        """Whether a reset early in the answer is the second within the hour: many programs end that way once."""
+        before = self._early.get(key)
+        self._early.put(key, now)
+        return before is not None and 0 <= now - before <= AGAIN_S
+
+    def refused(self, outcome: Outcome, key: Key, now: float) -> list[Change]:
+        """A site that answers 403, 429 or 451 on one route and not on another is taken by the other for two hours."""
+        preferred = self._refusals.note(key, outcome, now)
+        if preferred is None:
+            return []
+        lasts_s = self._settings.refused_s
+        if preferred.all_refuse:
+            why = f"every tested route gets HTTP {preferred.status}"
+            self._book.mark_passing(key, State.REFUSED, "refused", why, lasts_s=lasts_s, now=now)
+            return []
+        held = self._book.current(key, now)
+        if preferred.route.is_direct or (held is not None and held.state in TROUBLED):
+            return []
+        self._book.works.pop(key)
+        before = held or unknown(key, now)
+        why = f"direct gets HTTP {preferred.status}, {preferred.route} does not"
+        after = replace(before, state=State.SUSPECT, cause="refused", since=now, until=now + lasts_s, why=why)
+        after = replace(after, last_good=str(preferred.route), last_good_at=now)
+        return self._book.hold(key, before, after, now)
+
+    def resigned(self, host: str, issuer: str, network: NetworkId, now: float, *, control: bool) -> list[Change]:
+        if not self._judge.uplink.resigned(network, host, issuer, control=control):
+            return []
+        changes: list[Change] = []
+        for key, held in self._book.held.items():
+            if key[0] == network and held.state in TROUBLED and held.cause == "interception":
+                changes += self._book.drop(
+                    key, now, "TLS is intercepted on this network by a CA that this computer trusts"
+                )
+        return changes
+
+    def intercepted_by_known(self, key: Key, fingerprint: str, now: float) -> list[Change]:
+        """A root that is known to intercept signs what comes in place of the site: there is nothing to wait for."""
+        before = self._book.current(key, now) or unknown(key, now)
+        after = replace(
+            before, cause="interception", why=f"certificate signed by a known interception root ({fingerprint[:16]})"
+        )
+        if before.state is State.BLOCKED:
+            return self._book.hold(key, before, replace(after, until=now + self._settings.unvisited_s), now)
+        self._book.works.pop(key)
+        return self._book.block(key, before, after, now)
+
+    def intercepted(self, key: Key, fingerprint: str, now: float) -> list[Change]:
+        """Somebody unknown signs what comes in place of the site, and the system does not trust it."""
+        uplink = self._judge.uplink
+        if uplink.state(key[0]) is NetworkState.INSPECTED or not uplink.may_learn(key[0], now):
+            return []
+        self._book.works.pop(key)
+        signal = Signal("tls_bad_cert", self._settings.weights.tls_bad_cert, "interception", now)
+        seen = Observed(signal, Attempt(DIRECT, Stage.DONE), now - self._settings.uplink_window_s)
+        story = f"wrong certificate, from an unknown issuer ({fingerprint[:16]})"
+        counting, waiting, _ = self._judge.gated(key, [seen], now)
+        if waiting:
+            self._judge.gates.wait(key, waiting, story, now)
+        return self._judge.count(key, counting, story, now, winner=None, hint="interception")
+
+
+def _crawled_at(observed: Observed) -> float:
+    """Bytes a second of a direct flow that was throttled; 0 of one that stopped."""
+    rate = observed.attempt.evidence.get("bytes_s", 0)
+    return float(rate) if observed.signal.id == "throttled" else 0.0

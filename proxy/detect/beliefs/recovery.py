@@ -1,0 +1,151 @@
+"""The way back: direct is tried again beside the user's own visits, and a block ends after enough successes.
+
+A re-test is a pair, direct and the route that was learned; what success means depends on what the cause would have
+prevented (detection.md, section 4). The same claims serve the local means of the ladder, which are tried beside a visit
+as well, once the censor's anger at an address is over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import replace
+from typing import Literal
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.belief_table import BeliefTable
+from proxy.detect.beliefs.host_lru import Key
+from proxy.detect.beliefs.retest_schedule import Budget, successes_needed
+from proxy.detect.beliefs.score import aged, counted, enough_to_block
+from proxy.detect.signals import NAME_BASED
+from proxy.model import Belief, Change, Route, Signal, State
+
+CLAIM_S = 60.0
+"""How long a re-test that was said to be due is not due again, should nobody report it."""
+
+Needs = Literal["byte", "hello", "page", "verified", "64k"]
+
+_NEEDS: dict[str, Needs] = {
+    "dns": "verified",  # a verified handshake at the system's address
+    "ip": "byte",
+    "sni_reset": "hello",  # a ServerHello to a hello of the browser's own shape
+    "sni_drop": "hello",
+    "ech": "hello",
+    "http_host": "byte",
+    "block_page": "page",  # an answer that is neither a block page nor a redirect elsewhere
+    "interception": "verified",
+    "frozen": "64k",  # at least 64 KiB on one connection
+    "throttled": "64k",
+}
+
+
+def retest_needs(belief: Belief) -> Needs:
+    """What a direct connection must bring for a re-test to be a success: what the cause would have prevented."""
+    return _NEEDS.get(belief.cause, "byte")
+
+
+class Recovery:
+    """Re-tests of what `book` holds. Belongs to one thread."""
+
+    def __init__(self, settings: Detect, book: BeliefTable) -> None:
+        self._settings = settings
+        self._book = book
+        self._budget = Budget(settings.retest_per_hour)
+        self._claimed: dict[Key, float] = {}  # under way → when it is given up for lost
+
+    def due(self, key: Key, now: float) -> bool:
+        """Whether direct shall be tried beside this visit; True claims it. A suspicion does not lapse meanwhile: what
+        comes of it would have nothing to speak of."""
+        held = self._book.troubled(key, now)
+        if held is None or not 0 < held.retest_at <= now or not self._claim(key, now):
+            return False
+        if held.until < (over := now + self._settings.retest_pair_s):
+            self._book.held.correct(key, replace(held, until=over))
+        return True
+
+    def rung_due(self, key: Key, now: float) -> bool:
+        """Whether the local means shall be tried beside this visit: the name is the cause, none is known to help or
+        not to, and the censor has calmed down. True claims it."""
+        held = self._book.held.get(key)
+        if held is None or held.cause not in NAME_BASED or held.rungs_failed or "|" in held.last_good:
+            return False
+        if not max(held.signal_at, held.since) + self._settings.residual_s <= now:
+            return False
+        return self._book.troubled(key, now) is not None and self._claim(key, now)
+
+    def rung_result(self, key: Key, route: Route, now: float, *, ok: bool) -> list[Change]:
+        """Takes whether a local means passed beside a visit."""
+        self._claimed.pop(key, None)
+        if not ok:
+            return self.rungs_failed(key, [route], now)
+        held = self._book.troubled(key, now)
+        if held is None:
+            return []
+        others = tuple(failed for failed in held.rungs_failed if failed != str(route))
+        return self._book.hold(
+            key, held, replace(held, last_good=str(route), last_good_at=now, rungs_failed=others), now
+        )
+
+    def rungs_failed(self, key: Key, routes: Iterable[Route], now: float) -> list[Change]:
+        """Local means that did not help, where another route did."""
+        held = self._book.troubled(key, now)
+        if held is None:
+            return []
+        failed = tuple(dict.fromkeys((*held.rungs_failed, *map(str, routes))))
+        if failed == held.rungs_failed:
+            return []
+        return self._book.hold(key, held, replace(held, rungs_failed=failed, rungs_failed_at=now), now)
+
+    def retested(self, key: Key, now: float, *, direct_ok: bool, other_ok: bool, counts: bool) -> list[Change]:
+        """Takes what a pair showed. When both failed nothing changes but when the next is due. `counts`: that direct
+        failed is the same evidence once more."""
+        self._claimed.pop(key, None)
+        held = self._book.troubled(key, now)
+        if held is None:
+            return []
+        if direct_ok:
+            return self.succeeded(key, held, now, "direct delivered in a re-test")
+        if not other_ok:
+            self._book.held.correct(key, self._book.schedule.after_failure(held, now))
+            return []
+        return self._failed_again(key, held, now, counts=counts)
+
+    def release(self, key: Key) -> None:
+        """A re-test said nothing of its scope, or was not reported: it is due as before."""
+        self._claimed.pop(key, None)
+
+    def succeeded(self, key: Key, held: Belief, now: float, why: str) -> list[Change]:
+        """Direct delivered to a troubled host. A suspect is cleared; a block ends after enough successes apart."""
+        book = self._book
+        if held.state is State.SUSPECT:
+            return book.leave(key, held, now, why)
+        if held.successes and now - held.success_at < self._settings.retest_apart_s:
+            book.held.correct(key, book.schedule.after_success(held, now))
+            return []
+        after = replace(held, successes=held.successes + 1, success_at=now)
+        if after.successes < successes_needed(held, now, self._settings):
+            return book.hold(key, held, book.schedule.after_success(after, now), now)
+        cleared = replace(after, score=0.0, scored_at=now, signal_at=0.0, signal_weight=0.0, episodes=0)
+        return book.leave(key, cleared, now, f"{why}, {after.successes} times in a row")
+
+    def forget_claims(self) -> None:
+        """The clock was set, or the network went: what is under way reports nothing."""
+        self._claimed.clear()
+
+    def _failed_again(self, key: Key, held: Belief, now: float, *, counts: bool) -> list[Change]:
+        """Direct failed beside another route that delivered: the same evidence once more, and the next step."""
+        signal = Signal("retest", held.signal_weight if counts else 0.0, held.cause, now)
+        after = counted(held, signal, now, self._settings) if signal.weight else aged(held, now, self._settings)
+        after = replace(after, successes=0, last_good_at=now)
+        if held.state is State.SUSPECT and enough_to_block(after, signal, self._settings):
+            return self._book.block(key, held, after, now)
+        after = self._book.schedule.after_failure(after, now)
+        if held.state is State.SUSPECT:
+            after = replace(after, until=self._book.suspect_until(after, now))
+        return self._book.hold(key, held, after, now)
+
+    def _claim(self, key: Key, now: float) -> bool:
+        if self._claimed.get(key, 0.0) > now or not self._budget.take(key[0], now):
+            return False
+        self._claimed = {other: until for other, until in self._claimed.items() if until > now}
+        self._claimed[key] = now + CLAIM_S
+        return True

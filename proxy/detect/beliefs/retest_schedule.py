@@ -1,0 +1,82 @@
+"""When a host is tried direct again: detection.md section 4, "the way back".
+
+A re-test is due only beside a visit of the user's, and this module only says from when on; nothing here is a timer. The
+steps grow, each is late by a random share so that many hosts do not fall due together, and every recent exit makes the
+next one slower, so that a provider that toggles does not make us flap.
+"""
+
+from __future__ import annotations
+
+import random
+from collections import OrderedDict, deque
+from dataclasses import replace
+
+from proxy.config.schema import Detect
+from proxy.model import Belief, NetworkId
+
+HOUR_S = 3600.0
+NETWORKS_MAX = 64
+
+
+class RetestSchedule:
+    """Dates re-tests. A belief's `retest_step` tells which of `retest_blocked_s` follows a failure."""
+
+    def __init__(self, settings: Detect, rng: random.Random) -> None:
+        self._settings = settings
+        self._rng = rng
+
+    def of_suspect(self, belief: Belief, now: float) -> Belief:
+        """First re-test of a host that has just become suspect: after 2 min, twice as long for each recent exit."""
+        delay_s = self._settings.retest_suspect_s * 2 ** min(20, len(recent_exits(belief, now, self._settings)))
+        return self._at(belief, now, min(delay_s, self._settings.retest_blocked_s[-1]), step=0)
+
+    def of_blocked(self, belief: Belief, now: float) -> Belief:
+        """First re-test of a host that has just become blocked."""
+        return self._at(belief, now, self._settings.retest_blocked_s[0], step=1)
+
+    def after_failure(self, belief: Belief, now: float) -> Belief:
+        """The next step, after a re-test in which direct failed. That the other route, which had just carried a visit,
+        did no better is rarely over soon, and would take all re-tests of its network for itself. A suspect that failed
+        its one early re-test goes on with the steps of a blocked host."""
+        steps = self._settings.retest_blocked_s
+        step = min(belief.retest_step, len(steps) - 1)
+        return self._at(belief, now, steps[step], step=step + 1)
+
+    def after_success(self, belief: Belief, now: float) -> Belief:
+        """Soon again, after a success that is not enough."""
+        return self._at(belief, now, self._settings.retest_success_s, step=belief.retest_step)
+
+    def _at(self, belief: Belief, now: float, delay_s: float, *, step: int) -> Belief:
+        late = 1 + self._settings.retest_jitter * self._rng.random()
+        return replace(belief, retest_at=now + delay_s * late, retest_step=step)
+
+
+class Budget:
+    """At most so many re-tests in an hour on one network."""
+
+    def __init__(self, per_hour: int) -> None:
+        self._per_hour = per_hour
+        self._spent: OrderedDict[NetworkId, deque[float]] = OrderedDict()
+
+    def take(self, network: NetworkId, now: float) -> bool:
+        """Takes one re-test out of the budget; False when it is used up."""
+        spent = self._spent.setdefault(network, deque())
+        self._spent.move_to_end(network)
+        if len(self._spent) > NETWORKS_MAX:
+            self._spent.popitem(last=False)
+        while spent and not 0 <= now - spent[0] < HOUR_S:
+            spent.popleft()
+        if len(spent) >= self._per_hour:
+            return False
+        spent.append(now)
+        return True
+
+
+def recent_exits(belief: Belief, now: float, settings: Detect) -> tuple[float, ...]:
+    """The exits from suspect or blocked that still make the next one slower."""
+    return tuple(at for at in belief.exits if now - at < settings.retest_exits_window_s)
+
+
+def successes_needed(belief: Belief, now: float, settings: Detect) -> int:
+    """Consecutive successes that end a block: two, and one for each recent exit, up to three more."""
+    return settings.retest_successes + min(settings.retest_exits_max, len(recent_exits(belief, now, settings)))

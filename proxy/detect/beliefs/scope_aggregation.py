@@ -1,0 +1,209 @@
+"""From hosts to what they have in common: two blogs of one site, three hosts of one address prefix.
+
+When two hosts of a registrable domain are troubled for the same cause, the domain is believed to be, with the sum of
+their scores, and speaks for both and for all siblings but those that work direct. When three hosts of a prefix fail at
+the SYN while nothing in it works, the prefix is believed unreachable for an hour.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Iterable
+from dataclasses import replace
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable, unknown
+from proxy.detect.beliefs.host_lru import Key
+from proxy.detect.beliefs.name_counter import NameCounter
+from proxy.detect.beliefs.score import score_now
+from proxy.detect.scopes import domain_scope, prefix_scope
+from proxy.model import Belief, Change, IPAddress, NetworkId, Signal, State
+
+KEEPS_S = 600.0
+"""A host that worked direct so shortly before its domain was lifted, or later, keeps going direct."""
+
+PREFIXES_MAX = 1024
+HOSTS_MAX = 8
+"""Failing hosts remembered of one prefix."""
+
+DOMAINS_MAX = 1024
+FAILED_MAX = 64
+"""Hosts remembered of one troubled domain for having failed."""
+
+
+class ScopeAggregation:
+    """The wider scopes in `book`. Belongs to one thread."""
+
+    def __init__(self, settings: Detect, book: BeliefTable) -> None:
+        self._settings = settings
+        self._book = book
+        self._domains = {key for key in book.held if key[1].startswith("*.")}
+        self._prefixes = {key for key in book.held if "/" in key[1]}
+        self._failed = NameCounter(places=DOMAINS_MAX, names=FAILED_MAX)  # what failed under a domain
+        self._failing = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # what failed at the SYN in a prefix
+        self._worked: OrderedDict[Key, float] = OrderedDict()
+
+    # -- reading ---------------------------------------------------------------------------------------------------
+
+    def domain_over(self, key: Key, now: float) -> tuple[Key, Belief] | None:
+        """The troubled domain that a host is under."""
+        if not self._domains:
+            return None
+        above = (key[0], domain_scope(key[1]))
+        if above not in self._domains:
+            return None
+        held = self._book.troubled(above, now)
+        if held is None and above not in self._book.held:
+            self._domains.discard(above)
+        return (above, held) if held is not None else None
+
+    def speaks_for(self, domain: Belief, key: Key) -> bool:
+        """Whether a host under a troubled domain shares its trouble: not one that works direct by itself."""
+        working = self._book.works.get(key)
+        return working is None or working.at < domain.since - KEEPS_S
+
+    def tells_of(self, scope: Key, host: str) -> bool:
+        """Whether that a host works says that the trouble of its scope is over: not when only others of a domain were
+        seen to fail. After a restart nobody remembers which, and any will do."""
+        return scope not in self._failed or host == scope[1] or self._failed.saw(scope, host)
+
+    def prefix_over(self, network: NetworkId, addresses: Iterable[IPAddress], now: float) -> Belief | None:
+        """The unreachable prefix that holds all of the addresses."""
+        if not self._prefixes:
+            return None
+        found = None
+        for address in addresses:
+            key = (network, prefix_scope(address))
+            found = self._book.troubled(key, now) if key in self._prefixes else None
+            if found is None:
+                return None
+        return found
+
+    # -- learning --------------------------------------------------------------------------------------------------
+
+    def consider(self, key: Key, now: float) -> list[Change]:
+        """Lifts the domain of a host that has just become, or stayed, troubled, when a sibling is too."""
+        scope = domain_scope(key[1])
+        host = self._book.troubled(key, now)
+        if not scope or host is None or not host.cause or key[1].startswith("*."):
+            return []
+        above = (key[0], scope)
+        if self._book.troubled(above, now) is not None:
+            return []
+        siblings = [
+            (other, held)
+            for other in self._book.held.siblings(key)
+            if not other[1].startswith("*.")
+            and (held := self._book.troubled(other, now)) is not None
+            and held.cause == host.cause
+        ]
+        apart_s = self._settings.lift_apart_s
+        earlier = [held for other, held in siblings if other != key and now - held.since >= apart_s]
+        if not earlier:
+            return []
+        heaviest = max(earlier, key=lambda held: score_now(held, now, self._settings))
+        score = sum(score_now(held, now, self._settings) for held in (host, heaviest))
+        if score < self._settings.suspect_score:
+            return []  # neither has counted yet
+        return self._lift(above, host, heaviest, [other for other, _ in siblings], score, now)
+
+    def note_under(self, scope: Key, host: str, now: float) -> None:
+        """Direct failed for a host while `scope` spoke for it."""
+        if host != scope[1]:
+            self._failed.note(scope, host, now)
+
+    def note_failure(self, key: Key, addresses: Iterable[IPAddress], last_good: str, now: float) -> list[Change]:
+        """A host failed at the SYN at these addresses while a relay reached it."""
+        network, host = key
+        changes: list[Change] = []
+        for scope in sorted({prefix_scope(address) for address in addresses}):
+            prefix = (network, scope)
+            self._failing.note(prefix, host, now)
+            recent = self._failing.within(prefix, self._settings.prefix_s, now)
+            if recent >= self._settings.prefix_hosts and not self._works(prefix, now):
+                changes += self._lift_prefix(prefix, last_good, recent, now)
+        return changes
+
+    def note_success(self, network: NetworkId, address: IPAddress | None, now: float) -> list[Change]:
+        """Something at this address answered direct: its prefix is reachable."""
+        if address is None:
+            return []
+        prefix = (network, prefix_scope(address))
+        self._worked[prefix] = now
+        self._worked.move_to_end(prefix)
+        if len(self._worked) > PREFIXES_MAX:
+            self._worked.popitem(last=False)
+        self._failing.pop(prefix)
+        if prefix in self._prefixes:
+            self._prefixes.discard(prefix)
+            return self._book.drop(prefix, now, "an address in it answered direct")
+        return []
+
+    def clear(self) -> None:
+        """Forgets what no belief is made of yet: the clock was set."""
+        self._failing.clear()
+        self._worked.clear()
+
+    def forget(self, network: NetworkId) -> None:
+        """Forgets what no belief is made of yet on one network."""
+        self._failing.leave(network)
+        self._worked = OrderedDict((key, at) for key, at in self._worked.items() if key[0] != network)
+
+    def _lift(
+        self, above: Key, host: Belief, other: Belief, covered: list[Key], score: float, now: float
+    ) -> list[Change]:
+        before = self._book.current(above, now) or unknown(above, now)
+        newer = max(host, other, key=lambda held: held.last_good_at)
+        weight = max(host.signal_weight, other.signal_weight)
+        after = replace(
+            before,
+            cause=host.cause,
+            score=min(self._settings.score_cap, score),
+            scored_at=now,
+            signal_at=host.signal_at,  # 0 while its signal waits: it will count in full
+            signal_weight=weight,
+            episodes=max(2, before.episodes),
+            episode_at=now,
+            last_good=newer.last_good,
+            last_good_at=newer.last_good_at,
+            rungs_failed=tuple(dict.fromkeys((*host.rungs_failed, *other.rungs_failed))),
+            rungs_failed_at=max(host.rungs_failed_at, other.rungs_failed_at),
+            family=host.family if host.family == other.family else 0,
+            exits=tuple(sorted({*before.exits, *host.exits, *other.exits})),
+            why=(
+                f"{host.scope} and {other.scope} fail the same way ({host.cause}); "
+                f"status applied to {above[1]}: {host.why}"
+            ),
+        )
+        if State.BLOCKED in (host.state, other.state):
+            changes = self._book.block(above, before, after, now)
+        else:
+            changes = self._book.raise_suspicion(above, before, after, Signal("lift", weight, host.cause, now), now)
+        self._domains.add(above)
+        self._failed.pop(above)
+        for key in covered:
+            self.note_under(above, key[1], now)
+            changes += self._book.drop(key, now, f"covered by {above[1]}")
+            self._book.works.pop(key)
+        return changes
+
+    def _works(self, prefix: Key, now: float) -> bool:
+        return 0 <= now - self._worked.get(prefix, float("-inf")) < self._settings.prefix_s
+
+    def _lift_prefix(self, prefix: Key, last_good: str, hosts: int, now: float) -> list[Change]:
+        before = self._book.current(prefix, now) or unknown(prefix, now)
+        if before.state in TROUBLED:
+            return []
+        after = replace(
+            before,
+            state=State.SUSPECT,
+            cause="ip",
+            since=now,
+            until=now + self._settings.prefix_s,
+            last_good=last_good,
+            last_good_at=now,
+            family=6 if ":" in prefix[1] else 4,
+            why=f"{hosts} hosts in it did not answer a SYN, relays reached them, and none in it worked for an hour",
+        )
+        self._prefixes.add(prefix)
+        return self._book.hold(prefix, before, after, now)

@@ -1,0 +1,253 @@
+"""From what was observed to what is believed: which signals count, when, and for which scope.
+
+A signal counts when the uplink is known to be well and nothing at its address can be the echo of another name; else it
+waits, and the host is suspect for two minutes all the same. It is kept under the scope that governs the host: its own,
+or its domain's once that is lifted. When so many unrelated hosts fail that it is the network itself, none of it is
+about them.
+"""
+
+from __future__ import annotations
+
+from collections import Counter, OrderedDict
+from collections.abc import Callable
+from dataclasses import replace
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable
+from proxy.detect.beliefs.host_lru import Key
+from proxy.detect.beliefs.name_counter import NameCounter
+from proxy.detect.beliefs.network_health import NetworkHealth
+from proxy.detect.beliefs.pending_signals import PendingSignals
+from proxy.detect.beliefs.residual_censorship import ResidualCensorship
+from proxy.detect.beliefs.scope_aggregation import ScopeAggregation
+from proxy.detect.beliefs.score import NEGLIGIBLE, aged, counted
+from proxy.detect.scopes import address_of, registrable
+from proxy.detect.signals import ECHOING, Observed, concerns, observe
+from proxy.model import DIRECT, Attempt, Change, IPAddress, NetworkId, Outcome, Protocol, Route, Signal, Stage, State
+
+COUNTED_MAX = 8192
+"""Connections for which we remember which of their signals have counted; a late judgement comes within 7 s."""
+
+SHARED_PLACES_MAX = 256
+SHARED_DOMAINS_MAX = 16
+"""Places to which unrelated sites lead, and domains remembered of each."""
+
+Refine = Callable[[Outcome, Signal], Signal]
+"""What somebody who knows better makes of a signal before it counts: with a weight of 0 it is nothing."""
+
+
+def unrefined(_outcome: Outcome, signal: Signal) -> Signal:
+    """Nobody does."""
+    return signal
+
+
+class SignalCounting:
+    """Counts evidence into `book`. Belongs to one thread."""
+
+    def __init__(self, settings: Detect, book: BeliefTable, refine: Refine = unrefined) -> None:
+        self._settings = settings
+        self._refine = refine
+        self.book = book
+        self.gates = PendingSignals(settings)
+        self.uplink = NetworkHealth(settings)
+        self.lifts = ScopeAggregation(settings, book)
+        self.residual = ResidualCensorship(settings.residual_s)
+        self._shared = NameCounter(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)
+        self._counted: OrderedDict[int, Counter[str]] = OrderedDict()  # request id → its signals that have counted
+
+    def clock_set(self, now: float) -> None:
+        """Nothing that was dated means anything."""
+        self.gates.void()
+        self.lifts.clear()
+        self.residual.clear()
+        self._shared.clear()
+        self.uplink.woke(now)
+
+    def rescued(
+        self, host: Key, winner: Route, protocol: Protocol, fresh: list[Observed], story: str, now: float
+    ) -> list[Change]:
+        """Another route delivered what direct did not, in this protocol."""
+        self.book.passing.pop(host)
+        waiting = self.gates.explained(host, now)
+        if waiting is not None:
+            fresh = [*waiting.observed, *fresh]
+        changes = self.suspect_network(host, now) if fresh and not winner.is_direct else []
+        if not self.uplink.may_learn(host[0], now):
+            return changes
+        self.book.works.pop(host)
+        counting, waiting_for_uplink, echoes = self.gated(host, fresh, now)
+        if waiting_for_uplink:
+            self.gates.wait(host, waiting_for_uplink, story, now)
+        uncounted = _uncounted(waiting_for_uplink, echoes) if not counting else ""
+        hint = next((o.signal.cause for o in (*waiting_for_uplink, *echoes) if o.signal.cause), "")
+        changes += self.count(host, counting, f"{story}{uncounted}", now, winner=winner, protocol=protocol, hint=hint)
+        return changes + self.lifts.consider(host, now)
+
+    def gated(
+        self, host: Key, fresh: list[Observed], now: float
+    ) -> tuple[list[Observed], list[Observed], list[Observed]]:
+        """What counts now, what waits for a sign that the uplink is well, what may be the echo of another name."""
+        network, name = host
+        domain = registrable(name)
+        counting: list[Observed] = []
+        waiting: list[Observed] = []
+        echoes: list[Observed] = []
+        for observed in fresh:
+            address = observed.attempt.address
+            if address and self.residual.tainted(address, network, now, host=name):
+                echoes.append(observed)
+                continue
+            if address and observed.signal.id in ECHOING:
+                self.residual.note(address, network, now, host=name)
+            well = self.uplink.well_since(network, domain, observed.sent)
+            (counting if well else waiting).append(observed)
+        return counting, waiting, echoes
+
+    def count(
+        self,
+        host: Key,
+        counting: list[Observed],
+        story: str,
+        now: float,
+        *,
+        winner: Route | None,
+        protocol: Protocol = Protocol.NONE,
+        hint: str = "",
+    ) -> list[Change]:
+        """Adds the heaviest of what counts to the belief that governs a host; without any it is suspect for 2 min.
+        `winner` is what carried it instead, in `protocol`."""
+        key = self.governing(host, now)
+        before = self.book.current(key, now) or self.book.begin(key, now)
+        if self.book.prior(key, now) >= NEGLIGIBLE:
+            story = f"{story}; it is on an imported list"
+        heaviest = max((o.signal for o in counting), key=lambda signal: signal.weight, default=None)
+        if heaviest is None:
+            after = aged(before, now, self._settings)
+            if before.state in TROUBLED and (before.cause or not hint):
+                story = before.why
+            else:  # suspect since its rescue at most, which names no cause
+                after = replace(after, cause=hint or after.cause)
+        else:
+            self.lifts.note_under(key, host[1], now)
+            after = counted(before, heaviest, now, self._settings)
+            if before.state is State.BLOCKED and before.cause == "interception":
+                after = replace(after, cause=before.cause)  # whatever else is done to it: nothing goes direct
+            story = f"{story} ({heaviest.id}, weight {heaviest.weight:g})"
+            if after.cause == "ip":
+                after = replace(after, family=_family(counting))
+        after = replace(after, why=story)
+        if winner is not None and concerns(after.cause, protocol):
+            after = replace(after, last_good=str(winner), last_good_at=now)
+        return self.book.raise_suspicion(key, before, after, heaviest, now)
+
+    def failed_again_later(self, key: Key, host: Key, sent: float, now: float) -> None:
+        """Direct failed in a re-test while nobody else was heard: the same evidence once more, if somebody is soon."""
+        held = self.book.troubled(key, now)
+        if held is None or not held.signal_weight:
+            return
+        signal = Signal("retest", held.signal_weight, held.cause, now)
+        self.gates.wait(host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], held.why, now)
+
+    def waited(self, key: Key, now: float) -> list[Change]:
+        """What waited for a host of another domain to deliver direct, when this one may just have."""
+        if not self.gates.is_waiting or not self.uplink.well_since(key[0], "", now):
+            return []
+        return self.opened(registrable(key[1]), key[0], now)
+
+    def opened(self, domain: str, network: NetworkId, now: float, *, came_at: float | None = None) -> list[Change]:
+        """A host of `domain` delivered direct, at `came_at` at the earliest, or now: what was sent before, and waited
+        for that, counts."""
+        changes: list[Change] = []
+        for host, waiting in self.gates.opened(network, domain, now, came_at=came_at):
+            if not self.uplink.may_learn(network, now):
+                continue
+            changes += self.count(host, list(waiting.observed), waiting.story, now, winner=None)
+            changes += self.lifts.consider(host, now)
+        return changes
+
+    def suspect_network(self, key: Key, now: float) -> list[Change]:
+        """Direct failed for one host more: is it the network as a whole?"""
+        network, host = key
+        return self.forget_recent(network, now) if self.uplink.failed(network, registrable(host), now) else []
+
+    def forget_recent(self, network: NetworkId, now: float) -> list[Change]:
+        """What was believed of hosts since the network as a whole went wrong was never about them."""
+        since = now - self._settings.restricted_window_s
+        changes: list[Change] = []
+        for key, held in self.book.held.items():
+            if key[0] == network and held.state in TROUBLED and held.since >= since:
+                changes += self.book.drop(
+                    key, now, f"the network is {self.uplink.state(network)}; not the site's fault"
+                )
+        return changes
+
+    def governing(self, key: Key, now: float) -> Key:
+        """Under which scope a host's trouble is kept: its own when it has some, else its troubled domain's."""
+        above = self.lifts.domain_over(key, now)
+        if above is None or self.book.troubled(key, now) is not None or not self.lifts.speaks_for(above[1], key):
+            return key
+        return above[0]
+
+    def fresh(self, outcome: Outcome, key: Key, now: float) -> list[Observed]:
+        """What was observed and has not counted yet; what leads many unrelated sites to one place weighs more."""
+        found = observe(outcome, self._settings.weights, gave_up_s=self._settings.gave_up_s)
+        if not found:
+            return []
+        before = self._counted.get(outcome.request.id, Counter())
+        self._counted[outcome.request.id] = Counter(observed.signal.id for observed in found)
+        if len(self._counted) > COUNTED_MAX:
+            self._counted.popitem(last=False)
+        left = Counter(before)
+        fresh = []
+        for observed in found:
+            if left[observed.signal.id] > 0:
+                left[observed.signal.id] -= 1
+            else:
+                fresh.append(self._refined(self._shared_place(observed, key, now), outcome))
+        return [observed for observed in fresh if observed.signal.weight > 0]
+
+    def _refined(self, observed: Observed, outcome: Outcome) -> Observed:
+        return replace(observed, signal=self._refine(outcome, observed.signal))
+
+    def _shared_place(self, observed: Observed, key: Key, now: float) -> Observed:
+        """One redirect to another domain is a move, one wrong address a CDN's; the same for three unrelated domains
+        within the hour is a block page's host, or the one address that a lying resolver knows."""
+        place = observed.leads_to
+        if not place:
+            return observed
+        where = (key[0], place)
+        self._shared.note(where, registrable(key[1]), now)
+        if self._shared.within(where, self._settings.shared_window_s, now) < self._settings.shared_domains:
+            return observed
+        kind = "http_redirects" if observed.signal.id == "http_redirect" else "dns_same_ip"
+        weight = max(observed.signal.weight, getattr(self._settings.weights, kind))
+        return replace(observed, signal=replace(observed.signal, id=kind, weight=weight))
+
+    def prefix_failed(
+        self, key: Key, winner: Route, fresh: list[Observed], addresses: tuple[IPAddress, ...], now: float
+    ) -> list[Change]:
+        if not any(observed.signal.cause == "ip" for observed in fresh) or not self.uplink.may_learn(key[0], now):
+            return []
+        tried = {address for observed in fresh for address in _addresses(observed)} or set(addresses)
+        return self.lifts.note_failure(key, tried, str(winner), now)
+
+
+def _addresses(observed: Observed) -> list[IPAddress]:
+    """Where an attempt tried to connect: `evidence["addresses"]`, separated by spaces, else the one it reached."""
+    said = str(observed.attempt.evidence.get("addresses", "")).split() or [observed.attempt.address]
+    return [address for text in said if (address := address_of(text)) is not None]
+
+
+def _family(counting: list[Observed]) -> int:
+    """The one address family in which connecting failed; 0 when it is both, or not known."""
+    families = {address.version for observed in counting for address in _addresses(observed)}
+    return families.pop() if len(families) == 1 else 0
+
+
+def _uncounted(waiting: list[Observed], echoes: list[Observed]) -> str:
+    """Why what was seen does not count, or not yet."""
+    if waiting:
+        return f" ({waiting[-1].signal.id}; not counted until another site works)"
+    if echoes:
+        return f" ({echoes[-1].signal.id}; may be residual blocking of another host on this IP)"
+    return ""

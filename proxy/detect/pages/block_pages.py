@@ -1,0 +1,232 @@
+"""Block pages, known by what stands in them.
+
+A fingerprint is a row of the format that OONI, Censored Planet and Citizen Lab share: where to look, what for, and
+whether a find means a block page or, on the contrary, something that only looks like one (scope `fp`: a captcha, an
+error of a CDN). Where both are found the more specific one decides, that is the longer: `redirect` alone does not
+acquit a page that quotes a provider's own block page by its address. Vague wording (scope `vbw`) never counts: ordinary
+pages say "blocked" too.
+
+Matching is linear in the page: a regular expression is taken only when it is plain text with `.` and `.*` between.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.model.errors import ConfigError
+
+ROWS_LIMIT = 20_000
+"""Rows of one file; OONI's have 1729."""
+
+PATTERN_LIMIT = 2000
+"""Characters of a pattern; the longest of OONI's has 831."""
+
+SHORTEST = 4
+"""Characters below which a text found somewhere in a page tells nothing."""
+
+PAGE_LIMIT = 256 * 1024
+"""Characters of a page that are looked at: pictures inside a page push its words 100 KiB down."""
+
+BODY = "body"
+
+# Not for us: a vague word, a harmless notice (unpaid bill, new router), a site's own refusal.
+_LEFT_OUT = frozenset({"vbw", "injb", "prov"})
+_BLOCKING = frozenset({"nat", "isp", "prod", "inst"})
+_VETO = "fp"
+_NEEDED = ("name", "scope", "location_found", "pattern_type", "pattern")
+_PLACE = re.compile(r"header\.[a-z0-9-]{1,64}\Z")
+_HAS_LETTERS = re.compile(r"\w{2}")
+_BARE_TAG = re.compile(r"<!--.{0,12}-->|</?[A-Za-z0-9]+>")
+
+# One piece of a regular expression that we take: an escaped sign, `.*`, `.`, or a sign that means itself.
+_PIECE = re.compile(
+    r"\\(?P<escaped>[^A-Za-z0-9])|(?P<any>\.\*)|(?P<one>\.)|(?P<plain>[^\\.*+?\[\](){|^$]|\{(?![0-9,]))", re.DOTALL
+)
+
+Holds = Callable[[str], bool]
+
+
+@dataclass(frozen=True, slots=True)
+class Fingerprint:
+    """One row. `weight` is how specific it is: the characters that must be there."""
+
+    id: str
+    place: str  # `body`, or `header.` and a name in lower case
+    veto: bool
+    weight: int
+    holds: Holds
+    needle: str = ""  # text that any match contains
+
+
+@dataclass(frozen=True, slots=True)
+class Imported:
+    """What a file gave, and what of it was left out."""
+
+    fingerprints: tuple[Fingerprint, ...]
+    vague: int
+    """Rows left out because their wording is vague, or because they mean no block."""
+    refused: tuple[str, ...]
+    """One sentence for each row that cannot be used, with its place."""
+
+
+class BlockPages:
+    """All fingerprints. `match` says which one an answer carries."""
+
+    def __init__(self, fingerprints: Iterable[Fingerprint] = ()) -> None:
+        self._blocking: dict[str, list[Fingerprint]] = {}
+        self._vetoes: dict[str, list[Fingerprint]] = {}
+        for row in sorted(fingerprints, key=lambda row: -row.weight):
+            (self._vetoes if row.veto else self._blocking).setdefault(row.place, []).append(row)
+
+    def __len__(self) -> int:
+        return sum(len(rows) for table in (self._blocking, self._vetoes) for rows in table.values())
+
+    def match(self, headers: Mapping[str, str], body: str) -> str:
+        """The id of the block page's row; empty when it is none that is known.
+
+        `headers` have names in lower case; of `body`, which is decoded, `PAGE_LIMIT` characters are looked at."""
+        found = _longest(self._blocking, headers, body)
+        if found is None:
+            return ""
+        veto = _longest(self._vetoes, headers, body, at_least=found.weight)
+        return found.id if veto is None else ""
+
+    def match_head(self, headers: Mapping[str, str]) -> str:
+        """The same for what the head alone shows."""
+        return self.match(headers, "")
+
+    def __repr__(self) -> str:
+        return f"<BlockPages {len(self)} fingerprints>"
+
+
+def parse_fingerprints(text: str, source: str) -> Imported:
+    """Rows of the OONI format, from the text of its CSV file. A row that cannot be used is told and left out; of the
+    columns five are needed (name, scope, location_found, pattern_type, pattern) and others are ignored.
+
+    Raises ConfigError for what is no such file at all."""
+    rows = csv.DictReader(io.StringIO(text, newline=""))
+    try:
+        missing = [name for name in _NEEDED if name not in (rows.fieldnames or ())]
+    except csv.Error as error:
+        raise _no_csv(rows, source, error) from None
+    if missing:
+        raise ConfigError(f'{source}:1: not an OONI fingerprint CSV: the header has no "{missing[0]}" column')
+    taken: dict[str, Fingerprint] = {}
+    vague, refused = 0, list[str]()
+    for number, row in enumerate(_read(rows, source)):
+        if number >= ROWS_LIMIT:
+            raise ConfigError(f"{source}:{rows.line_num}: more than {ROWS_LIMIT:,} rows; is it the right file?")
+        if row["scope"] in _LEFT_OUT:
+            vague += 1
+            continue
+        try:
+            fingerprint = _fingerprint(row)
+        except ValueError as fault:
+            refused.append(f"{source}:{rows.line_num}: {fault}")
+        else:
+            taken[fingerprint.id] = fingerprint
+    return Imported(tuple(taken.values()), vague, tuple(refused))
+
+
+def _read(rows: csv.DictReader[str], source: str) -> Iterator[Mapping[str, str]]:
+    try:
+        for row in rows:
+            yield {name: row[name] or "" for name in _NEEDED}
+    except csv.Error as error:  # a field beyond the reader's own limit of 128 KiB
+        raise _no_csv(rows, source, error) from None
+
+
+def _no_csv(rows: csv.DictReader[str], source: str, error: csv.Error) -> ConfigError:
+    return ConfigError(f"{source}:{rows.line_num}: not a CSV file: {error}")
+
+
+def _fingerprint(row: Mapping[str, str]) -> Fingerprint:
+    """Raises ValueError with one sentence."""
+    scope, place, kind, pattern = row["scope"], row["location_found"], row["pattern_type"], row["pattern"]
+    if not row["name"]:
+        raise ValueError("the row has no name")
+    if scope not in _BLOCKING and scope != _VETO:
+        raise ValueError(f"scope {scope[:40]!r} is not one of {', '.join(sorted(_BLOCKING | _LEFT_OUT | {_VETO}))}")
+    if place != BODY and not _PLACE.match(place):
+        raise ValueError(f'location_found {place[:40]!r} is neither "body" nor "header.NAME"')
+    if len(pattern) > PATTERN_LIMIT:
+        raise ValueError(f"the pattern is longer than {PATTERN_LIMIT} characters")
+    holds, pieces = _matcher(kind, pattern)
+    weight = sum(map(len, pieces))
+    if weight < SHORTEST:
+        raise ValueError(f"the pattern {pattern!r} is too short")
+    if scope != _VETO and place == BODY and kind != "full" and not _HAS_LETTERS.search(_BARE_TAG.sub("", pattern)):
+        raise ValueError(f"the pattern {pattern!r} matches every empty page")
+    return Fingerprint(row["name"], place, scope == _VETO, weight, holds, max(pieces, key=len))
+
+
+def _matcher(kind: str, pattern: str) -> tuple[Holds, Sequence[str]]:
+    """What decides, and the texts that must be there for it. Raises ValueError."""
+    match kind:
+        case "contains":
+            return lambda text: pattern in text, [pattern]
+        case "prefix":
+            return lambda text: text.startswith(pattern), [pattern]
+        case "full":
+            return lambda text: text == pattern, [pattern]
+        case "regexp":
+            return _expression(pattern)
+    raise ValueError(f"pattern_type {kind[:40]!r} is not one of contains, full, prefix, regexp")
+
+
+def _expression(pattern: str) -> tuple[Holds, Sequence[str]]:
+    """A regular expression of plain text with `.` and `.*` between. Each text is looked for after the one before, in
+    one line, since `.` means no line end: so it takes time linear in the page, whatever is in it."""
+    runs = [""]
+    texts = [""]
+    at = 0
+    while at < len(pattern):
+        piece = _PIECE.match(pattern, at)
+        if piece is None:
+            raise ValueError(f"the regular expression {pattern[:60]!r} may use only text, `.` and `.*`")
+        at = piece.end()
+        if piece["any"]:
+            runs.append("")
+            texts.append("")
+        elif piece["one"]:
+            runs[-1] += "."
+            texts.append("")
+        else:
+            sign = piece["escaped"] or piece["plain"]
+            runs[-1] += re.escape(sign)
+            texts[-1] += sign
+    in_order = [re.compile(run) for run in runs if run]
+    needle = max(texts, key=len)
+    return lambda text: any(_in_order(in_order, line) for line in text.split("\n") if needle in line), texts
+
+
+def _in_order(expressions: Sequence[re.Pattern[str]], line: str) -> bool:
+    at = 0
+    for expression in expressions:
+        found = expression.search(line, at)
+        if found is None:
+            return False
+        at = found.end()
+    return True
+
+
+def _longest(
+    table: Mapping[str, Sequence[Fingerprint]], headers: Mapping[str, str], body: str, *, at_least: int = 0
+) -> Fingerprint | None:
+    """The most specific row that holds."""
+    best: Fingerprint | None = None
+    for place, rows in table.items():
+        text = body[:PAGE_LIMIT] if place == BODY else headers.get(place.removeprefix("header."), "")
+        if not text:
+            continue
+        for row in rows:
+            if row.weight < at_least or (best is not None and row.weight <= best.weight):
+                break
+            if row.needle in text and row.holds(text):
+                best = row
+                break
+    return best

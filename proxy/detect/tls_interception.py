@@ -1,0 +1,128 @@
+"""Whose certificate is it? What a chain that came in answer to our own hello says about who sits between.
+
+A root that states are known to intercept with is recognised by its certificate, by its key, or by what its key signed:
+servers leave the root itself out more often than not, and seven of Kazakhstan's share one name. Short of that, an
+issuer that the system does not trust is suspect, and one that the system trusts but that logs nothing publicly is an
+office's or an antivirus's. What follows from it is the business of `beliefs`.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from enum import StrEnum
+
+from proxy.model.errors import ConfigError
+from proxy.wire import certificates
+
+CHAIN_LIMIT = 10
+"""Certificates of a chain that are looked at; OpenSSL's default depth is 100, and public chains have 2 to 4."""
+
+_HASH = re.compile(r"[0-9a-f]{64}\Z")
+
+
+class Kind(StrEnum):
+    """Who made the certificate."""
+
+    SITE = "site"  # trusted, and publicly logged: the site's own, as far as anybody can tell
+    KNOWN_ROOT = "known_root"  # a state's interception root
+    UNTRUSTED = "untrusted"  # an issuer outside the trust store
+    WRONG_NAME = "wrong_name"  # for somebody else: a portal, or a server that is not set up
+    EXPIRED = "expired"  # not of today; or this machine's clock is wrong
+    RESIGNED = "resigned"  # the system trusts it, and no public log knows it
+    NONE = "none"  # no certificate came
+
+
+@dataclass(frozen=True, slots=True)
+class Root:
+    """A root that intercepts."""
+
+    sha256: str  # of the certificate, hex
+    spki_sha256: str  # of its public key
+    what: str  # one phrase: whose, when seen
+    key: bytes = b""  # the SubjectPublicKeyInfo, to know what it signed
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What a chain says. `fingerprint` is the known root's SHA-256, else that of the topmost issuer's name."""
+
+    kind: Kind
+    fingerprint: str = ""
+    detail: str = ""  # one half-sentence
+
+    @property
+    def is_foreign(self) -> bool:
+        """Somebody else answered in the site's place, with a certificate for it."""
+        return self.kind in (Kind.KNOWN_ROOT, Kind.UNTRUSTED, Kind.RESIGNED)
+
+
+class KnownRoots:
+    """The roots that are known to intercept."""
+
+    def __init__(self, roots: Iterable[Root] = ()) -> None:
+        self._roots = tuple(roots)
+        self._by_hash = {digest: root for root in self._roots for digest in (root.sha256, root.spki_sha256)}
+
+    @classmethod
+    def parse(cls, text: str, source: str) -> KnownRoots:
+        """From `certs/known_roots.json`. Raises ConfigError."""
+        try:
+            return cls(_root(row) for row in json.loads(text)["roots"])
+        except (ValueError, KeyError, TypeError) as error:
+            raise ConfigError(f"{source}: not a list of known interception roots: {error!r}") from None
+
+    def __len__(self) -> int:
+        return len(self._roots)
+
+    def find(self, chain: Sequence[bytes]) -> Root | None:
+        """The known root in a chain, or the one whose key signed any of it: whoever has this system trust his root need
+        not send it, and may send what he likes in its place."""
+        for der in chain[:CHAIN_LIMIT]:
+            root = self._by_hash.get(certificates.sha256(der))
+            if root is None and (key := certificates.public_key(der)):
+                root = self._by_hash.get(hashlib.sha256(key).hexdigest())
+            if root is not None:
+                return root
+        signed = ((der, root) for der in chain[:CHAIN_LIMIT] for root in self._roots if root.key)
+        return next((root for der, root in signed if certificates.signed_by(der, root.key)), None)
+
+
+def judge(chain: Sequence[bytes], host: str, *, verified: bool, expired: bool, roots: KnownRoots) -> Finding:
+    """What the presented `chain` (DER, the site's first) for `host` says. `verified`: the system's store trusts it for
+    this host; `expired`: it would, on another day."""
+    if not chain:
+        return Finding(Kind.NONE)
+    if (root := roots.find(chain)) is not None:
+        return Finding(Kind.KNOWN_ROOT, root.sha256, f"certificate signed by a known interception root ({root.what})")
+    fingerprint = certificates.issuer_id(chain[min(len(chain), CHAIN_LIMIT) - 1])
+    issuer = certificates.issuer(chain[0])[:200] or "an unreadable issuer"
+    if verified and certificates.is_logged(chain[0]):
+        return Finding(Kind.SITE, fingerprint)
+    if verified:
+        detail = f"certificate issued by {issuer}, which this system trusts but no public certificate log lists"
+        return Finding(Kind.RESIGNED, fingerprint, detail)
+    if not certificates.is_for(chain[0], host):
+        return Finding(Kind.WRONG_NAME, fingerprint, f"certificate issued by {issuer}, not for {host}")
+    if expired:
+        return Finding(Kind.EXPIRED, fingerprint, f"certificate issued by {issuer}, not valid today")
+    return Finding(Kind.UNTRUSTED, fingerprint, f"certificate issued by {issuer}, which this system does not trust")
+
+
+def _root(row: dict[str, str]) -> Root:
+    """Raises ValueError, KeyError or TypeError."""
+    for name in ("sha256", "spki_sha256"):
+        if not _HASH.match(row[name]):
+            raise ValueError(f"{name} {row[name]!r} is not 64 hex digits")
+    try:
+        key = base64.b64decode(row.get("spki", ""), validate=True)
+    except binascii.Error:
+        raise ValueError(f"the key of {row['sha256']} is not base64") from None
+    if key and hashlib.sha256(key).hexdigest() != row["spki_sha256"]:
+        raise ValueError(f"the key of {row['sha256']} is not the one of its hash")
+    return Root(row["sha256"], row["spki_sha256"], row["what"], key)

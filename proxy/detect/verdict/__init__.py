@@ -1,0 +1,1 @@
+"""What a measurement means, in one word with its cause."""

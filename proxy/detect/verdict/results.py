@@ -1,0 +1,135 @@
+"""The last result of each site, so that a site that has just failed is not "not tested"; and which page was visited.
+
+A connection over which a route delivered needs no result: the stored status says that it works. One that failed on
+every route is read here: does the name exist at all, do the relays themselves fail, or is the site down? A measurement
+brings its verdict along. All of it is kept in memory alone, bounded like the beliefs.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.host_lru import HostLru, Key
+from proxy.detect.relay_faults import relay_fault
+from proxy.detect.signals import NEUTRAL
+from proxy.detect.verdict.labels import symptom_in_words
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.model import DIRECT, Attempt, ClosedBy, NetworkId, Outcome, Protocol, Stage, Symptom
+
+
+@dataclass(frozen=True, slots=True)
+class Visited:
+    """What a client last asked a host for."""
+
+    protocol: Protocol
+    port: int
+
+
+class Results:
+    """The last results, by network and host. Belongs to one thread."""
+
+    def __init__(self, settings: Detect) -> None:
+        bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
+        self._settings = settings
+        self._results: HostLru[LastResult] = HostLru(**bounds)
+        self._visited: HostLru[Visited] = HostLru(**bounds)
+
+    def learn(self, outcome: Outcome, key: Key, now: float, *, direct_works: bool) -> None:
+        """Takes how a client's connection ended. `direct_works`: another site was reached direct of late."""
+        if outcome.protocol in (Protocol.TLS, Protocol.HTTP):
+            self._visited.put(key, Visited(outcome.protocol, outcome.request.destination.port))
+        if outcome.winner is not None:
+            before = self._results.get(key)
+            if before is not None and not _is_lasting(before, outcome):
+                self._results.pop(key)
+        elif (result := result_of(outcome, now, direct_works=direct_works)) is not None:
+            self._results.put(key, result)
+
+    def note(self, key: Key, result: LastResult) -> None:
+        """Takes what a measurement came to."""
+        self._results.put(key, result)
+
+    def of(self, key: Key, now: float) -> LastResult | None:
+        """The last result of a host; None when there is none, or it is too old."""
+        result = self._results.get(key)
+        return result if result is not None and 0 <= now - result.at <= self._settings.known_s else None
+
+    def visited(self, key: Key) -> Visited | None:
+        """What of a host was last visited; None: nothing was."""
+        return self._visited.get(key)
+
+    def recent(self, network: NetworkId, now: float, within_s: float) -> list[tuple[str, LastResult]]:
+        """The hosts with a result of the last `within_s` on a network, the latest first."""
+        found = [
+            (host, result)
+            for (where, host), result in self._results.items()
+            if where == network and 0 <= now - result.at <= within_s
+        ]
+        return sorted(found, key=lambda pair: pair[1].at, reverse=True)
+
+    def forget(self, key: Key) -> None:
+        """Forgets what is known of one host."""
+        self._results.pop(key)
+        self._visited.pop(key)
+
+    def known(self) -> set[Key]:
+        """All hosts of which anything is known."""
+        return {*self._results, *self._visited}
+
+    def clock_set(self) -> None:
+        """Nothing that was dated means anything."""
+        self._results.clear()
+
+
+def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult | None:
+    """What a connection came to for which no route delivered; None when that is not known: its client left before
+    every route was judged, or nothing was tried."""
+    tried = [attempt for attempt in outcome.attempts if attempt.symptom not in NEUTRAL]
+    undecided = any(attempt.pending or attempt.symptom is Symptom.ABANDONED for attempt in tried)
+    if not tried or undecided or outcome.closed_by is ClosedBy.CLIENT:
+        return None
+    relayed = [attempt for attempt in tried if attempt.route.relays]
+    failing = [attempt for attempt in relayed if relay_fault(attempt) is not None]
+    unanswered = [attempt for attempt in relayed if _is_unanswered(attempt)]
+    compared = [attempt for attempt in relayed if attempt not in failing and attempt not in unanswered]
+    text = "; ".join(_sentence(attempt, outcome.protocol) for attempt in _last_of_each(tried))
+    result = LastResult(SiteStatus.NOT_TESTED, now, Source.CONNECTION, text=text)
+    if _has_no_name(tried, compared):
+        return replace(result, status=SiteStatus.NO_SUCH_NAME, cause="name")
+    if compared:
+        return replace(result, status=SiteStatus.SITE_DOWN, cause="down")
+    if unanswered:
+        relays = tuple(dict.fromkeys(">".join(attempt.route.relays) for attempt in unanswered))
+        return replace(result, status=SiteStatus.SITE_DOWN, cause="down", relays=relays)
+    if failing:
+        return replace(result, status=SiteStatus.RELAYS_FAIL, cause="relays")
+    return replace(result, status=SiteStatus.SITE_DOWN, cause="down") if direct_works else result
+
+
+def _has_no_name(tried: list[Attempt], compared: list[Attempt]) -> bool:
+    """Whether the system's resolver says that the name does not exist, and an encrypted one or a relay agrees."""
+    by_system = any(attempt.route == DIRECT and attempt.symptom is Symptom.NO_NAME for attempt in tried)
+    by_another = any(attempt.route.wrap and attempt.symptom is Symptom.NO_NAME for attempt in tried)
+    return by_system and (by_another or any(attempt.symptom is Symptom.RELAY_REFUSED for attempt in compared))
+
+
+def _is_unanswered(attempt: Attempt) -> bool:
+    """Whether a relay took the request and said nothing more: it waits for the site, or is dead itself."""
+    return attempt.stage is Stage.RELAY and attempt.symptom is Symptom.TIMEOUT
+
+
+def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
+    """Whether a result says something that a delivered connection does not contradict: in a tunnel a bad certificate is
+    delivered like a good one."""
+    return result.status is SiteStatus.BAD_CERTIFICATE and outcome.protocol is Protocol.TLS
+
+
+def _last_of_each(tried: list[Attempt]) -> list[Attempt]:
+    return list({attempt.route: attempt for attempt in tried}.values())
+
+
+def _sentence(attempt: Attempt, protocol: Protocol) -> str:
+    fault = relay_fault(attempt)
+    reason = fault.text if fault is not None else symptom_in_words(attempt.symptom, attempt.stage, protocol)
+    return f"{attempt.route}: {reason}"

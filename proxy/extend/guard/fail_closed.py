@@ -1,0 +1,56 @@
+"""What an addon keeps closed, so that it stays closed while the addon cannot be asked.
+
+What only an addon sends through relays, or refuses, no rule would close: with its first fault the site would be open.
+So its last good answer of that kind is remembered by site, and stands in for those that fail: of this version, of an
+edited one, and of one that is switched off. A good answer that leaves a site open ends that, and so does the user who
+takes the addon away. Nothing of it is written down.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from proxy.detect.scopes import registrable
+from proxy.model import Action, Destination, Plan
+
+KEPT_MAX = 4096
+"""Answers of one addon that are remembered; the oldest is forgotten."""
+
+
+_CLOSING = (Action.BLOCK, Action.RELAY)
+
+Key = tuple[str, Action, str]
+"""The hook that answered, what it said, and of which scope."""
+
+
+class FailClosed:
+    """Of one addon, whichever version of it runs."""
+
+    def __init__(self) -> None:
+        self._kept: OrderedDict[Key, tuple[Destination, Plan]] = OrderedDict()
+
+    def note(self, hook: str, destination: Destination, plan: Plan | None) -> None:
+        """A good answer: the plan that it made, None when it left the plan to others."""
+        if self._kept:
+            for key in _keys(hook, destination.host):
+                if key in self._kept and self._kept[key][0] == destination:  # and not of a neighbour
+                    del self._kept[key]
+        if plan is None or plan.action not in _CLOSING:
+            return
+        self._kept[hook, plan.action, _scope(plan.action, destination.host)] = destination, plan
+        if len(self._kept) > KEPT_MAX:
+            self._kept.popitem(last=False)
+
+    def find(self, hook: str, host: str) -> Plan | None:
+        """What holds for a host while the addon cannot be asked."""
+        found = (self._kept[key][1] for key in _keys(hook, host) if key in self._kept)
+        return next(found, None) if self._kept else None
+
+
+def _keys(hook: str, host: str) -> tuple[Key, ...]:
+    return tuple((hook, action, _scope(action, host)) for action in _CLOSING)
+
+
+def _scope(action: Action, host: str) -> str:
+    """Relays hold for the whole site, since another name of it is no less the user's secret; a refusal for its host."""
+    return registrable(host) if action is Action.RELAY else host

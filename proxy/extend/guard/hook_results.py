@@ -1,0 +1,184 @@
+"""What a hook may answer. An answer of another kind is a fault of the addon, and counts as no answer.
+
+A plan of an addon's replaces what the user's rules made of a request, so it is held to the same promises: RELAY without
+a relay or with a direct route would open what was closed. One that meant to close closes, however wrong the rest of it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+from typing import Any
+from urllib.parse import urlsplit
+
+from proxy.model import Action, Plan, Route, Signal
+from proxy.model.errors import ConfigError
+from proxy.net.dialers.registry import Registry
+from proxy.net.stream import Stream
+from proxy.wire.relay_url import CHAIN_LIMIT
+
+WEIGHT_MAX = 100.0
+
+SENTENCE_LIMIT = 300
+URL_LIMIT = 2048
+
+_URL = re.compile(r"https?://[!-~]+", re.IGNORECASE)
+
+
+class WrongAnswer(Exception):
+    """A sentence that says what is wrong with it."""
+
+    def __init__(self, sentence: str, instead: Any = None) -> None:
+        super().__init__(sentence)
+        self.instead = instead
+        """What counts as the answer, since what was meant is plain; None: nothing does."""
+
+
+def nothing(answer: object) -> None:
+    """Of hooks that are told something: what they return does not matter."""
+
+
+def sentence(answer: object) -> str | None:
+    """Why a request is refused, in one line."""
+    if answer is None:
+        return None
+    if type(answer) is not str or not answer.strip():
+        raise WrongAnswer(f"returned {_kind(answer)}, not a sentence or None")
+    return inert(answer)
+
+
+def refusal(answer: object, plan: Plan, addon: str) -> Plan | None:
+    """The plan, refused."""
+    why = sentence(answer)
+    return None if why is None else plan.block(f"addon {addon}: {why}")
+
+
+def plan(answer: object, before: Plan, registry: Registry) -> Plan | None:
+    """A plan whose routes can be gone, and which keeps what its action promises. None: it is the plan `before`."""
+    if answer is None or answer is before:
+        return None
+    if type(answer) is not Plan:
+        raise WrongAnswer(f"returned {_kind(answer)}, not a plan or None")
+    try:
+        return _checked(answer, before, registry)
+    except WrongAnswer as error:
+        if answer.action not in (Action.RELAY, Action.BLOCK) or answer.action is before.action:
+            raise  # nothing opens when the plan stays as it was
+        raise WrongAnswer(str(error), instead=closed(answer, before, registry, str(error))) from None
+
+
+def closed(meant: Plan, before: Plan, registry: Registry, why: str) -> Plan:
+    """What a plan of RELAY or BLOCK keeps closed, whatever became of its relays: without any it has those of the plan
+    before it, where that was closed as well, else none."""
+    routes: tuple[Route, ...] = ()
+    if meant.action is Action.RELAY:
+        given = meant.routes if type(meant.routes) is tuple else ()
+        routes = tuple(route for route in given if _is_relayed(route, registry))
+        if not routes and before.action is Action.RELAY:
+            routes = before.routes
+    return dataclasses.replace(before, action=Action(meant.action), routes=routes, why=inert(why))
+
+
+def _is_relayed(route: object, registry: Registry) -> bool:
+    if type(route) is not Route or route.is_direct:
+        return False
+    try:
+        _check_route(route, registry)
+    except WrongAnswer:
+        return False
+    return True
+
+
+def _checked(answer: Plan, before: Plan, registry: Registry) -> Plan | None:
+    if type(answer.action) is not Action or type(answer.why) is not str or type(answer.intercept) is not bool:
+        raise WrongAnswer("returned a plan with an action, a reason or `intercept` of another type")
+    if type(answer.routes) is not tuple or not all(type(route) is Route for route in answer.routes):
+        raise WrongAnswer("returned a plan whose routes are not a tuple of routes")
+    for route in answer.routes:
+        _check_route(route, registry)
+    _check_promise(answer, before)
+    why = before.why if answer.why == before.why else inert(answer.why)
+    made = dataclasses.replace(answer, why=why, before=before.before)
+    return None if made == before else made
+
+
+def _check_route(route: Route, registry: Registry) -> None:
+    words = (*route.relays, *route.wrap)
+    if not all(type(part) is tuple for part in (route.relays, route.wrap)) or not all(type(w) is str for w in words):
+        raise WrongAnswer("returned a route whose relays are not names")
+    if len(route.relays) > CHAIN_LIMIT:
+        raise WrongAnswer(f"returned a chain of more than {CHAIN_LIMIT} relays")
+    try:
+        registry.dialer(route)
+    except (ConfigError, ValueError) as error:
+        raise WrongAnswer(f"returned a plan that cannot be used: {error}") from None
+
+
+def _check_promise(made: Plan, before: Plan) -> None:
+    direct = [route for route in made.routes if route.is_direct]
+    match made.action:
+        case Action.BLOCK if made.routes:
+            raise WrongAnswer("returned a plan of BLOCK with routes; use plan.block(why)")
+        case Action.RELAY if direct:
+            raise WrongAnswer("returned a plan of RELAY with a direct route")
+        case Action.DIRECT if len(direct) < len(made.routes):
+            raise WrongAnswer("returned a plan of DIRECT with a relay")
+    was_closed = made.action is before.action and not before.routes  # for want of a relay: it stays so
+    if not made.routes and made.action is not Action.BLOCK and not was_closed:
+        raise WrongAnswer(f"returned a plan of {made.action} without a route; to refuse, use plan.block(why)")
+
+
+def signal(answer: object, before: Signal) -> Signal | None:
+    """The same observation with another weight or cause."""
+    if answer is None:
+        return None
+    if type(answer) is not Signal:
+        raise WrongAnswer(f"returned {_kind(answer)}, not a signal or None")
+    if type(answer.weight) not in (int, float) or type(answer.cause) is not str:
+        raise WrongAnswer("returned a signal whose weight is not a number or whose cause is not text")
+    if not math.isfinite(answer.weight) or not 0 <= answer.weight <= WEIGHT_MAX:
+        raise WrongAnswer(f"returned a weight of {answer.weight:g}; allowed are 0 to {WEIGHT_MAX:g}")
+    return dataclasses.replace(before, weight=float(answer.weight), cause=inert(answer.cause))
+
+
+def page(answer: object) -> str | bool | None:
+    """The name of a block page, False for the site's own, None for what is not known."""
+    if answer is None or answer is False:
+        return answer
+    if type(answer) is not str or not answer.strip():
+        raise WrongAnswer(f"returned {_kind(answer)}, not a name, False or None")
+    return inert(answer)
+
+
+def url(answer: object) -> str | None:
+    """Where a browser may be sent: http or https, in ASCII, without anything that could end a header."""
+    if answer is None:
+        return None
+    if type(answer) is not str or len(answer) > URL_LIMIT or not _URL.fullmatch(answer):
+        raise WrongAnswer("must return None or an http(s) URL in ASCII of at most 2048 characters")
+    try:
+        host = urlsplit(answer).hostname
+    except ValueError:
+        host = None
+    if not host:
+        raise WrongAnswer("returned a URL without a host")
+    return answer
+
+
+def stream(answer: object) -> Stream | None:
+    """An open path."""
+    if answer is None or isinstance(answer, Stream):
+        return answer
+    raise WrongAnswer(f"returned {_kind(answer)}, not a stream or None")
+
+
+def inert(text: str) -> str:
+    """One line of bounded length, with nothing that a terminal could act on."""
+    line = " ".join(text.split())
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:SENTENCE_LIMIT]
+
+
+def _kind(answer: object) -> str:
+    name = type(answer).__name__
+    return f"{'an' if name[:1].lower() in 'aeio' else 'a'} {name}"

@@ -1,0 +1,78 @@
+"""Work that an addon's code starts past its `api`: tasks (`asyncio.create_task`, `gather`, a TaskGroup), callbacks of
+the loop, and threads.
+
+Nobody guards these by themselves. A SystemExit in a task would end Byway, a loop in one would stop it, and it would
+outlive an edit. So a task whose coroutine stands in an addon's file becomes the addon's, as those of `api.spawn` are.
+What is raised in one that nobody awaits, in a callback or in a thread is a fault of the addon, and none of Byway's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import threading
+from collections.abc import Callable
+from types import TracebackType
+from typing import Any
+
+from proxy.extend.guard.runner import AddonRunner
+
+Owner = Callable[[str], AddonRunner | None]
+"""By the name of a module: one version of one addon."""
+
+
+class TaskTracking:
+    """Belongs to one loop, whose tasks it makes while it is on."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._handler_before: Any = None
+        self._hook_before: Any = None
+
+    def start(self) -> None:
+        """Harmless when repeated."""
+        if self._loop is None:
+            self._loop = asyncio.get_running_loop()
+            self._loop.set_task_factory(self._make)
+            self._handler_before = self._loop.get_exception_handler()
+            self._loop.set_exception_handler(self._raised_unheard)
+            self._hook_before, threading.excepthook = threading.excepthook, self._raised_in_thread
+
+    def close(self) -> None:
+        if self._loop is not None:
+            self._loop.set_task_factory(None)
+            self._loop.set_exception_handler(self._handler_before)
+            threading.excepthook = self._hook_before
+            self._loop = None
+
+    def _make(self, loop: asyncio.AbstractEventLoop, work: Any, **named: Any) -> asyncio.Task[Any]:
+        frame = work.cr_frame if inspect.iscoroutine(work) else None
+        owner = None if frame is None else self._owner(frame.f_globals.get("__name__", ""))
+        if owner is None:
+            return asyncio.Task(work, loop=loop, **named)
+        return owner.adopt(asyncio.Task(owner.watched(work), loop=loop, **named), work)
+
+    def _raised_unheard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+        error = context.get("exception")
+        owner = None if error is None else self._owner_of(error.__traceback__)
+        if error is not None and owner is not None:
+            owner.failed_beside(error)
+        elif self._handler_before is not None:
+            self._handler_before(loop, context)
+        else:
+            loop.default_exception_handler(context)
+
+    def _raised_in_thread(self, raised: threading.ExceptHookArgs) -> None:
+        owner = self._owner_of(raised.exc_traceback)
+        if owner is None or self._loop is None or raised.exc_value is None:
+            self._hook_before(raised)
+        else:
+            self._loop.call_soon_threadsafe(owner.failed_beside, raised.exc_value)
+
+    def _owner_of(self, traceback: TracebackType | None) -> AddonRunner | None:
+        while traceback is not None:
+            if owner := self._owner(traceback.tb_frame.f_globals.get("__name__", "")):
+                return owner
+            traceback = traceback.tb_next
+        return None

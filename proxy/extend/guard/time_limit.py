@@ -1,0 +1,106 @@
+"""How long code of an addon may hold up everything: a second, then it is broken off where it stands.
+
+All of Byway runs in one thread, so a hook that loops or sleeps would stop every tunnel. A timer of the system's raises
+within such a hook (Unix, main thread). Code that catches everything, and C code that does not come back, cannot be
+broken off: then a watchdog, which is a thread of its own, at least says whose hook it is. `os._exit` ends us all.
+"""
+
+from __future__ import annotations
+
+import logging
+import signal
+import threading
+import time
+from collections.abc import Callable
+from types import FrameType
+from typing import Any, TypeVar
+
+from proxy.extend.hooks import LIMIT_S
+
+T = TypeVar("T")
+
+log = logging.getLogger(__name__)
+
+_AGAIN_S = 0.25
+"""One that catches what is raised in it is broken off again."""
+
+
+class BrokenOff(BaseException):
+    """Raised within a hook that takes too long. No Exception, so that an `except Exception` of its own lets it pass."""
+
+
+class TimeLimit:
+    """Runs calls under the timer, one at a time. Belongs to one thread; `start` and `close` it there."""
+
+    def __init__(self, limit_s: float = LIMIT_S) -> None:
+        self.limit_s = limit_s
+        self._inside = False
+        self._current: tuple[str, float] | None = None  # whose call runs, since when
+        self._before: Any = None
+        self._has_timer = False
+        self._ended = threading.Event()
+        self._watchdog: threading.Thread | None = None
+
+    def start(self) -> None:
+        """From here on calls are limited. Harmless when repeated."""
+        if self._watchdog is not None:
+            return
+        if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
+            self._before = signal.signal(signal.SIGALRM, self._ring)
+            self._has_timer = True
+        self._ended.clear()
+        self._watchdog = threading.Thread(target=self._watch, name="watch over addons", daemon=True)
+        self._watchdog.start()
+
+    def close(self) -> None:
+        """Leaves the signal to whoever had it before."""
+        if self._watchdog is None:
+            return
+        self._ended.set()
+        self._watchdog.join()
+        self._watchdog = None
+        if self._has_timer:
+            self._has_timer = False
+            signal.signal(signal.SIGALRM, self._before)
+
+    def run(self, call: Callable[[], T], what: str) -> T:
+        """What `call` returns; `what` names it. Raises whatever it raises, and BrokenOff."""
+        if self._inside:  # one hook calls into another's: the outer one's time is also its own
+            return call()
+        self._current = (what, time.monotonic())
+        try:
+            if not self._has_timer:
+                return call()
+            return self._timed(call)
+        finally:
+            self._current = None
+
+    def _timed(self, call: Callable[[], T]) -> T:
+        try:
+            try:
+                self._inside = True
+                signal.setitimer(signal.ITIMER_REAL, self.limit_s, _AGAIN_S)
+                return call()
+            finally:
+                self._inside = False
+                signal.setitimer(signal.ITIMER_REAL, 0)
+        except BrokenOff:  # it may have rung on the way out, before the timer was stopped
+            self._inside = False
+            signal.setitimer(signal.ITIMER_REAL, 0)
+            raise
+
+    def _ring(self, _signal: int, _frame: FrameType | None) -> None:
+        if self._inside:
+            raise BrokenOff
+
+    def _watch(self) -> None:
+        """Names a call that goes on long after it should have been broken off, once."""
+        told: tuple[str, float] | None = None
+        while not self._ended.wait(self.limit_s):
+            current = self._current
+            if current is None or current is told:
+                continue
+            lasts_s = time.monotonic() - current[1]
+            if lasts_s > 2 * self.limit_s:
+                told = current
+                log.error("%s blocks all of Byway and cannot be interrupted", current[0])

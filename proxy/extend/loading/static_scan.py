@@ -1,0 +1,52 @@
+"""What an addon's file says of itself without being run: for lists, where no code of anybody's may run."""
+
+from __future__ import annotations
+
+import ast
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.config.files import read_text
+from proxy.extend.hooks import HOOKS
+from proxy.model.errors import BywayError
+
+_LIMIT = 1024 * 1024
+"""Bytes of one file, as the loader takes them."""
+
+
+MITMPROXY_HOOKS = frozenset(
+    {
+        "request", "requestheaders", "response", "responseheaders", "error", "http_connect", "http_connect_upstream",
+        "http_connected", "client_connected", "client_disconnected", "server_connect", "server_connected",
+        "server_disconnected", "server_connect_error", "tls_clienthello", "tls_start_client", "tls_start_server",
+        "tls_established_client", "tls_established_server", "tls_failed_client", "tls_failed_server",
+        "websocket_start", "websocket_message", "websocket_end", "tcp_start", "tcp_message", "tcp_end", "tcp_error",
+        "next_layer", "load", "configure", "running", "done",
+    }
+)  # fmt: skip
+"""Those that a file may have for what is inspected."""
+
+
+@dataclass(frozen=True, slots=True)
+class StaticScan:
+    """Nothing in it when the file cannot be read."""
+
+    about: str = ""  # the first paragraph of its docstring, in one line
+    hooks: tuple[str, ...] = ()  # those of Byway's that it seems to have, in the order of the documentation
+    inspects: tuple[str, ...] = ()  # those of mitmproxy's
+
+
+def glance(file: Path) -> StaticScan:
+    """Never raises: what is wrong with the file is the loader's to say."""
+    try:
+        tree = ast.parse(read_text(file, limit=_LIMIT))
+    except (BywayError, OSError, ValueError, SyntaxError, RecursionError, MemoryError):
+        return StaticScan()
+    about = (ast.get_docstring(tree) or "").partition("\n\n")[0]
+    places: list[ast.Module | ast.ClassDef] = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+    names = {
+        node.name for place in places for node in place.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+    }
+    return StaticScan(
+        " ".join(about.split()), tuple(name for name in HOOKS if name in names), tuple(sorted(names & MITMPROXY_HOOKS))
+    )

@@ -1,0 +1,382 @@
+"""Keeps the running addons in step with their files and with what the configuration says of them.
+
+Each addon stands for itself: an edited one is loaded beside the version that runs, started, put in its place, and only
+then is the old one stopped, so that no request goes unasked. A version that does not load changes nothing and is told
+with its line. What was tried is remembered, so a file is tried again when it, or its options, have changed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import logging
+import os
+import threading
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any
+from weakref import WeakValueDictionary
+
+from proxy.config.files import shown
+from proxy.config.load import Loaded
+from proxy.config.schema import Settings
+from proxy.extend.api import Api, ApiMeans
+from proxy.extend.dispatch import Addons
+from proxy.extend.guard.runner import AddonRunner
+from proxy.extend.guard.task_tracking import TaskTracking
+from proxy.extend.guard.time_limit import BrokenOff, TimeLimit
+from proxy.extend.hooks import HOOKS
+from proxy.extend.loading.addon import Addon, AddonFile
+from proxy.extend.loading.loader import find, load, missing
+from proxy.model.errors import ConfigError
+from proxy.net.tasks import spawn
+
+log = logging.getLogger(__name__)
+
+LOAD_S = 10.0
+"""What a file may take to load. It does so in a thread, since libraries may take a second or two to import."""
+
+STOP_S = 2.0
+"""What a `stop` may wait for: at the end of Byway all are stopped at once."""
+
+_LAST_WORD_S = 0.5
+"""A file that is broken off while it loads has so long to say where it stood."""
+
+Mark = tuple[object, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class AddonState:
+    """What is to be known of one addon."""
+
+    file: AddonFile
+    running: str = ""
+    """The version that runs: `Addon.version`; "" when none does."""
+    since: float = 0.0
+    hooks: tuple[str, ...] = ()
+    problems: tuple[str, ...] = ()
+    """Why the file as it is now does not run; the version before it may."""
+    faults: int = 0
+    last_fault: str = ""
+    is_off: bool = False
+    """Switched off after its faults, until it is edited."""
+    slowest_s: float = 0.0
+    dropped: int = 0
+    """What it was not told, since it did not keep up."""
+
+    @property
+    def name(self) -> str:
+        return self.file.name
+
+
+@dataclass(slots=True)
+class _Kept:
+    """One addon that runs, or ran until it was switched off."""
+
+    guarded: AddonRunner
+    api: Api
+    since: float
+    is_stopped: bool = False
+
+
+class AddonManager:
+    """Finds, loads, starts and stops addons. Belongs to one loop."""
+
+    def __init__(
+        self,
+        addons: Addons,
+        user_folder: Path,
+        means: ApiMeans,
+        *,
+        shipped: Path | None = None,
+        limit: TimeLimit | None = None,
+        load_s: float = LOAD_S,
+    ) -> None:
+        """`shipped` is the folder of the shipped addons, for tests."""
+        self._addons = addons
+        self._folder = user_folder
+        self._means = means
+        self._shipped = shipped
+        self._limit = limit if limit is not None else TimeLimit()
+        self._load_s = load_s
+        self._by_module: WeakValueDictionary[str, AddonRunner] = WeakValueDictionary()  # while anything of it runs
+        self._strays = TaskTracking(self._by_module.get)
+        self._loaded = Loaded(Settings())
+        self._files: tuple[AddonFile, ...] = ()
+        self._kept: dict[str, _Kept] = {}
+        self._tried: dict[str, Mark] = {}
+        self._problems: dict[str, tuple[str, ...]] = {}
+        self._missing: tuple[str, ...] = ()
+        self._seen: Mark = ()
+        self._glimpsed: Mark = ()
+        self._turn = asyncio.Lock()
+        self._refreshing: set[asyncio.Task[None]] = set()
+
+    async def start(self, loaded: Loaded) -> None:
+        """Loads and starts all that are on. Raises ConfigError with all problems: what an addon would have kept closed
+        must not be open because it does not load."""
+        self._loaded = loaded
+        self._seen = self._glimpsed = self._fingerprint()
+        await self._refresh()
+        problems = [problem for name in sorted(self._problems) for problem in self._problems[name]]
+        if problems or self._missing:
+            raise ConfigError([*problems, *self._missing])
+
+    def configure(self, loaded: Loaded) -> None:
+        """Takes in what an edited configuration says of addons."""
+        self._loaded = loaded
+        self._seen = self._glimpsed = self._fingerprint()
+        self._refresh_soon()
+
+    def look(self) -> None:
+        """To be called a few times a second: takes in edited files once two looks in a row find the same, since an
+        editor empties a file, or takes it away, before it writes the new one."""
+        found = self._fingerprint()
+        if found == self._glimpsed != self._seen:
+            self._seen = found
+            self._refresh_soon()
+        self._glimpsed = found
+
+    def _refresh_soon(self) -> None:
+        task = spawn(self._refresh(told=True), name="renew addons")
+        self._refreshing.add(task)
+        task.add_done_callback(self._refreshing.discard)
+
+    async def close(self) -> None:
+        """Stops all."""
+        self._addons.end()
+        for task in self._refreshing:
+            task.cancel()
+        async with self._turn:
+            await asyncio.gather(*(self._leave(kept) for kept in self._kept.values()))
+            self._kept.clear()
+        self._limit.close()
+        self._strays.close()
+
+    def states(self) -> tuple[AddonState, ...]:
+        """All that were found, by name."""
+        return tuple(self._state(file) for file in self._files)
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """A sentence for each `[addons.NAME]` of which there is no file."""
+        return self._missing
+
+    def _state(self, file: AddonFile) -> AddonState:
+        state = AddonState(file, problems=self._problems.get(file.name, ()))
+        kept = self._kept.get(file.name)
+        if kept is None:
+            return state
+        guarded = kept.guarded
+        return replace(
+            state,
+            running="" if guarded.is_off else guarded.addon.version,
+            since=kept.since,
+            hooks=tuple(guarded.addon.hooks),
+            faults=guarded.faults,
+            last_fault=guarded.last_fault,
+            is_off=guarded.is_off,
+            slowest_s=guarded.slowest_s,
+            dropped=guarded.dropped,
+        )
+
+    # -- in step with the files ------------------------------------------------------------------------------------
+
+    def _fingerprint(self) -> Mark:
+        try:
+            files = self._find()
+        except ConfigError as error:
+            return error.problems
+        return tuple((file, _mark(file.path)) for file in files if file.enabled)
+
+    def _find(self) -> tuple[AddonFile, ...]:
+        return find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
+
+    async def _refresh(self, *, told: bool = False) -> None:
+        """One at a time; `told`: what is wrong is logged, for nobody else hears of it."""
+        async with self._turn:
+            tables = self._loaded.settings.addons
+            try:
+                self._files = self._find()
+            except ConfigError as error:
+                if not told:
+                    raise
+                log.error("%s; keeping the addons as they are", error)
+                return
+            wanted = {file.name: file for file in self._files if file.enabled}
+            for file in wanted.values():
+                await self._renew(file, told=told)
+            for name in [name for name in (*self._kept, *self._problems) if name not in wanted]:
+                await self._drop(name)  # after the others: one of them may be the same under another name
+            lost = tuple(missing(self._files, tables, self._loaded.place))
+            known = {sentence.partition(";")[0] for sentence in self._missing}  # behind it stands what is near
+            for sentence in lost:
+                if told and sentence.partition(";")[0] not in known:
+                    log.warning("%s", sentence)
+            self._missing = lost
+
+    async def _renew(self, file: AddonFile, *, told: bool) -> None:
+        options = self._options(file.name)
+        mark = (file, _mark(file.path), repr(options))
+        if self._tried.get(file.name) == mark:
+            return
+        self._tried[file.name] = mark
+        try:
+            if file.problem:
+                raise ConfigError(file.problem)
+            kept = await self._started(await self._load(file, options))
+        except ConfigError as error:
+            self._problems[file.name] = error.problems
+            if told:
+                self._tell_problems(file.name, error.problems)
+            return
+        before = self._kept.get(file.name)
+        self._kept[file.name] = kept
+        self._problems.pop(file.name, None)
+        self._addons.put(kept.guarded)
+        if before is not None:
+            await self._leave(before)
+        if told:
+            log.info("addon %s: %s", file.name, "reloaded" if before else "loaded")
+
+    def _tell_problems(self, name: str, problems: tuple[str, ...]) -> None:
+        for problem in problems:
+            log.error("%s", problem)
+        kept = self._kept.get(name)
+        goes_on = kept is not None and not kept.guarded.is_off
+        log.error("addon %s: %s", name, "keeping the previous version" if goes_on else "not running")
+
+    def _options(self, name: str) -> Mapping[str, Any]:
+        table = self._loaded.settings.addons.get(name)
+        return (table.model_extra or {}) if table is not None else {}
+
+    async def _drop(self, name: str) -> None:
+        """It is gone, or off."""
+        self._tried.pop(name, None)
+        self._problems.pop(name, None)
+        kept = self._kept.pop(name, None)
+        if kept is not None:
+            self._addons.remove(kept.guarded)
+            await self._leave(kept)
+            log.info("addon %s: stopped", name)
+
+    # -- one version -----------------------------------------------------------------------------------------------
+
+    async def _load(self, file: AddonFile, options: Mapping[str, Any]) -> Addon:
+        """Raises ConfigError, also for a file that does not come to its end."""
+        loading = _Loading(lambda: load(file.path, file.name, options, place=self._loaded.place), shown(file.path))
+        addon = await loading.result(self._load_s)
+        if addon is not None:
+            return addon
+        loading.break_off()
+        await loading.result(_LAST_WORD_S)
+        raise ConfigError(f"{shown(file.path)}: still loading after {self._load_s:g} s (endless loop?)")
+
+    async def _started(self, addon: Addon) -> _Kept:
+        """Raises ConfigError when its `start` has a fault."""
+        self._limit.start()
+        self._strays.start()
+        guarded = AddonRunner(addon, self._limit, self._switched_off)
+        self._by_module[addon.module.__name__] = guarded
+        kept = _Kept(guarded, Api(guarded, self._means), time.time())
+        for function in addon.hooks.get("start", ()):
+            faults = guarded.faults
+            await guarded.ask(HOOKS["start"], function, kept.api, check=_whatever)
+            if guarded.faults > faults:
+                await self._leave(kept, stop=False)
+                raise ConfigError(guarded.last_fault)
+        return kept
+
+    async def _leave(self, kept: _Kept, *, stop: bool = True) -> None:
+        """Stops it and lets it go."""
+        if stop:
+            await self._stop(kept)
+        kept.guarded.cancel()
+        kept.api.close()
+        kept.guarded.addon.forget()
+
+    async def _stop(self, kept: _Kept) -> None:
+        """Once."""
+        if kept.is_stopped:
+            return
+        kept.is_stopped = True
+        guarded = kept.guarded
+        await guarded.finish(STOP_S)
+        for function in guarded.addon.hooks.get("stop", ()):
+            asked = guarded.ask(HOOKS["stop"], function, check=_whatever)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(asked, STOP_S)
+
+    def _switched_off(self, guarded: AddonRunner) -> None:
+        """It has had its faults. What it started, such as a command, ends with it."""
+        self._addons.switched_off(guarded)
+        kept = self._kept.get(guarded.name)
+        if kept is not None and kept.guarded is guarded:
+            spawn(self._stop(kept), name=f"stop addon {guarded.name}")
+
+
+class _Loading:
+    """A file being loaded, in a thread of its own that Byway's end does not wait for."""
+
+    def __init__(self, call: Callable[[], Addon], what: str) -> None:
+        self._call = call
+        self._what = what
+        self._loop = asyncio.get_running_loop()
+        self._done: asyncio.Future[Addon] = self._loop.create_future()
+        self._is_broken_off = False
+        self._thread = threading.Thread(target=self._run, name="load an addon", daemon=True)
+        self._thread.start()
+
+    async def result(self, within_s: float) -> Addon | None:
+        """None: it is not done yet. Raises ConfigError."""
+        await asyncio.wait((self._done,), timeout=within_s)
+        return self._done.result() if self._done.done() else None
+
+    def break_off(self) -> None:
+        """Raises in the thread, as far as it runs Python."""
+        self._is_broken_off = True
+        if self._thread.ident is not None:
+            ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(BrokenOff))
+
+    def _run(self) -> None:
+        try:
+            addon = self._call()
+        except ConfigError as error:
+            self._hand_over(partial(self._fail, error))
+        except BaseException as error:
+            fault = ConfigError(f"{self._what}: {type(error).__name__} while it was loaded")
+            self._hand_over(partial(self._fail, fault))
+        else:
+            self._hand_over(partial(self._succeed, addon))
+
+    def _hand_over(self, call: Callable[[], None]) -> None:
+        with contextlib.suppress(RuntimeError):  # Byway has ended meanwhile
+            self._loop.call_soon_threadsafe(call)
+
+    def _succeed(self, addon: Addon) -> None:
+        if self._is_broken_off or self._done.done():
+            addon.forget()
+        else:
+            self._done.set_result(addon)
+
+    def _fail(self, error: ConfigError) -> None:
+        if not self._done.done():
+            self._done.set_exception(error)
+            self._done.exception()  # nobody may be waiting any more
+
+
+def _whatever(answer: Any) -> None:
+    """What `start` and `stop` return does not matter."""
+
+
+def _mark(file: Path) -> Mark | None:
+    """What changes when a file does; symbolic links are followed."""
+    try:
+        found = os.stat(file)
+    except OSError:
+        return None
+    return (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -1,0 +1,1 @@
+"""Runs an edited addon over the log."""

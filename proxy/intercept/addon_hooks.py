@@ -1,0 +1,101 @@
+"""Addons as mitmproxy sees them: the hooks of its that they have, each behind the guard of the addon's own.
+
+mitmproxy swallows what an addon raises and logs a trace. Here a fault, or a hook that takes too long, goes to the guard
+that also watches Byway's own hooks: it is said once with the addon's line, counts, and the connection goes on as if the
+hook had returned nothing.
+"""
+
+from __future__ import annotations
+
+import inspect
+import types
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+from mitmproxy import exceptions, hooks
+
+from proxy.extend.hooks import Hook
+from proxy.intercept.client_context import AddonHooks
+
+_AT_ONCE = frozenset({"load", "configure", "done"})
+"""mitmproxy calls these where it cannot wait."""
+
+
+def traverse(guest: AddonHooks) -> Iterator[AddonHooks]:
+    """A guest and, when it has `addons`, those too."""
+    yield guest
+    for inner in getattr(guest.addon, "addons", None) or ():
+        yield from traverse(AddonHooks(guest.guard, inner))
+
+
+def has_hooks(addon: object) -> bool:
+    """Whether mitmproxy would ever call it."""
+    found = (getattr(addon, name, None) for name in hooks.all_hooks)
+    return any(callable(hook) and not isinstance(hook, types.ModuleType) for hook in found)
+
+
+class Admitted:
+    """One guest, for mitmproxy's addon manager."""
+
+    def __init__(self, guest: AddonHooks, number: int) -> None:
+        self.guest = guest
+        self.name = f"byway-{guest.guard.name}-{number}"  # to mitmproxy, which wants each but once
+        self._wrapped: dict[str, Callable[..., Any]] = {}
+
+    def __dir__(self) -> list[str]:
+        return [name for name in dir(self.guest.addon) if name != "addons"]  # mitmproxy looks there for commands
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "addons":  # each is a guest of its own
+            raise AttributeError(name)
+        found = getattr(self.guest.addon, name)
+        if name not in hooks.all_hooks or isinstance(found, types.ModuleType) or not callable(found):
+            return found
+        if name not in self._wrapped:
+            hook = Hook(name, (), "", may_be_async=True, waited_for=False)
+            self._wrapped[name] = partial(self._now, hook, found) if name in _AT_ONCE else self._later(hook, found)
+        return self._wrapped[name]
+
+    def _now(self, hook: Hook, function: Callable[..., Any], *arguments: Any) -> None:
+        self.guest.guard.now(hook, function, *arguments, check=_anything)
+
+    def _later(self, hook: Hook, function: Callable[..., Any]) -> Callable[..., Any]:
+        async def wait(*arguments: Any) -> None:
+            halt = _Halt(function)
+            await self.guest.guard.ask(hook, halt, *arguments, check=_anything)
+            if halt.was_asked_for:
+                raise exceptions.AddonHalt
+
+        return wait
+
+    def __repr__(self) -> str:
+        return f"<Admitted {self.name}>"
+
+
+class _Halt:
+    """A hook, of which it is remembered that it wanted no other addon to be asked: mitmproxy has an exception for that,
+    which is no fault."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.__func__ = getattr(function, "__func__", function)  # where a guard looks for its line
+        self._function = function
+        self.was_asked_for = False
+
+    def __call__(self, *arguments: Any) -> Any:
+        try:
+            answer = self._function(*arguments)
+        except exceptions.AddonHalt:
+            self.was_asked_for = True
+            return None
+        return self._awaited(answer) if inspect.isawaitable(answer) else answer
+
+    async def _awaited(self, answer: Any) -> None:
+        try:
+            await answer
+        except exceptions.AddonHalt:
+            self.was_asked_for = True
+
+
+def _anything(answer: Any) -> None:
+    """mitmproxy looks at no answer."""

@@ -1,0 +1,39 @@
+"""A client's HTTP/2 requests: `wire.http2_request` checks each one before mitmproxy makes a request of its own of it.
+
+The h2 library lets line ends in values pass, and an origin may speak HTTP/1. Trailers are dropped, as in HTTP/1:
+mitmproxy cannot send them there.
+"""
+
+from __future__ import annotations
+
+import h2.events
+from mitmproxy.proxy import layer, layers
+from mitmproxy.proxy.layers.http import _http2
+
+from proxy.model.errors import PeerError
+from proxy.wire.http2_request import check_request, check_trailers
+
+
+class ClientSide(_http2.Http2Server):
+    """The side of a connection that speaks to a client."""
+
+    def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
+        try:
+            if isinstance(event, h2.events.RequestReceived):
+                check_request(_fields(event), ended=event.stream_ended is not None)
+            elif isinstance(event, h2.events.TrailersReceived):
+                check_trailers(_fields(event))
+                return False
+        except (ValueError, PeerError) as fault:
+            yield from self.protocol_error(f"this request is refused: {fault}")
+            return True
+        return (yield from super().handle_h2_event(event))
+
+
+def take_part() -> None:
+    """Has mitmproxy use it from now on."""
+    vars(layers.http)["Http2Server"] = ClientSide
+
+
+def _fields(event: h2.events.RequestReceived | h2.events.TrailersReceived) -> list[tuple[bytes, bytes]]:
+    return [(bytes(name), bytes(value)) for name, value in event.headers or ()]

@@ -1,0 +1,293 @@
+"""The inspector that sessions know: it decides what is looked into, and brings client and engine together.
+
+Before a client is told "connected", the site has to show a certificate that is good (`vouching`); one that is not is
+refused and never signed for. What is not TLS or HTTP, what names another site than the one asked for, and hosts whose
+clients do not take our certificate (`passing`) go on untouched. The engine, with mitmproxy in it, is imported in a
+thread when the first connection needs it and not before; nothing here imports it at the top.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import logging
+import socket
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from proxy.config.mitmproxy_version import unavailable
+from proxy.config.schema import Settings
+from proxy.detect.tls_interception import KnownRoots
+from proxy.intercept.client_context import AddonHooks, InspectedClient, UpstreamPath
+from proxy.intercept.internal_tunnel import InnerDialer, make_pair, unlogged
+from proxy.intercept.origin_check import Asked, CertificateCheck, CertificateStatus, OriginChecks
+from proxy.intercept.passthrough import Passthrough
+from proxy.model import Destination, HttpRequest, Outcome, Protocol, Request
+from proxy.model.errors import BywayError
+from proxy.net.poller import Poller
+from proxy.net.stream import SocketStream
+from proxy.probe.certificate_chain import FetchedChain, fetch_chain
+from proxy.session.events import Ended, TunnelEnded
+from proxy.session.inspector import DO_NOT_INSPECT, InspectedOrigin, InspectionDecision
+from proxy.session.services import Services
+from proxy.wire.flight import Flight
+
+if TYPE_CHECKING:
+    from proxy.ca.leaf import Leaf, Leaves
+    from proxy.intercept.engine import Engine
+
+log = logging.getLogger(__name__)
+
+_WELL = InspectionDecision(inspect=True)
+_TARGET_SHOWN = 500
+_NAMED = 5
+_HTTP_PORT = 80  # nobody is asked for a certificate there before it is seen that a client speaks TLS to it
+
+
+@dataclass(frozen=True, slots=True)
+class Folders:
+    """Where the authority lies, and what addons of mitmproxy's may take for its configuration."""
+
+    ca: Path
+    engine: Path
+    ephemeral: bool = False
+    """Nothing is written: an authority that is not there is made in memory, and nobody trusts it."""
+
+
+class MitmInspector:
+    """See the module's docstring. `close` ends what it carries."""
+
+    def __init__(
+        self,
+        services: Callable[[], Services],
+        poller: Poller,
+        folders: Folders,
+        settings: Callable[[], Settings],
+        *,
+        roots: KnownRoots,
+        guests: Callable[[], Sequence[AddonHooks]],
+    ) -> None:
+        self._services = services
+        self._poller = poller
+        self._folders = folders
+        self._settings = settings
+        self._guests = guests
+        self._vouching = OriginChecks(roots)
+        self._passing = Passthrough()
+        self._leaves: Leaves | None = None
+        self._engine: Engine | None = None
+        self._starting = asyncio.Lock()
+
+    # -- what sessions ask -----------------------------------------------------------------------------------------
+
+    async def look(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
+        """See Inspector."""
+        host = outcome.host
+        if self._passing.passes(host, time.monotonic()):
+            return DO_NOT_INSPECT
+        if flight is not None and not _can_look_into(flight, host):
+            return DO_NOT_INSPECT
+        if flight is None and outcome.request.destination.port == _HTTP_PORT:
+            return DO_NOT_INSPECT
+        try:
+            await self._start()
+        except BywayError as error:
+            return InspectionDecision(refusal=f"{outcome.request.destination} is not inspected: {error}")
+        if flight is not None and flight.protocol is Protocol.HTTP:
+            return _WELL
+        if self._services().is_private(host):  # nothing of ours is sent there; the engine does verify
+            return _WELL
+        voucher = await self._voucher(outcome)
+        if voucher.standing is CertificateStatus.BAD:
+            return InspectionDecision(
+                refusal=f"{outcome.request.destination} blocked: its certificate is not valid: {voucher.reason}"
+            )
+        return DO_NOT_INSPECT if voucher.standing is CertificateStatus.NO_TLS else _WELL
+
+    async def intercept(self, client: SocketStream, said: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
+        """See Inspector."""
+        theirs, ours = make_pair(self._poller, client.peer)
+        client.notify = None
+        meeting = self._meeting(outcome(), self._dialer(outcome().request))
+        await self._meet(meeting, client.detach(), said, UpstreamPath(theirs, outcome), ours)
+        return ours
+
+    async def serve(self, outcome: Outcome) -> InspectedOrigin:
+        """See Inspector."""
+        theirs, ours = make_pair(self._poller, outcome.request.client)
+        dialer = self._dialer(outcome.request)
+        await self._meet(self._meeting(outcome, dialer, is_silent=True), theirs, b"", None, ours)
+        return InspectedOrigin(ours, lambda: dialer.latest)
+
+    async def _meet(
+        self,
+        meeting: InspectedClient,
+        client: socket.socket,
+        said: bytes,
+        first: UpstreamPath | None,
+        ours: SocketStream,
+    ) -> None:
+        """Has the engine serve a client, and closes our end when it cannot. Raises OSError."""
+        assert self._engine is not None  # `look` has seen to that
+        try:
+            await self._engine.meet(meeting, client, said, first)
+        except BaseException:
+            ours.close()
+            raise
+
+    def addons_changed(self) -> None:
+        """An edited addon takes part from now on, also in connections that are open."""
+        if self._engine is not None:
+            self._engine.receive_guests()
+
+    @property
+    def uninspected(self) -> str:
+        """Hosts that are let pass though a rule says INSPECT, the latest of them by name."""
+        hosts = self._passing.hosts(time.monotonic())
+        others = f" and {len(hosts) - _NAMED} others" if len(hosts) > _NAMED else ""
+        return ", ".join(hosts[-_NAMED:]) + others
+
+    def look_again(self) -> None:
+        """The user has changed something: what was refused before may be taken now."""
+        self._passing = Passthrough()
+
+    async def close(self) -> None:
+        """Ends every connection that is looked into."""
+        if self._engine is not None:
+            await self._engine.close()
+
+    # -- getting ready ---------------------------------------------------------------------------------------------
+
+    async def _start(self) -> Engine:
+        """The engine, with an authority that is in force. Raises BywayError when there can be none."""
+        async with self._starting:
+            if self._engine is None:
+                if reason := unavailable():
+                    raise BywayError(reason)
+                self._engine = await self._make_engine()
+            if self._leaves is None or not self._is_in_force(self._leaves):
+                self._leaves = await asyncio.to_thread(self._open_leaves)
+            return self._engine
+
+    async def _make_engine(self) -> Engine:
+        try:
+            module = await asyncio.to_thread(importlib.import_module, "proxy.intercept.engine")
+        except Exception as error:  # of a stranger's code, which is no reason to fall
+            raise BywayError(f"mitmproxy cannot be imported: {error}") from error
+        engine: Engine = module.Engine(self._folders.engine, self._settings, leaf=self._leaf, guests=self._guests)
+        return engine
+
+    def _open_leaves(self) -> Leaves:
+        from proxy.ca import authority as ca  # with what it brings, 50 ms that most runs never need
+        from proxy.ca.leaf import Leaves
+
+        now = time.time()
+        if self._folders.ephemeral and not ca.has_key(self._folders.ca):
+            return Leaves(ca.make_authority(now=now))
+        return Leaves(ca.open_authority(self._folders.ca, now=now))
+
+    def _is_in_force(self, leaves: Leaves) -> bool:
+        """Not when it was rotated or removed meanwhile, nor when its time is over."""
+        authority = leaves.authority
+        return authority.is_of_today(time.time()) and (self._folders.ephemeral or authority.is_of(self._folders.ca))
+
+    def _leaf(self, host: str) -> Leaf:
+        assert self._leaves is not None  # so before any client is met
+        return self._leaves.leaf(host)
+
+    # -- whom may be signed for ------------------------------------------------------------------------------------
+
+    async def _voucher(self, outcome: Outcome) -> CertificateCheck:
+        services = self._services()
+        asked = Asked(outcome.request.destination, outcome.host, outcome.plan.routes, services.network())
+        return await self._vouching.ask(
+            asked, lambda: self._probe(services, outcome), keep_s=self._settings().inspect.vouched_s
+        )
+
+    async def _probe(self, services: Services, outcome: Outcome) -> FetchedChain:
+        """What certificate comes by the ways of the plan. One that is not good may be another's: that is looked into as
+        when a client has hung up on it."""
+        seen = FetchedChain()
+
+        def ended(tunnel: TunnelEnded) -> None:
+            if not seen.verified:
+                services.events.emit(tunnel)
+
+        request = outcome.request
+        dialer = InnerDialer(unlogged(services, ended), self._poller, request.inbound, request.client)
+        timeout_s = self._settings().inspect.vouch_timeout_s
+        seen = await fetch_chain(dialer, request.destination, outcome.host, timeout_s=timeout_s)
+        return seen
+
+    # -- what the engine tells -------------------------------------------------------------------------------------
+
+    def _dialer(self, request: Request) -> InnerDialer:
+        return InnerDialer(self._services(), self._poller, request.inbound, request.client)
+
+    def _meeting(self, outcome: Outcome, dialer: InnerDialer, *, is_silent: bool = False) -> InspectedClient:
+        host, request = outcome.host, outcome.request
+        return InspectedClient(
+            host=host,
+            destination=request.destination,
+            client=_address(request.client),
+            open=dialer.open,
+            taken=lambda: self._passing.taken(host),
+            refused=lambda in_words: self._refused(host, in_words=in_words),
+            distrusted=lambda: self._distrusted(request.destination),
+            objection=self._vouching.objection,
+            is_silent=is_silent,
+            told=self._told,
+        )
+
+    def _distrusted(self, destination: Destination) -> None:
+        """Its client was hung up on, and cannot be told why."""
+        self._vouching.forget(destination)
+        log.info("%s: connection closed; the site's certificate is not valid", destination)
+
+    def _refused(self, host: str, *, in_words: bool) -> None:
+        keep_s = self._settings().inspect.pass_s
+        if self._passing.refused(host, time.monotonic(), in_words=in_words, keep_s=keep_s):
+            log.warning(
+                "a client rejected Byway's certificate for one site; inspection of it is off for %g hours; "
+                "see `byway status`",
+                round(keep_s / 3600, 1),
+            )
+            log.info("not inspecting %s: a client rejected Byway's certificate for it", host)
+
+    def _told(self, outcome: Outcome, method: str, target: str, size: int) -> None:
+        """Writes down what was asked inside, when the user wants that."""
+        if not self._settings().inspect.log_requests:
+            return
+        services = self._services()
+        inner = Outcome(
+            request=replace(outcome.request, id=next(services.request_ids), http=HttpRequest(method, target)),
+            plan=replace(outcome.plan, why=f"{method} {target[:_TARGET_SHOWN]}; inspected; {outcome.plan.why}"),
+            winner=outcome.winner,
+            protocol=Protocol.HTTP,
+            host=outcome.host,
+            at=services.now(),
+            bytes_down=size,
+        )
+        services.events.emit(Ended(inner, services.network()))
+
+
+def _can_look_into(flight: Flight, host: str) -> bool:
+    """TLS for the host that was asked for, or HTTP. A client that gives another name may have its reasons (it fronts
+    one site with another), and what it does is not what the rule speaks of; without a name it can mean only one."""
+    if flight.protocol is Protocol.HTTP:
+        return True
+    if flight.protocol is not Protocol.TLS:
+        return False
+    if flight.server_name in (None, host):
+        return True
+    log.info("not inspecting %s: the client's TLS handshake names %s (SNI)", host, flight.server_name)
+    return False
+
+
+def _address(client: str) -> tuple[str, int]:
+    """A client's `address:port` in two."""
+    host, _, port = client.rpartition(":")
+    return host.strip("[]"), int(port)

@@ -1,0 +1,70 @@
+"""Our certificates in mitmproxy's TLS, and our idea of whose certificates are good.
+
+mitmproxy keeps an authority of its own in its configuration folder; here it never makes one. A client is shown a leaf
+of Byway's authority for the host that it asked for, and only once the origin has shown a good certificate over the very
+connection that will be used.
+"""
+
+from __future__ import annotations
+
+import ssl
+from collections.abc import Callable, Mapping
+from types import SimpleNamespace
+from typing import Any
+
+from mitmproxy import certs, connection, exceptions, tls
+from mitmproxy.addons.tlsconfig import TlsConfig
+from mitmproxy.proxy.context import Context
+
+from proxy.ca.leaf import Leaf
+from proxy.config.mitmproxy_version import FORBIDDEN_OPTIONS
+from proxy.intercept.client_context import InspectedClient
+
+CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
+"""What Python's own default is, for origins: level 2 takes no RSA key below 2048 bits."""
+
+OURS = ("server", "mode", "confdir", "certs", "ssl_insecure", "client_certs", "connection_strategy", "upstream_cert",
+        "ciphers_server", "ssl_verify_upstream_trusted_ca", "ssl_verify_upstream_trusted_confdir")  # fmt: skip
+"""Options that are ours to set."""
+
+
+def trust_options() -> Mapping[str, str | None]:
+    """mitmproxy's options for the roots that the rest of Byway trusts; where the system has no files, its own."""
+    found = ssl.get_default_verify_paths()
+    return {"ssl_verify_upstream_trusted_ca": found.cafile, "ssl_verify_upstream_trusted_confdir": found.capath}
+
+
+class Signing(TlsConfig):
+    """In the place of mitmproxy's addon of that name."""
+
+    name = "tlsconfig"
+    request: Any = None  # 12.2 serves a revocation list of its own authority there
+
+    def __init__(self, meeting_of: Callable[[connection.Client], InspectedClient], leaf: Callable[[str], Leaf]) -> None:
+        self._meeting_of = meeting_of
+        self._leaf = leaf
+        self.certstore: Any = SimpleNamespace(dhparams=None)  # all that is asked of it beside `get_cert`
+        self.sealed = False
+
+    def configure(self, updated: set[str]) -> None:
+        """Nothing is read from or written to a folder. Once `sealed`, what is ours to set stays as it was."""
+        for name in updated:
+            if name.startswith(FORBIDDEN_OPTIONS):
+                raise exceptions.OptionsError(f"{name} would trust a CA whose private key is public; it is never used")
+            if self.sealed and name in OURS:
+                raise exceptions.OptionsError(f"{name} is set by Byway and cannot be changed")
+
+    def running(self) -> None:
+        """mitmproxy's makes its authority here."""
+
+    def tls_start_client(self, tls_start: tls.TlsData) -> None:
+        """Without a connection whose certificate was found good there is nothing to sign: the client is hung up on."""
+        server = tls_start.context.server
+        if server.tls_established and not server.error:
+            super().tls_start_client(tls_start)
+
+    def get_cert(self, conn_context: Context) -> certs.CertStoreEntry:
+        leaf = self._leaf(self._meeting_of(conn_context.client).host)
+        chain = [certs.Cert(part) for part in leaf.chain]
+        key: Any = leaf.key  # declared as RSA, taken as any
+        return certs.CertStoreEntry(certs.Cert(leaf.certificate), key, None, chain)

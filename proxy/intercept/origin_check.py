@@ -1,0 +1,110 @@
+"""Whether a site shows a good certificate, before anything is signed in its name.
+
+Asked with a hello of our own, over an inner tunnel, so by the very routes that the plan has, and held to the system's
+trust and to the roots that are known to intercept. A good answer is remembered for a short time, as is that no TLS is
+spoken, or nothing; a bad one never is, so that a site that was mended is taken at once. Several who ask at the same
+time wait for one answer.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from proxy.detect.tls_interception import CHAIN_LIMIT, KnownRoots
+from proxy.model import Destination, NetworkId, Route, Symptom
+from proxy.net.tasks import spawn
+from proxy.probe.certificate_chain import FetchedChain
+
+ANSWERS_MAX = 4096
+
+_SPOKE_OTHERWISE = (Symptom.GARBAGE, Symptom.ALERT)
+
+
+class CertificateStatus(Enum):
+    """What a site's certificate is worth."""
+
+    GOOD = auto()
+    BAD = auto()
+    NO_TLS = auto()  # or none that we speak: it cannot be looked into
+    UNKNOWN = auto()  # it could not be asked
+
+
+@dataclass(frozen=True, slots=True)
+class CertificateCheck:
+    """The answer."""
+
+    standing: CertificateStatus
+    reason: str = ""  # one half-sentence, when it is bad
+    lasts: bool = True
+    """Worth remembering. Who is silent to a hello need not be asked each time: the engine verifies too."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """Of whom, by which way: another way may lead to somebody else."""
+
+    destination: Destination
+    host: str
+    routes: tuple[Route, ...]
+    network: NetworkId
+
+
+class OriginChecks:
+    """Remembers who was vouched for."""
+
+    def __init__(self, roots: KnownRoots) -> None:
+        self._roots = roots
+        self._kept: OrderedDict[Asked, tuple[CertificateCheck, float]] = OrderedDict()
+        self._asking: dict[Asked, asyncio.Task[CertificateCheck]] = {}
+
+    async def ask(
+        self, asked: Asked, probe: Callable[[], Awaitable[FetchedChain]], *, keep_s: float
+    ) -> CertificateCheck:
+        """The answer that is kept, or what a `probe` brings, to be kept for `keep_s` when it may be."""
+        voucher, until = self._kept.get(asked, (None, 0.0))
+        if voucher is not None and asyncio.get_running_loop().time() < until:
+            return voucher
+        task = self._asking.get(asked)
+        if task is None:
+            task = self._asking[asked] = spawn(self._ask(asked, probe, keep_s), name=f"vouch for {asked.host}")
+        return await asyncio.shield(task)  # one who leaves does not take the answer from the others
+
+    def forget(self, destination: Destination) -> None:
+        """It was not good after all."""
+        for asked in [asked for asked in self._kept if asked.destination == destination]:
+            del self._kept[asked]
+
+    async def _ask(self, asked: Asked, probe: Callable[[], Awaitable[FetchedChain]], keep_s: float) -> CertificateCheck:
+        try:
+            voucher = self._judge(await probe())
+        finally:
+            del self._asking[asked]
+        if voucher.standing is not CertificateStatus.BAD and voucher.lasts:
+            self._kept[asked] = voucher, asyncio.get_running_loop().time() + keep_s
+            self._kept.move_to_end(asked)
+            while len(self._kept) > ANSWERS_MAX:
+                self._kept.popitem(last=False)
+        return voucher
+
+    def _judge(self, probe: FetchedChain) -> CertificateCheck:
+        if objection := self.objection(probe.chain):
+            return CertificateCheck(CertificateStatus.BAD, objection)
+        if probe.verified:
+            return CertificateCheck(CertificateStatus.GOOD)
+        if probe.symptom is Symptom.CERTIFICATE:
+            return CertificateCheck(CertificateStatus.BAD, probe.error)
+        if probe.symptom in _SPOKE_OTHERWISE:
+            return CertificateCheck(CertificateStatus.NO_TLS)
+        return CertificateCheck(CertificateStatus.UNKNOWN, probe.error, lasts=probe.symptom is Symptom.SILENT)
+
+    def objection(self, chain: Sequence[bytes]) -> str:
+        """What speaks against a presented chain (DER, the site's first), whoever trusts it; empty when nothing does. No
+        more than so many are looked at for a known root, and what comes behind them could be signed by one."""
+        if len(chain) > CHAIN_LIMIT:
+            return f"its chain has {len(chain)} certificates; the limit is {CHAIN_LIMIT}"
+        root = self._roots.find(chain)
+        return "" if root is None else f"it is signed by a known interception CA ({root.what})"

@@ -1,0 +1,66 @@
+"""The nouns of Byway, as frozen values.
+
+A connection is a value that gains facts as it moves forward: Request → Plan → Attempt… → Outcome. Nothing here does
+I/O, reads a clock or changes once made. Times are seconds: `at`, `since` and `until` since the epoch, `elapsed` and
+`duration` as lengths.
+"""
+
+from __future__ import annotations
+
+from proxy.model.belief import Belief, Change, ConnectivityResult, DnsFinding, NetworkState, Signal, State
+from proxy.model.connection import (
+    DIRECT,
+    NO_EVIDENCE,
+    UNKNOWN_NETWORK,
+    Action,
+    Attempt,
+    ClosedBy,
+    Destination,
+    HttpRequest,
+    Inbound,
+    IPAddress,
+    NetworkId,
+    Outcome,
+    Override,
+    Plan,
+    Protocol,
+    Request,
+    Route,
+    Stage,
+    Symptom,
+    literal,
+)
+from proxy.model.measurement import MeasurementStep, StepKind, StepResult
+
+__all__ = [
+    "DIRECT",
+    "NO_EVIDENCE",
+    "UNKNOWN_NETWORK",
+    "Action",
+    "Attempt",
+    "Belief",
+    "Change",
+    "ClosedBy",
+    "ConnectivityResult",
+    "Destination",
+    "DnsFinding",
+    "HttpRequest",
+    "IPAddress",
+    "Inbound",
+    "MeasurementStep",
+    "NetworkId",
+    "NetworkState",
+    "Outcome",
+    "Override",
+    "Plan",
+    "Protocol",
+    "Request",
+    "Route",
+    "Signal",
+    "Stage",
+    "State",
+    "StepKind",
+    "StepResult",
+    "Symptom",
+    "literal",
+]

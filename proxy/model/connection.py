@@ -1,0 +1,292 @@
+"""One connection: where it goes, the routes it may take, what was tried, and how it ended."""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
+from enum import StrEnum
+from functools import lru_cache
+from types import MappingProxyType
+from typing import NewType
+
+IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+NetworkId = NewType("NetworkId", str)
+"""Which uplink we are on: a keyed hash, or `UNKNOWN_NETWORK`. Beliefs never cross networks."""
+
+UNKNOWN_NETWORK = NetworkId("unknown")
+
+NO_EVIDENCE: Mapping[str, str | int | float] = MappingProxyType({})
+
+
+@lru_cache(maxsize=4096)
+def literal(host: str) -> IPAddress | None:
+    """The address that a canonical host is, or None when it is a name."""
+    if not (host[-1].isdigit() or ":" in host):
+        return None  # told without building an exception
+    try:
+        return ipaddress.ip_address(host)
+    except ValueError:
+        return None
+
+
+@dataclass(frozen=True, slots=True)
+class Destination:
+    """Where a client wants to go. Made by `wire.names`, so `host` is always in its one canonical spelling:
+    an A-label name in lower case without a trailing dot, or an IP literal (IPv6 compressed, without brackets)."""
+
+    host: str
+    port: int
+
+    @property
+    def address(self) -> IPAddress | None:
+        """The address when the host is a literal, else None."""
+        return literal(self.host)
+
+    def __str__(self) -> str:
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+class Inbound(StrEnum):
+    """The protocol in which a request came."""
+
+    HTTP = "http"
+    CONNECT = "connect"
+    SOCKS4 = "socks4"
+    SOCKS4A = "socks4a"
+    SOCKS5 = "socks5"
+    RETEST = "retest"  # none: our own paired re-test, or another page that we want to ask
+
+
+_REPEATABLE = ("GET", "HEAD", "OPTIONS")
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """What a plain HTTP request asks for: the method and the origin-form target (`/path?query`)."""
+
+    method: str
+    target: str
+
+    @property
+    def is_repeatable(self) -> bool:
+        """Whether the method lets a race send the request again on another route (RFC 9110 section 9.2.1)."""
+        return self.method in _REPEATABLE
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One wish of one client."""
+
+    id: int
+    destination: Destination
+    inbound: Inbound
+    client: str  # "address:port" of the client
+    http: HttpRequest | None = None  # plain HTTP only
+
+    def with_host(self, host: str) -> Request:
+        """The same request by its name, where the client gave an address and named the host later."""
+        if not host or host == self.destination.host:
+            return self
+        return replace(self, destination=replace(self.destination, host=host))
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """One way to reach a destination: relays in the order they are reached, then wrappers. No relay: direct."""
+
+    relays: tuple[str, ...] = ()
+    wrap: tuple[str, ...] = ()
+
+    @property
+    def is_direct(self) -> bool:
+        return not self.relays
+
+    @classmethod
+    def parse(cls, text: str) -> Route:
+        """The inverse of str()."""
+        path, *wrap = text.split("|")
+        return cls(() if path == "direct" else tuple(path.split(">")), tuple(wrap))
+
+    def __str__(self) -> str:
+        return "|".join((">".join(self.relays) or "direct", *self.wrap))
+
+
+DIRECT = Route()
+
+
+class Action(StrEnum):
+    """What a rule says to do."""
+
+    AUTO = "AUTO"  # direct first, rescue when blocked
+    DIRECT = "DIRECT"  # never a relay
+    RELAY = "RELAY"  # relays only: fails closed
+    PREFER_RELAY = "PREFER-RELAY"  # relays first, direct last
+    BLOCK = "BLOCK"  # refuse
+
+
+@dataclass(frozen=True, slots=True)
+class Override:
+    """What `byway site set` says of a host and all below it; it is asked before any rule."""
+
+    action: Action
+    relay: str = ""  # with RELAY and PREFER-RELAY: the relay to use; empty: any
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """The ordered routes for one request, and what chose them."""
+
+    action: Action
+    routes: tuple[Route, ...]
+    why: str  # the rule line with its place, the override, or the belief, in words
+    intercept: bool = False
+    before: Plan | None = None  # what addons changed it from; None: none did
+
+    def via(self, *routes: str) -> Plan:
+        """Relays alone, in this order: `via("tor", "vps>tor")`. Fails closed."""
+        return replace(self, action=Action.RELAY, routes=tuple(map(Route.parse, routes)))
+
+    def prefer(self, *routes: str) -> Plan:
+        """These relays first, then what was planned before."""
+        first = tuple(map(Route.parse, routes))
+        rest = tuple(route for route in self.routes if route not in first)
+        return replace(self, action=Action.PREFER_RELAY, routes=first + rest)
+
+    def direct(self) -> Plan:
+        """Direct and never a relay."""
+        return replace(self, action=Action.DIRECT, routes=(DIRECT,))
+
+    def block(self, why: str) -> Plan:
+        """Refused, for this reason."""
+        return replace(self, action=Action.BLOCK, routes=(), why=why)
+
+    def inspect(self, wanted: bool = True) -> Plan:
+        """Whether what goes through it is looked into, where it is TLS or HTTP."""
+        return replace(self, intercept=wanted)
+
+
+class Stage(StrEnum):
+    """How far an attempt came."""
+
+    RESOLVE = "resolve"
+    CONNECT = "connect"
+    RELAY = "relay"  # a handshake with a relay
+    FIRST_BYTE = "first_byte"  # connected, flight sent
+    DONE = "done"  # a valid server byte came back
+
+
+class Symptom(StrEnum):
+    """What stopped an attempt, as it was seen; what it means is the business of `detect`."""
+
+    NONE = ""
+    NO_NAME = "no_name"  # the resolver says that the name, or an address for it, does not exist
+    RESOLVE_FAILED = "resolve_failed"  # the resolver failed or stayed silent
+    FORBIDDEN = "forbidden"  # the address guard refused
+    REFUSED = "refused"  # connection refused, or reset on SYN
+    UNREACHABLE = "unreachable"  # ICMP says so; the host's or the network's, see evidence
+    OFFLINE = "offline"  # this machine has no route
+    TIMEOUT = "timeout"  # SYN unanswered, or a handshake byte that did not come in time
+    RESET = "reset"  # reset after the flight
+    EOF = "eof"  # closed after the flight, without a byte
+    GARBAGE = "garbage"  # an answer that is not of the protocol asked
+    ALERT = "alert"  # a TLS alert in answer to the ClientHello
+    BLOCK_PAGE = "block_page"  # the answer is a known block page; evidence "page" names its row
+    REDIRECTED = "elsewhere"  # a redirect to another registrable domain, until another route says the same
+    FROZEN = "frozen"  # it delivered, and then the flow stopped for good
+    THROTTLED = "throttled"  # it delivered, far slower than everything else
+    FORGED = "forged"  # the resolver's answer is no honest one; evidence "dns" holds the signal's id
+    CERTIFICATE = "certificate"  # a certificate that is not the site's came; evidence says whose
+    DROPPED = "dropped"  # the flight was never wholly acknowledged (TCP_INFO)
+    SILENT = "silent"  # acknowledged, or unknown whether, and no answer
+    RELAY_DOWN = "relay_down"  # the relay cannot be reached, or broke off its handshake
+    RELAY_AUTH = "relay_auth"  # the relay refused our credentials, or its certificate was refused by us
+    RELAY_GARBAGE = "relay_garbage"  # the relay does not speak its protocol
+    RELAY_REFUSED = "relay_refused"  # the relay says that it cannot or will not reach the destination
+    SKIPPED = "skipped"  # the route cannot carry this destination (a name on a relay that wants addresses)
+    LOCAL = "local"  # our own shortage: descriptors, ports, memory
+    ABANDONED = "abandoned"  # given up before it was judged: the client left, or another route had won
+
+    @property
+    def blames_relay(self) -> bool:
+        return self in (Symptom.RELAY_DOWN, Symptom.RELAY_AUTH, Symptom.RELAY_GARBAGE)
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One try of one route. `symptom` is empty when it delivered (stage done) or is not judged yet."""
+
+    route: Route
+    stage: Stage
+    symptom: Symptom = Symptom.NONE
+    error: str = ""
+    started: float = 0.0  # seconds after the connection's first attempt began
+    elapsed: float = 0.0  # seconds this attempt took until its stage was reached or it failed
+    address: str = ""  # the remote address that was connected: the origin's on direct, the first relay's else
+    evidence: Mapping[str, str | int | float] = field(default_factory=lambda: NO_EVIDENCE)
+
+    @property
+    def delivered(self) -> bool:
+        return self.stage is Stage.DONE
+
+    @property
+    def pending(self) -> bool:
+        return self.stage is not Stage.DONE and self.symptom is Symptom.NONE
+
+
+class Protocol(StrEnum):
+    """What the flight was."""
+
+    TLS = "tls"
+    HTTP = "http"
+    OTHER = "other"
+    NONE = ""  # no flight was seen
+
+
+class ClosedBy(StrEnum):
+    CLIENT = "client"
+    SERVER = "server"
+    IDLE = "idle"  # our idle or half-open limit
+    BYWAY = "byway"  # refused, failed, or shutting down
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """The last word on a connection."""
+
+    request: Request
+    plan: Plan
+    attempts: tuple[Attempt, ...] = ()
+    winner: Route | None = None
+    protocol: Protocol = Protocol.NONE
+    host: str = ""  # the name it is kept under: the flight's when the destination is a literal, else the destination's
+    at: float = 0.0  # when the request was read
+    flight_at: float = 0.0  # when its flight was there to be sent: of a tunnel opened ahead of need, much later
+    flight_bytes: int = 0  # how much of `bytes_up` was the flight
+    bytes_up: int = 0
+    bytes_down: int = 0
+    duration: float = 0.0
+    closed_by: ClosedBy = ClosedBy.BYWAY
+    error: str = ""  # the sentence the client was told, when nothing won
+
+    @property
+    def direct_attempt(self) -> Attempt | None:
+        """The last attempt that was plainly direct, if there was one."""
+        return next((a for a in reversed(self.attempts) if a.route == DIRECT), None)
+
+    def with_attempt(self, attempt: Attempt) -> Outcome:
+        """The same outcome with a later judgement of one route in place of the pending one, else at the end."""
+        place = next((n for n, a in enumerate(self.attempts) if a.route == attempt.route and a.pending), None)
+        if place is None:
+            return replace(self, attempts=(*self.attempts, attempt))
+        judged = replace(attempt, evidence={**self.attempts[place].evidence, **attempt.evidence})
+        return replace(self, attempts=(*self.attempts[:place], judged, *self.attempts[place + 1 :]))
+
+    def with_evidence(self, route: Route, evidence: Mapping[str, str | int | float]) -> Outcome:
+        """The same outcome with more that is known of the attempts over `route`."""
+        attempts = (
+            replace(attempt, evidence={**attempt.evidence, **evidence}) if attempt.route == route else attempt
+            for attempt in self.attempts
+        )
+        return replace(self, attempts=tuple(attempts))

@@ -1,0 +1,1 @@
+"""Opens connections: direct, through relays, with strategies."""

@@ -1,0 +1,208 @@
+"""Dialers whose streams send what names the host in another shape, and then get out of the way.
+
+A ShapedStream takes what its owner sends and holds it until the flight is whole, since today's ClientHellos come in
+several pieces; then it lets go of it in the pieces that `wire.shapes` makes, each in a segment of its own, and hands
+everything else straight on, down to the socket that the kernel may splice. On plain HTTP every request names the host,
+so there one head after the other is shaped, up to the first that brings a body. It counts what its owner gave, not what
+went out.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import socket
+import sys
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping
+
+from proxy.model import Destination, Protocol, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.stream import CHUNK, Stream
+from proxy.wire import fragmentation as shapes
+from proxy.wire.flight import Flight
+
+Shape = Callable[[Flight], tuple[bytes, ...]]
+"""From a whole flight to its pieces."""
+
+_RECEIVED_TTL = getattr(socket, "IP_RECVTTL", 12) if sys.platform == "linux" else None  # in Python from 3.14 on
+
+_TTL_OPTIONS = {
+    socket.AF_INET: (socket.IPPROTO_IP, socket.IP_TTL),
+    socket.AF_INET6: (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS),
+}
+
+
+class FragmentingStream(Stream):
+    """`inner`, which it owns from now on, with its first flight in another shape."""
+
+    __slots__ = ("_eof_due", "_flight", "_inner", "_pieces", "_shape")
+
+    def __init__(self, inner: Stream, shape: Shape) -> None:
+        super().__init__(inner.peer)
+        self._inner = inner
+        self._shape = shape
+        self._flight: Flight | None = Flight()  # held until it is whole; None: no more are awaited
+        self._pieces: deque[bytes | memoryview] = deque()  # let go, and not yet taken by `inner`
+        self._eof_due = False
+        inner.notify = self._inner_ready
+
+    @property
+    def plain_socket(self) -> socket.socket | None:
+        return self._inner.plain_socket if self._flight is None and not self._pieces else None
+
+    @property
+    def lowest_socket(self) -> socket.socket:
+        return self._inner.lowest_socket
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        return self._inner.receive_nowait(limit)
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        if self._pieces and not self._flush():
+            return 0
+        if self._flight is None:
+            return self._inner.send_nowait(data)
+        if data:
+            self._flight.receive_data(bytes(data))
+        if self._flight.complete:
+            self._let_go(self._flight)
+        return len(data)
+
+    def send_eof(self) -> None:
+        """What is held goes out before the end, whole or not."""
+        self._eof_due = True
+        with contextlib.suppress(OSError):  # broken: the reading side tells
+            if self._flight is not None:
+                self._let_go(self._flight)
+            elif self._flush():
+                self._inner.send_eof()
+
+    def close(self) -> None:
+        self._pieces.clear()
+        self._inner.close()
+        self._resume(receiver=True, sender=True)
+
+    def abort(self) -> None:
+        self._pieces.clear()
+        self._inner.abort()
+        self._resume(receiver=True, sender=True)
+
+    def _let_go(self, flight: Flight) -> None:
+        again = flight.protocol is Protocol.HTTP and flight.replayable and not self._eof_due
+        self._flight = Flight() if again else None
+        if flight.data:
+            self._pieces.extend(self._shape(flight))
+        self._flush()
+
+    def _flush(self) -> bool:
+        """Hands pieces to the inner stream; True when it has taken all of them, and the end that was due."""
+        while self._pieces:
+            piece = self._pieces[0]
+            sent = self._inner.send_nowait(piece) if len(self._pieces) == 1 else self._send_apart(piece)
+            if not sent:
+                return False
+            if sent == len(piece):
+                self._pieces.popleft()
+            else:
+                self._pieces[0] = memoryview(piece)[sent:]
+        if self._eof_due:
+            self._inner.send_eof()
+        return True
+
+    def _send_apart(self, piece: bytes | memoryview) -> int:
+        return self._inner.send_apart_nowait(piece)
+
+    def _inner_ready(self) -> None:
+        if self._pieces:
+            with contextlib.suppress(OSError):  # the owner's next call meets it again
+                self._flush()
+        self._wake(receiver=True, sender=True)
+
+
+class DisorderedStream(FragmentingStream):
+    """The first piece dies on its way, at the first router, and comes again behind the second."""
+
+    __slots__ = ()
+
+    def __init__(self, inner: Stream) -> None:
+        super().__init__(inner, shapes.disorder)
+
+    def _send_apart(self, piece: bytes | memoryview) -> int:
+        with _ttl_1(self.lowest_socket):
+            return super()._send_apart(piece)
+
+
+class FragmentingDialer:
+    """Dials through `dialer` and shapes the first flight."""
+
+    def __init__(self, dialer: Dialer, shape: Shape) -> None:
+        self._dialer = dialer
+        self._shape = shape
+
+    async def dial(self, destination: Destination) -> Stream:
+        """See Dialer."""
+        return FragmentingStream(await self._dialer.dial(destination), self._shape)
+
+    def __repr__(self) -> str:
+        return f"<ShapedDialer {getattr(self._shape, '__name__', self._shape)} {self._dialer!r}>"
+
+
+class DisorderDialer:
+    """Dials through `dialer`, which leads to a socket of ours, and disorders the first flight. Skipped where that would
+    do nothing: the kernel must put the TTL that it is told into its packets, and some do not."""
+
+    def __init__(self, dialer: Dialer) -> None:
+        self._dialer = dialer
+
+    async def dial(self, destination: Destination) -> Stream:
+        """See Dialer."""
+        if not ttl_is_kept():
+            text = "disorder skipped: this system ignores the TTL set for a packet"
+            raise DialError(text, stage=Stage.CONNECT, symptom=Symptom.SKIPPED)
+        return DisorderedStream(await self._dialer.dial(destination))
+
+    def __repr__(self) -> str:
+        return f"<DisorderDialer {self._dialer!r}>"
+
+
+SHAPERS: Mapping[str, Callable[[Dialer], Dialer]] = {
+    "tlsrec": lambda dialer: FragmentingDialer(dialer, shapes.tlsrec),
+    "hostcase": lambda dialer: FragmentingDialer(dialer, shapes.hostcase),
+    "split": lambda dialer: FragmentingDialer(dialer, shapes.split),
+    "disorder": DisorderDialer,
+}
+"""By the word in a route, in the order in which they may stand there: what cuts segments comes last."""
+
+
+@functools.cache
+def ttl_is_kept() -> bool:
+    """Whether a packet over loopback arrives with the TTL that it was sent with. Takes under a millisecond."""
+    if _RECEIVED_TTL is None:
+        return False
+    try:
+        with (
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as receiver,
+            socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender,
+        ):
+            receiver.bind(("127.0.0.1", 0))
+            receiver.settimeout(1.0)
+            receiver.setsockopt(socket.IPPROTO_IP, _RECEIVED_TTL, 1)
+            with _ttl_1(sender):
+                sender.sendto(b"?", receiver.getsockname())
+            _, told, _, _ = receiver.recvmsg(1, socket.CMSG_SPACE(4))
+    except OSError:  # no loopback, or none to be used
+        return False
+    return any(kind == socket.IP_TTL and int.from_bytes(value, sys.byteorder) == 1 for _, kind, value in told)
+
+
+@contextlib.contextmanager
+def _ttl_1(sock: socket.socket) -> Iterator[None]:
+    level, option = _TTL_OPTIONS[sock.family]
+    usual = sock.getsockopt(level, option)
+    sock.setsockopt(level, option, 1)
+    try:
+        yield
+    finally:
+        sock.setsockopt(level, option, usual)

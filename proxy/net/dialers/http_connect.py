@@ -1,0 +1,81 @@
+"""Relays that speak HTTP CONNECT. Over TLS (`https`) it is the same dialer around a TlsDialer.
+
+Only a 2xx opens the path (RFC 9110 section 9.3.6). Anything else is the relay's refusal, and what it sent is thrown
+away: a relay's error page shown as the site would be a page that anybody on the way could write.
+"""
+
+from __future__ import annotations
+
+import base64
+
+from proxy.model import Destination, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.dialers.relay_handshake import Handshake, HandshakeDialer
+from proxy.net.stream import Stream, read_with
+from proxy.wire.http1 import read_response_head
+from proxy.wire.http1_response import ResponseHead
+from proxy.wire.reader import Parser, Reader
+
+INTERIM_LIMIT = 8
+"""1xx answers before the real one. Nobody has reason for more than one."""
+
+
+class HttpConnectDialer(HandshakeDialer):
+    """Through an HTTP relay. A 407 is RELAY_AUTH, and so is a 401 to credentials; any other status but 2xx
+    RELAY_REFUSED."""
+
+    def _authenticate(self, user: str, password: str) -> bytes:
+        """For Basic, whose user has no colon."""
+        return _basic(user, password).encode("ascii")
+
+    def carries(self, destination: Destination) -> bool:
+        """Everything: names are resolved at the relay."""
+        return True
+
+    def _request(self, destination: Destination) -> bytes:
+        return b"".join(
+            (f"CONNECT {destination} HTTP/1.1\r\nHost: {destination}\r\n".encode("ascii"), self._credentials, b"\r\n")
+        )
+
+    async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
+        await stream.send(request)
+        state.request_sent()
+        answer = await read_with(stream, state.reader, _read_answer(state.reader))
+        _judge(answer, signed_in=bool(self._credentials))
+
+
+def _basic(user: str, password: str) -> str:
+    """The header line (RFC 7617); base64 makes CR, LF and all else in a password harmless."""
+    if ":" in user:
+        raise ValueError("the user of an HTTP relay must not contain a colon")
+    return f"Proxy-Authorization: Basic {base64.b64encode(f'{user}:{password}'.encode()).decode()}\r\n"
+
+
+def _read_answer(reader: Reader) -> Parser[ResponseHead]:
+    """The final answer, behind a few interim ones. Raises PeerError."""
+    for _ in range(INTERIM_LIMIT):
+        head = yield from read_response_head(reader, "CONNECT")
+        if not head.is_interim:
+            return head
+    raise _garbage(f"the relay sent {INTERIM_LIMIT} interim answers in a row")
+
+
+def _judge(head: ResponseHead, *, signed_in: bool) -> None:
+    """Raises DialError unless the answer opens the path. `signed_in`: credentials of ours were sent."""
+    if head.status == 407:
+        text = "the relay requires a user and password, or rejects the given ones (407)"
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
+    if head.status == 401 and signed_in:  # not for proxies (RFC 9110 section 15.5.2), but tinyproxy's no to a password
+        text = "the relay rejects the user and password (401)"
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH)
+    if head.status == 101:
+        raise _garbage("the relay answers CONNECT with a protocol change (101)")
+    if not 200 <= head.status < 300:
+        text = f"the relay refuses the connection ({head.status})"
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
+    if head.declared_length:  # 0, and Transfer-Encoding, mean nothing here (RFC 9110 section 9.3.6); a page does
+        raise _garbage(f"the relay answers CONNECT with {head.status} and a page")
+
+
+def _garbage(text: str) -> DialError:
+    return DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)

@@ -1,0 +1,317 @@
+"""Routes to dialers.
+
+Built once from the configured relays, so that everything wrong with them is said at start: an unreadable `ca`, a chain
+that goes through itself, a relay that wants addresses before one that has a name. Relays are dialed by a dialer of
+their own, without the guard for destinations: a relay on loopback is as usual as can be.
+
+A direct route with wrappers is a rung of the local ladder. It stays away from addresses where a censor was just seen at
+work, who may break off whatever comes there for minutes: that would say nothing of the rung.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from proxy.config.schema import Detect
+from proxy.model import Destination, IPAddress, Route, Stage, Symptom
+from proxy.model.errors import ConfigError, DialError
+from proxy.net.dialers.addon_relay import AddonDialer, AskAddon, no_addon
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.evasion import SHAPERS
+from proxy.net.dialers.http_connect import HttpConnectDialer
+from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
+from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
+from proxy.net.dialers.socks import Socks4Dialer, Socks5Dialer
+from proxy.net.dialers.tcp import Choose
+from proxy.net.dialers.tls import TlsDialer
+from proxy.net.race.retries import RetrySchedule
+from proxy.net.stream import Stream
+from proxy.wire.relay_url import Kind, RelayUrl, parse, parse_chain
+
+OUTSIDE_MAX = 16
+"""Relays that addons dial by their URL and that are kept ready."""
+
+_OUTSIDE = "(an addon's)"  # no configured relay may be called so
+
+
+@dataclass(frozen=True, slots=True)
+class Relay:
+    """A relay as it is configured. `hops` are reached in this order: a URL, or another relay's name for all of its
+    hops; a relay that is no chain has one."""
+
+    name: str
+    hops: tuple[str | RelayUrl, ...]
+    allow_plaintext_credentials: bool = False
+
+    @classmethod
+    def parse(cls, name: str, url: str, *, password: str = "", allow_plaintext_credentials: bool = False) -> Relay:
+        """From the setting's text, with the password that its command gave, which is the last hop's.
+
+        Raises ValueError with one sentence that shows no password."""
+        hops: list[str | RelayUrl] = [parse(item) if _is_url(item) else item for item in parse_chain(url)]
+        last = hops[-1]
+        if password:
+            if isinstance(last, str):
+                raise ValueError(f"password_cmd needs a URL at the end of the chain; {url} ends with relay {last}")
+            hops[-1] = replace(last, password=password)
+        return cls(name, tuple(hops), allow_plaintext_credentials)
+
+
+def _is_url(item: str) -> bool:
+    return ":" in item  # names have no colon, and a bare host has a port
+
+
+class RelayDialer(Dialer, Protocol):
+    """A dialer that knows what its relay can be asked for."""
+
+    def carries(self, destination: Destination) -> bool: ...
+
+
+class DirectDialer(Dialer, Protocol):
+    """A dialer of destinations themselves, of whose addresses somebody else may choose."""
+
+    def choosing(self, choose: Choose) -> Dialer: ...
+
+
+_FAMILIES = {"ipv4": 4, "ipv6": 6}
+_WORDS = ("doh", *_FAMILIES, *SHAPERS)  # in the order in which they may stand
+_DIRECT_ONLY = ("doh", *_FAMILIES, "disorder")  # through a relay there is no address, and the socket is not to the site
+
+
+class Registry:
+    """The dialer of every route over the configured relays."""
+
+    def __init__(
+        self,
+        relays: Sequence[Relay],
+        *,
+        direct: DirectDialer,
+        to_relays: Dialer,
+        secure: DirectDialer | None = None,
+        tainted: Callable[[Destination, IPAddress], bool] = lambda destination, address: False,
+        relay_usable: Callable[[Destination], bool] = lambda destination: False,
+        ask_addon: AskAddon = no_addon,
+        handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
+        path_timeout_s: float | None = None,
+        handshakes_max: int = HANDSHAKES_MAX,
+        paths_max: int = PATHS_MAX,
+        schedule: RetrySchedule | None = None,
+    ) -> None:
+        """`direct` dials destinations under the guard, `secure` does the same with addresses of the secure resolver,
+        `to_relays` dials first relays, which may be anywhere but here. `tainted` says whether a rung for a destination
+        should stay away from an address now, and `relay_usable` whether a relay could serve that destination instead;
+        when none could, a tainted address is better than nothing. `ask_addon` opens the paths of relays that addons
+        are. `path_timeout_s`: how long a relay may take to open a path once it has the request; None:
+        `handshake_timeout_s` is for all of it. `schedule`: when a relay that failed is tried again.
+
+        Raises ConfigError with one sentence for each relay that cannot work."""
+        self._relays = {relay.name: relay for relay in relays}
+        self._direct = direct
+        self._secure = secure
+        self._to_relays = to_relays
+        self._tainted = tainted
+        self._relay_usable = relay_usable
+        self._ask_addon = ask_addon
+        self._timeout_s = handshake_timeout_s
+        self._path_timeout_s = path_timeout_s
+        self._handshakes_max = handshakes_max
+        self._paths_max = paths_max
+        self._slots: dict[Destination, Slots] = {}  # of each remote first hop
+        self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
+        self._wrapped: dict[tuple[Route, bool], Dialer] = {}
+        self.schedule = schedule if schedule is not None else RetrySchedule(Detect())
+        self._outside: dict[str, Registry] = {}  # by the URL that an addon dialed
+        self._build_all()
+
+    @property
+    def relay_names(self) -> tuple[str, ...]:
+        """In the order of the configuration: the preferred first."""
+        return tuple(self._relays)
+
+    def dialer(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
+        """What dials over `route`. With `avoid_residual`, a rung is skipped where all addresses are tainted and a relay
+        is usable. Raises ConfigError for a relay or wrapper that there is not."""
+        if not route.wrap:
+            return self._direct if route.is_direct else self._relayed(route.relays)
+        dialer = self._wrapped.get((route, avoid_residual))
+        if dialer is None:
+            _check_wrap(route)
+            dialer = self._wrapped[route, avoid_residual] = self._wrap(route, avoid_residual)
+        return dialer
+
+    def _wrap(self, route: Route, avoid_residual: bool) -> Dialer:
+        dialer: Dialer = self._relayed(route.relays) if route.relays else self._rung(route, avoid_residual)
+        for word in reversed(route.wrap):
+            if word in SHAPERS:
+                dialer = SHAPERS[word](dialer)
+        return dialer
+
+    def _rung(self, route: Route, avoid_residual: bool) -> Dialer:
+        """What dials destinations for a direct route with wrappers."""
+        direct = self._secure if "doh" in route.wrap else self._direct
+        if direct is None:
+            return _NoResolver()
+        families = [_FAMILIES[word] for word in route.wrap if word in _FAMILIES]
+
+        def choose(destination: Destination, addresses: Sequence[IPAddress]) -> Sequence[IPAddress]:
+            chosen = [address for address in addresses if address.version in (families or (4, 6))]
+            if not chosen:
+                raise _skipped(f"{destination} has no address for {route}")
+            clean = [address for address in chosen if not self._tainted(destination, address)]
+            if not clean and avoid_residual and self._relay_usable(destination):
+                raise _skipped(f"{route} skipped: {destination} was reset moments ago")
+            return clean + [address for address in chosen if address not in clean]
+
+        return direct.choosing(choose)
+
+    def dialer_for_url(self, url: str) -> Dialer:
+        """What dials through a relay that is not configured, or through a configured one by its name. Raises ValueError
+        for what is no relay's URL, and ConfigError for one that cannot work."""
+        if url in self._relays:
+            return self.dialer(Route((url,)))
+        made = self._outside.get(url)
+        if made is None:
+            if len(self._outside) >= OUTSIDE_MAX:
+                self._outside.clear()
+            made = self._outside[url] = Registry(
+                (*self._relays.values(), Relay.parse(_OUTSIDE, url)),
+                direct=self._direct,
+                to_relays=self._to_relays,
+                ask_addon=self._ask_addon,
+                handshake_timeout_s=self._timeout_s,
+                path_timeout_s=self._path_timeout_s,
+                handshakes_max=self._handshakes_max,
+                paths_max=self._paths_max,
+            )
+        return made.dialer(Route((_OUTSIDE,)))
+
+    def carries(self, route: Route, destination: Destination) -> bool:
+        """Whether the route's last relay takes such a destination: some want addresses, and get no names."""
+        return route.is_direct or self._relayed(route.relays).carries(destination)
+
+    def addresses_only(self, name: str) -> str:
+        """Why relay `name` takes addresses only, see RelayUrl; empty: it takes names too."""
+        return self.hops((name,))[-1].addresses_only
+
+    def hops(self, names: Sequence[str]) -> tuple[RelayUrl, ...]:
+        """The relays that are passed one after the other. Raises ConfigError when a name is unknown or repeats."""
+        return tuple(url for _, url, _ in self._expanded(names, ()))
+
+    def _build_all(self) -> None:
+        problems = []
+        for name in self._relays:
+            try:
+                self._relayed((name,))
+            except (ConfigError, ValueError) as error:
+                problems.append(f"relay {name}: {error}")
+        if problems:
+            raise ConfigError(problems)
+
+    def _relayed(self, names: tuple[str, ...]) -> RelayDialer:
+        dialer = self._dialers.get(names)
+        if dialer is None:
+            dialer = self._dialers[names] = self._build(names)
+        return dialer
+
+    def _build(self, names: tuple[str, ...]) -> RelayDialer:
+        (label, url, allowed), *further = self._expanded(names, ())
+        trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
+        dialer = self._first_hop(label, url, trust)
+        for label, url, allowed in further:
+            if url.kind is Kind.ADDON:
+                raise ConfigError(f"{url} must be first in the chain: an addon connects from this computer")
+            if not dialer.carries(url.endpoint):
+                raise ConfigError(f"the relay before {url.host} in the chain takes other addresses only")
+            trust = SendCredentials.ANYWHERE if allowed else SendCredentials.NOWHERE
+            dialer = self._hop(dialer, label, url, trust)
+        return dialer
+
+    def _first_hop(self, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
+        if url.kind is Kind.ADDON:
+            return AddonDialer(self._ask_addon, url.host, label, timeout_s=self._timeout_s)
+        return self._hop(self._to_relays, label, url, trust, self._slots_of(url.endpoint))
+
+    def _slots_of(self, endpoint: Destination) -> Slots | None:
+        """None: a relay on this machine, which needs no sparing."""
+        if _is_loopback(endpoint):
+            return None
+        if endpoint not in self._slots:
+            wait_s = self._path_timeout_s or self._timeout_s
+            self._slots[endpoint] = Slots(handshakes_max=self._handshakes_max, paths_max=self._paths_max, wait_s=wait_s)
+        return self._slots[endpoint]
+
+    def _hop(
+        self, via: Dialer, label: str, url: RelayUrl, trust: SendCredentials, slots: Slots | None = None
+    ) -> RelayDialer:
+        if url.kind is Kind.HTTPS:
+            via = TlsDialer(via, server_name=url.sni, ca=url.ca, pin=url.pin, relay=label, timeout_s=self._timeout_s)
+            trust = SendCredentials.ANYWHERE
+        return _SPEAKERS[url.kind](
+            via,
+            url,
+            name=label,
+            send_credentials=trust,
+            timeout_s=self._timeout_s,
+            path_timeout_s=self._path_timeout_s,
+            slots=slots,
+        )
+
+    def _expanded(self, names: Sequence[str], within: tuple[str, ...]) -> list[tuple[str, RelayUrl, bool]]:
+        """For each hop its name in messages, its URL, and whether its credentials may go in the clear."""
+        hops: list[tuple[str, RelayUrl, bool]] = []
+        for name in names:
+            relay = self._relays.get(name)
+            if relay is None:
+                raise ConfigError(f"there is no relay {name!r}")
+            if name in within:
+                raise ConfigError(f"the chain contains itself ({'>'.join((*within, name))})")
+            for hop in relay.hops:
+                if isinstance(hop, str):
+                    hops += self._expanded((hop,), (*within, name))
+                else:
+                    label = name if len(relay.hops) == 1 else f"{name} at {hop.endpoint}"
+                    hops.append((label, hop, relay.allow_plaintext_credentials))
+        return hops
+
+    def __repr__(self) -> str:
+        return f"<Registry {' '.join(self._relays) or 'without relays'}>"
+
+
+_SPEAKERS: dict[Kind, Callable[..., RelayDialer]] = {
+    Kind.SOCKS5H: Socks5Dialer,
+    Kind.SOCKS5: Socks5Dialer,
+    Kind.SOCKS4A: Socks4Dialer,
+    Kind.SOCKS4: Socks4Dialer,
+    Kind.HTTP: HttpConnectDialer,
+    Kind.HTTPS: HttpConnectDialer,
+}
+
+
+def _check_wrap(route: Route) -> None:
+    """Raises ConfigError for wrappers that there are not, that stand in another order than they act, or that a relayed
+    route cannot have."""
+    for word in route.wrap:
+        if word not in _WORDS:
+            raise ConfigError(f"route {route}: there is no {word!r}")
+        if route.relays and word in _DIRECT_ONLY:
+            raise ConfigError(f"route {route}: {word!r} is for direct routes")
+    if sorted(set(route.wrap), key=_WORDS.index) != list(route.wrap):
+        raise ConfigError(f"route {route}: strategies must be in the order {', '.join(_WORDS)}, each once")
+
+
+def _skipped(sentence: str) -> DialError:
+    return DialError(sentence, stage=Stage.CONNECT, symptom=Symptom.SKIPPED)
+
+
+def _is_loopback(endpoint: Destination) -> bool:
+    address = endpoint.address
+    return endpoint.host == "localhost" if address is None else address.is_loopback
+
+
+class _NoResolver:
+    """The dialer of routes by the secure resolver where there is none."""
+
+    async def dial(self, destination: Destination) -> Stream:
+        raise _skipped(f"no encrypted DNS server is configured to resolve {destination.host}")

@@ -1,0 +1,270 @@
+"""What all handshakes with relays share.
+
+One deadline for all of their bytes, one place where faults become DialErrors, a word on where credentials may go, and a
+stream that gives back what came glued to the last byte of a handshake. A stream that failed its handshake is reset,
+and what came on it is thrown away: a relay's error page must never be taken for the site.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import socket
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Callable, Mapping
+from enum import Enum
+
+from proxy.model import NO_EVIDENCE, Destination, Stage, Symptom
+from proxy.model.errors import DialError, PeerError
+from proxy.net.deadline import deadline
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.slots import Slots
+from proxy.net.stream import CHUNK, Stream
+from proxy.wire.reader import Reader
+from proxy.wire.relay_url import RelayUrl
+
+HANDSHAKE_TIMEOUT_S = 10.0
+"""For all bytes of one handshake together: a relay that sends one byte a second gains nothing."""
+
+
+class SendCredentials(Enum):
+    """Where a relay's user and password may be sent."""
+
+    ANYWHERE = "anywhere"  # the path is verified TLS, or the user allowed it
+    TO_LOOPBACK = "to loopback"  # this is the first hop: when it is on this machine
+    NOWHERE = "nowhere"
+
+    def check(self, stream: Stream) -> None:
+        """Raises DialError when they may not be sent over `stream`."""
+        if self is SendCredentials.ANYWHERE:
+            return
+        if self is SendCredentials.TO_LOOPBACK and _ends_on_loopback(stream.lowest_socket):
+            return
+        text = "the relay's password would go unencrypted; use https, or set allow_plaintext_credentials = true"
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH, evidence={"relay": "in_clear"})
+
+
+def _ends_on_loopback(sock: socket.socket) -> bool:
+    """What the kernel says of the peer, not what its name promised."""
+    return ipaddress.ip_address(sock.getpeername()[0]).is_loopback
+
+
+class Handshake:
+    """How far a handshake with a relay is: `reader` holds what came and is not parsed yet, and `asked` is set once the
+    relay has the request, so that its silence may be the destination's."""
+
+    __slots__ = ("_on_request", "asked", "reader")
+
+    def __init__(self, on_request: Callable[[], None]) -> None:
+        self.reader = Reader()
+        self.asked = False
+        self._on_request = on_request
+
+    def request_sent(self) -> None:
+        """The relay has the request: from here on it waits for the destination."""
+        self.asked = True
+        self._on_request()
+
+
+@contextlib.asynccontextmanager
+async def handshake(
+    stream: Stream,
+    relay: str,
+    timeout_s: float,
+    *,
+    path_timeout_s: float | None = None,
+    on_request: Callable[[], None] = lambda: None,
+) -> AsyncIterator[Handshake]:
+    """Runs a handshake with `relay` (its name in messages) within `timeout_s` for all of it. Once the relay has the
+    request, `on_request` is called and `path_timeout_s` counts anew; None: no more than was left.
+
+    Whatever goes wrong inside leaves as a DialError of stage RELAY, with `stream` aborted; cancelled, it is too."""
+    loop = asyncio.get_running_loop()
+
+    def request_sent() -> None:
+        on_request()
+        if path_timeout_s is not None:
+            limit.reschedule(loop.time() + path_timeout_s)
+
+    state = Handshake(request_sent)
+    try:
+        with deadline(timeout_s) as limit:
+            yield state
+    except BaseException as error:
+        stream.abort()
+        if isinstance(error, DialError | OSError | PeerError):
+            text, symptom, evidence = _judged(error, state, timeout_s, path_timeout_s or timeout_s)
+            raise DialError(_said_of(relay, text), stage=Stage.RELAY, symptom=symptom, evidence=evidence) from error
+        raise
+
+
+def _judged(
+    error: DialError | OSError | PeerError, state: Handshake, timeout_s: float, path_timeout_s: float
+) -> tuple[str, Symptom, Mapping[str, str | int | float]]:
+    """A sentence, the symptom, and what stopped it as evidence."""
+    if isinstance(error, DialError):
+        return str(error), error.symptom, error.evidence
+    if isinstance(error, PeerError):
+        if state.reader.ended:
+            return "the relay closed the connection during the handshake", Symptom.RELAY_DOWN, {"relay": Symptom.EOF}
+        return str(error), Symptom.RELAY_GARBAGE, NO_EVIDENCE
+    if isinstance(error, TimeoutError) and error.errno is None:
+        if state.asked and not len(state.reader):
+            return f"the relay did not reach the destination within {path_timeout_s:g} s", Symptom.TIMEOUT, NO_EVIDENCE
+        text = f"the relay did not complete its handshake within {timeout_s:g} s"
+        return text, Symptom.RELAY_DOWN, {"relay": Symptom.TIMEOUT}
+    text = f"the relay closed the connection during the handshake ({error.strerror or error})"
+    return text, Symptom.RELAY_DOWN, {"relay": Symptom.RESET}
+
+
+def _said_of(relay: str, text: str) -> str:
+    """One sentence: "the relay refused …" is said of `relay`, anything else stands behind its name."""
+    generic = "the relay "
+    return f"relay {relay} {text.removeprefix(generic)}" if text.startswith(generic) else f"relay {relay}: {text}"
+
+
+def nothing_early(state: Handshake) -> None:
+    """A relay that answers what was not yet asked lies. Raises DialError when bytes have come before their time."""
+    if len(state.reader):
+        text = "the relay sent data before the request"
+        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
+
+
+async def reach(via: Dialer, endpoint: Destination, relay: str) -> Stream:
+    """Dials a relay's own endpoint. That it cannot be reached is then the relay's fault, save for what is ours."""
+    try:
+        return await via.dial(endpoint)
+    except DialError as error:
+        if error.symptom in _NOT_THE_RELAYS or error.symptom.blames_relay:
+            raise
+        text = f"relay {relay} cannot be reached: {error}"
+        evidence = {**error.evidence, "relay": error.symptom}
+        raise DialError(text, stage=error.stage, symptom=Symptom.RELAY_DOWN, evidence=evidence) from error
+
+
+_NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED, Symptom.ABANDONED})
+
+
+def tunnelled(stream: Stream, state: Handshake) -> Stream:
+    """The stream after a complete handshake: what came behind its last byte belongs to the tunnel."""
+    return PrefixedStream(stream, state.reader.rest()) if len(state.reader) else stream
+
+
+class HandshakeDialer(ABC):
+    """Dials through one relay, reached by `via`. The steps are those of every kind; what is said is the subclass's."""
+
+    def __init__(
+        self,
+        via: Dialer,
+        relay: RelayUrl,
+        *,
+        name: str = "",
+        send_credentials: SendCredentials = SendCredentials.TO_LOOPBACK,
+        timeout_s: float = HANDSHAKE_TIMEOUT_S,
+        path_timeout_s: float | None = None,
+        slots: Slots | None = None,
+    ) -> None:
+        """`path_timeout_s`: how long the relay may take to open a path once it has the request; None: `timeout_s` is
+        for all of it. Raises ValueError for credentials that this kind of relay cannot carry."""
+        self._via = via
+        self._relay = relay
+        self._name = name or str(relay)
+        self._send_credentials = send_credentials
+        self._timeout_s = timeout_s
+        self._path_timeout_s = path_timeout_s
+        self._slots = slots
+        self._credentials = self._authenticate(relay.user, relay.password) if relay.sends_credentials else b""
+
+    @abstractmethod
+    def _authenticate(self, user: str, password: str) -> bytes:
+        """The credentials as this kind of relay wants them. Raises ValueError for what it cannot carry."""
+
+    @abstractmethod
+    def carries(self, destination: Destination) -> bool:
+        """Whether the relay can be asked for this destination."""
+
+    @abstractmethod
+    def _request(self, destination: Destination) -> bytes:
+        """What asks for the destination. Raises ValueError when the relay's protocol has no bytes for it."""
+
+    @abstractmethod
+    async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
+        """Says all there is to say, to the relay's last word. Raises DialError, PeerError and OSError."""
+
+    async def dial(self, destination: Destination) -> Stream:
+        """See Dialer. SKIPPED, with nothing sent, for what the relay cannot carry."""
+        request = self._request_if_carried(destination)
+        if self._slots is None:
+            return await self._dial(request, lambda: None)
+        async with self._slots.taken(self._name) as request_sent:
+            return await self._dial(request, request_sent)
+
+    async def _dial(self, request: bytes, on_request: Callable[[], None]) -> Stream:
+        stream = await reach(self._via, self._relay.endpoint, self._name)
+        async with handshake(
+            stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, on_request=on_request
+        ) as state:
+            if self._credentials:
+                self._send_credentials.check(stream)
+            await self._shake_hands(stream, state, request)
+        return tunnelled(stream, state)
+
+    def _request_if_carried(self, destination: Destination) -> bytes:
+        """Made before anything is dialed."""
+        takes = "addresses only" if destination.address is None else "IPv4 addresses only"
+        reason = f"it ({self._relay.addresses_only}) takes {takes}"
+        if self.carries(destination):
+            try:
+                return self._request(destination)
+            except ValueError as error:
+                reason = str(error)
+        raise DialError(f"relay {self._name} is skipped: {reason}", stage=Stage.RELAY, symptom=Symptom.SKIPPED)
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self._name}>"
+
+
+class PrefixedStream(Stream):
+    """A stream with bytes that were read from it before: they are received first."""
+
+    __slots__ = ("_inner", "_prefix")
+
+    def __init__(self, inner: Stream, prefix: bytes) -> None:
+        super().__init__(inner.peer)
+        self._inner = inner
+        self._prefix = prefix
+        inner.notify = self._inner_ready
+
+    def _inner_ready(self) -> None:
+        self._wake(receiver=True, sender=True)
+
+    @property
+    def plain_socket(self) -> socket.socket | None:
+        return None if self._prefix else self._inner.plain_socket
+
+    @property
+    def lowest_socket(self) -> socket.socket:
+        return self._inner.lowest_socket
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        if not self._prefix:
+            return self._inner.receive_nowait(limit)
+        data, self._prefix = self._prefix[:limit], self._prefix[limit:]
+        return data
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        return self._inner.send_nowait(data)
+
+    def send_eof(self) -> None:
+        self._inner.send_eof()
+
+    def close(self) -> None:
+        self._prefix = b""
+        self._inner.close()
+        self._resume(receiver=True, sender=True)
+
+    def abort(self) -> None:
+        self._prefix = b""
+        self._inner.abort()
+        self._resume(receiver=True, sender=True)

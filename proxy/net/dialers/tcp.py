@@ -1,0 +1,270 @@
+"""Plain TCP to a destination: the direct route, and the way to each first relay.
+
+A literal address costs one connect and no task. A name is resolved once, every address passes the guard, and exactly
+those are dialed, so that a name cannot lead elsewhere between check and connect. With several addresses the tries are
+staggered and the first to connect wins (Happy Eyeballs, RFC 8305); the sockets of the others are closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import errno
+import os
+import socket
+from collections.abc import Callable, Sequence
+from itertools import chain, zip_longest
+from typing import Protocol
+
+from proxy.model import NO_EVIDENCE, Destination, IPAddress, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.notify import Notify
+from proxy.net.poller import Poller
+from proxy.net.stream import SocketStream
+
+GuardAddress = Callable[[Destination, IPAddress], str | None]
+"""Why an address must not be dialed for a destination, as a sentence; None: it may."""
+
+Choose = Callable[[Destination, Sequence[IPAddress]], Sequence[IPAddress]]
+"""Which of the allowed addresses are dialed, in which order; at least one. May raise DialError."""
+
+STAGGER_S = 0.25
+"""RFC 8305 section 8: the recommended Connection Attempt Delay."""
+
+
+class AddressLookup(Protocol):
+    """What knows the addresses of a name."""
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        """One at least. Raises DialError."""
+        ...
+
+
+class TcpDialer:
+    """Dials destinations themselves. One that may reach relays takes a guard that refuses nothing."""
+
+    def __init__(
+        self,
+        poller: Poller,
+        resolver: AddressLookup,
+        guard_address: GuardAddress,
+        *,
+        connect_timeout_s: float = 10.0,
+        stagger_s: float = STAGGER_S,
+    ) -> None:
+        self._poller = poller
+        self._resolver = resolver
+        self._guard_address = guard_address
+        self._connect_timeout_s = connect_timeout_s
+        self._stagger_s = stagger_s
+        self._choose: Choose | None = None
+        self._under_way: dict[Destination, _Connecting] = {}
+
+    def choosing(self, choose: Choose) -> TcpDialer:
+        """One like this that asks `choose` which of the allowed addresses to dial."""
+        dialer = copy.copy(self)
+        dialer._choose = choose
+        dialer._under_way = {}
+        return dialer
+
+    def trying(self, destination: Destination) -> str:
+        """The addresses, with spaces between, to which the last dial that is under way has begun to connect in vain;
+        empty while there is none."""
+        connecting = self._under_way.get(destination)
+        return "" if connecting is None else connecting.tried()
+
+    def connecting_since(self, destination: Destination) -> float:
+        """When, by the loop's clock, the last dial that is under way knew its addresses and began to connect; 0 before
+        that."""
+        connecting = self._under_way.get(destination)
+        return 0.0 if connecting is None else connecting.began_at
+
+    async def dial(self, destination: Destination) -> SocketStream:
+        """See Dialer. The time of the lookup is bounded by the resolver, that of all connects by us."""
+        address = destination.address
+        addresses = (address,) if address is not None else await self._resolver.resolve(destination.host)
+        allowed = self._allowed(destination, addresses)
+        if self._choose is not None:
+            allowed = self._choose(destination, allowed)
+        race = self._under_way[destination] = _Connecting(self._poller, destination, allowed)
+        try:
+            return await race.run(self._connect_timeout_s, self._stagger_s)
+        finally:
+            if self._under_way.get(destination) is race:
+                del self._under_way[destination]
+
+    def _allowed(self, destination: Destination, addresses: Sequence[IPAddress]) -> Sequence[IPAddress]:
+        reason = ""
+        allowed = []
+        for address in addresses:
+            refusal = self._guard_address(destination, address)
+            if refusal is None:
+                allowed.append(address)
+            else:
+                reason = reason or refusal
+        if not allowed:
+            raise DialError(reason, stage=Stage.CONNECT, symptom=Symptom.FORBIDDEN)
+        return allowed if len(allowed) == 1 else interleaved(allowed)
+
+    def __repr__(self) -> str:
+        return "<TcpDialer>"
+
+
+def interleaved(addresses: Sequence[IPAddress]) -> list[IPAddress]:
+    """By turns of one IPv6 and one IPv4 address, IPv6 first, else in the order given (RFC 8305 section 4)."""
+    six = [address for address in addresses if address.version == 6]
+    four = [address for address in addresses if address.version == 4]
+    turns = chain.from_iterable(zip_longest(six, four))
+    return [address for address in turns if address is not None]
+
+
+class _Connecting:
+    """Connects to one of several addresses. Driven by edges and one timer: no task of its own."""
+
+    __slots__ = ("_addresses", "_bell", "_destination", "_failures", "_poller", "_tries", "_winner", "began_at")
+
+    def __init__(self, poller: Poller, destination: Destination, addresses: Sequence[IPAddress]) -> None:
+        self._poller = poller
+        self._destination = destination
+        self._addresses = list(reversed(addresses))  # taken from the end
+        self._tries: list[SocketStream] = []
+        self._failures: list[tuple[Symptom, str, str]] = []  # what, in words, the addresses
+        self._winner: SocketStream | None = None
+        self._bell = Notify()
+        self.began_at = asyncio.get_running_loop().time()
+
+    async def run(self, timeout_s: float, stagger_s: float) -> SocketStream:
+        try:
+            self._start_next()
+            if self._winner is None:
+                await self._wait(timeout_s, stagger_s)
+            if self._winner is None:
+                raise self._worst()
+            return self._winner
+        finally:
+            for stream in self._tries:
+                stream.notify = None
+                if stream is not self._winner:
+                    stream.close()
+
+    async def _wait(self, timeout_s: float, stagger_s: float) -> None:
+        """Until one try has won, all have failed, or the time is over."""
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + timeout_s
+        next_at = loop.time() + stagger_s
+        while self._winner is None and (self._tries or self._addresses):
+            now = loop.time()
+            if now >= ends_at:
+                waited = ", ".join(stream.peer for stream in self._tries)
+                text = f"{waited} did not answer within {timeout_s:g} s"
+                self._failures.append((Symptom.TIMEOUT, text, self._waiting()))
+                return
+            if self._addresses and (not self._tries or now >= next_at):
+                self._start_next()
+                next_at = now + stagger_s
+            else:
+                await self._bell.wait((min(ends_at, next_at) if self._addresses else ends_at) - now)
+                self._look()
+
+    def _start_next(self) -> None:
+        address = self._addresses.pop()
+        peer = str(Destination(str(address), self._destination.port))
+        try:
+            stream = _start(self._poller, address, self._destination.port, peer)
+        except OSError as error:
+            self._failed(peer, error)
+            return
+        stream.syn_at = asyncio.get_running_loop().time()
+        stream.notify = self._bell.ring  # registering makes an edge, also when it has connected already
+        self._tries.append(stream)
+
+    def _look(self) -> None:
+        """Finds a winner among the tries and drops those that have failed."""
+        for stream in tuple(self._tries):
+            try:
+                if stream.is_connected():
+                    self._winner = stream
+                    return
+            except OSError as error:
+                self._tries.remove(stream)
+                stream.close()
+                self._failed(stream.peer, error, on_the_way=True)
+
+    def _failed(self, peer: str, error: OSError, *, on_the_way: bool = False) -> None:
+        text = f"{peer}: {error.strerror or error}"
+        self._failures.append((symptom_of(error, on_the_way=on_the_way), text, _host_of(peer)))
+
+    def _worst(self) -> DialError:
+        """All failures in one: the symptom is that which says most (see _TELLING), with the addresses that showed it.
+        What a machine without IPv6 cannot reach says nothing of the one that stays silent."""
+        symptom = min((symptom for symptom, _, _ in self._failures), key=_TELLING.index)
+        text = "; ".join(text for _, text, _ in self._failures)
+        if self._destination.address is None:  # else every failure begins with it
+            text = f"{self._destination} cannot be reached: {text}"
+        evidence = {"addresses": self._that(symptom)} if symptom in _OF_THE_NETWORK else NO_EVIDENCE
+        return DialError(text, stage=Stage.CONNECT, symptom=symptom, evidence=evidence)
+
+    def tried(self) -> str:
+        """The addresses that are silent, and those that failed in a way that may be the network's."""
+        return " ".join(filter(None, (*map(self._that, _OF_THE_NETWORK), self._waiting())))
+
+    def _that(self, symptom: Symptom) -> str:
+        """The addresses that failed so."""
+        return " ".join(addresses for found, _, addresses in self._failures if found is symptom)
+
+    def _waiting(self) -> str:
+        return " ".join(_host_of(stream.peer) for stream in self._tries)
+
+
+def _host_of(peer: str) -> str:
+    """The address of `address:port`, without brackets."""
+    return peer.rpartition(":")[0].strip("[]")
+
+
+def _start(poller: Poller, address: IPAddress, port: int, peer: str) -> SocketStream:
+    """Begins to connect. Raises OSError when that fails at once."""
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setblocking(False)
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        code = sock.connect_ex((str(address), port))  # a literal: Python asks no resolver for it
+        if code not in (0, errno.EINPROGRESS, errno.EINTR):
+            raise OSError(code, os.strerror(code))
+        return SocketStream(sock, poller, peer)
+    except BaseException:
+        sock.close()
+        raise
+
+
+_TELLING = (
+    Symptom.LOCAL,  # our own shortage explains everything, and teaches nothing
+    Symptom.REFUSED,  # a host that answers weighs less than one that does not: rather say too little
+    Symptom.TIMEOUT,
+    Symptom.UNREACHABLE,
+    Symptom.OFFLINE,  # of one family, often: a machine without IPv6
+)
+
+_OF_THE_NETWORK = (Symptom.REFUSED, Symptom.TIMEOUT, Symptom.UNREACHABLE)
+
+_SYMPTOMS = {
+    errno.ECONNREFUSED: Symptom.REFUSED,
+    errno.ECONNRESET: Symptom.REFUSED,
+    errno.ECONNABORTED: Symptom.REFUSED,
+    errno.EPIPE: Symptom.REFUSED,
+    errno.EHOSTUNREACH: Symptom.UNREACHABLE,
+    errno.EHOSTDOWN: Symptom.UNREACHABLE,
+    errno.ENETUNREACH: Symptom.OFFLINE,
+    errno.ENETDOWN: Symptom.OFFLINE,
+    errno.ETIMEDOUT: Symptom.TIMEOUT,
+}
+
+
+def symptom_of(error: OSError, *, on_the_way: bool = False) -> Symptom:
+    """What a failed connect means. `on_the_way`: the SYN had gone out, so that a network is not reached was said by
+    somebody else (ICMP), as for an address that a provider routes to nowhere; without a route of our own connect()
+    fails at once. What is not listed is our own trouble (EMFILE, EADDRNOTAVAIL, ENOBUFS, a local firewall's EPERM),
+    from which nothing may be learned."""
+    if on_the_way and error.errno == errno.ENETUNREACH:
+        return Symptom.UNREACHABLE
+    return _SYMPTOMS.get(error.errno or 0, Symptom.LOCAL)

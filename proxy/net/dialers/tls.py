@@ -1,0 +1,324 @@
+"""TLS to a relay, over any stream.
+
+`ssl.SSLObject` on memory buffers rather than asyncio's transports, which cannot half-close: here each direction ends
+by its own close_notify, and TLS runs in TLS as well as on a socket. Certificates are always verified against the
+system's roots or the relay's own `ca`; a `pin` is asked for on top of that. What the relay sends after its handshake
+is held to close_notify too, so that a cut connection is not taken for its end.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import functools
+import hashlib
+import os
+import socket
+import ssl
+import sys
+from datetime import UTC, datetime
+from types import MappingProxyType
+
+from proxy.model import NO_EVIDENCE, Destination, Stage, Symptom
+from proxy.model.errors import ConfigError, DialError
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, handshake, reach
+from proxy.net.stream import CHUNK, Stream
+
+LINGER_S = 5.0
+"""How long a closed stream goes on handing its last bytes to the kernel."""
+
+_UNSENT_LIMIT = 2 * CHUNK
+_DISCARDED_CHUNKS = 4
+_DER = 2  # _ssl.ENCODING_DER
+_CERTIFICATE = MappingProxyType({"relay": Symptom.CERTIFICATE})
+_NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+
+
+class TlsStream(Stream):
+    """The client's side of TLS over `inner`, which it owns from now on. Holds at most 64 KiB each way beside a record
+    or two."""
+
+    __slots__ = ("_closed", "_decrypted", "_eof_sent", "_incoming", "_inner", "_linger", "_outgoing", "_tls", "_unsent")
+
+    def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str) -> None:
+        super().__init__(inner.peer)
+        self._inner = inner
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
+        self._decrypted = b""  # read ahead of our close_notify
+        self._unsent: bytes | memoryview = b""  # records that the inner stream has not taken yet
+        self._eof_sent = False
+        self._closed = False
+        self._linger: asyncio.TimerHandle | None = None
+        inner.notify = self._inner_ready
+
+    async def handshake(self) -> None:
+        """Raises OSError; ssl.SSLCertVerificationError when the certificate is not good for the server's name."""
+        while True:
+            try:
+                self._tls.do_handshake()
+                done = True
+            except ssl.SSLWantReadError:
+                done = False
+            except ssl.SSLError:
+                with contextlib.suppress(OSError):  # the alert, which must not hide what was wrong
+                    self._flush()
+                raise
+            await self._inner_send()
+            if done:
+                return
+            self._take_in(await self._inner_receive())
+
+    async def _inner_send(self) -> None:
+        """Hands over everything that TLS wants to say."""
+        while not self._flush():
+            await self._sendable()
+
+    async def _inner_receive(self) -> bytes:
+        while (data := self._inner.receive_nowait(CHUNK)) is None:
+            await self._receivable()
+        return data
+
+    def certificate(self) -> bytes:
+        """The peer's certificate, DER."""
+        return self._tls.getpeercert(binary_form=True) or b""
+
+    def presented_chain(self) -> tuple[bytes, ...]:
+        """All certificates that the peer presented, DER, its own first, verified or not."""
+        if sys.version_info >= (3, 13):
+            return tuple(self._tls.get_unverified_chain())
+        found = self._tls._sslobj.get_unverified_chain()  # type: ignore[attr-defined]  # the same, before it was public
+        return tuple(certificate.public_bytes(_DER) for certificate in found or ())
+
+    @property
+    def plain_socket(self) -> socket.socket | None:
+        return None
+
+    @property
+    def lowest_socket(self) -> socket.socket:
+        return self._inner.lowest_socket
+
+    def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
+        self._check_open()
+        if self._decrypted:
+            data, self._decrypted = self._decrypted[:limit], self._decrypted[limit:]
+            return data
+        while True:
+            try:
+                return self._tls.read(limit)
+            except ssl.SSLWantReadError:
+                pass
+            except ssl.SSLZeroReturnError:  # close_notify, after ours
+                return b""
+            except ssl.SSLEOFError as error:
+                if self._eof_sent:  # it answers close_notify by closing, as many do
+                    return b""
+                raise ConnectionAbortedError(errno.ECONNABORTED, "closed without close_notify") from error
+            finally:
+                self._flush()  # a read may have something to say: an alert, an answer to a key update
+            records = self._inner.receive_nowait(CHUNK)
+            if records is None:
+                return None
+            self._take_in(records)
+
+    def _take_in(self, data: bytes) -> None:
+        if data:
+            self._incoming.write(data)
+        else:
+            self._incoming.write_eof()
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        self._check_open()
+        if self._eof_sent:
+            raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
+        if not self._flush():
+            return 0
+        view = memoryview(data)[:CHUNK]
+        taken = 0
+        while taken < len(view):
+            taken += self._tls.write(view[taken:])
+        self._flush()
+        return taken
+
+    def _flush(self) -> bool:
+        """Hands records to the inner stream; True when it has taken all of them."""
+        if self._outgoing.pending:
+            self._unsent = b"".join((self._unsent, self._outgoing.read()))
+        while self._unsent:
+            if len(self._unsent) > _UNSENT_LIMIT:  # only a peer that asks for key updates and reads no answer
+                raise ConnectionAbortedError(
+                    errno.ECONNABORTED, "the peer sends TLS records that need answers and reads none"
+                )
+            sent = self._inner.send_nowait(self._unsent)
+            if not sent:
+                return False
+            self._unsent = memoryview(self._unsent)[sent:]
+        if self._eof_sent:
+            self._inner.send_eof()
+        return True
+
+    def send_eof(self) -> None:
+        if self._eof_sent:
+            return
+        self._eof_sent = True
+        self._read_ahead()
+        with contextlib.suppress(ssl.SSLError):  # SSLWantReadError: it is sent, and the peer's has not come
+            self._tls.unwrap()
+        with contextlib.suppress(OSError):  # broken: the reading side tells
+            self._flush()
+
+    def _read_ahead(self) -> None:
+        """Decrypts what has come, at most 64 KiB: OpenSSL takes it ill when data waits behind our close_notify."""
+        pieces = [self._decrypted]
+        with contextlib.suppress(ssl.SSLError):  # no more, or the end, which the next read meets again
+            while piece := self._tls.read(CHUNK):
+                pieces.append(piece)
+        self._decrypted = b"".join(pieces)
+
+    def close(self) -> None:
+        if self._closed:
+            return
+        self.send_eof()
+        self._closed = True
+        self._decrypted = b""
+        if not self._finish():
+            self._linger = asyncio.get_running_loop().call_later(LINGER_S, self._inner.abort)
+        self._resume(receiver=True, sender=True)
+
+    def abort(self) -> None:
+        self._closed = True
+        self._decrypted = b""
+        self._unsent = b""
+        if self._linger is not None:
+            self._linger.cancel()
+        self._inner.abort()
+        self._resume(receiver=True, sender=True)
+
+    def _inner_ready(self) -> None:
+        if self._closed:
+            self._finish()
+            return
+        if self._unsent:
+            with contextlib.suppress(OSError):  # the owner's next call meets it again
+                self._flush()
+        self._wake(receiver=True, sender=True)
+
+    def _finish(self) -> bool:
+        """Goes on closing: what is unsent goes out first. True when it is done, or never will be."""
+        try:
+            if not self._flush():
+                return False
+        except OSError:
+            self.abort()
+            return True
+        if self._linger is not None:
+            self._linger.cancel()
+        self._close_inner()
+        return True
+
+    def _close_inner(self) -> None:
+        """A socket that is closed with something unread in it sends a reset, which would destroy our last bytes at the
+        other end; and with TLS 1.3 there is something, the session tickets, even when the peer has said nothing."""
+        with contextlib.suppress(OSError):  # BlockingIOError: there is nothing
+            for _ in range(_DISCARDED_CHUNKS):
+                if not self.lowest_socket.recv(CHUNK):
+                    break
+        self._inner.close()
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise OSError(errno.EBADF, os.strerror(errno.EBADF))
+
+
+class TlsDialer:
+    """Dials a relay through `via` and speaks TLS to it."""
+
+    def __init__(
+        self,
+        via: Dialer,
+        *,
+        server_name: str | None = None,
+        ca: str | None = None,
+        pin: bytes | None = None,
+        relay: str = "",
+        timeout_s: float = HANDSHAKE_TIMEOUT_S,
+    ) -> None:
+        """`server_name` is what the certificate must be for and what is sent as SNI (None: the host that is dialed);
+        `ca` a PEM file trusted in place of the system's roots; `pin` the SHA-256 of the certificate's public key
+        (SubjectPublicKeyInfo); `relay` its name in messages. Raises ConfigError when `ca` cannot be used."""
+        self._via = via
+        self._server_name = server_name
+        self._context = context_trusting(ca)
+        self._pin = pin
+        self._relay = relay
+        self._timeout_s = timeout_s
+
+    async def dial(self, destination: Destination) -> Stream:
+        """See Dialer. A certificate that is refused is RELAY_AUTH, an answer that is not TLS RELAY_GARBAGE."""
+        relay = self._relay or str(destination)
+        inner = await reach(self._via, destination, relay)
+        async with handshake(inner, relay, self._timeout_s):
+            stream = TlsStream(inner, self._context, self._server_name or destination.host)
+            try:
+                await stream.handshake()
+            except ssl.SSLError as error:
+                raise _refused(error) from error
+            self._check_pin(stream)
+        return stream
+
+    def _check_pin(self, stream: TlsStream) -> None:
+        if self._pin is not None and (found := public_key_sha256(stream.certificate())) != self._pin:
+            text = f"the public key of the relay's certificate is not the pinned one (it is sha256:{found.hex()})"
+            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_AUTH, evidence=_CERTIFICATE)
+
+    def __repr__(self) -> str:
+        return f"<TlsDialer {self._relay} via {self._via!r}>"
+
+
+def public_key_sha256(certificate: bytes) -> bytes:
+    """The SHA-256 of the SubjectPublicKeyInfo of a DER certificate (RFC 7469 section 2.4)."""
+    from cryptography import x509  # 50 ms to import, and only pins need it
+    from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+    key = x509.load_der_x509_certificate(certificate).public_key()
+    return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
+
+
+def context_trusting(ca: str | None) -> ssl.SSLContext:
+    """For clients, that trusts a PEM file or, without one, the system's roots. Raises ConfigError."""
+    return _context(ca) if ca else _system_context()
+
+
+@functools.cache
+def _system_context() -> ssl.SSLContext:
+    """One for all relays: to make one costs 5 ms and a copy of all roots."""
+    return _context(None)
+
+
+def _context(ca: str | None) -> ssl.SSLContext:
+    try:
+        context = ssl.create_default_context(cafile=ca)
+    except (OSError, ValueError) as error:
+        raise ConfigError(f"no certificates can be read from {ca or 'the system'}: {error}") from error
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_RENEGOTIATION
+    return context
+
+
+def _refused(error: ssl.SSLError) -> DialError:
+    symptom, evidence = Symptom.RELAY_GARBAGE, NO_EVIDENCE
+    if isinstance(error, ssl.SSLCertVerificationError):
+        evidence = _CERTIFICATE
+        symptom, text = Symptom.RELAY_AUTH, f"the relay's certificate was refused: {error.verify_message.rstrip('.')}"
+        if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
+            text += f"; or this computer's clock is wrong: it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
+            evidence = {**_CERTIFICATE, "clock": 1}
+    elif isinstance(error, ssl.SSLEOFError):
+        evidence = {"relay": Symptom.EOF}
+        symptom, text = Symptom.RELAY_DOWN, "the relay closed during the TLS handshake"
+    else:
+        text = f"TLS handshake with the relay failed ({error.reason or error})"
+    return DialError(text, stage=Stage.RELAY, symptom=symptom, evidence=evidence)

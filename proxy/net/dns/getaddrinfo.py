@@ -1,0 +1,103 @@
+"""The system's own resolver, for whatever is special: getaddrinfo, which blocks.
+
+So each lookup has a daemon thread: a resolver that stays silent holds up neither the loop nor the end of the program.
+At most 32 run at once; the rest wait in line.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import ipaddress
+import socket
+import threading
+from collections import deque
+from collections.abc import Callable
+
+from proxy.model import IPAddress, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.dns.stub_resolver import Found
+
+THREADS = 32
+
+Lookup = Callable[[str], list[IPAddress]]
+Told = Found | DialError
+
+
+def system_lookup(host: str) -> list[IPAddress]:
+    """getaddrinfo, in its order, each address once; blocks. Raises OSError (gaierror) and UnicodeError."""
+    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ipaddress.ip_address(sockaddr[0]) for *_, sockaddr in found))
+
+
+class GetaddrinfoThreads:
+    """Looks names up. Belongs to one loop."""
+
+    def __init__(self, lookup: Lookup = system_lookup) -> None:
+        self._lookup = lookup
+        self._waiting: deque[tuple[str, asyncio.Future[Told]]] = deque()
+        self._running = 0
+
+    async def ask(self, host: str) -> Told:
+        """What the system says, with no life of its own (`ttl_s` is endless: whoever keeps it sets the bound); or the
+        DialError of stage RESOLVE. Takes as long as the system does."""
+        future: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        self._waiting.append((host, future))
+        self._start()
+        return await future
+
+    def _start(self) -> None:
+        loop = asyncio.get_running_loop()
+        while self._waiting and self._running < THREADS:
+            host, future = self._waiting.popleft()
+            thread = threading.Thread(target=self._run, args=(loop, host, future), name=f"resolve {host}", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError as error:  # no thread to be had
+                future.set_result(_failed(f"{host} cannot be looked up: {error}", Symptom.LOCAL))
+            else:
+                self._running += 1
+
+    def _run(self, loop: asyncio.AbstractEventLoop, host: str, future: asyncio.Future[Told]) -> None:
+        """In a thread of its own."""
+        answer = self._answer(host)
+        with contextlib.suppress(RuntimeError):  # the loop ended while getaddrinfo was blocked
+            loop.call_soon_threadsafe(self._ended, future, answer)
+
+    def _answer(self, host: str) -> Told:
+        try:
+            return Found(tuple(self._lookup(host)), float("inf"), said="the system")
+        except (OSError, UnicodeError) as error:
+            return _failed(f"{host} does not resolve: {words(error)}", _symptom(error))
+        except Exception as error:  # must be said, or all who wait for this name would wait in vain
+            return _failed(f"{host} cannot be looked up: {error!r}", Symptom.LOCAL)
+
+    def _ended(self, future: asyncio.Future[Told], answer: Told) -> None:
+        self._running -= 1
+        if not future.done():
+            future.set_result(answer)
+        self._start()
+
+
+_NO_NAME = {getattr(socket, name, None) for name in ("EAI_NONAME", "EAI_NODATA", "EAI_ADDRFAMILY")}
+_SHORTAGES = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS})
+
+
+def _symptom(error: OSError | UnicodeError) -> Symptom:
+    if isinstance(error, UnicodeError):
+        return Symptom.NO_NAME
+    if isinstance(error, socket.gaierror):
+        if error.errno in _NO_NAME:
+            return Symptom.NO_NAME
+        return Symptom.LOCAL if error.errno == socket.EAI_MEMORY else Symptom.RESOLVE_FAILED
+    return Symptom.LOCAL if error.errno in _SHORTAGES else Symptom.RESOLVE_FAILED
+
+
+def words(error: OSError | UnicodeError) -> str:
+    """What an error says of itself."""
+    return (error.strerror if isinstance(error, OSError) else None) or str(error)
+
+
+def _failed(text: str, symptom: Symptom) -> DialError:
+    return DialError(text, stage=Stage.RESOLVE, symptom=symptom)

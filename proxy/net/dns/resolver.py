@@ -1,0 +1,364 @@
+"""Names to addresses: which resolver may be asked for which name.
+
+Plain names are asked of the system's name servers by ourselves, whatever is special by getaddrinfo. A name that is
+suspect, or has a finding against it, is asked of secure servers and of nobody else. Lookups of one name share one
+query, and an answer is kept for half a minute at most, for the network that gave it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import time
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any, Literal
+
+from proxy.model import NO_EVIDENCE, UNKNOWN_NETWORK, DnsFinding, IPAddress, NetworkId, Stage, Symptom
+from proxy.model.errors import ConfigError, DialError
+from proxy.net.deadline import deadline
+from proxy.net.dns.encrypted import EncryptedDns
+from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, Told, system_lookup, words
+from proxy.net.dns.stub_resolver import Found, StubResolver
+from proxy.net.dns.tampering import Kept, TamperingChecks, listed
+from proxy.net.tasks import spawn
+from proxy.wire.dns import Code
+
+KEEP_S = 30.0
+ADDRESSES = 16
+"""Of one name, at most: nobody tries more before the deadline."""
+
+TTL_MIN_S = 1.0
+"""An answer is kept so long even where it forbids that: one page asks for a name many times."""
+
+FINDING_KEEP_S = 3600.0
+"""How long a name with a finding against it is asked of secure servers only, whatever else is believed of it."""
+
+Mode = Literal["on-suspicion", "always", "never"]
+Answer = tuple[IPAddress, ...] | DialError
+Settle = Callable[[Answer], None]
+Ask = Callable[[NetworkId, str, Settle], Coroutine[Any, Any, None]]
+
+_LOCAL_SUFFIXES = ("local", "internal", "home.arpa", "localhost")
+"""Never public (RFC 6762, ICANN 2024, RFC 8375, RFC 6761)."""
+
+_LOCALHOST: tuple[IPAddress, ...] = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
+
+
+class Resolver:
+    """Asks `[dns.hosts]` first, then whom the policy allows. Belongs to one loop."""
+
+    def __init__(
+        self,
+        hosts: Mapping[str, str] | None = None,
+        *,
+        timeout_s: float = 10.0,
+        keep_s: float = KEEP_S,
+        lookup: Lookup = system_lookup,
+        network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
+        system: StubResolver | None = None,
+        secure: EncryptedDns | None = None,
+        mode: Mode = "never",
+        local: Sequence[str] = (),
+        is_bogon: Callable[[str, IPAddress], bool] = lambda _host, _address: False,
+        controls: Sequence[str] = (),
+        suspect: Callable[[str], bool] = lambda _: False,
+        found: Callable[[str, DnsFinding], None] = lambda _host, _finding: None,
+        finding_keep_s: float = FINDING_KEEP_S,
+        now: Callable[[], float] = time.time,
+    ) -> None:
+        """`hosts` maps canonical names to addresses; an answer is kept for the `network` that gave it.
+
+        `system` None: getaddrinfo for all. `mode`: when `secure` is asked in the system's place; `local`: suffixes
+        that it is never asked for. `is_bogon`: whether an address is none that a public name leads to. `controls`:
+        names to which another proxy's fake addresses show. `suspect` names are never asked in the clear (but "never");
+        `found` is told of forged answers that came beside the one in use. Raises ConfigError when a host's address is
+        none."""
+        self._hosts = {name: _configured(name, address) for name, address in (hosts or {}).items()}
+        self._timeout_s = timeout_s
+        self._keep_s = keep_s
+        self._threads = GetaddrinfoThreads(lookup)
+        self._network = network
+        self._system = system
+        self._secure = secure
+        self._mode = mode
+        self._local = tuple(f".{suffix}" for suffix in (*_LOCAL_SUFFIXES, *local))
+        self._suspect = suspect
+        self._found = found
+        self._opinions = TamperingChecks(
+            self._asked_system,
+            network,
+            is_bogon=is_bogon,
+            controls=controls,
+            suspect=suspect,
+            keep_s=finding_keep_s,
+            now=now,
+        )
+        self._plain = Kept[tuple[IPAddress, ...]]()
+        self._secured = Kept[tuple[IPAddress, ...]]()
+        self._asked: dict[tuple[bool, str], asyncio.Future[Answer]] = {}  # (secure, host)
+
+    # -- asking ----------------------------------------------------------------------------------------------------
+
+    async def resolve(self, host: str) -> tuple[IPAddress, ...]:
+        """1 to 16 addresses in the system's order of preference.
+
+        Raises DialError of stage RESOLVE: NO_NAME (it does not exist, or has no address), RESOLVE_FAILED (no answer),
+        OFFLINE (this machine has no route to any name server), FORGED (evidence "dns" names the signal), FORBIDDEN (a
+        name that must not be asked for), SKIPPED (it may be asked of secure servers only, and none answers), LOCAL (out
+        of descriptors or memory). Evidence "code" says how the server answered."""
+        if (configured := self._hosts.get(host)) is not None:
+            return configured
+        if host == "onion" or host.endswith(".onion"):  # RFC 7686: never asked of the DNS
+            raise _failed(f"{host} is an onion name: it needs Tor and is never resolved", Symptom.FORBIDDEN)
+        kept = self._plain.get((self._network(), host), asyncio.get_running_loop().time())
+        if kept is not None:
+            return kept
+        if self._mode != "never" and self._must_be_secure(host):
+            return self._in_files(host) or await self._securely(host)
+        return _given(await self._shared(False, host, self._ask_system))
+
+    async def secure(self, host: str) -> tuple[IPAddress, ...]:
+        """The same from secure servers only: behind `direct|doh`. Raises DialError, SKIPPED also for names that they
+        are never asked for."""
+        if (configured := self._hosts.get(host)) is not None:
+            return configured
+        if self._secure is None or self._mode == "never":
+            raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
+        if self._is_local(host) or host == "onion" or host.endswith(".onion"):
+            raise _failed(f"{host} is a local name: encrypted DNS is not asked for it", Symptom.SKIPPED)
+        return await self._securely(host)
+
+    async def _securely(self, host: str) -> tuple[IPAddress, ...]:
+        if self._secure is None:
+            raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
+        if self._is_local(host):  # with "always" alone
+            text = f'{host} is a local name, and [dns] secure = "always" allows no plain DNS query for it: '
+            raise _failed(f"{text}set its address in [dns.hosts]", Symptom.NO_NAME)
+        kept = self._secured.get((self._network(), host), asyncio.get_running_loop().time())
+        return kept if kept is not None else _given(await self._shared(True, host, self._ask_secure))
+
+    def _must_be_secure(self, host: str) -> bool:
+        """Whether the name may not be asked for in the clear."""
+        if self._mode == "always":
+            return True
+        if self._secure is None or not (self._suspect(host) or self.finding(host) is not None):
+            return False
+        return not self._is_local(host)
+
+    def _is_local(self, host: str) -> bool:
+        """Whether no secure server is asked for it. With "always" the search list is none of our affair, since nobody
+        else is asked either."""
+        if "." not in host or f".{host}".endswith(self._local):
+            return True
+        return self._mode == "on-suspicion" and self._system is not None and self._system.is_searched(host)
+
+    def _in_files(self, host: str) -> tuple[IPAddress, ...]:
+        """What the machine's own file says, which asks nobody."""
+        if f".{host}".endswith(".localhost"):
+            return _LOCALHOST
+        return self._system.in_hosts(host) if self._system is not None else ()
+
+    # -- what is known ---------------------------------------------------------------------------------------------
+
+    def known(self, host: str) -> tuple[IPAddress, ...]:
+        """The addresses that would be dialed now without asking anybody."""
+        if (configured := self._hosts.get(host)) is not None:
+            return configured
+        key, now = (self._network(), host), asyncio.get_running_loop().time()
+        return self._plain.get(key, now) or self._secured.get(key, now) or ()
+
+    def is_asking(self, host: str) -> bool:
+        """Whether the system has yet to answer for `host`."""
+        return (False, host) in self._asked
+
+    def finding(self, host: str) -> DnsFinding | None:
+        """What speaks against what the system says of `host` on this network, of the last hour."""
+        return self._opinions.finding(host)
+
+    def is_fake(self, address: IPAddress) -> bool:
+        """Whether it stands for a name at another proxy on this machine, which answers for the system here."""
+        return self._opinions.is_fake(address)
+
+    async def compare(self, host: str) -> DnsFinding | None:
+        """A second opinion on what the system last said of `host`: asks secure servers, and the system nothing about
+        the name. None when all is well, or none can be had."""
+        finding = await self._opinions.compare(host, self.secure)
+        if finding is not None:
+            self._plain.drop((self._network(), host))
+        return finding
+
+    # -- one query for all who ask ---------------------------------------------------------------------------------
+
+    async def _shared(self, secure: bool, host: str, ask: Ask) -> Answer:
+        future = self._asked.get((secure, host))
+        if future is None:
+            future = self._begun(secure, host, ask)
+        try:
+            with deadline(self._timeout_s):
+                return await asyncio.shield(future)
+        except TimeoutError:
+            return self._silent(secure, host)
+
+    def _begun(self, secure: bool, host: str, ask: Ask) -> asyncio.Future[Answer]:
+        future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+
+        def settle(answer: Answer) -> None:
+            if not future.done():
+                future.set_result(answer)
+                del self._asked[(secure, host)]
+
+        self._asked[(secure, host)] = future
+        task = spawn(ask(self._network(), host, settle), name=f"resolve {host}")
+        # A fault in it must not leave all who wait for the name waiting.
+        task.add_done_callback(lambda _: settle(_failed(f"{host} cannot be looked up", Symptom.LOCAL)))
+        return future
+
+    def _silent(self, secure: bool, host: str) -> DialError:
+        if secure:  # nothing about the name, so nothing may be learned
+            text = f"no answer for {host} from an encrypted DNS server within {self._timeout_s:g} s"
+            return _failed(text, Symptom.SKIPPED, {"doh": "doh_down"})
+        self._opinions.remember(host, Found(code=None, said="the system"))
+        text = f"no DNS answer for {host} within {self._timeout_s:g} s"
+        return _failed(text, Symptom.RESOLVE_FAILED, {"code": "silent"})
+
+    def _keep(self, kept: Kept[tuple[IPAddress, ...]], network: NetworkId, host: str, found: Found) -> None:
+        keep_s = min(self._keep_s, max(TTL_MIN_S, found.ttl_s))
+        kept.put((network, host), asyncio.get_running_loop().time() + keep_s, found.addresses[:ADDRESSES])
+
+    async def _ask_secure(self, network: NetworkId, host: str, settle: Settle) -> None:
+        assert self._secure is not None
+        try:
+            found = await self._secure.ask(host)
+        except DialError as error:
+            settle(error)
+            return
+        if found.addresses:
+            self._keep(self._secured, network, host, found)
+        elif found.code is Code.NO_NAME and network == self._network():
+            self._opinions.only_here(host)
+        settle(found.addresses[:ADDRESSES] or _nothing(host, found))
+
+    async def _ask_system(self, network: NetworkId, host: str, settle: Settle) -> None:
+        """Settles at the first answer; what comes later only corrects what is kept."""
+        if self._system is None or not self._system.handles(host):
+            settle(await self._judged(network, host, await self._threads.ask(host)))
+            return
+        heard = self._hearing(host)
+        told = await heard.get()
+        if isinstance(told, Found) and told.code is Code.NO_NAME and self._system.has_search:
+            told = await self._threads.ask(host)  # it may exist under a suffix of the search list
+        if told is not None:
+            settle(await self._judged(network, host, told))
+        while isinstance(later := await heard.get(), Found):
+            if later.addresses:
+                await self._judged(network, host, later)
+
+    async def _asked_system(self, host: str) -> Told:
+        """The bare answer."""
+        if self._system is None or not self._system.handles(host):
+            return await self._threads.ask(host)
+        return await self._hearing(host).get() or Found(code=None)
+
+    def _hearing(self, host: str) -> asyncio.Queue[Told | None]:
+        """What the name servers say, as it comes, and None behind it."""
+        heard: asyncio.Queue[Told | None] = asyncio.Queue()
+        spawn(self._hear(host, heard.put_nowait), name=f"ask for {host}")
+        return heard
+
+    async def _hear(self, host: str, tell: Callable[[Told | None], None]) -> None:
+        assert self._system is not None
+        network = self._network()
+
+        def differs(first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
+            if network == self._network():
+                self._differs(host, first, second)
+
+        try:
+            await self._system.ask(
+                host,
+                self._timeout_s,
+                tell,
+                differs,
+                may_go_on=lambda: self._mode == "never" or not self._must_be_secure(host),
+            )
+        except OSError as error:
+            tell(_failed(f"{host} cannot be looked up: {words(error)}", Symptom.LOCAL))
+        finally:
+            tell(None)
+
+    def _differs(self, host: str, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
+        detail = f"first {listed(first)}, then {listed(second)} to one query"
+        finding = self._opinions.note(host, "dns_two_answers", detail)
+        self._plain.drop((self._network(), host))
+        self._found(host, finding)
+
+    async def _judged(self, network: NetworkId, host: str, told: Told) -> Answer:
+        """What the system said, if it is to be believed; keeps it then. On another network by now, it is nobody's."""
+        is_here = network == self._network()
+        if is_here:
+            self._opinions.remember(host, told)
+        if isinstance(told, DialError):
+            return told
+        if not told.addresses:
+            return _nothing(host, told)
+        if await self._is_forged(host, told.addresses):
+            if is_here:
+                self._opinions.note(host, "dns_bogon", f"{listed(told.addresses)} for a public name")
+            text = (
+                f"{host}: the resolver returned {listed(told.addresses)}, which is not a public address (forged "
+                "answer); if it is correct, add the suffix to [dns] local or the address to [safety] allow"
+            )
+            return _failed(text, Symptom.FORGED, {"dns": "dns_bogon"})
+        if is_here and self.finding(host) is None:  # else nothing that the system says of it is kept
+            self._keep(self._plain, network, host, told)
+        return told.addresses[:ADDRESSES]
+
+    async def _is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
+        if self._is_local(host) or self._in_files(host):
+            return False  # the user's own affair; the guard has its own word on it
+        return await self._opinions.is_forged(host, addresses)
+
+
+class SecureNames:
+    """A Resolver's secure half as one of its own: what a dialer of `direct|doh` resolves with."""
+
+    def __init__(self, resolver: Resolver) -> None:
+        self._resolver = resolver
+
+    async def resolve(self, host: str) -> tuple[IPAddress, ...]:
+        """See Resolver.secure."""
+        return await self._resolver.secure(host)
+
+
+def _given(answer: Answer) -> tuple[IPAddress, ...]:
+    if isinstance(answer, DialError):  # each caller its own traceback
+        raise DialError(str(answer), stage=answer.stage, symptom=answer.symptom, evidence=answer.evidence)
+    return answer
+
+
+def _nothing(host: str, found: Found) -> DialError:
+    """Why there is no address."""
+    by = f" (answer of {found.said})" if found.said and found.said != "the system" else ""
+    match found.code:
+        case Code.OK:
+            return _failed(f"{host} has no address{by}", Symptom.NO_NAME, {"code": "nodata"})
+        case Code.NO_NAME:
+            return _failed(f"{host} does not exist{by}", Symptom.NO_NAME, {"code": "nxdomain"})
+        case None:
+            said = found.said or "no name server answered"
+            symptom = Symptom.OFFLINE if found.offline else Symptom.RESOLVE_FAILED
+            return _failed(f"{host} does not resolve: {said}", symptom, {"code": "silent"})
+        case code:
+            text = f"{host} does not resolve: the name server answers {code.upper()}{by}"
+            return _failed(text, Symptom.RESOLVE_FAILED, {"code": str(code)})
+
+
+def _configured(name: str, address: str) -> tuple[IPAddress, ...]:
+    try:
+        return (ipaddress.ip_address(address),)
+    except ValueError:
+        raise ConfigError(f"[dns.hosts] {name}: {address!r} is not an address") from None
+
+
+def _failed(text: str, symptom: Symptom, evidence: Mapping[str, str | int | float] = NO_EVIDENCE) -> DialError:
+    return DialError(text, stage=Stage.RESOLVE, symptom=symptom, evidence=evidence)

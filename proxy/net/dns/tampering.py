@@ -1,0 +1,227 @@
+"""What speaks for and against the system's answers, by network and name.
+
+An address that no public name leads to is forged, unless the user's own files or settings speak for it, a second
+opinion found the name to be local, or another proxy on this machine answers everything with fake addresses. What the
+system said last is remembered, to be compared with what secure servers say. Nothing here is asked in the clear but
+controls and, where IPv6 addresses may be translated ones, the network's prefix.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import logging
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Generic, TypeVar
+
+from proxy.model import DnsFinding, IPAddress, NetworkId, Symptom
+from proxy.model.errors import DialError
+from proxy.net.dns.getaddrinfo import Told
+from proxy.net.dns.stub_resolver import Found
+from proxy.wire import dns
+from proxy.wire.dns import Code
+
+log = logging.getLogger(__name__)
+
+KEPT_NAMES = 1024
+
+FAKE = ipaddress.IPv4Network("198.18.0.0/15")
+"""Addresses for benchmarks, which other proxies on a machine answer with in the place of real ones."""
+
+CONTROLS = 2
+"""Names that are looked at to tell another proxy's fake addresses from a forger's."""
+
+WITNESSES = 3
+"""Names that are asked to tell a resolver that denies one name from one that is down."""
+
+WITNESSED_S = 60.0
+"""How long what they told holds."""
+
+Key = tuple[NetworkId, str]
+T = TypeVar("T")
+
+
+class Kept(Generic[T]):
+    """The last things of a kind, by network and name."""
+
+    __slots__ = ("_items",)
+
+    def __init__(self) -> None:
+        self._items: OrderedDict[Key, tuple[float, T]] = OrderedDict()  # → (until, what)
+
+    def get(self, key: Key, now: float) -> T | None:
+        found = self._items.get(key)
+        return found[1] if found is not None and found[0] > now else None
+
+    def put(self, key: Key, until: float, item: T) -> None:
+        self._items[key] = (until, item)
+        self._items.move_to_end(key)
+        if len(self._items) > KEPT_NAMES:
+            self._items.popitem(last=False)
+
+    def drop(self, key: Key) -> None:
+        self._items.pop(key, None)
+
+
+class TamperingChecks:
+    """Belongs to one loop."""
+
+    def __init__(
+        self,
+        ask_system: Callable[[str], Awaitable[Told]],
+        network: Callable[[], NetworkId],
+        *,
+        is_bogon: Callable[[str, IPAddress], bool],
+        controls: Sequence[str],
+        suspect: Callable[[str], bool],
+        keep_s: float,
+        now: Callable[[], float],
+    ) -> None:
+        """`ask_system` asks for a name and judges nothing. `is_bogon` says of a name and an address that no public name
+        leads there. `controls`: names that nobody has a reason to forge all of, of which `suspect` ones are not asked
+        for. `now`: the wall clock."""
+        self._ask_system = ask_system
+        self._network = network
+        self._is_bogon = is_bogon
+        self._controls = tuple(controls)
+        self._suspect = suspect
+        self._keep_s = keep_s
+        self._now = now
+        self._said = Kept[Found]()
+        self._findings = Kept[DnsFinding]()
+        self._local = Kept[bool]()  # names whose private addresses a second opinion found to be right
+        self._prefixes = Kept[tuple[ipaddress.IPv6Network, ...]]()
+        self._fakes = Kept[bool]()
+        self._answers = Kept[bool]()  # whether controls are answered
+        self._witnessing = asyncio.Lock()
+
+    # -- what is known ---------------------------------------------------------------------------------------------
+
+    def finding(self, host: str) -> DnsFinding | None:
+        """What speaks against the system's answers for `host` here, if anything does."""
+        return self._findings.get(self._key(host), _time())
+
+    def note(self, host: str, signal: str, detail: str) -> DnsFinding:
+        """Something does."""
+        finding = DnsFinding(signal, detail, self._now())
+        self._findings.put(self._key(host), _time() + self._keep_s, finding)
+        return finding
+
+    def is_fake(self, address: IPAddress) -> bool:
+        """Whether it stands for a name at another proxy, which answers for the system here."""
+        return address.version == 4 and address in FAKE and bool(self._fakes.get(self._key(""), _time()))
+
+    def remember(self, host: str, told: Told) -> None:
+        """What the system said, good or bad."""
+        if isinstance(told, DialError):
+            if told.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED):
+                return
+            told = Found(code=Code.NO_NAME if told.symptom is Symptom.NO_NAME else Code.FAILED, said="the system")
+        self._said.put(self._key(host), _time() + self._keep_s, told)
+
+    def only_here(self, host: str) -> None:
+        """Secure servers know no such name: what the system says of it is this network's own affair."""
+        key = self._key(host)
+        said = self._said.get(key, _time())
+        if said is not None and said.addresses:
+            self._findings.drop(key)
+            self._local.put(key, _time() + self._keep_s, True)
+
+    # -- judging ---------------------------------------------------------------------------------------------------
+
+    async def is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
+        """Whether no public name leads to any of them, and nothing explains that."""
+        if not all(self._is_bogon(host, address) for address in addresses):
+            return False
+        if self._local.get(self._key(host), _time()):
+            return False
+        return not (all(address in FAKE for address in addresses) and await self._is_faked())
+
+    async def compare(
+        self, host: str, ask_secure: Callable[[str], Awaitable[Sequence[IPAddress]]]
+    ) -> DnsFinding | None:
+        """What the system last said of `host` beside what secure servers say. None: all is well, or nobody can tell."""
+        key = self._key(host)
+        said = self._said.get(key, _time())
+        if said is None:
+            return self.finding(host)
+        try:
+            addresses = await ask_secure(host)
+        except DialError as error:
+            if error.symptom is Symptom.NO_NAME:
+                self.only_here(host)
+            return None
+        if key != self._key(host):  # on another network by now
+            return None
+        if not said.addresses:
+            if not await self._answers_others(host) or key != self._key(host):
+                return None
+            signal, code = ("dns_silent", "silence") if said.code is None else ("dns_denied", str(said.code))
+            return self.note(host, signal, f"{code} from {said.said}, but {listed(addresses)} by encrypted DNS")
+        if (finding := self.finding(host)) is not None:
+            return finding
+        if any(map(self.is_fake, said.addresses)) or await self._agree(said.addresses, addresses):
+            return None
+        return self.note(host, "dns_mismatch", f"{listed(said.addresses)}, but {listed(addresses)} by encrypted DNS")
+
+    async def _answers_others(self, host: str) -> bool:
+        """Whether the system has an answer for some other name: one that fails for all, as a router's does whose own
+        uplink is down, says nothing of any. Where no other may be asked, it is taken at its word."""
+        key = self._key("")
+        async with self._witnessing:  # a page has many names
+            known = self._answers.get(key, _time())
+            if known is None:
+                asked = [name for name in self._controls if name != host and not self._suspect(name)][:WITNESSES]
+                told = await asyncio.gather(*map(self._ask_system, asked))
+                known = not asked or any(isinstance(item, Found) and item.addresses for item in told)
+                self._answers.put(key, _time() + WITNESSED_S, known)
+            return known
+
+    async def _agree(self, some: Sequence[IPAddress], others: Sequence[IPAddress]) -> bool:
+        if dns.related(some, others):
+            return True
+        if all(address.version == 4 for address in some):
+            return False
+        prefixes = await self._nat64_prefixes()
+        return dns.related([dns.unmapped(address, prefixes) for address in some], others)
+
+    async def _nat64_prefixes(self) -> tuple[ipaddress.IPv6Network, ...]:
+        """RFC 7050."""
+        key = self._key(dns.IPV4_ONLY)
+        prefixes = self._prefixes.get(key, _time())
+        if prefixes is None:
+            told = await self._ask_system(dns.IPV4_ONLY)
+            prefixes = dns.nat64_prefixes(told.addresses) if isinstance(told, Found) else ()
+            self._prefixes.put(key, _time() + self._keep_s, prefixes)
+        return prefixes
+
+    async def _is_faked(self) -> bool:
+        """Whether a control leads to fake addresses too."""
+        key = self._key("")
+        known = self._fakes.get(key, _time())
+        if known is None:
+            asked = [control for control in self._controls if not self._suspect(control)][:CONTROLS]
+            told = [await self._ask_system(control) for control in asked]
+            found = [address for item in told if isinstance(item, Found) for address in item.addresses]
+            known = any(address in FAKE for address in found)
+            self._fakes.put(key, _time() + self._keep_s, known)
+            if known:
+                log.warning(
+                    "the system resolver returns fake addresses (%s), probably of another proxy or VPN on this "
+                    "computer; they are used, and nothing is learned from them",
+                    FAKE,
+                )
+        return known
+
+    def _key(self, host: str) -> Key:
+        return (self._network(), host)
+
+
+def listed(addresses: Sequence[IPAddress]) -> str:
+    """The first few, for a sentence."""
+    return ", ".join(map(str, addresses[:4])) or "no address"
+
+
+def _time() -> float:
+    return asyncio.get_running_loop().time()

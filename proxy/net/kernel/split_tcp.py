@@ -1,0 +1,52 @@
+"""Does somebody on the way answer our SYNs in the name of everybody?
+
+Where a middlebox ends TCP itself (a company's proxy, a satellite modem, some filters) it also acknowledges what we
+send: what the kernel knows of a flight is then the middlebox's doing and says nothing of the site. Such a one is near
+and the sites are not, so it shows in the times of hosts that work: their first bytes come many times later than their
+SYN-ACK did. A slow site shows the same, half of the last ones rarely do. Nothing is sent to find out.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+
+from proxy.config.schema import Detect
+
+
+class SplitTcpDetector:
+    """What the hosts show that last worked over direct TLS. Of one network; `void` when it is another."""
+
+    __slots__ = ("_detect", "_late", "_late_count", "stands")
+
+    def __init__(self, detect: Detect) -> None:
+        self._detect = detect
+        self._late: OrderedDict[str, bool] = OrderedDict()  # host → whether its first byte came far too late
+        self._late_count = 0
+        self.stands = False
+        """Somebody ends TCP on the way."""
+
+    def note(self, host: str, syn_s: float, first_byte_s: float) -> None:
+        """A host worked: its SYN was answered after `syn_s` (0: not known) and its flight after `first_byte_s`. With
+        enough hosts known, more than half of them late is the same as a median that is."""
+        if syn_s <= 0:
+            return
+        detect = self._detect
+        late = first_byte_s >= detect.middlebox_least_s and first_byte_s >= detect.middlebox_ratio * syn_s
+        before = self._late.pop(host, None)
+        self._late[host] = late
+        if before is late:
+            return
+        self._late_count += late - bool(before)
+        if len(self._late) > detect.middlebox_hosts:
+            self._late_count -= self._late.popitem(last=False)[1]
+        known = len(self._late)
+        self.stands = 2 * known >= detect.middlebox_hosts and 2 * self._late_count > known
+
+    def void(self) -> None:
+        """Another network: nothing is known of it."""
+        self._late.clear()
+        self._late_count = 0
+        self.stands = False
+
+    def __repr__(self) -> str:
+        return f"<Middlebox {'stands' if self.stands else 'none'}: {self._late_count} of {len(self._late)} late>"

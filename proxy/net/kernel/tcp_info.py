@@ -1,0 +1,208 @@
+"""What the kernel knows of a flight: TCP_INFO, read without privileges on Linux.
+
+A flight that a censor drops is sent again by our kernel, and again, and stays unacknowledged; one that a slow server
+has taken is acknowledged and silent. So the wait for a dropped flight can be cut short without ever hurrying a slow
+server. A single lost segment makes one retransmission (tail loss probe included), hence two (`hedge_retransmits`).
+Fields are read by their offset in the kernel's `struct tcp_info`, which only ever grows at its end. Where there is none
+the oracle is not usable, and a timer serves.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from dataclasses import dataclass
+
+from proxy.config.schema import Detect
+from proxy.net.kernel.split_tcp import SplitTcpDetector
+
+GIVE_UP_MS = 5000
+"""A plain close would go on resending the ClientHello, name and all, for 32 s (measured)."""
+
+# <linux/tcp.h>, offsets in bytes: tcpi_backoff 4 (doublings of tcpi_rto), tcpi_rto 8 (µs), tcpi_unacked 24 (segments),
+# tcpi_rtt 68 (µs), tcpi_total_retrans 100 (segments), tcpi_bytes_acked 120 (Linux 4.1).
+_FIELDS = struct.Struct("=4xB3xI12xI40xI28xI16xQ")
+_TIMES = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv (ms ago)
+_NOTSENT = struct.Struct("=I")
+_NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
+_ASKED = 256  # more than we need; the kernel says how much it has
+
+# The same for a flow that is under way: tcpi_probes 3, tcpi_rcv_mss 20 (bytes), tcpi_unacked 24 (segments),
+# tcpi_last_ack_recv 56 (ms ago), tcpi_total_retrans 100 (segments), tcpi_bytes_received 128 (Linux 4.1),
+# tcpi_data_segs_in 152 (Linux 4.6).
+_PULSE = struct.Struct("=3xB16xII28xI40xI24xQ16xI")
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """A connection's counters just before its flight."""
+
+    total_retransmits: int  # segments
+    bytes_acked: int
+    rtt_s: float = 0.0  # that of the SYN; 0: not known
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What became of a flight since its snapshot."""
+
+    retransmits: int = 0  # segments sent again
+    unacked: int = 0  # segments sent and not acknowledged
+    acked: bool = False  # something was sent, and all of it is acknowledged
+    rtt_s: float = 0.0
+    rto_s: float = 0.0  # the kernel's timeout, as it was before retransmissions doubled it
+
+
+@dataclass(frozen=True, slots=True)
+class Pulse:
+    """Whether a flow that is under way still reaches the other end."""
+
+    probes: int = 0  # keepalive probes in a row without an answer
+    retransmits: int = 0  # segments sent again, ever
+    unacked: int = 0  # segments sent and not acknowledged
+    heard_s: float = 0.0  # since the last acknowledgement came
+    segment: int = 0  # bytes of a full segment, as the other end makes them
+    bytes_in: int = 0
+    segments_in: int = 0  # that held data
+
+
+class Keepalive:
+    """Probes on an idle connection, to be read by `TcpInfo.pulse`. What was set before is set again at the end."""
+
+    __slots__ = ("_before",)
+
+    def __init__(self, before: tuple[tuple[int, int, int], ...]) -> None:
+        self._before = before
+
+    @classmethod
+    def begin(cls, sock: socket.socket, *, every_s: int, count: int) -> Keepalive:
+        """A probe each `every_s`, the first at once when it has been idle so long; the kernel breaks the connection
+        after `count` without an answer. Raises OSError when the connection is closed."""
+        options = (*_KEEPALIVE_TIMES, (socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+        before = tuple((level, option, sock.getsockopt(level, option)) for level, option in reversed(options))
+        wanted = {"TCP_KEEPCNT": count}
+        for (level, option), name in zip(_KEEPALIVE_TIMES, _KEEPALIVE_NAMES, strict=True):
+            sock.setsockopt(level, option, wanted.get(name, every_s))
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        return cls(before)
+
+    def end(self, sock: socket.socket) -> None:
+        """Harmless when the connection is closed."""
+        with contextlib.suppress(OSError):
+            for level, option, value in self._before:
+                sock.setsockopt(level, option, value)
+
+
+_KEEPALIVE_NAMES = tuple(
+    name
+    for name in ("TCP_KEEPCNT", "TCP_KEEPINTVL", "TCP_KEEPIDLE", "TCP_KEEPALIVE")  # the last is macOS's KEEPIDLE
+    if hasattr(socket, name)
+)
+_KEEPALIVE_TIMES = tuple((socket.IPPROTO_TCP, int(getattr(socket, name))) for name in _KEEPALIVE_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Info:
+    rto_us: int  # before it was doubled
+    unacked: int
+    rtt_us: int
+    total_retransmits: int
+    bytes_acked: int
+    unsent: int
+
+
+class TcpInfo:
+    """Reads TCP_INFO. `usable` says whether a self-test on loopback went well; when it did not, do not ask. While
+    `middlebox.stands`, what it says of a flight is not to be believed."""
+
+    def __init__(self, settings: Detect | None = None) -> None:
+        self.usable = self.self_test()
+        self.middlebox = SplitTcpDetector(settings or Detect())
+
+    def snapshot(self, sock: socket.socket) -> Snapshot | None:
+        """To be taken just before the flight; None where the kernel does not tell."""
+        info = _read(sock)
+        return None if info is None else Snapshot(info.total_retransmits, info.bytes_acked, info.rtt_us / 1e6)
+
+    def look(self, sock: socket.socket, since: Snapshot) -> Reading:
+        """What became of what was sent since then. A socket that tells nothing any more gives an empty reading."""
+        info = _read(sock)
+        if info is None:
+            return Reading()
+        return Reading(
+            retransmits=info.total_retransmits - since.total_retransmits,
+            unacked=info.unacked,
+            acked=info.unacked == 0 and info.unsent == 0 and info.bytes_acked > since.bytes_acked,
+            rtt_s=info.rtt_us / 1e6,
+            rto_s=info.rto_us / 1e6,
+        )
+
+    def answered_after(self, sock: socket.socket) -> float | None:
+        """Seconds from the last byte that went out to the last one that came in, by the kernel's clock, which no
+        business of our own delays; None when it does not tell, or nothing has come since."""
+        data = _info(sock)
+        if len(data) < _TIMES.size:
+            return None
+        sent_ms, received_ms = _TIMES.unpack_from(data)
+        return (sent_ms - received_ms) / 1000 if received_ms <= sent_ms else None
+
+    def pulse(self, sock: socket.socket) -> Pulse | None:
+        """None when the kernel does not tell, or the connection is closed."""
+        data = _info(sock)
+        if len(data) < _PULSE.size:
+            return None
+        probes, segment, unacked, heard_ms, retransmits, bytes_in, segments_in = _PULSE.unpack_from(data)
+        return Pulse(probes, retransmits, unacked, heard_ms / 1000, segment, bytes_in, segments_in)
+
+    def prepare_give_up(self, sock: socket.socket) -> None:
+        """Bounds how long the kernel goes on resending for a connection that is no longer wanted. Closing it with a
+        reset is the caller's (`Stream.abort`)."""
+        if hasattr(socket, "TCP_USER_TIMEOUT"):
+            with contextlib.suppress(OSError):  # closed already
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GIVE_UP_MS)
+
+    def self_test(self) -> bool:
+        """Whether one byte and its acknowledgement on loopback are read as such. Takes under a millisecond."""
+        try:
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                listener.settimeout(1.0)
+                with socket.create_connection(listener.getsockname(), timeout=1.0) as client:
+                    server, _ = listener.accept()
+                    with server:
+                        return self._sees_an_acknowledgement(client, server)
+        except OSError:  # no loopback, or none to be used: no oracle
+            return False
+
+    def _sees_an_acknowledgement(self, client: socket.socket, server: socket.socket) -> bool:
+        before = self.snapshot(client)
+        if before is None:
+            return False
+        client.sendall(b"?")
+        server.settimeout(1.0)
+        server.recv(1)
+        server.sendall(b"!")  # carries the acknowledgement at the latest
+        client.recv(1)
+        reading = self.look(client, before)
+        return reading.acked and reading.retransmits == 0 and reading.rto_s > 0
+
+
+def _info(sock: socket.socket) -> bytes:
+    """The kernel's structure; empty when there is none for this socket."""
+    option = getattr(socket, "TCP_INFO", None)
+    if option is None:
+        return b""
+    try:
+        return sock.getsockopt(socket.IPPROTO_TCP, option, _ASKED)
+    except OSError:
+        return b""
+
+
+def _read(sock: socket.socket) -> _Info | None:
+    """None when this is no TCP socket, it is closed, or the kernel's structure ends before what we need."""
+    data = _info(sock)
+    if len(data) < _FIELDS.size:
+        return None
+    unsent = _NOTSENT.unpack_from(data, _NOTSENT_AT)[0] if len(data) >= _NOTSENT_AT + _NOTSENT.size else 0
+    doublings, rto_us, unacked, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
+    return _Info(rto_us >> doublings, unacked, rtt_us, total_retransmits, bytes_acked, unsent)

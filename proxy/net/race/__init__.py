@@ -1,0 +1,1 @@
+"""Tries the routes of a plan, the next beside the last, until one delivers."""

@@ -1,0 +1,564 @@
+"""The routes of one plan, tried in order, until one of them brings a valid server byte.
+
+The next route starts when the ones before it have failed or look dropped, never at once. First `connect`: some route
+has really connected. Then `deliver`: the client's flight goes out on it, and again on the next ones as long as it may
+be sent twice; the first valid answer wins. A direct attempt that was overtaken is kept, silent, for
+`judge_late_direct`, since a slow site is not a blocked one. The race decides nothing about beliefs and never touches
+the client but through `pull`.
+
+When all routes were started, a relay that failed on its way is tried again on a schedule that all races share, and a
+local strategy that was skipped for the sake of a relay is tried after all once no relay may serve. A race that has
+nothing left but attempts that are unconnected or unacknowledged ends after `give_up_s`.
+
+One coroutine watches everything: whatever may have changed something rings one bell, and the loop then looks at all.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from enum import Enum, auto
+from typing import Protocol
+
+from proxy.config.schema import Detect
+from proxy.model import DIRECT, Attempt, Destination, Route, Stage, Symptom
+from proxy.model import Protocol as FlightProtocol
+from proxy.model.errors import DialError
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.notify import Notify
+from proxy.net.race.candidate import Candidate, Phase
+from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.hedging import HedgePolicy
+from proxy.net.race.policy import NO_POLICY, RacePolicy
+from proxy.net.race.response_check import ResponseCheck
+from proxy.net.race.retries import Retries, RetrySchedule
+from proxy.net.stream import Stream
+from proxy.net.tasks import spawn
+from proxy.wire.flight import Flight
+
+_AS_GOOD_AS_VALID = (Symptom.REDIRECTED, Symptom.ALERT)
+"""What the client is shown when no route brings anything else: the site itself may have answered so."""
+
+_UNDER_WAY = (Phase.DIALING, Phase.AWAITING_ANSWER)
+
+
+class DialerFor(Protocol):
+    """Gives the dialer of a route."""
+
+    def __call__(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
+        """With `avoid_residual`, a local strategy may be skipped where a name was just blocked: the censor may break
+        off whatever comes there for minutes."""
+        ...
+
+
+class BeforeFlight(Enum):
+    """What an opened path did before anything was sent on it."""
+
+    QUIET = auto()
+    SPOKE = auto()  # the server speaks first: SSH, SMTP
+    CLOSED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Winner:
+    """The route that delivered, its stream (now the caller's), and what came back on it so far."""
+
+    route: Route
+    stream: Stream
+    answer: bytes
+    unsent: bytes
+    """What of the flight has not gone out yet."""
+    valid: bool
+    """False: the answer is of no known meaning, but no route had a better one; or, when the flight could not be sent
+    twice and was left to its route, nothing has come back yet."""
+
+
+class Race:
+    """Single use: `connect`, then `deliver` (again with a fresh Race when the opened path died before the flight)."""
+
+    def __init__(
+        self,
+        destination: Destination,
+        routes: Sequence[Route],
+        dialer: DialerFor,
+        *,
+        tcp_info: TcpInfo,
+        detect: Detect,
+        policy: RacePolicy = NO_POLICY,
+        down_cache: DirectDownCache | None = None,
+        schedule: RetrySchedule | None = None,
+    ) -> None:
+        """`schedule` is shared by all races over the same relays; without one this race keeps its own. To be closed."""
+        self.bell = Notify()
+        self._policy = policy
+        self._down_cache = down_cache
+        self._destination = destination
+        self._routes = tuple(routes)
+        self._dialer = dialer
+        self._tcp_info = tcp_info
+        self._detect = detect
+        self._hedging = HedgePolicy(destination.host, tcp_info, detect, down_cache)
+        self._judge = ResponseCheck(destination.host, self._routes, self._hedging, detect, policy, self.bell)
+        self._retries = Retries(schedule or RetrySchedule(detect), detect, self.bell)
+        self._loop = asyncio.get_running_loop()
+        self._candidates: list[Candidate] = []
+        self._flight: Flight | None = None
+        self.started_at = self._loop.time()
+        self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
+        self._flight_at = self.started_at
+        self._gives_up_at = self.started_at + detect.give_up_s
+
+    # -- what it tells ---------------------------------------------------------------------------------------------
+
+    @property
+    def attempts(self) -> tuple[Attempt, ...]:
+        """All attempts so far, in the order they began."""
+        now = self._now()
+        return tuple(c.attempt(self._raced, now) for c in self._candidates)
+
+    @property
+    def flight_age(self) -> float:
+        """Seconds since the flight was there to be sent, or since the race began while there is none."""
+        return self._now() - self._flight_at
+
+    @property
+    def _is_plain(self) -> bool:
+        """The direct route is the only one: nothing is started beside it or after it."""
+        return len(self._routes) == 1 and self._routes[0] == DIRECT
+
+    def _raced(self, at: float) -> float:
+        """Seconds that the race took until `at`. That an open path waited for the client's flight is no route's doing:
+        browsers open tunnels ahead of need."""
+        waited = max(0.0, min(at, self._resumed_at) - self._opened_at)
+        return at - self.started_at - waited
+
+    # -- the story -------------------------------------------------------------------------------------------------
+
+    async def connect(self, waits: Callable[[], bool] = lambda: True) -> bool:
+        """Waits until a route has connected; False when none could, or not in time, or when the client no longer
+        `waits`, which is asked whenever something happened."""
+        if self._down_cache is None or len(self._routes) == 1:
+            return await self._connect(waits)
+        with self._down_cache.heard_by(self.bell, self._destination.host):
+            return await self._connect(waits)
+
+    async def _connect(self, waits: Callable[[], bool]) -> bool:
+        if self._is_plain and not self._candidates:  # nothing to watch beside it, so it needs no task
+            self._candidates.append(Candidate(self._routes[0], self._now()))
+            await self._dial(self._candidates[0])
+            await self.bell.wait(None)  # it was rung
+        while self._first(Phase.OPEN) is None:
+            if not self._start_next_if_due() and (self._has_failed() or self._gives_up()):
+                return False
+            await self.bell.wait(self._next_look())
+            if self._first(Phase.OPEN) is None and not waits():
+                return False
+        self._opened_at, self._resumed_at = self._now(), math.inf
+        return True
+
+    def poll_open_path(self) -> BeforeFlight:
+        """What the opened path has done of itself. A closed one is forgotten: that a server hangs up on one who says
+        nothing is no sign of anything."""
+        candidate = self._first(Phase.OPEN)
+        if candidate is None or candidate.stream is None:
+            return BeforeFlight.CLOSED
+        if candidate.answer:
+            return BeforeFlight.SPOKE
+        try:
+            data = candidate.stream.receive_nowait()
+        except OSError:
+            data = b""
+        if data is None:
+            return BeforeFlight.QUIET
+        if data:
+            candidate.answer = data
+            return BeforeFlight.SPOKE
+        candidate.stream.abort()
+        self._candidates.remove(candidate)
+        return BeforeFlight.CLOSED
+
+    def take_opened(self, flight: Flight | None = None) -> Winner:
+        """The opened path, for a server that speaks first or a request that cannot be sent twice. The rest is closed;
+        what `flight` holds is unsent."""
+        self._flight = flight
+        self._resumed_at = self._opened_at  # it was the server that was waited for
+        self._flight_at = self._now()
+        candidate = self._first(Phase.OPEN)
+        assert candidate is not None
+        return self._won(candidate, valid=bool(candidate.answer))
+
+    def restrict_to(self, routes: Sequence[Route]) -> None:
+        """The plan was made again on the flight's name: what it no longer allows is left before a byte goes out."""
+        self._routes = self._judge.routes = tuple(routes)
+        for candidate in tuple(self._candidates):
+            if candidate.route not in self._routes:
+                self._candidates.remove(candidate)
+                self._drop(candidate)
+        order = {route: place for place, route in enumerate(self._routes)}
+        self._candidates.sort(key=lambda c: order[c.route])
+
+    async def deliver(self, flight: Flight, pull: Callable[[], bool]) -> Winner | None:
+        """Sends `flight` until a route answers it; None when no route did, or the client left.
+
+        `pull` is called whenever something happened: it moves what the client sent on into `flight`, and returns
+        False when the client has gone. A flight that cannot be sent twice is left to the first route that takes it.
+        """
+        self._flight = flight
+        self._flight_at = self._now()
+        self._resumed_at = min(self._resumed_at, self._flight_at)
+        self._gives_up_at = self._flight_at + self._detect.give_up_s
+        if self._down_cache is None or len(self._routes) == 1:
+            return await self._deliver(flight, pull)
+        with self._down_cache.heard_by(self.bell, self._destination.host):
+            return await self._deliver(flight, pull)
+
+    async def _deliver(self, flight: Flight, pull: Callable[[], bool]) -> Winner | None:
+        while True:
+            if not pull():
+                return None
+            for candidate in self._candidates:
+                if candidate.phase is not Phase.AWAITING_ANSWER:
+                    continue
+                self._send(candidate, flight)
+                self._judge.listen(candidate, flight, self._candidates)
+            if winner := self._first(Phase.WON):
+                return self._won(winner, valid=True)
+            if self._start_next_if_due(flight):
+                continue
+            flying = self._first(Phase.AWAITING_ANSWER)
+            if flight.replayable or not any(c.flight_sent_at for c in self._candidates):
+                if self._has_failed() or self._gives_up():
+                    return self._best_invalid_answer()
+            elif flying is None:
+                return self._best_invalid_answer()
+            elif flying.sent == len(flight.data):
+                return self._won(flying, valid=False)
+            if (shown_at := self._redirect_deadline()) is not None and self._now() >= shown_at:
+                return self._best_invalid_answer()
+            await self.bell.wait(self._next_look(flight))
+
+    async def judge_late_direct(self) -> Attempt | None:
+        """Judges a direct attempt that another route overtook, at its signal's deadline; None when there is none.
+        To be awaited after a win; closes what it judged."""
+        candidate = next((c for c in self._candidates if c.route == DIRECT and c.live), None)
+        if candidate is None:
+            return None
+        if candidate.stream is not None:
+            self._tcp_info.prepare_give_up(candidate.stream.lowest_socket)
+        try:
+            await self._judge.watch(candidate, self._destination, self._flight, self._candidates)
+            if candidate.phase is Phase.WON and self._down_cache is not None:
+                self._down_cache.clear(self._destination.host)
+        finally:
+            self._drop(candidate)
+            if candidate.stream is not None:  # also one that answered after all
+                candidate.stream.abort()
+        return candidate.attempt(self._raced, self._now())
+
+    def close(self) -> None:
+        """Gives up everything that is still under way, but for what is left after a win."""
+        self._retries.close()
+        if self._first(Phase.WON) is None:
+            for candidate in self._candidates:
+                self._drop(candidate)
+
+    @property
+    def direct_pending(self) -> bool:
+        """A direct attempt is under way that another route overtook: `judge_late_direct` judges and closes it."""
+        return any(c.route == DIRECT and c.live for c in self._candidates)
+
+    # -- moving on -------------------------------------------------------------------------------------------------
+
+    def _start_next_if_due(self, flight: Flight | None = None) -> bool:
+        """Takes the next step when everything under way has failed or looks dropped. True: it did something."""
+        now = self._now()
+        reserve = None if flight is None else self._first(Phase.OPEN)
+        if flight is not None:
+            flown = any(c.flight_sent_at for c in self._candidates)
+            if reserve is not None and not flown:
+                self._send_flight(reserve, flight, now)
+                return True
+            if flown and not flight.replayable:
+                return False
+        promising = False
+        for candidate in self._candidates:
+            if candidate.phase not in _UNDER_WAY:
+                continue
+            self._judge.note_syn(candidate, self._destination)
+            if self._hedging.should_hedge(candidate, now):
+                self._mark_hedged(candidate, now)
+            else:
+                promising = True
+        if flight is not None and reserve is not None and (not promising or now >= self._reserve_at(reserve)):
+            self._send_flight(reserve, flight, now)
+            return True
+        route = None if promising else self._next_route(flight, now)
+        if route is None:
+            return False
+        self._start(route, now)
+        return True
+
+    def _reserve_at(self, reserve: Candidate) -> float:
+        """When an open path in reserve gets the flight, whatever else is under way: it does not wait for the guesses
+        that were started after direct had failed, or looked dropped. A late SYN-ACK clears direct only for a moment:
+        by it the kernel measured a long round trip, and sends the flight again only after three of them."""
+        for candidate in self._candidates:
+            if candidate.route != DIRECT:
+                continue
+            late = candidate.connected_late and candidate.phase is Phase.AWAITING_ANSWER
+            if candidate.hedged or late or not candidate.live:
+                since = candidate.overdue_at or candidate.ended_at or candidate.flight_sent_at
+                return max(since, reserve.connected_at) + self._detect.hedge_reserve_s
+        return math.inf
+
+    def _next_route(self, flight: Flight | None, now: float) -> Route | None:
+        """The first that was not started and may help after what has failed, or looks so; to begin with any may, while
+        nothing is known of the flight, or when none is for its kind. When there is none, one to be tried again."""
+        if not self._candidates and flight is None:
+            return self._routes[0] if self._routes else None
+        latest = self._latest()
+        served = self._relay_may_serve(latest)
+        route = self._untried(flight, [route for route in self._routes if route not in latest], now, served=served)
+        if route is not None:
+            return route
+        if not served:
+            for route, candidate in latest.items():
+                if candidate.avoids_residual and candidate.symptom is Symptom.SKIPPED:
+                    return route
+        due = [candidate for at, candidate in self._retriable(latest) if at <= now]
+        return min(due, key=lambda c: c.started_at).route if due else None
+
+    def _untried(self, flight: Flight | None, left: list[Route], now: float, *, served: bool) -> Route | None:
+        if not left:
+            return None
+        # Browsers send something that looks like an encrypted hello always: it is one when it names somebody else.
+        named = self._destination.address is None
+        ech = flight is not None and flight.ech and named and flight.server_name != self._destination.host
+        for candidate in self._candidates:
+            if candidate.route == DIRECT:
+                self._annotate(candidate, ech=ech)
+        attempts = tuple(c.as_it_looks(self._raced, now) for c in self._candidates)
+        protocol = flight.protocol if flight is not None else FlightProtocol.NONE
+        fits = self._policy.fits
+        fitting = (
+            route
+            for last_resort in ((False,) if served else (False, True))
+            for route in left
+            if fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
+        )
+        return next(fitting, None if self._candidates else left[0])
+
+    def _relay_may_serve(self, latest: Mapping[Route, Candidate]) -> bool:
+        """Whether a relay of this race may bring the answer: one that has opened a path, or may open it soon, or was
+        not tried yet and is not known to fail."""
+        for route in self._routes:
+            if route.relays:
+                candidate = latest.get(route)
+                if candidate is None:
+                    if not self._policy.is_failing(route):
+                        return True
+                elif candidate.live and (candidate.phase is not Phase.DIALING or not candidate.hedged):
+                    return True
+        return False
+
+    def _retriable(self, latest: Mapping[Route, Candidate]) -> list[tuple[float, Candidate]]:
+        """When which relays are tried again, with their latest tries."""
+        relayed = [candidate for route, candidate in latest.items() if route.relays]
+        return [(at, candidate) for candidate in relayed if (at := self._retries.due_at(candidate)) is not None]
+
+    def _has_failed(self) -> bool:
+        """Whether nothing is under way, and nothing is to be waited for."""
+        if any(c.live for c in self._candidates):
+            return False
+        if any(c.symptom in _AS_GOOD_AS_VALID for c in self._candidates):
+            return True
+        now = self._now()
+        retriable = self._retriable(self._latest())
+        return now >= self._gives_up_at or not any(self._retries.is_worth_the_wait(c, now) for _, c in retriable)
+
+    def _gives_up(self) -> bool:
+        """Whether everything under way has been waited for in vain: then it is ended. An attempt whose flight arrived
+        is not, nor one whose time has just begun."""
+        under_way = [c for c in self._candidates if c.live]
+        if self._now() < self._gives_up_at or not all(map(self._is_in_vain, under_way)):
+            return False
+        for candidate in under_way:
+            self._judge.end(candidate, self._destination)
+            self._drop(candidate)
+        return True
+
+    def _is_in_vain(self, candidate: Candidate) -> bool:
+        connecting = candidate.phase is Phase.DIALING
+        return candidate.hedged and (connecting or self._hedging.unacknowledged(candidate))
+
+    def _annotate(self, candidate: Candidate, *, ech: bool) -> None:
+        """What is known beside the failure of a direct attempt."""
+        candidate.evidence.update(self._policy.noticed(self._destination.host))
+        if ech:
+            candidate.evidence["ech"] = 1
+        if self._tcp_info.middlebox.stands:
+            candidate.evidence["middlebox"] = 1
+
+    def _mark_hedged(self, candidate: Candidate, now: float) -> None:
+        """Whoever else races to this host need not wait as long to find the same."""
+        if candidate.hedged:
+            return
+        candidate.overdue_at = now
+        if candidate.phase is Phase.DIALING and candidate.route == DIRECT:
+            candidate.stage = Stage.RESOLVE if self._policy.is_resolving(self._destination.host) else Stage.CONNECT
+            self._judge.note_addresses(candidate, self._destination)
+        if candidate.phase is Phase.AWAITING_ANSWER:
+            self._judge.troubled(candidate, self._flight)
+            if candidate.route == DIRECT and self._down_cache is not None:
+                self._down_cache.raise_for(self._destination.host)
+
+    def _start(self, route: Route, now: float) -> None:
+        latest = self._latest()
+        candidate = Candidate(route, now)
+        if route.relays and route in latest:
+            self._retries.started(route.relays, now)
+        candidate.avoids_residual = bool(route.wrap) and route.is_direct and self._relay_may_serve(latest)
+        self._candidates.append(candidate)
+        candidate.task = spawn(self._dial(candidate), name=f"dial {route} {self._destination}")
+
+    async def _dial(self, candidate: Candidate) -> None:
+        route = candidate.route
+        try:
+            if route.is_direct and route.wrap:
+                dialer = self._dialer(route, avoid_residual=candidate.avoids_residual)
+            else:
+                dialer = self._dialer(route)
+            stream = await dialer.dial(self._destination)
+        except DialError as error:
+            candidate.evidence.update(error.evidence)
+            candidate.failed(error.stage, error.symptom, str(error), self._now())
+            if candidate.failed_on_its_way:
+                self._retries.failed(route.relays, self._now())
+        except Exception as error:
+            candidate.failed(Stage.CONNECT, Symptom.LOCAL, f"a fault in Byway: {error!r}", self._now())
+            raise
+        else:
+            candidate.stream = stream
+            candidate.syn_at = candidate.syn_at or stream.syn_at
+            candidate.connected_at = self._now()
+            candidate.phase = Phase.OPEN
+            candidate.stage = Stage.FIRST_BYTE
+            candidate.connected_late, candidate.overdue_at = candidate.hedged, 0.0
+            if route.relays:
+                self._retries.opened(route.relays)
+            stream.notify = self.bell.ring
+        finally:
+            self.bell.ring()
+
+    def _send_flight(self, candidate: Candidate, flight: Flight, now: float) -> None:
+        assert candidate.stream is not None
+        candidate.phase = Phase.AWAITING_ANSWER
+        candidate.flight_sent_at = now
+        if candidate.route.is_direct and self._tcp_info.usable and len(self._routes) > 1:
+            snapshot = self._tcp_info.snapshot(candidate.stream.lowest_socket)
+            candidate.syn_s = snapshot.rtt_s if snapshot is not None else 0.0
+            candidate.snapshot = None if self._tcp_info.middlebox.stands else snapshot
+        self._send(candidate, flight)
+
+    def _send(self, candidate: Candidate, flight: Flight) -> None:
+        assert candidate.stream is not None
+        try:
+            if candidate.sent < len(flight.data):
+                candidate.sent += candidate.stream.send_nowait(memoryview(flight.data)[candidate.sent :])
+            if flight.ended and candidate.sent == len(flight.data) and not candidate.eof_sent:
+                candidate.eof_sent = True
+                candidate.stream.send_eof()
+        except OSError as error:
+            if error.errno == errno.ECONNRESET:  # told once: reading finds what was answered before it, then an end
+                candidate.reset = True
+            elif candidate.phase is Phase.AWAITING_ANSWER and error.errno != errno.EPIPE:
+                self._judge.broke(candidate, error, flight)
+
+    # -- when ------------------------------------------------------------------------------------------------------
+
+    def _next_look(self, flight: Flight | None = None) -> float | None:
+        """Seconds until time alone may change something; None: never."""
+        if self._is_plain:
+            return None
+        now = self._now()
+        looks = [self._hedging.next_check_at(c, now) for c in self._candidates if c.phase in _UNDER_WAY]
+        looks += [self._redirect_deadline(), self._gives_up_at]
+        if flight is not None and (reserve := self._first(Phase.OPEN)) is not None:
+            looks.append(self._reserve_at(reserve))
+        looks += [at for at, _ in self._retriable(self._latest())]
+        later = [at for at in looks if at is not None and now < at < math.inf]
+        return min(later) - now if later else None
+
+    def _redirect_deadline(self) -> float | None:
+        """When a redirect in hand is shown to the client, though it may be somebody else's."""
+        times = (self._hedging.shown_at(candidate) for candidate in self._candidates)
+        return min((at for at in times if at is not None), default=None)
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _won(self, winner: Candidate, *, valid: bool) -> Winner:
+        """Hands the winner out and closes the others, but for a direct attempt that is yet to be judged."""
+        assert winner.stream is not None
+        winner.stream.notify = None
+        winner.phase = Phase.WON
+        if valid:
+            winner.stage, winner.symptom = Stage.DONE, Symptom.NONE
+            winner.ended_at = winner.ended_at or self._now()
+        if winner.syn_s and valid:
+            self._note_times(winner)
+        if self._down_cache is not None and winner.route == DIRECT and valid:
+            self._down_cache.clear(self._destination.host)
+        for candidate in self._candidates:
+            if candidate is not winner and not (candidate.route == DIRECT and candidate.live and valid):
+                self._drop(candidate)
+        unsent = self._flight.data[winner.sent :] if self._flight is not None else b""
+        return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
+
+    def _note_times(self, winner: Candidate) -> None:
+        """How soon a SYN and a ClientHello were answered on a direct route. A time that looks long may be our own: then
+        the kernel is asked."""
+        assert winner.stream is not None
+        if self._flight is None or self._flight.protocol is not FlightProtocol.TLS:
+            return
+        first_byte_s = winner.ended_at - winner.flight_sent_at
+        if first_byte_s >= self._detect.middlebox_least_s:
+            told = self._tcp_info.answered_after(winner.stream.lowest_socket)
+            first_byte_s = first_byte_s if told is None else told
+        self._tcp_info.middlebox.note(self._destination.host, winner.syn_s, first_byte_s)
+
+    def _best_invalid_answer(self) -> Winner | None:
+        """When no route answered validly, what the first one answered is what the client shall see. A redirect or an
+        alert that nothing contradicts is taken for the site's own."""
+        for candidate in self._candidates:
+            if candidate.symptom in _AS_GOOD_AS_VALID:
+                return self._won(candidate, valid=True)
+        for candidate in self._candidates:
+            if candidate.symptom in (Symptom.GARBAGE, Symptom.BLOCK_PAGE):
+                return self._won(candidate, valid=False)
+        return None
+
+    def _drop(self, candidate: Candidate) -> None:
+        if candidate.task is not None and not candidate.task.done():
+            candidate.task.cancel()
+        if candidate.stream is not None and candidate.phase is not Phase.WON:
+            candidate.stream.notify = None
+            candidate.stream.abort()
+        if candidate.live:
+            candidate.phase, candidate.symptom, candidate.ended_at = Phase.FAILED, Symptom.ABANDONED, self._now()
+
+    def _latest(self) -> dict[Route, Candidate]:
+        """The latest try of each route that was started."""
+        return {candidate.route: candidate for candidate in self._candidates}
+
+    def _first(self, phase: Phase) -> Candidate | None:
+        for candidate in self._candidates:
+            if candidate.phase is phase:
+                return candidate
+        return None
+
+    def _now(self) -> float:
+        return self._loop.time()

@@ -1,0 +1,1 @@
+"""Carries bytes once a route has delivered, and watches for stalls."""

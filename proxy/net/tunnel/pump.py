@@ -1,0 +1,476 @@
+"""Carries bytes both ways between two streams once a route has won.
+
+There is no task and no timer for a tunnel: it moves when one of its streams says that a call may do better, until the
+calls say no, and holds nothing while it is idle. A direction reads only when all that it read before is delivered, so
+it never holds more than one chunk outside the kernel. Where both ends are plain sockets, a flow that fills whole chunks
+is spliced through a borrowed pipe. Ends are carried as they came: an end of sending as an end of sending, a reset as a
+reset. Nothing is looked into here and nothing is retried.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import os
+import select
+import socket
+from collections import deque
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from proxy.model import ClosedBy
+from proxy.net.stream import CHUNK, Stream
+from proxy.net.tunnel.pipes import Pipe, PipePool
+
+CAN_SPLICE = hasattr(os, "splice") and hasattr(select, "epoll")
+"""Splicing passes the streams by, so it needs a poller that wakes them all the same: the edge-triggered one."""
+
+_TURN = 8 * CHUNK
+"""Bytes after which a direction lets the others go first: copied or spliced, a few tenths of a millisecond."""
+
+_WORTH_SPLICING = CHUNK // 4
+"""A splice that found less was not worth its two system calls: copy until a chunk is full again."""
+
+_FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
+
+_SWEEPS = 8
+"""Sweeps within the shorter limit, so that a limit is kept at most a fourth of the shorter one too late."""
+
+_SWEEP_MAX_S = 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelResult:
+    """The end of a tunnel. A byte counts when it has been handed to the side that it was for."""
+
+    bytes_up: int
+    bytes_down: int
+    closed_by: ClosedBy  # who finished or broke off first
+    error: str = ""  # one sentence; empty when both sides finished in an orderly way
+
+    @property
+    def was_reset(self) -> bool:
+        """The server reset it."""
+        return self.closed_by is ClosedBy.SERVER and self.error.endswith(_RESET)
+
+
+class _Flow:
+    """One direction of a tunnel."""
+
+    __slots__ = ("blocked", "discarding", "ended", "moved", "pending", "pipe", "queued", "sink", "source", "splicing")
+
+    def __init__(self, source: Stream, sink: Stream, first: bytes) -> None:
+        self.source = source
+        self.sink = sink
+        self.moved = 0  # bytes delivered
+        self.pending: bytes | memoryview = first  # read and not yet delivered
+        self.pipe: Pipe | None = None  # lent; what it holds comes after `pending`
+        self.blocked = bool(first)  # something is read and not yet delivered
+        self.splicing = False  # the last chunk was full
+        self.queued = False  # waits for its next turn
+        self.ended = False  # the source has finished, and the sink has been told
+        self.discarding = False  # the sink takes no more: what still comes is thrown away
+
+
+class Tunnel:
+    """Two flows, and what the end of one means for the other. `carry` returns it, to be looked at and aborted."""
+
+    __slots__ = (
+        "_client",
+        "_ended",
+        "_fault",
+        "_first",
+        "_over",
+        "_plain",
+        "_pump",
+        "_started",
+        "_upstream",
+        "down",
+        "seen",
+        "since",
+        "up",
+    )
+
+    def __init__(
+        self, pump: Pump, up: _Flow, down: _Flow, ended: Callable[[TunnelResult], None], *, plain: bool
+    ) -> None:
+        self.up = up
+        self.down = down
+        self.seen = -1  # the progress that the last sweep saw
+        self.since = 0.0  # when a sweep first saw that
+        self._client = up.source
+        self._upstream = up.sink
+        self._pump = pump
+        self._ended = ended
+        self._plain = plain  # the kernel may move the bytes
+        self._first: ClosedBy | None = None  # who finished first
+        self._fault = ""  # how upstream broke, while what it said before is still on its way to the client
+        self._started = False
+        self._over = False
+
+    def __repr__(self) -> str:
+        return f"<Tunnel {self._client.peer} {self.up.moved} up, {self.down.moved} down {self._upstream.peer}>"
+
+    @property
+    def upstream(self) -> Stream:
+        return self._upstream
+
+    @property
+    def over(self) -> bool:
+        """Both streams are closed."""
+        return self._over
+
+    @property
+    def bytes_up(self) -> int:
+        return self.up.moved
+
+    @property
+    def bytes_down(self) -> int:
+        return self.down.moved
+
+    @property
+    def client_is_slow(self) -> bool:
+        """No byte of upstream's is due: the client takes none now, or upstream has finished sending."""
+        return self.down.blocked or self.down.ended
+
+    def abort(self, why: str) -> None:
+        """Resets both ends. `why` is told as the tunnel's error."""
+        self.end(ClosedBy.BYWAY, why, reset=True)
+
+    def start(self) -> None:
+        """Carries what is there. The edges of before are gone, so both directions are tried."""
+        self._client.notify = self._client_ready
+        self._upstream.notify = self._upstream_ready
+        self.move(self.down)
+        self.move(self.up)
+        self._started = True
+
+    def _client_ready(self) -> None:
+        self._ready(reading=self.up, writing=self.down)
+
+    def _upstream_ready(self) -> None:
+        self._ready(reading=self.down, writing=self.up)
+
+    def _ready(self, *, reading: _Flow, writing: _Flow) -> None:
+        """The one stream that is read from and written to by these may do better, or broke."""
+        if reading.blocked or reading.ended:  # it is not read now, and only a read would tell of a reset
+            stream = reading.source
+            if code := stream.lowest_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+                self._sink_broke(writing, OSError(code, os.strerror(code)))
+        else:
+            self.move(reading)
+        if writing.blocked:
+            self.move(writing)
+
+    def move(self, flow: _Flow) -> None:
+        """Carries what can be carried now, at most one turn's worth."""
+        if flow.queued or flow.ended or self._over:
+            return
+        left = _TURN
+        while True:
+            if flow.blocked and not self._deliver(flow):
+                return
+            if left <= 0:
+                self._pump.queue(self, flow)
+                return
+            taken = self._take(flow)
+            if not taken:
+                return
+            left -= taken
+
+    def _deliver(self, flow: _Flow) -> bool:
+        """Whether all that was read is delivered."""
+        try:
+            if flow.pending and not self._send(flow):
+                return False
+            if flow.pipe is not None and flow.pipe.held and not self._drain(flow, flow.pipe):
+                return False
+        except OSError as error:
+            self._sink_broke(flow, error)
+            return False
+        flow.blocked = False
+        return True
+
+    def _send(self, flow: _Flow) -> bool:
+        pending = flow.pending
+        sent = flow.sink.send_nowait(pending)
+        while sent < len(pending):
+            if not sent:
+                flow.pending = pending
+                return False
+            flow.moved += sent
+            pending = memoryview(pending)[sent:]
+            sent = flow.sink.send_nowait(pending)
+        flow.moved += sent
+        flow.pending = b""
+        return True
+
+    def _drain(self, flow: _Flow, pipe: Pipe) -> bool:
+        sink = flow.sink.lowest_socket.fileno()
+        while pipe.held:
+            try:
+                sent = os.splice(pipe.reader, sink, pipe.held, flags=_FLAGS)
+            except BlockingIOError:
+                return False
+            pipe.held -= sent
+            flow.moved += sent
+        return True
+
+    def _take(self, flow: _Flow) -> int:
+        """Reads once and leaves it to be delivered. Returns how much it was; 0: none now, the end, or a break."""
+        try:
+            if flow.splicing and (pipe := self._pipe_for(flow)) is not None:
+                return self._fill(flow, pipe)
+            data = flow.source.receive_nowait()
+        except OSError as error:
+            self._source_broke(flow, error)
+            return 0
+        if data is None:
+            self._give_back(flow)
+            return 0
+        if not data:
+            self._finish(flow)
+            return 0
+        if not flow.discarding:
+            flow.pending = data
+            flow.blocked = True
+            flow.splicing = self._plain and len(data) == CHUNK
+        return len(data)
+
+    def _pipe_for(self, flow: _Flow) -> Pipe | None:
+        if flow.pipe is None:
+            flow.pipe = self._pump.pipes.take()
+        return flow.pipe
+
+    def _fill(self, flow: _Flow, pipe: Pipe) -> int:
+        """Has the kernel read into the empty pipe, as `_take` would."""
+        try:
+            taken = os.splice(flow.source.lowest_socket.fileno(), pipe.writer, self._pump.pipes.size, flags=_FLAGS)
+        except BlockingIOError:
+            self._give_back(flow)
+            return 0
+        except OSError as error:
+            if error.errno != errno.EINVAL:
+                raise
+            self._plain = flow.splicing = False  # a kind of socket that cannot be spliced
+            self._give_back(flow)
+            return self._take(flow)
+        if not taken:
+            self._finish(flow)
+            return 0
+        pipe.held = taken
+        flow.blocked = True
+        flow.splicing = taken >= _WORTH_SPLICING
+        return taken
+
+    def _give_back(self, flow: _Flow) -> None:
+        if flow.pipe is not None:
+            self._pump.pipes.give(flow.pipe)
+            flow.pipe = None
+
+    def _finish(self, flow: _Flow) -> None:
+        """The source has finished sending, and all it sent is delivered."""
+        if flow is self.down and self._fault:  # it was a reset: see _upstream_broke
+            self.end(ClosedBy.SERVER, self._fault, reset=True)
+            return
+        self._give_back(flow)
+        flow.ended = True
+        if self._first is None:
+            self._first = ClosedBy.CLIENT if flow is self.up else ClosedBy.SERVER
+        if self.up.ended and self.down.ended:
+            self.end(self._first)
+        elif not flow.discarding:
+            try:
+                flow.sink.send_eof()
+            except OSError as error:
+                self._sink_broke(flow, error)
+
+    def _source_broke(self, flow: _Flow, error: OSError) -> None:
+        by = ClosedBy.CLIENT if flow is self.up else ClosedBy.SERVER
+        self.end(by, self._fault or _sentence(by, error), reset=True)
+
+    def _sink_broke(self, flow: _Flow, error: OSError) -> None:
+        if flow is self.down:
+            self.end(ClosedBy.CLIENT, _sentence(ClosedBy.CLIENT, error), reset=True)
+        else:
+            self._upstream_broke(error)
+
+    def _upstream_broke(self, error: OSError) -> None:
+        """Upstream takes no more; but what it said before may still be unread, like the refusal of an upload.
+
+        The client gets all of that. After it comes a reset, unless upstream had finished before it broke, which is
+        EPIPE: then the client has a whole answer, and is listened to until it has finished too, or the half-open limit
+        passes, because a close with something unread would reset that answer away.
+        """
+        up = self.up
+        up.discarding = True
+        up.pending = b""
+        up.blocked = up.splicing = False
+        self._give_back(up)
+        if not (self.down.ended or isinstance(error, BrokenPipeError)):
+            self._fault = _sentence(ClosedBy.SERVER, error)
+        self.move(self.down)
+        self.move(up)
+
+    def sweep(self, now: float, idle_timeout_s: float, half_open_timeout_s: float) -> None:
+        """Ends a tunnel that has carried nothing for too long."""
+        progress = self.up.moved + self.down.moved + self.up.ended + self.down.ended  # only grows
+        if progress != self.seen:
+            self.seen = progress
+            self.since = now
+            return
+        half_open = self.up.ended or self.down.ended or self.up.discarding
+        limit = half_open_timeout_s if half_open else idle_timeout_s
+        if now - self.since >= limit:
+            what = f"no data for {limit:g} s" + (" after one side had finished" if half_open else "")
+            self.end(ClosedBy.IDLE, what, reset=self.up.blocked or self.down.blocked)
+
+    def end(self, by: ClosedBy, error: str = "", *, reset: bool = False) -> None:
+        """Closes both streams, with a reset where something may be missing, and tells whose tunnel it was."""
+        if self._over:
+            return
+        self._over = True
+        client, upstream = self._client, self._upstream
+        client.notify = upstream.notify = None
+        self._give_back(self.up)
+        self._give_back(self.down)
+        try:
+            client.abort() if reset else client.close()
+        finally:
+            try:
+                upstream.abort() if reset or self.up.discarding else upstream.close()
+            finally:
+                carried = TunnelResult(self.up.moved, self.down.moved, by, error)
+                self._pump.ended(self, self._ended, carried, later=not self._started)
+
+
+class Pump:
+    """All tunnels. Belongs to one loop."""
+
+    def __init__(
+        self,
+        *,
+        idle_timeout_s: float,
+        half_open_timeout_s: float,
+        splices: bool = CAN_SPLICE,
+        pipes: PipePool | None = None,
+    ) -> None:
+        """A tunnel that carries nothing for `idle_timeout_s` is ended; one of which one side has finished, after
+        `half_open_timeout_s`. `splices` has to be False where a stream is woken by a LoopPoller."""
+        self.pipes = PipePool() if pipes is None else pipes
+        self.splices = splices
+        self._idle_timeout_s = idle_timeout_s
+        self._half_open_timeout_s = half_open_timeout_s
+        self._sweep_s = min(_SWEEP_MAX_S, min(idle_timeout_s, half_open_timeout_s) / _SWEEPS)
+        self._loop = asyncio.get_running_loop()
+        self._tunnels: set[Tunnel] = set()
+        self._queue: deque[tuple[Tunnel, _Flow]] = deque()
+        self._turn_due = False
+        self._sweeper: asyncio.TimerHandle | None = None
+        self._drained: asyncio.Future[None] | None = None
+        self._closed = False
+
+    @property
+    def active(self) -> int:
+        """Tunnels whose end has not been told."""
+        return len(self._tunnels)
+
+    def carry(
+        self,
+        client: Stream,
+        upstream: Stream,
+        ended: Callable[[TunnelResult], None],
+        *,
+        to_upstream: bytes = b"",
+        to_client: bytes = b"",
+    ) -> Tunnel:
+        """Takes both streams, delivers what is still to be delivered, then carries all that comes, and closes them.
+
+        `ended` is called exactly once, after both are closed, and never before this returns. It must not raise.
+        """
+        plain = self.splices and client.plain_socket is not None and upstream.plain_socket is not None
+        up = _Flow(client, upstream, to_upstream)
+        down = _Flow(upstream, client, to_client)
+        tunnel = Tunnel(self, up, down, ended, plain=plain)
+        self._tunnels.add(tunnel)
+        if self._closed:
+            tunnel.abort("Byway is shutting down")
+            return tunnel
+        if self._sweeper is None:
+            self._sweeper = self._loop.call_later(self._sweep_s, self._sweep)
+        tunnel.start()
+        return tunnel
+
+    async def close(self, timeout_s: float) -> None:
+        """Lets the tunnels end by themselves for at most `timeout_s`, then resets those that are left. Whatever is
+        handed in afterwards is reset at once."""
+        if self._tunnels and timeout_s > 0:
+            self._drained = self._loop.create_future()
+            await asyncio.wait((self._drained,), timeout=timeout_s)
+        self._closed = True
+        self.abort_all()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        self.pipes.close()
+
+    def abort_all(self) -> None:
+        """Resets every tunnel, at both ends."""
+        self.abort_where(lambda _: True, "Byway is shutting down")
+
+    def abort_where(self, is_lost: Callable[[Stream], bool], why: str) -> int:
+        """Resets the tunnels of whose upstream stream this holds, and returns how many there were."""
+        lost = [tunnel for tunnel in self._tunnels if not tunnel.over and is_lost(tunnel.upstream)]
+        for tunnel in lost:
+            tunnel.abort(why)
+        return len(lost)
+
+    @property
+    def upstreams(self) -> list[Stream]:
+        """The upstream streams of all tunnels."""
+        return [tunnel.upstream for tunnel in self._tunnels if not tunnel.over]
+
+    def queue(self, tunnel: Tunnel, flow: _Flow) -> None:
+        """For tunnels: a turn after everything else that is ready. No edge will come for what was not tried."""
+        flow.queued = True
+        self._queue.append((tunnel, flow))
+        if not self._turn_due:
+            self._turn_due = True
+            self._loop.call_soon(self._turn)
+
+    def ended(
+        self, tunnel: Tunnel, tell: Callable[[TunnelResult], None], carried: TunnelResult, *, later: bool
+    ) -> None:
+        """For tunnels: both streams are closed."""
+        try:
+            if later:
+                self._loop.call_soon(tell, carried)
+            else:
+                tell(carried)
+        finally:
+            self._tunnels.discard(tunnel)
+            if self._drained is not None and not self._tunnels and not self._drained.done():
+                self._drained.set_result(None)
+
+    def _turn(self) -> None:
+        try:
+            for _ in range(len(self._queue)):
+                tunnel, flow = self._queue.popleft()
+                flow.queued = False
+                tunnel.move(flow)
+        finally:
+            self._turn_due = bool(self._queue)
+            if self._turn_due:
+                self._loop.call_soon(self._turn)
+
+    def _sweep(self) -> None:
+        self._sweeper = self._loop.call_later(self._sweep_s, self._sweep) if self._tunnels else None
+        now = self._loop.time()
+        for tunnel in tuple(self._tunnels):
+            tunnel.sweep(now, self._idle_timeout_s, self._half_open_timeout_s)
+
+
+_RESET = os.strerror(errno.ECONNRESET)
+
+
+def _sentence(by: ClosedBy, error: OSError) -> str:
+    return f"the {by}'s connection broke: {error.strerror or error}"

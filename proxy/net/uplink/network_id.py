@@ -1,0 +1,285 @@
+"""Which network we are on: the router's hardware address and the prefix around us.
+
+Both together tell one network from another even where a thousand homes say 192.168.1.1; kept is only a keyed hash, so
+that a stolen state folder tells nothing of places visited. On Linux the kernel is asked (`netlink`), else /proc; on
+macOS, the BSDs and Windows the system's own commands. Where the router's hardware is not known (mobile links, IPv6
+outside Linux), its address stands for it; where there is no router, a VPN's name and our address in it; a bare link
+tells nothing, and is an unknown network whose lessons are not kept. IPv6 counts only where there is no IPv4: router
+advertisements may come seconds later, and must not make a second network of one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import hmac
+import ipaddress
+import re
+import subprocess
+import sys
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.model import UNKNOWN_NETWORK, IPAddress, NetworkId
+from proxy.net.uplink.netlink import SCOPE_LINK, Link, Netlink, OwnAddress, RouteFound
+
+OUTSIDE = (ipaddress.ip_address("198.41.0.4"), ipaddress.ip_address("2001:503:ba3e::2:30"))
+"""Addresses that only the way out leads to (a.root-servers.net). They are looked up in routing tables and never sent
+anything. The ranges for documentation will not do: they are on the link in many a laboratory."""
+
+_UP = 0x0001  # RTF_UP
+_REJECT = 0x0200  # RTF_REJECT: the kernel's "no route" entries
+_LINES = 4096
+_COMMAND_S = 5.0
+_ANY = str(ipaddress.IPv4Address(0))
+_VPN_KINDS = ("wireguard", "tun", "tap")
+
+
+@dataclass(frozen=True, slots=True)
+class UplinkFacts:
+    """The way out, as far as it can be told."""
+
+    gateway: str = ""  # the router's address; empty: none, everything is on the link
+    hardware: str = ""  # the router's hardware address, hex
+    prefix: str = ""  # the on-link prefix around us
+    source: IPAddress | None = None  # our address on it
+    link: str = ""  # what tells a link without router and prefix from another
+    index: int = 0  # of the interface, where the system numbers them
+    may_ask: bool = False  # the router's hardware address is found out by sending it something
+
+    @property
+    def identity(self) -> str:
+        """What is hashed; empty when nothing tells this network from another."""
+        if self.hardware:
+            return f"{self.hardware} {self.prefix}"
+        if self.gateway or self.prefix:
+            return f"{self.gateway} {self.prefix}"
+        return f"{self.link} {self.source}" if self.link else ""
+
+    def is_same_place(self, other: UplinkFacts) -> bool:
+        """Whether these may be one network, of which more or less is known."""
+        if self.hardware and other.hardware and self.hardware != other.hardware:
+            return False
+        return (self.gateway, self.prefix, self.link) == (other.gateway, other.prefix, other.link)
+
+
+def network_id(uplink: UplinkFacts | None, key: bytes) -> NetworkId:
+    """`key` is this installation's own secret."""
+    if uplink is None or not uplink.identity:
+        return UNKNOWN_NETWORK
+    return NetworkId(hmac.new(key, uplink.identity.encode(), hashlib.sha256).hexdigest()[:16])
+
+
+def read_uplink(platform: str = sys.platform) -> UplinkFacts | None:
+    """The present way out; None when there is none, or nothing can be told. Takes under a millisecond on Linux, tens of
+    them where commands are asked."""
+    if platform == "linux":
+        try:
+            with Netlink() as netlink:
+                return uplink_by_netlink(netlink)
+        except OSError:  # a sandbox, or a kernel without rtnetlink
+            return uplink_by_proc(Path("/proc/net"))
+    if platform == "win32":
+        return uplink_of_windows(said_by("route", "print"), said_by("arp", "-a"))
+    return _uplink_by_bsd_commands()
+
+
+# -- Linux -------------------------------------------------------------------------------------------------------------
+
+
+def uplink_by_netlink(netlink: Netlink) -> UplinkFacts | None:
+    """Raises OSError."""
+    for outside in OUTSIDE:
+        route = netlink.route_to(outside)
+        if route is not None:
+            link = netlink.link(route.index)
+            hardware = "" if route.gateway is None else netlink.hardware_of(route.index, route.gateway)
+            return uplink_of(route, link, netlink.addresses(), hardware)
+    return None
+
+
+def uplink_of(route: RouteFound, link: Link | None, addresses: Iterable[OwnAddress], hardware: str) -> UplinkFacts:
+    """All of it in one value."""
+    ours = [own.interface for own in addresses if own.index == route.index and own.scope < SCOPE_LINK]
+    around = [own for own in ours if route.gateway is not None and route.gateway in own.network]
+    around = around or [own for own in ours if own.ip == route.source]
+    networks = {own.network for own in around if own.network.prefixlen < own.max_prefixlen}
+    return UplinkFacts(
+        gateway="" if route.gateway is None else str(route.gateway),
+        hardware=hardware,
+        prefix=" ".join(sorted(map(str, networks))),
+        source=route.source,
+        link=link.name if link is not None and link.kind in _VPN_KINDS else "",
+        index=route.index,
+        may_ask=link is not None and link.asks and route.gateway is not None,
+    )
+
+
+def uplink_by_proc(proc_net: Path) -> UplinkFacts | None:
+    """The same from the tables in /proc/net, where rtnetlink may not be used."""
+    uplink = ipv4_uplink(_text(proc_net / "route"), _text(proc_net / "arp"))
+    return uplink or ipv6_uplink(_text(proc_net / "ipv6_route"))
+
+
+def ipv4_uplink(table: str, neighbours: str = "") -> UplinkFacts | None:
+    """Of the default route with the lowest metric in /proc/net/route."""
+    rows = [row for line in table.splitlines()[1:_LINES] if len(row := line.split()) >= 8 and _is_up(row[3])]
+    defaults = [row for row in rows if row[1] == row[7] == "00000000"]
+    if not defaults:
+        return None
+    device, _, gateway_in_hex = min(defaults, key=lambda row: int(row[6]))[:3]
+    gateway = _ipv4(gateway_in_hex)
+    networks = [_ipv4_network(row) for row in rows if row[0] == device and row[2] == "00000000" != row[1]]
+    return UplinkFacts(
+        gateway="" if gateway.is_unspecified else str(gateway),
+        hardware=_hardware_in_arp(neighbours, str(gateway)),
+        prefix=_prefix_around(gateway, networks),
+    )
+
+
+def ipv6_uplink(table: str) -> UplinkFacts | None:
+    """The same from /proc/net/ipv6_route."""
+    rows = [row for line in table.splitlines()[:_LINES] if len(row := line.split()) == 10 and _is_up(row[8])]
+    nowhere = "0" * 32
+    defaults = [row for row in rows if row[0] == nowhere and row[1] == "00" and row[9] != "lo"]
+    if not defaults:
+        return None
+    best = min(defaults, key=lambda row: int(row[5], 16))
+    gateway, device = ipaddress.IPv6Address(bytes.fromhex(best[4])), best[9]
+    networks = [
+        ipaddress.IPv6Network((bytes.fromhex(row[0]), int(row[1], 16)))
+        for row in rows
+        if row[9] == device and row[4] == nowhere and row[1] not in ("00", "80") and row[0][:2] not in ("fe", "ff")
+    ]
+    return UplinkFacts(
+        gateway="" if gateway.is_unspecified else str(gateway),
+        prefix=_prefix_around(gateway, networks),
+    )
+
+
+def _prefix_around(gateway: IPAddress, networks: Sequence[ipaddress.IPv4Network | ipaddress.IPv6Network]) -> str:
+    """The one that the router is in, else all of them."""
+    around = [network for network in networks if gateway in network] or networks
+    return " ".join(sorted(str(network) for network in around if not network.is_link_local))
+
+
+def _is_up(flags: str) -> bool:
+    return int(flags, 16) & (_UP | _REJECT) == _UP
+
+
+def _ipv4(in_hex: str) -> ipaddress.IPv4Address:
+    """/proc/net/route prints addresses in host order."""
+    return ipaddress.IPv4Address(int(in_hex, 16).to_bytes(4, sys.byteorder))
+
+
+def _ipv4_network(row: Sequence[str]) -> ipaddress.IPv4Network:
+    return ipaddress.IPv4Network(f"{_ipv4(row[1])}/{_ipv4(row[7])}", strict=False)
+
+
+def _hardware_in_arp(table: str, gateway: str) -> str:
+    for line in table.splitlines()[1:_LINES]:
+        row = line.split()
+        if len(row) >= 4 and row[0] == gateway and int(row[2], 16) & 0x2:  # ATF_COM: complete
+            return hardware(row[3])
+    return ""
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text("ascii", "replace")
+    except OSError:  # no /proc, or none that we may read: nothing is known
+        return ""
+
+
+# -- where commands tell -----------------------------------------------------------------------------------------------
+
+
+def _uplink_by_bsd_commands() -> UplinkFacts | None:
+    route = said_by("route", "-n", "get", "default")
+    device, gateway = bsd_field(route, "interface"), bsd_field(route, "gateway")
+    if device:
+        return uplink_of_bsd(route, said_by("ifconfig", device), said_by("arp", "-n", gateway) if gateway else "")
+    return uplink_of_bsd(said_by("route", "-n", "get", "-inet6", "default"), "", "")
+
+
+def uplink_of_bsd(route: str, interface: str, arp: str) -> UplinkFacts | None:
+    """From what `route -n get default`, `ifconfig DEVICE` and `arp -n GATEWAY` print on macOS and the BSDs."""
+    if not bsd_field(route, "interface"):
+        return None
+    gateway = bsd_field(route, "gateway").partition("%")[0]
+    if gateway.startswith("link#"):  # everything is on the link
+        gateway = ""
+    found = re.search(r"\(([\d.]+)\) at ([0-9a-f:]+) ", arp)
+    prefixes = re.findall(r"^\s*inet ([\d.]+) (?:--> [\d.]+ )?netmask (0x[0-9a-f]{8})", interface, re.MULTILINE)
+    interfaces = [_interface(address, str(ipaddress.IPv4Address(int(mask, 16)))) for address, mask in prefixes]
+    around = [own for own in interfaces if _is_ipv4(gateway) and ipaddress.ip_address(gateway) in own.network]
+    around = around or interfaces[:1]
+    is_vpn = bsd_field(route, "interface").startswith(("utun", "tun", "wg"))
+    return UplinkFacts(
+        gateway=gateway,
+        hardware=hardware(found[2]) if found and found[1] == gateway else "",
+        prefix=" ".join(sorted(str(own.network) for own in around if own.network.prefixlen < 32)),
+        source=around[0].ip if around else None,
+        link=bsd_field(route, "interface") if is_vpn else "",
+    )
+
+
+def bsd_field(said: str, name: str) -> str:
+    """The value of a `name: value` line; empty when it is not there."""
+    found = re.search(rf"^\s*{name}: (\S+)\s*$", said, re.MULTILINE)
+    return found[1] if found else ""
+
+
+def uplink_of_windows(route: str, arp: str) -> UplinkFacts | None:
+    """From what `route print` and `arp -a` print: only the columns of numbers are read, which are in no language. Asked
+    in place of Get-NetRoute, which starts a shell of its own that takes a second of processor time."""
+    rows = [found.groups() for line in route.splitlines()[:_LINES] if (found := _WINDOWS_ROW.match(line))]
+    defaults = [row for row in rows if row[0] == row[1] == _ANY]
+    if not defaults:
+        return None
+    _, _, gateway, source, _ = min(defaults, key=lambda row: int(row[4]))
+    own = [
+        _interface(source, mask)
+        for net, mask, via, ours, _ in rows
+        if ours == source
+        and not _is_ipv4(via)
+        and mask not in ("255.255.255.255", _ANY)
+        and not net.startswith(("224.", "169.254."))
+    ]
+    found = re.search(rf"^\s*{re.escape(gateway)}\s+([0-9a-f-]{{17}})\s", arp, re.MULTILINE)
+    return UplinkFacts(
+        gateway=gateway if _is_ipv4(gateway) else "",
+        hardware=hardware(found[1]) if found else "",
+        prefix=" ".join(sorted({str(interface.network) for interface in own})),
+        source=ipaddress.ip_address(source),
+    )
+
+
+_IPV4 = r"(\d+\.\d+\.\d+\.\d+)"
+_WINDOWS_ROW = re.compile(rf"^\s*{_IPV4}\s+{_IPV4}\s+(\S.*?)\s+{_IPV4}\s+(\d+)\s*$")
+
+
+def _interface(address: str, mask: str) -> ipaddress.IPv4Interface:
+    return ipaddress.IPv4Interface(f"{address}/{mask}")
+
+
+def _is_ipv4(text: str) -> bool:
+    return re.fullmatch(_IPV4, text) is not None
+
+
+def hardware(text: str) -> str:
+    """A hardware address in hex, from any system's spelling. Empty when it is none: all zeros, or a broadcast."""
+    digits = "".join(part.zfill(2) for part in re.split("[:-]", text.lower()))
+    return "" if digits in ("0" * 12, "f" * 12) or not re.fullmatch("[0-9a-f]{12}", digits) else digits
+
+
+def said_by(*command: str) -> str:
+    """What a command of the system's prints; empty when it fails."""
+    try:
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_COMMAND_S, check=True,
+            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+        )  # fmt: skip
+    except (OSError, subprocess.SubprocessError):  # not there, or it has nothing to say: nothing is known
+        return ""
+    return done.stdout.decode("ascii", "replace")

@@ -1,0 +1,1 @@
+"""Everything that Byway sends of its own accord."""

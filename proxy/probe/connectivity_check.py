@@ -1,0 +1,108 @@
+"""Is the uplink well? Asked of a control page, sparingly, when a sign of blocking waits for an answer.
+
+Most often the user's own traffic answers: another site that delivered direct. Only where nothing of that has come
+within a second is one control page asked, at most one a minute and never the suspect name. When so many sites fail that
+it may be the network as a whole, all of them are asked at once; on a restricted one only those that are foreign, until
+they answer. What an answer means, for the sign and for the network, is the business of `detect`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from urllib.parse import urlsplit
+
+from proxy.model import DIRECT, Destination, NetworkId
+from proxy.net.tasks import spawn
+from proxy.probe.control_page import check_control_page
+from proxy.session.events import Learned
+from proxy.session.services import Services
+from proxy.session.setup import Setup
+
+
+class ConnectivityCheck:
+    """Asks control pages."""
+
+    def __init__(self, services: Services, *, rng: random.Random | None = None) -> None:
+        self._services = services
+        self._rng = rng if rng is not None else random.SystemRandom()
+        self._under_way = False
+
+    def look(self) -> None:
+        """To be called when a sign may wait."""
+        if not self._under_way:
+            self._under_way = True
+            spawn(self._run(), name="check connectivity")
+
+    async def _run(self) -> None:
+        try:
+            setup, services = self._services.setup(), self._services
+            await asyncio.sleep(setup.settings.detect.control_after_s)
+            network = services.network()
+            if await self._order(setup, network) and services.beliefs.control_wanted(network, services.now()):
+                await self._ask_some(setup, network)
+        finally:
+            self._under_way = False
+
+    async def ask(self, setup: Setup) -> None:
+        """Asks one control page at once: something about the network as a whole is to be told from something about one
+        site."""
+        network = self._services.network()
+        for number in (await self._order(setup, network))[:1]:
+            await self._ask(setup, number, network)
+
+    async def _ask_some(self, setup: Setup, network: NetworkId) -> None:
+        """One, and the others too when all of them together can tell: the domestic one before them, so that its word
+        is there when theirs counts."""
+        beliefs, order = self._services.beliefs, await self._order(setup, network)
+        if order and not beliefs.all_controls_wanted(network, self._services.now()):
+            await self._ask(setup, order.pop(0), network)
+        if beliefs.all_controls_wanted(network, self._services.now()):
+            for number in [number for number in order if _is_domestic(setup, number)]:
+                order.remove(number)
+                await self._ask(setup, number, network)
+            async with asyncio.TaskGroup() as asking:
+                for number in order:
+                    asking.create_task(self._ask(setup, number, network))
+
+    async def _order(self, setup: Setup, network: NetworkId) -> list[int]:
+        """At random, without those that the user or an addon keeps to relays and those that are suspect themselves. The
+        last of the list is domestic, and says nothing of when a restriction ends."""
+        number = len(setup.settings.auto.controls)
+        is_restricted = self._services.beliefs.network_state(network).is_restricted
+        numbers = range(number - 1 if is_restricted and number > 1 else number)
+        order = [n for n in numbers if await self._may_ask(setup, _place(setup.settings.auto.controls[n]), network)]
+        self._rng.shuffle(order)
+        return order
+
+    async def _may_ask(self, setup: Setup, place: Destination, network: NetworkId) -> bool:
+        services = self._services
+        is_one = services.beliefs.may_be_control(place.host, network=network, now=services.now())
+        return is_one and await services.may_go_direct(setup, place)
+
+    async def _ask(self, setup: Setup, number: int, network: NetworkId) -> None:
+        services, controls = self._services, setup.settings.auto.controls
+        page, started = controls[number], services.now()
+        dialer = setup.registry.dialer(DIRECT)
+        sounded = await check_control_page(dialer, page, timeout_s=setup.settings.detect.control_timeout_s)
+        if services.network() == network:
+            changes = services.beliefs.sounded(
+                urlsplit(page).hostname or page,
+                sounded.sounding,
+                network=network,
+                started=started,
+                now=services.now(),
+                domestic=_is_domestic(setup, number),
+                issuer=sounded.issuer,
+            )
+            services.events.emit(Learned(changes))
+
+
+def _is_domestic(setup: Setup, number: int) -> bool:
+    return number == len(setup.settings.auto.controls) - 1 > 0
+
+
+def _place(page: str) -> Destination:
+    """What is dialed for a page."""
+    parts = urlsplit(page)
+    return Destination(parts.hostname or page, parts.port or (443 if parts.scheme == "https" else 80))

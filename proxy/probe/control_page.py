@@ -1,0 +1,105 @@
+"""Asks a control page whether the uplink is well.
+
+A control is a page that nobody has a reason to block: when it does not come either, the network is at fault and not the
+site that is suspected. Over https nobody can answer in its place, so every verified answer is a good sign; over plain
+http only a redirect to another host and the status made for portals (RFC 6585) tell a login page.
+"""
+
+from __future__ import annotations
+
+import ssl
+from dataclasses import dataclass
+from urllib.parse import urlsplit
+
+from proxy.model import ConnectivityResult, Protocol
+from proxy.model.errors import DialError, PeerError
+from proxy.net.deadline import deadline
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.tls import TlsStream, context_trusting
+from proxy.net.stream import Stream, read_with
+from proxy.probe.certificate_chain import fetch_chain
+from proxy.probe.target import ProbeTarget, page_of
+from proxy.wire import certificates
+from proxy.wire.http1_response import ResponseHead, read_response_head
+from proxy.wire.reader import Reader
+
+_PORTAL_STATUS = 511
+
+
+@dataclass(frozen=True, slots=True)
+class ControlPageResult:
+    """What came. `issuer` is who re-signed the page's certificate (see `certificates.issuer_id`), when somebody did."""
+
+    sounding: ConnectivityResult
+    detail: str = ""  # one half-sentence
+    issuer: str = ""
+
+
+async def check_control_page(
+    dialer: Dialer, page: str, *, timeout_s: float, trust: ssl.SSLContext | None = None
+) -> ControlPageResult:
+    """Asks for `page`, an http or https URL, once. `timeout_s` is for all of it; `trust` is what its certificate is
+    held to (None: the system's roots). Raises ValueError when `page` names none; closes what it opened."""
+    asked = page_of(page)
+    try:
+        with deadline(timeout_s):
+            return await _sound(dialer, asked, timeout_s, trust or context_trusting(None))
+    except TimeoutError:
+        return ControlPageResult(ConnectivityResult.FAILED, f"did not answer within {timeout_s:g} s")
+    except (DialError, PeerError, OSError) as error:
+        return ControlPageResult(ConnectivityResult.FAILED, str(error))
+
+
+async def _sound(dialer: Dialer, page: ProbeTarget, timeout_s: float, trust: ssl.SSLContext) -> ControlPageResult:
+    """Raises DialError, PeerError and OSError."""
+    stream = await dialer.dial(page.destination)
+    try:
+        if page.protocol is Protocol.HTTP:
+            return _of_plain(await _head(stream, page), page)
+        tls = TlsStream(stream, trust, page.host)
+        await tls.handshake()
+        head = await _head(tls, page)
+        return _of_verified(tls.presented_chain(), head)
+    except ssl.SSLCertVerificationError as error:
+        refused = error
+    finally:
+        stream.abort()
+    return await _of_refused(dialer, page, refused.verify_message.rstrip("."), timeout_s, trust)
+
+
+async def _head(stream: Stream, page: ProbeTarget) -> ResponseHead:
+    await stream.send(page.request())
+    reader = Reader()
+    return await read_with(stream, reader, read_response_head(reader, "GET"))
+
+
+def _of_plain(head: ResponseHead, page: ProbeTarget) -> ControlPageResult:
+    if head.status == _PORTAL_STATUS:
+        return ControlPageResult(ConnectivityResult.PORTAL, "the network asks for a login (captive portal)")
+    location = next((value for name, value in head.headers if name.lower() == "location"), "")
+    try:
+        place = urlsplit(location).hostname if 300 <= head.status < 400 else None
+    except ValueError:
+        raise PeerError("its redirect has no valid address") from None
+    if place and place.lower().removeprefix("www.") != page.host.removeprefix("www."):
+        return ControlPageResult(ConnectivityResult.PORTAL, f"redirected to {place}")
+    return ControlPageResult(ConnectivityResult.WELL)
+
+
+def _of_verified(chain: tuple[bytes, ...], head: ResponseHead) -> ControlPageResult:
+    if chain and not certificates.is_logged(chain[0]):
+        issuer = certificates.issuer(chain[0])[:200]
+        text = f"its certificate is by {issuer}, which this system trusts but no public certificate log lists"
+        return ControlPageResult(ConnectivityResult.RESIGNED, text, certificates.issuer_id(chain[-1]))
+    return ControlPageResult(ConnectivityResult.WELL, f"answered {head.status}")
+
+
+async def _of_refused(
+    dialer: Dialer, page: ProbeTarget, why: str, timeout_s: float, trust: ssl.SSLContext
+) -> ControlPageResult:
+    """A certificate for somebody else is a portal's, which shows its own; one for this very page is forged, and one of
+    another day may be the work of our own clock."""
+    found = await fetch_chain(dialer, page.destination, page.host, timeout_s=timeout_s, trust=trust)
+    if found.chain and not certificates.is_for(found.chain[0], page.host):
+        return ControlPageResult(ConnectivityResult.PORTAL, f"wrong certificate ({why})")
+    return ControlPageResult(ConnectivityResult.FAILED, found.error or why)

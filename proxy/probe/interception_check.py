@@ -1,0 +1,144 @@
+"""Whose certificate does direct bring? Looked at beside visits, sparingly, with a hello of our own.
+
+A network that answers in the site's place delivers, so nothing fails; only the certificate shows it. With TLS 1.3 it
+cannot be seen in passing, so it is asked for: beside the visit, for one host a minute that direct has just delivered,
+each at most once a day, and soon after a client has hung up as soon as it had seen one. A tunnel that ends later brings
+no look: nobody visits the host then, and it may be suspect by now. A certificate that is not the site's counts only
+when a relay brings a better one at the same time, but for a root that is known to intercept.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Awaitable, Callable
+
+from proxy.detect.beliefs.belief_table import TROUBLED
+from proxy.detect.tls_interception import Finding, Kind, judge
+from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
+from proxy.net.tasks import spawn
+from proxy.probe.certificate_chain import FetchedChain, fetch_chain
+from proxy.session.connection_record import FINISHED_BYTES
+from proxy.session.events import Delivered, Learned, SignalWaits, TunnelEnded
+from proxy.session.services import Services
+from proxy.session.setup import Setup
+
+HUNG_UP_S = 20.0
+
+LOOKED_MAX = 4096
+
+
+class InterceptionCheck:
+    """Looks at certificates, one host at a time."""
+
+    def __init__(self, services: Services, ask_control: Callable[[Setup], Awaitable[None]]) -> None:
+        """`ask_control` asks a control page: whether everything is signed anew shows there."""
+        self._services = services
+        self._ask_control = ask_control
+        self._looked: OrderedDict[tuple[NetworkId, str], float] = OrderedDict()  # → when
+        self._last: dict[NetworkId, float] = {}  # of the looks that nobody hung up for
+        self._under_way = False
+
+    def on_delivered(self, visit: Delivered) -> None:
+        """Looks at the certificate of a host that direct just served, now and then."""
+        outcome = visit.record.outcome
+        network, now = self._services.network(), self._services.now()
+        settings = self._services.setup().settings.detect
+        if 0 <= now - self._last.get(network, float("-inf")) < settings.probe_interval_s:
+            return
+        if self._begin(outcome, network, now, not_since_s=settings.known_s):
+            self._last[network] = now
+
+    def on_tunnel_ended(self, ended: TunnelEnded) -> None:
+        """Looks again when the client hung up as one does on a certificate."""
+        if _hung_up(ended.outcome):
+            not_since_s = self._services.setup().settings.detect.probe_again_s
+            self._begin(ended.outcome, self._services.network(), self._services.now(), not_since_s=not_since_s)
+
+    def _begin(self, outcome: Outcome, network: NetworkId, now: float, *, not_since_s: float) -> bool:
+        """Whether a look has begun: at a host that may be looked at, and was not for so long."""
+        key = (network, outcome.host)
+        if self._under_way or 0 <= now - self._looked.get(key, float("-inf")) < not_since_s:
+            return False
+        setup = self._services.setup()
+        if not self._may_look(setup, outcome, network, now):
+            return False
+        self._looked[key] = now
+        self._looked.move_to_end(key)
+        if len(self._looked) > LOOKED_MAX:
+            self._looked.popitem(last=False)
+        self._under_way = True
+        spawn(self._look(setup, outcome.request.destination, network), name=f"certificate of {outcome.host}")
+        return True
+
+    def _may_look(self, setup: Setup, outcome: Outcome, network: NetworkId, now: float) -> bool:
+        """Whether direct served the tunnel, and would serve another one by what is said and held by now."""
+        return (
+            outcome.winner == DIRECT
+            and outcome.protocol is Protocol.TLS
+            and outcome.plan.action is Action.AUTO
+            and outcome.request.destination.address is None
+            and not self._services.is_private(outcome.host)
+            and setup.router.may_go_direct(outcome.request.destination)
+            and self._services.beliefs.lookup(outcome.host, network=network, now=now).state not in TROUBLED
+        )
+
+    async def _look(self, setup: Setup, destination: Destination, network: NetworkId) -> None:
+        try:
+            host = destination.host
+            if not await self._services.may_go_direct(setup, destination):
+                return  # an addon keeps it to relays by now
+            seen = await self._probe(setup, DIRECT, destination)
+            found = self._judge(seen, host)
+            if found.kind is Kind.WRONG_NAME and self._services.network() == network:
+                self._services.beliefs.doubt(network)  # a login page shows its own in the place of every site's
+                self._services.events.emit(SignalWaits())
+            if not found.is_foreign:
+                return
+            if found.kind is Kind.UNTRUSTED and not await self._relay_brings_better(setup, destination):
+                return
+            if self._services.network() == network:
+                changes = self._services.beliefs.intercepted(
+                    host,
+                    known=found.kind is Kind.KNOWN_ROOT,
+                    fingerprint=found.fingerprint,
+                    network=network,
+                    now=self._services.now(),
+                    trusted=found.kind is Kind.RESIGNED,
+                )
+                self._services.events.emit(Learned(changes))
+            if found.kind is Kind.RESIGNED and self._network_state(network) is not NetworkState.INSPECTED:
+                await self._ask_control(setup)
+        finally:
+            self._under_way = False
+
+    async def _relay_brings_better(self, setup: Setup, destination: Destination) -> bool:
+        """Whether the site shows another one elsewhere: one of its own that nobody trusts is no interception."""
+        for name in self._services.health.order(setup.registry.relay_names, self._services.now()):
+            route = Route((name,))
+            if setup.registry.carries(route, destination):
+                seen = await self._probe(setup, route, destination)
+                if seen.chain:
+                    return self._judge(seen, destination.host).kind is Kind.SITE
+        return False
+
+    def _network_state(self, network: NetworkId) -> NetworkState:
+        return self._services.beliefs.network_state(network)
+
+    def _judge(self, seen: FetchedChain, host: str) -> Finding:
+        return judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._services.roots)
+
+    async def _probe(self, setup: Setup, route: Route, destination: Destination) -> FetchedChain:
+        dialer = setup.registry.dialer(route)
+        return await fetch_chain(dialer, destination, destination.host, timeout_s=setup.settings.detect.retest_pair_s)
+
+
+def _hung_up(outcome: Outcome) -> bool:
+    """The client left as one does who does not like the certificate."""
+    said_after = outcome.bytes_up - outcome.flight_bytes
+    return (
+        outcome.closed_by is ClosedBy.CLIENT
+        and outcome.duration < HUNG_UP_S
+        and outcome.bytes_down > 0
+        and outcome.flight_bytes > 0
+        and said_after < FINISHED_BYTES
+    )

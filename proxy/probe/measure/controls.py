@@ -1,0 +1,87 @@
+"""Controls of a measurement: other sites, asked direct. Where none of them answers, a failure says nothing of this one.
+
+They are the user's own (`[auto] controls`), as far as rules and addons let them go direct and nothing is held against
+them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+
+from proxy.detect.scopes import registrable
+from proxy.model import DIRECT, MeasurementStep, StepKind, StepResult, Symptom
+from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
+from proxy.probe.site_probe import SiteProbe
+from proxy.probe.target import ProbeTarget, page_of
+
+_CONTROLS = 2
+"""Controls that are asked at most: one that does not answer may be blocked itself, two would be chance."""
+
+
+class Controls:
+    """The controls of one measurement."""
+
+    def __init__(
+        self,
+        means: ProbeEnvironment,
+        question: MeasurementRequest,
+        visitor_for: Callable[[Callable[[MeasurementStep], None]], SiteProbe],
+    ) -> None:
+        self._means = means
+        self._question = question
+        self._visitor_for = visitor_for
+
+    async def ask(self, tell: Callable[[MeasurementStep], None]) -> None:
+        """Whether other sites are reached direct: without one, a failure says nothing about this one."""
+        pages = [page for page in await self._pages() if not self._is_same_site(page)]
+        if not pages:
+            text = "no control site may be tested direct (`[auto] controls`)"
+            tell(MeasurementStep(StepKind.CONTROL, DIRECT, StepResult.NOT_TESTED, text=text))
+            return
+        random.shuffle(pages)  # no habit
+        for page in pages[:_CONTROLS]:
+            step = await self._told_by(page)
+            tell(step)
+            if step.ok:
+                return
+
+    async def _told_by(self, page: ProbeTarget) -> MeasurementStep:
+        if self._means.controls is None:
+            return await self._ask_control(page)
+        keep_s = self._means.settings.detect.measure_control_s
+        return await self._means.controls.ask(page, lambda: self._ask_control(page), keep_s=keep_s)
+
+    async def _ask_control(self, page: ProbeTarget) -> MeasurementStep:
+        began = _now()
+        steps: list[MeasurementStep] = []
+        place, dialer = page.destination, self._means.dialer(DIRECT)
+        visitor = self._visitor_for(steps.append)
+        reached = await visitor.visit(DIRECT, dialer, place, page, connect_s=self._means.settings.detect.syn_s * 2)
+        last = steps[-1]
+        text = f"{page.host} answered" if reached else f"{page.host}: {last.text}"
+        symptom = Symptom.NONE if reached else last.symptom
+        found = StepResult.OK if reached else StepResult.FAILED
+        elapsed = round(_now() - began, 4)
+        return MeasurementStep(
+            StepKind.CONTROL, DIRECT, found, symptom, text, last.address, elapsed, {"host": page.host}
+        )
+
+    def _is_same_site(self, page: ProbeTarget) -> bool:
+        return registrable(self._question.page.host) == registrable(page.host)
+
+    async def _pages(self) -> list[ProbeTarget]:
+        """Those that rules and addons let go direct, and that are not in trouble themselves."""
+        means = self._means
+        pages = [page for page in map(page_of, means.settings.auto.controls) if not means.is_troubled(page.host)]
+        return [page for page in pages if await means.may_go_direct(page.destination)]
+
+    async def neutral_name(self) -> str:
+        """A name that nobody minds."""
+        others = [page.host for page in await self._pages()]
+        return next((host for host in others if host != self._question.page.host), "")
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

@@ -1,0 +1,151 @@
+"""Does direct work again, and would a local means do? Asked beside the user's own visit, never on a timer and never
+with the user's request.
+
+A due re-test is a pair, on connections of its own: direct, and the route that just worked. What direct must bring
+depends on what the block prevents; what the pair means is the business of `detect`. Where a relay carried a visit that
+a local means may have carried as well, these are tried too, once the censor has calmed down.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+from collections.abc import Awaitable, Callable
+
+from proxy.config.schema import Dns
+from proxy.detect.beliefs.recovery import retest_needs
+from proxy.detect.signals import concerns
+from proxy.model import DIRECT, Action, Belief, NetworkId, Outcome, Protocol, Route
+from proxy.net.tasks import spawn
+from proxy.probe.same_flight import answers, answers_as_itself, answers_with_a_page, is_forged
+from proxy.probe.throughput import measure_throughput
+from proxy.routing.strategies import local_means
+from proxy.session.events import Delivered, Learned, SignalWaits
+from proxy.session.services import Services
+from proxy.session.setup import Setup
+from proxy.wire.flight import Flight
+
+Pair = Callable[[], Awaitable[tuple[bool, bool]]]
+"""Whether direct brings what it must for the block to be over, and whether the other route does."""
+
+_ENOUGH = 64 * 1024
+"""Bytes on one connection that a frozen or throttled one does not bring (detection.md, section 4)."""
+
+_AS_MUCH = 0.9
+"""Of what another route brought: two answers to one request are seldom of the same length."""
+
+
+class DirectRetest:
+    """Looks for the way back after visits that another route than direct carried."""
+
+    def __init__(self, services: Services) -> None:
+        self._services = services
+
+    def on_delivered(self, visit: Delivered) -> None:
+        """Starts what is due."""
+        setup, outcome, flight = visit.setup, visit.record.outcome, visit.flight
+        if (
+            outcome.winner in (None, DIRECT)
+            or outcome.plan.action is not Action.AUTO
+            or flight.protocol not in (Protocol.TLS, Protocol.HTTP)
+            or not setup.settings.auto.retest
+            or self._services.is_private(outcome.host)
+        ):
+            return
+        assert outcome.winner is not None
+        network, now = self._services.network(), self._services.now()
+        beliefs = self._services.beliefs
+        held = beliefs.lookup(outcome.host, network=network, now=now)
+        if held.cause == "dns" and _hides_names(setup.settings.dns):
+            return  # direct by a secure resolver is no detour, and to ask the system's again would name the site
+        if DIRECT not in outcome.plan.routes and held.cause != "interception":
+            return
+        if not concerns(held.cause, flight.protocol):
+            return
+        if beliefs.retest_due(outcome.host, network=network, now=now):
+            pair = self._pair_for(held, setup, outcome, outcome.winner, flight)
+            spawn(self._retest(setup, outcome, network, pair, held.cause), name=f"re-test {outcome.host}")
+        elif outcome.winner.relays and beliefs.rung_due(outcome.host, network=network, now=now):
+            spawn(self._try_rungs(setup, outcome, flight, network), name=f"try local means for {outcome.host}")
+
+    def _pair_for(self, held: Belief, setup: Setup, visit: Outcome, learned: Route, flight: Flight) -> Pair:
+        """What a route must bring here for the block to be over."""
+        tcp_info = self._services.tcp_info
+        brings_it: Callable[[Route], Awaitable[bool]]
+        match retest_needs(held):
+            case "64k":
+                return functools.partial(_haul_both, setup, visit, learned, flight.protocol)
+            case "verified" if flight.protocol is Protocol.TLS:
+                logged = held.cause == "interception"
+                brings_it = functools.partial(answers_as_itself, setup, self._services.roots, visit, logged=logged)
+            case "page" | "verified":  # plain HTTP verifies nobody, but a liar's page may be known
+                brings_it = functools.partial(answers_with_a_page, setup, tcp_info, visit)
+            case _:
+                brings_it = functools.partial(answers, setup, tcp_info, visit, flight)
+        return functools.partial(_both, brings_it, learned)
+
+    async def _retest(self, setup: Setup, visit: Outcome, network: NetworkId, pair: Pair, cause: str) -> None:
+        services, reported = self._services, False
+        try:
+            direct_ok, other_ok = await pair()
+            failed_alone = other_ok and not direct_ok
+            forged = failed_alone and cause == "interception" and await is_forged(setup, visit, DIRECT)
+            if services.network() != network:
+                return
+            changes = services.beliefs.retested(
+                visit.host, network=network, now=services.now(), direct_ok=direct_ok, other_ok=other_ok, forged=forged
+            )
+            reported = True
+        finally:
+            if not reported:
+                services.beliefs.retest_unreported(visit.host, network=network, now=services.now())
+        services.events.emit(Learned(changes))
+        if direct_ok:
+            services.down_cache.clear(visit.request.destination.host)
+        else:
+            services.events.emit(SignalWaits())
+
+    async def _try_rungs(self, setup: Setup, visit: Outcome, flight: Flight, network: NetworkId) -> None:
+        """One after the other, until one passes."""
+        services, reported = self._services, False
+        try:
+            for route in local_means(setup.settings.auto.ladder, flight.protocol):
+                ok = await answers(setup, services.tcp_info, visit, flight, route)
+                if services.network() != network or services.setup() is not setup:
+                    return
+                now = services.now()
+                changes = services.beliefs.rung_result(visit.host, route, ok=ok, network=network, now=now)
+                services.events.emit(Learned(changes))
+                reported = True
+                if ok:
+                    return
+        finally:
+            if not reported:
+                services.beliefs.retest_unreported(visit.host, network=network, now=services.now())
+
+
+async def _both(brings_it: Callable[[Route], Awaitable[bool]], learned: Route) -> tuple[bool, bool]:
+    direct_ok, other_ok = await asyncio.gather(brings_it(DIRECT), brings_it(learned))
+    return direct_ok, other_ok
+
+
+async def _haul_both(setup: Setup, visit: Outcome, learned: Route, protocol: Protocol) -> tuple[bool, bool]:
+    """Enough, or all that a small page amounts to: as much as the other route brings, and more than what a relay must
+    carry to prove that direct was frozen."""
+    detect = setup.settings.detect
+
+    def bytes_by(route: Route) -> Awaitable[int]:
+        dialer, destination = setup.registry.dialer(route), visit.request.destination
+        return measure_throughput(
+            dialer, destination, visit.host, protocol, enough=_ENOUGH, within_s=detect.retest_pair_s
+        )
+
+    direct, other = await asyncio.gather(bytes_by(DIRECT), bytes_by(learned))
+    other_ok = other >= detect.proof_bytes
+    as_much = other_ok and direct >= max(detect.proof_bytes, other * _AS_MUCH)
+    return direct >= _ENOUGH or as_much, other_ok
+
+
+def _hides_names(dns: Dns) -> bool:
+    """Whether suspect names are asked of secure servers: else the system's resolver alone can show that it is over."""
+    return dns.secure != "never" and bool(dns.servers)

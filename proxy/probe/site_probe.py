@@ -1,0 +1,462 @@
+"""One visit to a site over one route, told step by step: connect, hello, certificate, answer.
+
+A measurement, not a proxy: it speaks TLS and HTTP itself, asks for one page at most, and closes. Whatever opens the
+path is a Dialer, so direct, a local means and a chain of relays are visited alike. What was seen is told through a
+callback the moment it is seen; what it means is the business of `detect`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+import re
+import ssl
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+
+from proxy.config.schema import Detect
+from proxy.model import NO_EVIDENCE, Destination, MeasurementStep, Protocol, Route, Stage, StepKind, StepResult, Symptom
+from proxy.model.errors import DialError
+from proxy.net.deadline import Deadline, deadline
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.tls import TlsStream
+from proxy.net.kernel.tcp_info import Snapshot, TcpInfo
+from proxy.net.race.policy import NO_POLICY, LookAt
+from proxy.net.stream import Stream
+from proxy.probe.target import ProbeTarget
+
+HEAD_LIMIT = 64 * 1024
+"""Bytes of an answer without the end of its head, after which it is no HTTP."""
+
+_ALERT = 0x15
+_CLOCK_IS_WRONG = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+
+Evidence = Mapping[str, str | int | float]
+
+Whose = Callable[[Dialer, Destination, str], Awaitable[tuple[str, Evidence]]]
+"""Who made the certificate that a host is answered with: in words, empty when they add nothing, and as evidence."""
+
+IsKnown = Callable[[Sequence[bytes], str], tuple[str, Evidence] | None]
+"""The same of a chain that is trusted, when a root made it that is known to intercept; None: it is the site's own."""
+
+
+@functools.cache
+def trusting_system() -> ssl.SSLContext:
+    """Verifies against the system's roots; one for all visits."""
+    context = ssl.create_default_context()
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    return context
+
+
+@functools.cache
+def trusting_all() -> ssl.SSLContext:
+    """Verifies nothing: for hellos that only ask whether anybody answers."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+class SiteProbe:
+    """Makes visits, each on a connection of its own, and tells what it sees."""
+
+    def __init__(
+        self,
+        tell: Callable[[MeasurementStep], None],
+        *,
+        detect: Detect,
+        tcp_info: TcpInfo,
+        look_at: LookAt = NO_POLICY.look_at,
+        whose: Whose | None = None,
+        is_known: IsKnown = lambda chain, host: None,
+        trust: ssl.SSLContext | None = None,
+    ) -> None:
+        """`look_at` knows block pages, and redirects to elsewhere, in plain HTTP; `whose` tells who made a certificate
+        that is not trusted, `is_known` whether one that is was made to intercept; `trust` is what certificates are held
+        to (None: the system's roots)."""
+        self._tell = tell
+        self._detect = detect
+        self._tcp_info = tcp_info
+        self._look_at = look_at
+        self._whose = whose
+        self._is_known = is_known
+        self._trust = trust
+
+    async def visit(
+        self, route: Route, dialer: Dialer, destination: Destination, page: ProbeTarget, *, connect_s: float
+    ) -> bool:
+        """The whole visit; True when an answer came. `destination` is what is dialed: the host, or one of its
+        addresses. Closes what it opened, also when it is cancelled."""
+        stream = await self._connect(route, dialer, destination, connect_s)
+        if stream is None:
+            return False
+        path = stream
+        try:
+            if page.protocol is Protocol.TLS:
+                trust = self._trust or trusting_system()
+                try:
+                    tls = await self._hello(route, stream, page.host, StepKind.HELLO, trust)
+                except ssl.SSLCertVerificationError as error:
+                    await self._bad_certificate(route, dialer, destination, page.host, error, stream.peer)
+                    return False
+                if tls is None:
+                    return False
+                path = tls
+                if not self._is_the_sites(route, tls, page.host, stream.peer):
+                    return False
+            return await self._ask(route, path, stream.peer, page)
+        finally:
+            self._end(path)
+
+    async def neutral(
+        self, route: Route, dialer: Dialer, destination: Destination, name: str, *, connect_s: float
+    ) -> bool | None:
+        """A hello that names somebody harmless at the same address: whoever answers it, be it with an alert, shows that
+        the address itself is let through. None: the connection could not be opened, which is told."""
+        stream = await self._connect(route, dialer, destination, connect_s, quiet=True)
+        if stream is None:
+            return None
+        path: Stream = stream
+        try:
+            tls = await self._hello(route, stream, name, StepKind.NEUTRAL, trusting_all())
+            path = tls or stream
+            return tls is not None
+        finally:
+            self._end(path)
+
+    # -- connect ---------------------------------------------------------------------------------------------------
+
+    async def _connect(
+        self, route: Route, dialer: Dialer, destination: Destination, connect_s: float, *, quiet: bool = False
+    ) -> Stream | None:
+        """`quiet`: that it went well is not told, since another connection will tell it."""
+        began = self._now()
+        part = StepKind.CONNECT if route.is_direct else StepKind.RELAY
+        try:
+            with deadline(connect_s):
+                stream = await dialer.dial(destination)
+        except DialError as error:
+            found = StepResult.NOT_TESTED if error.symptom in NOT_ASKED else StepResult.FAILED
+            part = StepKind.RESOLVE if error.stage is Stage.RESOLVE and route.is_direct else part
+            self._say(part, route, found, error.symptom, str(error), began, evidence=error.evidence)
+            return None
+        except TimeoutError:
+            if route.relays:
+                text = f"relay {'>'.join(route.relays)} did not reach the destination within {connect_s:g} s"
+            else:
+                text = f"no answer to the connection attempt within {connect_s:g} s"
+            address = str(destination) if destination.address is not None and route.is_direct else ""
+            self._say(part, route, StepResult.FAILED, Symptom.TIMEOUT, text, began, address=address)
+            return None
+        text = "connected" if route.is_direct else "the relay opened the path"
+        if not quiet:
+            self._say(part, route, StepResult.OK, Symptom.NONE, text, began, address=stream.peer)
+        return stream
+
+    # -- TLS -------------------------------------------------------------------------------------------------------
+
+    async def _hello(
+        self, route: Route, stream: Stream, name: str, part: StepKind, context: ssl.SSLContext
+    ) -> TlsStream | None:
+        """Shakes hands, and tells of the hello; None: it went no further. An alert in answer to a neutral name is as
+        good as an answer. Raises ssl.SSLCertVerificationError."""
+        began = self._now()
+        snapshot = self._tcp_info.snapshot(stream.lowest_socket) if self._tcp_info.usable else None
+        tls = _Listening(stream, context, name)
+        evidence: dict[str, str | int | float] = {}
+        try:
+            with deadline(self._detect.silent_s) as limit:
+                watching = self._watch_for_drop(stream, lambda: tls.heard > 0, snapshot, evidence, limit)
+                try:
+                    await tls.handshake()
+                finally:
+                    watching.cancel()
+        except TimeoutError:
+            self._timed_out(route, part, stream, tls, snapshot, evidence, began)
+        except ssl.SSLCertVerificationError:
+            self._say(part, route, StepResult.OK, Symptom.NONE, "answered", began, stream.peer)
+            raise
+        except (OSError, ssl.SSLError) as error:
+            symptom, text = _ended_by(error, tls)
+            answered = part is StepKind.NEUTRAL and symptom is Symptom.ALERT
+            self._say(
+                part,
+                route,
+                StepResult.OK if answered else StepResult.FAILED,
+                symptom,
+                text,
+                began,
+                stream.peer,
+                evidence,
+            )
+            return tls if answered else None
+        else:
+            self._say(part, route, StepResult.OK, Symptom.NONE, f"answered with {tls.version}", began, stream.peer)
+            return tls
+        return None
+
+    def _watch_for_drop(
+        self,
+        stream: Stream,
+        is_answered: Callable[[], bool],
+        snapshot: Snapshot | None,
+        evidence: dict[str, str | int | float],
+        limit: Deadline,
+    ) -> asyncio.TimerHandle:
+        """A flight that was never acknowledged is judged sooner than one that was, as for a user's own connection."""
+        loop = asyncio.get_running_loop()
+
+        def look() -> None:
+            if snapshot is None or is_answered():
+                return
+            reading = self._tcp_info.look(stream.lowest_socket, snapshot)
+            if not reading.acked and reading.unacked > 0 and reading.retransmits >= self._detect.hedge_retransmits:
+                evidence["retransmits"] = reading.retransmits
+                limit.reschedule(loop.time())
+
+        return loop.call_later(self._detect.dropped_s, look)
+
+    def _timed_out(
+        self,
+        route: Route,
+        part: StepKind,
+        stream: Stream,
+        tls: _Listening,
+        snapshot: Snapshot | None,
+        evidence: dict[str, str | int | float],
+        began: float,
+    ) -> None:
+        symptom, text = Symptom.SILENT, "no answer to the ClientHello"
+        if tls.heard:
+            symptom, text = Symptom.FROZEN, f"stopped after {tls.heard} bytes of its handshake"
+            evidence["bytes"] = tls.heard
+        elif snapshot is not None and route.is_direct:
+            reading = self._tcp_info.look(stream.lowest_socket, snapshot)
+            evidence |= {"retransmits": reading.retransmits, "acknowledged": int(reading.acked)}
+            if not reading.acked:
+                symptom = Symptom.DROPPED
+                text = f"ClientHello not acknowledged, sent {reading.retransmits + 1} times"
+            else:
+                text = "ClientHello acknowledged, but not answered"
+        self._say(part, route, StepResult.FAILED, symptom, text, began, stream.peer, evidence)
+
+    def _is_the_sites(self, route: Route, tls: TlsStream, host: str, address: str) -> bool:
+        """Tells of a certificate that is trusted. Some states have told their people to install the root that they
+        intercept with, so it may be somebody else's all the same."""
+        made_by = self._is_known(tls.presented_chain(), host)
+        if made_by is None:
+            self._say(StepKind.CERTIFICATE, route, StepResult.OK, text="valid for the host name", address=address)
+            return True
+        text, evidence = made_by
+        found, symptom = StepResult.FAILED, Symptom.CERTIFICATE
+        self._say(StepKind.CERTIFICATE, route, found, symptom, text, address=address, evidence=evidence)
+        return False
+
+    async def _bad_certificate(
+        self,
+        route: Route,
+        dialer: Dialer,
+        destination: Destination,
+        host: str,
+        error: ssl.SSLCertVerificationError,
+        address: str,
+    ) -> None:
+        began = self._now()
+        text = f"certificate not trusted: {error.verify_message.rstrip('.')}"
+        evidence: dict[str, str | int | float] = {"verify_code": error.verify_code}
+        if error.verify_code in _CLOCK_IS_WRONG:
+            text += "; or this computer's clock is wrong"
+            evidence["clock"] = 1
+        if self._whose is not None:
+            said, more = await self._whose(dialer, destination, host)
+            text, evidence = said or text, evidence | dict(more)
+        self._say(StepKind.CERTIFICATE, route, StepResult.FAILED, Symptom.CERTIFICATE, text, began, address, evidence)
+
+    # -- the page --------------------------------------------------------------------------------------------------
+
+    async def _ask(self, route: Route, path: Stream, address: str, page: ProbeTarget) -> bool:
+        """Asks for the page and reads as much of it as a measurement needs. True when an HTTP answer came."""
+        began = came_at = self._now()
+        answer = bytearray()
+        symptom, text = Symptom.NONE, ""
+        lost: dict[str, str | int | float] = {}
+        snapshot = self._tcp_info.snapshot(path.lowest_socket) if route.is_direct and self._tcp_info.usable else None
+        try:
+            with deadline(self._detect.measure_answer_s):
+                await path.send(page.request())
+                while len(answer) < self._detect.measure_bytes and not _is_whole(answer):
+                    data = await self._receive(path, answer, snapshot, lost)
+                    if not data:
+                        break
+                    answer += data
+                    came_at = self._now()
+        except TimeoutError:
+            symptom, text = self._stopped(answer, path, began, came_at, dropped=bool(lost))
+        except OSError as error:
+            symptom = (
+                Symptom.RESET if not answer else Symptom.NONE
+            )  # one that breaks off late has answered all the same
+            text = f"connection failed: {error.strerror or error}"
+        if not answer and symptom is Symptom.NONE:
+            symptom, text = Symptom.EOF, "closed without an answer"
+        seen = _read(bytes(answer))
+        if seen is None and symptom is Symptom.NONE:
+            symptom, text = Symptom.GARBAGE, f"answered {bytes(answer[:16])!r}"
+        evidence: dict[str, str | int | float] = {"bytes": len(answer), **(seen or {}), **lost}
+        if seen is not None and symptom is Symptom.NONE and page.protocol is Protocol.HTTP:
+            look = self._look_at(bytes(answer), page.host, True)
+            evidence |= look.evidence
+            if look.symptom is Symptom.BLOCK_PAGE:
+                symptom, text = look.symptom, f"known block page ({look.evidence.get('page', 'no name')})"
+            elif look.symptom is Symptom.REDIRECTED:  # a move, if other routes say the same: not for us to say
+                evidence["elsewhere"] = look.answer_fingerprint or str(seen.get("location", ""))
+        if (rate := _rate(answer, came_at - began)) is not None:
+            evidence["bytes_per_s"] = round(rate)
+        found = StepResult.FAILED if symptom is not Symptom.NONE else StepResult.OK
+        said = text or f"{(seen or {}).get('status', '')} with {len(answer)} bytes"
+        self._say(StepKind.ANSWER, route, found, symptom, said, began, address, evidence)
+        return found is StepResult.OK
+
+    async def _receive(
+        self, path: Stream, answer: bytearray, snapshot: Snapshot | None, lost: dict[str, str | int | float]
+    ) -> bytes:
+        """What comes next of an answer. Raises TimeoutError; `lost` then says so if the request did not arrive."""
+        with deadline(self._detect.measure_stall_s if answer else self._detect.silent_s) as limit:
+            watching = self._watch_for_drop(path, lambda: bool(answer), snapshot, lost, limit)
+            try:
+                return await path.receive()
+            finally:
+                watching.cancel()
+
+    def _stopped(
+        self, answer: bytearray, path: Stream, began: float, came_at: float, *, dropped: bool
+    ) -> tuple[Symptom, str]:
+        """No byte for too long, or a page that took too long as a whole. What came slowly, and then paused, is slow;
+        what came fast and stopped is frozen."""
+        if dropped:
+            return Symptom.DROPPED, "the request was never acknowledged"
+        if not answer:
+            return Symptom.SILENT, "the request was not answered"
+        rate = _rate(answer, came_at - began)
+        is_slow = rate is not None and rate < self._detect.measure_slow_bytes
+        if is_slow or self._now() - began >= self._detect.measure_answer_s:
+            return Symptom.NONE, f"{len(answer)} bytes arrived in {self._now() - began:.0f} s"
+        came = path.heard if isinstance(path, _Listening) else len(answer)  # a record that is not whole shows nothing
+        return Symptom.FROZEN, f"stopped after {came} bytes"
+
+    # -- all of them -----------------------------------------------------------------------------------------------
+
+    def _end(self, path: Stream) -> None:
+        """Sends no more of a name that was not answered; see Oracle.prepare_give_up."""
+        with contextlib.suppress(OSError):
+            self._tcp_info.prepare_give_up(path.lowest_socket)
+            path.abort()
+
+    def _say(
+        self,
+        part: StepKind,
+        route: Route,
+        found: StepResult,
+        symptom: Symptom = Symptom.NONE,
+        text: str = "",
+        began: float | None = None,
+        address: str = "",
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> None:
+        elapsed = 0.0 if began is None else round(self._now() - began, 4)
+        self._tell(MeasurementStep(part, route, found, symptom, text, address, elapsed, dict(evidence)))
+
+    def _now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+
+_TITLE = re.compile(rb"<title[^<>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
+_TITLE_LIMIT = 200
+
+_RATED = 8192
+"""Bytes from which a speed means anything."""
+
+NOT_ASKED = frozenset({Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE})
+"""Nothing was sent, so nothing was found."""
+
+
+class _Listening(TlsStream):
+    """TLS that remembers how it was answered."""
+
+    __slots__ = ("first", "heard")
+
+    def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str) -> None:
+        super().__init__(inner, context, server_name)
+        self.heard = 0  # bytes that came
+        self.first = -1  # the first of them
+
+    def _take_in(self, data: bytes) -> None:
+        if data and not self.heard:
+            self.first = data[0]
+        self.heard += len(data)
+        super()._take_in(data)
+
+    @property
+    def version(self) -> str:
+        return self._tls.version() or "TLS"
+
+
+def _ended_by(error: OSError, tls: _Listening) -> tuple[Symptom, str]:
+    """What ended a handshake."""
+    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
+        if tls.first == _ALERT or "ALERT" in (error.reason or ""):
+            return Symptom.ALERT, f"answered with the alert {_words(error.reason)}"
+        if tls.heard:
+            return Symptom.GARBAGE, f"the answer is not TLS ({_words(error.reason)})"
+    if isinstance(error, ConnectionResetError):
+        return (
+            Symptom.RESET,
+            "connection reset after the ClientHello" if not tls.heard else f"reset after {tls.heard} bytes",
+        )
+    if isinstance(error, ssl.SSLEOFError):
+        return (
+            Symptom.EOF,
+            "connection closed after the ClientHello" if not tls.heard else f"closed after {tls.heard} bytes",
+        )
+    return Symptom.RESET, f"connection failed: {error.strerror or error}"
+
+
+def _rate(answer: bytearray, seconds: float) -> float | None:
+    """Bytes a second until the last one came; None when too few came to tell."""
+    return len(answer) / seconds if seconds > 0 and len(answer) >= _RATED else None
+
+
+def _words(reason: str | None) -> str:
+    return (reason or "unknown").lower().replace("_", " ")
+
+
+def _is_whole(answer: bytearray) -> bool:
+    """The answer's length says that all of it is there."""
+    end = answer.find(b"\r\n\r\n")
+    if end < 0:
+        return len(answer) > HEAD_LIMIT
+    length = _field(bytes(answer[:end]), b"content-length")
+    return length is not None and length.isdigit() and len(answer) - end - 4 >= int(length[:12])
+
+
+def _read(answer: bytes) -> dict[str, str | int | float] | None:
+    """Status, and where it points to, of the head; None when this is no HTTP."""
+    head, _, _ = answer.partition(b"\r\n\r\n")
+    first = head.split(b"\r\n", 1)[0]
+    if not first.startswith(b"HTTP/1.") or not first[9:12].isdigit():
+        return None
+    seen: dict[str, str | int | float] = {"status": int(first[9:12])}
+    if title := _TITLE.search(answer):
+        seen["title"] = " ".join(title[1].decode("utf-8", "replace").split())[:_TITLE_LIMIT]
+    location = _field(head, b"location")
+    if location is not None:
+        seen["location"] = location[:500].decode("latin-1")
+    return seen
+
+
+def _field(head: bytes, name: bytes) -> bytes | None:
+    for line in head.split(b"\r\n")[1:]:
+        key, colon, value = line.partition(b":")
+        if colon and key.strip().lower() == name:
+            return value.strip()
+    return None

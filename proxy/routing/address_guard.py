@@ -1,0 +1,268 @@
+"""The address guard: addresses that no request may reach, whatever a page, a rule or a resolver says.
+
+This computer, its neighbours on the link, cloud metadata, multicast and reserved ranges are refused as literals and as
+local names on every route, and again on direct for each address that a name resolves to. A private address is fine as
+a literal but not behind a name, unless the name's suffix is a local one: that is how DNS rebinding is stopped. IPv4
+inside IPv6 is judged as the IPv4 that it reaches. `[safety] allow` opens exceptions, except to our own ports.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import dataclass
+from enum import Enum
+from functools import lru_cache
+
+from proxy.model import Destination, IPAddress, literal
+from proxy.wire import hostnames as names
+
+IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+class _Kind(Enum):
+    """The kind of an address, in the words of messages; PUBLIC and PRIVATE may be reached."""
+
+    PUBLIC = "public"
+    PRIVATE = "a private address"
+    LOOPBACK = "this computer itself (loopback)"
+    UNSPECIFIED = "this computer itself (unspecified)"
+    LINK_LOCAL = "a link-local address"
+    METADATA = "a cloud metadata service"
+    MULTICAST = "a multicast address"
+    BROADCAST = "the broadcast address"
+    RESERVED = "a reserved address"
+
+
+_RANGES: tuple[tuple[str, _Kind], ...] = (  # the first that fits; IANA's special-purpose registries (RFC 6890)
+    ("169.254.169.254/32", _Kind.METADATA),  # nearly all clouds
+    ("169.254.170.2/32", _Kind.METADATA),  # AWS ECS
+    ("100.100.100.200/32", _Kind.METADATA),  # Alibaba
+    ("168.63.129.16/32", _Kind.METADATA),  # Azure
+    ("192.0.0.192/32", _Kind.METADATA),  # Oracle
+    ("fd00:ec2::254/128", _Kind.METADATA),  # AWS
+    ("fd20:ce::254/128", _Kind.METADATA),  # Google
+    ("127.0.0.0/8", _Kind.LOOPBACK),
+    ("0.0.0.0/32", _Kind.UNSPECIFIED),
+    ("255.255.255.255/32", _Kind.BROADCAST),
+    ("10.0.0.0/8", _Kind.PRIVATE),
+    ("172.16.0.0/12", _Kind.PRIVATE),
+    ("192.168.0.0/16", _Kind.PRIVATE),
+    ("100.64.0.0/10", _Kind.PRIVATE),  # carrier-grade NAT, VPNs
+    ("169.254.0.0/16", _Kind.LINK_LOCAL),
+    ("224.0.0.0/4", _Kind.MULTICAST),
+    ("0.0.0.0/8", _Kind.RESERVED),
+    ("192.0.0.0/24", _Kind.RESERVED),
+    ("192.0.2.0/24", _Kind.RESERVED),  # documentation, as the next two
+    ("198.51.100.0/24", _Kind.RESERVED),
+    ("203.0.113.0/24", _Kind.RESERVED),
+    ("192.88.99.0/24", _Kind.RESERVED),
+    ("198.18.0.0/15", _Kind.RESERVED),  # benchmarks
+    ("240.0.0.0/4", _Kind.RESERVED),
+    ("0.0.0.0/0", _Kind.PUBLIC),
+    ("::1/128", _Kind.LOOPBACK),
+    ("::/128", _Kind.UNSPECIFIED),
+    ("fc00::/7", _Kind.PRIVATE),
+    ("fe80::/10", _Kind.LINK_LOCAL),
+    ("ff00::/8", _Kind.MULTICAST),
+    ("2001:2::/48", _Kind.RESERVED),  # benchmarks
+    ("2001:10::/28", _Kind.RESERVED),  # ORCHID
+    ("2001:20::/28", _Kind.RESERVED),
+    ("2001:db8::/32", _Kind.RESERVED),  # documentation
+    ("3fff::/20", _Kind.RESERVED),
+    ("2000::/3", _Kind.PUBLIC),
+    ("::/0", _Kind.RESERVED),  # nothing else is given out
+)
+_NETWORKS: tuple[tuple[IPNetwork, _Kind], ...] = tuple((ipaddress.ip_network(text), kind) for text, kind in _RANGES)
+
+_TEREDO = ipaddress.IPv6Network("2001::/32")
+_IPV4_INSIDE: tuple[tuple[ipaddress.IPv6Network, int], ...] = (  # with the bits to the right of the IPv4 address
+    (ipaddress.IPv6Network("::ffff:0:0/96"), 0),
+    (ipaddress.IPv6Network("64:ff9b::/96"), 0),  # NAT64 (RFC 6052)
+    (ipaddress.IPv6Network("2002::/16"), 80),  # 6to4 (RFC 3056)
+    (ipaddress.IPv6Network("::/96"), 0),  # compatible (RFC 4291), long deprecated
+)
+
+_THIS_COMPUTER = (_Kind.LOOPBACK, _Kind.UNSPECIFIED)
+_NEAR = (*_THIS_COMPUTER, _Kind.PRIVATE, _Kind.LINK_LOCAL)
+_NEAR_SUFFIXES = (".localhost", ".local", ".internal")
+_REACHABLE = (_Kind.PUBLIC, _Kind.PRIVATE)
+
+_LOCAL_NAMES = frozenset(  # RFC 6761 section 6.3, and what /etc/hosts holds on Debian, Red Hat and macOS
+    ("localhost", "localhost.localdomain", "localhost4", "localhost4.localdomain4", "localhost6",
+     "localhost6.localdomain6", "ip6-localhost", "ip6-loopback", "broadcasthost", "ip6-localnet", "ip6-mcastprefix",
+     "ip6-allnodes", "ip6-allrouters")
+)  # fmt: skip
+_LOCALHOST: tuple[IPAddress, ...] = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
+
+
+@dataclass(frozen=True, slots=True)
+class _Exception:
+    """One entry of `[safety] allow`: a name, or a prefix; on one port or on all."""
+
+    name: str | None
+    network: IPNetwork | None
+    port: int | None
+
+    def opens(self, address: IPAddress, port: int) -> bool:
+        return self.network is not None and address in self.network and self.port in (None, port)
+
+    def opens_name(self, destination: Destination) -> bool:
+        return self.name == destination.host and self.port in (None, destination.port)
+
+    def speaks_of(self, host: str, address: IPAddress) -> bool:
+        """On any port."""
+        return self.name == host or (self.network is not None and address in self.network)
+
+
+class Guard:
+    """Refuses a destination or an address with a sentence, or allows it with None.
+
+    `allow`: exceptions, each a host, address or CIDR, with `:port` or `:*` or neither (all ports); IPv6 with a port in
+    brackets. `local_suffixes`: names under these may resolve to private addresses. `own_ports`: where we listen.
+    `own_names`, `own_addresses`: what this computer is called, and its addresses on its networks.
+    Raises ValueError, naming the entry, for what is none of these.
+    """
+
+    def __init__(
+        self,
+        allow: Sequence[str] = (),
+        local_suffixes: Sequence[str] = (),
+        *,
+        own_ports: Collection[int] = (),
+        own_names: Collection[str] = (),
+        own_addresses: Collection[str] = (),
+    ) -> None:
+        self._exceptions = tuple(_read_exception(entry) for entry in allow)
+        self._suffixes = tuple(f".{_read_suffix(suffix)}" for suffix in local_suffixes)
+        self._own_ports = frozenset(own_ports)
+        self._own_names = _LOCAL_NAMES | {names.host(name) for name in own_names}
+        self._own_addresses = frozenset(ipaddress.ip_address(names.host(text)) for text in own_addresses)
+
+    def refuse_host(self, destination: Destination) -> str | None:
+        """Why this destination is refused on every route: a literal, or a local name. Other names pass."""
+        address = destination.address
+        if address is not None:
+            return self.refuse_address(destination, address)
+        if not (destination.host in self._own_names or destination.host.endswith(".localhost")):
+            return None
+        if destination.port in self._own_ports:
+            return _ourselves(destination)
+        if any(entry.opens_name(destination) for entry in self._exceptions):
+            return None
+        if any(self._opened(address, destination.port) for address in _LOCALHOST):
+            return None  # on direct, what it resolves to is looked at once more
+        return f"{destination.host} is this computer itself; to allow it, add it to [safety] allow"
+
+    def refuse_address(self, destination: Destination, address: IPAddress, *, is_own: bool = False) -> str | None:
+        """Why this address is refused for this destination: itself as a literal, or what it resolved to on direct.
+        `is_own`: it is this computer's, also if it was not when the guard was made."""
+        reached = tuple(_reached(address))
+        kinds = tuple(_kind(inner) for inner in reached)
+        is_own = is_own or any(inner in self._own_addresses for inner in reached)
+        if destination.port in self._own_ports and (is_own or any(kind in _THIS_COMPUTER for kind in kinds)):
+            return _ourselves(destination)
+        if kinds == (_Kind.PUBLIC,) and not is_own:
+            return None  # the usual case
+        if any(entry.opens_name(destination) for entry in self._exceptions) or self._opened(address, destination.port):
+            return None
+        what = _Kind.LOOPBACK if is_own else next((kind for kind in kinds if kind not in _REACHABLE), None)
+        if what is not None:
+            return f"{_told(destination, address)} is {what.value}; to allow it, add it to [safety] allow"
+        if _Kind.PRIVATE in kinds and destination.address is None and not self._is_local(destination.host):
+            return (
+                f"{_told(destination, address)} is a private address behind a public name; to allow it, add the "
+                "name's suffix to [dns] local, or the address to [safety] allow"
+            )
+        return None
+
+    def is_bogon(self, host: str, address: IPAddress) -> bool:
+        """Whether `address` is none that a public name leads to, nor one that `host` may have by what the user said."""
+        if all(_kind(inner) is _Kind.PUBLIC for inner in _reached(address)):
+            return False
+        if host in self._own_names or self._is_local(host):
+            return False
+        return not any(entry.speaks_of(host, address) for entry in self._exceptions)
+
+    def is_near(self, host: str) -> bool:
+        """Whether `host` is this computer or on its own network, by what it is called: no uplink leads there."""
+        address = literal(host)
+        if address is not None:
+            return any(_kind(inner) in _NEAR for inner in _reached(address))
+        return "." not in host or host in self._own_names or host.endswith(_NEAR_SUFFIXES) or self._is_local(host)
+
+    def _opened(self, address: IPAddress, port: int) -> bool:
+        """An exception opens the address as it is, or all that it reaches."""
+        if any(entry.opens(address, port) for entry in self._exceptions):
+            return True
+        return all(any(entry.opens(inner, port) for entry in self._exceptions) for inner in _reached(address))
+
+    def _is_local(self, host: str) -> bool:
+        return f".{host}".endswith(self._suffixes)
+
+    def __repr__(self) -> str:
+        return f"<Guard {len(self._exceptions)} exceptions, own ports {sorted(self._own_ports)}>"
+
+
+def _reached(address: IPAddress) -> Iterator[IPAddress]:
+    """What a packet to this address may end at: itself, or the IPv4 addresses inside it."""
+    if address.version == 4:
+        yield address
+    elif address in _TEREDO:
+        value = int(address)
+        yield ipaddress.IPv4Address((value & 0xFFFFFFFF) ^ 0xFFFFFFFF)  # the client, written inverted (RFC 4380)
+        yield ipaddress.IPv4Address((value >> 64) & 0xFFFFFFFF)  # its server
+    elif address in _LOCALHOST:  # ::1, which has the form of a compatible address
+        yield address
+    else:
+        shift = next((shift for network, shift in _IPV4_INSIDE if address in network), None)
+        yield address if shift is None else ipaddress.IPv4Address((int(address) >> shift) & 0xFFFFFFFF)
+
+
+@lru_cache(maxsize=1024)  # 10 µs otherwise, on every connection
+def _kind(address: IPAddress) -> _Kind:
+    return next(kind for network, kind in _NETWORKS if address in network)
+
+
+def _told(destination: Destination, address: IPAddress) -> str:
+    return str(address) if destination.host == str(address) else f"{destination.host} → {address}"
+
+
+def _ourselves(destination: Destination) -> str:
+    return f"{destination} is Byway itself"
+
+
+def _read_exception(entry: str) -> _Exception:
+    text = entry.strip()
+    try:
+        where, port = _split_port(text)
+        if "/" in where:
+            return _Exception(None, ipaddress.ip_network(where), port)
+        host = names.host(where)
+        address = Destination(host, 1).address
+        return _Exception(None, ipaddress.ip_network(address), port) if address else _Exception(host, None, port)
+    except ValueError as error:
+        raise ValueError(
+            f"{text[:80]!r} is not a host, address or CIDR, with or without :port or :* ({error})"
+        ) from None
+
+
+def _split_port(text: str) -> tuple[str, int | None]:
+    if text.startswith("["):
+        where, bracket, rest = text[1:].partition("]")
+        if not bracket or ":" not in where or (rest and not rest.startswith(":")):
+            raise ValueError("brackets must contain an IPv6 address or CIDR")
+        port_text = rest[1:] if rest else "*"
+    elif text.count(":") > 1:
+        where, port_text = text, "*"
+    else:
+        where, colon, port_text = text.partition(":")
+        port_text = port_text if colon else "*"
+    return where, None if port_text == "*" else names.port(port_text)
+
+
+def _read_suffix(text: str) -> str:
+    try:
+        return names.host(text.strip().removeprefix("*").removeprefix("."))
+    except ValueError:
+        raise ValueError(f"{text[:80]!r} is not a name suffix such as lan or home.arpa") from None

@@ -1,0 +1,95 @@
+"""What sessions and probes report, and to whom: `app.wiring` subscribes who wants to know.
+
+A handler runs at once, in the order of subscription, on the loop that emits. One that raises is logged with its
+traceback and costs neither the connection nor the other handlers.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from proxy.model import Change, NetworkId, Outcome, Route
+from proxy.session.setup import Setup
+from proxy.wire.flight import Flight
+
+log = logging.getLogger(__name__)
+
+
+class OpenRecord(Protocol):
+    """A connection record that is not written yet: whoever holds it may add to it, and closes it."""
+
+    network: NetworkId
+
+    @property
+    def outcome(self) -> Outcome: ...
+    def retain(self) -> None: ...
+    def close(self) -> None: ...
+    def add_evidence(self, route: Route, evidence: Mapping[str, str | int | float]) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Delivered:
+    """A route delivered the first bytes of a user's visit, under the Setup in force."""
+
+    setup: Setup
+    record: OpenRecord
+    flight: Flight
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelEnded:
+    """Both sides of a tunnel are closed. Its record may still be open."""
+
+    outcome: Outcome
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """A connection's record is complete: the row of the log."""
+
+    outcome: Outcome
+    network: NetworkId
+
+
+@dataclass(frozen=True, slots=True)
+class Learned:
+    """Beliefs changed."""
+
+    changes: Sequence[Change]
+
+
+@dataclass(frozen=True, slots=True)
+class SignalWaits:
+    """A signal was observed that may have to wait for a control before it counts."""
+
+
+Event = Delivered | TunnelEnded | Ended | Learned | SignalWaits
+E = TypeVar("E", bound=Event)
+
+
+class Events:
+    """Belongs to one loop."""
+
+    def __init__(self) -> None:
+        self._handlers: dict[type[object], tuple[Callable[[Any], None], ...]] = {}
+
+    def on(self, kind: type[E], *handlers: Callable[[E], None]) -> None:
+        """Adds handlers of one kind of event."""
+        self._handlers[kind] = (*self._handlers.get(kind, ()), *handlers)
+
+    def emit(self, event: Event) -> None:
+        """Calls the handlers of its kind."""
+        for handler in self._handlers.get(type(event), ()):
+            try:
+                handler(event)
+            except Exception:
+                log.exception("%s failed on %s", getattr(handler, "__qualname__", handler), type(event).__name__)
+
+    def without(self, *kinds: type[Event]) -> Events:
+        """The same handlers, but for these kinds."""
+        events = Events()
+        events._handlers = {kind: handlers for kind, handlers in self._handlers.items() if kind not in kinds}
+        return events

@@ -1,0 +1,404 @@
+"""One plain HTTP request and its answer, over two streams that are already connected.
+
+The request's body and the answer travel at the same time (RFC 9112 section 9.5): a server may answer before it has
+read everything. Both directions are generators that make non-blocking calls and yield when they can do no more; one
+coroutine steps them whenever a stream has news. So an exchange needs no task, and a direction holds at most one
+received and one unsent piece. Nothing goes on as it came: `wire.http1` makes heads and chunks anew.
+
+Nothing is closed here, but that a client whose answer broke off is aborted: it must not look complete.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable, Generator
+from dataclasses import dataclass
+from typing import NoReturn, TypeVar
+
+from proxy.model import ClosedBy, Stage, Symptom
+from proxy.model.errors import DialError, PeerError
+from proxy.net.deadline import deadline
+from proxy.net.notify import Notify
+from proxy.net.stream import CHUNK, Stream
+from proxy.wire import http1
+from proxy.wire.http1 import BodyKind, Framing, RequestHead, ResponseHead
+from proxy.wire.reader import Reader
+
+T = TypeVar("T")
+
+Steps = Generator[None, None, T]
+"""Yields when it can do no more until a stream has news, or has done enough for one turn."""
+
+CONTINUE_AFTER_S = 1.0
+"""How long a client waits for the server's `100 Continue` before it gets ours; curl waits no longer either."""
+
+LINGER_S = 2.0
+"""How long the rest of a request is still taken in after its answer is complete: to close at once on bytes that still
+come would reset the connection and could destroy the answer on its way (RFC 9112 section 9.6)."""
+
+INTERIM_LIMIT = 32
+"""Interim answers (1xx) before the final one."""
+
+AHEAD_LIMIT = 64 * 1024
+"""Bytes of later requests taken in while this one is served; only so is it noticed that the client leaves."""
+
+TURN = 4 * CHUNK
+"""Bytes that a direction moves before others have their turn."""
+
+_TICK_S = 0.01  # a timer may ring a hair early: one that stands later than the limit has surely passed it
+
+_CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Exchanged:
+    """How an exchange ended after its answer had begun. The byte counts are those of the wire, heads included."""
+
+    status: int
+    bytes_up: int
+    bytes_down: int
+    client_reusable: bool  # the next request may be read from the client
+    upstream_reusable: bool  # another request may be sent to the server
+    upgraded: bool  # both streams carry another protocol now; what has come of it is in the readers
+    closed_by: ClosedBy
+    error: str = ""  # why the answer is incomplete; the client has been aborted then
+
+
+async def exchange(
+    client: Stream,
+    client_reader: Reader,
+    upstream: Stream,
+    upstream_reader: Reader,
+    head: RequestHead,
+    *,
+    head_sent: bool,
+    idle_timeout_s: float,
+) -> Exchanged:
+    """Sends `head`, unless it has been sent, with its body, and passes the answer on. `upstream_reader` may hold the
+    first bytes of the answer; what the client sends beyond this request stays in `client_reader`.
+
+    Raises only before the answer has begun: PeerError, with the reply to send, for what the client did wrong; OSError
+    when it has left; DialError (stage first_byte) for what the server did wrong or did not do within `idle_timeout_s`.
+    The caller closes both streams then, and whatever is not reusable after a return.
+    """
+    both = _Exchange(
+        _End(client, client_reader, lambda error: error), _End(upstream, upstream_reader, _server_failed), head
+    )
+    client.notify = upstream.notify = both.bell.ring
+    try:
+        return await both.run(head_sent, idle_timeout_s)
+    finally:
+        client.notify = upstream.notify = None
+
+
+class _Stalled(Exception):
+    """Nothing has moved for the whole idle limit."""
+
+
+class _End:
+    """One of the two peers: its stream, what came of it and is not parsed yet, and how much has moved."""
+
+    __slots__ = ("_failure", "reader", "received", "sending", "sent", "stream")
+
+    def __init__(self, stream: Stream, reader: Reader, failure: Callable[[OSError], Exception]) -> None:
+        self.stream = stream
+        self.reader = reader
+        self.received = 0
+        self.sent = 0
+        self.sending = False  # something is waiting for the peer to take it
+        self._failure = failure
+
+    def take_in(self) -> bool:
+        """Puts what has come into the reader; False when nothing has."""
+        try:
+            data = self.stream.receive_nowait()
+        except OSError as error:
+            raise self._failure(error) from error
+        if data is None:
+            return False
+        self.reader.receive_data(data)
+        self.received += len(data)
+        return True
+
+    def fill(self) -> Steps[None]:
+        while not self.take_in():
+            yield
+
+    def send(self, data: bytes) -> Steps[None]:
+        left = memoryview(data)
+        while True:
+            try:
+                taken = self.stream.send_nowait(left)
+            except OSError as error:
+                raise self._failure(error) from error
+            self.sent += taken
+            self.sending = taken < len(left)
+            if not self.sending:
+                return
+            left = left[taken:]
+            yield
+
+
+class _Exchange:
+    """What both directions know of each other, and the coroutine that steps them."""
+
+    __slots__ = (
+        "_again", "_answer", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_refused",
+        "_sends_already", "_sent_before", "_server", "_uploaded", "bell",
+    )  # fmt: skip
+
+    def __init__(self, client: _End, server: _End, head: RequestHead) -> None:
+        self.bell = Notify()  # a stream has news
+        self._client = client
+        self._server = server
+        self._head = head
+        self._uploaded = False  # the whole request has gone out
+        self._refused: DialError | None = None  # why it could not
+        self._answer: ResponseHead | None = None  # the final one, once it is read
+        self._sent_before = 0  # what the client got before the final answer
+        self._keep_client = False  # as said in the head of the answer
+        self._sends_already = len(client.reader) > 0  # without waiting for a 100
+        self._continue_due = False
+        self._continued = False  # the client has been told to go on
+        self._again = False  # a direction stopped only to give way
+
+    async def run(self, head_sent: bool, idle_timeout_s: float) -> Exchanged:
+        upward, downward = self._upward(head_sent), self._downward()
+        timer = self._watch_for_continue()
+        try:
+            await self._step(downward, beside=upward, idle_timeout_s=idle_timeout_s)
+            if not self._uploaded:
+                await self._linger(upward)
+        except (OSError, DialError, PeerError, _Stalled) as fault:
+            if self._answer is None or self._client.sent == self._sent_before:
+                self._raise(fault)
+            self._client.stream.abort()
+            return self._exchanged(self._answer, _who(fault), str(fault) or "no progress until the timeout")
+        finally:
+            upward.close()
+            downward.close()
+            if timer is not None:
+                timer.cancel()
+        assert self._answer is not None  # `_downward` ends in no other way
+        return self._exchanged(self._answer, ClosedBy.SERVER)
+
+    # -- the two directions ----------------------------------------------------------------------------------------
+
+    def _upward(self, head_sent: bool) -> Steps[None]:
+        """The request; then what the client sends ahead is kept, or, when the server took only a part, dropped."""
+        head, client = self._head, self._client
+        forwarded = head.forwarded()
+        if head_sent:
+            self._server.sent += len(forwarded)
+            forwarded = b""
+        try:
+            yield from self._carry(client, self._server, head.body, head.body, forwarded)
+            self._uploaded = True
+        except DialError as fault:  # it may have its reasons, and tell them: the other direction sees
+            self._refused = fault
+        while not client.reader.ended and len(client.reader) < AHEAD_LIMIT:
+            yield from client.fill()
+            if not self._uploaded:
+                client.reader.rest()
+                self._again = True  # a client that sends as fast as we drop would never let us go
+                yield
+
+    def _downward(self) -> Steps[None]:
+        """The answer."""
+        answer = yield from self._final_head()
+        self._answer = answer
+        self._sent_before = self._client.sent
+        version = self._head.version
+        self._keep_client = self._may_keep_client(answer)
+        forwarded = answer.forwarded(version, keep_alive=self._keep_client)
+        try:
+            yield from self._carry(self._server, self._client, answer.body, answer.body_for(version), forwarded)
+        except PeerError as fault:
+            raise _server_fault(str(fault), Symptom.GARBAGE) from fault
+
+    def _carry(self, source: _End, sink: _End, body: Framing, sent_as: Framing, held: bytes) -> Steps[None]:
+        """A head and the body after it. What is small goes out together."""
+        chunked = sent_as.kind is BodyKind.CHUNKED
+        moved = 0
+        for piece in http1.read_body(source.reader, body):
+            if piece is not None:
+                moved += len(piece)
+                piece = http1.encode_chunk(piece) if chunked else piece
+                held = held + piece if held else piece
+            if held and (piece is None or len(held) >= CHUNK):
+                yield from sink.send(held)
+                held = b""
+            if piece is None:
+                yield from source.fill()
+            elif moved >= TURN:
+                moved = 0
+                self._again = True
+                yield
+        if chunked:
+            held += http1.LAST_CHUNK
+        if held:
+            yield from sink.send(held)
+
+    # -- the head of the answer ------------------------------------------------------------------------------------
+
+    def _final_head(self) -> Steps[ResponseHead]:
+        """The final one; interim ones are passed on as they come, except to HTTP/1.0, which has none."""
+        for _ in range(INTERIM_LIMIT):
+            head = yield from self._next_head()
+            if not head.is_interim:
+                self._check_upgrade(head)
+                return head
+            if self._head.version >= http1.HTTP_1_1 and not (head.status == 100 and self._continued):
+                self._continued = self._continued or head.status == 100
+                yield from self._client.send(head.forwarded(self._head.version, keep_alive=True))
+        raise _server_fault(f"more than {INTERIM_LIMIT} interim answers came, and no final one", Symptom.GARBAGE)
+
+    def _next_head(self) -> Steps[ResponseHead]:
+        server = self._server
+        parser = http1.read_response_head(server.reader, self._head.method)
+        while True:
+            try:
+                next(parser)
+            except StopIteration as stop:
+                head: ResponseHead = stop.value
+                return head
+            except PeerError as fault:
+                if not server.reader.ended or len(server.reader):
+                    raise _server_fault(str(fault), Symptom.GARBAGE) from fault
+                # A reset that was seen while sending is not reported again when receiving.
+                raise self._refused or _server_fault("the server closed without an answer", Symptom.EOF) from None
+            while not server.take_in():
+                if self._continue_due:
+                    self._continue_due = False
+                    self._continued = True
+                    yield from self._client.send(_CONTINUE)
+                else:
+                    yield
+
+    def _check_upgrade(self, head: ResponseHead) -> None:
+        """Raises DialError for a change of protocol that nobody asked for (RFC 9110 section 7.8)."""
+        if head.upgrade is None:
+            return
+        asked = (self._head.upgrade or "").lower().split(", ")
+        if head.upgrade.lower() not in asked or not self._uploaded:
+            raise _server_fault("the server switched to a protocol that was not requested", Symptom.GARBAGE)
+
+    def _watch_for_continue(self) -> asyncio.TimerHandle | None:
+        """RFC 9110 section 10.1.1: a server that knows nothing of 100 must not make the client wait for ever."""
+        if not self._head.expect_continue:
+            return None
+        return asyncio.get_running_loop().call_later(CONTINUE_AFTER_S, self._continue_is_due)
+
+    def _continue_is_due(self) -> None:
+        # A client that sends already, or was told to by the server, needs no word from us.
+        self._continue_due = not (self._continued or self._sends_already or self._client.received)
+        self.bell.ring()
+
+    # -- stepping --------------------------------------------------------------------------------------------------
+
+    async def _step(self, main: Steps[None], *, beside: Steps[None], idle_timeout_s: float) -> None:
+        """Steps both whenever a stream has news, until `main` ends. Raises _Stalled when nothing moves."""
+        loop = asyncio.get_running_loop()
+        alarm: asyncio.TimerHandle | None = None
+        moved, moved_at = -1, 0.0
+        try:
+            while True:
+                self._again = False
+                next(beside, None)
+                if next(main, _ENDED) is _ENDED:
+                    return
+                if self._again:
+                    await asyncio.sleep(0)
+                    continue
+                now = loop.time()
+                if moved != (moved := self._moved):
+                    moved_at = now
+                elif now >= moved_at + idle_timeout_s:
+                    raise _Stalled
+                if alarm is None or alarm.when() <= now:  # only when the last one has rung: no timer is moved per piece
+                    alarm = loop.call_at(moved_at + idle_timeout_s + _TICK_S, self.bell.ring)
+                await self.bell.wait(None)
+        finally:
+            if alarm is not None:
+                alarm.cancel()
+
+    @property
+    def _moved(self) -> int:
+        return self._client.received + self._client.sent + self._server.received + self._server.sent
+
+    async def _linger(self, upward: Steps[None]) -> None:
+        """The answer is complete and the request is not: takes in the rest for a moment, as far as anybody wants it."""
+        self._client.stream.send_eof()
+        with contextlib.suppress(OSError, PeerError, _Stalled, TimeoutError), deadline(LINGER_S):
+            await self._step(self._until_uploaded(upward), beside=_nothing(), idle_timeout_s=LINGER_S)
+
+    def _until_uploaded(self, upward: Steps[None]) -> Steps[None]:
+        for _ in upward:
+            if self._uploaded:
+                return
+            yield
+
+    # -- the end ---------------------------------------------------------------------------------------------------
+
+    def _may_keep_client(self, answer: ResponseHead) -> bool:
+        """A client that has not sent its whole request by now may never do so, and the next one cannot be found."""
+        return (
+            self._head.keep_alive
+            and self._uploaded
+            and not self._client.reader.ended
+            and answer.body_for(self._head.version).kind is not BodyKind.UNTIL_EOF
+        )
+
+    def _exchanged(self, answer: ResponseHead, closed_by: ClosedBy, error: str = "") -> Exchanged:
+        whole = not error and answer.upgrade is None
+        server_clean = not self._server.reader.ended and not len(self._server.reader)
+        return Exchanged(
+            status=answer.status,
+            bytes_up=self._server.sent,
+            bytes_down=self._client.sent,
+            client_reusable=whole and self._keep_client and not self._client.reader.ended,
+            upstream_reusable=whole and answer.keep_alive and self._uploaded and server_clean,
+            upgraded=not error and answer.upgrade is not None,
+            closed_by=closed_by,
+            error=error,
+        )
+
+    def _raise(self, fault: Exception) -> NoReturn:
+        """What the caller hears of a fault before the answer."""
+        match fault:
+            case PeerError():
+                reply = http1.error_response(400, f"This request is refused: {fault}.")
+                raise PeerError(str(fault), reply=reply) from fault
+            case _Stalled() if not self._uploaded and not self._server.sending:
+                sentence = "The rest of this request did not arrive in time."
+                raise PeerError(sentence, reply=http1.error_response(408, sentence)) from None
+            case _Stalled():
+                raise _server_fault("the server did not answer in time", Symptom.SILENT) from None
+            case _:
+                raise fault
+
+
+_ENDED = object()
+
+
+def _nothing() -> Steps[None]:
+    yield from ()
+
+
+def _server_failed(error: OSError) -> DialError:
+    return _server_fault(f"connection to the server failed: {error}", Symptom.RESET)
+
+
+def _server_fault(message: str, symptom: Symptom) -> DialError:
+    return DialError(message, stage=Stage.FIRST_BYTE, symptom=symptom)
+
+
+def _who(fault: Exception) -> ClosedBy:
+    match fault:
+        case _Stalled():
+            return ClosedBy.IDLE
+        case DialError():
+            return ClosedBy.SERVER
+        case _:
+            return ClosedBy.CLIENT

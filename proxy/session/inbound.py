@@ -1,0 +1,240 @@
+"""What a client says first, in whichever protocol, read under deadlines and made one of three values.
+
+The first byte tells HTTP from SOCKS. A Tunnel and a PlainHttp ask us to go somewhere; ForUs is a browser that opened
+our own address. Each knows how its client is answered. Credentials, when they are asked for, are checked on every
+connection and never remembered by address.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hmac
+import ipaddress
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from proxy.config.schema import Limits
+from proxy.model import Destination, Inbound, Symptom
+from proxy.model.errors import PeerError
+from proxy.net.deadline import deadline
+from proxy.net.stream import SocketStream, read_with
+from proxy.wire import http1, sniff, socks
+from proxy.wire.http1 import Form, RequestHead
+from proxy.wire.reader import Reader
+from proxy.wire.sniff import Family
+
+_ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
+
+
+OWN_NAME = "byway.internal"
+"""The name under which a browser reaches us through the proxy."""
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """What a client must know when `[listen] user` is set."""
+
+    user: str
+    password: str = field(repr=False)
+
+    def matches(self, user: bytes, password: bytes) -> bool:
+        """Compared in constant time, both parts always."""
+        user_fits = hmac.compare_digest(user, self.user.encode())
+        return hmac.compare_digest(password, self.password.encode()) and user_fits
+
+    def basic_matches(self, authorization: str | None) -> bool:
+        """Whether a `Proxy-Authorization` value holds them, in the Basic scheme (RFC 7617)."""
+        scheme, _, encoded = (authorization or "").partition(" ")
+        if scheme.lower() != "basic":
+            return False
+        try:
+            user, _, password = base64.b64decode(encoded.strip(), validate=True).partition(b":")
+        except (binascii.Error, ValueError):
+            return False
+        return self.matches(user, password)
+
+
+@dataclass(frozen=True, slots=True)
+class TunnelRequest:
+    """A CONNECT or SOCKS request: bytes both ways once `accepted` has been sent."""
+
+    destination: Destination
+    inbound: Inbound
+
+    @property
+    def accepted(self) -> bytes:
+        match self.inbound:
+            case Inbound.SOCKS5:
+                return socks.socks5_reply(socks.Socks5Reply.GRANTED)
+            case Inbound.SOCKS4 | Inbound.SOCKS4A:
+                return socks.socks4_reply(granted=True)
+            case _:
+                return _ESTABLISHED
+
+    def refused(self, symptom: Symptom, reason: str) -> bytes:
+        """The answer when no route connected, or none is allowed."""
+        match self.inbound:
+            case Inbound.SOCKS5:
+                return socks.socks5_reply_for(symptom)
+            case Inbound.SOCKS4 | Inbound.SOCKS4A:
+                return socks.socks4_reply(granted=False)
+            case _:
+                return http_refusal(symptom, reason)
+
+
+INNER_ACCEPTED, INNER_REFUSED = b"+", b"-"
+
+
+@dataclass(frozen=True, slots=True)
+class InnerTunnel(TunnelRequest):
+    """A tunnel that a part of Byway asks for. It is told in one byte whether a route has connected; the reason is in
+    the log."""
+
+    @property
+    def accepted(self) -> bytes:
+        return INNER_ACCEPTED
+
+    def refused(self, symptom: Symptom, reason: str) -> bytes:
+        return INNER_REFUSED
+
+
+@dataclass(frozen=True, slots=True)
+class ForwardRequest:
+    """An absolute-form request; more may follow on the connection."""
+
+    head: RequestHead
+    destination: Destination
+
+
+@dataclass(frozen=True, slots=True)
+class OwnPageRequest:
+    """A request for our own pages: what was received, to be read again by the control server."""
+
+    received: bytes
+
+
+Opening = TunnelRequest | ForwardRequest | OwnPageRequest
+
+_STATUS = {
+    Symptom.FORBIDDEN: 403,
+    Symptom.LOCAL: 503,
+    Symptom.TIMEOUT: 504,
+    Symptom.RESOLVE_FAILED: 504,
+    Symptom.SILENT: 504,
+    Symptom.DROPPED: 504,
+    Symptom.ABANDONED: 504,  # told only when nothing came of it in time
+}
+
+
+def http_refusal(symptom: Symptom, reason: str) -> bytes:
+    """An HTTP answer that says why nothing came: 403, 502, 503 or 504."""
+    return http1.error_response(_STATUS.get(symptom, 502), reason)
+
+
+def http_redirect(url: str) -> bytes:
+    """An HTTP answer that sends the client elsewhere, for now. `url` is one of http or https, in plain ASCII."""
+    return http1.error_response(302, "", headers=[("Location", url), ("Cache-Control", "no-store")])
+
+
+class InboundHandshake:
+    """Reads openings. Made anew when settings change."""
+
+    def __init__(self, limits: Limits, credentials: Credentials | None, is_ours: Callable[[str], bool]) -> None:
+        self._limits = limits
+        self._credentials = credentials
+        self._is_ours = is_ours
+
+    async def greet(self, client: SocketStream, reader: Reader) -> Opening | None:
+        """The first opening of a connection. None: the client left, or said nothing in time. Raises PeerError, with the
+        reply to send, for everything that is not a request."""
+        family: Family | None = None
+        try:
+            with deadline(self._limits.head_timeout_s):
+                family = sniff.sniff(await read_with(client, reader, reader.peek()))
+                match family:
+                    case Family.HTTP:
+                        return await self._http(client, reader)
+                    case Family.SOCKS5:
+                        return await self._socks5(client, reader)
+                    case Family.SOCKS4:
+                        return await self._socks4(client, reader)
+        except TimeoutError:
+            if family is Family.HTTP:
+                raise _too_slow(self._limits.head_timeout_s) from None
+            return None
+
+    async def next_request(self, client: SocketStream, reader: Reader) -> Opening | None:
+        """The next opening on a kept-alive HTTP connection; None and PeerError as for `greet`."""
+        try:
+            with deadline(self._limits.keep_alive_s):
+                await read_with(client, reader, reader.peek())
+        except (TimeoutError, PeerError):
+            return None  # an idle client that leaves, or is sent away, is nothing to speak of
+        try:
+            with deadline(self._limits.head_timeout_s):
+                return await self._http(client, reader)
+        except TimeoutError:
+            raise _too_slow(self._limits.head_timeout_s) from None
+
+    async def _http(self, client: SocketStream, reader: Reader) -> Opening:
+        head = await read_with(client, reader, http1.read_request_head(reader))
+        if head.form is Form.ORIGIN:
+            # Whoever would need the password, and cannot give one in this form, is not told who listens here.
+            if not self._is_ours(head.host) or (self._credentials is not None and not _is_near(client)):
+                raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
+            return OwnPageRequest(_as_received(head) + reader.rest())
+        if self._credentials is not None and not self._credentials.basic_matches(head.proxy_authorization):
+            raise PeerError("proxy credentials are missing or wrong", reply=_AUTHENTICATE)
+        assert head.destination is not None  # so for every other form that the parser lets through
+        if head.form is Form.CONNECT:
+            return TunnelRequest(head.destination, Inbound.CONNECT)
+        if head.destination.host == OWN_NAME:
+            return OwnPageRequest(_as_received(head) + reader.rest())
+        return ForwardRequest(head, head.destination)
+
+    async def _socks5(self, client: SocketStream, reader: Reader) -> TunnelRequest:
+        methods = await read_with(client, reader, socks.read_socks5_methods(reader))
+        wanted = socks.NO_AUTH if self._credentials is None else socks.PASSWORD
+        if wanted not in methods:
+            raise PeerError("no SOCKS5 method that this proxy accepts", reply=socks.SOCKS5_NO_METHOD)
+        await client.send(socks.socks5_method(wanted))
+        if self._credentials is not None:
+            user, password = await read_with(client, reader, socks.read_socks5_credentials(reader))
+            if not self._credentials.matches(user, password):
+                raise PeerError("SOCKS5 credentials are wrong", reply=socks.SOCKS5_AUTH_FAILED)
+            await client.send(socks.SOCKS5_AUTH_OK)
+        return TunnelRequest(await read_with(client, reader, socks.read_socks5_request(reader)), Inbound.SOCKS5)
+
+    async def _socks4(self, client: SocketStream, reader: Reader) -> TunnelRequest:
+        request = await read_with(client, reader, socks.read_socks4(reader))
+        if self._credentials is not None:  # SOCKS4 has no password to check
+            raise PeerError(
+                "SOCKS4 has no password, and this proxy requires one", reply=socks.socks4_reply(granted=False)
+            )
+        return TunnelRequest(request.destination, Inbound.SOCKS4A if request.is_4a else Inbound.SOCKS4)
+
+
+def _is_near(client: SocketStream) -> bool:
+    """Whether the client is on this computer, as the kernel says. Raises OSError when it has left."""
+    return ipaddress.ip_address(client.lowest_socket.getpeername()[0]).is_loopback
+
+
+def _as_received(head: RequestHead) -> bytes:
+    """The head again, in origin form, for the control server to parse."""
+    lines = [f"{head.method} {head.target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.headers), "", ""]
+    return "\r\n".join(lines).encode("latin-1")
+
+
+def _too_slow(limit_s: float) -> PeerError:
+    return PeerError(
+        f"no complete request within {limit_s:g} s", reply=http1.error_response(408, "The request took too long.")
+    )
+
+
+_MISDIRECTED = b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+_AUTHENTICATE = http1.error_response(
+    407,
+    "This proxy requires a user and password.",
+    headers=(("Proxy-Authenticate", 'Basic realm="proxy", charset="UTF-8"'),),
+)

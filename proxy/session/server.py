@@ -1,0 +1,141 @@
+"""Accepts clients and gives each a session.
+
+The listening socket is one more edge on the poller. A shortage of descriptors stops accepting for a moment and is said
+at most once a second; a reserve is kept for relays and the log, since a client that waits in the backlog is better off
+than one whose tunnel cannot be opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import errno
+import logging
+import socket
+from collections.abc import Callable
+
+from proxy.config.schema import Limits
+from proxy.model import Destination
+from proxy.net.poller import Poller
+from proxy.net.stream import SocketStream
+from proxy.net.tasks import spawn
+from proxy.session.services import Services
+from proxy.session.session import Session
+
+log = logging.getLogger(__name__)
+
+_BACKLOG = 4096
+_ACCEPTS_A_TURN = 64
+_PAUSE_S = 0.1
+_SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
+
+
+class Server:
+    """One listening socket and the sessions of its clients."""
+
+    def __init__(
+        self, poller: Poller, services: Services, *, clients_max: int, adopted: Callable[[], int] = lambda: 0
+    ) -> None:
+        """`adopted`: how many clients the control server has taken over; they count as well."""
+        self._poller = poller
+        self._services = services
+        self._clients_max = clients_max
+        self._adopted = adopted
+        self._sock: socket.socket | None = None
+        self._loop = asyncio.get_running_loop()
+        self._paused: asyncio.TimerHandle | None = None
+        self._said_at = float("-inf")
+        self.sessions = 0
+        """Sessions that have not handed their client over yet."""
+        self.accepted = 0
+
+    def listen(self, address: str, port: int) -> int:
+        """Starts to listen, and returns the port. Raises OSError when the address cannot be had."""
+        family = socket.AF_INET6 if ":" in address else socket.AF_INET
+        sock = socket.socket(family, socket.SOCK_STREAM)
+        try:
+            sock.setblocking(False)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            sock.bind((address, port))
+            sock.listen(_BACKLOG)
+        except OSError:
+            sock.close()
+            raise
+        self._sock = sock
+        self._poller.register(self)
+        self._poller.want_read(self)
+        bound: int = sock.getsockname()[1]
+        return bound
+
+    def fileno(self) -> int:
+        return self._sock.fileno() if self._sock is not None else -1
+
+    def ready(self, mask: int) -> None:
+        """Accepts what waits. The edge comes once, so this goes on until nothing is left or it has to pause."""
+        for _ in range(_ACCEPTS_A_TURN):
+            if self._sock is None or self._paused is not None:
+                return
+            if self.sessions + self._services.pump.active + self._adopted() >= self._clients_max:
+                self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
+                return
+            try:
+                sock, address = self._sock.accept()
+            except BlockingIOError:
+                self._poller.want_read(self)
+                return
+            except OSError as error:
+                if error.errno in _SHORTAGES:
+                    self._pause(error.strerror or str(error))
+                    return
+                continue  # the client left while it waited
+            self._serve(sock, address)
+        self._loop.call_soon(self.ready, mask)
+
+    def stop_listening(self) -> None:
+        """Takes no more clients; those there are go on."""
+        if self._sock is not None:
+            self._poller.unregister(self)
+            self._sock.close()
+            self._sock = None
+        if self._paused is not None:
+            self._paused.cancel()
+            self._paused = None
+
+    def _serve(self, sock: socket.socket, address: tuple[str, int]) -> None:
+        sock.setblocking(False)
+        with contextlib.suppress(OSError):  # the client has reset already: its session will see
+            sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        client = SocketStream(sock, self._poller, str(Destination(*address[:2])))
+        self.accepted += 1
+        self.sessions += 1
+        task = spawn(Session(client, self._services).run(), name=f"client {client.peer}")
+        task.add_done_callback(self._served)
+
+    def _served(self, _task: asyncio.Task[None]) -> None:
+        self.sessions -= 1
+
+    def _pause(self, why: str) -> None:
+        if self._loop.time() >= self._said_at + 1.0:
+            self._said_at = self._loop.time()
+            log.warning("not accepting clients: %s", why)
+        self._paused = self._loop.call_later(_PAUSE_S, self._resume)
+
+    def _resume(self) -> None:
+        self._paused = None
+        self.ready(0)
+
+    def __repr__(self) -> str:
+        return f"<Server fd {self.fileno()} {self.sessions} sessions>"
+
+
+def clients_max(limits: Limits) -> int:
+    """As many as the limit on open files leaves room for, after it was raised as far as we may: a tunnel has two."""
+    try:
+        import resource
+    except ImportError:  # Windows has no such limit
+        return limits.clients_max
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    with contextlib.suppress(ValueError, OSError):
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return max(1, min(limits.clients_max, (soft - limits.descriptors_reserve) // 2))

@@ -1,0 +1,94 @@
+"""What sessions share: the Setup in force, and the services of this process.
+
+Values that the application makes and hands down. A session asks for the Setup anew with each request, so that a reload
+takes effect with the next one and never in the middle of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import Health
+from proxy.detect.tls_interception import KnownRoots
+from proxy.model import (
+    DIRECT,
+    Action,
+    Attempt,
+    Destination,
+    Inbound,
+    IPAddress,
+    NetworkId,
+    Outcome,
+    Plan,
+    Request,
+)
+from proxy.net.dialers.registry import Registry
+from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.stream import SocketStream
+from proxy.net.tunnel.flow_monitor import FlowMonitor
+from proxy.net.tunnel.pump import Pump
+from proxy.session.events import Events
+from proxy.session.inspector import Inspector
+from proxy.session.setup import Setup
+
+_OF_OUR_OWN = Plan(Action.AUTO, (DIRECT,), "Byway itself asks, to tell a block from a network that is not well")
+
+
+class AddonCalls(Protocol):
+    """What a session asks of the addons, and tells them."""
+
+    decides: bool
+    refines: bool
+    saves: bool
+    hears_attempts: bool
+    """Whether some addon has a hook that decides, weighs signals, helps the unreachable, or hears of attempts: where
+    none has, the session spares itself the call."""
+
+    async def decide(self, request: Request, plan: Plan, registry: Registry, *, host: str = "") -> Plan: ...
+    async def unreachable(self, request: Request, outcome: Outcome) -> str | None: ...
+    def refined(self, request_id: int) -> str: ...
+    def tell_attempt(self, request: Request, attempt: Attempt) -> None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Services:
+    """What sessions share."""
+
+    setup: Callable[[], Setup]
+    beliefs: Beliefs
+    health: Health
+    pump: Pump
+    tcp_info: TcpInfo
+    network: Callable[[], NetworkId]
+    now: Callable[[], float]
+    """The wall clock, seconds since the epoch."""
+    request_ids: Iterator[int]
+    events: Events
+    is_private: Callable[[str], bool]
+    """Whether a host is one of `[log] never`: it is not logged, and nothing is sent there but what the user sends."""
+    adopt: Callable[[SocketStream, bytes], None]
+    """Gives a client that asked for our own pages to the control server, with what it has sent."""
+    down_cache: DirectDownCache
+    known_addresses: Callable[[str], Sequence[IPAddress]]
+    """What a name was last resolved to, as far as that is kept; nobody is asked."""
+    flows: FlowMonitor
+    roots: KnownRoots
+    """Those that are known to intercept."""
+    addons: AddonCalls
+    inspector: Inspector
+    learns: bool = True
+    """False: nothing is learned of what happens, since it was we who asked, and perhaps what no client would."""
+
+    async def may_go_direct(self, setup: Setup, destination: Destination) -> bool:
+        """Whether rules and addons let anything go there but through relays. For what we ask of our own accord."""
+        if not setup.router.may_go_direct(destination):
+            return False
+        if not self.addons.decides:
+            return True
+        request = Request(next(self.request_ids), destination, Inbound.RETEST, client="")
+        plan = await self.addons.decide(request, _OF_OUR_OWN, setup.registry)
+        return any(route.is_direct for route in plan.routes)

@@ -1,0 +1,68 @@
+"""The Setup: everything that the user configured, ready for use."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from proxy.config.load import Loaded
+from proxy.config.schema import Settings
+from proxy.model import Destination, IPAddress, Request, Route
+from proxy.net.dialers.registry import Registry
+from proxy.net.dialers.tcp import GuardAddress
+from proxy.net.dns.resolver import Resolver
+from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.policy import NO_POLICY, RacePolicy
+from proxy.net.race.race import Race
+from proxy.net.uplink.network_watch import source_towards
+from proxy.routing.address_guard import Guard
+from proxy.routing.router import Router
+from proxy.session.inbound import InboundHandshake
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """Everything that the user configured, ready for use. A reload replaces it whole; running tunnels keep theirs."""
+
+    loaded: Loaded
+    front: InboundHandshake
+    guard: Guard
+    router: Router
+    registry: Registry
+    resolver: Resolver
+    """The one for direct routes."""
+    policy: RacePolicy = NO_POLICY
+
+    @property
+    def settings(self) -> Settings:
+        return self.loaded.settings
+
+    def race(
+        self, request: Request, routes: Sequence[Route], tcp_info: TcpInfo, down_cache: DirectDownCache | None = None
+    ) -> Race:
+        """A race over routes that were planned under this setup: a later one may not know their relays any more."""
+        return Race(
+            request.destination,
+            routes,
+            self.registry.dialer,
+            tcp_info=tcp_info,
+            detect=self.settings.detect,
+            policy=self.policy if len(routes) > 1 else NO_POLICY,
+            down_cache=down_cache,
+            schedule=self.registry.schedule,
+        )
+
+
+def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:
+    """The guard for direct connections. A laptop has several addresses and gets others as it travels, so whether a
+    private address is its own is checked at that moment. Where another proxy on this computer answers names with fake
+    addresses, as `resolver` knows, a name may resolve to one."""
+
+    def refusal(destination: Destination, address: IPAddress) -> str | None:
+        if resolver is not None and destination.address is None and resolver.is_fake(address):
+            return None
+        is_own = not address.is_global and source_towards(address) == address
+        return guard.refuse_address(destination, address, is_own=is_own)
+
+    return refusal

@@ -1,0 +1,153 @@
+"""What the log holds, as outcomes again: what `byway addons replay` goes over.
+
+The log leaves out what no decision needs: the client's address, and what a plain HTTP request asked for, for which
+`GET /` stands in. Rows of an older Byway do not say what was planned; they are counted, as is what was never kept by
+name.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+from collections import defaultdict
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from proxy.model import (
+    Attempt,
+    ClosedBy,
+    Destination,
+    HttpRequest,
+    Inbound,
+    NetworkId,
+    Outcome,
+    Protocol,
+    Request,
+    Route,
+    Stage,
+    Symptom,
+)
+from proxy.store.rows import HOUR_S, from_text, read_count, read_evidence, read_moment, read_plan, read_span
+
+ROWS_MAX = 200_000
+"""Connections that are read at once, the newest: about half a gigabyte of them."""
+
+_COLUMNS = (
+    "id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down, duration_s, closed_by,"
+    " network, plan"
+)
+
+
+_UNKNOWN = HttpRequest("GET", "/")
+
+
+@dataclass(frozen=True, slots=True)
+class RecordedConnection:
+    """One connection as it was written down."""
+
+    outcome: Outcome
+    network: NetworkId
+
+
+@dataclass(frozen=True, slots=True)
+class Recording:
+    """What was written down since a moment, the oldest first, and how much cannot be told any more."""
+
+    connections: tuple[RecordedConnection, ...]
+    older: int = 0  # rows of a Byway that did not keep what was planned
+    senseless: int = 0  # rows of a damaged file
+    unnamed: int = 0  # what went direct and was only counted, by `[log] hosts`; about
+    cut: bool = False  # there was more than is read at once
+
+
+def read_recording(db: sqlite3.Connection, *, since: float, rows_max: int = ROWS_MAX) -> Recording:
+    """Raises sqlite3.Error."""
+    rows = db.execute(
+        f"SELECT {_COLUMNS} FROM outcome WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608 - our own words
+        (since, rows_max + 1),
+    ).fetchall()
+    cut = len(rows) > rows_max
+    attempts = _attempts(db, since, rows_max)
+    connections, older, senseless = [], 0, 0
+    for row in reversed(rows[:rows_max]):
+        try:
+            found = _recorded(row, attempts.get(row[0], ()))
+        except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
+            senseless += 1
+            continue
+        if found is None:
+            older += 1
+        else:
+            connections.append(found)
+    return Recording(tuple(connections), older, senseless, _unnamed(db, since), cut)
+
+
+def _attempts(db: sqlite3.Connection, since: float, rows_max: int) -> Mapping[int, Sequence[tuple[Any, ...]]]:
+    """Of the newest connections, by id: as bounded as these are."""
+    found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    for outcome_id, *values in db.execute(
+        "SELECT outcome_id, route, stage, symptom, error, started_s, elapsed_s, address, evidence FROM attempt"
+        " WHERE outcome_id IN (SELECT id FROM outcome WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?)"
+        " ORDER BY outcome_id, place",
+        (since, rows_max),
+    ):
+        found[outcome_id].append(tuple(values))
+    return found
+
+
+def _recorded(row: Sequence[Any], attempts: Sequence[tuple[Any, ...]]) -> RecordedConnection | None:
+    """None: of an older Byway. Raises ValueError, TypeError, KeyError or OverflowError for what makes no sense."""
+    (
+        row_id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down, duration_s,
+        closed_by, network, told,
+    ) = row  # fmt: skip
+    plan = read_plan(action, why, told)
+    if plan is None:
+        return None
+    name, came_by = from_text(host), Inbound(from_text(inbound))
+    asked = _UNKNOWN if came_by is Inbound.HTTP else None
+    outcome = Outcome(
+        request=Request(row_id, Destination(name, int(port)), came_by, client="", http=asked),
+        plan=plan,
+        attempts=tuple(map(_attempt, attempts)),
+        winner=None if winner is None else Route.parse(from_text(winner)),
+        protocol=Protocol(from_text(protocol)),
+        host=name,
+        at=read_moment(at),
+        bytes_up=read_count(bytes_up),
+        bytes_down=read_count(bytes_down),
+        duration=read_span(duration_s),
+        closed_by=ClosedBy(from_text(closed_by)),
+        error=from_text(error),
+    )
+    return RecordedConnection(outcome, NetworkId(from_text(network)))
+
+
+def _attempt(row: Sequence[Any]) -> Attempt:
+    route, stage, symptom, error, started_s, elapsed_s, address, evidence = row
+    return Attempt(
+        route=Route.parse(from_text(route)),
+        stage=Stage(from_text(stage)),
+        symptom=Symptom(from_text(symptom)),
+        error=from_text(error),
+        started=read_span(started_s),
+        elapsed=read_span(elapsed_s),
+        address=from_text(address),
+        evidence=read_evidence(evidence),
+    )
+
+
+def _unnamed(db: sqlite3.Connection, since: float) -> int:
+    """What direct delivered by the hourly counts, less what of it is there by name."""
+    hour = int(since) // HOUR_S * HOUR_S
+    counted = 0
+    for (delivered,) in db.execute("SELECT delivered FROM route_hour WHERE route = 'direct' AND hour >= ?", (hour,)):
+        with contextlib.suppress(ValueError):  # a row of a damaged file
+            counted += read_count(delivered)
+    (named,) = db.execute(
+        "SELECT count(*) FROM attempt JOIN outcome ON outcome.id = outcome_id"
+        " WHERE at >= ? AND route = 'direct' AND stage = 'done'",
+        (hour,),
+    ).fetchone()
+    return max(0, counted - int(named))

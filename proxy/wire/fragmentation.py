@@ -1,0 +1,64 @@
+"""What a first flight can be made to look like on its way, so that a censor does not find the name in it.
+
+Each function takes a flight and returns the pieces that it shall leave in, each a segment of its own. What a server
+reads from them is what the client said: a ClientHello in two records is the same message (RFC 8446 section 5.1), and a
+field's name is the same in any case (RFC 9110 section 5.1). A flight in which there is no name to be found stays as it
+is.
+"""
+
+from __future__ import annotations
+
+import re
+
+from proxy.model import Protocol
+from proxy.wire import hostnames as names
+from proxy.wire.flight import Flight
+from proxy.wire.tls import FIRST_PIECE, cut_records, sni_offset
+
+_HOST = re.compile(rb"\r\n(host):[ \t]*([^\r\n]*)", re.IGNORECASE)
+
+
+def tlsrec(flight: Flight) -> tuple[bytes, ...]:
+    """A ClientHello whose record is cut in two inside the name. Passes who puts TCP together, but not TLS records."""
+    at = _in_name(flight) if flight.protocol is Protocol.TLS else None
+    return (flight.data,) if at is None else (cut_records(flight.data, at),)
+
+
+def split(flight: Flight) -> tuple[bytes, ...]:
+    """Three segments, cut behind the first byte and inside the name. Passes who looks at single packets: the first
+    tells no protocol, and none holds the name."""
+    at = _in_name(flight)
+    if at is None or at < 2:
+        return (flight.data,)
+    return (flight.data[:1], flight.data[1:at], flight.data[at:])
+
+
+def disorder(flight: Flight) -> tuple[bytes, ...]:
+    """Two segments, cut inside the name; the first one is for a `Stream` that makes it come late."""
+    at = _in_name(flight)
+    return (flight.data,) if at is None else (flight.data[:at], flight.data[at:])
+
+
+def hostcase(flight: Flight) -> tuple[bytes, ...]:
+    """`Host` as `hOSt`. Passes who looks for the field by its usual spelling."""
+    field = _host(flight)
+    if field is None:
+        return (flight.data,)
+    start, end = field.span(1)
+    return (flight.data[:start] + b"hOSt" + flight.data[end:],)
+
+
+def _in_name(flight: Flight) -> int | None:
+    """Where the first name in the flight is best cut."""
+    if flight.protocol is Protocol.TLS and flight.complete:
+        at = sni_offset(flight.data)
+        return at if at is None or at >= FIRST_PIECE else None
+    field = _host(flight)
+    return None if field is None or not field[2] else field.start(2) + names.middle(field[2])
+
+
+def _host(flight: Flight) -> re.Match[bytes] | None:
+    """The Host field of the first request."""
+    if flight.protocol is not Protocol.HTTP:
+        return None
+    return _HOST.search(flight.data, 0, flight.data.find(b"\r\n\r\n") + 2)

@@ -1,0 +1,230 @@
+"""How an edit takes the place of what was: whole, once it is whole itself, and never when it is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import threading
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.app import reload
+from proxy.app.reload import ActiveSetup
+from proxy.app.setup_builder import Material, SetupBuilder
+from proxy.config.load import Loaded, load
+from proxy.config.paths import Paths
+from proxy.model import Action, Destination, Override
+from proxy.model.errors import ConfigError
+from proxy.net.poller import make_poller
+from proxy.session.setup import Setup
+
+WHERE = Destination("a.example", 443)
+
+
+class Configured:
+    """A folder of files, and what is in use of them."""
+
+    def __init__(self, folder: Path, *, config: str = "", flags: dict[str, object] | None = None) -> None:
+        self._poller = make_poller(asyncio.get_running_loop())
+        self.paths = Paths.locate({}, config=folder / "config.toml", state=folder / "state")
+        self.paths.config_file.write_text(config)
+        self.taken: list[Setup] = []
+        loaded = load(self.paths.config_file, env={}, flags=flags or {})
+        maker = SetupBuilder(self._poller, self.paths)
+        self.in_use = ActiveSetup(maker, self.paths, loaded, {}, flags=flags or {}, taken=self.taken.append)
+
+    def close(self) -> None:
+        self._poller.close()
+
+    @property
+    def rules(self) -> int:
+        return len(self.in_use.setup.router.rules)
+
+
+@pytest.fixture
+async def configured(tmp_path: Path) -> AsyncIterator[Configured]:
+    made = Configured(tmp_path)
+    yield made
+    made.close()
+
+
+async def test_an_edit_is_taken_once_it_has_come_to_rest(configured: Configured) -> None:
+    in_use, before = configured.in_use, configured.in_use.setup
+    await in_use.look()
+    assert in_use.setup is before
+    configured.paths.rules_file.write_text("DOMAIN,a.example,BLOCK\n")
+    await in_use.look()
+    assert in_use.setup is before, "an editor may be in the midst of it"
+    configured.paths.rules_file.write_text("DOMAIN,a.example,BLOCK\nMATCH,AUTO\n")
+    await in_use.look()
+    assert in_use.setup is before, "and it was"
+    await in_use.look()
+    assert configured.rules == 2
+    assert configured.taken == [in_use.setup]
+    after = in_use.setup
+    await in_use.look()
+    await in_use.look()
+    assert in_use.setup is after, "once"
+
+
+async def test_a_wrong_edit_changes_nothing_until_it_is_mended(
+    configured: Configured, caplog: pytest.LogCaptureFixture
+) -> None:
+    in_use, before = configured.in_use, configured.in_use.setup
+    configured.paths.rules_file.write_text("DOMAIN,a.example,NOWHERE\n")
+    (problem,) = await in_use.reload()
+    assert problem.startswith("rules.txt:1: ")
+    assert (in_use.setup, in_use.problem, configured.taken) == (before, problem, [])
+    for _ in range(3):
+        await in_use.look()
+    assert in_use.setup is before
+    assert caplog.messages.count(problem) == 1, "it is told once, and not at each look"
+    configured.paths.rules_file.write_text("DOMAIN,a.example,DIRECT\n")
+    assert await in_use.reload() == []
+    assert (in_use.problem, configured.rules) == ("", 1)
+
+
+async def test_what_site_set_says_outlives_an_edit(configured: Configured) -> None:
+    in_use = configured.in_use
+    in_use.override("a.example", Override(Action.BLOCK))
+    assert in_use.setup.router.overrides == {"a.example": Override(Action.BLOCK)}
+    configured.paths.rules_file.write_text("MATCH,AUTO\n")
+    await in_use.reload()
+    assert in_use.setup.router.overrides == {"a.example": Override(Action.BLOCK)}
+    in_use.override("a.example", None)
+    in_use.override("never.example", None)
+    assert in_use.setup.router.overrides == {}
+
+
+async def test_the_port_that_was_had_is_our_own(tmp_path: Path) -> None:
+    configured = Configured(tmp_path, flags={"listen.port": 0})
+    ours = Destination("127.0.0.1", 9119)
+    try:
+        assert "Byway" not in (configured.in_use.setup.guard.refuse_host(ours) or "")
+        configured.in_use.listens_on(9119)
+        for _ in range(2):
+            assert "Byway" in (configured.in_use.setup.guard.refuse_host(ours) or "")
+            await configured.in_use.reload()
+    finally:
+        configured.close()
+
+
+async def test_what_listens_to_everybody_keeps_its_password(tmp_path: Path) -> None:
+    """Of the address of the start: that of the edit is for the next one."""
+    closed = '[listen]\naddress = "0.0.0.0"\nuser = "me"\npassword_cmd = "echo secret"\n'
+    configured = Configured(tmp_path, config=closed)
+    try:
+        configured.paths.config_file.write_text("")
+        (problem,) = await configured.in_use.reload()
+        assert "0.0.0.0 lets everyone" in problem
+    finally:
+        configured.close()
+
+
+async def test_what_an_edit_cannot_change_is_said(configured: Configured, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.WARNING, "proxy")
+    configured.paths.config_file.write_text("[listen]\nport = 8120\n[detect]\nsyn_s = 2.5\n")
+    assert await configured.in_use.reload() == []
+    assert [line.split(":")[0] for line in caplog.messages] == ["[listen] address and port", "[detect]"]
+
+
+async def test_there_has_to_be_something_to_begin_with(tmp_path: Path) -> None:
+    (tmp_path / "rules.txt").write_text("NONSENSE\n")
+    with pytest.raises(ConfigError, match=r"rules\.txt:1: "):
+        Configured(tmp_path)
+
+
+async def test_rules_that_another_user_could_change_are_not_taken(
+    open_folder: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    configured = Configured(open_folder)
+    try:
+        in_use, before, rules = configured.in_use, configured.in_use.setup, configured.paths.rules_file
+        rules.write_text("MATCH,DIRECT\n")
+        rules.chmod(0o666)
+        (problem,) = await in_use.reload()
+        assert problem == f"{rules}: not used: other users can write to it. Run: chmod go-w {rules}"
+        assert (in_use.setup, in_use.problem) == (before, problem)
+        assert "Keeping the previous configuration until this is fixed" in caplog.messages
+        rules.chmod(0o644)  # what was said to mend it needs no edit besides
+        for _ in range(2):
+            await in_use.look()
+        assert (in_use.problem, configured.rules) == ("", 1)
+        os.chmod(open_folder, 0o777)
+        for _ in range(2):
+            await in_use.look()
+        assert {problem.partition("Run: ")[2] for problem in in_use.problem.split("; ")} == {
+            f"chmod go-w {open_folder}"
+        }
+        assert configured.rules == 1
+    finally:
+        configured.close()
+
+
+async def test_files_are_read_beside_the_loop(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What makes reading slow must not stop connections."""
+    threads = []
+
+    def read(*arguments: Any, **more: Any) -> Loaded:
+        threads.append(threading.current_thread())
+        return load(*arguments, **more)
+
+    monkeypatch.setattr(reload, "load", read)
+    assert await configured.in_use.reload() == []
+    assert threads
+    assert threads[0] is not threading.main_thread()
+
+
+async def test_reading_that_does_not_end_is_given_up(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
+    before, release = configured.in_use.setup, threading.Event()
+
+    def read(*arguments: Any, **more: Any) -> Loaded:
+        release.wait(30)
+        return load(*arguments, **more)
+
+    monkeypatch.setattr(reload, "load", read)
+    monkeypatch.setattr(reload, "READING_LIMIT_S", 0.05)
+    try:
+        assert await configured.in_use.reload() == ["reading the configuration took longer than 0.05 s"]
+    finally:
+        release.set()
+    assert configured.in_use.setup is before
+
+
+async def test_an_edit_during_the_reading_is_not_missed(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    in_use, rules = configured.in_use, configured.paths.rules_file
+    real = SetupBuilder.read
+
+    def read(maker: SetupBuilder, loaded: Loaded, *, port: int) -> Material:
+        found = real(maker, loaded, port=port)
+        if len(found.rules) == 0:
+            rules.write_text("MATCH,AUTO\n")
+        return found
+
+    monkeypatch.setattr(SetupBuilder, "read", read)
+    assert await in_use.reload() == []
+    for _ in range(2):
+        await in_use.look()
+    assert configured.rules == 1
+
+
+async def test_a_list_that_protects_nobody_any_more_is_not_taken(tmp_path: Path) -> None:
+    """Its publisher changed the format, or a proxy in between sent a page."""
+    (tmp_path / "gfw.txt").write_text("a.example\n")
+    (tmp_path / "rules.txt").write_text("LIST,gfw,RELAY\n")
+    configured = Configured(tmp_path, config='[[list]]\nname = "gfw"\nsource = "gfw.txt"\n')
+    try:
+        (tmp_path / "gfw.txt").write_text("<html>\n<p>Not found</p>\n</html>\n")
+        (problem,) = await configured.in_use.reload()
+        assert problem.startswith("rules.txt:1: this rule would cover almost no site: ")
+        rule = configured.in_use.setup.router.rules.match(WHERE)
+        assert rule is not None
+        assert rule.action is Action.RELAY
+    finally:
+        configured.close()

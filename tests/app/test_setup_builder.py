@@ -1,0 +1,155 @@
+"""Files, relays, rules and the guard becoming one Setup, or one list of everything that is wrong."""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from proxy.model import DIRECT, Destination, IPAddress, Route, Symptom
+from proxy.model.errors import ConfigError, DialError
+from proxy.net.dns.resolver import Resolver
+from proxy.net.tasks import spawn
+from proxy.session.setup import Setup
+from tests.support.configured import Maker, making
+
+
+@pytest.fixture
+async def maker(tmp_path: Path) -> AsyncIterator[Maker]:
+    async with making(tmp_path) as maker:
+        yield maker
+
+
+async def test_what_is_wrong_with_several_parts_is_told_together(maker: Maker) -> None:
+    maker.write(
+        """[safety]
+allow = ["nonsense/99"]
+[[relay]]
+name = "mute"
+url = "socks5h://user@127.0.0.1:9050"
+password_cmd = "false"
+""",
+        rules="DOMAIN,a.example,NOWHERE\n",
+    )
+    with pytest.raises(ConfigError) as caught:
+        maker.make()
+    relay, guard, rule = caught.value.problems
+    assert relay == "[[relay]] mute: its password command failed with exit code 1"
+    assert "config.toml:2" in guard
+    assert rule.startswith("rules.txt:1: ")
+
+
+async def test_a_password_is_asked_for_once(maker: Maker) -> None:
+    asked = maker.folder / "asked"
+    maker.write(
+        f"""[[relay]]
+name = "vps"
+url = "socks5h://user@127.0.0.1:9050"
+password_cmd = "sh -c 'echo x >> {asked}; echo secret'"
+"""
+    )
+    for _ in range(2):
+        (hop,) = maker.make().registry.hops(("vps",))
+        assert hop.password == "secret"
+    assert asked.read_text() == "x\n"
+
+
+async def test_where_modes_mean_nothing_no_command_is_run(
+    open_folder: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A Windows drive under WSL, for one: everything there is 0777."""
+    monkeypatch.setattr("proxy.config.file_owners._filesystem", lambda _: "9p")
+    asked = open_folder / "asked"
+    command = f'password_cmd = "touch {asked}"\n'
+    relay = f'[[relay]]\nname = "vps"\nurl = "socks5h://user@127.0.0.1:9050"\n{command}'
+    async with making(open_folder) as maker:
+        maker.write(relay)
+        (open_folder / "config.toml").chmod(0o777)
+        setup = maker.make()
+        assert setup.registry.relay_names == ("vps",), "it is there, and refuses if it needs the password"
+        (notice,) = setup.loaded.notices
+        assert notice == (
+            f"{open_folder}: other users may be able to change the files in it: owners and modes mean nothing on 9p. "
+            "No password_cmd is run"
+        )
+        maker.write(f'[listen]\nuser = "me"\n{command}')
+        with pytest.raises(ConfigError, match=r"config\.toml:3: listen\.password_cmd is not run, because other users"):
+            maker.make()
+    assert not asked.exists()
+
+
+async def test_a_certificate_that_another_user_could_change_is_not_trusted(open_folder: Path) -> None:
+    roots = open_folder / "roots.pem"
+    roots.touch()
+    roots.chmod(0o666)
+    async with making(open_folder) as maker:
+        maker.write(
+            f'[dns]\nservers = ["tls://192.0.2.1?ca={roots}"]\n'
+            f'[[relay]]\nname = "vps"\nurl = "https://192.0.2.2:443?ca={roots}"\n'
+        )
+        with pytest.raises(ConfigError) as caught:
+            maker.make()
+    why = f"{roots}: not used: other users can write to it. Run: chmod go-w {roots}"
+    assert caught.value.problems == (f"[[relay]] vps: {why}", f"[dns] servers: {why}")
+
+
+PAGES_HEAD = "name,scope,location_found,pattern_type,pattern"
+
+
+def _seen(setup: Setup, body: bytes) -> tuple[Symptom, object]:
+    answer = b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
+    look = setup.policy.look_at(answer, "blog.example", True)
+    return look.symptom, look.evidence.get("page")
+
+
+async def test_shipped_and_imported_block_pages_are_known(maker: Maker) -> None:
+    maker.write()
+    shipped, mine = b'<html><iframe src="http://10.10.34.34?type=x">', b"<p>as stop.example/law says"
+    assert _seen(maker.make(), shipped) == (Symptom.BLOCK_PAGE, "byway.ir_frame")
+    assert _seen(maker.make(), mine) == (Symptom.NONE, None)
+    (maker.folder / "block_pages.csv").write_text(f"{PAGES_HEAD}\nmine,isp,body,contains,stop.example/law\n")
+    assert _seen(maker.make(), mine) == (Symptom.BLOCK_PAGE, "mine")
+    assert _seen(maker.make(), shipped) == (Symptom.BLOCK_PAGE, "byway.ir_frame")
+    (maker.folder / "block_pages.csv").write_text("no list\n")
+    with pytest.raises(ConfigError, match=r"block_pages\.csv:1: not an OONI fingerprint CSV"):
+        maker.make()
+
+
+async def test_B5_an_address_that_has_become_ours_since_the_start_is_refused(
+    maker: Maker, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A private literal goes direct, unless it is this computer's own: so after a change of network too."""
+    maker.write()
+    dialer = maker.make().registry.dialer(DIRECT)
+    monkeypatch.setattr("proxy.app.build_guard.source_towards", lambda _: ipaddress.ip_address("192.168.77.5"))
+    with pytest.raises(DialError, match="this computer itself") as refused:
+        await dialer.dial(Destination("192.168.77.5", 22))
+    assert refused.value.symptom is Symptom.FORBIDDEN
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "127.0.0.2", "::1"])
+async def test_B4_E29_a_relay_whose_name_leads_to_ourselves_is_never_dialed(
+    maker: Maker, monkeypatch: pytest.MonkeyPatch, address: str
+) -> None:
+    """The configuration shows no loop then: only the resolver knows."""
+
+    async def resolve(_: Resolver, host: str) -> list[IPAddress]:
+        return [ipaddress.ip_address(address)]
+
+    monkeypatch.setattr(Resolver, "resolve", resolve)
+    maker.write('[[relay]]\nname = "me"\nurl = "socks5h://me.test:8119"\n')
+    with pytest.raises(DialError, match="Byway itself"):
+        await maker.make().registry.dialer(Route(("me",))).dial(Destination("example.org", 443))
+    with socket.create_server((address, 0), family=socket.AF_INET6 if ":" in address else socket.AF_INET) as relay:
+        relay.setblocking(False)
+        maker.write(f'[[relay]]\nname = "other"\nurl = "http://me.test:{relay.getsockname()[1]}"\n')
+        dialer = maker.make().registry.dialer(Route(("other",)))
+        dialing = spawn(dialer.dial(Destination("example.org", 443)), name="dial")
+        accepted, _ = await asyncio.wait_for(asyncio.get_running_loop().sock_accept(relay), 10)
+        accepted.close()  # the control: any other port of this computer is fine
+        await asyncio.wait([dialing])
+        assert isinstance(dialing.exception(), DialError)

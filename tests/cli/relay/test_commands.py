@@ -1,0 +1,405 @@
+"""`byway relay list` and `byway relay test`, with and without a running Byway."""
+
+from __future__ import annotations
+
+import asyncio
+import re
+import stat
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from proxy.cli.relay.pysocks_check import Opinion
+from proxy.control import api
+from proxy.control.relay_test import Trial
+from proxy.detect.relay_faults import RelayFault
+from tests.cli.conftest import Byway, Home, Running
+from tests.support import relay as lab
+from tests.support.byway import Byway as RealByway
+from tests.support.outcomes import rescued
+
+SECRET = "correct-horse"
+
+
+@dataclass
+class Street:
+    """An origin and a relay that knows `open.test`, in a loop of their own."""
+
+    origin: int
+    relay: lab.Relay
+
+    def url(self, kind: str) -> str:
+        return f"{kind}://{self.relay.address}:{self.relay.port}"
+
+
+@pytest.fixture
+def street() -> Iterator[Street]:
+    ready, stop = threading.Event(), asyncio.Event()
+    made: list[tuple[Street, asyncio.AbstractEventLoop]] = []
+
+    async def live() -> None:
+        origin = await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+        async with origin, lab.Relay({"open.test": "127.0.0.1"}) as relay:
+            street = Street(origin.sockets[0].getsockname()[1], relay)
+            made.append((street, asyncio.get_running_loop()))
+            ready.set()
+            await stop.wait()
+
+    thread = threading.Thread(target=asyncio.run, args=(live(),))
+    thread.start()
+    assert ready.wait(10)
+    yield made[0][0]
+    made[0][1].call_soon_threadsafe(stop.set)
+    thread.join(10)
+
+
+def configure(home: Home, **urls: str) -> None:
+    tables = "".join(f'[[relay]]\nname = "{name}"\nurl = "{url}"\n' for name, url in urls.items())
+    home.config.write_text(f"config_version = 1\n{tables}")
+
+
+# -- list --------------------------------------------------------------------------------------------------------------
+
+
+def test_relays_of_the_running_byway_are_listed_with_their_state(byway: Byway, running: Running) -> None:
+    running.see(rescued(host="blog.example.net", at=time.time()))
+    ran = byway("relay", "list")
+    assert [row[0] for row in ran.rows] == ["relay", "tor", "vps"]
+    assert ran.rows[0] == ["relay", "state", "when", "url"]
+    assert re.fullmatch(r"(works|slow) \([0-9.]+ m?s\)", ran.rows[1][1])
+    assert ran.rows[2] == ["vps", "not tested", "", "https://user:***@relay.example:443"]
+    assert byway("relay", "list", "--json").json["relays"][0]["name"] == "tor"
+
+
+def test_without_one_the_configured_ones_are(byway: Byway, home: Home) -> None:
+    configure(home, vps=f"https://u:{SECRET}@relay.example")
+    ran = byway("relay", "list")
+    assert ran.rows[1] == ["vps", "not tested", "", "https://u:***@relay.example"]
+    assert "No Byway is running" in ran.err
+    configure(home)
+    assert "byway relay add" in byway("relay", "list").err
+
+
+def test_people_see_when_it_was_used(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    running.see(rescued(host="blog.example.net", at=time.time()))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "150")
+    assert re.search(r" ago|just now", byway("relay", "list").out)
+
+
+# -- test --------------------------------------------------------------------------------------------------------------
+
+
+def test_a_running_byway_tries_them_itself(byway: Byway, running: Running) -> None:
+    ran = byway("relay", "test", "tor", "--to", "example.org:80")
+    assert ran.code == 5
+    assert ran.rows[0] == ["relay", "result", "time", "details"]
+    assert ran.rows[1][:2] == ["tor", "fails: refuses this destination"]
+    assert ran.rows[1][3] == "will not"
+    assert byway("relay", "test", "none").code == 2
+    assert byway("relay", "test", "--to", "a..b").code == 2
+
+
+def test_good_relays_end_with_0(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, five=street.url("socks5"), four=street.url("socks4a"), web=street.url("http"))
+    ran = byway("relay", "test", "--to", f"open.test:{street.origin}", "--json")
+    assert ran.code == 0
+    assert ran.json["version"] == 2
+    assert ran.json["to"] == {"host": "open.test", "port": street.origin}
+    for result in ran.json["results"]:
+        assert (result["reachable"], result["handshake"], result["ok"], result["error"]) == (True, True, True, "")
+        assert result["pysocks"]["ok"]
+        assert result["disagreement"] == ""
+    assert street.relay.asked == [f"open.test:{street.origin}"] * 6  # each by us and by PySocks, by name
+    table = byway("relay", "test", "--to", f"open.test:{street.origin}")
+    assert [row[0] for row in table.rows[1:]] == ["five", "four", "web"]
+    assert {row[1] for row in table.rows[1:]} <= {"works", "slow"}
+
+
+def test_one_bad_relay_ends_with_5(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, good=street.url("socks5h"), gone="socks5h://127.0.0.1:1", chain=f"good>{street.url('socks5h')}")
+    ran = byway("relay", "test", "--to", f"open.test:{street.origin}", "--json")
+    assert ran.code == 5
+    good, gone, chain = ran.json["results"]
+    assert good["ok"]
+    assert (gone["reachable"], gone["ok"], gone["pysocks"]["ok"]) == (False, False, False)
+    assert gone["error"]
+    assert chain["pysocks"] is None
+    assert "chains" in chain["pysocks_not_asked"]
+    assert byway("relay", "test", "good", "--to", f"open.test:{street.origin}").code == 0  # only that one
+
+
+def test_a_relay_that_takes_addresses_needs_one(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, five=street.url("socks5") + "?resolve=local")
+    ran = byway("relay", "test", "--to", "open.test:443", "--json")
+    assert ran.code == 5
+    (result,) = ran.json["results"]
+    assert result["symptom"] == "skipped"
+    assert "--to ADDRESS:443" in result["error"]
+    assert street.relay.asked == []
+    assert byway("relay", "test", "--to", f"127.0.0.1:{street.origin}").code == 0
+
+
+def test_the_default_target_is_a_control_which_may_be_resolved(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, five=street.url("socks5") + "?resolve=local", named=street.url("socks5h"))
+    with home.config.open("a") as config:
+        config.write(f'[auto]\ncontrols = ["https://open.test:{street.origin}/"]\n')
+        config.write('[dns.hosts]\n"open.test" = "127.0.0.1"\n')
+    ran = byway("relay", "test")
+    assert ran.code == 0, ran.out + ran.err
+    assert set(street.relay.asked) == {f"127.0.0.1:{street.origin}", f"open.test:{street.origin}"}
+
+
+def test_without_a_target_or_with_a_wrong_name_it_is_wrong_usage(byway: Byway, home: Home) -> None:
+    configure(home, tor="socks5h://127.0.0.1:1")
+    with home.config.open("a") as config:
+        config.write("[auto]\ncontrols = []\n")
+    assert "controls" in byway("relay", "test").err
+    ran = byway("relay", "test", "tro", "--to", "open.test:1")
+    assert ran.code == 2
+    assert "did you mean tor?" in ran.err
+    assert byway("relay", "test", "--to", "a..b").code == 2
+
+
+def test_without_relays_there_is_nothing_bad(byway: Byway, home: Home) -> None:
+    ran = byway("relay", "test", "--to", "open.test:1")
+    assert ran.code == 0
+    assert "byway relay add" in ran.err
+
+
+def test_a_faulty_configuration_ends_with_7(byway: Byway, home: Home) -> None:
+    home.config.write_text("[listen\n")
+    assert byway("relay", "test").code == 7
+
+
+def test_a_disagreement_is_told(byway: Byway, home: Home, street: Street, monkeypatch: pytest.MonkeyPatch) -> None:
+    from proxy.cli.relay import offline_test as relay_trial
+
+    async def wrong(*_: object, **__: object) -> Opinion:
+        return Opinion(asked=True, error="odd")
+
+    monkeypatch.setattr(relay_trial, "second_opinion", wrong)
+    configure(home, good=street.url("socks5h"))
+    ran = byway("relay", "test", "--to", f"open.test:{street.origin}")
+    assert ran.code == 0
+    assert "good: Byway connects through this relay and PySocks does not (odd)" in ran.err
+
+
+# -- results that are remembered ---------------------------------------------------------------------------------------
+
+
+def test_a_result_is_remembered_with_its_age(
+    byway: Byway, home: Home, street: Street, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configure(home, good=street.url("socks5"), gone="socks5h://127.0.0.1:1", never="socks5h://127.0.0.1:2")
+    assert byway("relay", "test", "good", "gone", "--to", f"open.test:{street.origin}").code == 5
+    ran = byway("relay", "list")
+    assert ran.rows[1][1].startswith(("works (", "slow ("))
+    assert [row[1] for row in ran.rows[2:]] == ["fails: connection refused", "not tested"]
+    assert re.match(r"\d{4}-\d\d-\d\dT", ran.rows[1][2])
+    shown = byway("relay", "list", "--json").json["relays"]
+    assert shown[0]["test"]["ok"]
+    assert (shown[1]["test"]["ok"], shown[1]["test"]["fault"]) == (False, "connection refused")
+    assert shown[2]["test"] is None
+
+    saved = home.state / "relay-tests.json"
+    assert stat.S_IMODE(saved.stat().st_mode) == 0o600
+    assert "open.test" not in saved.read_text()
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    assert re.search(r" ago|just now", byway("relay", "list").out)
+
+
+def test_a_refusal_of_one_destination_is_not_remembered(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, good=street.url("socks5"))
+    assert byway("relay", "test", "--to", "closed.test:1").code == 5
+    assert byway("relay", "list").rows[1][1] == "not tested"
+
+
+def test_a_relay_with_another_url_was_not_tested(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, good=street.url("socks5"))
+    byway("relay", "test", "--to", f"open.test:{street.origin}")
+    configure(home, good="socks5h://127.0.0.1:1")
+    assert byway("relay", "list").rows[1][1] == "not tested"
+
+
+def test_without_a_log_nothing_is_remembered(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, good=street.url("socks5"))
+    with home.config.open("a") as config:
+        config.write('[log]\nhosts = "off"\n')
+    assert byway("relay", "test", "--to", f"open.test:{street.origin}").code == 0
+    assert not (home.state / "relay-tests.json").exists()
+
+
+def test_a_running_byway_remembers_too(byway: Byway, running: Running) -> None:
+    assert byway("relay", "test", "tor").code == 5
+    ran = byway("relay", "list")
+    assert ran.rows[1][1] == "fails: refuses this destination"
+    assert ran.rows[2][1] == "not tested"
+    assert byway("status", "--json").json["relays"][0]["test"]["ok"] is False
+
+
+async def test_a_result_survives_a_restart_of_a_real_one(tmp_path: Path) -> None:
+    config = '[[relay]]\nname = "gone"\nurl = "127.0.0.1:1"\n'
+    for again in (False, True):
+        async with RealByway(tmp_path, config=config) as byway:
+            if not again:
+                assert (await byway.command("relay", "test", "--to", "192.0.2.1:1", check=False)).returncode == 5
+            (relay,) = (await byway.read("relay", "list"))["relays"]
+            assert relay["words"] == "fails: connection refused"
+            saved = (byway.state / "relay-tests.json").read_text()
+            assert "192.0.2.1" not in saved
+
+
+async def test_an_ephemeral_one_remembers_in_memory_only(tmp_path: Path) -> None:
+    config = '[[relay]]\nname = "gone"\nurl = "127.0.0.1:1"\n'
+    async with RealByway(tmp_path, config=config, arguments=["--ephemeral"]) as byway:
+        await byway.command("relay", "test", "--to", "192.0.2.1:1", check=False)
+        (relay,) = (await byway.read("relay", "list"))["relays"]
+        assert relay["words"] == "fails: connection refused"
+        assert not (byway.state / "relay-tests.json").exists()
+
+
+def test_a_running_byway_tests_no_disabled_relay(byway: Byway, running: Running) -> None:
+    world = running.world
+    tor, vps = world.settings.relay
+    world.settings = world.settings.model_copy(update={"relay": (tor.model_copy(update={"enabled": False}), vps)})
+    running.do(world.overrides_changed)
+    ran = byway("relay", "test", "tor")
+    assert (ran.code, ran.err.splitlines()[-1]) == (
+        2, "byway: Relay tor is disabled. Run `byway relay enable tor` first."
+    )  # fmt: skip
+    assert [row[0] for row in byway("relay", "test").rows] == ["relay", "vps"]
+    assert byway("relay", "list").rows[1][1] == "disabled"
+
+
+def test_disabled_relays_are_no_way_around_a_block(byway: Byway, running: Running) -> None:
+    running.see(*(rescued(host="blog.example.net", at=time.time() + number) for number in range(3)))
+    assert [site["words"] for site in byway("status", "--json").json["sites"]] == ["likely blocked"]
+    assert byway("status", "--json").json["problems"] == []
+    world = running.world
+    disabled = tuple(relay.model_copy(update={"enabled": False}) for relay in world.settings.relay)
+    world.settings = world.settings.model_copy(update={"relay": disabled})
+    running.do(world.overrides_changed)
+    (problem,) = byway("status", "--json").json["problems"]
+    assert problem["text"] == "1 site is blocked, and there is no relay."
+
+
+def test_a_disabled_relay_is_shown_and_not_tested(byway: Byway, home: Home, street: Street) -> None:
+    configure(home, good=street.url("socks5"), bad="socks5h://127.0.0.1:1", chain="good>bad")
+    home.config.write_text(home.config.read_text().replace(':1"', ':1"\nenabled = false'))
+    assert [row[1] for row in byway("relay", "list").rows[1:]] == ["not tested", "disabled", "disabled"]
+    assert byway("relay", "test", "--to", f"open.test:{street.origin}").code == 0
+    ran = byway("relay", "test", "bad")
+    assert (ran.code, ran.err.splitlines()[-1]) == (
+        2, "byway: relay bad is disabled: run `byway relay enable bad` first"
+    )  # fmt: skip
+
+
+def test_a_password_that_may_not_be_sent_is_named(byway: Byway, home: Home) -> None:
+    configure(home, vps=f"socks5h://127.0.0.1:1>http://u:{SECRET}@relay.example:1")
+    withheld = (
+        "Byway does not send relay vps its user and password: they would cross the network unencrypted (http://). "
+        "Use https://, or set allow_plaintext_credentials = true for this relay"
+    )
+    assert withheld in byway("relay", "test", "--to", "192.0.2.1:1").err
+    ran = byway("config", "check")
+    assert (ran.code, ran.err) == (0, f"{home.config}:4: {withheld}\n")
+    home.config.write_text(home.config.read_text() + "allow_plaintext_credentials = true\n")
+    assert byway("config", "check").err == ""
+
+
+def test_a_test_that_succeeds_ends_what_was_wrong(
+    byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What was wrong with a relay has been corrected: `status` no longer says so, nor is it ordered last."""
+    running.do(lambda: running.world.health.failed("tor", time.time(), fault=RelayFault.CREDENTIALS_REFUSED))
+    assert byway("relay", "list").rows[1][1] == "fails: user or password refused"
+
+    async def works(*_: object, **__: object) -> list[Trial]:
+        return [Trial("tor", reachable=True, handshake=True, ok=True, elapsed_s=0.1)]
+
+    monkeypatch.setattr(api, "try_relays", works)
+    assert byway("relay", "test", "tor").code == 0
+    assert byway("relay", "list").rows[1][1] == "works (100 ms)"
+    assert byway("status", "--json").json["problems"] == []
+    assert not running.world.health.is_open("tor", time.time())
+
+
+def test_an_open_path_says_nothing_of_a_relay_that_delivers_nothing(
+    byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for _ in range(3):
+        running.do(lambda: running.world.health.failed("tor", time.time(), fault=RelayFault.DELIVERS_NOTHING))
+
+    async def works(*_: object, **__: object) -> list[Trial]:
+        return [Trial("tor", reachable=True, handshake=True, ok=True, elapsed_s=0.1)]
+
+    monkeypatch.setattr(api, "try_relays", works)
+    assert byway("relay", "test", "tor").code == 0
+    assert byway("status", "--json").json["problems"]
+
+
+# -- at 80 columns -----------------------------------------------------------------------------------------------------
+
+LIST_80 = """\
+relay     state                            when       url
+tor       works (120 ms)                   5 min ago  socks5h://127.0.0.1:9050
+vps       fails: user or password refused  3 h ago    https://me:***@relay.example
+my-phone  disabled                                    http://192.0.2.7:8080
+"""
+
+
+def test_the_list_at_80_columns(byway: Byway, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
+    from proxy.store.relay_tests import RelayTest, RelayTests, url_hash
+
+    urls = {
+        "tor": "socks5h://127.0.0.1:9050",
+        "vps": f"https://me:{SECRET}@relay.example",
+        "my-phone": "http://192.0.2.7:8080",
+    }
+    configure(home, **urls)
+    home.config.write_text(home.config.read_text() + "enabled = false\n")
+    RelayTests(home.state / "relay-tests.json").record(
+        [
+            RelayTest("tor", time.time() - 300, True, 0.12, "", url_hash(urls["tor"])),
+            RelayTest("vps", time.time() - 10_800, False, 1.5, "user or password refused", url_hash(urls["vps"])),
+        ]
+    )
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert byway("relay", "list").out == LIST_80
+
+
+TEST_80 = """\
+relay  result                           time    details
+vps    works                            120 ms
+web    fails: user or password refused  40 ms   rejects the user and password
+                                                (407)
+"""
+
+
+def test_a_test_at_80_columns(byway: Byway, running: Running, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def tried(*_: object, **__: object) -> list[Trial]:
+        refused = RelayFault.CREDENTIALS_REFUSED
+        return [
+            Trial("vps", True, True, True, 0.12),
+            Trial("web", True, False, False, 0.04, "relay_auth", "relay web rejects the user and password (407)",
+                  refused.text, True, refused.fix("web")),
+        ]  # fmt: skip
+
+    monkeypatch.setattr(api, "try_relays", tried)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    monkeypatch.setenv("COLUMNS", "80")
+    monkeypatch.setenv("NO_COLOR", "1")
+    ran = byway("relay", "test")
+    assert ran.out == TEST_80
+    assert ran.err.splitlines() == [
+        "Connecting to example.com:443 through each relay:",
+        "To do: correct its user and password in config.toml, then byway relay test web",
+    ]

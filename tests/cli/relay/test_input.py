@@ -1,0 +1,76 @@
+"""What `byway relay add` is given: one URL, or lines of a file."""
+
+from __future__ import annotations
+
+import io
+import sys
+from pathlib import Path
+
+import pytest
+
+from proxy.cli.configure import NewRelay
+from proxy.cli.exit_codes import Misused
+from proxy.cli.relay.input import FILE_LIMIT, ask_password, read_given
+from proxy.model.errors import ConfigError
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("socks5://h:1", NewRelay("socks5://h:1")),
+        (" h:1 ", NewRelay("socks5h://h:1")),
+        ("socks5://h:1 #a name", NewRelay("socks5://h:1", label="a name")),
+        ("a>socks5://h:1#x", NewRelay("a>socks5://h:1", label="x")),
+        ("socks5://h:1#x>b", NewRelay("socks5://h:1>b")),
+        ("a>b", NewRelay("a>b")),
+        ("tg://socks?server=h&port=1", NewRelay("socks5h://h:1")),
+    ],
+)
+def test_one_url(text: str, expected: NewRelay) -> None:
+    given = read_given(text)
+    assert given.relays == (expected,)
+    assert given.problems == ()
+    assert given.from_arguments
+
+
+@pytest.mark.parametrize(
+    ("text", "sentence"),
+    [
+        ("tor", "the port is missing"),
+        ("a>>b", "a chain of relays has a name or a URL on each side of every >"),
+        ("a>socks5://h:x", "the port must be a number"),
+        ("relays.txt", "; there is no file relays.txt either"),
+        ("folder/relays", "; there is no file folder/relays either"),
+    ],
+)
+def test_what_is_none(text: str, sentence: str) -> None:
+    with pytest.raises(Misused, match=r".") as caught:
+        read_given(text)
+    assert sentence in str(caught.value)
+
+
+def test_lines_of_a_file_with_windows_ends_and_a_mark_of_order(tmp_path: Path) -> None:
+    file = tmp_path / "relays.txt"
+    file.write_bytes("\ufeffsocks5://h:1\r\n\r\n// no\r\n\thttp://h:2\t# yes\r\nnonsense\r\n".encode())
+    given = read_given(str(file))
+    assert given.relays == (NewRelay("socks5://h:1"), NewRelay("http://h:2"))
+    assert given.problems == (
+        f"{file}:5: the port is missing: write socks5h://HOST:PORT, for example socks5h://HOST:1080",
+    )
+    assert not given.from_arguments
+
+
+def test_what_is_read_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "relays.txt"
+    file.write_text("#" * (FILE_LIMIT + 1))
+    with pytest.raises(ConfigError, match=r"relays\.txt"):
+        read_given(str(file))
+    monkeypatch.setattr(sys, "stdin", io.StringIO("#" * (FILE_LIMIT + 1)))
+    with pytest.raises(ConfigError, match="standard input: no relay URL in it"):
+        read_given("-")
+
+
+def test_nobody_is_asked_without_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "stdin", None)
+    new = NewRelay("https://me@h")
+    assert ask_password(new) is new

@@ -1,0 +1,55 @@
+"""Each place that names a relay is found, and nothing else."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from proxy.cli.relay.references import references
+from proxy.config.load import load
+from proxy.config.paths import Paths
+from proxy.model import Action, Override
+
+CONFIG = """\
+[[relay]]
+name = "a"
+url = "h:1"
+[[relay]]
+name = "b"
+url = "h:2"
+[[relay]]
+name = "ab"
+url = "a > b"
+[addons.one]
+relay = "b"
+[addons.two]
+relays = ["a>ab", "direct"]
+other = "bb"
+number = 1
+"""
+
+
+def test_every_place_is_found(tmp_path: Path) -> None:
+    file = tmp_path / "config.toml"
+    file.write_text(CONFIG)
+    (tmp_path / "rules.txt").write_text("MATCH,AUTO\nDOMAIN,b,RELAY:a\nDOMAIN,c,PREFER-RELAY:b\nDOMAIN,d,RELAY\n")
+    paths = Paths.locate({}, config=file, state=tmp_path)
+    overrides = {"x.example": Override(Action.RELAY, "ab"), "y.example": Override(Action.RELAY)}
+
+    def found(*names: str) -> list[tuple[str, str]]:
+        return list(references(names, load(file), paths, overrides))
+
+    assert found("a") == [
+        ("a", "rules.txt:2 (DOMAIN,b,RELAY:a)"),
+        ("a", f"{file}:9 (chain of relay ab)"),
+        ("a", f"{file}:13 (option relays of addon two)"),
+    ]
+    assert found("b") == [
+        ("b", "rules.txt:3 (DOMAIN,c,PREFER-RELAY:b)"),
+        ("b", f"{file}:9 (chain of relay ab)"),
+        ("b", f"{file}:11 (option relay of addon one)"),
+    ]
+    assert found("ab") == [
+        ("ab", "override (site set x.example RELAY:ab)"),
+        ("ab", f"{file}:13 (option relays of addon two)"),
+    ]
+    assert ("a", f"{file}:9 (chain of relay ab)") not in found("a", "ab"), "they are removed together"

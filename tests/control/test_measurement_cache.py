@@ -1,0 +1,143 @@
+"""What is remembered of measurements, and when it counts no more."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from contextlib import aclosing
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from proxy.control import measurement_cache as measurements
+from proxy.control.measurement_cache import Measurements, Planned
+from proxy.model import Action, Belief, Destination, NetworkId, NetworkState, Override, Plan, Route, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.stream import Stream
+from proxy.probe.target import page_of
+from tests.control.world import World
+from tests.probe.measure.scene import ORIGIN, Scene, made
+from tests.support.outcomes import AWAY, HOME, failed, outcome
+
+PAGE = page_of("site.test")
+PLAN = Plan(Action.AUTO, (Route(), Route(("tor",))), "AUTO")
+
+
+def planned(host: str, network: NetworkId) -> Planned:
+    async def plan(_: Destination) -> tuple[Belief, Plan]:
+        return Belief(host, network), PLAN
+
+    return plan
+
+
+class Asked:
+    """Measurements of a world whose network can be another one."""
+
+    def __init__(self, world: World) -> None:
+        self.network = HOME
+        self.world = world
+        self.measurements = Measurements(replace(world.parts, network=lambda: self.network))
+
+    async def why(self, page: Any = PAGE, **how: Any) -> dict[str, Any]:
+        """The last line: the verdict."""
+        lines = self.measurements.lines(page, planned(page.host, self.network), **how)
+        async with asyncio.timeout(10), aclosing(lines):
+            return [line async for line in lines][-1]
+
+
+@pytest.fixture
+async def asked(world: World) -> Asked:
+    return Asked(world)
+
+
+async def test_what_was_just_measured_counts(asked: Asked) -> None:
+    assert (await asked.why())["measured_again"]
+    assert not (await asked.why())["measured_again"]
+    assert (await asked.why(fresh=True))["measured_again"]
+
+
+async def test_another_path_is_another_page(asked: Asked) -> None:
+    await asked.why()
+    assert (await asked.why(page_of("site.test/other")))["measured_again"]
+
+
+async def test_not_on_another_network(asked: Asked) -> None:
+    await asked.why()
+    asked.network = AWAY
+    assert (await asked.why())["measured_again"]
+    asked.network = HOME
+    assert not (await asked.why())["measured_again"]
+
+
+async def test_not_under_another_setup(asked: Asked) -> None:
+    await asked.why()
+    asked.world.parts.override("site.test", Override(Action.DIRECT))
+    assert (await asked.why())["measured_again"]
+
+
+async def test_a_brief_one_does_not_answer_why(asked: Asked) -> None:
+    await asked.measurements.brief(PAGE, planned("site.test", HOME), None)
+    assert (await asked.why())["measured_again"]
+    assert len(asked.measurements.of("site.test")) == 1
+
+
+async def test_a_network_that_changes_meanwhile_makes_it_worth_nothing(asked: Asked) -> None:
+    def move(_: str) -> None:
+        asked.network = AWAY
+
+    asked.world.on_resolve = move
+    told = await asked.why()
+    assert told["verdict"]["words"] == "not tested"
+    assert "network changed" in told["verdict"]["seen"]
+    assert not asked.measurements.of("site.test")
+
+
+async def test_what_it_came_to_is_not_judged_anew(asked: Asked) -> None:
+    """By the state of a network that has gone down since, it would be the network's fault."""
+    first = (await asked.why())["verdict"]
+    failing = outcome(failed(Symptom.OFFLINE, Stage.CONNECT), at=time.time())
+    asked.world.parts.beliefs.learn(failing, network=HOME, now=time.time())
+    assert asked.world.parts.beliefs.network_state(HOME) is NetworkState.OFFLINE
+    assert first["words"] != "no network"
+    assert (await asked.why())["verdict"] == first
+    assert [told["verdict"] for told in asked.measurements.of("site.test")] == [first]
+
+
+async def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(measurements, "KEPT", 2)
+    for number in range(3):
+        await asked.why(page_of(f"s{number}.test"))
+    assert (await asked.why(page_of("s0.test")))["measured_again"]
+    assert not (await asked.why(page_of("s2.test")))["measured_again"]
+
+
+class OnPort80:
+    """Leads to the origin's plain port, and is refused at any other."""
+
+    def __init__(self, scene: Scene, route: Route) -> None:
+        self._scene = scene
+        self._dialer = scene.registry.dialer(route)
+        self._refused = (
+            DialError("refused", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+            if route.is_direct
+            else DialError("the relay cannot reach it", stage=Stage.RELAY, symptom=Symptom.RELAY_REFUSED)
+        )
+
+    async def dial(self, destination: Destination) -> Stream:
+        if destination.port != 80:
+            raise self._refused
+        return await self._dialer.dial(replace(destination, port=self._scene.origin.http_port))
+
+
+@pytest.mark.parametrize("served", [True, False])
+async def test_what_nobody_serves_over_https_is_measured_over_http(asked: Asked, served: bool) -> None:
+    async with made() as scene:
+        scene.addresses["site.test"] = [ORIGIN]
+        means = replace(scene.means, dialer=lambda route: OnPort80(scene, route), carries=lambda *_: True)
+        asked.world.measured_with = means if served else asked.world.means
+        told = await asked.why(otherwise=page_of("http://site.test/"))
+        control = await asked.why(fresh=True)
+    assert told["url"] == ("http://site.test/" if served else "https://site.test/")
+    assert told["verdict"]["words"] == ("works" if served else "site down"), told["verdict"]
+    assert control["url"] == "https://site.test/", "without another page this one is told"

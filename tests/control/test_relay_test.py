@@ -1,0 +1,155 @@
+"""Relays that work, refuse, lie and are not there, tried through our own dialers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterator, Sequence
+from ipaddress import ip_address
+
+import pytest
+
+from proxy.config.schema import RelayConfig
+from proxy.control.relay_test import Trial, carriable, remembered_tests, try_relay, try_relays
+from proxy.model import Destination, IPAddress, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.dns.resolver import Resolver
+from proxy.net.poller import make_poller
+from proxy.net.stream import Stream
+from tests.support import relay as lab
+from tests.support.clock import run as play
+from tests.support.sockets import descriptors
+
+
+class Names:
+    """A resolver with one name."""
+
+    def __init__(self) -> None:
+        self.asked: list[str] = []
+
+    async def resolve(self, host: str) -> Sequence[IPAddress]:
+        self.asked.append(host)
+        if host != "control.example":
+            raise DialError(f"{host} does not exist", stage=Stage.RESOLVE, symptom=Symptom.NO_NAME)
+        return [ip_address("::1"), ip_address("127.0.0.1")]
+
+
+@pytest.fixture
+async def tcp() -> Iterator[TcpDialer]:  # type: ignore[misc]  # an async fixture: pytest-asyncio awaits it
+    poller = make_poller(asyncio.get_running_loop())
+    yield TcpDialer(poller, Resolver(), lambda _destination, _address: None)
+    poller.close()
+
+
+def registry(tcp: TcpDialer, **urls: str) -> Registry:
+    return Registry([Relay.parse(name, url) for name, url in urls.items()], direct=tcp, to_relays=tcp)
+
+
+async def closing_server() -> asyncio.Server:
+    """A listener that hangs up on everybody."""
+    return await asyncio.start_server(lambda _reader, writer: writer.close(), "127.0.0.1", 0)
+
+
+async def test_each_relay_is_judged_for_itself(tcp: TcpDialer) -> None:
+    before = descriptors()
+    origin = await closing_server()
+    liar = await closing_server()
+    async with origin, liar, lab.Relay({"open.test": "127.0.0.1"}) as relay:
+        port = origin.sockets[0].getsockname()[1]
+        relays = registry(
+            tcp,
+            good=f"socks5h://{relay.address}:{relay.port}",
+            http=f"http://{relay.address}:{relay.port}",
+            old=f"socks4a://{relay.address}:{relay.port}",
+            liar=f"socks5h://127.0.0.1:{liar.sockets[0].getsockname()[1]}",
+            gone="socks5h://127.0.0.1:1",
+            chain=f"socks5h://{relay.address}:{relay.port}>good",
+        )
+        results = await try_relays(
+            relays, ["good", "http", "old", "liar", "gone"], Destination("open.test", port), resolver=None
+        )
+        refused = await try_relays(relays, ["good"], Destination("closed.test", port), resolver=None)
+    told = {trial.relay: (trial.reachable, trial.handshake, trial.ok, trial.symptom) for trial in results}
+    assert told == {
+        "good": (True, True, True, ""),
+        "http": (True, True, True, ""),
+        "old": (True, True, True, ""),
+        "liar": (True, False, False, "relay_down"),
+        "gone": (False, False, False, "relay_down"),
+    }
+    assert [trial.relay for trial in results] == ["good", "http", "old", "liar", "gone"]
+    assert refused[0].reachable
+    assert refused[0].handshake
+    assert not refused[0].ok
+    assert refused[0].symptom == "relay_refused"
+    assert all(bool(trial.error) is not trial.ok for trial in (*results, *refused))
+    assert descriptors() == before
+
+
+async def test_a_relay_that_takes_addresses_gets_no_name_unless_it_may_be_asked_for(tcp: TcpDialer) -> None:
+    names = Names()
+    origin = await closing_server()
+    async with origin, lab.Relay({}) as relay:
+        target = Destination("control.example", origin.sockets[0].getsockname()[1])
+        relays = registry(
+            tcp,
+            five=f"socks5://{relay.address}:{relay.port}?resolve=local",
+            four=f"socks4://{relay.address}:{relay.port}",
+        )
+        skipped = await try_relays(relays, ["five", "four"], target, resolver=None)
+        assert [(trial.ok, trial.symptom) for trial in skipped] == [(False, "skipped")] * 2
+        assert relay.asked == []
+        assert await carriable(relays, "four", target, names) == Destination("127.0.0.1", target.port)
+        assert await carriable(relays, "five", target, names) == Destination("::1", target.port)
+        assert await carriable(relays, "five", Destination("other.example", 1), names) is None
+        (four,) = await try_relays(relays, ["four"], target, resolver=names)
+        assert four.ok
+        assert relay.asked == [f"127.0.0.1:{target.port}"]
+
+
+async def test_a_shortage_of_ours_is_an_error_and_no_crash() -> None:
+    class Short:
+        async def dial(self, destination: Destination) -> object:
+            raise OSError(24, "Too many open files")
+
+    from proxy.control.relay_test import try_relay
+
+    trial = await try_relay("x", Short(), Destination("h", 1))  # type: ignore[arg-type]  # it never returns
+    assert isinstance(trial, Trial)
+    assert (trial.ok, trial.symptom) == (False, "local")
+
+
+def test_what_is_remembered_of_trials() -> None:
+    relays = [RelayConfig(name=name, url="h:1") for name in ("ok", "down", "refusing", "offline", "picky")]
+    trials = [
+        Trial("ok", True, True, True, 0.1),
+        Trial("down", False, False, False, 0.1, "relay_down", "x", "connection refused", is_relays_fault=True),
+        Trial("refusing", True, True, False, 0.1, "relay_refused", "x", "refuses this destination"),
+        Trial("offline", False, False, False, 0.1, "offline", "x", "this computer has no network"),
+        Trial("picky", False, False, False, 0.0, "skipped", "x", "takes addresses only"),
+        Trial("gone", True, True, True, 0.1),  # it was removed meanwhile
+    ]
+
+    def remembered(**how: bool) -> list[str]:
+        return [test.relay for test in remembered_tests(trials, relays, 1.0, **how)]
+
+    assert remembered(whatever_target=False) == ["ok", "down", "refusing"]
+    assert remembered(whatever_target=True) == ["ok", "down"]
+    assert remembered(whatever_target=False, may_blame=False) == ["ok"]
+
+
+def test_a_silent_relay_is_tested_for_a_quarter_of_a_minute() -> None:
+    """A visit waits longer; who tests a relay wants to know."""
+
+    class Silent:
+        async def dial(self, destination: Destination) -> Stream:
+            await asyncio.sleep(99)
+            raise AssertionError("it was waited for")
+
+    async def story() -> Trial:
+        return await try_relay("tor", Silent(), Destination("site.test", 443), clock=asyncio.get_running_loop().time)
+
+    trial = play(story())
+    assert (trial.ok, trial.reachable, trial.symptom, trial.elapsed_s) == (False, True, "timeout", 15)
+    assert trial.error == "relay tor did not reach the destination within 15 s"

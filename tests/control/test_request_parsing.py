@@ -1,0 +1,119 @@
+"""I6 and I7: bodies of every wrong kind and shape."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import io
+import math
+
+import pytest
+from aiohttp import ClientSession
+
+from proxy.control import request_parsing as asking
+from proxy.control import server as serve
+from proxy.control.server import ControlServer
+from tests.control.world import World
+
+SITE = "/v1/sites/example.org"
+JSON = {"Content-Type": "application/json"}
+
+
+@pytest.mark.parametrize(
+    "kind",
+    ["text/plain", "application/x-www-form-urlencoded", "multipart/form-data; boundary=x", "application/jsonp", ""],
+)
+async def test_I6_a_body_of_another_type_is_refused(api: ClientSession, world: World, kind: str) -> None:
+    async with api.put(SITE, data=b'{"action": "direct"}', headers={"Content-Type": kind}) as answer:
+        assert answer.status == 415
+    assert world.overrides == {}
+
+
+@pytest.mark.parametrize("coding", ["gzip", "deflate", "br", "identity", "GZIP"])
+async def test_I6_a_compressed_body_is_refused(api: ClientSession, world: World, coding: str) -> None:
+    """Nobody of ours sends one, and it may unpack to any size."""
+    body = gzip.compress(b'{"action": "direct"}')
+    async with api.put(SITE, data=body, headers={**JSON, "Content-Encoding": coding}) as answer:
+        assert answer.status == 415
+    assert world.overrides == {}
+
+
+async def test_A17_a_body_that_stops_is_refused(
+    server: ControlServer, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(asking, "BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(serve, "_LINGER_S", 0.1)
+    head = f"PUT {SITE} HTTP/1.1\r\nHost: byway\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n"
+    async with asyncio.timeout(30):
+        reader, writer = await asyncio.open_unix_connection(str(server.address["socket"]))
+        writer.write(head.encode() + b'{"action"')
+        assert (await reader.readuntil(b"\r\n")).startswith(b"HTTP/1.1 408 ")
+        writer.close()
+    assert world.overrides == {}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b"",
+        b"{",
+        b"[]",
+        b"null",
+        b'"action"',
+        b'{"action": "direct"} x',
+        b'{"action": "direct", "action": "block"}',
+        b'{"action": NaN}',
+        b'{"action": Infinity}',
+        b'{"action": "\xff"}',
+        b'\xef\xbb\xbf{"action": "direct"}',
+        b'{"action": null}',
+        b'{"action": ["direct"]}',
+        b'{"action": true}',
+        b'{"acton": "direct"}',
+        b"[" * 10_000,
+        b'{"a":' * 10_000,
+        b'{"action": ' + b"1" * 60_000 + b"}",
+    ],
+)
+async def test_I7_a_body_that_is_not_the_object_asked_for_is_refused(
+    api: ClientSession, world: World, body: bytes
+) -> None:
+    async with api.put(SITE, data=body, headers=JSON) as answer:
+        assert answer.status == 400
+        assert (await answer.json())["error"]
+    assert world.overrides == {}
+
+
+async def test_I7_a_body_of_ten_megabytes_is_refused(api: ClientSession) -> None:
+    body = io.BytesIO(b'{"action": "' + b"x" * 10_000_000 + b'"}')
+    async with api.put(SITE, data=body, headers=JSON) as answer:
+        assert answer.status == 413
+
+
+@pytest.mark.parametrize("constant", ["NaN", "Infinity", "-Infinity"])
+async def test_I7_what_json_does_not_know_is_refused_wherever_it_stands(api: ClientSession, constant: str) -> None:
+    async with api.post("/v1/relays/test", data=f'{{"names": [{constant}]}}', headers=JSON) as answer:
+        assert answer.status == 400
+
+
+async def test_the_nearest_field_is_named(api: ClientSession) -> None:
+    async with api.put(SITE, json={"acton": "direct"}) as answer:
+        assert "action" in (await answer.json())["error"]
+    async with api.get("/v1/log?sinse=1") as answer:
+        assert "since" in (await answer.json())["error"]
+
+
+async def test_a_query_where_none_is_taken_is_refused(api: ClientSession) -> None:
+    async with api.get("/v1/status?watch=1") as answer:
+        assert answer.status == 400
+
+
+@pytest.mark.parametrize(("text", "value"), [("0", 0.0), ("1.5", 1.5), ("1e3", 1000.0), (" 2 ", 2.0)])
+def test_numbers_are_read(text: str, value: float) -> None:
+    assert math.isclose(asking.number(text, least=0, most=1e6), value)
+
+
+@pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-inf", "-1", "1e7", "1_0", "١", "0x10", "1\x00"])
+def test_what_is_no_number_within_bounds_is_not(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a number"):
+        asking.number(text, least=0, most=1e6)

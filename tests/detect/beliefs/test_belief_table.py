@@ -1,0 +1,145 @@
+"""How beliefs lapse and how they are found to be meant; their states are told in test_beliefs."""
+
+from __future__ import annotations
+
+import random
+from dataclasses import replace
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.belief_table import BeliefTable, forgotten, on_network, unknown
+from proxy.model import Belief, State
+from tests.detect.seen import OTHER, Seen
+from tests.support.outcomes import AWAY, HOME, HOST
+
+NOW = 1_000_000.0
+KEY = (HOME, HOST)
+
+
+def book(*known: Belief) -> BeliefTable:
+    made = BeliefTable(Detect(), known, random.Random(0))
+    made.tell_time(NOW)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("scope", "meant"),
+    [
+        ("a.example.org", ["a.example.org", "x.a.example.org", "*.example.org"]),
+        ("example.org", ["a.example.org", "x.a.example.org", "b.example.org", "example.org", "*.example.org"]),
+        ("*.example.org", ["*.example.org"]),
+        ("203.0.113.0/24", ["203.0.113.0/24"]),
+    ],
+)
+def test_which_scopes_are_meant(scope: str, meant: list[str]) -> None:
+    scopes = ["a.example.org", "x.a.example.org", "b.example.org", "example.org", "*.example.org", "notexample.org",
+              "203.0.113.0/24"]  # fmt: skip
+
+    found = [other for other in scopes if on_network(HOME, scope)((HOME, other))]
+    assert sorted(found) == sorted(meant)
+    assert not on_network(HOME, scope)((AWAY, scope))
+    assert on_network(None, scope)((AWAY, scope))
+    assert on_network(HOME, None)((HOME, "anything"))
+
+
+def test_local_means_that_failed_are_kept_a_day() -> None:
+    made = book(replace(unknown(KEY, NOW), state=State.BLOCKED, until=NOW + 1e6, rungs_failed=("direct|split",),
+                        rungs_failed_at=NOW))  # fmt: skip
+    held = made.current(KEY, NOW + 86_399)
+    assert held is not None
+    assert held.rungs_failed == ("direct|split",)
+    held = made.current(KEY, NOW + 86_400)
+
+    assert held is not None
+    assert (held.rungs_failed, held.rungs_failed_at) == ((), 0.0)
+
+
+def test_a_suspect_that_lapsed_is_remembered_while_its_episodes_are() -> None:
+    suspect = replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120, episodes=1, episode_at=NOW, score=2.0)
+    made = book(suspect)
+    for day in (1, 5, 9):
+        held = made.current(KEY, NOW + day * 86_400)
+        assert held is not None
+        assert (held.state, held.episodes) == (State.UNKNOWN, 1)
+
+    assert made.current(KEY, NOW + 10.1 * 86_400) is None
+
+
+def test_one_that_was_rescued_is_remembered_for_a_day_whatever_counted() -> None:
+    """What got through is kept so long, and with it that the name is not asked for in clear."""
+    suspect = replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120, last_good="vps", last_good_at=NOW)
+    made = book(suspect)
+    held = made.current(KEY, NOW + 86_399)
+    assert held is not None
+    assert (held.state, held.last_good) == (State.UNKNOWN, "vps")
+    assert held.hide_name_from_dns
+
+    assert made.current(KEY, NOW + 86_400) is None
+
+
+def test_one_that_never_counted_is_not() -> None:
+    made = book(replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120))
+
+    assert made.current(KEY, NOW + 121) is None
+    assert len(made.held) == 0
+
+
+def test_what_is_dropped_is_told() -> None:
+    made = book(replace(unknown(KEY, NOW), state=State.BLOCKED, until=NOW + 1e6))
+
+    assert made.drop(KEY, NOW, "why") == [forgotten(KEY, State.BLOCKED, NOW, "why")]
+    assert made.drop(KEY, NOW, "why") == []
+
+
+def test_what_passes_passes() -> None:
+    made = book()
+    made.mark_passing(KEY, State.DOWN, "down", "why", lasts_s=60, now=NOW)
+    assert made.passing_now(KEY, NOW + 59) is not None
+    assert made.passing_now(KEY, NOW + 60) is None
+
+    assert not made.passing
+
+
+# -- imported lists ----------------------------------------------------------------------------------------------------
+
+
+def test_a_list_by_itself_makes_nobody_suspect() -> None:
+    seen = Seen(listed=[HOST])
+    assert seen.state() is State.UNKNOWN
+
+
+@pytest.mark.parametrize(("listed", "score"), [([HOST], 4.0), ([OTHER], 2.0)])
+def test_a_list_adds_its_weight_to_the_first_sign_and_is_no_episode(listed: list[str], score: float) -> None:
+    seen = Seen(listed=listed)
+    seen.rescued()
+    seen.works()
+    assert (seen.state(), seen.held().score, seen.held().episodes) == (State.SUSPECT, score, 1)
+    assert ("it is on an imported list" in seen.held().why) == (listed == [HOST])
+
+
+def test_a_list_weighs_less_the_longer_ago_a_host_was_first_seen_in_trouble() -> None:
+    seen = Seen(listed=[HOST])
+    seen.rescued()
+    assert seen.held().score == 2.0
+    seen.beliefs.forget(HOST)
+    seen.after(Detect().half_life_s).rescued()
+    assert seen.held().score == pytest.approx(1.0)
+
+
+def test_a_host_that_worked_here_is_not_doubted_for_a_list() -> None:
+    seen = Seen(listed=[HOST])
+    seen.works(HOST)
+    seen.after(100).rescued()
+    assert (seen.state(), seen.held().score) == (State.SUSPECT, 0.0)
+    seen.rescued(network=AWAY)
+    assert seen.held(network=AWAY).score == 2.0
+
+
+def test_a_clock_that_is_set_ages_no_list() -> None:
+    seen = Seen(listed=[HOST])
+    seen.rescued()
+    seen.beliefs.forget(HOST)
+    assert seen.after(400 * 86_400).state() is State.UNKNOWN  # and for a moment nothing is learned
+    seen.after(20).rescued()
+    assert seen.held().score == pytest.approx(2.0, abs=0.01)

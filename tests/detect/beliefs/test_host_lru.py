@@ -1,0 +1,71 @@
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from proxy.detect.beliefs.host_lru import HostLru
+from proxy.detect.scopes import registrable
+from proxy.model import NetworkId
+from tests.support.outcomes import AWAY, HOME
+
+
+def test_the_least_recently_used_of_a_domain_goes_first() -> None:
+    table: HostLru[int] = HostLru(total=100, per_domain=2)
+    table.put((HOME, "a.example.org"), 1)
+    table.put((HOME, "b.example.org"), 2)
+    table.put((HOME, "a.example.org"), 3)
+
+    assert table.put((HOME, "c.example.org"), 4) == [((HOME, "b.example.org"), 2)]
+    assert table.items() == [((HOME, "a.example.org"), 3), ((HOME, "c.example.org"), 4)]
+
+
+def test_domains_and_networks_are_counted_apart() -> None:
+    table: HostLru[int] = HostLru(total=100, per_domain=1)
+
+    for key in ((HOME, "a.example.org"), (AWAY, "a.example.org"), (HOME, "a.example.net")):
+        assert table.put(key, 0) == []
+
+
+def test_the_least_recently_used_domain_goes_first() -> None:
+    table: HostLru[int] = HostLru(total=2, per_domain=2)
+    table.put((HOME, "one.example"), 1)
+    table.put((HOME, "two.example"), 2)
+    table.put((HOME, "one.example"), 1)
+
+    assert table.put((HOME, "three.example"), 3) == [((HOME, "two.example"), 2)]
+
+
+def test_correcting_is_no_use() -> None:
+    table: HostLru[int] = HostLru(total=100, per_domain=2)
+    table.put((HOME, "a.example.org"), 1)
+    table.put((HOME, "b.example.org"), 2)
+    table.correct((HOME, "a.example.org"), 9)
+
+    assert table.put((HOME, "c.example.org"), 3) == [((HOME, "a.example.org"), 9)]
+    with pytest.raises(KeyError):
+        table.correct((HOME, "a.example.org"), 1)
+
+
+NAMES = st.sampled_from([f"{host}.{domain}" for host in "abcd" for domain in ("x.example", "y.example", "z.test")])
+
+
+@given(st.lists(st.tuples(st.sampled_from(["put", "pop"]), st.sampled_from([HOME, AWAY]), NAMES), max_size=60))
+def test_it_is_a_bounded_dictionary(steps: list[tuple[str, NetworkId, str]]) -> None:
+    table: HostLru[int] = HostLru(total=5, per_domain=2)
+    model: dict[tuple[NetworkId, str], int] = {}
+    for number, (step, network, host) in enumerate(steps):
+        key = (network, host)
+        if step == "put":
+            model[key] = number
+            for gone, value in table.put(key, number):
+                assert model.pop(gone) == value
+                assert gone != key
+        else:
+            assert table.pop(key) == model.pop(key, None)
+        assert dict(table.items()) == model
+        assert len(table) <= 5
+        for domain in {(n, registrable(h)) for n, h in table}:
+            assert sum((n, registrable(h)) == domain for n, h in table) <= 2
+    table.clear()
+    assert (len(table), table.items(), table.values()) == (0, [], [])

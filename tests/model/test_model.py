@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+import pytest
+
+from proxy.model import (
+    DIRECT,
+    UNKNOWN_NETWORK,
+    Action,
+    Attempt,
+    Belief,
+    Destination,
+    Inbound,
+    Outcome,
+    Plan,
+    Request,
+    Route,
+    Stage,
+    State,
+    Symptom,
+)
+
+RELAY = Route(("vps",))
+
+
+def outcome(*attempts: Attempt) -> Outcome:
+    request = Request(1, Destination("a.test", 443), Inbound.CONNECT, "127.0.0.1:1")
+    return Outcome(request, Plan(Action.AUTO, (DIRECT, RELAY), ""), attempts)
+
+
+def test_a_later_judgement_takes_the_place_of_the_earlier_one() -> None:
+    """The log tells attempts in the order in which they began."""
+    relayed = Attempt(RELAY, Stage.DONE, started=0.4)
+    judged = Attempt(DIRECT, Stage.FIRST_BYTE, Symptom.DROPPED, elapsed=3.0)
+    assert outcome(Attempt(DIRECT, Stage.FIRST_BYTE), relayed).with_attempt(judged).attempts == (judged, relayed)
+
+
+def test_what_was_judged_before_stays() -> None:
+    reset = Attempt(DIRECT, Stage.FIRST_BYTE, Symptom.RESET)
+    again = Attempt(DIRECT, Stage.DONE, started=1.0)
+    assert outcome(reset).with_attempt(again).attempts == (reset, again)
+    assert outcome().with_attempt(again).attempts == (again,)
+
+
+@pytest.mark.parametrize(
+    ("state", "cause", "last_good", "kept"),
+    [
+        (State.UNKNOWN, "", "", False),
+        (State.WORKS, "", "", False),
+        (State.WORKS, "sni_reset", "vps", False),  # direct answered since
+        (State.DOWN, "down", "", False),
+        (State.SUSPECT, "ip", "vps", True),
+        (State.BLOCKED, "dns", "direct|doh", True),
+        (State.UNKNOWN, "ip", "", True),  # it has lapsed
+        (State.UNKNOWN, "", "vps", True),
+    ],
+)
+def test_whose_name_is_not_to_be_asked_for_in_clear(state: State, cause: str, last_good: str, kept: bool) -> None:
+    assert Belief("a.test", UNKNOWN_NETWORK, state, cause, last_good=last_good).hide_name_from_dns is kept
+
+
+def test_what_an_addon_may_make_of_a_plan() -> None:
+    plan = Plan(Action.AUTO, (DIRECT, RELAY), "no rule")
+    assert plan.via("tor", "vps>tor") == Plan(Action.RELAY, (Route(("tor",)), Route(("vps", "tor"))), "no rule")
+    assert plan.prefer("tor").routes == (Route(("tor",)), DIRECT, RELAY)
+    assert plan.prefer("vps") == Plan(Action.PREFER_RELAY, (RELAY, DIRECT), "no rule")
+    assert plan.direct() == Plan(Action.DIRECT, (DIRECT,), "no rule")
+    assert plan.block("not at work") == Plan(Action.BLOCK, (), "not at work")
+    assert plan.inspect().via("tor").intercept
+    assert not plan.inspect().inspect(False).intercept

@@ -1,0 +1,487 @@
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable
+from pathlib import Path
+
+import pytest
+import trustme
+
+from proxy.model import DIRECT, Destination, Route, Stage, Symptom
+from proxy.model.errors import ConfigError, DialError
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dialers.tcp import Choose, TcpDialer
+from proxy.net.stream import Stream
+from proxy.net.tasks import spawn
+from proxy.wire.relay_url import Kind
+from tests.support.clock import run as play
+from tests.support.lying import HTTP, SOCKS5, SOCKS5_AUTH, LyingRelay
+from tests.support.relay import Relay as WorkingRelay
+
+SITE = Destination("blocked.test", 443)
+
+
+class Recorder:
+    """A dialer that notes what it is asked, and fails once `go` is set."""
+
+    def __init__(self) -> None:
+        self.dialed: list[Destination] = []
+        self.go = asyncio.Event()
+        self.addresses = [ipaddress.ip_address(text) for text in ("192.0.2.1", "2001:db8::1", "192.0.2.2")]
+
+    def choosing(self, choose: Choose) -> Dialer:
+        return Chooser(self, choose)
+
+    async def dial(self, destination: Destination) -> Stream:
+        self.dialed.append(destination)
+        await self.go.wait()
+        raise DialError("not today", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+
+
+class Chooser:
+    """A recorder's dialer for a rung: what was chosen among its addresses is what is dialed."""
+
+    def __init__(self, recorder: Recorder, choose: Choose) -> None:
+        self.recorder = recorder
+        self._choose = choose
+
+    async def dial(self, destination: Destination) -> Stream:
+        for address in self._choose(destination, self.recorder.addresses):
+            self.recorder.dialed.append(Destination(str(address), destination.port))
+        raise DialError("not today", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+
+
+def registry(*relays: Relay, to_relays: TcpDialer | Recorder | None = None) -> Registry:
+    return Registry(relays, direct=Recorder(), to_relays=to_relays or Recorder())
+
+
+def relay(name: str, url: str, **options: str | bool) -> Relay:
+    return Relay.parse(name, url, **options)  # type: ignore[arg-type]
+
+
+def test_a_route_has_one_dialer() -> None:
+    direct = Recorder()
+    made = Registry([relay("tor", "socks5h://127.0.0.1:9050")], direct=direct, to_relays=Recorder())
+    assert made.dialer(DIRECT) is direct
+    assert made.dialer(Route(("tor",))) is made.dialer(Route(("tor",)))
+    assert repr(made) == "<Registry tor>"
+    assert repr(registry()) == "<Registry without relays>"
+
+
+def test_names_keep_the_order_of_the_configuration() -> None:
+    made = registry(relay("b", "192.0.2.1:1080"), relay("a", "http://192.0.2.2"), relay("c", "b>a"))
+    assert made.relay_names == ("b", "a", "c")
+
+
+@pytest.mark.parametrize(
+    ("url", "name", "address", "addresses_only"),
+    [
+        ("socks5h://192.0.2.1", True, True, ""),
+        ("socks5://192.0.2.1", True, True, ""),
+        ("socks5://192.0.2.1?resolve=local", False, True, "?resolve=local"),
+        ("socks4a://192.0.2.1", True, True, ""),
+        ("socks4://192.0.2.1", False, True, "socks4"),
+        ("http://192.0.2.1", True, True, ""),
+        ("https://192.0.2.1", True, True, ""),
+        ("socks5://192.0.2.1?resolve=local>socks5h://192.0.2.2", True, True, ""),
+        ("socks5h://192.0.2.1>socks5://192.0.2.2?resolve=local", False, True, "?resolve=local"),
+    ],
+)
+def test_what_a_route_carries_is_what_its_last_relay_takes(
+    url: str, name: bool, address: bool, addresses_only: str
+) -> None:
+    made = registry(relay("r", url))
+    route = Route(("r",))
+    assert made.carries(route, SITE) is name
+    assert made.carries(route, Destination("192.0.2.7", 443)) is address
+    assert made.addresses_only("r") == addresses_only
+    assert made.carries(DIRECT, SITE)
+
+
+@pytest.mark.parametrize(
+    ("relays", "problem"),
+    [
+        ([("a", "b")], "relay a: there is no relay 'b'"),
+        ([("a", "b"), ("b", "a")], r"relay a: the chain contains itself \(a>b>a\)"),
+        ([("a", "a")], "relay a: the chain contains itself"),
+        (
+            [("a", "socks5://192.0.2.1?resolve=local>http://relay.test")],
+            "relay a: the relay before relay.test in",
+        ),
+        (
+            [("a", "socks4://192.0.2.1>http://[2001:db8::1]")],
+            "relay a: the relay before 2001:db8::1 in",
+        ),
+        ([("a", "https://192.0.2.1?ca=/nowhere.pem")], "relay a: no certificates can be read from /nowhere.pem"),
+    ],
+)
+def test_what_cannot_work_is_said_at_once(relays: list[tuple[str, str]], problem: str) -> None:
+    with pytest.raises(ConfigError, match=problem) as caught:
+        registry(*(relay(name, url) for name, url in relays))
+    assert len(caught.value.problems) == len(relays)
+
+
+def test_all_problems_are_said_and_no_password() -> None:
+    with pytest.raises(ConfigError) as caught:
+        registry(relay("a", "missing"), relay("b", "socks5h://192.0.2.1", password="only-a-password"))
+    assert [problem.partition(":")[0] for problem in caught.value.problems] == ["relay a", "relay b"]
+    assert "only-a-password" not in str(caught.value)
+
+
+def test_routes_that_there_are_not() -> None:
+    made = registry(relay("tor", "127.0.0.1:9050"))
+    with pytest.raises(ConfigError, match="there is no relay 'vps'"):
+        made.dialer(Route(("vps",)))
+    with pytest.raises(ConfigError, match="'nosuch'"):
+        made.dialer(Route((), ("nosuch",)))
+
+
+def test_the_password_is_the_last_relays() -> None:
+    parsed = Relay.parse("c", "tor > https://me@relay.test", password="secret")
+    hop = parsed.hops[-1]
+    assert parsed.hops[0] == "tor"
+    assert not isinstance(hop, str)
+    assert (hop.kind, hop.user, hop.password) == (Kind.HTTPS, "me", "secret")
+    assert "secret" not in repr(parsed)
+    with pytest.raises(ValueError, match="password_cmd"):
+        Relay.parse("c", "http://192.0.2.1>tor", password="secret")
+
+
+async def test_a_chain_reaches_one_relay_through_the_other(to_relays: TcpDialer) -> None:
+    async def greet(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"welcome")
+        writer.close()
+
+    origin = await asyncio.start_server(greet, "127.0.0.1", 0)
+    port = origin.sockets[0].getsockname()[1]
+    async with (
+        asyncio.timeout(20),
+        WorkingRelay({"second.test": "127.0.0.10"}) as first,
+        WorkingRelay({"blocked.test": "127.0.0.1"}, address="127.0.0.10") as second,
+    ):
+        made = registry(
+            relay("first", f"socks5h://127.0.0.9:{first.port}"),
+            relay("second", f"http://second.test:{second.port}"),
+            relay("both", f"first>http://second.test:{second.port}"),
+            to_relays=to_relays,
+        )
+        for route in (Route(("both",)), Route(("first", "second"))):
+            stream = await made.dialer(route).dial(Destination("blocked.test", port))
+            assert await stream.receive() == b"welcome"
+            stream.close()
+        assert first.asked == [f"second.test:{second.port}"] * 2
+        assert second.asked == [f"blocked.test:{port}"] * 2
+        await second.stop()
+        with pytest.raises(DialError, match=r"second.* cannot be reached") as caught:
+            await made.dialer(Route(("both",))).dial(Destination("blocked.test", port))
+        assert caught.value.symptom is Symptom.RELAY_DOWN
+    origin.close()
+    await origin.wait_closed()
+
+
+async def test_credentials_of_a_further_relay_do_not_pass_the_first_in_the_clear(to_relays: TcpDialer) -> None:
+    """The first hop is on loopback, but the path does not end there."""
+
+    async with LyingRelay(HTTP) as first:
+        url = f"http://127.0.0.1:{first.port}>socks5h://me:secret@192.0.2.1"
+        with pytest.raises(DialError, match="unencrypted"):
+            await registry(relay("r", url), to_relays=to_relays).dialer(Route(("r",))).dial(SITE)
+    assert b"secret" not in first.received
+    async with LyingRelay((*HTTP, *SOCKS5_AUTH)) as first:
+        url = f"http://127.0.0.1:{first.port}>socks5h://me:secret@192.0.2.1"
+        made = registry(relay("r", url, allow_plaintext_credentials=True), to_relays=to_relays)
+        (await made.dialer(Route(("r",))).dial(SITE)).close()
+    assert b"secret" in first.received
+
+
+async def test_no_relay_gets_anothers_credentials(to_relays: TcpDialer) -> None:
+    async with LyingRelay(SOCKS5_AUTH) as mine, LyingRelay(SOCKS5) as other:
+        made = registry(
+            relay("mine", f"socks5h://me:secret@127.0.0.1:{mine.port}"),
+            relay("other", f"socks5h://127.0.0.1:{other.port}"),
+            to_relays=to_relays,
+        )
+        for name in ("mine", "other"):
+            (await made.dialer(Route((name,))).dial(SITE)).close()
+    assert b"secret" in mine.received
+    assert b"secret" not in other.received
+
+
+async def test_few_handshakes_at_a_time_with_a_remote_relay() -> None:
+    recorder = Recorder()
+    made = Registry(
+        [relay("far", "socks5h://192.0.2.1"), relay("also far", "http://192.0.2.1:1080>socks5h://192.0.2.2")],
+        direct=Recorder(),
+        to_relays=recorder,
+        handshakes_max=3,
+    )
+    dialing = [spawn(made.dialer(Route((name,))).dial(SITE), name="dial") for name in ("far", "also far") * 5]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(recorder.dialed) == 3
+    recorder.go.set()
+    results = await asyncio.gather(*dialing, return_exceptions=True)
+    assert len(recorder.dialed) == 10
+    assert all(isinstance(result, DialError) for result in results)
+
+
+class SilentRelays:
+    """Dials remote relays, which take every connection and never answer a request: their greetings they answer."""
+
+    def __init__(self) -> None:
+        self.streams: list[SilentStream] = []
+
+    async def dial(self, destination: Destination) -> Stream:
+        self.streams.append(SilentStream(f"{destination}"))
+        return self.streams[-1]
+
+
+class SilentStream(Stream):
+    """SOCKS5 up to the reply, which does not come until `opens` is called."""
+
+    def __init__(self, peer: str) -> None:
+        super().__init__(peer)
+        self.inbox = b""
+        self.asked = False
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        self.asked = bytes(data[:3]) == b"\x05\x01\x00" and len(data) > 3
+        if not self.asked:
+            self.arrive(b"\x05\x00")
+        return len(data)
+
+    def opens(self) -> None:
+        self.arrive(b"\x05\x00\x00\x01\x7f\x00\x00\x01\x1f\x90")
+
+    def arrive(self, data: bytes) -> None:
+        self.inbox += data
+        self._wake(receiver=True, sender=True)
+
+    def receive_nowait(self, limit: int = 65536) -> bytes | None:
+        data, self.inbox = self.inbox[:limit], self.inbox[limit:]
+        return data or None
+
+    def send_eof(self) -> None:
+        pass
+
+    def close(self) -> None:
+        self.abort()
+
+    def abort(self) -> None:
+        self._resume(receiver=True, sender=True)
+
+    @property
+    def plain_socket(self) -> None:
+        return None
+
+    @property
+    def lowest_socket(self) -> socket.socket:
+        raise NotImplementedError
+
+
+def far_relay(via: Dialer, **limits: float) -> Registry:
+    return Registry(
+        [relay("far", "socks5h://192.0.2.1")],
+        direct=Recorder(),
+        to_relays=via,
+        **limits,  # type: ignore[arg-type]  # limits by name
+    )
+
+
+def test_nine_hosts_that_are_silent_behind_a_relay_do_not_delay_the_tenth() -> None:
+    """A slot is free once the relay has the request: from then on it is the destination that is waited for."""
+
+    async def story() -> None:
+        relays = SilentRelays()
+        dialer = far_relay(relays, handshakes_max=8).dialer(Route(("far",)))
+        silent = [spawn(dialer.dial(Destination(f"silent-{n}.test", 443)), name="dial") for n in range(9)]
+        await asyncio.sleep(0.1)
+        healthy = spawn(dialer.dial(SITE), name="dial")
+        await asyncio.sleep(0.1)
+        assert [stream.asked for stream in relays.streams] == [True] * 10
+        relays.streams[-1].opens()
+        await healthy
+        assert asyncio.get_running_loop().time() < 1
+        await cancelled(silent)
+
+    play(story())
+
+
+def test_paths_that_are_being_opened_have_a_larger_bound_of_their_own() -> None:
+    async def story() -> None:
+        relays = SilentRelays()
+        dialer = far_relay(relays, handshakes_max=2, paths_max=5).dialer(Route(("far",)))
+        dialing = [spawn(dialer.dial(SITE), name="dial") for _ in range(7)]
+        await asyncio.sleep(0.1)
+        assert len(relays.streams) == 5
+        relays.streams[0].opens()
+        await dialing[0]
+        await asyncio.sleep(0.1)
+        assert len(relays.streams) == 6
+        await cancelled(dialing[1:])
+        await asyncio.wait_for(opened_by(dialer, relays), 1)
+
+    async def opened_by(dialer: Dialer, relays: SilentRelays) -> None:
+        dialing = spawn(dialer.dial(SITE), name="dial")
+        await asyncio.sleep(0.1)
+        relays.streams[-1].opens()
+        await dialing
+
+    play(story())
+
+
+def test_a_relay_that_has_the_request_may_take_longer_than_its_handshake() -> None:
+    async def opened_after(seconds: float) -> None:
+        relays = SilentRelays()
+        dialer = far_relay(relays, handshake_timeout_s=10, path_timeout_s=30).dialer(Route(("far",)))
+        dialing = spawn(dialer.dial(SITE), name="dial")
+        await asyncio.sleep(seconds)
+        relays.streams[0].opens()
+        await dialing
+
+    play(opened_after(11))
+    with pytest.raises(DialError, match="did not reach the destination within 30 s") as caught:
+        play(opened_after(31))
+    assert (caught.value.stage, caught.value.symptom) == (Stage.RELAY, Symptom.TIMEOUT)
+
+
+def test_waiting_for_a_slot_is_no_failure_of_the_relay() -> None:
+    """It lasts as long as a path may take, and what it ends with blames nobody but ourselves."""
+
+    async def story() -> None:
+        dialer = far_relay(Recorder(), handshakes_max=1, handshake_timeout_s=10, path_timeout_s=30).dialer(
+            Route(("far",))
+        )
+        first = spawn(dialer.dial(SITE), name="dial")
+        await asyncio.sleep(0)
+        with pytest.raises(DialError, match="too many connections to it are being opened") as caught:
+            await dialer.dial(SITE)
+        assert asyncio.get_running_loop().time() == pytest.approx(30)
+        assert (caught.value.stage, caught.value.symptom) == (Stage.RELAY, Symptom.LOCAL)
+        await cancelled([first])
+
+    play(story())
+
+
+async def cancelled(tasks: Iterable[asyncio.Task[Stream]]) -> None:
+    tasks = list(tasks)
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def test_a_relay_on_loopback_has_no_such_limit() -> None:
+    recorder = Recorder()
+    made = Registry([relay("tor", "socks5h://127.0.0.1:9050")], direct=Recorder(), to_relays=recorder, handshakes_max=1)
+    dialing = [spawn(made.dialer(Route(("tor",))).dial(SITE), name="dial") for _ in range(5)]
+    for _ in range(5):
+        await asyncio.sleep(0)
+    assert len(recorder.dialed) == 5
+    for task in dialing:
+        task.cancel()
+    await asyncio.gather(*dialing, return_exceptions=True)
+
+
+def test_an_https_relay_takes_its_own_authority(tmp_path: Path) -> None:
+    trustme.CA().cert_pem.write_to_path(tmp_path / "ca.pem")
+    made = registry(relay("vps", f"https://me:pw@relay.test?sni=front.test&ca={tmp_path}/ca.pem"))
+    assert repr(made.dialer(Route(("vps",)))) == "<HttpConnectDialer vps>"
+
+
+# -- the local ladder --------------------------------------------------------------------------------------------------
+
+
+def rung(text: str) -> Route:
+    return Route.parse(f"direct|{text}")
+
+
+async def chosen(made: Registry, route: Route, recorder: Recorder) -> list[str]:
+    """The addresses that a rung dials, in order."""
+    recorder.dialed.clear()
+    with pytest.raises(DialError, match="not today"):
+        await made.dialer(route).dial(SITE)
+    return [destination.host for destination in recorder.dialed]
+
+
+def test_a_rung_has_one_dialer_with_the_wrappers_around_each_other() -> None:
+    made = Registry([], direct=Recorder(), to_relays=Recorder(), secure=Recorder())
+    for text in ("tlsrec", "split", "disorder", "hostcase", "doh", "doh|tlsrec", "doh|ipv6|tlsrec|split"):
+        assert made.dialer(rung(text)) is made.dialer(rung(text))
+    assert repr(made.dialer(rung("tlsrec|split"))).startswith("<ShapedDialer tlsrec <ShapedDialer split ")
+
+
+@pytest.mark.parametrize(
+    ("route", "problem"),
+    [
+        ("direct|nosuch", "there is no 'nosuch'"),
+        ("direct|doh|nosuch", "there is no 'nosuch'"),
+        ("direct|split|tlsrec", "strategies must be in the order doh, "),
+        ("direct|tlsrec|tlsrec", "each once"),
+        ("tor|doh", "'doh' is for direct routes"),
+        ("tor|disorder", "'disorder' is for direct routes"),
+        ("gone|tlsrec", "there is no relay 'gone'"),
+    ],
+)
+def test_wrappers_that_cannot_be(route: str, problem: str) -> None:
+    made = registry(relay("tor", "127.0.0.1:9050"))
+    with pytest.raises(ConfigError, match=problem):
+        made.dialer(Route.parse(route))
+
+
+def test_a_flight_through_a_relay_may_be_cut_too() -> None:
+    made = registry(relay("tor", "127.0.0.1:9050"))
+    assert repr(made.dialer(Route.parse("tor|tlsrec"))).startswith("<ShapedDialer tlsrec <Socks5Dialer tor")
+
+
+async def test_doh_dials_what_the_secure_resolver_says() -> None:
+    direct, secure = Recorder(), Recorder()
+    made = Registry([], direct=direct, to_relays=Recorder(), secure=secure)
+    for text in ("doh", "doh|tlsrec"):
+        assert await chosen(made, rung(text), secure) == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
+    assert direct.dialed == []
+    assert await chosen(made, rung("tlsrec"), direct) == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
+
+
+async def test_without_a_secure_resolver_its_rungs_are_skipped() -> None:
+    with pytest.raises(DialError, match="no encrypted DNS server") as caught:
+        await registry().dialer(rung("doh|tlsrec")).dial(SITE)
+    assert caught.value.symptom is Symptom.SKIPPED
+
+
+async def test_one_address_family_alone() -> None:
+    direct = Recorder()
+    made = Registry([], direct=direct, to_relays=Recorder())
+    assert await chosen(made, rung("ipv4"), direct) == ["192.0.2.1", "192.0.2.2"]
+    assert await chosen(made, rung("ipv6|tlsrec"), direct) == ["2001:db8::1"]
+    direct.addresses = direct.addresses[:1]
+    with pytest.raises(DialError, match=r"no address for direct\|ipv6") as caught:
+        await made.dialer(rung("ipv6")).dial(SITE)
+    assert caught.value.symptom is Symptom.SKIPPED
+
+
+async def test_a_rung_stays_away_from_where_a_censor_was_just_seen() -> None:
+    direct = Recorder()
+    tainted = {"192.0.2.1"}
+    usable = True
+    made = Registry(
+        [],
+        direct=direct,
+        to_relays=Recorder(),
+        tainted=lambda destination, address: destination == SITE and str(address) in tainted,
+        relay_usable=lambda destination: usable and destination == SITE,
+    )
+    assert await chosen(made, rung("tlsrec"), direct) == ["2001:db8::1", "192.0.2.2", "192.0.2.1"]
+    tainted |= {"192.0.2.2"}
+    assert await chosen(made, rung("split"), direct) == ["2001:db8::1", "192.0.2.1", "192.0.2.2"]
+    with pytest.raises(DialError, match="was reset moments ago") as caught:
+        await made.dialer(rung("ipv4")).dial(SITE)
+    assert (caught.value.stage, caught.value.symptom) == (Stage.CONNECT, Symptom.SKIPPED)
+    tainted |= {"2001:db8::1"}
+    with pytest.raises(DialError, match="was reset moments ago"):
+        await made.dialer(rung("tlsrec")).dial(SITE)
+    usable = False
+    assert await chosen(made, rung("tlsrec"), direct) == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
+    assert made.dialer(DIRECT) is direct, "direct itself is not held back"

@@ -1,0 +1,558 @@
+"""Which resolver is asked for which name, with real name servers: what each was asked is all that counts."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ipaddress
+import logging
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from proxy.model import DnsFinding, IPAddress, NetworkId, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.dns.encrypted import EncryptedDns
+from proxy.net.dns.resolver import Resolver, SecureNames
+from proxy.net.dns.stub_resolver import StubResolver
+from proxy.net.dns.tampering import FAKE
+from proxy.net.poller import Poller
+from proxy.net.tasks import cancel_all, spawn
+from proxy.routing.address_guard import Guard
+from proxy.wire import dns_url
+from tests.support.authority import Authority
+from tests.support.name_servers import (
+    LOOPBACK,
+    Asked,
+    NameServer,
+    Say,
+    machine_files,
+    plain_server,
+    reply,
+    saying,
+    silent,
+    tls_server,
+)
+from tests.support.waiting import until
+
+HONEST, ALSO_HONEST, FORGED, INJECTED = "93.184.216.34", "93.184.216.99", "203.0.114.66", "10.10.34.34"
+AUTHORITY = Authority()
+
+
+@pytest.fixture(scope="module")
+def ca(tmp_path_factory: pytest.TempPathFactory) -> str:
+    return str(AUTHORITY.write(tmp_path_factory.mktemp("ca")))
+
+
+class Place:
+    """A network with its name server, a secure one elsewhere, and a machine with a resolver."""
+
+    def __init__(self, folder: Path, plain: NameServer, secure: NameServer, ca: str, way: TcpDialer) -> None:
+        self.plain, self.secure = plain, secure
+        self.network = NetworkId("home")
+        self.suspects: set[str] = set()
+        self.found: list[tuple[str, DnsFinding]] = []
+        self.threads: list[str] = []
+        self.folder = machine_files(folder, LOOPBACK)
+        self._way = way
+        self._url = f"tls://{LOOPBACK}:{secure.port}?ca={ca}"
+
+    def resolver(self, *, allow: tuple[str, ...] = (), secure: bool = True, **more: Any) -> Resolver:
+        local = more.setdefault("local", ("lan",))
+        given: dict[str, Any] = {
+            "timeout_s": 10,
+            "mode": "on-suspicion",
+            "network": lambda: self.network,
+            "system": StubResolver(folder=self.folder, port=self.plain.port, second_answer_s=0.05),
+            "secure": EncryptedDns([dns_url.parse(self._url)], [self._way]) if secure else None,
+            "is_bogon": Guard(allow, local).is_bogon,
+            "controls": ("control.test",),
+            "suspect": self.suspects.__contains__,
+            "found": lambda host, finding: self.found.append((host, finding)),
+            "lookup": self._lookup,
+            "now": lambda: 1e9,
+        }
+        return Resolver(**given | more)
+
+    def _lookup(self, host: str) -> list[IPAddress]:
+        self.threads.append(host)
+        return [ipaddress.ip_address("192.168.1.9")]
+
+    @property
+    def asked_in_the_clear(self) -> set[str]:
+        return {*self.plain.names(), *self.threads}
+
+
+@pytest.fixture
+async def place(home: None, best_poller: Poller, tmp_path: Path, ca: str, to_relays: TcpDialer) -> AsyncIterator[Place]:
+    async with (
+        plain_server(saying(HONEST)) as plain,
+        tls_server(saying(HONEST), AUTHORITY.server(LOOPBACK), http=False) as secure,
+    ):
+        yield Place(tmp_path, plain, secure, ca, to_relays)
+        await cancel_all()
+
+
+async def resolved(resolver: Resolver, host: str = "a.test") -> list[str]:
+    return [str(address) for address in await resolver.resolve(host)]
+
+
+def but_for_controls(say: Say) -> Say:
+    """A server that answers like this, and honestly for controls."""
+    return lambda asked: (saying(HONEST) if asked.name == "control.test" else say)(asked)
+
+
+async def failure(resolver: Resolver | SecureNames, host: str = "a.test") -> DialError:
+    with pytest.raises(DialError) as caught:
+        await resolver.resolve(host)
+    assert caught.value.stage is Stage.RESOLVE
+    assert host in str(caught.value) or caught.value.symptom is Symptom.SKIPPED
+    return caught.value
+
+
+# -- whom to ask -------------------------------------------------------------------------------------------------------
+
+
+async def test_a_name_that_nobody_suspects_is_asked_of_the_system_alone(place: Place) -> None:
+    assert await resolved(place.resolver()) == [HONEST]
+    assert place.asked_in_the_clear == {"a.test"}
+    assert place.secure.asked == []
+
+
+async def test_a_suspect_name_is_asked_of_secure_servers_alone(place: Place) -> None:
+    place.suspects.add("a.test")
+    resolver = place.resolver()
+    assert await resolved(resolver) == [HONEST]
+    assert await resolved(resolver, "b.test") == [HONEST]
+    assert place.asked_in_the_clear == {"b.test"}
+    assert set(place.secure.names()) == {"a.test"}
+
+
+async def test_suspicion_counts_from_the_next_question_on(place: Place) -> None:
+    resolver = place.resolver(keep_s=0)
+    await resolver.resolve("a.test")
+    place.suspects.add("a.test")
+    asked = len(place.plain.asked)
+    await resolver.resolve("a.test")
+    assert len(place.plain.asked) == asked
+    assert resolver.known("a.test") == ()  # nothing was kept
+
+
+@pytest.mark.parametrize("host", ["a.test", "printer", "host.lan", "x.internal", "x.home.arpa", "x.local", "mine.test"])
+async def test_always_means_that_nothing_is_asked_in_the_clear(place: Place, host: str) -> None:
+    machine_files(place.folder, LOOPBACK, hosts="192.168.1.5 mine.test printer\n")
+    resolver = place.resolver(mode="always")
+    with contextlib.suppress(DialError):
+        await resolver.resolve(host)
+    with contextlib.suppress(DialError):
+        await resolver.secure(host)
+    await resolver.compare(host)
+    assert place.asked_in_the_clear == set()
+
+
+async def test_with_always_the_machines_own_files_still_count_for_local_names(place: Place) -> None:
+    machine_files(place.folder, LOOPBACK, hosts="192.168.1.5 printer\n")
+    resolver = place.resolver(mode="always")
+    assert await resolved(resolver, "printer") == ["192.168.1.5"]
+    assert await resolved(resolver, "app.localhost") == ["127.0.0.1", "::1"]
+    error = await failure(resolver, "scanner")
+    assert (error.symptom, "set its address in [dns.hosts]" in str(error)) == (Symptom.NO_NAME, True)
+
+
+@pytest.mark.parametrize("mode", ["always", "on-suspicion"])
+async def test_the_machines_own_files_come_before_any_server(place: Place, mode: str) -> None:
+    machine_files(place.folder, LOOPBACK, hosts="192.168.1.5 a.test\n")
+    place.suspects.add("a.test")
+    assert await resolved(place.resolver(mode=mode)) == ["192.168.1.5"]
+    assert place.asked_in_the_clear == set()
+    assert place.secure.asked == []
+
+
+async def test_D10_with_always_and_nobody_to_ask_names_stay_unresolved(place: Place) -> None:
+    place.secure.say = silent
+    resolver = place.resolver(mode="always", timeout_s=0.2)
+    error = await failure(resolver)
+    assert (error.symptom, error.evidence) == (Symptom.SKIPPED, {"doh": "doh_down"})
+    assert place.asked_in_the_clear == set()
+
+
+async def test_D10_a_suspect_name_fails_closed(place: Place) -> None:
+    place.suspects.add("a.test")
+    await place.resolver().resolve("warm.test")
+    place.secure.say = silent
+    error = await failure(place.resolver(timeout_s=0.2))
+    assert error.symptom is Symptom.SKIPPED
+    assert "a.test" not in place.asked_in_the_clear
+
+
+async def test_never_means_never(place: Place) -> None:
+    place.suspects.add("a.test")
+    resolver = place.resolver(mode="never")
+    assert await resolved(resolver) == [HONEST]
+    assert (await failure(SecureNames(resolver))).symptom is Symptom.SKIPPED
+    assert place.secure.asked == []
+
+
+async def test_without_secure_servers_the_system_is_asked(place: Place) -> None:
+    place.suspects.add("a.test")
+    resolver = place.resolver(secure=False)
+    assert await resolved(resolver) == [HONEST]
+    assert (await failure(SecureNames(resolver))).symptom is Symptom.SKIPPED
+
+
+@pytest.mark.parametrize("host", ["printer", "host.lan", "x.internal", "x.home.arpa", "x.local", "abc.onion"])
+async def test_no_secure_server_is_asked_for_local_names(place: Place, host: str) -> None:
+    place.suspects.add(host)
+    resolver = place.resolver()
+    with contextlib.suppress(DialError):
+        await resolver.resolve(host)
+    assert (await failure(SecureNames(resolver), host)).symptom is Symptom.SKIPPED
+    await resolver.compare(host)
+    assert place.secure.asked == []
+    assert host != "abc.onion" or place.asked_in_the_clear == set()
+
+
+async def test_fixed_addresses_are_asked_of_nobody(place: Place) -> None:
+    place.suspects.add("a.test")
+    resolver = place.resolver(hosts={"a.test": "127.0.0.9"}, mode="always")
+    assert await resolved(resolver) == ["127.0.0.9"]
+    assert [str(address) for address in await SecureNames(resolver).resolve("a.test")] == ["127.0.0.9"]
+    assert resolver.known("a.test") == (ipaddress.ip_address("127.0.0.9"),)
+    assert place.secure.asked == []
+
+
+@pytest.mark.parametrize(("mode", "asked"), [("on-suspicion", False), ("always", True)])
+async def test_a_name_below_a_suffix_of_the_search_list_is_the_networks_own(
+    place: Place, mode: str, asked: bool
+) -> None:
+    """No secure server hears of it, suspect or not; a private address is no forgery."""
+    machine_files(place.folder, LOOPBACK, more="search corp.test")
+    place.plain.say = saying("10.1.2.3")
+    place.suspects.add("intranet.corp.test")
+    resolver = place.resolver(mode=mode)
+    if not asked:
+        assert await resolved(resolver, "intranet.corp.test") == ["10.1.2.3"]
+        assert (await failure(SecureNames(resolver), "intranet.corp.test")).symptom is Symptom.SKIPPED
+    else:
+        assert await resolved(resolver, "intranet.corp.test") == [HONEST]
+    assert bool(place.secure.asked) is asked
+
+
+async def test_a_name_of_the_search_list_is_found_by_the_system(place: Place) -> None:
+    machine_files(place.folder, LOOPBACK, more="search corp.test")
+    place.plain.say = saying(code="NXDOMAIN")
+    assert await resolved(place.resolver(local=("a.test",))) == ["192.168.1.9"]
+    assert place.threads == ["a.test"]
+
+
+# -- one query, and what is kept ---------------------------------------------------------------------------------------
+
+
+async def test_D12_a_thousand_lookups_of_one_name_are_one_query(place: Place) -> None:
+    resolver = place.resolver()
+    await asyncio.gather(*(resolver.resolve("a.test") for _ in range(1000)))
+    await asyncio.gather(*(resolver.secure("a.test") for _ in range(1000)))
+    assert sorted(asked.kind for asked in place.plain.asked) == ["A", "AAAA"]
+    assert sorted(asked.kind for asked in place.secure.asked) == ["A", "AAAA"]
+
+
+@pytest.mark.parametrize(("ttl", "until_s"), [(0, 1), (7, 7), (2**31 - 1, 30)])
+async def test_D8_how_long_an_answer_is_kept_is_bounded(place: Place, ttl: int, until_s: float) -> None:
+    place.plain.say = place.secure.say = saying(HONEST, ttl=ttl)
+    resolver = place.resolver()
+    loop = asyncio.get_running_loop()
+    began = loop.time()
+    await resolver.resolve("a.test")
+    await resolver.secure("a.test")
+    for kept in (resolver._plain, resolver._secured):
+        ((until_at, _),) = kept._items.values()
+        assert began + until_s <= until_at <= loop.time() + until_s
+
+
+async def test_D8_that_there_is_no_name_is_not_kept(place: Place) -> None:
+    place.plain.say = saying(code="NXDOMAIN")
+    resolver = place.resolver()
+    assert (await failure(resolver)).symptom is Symptom.NO_NAME
+    place.plain.say = saying(HONEST)
+    assert await resolved(resolver) == [HONEST]
+
+
+async def test_what_listens_on_leaves_the_next_query_for_the_name_alone(place: Place) -> None:
+    resolver = place.resolver(timeout_s=1e6)
+    place.plain.say = saying(code="NXDOMAIN")
+    await failure(resolver)
+    place.plain.say = silent
+    again = spawn(resolver.resolve("a.test"), name="again")
+    await until(lambda: len(place.plain.asked) == 4)
+    await until(lambda: [task.get_name() for task in asyncio.all_tasks()].count("resolve a.test") == 1)
+    assert not again.done()
+    place.plain.push(reply(next(asked for asked in place.plain.asked[2:] if asked.kind == "A"), HONEST))
+    assert [str(address) for address in await again] == [HONEST]
+
+
+@pytest.mark.parametrize(
+    ("code", "symptom", "evidence"),
+    [
+        ("NXDOMAIN", Symptom.NO_NAME, "nxdomain"),
+        ("SERVFAIL", Symptom.RESOLVE_FAILED, "servfail"),
+        ("REFUSED", Symptom.RESOLVE_FAILED, "refused"),
+        ("NOERROR", Symptom.NO_NAME, "nodata"),
+    ],
+)
+async def test_D6_how_it_failed_is_told_apart(place: Place, code: str, symptom: Symptom, evidence: str) -> None:
+    place.plain.say = place.secure.say = saying(code=code)
+    resolver = place.resolver()
+    for asked in (resolver, SecureNames(resolver)):
+        error = await failure(asked)
+        assert (error.symptom, error.evidence) == (symptom, {"code": evidence})
+
+
+async def test_D6_silence_is_told_apart(place: Place) -> None:
+    place.plain.say = silent
+    error = await failure(place.resolver(timeout_s=0.1))
+    assert (error.symptom, error.evidence) == (Symptom.RESOLVE_FAILED, {"code": "silent"})
+
+
+# -- what an answer is worth -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("address", [INJECTED, "127.0.0.1", "0.0.0.0", "192.168.1.1", "100.64.0.1", "240.0.0.1"])
+async def test_D5_an_address_that_no_public_name_has_is_a_forged_answer(place: Place, address: str) -> None:
+    place.plain.say = saying(address)
+    resolver = place.resolver()
+    error = await failure(resolver)
+    assert (error.symptom, error.evidence) == (Symptom.FORGED, {"dns": "dns_bogon"})
+    assert address in str(error)
+    assert resolver.finding("a.test") == DnsFinding("dns_bogon", f"{address} for a public name", 1e9)
+    assert await resolved(resolver) == [HONEST]  # from then on a secure server is asked
+    place.network = NetworkId("train")
+    assert resolver.finding("a.test") is None
+
+
+@pytest.mark.parametrize("more", [{"local": ("test",)}, {"allow": ("a.test",)}, {"allow": ("10.0.0.0/8:443",)}])
+async def test_D5_what_the_user_allows_is_not_forged(place: Place, more: dict[str, Any]) -> None:
+    place.plain.say = saying(INJECTED)
+    assert await resolved(place.resolver(**more)) == [INJECTED]
+
+
+async def test_D5_the_users_own_file_of_hosts_is_not_forged(place: Place) -> None:
+    machine_files(place.folder, LOOPBACK, hosts="192.168.1.9 a.test\n")
+    assert await resolved(place.resolver()) == ["192.168.1.9"]
+    assert place.threads == ["a.test"]
+
+
+async def test_one_honest_address_is_enough(place: Place) -> None:
+    place.plain.say = saying(INJECTED, HONEST)
+    assert sorted(await resolved(place.resolver())) == [INJECTED, HONEST]  # the guard has its own word on each
+
+
+async def test_a_private_address_that_nobody_else_knows_is_local(place: Place) -> None:
+    place.plain.say = saying(INJECTED)
+    place.secure.say = saying(code="NXDOMAIN")
+    resolver = place.resolver()
+    await failure(resolver)
+    assert await resolver.compare("a.test") is None
+    assert resolver.finding("a.test") is None
+    assert await resolved(resolver) == [INJECTED]
+
+
+async def test_so_it_is_when_it_was_asked_elsewhere_for_another_reason(place: Place) -> None:
+    place.plain.say = saying(INJECTED)
+    place.secure.say = saying(code="NXDOMAIN")
+    resolver = place.resolver()
+    assert (await failure(resolver)).symptom is Symptom.FORGED
+    assert (await failure(resolver)).symptom is Symptom.NO_NAME
+    assert await resolved(resolver) == [INJECTED]
+
+
+async def test_translated_addresses_are_judged_by_what_is_inside(place: Place) -> None:
+    place.plain.say = saying("64:ff9b::10.10.34.34")
+    assert (await failure(place.resolver())).symptom is Symptom.FORGED
+    place.plain.say = saying(f"64:ff9b::{HONEST}")
+    assert await place.resolver().resolve("b.test")
+
+
+async def test_another_proxys_fake_addresses_are_used_and_said_once(
+    place: Place, caplog: pytest.LogCaptureFixture
+) -> None:
+    place.plain.say = lambda asked: [reply(asked, "198.18.0.7" if asked.name == "a.test" else "198.18.0.9")]
+    resolver = place.resolver()
+    with caplog.at_level(logging.WARNING):
+        assert await resolved(resolver) == ["198.18.0.7"]
+        assert await resolved(resolver, "b.test") == ["198.18.0.9"]
+    assert len(caplog.records) == 1
+    assert resolver.finding("a.test") is None
+    assert await resolver.compare("a.test") is None
+    assert resolver.is_fake(ipaddress.ip_address("198.18.0.7"))
+    assert not resolver.is_fake(ipaddress.ip_address("192.168.1.1"))
+    place.network = NetworkId("train")
+    assert not resolver.is_fake(ipaddress.ip_address("198.18.0.7"))
+
+
+async def test_a_control_that_is_suspect_is_not_asked_for_to_know_them(place: Place) -> None:
+    place.plain.say = saying("198.18.0.7")
+    place.suspects.add("control.test")
+    assert (await failure(place.resolver())).symptom is Symptom.FORGED
+    assert place.asked_in_the_clear == {"a.test"}
+
+
+async def test_addresses_like_those_for_one_name_alone_are_forged(place: Place) -> None:
+    place.plain.say = lambda asked: [reply(asked, "198.18.0.7" if asked.name == "a.test" else HONEST)]
+    resolver = place.resolver()
+    assert (await failure(resolver)).symptom is Symptom.FORGED
+    assert not resolver.is_fake(next(FAKE.hosts()))
+
+
+async def test_a_second_answer_is_told_at_once_and_the_first_forgotten(place: Place) -> None:
+    place.plain.say = saying(FORGED)
+    resolver = place.resolver(system=StubResolver(folder=place.folder, port=place.plain.port, second_answer_s=60))
+    assert await resolved(resolver) == [FORGED]
+    assert resolver.known("a.test")
+    place.plain.push(reply(next(asked for asked in place.plain.asked if asked.kind == "A"), HONEST))
+    await until(lambda: bool(place.found))
+    finding = DnsFinding("dns_two_answers", f"first {FORGED}, then {HONEST} to one query", 1e9)
+    assert place.found == [("a.test", finding)]
+    assert resolver.finding("a.test") == finding
+    assert resolver.known("a.test") == ()
+    asked = len(place.plain.asked)
+    assert await resolved(resolver) == [HONEST]
+    assert len(place.plain.asked) == asked
+
+
+async def test_what_a_query_finds_on_another_network_is_not_told(place: Place) -> None:
+    resolver = place.resolver()
+    place.plain.say = silent
+    asking = spawn(failure(resolver), name="ask")
+    await until(lambda: len(place.plain.asked) == 2)
+    place.network = NetworkId("train")
+    (asked,) = [asked for asked in place.plain.asked if asked.kind == "A"]
+    for answer in (INJECTED, HONEST):
+        place.plain.push(reply(asked, answer))
+    assert (await asking).symptom is Symptom.FORGED
+    assert place.found == []
+    assert resolver.finding("a.test") is None
+    assert resolver.known("a.test") == ()
+
+
+# -- a second opinion --------------------------------------------------------------------------------------------------
+
+
+async def test_D11_nothing_in_common_is_a_mismatch(place: Place) -> None:
+    place.plain.say = saying(FORGED)
+    resolver = place.resolver()
+    await resolver.resolve("a.test")
+    finding = await resolver.compare("a.test")
+    assert finding == DnsFinding("dns_mismatch", f"{FORGED}, but {HONEST} by encrypted DNS", 1e9)
+    assert resolver.finding("a.test") == finding
+    assert await resolved(resolver) == [HONEST]
+
+
+@pytest.mark.parametrize("system", [HONEST, ALSO_HONEST, f"64:ff9b::{HONEST}"])
+async def test_the_same_network_is_none(place: Place, system: str) -> None:
+    place.plain.say = saying(system)
+    resolver = place.resolver()
+    await resolver.resolve("a.test")
+    assert await resolver.compare("a.test") is None
+
+
+async def test_a_networks_own_translation_is_none(place: Place) -> None:
+    def say(asked: Asked) -> list[bytes]:
+        inside = "192.0.0.170" if asked.name == "ipv4only.arpa" else HONEST
+        return [reply(asked, str(ipaddress.IPv6Address("2a00:db8:64::") + int(ipaddress.IPv4Address(inside))))]
+
+    place.plain.say = say
+    resolver = place.resolver()
+    await resolver.resolve("a.test")
+    assert await resolver.compare("a.test") is None
+    assert place.asked_in_the_clear == {"a.test", "ipv4only.arpa"}
+
+
+@pytest.mark.parametrize("code", ["NXDOMAIN", "SERVFAIL", "REFUSED", "NOERROR"])
+async def test_what_the_system_alone_denies(place: Place, code: str) -> None:
+    place.plain.say = but_for_controls(saying(code=code))
+    resolver = place.resolver()
+    await failure(resolver)
+    finding = await resolver.compare("a.test")
+    assert finding is not None
+    assert finding.signal == "dns_denied"
+    assert f"but {HONEST} by encrypted DNS" in finding.detail
+
+
+async def test_what_the_system_alone_is_silent_about(place: Place) -> None:
+    place.plain.say = but_for_controls(silent)
+    resolver = place.resolver(timeout_s=0.2)
+    await failure(resolver)
+    finding = await place_compared(resolver, place)
+    assert finding is not None
+    assert finding.signal == "dns_silent"
+
+
+@pytest.mark.parametrize("code", ["NXDOMAIN", "SERVFAIL", "REFUSED"])
+async def test_a_resolver_that_is_down_denies_nothing(place: Place, code: str) -> None:
+    """Controls are asked once for all the names of a page, and again a minute later, or elsewhere."""
+    place.plain.say = saying(code=code)
+    resolver = place.resolver(controls=("control.test", "blocked-control.test"))
+    place.suspects.add("blocked-control.test")
+    names = [f"{letter}.test" for letter in "abc"]
+    for name in names:
+        await failure(resolver, name)
+    assert await asyncio.gather(*map(resolver.compare, names)) == [None] * 3
+    assert [resolver.finding(name) for name in names] == [None] * 3
+    assert {asked.name for asked in place.plain.asked} == {*names, "control.test"}
+    asked = len(place.plain.asked)
+    assert await resolver.compare("a.test") is None
+    assert len(place.plain.asked) == asked
+
+    place.network = NetworkId("away")
+    place.plain.say = but_for_controls(saying(code=code))
+    await failure(resolver)
+    assert await resolver.compare("a.test") is not None
+
+
+async def test_where_no_control_may_be_asked_a_no_is_a_no(place: Place) -> None:
+    place.suspects.add("control.test")
+    place.plain.say = saying(code="SERVFAIL")
+    resolver = place.resolver()
+    await failure(resolver)
+    assert await resolver.compare("a.test") is not None
+    assert place.asked_in_the_clear == {"a.test"}
+
+
+async def place_compared(resolver: Resolver, place: Place) -> DnsFinding | None:
+    """Asked again until the first handshake with the secure server is over."""
+    for _ in range(50):
+        if (finding := await resolver.compare("a.test")) is not None:
+            return finding
+    return None
+
+
+async def test_what_exists_nowhere_is_no_finding(place: Place) -> None:
+    place.plain.say = place.secure.say = saying(code="NXDOMAIN")
+    resolver = place.resolver()
+    await failure(resolver)
+    assert await resolver.compare("a.test") is None
+
+
+async def test_without_a_second_opinion_there_is_none(place: Place) -> None:
+    place.plain.say = saying(FORGED)
+    resolver = place.resolver(secure=False)
+    await resolver.resolve("a.test")
+    assert await resolver.compare("a.test") is None
+
+
+async def test_what_was_never_asked_cannot_be_compared(place: Place) -> None:
+    assert await place.resolver().compare("a.test") is None
+    assert place.secure.asked == []
+    assert place.asked_in_the_clear == set()
+
+
+async def test_a_finding_is_kept_by_comparing(place: Place) -> None:
+    place.plain.say = saying(INJECTED)
+    resolver = place.resolver()
+    await failure(resolver)
+    finding = await resolver.compare("a.test")
+    assert finding is not None
+    assert finding.signal == "dns_bogon"

@@ -1,0 +1,213 @@
+from __future__ import annotations
+
+import socket
+import struct
+
+import pytest
+
+from proxy.net.kernel.tcp_info import GIVE_UP_MS, Keepalive, Pulse, Reading, Snapshot, TcpInfo
+from tests.support.filters import drop_all
+from tests.support.sockets import tcp_pair
+from tests.support.waiting import until
+
+pytestmark = pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="not run: TCP_INFO is Linux")
+
+FLIGHT = b"\x16\x03\x01" + bytes(500)
+
+
+@pytest.fixture(scope="module")
+def tcp_info() -> TcpInfo:
+    return TcpInfo()
+
+
+def test_it_tests_itself(tcp_info: TcpInfo) -> None:
+    assert tcp_info.usable
+
+
+async def test_a_dropped_flight_is_sent_again_and_stays_unacknowledged(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        drop_all(far)
+        since = tcp_info.snapshot(near)
+        assert since is not None
+        near.send(FLIGHT)
+        reading = await look_until(tcp_info, near, since)
+        assert reading.retransmits >= 2
+        assert reading.unacked == 1
+        assert not reading.acked
+        again = await look_until(tcp_info, near, since, times=4)
+        assert again.rto_s == pytest.approx(reading.rto_s, rel=0.1), "by now the kernel waits four times as long"
+
+
+async def look_until(tcp_info: TcpInfo, sock: socket.socket, since: Snapshot, *, times: int = 2) -> Reading:
+    """Until the kernel has sent again what nobody acknowledges."""
+    await until(lambda: tcp_info.look(sock, since).retransmits >= times)
+    return tcp_info.look(sock, since)
+
+
+async def test_a_server_that_acknowledges_and_is_silent_is_not_dropped(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        since = tcp_info.snapshot(near)
+        assert since is not None
+        near.send(FLIGHT)
+        await until(lambda: tcp_info.look(near, since).acked)
+        reading = tcp_info.look(near, since)
+        assert (reading.retransmits, reading.unacked) == (0, 0)
+
+
+async def test_only_what_came_after_the_snapshot_counts(tcp_info: TcpInfo) -> None:
+    """A censor may drop only the segment with the name: what was acknowledged before is no comfort."""
+    near, far = tcp_pair()
+    with near, far:
+        near.send(bytes(10_000))
+        await until(lambda: tcp_info.look(near, Snapshot(0, 0)).acked)
+        drop_all(far)
+        since = tcp_info.snapshot(near)
+        assert since is not None
+        assert since.bytes_acked >= 10_000
+        assert not tcp_info.look(near, since).acked  # nothing was sent since
+        near.send(FLIGHT)
+        assert (await look_until(tcp_info, near, since)).retransmits >= 2
+
+
+def test_a_socket_that_tells_nothing(tcp_info: TcpInfo) -> None:
+    near, far = socket.socketpair()
+    with near, far:
+        assert tcp_info.snapshot(near) is None
+    assert tcp_info.snapshot(near) is None  # closed
+    assert tcp_info.look(near, Snapshot(5, 5)) == Reading()
+    tcp_info.prepare_give_up(near)
+
+
+def test_a_kernel_whose_structure_ends_too_early(tcp_info: TcpInfo) -> None:
+    class Old(socket.socket):
+        def getsockopt(self, *_: object) -> bytes:  # type: ignore[override]  # as an older kernel would answer
+            return bytes(104)
+
+    with Old() as old:
+        assert tcp_info.snapshot(old) is None
+
+
+def test_a_structure_without_the_unsent_bytes_is_read(tcp_info: TcpInfo) -> None:
+    fields = bytearray(128)
+    struct.pack_into("=I", fields, 24, 3)  # tcpi_unacked
+    struct.pack_into("=I", fields, 100, 7)  # tcpi_total_retrans
+    struct.pack_into("=Q", fields, 120, 1 << 40)  # tcpi_bytes_acked
+
+    class Kernel(socket.socket):
+        def getsockopt(self, *_: object) -> bytes:  # type: ignore[override]  # as Linux 4.1 would answer
+            return bytes(fields)
+
+    with Kernel() as kernel:
+        assert tcp_info.snapshot(kernel) == Snapshot(7, 1 << 40)
+        reading = tcp_info.look(kernel, Snapshot(5, 0))
+        assert (reading.retransmits, reading.unacked, reading.acked) == (2, 3, False)
+
+
+@pytest.mark.parametrize(("sent_ms", "received_ms", "after_s"), [(500, 300, 0.2), (300, 300, 0.0), (300, 500, None)])
+def test_when_an_answer_came_by_the_kernels_clock(
+    tcp_info: TcpInfo, sent_ms: int, received_ms: int, after_s: float | None
+) -> None:
+    fields = bytearray(128)
+    struct.pack_into("=I", fields, 44, sent_ms)  # tcpi_last_data_sent
+    struct.pack_into("=I", fields, 52, received_ms)  # tcpi_last_data_recv
+    struct.pack_into("=I", fields, 68, 20_000)  # tcpi_rtt
+
+    class Kernel(socket.socket):
+        def getsockopt(self, *_: object) -> bytes:  # type: ignore[override]  # as Linux would answer
+            return bytes(fields)
+
+    with Kernel() as kernel:
+        assert tcp_info.answered_after(kernel) == after_s
+        assert tcp_info.snapshot(kernel) == Snapshot(0, 0, 0.02)
+
+
+async def test_the_times_of_a_real_connection(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        snapshot = tcp_info.snapshot(near)
+        assert snapshot is not None
+        assert snapshot.rtt_s > 0
+        near.send(FLIGHT)
+        far.send(b"!")
+        await until(lambda: tcp_info.answered_after(near) is not None)
+    assert tcp_info.answered_after(near) is None  # closed
+
+
+def test_it_is_not_usable_without_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError("no sockets here")
+
+    monkeypatch.setattr(socket, "create_server", refuse)
+    assert not TcpInfo().usable
+
+
+def test_what_is_given_up_is_not_resent_for_long(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        tcp_info.prepare_give_up(near)
+        assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == GIVE_UP_MS
+
+
+# -- a flow that is under way ------------------------------------------------------------------------------------------
+
+
+def options(sock: socket.socket) -> list[int]:
+    names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+    times = [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names]
+    return [sock.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE), *times]
+
+
+async def test_probes_that_nobody_answers_are_counted(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        before = options(near)
+        drop_all(far)
+        keepalive = Keepalive.begin(near, every_s=1, count=30)
+        assert options(near) == [1, 1, 1, 30]
+        await until(lambda: pulse(tcp_info, near).probes >= 1)
+        assert pulse(tcp_info, near).heard_s >= 1
+        keepalive.end(near)
+        assert options(near) == before
+
+
+async def test_a_probe_that_is_answered_is_heard(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        await until(lambda: pulse(tcp_info, near).heard_s >= 0.5)
+        Keepalive.begin(near, every_s=1, count=30)
+        await until(lambda: pulse(tcp_info, near).heard_s < 0.5)
+        assert pulse(tcp_info, near).probes == 0
+
+
+async def test_what_came_is_counted(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    with near, far:
+        far.send(bytes(3000))
+        far.send(bytes(500))
+        await until(lambda: pulse(tcp_info, near).bytes_in == 3500)
+        found = pulse(tcp_info, near)
+        assert found.segments_in == 2
+        assert found.segment > 0
+        drop_all(far)
+        near.send(b"?")
+        await until(lambda: pulse(tcp_info, near).retransmits >= 1)
+        assert pulse(tcp_info, near).unacked == 1
+
+
+def pulse(tcp_info: TcpInfo, sock: socket.socket) -> Pulse:
+    found = tcp_info.pulse(sock)
+    assert found is not None
+    return found
+
+
+def test_a_closed_connection_has_no_pulse_and_cannot_be_asked(tcp_info: TcpInfo) -> None:
+    near, far = tcp_pair()
+    keepalive = Keepalive.begin(near, every_s=1, count=3)
+    near.close()
+    far.close()
+    assert tcp_info.pulse(near) is None
+    keepalive.end(near)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        Keepalive.begin(near, every_s=1, count=3)

@@ -1,0 +1,69 @@
+from __future__ import annotations
+
+from proxy.net.notify import Notify
+from proxy.net.race.direct_down import RAISED_MAX, DirectDownCache
+
+
+class Clock:
+    now = 100.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+class Ringing(Notify):
+    rings = 0
+
+    def ring(self) -> None:
+        self.rings += 1
+
+
+def test_an_alarm_lasts_as_long_as_an_attempt_may_be_left_unjudged() -> None:
+    clock = Clock()
+    down_cache = DirectDownCache(clock, lasts_s=7)
+    assert not down_cache.holds("blog.example")
+    down_cache.raise_for("blog.example")
+    assert down_cache.holds("blog.example")
+    assert not down_cache.holds("other.example")
+    clock.now += 7
+    assert not down_cache.holds("blog.example")
+
+
+def test_it_rings_for_who_listens_and_no_longer() -> None:
+    down_cache = DirectDownCache(Clock())
+    first, second = Ringing(), Ringing()
+    with down_cache.heard_by(first, "blog.example"):
+        with down_cache.heard_by(second, "blog.example"):
+            down_cache.raise_for("blog.example")
+            down_cache.raise_for("other.example")
+        down_cache.raise_for("blog.example")
+    down_cache.raise_for("blog.example")
+    assert (first.rings, second.rings) == (2, 1)
+
+
+def test_it_is_taken_back() -> None:
+    down_cache = DirectDownCache(Clock())
+    down_cache.raise_for("blog.example")
+    down_cache.clear("blog.example")
+    down_cache.clear("blog.example")
+    assert not down_cache.holds("blog.example")
+
+
+def test_none_holds_on_another_network() -> None:
+    down_cache = DirectDownCache(Clock())
+    down_cache.raise_for("blog.example")
+    down_cache.void()
+    assert not down_cache.holds("blog.example")
+
+
+def test_alarms_are_bounded() -> None:
+    clock = Clock()
+    down_cache = DirectDownCache(clock)
+    for number in range(RAISED_MAX):
+        down_cache.raise_for(f"{number}.example")
+    clock.now += 60
+    down_cache.raise_for("blog.example")
+    assert down_cache.holds("blog.example")
+    for number in range(3 * RAISED_MAX):
+        down_cache.raise_for(f"{number}.example")
+        assert down_cache.holds(f"{number}.example")

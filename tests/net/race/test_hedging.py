@@ -1,0 +1,130 @@
+"""When the next route starts beside one that is under way: by the kernel's word, by the clock, or at once."""
+
+from __future__ import annotations
+
+from typing import Any, cast
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.model import DIRECT, Route
+from proxy.net.kernel.tcp_info import Reading, Snapshot, TcpInfo
+from proxy.net.race.candidate import Candidate, Phase
+from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.hedging import HedgePolicy
+
+HOST = "blog.example"
+RELAY = Route(("vps",))
+FLOWN_AT = 100.0
+
+
+class Kernel:
+    """An oracle that says what it was told to."""
+
+    def __init__(self, reading: Reading) -> None:
+        self.reading = reading
+
+    def look(self, sock: object, since: Snapshot) -> Reading:
+        return self.reading
+
+
+class Path:
+    lowest_socket = None
+
+
+def dialing(route: Route = DIRECT) -> Candidate:
+    return Candidate(route, FLOWN_AT)
+
+
+def flying(route: Route = DIRECT, *, rtt_s: float = 0.1, told: bool = True, resolved_s: float = 0.0) -> Candidate:
+    candidate = Candidate(route, FLOWN_AT - rtt_s - resolved_s)
+    candidate.phase = Phase.AWAITING_ANSWER
+    candidate.connected_at = candidate.flight_sent_at = FLOWN_AT
+    candidate.syn_at = FLOWN_AT - rtt_s if resolved_s else 0.0
+    candidate.stream = cast(Any, Path())
+    candidate.snapshot = Snapshot(0, 0) if told else None
+    return candidate
+
+
+def hedging(reading: Reading | None = None, down_cache: DirectDownCache | None = None) -> HedgePolicy:
+    return HedgePolicy(HOST, cast(TcpInfo, Kernel(reading or Reading())), Detect(), down_cache)
+
+
+def first_dropped(candidate: Candidate, reading: Reading) -> float:
+    """Seconds after the flight, or the start, to a tenth; 99.9: never."""
+    with_it = hedging(reading)
+    return next((n / 10 for n in range(999) if with_it.should_hedge(candidate, FLOWN_AT + n / 10)), 99.9)
+
+
+SLOW = Reading(acked=True, rtt_s=0.1)
+FAR = Reading(acked=True, rtt_s=1.0)
+LOST_ONE = Reading(retransmits=1, unacked=1, rtt_s=0.1)
+DROPPED = Reading(retransmits=2, unacked=1, rtt_s=0.1)
+RECOVERED = Reading(retransmits=2, unacked=0, rtt_s=0.1)
+
+
+@pytest.mark.parametrize(
+    ("candidate", "reading", "after"),
+    [
+        (dialing(), SLOW, 1.5),
+        (dialing(Route(wrap=("tlsrec",))), SLOW, 1.5),
+        (dialing(RELAY), SLOW, 3.0),
+        (flying(), SLOW, 3.0),
+        (flying(), FAR, 4.0),
+        (flying(), LOST_ONE, 3.0),  # the timeout may be long, after a SYN-ACK that came late
+        (flying(), DROPPED, 0.2),
+        (flying(), RECOVERED, 99.9),
+        (flying(told=False), SLOW, 1.4),
+        (flying(told=False, resolved_s=1.3), SLOW, 1.4),
+        (flying(RELAY, told=False), SLOW, 3.0),
+        (flying(RELAY, rtt_s=2.0, told=False), SLOW, 8.0),
+    ],
+)
+def test_how_long_each_is_waited_for(candidate: Candidate, reading: Reading, after: float) -> None:
+    assert first_dropped(candidate, reading) == pytest.approx(after, abs=0.11)
+
+
+@pytest.mark.parametrize("candidate", [dialing(), flying(), flying(RELAY, told=False)])
+def test_time_is_looked_at_when_it_may_change_something(candidate: Candidate) -> None:
+    reading = SLOW
+    assert (at := hedging(reading).next_check_at(candidate, FLOWN_AT)) is not None
+    assert FLOWN_AT < at <= FLOWN_AT + 3
+
+
+def test_an_alarm_ends_the_wait_for_direct_alone() -> None:
+    down_cache = DirectDownCache(lambda: FLOWN_AT)
+    down_cache.raise_for(HOST)
+    told = hedging(SLOW, down_cache)
+    assert told.should_hedge(flying(), FLOWN_AT)
+    assert told.should_hedge(dialing(), FLOWN_AT)
+    assert not told.should_hedge(flying(Route(wrap=("tlsrec",))), FLOWN_AT)
+    assert not told.should_hedge(dialing(RELAY), FLOWN_AT)
+
+
+def test_an_answer_that_has_begun_is_waited_for_a_moment_and_no_longer() -> None:
+    candidate = flying()
+    candidate.answered_at = FLOWN_AT + 1
+    assert not hedging(DROPPED).should_hedge(candidate, FLOWN_AT + 50)
+    assert hedging().next_check_at(candidate, FLOWN_AT + 1) == FLOWN_AT + 1.5
+
+
+def test_what_has_looked_dropped_is_not_looked_at_again_and_again() -> None:
+    candidate = flying()
+    candidate.overdue_at = FLOWN_AT + 1
+    assert hedging(DROPPED).next_check_at(candidate, FLOWN_AT + 1) is None
+    assert hedging(SLOW).next_check_at(candidate, FLOWN_AT + 1) is not None, "it has recovered"
+
+
+@pytest.mark.parametrize(("rto_s", "after"), [(0.2, 3.0), (1.5, 6.0), (7.2, 7.0)])
+def test_a_drop_is_judged_by_the_kernels_own_timeout_and_no_later_than_silence(rto_s: float, after: float) -> None:
+    reading = Reading(retransmits=2, unacked=1, rto_s=rto_s)
+    assert hedging(reading).judged_dropped_at(flying()) == FLOWN_AT + after
+    assert hedging(reading).unacknowledged(flying())
+    assert not hedging(RECOVERED).unacknowledged(flying())
+    assert not hedging(reading).unacknowledged(flying(told=False))
+
+
+def test_what_the_kernel_said_is_kept_as_evidence() -> None:
+    candidate = flying()
+    hedging(DROPPED).should_hedge(candidate, FLOWN_AT + 1)
+    assert candidate.evidence == {"retransmits": 2, "unacked": 1, "acknowledged": 0, "rtt_ms": 100.0}

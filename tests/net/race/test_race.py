@@ -1,0 +1,1111 @@
+"""Racing as a table of scenarios under a virtual clock, with dialers whose paths are scripted."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import random
+from collections.abc import Callable, Sequence
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.kernel.split_tcp import SplitTcpDetector
+from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.race.policy import NO_POLICY, PageKind, RacePolicy
+from proxy.net.race.race import BeforeFlight, Race, Winner
+from proxy.net.race.retries import RetrySchedule
+from proxy.routing.strategies import fits
+from proxy.wire.flight import Flight
+from proxy.wire.tls import Verdict
+from tests.support.clock import run as play
+from tests.support.scripted import FakeOracle, Script, ScriptedDialer, ScriptedStream
+from tests.wire import hellos
+
+GET = b"GET / HTTP/1.1\r\nHost: blog.example\r\n\r\n"
+POST = b"POST / HTTP/1.1\r\nHost: blog.example\r\nContent-Length: 2\r\n\r\nhi"
+OK = b"HTTP/1.1 200 OK\r\n\r\n"
+HERE = Destination("blog.example", 80)
+RELAY = Route(("vps",))
+OTHER = Route(("tor",))
+
+RESET = ConnectionResetError(104, "Connection reset by peer")
+
+
+class Scene:
+    def __init__(
+        self,
+        scripts: dict[Route, Script],
+        *,
+        tcp_info: bool = True,
+        policy: RacePolicy = NO_POLICY,
+        down_cache: DirectDownCache | None = None,
+        destination: Destination = HERE,
+        schedule: RetrySchedule | None = None,
+    ) -> None:
+        self.scripts = scripts
+        self.tcp_info = FakeOracle(tcp_info)
+        self.noted = self.tcp_info.noted
+        self.avoided: list[tuple[Route, bool]] = []
+        self.race = Race(
+            destination,
+            tuple(scripts),
+            self._dialer,
+            tcp_info=self.tcp_info,
+            detect=Detect(),
+            policy=policy,
+            down_cache=down_cache,
+            schedule=schedule,
+        )
+
+    def _dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
+        self.avoided.append((route, avoid_residual))
+        return ScriptedDialer(self.scripts[route])
+
+    async def deliver(self, data: bytes = GET, pull: Callable[[], bool] = lambda: True) -> Winner | None:
+        flight = Flight()
+        flight.receive_data(data)
+        if not await self.race.connect():
+            return None
+        return await self.race.deliver(flight, pull)
+
+
+def refused() -> DialError:
+    return DialError("connection refused", stage=Stage.CONNECT, symptom=Symptom.REFUSED)
+
+
+# what direct does → which route wins, when the relay is dialed, direct's symptom at the win, and after its deadline
+SCENARIOS = {
+    "works": (Script(answer=OK), DIRECT, None, Symptom.NONE, None),
+    "slow but acknowledged": (Script(answer=OK, after=2.5), DIRECT, None, Symptom.NONE, None),
+    "one segment lost": (Script(answer=OK, after=1.0, acknowledged=False, retransmits=1), DIRECT, None, "", None),
+    "refused": (Script(connect=refused()), RELAY, 0.0, Symptom.REFUSED, None),
+    "reset after the flight": (Script(answer=RESET), RELAY, 0.2, Symptom.RESET, None),
+    "closed after the flight": (Script(answer=b""), RELAY, 0.2, Symptom.EOF, None),
+    "garbage": (Script(answer=b"<html>"), RELAY, 0.2, Symptom.GARBAGE, None),
+    "SYN dropped": (Script(connect=99.0), RELAY, 1.5, Symptom.NONE, Symptom.TIMEOUT),
+    "connects late": (Script(connect=3.0), RELAY, 1.5, Symptom.NONE, Symptom.ABANDONED),
+    "flight dropped": (Script(acknowledged=False, retransmits=2), RELAY, 0.6, Symptom.NONE, Symptom.DROPPED),
+    "flight dropped, until the kernel gave up": (
+        Script(answer=TimeoutError("timed out"), after=2.5, acknowledged=False, retransmits=2),
+        RELAY, 0.6, Symptom.NONE, Symptom.DROPPED,
+    ),
+    "flight dropped, then not": (
+        Script(answer=OK, after=2.0, acknowledged=False, retransmits=2), RELAY, 0.6, Symptom.NONE, "answered",
+    ),
+    "acknowledged, then silence": (Script(), RELAY, 3.1, Symptom.NONE, Symptom.SILENT),
+    "answers after the hedge": (Script(answer=OK, after=5.0), RELAY, 3.1, Symptom.NONE, "answered"),
+    "answers while the relay is dialed": (Script(answer=OK, after=3.05), DIRECT, 3.1, Symptom.NONE, None),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_scenarios_of_direct_and_a_relay(name: str) -> None:
+    direct, winner, relay_dialed_at, symptom, late = SCENARIOS[name]
+
+    async def scene() -> None:
+        relay = Script(answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == winner
+        assert won.valid
+        assert won.answer == OK
+        if relay_dialed_at is None:
+            assert relay.dialed == []
+        else:
+            assert relay.dialed[0] == pytest.approx(relay_dialed_at, abs=0.06)
+        if winner == RELAY:
+            assert relay.streams[0].sent == GET
+        assert stage.race.attempts[0].symptom == symptom
+        assert stage.race.direct_pending == (late is not None)
+        if late is not None:
+            judged = await stage.race.judge_late_direct()
+            assert judged is not None
+            assert judged.delivered == (late == "answered")
+            assert judged.symptom == ("" if late == "answered" else late)
+        assert all(stream.closed for script in (direct, relay) for stream in script.streams if stream is not won.stream)
+
+    play(scene())
+
+
+def test_dropped_is_judged_at_three_seconds_and_silence_at_seven() -> None:
+    async def judged_at(direct: Script) -> float:
+        stage = Scene({DIRECT: direct, RELAY: Script(answer=OK)})
+        await stage.deliver()
+        await stage.race.judge_late_direct()
+        return asyncio.get_running_loop().time()
+
+    assert play(judged_at(Script(acknowledged=False, retransmits=3))) == pytest.approx(3.1, abs=0.01)
+    assert play(judged_at(Script())) == pytest.approx(7.1, abs=0.01)
+
+
+def test_without_tcp_info_a_timer_hedges_by_the_round_trip() -> None:
+    async def scene() -> None:
+        relay = Script(answer=OK)
+        stage = Scene({DIRECT: Script(connect=0.1), RELAY: relay}, tcp_info=False)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert relay.dialed[0] == pytest.approx(0.1 + 1.2 + 2 * 0.1, abs=0.01)
+
+    play(scene())
+
+
+def test_the_third_route_comes_when_the_second_is_silent_too() -> None:
+    async def scene() -> None:
+        last = Script(answer=OK)
+        stage = Scene({DIRECT: Script(connect=refused()), RELAY: Script(connect=1.0), OTHER: last})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == OTHER
+        assert last.dialed[0] == pytest.approx(1.0 + 4 * 1.0, abs=0.01)
+
+    play(scene())
+
+
+def test_a_relay_that_does_not_connect_is_overtaken_after_three_seconds() -> None:
+    async def scene() -> None:
+        last = Script(answer=OK)
+        stage = Scene({RELAY: Script(connect=99.0), OTHER: last})
+        won = await stage.deliver()
+        assert won is not None
+        assert last.dialed[0] == pytest.approx(3.0, abs=0.01)
+        assert not stage.race.direct_pending
+
+    play(scene())
+
+
+def test_the_last_route_is_waited_for_as_long_as_the_client_waits() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=OK, after=100.0)})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+
+    play(scene())
+
+
+def test_a_silent_direct_still_wins_when_every_relay_fails() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=OK, after=20.0), RELAY: Script(connect=refused())})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+
+    play(scene())
+
+
+@pytest.mark.parametrize("answer", [RESET, b""])
+def test_when_all_routes_fail_nothing_is_delivered(answer: bytes | Exception) -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=answer), RELAY: Script(answer=answer)})
+        assert await stage.deliver() is None
+        assert [attempt.pending for attempt in stage.race.attempts] == [False, False]
+
+    play(scene())
+
+
+def test_when_no_route_answers_validly_the_client_sees_what_direct_said() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=b"SSH-2.0"), RELAY: Script(answer=b"")})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+        assert won.answer == b"SSH-2.0"
+        assert not won.valid
+
+    play(scene())
+
+
+def test_nothing_connects() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(connect=refused()), RELAY: Script(connect=refused())})
+        assert not await stage.race.connect()
+
+    play(scene())
+
+
+def test_F90_a_post_goes_out_once_and_is_left_to_its_route() -> None:
+    async def scene() -> None:
+        direct, relay = Script(answer=RESET), Script(answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        won = await stage.deliver(POST)
+        assert won is not None
+        assert won.route == DIRECT
+        assert not won.valid
+        assert won.unsent == b""
+        assert direct.streams[0].sent == POST
+        assert relay.dialed == []
+
+    play(scene())
+
+
+def test_bytes_that_come_later_flow_on_and_end_the_replaying() -> None:
+    async def scene() -> None:
+        direct, relay = Script(answer=RESET, after=2.0), Script(answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        flight = Flight()
+        flight.receive_data(GET)
+        await stage.race.connect()
+        asyncio.get_running_loop().call_later(1.0, flight.receive_data, b"POST / HTTP/1.1\r\n")
+        asyncio.get_running_loop().call_later(1.0, stage.race.bell.ring)
+        won = await stage.race.deliver(flight, lambda: True)
+        assert won is not None
+        assert won.route == DIRECT
+        assert not won.valid
+        assert direct.streams[0].sent == GET + b"POST / HTTP/1.1\r\n"
+        assert relay.dialed == []
+
+    play(scene())
+
+
+def test_the_client_leaves() -> None:
+    async def scene() -> None:
+        direct = Script()
+        stage = Scene({DIRECT: direct, RELAY: Script(answer=OK)})
+        here = [True]
+
+        def leave() -> None:
+            here[0] = False
+            stage.race.bell.ring()
+
+        asyncio.get_running_loop().call_later(1.0, leave)
+        assert await stage.deliver(pull=lambda: here[0]) is None
+        stage.race.close()
+        assert [attempt.symptom for attempt in stage.race.attempts] == [Symptom.ABANDONED]
+        assert direct.streams[0].closed
+
+    play(scene())
+
+
+class ResetBefore(ScriptedStream):
+    """A path that was reset before the flight: as Linux does, writing tells it once, and reading then finds an end."""
+
+    def send_nowait(self, data: bytes | memoryview) -> int:
+        self._arrive(b"")
+        raise RESET
+
+
+def test_a_reset_that_writing_tells_is_no_end() -> None:
+    async def scene() -> None:
+        relay = Script(answer=OK)
+        stage = Scene({DIRECT: Script(stream=ResetBefore), RELAY: relay})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert stage.race.attempts[0].symptom is Symptom.RESET
+
+    play(scene())
+
+
+def test_a_server_that_speaks_first_is_noticed_and_taken() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(greeting=b"SSH-2.0-x\r\n", after=0.5)})
+        await stage.race.connect()
+        assert stage.race.poll_open_path() is BeforeFlight.QUIET
+        await stage.race.bell.wait(None)
+        assert stage.race.poll_open_path() is BeforeFlight.SPOKE
+        flight = Flight()
+        flight.receive_data(b"SSH-2.0-client\r\n")
+        won = stage.race.take_opened(flight)
+        assert won.answer == b"SSH-2.0-x\r\n"
+        assert won.unsent == b"SSH-2.0-client\r\n"
+        assert stage.race.flight_age == 0.0
+        assert stage.race.attempts[0].delivered
+        assert stage.race.attempts[0].elapsed == pytest.approx(0.6)
+
+    play(scene())
+
+
+def test_a_path_that_closes_before_the_flight_teaches_nothing() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(greeting=b"", after=0.5)})
+        await stage.race.connect()
+        await stage.race.bell.wait(None)
+        assert stage.race.poll_open_path() is BeforeFlight.CLOSED
+        assert stage.race.attempts == ()
+
+    play(scene())
+
+
+def test_the_wait_for_a_late_flight_is_nobodys() -> None:
+    """Browsers open tunnels ahead of need: what the log says of a route is what the route took."""
+
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=RESET), RELAY: Script(answer=OK)})
+        flight = Flight()
+        assert await stage.race.connect()
+        await asyncio.sleep(20)
+        assert [a.elapsed for a in stage.race.attempts] == [pytest.approx(0.1)]
+        assert stage.race.flight_age == pytest.approx(20.1), "there is none yet"
+        flight.receive_data(GET)
+        assert await stage.race.deliver(flight, lambda: True) is not None
+        assert stage.race.flight_age == pytest.approx(0.3)
+        assert [a.started for a in stage.race.attempts] == pytest.approx([0, 0.2])
+        assert [a.elapsed for a in stage.race.attempts] == pytest.approx([0.2, 0.2])
+
+    play(scene())
+
+
+def test_narrowing_leaves_a_path_that_the_name_forbids_before_a_byte_goes_out() -> None:
+    async def scene() -> None:
+        direct, relay = Script(answer=OK), Script(answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        await stage.race.connect()
+        stage.race.restrict_to((RELAY,))
+        flight = Flight()
+        flight.receive_data(GET)
+        won = await stage.race.deliver(flight, lambda: True)
+        assert won is not None
+        assert won.route == RELAY
+        assert direct.streams[0].closed
+        assert direct.streams[0].sent == b""
+
+    play(scene())
+
+
+def test_narrowing_to_nothing_delivers_nothing() -> None:
+    async def scene() -> None:
+        direct = Script(answer=OK)
+        stage = Scene({DIRECT: direct})
+        await stage.race.connect()
+        stage.race.restrict_to(())
+        flight = Flight()
+        flight.receive_data(GET)
+        assert await stage.race.deliver(flight, lambda: True) is None
+        assert direct.streams[0].sent == b""
+
+    play(scene())
+
+
+# -- what it is advised ------------------------------------------------------------------------------------------------
+
+CUT = Route(wrap=("tlsrec",))
+HELLO = hellos.real(HERE.host)
+SERVER_HELLO = bytes.fromhex("16030300020200")
+ALERT = bytes.fromhex("15030300020270")
+MOVED = b"HTTP/1.1 302 Found\r\nLocation: http://warning.example/\r\n\r\n"
+
+
+def test_a_route_that_cannot_help_is_passed_over_until_it_can() -> None:
+    seen: list[tuple[Symptom, Protocol]] = []
+
+    def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
+        seen.append((attempts[-1].symptom, protocol))
+        return route != CUT or protocol is Protocol.TLS
+
+    async def scene(data: bytes) -> tuple[Route, int]:
+        scripts = {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), RELAY: Script(answer=OK)}
+        stage = Scene(scripts, policy=RacePolicy(fits=fits))
+        won = await stage.deliver(data)
+        assert won is not None
+        return won.route, len(scripts[CUT].dialed)
+
+    assert play(scene(HELLO)) == (CUT, 1)
+    assert play(scene(GET)) == (RELAY, 0)
+    assert seen[0] == (Symptom.RESET, Protocol.TLS)
+
+
+@pytest.mark.parametrize("cut_helps", [True, False])
+def test_without_a_relay_what_answers_the_sign_goes_before_what_may_help(cut_helps: bool) -> None:
+    doh = Route(wrap=("doh",))
+
+    async def story() -> None:
+        cut = Script(answer=SERVER_HELLO if cut_helps else RESET)
+        scripts = {DIRECT: Script(answer=RESET), doh: Script(answer=SERVER_HELLO), CUT: cut}
+        stage = Scene(scripts, policy=RacePolicy(fits=fits))
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert won.route == (CUT if cut_helps else doh)
+        assert [a.route for a in stage.race.attempts] == [DIRECT, CUT, *([] if cut_helps else [doh])]
+
+    play(story())
+
+
+def test_the_advice_sees_an_overdue_attempt_as_what_it_looks_like() -> None:
+    seen: list[Symptom] = []
+
+    def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
+        seen.append(attempts[0].symptom)
+        return True
+
+    async def scene(direct: Script) -> None:
+        assert (
+            await Scene({DIRECT: direct, RELAY: Script(answer=OK)}, policy=RacePolicy(fits=fits)).deliver() is not None
+        )
+
+    play(scene(Script(connect=99.0)))
+    play(scene(Script(acknowledged=False, retransmits=2)))
+    play(scene(Script()))
+    assert seen == [Symptom.TIMEOUT, Symptom.DROPPED, Symptom.SILENT]
+
+
+@pytest.mark.parametrize(
+    ("answers", "winner", "symptoms"),
+    [
+        ({DIRECT: ALERT, RELAY: SERVER_HELLO}, RELAY, ["alert", ""]),
+        ({DIRECT: ALERT, RELAY: ALERT}, DIRECT, ["", "alert"]),  # the site's own, then
+        (
+            {DIRECT: ALERT, CUT: ALERT, RELAY: SERVER_HELLO},
+            RELAY,
+            ["alert", "alert", ""],
+        ),  # who sees both may send both
+        ({DIRECT: ALERT, CUT: ALERT}, DIRECT, ["", "alert"]),  # nothing contradicts it
+    ],
+)
+def test_an_alert_is_the_sites_own_when_another_way_gets_it_too(
+    answers: dict[Route, bytes], winner: Route, symptoms: list[str]
+) -> None:
+    async def scene() -> None:
+        stage = Scene({route: Script(answer=answer) for route, answer in answers.items()})
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert (won.route, won.valid, won.answer) == (winner, True, answers[winner])
+        assert [attempt.symptom for attempt in stage.race.attempts] == symptoms
+        assert stage.race.attempts[list(answers).index(winner)].delivered
+
+    play(scene())
+
+
+def _reads_pages(answer: bytes, host: str, ended: bool) -> PageKind:
+    assert host == HERE.host
+    if b"\r\n\r\n" not in answer and not ended:
+        return PageKind(Verdict.MORE)
+    if b"Location" in answer:
+        return PageKind(Verdict.GARBAGE, Symptom.REDIRECTED, answer_fingerprint="elsewhere warning.example")
+    if b"forbidden" in answer:
+        return PageKind(Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": "xx-1"})
+    return PageKind(Verdict.VALID, evidence={"status": 200})
+
+
+PAGE = b"HTTP/1.1 200 OK\r\n\r\nforbidden"
+
+
+@pytest.mark.parametrize(
+    ("direct", "relay", "winner", "symptom", "valid"),
+    [
+        (OK, OK, DIRECT, "", True),
+        (PAGE, OK, RELAY, "block_page", True),
+        (PAGE, PAGE, DIRECT, "block_page", False),  # shown, since there is nothing better
+        (MOVED, OK, RELAY, "elsewhere", True),
+        (MOVED, MOVED, DIRECT, "", True),  # the site has moved
+        (MOVED, b"", DIRECT, "", True),  # nothing contradicts it
+        (b"HTTP/1.1 200 O", OK, DIRECT, "", True),  # no more comes: it is not kept back for ever
+    ],
+)
+def test_pages_are_judged_by_what_the_other_route_gets(
+    direct: bytes, relay: bytes, winner: Route, symptom: str, valid: bool
+) -> None:
+    async def scene() -> None:
+        stage = Scene(
+            {DIRECT: Script(answer=direct), RELAY: Script(answer=relay)}, policy=RacePolicy(look_at=_reads_pages)
+        )
+        won = await stage.deliver()
+        assert won is not None
+        assert (won.route, won.valid) == (winner, valid)
+        assert stage.race.attempts[0].symptom == symptom
+        if direct == OK:
+            assert stage.race.attempts[0].evidence == {"status": 200}
+
+    play(scene())
+
+
+@pytest.mark.parametrize(("request_head", "waits"), [(GET, True), (GET.replace(b"GET", b"HEAD"), False)])
+def test_no_page_is_waited_for_after_head(request_head: bytes, waits: bool) -> None:
+    async def scene() -> None:
+        asked = []
+
+        def look_at(answer: bytes, host: str, ended: bool) -> PageKind:
+            asked.append(ended)
+            return PageKind(Verdict.VALID if ended else Verdict.MORE)
+
+        stage = Scene({DIRECT: Script(answer=OK), RELAY: Script(answer=OK)}, policy=RacePolicy(look_at=look_at))
+        won = await stage.deliver(request_head)
+        assert won is not None
+        assert won.route == DIRECT
+        assert (asked[0] is False) is waits
+
+    play(scene())
+
+
+@pytest.mark.parametrize("relay", [Script(connect=10.0, answer=OK), Script(answer=None)])
+def test_a_redirect_in_hand_does_not_wait_for_a_relay_that_does_not_come(relay: Script) -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, policy=RacePolicy(look_at=_reads_pages))
+        won = await stage.deliver()
+        assert won is not None
+        assert (won.route, won.answer, won.valid) == (DIRECT, MOVED, True)
+        assert asyncio.get_running_loop().time() - stage.race.started_at == pytest.approx(2.2, abs=0.01)
+        assert [attempt.symptom for attempt in stage.race.attempts] == ["", "abandoned"]
+
+    play(scene())
+
+
+def test_a_redirect_is_not_questioned_where_every_site_leads_to_a_login_page() -> None:
+    async def scene() -> None:
+        policy = RacePolicy(look_at=_reads_pages, is_portal=lambda: True)
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: Script(answer=OK)}, policy=policy)
+        won = await stage.deliver()
+        assert won is not None
+        assert (won.route, won.answer, won.valid) == (DIRECT, MOVED, True)
+        assert len(stage.race.attempts) == 1
+
+    play(scene())
+
+
+def test_a_redirect_is_not_questioned_where_there_is_nobody_to_ask() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=MOVED), CUT: Script(answer=OK)}, policy=RacePolicy(look_at=_reads_pages))
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+        assert won.valid
+
+    play(scene())
+
+
+def test_one_connection_finds_out_for_all() -> None:
+    async def scene() -> None:
+        loop = asyncio.get_running_loop()
+        down_cache = DirectDownCache(loop.time)
+        first = Scene(
+            {DIRECT: Script(acknowledged=False, retransmits=2), RELAY: Script(answer=OK)}, down_cache=down_cache
+        )
+        later_relay = Script(answer=OK)
+        later = Scene({DIRECT: Script(acknowledged=False), RELAY: later_relay}, down_cache=down_cache)
+
+        async def begin_later() -> Winner | None:
+            await asyncio.sleep(0.4)
+            return await later.deliver()
+
+        won = await asyncio.gather(first.deliver(), begin_later())
+        assert [w.route for w in won if w is not None] == [RELAY, RELAY]
+        assert later_relay.dialed[0] == pytest.approx(0.6, abs=0.06), "the other had found out"
+        after = Script(answer=OK)
+        await Scene({DIRECT: Script(acknowledged=False), RELAY: after}, down_cache=down_cache).deliver()
+        assert after.dialed[0] - loop.time() == pytest.approx(-0.2, abs=0.06), "not even the SYN is waited for"
+
+    play(scene())
+
+
+def test_direct_that_answers_takes_the_alarm_back() -> None:
+    async def scene() -> None:
+        down_cache = DirectDownCache(asyncio.get_running_loop().time)
+        down_cache.raise_for(HERE.host)
+        won = await Scene({DIRECT: Script(answer=OK), RELAY: Script(connect=99.0)}, down_cache=down_cache).deliver()
+        assert won is not None
+        assert won.route == DIRECT
+        assert not down_cache.holds(HERE.host)
+
+    play(scene())
+
+
+@pytest.mark.parametrize("late", [OK, None])
+def test_direct_that_answers_late_takes_it_back_too(late: bytes | None) -> None:
+    async def scene() -> None:
+        down_cache = DirectDownCache(asyncio.get_running_loop().time)
+        stage = Scene({DIRECT: Script(answer=late, after=5.0), RELAY: Script(answer=OK)}, down_cache=down_cache)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert down_cache.holds(HERE.host)
+        await stage.race.judge_late_direct()
+        assert down_cache.holds(HERE.host) is (late is None)
+
+    play(scene())
+
+
+def test_the_address_where_a_flight_was_broken_off_is_told() -> None:
+    troubled: list[tuple[str, str]] = []
+
+    async def scene(direct: Script) -> None:
+        scripts = {DIRECT: direct, RELAY: Script(answer=RESET), OTHER: Script(answer=OK)}
+        await Scene(scripts, policy=RacePolicy(troubled=lambda *said: troubled.append(said))).deliver()
+
+    play(scene(Script(answer=RESET)))
+    play(scene(Script(acknowledged=False, retransmits=2)))
+    assert troubled == [("198.51.100.7", HERE.host)] * 2
+    play(scene(Script(answer=b"")))
+    play(scene(Script(connect=refused())))
+    assert len(troubled) == 2
+
+
+@pytest.mark.parametrize("censored", [Script(answer=RESET), Script(acknowledged=False, retransmits=2)])
+def test_the_address_where_a_local_means_was_broken_off_is_told_too(censored: Script) -> None:
+    troubled: list[tuple[str, str]] = []
+
+    async def scene() -> None:
+        scripts = {DIRECT: Script(connect=refused()), CUT: censored, RELAY: Script(answer=OK)}
+        await Scene(scripts, policy=RacePolicy(troubled=lambda *said: troubled.append(said))).deliver()
+
+    play(scene())
+    assert troubled == [("198.51.100.7", HERE.host)]
+
+
+# -- what is noted beside a failure ------------------------------------------------------------------------------------
+
+
+def stands_in_the_way(stage: Scene) -> SplitTcpDetector:
+    """Makes a middlebox known to the scene's oracle."""
+    middlebox = stage.tcp_info.middlebox
+    for number in range(4):
+        middlebox.note(f"site-{number}.example", 0.001, 0.3)
+    assert middlebox.stands
+    return middlebox
+
+
+def test_where_a_middlebox_ends_tcp_the_kernel_is_not_believed() -> None:
+    async def scene() -> None:
+        relay = Script(answer=OK)
+        stage = Scene({DIRECT: Script(), RELAY: relay})
+        stands_in_the_way(stage)
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert relay.dialed[0] == pytest.approx(0.1 + 1.2 + 2 * 0.1, abs=0.01), "by the clock: not by `acknowledged`"
+        judged = await stage.race.judge_late_direct()
+        assert judged is not None
+        assert judged.symptom is Symptom.SILENT
+        assert judged.evidence == {"middlebox": 1}
+
+    play(scene())
+
+
+@pytest.mark.parametrize("route", [DIRECT, RELAY])
+@pytest.mark.parametrize("hello", [True, False])
+def test_direct_tls_that_works_tells_whether_a_middlebox_stands_there(route: Route, hello: bool) -> None:
+    async def scene() -> None:
+        answer = SERVER_HELLO if hello else OK
+        stage = Scene({route: Script(answer=answer, after=0.6), OTHER: Script()})
+        await stage.deliver(HELLO if hello else GET)
+        assert len(stage.noted) == (hello and route == DIRECT)
+        for host, syn_s, first_byte_s in stage.noted:
+            assert (host, syn_s) == ("blog.example", 0.1)
+            assert first_byte_s == pytest.approx(0.6)
+
+    play(scene())
+
+
+def test_a_first_byte_that_looks_late_is_timed_by_the_kernel() -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=SERVER_HELLO, after=0.6), RELAY: Script()})
+        stage.tcp_info.answered = 0.02
+        await stage.deliver(HELLO)
+        assert stage.noted == [("blog.example", 0.1, 0.02)]
+
+    play(scene())
+
+
+@pytest.mark.parametrize(
+    ("destination", "outer", "is_ech"),
+    [
+        (HERE, "cover.example", True),
+        (HERE, "blog.example", False),  # what browsers send always
+        (Destination("198.51.100.7", 443), "cover.example", False),  # nobody knows whom the client meant
+    ],
+)
+def test_an_encrypted_hello_is_noted_with_direct_that_failed(
+    destination: Destination, outer: str, is_ech: bool
+) -> None:
+    async def scene() -> None:
+        stage = Scene({DIRECT: Script(answer=RESET), RELAY: Script(answer=SERVER_HELLO)}, destination=destination)
+        shown = (hellos.sni(outer.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE, hellos.ECH)
+        await stage.deliver(hellos.by_hand(*shown))
+        direct, relayed = stage.race.attempts
+        assert direct.symptom is Symptom.RESET
+        assert direct.evidence == ({"ech": 1} if is_ech else {})
+        assert relayed.evidence == {}
+
+    play(scene())
+
+
+def test_the_addresses_that_direct_tries_are_noted_when_it_looks_lost_and_again_when_it_is() -> None:
+    tried = ["192.0.2.1"]
+
+    async def scene() -> None:
+        policy = RacePolicy(trying=lambda destination: " ".join(tried))
+        stage = Scene({DIRECT: Script(connect=99.0), RELAY: Script(answer=OK)}, policy=policy)
+        await stage.deliver()
+        assert stage.race.attempts[0].evidence == {"addresses": "192.0.2.1"}
+        tried.append("192.0.2.2")
+        judged = await stage.race.judge_late_direct()
+        assert judged is not None
+        assert (judged.stage, judged.symptom) == (Stage.CONNECT, Symptom.TIMEOUT)
+        assert judged.evidence == {"addresses": "192.0.2.1 192.0.2.2"}
+
+    play(scene())
+
+
+def test_a_name_that_is_still_being_resolved_has_no_addresses() -> None:
+    async def scene() -> None:
+        policy = RacePolicy(trying=lambda destination: "192.0.2.1", is_resolving=lambda host: True)
+        stage = Scene({DIRECT: Script(connect=99.0), RELAY: Script(answer=OK)}, policy=policy)
+        await stage.deliver()
+        judged = await stage.race.judge_late_direct()
+        assert judged is not None
+        assert (judged.stage, judged.evidence) == (Stage.RESOLVE, {})
+
+    play(scene())
+
+
+def test_patience_with_a_connect_begins_when_the_name_is_resolved() -> None:
+    """A lookup that took long is no lost SYN, and its time is not the host's."""
+
+    async def scene(connect_s: float) -> tuple[list[float], Scene]:
+        started_at = asyncio.get_running_loop().time()
+        resolved_at = started_at + 1.3
+
+        def since(destination: Destination) -> float:
+            return resolved_at if asyncio.get_running_loop().time() >= resolved_at else 0.0
+
+        relay = Script(answer=OK)
+        policy = RacePolicy(connecting_since=since)
+        stage = Scene({DIRECT: Script(connect=1.3 + connect_s, answer=OK), RELAY: relay}, policy=policy)
+        await stage.deliver()
+        return [round(at - started_at, 2) for at in relay.dialed], stage
+
+    async def story() -> None:
+        assert (await scene(0.25))[0] == []
+        dialed, stage = await scene(99.0)
+        assert dialed == [1.3 + 1.5]
+        judged = await stage.race.judge_late_direct()
+        assert judged is not None
+        assert judged.symptom is Symptom.TIMEOUT
+        assert judged.elapsed == pytest.approx(1.3 + 5)
+
+    play(story())
+
+
+def test_a_request_begins_with_the_first_route_that_is_for_its_kind() -> None:
+    cut, cut_too, cased = (Route(wrap=wrap) for wrap in (("tlsrec",), ("doh", "tlsrec"), ("hostcase",)))
+
+    async def first(*routes: Route) -> Route:
+        stage = Scene({route: Script(answer=OK) for route in routes}, policy=RacePolicy(fits=fits))
+        request = Flight()
+        request.receive_data(GET)
+        won = await stage.race.deliver(request, lambda: True)
+        assert won is not None
+        assert len(stage.race.attempts) == 1
+        return won.route
+
+    async def story() -> None:
+        assert await first(cut, cased) == cased
+        assert await first(cut, cut_too) == cut, "there is none for it, and a plan has its reasons"
+
+    play(story())
+
+
+# -- a page that can come, comes ---------------------------------------------------------------------------------------
+
+
+def dropped() -> Script:
+    return Script(acknowledged=False, retransmits=2)
+
+
+def down(symptom: Symptom = Symptom.RELAY_DOWN, stage: Stage = Stage.CONNECT) -> DialError:
+    return DialError("relay vps cannot be reached", stage=stage, symptom=symptom)
+
+
+def until_back(seconds: float, failure: DialError | float, opens: float = 0.1) -> Callable[[float], float | DialError]:
+    """A relay that fails so, or opens a path only after so long, when it is dialed in its first seconds."""
+    return lambda now: failure if now < seconds else opens
+
+
+# what the relay does → seconds after which the page must have come
+OUTAGES = {
+    "refuses for 4 s": (Script(connect=until_back(4, down()), answer=OK), 7),
+    "refuses for 6 s": (Script(connect=until_back(6, down()), answer=OK), 9),
+    "closes in its greeting for 5 s": (Script(connect=until_back(5, down(stage=Stage.RELAY)), answer=OK), 9),
+    "does not answer its greeting for 12 s": (
+        Script(connect=until_back(12, down(stage=Stage.RELAY)), fails_after=10, answer=OK), 25,
+    ),
+    "takes requests and does not answer for 12 s": (Script(connect=until_back(12, 99.0), answer=OK), 25),
+    "opens every path 11 s late": (Script(connect=11.0, answer=OK), 20),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("direct", [dropped(), Script(answer=RESET), Script(connect=refused()), None])
+@pytest.mark.parametrize("name", OUTAGES)
+def test_a_relay_that_comes_back_brings_the_page_while_the_client_waits(name: str, direct: Script | None) -> None:
+    relay, bound_s = OUTAGES[name]
+
+    async def story(seed: int) -> None:
+        relay.dialed.clear()
+        schedule = RetrySchedule(Detect(), rng=random.Random(seed))
+        stage = Scene({RELAY: relay} if direct is None else {DIRECT: direct, RELAY: relay}, schedule=schedule)
+        won = await stage.deliver()
+        assert won is not None
+        assert (won.route, won.answer) == (RELAY, OK)
+        assert asyncio.get_running_loop().time() <= bound_s
+        tries = [attempt for attempt in stage.race.attempts if attempt.route == RELAY]
+        assert len(tries) == len(relay.dialed) <= 7, "each try is an attempt of its own"
+        assert sum(attempt.delivered for attempt in tries) == 1
+        assert all(later - former >= 1 for former, later in itertools.pairwise(relay.dialed))
+
+    for seed in range(40):  # of the jitter
+        play(story(seed))
+
+
+@pytest.mark.parametrize("direct", [Script(acknowledged=False, retransmits=2), Script(answer=RESET)])
+def test_a_relay_that_is_preferred_is_tried_again_behind_direct(direct: Script) -> None:
+    async def story() -> None:
+        direct.dialed.clear()
+        relay = Script(connect=until_back(5, down()), answer=OK)
+        stage = Scene({RELAY: relay, DIRECT: direct})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert len(direct.dialed) == 1
+        assert [attempt.route for attempt in stage.race.attempts][:3] == [RELAY, DIRECT, RELAY]
+
+    play(story())
+
+
+LAST_WORDS = {
+    "a refused password": down(Symptom.RELAY_AUTH, Stage.RELAY),
+    "a destination that the relay refuses": down(Symptom.RELAY_REFUSED, Stage.RELAY),
+    "another protocol": down(Symptom.RELAY_GARBAGE, Stage.RELAY),
+    "a name that it does not carry": down(Symptom.SKIPPED, Stage.RELAY),
+    "an address that is forbidden": down(Symptom.FORBIDDEN),
+    "no network here": down(Symptom.OFFLINE),
+}
+
+
+@pytest.mark.parametrize("word", LAST_WORDS)
+def test_a_relay_is_not_asked_again_after_its_last_word(word: str) -> None:
+    async def story() -> None:
+        relay = Script(connect=LAST_WORDS[word])
+        assert await Scene({DIRECT: Script(answer=RESET), RELAY: relay}).deliver() is None
+        assert len(relay.dialed) == 1
+        assert asyncio.get_running_loop().time() < 1
+
+    play(story())
+
+
+def test_the_next_relay_is_tried_first() -> None:
+    async def story() -> None:
+        one, two = Script(connect=down()), Script(connect=until_back(2, down()), answer=OK)
+        stage = Scene({DIRECT: Script(answer=RESET), RELAY: one, OTHER: two})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == OTHER
+        order = [attempt.route for attempt in stage.race.attempts]
+        assert order[:3] == [DIRECT, RELAY, OTHER]
+        assert set(order[3:5]) == {RELAY, OTHER}, "neither twice before the other"
+
+    play(story())
+
+
+def test_E32_all_races_share_one_schedule_and_follow_when_one_gets_through() -> None:
+    """Twenty tabs wait for a relay that refuses: it is tried once a second, and when it is back all of them go on."""
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        schedule = RetrySchedule(Detect(), rng=random.Random(1))
+        relay = Script(connect=until_back(8, down()), answer=OK)
+        scenes = [Scene({DIRECT: dropped(), RELAY: relay}, schedule=schedule) for _ in range(20)]
+        won = await asyncio.gather(*(stage.deliver() for stage in scenes))
+        assert [w.route for w in won if w is not None] == [RELAY] * 20
+        firsts, further = relay.dialed[:20], [at for at in relay.dialed[20:] if at < 8]
+        assert max(firsts) < 1
+        assert len(further) <= 8
+        assert all(later - former >= 1 for former, later in itertools.pairwise(further))
+        assert loop.time() < 10
+
+    play(story())
+
+
+def test_a_visit_tries_a_relay_again_six_times_at_most_and_then_says_why() -> None:
+    async def story() -> None:
+        relay = Script(connect=down())
+        stage = Scene({DIRECT: dropped(), RELAY: relay})
+        assert await stage.deliver() is None
+        assert len(relay.dialed) == 7
+        assert asyncio.get_running_loop().time() == pytest.approx(30.1, abs=0.1), "give_up_s after the flight"
+        direct = stage.race.attempts[0]
+        assert (direct.symptom, direct.error) == (Symptom.DROPPED, "the request was never acknowledged")
+
+    play(story())
+
+
+@pytest.mark.parametrize(
+    ("direct", "relay", "symptoms"),
+    [
+        (Script(connect=99.0), Script(connect=99.0), {"timeout"}),
+        (dropped(), Script(connect=99.0), {"dropped", "timeout"}),
+    ],
+)
+def test_who_waits_for_nothing_is_told_after_half_a_minute(direct: Script, relay: Script, symptoms: set[str]) -> None:
+    async def story() -> None:
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        assert await stage.deliver() is None
+        assert 30 <= asyncio.get_running_loop().time() <= 31
+        assert {attempt.symptom for attempt in stage.race.attempts} == symptoms
+
+    play(story())
+
+
+def test_a_flight_that_arrived_keeps_its_time() -> None:
+    async def story() -> None:
+        stage = Scene({DIRECT: Script(answer=OK, after=100.0), RELAY: Script(connect=down())})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == DIRECT
+
+    play(story())
+
+
+def test_for_a_relay_that_has_been_down_for_long_nobody_waits_who_has_nothing_else() -> None:
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        schedule, relay = RetrySchedule(Detect(), rng=random.Random(1)), Script(connect=down())
+        waits = []
+        for _ in range(6):
+            began = loop.time()
+            assert await Scene({DIRECT: Script(answer=RESET), RELAY: relay}, schedule=schedule).deliver() is None
+            waits.append(loop.time() - began)
+        assert waits[0] > 13
+        assert waits[-1] < 1
+        relay.connect, relay.answer = 0.1, OK
+        won = await Scene({DIRECT: Script(answer=RESET), RELAY: relay}, schedule=schedule).deliver()
+        assert won is not None, "its first try is everybody's"
+
+    play(story())
+
+
+def test_F90_once_a_byte_of_a_post_has_left_no_relay_is_tried_again() -> None:
+    async def story() -> None:
+        direct, relay = dropped(), Script(connect=down(), answer=OK)
+        stage = Scene({RELAY: relay, DIRECT: direct})
+        won = await stage.deliver(POST)
+        assert won is not None
+        assert (won.route, won.valid) == (DIRECT, False)
+        assert len(relay.dialed) == 1
+
+    play(story())
+
+
+def test_before_a_byte_has_left_a_post_waits_for_its_relay() -> None:
+    async def story() -> None:
+        relay = Script(connect=until_back(5, down()), answer=OK)
+        stage = Scene({RELAY: relay})
+        won = await stage.deliver(POST)
+        assert won is not None
+        assert relay.streams[0].sent == POST
+        assert len(relay.streams) == 1
+
+    play(story())
+
+
+def test_a_client_that_left_is_waited_for_no_more() -> None:
+    async def story() -> None:
+        relay = Script(connect=down())
+        stage = Scene({RELAY: relay})
+        assert not await stage.race.connect(lambda: asyncio.get_running_loop().time() < 3)
+        assert asyncio.get_running_loop().time() < 6
+        assert len(relay.dialed) <= 4
+
+    play(story())
+
+
+# -- local strategies that were skipped for the sake of a relay --------------------------------------------------------
+
+
+class Spared(DialError):
+    """What a registry says of a rung at addresses where a name was just blocked."""
+
+    def __init__(self) -> None:
+        super().__init__("direct|tlsrec skipped", stage=Stage.CONNECT, symptom=Symptom.SKIPPED)
+
+
+class Residual(Scene):
+    """A scene in which the rung is skipped as long as a relay may serve."""
+
+    def _dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
+        super()._dialer(route, avoid_residual=avoid_residual)
+        return ScriptedDialer(Script(connect=Spared()) if route == CUT and avoid_residual else self.scripts[route])
+
+
+@pytest.mark.parametrize("direct", [dropped(), Script(answer=RESET)])
+@pytest.mark.parametrize(
+    ("relay", "bound_s"), [(Script(connect=down()), 1.0), (Script(connect=99.0), 4.5), (Script(connect=11.0), 4.5)]
+)
+def test_a_strategy_comes_back_when_no_relay_serves(direct: Script, relay: Script, bound_s: float) -> None:
+    async def story() -> None:
+        stage = Residual({DIRECT: direct, CUT: Script(answer=SERVER_HELLO), RELAY: relay}, policy=RacePolicy(fits=fits))
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert won.route == CUT
+        assert asyncio.get_running_loop().time() <= bound_s
+        assert [attempt.route for attempt in stage.race.attempts] == [DIRECT, CUT, RELAY, CUT]
+
+    play(story())
+
+
+def test_a_relay_that_serves_goes_before_a_strategy_that_a_censor_may_spoil() -> None:
+    async def story() -> None:
+        stage = Residual(
+            {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), RELAY: Script(answer=SERVER_HELLO)},
+            policy=RacePolicy(fits=fits),
+        )
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert won.route == RELAY
+
+    play(story())
+
+
+@pytest.mark.parametrize("relays", [{}, {RELAY: Script(connect=99.0)}])
+def test_a_strategy_is_not_skipped_for_a_relay_that_is_known_to_fail(relays: dict[Route, Script]) -> None:
+    async def story() -> None:
+        stage = Residual(
+            {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), **relays},
+            policy=RacePolicy(fits=fits, is_failing=lambda route: True),
+        )
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert won.route == CUT
+        assert [attempt.route for attempt in stage.race.attempts] == [DIRECT, CUT]
+
+    play(story())
+
+
+# -- a hedge is bounded in time ----------------------------------------------------------------------------------------
+
+
+def test_a_syn_ack_that_came_late_once_delays_no_hedge() -> None:
+    """It came after 3 s, so the kernel waits for 9 s before it sends anything again; the relay's path opened at 4.5."""
+
+    async def story() -> None:
+        direct, relay = Script(connect=3.0, acknowledged=False), Script(connect=3.0, answer=OK)
+        stage = Scene({DIRECT: direct, RELAY: relay})
+        won = await stage.deliver()
+        assert won is not None
+        assert won.route == RELAY
+        assert relay.dialed == [1.5]
+        assert asyncio.get_running_loop().time() == pytest.approx(5.6, abs=0.1)
+
+    play(story())
+
+
+def test_an_open_path_in_reserve_is_not_queued_behind_guesses() -> None:
+    """The relay opened its path after the guess had begun, which is acknowledged and silent: three seconds of it."""
+
+    async def story() -> None:
+        scripts = {
+            DIRECT: dropped(),
+            RELAY: Script(connect=4.0, answer=SERVER_HELLO),
+            CUT: Script(),
+        }
+        stage = Scene(scripts)
+        won = await stage.deliver(HELLO)
+        assert won is not None
+        assert won.route == RELAY
+        opened_at = scripts[RELAY].dialed[0] + 4.0
+        assert scripts[CUT].dialed[0] < opened_at
+        assert asyncio.get_running_loop().time() <= opened_at + 1.2
+
+    play(story())

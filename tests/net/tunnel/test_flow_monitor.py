@@ -1,0 +1,549 @@
+"""What happens to flows, second by second, as a table under a virtual clock; and once with a real kernel."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import cast
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.model import ClosedBy, Symptom
+from proxy.net.kernel.tcp_info import Pulse, TcpInfo
+from proxy.net.poller import make_poller
+from proxy.net.stream import SocketStream
+from proxy.net.tunnel import flow_monitor as flow_watch
+from proxy.net.tunnel.flow_monitor import FlowFinding, FlowMonitor, WatchedFlow
+from proxy.net.tunnel.pump import Pump, Tunnel, TunnelResult
+from tests.support import clock
+from tests.support.filters import drop_all
+from tests.support.sockets import tcp_pair
+from tests.support.waiting import until
+
+RESET = "the server's connection broke: Connection reset by peer"
+
+
+class Fake:
+    """A tunnel whose counters a test moves, and what the kernel says of it."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        self.down = SimpleNamespace(moved=0)
+        self.up = SimpleNamespace(moved=0)
+        self.client_is_slow = False
+        self.over = False
+        self.upstream = SimpleNamespace(lowest_socket=sock)
+        self.pulse: Pulse | None = Pulse(segment=1400)
+
+    @property
+    def bytes_down(self) -> int:
+        return int(self.down.moved)
+
+    @property
+    def bytes_up(self) -> int:
+        return int(self.up.moved)
+
+
+class FakeOracle:
+    """Tells what the tunnel with that socket says."""
+
+    def __init__(self) -> None:
+        self.tunnels: list[Fake] = []
+        self.asked = 0
+
+    def pulse(self, sock: socket.socket) -> Pulse | None:
+        self.asked += 1
+        return next(fake.pulse for fake in self.tunnels if fake.upstream.lowest_socket is sock)
+
+
+@dataclass
+class World:
+    """A watch with tunnels, and what it found."""
+
+    watch: FlowMonitor
+    tcp_info: FakeOracle
+    found: list[tuple[str, FlowFinding]] = field(default_factory=list)
+    proven: list[tuple[int, float]] = field(default_factory=list)
+    brought: list[tuple[str, float]] = field(default_factory=list)
+
+    def open(self, host: str, *, direct: bool = True, received: int = 1) -> tuple[Fake, WatchedFlow]:
+        fake = Fake(next(_sockets))
+        self.tcp_info.tunnels.append(fake)
+        fake.down.moved = received
+        flow = self.watch.watch(
+            cast(Tunnel, fake),
+            host,
+            lambda finding: self.found.append((host, finding)),
+            direct=direct,
+            proven=lambda *told: self.proven.append(told),
+            brings=lambda within_s: self.brought.append((host, within_s)),
+        )
+        return fake, flow
+
+    @property
+    def kinds(self) -> list[tuple[str, Symptom]]:
+        return [(host, finding.kind) for host, finding in self.found]
+
+
+_sockets: Iterator[socket.socket]
+
+
+@pytest.fixture(autouse=True)
+def sockets() -> Iterator[None]:
+    """Real ones, so that their options can be set."""
+    global _sockets
+    made: list[socket.socket] = []
+
+    def make() -> Iterator[socket.socket]:
+        while True:
+            near, far = tcp_pair()
+            made.extend((near, far))
+            yield near
+
+    _sockets = make()
+    yield
+    for sock in made:
+        sock.close()
+
+
+def tell(story: object, **settings: float) -> World:
+    """Runs `story(world)` in virtual time."""
+
+    async def run() -> World:
+        tcp_info = FakeOracle()
+        world = World(FlowMonitor(tcp_info, Detect(**settings)), tcp_info)  # type: ignore[arg-type]  # numbers by name
+        await story(world)  # type: ignore[operator]  # a story is an async function
+        world.watch.close()
+        return world
+
+    return clock.run(run())
+
+
+def asks(fake: Fake) -> bool:
+    return bool(fake.upstream.lowest_socket.getsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE))
+
+
+@dataclass(frozen=True)
+class Second:
+    """What one second brings."""
+
+    others: int = 0  # bytes to another direct flow
+    probes: int = 0  # unanswered in a row, as the kernel says at its end
+    heard_s: float = 99.0
+    unacked: int = 0
+    retransmits: int = 0
+    down: int = 0
+    up: int = 0
+
+
+QUIET = Second()
+BUSY = Second(others=9000)
+
+STALLS: dict[str, tuple[list[Second], bool]] = {
+    # what: (second by second from when it last brought a byte, whether it is frozen)
+    "probes unanswered while others receive": (
+        [BUSY, BUSY, *(Second(others=9000, probes=n) for n in (1, 2, 3, 4))],
+        True,
+    ),
+    "data sent again and again while others receive": (
+        [BUSY, BUSY, *(Second(others=9000, unacked=1, retransmits=n) for n in (1, 2, 3))],
+        True,
+    ),
+    "a finished page: its probe is answered": ([BUSY, BUSY, Second(others=9000, heard_s=0.9), *[BUSY] * 9], False),
+    "an outage: nobody receives": ([QUIET, QUIET, *(Second(probes=n) for n in range(1, 15))], False),
+    "an outage that ends: others receive first": (
+        [
+            *(BUSY, BUSY, *(Second(probes=n) for n in range(1, 7))),
+            *(Second(others=9000, probes=7), Second(others=9000, heard_s=0.2)),
+        ],
+        False,
+    ),
+    "an outage that begins while it is asked": (
+        [BUSY, BUSY, Second(others=9000, probes=1), *(Second(probes=n) for n in range(2, 15))],
+        False,
+    ),
+    "a lossy link: one probe lost": (
+        [BUSY, BUSY, Second(others=9000, probes=1), Second(others=9000, heard_s=0.3), *[BUSY] * 9],
+        False,
+    ),
+    "a lone retransmission": (
+        [BUSY, BUSY, Second(others=9000, unacked=1, retransmits=1), Second(others=9000, retransmits=1, heard_s=0.5)],
+        False,
+    ),
+    "bytes again before the third": (
+        [BUSY, BUSY, Second(others=9000, probes=1), Second(others=9000, probes=2, down=500), *[BUSY] * 2],
+        False,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("seconds", "is_frozen"), STALLS.values(), ids=STALLS)
+def test_a_flow_that_stalls(seconds: list[Second], is_frozen: bool) -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test", received=16_000)
+        other, _ = world.open("news.test")
+        await asyncio.sleep(0.5)  # between two looks
+        for second in seconds:
+            other.down.moved += second.others
+            fake.down.moved += second.down
+            fake.pulse = Pulse(second.probes, second.retransmits, second.unacked, second.heard_s, 1400)
+            other.pulse = Pulse(heard_s=0.1)
+            await asyncio.sleep(1)
+        assert is_frozen or asks(fake) == (seconds[-1].probes > 0)
+
+    world = tell(story)
+    assert world.kinds == ([("blog.test", Symptom.FROZEN)] if is_frozen else [])
+    if is_frozen:
+        finding = world.found[0][1]
+        assert finding.bytes_down == 16_000
+        assert finding.evidence["stalled_s"] == 5.0 if finding.evidence["probes"] else 4.0
+
+
+def test_only_a_stalled_direct_flow_that_owes_something_is_asked() -> None:
+    async def story(world: World) -> None:
+        silent, _ = world.open("silent.test", received=0)  # has not delivered
+        relayed, _ = world.open("relayed.test", direct=False)
+        full, _ = world.open("full.test")  # the client takes nothing
+        full.client_is_slow = True
+        stalled, _ = world.open("stalled.test")
+        await asyncio.sleep(1.5)
+        assert not asks(stalled)
+        await asyncio.sleep(1)
+        assert [asks(fake) for fake in (silent, relayed, full, stalled)] == [False, False, False, True]
+
+    tell(story)
+
+
+def test_who_gave_a_sign_of_life_is_asked_again_only_after_it_moved_and_a_while() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        seen = []
+        for second in range(40):
+            if second == 8:  # the client asks for more, and nothing comes
+                fake.up.moved += 100
+            await asyncio.sleep(1)
+            seen.append(asks(fake))
+            fake.pulse = Pulse(heard_s=0.0 if asks(fake) else 99.0, segment=1400)
+        assert [n for n, asked in enumerate(seen) if asked] == [1, 11]
+
+    assert tell(story).found == []
+
+
+def test_a_flow_that_nothing_is_known_of_is_let_be() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        await asyncio.sleep(2.5)
+        assert asks(fake)
+        fake.pulse = None
+        await asyncio.sleep(1)
+        assert not asks(fake)
+
+    tell(story)
+
+
+def test_it_is_not_asked_for_ever() -> None:
+    """The kernel would break the connection after 30 probes."""
+
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        asked = 0
+        for second in range(60):
+            fake.pulse = Pulse(probes=max(0, second - 1), heard_s=99)
+            await asyncio.sleep(1)
+            asked += asks(fake)
+        assert asked == 20
+
+    assert tell(story).found == []
+
+
+def test_its_options_are_as_before() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        sock = fake.upstream.lowest_socket
+        names = (socket.TCP_KEEPIDLE, socket.TCP_KEEPINTVL, socket.TCP_KEEPCNT)
+        before = [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names]
+        await asyncio.sleep(2.5)
+        assert [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names] == [1, 1, 30]
+        fake.down.moved += 1
+        await asyncio.sleep(1)
+        assert not asks(fake)
+        assert [sock.getsockopt(socket.IPPROTO_TCP, name) for name in names] == before
+
+    tell(story)
+
+
+def test_after_a_sleep_all_begins_anew() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        other, _ = world.open("news.test")
+        for probes in (0, 0, 1, 2):
+            fake.pulse = Pulse(probes=probes, heard_s=99)
+            other.down.moved += 9000
+            await asyncio.sleep(1)
+        world.watch.void()
+        assert not asks(fake)
+        fake.pulse = Pulse(probes=3, heard_s=99)
+        other.down.moved += 9000
+        await asyncio.sleep(1)
+
+    assert tell(story).found == []
+
+
+def test_after_a_sleep_a_flow_is_given_its_time_again() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        await asyncio.sleep(1.5)  # a second later it would be asked
+        world.watch.void()
+        await asyncio.sleep(1)
+        assert not asks(fake)
+        await asyncio.sleep(2)
+        assert asks(fake)
+
+    tell(story)
+
+
+def test_signs_of_life_are_those_of_this_network() -> None:
+    async def story(world: World) -> None:
+        other, _ = world.open("news.test")
+        fake, _ = world.open("blog.test")
+        await asyncio.sleep(2.5)
+        fake.pulse = Pulse(heard_s=0.0, segment=1400)
+        await asyncio.sleep(1)
+        world.watch.void()
+        for probes in (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3):
+            fake.pulse = Pulse(probes=probes, heard_s=99)
+            fake.down.moved += not probes
+            other.down.moved += 9000
+            await asyncio.sleep(1)
+        for probes in (4, 5, 6, 7, 8):
+            fake.pulse = Pulse(probes=probes, heard_s=99)
+            other.down.moved += 9000
+            await asyncio.sleep(1)
+
+    world = tell(story)
+    assert world.kinds == [("blog.test", Symptom.FROZEN)]
+    assert world.found[0][1].evidence["answered"] == 0
+
+
+@pytest.mark.parametrize("voided_at", [None, 5, 20, 25])
+def test_what_crawled_before_a_sleep_says_nothing_after_it(voided_at: int | None) -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        other, _ = world.open("news.test")
+        await asyncio.sleep(0.5)
+        for second in range(30):
+            if second == voided_at:
+                world.watch.void()
+            fake.down.moved += 8_000
+            other.down.moved += 200_000
+            await asyncio.sleep(1)
+
+    assert tell(story).kinds == ([("blog.test", Symptom.THROTTLED)] if voided_at is None else [])
+
+
+def test_what_broke_before_a_sleep_is_no_first_time() -> None:
+    async def story(world: World) -> None:
+        for _ in range(2):
+            _, flow = world.open("blog.test", received=0)
+            world.watch.ended(flow, TunnelResult(500, 15_000, ClosedBy.SERVER, RESET))
+            world.watch.void()
+
+    assert tell(story).found == []
+
+
+# -- throttled ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Crawl:
+    down: int = 8_000  # bytes each second
+    others: int = 200_000
+    other_host: str = "news.test"
+    segment: int = 1400
+    client_is_slow: bool = False
+    pause_each: int = 0  # seconds after which some bring nothing
+    pause: int = 1
+    in_short: bool = False  # the others are tunnels that live between two looks
+    windows: int = 3
+
+
+CRAWLS: dict[str, tuple[Crawl, bool]] = {
+    "slow while another host is fast": (Crawl(), True),
+    "twice only": (Crawl(windows=2), False),
+    "all is slow": (Crawl(others=12_000), False),
+    "alone": (Crawl(others=0), False),
+    "only itself is fast, on another connection": (Crawl(other_host="blog.test"), False),
+    "fast enough": (Crawl(down=30_000), False),
+    "a radio: small segments": (Crawl(segment=500), False),
+    "a chat: pauses": (Crawl(pause_each=5, pause=2, windows=5), False),
+    "slowed down by dropping: a second without a byte now and then": (Crawl(pause_each=5, windows=4), True),
+    "while others load pages": (Crawl(in_short=True), True),
+    "while others load small pages": (Crawl(in_short=True, others=12_000), False),
+    "while itself loads pages": (Crawl(in_short=True, other_host="blog.test"), False),
+    "the client takes no more": (Crawl(client_is_slow=True), False),
+}
+
+
+@pytest.mark.parametrize(("crawl", "is_throttled"), CRAWLS.values(), ids=CRAWLS)
+def test_a_flow_that_crawls(crawl: Crawl, is_throttled: bool) -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        other, _ = world.open(crawl.other_host)
+        fake.client_is_slow = crawl.client_is_slow
+        came = 0
+        await asyncio.sleep(0.5)
+        for second in range(10 * crawl.windows):
+            if not (crawl.pause_each and second % crawl.pause_each < crawl.pause):
+                fake.down.moved += crawl.down
+                came += crawl.down
+            if crawl.in_short:
+                _, short = world.open(crawl.other_host, received=0)
+                world.watch.ended(short, TunnelResult(1, crawl.others, ClosedBy.CLIENT))
+            else:
+                other.down.moved += crawl.others
+            fake.pulse = Pulse(segment=1400, bytes_in=came, segments_in=-(-came // crawl.segment), heard_s=0.1)
+            await asyncio.sleep(1)
+
+    world = tell(story)
+    assert world.kinds == ([("blog.test", Symptom.THROTTLED)] if is_throttled else [])
+    if is_throttled:
+        evidence = world.found[0][1].evidence
+        assert evidence["bytes_s"] == (8_000 if not crawl.pause_each else 6_400)
+        assert (evidence["others_bytes_s"], evidence["times"]) == (200_000, 3)
+
+
+def test_once_it_is_known_each_window_more_is_found() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        other, _ = world.open("news.test")
+        await asyncio.sleep(0.5)
+        for _ in range(50):
+            fake.down.moved += 8_000
+            other.down.moved += 200_000
+            await asyncio.sleep(1)
+
+    assert tell(story).kinds == [("blog.test", Symptom.THROTTLED)] * 3
+
+
+# -- how they end ------------------------------------------------------------------------------------------------------
+
+ENDS: dict[str, tuple[list[TunnelResult], int]] = {
+    "reset early": ([TunnelResult(500, 4096, ClosedBy.SERVER, RESET)], 1),
+    "reset late": ([TunnelResult(500, 4097, ClosedBy.SERVER, RESET)], 0),
+    "reset late, twice at the same count": ([TunnelResult(500, 15_000, ClosedBy.SERVER, RESET)] * 2, 1),
+    "reset late, at other counts": (
+        [TunnelResult(500, 15_000, ClosedBy.SERVER, RESET), TunnelResult(500, 15_001, ClosedBy.SERVER, RESET)],
+        0,
+    ),
+    "closed early": ([TunnelResult(500, 100, ClosedBy.SERVER)], 0),
+    "the client reset it": ([TunnelResult(500, 100, ClosedBy.CLIENT, RESET.replace("server", "client"))], 0),
+    "timed out": ([TunnelResult(500, 100, ClosedBy.SERVER, "the server's connection broke: Connection timed out")], 0),
+    "nothing delivered": ([TunnelResult(500, 0, ClosedBy.SERVER, RESET)], 0),
+}
+
+
+@pytest.mark.parametrize(("ends", "found"), ENDS.values(), ids=ENDS)
+def test_an_early_reset(ends: list[TunnelResult], found: int) -> None:
+    async def story(world: World) -> None:
+        for carried in ends:
+            _, flow = world.open("blog.test", received=0)
+            world.watch.ended(flow, carried)
+            world.watch.ended(flow, carried)  # harmless
+        assert len(world.watch) == 0
+
+    assert tell(story).kinds == [("blog.test", Symptom.RESET)] * found
+
+
+def test_a_relay_that_carries_enough_proves_it_and_again_when_it_is_faster() -> None:
+    async def story(world: World) -> None:
+        long, _ = world.open("blog.test", direct=False)
+        _, short = world.open("blog.test", direct=False)
+        _, small = world.open("blog.test", direct=False)
+        for count in (20_000, 20_000, 20_000, 90_000, 50_000):
+            long.down.moved += count
+            await asyncio.sleep(1)
+        world.watch.ended(short, TunnelResult(1, 32_768, ClosedBy.SERVER))
+        world.watch.ended(small, TunnelResult(1, 32_767, ClosedBy.SERVER, RESET))
+
+    world = tell(story)
+    assert world.proven == [(40_001, 20_000), (150_001, 90_000), (32_768, 32_767)]
+    assert world.found == []
+
+
+def test_a_tunnel_that_lived_between_two_looks_shows_that_the_uplink_is_well() -> None:
+    async def story(world: World) -> None:
+        fake, _ = world.open("blog.test")
+        for probes in (0, 0, 1, 2, 3):
+            fake.pulse = Pulse(probes=probes, heard_s=99)
+            _, short = world.open("news.test", received=0)
+            world.watch.ended(short, TunnelResult(1, 900, ClosedBy.SERVER))
+            if probes == 3:
+                world.watch.delivered()
+            await asyncio.sleep(1)
+
+    assert tell(story).kinds == [("blog.test", Symptom.FROZEN)]
+
+
+# -- with a kernel -----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(not hasattr(socket, "TCP_INFO"), reason="not run: TCP_INFO is Linux")
+async def test_a_connection_that_nothing_comes_through_any_more(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Real tunnels: one freezes, another goes on. The first probe is a second away, and so is each next one."""
+    monkeypatch.setattr(flow_watch, "SAMPLE_S", 0.1)
+    poller = make_poller(asyncio.get_running_loop())
+    pump = Pump(idle_timeout_s=600, half_open_timeout_s=600)
+    watch = FlowMonitor(TcpInfo(), Detect(stalled_s=0.2))
+    found: list[FlowFinding] = []
+    ends: list[socket.socket] = []
+
+    def tunnel(host: str) -> tuple[socket.socket, socket.socket]:
+        near_client, client = tcp_pair()
+        near_upstream, server = tcp_pair()
+        ends.extend((client, server))
+        carrying = pump.carry(
+            SocketStream(near_client, poller, "client"), SocketStream(near_upstream, poller, "server"), lambda _: None
+        )
+        watch.watch(carrying, host, found.append, direct=True)
+        return client, server
+
+    try:
+        client, server = tunnel("blog.test")
+        _, other = tunnel("news.test")
+        server.send(bytes(1000))
+        await asyncio.get_running_loop().sock_recv(client, 2000)
+        drop_all(server)
+
+        def others_go_on_until_it_is_frozen() -> bool:
+            other.send(b"more")
+            return bool(found)
+
+        await until(others_go_on_until_it_is_frozen)
+        assert [finding.kind for finding in found] == [Symptom.FROZEN]
+        assert found[0].evidence["probes"] == 3
+        assert pump.active == 2
+    finally:
+        watch.close()
+        await pump.close(0)
+        poller.close()
+        for sock in ends:
+            sock.close()
+
+
+def test_G1_a_flow_that_goes_on_says_so_after_each_second_with_bytes() -> None:
+    async def story(world: World) -> None:
+        radio, _ = world.open("radio.example")
+        relayed, _ = world.open("relayed.example", direct=False)
+        world.open("idle.example")
+        for _ in range(2):
+            radio.down.moved += 2000
+            relayed.down.moved += 2000
+            await asyncio.sleep(1.0)
+        await asyncio.sleep(3.0)
+
+    brought = tell(story).brought
+    assert [host for host, _ in brought] == ["radio.example"] * 2
+    assert [within_s for _, within_s in brought] == [pytest.approx(1.0)] * 2

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+import errno
+import ipaddress
+import os
+import socket
+import struct
+
+import pytest
+
+from proxy.net.uplink import netlink
+from proxy.net.uplink.netlink import (
+    Link,
+    Netlink,
+    OwnAddress,
+    RouteFound,
+    attribute,
+    attributes,
+    link_of,
+    messages,
+    neighbour_of_news,
+    open_news,
+    own_address,
+    route_found,
+)
+
+linux = pytest.mark.skipif(not netlink.AVAILABLE, reason="not run: rtnetlink is Linux")
+
+ROUTER = ipaddress.ip_address("192.168.1.1")
+OURS = ipaddress.ip_address("192.168.1.2")
+
+
+def message(kind: int, body: bytes, sequence: int = 1) -> bytes:
+    length = 16 + len(body)
+    return struct.pack("=IHHII", length, kind, 0, sequence, 0) + body + bytes(-length % 4)
+
+
+def test_messages_are_taken_apart() -> None:
+    data = message(24, b"abc", 7) + message(3, b"", 8)
+    assert list(messages(data)) == [(24, 7, b"abc"), (3, 8, b"")]
+
+
+@pytest.mark.parametrize("cut", range(1, 36))
+def test_a_message_that_is_cut_off_is_left_out(cut: int) -> None:
+    data = (message(24, b"abcd") + message(24, b"efgh"))[:-cut] if cut < 20 else message(24, b"abcd")[: 36 - cut]
+    assert len(list(messages(data))) == (1 if cut < 20 else 0)
+
+
+@pytest.mark.parametrize("length", [0, 3, 15, 1 << 31])
+def test_a_length_that_cannot_be_ends_it(length: int) -> None:
+    assert list(messages(struct.pack("=IHHII", length, 24, 0, 1, 0) + bytes(64))) == []
+    assert attributes(struct.pack("=HH", length & 0xFFFF, 1) + bytes(2), 0) == {}
+
+
+def test_attributes() -> None:
+    body = b"head" + attribute(1, b"abc") + attribute(2 | 0x8000, b"")
+    assert attributes(body, 4) == {1: b"abc", 2: b""}
+    assert attributes(body[:-1], 4) == {1: b"abc"}
+
+
+def test_a_route() -> None:
+    head = bytes(12)
+    link, gateway, source = attribute(4, struct.pack("=I", 3)), attribute(5, ROUTER.packed), attribute(7, OURS.packed)
+    assert route_found(head + link + gateway + source) == RouteFound(3, ROUTER, OURS)
+    assert route_found(head + link) == RouteFound(3, None, None)
+    six = ipaddress.ip_address("fe80::1")
+    via = attribute(18, struct.pack("=H", socket.AF_INET6) + six.packed)
+    assert route_found(head + link + via) == RouteFound(3, six, None)
+    assert route_found(head + gateway) is None
+    assert route_found(b"") is None
+
+
+def test_a_link() -> None:
+    def body(flags: int, kind: bytes = b"") -> bytes:
+        info = attribute(18 | 0x8000, attribute(1, kind + b"\0")) if kind else b""
+        return struct.pack("=BxHiII", 0, 1, 3, flags, 0) + attribute(3, b"wlan0\0") + info
+
+    assert link_of(body(0x1003)) == Link("wlan0", "", asks=True)
+    assert link_of(body(0x1083, b"wireguard")) == Link("wlan0", "wireguard", asks=False)
+    assert link_of(body(0x10)) == Link("wlan0", "", asks=False)
+    assert link_of(b"short") is None
+
+
+def test_an_address() -> None:
+    def body(length: int, *found: bytes) -> bytes:
+        return struct.pack("=BBBBI", socket.AF_INET, length, 0, 0, 3) + b"".join(found)
+
+    interface = ipaddress.ip_interface("192.168.1.2/24")
+    assert own_address(body(24, attribute(1, OURS.packed))) == OwnAddress(3, interface, 0)
+    both = body(24, attribute(1, ROUTER.packed), attribute(2, OURS.packed))
+    assert own_address(both) == OwnAddress(3, interface, 0)
+    assert own_address(body(24)) is None
+    assert own_address(body(33, attribute(1, OURS.packed))) is None
+    assert own_address(b"") is None
+
+
+def test_news_of_neighbours() -> None:
+    body = struct.pack("=BxxxiHBB", socket.AF_INET, 3, 2, 0, 1) + attribute(1, ROUTER.packed)
+    assert neighbour_of_news(netlink.RTM_NEWNEIGH, body) == ROUTER.packed
+    assert neighbour_of_news(netlink.RTM_NEWROUTE, body) is None
+    assert neighbour_of_news(netlink.RTM_NEWNEIGH, b"") is None
+
+
+@linux
+def test_the_kernel_answers() -> None:
+    with Netlink() as asked:
+        addresses = asked.addresses()
+        loopback = next(own for own in addresses if str(own.interface.ip) == "127.0.0.1")
+        link = asked.link(loopback.index)
+        route = asked.route_to(ipaddress.ip_address("127.0.0.1"))
+        assert asked.hardware_of(loopback.index, ipaddress.ip_address("127.0.0.77")) == ""
+    assert link == Link("lo", "", asks=False)
+    assert route is not None
+    assert route.index == loopback.index
+
+
+@linux
+def test_what_the_kernel_refuses_is_an_error() -> None:
+    with Netlink() as asked, pytest.raises(OSError, match=os.strerror(errno.ENODEV)):
+        asked.link(2**31 - 1)
+
+
+@linux
+def test_where_no_route_leads_there_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object, **__: object) -> None:
+        raise OSError(errno.ENETUNREACH, "Network is unreachable")
+
+    with Netlink() as asked:
+        monkeypatch.setattr(asked, "_ask", refuse)
+        assert asked.route_to(ROUTER) is None
+        monkeypatch.setattr(asked, "_ask", lambda *_, **__: (_ for _ in ()).throw(OSError(errno.EPERM, "no")))
+        with pytest.raises(PermissionError):
+            asked.route_to(ROUTER)
+
+
+@linux
+def test_news_are_heard() -> None:
+    with open_news() as news, pytest.raises(BlockingIOError):
+        news.recv(1)
+
+
+def test_without_rtnetlink_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(netlink, "AVAILABLE", False)
+    with pytest.raises(OSError, match=os.strerror(errno.EAFNOSUPPORT)):
+        Netlink()
+    with pytest.raises(OSError, match=os.strerror(errno.EAFNOSUPPORT)):
+        open_news()

@@ -1,0 +1,48 @@
+"""What a measurement is made with."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from typing import Any, cast
+from unittest.mock import MagicMock
+
+from proxy.config.schema import Detect, RelayConfig, Settings
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.model import DIRECT, Belief, MeasurementStep, State, StepKind, StepResult
+from proxy.probe.measure.inputs import DOH, ProbeEnvironment, SharedControls, measured_routes
+from proxy.probe.target import page_of
+from proxy.session.setup import Setup
+from tests.probe.measure.scene import CONTROL, FILTERED
+from tests.support.outcomes import HOME, TOR
+from tests.support.services import services
+
+
+def test_what_is_believed_says_who_is_in_trouble() -> None:
+    held = Belief(FILTERED, HOME, State.BLOCKED, "sni_reset", until=math.inf)
+    setup = cast(Any, MagicMock(spec=Setup))
+    means = ProbeEnvironment.of(setup, services(beliefs=Beliefs(Detect(), [held])))
+    assert means.is_troubled(FILTERED)
+    assert not means.is_troubled(CONTROL)
+
+
+async def test_few_ask_a_control() -> None:
+    asked = 0
+
+    async def ask() -> MeasurementStep:
+        nonlocal asked
+        asked += 1
+        await asyncio.sleep(0)
+        return MeasurementStep(StepKind.CONTROL, DIRECT, StepResult.OK, text=str(asked))
+
+    shared, page, other = SharedControls(), page_of(CONTROL), page_of(FILTERED)
+    steps = await asyncio.gather(*(shared.ask(page, ask, keep_s=60) for _ in range(5)))
+    assert {step.text for step in steps} == {"1"}
+    assert (await shared.ask(page, ask, keep_s=0)).text == "2"
+    assert (await shared.ask(other, ask, keep_s=60)).text == "3"  # what one said is no word of another
+
+
+def test_all_routes_are_looked_at() -> None:
+    settings = Settings(relay=(RelayConfig(name="tor", url="socks5h://127.0.0.1:9050"),))
+    assert measured_routes(settings)[:2] == (DIRECT, DOH)
+    assert measured_routes(settings)[-1] == TOR

@@ -1,0 +1,262 @@
+"""Whole measurements over real sockets on loopback: an origin, a censor in front of it, and a relay around it."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import ssl
+import sys
+from dataclasses import replace
+
+import pytest
+
+from proxy.detect.tls_interception import KnownRoots, Root
+from proxy.model import DIRECT, Action, Destination, Protocol, Route, StepKind, StepResult, Symptom
+from proxy.net.dialers.dialer import Dialer
+from proxy.net.race.policy import VALID, PageKind
+from proxy.net.stream import Stream
+from proxy.probe.measure.measurement import measure
+from proxy.wire import certificates
+from proxy.wire.tls import Verdict as AnswerVerdict
+from tests.probe.measure.scene import CENSOR, CUT, ORIGIN, QUICK, SITE, Scene, judged, only, steps_of
+from tests.support.censor import Behaviour, Censor
+from tests.support.origin import Origin
+from tests.support.outcomes import TOR
+
+
+async def test_a_site_that_works(scene: Scene) -> None:
+    steps = await steps_of(scene, scene.question())
+    assert [step.part for step in steps if step.route == DIRECT] == [
+        StepKind.RESOLVE, StepKind.NEUTRAL, StepKind.CONNECT, StepKind.HELLO, StepKind.CERTIFICATE, StepKind.ANSWER,
+    ]  # fmt: skip
+    answer = only(steps, StepKind.ANSWER)
+    assert answer.evidence["status"] == 200
+    assert int(answer.evidence["bytes"]) >= 65_536
+    assert only(steps, StepKind.ANSWER, TOR).ok
+    assert only(steps, StepKind.CERTIFICATE, TOR).ok
+    assert not any(step.part is StepKind.CONTROL for step in steps)
+    verdict = judged(steps)
+    assert verdict.status == "works"
+    assert scene.origin.targets(SITE).count("/bytes/70000") == 3  # direct, at the secure address, through the relay
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "symptom", "cause"),
+    [
+        (Behaviour.RESET, Symptom.RESET, "sni_reset"),
+        (Behaviour.EOF, Symptom.EOF, "sni_reset"),
+        (Behaviour.GARBAGE, Symptom.GARBAGE, "sni_reset"),
+        (Behaviour.SILENT, Symptom.SILENT, "sni_drop"),
+    ],
+)
+async def test_a_name_that_is_not_let_through(scene: Scene, behaviour: Behaviour, symptom: Symptom, cause: str) -> None:
+    await scene.censor.set(behaviour, [SITE])
+    steps = await steps_of(scene, scene.question())
+    hello = only(steps, StepKind.HELLO)
+    assert (hello.found, hello.symptom) == (StepResult.FAILED, symptom)
+    assert only(steps, StepKind.NEUTRAL).ok
+    assert only(steps, StepKind.ANSWER, TOR).ok
+    verdict = judged(steps)
+    assert (verdict.status, verdict.cause) == ("blocked", cause)
+    assert "sni_swap" in {signal.id for signal in verdict.signals}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells what is acknowledged")
+async def test_a_hello_that_is_never_acknowledged(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.DROP)
+    steps = await steps_of(scene, scene.question(routes=(DIRECT, TOR)))
+    assert only(steps, StepKind.HELLO).symptom is Symptom.DROPPED
+    assert int(only(steps, StepKind.HELLO).evidence["retransmits"]) >= 2
+    assert judged(steps).cause == "sni_drop"
+
+
+@pytest.mark.parametrize("stays", [True, False])
+async def test_means_are_not_blamed_for_an_address_that_is_closed(scene: Scene, stays: bool) -> None:
+    """A censor that has seen the name answers nobody any more, for a while."""
+    await scene.censor.set(Behaviour.RESET, [SITE])
+    scene.secure_address = CENSOR
+    tried: list[Route] = []
+
+    class Closing:
+        """Direct. At its third connection (a harmless name, the site's, a harmless one) the address is closed."""
+
+        dialed = 0
+
+        async def dial(self, destination: Destination) -> Stream:
+            self.dialed += 1
+            if stays and self.dialed == 3:
+                await scene.censor.set(Behaviour.RESET)
+            return await scene.registry.dialer(DIRECT).dial(destination)
+
+    closing = Closing()
+
+    def dialer(route: Route) -> Dialer:
+        if route.wrap:
+            tried.append(route)
+        return closing
+
+    steps = await steps_of(scene, scene.question(routes=(DIRECT, CUT)), replace(scene.means, dialer=dialer))
+    assert tried == ([] if stays else [CUT])
+    assert [step.found for step in steps if step.route == CUT][-1] is (
+        StepResult.NOT_TESTED if stays else StepResult.FAILED
+    )
+
+
+async def test_a_page_that_stops(scene: Scene) -> None:
+    question = scene.question(routes=(DIRECT,))
+    held = replace(question, page=replace(question.page, target="/hold"))
+    steps = await steps_of(scene, held)
+    assert only(steps, StepKind.ANSWER).symptom is Symptom.SILENT
+
+
+async def test_without_another_route_a_harmless_name_tells(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.RESET, [SITE])
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)))
+    assert only(steps, StepKind.CONTROL).ok
+    assert judged(steps).status == "likely blocked"
+
+
+async def test_an_address_that_refuses(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.REFUSE)
+    steps = await steps_of(scene, scene.question())
+    assert only(steps, StepKind.CONNECT).symptom is Symptom.REFUSED
+    assert judged(steps).cause == "ip"
+
+
+async def test_a_certificate_of_somebody_else(scene: Scene) -> None:
+    means = replace(scene.means, trust=Origin().authority.client())
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
+    certificate = only(steps, StepKind.CERTIFICATE)
+    assert (certificate.found, certificate.symptom) == (StepResult.FAILED, Symptom.CERTIFICATE)
+    assert certificate.evidence["certificate"] == "untrusted"
+    assert "which this system does not trust" in certificate.text
+    assert only(steps, StepKind.HELLO).ok
+    assert not scene.origin.requests  # nothing is said to whom is not trusted
+
+
+@pytest.mark.parametrize("installed", [False, True])
+async def test_a_root_that_is_known_to_intercept(scene: Scene, installed: bool) -> None:
+    """Whether the user has been made to trust it or not."""
+    root = ssl.PEM_cert_to_DER_cert(scene.origin.authority.pem)
+    digest = hashlib.sha256(root).hexdigest()
+    known = KnownRoots([Root(digest, digest, "of a test", certificates.public_key(root))])
+    trusted = scene.origin.authority if installed else Origin().authority
+    means = replace(scene.means, trust=trusted.client(), roots=known)
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
+    assert only(steps, StepKind.CERTIFICATE).evidence["known_root"] == digest
+    verdict = judged(steps)
+    assert (verdict.status, verdict.cause, verdict.confirmed) == ("intercepted", "interception", True)
+    assert not scene.origin.requests
+
+
+async def test_an_address_that_is_let_past_for_its_name_is_dialed_by_it(scene: Scene) -> None:
+    """As a fake address of another proxy's is."""
+    dialed: list[str] = []
+
+    class ByName:
+        async def dial(self, destination: Destination) -> Stream:
+            dialed.append(destination.host)
+            return await scene.registry.dialer(DIRECT).dial(Destination(CENSOR, destination.port))
+
+    means = replace(
+        scene.means,
+        refuses=lambda destination, _: None if destination.address is None else "no literal",
+        dialer=lambda _: ByName(),
+    )
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
+    assert only(steps, StepKind.ANSWER).ok
+    assert set(dialed) == {SITE}
+
+
+@pytest.mark.parametrize(
+    ("look", "word", "cause"),
+    [
+        (PageKind(AnswerVerdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": "kz-1"}), "blocked", "block_page"),
+        (
+            PageKind(AnswerVerdict.VALID, Symptom.REDIRECTED, answer_fingerprint="blocked.test"),
+            "likely blocked",
+            "block_page",
+        ),
+    ],
+)
+async def test_plain_answers_are_looked_at(scene: Scene, look: PageKind, word: str, cause: str) -> None:
+    seen: list[PageKind] = [look]
+    async with Censor(CENSOR, scene.origin.http_port, origin=ORIGIN):
+        means = replace(scene.means, look_at=lambda *_: seen.pop() if seen else VALID)
+        question = scene.question(protocol=Protocol.HTTP, routes=(DIRECT,))
+        steps = await steps_of(scene, question, means)
+        steps += await steps_of(scene, scene.question(protocol=Protocol.HTTP, routes=(TOR,)))
+    verdict = judged(steps)
+    assert (verdict.status, verdict.cause) == (word, cause)
+
+
+async def test_under_a_relay_rule_nothing_goes_elsewhere(scene: Scene) -> None:
+    steps = await steps_of(scene, scene.question(action=Action.RELAY))
+    assert scene.asked == scene.asked_securely == []
+    assert scene.censor.connections == 0
+    assert {request.peer for request in scene.origin.requests} == {"127.0.0.9"}
+    assert all(step.found is StepResult.NOT_TESTED for step in steps if step.route.is_direct)
+    assert judged(steps).status == "works"
+
+
+async def test_under_a_direct_rule_no_relay_hears_of_it(scene: Scene) -> None:
+    steps = await steps_of(scene, scene.question(action=Action.DIRECT))
+    assert scene.relay.connections == 0
+    assert only(steps, StepKind.RELAY, TOR).found is StepResult.NOT_TESTED
+
+
+@pytest.mark.parametrize(("site", "action"), [("private.test", Action.AUTO), (SITE, Action.BLOCK)])
+async def test_what_may_not_be_asked_is_not_tested(scene: Scene, site: str, action: Action) -> None:
+    steps = await steps_of(scene, scene.question(site=site, action=action))
+    assert {step.found for step in steps} == {StepResult.NOT_TESTED}
+    assert scene.asked == scene.asked_securely == []
+    assert scene.relay.connections == scene.censor.connections == 0
+    verdict = judged(steps)
+    assert verdict.status == "not tested"
+    assert not verdict.anomaly
+
+
+async def test_a_brief_measurement_makes_one_visit_a_route(scene: Scene) -> None:
+    steps = await steps_of(scene, scene.question(thorough=False))
+    assert not any(step.part is StepKind.NEUTRAL for step in steps)
+    assert scene.asked_securely == []
+    assert len(scene.origin.requests) == 2
+
+
+async def test_plain_http(scene: Scene) -> None:
+    async with Censor(CENSOR, scene.origin.http_port, origin=ORIGIN) as censor:
+        await censor.set(Behaviour.RESET, [SITE])
+        steps = await steps_of(scene, scene.question(protocol=Protocol.HTTP))
+    answer = only(steps, StepKind.ANSWER)
+    assert (answer.found, answer.symptom) == (StepResult.FAILED, Symptom.RESET)
+    assert only(steps, StepKind.ANSWER, TOR).ok
+    assert judged(steps).cause == "http_host"
+
+
+async def test_who_leaves_early_leaves_nothing_behind(scene: Scene) -> None:
+    class Never:
+        cancelled = False
+
+        async def dial(self, destination: Destination) -> Stream:
+            try:
+                await asyncio.Event().wait()
+            finally:
+                self.cancelled = True
+            raise AssertionError
+
+    never = Never()
+    coming = measure(replace(scene.means, dialer=lambda _: never), scene.question(routes=(DIRECT,), thorough=False))
+    async with asyncio.timeout(10):
+        assert (await anext(coming)).part is StepKind.RESOLVE
+        await asyncio.sleep(0)
+        await coming.aclose()
+    assert never.cancelled
+    assert not [task for task in asyncio.all_tasks() if task.get_name().startswith("measure ")]
+
+
+async def test_a_measurement_takes_no_longer_than_it_may(scene: Scene) -> None:
+    await scene.censor.set(Behaviour.SILENT, [SITE])
+    detect = QUICK.model_copy(update={"measure_site_s": 0.3})
+    means = replace(scene.means, settings=scene.means.settings.model_copy(update={"detect": detect}))
+    steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
+    assert not any(step.part is StepKind.HELLO for step in steps)  # what had come by then is told

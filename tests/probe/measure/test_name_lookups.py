@@ -1,0 +1,57 @@
+"""Who is asked for a site's name in a measurement, and who is not."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from proxy.config.schema import Dns
+from proxy.model import DnsFinding, State, StepKind, StepResult, Symptom
+from proxy.probe.measure.inputs import DOH
+from tests.probe.measure.scene import ORIGIN, SITE, Scene, judged, only, steps_of
+
+
+async def test_a_name_that_the_system_denies(scene: Scene) -> None:
+    scene.addresses.clear()
+    steps = await steps_of(scene, scene.question())
+    assert only(steps, StepKind.RESOLVE).symptom is Symptom.NO_NAME
+    assert only(steps, StepKind.ANSWER, DOH).ok
+    assert judged(steps).cause == "dns"
+
+
+async def test_what_both_resolvers_compared_is_told(scene: Scene) -> None:
+    scene.finding = DnsFinding("dns_two_answers", "two answers came", 0.0)
+    steps = await steps_of(scene, scene.question())
+    forged = next(step for step in steps if step.symptom is Symptom.FORGED)
+    assert forged.evidence["dns"] == "dns_two_answers"
+
+
+async def test_a_suspect_name_is_not_asked_in_clear(scene: Scene) -> None:
+    steps = await steps_of(scene, scene.question(state=State.SUSPECT))
+    assert only(steps, StepKind.RESOLVE).found is StepResult.NOT_TESTED
+    assert scene.asked == []
+    assert scene.asked_securely == [SITE]
+    assert only(steps, StepKind.ANSWER).address.startswith(ORIGIN)  # direct goes there now
+    assert only(steps, StepKind.CONNECT, DOH).found is StepResult.NOT_TESTED
+    assert judged(steps, State.SUSPECT).status == "works"
+
+
+async def test_nor_is_one_whose_suspicion_has_lapsed(scene: Scene) -> None:
+    question = scene.question()
+    lapsed = replace(question, belief=replace(question.belief, cause="ip", last_good="tor"))
+    assert only(await steps_of(scene, lapsed), StepKind.RESOLVE).found is StepResult.NOT_TESTED
+    assert scene.asked == []
+
+
+async def test_with_no_other_resolver_the_systems_is_asked(scene: Scene) -> None:
+    means = replace(scene.means, settings=scene.means.settings.model_copy(update={"dns": Dns(secure="never")}))
+    steps = await steps_of(scene, scene.question(state=State.SUSPECT), means)
+    assert scene.asked == [SITE]
+    assert scene.asked_securely == []
+    assert only(steps, StepKind.SECURE, DOH).found is StepResult.NOT_TESTED
+
+
+async def test_a_resolver_that_lied_is_not_asked_again(scene: Scene) -> None:
+    scene.known = DnsFinding("dns_two_answers", "two answers came", 0.0)
+    steps = await steps_of(scene, scene.question())
+    assert scene.asked == []
+    assert "two answers came" in only(steps, StepKind.RESOLVE).text

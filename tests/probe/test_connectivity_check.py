@@ -1,0 +1,321 @@
+"""When a control page is asked, which one, and what its answer teaches: over scripted paths, under a virtual clock,
+with real beliefs."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from pathlib import Path
+from typing import Any, cast
+
+import pytest
+
+from proxy.config.load import Loaded
+from proxy.config.schema import Auto, Detect, Settings
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.extend.dispatch import Addons
+from proxy.extend.guard.runner import AddonRunner
+from proxy.extend.guard.time_limit import TimeLimit
+from proxy.model import DIRECT, Change, ConnectivityResult, Destination, NetworkId, NetworkState, Route, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.stream import Stream
+from proxy.probe.connectivity_check import ConnectivityCheck
+from proxy.routing.router import Router
+from proxy.routing.rules import parse_rules
+from proxy.session.setup import Setup
+from tests.extend.making import made
+from tests.support.clock import run as play
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, failed, outcome, rescued, works
+from tests.support.scripted import Script, ScriptedDialer
+from tests.support.services import NO_RESOLVER, services
+
+OK = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n"
+LOGIN = b"HTTP/1.1 302 Found\r\nLocation: http://login.portal.test/\r\nContent-Length: 0\r\n\r\n"
+FOREIGN, OTHER, DOMESTIC = "http://one.test/", "http://two.test/", "http://home.test/"
+UNREACHABLE = DialError("no way there", stage=Stage.CONNECT, symptom=Symptom.UNREACHABLE)
+
+
+class Listening(Beliefs):
+    """Beliefs, and of each answer whether it was said to be of a domestic page."""
+
+    def __init__(self, settings: Detect) -> None:
+        super().__init__(settings)
+        self.domestic: list[bool] = []
+
+    def sounded(self, *given: Any, **named: Any) -> list[Change]:
+        self.domestic.append(named["domestic"])
+        return super().sounded(*given, **named)
+
+
+class Scene:
+    """A network where control pages answer as the script says; the clock of the loop is everybody's."""
+
+    def __init__(
+        self, script: Script | None = None, controls: tuple[str, ...] = (FOREIGN,), seed: int = 0, rules: str = "",
+        addons: Addons | None = None,
+    ) -> None:  # fmt: skip
+        self.script = script or Script(answer=OK)
+        self.asked: list[tuple[float, str]] = []
+        self.network: NetworkId = HOME
+        self.settings = Settings(auto=Auto(controls=controls))
+        self.beliefs = Listening(self.settings.detect)
+        self.changes: list[Change] = []
+        unused = cast(Any, None)
+        router = Router(parse_rules(rules, source="rules.txt"), {}, [], self.settings)
+        self.setup = Setup(Loaded(self.settings), unused, unused, router, cast(Any, self), NO_RESOLVER)
+        self.soundings = ConnectivityCheck(
+            services(
+                setup=lambda: self.setup,
+                beliefs=self.beliefs,
+                network=lambda: self.network,
+                now=self.now,
+                believe=self.changes.extend,
+                addons=addons or Addons(),
+            ),
+            rng=random.Random(seed),
+        )
+
+    def now(self) -> float:
+        return asyncio.get_running_loop().time()
+
+    def dialer(self, route: Route) -> Scene:
+        assert route == DIRECT
+        return self
+
+    async def dial(self, destination: Destination) -> Stream:
+        self.asked.append((self.now(), destination.host))
+        return await ScriptedDialer(self.script).dial(destination)
+
+    def suspects(self, host: str = HOST) -> None:
+        """A rescue, whose evidence waits until the uplink is known to be well."""
+        self.beliefs.learn(rescued(by=TOR, host=host, at=self.now()), network=self.network, now=self.now())
+        self.soundings.look()
+
+    def score(self) -> float:
+        return self.beliefs.lookup(HOST, network=HOME, now=self.now()).score
+
+
+def test_a_sign_that_waits_is_counted_once_a_control_is_well() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.suspects()
+        await asyncio.sleep(0.9)
+        assert (scene.asked, scene.score()) == ([], 0)
+        await asyncio.sleep(1.0)
+        assert scene.asked == [(1.0, "one.test")]
+        assert scene.score() == 2
+        assert scene.changes
+        assert all(stream.closed for stream in scene.script.streams)
+
+    play(story())
+
+
+def test_the_users_own_traffic_saves_the_question() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.suspects()
+        await asyncio.sleep(0.5)
+        scene.beliefs.delivered_direct("other.test", network=HOME, now=scene.now())
+        await asyncio.sleep(5.0)
+        assert scene.asked == []
+        assert scene.score() == 2
+
+    play(story())
+
+
+def test_a_page_that_a_rule_keeps_to_relays_is_not_asked() -> None:
+    async def story() -> None:
+        for seed in range(4):
+            some = Scene(
+                controls=(FOREIGN, OTHER, DOMESTIC), seed=seed, rules="DOMAIN,one.test,RELAY\nDST-PORT,80,AUTO"
+            )
+            some.suspects()
+            await asyncio.sleep(5.0)
+            assert {host for _, host in some.asked} <= {"two.test", "home.test"}
+            assert len(some.asked) == 1
+        none = Scene(rules="MATCH,RELAY")
+        none.suspects()
+        await asyncio.sleep(5.0)
+        await none.soundings.ask(none.setup)
+        assert none.asked == []
+
+    play(story())
+
+
+def test_nor_is_one_that_an_addon_keeps_to_relays(tmp_path: Path) -> None:
+    addons = Addons()
+    hook = "def plan(request, plan):\n    assert request.inbound == 'retest'\n"
+    refuses = f"{hook}    return plan.block('no') if request.destination.host == 'one.test' else None\n"
+    addons.put(AddonRunner(made(tmp_path / "addons", refuses), TimeLimit()))
+
+    async def story() -> None:
+        some = Scene(controls=(FOREIGN, OTHER), addons=addons)
+        some.suspects()
+        await asyncio.sleep(5.0)
+        assert [host for _, host in some.asked] == ["two.test"]
+        none = Scene(controls=(FOREIGN,), addons=addons)
+        none.suspects()
+        await asyncio.sleep(5.0)
+        await none.soundings.ask(none.setup)
+        assert none.asked == []
+
+    play(story())
+    assert addons.running[0].faults == 0
+
+
+@pytest.mark.parametrize("suspect", ["www.one.test", "one.test"])
+def test_a_suspect_is_not_asked_about_itself(suspect: str) -> None:
+    """Neither a site of its domain, of which a sign waits, nor the page itself later on."""
+
+    async def story(seed: int) -> None:
+        scene = Scene(controls=(FOREIGN, OTHER, DOMESTIC), seed=seed)
+        scene.suspects(suspect)
+        await asyncio.sleep(5.0)
+        assert len(scene.asked) == 1
+        await asyncio.sleep(60.0)
+        scene.suspects("another.test")
+        await asyncio.sleep(5.0)
+        assert len(scene.asked) == 2
+        names = {host for _, host in scene.asked[: None if suspect == "one.test" else 1]}
+        assert "one.test" not in names
+
+    for seed in range(6):
+        play(story(seed))
+
+
+@pytest.mark.parametrize("script", [Script(connect=UNREACHABLE), Script(answer=None), Script(answer=b"")])
+def test_a_control_that_does_not_come_counts_for_nobody(script: Script) -> None:
+    async def story() -> None:
+        scene = Scene(script)
+        scene.suspects()
+        await asyncio.sleep(30.0)
+        assert len(scene.asked) == 1
+        assert scene.score() == 0
+        assert all(stream.closed for stream in script.streams)
+
+    play(story())
+
+
+def test_a_login_page_is_told_from_a_control() -> None:
+    async def story() -> None:
+        scene = Scene(Script(answer=LOGIN))
+        scene.suspects()
+        await asyncio.sleep(2.0)
+        assert scene.beliefs.network_state(HOME) is NetworkState.PORTAL
+        assert scene.score() == 0
+
+    play(story())
+
+
+def test_nobody_is_asked_for_nothing() -> None:
+    async def story() -> None:
+        scene = Scene()
+        scene.soundings.look()
+        await asyncio.sleep(10.0)
+        assert scene.asked == []
+
+        faults: list[Any] = []
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
+        none = Scene(controls=())
+        none.suspects()
+        await none.soundings.ask(none.setup)
+        await asyncio.sleep(10.0)
+        assert none.asked == []
+        assert faults == []
+
+    play(story())
+
+
+def test_one_question_for_a_page_full_of_signs_and_one_a_minute() -> None:
+    async def story() -> None:
+        scene = Scene(Script(connect=UNREACHABLE))
+        for number in range(6):
+            scene.suspects(f"a{number}.test")
+        await asyncio.sleep(30.0)
+        scene.suspects("later.test")
+        await asyncio.sleep(15.0)
+        assert [at for at, _ in scene.asked] == [1.0]
+        await asyncio.sleep(30.0)
+        scene.suspects("much-later.test")
+        await asyncio.sleep(15.0)
+        assert [at for at, _ in scene.asked] == [1.0, 76.0]
+
+    play(story())
+
+
+def test_an_answer_from_another_network_is_nobodys() -> None:
+    async def story() -> None:
+        scene = Scene(Script(answer=LOGIN, after=1.0))
+        scene.suspects()
+        await asyncio.sleep(1.5)
+        scene.network = AWAY
+        await asyncio.sleep(5.0)
+        assert len(scene.asked) == 1
+        assert scene.changes == []
+        assert {scene.beliefs.network_state(n) for n in (HOME, AWAY)} == {NetworkState.OK}
+
+    play(story())
+
+
+def test_any_of_them_is_asked_and_the_last_one_is_domestic() -> None:
+    """Both foreign ones failing while the domestic one answers is what an allow-list looks like."""
+
+    async def ask(seed: int) -> tuple[str, bool]:
+        scene = Scene(Script(answer=OK), (FOREIGN, OTHER, DOMESTIC), seed)
+        await scene.soundings.ask(scene.setup)
+        ((_, host),) = scene.asked
+        (domestic,) = scene.beliefs.domestic
+        return host, domestic
+
+    found = {play(ask(seed)) for seed in range(20)}
+    assert found == {("one.test", False), ("two.test", False), ("home.test", True)}
+
+
+def test_in_an_outage_the_domestic_one_is_heard_before_the_network_is_called_restricted() -> None:
+    async def story(seed: int) -> None:
+        scene = Scene(Script(answer=None), (FOREIGN, OTHER, DOMESTIC), seed)
+        scene.suspects("a0.test")
+        scene.beliefs.delivered_direct("flaps.test", network=HOME, now=scene.now())
+        for number in range(1, 5):
+            scene.suspects(f"a{number}.test")
+        await asyncio.sleep(60.0)
+        assert len(scene.asked) == 3
+        assert scene.beliefs.network_state(HOME) is NetworkState.OK
+
+    for seed in range(6):
+        play(story(seed))
+
+
+def test_a_single_control_is_not_called_domestic() -> None:
+    """An answer of it alone must be able to end a restriction."""
+
+    async def story() -> None:
+        scene = Scene()
+        await scene.soundings.ask(scene.setup)
+        assert scene.beliefs.domestic == [False]
+
+    play(story())
+
+
+@pytest.mark.parametrize("shut", [False, True])
+def test_only_a_foreign_control_tells_that_a_restriction_ends(shut: bool) -> None:
+    async def story() -> None:
+        for seed in range(6):
+            scene = Scene(controls=(FOREIGN, OTHER, DOMESTIC), seed=seed)
+            learned: dict[str, Any] = {"network": HOME, "now": scene.now()}
+            for number in range(5):
+                scene.beliefs.learn(rescued(by=TOR, host=f"d{number}.test", at=scene.now()), **learned)
+            scene.beliefs.learn(works("home.test", at=scene.now()), **learned)
+            for host in ("one.test", "two.test"):
+                scene.beliefs.sounded(host, ConnectivityResult.FAILED, started=scene.now(), domestic=False, **learned)
+            for _ in range(5 if shut else 0):
+                dead = outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), at=scene.now())
+                scene.beliefs.learn(dead, **learned)
+            expected = NetworkState.SHUT if shut else NetworkState.RESTRICTED
+            assert scene.beliefs.network_state(HOME) is expected
+            await asyncio.sleep(61)
+            scene.soundings.look()
+            await asyncio.sleep(2)
+            assert [host for _, host in scene.asked] in (["one.test"], ["two.test"])
+
+    play(story())

@@ -1,0 +1,164 @@
+"""One visit over real sockets: what is told of servers that answer oddly."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.model import DIRECT, Destination, MeasurementStep, Protocol, StepKind, StepResult, Symptom
+from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.kernel.tcp_info import TcpInfo
+from proxy.probe.site_probe import SiteProbe
+from proxy.probe.target import ProbeTarget
+from tests.lab.authorities import Authority
+from tests.support.late import TLS_LATE_S, stall, stalling
+from tests.support.streams import listening
+
+QUICK = Detect(silent_s=0.5, measure_stall_s=0.5, measure_answer_s=3, measure_bytes=10_000)
+ALERT = bytes.fromhex("15 03 03 00 02 02 70")  # fatal, unrecognized_name
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
+
+
+@asynccontextmanager
+async def answering(*pieces: bytes, then_wait: bool = False) -> AsyncIterator[int]:
+    """A server that reads once, says `pieces`, and closes, or waits."""
+    forever = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        for piece in pieces:
+            writer.write(piece)
+            await writer.drain()
+        if then_wait:
+            await forever.wait()
+
+    async with listening(serve, "127.0.0.1", 0) as server:
+        yield server.sockets[0].getsockname()[1]
+
+
+async def visited(
+    to_relays: TcpDialer, port: int, protocol: Protocol = Protocol.HTTP, *, name: str = ""
+) -> list[MeasurementStep]:
+    steps: list[MeasurementStep] = []
+    visitor = SiteProbe(steps.append, detect=QUICK, tcp_info=TcpInfo())
+    place = Destination("127.0.0.1", port)
+    if name:
+        await visitor.neutral(DIRECT, to_relays, place, name, connect_s=1)
+    else:
+        await visitor.visit(DIRECT, to_relays, place, ProbeTarget("site.test", protocol, port), connect_s=1)
+    return steps
+
+
+def last(steps: list[MeasurementStep]) -> tuple[StepKind, StepResult, Symptom]:
+    return steps[-1].part, steps[-1].found, steps[-1].symptom
+
+
+@pytest.mark.parametrize(
+    ("answer", "symptom"),
+    [
+        ((ALERT,), Symptom.ALERT),
+        ((), Symptom.EOF),
+        ((b"HTTP/1.0 400 Bad Request\r\n\r\n",), Symptom.GARBAGE),
+    ],
+)
+@pytest.mark.usefixtures("home")
+async def test_hellos_that_are_not_answered_well(
+    to_relays: TcpDialer, answer: tuple[bytes, ...], symptom: Symptom
+) -> None:
+    async with answering(*answer) as port:
+        steps = await visited(to_relays, port, Protocol.TLS)
+    assert last(steps) == (StepKind.HELLO, StepResult.FAILED, symptom)
+
+
+async def test_an_alert_is_an_answer_to_a_harmless_name(to_relays: TcpDialer) -> None:
+    async with answering(ALERT) as port:
+        steps = await visited(to_relays, port, name="example.com")
+    assert last(steps) == (StepKind.NEUTRAL, StepResult.OK, Symptom.ALERT)
+
+
+async def test_a_handshake_that_stops_is_frozen(to_relays: TcpDialer) -> None:
+    async with answering(b"\x16\x03\x03\x02\x00" + bytes(20), then_wait=True) as port:
+        steps = await visited(to_relays, port, Protocol.TLS)
+    assert last(steps) == (StepKind.HELLO, StepResult.FAILED, Symptom.FROZEN)
+    assert steps[-1].evidence["bytes"] == 25
+
+
+@pytest.mark.parametrize(
+    ("answer", "waits", "found", "symptom"),
+    [
+        ((HEAD, bytes(9000)), True, StepResult.FAILED, Symptom.FROZEN),  # more was promised, and it stopped
+        ((HEAD, bytes(20_000)), True, StepResult.OK, Symptom.NONE),  # as much as is wanted
+        ((b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok",), True, StepResult.OK, Symptom.NONE),
+        ((b"HTTP/1.1 200 OK\r\n\r\nok",), False, StepResult.OK, Symptom.NONE),
+        ((), True, StepResult.FAILED, Symptom.SILENT),
+        ((), False, StepResult.FAILED, Symptom.EOF),
+        ((b"220 mail.test ESMTP\r\n",), False, StepResult.FAILED, Symptom.GARBAGE),
+        ((b"HTTP/1.1 abc\r\n\r\n",), False, StepResult.FAILED, Symptom.GARBAGE),
+        ((b"A" * 70_000,), False, StepResult.FAILED, Symptom.GARBAGE),
+    ],
+)
+@pytest.mark.usefixtures("home")
+async def test_pages(
+    to_relays: TcpDialer, answer: tuple[bytes, ...], waits: bool, found: StepResult, symptom: Symptom
+) -> None:
+    async with answering(*answer, then_wait=waits) as port:
+        steps = await visited(to_relays, port)
+    assert last(steps) == (StepKind.ANSWER, found, symptom)
+
+
+async def test_what_comes_slowly_and_pauses_is_slow(to_relays: TcpDialer) -> None:
+    turns = asyncio.Event()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(65_536)
+        writer.write(HEAD)
+        for _ in range(9):
+            writer.write(bytes(1000))
+            await writer.drain()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(turns.wait(), 0.1)
+        await turns.wait()
+
+    async with listening(serve, "127.0.0.1", 0) as server:
+        steps = await visited(to_relays, server.sockets[0].getsockname()[1])
+    assert last(steps) == (StepKind.ANSWER, StepResult.OK, Symptom.NONE)
+    assert 0 < int(steps[-1].evidence["bytes_per_s"]) < QUICK.measure_slow_bytes
+
+
+async def test_what_a_page_says_of_itself(to_relays: TcpDialer) -> None:
+    page = (
+        b"HTTP/1.1 302 Found\r\nLocation: http://other.test/\r\nContent-Length: 49\r\n\r\n"
+        b"<html><TITLE lang=en>\n Daily \xff News </TITLE></html>"
+    )
+    async with answering(page) as port:
+        evidence = (await visited(to_relays, port))[-1].evidence
+    assert evidence["status"] == 302
+    assert evidence["location"] == "http://other.test/"
+    assert evidence["title"] == "Daily \ufffd News"
+
+
+@pytest.mark.parametrize("protocol", [Protocol.HTTP, Protocol.TLS])
+@pytest.mark.usefixtures("home")
+async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(
+    to_relays: TcpDialer, public: Authority, protocol: Protocol
+) -> None:
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        stall(1000)
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+        writer.close()
+
+    steps: list[MeasurementStep] = []
+    context = stalling(public.server(), TLS_LATE_S) if protocol is Protocol.TLS else None
+    async with listening(serve, "127.0.0.1", 0, ssl=context) as server:
+        place = Destination("127.0.0.1", server.sockets[0].getsockname()[1])
+        visitor = SiteProbe(steps.append, detect=Detect(), tcp_info=TcpInfo(), trust=public.client())
+        assert await visitor.visit(
+            DIRECT, to_relays, place, ProbeTarget("site.test", protocol, place.port), connect_s=10
+        )
+    assert last(steps) == (StepKind.ANSWER, StepResult.OK, Symptom.NONE)

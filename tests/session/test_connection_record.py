@@ -1,0 +1,713 @@
+"""One line of the log: what it gains on the way, what it teaches, and that it is written once, when all is known."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_faults import RelayFault
+from proxy.detect.relay_health import Health
+from proxy.extend.dispatch import Addons
+from proxy.model import (
+    DIRECT,
+    Action,
+    Attempt,
+    Belief,
+    Change,
+    ClosedBy,
+    ConnectivityResult,
+    Destination,
+    HttpRequest,
+    Inbound,
+    NetworkId,
+    NetworkState,
+    Outcome,
+    Plan,
+    Protocol,
+    Request,
+    Route,
+    Stage,
+    State,
+    Symptom,
+)
+from proxy.model.errors import DialError
+from proxy.net.race.race import Winner
+from proxy.net.tunnel.flow_monitor import FlowFinding
+from proxy.net.tunnel.pump import TunnelResult
+from proxy.session.connection_record import ConnectionRecord
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, open_uplink, outcome, pending
+from tests.support.services import NoFlows, services
+from tests.support.waiting import until
+
+
+@dataclass
+class World:
+    """What an entry is given, and what it makes of it."""
+
+    network: NetworkId = HOME
+    now: float = 1000.0
+    written: list[tuple[Outcome, NetworkId]] = field(default_factory=list)
+    changes: list[Change] = field(default_factory=list)
+    ended: list[Outcome] = field(default_factory=list)  # tunnels
+    addons: Any = field(default_factory=Addons)
+    beliefs: Beliefs = field(default_factory=lambda: Beliefs(Detect()))
+    health: Health = field(default_factory=lambda: Health(Detect()))
+    sounded: list[float] = field(default_factory=list)
+
+    def record(self, plan: Plan | None = None) -> ConnectionRecord:
+        request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
+        plan = plan or Plan(Action.AUTO, (DIRECT, TOR), "AUTO: nothing is known")
+        shared = services(
+            beliefs=self.beliefs,
+            health=self.health,
+            sound=lambda: self.sounded.append(self.now),
+            network=lambda: self.network,
+            now=lambda: self.now,
+            believe=self.changes.extend,
+            record=lambda outcome, network: self.written.append((outcome, network)),
+            tunnel_ended=self.ended.append,
+            addons=self.addons,
+        )
+        return ConnectionRecord(request, plan, network=HOME, services=shared)
+
+    @property
+    def outcome(self) -> Outcome:
+        """The one that was written."""
+        ((outcome, _),) = self.written
+        return outcome
+
+    @property
+    def learned(self) -> list[State]:
+        return [change.after for change in self.changes]
+
+
+class Race:
+    """A race that is over, with an overtaken direct attempt if `later` will tell of one."""
+
+    def __init__(self, *attempts: Attempt, later: asyncio.Future[Attempt | None] | None = None) -> None:
+        self.attempts = attempts
+        self.flight_age = 0.3
+        self.closed = False
+        self.direct_pending = later is not None
+        self._later = later
+
+    async def judge_late_direct(self) -> Attempt | None:
+        assert self._later is not None
+        return await self._later
+
+    def close(self) -> None:
+        self.closed = True
+
+
+def won(record: ConnectionRecord, race: Race, *, valid: bool = True) -> None:
+    route = race.attempts[-1].route
+    record.won(cast(Any, race), Winner(route, cast(Any, None), b"answer", b"", valid))
+
+
+def carried(up: int = 10, down: int = 20, by: ClosedBy = ClosedBy.CLIENT, error: str = "") -> TunnelResult:
+    return TunnelResult(up, down, by, error)
+
+
+@pytest.fixture
+def world() -> World:
+    return World()
+
+
+async def test_it_is_written_once_when_nothing_more_is_to_come(world: World) -> None:
+    record = world.record()
+    record.retain()
+    record.retain()
+    world.now += 5
+    record.close()
+    record.close()
+    assert world.written == []
+    record.close()
+    assert world.outcome.duration == 5
+    assert world.outcome.at == 1000
+    assert world.written[0][1] == HOME
+
+
+async def test_a_rescue_is_told_and_learned_at_once(world: World) -> None:
+    record = world.record()
+    won(record, Race(failed(Symptom.RESET), delivered(TOR)))
+    assert world.written == []
+    assert world.learned == [State.SUSPECT]
+    record.retain()
+    record.close()
+    record.carried(carried())
+    assert (world.outcome.winner, world.outcome.bytes_up, world.outcome.bytes_down) == (TOR, 10, 20)
+    assert world.outcome.closed_by is ClosedBy.CLIENT
+
+
+async def test_that_a_tunnel_has_ended_is_told_with_the_time_that_it_took(world: World) -> None:
+    record = world.record()
+    won(record, Race(delivered()))
+    world.now += 7200
+    record.carried(carried())
+    assert [(tunnel.duration, tunnel.bytes_down) for tunnel in world.ended] == [(7200, 20)]
+
+
+async def test_all_that_addons_made_of_its_signals_is_written(world: World) -> None:
+    said = iter(["a: tls_reset weighs 0 in place of 2", "", "a: dns_denied weighs 1 in place of 3"])
+    world.addons = SimpleNamespace(refines=True, hears_attempts=False, refined=lambda _id: next(said))
+    record = world.record()
+    won(record, Race(failed(Symptom.RESET), delivered(TOR)))
+    record.add_evidence(DIRECT, {"seen": 1})
+    record.add_evidence(DIRECT, {"dns": "dns_denied"})
+    record.close()
+    kept = world.outcome.attempts[0].evidence["addons"]
+    assert kept == "a: tls_reset weighs 0 in place of 2; a: dns_denied weighs 1 in place of 3"
+
+
+async def test_what_happened_on_another_network_teaches_nothing(world: World) -> None:
+    record = world.record()
+    world.network = AWAY
+    won(record, Race(failed(Symptom.RESET), delivered(TOR)))
+    record.close()
+    assert world.changes == []
+    assert world.written[0][1] == HOME, "but it is written, and of the network where it began"
+
+
+async def test_an_overtaken_direct_attempt_is_judged_before_the_entry_is_written(world: World) -> None:
+    later: asyncio.Future[Attempt | None] = asyncio.get_running_loop().create_future()
+    record = world.record()
+    won(record, Race(pending(), delivered(TOR), later=later))
+    record.close()
+    assert world.written == []
+    later.set_result(failed(Symptom.DROPPED))
+    await until(lambda: bool(world.written))
+    assert [a.symptom for a in world.outcome.attempts] == [Symptom.DROPPED, Symptom.NONE]
+    assert world.learned[-1] is State.SUSPECT
+
+
+async def test_an_overtaken_attempt_that_cannot_be_judged_does_not_keep_the_entry(world: World) -> None:
+    for result in (None, OSError("lost")):
+        world.written.clear()
+        later: asyncio.Future[Attempt | None] = asyncio.get_running_loop().create_future()
+        asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
+        record = world.record()
+        won(record, Race(pending(), delivered(TOR), later=later))
+        record.close()
+        if result is None:
+            later.set_result(None)
+        else:
+            later.set_exception(result)
+        await until(lambda: bool(world.written))
+
+
+async def test_a_loss_names_what_was_tried(world: World) -> None:
+    record = world.record()
+    race = Race(failed(Symptom.REFUSED, Stage.CONNECT), failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR, error="no"))
+    record.lost(cast(Any, race))
+    record.close()
+    assert race.closed
+    assert world.outcome.winner is None
+    assert "direct: refused; tor: no" in world.outcome.error
+    assert "tor" not in record.client_message, "a page may read it"
+    assert record.symptom is Symptom.REFUSED
+    assert State.SUSPECT not in world.learned, "no route delivered: nothing lasting is learned"
+    assert State.BLOCKED not in world.learned
+
+
+REFUSES = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), evidence={"relay": "refused"})
+
+
+async def test_a_relay_that_refuses_is_noted_though_no_route_delivered(world: World) -> None:
+    world.record().lost(cast(Any, Race(failed(), REFUSES)))
+    assert world.health.faults()["tor"].fault is RelayFault.CONNECTION_REFUSED
+
+
+@pytest.mark.parametrize("left", [True, False])
+async def test_also_when_the_client_has_left(world: World, left: bool) -> None:
+    world.record().lost(cast(Any, Race(pending(), REFUSES)), client_left=left)
+    assert set(world.health.faults()) == {"tor"}
+
+
+async def test_nothing_is_noted_of_a_relay_on_the_network_that_was_left(world: World) -> None:
+    record = world.record()
+    world.network = AWAY
+    record.lost(cast(Any, Race(failed(), REFUSES)))
+    assert not world.health.faults()
+
+
+@pytest.mark.parametrize("state", [NetworkState.OFFLINE, NetworkState.PORTAL])
+async def test_offline_or_behind_a_portal_no_relay_is_blamed(world: World, state: NetworkState) -> None:
+    if state is NetworkState.PORTAL:
+        world.beliefs.sounded("control.test", ConnectivityResult.PORTAL, network=HOME, started=990, now=995)
+    else:
+        offline = outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host="gone.test")
+        world.beliefs.learn(offline, network=HOME, now=995)
+    assert world.beliefs.network_state(HOME) is state
+    world.record().lost(cast(Any, Race(failed(), REFUSES)))
+    assert not world.health.faults()
+
+
+async def test_just_after_waking_no_relay_is_blamed(world: World) -> None:
+    world.beliefs.woke(world.now)
+    world.record().lost(cast(Any, Race(failed(), REFUSES)))
+    assert not world.health.faults()
+
+
+@pytest.mark.parametrize("direct_works", [True, False])
+async def test_a_control_shall_tell_whether_it_is_the_network_that_fails(world: World, direct_works: bool) -> None:
+    """Under RELAY nothing goes direct that would show a captive portal."""
+    if direct_works:
+        world.beliefs.delivered_direct("other.test", network=HOME, now=world.now - 5)
+    world.record(Plan(Action.RELAY, (TOR,), "MATCH,RELAY")).lost(cast(Any, Race(REFUSES)))
+    assert world.beliefs.control_wanted(HOME, world.now) is not direct_works
+
+
+async def test_a_relay_that_was_tried_often_is_named_once(world: World) -> None:
+    record = world.record()
+    tries = [failed(Symptom.RELAY_DOWN, Stage.CONNECT, TOR, error=f"refused {n}") for n in range(3)]
+    record.lost(cast(Any, Race(failed(Symptom.RESET), *tries)))
+    record.close()
+    assert "direct: reset; tor: refused 2 (3 tries)" in world.outcome.error
+    assert "tor" not in record.client_message
+
+
+async def test_of_a_route_that_was_tried_again_the_last_try_delivered(world: World) -> None:
+    record = world.record()
+    won(record, Race(failed(Symptom.RELAY_DOWN, Stage.CONNECT, TOR), Attempt(TOR, Stage.FIRST_BYTE)), valid=False)
+    record.delivered(TOR, "192.0.2.1:443")
+    record.close()
+    assert [attempt.delivered for attempt in world.outcome.attempts] == [False, True]
+
+
+async def test_the_attempt_that_was_left_alone_is_judged_and_no_other(world: World) -> None:
+    record = world.record()
+    won(record, Race(pending(), failed(Symptom.ABANDONED, Stage.CONNECT, TOR)), valid=False)
+    record.carried(carried(down=5))
+    assert [(a.route, a.delivered) for a in world.outcome.attempts] == [(DIRECT, True), (TOR, False)]
+
+
+async def test_a_client_that_left_is_no_loss_of_the_routes(world: World) -> None:
+    record = world.record()
+    record.lost(cast(Any, Race(pending())), client_left=True)
+    record.close()
+    assert world.outcome.closed_by is ClosedBy.CLIENT
+    assert world.changes == []
+
+
+@pytest.mark.parametrize(
+    ("plan", "symptom", "words"),
+    [
+        (Plan(Action.BLOCK, (), "rules.txt:1 MATCH,BLOCK"), Symptom.FORBIDDEN, "rules.txt:1"),
+        (Plan(Action.RELAY, (), "no relay works"), Symptom.RELAY_DOWN, "no route"),
+    ],
+)
+async def test_a_plan_without_routes_is_told_as_what_it_is(
+    world: World, plan: Plan, symptom: Symptom, words: str
+) -> None:
+    record = world.record(plan)
+    record.lost(cast(Any, Race()))
+    record.close()
+    assert record.symptom is symptom
+    assert words in record.client_message
+    assert plan.why in world.outcome.error
+
+
+@pytest.mark.parametrize(
+    ("came", "attempt", "winner"),
+    [
+        (carried(down=5), Attempt(DIRECT, Stage.DONE), DIRECT),
+        (carried(down=0, by=ClosedBy.SERVER), failed(Symptom.EOF, error="closed without an answer"), None),
+        (carried(down=0, by=ClosedBy.SERVER, error="reset"), failed(Symptom.RESET, error="reset"), None),
+        (carried(down=0), failed(Symptom.ABANDONED), None),
+        (carried(down=0, by=ClosedBy.IDLE), failed(Symptom.ABANDONED), None),
+    ],
+)
+async def test_a_request_that_was_left_to_one_route_is_judged_by_what_came(
+    world: World, came: TunnelResult, attempt: Attempt, winner: Any
+) -> None:
+    record = world.record()
+    won(record, Race(pending()), valid=False)
+    record.carried(came)
+    (judged,) = world.outcome.attempts
+    assert (judged.stage, judged.symptom, judged.error) == (attempt.stage, attempt.symptom, attempt.error)
+    assert world.outcome.winner == winner
+
+
+@pytest.mark.parametrize("symptom", [Symptom.RESET, Symptom.EOF, Symptom.GARBAGE, Symptom.SILENT])
+async def test_a_path_that_broke_has_its_symptom(world: World, symptom: Symptom) -> None:
+    error = DialError("broke", stage=Stage.FIRST_BYTE, symptom=symptom)
+    record = world.record()
+    record.say(attempts=(pending(),), winner=DIRECT)
+    record.broke(error)
+    record.close()
+    assert [a.symptom for a in world.outcome.attempts] == [symptom]
+    assert world.outcome.winner is None
+    assert world.outcome.error.startswith(f"{HOST}:443: ")
+
+
+async def test_an_answer_on_a_connection_used_before_is_an_attempt_of_its_own(world: World) -> None:
+    record = world.record()
+    record.delivered(TOR, "192.0.2.1:443")
+    record.close()
+    (attempt,) = world.outcome.attempts
+    assert (attempt.route, attempt.delivered, dict(attempt.evidence)) == (TOR, True, {"reused": 1})
+    assert world.outcome.winner == TOR
+
+
+async def test_what_an_exchange_moved_and_what_its_tunnel_moved_are_added(world: World) -> None:
+    record = world.record()
+    record.say(bytes_up=1, bytes_down=2, winner=DIRECT)
+    record.carried(carried(10, 20))
+    assert (world.outcome.bytes_up, world.outcome.bytes_down) == (11, 22)
+
+
+def test_G1_a_tunnel_opened_ahead_of_need_has_its_flight_when_that_came(world: World) -> None:
+    """What others did between tells nothing of the uplink in the seconds of its flight."""
+    record = world.record()
+    world.now += 60
+    won(record, Race(failed(Symptom.RESET), delivered(TOR)))
+    assert (record.outcome.at, record.outcome.flight_at) == (1000.0, 1059.7)
+    (lost := world.record()).lost(cast(Any, Race(failed(Symptom.RESET))))
+    assert lost.outcome.flight_at == 1059.7
+
+
+def test_an_outcome_is_the_same_until_something_is_said(world: World) -> None:
+    record = world.record()
+    first = record.outcome
+    assert record.outcome is first
+    record.say(error="late")
+    assert record.outcome.error == "late"
+    assert first.error == ""
+
+
+@pytest.mark.parametrize(
+    ("protocol", "network", "counts"),
+    [(Protocol.TLS, HOME, True), (Protocol.HTTP, HOME, False), (Protocol.TLS, AWAY, False)],
+)
+def test_G1_a_page_that_stays_open_shows_that_the_uplink_is_well(
+    protocol: Protocol, network: NetworkId, counts: bool
+) -> None:
+    flows = Flows()
+    shared = services(flows=flows, network=lambda: network)
+    beliefs = shared.beliefs
+    blocked = outcome(failed(Symptom.RESET), delivered(TOR), host=HOST, at=999.0)
+    beliefs.learn(blocked, network=network, now=1000.0)
+    request = Request(1, Destination("radio.example.net", 443), Inbound.CONNECT, "127.0.0.1:50000")
+    radio = ConnectionRecord(request, Plan(Action.AUTO, (DIRECT, TOR), ""), network=HOME, services=shared)
+    radio.say(protocol=protocol, winner=DIRECT, attempts=(delivered(),))
+    radio.watch(cast(Any, SimpleNamespace(over=False)))
+    if flows.brings is not None:
+        flows.brings(0.5)
+
+    assert (beliefs.lookup(HOST, network=network, now=1000.0).score > 0) == counts
+
+
+class Flows(NoFlows):
+    """Keeps what it is to call when bytes come."""
+
+    brings: Callable[[float], None] | None = None
+
+    def watch(self, *given: Any, **named: Any) -> object:
+        self.brings = named["brings"]
+        return super().watch(*given, **named)
+
+
+# -- what becomes of a flow that delivered -----------------------------------------------------------------------------
+
+
+class Watching(NoFlows):
+    """What the entry wants to hear of its tunnel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.named: dict[str, Any] = {}
+        self.ends: list[tuple[object, object]] = []
+
+    @property
+    def hears(self) -> Callable[[FlowFinding], None]:
+        """Whom it tells what was found."""
+        return cast(Callable[[FlowFinding], None], self.watched[-1][2])
+
+    def watch(self, *given: Any, **named: Any) -> object:
+        self.named = named
+        return super().watch(*given, **named)
+
+    def ended(self, flow: object, carried: object) -> None:
+        self.ends.append((flow, carried))
+
+
+@dataclass
+class Tunnel:
+    """What the pump gave."""
+
+    over: bool = False
+    aborted: list[str] = field(default_factory=list)
+
+    def abort(self, why: str) -> None:
+        self.aborted.append(why)
+
+
+class Watched:
+    """An entry whose tunnel is watched, with real beliefs."""
+
+    def __init__(
+        self, route: Route = DIRECT, *, cause: str = "", action: Action = Action.AUTO, near: bool = False
+    ) -> None:
+        self.flows = Watching()
+        self.network = HOME
+        self.changes: list[Change] = []
+        self.written: list[Outcome] = []
+        self.shared = services(
+            flows=self.flows,
+            network=lambda: self.network,
+            believe=self.changes.extend,
+            record=lambda outcome, _network: self.written.append(outcome),
+            beliefs=Beliefs(Detect(), near=lambda host: near),
+        )
+        self.beliefs = self.shared.beliefs
+        if cause:
+            held = Belief(HOST, HOME, State.SUSPECT, cause, since=900, until=2000, last_good="tor", last_good_at=900)
+            self.beliefs = Beliefs(Detect(), [held])
+            self.shared = replace(self.shared, beliefs=self.beliefs)
+        request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
+        self.record = ConnectionRecord(request, Plan(action, (DIRECT, TOR), ""), network=HOME, services=self.shared)
+        self.record.say(protocol=Protocol.TLS, winner=route, attempts=(delivered(route),))
+        self.tunnel = Tunnel()
+
+    def watch(self) -> None:
+        self.record.watch(cast(Any, self.tunnel))
+
+    def finds(self, kind: Symptom, bytes_down: int = 17_000) -> None:
+        self.flows.hears(FlowFinding(kind, bytes_down, {"probes": 3}))
+
+    @property
+    def direct(self) -> Attempt:
+        (attempt,) = self.record.outcome.attempts
+        return attempt
+
+    @property
+    def held(self) -> Belief:
+        return self.beliefs.lookup(HOST, network=HOME, now=1000.0)
+
+
+WATCHED = {
+    "direct": (Watched(), True),
+    "a relay, where direct froze": (Watched(TOR, cause="frozen"), True),
+    "a relay, where direct crawled": (Watched(TOR, cause="throttled"), True),
+    "a relay, where that proves nothing": (Watched(TOR, cause="sni_reset"), False),
+    "a relay, and nothing is held": (Watched(TOR), False),
+    "a local means": (Watched(Route(wrap=("tlsrec",)), cause="frozen"), False),
+    "a rule said so": (Watched(action=Action.DIRECT), False),
+}
+
+
+@pytest.mark.parametrize("which", WATCHED)
+def test_the_flows_that_may_teach_something_are_watched(which: str) -> None:
+    scene, watched = WATCHED[which]
+    scene.watch()
+    assert len(scene.flows.watched) == watched
+    if watched:
+        assert scene.flows.watched[0][:2] == (scene.tunnel, HOST)
+        assert scene.flows.named["direct"] is (scene.record.outcome.winner == DIRECT)
+
+
+def test_a_tunnel_on_our_own_network_is_no_witness_for_what_goes_on_abroad() -> None:
+    """It receives bytes through every outage, in which others stall."""
+    scene = Watched(near=True)
+    scene.watch()
+    assert scene.flows.watched == []
+
+
+@pytest.mark.parametrize("near", [False, True])
+def test_nor_is_its_certificate_that_no_login_page_comes(near: bool) -> None:
+    scene = Watched(near=near)
+    scene.beliefs.sounded("control.example", ConnectivityResult.PORTAL, network=HOME, started=999.0, now=1000.0)
+    scene.record.carried(carried(up=9000))
+    assert (scene.beliefs.network_state(HOME) is NetworkState.PORTAL) == near
+
+
+def test_a_tunnel_that_is_over_is_not_watched() -> None:
+    scene = Watched()
+    scene.tunnel.over = True
+    scene.watch()
+    assert scene.flows.watched == []
+    scene.record.carried(carried())
+    assert scene.flows.ends == []
+
+
+def test_the_watch_hears_how_a_tunnel_ended() -> None:
+    scene = Watched()
+    scene.watch()
+    ended = carried()
+    scene.record.carried(ended)
+    assert [end for _, end in scene.flows.ends] == [ended]
+    assert len(scene.written) == 1
+
+
+FOUND = {
+    Symptom.FROZEN: ("froze after 17000 bytes", True),
+    Symptom.THROTTLED: ("went on at a crawl after 17000 bytes", False),
+    Symptom.RESET: ("was reset after 17000 bytes", False),
+}
+
+
+@pytest.mark.parametrize("kind", FOUND)
+def test_what_is_found_of_a_flow_is_told_of_the_attempt(kind: Symptom) -> None:
+    """And a frozen one is ended: its client would wait on for what never comes."""
+    said, ends = FOUND[kind]
+    scene = Watched()
+    scene.watch()
+    scene.finds(kind)
+    assert (scene.direct.stage, scene.direct.symptom, scene.direct.error) == (Stage.DONE, kind, said)
+    assert dict(scene.direct.evidence) == {"probes": 3, "bytes": 17_000}
+    assert scene.record.outcome.winner == DIRECT, "it had delivered"
+    assert scene.tunnel.aborted == ([said] if ends else [])
+
+
+def test_a_flow_that_froze_makes_its_host_suspect_so_that_the_next_visit_goes_around() -> None:
+    scene = Watched()
+    scene.record._learn()
+    assert scene.held.state is State.WORKS
+    scene.watch()
+    scene.finds(Symptom.FROZEN)
+    assert (scene.held.state, scene.held.cause, scene.held.score) == (State.SUSPECT, "frozen", 0)
+    assert [change.after for change in scene.changes][-1] is State.SUSPECT
+
+
+def test_what_is_found_once_the_network_is_another_is_only_written_down() -> None:
+    scene = Watched()
+    scene.watch()
+    scene.network = AWAY
+    scene.finds(Symptom.FROZEN)
+    assert scene.direct.symptom is Symptom.FROZEN
+    assert scene.changes == []
+    assert scene.tunnel.aborted != []
+
+
+@pytest.mark.parametrize("network", [HOME, AWAY])
+def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId) -> None:
+    scene = Watched()
+    scene.watch()
+    scene.finds(Symptom.FROZEN)
+    assert scene.held.score == 0
+    again = ConnectionRecord(
+        scene.record.outcome.request, scene.record.outcome.plan, network=HOME, services=scene.shared
+    )
+    again.say(protocol=Protocol.TLS, winner=TOR, attempts=(delivered(TOR),))
+    again.watch(cast(Any, Tunnel()))
+    scene.network = network
+    scene.flows.named["proven"](40_000, 100_000.0)
+    assert (scene.held.score > 0) is (network == HOME)
+
+
+def test_evidence_that_is_found_later_is_learned_from() -> None:
+    scene = Watched()
+    scene.record.say(attempts=(failed(Symptom.RESET), delivered(TOR)), winner=TOR)
+    scene.record._learn()
+    open_uplink(scene.beliefs, now=1000.0)
+    assert scene.held.cause == "sni_reset"
+    scene.record.add_evidence(DIRECT, {"dns": "dns_denied"})
+    assert scene.record.outcome.attempts[0].evidence["dns"] == "dns_denied"
+    assert scene.held.cause == "dns"
+
+
+# -- addons ------------------------------------------------------------------------------------------------------------
+
+
+class Listening(Addons):
+    """In the place of addons that have every hook."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.hears_attempts = self.refines = self.saves = True
+        self.heard: list[tuple[str, str, str]] = []
+        self.made_of_signals = ""
+
+    def tell_attempt(self, request: Request, attempt: Attempt) -> None:
+        self.heard.append((request.destination.host, str(attempt.route), str(attempt.symptom)))
+
+    def refined(self, request_id: int) -> str:
+        said, self.made_of_signals = self.made_of_signals, ""
+        return said
+
+    async def unreachable(self, request: Request, outcome: Outcome) -> str | None:
+        return f"http://mirror.test/{outcome.host}"
+
+
+def entry_for(
+    addons: Addons, *, http: HttpRequest | None = None, action: Action = Action.AUTO, **more: Any
+) -> ConnectionRecord:
+    request = Request(7, Destination("192.0.2.1", 80), Inbound.HTTP, "127.0.0.1:50000", http)
+    record = ConnectionRecord(
+        request, Plan(action, (DIRECT, TOR), "why"), network=HOME, services=services(addons=addons, **more)
+    )
+    record.say(host=HOST)
+    return record
+
+
+def raced(*attempts: Attempt) -> Any:
+    return SimpleNamespace(attempts=attempts, has_overtaken=False, flight_age=0.3, close=lambda: None)
+
+
+def test_each_attempt_is_told_once_it_is_judged_under_the_name() -> None:
+    addons = Listening()
+    record = entry_for(addons)
+    record.lost(raced(failed(), replace(pending(), route=TOR), Attempt(TOR, Stage.CONNECT, Symptom.ABANDONED)))
+    assert addons.heard == [(HOST, "direct", "reset")]
+    record.lost(raced(failed(), delivered(TOR)))
+    assert addons.heard == [(HOST, "direct", "reset"), (HOST, "tor", "")]
+
+
+def test_hosts_that_are_never_logged_are_not_told() -> None:
+    addons = Listening()
+    entry_for(addons, is_private=lambda host: host == HOST).lost(raced(failed()))
+    assert addons.heard == []
+
+
+def test_what_addons_made_of_signals_is_kept_with_the_direct_attempt() -> None:
+    addons = Listening()
+    addons.made_of_signals = "lossy: tls_reset weighs 0 in place of 2"
+    record = entry_for(addons)
+    record.lost(raced(failed(), failed(route=TOR)))
+    direct, other = record.outcome.attempts
+    assert direct.evidence["addons"] == "lossy: tls_reset weighs 0 in place of 2"
+    assert "addons" not in other.evidence
+
+
+async def test_who_asked_in_plain_http_may_be_sent_elsewhere() -> None:
+    got = HttpRequest("GET", "/")
+    assert await entry_for(Listening(), http=got).redirect_url() == f"http://mirror.test/{HOST}"
+    assert await entry_for(Addons(), http=got).redirect_url() is None
+    assert await entry_for(Listening(), http=HttpRequest("POST", "/")).redirect_url() is None
+    assert await entry_for(Listening()).redirect_url() is None
+    assert await entry_for(Listening(), http=got, action=Action.BLOCK).redirect_url() is None
+
+
+def test_what_another_line_tells_is_not_written_twice(world: World) -> None:
+    record = world.record()
+    record.discard()
+    record.close()
+    assert world.written == []
+
+
+@pytest.mark.parametrize("teaches", [False, True])
+def test_what_we_asked_ourselves_teaches_nothing_and_no_addon_hears_of_it(teaches: bool) -> None:
+    addons, sounded = Listening(), []
+    record = entry_for(addons, learns=teaches, sound=lambda: sounded.append(1))
+    record.lost(raced(failed(), delivered(TOR)))
+    assert (bool(addons.heard), bool(sounded)) == (teaches, teaches)
+
+
+@pytest.mark.parametrize("before", [True, False])
+async def test_a_silent_relay_is_blamed_once_another_site_works_direct(world: World, before: bool) -> None:
+    silent = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), evidence={"relay": "timeout"})
+    if before:  # while it was waited for, and on the short way, which nobody tells relays of
+        world.beliefs.delivered_direct("other.test", network=HOME, now=world.now + 1)
+    record = world.record()
+    world.now += 2
+    record.lost(cast(Any, Race(failed(), silent)))
+    assert bool(world.health.faults()) is before
+    won(world.record(), Race(delivered()))
+    assert world.health.faults()["tor"].fault is RelayFault.SILENT

@@ -1,0 +1,287 @@
+"""What clients say first, over real sockets: which of three values it becomes, or with which words it is refused."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import socket
+from collections.abc import AsyncIterator
+
+import pytest
+
+from proxy.config.schema import Limits
+from proxy.model import Destination, Inbound, Symptom
+from proxy.model.errors import PeerError
+from proxy.net.poller import make_poller
+from proxy.net.stream import SocketStream
+from proxy.session.inbound import (
+    Credentials,
+    ForwardRequest,
+    InboundHandshake,
+    InnerTunnel,
+    Opening,
+    OwnPageRequest,
+    TunnelRequest,
+    http_redirect,
+    http_refusal,
+)
+from proxy.wire.reader import Reader
+
+SHORT = Limits(head_timeout_s=0.2, keep_alive_s=0.2)
+ALICE = Credentials("alice", "s:cret")
+EXAMPLE = Destination("example.org", 443)
+
+
+def is_ours(host: str) -> bool:
+    return host == "127.0.0.1:8119"
+
+
+class Client:
+    """The far end of one accepted connection, and our front before it."""
+
+    def __init__(self, credentials: Credentials | None = None, limits: Limits | None = None) -> None:
+        self.sock, ours = socket.socketpair()
+        self.sock.setblocking(False)
+        ours.setblocking(False)
+        self._poller = make_poller(asyncio.get_running_loop())
+        self.stream = SocketStream(ours, self._poller, "127.0.0.1:50000")
+        self.front = InboundHandshake(limits or Limits(), credentials, is_ours)
+        self.reader = Reader()
+
+    async def says(self, *pieces: bytes) -> Opening | None:
+        """What the front makes of `pieces`, each sent when the one before was read."""
+        greeting = asyncio.get_running_loop().create_task(self.front.greet(self.stream, self.reader))
+        for piece in pieces:
+            await asyncio.get_running_loop().sock_sendall(self.sock, piece)
+            await asyncio.sleep(0)
+        return await greeting
+
+    def heard(self) -> bytes:
+        with contextlib.suppress(BlockingIOError):
+            return self.sock.recv(65536)
+        return b""
+
+    def close(self) -> None:
+        self.stream.close()
+        self.sock.close()
+        self._poller.close()
+
+
+@pytest.fixture
+async def client() -> AsyncIterator[Client]:
+    it = Client()
+    yield it
+    it.close()
+
+
+@pytest.fixture
+async def guarded() -> AsyncIterator[Client]:
+    it = Client(ALICE)
+    yield it
+    it.close()
+
+
+@pytest.fixture
+async def hasty() -> AsyncIterator[Client]:
+    it = Client(limits=SHORT)
+    yield it
+    it.close()
+
+
+def basic(user: str, password: str) -> bytes:
+    return b"Proxy-Authorization: Basic " + base64.b64encode(f"{user}:{password}".encode()) + b"\r\n"
+
+
+CONNECT = b"CONNECT example.org:443 HTTP/1.1\r\nHost: example.org:443\r\n%s\r\n"
+SOCKS5_EXAMPLE = b"\x05\x01\x00\x03\x0bexample.org\x01\xbb"
+
+
+async def test_connect(client: Client) -> None:
+    assert await client.says(CONNECT % b"") == TunnelRequest(EXAMPLE, Inbound.CONNECT)
+
+
+async def test_absolute_form(client: Client) -> None:
+    opening = await client.says(b"GET http://example.org/a HTTP/1.1\r\nHost: example.org\r\n\r\n")
+    assert isinstance(opening, ForwardRequest)
+    assert opening.destination == Destination("example.org", 80)
+    assert opening.head.target == "/a"
+
+
+@pytest.mark.parametrize(
+    ("sent", "expected"),
+    [
+        (b"\x04\x01\x01\xbb\xc6\x33\x64\x07me\0", TunnelRequest(Destination("198.51.100.7", 443), Inbound.SOCKS4)),
+        (b"\x04\x01\x01\xbb\0\0\0\x01me\0example.org\0", TunnelRequest(EXAMPLE, Inbound.SOCKS4A)),
+    ],
+)
+async def test_socks4(client: Client, sent: bytes, expected: TunnelRequest) -> None:
+    assert await client.says(sent) == expected
+
+
+async def test_socks5_whole_and_bytewise(client: Client) -> None:
+    conversation = b"\x05\x01\x00" + SOCKS5_EXAMPLE
+    assert await client.says(*(bytes((byte,)) for byte in conversation)) == TunnelRequest(EXAMPLE, Inbound.SOCKS5)
+    assert client.heard() == b"\x05\x00"
+
+
+async def test_B3_what_follows_the_request_stays_for_the_tunnel(client: Client) -> None:
+    await client.says(CONNECT % b"" + b"\x16\x03\x01 early")
+    assert client.reader.rest() == b"\x16\x03\x01 early"
+
+
+async def test_our_own_page_goes_to_the_control_server_whole(client: Client) -> None:
+    request = b"GET /x?y HTTP/1.1\r\nHost: 127.0.0.1:8119\r\nAccept: */*\r\n\r\n"
+    assert await client.says(request) == OwnPageRequest(request)
+
+
+async def test_our_name_through_the_proxy_is_our_own_page(client: Client) -> None:
+    opening = await client.says(b"GET http://byway.internal/x HTTP/1.1\r\nHost: byway.internal\r\n\r\n")
+    assert opening == OwnPageRequest(b"GET /x HTTP/1.1\r\nHost: byway.internal\r\n\r\n")
+
+
+@pytest.mark.parametrize("host", [b"example.org", b"127.0.0.1:8120", b"127.0.0.1.example.org:8119"])
+async def test_A29_any_other_origin_form_gets_a_bare_421(client: Client, host: bytes) -> None:
+    with pytest.raises(PeerError) as refused:
+        await client.says(b"GET / HTTP/1.1\r\nHost: " + host + b"\r\n\r\n")
+    assert refused.value.reply == b"HTTP/1.1 421 Misdirected Request\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        b"\x16\x03\x01\x02\x00\x01",
+        b"SSH-2.0-9\r\n",
+        b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+        b"\xff\0\xff",
+        b"\x06\x01\x00",
+    ],
+)
+async def test_B12_what_is_no_request_is_refused(client: Client, sent: bytes) -> None:
+    with pytest.raises(PeerError):
+        await client.says(sent, b"\r\n\r\n")
+
+
+async def test_A16_a_slow_head_gets_408(hasty: Client) -> None:
+    with pytest.raises(PeerError) as refused:
+        await hasty.says(b"GET http://example.org/ HT")
+    assert refused.value.reply.startswith(b"HTTP/1.1 408 ")
+
+
+@pytest.mark.parametrize("sent", [b"", b"\x05", b"\x04", b"\x05\x01\x00\x05\x01"])
+async def test_A18_B12_silence_and_half_a_greeting_end_in_silence(hasty: Client, sent: bytes) -> None:
+    assert await hasty.says(*(sent and [sent])) is None
+    assert hasty.heard() in (b"", b"\x05\x00")
+
+
+async def test_A19_half_a_head_and_then_the_end(client: Client) -> None:
+    client.sock.sendall(b"GET http://exa")
+    client.sock.shutdown(socket.SHUT_WR)
+    with pytest.raises(PeerError) as refused:
+        await client.says()
+    assert refused.value.reply == b""
+
+
+class TestKeepAlive:
+    async def test_the_next_request(self, client: Client) -> None:
+        request = b"GET http://example.org/%d HTTP/1.1\r\nHost: example.org\r\n\r\n"
+        await client.says(request % 1 + request % 2)
+        opening = await client.front.next_request(client.stream, client.reader)
+        assert isinstance(opening, ForwardRequest)
+        assert opening.head.target == "/2"
+
+    async def test_an_idle_client_is_sent_away_in_silence(self, hasty: Client) -> None:
+        assert await hasty.front.next_request(hasty.stream, hasty.reader) is None
+
+    async def test_a_client_that_leaves(self, client: Client) -> None:
+        client.sock.close()
+        assert await client.front.next_request(client.stream, client.reader) is None
+
+
+class TestCredentials:
+    async def test_right_ones(self, guarded: Client) -> None:
+        assert await guarded.says(CONNECT % basic("alice", "s:cret")) == TunnelRequest(EXAMPLE, Inbound.CONNECT)
+
+    @pytest.mark.parametrize(
+        "field",
+        [
+            b"",
+            basic("alice", "wrong"),
+            basic("bob", "s:cret"),
+            basic("", ""),
+            b"Proxy-Authorization: Basic !!!\r\n",
+            b"Proxy-Authorization: Basic\r\n",
+            b"Proxy-Authorization: Bearer YWxpY2U6czpjcmV0\r\n",
+            b"Authorization: Basic YWxpY2U6czpjcmV0\r\n",
+        ],
+    )
+    async def test_others_get_407(self, guarded: Client, field: bytes) -> None:
+        with pytest.raises(PeerError) as refused:
+            await guarded.says(CONNECT % field)
+        assert refused.value.reply.startswith(b"HTTP/1.1 407 ")
+        assert b"Proxy-Authenticate: Basic " in refused.value.reply
+
+    async def test_socks5_with_the_right_ones(self, guarded: Client) -> None:
+        sent = b"\x05\x01\x02" + b"\x01\x05alice\x06s:cret" + SOCKS5_EXAMPLE
+        assert await guarded.says(sent) == TunnelRequest(EXAMPLE, Inbound.SOCKS5)
+        assert guarded.heard() == b"\x05\x02\x01\x00"
+
+    @pytest.mark.parametrize("password", [b"\x01\x05alice\x05wrong", b"\x01\x00\x06s:cret", b"\x01\x05alice\x00"])
+    async def test_B10_socks5_with_wrong_or_empty_ones(self, guarded: Client, password: bytes) -> None:
+        with pytest.raises(PeerError) as refused:
+            await guarded.says(b"\x05\x01\x02" + password)
+        assert refused.value.reply[:1] == b"\x01"
+        assert refused.value.reply[1:] != b"\x00"
+
+    async def test_B10_no_auth_is_refused_also_after_a_good_login(self, guarded: Client) -> None:
+        await guarded.says(b"\x05\x01\x02" + b"\x01\x05alice\x06s:cret" + SOCKS5_EXAMPLE)
+        again = Client(ALICE)
+        try:
+            with pytest.raises(PeerError) as refused:
+                await again.says(b"\x05\x01\x00")
+            assert refused.value.reply == b"\x05\xff"
+        finally:
+            again.close()
+
+    async def test_socks4_cannot_sign_in(self, guarded: Client) -> None:
+        with pytest.raises(PeerError) as refused:
+            await guarded.says(b"\x04\x01\x01\xbb\xc6\x33\x64\x07alice\0")
+        assert refused.value.reply[:2] == b"\x00\x5b"
+
+    def test_the_password_is_not_shown(self) -> None:
+        assert "s:cret" not in repr(ALICE)
+
+
+class TestAnswers:
+    def test_accepted(self) -> None:
+        assert TunnelRequest(EXAMPLE, Inbound.CONNECT).accepted == b"HTTP/1.1 200 Connection established\r\n\r\n"
+        assert TunnelRequest(EXAMPLE, Inbound.SOCKS5).accepted[:2] == b"\x05\x00"
+        assert TunnelRequest(EXAMPLE, Inbound.SOCKS4A).accepted[:2] == b"\x00\x5a"
+
+    @pytest.mark.parametrize(
+        ("symptom", "status", "reply"),
+        [(Symptom.FORBIDDEN, 403, 2), (Symptom.REFUSED, 502, 5), (Symptom.TIMEOUT, 504, 6), (Symptom.NO_NAME, 502, 4)],
+    )
+    def test_refused(self, symptom: Symptom, status: int, reply: int) -> None:
+        assert TunnelRequest(EXAMPLE, Inbound.CONNECT).refused(symptom, "why").startswith(b"HTTP/1.1 %d " % status)
+        assert TunnelRequest(EXAMPLE, Inbound.SOCKS5).refused(symptom, "why")[:2] == bytes((5, reply))
+        assert TunnelRequest(EXAMPLE, Inbound.SOCKS4).refused(symptom, "why")[:2] == b"\x00\x5b"
+        assert b"why" in http_refusal(symptom, "why")
+
+
+def test_a_redirect_ends_the_connection_and_is_not_kept() -> None:
+    head, _, body = http_redirect("https://mirror.test/a?b").partition(b"\r\n\r\n")
+    assert head.split(b"\r\n") == [
+        b"HTTP/1.1 302 Found",
+        b"Content-Length: 0",
+        b"Connection: close",
+        b"Location: https://mirror.test/a?b",
+        b"Cache-Control: no-store",
+    ]
+    assert body == b""
+
+
+def test_an_inner_tunnel_is_told_in_one_byte_and_hears_no_reason() -> None:
+    tunnel = InnerTunnel(EXAMPLE, Inbound.SOCKS5)
+    assert (tunnel.accepted, tunnel.refused(Symptom.RESET, "the relay tor is down")) == (b"+", b"-")
+    assert TunnelRequest(EXAMPLE, Inbound.CONNECT).accepted.startswith(b"HTTP/1.1 200 "), "the control"

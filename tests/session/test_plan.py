@@ -1,0 +1,117 @@
+"""Who has a say in a plan, and in which order."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from proxy.config.load import Loaded
+from proxy.config.schema import Settings
+from proxy.extend.dispatch import Addons
+from proxy.model import Action, ConnectivityResult, Destination, HttpRequest, Inbound, Plan, Protocol, Request
+from proxy.net.dialers.registry import Registry, Relay
+from proxy.net.dns.resolver import Resolver
+from proxy.routing.address_guard import Guard
+from proxy.routing.router import RelayInfo, Router
+from proxy.routing.rules import parse_rules
+from proxy.session.plan import plan_for
+from proxy.session.services import Services
+from proxy.session.setup import Setup
+from tests.support.outcomes import HOME, failed, open_uplink, outcome, rescued
+from tests.support.services import services
+
+NOBODY: Any = None
+SETTINGS = Settings()
+NOW = 1000.0
+ADDRESS = "93.184.216.34"
+
+
+class PinsAll(Addons):
+    """Addons that send everything through the relay."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.decides = True
+        self.asked: list[tuple[Request, Plan, str]] = []
+
+    async def decide(self, request: Request, plan: Plan, registry: Registry, *, host: str = "") -> Plan:
+        self.asked.append((request, plan, host))
+        return plan.via("tor")
+
+
+def setup(rules: str = "") -> Setup:
+    return Setup(
+        loaded=Loaded(SETTINGS),
+        front=NOBODY,
+        guard=Guard(),
+        router=Router(parse_rules(rules, source="rules.txt"), {}, [RelayInfo("tor")], SETTINGS),
+        registry=Registry([Relay.parse("tor", "127.0.0.1:9050")], direct=NOBODY, to_relays=NOBODY),
+        resolver=Resolver(),
+    )
+
+
+def request(host: str = "blog.example.org") -> Request:
+    return Request(1, Destination(host, 443), Inbound.CONNECT, "127.0.0.1:5000")
+
+
+async def planned(shared: Services, host: str = "blog.example.org", *, rules: str = "", named: str = "") -> list[str]:
+    plan = await plan_for(request(host), shared, setup(rules), host=named)
+    return [str(route) for route in plan.routes]
+
+
+@pytest.mark.parametrize(("host", "said"), [("127.0.0.1", "this computer"), ("byway.internal", "is Byway itself")])
+async def test_what_is_refused_stays_so_whatever_rules_and_addons_say(host: str, said: str) -> None:
+    addons = PinsAll()
+    plan = await plan_for(request(host), services(addons=addons), setup("MATCH,RELAY\n"))
+    assert (plan.action, plan.routes, addons.asked) == (Action.BLOCK, (), [])
+    assert said in plan.why
+
+
+async def test_a_rule_is_asked_of_the_name_that_was_said_last() -> None:
+    rules = "DOMAIN,secret.example,RELAY\nMATCH,DIRECT\n"
+    assert await planned(services(), ADDRESS, rules=rules) == ["direct"]
+    assert await planned(services(), ADDRESS, rules=rules, named="secret.example") == ["tor"]
+
+
+async def test_under_auto_goes_first_what_is_believed_to_work() -> None:
+    shared = services()
+    assert (await planned(shared))[0] == "direct"
+    for at in (NOW - 200, NOW - 100):
+        open_uplink(shared.beliefs, now=at)
+        shared.beliefs.learn(rescued(host="blog.example.org", at=at), network=HOME, now=at)
+    assert (await planned(shared))[0] == "tor"
+
+
+async def test_a_network_that_is_read_on_relays_nothing_by_itself() -> None:
+    shared = services()
+    assert "tor" in await planned(shared)
+    for number in range(5):
+        shared.beliefs.sounded(
+            f"c{number}.example", ConnectivityResult.RESIGNED, network=HOME, started=NOW, now=NOW, issuer="an office"
+        )
+    assert "tor" not in await planned(shared)
+
+
+async def test_addons_have_the_last_word_and_hear_the_name() -> None:
+    addons = PinsAll()
+    assert await planned(services(addons=addons), ADDRESS, rules="MATCH,DIRECT\n", named="a.example") == ["tor"]
+    ((_, plan, host),) = addons.asked
+    assert (plan.action, host) == (Action.DIRECT, "a.example")
+    addons.decides = False
+    assert await planned(services(addons=addons), rules="MATCH,DIRECT\n") == ["direct"]
+
+
+async def test_the_request_after_a_lost_post_takes_another_route_if_it_is_sent_once_too() -> None:
+    lost = outcome(failed(), host="blog.example.org", protocol=Protocol.HTTP, inbound=Inbound.HTTP, port=80)
+    lost = replace(lost, request=replace(lost.request, http=HttpRequest("POST", "/")))
+    shared = services()
+    shared.beliefs.learn(lost, network=HOME, now=NOW)
+
+    async def first(method: str) -> str:
+        asked = replace(lost.request, http=HttpRequest(method, "/"))
+        return str((await plan_for(asked, shared, setup())).routes[0])
+
+    assert [await first(method) for method in ("POST", "DELETE", "GET")] == ["tor", "tor", "direct"]
+    assert (await planned(shared, "blog.example.org"))[0] == "direct"  # a tunnel's race compares by itself

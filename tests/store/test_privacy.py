@@ -1,0 +1,85 @@
+"""What may be written down: which connections are counted, which are named, and which beliefs are kept."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from proxy.config.schema import Log
+from proxy.model import DIRECT, UNKNOWN_NETWORK, Action, Change, Inbound, Outcome, Route, Stage, State, Symptom
+from proxy.store.privacy import LogPrivacy, lasts, needed_a_decision
+from tests.support.outcomes import HOME, HOST, TOR, delivered, down, failed, outcome, rescued, works
+
+LEARNED = Change(0.0, HOST, HOME, State.SUSPECT, State.BLOCKED, "sni_reset", "the evidence", None)
+
+
+def said(**settings: object) -> LogPrivacy:
+    return LogPrivacy(Log.model_validate(settings))
+
+
+@pytest.mark.parametrize(
+    ("seen", "needed"),
+    [
+        (works(), False),
+        (replace(works(), plan=replace(works().plan.direct(), action=Action.AUTO, before=works().plan)), True),
+        (outcome(winner=DIRECT), False),
+        (outcome(delivered(), failed(Symptom.ABANDONED, Stage.RELAY, TOR)), True),  # a hedge
+        (rescued(), True),
+        (outcome(delivered(TOR)), True),
+        (outcome(delivered(Route((), ("tlsrec",)))), True),
+        (down(), True),
+        (outcome(error="refused", action=Action.BLOCK), True),
+        (outcome(delivered(), action=Action.DIRECT), True),
+    ],
+)
+def test_what_needed_a_decision(seen: Outcome, needed: bool) -> None:
+    assert needed_a_decision(seen) is needed
+
+
+def test_interception_is_a_decision() -> None:
+    seen = works()
+
+    assert needed_a_decision(replace(seen, plan=replace(seen.plan, intercept=True)))
+
+
+@pytest.mark.parametrize(
+    ("hosts", "seen", "counted", "named"),
+    [
+        ("decisions", works(), True, False),
+        ("decisions", rescued(), True, True),
+        ("all", works(), True, True),
+        ("off", rescued(), False, True),
+        ("all", outcome(failed(), delivered(TOR), inbound=Inbound.RETEST), False, True),
+    ],
+)
+def test_who_is_counted_and_who_is_named(hosts: str, seen: Outcome, counted: bool, named: bool) -> None:
+    discretion = said(hosts=hosts)
+    assert (discretion.may_count(seen), discretion.may_name(seen)) == (counted, named)
+
+
+def test_never_holds_for_what_was_asked_and_for_what_it_turned_out_to_be() -> None:
+    discretion = said(hosts="all", never=("*.Gov.kz", "secret?.example"))
+    for host in ("egov.gov.kz", "gov.kz", "secret1.example"):
+        assert not discretion.may_name(works(host))
+        assert not discretion.may_name(replace(works("192.0.2.1"), host=host))
+        assert not discretion.may_tell(replace(LEARNED, scope=host))
+        assert not discretion.may_hold(replace(LEARNED, scope=host))
+    for host in ("notgov.kz", "secret.example"):
+        assert discretion.may_name(works(host))
+
+
+@pytest.mark.parametrize(
+    ("change", "is_kept"),
+    [
+        (LEARNED, True),
+        (replace(LEARNED, network=UNKNOWN_NETWORK), False),
+        (replace(LEARNED, after=State.DOWN), False),
+    ],
+)
+def test_what_passes_by_itself_is_told_and_not_held(change: Change, is_kept: bool) -> None:
+    assert lasts(change) is is_kept
+    assert said().may_tell(change)
+    assert said().may_hold(change) is is_kept
+    assert not said(hosts="off").may_hold(change)
+    assert not said(hosts="off").may_tell(change)
