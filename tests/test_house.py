@@ -50,6 +50,55 @@ def test_an_import_the_wrong_way_is_found(tmp_path: Path, module: str, line: str
     assert contract in broken[0]
 
 
+def _imports(name: str, source: str, modules: set[str]) -> set[str]:
+    """The modules that one imports anywhere: at the top, in a function, under TYPE_CHECKING."""
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            inner = {f"{node.module}.{alias.name}" for alias in node.names}
+            found |= inner & modules or {node.module}
+    return (found & modules) - {name}
+
+
+def _circles(sources: dict[str, str]) -> set[frozenset[str]]:
+    """Groups of modules that import each other, directly or through others."""
+    imports = {name: _imports(name, source, set(sources)) for name, source in sources.items()}
+    reached: dict[str, set[str]] = {}
+    for name in sources:
+        reached[name], todo = set(), [name]
+        while todo:
+            new = imports[todo.pop()] - reached[name]
+            reached[name] |= new
+            todo += new
+    return {
+        frozenset(other for other in reached[name] if name in reached[other])
+        for name in sources
+        if name in reached[name]
+    }
+
+
+def test_no_modules_import_each_other_in_a_circle() -> None:
+    """Neither through TYPE_CHECKING nor in a function: who reads one of them would have to read them all."""
+    sources = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__"): path.read_text()
+        for path in MODULES
+    }
+    assert _circles(sources) == set()
+
+
+def test_a_circle_is_found() -> None:
+    """The control: one that closes through a function's import and one of TYPE_CHECKING's."""
+    sources = {
+        "proxy.a": "from proxy import b",
+        "proxy.b": "def f():\n    import proxy.c",
+        "proxy.c": "if TYPE_CHECKING:\n    from proxy.a import A",
+        "proxy.d": "from proxy.a import A",
+    }
+    assert _circles(sources) == {frozenset({"proxy.a", "proxy.b", "proxy.c"})}
+
+
 def test_every_module_of_the_pure_half_and_every_room_is_under_contract() -> None:
     """A new module at the top must be given its place."""
     layers = (ROOT / "pyproject.toml").read_text().split("layers = [", 1)[1].split("]", 1)[0]

@@ -32,7 +32,7 @@ from proxy.control.server import ControlServer
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.detect.tls_interception import KnownRoots
-from proxy.extend.api import ApiMeans as AddonMeans
+from proxy.extend.api import ApiBackend
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
 from proxy.intercept.client_context import AddonHooks
@@ -362,13 +362,13 @@ class App:
     def _note_trouble(self, address: str, host: str) -> None:
         self._beliefs.residual.note(address, self._network.current(), time.time(), host=host)
 
-    def _lent(self, paths: Paths) -> AddonMeans:
+    def _lent(self, paths: Paths) -> ApiBackend:
         """What addons may use of ours."""
 
         async def dial(url: str, destination: Destination) -> Stream:
             return await self._setup.registry.dialer_for_url(url).dial(destination)
 
-        return AddonMeans(
+        return ApiBackend(
             now=time.time,
             network=lambda: self._network.current(),
             relays=lambda: self._setup.registry.relay_names,

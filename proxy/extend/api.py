@@ -19,7 +19,6 @@ from typing import Any
 
 from proxy.config.paths import private_folder
 from proxy.extend.guard.hook_results import inert
-from proxy.extend.guard.runner import AddonRunner
 from proxy.model import Destination, NetworkId
 from proxy.net.stream import Stream
 from proxy.wire.relay_url import redact
@@ -31,8 +30,11 @@ _NOTIFYING_MAX = 4
 """Notifications under way at once; more are dropped, for nobody reads them."""
 
 
+Spawn = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
+
+
 @dataclass(frozen=True, slots=True)
-class ApiMeans:
+class ApiBackend:
     """What the core lends to addons."""
 
     now: Callable[[], float]
@@ -47,47 +49,48 @@ class ApiMeans:
 class Api:
     """One addon's own. Everything here is safe to call from a hook."""
 
-    def __init__(self, guarded: AddonRunner, means: ApiMeans) -> None:
-        self.options: Any = guarded.addon.options
-        """An instance of the `Options` that the addon declares, with what `[addons.NAME]` says; None without any."""
-        self.name = guarded.name
-        self.log = Log(guarded.name)
-        self._guarded = guarded
-        self._means = means
+    def __init__(self, name: str, options: Any, backend: ApiBackend, spawn: Spawn) -> None:
+        """`spawn` starts a task that belongs to the addon: it is cancelled with it."""
+        self.options = options
+        """An instance of the addon's `Options`, with the values of `[addons.NAME]`; None when it declares none."""
+        self.name = name
+        self.log = Log(name)
+        self._backend = backend
+        self._spawn = spawn
         self._passing: tempfile.TemporaryDirectory[str] | None = None
         self._notifying = 0
 
     @property
     def relays(self) -> tuple[str, ...]:
         """Names of the configured relays, in the order of the configuration."""
-        return self._means.relays()
+        return self._backend.relays()
 
     def now(self) -> float:
         """Seconds since the epoch."""
-        return self._means.now()
+        return self._backend.now()
 
     def network(self) -> NetworkId:
         """Which network this computer is on: a hash that means nothing elsewhere, or "unknown"."""
-        return self._means.network()
+        return self._backend.network()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """Runs a coroutine beside everything else. It is cancelled when the addon is left, and what it raises counts as
         a fault of the addon."""
-        return self._guarded.spawn(work)
+        return self._spawn(work)
 
     async def dial(self, url: str, destination: Destination) -> Stream:
         """An open path to `destination`, by its name, through the relay with this URL (`socks5h://127.0.0.1:1080`), or
         through a configured one by its name. The caller closes it, or returns it from its `dial` hook. Raises
         DialError when there is no path, ValueError for what is no relay."""
-        return await self._means.dial(url, destination)
+        return await self._backend.dial(url, destination)
 
     @property
     def folder(self) -> Path:
         """A folder of this addon's own, for the user's eyes alone. It stays when the addon goes, but for
         `--ephemeral`."""
-        if self._means.folder is not None:
-            private_folder(self._means.folder)
-            return private_folder(self._means.folder / self.name)
+        if self._backend.folder is not None:
+            private_folder(self._backend.folder)
+            return private_folder(self._backend.folder / self.name)
         if self._passing is None:
             self._passing = tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True)
         return Path(self._passing.name)
@@ -97,7 +100,7 @@ class Api:
         command = _notification(inert(title), inert(text))
         if command is not None and self._notifying < _NOTIFYING_MAX:
             self._notifying += 1
-            self._guarded.spawn(self._notify(command))
+            self._spawn(self._notify(command))
 
     async def _notify(self, command: list[str]) -> None:
         try:

@@ -27,15 +27,6 @@ _T = TypeVar("_T")
 Now: TypeAlias = _T | Awaitable[_T]
 """What a hook answers that may be `async`."""
 
-BUDGET_S = 0.05
-"""A hook on the way of a request that takes longer is slow, and that counts as a fault."""
-LIMIT_S = 1.0
-"""A hook that blocks all of Byway for so long is stopped (Unix)."""
-PATIENCE_S = 10.0
-"""What an `async` hook may wait for. A `dial` has a handshake's time, which is a setting."""
-FAULTS_MAX = 3
-"""With so many faults an addon is disabled until it is edited."""
-
 
 class Hooks:
     """All hooks. Values are frozen; to answer, return a new one. None always means: as if there were no such hook."""

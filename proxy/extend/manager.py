@@ -24,7 +24,7 @@ from weakref import WeakValueDictionary
 from proxy.config.files import shown
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
-from proxy.extend.api import Api, ApiMeans
+from proxy.extend.api import Api, ApiBackend
 from proxy.extend.dispatch import Addons
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.task_tracking import TaskTracking
@@ -90,7 +90,7 @@ class AddonManager:
         self,
         addons: Addons,
         user_folder: Path,
-        means: ApiMeans,
+        backend: ApiBackend,
         *,
         shipped: Path | None = None,
         limit: TimeLimit | None = None,
@@ -99,7 +99,7 @@ class AddonManager:
         """`shipped` is the folder of the shipped addons, for tests."""
         self._addons = addons
         self._folder = user_folder
-        self._means = means
+        self._backend = backend
         self._shipped = shipped
         self._limit = limit if limit is not None else TimeLimit()
         self._load_s = load_s
@@ -282,7 +282,8 @@ class AddonManager:
         self._strays.start()
         guarded = AddonRunner(addon, self._limit, self._switched_off)
         self._by_module[addon.module.__name__] = guarded
-        kept = _Kept(guarded, Api(guarded, self._means), time.time())
+        api = Api(addon.name, addon.options, self._backend, guarded.spawn)
+        kept = _Kept(guarded, api, time.time())
         for function in addon.hooks.get("start", ()):
             faults = guarded.faults
             await guarded.ask(HOOKS["start"], function, kept.api, check=_whatever)

@@ -13,7 +13,8 @@ import pytest
 
 from proxy.cli.commands import app
 from proxy.config.load import load as load_configuration
-from proxy.extend.hooks import BUDGET_S, FAULTS_MAX, HOOKS, LIMIT_S, PATIENCE_S
+from proxy.extend.guard.time_limit import BUDGET_S, FAULTS_MAX, LIMIT_S, PATIENCE_S
+from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.signatures import written
 from proxy.testing import load
 from tests.addons.shipped import FOLDER

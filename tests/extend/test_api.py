@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.extend.api import Api, ApiMeans
+from proxy.extend.api import Api, ApiBackend
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
 from proxy.model import Destination, NetworkId
@@ -27,8 +27,12 @@ async def dial(url: str, destination: Destination) -> Any:
 
 
 @pytest.fixture
-def means(tmp_path: Path) -> ApiMeans:
-    return ApiMeans(lambda: 5.0, lambda: NetworkId("home"), lambda: ("tor",), dial, tmp_path / "state" / "addons")
+def backend(tmp_path: Path) -> ApiBackend:
+    return ApiBackend(lambda: 5.0, lambda: NetworkId("home"), lambda: ("tor",), dial, tmp_path / "state" / "addons")
+
+
+def api_of(guarded: AddonRunner, backend: ApiBackend) -> Api:
+    return Api(guarded.name, guarded.addon.options, backend, guarded.spawn)
 
 
 @pytest.fixture
@@ -39,21 +43,21 @@ def guarded(tmp_path: Path) -> Iterator[AddonRunner]:
     limit.close()
 
 
-async def test_it_lends_what_the_core_has(guarded: AddonRunner, means: ApiMeans) -> None:
-    api = Api(guarded, means)
+async def test_it_lends_what_the_core_has(guarded: AddonRunner, backend: ApiBackend) -> None:
+    api = api_of(guarded, backend)
     assert (api.name, api.options, api.now(), api.network(), api.relays) == ("pin", None, 5.0, "home", ("tor",))
     assert await api.dial("tor", Destination("a.test", 1)) is STREAM
 
 
-def test_its_folder_is_its_own(guarded: AddonRunner, means: ApiMeans) -> None:
-    folder = Api(guarded, means).folder
-    assert folder.parent == means.folder
+def test_its_folder_is_its_own(guarded: AddonRunner, backend: ApiBackend) -> None:
+    folder = api_of(guarded, backend).folder
+    assert folder.parent == backend.folder
     assert folder.name == "pin"
     assert (folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777) == (0o700, 0o700)
 
 
-def test_where_nothing_may_be_kept_nothing_is(guarded: AddonRunner, means: ApiMeans) -> None:
-    api = Api(guarded, replace(means, folder=None))
+def test_where_nothing_may_be_kept_nothing_is(guarded: AddonRunner, backend: ApiBackend) -> None:
+    api = api_of(guarded, replace(backend, folder=None))
     folder = api.folder
     (folder / "x").touch()
     assert api.folder == folder
@@ -64,9 +68,9 @@ def test_where_nothing_may_be_kept_nothing_is(guarded: AddonRunner, means: ApiMe
 
 
 def test_its_lines_carry_its_name_and_no_password(
-    guarded: AddonRunner, means: ApiMeans, caplog: pytest.LogCaptureFixture
+    guarded: AddonRunner, backend: ApiBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said = Api(guarded, means).log
+    said = api_of(guarded, backend).log
     caplog.set_level(logging.INFO, "proxy")
     for say in (said.debug, said.info, said.warning, said.error):
         say("http://u:secret@h:1\nand\x1b[31m more")
@@ -78,29 +82,29 @@ def test_its_lines_carry_its_name_and_no_password(
     ]
 
 
-async def test_what_it_starts_ends_with_it(guarded: AddonRunner, means: ApiMeans) -> None:
-    task = Api(guarded, means).spawn(asyncio.sleep(3600))
+async def test_what_it_starts_ends_with_it(guarded: AddonRunner, backend: ApiBackend) -> None:
+    task = api_of(guarded, backend).spawn(asyncio.sleep(3600))
     guarded.cancel()
     await until(task.done)
     assert task.cancelled()
 
 
 async def test_where_no_program_shows_notifications_there_are_none(
-    guarded: AddonRunner, means: ApiMeans, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    guarded: AddonRunner, backend: ApiBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    Api(guarded, means).notify("title", "text")
+    api_of(guarded, backend).notify("title", "text")
     assert not guarded._tasks
 
 
 async def test_notifications_are_a_command_each_and_not_too_many(
-    guarded: AddonRunner, means: ApiMeans, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    guarded: AddonRunner, backend: ApiBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "notify-send"
     program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/shown\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    api = Api(guarded, means)
+    api = api_of(guarded, backend)
     for number in range(10):
         api.notify("-t", f"text {number}\n")
     await until(lambda: not guarded._tasks)

@@ -13,7 +13,7 @@ import pytest
 import pytest_asyncio
 
 from proxy.config.load import load as load_config
-from proxy.extend.api import ApiMeans
+from proxy.extend.api import ApiBackend
 from proxy.extend.dispatch import Addons
 from proxy.extend.hooks import HOOKS
 from proxy.extend.manager import AddonManager, AddonState
@@ -34,8 +34,8 @@ class Kept:
         self.config = folder / "config.toml"
         self.heard_file = folder / "heard"
         self.addons = Addons()
-        means = ApiMeans(lambda: 0.0, lambda: UNKNOWN_NETWORK, tuple, NOBODY, folder / "state")
-        self.keeper = AddonManager(self.addons, self.user, means, shipped=self.shipped, load_s=0.5)
+        backend = ApiBackend(lambda: 0.0, lambda: UNKNOWN_NETWORK, tuple, NOBODY, folder / "state")
+        self.keeper = AddonManager(self.addons, self.user, backend, shipped=self.shipped, load_s=0.5)
 
     def write(self, text: str, name: str = "pin", *, shipped: bool = False) -> Path:
         """`{heard}` in the text is the file's path."""

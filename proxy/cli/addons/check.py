@@ -8,7 +8,7 @@ from dataclasses import MISSING
 from pathlib import Path
 from typing import Any
 
-from proxy.cli.addons.worker import paths_of, within
+from proxy.cli.addons.sandbox import paths_of, within
 from proxy.cli.offline import read_configuration
 from proxy.config.load import Loaded
 from proxy.extend.hooks import HOOKS

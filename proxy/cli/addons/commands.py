@@ -1,6 +1,6 @@
 """`byway addons`: list, create, check, replay, enable and disable addons.
 
-No addon's code runs in this process: a file is tried in one of its own (`proxy.cli.addons.worker`).
+No addon's code runs in this process: a file is tried in one of its own (`isolated_run`).
 """
 
 from __future__ import annotations
@@ -113,7 +113,7 @@ def replay(
     The hooks admit, plan and signal are called again in the order and with the clock of that time; attempt and outcome
     are called with what happened. The other enabled addons take part. Nothing reaches the network.
     """
-    from proxy.cli.addons.worker import run_isolated
+    from proxy.cli.addons.isolated_run import run_isolated
 
     call = in_use(call)
     (meant,) = files_meant(call, [file])

@@ -71,7 +71,7 @@ def _loadable(found: Sequence[AddonFile]) -> list[Path]:
 
 def tried(call: Invocation, file: Path) -> Document:
     """What it has, found out in a process apart. Raises ConfigError."""
-    from proxy.cli.addons.worker import run_isolated
+    from proxy.cli.addons.isolated_run import run_isolated
 
     return run_isolated("check", file, call.flags)
 

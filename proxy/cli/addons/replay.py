@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.cli.addons.check import load_addon
-from proxy.cli.addons.worker import paths_of
+from proxy.cli.addons.sandbox import paths_of
 from proxy.cli.offline import make_setup
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths

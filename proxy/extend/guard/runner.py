@@ -20,8 +20,8 @@ from typing import Any, TypeVar
 from proxy.config.files import shown
 from proxy.extend.guard.fail_closed import FailClosed
 from proxy.extend.guard.hook_results import WrongAnswer
-from proxy.extend.guard.time_limit import BrokenOff, TimeLimit
-from proxy.extend.hooks import BUDGET_S, FAULTS_MAX, PATIENCE_S, Hook
+from proxy.extend.guard.time_limit import BUDGET_S, FAULTS_MAX, PATIENCE_S, BrokenOff, TimeLimit
+from proxy.extend.hooks import Hook
 from proxy.extend.loading.addon import Addon, line_in, line_of
 from proxy.model.errors import DialError
 from proxy.net.tasks import spawn

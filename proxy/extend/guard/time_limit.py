@@ -15,14 +15,24 @@ from collections.abc import Callable
 from types import FrameType
 from typing import Any, TypeVar
 
-from proxy.extend.hooks import LIMIT_S
-
 T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
+BUDGET_S = 0.05
+"""Seconds a hook may compute while a connection waits for its answer. More is reported, and counts as a fault."""
+
+LIMIT_S = 1.0
+"""Seconds after which a hook that blocks all of Byway is stopped (Unix)."""
+
+PATIENCE_S = 10.0
+"""Seconds an `async` hook may wait. A `dial` has a relay handshake's time instead, which is a setting."""
+
+FAULTS_MAX = 3
+"""With this many faults an addon is disabled until its file is edited."""
+
 _AGAIN_S = 0.25
-"""One that catches what is raised in it is broken off again."""
+"""A hook that catches BrokenOff gets it again after this time."""
 
 
 class BrokenOff(BaseException):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.cli.addons import worker as addon_apart
+from proxy.cli.addons import isolated_run
 from proxy.extend.hooks import HOOKS
 from tests.cli.addon_files import PIN, addons_dir, write
 from tests.cli.conftest import Byway, Home
@@ -78,8 +78,11 @@ def test_a_check_says_what_an_addon_has(byway: Byway, home: Home) -> None:
         ("\nraise SystemExit(0)\n", "pin.py:2: SystemExit"),
         ("import os\nos._exit(0)\n", "pin.py: ended the process that loaded it (exit code 0)"),
         ("print('hello')\n1 / 0\n", "pin.py:2: ZeroDivisionError"),
-        ("import socket\nsocket.create_connection(('127.0.0.1', 1))\n", "pin.py:2: NotHere: socket.getaddrinfo"),
-        ("import subprocess\nsubprocess.run(['true'])\n", "pin.py:2: NotHere: subprocess.Popen"),
+        (
+            "import socket\nsocket.create_connection(('127.0.0.1', 1))\n",
+            "pin.py:2: BlockedInSandbox: socket.getaddrinfo",
+        ),
+        ("import subprocess\nsubprocess.run(['true'])\n", "pin.py:2: BlockedInSandbox: subprocess.Popen"),
     ],
 )
 def test_what_is_wrong_is_said_with_its_line(byway: Byway, home: Home, text: str, problem: str) -> None:
@@ -98,7 +101,7 @@ def test_a_file_from_anywhere_can_be_checked(byway: Byway, tmp_path: Path) -> No
 
 
 def test_one_that_does_not_end_is_broken_off(byway: Byway, home: Home, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addon_apart, "CHECK_S", 0.2)
+    monkeypatch.setattr(isolated_run, "CHECK_S", 0.2)
     write(home, "pin", "\nwhile True:\n    pass\n")
     ran = byway("addons", "check")
     assert ran.code == 7

@@ -1,79 +1,34 @@
-"""The process in which an addon's file is tried: what it says comes back, whatever the file does; nothing leaves it."""
+"""The process that checks or replays: one JSON request on stdin, one JSON answer on stdout. Started by its name."""
 
 from __future__ import annotations
 
+import json
+import subprocess
+import sys
 from pathlib import Path
+from typing import Any
 
-import pytest
-
-from proxy.cli.addons import worker as addon_apart
-from proxy.cli.addons.worker import run_isolated, within
-from proxy.cli.command import Flags
-from proxy.extend.guard.time_limit import BrokenOff
-from proxy.model.errors import ConfigError
+from proxy.cli.addons import worker
 
 
-@pytest.fixture
-def flags(tmp_path: Path) -> Flags:
-    config = tmp_path / "config.toml"
+def answer_to(**request: Any) -> dict[str, Any]:
+    done = subprocess.run(
+        [sys.executable, "-m", worker.__name__],
+        input=json.dumps(request).encode(),
+        stdout=subprocess.PIPE,
+        check=True,
+        timeout=60,
+    )
+    answer: dict[str, Any] = json.loads(done.stdout)
+    return answer
+
+
+def test_it_answers_with_a_result_or_with_problems_or_with_an_error(tmp_path: Path) -> None:
+    config, file = tmp_path / "config.toml", tmp_path / "pin.py"
     config.touch()
-    return Flags(config=config, state=tmp_path)
-
-
-def write(tmp_path: Path, text: str) -> Path:
-    file = tmp_path / "mine.py"
-    file.write_text(text)
-    return file
-
-
-def test_what_it_finds_comes_back_and_what_is_printed_does_not(
-    tmp_path: Path, flags: Flags, capfd: pytest.CaptureFixture[str]
-) -> None:
-    told = run_isolated("check", write(tmp_path, "print('hello')\ndef plan(request, plan): ...\n"), flags)
-    assert told["hooks"] == ["plan"]
-    assert capfd.readouterr() == ("", "hello\n")
-
-
-@pytest.mark.parametrize(
-    ("text", "said"),
-    [
-        ("import os\nos._exit(3)\n", "ended the process that loaded it (exit code 3)"),
-        (
-            "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n",
-            "ended the process that loaded it (exit code -9)",
-        ),
-        ("import os\nos.write(1, b'x' * 100000)\nos.close(1)\nos._exit(0)\n", "ended the process"),
-        ("import os\nos.execv('/bin/true', ['true'])\n", "mine.py:2: NotHere: os.exec"),
-        ("raise KeyboardInterrupt\n", "mine.py:1: KeyboardInterrupt"),
-    ],
-)
-def test_whatever_the_file_does_there_is_an_answer(tmp_path: Path, flags: Flags, text: str, said: str) -> None:
-    with pytest.raises(ConfigError) as caught:
-        run_isolated("check", write(tmp_path, text), flags)
-    assert said in str(caught.value)
-
-
-def test_threads_that_go_on_do_not_keep_it(tmp_path: Path, flags: Flags) -> None:
-    text = "import threading\nthreading.Thread(target=threading.Event().wait).start()\n"
-    assert run_isolated("check", write(tmp_path, text), flags)["hooks"] == []
-
-
-def test_one_that_cannot_be_broken_off_is_ended(tmp_path: Path, flags: Flags, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(addon_apart, "CHECK_S", 0.2)
-    monkeypatch.setattr(addon_apart, "_MORE_S", 3.0)
-    stubborn = "while True:\n    try:\n        while True:\n            pass\n    except BaseException:\n        pass\n"
-    with pytest.raises(ConfigError, match=r"mine\.py: still running after 3\.2 s"):
-        run_isolated("check", write(tmp_path, stubborn), flags)
-
-
-def _loop_within(limit_s: float) -> None:
-    with within(limit_s):
-        while True:
-            pass
-
-
-def test_code_that_takes_too_long_is_broken_off_and_other_code_is_not() -> None:
-    with pytest.raises(BrokenOff):
-        _loop_within(0.05)
-    with within(60):
-        pass
+    file.write_text("def plan(request, plan): ...\n")
+    shared = {"file": str(file), "config": str(config), "state": str(tmp_path), "load_s": 10.0}
+    assert answer_to(task="check", **shared)["result"]["hooks"] == ["plan"]
+    assert "no log yet" in answer_to(task="replay", since=0.0, **shared)["error"]
+    file.write_text("1 / 0\n")
+    assert "pin.py:1: ZeroDivisionError" in answer_to(task="check", **shared)["problems"][0]

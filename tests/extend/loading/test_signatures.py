@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.extend.hooks import BUDGET_S, HOOKS, LIMIT_S, PATIENCE_S, Hook, Hooks
+from proxy.extend.guard.time_limit import BUDGET_S, LIMIT_S, PATIENCE_S
+from proxy.extend.hooks import HOOKS, Hook, Hooks
 from proxy.extend.loading.signatures import hooks_of, written
 from proxy.extend.manager import STOP_S
 
