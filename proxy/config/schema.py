@@ -202,7 +202,7 @@ class Inspect(_Section):
 
 
 class Weights(_Section):
-    """What one signal adds to a scope's score (detection.md, section 5)."""
+    """What one signal adds to a scope's score (docs/detection.md, "Signals")."""
 
     dns_failed: Weight = Field(default=1.0, description="the name resolves only at a relay")
     dns_bogon: Weight = Field(default=3.0, description="an address that is not public")
@@ -239,9 +239,10 @@ class Weights(_Section):
 
 
 class Detect(_Section):
-    """Tuning of detection, as in detection.md. Tests shorten the times; there is no need to change them otherwise."""
+    """Tuning of detection, with the defaults of docs/detection.md, "What blocked means" and the sections after it.
+    Tests shorten the times; there is no need to change them otherwise."""
 
-    # How long the user waits before the next route is started as well (section 1).
+    # How long the user waits before the next route is started as well (docs/detection.md, "Two clocks").
     known_s: Seconds = Field(
         default=86_400, description="a host is known while its last direct success is younger than this"
     )
@@ -293,7 +294,7 @@ class Detect(_Section):
         default=1, description="how long an open reserve path waits once direct failed or looks dropped"
     )
 
-    # When a failing direct attempt is judged (sections 1 and 2).
+    # When a failing direct attempt is judged (docs/detection.md, "What the kernel knows").
     syn_s: Seconds = Field(default=5, description="SYN unanswered for this time is tcp_timeout")
     silent_s: Seconds = Field(
         default=7, description="no answer for this time is *_silent; also how long a slower attempt is kept"
@@ -303,7 +304,7 @@ class Detect(_Section):
         default=4, description="the same in retransmission timeouts; the longer of both counts"
     )
 
-    # What is believed (sections 3 and 4).
+    # What is believed (docs/detection.md, "Two gates", "Score and states").
     weights: Weights = Field(default=Weights(), description="weight of each signal")
     rescue_window_s: Seconds = Field(
         default=30, description="another route must deliver within this time for anything to be learned"
@@ -328,7 +329,7 @@ class Detect(_Section):
     last_good_s: Seconds = Field(default=86_400, description="how long the route that last worked is remembered")
     whole_page_divisor: Divisor = Field(default=4, description="a complete page over direct divides the score by this")
 
-    # The way back (section 4).
+    # The way back (docs/detection.md, "Re-tests").
     retest_suspect_s: Seconds = Field(default=120, description="time until a suspect host is re-tested")
     retest_blocked_s: Steps = Field(
         default=(900, 3_600, 14_400, 57_600, 100_800),
@@ -346,7 +347,7 @@ class Detect(_Section):
     retest_exits_max: Extra = Field(default=3, description="maximum number of additional successes")
     retest_per_hour: Count = Field(default=6, description="maximum re-tests per hour and network")
 
-    # Gates, scopes and networks (sections 3 and 4).
+    # Gates, scopes and networks (docs/detection.md, "Two gates", "Scopes", "States of a network").
     uplink_window_s: Seconds = Field(
         default=10, description="how long a signal waits for proof that Internet access works"
     )
@@ -437,7 +438,7 @@ class Detect(_Section):
     measure_site_s: Seconds = Field(default=90, description="maximum time for one site")
     measure_control_s: Seconds = Field(default=30, description="how long the result of a control page is reused")
 
-    # Flows that stop, crawl or break after they delivered (section 2).
+    # Flows that stop, crawl or break after they delivered (docs/detection.md, "What the kernel knows").
     stalled_s: Seconds = Field(
         default=2, description="a transfer without a byte for this time is probed with TCP keep-alive"
     )

@@ -276,8 +276,8 @@ def step(seen: MeasurementStep) -> Document:
 
 
 def verdict(told: Verdict) -> Document:
-    """What a measurement came to. `confirmed` implies `anomaly`: see detection.md, section 9. `relay_faults` maps the
-    names of relays that failed themselves to the fault in words."""
+    """What a measurement came to. `confirmed` implies `anomaly`: see docs/detection.md, "Explaining a verdict".
+    `relay_faults` maps the names of relays that failed themselves to the fault in words."""
     return {
         "words": str(told.status),
         "glyph": told.status.glyph,

@@ -15,7 +15,7 @@ from publicsuffixlist import PublicSuffixList
 from proxy.model import IPAddress
 
 PREFIX_BITS = {4: 24, 6: 48}
-"""How much of an address its neighbours share: what is announced and filtered as one (detection.md, section 4)."""
+"""How much of an address its neighbours share: what is announced and filtered as one (docs/detection.md, "Scopes")."""
 
 
 @cache

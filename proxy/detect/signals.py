@@ -1,4 +1,4 @@
-"""What a direct attempt says for blocking: the rows of detection.md, section 5, that one outcome can show.
+"""What a direct attempt says for blocking: the rows of docs/detection.md, "Signals", that one outcome can show.
 
 An outcome goes in, signals come out. Only plain `direct` is looked at, since a route with a relay or a wrapper says
 nothing about the network, and only what was judged: our own shortage, a machine that is offline, a refusal of our
@@ -96,7 +96,7 @@ class Observed:
 
     signal: Signal
     attempt: Attempt
-    sent: float  # when what it is about was sent, since the epoch: gate G1 asks who else was heard since
+    sent: float  # when what it is about was sent, since the epoch: the control gate asks who else was heard since
 
     @property
     def leads_to(self) -> str:
@@ -120,7 +120,7 @@ def observe(outcome: Outcome, weights: Weights = _DEFAULTS, *, gave_up_s: float 
 
 
 def cause(kind: str) -> str:
-    """Which of the causes of detection.md, section 6, a signal points at; empty for one that points at none."""
+    """Which of the causes of docs/detection.md, "Causes", a signal points at; empty for one that points at none."""
     return _CAUSES.get(kind, "http_host" if kind.startswith("http_") else "")
 
 

@@ -23,7 +23,7 @@ class State(StrEnum):
 class Signal:
     """One observation with a weight for blocking (above 0) or against it (below)."""
 
-    id: str  # of detection.md's table: tls_reset, tcp_timeout, …
+    id: str  # docs/detection.md, "Signals": tls_reset, tcp_timeout, …
     weight: float
     cause: str  # of the causes: dns, ip, sni_reset, sni_drop, http_host
     at: float
@@ -93,7 +93,7 @@ class ConnectivityResult(StrEnum):
 class DnsFinding:
     """What is wrong with what the system's resolver said of a name."""
 
-    signal: str  # of detection.md's table: dns_bogon, dns_two_answers, dns_denied, dns_silent, dns_mismatch
+    signal: str  # docs/detection.md, "Signals": dns_bogon, dns_two_answers, dns_denied, dns_silent, dns_mismatch
     detail: str  # one half-sentence with the addresses
     at: float  # seconds since the epoch
 

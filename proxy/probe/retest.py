@@ -29,7 +29,7 @@ Pair = Callable[[], Awaitable[tuple[bool, bool]]]
 """Whether direct brings what it must for the block to be over, and whether the other route does."""
 
 _ENOUGH = 64 * 1024
-"""Bytes on one connection that a frozen or throttled one does not bring (detection.md, section 4)."""
+"""Bytes on one connection that a frozen or throttled one does not bring (docs/detection.md, "Re-tests")."""
 
 _AS_MUCH = 0.9
 """Of what another route brought: two answers to one request are seldom of the same length."""

@@ -3,7 +3,7 @@
 A strategy is a direct route with wrappers: `doh` takes the address from encrypted DNS, `tlsrec` and `split` fragment
 the ClientHello inside its SNI, `hostcase` changes the case of the Host header. Each works against one way of blocking,
 so each is tried only after the symptom of that one; a strategy that cannot help would cost time. Which of them pass
-which censor was measured: detection.md, section 8.
+which censor was measured: docs/detection.md, "Local strategies".
 """
 
 from __future__ import annotations

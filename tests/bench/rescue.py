@@ -31,7 +31,7 @@ PROMISED = {
     "timeout": "1.5",
     "no_name": "0 after the answer",
 }
-"""Seconds at most, by what befalls direct (detection.md, section 1), where a round trip takes nothing."""
+"""Seconds at most, by what befalls direct (docs/detection.md, "Two clocks"), where a round trip takes nothing."""
 JUDGE_SOON = "silent_s = 3.5\nsyn_s = 2\n"
 
 

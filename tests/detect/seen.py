@@ -1,5 +1,5 @@
-"""Beliefs with a clock that the test moves, fed with outcomes that began when they say: gate G1 is shut unless the test
-lets another host deliver."""
+"""Beliefs with a clock that the test moves, fed with outcomes that began when they say: the control gate is shut unless
+the test lets another host deliver."""
 
 from __future__ import annotations
 

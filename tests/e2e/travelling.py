@@ -22,8 +22,8 @@ from tests.support.byway import Byway
 from tests.support.netns import Host
 from tests.support.waiting import until, until_read
 
-MOVED_S = 3.0  # F86
-ENDED_S = 5.0 + 1.0  # F85, and the second until the next look at the clocks
+MOVED_S = 3.0  # after a change of network
+ENDED_S = 5.0 + 1.0  # after waking, and the second until the next look at the clocks
 ASLEEP_S = 2.0
 CONFIG = f"[detect]\nasleep_s = 0.5\nwake_stale_s = {ASLEEP_S - 1}\n[limits]\ndrain_s = 0.1\n"
 GREETING = b"hello\r\n"
@@ -65,7 +65,7 @@ async def is_over(reader: asyncio.StreamReader) -> bool:
 
 
 async def carried_away(routers: dict[int, Host], byway: Byway) -> None:
-    """F86: the old tunnel is closed, the next one goes by the new network, which is another."""
+    """The old tunnel is closed, the next one goes by the new network, which is another."""
     async with serving(routers[HOME], b"home"), serving(routers[CAFE], b"cafe"):
         home = (await byway.read("status"))["network"]
         async with tunnel(f"{SERVER}:{PORT}", byway.proxy) as (reader, writer):
@@ -86,7 +86,7 @@ async def carried_away(routers: dict[int, Host], byway: Byway) -> None:
 
 
 async def asleep(routers: dict[int, Host], byway: Byway) -> None:
-    """F85: of two tunnels one has died while we slept, and nobody told."""
+    """Of two tunnels one has died while we slept, and nobody told."""
     async with (
         serving(routers[HOME], b"dead"),
         serving(routers[HOME], b"live", ROUTERS[HOME]),

@@ -45,7 +45,7 @@ OPEN_SITE = "radio.test"
 """A page that stays open and goes on: 2 KB a second."""
 
 FIRST_WAIT_S = 0.8
-"""What the first two blogs may cost the visitor more (detection.md, section 1)."""
+"""What the first two blogs may cost the visitor more (docs/detection.md, "Two clocks")."""
 
 _LOOK_S = 0.1
 _JUDGED_S = 10.0

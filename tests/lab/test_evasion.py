@@ -1,4 +1,4 @@
-"""The evasion matrix of detection.md, section 8: Byway's own rungs, real TLS, and censors of every view.
+"""The evasion matrix of docs/detection.md, "Local strategies": Byway's own rungs, real TLS, and censors of every view.
 
 What gets past whom is the reason why there is a ladder, and why it is in this order.
 """

@@ -1,4 +1,5 @@
-"""The evasion matrix of detection.md, section 8, through a real Byway that knows no relay, to servers people use.
+"""The evasion matrix of docs/detection.md, "Local strategies", through a real Byway that knows no relay, to servers
+people use.
 
 Who looks at packets, or puts the TCP stream together, is passed by a cut ClientHello without the visitor's doing. Who
 puts TLS records together is not, and then `byway why` says what would help.

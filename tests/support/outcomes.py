@@ -94,6 +94,6 @@ def down(symptom: Symptom = Symptom.RESET, stage: Stage = Stage.FIRST_BYTE, *, h
 
 
 def open_uplink(beliefs: Beliefs, network: NetworkId = HOME, *, now: float) -> list[Change]:
-    """Opens gate G1: another host delivers direct. It stays open for outcomes that began before `now`, as those above
-    do when they are given no time."""
+    """Opens the control gate: another host delivers direct. It stays open for outcomes that began before `now`, as
+    those above do when they are given no time."""
     return beliefs.delivered_direct("www.uplink.example", network=network, now=now)

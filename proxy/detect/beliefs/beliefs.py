@@ -1,10 +1,10 @@
 """What we hold about each host on each network, and what an outcome changes about it.
 
 Evidence before belief, a control before blame: a host becomes suspect only when another route delivered what direct did
-not (gate G2 of detection.md), and what was seen adds to its score only when another host delivered direct meanwhile
-(gate G1). When nothing delivers it is `down` for a minute and nothing is learned. Every belief has an age, a cause and
-a way back. Outcomes go in, changes come out for the store to keep; time and network are arguments, and nothing is ever
-done by itself.
+not (the comparison gate of docs/detection.md, "Two gates"), and what was seen adds to its score only when another host
+delivered direct meanwhile (the control gate). When nothing delivers it is `down` for a minute and nothing is learned.
+Every belief has an age, a cause and a way back. Outcomes go in, changes come out for the store to keep; time and
+network are arguments, and nothing is ever done by itself.
 
 All of it is asked and told here, and done next door: outcomes are read in `learning`, which evidence counts is decided
 in `judging`, what a belief becomes in `book`; the way back is in `recovery`, and what is seen apart from failing
@@ -124,8 +124,8 @@ class Beliefs:
 
         A race compares routes with one request, which it sends on the second route when the first one fails. A POST is
         sent once, so a site that is only ever POSTed to would fail for ever: nothing else was tried, so nothing may be
-        believed (gate G2), so direct goes first again. Therefore direct's failure asks for the comparison: the next
-        request makes it. Nothing is believed of the host until another route has delivered."""
+        believed (comparison gate), so direct goes first again. Therefore direct's failure asks for the comparison: the
+        next request makes it. Nothing is believed of the host until another route has delivered."""
         self._tell_time(now)
         waiting = self._judge.gates.uncompared((network, host), now)
         if waiting is None or self.is_near(host):

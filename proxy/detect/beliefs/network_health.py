@@ -1,4 +1,4 @@
-"""Is the uplink well, and is the network one to learn on at all? Gate G1 of detection.md, and the states of a network.
+"""Is the uplink well, and is the network one to learn on at all? The control gate, and the states of a network.
 
 A host is blamed only when, after its flight was sent, another host delivered direct on the same network: by the user's
 own traffic first, and when there is none by a control page, at most one a minute and only beside a visit. Nothing is
@@ -82,7 +82,7 @@ class NetworkHealth:
         self._lines: OrderedDict[NetworkId, _NetworkRecord] = OrderedDict()
         self._quiet_until = NEVER
 
-    # -- gate G1 ---------------------------------------------------------------------------------------------------
+    # -- control gate ---------------------------------------------------------------------------------------------
 
     def is_last(self, network: NetworkId, by: ControlAnswer) -> bool:
         """Whether nobody else was heard since on a network that is well: then its date alone need move on."""
@@ -129,7 +129,7 @@ class NetworkHealth:
         return line is not None and (line.doubted or line.state in _SOUNDED_ON)
 
     def control_wanted(self, network: NetworkId, now: float, *, waits: bool) -> bool:
-        """Whether to ask a control page now; True claims it. `waits`: a signal waits for G1."""
+        """Whether to ask a control page now; True claims it. `waits`: a signal waits at the control gate."""
         line = self._line(network)
         if 0 <= now - line.control_at < self._settings.control_interval_s:
             return False

@@ -193,7 +193,7 @@ class OutcomeLearning:
         if (unexplained := waiting or late) is not None:
             kind = unexplained.observed[-1].signal.id
             why = f"direct failed ({kind}); {winner} delivered {now - unexplained.since:.0f} s later"
-            # Later than gate G2 allows it is still a rescue, by two requests, but no evidence.
+            # Later than the comparison gate allows it is still a rescue, by two requests, but no evidence.
             observed = list(waiting.observed) if waiting is not None else []
             return self._judge.rescued(host, winner, protocol, observed, why, now)
         key = self._judge.governing(host, now)

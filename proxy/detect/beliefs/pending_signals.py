@@ -1,8 +1,8 @@
 """What waits for a control before it may count.
 
-A signal waits up to half a minute for another route to deliver the same host (gate G2 of detection.md, section 3), then
-up to ten seconds for another host to deliver direct (gate G1, asked of `uplink`). A frozen or throttled flow waits for
-a relay to carry what direct did not. What waits too long is forgotten: it never counts.
+A signal waits up to half a minute for another route to deliver the same host (the comparison gate of docs/detection.md,
+"Two gates"), then up to ten seconds for another host to deliver direct (the control gate, asked of `uplink`). A frozen
+or throttled flow waits for a relay to carry what direct did not. What waits too long is forgotten: it never counts.
 """
 
 from __future__ import annotations
@@ -17,10 +17,10 @@ from proxy.detect.signals import Observed
 from proxy.model import NetworkId
 
 WAITING_MAX = 256
-"""Hosts of one network that wait for G1 at once: a page's worth, many times over."""
+"""Hosts of one network that wait at the control gate at once: a page's worth, many times over."""
 
 OBSERVED_MAX = 8
-"""Signals of one host that wait for G1; the heaviest will count."""
+"""Signals of one host that wait at the control gate; the heaviest will count."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +43,7 @@ class PendingSignals:
         self._unproven: HostLru[Waiting] = HostLru(**bounds)
         self._waiting: dict[NetworkId, OrderedDict[Key, Waiting]] = {}
 
-    # -- G2: another route -----------------------------------------------------------------------------------------
+    # -- comparison gate: another route ------------------------------------------------------------------------------
 
     def await_other_route(self, key: Key, observed: list[Observed], now: float, *, compared: bool = True) -> None:
         """Nothing delivered: it counts if another route does soon. `compared`: another one was tried and failed too."""
@@ -77,7 +77,7 @@ class PendingSignals:
         self._unexplained.pop(key)
         self._withdraw(key)
 
-    # -- G1: the uplink --------------------------------------------------------------------------------------------
+    # -- control gate: the uplink ----------------------------------------------------------------------------------
 
     @property
     def is_waiting(self) -> bool:

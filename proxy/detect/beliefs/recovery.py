@@ -1,8 +1,8 @@
 """The way back: direct is tried again beside the user's own visits, and a block ends after enough successes.
 
 A re-test is a pair, direct and the route that was learned; what success means depends on what the cause would have
-prevented (detection.md, section 4). The same claims serve the local means of the ladder, which are tried beside a visit
-as well, once the censor's anger at an address is over.
+prevented (docs/detection.md, "Re-tests"). The same claims serve the local means of the ladder, which are tried beside a
+visit as well, once the censor's anger at an address is over.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""When a host is tried direct again: detection.md section 4, "the way back".
+"""When a host is tried direct again: docs/detection.md, "Re-tests".
 
 A re-test is due only beside a visit of the user's, and this module only says from when on; nothing here is a timer. The
 steps grow, each is late by a random share so that many hosts do not fall due together, and every recent exit makes the

@@ -1,7 +1,7 @@
 """What the steps of a measurement show, route by route, and what each oddity of the direct one weighs.
 
-The signals are those of detection.md, section 5, read from steps in the place of an outcome: a measurement knows more
-than a visit does, such as whether a harmless name is answered at the same address.
+The signals are those of docs/detection.md, "Signals", read from steps in the place of an outcome: a measurement knows
+more than a visit does, such as whether a harmless name is answered at the same address.
 """
 
 from __future__ import annotations
@@ -187,7 +187,8 @@ class MeasuredRoutes:
 
     @property
     def control(self) -> StepResult:
-        """Gate G1: another site, or this one at another address or by a local means, was reached without a relay."""
+        """The control gate: another site, or this one at another address or by a local means, was reached without a
+        relay."""
         step = self._control_step
         if any(not route.relays and route != DIRECT for route in self.delivered):
             return StepResult.OK
@@ -283,7 +284,7 @@ _OF_MEASUREMENTS: Mapping[str, float] = MappingProxyType(
         "http_differs": 1.5,
     }
 )
-"""detection.md, section 5; what `[detect.weights]` says is stronger."""
+"""docs/detection.md, "Signals"; what `[detect.weights]` says is stronger."""
 
 _AFTER_HELLO = {
     Symptom.RESET: "tls_reset",

@@ -51,9 +51,9 @@ class Verdict:
     """A fingerprint, a known root, or two answers to one query: nothing else is proof."""
     signals: tuple[WeightedSignal, ...] = ()
     control: StepResult = StepResult.NOT_TESTED
-    """Gate G1: another site was reached direct."""
+    """The control gate: another site was reached direct."""
     through: tuple[Route, ...] = ()
-    """Gate G2: the routes that delivered."""
+    """The comparison gate: the routes that delivered."""
     relay_faults: Mapping[str, RelayFault] = field(default_factory=dict)
     """The relays that failed themselves, by name."""
 
@@ -237,7 +237,7 @@ class _Judge:
         )
 
     def _blocked(self) -> Verdict:
-        """Direct does not do what another route does (gate G2)."""
+        """Direct does not do what another route does (comparison gate)."""
         cause = self._cause()
         total = sum(signal.weight for signal in self._signals)
         points, reasons = self._points(total)

@@ -2,7 +2,8 @@
 
 Where the kernel tells what became of a flight, one that was dropped is told from one that is slow within a few tenths
 of a second; else a timer serves, in units of the round trip. An alarm of another connection to the same host ends the
-wait at once. The numbers are those of detection.md, sections 1 and 2; nothing is decided here but time.
+wait at once. The numbers are those of docs/detection.md, "Two clocks" and "What the kernel knows"; nothing is decided
+here but time.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Which evidence counts, and when: gate G1, echoes, and what is shared."""
+"""Which evidence counts, and when: the control gate, echoes, and what is shared."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from proxy.model import (
 from tests.detect.seen import CONTROL, OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome, pending
 
-# -- G1 ----------------------------------------------------------------------------------------------------------------
+# -- control gate ------------------------------------------------------------------------------------------------------
 
 
 def test_G1_nobody_else_heard_is_no_evidence_and_still_a_rescue() -> None:

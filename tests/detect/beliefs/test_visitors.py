@@ -24,7 +24,7 @@ MINUTE, HOUR, DAY = 60.0, 3600.0, 86_400.0
 SITE = "blog.example.org"
 OTHERS = ("www.news.example", "mail.post.example", "maps.example.net")
 HEDGE_S = {Symptom.RESET: 0.1, Symptom.DROPPED: 0.8, Symptom.TIMEOUT: 1.5, Symptom.SILENT: 3.0}
-"""What a visitor waits before another route is taken, by what direct runs into (detection.md, section 1)."""
+"""What a visitor waits before another route is taken, by what direct runs into (docs/detection.md, "Two clocks")."""
 
 JUDGED_LATE = {Symptom.DROPPED: 3.0, Symptom.TIMEOUT: 5.0, Symptom.SILENT: 7.0}
 """How long an attempt that was overtaken is kept before it is judged (section 2)."""

@@ -1,0 +1,82 @@
+"""What code says of the documents is so: cited sections exist, and the table of signals has the weights of the code."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from proxy.config.schema import Weights
+
+ROOT = Path(__file__).parents[1]
+FILES = sorted(path for folder in ("proxy", "tests", "addons") for path in (ROOT / folder).rglob("*.py"))
+DETECTION = (ROOT / "docs" / "detection.md").read_text("utf-8")
+
+_SECTION = re.compile(r"^#+ (?:[0-9.]+ )?(.+)$", re.MULTILINE)
+_DOCUMENT = re.compile(r"(?<![\w/.-])(?:docs/)?((?:detection|architecture|glossary)\.md)")
+_TITLES = re.compile(r'(?:(?:,|,? and) "([^"]+)")')
+
+
+def _on_one_line(text: str) -> str:
+    return re.sub(r"\s*\n\s*(?:# *)?", " ", text)
+
+
+def citations(text: str) -> list[tuple[str, str]]:
+    """(document, title) of each citation `docs/NAME.md, "Title" and "Title"`; one without a title has an empty one."""
+    line = _on_one_line(text)
+    found = []
+    for mention in _DOCUMENT.finditer(line):
+        at, titles = mention.end(), []
+        while (title := _TITLES.match(line, at)) is not None:
+            titles.append(title[1])
+            at = title.end()
+        found += [(mention[1], title) for title in titles or [""]]
+    return found
+
+
+def _missing(text: str) -> list[str]:
+    """Titles that are cited and not there, and citations of detection.md that name none."""
+    wrong = []
+    for document, title in citations(text):
+        titles = _SECTION.findall((ROOT / "docs" / document).read_text("utf-8"))
+        if title not in titles and (title or document == "detection.md"):
+            wrong.append(f"{document}: {title or 'no section'}")
+    return wrong
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_cited_section_exists(path: Path) -> None:
+    if path != Path(__file__):
+        assert not _missing(path.read_text("utf-8"))
+
+
+def test_a_section_that_does_not_exist_is_found() -> None:
+    """The control: wrong citations fail, over line ends too."""
+    assert _missing('(docs/detection.md, "Two\n    gates" and\n    # "Riddles")') == ["detection.md: Riddles"]
+    assert _missing("see detection.md, section 4") == ["detection.md: no section"]
+    assert not _missing('docs/detection.md,\n"Two gates", and docs/glossary.md')
+
+
+def test_citations_are_found_at_all() -> None:
+    assert sum(len(citations(path.read_text("utf-8"))) for path in FILES if path != Path(__file__)) >= 15
+
+
+def test_gates_are_called_by_their_names() -> None:
+    for path in FILES:
+        if path != Path(__file__):
+            assert not re.search(r"\b(?:gate )?G[12]\b", path.read_text("utf-8")), path
+
+
+def test_sections_are_numbered_in_order_and_refer_to_each_other() -> None:
+    numbers = [int(number) for number in re.findall(r"^## (\d+)\. ", DETECTION, re.MULTILINE)]
+    assert numbers == list(range(1, len(numbers) + 1))
+    titles = _SECTION.findall(DETECTION)
+    for quoted in re.findall(r'(?:see |\(|\| |by )"([A-Z][^"]+)"', DETECTION):
+        assert quoted in titles
+
+
+def test_the_table_of_signals_has_the_weights_of_the_code() -> None:
+    table = DETECTION.split("## 10. Signals", 1)[1].split("Only a measurement", 1)[0]
+    rows = re.findall(r"^\| (\w+) \|.*\| ([\d.]+)(?:, weak)? \|$", table, re.MULTILINE)
+    assert {name: float(weight) for name, weight in rows} == Weights().model_dump()
