@@ -8,11 +8,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import partial
 
 from proxy.app.build_guard import guard_of, guard_of_relays
 from proxy.app.build_resolvers import ALONE, ResolverHooks, for_direct, for_relays, secure_servers
 from proxy.app.rule_files import read_block_pages, read_rules
+from proxy.app.setup_policy import SetupPolicy
 from proxy.config.file_owners import check_obeyed
 from proxy.config.load import Loaded
 from proxy.config.mitmproxy_version import unavailable
@@ -21,9 +21,8 @@ from proxy.config.paths import Paths
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import RelayConfig, Settings
 from proxy.detect.pages.block_pages import BlockPages
-from proxy.detect.pages.page_classifier import Classify, PageSeen, look
-from proxy.detect.relay_health import relay_name
-from proxy.model import Destination, IPAddress, Override, Route, Symptom
+from proxy.detect.pages.page_classifier import Classify
+from proxy.model import Destination, IPAddress, Override, Route
 from proxy.model.errors import ConfigError
 from proxy.net.dialers.addon_relay import AskAddon, no_addon
 from proxy.net.dialers.dialer import Dialer
@@ -31,18 +30,15 @@ from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver, SecureNames
 from proxy.net.poller import Poller
-from proxy.net.race.policy import LookAt, PageKind, RacePolicy
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
 from proxy.routing.match import DomainList
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules
-from proxy.routing.strategies import fits
 from proxy.session.inbound import OWN_NAME, Credentials, InboundHandshake
 from proxy.session.setup import Setup, refusal_by
 from proxy.wire.dns_url import SecureServer
 from proxy.wire.relay_url import RelayUrl
-from proxy.wire.tls import Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,16 +157,14 @@ class SetupBuilder:
             router=Router(rules, overrides, infos, settings),
             registry=registry,
             resolver=resolver,
-            policy=RacePolicy(
-                fits=fits,
-                look_at=_reader_of(pages, self._classify),
-                noticed=partial(_noticed_by, resolver),
-                is_resolving=resolver.is_asking,
-                trying=direct.trying,
-                connecting_since=direct.connecting_since,
+            policy=SetupPolicy(
+                resolver,
+                direct,
+                pages,
+                classify=self._classify,
                 is_portal=self._is_portal,
-                is_failing=lambda route: self._is_failing(relay_name(route)),
-                troubled=self._troubled,
+                is_failing=self._is_failing,
+                report_broken_flight=self._troubled,
             ),
         )
 
@@ -250,31 +244,6 @@ def _relay_usable(
         return any(carries(Route((name,)), destination) and not is_failing(name) for name in names)
 
     return usable
-
-
-def _noticed_by(resolver: Resolver, host: str) -> Mapping[str, str | int | float]:
-    finding = resolver.finding(host)
-    return {} if finding is None else {"dns": finding.signal, "dns_detail": finding.detail}
-
-
-def _reader_of(pages: BlockPages, classify: Callable[[], Classify | None]) -> LookAt:
-    """What `detect` sees in an answer, in the words of a race."""
-
-    def look_at(answer: bytes, host: str, ended: bool) -> PageKind:
-        found = look(answer, host, ended=ended, pages=pages, classify=classify())
-        match found.seen:
-            case PageSeen.MORE:
-                return PageKind(Verdict.MORE)
-            case PageSeen.BLOCK_PAGE:
-                return PageKind(Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": found.detail, "status": found.status})
-            case PageSeen.REDIRECTED:
-                evidence: Mapping[str, str | int | float] = {"elsewhere": found.detail, "status": found.status}
-                return PageKind(
-                    Verdict.GARBAGE, Symptom.REDIRECTED, evidence, answer_fingerprint=f"elsewhere {found.detail}"
-                )
-        return PageKind(Verdict.VALID, evidence={"status": found.status})
-
-    return look_at
 
 
 def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:

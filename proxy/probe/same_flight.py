@@ -38,15 +38,15 @@ async def answers_with_a_page(setup: Setup, tcp_info: TcpInfo, visit: Outcome, r
     async with _asked(setup, tcp_info, visit, _request("GET", visit), route) as winner:
         if winner is None:
             return False
-        answer, look_at = winner.answer, setup.policy.look_at
+        answer, classify = winner.answer, setup.policy.classify
         within_s = setup.settings.detect.retest_pair_s
         with contextlib.suppress(TimeoutError, OSError), deadline(within_s):  # what has come is judged
-            while len(answer) < PAGE_LIMIT and look_at(answer, visit.host, False).verdict is Verdict.MORE:
+            while len(answer) < PAGE_LIMIT and classify(answer, visit.host, complete=False).verdict is Verdict.MORE:
                 data = await winner.stream.receive()
                 if not data:
                     break
                 answer += data
-        return look_at(answer, visit.host, True).symptom is Symptom.NONE
+        return classify(answer, visit.host, complete=True).symptom is Symptom.NONE
 
 
 async def answers_as_itself(setup: Setup, roots: KnownRoots, visit: Outcome, route: Route, *, logged: bool) -> bool:

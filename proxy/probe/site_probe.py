@@ -21,7 +21,7 @@ from proxy.net.deadline import Deadline, deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream
 from proxy.net.kernel.tcp_info import Snapshot, TcpInfo
-from proxy.net.race.policy import NO_POLICY, LookAt
+from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.net.stream import Stream
 from proxy.probe.target import ProbeTarget
 
@@ -66,18 +66,18 @@ class SiteProbe:
         *,
         detect: Detect,
         tcp_info: TcpInfo,
-        look_at: LookAt = NO_POLICY.look_at,
+        classifier: AnswerClassifier = NO_POLICY,
         whose: Whose | None = None,
         is_known: IsKnown = lambda chain, host: None,
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        """`look_at` knows block pages, and redirects to elsewhere, in plain HTTP; `whose` tells who made a certificate
-        that is not trusted, `is_known` whether one that is was made to intercept; `trust` is what certificates are held
+        """`classifier` knows block pages and redirects in plain HTTP; `whose` tells who made a certificate that is not
+        trusted, `is_known` whether one that is was made to intercept; `trust` is what certificates are held
         to (None: the system's roots)."""
         self._tell = tell
         self._detect = detect
         self._tcp_info = tcp_info
-        self._look_at = look_at
+        self._classifier = classifier
         self._whose = whose
         self._is_known = is_known
         self._trust = trust
@@ -304,12 +304,12 @@ class SiteProbe:
             symptom, text = Symptom.GARBAGE, f"answered {bytes(answer[:16])!r}"
         evidence: dict[str, str | int | float] = {"bytes": len(answer), **(seen or {}), **lost}
         if seen is not None and symptom is Symptom.NONE and page.protocol is Protocol.HTTP:
-            look = self._look_at(bytes(answer), page.host, True)
-            evidence |= look.evidence
-            if look.symptom is Symptom.BLOCK_PAGE:
-                symptom, text = look.symptom, f"known block page ({look.evidence.get('page', 'no name')})"
-            elif look.symptom is Symptom.REDIRECTED:  # a move, if other routes say the same: not for us to say
-                evidence["elsewhere"] = look.answer_fingerprint or str(seen.get("location", ""))
+            classified = self._classifier.classify(bytes(answer), page.host, complete=True)
+            evidence |= classified.evidence
+            if classified.symptom is Symptom.BLOCK_PAGE:
+                symptom, text = classified.symptom, f"known block page ({classified.evidence.get('page', 'no name')})"
+            elif classified.symptom is Symptom.REDIRECTED:  # a move, if other routes say the same: not for us to say
+                evidence["elsewhere"] = classified.answer_fingerprint or str(seen.get("location", ""))
         if (rate := _rate(answer, came_at - began)) is not None:
             evidence["bytes_per_s"] = round(rate)
         found = StepResult.FAILED if symptom is not Symptom.NONE else StepResult.OK

@@ -102,7 +102,7 @@ PAGES_HEAD = "name,scope,location_found,pattern_type,pattern"
 
 def _seen(setup: Setup, body: bytes) -> tuple[Symptom, object]:
     answer = b"HTTP/1.0 200 OK\r\nContent-Type: text/html\r\n\r\n" + body
-    look = setup.policy.look_at(answer, "blog.example", True)
+    look = setup.policy.classify(answer, "blog.example", complete=True)
     return look.symptom, look.evidence.get("page")
 
 

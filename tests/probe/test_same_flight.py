@@ -23,7 +23,7 @@ from proxy.net.dialers import tls
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
-from proxy.net.race.policy import VALID, PageKind, RacePolicy
+from proxy.net.race.policy import VALID, ClassifiedAnswer, NoPolicy
 from proxy.net.tasks import cancel_all, spawn
 from proxy.probe.same_flight import PAGE_LIMIT, answers, answers_as_itself, answers_with_a_page, is_forged
 from proxy.session.setup import Setup
@@ -45,20 +45,22 @@ OK = b"HTTP/1.1 200 OK\r\n\r\n"
 VISIT = rescued(by=TOR)
 ROOTS = KnownRoots.parse(bundled("certs/known_roots.json").read_text("utf-8"), "known_roots.json")
 OVER_HTTP = replace(rescued(by=TOR, protocol=Protocol.HTTP), host=HOST)
-MORE = PageKind(Verdict.MORE)
-BLOCKED = PageKind(Verdict.GARBAGE, Symptom.BLOCK_PAGE)
-ELSEWHERE = PageKind(Verdict.GARBAGE, Symptom.REDIRECTED)
+MORE = ClassifiedAnswer(Verdict.MORE)
+BLOCKED = ClassifiedAnswer(Verdict.GARBAGE, Symptom.BLOCK_PAGE)
+ELSEWHERE = ClassifiedAnswer(Verdict.GARBAGE, Symptom.REDIRECTED)
 
 
-def look_at(answer: bytes, host: str, ended: bool) -> PageKind:
-    """A page tells of itself what it is; one of which nothing is known at its end is the site's."""
-    assert host == HOST
-    for word, found in ((b"blocked", BLOCKED), (b"elsewhere", ELSEWHERE), (b"the site", VALID)):
-        if word in answer:
-            return found
-    if not ended:
-        return MORE
-    return BLOCKED if answer.endswith(b"no more") else VALID
+class Pages(NoPolicy):
+    """A page says itself what it is; one that says nothing is the site's."""
+
+    def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
+        assert host == HOST
+        for word, found in ((b"blocked", BLOCKED), (b"elsewhere", ELSEWHERE), (b"the site", VALID)):
+            if word in answer:
+                return found
+        if not complete:
+            return MORE
+        return BLOCKED if answer.endswith(b"no more") else VALID
 
 
 class InPieces(ScriptedStream):
@@ -89,7 +91,7 @@ class Scene:
         self.asked: list[Route] = []
         self.settings = Settings()
         unused = cast(Any, None)
-        policy = RacePolicy(look_at=look_at)
+        policy = Pages()
         self.setup = Setup(
             Loaded(self.settings), unused, unused, unused, cast(Any, self), NO_RESOLVER, policy=policy
         )  # fmt: skip

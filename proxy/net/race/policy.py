@@ -1,71 +1,113 @@
-"""What a race is told by those who know more than sockets: which route may help now, and what an answer means.
+"""What a race asks of the layers above it: which route may help now, and what an HTTP answer is.
 
-`net` opens paths and sees what comes; that a route cannot help against a lying resolver, or that a page is a known
-block page, is the business of `routing` and `detect`. They come in as functions, handed down by the setup.
+`net` opens paths and sees what comes back. That a route cannot help against a lying resolver, or that a page is a known
+block page, is the business of `routing` and `detect`, which `net` does not import: `proxy/app/setup_policy.py` answers.
 """
 
 from __future__ import annotations
 
-import typing
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, Protocol
 
-from proxy.model import NO_EVIDENCE, Attempt, Destination, Protocol, Route, Symptom
+from proxy.model import NO_EVIDENCE, Attempt, Destination, Route, Symptom
+from proxy.model import Protocol as FlightProtocol
 from proxy.wire.tls import Verdict
 
 
-class PageKind(typing.NamedTuple):
+class ClassifiedAnswer(NamedTuple):
     """What the first bytes of an HTTP answer are."""
 
-    verdict: Verdict  # MORE: not enough has come; VALID: it shall be delivered; GARBAGE: it has `symptom`
+    verdict: Verdict  # MORE: too few bytes to tell; VALID: deliver it; GARBAGE: `symptom` says what is wrong
     symptom: Symptom = Symptom.NONE
     evidence: Mapping[str, str | int | float] = NO_EVIDENCE
     answer_fingerprint: str = ""
-    """Two routes that were answered with the same text here, not empty, were answered by the same site."""
+    """Two routes whose answers have the same fingerprint, not empty, were answered by the same site."""
 
 
-VALID = PageKind(Verdict.VALID)
+VALID = ClassifiedAnswer(Verdict.VALID)
 
 
-class Fits(typing.Protocol):
-    """Says whether a route may help after what the race has seen."""
+class AnswerClassifier(Protocol):
+    """Knows block pages, and redirects to another site."""
 
-    def __call__(
-        self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
-    ) -> bool:
-        """`ech`: the hello is an encrypted one that names somebody else; `last_resort`: no other route is left that
-        answers what was seen, and the plan has no relay."""
+    def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
+        """What `answer`, as far as it has come, is for `host`. `complete`: no more of it will be read, so the result is
+        never MORE."""
         ...
 
 
-def _anything(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
-    return True
+class RacePolicy(AnswerClassifier, Protocol):
+    """What a race asks of the layers above it. No method may block or raise."""
+
+    def may_help(
+        self, route: Route, attempts: Sequence[Attempt], *, protocol: FlightProtocol, ech: bool, last_resort: bool
+    ) -> bool:
+        """Whether `route` may deliver after what happened to `attempts`. `ech`: the ClientHello is an encrypted one
+        that names another host; `last_resort`: no route is left that answers the symptoms, and no relay may serve."""
+        ...
+
+    def dns_evidence(self, host: str) -> Mapping[str, str | int | float]:
+        """Evidence against the resolver's answer for `host`; empty when there is none."""
+        ...
+
+    def is_resolving(self, host: str) -> bool:
+        """Whether the resolver has not answered for `host` yet."""
+        ...
+
+    def addresses_being_tried(self, destination: Destination) -> str:
+        """The addresses to which a direct route is connecting, with spaces between."""
+        ...
+
+    def connecting_since(self, destination: Destination) -> float:
+        """Loop time at which a direct route began to connect; 0 while the name is still being resolved."""
+        ...
+
+    def is_portal(self) -> bool:
+        """Whether a login page is known to replace every site on this network, so that a redirect leads to it."""
+        ...
+
+    def is_failing(self, route: Route) -> bool:
+        """Whether the relay of `route` is known to fail, so that no other route waits for it."""
+        ...
+
+    def report_broken_flight(self, address: str, host: str) -> None:
+        """A flight that names `host` was reset or dropped on a direct route to `address`."""
+        ...
 
 
-LookAt = Callable[[bytes, str, bool], PageKind]
-"""What an answer is, for which host; True: no more will come."""
+class NoPolicy:
+    """Knows nothing: every route may help, and every answer is the site's."""
+
+    __slots__ = ()
+
+    def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
+        return VALID
+
+    def may_help(
+        self, route: Route, attempts: Sequence[Attempt], *, protocol: FlightProtocol, ech: bool, last_resort: bool
+    ) -> bool:
+        return True
+
+    def dns_evidence(self, host: str) -> Mapping[str, str | int | float]:
+        return NO_EVIDENCE
+
+    def is_resolving(self, host: str) -> bool:
+        return False
+
+    def addresses_being_tried(self, destination: Destination) -> str:
+        return ""
+
+    def connecting_since(self, destination: Destination) -> float:
+        return 0.0
+
+    def is_portal(self) -> bool:
+        return False
+
+    def is_failing(self, route: Route) -> bool:
+        return False
+
+    def report_broken_flight(self, address: str, host: str) -> None:
+        pass
 
 
-@dataclass(frozen=True, slots=True)
-class RacePolicy:
-    """All of it. The defaults know nothing."""
-
-    fits: Fits = _anything
-    look_at: LookAt = lambda answer, host, ended: VALID
-    noticed: Callable[[str], Mapping[str, str | int | float]] = lambda host: NO_EVIDENCE
-    """Evidence against what the resolver said of a host, for direct attempts that fail or look so."""
-    is_resolving: Callable[[str], bool] = lambda host: False
-    """Whether the resolver still has to answer for a host."""
-    trying: Callable[[Destination], str] = lambda destination: ""
-    """The addresses, with spaces between, to which a direct route tries to connect."""
-    connecting_since: Callable[[Destination], float] = lambda destination: 0.0
-    """When, by the loop's clock, a direct route began to connect; 0 while the name is still being resolved."""
-    is_portal: Callable[[], bool] = lambda: False
-    """Whether a login page is known to come in the place of every site here, so that a redirect leads to it."""
-    is_failing: Callable[[Route], bool] = lambda route: False
-    """Whether the relay of a route is known to fail, so that no route waits for it."""
-    troubled: Callable[[str, str], None] = lambda address, host: None
-    """Told the address at which a flight that names the host was broken off or dropped on a direct route."""
-
-
-NO_POLICY = RacePolicy()
+NO_POLICY: RacePolicy = NoPolicy()

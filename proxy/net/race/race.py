@@ -343,12 +343,12 @@ class Race:
                 self._annotate(candidate, ech=ech)
         attempts = tuple(c.as_it_looks(self._raced, now) for c in self._candidates)
         protocol = flight.protocol if flight is not None else FlightProtocol.NONE
-        fits = self._policy.fits
+        may_help = self._policy.may_help
         fitting = (
             route
             for last_resort in ((False,) if served else (False, True))
             for route in left
-            if fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
+            if may_help(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
         )
         return next(fitting, None if self._candidates else left[0])
 
@@ -397,7 +397,7 @@ class Race:
 
     def _annotate(self, candidate: Candidate, *, ech: bool) -> None:
         """What is known beside the failure of a direct attempt."""
-        candidate.evidence.update(self._policy.noticed(self._destination.host))
+        candidate.evidence.update(self._policy.dns_evidence(self._destination.host))
         if ech:
             candidate.evidence["ech"] = 1
         if self._tcp_info.middlebox.stands:
@@ -412,7 +412,7 @@ class Race:
             candidate.stage = Stage.RESOLVE if self._policy.is_resolving(self._destination.host) else Stage.CONNECT
             self._judge.note_addresses(candidate, self._destination)
         if candidate.phase is Phase.AWAITING_ANSWER:
-            self._judge.troubled(candidate, self._flight)
+            self._judge.report_broken_flight(candidate, self._flight)
             if candidate.route == DIRECT and self._down_cache is not None:
                 self._down_cache.raise_for(self._destination.host)
 

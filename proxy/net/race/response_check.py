@@ -96,17 +96,17 @@ class ResponseCheck:
         candidate.answered_at = candidate.answered_at or now
         has_page = not flight.data.startswith(b"HEAD ")  # its answer ends with the head, whatever length that gives
         patient = has_page and now < self._hedging.kept_back_until(candidate)
-        look = self._policy.look_at(candidate.answer, flight.server_name or self._host, ended or not patient)
-        if look.verdict is Verdict.MORE and patient:
+        page = self._policy.classify(candidate.answer, flight.server_name or self._host, complete=ended or not patient)
+        if page.verdict is Verdict.MORE and patient:
             return
-        candidate.evidence.update(look.evidence)
-        candidate.answer_fingerprint = look.answer_fingerprint
+        candidate.evidence.update(page.evidence)
+        candidate.answer_fingerprint = page.answer_fingerprint
         alone = all(route.is_direct for route in self.routes)
-        elsewhere = look.symptom is Symptom.REDIRECTED and (alone or self._policy.is_portal())
-        if look.symptom is Symptom.NONE or elsewhere:  # the latter: no other route to ask, or it will not say more
+        elsewhere = page.symptom is Symptom.REDIRECTED and (alone or self._policy.is_portal())
+        if page.symptom is Symptom.NONE or elsewhere:  # the latter: no other route to ask, or it will not say more
             candidate.won(now)
         else:
-            candidate.failed(Stage.FIRST_BYTE, look.symptom, f"answered with {look.symptom.replace('_', ' ')}", now)
+            candidate.failed(Stage.FIRST_BYTE, page.symptom, f"answered with {page.symptom.replace('_', ' ')}", now)
             self._accept_if_other_route_agrees(candidate, candidates)
 
     def _accept_if_other_route_agrees(self, candidate: Candidate, candidates: Sequence[Candidate]) -> None:
@@ -128,13 +128,13 @@ class ResponseCheck:
             symptom, text = Symptom.TIMEOUT, str(error)
         candidate.failed(Stage.FIRST_BYTE, symptom, text, self._now())
         if symptom is Symptom.RESET:
-            self.troubled(candidate, flight)
+            self.report_broken_flight(candidate, flight)
 
-    def troubled(self, candidate: Candidate, flight: Flight | None) -> None:
+    def report_broken_flight(self, candidate: Candidate, flight: Flight | None) -> None:
         """A flight over a direct route was dropped or broken off, as a censor does who then stays watchful there."""
         if candidate.route.is_direct and candidate.stream is not None:
             host = (flight.server_name if flight is not None else None) or self._host
-            self._policy.troubled(candidate.stream.peer.rpartition(":")[0].strip("[]"), host)
+            self._policy.report_broken_flight(candidate.stream.peer.rpartition(":")[0].strip("[]"), host)
 
     def note_syn(self, candidate: Candidate, destination: Destination) -> None:
         """When a direct attempt began to connect, once its name is resolved: its patience counts from then."""
@@ -143,7 +143,7 @@ class ResponseCheck:
 
     def note_addresses(self, candidate: Candidate, destination: Destination) -> None:
         """Where a direct attempt that is pending tries to connect."""
-        if candidate.stage is Stage.CONNECT and (addresses := self._policy.trying(destination)):
+        if candidate.stage is Stage.CONNECT and (addresses := self._policy.addresses_being_tried(destination)):
             candidate.evidence["addresses"] = addresses
 
     def end(self, candidate: Candidate, destination: Destination) -> None:

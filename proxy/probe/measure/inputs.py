@@ -20,7 +20,7 @@ from proxy.detect.tls_interception import KnownRoots
 from proxy.model import DIRECT, Belief, Destination, DnsFinding, IPAddress, MeasurementStep, Plan, Route, State
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.kernel.tcp_info import TcpInfo
-from proxy.net.race.policy import NO_POLICY, LookAt
+from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.probe.target import ProbeTarget
 from proxy.session.services import Services
 from proxy.session.setup import Setup, refusal_by
@@ -73,7 +73,7 @@ class ProbeEnvironment:
     """Whether a control may be asked: rules and addons hold for these too."""
     is_troubled: Callable[[str], bool] = lambda _: False
     """Whether a host is held to be in trouble: that it fails says nothing of any other."""
-    look_at: LookAt = NO_POLICY.look_at
+    classifier: AnswerClassifier = NO_POLICY
     """What a plain HTTP answer is."""
     resolve: Resolve | None = None
     """The system's resolver, asked in clear."""
@@ -100,7 +100,7 @@ class ProbeEnvironment:
             may_go_direct=partial(services.may_go_direct, setup),
             is_troubled=_troubled(services),
             tcp_info=services.tcp_info,
-            look_at=setup.policy.look_at,
+            classifier=setup.policy,
             resolve=setup.resolver.resolve,
             secure=setup.resolver.secure,
             compare=setup.resolver.compare,

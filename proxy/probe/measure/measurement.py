@@ -86,7 +86,7 @@ class _Measuring:
             tell,
             detect=self._detect,
             tcp_info=means.tcp_info,
-            look_at=means.look_at,
+            classifier=means.classifier,
             whose=self._whose,
             is_known=self._is_known,
             trust=means.trust,

@@ -14,15 +14,15 @@ from tests.support.outcomes import TOR, failed
 def test_every_route_may_help(route: Route) -> None:
     for protocol in Protocol:
         for attempts in ((), (failed(),)):
-            assert NO_POLICY.fits(route, attempts, protocol=protocol, ech=True, last_resort=True)
+            assert NO_POLICY.may_help(route, attempts, protocol=protocol, ech=True, last_resort=True)
 
 
 @pytest.mark.parametrize("ended", [True, False])
 def test_every_page_is_the_sites(ended: bool) -> None:
-    look = NO_POLICY.look_at(b"HTTP/1.1 200 OK\r\n\r\nThis page is blocked", "example.test", ended)
+    look = NO_POLICY.classify(b"HTTP/1.1 200 OK\r\n\r\nThis page is blocked", "example.test", complete=ended)
     assert (look.verdict, look.symptom, dict(look.evidence), look.answer_fingerprint) == (Verdict.VALID, "", {}, "")
 
 
 def test_nobody_has_noticed_anything() -> None:
-    assert dict(NO_POLICY.noticed("example.test")) == {}
+    assert dict(NO_POLICY.dns_evidence("example.test")) == {}
     assert not NO_POLICY.is_resolving("example.test")

@@ -14,7 +14,7 @@ from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Sy
 from proxy.model.errors import DialError
 from proxy.net.kernel.split_tcp import SplitTcpDetector
 from proxy.net.race.direct_down import DirectDownCache
-from proxy.net.race.policy import NO_POLICY, PageKind, RacePolicy
+from proxy.net.race.policy import NO_POLICY, ClassifiedAnswer, NoPolicy, RacePolicy
 from proxy.net.race.race import BeforeFlight, Race, Winner
 from proxy.net.race.retries import RetrySchedule
 from proxy.routing.strategies import fits
@@ -32,6 +32,59 @@ RELAY = Route(("vps",))
 OTHER = Route(("tor",))
 
 RESET = ConnectionResetError(104, "Connection reset by peer")
+
+
+class Policy(NoPolicy):
+    """The layers above a race, for one scenario."""
+
+    def __init__(
+        self,
+        *,
+        strategies: bool = False,
+        pages: bool = False,
+        portal: bool = False,
+        failing: bool = False,
+        resolving: bool = False,
+        addresses: Sequence[str] = (),
+    ) -> None:
+        self._strategies = strategies  # may_help is that of routing
+        self._pages = pages  # answers are classified as below
+        self._portal = portal
+        self._failing = failing
+        self._resolving = resolving
+        self._addresses = addresses
+        self.broken_flights: list[tuple[str, str]] = []
+
+    def may_help(
+        self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
+    ) -> bool:
+        return not self._strategies or fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
+
+    def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
+        assert host == HERE.host
+        if self._pages and b"\r\n\r\n" not in answer and not complete:
+            return ClassifiedAnswer(Verdict.MORE)
+        if self._pages and b"Location" in answer:
+            fingerprint = "elsewhere warning.example"
+            return ClassifiedAnswer(Verdict.GARBAGE, Symptom.REDIRECTED, answer_fingerprint=fingerprint)
+        if self._pages and b"forbidden" in answer:
+            return ClassifiedAnswer(Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": "xx-1"})
+        return ClassifiedAnswer(Verdict.VALID, evidence={"status": 200} if self._pages else {})
+
+    def is_resolving(self, host: str) -> bool:
+        return self._resolving
+
+    def addresses_being_tried(self, destination: Destination) -> str:
+        return " ".join(self._addresses)
+
+    def is_portal(self) -> bool:
+        return self._portal
+
+    def is_failing(self, route: Route) -> bool:
+        return self._failing
+
+    def report_broken_flight(self, address: str, host: str) -> None:
+        self.broken_flights.append((address, host))
 
 
 class Scene:
@@ -393,13 +446,16 @@ MOVED = b"HTTP/1.1 302 Found\r\nLocation: http://warning.example/\r\n\r\n"
 def test_a_route_that_cannot_help_is_passed_over_until_it_can() -> None:
     seen: list[tuple[Symptom, Protocol]] = []
 
-    def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
-        seen.append((attempts[-1].symptom, protocol))
-        return route != CUT or protocol is Protocol.TLS
+    class Recording(NoPolicy):
+        def may_help(
+            self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
+        ) -> bool:
+            seen.append((attempts[-1].symptom, protocol))
+            return route != CUT or protocol is Protocol.TLS
 
     async def scene(data: bytes) -> tuple[Route, int]:
         scripts = {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), RELAY: Script(answer=OK)}
-        stage = Scene(scripts, policy=RacePolicy(fits=fits))
+        stage = Scene(scripts, policy=Recording())
         won = await stage.deliver(data)
         assert won is not None
         return won.route, len(scripts[CUT].dialed)
@@ -416,7 +472,7 @@ def test_without_a_relay_what_answers_the_sign_goes_before_what_may_help(cut_hel
     async def story() -> None:
         cut = Script(answer=SERVER_HELLO if cut_helps else RESET)
         scripts = {DIRECT: Script(answer=RESET), doh: Script(answer=SERVER_HELLO), CUT: cut}
-        stage = Scene(scripts, policy=RacePolicy(fits=fits))
+        stage = Scene(scripts, policy=Policy(strategies=True))
         won = await stage.deliver(HELLO)
         assert won is not None
         assert won.route == (CUT if cut_helps else doh)
@@ -428,14 +484,15 @@ def test_without_a_relay_what_answers_the_sign_goes_before_what_may_help(cut_hel
 def test_the_advice_sees_an_overdue_attempt_as_what_it_looks_like() -> None:
     seen: list[Symptom] = []
 
-    def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
-        seen.append(attempts[0].symptom)
-        return True
+    class Recording(NoPolicy):
+        def may_help(
+            self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
+        ) -> bool:
+            seen.append(attempts[0].symptom)
+            return True
 
     async def scene(direct: Script) -> None:
-        assert (
-            await Scene({DIRECT: direct, RELAY: Script(answer=OK)}, policy=RacePolicy(fits=fits)).deliver() is not None
-        )
+        assert await Scene({DIRECT: direct, RELAY: Script(answer=OK)}, policy=Recording()).deliver() is not None
 
     play(scene(Script(connect=99.0)))
     play(scene(Script(acknowledged=False, retransmits=2)))
@@ -470,17 +527,6 @@ def test_an_alert_is_the_sites_own_when_another_way_gets_it_too(
     play(scene())
 
 
-def _reads_pages(answer: bytes, host: str, ended: bool) -> PageKind:
-    assert host == HERE.host
-    if b"\r\n\r\n" not in answer and not ended:
-        return PageKind(Verdict.MORE)
-    if b"Location" in answer:
-        return PageKind(Verdict.GARBAGE, Symptom.REDIRECTED, answer_fingerprint="elsewhere warning.example")
-    if b"forbidden" in answer:
-        return PageKind(Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": "xx-1"})
-    return PageKind(Verdict.VALID, evidence={"status": 200})
-
-
 PAGE = b"HTTP/1.1 200 OK\r\n\r\nforbidden"
 
 
@@ -500,9 +546,7 @@ def test_pages_are_judged_by_what_the_other_route_gets(
     direct: bytes, relay: bytes, winner: Route, symptom: str, valid: bool
 ) -> None:
     async def scene() -> None:
-        stage = Scene(
-            {DIRECT: Script(answer=direct), RELAY: Script(answer=relay)}, policy=RacePolicy(look_at=_reads_pages)
-        )
+        stage = Scene({DIRECT: Script(answer=direct), RELAY: Script(answer=relay)}, policy=Policy(pages=True))
         won = await stage.deliver()
         assert won is not None
         assert (won.route, won.valid) == (winner, valid)
@@ -518,11 +562,12 @@ def test_no_page_is_waited_for_after_head(request_head: bytes, waits: bool) -> N
     async def scene() -> None:
         asked = []
 
-        def look_at(answer: bytes, host: str, ended: bool) -> PageKind:
-            asked.append(ended)
-            return PageKind(Verdict.VALID if ended else Verdict.MORE)
+        class Recording(NoPolicy):
+            def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
+                asked.append(complete)
+                return ClassifiedAnswer(Verdict.VALID if complete else Verdict.MORE)
 
-        stage = Scene({DIRECT: Script(answer=OK), RELAY: Script(answer=OK)}, policy=RacePolicy(look_at=look_at))
+        stage = Scene({DIRECT: Script(answer=OK), RELAY: Script(answer=OK)}, policy=Recording())
         won = await stage.deliver(request_head)
         assert won is not None
         assert won.route == DIRECT
@@ -534,7 +579,7 @@ def test_no_page_is_waited_for_after_head(request_head: bytes, waits: bool) -> N
 @pytest.mark.parametrize("relay", [Script(connect=10.0, answer=OK), Script(answer=None)])
 def test_a_redirect_in_hand_does_not_wait_for_a_relay_that_does_not_come(relay: Script) -> None:
     async def scene() -> None:
-        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, policy=RacePolicy(look_at=_reads_pages))
+        stage = Scene({DIRECT: Script(answer=MOVED), RELAY: relay}, policy=Policy(pages=True))
         won = await stage.deliver()
         assert won is not None
         assert (won.route, won.answer, won.valid) == (DIRECT, MOVED, True)
@@ -546,7 +591,7 @@ def test_a_redirect_in_hand_does_not_wait_for_a_relay_that_does_not_come(relay: 
 
 def test_a_redirect_is_not_questioned_where_every_site_leads_to_a_login_page() -> None:
     async def scene() -> None:
-        policy = RacePolicy(look_at=_reads_pages, is_portal=lambda: True)
+        policy = Policy(pages=True, portal=True)
         stage = Scene({DIRECT: Script(answer=MOVED), RELAY: Script(answer=OK)}, policy=policy)
         won = await stage.deliver()
         assert won is not None
@@ -558,7 +603,7 @@ def test_a_redirect_is_not_questioned_where_every_site_leads_to_a_login_page() -
 
 def test_a_redirect_is_not_questioned_where_there_is_nobody_to_ask() -> None:
     async def scene() -> None:
-        stage = Scene({DIRECT: Script(answer=MOVED), CUT: Script(answer=OK)}, policy=RacePolicy(look_at=_reads_pages))
+        stage = Scene({DIRECT: Script(answer=MOVED), CUT: Script(answer=OK)}, policy=Policy(pages=True))
         won = await stage.deliver()
         assert won is not None
         assert won.route == DIRECT
@@ -619,30 +664,30 @@ def test_direct_that_answers_late_takes_it_back_too(late: bytes | None) -> None:
 
 
 def test_the_address_where_a_flight_was_broken_off_is_told() -> None:
-    troubled: list[tuple[str, str]] = []
+    policy = Policy()
 
     async def scene(direct: Script) -> None:
         scripts = {DIRECT: direct, RELAY: Script(answer=RESET), OTHER: Script(answer=OK)}
-        await Scene(scripts, policy=RacePolicy(troubled=lambda *said: troubled.append(said))).deliver()
+        await Scene(scripts, policy=policy).deliver()
 
     play(scene(Script(answer=RESET)))
     play(scene(Script(acknowledged=False, retransmits=2)))
-    assert troubled == [("198.51.100.7", HERE.host)] * 2
+    assert policy.broken_flights == [("198.51.100.7", HERE.host)] * 2
     play(scene(Script(answer=b"")))
     play(scene(Script(connect=refused())))
-    assert len(troubled) == 2
+    assert len(policy.broken_flights) == 2
 
 
 @pytest.mark.parametrize("censored", [Script(answer=RESET), Script(acknowledged=False, retransmits=2)])
 def test_the_address_where_a_local_means_was_broken_off_is_told_too(censored: Script) -> None:
-    troubled: list[tuple[str, str]] = []
+    policy = Policy()
 
     async def scene() -> None:
         scripts = {DIRECT: Script(connect=refused()), CUT: censored, RELAY: Script(answer=OK)}
-        await Scene(scripts, policy=RacePolicy(troubled=lambda *said: troubled.append(said))).deliver()
+        await Scene(scripts, policy=policy).deliver()
 
     play(scene())
-    assert troubled == [("198.51.100.7", HERE.host)]
+    assert policy.broken_flights == [("198.51.100.7", HERE.host)]
 
 
 # -- what is noted beside a failure ------------------------------------------------------------------------------------
@@ -726,7 +771,7 @@ def test_the_addresses_that_direct_tries_are_noted_when_it_looks_lost_and_again_
     tried = ["192.0.2.1"]
 
     async def scene() -> None:
-        policy = RacePolicy(trying=lambda destination: " ".join(tried))
+        policy = Policy(addresses=tried)
         stage = Scene({DIRECT: Script(connect=99.0), RELAY: Script(answer=OK)}, policy=policy)
         await stage.deliver()
         assert stage.race.attempts[0].evidence == {"addresses": "192.0.2.1"}
@@ -741,7 +786,7 @@ def test_the_addresses_that_direct_tries_are_noted_when_it_looks_lost_and_again_
 
 def test_a_name_that_is_still_being_resolved_has_no_addresses() -> None:
     async def scene() -> None:
-        policy = RacePolicy(trying=lambda destination: "192.0.2.1", is_resolving=lambda host: True)
+        policy = Policy(addresses=["192.0.2.1"], resolving=True)
         stage = Scene({DIRECT: Script(connect=99.0), RELAY: Script(answer=OK)}, policy=policy)
         await stage.deliver()
         judged = await stage.race.judge_late_direct()
@@ -758,11 +803,12 @@ def test_patience_with_a_connect_begins_when_the_name_is_resolved() -> None:
         started_at = asyncio.get_running_loop().time()
         resolved_at = started_at + 1.3
 
-        def since(destination: Destination) -> float:
-            return resolved_at if asyncio.get_running_loop().time() >= resolved_at else 0.0
+        class SlowLookup(NoPolicy):
+            def connecting_since(self, destination: Destination) -> float:
+                return resolved_at if asyncio.get_running_loop().time() >= resolved_at else 0.0
 
         relay = Script(answer=OK)
-        policy = RacePolicy(connecting_since=since)
+        policy = SlowLookup()
         stage = Scene({DIRECT: Script(connect=1.3 + connect_s, answer=OK), RELAY: relay}, policy=policy)
         await stage.deliver()
         return [round(at - started_at, 2) for at in relay.dialed], stage
@@ -783,7 +829,7 @@ def test_a_request_begins_with_the_first_route_that_is_for_its_kind() -> None:
     cut, cut_too, cased = (Route(wrap=wrap) for wrap in (("tlsrec",), ("doh", "tlsrec"), ("hostcase",)))
 
     async def first(*routes: Route) -> Route:
-        stage = Scene({route: Script(answer=OK) for route in routes}, policy=RacePolicy(fits=fits))
+        stage = Scene({route: Script(answer=OK) for route in routes}, policy=Policy(strategies=True))
         request = Flight()
         request.receive_data(GET)
         won = await stage.race.deliver(request, lambda: True)
@@ -1035,7 +1081,9 @@ class Residual(Scene):
 )
 def test_a_strategy_comes_back_when_no_relay_serves(direct: Script, relay: Script, bound_s: float) -> None:
     async def story() -> None:
-        stage = Residual({DIRECT: direct, CUT: Script(answer=SERVER_HELLO), RELAY: relay}, policy=RacePolicy(fits=fits))
+        stage = Residual(
+            {DIRECT: direct, CUT: Script(answer=SERVER_HELLO), RELAY: relay}, policy=Policy(strategies=True)
+        )
         won = await stage.deliver(HELLO)
         assert won is not None
         assert won.route == CUT
@@ -1049,7 +1097,7 @@ def test_a_relay_that_serves_goes_before_a_strategy_that_a_censor_may_spoil() ->
     async def story() -> None:
         stage = Residual(
             {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), RELAY: Script(answer=SERVER_HELLO)},
-            policy=RacePolicy(fits=fits),
+            policy=Policy(strategies=True),
         )
         won = await stage.deliver(HELLO)
         assert won is not None
@@ -1063,7 +1111,7 @@ def test_a_strategy_is_not_skipped_for_a_relay_that_is_known_to_fail(relays: dic
     async def story() -> None:
         stage = Residual(
             {DIRECT: Script(answer=RESET), CUT: Script(answer=SERVER_HELLO), **relays},
-            policy=RacePolicy(fits=fits, is_failing=lambda route: True),
+            policy=Policy(strategies=True, failing=True),
         )
         won = await stage.deliver(HELLO)
         assert won is not None

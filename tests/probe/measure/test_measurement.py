@@ -13,7 +13,7 @@ import pytest
 from proxy.detect.tls_interception import KnownRoots, Root
 from proxy.model import DIRECT, Action, Destination, Protocol, Route, StepKind, StepResult, Symptom
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.race.policy import VALID, PageKind
+from proxy.net.race.policy import VALID, ClassifiedAnswer, NoPolicy
 from proxy.net.stream import Stream
 from proxy.probe.measure.measurement import measure
 from proxy.wire import certificates
@@ -22,6 +22,16 @@ from tests.probe.measure.scene import CENSOR, CUT, ORIGIN, QUICK, SITE, Scene, j
 from tests.support.censor import Behaviour, Censor
 from tests.support.origin import Origin
 from tests.support.outcomes import TOR
+
+
+class Scripted(NoPolicy):
+    """Classifies the first answer as told, and each later one as the site's."""
+
+    def __init__(self, first: ClassifiedAnswer) -> None:
+        self._left = [first]
+
+    def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
+        return self._left.pop() if self._left else VALID
 
 
 async def test_a_site_that_works(scene: Scene) -> None:
@@ -171,18 +181,17 @@ async def test_an_address_that_is_let_past_for_its_name_is_dialed_by_it(scene: S
 @pytest.mark.parametrize(
     ("look", "word", "cause"),
     [
-        (PageKind(AnswerVerdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": "kz-1"}), "blocked", "block_page"),
+        (ClassifiedAnswer(AnswerVerdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": "kz-1"}), "blocked", "block_page"),
         (
-            PageKind(AnswerVerdict.VALID, Symptom.REDIRECTED, answer_fingerprint="blocked.test"),
+            ClassifiedAnswer(AnswerVerdict.VALID, Symptom.REDIRECTED, answer_fingerprint="blocked.test"),
             "likely blocked",
             "block_page",
         ),
     ],
 )
-async def test_plain_answers_are_looked_at(scene: Scene, look: PageKind, word: str, cause: str) -> None:
-    seen: list[PageKind] = [look]
+async def test_plain_answers_are_looked_at(scene: Scene, look: ClassifiedAnswer, word: str, cause: str) -> None:
     async with Censor(CENSOR, scene.origin.http_port, origin=ORIGIN):
-        means = replace(scene.means, look_at=lambda *_: seen.pop() if seen else VALID)
+        means = replace(scene.means, classifier=Scripted(look))
         question = scene.question(protocol=Protocol.HTTP, routes=(DIRECT,))
         steps = await steps_of(scene, question, means)
         steps += await steps_of(scene, scene.question(protocol=Protocol.HTTP, routes=(TOR,)))

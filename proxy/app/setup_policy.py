@@ -1,0 +1,85 @@
+"""What routing, detection, the resolver and the relays' health tell a race, under one Setup."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+
+from proxy.detect.pages.block_pages import BlockPages
+from proxy.detect.pages.page_classifier import Classify, PageSeen, look
+from proxy.detect.relay_health import relay_name
+from proxy.model import Attempt, Destination, Protocol, Route, Symptom
+from proxy.net.dialers.tcp import TcpDialer
+from proxy.net.dns.resolver import Resolver
+from proxy.net.race.policy import ClassifiedAnswer
+from proxy.routing.strategies import fits
+from proxy.wire.tls import Verdict
+
+
+class SetupPolicy:
+    """The RacePolicy of the application."""
+
+    def __init__(
+        self,
+        resolver: Resolver,
+        direct: TcpDialer,
+        pages: BlockPages,
+        *,
+        classify: Callable[[], Classify | None],
+        is_portal: Callable[[], bool],
+        is_failing: Callable[[str], bool],
+        report_broken_flight: Callable[[str, str], None],
+    ) -> None:
+        """`resolver` and `direct` are those of direct routes; `is_failing` takes the name of a relay or a chain; the
+        rest is as SetupBuilder has it."""
+        self._resolver = resolver
+        self._direct = direct
+        self._pages = pages
+        self._classify = classify
+        self._is_failing = is_failing
+        self._is_portal = is_portal
+        self._report_broken_flight = report_broken_flight
+
+    def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
+        page = look(answer, host, ended=complete, pages=self._pages, classify=self._classify())
+        match page.seen:
+            case PageSeen.MORE:
+                return ClassifiedAnswer(Verdict.MORE)
+            case PageSeen.BLOCK_PAGE:
+                return ClassifiedAnswer(
+                    Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": page.detail, "status": page.status}
+                )
+            case PageSeen.REDIRECTED:
+                return ClassifiedAnswer(
+                    Verdict.GARBAGE,
+                    Symptom.REDIRECTED,
+                    {"elsewhere": page.detail, "status": page.status},
+                    answer_fingerprint=f"elsewhere {page.detail}",
+                )
+        return ClassifiedAnswer(Verdict.VALID, evidence={"status": page.status})
+
+    def may_help(
+        self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
+    ) -> bool:
+        return fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
+
+    def dns_evidence(self, host: str) -> Mapping[str, str | int | float]:
+        finding = self._resolver.finding(host)
+        return {} if finding is None else {"dns": finding.signal, "dns_detail": finding.detail}
+
+    def is_resolving(self, host: str) -> bool:
+        return self._resolver.is_asking(host)
+
+    def addresses_being_tried(self, destination: Destination) -> str:
+        return self._direct.trying(destination)
+
+    def connecting_since(self, destination: Destination) -> float:
+        return self._direct.connecting_since(destination)
+
+    def is_portal(self) -> bool:
+        return self._is_portal()
+
+    def is_failing(self, route: Route) -> bool:
+        return self._is_failing(relay_name(route))
+
+    def report_broken_flight(self, address: str, host: str) -> None:
+        self._report_broken_flight(address, host)
