@@ -15,7 +15,7 @@ from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
-from proxy.routing.lists.plain import parse_plain
+from proxy.routing.lists.formats import parse_list
 from proxy.routing.rules import Rules, parse_rules
 
 FILE_LIMIT = 16 * 1024 * 1024
@@ -33,7 +33,7 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) ->
     for item in settings.list:
         listed = paths.named(item.source)
         text = read_obeyed(listed, limit=FILE_LIMIT).text
-        lists[item.name] = parse_plain(text, source=shown(listed), allow_empty=item.allow_empty)
+        lists[item.name] = parse_list(text, source=shown(listed), allow_empty=item.allow_empty)
     # A link to what is not there (a folder that is not mounted) is a fault: it must not look like no rules.
     if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)

@@ -11,8 +11,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from proxy.model import DIRECT, Attempt, Protocol, Route, Stage, Symptom
+from proxy.wire.fragmentation import STRATEGIES, idle_strategies
 
-SHAPES = ("tlsrec", "hostcase", "split", "disorder")
+SHAPES = tuple(STRATEGIES)
 """Wrappers that change how a flight looks on its way, in the order in which they may stand."""
 
 NAME_CAUSES = frozenset({"sni_reset", "sni_drop", "http_host"})
@@ -24,9 +25,9 @@ RELAY_CAUSES = frozenset({"ip", "frozen", "throttled", "block_page", "intercepti
 IPV4, IPV6 = Route(wrap=("ipv4",)), Route(wrap=("ipv6",))
 """Direct by addresses of one family only: for a block of the other one."""
 
-_OF_TLS = frozenset({"tlsrec"})
-_OF_HTTP = frozenset({"hostcase"})
-_CUTS = frozenset({"tlsrec", "split", "disorder"})
+_OF_TLS = idle_strategies(Protocol.HTTP)
+_OF_HTTP = idle_strategies(Protocol.TLS)
+_CUTS = frozenset(word for word, strategy in STRATEGIES.items() if strategy.cuts)
 
 _NAME_LIKE = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GARBAGE, Symptom.ALERT})
 """Symptoms of a censor that has read the name."""

@@ -9,6 +9,9 @@ is.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from types import MappingProxyType
 
 from proxy.model import Protocol
 from proxy.wire import hostnames as names
@@ -46,6 +49,32 @@ def hostcase(flight: Flight) -> tuple[bytes, ...]:
         return (flight.data,)
     start, end = field.span(1)
     return (flight.data[:start] + b"hOSt" + flight.data[end:],)
+
+
+@dataclass(frozen=True, slots=True)
+class Strategy:
+    """A local strategy that changes how a flight looks on its way."""
+
+    shape: Callable[[Flight], tuple[bytes, ...]]
+    protocols: frozenset[Protocol]  # of the flights that it changes; others stay as they are
+    cuts: bool = True  # the flight leaves in pieces
+    first_piece_dies: bool = False  # at the first router, which takes a socket of ours to the site: direct routes only
+
+
+STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
+    {
+        "tlsrec": Strategy(tlsrec, frozenset({Protocol.TLS})),
+        "hostcase": Strategy(hostcase, frozenset({Protocol.HTTP}), cuts=False),
+        "split": Strategy(split, frozenset({Protocol.TLS, Protocol.HTTP})),
+        "disorder": Strategy(disorder, frozenset({Protocol.TLS, Protocol.HTTP}), first_piece_dies=True),
+    }
+)
+"""By the word in a route, in the order in which they may stand there: what cuts segments comes last."""
+
+
+def idle_strategies(protocol: Protocol) -> frozenset[str]:
+    """The strategies that do nothing to a flight of this protocol."""
+    return frozenset(word for word, strategy in STRATEGIES.items() if protocol not in strategy.protocols)
 
 
 def _in_name(flight: Flight) -> int | None:

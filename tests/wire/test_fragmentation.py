@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from proxy.config.schema import Auto
+from proxy.model import Protocol
 from proxy.wire import fragmentation as shapes
 from proxy.wire import hostnames as names
 from proxy.wire.flight import Flight
@@ -182,3 +185,14 @@ def test_where_no_name_is_seen_nothing_is_cut(data: bytes) -> None:
 def test_each_protocol_has_its_own() -> None:
     assert shapes.tlsrec(flight(REQUEST)) == (REQUEST,)
     assert shapes.hostcase(flight(hellos.PLAIN)) == (hellos.PLAIN,)
+
+
+def test_every_strategy_can_be_set_and_says_what_it_changes() -> None:
+    assert set(shapes.STRATEGIES) <= set(get_args(get_args(Auto.model_fields["ladder"].annotation)[0]))
+    assert shapes.idle_strategies(Protocol.TLS) == {"hostcase"}
+    assert shapes.idle_strategies(Protocol.HTTP) == {"tlsrec"}
+    assert [word for word, strategy in shapes.STRATEGIES.items() if strategy.first_piece_dies] == ["disorder"]
+    request = flight(REQUEST)
+    for word, strategy in shapes.STRATEGIES.items():
+        if Protocol.HTTP not in strategy.protocols:
+            assert strategy.shape(request) == (REQUEST,), word

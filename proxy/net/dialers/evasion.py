@@ -1,10 +1,10 @@
 """Dialers whose streams send what names the host in another shape, and then get out of the way.
 
-A ShapedStream takes what its owner sends and holds it until the flight is whole, since today's ClientHellos come in
-several pieces; then it lets go of it in the pieces that `wire.shapes` makes, each in a segment of its own, and hands
-everything else straight on, down to the socket that the kernel may splice. On plain HTTP every request names the host,
-so there one head after the other is shaped, up to the first that brings a body. It counts what its owner gave, not what
-went out.
+A FragmentingStream takes what its owner sends and holds it until the flight is whole, since today's ClientHellos come
+in several pieces; then it lets go of it in the pieces that `wire.fragmentation` makes, each in a segment of its own,
+and hands everything else straight on, down to the socket that the kernel may splice. On plain HTTP every request names
+the host, so there one head after the other is shaped, up to the first that brings a body. It counts what its owner
+gave, not what went out.
 """
 
 from __future__ import annotations
@@ -168,12 +168,10 @@ class DisorderDialer:
 
 
 SHAPERS: Mapping[str, Callable[[Dialer], Dialer]] = {
-    "tlsrec": lambda dialer: FragmentingDialer(dialer, shapes.tlsrec),
-    "hostcase": lambda dialer: FragmentingDialer(dialer, shapes.hostcase),
-    "split": lambda dialer: FragmentingDialer(dialer, shapes.split),
-    "disorder": DisorderDialer,
+    word: DisorderDialer if strategy.first_piece_dies else functools.partial(FragmentingDialer, shape=strategy.shape)
+    for word, strategy in shapes.STRATEGIES.items()
 }
-"""By the word in a route, in the order in which they may stand there: what cuts segments comes last."""
+"""By the word in a route: what wraps the dialer that the strategy goes through. The order is that of `STRATEGIES`."""
 
 
 @functools.cache

@@ -28,6 +28,7 @@ from proxy.net.dialers.tcp import Choose
 from proxy.net.dialers.tls import TlsDialer
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
+from proxy.wire.fragmentation import STRATEGIES
 from proxy.wire.relay_url import Kind, RelayUrl, parse, parse_chain
 
 OUTSIDE_MAX = 16
@@ -77,7 +78,8 @@ class DirectDialer(Dialer, Protocol):
 
 _FAMILIES = {"ipv4": 4, "ipv6": 6}
 _WORDS = ("doh", *_FAMILIES, *SHAPERS)  # in the order in which they may stand
-_DIRECT_ONLY = ("doh", *_FAMILIES, "disorder")  # through a relay there is no address, and the socket is not to the site
+_DIRECT_ONLY = ("doh", *_FAMILIES, *(word for word, strategy in STRATEGIES.items() if strategy.first_piece_dies))
+"""Through a relay there is no address, and the socket is not to the site."""
 
 
 class Registry:

@@ -33,12 +33,10 @@ from proxy.probe.measure.controls import Controls
 from proxy.probe.measure.inputs import DOH, MeasurementRequest, ProbeEnvironment
 from proxy.probe.measure.name_lookups import Names
 from proxy.probe.site_probe import Evidence, SiteProbe
+from proxy.wire.fragmentation import idle_strategies
 
 _RELAY_TIMEOUT_S = 15.0
 """A slow circuit opens a path in 11 s. A visit waits for a relay longer, when it has nothing else to wait for."""
-
-_OF_THE_OTHER = {Protocol.TLS: frozenset({"hostcase"}), Protocol.HTTP: frozenset({"tlsrec"})}
-"""Local means that do nothing to a protocol's flight."""
 
 
 def _said_of(found: Finding) -> tuple[str, Evidence]:
@@ -225,7 +223,7 @@ class _Measuring:
         for route in routes:
             if punished:
                 self._leave_out(route, "residual blocking: the address does not answer other names now")
-            elif _OF_THE_OTHER[self._question.page.protocol] & set(route.wrap):
+            elif idle_strategies(self._question.page.protocol) & set(route.wrap):
                 self._leave_out(route, "for another protocol")
             elif self._means.refuses(self._question.destination, addresses[0]) is None:
                 await self._probe_strategy(route, addresses[0])
