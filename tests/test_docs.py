@@ -14,7 +14,7 @@ FILES = sorted(path for folder in ("proxy", "tests", "addons") for path in (ROOT
 DETECTION = (ROOT / "docs" / "detection.md").read_text("utf-8")
 
 _SECTION = re.compile(r"^#+ (?:[0-9.]+ )?(.+)$", re.MULTILINE)
-_DOCUMENT = re.compile(r"(?<![\w/.-])(?:docs/)?((?:detection|architecture|glossary)\.md)")
+_DOCUMENT = re.compile(r"(?<![\w/.-])(?:docs/)?((?:detection|architecture|glossary)\.md)(?!`)")
 _TITLES = re.compile(r'(?:(?:,|,? and) "([^"]+)")')
 
 
@@ -80,3 +80,37 @@ def test_the_table_of_signals_has_the_weights_of_the_code() -> None:
     table = DETECTION.split("## 10. Signals", 1)[1].split("Only a measurement", 1)[0]
     rows = re.findall(r"^\| (\w+) \|.*\| ([\d.]+)(?:, weak)? \|$", table, re.MULTILINE)
     assert {name: float(weight) for name, weight in rows} == Weights().model_dump()
+
+
+PAGES = sorted(
+    [*(ROOT / "docs").glob("*.md"), ROOT / "CONTRIBUTING.md", ROOT / "README.md", ROOT / "addons" / "README.md"]
+)
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: str(page.relative_to(ROOT)))
+def test_every_path_that_a_page_names_exists(page: Path) -> None:
+    text = page.read_text("utf-8")
+    for name in re.findall(r"(?<![\w/.-])((?:proxy|tests|docs)/[\w/.-]*\w/?)", text):
+        assert "NAME" in name or (ROOT / name).exists(), name
+    for module in re.findall(r"(?<![\w.`])`(proxy(?:\.\w+)+)`", text):
+        path = ROOT / module.replace(".", "/")
+        assert path.is_dir() or path.with_suffix(".py").is_file() or path.parent.with_suffix(".py").is_file(), module
+
+
+def test_the_page_of_the_architecture_names_every_room_and_what_is_there() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    rooms = {path.parent.name for path in (ROOT / "proxy").glob("*/__init__.py")}
+    assert {room for room in rooms if f"{room}/" not in page} == set()
+    for name in re.findall(
+        r"(?<![\w/.-])((?:session|net|wire|routing|detect|probe|control|store|extend)/[\w/.]*)", page
+    ):
+        assert (ROOT / "proxy" / name).exists(), name
+
+
+def test_the_tables_that_newcomers_add_to_are_where_the_page_says() -> None:
+    page = (ROOT / "docs" / "architecture.md").read_text("utf-8")
+    for line in page.splitlines():
+        for names, name in re.findall(r"((?:`\w[\w.]*`[^`|]*?)+?)(?:in|,|of) `((?:proxy|tests)/[\w/]+\.py)`", line):
+            source = (ROOT / name).read_text("utf-8")
+            for symbol in re.findall(r"`(\w[\w.]*)`", names):
+                assert re.search(rf"\b{symbol.split('.')[-1]}\b", source), f"{symbol} in {name}"
