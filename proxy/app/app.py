@@ -171,7 +171,7 @@ class App:
         self._addons.on_change(self._inspector.addons_changed)
         self._connectivity = ConnectivityCheck(self._services)
         self._warnings = NetworkWarnings(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
-        self._interception = InterceptionCheck(self._services, self._connectivity.ask)
+        self._interception = InterceptionCheck(self._services, self._connectivity.check_one)
         self._subscribe()
         self._server = Server(
             self._poller,
@@ -408,7 +408,7 @@ class App:
     def _signal_waits(self, _waits: SignalWaits) -> None:
         self._warnings.look()
         self._check_relay_faults()
-        self._connectivity.look()
+        self._connectivity.on_signal_waits()
 
     def _check_relay_faults(self) -> None:
         """Offline, or behind a portal, nothing that fails at a relay is its own fault, nor was it a moment ago."""

@@ -24,15 +24,15 @@ def show(
     They are those of the file and the environment. Passwords are never shown. With --json all settings are shown."""
     from proxy.cli.offline import read_configuration
     from proxy.config.schema import Settings
-    from proxy.control import serialize as documents
+    from proxy.control import serialize
 
     loaded = read_configuration(call.paths)
-    settings = documents.settings(loaded.settings)
+    settings = serialize.settings(loaded.settings)
     if call.output.as_json:
         path = None if loaded.path is None else str(loaded.path)
-        call.output.document(documents.versioned(path=path, settings=settings, sources=dict(loaded.sources)))
+        call.output.document(serialize.versioned(path=path, settings=settings, sources=dict(loaded.sources)))
         return None
-    defaults = dict(_flat(documents.settings(Settings())))
+    defaults = dict(_flat(serialize.settings(Settings())))
     rows = [(key, value, _source(key, loaded.sources)) for key, value in _flat(settings)]
     changed = [(key, value, source) for key, value, source in rows if source and defaults.get(key) != value]
     shown = rows if everything else changed

@@ -49,11 +49,11 @@ def list_rules(call: Invocation) -> Exit | None:
         told = call.client().get("/v1/rules")
     except NotRunning:
         from proxy.cli.offline import make_setup
-        from proxy.control import serialize as documents
+        from proxy.control import serialize
 
         call.output.hint("No Byway is running. These are the rules in the file.")
         rules = make_setup(call.paths).router.rules
-        told = documents.versioned(rules=[documents.rule(rule) for rule in rules.rules], notices=list(rules.notices))
+        told = serialize.versioned(rules=[serialize.rule(rule) for rule in rules.rules], notices=list(rules.notices))
     if call.output.as_json:
         call.output.document(told)
         return None
@@ -142,7 +142,7 @@ def take(
 
 def _tested_offline(call: Invocation, url: str) -> dict[str, Any]:
     from proxy.cli.offline import make_setup
-    from proxy.control import serialize as documents
+    from proxy.control import serialize
     from proxy.control.site import site
     from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, Request
 
@@ -154,8 +154,8 @@ def _tested_offline(call: Invocation, url: str) -> dict[str, Any]:
     request = Request(0, destination, Inbound.CONNECT, client="")
     nothing = Belief(destination.host, UNKNOWN_NETWORK)
     plan = setup.router.plan(request, nothing, relays=setup.registry.relay_names, now=time.time())
-    return documents.versioned(
-        **documents.destination(destination), plan=documents.plan(plan), trace=setup.router.trace(destination)
+    return serialize.versioned(
+        **serialize.destination(destination), plan=serialize.plan(plan), trace=setup.router.trace(destination)
     )
 
 

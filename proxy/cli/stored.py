@@ -20,7 +20,7 @@ from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
-from proxy.control import serialize as documents
+from proxy.control import serialize
 from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope
 from proxy.control.timeline import scopes, spells
@@ -91,8 +91,8 @@ class Stored:
         overrides = sorted(self._overrides().items())
         return versioned(
             network=self._network(),
-            sites=[documents.belief(belief) for belief in beliefs.all(now=now)],
-            overrides=[documents.override(host, override) for host, override in overrides],
+            sites=[serialize.belief(belief) for belief in beliefs.all(now=now)],
+            overrides=[serialize.override(host, override) for host, override in overrides],
         )
 
     def _site(self, host: str) -> Document:
@@ -104,9 +104,9 @@ class Stored:
         override = _covering(host, self._overrides())
         return versioned(
             host=host,
-            belief=documents.belief(here),
-            elsewhere=[documents.belief(it) for it in elsewhere],
-            override=None if override is None else documents.override(*override),
+            belief=serialize.belief(here),
+            elsewhere=[serialize.belief(it) for it in elsewhere],
+            override=None if override is None else serialize.override(*override),
             timeline=spells(changes, [here, *elsewhere]),
             changes=changes,
         )
@@ -115,7 +115,7 @@ class Stored:
         used = _health(self._ask(queries.relays_used))
         relays = self._settings.relay
         tests = RelayTests(place(self._paths, self._settings.log)).of_all(relays)
-        return documents.relays(relays, tests, lambda name: used.get(name, RelayHealth()))
+        return serialize.relays(relays, tests, lambda name: used.get(name, RelayHealth()))
 
     def _beliefs(self) -> Beliefs:
         beliefs, _ = self._ask(queries.beliefs)

@@ -22,13 +22,13 @@ from aiohttp.typedefs import Middleware
 from proxy import __version__
 from proxy.config.relays import enabled_relays
 from proxy.config.suggestions import nearest, one_of, quoted, suggestion
-from proxy.control import request_parsing as asking
-from proxy.control import serialize as documents
+from proxy.control import serialize
 from proxy.control.access import Guard, Handler, Refused, check_shape, dress
 from proxy.control.dependencies import Dependencies
 from proxy.control.measurement_cache import Measurements, working_relays
 from proxy.control.problems import StatusSnapshot, problems
 from proxy.control.relay_test import remembered_tests, try_relays
+from proxy.control.request_parsing import BODY_LIMIT, parse_body, parse_field, parse_number, parse_query
 from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope, site
 from proxy.control.streaming import FAULT, Followers, wanted
@@ -64,7 +64,7 @@ _NOBODYS_REQUEST = 0
 def make_app(parts: Dependencies, guard: Guard) -> web.Application:
     """The API, open to whom `guard` lets in."""
     api = _Api(parts)
-    app = web.Application(client_max_size=asking.BODY_LIMIT, middlewares=[_guarded(guard)])
+    app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guarded(guard)])
     app.add_routes(
         [
             web.get("/v1/status", api.status),
@@ -131,7 +131,7 @@ class _Api:
     # -- what there is ---------------------------------------------------------------------------------------------
 
     async def status(self, request: web.Request) -> web.Response:
-        asking.query(request)
+        parse_query(request)
         parts, now = self._parts, time.time()
         success = await asyncio.to_thread(parts.store.route_success, now - _SUCCESS_WINDOW_S)
         network = parts.network()
@@ -158,29 +158,29 @@ class _Api:
         )
 
     async def config(self, request: web.Request) -> web.Response:
-        asking.query(request)
+        parse_query(request)
         setup = self._parts.setup()
         path = setup.loaded.path
         return _answer(
             path=None if path is None else str(path),
             notices=[redact(notice) for notice in setup.loaded.notices],
-            settings=documents.settings(setup.settings),
+            settings=serialize.settings(setup.settings),
         )
 
     async def reload(self, request: web.Request) -> web.Response:
-        await asking.body(request, {})
+        await parse_body(request, {})
         problems = await self._parts.reload()
         return _answer(taken=not problems, problems=[redact(problem) for problem in problems])
 
     # -- the log ---------------------------------------------------------------------------------------------------
 
     async def log(self, request: web.Request) -> web.Response:
-        asked = asking.query(request, "since", "site", "route", "outcome", "id", "limit")
-        since = asking.read(lambda text: asking.number(text, least=0, most=_FAR_FUTURE), asked.get("since", "0"))
-        limit = asking.read(lambda text: asking.number(text, least=1, most=LOG_LIMIT), asked.get("limit", "200"))
-        only = asking.read(scope, asked["site"]) if "site" in asked else None
+        asked = parse_query(request, "since", "site", "route", "outcome", "id", "limit")
+        since = parse_field(lambda text: parse_number(text, least=0, most=_FAR_FUTURE), asked.get("since", "0"))
+        limit = parse_field(lambda text: parse_number(text, least=1, most=LOG_LIMIT), asked.get("limit", "200"))
+        only = parse_field(scope, asked["site"]) if "site" in asked else None
         row_id = (
-            asking.read(lambda text: asking.number(text, least=0, most=LAST_ID), asked["id"]) if "id" in asked else None
+            parse_field(lambda text: parse_number(text, least=0, most=LAST_ID), asked["id"]) if "id" in asked else None
         )
         try:
             rows = await self._rows(
@@ -216,14 +216,14 @@ class _Api:
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """One JSON object a line, as connections end, until either side leaves."""
-        is_wanted = wanted(asking.query(request, "site", "route", "outcome"))
+        is_wanted = wanted(parse_query(request, "site", "route", "outcome"))
         outcomes = self._parts.follow()
 
         async def rows() -> AsyncGenerator[Document, None]:
             try:
                 async for outcome, network in outcomes:
                     if is_wanted(outcome):
-                        yield documents.outcome(outcome, network)
+                        yield serialize.outcome(outcome, network)
             finally:
                 if isinstance(outcomes, AsyncGenerator):
                     await outcomes.aclose()
@@ -233,10 +233,10 @@ class _Api:
     # -- one site --------------------------------------------------------------------------------------------------
 
     async def why(self, request: web.Request) -> web.Response:
-        asked = asking.query(request, "host")
+        asked = parse_query(request, "host")
         if "host" not in asked:
             raise Refused(400, "host is missing")
-        return _answer(**await self._known(asking.read(site, asked["host"])))
+        return _answer(**await self._known(parse_field(site, asked["host"])))
 
     async def _known(self, destination: Destination) -> Document:
         """All that is held about a site, and what would be done with it now."""
@@ -245,11 +245,11 @@ class _Api:
         rows = await self._rows(site=destination.host, limit=_LAST_CONNECTIONS)
         changes = await self._changes(destination.host)
         return {
-            **documents.destination(destination),
+            **serialize.destination(destination),
             "belief": self._site(held, now, destination.host),
-            "relay_faults": [documents.relay_fault(*noted) for noted in self._parts.health.faults().items()],
-            "plan": documents.plan(made),
-            "advice": documents.policy(
+            "relay_faults": [serialize.relay_fault(*noted) for noted in self._parts.health.faults().items()],
+            "plan": serialize.plan(made),
+            "advice": serialize.policy(
                 held, made, self._enabled_relays(), self._shown(held, now, destination.host).status
             ),
             "connections": [row for row in rows if row.get("host") == destination.host],
@@ -259,7 +259,7 @@ class _Api:
 
     async def measure(self, request: web.Request) -> web.StreamResponse:
         """Measures a site: one JSON object a line, `step` for each step as it comes, then one with the `verdict`."""
-        asked = await asking.body(request, {"site": str, "fresh": bool})
+        asked = await parse_body(request, {"site": str, "fresh": bool})
         if "site" not in asked:
             raise Refused(400, "site is missing")
         page, otherwise = await self._page(asked["site"])
@@ -277,19 +277,19 @@ class _Api:
 
     async def test(self, request: web.Request) -> web.Response:
         """Measures one site of many briefly: see Measurements.brief."""
-        asked = await asking.body(request, {"site": str, "routes": list})
+        asked = await parse_body(request, {"site": str, "routes": list})
         if "site" not in asked:
             raise Refused(400, "site is missing")
         page, _ = await self._page(asked["site"])
         routes = tuple(self._route(text) for text in asked.get("routes", ())) or None
         told = await self._measurements.brief(page, self._plan, routes)
         kept = self._parts.setup().settings.log.hosts != "off" and not self._parts.store.is_private(page.host)
-        return _answer(**documents.destination(page.destination), kept=kept and self._parts.store.keeps, **told)
+        return _answer(**serialize.destination(page.destination), kept=kept and self._parts.store.keeps, **told)
 
     async def _page(self, text: str) -> tuple[ProbeTarget, ProbeTarget | None]:
         """The page that is meant, and the one to measure where nobody serves it. For a host alone that is what was
         last visited of it, else https, else http."""
-        page = asking.read(page_of, text)
+        page = parse_field(page_of, text)
         if names_port(text):
             return page, None
         visited = self._parts.beliefs.visited(page.host, network=self._parts.network())
@@ -313,17 +313,17 @@ class _Api:
 
     async def measurements(self, request: web.Request) -> web.Response:
         """What was measured of a site in the last minutes, for reports."""
-        asking.query(request)
-        host = asking.read(scope, request.match_info["host"])
+        parse_query(request)
+        host = parse_field(scope, request.match_info["host"])
         return _answer(host=host, measurements=self._measurements.of(host))
 
     async def sites(self, request: web.Request) -> web.Response:
-        asking.query(request)
+        parse_query(request)
         overrides = self._parts.setup().router.overrides
         return _answer(
             network=self._parts.network(),
             sites=self._sites(time.time()),
-            overrides=[documents.override(host, said) for host, said in sorted(overrides.items())],
+            overrides=[serialize.override(host, said) for host, said in sorted(overrides.items())],
         )
 
     def _sites(self, now: float) -> list[Document]:
@@ -338,7 +338,7 @@ class _Api:
     def _site(self, held: Belief, now: float, host: str = "") -> Document:
         """What is stored about a site, and what it is called now; `host` where a wider scope speaks for it."""
         shown = self._shown(held, now, host)
-        return {**documents.belief(held, shown), "is_trouble": shown.status.is_trouble}
+        return {**serialize.belief(held, shown), "is_trouble": shown.status.is_trouble}
 
     def _shown(self, held: Belief, now: float, host: str = "") -> SiteState:
         """The word for a site now."""
@@ -350,8 +350,8 @@ class _Api:
         return site_state(held, last, parts.beliefs.network_state(held.network), working)
 
     async def site(self, request: web.Request) -> web.Response:
-        asking.query(request)
-        host = asking.read(scope, request.match_info["host"])
+        parse_query(request)
+        host = parse_field(scope, request.match_info["host"])
         now = time.time()
         here = self._held(host, now)
         elsewhere = [
@@ -363,7 +363,7 @@ class _Api:
             host=host,
             belief=self._site(here, now, host),
             elsewhere=[self._site(held, now) for held in elsewhere],
-            override=None if covering is None else documents.override(*covering),
+            override=None if covering is None else serialize.override(*covering),
             timeline=spells(changes, [here, *elsewhere]),
             changes=changes,
         )
@@ -380,19 +380,19 @@ class _Api:
         return await asyncio.to_thread(read)
 
     async def set_site(self, request: web.Request) -> web.Response:
-        host = asking.read(scope, request.match_info["host"])
-        asked = await asking.body(request, {"action": str})
+        host = parse_field(scope, request.match_info["host"])
+        asked = await parse_body(request, {"action": str})
         if "action" not in asked:
             raise Refused(400, "action is missing")
-        action, relay = asking.read(lambda text: parse_action(text, relays=self._relay_names()), asked["action"])
+        action, relay = parse_field(lambda text: parse_action(text, relays=self._relay_names()), asked["action"])
         said = Override(action, relay)
         self._parts.override(host, said)
         await asyncio.to_thread(self._parts.store.flush, _FLUSH_S)  # said when it is kept, not only when it is heard
-        return _answer(host=host, override=documents.override(host, said))
+        return _answer(host=host, override=serialize.override(host, said))
 
     async def forget_site(self, request: web.Request) -> web.Response:
-        asking.query(request)
-        host = asking.read(scope, request.match_info["host"])
+        parse_query(request)
+        host = parse_field(scope, request.match_info["host"])
         below = [name for name in self._parts.setup().router.overrides if name == host or name.endswith(f".{host}")]
         for name in below:
             self._parts.override(name, None)
@@ -423,33 +423,33 @@ class _Api:
     # -- rules -----------------------------------------------------------------------------------------------------
 
     async def rules(self, request: web.Request) -> web.Response:
-        asking.query(request)
+        parse_query(request)
         rules = self._parts.setup().router.rules
-        return _answer(rules=[documents.rule(rule) for rule in rules.rules], notices=list(rules.notices))
+        return _answer(rules=[serialize.rule(rule) for rule in rules.rules], notices=list(rules.notices))
 
     async def test_rules(self, request: web.Request) -> web.Response:
-        asked = await asking.body(request, {"url": str})
+        asked = await parse_body(request, {"url": str})
         if "url" not in asked:
             raise Refused(400, "url is missing")
-        destination = asking.read(site, asked["url"])
+        destination = parse_field(site, asked["url"])
         _, made = await self._plan(destination)
         trace = self._parts.setup().router.trace(destination)
-        return _answer(**documents.destination(destination), plan=documents.plan(made), trace=list(trace))
+        return _answer(**serialize.destination(destination), plan=serialize.plan(made), trace=list(trace))
 
     # -- addons ----------------------------------------------------------------------------------------------------
 
     async def addons(self, request: web.Request) -> web.Response:
-        asking.query(request)
-        return _answer(addons=[documents.addon(state) for state in self._parts.addons()])
+        parse_query(request)
+        return _answer(addons=[serialize.addon(state) for state in self._parts.addons()])
 
     # -- relays ----------------------------------------------------------------------------------------------------
 
     async def relays(self, request: web.Request) -> web.Response:
-        asking.query(request)
+        parse_query(request)
         return _answer(relays=await self._relays(time.time()))
 
     async def test_relays(self, request: web.Request) -> web.Response:
-        asked = await asking.body(request, {"names": list, "to": str})
+        asked = await parse_body(request, {"names": list, "to": str})
         relays = self._parts.setup().settings.relay
         known = self._enabled_relays()
         wanted = list(dict.fromkeys(map(str, asked.get("names") or known)))
@@ -459,7 +459,7 @@ class _Api:
             if name not in known:
                 raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
         given = "to" in asked
-        target = asking.read(site, asked["to"]) if given else self._control()
+        target = parse_field(site, asked["to"]) if given else self._control()
         # whoever names a target may not want its name asked for here; a control is no secret
         setup = self._parts.setup()
         trials = await try_relays(setup.registry, wanted, target, resolver=None if given else setup.resolver)
@@ -470,14 +470,14 @@ class _Api:
         may_blame = self._parts.beliefs.may_blame_relays(self._parts.network(), now)
         tests = remembered_tests(trials, relays, now, whatever_target=given, may_blame=may_blame)
         await asyncio.to_thread(self._parts.relay_tests.record, tests, known=self._relay_names())
-        return _answer(to=documents.destination(target), results=[documents.trial(trial) for trial in trials])
+        return _answer(to=serialize.destination(target), results=[serialize.trial(trial) for trial in trials])
 
     def _control(self) -> Destination:
         """What a relay is tried with when nothing else is named."""
         controls = self._parts.setup().settings.auto.controls
         if not controls:
             raise Refused(400, "`[auto] controls` is empty: name a destination to connect to.")
-        return asking.read(site, controls[0])
+        return parse_field(site, controls[0])
 
     def _enabled_relays(self) -> list[str]:
         return [relay.name for relay in enabled_relays(self._parts.setup().settings.relay)]
@@ -489,7 +489,7 @@ class _Api:
     async def _relays(self, now: float) -> list[Document]:
         relays, health = self._parts.setup().settings.relay, self._parts.health
         tests = await asyncio.to_thread(self._parts.relay_tests.of_all, relays)
-        return documents.relays(relays, tests, health.of, lambda name: health.is_open(name, now))
+        return serialize.relays(relays, tests, health.of, lambda name: health.is_open(name, now))
 
 
 def _may_be_cleared(health: RelayHealth) -> bool:

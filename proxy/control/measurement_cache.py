@@ -14,7 +14,7 @@ from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
 from proxy.config.relays import enabled_relays
-from proxy.control import serialize as documents
+from proxy.control import serialize
 from proxy.control.dependencies import Dependencies, Setup
 from proxy.control.serialize import Document
 from proxy.detect.relay_health import Health
@@ -121,7 +121,7 @@ class Measurements:
             async with contextlib.aclosing(measure(means, question)) as coming:
                 async for step in coming:
                     steps.append(step)
-                    yield {"step": documents.step(step)}
+                    yield {"step": serialize.step(step)}
             took_s = time.time() - began
             verdict = self._judge(steps, (await plan(page.destination))[0], network)
             measured = Measured(began, took_s, setup, network, page, tuple(steps), verdict, thorough)
@@ -130,7 +130,7 @@ class Measurements:
                 self._keep(network, page, measured)
         else:
             for step in measured.steps:
-                yield {"step": documents.step(step)}
+                yield {"step": serialize.step(step)}
         yield {**_told(measured), "measured_again": not again}
 
     def _controls_on(self, network: NetworkId) -> SharedControls:
@@ -219,9 +219,9 @@ def working_relays(health: Health, names: Sequence[str], now: float) -> frozense
 def _told(measured: Measured) -> Document:
     return {
         "url": measured.page.url,
-        "verdict": documents.verdict(measured.verdict),
-        "routes": documents.measured_routes(measured.steps),
-        "steps": [documents.step(step) for step in measured.steps],
+        "verdict": serialize.verdict(measured.verdict),
+        "routes": serialize.measured_routes(measured.steps),
+        "steps": [serialize.step(step) for step in measured.steps],
         "measured_at": measured.at,
         "measured_s": round(measured.took_s, 3),
         "measured_on": measured.network,

@@ -23,7 +23,7 @@ BODY_TIMEOUT_S = 10.0
 """As long as a client of the proxy port may take for a head."""
 
 
-async def body(request: web.Request, fields: Mapping[str, type]) -> dict[str, Any]:
+async def parse_body(request: web.Request, fields: Mapping[str, type]) -> dict[str, Any]:
     """The JSON object of a request. Fields that are left out are left out.
 
     Raises Refused: 408 too slow, 413 too long, 415 not JSON by its type, 400 anything else."""
@@ -49,7 +49,7 @@ async def body(request: web.Request, fields: Mapping[str, type]) -> dict[str, An
     return value
 
 
-def query(request: web.Request, *known: str) -> Mapping[str, str]:
+def parse_query(request: web.Request, *known: str) -> Mapping[str, str]:
     """The query's fields, each at most once. Raises Refused (400)."""
     fields = dict.fromkeys(known)
     for name in request.query:
@@ -59,7 +59,7 @@ def query(request: web.Request, *known: str) -> Mapping[str, str]:
     return request.query
 
 
-def read(convert: Callable[[str], T], text: str) -> T:
+def parse_field(convert: Callable[[str], T], text: str) -> T:
     """`text` as something else. Raises Refused (400) with the sentence of convert's ValueError."""
     try:
         return convert(text)
@@ -67,7 +67,7 @@ def read(convert: Callable[[str], T], text: str) -> T:
         raise Refused(400, str(error)) from None
 
 
-def number(text: str, *, least: float, most: float) -> float:
+def parse_number(text: str, *, least: float, most: float) -> float:
     """A plain number within bounds. Raises ValueError."""
     try:
         value = float(text) if text.isascii() and "_" not in text else None

@@ -16,8 +16,8 @@ from typing import Any
 from aiohttp import web
 
 from proxy.config.suggestions import quoted
-from proxy.control import request_parsing as asking
 from proxy.control.access import Refused
+from proxy.control.request_parsing import parse_field
 from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope
 from proxy.model import DIRECT, Outcome
@@ -69,7 +69,7 @@ def wanted(asked: Mapping[str, str]) -> Callable[[Outcome], bool]:
     """Which outcomes are asked for by `site`, `route` and `outcome`: the same choice that the store makes among its
     rows. Raises Refused for an outcome that there is not."""
     site, route, ended = asked.get("site"), asked.get("route"), asked.get("outcome")
-    scope_of_site = None if site is None else asking.read(scope, site)
+    scope_of_site = None if site is None else parse_field(scope, site)
     if ended is not None and ended not in _ENDS:
         raise Refused(400, f"outcome is one of {', '.join(_ENDS)}, not {quoted(ended)}")
 

@@ -18,7 +18,7 @@ from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, context_trusting
 from proxy.probe.site_probe import trusting_all
 
-_OF_ANOTHER_DAY = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
+_CLOCK_CODES = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _ALERTS = ("TLSV1_", "TLSV13_", "SSLV3_ALERT_")  # how OpenSSL names the alerts that a peer sent
 
 
@@ -43,34 +43,32 @@ async def fetch_chain(
     it is held to (None: the system's roots). Closes what it opened; raises nothing but a cancellation."""
     try:
         with deadline(timeout_s):
-            return await _probe(dialer, destination, name, trust or context_trusting(None))
+            return await _fetch(dialer, destination, name, trust or context_trusting(None))
     except TimeoutError:
         return _failed(f"no certificate came within {timeout_s:g} s", Symptom.SILENT)
 
 
-async def _probe(dialer: Dialer, destination: Destination, name: str, trust: ssl.SSLContext) -> FetchedChain:
+async def _fetch(dialer: Dialer, destination: Destination, name: str, trust: ssl.SSLContext) -> FetchedChain:
     try:
-        return FetchedChain(await _shake_hands(dialer, destination, name, trust), verified=True)
+        return FetchedChain(await _handshake(dialer, destination, name, trust), verified=True)
     except ssl.SSLCertVerificationError as error:
         refused = error
     except DialError as error:
         return FetchedChain(error=str(error), stage=error.stage, symptom=error.symptom)
     except OSError as error:
-        return _broken(error)
-    expired = refused.verify_code in _OF_ANOTHER_DAY
+        return _handshake_failure(error)
+    expired = refused.verify_code in _CLOCK_CODES
     text = refused.verify_message.rstrip(".")
     if expired:
         text += f"; or this computer's clock is wrong: it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     try:
-        chain = await _shake_hands(dialer, destination, name, trusting_all())
+        chain = await _handshake(dialer, destination, name, trusting_all())
     except (DialError, OSError):  # it was refused all the same
         chain = ()
     return FetchedChain(chain, expired=expired, error=text, symptom=Symptom.CERTIFICATE)
 
 
-async def _shake_hands(
-    dialer: Dialer, destination: Destination, name: str, context: ssl.SSLContext
-) -> tuple[bytes, ...]:
+async def _handshake(dialer: Dialer, destination: Destination, name: str, context: ssl.SSLContext) -> tuple[bytes, ...]:
     """The chain that came. Raises DialError and OSError, of which ssl.SSLError is one."""
     stream = await dialer.dial(destination)
     try:
@@ -81,7 +79,7 @@ async def _shake_hands(
         stream.abort()
 
 
-def _broken(error: OSError) -> FetchedChain:
+def _handshake_failure(error: OSError) -> FetchedChain:
     """The handshake broke off."""
     if isinstance(error, ssl.SSLEOFError):
         return _failed("closed during the TLS handshake", Symptom.EOF)

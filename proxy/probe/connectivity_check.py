@@ -28,7 +28,7 @@ class ConnectivityCheck:
         self._rng = rng if rng is not None else random.SystemRandom()
         self._under_way = False
 
-    def look(self) -> None:
+    def on_signal_waits(self) -> None:
         """To be called when a sign may wait."""
         if not self._under_way:
             self._under_way = True
@@ -44,7 +44,7 @@ class ConnectivityCheck:
         finally:
             self._under_way = False
 
-    async def ask(self, setup: Setup) -> None:
+    async def check_one(self, setup: Setup) -> None:
         """Asks one control page at once: something about the network as a whole is to be told from something about one
         site."""
         network = self._services.network()
@@ -84,16 +84,16 @@ class ConnectivityCheck:
         services, controls = self._services, setup.settings.auto.controls
         page, started = controls[number], services.now()
         dialer = setup.registry.dialer(DIRECT)
-        sounded = await check_control_page(dialer, page, timeout_s=setup.settings.detect.control_timeout_s)
+        checked = await check_control_page(dialer, page, timeout_s=setup.settings.detect.control_timeout_s)
         if services.network() == network:
             changes = services.beliefs.sounded(
                 urlsplit(page).hostname or page,
-                sounded.sounding,
+                checked.result,
                 network=network,
                 started=started,
                 now=services.now(),
                 domestic=_is_domestic(setup, number),
-                issuer=sounded.issuer,
+                issuer=checked.issuer,
             )
             services.events.emit(Learned(changes))
 

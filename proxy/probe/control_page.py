@@ -30,7 +30,7 @@ _PORTAL_STATUS = 511
 class ControlPageResult:
     """What came. `issuer` is who re-signed the page's certificate (see `certificates.issuer_id`), when somebody did."""
 
-    sounding: ConnectivityResult
+    result: ConnectivityResult
     detail: str = ""  # one half-sentence
     issuer: str = ""
 
@@ -43,37 +43,37 @@ async def check_control_page(
     asked = page_of(page)
     try:
         with deadline(timeout_s):
-            return await _sound(dialer, asked, timeout_s, trust or context_trusting(None))
+            return await _ask_page(dialer, asked, timeout_s, trust or context_trusting(None))
     except TimeoutError:
         return ControlPageResult(ConnectivityResult.FAILED, f"did not answer within {timeout_s:g} s")
     except (DialError, PeerError, OSError) as error:
         return ControlPageResult(ConnectivityResult.FAILED, str(error))
 
 
-async def _sound(dialer: Dialer, page: ProbeTarget, timeout_s: float, trust: ssl.SSLContext) -> ControlPageResult:
+async def _ask_page(dialer: Dialer, page: ProbeTarget, timeout_s: float, trust: ssl.SSLContext) -> ControlPageResult:
     """Raises DialError, PeerError and OSError."""
     stream = await dialer.dial(page.destination)
     try:
         if page.protocol is Protocol.HTTP:
-            return _of_plain(await _head(stream, page), page)
+            return _classify_plain(await _request_head(stream, page), page)
         tls = TlsStream(stream, trust, page.host)
         await tls.handshake()
-        head = await _head(tls, page)
-        return _of_verified(tls.presented_chain(), head)
+        head = await _request_head(tls, page)
+        return _classify_verified(tls.presented_chain(), head)
     except ssl.SSLCertVerificationError as error:
         refused = error
     finally:
         stream.abort()
-    return await _of_refused(dialer, page, refused.verify_message.rstrip("."), timeout_s, trust)
+    return await _classify_untrusted(dialer, page, refused.verify_message.rstrip("."), timeout_s, trust)
 
 
-async def _head(stream: Stream, page: ProbeTarget) -> ResponseHead:
+async def _request_head(stream: Stream, page: ProbeTarget) -> ResponseHead:
     await stream.send(page.request())
     reader = Reader()
     return await read_with(stream, reader, read_response_head(reader, "GET"))
 
 
-def _of_plain(head: ResponseHead, page: ProbeTarget) -> ControlPageResult:
+def _classify_plain(head: ResponseHead, page: ProbeTarget) -> ControlPageResult:
     if head.status == _PORTAL_STATUS:
         return ControlPageResult(ConnectivityResult.PORTAL, "the network asks for a login (captive portal)")
     location = next((value for name, value in head.headers if name.lower() == "location"), "")
@@ -86,7 +86,7 @@ def _of_plain(head: ResponseHead, page: ProbeTarget) -> ControlPageResult:
     return ControlPageResult(ConnectivityResult.WELL)
 
 
-def _of_verified(chain: tuple[bytes, ...], head: ResponseHead) -> ControlPageResult:
+def _classify_verified(chain: tuple[bytes, ...], head: ResponseHead) -> ControlPageResult:
     if chain and not certificates.is_logged(chain[0]):
         issuer = certificates.issuer(chain[0])[:200]
         text = f"its certificate is by {issuer}, which this system trusts but no public certificate log lists"
@@ -94,7 +94,7 @@ def _of_verified(chain: tuple[bytes, ...], head: ResponseHead) -> ControlPageRes
     return ControlPageResult(ConnectivityResult.WELL, f"answered {head.status}")
 
 
-async def _of_refused(
+async def _classify_untrusted(
     dialer: Dialer, page: ProbeTarget, why: str, timeout_s: float, trust: ssl.SSLContext
 ) -> ControlPageResult:
     """A certificate for somebody else is a portal's, which shows its own; one for this very page is forged, and one of

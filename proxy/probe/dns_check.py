@@ -18,7 +18,7 @@ from proxy.wire.flight import Flight
 
 SECURE = Route(wrap=("doh",))
 
-_SAYS_NOTHING = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
+_NOT_JUDGED = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
 
 
 class DnsCheck:
@@ -29,24 +29,24 @@ class DnsCheck:
 
     def on_delivered(self, visit: Delivered) -> None:
         """Starts when the visit was rescued from a failure that may be the resolver's."""
-        if self._wants(visit.setup, visit.record.outcome):
+        if self._is_due(visit.setup, visit.record.outcome):
             visit.record.retain()
-            spawn(self._look(visit.setup, visit.record, visit.flight), name=f"diagnose {visit.record.outcome.host}")
+            spawn(self._run(visit.setup, visit.record, visit.flight), name=f"diagnose {visit.record.outcome.host}")
 
-    def _wants(self, setup: Setup, visit: Outcome) -> bool:
+    def _is_due(self, setup: Setup, visit: Outcome) -> bool:
         direct = next((a for a in visit.attempts if a.route == DIRECT), None)
         return (
             visit.winner not in (None, DIRECT)
             and visit.plan.action is Action.AUTO
             and direct is not None
-            and direct.symptom not in _SAYS_NOTHING
+            and direct.symptom not in _NOT_JUDGED
             and "dns" not in direct.evidence
             and visit.request.destination.address is None
             and setup.settings.dns.secure == "on-suspicion"
             and not self._services.is_private(visit.host)
         )
 
-    async def _look(self, setup: Setup, record: OpenRecord, flight: Flight) -> None:
+    async def _run(self, setup: Setup, record: OpenRecord, flight: Flight) -> None:
         visit = record.outcome
         try:
             finding = await setup.resolver.compare(visit.request.destination.host)

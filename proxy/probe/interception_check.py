@@ -24,7 +24,7 @@ from proxy.session.setup import Setup
 
 HUNG_UP_S = 20.0
 
-LOOKED_MAX = 4096
+CHECKED_MAX = 4096
 
 
 class InterceptionCheck:
@@ -34,7 +34,7 @@ class InterceptionCheck:
         """`ask_control` asks a control page: whether everything is signed anew shows there."""
         self._services = services
         self._ask_control = ask_control
-        self._looked: OrderedDict[tuple[NetworkId, str], float] = OrderedDict()  # → when
+        self._checked: OrderedDict[tuple[NetworkId, str], float] = OrderedDict()  # → when
         self._last: dict[NetworkId, float] = {}  # of the looks that nobody hung up for
         self._under_way = False
 
@@ -45,32 +45,32 @@ class InterceptionCheck:
         settings = self._services.setup().settings.detect
         if 0 <= now - self._last.get(network, float("-inf")) < settings.probe_interval_s:
             return
-        if self._begin(outcome, network, now, not_since_s=settings.known_s):
+        if self._start(outcome, network, now, not_since_s=settings.known_s):
             self._last[network] = now
 
     def on_tunnel_ended(self, ended: TunnelEnded) -> None:
         """Looks again when the client hung up as one does on a certificate."""
-        if _hung_up(ended.outcome):
+        if _client_rejected(ended.outcome):
             not_since_s = self._services.setup().settings.detect.probe_again_s
-            self._begin(ended.outcome, self._services.network(), self._services.now(), not_since_s=not_since_s)
+            self._start(ended.outcome, self._services.network(), self._services.now(), not_since_s=not_since_s)
 
-    def _begin(self, outcome: Outcome, network: NetworkId, now: float, *, not_since_s: float) -> bool:
+    def _start(self, outcome: Outcome, network: NetworkId, now: float, *, not_since_s: float) -> bool:
         """Whether a look has begun: at a host that may be looked at, and was not for so long."""
         key = (network, outcome.host)
-        if self._under_way or 0 <= now - self._looked.get(key, float("-inf")) < not_since_s:
+        if self._under_way or 0 <= now - self._checked.get(key, float("-inf")) < not_since_s:
             return False
         setup = self._services.setup()
-        if not self._may_look(setup, outcome, network, now):
+        if not self._is_allowed(setup, outcome, network, now):
             return False
-        self._looked[key] = now
-        self._looked.move_to_end(key)
-        if len(self._looked) > LOOKED_MAX:
-            self._looked.popitem(last=False)
+        self._checked[key] = now
+        self._checked.move_to_end(key)
+        if len(self._checked) > CHECKED_MAX:
+            self._checked.popitem(last=False)
         self._under_way = True
-        spawn(self._look(setup, outcome.request.destination, network), name=f"certificate of {outcome.host}")
+        spawn(self._run(setup, outcome.request.destination, network), name=f"certificate of {outcome.host}")
         return True
 
-    def _may_look(self, setup: Setup, outcome: Outcome, network: NetworkId, now: float) -> bool:
+    def _is_allowed(self, setup: Setup, outcome: Outcome, network: NetworkId, now: float) -> bool:
         """Whether direct served the tunnel, and would serve another one by what is said and held by now."""
         return (
             outcome.winner == DIRECT
@@ -82,31 +82,31 @@ class InterceptionCheck:
             and self._services.beliefs.lookup(outcome.host, network=network, now=now).state not in TROUBLED
         )
 
-    async def _look(self, setup: Setup, destination: Destination, network: NetworkId) -> None:
+    async def _run(self, setup: Setup, destination: Destination, network: NetworkId) -> None:
         try:
             host = destination.host
             if not await self._services.may_go_direct(setup, destination):
                 return  # an addon keeps it to relays by now
-            seen = await self._probe(setup, DIRECT, destination)
-            found = self._judge(seen, host)
-            if found.kind is Kind.WRONG_NAME and self._services.network() == network:
+            fetched = await self._probe(setup, DIRECT, destination)
+            finding = self._judge(fetched, host)
+            if finding.kind is Kind.WRONG_NAME and self._services.network() == network:
                 self._services.beliefs.doubt(network)  # a login page shows its own in the place of every site's
                 self._services.events.emit(SignalWaits())
-            if not found.is_foreign:
+            if not finding.is_foreign:
                 return
-            if found.kind is Kind.UNTRUSTED and not await self._relay_brings_better(setup, destination):
+            if finding.kind is Kind.UNTRUSTED and not await self._relay_brings_better(setup, destination):
                 return
             if self._services.network() == network:
                 changes = self._services.beliefs.intercepted(
                     host,
-                    known=found.kind is Kind.KNOWN_ROOT,
-                    fingerprint=found.fingerprint,
+                    known=finding.kind is Kind.KNOWN_ROOT,
+                    fingerprint=finding.fingerprint,
                     network=network,
                     now=self._services.now(),
-                    trusted=found.kind is Kind.RESIGNED,
+                    trusted=finding.kind is Kind.RESIGNED,
                 )
                 self._services.events.emit(Learned(changes))
-            if found.kind is Kind.RESIGNED and self._network_state(network) is not NetworkState.INSPECTED:
+            if finding.kind is Kind.RESIGNED and self._network_state(network) is not NetworkState.INSPECTED:
                 await self._ask_control(setup)
         finally:
             self._under_way = False
@@ -116,23 +116,25 @@ class InterceptionCheck:
         for name in self._services.health.order(setup.registry.relay_names, self._services.now()):
             route = Route((name,))
             if setup.registry.carries(route, destination):
-                seen = await self._probe(setup, route, destination)
-                if seen.chain:
-                    return self._judge(seen, destination.host).kind is Kind.SITE
+                fetched = await self._probe(setup, route, destination)
+                if fetched.chain:
+                    return self._judge(fetched, destination.host).kind is Kind.SITE
         return False
 
     def _network_state(self, network: NetworkId) -> NetworkState:
         return self._services.beliefs.network_state(network)
 
-    def _judge(self, seen: FetchedChain, host: str) -> Finding:
-        return judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._services.roots)
+    def _judge(self, fetched: FetchedChain, host: str) -> Finding:
+        return judge(
+            fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._services.roots
+        )
 
     async def _probe(self, setup: Setup, route: Route, destination: Destination) -> FetchedChain:
         dialer = setup.registry.dialer(route)
         return await fetch_chain(dialer, destination, destination.host, timeout_s=setup.settings.detect.retest_pair_s)
 
 
-def _hung_up(outcome: Outcome) -> bool:
+def _client_rejected(outcome: Outcome) -> bool:
     """The client left as one does who does not like the certificate."""
     said_after = outcome.bytes_up - outcome.flight_bytes
     return (

@@ -55,34 +55,34 @@ class DirectRetest:
         assert outcome.winner is not None
         network, now = self._services.network(), self._services.now()
         beliefs = self._services.beliefs
-        held = beliefs.lookup(outcome.host, network=network, now=now)
-        if held.cause == "dns" and _hides_names(setup.settings.dns):
+        belief = beliefs.lookup(outcome.host, network=network, now=now)
+        if belief.cause == "dns" and _hides_names(setup.settings.dns):
             return  # direct by a secure resolver is no detour, and to ask the system's again would name the site
-        if DIRECT not in outcome.plan.routes and held.cause != "interception":
+        if DIRECT not in outcome.plan.routes and belief.cause != "interception":
             return
-        if not concerns(held.cause, flight.protocol):
+        if not concerns(belief.cause, flight.protocol):
             return
         if beliefs.retest_due(outcome.host, network=network, now=now):
-            pair = self._pair_for(held, setup, outcome, outcome.winner, flight)
-            spawn(self._retest(setup, outcome, network, pair, held.cause), name=f"re-test {outcome.host}")
+            pair = self._pair_for(belief, setup, outcome, outcome.winner, flight)
+            spawn(self._retest(setup, outcome, network, pair, belief.cause), name=f"re-test {outcome.host}")
         elif outcome.winner.relays and beliefs.rung_due(outcome.host, network=network, now=now):
-            spawn(self._try_rungs(setup, outcome, flight, network), name=f"try local means for {outcome.host}")
+            spawn(self._try_strategies(setup, outcome, flight, network), name=f"try local means for {outcome.host}")
 
-    def _pair_for(self, held: Belief, setup: Setup, visit: Outcome, learned: Route, flight: Flight) -> Pair:
+    def _pair_for(self, belief: Belief, setup: Setup, visit: Outcome, other_route: Route, flight: Flight) -> Pair:
         """What a route must bring here for the block to be over."""
         tcp_info = self._services.tcp_info
-        brings_it: Callable[[Route], Awaitable[bool]]
-        match retest_needs(held):
+        route_works: Callable[[Route], Awaitable[bool]]
+        match retest_needs(belief):
             case "64k":
-                return functools.partial(_haul_both, setup, visit, learned, flight.protocol)
+                return functools.partial(_measure_both, setup, visit, other_route, flight.protocol)
             case "verified" if flight.protocol is Protocol.TLS:
-                logged = held.cause == "interception"
-                brings_it = functools.partial(answers_as_itself, setup, self._services.roots, visit, logged=logged)
+                logged = belief.cause == "interception"
+                route_works = functools.partial(answers_as_itself, setup, self._services.roots, visit, logged=logged)
             case "page" | "verified":  # plain HTTP verifies nobody, but a liar's page may be known
-                brings_it = functools.partial(answers_with_a_page, setup, tcp_info, visit)
+                route_works = functools.partial(answers_with_a_page, setup, tcp_info, visit)
             case _:
-                brings_it = functools.partial(answers, setup, tcp_info, visit, flight)
-        return functools.partial(_both, brings_it, learned)
+                route_works = functools.partial(answers, setup, tcp_info, visit, flight)
+        return functools.partial(_ask_both, route_works, other_route)
 
     async def _retest(self, setup: Setup, visit: Outcome, network: NetworkId, pair: Pair, cause: str) -> None:
         services, reported = self._services, False
@@ -105,7 +105,7 @@ class DirectRetest:
         else:
             services.events.emit(SignalWaits())
 
-    async def _try_rungs(self, setup: Setup, visit: Outcome, flight: Flight, network: NetworkId) -> None:
+    async def _try_strategies(self, setup: Setup, visit: Outcome, flight: Flight, network: NetworkId) -> None:
         """One after the other, until one passes."""
         services, reported = self._services, False
         try:
@@ -124,12 +124,12 @@ class DirectRetest:
                 services.beliefs.retest_unreported(visit.host, network=network, now=services.now())
 
 
-async def _both(brings_it: Callable[[Route], Awaitable[bool]], learned: Route) -> tuple[bool, bool]:
-    direct_ok, other_ok = await asyncio.gather(brings_it(DIRECT), brings_it(learned))
+async def _ask_both(route_works: Callable[[Route], Awaitable[bool]], other_route: Route) -> tuple[bool, bool]:
+    direct_ok, other_ok = await asyncio.gather(route_works(DIRECT), route_works(other_route))
     return direct_ok, other_ok
 
 
-async def _haul_both(setup: Setup, visit: Outcome, learned: Route, protocol: Protocol) -> tuple[bool, bool]:
+async def _measure_both(setup: Setup, visit: Outcome, other_route: Route, protocol: Protocol) -> tuple[bool, bool]:
     """Enough, or all that a small page amounts to: as much as the other route brings, and more than what a relay must
     carry to prove that direct was frozen."""
     detect = setup.settings.detect
@@ -140,7 +140,7 @@ async def _haul_both(setup: Setup, visit: Outcome, learned: Route, protocol: Pro
             dialer, destination, visit.host, protocol, enough=_ENOUGH, within_s=detect.retest_pair_s
         )
 
-    direct, other = await asyncio.gather(bytes_by(DIRECT), bytes_by(learned))
+    direct, other = await asyncio.gather(bytes_by(DIRECT), bytes_by(other_route))
     other_ok = other >= detect.proof_bytes
     as_much = other_ok and direct >= max(detect.proof_bytes, other * _AS_MUCH)
     return direct >= _ENOUGH or as_much, other_ok

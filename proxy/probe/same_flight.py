@@ -29,13 +29,13 @@ PAGE_LIMIT = 32 * 1024
 async def answers(setup: Setup, tcp_info: TcpInfo, visit: Outcome, flight: Flight, route: Route) -> bool:
     """Whether `route` brings a valid answer, within the time of a re-test, to a hello like `flight`, which is what
     `visit` sent."""
-    async with _asked(setup, tcp_info, visit, made_fresh(visit, flight), route) as winner:
+    async with _answered(setup, tcp_info, visit, made_fresh(visit, flight), route) as winner:
         return winner is not None
 
 
 async def answers_with_a_page(setup: Setup, tcp_info: TcpInfo, visit: Outcome, route: Route) -> bool:
     """Whether `route` brings a page over plain HTTP that is neither a block page nor leads elsewhere."""
-    async with _asked(setup, tcp_info, visit, _request("GET", visit), route) as winner:
+    async with _answered(setup, tcp_info, visit, _request("GET", visit), route) as winner:
         if winner is None:
             return False
         answer, classify = winner.answer, setup.policy.classify
@@ -67,7 +67,7 @@ async def is_forged(setup: Setup, visit: Outcome, route: Route) -> bool:
 
 
 @contextlib.asynccontextmanager
-async def _asked(
+async def _answered(
     setup: Setup, tcp_info: TcpInfo, visit: Outcome, flight: Flight, route: Route
 ) -> AsyncIterator[Winner | None]:
     """The answer, with its connection, which is closed afterwards; None when there is none within the time of a

@@ -33,10 +33,10 @@ _CLOCK_IS_WRONG = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_
 
 Evidence = Mapping[str, str | int | float]
 
-Whose = Callable[[Dialer, Destination, str], Awaitable[tuple[str, Evidence]]]
+IdentifyIssuer = Callable[[Dialer, Destination, str], Awaitable[tuple[str, Evidence]]]
 """Who made the certificate that a host is answered with: in words, empty when they add nothing, and as evidence."""
 
-IsKnown = Callable[[Sequence[bytes], str], tuple[str, Evidence] | None]
+FindKnownInterceptor = Callable[[Sequence[bytes], str], tuple[str, Evidence] | None]
 """The same of a chain that is trusted, when a root made it that is known to intercept; None: it is the site's own."""
 
 
@@ -62,24 +62,24 @@ class SiteProbe:
 
     def __init__(
         self,
-        tell: Callable[[MeasurementStep], None],
+        emit: Callable[[MeasurementStep], None],
         *,
         detect: Detect,
         tcp_info: TcpInfo,
         classifier: AnswerClassifier = NO_POLICY,
-        whose: Whose | None = None,
-        is_known: IsKnown = lambda chain, host: None,
+        identify_issuer: IdentifyIssuer | None = None,
+        find_known_interceptor: FindKnownInterceptor = lambda chain, host: None,
         trust: ssl.SSLContext | None = None,
     ) -> None:
-        """`classifier` knows block pages and redirects in plain HTTP; `whose` tells who made a certificate that is not
-        trusted, `is_known` whether one that is was made to intercept; `trust` is what certificates are held
-        to (None: the system's roots)."""
-        self._tell = tell
+        """`emit` gets each step as it ends. `classifier` knows block pages and redirects in plain HTTP.
+        `identify_issuer` names the issuer of an untrusted certificate, `find_known_interceptor` says whether a trusted
+        one was issued by an interception root. `trust` verifies certificates (None: the system's roots)."""
+        self._emit = emit
         self._detect = detect
         self._tcp_info = tcp_info
         self._classifier = classifier
-        self._whose = whose
-        self._is_known = is_known
+        self._identify_issuer = identify_issuer
+        self._find_known_interceptor = find_known_interceptor
         self._trust = trust
 
     async def visit(
@@ -95,18 +95,18 @@ class SiteProbe:
             if page.protocol is Protocol.TLS:
                 trust = self._trust or trusting_system()
                 try:
-                    tls = await self._hello(route, stream, page.host, StepKind.HELLO, trust)
+                    tls = await self._handshake(route, stream, page.host, StepKind.HELLO, trust)
                 except ssl.SSLCertVerificationError as error:
-                    await self._bad_certificate(route, dialer, destination, page.host, error, stream.peer)
+                    await self._report_untrusted(route, dialer, destination, page.host, error, stream.peer)
                     return False
                 if tls is None:
                     return False
                 path = tls
-                if not self._is_the_sites(route, tls, page.host, stream.peer):
+                if not self._check_trusted_chain(route, tls, page.host, stream.peer):
                     return False
-            return await self._ask(route, path, stream.peer, page)
+            return await self._fetch_page(route, path, stream.peer, page)
         finally:
-            self._end(path)
+            self._abort(path)
 
     async def neutral(
         self, route: Route, dialer: Dialer, destination: Destination, name: str, *, connect_s: float
@@ -118,11 +118,11 @@ class SiteProbe:
             return None
         path: Stream = stream
         try:
-            tls = await self._hello(route, stream, name, StepKind.NEUTRAL, trusting_all())
+            tls = await self._handshake(route, stream, name, StepKind.NEUTRAL, trusting_all())
             path = tls or stream
             return tls is not None
         finally:
-            self._end(path)
+            self._abort(path)
 
     # -- connect ---------------------------------------------------------------------------------------------------
 
@@ -138,7 +138,7 @@ class SiteProbe:
         except DialError as error:
             found = StepResult.NOT_TESTED if error.symptom in NOT_ASKED else StepResult.FAILED
             part = StepKind.RESOLVE if error.stage is Stage.RESOLVE and route.is_direct else part
-            self._say(part, route, found, error.symptom, str(error), began, evidence=error.evidence)
+            self._emit_step(part, route, found, error.symptom, str(error), began, evidence=error.evidence)
             return None
         except TimeoutError:
             if route.relays:
@@ -146,27 +146,27 @@ class SiteProbe:
             else:
                 text = f"no answer to the connection attempt within {connect_s:g} s"
             address = str(destination) if destination.address is not None and route.is_direct else ""
-            self._say(part, route, StepResult.FAILED, Symptom.TIMEOUT, text, began, address=address)
+            self._emit_step(part, route, StepResult.FAILED, Symptom.TIMEOUT, text, began, address=address)
             return None
         text = "connected" if route.is_direct else "the relay opened the path"
         if not quiet:
-            self._say(part, route, StepResult.OK, Symptom.NONE, text, began, address=stream.peer)
+            self._emit_step(part, route, StepResult.OK, Symptom.NONE, text, began, address=stream.peer)
         return stream
 
     # -- TLS -------------------------------------------------------------------------------------------------------
 
-    async def _hello(
+    async def _handshake(
         self, route: Route, stream: Stream, name: str, part: StepKind, context: ssl.SSLContext
     ) -> TlsStream | None:
         """Shakes hands, and tells of the hello; None: it went no further. An alert in answer to a neutral name is as
         good as an answer. Raises ssl.SSLCertVerificationError."""
         began = self._now()
         snapshot = self._tcp_info.snapshot(stream.lowest_socket) if self._tcp_info.usable else None
-        tls = _Listening(stream, context, name)
+        tls = _CountingTls(stream, context, name)
         evidence: dict[str, str | int | float] = {}
         try:
             with deadline(self._detect.silent_s) as limit:
-                watching = self._watch_for_drop(stream, lambda: tls.heard > 0, snapshot, evidence, limit)
+                watching = self._watch_for_drop(stream, lambda: tls.received > 0, snapshot, evidence, limit)
                 try:
                     await tls.handshake()
                 finally:
@@ -174,12 +174,12 @@ class SiteProbe:
         except TimeoutError:
             self._timed_out(route, part, stream, tls, snapshot, evidence, began)
         except ssl.SSLCertVerificationError:
-            self._say(part, route, StepResult.OK, Symptom.NONE, "answered", began, stream.peer)
+            self._emit_step(part, route, StepResult.OK, Symptom.NONE, "answered", began, stream.peer)
             raise
         except (OSError, ssl.SSLError) as error:
-            symptom, text = _ended_by(error, tls)
+            symptom, text = _handshake_failure(error, tls)
             answered = part is StepKind.NEUTRAL and symptom is Symptom.ALERT
-            self._say(
+            self._emit_step(
                 part,
                 route,
                 StepResult.OK if answered else StepResult.FAILED,
@@ -191,7 +191,9 @@ class SiteProbe:
             )
             return tls if answered else None
         else:
-            self._say(part, route, StepResult.OK, Symptom.NONE, f"answered with {tls.version}", began, stream.peer)
+            self._emit_step(
+                part, route, StepResult.OK, Symptom.NONE, f"answered with {tls.version}", began, stream.peer
+            )
             return tls
         return None
 
@@ -221,15 +223,15 @@ class SiteProbe:
         route: Route,
         part: StepKind,
         stream: Stream,
-        tls: _Listening,
+        tls: _CountingTls,
         snapshot: Snapshot | None,
         evidence: dict[str, str | int | float],
         began: float,
     ) -> None:
         symptom, text = Symptom.SILENT, "no answer to the ClientHello"
-        if tls.heard:
-            symptom, text = Symptom.FROZEN, f"stopped after {tls.heard} bytes of its handshake"
-            evidence["bytes"] = tls.heard
+        if tls.received:
+            symptom, text = Symptom.FROZEN, f"stopped after {tls.received} bytes of its handshake"
+            evidence["bytes"] = tls.received
         elif snapshot is not None and route.is_direct:
             reading = self._tcp_info.look(stream.lowest_socket, snapshot)
             evidence |= {"retransmits": reading.retransmits, "acknowledged": int(reading.acked)}
@@ -238,21 +240,21 @@ class SiteProbe:
                 text = f"ClientHello not acknowledged, sent {reading.retransmits + 1} times"
             else:
                 text = "ClientHello acknowledged, but not answered"
-        self._say(part, route, StepResult.FAILED, symptom, text, began, stream.peer, evidence)
+        self._emit_step(part, route, StepResult.FAILED, symptom, text, began, stream.peer, evidence)
 
-    def _is_the_sites(self, route: Route, tls: TlsStream, host: str, address: str) -> bool:
+    def _check_trusted_chain(self, route: Route, tls: TlsStream, host: str, address: str) -> bool:
         """Tells of a certificate that is trusted. Some states have told their people to install the root that they
         intercept with, so it may be somebody else's all the same."""
-        made_by = self._is_known(tls.presented_chain(), host)
+        made_by = self._find_known_interceptor(tls.presented_chain(), host)
         if made_by is None:
-            self._say(StepKind.CERTIFICATE, route, StepResult.OK, text="valid for the host name", address=address)
+            self._emit_step(StepKind.CERTIFICATE, route, StepResult.OK, text="valid for the host name", address=address)
             return True
         text, evidence = made_by
         found, symptom = StepResult.FAILED, Symptom.CERTIFICATE
-        self._say(StepKind.CERTIFICATE, route, found, symptom, text, address=address, evidence=evidence)
+        self._emit_step(StepKind.CERTIFICATE, route, found, symptom, text, address=address, evidence=evidence)
         return False
 
-    async def _bad_certificate(
+    async def _report_untrusted(
         self,
         route: Route,
         dialer: Dialer,
@@ -267,31 +269,33 @@ class SiteProbe:
         if error.verify_code in _CLOCK_IS_WRONG:
             text += "; or this computer's clock is wrong"
             evidence["clock"] = 1
-        if self._whose is not None:
-            said, more = await self._whose(dialer, destination, host)
+        if self._identify_issuer is not None:
+            said, more = await self._identify_issuer(dialer, destination, host)
             text, evidence = said or text, evidence | dict(more)
-        self._say(StepKind.CERTIFICATE, route, StepResult.FAILED, Symptom.CERTIFICATE, text, began, address, evidence)
+        self._emit_step(
+            StepKind.CERTIFICATE, route, StepResult.FAILED, Symptom.CERTIFICATE, text, began, address, evidence
+        )
 
     # -- the page --------------------------------------------------------------------------------------------------
 
-    async def _ask(self, route: Route, path: Stream, address: str, page: ProbeTarget) -> bool:
+    async def _fetch_page(self, route: Route, path: Stream, address: str, page: ProbeTarget) -> bool:
         """Asks for the page and reads as much of it as a measurement needs. True when an HTTP answer came."""
         began = came_at = self._now()
         answer = bytearray()
         symptom, text = Symptom.NONE, ""
-        lost: dict[str, str | int | float] = {}
+        drop_evidence: dict[str, str | int | float] = {}
         snapshot = self._tcp_info.snapshot(path.lowest_socket) if route.is_direct and self._tcp_info.usable else None
         try:
             with deadline(self._detect.measure_answer_s):
                 await path.send(page.request())
                 while len(answer) < self._detect.measure_bytes and not _is_whole(answer):
-                    data = await self._receive(path, answer, snapshot, lost)
+                    data = await self._receive(path, answer, snapshot, drop_evidence)
                     if not data:
                         break
                     answer += data
                     came_at = self._now()
         except TimeoutError:
-            symptom, text = self._stopped(answer, path, began, came_at, dropped=bool(lost))
+            symptom, text = self._timeout_result(answer, path, began, came_at, dropped=bool(drop_evidence))
         except OSError as error:
             symptom = (
                 Symptom.RESET if not answer else Symptom.NONE
@@ -299,10 +303,10 @@ class SiteProbe:
             text = f"connection failed: {error.strerror or error}"
         if not answer and symptom is Symptom.NONE:
             symptom, text = Symptom.EOF, "closed without an answer"
-        seen = _read(bytes(answer))
+        seen = _parse_answer(bytes(answer))
         if seen is None and symptom is Symptom.NONE:
             symptom, text = Symptom.GARBAGE, f"answered {bytes(answer[:16])!r}"
-        evidence: dict[str, str | int | float] = {"bytes": len(answer), **(seen or {}), **lost}
+        evidence: dict[str, str | int | float] = {"bytes": len(answer), **(seen or {}), **drop_evidence}
         if seen is not None and symptom is Symptom.NONE and page.protocol is Protocol.HTTP:
             classified = self._classifier.classify(bytes(answer), page.host, complete=True)
             evidence |= classified.evidence
@@ -314,21 +318,22 @@ class SiteProbe:
             evidence["bytes_per_s"] = round(rate)
         found = StepResult.FAILED if symptom is not Symptom.NONE else StepResult.OK
         said = text or f"{(seen or {}).get('status', '')} with {len(answer)} bytes"
-        self._say(StepKind.ANSWER, route, found, symptom, said, began, address, evidence)
+        self._emit_step(StepKind.ANSWER, route, found, symptom, said, began, address, evidence)
         return found is StepResult.OK
 
     async def _receive(
-        self, path: Stream, answer: bytearray, snapshot: Snapshot | None, lost: dict[str, str | int | float]
+        self, path: Stream, answer: bytearray, snapshot: Snapshot | None, drop_evidence: dict[str, str | int | float]
     ) -> bytes:
-        """What comes next of an answer. Raises TimeoutError; `lost` then says so if the request did not arrive."""
+        """The next bytes of an answer. Raises TimeoutError, with `drop_evidence` filled if the request was not
+        acknowledged."""
         with deadline(self._detect.measure_stall_s if answer else self._detect.silent_s) as limit:
-            watching = self._watch_for_drop(path, lambda: bool(answer), snapshot, lost, limit)
+            watching = self._watch_for_drop(path, lambda: bool(answer), snapshot, drop_evidence, limit)
             try:
                 return await path.receive()
             finally:
                 watching.cancel()
 
-    def _stopped(
+    def _timeout_result(
         self, answer: bytearray, path: Stream, began: float, came_at: float, *, dropped: bool
     ) -> tuple[Symptom, str]:
         """No byte for too long, or a page that took too long as a whole. What came slowly, and then paused, is slow;
@@ -341,18 +346,20 @@ class SiteProbe:
         is_slow = rate is not None and rate < self._detect.measure_slow_bytes
         if is_slow or self._now() - began >= self._detect.measure_answer_s:
             return Symptom.NONE, f"{len(answer)} bytes arrived in {self._now() - began:.0f} s"
-        came = path.heard if isinstance(path, _Listening) else len(answer)  # a record that is not whole shows nothing
+        came = (
+            path.received if isinstance(path, _CountingTls) else len(answer)
+        )  # a record that is not whole shows nothing
         return Symptom.FROZEN, f"stopped after {came} bytes"
 
     # -- all of them -----------------------------------------------------------------------------------------------
 
-    def _end(self, path: Stream) -> None:
+    def _abort(self, path: Stream) -> None:
         """Sends no more of a name that was not answered; see Oracle.prepare_give_up."""
         with contextlib.suppress(OSError):
             self._tcp_info.prepare_give_up(path.lowest_socket)
             path.abort()
 
-    def _say(
+    def _emit_step(
         self,
         part: StepKind,
         route: Route,
@@ -364,7 +371,7 @@ class SiteProbe:
         evidence: Evidence = NO_EVIDENCE,
     ) -> None:
         elapsed = 0.0 if began is None else round(self._now() - began, 4)
-        self._tell(MeasurementStep(part, route, found, symptom, text, address, elapsed, dict(evidence)))
+        self._emit(MeasurementStep(part, route, found, symptom, text, address, elapsed, dict(evidence)))
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -380,20 +387,20 @@ NOT_ASKED = frozenset({Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Sympto
 """Nothing was sent, so nothing was found."""
 
 
-class _Listening(TlsStream):
+class _CountingTls(TlsStream):
     """TLS that remembers how it was answered."""
 
-    __slots__ = ("first", "heard")
+    __slots__ = ("first_byte", "received")
 
     def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str) -> None:
         super().__init__(inner, context, server_name)
-        self.heard = 0  # bytes that came
-        self.first = -1  # the first of them
+        self.received = 0  # bytes that came
+        self.first_byte = -1  # the first of them
 
     def _take_in(self, data: bytes) -> None:
-        if data and not self.heard:
-            self.first = data[0]
-        self.heard += len(data)
+        if data and not self.received:
+            self.first_byte = data[0]
+        self.received += len(data)
         super()._take_in(data)
 
     @property
@@ -401,22 +408,22 @@ class _Listening(TlsStream):
         return self._tls.version() or "TLS"
 
 
-def _ended_by(error: OSError, tls: _Listening) -> tuple[Symptom, str]:
+def _handshake_failure(error: OSError, tls: _CountingTls) -> tuple[Symptom, str]:
     """What ended a handshake."""
     if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-        if tls.first == _ALERT or "ALERT" in (error.reason or ""):
+        if tls.first_byte == _ALERT or "ALERT" in (error.reason or ""):
             return Symptom.ALERT, f"answered with the alert {_words(error.reason)}"
-        if tls.heard:
+        if tls.received:
             return Symptom.GARBAGE, f"the answer is not TLS ({_words(error.reason)})"
     if isinstance(error, ConnectionResetError):
         return (
             Symptom.RESET,
-            "connection reset after the ClientHello" if not tls.heard else f"reset after {tls.heard} bytes",
+            "connection reset after the ClientHello" if not tls.received else f"reset after {tls.received} bytes",
         )
     if isinstance(error, ssl.SSLEOFError):
         return (
             Symptom.EOF,
-            "connection closed after the ClientHello" if not tls.heard else f"closed after {tls.heard} bytes",
+            "connection closed after the ClientHello" if not tls.received else f"closed after {tls.received} bytes",
         )
     return Symptom.RESET, f"connection failed: {error.strerror or error}"
 
@@ -439,13 +446,13 @@ def _is_whole(answer: bytearray) -> bool:
     return length is not None and length.isdigit() and len(answer) - end - 4 >= int(length[:12])
 
 
-def _read(answer: bytes) -> dict[str, str | int | float] | None:
+def _parse_answer(answer: bytes) -> dict[str, str | int | float] | None:
     """Status, and where it points to, of the head; None when this is no HTTP."""
     head, _, _ = answer.partition(b"\r\n\r\n")
-    first = head.split(b"\r\n", 1)[0]
-    if not first.startswith(b"HTTP/1.") or not first[9:12].isdigit():
+    status_line = head.split(b"\r\n", 1)[0]
+    if not status_line.startswith(b"HTTP/1.") or not status_line[9:12].isdigit():
         return None
-    seen: dict[str, str | int | float] = {"status": int(first[9:12])}
+    seen: dict[str, str | int | float] = {"status": int(status_line[9:12])}
     if title := _TITLE.search(answer):
         seen["title"] = " ".join(title[1].decode("utf-8", "replace").split())[:_TITLE_LIMIT]
     location = _field(head, b"location")

@@ -39,7 +39,7 @@ async def measure_throughput(
             if protocol is Protocol.TLS:
                 stream = tls = TlsStream(stream, context_trusting(None), host)
                 await tls.handshake()
-            return await _haul(stream, host, enough)
+            return await _request_until_enough(stream, host, enough)
     except (TimeoutError, DialError, OSError, ssl.SSLError):
         return 0
     finally:
@@ -47,7 +47,7 @@ async def measure_throughput(
             stream.abort()
 
 
-async def _haul(stream: Stream, host: str, enough: int) -> int:
+async def _request_until_enough(stream: Stream, host: str, enough: int) -> int:
     request = f"GET / HTTP/1.1\r\nHost: {host}\r\nUser-Agent: Mozilla/5.0\r\nAccept: */*\r\n\r\n".encode()
     received, sent, wanted, ended = 0, 0, 1, False
     while wanted and not ended:

@@ -17,7 +17,7 @@ import pytest
 from proxy.cli.client import Client
 from proxy.cli.exit_codes import Misused
 from proxy.cli.log import HEADINGS, moment
-from proxy.control import serialize as documents
+from proxy.control import serialize
 from proxy.model import Stage, Symptom
 from tests.cli.conftest import Byway, Home, Running
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
@@ -175,7 +175,7 @@ def test_what_ends_while_the_log_is_read_is_printed_once(
     running.see(both)
 
     def follow(*_: object, **__: object) -> Iterator[dict[str, object]]:
-        return iter([documents.outcome(both, HOME), documents.outcome(later, HOME)])
+        return iter([serialize.outcome(both, HOME), serialize.outcome(later, HOME)])
 
     monkeypatch.setattr(Client, "follow", follow)
     assert [row[2] for row in byway("log", "-f").rows[1:]] == ["both.example", "later.example"]

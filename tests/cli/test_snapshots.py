@@ -27,7 +27,7 @@ import pytest
 from proxy import __version__
 from proxy.cli.output import Output
 from proxy.config.paths import Paths
-from proxy.control import serialize as documents
+from proxy.control import serialize
 from proxy.model import UNKNOWN_NETWORK
 from proxy.net.uplink.network_id import network_id, read_uplink
 from tests.cli.conftest import Byway, Home, Ran
@@ -87,7 +87,7 @@ def make_world(home: Home) -> Callable[[], World]:
 @pytest.fixture
 def _steady(monkeypatch: pytest.MonkeyPatch) -> None:
     """Every step of a measurement, and every test of a relay, takes as long."""
-    step, routes, trial = documents.step, documents.measured_routes, documents.trial
+    step, routes, trial = serialize.step, serialize.measured_routes, serialize.trial
 
     def steady_step(*given: Any) -> dict[str, Any]:
         made = step(*given)
@@ -96,9 +96,9 @@ def _steady(monkeypatch: pytest.MonkeyPatch) -> None:
     def steady_routes(*given: Any) -> list[dict[str, Any]]:
         return [{**row, "elapsed_s": 0.25} for row in routes(*given)]
 
-    monkeypatch.setattr(documents, "trial", lambda tried: {**trial(tried), "elapsed_s": 0.25})
-    monkeypatch.setattr(documents, "step", steady_step)
-    monkeypatch.setattr(documents, "measured_routes", steady_routes)
+    monkeypatch.setattr(serialize, "trial", lambda tried: {**trial(tried), "elapsed_s": 0.25})
+    monkeypatch.setattr(serialize, "step", steady_step)
+    monkeypatch.setattr(serialize, "measured_routes", steady_routes)
 
 
 @pytest.mark.usefixtures("_steady", "running")

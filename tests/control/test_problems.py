@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from proxy.config.schema import RelayConfig
-from proxy.control import serialize as documents
+from proxy.control import serialize
 from proxy.control.problems import StatusSnapshot, problems
 from proxy.control.serialize import Document
 from proxy.detect.relay_faults import NotedFault, RelayFault
@@ -25,15 +25,15 @@ PIN = AddonFile("pin", Path("/home/me/addons/pin.py"), shipped=False, enabled=Tr
 
 
 def relay(*, failing: bool = False) -> Document:
-    return documents.relay(TOR, RelayHealth(last_error="relay tor broke off"), failing=failing)
+    return serialize.relay(TOR, RelayHealth(last_error="relay tor broke off"), failing=failing)
 
 
 def broken(fault: RelayFault) -> Document:
-    return documents.relay(TOR, RelayHealth(failures=1, fault=NotedFault(fault, 1.0, 2.0, "why")), failing=True)
+    return serialize.relay(TOR, RelayHealth(failures=1, fault=NotedFault(fault, 1.0, 2.0, "why")), failing=True)
 
 
 def site(name: str = "a.example", state: State = State.BLOCKED, cause: str = "sni_reset") -> Document:
-    return documents.belief(Belief(name, HOME, state, cause))
+    return serialize.belief(Belief(name, HOME, state, cause))
 
 
 WELL = StatusSnapshot({"dropped_rows": 0}, NetworkState.OK, [relay()], [site()], [AddonState(PIN, running="abc")], "")

@@ -10,7 +10,7 @@ import math
 import pytest
 from aiohttp import ClientSession
 
-from proxy.control import request_parsing as asking
+from proxy.control import request_parsing
 from proxy.control import server as serve
 from proxy.control.server import ControlServer
 from tests.control.world import World
@@ -41,7 +41,7 @@ async def test_I6_a_compressed_body_is_refused(api: ClientSession, world: World,
 async def test_A17_a_body_that_stops_is_refused(
     server: ControlServer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(asking, "BODY_TIMEOUT_S", 0.1)
+    monkeypatch.setattr(request_parsing, "BODY_TIMEOUT_S", 0.1)
     monkeypatch.setattr(serve, "_LINGER_S", 0.1)
     head = f"PUT {SITE} HTTP/1.1\r\nHost: byway\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n"
     async with asyncio.timeout(30):
@@ -110,10 +110,10 @@ async def test_a_query_where_none_is_taken_is_refused(api: ClientSession) -> Non
 
 @pytest.mark.parametrize(("text", "value"), [("0", 0.0), ("1.5", 1.5), ("1e3", 1000.0), (" 2 ", 2.0)])
 def test_numbers_are_read(text: str, value: float) -> None:
-    assert math.isclose(asking.number(text, least=0, most=1e6), value)
+    assert math.isclose(request_parsing.parse_number(text, least=0, most=1e6), value)
 
 
 @pytest.mark.parametrize("text", ["", "x", "nan", "inf", "-inf", "-1", "1e7", "1_0", "١", "0x10", "1\x00"])
 def test_what_is_no_number_within_bounds_is_not(text: str) -> None:
     with pytest.raises(ValueError, match="is not a number"):
-        asking.number(text, least=0, most=1e6)
+        request_parsing.parse_number(text, least=0, most=1e6)

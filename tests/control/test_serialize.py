@@ -7,7 +7,7 @@ import json
 import pytest
 
 from proxy.config.schema import AddonConfig, Dns, Listen, Log, RelayConfig, Settings
-from proxy.control import serialize as documents
+from proxy.control import serialize
 from proxy.control.relay_test import Trial
 from proxy.detect.relay_faults import NotedFault, RelayFault
 from proxy.detect.relay_health import RelayHealth
@@ -21,7 +21,7 @@ SECRET = "correct-horse"
 def test_a_secret_of_an_addon_is_not_shown() -> None:
     table = AddonConfig.model_validate({"enabled": True, "api_key": SECRET, "password": SECRET, "colour": "red"})
     hosts = {"monkey.example": "192.0.2.1"}
-    shown = documents.settings(Settings(addons={"notify": table}, dns=Dns(hosts=hosts)))
+    shown = serialize.settings(Settings(addons={"notify": table}, dns=Dns(hosts=hosts)))
     assert SECRET not in json.dumps(shown)
     assert shown["addons"]["notify"] == {"enabled": True, "api_key": "(set)", "password": "(set)", "colour": "red"}
     assert shown["dns"]["hosts"] == hosts
@@ -34,13 +34,13 @@ def test_I16_settings_hold_no_secret() -> None:
     configured = Settings(
         listen=Listen(user="me", password_cmd=f"echo {SECRET}"), relay=(relay,), log=Log(never=("*.x",))
     )
-    shown = documents.settings(configured)
+    shown = serialize.settings(configured)
     assert SECRET not in json.dumps(shown)
     assert shown["listen"]["user"] == "me"
     assert shown["listen"]["password_cmd"] == "(set)"
     assert shown["relay"][0]["url"] == "https://u:***@h:1>socks5h://x:***@y:2"
     assert shown["log"]["never"] == ["*.x"]
-    assert documents.settings(Settings())["listen"]["password_cmd"] == ""
+    assert serialize.settings(Settings())["listen"]["password_cmd"] == ""
 
 
 def test_I16_errors_hold_no_secret() -> None:
@@ -49,21 +49,21 @@ def test_I16_errors_hold_no_secret() -> None:
     trial = Trial("vps", False, False, False, 0.1, "relay_down", text)
     health = RelayHealth(failures=1, last_error=text)
     told = (
-        documents.outcome(seen, HOME),
-        documents.trial(trial),
-        documents.relay(RelayConfig(name="vps", url=f"socks5h://u:{SECRET}@h:1"), health, failing=False),
+        serialize.outcome(seen, HOME),
+        serialize.trial(trial),
+        serialize.relay(RelayConfig(name="vps", url=f"socks5h://u:{SECRET}@h:1"), health, failing=False),
     )
     assert SECRET not in json.dumps(told)
 
 
 def test_an_outcome_is_kept_under_the_name_of_its_flight() -> None:
     seen = outcome(delivered(TOR), host="example.org")
-    told = documents.outcome(seen, HOME)
+    told = serialize.outcome(seen, HOME)
     assert (told["host"], told["winner"], told["network"]) == ("example.org", "tor", HOME)
 
 
 def test_times_that_are_not_set_are_null() -> None:
-    told = documents.belief(Belief("example.org", HOME))
+    told = serialize.belief(Belief("example.org", HOME))
     assert told["since"] is told["until"] is told["retest_at"] is told["last_good_at"] is None
     assert told["words"] == "not tested"
 
@@ -80,13 +80,13 @@ def test_times_that_are_not_set_are_null() -> None:
 )
 def test_a_relay_has_a_word_for_how_it_does(health: RelayHealth, failing: bool, state: str) -> None:
     relay = RelayConfig(name="tor", url="socks5h://127.0.0.1:9050")
-    assert documents.relay(relay, health, failing=failing)["state"] == state
+    assert serialize.relay(relay, health, failing=failing)["state"] == state
 
 
 def test_a_relay_that_fails_has_its_fault_with_what_to_do() -> None:
     noted = NotedFault(RelayFault.CONNECTION_REFUSED, 1.0, 2.0, f"socks5h://u:{SECRET}@h refused")
     relay = RelayConfig(name="tor", url="socks5h://127.0.0.1:9050")
-    assert documents.relay(relay, RelayHealth(fault=noted), failing=False)["fault"] == {
+    assert serialize.relay(relay, RelayHealth(fault=noted), failing=False)["fault"] == {
         "relay": "tor",
         "fault": "connection_refused",
         "text": "connection refused",
@@ -95,13 +95,13 @@ def test_a_relay_that_fails_has_its_fault_with_what_to_do() -> None:
         "seen_at": 2.0,
         "error": "socks5h://u:***@h refused",
     }
-    assert documents.relay(relay, RelayHealth(), failing=False)["fault"] is None
+    assert serialize.relay(relay, RelayHealth(), failing=False)["fault"] is None
 
 
 def test_a_site_is_called_by_its_last_result_with_what_is_stored_beside_it() -> None:
     held = Belief("h", HOME, State.SUSPECT, "sni_reset", since=1.0, why="reset")
     last = LastResult(SiteStatus.SITE_DOWN, 5.0, Source.MEASUREMENT, "down", "direct: timeout")
-    told = documents.belief(held, site_state(held, last))
+    told = serialize.belief(held, site_state(held, last))
     assert (told["words"], told["glyph"], told["cause"], told["found_at"]) == ("site down", "↓", "down", 5.0)
     assert (told["state"], told["stored_words"], told["stored_cause"]) == ("suspect", "likely blocked", "sni_reset")
     assert told["last_result"] == {
@@ -113,7 +113,7 @@ def test_a_site_is_called_by_its_last_result_with_what_is_stored_beside_it() -> 
         "at": 5.0,
         "source": "measurement",
     }
-    assert documents.belief(held)["last_result"] is None
+    assert serialize.belief(held)["last_result"] is None
 
 
 BLOCKED = Belief("h", HOME, State.BLOCKED)
@@ -134,7 +134,7 @@ BLOCKED = Belief("h", HOME, State.BLOCKED)
     ],
 )
 def test_what_to_do_fits(held: Belief, plan: Plan, relays: list[str], part: str) -> None:
-    assert part in documents.policy(held, plan, relays)
+    assert part in serialize.policy(held, plan, relays)
 
 
 @pytest.mark.parametrize("held", [BLOCKED, Belief("h", HOME), Belief("h", HOME, State.WORKS)])
@@ -152,5 +152,5 @@ def test_what_to_do_fits(held: Belief, plan: Plan, relays: list[str], part: str)
 )
 def test_what_to_do_fits_the_word_of_the_moment(held: Belief, status: SiteStatus, part: str) -> None:
     made = Plan(Action.AUTO, (DIRECT, TOR), "r")
-    assert part in documents.policy(held, made, ["tor"], status)
-    assert "plan" in documents.policy(held, Plan(Action.BLOCK, (), "r"), ["tor"], status), "a rule comes first"
+    assert part in serialize.policy(held, made, ["tor"], status)
+    assert "plan" in serialize.policy(held, Plan(Action.BLOCK, (), "r"), ["tor"], status), "a rule comes first"

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
-from proxy.control import serialize as documents
+from proxy.control import serialize
 from proxy.control import server as serve
 from proxy.control.server import ControlServer
 from proxy.model import Symptom
@@ -71,7 +71,7 @@ async def test_a_fault_on_the_way_is_the_last_line(
     def fail(*_: object) -> None:
         raise BywayError("the log fell over")
 
-    monkeypatch.setattr(documents, "outcome", fail)
+    monkeypatch.setattr(serialize, "outcome", fail)
     (line,) = await follow(api, 1, world, works("some.example"))
     assert line["error"] == "the log fell over"
 

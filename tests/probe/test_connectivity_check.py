@@ -63,7 +63,7 @@ class Scene:
         unused = cast(Any, None)
         router = Router(parse_rules(rules, source="rules.txt"), {}, [], self.settings)
         self.setup = Setup(Loaded(self.settings), unused, unused, router, cast(Any, self), NO_RESOLVER)
-        self.soundings = ConnectivityCheck(
+        self.connectivity = ConnectivityCheck(
             services(
                 setup=lambda: self.setup,
                 beliefs=self.beliefs,
@@ -89,7 +89,7 @@ class Scene:
     def suspects(self, host: str = HOST) -> None:
         """A rescue, whose evidence waits until the uplink is known to be well."""
         self.beliefs.learn(rescued(by=TOR, host=host, at=self.now()), network=self.network, now=self.now())
-        self.soundings.look()
+        self.connectivity.on_signal_waits()
 
     def score(self) -> float:
         return self.beliefs.lookup(HOST, network=HOME, now=self.now()).score
@@ -136,7 +136,7 @@ def test_a_page_that_a_rule_keeps_to_relays_is_not_asked() -> None:
         none = Scene(rules="MATCH,RELAY")
         none.suspects()
         await asyncio.sleep(5.0)
-        await none.soundings.ask(none.setup)
+        await none.connectivity.check_one(none.setup)
         assert none.asked == []
 
     play(story())
@@ -156,7 +156,7 @@ def test_nor_is_one_that_an_addon_keeps_to_relays(tmp_path: Path) -> None:
         none = Scene(controls=(FOREIGN,), addons=addons)
         none.suspects()
         await asyncio.sleep(5.0)
-        await none.soundings.ask(none.setup)
+        await none.connectivity.check_one(none.setup)
         assert none.asked == []
 
     play(story())
@@ -210,7 +210,7 @@ def test_a_login_page_is_told_from_a_control() -> None:
 def test_nobody_is_asked_for_nothing() -> None:
     async def story() -> None:
         scene = Scene()
-        scene.soundings.look()
+        scene.connectivity.on_signal_waits()
         await asyncio.sleep(10.0)
         assert scene.asked == []
 
@@ -218,7 +218,7 @@ def test_nobody_is_asked_for_nothing() -> None:
         asyncio.get_running_loop().set_exception_handler(lambda _loop, context: faults.append(context))
         none = Scene(controls=())
         none.suspects()
-        await none.soundings.ask(none.setup)
+        await none.connectivity.check_one(none.setup)
         await asyncio.sleep(10.0)
         assert none.asked == []
         assert faults == []
@@ -262,7 +262,7 @@ def test_any_of_them_is_asked_and_the_last_one_is_domestic() -> None:
 
     async def ask(seed: int) -> tuple[str, bool]:
         scene = Scene(Script(answer=OK), (FOREIGN, OTHER, DOMESTIC), seed)
-        await scene.soundings.ask(scene.setup)
+        await scene.connectivity.check_one(scene.setup)
         ((_, host),) = scene.asked
         (domestic,) = scene.beliefs.domestic
         return host, domestic
@@ -291,7 +291,7 @@ def test_a_single_control_is_not_called_domestic() -> None:
 
     async def story() -> None:
         scene = Scene()
-        await scene.soundings.ask(scene.setup)
+        await scene.connectivity.check_one(scene.setup)
         assert scene.beliefs.domestic == [False]
 
     play(story())
@@ -314,7 +314,7 @@ def test_only_a_foreign_control_tells_that_a_restriction_ends(shut: bool) -> Non
             expected = NetworkState.SHUT if shut else NetworkState.RESTRICTED
             assert scene.beliefs.network_state(HOME) is expected
             await asyncio.sleep(61)
-            scene.soundings.look()
+            scene.connectivity.on_signal_waits()
             await asyncio.sleep(2)
             assert [host for _, host in scene.asked] in (["one.test"], ["two.test"])
 

@@ -37,7 +37,7 @@ async def test_every_answer_that_nobody_else_can_give_is_well(
     async with answering(to_relays, answer, public.server()) as dialer:
         assert (
             await check_control_page(dialer, PAGE, timeout_s=10, trust=public.client())
-        ).sounding is ConnectivityResult.WELL
+        ).result is ConnectivityResult.WELL
     assert [str(asked) for asked in dialer.dialed] == ["www.control.test:443"]
 
 
@@ -46,7 +46,7 @@ async def test_an_issuer_that_is_trusted_and_logs_nothing_has_re_signed(
 ) -> None:
     async with answering(to_relays, OK, office.server()) as dialer:
         sounded = await check_control_page(dialer, PAGE, timeout_s=10, trust=office.client())
-    assert sounded.sounding is ConnectivityResult.RESIGNED
+    assert sounded.result is ConnectivityResult.RESIGNED
     assert "Office" in sounded.detail
     assert len(sounded.issuer) == 64
 
@@ -56,7 +56,7 @@ async def test_a_certificate_for_somebody_else_is_a_portals(to_relays: TcpDialer
     trustme.CA().issue_cert("login.portal.test").configure_cert(server)
     async with answering(to_relays, OK, server) as dialer:
         sounded = await check_control_page(dialer, PAGE, timeout_s=10, trust=public.client())
-    assert sounded.sounding is ConnectivityResult.PORTAL
+    assert sounded.result is ConnectivityResult.PORTAL
     assert "wrong certificate" in sounded.detail
 
 
@@ -66,7 +66,7 @@ async def test_a_forged_certificate_for_the_page_is_no_portal(
     async with answering(to_relays, OK, office.server()) as dialer:
         assert (
             await check_control_page(dialer, PAGE, timeout_s=10, trust=public.client())
-        ).sounding is ConnectivityResult.FAILED
+        ).result is ConnectivityResult.FAILED
 
 
 async def test_our_own_clock_makes_no_portal(to_relays: TcpDialer) -> None:
@@ -78,7 +78,7 @@ async def test_our_own_clock_makes_no_portal(to_relays: TcpDialer) -> None:
     authority.configure_trust(trust)
     async with answering(to_relays, OK, server) as dialer:
         sounded = await check_control_page(dialer, PAGE, timeout_s=10, trust=trust)
-    assert sounded.sounding is ConnectivityResult.FAILED
+    assert sounded.result is ConnectivityResult.FAILED
     assert "clock" in sounded.detail
 
 
@@ -98,7 +98,7 @@ async def test_our_own_clock_makes_no_portal(to_relays: TcpDialer) -> None:
 )
 async def test_over_plain_http(to_relays: TcpDialer, answer: bytes, expected: ConnectivityResult) -> None:
     async with answering(to_relays, answer) as dialer:
-        assert (await check_control_page(dialer, "http://www.control.test:8080", timeout_s=10)).sounding is expected
+        assert (await check_control_page(dialer, "http://www.control.test:8080", timeout_s=10)).result is expected
     assert dialer.dialed[0].port == 8080
 
 
@@ -106,16 +106,16 @@ async def test_what_breaks_off_or_cannot_be_reached_failed(to_relays: TcpDialer,
     async with babbling(to_relays, b"") as dialer:
         assert (
             await check_control_page(dialer, PAGE, timeout_s=10, trust=public.client())
-        ).sounding is ConnectivityResult.FAILED
+        ).result is ConnectivityResult.FAILED
     assert (
         await check_control_page(dialer, PAGE, timeout_s=10, trust=public.client())
-    ).sounding is ConnectivityResult.FAILED
+    ).result is ConnectivityResult.FAILED
 
 
 async def test_silence_has_an_end(to_relays: TcpDialer) -> None:
     with socket.create_server(("127.0.0.1", 0)) as silent:  # the kernel connects, and nobody ever answers
         page = f"http://127.0.0.1:{silent.getsockname()[1]}/"
-        assert (await check_control_page(to_relays, page, timeout_s=0.1)).sounding is ConnectivityResult.FAILED
+        assert (await check_control_page(to_relays, page, timeout_s=0.1)).result is ConnectivityResult.FAILED
 
 
 @pytest.mark.parametrize("page", ["https:///path", "https://a..b/"])
@@ -128,4 +128,4 @@ async def test_a_page_that_came_while_the_loop_was_late_is_in_time(to_relays: Tc
     async with answering(to_relays, OK, stalling(public.server(), TLS_LATE_S)) as dialer:
         assert (
             await check_control_page(dialer, PAGE, timeout_s=10, trust=public.client())
-        ).sounding is ConnectivityResult.WELL
+        ).result is ConnectivityResult.WELL

@@ -326,7 +326,7 @@ def test_what_froze_is_over_when_direct_brings_enough_or_all(monkeypatch: pytest
         async def haul(dialer: ScriptedDialer, *_: Any, **__: Any) -> int:
             return direct if dialer._script is scene.scripts[DIRECT] else other
 
-        monkeypatch.setattr("proxy.probe.retest.haul", haul)
+        monkeypatch.setattr("proxy.probe.retest.measure_throughput", haul)
         await scene.visit()
         assert scene.state is state
 

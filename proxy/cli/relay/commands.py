@@ -237,10 +237,10 @@ def _edited(call: Invocation, names: Sequence[str], edit: Callable[[Paths], obje
     running = _reload(call, client, paths.config_file)
     relays = _loaded(paths).settings.relay
     if call.output.as_json:
-        from proxy.control import serialize as documents
+        from proxy.control import serialize
 
         shown = [{"name": relay.name, "enabled": relay.enabled} for relay in relays]
-        call.output.document(documents.versioned(relays=shown, config=str(paths.config_file), running=running))
+        call.output.document(serialize.versioned(relays=shown, config=str(paths.config_file), running=running))
         return None
     call.output.line(done or f"Order: {', '.join(relay.name for relay in relays)}")
     call.output.hint(f"Saved in {paths.config_file}" + ("; the running Byway uses it." if running else "."))
@@ -367,13 +367,13 @@ def _was_there(each: Added) -> str:
 def _added_document(
     paths: Paths, added: Sequence[Added], tests: Mapping[str, Document], problems: Sequence[str], *, running: bool
 ) -> Document:
-    from proxy.control import serialize as documents
+    from proxy.control import serialize
 
     relays = [
         {"name": each.name, "url": each.url, "added": each.was_there is None, "test": tests.get(each.name)}
         for each in added
     ]
-    return documents.versioned(relays=relays, config=str(paths.config_file), running=running, problems=list(problems))
+    return serialize.versioned(relays=relays, config=str(paths.config_file), running=running, problems=list(problems))
 
 
 # -- showing -----------------------------------------------------------------------------------------------------------
@@ -381,13 +381,13 @@ def _added_document(
 
 def _configured(paths: Paths) -> Document:
     """The configured relays with their last tests, where there is no log either."""
-    from proxy.control import serialize as documents
+    from proxy.control import serialize
     from proxy.detect.relay_health import RelayHealth
     from proxy.store.relay_tests import RelayTests, place
 
     settings = _loaded(paths).settings
     tests = RelayTests(place(paths, settings.log)).of_all(settings.relay)
-    return documents.versioned(relays=documents.relays(settings.relay, tests, lambda _: RelayHealth()))
+    return serialize.versioned(relays=serialize.relays(settings.relay, tests, lambda _: RelayHealth()))
 
 
 def _words(relay: Document) -> str:

@@ -25,40 +25,40 @@ class Controls:
 
     def __init__(
         self,
-        means: ProbeEnvironment,
-        question: MeasurementRequest,
-        visitor_for: Callable[[Callable[[MeasurementStep], None]], SiteProbe],
+        env: ProbeEnvironment,
+        request: MeasurementRequest,
+        new_probe: Callable[[Callable[[MeasurementStep], None]], SiteProbe],
     ) -> None:
-        self._means = means
-        self._question = question
-        self._visitor_for = visitor_for
+        self._env = env
+        self._request = request
+        self._new_probe = new_probe
 
-    async def ask(self, tell: Callable[[MeasurementStep], None]) -> None:
+    async def check(self, emit: Callable[[MeasurementStep], None]) -> None:
         """Whether other sites are reached direct: without one, a failure says nothing about this one."""
         pages = [page for page in await self._pages() if not self._is_same_site(page)]
         if not pages:
             text = "no control site may be tested direct (`[auto] controls`)"
-            tell(MeasurementStep(StepKind.CONTROL, DIRECT, StepResult.NOT_TESTED, text=text))
+            emit(MeasurementStep(StepKind.CONTROL, DIRECT, StepResult.NOT_TESTED, text=text))
             return
         random.shuffle(pages)  # no habit
         for page in pages[:_CONTROLS]:
-            step = await self._told_by(page)
-            tell(step)
+            step = await self._check(page)
+            emit(step)
             if step.ok:
                 return
 
-    async def _told_by(self, page: ProbeTarget) -> MeasurementStep:
-        if self._means.controls is None:
-            return await self._ask_control(page)
-        keep_s = self._means.settings.detect.measure_control_s
-        return await self._means.controls.ask(page, lambda: self._ask_control(page), keep_s=keep_s)
+    async def _check(self, page: ProbeTarget) -> MeasurementStep:
+        if self._env.controls is None:
+            return await self._probe_control(page)
+        keep_s = self._env.settings.detect.measure_control_s
+        return await self._env.controls.ask(page, lambda: self._probe_control(page), keep_s=keep_s)
 
-    async def _ask_control(self, page: ProbeTarget) -> MeasurementStep:
+    async def _probe_control(self, page: ProbeTarget) -> MeasurementStep:
         began = _now()
         steps: list[MeasurementStep] = []
-        place, dialer = page.destination, self._means.dialer(DIRECT)
-        visitor = self._visitor_for(steps.append)
-        reached = await visitor.visit(DIRECT, dialer, place, page, connect_s=self._means.settings.detect.syn_s * 2)
+        place, dialer = page.destination, self._env.dialer(DIRECT)
+        probe = self._new_probe(steps.append)
+        reached = await probe.visit(DIRECT, dialer, place, page, connect_s=self._env.settings.detect.syn_s * 2)
         last = steps[-1]
         text = f"{page.host} answered" if reached else f"{page.host}: {last.text}"
         symptom = Symptom.NONE if reached else last.symptom
@@ -69,18 +69,18 @@ class Controls:
         )
 
     def _is_same_site(self, page: ProbeTarget) -> bool:
-        return registrable(self._question.page.host) == registrable(page.host)
+        return registrable(self._request.page.host) == registrable(page.host)
 
     async def _pages(self) -> list[ProbeTarget]:
         """Those that rules and addons let go direct, and that are not in trouble themselves."""
-        means = self._means
-        pages = [page for page in map(page_of, means.settings.auto.controls) if not means.is_troubled(page.host)]
-        return [page for page in pages if await means.may_go_direct(page.destination)]
+        env = self._env
+        pages = [page for page in map(page_of, env.settings.auto.controls) if not env.is_troubled(page.host)]
+        return [page for page in pages if await env.may_go_direct(page.destination)]
 
     async def neutral_name(self) -> str:
         """A name that nobody minds."""
         others = [page.host for page in await self._pages()]
-        return next((host for host in others if host != self._question.page.host), "")
+        return next((host for host in others if host != self._request.page.host), "")
 
 
 def _now() -> float:

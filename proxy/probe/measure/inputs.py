@@ -39,7 +39,7 @@ class SharedControls:
 
     def __init__(self) -> None:
         self._locks: defaultdict[ProbeTarget, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._told: dict[ProbeTarget, tuple[float, MeasurementStep]] = {}
+        self._results: dict[ProbeTarget, tuple[float, MeasurementStep]] = {}
 
     async def ask(
         self, page: ProbeTarget, ask: Callable[[], Awaitable[MeasurementStep]], *, keep_s: float
@@ -47,10 +47,10 @@ class SharedControls:
         """What `ask` finds of a control, or found not longer ago than `keep_s`."""
         async with self._locks[page]:
             now = asyncio.get_running_loop().time()
-            asked_at, step = self._told.get(page, (-math.inf, None))
+            asked_at, step = self._results.get(page, (-math.inf, None))
             if step is None or now - asked_at >= keep_s:
                 step = await ask()
-                self._told[page] = now, step
+                self._results[page] = now, step
             return step
 
 
@@ -98,7 +98,7 @@ class ProbeEnvironment:
             refuses=refusal_by(setup.guard, setup.resolver),
             is_private=services.is_private,
             may_go_direct=partial(services.may_go_direct, setup),
-            is_troubled=_troubled(services),
+            is_troubled=_trouble_check(services),
             tcp_info=services.tcp_info,
             classifier=setup.policy,
             resolve=setup.resolver.resolve,
@@ -126,10 +126,10 @@ class MeasurementRequest:
         return self.page.destination
 
 
-def _troubled(services: Services) -> Callable[[str], bool]:
+def _trouble_check(services: Services) -> Callable[[str], bool]:
     def is_troubled(host: str) -> bool:
-        held = services.beliefs.lookup(host, network=services.network(), now=services.now())
-        return held.state in _TROUBLED
+        belief = services.beliefs.lookup(host, network=services.network(), now=services.now())
+        return belief.state in _TROUBLED
 
     return is_troubled
 

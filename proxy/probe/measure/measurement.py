@@ -31,7 +31,7 @@ from proxy.net.tasks import spawn
 from proxy.probe.certificate_chain import fetch_chain
 from proxy.probe.measure.controls import Controls
 from proxy.probe.measure.inputs import DOH, MeasurementRequest, ProbeEnvironment
-from proxy.probe.measure.name_lookups import Names
+from proxy.probe.measure.name_lookups import NameLookups
 from proxy.probe.site_probe import Evidence, SiteProbe
 from proxy.wire.fragmentation import idle_strategies
 
@@ -39,17 +39,17 @@ _RELAY_TIMEOUT_S = 15.0
 """A slow circuit opens a path in 11 s. A visit waits for a relay longer, when it has nothing else to wait for."""
 
 
-def _said_of(found: Finding) -> tuple[str, Evidence]:
+def _finding_evidence(found: Finding) -> tuple[str, Evidence]:
     evidence: dict[str, str | int | float] = {"certificate": str(found.kind)}
     if found.kind is Kind.KNOWN_ROOT:
         evidence["known_root"] = found.fingerprint
     return found.detail, evidence
 
 
-async def measure(means: ProbeEnvironment, question: MeasurementRequest) -> AsyncGenerator[MeasurementStep, None]:
+async def measure(env: ProbeEnvironment, request: MeasurementRequest) -> AsyncGenerator[MeasurementStep, None]:
     """The steps, as they come. Whoever leaves early has everything under way closed."""
     steps: asyncio.Queue[MeasurementStep | None] = asyncio.Queue()
-    work = spawn(_Measuring(means, question, steps.put_nowait).run(), name=f"measure {question.page.host}")
+    work = spawn(_Measuring(env, request, steps.put_nowait).run(), name=f"measure {request.page.host}")
     work.add_done_callback(lambda _: steps.put_nowait(None))
     try:
         while (step := await steps.get()) is not None:
@@ -65,188 +65,194 @@ class _Measuring:
     """One measurement under way."""
 
     def __init__(
-        self, means: ProbeEnvironment, question: MeasurementRequest, tell: Callable[[MeasurementStep], None]
+        self, env: ProbeEnvironment, request: MeasurementRequest, tell: Callable[[MeasurementStep], None]
     ) -> None:
-        self._means = means
-        self._question = question
+        self._env = env
+        self._request = request
         self._emit = tell
-        self._detect = means.settings.detect
-        self._visitor = self._visitor_for(self._tell)
-        self._controls = Controls(means, question, self._visitor_for)
+        self._detect = env.settings.detect
+        self._probe = self._new_probe(self._emit_step)
+        self._controls = Controls(env, request, self._new_probe)
         self._answered_neutral: set[str] = set()  # addresses
         self._opened: set[str] = set()  # addresses that a direct connection came to, with their ports
         self._needs_control = False  # what a control would explain, or bear out, though direct delivered
         self._slots = asyncio.Semaphore(self._detect.measure_routes)
 
-    def _visitor_for(self, tell: Callable[[MeasurementStep], None]) -> SiteProbe:
-        means = self._means
+    def _new_probe(self, tell: Callable[[MeasurementStep], None]) -> SiteProbe:
+        env = self._env
         return SiteProbe(
             tell,
             detect=self._detect,
-            tcp_info=means.tcp_info,
-            classifier=means.classifier,
-            whose=self._whose,
-            is_known=self._is_known,
-            trust=means.trust,
+            tcp_info=env.tcp_info,
+            classifier=env.classifier,
+            identify_issuer=self._identify_issuer,
+            find_known_interceptor=self._find_known_interceptor,
+            trust=env.trust,
         )
 
-    async def _whose(self, dialer: Dialer, destination: Destination, host: str) -> tuple[str, Evidence]:
+    async def _identify_issuer(self, dialer: Dialer, destination: Destination, host: str) -> tuple[str, Evidence]:
         """Who made a certificate that is not trusted: asked for once more, to see the whole chain."""
-        seen = await fetch_chain(dialer, destination, host, timeout_s=self._detect.silent_s, trust=self._means.trust)
-        found = judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._means.roots)
-        return _said_of(found)
+        seen = await fetch_chain(dialer, destination, host, timeout_s=self._detect.silent_s, trust=self._env.trust)
+        found = judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._env.roots)
+        return _finding_evidence(found)
 
-    def _is_known(self, chain: Sequence[bytes], host: str) -> tuple[str, Evidence] | None:
+    def _find_known_interceptor(self, chain: Sequence[bytes], host: str) -> tuple[str, Evidence] | None:
         """The same of a chain that is trusted, where a root made it that is known to intercept."""
-        found = judge(chain, host, verified=True, expired=False, roots=self._means.roots)
-        return _said_of(found) if found.kind is Kind.KNOWN_ROOT else None
+        found = judge(chain, host, verified=True, expired=False, roots=self._env.roots)
+        return _finding_evidence(found) if found.kind is Kind.KNOWN_ROOT else None
 
-    def _tell(self, step: MeasurementStep) -> None:
+    def _emit_step(self, step: MeasurementStep) -> None:
         if step.route.is_direct and step.part in (StepKind.HELLO, StepKind.ANSWER) and step.address:
             self._opened.add(step.address)
         if step.part is StepKind.RESOLVE and step.failed:
             self._needs_control = True  # is it this name alone?
         if step.route == DIRECT and step.part is StepKind.ANSWER and step.ok:
             slow = float(step.evidence.get("bytes_per_s", math.inf)) < self._detect.measure_slow_bytes
-            self._needs_control |= slow or self._question.page.protocol is Protocol.HTTP
+            self._needs_control |= slow or self._request.page.protocol is Protocol.HTTP
         self._emit(step)
 
     async def run(self) -> None:
-        routes = self._question.routes
-        if refusal := self._why_nothing():
+        routes = self._request.routes
+        if refusal := self._refusal():
             for route in routes:
-                self._leave_out(route, refusal)
+                self._skip(route, refusal)
             return
         # What has been told by then is what there is.
         with contextlib.suppress(TimeoutError), deadline(self._detect.measure_site_s):
-            await self._all(routes)
+            await self._probe_all(routes)
 
-    async def _all(self, routes: Sequence[Route]) -> None:
+    async def _probe_all(self, routes: Sequence[Route]) -> None:
         async with asyncio.TaskGroup() as group:
             if local := [route for route in routes if route.is_direct]:
-                group.create_task(self._without_relay(local))
+                group.create_task(self._probe_direct_routes(local))
             for route in routes:
                 if not route.is_direct:
-                    group.create_task(self._through(route))
+                    group.create_task(self._probe_relay(route))
 
-    def _why_nothing(self) -> str:
+    def _refusal(self) -> str:
         """Why nothing at all may be sent there; empty when it may."""
-        if self._question.plan.action is Action.BLOCK:
-            return f"blocked: {self._question.plan.why}"
-        if self._means.is_private(self._question.page.host):
+        if self._request.plan.action is Action.BLOCK:
+            return f"blocked: {self._request.plan.why}"
+        if self._env.is_private(self._request.page.host):
             return "`[log] never` excludes it from tests"
         return ""
 
     # -- through relays --------------------------------------------------------------------------------------------
 
-    async def _through(self, route: Route) -> None:
-        destination = self._question.destination
-        planned = any(planned.relays for planned in self._question.plan.routes)
-        if route not in self._question.plan.routes:
-            if not self._means.carries(route, destination):
-                self._leave_out(route, "this relay takes addresses only; names are not resolved for it")
+    async def _probe_relay(self, route: Route) -> None:
+        destination = self._request.destination
+        planned = any(planned.relays for planned in self._request.plan.routes)
+        if route not in self._request.plan.routes:
+            if not self._env.carries(route, destination):
+                self._skip(route, "this relay takes addresses only; names are not resolved for it")
             else:
-                self._leave_out(
-                    route, self._question.plan.why if not planned else f"not allowed by {self._question.plan.why}"
-                )
+                self._skip(route, self._request.plan.why if not planned else f"not allowed by {self._request.plan.why}")
             return
         async with self._slots:
-            await self._visitor.visit(
-                route, self._means.dialer(route), destination, self._question.page, connect_s=_RELAY_TIMEOUT_S
+            await self._probe.visit(
+                route, self._env.dialer(route), destination, self._request.page, connect_s=_RELAY_TIMEOUT_S
             )
 
     # -- without a relay -------------------------------------------------------------------------------------------
 
-    async def _without_relay(self, routes: Sequence[Route]) -> None:
-        if not any(route.is_direct for route in self._question.plan.routes):
+    async def _probe_direct_routes(self, routes: Sequence[Route]) -> None:
+        if not any(route.is_direct for route in self._request.plan.routes):
             for route in routes:
-                self._leave_out(route, f"relays only: {self._question.plan.why}")
+                self._skip(route, f"relays only: {self._request.plan.why}")
             return
-        plain, secure = await Names(self._means, self._question, self._tell).addresses()
-        reached = [address for address in plain if await self._at(DIRECT, address)] if DIRECT in routes else []
+        plain, secure = await NameLookups(self._env, self._request, self._emit_step).addresses()
+        reached = (
+            [address for address in plain if await self._probe_address(DIRECT, address)] if DIRECT in routes else []
+        )
         if DOH in routes:
-            reached += await self._by_doh(plain, secure)
-        await self._by_means([route for route in routes if route not in (DIRECT, DOH)], (*secure, *plain), reached)
+            reached += await self._probe_doh(plain, secure)
+        await self._probe_strategies(
+            [route for route in routes if route not in (DIRECT, DOH)], (*secure, *plain), reached
+        )
         if not reached or self._needs_control:
-            await self._controls.ask(self._tell)
+            await self._controls.check(self._emit_step)
 
-    async def _at(self, route: Route, address: IPAddress) -> bool:
+    async def _probe_address(self, route: Route, address: IPAddress) -> bool:
         """One visit at one address; in a thorough measurement a harmless name is said there first, since a censor may
         punish the address for minutes once it has seen the site's."""
-        destination = self._question.destination
-        if (refusal := self._means.refuses(destination, address)) is not None:
-            self._leave_out(route, refusal)
+        destination = self._request.destination
+        if (refusal := self._env.refuses(destination, address)) is not None:
+            self._skip(route, refusal)
             return False
         place = self._place(address)
-        dialer = self._means.dialer(DIRECT)
-        page = self._question.page
-        if self._question.thorough and page.protocol is Protocol.TLS and not await self._opens(route, dialer, place):
+        dialer = self._env.dialer(DIRECT)
+        page = self._request.page
+        if (
+            self._request.thorough
+            and page.protocol is Protocol.TLS
+            and not await self._neutral_name_ok(route, dialer, place)
+        ):
             return False
-        return await self._visitor.visit(route, dialer, place, page, connect_s=self._detect.syn_s)
+        return await self._probe.visit(route, dialer, place, page, connect_s=self._detect.syn_s)
 
     def _place(self, address: IPAddress) -> Destination:
         """What is dialed for one address: itself, or the name where the address is let past for its sake alone."""
-        place = Destination(str(address), self._question.page.port)
-        return place if self._means.refuses(place, address) is None else self._question.destination
+        place = Destination(str(address), self._request.page.port)
+        return place if self._env.refuses(place, address) is None else self._request.destination
 
-    async def _opens(self, route: Route, dialer: Dialer, place: Destination) -> bool:
+    async def _neutral_name_ok(self, route: Route, dialer: Dialer, place: Destination) -> bool:
         """Says a harmless name. False: the address could not even be connected, which is told."""
         if not (name := await self._controls.neutral_name()):
             return True
-        answered = await self._visitor.neutral(route, dialer, place, name, connect_s=self._detect.syn_s)
+        answered = await self._probe.neutral(route, dialer, place, name, connect_s=self._detect.syn_s)
         if answered:
             self._answered_neutral.add(place.host)
         return answered is not None
 
-    async def _by_doh(self, plain: Sequence[IPAddress], secure: Sequence[IPAddress]) -> list[IPAddress]:
+    async def _probe_doh(self, plain: Sequence[IPAddress], secure: Sequence[IPAddress]) -> list[IPAddress]:
         if not secure:
-            self._leave_out(DOH, "encrypted DNS gave no address")
+            self._skip(DOH, "encrypted DNS gave no address")
             return []
         others = [address for address in secure if address not in plain]
         if not others:
-            self._leave_out(DOH, "same address as direct")
-        return [address for address in others if await self._at(DOH, address)]
+            self._skip(DOH, "same address as direct")
+        return [address for address in others if await self._probe_address(DOH, address)]
 
-    async def _by_means(
+    async def _probe_strategies(
         self, routes: Sequence[Route], addresses: Sequence[IPAddress], reached: Sequence[IPAddress]
     ) -> None:
         """The local means, where direct does not do."""
-        port = self._question.page.port
+        port = self._request.page.port
         opened = [address for address in addresses if str(Destination(str(address), port)) in self._opened]
         if reached or not opened:
             why = "no address is known" if not addresses else "no address answers; this only hides the name"
             for route in routes:
-                self._leave_out(route, "not needed: direct works" if reached else why)
+                self._skip(route, "not needed: direct works" if reached else why)
             return
         addresses = opened
-        punished = await self._is_punished(addresses[0]) if routes else False
+        residual = await self._in_residual_blocking(addresses[0]) if routes else False
         for route in routes:
-            if punished:
-                self._leave_out(route, "residual blocking: the address does not answer other names now")
-            elif idle_strategies(self._question.page.protocol) & set(route.wrap):
-                self._leave_out(route, "for another protocol")
-            elif self._means.refuses(self._question.destination, addresses[0]) is None:
+            if residual:
+                self._skip(route, "residual blocking: the address does not answer other names now")
+            elif idle_strategies(self._request.page.protocol) & set(route.wrap):
+                self._skip(route, "for another protocol")
+            elif self._env.refuses(self._request.destination, addresses[0]) is None:
                 await self._probe_strategy(route, addresses[0])
 
-    async def _is_punished(self, address: IPAddress) -> bool:
+    async def _in_residual_blocking(self, address: IPAddress) -> bool:
         """Whether a harmless name that was answered at the address is not any more: what would then fail there says
         nothing of the means by which it is tried."""
         if str(address) not in self._answered_neutral:
             return False
-        unheard: list[MeasurementStep] = []
-        visitor, dialer = self._visitor_for(unheard.append), self._means.dialer(DIRECT)
+        discarded: list[MeasurementStep] = []
+        probe, dialer = self._new_probe(discarded.append), self._env.dialer(DIRECT)
         place, name = self._place(address), await self._controls.neutral_name()
-        return not await visitor.neutral(DIRECT, dialer, place, name, connect_s=self._detect.syn_s)
+        return not await probe.neutral(DIRECT, dialer, place, name, connect_s=self._detect.syn_s)
 
     async def _probe_strategy(self, route: Route, address: IPAddress) -> None:
         try:
-            dialer = self._means.dialer(route)
+            dialer = self._env.dialer(route)
         except BywayError as error:
-            self._leave_out(route, str(error))
+            self._skip(route, str(error))
             return
         place = self._place(address)
-        await self._visitor.visit(route, dialer, place, self._question.page, connect_s=self._detect.syn_s)
+        await self._probe.visit(route, dialer, place, self._request.page, connect_s=self._detect.syn_s)
 
-    def _leave_out(self, route: Route, why: str) -> None:
+    def _skip(self, route: Route, why: str) -> None:
         part = StepKind.CONNECT if route.is_direct else StepKind.RELAY
-        self._tell(MeasurementStep(part, route, StepResult.NOT_TESTED, Symptom.SKIPPED, why))
+        self._emit_step(MeasurementStep(part, route, StepResult.NOT_TESTED, Symptom.SKIPPED, why))

@@ -15,36 +15,36 @@ from proxy.probe.measure.inputs import DOH, MeasurementRequest, ProbeEnvironment
 from proxy.probe.site_probe import NOT_ASKED
 
 
-class Names:
+class NameLookups:
     """The names of one measurement."""
 
     def __init__(
-        self, means: ProbeEnvironment, question: MeasurementRequest, tell: Callable[[MeasurementStep], None]
+        self, env: ProbeEnvironment, request: MeasurementRequest, emit: Callable[[MeasurementStep], None]
     ) -> None:
-        self._means = means
-        self._question = question
-        self._tell = tell
+        self._env = env
+        self._request = request
+        self._emit = emit
 
     async def addresses(self) -> tuple[list[IPAddress], list[IPAddress]]:
         """What the system's resolver and the secure one say: one address of each family. A literal is both."""
-        host = self._question.page.host
-        literal = self._question.destination.address
+        host = self._request.page.host
+        literal = self._request.destination.address
         if literal is not None:
             return [literal], []
         why_not = self._why_not_in_clear()
-        plain = await self._ask(StepKind.RESOLVE, DIRECT, self._means.resolve, host, why_not)
-        secure = await self._ask(StepKind.SECURE, DOH, self._means.secure, host, self._why_not_secure(host, plain))
+        plain = await self._lookup(StepKind.RESOLVE, DIRECT, self._env.resolve, host, why_not)
+        secure = await self._lookup(StepKind.SECURE, DOH, self._env.secure, host, self._why_not_secure(host, plain))
         if why_not:
             plain = secure  # where direct goes now
-        elif plain and secure and self._means.compare is not None:
+        elif plain and secure and self._env.compare is not None:
             await self._compare(host)
         return self._chosen(plain), self._chosen(secure)
 
-    async def _ask(
+    async def _lookup(
         self, part: StepKind, route: Route, resolve: Resolve | None, host: str, why_not: str
     ) -> list[IPAddress]:
         if resolve is None or why_not:
-            self._tell(MeasurementStep(part, route, StepResult.NOT_TESTED, text=why_not or "no such resolver"))
+            self._emit(MeasurementStep(part, route, StepResult.NOT_TESTED, text=why_not or "no such resolver"))
             return []
         began = _now()
         try:
@@ -52,46 +52,46 @@ class Names:
         except DialError as error:
             elapsed = round(_now() - began, 4)
             ended = StepResult.NOT_TESTED if error.symptom in NOT_ASKED else StepResult.FAILED
-            self._tell(
+            self._emit(
                 MeasurementStep(part, route, ended, error.symptom, str(error), "", elapsed, dict(error.evidence))
             )
             return []
         text = ", ".join(map(str, found[:4])) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
-        self._tell(MeasurementStep(part, route, StepResult.OK, text=text, elapsed=round(_now() - began, 4)))
+        self._emit(MeasurementStep(part, route, StepResult.OK, text=text, elapsed=round(_now() - began, 4)))
         return found
 
     async def _compare(self, host: str) -> None:
-        assert self._means.compare is not None
+        assert self._env.compare is not None
         try:
-            finding = await self._means.compare(host)
+            finding = await self._env.compare(host)
         except DialError:
             return  # the two questions before it have told
         if finding is not None:
             evidence: dict[str, str | int | float] = {"dns": finding.signal}
-            self._tell(
+            self._emit(
                 MeasurementStep(
                     StepKind.RESOLVE, DIRECT, StepResult.FAILED, Symptom.FORGED, finding.detail, evidence=evidence
                 )
             )
 
     def _why_not_in_clear(self) -> str:
-        if self._means.settings.dns.secure == "never":
+        if self._env.settings.dns.secure == "never":
             return ""  # there is nobody else to ask
-        if self._question.belief.hide_name_from_dns:
+        if self._request.belief.hide_name_from_dns:
             return "suspicious names are resolved by encrypted DNS only"
-        if (finding := self._means.finding(self._question.page.host)) is not None:
+        if (finding := self._env.finding(self._request.page.host)) is not None:
             return f"the system's DNS gave a wrong answer before: {finding.detail}"
-        if self._means.settings.dns.secure == "always":
+        if self._env.settings.dns.secure == "always":
             return '`[dns] secure` is "always": no unencrypted DNS'
         return ""
 
     def _why_not_secure(self, host: str, plain: Sequence[IPAddress]) -> str:
-        if self._means.settings.dns.secure == "never":
+        if self._env.settings.dns.secure == "never":
             return '`[dns] secure` is "never"'
-        local = ("local", "internal", "home.arpa", *self._means.settings.dns.local)
+        local = ("local", "internal", "home.arpa", *self._env.settings.dns.local)
         if "." not in host or any(host == suffix or host.endswith(f".{suffix}") for suffix in local):
             return "local names are not sent to encrypted DNS"
-        if plain and not self._question.thorough:
+        if plain and not self._request.thorough:
             return "the system's DNS answered"
         return ""
 
@@ -99,7 +99,7 @@ class Names:
         """The first of each family; in a brief measurement the first."""
         first = {address.version: address for address in reversed(addresses)}
         chosen = [address for address in addresses if first.get(address.version) is address]
-        return chosen if self._question.thorough else chosen[:1]
+        return chosen if self._request.thorough else chosen[:1]
 
 
 def _now() -> float:
