@@ -11,20 +11,36 @@ from pathlib import Path
 
 import pytest
 
-from tests.support import other_users, programs
+from tests.support import inspection, other_users, programs
 from tests.support.hanging import Hanging
 
 hanging = Hanging()
 _NOT_RUN = "not run for want of"  # the property of a report that the summary is made of: workers print none
 _CLOSED = "namespaces"
-_not_run: dict[str, list[str]] = {}  # program, or _CLOSED → the tests that could not run without it
+_INSPECTION = "inspection"
+_not_run: dict[str, list[str]] = {}  # program, _CLOSED or _INSPECTION → the tests that could not run without it
 
 
 def pytest_configure() -> None:
     """A shell that starts the tests in the background has them ignore interrupts, and all that they start as well."""
+    if os.environ.get("CI") and (reason := inspection.missing()):
+        raise pytest.UsageError(f"CI leaves no test out: {reason}")
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     hanging.start()
+
+
+class _LeftOut(pytest.Module):
+    """A test file that cannot be imported here. The summary lists it."""
+
+    def collect(self) -> list[pytest.Item | pytest.Collector]:
+        return []
+
+
+def pytest_pycollect_makemodule(module_path: Path, parent: pytest.Collector) -> pytest.Module | None:
+    if inspection.missing() and inspection.imports_mitmproxy(module_path):
+        return _LeftOut.from_parent(parent, path=module_path)
+    return None  # pytest makes it
 
 
 @pytest.fixture
@@ -71,6 +87,9 @@ def _check_needs(item: pytest.Item) -> None:
         if os.environ.get("CI"):
             pytest.fail(f"{reason}: CI skips nothing for want of a program", pytrace=False)
         pytest.skip(reason)
+    if item.get_closest_marker("inspection") and (reason := inspection.missing()):
+        item.user_properties.append((_NOT_RUN, [_INSPECTION]))
+        pytest.skip(f"not run: {reason}")
     if item.get_closest_marker("root") and os.geteuid() != 0:
         pytest.skip("not run: only root can do what it does")
     if item.get_closest_marker("namespaces") and not programs.namespaces_open():
@@ -88,6 +107,13 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    marked = _not_run.pop(_INSPECTION, [])
+    if reason := inspection.missing():
+        terminalreporter.section(f"not run: {reason}")
+        for name in (*(str(path.relative_to(inspection.ROOT)) for path in inspection.files()), *marked):
+            terminalreporter.write_line(name)
+        terminalreporter.write_line("`make setup` takes the newest Python that it finds; or name one, as in:")
+        terminalreporter.write_line("  make PYTHON=python3.12 test")
     if closed := _not_run.pop(_CLOSED, []):
         terminalreporter.section("not run: namespaces are closed to us")
         terminalreporter.write_line(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
@@ -159,10 +160,13 @@ def locked() -> dict[str, Any]:
     return tomllib.loads((ROOT / "uv.lock").read_text())
 
 
-@pytest.fixture(scope="module")
-def required() -> dict[tuple[str, str], set[str]]:
-    """requirements.lock: (name, version) → hashes."""
-    text = (ROOT / "requirements.lock").read_text().replace("\\\n", " ")
+LOCKS = ("requirements.lock", "requirements-dev.lock")
+
+
+@functools.cache
+def required(lock: str) -> dict[tuple[str, str], set[str]]:
+    """Of one of LOCKS: (name, version) → hashes."""
+    text = (ROOT / lock).read_text().replace("\\\n", " ")
     entries: dict[tuple[str, str], set[str]] = {}
     for line in text.splitlines():
         if line and not line.startswith("#"):
@@ -172,8 +176,8 @@ def required() -> dict[tuple[str, str], set[str]]:
     return entries
 
 
-def test_both_locks_name_the_same_packages(locked: dict[str, Any], required: dict[tuple[str, str], set[str]]) -> None:
-    """requirements.lock is what `make lock` exports from uv.lock: nothing in it that uv.lock does not vouch for."""
+def test_both_locks_are_exported_from_uv_lock(locked: dict[str, Any]) -> None:
+    """They are what `make lock` exports: nothing in them that uv.lock does not vouch for, and all that is in it."""
     vouched = {
         (package["name"], package["version"]): {
             file["hash"] for file in (*package.get("wheels", ()), *filter(None, [package.get("sdist")]))
@@ -181,29 +185,110 @@ def test_both_locks_name_the_same_packages(locked: dict[str, Any], required: dic
         for package in locked["package"]
         if package["name"] != "byway"
     }
-    assert required.keys() == vouched.keys(), "run `make lock`"
-    for package, hashes in required.items():
-        assert hashes, package
-        assert hashes <= vouched[package], f"{package}: run `make lock`"
+    assert required(LOCKS[0]).keys() | required(LOCKS[1]).keys() == vouched.keys(), "run `make lock`"
+    for lock in LOCKS:
+        for package, hashes in required(lock).items():
+            assert hashes, package
+            assert hashes <= vouched[package], f"{package}: run `make lock`"
 
 
 def test_the_lock_was_made_from_these_dependencies(locked: dict[str, Any]) -> None:
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())
     (ours,) = (package for package in locked["package"] if package["name"] == "byway")
-    said = {_normal(re.split(r"[\[<>=;! ]", line)[0]) for line in project["project"]["dependencies"]}
-    extra = {
-        _normal(re.split(r"[\[<>=;! ]", line)[0]) for line in project["project"]["optional-dependencies"]["inspect"]
-    }
-    development = {_normal(re.split(r"[\[<>=;! ]", line)[0]) for line in project["dependency-groups"]["dev"]}
-    assert {need["name"] for need in ours["metadata"]["requires-dist"]} == said | extra, "run `make lock`"
-    assert {need["name"] for need in ours["metadata"]["requires-dev"]["dev"]} == development, "run `make lock`"
+    runtime = _named(project["project"]["dependencies"])
+    extra = _named(project["project"]["optional-dependencies"]["inspect"])
+    build = _named(project["dependency-groups"]["build"])
+    developers = _named(project["dependency-groups"]["dev"]) | build
+    assert {need["name"] for need in ours["metadata"]["requires-dist"]} == runtime | extra, "run `make lock`"
+    assert {need["name"] for need in ours["metadata"]["requires-dev"]["dev"]} == developers, "run `make lock`"
+    assert runtime | extra | build <= {name for name, _ in required("requirements.lock")}
+    assert developers <= {name for name, _ in required("requirements-dev.lock")}
 
 
-def test_requirements_name_no_place_of_one_machine() -> None:
-    text = (ROOT / "requirements.lock").read_text()
+def _named(needs: list[Any]) -> set[str]:
+    """The packages of a list of dependencies; groups that it includes do not count."""
+    return {_normal(re.split(r"[\[<>=;! ]", need)[0]) for need in needs if isinstance(need, str)}
+
+
+def test_what_runs_brings_no_tools_of_developers() -> None:
+    names = {name for name, _ in required("requirements.lock")}
+    assert not names & {"hypothesis", "import-linter", "mypy", "pytest", "requests", "ruff", "trustme", "watchfiles"}
+
+
+def test_there_is_one_mitmproxy_and_none_of_the_old_versions_that_another_would_pin() -> None:
+    versions: dict[str, list[str]] = {}
+    for lock in LOCKS:
+        for name, version in required(lock):
+            versions.setdefault(name, []).append(version)
+    oldest = {"mitmproxy": (12, 2, 3), "h11": (0, 16), "h2": (4, 3), "tornado": (6, 5), "cryptography": (46,)}
+    for name, at_least in oldest.items():
+        (version,) = set(versions[name])
+        assert tuple(map(int, version.split("."))) >= at_least, name
+
+
+@pytest.mark.parametrize("lock", LOCKS)
+def test_requirements_name_no_place_of_one_machine(lock: str) -> None:
+    text = (ROOT / lock).read_text()
     assert not re.search(r"https?:|file:|--(extra-)?index-url|--find-links|^-e|^\.|/", text, re.MULTILINE)
 
 
-def test_what_builds_the_project_is_locked_too(required: dict[tuple[str, str], set[str]]) -> None:
+def test_what_builds_the_project_is_locked_too() -> None:
     """The set-up installs the project without build isolation, so that nothing unhashed is fetched."""
-    assert {"hatchling", "editables"} <= {name for name, _ in required}
+    assert {"hatchling", "editables"} <= {name for name, _ in required("requirements.lock")}
+
+
+# -- the Python that is taken ------------------------------------------------------------------------------------------
+
+
+def _python(folder: Path, name: str, version: str, *, modules: bool = True) -> Path:
+    """A stand-in for a Python of `version`, with or without pip and venv."""
+    folder.mkdir(exist_ok=True)
+    path = folder / name
+    answer = f"echo {version.split('.')[1]} {path}" if modules else ":"
+    path.write_text(f"#!/bin/sh\n{answer}\n")
+    path.chmod(0o755)
+    return path
+
+
+def _taken(*folders: Path, wanted: str = "") -> subprocess.CompletedProcess[str]:
+    """The set-up's choice, where nothing but these stand-ins can be started by name."""
+    script = (ROOT / ".ci" / "python").read_text().replace("/usr/bin/python3 ", "debian-python3 ")
+    command = ["/bin/sh", "-c", script, "sh", *filter(None, [wanted])]
+    path = os.pathsep.join(map(str, folders))
+    return subprocess.run(command, env={"PATH": path}, capture_output=True, text=True, check=False, timeout=30)
+
+
+def test_the_newest_tested_python_that_runs_is_taken(tmp_path: Path) -> None:
+    usual, shims = tmp_path / "usual", tmp_path / "shims"
+    old = _python(usual, "python3", "3.11")
+    assert _taken(usual).stdout.strip() == str(old)
+    debian = _python(usual, "debian-python3", "3.13")
+    assert _taken(usual).stdout.strip() == str(debian)
+    for name in ("python3.13", "python3.12"):  # as pyenv leaves them for versions that are not chosen
+        _python(shims, name, "3.12").write_text("#!/bin/sh\necho 'command not found' >&2\nexit 127\n")
+    assert _taken(shims, usual).stdout.strip() == str(debian)
+    _python(usual, "python3.14", "3.14")
+    newer = _python(usual, "python3", "3.14")
+    assert _taken(usual).stdout.strip() == str(debian), "what is tested goes first"
+    debian.unlink()
+    done = _taken(usual)
+    assert done.stdout.strip() == str(newer)
+    assert "tested with Python 3.11 to 3.13" in done.stderr
+
+
+def test_a_python_that_cannot_make_a_venv_is_passed_over(tmp_path: Path) -> None:
+    _python(tmp_path / "bin", "debian-python3", "3.13", modules=False)
+    done = _taken(tmp_path / "bin")
+    assert done.returncode == 1
+    assert "apt-get install python3-venv" in done.stderr
+    able = _python(tmp_path / "bin", "python3.12", "3.12")
+    assert _taken(tmp_path / "bin").stdout.strip() == str(able)
+
+
+def test_one_that_is_named_is_taken_or_refused(tmp_path: Path) -> None:
+    _python(tmp_path / "bin", "debian-python3", "3.13")
+    named = _python(tmp_path / "bin", "python3.11", "3.11")
+    assert _taken(tmp_path / "bin", wanted="python3.11").stdout.strip() == str(named)
+    _python(tmp_path / "bin", "python3.10", "3.10")
+    done = _taken(tmp_path / "bin", wanted="python3.10")
+    assert (done.returncode, "3.11 or newer" in done.stderr) == (1, True)

@@ -1,8 +1,8 @@
-"""Whether connections can be inspected here: mitmproxy is installed, in a supported version.
+"""Whether connections can be inspected here: Python is new enough, and mitmproxy installed in a supported version.
 
 Nothing of it is imported to find out, since that costs a second and 60 MB: the version comes from the metadata of the
-installation. The supported versions are listed here and in `pyproject.toml`; later ones ship a certificate authority
-whose private key is public.
+installation. The supported versions are listed here and in `pyproject.toml`. Older ones pin an h11 that lets requests
+be smuggled; later ones ship a certificate authority whose private key is public.
 """
 
 from __future__ import annotations
@@ -15,26 +15,27 @@ EXTRA = "byway[inspect]"
 FORBIDDEN_OPTIONS = "emudhra"
 """What options of mitmproxy begin with that bring the authority with the public key."""
 
+_PYTHON = (3, 12)  # the oldest that a supported mitmproxy runs on; the rest of Byway needs 3.11
 _FIRST = (12, 2, 3)
 _BELOW = (12, 3)
-_ON_3_11 = "11.0.2"
 
 
 def unavailable() -> str:
     """Why nothing can be inspected here, in a sentence; empty when it can."""
+    if sys.version_info[:2] < _PYTHON:
+        return f"INSPECT needs Python {_dotted(_PYTHON)} or newer; this is {_dotted(sys.version_info[:2])}"
     try:
         installed = metadata.version("mitmproxy")
     except metadata.PackageNotFoundError:
         return f"INSPECT needs mitmproxy, which is not installed; install {EXTRA}"
-    if is_known(installed, python=sys.version_info[:2]):
+    if is_supported(installed):
         return ""
-    return f"INSPECT cannot use mitmproxy {installed}: it needs {_wanted(sys.version_info[:2])}, which {EXTRA} installs"
+    wanted = f"{_dotted(_FIRST)} or newer, below {_dotted(_BELOW)}"
+    return f"INSPECT cannot use mitmproxy {installed}: it needs {wanted}, which {EXTRA} installs"
 
 
-def is_known(version: str, *, python: tuple[int, int]) -> bool:
-    """Whether we have been tried with this version of mitmproxy on this Python."""
-    if python < (3, 12):
-        return version == _ON_3_11
+def is_supported(version: str) -> bool:
+    """Whether Byway is tested with this version of mitmproxy."""
     try:
         numbers = tuple(int(part) for part in version.split("."))
     except ValueError:  # a pre-release
@@ -42,7 +43,5 @@ def is_known(version: str, *, python: tuple[int, int]) -> bool:
     return _FIRST <= numbers < _BELOW
 
 
-def _wanted(python: tuple[int, int]) -> str:
-    if python < (3, 12):
-        return _ON_3_11
-    return f"{'.'.join(map(str, _FIRST))} or newer, below {'.'.join(map(str, _BELOW))}"
+def _dotted(numbers: tuple[int, ...]) -> str:
+    return ".".join(map(str, numbers))

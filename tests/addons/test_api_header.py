@@ -3,11 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import pytest
+from mitmproxy.test import tflow
 
 from tests.addons.shipped import shipped
-
-tflow = pytest.importorskip("mitmproxy.test.tflow")
 
 
 def asked(tmp_path: Path, *, host: str = "api.example.org", scheme: str = "https") -> Any:

@@ -1,10 +1,9 @@
 from __future__ import annotations
 
 import pytest
+from mitmproxy.test import tflow
 
 from tests.addons.shipped import shipped
-
-tflow = pytest.importorskip("mitmproxy.test.tflow")
 
 PATHS = {
     "/a?utm_source=x&id=1&fbclid=2&id=3": "/a?id=1&id=3",

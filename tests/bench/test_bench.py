@@ -42,6 +42,7 @@ def test_rescue_prints_a_row_for_each_case() -> None:
     assert done.stderr == ""
 
 
+@pytest.mark.inspection
 def test_inspection_prints_a_row_for_each_proxy() -> None:
     script = [sys.executable, "-m", "tests.bench.inspection", "--rounds", "1", "--seconds", "0.2", "--megabytes", "1"]
     done = subprocess.run(script, capture_output=True, text=True, timeout=120, check=True)

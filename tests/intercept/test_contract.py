@@ -1,6 +1,6 @@
 """Everything of mitmproxy's that we use and that is not promised to stay: a version that breaks us is seen here first.
 
-Read it beside `engine`, `handler`, `guests` and `signing`. It runs with each version that we support.
+Read it beside `engine`, `handler`, `addon_hooks` and `mitm_tls`.
 """
 
 from __future__ import annotations

@@ -34,6 +34,7 @@ def written(folder: Path, text: str) -> Path:
     return path
 
 
+@pytest.mark.inspection
 def test_a_hook_in_a_thread_of_its_own_loads_before_anything_is_inspected(tmp_path: Path) -> None:
     """In a process that has imported nothing of mitmproxy's before."""
     command = "from pathlib import Path; from proxy.extend.loading.loader import load; import sys"
