@@ -131,7 +131,7 @@ class App:
             ResolverHooks(
                 network=self._network.current,
                 suspect=self._is_suspect,
-                found=lambda host, _: self._down_cache.raise_for(host),
+                found=lambda host, _: self._down_cache.mark_down(host),
             ),
             tainted=self._is_tainted,
             troubled=self._note_trouble,
@@ -322,9 +322,9 @@ class App:
         if moved.is_elsewhere:
             self._events.emit(Learned(self._beliefs.network_changed(time.time())))
             self._health.clear_faults()
-            self._down_cache.void()
-            self._services.flows.void()
-            self._tcp_info.middlebox.void()
+            self._down_cache.clear_all()
+            self._services.flows.reset()
+            self._tcp_info.split_tcp.reset()
             log.info("Network changed; closed %d connections", lost)
 
     def _woke(self, woke: Resumed) -> None:
@@ -332,7 +332,7 @@ class App:
         log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", woke.slept_s, woke.jumped_s)
         self._beliefs.woke(time.time())
         self._health.clear_faults()
-        self._services.flows.void()
+        self._services.flows.reset()
         self._network.look()
         if woke.slept_s >= self._setup.settings.detect.wake_stale_s:
             upstreams = [upstream.lowest_socket for upstream in self._pump.upstreams]

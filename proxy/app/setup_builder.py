@@ -152,7 +152,7 @@ class SetupBuilder:
         infos = [RelayInfo(name, registry.addresses_only(name)) for name in registry.relay_names]
         return Setup(
             loaded=material.loaded,
-            front=InboundHandshake(limits, material.credentials, _is_ours(settings, port)),
+            inbound=InboundHandshake(limits, material.credentials, _is_ours(settings, port)),
             guard=guard,
             router=Router(rules, overrides, infos, settings),
             registry=registry,

@@ -83,7 +83,7 @@ class MitmInspector:
 
     # -- what sessions ask -----------------------------------------------------------------------------------------
 
-    async def look(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
+    async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
         """See Inspector."""
         host = outcome.host
         if self._passing.passes(host, time.monotonic()):

@@ -60,7 +60,7 @@ class DnsCheck:
                 changes = self._services.beliefs.rung_result(host, SECURE, ok=True, network=record.network, now=now)
                 self._services.events.emit(Learned(changes))
         finally:
-            record.close()
+            record.release()
 
     async def _works_there(self, setup: Setup, visit: Outcome, flight: Flight, finding: DnsFinding) -> bool | None:
         """Whether direct works at the addresses that the secure resolver names; None when nothing hangs on it. A name

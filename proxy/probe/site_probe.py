@@ -211,7 +211,7 @@ class SiteProbe:
         def look() -> None:
             if snapshot is None or is_answered():
                 return
-            reading = self._tcp_info.look(stream.lowest_socket, snapshot)
+            reading = self._tcp_info.since(stream.lowest_socket, snapshot)
             if not reading.acked and reading.unacked > 0 and reading.retransmits >= self._detect.hedge_retransmits:
                 evidence["retransmits"] = reading.retransmits
                 limit.reschedule(loop.time())
@@ -233,7 +233,7 @@ class SiteProbe:
             symptom, text = Symptom.FROZEN, f"stopped after {tls.received} bytes of its handshake"
             evidence["bytes"] = tls.received
         elif snapshot is not None and route.is_direct:
-            reading = self._tcp_info.look(stream.lowest_socket, snapshot)
+            reading = self._tcp_info.since(stream.lowest_socket, snapshot)
             evidence |= {"retransmits": reading.retransmits, "acknowledged": int(reading.acked)}
             if not reading.acked:
                 symptom = Symptom.DROPPED
@@ -356,7 +356,7 @@ class SiteProbe:
     def _abort(self, path: Stream) -> None:
         """Sends no more of a name that was not answered; see Oracle.prepare_give_up."""
         with contextlib.suppress(OSError):
-            self._tcp_info.prepare_give_up(path.lowest_socket)
+            self._tcp_info.silence_retransmits(path.lowest_socket)
             path.abort()
 
     def _emit_step(

@@ -32,7 +32,7 @@ from proxy.model import (
 from proxy.model.errors import DialError
 from proxy.net.race.race import Race, Winner
 from proxy.net.tasks import spawn
-from proxy.net.tunnel.flow_monitor import FlowFinding, WatchedFlow
+from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
 from proxy.session.events import Ended, Learned, SignalWaits, TunnelEnded
 from proxy.session.services import Services
@@ -76,7 +76,7 @@ class ConnectionRecord:
         plan: Plan = self._facts["plan"]
         return plan
 
-    def say(self, **facts: Any) -> None:
+    def update(self, **facts: Any) -> None:
         """Adds facts: fields of the outcome."""
         self._facts.update(facts)
         self._outcome = None
@@ -85,11 +85,11 @@ class ConnectionRecord:
         """Something more is to come; it ends with a `close` of its own."""
         self._holds += 1
 
-    def close(self) -> None:
+    def release(self) -> None:
         """Writes the outcome when nothing more is to come."""
         self._holds -= 1
         if self._holds == 0:
-            self.say(duration=self._services.now() - self._facts["at"])
+            self.update(duration=self._services.now() - self._facts["at"])
             self._services.events.emit(Ended(self.outcome, self.network))
 
     def discard(self) -> None:
@@ -98,10 +98,10 @@ class ConnectionRecord:
 
     # -- how a race ends -------------------------------------------------------------------------------------------
 
-    def won(self, race: Race, winner: Winner) -> None:
+    def on_won(self, race: Race, winner: Winner) -> None:
         """A route delivered, or was left alone with a request that cannot be sent twice."""
         self._take(race)
-        self.say(winner=winner.route if winner.valid else None)
+        self.update(winner=winner.route if winner.valid else None)
         if not winner.valid:
             return
         self._learn()
@@ -110,15 +110,15 @@ class ConnectionRecord:
             self.retain()
             spawn(self._judge_overtaken(race), name=f"judge direct to {self.outcome.host}")
 
-    def lost(self, race: Race, *, client_left: bool = False) -> None:
+    def on_lost(self, race: Race, *, client_left: bool = False) -> None:
         """No route delivered, or the client left before one did."""
         race.close()
         self._take(race)
         if client_left:
-            self.say(closed_by=ClosedBy.CLIENT, error="the client left before an answer came")
+            self.update(closed_by=ClosedBy.CLIENT, error="the client left before an answer came")
         else:
             self.client_message = _told(self.outcome)
-            self.say(error=_reason(self.outcome))
+            self.update(error=_reason(self.outcome))
         self._learn()
         self._judge_relays()
 
@@ -134,35 +134,35 @@ class ConnectionRecord:
                 services.events.emit(SignalWaits())
 
     def _take(self, race: Race) -> None:
-        self.say(attempts=race.attempts, flight_at=self._services.now() - race.flight_age)
+        self.update(attempts=race.attempts, flight_at=self._services.now() - race.flight_age)
 
-    def delivered(self, route: Route, address: str) -> None:
+    def on_delivered(self, route: Route, address: str) -> None:
         """A whole answer came over `route`: on a connection that was left to it, or on one used before."""
         attempt = next((a for a in reversed(self.outcome.attempts) if a.route == route), None)
         if attempt is None:
             attempt = Attempt(route, Stage.DONE, address=address, evidence=_REUSED)
         if not attempt.delivered or attempt.evidence is _REUSED:
             self._judge(replace(attempt, stage=Stage.DONE))
-            self.say(winner=route)
+            self.update(winner=route)
             self._learn()
 
-    def broke(self, error: DialError) -> None:
+    def on_broken(self, error: DialError) -> None:
         """The chosen path broke before an answer was whole enough to pass on."""
         attempt = next((a for a in self.outcome.attempts if a.pending), None)
         if attempt is not None:
             self._judge(replace(attempt, symptom=error.symptom, error=str(error)))
             self._learn()
         self.client_message = f"{self.outcome.request.destination}: {error}"
-        self.say(winner=None, error=self.client_message)
+        self.update(winner=None, error=self.client_message)
 
-    def broke_inside(self, error: DialError, inside: Outcome | None) -> None:
+    def on_broken_inside(self, error: DialError, inside: Outcome | None) -> None:
         """The same for what went on from an inspector: where no route delivered to it, that is why. It may also have
         left, since an addon wanted it so."""
         if inside is None or not inside.error or inside.closed_by is ClosedBy.CLIENT:
-            self.broke(error)
+            self.on_broken(error)
             return
         self.client_message = _told(inside)
-        self.say(attempts=inside.attempts, error=inside.error)
+        self.update(attempts=inside.attempts, error=inside.error)
 
     def watch(self, tunnel: Tunnel) -> None:
         """Hears of what happens to the flow of a tunnel after it delivered. Only where that may teach something: one
@@ -188,7 +188,7 @@ class ConnectionRecord:
         services = self._services
         return services.beliefs.lookup(self.outcome.host, network=self.network, now=services.now())
 
-    def _on_flow_signal(self, tunnel: Tunnel, finding: FlowFinding) -> None:
+    def _on_flow_signal(self, tunnel: Tunnel, finding: FlowSignal) -> None:
         """Something became of a direct flow that had delivered. One that is frozen is ended, so that its client begins
         anew, elsewhere."""
         attempt = next((a for a in self.outcome.attempts if a.route == DIRECT), None)
@@ -197,7 +197,7 @@ class ConnectionRecord:
         evidence = {**attempt.evidence, **finding.evidence, "bytes": finding.bytes_down}
         error = f"{_FLOWS[finding.kind]} after {finding.bytes_down} bytes"
         spoiled = replace(attempt, symptom=finding.kind, error=error, evidence=evidence)
-        self.say(attempts=tuple(spoiled if a is attempt else a for a in self.outcome.attempts))
+        self.update(attempts=tuple(spoiled if a is attempt else a for a in self.outcome.attempts))
         self._learn()
         if finding.kind is Symptom.FROZEN:
             tunnel.abort(error)
@@ -224,11 +224,11 @@ class ConnectionRecord:
             )
             services.events.emit(Learned(changes))
 
-    def carried(self, carried: TunnelResult) -> None:
+    def on_tunnel_ended(self, carried: TunnelResult) -> None:
         """The pump has ended."""
         if self._flow is not None:
             self._services.flows.ended(self._flow, carried)
-        self.say(
+        self.update(
             bytes_up=self._facts.get("bytes_up", 0) + carried.bytes_up,
             bytes_down=self._facts.get("bytes_down", 0) + carried.bytes_down,
             closed_by=carried.closed_by,
@@ -245,11 +245,11 @@ class ConnectionRecord:
         ):
             beliefs.certificate_taken(self.network, self._services.now())
         self._services.events.emit(TunnelEnded(self.outcome))
-        self.close()
+        self.release()
 
     def add_evidence(self, route: Route, evidence: Mapping[str, str | int | float]) -> None:
         """More has been found out of what became of a route."""
-        self.say(attempts=self.outcome.with_evidence(route, evidence).attempts)
+        self.update(attempts=self.outcome.with_evidence(route, evidence).attempts)
         self._learn()
 
     @property
@@ -294,7 +294,7 @@ class ConnectionRecord:
         direct = self.outcome.direct_attempt
         before = "" if direct is None else direct.evidence.get("addons", "")
         evidence = {"addons": f"{before}; {refined}" if before else refined}
-        self.say(attempts=self.outcome.with_evidence(DIRECT, evidence).attempts)
+        self.update(attempts=self.outcome.with_evidence(DIRECT, evidence).attempts)
 
     def _tell_attempts(self) -> None:
         """Each once it is judged, and again when more became of it."""
@@ -315,13 +315,13 @@ class ConnectionRecord:
                 self._judge(attempt)
                 self._learn()
         finally:
-            self.close()
+            self.release()
 
     def _judge_alone(self, attempt: Attempt, carried: TunnelResult) -> None:
         """A request that could not be sent twice was left to one route: what came of it is known only now."""
         if carried.bytes_down:
             judged = replace(attempt, stage=Stage.DONE)
-            self.say(winner=attempt.route)
+            self.update(winner=attempt.route)
         elif carried.closed_by is ClosedBy.SERVER:
             symptom = Symptom.RESET if carried.error else Symptom.EOF
             judged = replace(attempt, symptom=symptom, error=carried.error or "closed without an answer")
@@ -332,7 +332,7 @@ class ConnectionRecord:
 
     def _judge(self, attempt: Attempt) -> None:
         """Puts what became of an attempt in place of what was known before."""
-        self.say(attempts=self.outcome.with_attempt(attempt).attempts)
+        self.update(attempts=self.outcome.with_attempt(attempt).attempts)
 
 
 _SAFE = ("GET", "HEAD")
@@ -342,7 +342,7 @@ _PROVEN_BY_BYTES = frozenset({"frozen", "throttled"})
 _FLOWS = {Symptom.FROZEN: "froze", Symptom.THROTTLED: "went on at a crawl", Symptom.RESET: "was reset"}
 
 
-def _nothing(finding: FlowFinding) -> None:
+def _nothing(finding: FlowSignal) -> None:
     """A relay's flow says nothing of the network."""
 
 

@@ -85,7 +85,7 @@ async def exchange(
     both = _Exchange(
         _End(client, client_reader, lambda error: error), _End(upstream, upstream_reader, _server_failed), head
     )
-    client.notify = upstream.notify = both.bell.ring
+    client.notify = upstream.notify = both.notify.set
     try:
         return await both.run(head_sent, idle_timeout_s)
     finally:
@@ -145,11 +145,11 @@ class _Exchange:
 
     __slots__ = (
         "_again", "_answer", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_refused",
-        "_sends_already", "_sent_before", "_server", "_uploaded", "bell",
+        "_sends_already", "_sent_before", "_server", "_uploaded", "notify",
     )  # fmt: skip
 
     def __init__(self, client: _End, server: _End, head: RequestHead) -> None:
-        self.bell = Notify()  # a stream has news
+        self.notify = Notify()  # a stream has news
         self._client = client
         self._server = server
         self._head = head
@@ -293,7 +293,7 @@ class _Exchange:
     def _continue_is_due(self) -> None:
         # A client that sends already, or was told to by the server, needs no word from us.
         self._continue_due = not (self._continued or self._sends_already or self._client.received)
-        self.bell.ring()
+        self.notify.set()
 
     # -- stepping --------------------------------------------------------------------------------------------------
 
@@ -317,8 +317,8 @@ class _Exchange:
                 elif now >= moved_at + idle_timeout_s:
                     raise _Stalled
                 if alarm is None or alarm.when() <= now:  # only when the last one has rung: no timer is moved per piece
-                    alarm = loop.call_at(moved_at + idle_timeout_s + _TICK_S, self.bell.ring)
-                await self.bell.wait(None)
+                    alarm = loop.call_at(moved_at + idle_timeout_s + _TICK_S, self.notify.set)
+                await self.notify.wait(None)
         finally:
             if alarm is not None:
                 alarm.cancel()

@@ -114,7 +114,7 @@ class OwnPageRequest:
     received: bytes
 
 
-Opening = TunnelRequest | ForwardRequest | OwnPageRequest
+InboundRequest = TunnelRequest | ForwardRequest | OwnPageRequest
 
 _STATUS = {
     Symptom.FORBIDDEN: 403,
@@ -145,7 +145,7 @@ class InboundHandshake:
         self._credentials = credentials
         self._is_ours = is_ours
 
-    async def greet(self, client: SocketStream, reader: Reader) -> Opening | None:
+    async def read(self, client: SocketStream, reader: Reader) -> InboundRequest | None:
         """The first opening of a connection. None: the client left, or said nothing in time. Raises PeerError, with the
         reply to send, for everything that is not a request."""
         family: Family | None = None
@@ -164,8 +164,8 @@ class InboundHandshake:
                 raise _too_slow(self._limits.head_timeout_s) from None
             return None
 
-    async def next_request(self, client: SocketStream, reader: Reader) -> Opening | None:
-        """The next opening on a kept-alive HTTP connection; None and PeerError as for `greet`."""
+    async def next_request(self, client: SocketStream, reader: Reader) -> InboundRequest | None:
+        """The next opening on a kept-alive HTTP connection; None and PeerError as for `read`."""
         try:
             with deadline(self._limits.keep_alive_s):
                 await read_with(client, reader, reader.peek())
@@ -177,7 +177,7 @@ class InboundHandshake:
         except TimeoutError:
             raise _too_slow(self._limits.head_timeout_s) from None
 
-    async def _http(self, client: SocketStream, reader: Reader) -> Opening:
+    async def _http(self, client: SocketStream, reader: Reader) -> InboundRequest:
         head = await read_with(client, reader, http1.read_request_head(reader))
         if head.form is Form.ORIGIN:
             # Whoever would need the password, and cannot give one in this form, is not told who listens here.

@@ -36,7 +36,7 @@ class InspectedOrigin:
 class Inspector(Protocol):
     """Looks into what a rule INSPECTs. `intercept` has it; here is what a session asks of it."""
 
-    async def look(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
+    async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
         """What becomes of a connection: first before its client is told "connected", without a `flight`, then with."""
 
     async def intercept(self, client: SocketStream, said: bytes, outcome: Callable[[], Outcome]) -> SocketStream:

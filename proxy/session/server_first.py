@@ -17,7 +17,7 @@ from proxy.net.stream import Stream
 
 
 async def relay_server_greeting(
-    opened: Winner, client: Stream, bell: Notify, awaits: Callable[[], bool], *, idle_timeout_s: float
+    opened: Winner, client: Stream, notify: Notify, awaits: Callable[[], bool], *, idle_timeout_s: float
 ) -> int:
     """Passes on what the server of `opened` says, until `awaits` says that no more of the client's words are waited
     for, the server has finished, or nothing happened for `idle_timeout_s`. Returns the bytes. Takes over who hears of
@@ -25,7 +25,7 @@ async def relay_server_greeting(
     stream = opened.stream
     said = 0
     data: bytes | None = opened.answer
-    client.notify = stream.notify = bell.ring
+    client.notify = stream.notify = notify.set
     with contextlib.suppress(TimeoutError):
         while True:
             with deadline(idle_timeout_s):
@@ -36,5 +36,5 @@ async def relay_server_greeting(
                     break
                 data = stream.receive_nowait()
                 if data is None:
-                    await bell.wait(None)
+                    await notify.wait(None)
     return said

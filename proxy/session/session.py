@@ -22,13 +22,20 @@ from functools import partial
 from proxy.model import Destination, HttpRequest, Inbound, Outcome, Protocol, Request, Symptom
 from proxy.model.errors import BywayError, DialError, PeerError
 from proxy.net.deadline import deadline
-from proxy.net.race.race import BeforeFlight, Race, Winner
+from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.stream import SocketStream, Stream
 from proxy.routing.strategies import is_shaped
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.events import Delivered
 from proxy.session.http_exchange import Exchanged, exchange
-from proxy.session.inbound import ForwardRequest, Opening, OwnPageRequest, TunnelRequest, http_redirect, http_refusal
+from proxy.session.inbound import (
+    ForwardRequest,
+    InboundRequest,
+    OwnPageRequest,
+    TunnelRequest,
+    http_redirect,
+    http_refusal,
+)
 from proxy.session.inspector import DO_NOT_INSPECT, InspectionDecision
 from proxy.session.origin_connection import OriginConnection
 from proxy.session.plan import plan_for
@@ -64,7 +71,7 @@ class Session:
         """Serves the client until it has gone, or its bytes are the pump's or the control server's. `asked` is what it
         wants when it has said so already."""
         try:
-            opening: Opening | None = asked or await self._setup.front.greet(self._client, self._reader)
+            opening: InboundRequest | None = asked or await self._setup.inbound.read(self._client, self._reader)
             while isinstance(opening, ForwardRequest):
                 opening = await self._forward(opening)
             if isinstance(opening, TunnelRequest):
@@ -92,9 +99,9 @@ class Session:
             if record.plan.intercept and (await self._inspection_decision(record)).refusal:
                 await self._send_final_and_linger(tunnel.refused(Symptom.CERTIFICATE, record.outcome.error))
                 return
-            self._client.notify = race.bell.ring
+            self._client.notify = race.notify.set
             if not await race.connect(self._waits):
-                record.lost(race, client_left=self._client_left)
+                record.on_lost(race, client_left=self._client_left)
                 await self._send_final_and_linger(tunnel.refused(record.symptom, record.outcome.error))
                 return
             await self._client.send(tunnel.accepted)
@@ -120,30 +127,30 @@ class Session:
             limit_s = self._setup.settings.limits.idle_timeout_s
             winner = await _within(limit_s, race.deliver(flight, partial(self._read_flight, flight)))
             if winner is None:
-                record.lost(race, client_left=self._client_left)
+                record.on_lost(race, client_left=self._client_left)
             else:
                 self._pump(winner, race, record, flight)
                 self._report_delivered(record, flight)
         finally:
-            record.close()
+            record.release()
             race.close()
 
     async def _first_flight(self, race: Race, record: ConnectionRecord, flight: Flight) -> Race | None:
         """The client's flight, and the race that it is for: another one when the path that was open has closed. None:
         there is none to send, and all is said."""
         before = await self._await_flight(race, flight)
-        if before is BeforeFlight.SPOKE:
+        if before is OpenPath.SERVER_FIRST:
             await self._serve_spoken(race, record, flight)
             return None
         if not flight.complete:
-            record.lost(race, client_left=self._client_left)
+            record.on_lost(race, client_left=self._client_left)
             return None
-        if before is BeforeFlight.CLOSED or self._setup is not self._services.setup():
+        if before is OpenPath.CLOSED or self._setup is not self._services.setup():
             race.close()
             self._setup = self._services.setup()  # nothing has gone yet, so what was said since holds
-            record.say(plan=await plan_for(record.outcome.request, self._services, self._setup))
+            record.update(plan=await plan_for(record.outcome.request, self._services, self._setup))
             race = self._race(record)
-            self._client.notify = race.bell.ring
+            self._client.notify = race.notify.set
         await self._plan_on_name(flight, race, record)
         return race
 
@@ -152,30 +159,30 @@ class Session:
         good certificate; with one, also whether there is anything to look into."""
         if self._inspected or not record.plan.routes:
             return DO_NOT_INSPECT
-        look = await self._services.inspector.look(record.outcome, flight)
+        look = await self._services.inspector.decide(record.outcome, flight)
         if look.refusal:
-            record.say(error=look.refusal)
+            record.update(error=look.refusal)
         return look
 
-    async def _await_flight(self, race: Race, flight: Flight) -> BeforeFlight:
+    async def _await_flight(self, race: Race, flight: Flight) -> OpenPath:
         """Until the client's flight is whole, the server spoke first, or the client left. A path that closes before is
         waited out for a moment: browsers open tunnels ahead of need, and a flight that comes yet finds a new path."""
-        self._client.notify = race.bell.ring
+        self._client.notify = race.notify.set
         loop = asyncio.get_running_loop()
         limits = self._setup.settings.limits
         ends_at = loop.time() + limits.idle_timeout_s
         closed = False
         while self._flight_incomplete(flight):
             before = race.poll_open_path()
-            if before is BeforeFlight.SPOKE:
+            if before is OpenPath.SERVER_FIRST:
                 return before
-            if before is BeforeFlight.CLOSED and not closed:
+            if before is OpenPath.CLOSED and not closed:
                 closed = True
                 ends_at = min(ends_at, loop.time() + limits.late_flight_s)
             left_s = ends_at - loop.time()  # the bell may ring for less than a whole flight
             if left_s <= 0:
-                return BeforeFlight.CLOSED
-            await race.bell.wait(left_s)
+                return OpenPath.CLOSED
+            await race.notify.wait(left_s)
         return race.poll_open_path()
 
     async def _serve_spoken(self, race: Race, record: ConnectionRecord, flight: Flight) -> None:
@@ -188,14 +195,14 @@ class Session:
         try:
             limit_s = self._setup.settings.limits.idle_timeout_s
             still = partial(self._flight_incomplete, flight)
-            said = await relay_server_greeting(opened, self._client, race.bell, still, idle_timeout_s=limit_s)
+            said = await relay_server_greeting(opened, self._client, race.notify, still, idle_timeout_s=limit_s)
             host = flight.server_name or record.outcome.host
             plan = await plan_for(record.outcome.request, self._services, self._setup, host=host)
-            record.say(protocol=flight.protocol, host=host, plan=plan, bytes_down=said)
+            record.update(protocol=flight.protocol, host=host, plan=plan, bytes_down=said)
             if flight.complete and opened.route in plan.routes:
                 self._pump(replace(opened, answer=b"", unsent=flight.data), race, record, flight)
             elif flight.complete:
-                record.say(
+                record.update(
                     error=f"{host} may not go by {opened.route}, where the server had spoken before it was named"
                 )
         finally:
@@ -216,10 +223,10 @@ class Session:
     async def _plan_on_name(self, flight: Flight, race: Race, record: ConnectionRecord) -> None:
         """A literal address was planned as it is; the name in the flight may say otherwise, before a byte of it
         leaves."""
-        record.say(protocol=flight.protocol)
+        record.update(protocol=flight.protocol)
         if record.outcome.request.destination.address is not None and flight.server_name is not None:
             plan = await plan_for(record.outcome.request, self._services, self._setup, host=flight.server_name)
-            record.say(host=flight.server_name, plan=plan)
+            record.update(host=flight.server_name, plan=plan)
             race.restrict_to(plan.routes)
 
     def _pump(self, winner: Winner, race: Race, record: ConnectionRecord, flight: Flight) -> None:
@@ -227,17 +234,17 @@ class Session:
         self._owned_by_pump = True
         self._client.notify = None
         sent = len(flight.data) - len(winner.unsent)
-        record.say(bytes_up=sent, flight_bytes=sent)
-        record.won(race, winner)
+        record.update(bytes_up=sent, flight_bytes=sent)
+        record.on_won(race, winner)
         record.retain()
-        tunnel = self._services.pump.carry(
-            self._client, winner.stream, record.carried, to_upstream=winner.unsent, to_client=winner.answer
+        tunnel = self._services.pump.start(
+            self._client, winner.stream, record.on_tunnel_ended, to_upstream=winner.unsent, to_client=winner.answer
         )
         record.watch(tunnel)
 
     # -- plain HTTP: each request on its own -----------------------------------------------------------------------
 
-    async def _forward(self, asked: ForwardRequest) -> Opening | None:
+    async def _forward(self, asked: ForwardRequest) -> InboundRequest | None:
         """Serves one request; returns the next one when the connection stays open."""
         record = await self._open_record(
             asked.destination, Inbound.HTTP, HttpRequest(asked.head.method, asked.head.target)
@@ -245,15 +252,15 @@ class Session:
         try:
             exchanged = await self._exchange(asked, record)
         except DialError as error:
-            record.broke(error)
+            record.on_broken(error)
             exchanged = None
             await self._refuse(record)
         finally:
             self._client.notify = None
-            record.close()
+            record.release()
         if exchanged is None or not exchanged.client_reusable:
             return None
-        return await self._setup.front.next_request(self._client, self._reader)
+        return await self._setup.inbound.next_request(self._client, self._reader)
 
     async def _exchange(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
         """One exchange, on the idle connection when that fits the plan, else on the winner of a race. None: the client
@@ -295,7 +302,7 @@ class Session:
         try:
             return await self._pass(stead.stream, Reader(), asked, record, head_sent=False)
         except DialError as error:
-            record.broke_inside(error, stead.inside())
+            record.on_broken_inside(error, stead.inside())
             await self._refuse(record)
             return None
         finally:
@@ -307,10 +314,10 @@ class Session:
     ) -> OriginConnection | None:
         """The winner of a race for one request. A bodiless one is the flight and has gone out; any other is sent once,
         on the first route that connects. None: no route brought anything, or the client has gone."""
-        record.say(protocol=Protocol.HTTP)
+        record.update(protocol=Protocol.HTTP)
         flight = _flight_of(asked.head)
         winner: Winner | None = None
-        self._client.notify = race.bell.ring
+        self._client.notify = race.notify.set
         if asked.head.bodiless:
             limit_s = self._setup.settings.limits.exchange_timeout_s
             winner = await _within(limit_s, race.deliver(flight, self._pull_pipelined))
@@ -318,9 +325,9 @@ class Session:
             winner = race.take_opened()
         self._client.notify = None
         if winner is None:
-            record.lost(race, client_left=self._client_left)
+            record.on_lost(race, client_left=self._client_left)
             return None
-        record.won(race, winner)
+        record.on_won(race, winner)
         if asked.head.bodiless:
             self._report_delivered(record, flight)
         return OriginConnection(
@@ -353,7 +360,7 @@ class Session:
         except (BywayError, OSError):
             upstream.stream.abort()
             raise
-        record.delivered(upstream.route, upstream.stream.peer)
+        record.on_delivered(upstream.route, upstream.stream.peer)
         if exchanged.upgraded:
             pass  # the pump has it
         elif upstream.reusable and exchanged.upstream_reusable and exchanged.client_reusable:
@@ -375,7 +382,7 @@ class Session:
             head_sent=head_sent,
             idle_timeout_s=self._setup.settings.limits.exchange_timeout_s,
         )
-        record.say(
+        record.update(
             bytes_up=exchanged.bytes_up,
             bytes_down=exchanged.bytes_down,
             closed_by=exchanged.closed_by,
@@ -384,8 +391,8 @@ class Session:
             self._owned_by_pump = True
             record.retain()
             to_upstream, to_client = self._reader.rest(), answers.rest()
-            self._services.pump.carry(
-                self._client, upstream, record.carried, to_upstream=to_upstream, to_client=to_client
+            self._services.pump.start(
+                self._client, upstream, record.on_tunnel_ended, to_upstream=to_upstream, to_client=to_client
             )
         return exchanged
 

@@ -26,7 +26,7 @@ class Setup:
     """Everything that the user configured, ready for use. A reload replaces it whole; running tunnels keep theirs."""
 
     loaded: Loaded
-    front: InboundHandshake
+    inbound: InboundHandshake
     guard: Guard
     router: Router
     registry: Registry

@@ -93,7 +93,7 @@ class _PumpRelay:
         sock.connect_ex(self._origin)
         upstream = SocketStream(sock, self._poller, "origin")
         await upstream.connected()
-        self._pump.carry(client, upstream, _ended)
+        self._pump.start(client, upstream, _ended)
 
 
 def _ended(_: TunnelResult) -> None:

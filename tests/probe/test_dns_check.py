@@ -101,13 +101,13 @@ class Scene:
     async def visit(self, visit: Outcome = RESCUED, flight: bytes = HELLO) -> None:
         """The visit, as a session goes through with it, and all that comes of it."""
         record = ConnectionRecord(visit.request, visit.plan, network=HOME, services=self.services)
-        record.say(attempts=visit.attempts, winner=visit.winner, protocol=visit.protocol, host=visit.host)
+        record.update(attempts=visit.attempts, winner=visit.winner, protocol=visit.protocol, host=visit.host)
         record._learn()
         self.beliefs.delivered_direct("other.test", network=HOME, now=self.now())  # the uplink is well, so it counts
         sent = Flight()
         sent.receive_data(flight)
         DnsCheck(self.services).on_delivered(Delivered(self.setup, record, sent))
-        record.close()
+        record.release()
         if self.compared:
             assert self.written == [], "it waits for what may be found yet"
         await asyncio.sleep(self.settings.detect.retest_pair_s + 1)

@@ -338,10 +338,10 @@ def test_direct_that_works_again_takes_back_an_alarm(answer: bytes | Exception) 
     async def story() -> None:
         scene = Scene(direct=answering(answer), relay=answering())
         await asyncio.sleep(DUE_S)
-        scene.down_cache.raise_for(HOST)
+        scene.down_cache.mark_down(HOST)
         scene.way_back.on_delivered(visit_of(scene.setup, VISIT, flight_of(HELLO)))
         await asyncio.sleep(1.0)
-        assert scene.down_cache.holds(HOST) is (answer is RESET)
+        assert scene.down_cache.is_down(HOST) is (answer is RESET)
 
     play(story())
 

@@ -39,7 +39,7 @@ from proxy.model import (
 )
 from proxy.model.errors import DialError
 from proxy.net.race.race import Winner
-from proxy.net.tunnel.flow_monitor import FlowFinding
+from proxy.net.tunnel.flow_monitor import FlowSignal
 from proxy.net.tunnel.pump import TunnelResult
 from proxy.session.connection_record import ConnectionRecord
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, open_uplink, outcome, pending
@@ -108,7 +108,7 @@ class Race:
 
 def won(record: ConnectionRecord, race: Race, *, valid: bool = True) -> None:
     route = race.attempts[-1].route
-    record.won(cast(Any, race), Winner(route, cast(Any, None), b"answer", b"", valid))
+    record.on_won(cast(Any, race), Winner(route, cast(Any, None), b"answer", b"", valid))
 
 
 def carried(up: int = 10, down: int = 20, by: ClosedBy = ClosedBy.CLIENT, error: str = "") -> TunnelResult:
@@ -125,10 +125,10 @@ async def test_it_is_written_once_when_nothing_more_is_to_come(world: World) -> 
     record.retain()
     record.retain()
     world.now += 5
-    record.close()
-    record.close()
+    record.release()
+    record.release()
     assert world.written == []
-    record.close()
+    record.release()
     assert world.outcome.duration == 5
     assert world.outcome.at == 1000
     assert world.written[0][1] == HOME
@@ -140,8 +140,8 @@ async def test_a_rescue_is_told_and_learned_at_once(world: World) -> None:
     assert world.written == []
     assert world.learned == [State.SUSPECT]
     record.retain()
-    record.close()
-    record.carried(carried())
+    record.release()
+    record.on_tunnel_ended(carried())
     assert (world.outcome.winner, world.outcome.bytes_up, world.outcome.bytes_down) == (TOR, 10, 20)
     assert world.outcome.closed_by is ClosedBy.CLIENT
 
@@ -150,7 +150,7 @@ async def test_that_a_tunnel_has_ended_is_told_with_the_time_that_it_took(world:
     record = world.record()
     won(record, Race(delivered()))
     world.now += 7200
-    record.carried(carried())
+    record.on_tunnel_ended(carried())
     assert [(tunnel.duration, tunnel.bytes_down) for tunnel in world.ended] == [(7200, 20)]
 
 
@@ -161,7 +161,7 @@ async def test_all_that_addons_made_of_its_signals_is_written(world: World) -> N
     won(record, Race(failed(Symptom.RESET), delivered(TOR)))
     record.add_evidence(DIRECT, {"seen": 1})
     record.add_evidence(DIRECT, {"dns": "dns_denied"})
-    record.close()
+    record.release()
     kept = world.outcome.attempts[0].evidence["addons"]
     assert kept == "a: tls_reset weighs 0 in place of 2; a: dns_denied weighs 1 in place of 3"
 
@@ -170,7 +170,7 @@ async def test_what_happened_on_another_network_teaches_nothing(world: World) ->
     record = world.record()
     world.network = AWAY
     won(record, Race(failed(Symptom.RESET), delivered(TOR)))
-    record.close()
+    record.release()
     assert world.changes == []
     assert world.written[0][1] == HOME, "but it is written, and of the network where it began"
 
@@ -179,7 +179,7 @@ async def test_an_overtaken_direct_attempt_is_judged_before_the_entry_is_written
     later: asyncio.Future[Attempt | None] = asyncio.get_running_loop().create_future()
     record = world.record()
     won(record, Race(pending(), delivered(TOR), later=later))
-    record.close()
+    record.release()
     assert world.written == []
     later.set_result(failed(Symptom.DROPPED))
     await until(lambda: bool(world.written))
@@ -194,7 +194,7 @@ async def test_an_overtaken_attempt_that_cannot_be_judged_does_not_keep_the_entr
         asyncio.get_running_loop().set_exception_handler(lambda _loop, _context: None)
         record = world.record()
         won(record, Race(pending(), delivered(TOR), later=later))
-        record.close()
+        record.release()
         if result is None:
             later.set_result(None)
         else:
@@ -205,8 +205,8 @@ async def test_an_overtaken_attempt_that_cannot_be_judged_does_not_keep_the_entr
 async def test_a_loss_names_what_was_tried(world: World) -> None:
     record = world.record()
     race = Race(failed(Symptom.REFUSED, Stage.CONNECT), failed(Symptom.RELAY_REFUSED, Stage.RELAY, TOR, error="no"))
-    record.lost(cast(Any, race))
-    record.close()
+    record.on_lost(cast(Any, race))
+    record.release()
     assert race.closed
     assert world.outcome.winner is None
     assert "direct: refused; tor: no" in world.outcome.error
@@ -220,20 +220,20 @@ REFUSES = replace(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), evidence={"relay
 
 
 async def test_a_relay_that_refuses_is_noted_though_no_route_delivered(world: World) -> None:
-    world.record().lost(cast(Any, Race(failed(), REFUSES)))
+    world.record().on_lost(cast(Any, Race(failed(), REFUSES)))
     assert world.health.faults()["tor"].fault is RelayFault.CONNECTION_REFUSED
 
 
 @pytest.mark.parametrize("left", [True, False])
 async def test_also_when_the_client_has_left(world: World, left: bool) -> None:
-    world.record().lost(cast(Any, Race(pending(), REFUSES)), client_left=left)
+    world.record().on_lost(cast(Any, Race(pending(), REFUSES)), client_left=left)
     assert set(world.health.faults()) == {"tor"}
 
 
 async def test_nothing_is_noted_of_a_relay_on_the_network_that_was_left(world: World) -> None:
     record = world.record()
     world.network = AWAY
-    record.lost(cast(Any, Race(failed(), REFUSES)))
+    record.on_lost(cast(Any, Race(failed(), REFUSES)))
     assert not world.health.faults()
 
 
@@ -245,13 +245,13 @@ async def test_offline_or_behind_a_portal_no_relay_is_blamed(world: World, state
         offline = outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host="gone.test")
         world.beliefs.learn(offline, network=HOME, now=995)
     assert world.beliefs.network_state(HOME) is state
-    world.record().lost(cast(Any, Race(failed(), REFUSES)))
+    world.record().on_lost(cast(Any, Race(failed(), REFUSES)))
     assert not world.health.faults()
 
 
 async def test_just_after_waking_no_relay_is_blamed(world: World) -> None:
     world.beliefs.woke(world.now)
-    world.record().lost(cast(Any, Race(failed(), REFUSES)))
+    world.record().on_lost(cast(Any, Race(failed(), REFUSES)))
     assert not world.health.faults()
 
 
@@ -260,15 +260,15 @@ async def test_a_control_shall_tell_whether_it_is_the_network_that_fails(world: 
     """Under RELAY nothing goes direct that would show a captive portal."""
     if direct_works:
         world.beliefs.delivered_direct("other.test", network=HOME, now=world.now - 5)
-    world.record(Plan(Action.RELAY, (TOR,), "MATCH,RELAY")).lost(cast(Any, Race(REFUSES)))
+    world.record(Plan(Action.RELAY, (TOR,), "MATCH,RELAY")).on_lost(cast(Any, Race(REFUSES)))
     assert world.beliefs.control_wanted(HOME, world.now) is not direct_works
 
 
 async def test_a_relay_that_was_tried_often_is_named_once(world: World) -> None:
     record = world.record()
     tries = [failed(Symptom.RELAY_DOWN, Stage.CONNECT, TOR, error=f"refused {n}") for n in range(3)]
-    record.lost(cast(Any, Race(failed(Symptom.RESET), *tries)))
-    record.close()
+    record.on_lost(cast(Any, Race(failed(Symptom.RESET), *tries)))
+    record.release()
     assert "direct: reset; tor: refused 2 (3 tries)" in world.outcome.error
     assert "tor" not in record.client_message
 
@@ -276,22 +276,22 @@ async def test_a_relay_that_was_tried_often_is_named_once(world: World) -> None:
 async def test_of_a_route_that_was_tried_again_the_last_try_delivered(world: World) -> None:
     record = world.record()
     won(record, Race(failed(Symptom.RELAY_DOWN, Stage.CONNECT, TOR), Attempt(TOR, Stage.FIRST_BYTE)), valid=False)
-    record.delivered(TOR, "192.0.2.1:443")
-    record.close()
+    record.on_delivered(TOR, "192.0.2.1:443")
+    record.release()
     assert [attempt.delivered for attempt in world.outcome.attempts] == [False, True]
 
 
 async def test_the_attempt_that_was_left_alone_is_judged_and_no_other(world: World) -> None:
     record = world.record()
     won(record, Race(pending(), failed(Symptom.ABANDONED, Stage.CONNECT, TOR)), valid=False)
-    record.carried(carried(down=5))
+    record.on_tunnel_ended(carried(down=5))
     assert [(a.route, a.delivered) for a in world.outcome.attempts] == [(DIRECT, True), (TOR, False)]
 
 
 async def test_a_client_that_left_is_no_loss_of_the_routes(world: World) -> None:
     record = world.record()
-    record.lost(cast(Any, Race(pending())), client_left=True)
-    record.close()
+    record.on_lost(cast(Any, Race(pending())), client_left=True)
+    record.release()
     assert world.outcome.closed_by is ClosedBy.CLIENT
     assert world.changes == []
 
@@ -307,8 +307,8 @@ async def test_a_plan_without_routes_is_told_as_what_it_is(
     world: World, plan: Plan, symptom: Symptom, words: str
 ) -> None:
     record = world.record(plan)
-    record.lost(cast(Any, Race()))
-    record.close()
+    record.on_lost(cast(Any, Race()))
+    record.release()
     assert record.symptom is symptom
     assert words in record.client_message
     assert plan.why in world.outcome.error
@@ -329,7 +329,7 @@ async def test_a_request_that_was_left_to_one_route_is_judged_by_what_came(
 ) -> None:
     record = world.record()
     won(record, Race(pending()), valid=False)
-    record.carried(came)
+    record.on_tunnel_ended(came)
     (judged,) = world.outcome.attempts
     assert (judged.stage, judged.symptom, judged.error) == (attempt.stage, attempt.symptom, attempt.error)
     assert world.outcome.winner == winner
@@ -339,9 +339,9 @@ async def test_a_request_that_was_left_to_one_route_is_judged_by_what_came(
 async def test_a_path_that_broke_has_its_symptom(world: World, symptom: Symptom) -> None:
     error = DialError("broke", stage=Stage.FIRST_BYTE, symptom=symptom)
     record = world.record()
-    record.say(attempts=(pending(),), winner=DIRECT)
-    record.broke(error)
-    record.close()
+    record.update(attempts=(pending(),), winner=DIRECT)
+    record.on_broken(error)
+    record.release()
     assert [a.symptom for a in world.outcome.attempts] == [symptom]
     assert world.outcome.winner is None
     assert world.outcome.error.startswith(f"{HOST}:443: ")
@@ -349,8 +349,8 @@ async def test_a_path_that_broke_has_its_symptom(world: World, symptom: Symptom)
 
 async def test_an_answer_on_a_connection_used_before_is_an_attempt_of_its_own(world: World) -> None:
     record = world.record()
-    record.delivered(TOR, "192.0.2.1:443")
-    record.close()
+    record.on_delivered(TOR, "192.0.2.1:443")
+    record.release()
     (attempt,) = world.outcome.attempts
     assert (attempt.route, attempt.delivered, dict(attempt.evidence)) == (TOR, True, {"reused": 1})
     assert world.outcome.winner == TOR
@@ -358,8 +358,8 @@ async def test_an_answer_on_a_connection_used_before_is_an_attempt_of_its_own(wo
 
 async def test_what_an_exchange_moved_and_what_its_tunnel_moved_are_added(world: World) -> None:
     record = world.record()
-    record.say(bytes_up=1, bytes_down=2, winner=DIRECT)
-    record.carried(carried(10, 20))
+    record.update(bytes_up=1, bytes_down=2, winner=DIRECT)
+    record.on_tunnel_ended(carried(10, 20))
     assert (world.outcome.bytes_up, world.outcome.bytes_down) == (11, 22)
 
 
@@ -369,7 +369,7 @@ def test_G1_a_tunnel_opened_ahead_of_need_has_its_flight_when_that_came(world: W
     world.now += 60
     won(record, Race(failed(Symptom.RESET), delivered(TOR)))
     assert (record.outcome.at, record.outcome.flight_at) == (1000.0, 1059.7)
-    (lost := world.record()).lost(cast(Any, Race(failed(Symptom.RESET))))
+    (lost := world.record()).on_lost(cast(Any, Race(failed(Symptom.RESET))))
     assert lost.outcome.flight_at == 1059.7
 
 
@@ -377,7 +377,7 @@ def test_an_outcome_is_the_same_until_something_is_said(world: World) -> None:
     record = world.record()
     first = record.outcome
     assert record.outcome is first
-    record.say(error="late")
+    record.update(error="late")
     assert record.outcome.error == "late"
     assert first.error == ""
 
@@ -396,7 +396,7 @@ def test_G1_a_page_that_stays_open_shows_that_the_uplink_is_well(
     beliefs.learn(blocked, network=network, now=1000.0)
     request = Request(1, Destination("radio.example.net", 443), Inbound.CONNECT, "127.0.0.1:50000")
     radio = ConnectionRecord(request, Plan(Action.AUTO, (DIRECT, TOR), ""), network=HOME, services=shared)
-    radio.say(protocol=protocol, winner=DIRECT, attempts=(delivered(),))
+    radio.update(protocol=protocol, winner=DIRECT, attempts=(delivered(),))
     radio.watch(cast(Any, SimpleNamespace(over=False)))
     if flows.brings is not None:
         flows.brings(0.5)
@@ -426,9 +426,9 @@ class Watching(NoFlows):
         self.ends: list[tuple[object, object]] = []
 
     @property
-    def hears(self) -> Callable[[FlowFinding], None]:
+    def hears(self) -> Callable[[FlowSignal], None]:
         """Whom it tells what was found."""
-        return cast(Callable[[FlowFinding], None], self.watched[-1][2])
+        return cast(Callable[[FlowSignal], None], self.watched[-1][2])
 
     def watch(self, *given: Any, **named: Any) -> object:
         self.named = named
@@ -473,14 +473,14 @@ class Watched:
             self.shared = replace(self.shared, beliefs=self.beliefs)
         request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
         self.record = ConnectionRecord(request, Plan(action, (DIRECT, TOR), ""), network=HOME, services=self.shared)
-        self.record.say(protocol=Protocol.TLS, winner=route, attempts=(delivered(route),))
+        self.record.update(protocol=Protocol.TLS, winner=route, attempts=(delivered(route),))
         self.tunnel = Tunnel()
 
     def watch(self) -> None:
         self.record.watch(cast(Any, self.tunnel))
 
     def finds(self, kind: Symptom, bytes_down: int = 17_000) -> None:
-        self.flows.hears(FlowFinding(kind, bytes_down, {"probes": 3}))
+        self.flows.hears(FlowSignal(kind, bytes_down, {"probes": 3}))
 
     @property
     def direct(self) -> Attempt:
@@ -524,7 +524,7 @@ def test_a_tunnel_on_our_own_network_is_no_witness_for_what_goes_on_abroad() -> 
 def test_nor_is_its_certificate_that_no_login_page_comes(near: bool) -> None:
     scene = Watched(near=near)
     scene.beliefs.sounded("control.example", ConnectivityResult.PORTAL, network=HOME, started=999.0, now=1000.0)
-    scene.record.carried(carried(up=9000))
+    scene.record.on_tunnel_ended(carried(up=9000))
     assert (scene.beliefs.network_state(HOME) is NetworkState.PORTAL) == near
 
 
@@ -533,7 +533,7 @@ def test_a_tunnel_that_is_over_is_not_watched() -> None:
     scene.tunnel.over = True
     scene.watch()
     assert scene.flows.watched == []
-    scene.record.carried(carried())
+    scene.record.on_tunnel_ended(carried())
     assert scene.flows.ends == []
 
 
@@ -541,7 +541,7 @@ def test_the_watch_hears_how_a_tunnel_ended() -> None:
     scene = Watched()
     scene.watch()
     ended = carried()
-    scene.record.carried(ended)
+    scene.record.on_tunnel_ended(ended)
     assert [end for _, end in scene.flows.ends] == [ended]
     assert len(scene.written) == 1
 
@@ -595,7 +595,7 @@ def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId
     again = ConnectionRecord(
         scene.record.outcome.request, scene.record.outcome.plan, network=HOME, services=scene.shared
     )
-    again.say(protocol=Protocol.TLS, winner=TOR, attempts=(delivered(TOR),))
+    again.update(protocol=Protocol.TLS, winner=TOR, attempts=(delivered(TOR),))
     again.watch(cast(Any, Tunnel()))
     scene.network = network
     scene.flows.named["proven"](40_000, 100_000.0)
@@ -604,7 +604,7 @@ def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId
 
 def test_evidence_that_is_found_later_is_learned_from() -> None:
     scene = Watched()
-    scene.record.say(attempts=(failed(Symptom.RESET), delivered(TOR)), winner=TOR)
+    scene.record.update(attempts=(failed(Symptom.RESET), delivered(TOR)), winner=TOR)
     scene.record._learn()
     open_uplink(scene.beliefs, now=1000.0)
     assert scene.held.cause == "sni_reset"
@@ -643,7 +643,7 @@ def entry_for(
     record = ConnectionRecord(
         request, Plan(action, (DIRECT, TOR), "why"), network=HOME, services=services(addons=addons, **more)
     )
-    record.say(host=HOST)
+    record.update(host=HOST)
     return record
 
 
@@ -654,15 +654,15 @@ def raced(*attempts: Attempt) -> Any:
 def test_each_attempt_is_told_once_it_is_judged_under_the_name() -> None:
     addons = Listening()
     record = entry_for(addons)
-    record.lost(raced(failed(), replace(pending(), route=TOR), Attempt(TOR, Stage.CONNECT, Symptom.ABANDONED)))
+    record.on_lost(raced(failed(), replace(pending(), route=TOR), Attempt(TOR, Stage.CONNECT, Symptom.ABANDONED)))
     assert addons.heard == [(HOST, "direct", "reset")]
-    record.lost(raced(failed(), delivered(TOR)))
+    record.on_lost(raced(failed(), delivered(TOR)))
     assert addons.heard == [(HOST, "direct", "reset"), (HOST, "tor", "")]
 
 
 def test_hosts_that_are_never_logged_are_not_told() -> None:
     addons = Listening()
-    entry_for(addons, is_private=lambda host: host == HOST).lost(raced(failed()))
+    entry_for(addons, is_private=lambda host: host == HOST).on_lost(raced(failed()))
     assert addons.heard == []
 
 
@@ -670,7 +670,7 @@ def test_what_addons_made_of_signals_is_kept_with_the_direct_attempt() -> None:
     addons = Listening()
     addons.made_of_signals = "lossy: tls_reset weighs 0 in place of 2"
     record = entry_for(addons)
-    record.lost(raced(failed(), failed(route=TOR)))
+    record.on_lost(raced(failed(), failed(route=TOR)))
     direct, other = record.outcome.attempts
     assert direct.evidence["addons"] == "lossy: tls_reset weighs 0 in place of 2"
     assert "addons" not in other.evidence
@@ -688,7 +688,7 @@ async def test_who_asked_in_plain_http_may_be_sent_elsewhere() -> None:
 def test_what_another_line_tells_is_not_written_twice(world: World) -> None:
     record = world.record()
     record.discard()
-    record.close()
+    record.release()
     assert world.written == []
 
 
@@ -696,7 +696,7 @@ def test_what_another_line_tells_is_not_written_twice(world: World) -> None:
 def test_what_we_asked_ourselves_teaches_nothing_and_no_addon_hears_of_it(teaches: bool) -> None:
     addons, sounded = Listening(), []
     record = entry_for(addons, learns=teaches, sound=lambda: sounded.append(1))
-    record.lost(raced(failed(), delivered(TOR)))
+    record.on_lost(raced(failed(), delivered(TOR)))
     assert (bool(addons.heard), bool(sounded)) == (teaches, teaches)
 
 
@@ -707,7 +707,7 @@ async def test_a_silent_relay_is_blamed_once_another_site_works_direct(world: Wo
         world.beliefs.delivered_direct("other.test", network=HOME, now=world.now + 1)
     record = world.record()
     world.now += 2
-    record.lost(cast(Any, Race(failed(), silent)))
+    record.on_lost(cast(Any, Race(failed(), silent)))
     assert bool(world.health.faults()) is before
     won(world.record(), Race(delivered()))
     assert world.health.faults()["tor"].fault is RelayFault.SILENT

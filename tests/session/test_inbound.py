@@ -19,8 +19,8 @@ from proxy.session.inbound import (
     Credentials,
     ForwardRequest,
     InboundHandshake,
+    InboundRequest,
     InnerTunnel,
-    Opening,
     OwnPageRequest,
     TunnelRequest,
     http_redirect,
@@ -49,9 +49,9 @@ class Client:
         self.front = InboundHandshake(limits or Limits(), credentials, is_ours)
         self.reader = Reader()
 
-    async def says(self, *pieces: bytes) -> Opening | None:
+    async def says(self, *pieces: bytes) -> InboundRequest | None:
         """What the front makes of `pieces`, each sent when the one before was read."""
-        greeting = asyncio.get_running_loop().create_task(self.front.greet(self.stream, self.reader))
+        greeting = asyncio.get_running_loop().create_task(self.front.read(self.stream, self.reader))
         for piece in pieces:
             await asyncio.get_running_loop().sock_sendall(self.sock, piece)
             await asyncio.sleep(0)

@@ -44,7 +44,7 @@ class PinsAll(Addons):
 def setup(rules: str = "") -> Setup:
     return Setup(
         loaded=Loaded(SETTINGS),
-        front=NOBODY,
+        inbound=NOBODY,
         guard=Guard(),
         router=Router(parse_rules(rules, source="rules.txt"), {}, [RelayInfo("tor")], SETTINGS),
         registry=Registry([Relay.parse("tor", "127.0.0.1:9050")], direct=NOBODY, to_relays=NOBODY),

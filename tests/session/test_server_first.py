@@ -22,7 +22,7 @@ class Talk:
 
     def __init__(self) -> None:
         self.client, self.server = ScriptedStream(Script()), ScriptedStream(Script())
-        self.bell = Notify()
+        self.notify = Notify()
         self.awaited = True
 
     def later(self, after_s: float, said: bytes | Exception) -> None:
@@ -37,7 +37,9 @@ class Talk:
 
     async def relay_server_greeting(self) -> int:
         opened = Winner(DIRECT, self.server, GREETING, b"", True)
-        return await relay_server_greeting(opened, self.client, self.bell, lambda: self.awaited, idle_timeout_s=LIMIT_S)
+        return await relay_server_greeting(
+            opened, self.client, self.notify, lambda: self.awaited, idle_timeout_s=LIMIT_S
+        )
 
 
 def test_what_the_server_says_goes_on_until_the_client_has_said_enough() -> None:

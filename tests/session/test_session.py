@@ -88,7 +88,7 @@ class Inspector:
         self.client: SocketStream | None = None
         self.side: socket.socket | None = None
 
-    async def look(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
+    async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
         self.asked.append(flight is not None)
         return self._looks.pop(0)
 
@@ -127,7 +127,7 @@ async def visit(
     rules = parse_rules(rules_text if inspector else "", source="rules.txt")
     setup = Setup(
         loaded=Loaded(settings),
-        front=InboundHandshake(settings.limits, None, lambda _host: False),
+        inbound=InboundHandshake(settings.limits, None, lambda _host: False),
         guard=Guard((), ()),
         router=Router(rules, {}, [RelayInfo(name) for name in registry.relay_names], settings),
         registry=cast(Any, registry),

@@ -125,7 +125,7 @@ class FakeOracle(TcpInfo):
     def __init__(self, usable: bool = True) -> None:
         self.usable = usable
         self.noted: list[tuple[str, float, float]] = []  # what the middlebox is told
-        self.middlebox = _Told(self.noted)
+        self.split_tcp = _Told(self.noted)
         self.answered: float | None = None
 
     def snapshot(self, sock: Any) -> Snapshot | None:
@@ -134,7 +134,7 @@ class FakeOracle(TcpInfo):
     def answered_after(self, sock: Any) -> float | None:
         return self.answered
 
-    def look(self, sock: Any, since: Snapshot) -> Reading:
+    def since(self, sock: Any, snapshot: Snapshot) -> Reading:
         stream: ScriptedStream = sock
         assert stream.flight_sent_at is not None
         waited = asyncio.get_running_loop().time() - stream.flight_sent_at
@@ -147,5 +147,5 @@ class FakeOracle(TcpInfo):
             rto_s=0.3,
         )
 
-    def prepare_give_up(self, sock: Any) -> None:
+    def silence_retransmits(self, sock: Any) -> None:
         pass

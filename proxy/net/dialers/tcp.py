@@ -175,7 +175,7 @@ class _Connecting:
             self._failed(peer, error)
             return
         stream.syn_at = asyncio.get_running_loop().time()
-        stream.notify = self._bell.ring  # registering makes an edge, also when it has connected already
+        stream.notify = self._bell.set  # registering makes an edge, also when it has connected already
         self._tries.append(stream)
 
     def _look(self) -> None:

@@ -223,7 +223,7 @@ class _Asking:
             self._said = channel.server
         if all(kind in channel.heard for kind in channel.asked) and not channel.cut:
             channel.is_open = False  # it has said all it will: the next server may be asked, while we listen on
-        self._bell.ring()
+        self._bell.set()
 
     def answered_twice(self, first: Answer, second: Answer) -> None:
         """Called by a channel for another answer to a question that it has had answered."""
@@ -237,7 +237,7 @@ class _Asking:
     def failed(self, channel: _Channel, error: OSError) -> None:
         channel.is_open = False
         self._said = f"{channel.server}: {error.strerror or error}"
-        self._bell.ring()
+        self._bell.set()
 
     def _take(self, kind: Kind, answer: Answer, server: str) -> None:
         self._answers.setdefault(kind, answer)

@@ -97,7 +97,7 @@ class Channel(ABC):
     def _put(self, question: _Question) -> None:
         self._waiting.append(question)
         if self._bells:
-            self._bells.pop().ring()
+            self._bells.pop().set()
         elif self._running < self.connections:
             self._running += 1
             spawn(self._run(), name=f"dns {self.server}")
@@ -168,7 +168,7 @@ class Channel(ABC):
     async def _idle(self, stream: Stream, bell: Notify) -> bool:
         """Waits for the next question; False when the connection has ended, or was idle for long."""
         self._bells.add(bell)
-        stream.notify = bell.ring
+        stream.notify = bell.set
         try:
             ends_at = asyncio.get_running_loop().time() + self._idle_s
             while not self._waiting:
@@ -321,7 +321,7 @@ class _Talk:
         self._reader = Reader()
         self._frames = _frames(self._reader)
         self._unsent = b""
-        stream.notify = self.bell.ring
+        stream.notify = self.bell.set
 
     @property
     def is_idle(self) -> bool:

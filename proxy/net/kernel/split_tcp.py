@@ -14,15 +14,15 @@ from proxy.config.schema import Detect
 
 
 class SplitTcpDetector:
-    """What the hosts show that last worked over direct TLS. Of one network; `void` when it is another."""
+    """What the hosts show that last worked over direct TLS. Of one network; `reset` when it is another."""
 
-    __slots__ = ("_detect", "_late", "_late_count", "stands")
+    __slots__ = ("_detect", "_late", "_late_count", "detected")
 
     def __init__(self, detect: Detect) -> None:
         self._detect = detect
         self._late: OrderedDict[str, bool] = OrderedDict()  # host → whether its first byte came far too late
         self._late_count = 0
-        self.stands = False
+        self.detected = False
         """Somebody ends TCP on the way."""
 
     def note(self, host: str, syn_s: float, first_byte_s: float) -> None:
@@ -40,13 +40,14 @@ class SplitTcpDetector:
         if len(self._late) > detect.middlebox_hosts:
             self._late_count -= self._late.popitem(last=False)[1]
         known = len(self._late)
-        self.stands = 2 * known >= detect.middlebox_hosts and 2 * self._late_count > known
+        self.detected = 2 * known >= detect.middlebox_hosts and 2 * self._late_count > known
 
-    def void(self) -> None:
+    def reset(self) -> None:
         """Another network: nothing is known of it."""
         self._late.clear()
         self._late_count = 0
-        self.stands = False
+        self.detected = False
 
     def __repr__(self) -> str:
-        return f"<Middlebox {'stands' if self.stands else 'none'}: {self._late_count} of {len(self._late)} late>"
+        state = "detected" if self.detected else "not detected"
+        return f"<SplitTcpDetector {state}: {self._late_count} of {len(self._late)} late>"

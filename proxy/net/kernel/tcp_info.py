@@ -55,7 +55,7 @@ class Reading:
 
 
 @dataclass(frozen=True, slots=True)
-class Pulse:
+class FlowSample:
     """Whether a flow that is under way still reaches the other end."""
 
     probes: int = 0  # keepalive probes in a row without an answer
@@ -68,7 +68,7 @@ class Pulse:
 
 
 class Keepalive:
-    """Probes on an idle connection, to be read by `TcpInfo.pulse`. What was set before is set again at the end."""
+    """Probes on an idle connection, to be read by `TcpInfo.sample`. What was set before is set again at the end."""
 
     __slots__ = ("_before",)
 
@@ -114,26 +114,26 @@ class _Info:
 
 class TcpInfo:
     """Reads TCP_INFO. `usable` says whether a self-test on loopback went well; when it did not, do not ask. While
-    `middlebox.stands`, what it says of a flight is not to be believed."""
+    `middlebox.detected`, what it says of a flight is not to be believed."""
 
     def __init__(self, settings: Detect | None = None) -> None:
         self.usable = self.self_test()
-        self.middlebox = SplitTcpDetector(settings or Detect())
+        self.split_tcp = SplitTcpDetector(settings or Detect())
 
     def snapshot(self, sock: socket.socket) -> Snapshot | None:
         """To be taken just before the flight; None where the kernel does not tell."""
         info = _read(sock)
         return None if info is None else Snapshot(info.total_retransmits, info.bytes_acked, info.rtt_us / 1e6)
 
-    def look(self, sock: socket.socket, since: Snapshot) -> Reading:
+    def since(self, sock: socket.socket, snapshot: Snapshot) -> Reading:
         """What became of what was sent since then. A socket that tells nothing any more gives an empty reading."""
         info = _read(sock)
         if info is None:
             return Reading()
         return Reading(
-            retransmits=info.total_retransmits - since.total_retransmits,
+            retransmits=info.total_retransmits - snapshot.total_retransmits,
             unacked=info.unacked,
-            acked=info.unacked == 0 and info.unsent == 0 and info.bytes_acked > since.bytes_acked,
+            acked=info.unacked == 0 and info.unsent == 0 and info.bytes_acked > snapshot.bytes_acked,
             rtt_s=info.rtt_us / 1e6,
             rto_s=info.rto_us / 1e6,
         )
@@ -147,15 +147,15 @@ class TcpInfo:
         sent_ms, received_ms = _TIMES.unpack_from(data)
         return (sent_ms - received_ms) / 1000 if received_ms <= sent_ms else None
 
-    def pulse(self, sock: socket.socket) -> Pulse | None:
+    def sample(self, sock: socket.socket) -> FlowSample | None:
         """None when the kernel does not tell, or the connection is closed."""
         data = _info(sock)
         if len(data) < _PULSE.size:
             return None
         probes, segment, unacked, heard_ms, retransmits, bytes_in, segments_in = _PULSE.unpack_from(data)
-        return Pulse(probes, retransmits, unacked, heard_ms / 1000, segment, bytes_in, segments_in)
+        return FlowSample(probes, retransmits, unacked, heard_ms / 1000, segment, bytes_in, segments_in)
 
-    def prepare_give_up(self, sock: socket.socket) -> None:
+    def silence_retransmits(self, sock: socket.socket) -> None:
         """Bounds how long the kernel goes on resending for a connection that is no longer wanted. Closing it with a
         reset is the caller's (`Stream.abort`)."""
         if hasattr(socket, "TCP_USER_TIMEOUT"):
@@ -183,7 +183,7 @@ class TcpInfo:
         server.recv(1)
         server.sendall(b"!")  # carries the acknowledgement at the latest
         client.recv(1)
-        reading = self.look(client, before)
+        reading = self.since(client, before)
         return reading.acked and reading.retransmits == 0 and reading.rto_s > 0
 
 

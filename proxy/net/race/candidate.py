@@ -50,7 +50,7 @@ class Candidate:
         "error",
         "evidence",
         "flight_sent_at",
-        "overdue_at",
+        "hedged_at",
         "phase",
         "reset",
         "route",
@@ -87,19 +87,19 @@ class Candidate:
         self.answer_fingerprint = ""  # see advice.Look
         self.avoids_residual = False  # a relay may serve instead, so a censor's residual blocking is not risked
         self.connected_late = False  # it looked dropped before it connected
-        self.overdue_at = 0.0  # when it first looked dropped; 0: it did not
+        self.hedged_at = 0.0  # when it first looked dropped; 0: it did not
         self.snapshot: Snapshot | None = None  # to ask the kernel by
         self.syn_s = 0.0  # the round trip of its SYN, as the kernel saw it; 0: not known
 
     @property
-    def live(self) -> bool:
+    def active(self) -> bool:
         """It may still deliver."""
         return self.phase in (Phase.DIALING, Phase.OPEN, Phase.AWAITING_ANSWER)
 
     @property
     def hedged(self) -> bool:
         """It looked dropped, so that the next route was started beside it."""
-        return self.overdue_at > 0
+        return self.hedged_at > 0
 
     @property
     def failed_on_its_way(self) -> bool:
@@ -127,10 +127,10 @@ class Candidate:
         """A valid answer has come on it."""
         self.phase, self.stage, self.symptom, self.error, self.ended_at = Phase.WON, Stage.DONE, Symptom.NONE, "", now
 
-    def as_it_looks(self, raced: Callable[[float], float], now: float) -> Attempt:
+    def presumed_attempt(self, raced: Callable[[float], float], now: float) -> Attempt:
         """The attempt, and what an overdue one would have failed with."""
         attempt = self.attempt(raced, now)
-        if not self.hedged or not self.live:
+        if not self.hedged or not self.active:
             return attempt
         if self.phase is Phase.DIALING:
             return replace(attempt, symptom=Symptom.TIMEOUT)

@@ -27,7 +27,7 @@ class DirectDownCache:
         self._raised: dict[str, float] = {}  # host → until when
         self._listening: dict[str, list[Notify]] = {}
 
-    def raise_for(self, host: str) -> None:
+    def mark_down(self, host: str) -> None:
         """Says that direct looks dead for `host`, to all who race to it now or soon."""
         now = self._clock()
         if len(self._raised) >= RAISED_MAX:
@@ -35,10 +35,10 @@ class DirectDownCache:
             if len(self._raised) >= RAISED_MAX:
                 self._raised.clear()
         self._raised[host] = now + self._lasts_s
-        for bell in self._listening.get(host, ()):
-            bell.ring()
+        for notify in self._listening.get(host, ()):
+            notify.set()
 
-    def holds(self, host: str) -> bool:
+    def is_down(self, host: str) -> bool:
         """Whether an alarm is on."""
         return bool(self._raised) and self._raised.get(host, 0.0) > self._clock()
 
@@ -47,18 +47,18 @@ class DirectDownCache:
         if self._raised:
             self._raised.pop(host, None)
 
-    def void(self) -> None:
+    def clear_all(self) -> None:
         """We are on another network: what looks dead there is nobody's to say."""
         self._raised.clear()
 
     @contextlib.contextmanager
-    def heard_by(self, bell: Notify, host: str) -> Iterator[None]:
-        """Rings `bell` when an alarm for `host` is raised meanwhile."""
-        bells = self._listening.setdefault(host, [])
-        bells.append(bell)
+    def notifying(self, notify: Notify, host: str) -> Iterator[None]:
+        """Rings `notify` when an alarm for `host` is raised meanwhile."""
+        notifies = self._listening.setdefault(host, [])
+        notifies.append(notify)
         try:
             yield
         finally:
-            bells.remove(bell)
-            if not bells:
+            notifies.remove(notify)
+            if not notifies:
                 del self._listening[host]

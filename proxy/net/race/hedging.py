@@ -30,13 +30,13 @@ class HedgePolicy:
         """Whether the next route shall start beside this one, which is under way."""
         if candidate.answered_at:
             return False
-        if self._down_cache is not None and candidate.route == DIRECT and self._down_cache.holds(self._host):
+        if self._down_cache is not None and candidate.route == DIRECT and self._down_cache.is_down(self._host):
             return True
         if candidate.phase is Phase.DIALING:
-            return now >= candidate.connecting_since + self._for_connecting(candidate)
+            return now >= candidate.connecting_since + self._connect_timeout_s(candidate)
         waited = now - candidate.flight_sent_at
         if candidate.snapshot is None or candidate.stream is None:
-            return waited >= self._for_an_answer(candidate)
+            return waited >= self._answer_timeout_s(candidate)
         if waited < self._detect.oracle_first_s:
             return False
         reading = self.read_kernel(candidate)
@@ -49,28 +49,28 @@ class HedgePolicy:
         """When time alone may change what a candidate looks like; None: no more. One that looked dropped and still does
         has nothing more to show until something happens."""
         if candidate.answered_at:
-            return self.kept_back_until(candidate)
+            return self.page_deadline(candidate)
         if candidate.hedged and self.should_hedge(candidate, now):
             return None
         if candidate.phase is Phase.DIALING:
-            return candidate.connecting_since + self._for_connecting(candidate)
+            return candidate.connecting_since + self._connect_timeout_s(candidate)
         if candidate.snapshot is None:
-            return candidate.flight_sent_at + self._for_an_answer(candidate)
+            return candidate.flight_sent_at + self._answer_timeout_s(candidate)
         silent_at = candidate.flight_sent_at + self._detect.hedge_silent_s
         poll_at = max(candidate.flight_sent_at + self._detect.oracle_first_s, now + self._detect.oracle_poll_s)
         return poll_at if silent_at <= now else min(poll_at, silent_at)
 
-    def kept_back_until(self, candidate: Candidate) -> float:
+    def page_deadline(self, candidate: Candidate) -> float:
         """When an answer that has begun is delivered, whatever it may be."""
         return candidate.answered_at + self._detect.page_hold_s
 
-    def shown_at(self, candidate: Candidate) -> float | None:
+    def redirect_deadline(self, candidate: Candidate) -> float | None:
         """When a redirect that may be somebody else's is shown to the client, whatever other routes get; None: it has
         none."""
         led_away = candidate.phase is Phase.FAILED and candidate.symptom is Symptom.REDIRECTED
         return candidate.ended_at + self._detect.elsewhere_hold_s if led_away else None
 
-    def judged_dropped_at(self, candidate: Candidate) -> float:
+    def dropped_at(self, candidate: Candidate) -> float:
         """When a flight that is still unacknowledged was dropped. On a slow link that is no later than an
         answer is waited for: by then the kernel may have given up itself."""
         rto_s = self.read_kernel(candidate).rto_s if candidate.snapshot is not None else 0.0
@@ -88,7 +88,7 @@ class HedgePolicy:
         """What TCP_INFO says since the flight went out; kept as evidence."""
         assert candidate.stream is not None
         assert candidate.snapshot is not None
-        reading = self._tcp_info.look(candidate.stream.lowest_socket, candidate.snapshot)
+        reading = self._tcp_info.since(candidate.stream.lowest_socket, candidate.snapshot)
         candidate.evidence.update(
             retransmits=reading.retransmits,
             unacked=reading.unacked,
@@ -97,10 +97,10 @@ class HedgePolicy:
         )
         return reading
 
-    def _for_connecting(self, candidate: Candidate) -> float:
+    def _connect_timeout_s(self, candidate: Candidate) -> float:
         return self._detect.hedge_syn_s if candidate.route.is_direct else self._detect.hedge_relay_s
 
-    def _for_an_answer(self, candidate: Candidate) -> float:
+    def _answer_timeout_s(self, candidate: Candidate) -> float:
         """Where the kernel cannot tell: by the time that connecting took."""
         rtt_s = candidate.connected_at - candidate.connecting_since
         if candidate.route.is_direct:

@@ -55,11 +55,11 @@ class DialerFor(Protocol):
         ...
 
 
-class BeforeFlight(Enum):
+class OpenPath(Enum):
     """What an opened path did before anything was sent on it."""
 
     QUIET = auto()
-    SPOKE = auto()  # the server speaks first: SSH, SMTP
+    SERVER_FIRST = auto()  # the server speaks first: SSH, SMTP
     CLOSED = auto()
 
 
@@ -93,7 +93,7 @@ class Race:
         schedule: RetrySchedule | None = None,
     ) -> None:
         """`schedule` is shared by all races over the same relays; without one this race keeps its own. To be closed."""
-        self.bell = Notify()
+        self.notify = Notify()
         self._policy = policy
         self._down_cache = down_cache
         self._destination = destination
@@ -102,8 +102,8 @@ class Race:
         self._tcp_info = tcp_info
         self._detect = detect
         self._hedging = HedgePolicy(destination.host, tcp_info, detect, down_cache)
-        self._judge = ResponseCheck(destination.host, self._routes, self._hedging, detect, policy, self.bell)
-        self._retries = Retries(schedule or RetrySchedule(detect), detect, self.bell)
+        self._check = ResponseCheck(destination.host, self._routes, self._hedging, detect, policy, self.notify)
+        self._retries = Retries(schedule or RetrySchedule(detect), detect, self.notify)
         self._loop = asyncio.get_running_loop()
         self._candidates: list[Candidate] = []
         self._flight: Flight | None = None
@@ -143,43 +143,43 @@ class Race:
         `waits`, which is asked whenever something happened."""
         if self._down_cache is None or len(self._routes) == 1:
             return await self._connect(waits)
-        with self._down_cache.heard_by(self.bell, self._destination.host):
+        with self._down_cache.notifying(self.notify, self._destination.host):
             return await self._connect(waits)
 
     async def _connect(self, waits: Callable[[], bool]) -> bool:
         if self._is_plain and not self._candidates:  # nothing to watch beside it, so it needs no task
             self._candidates.append(Candidate(self._routes[0], self._now()))
             await self._dial(self._candidates[0])
-            await self.bell.wait(None)  # it was rung
+            await self.notify.wait(None)  # it was rung
         while self._first(Phase.OPEN) is None:
             if not self._start_next_if_due() and (self._has_failed() or self._gives_up()):
                 return False
-            await self.bell.wait(self._next_look())
+            await self.notify.wait(self._next_check())
             if self._first(Phase.OPEN) is None and not waits():
                 return False
         self._opened_at, self._resumed_at = self._now(), math.inf
         return True
 
-    def poll_open_path(self) -> BeforeFlight:
+    def poll_open_path(self) -> OpenPath:
         """What the opened path has done of itself. A closed one is forgotten: that a server hangs up on one who says
         nothing is no sign of anything."""
         candidate = self._first(Phase.OPEN)
         if candidate is None or candidate.stream is None:
-            return BeforeFlight.CLOSED
+            return OpenPath.CLOSED
         if candidate.answer:
-            return BeforeFlight.SPOKE
+            return OpenPath.SERVER_FIRST
         try:
             data = candidate.stream.receive_nowait()
         except OSError:
             data = b""
         if data is None:
-            return BeforeFlight.QUIET
+            return OpenPath.QUIET
         if data:
             candidate.answer = data
-            return BeforeFlight.SPOKE
+            return OpenPath.SERVER_FIRST
         candidate.stream.abort()
         self._candidates.remove(candidate)
-        return BeforeFlight.CLOSED
+        return OpenPath.CLOSED
 
     def take_opened(self, flight: Flight | None = None) -> Winner:
         """The opened path, for a server that speaks first or a request that cannot be sent twice. The rest is closed;
@@ -193,7 +193,7 @@ class Race:
 
     def restrict_to(self, routes: Sequence[Route]) -> None:
         """The plan was made again on the flight's name: what it no longer allows is left before a byte goes out."""
-        self._routes = self._judge.routes = tuple(routes)
+        self._routes = self._check.routes = tuple(routes)
         for candidate in tuple(self._candidates):
             if candidate.route not in self._routes:
                 self._candidates.remove(candidate)
@@ -213,7 +213,7 @@ class Race:
         self._gives_up_at = self._flight_at + self._detect.give_up_s
         if self._down_cache is None or len(self._routes) == 1:
             return await self._deliver(flight, pull)
-        with self._down_cache.heard_by(self.bell, self._destination.host):
+        with self._down_cache.notifying(self.notify, self._destination.host):
             return await self._deliver(flight, pull)
 
     async def _deliver(self, flight: Flight, pull: Callable[[], bool]) -> Winner | None:
@@ -224,7 +224,7 @@ class Race:
                 if candidate.phase is not Phase.AWAITING_ANSWER:
                     continue
                 self._send(candidate, flight)
-                self._judge.listen(candidate, flight, self._candidates)
+                self._check.read_answer(candidate, flight, self._candidates)
             if winner := self._first(Phase.WON):
                 return self._won(winner, valid=True)
             if self._start_next_if_due(flight):
@@ -239,18 +239,18 @@ class Race:
                 return self._won(flying, valid=False)
             if (shown_at := self._redirect_deadline()) is not None and self._now() >= shown_at:
                 return self._best_invalid_answer()
-            await self.bell.wait(self._next_look(flight))
+            await self.notify.wait(self._next_check(flight))
 
     async def judge_late_direct(self) -> Attempt | None:
         """Judges a direct attempt that another route overtook, at its signal's deadline; None when there is none.
         To be awaited after a win; closes what it judged."""
-        candidate = next((c for c in self._candidates if c.route == DIRECT and c.live), None)
+        candidate = next((c for c in self._candidates if c.route == DIRECT and c.active), None)
         if candidate is None:
             return None
         if candidate.stream is not None:
-            self._tcp_info.prepare_give_up(candidate.stream.lowest_socket)
+            self._tcp_info.silence_retransmits(candidate.stream.lowest_socket)
         try:
-            await self._judge.watch(candidate, self._destination, self._flight, self._candidates)
+            await self._check.await_verdict(candidate, self._destination, self._flight, self._candidates)
             if candidate.phase is Phase.WON and self._down_cache is not None:
                 self._down_cache.clear(self._destination.host)
         finally:
@@ -269,7 +269,7 @@ class Race:
     @property
     def direct_pending(self) -> bool:
         """A direct attempt is under way that another route overtook: `judge_late_direct` judges and closes it."""
-        return any(c.route == DIRECT and c.live for c in self._candidates)
+        return any(c.route == DIRECT and c.active for c in self._candidates)
 
     # -- moving on -------------------------------------------------------------------------------------------------
 
@@ -288,7 +288,7 @@ class Race:
         for candidate in self._candidates:
             if candidate.phase not in _UNDER_WAY:
                 continue
-            self._judge.note_syn(candidate, self._destination)
+            self._check.note_syn(candidate, self._destination)
             if self._hedging.should_hedge(candidate, now):
                 self._mark_hedged(candidate, now)
             else:
@@ -310,8 +310,8 @@ class Race:
             if candidate.route != DIRECT:
                 continue
             late = candidate.connected_late and candidate.phase is Phase.AWAITING_ANSWER
-            if candidate.hedged or late or not candidate.live:
-                since = candidate.overdue_at or candidate.ended_at or candidate.flight_sent_at
+            if candidate.hedged or late or not candidate.active:
+                since = candidate.hedged_at or candidate.ended_at or candidate.flight_sent_at
                 return max(since, reserve.connected_at) + self._detect.hedge_reserve_s
         return math.inf
 
@@ -341,7 +341,7 @@ class Race:
         for candidate in self._candidates:
             if candidate.route == DIRECT:
                 self._annotate(candidate, ech=ech)
-        attempts = tuple(c.as_it_looks(self._raced, now) for c in self._candidates)
+        attempts = tuple(c.presumed_attempt(self._raced, now) for c in self._candidates)
         protocol = flight.protocol if flight is not None else FlightProtocol.NONE
         may_help = self._policy.may_help
         fitting = (
@@ -361,7 +361,7 @@ class Race:
                 if candidate is None:
                     if not self._policy.is_failing(route):
                         return True
-                elif candidate.live and (candidate.phase is not Phase.DIALING or not candidate.hedged):
+                elif candidate.active and (candidate.phase is not Phase.DIALING or not candidate.hedged):
                     return True
         return False
 
@@ -372,7 +372,7 @@ class Race:
 
     def _has_failed(self) -> bool:
         """Whether nothing is under way, and nothing is to be waited for."""
-        if any(c.live for c in self._candidates):
+        if any(c.active for c in self._candidates):
             return False
         if any(c.symptom in _AS_GOOD_AS_VALID for c in self._candidates):
             return True
@@ -383,11 +383,11 @@ class Race:
     def _gives_up(self) -> bool:
         """Whether everything under way has been waited for in vain: then it is ended. An attempt whose flight arrived
         is not, nor one whose time has just begun."""
-        under_way = [c for c in self._candidates if c.live]
+        under_way = [c for c in self._candidates if c.active]
         if self._now() < self._gives_up_at or not all(map(self._is_in_vain, under_way)):
             return False
         for candidate in under_way:
-            self._judge.end(candidate, self._destination)
+            self._check.time_out(candidate, self._destination)
             self._drop(candidate)
         return True
 
@@ -400,21 +400,21 @@ class Race:
         candidate.evidence.update(self._policy.dns_evidence(self._destination.host))
         if ech:
             candidate.evidence["ech"] = 1
-        if self._tcp_info.middlebox.stands:
+        if self._tcp_info.split_tcp.detected:
             candidate.evidence["middlebox"] = 1
 
     def _mark_hedged(self, candidate: Candidate, now: float) -> None:
         """Whoever else races to this host need not wait as long to find the same."""
         if candidate.hedged:
             return
-        candidate.overdue_at = now
+        candidate.hedged_at = now
         if candidate.phase is Phase.DIALING and candidate.route == DIRECT:
             candidate.stage = Stage.RESOLVE if self._policy.is_resolving(self._destination.host) else Stage.CONNECT
-            self._judge.note_addresses(candidate, self._destination)
+            self._check.note_addresses(candidate, self._destination)
         if candidate.phase is Phase.AWAITING_ANSWER:
-            self._judge.report_broken_flight(candidate, self._flight)
+            self._check.report_broken_flight(candidate, self._flight)
             if candidate.route == DIRECT and self._down_cache is not None:
-                self._down_cache.raise_for(self._destination.host)
+                self._down_cache.mark_down(self._destination.host)
 
     def _start(self, route: Route, now: float) -> None:
         latest = self._latest()
@@ -447,12 +447,12 @@ class Race:
             candidate.connected_at = self._now()
             candidate.phase = Phase.OPEN
             candidate.stage = Stage.FIRST_BYTE
-            candidate.connected_late, candidate.overdue_at = candidate.hedged, 0.0
+            candidate.connected_late, candidate.hedged_at = candidate.hedged, 0.0
             if route.relays:
                 self._retries.opened(route.relays)
-            stream.notify = self.bell.ring
+            stream.notify = self.notify.set
         finally:
-            self.bell.ring()
+            self.notify.set()
 
     def _send_flight(self, candidate: Candidate, flight: Flight, now: float) -> None:
         assert candidate.stream is not None
@@ -461,7 +461,7 @@ class Race:
         if candidate.route.is_direct and self._tcp_info.usable and len(self._routes) > 1:
             snapshot = self._tcp_info.snapshot(candidate.stream.lowest_socket)
             candidate.syn_s = snapshot.rtt_s if snapshot is not None else 0.0
-            candidate.snapshot = None if self._tcp_info.middlebox.stands else snapshot
+            candidate.snapshot = None if self._tcp_info.split_tcp.detected else snapshot
         self._send(candidate, flight)
 
     def _send(self, candidate: Candidate, flight: Flight) -> None:
@@ -476,11 +476,11 @@ class Race:
             if error.errno == errno.ECONNRESET:  # told once: reading finds what was answered before it, then an end
                 candidate.reset = True
             elif candidate.phase is Phase.AWAITING_ANSWER and error.errno != errno.EPIPE:
-                self._judge.broke(candidate, error, flight)
+                self._check.on_broken(candidate, error, flight)
 
     # -- when ------------------------------------------------------------------------------------------------------
 
-    def _next_look(self, flight: Flight | None = None) -> float | None:
+    def _next_check(self, flight: Flight | None = None) -> float | None:
         """Seconds until time alone may change something; None: never."""
         if self._is_plain:
             return None
@@ -495,7 +495,7 @@ class Race:
 
     def _redirect_deadline(self) -> float | None:
         """When a redirect in hand is shown to the client, though it may be somebody else's."""
-        times = (self._hedging.shown_at(candidate) for candidate in self._candidates)
+        times = (self._hedging.redirect_deadline(candidate) for candidate in self._candidates)
         return min((at for at in times if at is not None), default=None)
 
     # -- the end ---------------------------------------------------------------------------------------------------
@@ -513,7 +513,7 @@ class Race:
         if self._down_cache is not None and winner.route == DIRECT and valid:
             self._down_cache.clear(self._destination.host)
         for candidate in self._candidates:
-            if candidate is not winner and not (candidate.route == DIRECT and candidate.live and valid):
+            if candidate is not winner and not (candidate.route == DIRECT and candidate.active and valid):
                 self._drop(candidate)
         unsent = self._flight.data[winner.sent :] if self._flight is not None else b""
         return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
@@ -528,7 +528,7 @@ class Race:
         if first_byte_s >= self._detect.middlebox_least_s:
             told = self._tcp_info.answered_after(winner.stream.lowest_socket)
             first_byte_s = first_byte_s if told is None else told
-        self._tcp_info.middlebox.note(self._destination.host, winner.syn_s, first_byte_s)
+        self._tcp_info.split_tcp.note(self._destination.host, winner.syn_s, first_byte_s)
 
     def _best_invalid_answer(self) -> Winner | None:
         """When no route answered validly, what the first one answered is what the client shall see. A redirect or an
@@ -547,7 +547,7 @@ class Race:
         if candidate.stream is not None and candidate.phase is not Phase.WON:
             candidate.stream.notify = None
             candidate.stream.abort()
-        if candidate.live:
+        if candidate.active:
             candidate.phase, candidate.symptom, candidate.ended_at = Phase.FAILED, Symptom.ABANDONED, self._now()
 
     def _latest(self) -> dict[Route, Candidate]:

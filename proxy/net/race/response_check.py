@@ -29,7 +29,7 @@ _DROPPED = "the request was never acknowledged"
 class ResponseCheck:
     """Of one race to `host` over `routes`, which a plan made anew may narrow. Moves candidates, and nothing else."""
 
-    __slots__ = ("_bell", "_detect", "_hedging", "_host", "_loop", "_policy", "routes")
+    __slots__ = ("_detect", "_hedging", "_host", "_loop", "_notify", "_policy", "routes")
 
     def __init__(
         self,
@@ -38,39 +38,39 @@ class ResponseCheck:
         hedging: HedgePolicy,
         detect: Detect,
         policy: RacePolicy,
-        bell: Notify,
+        notify: Notify,
     ) -> None:
-        """`bell` rings when something may have come."""
+        """`notify` rings when something may have come."""
         self.routes = tuple(routes)
         self._host = host
         self._hedging = hedging
         self._detect = detect
         self._policy = policy
-        self._bell = bell
+        self._notify = notify
         self._loop = asyncio.get_running_loop()
 
-    def listen(self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate]) -> None:
+    def read_answer(self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate]) -> None:
         """Reads what has come to one of the candidates, and judges it."""
         assert candidate.stream is not None
         while candidate.phase is Phase.AWAITING_ANSWER:
             try:
                 data = candidate.stream.receive_nowait()
             except OSError as error:
-                self.broke(candidate, error, flight)
+                self.on_broken(candidate, error, flight)
                 return
             if data is None:
-                if candidate.answered_at and self._now() >= self._hedging.kept_back_until(candidate):
-                    self._judge_page(candidate, flight, candidates, ended=False)
+                if candidate.answered_at and self._now() >= self._hedging.page_deadline(candidate):
+                    self._classify_page(candidate, flight, candidates, ended=False)
                 return
             candidate.answer += data
-            self._judge(candidate, flight, candidates, ended=not data)
+            self._classify(candidate, flight, candidates, ended=not data)
 
-    def _judge(self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate], *, ended: bool) -> None:
+    def _classify(self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate], *, ended: bool) -> None:
         """What has come back so far: to be delivered, of no use, or not enough to tell."""
         now, answer = self._now(), candidate.answer
         verdict = flight.judge(answer) if answer else Verdict.MORE
         if verdict is Verdict.VALID and flight.protocol is Protocol.HTTP and flight.replayable:
-            self._judge_page(candidate, flight, candidates, ended=ended)
+            self._classify_page(candidate, flight, candidates, ended=ended)
         elif verdict is Verdict.VALID:
             candidate.won(now)
         elif verdict is Verdict.ALERT:
@@ -80,11 +80,11 @@ class ResponseCheck:
         elif verdict is Verdict.GARBAGE or (answer and (ended or len(answer) > ANSWER_LIMIT)):
             candidate.failed(Stage.FIRST_BYTE, Symptom.GARBAGE, f"answered {answer[:16]!r}", now)
         elif candidate.reset and ended:
-            self.broke(candidate, ConnectionResetError(), flight)
+            self.on_broken(candidate, ConnectionResetError(), flight)
         elif ended:
             candidate.failed(Stage.FIRST_BYTE, Symptom.EOF, "closed without an answer", now)
 
-    def _judge_page(
+    def _classify_page(
         self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate], *, ended: bool
     ) -> None:
         """An HTTP answer has begun. A little of it is kept back while it may be somebody else's: a block page, or a
@@ -95,7 +95,7 @@ class ResponseCheck:
             return
         candidate.answered_at = candidate.answered_at or now
         has_page = not flight.data.startswith(b"HEAD ")  # its answer ends with the head, whatever length that gives
-        patient = has_page and now < self._hedging.kept_back_until(candidate)
+        patient = has_page and now < self._hedging.page_deadline(candidate)
         page = self._policy.classify(candidate.answer, flight.server_name or self._host, complete=ended or not patient)
         if page.verdict is Verdict.MORE and patient:
             return
@@ -118,7 +118,7 @@ class ResponseCheck:
         if first.route.relays != candidate.route.relays and first.phase is Phase.FAILED:
             first.won(self._now())
 
-    def broke(self, candidate: Candidate, error: OSError, flight: Flight) -> None:
+    def on_broken(self, candidate: Candidate, error: OSError, flight: Flight) -> None:
         """The connection of a flight has failed."""
         if not isinstance(error, TimeoutError):
             symptom, text = Symptom.RESET, "reset after the request was sent"
@@ -146,7 +146,7 @@ class ResponseCheck:
         if candidate.stage is Stage.CONNECT and (addresses := self._policy.addresses_being_tried(destination)):
             candidate.evidence["addresses"] = addresses
 
-    def end(self, candidate: Candidate, destination: Destination) -> None:
+    def time_out(self, candidate: Candidate, destination: Destination) -> None:
         """Nothing has become of an attempt within its time."""
         now = self._now()
         if candidate.phase is Phase.AWAITING_ANSWER and self._hedging.unacknowledged(candidate):
@@ -163,7 +163,7 @@ class ResponseCheck:
             text = "the resolver gave no answer" if resolving else "the connection attempt was not answered"
             candidate.failed(candidate.stage, Symptom.TIMEOUT, text, now)
 
-    async def watch(
+    async def await_verdict(
         self, candidate: Candidate, destination: Destination, flight: Flight | None, candidates: Sequence[Candidate]
     ) -> None:
         """Waits for what becomes of a direct attempt, until the deadline of its signal."""
@@ -172,15 +172,15 @@ class ResponseCheck:
                 self.note_syn(candidate, destination)
                 await self._until(candidate.connecting_since + self._detect.syn_s, candidate, flight, candidates)
             if candidate.phase is Phase.DIALING:
-                self.end(candidate, destination)
+                self.time_out(candidate, destination)
         elif candidate.phase is Phase.AWAITING_ANSWER:
-            await self._until(self._hedging.judged_dropped_at(candidate), candidate, flight, candidates)
+            await self._until(self._hedging.dropped_at(candidate), candidate, flight, candidates)
             if candidate.phase is Phase.AWAITING_ANSWER and self._hedging.unacknowledged(candidate):
-                self.end(candidate, destination)
+                self.time_out(candidate, destination)
                 return
             await self._until(candidate.flight_sent_at + self._detect.silent_s, candidate, flight, candidates)
             if candidate.phase is Phase.AWAITING_ANSWER:
-                self.end(candidate, destination)
+                self.time_out(candidate, destination)
 
     async def _until(
         self, deadline: float, candidate: Candidate, flight: Flight | None, candidates: Sequence[Candidate]
@@ -189,13 +189,13 @@ class ResponseCheck:
         phase, is_over = candidate.phase, False
         while candidate.phase is phase:
             if phase is Phase.AWAITING_ANSWER and flight is not None:
-                self.listen(candidate, flight, candidates)
+                self.read_answer(candidate, flight, candidates)
                 if candidate.phase is not phase:
                     return
             if is_over:
                 return
             if (left := deadline - self._now()) > 0:
-                await self._bell.wait(left)
+                await self._notify.wait(left)
             else:
                 await poll_again()
                 is_over = True

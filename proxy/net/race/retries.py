@@ -54,8 +54,8 @@ class RetrySchedule:
     def opened(self, relays: Relays) -> None:
         """The relay has opened a path: all who wait for it may try it at once."""
         if self._outages and self._outages.pop(relays, None) is not None:
-            for bell in self._waiting:
-                bell.ring()
+            for notify in self._waiting:
+                notify.set()
 
     def due_at(self, relays: Relays) -> float:
         """When any race may try the relay again; 0: at once, since it has got through meanwhile."""
@@ -71,23 +71,23 @@ class RetrySchedule:
     def jittered(self, seconds: float) -> float:
         return seconds * (1 + self._detect.relay_backoff_jitter * self._rng.random())
 
-    def wait_with(self, bell: Notify) -> None:
-        """Rings `bell` whenever a relay is back, until `leave`."""
-        self._waiting.add(bell)
+    def subscribe(self, notify: Notify) -> None:
+        """Rings `notify` whenever a relay is back, until `unsubscribe`."""
+        self._waiting.add(notify)
 
-    def leave(self, bell: Notify) -> None:
-        self._waiting.discard(bell)
+    def unsubscribe(self, notify: Notify) -> None:
+        self._waiting.discard(notify)
 
 
 class Retries:
     """Of one race: how many further tries of its relays are left, and when the next one is due."""
 
-    __slots__ = ("_bell", "_detect", "_failed_at", "_next_at", "_schedule", "_started")
+    __slots__ = ("_detect", "_failed_at", "_next_at", "_notify", "_schedule", "_started")
 
-    def __init__(self, schedule: RetrySchedule, detect: Detect, bell: Notify) -> None:
+    def __init__(self, schedule: RetrySchedule, detect: Detect, notify: Notify) -> None:
         self._schedule = schedule
         self._detect = detect
-        self._bell = bell
+        self._notify = notify
         self._started = 0
         self._failed_at = 0.0
         self._next_at = 0.0  # no try of this race before, unless another one gets through
@@ -120,7 +120,7 @@ class Retries:
     def failed(self, relays: Relays, now: float) -> None:
         """A try of a relay failed on its way, the first one or a later one."""
         self._schedule.failed(relays, now)
-        self._schedule.wait_with(self._bell)
+        self._schedule.subscribe(self._notify)
         steps = self._detect.relay_retry_s
         self._failed_at = now
         self._next_at = now + self._schedule.jittered(steps[min(self._started, len(steps) - 1)])
@@ -131,4 +131,4 @@ class Retries:
 
     def close(self) -> None:
         """The race is over."""
-        self._schedule.leave(self._bell)
+        self._schedule.unsubscribe(self._notify)

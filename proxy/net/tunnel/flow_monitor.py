@@ -20,7 +20,7 @@ from typing import Protocol, TypeVar
 
 from proxy.config.schema import Detect
 from proxy.model import Symptom
-from proxy.net.kernel.tcp_info import Keepalive, Pulse
+from proxy.net.kernel.tcp_info import FlowSample, Keepalive
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
 
 T = TypeVar("T")
@@ -45,11 +45,11 @@ _HOUR_S = 3600.0
 class Asks(Protocol):
     """What reads a connection: the Oracle."""
 
-    def pulse(self, sock: socket.socket) -> Pulse | None: ...
+    def sample(self, sock: socket.socket) -> FlowSample | None: ...
 
 
 @dataclass(frozen=True, slots=True)
-class FlowFinding:
+class FlowSignal:
     """What was seen of one flow."""
 
     kind: Symptom  # FROZEN, THROTTLED, or RESET for an early one
@@ -61,12 +61,12 @@ class FlowFinding:
 class _Stall:
     """A flow that has stalled and is being asked."""
 
-    __slots__ = ("began", "keepalive", "probes", "pulse", "retransmits")
+    __slots__ = ("began", "keepalive", "probes", "retransmits", "sample")
 
-    def __init__(self, began: float, keepalive: Keepalive, pulse: Pulse) -> None:
+    def __init__(self, began: float, keepalive: Keepalive, pulse: FlowSample) -> None:
         self.began = began
         self.keepalive = keepalive
-        self.pulse = pulse  # the last one
+        self.sample = pulse  # the last one
         self.probes = 0  # unanswered in seconds in which others received
         self.retransmits = 0  # likewise
 
@@ -83,7 +83,7 @@ class WatchedFlow:
         self,
         tunnel: Tunnel,
         host: str,
-        found: Callable[[FlowFinding], None],
+        found: Callable[[FlowSignal], None],
         proven: Callable[[int, float], None] | None,
         brings: Callable[[float], None] | None,
         *,
@@ -99,7 +99,7 @@ class WatchedFlow:
         self.asked_at = float("-inf")
         self.stall: _Stall | None = None
         self.crawled: list[int] | None = None  # bytes of each second, while none was empty
-        self.segments: Pulse | None = None  # as of the first of these
+        self.segments: FlowSample | None = None  # as of the first of these
         self._found = found
         self._proven = proven
         self._fastest = 0.0  # bytes a second
@@ -108,8 +108,8 @@ class WatchedFlow:
     def __repr__(self) -> str:
         return f"<WatchedFlow {self.host} {self.tunnel!r}>"
 
-    def find(self, finding: FlowFinding) -> None:
-        self._found(finding)
+    def find(self, signal: FlowSignal) -> None:
+        self._found(signal)
 
     def bring(self, within_s: float) -> None:
         """Says that bytes came, within the last so many seconds."""
@@ -154,7 +154,7 @@ class FlowMonitor:
         self,
         tunnel: Tunnel,
         host: str,
-        found: Callable[[FlowFinding], None],
+        found: Callable[[FlowSignal], None],
         *,
         direct: bool,
         proven: Callable[[int, float], None] | None = None,
@@ -168,7 +168,7 @@ class FlowMonitor:
         flow = WatchedFlow(tunnel, host, found, proven, brings, direct=direct, now=self._loop.time())
         self._flows.add(flow)
         if self._timer is None:
-            self._timer = self._loop.call_later(SAMPLE_S, self._sample)
+            self._timer = self._loop.call_later(SAMPLE_S, self._poll)
             self._looked_at = self._loop.time()
         return flow
 
@@ -190,7 +190,7 @@ class FlowMonitor:
         """A direct connection that is no tunnel brought bytes: the uplink is well."""
         self._received = True
 
-    def void(self) -> None:
+    def reset(self) -> None:
         """We have slept, or are on another network: what was seen says nothing. What others did lately is forgotten by
         itself before anything is found anew."""
         self._answered = 0
@@ -212,8 +212,8 @@ class FlowMonitor:
 
     # -- once a second ---------------------------------------------------------------------------------------------
 
-    def _sample(self) -> None:
-        self._timer = self._loop.call_later(SAMPLE_S, self._sample) if self._flows else None
+    def _poll(self) -> None:
+        self._timer = self._loop.call_later(SAMPLE_S, self._poll) if self._flows else None
         now = self._loop.time()
         within_s, self._looked_at = now - self._looked_at, now
         moved, stalled = self._look_at_all(now)
@@ -283,7 +283,7 @@ class FlowMonitor:
             return
         if flow.crawled is None:
             flow.crawled = []
-            flow.segments = self._pulse(flow)
+            flow.segments = self._sample(flow)
         flow.crawled.append(count)
         if len(flow.crawled) < self._window:
             return
@@ -299,11 +299,11 @@ class FlowMonitor:
         if stall is None:
             self._ask(flow, now)
             return
-        pulse = self._pulse(flow)
+        pulse = self._sample(flow)
         if pulse is None or flow.tunnel.client_is_slow:
             self._let_be(flow)
             return
-        before, stall.pulse = stall.pulse, pulse
+        before, stall.sample = stall.sample, pulse
         if pulse.heard_s < now - stall.began and not pulse.unacked:
             self._answered += 1
             self._let_be(flow)
@@ -321,7 +321,7 @@ class FlowMonitor:
     def _ask(self, flow: WatchedFlow, now: float) -> None:
         """Begins to ask for a sign of life. What is unacknowledged is being asked about already."""
         flow.asked_at = now
-        pulse = self._pulse(flow)
+        pulse = self._sample(flow)
         if pulse is None or not flow.down or flow.tunnel.client_is_slow:
             return
         sock = flow.tunnel.upstream.lowest_socket
@@ -336,11 +336,11 @@ class FlowMonitor:
             "stalled_s": round(now - flow.moved_at, 1),
             "probes": stall.probes,
             "retransmits": stall.retransmits,
-            "unacked": stall.pulse.unacked,
+            "unacked": stall.sample.unacked,
             "answered": self._answered,
         }
         self._let_be(flow)
-        flow.find(FlowFinding(Symptom.FROZEN, flow.down, evidence, now))
+        flow.find(FlowSignal(Symptom.FROZEN, flow.down, evidence, now))
 
     def _let_be(self, flow: WatchedFlow) -> None:
         """Asks no more, and puts the connection's options back."""
@@ -348,15 +348,15 @@ class FlowMonitor:
         if stall is not None and not flow.tunnel.over:
             stall.keepalive.end(flow.tunnel.upstream.lowest_socket)
 
-    def _pulse(self, flow: WatchedFlow) -> Pulse | None:
-        return None if flow.tunnel.over else self._tcp_info.pulse(flow.tunnel.upstream.lowest_socket)
+    def _sample(self, flow: WatchedFlow) -> FlowSample | None:
+        return None if flow.tunnel.over else self._tcp_info.sample(flow.tunnel.upstream.lowest_socket)
 
     # -- throttled -------------------------------------------------------------------------------------------------
 
     def _crawls(self, flow: WatchedFlow, rate: float, now: float) -> None:
         """A whole window came slowly and without a pause. It counts when the sender had more to send, and another
         host's flow was faster meanwhile. Once there are enough of them in an hour, each more is found too."""
-        before, after = flow.segments, self._pulse(flow)
+        before, after = flow.segments, self._sample(flow)
         if before is None or after is None or not _were_full(before, after):
             return
         others = [second if host == flow.host else best for best, host, second in self._fast]
@@ -370,7 +370,7 @@ class FlowMonitor:
         if len(times) < self._settings.throttled_times:
             return
         evidence = {"bytes_s": round(rate), "others_bytes_s": round(max(faster) / SAMPLE_S), "times": len(times)}
-        flow.find(FlowFinding(Symptom.THROTTLED, flow.down, evidence, now))
+        flow.find(FlowSignal(Symptom.THROTTLED, flow.down, evidence, now))
 
     # -- early_reset -----------------------------------------------------------------------------------------------
 
@@ -380,10 +380,10 @@ class FlowMonitor:
         _keep(self._broke_at, flow.host, bytes_down)
         if bytes_down <= self._settings.early_reset_bytes or again:
             evidence = {"again": int(again)}
-            flow.find(FlowFinding(Symptom.RESET, bytes_down, evidence, self._loop.time()))
+            flow.find(FlowSignal(Symptom.RESET, bytes_down, evidence, self._loop.time()))
 
 
-def _were_full(before: Pulse, after: Pulse) -> bool:
+def _were_full(before: FlowSample, after: FlowSample) -> bool:
     """Whether what came between was mostly full segments; true where the kernel does not count them."""
     segments = after.segments_in - before.segments_in
     if segments <= 0 or after.segment <= 0:

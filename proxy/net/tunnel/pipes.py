@@ -22,11 +22,11 @@ _SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # Linux; nobody else has 
 class Pipe:
     """Two descriptors, and how many bytes are between them."""
 
-    __slots__ = ("held", "reader", "writer")
+    __slots__ = ("buffered", "reader", "writer")
 
     def __init__(self, size: int) -> None:
         """Raises OSError when there are no descriptors, or when the kernel refuses the size."""
-        self.held = 0
+        self.buffered = 0
         self.reader, self.writer = os.pipe2(os.O_NONBLOCK | os.O_CLOEXEC)
         try:
             fcntl.fcntl(self.writer, _SET_PIPE_SIZE, size)
@@ -69,7 +69,7 @@ class PipePool:
     def give(self, pipe: Pipe) -> None:
         """Takes a pipe back: closed when bytes are left in it, or when the pool has been closed."""
         self.lent -= 1
-        if pipe.held or self.lent + len(self._idle) >= self._limit:
+        if pipe.buffered or self.lent + len(self._idle) >= self._limit:
             pipe.close()
         else:
             self._idle.append(pipe)

@@ -73,7 +73,7 @@ class _Flow:
 
 
 class Tunnel:
-    """Two flows, and what the end of one means for the other. `carry` returns it, to be looked at and aborted."""
+    """Two flows, and what the end of one means for the other. `start` returns it, to be looked at and aborted."""
 
     __slots__ = (
         "_client",
@@ -183,7 +183,7 @@ class Tunnel:
         try:
             if flow.pending and not self._send(flow):
                 return False
-            if flow.pipe is not None and flow.pipe.held and not self._drain(flow, flow.pipe):
+            if flow.pipe is not None and flow.pipe.buffered and not self._drain(flow, flow.pipe):
                 return False
         except OSError as error:
             self._sink_broke(flow, error)
@@ -207,12 +207,12 @@ class Tunnel:
 
     def _drain(self, flow: _Flow, pipe: Pipe) -> bool:
         sink = flow.sink.lowest_socket.fileno()
-        while pipe.held:
+        while pipe.buffered:
             try:
-                sent = os.splice(pipe.reader, sink, pipe.held, flags=_FLAGS)
+                sent = os.splice(pipe.reader, sink, pipe.buffered, flags=_FLAGS)
             except BlockingIOError:
                 return False
-            pipe.held -= sent
+            pipe.buffered -= sent
             flow.moved += sent
         return True
 
@@ -258,7 +258,7 @@ class Tunnel:
         if not taken:
             self._finish(flow)
             return 0
-        pipe.held = taken
+        pipe.buffered = taken
         flow.blocked = True
         flow.splicing = taken >= _WORTH_SPLICING
         return taken
@@ -375,7 +375,7 @@ class Pump:
         """Tunnels whose end has not been told."""
         return len(self._tunnels)
 
-    def carry(
+    def start(
         self,
         client: Stream,
         upstream: Stream,

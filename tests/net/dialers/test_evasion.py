@@ -532,7 +532,7 @@ async def test_behind_its_flight_a_tunnel_is_spliced(best_poller: Poller) -> Non
     await stream.send(HELLO)
     pump = Pump(idle_timeout_s=3600, half_open_timeout_s=3600)
     over = asyncio.Event()
-    pump.carry(SocketStream(ours, best_poller, "client"), stream, lambda _: over.set(), to_client=b"first")
+    pump.start(SocketStream(ours, best_poller, "client"), stream, lambda _: over.set(), to_client=b"first")
     got = b""
     async with asyncio.TaskGroup() as both:
         both.create_task(loop.sock_sendall(site, payload))

@@ -35,30 +35,30 @@ def test_it_is_told_by_hosts_that_work(times: list[tuple[float, float]], stands:
     middlebox = SplitTcpDetector(Detect())
     for number, (syn_s, first_byte_s) in enumerate(times):
         middlebox.note(f"site-{number}.example", syn_s, first_byte_s)
-    assert middlebox.stands == stands
+    assert middlebox.detected == stands
 
 
 def test_a_host_counts_once_and_as_it_was_last() -> None:
     middlebox = SplitTcpDetector(Detect())
     for _ in range(20):
         middlebox.note("one.example", *NEAR)
-    assert not middlebox.stands
+    assert not middlebox.detected
     for name in ("two", "three", "four"):
         middlebox.note(f"{name}.example", *NEAR)
-    before = middlebox.stands
+    before = middlebox.detected
     for name in ("one", "two"):
         middlebox.note(f"{name}.example", *USUAL)
-    assert (before, middlebox.stands) == (True, False)
+    assert (before, middlebox.detected) == (True, False)
 
 
 def test_another_network_is_another_story() -> None:
     middlebox = SplitTcpDetector(Detect())
     for number in range(8):
         middlebox.note(f"site-{number}.example", *NEAR)
-    middlebox.void()
-    assert not middlebox.stands
+    middlebox.reset()
+    assert not middlebox.detected
     middlebox.note("site-0.example", *NEAR)
-    assert not middlebox.stands
+    assert not middlebox.detected
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -72,4 +72,4 @@ def test_the_count_is_that_of_the_last_eight_hosts(seed: int) -> None:
         last.pop(host, None)
         last = dict([*last.items(), (host, times)][-8:])
         late = [first_byte_s >= 5 * syn_s for syn_s, first_byte_s in last.values()]
-        assert middlebox.stands == (len(last) >= 4 and statistics.mean(late) > 0.5)
+        assert middlebox.detected == (len(last) >= 4 and statistics.mean(late) > 0.5)

@@ -5,7 +5,7 @@ import struct
 
 import pytest
 
-from proxy.net.kernel.tcp_info import GIVE_UP_MS, Keepalive, Pulse, Reading, Snapshot, TcpInfo
+from proxy.net.kernel.tcp_info import GIVE_UP_MS, FlowSample, Keepalive, Reading, Snapshot, TcpInfo
 from tests.support.filters import drop_all
 from tests.support.sockets import tcp_pair
 from tests.support.waiting import until
@@ -41,8 +41,8 @@ async def test_a_dropped_flight_is_sent_again_and_stays_unacknowledged(tcp_info:
 
 async def look_until(tcp_info: TcpInfo, sock: socket.socket, since: Snapshot, *, times: int = 2) -> Reading:
     """Until the kernel has sent again what nobody acknowledges."""
-    await until(lambda: tcp_info.look(sock, since).retransmits >= times)
-    return tcp_info.look(sock, since)
+    await until(lambda: tcp_info.since(sock, since).retransmits >= times)
+    return tcp_info.since(sock, since)
 
 
 async def test_a_server_that_acknowledges_and_is_silent_is_not_dropped(tcp_info: TcpInfo) -> None:
@@ -51,8 +51,8 @@ async def test_a_server_that_acknowledges_and_is_silent_is_not_dropped(tcp_info:
         since = tcp_info.snapshot(near)
         assert since is not None
         near.send(FLIGHT)
-        await until(lambda: tcp_info.look(near, since).acked)
-        reading = tcp_info.look(near, since)
+        await until(lambda: tcp_info.since(near, since).acked)
+        reading = tcp_info.since(near, since)
         assert (reading.retransmits, reading.unacked) == (0, 0)
 
 
@@ -61,12 +61,12 @@ async def test_only_what_came_after_the_snapshot_counts(tcp_info: TcpInfo) -> No
     near, far = tcp_pair()
     with near, far:
         near.send(bytes(10_000))
-        await until(lambda: tcp_info.look(near, Snapshot(0, 0)).acked)
+        await until(lambda: tcp_info.since(near, Snapshot(0, 0)).acked)
         drop_all(far)
         since = tcp_info.snapshot(near)
         assert since is not None
         assert since.bytes_acked >= 10_000
-        assert not tcp_info.look(near, since).acked  # nothing was sent since
+        assert not tcp_info.since(near, since).acked  # nothing was sent since
         near.send(FLIGHT)
         assert (await look_until(tcp_info, near, since)).retransmits >= 2
 
@@ -76,8 +76,8 @@ def test_a_socket_that_tells_nothing(tcp_info: TcpInfo) -> None:
     with near, far:
         assert tcp_info.snapshot(near) is None
     assert tcp_info.snapshot(near) is None  # closed
-    assert tcp_info.look(near, Snapshot(5, 5)) == Reading()
-    tcp_info.prepare_give_up(near)
+    assert tcp_info.since(near, Snapshot(5, 5)) == Reading()
+    tcp_info.silence_retransmits(near)
 
 
 def test_a_kernel_whose_structure_ends_too_early(tcp_info: TcpInfo) -> None:
@@ -101,7 +101,7 @@ def test_a_structure_without_the_unsent_bytes_is_read(tcp_info: TcpInfo) -> None
 
     with Kernel() as kernel:
         assert tcp_info.snapshot(kernel) == Snapshot(7, 1 << 40)
-        reading = tcp_info.look(kernel, Snapshot(5, 0))
+        reading = tcp_info.since(kernel, Snapshot(5, 0))
         assert (reading.retransmits, reading.unacked, reading.acked) == (2, 3, False)
 
 
@@ -146,7 +146,7 @@ def test_it_is_not_usable_without_loopback(monkeypatch: pytest.MonkeyPatch) -> N
 def test_what_is_given_up_is_not_resent_for_long(tcp_info: TcpInfo) -> None:
     near, far = tcp_pair()
     with near, far:
-        tcp_info.prepare_give_up(near)
+        tcp_info.silence_retransmits(near)
         assert near.getsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT) == GIVE_UP_MS
 
 
@@ -166,8 +166,8 @@ async def test_probes_that_nobody_answers_are_counted(tcp_info: TcpInfo) -> None
         drop_all(far)
         keepalive = Keepalive.begin(near, every_s=1, count=30)
         assert options(near) == [1, 1, 1, 30]
-        await until(lambda: pulse(tcp_info, near).probes >= 1)
-        assert pulse(tcp_info, near).heard_s >= 1
+        await until(lambda: sampled(tcp_info, near).probes >= 1)
+        assert sampled(tcp_info, near).heard_s >= 1
         keepalive.end(near)
         assert options(near) == before
 
@@ -175,10 +175,10 @@ async def test_probes_that_nobody_answers_are_counted(tcp_info: TcpInfo) -> None
 async def test_a_probe_that_is_answered_is_heard(tcp_info: TcpInfo) -> None:
     near, far = tcp_pair()
     with near, far:
-        await until(lambda: pulse(tcp_info, near).heard_s >= 0.5)
+        await until(lambda: sampled(tcp_info, near).heard_s >= 0.5)
         Keepalive.begin(near, every_s=1, count=30)
-        await until(lambda: pulse(tcp_info, near).heard_s < 0.5)
-        assert pulse(tcp_info, near).probes == 0
+        await until(lambda: sampled(tcp_info, near).heard_s < 0.5)
+        assert sampled(tcp_info, near).probes == 0
 
 
 async def test_what_came_is_counted(tcp_info: TcpInfo) -> None:
@@ -186,18 +186,18 @@ async def test_what_came_is_counted(tcp_info: TcpInfo) -> None:
     with near, far:
         far.send(bytes(3000))
         far.send(bytes(500))
-        await until(lambda: pulse(tcp_info, near).bytes_in == 3500)
-        found = pulse(tcp_info, near)
+        await until(lambda: sampled(tcp_info, near).bytes_in == 3500)
+        found = sampled(tcp_info, near)
         assert found.segments_in == 2
         assert found.segment > 0
         drop_all(far)
         near.send(b"?")
-        await until(lambda: pulse(tcp_info, near).retransmits >= 1)
-        assert pulse(tcp_info, near).unacked == 1
+        await until(lambda: sampled(tcp_info, near).retransmits >= 1)
+        assert sampled(tcp_info, near).unacked == 1
 
 
-def pulse(tcp_info: TcpInfo, sock: socket.socket) -> Pulse:
-    found = tcp_info.pulse(sock)
+def sampled(tcp_info: TcpInfo, sock: socket.socket) -> FlowSample:
+    found = tcp_info.sample(sock)
     assert found is not None
     return found
 
@@ -207,7 +207,7 @@ def test_a_closed_connection_has_no_pulse_and_cannot_be_asked(tcp_info: TcpInfo)
     keepalive = Keepalive.begin(near, every_s=1, count=3)
     near.close()
     far.close()
-    assert tcp_info.pulse(near) is None
+    assert tcp_info.sample(near) is None
     keepalive.end(near)
     with pytest.raises(OSError, match="Bad file descriptor"):
         Keepalive.begin(near, every_s=1, count=3)

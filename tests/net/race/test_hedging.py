@@ -93,7 +93,7 @@ def test_time_is_looked_at_when_it_may_change_something(candidate: Candidate) ->
 
 def test_an_alarm_ends_the_wait_for_direct_alone() -> None:
     down_cache = DirectDownCache(lambda: FLOWN_AT)
-    down_cache.raise_for(HOST)
+    down_cache.mark_down(HOST)
     told = hedging(SLOW, down_cache)
     assert told.should_hedge(flying(), FLOWN_AT)
     assert told.should_hedge(dialing(), FLOWN_AT)
@@ -110,7 +110,7 @@ def test_an_answer_that_has_begun_is_waited_for_a_moment_and_no_longer() -> None
 
 def test_what_has_looked_dropped_is_not_looked_at_again_and_again() -> None:
     candidate = flying()
-    candidate.overdue_at = FLOWN_AT + 1
+    candidate.hedged_at = FLOWN_AT + 1
     assert hedging(DROPPED).next_check_at(candidate, FLOWN_AT + 1) is None
     assert hedging(SLOW).next_check_at(candidate, FLOWN_AT + 1) is not None, "it has recovered"
 
@@ -118,7 +118,7 @@ def test_what_has_looked_dropped_is_not_looked_at_again_and_again() -> None:
 @pytest.mark.parametrize(("rto_s", "after"), [(0.2, 3.0), (1.5, 6.0), (7.2, 7.0)])
 def test_a_drop_is_judged_by_the_kernels_own_timeout_and_no_later_than_silence(rto_s: float, after: float) -> None:
     reading = Reading(retransmits=2, unacked=1, rto_s=rto_s)
-    assert hedging(reading).judged_dropped_at(flying()) == FLOWN_AT + after
+    assert hedging(reading).dropped_at(flying()) == FLOWN_AT + after
     assert hedging(reading).unacknowledged(flying())
     assert not hedging(RECOVERED).unacknowledged(flying())
     assert not hedging(reading).unacknowledged(flying(told=False))

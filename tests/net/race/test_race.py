@@ -15,7 +15,7 @@ from proxy.model.errors import DialError
 from proxy.net.kernel.split_tcp import SplitTcpDetector
 from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.policy import NO_POLICY, ClassifiedAnswer, NoPolicy, RacePolicy
-from proxy.net.race.race import BeforeFlight, Race, Winner
+from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.race.retries import RetrySchedule
 from proxy.routing.strategies import fits
 from proxy.wire.flight import Flight
@@ -304,7 +304,7 @@ def test_bytes_that_come_later_flow_on_and_end_the_replaying() -> None:
         flight.receive_data(GET)
         await stage.race.connect()
         asyncio.get_running_loop().call_later(1.0, flight.receive_data, b"POST / HTTP/1.1\r\n")
-        asyncio.get_running_loop().call_later(1.0, stage.race.bell.ring)
+        asyncio.get_running_loop().call_later(1.0, stage.race.notify.set)
         won = await stage.race.deliver(flight, lambda: True)
         assert won is not None
         assert won.route == DIRECT
@@ -323,7 +323,7 @@ def test_the_client_leaves() -> None:
 
         def leave() -> None:
             here[0] = False
-            stage.race.bell.ring()
+            stage.race.notify.set()
 
         asyncio.get_running_loop().call_later(1.0, leave)
         assert await stage.deliver(pull=lambda: here[0]) is None
@@ -358,9 +358,9 @@ def test_a_server_that_speaks_first_is_noticed_and_taken() -> None:
     async def scene() -> None:
         stage = Scene({DIRECT: Script(greeting=b"SSH-2.0-x\r\n", after=0.5)})
         await stage.race.connect()
-        assert stage.race.poll_open_path() is BeforeFlight.QUIET
-        await stage.race.bell.wait(None)
-        assert stage.race.poll_open_path() is BeforeFlight.SPOKE
+        assert stage.race.poll_open_path() is OpenPath.QUIET
+        await stage.race.notify.wait(None)
+        assert stage.race.poll_open_path() is OpenPath.SERVER_FIRST
         flight = Flight()
         flight.receive_data(b"SSH-2.0-client\r\n")
         won = stage.race.take_opened(flight)
@@ -377,8 +377,8 @@ def test_a_path_that_closes_before_the_flight_teaches_nothing() -> None:
     async def scene() -> None:
         stage = Scene({DIRECT: Script(greeting=b"", after=0.5)})
         await stage.race.connect()
-        await stage.race.bell.wait(None)
-        assert stage.race.poll_open_path() is BeforeFlight.CLOSED
+        await stage.race.notify.wait(None)
+        assert stage.race.poll_open_path() is OpenPath.CLOSED
         assert stage.race.attempts == ()
 
     play(scene())
@@ -639,11 +639,11 @@ def test_one_connection_finds_out_for_all() -> None:
 def test_direct_that_answers_takes_the_alarm_back() -> None:
     async def scene() -> None:
         down_cache = DirectDownCache(asyncio.get_running_loop().time)
-        down_cache.raise_for(HERE.host)
+        down_cache.mark_down(HERE.host)
         won = await Scene({DIRECT: Script(answer=OK), RELAY: Script(connect=99.0)}, down_cache=down_cache).deliver()
         assert won is not None
         assert won.route == DIRECT
-        assert not down_cache.holds(HERE.host)
+        assert not down_cache.is_down(HERE.host)
 
     play(scene())
 
@@ -656,9 +656,9 @@ def test_direct_that_answers_late_takes_it_back_too(late: bytes | None) -> None:
         won = await stage.deliver()
         assert won is not None
         assert won.route == RELAY
-        assert down_cache.holds(HERE.host)
+        assert down_cache.is_down(HERE.host)
         await stage.race.judge_late_direct()
-        assert down_cache.holds(HERE.host) is (late is None)
+        assert down_cache.is_down(HERE.host) is (late is None)
 
     play(scene())
 
@@ -695,10 +695,10 @@ def test_the_address_where_a_local_means_was_broken_off_is_told_too(censored: Sc
 
 def stands_in_the_way(stage: Scene) -> SplitTcpDetector:
     """Makes a middlebox known to the scene's oracle."""
-    middlebox = stage.tcp_info.middlebox
+    middlebox = stage.tcp_info.split_tcp
     for number in range(4):
         middlebox.note(f"site-{number}.example", 0.001, 0.3)
-    assert middlebox.stands
+    assert middlebox.detected
     return middlebox
 
 

@@ -32,18 +32,18 @@ class Overtaken:
 
     def __init__(self, poller: Poller, near: socket.socket) -> None:
         self.loop = asyncio.get_running_loop()
-        self.bell = Notify()
+        self.notify = Notify()
         self.judge = ResponseCheck(
-            HOST, (DIRECT,), HedgePolicy(HOST, TcpInfo(), Detect(), None), Detect(), NO_POLICY, self.bell
+            HOST, (DIRECT,), HedgePolicy(HOST, TcpInfo(), Detect(), None), Detect(), NO_POLICY, self.notify
         )
         self.stream = SocketStream(near, poller, "192.0.2.7:80")
-        self.stream.notify = self.bell.ring
+        self.stream.notify = self.notify.set
         self.candidate = Candidate(DIRECT, self.loop.time())
         self.flight = Flight()
         self.flight.receive_data(f"GET / HTTP/1.1\r\nHost: {HOST}\r\n\r\n".encode())
 
     async def watched(self) -> Candidate:
-        await self.judge.watch(self.candidate, SITE, self.flight, [self.candidate])
+        await self.judge.await_verdict(self.candidate, SITE, self.flight, [self.candidate])
         return self.candidate
 
     def flying(self) -> None:
@@ -54,7 +54,7 @@ class Overtaken:
         """As the race does once its dialer has a connection: here that is so when a byte comes."""
         await self.stream.receive()
         self.candidate.phase, self.candidate.stream = Phase.OPEN, self.stream
-        self.bell.ring()
+        self.notify.set()
 
 
 @pytest.fixture

@@ -71,16 +71,16 @@ def test_races_wait_for_each_other() -> None:
 
 
 def test_a_relay_that_is_back_is_free_for_all_who_wait_and_they_hear_of_it() -> None:
-    shared, bell, gone = schedule(), Notify(), Notify()
-    waiting = Retries(shared, STEADY, bell)
+    shared, notify, gone = schedule(), Notify(), Notify()
+    waiting = Retries(shared, STEADY, notify)
     waiting.failed(RELAY.relays, 100.0)
     left = Retries(shared, STEADY, gone)
     left.failed(RELAY.relays, 100.0)
     left.close()
     Retries(shared, STEADY, Notify()).opened(RELAY.relays)
     assert waiting.due_at(failed()) == 101.0, "a second after its own failure, which is over for all who wait longer"
-    assert bell._rung
-    assert not gone._rung
+    assert notify._is_set
+    assert not gone._is_set
 
 
 def test_jitter_makes_waits_longer_never_shorter() -> None:

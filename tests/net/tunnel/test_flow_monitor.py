@@ -13,11 +13,11 @@ import pytest
 
 from proxy.config.schema import Detect
 from proxy.model import ClosedBy, Symptom
-from proxy.net.kernel.tcp_info import Pulse, TcpInfo
+from proxy.net.kernel.tcp_info import FlowSample, TcpInfo
 from proxy.net.poller import make_poller
 from proxy.net.stream import SocketStream
 from proxy.net.tunnel import flow_monitor as flow_watch
-from proxy.net.tunnel.flow_monitor import FlowFinding, FlowMonitor, WatchedFlow
+from proxy.net.tunnel.flow_monitor import FlowMonitor, FlowSignal, WatchedFlow
 from proxy.net.tunnel.pump import Pump, Tunnel, TunnelResult
 from tests.support import clock
 from tests.support.filters import drop_all
@@ -36,7 +36,7 @@ class Fake:
         self.client_is_slow = False
         self.over = False
         self.upstream = SimpleNamespace(lowest_socket=sock)
-        self.pulse: Pulse | None = Pulse(segment=1400)
+        self.sample: FlowSample | None = FlowSample(segment=1400)
 
     @property
     def bytes_down(self) -> int:
@@ -54,9 +54,9 @@ class FakeOracle:
         self.tunnels: list[Fake] = []
         self.asked = 0
 
-    def pulse(self, sock: socket.socket) -> Pulse | None:
+    def sample(self, sock: socket.socket) -> FlowSample | None:
         self.asked += 1
-        return next(fake.pulse for fake in self.tunnels if fake.upstream.lowest_socket is sock)
+        return next(fake.sample for fake in self.tunnels if fake.upstream.lowest_socket is sock)
 
 
 @dataclass
@@ -65,7 +65,7 @@ class World:
 
     watch: FlowMonitor
     tcp_info: FakeOracle
-    found: list[tuple[str, FlowFinding]] = field(default_factory=list)
+    found: list[tuple[str, FlowSignal]] = field(default_factory=list)
     proven: list[tuple[int, float]] = field(default_factory=list)
     brought: list[tuple[str, float]] = field(default_factory=list)
 
@@ -189,8 +189,8 @@ def test_a_flow_that_stalls(seconds: list[Second], is_frozen: bool) -> None:
         for second in seconds:
             other.down.moved += second.others
             fake.down.moved += second.down
-            fake.pulse = Pulse(second.probes, second.retransmits, second.unacked, second.heard_s, 1400)
-            other.pulse = Pulse(heard_s=0.1)
+            fake.sample = FlowSample(second.probes, second.retransmits, second.unacked, second.heard_s, 1400)
+            other.sample = FlowSample(heard_s=0.1)
             await asyncio.sleep(1)
         assert is_frozen or asks(fake) == (seconds[-1].probes > 0)
 
@@ -226,7 +226,7 @@ def test_who_gave_a_sign_of_life_is_asked_again_only_after_it_moved_and_a_while(
                 fake.up.moved += 100
             await asyncio.sleep(1)
             seen.append(asks(fake))
-            fake.pulse = Pulse(heard_s=0.0 if asks(fake) else 99.0, segment=1400)
+            fake.sample = FlowSample(heard_s=0.0 if asks(fake) else 99.0, segment=1400)
         assert [n for n, asked in enumerate(seen) if asked] == [1, 11]
 
     assert tell(story).found == []
@@ -237,7 +237,7 @@ def test_a_flow_that_nothing_is_known_of_is_let_be() -> None:
         fake, _ = world.open("blog.test")
         await asyncio.sleep(2.5)
         assert asks(fake)
-        fake.pulse = None
+        fake.sample = None
         await asyncio.sleep(1)
         assert not asks(fake)
 
@@ -251,7 +251,7 @@ def test_it_is_not_asked_for_ever() -> None:
         fake, _ = world.open("blog.test")
         asked = 0
         for second in range(60):
-            fake.pulse = Pulse(probes=max(0, second - 1), heard_s=99)
+            fake.sample = FlowSample(probes=max(0, second - 1), heard_s=99)
             await asyncio.sleep(1)
             asked += asks(fake)
         assert asked == 20
@@ -280,12 +280,12 @@ def test_after_a_sleep_all_begins_anew() -> None:
         fake, _ = world.open("blog.test")
         other, _ = world.open("news.test")
         for probes in (0, 0, 1, 2):
-            fake.pulse = Pulse(probes=probes, heard_s=99)
+            fake.sample = FlowSample(probes=probes, heard_s=99)
             other.down.moved += 9000
             await asyncio.sleep(1)
-        world.watch.void()
+        world.watch.reset()
         assert not asks(fake)
-        fake.pulse = Pulse(probes=3, heard_s=99)
+        fake.sample = FlowSample(probes=3, heard_s=99)
         other.down.moved += 9000
         await asyncio.sleep(1)
 
@@ -296,7 +296,7 @@ def test_after_a_sleep_a_flow_is_given_its_time_again() -> None:
     async def story(world: World) -> None:
         fake, _ = world.open("blog.test")
         await asyncio.sleep(1.5)  # a second later it would be asked
-        world.watch.void()
+        world.watch.reset()
         await asyncio.sleep(1)
         assert not asks(fake)
         await asyncio.sleep(2)
@@ -310,16 +310,16 @@ def test_signs_of_life_are_those_of_this_network() -> None:
         other, _ = world.open("news.test")
         fake, _ = world.open("blog.test")
         await asyncio.sleep(2.5)
-        fake.pulse = Pulse(heard_s=0.0, segment=1400)
+        fake.sample = FlowSample(heard_s=0.0, segment=1400)
         await asyncio.sleep(1)
-        world.watch.void()
+        world.watch.reset()
         for probes in (0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 1, 2, 3):
-            fake.pulse = Pulse(probes=probes, heard_s=99)
+            fake.sample = FlowSample(probes=probes, heard_s=99)
             fake.down.moved += not probes
             other.down.moved += 9000
             await asyncio.sleep(1)
         for probes in (4, 5, 6, 7, 8):
-            fake.pulse = Pulse(probes=probes, heard_s=99)
+            fake.sample = FlowSample(probes=probes, heard_s=99)
             other.down.moved += 9000
             await asyncio.sleep(1)
 
@@ -336,7 +336,7 @@ def test_what_crawled_before_a_sleep_says_nothing_after_it(voided_at: int | None
         await asyncio.sleep(0.5)
         for second in range(30):
             if second == voided_at:
-                world.watch.void()
+                world.watch.reset()
             fake.down.moved += 8_000
             other.down.moved += 200_000
             await asyncio.sleep(1)
@@ -349,7 +349,7 @@ def test_what_broke_before_a_sleep_is_no_first_time() -> None:
         for _ in range(2):
             _, flow = world.open("blog.test", received=0)
             world.watch.ended(flow, TunnelResult(500, 15_000, ClosedBy.SERVER, RESET))
-            world.watch.void()
+            world.watch.reset()
 
     assert tell(story).found == []
 
@@ -404,7 +404,7 @@ def test_a_flow_that_crawls(crawl: Crawl, is_throttled: bool) -> None:
                 world.watch.ended(short, TunnelResult(1, crawl.others, ClosedBy.CLIENT))
             else:
                 other.down.moved += crawl.others
-            fake.pulse = Pulse(segment=1400, bytes_in=came, segments_in=-(-came // crawl.segment), heard_s=0.1)
+            fake.sample = FlowSample(segment=1400, bytes_in=came, segments_in=-(-came // crawl.segment), heard_s=0.1)
             await asyncio.sleep(1)
 
     world = tell(story)
@@ -477,7 +477,7 @@ def test_a_tunnel_that_lived_between_two_looks_shows_that_the_uplink_is_well() -
     async def story(world: World) -> None:
         fake, _ = world.open("blog.test")
         for probes in (0, 0, 1, 2, 3):
-            fake.pulse = Pulse(probes=probes, heard_s=99)
+            fake.sample = FlowSample(probes=probes, heard_s=99)
             _, short = world.open("news.test", received=0)
             world.watch.ended(short, TunnelResult(1, 900, ClosedBy.SERVER))
             if probes == 3:
@@ -497,14 +497,14 @@ async def test_a_connection_that_nothing_comes_through_any_more(monkeypatch: pyt
     poller = make_poller(asyncio.get_running_loop())
     pump = Pump(idle_timeout_s=600, half_open_timeout_s=600)
     watch = FlowMonitor(TcpInfo(), Detect(stalled_s=0.2))
-    found: list[FlowFinding] = []
+    found: list[FlowSignal] = []
     ends: list[socket.socket] = []
 
     def tunnel(host: str) -> tuple[socket.socket, socket.socket]:
         near_client, client = tcp_pair()
         near_upstream, server = tcp_pair()
         ends.extend((client, server))
-        carrying = pump.carry(
+        carrying = pump.start(
             SocketStream(near_client, poller, "client"), SocketStream(near_upstream, poller, "server"), lambda _: None
         )
         watch.watch(carrying, host, found.append, direct=True)

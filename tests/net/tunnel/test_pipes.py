@@ -50,7 +50,7 @@ def test_pipe_with_bytes_in_it_is_closed() -> None:
     pool = PipePool()
     pipe = pool.take()
     assert pipe is not None
-    pipe.held = os.write(pipe.writer, b"someone else's")
+    pipe.buffered = os.write(pipe.writer, b"someone else's")
     pool.give(pipe)
     assert (pool.lent, pool.idle) == (0, 0)
     assert not is_open(pipe.reader)

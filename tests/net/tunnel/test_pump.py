@@ -200,14 +200,14 @@ class Rig:
         near_upstream, server = await self.kind.upstream_leg(*self.pair(buffers=buffers))
         return Tunnel(client, server, near_client, near_upstream)
 
-    def carry(self, tunnel: Tunnel, *, to_upstream: bytes = b"", to_client: bytes = b"") -> None:
-        self.pump.carry(
+    def start(self, tunnel: Tunnel, *, to_upstream: bytes = b"", to_client: bytes = b"") -> None:
+        self.pump.start(
             tunnel.near_client, tunnel.near_upstream, tunnel.ended, to_upstream=to_upstream, to_client=to_client
         )
 
     async def tunnel(self, *, buffers: int | None = None, to_upstream: bytes = b"", to_client: bytes = b"") -> Tunnel:
         tunnel = await self.legs(buffers=buffers)
-        self.carry(tunnel, to_upstream=to_upstream, to_client=to_client)
+        self.start(tunnel, to_upstream=to_upstream, to_client=to_client)
         return tunnel
 
     async def close(self) -> None:
@@ -398,7 +398,7 @@ async def test_what_lay_in_the_kernel_before_is_carried_without_a_new_edge(
     assert sent > 3 * CHUNK
     tunnel.server.send_eof()
     tunnel.client.send_eof()
-    rig.carry(tunnel)
+    rig.start(tunnel)
     assert await read_to_end(tunnel.client) == (sent, hash_of(sent))
     assert (await tunnel.end()).bytes_down == sent
 
@@ -416,7 +416,7 @@ async def test_first_bytes_go_before_all_others(rig: Rig) -> None:
     tunnel = await rig.legs()
     await tunnel.client.send(b" and more")
     await tunnel.server.send(b" to you")
-    rig.carry(tunnel, to_upstream=b"hello", to_client=b"hello")
+    rig.start(tunnel, to_upstream=b"hello", to_client=b"hello")
     assert await read_exactly(tunnel.server, 14) == b"hello and more"
     assert await read_exactly(tunnel.client, 12) == b"hello to you"
     tunnel.client.send_eof()
@@ -439,7 +439,7 @@ async def test_first_bytes_larger_than_the_kernel_takes(rig: Rig) -> None:
 async def test_first_bytes_count_only_when_delivered(rig: Rig) -> None:
     tunnel = await rig.legs()
     tunnel.client.abort()
-    rig.carry(tunnel, to_client=b"too late")
+    rig.start(tunnel, to_client=b"too late")
     end = await tunnel.end()
     assert end.bytes_up == 0
     assert end.closed_by is ClosedBy.CLIENT
@@ -484,7 +484,7 @@ def given_to(sock: socket.socket) -> int:
 
 
 def in_pipes(pump: Pump) -> int:
-    return sum(flow.pipe.held for tunnel in pump._tunnels for flow in (tunnel.up, tunnel.down) if flow.pipe)
+    return sum(flow.pipe.buffered for tunnel in pump._tunnels for flow in (tunnel.up, tunnel.down) if flow.pipe)
 
 
 def _tcp_counter(sock: socket.socket, offset: int) -> int:
@@ -537,7 +537,7 @@ async def test_B14_both_had_finished_before(rig: Rig) -> None:
     tunnel.client.send_eof()
     tunnel.server.send_eof()
     await asyncio.sleep(0)
-    rig.carry(tunnel)
+    rig.start(tunnel)
     assert tunnel.ends == []
     assert (await tunnel.end()).error == ""
 
@@ -621,7 +621,7 @@ async def test_E30_answer_before_a_reset_is_delivered_before_it(rig: Rig) -> Non
     await tunnel.server.send(b"too large")
     await eventually(lambda: _ioctl(tunnel.near_upstream.lowest_socket, termios.FIONREAD) > 0)
     tunnel.server.abort()
-    rig.carry(tunnel)
+    rig.start(tunnel)
     assert await reset_comes(tunnel.client) == 9
     end = await tunnel.end()
     assert (end.bytes_down, end.closed_by) == (9, ClosedBy.SERVER)
@@ -721,7 +721,7 @@ async def test_B13_3000_idle_tunnels(rig: Rig, many_descriptors: int) -> None:
     for _ in range(count):
         (near_client, client), (near_upstream, server) = rig.pair(socket.AF_UNIX), rig.pair(socket.AF_UNIX)
         tunnels.append(Tunnel(client, server, near_client, near_upstream))
-        rig.carry(tunnels[-1])
+        rig.start(tunnels[-1])
     assert rig.pump.active == count
     await exchange(await rig.tunnel(), 2_000_000, 2_000_000)
     for tunnel in tunnels:
@@ -741,7 +741,7 @@ async def test_an_idle_tunnel_is_small(rig: Rig) -> None:
     try:
         before, _ = tracemalloc.get_traced_memory()
         for (near_client, _), (near_upstream, _) in pairs:
-            rig.pump.carry(near_client, near_upstream, _unheard)
+            rig.pump.start(near_client, near_upstream, _unheard)
         after, _ = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
@@ -822,7 +822,7 @@ class Watch:
     def __init__(self, client: Scripted, server: Scripted, *, to_client: bytes = b"") -> None:
         self.pump = Pump(idle_timeout_s=600, half_open_timeout_s=600)
         self.ends: list[TunnelResult] = []
-        self.pump.carry(client, server, self.ends.append, to_client=to_client)
+        self.pump.start(client, server, self.ends.append, to_client=to_client)
 
     async def end(self) -> TunnelResult:
         await self.pump.close(BOUND_S)
@@ -848,9 +848,9 @@ async def test_endless_flow_lets_others_go_first() -> None:
     """carry() and each turn come back although the source never runs dry."""
     busy, quiet = Scripted(endless=True), Scripted()
     pump = Pump(idle_timeout_s=600, half_open_timeout_s=600)
-    pump.carry(Scripted(room=1 << 40), busy, _unheard)
+    pump.start(Scripted(room=1 << 40), busy, _unheard)
     before = busy.given
-    pump.carry(quiet, Scripted(b"not starved"), _unheard)
+    pump.start(quiet, Scripted(b"not starved"), _unheard)
     assert quiet.taken == b"not starved"
     for _ in range(3):
         await asyncio.sleep(0)
@@ -953,8 +953,8 @@ async def test_fault_in_whom_it_tells_does_not_stop_the_others() -> None:
     asyncio.get_running_loop().set_exception_handler(lambda _, context: faults.append(str(context["exception"])))
     other = Scripted()
     sources = [Scripted(endless=True) for _ in range(2)]
-    pump.carry(Scripted(), sources[0], fault)
-    pump.carry(other, sources[1], _unheard)
+    pump.start(Scripted(), sources[0], fault)
+    pump.start(other, sources[1], _unheard)
     sources[0].endless = False
     sources[0].script = [ConnectionResetError(errno.ECONNRESET, "Connection reset by peer")]
     before = sources[1].given
@@ -998,7 +998,7 @@ async def test_pipe_is_given_back_after_a_small_splice(splicing: Rig, monkeypatc
     monkeypatch.setattr("proxy.net.tunnel.pump._WORTH_SPLICING", 100 * CHUNK)
     tunnel = await splicing.legs(buffers=4_000_000)
     await send_pattern(tunnel.server, 2 * CHUNK)
-    splicing.carry(tunnel)
+    splicing.start(tunnel)
     await read_exactly(tunnel.client, 2 * CHUNK)
     assert (splicing.pipes.lent, splicing.pipes.idle) == (0, 1)
 
@@ -1057,7 +1057,7 @@ async def test_abort_where_resets_those_meant(rig: Rig) -> None:
 
 async def test_a_tunnel_can_be_looked_at(rig: Rig) -> None:
     tunnel = await rig.legs(buffers=64 * 1024)
-    carrying = rig.pump.carry(tunnel.near_client, tunnel.near_upstream, tunnel.ended, to_client=b"hello")
+    carrying = rig.pump.start(tunnel.near_client, tunnel.near_upstream, tunnel.ended, to_client=b"hello")
     await read_exactly(tunnel.client, 5)
     await tunnel.client.send(b"hi")
     await read_exactly(tunnel.server, 2)

@@ -90,7 +90,7 @@ class Traveller:
         client, far = tcp_pair()
         self._kept += [accepted, far]
         self.open_now.add(name)
-        self.pump.carry(
+        self.pump.start(
             SocketStream(client, self._poller, "client"),
             SocketStream(upstream, self._poller, name),
             lambda _: self.open_now.discard(name),
