@@ -24,7 +24,7 @@ class Kernel:
     def __init__(self, reading: Reading) -> None:
         self.reading = reading
 
-    def look(self, sock: object, since: Snapshot) -> Reading:
+    def since(self, sock: object, snapshot: Snapshot) -> Reading:
         return self.reading
 
 

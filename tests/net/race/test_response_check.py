@@ -58,7 +58,7 @@ class Overtaken:
 
 
 @pytest.fixture
-async def judge_late_direct(poller: Poller, pair: Pair) -> Overtaken:
+async def overtaken(poller: Poller, pair: Pair) -> Overtaken:
     made = Overtaken(poller, pair[0])
     for _ in range(3):  # the edge that a registration makes is over
         await asyncio.sleep(0)
