@@ -45,7 +45,7 @@ from proxy.model import (
     State,
     Symptom,
 )
-from proxy.wire import hostnames as names
+from proxy.wire import hostnames
 
 __all__ = ["NETWORK", "Tried", "attempt", "change", "load", "outcome", "plan", "request", "signal"]
 
@@ -102,7 +102,7 @@ def request(where: str = "example.org", *, method: str = "GET", inbound: Inbound
     browser asks a proxy for it; all else is a tunnel."""
     parts = urlsplit(where if "://" in where else f"https://{where}")
     port = parts.port or _PORTS.get(parts.scheme, 443)
-    destination = Destination(names.host(parts.hostname or ""), port)
+    destination = Destination(hostnames.host(parts.hostname or ""), port)
     http = None
     if parts.scheme == "http":
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"

@@ -168,7 +168,7 @@ class App:
             addons=self._addons,
             inspector=self._inspector,
         )
-        self._addons.on_change(self._inspector.addons_changed)
+        self._addons.on_change(self._inspector.on_addons_changed)
         self._connectivity = ConnectivityCheck(self._services)
         self._warnings = NetworkWarnings(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
         self._interception = InterceptionCheck(self._services, self._connectivity.check_one)
@@ -264,7 +264,7 @@ class App:
             Folders(self._paths.ca_dir, self._paths.engine_dir, ephemeral=self._options.ephemeral),
             lambda: self._setup.settings,
             roots=roots,
-            guests=lambda: [
+            user_addons=lambda: [
                 AddonHooks(guard, thing) for guard in self._addons.running for thing in guard.addon.objects
             ],
         )
@@ -303,7 +303,7 @@ class App:
             self._relays = setup.settings.relay
             self._health.clear_faults()  # what was wrong may have been corrected
         self._addon_manager.configure(setup.loaded)
-        self._inspector.look_again()
+        self._inspector.forget_rejections()
 
     def _override(self, host: str, override: Override | None) -> None:
         self._active.override(host, override)
@@ -390,8 +390,8 @@ class App:
     def _record(self, ended: Ended) -> None:
         outcome, network = ended.outcome, ended.network
         self._store.record(outcome, network=network)
-        if self._addons.hears_outcomes and not self._store.is_private(outcome.host):
-            self._addons.tell_outcome(outcome)
+        if self._addons.wants_outcomes and not self._store.is_private(outcome.host):
+            self._addons.notify_outcome(outcome)
         self._feed.tell(outcome, network)
         if self._options.verbose:
             route = outcome.winner or "none"
@@ -402,8 +402,8 @@ class App:
         self._store.believe(changes)
         self._warnings.tell(changes)
         self._check_relay_faults()
-        if self._addons.hears_changes:
-            self._addons.tell_changes([change for change in changes if not self._store.is_private(change.scope)])
+        if self._addons.wants_changes:
+            self._addons.notify_changes([change for change in changes if not self._store.is_private(change.scope)])
 
     def _signal_waits(self, _waits: SignalWaits) -> None:
         self._warnings.look()

@@ -24,7 +24,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from proxy.ca.authority import Authority
 from proxy.model.errors import BywayError
-from proxy.wire import hostnames as wire_names
+from proxy.wire import hostnames
 
 LIFETIME = datetime.timedelta(days=199)
 """From begin to end. Browsers refuse public ones of more than 200 days since March 2026 (CA/Browser Forum SC-081); what
@@ -72,27 +72,27 @@ class Leaves:
         self.authority = authority
         self._now = now
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._kept: OrderedDict[tuple[str, ...], Leaf] = OrderedDict()
+        self._cache: OrderedDict[tuple[str, ...], Leaf] = OrderedDict()
 
     def __len__(self) -> int:
-        return len(self._kept)
+        return len(self._cache)
 
     def leaf(self, host: str, names: Iterable[str] = ()) -> Leaf:
         """The leaf for a host, a name or an address in any spelling. `names` are further ones and may come from a
         stranger's certificate: what is no plain host is left out, and so is each wildcard. Raises BywayError when
         `host` is none, or when the authority's time is over."""
         try:
-            named = (wire_names.host(host), *_plain(names))
+            named = (hostnames.host(host), *_plain(names))
         except ValueError as error:
             raise BywayError(f"no certificate can be created for it: {error}") from None
         now = datetime.datetime.fromtimestamp(int(self._now()), datetime.UTC)
         wanted = tuple(dict.fromkeys(named))
-        leaf = self._kept.get(wanted)
+        leaf = self._cache.get(wanted)
         if leaf is None or not _good(leaf, now):
-            leaf = self._kept[wanted] = self._make(wanted, now)
-        self._kept.move_to_end(wanted)
-        while len(self._kept) > LEAVES_MAX:
-            self._kept.popitem(last=False)
+            leaf = self._cache[wanted] = self._make(wanted, now)
+        self._cache.move_to_end(wanted)
+        while len(self._cache) > LEAVES_MAX:
+            self._cache.popitem(last=False)
         return leaf
 
     def _make(self, hosts: tuple[str, ...], now: datetime.datetime) -> Leaf:
@@ -149,7 +149,7 @@ def _plain(names: Iterable[str]) -> list[str]:
     kept: list[str] = []
     for name in islice(names, _NAMES_READ):
         try:
-            kept.append(wire_names.host(name))
+            kept.append(hostnames.host(name))
         except ValueError:
             continue
         if len(kept) == NAMES_MAX:

@@ -15,7 +15,7 @@ from functools import partial
 from types import MappingProxyType
 from typing import Any
 
-from proxy.extend.guard import hook_results as answers
+from proxy.extend.guard import hook_results
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.hooks import HOOKS
 from proxy.model import Attempt, Change, Destination, Outcome, Plan, Request, Route, Signal
@@ -29,7 +29,7 @@ Callee = tuple[AddonRunner, Callable[..., Any]]
 REFINED_MAX = 1024
 """Requests of which we remember what became of their signals, until it is asked for."""
 
-_TURNS_MAX = 20
+_RETRIES_MAX = 20
 """Decisions that are begun anew because addons were edited meanwhile."""
 
 
@@ -38,27 +38,27 @@ class Addons:
 
     def __init__(self) -> None:
         self._running: dict[str, AddonRunner] = {}
-        self._turn = 0  # how often it has changed who runs
+        self._version = 0  # how often it has changed who runs
         self._has_ended = False
         self._callees: dict[str, tuple[Callee, ...]] = dict.fromkeys(HOOKS, ())
         self._deciders: dict[str, tuple[AddonRunner, ...]] = {"admit": (), "plan": ()}  # also those switched off
         self._refined: OrderedDict[int, list[str]] = OrderedDict()  # by id of the request
         self._on_change: list[Callable[[], None]] = []
-        self.decides = self.refines = self.classifies = self.saves = False
+        self.decides = self.refines = self.classifies = self.handles_unreachable = False
         """Whether some addon has a hook that decides, weighs signals, knows pages, or helps the unreachable."""
-        self.hears_attempts = self.hears_outcomes = self.hears_changes = False
+        self.wants_attempts = self.wants_outcomes = self.wants_changes = False
 
     # -- who runs --------------------------------------------------------------------------------------------------
 
     @property
     def running(self) -> tuple[AddonRunner, ...]:
         """In the order of their names, without those that are switched off."""
-        return tuple(guarded for guarded in self._running.values() if not guarded.is_off)
+        return tuple(runner for runner in self._running.values() if not runner.is_off)
 
     @property
     def objects(self) -> tuple[tuple[str, object], ...]:
         """The objects of all addons, each with its addon's name: they may have hooks of mitmproxy's as well."""
-        return tuple((guarded.name, thing) for guarded in self.running for thing in guarded.addon.objects)
+        return tuple((runner.name, thing) for runner in self.running for thing in runner.addon.objects)
 
     def get(self, name: str) -> AddonRunner | None:
         return self._running.get(name)
@@ -67,30 +67,30 @@ class Addons:
         """Has `call` called whenever `objects` has changed."""
         self._on_change.append(call)
 
-    def put(self, guarded: AddonRunner) -> None:
+    def put(self, runner: AddonRunner) -> None:
         """From now on this one is asked, in place of the one of its name. What that kept closed stays so until this one
         says otherwise."""
-        if (before := self._running.get(guarded.name)) is not None:
-            guarded.kept_closed = before.kept_closed
-        self._changed({**self._running, guarded.name: guarded})
+        if (before := self._running.get(runner.name)) is not None:
+            runner.fail_closed = before.fail_closed
+        self._set_running({**self._running, runner.name: runner})
 
-    def remove(self, guarded: AddonRunner) -> None:
+    def remove(self, runner: AddonRunner) -> None:
         """Harmless when another of its name has come in its place."""
-        if self._running.get(guarded.name) is guarded:
-            self._changed({name: other for name, other in self._running.items() if other is not guarded})
+        if self._running.get(runner.name) is runner:
+            self._set_running({name: other for name, other in self._running.items() if other is not runner})
 
-    def switched_off(self, guarded: AddonRunner) -> None:
+    def on_disabled(self, runner: AddonRunner) -> None:
         """It is asked nothing any more, and what it kept closed stays so until it is edited or removed."""
-        if self._running.get(guarded.name) is guarded:
-            self._changed(self._running)
+        if self._running.get(runner.name) is runner:
+            self._set_running(self._running)
 
     def end(self) -> None:
         """Byway ends: addons are stopped before the last client has gone, and what they close stays closed."""
         self._has_ended = True
-        self._turn += 1
+        self._version += 1
 
-    def _changed(self, running: dict[str, AddonRunner]) -> None:
-        self._turn += 1
+    def _set_running(self, running: dict[str, AddonRunner]) -> None:
+        self._version += 1
         self._running = dict(sorted(running.items()))
         self._callees = {
             hook: tuple((g, function) for g in self.running for function in g.addon.hooks.get(hook, ()))
@@ -102,10 +102,10 @@ class Addons:
         self.decides = any(self._deciders.values())
         self.refines = self._has("signal")
         self.classifies = self._has("classify")
-        self.saves = self._has("unreachable")
-        self.hears_attempts = self._has("attempt")
-        self.hears_outcomes = self._has("outcome")
-        self.hears_changes = self._has("change")
+        self.handles_unreachable = self._has("unreachable")
+        self.wants_attempts = self._has("attempt")
+        self.wants_outcomes = self._has("outcome")
+        self.wants_changes = self._has("change")
         for call in self._on_change:
             call()
 
@@ -118,60 +118,60 @@ class Addons:
         """What becomes of a plan. `host` is the name by which the request goes on, when that came later than it did;
         `registry` has the relays that a plan may name."""
         named = request.with_host(host)
-        for _ in range(_TURNS_MAX):
+        for _ in range(_RETRIES_MAX):
             if self._has_ended:
                 return replace(plan.block("Byway is ending"), before=plan)
-            turn = self._turn
-            made = await self._decided(named, plan, registry)
-            if turn == self._turn:
+            version = self._version
+            made = await self._decide_once(named, plan, registry)
+            if version == self._version:
                 return made
         return replace(plan.block("addons were edited again and again while this was decided"), before=plan)
 
-    async def _decided(self, named: Request, plan: Plan, registry: Registry) -> Plan:
+    async def _decide_once(self, named: Request, plan: Plan, registry: Registry) -> Plan:
         """By those who ran when it began. One that is edited, or switched off, meanwhile answers nothing any more: then
         it has to be decided anew, for what it kept closed must stay so."""
         made = plan
-        for guarded in self._deciders["admit"]:
-            made = await _admitted(guarded, named, made, registry)
+        for runner in self._deciders["admit"]:
+            made = await _ask_to_admit(runner, named, made, registry)
             if made is not plan:
                 return replace(made, before=plan)
-        for guarded in self._deciders["plan"]:
-            made = await _planned(guarded, named, made, registry)
+        for runner in self._deciders["plan"]:
+            made = await _ask_to_plan(runner, named, made, registry)
         return made if made is plan else replace(made, before=plan)
 
     def refine(self, outcome: Outcome, signal: Signal) -> Signal:
         """What a signal weighs, and what it points at."""
         request = outcome.request.with_host(outcome.host)
-        for guarded, function in self._callees["signal"]:
-            check = partial(answers.signal, before=signal)
-            answer = guarded.now(HOOKS["signal"], function, request, signal, check=check)
+        for runner, function in self._callees["signal"]:
+            check = partial(hook_results.signal, before=signal)
+            answer = runner.call_sync(HOOKS["signal"], function, request, signal, check=check)
             if answer is not None and answer != signal:
-                self._note_refined(request.id, f"{guarded.name}: {_change(signal, answer)}")
+                self._note_refinement(request.id, f"{runner.name}: {_describe_refinement(signal, answer)}")
                 signal = answer
         return signal
 
-    def _note_refined(self, request_id: int, what: str) -> None:
+    def _note_refinement(self, request_id: int, what: str) -> None:
         self._refined.setdefault(request_id, []).append(what)
         if len(self._refined) > REFINED_MAX:
             self._refined.popitem(last=False)
 
-    def refined(self, request_id: int) -> str:
+    def take_refinements(self, request_id: int) -> str:
         """What addons made of a request's signals since this was last asked; "" when nothing."""
         return "; ".join(self._refined.pop(request_id, ()))
 
     def classify(self, head: str, body: bytes) -> str | bool | None:
         """Whose page it is: the name of a block page, False for the site's own, None when no addon knows."""
-        for guarded, function in self._callees["classify"]:
-            said = guarded.now(HOOKS["classify"], function, head, body, check=answers.page)
-            if said is not None:
-                return f"addon {guarded.name}: {said}" if said else False
+        for runner, function in self._callees["classify"]:
+            answer = runner.call_sync(HOOKS["classify"], function, head, body, check=hook_results.page)
+            if answer is not None:
+                return f"addon {runner.name}: {answer}" if answer else False
         return None
 
     async def unreachable(self, request: Request, outcome: Outcome) -> str | None:
         """Where to go instead."""
         named = request.with_host(outcome.host)
-        for guarded, function in self._callees["unreachable"]:
-            url = await guarded.ask(HOOKS["unreachable"], function, named, sealed(outcome), check=answers.url)
+        for runner, function in self._callees["unreachable"]:
+            url = await runner.call(HOOKS["unreachable"], function, named, read_only(outcome), check=hook_results.url)
             if url is not None:
                 return url
         return None
@@ -180,79 +180,83 @@ class Addons:
         """A path that addon `name` opened; None when there is no such addon, or it had a fault. Raises DialError and
         OSError when it could not open one."""
         asked: AddonRunner | None = None
-        while (guarded := self._running.get(name)) is not asked and guarded is not None:
-            asked = guarded  # again when it was edited meanwhile
-            for function in guarded.addon.hooks.get("dial", ()):
-                stream = await guarded.ask(HOOKS["dial"], function, route, destination, check=answers.stream)
+        while (runner := self._running.get(name)) is not asked and runner is not None:
+            asked = runner  # again when it was edited meanwhile
+            for function in runner.addon.hooks.get("dial", ()):
+                stream = await runner.call(HOOKS["dial"], function, route, destination, check=hook_results.stream)
                 if stream is not None:
                     return stream
         return None
 
     # -- telling ---------------------------------------------------------------------------------------------------
 
-    def tell_attempt(self, request: Request, attempt: Attempt) -> None:
-        self._tell("attempt", request, _sealed(attempt))
+    def notify_attempt(self, request: Request, attempt: Attempt) -> None:
+        self._notify("attempt", request, _read_only_attempt(attempt))
 
-    def tell_outcome(self, outcome: Outcome) -> None:
-        self._tell("outcome", sealed(outcome))
+    def notify_outcome(self, outcome: Outcome) -> None:
+        self._notify("outcome", read_only(outcome))
 
-    def tell_changes(self, changes: Sequence[Change]) -> None:
+    def notify_changes(self, changes: Sequence[Change]) -> None:
         for change in changes:
             if change.before is not change.after:
-                self._tell("change", change)
+                self._notify("change", change)
 
-    def _tell(self, hook: str, *args: object) -> None:
-        for guarded, function in self._callees[hook]:
-            guarded.tell(HOOKS[hook], function, *args)
+    def _notify(self, hook: str, *args: object) -> None:
+        for runner, function in self._callees[hook]:
+            runner.notify(HOOKS[hook], function, *args)
 
 
-async def _admitted(guarded: AddonRunner, named: Request, plan: Plan, registry: Registry) -> Plan:
+async def _ask_to_admit(runner: AddonRunner, named: Request, plan: Plan, registry: Registry) -> Plan:
     """The plan when one addon admits the request, another that refuses it when not."""
-    held = _held(guarded, "admit", named, plan, registry)
-    for function in guarded.addon.hooks["admit"]:
-        check = partial(answers.refusal, plan=plan, addon=guarded.name)
-        refused = await guarded.ask(HOOKS["admit"], function, named, check=check, failing=held)
+    fallback = _fallback_plan(runner, "admit", named, plan, registry)
+    for function in runner.addon.hooks["admit"]:
+        check = partial(hook_results.refusal, plan=plan, addon=runner.name)
+        refused = await runner.call(HOOKS["admit"], function, named, check=check, fallback=fallback)
         if refused is not None:
-            return _noted(guarded, "admit", named, plan, refused, held)
-    return _noted(guarded, "admit", named, plan, plan, held)
+            return _remember(runner, "admit", named, plan, refused, fallback)
+    return _remember(runner, "admit", named, plan, plan, fallback)
 
 
-async def _planned(guarded: AddonRunner, named: Request, before: Plan, registry: Registry) -> Plan:
+async def _ask_to_plan(runner: AddonRunner, named: Request, before: Plan, registry: Registry) -> Plan:
     """What one addon makes of a plan."""
-    made, held = before, _held(guarded, "plan", named, before, registry)
-    for function in guarded.addon.hooks["plan"]:
-        check = partial(answers.plan, before=made, registry=registry)
-        answer = await guarded.ask(HOOKS["plan"], function, named, made, check=check, failing=held)
+    made, fallback = before, _fallback_plan(runner, "plan", named, before, registry)
+    for function in runner.addon.hooks["plan"]:
+        check = partial(hook_results.plan, before=made, registry=registry)
+        answer = await runner.call(HOOKS["plan"], function, named, made, check=check, fallback=fallback)
         if answer is not None:
-            made = answer if answer is held else replace(answer, why=f"addon {guarded.name}: {_told(answer, made)}")
-    return _noted(guarded, "plan", named, before, made, held)
+            made = (
+                answer
+                if answer is fallback
+                else replace(answer, why=f"addon {runner.name}: {_describe_plan(answer, made)}")
+            )
+    return _remember(runner, "plan", named, before, made, fallback)
 
 
-def _held(guarded: AddonRunner, hook: str, named: Request, before: Plan, registry: Registry) -> Plan | None:
+def _fallback_plan(runner: AddonRunner, hook: str, named: Request, before: Plan, registry: Registry) -> Plan | None:
     """What becomes of a plan when the addon cannot be asked: what it last kept closed stays so."""
-    kept = guarded.kept_closed.find(hook, named.destination.host)
+    kept = runner.fail_closed.find(hook, named.destination.host)
     if kept is None:
         return None
-    return answers.closed(kept, before, registry, f"{kept.why}; that holds while the addon cannot be asked")
+    return hook_results.closed(kept, before, registry, f"{kept.why}; that holds while the addon cannot be asked")
 
 
-def _noted(guarded: AddonRunner, hook: str, named: Request, before: Plan, made: Plan, held: Plan | None) -> Plan:
-    """`made`, which the addon answered unless it is `held`."""
-    if made is not held:
-        guarded.kept_closed.note(hook, named.destination, None if made is before else made)
+def _remember(runner: AddonRunner, hook: str, named: Request, before: Plan, made: Plan, fallback: Plan | None) -> Plan:
+    """`made`, which the addon answered unless it is `fallback`."""
+    if made is not fallback:
+        runner.fail_closed.note(hook, named.destination, None if made is before else made)
     return made
 
 
-def sealed(outcome: Outcome) -> Outcome:
+def read_only(outcome: Outcome) -> Outcome:
     """The same value, of which nothing can be written to."""
-    return replace(outcome, attempts=tuple(map(_sealed, outcome.attempts)))
+    return replace(outcome, attempts=tuple(map(_read_only_attempt, outcome.attempts)))
 
 
-def _sealed(attempt: Attempt) -> Attempt:
+def _read_only_attempt(attempt: Attempt) -> Attempt:
     return replace(attempt, evidence=MappingProxyType(dict(attempt.evidence)))
 
 
-def _told(answer: Plan, before: Plan) -> str:
+def _describe_plan(answer: Plan, before: Plan) -> str:
     """What an addon made of a plan, and of which."""
     if answer.why != before.why:
         return answer.why
@@ -263,7 +267,7 @@ def _told(answer: Plan, before: Plan) -> str:
     return f"{what}; it was {before.why}"
 
 
-def _change(before: Signal, after: Signal) -> str:
+def _describe_refinement(before: Signal, after: Signal) -> str:
     """`tls_reset weighs 0 in place of 2, cause ip`."""
     cause = f", cause {after.cause}" if after.cause != before.cause else ""
     weight = f" weighs {after.weight:g} in place of {before.weight:g}" if after.weight != before.weight else ""

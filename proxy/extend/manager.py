@@ -43,10 +43,10 @@ LOAD_S = 10.0
 STOP_S = 2.0
 """What a `stop` may wait for: at the end of Byway all are stopped at once."""
 
-_LAST_WORD_S = 0.5
+_STOP_LOADING_S = 0.5
 """A file that is broken off while it loads has so long to say where it stood."""
 
-Mark = tuple[object, ...]
+FileStamp = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +74,10 @@ class AddonState:
 
 
 @dataclass(slots=True)
-class _Kept:
+class _LiveAddon:
     """One addon that runs, or ran until it was switched off."""
 
-    guarded: AddonRunner
+    runner: AddonRunner
     api: Api
     since: float
     is_stopped: bool = False
@@ -104,24 +104,24 @@ class AddonManager:
         self._limit = limit if limit is not None else TimeLimit()
         self._load_s = load_s
         self._by_module: WeakValueDictionary[str, AddonRunner] = WeakValueDictionary()  # while anything of it runs
-        self._strays = TaskTracking(self._by_module.get)
+        self._task_tracking = TaskTracking(self._by_module.get)
         self._loaded = Loaded(Settings())
         self._files: tuple[AddonFile, ...] = ()
-        self._kept: dict[str, _Kept] = {}
-        self._tried: dict[str, Mark] = {}
+        self._live: dict[str, _LiveAddon] = {}
+        self._attempted: dict[str, FileStamp] = {}
         self._problems: dict[str, tuple[str, ...]] = {}
         self._missing: tuple[str, ...] = ()
-        self._seen: Mark = ()
-        self._glimpsed: Mark = ()
-        self._turn = asyncio.Lock()
-        self._refreshing: set[asyncio.Task[None]] = set()
+        self._seen: FileStamp = ()
+        self._glimpsed: FileStamp = ()
+        self._lock = asyncio.Lock()
+        self._reloading: set[asyncio.Task[None]] = set()
 
     async def start(self, loaded: Loaded) -> None:
         """Loads and starts all that are on. Raises ConfigError with all problems: what an addon would have kept closed
         must not be open because it does not load."""
         self._loaded = loaded
         self._seen = self._glimpsed = self._fingerprint()
-        await self._refresh()
+        await self._reload_all()
         problems = [problem for name in sorted(self._problems) for problem in self._problems[name]]
         if problems or self._missing:
             raise ConfigError([*problems, *self._missing])
@@ -130,7 +130,7 @@ class AddonManager:
         """Takes in what an edited configuration says of addons."""
         self._loaded = loaded
         self._seen = self._glimpsed = self._fingerprint()
-        self._refresh_soon()
+        self._reload_soon()
 
     def look(self) -> None:
         """To be called a few times a second: takes in edited files once two looks in a row find the same, since an
@@ -138,24 +138,24 @@ class AddonManager:
         found = self._fingerprint()
         if found == self._glimpsed != self._seen:
             self._seen = found
-            self._refresh_soon()
+            self._reload_soon()
         self._glimpsed = found
 
-    def _refresh_soon(self) -> None:
-        task = spawn(self._refresh(told=True), name="renew addons")
-        self._refreshing.add(task)
-        task.add_done_callback(self._refreshing.discard)
+    def _reload_soon(self) -> None:
+        task = spawn(self._reload_all(log_problems=True), name="renew addons")
+        self._reloading.add(task)
+        task.add_done_callback(self._reloading.discard)
 
     async def close(self) -> None:
         """Stops all."""
         self._addons.end()
-        for task in self._refreshing:
+        for task in self._reloading:
             task.cancel()
-        async with self._turn:
-            await asyncio.gather(*(self._leave(kept) for kept in self._kept.values()))
-            self._kept.clear()
+        async with self._lock:
+            await asyncio.gather(*(self._unload(live) for live in self._live.values()))
+            self._live.clear()
         self._limit.close()
-        self._strays.close()
+        self._task_tracking.close()
 
     def states(self) -> tuple[AddonState, ...]:
         """All that were found, by name."""
@@ -168,100 +168,100 @@ class AddonManager:
 
     def _state(self, file: AddonFile) -> AddonState:
         state = AddonState(file, problems=self._problems.get(file.name, ()))
-        kept = self._kept.get(file.name)
-        if kept is None:
+        live = self._live.get(file.name)
+        if live is None:
             return state
-        guarded = kept.guarded
+        runner = live.runner
         return replace(
             state,
-            running="" if guarded.is_off else guarded.addon.version,
-            since=kept.since,
-            hooks=tuple(guarded.addon.hooks),
-            faults=guarded.faults,
-            last_fault=guarded.last_fault,
-            is_off=guarded.is_off,
-            slowest_s=guarded.slowest_s,
-            dropped=guarded.dropped,
+            running="" if runner.is_off else runner.addon.version,
+            since=live.since,
+            hooks=tuple(runner.addon.hooks),
+            faults=runner.faults,
+            last_fault=runner.last_fault,
+            is_off=runner.is_off,
+            slowest_s=runner.slowest_s,
+            dropped=runner.dropped,
         )
 
     # -- in step with the files ------------------------------------------------------------------------------------
 
-    def _fingerprint(self) -> Mark:
+    def _fingerprint(self) -> FileStamp:
         try:
             files = self._find()
         except ConfigError as error:
             return error.problems
-        return tuple((file, _mark(file.path)) for file in files if file.enabled)
+        return tuple((file, _file_stamp(file.path)) for file in files if file.enabled)
 
     def _find(self) -> tuple[AddonFile, ...]:
         return find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
 
-    async def _refresh(self, *, told: bool = False) -> None:
-        """One at a time; `told`: what is wrong is logged, for nobody else hears of it."""
-        async with self._turn:
+    async def _reload_all(self, *, log_problems: bool = False) -> None:
+        """One at a time; `log_problems`: what is wrong is logged, for nobody else hears of it."""
+        async with self._lock:
             tables = self._loaded.settings.addons
             try:
                 self._files = self._find()
             except ConfigError as error:
-                if not told:
+                if not log_problems:
                     raise
                 log.error("%s; keeping the addons as they are", error)
                 return
             wanted = {file.name: file for file in self._files if file.enabled}
             for file in wanted.values():
-                await self._renew(file, told=told)
-            for name in [name for name in (*self._kept, *self._problems) if name not in wanted]:
-                await self._drop(name)  # after the others: one of them may be the same under another name
+                await self._reload(file, log_problems=log_problems)
+            for name in [name for name in (*self._live, *self._problems) if name not in wanted]:
+                await self._remove(name)  # after the others: one of them may be the same under another name
             lost = tuple(missing(self._files, tables, self._loaded.place))
             known = {sentence.partition(";")[0] for sentence in self._missing}  # behind it stands what is near
             for sentence in lost:
-                if told and sentence.partition(";")[0] not in known:
+                if log_problems and sentence.partition(";")[0] not in known:
                     log.warning("%s", sentence)
             self._missing = lost
 
-    async def _renew(self, file: AddonFile, *, told: bool) -> None:
+    async def _reload(self, file: AddonFile, *, log_problems: bool) -> None:
         options = self._options(file.name)
-        mark = (file, _mark(file.path), repr(options))
-        if self._tried.get(file.name) == mark:
+        stamp = (file, _file_stamp(file.path), repr(options))
+        if self._attempted.get(file.name) == stamp:
             return
-        self._tried[file.name] = mark
+        self._attempted[file.name] = stamp
         try:
             if file.problem:
                 raise ConfigError(file.problem)
-            kept = await self._started(await self._load(file, options))
+            live = await self._start_version(await self._load(file, options))
         except ConfigError as error:
             self._problems[file.name] = error.problems
-            if told:
-                self._tell_problems(file.name, error.problems)
+            if log_problems:
+                self._log_problems(file.name, error.problems)
             return
-        before = self._kept.get(file.name)
-        self._kept[file.name] = kept
+        before = self._live.get(file.name)
+        self._live[file.name] = live
         self._problems.pop(file.name, None)
-        self._addons.put(kept.guarded)
+        self._addons.put(live.runner)
         if before is not None:
-            await self._leave(before)
-        if told:
+            await self._unload(before)
+        if log_problems:
             log.info("addon %s: %s", file.name, "reloaded" if before else "loaded")
 
-    def _tell_problems(self, name: str, problems: tuple[str, ...]) -> None:
+    def _log_problems(self, name: str, problems: tuple[str, ...]) -> None:
         for problem in problems:
             log.error("%s", problem)
-        kept = self._kept.get(name)
-        goes_on = kept is not None and not kept.guarded.is_off
+        live = self._live.get(name)
+        goes_on = live is not None and not live.runner.is_off
         log.error("addon %s: %s", name, "keeping the previous version" if goes_on else "not running")
 
     def _options(self, name: str) -> Mapping[str, Any]:
         table = self._loaded.settings.addons.get(name)
         return (table.model_extra or {}) if table is not None else {}
 
-    async def _drop(self, name: str) -> None:
+    async def _remove(self, name: str) -> None:
         """It is gone, or off."""
-        self._tried.pop(name, None)
+        self._attempted.pop(name, None)
         self._problems.pop(name, None)
-        kept = self._kept.pop(name, None)
-        if kept is not None:
-            self._addons.remove(kept.guarded)
-            await self._leave(kept)
+        live = self._live.pop(name, None)
+        if live is not None:
+            self._addons.remove(live.runner)
+            await self._unload(live)
             log.info("addon %s: stopped", name)
 
     # -- one version -----------------------------------------------------------------------------------------------
@@ -273,51 +273,51 @@ class AddonManager:
         if addon is not None:
             return addon
         loading.break_off()
-        await loading.result(_LAST_WORD_S)
+        await loading.result(_STOP_LOADING_S)
         raise ConfigError(f"{shown(file.path)}: still loading after {self._load_s:g} s (endless loop?)")
 
-    async def _started(self, addon: Addon) -> _Kept:
+    async def _start_version(self, addon: Addon) -> _LiveAddon:
         """Raises ConfigError when its `start` has a fault."""
         self._limit.start()
-        self._strays.start()
-        guarded = AddonRunner(addon, self._limit, self._switched_off)
-        self._by_module[addon.module.__name__] = guarded
-        api = Api(addon.name, addon.options, self._backend, guarded.spawn)
-        kept = _Kept(guarded, api, time.time())
+        self._task_tracking.start()
+        runner = AddonRunner(addon, self._limit, self._on_disabled)
+        self._by_module[addon.module.__name__] = runner
+        api = Api(addon.name, addon.options, self._backend, runner.spawn)
+        live = _LiveAddon(runner, api, time.time())
         for function in addon.hooks.get("start", ()):
-            faults = guarded.faults
-            await guarded.ask(HOOKS["start"], function, kept.api, check=_whatever)
-            if guarded.faults > faults:
-                await self._leave(kept, stop=False)
-                raise ConfigError(guarded.last_fault)
-        return kept
+            faults = runner.faults
+            await runner.call(HOOKS["start"], function, live.api, check=_ignore_answer)
+            if runner.faults > faults:
+                await self._unload(live, stop=False)
+                raise ConfigError(runner.last_fault)
+        return live
 
-    async def _leave(self, kept: _Kept, *, stop: bool = True) -> None:
+    async def _unload(self, live: _LiveAddon, *, stop: bool = True) -> None:
         """Stops it and lets it go."""
         if stop:
-            await self._stop(kept)
-        kept.guarded.cancel()
-        kept.api.close()
-        kept.guarded.addon.forget()
+            await self._stop(live)
+        live.runner.cancel()
+        live.api.close()
+        live.runner.addon.forget()
 
-    async def _stop(self, kept: _Kept) -> None:
+    async def _stop(self, live: _LiveAddon) -> None:
         """Once."""
-        if kept.is_stopped:
+        if live.is_stopped:
             return
-        kept.is_stopped = True
-        guarded = kept.guarded
-        await guarded.finish(STOP_S)
-        for function in guarded.addon.hooks.get("stop", ()):
-            asked = guarded.ask(HOOKS["stop"], function, check=_whatever)
+        live.is_stopped = True
+        runner = live.runner
+        await runner.drain(STOP_S)
+        for function in runner.addon.hooks.get("stop", ()):
+            asked = runner.call(HOOKS["stop"], function, check=_ignore_answer)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(asked, STOP_S)
 
-    def _switched_off(self, guarded: AddonRunner) -> None:
+    def _on_disabled(self, runner: AddonRunner) -> None:
         """It has had its faults. What it started, such as a command, ends with it."""
-        self._addons.switched_off(guarded)
-        kept = self._kept.get(guarded.name)
-        if kept is not None and kept.guarded is guarded:
-            spawn(self._stop(kept), name=f"stop addon {guarded.name}")
+        self._addons.on_disabled(runner)
+        live = self._live.get(runner.name)
+        if live is not None and live.runner is runner:
+            spawn(self._stop(live), name=f"stop addon {runner.name}")
 
 
 class _Loading:
@@ -370,11 +370,11 @@ class _Loading:
             self._done.exception()  # nobody may be waiting any more
 
 
-def _whatever(answer: Any) -> None:
+def _ignore_answer(answer: Any) -> None:
     """What `start` and `stop` return does not matter."""
 
 
-def _mark(file: Path) -> Mark | None:
+def _file_stamp(file: Path) -> FileStamp | None:
     """What changes when a file does; symbolic links are followed."""
     try:
         found = os.stat(file)

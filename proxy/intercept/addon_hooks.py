@@ -22,11 +22,11 @@ _AT_ONCE = frozenset({"load", "configure", "done"})
 """mitmproxy calls these where it cannot wait."""
 
 
-def traverse(guest: AddonHooks) -> Iterator[AddonHooks]:
+def traverse(addon_hooks: AddonHooks) -> Iterator[AddonHooks]:
     """A guest and, when it has `addons`, those too."""
-    yield guest
-    for inner in getattr(guest.addon, "addons", None) or ():
-        yield from traverse(AddonHooks(guest.guard, inner))
+    yield addon_hooks
+    for inner in getattr(addon_hooks.addon, "addons", None) or ():
+        yield from traverse(AddonHooks(addon_hooks.runner, inner))
 
 
 def has_hooks(addon: object) -> bool:
@@ -35,36 +35,38 @@ def has_hooks(addon: object) -> bool:
     return any(callable(hook) and not isinstance(hook, types.ModuleType) for hook in found)
 
 
-class Admitted:
+class GuardedAddon:
     """One guest, for mitmproxy's addon manager."""
 
-    def __init__(self, guest: AddonHooks, number: int) -> None:
-        self.guest = guest
-        self.name = f"byway-{guest.guard.name}-{number}"  # to mitmproxy, which wants each but once
+    def __init__(self, addon_hooks: AddonHooks, number: int) -> None:
+        self.addon_hooks = addon_hooks
+        self.name = f"byway-{addon_hooks.runner.name}-{number}"  # to mitmproxy, which wants each but once
         self._wrapped: dict[str, Callable[..., Any]] = {}
 
     def __dir__(self) -> list[str]:
-        return [name for name in dir(self.guest.addon) if name != "addons"]  # mitmproxy looks there for commands
+        return [name for name in dir(self.addon_hooks.addon) if name != "addons"]  # mitmproxy looks there for commands
 
     def __getattr__(self, name: str) -> Any:
         if name == "addons":  # each is a guest of its own
             raise AttributeError(name)
-        found = getattr(self.guest.addon, name)
+        found = getattr(self.addon_hooks.addon, name)
         if name not in hooks.all_hooks or isinstance(found, types.ModuleType) or not callable(found):
             return found
         if name not in self._wrapped:
             hook = Hook(name, (), "", may_be_async=True, waited_for=False)
-            self._wrapped[name] = partial(self._now, hook, found) if name in _AT_ONCE else self._later(hook, found)
+            self._wrapped[name] = (
+                partial(self._call_sync, hook, found) if name in _AT_ONCE else self._async_hook(hook, found)
+            )
         return self._wrapped[name]
 
-    def _now(self, hook: Hook, function: Callable[..., Any], *arguments: Any) -> None:
-        self.guest.guard.now(hook, function, *arguments, check=_anything)
+    def _call_sync(self, hook: Hook, function: Callable[..., Any], *arguments: Any) -> None:
+        self.addon_hooks.runner.call_sync(hook, function, *arguments, check=_ignore_answer)
 
-    def _later(self, hook: Hook, function: Callable[..., Any]) -> Callable[..., Any]:
+    def _async_hook(self, hook: Hook, function: Callable[..., Any]) -> Callable[..., Any]:
         async def wait(*arguments: Any) -> None:
             halt = _Halt(function)
-            await self.guest.guard.ask(hook, halt, *arguments, check=_anything)
-            if halt.was_asked_for:
+            await self.addon_hooks.runner.call(hook, halt, *arguments, check=_ignore_answer)
+            if halt.halted:
                 raise exceptions.AddonHalt
 
         return wait
@@ -80,13 +82,13 @@ class _Halt:
     def __init__(self, function: Callable[..., Any]) -> None:
         self.__func__ = getattr(function, "__func__", function)  # where a guard looks for its line
         self._function = function
-        self.was_asked_for = False
+        self.halted = False
 
     def __call__(self, *arguments: Any) -> Any:
         try:
             answer = self._function(*arguments)
         except exceptions.AddonHalt:
-            self.was_asked_for = True
+            self.halted = True
             return None
         return self._awaited(answer) if inspect.isawaitable(answer) else answer
 
@@ -94,8 +96,8 @@ class _Halt:
         try:
             await answer
         except exceptions.AddonHalt:
-            self.was_asked_for = True
+            self.halted = True
 
 
-def _anything(answer: Any) -> None:
+def _ignore_answer(answer: Any) -> None:
     """mitmproxy looks at no answer."""

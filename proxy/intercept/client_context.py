@@ -19,7 +19,7 @@ from proxy.model import Destination, Outcome
 class AddonHooks:
     """An object of the user's that may have hooks of mitmproxy's, and the guard of the addon that it belongs to."""
 
-    guard: AddonRunner
+    runner: AddonRunner
     addon: object
 
 
@@ -43,15 +43,15 @@ class InspectedClient:
     client: tuple[str, int]
     open: Callable[[Destination], Awaitable[UpstreamPath]]
     """Raises DialError, with a sentence that names no relay: scripts of the site may read it."""
-    taken: Callable[[], None]
+    on_certificate_accepted: Callable[[], None]
     """The client has taken our certificate."""
-    refused: Callable[[bool], None]
+    on_certificate_rejected: Callable[[bool], None]
     """It has not: it said so in an alert, or (False) it just left when it had seen it."""
-    distrusted: Callable[[], None]
+    on_origin_distrusted: Callable[[], None]
     """The certificate of an origin was not good after all."""
-    objection: Callable[[list[bytes]], str]
+    rejection_reason: Callable[[list[bytes]], str]
     """What speaks against a presented chain (DER, the site's first) that the system trusts; empty when nothing does."""
     is_silent: bool
     """Where no answer comes, the client is told nothing: it is a session of ours, with words of its own for that."""
-    told: Callable[[Outcome, str, str, int], None]
+    on_response: Callable[[Outcome, str, str, int], None]
     """A request was answered: how it went, its method and target, and the bytes of the answer."""

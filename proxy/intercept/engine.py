@@ -21,12 +21,11 @@ from mitmproxy.master import Master
 from proxy.ca.leaf import Leaf
 from proxy.config.paths import private_folder
 from proxy.config.schema import Settings
-from proxy.intercept import http1_compat as http1
-from proxy.intercept import http2_compat as http2
-from proxy.intercept.addon_hooks import Admitted, has_hooks, traverse
+from proxy.intercept import http1_compat, http2_compat
+from proxy.intercept.addon_hooks import GuardedAddon, has_hooks, traverse
 from proxy.intercept.client_context import AddonHooks, InspectedClient, UpstreamPath
 from proxy.intercept.handler import Handler, close_writer, connect_streams
-from proxy.intercept.mitm_tls import CIPHERS, Signing, trust_options
+from proxy.intercept.mitm_tls import CIPHERS, LocalCaTls, trust_options
 from proxy.intercept.next_layer import NextLayer
 from proxy.net.tasks import spawn
 
@@ -42,35 +41,35 @@ class Engine:
         settings: Callable[[], Settings],
         *,
         leaf: Callable[[str], Leaf],
-        guests: Callable[[], Sequence[AddonHooks]],
+        user_addons: Callable[[], Sequence[AddonHooks]],
     ) -> None:
-        _hush()
-        http1.take_part(lambda: settings().limits.head_timeout_s)
-        http2.take_part()
+        _quiet_mitmproxy()
+        http1_compat.install(lambda: settings().limits.head_timeout_s)
+        http2_compat.install()
         self._settings = settings
-        self._guests = guests
+        self._user_addons = user_addons
         self._handlers: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._admitted: list[Admitted] = []
+        self._guarded: list[GuardedAddon] = []
         self._numbers = itertools.count(1)
-        self._seen: tuple[AddonHooks, ...] = ()
+        self._user_hooks: tuple[AddonHooks, ...] = ()
         private_folder(folder)
         self.master = Master(options.Options(confdir=str(folder), server=False))
         self.master._legacy_log_events.uninstall()  # hands every log record of the process to addons
-        signing = Signing(lambda client: self._handlers[client.id].meeting, leaf)
+        signing = LocalCaTls(lambda client: self._handlers[client.id].inspected, leaf)
         self._server = proxyserver.Proxyserver()
         self.master.addons.add(core.Core(), self._server, disable_h2c.DisableH2C(), NextLayer(), signing)
         self.master.options.update(ciphers_server=CIPHERS, **trust_options())
         signing.sealed = True
-        self.receive_guests()
+        self.refresh_addons()
 
-    async def meet(
-        self, meeting: InspectedClient, client: socket.socket, said: bytes, first: UpstreamPath | None
+    async def serve(
+        self, inspected: InspectedClient, client: socket.socket, said: bytes, first: UpstreamPath | None
     ) -> None:
         """Serves a client from now on; `said` has come from it already. Owns the sockets, whatever happens."""
         self._take_settings()
         try:
-            reader, writer = await connect_streams(client, meeting.client, said)
+            reader, writer = await connect_streams(client, inspected.client, said)
         except BaseException:
             if first is not None:
                 first.sock.close()
@@ -78,8 +77,8 @@ class Engine:
         idle_timeout_s = (
             self._settings().limits.idle_timeout_s
         )  # mitmproxy's ten minutes would end pages that stay open
-        handler = Handler(self.master, meeting, reader, writer, first, idle_timeout_s=idle_timeout_s)
-        task = spawn(self._serve(handler, writer), name=f"inspect {meeting.host}")
+        handler = Handler(self.master, inspected, reader, writer, first, idle_timeout_s=idle_timeout_s)
+        task = spawn(self._serve(handler, writer), name=f"inspect {inspected.host}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
@@ -105,46 +104,46 @@ class Engine:
 
     # -- addons ----------------------------------------------------------------------------------------------------
 
-    def receive_guests(self) -> None:
+    def refresh_addons(self) -> None:
         """Takes in what has become of the user's addons since the last time."""
-        guests = tuple(self._guests())
-        if guests == self._seen:
+        user_addons = tuple(self._user_addons())
+        if user_addons == self._user_hooks:
             return
-        self._seen = guests
-        wanted = [inner for guest in guests for inner in traverse(guest) if has_hooks(inner.addon)]
-        for gone in [admitted for admitted in self._admitted if admitted.guest not in wanted]:
-            self._admitted.remove(gone)
+        self._user_hooks = user_addons
+        wanted = [inner for addon_hooks in user_addons for inner in traverse(addon_hooks) if has_hooks(inner.addon)]
+        for gone in [guarded for guarded in self._guarded if guarded.addon_hooks not in wanted]:
+            self._guarded.remove(gone)
             self.master.addons.remove(gone)
-        there = [admitted.guest for admitted in self._admitted]
-        for guest in wanted:
-            if guest not in there:
-                self._admit(Admitted(guest, next(self._numbers)))
+        there = [guarded.addon_hooks for guarded in self._guarded]
+        for addon_hooks in wanted:
+            if addon_hooks not in there:
+                self._add_addon(GuardedAddon(addon_hooks, next(self._numbers)))
 
-    def _admit(self, admitted: Admitted) -> None:
+    def _add_addon(self, guarded: GuardedAddon) -> None:
         manager = self.master.addons
         try:
-            manager.add(admitted)
+            manager.add(guarded)
         except exceptions.MitmproxyException as error:  # two that call a command or an option the same
-            log.warning("addon %s: mitmproxy rejects it: %s", admitted.guest.guard.name, error)
+            log.warning("addon %s: mitmproxy rejects it: %s", guarded.addon_hooks.runner.name, error)
             return
-        self._admitted.append(admitted)
-        self._set_options(admitted.guest)
-        manager.invoke_addon_sync(admitted, hooks.ConfigureHook(set(self.master.options.keys())))
-        spawn(self._tell_running(admitted), name=f"addon {admitted.guest.guard.name} is running")
+        self._guarded.append(guarded)
+        self._set_options(guarded.addon_hooks)
+        manager.invoke_addon_sync(guarded, hooks.ConfigureHook(set(self.master.options.keys())))
+        spawn(self._notify_running(guarded), name=f"addon {guarded.addon_hooks.runner.name} is running")
 
-    def _set_options(self, guest: AddonHooks) -> None:
+    def _set_options(self, addon_hooks: AddonHooks) -> None:
         """What the user set for it, of the options that it has declared by now."""
-        for name, value in guest.guard.addon.for_mitmproxy.items():
+        for name, value in addon_hooks.runner.addon.for_mitmproxy.items():
             if name not in self.master.options:
-                log.warning("addon %s: [addons.%s] %s: it has no such option", *(guest.guard.name,) * 2, name)
+                log.warning("addon %s: [addons.%s] %s: it has no such option", *(addon_hooks.runner.name,) * 2, name)
                 continue
             try:
                 self.master.options.update(**{name: value})
             except (exceptions.OptionsError, TypeError) as error:
-                log.warning("addon %s: [addons.%s] %s: %s", *(guest.guard.name,) * 2, name, error)
+                log.warning("addon %s: [addons.%s] %s: %s", *(addon_hooks.runner.name,) * 2, name, error)
 
-    async def _tell_running(self, admitted: Admitted) -> None:
-        await self.master.addons.invoke_addon(admitted, hooks.RunningHook())
+    async def _notify_running(self, guarded: GuardedAddon) -> None:
+        await self.master.addons.invoke_addon(guarded, hooks.RunningHook())
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -154,12 +153,12 @@ class Engine:
             await handler.end()
         if self._tasks:
             await asyncio.wait(tuple(self._tasks), timeout=5.0)
-        for admitted in self._admitted:
-            self.master.addons.remove(admitted)
-        self._admitted.clear()
+        for guarded in self._guarded:
+            self.master.addons.remove(guarded)
+        self._guarded.clear()
 
 
-def _hush() -> None:
+def _quiet_mitmproxy() -> None:
     """mitmproxy's own log names destinations: it goes where ours goes when everything is asked for. And its error pages
     name it, which scripts of any site could read."""
     version.MITMPROXY = "proxy"

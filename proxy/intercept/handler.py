@@ -26,14 +26,14 @@ from proxy.intercept.client_context import InspectedClient, UpstreamPath
 from proxy.model import Outcome
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
-from proxy.wire import hostnames as names
+from proxy.wire import hostnames
 
 if TYPE_CHECKING:
     from mitmproxy.master import Master
 
 log = logging.getLogger(__name__)
 
-_REFUSED = ("unknown ca", "bad certificate", "certificate unknown", "certificate revoked", "unsupported certificate")
+_REJECTED = ("unknown ca", "bad certificate", "certificate unknown", "certificate revoked", "unsupported certificate")
 """OpenSSL's words for the alerts of a client that does not take a certificate."""
 
 _HUNG_UP = ("client disconnected during the handshake", "unexpected eof")
@@ -56,7 +56,7 @@ class Handler(ProxyConnectionHandler):
     def __init__(
         self,
         master: Master,
-        meeting: InspectedClient,
+        inspected: InspectedClient,
         reader: asyncio.StreamReader,
         writer: asyncio.StreamWriter,
         first: UpstreamPath | None,
@@ -64,14 +64,14 @@ class Handler(ProxyConnectionHandler):
         idle_timeout_s: float,
     ) -> None:
         super().__init__(master, reader, writer, master.options, mode_specs.ProxyMode.parse("transparent"))
-        self.meeting = meeting
+        self.inspected = inspected
         self.timeout_watchdog.timeout = int(idle_timeout_s)
         self._first = first
-        self._ways: dict[connection.Server, Callable[[], Outcome]] = {}
-        self._settled = False
-        self._asked = False
+        self._paths: dict[connection.Server, Callable[[], Outcome]] = {}
+        self._is_verdict_known = False
+        self._has_request = False
         context = self.layer.context
-        context.server.address = (meeting.host, meeting.destination.port)
+        context.server.address = (inspected.host, inspected.destination.port)
         self.layer = layers.modes.TransparentProxy(context)
 
     # -- upstream --------------------------------------------------------------------------------------------------
@@ -94,7 +94,7 @@ class Handler(ProxyConnectionHandler):
             return
         assert server.address is not None
         reader, writer = await connect_streams(way.sock, server.address)
-        self._ways[server] = way.outcome
+        self._paths[server] = way.outcome
         server.timestamp_tcp_setup = time.time()
         server.state = ConnectionState.OPEN
         server.peername = server.sockname = server.address
@@ -105,7 +105,7 @@ class Handler(ProxyConnectionHandler):
             await self.handle_connection(server)
         finally:
             server.timestamp_end = time.time()
-            self._ways.pop(server, None)
+            self._paths.pop(server, None)
             await self.handle_hook(server_hooks.ServerDisconnectedHook(data))
 
     async def _open(self, server: connection.Server) -> UpstreamPath:
@@ -114,82 +114,82 @@ class Handler(ProxyConnectionHandler):
             raise OSError(server.error)
         if server.address is None or server.transport_protocol != "tcp":
             raise OSError("only TCP to a host and port is possible")
-        meeting = self.meeting
-        if tuple(server.address[:2]) == (meeting.host, meeting.destination.port):
+        inspected = self.inspected
+        if tuple(server.address[:2]) == (inspected.host, inspected.destination.port):
             first, self._first = self._first, None
-            return first or await meeting.open(meeting.destination)
+            return first or await inspected.open(inspected.destination)
         try:
-            elsewhere = names.destination(*server.address[:2])
+            elsewhere = hostnames.destination(*server.address[:2])
         except ValueError as error:
             raise OSError(str(error)) from None
-        return await meeting.open(elsewhere)
+        return await inspected.open(elsewhere)
 
     # -- what goes by ----------------------------------------------------------------------------------------------
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         (data,) = hook.args()
         if isinstance(data, flow.Flow):
-            self._mark(data)
+            self._annotate(data)
         await super().handle_hook(hook)
         match hook.name:
             case "requestheaders":
-                self._asked = True
+                self._has_request = True
             case "responseheaders":
-                _let_stream(data)
-            case "error" if self.meeting.is_silent and data.response is None:
+                _stream_endless_answer(data)
+            case "error" if self.inspected.is_silent and data.response is None:
                 data.error = flow.Error(flow.Error.KILLED_MESSAGE)  # and it writes no page of its own
             case "websocket_message":
                 del data.websocket.messages[:-MESSAGES_KEPT]
             case "tcp_message":
                 del data.messages[:-MESSAGES_KEPT]
             case "response":
-                self._tell(data)
+                self._report_exchange(data)
             case "tls_failed_client":
-                self._client_failed(str(data.conn.error or ""))
+                self._on_client_tls_failed(str(data.conn.error or ""))
             case "tls_failed_server":
-                self.meeting.distrusted()
+                self.inspected.on_origin_distrusted()
             case "tls_established_client":
-                self.meeting.taken()
+                self.inspected.on_certificate_accepted()
             case "tls_established_server":
                 self._check_chain(data.conn)
 
-    def _mark(self, seen: flow.Flow) -> None:
+    def _annotate(self, observed: flow.Flow) -> None:
         """Lets addons know which way it goes."""
-        outcome = self._ways.get(seen.server_conn)
+        outcome = self._paths.get(observed.server_conn)
         if outcome is None:
             return
         known = outcome()
-        seen.metadata["byway.plan"] = known.plan.why
-        seen.metadata["byway.route"] = str(known.winner) if known.winner is not None else ""
+        observed.metadata["byway.plan"] = known.plan.why
+        observed.metadata["byway.route"] = str(known.winner) if known.winner is not None else ""
 
-    def _tell(self, seen: http.HTTPFlow) -> None:
-        outcome = self._ways.get(seen.server_conn)
-        if outcome is not None and seen.response is not None:
-            size = len(seen.response.raw_content or b"")
-            self.meeting.told(outcome(), seen.request.method, seen.request.path, size)
+    def _report_exchange(self, observed: http.HTTPFlow) -> None:
+        outcome = self._paths.get(observed.server_conn)
+        if outcome is not None and observed.response is not None:
+            size = len(observed.response.raw_content or b"")
+            self.inspected.on_response(outcome(), observed.request.method, observed.request.path, size)
 
     def _check_chain(self, server: connection.Server) -> None:
         """The rest of it mitmproxy has verified, and nothing has been sent yet."""
         chain = [ssl.PEM_cert_to_DER_cert(cert.to_pem().decode()) for cert in server.certificate_list]
-        if objection := self.meeting.objection(chain):
-            server.error = f"invalid certificate: {objection}"
-            self.meeting.distrusted()
+        if rejection_reason := self.inspected.rejection_reason(chain):
+            server.error = f"invalid certificate: {rejection_reason}"
+            self.inspected.on_origin_distrusted()
             self.close_connection(server)
 
-    def _client_failed(self, error: str) -> None:
-        if self._settled:
+    def _on_client_tls_failed(self, error: str) -> None:
+        if self._is_verdict_known:
             return
-        self._settled = True
-        if any(word in error for word in _REFUSED):
-            self.meeting.refused(True)
+        self._is_verdict_known = True
+        if any(word in error for word in _REJECTED):
+            self.inspected.on_certificate_rejected(True)
         elif any(word in error for word in _HUNG_UP) and self.layer.context.server.tls_established:
-            self.meeting.refused(False)
+            self.inspected.on_certificate_rejected(False)
 
     def log(self, message: str, level: int = logging.INFO, exc_info: Faulted = None) -> None:
         """Its words name hosts, so they are for those who asked for everything."""
-        if not self._asked and message.startswith("TLS Error") and any(word in message for word in _REFUSED):
-            self._settled = True  # Firefox ends the handshake first, and says it then
-            self.meeting.refused(True)
+        if not self._has_request and message.startswith("TLS Error") and any(word in message for word in _REJECTED):
+            self._is_verdict_known = True  # Firefox ends the handshake first, and says it then
+            self.inspected.on_certificate_rejected(True)
         if exc_info:
             log.error("mitmproxy failed and closed an inspected connection; use -vv for details")
         log.debug("%s", message, exc_info=exc_info)
@@ -249,7 +249,7 @@ async def close_writer(writer: asyncio.StreamWriter) -> None:
             writer.transport.abort()
 
 
-def _let_stream(exchanged: http.HTTPFlow) -> None:
+def _stream_endless_answer(exchanged: http.HTTPFlow) -> None:
     answer = exchanged.response
     if answer is not None and not answer.stream and answer.headers.get("content-type", "").startswith(_STREAMED):
         answer.stream = True

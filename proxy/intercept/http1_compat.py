@@ -73,7 +73,7 @@ class ClientSide(_http1.Http1Server):
         if isinstance(event, events.DataReceived):
             try:
                 before = self._head
-                if not self._is_whole(event.data):
+                if not self._is_head_complete(event.data):
                     if self._head is not before:
                         self._limit = commands.RequestWakeup(self.head_timeout_s())
                         yield self._limit
@@ -89,7 +89,7 @@ class ClientSide(_http1.Http1Server):
         yield commands.CloseConnection(self.conn)
         self.state = self.done
 
-    def _is_whole(self, received: bytes) -> bool:
+    def _is_head_complete(self, received: bytes) -> bool:
         """Whether the head has come to its end. Raises PeerError, with the reply, when it is refused."""
         if not self.buf:
             return False
@@ -151,7 +151,7 @@ class WithoutTrailers(ChunkedReader):
         return EndOfMessage() if isinstance(event, EndOfMessage) else event
 
 
-def take_part(head_timeout_s: Callable[[], float]) -> None:
+def install(head_timeout_s: Callable[[], float]) -> None:
     """Has mitmproxy use these from now on. A client may take `head_timeout_s` for the head of a request."""
     ClientSide.head_timeout_s = staticmethod(head_timeout_s)
     vars(layers.http)["Http1Client"] = OriginSide

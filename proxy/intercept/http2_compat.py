@@ -30,7 +30,7 @@ class ClientSide(_http2.Http2Server):
         return (yield from super().handle_h2_event(event))
 
 
-def take_part() -> None:
+def install() -> None:
     """Has mitmproxy use it from now on."""
     vars(layers.http)["Http2Server"] = ClientSide
 

@@ -22,8 +22,8 @@ from proxy.config.mitmproxy_version import unavailable
 from proxy.config.schema import Settings
 from proxy.detect.tls_interception import KnownRoots
 from proxy.intercept.client_context import AddonHooks, InspectedClient, UpstreamPath
-from proxy.intercept.internal_tunnel import InnerDialer, make_pair, unlogged
-from proxy.intercept.origin_check import Asked, CertificateCheck, CertificateStatus, OriginChecks
+from proxy.intercept.internal_tunnel import InnerDialer, make_pair, without_log
+from proxy.intercept.origin_check import CertificateCheck, CertificateStatus, OriginChecks, OriginKey
 from proxy.intercept.passthrough import Passthrough
 from proxy.model import Destination, HttpRequest, Outcome, Protocol, Request
 from proxy.model.errors import BywayError
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_WELL = InspectionDecision(inspect=True)
+_INSPECT = InspectionDecision(inspect=True)
 _TARGET_SHOWN = 500
 _NAMED = 5
 _HTTP_PORT = 80  # nobody is asked for a certificate there before it is seen that a client speaks TLS to it
@@ -68,15 +68,15 @@ class MitmInspector:
         settings: Callable[[], Settings],
         *,
         roots: KnownRoots,
-        guests: Callable[[], Sequence[AddonHooks]],
+        user_addons: Callable[[], Sequence[AddonHooks]],
     ) -> None:
         self._services = services
         self._poller = poller
         self._folders = folders
         self._settings = settings
-        self._guests = guests
-        self._vouching = OriginChecks(roots)
-        self._passing = Passthrough()
+        self._user_addons = user_addons
+        self._origin_checks = OriginChecks(roots)
+        self._passthrough = Passthrough()
         self._leaves: Leaves | None = None
         self._engine: Engine | None = None
         self._starting = asyncio.Lock()
@@ -86,9 +86,9 @@ class MitmInspector:
     async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
         """See Inspector."""
         host = outcome.host
-        if self._passing.passes(host, time.monotonic()):
+        if self._passthrough.applies(host, time.monotonic()):
             return DO_NOT_INSPECT
-        if flight is not None and not _can_look_into(flight, host):
+        if flight is not None and not _can_inspect(flight, host):
             return DO_NOT_INSPECT
         if flight is None and outcome.request.destination.port == _HTTP_PORT:
             return DO_NOT_INSPECT
@@ -97,34 +97,34 @@ class MitmInspector:
         except BywayError as error:
             return InspectionDecision(refusal=f"{outcome.request.destination} is not inspected: {error}")
         if flight is not None and flight.protocol is Protocol.HTTP:
-            return _WELL
+            return _INSPECT
         if self._services().is_private(host):  # nothing of ours is sent there; the engine does verify
-            return _WELL
-        voucher = await self._voucher(outcome)
-        if voucher.standing is CertificateStatus.BAD:
+            return _INSPECT
+        check = await self._check_origin(outcome)
+        if check.status is CertificateStatus.BAD:
             return InspectionDecision(
-                refusal=f"{outcome.request.destination} blocked: its certificate is not valid: {voucher.reason}"
+                refusal=f"{outcome.request.destination} blocked: its certificate is not valid: {check.reason}"
             )
-        return DO_NOT_INSPECT if voucher.standing is CertificateStatus.NO_TLS else _WELL
+        return DO_NOT_INSPECT if check.status is CertificateStatus.NO_TLS else _INSPECT
 
     async def intercept(self, client: SocketStream, said: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
         """See Inspector."""
         theirs, ours = make_pair(self._poller, client.peer)
         client.notify = None
-        meeting = self._meeting(outcome(), self._dialer(outcome().request))
-        await self._meet(meeting, client.detach(), said, UpstreamPath(theirs, outcome), ours)
+        inspected = self._inspected_client(outcome(), self._dialer(outcome().request))
+        await self._hand_to_engine(inspected, client.detach(), said, UpstreamPath(theirs, outcome), ours)
         return ours
 
     async def serve(self, outcome: Outcome) -> InspectedOrigin:
         """See Inspector."""
         theirs, ours = make_pair(self._poller, outcome.request.client)
         dialer = self._dialer(outcome.request)
-        await self._meet(self._meeting(outcome, dialer, is_silent=True), theirs, b"", None, ours)
+        await self._hand_to_engine(self._inspected_client(outcome, dialer, is_silent=True), theirs, b"", None, ours)
         return InspectedOrigin(ours, lambda: dialer.latest)
 
-    async def _meet(
+    async def _hand_to_engine(
         self,
-        meeting: InspectedClient,
+        inspected: InspectedClient,
         client: socket.socket,
         said: bytes,
         first: UpstreamPath | None,
@@ -133,26 +133,26 @@ class MitmInspector:
         """Has the engine serve a client, and closes our end when it cannot. Raises OSError."""
         assert self._engine is not None  # `look` has seen to that
         try:
-            await self._engine.meet(meeting, client, said, first)
+            await self._engine.serve(inspected, client, said, first)
         except BaseException:
             ours.close()
             raise
 
-    def addons_changed(self) -> None:
+    def on_addons_changed(self) -> None:
         """An edited addon takes part from now on, also in connections that are open."""
         if self._engine is not None:
-            self._engine.receive_guests()
+            self._engine.refresh_addons()
 
     @property
     def uninspected(self) -> str:
         """Hosts that are let pass though a rule says INSPECT, the latest of them by name."""
-        hosts = self._passing.hosts(time.monotonic())
+        hosts = self._passthrough.hosts(time.monotonic())
         others = f" and {len(hosts) - _NAMED} others" if len(hosts) > _NAMED else ""
         return ", ".join(hosts[-_NAMED:]) + others
 
-    def look_again(self) -> None:
+    def forget_rejections(self) -> None:
         """The user has changed something: what was refused before may be taken now."""
-        self._passing = Passthrough()
+        self._passthrough = Passthrough()
 
     async def close(self) -> None:
         """Ends every connection that is looked into."""
@@ -177,17 +177,19 @@ class MitmInspector:
             module = await asyncio.to_thread(importlib.import_module, "proxy.intercept.engine")
         except Exception as error:  # of a stranger's code, which is no reason to fall
             raise BywayError(f"mitmproxy cannot be imported: {error}") from error
-        engine: Engine = module.Engine(self._folders.engine, self._settings, leaf=self._leaf, guests=self._guests)
+        engine: Engine = module.Engine(
+            self._folders.engine, self._settings, leaf=self._leaf, user_addons=self._user_addons
+        )
         return engine
 
     def _open_leaves(self) -> Leaves:
-        from proxy.ca import authority as ca  # with what it brings, 50 ms that most runs never need
+        from proxy.ca import authority  # with what it brings, 50 ms that most runs never need
         from proxy.ca.leaf import Leaves
 
         now = time.time()
-        if self._folders.ephemeral and not ca.has_key(self._folders.ca):
-            return Leaves(ca.make_authority(now=now))
-        return Leaves(ca.open_authority(self._folders.ca, now=now))
+        if self._folders.ephemeral and not authority.has_key(self._folders.ca):
+            return Leaves(authority.make_authority(now=now))
+        return Leaves(authority.open_authority(self._folders.ca, now=now))
 
     def _is_in_force(self, leaves: Leaves) -> bool:
         """Not when it was rotated or removed meanwhile, nor when its time is over."""
@@ -200,56 +202,56 @@ class MitmInspector:
 
     # -- whom may be signed for ------------------------------------------------------------------------------------
 
-    async def _voucher(self, outcome: Outcome) -> CertificateCheck:
+    async def _check_origin(self, outcome: Outcome) -> CertificateCheck:
         services = self._services()
-        asked = Asked(outcome.request.destination, outcome.host, outcome.plan.routes, services.network())
-        return await self._vouching.ask(
+        asked = OriginKey(outcome.request.destination, outcome.host, outcome.plan.routes, services.network())
+        return await self._origin_checks.check(
             asked, lambda: self._probe(services, outcome), keep_s=self._settings().inspect.vouched_s
         )
 
     async def _probe(self, services: Services, outcome: Outcome) -> FetchedChain:
         """What certificate comes by the ways of the plan. One that is not good may be another's: that is looked into as
         when a client has hung up on it."""
-        seen = FetchedChain()
+        fetched = FetchedChain()
 
         def ended(tunnel: TunnelEnded) -> None:
-            if not seen.verified:
+            if not fetched.verified:
                 services.events.emit(tunnel)
 
         request = outcome.request
-        dialer = InnerDialer(unlogged(services, ended), self._poller, request.inbound, request.client)
+        dialer = InnerDialer(without_log(services, ended), self._poller, request.inbound, request.client)
         timeout_s = self._settings().inspect.vouch_timeout_s
-        seen = await fetch_chain(dialer, request.destination, outcome.host, timeout_s=timeout_s)
-        return seen
+        fetched = await fetch_chain(dialer, request.destination, outcome.host, timeout_s=timeout_s)
+        return fetched
 
     # -- what the engine tells -------------------------------------------------------------------------------------
 
     def _dialer(self, request: Request) -> InnerDialer:
         return InnerDialer(self._services(), self._poller, request.inbound, request.client)
 
-    def _meeting(self, outcome: Outcome, dialer: InnerDialer, *, is_silent: bool = False) -> InspectedClient:
+    def _inspected_client(self, outcome: Outcome, dialer: InnerDialer, *, is_silent: bool = False) -> InspectedClient:
         host, request = outcome.host, outcome.request
         return InspectedClient(
             host=host,
             destination=request.destination,
             client=_address(request.client),
             open=dialer.open,
-            taken=lambda: self._passing.taken(host),
-            refused=lambda in_words: self._refused(host, in_words=in_words),
-            distrusted=lambda: self._distrusted(request.destination),
-            objection=self._vouching.objection,
+            on_certificate_accepted=lambda: self._passthrough.client_accepted(host),
+            on_certificate_rejected=lambda by_alert: self._on_client_rejected(host, by_alert=by_alert),
+            on_origin_distrusted=lambda: self._on_origin_distrusted(request.destination),
+            rejection_reason=self._origin_checks.rejection_reason,
             is_silent=is_silent,
-            told=self._told,
+            on_response=self._log_request,
         )
 
-    def _distrusted(self, destination: Destination) -> None:
+    def _on_origin_distrusted(self, destination: Destination) -> None:
         """Its client was hung up on, and cannot be told why."""
-        self._vouching.forget(destination)
+        self._origin_checks.forget(destination)
         log.info("%s: connection closed; the site's certificate is not valid", destination)
 
-    def _refused(self, host: str, *, in_words: bool) -> None:
+    def _on_client_rejected(self, host: str, *, by_alert: bool) -> None:
         keep_s = self._settings().inspect.pass_s
-        if self._passing.refused(host, time.monotonic(), in_words=in_words, keep_s=keep_s):
+        if self._passthrough.client_rejected(host, time.monotonic(), by_alert=by_alert, keep_s=keep_s):
             log.warning(
                 "a client rejected Byway's certificate for one site; inspection of it is off for %g hours; "
                 "see `byway status`",
@@ -257,7 +259,7 @@ class MitmInspector:
             )
             log.info("not inspecting %s: a client rejected Byway's certificate for it", host)
 
-    def _told(self, outcome: Outcome, method: str, target: str, size: int) -> None:
+    def _log_request(self, outcome: Outcome, method: str, target: str, size: int) -> None:
         """Writes down what was asked inside, when the user wants that."""
         if not self._settings().inspect.log_requests:
             return
@@ -274,7 +276,7 @@ class MitmInspector:
         services.events.emit(Ended(inner, services.network()))
 
 
-def _can_look_into(flight: Flight, host: str) -> bool:
+def _can_inspect(flight: Flight, host: str) -> bool:
     """TLS for the host that was asked for, or HTTP. A client that gives another name may have its reasons (it fronts
     one site with another), and what it does is not what the rule speaks of; without a name it can mean only one."""
     if flight.protocol is Protocol.HTTP:

@@ -86,7 +86,7 @@ class InnerDialer:
         return stream, lambda: record.outcome
 
 
-def unlogged(services: Services, tunnel_ended: Callable[[TunnelEnded], None]) -> Services:
+def without_log(services: Services, tunnel_ended: Callable[[TunnelEnded], None]) -> Services:
     """The same for tunnels that ask something for ourselves: they teach nothing, and have no line in the log."""
     events = services.events.without(Ended, TunnelEnded)
     events.on(TunnelEnded, tunnel_ended)

@@ -34,14 +34,16 @@ def trust_options() -> Mapping[str, str | None]:
     return {"ssl_verify_upstream_trusted_ca": found.cafile, "ssl_verify_upstream_trusted_confdir": found.capath}
 
 
-class Signing(TlsConfig):
+class LocalCaTls(TlsConfig):
     """In the place of mitmproxy's addon of that name."""
 
     name = "tlsconfig"
     request: Any = None  # 12.2 serves a revocation list of its own authority there
 
-    def __init__(self, meeting_of: Callable[[connection.Client], InspectedClient], leaf: Callable[[str], Leaf]) -> None:
-        self._meeting_of = meeting_of
+    def __init__(
+        self, inspected_of: Callable[[connection.Client], InspectedClient], leaf: Callable[[str], Leaf]
+    ) -> None:
+        self._inspected_of = inspected_of
         self._leaf = leaf
         self.certstore: Any = SimpleNamespace(dhparams=None)  # all that is asked of it beside `get_cert`
         self.sealed = False
@@ -64,7 +66,7 @@ class Signing(TlsConfig):
             super().tls_start_client(tls_start)
 
     def get_cert(self, conn_context: Context) -> certs.CertStoreEntry:
-        leaf = self._leaf(self._meeting_of(conn_context.client).host)
+        leaf = self._leaf(self._inspected_of(conn_context.client).host)
         chain = [certs.Cert(part) for part in leaf.chain]
         key: Any = leaf.key  # declared as RSA, taken as any
         return certs.CertStoreEntry(certs.Cert(leaf.certificate), key, None, chain)

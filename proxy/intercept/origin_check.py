@@ -21,7 +21,7 @@ from proxy.probe.certificate_chain import FetchedChain
 
 ANSWERS_MAX = 4096
 
-_SPOKE_OTHERWISE = (Symptom.GARBAGE, Symptom.ALERT)
+_NO_TLS_SYMPTOMS = (Symptom.GARBAGE, Symptom.ALERT)
 
 
 class CertificateStatus(Enum):
@@ -37,14 +37,14 @@ class CertificateStatus(Enum):
 class CertificateCheck:
     """The answer."""
 
-    standing: CertificateStatus
+    status: CertificateStatus
     reason: str = ""  # one half-sentence, when it is bad
-    lasts: bool = True
+    cacheable: bool = True
     """Worth remembering. Who is silent to a hello need not be asked each time: the engine verifies too."""
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class OriginKey:
     """Of whom, by which way: another way may lead to somebody else."""
 
     destination: Destination
@@ -58,50 +58,52 @@ class OriginChecks:
 
     def __init__(self, roots: KnownRoots) -> None:
         self._roots = roots
-        self._kept: OrderedDict[Asked, tuple[CertificateCheck, float]] = OrderedDict()
-        self._asking: dict[Asked, asyncio.Task[CertificateCheck]] = {}
+        self._cache: OrderedDict[OriginKey, tuple[CertificateCheck, float]] = OrderedDict()
+        self._pending: dict[OriginKey, asyncio.Task[CertificateCheck]] = {}
 
-    async def ask(
-        self, asked: Asked, probe: Callable[[], Awaitable[FetchedChain]], *, keep_s: float
+    async def check(
+        self, asked: OriginKey, probe: Callable[[], Awaitable[FetchedChain]], *, keep_s: float
     ) -> CertificateCheck:
         """The answer that is kept, or what a `probe` brings, to be kept for `keep_s` when it may be."""
-        voucher, until = self._kept.get(asked, (None, 0.0))
-        if voucher is not None and asyncio.get_running_loop().time() < until:
-            return voucher
-        task = self._asking.get(asked)
+        check, until = self._cache.get(asked, (None, 0.0))
+        if check is not None and asyncio.get_running_loop().time() < until:
+            return check
+        task = self._pending.get(asked)
         if task is None:
-            task = self._asking[asked] = spawn(self._ask(asked, probe, keep_s), name=f"vouch for {asked.host}")
+            task = self._pending[asked] = spawn(self._check(asked, probe, keep_s), name=f"vouch for {asked.host}")
         return await asyncio.shield(task)  # one who leaves does not take the answer from the others
 
     def forget(self, destination: Destination) -> None:
         """It was not good after all."""
-        for asked in [asked for asked in self._kept if asked.destination == destination]:
-            del self._kept[asked]
+        for asked in [asked for asked in self._cache if asked.destination == destination]:
+            del self._cache[asked]
 
-    async def _ask(self, asked: Asked, probe: Callable[[], Awaitable[FetchedChain]], keep_s: float) -> CertificateCheck:
+    async def _check(
+        self, asked: OriginKey, probe: Callable[[], Awaitable[FetchedChain]], keep_s: float
+    ) -> CertificateCheck:
         try:
-            voucher = self._judge(await probe())
+            check = self._classify(await probe())
         finally:
-            del self._asking[asked]
-        if voucher.standing is not CertificateStatus.BAD and voucher.lasts:
-            self._kept[asked] = voucher, asyncio.get_running_loop().time() + keep_s
-            self._kept.move_to_end(asked)
-            while len(self._kept) > ANSWERS_MAX:
-                self._kept.popitem(last=False)
-        return voucher
+            del self._pending[asked]
+        if check.status is not CertificateStatus.BAD and check.cacheable:
+            self._cache[asked] = check, asyncio.get_running_loop().time() + keep_s
+            self._cache.move_to_end(asked)
+            while len(self._cache) > ANSWERS_MAX:
+                self._cache.popitem(last=False)
+        return check
 
-    def _judge(self, probe: FetchedChain) -> CertificateCheck:
-        if objection := self.objection(probe.chain):
-            return CertificateCheck(CertificateStatus.BAD, objection)
+    def _classify(self, probe: FetchedChain) -> CertificateCheck:
+        if rejection_reason := self.rejection_reason(probe.chain):
+            return CertificateCheck(CertificateStatus.BAD, rejection_reason)
         if probe.verified:
             return CertificateCheck(CertificateStatus.GOOD)
         if probe.symptom is Symptom.CERTIFICATE:
             return CertificateCheck(CertificateStatus.BAD, probe.error)
-        if probe.symptom in _SPOKE_OTHERWISE:
+        if probe.symptom in _NO_TLS_SYMPTOMS:
             return CertificateCheck(CertificateStatus.NO_TLS)
-        return CertificateCheck(CertificateStatus.UNKNOWN, probe.error, lasts=probe.symptom is Symptom.SILENT)
+        return CertificateCheck(CertificateStatus.UNKNOWN, probe.error, cacheable=probe.symptom is Symptom.SILENT)
 
-    def objection(self, chain: Sequence[bytes]) -> str:
+    def rejection_reason(self, chain: Sequence[bytes]) -> str:
         """What speaks against a presented chain (DER, the site's first), whoever trusts it; empty when nothing does. No
         more than so many are looked at for a known root, and what comes behind them could be signed by one."""
         if len(chain) > CHAIN_LIMIT:

@@ -21,7 +21,7 @@ class Passthrough:
         self._until: OrderedDict[str, float] = OrderedDict()
         self._hang_ups: OrderedDict[str, int] = OrderedDict()
 
-    def passes(self, host: str, now: float) -> bool:
+    def applies(self, host: str, now: float) -> bool:
         """Whether nothing of it is looked into for the time being."""
         until = self._until.get(host)
         if until is None:
@@ -31,21 +31,21 @@ class Passthrough:
             return False
         return True
 
-    def refused(self, host: str, now: float, *, in_words: bool, keep_s: float) -> bool:
+    def client_rejected(self, host: str, now: float, *, by_alert: bool, keep_s: float) -> bool:
         """A client did not take our certificate. True: the host passes for `keep_s`, and did not before."""
-        if not in_words:
+        if not by_alert:
             count = self._hang_ups[host] = self._hang_ups.pop(host, 0) + 1
             _bound(self._hang_ups)
             if count < HANG_UPS:
                 return False
         self._hang_ups.pop(host, None)
-        news = not self.passes(host, now)
+        news = not self.applies(host, now)
         self._until[host] = now + keep_s
         self._until.move_to_end(host)
         _bound(self._until)
         return news
 
-    def taken(self, host: str) -> None:
+    def client_accepted(self, host: str) -> None:
         """A client took it: those who hung up before had other reasons."""
         self._hang_ups.pop(host, None)
 

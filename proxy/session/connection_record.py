@@ -265,7 +265,12 @@ class ConnectionRecord:
         """Where an addon sends who asked in plain HTTP and got no answer."""
         outcome, addons = self.outcome, self._services.addons
         asked = outcome.request.http
-        if not addons.saves or outcome.plan.action is Action.BLOCK or asked is None or asked.method not in _SAFE:
+        if (
+            not addons.handles_unreachable
+            or outcome.plan.action is Action.BLOCK
+            or asked is None
+            or asked.method not in _SAFE
+        ):
             return None
         return await addons.unreachable(outcome.request, outcome)
 
@@ -274,7 +279,7 @@ class ConnectionRecord:
     def _learn(self) -> None:
         if not self._services.learns:
             return
-        if self._services.addons.hears_attempts:
+        if self._services.addons.wants_attempts:
             self._tell_attempts()
         if self._services.network() != self.network:
             return  # what happened on another uplink says nothing of this one
@@ -282,7 +287,9 @@ class ConnectionRecord:
         changes = self._services.beliefs.learn(
             self.outcome, network=self.network, now=self._services.now(), addresses=addresses
         )
-        if self._services.addons.refines and (refined := self._services.addons.refined(self.outcome.request.id)):
+        if self._services.addons.refines and (
+            refined := self._services.addons.take_refinements(self.outcome.request.id)
+        ):
             self._note_refined(refined)
         if changes:
             self._services.events.emit(Learned(changes))
@@ -306,7 +313,7 @@ class ConnectionRecord:
             if attempt.pending or attempt.symptom is Symptom.ABANDONED or judged in self._told_attempts:
                 continue
             self._told_attempts = (*self._told_attempts, judged)
-            self._services.addons.tell_attempt(outcome.request.with_host(outcome.host), attempt)
+            self._services.addons.notify_attempt(outcome.request.with_host(outcome.host), attempt)
 
     async def _judge_overtaken(self, race: Race) -> None:
         try:

@@ -43,15 +43,15 @@ class AddonCalls(Protocol):
 
     decides: bool
     refines: bool
-    saves: bool
-    hears_attempts: bool
+    handles_unreachable: bool
+    wants_attempts: bool
     """Whether some addon has a hook that decides, weighs signals, helps the unreachable, or hears of attempts: where
     none has, the session spares itself the call."""
 
     async def decide(self, request: Request, plan: Plan, registry: Registry, *, host: str = "") -> Plan: ...
     async def unreachable(self, request: Request, outcome: Outcome) -> str | None: ...
-    def refined(self, request_id: int) -> str: ...
-    def tell_attempt(self, request: Request, attempt: Attempt) -> None: ...
+    def take_refinements(self, request_id: int) -> str: ...
+    def notify_attempt(self, request: Request, attempt: Attempt) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.ca import trust_stores as trust
+from proxy.ca import trust_stores
 from proxy.ca.system_stores import AnchorFolder
 from tests.support.authority import Authority as Public
 
@@ -37,12 +37,12 @@ def make_debian(folder: Path) -> Debian:
         *("--localcertsdir", str(local), "--etccertsdir", str(made), "--hooksdir", str(hooks)),
     )
     store = AnchorFolder("Debian's store", local, ".crt", made / "ca-certificates.crt", update, (*update, "--fresh"))
-    trust.run(trust.TrustStep(update))
+    trust_stores.run(trust_stores.TrustStep(update))
     return Debian(store, made)
 
 
 @pytest.fixture
 def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Debian:
     """As root sees it: nothing in it needs root."""
-    monkeypatch.setattr(trust, "is_root", lambda: True)
+    monkeypatch.setattr(trust_stores, "is_root", lambda: True)
     return make_debian(tmp_path / "debian")

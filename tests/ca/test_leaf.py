@@ -22,8 +22,7 @@ from hypothesis import strategies as st
 from proxy.ca.authority import Authority, certificate_file, make_authority, open_authority
 from proxy.ca.leaf import LEAVES_MAX, LIFETIME, NAMES_MAX, Leaf, Leaves
 from proxy.model.errors import BywayError
-from proxy.wire import certificates
-from proxy.wire import hostnames as wire_names
+from proxy.wire import certificates, hostnames
 from tests.support import programs
 
 NOW = time.time()
@@ -223,8 +222,8 @@ def test_J3_whatever_is_asked_a_leaf_is_made_or_it_is_refused(host: str, names: 
     except BywayError:
         return
     read = x509.load_der_x509_certificate(leaf.certificate.public_bytes(Encoding.DER))
-    assert wire_names.host(host) == hosts_of(leaf)[0]
-    assert certificates.is_for(read.public_bytes(Encoding.DER), wire_names.host(host))
+    assert hostnames.host(host) == hosts_of(leaf)[0]
+    assert certificates.is_for(read.public_bytes(Encoding.DER), hostnames.host(host))
 
 
 # -- kept, and how many ------------------------------------------------------------------------------------------------

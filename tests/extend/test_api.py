@@ -31,33 +31,33 @@ def backend(tmp_path: Path) -> ApiBackend:
     return ApiBackend(lambda: 5.0, lambda: NetworkId("home"), lambda: ("tor",), dial, tmp_path / "state" / "addons")
 
 
-def api_of(guarded: AddonRunner, backend: ApiBackend) -> Api:
-    return Api(guarded.name, guarded.addon.options, backend, guarded.spawn)
+def api_of(runner: AddonRunner, backend: ApiBackend) -> Api:
+    return Api(runner.name, runner.addon.options, backend, runner.spawn)
 
 
 @pytest.fixture
-def guarded(tmp_path: Path) -> Iterator[AddonRunner]:
+def runner(tmp_path: Path) -> Iterator[AddonRunner]:
     limit = TimeLimit()
     limit.start()
     yield AddonRunner(made(tmp_path / "addons", "x = 1\n"), limit)
     limit.close()
 
 
-async def test_it_lends_what_the_core_has(guarded: AddonRunner, backend: ApiBackend) -> None:
-    api = api_of(guarded, backend)
+async def test_it_lends_what_the_core_has(runner: AddonRunner, backend: ApiBackend) -> None:
+    api = api_of(runner, backend)
     assert (api.name, api.options, api.now(), api.network(), api.relays) == ("pin", None, 5.0, "home", ("tor",))
     assert await api.dial("tor", Destination("a.test", 1)) is STREAM
 
 
-def test_its_folder_is_its_own(guarded: AddonRunner, backend: ApiBackend) -> None:
-    folder = api_of(guarded, backend).folder
+def test_its_folder_is_its_own(runner: AddonRunner, backend: ApiBackend) -> None:
+    folder = api_of(runner, backend).folder
     assert folder.parent == backend.folder
     assert folder.name == "pin"
     assert (folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777) == (0o700, 0o700)
 
 
-def test_where_nothing_may_be_kept_nothing_is(guarded: AddonRunner, backend: ApiBackend) -> None:
-    api = api_of(guarded, replace(backend, folder=None))
+def test_where_nothing_may_be_kept_nothing_is(runner: AddonRunner, backend: ApiBackend) -> None:
+    api = api_of(runner, replace(backend, folder=None))
     folder = api.folder
     (folder / "x").touch()
     assert api.folder == folder
@@ -68,9 +68,9 @@ def test_where_nothing_may_be_kept_nothing_is(guarded: AddonRunner, backend: Api
 
 
 def test_its_lines_carry_its_name_and_no_password(
-    guarded: AddonRunner, backend: ApiBackend, caplog: pytest.LogCaptureFixture
+    runner: AddonRunner, backend: ApiBackend, caplog: pytest.LogCaptureFixture
 ) -> None:
-    said = api_of(guarded, backend).log
+    said = api_of(runner, backend).log
     caplog.set_level(logging.INFO, "proxy")
     for say in (said.debug, said.info, said.warning, said.error):
         say("http://u:secret@h:1\nand\x1b[31m more")
@@ -82,34 +82,34 @@ def test_its_lines_carry_its_name_and_no_password(
     ]
 
 
-async def test_what_it_starts_ends_with_it(guarded: AddonRunner, backend: ApiBackend) -> None:
-    task = api_of(guarded, backend).spawn(asyncio.sleep(3600))
-    guarded.cancel()
+async def test_what_it_starts_ends_with_it(runner: AddonRunner, backend: ApiBackend) -> None:
+    task = api_of(runner, backend).spawn(asyncio.sleep(3600))
+    runner.cancel()
     await until(task.done)
     assert task.cancelled()
 
 
 async def test_where_no_program_shows_notifications_there_are_none(
-    guarded: AddonRunner, backend: ApiBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    runner: AddonRunner, backend: ApiBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
-    api_of(guarded, backend).notify("title", "text")
-    assert not guarded._tasks
+    api_of(runner, backend).notify("title", "text")
+    assert not runner._tasks
 
 
 async def test_notifications_are_a_command_each_and_not_too_many(
-    guarded: AddonRunner, backend: ApiBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    runner: AddonRunner, backend: ApiBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "notify-send"
     program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/shown\n')
     program.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}:/usr/bin:/bin")
-    api = api_of(guarded, backend)
+    api = api_of(runner, backend)
     for number in range(10):
         api.notify("-t", f"text {number}\n")
-    await until(lambda: not guarded._tasks)
+    await until(lambda: not runner._tasks)
     shown = (tmp_path / "shown").read_text().splitlines()
     assert sorted(shown) == [f"--app-name=Byway -- -t text {number}" for number in range(4)]
     api.notify("again")
-    await until(lambda: not guarded._tasks)
+    await until(lambda: not runner._tasks)
     assert len((tmp_path / "shown").read_text().splitlines()) == 5

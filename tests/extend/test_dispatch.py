@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.extend.dispatch import REFINED_MAX, Addons, sealed
+from proxy.extend.dispatch import REFINED_MAX, Addons, read_only
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
 from proxy.model import Action, Change, Destination, NetworkId, Plan, Request, Route, Signal, State
@@ -33,9 +33,9 @@ class Running(Addons):
         self._limit = limit
 
     def add(self, name: str, text: str) -> AddonRunner:
-        guarded = AddonRunner(made(self._folder, text, name), self._limit, self.switched_off)
-        self.put(guarded)
-        return guarded
+        runner = AddonRunner(made(self._folder, text, name), self._limit, self.on_disabled)
+        self.put(runner)
+        return runner
 
 
 @pytest.fixture
@@ -48,8 +48,8 @@ def addons(tmp_path: Path) -> Iterator[Running]:
 
 def test_without_addons_nobody_is_asked() -> None:
     addons = Addons()
-    flags = (addons.decides, addons.refines, addons.classifies, addons.saves)
-    assert not any((*flags, addons.hears_attempts, addons.hears_outcomes, addons.hears_changes))
+    flags = (addons.decides, addons.refines, addons.classifies, addons.handles_unreachable)
+    assert not any((*flags, addons.wants_attempts, addons.wants_outcomes, addons.wants_changes))
     assert addons.objects == ()
 
 
@@ -91,7 +91,7 @@ async def test_of_a_faulty_one_the_plan_of_the_others_is_left(addons: Running) -
         decided = await addons.decide(request(), PLAN, REGISTRY)
         assert decided.routes == (Route(("tor",)),)
     assert faulty.is_off
-    assert [guarded.name for guarded in addons.running] == ["a", "c"]
+    assert [runner.name for runner in addons.running] == ["a", "c"]
 
 
 PINS = "def plan(request, plan):\n    return plan.via('tor') if request.destination.host == 'site.test' else None\n"
@@ -144,14 +144,14 @@ async def test_a_refusal_holds_while_the_addon_fails(addons: Running) -> None:
 
 async def test_a_plan_of_relay_without_a_relay_is_closed_and_the_addon_stays_on(addons: Running) -> None:
     """Else whoever takes a relay out of the configuration would open what an addon sends through it."""
-    guarded = addons.add("a", "def plan(request, plan):\n    return plan.via('nobody')\n")
+    runner = addons.add("a", "def plan(request, plan):\n    return plan.via('nobody')\n")
     for _ in range(5):
         decided = await addons.decide(request(), PLAN, REGISTRY)
         assert (decided.action, decided.routes) == (Action.RELAY, ())
         assert "addon a: returned a plan that cannot be used: there is no relay" in decided.why
-    assert guarded.faults == 0
-    assert "there is no relay" in guarded.last_fault
-    assert guarded.last_fault.endswith("the request stays blocked, as intended")
+    assert runner.faults == 0
+    assert "there is no relay" in runner.last_fault
+    assert runner.last_fault.endswith("the request stays blocked, as intended")
 
 
 async def test_of_relays_those_that_there_are_are_gone(addons: Running) -> None:
@@ -180,8 +180,8 @@ def test_signals_are_weighed_and_it_can_be_asked_by_whom(addons: Running) -> Non
     addons.add("b", "def signal(request, signal):\n    assert request.destination.host == 'site.test'\n")
     seen = replace(outcome(), request=request("1.2.3.4"))
     assert addons.refine(seen, SIGNAL) == replace(SIGNAL, weight=0.0, cause="ip")
-    assert addons.refined(seen.request.id) == "a: tls_reset weighs 0 in place of 2, cause ip"
-    assert addons.refined(seen.request.id) == ""
+    assert addons.take_refinements(seen.request.id) == "a: tls_reset weighs 0 in place of 2, cause ip"
+    assert addons.take_refinements(seen.request.id) == ""
     for _ in range(REFINED_MAX + 5):
         addons.refine(outcome(), SIGNAL)
     assert len(addons._refined) == REFINED_MAX
@@ -197,20 +197,20 @@ def test_the_first_who_knows_a_page_decides(addons: Running) -> None:
 async def test_what_is_told_cannot_be_written_to(addons: Running) -> None:
     addons.add("a", "heard = []\ndef outcome(outcome):\n    heard.append(outcome)\n")
     seen = outcome()
-    addons.tell_outcome(seen)
+    addons.notify_outcome(seen)
     module = addons.running[0].addon.module
     await until(lambda: bool(module.heard))
     assert module.heard == [seen]
     with pytest.raises(TypeError):
         module.heard[0].attempts[0].evidence["status"] = 1
-    assert sealed(seen) == seen
+    assert read_only(seen) == seen
 
 
 async def test_only_what_changed_is_told_as_a_change(addons: Running) -> None:
     addons.add("a", "heard = []\ndef change(change):\n    heard.append(change)\n")
     home = NetworkId("home")
     change = Change(1.0, "a.test", home, State.UNKNOWN, State.SUSPECT, "ip", "why", None)
-    addons.tell_changes([replace(change, before=State.SUSPECT), change])
+    addons.notify_changes([replace(change, before=State.SUSPECT), change])
     module = addons.running[0].addon.module
     await until(lambda: bool(module.heard))
     assert module.heard == [change]
@@ -258,7 +258,7 @@ async def test_a_decision_that_an_edit_breaks_off_is_made_anew(addons: Running) 
 
 async def test_what_is_edited_without_end_is_refused(addons: Running) -> None:
     class Restless(Running):
-        async def _decided(self, named: Request, plan: Plan, registry: Registry) -> Plan:
+        async def _decide_once(self, named: Request, plan: Plan, registry: Registry) -> Plan:
             self.add("a", "x = 1\n")
             return plan
 

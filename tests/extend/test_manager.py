@@ -60,7 +60,7 @@ class Kept:
     async def looked(self) -> None:
         """Takes in what was edited."""
         self.look()
-        await until(lambda: not self.keeper._refreshing)
+        await until(lambda: not self.keeper._reloading)
 
     def heard(self) -> list[str]:
         return self.heard_file.read_text().split() if self.heard_file.exists() else []
@@ -135,7 +135,7 @@ async def test_what_one_look_alone_finds_is_not_taken(kept: Kept) -> None:
     kept.keeper.look()
     file.write_text(VERSION.replace("NUMBER", "2").replace("{heard}", repr(str(kept.heard_file))))
     kept.keeper.look()
-    assert not kept.keeper._refreshing
+    assert not kept.keeper._reloading
     await kept.looked()
     assert kept.heard() == ["start-1", "start-2", "stop-1"]
 
@@ -245,10 +245,10 @@ async def test_a_table_that_loses_its_file_is_told_once(kept: Kept, caplog: pyte
 async def test_one_that_was_switched_off_waits_for_an_edit(kept: Kept) -> None:
     kept.write(VERSION.replace("NUMBER", "1").replace(": ...", ": 1 / 0"))
     await kept.start()
-    (guarded,) = kept.addons.running
-    (plan,) = guarded.addon.hooks["plan"]
+    (runner,) = kept.addons.running
+    (plan,) = runner.addon.hooks["plan"]
     for _ in range(3):
-        await guarded.ask(PLAN_HOOK, plan, 1, 2, check=NOBODY)
+        await runner.call(PLAN_HOOK, plan, 1, 2, check=NOBODY)
     assert not kept.addons.running
     assert (kept.state().is_off, kept.state().running, kept.state().faults) == (True, "", 3)
     await kept.looked()
@@ -283,7 +283,7 @@ async def test_edits_come_one_after_the_other(kept: Kept, caplog: pytest.LogCapt
         kept.write(VERSION.replace("NUMBER", str(number)))
         kept.look()
         await asyncio.sleep(0)
-    await until(lambda: not kept.keeper._refreshing)
+    await until(lambda: not kept.keeper._reloading)
     starts = [word for word in kept.heard() if word.startswith("start")]
     stops = [word for word in kept.heard() if word.startswith("stop")]
     assert starts[-1] == "start-19"
@@ -307,10 +307,10 @@ def stop():
     )
     kept.write(text)
     await kept.start()
-    (guarded,) = kept.addons.running
-    (change,) = guarded.addon.hooks["change"]
+    (runner,) = kept.addons.running
+    (change,) = runner.addon.hooks["change"]
     for number in range(20):
-        guarded.tell(HOOKS["change"], change, number)
+        runner.notify(HOOKS["change"], change, number)
     kept.write("x = 1\n")
     await kept.looked()
     assert kept.heard() == [*map(str, range(20)), "stop"]
@@ -323,7 +323,7 @@ async def test_a_folder_that_cannot_be_read_changes_nothing(kept: Kept, caplog: 
     away = kept.user.rename(kept.user.with_name("away"))
     kept.user.symlink_to(kept.user)
     await kept.looked()
-    assert [guarded.name for guarded in kept.addons.running] == ["pin"]
+    assert [runner.name for runner in kept.addons.running] == ["pin"]
     assert "cannot be read: too many levels of symbolic links; keeping the addons as they are" in caplog.text
     kept.user.unlink()
     away.rename(kept.user)
@@ -337,7 +337,7 @@ async def test_a_renamed_file_leaves_no_moment_without_it(kept: Kept) -> None:
     kept.user.joinpath("pin.py").rename(kept.user / "tack.py")
     await kept.looked()
     assert kept.heard() == ["start-1", "start-1", "stop-1"]
-    assert [guarded.name for guarded in kept.addons.running] == ["tack"]
+    assert [runner.name for runner in kept.addons.running] == ["tack"]
 
 
 async def test_while_addons_are_stopped_nothing_goes_on_unasked(kept: Kept) -> None:

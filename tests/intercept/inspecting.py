@@ -63,9 +63,9 @@ class Inspecting(App):
         user set for mitmproxy, and with hooks of Byway's own."""
         ours = {hook: (function,) for hook, function in (hooks or {}).items()}
         addon = Addon(name, Path(__file__), "", objects, ours, None, sys.modules[__name__], options or {})
-        guarded = AddonRunner(addon, TimeLimit(), self._addons.remove)
-        self._addons.put(guarded)
-        return guarded
+        runner = AddonRunner(addon, TimeLimit(), self._addons.remove)
+        self._addons.put(runner)
+        return runner
 
     def _record(self, ended: Ended) -> None:
         super()._record(ended)

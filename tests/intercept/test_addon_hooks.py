@@ -15,17 +15,17 @@ from mitmproxy.proxy.server_hooks import ClientConnectedHook
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
 from proxy.extend.loading.addon import Addon
-from proxy.intercept.addon_hooks import Admitted, has_hooks, traverse
+from proxy.intercept.addon_hooks import GuardedAddon, has_hooks, traverse
 from proxy.intercept.client_context import AddonHooks
 
 
-def guest(*objects: object) -> AddonHooks:
+def addon_hooks(*objects: object) -> AddonHooks:
     addon = Addon("test", Path(__file__), "", objects, {}, None, sys.modules[__name__])
     return AddonHooks(AddonRunner(addon, TimeLimit(), patience_s=0.05), objects[0])
 
 
-def admitted(thing: object) -> Admitted:
-    return Admitted(guest(thing), 1)
+def admitted(thing: object) -> GuardedAddon:
+    return GuardedAddon(addon_hooks(thing), 1)
 
 
 @pytest.fixture
@@ -74,11 +74,11 @@ async def test_whatever_a_hook_raises_is_a_fault_of_its_addon_and_the_next_one_i
             heard.append(client)
 
     faulty = admitted(Raises())
-    master.addons.add(faulty, Admitted(guest(Hears()), 2))
+    master.addons.add(faulty, GuardedAddon(addon_hooks(Hears()), 2))
     await master.addons.trigger_event(HOOK)
     assert heard == [None]
-    assert faulty.guest.guard.faults == 1
-    assert f"test_addon_hooks.py:{_line_of('raise fault')}" in faulty.guest.guard.last_fault
+    assert faulty.addon_hooks.runner.faults == 1
+    assert f"test_addon_hooks.py:{_line_of('raise fault')}" in faulty.addon_hooks.runner.last_fault
 
 
 def _line_of(words: str) -> int:
@@ -94,7 +94,7 @@ async def test_a_hook_that_never_answers_is_left(master: Master) -> None:
     waits = admitted(Waits())
     master.addons.add(waits)
     await master.addons.trigger_event(HOOK)
-    assert waits.guest.guard.faults == 1
+    assert waits.addon_hooks.runner.faults == 1
 
 
 async def test_an_addon_may_keep_an_event_from_those_behind_it(master: Master) -> None:
@@ -114,11 +114,11 @@ async def test_an_addon_may_keep_an_event_from_those_behind_it(master: Master) -
             heard.append(client)
 
     for halts in (Halts(), HaltsLater()):
-        first, last = admitted(halts), Admitted(guest(Hears()), 2)
+        first, last = admitted(halts), GuardedAddon(addon_hooks(Hears()), 2)
         master.addons.add(first, last)
         await master.addons.trigger_event(HOOK)
         assert heard == []
-        assert first.guest.guard.faults == 0, "that is no fault"
+        assert first.addon_hooks.runner.faults == 0, "that is no fault"
         master.addons.remove(first)
         await master.addons.trigger_event(HOOK)
         assert heard == [None], "the control"
@@ -156,7 +156,7 @@ def test_addons_within_an_addon_are_guests_too() -> None:
         addons = (Inner(), Inner())
 
     outer = Outer()
-    assert [one.addon for one in traverse(guest(outer))] == [outer, *outer.addons]
+    assert [one.addon for one in traverse(addon_hooks(outer))] == [outer, *outer.addons]
     assert has_hooks(outer.addons[0])
     assert not has_hooks(outer)
     assert not hasattr(admitted(outer), "addons"), "mitmproxy would call them a second time, unguarded"

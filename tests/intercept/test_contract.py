@@ -26,9 +26,7 @@ from mitmproxy.tls import TlsData
 from proxy.ca.authority import make_authority
 from proxy.ca.leaf import Leaves
 from proxy.config.mitmproxy_version import unavailable
-from proxy.intercept import addon_hooks as guests
-from proxy.intercept import handler
-from proxy.intercept import mitm_tls as signing
+from proxy.intercept import addon_hooks, handler, mitm_tls
 
 
 def parameters(function: Any) -> list[str]:
@@ -102,7 +100,7 @@ def test_the_hooks_that_we_look_at_exist_and_carry_what_we_read() -> None:
     }.items():  # fmt: skip
         assert [one.name for one in dataclasses.fields(hooks.all_hooks[name])] == [field], name  # type: ignore[arg-type]
     assert {"conn", "context", "ssl_conn"} <= {field.name for field in dataclasses.fields(TlsData)}
-    for name in guests._AT_ONCE:
+    for name in addon_hooks._AT_ONCE:
         assert name in hooks.all_hooks
     assert "metadata" in source(flow.Flow.__init__)
     assert isinstance(http.HTTPFlow(connection.Client(peername=("", 0), sockname=("", 0)),
@@ -114,7 +112,7 @@ def test_what_is_said_of_a_client_that_does_not_take_a_certificate_is_what_we_lo
     assert handler._HUNG_UP[0] in said
     for words in ("unknown ca", "bad certificate", "certificate unknown"):
         assert words in said
-        assert words in handler._REFUSED
+        assert words in handler._REJECTED
     assert 'f"TLS Error: {e}"' in source(tls.TLSLayer.receive_data)
 
 
@@ -134,7 +132,7 @@ def test_the_addon_for_tls_asks_us_for_certificates_and_its_store_for_nothing_mo
     replaced = {"default_ca.has_expired", "add_cert_file", "get_cert", "default_crl", 'default_ca.serial}.crl"'}
     assert used - ours <= replaced, "what is used elsewhere than in methods that we replace"
     for name in ("configure", "running", "get_cert", "request"):
-        assert name in vars(signing.Signing), "replaced"
+        assert name in vars(mitm_tls.LocalCaTls), "replaced"
     assert "CertStore.from_store" in source(tlsconfig.TlsConfig.configure), "here it would make its own authority"
     assert [field.name for field in dataclasses.fields(certs.CertStoreEntry)] == [
         "cert", "privatekey", "chain_file", "chain_certs",
@@ -158,7 +156,7 @@ async def test_the_master_and_its_manager_have_what_we_call() -> None:
     ours = core.Core(), proxyserver.Proxyserver(), disable_h2c.DisableH2C(), next_layer.NextLayer(), tls_addon
     master.addons.add(*ours)
     known = set(master.options.keys())
-    needed = {*signing.OURS, *signing.trust_options(), "ciphers_server", "stream_large_bodies"}
+    needed = {*mitm_tls.OURS, *mitm_tls.trust_options(), "ciphers_server", "stream_large_bodies"}
     assert needed <= known
     assert "asyncio.start_server" not in source(Master)
     assert parameters(proxyserver.Proxyserver.register_connection) == ["self", "connection_id", "handler"]

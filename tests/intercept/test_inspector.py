@@ -16,7 +16,7 @@ import pytest
 
 from proxy.ca import authority as ca
 from proxy.ca.leaf import Leaves
-from proxy.config import mitmproxy_version as inspection
+from proxy.config import mitmproxy_version
 from proxy.intercept.passthrough import HANG_UPS
 from tests.intercept.inspecting import HOSTS, RULES, Inspecting, inspecting
 from tests.intercept.site import Site
@@ -176,7 +176,7 @@ async def test_J10_what_was_refused_is_tried_again_once_the_configuration_is_rea
 async def test_J10_only_a_few_hosts_are_named(tmp_path: Path) -> None:
     async with inspecting(tmp_path, Authority()) as byway:
         for number in range(8):
-            byway.bridge._refused(f"{number}.test", in_words=True)
+            byway.bridge._on_client_rejected(f"{number}.test", by_alert=True)
         assert byway.bridge.uninspected == "3.test, 4.test, 5.test, 6.test, 7.test and 3 others"
 
 
@@ -295,4 +295,5 @@ def test_a_rule_that_inspects_without_mitmproxy_is_an_error_of_the_configuration
         [*command, "--state", str(tmp_path / "state")], capture_output=True, text=True, check=False, timeout=60
     )
     assert done.returncode == 7, done.stderr
-    assert f"rules.txt:2: INSPECT needs mitmproxy, which is not installed; install {inspection.EXTRA}" in done.stderr
+    needed = f"install {mitmproxy_version.EXTRA}"
+    assert f"rules.txt:2: INSPECT needs mitmproxy, which is not installed; {needed}" in done.stderr

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.intercept.internal_tunnel import InnerDialer, make_pair, unlogged
+from proxy.intercept.internal_tunnel import InnerDialer, make_pair, without_log
 from proxy.model import Destination, Inbound, Symptom
 from proxy.model.errors import DialError
 from proxy.probe.certificate_chain import fetch_chain
@@ -24,7 +24,7 @@ ASK = b"GET / HTTP/1.1\r\nHost: plain.test\r\nConnection: close\r\n\r\n"
 def dialer(byway: Inspecting, *, heard: bool = True, ended: list[TunnelEnded] | None = None) -> InnerDialer:
     services = byway._services
     if not heard:
-        services = unlogged(services, (ended if ended is not None else []).append)
+        services = without_log(services, (ended if ended is not None else []).append)
     return InnerDialer(services, byway._poller, Inbound.SOCKS5, "192.0.2.1:4000")
 
 
@@ -57,7 +57,7 @@ async def test_one_that_asks_for_ourselves_has_no_line_and_teaches_nothing(tmp_p
             seen = await fetch_chain(dialer(byway, heard=heard, ended=ended), destination, "plain.test", timeout_s=10)
             assert seen.symptom in (Symptom.EOF, Symptom.RESET)
         await until(lambda: bool(byway.outcomes))
-        assert not unlogged(byway._services, ended.append).learns
+        assert not without_log(byway._services, ended.append).learns
         assert byway._services.learns
         assert len(byway.outcomes) == 1, "of the one that is heard: the control"
         assert byway.outcomes[0].attempts[0].symptom in (Symptom.EOF, Symptom.RESET)

@@ -15,7 +15,7 @@ from proxy.ca.authority import make_authority
 from proxy.ca.leaf import Leaves
 from proxy.config.schema import Settings
 from proxy.intercept.engine import Engine
-from proxy.intercept.mitm_tls import OURS, Signing, trust_options
+from proxy.intercept.mitm_tls import OURS, LocalCaTls, trust_options
 
 NOW = 1_800_000_000.0
 
@@ -23,7 +23,7 @@ NOW = 1_800_000_000.0
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     leaves = Leaves(make_authority(now=NOW), now=lambda: NOW)
-    made = Engine(tmp_path / "empty", Settings, leaf=leaves.leaf, guests=list)
+    made = Engine(tmp_path / "empty", Settings, leaf=leaves.leaf, user_addons=list)
     yield made
     await made.close()
     assert not [*(tmp_path / "empty").iterdir()], "no authority of mitmproxy's own"
@@ -62,11 +62,11 @@ async def test_options_that_bring_the_published_authority_are_refused_wherever_s
     assert engine.master.options.body_size_limit == "1m", "the control: others may be set"
 
 
-def signing(host: str) -> Signing:
+def signing(host: str) -> LocalCaTls:
     leaves = Leaves(make_authority(now=NOW), now=lambda: NOW)
 
-    meeting: Any = SimpleNamespace(host=host)
-    return Signing(lambda _client: meeting, leaves.leaf)
+    inspected: Any = SimpleNamespace(host=host)
+    return LocalCaTls(lambda _client: inspected, leaves.leaf)
 
 
 def context() -> Context:

@@ -19,7 +19,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import NameOID
 
 from proxy.detect.tls_interception import CHAIN_LIMIT, KnownRoots, Root
-from proxy.intercept.origin_check import Asked, CertificateCheck, CertificateStatus, OriginChecks
+from proxy.intercept.origin_check import CertificateCheck, CertificateStatus, OriginChecks, OriginKey
 from proxy.model import DIRECT, UNKNOWN_NETWORK, Destination, Symptom
 from proxy.probe.certificate_chain import FetchedChain
 from tests.intercept.inspecting import inspecting
@@ -204,7 +204,7 @@ async def _connect(proxy: tuple[str, int], where: str) -> bytes:
         writer.close()
 
 
-ASKED = Asked(Destination(HOST, 443), HOST, (DIRECT,), UNKNOWN_NETWORK)
+ASKED = OriginKey(Destination(HOST, 443), HOST, (DIRECT,), UNKNOWN_NETWORK)
 GOOD = FetchedChain((b"chain",), verified=True)
 
 
@@ -222,18 +222,18 @@ def answering(*probes: FetchedChain) -> tuple[Callable[[], Awaitable[FetchedChai
 async def test_a_good_answer_is_kept_for_a_time_and_shared_by_those_who_ask_at_once() -> None:
     vouching = OriginChecks(KnownRoots())
     probe, left = answering(GOOD, GOOD)
-    answers = await asyncio.gather(*(vouching.ask(ASKED, probe, keep_s=100) for _ in range(5)))
-    assert {answer.standing for answer in answers} == {CertificateStatus.GOOD}
+    answers = await asyncio.gather(*(vouching.check(ASKED, probe, keep_s=100) for _ in range(5)))
+    assert {answer.status for answer in answers} == {CertificateStatus.GOOD}
     assert len(left) == 1
-    await vouching.ask(ASKED, probe, keep_s=100)
+    await vouching.check(ASKED, probe, keep_s=100)
     assert len(left) == 1
     vouching.forget(ASKED.destination)
-    await vouching.ask(ASKED, probe, keep_s=0)
+    await vouching.check(ASKED, probe, keep_s=0)
     assert not left
 
 
 @pytest.mark.parametrize(
-    ("probe", "standing", "again"),
+    ("probe", "status", "again"),
     [
         (FetchedChain(error="expired", symptom=Symptom.CERTIFICATE), CertificateStatus.BAD, True),
         (FetchedChain(error="not TLS", symptom=Symptom.GARBAGE), CertificateStatus.NO_TLS, False),
@@ -243,12 +243,12 @@ async def test_a_good_answer_is_kept_for_a_time_and_shared_by_those_who_ask_at_o
     ],
 )
 async def test_what_is_bad_or_broke_off_is_asked_again_each_time(
-    probe: FetchedChain, standing: CertificateStatus, again: bool
+    probe: FetchedChain, status: CertificateStatus, again: bool
 ) -> None:
     vouching = OriginChecks(KnownRoots())
     ask, left = answering(probe, GOOD)
-    assert (await vouching.ask(ASKED, ask, keep_s=100)).standing is standing
-    await vouching.ask(ASKED, ask, keep_s=100)
+    assert (await vouching.check(ASKED, ask, keep_s=100)).status is status
+    await vouching.check(ASKED, ask, keep_s=100)
     assert (not left) is again
 
 
@@ -260,7 +260,7 @@ async def test_one_who_leaves_does_not_take_the_answer_from_the_others() -> None
         await release.wait()
         return GOOD
 
-    first, second = (asyncio.ensure_future(vouching.ask(ASKED, probe, keep_s=1)) for _ in range(2))  # noqa: TID251  # of the test
+    first, second = (asyncio.ensure_future(vouching.check(ASKED, probe, keep_s=1)) for _ in range(2))  # noqa: TID251  # of the test
     await asyncio.sleep(0)
     first.cancel()
     release.set()
@@ -272,7 +272,7 @@ def test_the_key_of_a_root_is_what_the_list_says() -> None:
     authorities = Authorities()
     der = authorities.state.certificate.public_bytes(Encoding.DER)
     assert authorities.known_roots().find([der]) is not None
-    assert "known interception CA" in OriginChecks(authorities.known_roots()).objection([der])
+    assert "known interception CA" in OriginChecks(authorities.known_roots()).rejection_reason([der])
 
 
 async def test_a_chain_with_more_certificates_than_are_looked_at_is_not_vouched_for() -> None:
@@ -284,7 +284,7 @@ async def test_a_chain_with_more_certificates_than_are_looked_at_is_not_vouched_
     others = [issue(f"other {number}", authorities.trusted) for number in range(CHAIN_LIMIT)]
     ders = [one.certificate.public_bytes(Encoding.DER) for one in (leaf, *others, below)]
     padded = FetchedChain(tuple(ders), verified=True)
-    assert "12 certificates" in vouching.objection(ders)
+    assert "12 certificates" in vouching.rejection_reason(ders)
     ask, _ = answering(padded, FetchedChain(tuple(ders[:CHAIN_LIMIT]), verified=True))
-    assert (await vouching.ask(ASKED, ask, keep_s=100)).standing is CertificateStatus.BAD
-    assert (await vouching.ask(ASKED, ask, keep_s=100)).standing is CertificateStatus.GOOD, "the control"
+    assert (await vouching.check(ASKED, ask, keep_s=100)).status is CertificateStatus.BAD
+    assert (await vouching.check(ASKED, ask, keep_s=100)).status is CertificateStatus.GOOD, "the control"

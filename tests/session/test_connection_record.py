@@ -156,7 +156,7 @@ async def test_that_a_tunnel_has_ended_is_told_with_the_time_that_it_took(world:
 
 async def test_all_that_addons_made_of_its_signals_is_written(world: World) -> None:
     said = iter(["a: tls_reset weighs 0 in place of 2", "", "a: dns_denied weighs 1 in place of 3"])
-    world.addons = SimpleNamespace(refines=True, hears_attempts=False, refined=lambda _id: next(said))
+    world.addons = SimpleNamespace(refines=True, wants_attempts=False, refined=lambda _id: next(said))
     record = world.record()
     won(record, Race(failed(Symptom.RESET), delivered(TOR)))
     record.add_evidence(DIRECT, {"seen": 1})
@@ -621,14 +621,14 @@ class Listening(Addons):
 
     def __init__(self) -> None:
         super().__init__()
-        self.hears_attempts = self.refines = self.saves = True
+        self.wants_attempts = self.refines = self.handles_unreachable = True
         self.heard: list[tuple[str, str, str]] = []
         self.made_of_signals = ""
 
-    def tell_attempt(self, request: Request, attempt: Attempt) -> None:
+    def notify_attempt(self, request: Request, attempt: Attempt) -> None:
         self.heard.append((request.destination.host, str(attempt.route), str(attempt.symptom)))
 
-    def refined(self, request_id: int) -> str:
+    def take_refinements(self, request_id: int) -> str:
         said, self.made_of_signals = self.made_of_signals, ""
         return said
 

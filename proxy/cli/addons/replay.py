@@ -64,7 +64,7 @@ def replay(asked: Mapping[str, Any]) -> Document:
             "unnamed": recording.unnamed,
             "older": recording.older,
             "senseless": recording.senseless,
-            "guarded": replayed.guarded,
+            "guarded": replayed.refused_by_guard,
             "signals": replayed.unclear,
             "cut": recording.cut,
         },
@@ -116,11 +116,11 @@ async def _sit(loaded: list[Addon], recording: Recording, setup: Setup) -> Repla
     apis = []
     for addon in loaded:
         api = RecordingApi(addon.name, addon.options, relays=setup.registry.relay_names)
-        guarded = AddonRunner(addon, limit, addons.switched_off)
+        runner = AddonRunner(addon, limit, addons.on_disabled)
         apis.append(api)
-        addons.put(guarded)
+        addons.put(runner)
         for function in addon.hooks.get("start", ()):
-            await guarded.ask(HOOKS["start"], function, api, check=lambda _: None)
+            await runner.call(HOOKS["start"], function, api, check=lambda _: None)
 
     def set_scene(at: float, network: NetworkId) -> None:
         for api in apis:
@@ -131,8 +131,8 @@ async def _sit(loaded: list[Addon], recording: Recording, setup: Setup) -> Repla
     try:
         return await go_over(recording.connections, addons, scene)
     finally:
-        for guarded in addons.running:
-            guarded.cancel()
+        for runner in addons.running:
+            runner.cancel()
         for api in apis:
             api.close()
         limit.close()

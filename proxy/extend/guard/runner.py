@@ -32,7 +32,7 @@ if sys.platform == "linux":  # which alone counts by thread
 
 T = TypeVar("T")
 
-Told = tuple[Hook, Callable[..., Any], tuple[Any, ...]]
+Notification = tuple[Hook, Callable[..., Any], tuple[Any, ...]]
 """A hook to be called, when its turn comes, with these arguments."""
 
 log = logging.getLogger(__name__)
@@ -45,10 +45,10 @@ _STAYS = {"admit": "the request continues", "plan": "the plan is unchanged", "di
 
 
 class AddonRunner:
-    """One addon. `switched_off` is called once, when it has had its faults."""
+    """One addon. `on_disabled` is called once, when it has had its faults."""
 
     def __init__(
-        self, addon: Addon, limit: TimeLimit, switched_off: Callable[[AddonRunner], None] = lambda _: None, *,
+        self, addon: Addon, limit: TimeLimit, on_disabled: Callable[[AddonRunner], None] = lambda _: None, *,
         patience_s: float = PATIENCE_S,
     ) -> None:  # fmt: skip
         self.addon = addon
@@ -59,15 +59,15 @@ class AddonRunner:
         """What it was not told, since it did not keep up."""
         self.calls = 0
         self.slowest_s = 0.0
-        self.kept_closed = FailClosed()
+        self.fail_closed = FailClosed()
         """What its answers keep closed while it cannot be asked; its next version takes it on."""
         self._limit = limit
-        self._switched_off = switched_off
+        self._on_disabled = on_disabled
         self._patience_s = patience_s
-        self._said: set[tuple[str, int, str]] = set()
+        self._reported: set[tuple[str, int, str]] = set()
         self._tasks: set[asyncio.Task[Any]] = set()
-        self._untold: deque[Told] = deque(maxlen=QUEUE_MAX)
-        self._telling: asyncio.Task[None] | None = None
+        self._queue: deque[Notification] = deque(maxlen=QUEUE_MAX)
+        self._notifying_task: asyncio.Task[None] | None = None
 
     @property
     def name(self) -> str:
@@ -75,12 +75,14 @@ class AddonRunner:
 
     # -- asking it -------------------------------------------------------------------------------------------------
 
-    def now(self, hook: Hook, function: Callable[..., Any], *args: Any, check: Callable[[Any], T | None]) -> T | None:
+    def call_sync(
+        self, hook: Hook, function: Callable[..., Any], *args: Any, check: Callable[[Any], T | None]
+    ) -> T | None:
         """What a hook that is never async answers; None when it had a fault."""
         if self.is_off:
             return None
         try:
-            answer = self._measured(hook, function, lambda: function(*args))
+            answer = self._run_measured(hook, function, lambda: function(*args))
             if inspect.isawaitable(answer):
                 _discard(answer)
                 raise WrongAnswer("is async, and must answer at once")
@@ -89,64 +91,64 @@ class AddonRunner:
             self._fault(hook, function, error)
             return None
 
-    async def ask(
+    async def call(
         self,
         hook: Hook,
         function: Callable[..., Any],
         *args: Any,
         check: Callable[[Any], T | None],
-        failing: T | None = None,
+        fallback: T | None = None,
     ) -> T | None:
-        """What a hook answers; `failing` when it had a fault, took too long, or the addon is off. Whoever is cancelled
+        """What a hook answers; `fallback` when it had a fault, took too long, or the addon is off. Whoever is cancelled
         while it waits leaves nothing of the hook behind. Raises DialError and OSError of a `dial`, and nothing else: no
         path is no fault."""
         if self.is_off and hook.name != "stop":  # what it has open is its own to close
-            return failing
+            return fallback
         try:
-            answer = self._measured(hook, function, lambda: function(*args))
+            answer = self._run_measured(hook, function, lambda: function(*args))
         except BaseException as error:
-            self._fault_unless_no_path(hook, function, error, failing)
-            return failing
+            self._fault_unless_no_path(hook, function, error, fallback)
+            return fallback
         try:
             if inspect.isawaitable(answer):
-                answer = await self._awaited(hook, function, answer)
+                answer = await self._await_answer(hook, function, answer)
             return check(answer)
         except asyncio.CancelledError:  # whoever asked; the hook's own comes as a _Failed
             raise
         except BaseException as error:
             own = error.__cause__ if isinstance(error, _Failed) else None
-            self._fault_unless_no_path(hook, function, own or error, failing)
-            return failing if (instead := _instead(error)) is None else instead
+            self._fault_unless_no_path(hook, function, own or error, fallback)
+            return fallback if (instead := _substitute(error)) is None else instead
 
-    def tell(self, hook: Hook, function: Callable[..., Any], *args: Any) -> None:
+    def notify(self, hook: Hook, function: Callable[..., Any], *args: Any) -> None:
         """Has a hook called, later and in order. Nobody waits."""
         if self.is_off:
             return
-        if len(self._untold) == QUEUE_MAX:
+        if len(self._queue) == QUEUE_MAX:
             self.dropped += 1
-        self._untold.append((hook, function, args))
-        if self._telling is None:
-            self._telling = spawn(self._tell_all(), name=f"tell addon {self.name}")
+        self._queue.append((hook, function, args))
+        if self._notifying_task is None:
+            self._notifying_task = spawn(self._notify_all(), name=f"tell addon {self.name}")
 
-    async def _tell_all(self) -> None:
+    async def _notify_all(self) -> None:
         try:
-            while self._untold and not self.is_off:
-                hook, function, args = self._untold.popleft()
-                await self.ask(hook, function, *args, check=_anything)
+            while self._queue and not self.is_off:
+                hook, function, args = self._queue.popleft()
+                await self.call(hook, function, *args, check=_ignore_answer)
                 await asyncio.sleep(0)  # others have waited as well
         finally:
-            self._telling = None
+            self._notifying_task = None
 
-    async def finish(self, within_s: float) -> None:
+    async def drain(self, within_s: float) -> None:
         """Waits until it has been told everything, for so long at most."""
-        if self._telling is not None:
-            await asyncio.wait((self._telling,), timeout=within_s)
+        if self._notifying_task is not None:
+            await asyncio.wait((self._notifying_task,), timeout=within_s)
 
     # -- its own tasks ---------------------------------------------------------------------------------------------
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """A task of the addon's own. It is cancelled when the addon is left."""
-        return self.adopt(spawn(self._own(work), name=f"task of addon {self.name}"), work)
+        return self.adopt(spawn(self._run_spawned(work), name=f"task of addon {self.name}"), work)
 
     def adopt(self, task: asyncio.Task[Any], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
         """From now on a task that runs `work` is the addon's own."""
@@ -157,43 +159,43 @@ class AddonRunner:
             task.cancel()
         return task
 
-    async def watched(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def run_task(self, work: Coroutine[Any, Any, Any]) -> Any:
         """`work`, which its code made a task by itself. What it raises is for whoever awaits it there, but for what
         would end the loop."""
         try:
-            return await _Stepped(work, lambda step: self._measured(_BESIDE, None, step))
+            return await _Stepped(work, lambda step: self._run_measured(_OWN_TASK, None, step))
         except (Exception, asyncio.CancelledError):
             raise
         except BaseException as error:
-            self.failed_beside(error)
+            self.on_task_failed(error)
             raise asyncio.CancelledError from None
 
-    def failed_beside(self, error: BaseException) -> None:
+    def on_task_failed(self, error: BaseException) -> None:
         """A task or a thread of its code's own had a fault."""
-        self._fault(_BESIDE, None, error)
+        self._fault(_OWN_TASK, None, error)
 
-    async def _own(self, work: Coroutine[Any, Any, Any]) -> Any:
+    async def _run_spawned(self, work: Coroutine[Any, Any, Any]) -> Any:
         try:
-            return await _Stepped(work, lambda step: self._measured(_SPAWNED, None, step))
+            return await _Stepped(work, lambda step: self._run_measured(_SPAWNED_TASK, None, step))
         except asyncio.CancelledError:
             raise
         except BaseException as error:
-            self._fault(_SPAWNED, None, error)
+            self._fault(_SPAWNED_TASK, None, error)
             return None
 
     def cancel(self) -> None:
         """Ends what it has under way, and tells it nothing any more."""
         self.is_off = True
-        self._untold.clear()
-        for task in (*self._tasks, *((self._telling,) if self._telling else ())):
+        self._queue.clear()
+        for task in (*self._tasks, *((self._notifying_task,) if self._notifying_task else ())):
             task.cancel()
 
     # -- the guard -------------------------------------------------------------------------------------------------
 
-    async def _awaited(self, hook: Hook, function: Callable[..., Any], answer: Awaitable[Any]) -> Any:
+    async def _await_answer(self, hook: Hook, function: Callable[..., Any], answer: Awaitable[Any]) -> Any:
         """What an async hook answers, from a task of its own: one that swallows its cancellation is left to itself. For
         a `dial` its dialer keeps the time. Raises _Failed."""
-        work = _caught(_Stepped(answer, lambda step: self._measured(hook, function, step)))
+        work = _catch_all(_Stepped(answer, lambda step: self._run_measured(hook, function, step)))
         task = spawn(work, name=f"{hook.name} of addon {self.name}")
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
@@ -201,10 +203,10 @@ class AddonRunner:
         try:
             await asyncio.wait((task,), timeout=None if hook.name == "dial" else self._patience_s)
         except asyncio.CancelledError:
-            _give_up(task)
+            _abandon(task)
             raise
         if not task.done():
-            _give_up(task)
+            _abandon(task)
             raise _Failed from WrongAnswer(f"answered nothing within {self._patience_s:g} s")
         if task.cancelled():
             raise _Failed from asyncio.CancelledError()
@@ -213,10 +215,10 @@ class AddonRunner:
             raise _Failed from error
         return value
 
-    def _measured(self, hook: Hook, function: Callable[..., Any] | None, call: Callable[[], T]) -> T:
+    def _run_measured(self, hook: Hook, function: Callable[..., Any] | None, call: Callable[[], T]) -> T:
         """Runs its code, under the limit, and notes how long that took. Raises whatever it raises."""
         self.calls += 1
-        waits, started, is_broken_off = _waits(), time.perf_counter(), False
+        waits, started, is_broken_off = _cpu_and_waits(), time.perf_counter(), False
         try:
             return self._limit.run(call, f"addon {self.name}: {hook.name}")
         except BrokenOff:
@@ -231,7 +233,7 @@ class AddonRunner:
 
     def _slow(self, hook: Hook, function: Callable[..., Any] | None, took_s: float, before: tuple[float, int]) -> None:
         """It counts when it is the hook's doing: on a busy computer it may have been others' turn for so long."""
-        cpu_s, waited = (now - then for now, then in zip(_waits(), before, strict=True))
+        cpu_s, waited = (now - then for now, then in zip(_cpu_and_waits(), before, strict=True))
         if cpu_s < BUDGET_S and not waited:
             return
         where = line_of(function) if function is not None else 0
@@ -240,37 +242,37 @@ class AddonRunner:
         self._report(hook.name, where, "slow", what, counts=hook.waited_for)
 
     def _fault_unless_no_path(
-        self, hook: Hook, function: Callable[..., Any], error: BaseException, failing: object
+        self, hook: Hook, function: Callable[..., Any], error: BaseException, fallback: object
     ) -> None:
         if hook.name == "dial" and isinstance(error, DialError | OSError):
             raise error
-        self._fault(hook, function, error, failing)
+        self._fault(hook, function, error, fallback)
 
     def _fault(
-        self, hook: Hook, function: Callable[..., Any] | None, error: BaseException, failing: object = None
+        self, hook: Hook, function: Callable[..., Any] | None, error: BaseException, fallback: object = None
     ) -> None:
         line = line_in(self.addon.file, error) or (line_of(function) if function is not None else 0)
-        is_closed = failing is not None or _instead(error) is not None
+        is_closed = fallback is not None or _substitute(error) is not None
         stays = _STAYS_CLOSED if is_closed else _STAYS.get(hook.name, "")
-        what = "; ".join(filter(None, (f"{hook.name} {self._words(hook, error)}", stays)))
-        self._report(hook.name, line, type(error).__name__, what, counts=_instead(error) is None)
+        what = "; ".join(filter(None, (f"{hook.name} {self._describe(hook, error)}", stays)))
+        self._report(hook.name, line, type(error).__name__, what, counts=_substitute(error) is None)
 
-    def _words(self, hook: Hook, error: BaseException) -> str:
+    def _describe(self, hook: Hook, error: BaseException) -> str:
         """What went wrong. Texts of exceptions may name sites, so they are for -v; `start` has not heard of any yet."""
         if isinstance(error, BrokenOff):
             return f"was stopped after blocking all of Byway for {self._limit.limit_s:g} s"
         if isinstance(error, WrongAnswer):
-            return words_of(error)
+            return one_line(error)
         kind = type(error).__name__
-        text = words_of(error) if hook.name == "start" or log.isEnabledFor(logging.INFO) else ""
+        text = one_line(error) if hook.name == "start" or log.isEnabledFor(logging.INFO) else ""
         return f"raised {kind}: {text}" if text else f"raised {kind}"
 
     def _report(self, hook: str, line: int, kind: str, what: str, *, counts: bool = True) -> None:
         if self.is_off:
             return
         at = f"{shown(self.addon.file)}:{line}" if line else shown(self.addon.file)
-        if (hook, line, kind) not in self._said:
-            self._said.add((hook, line, kind))
+        if (hook, line, kind) not in self._reported:
+            self._reported.add((hook, line, kind))
             self.last_fault = f"{at}: {what}"
             if hook != "start":  # a fault there is a fault of the file, and told as such
                 log.warning("%s: addon %s: %s", at, self.name, what)
@@ -279,25 +281,25 @@ class AddonRunner:
             self.cancel()
             log.error("addon %s: disabled after %d faults, until %s is edited", self.name, self.faults,
                       shown(self.addon.file))  # fmt: skip
-            self._switched_off(self)
+            self._on_disabled(self)
 
 
 class _Failed(Exception):
     """An async hook had a fault: its cause."""
 
 
-_SPAWNED = Hook("api.spawn", (), "", may_be_async=True, waited_for=False)
-_BESIDE = Hook("what it runs beside", (), "", may_be_async=True, waited_for=False)
+_SPAWNED_TASK = Hook("api.spawn", (), "", may_be_async=True, waited_for=False)
+_OWN_TASK = Hook("what it runs beside", (), "", may_be_async=True, waited_for=False)
 _MAY_TAKE_TIME = frozenset({"start", "stop"})
 
 
-def _instead(error: BaseException) -> Any:
+def _substitute(error: BaseException) -> Any:
     """What counts as the answer in place of a wrong one. That is said, and does not count: with the addon switched off,
     what it closes would be open."""
     return error.instead if isinstance(error, WrongAnswer) else None
 
 
-def words_of(error: BaseException) -> str:
+def one_line(error: BaseException) -> str:
     """An exception's own text in one line, without passwords; making it may fail as well."""
     try:
         return redact(" ".join(str(error).split())[:200])
@@ -305,18 +307,18 @@ def words_of(error: BaseException) -> str:
         return ""
 
 
-def _anything(answer: Any) -> None:
+def _ignore_answer(answer: Any) -> None:
     """What a hook that is only told something returns does not matter."""
 
 
-def _waits() -> tuple[float, int]:
+def _cpu_and_waits() -> tuple[float, int]:
     """This thread's CPU time, and how often it gave the processor away of its own will: to sleep, or to wait."""
     if sys.platform != "linux":
         return time.perf_counter(), 0  # all of it counts as its own
     return time.thread_time(), getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
-async def _caught(work: Awaitable[T]) -> tuple[T | None, BaseException | None]:
+async def _catch_all(work: Awaitable[T]) -> tuple[T | None, BaseException | None]:
     """A task that raised SystemExit or KeyboardInterrupt would end the loop."""
     try:
         return await work, None
@@ -332,7 +334,7 @@ def _discard(answer: Any) -> None:
         answer.close()
 
 
-def _give_up(task: asyncio.Task[Any]) -> None:
+def _abandon(task: asyncio.Task[Any]) -> None:
     """Nobody waits for it any more; it may be done at this very moment."""
     task.add_done_callback(_close_late)
     task.cancel()

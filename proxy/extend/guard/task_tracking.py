@@ -51,13 +51,13 @@ class TaskTracking:
         owner = None if frame is None else self._owner(frame.f_globals.get("__name__", ""))
         if owner is None:
             return asyncio.Task(work, loop=loop, **named)
-        return owner.adopt(asyncio.Task(owner.watched(work), loop=loop, **named), work)
+        return owner.adopt(asyncio.Task(owner.run_task(work), loop=loop, **named), work)
 
     def _raised_unheard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         owner = None if error is None else self._owner_of(error.__traceback__)
         if error is not None and owner is not None:
-            owner.failed_beside(error)
+            owner.on_task_failed(error)
         elif self._handler_before is not None:
             self._handler_before(loop, context)
         else:
@@ -68,7 +68,7 @@ class TaskTracking:
         if owner is None or self._loop is None or raised.exc_value is None:
             self._hook_before(raised)
         else:
-            self._loop.call_soon_threadsafe(owner.failed_beside, raised.exc_value)
+            self._loop.call_soon_threadsafe(owner.on_task_failed, raised.exc_value)
 
     def _owner_of(self, traceback: TracebackType | None) -> AddonRunner | None:
         while traceback is not None:

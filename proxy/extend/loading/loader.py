@@ -24,8 +24,7 @@ from proxy.config.files import read_text, shown
 from proxy.config.schema import AddonConfig
 from proxy.config.suggestions import quoted, suggestion
 from proxy.extend.guard.time_limit import BrokenOff
-from proxy.extend.loading import mitmproxy_compat as of_mitmproxy
-from proxy.extend.loading import options, signatures
+from proxy.extend.loading import mitmproxy_compat, options, signatures
 from proxy.extend.loading.addon import Addon, AddonFile, line_in, line_of
 from proxy.extend.loading.options import Place
 from proxy.model.errors import ConfigError
@@ -119,12 +118,12 @@ def load(file: Path, name: str, table: Mapping[str, Any] = MappingProxyType({}),
     sys.modules[module.__name__] = module  # dataclasses and type hints look their module up there
     try:
         code = _compiled(source, file)
-        of_mitmproxy.prepare(source)
+        mitmproxy_compat.prepare(source)
         _run(code, module, file)
         objects = _objects(module, source, file)
         hooks = _hooks(objects, file)
         try:
-            own, for_mitmproxy = of_mitmproxy.split_options(objects, table, options.names(module))
+            own, for_mitmproxy = mitmproxy_compat.split_options(objects, table, options.names(module))
             chosen = options.read(module, name, own, place)
         except TypeError as error:
             raise ConfigError(f"{_at(file, _line_of_name(source, 'Options'))}: {error}") from None

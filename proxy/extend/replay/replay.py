@@ -16,7 +16,7 @@ from typing import Any
 
 from proxy.config.schema import Detect
 from proxy.detect.signals import Observed, observe
-from proxy.extend.dispatch import Addons, sealed
+from proxy.extend.dispatch import Addons, read_only
 from proxy.extend.hooks import HOOKS
 from proxy.model import Action, Attempt, Inbound, NetworkId, Outcome, Plan
 from proxy.net.dialers.registry import Registry
@@ -53,7 +53,7 @@ class Replayed:
 
     plans: int = 0  # connections whose plan was gone over
     signals: int = 0
-    guarded: int = 0  # refused by the address guard, which no addon is asked about
+    refused_by_guard: int = 0  # refused by the address guard, which no addon is asked about
     unclear: int = 0  # signals that weigh more when they come together; how much they weighed was not kept
     decisions: list[Decision] = field(default_factory=list)
     weighings: list[Weighing] = field(default_factory=list)
@@ -97,7 +97,7 @@ async def go_over(connections: Sequence[RecordedConnection], addons: Addons, sce
         scene.set(event.at, event.recorded.network)
         match event.kind:
             case _Kind.PLANNED if scene.is_guarded(outcome):
-                found.guarded += 1
+                found.refused_by_guard += 1
             case _Kind.PLANNED:
                 await _decide_again(event.recorded, addons, scene.registry, found)
             case _Kind.TRIED:
@@ -116,7 +116,7 @@ def _events(connections: Sequence[RecordedConnection]) -> Iterator[_Event]:
             continue  # our own: no addon was asked
         yield _Event(outcome.at, _Kind.PLANNED, recorded)
         judged_at = outcome.at
-        for attempt in sealed(outcome).attempts:
+        for attempt in read_only(outcome).attempts:
             at = outcome.at + attempt.started + attempt.elapsed
             judged_at = max(judged_at, at)
             yield _Event(at, _Kind.TRIED, recorded, attempt)
@@ -148,8 +148,8 @@ def _weigh_again(recorded: RecordedConnection, addons: Addons, detect: Detect, f
     found.signals += len(clear)
     found.unclear += len(seen) - len(clear)
     for observed in clear:
-        addons.refine(sealed(outcome), observed.signal)
-    would_be = _words(addons.refined(outcome.request.id))
+        addons.refine(read_only(outcome), observed.signal)
+    would_be = _words(addons.take_refinements(outcome.request.id))
     was = _kept(outcome)
     if len(clear) == len(seen) and Counter(was) != Counter(would_be):
         found.weighings.append(Weighing(recorded, was, would_be))
@@ -176,6 +176,6 @@ def _words(text: str) -> tuple[str, ...]:
 
 async def _tell(addons: Addons, hook: str, *args: Any) -> None:
     """At once, and not when its turn comes: what it learns from that counts for the next plan."""
-    for guarded in addons.running:
-        for function in guarded.addon.hooks.get(hook, ()):
-            await guarded.ask(HOOKS[hook], function, *args, check=lambda _: None)
+    for runner in addons.running:
+        for function in runner.addon.hooks.get(hook, ()):
+            await runner.call(HOOKS[hook], function, *args, check=lambda _: None)

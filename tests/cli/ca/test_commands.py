@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import load_pem_private_key
 
-from proxy.ca import trust_stores as trust
+from proxy.ca import trust_stores
 from proxy.ca.authority import common_name, fingerprint, open_authority, read_certificate
 from proxy.ca.nss_stores import NssStore
 from proxy.ca.system_stores import SYSTEMS
@@ -34,7 +34,7 @@ def debian(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Debian:
     monkeypatch.delenv("SUDO_USER", raising=False)
     monkeypatch.setenv("PATH", f"{os.environ['PATH']}:/usr/sbin:/sbin")  # as sudo has it, and a user has not
     (tmp_path / "home" / ".pki" / "nssdb").mkdir(parents=True)
-    monkeypatch.setattr(trust, "is_root", lambda: True)
+    monkeypatch.setattr(trust_stores, "is_root", lambda: True)
     return debian
 
 
@@ -45,7 +45,7 @@ def chromium(tmp_path: Path) -> NssStore:
 
 @pytest.fixture
 def nobody_is_root(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(trust, "is_root", lambda: False)
+    monkeypatch.setattr(trust_stores, "is_root", lambda: False)
 
 
 def made(home: Home) -> x509.Certificate:
@@ -282,7 +282,7 @@ def test_an_old_one_that_is_still_trusted_is_not_given_up(
 ) -> None:
     byway("ca", "trust")
     old, key = made(home), (home.state / "ca" / "authority.pem").read_bytes()
-    monkeypatch.setattr(trust, "is_root", lambda: False)
+    monkeypatch.setattr(trust_stores, "is_root", lambda: False)
     ran = byway("ca", "rotate")
     assert ran.code == 4
     assert "is kept until no store trusts it" in ran.err

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from proxy.extend.guard import hook_results as answers
+from proxy.extend.guard import hook_results
 from proxy.extend.guard.hook_results import WrongAnswer
 from proxy.model import DIRECT, Action, Plan, Route, Signal
 from proxy.net.dialers.registry import Registry, Relay
@@ -37,16 +37,16 @@ CLOSED = Plan(Action.RELAY, (), "rules.txt:1 RELAY; no relay is available")
     ids=str,
 )
 def test_a_plan_that_can_be_gone_is_taken(made: Plan) -> None:
-    assert answers.plan(made, BEFORE, REGISTRY) == made
+    assert hook_results.plan(made, BEFORE, REGISTRY) == made
 
 
 @pytest.mark.parametrize("same", [None, BEFORE, replace(BEFORE), BEFORE.inspect(False)])
 def test_the_plan_as_it_was_is_no_change(same: Plan | None) -> None:
-    assert answers.plan(same, BEFORE, REGISTRY) is None
+    assert hook_results.plan(same, BEFORE, REGISTRY) is None
 
 
 def test_a_plan_that_is_closed_for_want_of_a_relay_may_stay_so() -> None:
-    assert answers.plan(CLOSED.inspect(), CLOSED, REGISTRY) == CLOSED.inspect()
+    assert hook_results.plan(CLOSED.inspect(), CLOSED, REGISTRY) == CLOSED.inspect()
 
 
 @pytest.mark.parametrize(
@@ -75,60 +75,60 @@ def test_a_plan_that_is_closed_for_want_of_a_relay_may_stay_so() -> None:
 )
 def test_a_plan_that_breaks_its_promise_is_none(made: object, words: str) -> None:
     with pytest.raises(WrongAnswer, match=words):
-        answers.plan(made, BEFORE, REGISTRY)
+        hook_results.plan(made, BEFORE, REGISTRY)
 
 
 def test_a_closed_plan_cannot_become_another_that_is_empty() -> None:
     with pytest.raises(WrongAnswer, match="AUTO without a route"):
-        answers.plan(replace(CLOSED, action=Action.AUTO), CLOSED, REGISTRY)
+        hook_results.plan(replace(CLOSED, action=Action.AUTO), CLOSED, REGISTRY)
 
 
 def test_a_reason_is_one_inert_line() -> None:
-    made = answers.plan(BEFORE.block("a\nb\x1b[31m" + "c" * 1000), BEFORE, REGISTRY)
+    made = hook_results.plan(BEFORE.block("a\nb\x1b[31m" + "c" * 1000), BEFORE, REGISTRY)
     assert made is not None
     assert made.why.startswith("a b\\x1b[31mccc")
-    assert len(made.why) == answers.SENTENCE_LIMIT
+    assert len(made.why) == hook_results.SENTENCE_LIMIT
 
 
 SIGNAL = Signal("tls_reset", 2.0, "sni_reset", 5.0)
 
 
 def test_a_signal_keeps_what_it_is() -> None:
-    assert answers.signal(None, SIGNAL) is None
-    assert answers.signal(Signal("other", 3, "ip", 9.0), SIGNAL) == replace(SIGNAL, weight=3.0, cause="ip")
+    assert hook_results.signal(None, SIGNAL) is None
+    assert hook_results.signal(Signal("other", 3, "ip", 9.0), SIGNAL) == replace(SIGNAL, weight=3.0, cause="ip")
 
 
 @pytest.mark.parametrize("weight", [-0.1, 100.1, math.inf, math.nan, "2", True, None])
 def test_a_weight_out_of_range_is_none(weight: Any) -> None:
     with pytest.raises(WrongAnswer, match="weight"):
-        answers.signal(replace(SIGNAL, weight=weight), SIGNAL)
+        hook_results.signal(replace(SIGNAL, weight=weight), SIGNAL)
 
 
 def test_a_signal_is_a_signal() -> None:
     with pytest.raises(WrongAnswer, match="a float, not a signal"):
-        answers.signal(3.0, SIGNAL)
+        hook_results.signal(3.0, SIGNAL)
 
 
 def test_a_page_is_named_or_the_sites_own_or_unknown() -> None:
-    assert answers.page(None) is None
-    assert answers.page(False) is False
-    assert answers.page("a\tb") == "a b"
+    assert hook_results.page(None) is None
+    assert hook_results.page(False) is False
+    assert hook_results.page("a\tb") == "a b"
     for answer in (True, 1, "", " ", b"x"):
         with pytest.raises(WrongAnswer):
-            answers.page(answer)
+            hook_results.page(answer)
 
 
 def test_a_refusal_is_a_sentence() -> None:
-    assert answers.sentence(None) is None
-    assert answers.sentence("not  now\r\n") == "not now"
+    assert hook_results.sentence(None) is None
+    assert hook_results.sentence("not  now\r\n") == "not now"
     for answer in (True, "", b"x", ["x"]):
         with pytest.raises(WrongAnswer):
-            answers.sentence(answer)
+            hook_results.sentence(answer)
 
 
 @pytest.mark.parametrize("url", ["http://a.test", "HTTPS://a.test:8443/x?y=z#w", "https://[::1]/"])
 def test_a_url_of_the_web_is_one(url: str) -> None:
-    assert answers.url(url) == url
+    assert hook_results.url(url) == url
 
 
 @pytest.mark.parametrize(
@@ -152,10 +152,10 @@ def test_a_url_of_the_web_is_one(url: str) -> None:
 )
 def test_what_is_no_url_of_the_web_is_none(url: Any) -> None:
     with pytest.raises(WrongAnswer):
-        answers.url(url)
+        hook_results.url(url)
 
 
 def test_a_stream_is_a_stream() -> None:
-    assert answers.stream(None) is None
+    assert hook_results.stream(None) is None
     with pytest.raises(WrongAnswer, match="a tuple, not a stream"):
-        answers.stream(("reader", "writer"))
+        hook_results.stream(("reader", "writer"))

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from proxy.extend.guard import runner as guarding
+from proxy.extend.guard import runner as runner_module
 from proxy.extend.guard.hook_results import WrongAnswer
 from proxy.extend.guard.runner import QUEUE_MAX, AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
@@ -41,9 +41,9 @@ def any_text(answer: Any) -> str | None:
     return answer
 
 
-async def ask(guarded: AddonRunner, hook: str, *args: Any) -> str | None:
-    (function,) = guarded.addon.hooks[hook]
-    return await guarded.ask(HOOKS[hook], function, *args, check=any_text)
+async def ask(runner: AddonRunner, hook: str, *args: Any) -> str | None:
+    (function,) = runner.addon.hooks[hook]
+    return await runner.call(HOOKS[hook], function, *args, check=any_text)
 
 
 async def test_an_answer_comes_through(make: Make) -> None:
@@ -73,92 +73,92 @@ async def test_a_fault_is_no_answer(make: Make, code: str, is_async: bool, caplo
         code = f"raise ValueError({code[:5]!r})"
     start = "    await asyncio.sleep(0)\n" if is_async else ""
     text = f"import asyncio, time\n{'async ' if is_async else ''}def admit(request):\n{start}    {code}\n"
-    guarded = make(text, patience_s=0.5)
+    runner = make(text, patience_s=0.5)
     caplog.set_level(logging.WARNING, "proxy")
-    assert await ask(guarded, "admit", "x") is None
-    assert guarded.faults == 1
+    assert await ask(runner, "admit", "x") is None
+    assert runner.faults == 1
     (record,) = caplog.records
-    assert record.getMessage().startswith(f"{guarded.addon.file}:")
+    assert record.getMessage().startswith(f"{runner.addon.file}:")
     assert "addon pin: admit " in record.getMessage()
     assert record.exc_info is None
 
 
 async def test_the_line_is_the_addons_own(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    guarded = make("import json\n\ndef admit(request):\n    x = 1\n    return json.loads(request)\n")
-    await ask(guarded, "admit", "{")
-    assert f"{guarded.addon.file}:5: addon pin: admit raised JSONDecodeError; the request continues" in caplog.text
+    runner = make("import json\n\ndef admit(request):\n    x = 1\n    return json.loads(request)\n")
+    await ask(runner, "admit", "{")
+    assert f"{runner.addon.file}:5: addon pin: admit raised JSONDecodeError; the request continues" in caplog.text
     assert "Expecting property name" not in caplog.text, "it may hold the name of a site"
 
 
 async def test_with_v_the_text_is_said_without_passwords(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    guarded = make("def admit(request):\n    raise ValueError('at socks5h://u:secret@h:1')\n")
+    runner = make("def admit(request):\n    raise ValueError('at socks5h://u:secret@h:1')\n")
     caplog.set_level(logging.INFO, "proxy")
-    await ask(guarded, "admit", "x")
+    await ask(runner, "admit", "x")
     assert "raised ValueError: at socks5h://u:***@h:1" in caplog.text
 
 
 async def test_three_faults_switch_it_off_and_that_is_said(make: Make, caplog: pytest.LogCaptureFixture) -> None:
     switched: list[AddonRunner] = []
-    guarded = make("def admit(request):\n    1 / 0\n", switched.append)
+    runner = make("def admit(request):\n    1 / 0\n", switched.append)
     for _ in range(5):
-        assert await ask(guarded, "admit", "x") is None
-    assert switched == [guarded]
-    assert guarded.is_off
+        assert await ask(runner, "admit", "x") is None
+    assert switched == [runner]
+    assert runner.is_off
     assert [record.getMessage() for record in caplog.records if "raised" in record.getMessage()] != []
     assert caplog.text.count("raised ZeroDivisionError") == 1
     assert caplog.text.count("addon pin: disabled after 3 faults, until ") == 1
-    assert guarded.calls == 3, "it is asked no more"
+    assert runner.calls == 3, "it is asked no more"
 
 
 async def test_a_slow_hook_is_a_fault_and_its_answer_counts(make: Make, caplog: pytest.LogCaptureFixture) -> None:
-    guarded = make("import time\ndef admit(request):\n    time.sleep(0.07)\n    return 'no'\n")
-    assert await ask(guarded, "admit", "x") == "no"
-    assert guarded.faults == 1
-    assert guarded.slowest_s > 0.05
-    assert f"{guarded.addon.file}:2: addon pin: admit took " in caplog.text
+    runner = make("import time\ndef admit(request):\n    time.sleep(0.07)\n    return 'no'\n")
+    assert await ask(runner, "admit", "x") == "no"
+    assert runner.faults == 1
+    assert runner.slowest_s > 0.05
+    assert f"{runner.addon.file}:2: addon pin: admit took " in caplog.text
     assert "all connections wait for it; the limit is 50 ms" in caplog.text
 
 
 async def test_a_hook_that_nobody_waits_for_is_told_of_and_not_counted(
     make: Make, caplog: pytest.LogCaptureFixture
 ) -> None:
-    guarded = make("import time\ndef outcome(outcome):\n    time.sleep(0.07)\n")
-    await ask(guarded, "outcome", "x")
+    runner = make("import time\ndef outcome(outcome):\n    time.sleep(0.07)\n")
+    await ask(runner, "outcome", "x")
     assert "outcome took " in caplog.text
-    assert guarded.faults == 0
+    assert runner.faults == 0
 
 
 async def test_what_waits_without_holding_anybody_up_is_not_slow(make: Make) -> None:
-    guarded = make("import asyncio\nasync def admit(request):\n    await asyncio.sleep(0.07)\n    return 'no'\n")
-    assert await ask(guarded, "admit", "x") == "no"
-    assert guarded.faults == 0
+    runner = make("import asyncio\nasync def admit(request):\n    await asyncio.sleep(0.07)\n    return 'no'\n")
+    assert await ask(runner, "admit", "x") == "no"
+    assert runner.faults == 0
 
 
 async def test_when_the_processor_was_others_it_is_not_the_hooks_doing(
     make: Make, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(guarding, "_waits", lambda: (0.0, 0))
-    guarded = make("import time\ndef admit(request):\n    time.sleep(0.07)\n    return 'no'\n")
-    assert await ask(guarded, "admit", "x") == "no"
-    assert guarded.faults == 0
+    monkeypatch.setattr(runner_module, "_cpu_and_waits", lambda: (0.0, 0))
+    runner = make("import time\ndef admit(request):\n    time.sleep(0.07)\n    return 'no'\n")
+    assert await ask(runner, "admit", "x") == "no"
+    assert runner.faults == 0
 
 
 @pytest.mark.parametrize("keyword", ["def", "async def"])
 async def test_a_path_that_cannot_be_opened_is_no_fault(make: Make, keyword: str) -> None:
-    guarded = make(f"{keyword} dial(route, destination):\n    raise ConnectionRefusedError\n")
+    runner = make(f"{keyword} dial(route, destination):\n    raise ConnectionRefusedError\n")
     with pytest.raises(ConnectionRefusedError):
-        await ask(guarded, "dial", 1, 2)
-    assert guarded.faults == 0
-    guarded = make(f"{keyword} dial(route, destination):\n    raise KeyError\n")
-    assert await ask(guarded, "dial", 1, 2) is None
-    assert guarded.faults == 1
+        await ask(runner, "dial", 1, 2)
+    assert runner.faults == 0
+    runner = make(f"{keyword} dial(route, destination):\n    raise KeyError\n")
+    assert await ask(runner, "dial", 1, 2) is None
+    assert runner.faults == 1
 
 
 def test_what_must_answer_at_once_may_not_be_async(make: Make) -> None:
-    guarded = make("def signal(request, signal):\n    return later()\nasync def later(): ...\n")
-    (function,) = guarded.addon.hooks["signal"]
-    assert guarded.now(HOOKS["signal"], function, 1, 2, check=any_text) is None
-    assert "is async, and must answer at once" in guarded.last_fault
+    runner = make("def signal(request, signal):\n    return later()\nasync def later(): ...\n")
+    (function,) = runner.addon.hooks["signal"]
+    assert runner.call_sync(HOOKS["signal"], function, 1, 2, check=any_text) is None
+    assert "is async, and must answer at once" in runner.last_fault
 
 
 async def test_who_waits_and_leaves_leaves_nothing_behind(make: Make) -> None:
@@ -171,14 +171,14 @@ async def test_who_waits_and_leaves_leaves_nothing_behind(make: Make) -> None:
         finally:
             left.append(request)
     """
-    guarded = make(text)
-    asking = asyncio.ensure_future(ask(guarded, "admit", "x"))  # noqa: TID251
-    await until(lambda: guarded.calls > 0)
+    runner = make(text)
+    asking = asyncio.ensure_future(ask(runner, "admit", "x"))  # noqa: TID251
+    await until(lambda: runner.calls > 0)
     asking.cancel()
     with pytest.raises(asyncio.CancelledError):
         await asking
-    await until(lambda: guarded.addon.module.left == ["x"])
-    assert guarded.faults == 0
+    await until(lambda: runner.addon.module.left == ["x"])
+    assert runner.faults == 0
 
 
 async def test_what_is_opened_too_late_is_closed(make: Make) -> None:
@@ -195,31 +195,31 @@ async def test_what_is_opened_too_late_is_closed(make: Make) -> None:
         except asyncio.CancelledError:
             return path
     """
-    guarded = make(text, patience_s=0.05)
-    assert await ask(guarded, "admit", "x") is None
-    await until(lambda: guarded.addon.module.path.aborted)
+    runner = make(text, patience_s=0.05)
+    assert await ask(runner, "admit", "x") is None
+    await until(lambda: runner.addon.module.path.aborted)
 
 
 async def test_what_it_is_told_comes_in_order_and_nobody_waits(make: Make) -> None:
     text = (
         "import asyncio\nheard = []\nasync def change(change):\n    await asyncio.sleep(0)\n    heard.append(change)\n"
     )
-    guarded = make(text)
-    (function,) = guarded.addon.hooks["change"]
+    runner = make(text)
+    (function,) = runner.addon.hooks["change"]
     for number in range(50):
-        guarded.tell(HOOKS["change"], function, number)
-    assert guarded.addon.module.heard == []
-    await until(lambda: guarded.addon.module.heard == list(range(50)))
+        runner.notify(HOOKS["change"], function, number)
+    assert runner.addon.module.heard == []
+    await until(lambda: runner.addon.module.heard == list(range(50)))
 
 
 async def test_what_it_does_not_keep_up_with_is_dropped_and_counted(make: Make) -> None:
-    guarded = make("heard = []\ndef change(change):\n    heard.append(change)\n")
-    (function,) = guarded.addon.hooks["change"]
+    runner = make("heard = []\ndef change(change):\n    heard.append(change)\n")
+    (function,) = runner.addon.hooks["change"]
     for number in range(QUEUE_MAX + 5):
-        guarded.tell(HOOKS["change"], function, number)
-    await until(lambda: len(guarded.addon.module.heard) == QUEUE_MAX)
-    assert guarded.dropped == 5
-    assert guarded.addon.module.heard[0] == 5
+        runner.notify(HOOKS["change"], function, number)
+    await until(lambda: len(runner.addon.module.heard) == QUEUE_MAX)
+    assert runner.dropped == 5
+    assert runner.addon.module.heard[0] == 5
 
 
 async def test_its_tasks_end_with_it(make: Make, caplog: pytest.LogCaptureFixture) -> None:
@@ -234,20 +234,20 @@ async def test_its_tasks_end_with_it(make: Make, caplog: pytest.LogCaptureFixtur
     async def fail():
         raise SystemExit
     """
-    guarded = make(text)
-    guarded.spawn(guarded.addon.module.work())
-    await guarded.spawn(guarded.addon.module.fail())
+    runner = make(text)
+    runner.spawn(runner.addon.module.work())
+    await runner.spawn(runner.addon.module.fail())
     assert "addon pin: api.spawn raised SystemExit" in caplog.text
-    guarded.cancel()
-    await until(lambda: guarded.addon.module.ended == [1])
+    runner.cancel()
+    await until(lambda: runner.addon.module.ended == [1])
 
 
 async def test_a_task_of_its_own_that_stops_everything_is_broken_off(make: Make) -> None:
-    guarded = make("async def work():\n    while True: pass\n")
+    runner = make("async def work():\n    while True: pass\n")
     started = time.monotonic()
-    await guarded.spawn(guarded.addon.module.work())
+    await runner.spawn(runner.addon.module.work())
     assert time.monotonic() - started < 30, "it came back at all"
-    assert "api.spawn was stopped after blocking all of Byway" in guarded.last_fault
+    assert "api.spawn was stopped after blocking all of Byway" in runner.last_fault
 
 
 async def test_what_is_opened_as_its_asker_leaves_is_closed(make: Make) -> None:
@@ -265,9 +265,9 @@ async def test_what_is_opened_as_its_asker_leaves_is_closed(make: Make) -> None:
         await gate
         return path
     """
-    guarded = make(text)
-    asking = asyncio.ensure_future(ask(guarded, "admit", "x"))  # noqa: TID251
-    module = guarded.addon.module
+    runner = make(text)
+    asking = asyncio.ensure_future(ask(runner, "admit", "x"))  # noqa: TID251
+    module = runner.addon.module
     await until(lambda: module.gate is not None)
     module.gate.set_result(None)
     await asyncio.sleep(0)  # the hook has ended, and who waits for it has not heard yet

@@ -48,11 +48,11 @@ class Sitting:
             file = self._folder / f"{name}.py"
             file.write_text(text)
             addon = loader.load(file, name)
-            guarded = AddonRunner(addon, self._limit, addons.switched_off)
-            addons.put(guarded)
+            runner = AddonRunner(addon, self._limit, addons.on_disabled)
+            addons.put(runner)
             apis.append(RecordingApi(name, addon.options))
             for function in addon.hooks.get("start", ()):
-                await guarded.ask(HOOKS["start"], function, apis[-1], check=lambda _: None)
+                await runner.call(HOOKS["start"], function, apis[-1], check=lambda _: None)
 
         def set_scene(at: float, network: NetworkId) -> None:
             for api in apis:
@@ -163,7 +163,7 @@ async def test_what_was_never_an_addons_to_decide_is_left_out(sitting: Sitting) 
         replace(outcome(delivered(), inbound=Inbound.RETEST), plan=AUTO),
     )
     found = await sitting.over(recorded, pin=PIN % "")
-    assert (found.plans, found.guarded, found.decisions) == (0, 1, [])
+    assert (found.plans, found.refused_by_guard, found.decisions) == (0, 1, [])
 
 
 FASTEST = """
