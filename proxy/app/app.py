@@ -48,7 +48,7 @@ from proxy.net.tasks import cancel_all, spawn
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
-from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, end_the_dead
+from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, reset_stale_connections
 from proxy.probe.connectivity_check import ConnectivityCheck
 from proxy.probe.dns_check import DnsCheck
 from proxy.probe.interception_check import InterceptionCheck
@@ -333,10 +333,10 @@ class App:
         self._beliefs.woke(time.time())
         self._health.clear_faults()
         self._services.flows.reset()
-        self._network.look()
+        self._network.read_now()
         if woke.slept_s >= self._setup.settings.detect.wake_stale_s:
             upstreams = [upstream.lowest_socket for upstream in self._pump.upstreams]
-            spawn(end_the_dead(upstreams), name="look which tunnels outlived the sleep")
+            spawn(reset_stale_connections(upstreams), name="look which tunnels outlived the sleep")
 
     # -- what is believed, for those who resolve and dial ----------------------------------------------------------
 

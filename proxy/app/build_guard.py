@@ -11,7 +11,7 @@ import socket
 
 from proxy.config.load import Loaded
 from proxy.model.errors import ConfigError
-from proxy.net.uplink.network_watch import source_towards
+from proxy.net.uplink.network_watch import source_address_for
 from proxy.routing.address_guard import Guard
 from proxy.wire import hostnames as names
 
@@ -44,4 +44,4 @@ def _own_names() -> tuple[str, ...]:
 
 def _own_addresses() -> tuple[str, ...]:
     """The addresses that packets to elsewhere leave from."""
-    return tuple(str(source) for source in map(source_towards, _ELSEWHERE) if source is not None)
+    return tuple(str(source) for source in map(source_address_for, _ELSEWHERE) if source is not None)

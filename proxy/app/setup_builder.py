@@ -28,7 +28,7 @@ from proxy.net.dialers.addon_relay import AskAddon, no_addon
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import TcpDialer
-from proxy.net.dns.resolver import Resolver, SecureNames
+from proxy.net.dns.resolver import EncryptedLookup, Resolver
 from proxy.net.poller import Poller
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
@@ -128,7 +128,7 @@ class SetupBuilder:
         resolver = for_direct(settings, servers, ways, is_bogon=guard.is_bogon, around=self._around)
         refusal = refusal_by(guard, resolver)
         direct = TcpDialer(self._poller, resolver, refusal, connect_timeout_s=limits.connect_timeout_s)
-        secure = TcpDialer(self._poller, SecureNames(resolver), refusal, connect_timeout_s=limits.connect_timeout_s)
+        secure = TcpDialer(self._poller, EncryptedLookup(resolver), refusal, connect_timeout_s=limits.connect_timeout_s)
         to_relays = TcpDialer(
             self._poller,
             for_relays(settings, servers, by_address, around=self._around),

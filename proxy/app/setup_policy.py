@@ -67,7 +67,7 @@ class SetupPolicy:
         return {} if finding is None else {"dns": finding.signal, "dns_detail": finding.detail}
 
     def is_resolving(self, host: str) -> bool:
-        return self._resolver.is_asking(host)
+        return self._resolver.is_resolving(host)
 
     def addresses_being_tried(self, destination: Destination) -> str:
         return self._direct.trying(destination)

@@ -15,7 +15,7 @@ from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.race.direct_down import DirectDownCache
 from proxy.net.race.policy import NO_POLICY, RacePolicy
 from proxy.net.race.race import Race
-from proxy.net.uplink.network_watch import source_towards
+from proxy.net.uplink.network_watch import source_address_for
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import Router
 from proxy.session.inbound import InboundHandshake
@@ -62,7 +62,7 @@ def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:
     def refusal(destination: Destination, address: IPAddress) -> str | None:
         if resolver is not None and destination.address is None and resolver.is_fake(address):
             return None
-        is_own = not address.is_global and source_towards(address) == address
+        is_own = not address.is_global and source_address_for(address) == address
         return guard.refuse_address(destination, address, is_own=is_own)
 
     return refusal

@@ -30,18 +30,18 @@ def public_key(der: bytes) -> bytes:
     """The SubjectPublicKeyInfo, DER; empty when it cannot be read."""
     from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-    return _told(der, lambda c: c.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), b"")
+    return _field(der, lambda c: c.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo), b"")
 
 
 def issuer(der: bytes) -> str:
     """The name of who issued it (RFC 4514); empty when it cannot be read."""
-    return _told(der, lambda c: c.issuer.rfc4514_string(), "")
+    return _field(der, lambda c: c.issuer.rfc4514_string(), "")
 
 
 def issuer_id(der: bytes) -> str:
     """The SHA-256 of its issuer's name, in hex: of the last certificate of a chain it is the same whether the root was
     sent or not. Empty when it cannot be read."""
-    return _told(der, lambda c: hashlib.sha256(c.issuer.public_bytes()).hexdigest(), "")
+    return _field(der, lambda c: hashlib.sha256(c.issuer.public_bytes()).hexdigest(), "")
 
 
 def is_logged(der: bytes) -> bool:
@@ -49,17 +49,17 @@ def is_logged(der: bytes) -> bool:
     for them since 2018, and nobody can get them for an office's or an antivirus's own certificates."""
     from cryptography.x509 import PrecertificateSignedCertificateTimestamps as Timestamps
 
-    return _told(der, lambda c: len(c.extensions.get_extension_for_class(Timestamps).value) > 0, otherwise=False)
+    return _field(der, lambda c: len(c.extensions.get_extension_for_class(Timestamps).value) > 0, otherwise=False)
 
 
 def is_for(der: bytes, host: str) -> bool:
     """Whether it names a canonical host (RFC 6125: a `*` stands for the first label alone)."""
-    return _told(der, lambda c: _names(c, host), otherwise=False)
+    return _field(der, lambda c: _names(c, host), otherwise=False)
 
 
 def signed_by(der: bytes, key: bytes) -> bool:
     """Whether the owner of a public key (SubjectPublicKeyInfo, DER) signed it."""
-    return _told(der, lambda c: _verifies(c, key), otherwise=False)
+    return _field(der, lambda c: _verifies(c, key), otherwise=False)
 
 
 def _names(certificate: Certificate, host: str) -> bool:
@@ -90,7 +90,7 @@ def _verifies(certificate: Certificate, key: bytes) -> bool:
     return False
 
 
-def _told(der: bytes, read: Callable[[Certificate], T], otherwise: T) -> T:
+def _field(der: bytes, read: Callable[[Certificate], T], otherwise: T) -> T:
     """What `read` finds in a certificate; `otherwise` when it cannot be read. A part is parsed only when it is asked
     for, and then fails in the ways that follow."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm

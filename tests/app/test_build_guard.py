@@ -11,7 +11,7 @@ from proxy.config.load import load
 from proxy.model import Destination, IPAddress
 from proxy.model.errors import ConfigError
 from proxy.net.dns.resolver import Resolver
-from proxy.net.uplink.network_watch import source_towards
+from proxy.net.uplink.network_watch import source_address_for
 from proxy.session.setup import refusal_by
 
 LOOPBACK = ipaddress.ip_address("127.0.0.1")
@@ -28,8 +28,8 @@ class FakesAnswers(Resolver):
 
 def test_only_our_own_addresses_are_where_packets_to_them_come_from() -> None:
     elsewhere = ipaddress.ip_address("192.0.2.77")
-    assert source_towards(LOOPBACK) == LOOPBACK
-    assert source_towards(elsewhere) != elsewhere
+    assert source_address_for(LOOPBACK) == LOOPBACK
+    assert source_address_for(elsewhere) != elsewhere
 
 
 def test_an_address_that_is_ours_now_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,7 +37,7 @@ def test_an_address_that_is_ours_now_is_refused(monkeypatch: pytest.MonkeyPatch)
     assert private.address is not None
     refusal = refusal_by(guard_of(load(None, env={}), port=8119))
     assert refusal(private, private.address) is None
-    monkeypatch.setattr("proxy.session.setup.source_towards", lambda address: address)
+    monkeypatch.setattr("proxy.session.setup.source_address_for", lambda address: address)
     assert "this computer itself" in (refusal(private, private.address) or "")
 
 

@@ -125,7 +125,7 @@ async def test_B5_an_address_that_has_become_ours_since_the_start_is_refused(
     """A private literal goes direct, unless it is this computer's own: so after a change of network too."""
     maker.write()
     dialer = maker.make().registry.dialer(DIRECT)
-    monkeypatch.setattr("proxy.session.setup.source_towards", lambda _: ipaddress.ip_address("192.168.77.5"))
+    monkeypatch.setattr("proxy.session.setup.source_address_for", lambda _: ipaddress.ip_address("192.168.77.5"))
     with pytest.raises(DialError, match="this computer itself") as refused:
         await dialer.dial(Destination("192.168.77.5", 22))
     assert refused.value.symptom is Symptom.FORBIDDEN

@@ -16,7 +16,7 @@ import pytest
 
 from proxy.model import Destination
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.evasion import SHAPERS
+from proxy.net.dialers.evasion import STRATEGY_DIALERS
 from proxy.net.dialers.tls import TlsStream
 from proxy.net.poller import Poller, make_poller
 from proxy.net.stream import SocketStream, Stream
@@ -68,7 +68,7 @@ class Place:
         """A stream over one rung."""
         dialer: Dialer = self
         for word in reversed(way.split("|")) if way != "direct" else ():
-            dialer = SHAPERS[word](dialer)
+            dialer = STRATEGY_DIALERS[word](dialer)
         return await dialer.dial(Destination(SITE, port))
 
     async def shakes_hands(self, way: str) -> bool:

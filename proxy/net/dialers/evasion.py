@@ -1,10 +1,10 @@
-"""Dialers whose streams send what names the host in another shape, and then get out of the way.
+"""Dialers whose streams send the first flight fragmented, and then get out of the way.
 
-A FragmentingStream takes what its owner sends and holds it until the flight is whole, since today's ClientHellos come
-in several pieces; then it lets go of it in the pieces that `wire.fragmentation` makes, each in a segment of its own,
-and hands everything else straight on, down to the socket that the kernel may splice. On plain HTTP every request names
-the host, so there one head after the other is shaped, up to the first that brings a body. It counts what its owner
-gave, not what went out.
+A FragmentingStream buffers what its owner sends until the flight is whole, since today's ClientHellos come in several
+pieces. It then sends the flight in the pieces that `wire.fragmentation` makes, each in a segment of its own, and passes
+everything else straight to the inner stream, down to the socket that the kernel may splice. In plain HTTP every request
+names the host, so each head is fragmented, up to the first request with a body. `send_nowait` counts the bytes that the
+owner gave, not those that went out.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _TTL_OPTIONS = {
 
 
 class FragmentingStream(Stream):
-    """`inner`, which it owns from now on, with its first flight in another shape."""
+    """A stream over `inner`, which it owns from now on, that fragments its first flight."""
 
     __slots__ = ("_eof_due", "_flight", "_inner", "_pieces", "_shape")
 
@@ -43,8 +43,8 @@ class FragmentingStream(Stream):
         super().__init__(inner.peer)
         self._inner = inner
         self._shape = shape
-        self._flight: Flight | None = Flight()  # held until it is whole; None: no more are awaited
-        self._pieces: deque[bytes | memoryview] = deque()  # let go, and not yet taken by `inner`
+        self._flight: Flight | None = Flight()  # buffered until it is whole; None: no further flight is expected
+        self._pieces: deque[bytes | memoryview] = deque()  # released, and not yet taken by `inner`
         self._eof_due = False
         inner.notify = self._inner_ready
 
@@ -67,15 +67,15 @@ class FragmentingStream(Stream):
         if data:
             self._flight.receive_data(bytes(data))
         if self._flight.complete:
-            self._let_go(self._flight)
+            self._release(self._flight)
         return len(data)
 
     def send_eof(self) -> None:
-        """What is held goes out before the end, whole or not."""
+        """Sends the buffered flight before the end, whole or not."""
         self._eof_due = True
         with contextlib.suppress(OSError):  # broken: the reading side tells
             if self._flight is not None:
-                self._let_go(self._flight)
+                self._release(self._flight)
             elif self._flush():
                 self._inner.send_eof()
 
@@ -89,7 +89,7 @@ class FragmentingStream(Stream):
         self._inner.abort()
         self._resume(receiver=True, sender=True)
 
-    def _let_go(self, flight: Flight) -> None:
+    def _release(self, flight: Flight) -> None:
         again = flight.protocol is Protocol.HTTP and flight.replayable and not self._eof_due
         self._flight = Flight() if again else None
         if flight.data:
@@ -122,7 +122,8 @@ class FragmentingStream(Stream):
 
 
 class DisorderedStream(FragmentingStream):
-    """The first piece dies on its way, at the first router, and comes again behind the second."""
+    """Sends the first piece with a TTL of 1: the first router drops it, and TCP sends it again behind the second piece.
+    The filter sees the pieces in the wrong order; the server's TCP puts them right."""
 
     __slots__ = ()
 
@@ -135,7 +136,7 @@ class DisorderedStream(FragmentingStream):
 
 
 class FragmentingDialer:
-    """Dials through `dialer` and shapes the first flight."""
+    """Dials through `dialer` and fragments the first flight with `shape`."""
 
     def __init__(self, dialer: Dialer, shape: Shape) -> None:
         self._dialer = dialer
@@ -146,19 +147,19 @@ class FragmentingDialer:
         return FragmentingStream(await self._dialer.dial(destination), self._shape)
 
     def __repr__(self) -> str:
-        return f"<ShapedDialer {getattr(self._shape, '__name__', self._shape)} {self._dialer!r}>"
+        return f"<FragmentingDialer {getattr(self._shape, '__name__', self._shape)} {self._dialer!r}>"
 
 
 class DisorderDialer:
-    """Dials through `dialer`, which leads to a socket of ours, and disorders the first flight. Skipped where that would
-    do nothing: the kernel must put the TTL that it is told into its packets, and some do not."""
+    """Dials through `dialer`, whose socket leads to the site, and sends the first flight's pieces in disorder. The
+    route is skipped where the kernel ignores a socket's TTL: the strategy would change nothing there."""
 
     def __init__(self, dialer: Dialer) -> None:
         self._dialer = dialer
 
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer."""
-        if not ttl_is_kept():
+        if not honours_ttl():
             text = "disorder skipped: this system ignores the TTL set for a packet"
             raise DialError(text, stage=Stage.CONNECT, symptom=Symptom.SKIPPED)
         return DisorderedStream(await self._dialer.dial(destination))
@@ -167,7 +168,7 @@ class DisorderDialer:
         return f"<DisorderDialer {self._dialer!r}>"
 
 
-SHAPERS: Mapping[str, Callable[[Dialer], Dialer]] = {
+STRATEGY_DIALERS: Mapping[str, Callable[[Dialer], Dialer]] = {
     word: DisorderDialer if strategy.first_piece_dies else functools.partial(FragmentingDialer, shape=strategy.shape)
     for word, strategy in shapes.STRATEGIES.items()
 }
@@ -175,8 +176,8 @@ SHAPERS: Mapping[str, Callable[[Dialer], Dialer]] = {
 
 
 @functools.cache
-def ttl_is_kept() -> bool:
-    """Whether a packet over loopback arrives with the TTL that it was sent with. Takes under a millisecond."""
+def honours_ttl() -> bool:
+    """Whether the kernel sends packets with the TTL that a socket sets, measured once over loopback (under 1 ms)."""
     if _RECEIVED_TTL is None:
         return False
     try:
@@ -189,10 +190,10 @@ def ttl_is_kept() -> bool:
             receiver.setsockopt(socket.IPPROTO_IP, _RECEIVED_TTL, 1)
             with _ttl_1(sender):
                 sender.sendto(b"?", receiver.getsockname())
-            _, told, _, _ = receiver.recvmsg(1, socket.CMSG_SPACE(4))
+            _, ancillary, _, _ = receiver.recvmsg(1, socket.CMSG_SPACE(4))
     except OSError:  # no loopback, or none to be used
         return False
-    return any(kind == socket.IP_TTL and int.from_bytes(value, sys.byteorder) == 1 for _, kind, value in told)
+    return any(kind == socket.IP_TTL and int.from_bytes(value, sys.byteorder) == 1 for _, kind, value in ancillary)
 
 
 @contextlib.contextmanager

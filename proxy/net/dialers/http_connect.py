@@ -41,7 +41,7 @@ class HttpConnectDialer(HandshakeDialer):
         await stream.send(request)
         state.request_sent()
         answer = await read_with(stream, state.reader, _read_answer(state.reader))
-        _judge(answer, signed_in=bool(self._credentials))
+        _check_answer(answer, signed_in=bool(self._credentials))
 
 
 def _basic(user: str, password: str) -> str:
@@ -60,7 +60,7 @@ def _read_answer(reader: Reader) -> Parser[ResponseHead]:
     raise _garbage(f"the relay sent {INTERIM_LIMIT} interim answers in a row")
 
 
-def _judge(head: ResponseHead, *, signed_in: bool) -> None:
+def _check_answer(head: ResponseHead, *, signed_in: bool) -> None:
     """Raises DialError unless the answer opens the path. `signed_in`: credentials of ours were sent."""
     if head.status == 407:
         text = "the relay requires a user and password, or rejects the given ones (407)"

@@ -19,7 +19,7 @@ from proxy.model import Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.addon_relay import AddonDialer, AskAddon, no_addon
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.evasion import SHAPERS
+from proxy.net.dialers.evasion import STRATEGY_DIALERS
 from proxy.net.dialers.http_connect import HttpConnectDialer
 from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
 from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
@@ -31,10 +31,10 @@ from proxy.net.stream import Stream
 from proxy.wire.fragmentation import STRATEGIES
 from proxy.wire.relay_url import Kind, RelayUrl, parse, parse_chain
 
-OUTSIDE_MAX = 16
+URL_RELAYS_MAX = 16
 """Relays that addons dial by their URL and that are kept ready."""
 
-_OUTSIDE = "(an addon's)"  # no configured relay may be called so
+_UNNAMED = "(an addon's)"  # no configured relay may be called so
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +77,7 @@ class DirectDialer(Dialer, Protocol):
 
 
 _FAMILIES = {"ipv4": 4, "ipv6": 6}
-_WORDS = ("doh", *_FAMILIES, *SHAPERS)  # in the order in which they may stand
+_WORDS = ("doh", *_FAMILIES, *STRATEGY_DIALERS)  # in the order in which they may stand
 _DIRECT_ONLY = ("doh", *_FAMILIES, *(word for word, strategy in STRATEGIES.items() if strategy.first_piece_dies))
 """Through a relay there is no address, and the socket is not to the site."""
 
@@ -124,7 +124,7 @@ class Registry:
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
         self._wrapped: dict[tuple[Route, bool], Dialer] = {}
         self.schedule = schedule if schedule is not None else RetrySchedule(Detect())
-        self._outside: dict[str, Registry] = {}  # by the URL that an addon dialed
+        self._by_url: dict[str, Registry] = {}  # by the URL that an addon dialed
         self._build_all()
 
     @property
@@ -144,13 +144,15 @@ class Registry:
         return dialer
 
     def _wrap(self, route: Route, avoid_residual: bool) -> Dialer:
-        dialer: Dialer = self._relayed(route.relays) if route.relays else self._rung(route, avoid_residual)
+        dialer: Dialer = (
+            self._relayed(route.relays) if route.relays else self._direct_with_strategy(route, avoid_residual)
+        )
         for word in reversed(route.wrap):
-            if word in SHAPERS:
-                dialer = SHAPERS[word](dialer)
+            if word in STRATEGY_DIALERS:
+                dialer = STRATEGY_DIALERS[word](dialer)
         return dialer
 
-    def _rung(self, route: Route, avoid_residual: bool) -> Dialer:
+    def _direct_with_strategy(self, route: Route, avoid_residual: bool) -> Dialer:
         """What dials destinations for a direct route with wrappers."""
         direct = self._secure if "doh" in route.wrap else self._direct
         if direct is None:
@@ -173,12 +175,12 @@ class Registry:
         for what is no relay's URL, and ConfigError for one that cannot work."""
         if url in self._relays:
             return self.dialer(Route((url,)))
-        made = self._outside.get(url)
+        made = self._by_url.get(url)
         if made is None:
-            if len(self._outside) >= OUTSIDE_MAX:
-                self._outside.clear()
-            made = self._outside[url] = Registry(
-                (*self._relays.values(), Relay.parse(_OUTSIDE, url)),
+            if len(self._by_url) >= URL_RELAYS_MAX:
+                self._by_url.clear()
+            made = self._by_url[url] = Registry(
+                (*self._relays.values(), Relay.parse(_UNNAMED, url)),
                 direct=self._direct,
                 to_relays=self._to_relays,
                 ask_addon=self._ask_addon,
@@ -187,7 +189,7 @@ class Registry:
                 handshakes_max=self._handshakes_max,
                 paths_max=self._paths_max,
             )
-        return made.dialer(Route((_OUTSIDE,)))
+        return made.dialer(Route((_UNNAMED,)))
 
     def carries(self, route: Route, destination: Destination) -> bool:
         """Whether the route's last relay takes such a destination: some want addresses, and get no names."""
@@ -250,7 +252,7 @@ class Registry:
         if url.kind is Kind.HTTPS:
             via = TlsDialer(via, server_name=url.sni, ca=url.ca, pin=url.pin, relay=label, timeout_s=self._timeout_s)
             trust = SendCredentials.ANYWHERE
-        return _SPEAKERS[url.kind](
+        return _RELAY_DIALERS[url.kind](
             via,
             url,
             name=label,
@@ -281,7 +283,7 @@ class Registry:
         return f"<Registry {' '.join(self._relays) or 'without relays'}>"
 
 
-_SPEAKERS: dict[Kind, Callable[..., RelayDialer]] = {
+_RELAY_DIALERS: dict[Kind, Callable[..., RelayDialer]] = {
     Kind.SOCKS5H: Socks5Dialer,
     Kind.SOCKS5: Socks5Dialer,
     Kind.SOCKS4A: Socks4Dialer,

@@ -94,12 +94,12 @@ async def handshake(
     except BaseException as error:
         stream.abort()
         if isinstance(error, DialError | OSError | PeerError):
-            text, symptom, evidence = _judged(error, state, timeout_s, path_timeout_s or timeout_s)
-            raise DialError(_said_of(relay, text), stage=Stage.RELAY, symptom=symptom, evidence=evidence) from error
+            text, symptom, evidence = _classify(error, state, timeout_s, path_timeout_s or timeout_s)
+            raise DialError(_sentence(relay, text), stage=Stage.RELAY, symptom=symptom, evidence=evidence) from error
         raise
 
 
-def _judged(
+def _classify(
     error: DialError | OSError | PeerError, state: Handshake, timeout_s: float, path_timeout_s: float
 ) -> tuple[str, Symptom, Mapping[str, str | int | float]]:
     """A sentence, the symptom, and what stopped it as evidence."""
@@ -118,20 +118,20 @@ def _judged(
     return text, Symptom.RELAY_DOWN, {"relay": Symptom.RESET}
 
 
-def _said_of(relay: str, text: str) -> str:
+def _sentence(relay: str, text: str) -> str:
     """One sentence: "the relay refused …" is said of `relay`, anything else stands behind its name."""
     generic = "the relay "
     return f"relay {relay} {text.removeprefix(generic)}" if text.startswith(generic) else f"relay {relay}: {text}"
 
 
-def nothing_early(state: Handshake) -> None:
+def check_nothing_early(state: Handshake) -> None:
     """A relay that answers what was not yet asked lies. Raises DialError when bytes have come before their time."""
     if len(state.reader):
         text = "the relay sent data before the request"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
 
 
-async def reach(via: Dialer, endpoint: Destination, relay: str) -> Stream:
+async def dial_relay(via: Dialer, endpoint: Destination, relay: str) -> Stream:
     """Dials a relay's own endpoint. That it cannot be reached is then the relay's fault, save for what is ours."""
     try:
         return await via.dial(endpoint)
@@ -146,7 +146,7 @@ async def reach(via: Dialer, endpoint: Destination, relay: str) -> Stream:
 _NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED, Symptom.ABANDONED})
 
 
-def tunnelled(stream: Stream, state: Handshake) -> Stream:
+def with_rest(stream: Stream, state: Handshake) -> Stream:
     """The stream after a complete handshake: what came behind its last byte belongs to the tunnel."""
     return PrefixedStream(stream, state.reader.rest()) if len(state.reader) else stream
 
@@ -201,14 +201,14 @@ class HandshakeDialer(ABC):
             return await self._dial(request, request_sent)
 
     async def _dial(self, request: bytes, on_request: Callable[[], None]) -> Stream:
-        stream = await reach(self._via, self._relay.endpoint, self._name)
+        stream = await dial_relay(self._via, self._relay.endpoint, self._name)
         async with handshake(
             stream, self._name, self._timeout_s, path_timeout_s=self._path_timeout_s, on_request=on_request
         ) as state:
             if self._credentials:
                 self._send_credentials.check(stream)
             await self._shake_hands(stream, state, request)
-        return tunnelled(stream, state)
+        return with_rest(stream, state)
 
     def _request_if_carried(self, destination: Destination) -> bytes:
         """Made before anything is dialed."""

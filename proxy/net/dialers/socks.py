@@ -7,7 +7,7 @@ wants addresses does not get names resolved by us, since the query would tell th
 from __future__ import annotations
 
 from proxy.model import Destination
-from proxy.net.dialers.relay_handshake import Handshake, HandshakeDialer, nothing_early
+from proxy.net.dialers.relay_handshake import Handshake, HandshakeDialer, check_nothing_early
 from proxy.net.stream import Stream, read_with
 from proxy.wire import socks
 
@@ -27,21 +27,21 @@ class Socks5Dialer(HandshakeDialer):
         return socks.socks5_connect(destination)
 
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
-        await self._sign_in(stream, state)
+        await self._choose_method(stream, state)
         await stream.send(request)
         state.request_sent()
         await read_with(stream, state.reader, socks.read_socks5_reply(state.reader))
 
-    async def _sign_in(self, stream: Stream, state: Handshake) -> None:
+    async def _choose_method(self, stream: Stream, state: Handshake) -> None:
         with_password = bool(self._credentials)
         await stream.send(socks.socks5_greeting(with_password))
         choice = socks.read_socks5_method(state.reader, with_password=with_password)
         method = await read_with(stream, state.reader, choice)
-        nothing_early(state)
+        check_nothing_early(state)
         if method == socks.PASSWORD:
             await stream.send(self._credentials)
             await read_with(stream, state.reader, socks.read_socks5_auth(state.reader))
-            nothing_early(state)
+            check_nothing_early(state)
 
 
 class Socks4Dialer(HandshakeDialer):

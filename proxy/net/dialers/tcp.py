@@ -139,7 +139,7 @@ class _Connecting:
             if self._winner is None:
                 await self._wait(timeout_s, stagger_s)
             if self._winner is None:
-                raise self._worst()
+                raise self._combined_failure()
             return self._winner
         finally:
             for stream in self._tries:
@@ -164,7 +164,7 @@ class _Connecting:
                 next_at = now + stagger_s
             else:
                 await self._bell.wait((min(ends_at, next_at) if self._addresses else ends_at) - now)
-                self._look()
+                self._check_tries()
 
     def _start_next(self) -> None:
         address = self._addresses.pop()
@@ -178,7 +178,7 @@ class _Connecting:
         stream.notify = self._bell.set  # registering makes an edge, also when it has connected already
         self._tries.append(stream)
 
-    def _look(self) -> None:
+    def _check_tries(self) -> None:
         """Finds a winner among the tries and drops those that have failed."""
         for stream in tuple(self._tries):
             try:
@@ -194,21 +194,21 @@ class _Connecting:
         text = f"{peer}: {error.strerror or error}"
         self._failures.append((symptom_of(error, on_the_way=on_the_way), text, _host_of(peer)))
 
-    def _worst(self) -> DialError:
+    def _combined_failure(self) -> DialError:
         """All failures in one: the symptom is that which says most (see _TELLING), with the addresses that showed it.
         What a machine without IPv6 cannot reach says nothing of the one that stays silent."""
-        symptom = min((symptom for symptom, _, _ in self._failures), key=_TELLING.index)
+        symptom = min((symptom for symptom, _, _ in self._failures), key=_MOST_TELLING_FIRST.index)
         text = "; ".join(text for _, text, _ in self._failures)
         if self._destination.address is None:  # else every failure begins with it
             text = f"{self._destination} cannot be reached: {text}"
-        evidence = {"addresses": self._that(symptom)} if symptom in _OF_THE_NETWORK else NO_EVIDENCE
+        evidence = {"addresses": self._addresses_with(symptom)} if symptom in _OF_THE_NETWORK else NO_EVIDENCE
         return DialError(text, stage=Stage.CONNECT, symptom=symptom, evidence=evidence)
 
     def tried(self) -> str:
         """The addresses that are silent, and those that failed in a way that may be the network's."""
-        return " ".join(filter(None, (*map(self._that, _OF_THE_NETWORK), self._waiting())))
+        return " ".join(filter(None, (*map(self._addresses_with, _OF_THE_NETWORK), self._waiting())))
 
-    def _that(self, symptom: Symptom) -> str:
+    def _addresses_with(self, symptom: Symptom) -> str:
         """The addresses that failed so."""
         return " ".join(addresses for found, _, addresses in self._failures if found is symptom)
 
@@ -237,7 +237,7 @@ def _start(poller: Poller, address: IPAddress, port: int, peer: str) -> SocketSt
         raise
 
 
-_TELLING = (
+_MOST_TELLING_FIRST = (
     Symptom.LOCAL,  # our own shortage explains everything, and teaches nothing
     Symptom.REFUSED,  # a host that answers weighs less than one that does not: rather say too little
     Symptom.TIMEOUT,

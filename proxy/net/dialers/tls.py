@@ -23,7 +23,7 @@ from types import MappingProxyType
 from proxy.model import NO_EVIDENCE, Destination, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, handshake, reach
+from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, dial_relay, handshake
 from proxy.net.stream import CHUNK, Stream
 
 LINGER_S = 5.0
@@ -259,7 +259,7 @@ class TlsDialer:
     async def dial(self, destination: Destination) -> Stream:
         """See Dialer. A certificate that is refused is RELAY_AUTH, an answer that is not TLS RELAY_GARBAGE."""
         relay = self._relay or str(destination)
-        inner = await reach(self._via, destination, relay)
+        inner = await dial_relay(self._via, destination, relay)
         async with handshake(inner, relay, self._timeout_s):
             stream = TlsStream(inner, self._context, self._server_name or destination.host)
             try:

@@ -15,8 +15,8 @@ from collections.abc import Callable, Iterable, Sequence
 from proxy.model import UNKNOWN_NETWORK, NetworkId, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dns.stub_resolver import FAMILY_WAIT_S, Found
-from proxy.net.dns.transport import IDLE_S, Channel, make_channel
+from proxy.net.dns.stub_resolver import FAMILY_WAIT_S, LookupResult
+from proxy.net.dns.transport import IDLE_S, DnsTransport, make_transport
 from proxy.net.tasks import spawn
 from proxy.wire import dns
 from proxy.wire.dns import Answer, Code, Kind
@@ -53,23 +53,23 @@ class EncryptedDns:
         """Each server is asked over each of `ways`, the first way first. What was down on one network is forgotten on
         another. Raises ConfigError for a server's `ca`."""
         self._channels = tuple(
-            make_channel(server, way, timeout_s=timeout_s, idle_s=idle_s) for way in ways for server in servers
+            make_transport(server, way, timeout_s=timeout_s, idle_s=idle_s) for way in ways for server in servers
         )
         self._stagger_s = stagger_s
         self._down_s = down_s
         self._network = network
-        self._down: dict[Channel, float] = {}  # → until
+        self._down: dict[DnsTransport, float] = {}  # → until
         self._down_on = network()
         self._has_warned = False
 
-    async def ask(self, host: str) -> Found:
+    async def ask(self, host: str) -> LookupResult:
         """What the first server to answer says of `host`.
 
         Raises DialError of stage RESOLVE when none answers: SKIPPED, from which nothing is learned, with evidence
         "doh"; OFFLINE or LOCAL when that explains it."""
         waiting, failures = deque(self._order()), list[DialError]()
-        unsure: Found | None = None
-        under_way: dict[asyncio.Task[Found | DialError], Channel] = {}
+        unsure: LookupResult | None = None
+        under_way: dict[asyncio.Task[LookupResult | DialError], DnsTransport] = {}
         try:
             while waiting or under_way:
                 if waiting:
@@ -90,7 +90,9 @@ class EncryptedDns:
             return unsure
         raise self._none(failures)
 
-    def _judged(self, channel: Channel, result: Found | DialError, failures: list[DialError]) -> Found | None:
+    def _judged(
+        self, channel: DnsTransport, result: LookupResult | DialError, failures: list[DialError]
+    ) -> LookupResult | None:
         if isinstance(result, DialError):
             failures.append(result)
             self._down[channel] = asyncio.get_running_loop().time() + self._down_s
@@ -99,11 +101,11 @@ class EncryptedDns:
         self._has_warned = False
         return result
 
-    def _overtaken(self, channels: Iterable[Channel]) -> None:
+    def _overtaken(self, channels: Iterable[DnsTransport]) -> None:
         until = asyncio.get_running_loop().time() + self._down_s
         self._down.update(dict.fromkeys(channels, until))
 
-    def _order(self) -> list[Channel]:
+    def _order(self) -> list[DnsTransport]:
         if (network := self._network()) != self._down_on:
             self._down.clear()
             self._down_on = network
@@ -127,10 +129,10 @@ class EncryptedDns:
         )
 
     def __repr__(self) -> str:
-        return f"<SecureDns {' '.join(str(channel.server) for channel in self._channels) or 'without servers'}>"
+        return f"<EncryptedDns {' '.join(str(channel.server) for channel in self._channels) or 'without servers'}>"
 
 
-async def _asked(channel: Channel, host: str) -> Found | DialError:
+async def _asked(channel: DnsTransport, host: str) -> LookupResult | DialError:
     """Both families of one server; the other may be a little late once one has addresses."""
     asking = {spawn(_answer(channel, host, kind), name=f"dns {kind.name}"): kind for kind in _KINDS}
     answers: dict[Kind, Answer] = {}
@@ -157,18 +159,18 @@ async def _asked(channel: Channel, host: str) -> Found | DialError:
     return _both(channel, [answers[kind] for kind in _KINDS if kind in answers])
 
 
-def _both(channel: Channel, answers: Sequence[Answer]) -> Found:
+def _both(channel: DnsTransport, answers: Sequence[Answer]) -> LookupResult:
     said = str(channel.server)
     full = [answer for answer in answers if answer.addresses]
     if full:
         addresses = tuple(address for answer in full for address in answer.addresses)
-        return Found(addresses, min(answer.ttl_s for answer in full), said=said)
+        return LookupResult(addresses, min(answer.ttl_s for answer in full), source=said)
     codes = [answer.code for answer in answers]
     unsure = next((code for code in codes if not code.is_final), None)
-    return Found(code=unsure or (Code.OK if Code.OK in codes else Code.NO_NAME), said=said)
+    return LookupResult(code=unsure or (Code.OK if Code.OK in codes else Code.NO_NAME), source=said)
 
 
-async def _answer(channel: Channel, host: str, kind: Kind) -> Answer | DialError:
+async def _answer(channel: DnsTransport, host: str, kind: Kind) -> Answer | DialError:
     try:
         return dns.read_answer(await channel.exchange(dns.query(host, kind, padded=True)), host, kind)
     except DialError as error:

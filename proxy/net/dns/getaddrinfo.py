@@ -17,12 +17,12 @@ from collections.abc import Callable
 
 from proxy.model import IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
-from proxy.net.dns.stub_resolver import Found
+from proxy.net.dns.stub_resolver import LookupResult
 
 THREADS = 32
 
 Lookup = Callable[[str], list[IPAddress]]
-Told = Found | DialError
+SystemAnswer = LookupResult | DialError
 
 
 def system_lookup(host: str) -> list[IPAddress]:
@@ -36,13 +36,13 @@ class GetaddrinfoThreads:
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
-        self._waiting: deque[tuple[str, asyncio.Future[Told]]] = deque()
+        self._waiting: deque[tuple[str, asyncio.Future[SystemAnswer]]] = deque()
         self._running = 0
 
-    async def ask(self, host: str) -> Told:
+    async def ask(self, host: str) -> SystemAnswer:
         """What the system says, with no life of its own (`ttl_s` is endless: whoever keeps it sets the bound); or the
         DialError of stage RESOLVE. Takes as long as the system does."""
-        future: asyncio.Future[Told] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[SystemAnswer] = asyncio.get_running_loop().create_future()
         self._waiting.append((host, future))
         self._start()
         return await future
@@ -59,21 +59,21 @@ class GetaddrinfoThreads:
             else:
                 self._running += 1
 
-    def _run(self, loop: asyncio.AbstractEventLoop, host: str, future: asyncio.Future[Told]) -> None:
+    def _run(self, loop: asyncio.AbstractEventLoop, host: str, future: asyncio.Future[SystemAnswer]) -> None:
         """In a thread of its own."""
         answer = self._answer(host)
         with contextlib.suppress(RuntimeError):  # the loop ended while getaddrinfo was blocked
             loop.call_soon_threadsafe(self._ended, future, answer)
 
-    def _answer(self, host: str) -> Told:
+    def _answer(self, host: str) -> SystemAnswer:
         try:
-            return Found(tuple(self._lookup(host)), float("inf"), said="the system")
+            return LookupResult(tuple(self._lookup(host)), float("inf"), source="the system")
         except (OSError, UnicodeError) as error:
             return _failed(f"{host} does not resolve: {words(error)}", _symptom(error))
         except Exception as error:  # must be said, or all who wait for this name would wait in vain
             return _failed(f"{host} cannot be looked up: {error!r}", Symptom.LOCAL)
 
-    def _ended(self, future: asyncio.Future[Told], answer: Told) -> None:
+    def _ended(self, future: asyncio.Future[SystemAnswer], answer: SystemAnswer) -> None:
         self._running -= 1
         if not future.done():
             future.set_result(answer)

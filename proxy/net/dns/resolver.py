@@ -17,8 +17,8 @@ from proxy.model import NO_EVIDENCE, UNKNOWN_NETWORK, DnsFinding, IPAddress, Net
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.deadline import deadline
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, Told, system_lookup, words
-from proxy.net.dns.stub_resolver import Found, StubResolver
+from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, system_lookup, words
+from proxy.net.dns.stub_resolver import LookupResult, StubResolver
 from proxy.net.dns.tampering import Kept, TamperingChecks, listed
 from proxy.net.tasks import spawn
 from proxy.wire.dns import Code
@@ -167,7 +167,7 @@ class Resolver:
         key, now = (self._network(), host), asyncio.get_running_loop().time()
         return self._plain.get(key, now) or self._secured.get(key, now) or ()
 
-    def is_asking(self, host: str) -> bool:
+    def is_resolving(self, host: str) -> bool:
         """Whether the system has yet to answer for `host`."""
         return (False, host) in self._asked
 
@@ -217,11 +217,11 @@ class Resolver:
         if secure:  # nothing about the name, so nothing may be learned
             text = f"no answer for {host} from an encrypted DNS server within {self._timeout_s:g} s"
             return _failed(text, Symptom.SKIPPED, {"doh": "doh_down"})
-        self._opinions.remember(host, Found(code=None, said="the system"))
+        self._opinions.record_system_answer(host, LookupResult(code=None, source="the system"))
         text = f"no DNS answer for {host} within {self._timeout_s:g} s"
         return _failed(text, Symptom.RESOLVE_FAILED, {"code": "silent"})
 
-    def _keep(self, kept: Kept[tuple[IPAddress, ...]], network: NetworkId, host: str, found: Found) -> None:
+    def _keep(self, kept: Kept[tuple[IPAddress, ...]], network: NetworkId, host: str, found: LookupResult) -> None:
         keep_s = min(self._keep_s, max(TTL_MIN_S, found.ttl_s))
         kept.put((network, host), asyncio.get_running_loop().time() + keep_s, found.addresses[:ADDRESSES])
 
@@ -235,7 +235,7 @@ class Resolver:
         if found.addresses:
             self._keep(self._secured, network, host, found)
         elif found.code is Code.NO_NAME and network == self._network():
-            self._opinions.only_here(host)
+            self._opinions.mark_local(host)
         settle(found.addresses[:ADDRESSES] or _nothing(host, found))
 
     async def _ask_system(self, network: NetworkId, host: str, settle: Settle) -> None:
@@ -245,27 +245,27 @@ class Resolver:
             return
         heard = self._hearing(host)
         told = await heard.get()
-        if isinstance(told, Found) and told.code is Code.NO_NAME and self._system.has_search:
+        if isinstance(told, LookupResult) and told.code is Code.NO_NAME and self._system.has_search:
             told = await self._threads.ask(host)  # it may exist under a suffix of the search list
         if told is not None:
             settle(await self._judged(network, host, told))
-        while isinstance(later := await heard.get(), Found):
+        while isinstance(later := await heard.get(), LookupResult):
             if later.addresses:
                 await self._judged(network, host, later)
 
-    async def _asked_system(self, host: str) -> Told:
+    async def _asked_system(self, host: str) -> SystemAnswer:
         """The bare answer."""
         if self._system is None or not self._system.handles(host):
             return await self._threads.ask(host)
-        return await self._hearing(host).get() or Found(code=None)
+        return await self._hearing(host).get() or LookupResult(code=None)
 
-    def _hearing(self, host: str) -> asyncio.Queue[Told | None]:
+    def _hearing(self, host: str) -> asyncio.Queue[SystemAnswer | None]:
         """What the name servers say, as it comes, and None behind it."""
-        heard: asyncio.Queue[Told | None] = asyncio.Queue()
+        heard: asyncio.Queue[SystemAnswer | None] = asyncio.Queue()
         spawn(self._hear(host, heard.put_nowait), name=f"ask for {host}")
         return heard
 
-    async def _hear(self, host: str, tell: Callable[[Told | None], None]) -> None:
+    async def _hear(self, host: str, tell: Callable[[SystemAnswer | None], None]) -> None:
         assert self._system is not None
         network = self._network()
 
@@ -288,22 +288,22 @@ class Resolver:
 
     def _differs(self, host: str, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
         detail = f"first {listed(first)}, then {listed(second)} to one query"
-        finding = self._opinions.note(host, "dns_two_answers", detail)
+        finding = self._opinions.add_finding(host, "dns_two_answers", detail)
         self._plain.drop((self._network(), host))
         self._found(host, finding)
 
-    async def _judged(self, network: NetworkId, host: str, told: Told) -> Answer:
+    async def _judged(self, network: NetworkId, host: str, told: SystemAnswer) -> Answer:
         """What the system said, if it is to be believed; keeps it then. On another network by now, it is nobody's."""
         is_here = network == self._network()
         if is_here:
-            self._opinions.remember(host, told)
+            self._opinions.record_system_answer(host, told)
         if isinstance(told, DialError):
             return told
         if not told.addresses:
             return _nothing(host, told)
         if await self._is_forged(host, told.addresses):
             if is_here:
-                self._opinions.note(host, "dns_bogon", f"{listed(told.addresses)} for a public name")
+                self._opinions.add_finding(host, "dns_bogon", f"{listed(told.addresses)} for a public name")
             text = (
                 f"{host}: the resolver returned {listed(told.addresses)}, which is not a public address (forged "
                 "answer); if it is correct, add the suffix to [dns] local or the address to [safety] allow"
@@ -319,7 +319,7 @@ class Resolver:
         return await self._opinions.is_forged(host, addresses)
 
 
-class SecureNames:
+class EncryptedLookup:
     """A Resolver's secure half as one of its own: what a dialer of `direct|doh` resolves with."""
 
     def __init__(self, resolver: Resolver) -> None:
@@ -336,16 +336,16 @@ def _given(answer: Answer) -> tuple[IPAddress, ...]:
     return answer
 
 
-def _nothing(host: str, found: Found) -> DialError:
+def _nothing(host: str, found: LookupResult) -> DialError:
     """Why there is no address."""
-    by = f" (answer of {found.said})" if found.said and found.said != "the system" else ""
+    by = f" (answer of {found.source})" if found.source and found.source != "the system" else ""
     match found.code:
         case Code.OK:
             return _failed(f"{host} has no address{by}", Symptom.NO_NAME, {"code": "nodata"})
         case Code.NO_NAME:
             return _failed(f"{host} does not exist{by}", Symptom.NO_NAME, {"code": "nxdomain"})
         case None:
-            said = found.said or "no name server answered"
+            said = found.source or "no name server answered"
             symptom = Symptom.OFFLINE if found.offline else Symptom.RESOLVE_FAILED
             return _failed(f"{host} does not resolve: {said}", symptom, {"code": "silent"})
         case code:

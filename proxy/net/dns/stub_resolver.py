@@ -55,13 +55,13 @@ _PLAIN_MODULES = frozenset({"files", "dns", "resolve", "myhostname", "mymachines
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class LookupResult:
     """What is known of a name: its addresses, or why there are none."""
 
     addresses: tuple[IPAddress, ...] = ()
     ttl_s: float = 0.0
     code: Code | None = Code.OK  # None: no server answered
-    said: str = ""  # which server said so, or what went wrong, in a few words
+    source: str = ""  # which server said so, or what went wrong, in a few words
     offline: bool = False  # this machine has no route to any server
 
 
@@ -125,7 +125,7 @@ class StubResolver:
         self,
         host: str,
         timeout_s: float,
-        heard: Callable[[Found], None],
+        heard: Callable[[LookupResult], None],
         differs: Callable[[Sequence[IPAddress], Sequence[IPAddress]], None],
         *,
         may_go_on: Callable[[], bool] = lambda: True,
@@ -178,7 +178,7 @@ class _Asking:
         self._unrouted = 0  # servers to which this machine has no route
         self._settles_at = float("inf")
 
-    async def run(self, timeout_s: float, retry_s: float) -> Found:
+    async def run(self, timeout_s: float, retry_s: float) -> LookupResult:
         """Asks until there is an answer or nobody is left to ask."""
         ends_at = self._loop.time() + timeout_s
         next_at = 0.0
@@ -198,7 +198,7 @@ class _Asking:
             await poll_again()
         return self._found()
 
-    async def listen(self, seconds: float, heard: Callable[[Found], None]) -> None:
+    async def listen(self, seconds: float, heard: Callable[[LookupResult], None]) -> None:
         """Stays for what comes later: the other family, and second answers."""
         ends_at = self._loop.time() + seconds
         known = len(self._answers)
@@ -273,18 +273,18 @@ class _Asking:
                 else:
                     self.answered(channel, kind, answer)
 
-    def _found(self) -> Found:
+    def _found(self) -> LookupResult:
         answers = [self._answers[kind] for kind in _KINDS if kind in self._answers]
         addresses = tuple(address for answer in answers for address in answer.addresses)
         if addresses:
             ttl_s = min(answer.ttl_s for answer in answers if answer.addresses)
-            return Found(addresses, ttl_s, said=self._said)
+            return LookupResult(addresses, ttl_s, source=self._said)
         if len(answers) == len(_KINDS) or any(answer.code is Code.NO_NAME for answer in answers):
             is_missing = all(answer.code is Code.NO_NAME for answer in answers)
-            return Found(code=Code.NO_NAME if is_missing else Code.OK, said=self._said)
+            return LookupResult(code=Code.NO_NAME if is_missing else Code.OK, source=self._said)
         failure = next(iter(self._failures.values()), None)
         offline = bool(self._unrouted) and not self._channels
-        return Found(code=failure.code if failure else None, said=self._said, offline=offline)
+        return LookupResult(code=failure.code if failure else None, source=self._said, offline=offline)
 
 
 class _Channel:

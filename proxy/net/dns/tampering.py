@@ -17,8 +17,8 @@ from typing import Generic, TypeVar
 
 from proxy.model import DnsFinding, IPAddress, NetworkId, Symptom
 from proxy.model.errors import DialError
-from proxy.net.dns.getaddrinfo import Told
-from proxy.net.dns.stub_resolver import Found
+from proxy.net.dns.getaddrinfo import SystemAnswer
+from proxy.net.dns.stub_resolver import LookupResult
 from proxy.wire import dns
 from proxy.wire.dns import Code
 
@@ -69,7 +69,7 @@ class TamperingChecks:
 
     def __init__(
         self,
-        ask_system: Callable[[str], Awaitable[Told]],
+        ask_system: Callable[[str], Awaitable[SystemAnswer]],
         network: Callable[[], NetworkId],
         *,
         is_bogon: Callable[[str, IPAddress], bool],
@@ -88,7 +88,7 @@ class TamperingChecks:
         self._suspect = suspect
         self._keep_s = keep_s
         self._now = now
-        self._said = Kept[Found]()
+        self._said = Kept[LookupResult]()
         self._findings = Kept[DnsFinding]()
         self._local = Kept[bool]()  # names whose private addresses a second opinion found to be right
         self._prefixes = Kept[tuple[ipaddress.IPv6Network, ...]]()
@@ -102,7 +102,7 @@ class TamperingChecks:
         """What speaks against the system's answers for `host` here, if anything does."""
         return self._findings.get(self._key(host), _time())
 
-    def note(self, host: str, signal: str, detail: str) -> DnsFinding:
+    def add_finding(self, host: str, signal: str, detail: str) -> DnsFinding:
         """Something does."""
         finding = DnsFinding(signal, detail, self._now())
         self._findings.put(self._key(host), _time() + self._keep_s, finding)
@@ -112,15 +112,17 @@ class TamperingChecks:
         """Whether it stands for a name at another proxy, which answers for the system here."""
         return address.version == 4 and address in FAKE and bool(self._fakes.get(self._key(""), _time()))
 
-    def remember(self, host: str, told: Told) -> None:
+    def record_system_answer(self, host: str, told: SystemAnswer) -> None:
         """What the system said, good or bad."""
         if isinstance(told, DialError):
             if told.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED):
                 return
-            told = Found(code=Code.NO_NAME if told.symptom is Symptom.NO_NAME else Code.FAILED, said="the system")
+            told = LookupResult(
+                code=Code.NO_NAME if told.symptom is Symptom.NO_NAME else Code.FAILED, source="the system"
+            )
         self._said.put(self._key(host), _time() + self._keep_s, told)
 
-    def only_here(self, host: str) -> None:
+    def mark_local(self, host: str) -> None:
         """Secure servers know no such name: what the system says of it is this network's own affair."""
         key = self._key(host)
         said = self._said.get(key, _time())
@@ -150,7 +152,7 @@ class TamperingChecks:
             addresses = await ask_secure(host)
         except DialError as error:
             if error.symptom is Symptom.NO_NAME:
-                self.only_here(host)
+                self.mark_local(host)
             return None
         if key != self._key(host):  # on another network by now
             return None
@@ -158,12 +160,15 @@ class TamperingChecks:
             if not await self._answers_others(host) or key != self._key(host):
                 return None
             signal, code = ("dns_silent", "silence") if said.code is None else ("dns_denied", str(said.code))
-            return self.note(host, signal, f"{code} from {said.said}, but {listed(addresses)} by encrypted DNS")
+            detail = f"{code} from {said.source}, but {listed(addresses)} by encrypted DNS"
+            return self.add_finding(host, signal, detail)
         if (finding := self.finding(host)) is not None:
             return finding
         if any(map(self.is_fake, said.addresses)) or await self._agree(said.addresses, addresses):
             return None
-        return self.note(host, "dns_mismatch", f"{listed(said.addresses)}, but {listed(addresses)} by encrypted DNS")
+        return self.add_finding(
+            host, "dns_mismatch", f"{listed(said.addresses)}, but {listed(addresses)} by encrypted DNS"
+        )
 
     async def _answers_others(self, host: str) -> bool:
         """Whether the system has an answer for some other name: one that fails for all, as a router's does whose own
@@ -174,7 +179,7 @@ class TamperingChecks:
             if known is None:
                 asked = [name for name in self._controls if name != host and not self._suspect(name)][:WITNESSES]
                 told = await asyncio.gather(*map(self._ask_system, asked))
-                known = not asked or any(isinstance(item, Found) and item.addresses for item in told)
+                known = not asked or any(isinstance(item, LookupResult) and item.addresses for item in told)
                 self._answers.put(key, _time() + WITNESSED_S, known)
             return known
 
@@ -192,7 +197,7 @@ class TamperingChecks:
         prefixes = self._prefixes.get(key, _time())
         if prefixes is None:
             told = await self._ask_system(dns.IPV4_ONLY)
-            prefixes = dns.nat64_prefixes(told.addresses) if isinstance(told, Found) else ()
+            prefixes = dns.nat64_prefixes(told.addresses) if isinstance(told, LookupResult) else ()
             self._prefixes.put(key, _time() + self._keep_s, prefixes)
         return prefixes
 
@@ -203,7 +208,7 @@ class TamperingChecks:
         if known is None:
             asked = [control for control in self._controls if not self._suspect(control)][:CONTROLS]
             told = [await self._ask_system(control) for control in asked]
-            found = [address for item in told if isinstance(item, Found) for address in item.addresses]
+            found = [address for item in told if isinstance(item, LookupResult) for address in item.addresses]
             known = any(address in FAKE for address in found)
             self._fakes.put(key, _time() + self._keep_s, known)
             if known:

@@ -41,7 +41,7 @@ _INTERIM_LIMIT = 8
 _MEDIA_TYPE = "application/dns-message"
 
 
-class _Question:
+class _PendingQuery:
     """One message and who waits for its answer."""
 
     __slots__ = ("answer", "asked_again", "message")
@@ -60,7 +60,7 @@ class _Question:
             self.answer.set_exception(error)
 
 
-class Channel(ABC):
+class DnsTransport(ABC):
     """What asks one server over one dialer."""
 
     connections = 1
@@ -73,7 +73,7 @@ class Channel(ABC):
         self._context = context_trusting(server.ca) if server.ca else None
         self._timeout_s = timeout_s
         self._idle_s = idle_s
-        self._waiting: deque[_Question] = deque()
+        self._waiting: deque[_PendingQuery] = deque()
         self._bells: set[Notify] = set()  # of connections that have nothing to do
         self._running = 0
         self._asking = 0
@@ -82,7 +82,7 @@ class Channel(ABC):
         """The answer to a query, not looked into. Raises DialError of stage RESOLVE."""
         if self._asking >= WAITING_LIMIT:
             raise self._failed("too many queries are waiting for it", Symptom.LOCAL)
-        question = _Question(message)
+        question = _PendingQuery(message)
         self._asking += 1
         try:
             self._put(question)
@@ -94,7 +94,7 @@ class Channel(ABC):
             self._asking -= 1
             question.answer.cancel()
 
-    def _put(self, question: _Question) -> None:
+    def _put(self, question: _PendingQuery) -> None:
         self._waiting.append(question)
         if self._bells:
             self._bells.pop().set()
@@ -102,7 +102,7 @@ class Channel(ABC):
             self._running += 1
             spawn(self._run(), name=f"dns {self.server}")
 
-    def _next(self) -> _Question | None:
+    def _next(self) -> _PendingQuery | None:
         while self._waiting:
             question = self._waiting.popleft()
             if not question.answer.done():  # else whoever asked has left
@@ -188,7 +188,7 @@ class Channel(ABC):
             self._bells.discard(bell)
             stream.notify = None
 
-    def _lost(self, question: _Question, error: DialError, *, is_kept: bool) -> None:
+    def _lost(self, question: _PendingQuery, error: DialError, *, is_kept: bool) -> None:
         """A question that got no answer. `is_kept`: the connection had served others before."""
         if is_kept and not question.asked_again:
             question.asked_again = True
@@ -203,7 +203,7 @@ class Channel(ABC):
         return f"<{type(self).__name__} {self.server} via {self._via!r}>"
 
 
-class DohChannel(Channel):
+class DohTransport(DnsTransport):
     """RFC 8484 over HTTP/1.1."""
 
     connections = CONNECTIONS
@@ -273,11 +273,11 @@ def _check_doh(head: ResponseHead) -> None:
         raise _NotDns(f"it answered with {kind[:60]!r}, which is no DNS message")
 
 
-class DotChannel(Channel):
+class DotTransport(DnsTransport):
     """RFC 7858: each message behind its length, answers in any order."""
 
     async def _converse(self, stream: Stream) -> None:
-        talk = _Talk(stream)
+        talk = _DotConnection(stream)
         try:
             await self._talk(talk)
         except (OSError, PeerError) as error:
@@ -288,7 +288,7 @@ class DotChannel(Channel):
             for question in talk.left():
                 self._lost(question, self._failed(talk.why), is_kept=talk.is_kept)
 
-    async def _talk(self, talk: _Talk) -> None:
+    async def _talk(self, talk: _DotConnection) -> None:
         """Until it ends, or is idle. Raises OSError and PeerError."""
         loop = asyncio.get_running_loop()
         moved_at = loop.time()
@@ -308,12 +308,12 @@ class DotChannel(Channel):
             await talk.bell.wait(left)
 
 
-class _Talk:
+class _DotConnection:
     """One DoT connection: what is under way on it."""
 
     def __init__(self, stream: Stream) -> None:
         self.bell = Notify()
-        self.under_way: dict[bytes, tuple[_Question, bytes]] = {}  # number → question and its own number
+        self.under_way: dict[bytes, tuple[_PendingQuery, bytes]] = {}  # number → question and its own number
         self.why = "it closed the connection"
         self.is_kept = False  # it has answered before
         self.has_ended = False
@@ -328,7 +328,7 @@ class _Talk:
         """The server owes nothing, also to those who have left: one that stays silent is not kept."""
         return not self.under_way
 
-    def add(self, question: _Question) -> None:
+    def add(self, question: _PendingQuery) -> None:
         if len(self.under_way) >= WAITING_LIMIT:
             for key in [key for key, (other, _) in self.under_way.items() if other.answer.done()]:
                 del self.under_way[key]
@@ -353,7 +353,7 @@ class _Talk:
                 self._answered(message)
         return came
 
-    def left(self) -> list[_Question]:
+    def left(self) -> list[_PendingQuery]:
         return [question for question, _ in self.under_way.values()]
 
     def _answered(self, message: bytes) -> None:
@@ -373,9 +373,9 @@ def _frames(reader: Reader) -> Generator[bytes | None, None, None]:
         yield (yield from reader.exactly(size))
 
 
-def make_channel(server: SecureServer, via: Dialer, *, timeout_s: float, idle_s: float = IDLE_S) -> Channel:
+def make_transport(server: SecureServer, via: Dialer, *, timeout_s: float, idle_s: float = IDLE_S) -> DnsTransport:
     """See Channel."""
-    channel = DohChannel if server.kind is Secure.DOH else DotChannel
+    channel = DohTransport if server.kind is Secure.DOH else DotTransport
     return channel(server, via, timeout_s=timeout_s, idle_s=idle_s)
 
 

@@ -35,10 +35,10 @@ _IFINFOMSG = struct.Struct("=BxHiII")  # family, device type, index, flags, chan
 _IFADDRMSG = struct.Struct("=BBBBI")  # family, prefix length, flags, scope, index
 _NDMSG = struct.Struct("=BxxxiHBB")  # family, index, state, flags, type
 
-_NEWS = 0x1 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
+_EVENT_GROUPS = 0x1 | 0x4 | 0x10 | 0x40 | 0x80 | 0x100 | 0x400 | 0x40000
 """RTMGRP_LINK, _NEIGH, and addresses, routes and rules of IPv4 and IPv6."""
 
-_RECEIVED = 256 * 1024  # bytes: the kernel makes no message of a dump longer than 32 KiB
+_RECEIVE_SIZE = 256 * 1024  # bytes: the kernel makes no message of a dump longer than 32 KiB
 _MESSAGES_MAX = 100_000  # of one dump
 _TIMEOUT_S = 1.0
 
@@ -47,7 +47,7 @@ SCOPE_LINK = 253
 
 
 @dataclass(frozen=True, slots=True)
-class RouteFound:
+class KernelRoute:
     """How the kernel would reach an address."""
 
     index: int  # of the link
@@ -61,7 +61,7 @@ class Link:
 
     name: str
     kind: str  # of a virtual one: wireguard, tun, veth, …
-    asks: bool  # it finds hardware addresses by asking (ARP, neighbour discovery)
+    has_neighbours: bool  # it finds hardware addresses by asking (ARP, neighbour discovery)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +90,7 @@ class Netlink:
     def __exit__(self, _: type[BaseException] | None, __: BaseException | None, ___: TracebackType | None) -> None:
         self._sock.close()
 
-    def route_to(self, address: IPAddress) -> RouteFound | None:
+    def route_to(self, address: IPAddress) -> KernelRoute | None:
         """None: there is no way there."""
         family = _family(address)
         body = _RTMSG.pack(family, address.max_prefixlen, 0, 0, 0, 0, 0, 0, 0) + attribute(1, address.packed)
@@ -100,19 +100,19 @@ class Netlink:
             if error.errno in (errno.ENETUNREACH, errno.EHOSTUNREACH, errno.EACCES, errno.EINVAL):
                 return None  # none; or a route that says unreachable, prohibit or blackhole
             raise
-        return next((route_found(answer) for kind, answer in answers if kind == RTM_NEWROUTE), None)
+        return next((parse_route(answer) for kind, answer in answers if kind == RTM_NEWROUTE), None)
 
     def link(self, index: int) -> Link | None:
         answers = self._ask(RTM_GETLINK, _IFINFOMSG.pack(0, 0, index, 0, 0))
-        return next((link_of(answer) for kind, answer in answers if kind == RTM_NEWLINK), None)
+        return next((parse_link(answer) for kind, answer in answers if kind == RTM_NEWLINK), None)
 
     def addresses(self) -> list[OwnAddress]:
         """All of ours, on every link."""
         answers = self._ask(RTM_GETADDR, _IFADDRMSG.pack(0, 0, 0, 0, 0), dump=True)
-        found = (own_address(answer) for kind, answer in answers if kind == RTM_NEWADDR)
+        found = (parse_address(answer) for kind, answer in answers if kind == RTM_NEWADDR)
         return [address for address in found if address is not None]
 
-    def hardware_of(self, index: int, address: IPAddress) -> str:
+    def hardware_address(self, index: int, address: IPAddress) -> str:
         """The hardware address of a neighbour on a link, in hex; empty while the kernel does not know it."""
         answers = self._ask(RTM_GETNEIGH, _NDMSG.pack(_family(address), 0, 0, 0, 0), dump=True)
         for kind, answer in answers:
@@ -129,7 +129,7 @@ class Netlink:
         self._sock.send(_NLMSGHDR.pack(_NLMSGHDR.size + len(body), kind, flags, self._sequence, 0) + body)
         answers: list[tuple[int, bytes]] = []
         while len(answers) < _MESSAGES_MAX:
-            for found, sequence, answer in messages(self._sock.recv(_RECEIVED)):
+            for found, sequence, answer in messages(self._sock.recv(_RECEIVE_SIZE)):
                 if sequence != self._sequence:
                     continue  # of a question that was given up
                 if found == _ERROR:
@@ -149,21 +149,21 @@ _IFA_ADDRESS, _IFA_LOCAL = 1, 2
 _NDA_DST, _NDA_LLADDR = 1, 2
 
 
-def open_news() -> socket.socket:
+def open_event_socket() -> socket.socket:
     """A non-blocking socket that becomes readable when a link, an address, a route, a rule or a neighbour changes.
     Raises OSError."""
     if not AVAILABLE:
         raise OSError(errno.EAFNOSUPPORT, os.strerror(errno.EAFNOSUPPORT))
     sock = socket.socket(socket.AF_NETLINK, socket.SOCK_RAW | socket.SOCK_NONBLOCK, 0)
     try:
-        sock.bind((0, _NEWS))
+        sock.bind((0, _EVENT_GROUPS))
     except OSError:
         sock.close()
         raise
     return sock
 
 
-def neighbour_of_news(kind: int, body: bytes) -> bytes | None:
+def neighbour_of_event(kind: int, body: bytes) -> bytes | None:
     """The packed address of the neighbour that a message is about; None when it is about something else."""
     if kind not in (RTM_NEWNEIGH, RTM_DELNEIGH) or len(body) < _NDMSG.size:
         return None
@@ -199,20 +199,20 @@ def attribute(kind: int, value: bytes) -> bytes:
     return _RTATTR.pack(length, kind) + value + bytes(_aligned(length) - length)
 
 
-def route_found(body: bytes) -> RouteFound | None:
+def parse_route(body: bytes) -> KernelRoute | None:
     """An RTM_NEWROUTE. None: it names no link."""
     found = attributes(body, _RTMSG.size)
     if len(body) < _RTMSG.size or len(found.get(_RTA_OIF, b"")) != 4:
         return None
     gateway = found.get(_RTA_GATEWAY) or found.get(_RTA_VIA, b"")[2:]  # of the other family: after its number
-    return RouteFound(
+    return KernelRoute(
         index=int(struct.unpack("=I", found[_RTA_OIF])[0]),
         gateway=_address(gateway),
         source=_address(found.get(_RTA_PREFSRC, b"")),
     )
 
 
-def link_of(body: bytes) -> Link | None:
+def parse_link(body: bytes) -> Link | None:
     """An RTM_NEWLINK."""
     if len(body) < _IFINFOMSG.size:
         return None
@@ -223,7 +223,7 @@ def link_of(body: bytes) -> Link | None:
     return Link(_text(found.get(_IFLA_IFNAME, b"")), _text(kind), asks)
 
 
-def own_address(body: bytes) -> OwnAddress | None:
+def parse_address(body: bytes) -> OwnAddress | None:
     """An RTM_NEWADDR. On a point-to-point link IFA_ADDRESS is the other side's, and IFA_LOCAL ours."""
     if len(body) < _IFADDRMSG.size:
         return None

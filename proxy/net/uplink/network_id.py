@@ -21,7 +21,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.model import UNKNOWN_NETWORK, IPAddress, NetworkId
-from proxy.net.uplink.netlink import SCOPE_LINK, Link, Netlink, OwnAddress, RouteFound
+from proxy.net.uplink.netlink import SCOPE_LINK, KernelRoute, Link, Netlink, OwnAddress
 
 OUTSIDE = (ipaddress.ip_address("198.41.0.4"), ipaddress.ip_address("2001:503:ba3e::2:30"))
 """Addresses that only the way out leads to (a.root-servers.net). They are looked up in routing tables and never sent
@@ -45,7 +45,7 @@ class UplinkFacts:
     source: IPAddress | None = None  # our address on it
     link: str = ""  # what tells a link without router and prefix from another
     index: int = 0  # of the interface, where the system numbers them
-    may_ask: bool = False  # the router's hardware address is found out by sending it something
+    router_is_discoverable: bool = False  # the router's hardware address is found out by sending it something
 
     @property
     def identity(self) -> str:
@@ -56,7 +56,7 @@ class UplinkFacts:
             return f"{self.gateway} {self.prefix}"
         return f"{self.link} {self.source}" if self.link else ""
 
-    def is_same_place(self, other: UplinkFacts) -> bool:
+    def may_be_same_network(self, other: UplinkFacts) -> bool:
         """Whether these may be one network, of which more or less is known."""
         if self.hardware and other.hardware and self.hardware != other.hardware:
             return False
@@ -80,7 +80,7 @@ def read_uplink(platform: str = sys.platform) -> UplinkFacts | None:
         except OSError:  # a sandbox, or a kernel without rtnetlink
             return uplink_by_proc(Path("/proc/net"))
     if platform == "win32":
-        return uplink_of_windows(said_by("route", "print"), said_by("arp", "-a"))
+        return uplink_of_windows(command_output("route", "print"), command_output("arp", "-a"))
     return _uplink_by_bsd_commands()
 
 
@@ -93,12 +93,12 @@ def uplink_by_netlink(netlink: Netlink) -> UplinkFacts | None:
         route = netlink.route_to(outside)
         if route is not None:
             link = netlink.link(route.index)
-            hardware = "" if route.gateway is None else netlink.hardware_of(route.index, route.gateway)
+            hardware = "" if route.gateway is None else netlink.hardware_address(route.index, route.gateway)
             return uplink_of(route, link, netlink.addresses(), hardware)
     return None
 
 
-def uplink_of(route: RouteFound, link: Link | None, addresses: Iterable[OwnAddress], hardware: str) -> UplinkFacts:
+def uplink_of(route: KernelRoute, link: Link | None, addresses: Iterable[OwnAddress], hardware: str) -> UplinkFacts:
     """All of it in one value."""
     ours = [own.interface for own in addresses if own.index == route.index and own.scope < SCOPE_LINK]
     around = [own for own in ours if route.gateway is not None and route.gateway in own.network]
@@ -111,7 +111,7 @@ def uplink_of(route: RouteFound, link: Link | None, addresses: Iterable[OwnAddre
         source=route.source,
         link=link.name if link is not None and link.kind in _VPN_KINDS else "",
         index=route.index,
-        may_ask=link is not None and link.asks and route.gateway is not None,
+        router_is_discoverable=link is not None and link.has_neighbours and route.gateway is not None,
     )
 
 
@@ -195,11 +195,13 @@ def _text(path: Path) -> str:
 
 
 def _uplink_by_bsd_commands() -> UplinkFacts | None:
-    route = said_by("route", "-n", "get", "default")
+    route = command_output("route", "-n", "get", "default")
     device, gateway = bsd_field(route, "interface"), bsd_field(route, "gateway")
     if device:
-        return uplink_of_bsd(route, said_by("ifconfig", device), said_by("arp", "-n", gateway) if gateway else "")
-    return uplink_of_bsd(said_by("route", "-n", "get", "-inet6", "default"), "", "")
+        return uplink_of_bsd(
+            route, command_output("ifconfig", device), command_output("arp", "-n", gateway) if gateway else ""
+        )
+    return uplink_of_bsd(command_output("route", "-n", "get", "-inet6", "default"), "", "")
 
 
 def uplink_of_bsd(route: str, interface: str, arp: str) -> UplinkFacts | None:
@@ -273,7 +275,7 @@ def hardware(text: str) -> str:
     return "" if digits in ("0" * 12, "f" * 12) or not re.fullmatch("[0-9a-f]{12}", digits) else digits
 
 
-def said_by(*command: str) -> str:
+def command_output(*command: str) -> str:
     """What a command of the system's prints; empty when it fails."""
     try:
         done = subprocess.run(

@@ -27,14 +27,14 @@ CACHE_S = 2.0
 _SETTLE_S = 0.1
 """Changes come in bursts: a link, its addresses, its routes."""
 
-_GLANCE_S = 1.0
-_GLANCES = 30  # until everything is read again, where the kernel does not tell
+_POLL_S = 1.0
+_FULL_READ_EVERY = 30  # until everything is read again, where the kernel does not tell
 
-_ACQUAINTED_S = 0.1
+_ROUTER_WAIT_S = 0.1
 """How long the start waits for a router to say its hardware address: one round trip on a link."""
 
 _DISCARD = 9  # the port for what nobody wants, RFC 863
-_NEWS = 256 * 1024
+_RECEIVE_SIZE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ class NetworkChange:
         """Whether a connection cannot go on: its address is gone, or is another computer's on the network
         that we left, or its packets would now take a way on which nobody knows it. While there is no way at all the old
         one may yet be back."""
-        ends = ends_of(sock)
+        ends = connection_ends(sock)
         if ends is None:
             return False
         local, remote = ends
@@ -63,7 +63,7 @@ class NetworkChange:
             return True
         if self.before == self.after:
             return False
-        now_from = source_towards(remote)
+        now_from = source_address_for(remote)
         return now_from is not None and now_from != local
 
 
@@ -81,7 +81,7 @@ class NetworkWatch:
         """`key` is this installation's own secret."""
         self._key = key
         self._read = read
-        self._own_addresses = own_addresses or addresses_of_ours
+        self._own_addresses = own_addresses or read_own_addresses
         self._clock = clock
         self._read_at = float("-inf")
         self._uplink: UplinkFacts | None = None
@@ -89,16 +89,16 @@ class NetworkWatch:
         self._id = UNKNOWN_NETWORK
         self._addresses: frozenset[IPAddress] = frozenset()
         self._listeners: list[Callable[[NetworkChange], None]] = []
-        self._news: socket.socket | None = None
+        self._kernel_events: socket.socket | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._started = False
-        self._glance: object = None
-        self._glances = 0
+        self._last_sources: object = None
+        self._polls_since_read = 0
 
     def current(self) -> NetworkId:
         """The network as of the last change that was noticed; until `start`, at most 2 s old."""
         if not self._started and self._clock() - self._read_at >= CACHE_S:
-            self._take(self._read(), self._addresses)
+            self._apply(self._read(), self._addresses)
         return self._id
 
     def on_change(self, callback: Callable[[NetworkChange], None]) -> None:
@@ -109,100 +109,100 @@ class NetworkWatch:
         """Watches from now on."""
         loop = asyncio.get_running_loop()
         with contextlib.suppress(OSError):  # no rtnetlink: glances
-            self._news = netlink.open_news()
-        self._take(self._read(), self._own_addresses(self._addresses))
-        if self._uplink is not None and self._news is not None and self._router_unknown(self._uplink):
+            self._kernel_events = netlink.open_event_socket()
+        self._apply(self._read(), self._own_addresses(self._addresses))
+        if self._uplink is not None and self._kernel_events is not None and self._router_unknown(self._uplink):
             await self._resolve_router(self._uplink)
         self._started = True
-        if self._news is not None:
-            loop.add_reader(self._news, self._hear)
+        if self._kernel_events is not None:
+            loop.add_reader(self._kernel_events, self._on_kernel_event)
         else:
-            self._timer = loop.call_later(_GLANCE_S, self._poll)
+            self._timer = loop.call_later(_POLL_S, self._poll)
 
     def close(self) -> None:
         """Watches no more. Harmless when repeated, or never started."""
         if self._timer is not None:
             self._timer.cancel()
-        if self._news is not None:
-            asyncio.get_running_loop().remove_reader(self._news)
-            self._news.close()
-            self._news = None
+        if self._kernel_events is not None:
+            asyncio.get_running_loop().remove_reader(self._kernel_events)
+            self._kernel_events.close()
+            self._kernel_events = None
         self._listeners.clear()
         self._started = False
 
-    def look(self) -> None:
+    def read_now(self) -> None:
         """Reads everything again now, after a sleep, say; where that takes a while, what is found comes later."""
-        if self._started and self._news is None:
-            spawn(self._read_aside(), name="read the network")
+        if self._started and self._kernel_events is None:
+            spawn(self._read_in_thread(), name="read the network")
         elif self._started:
-            self._take(self._read(), self._own_addresses(self._addresses))
+            self._apply(self._read(), self._own_addresses(self._addresses))
 
     # -- where the kernel tells ------------------------------------------------------------------------------------
 
-    def _hear(self) -> None:
+    def _on_kernel_event(self) -> None:
         """Takes in what the kernel has told, and looks soon."""
-        assert self._news is not None
+        assert self._kernel_events is not None
         matters = False
         try:
-            while data := self._news.recv(_NEWS):
-                matters = matters or any(self._matters(kind, body) for kind, _, body in netlink.messages(data))
+            while data := self._kernel_events.recv(_RECEIVE_SIZE):
+                matters = matters or any(self._is_relevant(kind, body) for kind, _, body in netlink.messages(data))
         except BlockingIOError:
             pass
         except OSError:  # ENOBUFS: more than there was room for
             matters = True
         if matters and self._timer is None:
-            self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._look_again)
+            self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._refresh)
 
-    def _matters(self, kind: int, body: bytes) -> bool:
+    def _is_relevant(self, kind: int, body: bytes) -> bool:
         """Neighbours come and go all the time: only the router counts."""
-        neighbour = netlink.neighbour_of_news(kind, body)
+        neighbour = netlink.neighbour_of_event(kind, body)
         if neighbour is None:
             return True
         return self._uplink is not None and self._uplink.gateway == _address_text(neighbour)
 
-    def _look_again(self) -> None:
+    def _refresh(self) -> None:
         self._timer = None
-        self._take(self._read(), self._own_addresses(self._addresses))
+        self._apply(self._read(), self._own_addresses(self._addresses))
 
     def _router_unknown(self, uplink: UplinkFacts) -> bool:
-        return uplink.may_ask and not uplink.hardware
+        return uplink.router_is_discoverable and not uplink.hardware
 
     async def _resolve_router(self, uplink: UplinkFacts) -> None:
         """So that the first request is already on the network that the later ones will be on."""
-        assert self._news is not None
+        assert self._kernel_events is not None
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(TimeoutError), deadline(_ACQUAINTED_S):
+        with contextlib.suppress(TimeoutError), deadline(_ROUTER_WAIT_S):
             while self._uplink is not None and self._router_unknown(self._uplink):
-                heard = loop.create_future()
-                loop.add_reader(self._news, heard.set_result, None)
+                event = loop.create_future()
+                loop.add_reader(self._kernel_events, event.set_result, None)
                 try:
-                    await heard
+                    await event
                 finally:
-                    loop.remove_reader(self._news)
+                    loop.remove_reader(self._kernel_events)
                 with contextlib.suppress(OSError):
-                    self._news.recv(_NEWS)
-                self._take(self._read(), self._addresses)
+                    self._kernel_events.recv(_RECEIVE_SIZE)
+                self._apply(self._read(), self._addresses)
 
     # -- where it does not -----------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
-        self._timer = asyncio.get_running_loop().call_later(_GLANCE_S, self._poll)
-        seen = tuple(map(source_towards, OUTSIDE))
-        self._glances += 1
-        if seen != self._glance or self._glances >= _GLANCES:
-            self._glance, self._glances = seen, 0
-            spawn(self._read_aside(), name="read the network")
+        self._timer = asyncio.get_running_loop().call_later(_POLL_S, self._poll)
+        sources = tuple(map(source_address_for, OUTSIDE))
+        self._polls_since_read += 1
+        if sources != self._last_sources or self._polls_since_read >= _FULL_READ_EVERY:
+            self._last_sources, self._polls_since_read = sources, 0
+            spawn(self._read_in_thread(), name="read the network")
 
-    async def _read_aside(self) -> None:
+    async def _read_in_thread(self) -> None:
         """Commands take a while."""
         uplink = await asyncio.to_thread(self._read)
-        self._take(uplink, self._own_addresses(self._addresses))
+        self._apply(uplink, self._own_addresses(self._addresses))
 
     # -- what came of it -------------------------------------------------------------------------------------------
 
-    def _take(self, uplink: UplinkFacts | None, addresses: frozenset[IPAddress]) -> None:
+    def _apply(self, uplink: UplinkFacts | None, addresses: frozenset[IPAddress]) -> None:
         before, before_uplink = self._id, self._uplink
-        uplink = self._with_hardware_kept(uplink)
+        uplink = self._carry_over_hardware(uplink)
         self._read_at = self._clock()
         self._uplink = uplink
         self._id = network_id(uplink, self._key)
@@ -211,18 +211,18 @@ class NetworkWatch:
         if uplink is not None and self._router_unknown(uplink) and uplink != before_uplink:
             _trigger_neighbour_discovery(uplink)
         if (before != self._id or gone) and self._started:
-            self._tell(NetworkChange(before, self._id, gone, left))
+            self._notify(NetworkChange(before, self._id, gone, left))
 
     def _enter(self, uplink: UplinkFacts) -> IPAddress | None:
         """Remembers where we are. Returns our address, when we had the same one on another network before."""
         home = self._home
-        if home is not None and home.is_same_place(uplink):
+        if home is not None and home.may_be_same_network(uplink):
             self._home = uplink if uplink.hardware else home  # its router may yet turn out to be another
             return None
         self._home = uplink
         return home.source if home is not None and home.source == uplink.source else None
 
-    def _with_hardware_kept(self, uplink: UplinkFacts | None) -> UplinkFacts | None:
+    def _carry_over_hardware(self, uplink: UplinkFacts | None) -> UplinkFacts | None:
         """The kernel forgets a router that nobody talks to; while all else stays, it is the same one."""
         known = self._uplink
         if uplink is None or uplink.hardware or known is None or not known.hardware:
@@ -230,17 +230,17 @@ class NetworkWatch:
         same = (known.index, known.gateway, known.prefix) == (uplink.index, uplink.gateway, uplink.prefix)
         return replace(uplink, hardware=known.hardware) if same else uplink
 
-    def _tell(self, moved: NetworkChange) -> None:
+    def _notify(self, change: NetworkChange) -> None:
         for listener in tuple(self._listeners):
             try:
-                listener(moved)
+                listener(change)
             except Exception as error:
                 asyncio.get_running_loop().call_exception_handler(
                     {"message": "a fault in what follows a change of network", "exception": error}
                 )
 
 
-def ends_of(sock: socket.socket) -> tuple[IPAddress, IPAddress] | None:
+def connection_ends(sock: socket.socket) -> tuple[IPAddress, IPAddress] | None:
     """The local and the remote address of a connection; None when it has none (any more)."""
     try:
         local, remote = sock.getsockname()[0], sock.getpeername()[0]
@@ -249,7 +249,7 @@ def ends_of(sock: socket.socket) -> tuple[IPAddress, IPAddress] | None:
         return None
 
 
-def source_towards(address: IPAddress) -> IPAddress | None:
+def source_address_for(address: IPAddress) -> IPAddress | None:
     """Our address that packets to `address` would leave from; None when there is no way. Nothing is sent: connecting a
     UDP socket only asks the routing table."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
@@ -259,18 +259,18 @@ def source_towards(address: IPAddress) -> IPAddress | None:
     return None
 
 
-def addresses_of_ours(known: frozenset[IPAddress]) -> frozenset[IPAddress]:
+def read_own_addresses(known: frozenset[IPAddress]) -> frozenset[IPAddress]:
     """All addresses of this computer on Linux. Elsewhere those that packets to the internet leave from, and of those
     `known` the ones that are still ours."""
     try:
         with netlink.Netlink() as asked:
             return frozenset(own.interface.ip for own in asked.addresses())
     except OSError:  # not Linux, or a sandbox
-        sources = frozenset(source for source in map(source_towards, OUTSIDE) if source is not None)
-        return sources | frozenset(filter(is_ours, known))
+        sources = frozenset(source for source in map(source_address_for, OUTSIDE) if source is not None)
+        return sources | frozenset(filter(is_own_address, known))
 
 
-def is_ours(address: IPAddress) -> bool:
+def is_own_address(address: IPAddress) -> bool:
     """Whether a socket may have this address."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:

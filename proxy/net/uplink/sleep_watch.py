@@ -15,7 +15,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 from proxy.net.kernel.tcp_info import Keepalive
-from proxy.net.uplink.network_watch import ends_of
+from proxy.net.uplink.network_watch import connection_ends
 
 TICK_S = 1.0
 
@@ -47,7 +47,7 @@ class Clocks:
         return cls(time.monotonic() if _ALWAYS is None else time.clock_gettime(_ALWAYS), time.time())
 
 
-def woke(before: Clocks, now: Clocks, *, asleep_s: float, jump_s: float) -> Resumed | None:
+def detect_resume(before: Clocks, now: Clocks, *, asleep_s: float, jump_s: float) -> Resumed | None:
     """What happened between two ticks, if anything."""
     lasted = now.always - before.always
     slept = lasted - TICK_S
@@ -88,12 +88,12 @@ class SleepWatch:
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         before, self._before = self._before, self._read()
-        found = woke(before, self._before, asleep_s=self._asleep_s, jump_s=self._jump_s)
+        found = detect_resume(before, self._before, asleep_s=self._asleep_s, jump_s=self._jump_s)
         if found is not None:
             self._on_wake(found)
 
 
-async def end_the_dead(connections: Iterable[socket.socket]) -> None:
+async def reset_stale_connections(connections: Iterable[socket.socket]) -> None:
     """Has the kernel ask the far end of each connection for a sign of life, and break those that give none for 3 s.
     Takes 5 s; the others are then as they were before. Connections within this computer cannot have died unnoticed."""
     asked = []
@@ -111,5 +111,5 @@ async def end_the_dead(connections: Iterable[socket.socket]) -> None:
 
 def _is_beyond(sock: socket.socket) -> bool:
     """Whether a connection leads to another computer."""
-    ends = ends_of(sock)
+    ends = connection_ends(sock)
     return ends is not None and not ends[1].is_loopback

@@ -108,7 +108,7 @@ def test_relays_that_are_not_configured_are_dialed_by_their_url() -> None:
     assert made.dialer_for_url("r0>http://127.0.0.1:3128") is not other
     for number in range(40):
         made.dialer_for_url(f"socks5h://127.0.0.1:{2000 + number}")
-    assert len(made._outside) <= 16
+    assert len(made._by_url) <= 16
     with pytest.raises(ValueError, match='unknown scheme "gopher"'):
         made.dialer_for_url("gopher://127.0.0.1:70")
     with pytest.raises(ConfigError, match="there is no relay 'nobody'"):

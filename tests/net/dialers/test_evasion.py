@@ -18,7 +18,7 @@ import pytest
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers import evasion as shape
-from proxy.net.dialers.evasion import SHAPERS, DisorderedStream, FragmentingStream, ttl_is_kept
+from proxy.net.dialers.evasion import STRATEGY_DIALERS, DisorderedStream, FragmentingStream, honours_ttl
 from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.poller import Poller
@@ -250,7 +250,7 @@ def test_it_says_where_it_leads() -> None:
     stream = shaped(Below())
     assert stream.peer == "192.0.2.1:443"
     assert stream.lowest_socket is SOCK
-    assert repr(stream) == "<ShapedStream 192.0.2.1:443>"
+    assert repr(stream) == "<FragmentingStream 192.0.2.1:443>"
 
 
 # -- segments ----------------------------------------------------------------------------------------------------------
@@ -316,11 +316,11 @@ async def test_pieces_that_wait_for_the_network_are_not_joined(
 
 
 def test_the_ttl_of_a_packet_is_the_one_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert ttl_is_kept.__wrapped__() is hasattr(socket, "TCP_INFO")
+    assert honours_ttl.__wrapped__() is hasattr(socket, "TCP_INFO")
     monkeypatch.setattr(shape, "_ttl_1", lambda _sock: contextlib.nullcontext())
-    assert ttl_is_kept.__wrapped__() is False, "the usual one arrives"
+    assert honours_ttl.__wrapped__() is False, "the usual one arrives"
     monkeypatch.setattr(shape, "_RECEIVED_TTL", None)
-    assert ttl_is_kept.__wrapped__() is False
+    assert honours_ttl.__wrapped__() is False
 
 
 class Opens:
@@ -337,19 +337,19 @@ class Opens:
 
 async def test_disorder_is_skipped_where_it_would_do_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     below = Opens(Below())
-    monkeypatch.setattr(shape, "ttl_is_kept", lambda: False)
+    monkeypatch.setattr(shape, "honours_ttl", lambda: False)
     with pytest.raises(DialError, match="TTL") as caught:
-        await SHAPERS["disorder"](below).dial(Destination("site.test", 443))
+        await STRATEGY_DIALERS["disorder"](below).dial(Destination("site.test", 443))
     assert (caught.value.stage, caught.value.symptom) == (Stage.CONNECT, Symptom.SKIPPED)
     assert below.stream is not None
-    monkeypatch.setattr(shape, "ttl_is_kept", lambda: True)
-    assert isinstance(await SHAPERS["disorder"](below).dial(Destination("site.test", 443)), DisorderedStream)
+    monkeypatch.setattr(shape, "honours_ttl", lambda: True)
+    assert isinstance(await STRATEGY_DIALERS["disorder"](below).dial(Destination("site.test", 443)), DisorderedStream)
 
 
 def test_a_dialer_says_what_it_does() -> None:
     below = Opens(Below())
-    assert repr(SHAPERS["tlsrec"](below)).startswith("<ShapedDialer tlsrec ")
-    assert repr(SHAPERS["disorder"](below)).startswith("<DisorderDialer ")
+    assert repr(STRATEGY_DIALERS["tlsrec"](below)).startswith("<FragmentingDialer tlsrec ")
+    assert repr(STRATEGY_DIALERS["disorder"](below)).startswith("<DisorderDialer ")
 
 
 # -- real servers ------------------------------------------------------------------------------------------------------

@@ -410,7 +410,7 @@ def test_a_rung_has_one_dialer_with_the_wrappers_around_each_other() -> None:
     made = Registry([], direct=Recorder(), to_relays=Recorder(), secure=Recorder())
     for text in ("tlsrec", "split", "disorder", "hostcase", "doh", "doh|tlsrec", "doh|ipv6|tlsrec|split"):
         assert made.dialer(rung(text)) is made.dialer(rung(text))
-    assert repr(made.dialer(rung("tlsrec|split"))).startswith("<ShapedDialer tlsrec <ShapedDialer split ")
+    assert repr(made.dialer(rung("tlsrec|split"))).startswith("<FragmentingDialer tlsrec <FragmentingDialer split ")
 
 
 @pytest.mark.parametrize(
@@ -433,7 +433,7 @@ def test_wrappers_that_cannot_be(route: str, problem: str) -> None:
 
 def test_a_flight_through_a_relay_may_be_cut_too() -> None:
     made = registry(relay("tor", "127.0.0.1:9050"))
-    assert repr(made.dialer(Route.parse("tor|tlsrec"))).startswith("<ShapedDialer tlsrec <Socks5Dialer tor")
+    assert repr(made.dialer(Route.parse("tor|tlsrec"))).startswith("<FragmentingDialer tlsrec <Socks5Dialer tor")
 
 
 async def test_doh_dials_what_the_secure_resolver_says() -> None:

@@ -240,4 +240,4 @@ async def test_who_leaves_ends_his_questions(country: Country) -> None:
 
 
 def test_it_says_whom_it_asks(country: Country, tmp_path: Path) -> None:
-    assert repr(country.dns()) == f"<SecureDns {country.servers[0]} {country.servers[1]}>"
+    assert repr(country.dns()) == f"<EncryptedDns {country.servers[0]} {country.servers[1]}>"

@@ -16,7 +16,7 @@ from proxy.model import DnsFinding, IPAddress, NetworkId, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.resolver import Resolver, SecureNames
+from proxy.net.dns.resolver import EncryptedLookup, Resolver
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.dns.tampering import FAKE
 from proxy.net.poller import Poller
@@ -105,7 +105,7 @@ def but_for_controls(say: Say) -> Say:
     return lambda asked: (saying(HONEST) if asked.name == "control.test" else say)(asked)
 
 
-async def failure(resolver: Resolver | SecureNames, host: str = "a.test") -> DialError:
+async def failure(resolver: Resolver | EncryptedLookup, host: str = "a.test") -> DialError:
     with pytest.raises(DialError) as caught:
         await resolver.resolve(host)
     assert caught.value.stage is Stage.RESOLVE
@@ -192,7 +192,7 @@ async def test_never_means_never(place: Place) -> None:
     place.suspects.add("a.test")
     resolver = place.resolver(mode="never")
     assert await resolved(resolver) == [HONEST]
-    assert (await failure(SecureNames(resolver))).symptom is Symptom.SKIPPED
+    assert (await failure(EncryptedLookup(resolver))).symptom is Symptom.SKIPPED
     assert place.secure.asked == []
 
 
@@ -200,7 +200,7 @@ async def test_without_secure_servers_the_system_is_asked(place: Place) -> None:
     place.suspects.add("a.test")
     resolver = place.resolver(secure=False)
     assert await resolved(resolver) == [HONEST]
-    assert (await failure(SecureNames(resolver))).symptom is Symptom.SKIPPED
+    assert (await failure(EncryptedLookup(resolver))).symptom is Symptom.SKIPPED
 
 
 @pytest.mark.parametrize("host", ["printer", "host.lan", "x.internal", "x.home.arpa", "x.local", "abc.onion"])
@@ -209,7 +209,7 @@ async def test_no_secure_server_is_asked_for_local_names(place: Place, host: str
     resolver = place.resolver()
     with contextlib.suppress(DialError):
         await resolver.resolve(host)
-    assert (await failure(SecureNames(resolver), host)).symptom is Symptom.SKIPPED
+    assert (await failure(EncryptedLookup(resolver), host)).symptom is Symptom.SKIPPED
     await resolver.compare(host)
     assert place.secure.asked == []
     assert host != "abc.onion" or place.asked_in_the_clear == set()
@@ -219,7 +219,7 @@ async def test_fixed_addresses_are_asked_of_nobody(place: Place) -> None:
     place.suspects.add("a.test")
     resolver = place.resolver(hosts={"a.test": "127.0.0.9"}, mode="always")
     assert await resolved(resolver) == ["127.0.0.9"]
-    assert [str(address) for address in await SecureNames(resolver).resolve("a.test")] == ["127.0.0.9"]
+    assert [str(address) for address in await EncryptedLookup(resolver).resolve("a.test")] == ["127.0.0.9"]
     assert resolver.known("a.test") == (ipaddress.ip_address("127.0.0.9"),)
     assert place.secure.asked == []
 
@@ -235,7 +235,7 @@ async def test_a_name_below_a_suffix_of_the_search_list_is_the_networks_own(
     resolver = place.resolver(mode=mode)
     if not asked:
         assert await resolved(resolver, "intranet.corp.test") == ["10.1.2.3"]
-        assert (await failure(SecureNames(resolver), "intranet.corp.test")).symptom is Symptom.SKIPPED
+        assert (await failure(EncryptedLookup(resolver), "intranet.corp.test")).symptom is Symptom.SKIPPED
     else:
         assert await resolved(resolver, "intranet.corp.test") == [HONEST]
     assert bool(place.secure.asked) is asked
@@ -305,7 +305,7 @@ async def test_what_listens_on_leaves_the_next_query_for_the_name_alone(place: P
 async def test_D6_how_it_failed_is_told_apart(place: Place, code: str, symptom: Symptom, evidence: str) -> None:
     place.plain.say = place.secure.say = saying(code=code)
     resolver = place.resolver()
-    for asked in (resolver, SecureNames(resolver)):
+    for asked in (resolver, EncryptedLookup(resolver)):
         error = await failure(asked)
         assert (error.symptom, error.evidence) == (symptom, {"code": evidence})
 

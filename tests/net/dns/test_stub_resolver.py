@@ -12,7 +12,7 @@ import pytest
 
 from proxy.model import IPAddress
 from proxy.net.dns import stub_resolver as dns_system
-from proxy.net.dns.stub_resolver import QUESTIONS, Found, StubResolver
+from proxy.net.dns.stub_resolver import QUESTIONS, LookupResult, StubResolver
 from proxy.net.tasks import spawn
 from proxy.wire.dns import Code
 from tests.support.late import stall
@@ -27,10 +27,10 @@ class Ear:
     """What a lookup told, as texts."""
 
     def __init__(self) -> None:
-        self.found: list[Found] = []
+        self.found: list[LookupResult] = []
         self.differing: list[tuple[Texts, Texts]] = []
 
-    def heard(self, found: Found) -> None:
+    def heard(self, found: LookupResult) -> None:
         self.found.append(found)
 
     def differs(self, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
@@ -105,7 +105,7 @@ async def test_D6_a_server_that_fails_is_followed_by_the_next(tmp_path: Path, co
         assert (await ask(system)).addresses == [(FOUR,)]
         second.say = saying(code=code)
         ear = await ask(system)
-    assert ear.found == [Found(code=expected, said=ear.found[0].said)]
+    assert ear.found == [LookupResult(code=expected, source=ear.found[0].source)]
 
 
 async def test_D6_a_name_that_does_not_exist_is_asked_of_nobody_else(tmp_path: Path) -> None:
@@ -157,7 +157,7 @@ async def test_where_nobody_listens_at_all_it_ends_at_once(tmp_path: Path) -> No
         port = sock.getsockname()[1]
     ear = await ask(asking(tmp_path, port), timeout_s=1e9)
     assert ear.found[0].code is None
-    assert "refused" in ear.found[0].said
+    assert "refused" in ear.found[0].source
     assert not ear.found[0].offline
 
 

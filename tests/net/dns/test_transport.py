@@ -10,7 +10,7 @@ from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns import transport as dns_channel
-from proxy.net.dns.transport import CONNECTIONS, Channel, make_channel
+from proxy.net.dns.transport import CONNECTIONS, DnsTransport, make_transport
 from proxy.net.poller import Poller
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all, spawn
@@ -45,24 +45,24 @@ async def server(home: None, best_poller: Poller, kind: Secure) -> AsyncIterator
         await cancel_all()
 
 
-Made = tuple[NameServer, Channel]
+Made = tuple[NameServer, DnsTransport]
 
 
 @pytest.fixture
-def channel(server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer) -> Channel:
-    return make_channel(where(server, kind, ca), to_relays, timeout_s=10)
+def channel(server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer) -> DnsTransport:
+    return make_transport(where(server, kind, ca), to_relays, timeout_s=10)
 
 
 def where(server: NameServer, kind: Secure, ca: str | None, sni: str | None = None) -> SecureServer:
     return SecureServer(kind, Destination(LOOPBACK, server.port), "/dns-query", sni, ca)
 
 
-async def ask(channel: Channel, name: str = "a.test", kind: Kind = Kind.A) -> list[str]:
+async def ask(channel: DnsTransport, name: str = "a.test", kind: Kind = Kind.A) -> list[str]:
     answer = dns.read_answer(await channel.exchange(dns.query(name, kind, padded=True)), name, kind)
     return [str(address) for address in answer.addresses]
 
 
-async def failing(channel: Channel) -> DialError:
+async def failing(channel: DnsTransport) -> DialError:
     with pytest.raises(DialError) as caught:
         await ask(channel)
     assert caught.value.stage is Stage.RESOLVE
@@ -70,13 +70,13 @@ async def failing(channel: Channel) -> DialError:
     return caught.value
 
 
-async def test_questions_share_a_connection(server: NameServer, channel: Channel) -> None:
+async def test_questions_share_a_connection(server: NameServer, channel: DnsTransport) -> None:
     for _ in range(3):
         assert await ask(channel) == [ADDRESS]
     assert {asked.connection for asked in server.asked} == {1}
 
 
-async def test_D13_questions_are_padded_and_name_no_subnet(server: NameServer, channel: Channel) -> None:
+async def test_D13_questions_are_padded_and_name_no_subnet(server: NameServer, channel: DnsTransport) -> None:
     for name in ("a.test", "a-much-longer-name-than-the-other.example.test"):
         await ask(channel, name)
     assert {asked.size for asked in server.asked} == {128}
@@ -85,7 +85,7 @@ async def test_D13_questions_are_padded_and_name_no_subnet(server: NameServer, c
 
 
 @pytest.mark.parametrize("kind", [Secure.DOH], indirect=True)
-async def test_over_HTTPS_a_question_has_no_number(server: NameServer, channel: Channel) -> None:
+async def test_over_HTTPS_a_question_has_no_number(server: NameServer, channel: DnsTransport) -> None:
     await ask(channel)
     assert [asked.message.id for asked in server.asked] == [0]
     (head,) = server.heads
@@ -94,7 +94,7 @@ async def test_over_HTTPS_a_question_has_no_number(server: NameServer, channel: 
 
 
 @pytest.mark.parametrize("kind", [Secure.DOT], indirect=True)
-async def test_over_TLS_many_questions_travel_at_once(server: NameServer, channel: Channel) -> None:
+async def test_over_TLS_many_questions_travel_at_once(server: NameServer, channel: DnsTransport) -> None:
     server.say = silent
     asking = [spawn(ask(channel, f"n{number}.test"), name="ask") for number in range(200)]
     await until(lambda: len(server.asked) == 200)
@@ -105,7 +105,7 @@ async def test_over_TLS_many_questions_travel_at_once(server: NameServer, channe
 
 
 @pytest.mark.parametrize("kind", [Secure.DOH], indirect=True)
-async def test_over_HTTPS_there_are_so_many_connections(server: NameServer, channel: Channel) -> None:
+async def test_over_HTTPS_there_are_so_many_connections(server: NameServer, channel: DnsTransport) -> None:
     asking = [spawn(ask(channel, f"n{number}.test"), name="ask") for number in range(50)]
     assert await asyncio.gather(*asking) == [[ADDRESS]] * 50
     assert server.connections <= CONNECTIONS
@@ -114,14 +114,14 @@ async def test_over_HTTPS_there_are_so_many_connections(server: NameServer, chan
 async def test_a_certificate_for_the_name_given_is_enough(
     server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer
 ) -> None:
-    assert await ask(make_channel(where(server, kind, ca, "dns.test"), to_relays, timeout_s=10)) == [ADDRESS]
+    assert await ask(make_transport(where(server, kind, ca, "dns.test"), to_relays, timeout_s=10)) == [ADDRESS]
 
 
 @pytest.mark.parametrize(("trusted", "sni"), [(True, "other.test"), (False, None)])
 async def test_D1_a_certificate_that_is_not_good_is_refused_before_anything_is_asked(
     server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer, trusted: bool, sni: str | None
 ) -> None:
-    channel = make_channel(where(server, kind, ca if trusted else None, sni), to_relays, timeout_s=10)
+    channel = make_transport(where(server, kind, ca if trusted else None, sni), to_relays, timeout_s=10)
     assert (await failing(channel)).symptom is Symptom.CERTIFICATE
     assert server.asked == []
 
@@ -129,17 +129,19 @@ async def test_D1_a_certificate_that_is_not_good_is_refused_before_anything_is_a
 def test_a_file_without_certificates_is_told_at_start(kind: Secure, to_relays: TcpDialer, tmp_path: Path) -> None:
     server = SecureServer(kind, Destination(LOOPBACK, 1), ca=str(tmp_path / "none.pem"))
     with pytest.raises(ConfigError, match="no certificates"):
-        make_channel(server, to_relays, timeout_s=1)
+        make_transport(server, to_relays, timeout_s=1)
 
 
-async def test_a_connection_that_was_closed_meanwhile_is_replaced(server: NameServer, channel: Channel) -> None:
+async def test_a_connection_that_was_closed_meanwhile_is_replaced(server: NameServer, channel: DnsTransport) -> None:
     server.close_after = 1
     for _ in range(3):
         assert await ask(channel) == [ADDRESS]
     assert [asked.connection for asked in server.asked] == [1, 2, 3]
 
 
-async def test_a_question_lost_with_a_kept_connection_is_asked_once_more(server: NameServer, channel: Channel) -> None:
+async def test_a_question_lost_with_a_kept_connection_is_asked_once_more(
+    server: NameServer, channel: DnsTransport
+) -> None:
     await ask(channel)
     server.say = silent
     asking = spawn(ask(channel), name="ask")
@@ -150,7 +152,7 @@ async def test_a_question_lost_with_a_kept_connection_is_asked_once_more(server:
     assert [asked.connection for asked in server.asked] == [1, 1, 2]
 
 
-async def test_a_question_lost_with_a_new_connection_has_failed(server: NameServer, channel: Channel) -> None:
+async def test_a_question_lost_with_a_new_connection_has_failed(server: NameServer, channel: DnsTransport) -> None:
     server.say = silent
     asking = spawn(failing(channel), name="ask")
     await until(lambda: len(server.asked) == 1)
@@ -161,7 +163,7 @@ async def test_a_question_lost_with_a_new_connection_has_failed(server: NameServ
 
 async def test_silence_is_waited_for_so_long(server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer) -> None:
     server.say = silent
-    channel = make_channel(where(server, kind, ca), to_relays, timeout_s=0.3)
+    channel = make_transport(where(server, kind, ca), to_relays, timeout_s=0.3)
     assert "no answer within 0.3 s" in str(await failing(channel))
     await until(lambda: not channel._running)  # what carries nothing is not kept
     server.say = saying(ADDRESS)
@@ -169,7 +171,7 @@ async def test_silence_is_waited_for_so_long(server: NameServer, kind: Secure, c
 
 
 async def test_an_idle_connection_is_closed(server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer) -> None:
-    channel = make_channel(where(server, kind, ca), to_relays, timeout_s=10, idle_s=0.01)
+    channel = make_transport(where(server, kind, ca), to_relays, timeout_s=10, idle_s=0.01)
     await ask(channel)
     await until(lambda: not channel._running)
     assert await ask(channel) == [ADDRESS]
@@ -177,7 +179,7 @@ async def test_an_idle_connection_is_closed(server: NameServer, kind: Secure, ca
 
 
 @pytest.mark.parametrize("kind", [Secure.DOT], indirect=True)
-async def test_who_leaves_takes_nobody_along(server: NameServer, channel: Channel) -> None:
+async def test_who_leaves_takes_nobody_along(server: NameServer, channel: DnsTransport) -> None:
     server.say = silent
     leaving, staying = (spawn(ask(channel, name), name="ask") for name in ("a.test", "b.test"))
     await until(lambda: len(server.asked) == 2)
@@ -189,7 +191,9 @@ async def test_who_leaves_takes_nobody_along(server: NameServer, channel: Channe
 
 
 @pytest.mark.parametrize("kind", [Secure.DOH], indirect=True)
-async def test_a_question_whose_asker_left_before_its_turn_is_not_asked(server: NameServer, channel: Channel) -> None:
+async def test_a_question_whose_asker_left_before_its_turn_is_not_asked(
+    server: NameServer, channel: DnsTransport
+) -> None:
     server.say = silent
     for number in range(CONNECTIONS):
         spawn(ask(channel, f"n{number}.test"), name="ask")
@@ -204,7 +208,9 @@ async def test_a_question_whose_asker_left_before_its_turn_is_not_asked(server: 
     assert "late.test" not in server.names()
 
 
-async def test_no_more_than_so_many_wait(server: NameServer, channel: Channel, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_no_more_than_so_many_wait(
+    server: NameServer, channel: DnsTransport, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(dns_channel, "WAITING_LIMIT", 2)
     server.say = silent
     asking = [spawn(ask(channel, name), name="ask") for name in ("a.test", "b.test")]
@@ -219,7 +225,7 @@ async def test_no_more_than_so_many_wait(server: NameServer, channel: Channel, m
 
 
 async def test_nobody_listens(home: None, kind: Secure, ca: str, to_relays: TcpDialer) -> None:
-    channel = make_channel(SecureServer(kind, Destination(LOOPBACK, 1), ca=ca), to_relays, timeout_s=10)
+    channel = make_transport(SecureServer(kind, Destination(LOOPBACK, 1), ca=ca), to_relays, timeout_s=10)
     assert (await failing(channel)).symptom is Symptom.RESOLVE_FAILED
 
 
@@ -228,7 +234,7 @@ async def test_our_own_troubles_stay_ours(kind: Secure, ca: str) -> None:
         async def dial(self, destination: Destination) -> Stream:
             raise DialError("no route", stage=Stage.CONNECT, symptom=Symptom.OFFLINE)
 
-    channel = make_channel(SecureServer(kind, Destination(LOOPBACK, 1), ca=ca), Offline(), timeout_s=10)
+    channel = make_transport(SecureServer(kind, Destination(LOOPBACK, 1), ca=ca), Offline(), timeout_s=10)
     assert (await failing(channel)).symptom is Symptom.OFFLINE
 
 
@@ -245,7 +251,7 @@ async def test_our_own_troubles_stay_ours(kind: Secure, ca: str) -> None:
     ],
 )
 async def test_D3_D4_an_answer_that_is_none_is_refused(
-    server: NameServer, channel: Channel, answer: bytes, says: str | None
+    server: NameServer, channel: DnsTransport, answer: bytes, says: str | None
 ) -> None:
     server.pages = [answer]
     server.close_after = 1
@@ -257,7 +263,7 @@ async def test_D3_D4_an_answer_that_is_none_is_refused(
 
 
 @pytest.mark.parametrize("kind", [Secure.DOH], indirect=True)
-async def test_what_follows_an_answer_is_no_answer_to_the_next(server: NameServer, channel: Channel) -> None:
+async def test_what_follows_an_answer_is_no_answer_to_the_next(server: NameServer, channel: DnsTransport) -> None:
     forged = page(b"forged")
 
     def say(asked: object) -> list[bytes]:
@@ -273,19 +279,21 @@ async def test_what_follows_an_answer_is_no_answer_to_the_next(server: NameServe
 @pytest.mark.parametrize("kind", [Secure.DOT], indirect=True)
 @pytest.mark.parametrize("answer", [b"", b"x" * 11, b"x" * (dns.MESSAGE_LIMIT + 1)])
 async def test_D4_a_message_of_an_impossible_length_ends_the_connection(
-    server: NameServer, channel: Channel, answer: bytes
+    server: NameServer, channel: DnsTransport, answer: bytes
 ) -> None:
     server.say = lambda _: [answer]
     assert f"its answer is {len(answer)} bytes long" in str(await failing(channel))
 
 
 @pytest.mark.parametrize("kind", [Secure.DOT], indirect=True)
-async def test_an_answer_to_nothing_is_passed_over(server: NameServer, channel: Channel) -> None:
+async def test_an_answer_to_nothing_is_passed_over(server: NameServer, channel: DnsTransport) -> None:
     server.say = lambda asked: [reply(asked, "203.0.113.1", number=asked.message.id ^ 1), reply(asked, ADDRESS)]
     assert await ask(channel) == [ADDRESS]
 
 
-async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(server: NameServer, channel: Channel) -> None:
+async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(
+    server: NameServer, channel: DnsTransport
+) -> None:
     def say_late(asked: Asked) -> Sequence[bytes]:
         stall(1000)
         return [reply(asked, ADDRESS)]
@@ -299,6 +307,6 @@ async def test_a_handshake_that_was_answered_while_the_loop_was_late_is_in_time(
 ) -> None:
     context = stalling(AUTHORITY.server(LOOPBACK, "dns.test"), TLS_LATE_S)
     async with tls_server(saying(ADDRESS), context, http=kind is Secure.DOH) as server:
-        channel = make_channel(where(server, kind, ca), to_relays, timeout_s=10)
+        channel = make_transport(where(server, kind, ca), to_relays, timeout_s=10)
         assert await ask(channel) == [ADDRESS]
         await cancel_all()

@@ -10,18 +10,18 @@ import pytest
 
 from proxy.net.uplink import netlink
 from proxy.net.uplink.netlink import (
+    KernelRoute,
     Link,
     Netlink,
     OwnAddress,
-    RouteFound,
     attribute,
     attributes,
-    link_of,
     messages,
-    neighbour_of_news,
-    open_news,
-    own_address,
-    route_found,
+    neighbour_of_event,
+    open_event_socket,
+    parse_address,
+    parse_link,
+    parse_route,
 )
 
 linux = pytest.mark.skipif(not netlink.AVAILABLE, reason="not run: rtnetlink is Linux")
@@ -61,13 +61,13 @@ def test_attributes() -> None:
 def test_a_route() -> None:
     head = bytes(12)
     link, gateway, source = attribute(4, struct.pack("=I", 3)), attribute(5, ROUTER.packed), attribute(7, OURS.packed)
-    assert route_found(head + link + gateway + source) == RouteFound(3, ROUTER, OURS)
-    assert route_found(head + link) == RouteFound(3, None, None)
+    assert parse_route(head + link + gateway + source) == KernelRoute(3, ROUTER, OURS)
+    assert parse_route(head + link) == KernelRoute(3, None, None)
     six = ipaddress.ip_address("fe80::1")
     via = attribute(18, struct.pack("=H", socket.AF_INET6) + six.packed)
-    assert route_found(head + link + via) == RouteFound(3, six, None)
-    assert route_found(head + gateway) is None
-    assert route_found(b"") is None
+    assert parse_route(head + link + via) == KernelRoute(3, six, None)
+    assert parse_route(head + gateway) is None
+    assert parse_route(b"") is None
 
 
 def test_a_link() -> None:
@@ -75,10 +75,10 @@ def test_a_link() -> None:
         info = attribute(18 | 0x8000, attribute(1, kind + b"\0")) if kind else b""
         return struct.pack("=BxHiII", 0, 1, 3, flags, 0) + attribute(3, b"wlan0\0") + info
 
-    assert link_of(body(0x1003)) == Link("wlan0", "", asks=True)
-    assert link_of(body(0x1083, b"wireguard")) == Link("wlan0", "wireguard", asks=False)
-    assert link_of(body(0x10)) == Link("wlan0", "", asks=False)
-    assert link_of(b"short") is None
+    assert parse_link(body(0x1003)) == Link("wlan0", "", has_neighbours=True)
+    assert parse_link(body(0x1083, b"wireguard")) == Link("wlan0", "wireguard", has_neighbours=False)
+    assert parse_link(body(0x10)) == Link("wlan0", "", has_neighbours=False)
+    assert parse_link(b"short") is None
 
 
 def test_an_address() -> None:
@@ -86,19 +86,19 @@ def test_an_address() -> None:
         return struct.pack("=BBBBI", socket.AF_INET, length, 0, 0, 3) + b"".join(found)
 
     interface = ipaddress.ip_interface("192.168.1.2/24")
-    assert own_address(body(24, attribute(1, OURS.packed))) == OwnAddress(3, interface, 0)
+    assert parse_address(body(24, attribute(1, OURS.packed))) == OwnAddress(3, interface, 0)
     both = body(24, attribute(1, ROUTER.packed), attribute(2, OURS.packed))
-    assert own_address(both) == OwnAddress(3, interface, 0)
-    assert own_address(body(24)) is None
-    assert own_address(body(33, attribute(1, OURS.packed))) is None
-    assert own_address(b"") is None
+    assert parse_address(both) == OwnAddress(3, interface, 0)
+    assert parse_address(body(24)) is None
+    assert parse_address(body(33, attribute(1, OURS.packed))) is None
+    assert parse_address(b"") is None
 
 
 def test_news_of_neighbours() -> None:
     body = struct.pack("=BxxxiHBB", socket.AF_INET, 3, 2, 0, 1) + attribute(1, ROUTER.packed)
-    assert neighbour_of_news(netlink.RTM_NEWNEIGH, body) == ROUTER.packed
-    assert neighbour_of_news(netlink.RTM_NEWROUTE, body) is None
-    assert neighbour_of_news(netlink.RTM_NEWNEIGH, b"") is None
+    assert neighbour_of_event(netlink.RTM_NEWNEIGH, body) == ROUTER.packed
+    assert neighbour_of_event(netlink.RTM_NEWROUTE, body) is None
+    assert neighbour_of_event(netlink.RTM_NEWNEIGH, b"") is None
 
 
 @linux
@@ -108,8 +108,8 @@ def test_the_kernel_answers() -> None:
         loopback = next(own for own in addresses if str(own.interface.ip) == "127.0.0.1")
         link = asked.link(loopback.index)
         route = asked.route_to(ipaddress.ip_address("127.0.0.1"))
-        assert asked.hardware_of(loopback.index, ipaddress.ip_address("127.0.0.77")) == ""
-    assert link == Link("lo", "", asks=False)
+        assert asked.hardware_address(loopback.index, ipaddress.ip_address("127.0.0.77")) == ""
+    assert link == Link("lo", "", has_neighbours=False)
     assert route is not None
     assert route.index == loopback.index
 
@@ -135,7 +135,7 @@ def test_where_no_route_leads_there_is_none(monkeypatch: pytest.MonkeyPatch) -> 
 
 @linux
 def test_news_are_heard() -> None:
-    with open_news() as news, pytest.raises(BlockingIOError):
+    with open_event_socket() as news, pytest.raises(BlockingIOError):
         news.recv(1)
 
 
@@ -144,4 +144,4 @@ def test_without_rtnetlink_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OSError, match=os.strerror(errno.EAFNOSUPPORT)):
         Netlink()
     with pytest.raises(OSError, match=os.strerror(errno.EAFNOSUPPORT)):
-        open_news()
+        open_event_socket()

@@ -7,14 +7,14 @@ import pytest
 
 from proxy.model import UNKNOWN_NETWORK
 from proxy.net.uplink import network_id
-from proxy.net.uplink.netlink import Link, OwnAddress, RouteFound
+from proxy.net.uplink.netlink import KernelRoute, Link, OwnAddress
 from proxy.net.uplink.network_id import (
     UplinkFacts,
+    command_output,
     hardware,
     ipv4_uplink,
     ipv6_uplink,
     read_uplink,
-    said_by,
     uplink_by_proc,
     uplink_of,
     uplink_of_bsd,
@@ -88,9 +88,9 @@ def test_what_tells_nothing_is_unknown(nothing: UplinkFacts | None) -> None:
 
 def test_more_known_of_it_makes_no_other_place() -> None:
     vague, other = PLACES["a router whose hardware is not known"], PLACES["another router of the same address"]
-    assert AT_HOME.is_same_place(vague)
-    assert vague.is_same_place(other)
-    assert not AT_HOME.is_same_place(other)
+    assert AT_HOME.may_be_same_network(vague)
+    assert vague.may_be_same_network(other)
+    assert not AT_HOME.may_be_same_network(other)
 
 
 def test_this_machine_can_be_read() -> None:
@@ -106,31 +106,31 @@ def own(text: str, index: int = 3, scope: int = 0) -> OwnAddress:
 
 
 def test_the_prefix_is_the_routers() -> None:
-    route = RouteFound(3, ipaddress.ip_address("192.168.1.1"), ipaddress.ip_address("192.168.1.23"))
+    route = KernelRoute(3, ipaddress.ip_address("192.168.1.1"), ipaddress.ip_address("192.168.1.23"))
     addresses = [own("192.168.1.23/24"), own("10.0.0.1/8"), own("192.168.0.1/16", index=7), own("169.254.3.3/16")]
-    assert uplink_of(route, Link("wlan0", "", asks=True), addresses, "020000000001") == UplinkFacts(
+    assert uplink_of(route, Link("wlan0", "", has_neighbours=True), addresses, "020000000001") == UplinkFacts(
         "192.168.1.1",
         "020000000001",
         "192.168.1.0/24",
         source=ipaddress.ip_address("192.168.1.23"),
         index=3,
-        may_ask=True,
+        router_is_discoverable=True,
     )
 
 
 def test_behind_a_router_of_its_own_link_the_prefix_is_our_addresss() -> None:
     """IPv6: fe80::1 is in no global prefix, and fe80::/64 says nothing."""
     source = "2001:db8:1:0:8d3c::2"
-    route = RouteFound(3, ipaddress.ip_address("fe80::1"), ipaddress.ip_address(source))
+    route = KernelRoute(3, ipaddress.ip_address("fe80::1"), ipaddress.ip_address(source))
     addresses = [own(f"{source}/64"), own("fe80::2/64", scope=253), own("fd00::2/64"), own("2001:db8:1::2/128")]
-    assert uplink_of(route, Link("wlan0", "", asks=True), addresses, "").prefix == "2001:db8:1::/64"
+    assert uplink_of(route, Link("wlan0", "", has_neighbours=True), addresses, "").prefix == "2001:db8:1::/64"
 
 
 def test_a_vpn_without_a_prefix_has_its_name_and_our_address() -> None:
-    route = RouteFound(9, None, ipaddress.ip_address("10.9.0.2"))
-    found = uplink_of(route, Link("wg0", "wireguard", asks=False), [own("10.9.0.2/32", index=9)], "")
-    assert (found.identity, found.may_ask) == ("wg0 10.9.0.2", False)
-    mobile = uplink_of(route, Link("ppp0", "", asks=False), [own("10.9.0.2/32", index=9)], "")
+    route = KernelRoute(9, None, ipaddress.ip_address("10.9.0.2"))
+    found = uplink_of(route, Link("wg0", "wireguard", has_neighbours=False), [own("10.9.0.2/32", index=9)], "")
+    assert (found.identity, found.router_is_discoverable) == ("wg0 10.9.0.2", False)
+    mobile = uplink_of(route, Link("ppp0", "", has_neighbours=False), [own("10.9.0.2/32", index=9)], "")
     assert mobile.identity == ""
 
 
@@ -289,9 +289,9 @@ def test_hardware_addresses_in_any_spelling(text: str, expected: str) -> None:
 
 
 def test_commands_that_are_not_there_or_fail_say_nothing() -> None:
-    assert said_by("no-such-command-anywhere") == ""
-    assert said_by("false") == ""
-    assert said_by("echo", "hello") == "hello\n"
+    assert command_output("no-such-command-anywhere") == ""
+    assert command_output("false") == ""
+    assert command_output("echo", "hello") == "hello\n"
 
 
 def test_other_systems_ask_commands(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -302,7 +302,7 @@ def test_other_systems_ask_commands(monkeypatch: pytest.MonkeyPatch) -> None:
         ("route", "print"): WINDOWS_ROUTE,
         ("arp", "-a"): WINDOWS_ARP,
     }
-    monkeypatch.setattr(network_id, "said_by", lambda *command: said.get(command, ""))
+    monkeypatch.setattr(network_id, "command_output", lambda *command: said.get(command, ""))
     mac, windows = read_uplink("darwin"), read_uplink("win32")
     assert mac == windows
     assert mac is not None

@@ -17,10 +17,10 @@ from proxy.net.uplink.network_id import UplinkFacts, network_id
 from proxy.net.uplink.network_watch import (
     NetworkChange,
     NetworkWatch,
-    addresses_of_ours,
-    ends_of,
-    is_ours,
-    source_towards,
+    connection_ends,
+    is_own_address,
+    read_own_addresses,
+    source_address_for,
 )
 from tests.support import programs
 from tests.support.clock import Clock
@@ -55,7 +55,7 @@ class World:
     ) -> None:
         self._near, self._kernel = socket.socketpair(socket.AF_UNIX, socket.SOCK_DGRAM)
         self._near.setblocking(False)
-        monkeypatch.setattr(netlink, "open_news", (lambda: self._near) if kernel_tells else _refuse)
+        monkeypatch.setattr(netlink, "open_event_socket", (lambda: self._near) if kernel_tells else _refuse)
         self.uplink = uplink
         self.addresses: frozenset[IPAddress] = frozenset({OURS})
         self.moves: list[NetworkChange] = []
@@ -68,7 +68,7 @@ class World:
         self.uplink = uplink
         if addresses:
             self.addresses = frozenset(map(ipaddress.ip_address, addresses))
-        self.watch.look()
+        self.watch.read_now()
         return list(self.moves)
 
     def tell(self, kind: int, body: bytes) -> None:
@@ -95,7 +95,7 @@ def known(uplink: UplinkFacts) -> str:
 
 async def test_a_change_is_told_once(monkeypatch: pytest.MonkeyPatch) -> None:
     world = World(monkeypatch)
-    world.watch.look()  # harmless before the start
+    world.watch.read_now()  # harmless before the start
     await world.watch.start()
     assert world.moves == []
     assert world.watch.current() == known(HOME)
@@ -162,9 +162,9 @@ async def test_a_listener_that_fails_keeps_nothing_from_the_others(monkeypatch: 
 
 
 async def test_where_no_kernel_tells_it_looks_around(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_watch, "_GLANCE_S", 0.01)
+    monkeypatch.setattr(network_watch, "_POLL_S", 0.01)
     source = [OURS]
-    monkeypatch.setattr(network_watch, "source_towards", lambda _: source[0])
+    monkeypatch.setattr(network_watch, "source_address_for", lambda _: source[0])
     world = World(monkeypatch, kernel_tells=False)
     await world.watch.start()
     world.uplink = OFFICE
@@ -172,9 +172,9 @@ async def test_where_no_kernel_tells_it_looks_around(monkeypatch: pytest.MonkeyP
     await until(lambda: world.watch.current() == known(OFFICE))
     world.uplink = HOME  # with the same address: seen when all is read again
     await until(lambda: world.watch.current() == known(HOME))
-    monkeypatch.setattr(network_watch, "_GLANCE_S", 600)
+    monkeypatch.setattr(network_watch, "_POLL_S", 600)
     world.uplink = OFFICE
-    world.watch.look()
+    world.watch.read_now()
     await until(lambda: world.watch.current() == known(OFFICE))
     world.close()
 
@@ -224,7 +224,7 @@ async def test_of_neighbours_only_the_router_matters(monkeypatch: pytest.MonkeyP
     await world.watch.start()
     before = looks
     world.tell_of_neighbour("192.168.1.77")
-    world.watch._hear()
+    world.watch._on_kernel_event()
     assert world.watch._timer is None
     world.tell_of_neighbour("192.168.1.1")
     await until(lambda: looks > before)
@@ -239,18 +239,18 @@ async def test_more_news_than_there_is_room_for_are_news(monkeypatch: pytest.Mon
             raise OSError(errno.ENOBUFS, "No buffer space available")
 
     with Full() as full:
-        monkeypatch.setattr(netlink, "open_news", lambda: full)
+        monkeypatch.setattr(netlink, "open_event_socket", lambda: full)
         await world.watch.start()
         world.uplink = OFFICE
-        world.watch._hear()
+        world.watch._on_kernel_event()
         await until(lambda: world.watch.current() == known(OFFICE))
         world.close()
 
 
 async def test_a_router_that_never_says_who_it_is_holds_up_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     said: list[UplinkFacts] = []
-    monkeypatch.setattr(network_watch, "_say_hello", said.append)
-    stranger = UplinkFacts("192.168.1.1", "", "192.168.1.0/24", source=OURS, index=4, may_ask=True)
+    monkeypatch.setattr(network_watch, "_trigger_neighbour_discovery", said.append)
+    stranger = UplinkFacts("192.168.1.1", "", "192.168.1.0/24", source=OURS, index=4, router_is_discoverable=True)
     world = World(monkeypatch, uplink=stranger)
     await world.watch.start()
     assert world.watch.current() == known(stranger)
@@ -310,7 +310,7 @@ def test_what_is_lost(
     monkeypatch: pytest.MonkeyPatch, moved: NetworkChange, connection: Connection, now_from: str | None, lost: bool
 ) -> None:
     source = None if now_from is None else ipaddress.ip_address(now_from)
-    monkeypatch.setattr(network_watch, "source_towards", lambda _: source)
+    monkeypatch.setattr(network_watch, "source_address_for", lambda _: source)
     with connection:
         assert moved.orphans(connection) is lost
 
@@ -325,26 +325,26 @@ def test_two_networks_that_cannot_be_told_apart_may_be_two() -> None:
 
 def test_what_is_no_connection_is_not_lost() -> None:
     near, far = tcp_pair()
-    assert ends_of(near) == (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("127.0.0.1"))
+    assert connection_ends(near) == (ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("127.0.0.1"))
     near.close()
     far.close()
-    assert ends_of(near) is None
+    assert connection_ends(near) is None
     assert not NetworkChange(A, B).orphans(near)
     first, second = socket.socketpair()
     with first, second:
-        assert ends_of(first) is None
+        assert connection_ends(first) is None
 
 
 def test_our_own_addresses(monkeypatch: pytest.MonkeyPatch) -> None:
     local, foreign = ipaddress.ip_address("127.0.0.1"), ipaddress.ip_address("203.0.113.200")
-    assert source_towards(local) == local
-    assert is_ours(local)
-    assert not is_ours(foreign)
+    assert source_address_for(local) == local
+    assert is_own_address(local)
+    assert not is_own_address(foreign)
     monkeypatch.setattr(netlink, "Netlink", _refuse)
-    found = addresses_of_ours(frozenset({local, foreign}))
+    found = read_own_addresses(frozenset({local, foreign}))
     assert local in found
     assert foreign not in found
 
 
 def test_where_there_is_no_way_there_is_no_source() -> None:
-    assert source_towards(ipaddress.ip_address("255.255.255.255")) is None
+    assert source_address_for(ipaddress.ip_address("255.255.255.255")) is None

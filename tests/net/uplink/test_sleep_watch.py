@@ -8,7 +8,7 @@ import pytest
 
 from proxy.net.kernel.tcp_info import Keepalive
 from proxy.net.uplink import sleep_watch as wake
-from proxy.net.uplink.sleep_watch import Clocks, Resumed, SleepWatch, end_the_dead, woke
+from proxy.net.uplink.sleep_watch import Clocks, Resumed, SleepWatch, detect_resume, reset_stale_connections
 from tests.support import clock
 from tests.support.filters import drop_all
 from tests.support.sockets import reset, tcp_pair
@@ -41,7 +41,7 @@ TICKS: dict[str, tuple[Tick, Resumed | None]] = {
 def test_what_happened_between_two_ticks(tick: Tick, expected: Resumed | None) -> None:
     before = Clocks(5000.0, 1_700_000_000.0)
     now = Clocks(before.always + tick.always, before.wall + tick.wall)
-    assert woke(before, now, asleep_s=5, jump_s=10) == expected
+    assert detect_resume(before, now, asleep_s=5, jump_s=10) == expected
 
 
 def test_it_tells_once_and_goes_on() -> None:
@@ -73,7 +73,7 @@ def test_it_tells_once_and_goes_on() -> None:
 
 def test_the_clocks_of_this_machine_can_be_read() -> None:
     before, now = Clocks.read(), Clocks.read()
-    assert woke(before, now, asleep_s=5, jump_s=10) is None
+    assert detect_resume(before, now, asleep_s=5, jump_s=10) is None
 
 
 # -- which connections outlived it -------------------------------------------------------------------------------------
@@ -92,7 +92,7 @@ async def test_the_dead_are_ended_and_the_others_as_they_were(monkeypatch: pytes
     with dead, silent, live, answering:
         drop_all(silent)
         before = keepalive(live)
-        await end_the_dead([dead, live])
+        await reset_stale_connections([dead, live])
         assert keepalive(live) == before
         live.send(b"still here")
         assert answering.recv(100) == b"still here"
@@ -106,7 +106,7 @@ async def test_connections_within_this_computer_and_closed_ones_are_not_asked() 
     with near, far, other:
         before = keepalive(near)
         reset(gone)
-        await end_the_dead([near, gone])  # returns at once: a hang would fail the run
+        await reset_stale_connections([near, gone])  # returns at once: a hang would fail the run
         assert keepalive(near) == before
 
 
@@ -123,5 +123,5 @@ async def test_one_that_ends_meanwhile_is_harmless(monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(wake, "Keepalive", Ended)
     with far:
-        await end_the_dead([near])
+        await reset_stale_connections([near])
         assert near.fileno() == -1
