@@ -14,7 +14,7 @@ from proxy.cli import run as serve
 from proxy.cli.addons import commands as addons
 from proxy.cli.ca import commands as ca
 from proxy.cli.command import FLAG_NAMES, Flags, Invocation, command, common_parameters, dress, stdout_closed
-from proxy.cli.demo import demonstrate
+from proxy.cli.exit_codes import Exit
 from proxy.cli.help import Group
 from proxy.cli.relay import commands as relay
 from proxy.cli.report import report
@@ -44,6 +44,13 @@ def _root(ctx: typer.Context, **given: Any) -> None:
     ctx.obj = Flags(**{name: given[name] for name in FLAG_NAMES})
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
+
+
+def _demo(call: Invocation) -> Exit:
+    """Show what Byway does, in a few seconds, on this computer alone."""
+    from proxy.cli.demo import demo  # TLS, cryptography and asyncio: no other command pays for them
+
+    return Exit(demo.main(as_json=call.output.as_json))
 
 
 def _help(
@@ -95,7 +102,7 @@ for name, group in (
     ("ca", ca.group),
 ):
     app.add_typer(group, name=name, cls=Group)
-demonstrate.add_to(app)
+command(app, "demo", example="byway demo")(_demo)
 command(app, "version", example="byway version --json")(_version)
 command(app, "help", example="byway help relay add")(_help)
 

@@ -15,12 +15,12 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from proxy.config.suggestions import quoted
-from proxy.wire import hostnames as names
+from proxy.wire import hostnames
 
 
 def _address(text: str) -> str:
     try:
-        return str(ipaddress.ip_address(names.host(text)))
+        return str(ipaddress.ip_address(hostnames.host(text)))
     except ValueError:
         hint = '; write "127.0.0.1" for this computer only' if text.lower() == "localhost" else ""
         raise ValueError(f"{quoted(text)} is not an IP address{hint}") from None
@@ -28,7 +28,7 @@ def _address(text: str) -> str:
 
 def _suffix(text: str) -> str:
     """A name with its subdomains, or an address. A leading star and dot, as other tools write them, are removed."""
-    return names.host(text.removeprefix("*").removeprefix("."))
+    return hostnames.host(text.removeprefix("*").removeprefix("."))
 
 
 def _command(text: str) -> str:
@@ -64,7 +64,7 @@ Steps = Annotated[tuple[Seconds, ...], Field(min_length=1, max_length=20)]
 Extra = Annotated[int, Field(ge=0, le=100)]
 Port = Annotated[int, Field(ge=0, le=65535)]
 Address = Annotated[str, AfterValidator(_address)]
-Host = Annotated[str, AfterValidator(names.host)]
+Host = Annotated[str, AfterValidator(hostnames.host)]
 Suffix = Annotated[str, AfterValidator(_suffix)]
 Command = Annotated[str, AfterValidator(_command)]
 Text = Annotated[str, Field(max_length=255), AfterValidator(_printable)]

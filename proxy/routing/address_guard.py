@@ -15,7 +15,7 @@ from enum import Enum
 from functools import lru_cache
 
 from proxy.model import Destination, IPAddress, literal
-from proxy.wire import hostnames as names
+from proxy.wire import hostnames
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -136,8 +136,8 @@ class Guard:
         self._exceptions = tuple(_read_exception(entry) for entry in allow)
         self._suffixes = tuple(f".{_read_suffix(suffix)}" for suffix in local_suffixes)
         self._own_ports = frozenset(own_ports)
-        self._own_names = _LOCAL_NAMES | {names.host(name) for name in own_names}
-        self._own_addresses = frozenset(ipaddress.ip_address(names.host(text)) for text in own_addresses)
+        self._own_names = _LOCAL_NAMES | {hostnames.host(name) for name in own_names}
+        self._own_addresses = frozenset(ipaddress.ip_address(hostnames.host(text)) for text in own_addresses)
 
     def refuse_host(self, destination: Destination) -> str | None:
         """Why this destination is refused on every route: a literal, or a local name. Other names pass."""
@@ -238,7 +238,7 @@ def _read_exception(entry: str) -> _Exception:
         where, port = _split_port(text)
         if "/" in where:
             return _Exception(None, ipaddress.ip_network(where), port)
-        host = names.host(where)
+        host = hostnames.host(where)
         address = Destination(host, 1).address
         return _Exception(None, ipaddress.ip_network(address), port) if address else _Exception(host, None, port)
     except ValueError as error:
@@ -258,11 +258,11 @@ def _split_port(text: str) -> tuple[str, int | None]:
     else:
         where, colon, port_text = text.partition(":")
         port_text = port_text if colon else "*"
-    return where, None if port_text == "*" else names.port(port_text)
+    return where, None if port_text == "*" else hostnames.port(port_text)
 
 
 def _read_suffix(text: str) -> str:
     try:
-        return names.host(text.strip().removeprefix("*").removeprefix("."))
+        return hostnames.host(text.strip().removeprefix("*").removeprefix("."))
     except ValueError:
         raise ValueError(f"{text[:80]!r} is not a name suffix such as lan or home.arpa") from None

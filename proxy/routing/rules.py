@@ -19,7 +19,7 @@ from proxy.model import Action, Destination
 from proxy.model.errors import ConfigError
 from proxy.routing.match import DomainList, Index
 from proxy.routing.pattern import Pattern
-from proxy.wire import hostnames as names
+from proxy.wire import hostnames
 
 RULES_LIMIT = 8 * 1024 * 1024
 LINE_LIMIT = 2048
@@ -302,7 +302,7 @@ def _host(text: str) -> str:
         )
     if "://" in text or "/" in text:
         raise ValueError(f"{quoted(text)} is a URL; a rule takes the host name only")
-    return names.host(text)
+    return hostnames.host(text)
 
 
 def _suffix(text: str) -> str:
@@ -386,7 +386,7 @@ def _network(text: str) -> str:
 def _ports(text: str) -> range:
     low, dash, high = text.partition("-")
     try:
-        ports = range(names.port(low.strip()), names.port(high.strip() if dash else low.strip()) + 1)
+        ports = range(hostnames.port(low.strip()), hostnames.port(high.strip() if dash else low.strip()) + 1)
     except ValueError:
         ports = range(0)
     if not ports:

@@ -30,9 +30,9 @@ def show(call: Invocation) -> Exit | None:
     """Show the CA and where it is trusted.
 
     Exit code 5: there is one, and it cannot be used."""
-    from proxy.cli.ca import trust as ca_trust
+    from proxy.cli.ca import trust
 
-    told = ca_trust.look(call.paths)
+    told = trust.ca_document(call.paths)
     authority, problem = told["authority"], told["problem"]
     if call.output.as_json:
         call.output.document(told)
@@ -56,7 +56,7 @@ def show(call: Invocation) -> Exit | None:
         call.output.hint(
             "There is no CA yet. `byway ca trust` creates one, and so does the first INSPECT rule that matches."
         )
-    _tell_of_others(call, told["stores"])
+    _hint_at_others(call, told["stores"])
     return None
 
 
@@ -70,22 +70,22 @@ def export(
     """Export the CA certificate for another program or device to trust.
 
     The key is never exported. A CA is created first if there is none."""
-    from proxy.cli.ca import trust as ca_trust
+    from proxy.cli.ca import trust
 
-    if file != "-" and Path(file).suffix.lower() not in ca_trust.ENDINGS:
-        raise Misused(f"{file} has an unknown ending; use one of {', '.join(ca_trust.ENDINGS)}")
-    certificate = ca_trust.opened(call.paths).certificate
+    if file != "-" and Path(file).suffix.lower() not in trust.ENDINGS:
+        raise Misused(f"{file} has an unknown ending; use one of {', '.join(trust.ENDINGS)}")
+    certificate = trust.open_or_create(call.paths).certificate
     if file == "-":
-        print(ca_trust.encoded(certificate, ".pem").decode(), end="")
+        print(certificate.public_bytes(trust.ENDINGS[".pem"]).decode(), end="")
         return None
-    ca_trust.write(Path(file), ca_trust.encoded(certificate, Path(file).suffix.lower()))
+    trust.write_certificate(Path(file), certificate)
     call.output.hint(f"Written to {file}.")
     call.output.hint("Anyone holding this computer's CA key can impersonate any site to a device that trusts it.")
     return None
 
 
 @command(group, "trust", example="byway ca trust --print")
-def trust(
+def trust_ca(
     call: Invocation,
     print_only: Annotated[bool, typer.Option("--print", help="Only print the commands.")] = False,
     system: Annotated[
@@ -99,18 +99,20 @@ def trust(
 
     A CA is created first if there is none. Commands that need root are printed for you to run; the exit code is then 4.
     """
-    from proxy.cli.ca import trust as ca_trust
+    from proxy.ca.authority import certificate_file, common_name
+    from proxy.ca.trust_stores import trust as add_trust
+    from proxy.cli.ca import trust
 
-    stores, here = ca_trust.chosen(system)
+    stores, here = trust.selected_stores(system)
     if not here and not print_only:
         raise Misused(f"this computer is not {system}; `--print` shows the commands for it")
     if not stores:
         raise Misused("unknown system, and no browser store found; name one with --system and --print")
-    authority = ca_trust.opened(call.paths)
+    authority, file = trust.open_or_create(call.paths), certificate_file(call.paths.ca_dir)
     _warn_of_sudo(call)
     if print_only:
-        file = str(ca_trust.file_of(call.paths)) if here else "byway-ca.crt"
-        steps = [str(step) for store in stores for step in store.trusting(authority.certificate, file)]
+        shown = str(file) if here else "byway-ca.crt"
+        steps = [str(step) for store in stores for step in store.trusting(authority.certificate, shown)]
         if call.output.as_json:
             call.output.document({"version": VERSION, "commands": steps})
             return None
@@ -119,24 +121,24 @@ def trust(
         if not here:
             call.output.hint("Create the file with `byway ca export byway-ca.crt`.")
         return None
-    results = ca_trust.trust_in(stores, authority, call.paths)
-    ended = _tell(call, results, {"name": ca_trust.name_of(authority.certificate)})
+    results = [add_trust(store, authority.certificate, file) for store in stores]
+    ended = _show_results(call, results, {"name": common_name(authority.certificate)})
     call.output.hint("Restart open browsers.")
     if any(result.holds for result in results):
-        _have_it_tried_again(call)
+        _reload_running(call)
     return ended
 
 
 @command(group, "untrust", example="byway ca untrust")
-def untrust(call: Invocation, everything: Annotated[bool, _ALL] = False) -> Exit | None:
+def untrust_ca(call: Invocation, everything: Annotated[bool, _ALL] = False) -> Exit | None:
     """Remove the CA from the trust stores; keep its key.
 
     Commands that need root are printed for you to run; the exit code is then 4."""
-    from proxy.cli.ca import trust as ca_trust
+    from proxy.cli.ca import trust
 
-    results = ca_trust.untrust_everywhere(call.paths, everything=everything)
-    ended = _tell(call, results, {})
-    _tell_of_others(call, ca_trust.look(call.paths)["stores"])
+    results = trust.untrust_everywhere(call.paths, everything=everything)
+    ended = _show_results(call, results, {})
+    _hint_at_others(call, trust.ca_document(call.paths)["stores"])
     return ended
 
 
@@ -145,16 +147,17 @@ def rotate(call: Invocation) -> Exit | None:
     """Replace the CA.
 
     The old one is first removed from all trust stores. The new one is trusted after `byway ca trust`."""
-    from proxy.cli.ca import trust as ca_trust
+    from proxy.ca.authority import common_name
+    from proxy.cli.ca import trust
 
     _warn_of_sudo(call)
-    results = ca_trust.untrust_everywhere(call.paths, everything=False)
+    results = trust.untrust_everywhere(call.paths, everything=False)
     if (ended := _ended(results)) is not None:
-        _tell(call, results, {"name": None})
+        _show_results(call, results, {"name": None})
         say("byway: the old CA is kept until no store trusts it; then run `byway ca rotate` again")
         return ended
-    name = ca_trust.name_of(ca_trust.replaced(call.paths).certificate)
-    _tell(call, results, {"name": name})
+    name = common_name(trust.replace(call.paths).certificate)
+    _show_results(call, results, {"name": name})
     call.output.hint(f"The CA is now {name}. Trust it with `byway ca trust`.")
     return None
 
@@ -164,19 +167,20 @@ def remove(call: Invocation, everything: Annotated[bool, _ALL] = False) -> Exit 
     """Remove the CA from all trust stores, and delete it and its key.
 
     Commands that need root are printed for you to run; the exit code is then 4, and the key is deleted all the same."""
-    from proxy.cli.ca import trust as ca_trust
+    from proxy.ca.authority import remove_authority
+    from proxy.cli.ca import trust
 
-    results = ca_trust.untrust_everywhere(call.paths, everything=everything)
-    ca_trust.delete(call.paths)
-    ended = _tell(call, results, {"deleted": str(call.paths.ca_dir)})
+    results = trust.untrust_everywhere(call.paths, everything=everything)
+    remove_authority(call.paths.ca_dir)
+    ended = _show_results(call, results, {"deleted": str(call.paths.ca_dir)})
     call.output.hint(f"The CA and its key are deleted: {call.paths.ca_dir}")
     call.output.hint("The next INSPECT rule that matches creates a new one.")
-    _tell_of_others(call, ca_trust.look(call.paths)["stores"])
+    _hint_at_others(call, trust.ca_document(call.paths)["stores"])
     return ended
 
 
-def _tell(call: Invocation, results: list[TrustResult], more: dict[str, Any]) -> Exit | None:
-    """What became of each store, and what is left to do."""
+def _show_results(call: Invocation, results: list[TrustResult], more: dict[str, Any]) -> Exit | None:
+    """Prints the result of each store, and the commands that only root can run."""
     pending = [str(step) for result in results for step in result.pending]
     if call.output.as_json:
         stores = [
@@ -218,7 +222,7 @@ def _store_rows(store: dict[str, Any]) -> list[tuple[str, str, str]]:
     return [(store["store"], _WORDS[store["trusted"]], store["error"] or store["place"]), *others]
 
 
-def _tell_of_others(call: Invocation, stores: list[dict[str, Any]]) -> None:
+def _hint_at_others(call: Invocation, stores: list[dict[str, Any]]) -> None:
     for store in stores:
         for name in store["others"]:
             call.output.hint(f"{store['store']} trusts another CA of Byway: {name}")
@@ -226,14 +230,14 @@ def _tell_of_others(call: Invocation, stores: list[dict[str, Any]]) -> None:
         call.output.hint("If no other state folder uses it: `byway ca untrust --all`.")
 
 
-def _have_it_tried_again(call: Invocation) -> None:
-    """A running Byway lets sites pass whose client has refused the certificate; reading the configuration ends that."""
+def _reload_running(call: Invocation) -> None:
+    """Reloads a running Byway: it then inspects again the sites whose client had rejected the certificate."""
     with contextlib.suppress(NotRunning, NotAllowed):
         call.client().post("/v1/reload", {})
 
 
 def _warn_of_sudo(call: Invocation) -> None:
-    """With sudo it is root's authority that is meant, and root's browsers, and not those of who typed it."""
+    """Hints that under sudo this is root's CA and root's browsers, not those of the user who typed the command."""
     import os
 
     from proxy.ca.trust_stores import is_root

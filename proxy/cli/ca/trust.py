@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,12 +20,11 @@ from proxy.ca.authority import (
     open_authority,
     problem_with,
     read_certificate,
-    remove_authority,
     replace_authority,
 )
 from proxy.ca.nss_stores import nss_stores
 from proxy.ca.system_stores import SYSTEMS, this_system
-from proxy.ca.trust_stores import TrustResult, TrustStore, trust, untrust
+from proxy.ca.trust_stores import TrustResult, TrustStore, untrust
 from proxy.cli.exit_codes import Misused
 from proxy.config.files import shown
 from proxy.config.paths import Paths, private_folder
@@ -44,8 +42,9 @@ def stores_here() -> list[TrustStore]:
     return [*([] if system is None else [SYSTEMS[system]]), *nss_stores(os.environ)]
 
 
-def chosen(system: str | None) -> tuple[list[TrustStore], bool]:
-    """The stores that are meant, and whether they are this computer's. Raises Misused for an unknown system."""
+def selected_stores(system: str | None) -> tuple[list[TrustStore], bool]:
+    """The stores of `--system`, or all of this computer; and whether they are this computer's. Raises Misused for an
+    unknown system."""
     if system is None:
         return stores_here(), True
     name = _ALIASES.get(system.lower(), system.lower())
@@ -54,8 +53,8 @@ def chosen(system: str | None) -> tuple[list[TrustStore], bool]:
     return [SYSTEMS[name]], name == this_system()
 
 
-def look(paths: Paths) -> dict[str, Any]:
-    """The authority and the stores, as the JSON of `byway ca show`. Nothing is made."""
+def ca_document(paths: Paths) -> dict[str, Any]:
+    """The CA and the trust stores, as the JSON of `byway ca show`. Creates nothing."""
     folder, now = paths.ca_dir, time.time()
     certificate = read_certificate(folder)
     return {
@@ -66,54 +65,34 @@ def look(paths: Paths) -> dict[str, Any]:
     }
 
 
-def opened(paths: Paths) -> Authority:
-    """The authority, made when there is none. Raises BywayError."""
+def open_or_create(paths: Paths) -> Authority:
+    """Opens the CA, or creates one when there is none. Raises BywayError."""
     private_folder(paths.state_dir)
     return open_authority(paths.ca_dir, now=time.time())
 
 
-def replaced(paths: Paths) -> Authority:
+def replace(paths: Paths) -> Authority:
+    """Creates a new CA in place of the old one. Raises BywayError."""
     private_folder(paths.state_dir)
     return replace_authority(paths.ca_dir, now=time.time())
 
 
-def delete(paths: Paths) -> None:
-    remove_authority(paths.ca_dir)
-
-
-def trust_in(stores: Sequence[TrustStore], authority: Authority, paths: Paths) -> list[TrustResult]:
-    return [trust(store, authority.certificate, file_of(paths)) for store in stores]
-
-
 def untrust_everywhere(paths: Paths, *, everything: bool) -> list[TrustResult]:
-    """Takes this authority out of every store; with `everything` each one of Byway's."""
+    """Removes this CA from every store; with `everything` each CA of Byway's."""
     own = read_certificate(paths.ca_dir)
     results = []
     for store in stores_here():
         certificates = set() if own is None else {own}
         if everything:
-            certificates |= set(_held(store))
+            certificates |= set(_certificates_in(store))
         results.append(untrust(store, sorted(certificates, key=common_name)))
     return results
 
 
-def file_of(paths: Paths) -> Path:
-    """Where the certificate lies alone."""
-    return certificate_file(paths.ca_dir)
-
-
-def name_of(certificate: x509.Certificate) -> str:
-    return common_name(certificate)
-
-
-def encoded(certificate: x509.Certificate, ending: str) -> bytes:
-    return certificate.public_bytes(ENDINGS[ending])
-
-
-def write(file: Path, content: bytes) -> None:
-    """Raises BywayError."""
+def write_certificate(file: Path, certificate: x509.Certificate) -> None:
+    """Writes the certificate in the encoding of the file's ending, one of ENDINGS. Raises BywayError."""
     try:
-        file.write_bytes(content)
+        file.write_bytes(certificate.public_bytes(ENDINGS[file.suffix.lower()]))
     except OSError as error:
         raise BywayError(f"{shown(file)} cannot be written: {(error.strerror or str(error)).lower()}") from None
 
@@ -143,8 +122,8 @@ def _store_document(store: TrustStore, certificate: x509.Certificate | None) -> 
     }
 
 
-def _held(store: TrustStore) -> list[x509.Certificate]:
-    """What of ours a store holds; what cannot be looked at is reported when it is to be changed."""
+def _certificates_in(store: TrustStore) -> list[x509.Certificate]:
+    """Byway's certificates in a store; empty when it cannot be read, which the change of it will report."""
     try:
         return [entry.certificate for entry in store.entries()]
     except BywayError:

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from proxy.cli.attempts import attempt
-from proxy.cli.demo import byway_process as instance
+from proxy.cli.demo import byway_process
 from proxy.cli.demo.byway_process import BywayProcess
 from proxy.cli.demo.demo_world import LOOPBACK, DemoWorld, page_of
 from proxy.control.version import VERSION
@@ -110,7 +110,7 @@ async def _play(story: _Story) -> None:
         async with (
             asyncio.timeout(_LIMIT_S),
             DemoWorld(folder, OPEN, BLOCKED) as stage,
-            instance.start(folder, _config(stage), trust=stage.certificate) as byway,
+            byway_process.start(folder, _config(stage), trust=stage.certificate) as byway,
         ):
             _introduce(story, stage, byway)
             await _without(story, stage)

@@ -14,7 +14,7 @@ from publicsuffixlist import PublicSuffixList
 from proxy.config.suggestions import quoted
 from proxy.model.errors import ConfigError
 from proxy.routing.match import DomainList
-from proxy.wire import hostnames as names
+from proxy.wire import hostnames
 
 LIST_LIMIT = 32 * 1024 * 1024
 """Characters of a list: the largest that are in use have half of it."""
@@ -41,7 +41,7 @@ def parse_plain(text: str, *, source: str, allow_empty: bool = False) -> DomainL
         if not entry or entry.startswith("!"):
             continue
         try:
-            domain = names.host(_LEADING.sub("", entry))
+            domain = hostnames.host(_LEADING.sub("", entry))
         except ValueError:
             lines_skipped += 1
             if len(skipped) < SKIPPED_SHOWN:

@@ -17,7 +17,7 @@ from proxy.ca import trust_stores
 from proxy.ca.authority import common_name, fingerprint, open_authority, read_certificate
 from proxy.ca.nss_stores import NssStore
 from proxy.ca.system_stores import SYSTEMS
-from proxy.cli.ca import trust as ca_trust
+from proxy.cli.ca import trust as cli_trust
 from tests.ca.conftest import Debian, make_debian
 from tests.ca.test_authority import NOW, YEAR, secrets_of
 from tests.cli.conftest import Byway, Home, Running
@@ -249,7 +249,7 @@ def test_a_system_that_there_is_not(byway: Byway, home: Home, monkeypatch: pytes
     ran = byway("ca", "trust", "--print", "--system", "plan9")
     assert ran.code == 2
     assert "debian, fedora, arch, macos, windows" in ran.err
-    monkeypatch.setattr(ca_trust, "stores_here", list)
+    monkeypatch.setattr(cli_trust, "stores_here", list)
     assert byway("ca", "trust").code == 2
     assert not (home.state / "ca").exists()
 
