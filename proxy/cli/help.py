@@ -94,16 +94,20 @@ def _arguments_pieces(parameters: Iterable[Parameter]) -> list[str]:
     pieces = []
     for it in parameters:
         if isinstance(it, TyperArgument):
-            name = it.display_name_raw if it.required else f"[{it.display_name_raw}]"
+            name = _shown_name(it) if it.required else f"[{_shown_name(it)}]"
             pieces.append(name if it.nargs == 1 else f"{name}...")
     return pieces
+
+
+def _shown_name(argument: TyperArgument) -> str:
+    return argument.metavar or argument.name or ""
 
 
 def _write_parameters(parameters: Iterable[Parameter], ctx: Context, formatter: HelpFormatter) -> None:
     arguments, own, common = list[tuple[str, str]](), list[tuple[str, str]](), list[tuple[str, str]]()
     for it in parameters:
         if isinstance(it, TyperArgument):
-            arguments.append((it.display_name_raw, it.help or ""))
+            arguments.append((_shown_name(it), it.help or ""))
         elif (record := it.get_help_record(ctx)) is not None:
             (common if it.name in COMMON_FLAGS else own).append(record)
     for title, records in (("Arguments", arguments), ("Options", own), ("Common options", common)):
