@@ -14,7 +14,7 @@ import os
 import time
 from collections.abc import AsyncGenerator
 from dataclasses import replace
-from typing import Any
+from typing import Any, Unpack
 
 from aiohttp import web
 from aiohttp.typedefs import Middleware
@@ -43,6 +43,7 @@ from proxy.probe.target import ProbeTarget, names_port, page_of
 from proxy.routing.rules import parse_action
 from proxy.session.events import Learned
 from proxy.store.file import LAST_ID
+from proxy.store.queries import LogFilter
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
@@ -195,22 +196,13 @@ class _Api:
             raise Refused(400, str(error)) from None
         return _answer(rows=rows)
 
-    async def _rows(
-        self,
-        *,
-        since: float = 0.0,
-        site: str | None = None,
-        route: str | None = None,
-        outcome: str | None = None,
-        row_id: int | None = None,
-        limit: int,
-    ) -> list[Document]:
+    async def _rows(self, **selected: Unpack[LogFilter]) -> list[Document]:
         """Rows of the log, with what has ended until now. Raises ValueError for an outcome that there is not."""
         store = self._parts.store
 
         def read() -> list[Document]:
             store.flush(_FLUSH_S)
-            return store.log(since=since, site=site, route=route, outcome=outcome, row_id=row_id, limit=limit)
+            return store.log(**selected)
 
         return await asyncio.to_thread(read)
 

@@ -1,6 +1,6 @@
-"""The file that holds the log: made for the user's eyes alone, checked before use, and set aside when it is damaged.
+"""The file that holds the log: created with mode 0600, checked before use, and set aside when it is damaged.
 
-A log that cannot be read must never keep anybody from browsing: a file that is not ours, not whole, or of a newer Byway
+A log that cannot be read must never stop the proxy: a file that is not ours, not whole, or of a newer Byway
 is renamed to `….corrupt-…` and a fresh one made in its place. A file that is merely locked or on a full disk is left
 alone and tried again later.
 """
@@ -22,13 +22,13 @@ APPLICATION_ID = 0x62797761  # "bywa"
 VERSION = 3
 BUSY_S = 1.0
 SET_ASIDE_MAX = 3
-"""Damaged files that are kept; they hold history too, and nobody else removes them."""
+"""Number of damaged files that stay; they hold browsing history too, and only Byway removes them."""
 
 CHECKED_BYTES = 256 * 1024 * 1024
 """A file up to this size is checked page by page when it is opened (about a second); a larger one as it is used."""
 
 LAST_ID = 2**62
-"""No log comes near so many rows; a number beyond leaves no room to count on."""
+"""The highest row number that a sound log can have; beyond it there is no room for new rows."""
 
 _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
     {
@@ -40,7 +40,7 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
         2: ("ALTER TABLE outcome ADD COLUMN plan TEXT",),
     }
 )
-"""What makes the next layout of each older one. A step is written once and never changed again."""
+"""Migrations: the statements that bring each older layout to the next one. A released step is never changed."""
 
 _MAGIC = b"SQLite format 3\0"
 _FORMATS = {1, 2}
@@ -51,7 +51,7 @@ _READ_ERRORS = (
     sqlite3.SQLITE_IOERR_SHORT_READ,
     sqlite3.SQLITE_IOERR_CORRUPTFS,
 )
-"""What a bad sector gives. A failed write is not among them: a disk that is full or gone may come back."""
+"""Error codes of a bad sector. Write errors are not among them: a disk that is full or gone may come back."""
 
 _AGAINST_DAMAGE = ("trusted_schema = OFF", "cell_size_check = ON")
 
@@ -60,7 +60,7 @@ _SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 
 
 class Unusable(sqlite3.DatabaseError):
-    """The file holds something else than our log, or a damaged one; the message says what."""
+    """Raised for a file that is no log of Byway, or a damaged one; the message says what is wrong."""
 
 
 class Opened(NamedTuple):
@@ -124,7 +124,7 @@ def set_aside(path: Path) -> Path:
         with contextlib.suppress(FileNotFoundError):
             os.rename(f"{path}{suffix}", f"{aside}{suffix}")
             _make_private(Path(f"{aside}{suffix}"))
-    _forget_oldest(path)
+    _remove_oldest_set_aside(path)
     return aside
 
 
@@ -137,19 +137,19 @@ def is_damage(error: BaseException) -> bool:
 
 
 def decoded(data: bytes) -> str:
-    """Text of a file that may be damaged."""
+    """Decodes text of a file that may be damaged."""
     return data.decode("utf-8", "replace")
 
 
 def is_stale(error: BaseException) -> bool:
-    """Whether it may be another file by now, or hold other tables than it did: it is worth to open it again."""
+    """Whether an error says that the file was replaced or its tables were changed: opening it again may help."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
-    """All or nothing."""
+    """Runs the block in one transaction, which is rolled back when it raises."""
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -173,7 +173,7 @@ def _open_file(path: Path, *, check: bool) -> Opened:
         if fresh:
             _create(db)
         return Opened(db, fresh, notices, os.stat(path).st_ino)
-    except UnicodeDecodeError:  # a message of SQLite's that quotes what the file holds
+    except UnicodeDecodeError:  # SQLite's message quotes what the file holds
         db.close()
         raise Unusable("its text cannot be read") from None
     except sqlite3.Error as error:
@@ -187,11 +187,11 @@ def _open_file(path: Path, *, check: bool) -> Opened:
 
 
 def _make_file(path: Path) -> bool:
-    """Makes an empty file of mode 0600 and says True, or makes sure that the one there has that mode."""
+    """Creates an empty file of mode 0600 and returns True, or gives an existing one that mode."""
     try:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
     except FileExistsError:
-        _look_at(path)
+        _check_file(path)
         return False
     try:
         os.chmod(path, 0o600)  # whatever the umask took away
@@ -200,8 +200,8 @@ def _make_file(path: Path) -> bool:
     return True
 
 
-def _look_at(path: Path) -> None:
-    """Raises Unusable for what SQLite should not even open; makes the rest the user's alone."""
+def _check_file(path: Path) -> None:
+    """Raises Unusable for a file that SQLite should not even open; gives any other one mode 0600."""
     try:
         _check_regular(path)
     except FileNotFoundError:
@@ -217,7 +217,7 @@ def _look_at(path: Path) -> None:
 
 
 def _check_regular(path: Path) -> None:
-    """Raises Unusable for what is no regular file: SQLite may hang on a FIFO. It is not opened for that: closing any
+    """Raises Unusable for a path that is no regular file: SQLite may hang on a FIFO. It uses stat: closing any
     descriptor of a file ends the locks that SQLite holds in this process (POSIX). Raises OSError when there is none."""
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise Unusable("not a regular file")
@@ -252,7 +252,7 @@ def _check(db: sqlite3.Connection, path: Path, *, every_page: bool) -> None:
     version = _check_version(db)
     if version < VERSION:
         with transaction(db):  # one that fails leaves the file as it was
-            _bring_up(db)
+            _migrate(db)
             _check_tables(db)
     else:
         _check_tables(db)
@@ -280,9 +280,10 @@ def _check_version(db: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _bring_up(db: sqlite3.Connection) -> None:
-    """Gives an older log today's layout. Inside a transaction: who else has the file open sees all of it or nothing."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()  # again: another Byway may have been quicker
+def _migrate(db: sqlite3.Connection) -> None:
+    """Gives an older log today's layout. It runs in a transaction, so that other processes
+    see all of it or nothing."""
+    (version,) = db.execute("PRAGMA user_version").fetchone()  # again: another process may have migrated it
     for older in range(version, VERSION):
         for statement in _STEPS[older]:
             db.execute(statement)
@@ -315,13 +316,13 @@ def _expected_columns() -> dict[str, tuple[str, ...]]:
         return _columns(db)
 
 
-def _forget_oldest(path: Path) -> None:
-    kept = [
+def _remove_oldest_set_aside(path: Path) -> None:
+    copies = [
         found
         for found in path.parent.glob(f"{path.name}.corrupt-*")
         if found.is_file() and not found.name.endswith(_SIDE_FILES)
     ]
-    for old in sorted(kept, key=lambda found: found.lstat().st_mtime)[:-SET_ASIDE_MAX]:
+    for old in sorted(copies, key=lambda found: found.lstat().st_mtime)[:-SET_ASIDE_MAX]:
         for suffix in ("", *_SIDE_FILES):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{old}{suffix}")

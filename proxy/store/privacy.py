@@ -1,8 +1,7 @@
-"""What of all that is recorded may be written down: `[log] hosts` and `[log] never`.
+"""Decides what may be written to the log, by `[log] hosts` and `[log] never`.
 
 The log is browsing history. By default a host is named only where something had to be decided about it; one that simply
-worked direct is counted and not named. Nothing is kept of what is learned on a network that could not be told from
-others.
+worked direct is counted and not named. Beliefs of the unknown network are never stored: they could be of any network.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from proxy.model import UNKNOWN_NETWORK, Action, Change, Inbound, Outcome, Stage
 
 
 class LogPrivacy:
-    """The user's word on it, as it is now."""
+    """The user's settings for the log, as they are now."""
 
     def __init__(self, settings: Log) -> None:
         self._hosts = settings.hosts
@@ -24,7 +23,7 @@ class LogPrivacy:
         """Whether `[log] never` names a host."""
 
     def may_count(self, outcome: Outcome) -> bool:
-        """Whether a connection enters the sums. Our own re-tests are nobody's visits."""
+        """Whether a connection enters the hourly sums. Byway's own re-tests are no visits and do not."""
         return self._hosts != "off" and outcome.request.inbound is not Inbound.RETEST
 
     def may_name(self, outcome: Outcome) -> bool:
@@ -32,17 +31,17 @@ class LogPrivacy:
         names = (outcome.host, outcome.request.destination.host)
         return (self._hosts == "all" or needed_a_decision(outcome)) and not any(map(self.is_private, names))
 
-    def may_tell(self, change: Change) -> bool:
+    def may_list(self, change: Change) -> bool:
         """Whether a change of belief enters the ledger."""
         return self._hosts != "off" and not self.is_private(change.scope)
 
-    def may_hold(self, change: Change) -> bool:
-        """Whether its belief is still to be known after a restart."""
-        return lasts(change) and self.may_tell(change)
+    def may_store(self, change: Change) -> bool:
+        """Whether the belief of this change is stored, so that it is known after a restart."""
+        return is_storable(change) and self.may_list(change)
 
 
-def lasts(change: Change) -> bool:
-    """Whether a belief is one to keep at all: not on a network that could not be told from another."""
+def is_storable(change: Change) -> bool:
+    """Whether a belief may be stored at all: one of the unknown network, or of a site that is down, may not."""
     return change.network != UNKNOWN_NETWORK and change.after is not State.DOWN
 
 
@@ -62,7 +61,7 @@ def needed_a_decision(outcome: Outcome) -> bool:
 
 
 def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """`*.gov.kz` means gov.kz too: who hides the parts means the whole."""
+    """Matches hosts against the patterns of `[log] never`; `*.gov.kz` covers gov.kz itself, too."""
     if not patterns:
         return lambda _host: False
     meant = [pattern.lower() for pattern in patterns]

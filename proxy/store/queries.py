@@ -1,10 +1,10 @@
-"""Questions to the log. Each takes a connection that reads, and answers with plain dictionaries for JSON and tables."""
+"""Queries of the log. Each takes a read-only connection and returns plain dictionaries for JSON and tables."""
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any, TypeVar
+from typing import Any, TypedDict, TypeVar, Unpack
 
 from proxy.model import Belief, Override
 from proxy.store.rows import (
@@ -36,8 +36,8 @@ OUTCOMES = {
     " (SELECT 1 FROM attempt WHERE outcome_id = outcome.id AND route = 'direct' AND stage <> 'done')",
     "failed": "winner IS NULL",
 }
-"""What `outcome` may ask for: delivered direct, delivered by a relay, delivered by another route after direct had not,
-delivered by none."""
+"""SQL condition of each value of the filter `outcome`: delivered direct, delivered by a relay, delivered by another
+route after direct had failed, delivered by none."""
 
 _OUTCOME_COLUMNS = (
     "id", "at", "host", "port", "inbound", "action", "why", "winner", "error", "protocol", "bytes_up", "bytes_down",
@@ -49,38 +49,39 @@ _PORT_MAX = 65_535
 _ATTEMPT_COLUMNS = ("route", "stage", "symptom", "error", "started_s", "elapsed_s", "address", "evidence")
 
 
-def log(
-    db: sqlite3.Connection,
-    *,
-    since: float = 0.0,
-    site: str | None = None,
-    route: str | None = None,
-    outcome: str | None = None,
-    row_id: int | None = None,
-    limit: int = 200,
-) -> list[Document]:
-    """The newest connections first: the one numbered `row_id`, those since `since`, to `site` and all below it, that
-    tried `route`, that ended as `outcome` (one of OUTCOMES). Raises ValueError for another `outcome`."""
-    where, values = ["at >= ? AND at <= ?"], [since, MOMENT_MAX]  # no text is less than a number
-    filters: list[tuple[str, list[Any]]] = []
-    if row_id is not None:
-        filters.append(("id = ?", [row_id]))
-    if site is not None:
-        name = to_text(site)
-        filters.append(("(host = ? OR host LIKE ? ESCAPE '\\')", [name, f"%.{_literally(site)}"]))
-    if route is not None:
-        filters.append(("EXISTS (SELECT 1 FROM attempt WHERE outcome_id = outcome.id AND route = ?)", [to_text(route)]))
-    if outcome is not None:
+class LogFilter(TypedDict, total=False):
+    """Selects connections of the log; a connection must match every key that is given and is not None."""
+
+    since: float  # seconds since the epoch; default 0
+    site: str | None  # this host and its subdomains
+    route: str | None  # one of its attempts used this route
+    outcome: str | None  # a key of OUTCOMES
+    row_id: int | None
+    limit: int  # at most this many rows, the newest; default 200, never more than LIMIT_MAX
+
+
+def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[Document]:
+    """Returns the connections that match, the newest first, each with its attempts. Raises ValueError for an `outcome`
+    that OUTCOMES does not have."""
+    where = ["at >= ? AND at <= ?"]  # the upper limit excludes texts, which SQLite sorts after all numbers
+    values: list[Any] = [selected.get("since", 0.0), MOMENT_MAX]
+    if (row_id := selected.get("row_id")) is not None:
+        where.append("id = ?")
+        values.append(row_id)
+    if (site := selected.get("site")) is not None:
+        where.append("(host = ? OR host LIKE ? ESCAPE '\\')")
+        values += (to_text(site), f"%.{_escaped_for_like(site)}")
+    if (route := selected.get("route")) is not None:
+        where.append("EXISTS (SELECT 1 FROM attempt WHERE outcome_id = outcome.id AND route = ?)")
+        values.append(to_text(route))
+    if (outcome := selected.get("outcome")) is not None:
         if outcome not in OUTCOMES:
             raise ValueError(f"outcome is one of {', '.join(OUTCOMES)}, not {outcome!r}")
-        filters.append((OUTCOMES[outcome], []))
-    for condition, parameters in filters:
-        where.append(condition)
-        values += parameters
+        where.append(OUTCOMES[outcome])
     rows = db.execute(
         f"SELECT {', '.join(_OUTCOME_COLUMNS)} FROM outcome WHERE {' AND '.join(where)}"  # noqa: S608 - our own words
         " ORDER BY at DESC, id DESC LIMIT ?",
-        (*values, max(0, min(limit, LIMIT_MAX))),
+        (*values, max(0, min(selected.get("limit", 200), LIMIT_MAX))),
     ).fetchall()
     found = list(_readable(_outcome, rows))
     _add_attempts(db, found)
@@ -158,18 +159,18 @@ def relays_used(db: sqlite3.Connection) -> list[Document]:
 
 
 def beliefs(db: sqlite3.Connection) -> tuple[list[Belief], int]:
-    """All that was kept, and how many rows made no sense."""
+    """Returns the stored beliefs, and the number of unreadable rows."""
     return read_beliefs(db.execute(f"SELECT {', '.join(BELIEF_COLUMNS)} FROM belief"))  # noqa: S608 - our own fields
 
 
 def overrides(db: sqlite3.Connection) -> tuple[dict[str, Override], int]:
-    """What `byway site set` said, and how many rows made no sense."""
+    """Returns the overrides of `byway site set`, and the number of unreadable rows."""
     return read_overrides(db.execute("SELECT host, action, relay FROM override"))
 
 
 def _readable(read: Callable[[Row], T], rows: Iterable[Row]) -> Iterator[T]:
-    """What `read` makes of each row. One with a value of another type, in a damaged file or by another program, is left
-    out."""
+    """Yields `read(row)` of each row, without those for which it raises ValueError: a damaged file, or another program,
+    may leave values of another type."""
     for row in rows:
         try:
             made = read(row)
@@ -232,6 +233,6 @@ def _add_attempts(db: sqlite3.Connection, outcomes: list[Document]) -> None:
             by_id[outcome_id].append(attempt)
 
 
-def _literally(text: str) -> str:
-    """Text for LIKE, without its wildcards."""
+def _escaped_for_like(text: str) -> str:
+    """Escapes the wildcards of LIKE."""
     return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").encode("utf-8", "replace").decode()

@@ -1,8 +1,8 @@
-"""What the log holds, as outcomes again: what `byway addons replay` goes over.
+"""Reads logged connections back into outcomes, for `byway addons replay`.
 
 The log leaves out what no decision needs: the client's address, and what a plain HTTP request asked for, for which
-`GET /` stands in. Rows of an older Byway do not say what was planned; they are counted, as is what was never kept by
-name.
+`GET /` stands in. Rows of an older Byway have no plan; they are counted, as are connections that were not
+stored by name.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ _UNKNOWN = HttpRequest("GET", "/")
 
 @dataclass(frozen=True, slots=True)
 class RecordedConnection:
-    """One connection as it was written down."""
+    """One connection as the log has it."""
 
     outcome: Outcome
     network: NetworkId
@@ -52,10 +52,10 @@ class RecordedConnection:
 
 @dataclass(frozen=True, slots=True)
 class Recording:
-    """What was written down since a moment, the oldest first, and how much cannot be told any more."""
+    """The connections logged since a moment, the oldest first, and how many cannot be replayed."""
 
     connections: tuple[RecordedConnection, ...]
-    older: int = 0  # rows of a Byway that did not keep what was planned
+    older: int = 0  # rows of an older Byway, without a plan
     senseless: int = 0  # rows of a damaged file
     unnamed: int = 0  # what went direct and was only counted, by `[log] hosts`; about
     cut: bool = False  # there was more than is read at once
@@ -100,9 +100,9 @@ def _recorded(row: Sequence[Any], attempts: Sequence[tuple[Any, ...]]) -> Record
     """None: of an older Byway. Raises ValueError, TypeError, KeyError or OverflowError for what makes no sense."""
     (
         row_id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down, duration_s,
-        closed_by, network, told,
+        closed_by, network, stored_plan,
     ) = row  # fmt: skip
-    plan = read_plan(action, why, told)
+    plan = read_plan(action, why, stored_plan)
     if plan is None:
         return None
     name, came_by = from_text(host), Inbound(from_text(inbound))

@@ -1,7 +1,7 @@
 """The last test of each relay, kept across restarts: when it was, whether the relay worked, and its fault.
 
-A small file of the user's alone, written as a whole by whoever ran the test, a running Byway or the command line. It
-names relays and no host that was visited or tested with. A file that is damaged counts as none.
+A small file of the user's alone, written as a whole by the process that ran the test: a running Byway or the command
+line. It names relays and no host that was visited or tested with. A file that is damaged counts as none.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
-"""What is too old goes: a few rows at a time, so that new ones never wait long for the file.
+"""Removes old rows, a few at a time, so that new ones never wait long for the file.
 
-Ages are told by a clock of its own. A wall clock that jumps ten years, as one does on a machine without a battery, must
-not retire the whole log.
+Ages are measured by a clock of its own. A wall clock that jumps ten years, as one does on a machine without a battery,
+must not empty the whole log.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ LAPSED_BELIEF_S = 10 * 86_400.0
 
 
 class SteadyClock:
-    """The time of day as it was at the start, carried on by a clock that nobody sets."""
+    """The time of day at the start plus the time since, by a clock that cannot be set."""
 
     def __init__(self) -> None:
         self._offset_s = time.time() - self._elapsed_s()
@@ -50,12 +50,12 @@ def remove_old(db: sqlite3.Connection, *, keep_s: float, now: float) -> bool:
         db.execute("DELETE FROM belief WHERE until < ?", (now - LAPSED_BELIEF_S,))
     if max(len(old), ledger.rowcount) >= ROWS_AT_ONCE:
         return True
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # what was deleted shall not live on in the log of writes
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else deleted rows would live on in the write-ahead log
     return False
 
 
 def has_lapsed(belief: Belief, now: float) -> bool:
-    """Whether a belief is one that `remove_old` removes."""
+    """Whether `remove_old` removes this belief."""
     return belief.until < now - LAPSED_BELIEF_S
 
 

@@ -33,10 +33,10 @@ HOUR_S = 3600
 MOMENT_MAX = 1e11
 """A date far in the future (the year 5138), and still one that every calendar takes."""
 
-_NOBODYS_FAILURE = frozenset(
+_NOT_COUNTED = frozenset(
     {Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE}
 )
-"""What ends an attempt without saying anything of its route."""
+"""Symptoms that are evidence neither for nor against a route."""
 
 Row = tuple[Any, ...]
 Document = dict[str, Any]
@@ -71,7 +71,7 @@ _ADD_RELAY_HOUR = (
 
 
 def to_text(value: str) -> str | bytes:
-    """What SQLite can keep of a text."""
+    """Returns the text, or its bytes when it has a lone surrogate, which SQLite cannot store as text."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -127,12 +127,12 @@ class Batch:
         self.attempts += [(row_id, place, *_attempt(attempt)) for place, attempt in enumerate(outcome.attempts)]
 
     def count(self, outcome: Outcome, network: NetworkId) -> None:
-        """How routes and relays did, without a name."""
+        """Adds a connection to the hourly sums of its routes and relays, without its host."""
         hour = int(outcome.at) // HOUR_S * HOUR_S
         for attempt in outcome.attempts:
             route = attempt.route
             delivered = attempt.stage is Stage.DONE
-            failed = not delivered and attempt.symptom not in _NOBODYS_FAILURE
+            failed = not delivered and attempt.symptom not in _NOT_COUNTED
             if not delivered and not failed:
                 continue
             key = (hour, network, "direct" if route is DIRECT else str(route))
@@ -150,9 +150,9 @@ class Batch:
                 tally[1] += failed
                 tally[2] += attempt.elapsed if delivered else 0.0
 
-    def add_change(self, change: Change, *, told: bool, kept: bool) -> None:
-        """`told`: it belongs in the ledger; `kept`: its belief is to be kept."""
-        if told:
+    def add_change(self, change: Change, *, in_ledger: bool, stored: bool) -> None:
+        """Adds a change to the ledger (`in_ledger`) and its belief to the stored ones (`stored`)."""
+        if in_ledger:
             self.changes.append(
                 (
                     change.at,
@@ -164,7 +164,7 @@ class Batch:
                     to_text(change.why),
                 )
             )
-        if kept:
+        if stored:
             self.beliefs[change.scope, change.network] = change.belief
 
     def write(self, db: sqlite3.Connection) -> None:
@@ -177,13 +177,13 @@ class Batch:
             "DELETE FROM belief WHERE scope = ? AND network = ?",
             [(to_text(scope), network) for (scope, network), belief in self.beliefs.items() if belief is None],
         )
-        set_now = {host: said for host, said in self.overrides.items() if said is not None}
+        set_now = {host: override for host, override in self.overrides.items() if override is not None}
         db.executemany(
-            _UPSERT_OVERRIDE, [(to_text(host), str(said.action), to_text(said.relay)) for host, said in set_now.items()]
+            _UPSERT_OVERRIDE, [(to_text(host), str(it.action), to_text(it.relay)) for host, it in set_now.items()]
         )
         db.executemany(
             "DELETE FROM override WHERE host = ?",
-            [(to_text(host),) for host, said in self.overrides.items() if said is None],
+            [(to_text(host),) for host, override in self.overrides.items() if override is None],
         )
         db.executemany(_ADD_ROUTE_HOUR, [(h, n, to_text(r), *counts) for (h, n, r), counts in self.routes.items()])
         db.executemany(_ADD_RELAY_HOUR, [(h, n, to_text(r), *counts) for (h, n, r), counts in self.relays.items()])
@@ -212,22 +212,22 @@ def read_overrides(rows: Iterable[Sequence[object]]) -> tuple[dict[str, Override
 
 
 def _plan(plan: Plan) -> str:
-    """What the columns `action` and `why` leave out, and what addons were given."""
+    """The plan as JSON, without what the columns `action` and `why` hold. `before` is the plan that addons got."""
     before = plan.before
-    told: Document = {"routes": [str(route) for route in plan.routes], "intercept": plan.intercept}
+    stored: Document = {"routes": [str(route) for route in plan.routes], "intercept": plan.intercept}
     if before is not None:
         routes = [str(route) for route in before.routes]
         given = {"action": before.action, "routes": routes, "why": before.why, "intercept": before.intercept}
-        told["before"] = given
-    return json.dumps(told)  # ASCII, whatever is in it
+        stored["before"] = given
+    return json.dumps(stored)  # ASCII, whatever is in it
 
 
-def read_plan(action: object, why: object, told: object) -> Plan | None:
+def read_plan(action: object, why: object, stored: object) -> Plan | None:
     """The plan as it was; None for a row of an older Byway. Raises ValueError, TypeError or KeyError for one that makes
     no sense."""
-    if told is None:
+    if stored is None:
         return None
-    document = json.loads(from_text(told))
+    document = json.loads(from_text(stored))
     if not isinstance(document, dict):
         raise TypeError("a plan is no list")
     before = document.get("before")

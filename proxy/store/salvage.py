@@ -1,7 +1,7 @@
-"""What the user has said by `byway site set`, out of a log that is not, or cannot be, opened for writing.
+"""Reads the overrides of `byway site set` from a log that is not, or cannot be, opened for writing.
 
 A host that was set to RELAY must not go direct because its log is damaged, locked, of a newer Byway, or left alone by
-`--ephemeral`. So it is read past all that, as far as it can be, and nothing is written: not even SQLite's side files.
+`--ephemeral`. So they are read as far as possible, without locks, and nothing is written: not even SQLite's side files.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ log = logging.getLogger(__name__)
 
 
 def read_overrides(path: Path) -> dict[str, Override]:
-    """The overrides in the log at `path`; none when there is no file. When they cannot be read, that is said."""
+    """The overrides in the log at `path`; empty when there is no file. Logs a warning when they cannot be read."""
     if not os.path.lexists(path):
         return {}
     failure = ""

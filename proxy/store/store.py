@@ -1,9 +1,9 @@
-"""Keeps outcomes, beliefs and the user's overrides, without anybody ever waiting for a disk.
+"""Stores outcomes, beliefs and the user's overrides; no caller ever waits for the disk.
 
 What is recorded goes into a bounded queue; one thread writes it in batches of at most a quarter of a second. When the
 disk is full, the file locked or gone, browsing goes on: what cannot be written waits, then is dropped and counted, and
 the file is tried again each second. The log is browsing history, so by default only hosts that needed a decision are
-kept by name, and the file is for the user's eyes alone.
+stored by name, and only the user can read the file.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ import time
 from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeVar, Unpack
 
 from proxy.config.schema import Log
 from proxy.model import Belief, Change, NetworkId, Outcome, Override
@@ -32,7 +32,7 @@ from proxy.store.file import (
     set_aside_notice,
     transaction,
 )
-from proxy.store.privacy import LogPrivacy, lasts
+from proxy.store.privacy import LogPrivacy, is_storable
 from proxy.store.retention import SteadyClock, has_lapsed, keep_newest, remove_old
 from proxy.store.rows import Batch, Document
 from proxy.store.salvage import read_overrides
@@ -65,11 +65,11 @@ _BAD_VALUES = (
     sqlite3.InterfaceError,
     sqlite3.ProgrammingError,
 )
-"""What one row that cannot be kept raises; the file is not to blame."""
+"""Errors of one row that cannot be stored; the file is sound."""
 
 _FAULTS = (sqlite3.Error, OSError, UnicodeDecodeError, MemoryError)
-"""What a file raises that is damaged, or that cannot be had now. The third: SQLite's message quotes the file. The last:
-a size in a damaged file."""
+"""Errors of a file that is damaged or cannot be used now. UnicodeDecodeError: SQLite's message quotes the damaged file.
+MemoryError: a damaged file states an absurd size."""
 
 
 class _Recorded(NamedTuple):
@@ -120,7 +120,7 @@ class Store:
 
     def configure(self, settings: Log) -> None:
         """Takes the `[log]` settings, at the start and after a reload."""
-        self._discretion = LogPrivacy(settings)
+        self._privacy = LogPrivacy(settings)
         self._keep_s = settings.keep_days * DAY_S
 
     @property
@@ -130,7 +130,7 @@ class Store:
 
     def is_private(self, host: str) -> bool:
         """Whether `[log] never` names it: it is not written down, and not to be re-tested either."""
-        return self._discretion.is_private(host)
+        return self._privacy.is_private(host)
 
     def start(self) -> None:
         """Opens the file and starts writing. Never fails for the file's sake: see `notices`."""
@@ -153,7 +153,7 @@ class Store:
     # -- writing ---------------------------------------------------------------------------------------------------
 
     def record(self, outcome: Outcome, *, network: NetworkId) -> None:
-        """Keeps the last word on a connection, as far as `[log] hosts` allows."""
+        """Queues the outcome of a connection to be stored, as far as `[log] hosts` allows."""
         if len(self._queue) >= QUEUE_ROWS or self._closing.is_set():
             self._overflowed += 1
             return
@@ -162,16 +162,16 @@ class Store:
             self._wake.set()
 
     def believe(self, changes: Sequence[Change]) -> None:
-        """Keeps what was learned or forgotten. A Change whose state stays the same is kept and not told."""
+        """Queues changes of belief. One whose state stays the same is stored but does not enter the ledger."""
         for change in changes:
             self._append(change)
 
     def set_override(self, host: str, override: Override) -> None:
-        """Keeps what `byway site set` said."""
+        """Queues an override of `byway site set`."""
         self._append(_Overridden(host, override))
 
     def clear_override(self, host: str) -> None:
-        """Forgets it."""
+        """Queues the removal of an override."""
         self._append(_Overridden(host, None))
 
     def _append(self, item: _Item) -> None:
@@ -183,22 +183,22 @@ class Store:
 
     @property
     def dropped_rows(self) -> int:
-        """How many were lost since the start."""
+        """Number of entries lost since the start."""
         return self._overflowed + self._discarded
 
     @property
     def waiting_rows(self) -> int:
-        """How many are not on disk yet."""
+        """Number of entries that are not on disk yet."""
         return len(self._queue) + len(self._unwritten)
 
     @property
     def trouble(self) -> str:
-        """Why nothing can be written at the moment; empty when it can."""
+        """Why the log cannot be written at the moment; empty when it can."""
         return self._trouble
 
     @property
     def notices(self) -> tuple[str, ...]:
-        """What the user should know: a file that was set aside, a folder on a network disk."""
+        """Sentences for the user, such as that a file was set aside. The newest 20."""
         return tuple(self._notices)
 
     def flush(self, timeout_s: float = CLOSE_S) -> bool:
@@ -210,43 +210,32 @@ class Store:
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def read(self, query: Callable[[sqlite3.Connection], T]) -> T:
-        """Asks one of `queries` on a connection of its own. A damaged log is set aside and the new one is asked; when
-        none can be read, the answer is that of an empty log, and `trouble` says why."""
+        """Runs one of `queries` on a connection of its own. A damaged log is set aside and the query runs on the new
+        one; when none can be read, the result is that of an empty log, and `trouble` says why."""
         if self._path is None:
             with self._db_lock:
-                return _ask_empty_log(query) if self._db is None else query(self._db)
+                return _query_empty_log(query) if self._db is None else query(self._db)
         try:
-            return _ask(self._path, query)
+            return _query(self._path, query)
         except _FAULTS:
             with self._db_lock:
-                return self._ask_mended(self._path, query)
+                return self._query_after_repair(self._path, query)
 
-    def _ask_mended(self, path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+    def _query_after_repair(self, path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
         """Asks the file, which another thread may have set aside meanwhile. One that cannot be read is opened anew with
         a check of every page; if that does not help, it is set aside. With the lock."""
         for mend in (self._open_anew, self._fail, self._cannot_read):
             try:
-                return _ask(path, query)
+                return _query(path, query)
             except _FAULTS as error:
                 mend(error)
                 if self._db is None:
                     self._open(check=False)
-        return _ask_empty_log(query)
+        return _query_empty_log(query)
 
-    def log(
-        self,
-        *,
-        since: float = 0.0,
-        site: str | None = None,
-        route: str | None = None,
-        outcome: str | None = None,
-        row_id: int | None = None,
-        limit: int = 200,
-    ) -> list[Document]:
+    def log(self, **selected: Unpack[queries.LogFilter]) -> list[Document]:
         """See `queries.log`."""
-        return self.read(
-            lambda db: queries.log(db, since=since, site=site, route=route, outcome=outcome, row_id=row_id, limit=limit)
-        )
+        return self.read(lambda db: queries.log(db, **selected))
 
     def changes(self, scope: str | None = None) -> list[Document]:
         """See `queries.changes`."""
@@ -261,11 +250,11 @@ class Store:
         return self.read(lambda db: queries.relay_success(db, since))
 
     def load_beliefs(self) -> list[Belief]:
-        """What was believed when the file was opened."""
+        """Returns the stored beliefs, as they were when the file was opened."""
         return list(self._beliefs.values())
 
     def load_overrides(self) -> dict[str, Override]:
-        """What `byway site set` had said when the file was opened."""
+        """Returns the overrides of `byway site set`, as they were when the file was opened."""
         return dict(self._overrides)
 
     # -- the thread ------------------------------------------------------------------------------------------------
@@ -285,10 +274,10 @@ class Store:
         self._end()
 
     def _write_waiting(self) -> bool:
-        """Writes all that waits; False when the file would not have it."""
+        """Writes all queued entries; False when the file cannot be written now."""
         while self._queue or self._unwritten:
             while self._queue and len(self._unwritten) < BATCH_ROWS:
-                self._unwritten.append(self._queue[0])  # first here, then not there: nobody finds it in neither
+                self._unwritten.append(self._queue[0])  # before popleft, so that waiting_rows never misses it
                 self._queue.popleft()
             with self._db_lock:
                 if not self._try(self._write_batch):
@@ -300,7 +289,7 @@ class Store:
         return True
 
     def _try(self, work: Callable[[sqlite3.Connection], None]) -> bool:
-        """Does something to the file, or to a new one when it is damaged; False when it cannot be now."""
+        """Runs `work` on the file, or on a new file when it is damaged; False when neither is possible now."""
         for is_last in (False, True):
             try:
                 db = self._usable()
@@ -321,7 +310,7 @@ class Store:
         return True
 
     def _usable(self) -> sqlite3.Connection | None:
-        """The open file, when it is still the one at its path; else it is opened again."""
+        """Returns the open file, and opens it again when another file lies at its path. None: it cannot be opened."""
         if self._db is not None and self._path is not None:
             try:
                 moved = os.stat(self._path).st_ino != self._inode
@@ -334,7 +323,7 @@ class Store:
         return self._db
 
     def _open(self, *, check: bool) -> None:
-        """Sets `_db`, or says why it cannot."""
+        """Opens the file and sets `_db`, or logs why it cannot."""
         try:
             opened = open_store(self._path, check=check)
             self._db, self._inode = opened.db, opened.inode
@@ -359,14 +348,13 @@ class Store:
         self._open(check=True)
 
     def _salvage(self, aside: Path | None) -> None:
-        """Takes the overrides out of a file that was set aside, unless those in memory are known to be all."""
+        """Reads the overrides of a file that was set aside, unless memory is known to have all of them."""
         if aside is not None and not self._is_loaded:
             self._overrides = read_overrides(aside) | self._overrides
         self._is_loaded = True
 
     def _refill(self, db: sqlite3.Connection) -> None:
-        """Makes the beliefs and overrides of a file those in memory, so that damage costs the past and not the
-        present."""
+        """Replaces the beliefs and overrides in a file by those in memory, so that damage costs only history."""
         batch = Batch(beliefs=dict(self._beliefs), overrides=dict(self._overrides))
         with transaction(db):
             db.execute("DELETE FROM belief")
@@ -374,7 +362,7 @@ class Store:
             batch.write(db)
 
     def _load(self, db: sqlite3.Connection) -> None:
-        """Reads what was believed and said. What has come in since the start is newer."""
+        """Reads beliefs and overrides into memory. Entries recorded since the start are newer and win."""
         beliefs, bad_beliefs = queries.beliefs(db)
         overrides, bad_overrides = queries.overrides(db)
         self._beliefs = {(belief.scope, belief.network): belief for belief in beliefs} | self._beliefs
@@ -384,8 +372,8 @@ class Store:
             self._notice(f"Unreadable rows in the log: {bad}. They were left out.")
 
     def _fail(self, error: BaseException) -> bool:
-        """Closes the file, to open it again later; a damaged one is set aside. True: it was, and a new one may be
-        begun at once."""
+        """Closes the file, to be opened again later. True: it was damaged and is set aside, so a new one may be created
+        at once."""
         self._shut()
         if is_damage(error) and self._path is not None:
             with contextlib.suppress(OSError):
@@ -394,14 +382,14 @@ class Store:
                 self._salvage(aside)
                 self._notice(set_aside_notice(self._path, aside, error))
                 return True
-        self._say_trouble("written", error)
+        self._report_trouble("written", error)
         return False
 
     def _cannot_read(self, error: BaseException) -> None:
-        self._say_trouble("read", error)
+        self._report_trouble("read", error)
 
-    def _say_trouble(self, verb: str, error: BaseException) -> None:
-        """Keeps why the log cannot be used, and says it once."""
+    def _report_trouble(self, verb: str, error: BaseException) -> None:
+        """Sets `trouble`, and logs a reason when it is not the one logged before."""
         reason = (error.strerror if isinstance(error, OSError) else str(error)) or type(error).__name__
         if reason != self._trouble:
             self._trouble = reason
@@ -427,14 +415,15 @@ class Store:
         except UnicodeDecodeError:
             raise
         except _BAD_VALUES:
-            self._write_singly(db)
+            self._write_one_by_one(db)
         for item in self._unwritten:
             self._remember(item)
         if self._path is None:
             keep_newest(db, self._next_id - MEMORY_ROWS)
 
-    def _write_singly(self, db: sqlite3.Connection) -> None:
-        """One row among many cannot be kept: the others are. Raises Unusable when it is the file that wants none."""
+    def _write_one_by_one(self, db: sqlite3.Connection) -> None:
+        """Writes each row in a transaction of its own, so that one bad row costs no other. Raises Unusable when the
+        file itself is at fault."""
         check_layout(db)
         for item in tuple(self._unwritten):
             try:
@@ -446,17 +435,17 @@ class Store:
                 log.warning("a log entry could not be stored: %s", type(error).__name__)
 
     def _gather(self, items: Iterable[_Item]) -> Batch:
-        """Rows for what may be written, by the settings of this moment."""
-        batch, discretion = Batch(), self._discretion
+        """Returns the rows for those items that the current settings allow to be written."""
+        batch, privacy = Batch(), self._privacy
         for item in items:
             if isinstance(item, _Overridden):
                 batch.overrides[item.host] = item.override
             elif isinstance(item, Change):
-                if discretion.may_tell(item):
-                    batch.add_change(item, told=item.before is not item.after, kept=lasts(item))
-            elif discretion.may_count(item.outcome):
+                if privacy.may_list(item):
+                    batch.add_change(item, in_ledger=item.before is not item.after, stored=is_storable(item))
+            elif privacy.may_count(item.outcome):
                 batch.count(item.outcome, item.network)
-                if discretion.may_name(item.outcome):
+                if privacy.may_name(item.outcome):
                     batch.add_outcome(self._next_id, item.outcome, item.network)
                     self._next_id += 1
         return batch
@@ -466,7 +455,7 @@ class Store:
             case Change(scope=scope, network=network, belief=belief):
                 if belief is None:
                     self._beliefs.pop((scope, network), None)
-                elif self._discretion.may_hold(item):
+                elif self._privacy.may_store(item):
                     self._beliefs[scope, network] = belief
             case _Overridden(host, None):
                 self._overrides.pop(host, None)
@@ -476,7 +465,7 @@ class Store:
     # -- housekeeping ----------------------------------------------------------------------------------------------
 
     def _retire(self) -> bool:
-        """Removes some of what is too old; True when there is more."""
+        """Removes a few old rows; True when there are more."""
         now, more = self._clock.now(), False
 
         def work(db: sqlite3.Connection) -> None:
@@ -488,26 +477,26 @@ class Store:
         with self._db_lock:
             done = self._try(work)
             if done and not more:
-                self._compare()
+                self._verify_file()
         if done and more:
             return True
         self._housekeeping_at = time.monotonic() + HOUSEKEEPING_S
         return False
 
     def _end(self) -> None:
-        """The last writes. What the file will not have now is lost."""
+        """Writes what is queued for the last time; what cannot be written now is lost."""
         if not self._write_waiting():
             self._discarded += self.waiting_rows
             self._queue.clear()
             self._unwritten = []
         with self._db_lock:
             if self._try(_checkpoint):
-                self._compare()
+                self._verify_file()
             self._shut()
 
-    def _compare(self) -> None:
-        """Makes sure that a later start will find in the file what memory holds. Damage shows when rows are read, and
-        these are read at the start alone. With the lock."""
+    def _verify_file(self) -> None:
+        """Checks that the file holds the beliefs and overrides that memory holds, and rewrites them if not. They are
+        read only at the start, so damage to them would not show before. The caller holds the lock."""
 
         def is_same(db: sqlite3.Connection) -> bool:
             check_layout(db)
@@ -518,12 +507,12 @@ class Store:
                 and {(belief.scope, belief.network): belief for belief in beliefs} == self._beliefs
             )
 
-        if self._path is not None and not self._ask_mended(self._path, is_same):
+        if self._path is not None and not self._query_after_repair(self._path, is_same):
             self._try(self._refill)
 
 
-def _ask(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
-    """Asks the file itself, past what the writer's connection remembers of it. Raises one of _FAULTS."""
+def _query(path: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+    """Runs a query on a fresh connection, which sees the file and not the writer's cache. Raises one of _FAULTS."""
     with contextlib.closing(open_reader(path)) as db:
         return query(db)
 
@@ -532,6 +521,6 @@ def _checkpoint(db: sqlite3.Connection) -> None:
     db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
-def _ask_empty_log(query: Callable[[sqlite3.Connection], T]) -> T:
+def _query_empty_log(query: Callable[[sqlite3.Connection], T]) -> T:
     with contextlib.closing(open_store(None).db) as db:
         return query(db)

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config.schema import Log
 from proxy.model import DIRECT, UNKNOWN_NETWORK, Action, Change, Inbound, Outcome, Route, Stage, State, Symptom
-from proxy.store.privacy import LogPrivacy, lasts, needed_a_decision
+from proxy.store.privacy import LogPrivacy, is_storable, needed_a_decision
 from tests.support.outcomes import HOME, HOST, TOR, delivered, down, failed, outcome, rescued, works
 
 LEARNED = Change(0.0, HOST, HOME, State.SUSPECT, State.BLOCKED, "sni_reset", "the evidence", None)
@@ -63,8 +63,8 @@ def test_never_holds_for_what_was_asked_and_for_what_it_turned_out_to_be() -> No
     for host in ("egov.gov.kz", "gov.kz", "secret1.example"):
         assert not discretion.may_name(works(host))
         assert not discretion.may_name(replace(works("192.0.2.1"), host=host))
-        assert not discretion.may_tell(replace(LEARNED, scope=host))
-        assert not discretion.may_hold(replace(LEARNED, scope=host))
+        assert not discretion.may_list(replace(LEARNED, scope=host))
+        assert not discretion.may_store(replace(LEARNED, scope=host))
     for host in ("notgov.kz", "secret.example"):
         assert discretion.may_name(works(host))
 
@@ -78,8 +78,8 @@ def test_never_holds_for_what_was_asked_and_for_what_it_turned_out_to_be() -> No
     ],
 )
 def test_what_passes_by_itself_is_told_and_not_held(change: Change, is_kept: bool) -> None:
-    assert lasts(change) is is_kept
-    assert said().may_tell(change)
-    assert said().may_hold(change) is is_kept
-    assert not said(hosts="off").may_hold(change)
-    assert not said(hosts="off").may_tell(change)
+    assert is_storable(change) is is_kept
+    assert said().may_list(change)
+    assert said().may_store(change) is is_kept
+    assert not said(hosts="off").may_store(change)
+    assert not said(hosts="off").may_list(change)

@@ -163,7 +163,7 @@ def test_H8_strange_hosts_come_back_as_they_were(db: sqlite3.Connection, host: s
     assert (row["host"], row["error"]) == (name, host)
     batch = Batch()
     change = Change(AT, host, HOME, State.UNKNOWN, State.SUSPECT, "ip", host, Belief(host, HOME))
-    batch.add_change(change, told=True, kept=True)
+    batch.add_change(change, in_ledger=True, stored=True)
     batch.write(db)
     assert [(found["scope"], found["why"]) for found in queries.changes(db, host)] == [(host, host)]
     assert queries.beliefs(db)[0] == [Belief(host, HOME)]
@@ -180,7 +180,7 @@ def test_the_ledger(db: sqlite3.Connection) -> None:
     batch = Batch()
     for number, (scope, after) in enumerate([("a.example", State.SUSPECT), ("b.example", State.SUSPECT)] * 2):
         change = Change(AT + number, scope, HOME, State.UNKNOWN, after, "ip", f"line {number}", None)
-        batch.add_change(change, told=True, kept=False)
+        batch.add_change(change, in_ledger=True, stored=False)
     batch.write(db)
 
     assert [row["why"] for row in queries.changes(db, "a.example")] == ["line 2", "line 0"]

@@ -156,7 +156,7 @@ def test_roll_ups_leave_out_what_was_not_the_routes_doing(symptom: Symptom) -> N
 def test_a_change_may_be_told_without_being_kept() -> None:
     change = Change(AT, HOST, HOME, State.UNKNOWN, State.SUSPECT, "ip", "why", Belief(HOST, HOME))
     batch = Batch()
-    batch.add_change(change, told=True, kept=False)
+    batch.add_change(change, in_ledger=True, stored=False)
 
     assert (len(batch.changes), batch.beliefs) == (1, {})
 
