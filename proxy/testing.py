@@ -17,7 +17,7 @@ import inspect
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlsplit
 
 from proxy.config.schema import Weights
@@ -41,9 +41,11 @@ from proxy.model import (
     Request,
     Route,
     Signal,
+    SignalId,
     Stage,
     State,
     Symptom,
+    as_evidence,
 )
 from proxy.wire import hostnames
 
@@ -121,7 +123,8 @@ def signal(
 ) -> Signal:
     """A sign of blocking with its usual weight and cause."""
     usual = float(getattr(Weights(), kind, 1.0))
-    return Signal(kind, usual if weight is None else weight, usual_cause(kind) if cause is None else cause, at)
+    known = cast(SignalId, kind)  # an author's test may make up another id
+    return Signal(known, usual if weight is None else weight, usual_cause(known) if cause is None else cause, at)
 
 
 def attempt(
@@ -130,12 +133,14 @@ def attempt(
     *,
     stage: Stage | str | None = None,
     elapsed: float = 0.1,
-    evidence: Mapping[str, str | int | float] = NO_EVIDENCE,
+    evidence: Mapping[str, object] = NO_EVIDENCE,
 ) -> Attempt:
     """A try of a route: one that delivered, or failed with `symptom` behind the first bytes."""
     felt = Symptom(symptom)
     reached = Stage.DONE if felt is Symptom.NONE else Stage.FIRST_BYTE
-    return Attempt(Route.parse(route), Stage(stage or reached), felt, str(felt), 0.0, elapsed, "", evidence)
+    return Attempt(
+        Route.parse(route), Stage(stage or reached), felt, str(felt), 0.0, elapsed, "", as_evidence(evidence)
+    )
 
 
 def outcome(

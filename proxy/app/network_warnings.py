@@ -13,7 +13,7 @@ from collections.abc import Callable, Sequence
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.verdict.labels import network_in_words
 from proxy.detect.verdict.site_status import status_of
-from proxy.model import Change, NetworkId, NetworkState, State
+from proxy.model import Cause, Change, NetworkId, NetworkState, State
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +56,6 @@ class NetworkWarnings:
             name = change.scope if self._names else "a site"
             before, after = status_of(change.before), status_of(change.after, change.cause)
             log.info("%s: %s → %s%s", name, before, after, f" ({change.cause})" if change.cause else "")
-            if change.after is State.BLOCKED and change.cause == "interception":
+            if change.after is State.BLOCKED and change.cause == Cause.INTERCEPTION:
                 log.warning("TLS interception detected for %s; using relays only", name)
         self.look()

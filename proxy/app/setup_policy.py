@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 from proxy.detect.pages.block_pages import BlockPages
 from proxy.detect.pages.page_classifier import Classify, PageSeen, look
 from proxy.detect.relay_health import relay_name
-from proxy.model import Attempt, Destination, Protocol, Route, Symptom
+from proxy.model import Attempt, Destination, Evidence, Protocol, Route, Symptom
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.race.policy import ClassifiedAnswer
@@ -62,7 +62,7 @@ class SetupPolicy:
     ) -> bool:
         return fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
 
-    def dns_evidence(self, host: str) -> Mapping[str, str | int | float]:
+    def dns_evidence(self, host: str) -> Evidence:
         finding = self._resolver.finding(host)
         return {} if finding is None else {"dns": finding.signal, "dns_detail": finding.detail}
 

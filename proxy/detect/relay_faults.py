@@ -13,7 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
-from proxy.model import Symptom
+from proxy.model import Evidence, Symptom
 
 
 class RelayFault(StrEnum):
@@ -84,7 +84,7 @@ class Failure(Protocol):
     @property
     def symptom(self) -> Symptom: ...
     @property
-    def evidence(self) -> Mapping[str, str | int | float]: ...
+    def evidence(self) -> Evidence: ...
 
 
 def relay_fault(failure: Failure) -> RelayFault | None:

@@ -13,42 +13,42 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 from proxy.config.schema import Weights
-from proxy.model import DIRECT, Attempt, ClosedBy, Outcome, Protocol, Signal, Stage, Symptom
+from proxy.model import DIRECT, Attempt, Cause, ClosedBy, Outcome, Protocol, Signal, SignalId, Stage, Symptom
 
 NEUTRAL: frozenset[Symptom] = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
 """What stopped an attempt before the network had a say: even a rescue from these makes nothing suspect."""
 
-PROVEN_BY_BYTES = frozenset({"frozen", "throttled"})
+PROVEN_BY_BYTES = frozenset({Cause.FROZEN, Cause.THROTTLED})
 """What counts only when a relay has carried what direct did not; the uplink was seen to be well when it was found."""
 
-NOT_BY_A_BYTE = PROVEN_BY_BYTES | {"interception"}
+NOT_BY_A_BYTE = PROVEN_BY_BYTES | {Cause.INTERCEPTION}
 """Causes that never kept a first byte from coming: one is no sign that they are over."""
 
-ECHOING = frozenset({"tls_reset", "tls_dropped", "http_reset", "http_dropped"})
+ECHOING = frozenset({SignalId.TLS_RESET, SignalId.TLS_DROPPED, SignalId.HTTP_RESET, SignalId.HTTP_DROPPED})
 """What leaves a residue at the address: see `residual`."""
 
-NAME_BASED = frozenset({"sni_reset", "sni_drop", "http_host"})
+NAME_BASED = frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.HTTP_HOST})
 """Causes that the local ladder may pass."""
 
-_MET_BY: Mapping[str, Protocol] = MappingProxyType(
+_MET_BY: Mapping[Cause | str, Protocol] = MappingProxyType(
     {
-        **dict.fromkeys(("sni_reset", "sni_drop", "ech", "interception"), Protocol.TLS),
-        **dict.fromkeys(("http_host", "block_page"), Protocol.HTTP),
+        **dict.fromkeys((Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH, Cause.INTERCEPTION), Protocol.TLS),
+        **dict.fromkeys((Cause.HTTP_HOST, Cause.BLOCK_PAGE), Protocol.HTTP),
     }
 )
 """What a block that is not listed meets, it meets in whatever protocol."""
 
 _DEFAULTS = Weights()
 
-_BEFORE_FLIGHT: Mapping[tuple[Stage, Symptom], str] = MappingProxyType(
+_BEFORE_FLIGHT: Mapping[tuple[Stage, Symptom], SignalId] = MappingProxyType(
     {
-        (Stage.RESOLVE, Symptom.NO_NAME): "dns_failed",
-        (Stage.RESOLVE, Symptom.RESOLVE_FAILED): "dns_failed",
-        (Stage.RESOLVE, Symptom.TIMEOUT): "dns_failed",
-        (Stage.CONNECT, Symptom.TIMEOUT): "tcp_timeout",
-        (Stage.CONNECT, Symptom.REFUSED): "tcp_refused",
-        (Stage.CONNECT, Symptom.UNREACHABLE): "tcp_refused",
-        (Stage.CONNECT, Symptom.RESET): "tcp_refused",
+        (Stage.RESOLVE, Symptom.NO_NAME): SignalId.DNS_FAILED,
+        (Stage.RESOLVE, Symptom.RESOLVE_FAILED): SignalId.DNS_FAILED,
+        (Stage.RESOLVE, Symptom.TIMEOUT): SignalId.DNS_FAILED,
+        (Stage.CONNECT, Symptom.TIMEOUT): SignalId.TCP_TIMEOUT,
+        (Stage.CONNECT, Symptom.REFUSED): SignalId.TCP_REFUSED,
+        (Stage.CONNECT, Symptom.UNREACHABLE): SignalId.TCP_REFUSED,
+        (Stage.CONNECT, Symptom.RESET): SignalId.TCP_REFUSED,
     }
 )
 
@@ -63,29 +63,31 @@ _AFTER_FLIGHT: Mapping[Symptom, str] = MappingProxyType(
     }
 )
 
-_DNS = frozenset({"dns_bogon", "dns_two_answers", "dns_denied", "dns_silent", "dns_mismatch"})
+_DNS = frozenset(
+    {SignalId.DNS_BOGON, SignalId.DNS_TWO_ANSWERS, SignalId.DNS_DENIED, SignalId.DNS_SILENT, SignalId.DNS_MISMATCH}
+)
 
-_CAUSES: Mapping[str, str] = MappingProxyType(
+_CAUSES: Mapping[SignalId, Cause] = MappingProxyType(
     {
-        "dns_failed": "dns",
-        "dns_same_ip": "dns",
-        **dict.fromkeys(_DNS, "dns"),
-        "tcp_timeout": "ip",
-        "tcp_refused": "ip",
-        "tls_reset": "sni_reset",
-        "tls_eof": "sni_reset",
-        "tls_alert": "sni_reset",
-        "tls_garbage": "sni_reset",
-        "early_reset": "sni_reset",
-        "tls_dropped": "sni_drop",
-        "tls_silent": "sni_drop",
-        "tls_silent_blind": "sni_drop",
-        "tls_bad_cert": "interception",
-        "http_block_page": "block_page",
-        "http_redirect": "block_page",
-        "http_redirects": "block_page",
-        "frozen": "frozen",
-        "throttled": "throttled",
+        SignalId.DNS_FAILED: Cause.DNS,
+        SignalId.DNS_SAME_IP: Cause.DNS,
+        **dict.fromkeys(_DNS, Cause.DNS),
+        SignalId.TCP_TIMEOUT: Cause.IP,
+        SignalId.TCP_REFUSED: Cause.IP,
+        SignalId.TLS_RESET: Cause.SNI_RESET,
+        SignalId.TLS_EOF: Cause.SNI_RESET,
+        SignalId.TLS_ALERT: Cause.SNI_RESET,
+        SignalId.TLS_GARBAGE: Cause.SNI_RESET,
+        SignalId.EARLY_RESET: Cause.SNI_RESET,
+        SignalId.TLS_DROPPED: Cause.SNI_DROP,
+        SignalId.TLS_SILENT: Cause.SNI_DROP,
+        SignalId.TLS_SILENT_BLIND: Cause.SNI_DROP,
+        SignalId.TLS_BAD_CERT: Cause.INTERCEPTION,
+        SignalId.HTTP_BLOCK_PAGE: Cause.BLOCK_PAGE,
+        SignalId.HTTP_REDIRECT: Cause.BLOCK_PAGE,
+        SignalId.HTTP_REDIRECTS: Cause.BLOCK_PAGE,
+        SignalId.FROZEN: Cause.FROZEN,
+        SignalId.THROTTLED: Cause.THROTTLED,
     }
 )
 
@@ -101,9 +103,9 @@ class Observed:
     @property
     def leads_to(self) -> str:
         """The place to which unrelated sites are led when this is no accident; empty: there is none."""
-        if self.signal.id == "http_redirect":
+        if self.signal.id is SignalId.HTTP_REDIRECT:
             return str(self.attempt.evidence.get("elsewhere", ""))
-        if self.signal.id == "dns_mismatch":
+        if self.signal.id is SignalId.DNS_MISMATCH:
             return self.attempt.address.rpartition(":")[0]
         return ""
 
@@ -119,12 +121,12 @@ def observe(outcome: Outcome, weights: Weights = _DEFAULTS, *, gave_up_s: float 
     return [_observed(outcome, attempt, kind, weights) for attempt, kind in found if kind]
 
 
-def cause(kind: str) -> str:
-    """Which of the causes of docs/detection.md, "Causes", a signal points at; empty for one that points at none."""
-    return _CAUSES.get(kind, "http_host" if kind.startswith("http_") else "")
+def cause(kind: SignalId) -> Cause:
+    """The cause that a signal points at (docs/detection.md, "Causes"); `Cause.NONE` for one that points at none."""
+    return _CAUSES.get(kind, Cause.HTTP_HOST if kind.startswith("http_") else Cause.NONE)
 
 
-def concerns(because: str, protocol: Protocol) -> bool:
+def concerns(because: Cause | str, protocol: Protocol) -> bool:
     """Whether a block for this cause meets what is said in `protocol`. Else neither that it was let through nor what
     carried it says anything of the block: who reads names in hellos lets plain HTTP pass."""
     return _MET_BY.get(because, protocol) is protocol
@@ -151,59 +153,65 @@ def redirected_only_direct(outcome: Outcome, attempt: Attempt) -> bool:
     )
 
 
-def _observed(outcome: Outcome, attempt: Attempt, kind: str, weights: Weights) -> Observed:
+def _observed(outcome: Outcome, attempt: Attempt, kind: SignalId, weights: Weights) -> Observed:
     because = cause(kind)
     if because in NAME_BASED and kind.startswith(("tls_", "early_")) and attempt.evidence.get("ech"):
-        because = "ech"
+        because = Cause.ECH
     if _dns(attempt) and kind.startswith(_AT_AN_ADDRESS):
-        because = "dns"  # a wrong address refuses, resets or stays silent as a blocked one does
+        because = Cause.DNS  # a wrong address refuses, resets or stays silent as a blocked one does
     sent = max(outcome.at + attempt.started, outcome.flight_at)
     at = max(outcome.at + attempt.started + attempt.elapsed, sent)
     return Observed(Signal(kind, getattr(weights, kind), because, at), attempt, sent)
 
 
-def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> str:
-    """The signal's id; empty when the attempt says nothing."""
+def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> SignalId | None:
+    """The signal's id; None when the attempt says nothing."""
     symptom = attempt.symptom
     if symptom is Symptom.NONE or same_for_all(outcome, attempt):
-        return ""
+        return None
     match symptom:
         case Symptom.FROZEN | Symptom.THROTTLED:
-            return str(symptom)
+            return SignalId(symptom)
         case Symptom.CERTIFICATE:
-            return "tls_bad_cert"
+            return SignalId.TLS_BAD_CERT
         case Symptom.BLOCK_PAGE | Symptom.REDIRECTED if outcome.protocol is Protocol.HTTP:
-            return "http_block_page" if symptom is Symptom.BLOCK_PAGE else "http_redirect"
+            return SignalId.HTTP_BLOCK_PAGE if symptom is Symptom.BLOCK_PAGE else SignalId.HTTP_REDIRECT
         case Symptom.RESET if attempt.stage is Stage.DONE:
-            return "early_reset"
+            return SignalId.EARLY_RESET
         case Symptom.ABANDONED:
             left = outcome.winner is None and outcome.closed_by is ClosedBy.CLIENT
-            return "gave_up" if left and attempt.elapsed >= gave_up_s else ""
+            return SignalId.GAVE_UP if left and attempt.elapsed >= gave_up_s else None
     if attempt.stage is not Stage.FIRST_BYTE:
-        kind = _BEFORE_FLIGHT.get((attempt.stage, symptom), "")
+        kind = _BEFORE_FLIGHT.get((attempt.stage, symptom))
         silent = symptom is Symptom.TIMEOUT or attempt.evidence.get("code") == "silent"
-        if kind == "dns_failed" and silent and any("doh" in a.route.wrap and a.delivered for a in outcome.attempts):
-            return "dns_silent"  # where the secure resolver leads the site answers; that it was denied is told as `dns`
-        return "" if kind.startswith("tcp_") and attempt.evidence.get("middlebox") else kind
+        if (
+            kind is SignalId.DNS_FAILED
+            and silent
+            and any("doh" in a.route.wrap and a.delivered for a in outcome.attempts)
+        ):
+            return (
+                SignalId.DNS_SILENT
+            )  # where the secure resolver leads the site answers; that it was denied is told as `dns`
+        return None if attempt.stage is Stage.CONNECT and attempt.evidence.get("middlebox") else kind
     return _after_flight(attempt, outcome.protocol)
 
 
-def _after_flight(attempt: Attempt, protocol: Protocol) -> str:
+def _after_flight(attempt: Attempt, protocol: Protocol) -> SignalId | None:
     if protocol is Protocol.TLS and attempt.symptom is Symptom.ALERT:
-        return "tls_alert"
+        return SignalId.TLS_ALERT
     what = _AFTER_FLIGHT.get(attempt.symptom, "")
     if not what or protocol not in (Protocol.TLS, Protocol.HTTP):
-        return ""
+        return None
     blind = protocol is Protocol.TLS and what == "silent" and attempt.evidence.get("middlebox")
-    return "tls_silent_blind" if blind else f"{protocol}_{what}"
+    return SignalId.TLS_SILENT_BLIND if blind else SignalId(f"{protocol}_{what}")
 
 
-def _dns(attempt: Attempt) -> str:
+def _dns(attempt: Attempt) -> SignalId | None:
     """What is wrong with the system resolver's answer. It is no verdict on an attempt that was given up, and yet it is
     known."""
     if attempt.symptom in NEUTRAL:
-        return ""
-    kind = attempt.evidence.get("dns", "")
+        return None
+    kind = attempt.evidence.get("dns")
     if kind in _DNS:
-        return str(kind)
-    return "dns_bogon" if attempt.symptom is Symptom.FORGED else ""
+        return SignalId(kind)
+    return SignalId.DNS_BOGON if attempt.symptom is Symptom.FORGED else None

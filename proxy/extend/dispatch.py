@@ -12,13 +12,12 @@ from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from proxy.extend.guard import hook_results
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.hooks import HOOKS
-from proxy.model import Attempt, Change, Destination, Outcome, Plan, Request, Route, Signal
+from proxy.model import Attempt, Change, Destination, Outcome, Plan, Request, Route, Signal, frozen_evidence
 from proxy.net.dialers.registry import Registry
 from proxy.net.stream import Stream
 
@@ -253,7 +252,7 @@ def read_only(outcome: Outcome) -> Outcome:
 
 
 def _read_only_attempt(attempt: Attempt) -> Attempt:
-    return replace(attempt, evidence=MappingProxyType(dict(attempt.evidence)))
+    return replace(attempt, evidence=frozen_evidence(attempt.evidence))
 
 
 def _describe_plan(answer: Plan, before: Plan) -> str:

@@ -7,10 +7,9 @@ I/O, reads a clock or changes once made. Times are seconds: `at`, `since` and `u
 
 from __future__ import annotations
 
-from proxy.model.belief import Belief, Change, ConnectivityResult, DnsFinding, NetworkState, Signal, State
+from proxy.model.belief import Belief, Cause, Change, ConnectivityResult, DnsFinding, NetworkState, Signal, State
 from proxy.model.connection import (
     DIRECT,
-    NO_EVIDENCE,
     UNKNOWN_NETWORK,
     Action,
     Attempt,
@@ -30,6 +29,7 @@ from proxy.model.connection import (
     Symptom,
     literal,
 )
+from proxy.model.evidence import NO_EVIDENCE, Evidence, SignalId, as_evidence, frozen_evidence
 from proxy.model.measurement import MeasurementStep, StepKind, StepResult
 
 __all__ = [
@@ -39,11 +39,13 @@ __all__ = [
     "Action",
     "Attempt",
     "Belief",
+    "Cause",
     "Change",
     "ClosedBy",
     "ConnectivityResult",
     "Destination",
     "DnsFinding",
+    "Evidence",
     "HttpRequest",
     "IPAddress",
     "Inbound",
@@ -57,10 +59,13 @@ __all__ = [
     "Request",
     "Route",
     "Signal",
+    "SignalId",
     "Stage",
     "State",
     "StepKind",
     "StepResult",
     "Symptom",
+    "as_evidence",
+    "frozen_evidence",
     "literal",
 ]

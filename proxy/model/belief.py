@@ -6,6 +6,44 @@ from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.model.connection import NetworkId
+from proxy.model.evidence import SignalId
+
+
+class Cause(StrEnum):
+    """Why a site does not work, or that it is not a block at all (`docs/detection.md`, "Causes").
+
+    Addons may give a signal a cause of their own, and the store returns text: compare with `==` or `in`."""
+
+    NONE = ""  # no cause is known
+
+    # Blocks.
+    DNS = "dns"
+    IP = "ip"
+    SNI_RESET = "sni_reset"
+    SNI_DROP = "sni_drop"
+    ECH = "ech"  # the outer name of an encrypted ClientHello is filtered
+    HTTP_HOST = "http_host"
+    BLOCK_PAGE = "block_page"
+    INTERCEPTION = "interception"
+    FROZEN = "frozen"
+    THROTTLED = "throttled"
+
+    # No block of this site.
+    REFUSED = "refused"  # the site answers 403, 429 or 451
+    DOWN = "down"
+    NO_SUCH_NAME = "name"
+    RELAYS_FAIL = "relays"
+    RESTRICTED = "restricted"
+    OFFLINE = "offline"
+    PORTAL = "portal"
+
+    # What is wrong with a certificate.
+    EXPIRED = "expired"
+    NOT_YET_VALID = "not_yet_valid"
+    SELF_SIGNED = "self_signed"
+    WRONG_NAME = "wrong_name"
+    UNTRUSTED_ISSUER = "untrusted_issuer"
+    CLOCK = "clock"  # this computer's clock is wrong
 
 
 class State(StrEnum):
@@ -23,10 +61,10 @@ class State(StrEnum):
 class Signal:
     """One observation with a weight for blocking (above 0) or against it (below)."""
 
-    id: str  # docs/detection.md, "Signals": tls_reset, tcp_timeout, …
+    id: SignalId  # docs/detection.md, "Signals"
     weight: float
-    cause: str  # of the causes: dns, ip, sni_reset, sni_drop, http_host
-    at: float
+    cause: Cause | str  # text where an addon gave a cause of its own
+    at: float  # seconds since the epoch
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +74,7 @@ class Belief:
     scope: str  # a host, `*.` and a registrable domain for all below it, or an address prefix
     network: NetworkId
     state: State = State.UNKNOWN
-    cause: str = ""
+    cause: Cause | str = Cause.NONE
     score: float = 0.0  # as of `scored_at`; halves with age
     since: float = 0.0  # when `state` was entered
     until: float = 0.0  # when it lapses unless renewed
@@ -93,7 +131,7 @@ class ConnectivityResult(StrEnum):
 class DnsFinding:
     """What is wrong with what the system's resolver said of a name."""
 
-    signal: str  # docs/detection.md, "Signals": dns_bogon, dns_two_answers, dns_denied, dns_silent, dns_mismatch
+    signal: SignalId  # DNS_BOGON, DNS_TWO_ANSWERS, DNS_DENIED, DNS_SILENT or DNS_MISMATCH
     detail: str  # one half-sentence with the addresses
     at: float  # seconds since the epoch
 
@@ -107,6 +145,6 @@ class Change:
     network: NetworkId
     before: State
     after: State
-    cause: str
+    cause: Cause | str
     why: str
     belief: Belief | None  # the new belief; None: forgotten

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from functools import lru_cache
-from types import MappingProxyType
 from typing import NewType
+
+from proxy.model.evidence import NO_EVIDENCE, Evidence
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -16,8 +16,6 @@ NetworkId = NewType("NetworkId", str)
 """Which uplink we are on: a keyed hash, or `UNKNOWN_NETWORK`. Beliefs never cross networks."""
 
 UNKNOWN_NETWORK = NetworkId("unknown")
-
-NO_EVIDENCE: Mapping[str, str | int | float] = MappingProxyType({})
 
 
 @lru_cache(maxsize=4096)
@@ -224,7 +222,7 @@ class Attempt:
     started: float = 0.0  # seconds after the connection's first attempt began
     elapsed: float = 0.0  # seconds this attempt took until its stage was reached or it failed
     address: str = ""  # the remote address that was connected: the origin's on direct, the first relay's else
-    evidence: Mapping[str, str | int | float] = field(default_factory=lambda: NO_EVIDENCE)
+    evidence: Evidence = field(default_factory=lambda: NO_EVIDENCE)
 
     @property
     def delivered(self) -> bool:
@@ -283,7 +281,7 @@ class Outcome:
         judged = replace(attempt, evidence={**self.attempts[place].evidence, **attempt.evidence})
         return replace(self, attempts=(*self.attempts[:place], judged, *self.attempts[place + 1 :]))
 
-    def with_evidence(self, route: Route, evidence: Mapping[str, str | int | float]) -> Outcome:
+    def with_evidence(self, route: Route, evidence: Evidence) -> Outcome:
         """The same outcome with more that is known of the attempts over `route`."""
         attempts = (
             replace(attempt, evidence={**attempt.evidence, **evidence}) if attempt.route == route else attempt

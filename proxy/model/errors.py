@@ -7,9 +7,10 @@ that names the file, line or host, and says what to do where something can be do
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 
-from proxy.model.connection import NO_EVIDENCE, Stage, Symptom
+from proxy.model.connection import Stage, Symptom
+from proxy.model.evidence import NO_EVIDENCE, Evidence
 
 
 class BywayError(Exception):
@@ -44,7 +45,7 @@ class DialError(BywayError):
         *,
         stage: Stage,
         symptom: Symptom,
-        evidence: Mapping[str, str | int | float] = NO_EVIDENCE,
+        evidence: Evidence = NO_EVIDENCE,
     ) -> None:
         self.stage = stage
         self.symptom = symptom

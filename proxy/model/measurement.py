@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import StrEnum
 
-from proxy.model.connection import NO_EVIDENCE, Route, Symptom
+from proxy.model.connection import Route, Symptom
+from proxy.model.evidence import NO_EVIDENCE, Evidence
 
 
 class StepKind(StrEnum):
@@ -42,7 +42,7 @@ class MeasurementStep:
     text: str = ""  # one half-sentence: what was seen, or why it was not tested
     address: str = ""  # the remote address, where one was spoken to
     elapsed: float = 0.0  # seconds this step took
-    evidence: Mapping[str, str | int | float] = field(default_factory=lambda: NO_EVIDENCE)
+    evidence: Evidence = field(default_factory=lambda: NO_EVIDENCE)
 
     @property
     def ok(self) -> bool:

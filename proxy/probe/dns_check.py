@@ -8,7 +8,7 @@ delays the user, and nothing is asked of the system's resolver.
 
 from __future__ import annotations
 
-from proxy.model import DIRECT, Action, DnsFinding, Outcome, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, Action, DnsFinding, Outcome, Protocol, Route, SignalId, Stage, Symptom
 from proxy.net.tasks import spawn
 from proxy.probe.same_flight import answers
 from proxy.session.events import Delivered, Learned, OpenRecord
@@ -66,7 +66,7 @@ class DnsCheck:
         """Whether direct works at the addresses that the secure resolver names; None when nothing hangs on it. A name
         that the system's resolver alone denies needs no more. Other addresses may as well be a CDN's, which names those
         near to who asks: they explain the failure when direct works there."""
-        if finding.signal != "dns_mismatch" or any(_is_secure(a.route) and a.delivered for a in visit.attempts):
+        if finding.signal != SignalId.DNS_MISMATCH or any(_is_secure(a.route) and a.delivered for a in visit.attempts):
             return None
         tried = next((a for a in visit.attempts if a.route == SECURE and a.stage is Stage.FIRST_BYTE), None)
         if tried is not None or flight.protocol not in (Protocol.TLS, Protocol.HTTP):

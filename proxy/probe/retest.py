@@ -15,7 +15,7 @@ from collections.abc import Awaitable, Callable
 from proxy.config.schema import Dns
 from proxy.detect.beliefs.recovery import retest_needs
 from proxy.detect.signals import concerns
-from proxy.model import DIRECT, Action, Belief, NetworkId, Outcome, Protocol, Route
+from proxy.model import DIRECT, Action, Belief, Cause, NetworkId, Outcome, Protocol, Route
 from proxy.net.tasks import spawn
 from proxy.probe.same_flight import answers, answers_as_itself, answers_with_a_page, is_forged
 from proxy.probe.throughput import measure_throughput
@@ -56,9 +56,9 @@ class DirectRetest:
         network, now = self._services.network(), self._services.now()
         beliefs = self._services.beliefs
         belief = beliefs.lookup(outcome.host, network=network, now=now)
-        if belief.cause == "dns" and _hides_names(setup.settings.dns):
+        if belief.cause == Cause.DNS and _hides_names(setup.settings.dns):
             return  # direct by a secure resolver is no detour, and to ask the system's again would name the site
-        if DIRECT not in outcome.plan.routes and belief.cause != "interception":
+        if DIRECT not in outcome.plan.routes and belief.cause != Cause.INTERCEPTION:
             return
         if not concerns(belief.cause, flight.protocol):
             return
@@ -76,7 +76,7 @@ class DirectRetest:
             case "64k":
                 return functools.partial(_measure_both, setup, visit, other_route, flight.protocol)
             case "verified" if flight.protocol is Protocol.TLS:
-                logged = belief.cause == "interception"
+                logged = belief.cause == Cause.INTERCEPTION
                 route_works = functools.partial(answers_as_itself, setup, self._services.roots, visit, logged=logged)
             case "page" | "verified":  # plain HTTP verifies nobody, but a liar's page may be known
                 route_works = functools.partial(answers_with_a_page, setup, tcp_info, visit)
@@ -89,7 +89,7 @@ class DirectRetest:
         try:
             direct_ok, other_ok = await pair()
             failed_alone = other_ok and not direct_ok
-            forged = failed_alone and cause == "interception" and await is_forged(setup, visit, DIRECT)
+            forged = failed_alone and cause == Cause.INTERCEPTION and await is_forged(setup, visit, DIRECT)
             if services.network() != network:
                 return
             changes = services.beliefs.retested(

@@ -12,10 +12,21 @@ import contextlib
 import functools
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.config.schema import Detect
-from proxy.model import NO_EVIDENCE, Destination, MeasurementStep, Protocol, Route, Stage, StepKind, StepResult, Symptom
+from proxy.model import (
+    NO_EVIDENCE,
+    Destination,
+    Evidence,
+    MeasurementStep,
+    Protocol,
+    Route,
+    Stage,
+    StepKind,
+    StepResult,
+    Symptom,
+)
 from proxy.model.errors import DialError
 from proxy.net.deadline import Deadline, deadline
 from proxy.net.dialers.dialer import Dialer
@@ -31,7 +42,6 @@ HEAD_LIMIT = 64 * 1024
 _ALERT = 0x15
 _CLOCK_IS_WRONG = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
-Evidence = Mapping[str, str | int | float]
 
 IdentifyIssuer = Callable[[Dialer, Destination, str], Awaitable[tuple[str, Evidence]]]
 """Who made the certificate that a host is answered with: in words, empty when they add nothing, and as evidence."""
@@ -163,7 +173,7 @@ class SiteProbe:
         began = self._now()
         snapshot = self._tcp_info.snapshot(stream.lowest_socket) if self._tcp_info.usable else None
         tls = _CountingTls(stream, context, name)
-        evidence: dict[str, str | int | float] = {}
+        evidence: Evidence = {}
         try:
             with deadline(self._detect.silent_s) as limit:
                 watching = self._watch_for_drop(stream, lambda: tls.received > 0, snapshot, evidence, limit)
@@ -202,7 +212,7 @@ class SiteProbe:
         stream: Stream,
         is_answered: Callable[[], bool],
         snapshot: Snapshot | None,
-        evidence: dict[str, str | int | float],
+        evidence: Evidence,
         limit: Deadline,
     ) -> asyncio.TimerHandle:
         """A flight that was never acknowledged is judged sooner than one that was, as for a user's own connection."""
@@ -225,7 +235,7 @@ class SiteProbe:
         stream: Stream,
         tls: _CountingTls,
         snapshot: Snapshot | None,
-        evidence: dict[str, str | int | float],
+        evidence: Evidence,
         began: float,
     ) -> None:
         symptom, text = Symptom.SILENT, "no answer to the ClientHello"
@@ -265,13 +275,13 @@ class SiteProbe:
     ) -> None:
         began = self._now()
         text = f"certificate not trusted: {error.verify_message.rstrip('.')}"
-        evidence: dict[str, str | int | float] = {"verify_code": error.verify_code}
+        evidence: Evidence = {"verify_code": error.verify_code}
         if error.verify_code in _CLOCK_IS_WRONG:
             text += "; or this computer's clock is wrong"
             evidence["clock"] = 1
         if self._identify_issuer is not None:
             said, more = await self._identify_issuer(dialer, destination, host)
-            text, evidence = said or text, evidence | dict(more)
+            text, evidence = said or text, evidence | more
         self._emit_step(
             StepKind.CERTIFICATE, route, StepResult.FAILED, Symptom.CERTIFICATE, text, began, address, evidence
         )
@@ -283,7 +293,7 @@ class SiteProbe:
         began = came_at = self._now()
         answer = bytearray()
         symptom, text = Symptom.NONE, ""
-        drop_evidence: dict[str, str | int | float] = {}
+        drop_evidence: Evidence = {}
         snapshot = self._tcp_info.snapshot(path.lowest_socket) if route.is_direct and self._tcp_info.usable else None
         try:
             with deadline(self._detect.measure_answer_s):
@@ -306,7 +316,7 @@ class SiteProbe:
         seen = _parse_answer(bytes(answer))
         if seen is None and symptom is Symptom.NONE:
             symptom, text = Symptom.GARBAGE, f"answered {bytes(answer[:16])!r}"
-        evidence: dict[str, str | int | float] = {"bytes": len(answer), **(seen or {}), **drop_evidence}
+        evidence: Evidence = {"bytes": len(answer), **(seen or {}), **drop_evidence}
         if seen is not None and symptom is Symptom.NONE and page.protocol is Protocol.HTTP:
             classified = self._classifier.classify(bytes(answer), page.host, complete=True)
             evidence |= classified.evidence
@@ -322,7 +332,7 @@ class SiteProbe:
         return found is StepResult.OK
 
     async def _receive(
-        self, path: Stream, answer: bytearray, snapshot: Snapshot | None, drop_evidence: dict[str, str | int | float]
+        self, path: Stream, answer: bytearray, snapshot: Snapshot | None, drop_evidence: Evidence
     ) -> bytes:
         """The next bytes of an answer. Raises TimeoutError, with `drop_evidence` filled if the request was not
         acknowledged."""
@@ -371,7 +381,7 @@ class SiteProbe:
         evidence: Evidence = NO_EVIDENCE,
     ) -> None:
         elapsed = 0.0 if began is None else round(self._now() - began, 4)
-        self._emit(MeasurementStep(part, route, found, symptom, text, address, elapsed, dict(evidence)))
+        self._emit(MeasurementStep(part, route, found, symptom, text, address, elapsed, evidence.copy()))
 
     def _now(self) -> float:
         return asyncio.get_running_loop().time()
@@ -446,13 +456,13 @@ def _is_whole(answer: bytearray) -> bool:
     return length is not None and length.isdigit() and len(answer) - end - 4 >= int(length[:12])
 
 
-def _parse_answer(answer: bytes) -> dict[str, str | int | float] | None:
+def _parse_answer(answer: bytes) -> Evidence | None:
     """Status, and where it points to, of the head; None when this is no HTTP."""
     head, _, _ = answer.partition(b"\r\n\r\n")
     status_line = head.split(b"\r\n", 1)[0]
     if not status_line.startswith(b"HTTP/1.") or not status_line[9:12].isdigit():
         return None
-    seen: dict[str, str | int | float] = {"status": int(status_line[9:12])}
+    seen: Evidence = {"status": int(status_line[9:12])}
     if title := _TITLE.search(answer):
         seen["title"] = " ".join(title[1].decode("utf-8", "replace").split())[:_TITLE_LIMIT]
     location = _field(head, b"location")

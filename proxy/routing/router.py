@@ -19,6 +19,7 @@ from proxy.model import (
     DIRECT,
     Action,
     Belief,
+    Cause,
     Destination,
     NetworkState,
     Override,
@@ -216,12 +217,12 @@ class Router:
             routes = _once([*(route for route in good if not route.is_direct), *relays])
         elif belief.cause in RELAY_CAUSES:
             routes = _once([*_other_family(belief, destination), *good, *relays, DIRECT, *(() if relays else local)])
-        elif good or belief.cause not in (*NAME_CAUSES, "dns"):
+        elif good or belief.cause not in (*NAME_CAUSES, Cause.DNS):
             routes = _once([*good, *relays, *local, DIRECT])
         else:
-            fitting = [rung for rung in local if is_secure(rung) == (belief.cause == "dns")]
+            fitting = [rung for rung in local if is_secure(rung) == (belief.cause == Cause.DNS)]
             routes = _once([*fitting, *relays, *local, DIRECT])
-        word = "refused" if belief.cause == "refused" else _WORDS[belief.state]
+        word = "refused" if belief.cause == Cause.REFUSED else _WORDS[belief.state]
         held = f"{word}: {belief.why}" if belief.why else word
         why = f"AUTO: {held}" if said is _UNSAID else f"{said.why}; {held}"
         if not routes:
@@ -315,12 +316,12 @@ def _never_relayed(said: _Reason, ladder: tuple[Route, ...], *, intercepted: boo
 
 def _is_intercepted(belief: Belief) -> bool:
     """Somebody reads along: nothing of it goes direct while that lasts. A mere suspicion orders relays first."""
-    return belief.state is State.BLOCKED and belief.cause == "interception"
+    return belief.state is State.BLOCKED and belief.cause == Cause.INTERCEPTION
 
 
 def _other_family(belief: Belief, destination: Destination) -> tuple[Route, ...]:
     """Direct by the family of addresses that is not blocked."""
-    if belief.cause != "ip" or not belief.family or destination.address is not None:
+    if belief.cause != Cause.IP or not belief.family or destination.address is not None:
         return ()
     return (IPV4 if belief.family == 6 else IPV6,)
 

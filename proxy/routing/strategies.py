@@ -10,16 +10,16 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from proxy.model import DIRECT, Attempt, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, Attempt, Cause, Protocol, Route, Stage, Symptom
 from proxy.wire.fragmentation import STRATEGIES, idle_strategies
 
 SHAPES = tuple(STRATEGIES)
 """Wrappers that change how a flight looks on its way, in the order in which they may stand."""
 
-NAME_CAUSES = frozenset({"sni_reset", "sni_drop", "http_host"})
+NAME_CAUSES = frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.HTTP_HOST})
 """Causes that a strategy which hides the name may get around."""
 
-RELAY_CAUSES = frozenset({"ip", "frozen", "throttled", "block_page", "interception", "ech"})
+RELAY_CAUSES = frozenset({Cause.IP, Cause.FROZEN, Cause.THROTTLED, Cause.BLOCK_PAGE, Cause.INTERCEPTION, Cause.ECH})
 """Causes that no local strategy gets around."""
 
 IPV4, IPV6 = Route(wrap=("ipv4",)), Route(wrap=("ipv6",))

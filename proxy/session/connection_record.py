@@ -8,10 +8,8 @@ that something is still to come; the last `close` writes.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
-from types import MappingProxyType
 from typing import Any
 
 from proxy.model import (
@@ -19,7 +17,9 @@ from proxy.model import (
     Action,
     Attempt,
     Belief,
+    Cause,
     ClosedBy,
+    Evidence,
     NetworkId,
     Outcome,
     Plan,
@@ -28,6 +28,7 @@ from proxy.model import (
     Route,
     Stage,
     Symptom,
+    frozen_evidence,
 )
 from proxy.model.errors import DialError
 from proxy.net.race.race import Race, Winner
@@ -194,7 +195,7 @@ class ConnectionRecord:
         attempt = next((a for a in self.outcome.attempts if a.route == DIRECT), None)
         if attempt is None:
             return
-        evidence = {**attempt.evidence, **finding.evidence, "bytes": finding.bytes_down}
+        evidence: Evidence = {**attempt.evidence, **finding.evidence, "bytes": finding.bytes_down}
         error = f"{_FLOWS[finding.kind]} after {finding.bytes_down} bytes"
         spoiled = replace(attempt, symptom=finding.kind, error=error, evidence=evidence)
         self.update(attempts=tuple(spoiled if a is attempt else a for a in self.outcome.attempts))
@@ -247,7 +248,7 @@ class ConnectionRecord:
         self._services.events.emit(TunnelEnded(self.outcome))
         self.release()
 
-    def add_evidence(self, route: Route, evidence: Mapping[str, str | int | float]) -> None:
+    def add_evidence(self, route: Route, evidence: Evidence) -> None:
         """More has been found out of what became of a route."""
         self.update(attempts=self.outcome.with_evidence(route, evidence).attempts)
         self._learn()
@@ -300,7 +301,7 @@ class ConnectionRecord:
         """What addons made of signals, behind what they had made of earlier ones: a replay compares all of it."""
         direct = self.outcome.direct_attempt
         before = "" if direct is None else direct.evidence.get("addons", "")
-        evidence = {"addons": f"{before}; {refined}" if before else refined}
+        evidence: Evidence = {"addons": f"{before}; {refined}" if before else refined}
         self.update(attempts=self.outcome.with_evidence(DIRECT, evidence).attempts)
 
     def _tell_attempts(self) -> None:
@@ -345,7 +346,7 @@ class ConnectionRecord:
 _SAFE = ("GET", "HEAD")
 """Methods that a client may be sent elsewhere with: any other would lose what it carries."""
 
-_PROVEN_BY_BYTES = frozenset({"frozen", "throttled"})
+_PROVEN_BY_BYTES = frozenset({Cause.FROZEN, Cause.THROTTLED})
 _FLOWS = {Symptom.FROZEN: "froze", Symptom.THROTTLED: "went on at a crawl", Symptom.RESET: "was reset"}
 
 
@@ -353,7 +354,7 @@ def _nothing(finding: FlowSignal) -> None:
     """A relay's flow says nothing of the network."""
 
 
-_REUSED = MappingProxyType({"reused": 1})
+_REUSED = frozen_evidence({"reused": 1})
 
 
 def _went_on(outcome: Outcome) -> bool:

@@ -7,11 +7,11 @@ traceback and costs neither the connection nor the other handlers.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
-from proxy.model import Change, NetworkId, Outcome, Route
+from proxy.model import Change, Evidence, NetworkId, Outcome, Route
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 
@@ -27,7 +27,7 @@ class OpenRecord(Protocol):
     def outcome(self) -> Outcome: ...
     def retain(self) -> None: ...
     def release(self) -> None: ...
-    def add_evidence(self, route: Route, evidence: Mapping[str, str | int | float]) -> None: ...
+    def add_evidence(self, route: Route, evidence: Evidence) -> None: ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -27,6 +27,7 @@ from proxy.model import (
     Route,
     Stage,
     Symptom,
+    as_evidence,
 )
 from proxy.store.rows import HOUR_S, from_text, read_count, read_evidence, read_moment, read_plan, read_span
 
@@ -134,7 +135,7 @@ def _attempt(row: Sequence[Any]) -> Attempt:
         started=read_span(started_s),
         elapsed=read_span(elapsed_s),
         address=from_text(address),
-        evidence=read_evidence(evidence),
+        evidence=as_evidence(read_evidence(evidence)),
     )
 
 

@@ -12,7 +12,7 @@ import ipaddress
 from dataclasses import dataclass
 from enum import IntEnum
 
-from proxy.model import Destination, Stage, Symptom
+from proxy.model import Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.wire import hostnames as names
 from proxy.wire.reader import Parser, Reader, T
@@ -302,7 +302,8 @@ def _from_relay(parser: Parser[T]) -> Parser[T]:
     try:
         return (yield from parser)
     except PeerError:
-        text, evidence = "the relay closed the connection during the handshake", {"relay": Symptom.EOF}
+        text = "the relay closed the connection during the handshake"
+        evidence: Evidence = {"relay": Symptom.EOF}
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN, evidence=evidence) from None
 
 

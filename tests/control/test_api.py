@@ -16,7 +16,19 @@ from proxy.control.streaming import FAULT
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.extend.loading.addon import AddonFile
 from proxy.extend.manager import AddonState
-from proxy.model import Action, Belief, ConnectivityResult, Override, Plan, Protocol, Route, Stage, State, Symptom
+from proxy.model import (
+    Action,
+    Belief,
+    ConnectivityResult,
+    Override,
+    Plan,
+    Protocol,
+    Route,
+    Stage,
+    State,
+    Symptom,
+    as_evidence,
+)
 from tests.control.world import SECRET, World, follow, read
 from tests.support.outcomes import HOME, TOR, delivered, failed, outcome, rescued, works
 
@@ -206,7 +218,7 @@ async def test_what_is_held_of_its_addresses_speaks_for_a_site(api: ClientSessio
     world.resolve_to("fourth.example", "203.0.113.200")
     for number in range(3):
         addresses = {"addresses": f"203.0.113.{number + 1}"}
-        timeout = replace(failed(Symptom.TIMEOUT, Stage.CONNECT), evidence=addresses)
+        timeout = replace(failed(Symptom.TIMEOUT, Stage.CONNECT), evidence=as_evidence(addresses))
         world.see(outcome(timeout, delivered(TOR), host=f"site{number}.example", at=time.time()))
     shown = await read(api, "/v1/sites/fourth.example")
     assert (shown["belief"]["scope"], shown["belief"]["state"]) == ("203.0.113.0/24", "suspect")

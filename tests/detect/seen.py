@@ -23,6 +23,7 @@ from proxy.model import (
     Stage,
     State,
     Symptom,
+    as_evidence,
 )
 from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, outcome, works
 
@@ -87,7 +88,7 @@ class Seen:
         network: NetworkId = HOME,
     ) -> Outcome:
         """Direct failed just now, and another route delivered."""
-        attempt = replace(failed(symptom, stage), address=address, evidence=evidence or {})
+        attempt = replace(failed(symptom, stage), address=address, evidence=as_evidence(evidence or {}))
         seen = outcome(attempt, *others, delivered(by), host=host, at=self.now - 0.2, protocol=protocol)
         self.learn(seen, network=network)
         return seen

@@ -7,7 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.detect.relay_faults import RelayFault, relay_fault
-from proxy.model import Stage, Symptom
+from proxy.model import Stage, Symptom, as_evidence
 from tests.support.outcomes import TOR, delivered, failed
 
 FAULTS = [
@@ -31,7 +31,7 @@ FAULTS = [
 
 @pytest.mark.parametrize(("symptom", "evidence", "fault"), FAULTS)
 def test_the_table(symptom: Symptom, evidence: dict[str, str | int], fault: RelayFault) -> None:
-    attempt = replace(failed(symptom, Stage.RELAY, TOR), evidence=evidence)
+    attempt = replace(failed(symptom, Stage.RELAY, TOR), evidence=as_evidence(evidence))
     assert relay_fault(attempt) is fault
 
 

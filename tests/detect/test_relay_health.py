@@ -8,7 +8,7 @@ import pytest
 from proxy.config.schema import Detect
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Conditions, Health, relay_name
-from proxy.model import DIRECT, Attempt, MeasurementStep, Route, Stage, StepKind, StepResult, Symptom
+from proxy.model import DIRECT, Attempt, MeasurementStep, Route, Stage, StepKind, StepResult, Symptom, as_evidence
 from tests.support.outcomes import TOR, VPS, delivered, failed, outcome
 
 NAMES = ["tor", "vps", "home"]
@@ -159,7 +159,7 @@ def test_what_may_be_the_networks_doing_is_not_blamed_when_nothing_worked(
 def refused(name: str = "tor", symptom: Symptom = Symptom.RELAY_DOWN, **evidence: str | int) -> Attempt:
     """An attempt that failed at relay `name` itself."""
     attempt = failed(symptom, Stage.RELAY, Route((name,)), error="why")
-    return replace(attempt, evidence=evidence)
+    return replace(attempt, evidence=as_evidence(evidence))
 
 
 AT_ONCE = [

@@ -8,7 +8,19 @@ import pytest
 
 from proxy.config.schema import Weights
 from proxy.detect.signals import cause, concerns, observe
-from proxy.model import DIRECT, Attempt, ClosedBy, Outcome, Protocol, Route, Signal, Stage, Symptom
+from proxy.model import (
+    DIRECT,
+    Attempt,
+    ClosedBy,
+    Outcome,
+    Protocol,
+    Route,
+    Signal,
+    SignalId,
+    Stage,
+    Symptom,
+    as_evidence,
+)
 from tests.support.outcomes import TOR, delivered, failed, outcome, pending
 
 USUAL = Weights()
@@ -124,7 +136,7 @@ def test_weights_are_settings() -> None:
 @pytest.mark.parametrize(("kind", "weight"), DNS_ROWS)
 def test_what_is_wrong_with_the_names_answer_comes_after_what_stopped_the_attempt(kind: str, weight: float) -> None:
     reset = failed(Symptom.RESET)
-    known_later = replace(reset, evidence={"dns": kind})
+    known_later = replace(reset, evidence=as_evidence({"dns": kind}))
 
     before = signals(outcome(reset, delivered(TOR)))
     after = signals(outcome(known_later, delivered(TOR)))
@@ -135,11 +147,11 @@ def test_what_is_wrong_with_the_names_answer_comes_after_what_stopped_the_attemp
 
 
 def test_a_made_up_finding_is_none() -> None:
-    assert signals(outcome(replace(delivered(), evidence={"dns": "suspect_score", "rtt_ms": 3}))) == []
+    assert signals(outcome(replace(delivered(), evidence=as_evidence({"dns": "suspect_score", "rtt_ms": 3})))) == []
 
 
 def test_an_attempt_that_was_given_up_still_knows_its_answer() -> None:
-    pend = replace(pending(), evidence={"dns": "dns_two_answers"})
+    pend = replace(pending(), evidence={"dns": SignalId.DNS_TWO_ANSWERS})
 
     assert [signal.id for signal in signals(outcome(pend, delivered(TOR)))] == ["dns_two_answers"]
 
@@ -166,7 +178,7 @@ def test_behind_a_middlebox_that_acknowledges_everything() -> None:
 )
 def test_what_a_relay_is_told_as_well_is_the_sites_own(symptom: Symptom, evidence: dict[str, str]) -> None:
     def told(where: Route, **more: str) -> Attempt:
-        return replace(failed(symptom, route=where), evidence=evidence | more)
+        return replace(failed(symptom, route=where), evidence=as_evidence(evidence | more))
 
     both = outcome(told(DIRECT), told(TOR), protocol=Protocol.HTTP)
     assert signals(both) == []
@@ -196,8 +208,8 @@ def test_every_weight_is_made_by_some_failure() -> None:
     made = {row[3] for row in ROWS} | {kind for kind, _ in DNS_ROWS} | BY_OTHERS.keys()
 
     assert set(Weights.model_fields) == made
-    assert all(cause(kind) for kind in made - CAUSELESS)
-    assert not any(cause(kind) for kind in CAUSELESS)
+    assert all(cause(SignalId(kind)) for kind in made - CAUSELESS)
+    assert not any(cause(SignalId(kind)) for kind in CAUSELESS - {"listed"})
 
 
 @pytest.mark.parametrize(
@@ -215,7 +227,7 @@ def test_that_a_secure_resolver_knows_the_name_makes_no_lie_of_a_failure(
     """The system's resolver may be down. That it is not is told in evidence, once it was asked for another name."""
     direct, secure = replace(failed(symptom, Stage.RESOLVE), evidence={"code": code}), delivered(Route(wrap=("doh",)))
     assert [signal.id for signal in signals(outcome(direct, secure))] == [kind]
-    told = replace(direct, evidence={"code": code, "dns": "dns_denied"})
+    told = replace(direct, evidence={"code": code, "dns": SignalId.DNS_DENIED})
     assert [signal.id for signal in signals(outcome(told, secure))] == [kind, "dns_denied"]
 
 

@@ -14,7 +14,7 @@ import pytest
 from proxy.extend.dispatch import REFINED_MAX, Addons, read_only
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
-from proxy.model import Action, Change, Destination, NetworkId, Plan, Request, Route, Signal, State
+from proxy.model import Action, Change, Destination, NetworkId, Plan, Request, Route, Signal, SignalId, State
 from proxy.net.dialers.registry import Registry, Relay
 from tests.extend.making import PLAN, made, outcome, request
 from tests.support.waiting import until
@@ -23,7 +23,7 @@ NOBODY: Any = None
 REGISTRY = Registry(
     [Relay.parse("tor", "127.0.0.1:9050"), Relay.parse("vps", "127.0.0.1:1080")], direct=NOBODY, to_relays=NOBODY
 )
-SIGNAL = Signal("tls_reset", 2.0, "sni_reset", 5.0)
+SIGNAL = Signal(SignalId.TLS_RESET, 2.0, "sni_reset", 5.0)
 
 
 class Running(Addons):

@@ -24,6 +24,7 @@ from proxy.model import (
     Outcome,
     Protocol,
     Route,
+    SignalId,
     Stage,
     Symptom,
 )
@@ -41,8 +42,8 @@ from tests.wire import hellos
 HELLO = hellos.by_hand(hellos.sni(HOST.encode()), hellos.SUPPORTED_VERSIONS, hellos.KEY_SHARE)
 SERVER_HELLO = b"\x16\x03\x03\x00\x7a\x02"
 RESET = ConnectionResetError(104, "Connection reset by peer")
-DENIED = DnsFinding("dns_denied", "the system's resolver alone says that it does not exist", 0.0)
-OTHERS = DnsFinding("dns_mismatch", "the system's resolver says 192.0.2.1, a secure one 198.51.100.1", 0.0)
+DENIED = DnsFinding(SignalId.DNS_DENIED, "the system's resolver alone says that it does not exist", 0.0)
+OTHERS = DnsFinding(SignalId.DNS_MISMATCH, "the system's resolver says 192.0.2.1, a secure one 198.51.100.1", 0.0)
 RESCUED = outcome(failed(Symptom.RESET), delivered(TOR))
 
 
@@ -121,7 +122,7 @@ def test_a_name_that_only_the_system_denies_was_lied_about() -> None:
         visit = outcome(failed(Symptom.NO_NAME, Stage.RESOLVE), delivered(TOR))
         await scene.visit(visit)
         assert scene.compared == [HOST]
-        assert scene.found == {"dns": "dns_denied", "dns_detail": DENIED.detail}
+        assert scene.found == {"dns": SignalId.DNS_DENIED, "dns_detail": DENIED.detail}
         assert scene.held.cause == "dns"
         assert scene.secure.dialed == []
 
@@ -221,7 +222,9 @@ NO_OCCASION = {
     "direct was not tried": outcome(delivered(TOR)),
     "a rule prefers a relay": _planned(RESCUED, Action.PREFER_RELAY),
     "a rule sends it to a relay": _planned(RESCUED, Action.RELAY),
-    "the resolver has been seen to lie": outcome(replace(failed(), evidence={"dns": "dns_bogon"}), delivered(TOR)),
+    "the resolver has been seen to lie": outcome(
+        replace(failed(), evidence={"dns": SignalId.DNS_BOGON}), delivered(TOR)
+    ),
     "there is no name": replace(
         RESCUED, request=replace(RESCUED.request, destination=Destination("192.0.2.7", 443))
     ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from proxy.model import DIRECT, Attempt, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, Attempt, Protocol, Route, Stage, Symptom, as_evidence
 from proxy.routing.strategies import fits, is_secure, is_shaped, refuses_cuts, rungs
 
 TOR = Route(("tor",))
@@ -14,7 +14,7 @@ DOH_TLSREC, DOH_HOSTCASE = Route(wrap=("doh", "tlsrec")), Route(wrap=("doh", "ho
 
 
 def failed(symptom: Symptom, stage: Stage = Stage.FIRST_BYTE, *, route: Route = DIRECT, dns: str = "") -> Attempt:
-    return Attempt(route, stage, symptom, evidence={"dns": dns} if dns else {})
+    return Attempt(route, stage, symptom, evidence=as_evidence({"dns": dns} if dns else {}))
 
 
 RESET, DROPPED, SILENT = failed(Symptom.RESET), failed(Symptom.DROPPED), failed(Symptom.SILENT)

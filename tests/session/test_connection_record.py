@@ -33,9 +33,11 @@ from proxy.model import (
     Protocol,
     Request,
     Route,
+    SignalId,
     Stage,
     State,
     Symptom,
+    as_evidence,
 )
 from proxy.model.errors import DialError
 from proxy.net.race.race import Winner
@@ -159,8 +161,8 @@ async def test_all_that_addons_made_of_its_signals_is_written(world: World) -> N
     world.addons = SimpleNamespace(refines=True, wants_attempts=False, refined=lambda _id: next(said))
     record = world.record()
     won(record, Race(failed(Symptom.RESET), delivered(TOR)))
-    record.add_evidence(DIRECT, {"seen": 1})
-    record.add_evidence(DIRECT, {"dns": "dns_denied"})
+    record.add_evidence(DIRECT, as_evidence({"seen": 1}))
+    record.add_evidence(DIRECT, {"dns": SignalId.DNS_DENIED})
     record.release()
     kept = world.outcome.attempts[0].evidence["addons"]
     assert kept == "a: tls_reset weighs 0 in place of 2; a: dns_denied weighs 1 in place of 3"
@@ -608,7 +610,7 @@ def test_evidence_that_is_found_later_is_learned_from() -> None:
     scene.record._learn()
     open_uplink(scene.beliefs, now=1000.0)
     assert scene.held.cause == "sni_reset"
-    scene.record.add_evidence(DIRECT, {"dns": "dns_denied"})
+    scene.record.add_evidence(DIRECT, {"dns": SignalId.DNS_DENIED})
     assert scene.record.outcome.attempts[0].evidence["dns"] == "dns_denied"
     assert scene.held.cause == "dns"
 

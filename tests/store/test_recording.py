@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.model import DIRECT, Action, HttpRequest, Inbound, Outcome, Plan, Request, Route, Symptom
+from proxy.model import DIRECT, Action, HttpRequest, Inbound, Outcome, Plan, Request, Route, SignalId, Symptom
 from proxy.store.file import open_store
 from proxy.store.recording import RecordedConnection, _attempts, read_recording
 from proxy.store.rows import Batch
@@ -46,7 +46,9 @@ def as_kept(seen: Outcome, row_id: int) -> RecordedConnection:
 
 def test_outcomes_come_back_the_oldest_first(db: sqlite3.Connection) -> None:
     later = rescued(host="b.example", at=AT + 1)
-    attempt = replace(failed(Symptom.RESET, error="reset by peer"), evidence={"retransmits": 2, "dns": "dns_bogon"})
+    attempt = replace(
+        failed(Symptom.RESET, error="reset by peer"), evidence={"retransmits": 2, "dns": SignalId.DNS_BOGON}
+    )
     first = replace(
         outcome(attempt, delivered(TOR), host="a.example", at=AT), bytes_up=9, duration=1.5, plan=CHANGED, error="x"
     )

@@ -7,7 +7,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.model import Action, Attempt, Belief, Change, NetworkId, Outcome, Override, Route, Stage, State, Symptom
+from proxy.model import (
+    Action,
+    Attempt,
+    Belief,
+    Change,
+    NetworkId,
+    Outcome,
+    Override,
+    Route,
+    Stage,
+    State,
+    Symptom,
+    as_evidence,
+)
 from proxy.store.file import open_store
 from proxy.store.queries import beliefs, overrides
 from proxy.store.rows import BELIEF_COLUMNS, Batch, from_text, read_beliefs, read_overrides, to_text
@@ -164,7 +177,9 @@ def test_a_change_may_be_told_without_being_kept() -> None:
 def test_rows_go_in_as_parameters_only() -> None:
     """H8: what a peer made up stays text."""
     evil = "x'); DROP TABLE outcome; --"
-    attempt = Attempt(Route((evil,)), Stage.RELAY, Symptom.RELAY_DOWN, error=evil, address=evil, evidence={evil: evil})
+    attempt = Attempt(
+        Route((evil,)), Stage.RELAY, Symptom.RELAY_DOWN, error=evil, address=evil, evidence=as_evidence({evil: evil})
+    )
     with contextlib.closing(open_store(None).db) as db:
         batch = Batch()
         batch.add_outcome(1, outcome(attempt, host=evil, error=evil, why=evil), HOME)

@@ -17,7 +17,7 @@ from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.beliefs.retest_schedule import RetestSchedule, recent_exits
 from proxy.detect.beliefs.score import NEGLIGIBLE, aged, enough_to_block, falls_below, score_now
 from proxy.detect.scopes import registrable
-from proxy.model import Belief, Change, NetworkId, Signal, State
+from proxy.model import Belief, Cause, Change, NetworkId, Signal, State
 
 RENEW_S = 60.0
 """A host that works is written down anew at most so often: between, a success costs one look-up."""
@@ -194,7 +194,7 @@ class BeliefTable:
             self._priors.put(key, -math.inf)
         return working
 
-    def mark_passing(self, key: Key, state: State, cause: str, why: str, *, lasts_s: float, now: float) -> None:
+    def mark_passing(self, key: Key, state: State, cause: Cause | str, why: str, *, lasts_s: float, now: float) -> None:
         """Nothing reaches it, or nothing is let in, for a while."""
         network, host = key
         self.passing.put(key, Belief(host, network, state, cause, since=now, until=now + lasts_s, why=why))
@@ -272,7 +272,7 @@ class BeliefTable:
 def forgotten(key: Key, before: State, at: float, why: str) -> Change:
     """A line of the ledger: nothing is held any more."""
     network, scope = key
-    return Change(at, scope, network, before, State.UNKNOWN, "", why, None)
+    return Change(at, scope, network, before, State.UNKNOWN, Cause.NONE, why, None)
 
 
 def unknown(key: Key, now: float) -> Belief:

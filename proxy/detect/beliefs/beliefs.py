@@ -32,6 +32,7 @@ from proxy.detect.verdict.site_status import LastResult
 from proxy.model import (
     UNKNOWN_NETWORK,
     Belief,
+    Cause,
     Change,
     ConnectivityResult,
     IPAddress,
@@ -365,7 +366,7 @@ class Beliefs:
         uplink, sent = self._judge.uplink, now - self._settings.retest_pair_s
         well = uplink.well_since(network, registrable(host), sent) and uplink.may_learn(network, now)
         held = self._book.troubled(key, now)
-        alike = forged or held is None or held.cause != "interception"
+        alike = forged or held is None or held.cause != Cause.INTERCEPTION
         changes: list[Change] = []
         if direct_ok and not is_told:
             self._recovery.release(key)

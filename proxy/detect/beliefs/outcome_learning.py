@@ -27,6 +27,7 @@ from proxy.model import (
     NO_EVIDENCE,
     Attempt,
     Belief,
+    Cause,
     Change,
     Inbound,
     IPAddress,
@@ -182,7 +183,7 @@ class OutcomeLearning:
         why = f"no route delivered: direct failed ({kind}), and {others} more failed" if others else (
             f"direct failed ({kind}); no other route to compare"
         )  # fmt: skip
-        self._book.mark_passing(key, State.DOWN, "down", why, lasts_s=self._settings.down_s, now=now)
+        self._book.mark_passing(key, State.DOWN, Cause.DOWN, why, lasts_s=self._settings.down_s, now=now)
         return changes
 
     def _other_delivered(self, host: Key, winner: Route, protocol: Protocol, now: float) -> list[Change]:

@@ -16,11 +16,28 @@ from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.beliefs.pending_signals import Waiting
 from proxy.detect.beliefs.signal_counting import SignalCounting
 from proxy.detect.beliefs.site_refusals import SiteRefusals
-from proxy.detect.signals import PROVEN_BY_BYTES, Observed
-from proxy.model import DIRECT, Attempt, Change, NetworkId, NetworkState, Outcome, Route, Signal, Stage, State, Symptom
+from proxy.detect.signals import Observed
+from proxy.model import (
+    DIRECT,
+    Attempt,
+    Cause,
+    Change,
+    NetworkId,
+    NetworkState,
+    Outcome,
+    Route,
+    Signal,
+    SignalId,
+    Stage,
+    State,
+    Symptom,
+)
 
 AGAIN_S = 3600.0
 """A second early reset within this time is no accident."""
+
+_NEED_BYTES_PROOF = frozenset({SignalId.FROZEN, SignalId.THROTTLED})
+"""Signals that count once a relay has carried what direct did not."""
 
 
 class PostDelivery:
@@ -57,8 +74,8 @@ class PostDelivery:
         if not fresh or not self._judge.uplink.may_learn(key[0], now):
             return []
         self._book.works.pop(key)
-        proofs = [observed for observed in fresh if observed.signal.id in PROVEN_BY_BYTES]
-        others = [observed for observed in fresh if observed.signal.id not in PROVEN_BY_BYTES]
+        proofs = [observed for observed in fresh if observed.signal.id in _NEED_BYTES_PROOF]
+        others = [observed for observed in fresh if observed.signal.id not in _NEED_BYTES_PROOF]
         ids = ", ".join(observed.signal.id for observed in fresh)
         story = f"direct answered, but: {ids}{f' ({direct.error})' if direct.error else ''}"
         if proofs:
@@ -81,7 +98,7 @@ class PostDelivery:
         lasts_s = self._settings.refused_s
         if preferred.all_refuse:
             why = f"every tested route gets HTTP {preferred.status}"
-            self._book.mark_passing(key, State.REFUSED, "refused", why, lasts_s=lasts_s, now=now)
+            self._book.mark_passing(key, State.REFUSED, Cause.REFUSED, why, lasts_s=lasts_s, now=now)
             return []
         held = self._book.current(key, now)
         if preferred.route.is_direct or (held is not None and held.state in TROUBLED):
@@ -89,7 +106,7 @@ class PostDelivery:
         self._book.works.pop(key)
         before = held or unknown(key, now)
         why = f"direct gets HTTP {preferred.status}, {preferred.route} does not"
-        after = replace(before, state=State.SUSPECT, cause="refused", since=now, until=now + lasts_s, why=why)
+        after = replace(before, state=State.SUSPECT, cause=Cause.REFUSED, since=now, until=now + lasts_s, why=why)
         after = replace(after, last_good=str(preferred.route), last_good_at=now)
         return self._book.hold(key, before, after, now)
 
@@ -98,7 +115,7 @@ class PostDelivery:
             return []
         changes: list[Change] = []
         for key, held in self._book.held.items():
-            if key[0] == network and held.state in TROUBLED and held.cause == "interception":
+            if key[0] == network and held.state in TROUBLED and held.cause == Cause.INTERCEPTION:
                 changes += self._book.drop(
                     key, now, "TLS is intercepted on this network by a CA that this computer trusts"
                 )
@@ -108,7 +125,9 @@ class PostDelivery:
         """A root that is known to intercept signs what comes in place of the site: there is nothing to wait for."""
         before = self._book.current(key, now) or unknown(key, now)
         after = replace(
-            before, cause="interception", why=f"certificate signed by a known interception root ({fingerprint[:16]})"
+            before,
+            cause=Cause.INTERCEPTION,
+            why=f"certificate signed by a known interception root ({fingerprint[:16]})",
         )
         if before.state is State.BLOCKED:
             return self._book.hold(key, before, replace(after, until=now + self._settings.unvisited_s), now)
@@ -121,16 +140,16 @@ class PostDelivery:
         if uplink.state(key[0]) is NetworkState.INSPECTED or not uplink.may_learn(key[0], now):
             return []
         self._book.works.pop(key)
-        signal = Signal("tls_bad_cert", self._settings.weights.tls_bad_cert, "interception", now)
+        signal = Signal(SignalId.TLS_BAD_CERT, self._settings.weights.tls_bad_cert, Cause.INTERCEPTION, now)
         seen = Observed(signal, Attempt(DIRECT, Stage.DONE), now - self._settings.uplink_window_s)
         story = f"wrong certificate, from an unknown issuer ({fingerprint[:16]})"
         counting, waiting, _ = self._judge.gated(key, [seen], now)
         if waiting:
             self._judge.gates.wait(key, waiting, story, now)
-        return self._judge.count(key, counting, story, now, winner=None, hint="interception")
+        return self._judge.count(key, counting, story, now, winner=None, hint=Cause.INTERCEPTION)
 
 
 def _crawled_at(observed: Observed) -> float:
     """Bytes a second of a direct flow that was throttled; 0 of one that stopped."""
     rate = observed.attempt.evidence.get("bytes_s", 0)
-    return float(rate) if observed.signal.id == "throttled" else 0.0
+    return float(rate) if observed.signal.id is SignalId.THROTTLED else 0.0

@@ -7,7 +7,7 @@ visit as well, once the censor's anger at an address is over.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
@@ -17,24 +17,24 @@ from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.retest_schedule import Budget, successes_needed
 from proxy.detect.beliefs.score import aged, counted, enough_to_block
 from proxy.detect.signals import NAME_BASED
-from proxy.model import Belief, Change, Route, Signal, State
+from proxy.model import Belief, Cause, Change, Route, Signal, SignalId, State
 
 CLAIM_S = 60.0
 """How long a re-test that was said to be due is not due again, should nobody report it."""
 
 Needs = Literal["byte", "hello", "page", "verified", "64k"]
 
-_NEEDS: dict[str, Needs] = {
-    "dns": "verified",  # a verified handshake at the system's address
-    "ip": "byte",
-    "sni_reset": "hello",  # a ServerHello to a hello of the browser's own shape
-    "sni_drop": "hello",
-    "ech": "hello",
-    "http_host": "byte",
-    "block_page": "page",  # an answer that is neither a block page nor a redirect elsewhere
-    "interception": "verified",
-    "frozen": "64k",  # at least 64 KiB on one connection
-    "throttled": "64k",
+_NEEDS: Mapping[Cause | str, Needs] = {
+    Cause.DNS: "verified",  # a verified handshake at the system's address
+    Cause.IP: "byte",
+    Cause.SNI_RESET: "hello",  # a ServerHello to a hello of the browser's own shape
+    Cause.SNI_DROP: "hello",
+    Cause.ECH: "hello",
+    Cause.HTTP_HOST: "byte",
+    Cause.BLOCK_PAGE: "page",  # an answer that is neither a block page nor a redirect elsewhere
+    Cause.INTERCEPTION: "verified",
+    Cause.FROZEN: "64k",  # at least 64 KiB on one connection
+    Cause.THROTTLED: "64k",
 }
 
 
@@ -133,7 +133,7 @@ class Recovery:
 
     def _failed_again(self, key: Key, held: Belief, now: float, *, counts: bool) -> list[Change]:
         """Direct failed beside another route that delivered: the same evidence once more, and the next step."""
-        signal = Signal("retest", held.signal_weight if counts else 0.0, held.cause, now)
+        signal = Signal(SignalId.RETEST, held.signal_weight if counts else 0.0, held.cause, now)
         after = counted(held, signal, now, self._settings) if signal.weight else aged(held, now, self._settings)
         after = replace(after, successes=0, last_good_at=now)
         if held.state is State.SUSPECT and enough_to_block(after, signal, self._settings):

@@ -17,7 +17,7 @@ from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.name_counter import NameCounter
 from proxy.detect.beliefs.score import score_now
 from proxy.detect.scopes import domain_scope, prefix_scope
-from proxy.model import Belief, Change, IPAddress, NetworkId, Signal, State
+from proxy.model import Belief, Cause, Change, IPAddress, NetworkId, Signal, SignalId, State
 
 KEEPS_S = 600.0
 """A host that worked direct so shortly before its domain was lifted, or later, keeps going direct."""
@@ -178,7 +178,9 @@ class ScopeAggregation:
         if State.BLOCKED in (host.state, other.state):
             changes = self._book.block(above, before, after, now)
         else:
-            changes = self._book.raise_suspicion(above, before, after, Signal("lift", weight, host.cause, now), now)
+            changes = self._book.raise_suspicion(
+                above, before, after, Signal(SignalId.LIFT, weight, host.cause, now), now
+            )
         self._domains.add(above)
         self._failed.pop(above)
         for key in covered:
@@ -197,7 +199,7 @@ class ScopeAggregation:
         after = replace(
             before,
             state=State.SUSPECT,
-            cause="ip",
+            cause=Cause.IP,
             since=now,
             until=now + self._settings.prefix_s,
             last_good=last_good,

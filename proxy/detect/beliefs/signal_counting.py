@@ -23,7 +23,21 @@ from proxy.detect.beliefs.scope_aggregation import ScopeAggregation
 from proxy.detect.beliefs.score import NEGLIGIBLE, aged, counted
 from proxy.detect.scopes import address_of, registrable
 from proxy.detect.signals import ECHOING, Observed, concerns, observe
-from proxy.model import DIRECT, Attempt, Change, IPAddress, NetworkId, Outcome, Protocol, Route, Signal, Stage, State
+from proxy.model import (
+    DIRECT,
+    Attempt,
+    Cause,
+    Change,
+    IPAddress,
+    NetworkId,
+    Outcome,
+    Protocol,
+    Route,
+    Signal,
+    SignalId,
+    Stage,
+    State,
+)
 
 COUNTED_MAX = 8192
 """Connections for which we remember which of their signals have counted; a late judgement comes within 7 s."""
@@ -53,7 +67,7 @@ class SignalCounting:
         self.lifts = ScopeAggregation(settings, book)
         self.residual = ResidualCensorship(settings.residual_s)
         self._shared = NameCounter(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)
-        self._counted: OrderedDict[int, Counter[str]] = OrderedDict()  # request id → its signals that have counted
+        self._counted: OrderedDict[int, Counter[SignalId]] = OrderedDict()  # request id → its signals that have counted
 
     def clock_set(self, now: float) -> None:
         """Nothing that was dated means anything."""
@@ -79,7 +93,7 @@ class SignalCounting:
         if waiting_for_uplink:
             self.gates.wait(host, waiting_for_uplink, story, now)
         uncounted = _uncounted(waiting_for_uplink, echoes) if not counting else ""
-        hint = next((o.signal.cause for o in (*waiting_for_uplink, *echoes) if o.signal.cause), "")
+        hint = next((o.signal.cause for o in (*waiting_for_uplink, *echoes) if o.signal.cause), Cause.NONE)
         changes += self.count(host, counting, f"{story}{uncounted}", now, winner=winner, protocol=protocol, hint=hint)
         return changes + self.lifts.consider(host, now)
 
@@ -112,7 +126,7 @@ class SignalCounting:
         *,
         winner: Route | None,
         protocol: Protocol = Protocol.NONE,
-        hint: str = "",
+        hint: Cause | str = Cause.NONE,
     ) -> list[Change]:
         """Adds the heaviest of what counts to the belief that governs a host; without any it is suspect for 2 min.
         `winner` is what carried it instead, in `protocol`."""
@@ -130,10 +144,10 @@ class SignalCounting:
         else:
             self.lifts.note_under(key, host[1], now)
             after = counted(before, heaviest, now, self._settings)
-            if before.state is State.BLOCKED and before.cause == "interception":
+            if before.state is State.BLOCKED and before.cause == Cause.INTERCEPTION:
                 after = replace(after, cause=before.cause)  # whatever else is done to it: nothing goes direct
             story = f"{story} ({heaviest.id}, weight {heaviest.weight:g})"
-            if after.cause == "ip":
+            if after.cause == Cause.IP:
                 after = replace(after, family=_family(counting))
         after = replace(after, why=story)
         if winner is not None and concerns(after.cause, protocol):
@@ -145,7 +159,7 @@ class SignalCounting:
         held = self.book.troubled(key, now)
         if held is None or not held.signal_weight:
             return
-        signal = Signal("retest", held.signal_weight, held.cause, now)
+        signal = Signal(SignalId.RETEST, held.signal_weight, held.cause, now)
         self.gates.wait(host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], held.why, now)
 
     def waited(self, key: Key, now: float) -> list[Change]:
@@ -193,7 +207,7 @@ class SignalCounting:
         found = observe(outcome, self._settings.weights, gave_up_s=self._settings.gave_up_s)
         if not found:
             return []
-        before = self._counted.get(outcome.request.id, Counter())
+        before: Counter[SignalId] = self._counted.get(outcome.request.id, Counter())
         self._counted[outcome.request.id] = Counter(observed.signal.id for observed in found)
         if len(self._counted) > COUNTED_MAX:
             self._counted.popitem(last=False)
@@ -219,14 +233,15 @@ class SignalCounting:
         self._shared.note(where, registrable(key[1]), now)
         if self._shared.within(where, self._settings.shared_window_s, now) < self._settings.shared_domains:
             return observed
-        kind = "http_redirects" if observed.signal.id == "http_redirect" else "dns_same_ip"
+        is_redirect = observed.signal.id is SignalId.HTTP_REDIRECT
+        kind = SignalId.HTTP_REDIRECTS if is_redirect else SignalId.DNS_SAME_IP
         weight = max(observed.signal.weight, getattr(self._settings.weights, kind))
         return replace(observed, signal=replace(observed.signal, id=kind, weight=weight))
 
     def prefix_failed(
         self, key: Key, winner: Route, fresh: list[Observed], addresses: tuple[IPAddress, ...], now: float
     ) -> list[Change]:
-        if not any(observed.signal.cause == "ip" for observed in fresh) or not self.uplink.may_learn(key[0], now):
+        if not any(observed.signal.cause == Cause.IP for observed in fresh) or not self.uplink.may_learn(key[0], now):
             return []
         tried = {address for observed in fresh for address in _addresses(observed)} or set(addresses)
         return self.lifts.note_failure(key, tried, str(winner), now)

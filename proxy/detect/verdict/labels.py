@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from proxy.model import NetworkState, Protocol, Stage, Symptom
+from proxy.model import Cause, NetworkState, Protocol, Stage, Symptom
 
 _NETWORKS: Mapping[NetworkState, tuple[str, str]] = MappingProxyType(
     {
@@ -36,31 +36,31 @@ _NETWORKS: Mapping[NetworkState, tuple[str, str]] = MappingProxyType(
     }
 )
 
-_CAUSES: Mapping[str, str] = MappingProxyType(
+_CAUSES: Mapping[Cause | str, str] = MappingProxyType(
     {
-        "dns": "DNS tampering",
-        "ip": "IP address blocked, by the network or by the site's own geo-fence",
-        "sni_reset": "connection reset after the TLS ClientHello (SNI filtering)",
-        "sni_drop": "silence after the TLS ClientHello (SNI filtering)",
-        "http_host": "HTTP request blocked (by Host)",
-        "block_page": "block page",
-        "interception": "wrong certificate (TLS interception)",
-        "ech": "the outer name of the encrypted ClientHello is filtered",
-        "frozen": "transfer stalls",
-        "throttled": "throttled",
-        "refused": "the site rejects this route (HTTP 403/451)",
-        "down": "no route reaches it",
-        "restricted": "this network allows few sites",
-        "name": "the name does not exist",
-        "relays": "the relays themselves fail",
-        "offline": "no network",
-        "portal": "captive portal",
-        "expired": "certificate expired",
-        "not_yet_valid": "certificate not yet valid",
-        "self_signed": "self-signed certificate",
-        "wrong_name": "certificate for another name",
-        "untrusted_issuer": "untrusted certificate issuer",
-        "clock": "this computer's clock is wrong",
+        Cause.DNS: "DNS tampering",
+        Cause.IP: "IP address blocked, by the network or by the site's own geo-fence",
+        Cause.SNI_RESET: "connection reset after the TLS ClientHello (SNI filtering)",
+        Cause.SNI_DROP: "silence after the TLS ClientHello (SNI filtering)",
+        Cause.HTTP_HOST: "HTTP request blocked (by Host)",
+        Cause.BLOCK_PAGE: "block page",
+        Cause.INTERCEPTION: "wrong certificate (TLS interception)",
+        Cause.ECH: "the outer name of the encrypted ClientHello is filtered",
+        Cause.FROZEN: "transfer stalls",
+        Cause.THROTTLED: Cause.THROTTLED,
+        Cause.REFUSED: "the site rejects this route (HTTP 403/451)",
+        Cause.DOWN: "no route reaches it",
+        Cause.RESTRICTED: "this network allows few sites",
+        Cause.NO_SUCH_NAME: "the name does not exist",
+        Cause.RELAYS_FAIL: "the relays themselves fail",
+        Cause.OFFLINE: "no network",
+        Cause.PORTAL: "captive portal",
+        Cause.EXPIRED: "certificate expired",
+        Cause.NOT_YET_VALID: "certificate not yet valid",
+        Cause.SELF_SIGNED: "self-signed certificate",
+        Cause.WRONG_NAME: "certificate for another name",
+        Cause.UNTRUSTED_ISSUER: "untrusted certificate issuer",
+        Cause.CLOCK: "this computer's clock is wrong",
     }
 )
 
@@ -122,7 +122,7 @@ def network_in_words(state: NetworkState) -> tuple[str, str] | None:
     return _NETWORKS.get(state)
 
 
-def cause_in_words(cause: str) -> str:
+def cause_in_words(cause: Cause | str) -> str:
     """What a cause means, as half a sentence; empty for none."""
     return _CAUSES.get(cause, cause)
 

@@ -13,18 +13,18 @@ from types import MappingProxyType
 from proxy.config.schema import Detect
 from proxy.detect import signals
 from proxy.detect.relay_faults import RelayFault, relay_fault
-from proxy.model import DIRECT, MeasurementStep, Route, StepKind, StepResult, Symptom
+from proxy.model import DIRECT, Cause, Evidence, MeasurementStep, Route, SignalId, StepKind, StepResult, Symptom
 
-_CONFIRMING = frozenset({"dns_two_answers", "http_block_page", "known_root"})
+_CONFIRMING = frozenset({SignalId.DNS_TWO_ANSWERS, SignalId.HTTP_BLOCK_PAGE, SignalId.KNOWN_ROOT})
 
 
 @dataclass(frozen=True, slots=True)
 class WeightedSignal:
     """One signal: what it points at, what it weighs, and the step's own words."""
 
-    id: str
+    id: SignalId
     weight: float
-    cause: str
+    cause: Cause
     text: str
 
     @property
@@ -120,11 +120,11 @@ class MeasuredRoutes:
 
     # -- certificates ----------------------------------------------------------------------------------------------
 
-    def certificate_fault(self, route: Route) -> str:
+    def certificate_fault(self, route: Route) -> Cause:
         """Why the certificate that came over `route` is not good, as a cause; empty when none came, or a good one."""
         shown = [step for step in self.on(route) if step.part is StepKind.CERTIFICATE]
         if not shown or any(step.ok for step in shown):
-            return ""
+            return Cause.NONE
         return certificate_fault(shown[-1].evidence)
 
     @property
@@ -134,7 +134,7 @@ class MeasuredRoutes:
 
     def is_of_another_day(self, route: Route) -> bool:
         """Whether the certificate that came is not valid today, by this computer's clock."""
-        return self.certificate_fault(route) in ("expired", "not_yet_valid")
+        return self.certificate_fault(route) in (Cause.EXPIRED, Cause.NOT_YET_VALID)
 
     @property
     def is_control_of_another_day(self) -> bool:
@@ -230,16 +230,18 @@ class MeasuredRoutes:
         return step.text if step is not None else ""
 
 
-def certificate_fault(evidence: Mapping[str, str | int | float]) -> str:
+def certificate_fault(evidence: Evidence) -> Cause:
     """Why a certificate is not good, as a cause in `words`. OpenSSL's code is the first thing that it met; that the
     certificate is for another name is found in the certificate itself."""
     code = evidence.get("verify_code")
     if evidence.get("certificate") == "wrong_name" or code in _OTHER_NAME:
-        return "wrong_name"
-    return _VERIFY_CODES.get(int(code), "untrusted_issuer") if isinstance(code, int) else "untrusted_issuer"
+        return Cause.WRONG_NAME
+    return _VERIFY_CODES.get(int(code), Cause.UNTRUSTED_ISSUER) if isinstance(code, int) else Cause.UNTRUSTED_ISSUER
 
 
-_VERIFY_CODES: Mapping[int, str] = MappingProxyType({9: "not_yet_valid", 10: "expired", 18: "self_signed"})
+_VERIFY_CODES: Mapping[int, Cause] = MappingProxyType(
+    {9: Cause.NOT_YET_VALID, 10: Cause.EXPIRED, 18: Cause.SELF_SIGNED}
+)
 """X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _DEPTH_ZERO_SELF_SIGNED_CERT."""
 
 _OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
@@ -254,77 +256,65 @@ _OF_NO_ROUTE = (StepKind.CONTROL, *_LOOKUPS)
 
 def weigh(routes: MeasuredRoutes, detect: Detect) -> tuple[WeightedSignal, ...]:
     """The signals of the direct route, in the order of its steps, each id once."""
-    found: dict[str, WeightedSignal] = {}
+    found: dict[SignalId, WeightedSignal] = {}
     for step in routes.on(DIRECT):
         for kind, cause in _signals(step, routes):
-            weight = getattr(detect.weights, kind, _OF_MEASUREMENTS.get(kind, 1.0))
-            found.setdefault(kind, WeightedSignal(kind, weight, cause, step.text))
+            found.setdefault(kind, WeightedSignal(kind, _weight(kind, detect), cause, step.text))
     for more in (_throttled(routes, detect), _different(routes, detect)):
         if more is not None:
             found[more.id] = more
     return tuple(found.values())
 
 
-_OF_MEASUREMENTS: Mapping[str, float] = MappingProxyType(
-    {
-        "dns_bogon": 3.0,
-        "dns_two_answers": 5.0,
-        "dns_denied": 3.0,
-        "dns_silent": 1.2,
-        "dns_mismatch": 4.0,
-        "tls_alert": 0.7,
-        "tls_bad_cert": 6.0,
-        "known_root": 6.0,
-        "sni_swap": 4.0,
-        "http_redirect": 1.0,
-        "http_block_page": 5.0,
-        "frozen": 2.0,
-        "early_reset": 1.0,
-        "throttled": 1.5,
-        "http_differs": 1.5,
-    }
+_MEASURED_ONLY: Mapping[SignalId, float] = MappingProxyType(
+    {SignalId.KNOWN_ROOT: 6.0, SignalId.SNI_SWAP: 4.0, SignalId.HTTP_DIFFERS: 1.5}
 )
-"""docs/detection.md, "Signals"; what `[detect.weights]` says is stronger."""
+"""Weights of the signals that only a measurement shows; all others are in `[detect.weights]`."""
+
+
+def _weight(signal: SignalId, detect: Detect) -> float:
+    return _MEASURED_ONLY[signal] if signal in _MEASURED_ONLY else float(getattr(detect.weights, signal, 1.0))
+
 
 _AFTER_HELLO = {
-    Symptom.RESET: "tls_reset",
-    Symptom.EOF: "tls_eof",
-    Symptom.DROPPED: "tls_dropped",
-    Symptom.SILENT: "tls_silent",
-    Symptom.GARBAGE: "tls_garbage",
-    Symptom.ALERT: "tls_alert",
-    Symptom.FROZEN: "frozen",
+    Symptom.RESET: SignalId.TLS_RESET,
+    Symptom.EOF: SignalId.TLS_EOF,
+    Symptom.DROPPED: SignalId.TLS_DROPPED,
+    Symptom.SILENT: SignalId.TLS_SILENT,
+    Symptom.GARBAGE: SignalId.TLS_GARBAGE,
+    Symptom.ALERT: SignalId.TLS_ALERT,
+    Symptom.FROZEN: SignalId.FROZEN,
 }
 
 _AFTER_REQUEST = {
-    Symptom.RESET: "http_reset",
-    Symptom.EOF: "http_eof",
-    Symptom.DROPPED: "http_dropped",
-    Symptom.SILENT: "http_silent",
-    Symptom.GARBAGE: "http_garbage",
-    Symptom.FROZEN: "frozen",
-    Symptom.BLOCK_PAGE: "http_block_page",
-    Symptom.REDIRECTED: "http_redirect",
+    Symptom.RESET: SignalId.HTTP_RESET,
+    Symptom.EOF: SignalId.HTTP_EOF,
+    Symptom.DROPPED: SignalId.HTTP_DROPPED,
+    Symptom.SILENT: SignalId.HTTP_SILENT,
+    Symptom.GARBAGE: SignalId.HTTP_GARBAGE,
+    Symptom.FROZEN: SignalId.FROZEN,
+    Symptom.BLOCK_PAGE: SignalId.HTTP_BLOCK_PAGE,
+    Symptom.REDIRECTED: SignalId.HTTP_REDIRECT,
 }
 
 _CONNECTING = {
-    Symptom.TIMEOUT: "tcp_timeout",
-    Symptom.REFUSED: "tcp_refused",
-    Symptom.UNREACHABLE: "tcp_refused",
+    Symptom.TIMEOUT: SignalId.TCP_TIMEOUT,
+    Symptom.REFUSED: SignalId.TCP_REFUSED,
+    Symptom.UNREACHABLE: SignalId.TCP_REFUSED,
 }
 
 _CAUSE = {
-    "tls_alert": "sni_reset",
-    "frozen": "frozen",
-    "http_block_page": "block_page",
-    "http_redirect": "block_page",
+    SignalId.TLS_ALERT: Cause.SNI_RESET,
+    SignalId.FROZEN: Cause.FROZEN,
+    SignalId.HTTP_BLOCK_PAGE: Cause.BLOCK_PAGE,
+    SignalId.HTTP_REDIRECT: Cause.BLOCK_PAGE,
 }
 
 
-def _signals(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[str, str]]:
+def _signals(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[SignalId, Cause]]:
     """(id, cause) of what a step of the direct route shows; several where a second one explains the first."""
     if step.part is StepKind.ANSWER and step.ok and routes.leads_away:
-        return [("http_redirect", "block_page")]
+        return [(SignalId.HTTP_REDIRECT, Cause.BLOCK_PAGE)]
     if not step.failed:
         return []
     if step.part is StepKind.RESOLVE:
@@ -332,13 +322,15 @@ def _signals(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[str, s
     if step.part is StepKind.CONNECT:
         if routes.has_connected(DIRECT):
             return []  # one address that leads nowhere, as all of IPv6 on many a network: the other one is what counts
-        kind = _CONNECTING.get(step.symptom, "")
-        return [(kind, "ip")] if kind else []
+        blocked = _CONNECTING.get(step.symptom)
+        return [(blocked, Cause.IP)] if blocked else []
     if step.part is StepKind.HELLO:
-        kind = _AFTER_HELLO.get(step.symptom, "")
+        kind = _AFTER_HELLO.get(step.symptom)
+        if kind is None:
+            return []
         cause = _CAUSE.get(kind) or signals.cause(kind)
-        swap = kind and kind != "frozen" and _answers_a_harmless_name(step, routes)
-        return [pair for pair in ((kind, cause), ("sni_swap" if swap else "", cause)) if pair[0]]
+        swap = kind is not SignalId.FROZEN and _answers_a_harmless_name(step, routes)
+        return [(kind, cause), (SignalId.SNI_SWAP, cause)] if swap else [(kind, cause)]
     if step.part is StepKind.CERTIFICATE:
         return _of_certificates(step, routes)
     if step.part is StepKind.ANSWER:
@@ -346,18 +338,18 @@ def _signals(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[str, s
     return []
 
 
-def _of_names(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[str, str]]:
+def _of_names(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[SignalId, Cause]]:
     told = step.evidence.get("dns")
-    if told == "dns_mismatch" and not _is_at_the_wrong_address(routes):
+    if told == SignalId.DNS_MISMATCH and not _is_at_the_wrong_address(routes):
         return []  # a content network names what is near to who asks
-    if isinstance(told, str) and told:
-        return [(told, "dns")]
+    if told:
+        return [(told, Cause.DNS)]
     if step.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED, Symptom.TIMEOUT, Symptom.FORGED):
         return []
     known = routes.has_secure_answer
     if known and (step.symptom is Symptom.TIMEOUT or step.evidence.get("code") == "silent"):
-        return [("dns_silent", "dns")]
-    return [("dns_denied" if known else "dns_failed", "dns")]
+        return [(SignalId.DNS_SILENT, Cause.DNS)]
+    return [(SignalId.DNS_DENIED if known else SignalId.DNS_FAILED, Cause.DNS)]
 
 
 def _is_at_the_wrong_address(routes: MeasuredRoutes) -> bool:
@@ -366,20 +358,20 @@ def _is_at_the_wrong_address(routes: MeasuredRoutes) -> bool:
     return shown or (routes.found(DOH) is StepResult.OK and routes.found(DIRECT) is not StepResult.OK)
 
 
-def _of_certificates(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[str, str]]:
+def _of_certificates(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[SignalId, Cause]]:
     if step.evidence.get("known_root"):
-        return [("known_root", "interception")]
+        return [(SignalId.KNOWN_ROOT, Cause.INTERCEPTION)]
     shown = any(other.part is StepKind.CERTIFICATE and other.ok and other.route != DIRECT for other in routes.steps)
     alike = any(other.part is StepKind.CERTIFICATE and other.failed and other.route.relays for other in routes.steps)
-    return [("tls_bad_cert", "interception")] if shown and not alike else []
+    return [(SignalId.TLS_BAD_CERT, Cause.INTERCEPTION)] if shown and not alike else []
 
 
-def _of_answers(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[str, str]]:
+def _of_answers(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[SignalId, Cause]]:
     if routes.is_secure(DIRECT):  # behind a good certificate only lengths and times are seen by others
-        kinds = {Symptom.FROZEN: "frozen", Symptom.RESET: "early_reset"}
-        kind = kinds.get(step.symptom, "")
-        return [(kind, "frozen")] if kind else []
-    kind = _AFTER_REQUEST.get(step.symptom, "")
+        kinds = {Symptom.FROZEN: SignalId.FROZEN, Symptom.RESET: SignalId.EARLY_RESET}
+        stopped = kinds.get(step.symptom)
+        return [(stopped, Cause.FROZEN)] if stopped else []
+    kind = _AFTER_REQUEST.get(step.symptom)
     return [(kind, _CAUSE.get(kind) or signals.cause(kind))] if kind else []
 
 
@@ -404,9 +396,7 @@ def _throttled(routes: MeasuredRoutes, detect: Detect) -> WeightedSignal | None:
     if fastest < direct * detect.measure_slow_ratio:
         return None
     text = f"{direct / 1000:.1f} kB/s direct and {fastest / 1000:.0f} kB/s through {route}"
-    return WeightedSignal(
-        "throttled", getattr(detect.weights, "throttled", _OF_MEASUREMENTS["throttled"]), "throttled", text
-    )
+    return WeightedSignal(SignalId.THROTTLED, _weight(SignalId.THROTTLED, detect), Cause.THROTTLED, text)
 
 
 LENGTH_RATIO = 0.7
@@ -428,9 +418,9 @@ def _different(routes: MeasuredRoutes, detect: Detect) -> WeightedSignal | None:
             continue
         shorter, longer = sorted((ours[0], theirs[0]))
         if longer and shorter / longer <= LENGTH_RATIO and not ours[1] & theirs[1]:
-            weight = getattr(detect.weights, "http_differs", _OF_MEASUREMENTS["http_differs"])
+            weight = _weight(SignalId.HTTP_DIFFERS, detect)
             text = f"{ours[0]} bytes direct, {theirs[0]} through {route}, and the titles have no word in common"
-            return WeightedSignal("http_differs", weight, "block_page", text)
+            return WeightedSignal(SignalId.HTTP_DIFFERS, weight, Cause.BLOCK_PAGE, text)
         return None
     return None
 

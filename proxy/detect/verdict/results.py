@@ -15,7 +15,7 @@ from proxy.detect.relay_faults import relay_fault
 from proxy.detect.signals import NEUTRAL
 from proxy.detect.verdict.labels import symptom_in_words
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.model import DIRECT, Attempt, ClosedBy, NetworkId, Outcome, Protocol, Stage, Symptom
+from proxy.model import DIRECT, Attempt, Cause, ClosedBy, NetworkId, Outcome, Protocol, Stage, Symptom
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,15 +96,15 @@ def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult
     text = "; ".join(_sentence(attempt, outcome.protocol) for attempt in _last_of_each(tried))
     result = LastResult(SiteStatus.NOT_TESTED, now, Source.CONNECTION, text=text)
     if _has_no_name(tried, compared):
-        return replace(result, status=SiteStatus.NO_SUCH_NAME, cause="name")
+        return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)
     if compared:
-        return replace(result, status=SiteStatus.SITE_DOWN, cause="down")
+        return replace(result, status=SiteStatus.SITE_DOWN, cause=Cause.DOWN)
     if unanswered:
         relays = tuple(dict.fromkeys(">".join(attempt.route.relays) for attempt in unanswered))
-        return replace(result, status=SiteStatus.SITE_DOWN, cause="down", relays=relays)
+        return replace(result, status=SiteStatus.SITE_DOWN, cause=Cause.DOWN, relays=relays)
     if failing:
-        return replace(result, status=SiteStatus.RELAYS_FAIL, cause="relays")
-    return replace(result, status=SiteStatus.SITE_DOWN, cause="down") if direct_works else result
+        return replace(result, status=SiteStatus.RELAYS_FAIL, cause=Cause.RELAYS_FAIL)
+    return replace(result, status=SiteStatus.SITE_DOWN, cause=Cause.DOWN) if direct_works else result
 
 
 def _has_no_name(tried: list[Attempt], compared: list[Attempt]) -> bool:

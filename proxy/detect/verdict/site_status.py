@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
-from proxy.model import Belief, NetworkState, State
+from proxy.model import Belief, Cause, NetworkState, State
 
 
 class SiteStatus(StrEnum):
@@ -74,7 +74,7 @@ class LastResult:
     status: SiteStatus
     at: float  # seconds since the epoch
     source: Source
-    cause: str = ""
+    cause: Cause | str = Cause.NONE
     text: str = ""  # one sentence
     relays: tuple[str, ...] = ()  # that took the request and said nothing more, where no other route was compared
 
@@ -84,20 +84,20 @@ class SiteState:
     """The word for a site, and where it comes from."""
 
     status: SiteStatus
-    cause: str = ""
+    cause: Cause | str = Cause.NONE
     text: str = ""  # one sentence: the evidence
     at: float = 0.0  # when this became so, or when the last result came; 0: never
     last: LastResult | None = None
 
 
-def status_of(state: State, cause: str = "") -> SiteStatus:
+def status_of(state: State, cause: Cause | str = Cause.NONE) -> SiteStatus:
     """The word for a stored status of this cause, whatever else is known."""
-    if cause == "refused":
+    if cause == Cause.REFUSED:
         return SiteStatus.REFUSES_THIS_ROUTE
     if state in (State.SUSPECT, State.BLOCKED):
-        if cause == "interception":
+        if cause == Cause.INTERCEPTION:
             return SiteStatus.INTERCEPTED
-        if cause in ("frozen", "throttled"):
+        if cause in (Cause.FROZEN, Cause.THROTTLED):
             return SiteStatus.SLOW
     return _BY_STATE[state]
 
@@ -131,7 +131,7 @@ def site_state(
     if network in _BY_NETWORK:
         status = _BY_NETWORK[network]
         at = last.at if last is not None and last.status is status else 0.0
-        return SiteState(status, str(network), at=at, last=last)
+        return SiteState(status, Cause(network), at=at, last=last)
     stored = SiteState(status_of(held.state, held.cause), held.cause, held.why, held.since, last)
     if last is None:
         return stored
@@ -140,5 +140,5 @@ def site_state(
     if is_stored and (last.at < changed_at or last.status is SiteStatus.NOT_TESTED):
         return stored
     if last.status is SiteStatus.SITE_DOWN and last.relays and not set(last.relays) & set(working_relays):
-        return SiteState(SiteStatus.RELAYS_FAIL, "relays", last.text, last.at, last)
+        return SiteState(SiteStatus.RELAYS_FAIL, Cause.RELAYS_FAIL, last.text, last.at, last)
     return SiteState(last.status, last.cause, last.text, last.at, last)

@@ -17,7 +17,19 @@ from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict import labels as words
 from proxy.detect.verdict.measurement_signals import DOH, MeasuredRoutes, WeightedSignal, weigh
 from proxy.detect.verdict.site_status import SiteStatus, status_of
-from proxy.model import DIRECT, Belief, MeasurementStep, NetworkState, Route, State, StepKind, StepResult, Symptom
+from proxy.model import (
+    DIRECT,
+    Belief,
+    Cause,
+    MeasurementStep,
+    NetworkState,
+    Route,
+    SignalId,
+    State,
+    StepKind,
+    StepResult,
+    Symptom,
+)
 
 REFUSALS = (403, 429, 451)
 """Statuses with which a site sends visitors away."""
@@ -36,7 +48,7 @@ class Verdict:
 
     status: SiteStatus
     state: State
-    cause: str = ""
+    cause: Cause | str = Cause.NONE
     seen: str = ""
     """One sentence: what was seen."""
     confidence: Confidence = Confidence.NONE
@@ -110,7 +122,7 @@ class _Judge:
             offline = self._routes.is_offline and not self._others
             return self._of_the_network(NetworkState.OFFLINE) if offline else self._direct_not_tested()
         if self._others:
-            down = self._routes.is_resolver_down and self._cause() == "dns" and not self._confirmed
+            down = self._routes.is_resolver_down and self._cause() == Cause.DNS and not self._confirmed
             return self._resolver_is_down() if down else self._blocked()
         return self._nothing_delivered()
 
@@ -151,7 +163,7 @@ class _Judge:
 
     def _is_around_the_resolver(self) -> bool:
         """Whether direct was tried at addresses from encrypted DNS alone, since the system's resolver lied before."""
-        dns = self._belief.cause == "dns" and self._belief.state in (State.SUSPECT, State.BLOCKED)
+        dns = self._belief.cause == Cause.DNS and self._belief.state in (State.SUSPECT, State.BLOCKED)
         return dns and not self._routes.was_asked(StepKind.RESOLVE)
 
     def _opens_by_encrypted_dns(self) -> Verdict:
@@ -188,7 +200,7 @@ class _Judge:
         return Verdict(
             SiteStatus.REFUSES_THIS_ROUTE,
             State.REFUSED,
-            "refused",
+            Cause.REFUSED,
             seen,
             Confidence.MEDIUM if asked else Confidence.LOW,
             (f"the answer came from the site over {'TLS' if self._routes.is_secure(DIRECT) else 'plain HTTP'}",),
@@ -280,7 +292,7 @@ class _Judge:
         )
 
     def _nothing_delivered(self) -> Verdict:
-        if self._confirmed or any(signal.cause == "interception" for signal in self._signals):
+        if self._confirmed or any(signal.cause == Cause.INTERCEPTION for signal in self._signals):
             return self._blocked()
         if self._control is StepResult.FAILED and not self._routes.answered_by_relay:
             if self._routes.is_control_of_another_day and self._routes.is_of_another_day(DIRECT):
@@ -330,7 +342,7 @@ class _Judge:
         return Verdict(
             SiteStatus.NO_SUCH_NAME,
             State.DOWN,
-            "name",
+            Cause.NO_SUCH_NAME,
             f"{_listed(agree)} {'says' if alone else 'say'} that the name does not exist",
             Confidence.LOW if alone else Confidence.HIGH,
             (f"{_listed(agree)} {'answers' if alone else 'agree'}",),
@@ -340,7 +352,7 @@ class _Judge:
             control=self._control,
         )
 
-    def _bad_certificate(self, reason: str) -> Verdict:
+    def _bad_certificate(self, reason: Cause) -> Verdict:
         """Direct shows a certificate that is not good, and no other route shows a good one."""
         alike = self._routes.shows_bad_certificate
         seen = words.cause_in_words(reason)
@@ -380,7 +392,7 @@ class _Judge:
         return Verdict(
             SiteStatus.NOT_TESTED,
             State.UNKNOWN,
-            "clock",
+            Cause.CLOCK,
             f"this computer's clock is wrong: {detail}",
             reasons=(self._routes.control_text, "this says nothing about the site"),
             do="Set the clock, then try again.",
@@ -395,7 +407,7 @@ class _Judge:
         return Verdict(
             SiteStatus.SITE_DOWN,
             State.DOWN,
-            "down",
+            Cause.DOWN,
             seen,
             confidence,
             tuple(reasons),
@@ -417,7 +429,7 @@ class _Judge:
         return Verdict(
             SiteStatus.RELAYS_FAIL,
             State.UNKNOWN,
-            "relays",
+            Cause.RELAYS_FAIL,
             f"{seen}; {self._troubles(self._failing)}",
             Confidence.NONE,
             tuple(reasons),
@@ -430,7 +442,7 @@ class _Judge:
     def _is_telling(self, signal: WeightedSignal) -> bool:
         """It says something even when no other route delivered, though it is no proof. An address that no public name
         has may be an ad-blocking resolver's word for a name that is nowhere: only another resolver's answer tells."""
-        return signal.id == "sni_swap" or (signal.id == "dns_bogon" and self._routes.has_secure_answer)
+        return signal.id == SignalId.SNI_SWAP or (signal.id == SignalId.DNS_BOGON and self._routes.has_secure_answer)
 
     def _of_the_network(self, state: NetworkState) -> Verdict:
         portal = state is NetworkState.PORTAL
@@ -438,7 +450,7 @@ class _Judge:
         return Verdict(
             SiteStatus.PORTAL if portal else SiteStatus.NO_NETWORK,
             State.UNKNOWN,
-            str(state),
+            Cause(state),
             "the network shows its login page in place of every site" if portal else self._no_network(),
             Confidence.MEDIUM,
             (*((detail,) if detail else ()), "this says nothing about the site"),
@@ -502,14 +514,14 @@ class _Judge:
 
     # -- why -------------------------------------------------------------------------------------------------------
 
-    def _cause(self) -> str:
+    def _cause(self) -> Cause:
         """The first in the order of how much else it explains: at a forged address all the rest may be strange."""
         if self._network_state.is_restricted:
-            return "restricted"
+            return Cause.RESTRICTED
         found = {signal.cause for signal in self._signals}
-        return next((cause for cause in _ORDER if cause in found), next(iter(sorted(found)), ""))
+        return next((cause for cause in _ORDER if cause in found), next(iter(sorted(found)), Cause.NONE))
 
-    def _story(self, cause: str) -> str:
+    def _story(self, cause: Cause) -> str:
         heaviest = max(self._signals, key=lambda signal: signal.weight, default=None)
         meaning = words.cause_in_words(cause)
         sentences = [meaning] if meaning else []
@@ -518,12 +530,12 @@ class _Judge:
             sentences.append(first.text)
         return ": ".join(sentences)
 
-    def _instead(self, cause: str) -> str:
+    def _instead(self, cause: Cause) -> str:
         ids = {signal.id for signal in self._signals}
-        if cause == "ip" or (ids & {"tls_eof", "tls_alert"} and "sni_swap" not in ids):
+        if cause == Cause.IP or (ids & {SignalId.TLS_EOF, SignalId.TLS_ALERT} and SignalId.SNI_SWAP not in ids):
             return "by the network or by the site's own geo-fence; not separable here"
-        if cause in ("sni_reset", "sni_drop", "ech"):
-            if "sni_swap" in ids:
+        if cause in (Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH):
+            if SignalId.SNI_SWAP in ids:
                 return "the site may be down: unlikely, its address answered another SNI"
             if self._routes.is_punished(DIRECT):
                 return (
@@ -532,23 +544,23 @@ class _Judge:
                 )
             if self._others:
                 return f"the site may be down: no, {self._others[0]} reached it"
-        if cause == "dns":
+        if cause == Cause.DNS:
             if self._routes.found(DOH) is StepResult.OK:
                 return "a CDN may use other addresses here: unlikely, direct works at the address from encrypted DNS"
             broken = "the system's DNS resolver may be broken"
             return f"{broken}: unlikely, other names resolve" if self._control is StepResult.OK else broken
-        if cause == "interception":
+        if cause == Cause.INTERCEPTION:
             return "the site's own certificate may be bad: no, a relay got a valid one" if self._others else (
                 "the site's own certificate may be bad, or an antivirus intercepts TLS"
             )  # fmt: skip
-        if {"http_differs"} == ids:
+        if {SignalId.HTTP_DIFFERS} == ids:
             return "the site may show another page to visitors from elsewhere: no known block page matches"
-        if cause in ("frozen", "throttled"):
+        if cause in (Cause.FROZEN, Cause.THROTTLED):
             return "the connection may be bad: unlikely, another route was fast at the same time"
         return _COMPETING.get(cause, "")
 
-    def _what_to_do(self, cause: str) -> str:
-        if cause == "interception":
+    def _what_to_do(self, cause: Cause) -> str:
+        if cause == Cause.INTERCEPTION:
             return f"Do not enter passwords on the direct route. {_USES_RELAYS if self._relays else _ADD_A_RELAY}"
         local = [route for route in self._others if not route.relays]
         if local:
@@ -556,7 +568,7 @@ class _Judge:
         if self._others:
             return f"Nothing. {self._others[0]} opens it."
         cut = [route for route in self._routes.tested if route.wrap and route != DOH and not route.relays]
-        if cut and cause in ("sni_reset", "sni_drop"):
+        if cut and cause in (Cause.SNI_RESET, Cause.SNI_DROP):
             return f"Fragmenting the ClientHello does not help; the filter reassembles it. {_ADD_A_RELAY}"
         return "Try another relay." if self._relays else _ADD_A_RELAY
 
@@ -573,23 +585,24 @@ _TEST_RELAYS = "Test your relays with `byway relay test`."
 _USES_RELAYS = "It is opened through relays only."
 _NEEDS_A_RELAY = "It may also be blocked; a working relay is needed to tell"
 
-_DATES = ("expired", "not_yet_valid")
+_DATES = (Cause.EXPIRED, Cause.NOT_YET_VALID)
 
 _OF_THE_NETWORK = (NetworkState.OFFLINE, NetworkState.PORTAL)
 
-_DELIVERED_WRONG = frozenset({"throttled", "http_redirect", "http_differs"})
+_DELIVERED_WRONG = frozenset({SignalId.THROTTLED, SignalId.HTTP_REDIRECT, SignalId.HTTP_DIFFERS})
 """Direct brought something, but not what another route brings, or far slower."""
 
 _IN_ITS_PLACE = frozenset({Symptom.CERTIFICATE, Symptom.REDIRECTED, Symptom.BLOCK_PAGE})
 """A control that ends so was answered by somebody else: a network's login page, most likely."""
 
 _ORDER = (
-    "dns", "interception", "block_page", "ip", "ech", "sni_reset", "sni_drop", "http_host", "frozen", "throttled",
+    Cause.DNS, Cause.INTERCEPTION, Cause.BLOCK_PAGE, Cause.IP, Cause.ECH, Cause.SNI_RESET, Cause.SNI_DROP,
+    Cause.HTTP_HOST, Cause.FROZEN, Cause.THROTTLED,
 )  # fmt: skip
 
-_COMPETING: Mapping[str, str] = MappingProxyType(
+_COMPETING: Mapping[Cause, str] = MappingProxyType(
     {
-        "block_page": "the site may have moved: no, this page is known to replace blocked ones",
-        "http_host": "the site may be down: no, another route reached it",
+        Cause.BLOCK_PAGE: "the site may have moved: no, this page is known to replace blocked ones",
+        Cause.HTTP_HOST: "the site may be down: no, another route reached it",
     }
 )

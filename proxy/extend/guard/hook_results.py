@@ -12,7 +12,7 @@ import re
 from typing import Any
 from urllib.parse import urlsplit
 
-from proxy.model import Action, Plan, Route, Signal
+from proxy.model import Action, Cause, Plan, Route, Signal
 from proxy.model.errors import ConfigError
 from proxy.net.dialers.registry import Registry
 from proxy.net.stream import Stream
@@ -135,7 +135,7 @@ def signal(answer: object, before: Signal) -> Signal | None:
         return None
     if type(answer) is not Signal:
         raise WrongAnswer(f"returned {_kind(answer)}, not a signal or None")
-    if type(answer.weight) not in (int, float) or type(answer.cause) is not str:
+    if type(answer.weight) not in (int, float) or type(answer.cause) not in (str, Cause):
         raise WrongAnswer("returned a signal whose weight is not a number or whose cause is not text")
     if not math.isfinite(answer.weight) or not 0 <= answer.weight <= WEIGHT_MAX:
         raise WrongAnswer(f"returned a weight of {answer.weight:g}; allowed are 0 to {WEIGHT_MAX:g}")

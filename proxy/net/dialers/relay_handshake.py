@@ -12,10 +12,10 @@ import contextlib
 import ipaddress
 import socket
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable
 from enum import Enum
 
-from proxy.model import NO_EVIDENCE, Destination, Stage, Symptom
+from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
@@ -101,7 +101,7 @@ async def handshake(
 
 def _classify(
     error: DialError | OSError | PeerError, state: Handshake, timeout_s: float, path_timeout_s: float
-) -> tuple[str, Symptom, Mapping[str, str | int | float]]:
+) -> tuple[str, Symptom, Evidence]:
     """A sentence, the symptom, and what stopped it as evidence."""
     if isinstance(error, DialError):
         return str(error), error.symptom, error.evidence
@@ -139,7 +139,7 @@ async def dial_relay(via: Dialer, endpoint: Destination, relay: str) -> Stream:
         if error.symptom in _NOT_THE_RELAYS or error.symptom.blames_relay:
             raise
         text = f"relay {relay} cannot be reached: {error}"
-        evidence = {**error.evidence, "relay": error.symptom}
+        evidence: Evidence = {**error.evidence, "relay": error.symptom}
         raise DialError(text, stage=error.stage, symptom=Symptom.RELAY_DOWN, evidence=evidence) from error
 
 

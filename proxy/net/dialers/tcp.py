@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
 from typing import Protocol
 
-from proxy.model import NO_EVIDENCE, Destination, IPAddress, Stage, Symptom
+from proxy.model import NO_EVIDENCE, Destination, Evidence, IPAddress, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.notify import Notify
 from proxy.net.poller import Poller
@@ -201,7 +201,7 @@ class _Connecting:
         text = "; ".join(text for _, text, _ in self._failures)
         if self._destination.address is None:  # else every failure begins with it
             text = f"{self._destination} cannot be reached: {text}"
-        evidence = {"addresses": self._addresses_with(symptom)} if symptom in _OF_THE_NETWORK else NO_EVIDENCE
+        evidence: Evidence = {"addresses": self._addresses_with(symptom)} if symptom in _OF_THE_NETWORK else NO_EVIDENCE
         return DialError(text, stage=Stage.CONNECT, symptom=symptom, evidence=evidence)
 
     def tried(self) -> str:

@@ -18,9 +18,8 @@ import socket
 import ssl
 import sys
 from datetime import UTC, datetime
-from types import MappingProxyType
 
-from proxy.model import NO_EVIDENCE, Destination, Stage, Symptom
+from proxy.model import NO_EVIDENCE, Destination, Evidence, Stage, Symptom, frozen_evidence
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, dial_relay, handshake
@@ -32,7 +31,7 @@ LINGER_S = 5.0
 _UNSENT_LIMIT = 2 * CHUNK
 _DISCARDED_CHUNKS = 4
 _DER = 2  # _ssl.ENCODING_DER
-_CERTIFICATE = MappingProxyType({"relay": Symptom.CERTIFICATE})
+_CERTIFICATE = frozen_evidence({"relay": Symptom.CERTIFICATE})
 _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
@@ -309,7 +308,8 @@ def _context(ca: str | None) -> ssl.SSLContext:
 
 
 def _refused(error: ssl.SSLError) -> DialError:
-    symptom, evidence = Symptom.RELAY_GARBAGE, NO_EVIDENCE
+    symptom = Symptom.RELAY_GARBAGE
+    evidence: Evidence = NO_EVIDENCE
     if isinstance(error, ssl.SSLCertVerificationError):
         evidence = _CERTIFICATE
         symptom, text = Symptom.RELAY_AUTH, f"the relay's certificate was refused: {error.verify_message.rstrip('.')}"

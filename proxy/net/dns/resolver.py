@@ -13,7 +13,17 @@ import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from typing import Any, Literal
 
-from proxy.model import NO_EVIDENCE, UNKNOWN_NETWORK, DnsFinding, IPAddress, NetworkId, Stage, Symptom
+from proxy.model import (
+    NO_EVIDENCE,
+    UNKNOWN_NETWORK,
+    DnsFinding,
+    Evidence,
+    IPAddress,
+    NetworkId,
+    SignalId,
+    Stage,
+    Symptom,
+)
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.deadline import deadline
 from proxy.net.dns.encrypted import EncryptedDns
@@ -288,7 +298,7 @@ class Resolver:
 
     def _differs(self, host: str, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
         detail = f"first {listed(first)}, then {listed(second)} to one query"
-        finding = self._opinions.add_finding(host, "dns_two_answers", detail)
+        finding = self._opinions.add_finding(host, SignalId.DNS_TWO_ANSWERS, detail)
         self._plain.drop((self._network(), host))
         self._found(host, finding)
 
@@ -303,12 +313,12 @@ class Resolver:
             return _nothing(host, told)
         if await self._is_forged(host, told.addresses):
             if is_here:
-                self._opinions.add_finding(host, "dns_bogon", f"{listed(told.addresses)} for a public name")
+                self._opinions.add_finding(host, SignalId.DNS_BOGON, f"{listed(told.addresses)} for a public name")
             text = (
                 f"{host}: the resolver returned {listed(told.addresses)}, which is not a public address (forged "
                 "answer); if it is correct, add the suffix to [dns] local or the address to [safety] allow"
             )
-            return _failed(text, Symptom.FORGED, {"dns": "dns_bogon"})
+            return _failed(text, Symptom.FORGED, {"dns": SignalId.DNS_BOGON})
         if is_here and self.finding(host) is None:  # else nothing that the system says of it is kept
             self._keep(self._plain, network, host, told)
         return told.addresses[:ADDRESSES]
@@ -360,5 +370,5 @@ def _configured(name: str, address: str) -> tuple[IPAddress, ...]:
         raise ConfigError(f"[dns.hosts] {name}: {address!r} is not an address") from None
 
 
-def _failed(text: str, symptom: Symptom, evidence: Mapping[str, str | int | float] = NO_EVIDENCE) -> DialError:
+def _failed(text: str, symptom: Symptom, evidence: Evidence = NO_EVIDENCE) -> DialError:
     return DialError(text, stage=Stage.RESOLVE, symptom=symptom, evidence=evidence)

@@ -15,7 +15,7 @@ from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
-from proxy.model import DnsFinding, IPAddress, NetworkId, Symptom
+from proxy.model import DnsFinding, IPAddress, NetworkId, SignalId, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dns.getaddrinfo import SystemAnswer
 from proxy.net.dns.stub_resolver import LookupResult
@@ -102,7 +102,7 @@ class TamperingChecks:
         """What speaks against the system's answers for `host` here, if anything does."""
         return self._findings.get(self._key(host), _time())
 
-    def add_finding(self, host: str, signal: str, detail: str) -> DnsFinding:
+    def add_finding(self, host: str, signal: SignalId, detail: str) -> DnsFinding:
         """Something does."""
         finding = DnsFinding(signal, detail, self._now())
         self._findings.put(self._key(host), _time() + self._keep_s, finding)
@@ -159,7 +159,8 @@ class TamperingChecks:
         if not said.addresses:
             if not await self._answers_others(host) or key != self._key(host):
                 return None
-            signal, code = ("dns_silent", "silence") if said.code is None else ("dns_denied", str(said.code))
+            signal = SignalId.DNS_SILENT if said.code is None else SignalId.DNS_DENIED
+            code = "silence" if said.code is None else str(said.code)
             detail = f"{code} from {said.source}, but {listed(addresses)} by encrypted DNS"
             return self.add_finding(host, signal, detail)
         if (finding := self.finding(host)) is not None:
@@ -167,7 +168,7 @@ class TamperingChecks:
         if any(map(self.is_fake, said.addresses)) or await self._agree(said.addresses, addresses):
             return None
         return self.add_finding(
-            host, "dns_mismatch", f"{listed(said.addresses)}, but {listed(addresses)} by encrypted DNS"
+            host, SignalId.DNS_MISMATCH, f"{listed(said.addresses)}, but {listed(addresses)} by encrypted DNS"
         )
 
     async def _answers_others(self, host: str) -> bool:

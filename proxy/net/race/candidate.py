@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from enum import Enum, auto
 
-from proxy.model import NO_EVIDENCE, Attempt, Route, Stage, Symptom
+from proxy.model import NO_EVIDENCE, Attempt, Evidence, Route, Stage, Symptom
 from proxy.net.kernel.tcp_info import Snapshot
 from proxy.net.stream import Stream
 
@@ -71,7 +71,7 @@ class Candidate:
         self.stage = Stage.CONNECT
         self.symptom = Symptom.NONE
         self.error = ""
-        self.evidence: dict[str, str | int | float] = {}
+        self.evidence: Evidence = {}
         self.started_at = now
         self.syn_at = 0.0  # when it began to connect, its name resolved; 0: not known
         self.connected_at = 0.0
@@ -147,5 +147,5 @@ class Candidate:
             started=round(started, 4),
             elapsed=round(raced(self.ended_at or now) - started, 4),
             address=self.stream.peer if self.stream is not None else "",
-            evidence=dict(self.evidence) if self.evidence else NO_EVIDENCE,
+            evidence=self.evidence.copy() if self.evidence else NO_EVIDENCE,
         )

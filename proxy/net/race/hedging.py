@@ -89,12 +89,12 @@ class HedgePolicy:
         assert candidate.stream is not None
         assert candidate.snapshot is not None
         reading = self._tcp_info.since(candidate.stream.lowest_socket, candidate.snapshot)
-        candidate.evidence.update(
-            retransmits=reading.retransmits,
-            unacked=reading.unacked,
-            acknowledged=int(reading.acked),
-            rtt_ms=round(reading.rtt_s * 1000, 1),
-        )
+        candidate.evidence |= {
+            "retransmits": reading.retransmits,
+            "unacked": reading.unacked,
+            "acknowledged": int(reading.acked),
+            "rtt_ms": round(reading.rtt_s * 1000, 1),
+        }
         return reading
 
     def _connect_timeout_s(self, candidate: Candidate) -> float:

@@ -6,10 +6,10 @@ block page, is the business of `routing` and `detect`, which `net` does not impo
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple, Protocol
 
-from proxy.model import NO_EVIDENCE, Attempt, Destination, Route, Symptom
+from proxy.model import NO_EVIDENCE, Attempt, Destination, Evidence, Route, Symptom
 from proxy.model import Protocol as FlightProtocol
 from proxy.wire.tls import Verdict
 
@@ -19,7 +19,7 @@ class ClassifiedAnswer(NamedTuple):
 
     verdict: Verdict  # MORE: too few bytes to tell; VALID: deliver it; GARBAGE: `symptom` says what is wrong
     symptom: Symptom = Symptom.NONE
-    evidence: Mapping[str, str | int | float] = NO_EVIDENCE
+    evidence: Evidence = NO_EVIDENCE
     answer_fingerprint: str = ""
     """Two routes whose answers have the same fingerprint, not empty, were answered by the same site."""
 
@@ -46,7 +46,7 @@ class RacePolicy(AnswerClassifier, Protocol):
         that names another host; `last_resort`: no route is left that answers the symptoms, and no relay may serve."""
         ...
 
-    def dns_evidence(self, host: str) -> Mapping[str, str | int | float]:
+    def dns_evidence(self, host: str) -> Evidence:
         """Evidence against the resolver's answer for `host`; empty when there is none."""
         ...
 
@@ -88,7 +88,7 @@ class NoPolicy:
     ) -> bool:
         return True
 
-    def dns_evidence(self, host: str) -> Mapping[str, str | int | float]:
+    def dns_evidence(self, host: str) -> Evidence:
         return NO_EVIDENCE
 
     def is_resolving(self, host: str) -> bool:

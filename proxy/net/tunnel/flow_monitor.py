@@ -13,13 +13,12 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from types import MappingProxyType
 from typing import Protocol, TypeVar
 
 from proxy.config.schema import Detect
-from proxy.model import Symptom
+from proxy.model import NO_EVIDENCE, Evidence, Symptom
 from proxy.net.kernel.tcp_info import FlowSample, Keepalive
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
 
@@ -54,7 +53,7 @@ class FlowSignal:
 
     kind: Symptom  # FROZEN, THROTTLED, or RESET for an early one
     bytes_down: int
-    evidence: Mapping[str, str | int | float] = field(default_factory=lambda: MappingProxyType({}))
+    evidence: Evidence = field(default_factory=lambda: NO_EVIDENCE)
     at: float = 0.0  # on the loop's clock
 
 
@@ -332,7 +331,7 @@ class FlowMonitor:
         flow.stall = _Stall(now, keepalive, pulse)
 
     def _freeze(self, flow: WatchedFlow, stall: _Stall, now: float) -> None:
-        evidence = {
+        evidence: Evidence = {
             "stalled_s": round(now - flow.moved_at, 1),
             "probes": stall.probes,
             "retransmits": stall.retransmits,
@@ -369,7 +368,11 @@ class FlowMonitor:
         _keep(self._crawled, flow.host, times)
         if len(times) < self._settings.throttled_times:
             return
-        evidence = {"bytes_s": round(rate), "others_bytes_s": round(max(faster) / SAMPLE_S), "times": len(times)}
+        evidence: Evidence = {
+            "bytes_s": round(rate),
+            "others_bytes_s": round(max(faster) / SAMPLE_S),
+            "times": len(times),
+        }
         flow.find(FlowSignal(Symptom.THROTTLED, flow.down, evidence, now))
 
     # -- early_reset -----------------------------------------------------------------------------------------------
@@ -379,7 +382,7 @@ class FlowMonitor:
         again = self._broke_at.pop(flow.host, -1) == bytes_down
         _keep(self._broke_at, flow.host, bytes_down)
         if bytes_down <= self._settings.early_reset_bytes or again:
-            evidence = {"again": int(again)}
+            evidence: Evidence = {"again": int(again)}
             flow.find(FlowSignal(Symptom.RESET, bytes_down, evidence, self._loop.time()))
 
 

@@ -16,6 +16,7 @@ from proxy.model import (
     DIRECT,
     Action,
     Destination,
+    Evidence,
     IPAddress,
     MeasurementStep,
     Protocol,
@@ -32,7 +33,7 @@ from proxy.probe.certificate_chain import fetch_chain
 from proxy.probe.measure.controls import Controls
 from proxy.probe.measure.inputs import DOH, MeasurementRequest, ProbeEnvironment
 from proxy.probe.measure.name_lookups import NameLookups
-from proxy.probe.site_probe import Evidence, SiteProbe
+from proxy.probe.site_probe import SiteProbe
 from proxy.wire.fragmentation import idle_strategies
 
 _RELAY_TIMEOUT_S = 15.0
@@ -40,7 +41,7 @@ _RELAY_TIMEOUT_S = 15.0
 
 
 def _finding_evidence(found: Finding) -> tuple[str, Evidence]:
-    evidence: dict[str, str | int | float] = {"certificate": str(found.kind)}
+    evidence: Evidence = {"certificate": str(found.kind)}
     if found.kind is Kind.KNOWN_ROOT:
         evidence["known_root"] = found.fingerprint
     return found.detail, evidence

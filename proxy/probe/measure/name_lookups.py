@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
-from proxy.model import DIRECT, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
+from proxy.model import DIRECT, Evidence, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
 from proxy.model.errors import DialError
 from proxy.probe.measure.inputs import DOH, MeasurementRequest, ProbeEnvironment, Resolve
 from proxy.probe.site_probe import NOT_ASKED
@@ -53,7 +53,7 @@ class NameLookups:
             elapsed = round(_now() - began, 4)
             ended = StepResult.NOT_TESTED if error.symptom in NOT_ASKED else StepResult.FAILED
             self._emit(
-                MeasurementStep(part, route, ended, error.symptom, str(error), "", elapsed, dict(error.evidence))
+                MeasurementStep(part, route, ended, error.symptom, str(error), "", elapsed, error.evidence.copy())
             )
             return []
         text = ", ".join(map(str, found[:4])) + (f" and {len(found) - 4} more" if len(found) > 4 else "")
@@ -67,7 +67,7 @@ class NameLookups:
         except DialError:
             return  # the two questions before it have told
         if finding is not None:
-            evidence: dict[str, str | int | float] = {"dns": finding.signal}
+            evidence: Evidence = {"dns": finding.signal}
             self._emit(
                 MeasurementStep(
                     StepKind.RESOLVE, DIRECT, StepResult.FAILED, Symptom.FORGED, finding.detail, evidence=evidence

@@ -3,7 +3,7 @@ from __future__ import annotations
 from proxy.config.schema import Detect
 from proxy.detect.beliefs.pending_signals import OBSERVED_MAX, WAITING_MAX, PendingSignals, Waiting
 from proxy.detect.signals import Observed
-from proxy.model import DIRECT, Attempt, Signal, Stage
+from proxy.model import DIRECT, Attempt, Signal, SignalId, Stage
 from tests.support.outcomes import AWAY, HOME
 
 NOW = 1_000_000.0
@@ -11,7 +11,7 @@ KEY = (HOME, "a.example.org")
 
 
 def seen(kind: str = "tls_reset", at: float = NOW) -> Observed:
-    return Observed(Signal(kind, 2.0, "sni_reset", at), Attempt(DIRECT, Stage.FIRST_BYTE), at - 0.1)
+    return Observed(Signal(SignalId(kind), 2.0, "sni_reset", at), Attempt(DIRECT, Stage.FIRST_BYTE), at - 0.1)
 
 
 def test_G2_half_a_minute_and_once() -> None:

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.model import DIRECT, ConnectivityResult, NetworkState, Protocol, Route, Stage, State, Symptom
+from proxy.model import DIRECT, ConnectivityResult, NetworkState, Protocol, Route, SignalId, Stage, State, Symptom
 from tests.detect.seen import CONTROL, OTHER, Seen
 from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, outcome
 
@@ -132,7 +132,7 @@ def test_one_early_reset_is_how_many_programs_end() -> None:
 
 def test_an_answer_over_a_forged_address_is_no_success() -> None:
     seen = Seen()
-    seen.learn(outcome(replace(delivered(), evidence={"dns": "dns_two_answers"}), host=HOST, at=seen.now))
+    seen.learn(outcome(replace(delivered(), evidence={"dns": SignalId.DNS_TWO_ANSWERS}), host=HOST, at=seen.now))
     assert (seen.held().state, seen.held().cause, seen.held().score) == (State.SUSPECT, "dns", 0.0)
     seen.after(5).learn(outcome(delivered(Route((), ("doh",))), host=HOST, at=seen.now))
     seen.works(OTHER)

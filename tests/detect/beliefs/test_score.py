@@ -6,7 +6,7 @@ import pytest
 
 from proxy.config.schema import Detect
 from proxy.detect.beliefs.score import aged, counted, enough_to_block, falls_below, score_now
-from proxy.model import Belief, Signal
+from proxy.model import Belief, Signal, SignalId
 from tests.support.outcomes import HOME, HOST
 
 SETTINGS = Detect()
@@ -15,7 +15,7 @@ NEW = Belief(HOST, HOME)
 
 
 def signal(weight: float, cause: str = "sni_reset") -> Signal:
-    return Signal("tls_reset", weight, cause, 0.0)
+    return Signal(SignalId.TLS_RESET, weight, cause, 0.0)
 
 
 def test_the_score_halves_every_six_hours() -> None:

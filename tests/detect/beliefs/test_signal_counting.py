@@ -10,14 +10,17 @@ from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
     ConnectivityResult,
+    Evidence,
     NetworkState,
     Outcome,
     Protocol,
     Route,
     Signal,
+    SignalId,
     Stage,
     State,
     Symptom,
+    as_evidence,
 )
 from tests.detect.seen import CONTROL, OTHER, Seen
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, outcome, pending
@@ -293,7 +296,7 @@ def test_what_is_found_out_later_is_new_and_the_rest_is_not() -> None:
     assert (seen.held().cause, seen.held().score) == ("sni_reset", 2.0)
 
     direct, relay = first.attempts
-    more = replace(first, attempts=(replace(direct, evidence={"dns": "dns_mismatch"}), relay))
+    more = replace(first, attempts=(replace(direct, evidence={"dns": SignalId.DNS_MISMATCH}), relay))
     seen.after(3).learn(more)
     seen.works()
     assert (seen.held().cause, seen.held().episodes) == ("dns", 1)
@@ -305,7 +308,7 @@ def test_what_is_found_out_later_is_new_and_the_rest_is_not() -> None:
 
 def test_a_later_judgement_before_a_finding_still_counts() -> None:
     seen = Seen()
-    pend = replace(pending(), evidence={"dns": "dns_denied"})
+    pend = replace(pending(), evidence={"dns": SignalId.DNS_DENIED})
     first = outcome(pend, delivered(TOR), host=HOST, at=seen.now)
     seen.after(1).learn(first)
     seen.works()
@@ -349,8 +352,8 @@ def test_an_hour_later_it_is_one_again() -> None:
 def test_a_redirect_that_the_relay_gets_too_is_a_move_and_the_site_works() -> None:
     seen = Seen()
     moved = {"elsewhere": "new.example"}
-    direct = replace(failed(Symptom.REDIRECTED), evidence=moved)
-    relay = replace(failed(Symptom.REDIRECTED, route=TOR), evidence=moved)
+    direct = replace(failed(Symptom.REDIRECTED), evidence=as_evidence(moved))
+    relay = replace(failed(Symptom.REDIRECTED, route=TOR), evidence=as_evidence(moved))
     seen.learn(outcome(direct, relay, winner=DIRECT, host=HOST, at=seen.now, protocol=Protocol.HTTP))
 
     assert seen.state() is State.WORKS
@@ -359,7 +362,7 @@ def test_a_redirect_that_the_relay_gets_too_is_a_move_and_the_site_works() -> No
 def test_one_address_for_three_unrelated_names_that_resolve_otherwise() -> None:
     seen = Seen()
     for host in ("one.example", "two.example", "three.example"):
-        seen.rescued(host, Symptom.GARBAGE, address="198.51.100.1:443", evidence={"dns": "dns_mismatch"})
+        seen.rescued(host, Symptom.GARBAGE, address="198.51.100.1:443", evidence={"dns": SignalId.DNS_MISMATCH})
     seen.works()
 
     assert "dns_same_ip" in seen.held("three.example").why
@@ -508,7 +511,7 @@ def test_behind_a_portal_nothing_is_learned_until_a_client_takes_a_certificate()
 
 @pytest.mark.parametrize("delivers", [False, True])
 def test_a_redirect_that_no_relay_gets_asks_for_a_control(delivers: bool) -> None:
-    led: dict[str, str | int | float] = {"elsewhere": "login.example", "status": 302}
+    led: Evidence = {"elsewhere": "login.example", "status": 302}
     symptom = Symptom.NONE if delivers else Symptom.REDIRECTED
     direct = replace(delivered() if delivers else failed(Symptom.REDIRECTED), evidence=led, symptom=symptom)
     for relays, wanted in (([], True), ([replace(failed(Symptom.REDIRECTED, route=TOR), evidence=led)], False)):

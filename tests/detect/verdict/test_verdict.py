@@ -20,6 +20,7 @@ from proxy.model import (
     StepKind,
     StepResult,
     Symptom,
+    as_evidence,
 )
 from tests.support.outcomes import TOR, VPS
 
@@ -33,12 +34,12 @@ Steps = tuple[MeasurementStep, ...]
 
 
 def ok(part: StepKind, route: Route = DIRECT, **evidence: str | int | float) -> MeasurementStep:
-    return MeasurementStep(part, route, StepResult.OK, text="fine", address=AT, evidence=evidence)
+    return MeasurementStep(part, route, StepResult.OK, text="fine", address=AT, evidence=as_evidence(evidence))
 
 
 def bad(part: StepKind, symptom: Symptom, route: Route = DIRECT, **evidence: str | int | float) -> MeasurementStep:
     return MeasurementStep(
-        part, route, StepResult.FAILED, symptom, f"{part} ended with {symptom}", AT, evidence=evidence
+        part, route, StepResult.FAILED, symptom, f"{part} ended with {symptom}", AT, evidence=as_evidence(evidence)
     )
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from proxy.extend.guard import hook_results
 from proxy.extend.guard.hook_results import WrongAnswer
-from proxy.model import DIRECT, Action, Plan, Route, Signal
+from proxy.model import DIRECT, Action, Plan, Route, Signal, SignalId
 from proxy.net.dialers.registry import Registry, Relay
 
 NOBODY: Any = None
@@ -90,12 +90,14 @@ def test_a_reason_is_one_inert_line() -> None:
     assert len(made.why) == hook_results.SENTENCE_LIMIT
 
 
-SIGNAL = Signal("tls_reset", 2.0, "sni_reset", 5.0)
+SIGNAL = Signal(SignalId.TLS_RESET, 2.0, "sni_reset", 5.0)
 
 
 def test_a_signal_keeps_what_it_is() -> None:
     assert hook_results.signal(None, SIGNAL) is None
-    assert hook_results.signal(Signal("other", 3, "ip", 9.0), SIGNAL) == replace(SIGNAL, weight=3.0, cause="ip")
+    assert hook_results.signal(Signal(SignalId.TLS_EOF, 3, "ip", 9.0), SIGNAL) == replace(
+        SIGNAL, weight=3.0, cause="ip"
+    )
 
 
 @pytest.mark.parametrize("weight", [-0.1, 100.1, math.inf, math.nan, "2", True, None])

@@ -17,7 +17,7 @@ from proxy.extend.hooks import HOOKS
 from proxy.extend.loading import loader
 from proxy.extend.replay.recording_api import RecordingApi
 from proxy.extend.replay.replay import KEPT_AS, Replayed, Scene, does_the_same, go_over
-from proxy.model import DIRECT, Action, Inbound, NetworkId, Outcome, Plan, Protocol, Route, Symptom
+from proxy.model import DIRECT, Action, Inbound, NetworkId, Outcome, Plan, Protocol, Route, Symptom, as_evidence
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.store.recording import RecordedConnection
 from tests.support.outcomes import AWAY, HOME, TOR, VPS, delivered, failed, outcome, rescued, works
@@ -209,7 +209,7 @@ def signal(request, signal):
 def weighed(text: str, symptom: Symptom = Symptom.RESET) -> Outcome:
     attempt = failed(symptom)
     if text:
-        attempt = replace(attempt, evidence={KEPT_AS: text})
+        attempt = replace(attempt, evidence=as_evidence({KEPT_AS: text}))
     return replace(outcome(attempt, delivered(TOR)), plan=AUTO)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from proxy.model import DnsFinding, IPAddress, NetworkId, Stage, Symptom
+from proxy.model import DnsFinding, IPAddress, NetworkId, SignalId, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.encrypted import EncryptedDns
@@ -326,7 +326,7 @@ async def test_D5_an_address_that_no_public_name_has_is_a_forged_answer(place: P
     error = await failure(resolver)
     assert (error.symptom, error.evidence) == (Symptom.FORGED, {"dns": "dns_bogon"})
     assert address in str(error)
-    assert resolver.finding("a.test") == DnsFinding("dns_bogon", f"{address} for a public name", 1e9)
+    assert resolver.finding("a.test") == DnsFinding(SignalId.DNS_BOGON, f"{address} for a public name", 1e9)
     assert await resolved(resolver) == [HONEST]  # from then on a secure server is asked
     place.network = NetworkId("train")
     assert resolver.finding("a.test") is None
@@ -413,7 +413,7 @@ async def test_a_second_answer_is_told_at_once_and_the_first_forgotten(place: Pl
     assert resolver.known("a.test")
     place.plain.push(reply(next(asked for asked in place.plain.asked if asked.kind == "A"), HONEST))
     await until(lambda: bool(place.found))
-    finding = DnsFinding("dns_two_answers", f"first {FORGED}, then {HONEST} to one query", 1e9)
+    finding = DnsFinding(SignalId.DNS_TWO_ANSWERS, f"first {FORGED}, then {HONEST} to one query", 1e9)
     assert place.found == [("a.test", finding)]
     assert resolver.finding("a.test") == finding
     assert resolver.known("a.test") == ()
@@ -445,7 +445,7 @@ async def test_D11_nothing_in_common_is_a_mismatch(place: Place) -> None:
     resolver = place.resolver()
     await resolver.resolve("a.test")
     finding = await resolver.compare("a.test")
-    assert finding == DnsFinding("dns_mismatch", f"{FORGED}, but {HONEST} by encrypted DNS", 1e9)
+    assert finding == DnsFinding(SignalId.DNS_MISMATCH, f"{FORGED}, but {HONEST} by encrypted DNS", 1e9)
     assert resolver.finding("a.test") == finding
     assert await resolved(resolver) == [HONEST]
 

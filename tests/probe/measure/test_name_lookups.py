@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proxy.config.schema import Dns
-from proxy.model import DnsFinding, State, StepKind, StepResult, Symptom
+from proxy.model import DnsFinding, SignalId, State, StepKind, StepResult, Symptom
 from proxy.probe.measure.inputs import DOH
 from tests.probe.measure.scene import ORIGIN, SITE, Scene, judged, only, steps_of
 
@@ -19,7 +19,7 @@ async def test_a_name_that_the_system_denies(scene: Scene) -> None:
 
 
 async def test_what_both_resolvers_compared_is_told(scene: Scene) -> None:
-    scene.finding = DnsFinding("dns_two_answers", "two answers came", 0.0)
+    scene.finding = DnsFinding(SignalId.DNS_TWO_ANSWERS, "two answers came", 0.0)
     steps = await steps_of(scene, scene.question())
     forged = next(step for step in steps if step.symptom is Symptom.FORGED)
     assert forged.evidence["dns"] == "dns_two_answers"
@@ -51,7 +51,7 @@ async def test_with_no_other_resolver_the_systems_is_asked(scene: Scene) -> None
 
 
 async def test_a_resolver_that_lied_is_not_asked_again(scene: Scene) -> None:
-    scene.known = DnsFinding("dns_two_answers", "two answers came", 0.0)
+    scene.known = DnsFinding(SignalId.DNS_TWO_ANSWERS, "two answers came", 0.0)
     steps = await steps_of(scene, scene.question())
     assert scene.asked == []
     assert "two answers came" in only(steps, StepKind.RESOLVE).text

@@ -1,0 +1,117 @@
+"""Signals by name, and what is measured beside an attempt.
+
+`docs/detection.md` has the table of signals: what each one is, its usual false positive and its weight. The evidence of
+an attempt is what the kernel, the resolver, the page and the certificate showed; it explains a verdict and is stored
+with the attempt as JSON.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from enum import StrEnum
+from types import MappingProxyType
+from typing import TypedDict, cast
+
+
+class SignalId(StrEnum):
+    """One kind of observation for blocking. `[detect.weights]` has a key for each that a connection can show."""
+
+    DNS_FAILED = "dns_failed"  # the name does not resolve here, and no encrypted resolver was compared
+    DNS_BOGON = "dns_bogon"
+    DNS_TWO_ANSWERS = "dns_two_answers"
+    DNS_DENIED = "dns_denied"
+    DNS_SILENT = "dns_silent"
+    DNS_MISMATCH = "dns_mismatch"
+    DNS_SAME_IP = "dns_same_ip"
+    TCP_TIMEOUT = "tcp_timeout"
+    TCP_REFUSED = "tcp_refused"
+    TLS_RESET = "tls_reset"
+    TLS_DROPPED = "tls_dropped"
+    TLS_SILENT = "tls_silent"
+    TLS_SILENT_BLIND = "tls_silent_blind"  # the same where a middlebox acknowledges everything
+    TLS_EOF = "tls_eof"
+    TLS_GARBAGE = "tls_garbage"
+    TLS_ALERT = "tls_alert"
+    TLS_BAD_CERT = "tls_bad_cert"
+    HTTP_RESET = "http_reset"
+    HTTP_DROPPED = "http_dropped"
+    HTTP_SILENT = "http_silent"
+    HTTP_EOF = "http_eof"
+    HTTP_GARBAGE = "http_garbage"
+    HTTP_REDIRECT = "http_redirect"
+    HTTP_REDIRECTS = "http_redirects"  # of three unrelated domains to one host
+    HTTP_BLOCK_PAGE = "http_block_page"
+    FROZEN = "frozen"
+    THROTTLED = "throttled"
+    EARLY_RESET = "early_reset"
+    GAVE_UP = "gave_up"
+    RETEST = "retest"  # direct failed again in a paired re-test; weighs what the signal before it did
+    LIFT = "lift"  # two hosts of one domain fail alike; weighs the sum of both
+
+    # Only a measurement shows these, so no setting weighs them.
+    KNOWN_ROOT = "known_root"
+    SNI_SWAP = "sni_swap"
+    HTTP_DIFFERS = "http_differs"
+
+
+class Evidence(TypedDict, total=False):
+    """What was measured beside an attempt or a step of a measurement: every key, its unit, and who writes it.
+
+    Flags are 0 or 1. Read with `get`: what an older or newer Byway stored is passed on as it was found."""
+
+    # The kernel, from the flight on (TCP_INFO).
+    retransmits: int  # segments sent again                            net.race, net.tunnel, probe
+    unacked: int  # segments on their way                              net.race, net.tunnel
+    acknowledged: int  # flag: the whole flight was acknowledged       net.race, probe
+    rtt_ms: float  # smoothed round trip, milliseconds                 net.race
+    middlebox: int  # flag: something on the path terminates TCP       net.race
+    addresses: str  # tried in vain, separated by spaces               net.race, net.dialers
+
+    # The flow behind the first answer.
+    bytes: int  # received in all                                      session, probe
+    stalled_s: float  # seconds without a byte                         net.tunnel
+    probes: int  # keepalive probes without an answer                  net.tunnel
+    answered: int  # keepalive probes answered on this network         net.tunnel
+    bytes_s: int  # bytes a second, of a throttled flow                net.tunnel
+    others_bytes_s: int  # bytes a second, of the fastest other flow   net.tunnel
+    times: int  # slow flows of this host within the hour              net.tunnel
+    again: int  # flag: reset after as many bytes as the last time     net.tunnel
+    bytes_per_s: int  # bytes a second, of a measured answer           probe
+
+    # Names.
+    dns: SignalId  # what is wrong with the system resolver's answer   net.dns, app, probe
+    dns_detail: str  # half a sentence with the addresses              app, probe
+    code: str  # the resolver's reply code, or "silent"                net.dns
+    doh: str  # "doh_down": no encrypted resolver answers              net.dns
+
+    # The ClientHello, the certificate and the answer.
+    ech: int  # flag: the hello is encrypted under another name        net.race
+    verify_code: int  # OpenSSL's X509_V_ERR_…                         probe
+    certificate: str  # `detect.tls_interception.Kind`                 probe
+    known_root: str  # SHA-256 of a known interception root, hex       probe
+    clock: int  # flag: the certificate is valid on another day        probe, net.dialers
+    host: str  # of a control, another site that is asked direct       probe
+    status: int  # HTTP status                                         app, probe
+    elsewhere: str  # another registrable domain it redirects to       app, probe
+    location: str  # the redirect's Location field                     probe
+    title: str  # of the page                                          probe
+    page: str  # row of the list of block pages                        app
+
+    # Around the attempt.
+    relay: str  # what stopped the relay (`detect.relay_faults`)       net.dialers, wire
+    reused: int  # flag: on a connection that was open already         session
+    addons: str  # what addons made of the signals, in words           session
+
+
+def frozen_evidence(evidence: Evidence) -> Evidence:
+    """A copy that cannot be written to: for values that are shared, and for addons."""
+    return cast(Evidence, MappingProxyType(dict(evidence)))
+
+
+NO_EVIDENCE: Evidence = frozen_evidence({})
+"""Nothing was measured. One shared value; the hot path compares with `is`."""
+
+
+def as_evidence(facts: Mapping[str, object]) -> Evidence:
+    """A copy of facts that come from outside the types: out of the store, or from an addon's test."""
+    return cast(Evidence, dict(facts))
