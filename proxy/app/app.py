@@ -20,14 +20,15 @@ from pathlib import Path
 
 from proxy import __version__
 from proxy.app.build_resolvers import ResolverHooks
+from proxy.app.control_backend import ControlBackend
 from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
 from proxy.app.setup_builder import SetupBuilder
+from proxy.app.wiring import Subscribers, subscribe
 from proxy.config.bundled import bundled
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths, write_private
-from proxy.control.dependencies import Dependencies
 from proxy.control.server import ControlServer
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
@@ -49,13 +50,7 @@ from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
 from proxy.net.uplink.network_watch import NetworkChange, NetworkWatch
 from proxy.net.uplink.sleep_watch import Resumed, SleepWatch, reset_stale_connections
-from proxy.probe.connectivity_check import ConnectivityCheck
-from proxy.probe.dns_check import DnsCheck
-from proxy.probe.interception_check import InterceptionCheck
-from proxy.probe.measure.inputs import ProbeEnvironment
-from proxy.probe.retest import DirectRetest
-from proxy.session.events import Delivered, Ended, Events, Learned, SignalWaits, TunnelEnded
-from proxy.session.plan import plan_for
+from proxy.session.events import Events, Learned
 from proxy.session.server import Server, clients_max
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -65,11 +60,11 @@ from proxy.store.store import Store
 
 log = logging.getLogger("proxy")
 
-_WATCH_S = 0.3
+_POLL_S = 0.3
 """How often edited files are looked for, so that they take effect within 1 s, after two looks. A look is a stat() of
 each, which sees through the symbolic links and network folders that change notices do not reach."""
 
-_DRAIN_LOOK_S = 0.05
+_DRAIN_POLL_S = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,11 +106,11 @@ class App:
         self._store.start()
         self._relay_tests = RelayTests(place(paths, settings.log, ephemeral=options.ephemeral))
         self._network = NetworkWatch(_network_key(paths, ephemeral=options.ephemeral))
-        self._network.on_change(self._moved)
+        self._network.on_change(self._on_network_change)
         detect = settings.detect
-        self._sleep_watch = SleepWatch(self._woke, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
+        self._sleep_watch = SleepWatch(self._on_resumed, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
         self._addons = Addons()
-        self._addon_manager = AddonManager(self._addons, paths.addons_dir, self._lent(paths))
+        self._addon_manager = AddonManager(self._addons, paths.addons_dir, self._api_backend(paths))
         self._beliefs = Beliefs(
             settings.detect,
             self._store.load_beliefs(),
@@ -134,7 +129,7 @@ class App:
                 found=lambda host, _: self._down_cache.mark_down(host),
             ),
             tainted=self._is_tainted,
-            troubled=self._note_trouble,
+            troubled=self._note_broken_flight,
             is_portal=lambda: self._beliefs.network_state(self._network.current()) is NetworkState.PORTAL,
             classify=lambda: self._addons.classify if self._addons.classifies else None,
             ask_addon=self._addons.dial,
@@ -147,7 +142,7 @@ class App:
         )
         self._feed = OutcomeFeed()
         roots = _known_roots()
-        self._inspector = self._make_bridge(roots)
+        self._inspector = self._make_inspector(roots)
         self._events = Events()
         self._services = Services(
             setup=lambda: self._setup,
@@ -169,10 +164,12 @@ class App:
             inspector=self._inspector,
         )
         self._addons.on_change(self._inspector.on_addons_changed)
-        self._connectivity = ConnectivityCheck(self._services)
-        self._warnings = NetworkWarnings(self._beliefs, self._network.current, time.time, names=bool(options.verbose))
-        self._interception = InterceptionCheck(self._services, self._connectivity.check_one)
-        self._subscribe()
+        verbose = bool(options.verbose)
+        warnings = NetworkWarnings(self._beliefs, self._network.current, time.time, names=verbose)
+        subscribe(
+            self._services,
+            Subscribers(self._services, self._store, self._addons, self._feed, warnings, verbose=verbose),
+        )
         self._server = Server(
             self._poller,
             self._services,
@@ -182,7 +179,6 @@ class App:
         self._loaded = loaded
         self._relays = settings.relay
         self._active: ActiveSetup
-        self._port = 0
         self._started_at = time.time()
         self._control: ControlServer | None = None
 
@@ -193,34 +189,34 @@ class App:
             self._builder,
             self._paths,
             self._loaded,
-            self._said_of_sites(),
+            self._stored_overrides(),
             flags=self._options.flags,
-            taken=self._taken,
+            on_replaced=self._on_setup_replaced,
         )
         await self._addon_manager.start(self._loaded)  # before anybody can ask for what an addon keeps closed
         try:
-            self._port = self._server.listen(listen.address, listen.port)
+            port = self._server.listen(listen.address, listen.port)
         except OSError as error:
             raise BywayError(
                 f"cannot listen on {listen.address} port {listen.port}: {(error.strerror or str(error)).lower()}; "
                 f"choose another with --port, or find the program that uses it: `ss -ltnp sport = :{listen.port}`"
             ) from None
-        self._active.listens_on(self._port)
+        self._active.listens_on(port)
         token = secrets.token_urlsafe(32)
         socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
         if socket_path is not None:
             self._paths.make_socket_folder()
-        self._control = ControlServer(self._parts(), socket_path, token, port=self._port)
+        self._control = ControlServer(self._control_backend(), socket_path, token, port=self._active.port)
         await self._control.start()
         await self._network.start()
         self._sleep_watch.start()
-        spawn(self._watch(), name="watch the configuration")
+        spawn(self._poll_files(), name="watch the configuration")
 
     def announce(self) -> None:
         """Lets commands find us, and whoever waits for us: from here on we know what signals mean."""
         assert self._control is not None
         write_private(self._paths.run_file, json.dumps(self._control.address | {
-            "pid": os.getpid(), "port": self._port, "listen": self._loaded.settings.listen.address,
+            "pid": os.getpid(), "port": self._active.port, "listen": self._loaded.settings.listen.address,
             "version": __version__,
         }))  # fmt: skip
 
@@ -233,7 +229,7 @@ class App:
         self._server.stop_listening()
         ends_at = time.monotonic() + self._setup.settings.limits.drain_s
         while (self._server.sessions or self._pump.active) and time.monotonic() < ends_at and not hurry.is_set():
-            with contextlib.suppress(TimeoutError), deadline(_DRAIN_LOOK_S):
+            with contextlib.suppress(TimeoutError), deadline(_DRAIN_POLL_S):
                 await hurry.wait()
 
     async def close(self) -> None:
@@ -257,7 +253,7 @@ class App:
     def _setup(self) -> Setup:
         return self._active.setup
 
-    def _make_bridge(self, roots: KnownRoots) -> MitmInspector:
+    def _make_inspector(self, roots: KnownRoots) -> MitmInspector:
         return MitmInspector(
             lambda: self._services,
             self._poller,
@@ -269,33 +265,33 @@ class App:
             ],
         )
 
-    def _said_of_sites(self) -> Mapping[str, Override]:
+    def _stored_overrides(self) -> Mapping[str, Override]:
         if self._options.ephemeral:  # writes nothing, and still keeps to what the user has said
             return read_overrides(self._paths.store_file)
         return self._store.load_overrides()
 
-    def say_hello(self) -> None:
+    def print_greeting(self) -> None:
         """One line on where we are, one on what to do next, and what the configuration should know of itself."""
         if self._options.quiet:
             return
         self._active.tell_notices()
         host = self._loaded.settings.listen.address
-        address = f"[{host}]:{self._port}" if ":" in host else f"{host}:{self._port}"
+        address = f"[{host}]:{self._active.port}" if ":" in host else f"{host}:{self._active.port}"
         relays = self._setup.registry.relay_names
         through = f"relays: {', '.join(relays)}" if relays else "no relay; add one with `byway relay add URL`"
         with contextlib.suppress(BrokenPipeError):
             print(f"Byway listens on {address} for HTTP, SOCKS4 and SOCKS5 ({through}).", flush=True)
             print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
 
-    async def _watch(self) -> None:
+    async def _poll_files(self) -> None:
         """Takes in what has been edited, addons too."""
         while True:
-            await asyncio.sleep(_WATCH_S)
+            await asyncio.sleep(_POLL_S)
             self._addon_manager.look()
             await self._active.look()
 
-    def _taken(self, setup: Setup) -> None:
-        """What goes by the configuration, and is no part of a Setup."""
+    def _on_setup_replaced(self, setup: Setup) -> None:
+        """Applies the new configuration to what is no part of a Setup."""
         self._store.configure(setup.settings.log)
         self._relay_tests.keep_in(place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral))
         self._health.keep(setup.registry.relay_names)
@@ -305,16 +301,9 @@ class App:
         self._addon_manager.configure(setup.loaded)
         self._inspector.forget_rejections()
 
-    def _override(self, host: str, override: Override | None) -> None:
-        self._active.override(host, override)
-        if override is None:
-            self._store.clear_override(host)
-        else:
-            self._store.set_override(host, override)
-
     # -- where we are, and when ------------------------------------------------------------------------------------
 
-    def _moved(self, moved: NetworkChange) -> None:
+    def _on_network_change(self, moved: NetworkChange) -> None:
         """On another network, or with an address less: tunnels that hang in the air are closed, so that their clients
         begin anew and do not wait for a time-out."""
         why = "its network is gone"
@@ -327,7 +316,7 @@ class App:
             self._tcp_info.split_tcp.reset()
             log.info("Network changed; closed %d connections", lost)
 
-    def _woke(self, woke: Resumed) -> None:
+    def _on_resumed(self, woke: Resumed) -> None:
         """After a sleep, or when the clock was set."""
         log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", woke.slept_s, woke.jumped_s)
         self._beliefs.woke(time.time())
@@ -359,10 +348,10 @@ class App:
     def _is_tainted(self, address: IPAddress) -> bool:
         return self._beliefs.residual.tainted(address, self._network.current(), time.time())
 
-    def _note_trouble(self, address: str, host: str) -> None:
+    def _note_broken_flight(self, address: str, host: str) -> None:
         self._beliefs.residual.note(address, self._network.current(), time.time(), host=host)
 
-    def _lent(self, paths: Paths) -> ApiBackend:
+    def _api_backend(self, paths: Paths) -> ApiBackend:
         """What addons may use of ours."""
 
         async def dial(url: str, destination: Destination) -> Stream:
@@ -376,82 +365,25 @@ class App:
             folder=None if self._options.ephemeral else paths.state_dir / "addons",
         )
 
-    # -- what sessions and the control server call -----------------------------------------------------------------
-
-    def _subscribe(self) -> None:
-        """Who hears of what, in this order."""
-        retest, dns_check, certificates = DirectRetest(self._services), DnsCheck(self._services), self._interception
-        self._events.on(Delivered, retest.on_delivered, dns_check.on_delivered, certificates.on_delivered)
-        self._events.on(TunnelEnded, certificates.on_tunnel_ended)
-        self._events.on(Ended, self._record)
-        self._events.on(Learned, self._learned)
-        self._events.on(SignalWaits, self._signal_waits)
-
-    def _record(self, ended: Ended) -> None:
-        outcome, network = ended.outcome, ended.network
-        self._store.record(outcome, network=network)
-        if self._addons.wants_outcomes and not self._store.is_private(outcome.host):
-            self._addons.notify_outcome(outcome)
-        self._feed.tell(outcome, network)
-        if self._options.verbose:
-            route = outcome.winner or "none"
-            log.info("%s via %s: %s", outcome.request.destination, route, outcome.error or outcome.plan.why)
-
-    def _learned(self, learned: Learned) -> None:
-        changes = learned.changes
-        self._store.believe(changes)
-        self._warnings.tell(changes)
-        self._check_relay_faults()
-        if self._addons.wants_changes:
-            self._addons.notify_changes([change for change in changes if not self._store.is_private(change.scope)])
-
-    def _signal_waits(self, _waits: SignalWaits) -> None:
-        self._warnings.look()
-        self._check_relay_faults()
-        self._connectivity.on_signal_waits()
-
-    def _check_relay_faults(self) -> None:
-        """Offline, or behind a portal, nothing that fails at a relay is its own fault, nor was it a moment ago."""
-        if not self._beliefs.may_blame_relays(self._network.current(), time.time()):
-            self._health.clear_faults()
+    # -- for the control server -------------------------------------------------------------------------------------
 
     def _adopt(self, client: SocketStream, received: bytes) -> None:
         assert self._control is not None
         self._control.adopt(client.detach(), received)
 
-    def _live(self) -> Mapping[str, int | float | str]:
-        counters: dict[str, int | float | str] = {
-            "port": self._port,
-            "listen": self._loaded.settings.listen.address,
-            "started_at": self._started_at,
-            "accepted": self._server.accepted,
-            "sessions": self._server.sessions,
-            "tunnels": self._pump.active,
-            "dropped_rows": self._store.dropped_rows,
-            "config_problem": self._active.problem,
-            "list_problems": "\n".join(self._setup.router.rules.list_problems),
-            "addons_missing": "; ".join(self._addon_manager.missing),
-            "uninspected": self._inspector.uninspected,
-            "not_stored": self._options.not_stored,
-        }
-        return counters
-
-    def _parts(self) -> Dependencies:
-        return Dependencies(
-            setup=lambda: self._setup,
-            beliefs=self._beliefs,
-            health=self._health,
-            store=self._store,
-            network=self._network.current,
-            reload=self.reload,
-            live=self._live,
-            follow=self._feed.follow,
-            events=self._events,
-            override=self._override,
-            means=lambda: ProbeEnvironment.of(self._setup, self._services),
-            plan=lambda request: plan_for(request, self._services, self._setup),
-            relay_tests=self._relay_tests,
-            addons=self._addon_manager.states,
+    def _control_backend(self) -> ControlBackend:
+        return ControlBackend(
+            self._active,
+            self._services,
+            self._store,
+            self._relay_tests,
+            self._feed,
+            self._addon_manager,
+            self._inspector,
+            self._server,
+            listen_address=self._loaded.settings.listen.address,
+            started_at=self._started_at,
+            not_stored=self._options.not_stored,
         )
 
 

@@ -1,8 +1,7 @@
-"""What the user is told at once, in a line of the log: that something is wrong with the network as a whole, or that
-somebody reads along.
+"""Warnings in the log, at once: something is wrong with the network as a whole, or TLS is intercepted.
 
-Everything else that is learned waits for whoever asks (`byway status`). A network is warned of once an hour at most,
-however often its state changes.
+Everything else that is learned waits for `byway status`. There is at most one warning an hour for each network and
+state, however often the state changes.
 """
 
 from __future__ import annotations
@@ -18,12 +17,12 @@ from proxy.model import Cause, Change, NetworkId, NetworkState, State
 log = logging.getLogger(__name__)
 
 AGAIN_S = 3600.0
-TOLD_MAX = 64
-"""Networks and states of which we remember when they were told."""
+WARNED_MAX = 64
+"""Networks and states of which the time of the last warning is remembered."""
 
 
 class NetworkWarnings:
-    """Tells it. Belongs to one loop."""
+    """Logs warnings. Belongs to one loop."""
 
     def __init__(
         self, beliefs: Beliefs, network: Callable[[], NetworkId], now: Callable[[], float], *, names: bool
@@ -33,23 +32,23 @@ class NetworkWarnings:
         self._network = network
         self._now = now
         self._names = names
-        self._told: dict[tuple[NetworkId, NetworkState], float] = {}
+        self._warned_at: dict[tuple[NetworkId, NetworkState], float] = {}
 
-    def look(self) -> None:
-        """To be called when the state of the network may have changed."""
+    def check_network(self) -> None:
+        """Warns when something is wrong with the network. To be called when its state may have changed."""
         network = self._network()
         state = self._beliefs.network_state(network)
-        said = network_in_words(state)
-        if said is None or 0 <= self._now() - self._told.get((network, state), float("-inf")) < AGAIN_S:
+        warning = network_in_words(state)
+        if warning is None or 0 <= self._now() - self._warned_at.get((network, state), float("-inf")) < AGAIN_S:
             return
-        if len(self._told) >= TOLD_MAX:
-            self._told.clear()
-        self._told[network, state] = self._now()
-        text, do = said
+        if len(self._warned_at) >= WARNED_MAX:
+            self._warned_at.clear()
+        self._warned_at[network, state] = self._now()
+        text, do = warning
         log.warning("%s → %s", text, do)
 
-    def tell(self, changes: Sequence[Change]) -> None:
-        """Tells what of these may not wait, and for those who want to know the rest."""
+    def report(self, changes: Sequence[Change]) -> None:
+        """Warns of TLS interception, and logs every other change of state for those who want the details."""
         for change in changes:
             if change.before is change.after:
                 continue
@@ -58,4 +57,4 @@ class NetworkWarnings:
             log.info("%s: %s → %s%s", name, before, after, f" ({change.cause})" if change.cause else "")
             if change.after is State.BLOCKED and change.cause == Cause.INTERCEPTION:
                 log.warning("TLS interception detected for %s; using relays only", name)
-        self.look()
+        self.check_network()

@@ -1,6 +1,6 @@
-"""Outcomes as they are recorded, for whoever follows them.
+"""Outcomes as they are recorded, for `byway log -f` and its like.
 
-`record` never waits: a follower that does not read loses the oldest of what waits for it, and nobody else does.
+`publish` never waits: a follower that does not read loses the oldest outcomes of its own queue.
 """
 
 from __future__ import annotations
@@ -23,14 +23,15 @@ class OutcomeFeed:
     def __init__(self) -> None:
         self._followers: set[asyncio.Queue[Recorded]] = set()
 
-    def tell(self, outcome: Outcome, network: NetworkId) -> None:
+    def publish(self, outcome: Outcome, network: NetworkId) -> None:
+        """Gives an outcome to all followers. It never waits: a full queue loses its oldest."""
         for queue in self._followers:
             if queue.full():
                 queue.get_nowait()
             queue.put_nowait((outcome, network))
 
     async def follow(self) -> AsyncGenerator[Recorded, None]:
-        """All from now on; ends when it is closed."""
+        """All outcomes from now on. It ends when the caller closes it."""
         queue: asyncio.Queue[Recorded] = asyncio.Queue(LIMIT)
         self._followers.add(queue)
         try:

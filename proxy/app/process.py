@@ -78,7 +78,7 @@ async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
         gc.collect()
         gc.freeze()
         gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
-        app.say_hello()
+        app.print_greeting()
         await stop.wait()
         if not hurry.is_set():
             await app.drain(hurry)

@@ -33,34 +33,34 @@ class ActiveSetup:
 
     def __init__(
         self,
-        maker: SetupBuilder,
+        builder: SetupBuilder,
         paths: Paths,
         loaded: Loaded,
         overrides: Mapping[str, Override],
         *,
         flags: Mapping[str, object],
-        taken: Callable[[Setup], None],
+        on_replaced: Callable[[Setup], None],
     ) -> None:
         """`loaded` is the configuration of the start, `flags` are the settings of the command line, `overrides` those
-        of `byway site set`. `taken` is called with each Setup that replaces another."""
-        self._builder = maker
+        of `byway site set`. `on_replaced` is called with each Setup that replaces another."""
+        self._builder = builder
         self._paths = paths
         self._at_start = loaded
         self._flags = flags
         self._overrides = dict(overrides)
-        self._taken = taken
-        self._port = loaded.settings.listen.port
+        self._on_replaced = on_replaced
+        self.port = loaded.settings.listen.port
         self._read = self._before = fingerprint(loaded.settings, paths)
-        self._material = maker.read(loaded, port=self._port)
-        self.setup = maker.build(self._material, self._overrides, port=self._port)
+        self._material = builder.read(loaded, port=self.port)
+        self.setup = builder.build(self._material, self._overrides, port=self.port)
         self._turn = asyncio.Lock()
         self.problem = ""
         """Why an edited configuration is not in use; empty when it is."""
 
     def listens_on(self, port: int) -> None:
         """Sets the port that the system chose for port 0."""
-        if port != self._port:
-            self._port = port
+        if port != self.port:
+            self.port = port
             self.setup = self._builder.build(self._material, self._overrides, port=port)
 
     def override(self, host: str, override: Override | None) -> None:
@@ -86,7 +86,7 @@ class ActiveSetup:
             self._read = fingerprint(self.setup.settings, self._paths)
             try:
                 material, self._read = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
-                self.setup = self._builder.build(material, self._overrides, port=self._port)
+                self.setup = self._builder.build(material, self._overrides, port=self.port)
                 self._material = material
             except TimeoutError:
                 return self._refuse([f"reading the configuration took longer than {READING_LIMIT_S:g} s"])
@@ -94,7 +94,7 @@ class ActiveSetup:
                 return self._refuse(error.problems)
             self.problem = ""
             self.tell_notices()
-            self._taken(self.setup)
+            self._on_replaced(self.setup)
             log.info("Configuration reloaded")
             return []
 
@@ -104,7 +104,7 @@ class ActiveSetup:
         loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
         _, *others = fingerprint(loaded.settings, self._paths)
         self._check_stays_closed(loaded)
-        return self._builder.read(loaded, port=self._port), (config, *others)
+        return self._builder.read(loaded, port=self.port), (config, *others)
 
     def _refuse(self, problems: Sequence[str]) -> list[str]:
         for problem in problems:

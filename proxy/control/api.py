@@ -141,7 +141,7 @@ class _Api:
         relays = await self._relays(now)
         in_use = [relay for relay in relays if relay["enabled"]]
         listen = parts.setup().settings.listen
-        live = dict(parts.live())
+        live = dict(parts.counters())
         return _answer(
             pid=os.getpid(),
             byway=__version__,

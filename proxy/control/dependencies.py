@@ -1,13 +1,12 @@
-"""What the control server needs of the rest, and no more.
+"""What the control server needs of the application, as Protocols: `app.control_backend` implements them.
 
-It reads; the little that it changes goes through three functions of the application, which keeps the memory, the store
-and the plans in step. The Protocols stand for what is made from files and sockets: tests bring small ones of their own.
+The server reads. The little that it changes goes through three methods of the application, which keep the memory, the
+store and the plans in step. Tests bring small implementations of their own.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -49,29 +48,44 @@ class Setup(Protocol):
     def resolver(self) -> Resolver: ...
 
 
-@dataclass(frozen=True, slots=True)
-class Dependencies:
-    """Everything that the control server speaks to."""
+class Dependencies(Protocol):
+    """What the control server asks of the application, and what it may change there."""
 
-    setup: Callable[[], Setup]
-    beliefs: Beliefs
-    health: Health
-    store: Store
-    network: Callable[[], NetworkId]
-    reload: Callable[[], Awaitable[list[str]]]
-    """Reads the configuration and the rules again. Returns the problems; none: it was taken."""
-    live: Callable[[], Mapping[str, int | float | str]]
-    """Counters of the moment: port, started_at, clients, tunnels, …"""
-    follow: Callable[[], AsyncIterator[tuple[Outcome, NetworkId]]]
-    """Outcomes from now on, as they are recorded, each with the network where it began."""
-    events: Events
-    override: Callable[[str, Override | None], None]
-    """Sets what `byway site set` says of a host and all below it; None clears it."""
-    means: Callable[[], ProbeEnvironment]
-    """What sites are measured with, under the Setup of the moment."""
-    plan: Callable[[Request], Awaitable[Plan]]
-    """What would be done with a request now."""
-    relay_tests: RelayTests
-    """The last test of each relay."""
-    addons: Callable[[], Sequence[AddonState]]
-    """All addons that were found."""
+    @property
+    def beliefs(self) -> Beliefs: ...
+    @property
+    def health(self) -> Health: ...
+    @property
+    def store(self) -> Store: ...
+    @property
+    def events(self) -> Events: ...
+    @property
+    def relay_tests(self) -> RelayTests:
+        """The last test of each relay."""
+
+    def setup(self) -> Setup:
+        """The Setup in use now."""
+
+    def network(self) -> NetworkId:
+        """The current network."""
+
+    async def reload(self) -> list[str]:
+        """Reads the configuration and the rules again. Returns the problems; without any, it is in use."""
+
+    def counters(self) -> Mapping[str, int | float | str]:
+        """Counters and facts of the moment: port, started_at, sessions, tunnels, …"""
+
+    def follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
+        """Outcomes from now on, as they are recorded, each with the network where its connection began."""
+
+    def override(self, host: str, override: Override | None) -> None:
+        """Sets the override of `byway site set` for a host and its subdomains; None removes it."""
+
+    def probe_environment(self) -> ProbeEnvironment:
+        """What sites are measured with, under the Setup in use now."""
+
+    async def plan(self, request: Request) -> Plan:
+        """The plan that a session would make for a request now."""
+
+    def addons(self) -> Sequence[AddonState]:
+        """All addons that were found."""

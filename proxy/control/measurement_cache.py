@@ -117,7 +117,7 @@ class Measurements:
         again = measured is not None
         if measured is None:
             began, steps = time.time(), list[MeasurementStep]()
-            means = replace(self._parts.means(), controls=self._controls_on(network))
+            means = replace(self._parts.probe_environment(), controls=self._controls_on(network))
             async with contextlib.aclosing(measure(means, question)) as coming:
                 async for step in coming:
                     steps.append(step)

@@ -15,7 +15,7 @@ from urllib.parse import urlsplit
 from proxy.model import DIRECT, Destination, NetworkId
 from proxy.net.tasks import spawn
 from proxy.probe.control_page import check_control_page
-from proxy.session.events import Learned
+from proxy.session.events import Learned, SignalWaits
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 
@@ -28,8 +28,8 @@ class ConnectivityCheck:
         self._rng = rng if rng is not None else random.SystemRandom()
         self._under_way = False
 
-    def on_signal_waits(self) -> None:
-        """To be called when a sign may wait."""
+    def on_signal_waits(self, _: SignalWaits) -> None:
+        """Checks soon, unless a check is under way."""
         if not self._under_way:
             self._under_way = True
             spawn(self._run(), name="check connectivity")

@@ -23,7 +23,7 @@ class Scene:
     def resigned(self, *hosts: str) -> None:
         for number, host in enumerate(hosts):
             if number:
-                self.news.tell(
+                self.news.report(
                     self.beliefs.intercepted(
                         host, known=False, fingerprint="issuer", network=self.network, now=self.now, trusted=True
                     )
@@ -32,13 +32,13 @@ class Scene:
                 self.sounded(ConnectivityResult.RESIGNED, host, issuer="issuer")
 
     def sounded(self, what: ConnectivityResult, host: str = "control.example", *, issuer: str = "") -> None:
-        self.news.tell(
+        self.news.report(
             self.beliefs.sounded(host, what, network=self.network, started=self.now, now=self.now, issuer=issuer)
         )
 
     def intercepted(self, *, known: bool) -> None:
         self.beliefs.delivered_direct("other.example", network=self.network, now=self.now)
-        self.news.tell(
+        self.news.report(
             self.beliefs.intercepted(HOST, known=known, fingerprint="ab" * 32, network=self.network, now=self.now)
         )
 
@@ -51,7 +51,7 @@ def test_an_inspected_network_is_warned_of_once(caplog: pytest.LogCaptureFixture
     scene = Scene()
     scene.resigned("control.example", "one.example", "two.example", "three.example", "four.example")
     for _ in range(5):
-        scene.news.look()
+        scene.news.check_network()
     (said,) = warnings(caplog)
     assert "TLS is intercepted here" in said
     assert "byway site set" in said
@@ -63,7 +63,7 @@ def test_each_network_and_state_is_told_once_an_hour(caplog: pytest.LogCaptureFi
         scene.now = 1_700_000_000.0 + 60 * minute
         scene.sounded(ConnectivityResult.PORTAL)
         scene.beliefs.certificate_taken(HOME, scene.now - 600)
-        scene.news.look()
+        scene.news.check_network()
     assert len(warnings(caplog)) == 2
     scene.network = AWAY
     scene.sounded(ConnectivityResult.PORTAL)

@@ -35,7 +35,7 @@ class Configured:
         self.taken: list[Setup] = []
         loaded = load(self.paths.config_file, env={}, flags=flags or {})
         maker = SetupBuilder(self._poller, self.paths)
-        self.in_use = ActiveSetup(maker, self.paths, loaded, {}, flags=flags or {}, taken=self.taken.append)
+        self.in_use = ActiveSetup(maker, self.paths, loaded, {}, flags=flags or {}, on_replaced=self.taken.append)
 
     def close(self) -> None:
         self._poller.close()

@@ -8,7 +8,7 @@ import asyncio
 import ipaddress
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, cast
@@ -16,7 +16,7 @@ from typing import Any, cast
 from aiohttp import ClientSession
 
 from proxy.config.schema import Log, RelayConfig, Settings
-from proxy.control.dependencies import Dependencies
+from proxy.control import dependencies
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonState
@@ -41,6 +41,7 @@ from proxy.probe.measure.inputs import ProbeEnvironment
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import parse_rules
+from proxy.session.events import Events
 from proxy.session.plan import plan_for
 from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
@@ -95,6 +96,26 @@ class Setup:
     registry: Registry
     resolver: Resolver = field(default_factory=Resolver)
     guard: Guard = field(default_factory=Guard)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """The Dependencies of a server, each of which a test may replace."""
+
+    setup: Callable[[], dependencies.Setup]
+    beliefs: Beliefs
+    health: Health
+    store: Store
+    events: Events
+    relay_tests: RelayTests
+    network: Callable[[], NetworkId]
+    reload: Callable[[], Coroutine[Any, Any, list[str]]]
+    counters: Callable[[], Mapping[str, int | float | str]]
+    follow: Callable[[], AsyncIterator[tuple[Outcome, NetworkId]]]
+    override: Callable[[str, Override | None], None]
+    probe_environment: Callable[[], ProbeEnvironment]
+    plan: Callable[[Request], Coroutine[Any, Any, Plan]]
+    addons: Callable[[], Sequence[AddonState]]
 
 
 @dataclass
@@ -157,19 +178,19 @@ class World:
                 queue.put_nowait((outcome, network))
 
     @property
-    def parts(self) -> Dependencies:
-        return Dependencies(
+    def parts(self) -> Parts:
+        return Parts(
             setup=lambda: self._setup,
             beliefs=self.beliefs,
             health=self.health,
             store=self.store,
             network=lambda: HOME,
             reload=self._reload,
-            live=self._live,
+            counters=self._live,
             follow=self._follow,
             events=events_to(believe=self.believed.extend),
             override=self._override,
-            means=lambda: self.means,
+            probe_environment=lambda: self.means,
             plan=self._plan,
             addons=lambda: self.addons,
             relay_tests=self.relay_tests,

@@ -51,6 +51,7 @@ class Inspecting(App):
         self.folder = folder
         self.outcomes: list[Outcome] = []
         super().__init__(options, paths, load(paths.config_to_read, env={}, flags=options.flags))
+        self._services.events.on(Ended, lambda ended: self.outcomes.append(ended.outcome))
 
     def add(
         self,
@@ -67,10 +68,6 @@ class Inspecting(App):
         self._addons.put(runner)
         return runner
 
-    def _record(self, ended: Ended) -> None:
-        super()._record(ended)
-        self.outcomes.append(ended.outcome)
-
     @property
     def addons(self) -> Addons:
         return self._addons
@@ -81,11 +78,11 @@ class Inspecting(App):
 
     @property
     def proxy(self) -> tuple[str, int]:
-        return ("127.0.0.1", self._port)
+        return ("127.0.0.1", self._active.port)
 
     @property
     def url(self) -> str:
-        return f"http://127.0.0.1:{self._port}"
+        return f"http://127.0.0.1:{self._active.port}"
 
     @property
     def accepted(self) -> int:

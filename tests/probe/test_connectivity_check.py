@@ -22,6 +22,7 @@ from proxy.net.stream import Stream
 from proxy.probe.connectivity_check import ConnectivityCheck
 from proxy.routing.router import Router
 from proxy.routing.rules import parse_rules
+from proxy.session.events import SignalWaits
 from proxy.session.setup import Setup
 from tests.extend.making import made
 from tests.support.clock import run as play
@@ -89,7 +90,7 @@ class Scene:
     def suspects(self, host: str = HOST) -> None:
         """A rescue, whose evidence waits until the uplink is known to be well."""
         self.beliefs.learn(rescued(by=TOR, host=host, at=self.now()), network=self.network, now=self.now())
-        self.connectivity.on_signal_waits()
+        self.connectivity.on_signal_waits(SignalWaits())
 
     def score(self) -> float:
         return self.beliefs.lookup(HOST, network=HOME, now=self.now()).score
@@ -210,7 +211,7 @@ def test_a_login_page_is_told_from_a_control() -> None:
 def test_nobody_is_asked_for_nothing() -> None:
     async def story() -> None:
         scene = Scene()
-        scene.connectivity.on_signal_waits()
+        scene.connectivity.on_signal_waits(SignalWaits())
         await asyncio.sleep(10.0)
         assert scene.asked == []
 
@@ -314,7 +315,7 @@ def test_only_a_foreign_control_tells_that_a_restriction_ends(shut: bool) -> Non
             expected = NetworkState.SHUT if shut else NetworkState.RESTRICTED
             assert scene.beliefs.network_state(HOME) is expected
             await asyncio.sleep(61)
-            scene.connectivity.on_signal_waits()
+            scene.connectivity.on_signal_waits(SignalWaits())
             await asyncio.sleep(2)
             assert [host for _, host in scene.asked] in (["one.test"], ["two.test"])
 

@@ -1,0 +1,97 @@
+"""What the control server reads of the running application, and the three things it may change: a reload, an override
+and what was learned. It implements `control.dependencies.Dependencies`."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from proxy.app.outcome_feed import OutcomeFeed
+from proxy.app.reload import ActiveSetup
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import Health
+from proxy.extend.manager import AddonManager, AddonState
+from proxy.intercept.inspector import MitmInspector
+from proxy.model import NetworkId, Outcome, Override, Plan, Request
+from proxy.probe.measure.inputs import ProbeEnvironment
+from proxy.session.events import Events
+from proxy.session.plan import plan_for
+from proxy.session.server import Server
+from proxy.session.services import Services
+from proxy.session.setup import Setup
+from proxy.store.relay_tests import RelayTests
+from proxy.store.store import Store
+
+
+@dataclass(frozen=True, slots=True)
+class ControlBackend:
+    """The parts of one running Byway, as the control server uses them."""
+
+    active: ActiveSetup
+    services: Services
+    store: Store
+    relay_tests: RelayTests
+    feed: OutcomeFeed
+    addon_manager: AddonManager
+    inspector: MitmInspector
+    server: Server
+    listen_address: str
+    started_at: float  # seconds since the epoch
+    not_stored: str  # why nothing can be written to the state folder; empty when it can
+
+    @property
+    def beliefs(self) -> Beliefs:
+        return self.services.beliefs
+
+    @property
+    def health(self) -> Health:
+        return self.services.health
+
+    @property
+    def events(self) -> Events:
+        return self.services.events
+
+    def setup(self) -> Setup:
+        return self.active.setup
+
+    def network(self) -> NetworkId:
+        return self.services.network()
+
+    async def reload(self) -> list[str]:
+        return await self.active.reload()
+
+    def follow(self) -> AsyncIterator[tuple[Outcome, NetworkId]]:
+        return self.feed.follow()
+
+    def override(self, host: str, override: Override | None) -> None:
+        """Applies it at once, and stores it for the next start."""
+        self.active.override(host, override)
+        if override is None:
+            self.store.clear_override(host)
+        else:
+            self.store.set_override(host, override)
+
+    def probe_environment(self) -> ProbeEnvironment:
+        return ProbeEnvironment.of(self.active.setup, self.services)
+
+    async def plan(self, request: Request) -> Plan:
+        return await plan_for(request, self.services, self.active.setup)
+
+    def addons(self) -> Sequence[AddonState]:
+        return self.addon_manager.states()
+
+    def counters(self) -> Mapping[str, int | float | str]:
+        return {
+            "port": self.active.port,
+            "listen": self.listen_address,
+            "started_at": self.started_at,
+            "accepted": self.server.accepted,
+            "sessions": self.server.sessions,
+            "tunnels": self.services.pump.active,
+            "dropped_rows": self.store.dropped_rows,
+            "config_problem": self.active.problem,
+            "list_problems": "\n".join(self.active.setup.router.rules.list_problems),
+            "addons_missing": "; ".join(self.addon_manager.missing),
+            "uninspected": self.inspector.uninspected,
+            "not_stored": self.not_stored,
+        }

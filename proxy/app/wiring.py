@@ -1,0 +1,88 @@
+"""Who is told of what: every subscription of the process, on one screen.
+
+Sessions and probes emit events (`session.events`) and do not know their subscribers. A handler that raises is logged
+and costs the other handlers nothing.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from dataclasses import dataclass
+
+from proxy.app.network_warnings import NetworkWarnings
+from proxy.app.outcome_feed import OutcomeFeed
+from proxy.extend.dispatch import Addons
+from proxy.probe.connectivity_check import ConnectivityCheck
+from proxy.probe.dns_check import DnsCheck
+from proxy.probe.interception_check import InterceptionCheck
+from proxy.probe.retest import DirectRetest
+from proxy.session.events import Delivered, Ended, Learned, SignalWaits, TunnelEnded
+from proxy.session.services import Services
+from proxy.store.store import Store
+
+log = logging.getLogger("proxy")
+
+
+def subscribe(services: Services, to: Subscribers) -> None:
+    """Subscribes the probes, the log, the addons and the warnings to `services.events`, in the order of calling."""
+    connectivity = ConnectivityCheck(services)
+    retest, dns_check = DirectRetest(services), DnsCheck(services)
+    interception = InterceptionCheck(services, connectivity.check_one)
+
+    events = services.events
+    events.on(Delivered, retest.on_delivered, dns_check.on_delivered, interception.on_delivered)
+    events.on(TunnelEnded, interception.on_tunnel_ended)
+    events.on(Ended, to.store_outcome, to.notify_addons_of_outcome, to.publish_outcome, to.log_outcome)
+    events.on(Learned, to.store_beliefs, to.warn_of_changes, to.clear_relay_faults, to.notify_addons_of_changes)
+    events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults, connectivity.on_signal_waits)
+
+
+@dataclass(frozen=True, slots=True)
+class Subscribers:
+    """Hands events on to the parts that know nothing of events."""
+
+    services: Services
+    store: Store
+    addons: Addons
+    feed: OutcomeFeed
+    warnings: NetworkWarnings
+    verbose: bool
+    """Whether the log may name destinations."""
+
+    def store_outcome(self, ended: Ended) -> None:
+        self.store.record(ended.outcome, network=ended.network)
+
+    def notify_addons_of_outcome(self, ended: Ended) -> None:
+        """Addons do not learn of the hosts of `[log] never`."""
+        if self.addons.wants_outcomes and not self.store.is_private(ended.outcome.host):
+            self.addons.notify_outcome(ended.outcome)
+
+    def publish_outcome(self, ended: Ended) -> None:
+        self.feed.publish(ended.outcome, ended.network)
+
+    def log_outcome(self, ended: Ended) -> None:
+        if self.verbose:
+            outcome, route = ended.outcome, ended.outcome.winner or "none"
+            log.info("%s via %s: %s", outcome.request.destination, route, outcome.error or outcome.plan.why)
+
+    def store_beliefs(self, learned: Learned) -> None:
+        self.store.believe(learned.changes)
+
+    def warn_of_changes(self, learned: Learned) -> None:
+        self.warnings.report(learned.changes)
+
+    def notify_addons_of_changes(self, learned: Learned) -> None:
+        if self.addons.wants_changes:
+            self.addons.notify_changes(
+                [change for change in learned.changes if not self.store.is_private(change.scope)]
+            )
+
+    def warn_of_network(self, _: SignalWaits) -> None:
+        self.warnings.check_network()
+
+    def clear_relay_faults(self, _: Learned | SignalWaits) -> None:
+        """Offline, or behind a captive portal, a failure at a relay is not the relay's fault, nor was it a moment
+        ago."""
+        if not self.services.beliefs.may_blame_relays(self.services.network(), time.time()):
+            self.services.health.clear_faults()
