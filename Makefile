@@ -32,8 +32,8 @@ run: $(RUNTIME)
 
 # mypy checks for Python 3.11 wherever it runs, and needs mitmproxy's types, which only a newer one has.
 check: $(COMPLETE)
-	$(BIN)/ruff check
-	$(BIN)/ruff format --check
+	@$(BIN)/ruff check || { echo 'Next: $(BIN)/ruff check --fix, and by hand what it leaves' >&2; exit 1; }
+	@$(BIN)/ruff format --check || { echo 'Next: $(BIN)/ruff format' >&2; exit 1; }
 	@if $(BIN)/python -c 'import sys; sys.exit(sys.version_info < (3, 12))'; then \
 	  echo $(BIN)/mypy; $(BIN)/mypy; \
 	else \

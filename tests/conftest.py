@@ -8,11 +8,17 @@ import os
 import signal
 from collections.abc import Generator, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.support import inspection, other_users, programs
 from tests.support.hanging import Hanging
+
+if TYPE_CHECKING:
+    from xdist.remote import Producer
+
+    from tests.support.scheduling import SlowFirst
 
 hanging = Hanging()
 _NOT_RUN = "not run for want of"  # the property of a report that the summary is made of: workers print none
@@ -28,6 +34,15 @@ def pytest_configure() -> None:
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     hanging.start()
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Producer) -> SlowFirst | None:
+    if config.getoption("dist") != "loadfile":
+        return None  # as pytest-xdist does it
+    from tests.support.scheduling import SlowFirst  # only where there are workers to schedule
+
+    return SlowFirst(config, log)
 
 
 class _LeftOut(pytest.Module):
@@ -107,6 +122,15 @@ def pytest_runtest_logreport(report: pytest.TestReport) -> None:
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    _write_not_run(terminalreporter)
+    if terminalreporter.stats.get("failed") or terminalreporter.stats.get("error"):
+        terminalreporter.section("what to do next")
+        terminalreporter.write_line("Those that failed, one after the other:  .venv/bin/pytest --last-failed")
+        terminalreporter.write_line("The first of them, in a debugger:        .venv/bin/pytest --last-failed -x --pdb")
+        terminalreporter.write_line("How tests are written here:              CONTRIBUTING.md")
+
+
+def _write_not_run(terminalreporter: pytest.TerminalReporter) -> None:
     marked = _not_run.pop(_INSPECTION, [])
     if reason := inspection.missing():
         terminalreporter.section(f"not run: {reason}")

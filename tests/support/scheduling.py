@@ -1,0 +1,72 @@
+"""Which worker runs which test file, and when: slow files first, and the lab one file at a time.
+
+pytest-xdist starts the files with the most tests first. Here those that take longest start first, so that no worker is
+left alone with a long file at the end. A lab beside another takes the processor that each of them needs to keep its
+times, so one worker runs lab files as long as there are any, and the others run the rest beside it.
+"""
+
+from __future__ import annotations
+
+from xdist.scheduler import LoadFileScheduling
+from xdist.workermanage import WorkerController
+
+HEAVY = ("tests/lab/", "tests/e2e/test_load.py")
+"""What begins with one of these runs beside no other such file."""
+
+SECONDS = {
+    "tests/lab/test_networks.py": 83,
+    "tests/lab/test_why.py": 81,
+    "tests/lab/test_verdicts.py": 70,
+    "tests/lab/test_relay_faults.py": 52,
+    "tests/lab/test_leaks.py": 48,
+    "tests/lab/test_scenarios.py": 32,
+    "tests/lab/test_seventh_of_october.py": 28,
+    "tests/e2e/test_attacks.py": 23,
+    "tests/lab/test_healthy.py": 20,
+    "tests/lab/test_freeze.py": 17,
+    "tests/support/test_hanging.py": 16,
+    "tests/lab/test_interception.py": 15,
+    "tests/e2e/test_crash.py": 12,
+    "tests/e2e/test_resend.py": 12,
+    "tests/e2e/test_addon_edits.py": 11,
+    "tests/e2e/test_addon_faults.py": 11,
+    "tests/e2e/test_addons.py": 11,
+    "tests/e2e/test_relays_failing.py": 11,
+    "tests/lab/test_inner.py": 11,
+    "tests/lab/test_ladder_alone.py": 11,
+    "tests/e2e/test_load.py": 10,
+    "tests/bench/test_bench.py": 9,
+    "tests/e2e/test_clients.py": 8,
+    "tests/e2e/test_damaged_log.py": 8,
+    "tests/e2e/test_faults_tunnels.py": 8,
+    "tests/e2e/test_relays_dead.py": 8,
+    "tests/e2e/test_travelling.py": 8,
+}
+"""Roughly, of the files that take long; the others count as none. `make test ARGS=--durations=80` shows them anew."""
+
+
+class SlowFirst(LoadFileScheduling):  # type: ignore[misc]  # it has no types
+    """Hands out one file at a time, as `--dist loadfile` does, in another order."""
+
+    def _assign_work_unit(self, node: WorkerController) -> None:
+        """Ends a worker for which there is nothing: only heavy files are left then, and another one runs those."""
+        allowed = [file for file in self.workqueue if not _is_heavy(file) or not self._run_elsewhere(node)]
+        if not allowed:
+            node.shutdown()
+            return
+        first = max(allowed, key=lambda file: (_is_heavy(file), SECONDS.get(file, 0), len(self.workqueue[file])))
+        self.workqueue.move_to_end(first, last=False)
+        super()._assign_work_unit(node)
+
+    def _run_elsewhere(self, node: WorkerController) -> bool:
+        """Whether another worker has a heavy file that it has not ended."""
+        return any(
+            _is_heavy(file) and not all(unit.values())
+            for other, units in self.assigned_work.items()
+            if other is not node
+            for file, unit in units.items()
+        )
+
+
+def _is_heavy(file: str) -> bool:
+    return file.startswith(HEAVY)
