@@ -14,7 +14,7 @@ FILES = sorted(path for folder in ("proxy", "tests", "addons") for path in (ROOT
 DETECTION = (ROOT / "docs" / "detection.md").read_text("utf-8")
 
 _SECTION = re.compile(r"^#+ (?:[0-9.]+ )?(.+)$", re.MULTILINE)
-_DOCUMENT = re.compile(r"(?<![\w/.-])(?:docs/)?((?:detection|architecture|glossary)\.md)(?!`)")
+_DOCUMENT = re.compile(r'(?<![\w/.-])(?:docs/)?((?:detection|architecture|glossary)\.md)(?![`"])')
 _TITLES = re.compile(r'(?:(?:,|,? and) "([^"]+)")')
 
 

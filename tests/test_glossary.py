@@ -46,3 +46,12 @@ def test_every_action(action: Action) -> None:
                                   "scope", "network", "rule", "attempt", "outcome", "belief"])  # fmt: skip
 def test_every_term_of_the_design(term: str) -> None:
     assert ("", term) in DEFINED
+
+
+def test_words_of_the_code_name_what_there_is() -> None:
+    sources = "".join(path.read_text("utf-8") for path in (Path(__file__).parents[1] / "proxy").rglob("*.py"))
+    classes = re.findall(r"^\* \*\*.+?\*\* \(`(\w+)(?:\.(\w+))?`\)", GLOSSARY, re.MULTILINE)
+    assert len(classes) > 15
+    for name, field in classes:
+        assert re.search(rf"^class {name}\b", sources, re.MULTILINE), name
+        assert not field or re.search(rf"^    {field}: ", sources, re.MULTILINE), field

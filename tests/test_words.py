@@ -117,7 +117,7 @@ _BANNED = re.compile("|".join((*map(re.escape, REPLACED), rf"\b(?:{'|'.join(UNTR
 _FIELD = re.compile(r"\{\w*\}")  # of a template: its name is not shown
 _SQL = re.compile(r"\s*(ALTER|CREATE|DELETE|FROM|INSERT|SELECT|UPDATE)\b")
 _PAGES = ("*.md", "addons/*.md", "certs/*.md", "docs/**/*.md")
-_DEVELOPERS = frozenset({"CONTRIBUTING.md", "docs/glossary.md"})
+_DEVELOPERS = frozenset({"CONTRIBUTING.md", "docs/architecture.md", "docs/detection.md", "docs/glossary.md"})
 
 
 def banned(text: str) -> list[str]:
