@@ -287,7 +287,7 @@ class App:
         """Takes in what has been edited, addons too."""
         while True:
             await asyncio.sleep(_POLL_S)
-            self._addon_manager.look()
+            self._addon_manager.poll_files()
             await self._active.look()
 
     def _on_setup_replaced(self, setup: Setup) -> None:

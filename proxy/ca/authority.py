@@ -60,7 +60,7 @@ class Authority:
     certificate: x509.Certificate
     key: ec.EllipticCurvePrivateKey = field(repr=False)
 
-    def is_of(self, folder: Path) -> bool:
+    def is_current_in(self, folder: Path) -> bool:
         """Whether it is still the one of the folder: it may have been rotated or removed since, or laid open to others.
         A `stat` and a read of a small file; what cannot be read is no longer in force."""
         try:
@@ -69,7 +69,7 @@ class Authority:
             return False
         return read_certificate(folder) == self.certificate
 
-    def is_of_today(self, now: float) -> bool:
+    def is_valid_at(self, now: float) -> bool:
         """Whether its time has come and is not over; `now` is in seconds since the epoch."""
         return not _wrong_time(self.certificate, now)
 

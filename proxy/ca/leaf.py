@@ -82,20 +82,20 @@ class Leaves:
         stranger's certificate: what is no plain host is left out, and so is each wildcard. Raises BywayError when
         `host` is none, or when the authority's time is over."""
         try:
-            named = (hostnames.host(host), *_plain(names))
+            named = (hostnames.host(host), *_plain_hosts(names))
         except ValueError as error:
             raise BywayError(f"no certificate can be created for it: {error}") from None
         now = datetime.datetime.fromtimestamp(int(self._now()), datetime.UTC)
         wanted = tuple(dict.fromkeys(named))
         leaf = self._cache.get(wanted)
-        if leaf is None or not _good(leaf, now):
-            leaf = self._cache[wanted] = self._make(wanted, now)
+        if leaf is None or not _is_fresh(leaf, now):
+            leaf = self._cache[wanted] = self._issue(wanted, now)
         self._cache.move_to_end(wanted)
         while len(self._cache) > LEAVES_MAX:
             self._cache.popitem(last=False)
         return leaf
 
-    def _make(self, hosts: tuple[str, ...], now: datetime.datetime) -> Leaf:
+    def _issue(self, hosts: tuple[str, ...], now: datetime.datetime) -> Leaf:
         issuer = self.authority.certificate
         begin = max(now - SLACK, issuer.not_valid_before_utc)
         end = min(begin + LIFETIME, issuer.not_valid_after_utc)
@@ -112,7 +112,7 @@ class Leaves:
             .not_valid_before(begin)
             .not_valid_after(end)
             # critical where there is no subject (RFC 5280 section 4.2.1.6)
-            .add_extension(x509.SubjectAlternativeName([_general(host) for host in hosts]), critical=not subject)
+            .add_extension(x509.SubjectAlternativeName([_general_name(host) for host in hosts]), critical=not subject)
             .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
             .add_extension(_SIGNS_HANDSHAKES, critical=True)
             .add_extension(x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]), critical=False)
@@ -138,13 +138,13 @@ _SIGNS_HANDSHAKES = x509.KeyUsage(
 )
 
 
-def _good(leaf: Leaf, now: datetime.datetime) -> bool:
+def _is_fresh(leaf: Leaf, now: datetime.datetime) -> bool:
     """Whether it holds now and for a while; also the clock may have been set back."""
     begin, end = leaf.certificate.not_valid_before_utc, leaf.certificate.not_valid_after_utc
     return begin <= now < end - RENEW_BEFORE
 
 
-def _plain(names: Iterable[str]) -> list[str]:
+def _plain_hosts(names: Iterable[str]) -> list[str]:
     """Those that are plain hosts."""
     kept: list[str] = []
     for name in islice(names, _NAMES_READ):
@@ -157,7 +157,7 @@ def _plain(names: Iterable[str]) -> list[str]:
     return kept
 
 
-def _general(host: str) -> x509.GeneralName:
+def _general_name(host: str) -> x509.GeneralName:
     try:
         return x509.IPAddress(ipaddress.ip_address(host))
     except ValueError:

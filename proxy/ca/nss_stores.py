@@ -1,8 +1,7 @@
-"""The stores of trust that browsers on Linux keep for themselves: NSS databases, Chromium's and one a Firefox profile.
+"""The trust stores of browsers on Linux: NSS databases, one for Chromium and one for each Firefox profile.
 
-They are changed with NSS's own program, certutil, and read as the SQLite files that they are: who never had certutil,
-and so never trusted anything with it, can still be told that nothing of Byway's is in there. Elsewhere Chromium uses
-the system's store, and so does Firefox for what the user put there.
+NSS's program certutil changes them. Reading does without it, since they are SQLite files: `byway ca show` works where
+certutil is not installed. On other systems Chromium uses the system's store, and so does Firefox for the user's CAs.
 """
 
 from __future__ import annotations
@@ -18,7 +17,7 @@ from pathlib import Path
 from cryptography import x509
 
 from proxy.ca.authority import PREFIX, common_name
-from proxy.ca.trust_stores import TrustEntry, TrustStep, find_program, ours
+from proxy.ca.trust_stores import TrustEntry, TrustStep, find_program, parse_byway_ca
 from proxy.model.errors import BywayError
 
 _CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser", "vivaldi",
@@ -37,7 +36,7 @@ _CHROMIUM_FOLDERS = {
 
 _STORES_MAX = 50
 
-_LOOK = """
+_SELECT_CERTIFICATES = """
     SELECT a3, a11 FROM nssPublic WHERE a0 = x'00000001' AND instr(a11, CAST(? AS BLOB)) LIMIT 1000
 """
 """Label and value of the certificates, by PKCS #11's numbers: CKA_CLASS 0 is CKO_CERTIFICATE 1, CKA_LABEL 3, CKA_VALUE
@@ -46,7 +45,7 @@ _LOOK = """
 
 @dataclass(frozen=True, slots=True)
 class NssStore:
-    """One database folder. It is made when it is first added to."""
+    """One database folder. It is created when a certificate is first added."""
 
     title: str
     folder: Path
@@ -61,19 +60,21 @@ class NssStore:
             return []
         try:
             with contextlib.closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True, timeout=5)) as database:
-                rows = database.execute(_LOOK, (PREFIX,)).fetchall()
+                rows = database.execute(_SELECT_CERTIFICATES, (PREFIX,)).fetchall()
         except sqlite3.Error as error:
             raise BywayError(f"{file} cannot be read: {error}") from None
-        found = ((label, ours(value)) for label, value in rows)
-        return [TrustEntry(_text(label), certificate) for label, certificate in found if certificate is not None]
+        found = ((label, parse_byway_ca(value)) for label, value in rows)
+        return [
+            TrustEntry(_decode_label(label), certificate) for label, certificate in found if certificate is not None
+        ]
 
-    def trusting(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
+    def commands_to_trust(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
         made = (self.folder / "cert9.db").is_file()
         make = [TrustStep(("mkdir", "-p", "-m", "0700", self.place)), self._certutil("-N", "--empty-password")]
-        # C: trusted to issue servers' certificates; neither for mail nor for code
+        # C,,: trusted to issue server certificates, but not for mail or code signing
         return [*([] if made else make), self._certutil("-A", "-t", "C,,", "-n", common_name(certificate), "-i", file)]
 
-    def untrusting(self, entry: TrustEntry) -> list[TrustStep]:
+    def commands_to_untrust(self, entry: TrustEntry) -> list[TrustStep]:
         return [self._certutil("-D", "-n", entry.name)]
 
     def _certutil(self, order: str, *words: str) -> TrustStep:
@@ -81,8 +82,8 @@ class NssStore:
 
 
 def nss_stores(env: Mapping[str, str]) -> list[NssStore]:
-    """Those of the user whose environment this is: Chromium's when there is one or a browser that would read it, and
-    each Firefox profile that has been used."""
+    """The stores of the user of this environment: Chromium's, if it exists or a browser would read it, and those of
+    the Firefox profiles that have been used."""
     if not env.get("HOME") or sys.platform in ("darwin", "win32"):
         return []
     home = Path(env["HOME"])
@@ -107,5 +108,5 @@ def _firefox_stores(home: Path) -> Iterator[NssStore]:
             yield NssStore(f"Firefox ({file.parent.name})", file.parent)
 
 
-def _text(label: bytes | str | None) -> str:
+def _decode_label(label: bytes | str | None) -> str:
     return os.fsdecode(label) if isinstance(label, bytes) else label or ""

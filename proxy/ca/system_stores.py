@@ -1,8 +1,8 @@
-"""The systems' own stores of trust, one class for each way in.
+"""The trust stores of operating systems, one class for each kind.
 
-Linux distributions take a file into a folder of anchors and make everything else from it with a program; macOS has a
-keychain, Windows a registry. On the last two ours goes into the user's own store, which needs no root; on Linux there
-is only one for all.
+Linux distributions have a folder of anchors, from which a program generates the bundles; macOS has a keychain, Windows
+a registry. On macOS and Windows our CA goes into the user's own store, which needs no root; Linux has one store for all
+users.
 """
 
 from __future__ import annotations
@@ -15,26 +15,35 @@ from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 
 from proxy.ca.authority import PREFIX
-from proxy.ca.trust_stores import TrustEntry, TrustStep, TrustStore, find_program, ours, ours_in, run, short_id
+from proxy.ca.trust_stores import (
+    TrustEntry,
+    TrustStep,
+    TrustStore,
+    find_byway_cas,
+    find_program,
+    parse_byway_ca,
+    run,
+    short_id,
+)
 from proxy.config.files import read_bytes
 from proxy.model.errors import BywayError, ConfigError
 
-_FILE_LIMIT = 16 * 1024 * 1024  # a bundle of all anchors has 250 KB
+_FILE_LIMIT = 16 * 1024 * 1024  # a bundle of all anchors is about 250 KB
 
 
 @dataclass(frozen=True, slots=True)
 class AnchorFolder:
-    """A folder of anchors, and the program that makes bundles of it."""
+    """A folder of anchors, and the program that generates bundles from it."""
 
     title: str
     folder: Path
     ending: str
     bundle: Path
-    """What is made of it, and read by most programs."""
+    """The generated bundle, which most programs read."""
     add: tuple[str, ...]
-    """Brings what is made up to date after one has come."""
+    """Regenerates the bundles after an anchor was added."""
     take: tuple[str, ...]
-    """And after one has gone."""
+    """Regenerates the bundles after an anchor was removed."""
 
     @property
     def place(self) -> str:
@@ -44,46 +53,48 @@ class AnchorFolder:
         found = [
             TrustEntry(path.name, certificate)
             for path in sorted(self.folder.glob(f"*{self.ending}"))
-            for certificate in ours_in(_content(path))
+            for certificate in find_byway_cas(_content(path))
         ]
-        held = {entry.certificate for entry in found}
-        return found + [TrustEntry("", it) for it in dict.fromkeys(ours_in(_content(self.bundle))) if it not in held]
+        listed = {entry.certificate for entry in found}
+        return found + [
+            TrustEntry("", it) for it in dict.fromkeys(find_byway_cas(_content(self.bundle))) if it not in listed
+        ]
 
-    def trusting(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
+    def commands_to_trust(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
         path = str(self.folder / f"byway-{short_id(certificate)}{self.ending}")
         return [TrustStep(("install", "-D", "-m", "0644", file, path), as_root=True), TrustStep(self.add, as_root=True)]
 
-    def untrusting(self, entry: TrustEntry) -> list[TrustStep]:
+    def commands_to_untrust(self, entry: TrustEntry) -> list[TrustStep]:
         gone = [TrustStep(("rm", "-f", str(self.folder / entry.name)), as_root=True)] if entry.name else []
         return [*gone, TrustStep(self.take, as_root=True)]
 
 
 @dataclass(frozen=True, slots=True)
 class Keychain:
-    """macOS. Trust is for TLS alone."""
+    """The macOS login keychain. The CA is trusted for TLS only."""
 
     title: str = "macOS login keychain"
     place: str = "login.keychain-db"
 
     def entries(self) -> list[TrustEntry]:
-        look = TrustStep(("security", "find-certificate", "-a", "-p", "-c", PREFIX.strip(), self.place))
+        find_certificates = TrustStep(("security", "find-certificate", "-a", "-p", "-c", PREFIX.strip(), self.place))
         try:
-            return [TrustEntry(_sha1(it), it) for it in ours_in(run(look))]
+            return [TrustEntry(_sha1(it), it) for it in find_byway_cas(run(find_certificates))]
         except BywayError as error:
-            if "could not be found in the keychain" in str(error):  # how it says: none
+            if "could not be found in the keychain" in str(error):  # its message for an empty result
                 return []
             raise
 
-    def trusting(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
+    def commands_to_trust(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
         return [TrustStep(("security", "add-trusted-cert", "-r", "trustRoot", "-p", "ssl", "-k", self.place, file))]
 
-    def untrusting(self, entry: TrustEntry) -> list[TrustStep]:
+    def commands_to_untrust(self, entry: TrustEntry) -> list[TrustStep]:
         return [TrustStep(("security", "delete-certificate", "-t", "-Z", entry.name, self.place))]
 
 
 @dataclass(frozen=True, slots=True)
 class WindowsRoots:
-    """Windows. It asks the user to confirm."""
+    """The user's root certificates on Windows, which asks the user to confirm each change."""
 
     title: str = "Windows' roots of this user"
     place: str = "CurrentUser\\Root"
@@ -92,14 +103,16 @@ class WindowsRoots:
         if sys.platform == "win32":
             import ssl
 
-            found = (ours(der) for der, encoding, _ in ssl.enum_certificates("ROOT") if encoding == "x509_asn")
+            found = (
+                parse_byway_ca(der) for der, encoding, _ in ssl.enum_certificates("ROOT") if encoding == "x509_asn"
+            )
             return [TrustEntry(_sha1(it), it) for it in dict.fromkeys(found) if it is not None]
         raise BywayError("this trust store can only be read on Windows")
 
-    def trusting(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
+    def commands_to_trust(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
         return [TrustStep(("certutil", "-user", "-addstore", "Root", file), for_windows=True)]
 
-    def untrusting(self, entry: TrustEntry) -> list[TrustStep]:
+    def commands_to_untrust(self, entry: TrustEntry) -> list[TrustStep]:
         return [TrustStep(("certutil", "-user", "-delstore", "Root", entry.name), for_windows=True)]
 
 
@@ -131,11 +144,11 @@ SYSTEMS: dict[str, TrustStore] = {
     "macos": Keychain(),
     "windows": WindowsRoots(),
 }
-"""By the name that `--system` takes. What derives from Debian (Ubuntu, Mint) or Fedora (RHEL) does as they do."""
+"""By the name that `--system` takes. Derivatives of Debian (Ubuntu, Mint) and Fedora (RHEL) work the same way."""
 
 
 def this_system() -> str | None:
-    """Which of them this computer is; None: none that is known."""
+    """The key in SYSTEMS for this computer; None when it is of no known kind."""
     if sys.platform in ("darwin", "win32"):
         return "macos" if sys.platform == "darwin" else "windows"
     for name, store in SYSTEMS.items():
@@ -145,7 +158,7 @@ def this_system() -> str | None:
 
 
 def _content(path: Path) -> bytes:
-    """Of a file that may not be there. Raises BywayError when it is and cannot be read."""
+    """The bytes of a file; empty when it is missing. Raises BywayError when it cannot be read."""
     if not path.is_file():
         return b""
     try:
@@ -155,5 +168,5 @@ def _content(path: Path) -> bytes:
 
 
 def _sha1(certificate: x509.Certificate) -> str:
-    """How macOS and Windows name a certificate."""
+    """The SHA-1 fingerprint, by which macOS and Windows name a certificate."""
     return certificate.fingerprint(hashes.SHA1()).hex().upper()  # noqa: S303  # a name, no proof

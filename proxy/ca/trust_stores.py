@@ -1,8 +1,8 @@
-"""Where certificates are trusted, and how ours gets in and out again: the steps as values, and running them.
+"""Adds Byway's CA to trust stores and removes it: the commands as values, and running them.
 
-A Store is one such place: the system's, or a browser's own. It says which authorities of Byway's it holds, and which
-commands add or take one. What needs root is never run by anybody else: it is handed back, for the user to read and run.
-Whether a step did what it was for is looked up afterwards, not believed.
+A TrustStore is the system's or a browser's. It lists Byway's CAs in it, and the commands that add or remove one.
+Commands that need root are returned for the user to run, not run with sudo. Afterwards the store is read again: the
+exit code of a command does not prove that it worked.
 """
 
 from __future__ import annotations
@@ -26,26 +26,26 @@ from proxy.ca.authority import PREFIX, PURPOSE, common_name
 from proxy.model.errors import BywayError
 
 _STEP_LIMIT_S = 120.0
-"""For one command; macOS and Windows ask the user to confirm."""
+"""Time limit for one command. It is long because macOS and Windows ask the user to confirm."""
 
-_SAID_LIMIT = 300
+_OUTPUT_LIMIT = 300
 
 _LOCKED = "SEC_ERROR_TOKEN_NOT_LOGGED_IN"
-"""NSS's word for a store with a password, which Firefox calls the primary one."""
+"""NSS's error for a store with a password; Firefox calls it the primary password."""
 
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 
 
 @dataclass(frozen=True, slots=True)
 class TrustStep:
-    """One command."""
+    """One command to run."""
 
     words: tuple[str, ...]
     as_root: bool = False
     for_windows: bool = False
 
     def __str__(self) -> str:
-        """As it is typed into a shell."""
+        """The command line as a user types it into a shell."""
         if self.for_windows:
             return subprocess.list2cmdline(self.words)
         return shlex.join(("sudo", *self.words) if self.as_root else self.words)
@@ -53,15 +53,15 @@ class TrustStep:
 
 @dataclass(frozen=True, slots=True)
 class TrustEntry:
-    """An authority of Byway's in a store, and what it is called there; empty where it only lingers in what was made
-    from the store."""
+    """A CA of Byway in a store. `name` is the store's name for it; empty when it is left only in a bundle that was
+    generated from the store."""
 
     name: str
     certificate: x509.Certificate
 
 
 class TrustStore(Protocol):
-    """One place of trust."""
+    """A trust store of the system or of a browser."""
 
     @property
     def title(self) -> str:
@@ -69,57 +69,64 @@ class TrustStore(Protocol):
 
     @property
     def place(self) -> str:
-        """Where it lies."""
+        """The folder or the name of the store, for people."""
 
     def entries(self) -> list[TrustEntry]:
-        """All of Byway's that it holds. Raises BywayError when it cannot be looked at."""
+        """All CAs of Byway in the store. Raises BywayError when it cannot be read."""
 
-    def trusting(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
-        """What adds the certificate, which lies in `file`, too."""
+    def commands_to_trust(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
+        """The commands that add the certificate, which is also in `file` (PEM)."""
 
-    def untrusting(self, entry: TrustEntry) -> list[TrustStep]:
-        """What takes it out."""
+    def commands_to_untrust(self, entry: TrustEntry) -> list[TrustStep]:
+        """The commands that remove it."""
 
 
 @dataclass(frozen=True, slots=True)
 class TrustResult:
-    """How it went with one store."""
+    """The state of one store after the commands were run."""
 
     store: TrustStore
-    holds: bool | None
-    """Whether the store holds one of the certificates in question now; None: it cannot be looked at."""
+    trusted: bool | None
+    """Whether one of the certificates is in the store now; None: the store cannot be read."""
     error: str = ""
     pending: tuple[TrustStep, ...] = ()
-    """What is left for root to do."""
+    """The commands that are left for root."""
 
 
 def trust(store: TrustStore, certificate: x509.Certificate, file: Path) -> TrustResult:
-    """Adds the certificate to a store, unless it is there. What a command that failed has left is taken out again:
-    NSS's adds a certificate before it finds that it may not trust it, and the next time that looks like trust."""
+    """Adds the certificate to a store, unless it is there.
+
+    When a command fails, the certificate is removed again: NSS adds it before it finds that it may not trust it, and
+    the next run would take that for trust."""
 
     def steps() -> list[TrustStep]:
-        held = any(entry.certificate == certificate for entry in store.entries())
-        return [] if held else store.trusting(certificate, str(file))
+        trusted_now = any(entry.certificate == certificate for entry in store.entries())
+        return [] if trusted_now else store.commands_to_trust(certificate, str(file))
 
-    result = _carry_out(store, steps, [certificate], wanted=True)
-    return replace(result, holds=untrust(store, [certificate]).holds) if result.error and result.holds else result
+    result = _run_steps(store, steps, [certificate], wanted=True)
+    return replace(result, trusted=untrust(store, [certificate]).trusted) if result.error and result.trusted else result
 
 
 def untrust(store: TrustStore, certificates: Sequence[x509.Certificate]) -> TrustResult:
-    """Takes the certificates out of a store."""
+    """Removes the certificates from a store."""
 
     def steps() -> list[TrustStep]:
         found = [
-            step for entry in store.entries() if entry.certificate in certificates for step in store.untrusting(entry)
+            step
+            for entry in store.entries()
+            if entry.certificate in certificates
+            for step in store.commands_to_untrust(entry)
         ]
-        return list(reversed(dict.fromkeys(reversed(found))))  # what brings all up to date once, at the end
+        return list(
+            reversed(dict.fromkeys(reversed(found)))
+        )  # the command that regenerates bundles runs once, at the end
 
-    return _carry_out(store, steps, certificates, wanted=False)
+    return _run_steps(store, steps, certificates, wanted=False)
 
 
-def ours(der: bytes) -> x509.Certificate | None:
-    """The certificate, if it is an authority of Byway's, of this install or another."""
-    if PREFIX.encode() not in der:  # most are not, and strangers' are not always fit to be read
+def parse_byway_ca(der: bytes) -> x509.Certificate | None:
+    """The certificate, if it is a CA of Byway, of this install or of another; else None."""
+    if PREFIX.encode() not in der:  # most are not; foreign certificates may not even parse
         return None
     try:
         certificate = x509.load_der_x509_certificate(der)
@@ -130,12 +137,12 @@ def ours(der: bytes) -> x509.Certificate | None:
     return certificate if named else None
 
 
-def ours_in(pem: bytes) -> list[x509.Certificate]:
-    """Those of Byway's among the certificates of a text."""
+def find_byway_cas(pem: bytes) -> list[x509.Certificate]:
+    """The CAs of Byway in a PEM text."""
     found = []
     for block in _PEM.finditer(pem):
         try:
-            certificate = ours(base64.b64decode(block.group(1)))
+            certificate = parse_byway_ca(base64.b64decode(block.group(1)))
         except binascii.Error:
             continue
         if certificate is not None:
@@ -144,12 +151,12 @@ def ours_in(pem: bytes) -> list[x509.Certificate]:
 
 
 def short_id(certificate: x509.Certificate) -> str:
-    """What tells the authorities of one machine apart: the last word of their name."""
+    """The last word of its name, which tells the CAs of one machine apart."""
     return common_name(certificate).rpartition(" ")[2]
 
 
 def find_program(name: str) -> str | None:
-    """Its path. Looks where systems keep the administrator's too: a user's PATH may leave that out."""
+    """The path of a program, or None. Also searches /usr/sbin and /sbin, which a user's PATH may leave out."""
     return shutil.which(name, path=os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", "/sbin")))
 
 
@@ -158,33 +165,33 @@ def is_root() -> bool:
 
 
 def run(step: TrustStep) -> bytes:
-    """Runs one command and returns what it printed. Raises BywayError with what it said when it fails."""
+    """Runs one command and returns its stdout. Raises BywayError with its output when it fails."""
     program = find_program(step.words[0])
     if program is None:
-        raise BywayError(f"{step.words[0]} is missing{_brought_by(step.words[0])}")
+        raise BywayError(f"{step.words[0]} is missing{_package_hint(step.words[0])}")
     try:
         done = subprocess.run(
             [program, *step.words[1:]],
-            stdin=subprocess.DEVNULL,  # nobody is there to answer
+            stdin=subprocess.DEVNULL,  # a prompt gets end of file
             capture_output=True,
             timeout=_STEP_LIMIT_S,
-            start_new_session=True,  # and not at the terminal either, where NSS asks for its password
+            start_new_session=True,  # no terminal: NSS would ask for its password there
             check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise BywayError(f"{step.words[0]} could not be started: {error}") from None
     if done.returncode:
-        said = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[-_SAID_LIMIT:]
-        if _LOCKED in said:
+        output = " ".join((done.stderr or done.stdout).decode(errors="replace").split())[-_OUTPUT_LIMIT:]
+        if _LOCKED in output:
             raise BywayError("it is protected by a password: import the certificate in the browser's settings")
-        raise BywayError(f"{step.words[0]} exited with code {done.returncode}: {said or 'no output'}")
+        raise BywayError(f"{step.words[0]} exited with code {done.returncode}: {output or 'no output'}")
     return done.stdout
 
 
-def _carry_out(
+def _run_steps(
     store: TrustStore, steps: Callable[[], list[TrustStep]], certificates: Iterable[x509.Certificate], *, wanted: bool
 ) -> TrustResult:
-    """Runs the steps up to the first that is root's, and looks at what has become of the store."""
+    """Runs the commands up to the first that needs root, then reads the store again."""
     error = ""
     pending: tuple[TrustStep, ...] = ()
     try:
@@ -197,17 +204,17 @@ def _carry_out(
     except BywayError as fault:
         error = str(fault)
     try:
-        held = {entry.certificate for entry in store.entries()}
+        trusted_now = {entry.certificate for entry in store.entries()}
     except BywayError as fault:
         return TrustResult(store, None, error or str(fault), pending)
-    holds = any(certificate in held for certificate in certificates)
-    if holds is not wanted and not error and not pending:
+    trusted = any(certificate in trusted_now for certificate in certificates)
+    if trusted is not wanted and not error and not pending:
         error = "the commands succeeded, but it is " + ("not there" if wanted else "still there")
-    return TrustResult(store, holds, error, pending)
+    return TrustResult(store, trusted, error, pending)
 
 
-def _brought_by(program: str) -> str:
-    """Where it comes from, for those that are often missing."""
+def _package_hint(program: str) -> str:
+    """The package to install, for programs that are often missing."""
     if program == "certutil":
         return "; install libnss3-tools (Debian, Ubuntu) or nss-tools (Fedora)"
     return ""

@@ -1,8 +1,8 @@
-"""Keeps the running addons in step with their files and with what the configuration says of them.
+"""Loads, starts, reloads and stops addons, as their files and the configuration change.
 
-Each addon stands for itself: an edited one is loaded beside the version that runs, started, put in its place, and only
-then is the old one stopped, so that no request goes unasked. A version that does not load changes nothing and is told
-with its line. What was tried is remembered, so a file is tried again when it, or its options, have changed.
+Each addon is reloaded by itself. The edited version is loaded and started beside the running one and takes its place;
+only then is the old one stopped, so that no request passes without the addon. A version that does not load is reported
+with its line, and the old one keeps running. A file is tried again when it or its options have changed.
 """
 
 from __future__ import annotations
@@ -38,35 +38,35 @@ from proxy.net.tasks import spawn
 log = logging.getLogger(__name__)
 
 LOAD_S = 10.0
-"""What a file may take to load. It does so in a thread, since libraries may take a second or two to import."""
+"""Time limit for loading one file. It is loaded in a thread: importing libraries may take a second or two."""
 
 STOP_S = 2.0
-"""What a `stop` may wait for: at the end of Byway all are stopped at once."""
+"""Time limit for a `stop` hook. When Byway ends, all addons are stopped at the same time."""
 
 _STOP_LOADING_S = 0.5
-"""A file that is broken off while it loads has so long to say where it stood."""
+"""How long to wait for the line at which loading was interrupted."""
 
 FileStamp = tuple[object, ...]
 
 
 @dataclass(frozen=True, slots=True)
 class AddonState:
-    """What is to be known of one addon."""
+    """The status of one addon, for the control API."""
 
     file: AddonFile
     running: str = ""
-    """The version that runs: `Addon.version`; "" when none does."""
+    """`Addon.version` of the running version; "" when none runs."""
     since: float = 0.0
     hooks: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
-    """Why the file as it is now does not run; the version before it may."""
+    """Why the current file does not run. An earlier version may still run."""
     faults: int = 0
     last_fault: str = ""
     is_off: bool = False
-    """Switched off after its faults, until it is edited."""
+    """Disabled after FAULTS_MAX faults, until its file is edited."""
     slowest_s: float = 0.0
     dropped: int = 0
-    """What it was not told, since it did not keep up."""
+    """Notifications dropped because the addon was too slow."""
 
     @property
     def name(self) -> str:
@@ -75,7 +75,7 @@ class AddonState:
 
 @dataclass(slots=True)
 class _LiveAddon:
-    """One addon that runs, or ran until it was switched off."""
+    """One loaded version of an addon. It stays here when it was disabled after faults."""
 
     runner: AddonRunner
     api: Api
@@ -83,8 +83,29 @@ class _LiveAddon:
     is_stopped: bool = False
 
 
+class FileWatch:
+    """Notices edits. A change counts once two polls in a row see the same new state: editors empty or remove a file
+    before they write the new one."""
+
+    def __init__(self) -> None:
+        self._accepted: FileStamp = ()
+        self._latest: FileStamp = ()
+
+    def reset(self, stamp: FileStamp) -> None:
+        """Accepts `stamp` as the current state."""
+        self._accepted = self._latest = stamp
+
+    def changed(self, stamp: FileStamp) -> bool:
+        """Whether `stamp` is a new, settled state. It is accepted with that."""
+        settled = stamp == self._latest != self._accepted
+        self._latest = stamp
+        if settled:
+            self._accepted = stamp
+        return settled
+
+
 class AddonManager:
-    """Finds, loads, starts and stops addons. Belongs to one loop."""
+    """Finds, loads, starts and stops addons. Use it on one event loop only."""
 
     def __init__(
         self,
@@ -111,35 +132,31 @@ class AddonManager:
         self._attempted: dict[str, FileStamp] = {}
         self._problems: dict[str, tuple[str, ...]] = {}
         self._missing: tuple[str, ...] = ()
-        self._seen: FileStamp = ()
-        self._glimpsed: FileStamp = ()
+        self._watch = FileWatch()
         self._lock = asyncio.Lock()
         self._reloading: set[asyncio.Task[None]] = set()
 
     async def start(self, loaded: Loaded) -> None:
-        """Loads and starts all that are on. Raises ConfigError with all problems: what an addon would have kept closed
-        must not be open because it does not load."""
+        """Loads and starts every enabled addon.
+
+        Raises ConfigError with all problems: an addon may block sites, and they must not open because it failed."""
         self._loaded = loaded
-        self._seen = self._glimpsed = self._fingerprint()
+        self._watch.reset(self._fingerprint())
         await self._reload_all()
         problems = [problem for name in sorted(self._problems) for problem in self._problems[name]]
         if problems or self._missing:
             raise ConfigError([*problems, *self._missing])
 
     def configure(self, loaded: Loaded) -> None:
-        """Takes in what an edited configuration says of addons."""
+        """Applies an edited configuration: reloads, starts and stops addons in the background."""
         self._loaded = loaded
-        self._seen = self._glimpsed = self._fingerprint()
+        self._watch.reset(self._fingerprint())
         self._reload_soon()
 
-    def look(self) -> None:
-        """To be called a few times a second: takes in edited files once two looks in a row find the same, since an
-        editor empties a file, or takes it away, before it writes the new one."""
-        found = self._fingerprint()
-        if found == self._glimpsed != self._seen:
-            self._seen = found
+    def poll_files(self) -> None:
+        """Reloads addons whose files were edited. Call it a few times a second."""
+        if self._watch.changed(self._fingerprint()):
             self._reload_soon()
-        self._glimpsed = found
 
     def _reload_soon(self) -> None:
         task = spawn(self._reload_all(log_problems=True), name="renew addons")
@@ -147,7 +164,7 @@ class AddonManager:
         task.add_done_callback(self._reloading.discard)
 
     async def close(self) -> None:
-        """Stops all."""
+        """Stops all addons; each has STOP_S for its `stop` hook."""
         self._addons.end()
         for task in self._reloading:
             task.cancel()
@@ -158,12 +175,12 @@ class AddonManager:
         self._task_tracking.close()
 
     def states(self) -> tuple[AddonState, ...]:
-        """All that were found, by name."""
+        """The status of every addon that was found, by name."""
         return tuple(self._state(file) for file in self._files)
 
     @property
     def missing(self) -> tuple[str, ...]:
-        """A sentence for each `[addons.NAME]` of which there is no file."""
+        """A sentence for each `[addons.NAME]` without a file."""
         return self._missing
 
     def _state(self, file: AddonFile) -> AddonState:
@@ -188,20 +205,19 @@ class AddonManager:
 
     def _fingerprint(self) -> FileStamp:
         try:
-            files = self._find()
+            files = find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
         except ConfigError as error:
             return error.problems
         return tuple((file, _file_stamp(file.path)) for file in files if file.enabled)
 
-    def _find(self) -> tuple[AddonFile, ...]:
-        return find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
-
     async def _reload_all(self, *, log_problems: bool = False) -> None:
-        """One at a time; `log_problems`: what is wrong is logged, for nobody else hears of it."""
+        """Brings all addons in line with their files, one reload at a time.
+
+        Raises ConfigError when the folder cannot be read, unless `log_problems`: then problems go to the log."""
         async with self._lock:
             tables = self._loaded.settings.addons
             try:
-                self._files = self._find()
+                self._files = find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
             except ConfigError as error:
                 if not log_problems:
                     raise
@@ -211,16 +227,17 @@ class AddonManager:
             for file in wanted.values():
                 await self._reload(file, log_problems=log_problems)
             for name in [name for name in (*self._live, *self._problems) if name not in wanted]:
-                await self._remove(name)  # after the others: one of them may be the same under another name
+                await self._remove(name)  # last: a renamed file is loaded under its new name first
             lost = tuple(missing(self._files, tables, self._loaded.place))
-            known = {sentence.partition(";")[0] for sentence in self._missing}  # behind it stands what is near
+            known = {sentence.partition(";")[0] for sentence in self._missing}  # the rest is a suggestion
             for sentence in lost:
                 if log_problems and sentence.partition(";")[0] not in known:
                     log.warning("%s", sentence)
             self._missing = lost
 
     async def _reload(self, file: AddonFile, *, log_problems: bool) -> None:
-        options = self._options(file.name)
+        table = self._loaded.settings.addons.get(file.name)
+        options = (table.model_extra or {}) if table is not None else {}
         stamp = (file, _file_stamp(file.path), repr(options))
         if self._attempted.get(file.name) == stamp:
             return
@@ -250,12 +267,8 @@ class AddonManager:
         goes_on = live is not None and not live.runner.is_off
         log.error("addon %s: %s", name, "keeping the previous version" if goes_on else "not running")
 
-    def _options(self, name: str) -> Mapping[str, Any]:
-        table = self._loaded.settings.addons.get(name)
-        return (table.model_extra or {}) if table is not None else {}
-
     async def _remove(self, name: str) -> None:
-        """It is gone, or off."""
+        """Stops an addon whose file is gone or which was disabled in the configuration."""
         self._attempted.pop(name, None)
         self._problems.pop(name, None)
         live = self._live.pop(name, None)
@@ -267,7 +280,7 @@ class AddonManager:
     # -- one version -----------------------------------------------------------------------------------------------
 
     async def _load(self, file: AddonFile, options: Mapping[str, Any]) -> Addon:
-        """Raises ConfigError, also for a file that does not come to its end."""
+        """Loads one version in a thread. Raises ConfigError, also when that takes longer than the limit."""
         loading = _Loading(lambda: load(file.path, file.name, options, place=self._loaded.place), shown(file.path))
         addon = await loading.result(self._load_s)
         if addon is not None:
@@ -277,7 +290,7 @@ class AddonManager:
         raise ConfigError(f"{shown(file.path)}: still loading after {self._load_s:g} s (endless loop?)")
 
     async def _start_version(self, addon: Addon) -> _LiveAddon:
-        """Raises ConfigError when its `start` has a fault."""
+        """Runs `start` of a loaded version. Raises ConfigError when it fails."""
         self._limit.start()
         self._task_tracking.start()
         runner = AddonRunner(addon, self._limit, self._on_disabled)
@@ -293,7 +306,7 @@ class AddonManager:
         return live
 
     async def _unload(self, live: _LiveAddon, *, stop: bool = True) -> None:
-        """Stops it and lets it go."""
+        """Stops a version, cancels its tasks and removes its module."""
         if stop:
             await self._stop(live)
         live.runner.cancel()
@@ -301,7 +314,7 @@ class AddonManager:
         live.runner.addon.forget()
 
     async def _stop(self, live: _LiveAddon) -> None:
-        """Once."""
+        """Runs its `stop` hook, after the notifications still queued. Does nothing the second time."""
         if live.is_stopped:
             return
         live.is_stopped = True
@@ -313,7 +326,7 @@ class AddonManager:
                 await asyncio.wait_for(asked, STOP_S)
 
     def _on_disabled(self, runner: AddonRunner) -> None:
-        """It has had its faults. What it started, such as a command, ends with it."""
+        """Takes a disabled addon out and runs its `stop` hook: it ends what it started, such as a command."""
         self._addons.on_disabled(runner)
         live = self._live.get(runner.name)
         if live is not None and live.runner is runner:
@@ -321,7 +334,7 @@ class AddonManager:
 
 
 class _Loading:
-    """A file being loaded, in a thread of its own that Byway's end does not wait for."""
+    """A file being loaded in a daemon thread: Byway can end without waiting for it."""
 
     def __init__(self, call: Callable[[], Addon], what: str) -> None:
         self._call = call
@@ -333,12 +346,12 @@ class _Loading:
         self._thread.start()
 
     async def result(self, within_s: float) -> Addon | None:
-        """None: it is not done yet. Raises ConfigError."""
+        """The loaded addon, or None when it takes longer than `within_s`. Raises ConfigError."""
         await asyncio.wait((self._done,), timeout=within_s)
         return self._done.result() if self._done.done() else None
 
     def break_off(self) -> None:
-        """Raises in the thread, as far as it runs Python."""
+        """Raises BrokenOff in the thread. Code written in C is not interrupted."""
         self._is_broken_off = True
         if self._thread.ident is not None:
             ctypes.pythonapi.PyThreadState_SetAsyncExc(ctypes.c_ulong(self._thread.ident), ctypes.py_object(BrokenOff))
@@ -367,15 +380,15 @@ class _Loading:
     def _fail(self, error: ConfigError) -> None:
         if not self._done.done():
             self._done.set_exception(error)
-            self._done.exception()  # nobody may be waiting any more
+            self._done.exception()  # marks it as retrieved: the caller may have given up waiting
 
 
 def _ignore_answer(answer: Any) -> None:
-    """What `start` and `stop` return does not matter."""
+    """`start` and `stop` return nothing that is used."""
 
 
 def _file_stamp(file: Path) -> FileStamp | None:
-    """What changes when a file does; symbolic links are followed."""
+    """What changes when a file is edited; None when it is missing. Symbolic links are followed."""
     try:
         found = os.stat(file)
     except OSError:

@@ -194,7 +194,9 @@ class MitmInspector:
     def _is_in_force(self, leaves: Leaves) -> bool:
         """Not when it was rotated or removed meanwhile, nor when its time is over."""
         authority = leaves.authority
-        return authority.is_of_today(time.time()) and (self._folders.ephemeral or authority.is_of(self._folders.ca))
+        return authority.is_valid_at(time.time()) and (
+            self._folders.ephemeral or authority.is_current_in(self._folders.ca)
+        )
 
     def _leaf(self, host: str) -> Leaf:
         assert self._leaves is not None  # so before any client is met

@@ -416,10 +416,10 @@ def test_a_slow_clock_of_a_guest_takes_it(tmp_path: Path) -> None:
 def test_a_replaced_authority_is_another_and_the_old_one_knows(tmp_path: Path) -> None:
     folder = tmp_path / "ca"
     old = open_authority(folder, now=NOW)
-    assert old.is_of(folder)
+    assert old.is_current_in(folder)
     new = replace_authority(folder, now=NOW)
-    assert not old.is_of(folder)
-    assert new.is_of(folder)
+    assert not old.is_current_in(folder)
+    assert new.is_current_in(folder)
     assert new.certificate.subject != old.certificate.subject
     assert x509.load_pem_x509_certificate(certificate_file(folder).read_bytes()) == new.certificate
 
@@ -431,7 +431,7 @@ def test_J11_a_removed_authority_leaves_no_file(tmp_path: Path) -> None:
         (folder / stray).write_text("half written when the power went")
     remove_authority(folder)
     assert not folder.exists()
-    assert not old.is_of(folder)
+    assert not old.is_current_in(folder)
     assert read_certificate(folder) is None
     remove_authority(folder)  # nothing there: nothing to do
 

@@ -291,7 +291,7 @@ def handshake(leaf: Leaf, trust: ssl.SSLContext, host: str, folder: Path) -> Non
     assert client.version() is not None
 
 
-def trusting(authority: Authority) -> ssl.SSLContext:
+def commands_to_trust(authority: Authority) -> ssl.SSLContext:
     pem = authority.certificate.public_bytes(Encoding.PEM).decode()
     context = ssl.create_default_context(cadata=pem)
     context.verify_flags |= ssl.VERIFY_X509_STRICT  # as Python 3.13 does by default
@@ -307,12 +307,12 @@ def test_the_ssl_module_takes_a_leaf_for_its_host_and_for_no_other(
     authority: Authority, leaves: Leaves, host: str, tmp_path: Path
 ) -> None:
     leaf = leaves.leaf(host)
-    handshake(leaf, trusting(authority), host, tmp_path)
+    handshake(leaf, commands_to_trust(authority), host, tmp_path)
     for other in {*HOSTS, "www.example.org", "org", "192.0.2.8"} - {host}:
         with pytest.raises(ssl.SSLCertVerificationError, match=r"mismatch"):
-            handshake(leaf, trusting(authority), other, tmp_path)
+            handshake(leaf, commands_to_trust(authority), other, tmp_path)
     with pytest.raises(ssl.SSLCertVerificationError, match=r"self.signed|unable to get local issuer"):
-        handshake(leaf, trusting(make_authority(now=NOW)), host, tmp_path)
+        handshake(leaf, commands_to_trust(make_authority(now=NOW)), host, tmp_path)
 
 
 def test_our_own_reader_agrees(leaves: Leaves, authority: Authority) -> None:

@@ -56,7 +56,7 @@ def test_J11_in_a_profile_and_out_again_leaves_it_as_it_was(profile: NssStore, t
     certificate = open_authority(tmp_path / "ca", now=NOW).certificate
     before = rows(profile.folder)
     assert profile.entries() == []
-    assert trust(profile, certificate, certificate_file(tmp_path / "ca")).holds
+    assert trust(profile, certificate, certificate_file(tmp_path / "ca")).trusted
     (entry,) = profile.entries()
     assert (entry.name, entry.certificate) == (common_name(certificate), certificate)
     listed = {line[:60].strip(): line[60:].strip() for line in certutil(profile.folder, "-L").splitlines()}
@@ -67,7 +67,7 @@ def test_J11_in_a_profile_and_out_again_leaves_it_as_it_was(profile: NssStore, t
     assert "certificate is valid" in certutil(profile.folder, "-V", "-u", "L", "-n", common_name(certificate))
 
     result = untrust(profile, [certificate])
-    assert (result.holds, result.error, result.pending) == (False, "", ())
+    assert (result.trusted, result.error, result.pending) == (False, "", ())
     assert profile.entries() == []
     assert "Byway" not in certutil(profile.folder, "-L")
     assert rows(profile.folder) == before  # neither the certificate nor the trust in its hash
@@ -81,7 +81,7 @@ def test_J11_one_that_the_user_imported_under_another_name_is_taken_too(profile:
     file = str(certificate_file(tmp_path / "ca"))
     certutil(profile.folder, "-A", "-t", "CT,C,C", "-n", "-n mine; rm", "-i", file)
     assert [entry.name for entry in profile.entries()] == ["-n mine; rm"]
-    assert untrust(profile, [certificate]).holds is False
+    assert untrust(profile, [certificate]).trusted is False
     assert "an office" in certutil(profile.folder, "-L")
 
 
@@ -92,7 +92,7 @@ def test_several_authorities_are_kept_apart(profile: NssStore, tmp_path: Path) -
     for name, certificate in zip(("one", "two"), made, strict=True):
         trust(profile, certificate, certificate_file(tmp_path / name))
     assert {entry.name: entry.certificate for entry in profile.entries()} == {common_name(it): it for it in made}
-    assert untrust(profile, made[:1]).holds is False
+    assert untrust(profile, made[:1]).trusted is False
     assert [entry.certificate for entry in profile.entries()] == made[1:]
 
 
@@ -102,11 +102,11 @@ def test_a_database_that_is_not_there_is_made_for_its_owner(tmp_path: Path) -> N
     store = NssStore("Chromium", tmp_path / "home" / ".pki" / "nssdb")
     assert store.entries() == []
     assert not store.folder.exists()
-    assert untrust(store, [certificate]).holds is False
+    assert untrust(store, [certificate]).trusted is False
     assert not store.folder.exists()
-    assert trust(store, certificate, certificate_file(tmp_path / "ca")).holds
+    assert trust(store, certificate, certificate_file(tmp_path / "ca")).trusted
     assert store.folder.stat().st_mode & 0o777 == 0o700
-    assert untrust(store, [certificate]).holds is False
+    assert untrust(store, [certificate]).trusted is False
     assert not certutil(store.folder, "-L").split("SSL,S/MIME,JAR/XPI")[1].strip()
 
 
@@ -122,9 +122,9 @@ def test_a_profile_with_a_password_is_not_waited_for(tmp_path: Path) -> None:
     locked = NssStore("Firefox (locked)", folder)
     for _ in range(2):
         result = trust(locked, certificate, certificate_file(tmp_path / "ca"))
-        assert result.holds is (result.error == "") is bool(locked.entries())
-        assert result.holds or "it is protected by a password" in result.error
-    assert untrust(locked, [certificate]).holds is False
+        assert result.trusted is (result.error == "") is bool(locked.entries())
+        assert result.trusted or "it is protected by a password" in result.error
+    assert untrust(locked, [certificate]).trusted is False
 
 
 def test_a_database_that_is_none_is_not_taken_for_empty(tmp_path: Path) -> None:
@@ -138,11 +138,11 @@ def test_without_certutil_it_is_still_known_what_is_in_there(
     profile: NssStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     certificate = open_authority(tmp_path / "ca", now=NOW).certificate
-    run(profile.trusting(certificate, str(certificate_file(tmp_path / "ca")))[0])
+    run(profile.commands_to_trust(certificate, str(certificate_file(tmp_path / "ca")))[0])
     monkeypatch.setenv("PATH", str(tmp_path))
     monkeypatch.setattr("proxy.ca.trust_stores.find_program", lambda _: None)
     result = untrust(profile, [certificate])
-    assert result.holds
+    assert result.trusted
     assert "libnss3-tools" in result.error
 
 

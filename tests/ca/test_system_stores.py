@@ -38,13 +38,13 @@ def test_J11_in_debians_store_and_out_again_leaves_it_as_it_was(debian: Debian, 
     certificate = open_authority(tmp_path / "ca", now=NOW).certificate
     before = debian.state()
     result = trust(debian.store, certificate, certificate_file(tmp_path / "ca"))
-    assert (result.holds, result.error, result.pending) == (True, "", ())
+    assert (result.trusted, result.error, result.pending) == (True, "", ())
     assert common_name(certificate) in known_to(debian.store.bundle)
     assert [(entry.name, entry.certificate) for entry in debian.store.entries()] == [
         (f"byway-{short_id(certificate)}.crt", certificate)
     ]
     assert debian.state() != before
-    assert untrust(debian.store, [certificate]).holds is False
+    assert untrust(debian.store, [certificate]).trusted is False
     assert debian.state() == before
     assert "Byway on" not in known_to(debian.store.bundle)
     assert debian.store.entries() == []
@@ -58,7 +58,7 @@ def test_J11_what_lingers_in_the_bundle_is_found_and_taken(debian: Debian, tmp_p
     trust(debian.store, certificate, certificate_file(tmp_path / "ca"))
     (debian.store.folder / f"byway-{short_id(certificate)}.crt").unlink()
     assert debian.store.entries() == [TrustEntry("", certificate)]
-    assert untrust(debian.store, [certificate]).holds is False
+    assert untrust(debian.store, [certificate]).trusted is False
     assert debian.state() == before
 
 
@@ -66,8 +66,8 @@ def test_J11_what_lingers_in_the_bundle_is_found_and_taken(debian: Debian, tmp_p
 def test_J11_one_that_the_user_put_there_under_another_name_is_taken_too(debian: Debian, tmp_path: Path) -> None:
     certificate = open_authority(tmp_path / "ca", now=NOW).certificate
     (debian.store.folder / "mine.crt").write_bytes(certificate_file(tmp_path / "ca").read_bytes())
-    assert trust(debian.store, certificate, Path("/nonexistent")).holds
-    assert untrust(debian.store, [certificate]).holds is False
+    assert trust(debian.store, certificate, Path("/nonexistent")).trusted
+    assert untrust(debian.store, [certificate]).trusted is False
     assert list(debian.store.folder.iterdir()) == []
 
 
@@ -176,8 +176,8 @@ def test_J11_the_real_folders_of_a_debian_are_left_as_they_were(tmp_path: Path) 
 def test_the_commands_of_each_system(system: str, commands: list[str], tmp_path: Path) -> None:
     certificate = open_authority(tmp_path / "ca", now=NOW).certificate
     store, name = SYSTEMS[system], f"byway-{short_id(certificate)}.crt"
-    steps = [*store.trusting(certificate, "ca.crt")]
-    steps += store.untrusting(TrustEntry("NAME" if system in ("macos", "windows") else name, certificate))
+    steps = [*store.commands_to_trust(certificate, "ca.crt")]
+    steps += store.commands_to_untrust(TrustEntry("NAME" if system in ("macos", "windows") else name, certificate))
     assert [str(step).replace(short_id(certificate), "ID") for step in steps] == commands
     assert store.place
 

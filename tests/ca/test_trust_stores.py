@@ -19,7 +19,17 @@ from cryptography.x509.oid import NameOID
 
 from proxy.ca import trust_stores as module
 from proxy.ca.authority import PURPOSE, certificate_file, make_authority, open_authority
-from proxy.ca.trust_stores import TrustEntry, TrustStep, find_program, ours, ours_in, run, short_id, trust, untrust
+from proxy.ca.trust_stores import (
+    TrustEntry,
+    TrustStep,
+    find_byway_cas,
+    find_program,
+    parse_byway_ca,
+    run,
+    short_id,
+    trust,
+    untrust,
+)
 from proxy.model.errors import BywayError
 from tests.support.authority import Authority as Public
 
@@ -46,10 +56,10 @@ class Shelf:
     def entries(self) -> list[TrustEntry]:
         if not self.folder.is_dir():
             raise BywayError("the shelf has fallen")
-        found = [(path.name, ours_in(path.read_bytes())) for path in sorted(self.folder.iterdir())]
+        found = [(path.name, find_byway_cas(path.read_bytes())) for path in sorted(self.folder.iterdir())]
         return [TrustEntry(name, certificate) for name, held in found for certificate in held]
 
-    def trusting(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
+    def commands_to_trust(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
         target = str(self.folder / short_id(certificate))
         return (
             [TrustStep(("true",))]
@@ -57,7 +67,7 @@ class Shelf:
             else [TrustStep(("install", file, target), self.as_root), TrustStep(("true",))]
         )
 
-    def untrusting(self, entry: TrustEntry) -> list[TrustStep]:
+    def commands_to_untrust(self, entry: TrustEntry) -> list[TrustStep]:
         words = ("true",) if self.deaf else ("rm", str(self.folder / entry.name))
         return [TrustStep(words, self.as_root), TrustStep(("true",))]
 
@@ -75,14 +85,14 @@ def test_what_is_trusted_is_there_and_what_is_untrusted_is_not(shelf: Shelf, tmp
     one, two = (open_authority(tmp_path / name, now=NOW).certificate for name in ("one", "two"))
     for name, certificate in (("one", one), ("two", two)):
         result = trust(shelf, certificate, certificate_file(tmp_path / name))
-        assert (result.store, result.holds, result.error, result.pending) == (shelf, True, "", ())
+        assert (result.store, result.trusted, result.error, result.pending) == (shelf, True, "", ())
     assert {entry.certificate for entry in shelf.entries()} == {one, two}
     result = untrust(shelf, [one])
-    assert (result.holds, result.error, result.pending) == (False, "", ())
+    assert (result.trusted, result.error, result.pending) == (False, "", ())
     assert [entry.certificate for entry in shelf.entries()] == [two]
-    assert untrust(shelf, [one]).holds is False  # again: nothing to do
-    assert untrust(shelf, []).holds is False
-    assert trust(shelf, two, Path("/nonexistent")).holds  # is there, so nothing is run
+    assert untrust(shelf, [one]).trusted is False  # again: nothing to do
+    assert untrust(shelf, []).trusted is False
+    assert trust(shelf, two, Path("/nonexistent")).trusted  # is there, so nothing is run
 
 
 def test_several_go_at_once_and_what_comes_after_is_run_once_at_the_end(
@@ -95,7 +105,7 @@ def test_several_go_at_once_and_what_comes_after_is_run_once_at_the_end(
     monkeypatch.setattr(module, "is_root", lambda: False)
     assert [step.words[0] for step in untrust(shelf, certificates).pending] == ["rm", "rm", "rm", "true"]
     monkeypatch.setattr(module, "is_root", lambda: True)
-    assert untrust(shelf, certificates).holds is False
+    assert untrust(shelf, certificates).trusted is False
     assert list(shelf.folder.iterdir()) == []
 
 
@@ -106,13 +116,13 @@ def test_roots_part_is_handed_back_with_all_that_follows(
     certificate = open_authority(tmp_path / "ca", now=NOW).certificate
     shelf.as_root = True
     result = trust(shelf, certificate, certificate_file(tmp_path / "ca"))
-    assert (result.holds, result.error) == (False, "")
+    assert (result.trusted, result.error) == (False, "")
     assert [step.words[0] for step in result.pending] == ["install", "true"]
     assert str(result.pending[0]).startswith("sudo install ")
     assert list(shelf.folder.iterdir()) == []
     (shelf.folder / "held").write_bytes(certificate.public_bytes(Encoding.PEM))
     result = untrust(shelf, [certificate])
-    assert (result.holds, len(result.pending)) == (True, 2)
+    assert (result.trusted, len(result.pending)) == (True, 2)
 
 
 def test_commands_that_change_nothing_are_not_believed(shelf: Shelf, tmp_path: Path) -> None:
@@ -126,12 +136,12 @@ def test_commands_that_change_nothing_are_not_believed(shelf: Shelf, tmp_path: P
 def test_a_fault_is_the_stores_and_says_what_the_command_said(shelf: Shelf, tmp_path: Path) -> None:
     certificate = make_authority(now=NOW).certificate
     result = trust(shelf, certificate, tmp_path / "gone.crt")
-    assert (result.holds, result.pending) == (False, ())
+    assert (result.trusted, result.pending) == (False, ())
     assert result.error.startswith("install exited with code 1: ")
     assert "gone.crt" in result.error
     shelf.folder.rmdir()
     for result in (trust(shelf, certificate, tmp_path / "gone.crt"), untrust(shelf, [certificate])):
-        assert (result.holds, result.error) == (None, "the shelf has fallen")
+        assert (result.trusted, result.error) == (None, "the shelf has fallen")
 
 
 # -- steps -------------------------------------------------------------------------------------------------------------
@@ -207,9 +217,9 @@ def named(*parts: tuple[x509.ObjectIdentifier, str]) -> x509.Certificate:
 
 def test_ours_is_known_by_both_of_its_names() -> None:
     certificate = make_authority(now=NOW).certificate
-    assert ours(der(certificate)) == certificate
+    assert parse_byway_ca(der(certificate)) == certificate
     common, organization = NameOID.COMMON_NAME, NameOID.ORGANIZATION_NAME
-    assert ours(der(named((common, "Byway on pc, 1"), (organization, PURPOSE))))
+    assert parse_byway_ca(der(named((common, "Byway on pc, 1"), (organization, PURPOSE))))
     for stranger in (
         named((common, "Byway on pc, 1")),
         named((common, "Byway on pc, 1"), (organization, "Byway Inc.")),
@@ -217,13 +227,13 @@ def test_ours_is_known_by_both_of_its_names() -> None:
         named((common, "x"), (organization, "Byway on ")),
         named((organization, f"Byway on, {PURPOSE}"[:64])),
     ):
-        assert ours(der(stranger)) is None
+        assert parse_byway_ca(der(stranger)) is None
 
 
 def test_what_is_no_certificate_is_not_ours() -> None:
     good = der(make_authority(now=NOW).certificate)
     for bad in (b"", b"Byway on ", good[:-200], b"\0" + good):
-        assert ours(bad) is None
+        assert parse_byway_ca(bad) is None
 
 
 def test_ours_are_found_among_others() -> None:
@@ -231,8 +241,8 @@ def test_ours_are_found_among_others() -> None:
     pem = [certificate.public_bytes(Encoding.PEM) for certificate in (one, two)]
     broken = b"-----BEGIN CERTIFICATE-----\n" + base64.b64encode(b"Byway on me")[:-1] + b"\n-----END CERTIFICATE-----\n"
     text = b"\r\n".join([b"# a comment", Public().pem.encode(), pem[0], broken, pem[1], b"-----BEGIN CERTIFICATE-----"])
-    assert ours_in(text) == [one, two]
-    assert ours_in(b"") == []
+    assert find_byway_cas(text) == [one, two]
+    assert find_byway_cas(b"") == []
 
 
 def test_the_short_id_is_the_keys() -> None:

@@ -67,9 +67,9 @@ async def test_chromium_takes_a_leaf_as_long_as_its_store_trusts_the_authority(t
     store = NssStore("Chromium", home / ".pki" / "nssdb")
     async with server(authority, tmp_path) as port:
         assert await visit(port, home, "1") == (False, True)
-        assert (await asyncio.to_thread(trust, store, authority.certificate, certificate_file(tmp_path / "ca"))).holds
+        assert (await asyncio.to_thread(trust, store, authority.certificate, certificate_file(tmp_path / "ca"))).trusted
         assert await visit(port, home, "2") == (True, False)
-        assert not (await asyncio.to_thread(untrust, store, [authority.certificate])).holds
+        assert not (await asyncio.to_thread(untrust, store, [authority.certificate])).trusted
         assert await visit(port, home, "3") == (False, True)
 
 

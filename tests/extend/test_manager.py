@@ -54,8 +54,8 @@ class Kept:
 
     def look(self) -> None:
         """Twice, since an edit is believed when two looks find the same."""
-        self.keeper.look()
-        self.keeper.look()
+        self.keeper.poll_files()
+        self.keeper.poll_files()
 
     async def looked(self) -> None:
         """Takes in what was edited."""
@@ -132,9 +132,9 @@ async def test_what_one_look_alone_finds_is_not_taken(kept: Kept) -> None:
     kept.write(VERSION.replace("NUMBER", "1"))
     await kept.start()
     file = kept.write("")
-    kept.keeper.look()
+    kept.keeper.poll_files()
     file.write_text(VERSION.replace("NUMBER", "2").replace("{heard}", repr(str(kept.heard_file))))
-    kept.keeper.look()
+    kept.keeper.poll_files()
     assert not kept.keeper._reloading
     await kept.looked()
     assert kept.heard() == ["start-1", "start-2", "stop-1"]

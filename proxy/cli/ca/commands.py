@@ -112,7 +112,7 @@ def trust_ca(
     _warn_of_sudo(call)
     if print_only:
         shown = str(file) if here else "byway-ca.crt"
-        steps = [str(step) for store in stores for step in store.trusting(authority.certificate, shown)]
+        steps = [str(step) for store in stores for step in store.commands_to_trust(authority.certificate, shown)]
         if call.output.as_json:
             call.output.document({"version": VERSION, "commands": steps})
             return None
@@ -124,7 +124,7 @@ def trust_ca(
     results = [add_trust(store, authority.certificate, file) for store in stores]
     ended = _show_results(call, results, {"name": common_name(authority.certificate)})
     call.output.hint("Restart open browsers.")
-    if any(result.holds for result in results):
+    if any(result.trusted for result in results):
         _reload_running(call)
     return ended
 
@@ -187,7 +187,7 @@ def _show_results(call: Invocation, results: list[TrustResult], more: dict[str, 
             {
                 "store": result.store.title,
                 "place": result.store.place,
-                "trusted": result.holds,
+                "trusted": result.trusted,
                 "error": result.error,
                 "commands": [str(step) for step in result.pending],
             }
@@ -195,7 +195,7 @@ def _show_results(call: Invocation, results: list[TrustResult], more: dict[str, 
         ]
         call.output.document({"version": VERSION, **more, "stores": stores})
     else:
-        rows = [(it.store.title, _WORDS[it.holds], it.error or _left(it) or it.store.place) for it in results]
+        rows = [(it.store.title, _WORDS[it.trusted], it.error or _left(it) or it.store.place) for it in results]
         call.output.table(("store", "state", "detail"), rows)
     if pending:
         say("To finish, run these as root:")
