@@ -2,12 +2,13 @@
 
     accept → sniff → parse → match → plan → dial → flight → first byte → learn → pump → record
 
-Read this first. A Session greets its client, makes a plan for what is asked, races the plan's routes until one brings
-a valid server byte, says what that teaches, and hands both sockets to the pump. The client is told "connected" when a
-route has really connected; what it sends then, its flight, is kept until a server byte is back, so that a route that
-fails on the way is left without the client noticing more than the wait. Nobody calls back into a session.
+Read this first. A Session reads what its client asks for, makes a plan, races the plan's routes until one delivers a
+valid server byte, reports what that teaches, and hands both sockets to the pump. The client gets "connected" when a
+route has really connected. What it sends then is its flight: it is kept until a server byte is back, so that the next
+route can send it again when one fails, and the client notices only the wait. Nothing calls back into a session.
 
-What a rule INSPECTs goes the same way: an inspector steps between, and from then on it is the client.
+A connection that a rule INSPECTs takes the same way: the inspector takes over the client's socket, and is the client of
+this session from then on.
 """
 
 from __future__ import annotations
@@ -48,14 +49,14 @@ from proxy.wire.reader import Reader
 log = logging.getLogger(__name__)
 
 PULL_LIMIT = 128 * 1024
-"""Bytes of a client that are taken in before any server byte has come back."""
+"""Bytes read from a client before any server byte has come back."""
 
 
 class Session:
     """One client connection."""
 
     def __init__(self, client: SocketStream, services: Services, *, inspected: bool = False) -> None:
-        """`inspected`: the client is the inspector, which looks into what it sends by itself."""
+        """`inspected`: the client is the inspector, so that nothing here is to be inspected again."""
         self._client = client
         self._inspected = inspected
         self._reader = Reader()
@@ -63,22 +64,22 @@ class Session:
         self._setup = services.setup()
         self._idle: OriginConnection | None = None
         self.record: ConnectionRecord | None = None
-        """The line in the log of what was asked last."""
+        """The record of the latest request."""
         self._client_left = False
         self._owned_by_pump = False
 
-    async def run(self, asked: TunnelRequest | None = None) -> None:
-        """Serves the client until it has gone, or its bytes are the pump's or the control server's. `asked` is what it
-        wants when it has said so already."""
+    async def run(self, request: TunnelRequest | None = None) -> None:
+        """Serves the client until it leaves, or until the pump or the control server owns its socket. A `request` that
+        is known already is not read from the client. Closes the client unless another owner has it."""
         try:
-            opening: InboundRequest | None = asked or await self._setup.inbound.read(self._client, self._reader)
-            while isinstance(opening, ForwardRequest):
-                opening = await self._forward(opening)
-            if isinstance(opening, TunnelRequest):
-                await self._tunnel(opening)
-            elif isinstance(opening, OwnPageRequest):
-                self._owned_by_pump = True
-                self._services.adopt(self._client, opening.received)
+            asked: InboundRequest | None = request or await self._setup.inbound.read(self._client, self._reader)
+            while isinstance(asked, ForwardRequest):
+                asked = await self._forward(asked)
+            if isinstance(asked, TunnelRequest):
+                await self._tunnel(asked)
+            elif isinstance(asked, OwnPageRequest):
+                self._owned_by_pump = True  # the control server owns the socket: it is not closed here
+                self._services.adopt(self._client, asked.received)
         except PeerError as error:
             log.info("%s: %s", self._client.peer, error)
             await self._send_final_and_linger(error.reply)
@@ -92,115 +93,126 @@ class Session:
 
     # -- a tunnel: CONNECT and SOCKS -------------------------------------------------------------------------------
 
-    async def _tunnel(self, tunnel: TunnelRequest) -> None:
-        record = await self._open_record(tunnel.destination, tunnel.inbound)
-        race = self._race(record)
+    async def _tunnel(self, asked: TunnelRequest) -> None:
+        record = await self._open_record(asked.destination, asked.inbound)
+        race = self._open_race(record)
         try:
+            # A site with a bad certificate is refused before "connected": afterwards no reason can be sent.
             if record.plan.intercept and (await self._inspection_decision(record)).refusal:
-                await self._send_final_and_linger(tunnel.refused(Symptom.CERTIFICATE, record.outcome.error))
+                await self._send_final_and_linger(asked.refused(Symptom.CERTIFICATE, record.outcome.error))
                 return
             self._client.notify = race.notify.set
-            if not await race.connect(self._waits):
+            if not await race.connect(self._client_waits):
                 record.on_lost(race, client_left=self._client_left)
-                await self._send_final_and_linger(tunnel.refused(record.symptom, record.outcome.error))
+                await self._send_final_and_linger(asked.refused(record.symptom, record.outcome.error))
                 return
-            await self._client.send(tunnel.accepted)
+            await self._client.send(asked.accepted)
 
             flight = Flight()
-            if len(self._reader):
+            if len(self._reader):  # sent ahead, behind the request
                 flight.receive_data(self._reader.rest())
-            heard = await self._first_flight(race, record, flight)
-            if heard is None:
+            ready = await self._first_flight(race, record, flight)
+            if ready is None:
                 return
-            race = heard
-            look = await self._inspection_decision(record, flight) if record.plan.intercept else DO_NOT_INSPECT
-            if look.refusal:
+            race = ready
+            decision = await self._inspection_decision(record, flight) if record.plan.intercept else DO_NOT_INSPECT
+            if decision.refusal:
                 return
-            if look.inspect:
-                said, flight = flight.data, Flight()
-                self._client = await self._services.inspector.intercept(self._client, said, lambda: record.outcome)
-                heard = await self._first_flight(race, record, flight)
-                if heard is None:
+            if decision.inspect:  # the inspector answers the client, and sends a flight of its own
+                received, flight = flight.data, Flight()
+                self._client = await self._services.inspector.intercept(self._client, received, lambda: record.outcome)
+                ready = await self._first_flight(race, record, flight)
+                if ready is None:
                     return
-                race = heard
+                race = ready
 
             limit_s = self._setup.settings.limits.idle_timeout_s
             winner = await _within(limit_s, race.deliver(flight, partial(self._read_flight, flight)))
             if winner is None:
                 record.on_lost(race, client_left=self._client_left)
             else:
-                self._pump(winner, race, record, flight)
+                self._start_pump(winner, race, record, flight)
                 self._report_delivered(record, flight)
         finally:
             record.release()
             race.close()
 
     async def _first_flight(self, race: Race, record: ConnectionRecord, flight: Flight) -> Race | None:
-        """The client's flight, and the race that it is for: another one when the path that was open has closed. None:
-        there is none to send, and all is said."""
-        before = await self._await_flight(race, flight)
-        if before is OpenPath.SERVER_FIRST:
-            await self._serve_spoken(race, record, flight)
+        """Reads the client's flight, makes the plan again on the name in it, and returns the race that is to deliver
+        it: a new one when the open path was closed or the Setup was replaced meanwhile. None: there is nothing to
+        deliver, since the server spoke first or the client left, and the record has it."""
+        path = await self._await_flight(race, flight)
+        if path is OpenPath.SERVER_FIRST:
+            await self._serve_server_first(race, record, flight)
             return None
         if not flight.complete:
             record.on_lost(race, client_left=self._client_left)
             return None
-        if before is OpenPath.CLOSED or self._setup is not self._services.setup():
+        if path is OpenPath.CLOSED or self._setup is not self._services.setup():
             race.close()
-            self._setup = self._services.setup()  # nothing has gone yet, so what was said since holds
+            self._setup = self._services.setup()  # nothing was sent yet, so a reload in between still applies
             record.update(plan=await plan_for(record.outcome.request, self._services, self._setup))
-            race = self._race(record)
+            race = self._open_race(record)
             self._client.notify = race.notify.set
-        await self._plan_on_name(flight, race, record)
+        record.update(protocol=flight.protocol)
+        if record.outcome.request.destination.address is not None and flight.server_name is not None:
+            # A literal address was planned as it is; the name may change that, before a byte of the flight leaves.
+            plan = await plan_for(record.outcome.request, self._services, self._setup, host=flight.server_name)
+            record.update(host=flight.server_name, plan=plan)
+            race.restrict_to(plan.routes)
         return race
 
     async def _inspection_decision(self, record: ConnectionRecord, flight: Flight | None = None) -> InspectionDecision:
-        """What becomes of what shall be inspected. Without a flight yet, this is the question whether the site shows a
-        good certificate; with one, also whether there is anything to look into."""
+        """Asks the inspector about a connection that a rule INSPECTs: without a flight, whether the site has a good
+        certificate; with one, also whether it holds anything to inspect. Notes a refusal in the record."""
         if self._inspected or not record.plan.routes:
             return DO_NOT_INSPECT
-        look = await self._services.inspector.decide(record.outcome, flight)
-        if look.refusal:
-            record.update(error=look.refusal)
-        return look
+        decision = await self._services.inspector.decide(record.outcome, flight)
+        if decision.refusal:
+            record.update(error=decision.refusal)
+        return decision
 
     async def _await_flight(self, race: Race, flight: Flight) -> OpenPath:
-        """Until the client's flight is whole, the server spoke first, or the client left. A path that closes before is
-        waited out for a moment: browsers open tunnels ahead of need, and a flight that comes yet finds a new path."""
+        """Waits until the flight is complete, the server speaks first, or the client leaves. When the open path closes
+        before that, waits at most `late_flight_s` more: browsers open tunnels ahead of need, and a late flight still
+        gets a new path."""
         self._client.notify = race.notify.set
         loop = asyncio.get_running_loop()
         limits = self._setup.settings.limits
         ends_at = loop.time() + limits.idle_timeout_s
         closed = False
         while self._flight_incomplete(flight):
-            before = race.poll_open_path()
-            if before is OpenPath.SERVER_FIRST:
-                return before
-            if before is OpenPath.CLOSED and not closed:
+            path = race.poll_open_path()
+            if path is OpenPath.SERVER_FIRST:
+                return path
+            if path is OpenPath.CLOSED and not closed:
                 closed = True
                 ends_at = min(ends_at, loop.time() + limits.late_flight_s)
-            left_s = ends_at - loop.time()  # the bell may ring for less than a whole flight
+            left_s = ends_at - loop.time()  # notified for less than a complete flight, too
             if left_s <= 0:
                 return OpenPath.CLOSED
             await race.notify.wait(left_s)
         return race.poll_open_path()
 
-    async def _serve_spoken(self, race: Race, record: ConnectionRecord, flight: Flight) -> None:
-        """The server spoke first. On a literal address the plan hangs on the client's first words, so these go nowhere
-        until they are whole. What was said cannot be taken back, so a plan that forbids the path ends it."""
+    async def _serve_server_first(self, race: Race, record: ConnectionRecord, flight: Flight) -> None:
+        """The server spoke first. On a literal address the plan depends on the name in the client's first bytes, so
+        none of them is sent until they are complete. The greeting cannot be undone: when the plan then forbids the
+        route, the connection ends."""
         opened = race.take_opened(flight)
         if record.outcome.request.destination.address is None:
-            self._pump(opened, race, record, flight)
+            self._start_pump(opened, race, record, flight)
             return
         try:
             limit_s = self._setup.settings.limits.idle_timeout_s
-            still = partial(self._flight_incomplete, flight)
-            said = await relay_server_greeting(opened, self._client, race.notify, still, idle_timeout_s=limit_s)
+            is_incomplete = partial(self._flight_incomplete, flight)
+            relayed = await relay_server_greeting(
+                opened, self._client, race.notify, is_incomplete, idle_timeout_s=limit_s
+            )
             host = flight.server_name or record.outcome.host
             plan = await plan_for(record.outcome.request, self._services, self._setup, host=host)
-            record.update(protocol=flight.protocol, host=host, plan=plan, bytes_down=said)
+            record.update(protocol=flight.protocol, host=host, plan=plan, bytes_down=relayed)
             if flight.complete and opened.route in plan.routes:
-                self._pump(replace(opened, answer=b"", unsent=flight.data), race, record, flight)
+                self._start_pump(replace(opened, answer=b"", unsent=flight.data), race, record, flight)
             elif flight.complete:
                 record.update(
                     error=f"{host} may not go by {opened.route}, where the server had spoken before it was named"
@@ -210,27 +222,18 @@ class Session:
                 opened.stream.abort()
 
     def _flight_incomplete(self, flight: Flight) -> bool:
-        """Whether the client is there and has more to say of its first words."""
+        """Whether the client is there and its flight is not complete yet."""
         return self._read_flight(flight) and not flight.complete
 
     def _read_flight(self, flight: Flight) -> bool:
-        """Moves what the client has sent on into its flight. False: the client has gone."""
+        """Moves what the client has sent into its flight. False: the client has left."""
         broken = not self._read_available(flight)
-        # A TLS client that ends its side before the handshake has left; others may have said all they had to say.
+        # A TLS client that finishes sending before the handshake has left; another may only have nothing more to send.
         self._client_left = broken or (flight.ended and (not flight.data or flight.protocol is Protocol.TLS))
         return not self._client_left
 
-    async def _plan_on_name(self, flight: Flight, race: Race, record: ConnectionRecord) -> None:
-        """A literal address was planned as it is; the name in the flight may say otherwise, before a byte of it
-        leaves."""
-        record.update(protocol=flight.protocol)
-        if record.outcome.request.destination.address is not None and flight.server_name is not None:
-            plan = await plan_for(record.outcome.request, self._services, self._setup, host=flight.server_name)
-            record.update(host=flight.server_name, plan=plan)
-            race.restrict_to(plan.routes)
-
-    def _pump(self, winner: Winner, race: Race, record: ConnectionRecord, flight: Flight) -> None:
-        """The end of the session: from here on the bytes go by themselves."""
+    def _start_pump(self, winner: Winner, race: Race, record: ConnectionRecord, flight: Flight) -> None:
+        """The end of a tunnel's session: the pump owns both sockets from here on."""
         self._owned_by_pump = True
         self._client.notify = None
         sent = len(flight.data) - len(winner.unsent)
@@ -245,7 +248,7 @@ class Session:
     # -- plain HTTP: each request on its own -----------------------------------------------------------------------
 
     async def _forward(self, asked: ForwardRequest) -> InboundRequest | None:
-        """Serves one request; returns the next one when the connection stays open."""
+        """Serves one request. Returns the next one; None when the connection ends."""
         record = await self._open_record(
             asked.destination, Inbound.HTTP, HttpRequest(asked.head.method, asked.head.target)
         )
@@ -263,25 +266,26 @@ class Session:
         return await self._setup.inbound.next_request(self._client, self._reader)
 
     async def _exchange(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
-        """One exchange, on the idle connection when that fits the plan, else on the winner of a race. None: the client
-        was told why not, or has gone. Raises DialError when it broke off before anything was answered."""
+        """One request and its answer: over the idle origin connection when that fits the plan, otherwise over the
+        winner of a race. None: the client got a refusal, or has left. Raises DialError when the route broke before
+        anything was answered."""
         if record.plan.intercept:
             flight = Flight.of_http(asked.head.forwarded(), asked.head.method, bodiless=False)
-            look = await self._inspection_decision(record, flight)
-            if look.refusal:
-                record.client_message = look.refusal
+            decision = await self._inspection_decision(record, flight)
+            if decision.refusal:
+                record.client_message = decision.refusal
                 await self._refuse(record)
                 return None
-            if look.inspect:
+            if decision.inspect:
                 return await self._exchange_inspected(asked, record)
         idle = self._take_idle(record.outcome)
         if idle is not None:
             try:
                 return await self._exchange_over(idle, asked, record, head_sent=False)
-            except DialError:  # the origin closed it while it was idle: no sign of anything
+            except DialError:  # the origin closed it while it was idle: no evidence of anything
                 if not asked.head.bodiless:
                     raise
-        race = self._race(record)
+        race = self._open_race(record)
         try:
             upstream = await self._open_upstream(asked, record, race)
             if upstream is None:
@@ -295,33 +299,33 @@ class Session:
             race.close()
 
     async def _exchange_inspected(self, asked: ForwardRequest, record: ConnectionRecord) -> Exchanged | None:
-        """One exchange with the inspector, in the place of the origin. How it goes on from there is a tunnel of its
-        own, with a line in the log of its own. None: the client was told why no answer came."""
+        """One exchange with the inspector in place of the origin. The inspector reaches the origin through a tunnel of
+        its own, which has its own row in the log. None: the client got a refusal."""
         record.discard()
-        stead = await self._services.inspector.serve(record.outcome)
+        origin = await self._services.inspector.serve(record.outcome)
         try:
-            return await self._pass(stead.stream, Reader(), asked, record, head_sent=False)
+            return await self._run_exchange(origin.stream, Reader(), asked, record, head_sent=False)
         except DialError as error:
-            record.on_broken_inside(error, stead.inside())
+            record.on_broken_inside(error, origin.inside())
             await self._refuse(record)
             return None
         finally:
             if not self._owned_by_pump:
-                stead.stream.abort()
+                origin.stream.abort()
 
     async def _open_upstream(
         self, asked: ForwardRequest, record: ConnectionRecord, race: Race
     ) -> OriginConnection | None:
-        """The winner of a race for one request. A bodiless one is the flight and has gone out; any other is sent once,
-        on the first route that connects. None: no route brought anything, or the client has gone."""
+        """Races for one request. A bodiless one is the flight, and has been sent when a route wins; any other may be
+        sent only once, so the first route that connects gets it. None: no route delivered, or the client left."""
         record.update(protocol=Protocol.HTTP)
         flight = _flight_of(asked.head)
         winner: Winner | None = None
         self._client.notify = race.notify.set
         if asked.head.bodiless:
             limit_s = self._setup.settings.limits.exchange_timeout_s
-            winner = await _within(limit_s, race.deliver(flight, self._pull_pipelined))
-        elif await race.connect(self._waits):
+            winner = await _within(limit_s, race.deliver(flight, self._read_pipelined))
+        elif await race.connect(self._client_waits):
             winner = race.take_opened()
         self._client.notify = None
         if winner is None:
@@ -340,39 +344,38 @@ class Session:
             reusable=not winner.unsent and not is_shaped(winner.route),
         )
 
-    def _waits(self) -> bool:
-        """Whether a client whose tunnel, or whose request with a body, has no path yet is still there. Keeps what it
-        sends ahead."""
+    def _client_waits(self) -> bool:
+        """Whether the client is still there while no route has connected. Keeps what it sends ahead."""
         self._client_left = not self._read_available(self._reader) or (self._reader.ended and not len(self._reader))
         return not self._client_left
 
-    def _pull_pipelined(self) -> bool:
-        """Keeps what a waiting client sends ahead. False: it has gone."""
+    def _read_pipelined(self) -> bool:
+        """The same for a bodiless request, whose client may have finished sending."""
         self._client_left = not self._read_available(self._reader)
         return not self._client_left
 
     async def _exchange_over(
         self, upstream: OriginConnection, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: bool
     ) -> Exchanged:
-        """Sends one request, streams its answer back, and keeps the connection when it may serve the next."""
+        """Sends one request, streams its answer back, and keeps the connection when it may serve the next one."""
         try:
-            exchanged = await self._pass(upstream.stream, upstream.reader, asked, record, head_sent=head_sent)
+            exchanged = await self._run_exchange(upstream.stream, upstream.reader, asked, record, head_sent=head_sent)
         except (BywayError, OSError):
             upstream.stream.abort()
             raise
         record.on_delivered(upstream.route, upstream.stream.peer)
         if exchanged.upgraded:
-            pass  # the pump has it
+            pass  # the pump owns the stream now
         elif upstream.reusable and exchanged.upstream_reusable and exchanged.client_reusable:
             self._idle = upstream
         else:
             upstream.stream.close()
         return exchanged
 
-    async def _pass(
+    async def _run_exchange(
         self, upstream: Stream, answers: Reader, asked: ForwardRequest, record: ConnectionRecord, *, head_sent: bool
     ) -> Exchanged:
-        """The exchange itself; where it ends in another protocol, the pump goes on."""
+        """Runs the exchange and notes its bytes. After a change of protocol (WebSocket) the pump owns both streams."""
         exchanged = await exchange(
             self._client,
             self._reader,
@@ -397,7 +400,7 @@ class Session:
         return exchanged
 
     def _take_idle(self, outcome: Outcome) -> OriginConnection | None:
-        """The idle connection, when it serves this request too."""
+        """The idle origin connection when it fits this request; otherwise closes it."""
         idle, self._idle = self._idle, None
         if idle is not None and not idle.serves(
             outcome.request.destination, outcome.plan.routes, self._setup.registry, self._services.network()
@@ -406,52 +409,53 @@ class Session:
             return None
         return idle
 
-    # -- what all of them need -------------------------------------------------------------------------------------
+    # -- shared by tunnels and plain HTTP --------------------------------------------------------------------------
 
     async def _open_record(
         self, destination: Destination, inbound: Inbound, http: HttpRequest | None = None
     ) -> ConnectionRecord:
-        """A request, its plan, and the line in the log that will tell of it."""
+        """Plans a request under the Setup in force, and opens its record."""
         self._setup = self._services.setup()
         request = Request(next(self._services.request_ids), destination, inbound, self._client.peer, http)
         plan = await plan_for(request, self._services, self._setup)
         self.record = ConnectionRecord(request, plan, network=self._services.network(), services=self._services)
         return self.record
 
-    def _read_available(self, kept: Flight | Reader) -> bool:
-        """Reads what the client has sent, within bounds, without waiting. False: its connection is broken."""
-        while len(kept) < PULL_LIMIT and not kept.ended:
+    def _read_available(self, buffer: Flight | Reader) -> bool:
+        """Reads what the client has sent, without waiting, up to PULL_LIMIT. False: the connection broke."""
+        while len(buffer) < PULL_LIMIT and not buffer.ended:
             try:
                 data = self._client.receive_nowait()
             except OSError:
                 return False
             if data is None:
                 break
-            kept.receive_data(data)
+            buffer.receive_data(data)
         return True
 
-    def _race(self, record: ConnectionRecord) -> Race:
+    def _open_race(self, record: ConnectionRecord) -> Race:
         services = self._services
         return self._setup.race(
             record.outcome.request, record.outcome.plan.routes, services.tcp_info, services.down_cache
         )
 
     def _report_delivered(self, record: ConnectionRecord, flight: Flight) -> None:
-        """What our own connections beside this visit may find out. By rules that hold no longer none are made."""
+        """Lets probes start beside this visit, unless its Setup was replaced: rules that are gone allow no probe."""
         if self._setup is self._services.setup() and self._services.learns:
             self._services.events.emit(Delivered(self._setup, record, flight))
 
     async def _refuse(self, record: ConnectionRecord) -> None:
+        """Sends a plain HTTP client the reason why no answer came, or an addon's redirect."""
         if self._client_left:
             return
-        elsewhere = await record.redirect_url()
+        url = await record.redirect_url()
         await self._send_final_and_linger(
-            http_redirect(elsewhere) if elsewhere else http_refusal(record.symptom, record.client_message)
+            http_redirect(url) if url else http_refusal(record.symptom, record.client_message)
         )
 
     async def _send_final_and_linger(self, reply: bytes) -> None:
-        """Sends a final answer, and reads on for a moment: closing on unread bytes would reset the connection and take
-        the answer with it (RFC 9112, section 9.6)."""
+        """Sends a final answer, then reads for `linger_s` at most: closing with unread bytes would reset the connection
+        and could destroy the answer on its way (RFC 9112, section 9.6)."""
         if not reply:
             return
         with contextlib.suppress(OSError, TimeoutError), deadline(self._setup.settings.limits.linger_s):
@@ -466,7 +470,7 @@ def _flight_of(head: RequestHead) -> Flight:
 
 
 async def _within(limit_s: float, delivered: Awaitable[Winner | None]) -> Winner | None:
-    """None also when nothing has come of it within `limit_s`."""
+    """The winner; None also when there is none within `limit_s`."""
     with contextlib.suppress(TimeoutError), deadline(limit_s):
         return await delivered
     return None

@@ -1,0 +1,41 @@
+"""Why a connection failed, in one sentence: the whole of it for the log, and what a client may read."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from proxy.model import DIRECT, Action, Attempt, Outcome, Symptom
+
+
+def full_reason(outcome: Outcome) -> str:
+    """For the log, and for a client whose answer no script of a site can read."""
+    destination = outcome.request.destination
+    if not outcome.plan.routes:
+        return f"{destination} was not tried: {outcome.plan.why}"
+    if not outcome.attempts:
+        return f"{destination} closed the connection before anything was sent to it"
+    tries = Counter(a.route for a in outcome.attempts)
+    results = {a.route: _result(a) for a in outcome.attempts}  # a later try of a route replaces the earlier one
+    tried = "; ".join(
+        f"{route}: {result}" + (f" ({tries[route]} tries)" if tries[route] > 1 else "")
+        for route, result in results.items()
+    )
+    return f"{destination} could not be reached ({outcome.plan.why}). Tried {tried}."
+
+
+def client_message(outcome: Outcome) -> str:
+    """For a plain HTTP client, where a script of the site may read the answer: names no relay, and no rule or belief,
+    since these may name one. The log has the full reason."""
+    if outcome.plan.action is Action.BLOCK:
+        return full_reason(outcome)
+    tried = [f"direct: {_result(a)}" for a in outcome.attempts if a.route == DIRECT]
+    if len(tried) < len(outcome.attempts):
+        tried.append("all other routes failed too" if tried else "all allowed routes failed")
+    reason = "; ".join(tried) or "no route is allowed"
+    return f"{outcome.request.destination} could not be reached: {reason}. For details: `byway why {outcome.host}`"
+
+
+def _result(attempt: Attempt) -> str:
+    if attempt.error or attempt.symptom not in (Symptom.NONE, Symptom.ABANDONED):
+        return attempt.error or attempt.symptom
+    return "no answer"
