@@ -158,7 +158,7 @@ async def test_that_a_tunnel_has_ended_is_told_with_the_time_that_it_took(world:
 
 async def test_all_that_addons_made_of_its_signals_is_written(world: World) -> None:
     said = iter(["a: tls_reset weighs 0 in place of 2", "", "a: dns_denied weighs 1 in place of 3"])
-    world.addons = SimpleNamespace(refines=True, wants_attempts=False, refined=lambda _id: next(said))
+    world.addons = SimpleNamespace(refines=True, wants_attempts=False, take_refinements=lambda _id: next(said))
     record = world.record()
     won(record, Race(failed(Symptom.RESET), delivered(TOR)))
     record.add_evidence(DIRECT, as_evidence({"seen": 1}))
