@@ -19,8 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy import __version__
-from proxy.app.build_resolvers import ResolverHooks
 from proxy.app.control_backend import ControlBackend
+from proxy.app.name_policy import NamePolicy
 from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
@@ -123,11 +123,7 @@ class App:
         self._builder = SetupBuilder(
             self._poller,
             paths,
-            ResolverHooks(
-                network=self._network.current,
-                suspect=self._is_suspect,
-                found=lambda host, _: self._down_cache.mark_down(host),
-            ),
+            NamePolicy(self._network, self._beliefs, self._down_cache, lambda: self._setup),
             tainted=self._is_tainted,
             troubled=self._note_broken_flight,
             is_portal=lambda: self._beliefs.network_state(self._network.current()) is NetworkState.PORTAL,
@@ -328,14 +324,6 @@ class App:
             spawn(reset_stale_connections(upstreams), name="look which tunnels outlived the sleep")
 
     # -- what is believed, for those who resolve and dial ----------------------------------------------------------
-
-    def _is_suspect(self, host: str) -> bool:
-        """Whether a name may not be asked for in the clear: for what is believed, listed, or said by the user."""
-        return (
-            self._is_listed(host)
-            or self._beliefs.lookup(host, network=self._network.current(), now=time.time()).hide_name_from_dns
-            or not self._setup.router.may_go_direct(Destination(host, 443))
-        )
 
     def _is_near(self, host: str) -> bool:
         """Whether a host is of this computer's own network."""

@@ -7,43 +7,26 @@ relays' own names cannot, since it is needed before any relay can carry a query.
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import replace
 from urllib.parse import urlsplit
 
 from proxy.config.file_owners import check_obeyed
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.detect.scopes import is_public_suffix
-from proxy.model import UNKNOWN_NETWORK, DnsFinding, IPAddress, NetworkId
 from proxy.model.errors import ConfigError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import context_trusting
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.resolver import Resolver
+from proxy.net.dns.resolver import BogonCheck, NetworkOnly, Resolver, ResolverOptions, ResolverPolicy
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.wire import dns_url
 from proxy.wire.dns_url import SecureServer
 
 
-@dataclass(frozen=True, slots=True)
-class ResolverHooks:
-    """What resolvers need from the rest of Byway, and report to it."""
-
-    network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK
-    """The current network: answers from another one are not used."""
-    suspect: Callable[[str], bool] = lambda _: False
-    """Whether a name must not be resolved in plain text."""
-    found: Callable[[str, DnsFinding], None] = lambda _host, _finding: None
-    """Called with forged answers that came in addition to the one in use."""
-
-
-ALONE = ResolverHooks()
-"""For commands, which run without the rest of Byway."""
-
-
 def secure_servers(settings: Settings, paths: Paths) -> list[SecureServer]:
-    """Those of `[dns] servers`; none with "never". Raises ConfigError for a `?ca=` that cannot be used."""
+    """Returns those of `[dns] servers`; none with "never". Raises ConfigError for a `?ca=` that cannot be used."""
     if settings.dns.secure == "never":
         return []
     servers, problems = [], list[str]()
@@ -67,42 +50,43 @@ def for_direct(
     servers: Sequence[SecureServer],
     ways: Sequence[Dialer],
     *,
-    is_bogon: Callable[[str, IPAddress], bool],
-    around: ResolverHooks,
+    guard: BogonCheck,
+    policy: ResolverPolicy,
 ) -> Resolver:
-    """For direct routes. `ways` lead to the secure servers, the preferred first."""
+    """Returns the resolver of direct routes. `ways` lead to the encrypted DNS servers, the preferred first."""
     return Resolver(
         settings.dns.hosts,
-        timeout_s=settings.limits.resolve_timeout_s,
-        keep_s=settings.limits.resolve_keep_s,
-        network=around.network,
+        options=replace(_options(settings), mode=settings.dns.secure, controls=_hosts_of(settings.auto.controls)),
+        policy=policy,
+        guard=guard,
         system=_system_dns(settings),
-        secure=_secure_dns(settings, servers, ways, around),
-        mode=settings.dns.secure,
-        local=settings.dns.local,
-        is_bogon=is_bogon,
-        controls=_hosts_of(settings.auto.controls),
-        suspect=around.suspect,
-        found=around.found,
-        finding_keep_s=settings.dns.finding_keep_s,
+        encrypted=_encrypted_dns(settings, servers, ways, policy),
     )
 
 
-def for_relays(settings: Settings, servers: Sequence[SecureServer], way: Dialer, *, around: ResolverHooks) -> Resolver:
-    """For relays' own names: [dns.hosts] serves direct only, and a relay may be anywhere."""
+def for_relays(settings: Settings, servers: Sequence[SecureServer], way: Dialer, *, policy: ResolverPolicy) -> Resolver:
+    """Returns the resolver of the relays' own names. `[dns.hosts]` is for direct only, and a relay may be anywhere.
+
+    It takes only the network from `policy`: what is believed of sites says nothing of a relay's name."""
     return Resolver(
-        timeout_s=settings.limits.resolve_timeout_s,
-        keep_s=settings.limits.resolve_keep_s,
-        network=around.network,
+        options=replace(_options(settings), mode="always" if settings.dns.secure == "always" else "never"),
+        policy=NetworkOnly(policy.network),
         system=_system_dns(settings),
-        secure=_secure_dns(settings, servers, [way], around),
-        mode="always" if settings.dns.secure == "always" else "never",
-        local=settings.dns.local,
+        encrypted=_encrypted_dns(settings, servers, [way], policy),
     )
 
 
-def _secure_dns(
-    settings: Settings, servers: Sequence[SecureServer], ways: Sequence[Dialer], around: ResolverHooks
+def _options(settings: Settings) -> ResolverOptions:
+    return ResolverOptions(
+        timeout_s=settings.limits.resolve_timeout_s,
+        keep_s=settings.limits.resolve_keep_s,
+        finding_keep_s=settings.dns.finding_keep_s,
+        local=tuple(settings.dns.local),
+    )
+
+
+def _encrypted_dns(
+    settings: Settings, servers: Sequence[SecureServer], ways: Sequence[Dialer], policy: ResolverPolicy
 ) -> EncryptedDns | None:
     if not servers:
         return None
@@ -113,12 +97,12 @@ def _secure_dns(
         stagger_s=settings.dns.secure_stagger_s,
         down_s=settings.dns.secure_down_s,
         idle_s=settings.dns.secure_idle_s,
-        network=around.network,
+        network=policy.network,
     )
 
 
 def _system_dns(settings: Settings) -> StubResolver | None:
-    """None except on Linux: elsewhere only the system knows its DNS servers."""
+    """Returns None except on Linux: elsewhere only the system knows its DNS servers."""
     if sys.platform != "linux":
         return None
     return StubResolver(

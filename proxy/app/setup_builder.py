@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 
 from proxy.app.build_guard import guard_of, guard_of_relays
-from proxy.app.build_resolvers import ALONE, ResolverHooks, for_direct, for_relays, secure_servers
+from proxy.app.build_resolvers import for_direct, for_relays, secure_servers
 from proxy.app.rule_files import read_block_pages, read_rules
 from proxy.app.setup_policy import SetupPolicy
 from proxy.config.file_owners import check_obeyed
@@ -28,7 +28,7 @@ from proxy.net.dialers.addon_relay import AskAddon, no_addon
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import TcpDialer
-from proxy.net.dns.resolver import EncryptedLookup, Resolver
+from proxy.net.dns.resolver import NO_RESOLVER_POLICY, EncryptedLookup, Resolver, ResolverPolicy
 from proxy.net.poller import Poller
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
@@ -60,7 +60,7 @@ class SetupBuilder:
         self,
         poller: Poller,
         paths: Paths,
-        around: ResolverHooks = ALONE,
+        name_policy: ResolverPolicy = NO_RESOLVER_POLICY,
         *,
         tainted: Callable[[IPAddress], bool] = lambda _: False,
         troubled: Callable[[str, str], None] = lambda _address, _host: None,
@@ -75,7 +75,7 @@ class SetupBuilder:
         relays that addons are. `is_failing` says whether a relay, or a chain, is ordered last for its failures."""
         self._poller = poller
         self._paths = paths
-        self._around = around
+        self._name_policy = name_policy
         self._tainted = tainted
         self._troubled = troubled
         self._is_portal = is_portal
@@ -125,13 +125,13 @@ class SetupBuilder:
             return registry.dialer(Route((relay,)))
 
         ways: list[Dialer] = [by_address, *(_LazyDialer(through, relay.name) for relay in relays)]
-        resolver = for_direct(settings, servers, ways, is_bogon=guard.is_bogon, around=self._around)
+        resolver = for_direct(settings, servers, ways, guard=guard, policy=self._name_policy)
         refusal = refusal_by(guard, resolver)
         direct = TcpDialer(self._poller, resolver, refusal, connect_timeout_s=limits.connect_timeout_s)
         secure = TcpDialer(self._poller, EncryptedLookup(resolver), refusal, connect_timeout_s=limits.connect_timeout_s)
         to_relays = TcpDialer(
             self._poller,
-            for_relays(settings, servers, by_address, around=self._around),
+            for_relays(settings, servers, by_address, policy=self._name_policy),
             refusal_of_relays,
             connect_timeout_s=limits.handshake_timeout_s,
         )

@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from proxy.app.build_resolvers import ResolverHooks
 from proxy.model import DIRECT, Destination, Route, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
+from proxy.net.dns.resolver import NetworkOnly
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.tasks import cancel_all
 from proxy.session.setup import Setup
@@ -128,12 +128,16 @@ async def test_the_watch_sees_what_is_asked_otherwise(maker: Maker, names: NameS
     assert "getaddrinfo printer" in watch.asked
 
 
+class Wary(NetworkOnly):
+    def is_suspect(self, host: str) -> bool:
+        return host == "site.test"
+
+
 async def test_a_suspect_name_is_asked_of_secure_servers_alone(
     tmp_path: Path, maker: Maker, names: NameServer, watch: Watch
 ) -> None:
-    around = ResolverHooks(suspect=lambda host: host == "site.test")
     maker.write(configuration("on-suspicion", names))
-    async with making(tmp_path, around) as wary:
+    async with making(tmp_path, Wary()) as wary:
         setup = wary.make()
         with watch, pytest.raises(DialError, match="refused"):
             await setup.registry.dialer(DIRECT).dial(Destination("site.test", 1))

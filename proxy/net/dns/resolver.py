@@ -11,7 +11,8 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
 
 from proxy.model import (
     NO_EVIDENCE,
@@ -54,53 +55,95 @@ _LOCAL_SUFFIXES = ("local", "internal", "home.arpa", "localhost")
 _LOCALHOST: tuple[IPAddress, ...] = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 
 
+@dataclass(frozen=True, slots=True)
+class ResolverOptions:
+    """What `[dns]` and `[limits]` say of resolving. Times are in seconds."""
+
+    timeout_s: float = 10.0  # of one lookup
+    keep_s: float = KEEP_S  # the longest that an answer is cached
+    finding_keep_s: float = FINDING_KEEP_S
+    mode: Mode = "never"  # when encrypted DNS is asked in place of the system
+    local: Sequence[str] = ()  # suffixes that encrypted DNS is never asked for
+    controls: Sequence[str] = ()  # names to which another proxy's fake addresses show
+
+
+class ResolverPolicy(Protocol):
+    """What a resolver asks of the layers above it, and reports to them."""
+
+    def network(self) -> NetworkId:
+        """The current network: answers are cached for the one that gave them."""
+        ...
+
+    def is_suspect(self, host: str) -> bool:
+        """Whether `host` must not be resolved in plain text (but with mode "never")."""
+        ...
+
+    def on_forged(self, host: str, finding: DnsFinding) -> None:
+        """Called for a forged answer that came in addition to the one in use."""
+        ...
+
+
+class NetworkOnly:
+    """A policy that knows the network and suspects no name."""
+
+    def __init__(self, network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK) -> None:
+        self._network = network
+
+    def network(self) -> NetworkId:
+        return self._network()
+
+    def is_suspect(self, host: str) -> bool:
+        return False
+
+    def on_forged(self, host: str, finding: DnsFinding) -> None:
+        pass
+
+
+NO_RESOLVER_POLICY: ResolverPolicy = NetworkOnly()
+"""For commands, which run without the rest of Byway."""
+
+
+class BogonCheck(Protocol):
+    """What knows which addresses no public name leads to."""
+
+    def is_bogon(self, host: str, address: IPAddress) -> bool: ...
+
+
 class Resolver:
-    """Asks `[dns.hosts]` first, then whom the policy allows. Belongs to one loop."""
+    """Resolves names: by `[dns.hosts]` first, then by the resolver that the policy allows. Belongs to one loop."""
 
     def __init__(
         self,
         hosts: Mapping[str, str] | None = None,
         *,
-        timeout_s: float = 10.0,
-        keep_s: float = KEEP_S,
-        lookup: Lookup = system_lookup,
-        network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
+        options: ResolverOptions = ResolverOptions(),
+        policy: ResolverPolicy = NO_RESOLVER_POLICY,
+        guard: BogonCheck | None = None,
         system: StubResolver | None = None,
-        secure: EncryptedDns | None = None,
-        mode: Mode = "never",
-        local: Sequence[str] = (),
-        is_bogon: Callable[[str, IPAddress], bool] = lambda _host, _address: False,
-        controls: Sequence[str] = (),
-        suspect: Callable[[str], bool] = lambda _: False,
-        found: Callable[[str, DnsFinding], None] = lambda _host, _finding: None,
-        finding_keep_s: float = FINDING_KEEP_S,
+        encrypted: EncryptedDns | None = None,
+        lookup: Lookup = system_lookup,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`hosts` maps canonical names to addresses; an answer is kept for the `network` that gave it.
-
-        `system` None: getaddrinfo for all. `mode`: when `secure` is asked in the system's place; `local`: suffixes
-        that it is never asked for. `is_bogon`: whether an address is none that a public name leads to. `controls`:
-        names to which another proxy's fake addresses show. `suspect` names are never asked in the clear (but "never");
-        `found` is told of forged answers that came beside the one in use. Raises ConfigError when a host's address is
+        """`hosts` maps canonical names to addresses. `system` None: getaddrinfo (`lookup`) resolves all. `guard` None:
+        no address is taken for a forged one. `now` is the wall clock. Raises ConfigError when a host's address is
         none."""
         self._hosts = {name: _configured(name, address) for name, address in (hosts or {}).items()}
-        self._timeout_s = timeout_s
-        self._keep_s = keep_s
+        self._timeout_s = options.timeout_s
+        self._keep_s = options.keep_s
+        self._mode = options.mode
+        self._local = tuple(f".{suffix}" for suffix in (*_LOCAL_SUFFIXES, *options.local))
+        self._policy = policy
+        self._network = policy.network
         self._threads = GetaddrinfoThreads(lookup)
-        self._network = network
         self._system = system
-        self._secure = secure
-        self._mode = mode
-        self._local = tuple(f".{suffix}" for suffix in (*_LOCAL_SUFFIXES, *local))
-        self._suspect = suspect
-        self._found = found
+        self._secure = encrypted
         self._opinions = TamperingChecks(
             self._asked_system,
-            network,
-            is_bogon=is_bogon,
-            controls=controls,
-            suspect=suspect,
-            keep_s=finding_keep_s,
+            policy.network,
+            is_bogon=guard.is_bogon if guard is not None else lambda _host, _address: False,
+            controls=options.controls,
+            suspect=policy.is_suspect,
+            keep_s=options.finding_keep_s,
             now=now,
         )
         self._plain = Kept[tuple[IPAddress, ...]]()
@@ -151,7 +194,7 @@ class Resolver:
         """Whether the name may not be asked for in the clear."""
         if self._mode == "always":
             return True
-        if self._secure is None or not (self._suspect(host) or self.finding(host) is not None):
+        if self._secure is None or not (self._policy.is_suspect(host) or self.finding(host) is not None):
             return False
         return not self._is_local(host)
 
@@ -300,7 +343,7 @@ class Resolver:
         detail = f"first {listed(first)}, then {listed(second)} to one query"
         finding = self._opinions.add_finding(host, SignalId.DNS_TWO_ANSWERS, detail)
         self._plain.drop((self._network(), host))
-        self._found(host, finding)
+        self._policy.on_forged(host, finding)
 
     async def _judged(self, network: NetworkId, host: str, told: SystemAnswer) -> Answer:
         """What the system said, if it is to be believed; keeps it then. On another network by now, it is nobody's."""

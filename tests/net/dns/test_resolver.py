@@ -14,7 +14,7 @@ import pytest
 from proxy.model import IPAddress, NetworkId, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.getaddrinfo import THREADS, system_lookup
-from proxy.net.dns.resolver import ADDRESSES, Resolver
+from proxy.net.dns.resolver import ADDRESSES, NetworkOnly, Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.dns.tampering import KEPT_NAMES
 from proxy.net.tasks import cancel_all, spawn
@@ -95,7 +95,7 @@ async def test_D12_a_thousand_lookups_of_one_name_are_one_query(lookup: Lookup) 
 async def test_answers_are_kept_for_the_network_that_gave_them(lookup: Lookup) -> None:
     lookup.open.set()
     network = NetworkId("home")
-    resolver = Resolver(lookup=lookup, network=lambda: network)
+    resolver = Resolver(lookup=lookup, policy=NetworkOnly(lambda: network))
     for _ in range(3):
         await resolver.resolve("a.test")
     assert lookup.asked == ["a.test"]
@@ -106,7 +106,7 @@ async def test_answers_are_kept_for_the_network_that_gave_them(lookup: Lookup) -
 
 async def test_answers_grow_old(lookup: Lookup) -> None:
     lookup.open.set()
-    resolver = Resolver(lookup=lookup, keep_s=0)
+    resolver = Resolver(lookup=lookup, options=ResolverOptions(keep_s=0))
     for _ in range(2):
         await resolver.resolve("a.test")
     assert lookup.asked == ["a.test"] * 2
@@ -136,7 +136,7 @@ async def test_so_many_threads_and_no_more(lookup: Lookup) -> None:
 
 
 async def test_a_silent_resolver_is_waited_for_so_long(lookup: Lookup) -> None:
-    resolver = Resolver(timeout_s=0.05, lookup=lookup)
+    resolver = Resolver(options=ResolverOptions(timeout_s=0.05), lookup=lookup)
     with pytest.raises(DialError, match=r"no DNS answer for a\.test") as caught:
         await resolver.resolve("a.test")
     assert (caught.value.stage, caught.value.symptom) == (Stage.RESOLVE, Symptom.RESOLVE_FAILED)
@@ -196,7 +196,7 @@ async def test_a_loop_that_ended_is_no_fault(lookup: Lookup) -> None:
     def ask_and_leave() -> None:
         async def main() -> None:
             with pytest.raises(DialError):
-                await Resolver(timeout_s=0.01, lookup=lookup).resolve("a.test")
+                await Resolver(options=ResolverOptions(timeout_s=0.01), lookup=lookup).resolve("a.test")
 
         asyncio.run(main())
 
@@ -218,7 +218,9 @@ async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(tmp_path: 
     loop = asyncio.get_running_loop()
     async with plain_server(silent) as server:
         folder = machine_files(tmp_path, "127.0.0.1")
-        resolver = Resolver(timeout_s=60, system=StubResolver(folder=folder, port=server.port, retry_s=100))
+        resolver = Resolver(
+            options=ResolverOptions(timeout_s=60), system=StubResolver(folder=folder, port=server.port, retry_s=100)
+        )
         asked = spawn(resolver.resolve("a.test"), name="resolve")
         await until(lambda: len(server.asked) == 2)
 

@@ -7,6 +7,7 @@ import contextlib
 import ipaddress
 import logging
 from collections.abc import AsyncIterator
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from proxy.model import DnsFinding, IPAddress, NetworkId, SignalId, Stage, Sympt
 from proxy.model.errors import DialError
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.resolver import EncryptedLookup, Resolver
+from proxy.net.dns.resolver import EncryptedLookup, Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.dns.tampering import FAKE
 from proxy.net.poller import Poller
@@ -47,12 +48,15 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(AUTHORITY.write(tmp_path_factory.mktemp("ca")))
 
 
+_OPTIONS = {item.name for item in fields(ResolverOptions)}
+
+
 class Place:
     """A network with its name server, a secure one elsewhere, and a machine with a resolver."""
 
     def __init__(self, folder: Path, plain: NameServer, secure: NameServer, ca: str, way: TcpDialer) -> None:
         self.plain, self.secure = plain, secure
-        self.network = NetworkId("home")
+        self.network_id = NetworkId("home")
         self.suspects: set[str] = set()
         self.found: list[tuple[str, DnsFinding]] = []
         self.threads: list[str] = []
@@ -61,21 +65,29 @@ class Place:
         self._url = f"tls://{LOOPBACK}:{secure.port}?ca={ca}"
 
     def resolver(self, *, allow: tuple[str, ...] = (), secure: bool = True, **more: Any) -> Resolver:
-        local = more.setdefault("local", ("lan",))
-        given: dict[str, Any] = {
-            "timeout_s": 10,
-            "mode": "on-suspicion",
-            "network": lambda: self.network,
-            "system": StubResolver(folder=self.folder, port=self.plain.port, second_answer_s=0.05),
-            "secure": EncryptedDns([dns_url.parse(self._url)], [self._way]) if secure else None,
-            "is_bogon": Guard(allow, local).is_bogon,
-            "controls": ("control.test",),
-            "suspect": self.suspects.__contains__,
-            "found": lambda host, finding: self.found.append((host, finding)),
-            "lookup": self._lookup,
-            "now": lambda: 1e9,
-        }
-        return Resolver(**given | more)
+        """`more`: fields of ResolverOptions, and parameters of Resolver."""
+        given: dict[str, Any] = {"timeout_s": 10, "mode": "on-suspicion", "local": ("lan",)}
+        given |= {"controls": ("control.test",), **more}
+        options = ResolverOptions(**{name: given[name] for name in _OPTIONS & given.keys()})
+        return Resolver(
+            given.get("hosts"),
+            options=options,
+            policy=self,
+            guard=Guard(allow, options.local),
+            system=given.get("system", StubResolver(folder=self.folder, port=self.plain.port, second_answer_s=0.05)),
+            encrypted=EncryptedDns([dns_url.parse(self._url)], [self._way]) if secure else None,
+            lookup=self._lookup,
+            now=lambda: 1e9,
+        )
+
+    def network(self) -> NetworkId:
+        return self.network_id
+
+    def is_suspect(self, host: str) -> bool:
+        return host in self.suspects
+
+    def on_forged(self, host: str, finding: DnsFinding) -> None:
+        self.found.append((host, finding))
 
     def _lookup(self, host: str) -> list[IPAddress]:
         self.threads.append(host)
@@ -328,7 +340,7 @@ async def test_D5_an_address_that_no_public_name_has_is_a_forged_answer(place: P
     assert address in str(error)
     assert resolver.finding("a.test") == DnsFinding(SignalId.DNS_BOGON, f"{address} for a public name", 1e9)
     assert await resolved(resolver) == [HONEST]  # from then on a secure server is asked
-    place.network = NetworkId("train")
+    place.network_id = NetworkId("train")
     assert resolver.finding("a.test") is None
 
 
@@ -388,7 +400,7 @@ async def test_another_proxys_fake_addresses_are_used_and_said_once(
     assert await resolver.compare("a.test") is None
     assert resolver.is_fake(ipaddress.ip_address("198.18.0.7"))
     assert not resolver.is_fake(ipaddress.ip_address("192.168.1.1"))
-    place.network = NetworkId("train")
+    place.network_id = NetworkId("train")
     assert not resolver.is_fake(ipaddress.ip_address("198.18.0.7"))
 
 
@@ -427,7 +439,7 @@ async def test_what_a_query_finds_on_another_network_is_not_told(place: Place) -
     place.plain.say = silent
     asking = spawn(failure(resolver), name="ask")
     await until(lambda: len(place.plain.asked) == 2)
-    place.network = NetworkId("train")
+    place.network_id = NetworkId("train")
     (asked,) = [asked for asked in place.plain.asked if asked.kind == "A"]
     for answer in (INJECTED, HONEST):
         place.plain.push(reply(asked, answer))
@@ -506,7 +518,7 @@ async def test_a_resolver_that_is_down_denies_nothing(place: Place, code: str) -
     assert await resolver.compare("a.test") is None
     assert len(place.plain.asked) == asked
 
-    place.network = NetworkId("away")
+    place.network_id = NetworkId("away")
     place.plain.say = but_for_controls(saying(code=code))
     await failure(resolver)
     assert await resolver.compare("a.test") is not None
