@@ -9,12 +9,11 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
+from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.verdict.site_status import status_of
 from proxy.model import Belief, State
 
 Document = dict[str, Any]
-
-_TROUBLED = frozenset({str(State.SUSPECT), str(State.BLOCKED)})
 
 
 def spells(changes: Sequence[Mapping[str, Any]], held: Iterable[Belief] = ()) -> list[Document]:
@@ -28,7 +27,7 @@ def spells(changes: Sequence[Mapping[str, Any]], held: Iterable[Belief] = ()) ->
     for change in sorted(changes, key=lambda row: float(row["at"])):
         key = (change["network"], change["scope"])
         spell = open_now.get(key)
-        if change["after"] in _TROUBLED:
+        if change["after"] in TROUBLED:
             if spell is None:
                 spell = open_now[key] = _begun(change)
                 told.append(spell)

@@ -78,7 +78,7 @@ _FIXES: Mapping[RelayFault, str] = MappingProxyType(
 )
 
 
-class Failure(Protocol):
+class RelayedFailure(Protocol):
     """A failed attempt, or a failed step of a measurement."""
 
     @property
@@ -87,7 +87,7 @@ class Failure(Protocol):
     def evidence(self) -> Evidence: ...
 
 
-def relay_fault(failure: Failure) -> RelayFault | None:
+def relay_fault(failure: RelayedFailure) -> RelayFault | None:
     """What an attempt through a relay says is wrong with the relay itself; None: nothing.
 
     Beside the symptom `evidence["relay"]` says what stopped it: the symptom of the path to the relay or of its

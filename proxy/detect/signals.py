@@ -9,13 +9,26 @@ is the site's own doing. Whether a signal counts is the business of `judging`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import MappingProxyType
 
 from proxy.config.schema import Weights
-from proxy.model import DIRECT, Attempt, Cause, ClosedBy, Outcome, Protocol, Signal, SignalId, Stage, Symptom
+from proxy.model import (
+    DIRECT,
+    NO_EVIDENCE,
+    Attempt,
+    Cause,
+    ClosedBy,
+    Evidence,
+    Outcome,
+    Protocol,
+    Signal,
+    SignalId,
+    Stage,
+    Symptom,
+)
 
-NEUTRAL: frozenset[Symptom] = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
+NOT_JUDGED: frozenset[Symptom] = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
 """What stopped an attempt before the network had a say: even a rescue from these makes nothing suspect."""
 
 PROVEN_BY_BYTES = frozenset({Cause.FROZEN, Cause.THROTTLED})
@@ -40,7 +53,20 @@ _MET_BY: Mapping[Cause | str, Protocol] = MappingProxyType(
 
 _DEFAULTS = Weights()
 
-_BEFORE_FLIGHT: Mapping[tuple[Stage, Symptom], SignalId] = MappingProxyType(
+_AT_ANY_STAGE: Mapping[Symptom, SignalId] = MappingProxyType(
+    {
+        Symptom.FROZEN: SignalId.FROZEN,
+        Symptom.THROTTLED: SignalId.THROTTLED,
+        Symptom.CERTIFICATE: SignalId.TLS_BAD_CERT,
+    }
+)
+
+_PAGES: Mapping[Symptom, SignalId] = MappingProxyType(
+    {Symptom.BLOCK_PAGE: SignalId.HTTP_BLOCK_PAGE, Symptom.REDIRECTED: SignalId.HTTP_REDIRECT}
+)
+"""Answers to a plain HTTP request; inside TLS they are the site's own."""
+
+_BY_STAGE: Mapping[tuple[Stage, Symptom], SignalId] = MappingProxyType(
     {
         (Stage.RESOLVE, Symptom.NO_NAME): SignalId.DNS_FAILED,
         (Stage.RESOLVE, Symptom.RESOLVE_FAILED): SignalId.DNS_FAILED,
@@ -49,17 +75,25 @@ _BEFORE_FLIGHT: Mapping[tuple[Stage, Symptom], SignalId] = MappingProxyType(
         (Stage.CONNECT, Symptom.REFUSED): SignalId.TCP_REFUSED,
         (Stage.CONNECT, Symptom.UNREACHABLE): SignalId.TCP_REFUSED,
         (Stage.CONNECT, Symptom.RESET): SignalId.TCP_REFUSED,
+        (Stage.DONE, Symptom.RESET): SignalId.EARLY_RESET,
     }
 )
 
-_AFTER_FLIGHT: Mapping[Symptom, str] = MappingProxyType(
+_AFTER_FLIGHT: Mapping[tuple[Protocol, Symptom], SignalId] = MappingProxyType(
     {
-        Symptom.RESET: "reset",
-        Symptom.DROPPED: "dropped",
-        Symptom.SILENT: "silent",
-        Symptom.TIMEOUT: "silent",
-        Symptom.EOF: "eof",
-        Symptom.GARBAGE: "garbage",
+        (Protocol.TLS, Symptom.RESET): SignalId.TLS_RESET,
+        (Protocol.TLS, Symptom.DROPPED): SignalId.TLS_DROPPED,
+        (Protocol.TLS, Symptom.SILENT): SignalId.TLS_SILENT,
+        (Protocol.TLS, Symptom.TIMEOUT): SignalId.TLS_SILENT,
+        (Protocol.TLS, Symptom.EOF): SignalId.TLS_EOF,
+        (Protocol.TLS, Symptom.GARBAGE): SignalId.TLS_GARBAGE,
+        (Protocol.TLS, Symptom.ALERT): SignalId.TLS_ALERT,
+        (Protocol.HTTP, Symptom.RESET): SignalId.HTTP_RESET,
+        (Protocol.HTTP, Symptom.DROPPED): SignalId.HTTP_DROPPED,
+        (Protocol.HTTP, Symptom.SILENT): SignalId.HTTP_SILENT,
+        (Protocol.HTTP, Symptom.TIMEOUT): SignalId.HTTP_SILENT,
+        (Protocol.HTTP, Symptom.EOF): SignalId.HTTP_EOF,
+        (Protocol.HTTP, Symptom.GARBAGE): SignalId.HTTP_GARBAGE,
     }
 )
 
@@ -90,6 +124,37 @@ _CAUSES: Mapping[SignalId, Cause] = MappingProxyType(
         SignalId.THROTTLED: Cause.THROTTLED,
     }
 )
+
+
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """Why a direct route did not deliver, in a client's connection or in a measurement."""
+
+    stage: Stage
+    symptom: Symptom
+    protocol: Protocol
+    evidence: Evidence = field(default_factory=lambda: NO_EVIDENCE)
+
+    @property
+    def is_resolver_silence(self) -> bool:
+        """Whether the resolver gave no answer, as opposed to a bad one."""
+        return self.symptom is Symptom.TIMEOUT or self.evidence.get("code") == "silent"
+
+
+def signal_of(failure: Failure) -> SignalId | None:
+    """The signal for blocking that a failure shows (docs/detection.md, "Signals"); None: it says nothing about it."""
+    stage, symptom, protocol = failure.stage, failure.symptom, failure.protocol
+    if symptom in _AT_ANY_STAGE:
+        return _AT_ANY_STAGE[symptom]
+    if protocol is Protocol.HTTP and symptom in _PAGES:
+        return _PAGES[symptom]
+    # A middlebox that terminates TCP answers every SYN and acknowledges every flight itself: what it does at the SYN
+    # says nothing of the site, and silence behind it may be a dropped flight (docs/detection.md, "The kernel knows").
+    behind_middlebox = bool(failure.evidence.get("middlebox"))
+    if stage is not Stage.FIRST_BYTE:
+        return None if stage is Stage.CONNECT and behind_middlebox else _BY_STAGE.get((stage, symptom))
+    signal = _AFTER_FLIGHT.get((protocol, symptom))
+    return SignalId.TLS_SILENT_BLIND if signal is SignalId.TLS_SILENT and behind_middlebox else signal
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,51 +230,25 @@ def _observed(outcome: Outcome, attempt: Attempt, kind: SignalId, weights: Weigh
 
 
 def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> SignalId | None:
-    """The signal's id; None when the attempt says nothing."""
-    symptom = attempt.symptom
-    if symptom is Symptom.NONE or same_for_all(outcome, attempt):
+    """The signal that a direct attempt shows; None when it says nothing."""
+    if attempt.symptom is Symptom.NONE or same_for_all(outcome, attempt):
         return None
-    match symptom:
-        case Symptom.FROZEN | Symptom.THROTTLED:
-            return SignalId(symptom)
-        case Symptom.CERTIFICATE:
-            return SignalId.TLS_BAD_CERT
-        case Symptom.BLOCK_PAGE | Symptom.REDIRECTED if outcome.protocol is Protocol.HTTP:
-            return SignalId.HTTP_BLOCK_PAGE if symptom is Symptom.BLOCK_PAGE else SignalId.HTTP_REDIRECT
-        case Symptom.RESET if attempt.stage is Stage.DONE:
-            return SignalId.EARLY_RESET
-        case Symptom.ABANDONED:
-            left = outcome.winner is None and outcome.closed_by is ClosedBy.CLIENT
-            return SignalId.GAVE_UP if left and attempt.elapsed >= gave_up_s else None
-    if attempt.stage is not Stage.FIRST_BYTE:
-        kind = _BEFORE_FLIGHT.get((attempt.stage, symptom))
-        silent = symptom is Symptom.TIMEOUT or attempt.evidence.get("code") == "silent"
-        if (
-            kind is SignalId.DNS_FAILED
-            and silent
-            and any("doh" in a.route.wrap and a.delivered for a in outcome.attempts)
-        ):
-            return (
-                SignalId.DNS_SILENT
-            )  # where the secure resolver leads the site answers; that it was denied is told as `dns`
-        return None if attempt.stage is Stage.CONNECT and attempt.evidence.get("middlebox") else kind
-    return _after_flight(attempt, outcome.protocol)
-
-
-def _after_flight(attempt: Attempt, protocol: Protocol) -> SignalId | None:
-    if protocol is Protocol.TLS and attempt.symptom is Symptom.ALERT:
-        return SignalId.TLS_ALERT
-    what = _AFTER_FLIGHT.get(attempt.symptom, "")
-    if not what or protocol not in (Protocol.TLS, Protocol.HTTP):
-        return None
-    blind = protocol is Protocol.TLS and what == "silent" and attempt.evidence.get("middlebox")
-    return SignalId.TLS_SILENT_BLIND if blind else SignalId(f"{protocol}_{what}")
+    if attempt.symptom is Symptom.ABANDONED:
+        left = outcome.winner is None and outcome.closed_by is ClosedBy.CLIENT
+        return SignalId.GAVE_UP if left and attempt.elapsed >= gave_up_s else None
+    failure = Failure(attempt.stage, attempt.symptom, outcome.protocol, attempt.evidence)
+    signal = signal_of(failure)
+    # Where encrypted DNS led to the site, the name exists. That the system's resolver denies a name, which is heavier,
+    # is found by comparing resolvers and comes as evidence.
+    exists = any("doh" in other.route.wrap and other.delivered for other in outcome.attempts)
+    silent = signal is SignalId.DNS_FAILED and failure.is_resolver_silence
+    return SignalId.DNS_SILENT if silent and exists else signal
 
 
 def _dns(attempt: Attempt) -> SignalId | None:
     """What is wrong with the system resolver's answer. It is no verdict on an attempt that was given up, and yet it is
     known."""
-    if attempt.symptom in NEUTRAL:
+    if attempt.symptom in NOT_JUDGED:
         return None
     kind = attempt.evidence.get("dns")
     if kind in _DNS:

@@ -8,7 +8,8 @@ delays the user, and nothing is asked of the system's resolver.
 
 from __future__ import annotations
 
-from proxy.model import DIRECT, Action, DnsFinding, Outcome, Protocol, Route, SignalId, Stage, Symptom
+from proxy.detect.signals import NOT_JUDGED
+from proxy.model import DIRECT, Action, DnsFinding, Outcome, Protocol, Route, SignalId, Stage
 from proxy.net.tasks import spawn
 from proxy.probe.same_flight import answers
 from proxy.session.events import Delivered, Learned, OpenRecord
@@ -17,8 +18,6 @@ from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 
 SECURE = Route(wrap=("doh",))
-
-_NOT_JUDGED = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
 
 
 class DnsCheck:
@@ -39,7 +38,7 @@ class DnsCheck:
             visit.winner not in (None, DIRECT)
             and visit.plan.action is Action.AUTO
             and direct is not None
-            and direct.symptom not in _NOT_JUDGED
+            and direct.symptom not in NOT_JUDGED
             and "dns" not in direct.evidence
             and visit.request.destination.address is None
             and setup.settings.dns.secure == "on-suspicion"

@@ -15,6 +15,7 @@ import ssl
 from collections.abc import Awaitable, Callable, Sequence
 
 from proxy.config.schema import Detect
+from proxy.detect.signals import NOT_JUDGED
 from proxy.model import (
     NO_EVIDENCE,
     Destination,
@@ -146,7 +147,7 @@ class SiteProbe:
             with deadline(connect_s):
                 stream = await dialer.dial(destination)
         except DialError as error:
-            found = StepResult.NOT_TESTED if error.symptom in NOT_ASKED else StepResult.FAILED
+            found = StepResult.NOT_TESTED if error.symptom in NOT_JUDGED else StepResult.FAILED
             part = StepKind.RESOLVE if error.stage is Stage.RESOLVE and route.is_direct else part
             self._emit_step(part, route, found, error.symptom, str(error), began, evidence=error.evidence)
             return None
@@ -392,9 +393,6 @@ _TITLE_LIMIT = 200
 
 _RATED = 8192
 """Bytes from which a speed means anything."""
-
-NOT_ASKED = frozenset({Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE})
-"""Nothing was sent, so nothing was found."""
 
 
 class _CountingTls(TlsStream):

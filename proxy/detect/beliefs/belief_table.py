@@ -27,6 +27,7 @@ CLOCK_AHEAD_S = 30 * 86_400.0
 """A clock that moves further than this between two calls was set, and time did not pass: ages are kept."""
 
 TROUBLED = (State.SUSPECT, State.BLOCKED)
+"""States of a scope in trouble: direct did not deliver what another route did."""
 
 
 class Working:

@@ -19,7 +19,7 @@ from proxy.detect.beliefs.score import NEGLIGIBLE, score_now
 from proxy.detect.beliefs.signal_counting import SignalCounting
 from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.scopes import address_of, registrable
-from proxy.detect.signals import NEUTRAL, NOT_BY_A_BYTE, Observed, concerns, redirected_only_direct, same_for_all
+from proxy.detect.signals import NOT_BY_A_BYTE, NOT_JUDGED, Observed, concerns, redirected_only_direct, same_for_all
 from proxy.detect.verdict.labels import stage_in_words
 from proxy.detect.verdict.results import Results
 from proxy.model import (
@@ -102,7 +102,7 @@ class OutcomeLearning:
             return changes + self._findings.refused(outcome, key, now) + self._judge.waited(key, now)
         if winner is None or winner == DIRECT:  # the latter: the least bad answer, or one not waited for
             return self._nothing_delivered(key, outcome, fresh, now)
-        if direct is not None and direct.symptom not in NEUTRAL:
+        if direct is not None and direct.symptom not in NOT_JUDGED:
             changes = self._judge.rescued(key, winner, outcome.protocol, fresh, _story(direct, winner), now)
             changes += self._judge.prefix_failed(key, winner, fresh, addresses, now)
         else:
@@ -222,7 +222,7 @@ class OutcomeLearning:
     def _condemns(self, rung: Attempt, outcome: Outcome, host: Key, now: float) -> bool:
         """Whether a failed rung is of no use here. An alert or an end at once is the server's, which takes no cut
         hello; else it may be the echo of the plain hello that this same race sent just before."""
-        if not rung.route.is_direct or rung.symptom in NEUTRAL or rung.symptom in (Symptom.NONE, Symptom.ABANDONED):
+        if not rung.route.is_direct or rung.symptom in NOT_JUDGED or rung.symptom in (Symptom.NONE, Symptom.ABANDONED):
             return False
         if rung.stage is not Stage.FIRST_BYTE:
             return False

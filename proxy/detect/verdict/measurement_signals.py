@@ -13,7 +13,20 @@ from types import MappingProxyType
 from proxy.config.schema import Detect
 from proxy.detect import signals
 from proxy.detect.relay_faults import RelayFault, relay_fault
-from proxy.model import DIRECT, Cause, Evidence, MeasurementStep, Route, SignalId, StepKind, StepResult, Symptom
+from proxy.detect.signals import Failure, signal_of
+from proxy.model import (
+    DIRECT,
+    Cause,
+    Evidence,
+    MeasurementStep,
+    Protocol,
+    Route,
+    SignalId,
+    Stage,
+    StepKind,
+    StepResult,
+    Symptom,
+)
 
 _CONFIRMING = frozenset({SignalId.DNS_TWO_ANSWERS, SignalId.HTTP_BLOCK_PAGE, SignalId.KNOWN_ROOT})
 
@@ -276,39 +289,22 @@ def _weight(signal: SignalId, detect: Detect) -> float:
     return _MEASURED_ONLY[signal] if signal in _MEASURED_ONLY else float(getattr(detect.weights, signal, 1.0))
 
 
-_AFTER_HELLO = {
-    Symptom.RESET: SignalId.TLS_RESET,
-    Symptom.EOF: SignalId.TLS_EOF,
-    Symptom.DROPPED: SignalId.TLS_DROPPED,
-    Symptom.SILENT: SignalId.TLS_SILENT,
-    Symptom.GARBAGE: SignalId.TLS_GARBAGE,
-    Symptom.ALERT: SignalId.TLS_ALERT,
-    Symptom.FROZEN: SignalId.FROZEN,
-}
+_STAGES: Mapping[StepKind, tuple[Stage, Protocol]] = MappingProxyType(
+    {
+        StepKind.RESOLVE: (Stage.RESOLVE, Protocol.NONE),
+        StepKind.CONNECT: (Stage.CONNECT, Protocol.NONE),
+        StepKind.HELLO: (Stage.FIRST_BYTE, Protocol.TLS),
+        StepKind.ANSWER: (Stage.FIRST_BYTE, Protocol.HTTP),
+    }
+)
+"""How far a connection has come, and in which protocol, when such a step fails."""
 
-_AFTER_REQUEST = {
-    Symptom.RESET: SignalId.HTTP_RESET,
-    Symptom.EOF: SignalId.HTTP_EOF,
-    Symptom.DROPPED: SignalId.HTTP_DROPPED,
-    Symptom.SILENT: SignalId.HTTP_SILENT,
-    Symptom.GARBAGE: SignalId.HTTP_GARBAGE,
-    Symptom.FROZEN: SignalId.FROZEN,
-    Symptom.BLOCK_PAGE: SignalId.HTTP_BLOCK_PAGE,
-    Symptom.REDIRECTED: SignalId.HTTP_REDIRECT,
-}
 
-_CONNECTING = {
-    Symptom.TIMEOUT: SignalId.TCP_TIMEOUT,
-    Symptom.REFUSED: SignalId.TCP_REFUSED,
-    Symptom.UNREACHABLE: SignalId.TCP_REFUSED,
-}
-
-_CAUSE = {
-    SignalId.TLS_ALERT: Cause.SNI_RESET,
-    SignalId.FROZEN: Cause.FROZEN,
-    SignalId.HTTP_BLOCK_PAGE: Cause.BLOCK_PAGE,
-    SignalId.HTTP_REDIRECT: Cause.BLOCK_PAGE,
-}
+def _failure(step: MeasurementStep, *, in_tls: bool = False) -> Failure:
+    """A failed step as the failure of a connection would be. `in_tls`: a good certificate came before it, so only
+    lengths and times are seen by others, and a reset comes after a delivered handshake."""
+    stage, protocol = (Stage.DONE, Protocol.TLS) if in_tls else _STAGES[step.part]
+    return Failure(stage, step.symptom, protocol, step.evidence)
 
 
 def _signals(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[SignalId, Cause]]:
@@ -322,13 +318,13 @@ def _signals(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[Signal
     if step.part is StepKind.CONNECT:
         if routes.has_connected(DIRECT):
             return []  # one address that leads nowhere, as all of IPv6 on many a network: the other one is what counts
-        blocked = _CONNECTING.get(step.symptom)
-        return [(blocked, Cause.IP)] if blocked else []
+        blocked = signal_of(_failure(step))
+        return [(blocked, signals.cause(blocked))] if blocked else []
     if step.part is StepKind.HELLO:
-        kind = _AFTER_HELLO.get(step.symptom)
+        kind = signal_of(_failure(step))
         if kind is None:
             return []
-        cause = _CAUSE.get(kind) or signals.cause(kind)
+        cause = signals.cause(kind)
         swap = kind is not SignalId.FROZEN and _answers_a_harmless_name(step, routes)
         return [(kind, cause), (SignalId.SNI_SWAP, cause)] if swap else [(kind, cause)]
     if step.part is StepKind.CERTIFICATE:
@@ -344,10 +340,11 @@ def _of_names(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[Signa
         return []  # a content network names what is near to who asks
     if told:
         return [(told, Cause.DNS)]
-    if step.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED, Symptom.TIMEOUT, Symptom.FORGED):
+    failure = _failure(step)
+    if signal_of(failure) is not SignalId.DNS_FAILED and step.symptom is not Symptom.FORGED:
         return []
     known = routes.has_secure_answer
-    if known and (step.symptom is Symptom.TIMEOUT or step.evidence.get("code") == "silent"):
+    if known and failure.is_resolver_silence:
         return [(SignalId.DNS_SILENT, Cause.DNS)]
     return [(SignalId.DNS_DENIED if known else SignalId.DNS_FAILED, Cause.DNS)]
 
@@ -367,12 +364,11 @@ def _of_certificates(step: MeasurementStep, routes: MeasuredRoutes) -> list[tupl
 
 
 def _of_answers(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[SignalId, Cause]]:
-    if routes.is_secure(DIRECT):  # behind a good certificate only lengths and times are seen by others
-        kinds = {Symptom.FROZEN: SignalId.FROZEN, Symptom.RESET: SignalId.EARLY_RESET}
-        stopped = kinds.get(step.symptom)
-        return [(stopped, Cause.FROZEN)] if stopped else []
-    kind = _AFTER_REQUEST.get(step.symptom)
-    return [(kind, _CAUSE.get(kind) or signals.cause(kind))] if kind else []
+    in_tls = routes.is_secure(DIRECT)
+    kind = signal_of(_failure(step, in_tls=in_tls))
+    if kind is None:
+        return []
+    return [(kind, Cause.FROZEN if in_tls else signals.cause(kind))]
 
 
 def _answers_a_harmless_name(failed: MeasurementStep, routes: MeasuredRoutes) -> bool:

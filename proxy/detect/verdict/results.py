@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from proxy.config.schema import Detect
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.relay_faults import relay_fault
-from proxy.detect.signals import NEUTRAL
+from proxy.detect.signals import NOT_JUDGED
 from proxy.detect.verdict.labels import symptom_in_words
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import DIRECT, Attempt, Cause, ClosedBy, NetworkId, Outcome, Protocol, Stage, Symptom
@@ -85,7 +85,7 @@ class Results:
 def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult | None:
     """What a connection came to for which no route delivered; None when that is not known: its client left before
     every route was judged, or nothing was tried."""
-    tried = [attempt for attempt in outcome.attempts if attempt.symptom not in NEUTRAL]
+    tried = [attempt for attempt in outcome.attempts if attempt.symptom not in NOT_JUDGED]
     undecided = any(attempt.pending or attempt.symptom is Symptom.ABANDONED for attempt in tried)
     if not tried or undecided or outcome.closed_by is ClosedBy.CLIENT:
         return None

@@ -13,6 +13,7 @@ from enum import StrEnum
 from types import MappingProxyType
 
 from proxy.config.schema import Detect
+from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict import labels as words
 from proxy.detect.verdict.measurement_signals import DOH, MeasuredRoutes, WeightedSignal, weigh
@@ -30,9 +31,6 @@ from proxy.model import (
     StepResult,
     Symptom,
 )
-
-REFUSALS = (403, 429, 451)
-"""Statuses with which a site sends visitors away."""
 
 
 class Confidence(StrEnum):

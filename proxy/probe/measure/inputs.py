@@ -16,6 +16,7 @@ from functools import partial
 
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import Settings
+from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.tls_interception import KnownRoots
 from proxy.model import DIRECT, Belief, Destination, DnsFinding, IPAddress, MeasurementStep, Plan, Route, State
 from proxy.net.dialers.dialer import Dialer
@@ -28,7 +29,7 @@ from proxy.session.setup import Setup, refusal_by
 DOH = Route(wrap=("doh",))
 """Direct, to an address that a secure resolver gave."""
 
-_TROUBLED = (State.SUSPECT, State.BLOCKED, State.DOWN)
+_TROUBLED = (*TROUBLED, State.DOWN)
 
 Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]
 

@@ -9,10 +9,10 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Sequence
 
+from proxy.detect.signals import NOT_JUDGED
 from proxy.model import DIRECT, Evidence, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
 from proxy.model.errors import DialError
 from proxy.probe.measure.inputs import DOH, MeasurementRequest, ProbeEnvironment, Resolve
-from proxy.probe.site_probe import NOT_ASKED
 
 
 class NameLookups:
@@ -51,7 +51,7 @@ class NameLookups:
             found = list(await resolve(host))
         except DialError as error:
             elapsed = round(_now() - began, 4)
-            ended = StepResult.NOT_TESTED if error.symptom in NOT_ASKED else StepResult.FAILED
+            ended = StepResult.NOT_TESTED if error.symptom in NOT_JUDGED else StepResult.FAILED
             self._emit(
                 MeasurementStep(part, route, ended, error.symptom, str(error), "", elapsed, error.evidence.copy())
             )
