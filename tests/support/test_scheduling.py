@@ -31,14 +31,11 @@ def test_last(): pass
 """
 
 
-def order(folder: Path, names: dict[str, float], *, workers: int = 2) -> list[list[str]]:
-    """The words of each line that the tests wrote, as they began and ended."""
+def run(folder: Path, workers: int) -> subprocess.CompletedProcess[str]:
     (folder / "plugin.py").write_text(PLUGIN)
-    for name, sleeps in names.items():
-        (folder / f"test_{name}.py").write_text(NOTES.format(sleeps=sleeps))
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "plugin", "-n", str(workers), "--dist", "loadfile"]
-    done = subprocess.run(
-        [*command, "-p", "no:cacheprovider"],
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "plugin", "-p", "no:cacheprovider"]
+    return subprocess.run(
+        [*command, "-n", str(workers), "--dist", "loadfile", "--max-worker-restart", "0"],
         cwd=folder,
         env={"PYTHONPATH": f"{ROOT}:{folder}", "PATH": "/usr/bin:/bin"},
         capture_output=True,
@@ -46,6 +43,13 @@ def order(folder: Path, names: dict[str, float], *, workers: int = 2) -> list[li
         timeout=120,
         check=False,
     )
+
+
+def order(folder: Path, names: dict[str, float], *, workers: int = 2) -> list[list[str]]:
+    """The words of each line that the tests wrote, as they began and ended."""
+    for name, sleeps in names.items():
+        (folder / f"test_{name}.py").write_text(NOTES.format(sleeps=sleeps))
+    done = run(folder, workers)
     assert done.returncode == 0, done.stdout + done.stderr
     assert f"{3 * len(names)} passed" in done.stdout
     return [line.split() for line in (folder / "order").read_text().splitlines()]
@@ -71,6 +75,18 @@ def test_heavy_files_never_run_beside_each_other(tmp_path: Path, workers: int) -
 def test_where_all_are_heavy_one_worker_runs_them(tmp_path: Path) -> None:
     lines = order(tmp_path, {"heavy_1": 0, "heavy_2": 0, "heavy_3": 0})
     assert len({line[1] for line in lines if line[1] != "end"}) == 1
+
+
+@pytest.mark.parametrize("dies", ["heavy_1", "slow"])
+def test_a_worker_that_dies_is_reported_and_ends_the_run(tmp_path: Path, dies: str) -> None:
+    """Also while another worker has been ended, since only heavy files were left."""
+    for name in ("heavy_1", "heavy_2", "heavy_3", "slow"):
+        code = "import os\ndef test_dies(): os._exit(9)\n" if name == dies else NOTES.format(sleeps=0)
+        (tmp_path / f"test_{name}.py").write_text(code)
+    done = run(tmp_path, 2)
+    assert done.returncode != 0
+    assert f"test_{dies}.py::test_dies" in done.stdout
+    assert "crashed" in done.stdout
 
 
 def test_the_files_of_the_table_exist() -> None:
