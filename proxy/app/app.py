@@ -61,8 +61,7 @@ from proxy.store.store import Store
 log = logging.getLogger("proxy")
 
 _POLL_S = 0.3
-"""How often edited files are looked for, so that they take effect within 1 s, after two looks. A look is a stat() of
-each, which sees through the symbolic links and network folders that change notices do not reach."""
+"""Between two polls of edited files: an edit takes effect within 1 s, after two polls (config/file_watch.py)."""
 
 _DRAIN_POLL_S = 0.05
 
@@ -280,11 +279,11 @@ class App:
             print(f"Set {address} as your browser's proxy, then see `byway status`. Ctrl-C stops.", flush=True)
 
     async def _poll_files(self) -> None:
-        """Takes in what has been edited, addons too."""
+        """Applies edits of the configuration, the lists and the addons, until cancelled."""
         while True:
             await asyncio.sleep(_POLL_S)
             self._addon_manager.poll_files()
-            await self._active.look()
+            await self._active.poll()
 
     def _on_setup_replaced(self, setup: Setup) -> None:
         """Applies the new configuration to what is no part of a Setup."""

@@ -16,6 +16,7 @@ from dataclasses import replace
 
 from proxy.app.rule_files import Fingerprint, fingerprint
 from proxy.app.setup_builder import Material, SetupBuilder
+from proxy.config.file_watch import FileWatch
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
 from proxy.model import Override
@@ -50,7 +51,7 @@ class ActiveSetup:
         self._overrides = dict(overrides)
         self._on_replaced = on_replaced
         self.port = loaded.settings.listen.port
-        self._read = self._before = fingerprint(loaded.settings, paths)
+        self._watch = FileWatch(fingerprint(loaded.settings, paths))
         self._material = builder.read(loaded, port=self.port)
         self.setup = builder.build(self._material, self._overrides, port=self.port)
         self._turn = asyncio.Lock()
@@ -71,21 +72,19 @@ class ActiveSetup:
             self._overrides[host] = override
         self.setup = replace(self.setup, router=self.setup.router.with_overrides(self._overrides))
 
-    async def look(self) -> None:
-        """To be called a few times a second. Reloads after an edit, once two calls in a row see the same state: an
-        editor empties or removes a file before it writes the new one, and half of the rules must not act."""
-        found = fingerprint(self.setup.settings, self._paths)
-        if found == self._before != self._read:
+    async def poll(self) -> None:
+        """Reloads after an edit. To be called a few times a second."""
+        if self._watch.changed(fingerprint(self.setup.settings, self._paths)):
             await self.reload()
-        self._before = found
 
     async def reload(self) -> list[str]:
         """Reads all files again, in a thread: a large list takes seconds, and connections must not wait. Returns the
         problems; with any, the previous Setup stays."""
         async with self._turn:
-            self._read = fingerprint(self.setup.settings, self._paths)
+            self._watch.use(fingerprint(self.setup.settings, self._paths))
             try:
-                material, self._read = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
+                material, state = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
+                self._watch.use(state)
                 self.setup = self._builder.build(material, self._overrides, port=self.port)
                 self._material = material
             except TimeoutError:

@@ -11,7 +11,6 @@ import asyncio
 import contextlib
 import ctypes
 import logging
-import os
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -21,6 +20,7 @@ from pathlib import Path
 from typing import Any
 from weakref import WeakValueDictionary
 
+from proxy.config.file_watch import FileWatch, file_stamp
 from proxy.config.files import shown
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
@@ -81,27 +81,6 @@ class _LiveAddon:
     api: Api
     since: float
     is_stopped: bool = False
-
-
-class FileWatch:
-    """Notices edits. A change counts once two polls in a row see the same new state: editors empty or remove a file
-    before they write the new one."""
-
-    def __init__(self) -> None:
-        self._accepted: FileStamp = ()
-        self._latest: FileStamp = ()
-
-    def reset(self, stamp: FileStamp) -> None:
-        """Accepts `stamp` as the current state."""
-        self._accepted = self._latest = stamp
-
-    def changed(self, stamp: FileStamp) -> bool:
-        """Whether `stamp` is a new, settled state. It is accepted with that."""
-        settled = stamp == self._latest != self._accepted
-        self._latest = stamp
-        if settled:
-            self._accepted = stamp
-        return settled
 
 
 class AddonManager:
@@ -208,7 +187,7 @@ class AddonManager:
             files = find(self._folder, self._loaded.settings.addons, shipped=self._shipped)
         except ConfigError as error:
             return error.problems
-        return tuple((file, _file_stamp(file.path)) for file in files if file.enabled)
+        return tuple((file, file_stamp(file.path)) for file in files if file.enabled)
 
     async def _reload_all(self, *, log_problems: bool = False) -> None:
         """Brings all addons in line with their files, one reload at a time.
@@ -238,7 +217,7 @@ class AddonManager:
     async def _reload(self, file: AddonFile, *, log_problems: bool) -> None:
         table = self._loaded.settings.addons.get(file.name)
         options = (table.model_extra or {}) if table is not None else {}
-        stamp = (file, _file_stamp(file.path), repr(options))
+        stamp = (file, file_stamp(file.path), repr(options))
         if self._attempted.get(file.name) == stamp:
             return
         self._attempted[file.name] = stamp
@@ -385,12 +364,3 @@ class _Loading:
 
 def _ignore_answer(answer: Any) -> None:
     """`start` and `stop` return nothing that is used."""
-
-
-def _file_stamp(file: Path) -> FileStamp | None:
-    """What changes when a file is edited; None when it is missing. Symbolic links are followed."""
-    try:
-        found = os.stat(file)
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)

@@ -54,20 +54,20 @@ async def configured(tmp_path: Path) -> AsyncIterator[Configured]:
 
 async def test_an_edit_is_taken_once_it_has_come_to_rest(configured: Configured) -> None:
     in_use, before = configured.in_use, configured.in_use.setup
-    await in_use.look()
+    await in_use.poll()
     assert in_use.setup is before
     configured.paths.rules_file.write_text("DOMAIN,a.example,BLOCK\n")
-    await in_use.look()
+    await in_use.poll()
     assert in_use.setup is before, "an editor may be in the midst of it"
     configured.paths.rules_file.write_text("DOMAIN,a.example,BLOCK\nMATCH,AUTO\n")
-    await in_use.look()
+    await in_use.poll()
     assert in_use.setup is before, "and it was"
-    await in_use.look()
+    await in_use.poll()
     assert configured.rules == 2
     assert configured.taken == [in_use.setup]
     after = in_use.setup
-    await in_use.look()
-    await in_use.look()
+    await in_use.poll()
+    await in_use.poll()
     assert in_use.setup is after, "once"
 
 
@@ -80,7 +80,7 @@ async def test_a_wrong_edit_changes_nothing_until_it_is_mended(
     assert problem.startswith("rules.txt:1: ")
     assert (in_use.setup, in_use.problem, configured.taken) == (before, problem, [])
     for _ in range(3):
-        await in_use.look()
+        await in_use.poll()
     assert in_use.setup is before
     assert caplog.messages.count(problem) == 1, "it is told once, and not at each look"
     configured.paths.rules_file.write_text("DOMAIN,a.example,DIRECT\n")
@@ -152,11 +152,11 @@ async def test_rules_that_another_user_could_change_are_not_taken(
         assert "Keeping the previous configuration until this is fixed" in caplog.messages
         rules.chmod(0o644)  # what was said to mend it needs no edit besides
         for _ in range(2):
-            await in_use.look()
+            await in_use.poll()
         assert (in_use.problem, configured.rules) == ("", 1)
         os.chmod(open_folder, 0o777)
         for _ in range(2):
-            await in_use.look()
+            await in_use.poll()
         assert {problem.partition("Run: ")[2] for problem in in_use.problem.split("; ")} == {
             f"chmod go-w {open_folder}"
         }
@@ -210,7 +210,7 @@ async def test_an_edit_during_the_reading_is_not_missed(
     monkeypatch.setattr(SetupBuilder, "read", read)
     assert await in_use.reload() == []
     for _ in range(2):
-        await in_use.look()
+        await in_use.poll()
     assert configured.rules == 1
 
 

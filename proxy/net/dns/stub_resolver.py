@@ -19,6 +19,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from proxy.config.file_watch import file_stamp
 from proxy.model import IPAddress
 from proxy.model.errors import PeerError
 from proxy.net.deadline import Deadline, poll_again
@@ -146,7 +147,7 @@ class StubResolver:
             asking.close()
 
     def _current(self) -> _Files:
-        marks = tuple(map(_mark, self._paths))
+        marks = tuple(map(file_stamp, self._paths))
         if marks != self._marks:
             self._files = _read(*self._paths)
             self._marks = marks
@@ -385,15 +386,6 @@ async def _ask_over_tcp(server: str, port: int, host: str, kind: Kind) -> Answer
 
 
 # -- the machine's files -----------------------------------------------------------------------------------------------
-
-
-def _mark(path: Path) -> tuple[int, int, int] | None:
-    """What changes when a file does."""
-    try:
-        found = path.stat()
-    except OSError:
-        return None
-    return (found.st_mtime_ns, found.st_size, found.st_ino)
 
 
 def _read(resolv: Path, nsswitch: Path, hosts: Path) -> _Files:
