@@ -44,8 +44,8 @@ class Client:
 
     @classmethod
     def find(cls, state: Path, *, hint: str = "byway run") -> Client:
-        """The Byway that runs with this state folder. Raises NotRunning, whose message says how to start one, and
-        NotAllowed when the folder is not ours to read."""
+        """Finds the Byway that runs with this state folder. Raises NotRunning, whose message says how to start one, and
+        NotAllowed when this user may not read the folder."""
         paths = Paths.locate(os.environ, state=state)
         folders = [state, *([paths.fallback_run_dir] if is_own_folder(paths.fallback_run_dir) else [])]
         failures: list[BywayError] = []
@@ -61,11 +61,11 @@ class Client:
 
     @classmethod
     def _read(cls, folder: Path, state: Path, hint: str) -> Client:
-        """What run.json says in a folder. Raises NotRunning and NotAllowed."""
+        """Reads run.json in a folder. Raises NotRunning and NotAllowed."""
         try:
             with (folder / RUN_FILE).open("rb") as file:
-                told = json.loads(file.read(RUN_FILE_LIMIT))
-            return cls(told["socket"], told.get("control_port"), told["token"], state)
+                run_info = json.loads(file.read(RUN_FILE_LIMIT))
+            return cls(run_info["socket"], run_info.get("control_port"), run_info["token"], state)
         except FileNotFoundError:
             raise NotRunning(_none_runs(state, hint)) from None
         except PermissionError:
@@ -86,8 +86,8 @@ class Client:
         return self._ask("DELETE", path)
 
     def follow(self, path: str, **query: str | None) -> Iterator[Document]:
-        """The objects of an endless answer, as they come; nothing that happens from this call on is missed. Ends when
-        the other side does."""
+        """Yields the objects of an endless answer as they come. The request is sent before this returns, so no later
+        event is missed. Ends when the running Byway ends."""
         return self._stream("GET", _with_query(path, query), None)
 
     def post_and_follow(self, path: str, body: Mapping[str, Any]) -> Iterator[Document]:
@@ -146,7 +146,7 @@ class Client:
         return http.client.HTTPConnection("127.0.0.1", self.port, timeout=timeout_s)
 
     def _check(self, hint: str) -> None:
-        """Whether somebody listens: a byway that was killed leaves its run.json behind."""
+        """Raises NotRunning when nothing listens: a Byway that was killed leaves its run.json behind."""
         connection = self._connection(5.0)
         try:
             connection.connect()

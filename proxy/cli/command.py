@@ -42,7 +42,7 @@ class Flags:
     verbose: int = 0
 
     def over(self, weaker: Flags) -> Flags:
-        """These where they are given, else the weaker ones."""
+        """Returns these flags, completed by `weaker` ones where they are not given."""
         return replace(weaker, **{name: value for name in FLAG_NAMES if (value := getattr(self, name))})
 
 
@@ -73,13 +73,13 @@ class Invocation:
 
     @property
     def paths(self) -> Paths:
-        """Where this user's files lie. Raises BywayError without a home."""
+        """The paths of this user's files. Raises BywayError when the user has no home folder."""
         from proxy.config.paths import Paths
 
         return Paths.locate(os.environ, config=self.flags.config, state=self.flags.state)
 
     def client(self) -> Client:
-        """The running Byway. Raises NotRunning, NotAllowed."""
+        """Connects to the running Byway. Raises NotRunning, NotAllowed."""
         from proxy.cli.client import Client
 
         start = f"byway run --state {self.flags.state}" if self.flags.state else "byway run"
@@ -88,8 +88,8 @@ class Invocation:
         return client
 
     def reader(self) -> Client | Stored:
-        """What answers questions that change nothing: the running Byway, else the log, which is said. Raises
-        NotRunning when there is neither, NotAllowed."""
+        """Returns what answers read-only requests: the running Byway, otherwise the log, with a hint. Raises NotRunning
+        when there is neither, NotAllowed."""
         try:
             return self.client()
         except NotRunning as none:
@@ -109,7 +109,7 @@ class Invocation:
 
 
 def common_parameters() -> list[inspect.Parameter]:
-    """The common flags as parameters of a typer function."""
+    """Returns the common flags as parameters of a typer function."""
     defaults = Flags()
     return [
         inspect.Parameter(

@@ -27,9 +27,9 @@ def complete_sites(ctx: typer.Context, incomplete: str) -> list[str]:
     """Sites with a stored status or an override."""
     found: list[str] = []
     with contextlib.suppress(Exception):
-        told = _get(ctx, "/v1/sites")
-        found += [override["scope"] for override in told["overrides"]]
-        found += [site["scope"].removeprefix("*.") for site in told["sites"] if "/" not in site["scope"]]
+        answer = _get(ctx, "/v1/sites")
+        found += [override["scope"] for override in answer["overrides"]]
+        found += [site["scope"].removeprefix("*.") for site in answer["sites"] if "/" not in site["scope"]]
     return _starting(found, incomplete)
 
 

@@ -85,14 +85,14 @@ def show_log(
     shown = limit or (_FIRST_ROWS if follow and since is None else 200)
     # opened before the log is read, so that nothing is missed between the two
     coming = call.client().follow("/v1/log/follow", site=site, route=route, outcome=outcome) if follow else None
-    told = call.reader().get("/v1/log", since=begin, site=site, route=route, outcome=outcome, limit=shown)
-    rows = sorted(told["rows"], key=lambda row: (row["at"], row["id"]))
+    answer = call.reader().get("/v1/log", since=begin, site=site, route=route, outcome=outcome, limit=shown)
+    rows = sorted(answer["rows"], key=lambda row: (row["at"], row["id"]))
     if coming is None and call.output.as_json:
-        call.output.document({**told, "rows": rows})
+        call.output.document({**answer, "rows": rows})
         return None
     if coming is None and not rows:
         call.output.hint("No matching log entries.")
-    printer = _Printer(call.output, told["version"], rows, long=long or call.flags.verbose > 0)
+    printer = _Printer(call.output, answer["version"], rows, long=long or call.flags.verbose > 0)
     for row in rows:
         printer.print(row)
     if coming is not None:
@@ -110,12 +110,12 @@ def show(
 ) -> Exit | None:
     """Show one connection with every attempt."""
     asked = {"id": int(which)} if which.isascii() and which.isdigit() else {"site": which}
-    told = call.reader().get("/v1/log", limit=1, **asked)
-    if not told["rows"]:
+    answer = call.reader().get("/v1/log", limit=1, **asked)
+    if not answer["rows"]:
         raise Misused(f"the log has no connection {which}")
-    (row,) = told["rows"]
+    (row,) = answer["rows"]
     if call.output.as_json:
-        call.output.document({"version": told["version"], **row})
+        call.output.document({"version": answer["version"], **row})
     else:
         _show_one(call.output, row)
     return None

@@ -23,8 +23,8 @@ def read_configuration(paths: Paths) -> Loaded:
 
 
 def make_setup(paths: Paths) -> Setup:
-    """What would be in effect if Byway were started now, without flags and without what `site set` said. It is for
-    reading: its routes must not be dialed. Raises ConfigError with all problems."""
+    """Builds the setup that a start of Byway would have now, without flags and without overrides of `site set`. It is
+    for reading: its routes must not be dialed. Raises ConfigError with all problems."""
     return asyncio.run(_make(paths))
 
 
@@ -32,8 +32,8 @@ async def _make(paths: Paths) -> Setup:
     loaded = read_configuration(paths)
     poller = make_poller(asyncio.get_running_loop())
     try:
-        asking_nobody = replace(loaded, settings=without_passwords(loaded.settings))
-        return SetupBuilder(poller, paths).make(asking_nobody, {}, port=loaded.settings.listen.port)
+        without_commands = replace(loaded, settings=without_passwords(loaded.settings))
+        return SetupBuilder(poller, paths).make(without_commands, {}, port=loaded.settings.listen.port)
     finally:
         poller.close()
 

@@ -45,28 +45,28 @@ class Output:
 
     @property
     def fancy(self) -> bool:
-        """Whether a person reads this on a terminal."""
+        """Whether stdout is a terminal, and neither --plain nor --json is given."""
         return not self.plain and not self.as_json and sys.stdout is not None and sys.stdout.isatty()
 
     def document(self, content: Any) -> None:
-        """One JSON document, on one line when a program reads it."""
+        """Prints one JSON document, on a single line unless stdout is a terminal."""
         print(json.dumps(content, indent=2 if _is_terminal() else None))
 
     def json_line(self, content: Any) -> None:
-        """One of many JSON objects, each on a line of its own, at once."""
+        """Prints one of many JSON objects on a line of its own, at once."""
         print(json.dumps(content), flush=True)
 
     def line(self, text: str = "") -> None:
-        """A sentence or a paragraph of the result; wrapped for a person."""
+        """Prints a sentence or a paragraph of the result, wrapped on a terminal."""
         print("\n".join(_wrapped(text, wide=not self.fancy)))
 
     def hint(self, text: str) -> None:
-        """Something that is not the result."""
+        """Prints a sentence that is no part of the result to stderr; --quiet drops it."""
         if not self.quiet:
             say(text)
 
     def table(self, headings: Sequence[str], rows: Iterable[Sequence[Cell]], *, empty: str = "") -> None:
-        """Rows under headings; `empty` is said beside an empty table."""
+        """Prints rows under headings; for an empty table also the hint `empty`."""
         cells = [[inert(_text(cell)) for cell in row] for row in rows]
         if not cells and empty:
             self.hint(empty)
@@ -78,22 +78,22 @@ class Output:
             print("\t".join(row))
 
     def row(self, cells: Sequence[Cell]) -> None:
-        """One row of a table that never ends, for programs."""
+        """Prints one row of an endless table for programs, at once."""
         print("\t".join(inert(_text(cell)) for cell in cells), flush=True)
 
     def now(self, text: str) -> None:
-        """One line of a list that never ends, for people. Nothing in it may come from outside as it was."""
+        """Prints one line of an endless list for people, at once. The caller makes its parts inert."""
         print(text, flush=True)
 
     def facts(self, facts: Iterable[tuple[str, str]]) -> None:
-        """Names and values below each other, wrapped to the terminal; those without a value are left out."""
+        """Prints names and values as two columns; entries without a value are left out."""
         shown = [(name, inert(value)) for name, value in facts if value]
         if shown:
             print("\n".join(lay_out(("", ""), shown, width())))
 
 
 def say(text: str) -> None:
-    """Lines for stderr; wrapped on a terminal."""
+    """Prints lines to stderr, wrapped on a terminal."""
     if sys.stderr is not None:
         print("\n".join(_wrapped(text, wide=not sys.stderr.isatty())), file=sys.stderr)
 

@@ -23,20 +23,20 @@ def try_url(
 ) -> Exit | None:
     """Show the plan for a URL and the rules that match it."""
     try:
-        told = call.client().post("/v1/rules/test", {"url": url})
+        answer = call.client().post("/v1/rules/test", {"url": url})
     except NotRunning:
         call.output.hint("No Byway is running. This is from the files, without overrides and learned status.")
-        told = _tested_offline(call, url)
+        answer = _tested_offline(call, url)
     if call.output.as_json:
-        call.output.document(told)
+        call.output.document(answer)
         return None
-    plan = told["plan"]
+    plan = answer["plan"]
     rows = [
-        ("host", f"{told['host']}:{told['port']}"),
+        ("host", f"{answer['host']}:{answer['port']}"),
         ("action", plan["action"]),
         ("routes", " → ".join(plan["routes"]) or "none"),
         ("why", plan["why"]),
-        *(("trace", step) for step in told["trace"]),
+        *(("trace", step) for step in answer["trace"]),
     ]
     call.output.table(("what", "value"), rows)
     return None
@@ -46,20 +46,22 @@ def try_url(
 def list_rules(call: Invocation) -> Exit | None:
     """List the rules in order; the first match decides."""
     try:
-        told = call.client().get("/v1/rules")
+        answer = call.client().get("/v1/rules")
     except NotRunning:
         from proxy.cli.offline import make_setup
         from proxy.control import serialize
 
         call.output.hint("No Byway is running. These are the rules in the file.")
         rules = make_setup(call.paths).router.rules
-        told = serialize.versioned(rules=[serialize.rule(rule) for rule in rules.rules], notices=list(rules.notices))
+        answer = serialize.versioned(rules=[serialize.rule(rule) for rule in rules.rules], notices=list(rules.notices))
     if call.output.as_json:
-        call.output.document(told)
+        call.output.document(answer)
         return None
-    rows = [(f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], _action(rule)) for rule in told["rules"]]
+    rows = [
+        (f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], _action(rule)) for rule in answer["rules"]
+    ]
     call.output.table(("at", "type", "value", "action"), rows, empty="There are no rules. Every site is AUTO.")
-    for notice in told["notices"]:
+    for notice in answer["notices"]:
         call.output.hint(notice)
     return None
 
@@ -85,8 +87,8 @@ def check(
             {"name": name, "file": it.source, "lines_read": it.lines_read, "lines_skipped": it.lines_skipped}
             for name, it in rules.lists.items()
         ]
-        told = {"file": str(checked), "rules": len(rules), "lists": lists, "notices": list(rules.notices)}
-        call.output.document({"version": VERSION, **told})
+        document = {"file": str(checked), "rules": len(rules), "lists": lists, "notices": list(rules.notices)}
+        call.output.document({"version": VERSION, **document})
         return None
     for name, it in rules.lists.items():
         call.output.line(f"list {name}: {it.source}: lines read: {it.lines_read:,}, skipped: {it.lines_skipped:,}")
@@ -118,23 +120,23 @@ def take(
     imported = parse_fingerprints(text, str(file))
     if not imported.fingerprints:
         raise ConfigError(f"{file}: no usable rows")
-    kept = call.paths.block_pages_file
+    stored = call.paths.block_pages_file
     try:
-        make_folder(kept.parent)
+        make_folder(stored.parent)
     except OSError as error:
-        raise BywayError(f"{kept.parent} cannot be created: {error.strerror}") from None
-    write_private(kept, text)
+        raise BywayError(f"{stored.parent} cannot be created: {error.strerror}") from None
+    write_private(stored, text)
     vetoes = sum(fingerprint.veto for fingerprint in imported.fingerprints)
     taken = len(imported.fingerprints) - vetoes
     skipped = imported.vague + len(imported.refused)
     if call.output.as_json:
-        told = {"file": str(kept), "taken": taken, "vetoes": vetoes, "vague": imported.vague}
-        call.output.document({"version": VERSION, **told, "refused": list(imported.refused)})
+        document = {"file": str(stored), "taken": taken, "vetoes": vetoes, "vague": imported.vague}
+        call.output.document({"version": VERSION, **document, "refused": list(imported.refused)})
         return None
     for sentence in imported.refused:
         call.output.hint(sentence)
     call.output.line(
-        f"{kept}: block pages: {taken:,}; exceptions: {vetoes:,}; rows skipped: {skipped:,}"
+        f"{stored}: block pages: {taken:,}; exceptions: {vetoes:,}; rows skipped: {skipped:,}"
         f" (too vague or not a block: {imported.vague:,}; unusable: {len(imported.refused):,})"
     )
     return None

@@ -29,13 +29,13 @@ def list_sites(
     everywhere: Annotated[bool, typer.Option("--all", help="Show all networks, not only the current one.")] = False,
 ) -> Exit | None:
     """List sites with a stored status or an override."""
-    told = call.reader().get("/v1/sites")
+    answer = call.reader().get("/v1/sites")
     if call.output.as_json:
-        call.output.document(told)
+        call.output.document(answer)
         return None
-    actions = {override["scope"]: _action(override) for override in told["overrides"]}
-    here = told["network"]
-    shown = [site for site in told["sites"] if everywhere or site["network"] == here]
+    actions = {override["scope"]: _action(override) for override in answer["overrides"]}
+    here = answer["network"]
+    shown = [site for site in answer["sites"] if everywhere or site["network"] == here]
     rows = [
         (site["scope"], _status(call.output, site), *([] if call.output.fancy else [site["cause"]]),
          _since(call.output, site), site["last_good"], actions.pop(site["scope"], ""),
@@ -54,20 +54,22 @@ def list_sites(
 @command(group, "show", example="byway site show livejournal.com")
 def show(call: Invocation, site: Site) -> Exit | None:
     """Show a site's status, history and evidence."""
-    told = call.reader().get(_path(site))
+    answer = call.reader().get(_path(site))
     if call.output.as_json:
-        call.output.document(told)
+        call.output.document(answer)
     elif call.output.fancy:
-        _show(call.output, told)
+        _show(call.output, answer)
     else:
         rows = [
             (belief["network"], belief["words"], _since(call.output, belief), _evidence(belief))
-            for belief in (told["belief"], *told["elsewhere"])
+            for belief in (answer["belief"], *answer["elsewhere"])
         ]
-        rows += [(spell["network"], _spell(spell), clock(spell["since"]), _story(spell)) for spell in told["timeline"]]
+        rows += [
+            (spell["network"], _spell(spell), clock(spell["since"]), _story(spell)) for spell in answer["timeline"]
+        ]
         call.output.table(("network", "status", "since", "evidence"), rows)
-        if told["override"] is not None:
-            call.output.hint(f"Override for {told['override']['scope']}: {_action(told['override'])}.")
+        if answer["override"] is not None:
+            call.output.hint(f"Override for {answer['override']['scope']}: {_action(answer['override'])}.")
     return None
 
 
@@ -87,12 +89,12 @@ def set_action(
     """Override routing for a site and its subdomains.
 
     Overrides win over rules."""
-    told = call.client().put(_path(site), {"action": action})
+    answer = call.client().put(_path(site), {"action": action})
     if call.output.as_json:
-        call.output.document(told)
+        call.output.document(answer)
     else:
-        call.output.line(f"{told['host']} and its subdomains: {_action(told['override'])}")
-        call.output.hint(f"Undo with `byway site forget {told['host']}`.")
+        call.output.line(f"{answer['host']} and its subdomains: {_action(answer['override'])}")
+        call.output.hint(f"Undo with `byway site forget {answer['host']}`.")
     return None
 
 
@@ -101,19 +103,19 @@ def forget(call: Invocation, site: Site) -> Exit | None:
     """Delete the stored status and override of a site.
 
     Those of its subdomains are deleted as well. The log keeps its entries."""
-    told = call.client().delete(_path(site))
+    answer = call.client().delete(_path(site))
     if call.output.as_json:
-        call.output.document(told)
+        call.output.document(answer)
         return None
-    gone = sorted({*told["forgotten"], *told["overrides"]})
-    call.output.line(f"Deleted: {', '.join(gone)}" if gone else f"No stored data for {told['host']}.")
+    gone = sorted({*answer["forgotten"], *answer["overrides"]})
+    call.output.line(f"Deleted: {', '.join(gone)}" if gone else f"No stored data for {answer['host']}.")
     return None
 
 
-def _show(out: Output, told: Document) -> None:
+def _show(out: Output, answer: Document) -> None:
     """For a person: what it is called now, then its history, then other networks."""
-    belief, override = told["belief"], told["override"]
-    out.line(f"{belief['glyph']} {belief['words']}: {told['host']}")
+    belief, override = answer["belief"], answer["override"]
+    out.line(f"{belief['glyph']} {belief['words']}: {answer['host']}")
     since = belief["found_at"] or belief["since"]
     out.facts(
         [
@@ -130,15 +132,15 @@ def _show(out: Output, told: Document) -> None:
         ]
     )
     if belief["words"] == "not tested":
-        out.hint(f"`byway why {told['host']}` tests it.")
+        out.hint(f"`byway why {answer['host']}` tests it.")
     for title, headings, rows in (
         ("History", ("since", "status", "until", "evidence"), [
             (clock(spell["since"]), _spell_word(spell), clock(spell["until"]) if spell["until"] else "now",
              spell["began"])
-            for spell in told["timeline"]
+            for spell in answer["timeline"]
         ]),
         ("Other networks", ("network", "status", "since", "evidence"), [
-            (it["network"], _status(out, it), _since(out, it), it["evidence"]) for it in told["elsewhere"]
+            (it["network"], _status(out, it), _since(out, it), it["evidence"]) for it in answer["elsewhere"]
         ]),
     ):  # fmt: skip
         if rows:

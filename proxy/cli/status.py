@@ -29,59 +29,59 @@ def _status(
     """Show problems, routes, relays and blocked sites."""
     client = call.client()
     while True:
-        told = client.get("/v1/status")
+        answer = client.get("/v1/status")
         if watch and call.output.fancy:
             sys.stdout.write(_CLEAR)
         if call.output.as_json:
-            call.output.document(told)
+            call.output.document(answer)
         elif call.output.fancy:
-            _show(call, told)
+            _show(call, answer)
         else:
-            call.output.table(_HEADINGS, _lines(told))
+            call.output.table(_HEADINGS, _lines(answer))
         if not watch:
             return None
         sys.stdout.flush()
         time.sleep(_WATCH_S)
 
 
-def _show(call: Invocation, told: dict[str, Any]) -> None:
-    out, now = call.output, told["now"]
-    for problem in told["problems"]:
+def _show(call: Invocation, answer: dict[str, Any]) -> None:
+    out, now = call.output, answer["now"]
+    for problem in answer["problems"]:
         out.line(f"! {problem['text']}")
         out.line(f"  → {problem['do']}")
-    if told["problems"]:
+    if answer["problems"]:
         out.line()
-    out.line(_headline(told))
+    out.line(_headline(answer))
     for title, headings, rows in (
-        (f"Routes, last {told['routes_hours']} h", ("route", "delivered", "failed", "success"), [
-            (route["route"], route["delivered"], route["failed"], _share(route)) for route in told["routes"]
+        (f"Routes, last {answer['routes_hours']} h", ("route", "delivered", "failed", "success"), [
+            (route["route"], route["delivered"], route["failed"], _share(route)) for route in answer["routes"]
         ]),
         ("Relays", ("relay", "state", "when", "url"), [
-            (relay["name"], relay["words"], ago(relay["found_at"], now=now), relay["url"]) for relay in told["relays"]
+            (relay["name"], relay["words"], ago(relay["found_at"], now=now), relay["url"]) for relay in answer["relays"]
         ]),
         ("Problem sites on this network", ("site", "status", "since", "works by"), [
             (site["scope"], f"{site['glyph']} {site['words']}", ago(site["found_at"] or site["since"], now=now),
              site["last_good"])
-            for site in told["sites"]
+            for site in answer["sites"]
         ]),
     ):  # fmt: skip
         if rows:
             out.line()
             out.line(title)
             out.table(headings, rows)
-    if not told["sites"]:
+    if not answer["sites"]:
         out.line()
         out.line("No problem sites on this network.")
-    for notice in told["notices"]:
+    for notice in answer["notices"]:
         out.hint(notice)
 
 
-def _headline(told: dict[str, Any]) -> str:
-    live = told["live"]
-    started = ago(live.get("started_at"), now=told["now"])
-    network = told["network"]
+def _headline(answer: dict[str, Any]) -> str:
+    live = answer["live"]
+    started = ago(live.get("started_at"), now=answer["now"])
+    network = answer["network"]
     return (
-        f"Byway {told['byway']} listens on {told['listen']}"
+        f"Byway {answer['byway']} listens on {answer['listen']}"
         f"{f', started {started}' if started else ''}; "
         f"{live.get('tunnels', 0)} open connections; "
         f"{'unknown network: results are not stored' if network == 'unknown' else f'network {network}'}."
@@ -92,15 +92,20 @@ def _share(route: dict[str, Any]) -> str:
     return share(route["delivered"], route["delivered"] + route["failed"])
 
 
-def _lines(told: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
+def _lines(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
     """The same for programs."""
-    for problem in told["problems"]:
+    for problem in answer["problems"]:
         yield "problem", "", problem["text"], problem["do"]
-    yield "byway", told["listen"], "running", f"version {told['byway']}, pid {told['pid']}, network {told['network']}"
-    for route in told["routes"]:
+    yield (
+        "byway",
+        answer["listen"],
+        "running",
+        f"version {answer['byway']}, pid {answer['pid']}, network {answer['network']}",
+    )
+    for route in answer["routes"]:
         detail = f"{route['delivered']} of {route['delivered'] + route['failed']} delivered"
         yield "route", route["route"], _share(route), detail
-    for relay in told["relays"]:
+    for relay in answer["relays"]:
         yield "relay", relay["name"], relay["words"], relay["url"]
-    for site in told["sites"]:
+    for site in answer["sites"]:
         yield "site", site["scope"], site["words"], site["evidence"]

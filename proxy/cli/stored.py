@@ -1,8 +1,8 @@
-"""What the files say, for commands that only read, while no Byway runs.
+"""Answers read-only commands from the files, while no Byway runs.
 
-`Stored.get` answers as the running Byway would: the same paths, the same documents, from the log and what was learned.
-Nothing is written. What only a running Byway knows (measurements of the last minutes, hosts that are not logged) is not
-there.
+`Stored.get` answers as the running Byway would: the same paths, the same documents, from the log and the stored
+beliefs. Nothing is written. What only a running Byway knows (measurements of the last minutes, hosts that are not
+logged) is missing.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class Stored:
         self._settings = _settings(paths)
 
     def get(self, path: str, **query: str | int | float | None) -> Document:
-        """What the running Byway would answer. Raises BywayError for what cannot be read, and for a path that needs
-        one."""
+        """Returns what the running Byway would answer. Raises NotRunning for a path that only a running Byway can
+        answer, and BywayError when the log cannot be read."""
         match path.removeprefix("/v1/").split("/"):
             case ["log"]:
                 return versioned(rows=self._log(query))
@@ -129,10 +129,10 @@ class Stored:
         return self._ask(lambda db: queries.changes(db, host))
 
     def _network(self) -> NetworkId:
-        """The network that this computer is on now; where that is unknown, the one of the last connection."""
+        """The network that this computer is on; when that is unknown, the network of the last logged connection."""
         try:
             now = network_id(read_uplink(), self._paths.network_key_file.read_bytes())
-        except OSError:  # no network was told from another yet
+        except OSError:  # there is no key yet: no Byway has ever identified a network here
             now = UNKNOWN_NETWORK
         if now != UNKNOWN_NETWORK:
             return now
@@ -142,11 +142,7 @@ class Stored:
     def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
         try:
             return _ask(self._file, query)
-        except (
-            sqlite3.Error,
-            OSError,
-            UnicodeDecodeError,
-        ) as error:  # the last: SQLite's message quotes a damaged file
+        except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: SQLite's message quotes the file
             raise BywayError(f"the log {self._file} cannot be read: {error}") from None
         except ValueError as error:
             raise Misused(str(error)) from None

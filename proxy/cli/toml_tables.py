@@ -1,7 +1,7 @@
 """Edits of an array of tables (`[[relay]]`) or of a table in a TOML text, by lines: all else stays as it was written.
 
 tomlkit puts what is added to a table behind the comments that belong to the next one, and gathers tables that stand
-apart. Here lines are moved, removed and inserted; whoever calls checks that the result says what it should.
+apart. Here lines are moved, removed and inserted; the caller checks that the result has the meaning it should.
 """
 
 from __future__ import annotations

@@ -57,23 +57,25 @@ def _why(
 ) -> Exit | None:
     """Test all routes to a site and explain the result."""
     coming = call.client().post_and_follow("/v1/why", {"site": site, "fresh": fresh})
-    told = _follow_steps(call.output, coming, site)
+    answer = _follow_steps(call.output, coming, site)
     if call.output.as_json:
-        call.output.document(told)
+        call.output.document(answer)
     elif not call.output.fancy:
-        call.output.table(_HEADINGS, [(name, value) for name, value in _facts(told) if value])
+        call.output.table(_HEADINGS, [(name, value) for name, value in _facts(answer) if value])
     elif call.output.verbose > 1:
-        call.output.line(_headline(told))
-        call.output.facts([fact for fact in _facts(told) if fact[0] not in ("url", "verdict", "step")])
+        call.output.line(_headline(answer))
+        call.output.facts([fact for fact in _facts(answer) if fact[0] not in ("url", "verdict", "step")])
     else:
-        for line in brief(told, width()):
+        for line in brief(answer, width()):
             print(line)
         if call.output.verbose:
             call.output.line()
-            call.output.facts(_reasons(told))
-        if not told["measured_again"]:
-            call.output.hint(f"Measured {ago(told['measured_at'])}; `byway why --fresh {told['host']}` tests again.")
-    return Exit.NO_NETWORK if told["verdict"]["words"] in ("no network", "portal") else None
+            call.output.facts(_reasons(answer))
+        if not answer["measured_again"]:
+            call.output.hint(
+                f"Measured {ago(answer['measured_at'])}; `byway why --fresh {answer['host']}` tests again."
+            )
+    return Exit.NO_NETWORK if answer["verdict"]["words"] in ("no network", "portal") else None
 
 
 def _follow_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> dict[str, Any]:
@@ -81,14 +83,14 @@ def _follow_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> d
     BywayError when there is none."""
     status = _StatusLine(out)
     try:
-        for told in coming:
-            if "verdict" in told:
-                return told
+        for answer in coming:
+            if "verdict" in answer:
+                return answer
             if out.fancy and out.verbose:
-                for line in row_lines(list(map(inert, _step_cells(told["step"]))), (19, 25, width() - 48)):
+                for line in row_lines(list(map(inert, _step_cells(answer["step"]))), (19, 25, width() - 48)):
                     out.line(line)
             else:
-                status.show(told["step"])
+                status.show(answer["step"])
     finally:
         status.clear()
     raise BywayError(f"the running Byway ended while it was testing {site}")
@@ -131,25 +133,25 @@ def _ended(step: Document) -> str:
 # -- for people --------------------------------------------------------------------------------------------------------
 
 
-def brief(told: Document, columns: int) -> list[str]:
+def brief(answer: Document, columns: int) -> list[str]:
     """The answer in at most LINES_MAX lines of `columns` columns. An unbreakable URL may be longer."""
-    verdict = told["verdict"]
+    verdict = answer["verdict"]
     before = [
-        *wrap(inert(_headline(told)), columns),
+        *wrap(inert(_headline(answer)), columns),
         *_fact("cause", verdict["because"], columns, 1),
         *_fact("evidence", _evidence(verdict), columns, _EVIDENCE_LINES),
         *_fact("relays", "; ".join(f"{name}: {fault}" for name, fault in verdict["relay_faults"].items()), columns, 1),
     ]
     after = [
-        *_fact("since", _since(told), columns, 1),
+        *_fact("since", _since(answer), columns, 1),
         *_fact("do", verdict["do"], columns, _DO_LINES),
     ]
-    return [*before, *_route_table(told["routes"], columns, LINES_MAX - len(before) - len(after)), *after]
+    return [*before, *_route_table(answer["routes"], columns, LINES_MAX - len(before) - len(after)), *after]
 
 
-def _headline(told: Document) -> str:
-    verdict = told["verdict"]
-    return f"{verdict['glyph']} {verdict['words']}: {told['url']}"
+def _headline(answer: Document) -> str:
+    verdict = answer["verdict"]
+    return f"{verdict['glyph']} {verdict['words']}: {answer['url']}"
 
 
 def _evidence(verdict: Document) -> str:
@@ -160,9 +162,9 @@ def _evidence(verdict: Document) -> str:
     return "; ".join(filter(None, (seen, sure, reasons)))
 
 
-def _since(told: Document) -> str:
+def _since(answer: Document) -> str:
     """When the stored status began, or when a result before this one came."""
-    belief = told["belief"]
+    belief = answer["belief"]
     if belief["since"] is None or belief["state"] == "unknown":
         return ""
     return f"{clock(belief['since'])} ({ago(belief['since'])}) on this network"
@@ -226,9 +228,9 @@ def _cut(text: str, columns: int) -> str:
     return text if columns_of(text) <= columns else f"{text[: columns - 1].rstrip()}…"
 
 
-def _reasons(told: Document) -> list[tuple[str, str]]:
+def _reasons(answer: Document) -> list[tuple[str, str]]:
     """What -v adds."""
-    verdict, belief, plan = told["verdict"], told["belief"], told["plan"]
+    verdict, belief, plan = answer["verdict"], answer["belief"], answer["plan"]
     return [
         *(("reason", reason) for reason in verdict["reasons"]),
         *(
@@ -241,19 +243,19 @@ def _reasons(told: Document) -> list[tuple[str, str]]:
         ("last working route", belief["last_good"]),
         ("next re-test", _moment(belief["retest_at"])),
         ("plan", f"{' → '.join(plan['routes']) or 'no route'} ({plan['why']})"),
-        *(("connection", f"{clock(row['at'])} {result(row)}") for row in told["connections"]),
+        *(("connection", f"{clock(row['at'])} {result(row)}") for row in answer["connections"]),
     ]
 
 
 # -- for programs, and -vv ---------------------------------------------------------------------------------------------
 
 
-def _facts(told: Document) -> list[tuple[str, str]]:
-    verdict, belief, plan = told["verdict"], told["belief"], told["plan"]
-    again = "" if told["measured_again"] else "; `--fresh` tests again"
+def _facts(answer: Document) -> list[tuple[str, str]]:
+    verdict, belief, plan = answer["verdict"], answer["belief"], answer["plan"]
+    again = "" if answer["measured_again"] else "; `--fresh` tests again"
     return [
-        ("host", told["host"]),
-        ("url", told["url"]),
+        ("host", answer["host"]),
+        ("url", answer["url"]),
         ("verdict", verdict["words"]),
         ("cause", verdict["cause"]),
         ("evidence", verdict["seen"]),
@@ -262,9 +264,12 @@ def _facts(told: Document) -> list[tuple[str, str]]:
         *(("reason", reason) for reason in verdict["reasons"]),
         *(("signal", f"{signal['id']} {signal['weight']:g}: {signal['text']}") for signal in verdict["signals"]),
         ("other explanation", verdict["instead"]),
-        *(("route", _route(row)) for row in told["routes"]),
-        ("measured", f"{clock(told['measured_at'])}, {ago(told['measured_at'])}, in {span(told['measured_s'])}{again}"),
-        ("network", told["measured_on"]),
+        *(("route", _route(row)) for row in answer["routes"]),
+        (
+            "measured",
+            f"{clock(answer['measured_at'])}, {ago(answer['measured_at'])}, in {span(answer['measured_s'])}{again}",
+        ),
+        ("network", answer["measured_on"]),
         ("stored status", belief["words"] if belief["state"] != "unknown" else ""),
         ("stored evidence", belief["evidence"]),
         ("since", _moment(belief["since"])),
@@ -272,11 +277,11 @@ def _facts(told: Document) -> list[tuple[str, str]]:
         ("next re-test", _moment(belief["retest_at"])),
         ("plan", " → ".join(plan["routes"]) or "none"),
         ("plan reason", plan["why"]),
-        *(("change", _change(change)) for change in told["changes"][:5]),
-        *(("step", step_line(step)) for step in told["steps"]),
+        *(("change", _change(change)) for change in answer["changes"][:5]),
+        *(("step", step_line(step)) for step in answer["steps"]),
         *(
             ("attempt", f"{clock(row['at'])} {attempt(tried, row['protocol'])}")
-            for row in told["connections"]
+            for row in answer["connections"]
             for tried in row["attempts"]
         ),
         ("what to do", verdict["do"]),

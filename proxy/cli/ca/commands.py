@@ -32,10 +32,10 @@ def show(call: Invocation) -> Exit | None:
     Exit code 5: there is one, and it cannot be used."""
     from proxy.cli.ca import trust
 
-    told = trust.ca_document(call.paths)
-    authority, problem = told["authority"], told["problem"]
+    answer = trust.ca_document(call.paths)
+    authority, problem = answer["authority"], answer["problem"]
     if call.output.as_json:
-        call.output.document(told)
+        call.output.document(answer)
         return Exit.BAD if problem else None
     rows: list[tuple[str, str, str]] = []
     if authority is not None:
@@ -47,7 +47,7 @@ def show(call: Invocation) -> Exit | None:
             ("valid until", _day(authority["valid_until"]), ago(authority["valid_until"])),
             ("file", authority["file"], "certificate only"),
         ]
-    rows += [row for store in told["stores"] for row in _store_rows(store)]
+    rows += [row for store in answer["stores"] for row in _store_rows(store)]
     call.output.table(("what", "value", "detail"), rows)
     if problem:
         say(f"byway: {problem}")
@@ -56,7 +56,7 @@ def show(call: Invocation) -> Exit | None:
         call.output.hint(
             "There is no CA yet. `byway ca trust` creates one, and so does the first INSPECT rule that matches."
         )
-    _hint_at_others(call, told["stores"])
+    _hint_at_others(call, answer["stores"])
     return None
 
 

@@ -1,6 +1,6 @@
-"""A Byway of one's own: a second process with its own configuration and state, for as long as it is needed.
+"""Runs a second Byway process with its own configuration and state, for the length of a `with` block.
 
-The demo stands on it. It is started as the user would start it, so what it does is what `byway run` does.
+The demo uses it. It is started as the user would start it, so what it does is what `byway run` does.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxy.model.errors import BywayError
 
 _STOP_S = 10.0
 
-_LOOK_S = 0.05  # between two looks for run.json
+_POLL_S = 0.05  # between two polls of run.json
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,14 +43,14 @@ class BywayProcess:
 
 @contextlib.asynccontextmanager
 async def start(folder: Path, config: str, *, trust: Path | None = None) -> AsyncIterator[BywayProcess]:
-    """Starts `byway run` on a free port with the text of a configuration; everything it writes lies in `folder`. It
-    holds certificates to those in `trust`, a PEM file, in place of the system's. It is ended on leaving. Raises
-    BywayError, with what it said, when it does not start."""
-    config_file, state, said = folder / "config.toml", folder / "state", folder / "byway.txt"
+    """Starts `byway run` on a free port with this configuration, and ends it on leaving. It writes only in `folder`,
+    and trusts the CAs in `trust`, a PEM file, instead of the system's. Raises BywayError, with the output of the
+    process, when it does not start."""
+    config_file, state, log = folder / "config.toml", folder / "state", folder / "byway.txt"
     config_file.write_text(config)
     state.mkdir(mode=0o700)
     arguments = ("--config", str(config_file), "--state", str(state))
-    with said.open("wb") as output:
+    with log.open("wb") as output:
         process = await asyncio.create_subprocess_exec(
             *command("run", "--port", "0", *arguments),
             stdin=subprocess.DEVNULL,
@@ -61,14 +61,14 @@ async def start(folder: Path, config: str, *, trust: Path | None = None) -> Asyn
     try:
         port = await _listening(process, state / "run.json")
         if port is None:
-            raise BywayError(f"Byway did not start; its output: {said.read_text(errors='replace').strip()}")
+            raise BywayError(f"Byway did not start; its output: {log.read_text(errors='replace').strip()}")
         yield BywayProcess(port, arguments)
     finally:
         await _end(process)
 
 
 def command(*words: str) -> list[str]:
-    """A `byway` command of this very installation, wherever it is called from."""
+    """The command line that runs `byway WORDS` of this installation, from any working directory."""
     return [sys.executable, "-P", "-m", "proxy", *words]
 
 
@@ -77,7 +77,7 @@ async def _listening(process: asyncio.subprocess.Process, run_file: Path) -> int
     while process.returncode is None:
         if (port := _port(run_file)) is not None:
             return port
-        await asyncio.sleep(_LOOK_S)
+        await asyncio.sleep(_POLL_S)
     return None
 
 

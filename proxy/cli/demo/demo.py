@@ -31,8 +31,8 @@ OPEN = "open.test"
 BLOCKED = "blocked.test"
 _LIMIT_S = 30.0
 """The demo takes two or three seconds; on a machine that is stuck it gives up here."""
-_LOOKS = 20
-"""The log is written in batches: it may take a second look until a row is there."""
+_POLLS = 20
+"""Polls of the log until the rows are there: it is written in batches."""
 
 _WIDTH = 80
 _INDENT = " " * 16
@@ -65,27 +65,27 @@ url = "socks5h://{loopback}:{relay}"
 """
 
 
-class Untrue(Exception):
-    """Something did not happen as the demo says."""
+class DemoFailed(Exception):
+    """Raised when something did not happen as the demo says."""
 
 
 @dataclass(slots=True)
 class _Story:
-    """What is printed as it happens, and what was seen, for programs."""
+    """Prints what happens, and collects it for the JSON document."""
 
     quiet: bool = False
     visits: list[dict[str, Any]] = field(default_factory=list)
     log: list[dict[str, Any]] = field(default_factory=list)
 
-    def tell(self, text: str) -> None:
+    def show(self, text: str) -> None:
         if not self.quiet:
             print(text, flush=True)
 
     def visited(self, host: str, result: str, milliseconds: int | None, *, visit: int, text: str) -> None:
         """One visit: `visit` 0 is without Byway, `result` the route or what stopped it."""
-        seen = {"visit": visit, "host": host, "result": result, "elapsed_s": None}
-        self.visits.append(seen if milliseconds is None else seen | {"elapsed_s": milliseconds / 1000})
-        self.tell(f"  {host:<13} {text}")
+        entry = {"visit": visit, "host": host, "result": result, "elapsed_s": None}
+        self.visits.append(entry if milliseconds is None else entry | {"elapsed_s": milliseconds / 1000})
+        self.show(f"  {host:<13} {text}")
 
 
 def main(*, as_json: bool = False) -> int:
@@ -94,7 +94,7 @@ def main(*, as_json: bool = False) -> int:
     story, reason = _Story(quiet=as_json), ""
     try:
         asyncio.run(_play(story))
-    except (Untrue, BywayError, OSError, EOFError) as error:
+    except (DemoFailed, BywayError, OSError, EOFError) as error:
         reason = str(error) or f"nothing happened for {_LIMIT_S:g} s"
     if as_json:
         document = {"version": VERSION, "ok": not reason, "error": reason, "visits": story.visits, "log": story.log}
@@ -113,11 +113,11 @@ async def _play(story: _Story) -> None:
             byway_process.start(folder, _config(stage), trust=stage.certificate) as byway,
         ):
             _introduce(story, stage, byway)
-            await _without(story, stage)
+            await _visit_without_byway(story, stage)
             await _visit_twice(story, stage, byway)
             await _read_log(story, byway)
-    story.tell(f"Next: run `{_name()} run`.")
-    story.tell("Then set your browser's HTTP proxy to 127.0.0.1:8119.")
+    story.show(f"Next: run `{_name()} run`.")
+    story.show("Then set your browser's HTTP proxy to 127.0.0.1:8119.")
 
 
 def _config(stage: DemoWorld) -> str:
@@ -125,17 +125,17 @@ def _config(stage: DemoWorld) -> str:
 
 
 def _introduce(story: _Story, stage: DemoWorld, byway: BywayProcess) -> None:
-    story.tell("Everything here runs on this computer, over loopback, and is deleted afterwards.\n")
-    story.tell(f"  origin  {LOOPBACK}:{stage.origin_port}  serves https://{OPEN}/ and https://{BLOCKED}/")
-    story.tell(f"  censor  {LOOPBACK}:{stage.censor_port}  the direct route; resets connections to {BLOCKED}")
-    story.tell(f"  relay   {LOOPBACK}:{stage.relay_port}  your SOCKS5 relay; the censor cannot see inside")
-    story.tell(f"  byway   {LOOPBACK}:{byway.port}  the proxy that a browser would use\n")
-    story.tell("Byway has one relay and no rules, so every site is AUTO: direct first, then the")
-    story.tell("relay if direct fails.\n")
+    story.show("Everything here runs on this computer, over loopback, and is deleted afterwards.\n")
+    story.show(f"  origin  {LOOPBACK}:{stage.origin_port}  serves https://{OPEN}/ and https://{BLOCKED}/")
+    story.show(f"  censor  {LOOPBACK}:{stage.censor_port}  the direct route; resets connections to {BLOCKED}")
+    story.show(f"  relay   {LOOPBACK}:{stage.relay_port}  your SOCKS5 relay; the censor cannot see inside")
+    story.show(f"  byway   {LOOPBACK}:{byway.port}  the proxy that a browser would use\n")
+    story.show("Byway has one relay and no rules, so every site is AUTO: direct first, then the")
+    story.show("relay if direct fails.\n")
 
 
-async def _without(story: _Story, stage: DemoWorld) -> None:
-    """The control: without Byway the block is real."""
+async def _visit_without_byway(story: _Story, stage: DemoWorld) -> None:
+    """Checks as a control that the block is real without Byway."""
     opened = await _fetch(stage, OPEN)
     _check(opened.body == page_of(OPEN), f"{OPEN} opens without Byway")
     try:
@@ -143,18 +143,18 @@ async def _without(story: _Story, stage: DemoWorld) -> None:
     except (ConnectionResetError, ssl.SSLError):
         _check(stage.cut == 1, "the censor counts what it cuts")
     else:
-        raise Untrue(f"{BLOCKED} is blocked without Byway")
-    story.tell("Without Byway")
+        raise DemoFailed(f"{BLOCKED} is blocked without Byway")
+    story.show("Without Byway")
     story.visited(OPEN, "opens", opened.milliseconds, visit=0, text="opens")
     story.visited(BLOCKED, "connection reset", None, visit=0, text="connection reset\n")
 
 
 async def _visit_twice(story: _Story, stage: DemoWorld, byway: BywayProcess) -> None:
-    story.tell("Through Byway, first visit")
+    story.show("Through Byway, first visit")
     await _visit(story, stage, byway, visit=1, cuts=1, how="direct was reset, the relay delivered")
-    story.tell("Through Byway, second visit")
+    story.show("Through Byway, second visit")
     await _visit(story, stage, byway, visit=2, cuts=0, how="the relay at once: Byway remembers")
-    story.tell("")
+    story.show("")
 
 
 async def _visit(story: _Story, stage: DemoWorld, byway: BywayProcess, *, visit: int, cuts: int, how: str) -> None:
@@ -176,21 +176,21 @@ async def _visit(story: _Story, stage: DemoWorld, byway: BywayProcess, *, visit:
 async def _read_log(story: _Story, byway: BywayProcess) -> None:
     """Prints the routes from Byway's log, and checks them."""
     rows = await _rows(byway, 4)
-    told = [(row["host"], [(tried["route"], tried["symptom"]) for tried in row["attempts"]]) for row in rows]
-    _check(told == _ROUTES, f"the log has the routes that were tried; it has {told}")
+    logged = [(row["host"], [(tried["route"], tried["symptom"]) for tried in row["attempts"]]) for row in rows]
+    _check(logged == _ROUTES, f"the log has the routes that were tried; it has {logged}")
     story.log += rows
-    story.tell("Byway's log (byway log --long)")
+    story.show("Byway's log (byway log --long)")
     for row in rows:
         tried = "; ".join(attempt(it, row["protocol"]) for it in row["attempts"])
-        story.tell(textwrap.fill(f"{row['host']:<13} {tried}", _WIDTH, initial_indent="  ", subsequent_indent=_INDENT))
-        story.tell(textwrap.fill(f"plan: {row['why']}", _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT))
-    story.tell("")
+        story.show(textwrap.fill(f"{row['host']:<13} {tried}", _WIDTH, initial_indent="  ", subsequent_indent=_INDENT))
+        story.show(textwrap.fill(f"plan: {row['why']}", _WIDTH, initial_indent=_INDENT, subsequent_indent=_INDENT))
+    story.show("")
 
 
 async def _rows(byway: BywayProcess, enough: int) -> list[dict[str, Any]]:
     """The log, the oldest row first, once it has as many as are asked for."""
     found: list[dict[str, Any]] = []
-    for _ in range(_LOOKS):
+    for _ in range(_POLLS):
         found = sorted((await byway.read("log"))["rows"], key=lambda row: float(row["at"]))
         if len(found) >= enough:
             break
@@ -198,7 +198,7 @@ async def _rows(byway: BywayProcess, enough: int) -> list[dict[str, Any]]:
 
 
 def _name() -> str:
-    """How the user calls us: the command that is printed must work as it is."""
+    """The name by which the user started Byway, so that the printed command works as it is."""
     called = Path(sys.argv[0])
     if called.name == "__main__.py":
         return f"{Path(sys.executable).name} -m proxy"
@@ -208,7 +208,7 @@ def _name() -> str:
 
 def _check(true: bool, what: str) -> None:
     if not true:
-        raise Untrue(what)
+        raise DemoFailed(what)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,8 +218,8 @@ class _Fetched:
 
 
 async def _fetch(stage: DemoWorld, name: str, *, via: int | None = None) -> _Fetched:
-    """Fetches https://name/ as a browser would: through the proxy on port `via`, or else on the way that the censor
-    watches."""
+    """Fetches https://name/ as a browser would: through the proxy on port `via`; without it, directly through the
+    censor."""
     trust = ssl.create_default_context(cafile=stage.certificate)
     started = time.monotonic()
     if via is None:

@@ -218,10 +218,10 @@ def to_csv(sites: Sequence[Site]) -> str:
     for site in sites:
         for one in site.examinations:
             for route in one.routes:
-                told = {**route, "at": _moment(one.at), "url": one.url, "source": one.source, "verdict": one.words,
+                answer = {**route, "at": _moment(one.at), "url": one.url, "source": one.source, "verdict": one.words,
                         "cause": one.cause, "anomaly": str(one.anomaly).lower(),
                         "confirmed": str(one.confirmed).lower(), "network": one.network}  # fmt: skip
-                writer.writerow([_cell(told[name]) for name in _COLUMNS])
+                writer.writerow([_cell(answer[name]) for name in _COLUMNS])
     return file.getvalue()
 
 

@@ -2,7 +2,7 @@
 
 `full` leaves only what concerns the site; `relay` hides the relays alone; `none` hides nothing. Passwords of relays
 are in no answer of a Byway's, so in no report either. What a relay says in its own words is left out rather than
-searched: it may name itself in ways that nobody foresees.
+searched: it may name itself in ways that cannot be foreseen.
 """
 
 from __future__ import annotations

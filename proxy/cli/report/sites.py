@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from proxy.cli.exit_codes import Misused
+from proxy.model import Destination
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client
@@ -63,8 +64,8 @@ def gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
     """What is known of these sites, each once; of all with a stored status when none is named. Raises Misused for a
     site of which nothing is known."""
     if not hosts:
-        told = client.get("/v1/sites")
-        stored = sorted({site["scope"] for site in told["sites"] if not _is_wide(site["scope"])})
+        answer = client.get("/v1/sites")
+        stored = sorted({site["scope"] for site in answer["sites"] if not _is_wide(site["scope"])})
         return [_site(client, host) for host in stored]
     found = {site.host: site for site in (_site(client, host) for host in hosts)}
     for host, site in found.items():
@@ -90,21 +91,21 @@ def _site(client: Client | Stored, named: str) -> Site:
     return Site(host, shown["belief"], tuple(shown["timeline"]), tuple(found))
 
 
-def _of_measurement(told: Mapping[str, Any]) -> Examination:
-    verdict = told["verdict"]
+def _of_measurement(answer: Mapping[str, Any]) -> Examination:
+    verdict = answer["verdict"]
     return Examination(
-        url=told["url"],
-        at=told["measured_at"],
-        took_s=told["measured_s"],
+        url=answer["url"],
+        at=answer["measured_at"],
+        took_s=answer["measured_s"],
         source="measurement",
         words=verdict["words"],
         cause=verdict["cause"],
         seen=verdict["seen"],
         anomaly=verdict["anomaly"],
         confirmed=verdict["confirmed"],
-        network=told["measured_on"],
-        steps=tuple(told["steps"]),
-        routes=tuple(told["routes"]),
+        network=answer["measured_on"],
+        steps=tuple(answer["steps"]),
+        routes=tuple(answer["routes"]),
     )
 
 
@@ -115,14 +116,13 @@ def _of_connection(row: Mapping[str, Any]) -> Examination:
     anomaly = failed and row["winner"] not in (None, "direct")
     confirmed = anomaly and any(_confirms(tried) for tried in direct)
     scheme = "http" if row["protocol"] == "http" else "https"
-    port = "" if row["port"] == {"http": 80, "https": 443}[scheme] else f":{row['port']}"
-    host = f"[{row['host']}]" if ":" in row["host"] else row["host"]
+    usual_port = ":80" if scheme == "http" else ":443"
     if anomaly:
         words = "direct failed, another route delivered"
     else:
         words = f"{row['winner']} delivered" if row["winner"] else "no route delivered"
     return Examination(
-        url=f"{scheme}://{host}{port}/",
+        url=f"{scheme}://{str(Destination(row['host'], row['port'])).removesuffix(usual_port)}/",
         at=row["at"],
         took_s=max((tried["started_s"] + tried["elapsed_s"] for tried in attempts), default=0.0),
         source="connection",

@@ -92,14 +92,14 @@ class View:
             self._progress.stop()
 
     def add(self, row: Row) -> None:
-        """One site is done."""
+        """Shows the result of one site."""
         if self._streams:
             self._print(row)
         if self._progress is not None and self._task is not None:
             self._progress.advance(self._task)
 
     def finish(self, rows: Sequence[Row]) -> None:
-        """All that came, in the order of the sites."""
+        """Shows the summary; without streaming, all results first, in the order of the sites."""
         if self._out.as_json:
             self._out.document(serialize.versioned(sites=len(self._survey.urls), results=list(rows)))
         elif self._written is not None:
@@ -128,7 +128,7 @@ class View:
 
 
 def _progress_bar(out: Output) -> Progress | None:
-    """On the terminal: N of M and the time that is left. None where nobody would see it."""
+    """A progress bar on the terminal: N of M and the time left. None with --quiet and without a terminal."""
     import sys
 
     stream = sys.stdout if out.fancy else sys.stderr
@@ -169,7 +169,7 @@ def _matrix_row(row: Row, routes: Sequence[str]) -> list[str]:
 
 
 def _in_matrix(route: Mapping[str, Any]) -> str:
-    """How a route ended, as short as it can be said."""
+    """The result of a route in one or two words."""
     if route["result"] == "ok":
         return f"✓ {route['status'] or ''}".rstrip()
     if route["result"] == "not_tested":
@@ -217,9 +217,9 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
         writer.writerow((*_COLUMNS, *routes, "measured_at", "measured_s"))
         for row in rows:
             verdict = row["verdict"]
-            told = {**verdict, "url": row["url"], "verdict": verdict["words"]}
+            fields = {**verdict, "url": row["url"], "verdict": verdict["words"]}
             ended = {route["route"]: _ended(route) for route in row["routes"]}
-            cells = (*(told[name] for name in _COLUMNS), *(ended.get(route, "") for route in routes))
+            cells = (*(fields[name] for name in _COLUMNS), *(ended.get(route, "") for route in routes))
             writer.writerow([*map(_cell, cells), round(row["measured_at"], 3), row["measured_s"]])
 
 

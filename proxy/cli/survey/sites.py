@@ -24,7 +24,7 @@ FILE_LIMIT = 16 * 1024 * 1024
 SITES_LIMIT = 50_000
 
 _REASONS = 5
-"""Lines that are told of a list of which nothing can be used."""
+"""Number of lines that the error shows when a list has no usable line."""
 
 _PUBLIC_LISTS = "https://github.com/citizenlab/test-lists"
 

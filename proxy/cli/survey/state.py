@@ -107,7 +107,7 @@ def _whole(lines: Iterable[str]) -> Iterator[Row]:
 
 
 def drop_old(state_dir: Path, *, days: float) -> None:
-    """Deletes surveys that nobody went on with."""
+    """Deletes interrupted surveys that were not continued."""
     for path in (state_dir / FOLDER).glob("*.jsonl"):
         with contextlib.suppress(OSError):  # gone already
             if time.time() - path.stat().st_mtime > days * 86_400:

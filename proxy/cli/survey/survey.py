@@ -117,13 +117,13 @@ def _run(view: View, client: Client, survey: SurveyFile, *, at_once: int, jitter
     try:
         with view:
             for _ in left:
-                told = crew.next()
-                if isinstance(told, BaseException):
+                answer = crew.next()
+                if isinstance(answer, BaseException):
                     if survey.is_kept:
                         say(f"The results so far are kept: continue with `byway test --resume {survey.id}`.")
-                    raise told
-                survey.add(told, keep=told["kept"])
-                view.add(told)
+                    raise answer
+                survey.add(answer, keep=answer["kept"])
+                view.add(answer)
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     finally:
@@ -181,9 +181,9 @@ class _WorkerPool:
         body: dict[str, Any] = {"site": url}
         if self._routes:
             body["routes"] = self._routes
-        told = self._client.post("/v1/test", body)
+        answer = self._client.post("/v1/test", body)
         kept = ("url", "host", "port", "kept", "verdict", "routes", "measured_at", "measured_s")
-        return {"asked": url, **{name: told[name] for name in kept}}
+        return {"asked": url, **{name: answer[name] for name in kept}}
 
 
 def _not_measured(url: str, error: str) -> Row:
