@@ -1,12 +1,12 @@
-"""Whether another user of this computer could change a file that Byway obeys.
+"""Checks whether another user of this computer could change a file that Byway obeys.
 
-A configuration names commands to run, and rules decide what goes direct: who can write them decides for the user. So a
-file is obeyed only when the user or root alone can change it. Its owner and mode decide, with those of every folder and
-symbolic link on the way to it; a folder that nobody else can enter (0700) is enough for everything below it. Groups
-without other members and sticky folders such as /tmp are no danger in themselves.
+A configuration names commands to run, and rules decide what goes direct, so a user who can write them decides for the
+owner. A file is obeyed only when the user and root alone can change it: by its owner and mode, and those of every
+folder and symbolic link on the way to it. A folder that no other user can enter (0700) protects everything below it.
+Groups without other members and sticky folders such as /tmp are safe.
 
-Where owners or modes mean nothing (vfat, a Windows drive under WSL, owners that a container does not know), `doubt`
-says so: such a file is obeyed with a warning, but no command from it is run.
+Where owners or modes carry no information (vfat, a Windows drive under WSL, owners that a container does not know),
+`doubt` says so: such a file is obeyed with a warning, but no command from it is run.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ _ACL_NAMED = (0x02, 0x08)  # ACL_USER and ACL_GROUP: entries for someone by name
 
 @dataclass(frozen=True, slots=True)
 class Trust:
-    """What is to be known of one file. Neither: it can be obeyed."""
+    """The result of checking one file. Without problems and doubt it can be obeyed."""
 
     problems: tuple[str, ...] = ()
-    """Why it is not used, a sentence for each cause, with the command that mends it."""
+    """Why the file is not used: a sentence for each cause, with the command that repairs it."""
     doubt: str = ""
-    """Why it is unknown who could change it."""
+    """Why it is unknown which users could change the file; empty when it is known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class Obeyed:
 
 def read_obeyed(path: Path, *, limit: int) -> Obeyed:
     """A file of at most `limit` bytes, as `read_text` reads it. Raises ConfigError, also when another user could change
-    the file. What is judged is the very file that was read, whatever its path leads to by now."""
+    the file. The check is of the file that was read, even if its path leads to another one by now."""
     data, status = read_file(path, limit=limit)
     trust = trust_in(path, opened=status)
     if trust.problems:
@@ -73,19 +73,19 @@ def read_obeyed(path: Path, *, limit: int) -> Obeyed:
 
 
 def check_obeyed(path: Path) -> None:
-    """Raises ConfigError when another user could change a file that other code reads. One that is missing is theirs to
-    report."""
+    """Raises ConfigError when another user could change a file that other code reads. A missing file passes: the code
+    that reads it reports that."""
     if problems := trust_in(path).problems:
         raise ConfigError(problems)
 
 
 def trust_in(path: Path, *, opened: os.stat_result | None = None) -> Trust:
-    """The file or folder at `path`. `opened` is the status of the file that was opened there."""
+    """Checks the file or folder at `path`. `opened` is the status of the file that was opened there."""
     if os.name != "posix":
         return Trust()
     try:
         faults, last = _follow(path)
-    except OSError:  # nothing is there, or a part of the way cannot be read: who reads it says so
+    except OSError:  # missing, or a part of the way cannot be read: the code that reads the file reports it
         return Trust()
     if opened is not None and (opened.st_dev, opened.st_ino) != (last.st_dev, last.st_ino):
         return Trust((f"{shown(path)}: not used: it was replaced while it was read; try again",))
@@ -100,7 +100,7 @@ def trust_in(path: Path, *, opened: os.stat_result | None = None) -> Trust:
 
 @dataclass(frozen=True, slots=True)
 class _Fault:
-    """Somebody else owns a place on the way to the file, or may write to it."""
+    """Another user owns a folder or link on the way to the file, or may write to it."""
 
     place: Path
     status: os.stat_result
@@ -155,15 +155,15 @@ def _follow(path: Path) -> tuple[list[_Fault], os.stat_result]:
 
 
 def _faults_on(way: Sequence[_Step]) -> list[_Fault]:
-    """None below a folder that nobody else can enter. What is above it does not matter either: another folder in its
-    place would belong to somebody else."""
+    """Returns the faults of all steps; none when one step is a folder that no other user can enter. Faults above that
+    folder do not matter either: a folder put in its place would belong to another user."""
     if any(_is_private(step.status) for step in way[:-1] if stat.S_ISDIR(step.status.st_mode)):
         return []
     return [fault for step in way for fault in step.faults]
 
 
 def _faults_of_entry(folder: _Step, place: Path, status: os.stat_result) -> Iterator[_Fault]:
-    """Whether others could put something else in the place of this entry of a folder."""
+    """Yields why other users could replace this entry of a folder."""
     if not _is_trusted(folder.status.st_uid):
         yield _Fault(folder.place, folder.status, is_owner=True)
     elif _is_writable(folder.place, folder.status):
@@ -181,7 +181,7 @@ def _faults_of(step: _Step) -> Iterator[_Fault]:
 
 
 def _is_private(status: os.stat_result) -> bool:
-    """Whether nobody else can enter the folder."""
+    """Whether no other user can enter the folder."""
     if not _is_trusted(status.st_uid) or status.st_mode & 0o007:
         return False
     return not status.st_mode & 0o070 or not _has_other_members(status.st_gid, os.geteuid())
@@ -192,7 +192,7 @@ def _is_trusted(uid: int) -> bool:
 
 
 def _is_writable(place: Path, status: os.stat_result) -> bool:
-    """Whether somebody else than its owner may write there."""
+    """Whether a user other than its owner may write to it."""
     if status.st_mode & stat.S_IWOTH:
         return True
     if not status.st_mode & stat.S_IWGRP:
@@ -201,7 +201,7 @@ def _is_writable(place: Path, status: os.stat_result) -> bool:
 
 
 def _names_others(place: Path) -> bool:
-    """Whether an access control list lets somebody by name; its mask stands where the group's bits are."""
+    """Whether an access control list lets a named user or group write; its mask stands in the group's bits."""
     try:
         entries = os.getxattr(place, _ACL)[4:]
     except (OSError, AttributeError):
@@ -211,8 +211,8 @@ def _names_others(place: Path) -> bool:
 
 @lru_cache(maxsize=64)
 def _has_other_members(gid: int, us: int) -> bool:
-    """Whether a group has members besides us and root, as far as that can be told: a group that the system does not
-    list, or that is not listed whole, counts as one that has."""
+    """Whether a group has members besides this user and root. A group that the system does not list, or not completely,
+    counts as one that has."""
     accounts = pwd.getpwall()
     ours = {account.pw_name for account in accounts if account.pw_uid in (us, _ROOT)}
     try:
@@ -234,7 +234,7 @@ def _has_other_members(gid: int, us: int) -> bool:
 
 
 def _is_known(uid: int) -> bool:
-    """False for the number that stands for every owner whom this user namespace does not map."""
+    """False for the overflow id, which stands for every owner that this user namespace does not map."""
     return uid != _OVERFLOW_ID or _is_mapped(uid)
 
 
@@ -249,7 +249,7 @@ def _is_mapped(uid: int) -> bool:
 
 
 def _filesystem(device: int) -> str:
-    """The kind of filesystem with this device number, as /proc/self/mountinfo calls it; "" where that is unknown."""
+    """The type of the filesystem with this device number, as in /proc/self/mountinfo; "" when unknown."""
     number = f"{os.major(device)}:{os.minor(device)}"
     try:
         lines = Path("/proc/self/mountinfo").read_text(errors="replace").splitlines()

@@ -1,7 +1,7 @@
-"""Where Byway's files lie.
+"""The paths of Byway's files.
 
-The configuration's folder holds config.toml, rules.txt and addons/; the state folder holds what Byway writes, for the
-user's eyes alone. Tests, the demo and a second instance use a state folder of their own and meet nobody.
+The configuration's folder holds config.toml, rules.txt and addons/; the state folder holds what Byway writes,
+with mode 0700. Tests, the demo and a second instance use a state folder of their own and share nothing.
 """
 
 from __future__ import annotations
@@ -36,12 +36,12 @@ _NOT_NOW = frozenset(
 
 
 class NotWritable(BywayError):
-    """A folder in which nothing can be written now, and which is no reason not to run."""
+    """Raised when nothing can be written in a folder at the moment. Byway then runs without it."""
 
 
 @dataclass(frozen=True, slots=True)
 class Paths:
-    """All places. Nothing is made here: see `private_folder`."""
+    """All paths. Creates no folder: see `private_folder`."""
 
     config_file: Path
     config_given: bool
@@ -50,7 +50,7 @@ class Paths:
     runtime_dir: Path | None
     """For sockets, gone after logout; None where the system has none."""
     run_dir: Path | None = None
-    """Where lock and run.json lie instead of in the state folder, when nothing can be written there."""
+    """The folder of lock and run.json when the state folder is not writable; None: they lie in the state folder."""
 
     @classmethod
     def locate(cls, env: Mapping[str, str], *, config: Path | None = None, state: Path | None = None) -> Paths:
@@ -69,12 +69,12 @@ class Paths:
         return self.config_file.parent
 
     def named(self, text: str) -> Path:
-        """A file that the configuration names: meant from its folder, wherever we were started."""
+        """The path of a file that the configuration names, relative to the configuration's folder."""
         return self.config_dir / Path(text).expanduser()
 
     @property
     def config_to_read(self) -> Path | None:
-        """None: there is no file, and none was asked for."""
+        """The configuration file; None when the default one does not exist."""
         return self.config_file if self.config_given or os.path.lexists(self.config_file) else None
 
     @property
@@ -83,7 +83,7 @@ class Paths:
 
     @property
     def block_pages_file(self) -> Path:
-        """Fingerprints that were imported; beside the rules."""
+        """The imported block page fingerprints."""
         return self.config_dir / "block_pages.csv"
 
     @property
@@ -103,7 +103,7 @@ class Paths:
 
     @property
     def run_file(self) -> Path:
-        """How the command line finds a running Byway."""
+        """The file through which the command line finds a running Byway."""
         return (self.run_dir or self.state_dir) / "run.json"
 
     @property
@@ -121,12 +121,12 @@ class Paths:
 
     @property
     def ca_dir(self) -> Path:
-        """The local certificate authority, once something needed one; nothing else lies there."""
+        """The folder of the local certificate authority; created on first use, and nothing else lies there."""
         return self.state_dir / "ca"
 
     @property
     def engine_dir(self) -> Path:
-        """What mitmproxy and its addons take for their configuration folder; empty unless an addon writes there."""
+        """The configuration folder of mitmproxy and its addons; empty unless an addon writes there."""
         return (self.run_dir or self.state_dir) / "mitmproxy"
 
     @property
@@ -149,14 +149,14 @@ class Paths:
             own_folder(folder)
 
     def without_state(self) -> Paths:
-        """These places where the state folder cannot be written, with the folder made. Raises BywayError."""
+        """Returns the paths to use without a writable state folder, and creates their folder. Raises BywayError."""
         own_folder(self.fallback_run_dir.parent)
         return replace(self, run_dir=own_folder(self.fallback_run_dir))
 
 
 def own_folder(path: Path) -> Path:
-    """Makes a folder of ours in a place where others may write, with mkdtemp's care: with mode 0700 at once, and one
-    that is there is taken only when it is ours alone. Raises BywayError."""
+    """Creates a private folder in a place where others may write, as carefully as mkdtemp: with mode 0700 at once, and
+    an existing one is accepted only when it is ours alone. Raises BywayError."""
     try:
         os.mkdir(path, 0o700)
         os.chmod(path, 0o700)  # whatever the umask took away
@@ -173,7 +173,7 @@ def own_folder(path: Path) -> Path:
 
 
 def is_own_folder(path: Path) -> bool:
-    """Whether it is a folder, no link to one, of this user, and closed to all others."""
+    """Whether `path` is a folder (no link to one) that belongs to this user and is closed to all others."""
     try:
         found = path.lstat()
     except OSError:
@@ -184,7 +184,7 @@ def is_own_folder(path: Path) -> bool:
 
 
 def check_room(folder: Path) -> None:
-    """Raises NotWritable when there is no room for what Byway keeps in its state folder."""
+    """Raises NotWritable when the folder has no room for Byway's state (ROOM)."""
     probe = folder / f".probe.{secrets.token_hex(4)}"
     try:
         write_private(probe, bytes(ROOM))
@@ -194,7 +194,7 @@ def check_room(folder: Path) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Makes the folder, or takes one of the user's, with mode 0700 whatever the umask. Raises BywayError."""
+    """Creates the folder, or takes one that the user owns, with mode 0700 whatever the umask. Raises BywayError."""
     try:
         make_folder(path)
         found = path.stat()
@@ -221,16 +221,16 @@ def _reason(error: OSError) -> str:
 
 
 def make_folder(path: Path) -> None:
-    """Makes the folder and those above it that are missing, each for the user alone: `parents=True` would leave those
-    above to the umask, and who may write to one of them may put another folder in place of ours. Raises OSError."""
+    """Creates the folder and its missing parents, each with mode 0700. `parents=True` would leave the parents to the
+    umask, and another user who may write to one of them could replace our folder. Raises OSError."""
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-        path.chmod(0o700)  # whatever the umask took away: the next folder is made in it
+        path.chmod(0o700)  # whatever the umask took away: the next folder is created in it
 
 
 def write_private(path: Path, content: bytes | str) -> None:
-    """Writes a file of mode 0600 as a whole: a reader sees the old content or the new. Raises BywayError."""
+    """Replaces a file by one of mode 0600, atomically: a reader sees the old content or the new. Raises BywayError."""
     data = content.encode() if isinstance(content, str) else content
     fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
@@ -253,7 +253,7 @@ def _from_env(env: Mapping[str, str], name: str) -> Path | None:
 
 
 def _platform(kind: Literal["config", "state"]) -> Path:
-    """Byway's folder of the platform."""
+    """Returns Byway's folder of this kind on this platform."""
     find = platformdirs.user_config_path if kind == "config" else platformdirs.user_state_path
     try:
         path = find("byway", False)
@@ -274,7 +274,7 @@ def _absolute(path: Path, flag: str) -> Path:
 
 
 def _runtime_dir(env: Mapping[str, str]) -> Path | None:
-    """XDG_RUNTIME_DIR, when it is what it should be: ours, and a full path."""
+    """XDG_RUNTIME_DIR, when it is an absolute path of a folder of this user; None otherwise."""
     path = _from_env(env, "XDG_RUNTIME_DIR")
     if path is None or not path.is_absolute():
         return None

@@ -140,7 +140,7 @@ class Guard:
         self._own_addresses = frozenset(ipaddress.ip_address(hostnames.host(text)) for text in own_addresses)
 
     def refuse_host(self, destination: Destination) -> str | None:
-        """Why this destination is refused on every route: a literal, or a local name. Other names pass."""
+        """Returns why this literal or local name is refused on every route; None for every other name."""
         address = destination.address
         if address is not None:
             return self.refuse_address(destination, address)
@@ -177,7 +177,7 @@ class Guard:
         return None
 
     def is_bogon(self, host: str, address: IPAddress) -> bool:
-        """Whether `address` is none that a public name leads to, nor one that `host` may have by what the user said."""
+        """Whether `address` is neither public nor allowed by the user for `host`: then the answer is forged."""
         if all(_kind(inner) is _Kind.PUBLIC for inner in _reached(address)):
             return False
         if host in self._own_names or self._is_local(host):
@@ -185,14 +185,14 @@ class Guard:
         return not any(entry.speaks_of(host, address) for entry in self._exceptions)
 
     def is_near(self, host: str) -> bool:
-        """Whether `host` is this computer or on its own network, by what it is called: no uplink leads there."""
+        """Whether `host` is, by its name, this computer or on its local network, so that no uplink leads there."""
         address = literal(host)
         if address is not None:
             return any(_kind(inner) in _NEAR for inner in _reached(address))
         return "." not in host or host in self._own_names or host.endswith(_NEAR_SUFFIXES) or self._is_local(host)
 
     def _opened(self, address: IPAddress, port: int) -> bool:
-        """An exception opens the address as it is, or all that it reaches."""
+        """Whether an entry of `[safety] allow` covers the address itself, or every address that it reaches."""
         if any(entry.opens(address, port) for entry in self._exceptions):
             return True
         return all(any(entry.opens(inner, port) for entry in self._exceptions) for inner in _reached(address))
@@ -205,7 +205,7 @@ class Guard:
 
 
 def _reached(address: IPAddress) -> Iterator[IPAddress]:
-    """What a packet to this address may end at: itself, or the IPv4 addresses inside it."""
+    """Returns where a packet to this address may end: the address itself, or the IPv4 addresses embedded in it."""
     if address.version == 4:
         yield address
     elif address in _TEREDO:

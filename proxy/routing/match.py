@@ -1,4 +1,4 @@
-"""Which rules match a destination, and which of them comes first.
+"""Finds the rules that match a destination, and which of them comes first.
 
 Rules are numbered in the order they are written, and the first that matches wins. To try ten thousand of them for each
 connection would take milliseconds, so most are indexed: names and suffixes in dictionaries (one lookup per label of the
@@ -24,7 +24,7 @@ NO_RULE = 1 << 62
 
 
 def suffixes(host: str) -> Iterator[str]:
-    """The host itself, then what is left after each of its dots."""
+    """Yields the host, then each parent domain."""
     yield host
     dot = host.find(".")
     while dot >= 0:
@@ -46,12 +46,12 @@ class DomainList:
     suffixes: tuple[str, ...] = ()
     """The same for each of the first lines that name a public suffix, and so every site below it."""
     allow_empty: bool = False
-    """The user wants the list as it is, whatever `problem` says."""
+    """The user accepts the list even when `problem` has an objection."""
 
     @property
     def problem(self) -> str:
-        """A sentence when more lines were skipped than read, or when the list is empty; else "". Such a list is in
-        a format that is not read, or is no list at all, and a rule on it protects nothing."""
+        """A sentence when more lines were skipped than read, or when the list is empty; else "". Such a
+        file has an unknown format or is no list, and a rule on it protects nothing."""
         if not self.lines_read and not self.lines_skipped:
             return f"{self.source}: the list is empty" if self.source and not self.allow_empty else ""
         if self.lines_read >= self.lines_skipped:
@@ -68,7 +68,7 @@ class DomainList:
         return self.covering(host) is not None
 
     def covering(self, host: str) -> str | None:
-        """The most specific entry that covers the host."""
+        """Returns the most specific entry that covers the host."""
         domains = self.domains
         if not domains:
             return None
@@ -112,7 +112,7 @@ class Index:
         return bool(fresh)
 
     def add_name_test(self, test: Test, number: int) -> bool:
-        """A test of names; literals never pass it."""
+        """Adds a test of names; it is never run on literals."""
         self._names.append((number, test))
         return True
 
@@ -125,7 +125,7 @@ class Index:
         return self._always == number
 
     def first(self, destination: Destination) -> int | None:
-        """The lowest number that matches."""
+        """Returns the lowest number that matches; None when none does."""
         host = destination.host
         best = self._always
         if self._ports:

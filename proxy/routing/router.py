@@ -1,6 +1,6 @@
-"""Which routes a request may take, in which order, and why.
+"""Plans which routes a request may take, in which order, and why.
 
-The user's words come first: the `site set` override of the most specific host, then the first rule that matches, else
+The user's word comes first: the `site set` override of the most specific host, then the first rule that matches, else
 AUTO. Under AUTO the stored status of the host orders the routes: direct first, then local strategies and relays; for a
 blocked host its cause decides what may help. The other actions are promises, and a plan without routes keeps them:
 RELAY without an available relay fails closed. Nothing is resolved or tried here.
@@ -34,10 +34,10 @@ from proxy.routing.rules import Rules
 from proxy.routing.strategies import IPV4, IPV6, NAME_CAUSES, RELAY_CAUSES, is_secure, local_means, rungs
 
 PLANS_LIMIT = 4096
-"""Shared plans kept; relays change their order with their health, so there are some for each rule."""
+"""Limit of the cache of shared plans. Relays change their order with their health, so each rule has several."""
 
 _ONE_RELAY_S = 60.0
-"""So long the same relay is tried where none gets through."""
+"""On a network where no relay gets through, one relay is tried; after this time it is the next one."""
 
 NO_RULE_MATCHES = "AUTO (no rule matches): direct first"
 
@@ -52,7 +52,7 @@ _WORDS = {State.SUSPECT: "likely blocked", State.BLOCKED: "blocked"}
 
 @dataclass(frozen=True, slots=True)
 class RelayInfo:
-    """What planning must know of a relay."""
+    """The facts about a relay that planning needs."""
 
     name: str
     addresses_only: str = ""
@@ -62,7 +62,7 @@ class RelayInfo:
 
 @dataclass(frozen=True, slots=True)
 class _Reason:
-    """What speaks of a request first."""
+    """The override or rule that decides about a request."""
 
     action: Action
     relay: str = ""
@@ -70,11 +70,11 @@ class _Reason:
     intercept: bool = False
 
 
-_UNSAID = _Reason(Action.AUTO)
+_NO_RULE = _Reason(Action.AUTO)
 
 
 class Router:
-    """Plans requests. Immutable but for its memory of plans; a reload makes a new one."""
+    """Plans requests. Immutable but for its cache of plans; a reload makes a new one."""
 
     __slots__ = (
         "_http_means", "_info", "_last_good_s", "_named_rungs", "_never_relay", "_overrides", "_picky", "_plans",
@@ -98,12 +98,12 @@ class Router:
 
     @property
     def rules(self) -> Rules:
-        """The rules that it goes by."""
+        """The rules in effect."""
         return self._rules
 
     @property
     def overrides(self) -> Mapping[str, Override]:
-        """What `site set` says, by host."""
+        """The overrides of `byway site set`, by host."""
         return self._overrides
 
     def plan(
@@ -117,74 +117,74 @@ class Router:
         network_state: NetworkState = NetworkState.OK,
         compare: bool = False,
     ) -> Plan:
-        """The plan for a request. `relays` are the usable ones, the healthiest first; `host` is the name that the
-        flight of a literal destination carries, and `belief` is what is held about it; `now` is seconds since the
-        epoch. `network_state` is what is held about the whole network, as far as it concerns this host. `compare`: the
+        """Returns the plan for a request. `relays` are the usable ones, the healthiest first; `host` is the name in the
+        flight to a literal destination, and `belief` the one about it; `now` is seconds since the epoch.
+        `network_state` is the state of the whole network, as far as it concerns this host. `compare`: the
         last such request failed direct and, like this one, could not be sent on a second route."""
         destination = request.destination
         name = host or destination.host
-        said = self._said(destination, name)
-        usable = self._that_carry(destination, relays)
+        reason = self._reason(destination, name)
+        usable = self._able_to_carry(destination, relays)
         is_onion = name.endswith(".onion")
         is_literal = destination.address is not None
-        state = network_state if said.action is Action.AUTO and network_state in _ON_NETWORK else NetworkState.OK
-        if said.action is Action.AUTO and not is_onion:
+        state = network_state if reason.action is Action.AUTO and network_state in _ON_NETWORK else NetworkState.OK
+        if reason.action is Action.AUTO and not is_onion:
             ladder = self._rungs if is_literal else self._named_rungs
-            held = belief.state in _WORDS and belief.until > now
+            troubled = belief.state in _WORDS and belief.until > now
             if self._never_relay.domains and name in self._never_relay:
-                return _never_relayed(said, ladder, intercepted=held and _is_intercepted(belief))
-            if held and state is NetworkState.OK:
-                return self._around(said, belief, usable, ladder, destination, now)
-            if held and _is_intercepted(belief):  # nor does the network's state send it direct
-                return self._around(said, belief, usable, (), destination, now)
+                return _plan_without_relays(reason, ladder, intercepted=troubled and _is_intercepted(belief))
+            if troubled and state is NetworkState.OK:
+                return self._plan_blocked(reason, belief, usable, ladder, destination, now)
+            if troubled and _is_intercepted(belief):  # the network's state must not send it direct either
+                return self._plan_blocked(reason, belief, usable, (), destination, now)
             if compare and state is NetworkState.OK and (usable or self._http_means):
-                return self._compared(said, usable)
+                return self._plan_unrepeatable(reason, usable)
         if state is NetworkState.SHUT:
-            usable = _one_of(usable, now)
-        key = (said.why, usable, is_onion, is_literal, state)
+            usable = _one_relay(usable, now)
+        key = (reason.why, usable, is_onion, is_literal, state)
         plan = self._plans.get(key)
         if plan is None:
             if len(self._plans) >= PLANS_LIMIT:
                 self._plans.clear()
             plan = self._plans[key] = self._make(
-                said, usable, is_onion=is_onion, is_literal=is_literal, state=state, offered=relays
+                reason, usable, is_onion=is_onion, is_literal=is_literal, state=state, offered=relays
             )
         return plan
 
     def may_go_direct(self, destination: Destination) -> bool:
-        """Whether what the user said lets anything go there but through relays. For what we ask of our own accord: a
-        control page is no exception."""
-        said = self._said(destination, destination.host).action
-        return said not in (Action.RELAY, Action.BLOCK) and not destination.host.endswith(".onion")
+        """Whether rules and overrides let a connection go there without a relay. It is asked before every probe that
+        Byway sends of its own accord, and control pages are no exception."""
+        action = self._reason(destination, destination.host).action
+        return action not in (Action.RELAY, Action.BLOCK) and not destination.host.endswith(".onion")
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
-        """The same with other overrides."""
+        """Returns the same router with other overrides."""
         return Router(self._rules, overrides, tuple(self._info.values()), self._settings)
 
     def trace(self, destination: Destination) -> list[str]:
-        """How the plan for a destination comes about, a sentence a step, the deciding one first: for `rule test`."""
-        said = self._said(destination, destination.host)
-        steps = [f"{_action_text(said)} by {said.why}" if said is not _UNSAID else NO_RULE_MATCHES]
-        later = [rule.why for rule in self._rules.trace(destination) if rule.why != said.why]
+        """Explains the plan for a destination, one sentence a step, the deciding one first; for `byway rule test`."""
+        reason = self._reason(destination, destination.host)
+        steps = [f"{_action_text(reason)} by {reason.why}" if reason is not _NO_RULE else NO_RULE_MATCHES]
+        later = [rule.why for rule in self._rules.trace(destination) if rule.why != reason.why]
         steps += [f"{why} also matches, but an earlier rule decides" for why in later]
-        if said.action is Action.AUTO and destination.host in self._never_relay:
+        if reason.action is Action.AUTO and destination.host in self._never_relay:
             entry = self._never_relay.covering(destination.host)
             steps.append(f"[auto] never_relay contains {entry}: no relay is tried if direct fails")
         if destination.host.endswith(".onion"):
             steps.append(".onion names need a relay; direct is never tried")
         skipped = sorted(self._picky) if destination.address is None else []
-        if skipped and said.action not in (Action.DIRECT, Action.BLOCK):
+        if skipped and reason.action not in (Action.DIRECT, Action.BLOCK):
             steps += [self._skipped(relay) for relay in skipped]
         return steps
 
-    def _said(self, destination: Destination, name: str) -> _Reason:
+    def _reason(self, destination: Destination, name: str) -> _Reason:
         if self._overrides:
             override = self._override(name) or self._override(destination.host)
             if override is not None:
                 return override
         rule = self._rules.match(destination, name) if self._rules.rules else None
         if rule is None:
-            return _UNSAID
+            return _NO_RULE
         return _Reason(rule.action, rule.relay, rule.why, rule.intercept)
 
     def _override(self, host: str) -> _Reason | None:
@@ -195,49 +195,49 @@ class Router:
                 return _Reason(override.action, override.relay, f"site set {scope} {override.action}{relay}")
         return None
 
-    def _that_carry(self, destination: Destination, relays: Sequence[str]) -> tuple[str, ...]:
+    def _able_to_carry(self, destination: Destination, relays: Sequence[str]) -> tuple[str, ...]:
         if self._picky and destination.address is None:
             return tuple(relay for relay in relays if relay not in self._picky)
         return tuple(relays)
 
-    def _around(
+    def _plan_blocked(
         self,
-        said: _Reason,
+        reason: _Reason,
         belief: Belief,
         usable: tuple[str, ...],
         ladder: tuple[Route, ...],
         destination: Destination,
         now: float,
     ) -> Plan:
-        """AUTO for a host that is held to be blocked: what last worked, then what answers the cause, direct last."""
+        """Plans AUTO for a blocked host: the route that last worked, then those that fit the cause, direct last."""
         relays = [Route((relay,)) for relay in usable]
         local = self._not_failed(ladder, belief, now)
         good = self._last_good(belief, usable, local, now)
         if _is_intercepted(belief):
-            routes = _once([*(route for route in good if not route.is_direct), *relays])
+            routes = _unique([*(route for route in good if not route.is_direct), *relays])
         elif belief.cause in RELAY_CAUSES:
-            routes = _once([*_other_family(belief, destination), *good, *relays, DIRECT, *(() if relays else local)])
+            routes = _unique([*_other_family(belief, destination), *good, *relays, DIRECT, *(() if relays else local)])
         elif good or belief.cause not in (*NAME_CAUSES, Cause.DNS):
-            routes = _once([*good, *relays, *local, DIRECT])
+            routes = _unique([*good, *relays, *local, DIRECT])
         else:
             fitting = [rung for rung in local if is_secure(rung) == (belief.cause == Cause.DNS)]
-            routes = _once([*fitting, *relays, *local, DIRECT])
+            routes = _unique([*fitting, *relays, *local, DIRECT])
         word = "refused" if belief.cause == Cause.REFUSED else _WORDS[belief.state]
-        held = f"{word}: {belief.why}" if belief.why else word
-        why = f"AUTO: {held}" if said is _UNSAID else f"{said.why}; {held}"
+        status = f"{word}: {belief.why}" if belief.why else word
+        why = f"AUTO: {status}" if reason is _NO_RULE else f"{reason.why}; {status}"
         if not routes:
             why += "; direct is intercepted and no relay is available"
-        return Plan(Action.AUTO, routes, why, said.intercept)
+        return Plan(Action.AUTO, routes, why, reason.intercept)
 
-    def _compared(self, said: _Reason, usable: tuple[str, ...]) -> Plan:
-        """AUTO for a request that is sent once, where direct has just failed with another one."""
+    def _plan_unrepeatable(self, reason: _Reason, usable: tuple[str, ...]) -> Plan:
+        """Plans AUTO for a request that cannot be sent twice, after direct has just failed with another one."""
         routes = (*(Route((relay,)) for relay in usable), *self._http_means, DIRECT)
         why = "direct failed moments ago and this request cannot be sent twice: trying another route first"
-        why = f"AUTO: {why}" if said is _UNSAID else f"{said.why}; {why}"
-        return Plan(Action.AUTO, routes, why, said.intercept)
+        why = f"AUTO: {why}" if reason is _NO_RULE else f"{reason.why}; {why}"
+        return Plan(Action.AUTO, routes, why, reason.intercept)
 
     def _not_failed(self, ladder: tuple[Route, ...], belief: Belief, now: float) -> tuple[Route, ...]:
-        """The rungs that are not known to be of no help to this host."""
+        """Returns the strategies of `ladder` without those that recently failed for this host."""
         if not belief.rungs_failed or belief.rungs_failed_at + self._last_good_s <= now:
             return ladder
         return tuple(rung for rung in ladder if str(rung) not in belief.rungs_failed)
@@ -245,7 +245,7 @@ class Router:
     def _last_good(
         self, belief: Belief, usable: tuple[str, ...], local: tuple[Route, ...], now: float
     ) -> tuple[Route, ...]:
-        """What last worked, while that is fresh and may be used."""
+        """Returns the route that last worked for the host, if it is recent and may be used; empty otherwise."""
         if not belief.last_good or belief.last_good_at + self._last_good_s <= now:
             return ()
         good = Route.parse(belief.last_good)
@@ -255,7 +255,7 @@ class Router:
 
     def _make(
         self,
-        said: _Reason,
+        reason: _Reason,
         usable: tuple[str, ...],
         *,
         is_onion: bool,
@@ -263,7 +263,7 @@ class Router:
         state: NetworkState,
         offered: Sequence[str],
     ) -> Plan:
-        chosen = tuple(relay for relay in usable if relay == said.relay) if said.relay else usable
+        chosen = tuple(relay for relay in usable if relay == reason.relay) if reason.relay else usable
         relayed = tuple(Route((relay,)) for relay in chosen)
         routes: tuple[Route, ...] = {
             Action.AUTO: (DIRECT, *(self._rungs if is_literal else self._named_rungs), *relayed),
@@ -271,8 +271,8 @@ class Router:
             Action.RELAY: relayed,
             Action.PREFER_RELAY: (*relayed, DIRECT),
             Action.BLOCK: (),
-        }[said.action]
-        why = said.why
+        }[reason.action]
+        why = reason.why
         if state is NetworkState.RESTRICTED:
             routes = (*relayed, DIRECT)
         elif state is NetworkState.SHUT:
@@ -280,61 +280,61 @@ class Router:
         elif state is NetworkState.INSPECTED:
             routes = (DIRECT,)
         if state in _ON_NETWORK:
-            why = f"{'AUTO' if said is _UNSAID else why}; {_ON_NETWORK[state]}"
-        if is_onion and said.action is not Action.BLOCK:
+            why = f"{'AUTO' if reason is _NO_RULE else why}; {_ON_NETWORK[state]}"
+        if is_onion and reason.action is not Action.BLOCK:
             routes = tuple(route for route in routes if not route.is_direct)
             why += "; .onion names need a relay"
-        if not routes and said.action is not Action.BLOCK:
-            why += f"; {self._why_none(said, offered)}"
-        return Plan(said.action, routes, why, said.intercept)
+        if not routes and reason.action is not Action.BLOCK:
+            why += f"; {self._why_no_relay(reason, offered)}"
+        return Plan(reason.action, routes, why, reason.intercept)
 
     def _skipped(self, relay: str) -> str:
         return f"{relay} ({self._info[relay].addresses_only}) takes addresses only; skipped for names"
 
-    def _why_none(self, said: _Reason, offered: Sequence[str]) -> str:
-        """Why a plan that needs a relay has none."""
-        if said.action is Action.DIRECT:
+    def _why_no_relay(self, reason: _Reason, offered: Sequence[str]) -> str:
+        """Explains why a plan that needs a relay has none."""
+        if reason.action is Action.DIRECT:
             return "DIRECT does not use relays"
         if not self._info:
             return "all relays are disabled" if self._settings.relay else "no relay is configured"
-        if said.relay and said.relay not in self._info:
-            configured = any(relay.name == said.relay for relay in self._settings.relay)
-            return f"relay {said.relay} is disabled" if configured else f"relay {said.relay} is not configured"
-        wanted = [relay for relay in offered if said.relay in ("", relay)]
+        if reason.relay and reason.relay not in self._info:
+            configured = any(relay.name == reason.relay for relay in self._settings.relay)
+            return f"relay {reason.relay} is disabled" if configured else f"relay {reason.relay} is not configured"
+        wanted = [relay for relay in offered if reason.relay in ("", relay)]
         if wanted:
             return "; ".join(map(self._skipped, wanted))
-        return f"relay {said.relay} is not available" if said.relay else "no relay is available"
+        return f"relay {reason.relay} is not available" if reason.relay else "no relay is available"
 
 
-def _never_relayed(said: _Reason, ladder: tuple[Route, ...], *, intercepted: bool) -> Plan:
-    why = "AUTO" if said is _UNSAID else said.why
+def _plan_without_relays(reason: _Reason, ladder: tuple[Route, ...], *, intercepted: bool) -> Plan:
+    why = "AUTO" if reason is _NO_RULE else reason.why
     why += ": relays are not allowed ([auto] never_relay)"
     if intercepted:
-        return Plan(Action.AUTO, (), f"{why} and direct is intercepted", said.intercept)
-    return Plan(Action.AUTO, (DIRECT, *ladder), why, said.intercept)
+        return Plan(Action.AUTO, (), f"{why} and direct is intercepted", reason.intercept)
+    return Plan(Action.AUTO, (DIRECT, *ladder), why, reason.intercept)
 
 
 def _is_intercepted(belief: Belief) -> bool:
-    """Somebody reads along: nothing of it goes direct while that lasts. A mere suspicion orders relays first."""
+    """Whether TLS to the host is intercepted: then it never goes direct. SUSPECT only puts relays first."""
     return belief.state is State.BLOCKED and belief.cause == Cause.INTERCEPTION
 
 
 def _other_family(belief: Belief, destination: Destination) -> tuple[Route, ...]:
-    """Direct by the family of addresses that is not blocked."""
+    """Returns direct by the address family that is not blocked; empty when none is known to be."""
     if belief.cause != Cause.IP or not belief.family or destination.address is not None:
         return ()
     return (IPV4 if belief.family == 6 else IPV6,)
 
 
-def _one_of(usable: tuple[str, ...], now: float) -> tuple[str, ...]:
-    """Another one each minute: where none gets through, one is enough to notice when that ends."""
+def _one_relay(usable: tuple[str, ...], now: float) -> tuple[str, ...]:
+    """Returns one relay, another each minute: where none gets through, one is enough to notice a change."""
     place = int(now // _ONE_RELAY_S)
     return (usable[place % len(usable)],) if usable else ()
 
 
-def _once(routes: Iterable[Route]) -> tuple[Route, ...]:
+def _unique(routes: Iterable[Route]) -> tuple[Route, ...]:
     return tuple(dict.fromkeys(routes))
 
 
-def _action_text(said: _Reason) -> str:
-    return f"{said.action}:{said.relay}" if said.relay else str(said.action)
+def _action_text(reason: _Reason) -> str:
+    return f"{reason.action}:{reason.relay}" if reason.relay else str(reason.action)

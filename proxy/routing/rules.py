@@ -72,7 +72,7 @@ class Rule:
 
 
 class Rules:
-    """All rules, ready to be asked. Immutable once made."""
+    """All rules, compiled for matching. Immutable."""
 
     __slots__ = ("_index", "_unused", "list_problems", "lists", "notices", "rules")
 
@@ -85,7 +85,7 @@ class Rules:
         never = [rule for number, rule in enumerate(self.rules) if not self._add(self._index, rule, number)]
         told = (listed.problem for listed in self.lists.values())
         self.list_problems: tuple[str, ...] = tuple(filter(None, told))
-        """One sentence for each list of which more was skipped than read."""
+        """One sentence for each list of which more lines were skipped than read."""
         self.notices: tuple[str, ...] = (
             *self.list_problems,
             *(suffix for listed in self.lists.values() for suffix in listed.suffixes),
@@ -108,7 +108,7 @@ class Rules:
         return None if number is None else self.rules[number]
 
     def is_listed(self, host: str) -> bool:
-        """Whether a list names the host of which no rule says what it is for: a list of what is blocked somewhere."""
+        """Whether a list that no rule uses names the host: such a list is one of sites that are blocked somewhere."""
         return any(host in listed for listed in self._unused)
 
     @property
@@ -126,7 +126,7 @@ class Rules:
         return index
 
     def _add(self, index: Index, rule: Rule, number: int) -> bool:
-        """Whether the rule can ever come first."""
+        """Whether the rule can ever decide."""
         match rule.kind:
             case Kind.DOMAIN:
                 return index.add_exact(rule.value, number)
@@ -252,7 +252,7 @@ def _kind(word: str) -> Kind:
 
 
 def _take_option(words: list[str], kind: Kind) -> bool:
-    """Takes INSPECT from the end. A word behind the action that is something else is refused as an unknown option."""
+    """Removes INSPECT from the end. Raises ValueError for any other word behind the action."""
     last = words[-1] if words else ""
     if last.upper() == _OPTION:
         words.pop()
@@ -330,7 +330,7 @@ def _keyword(word: str) -> Callable[[str], bool]:
 
 
 def _check_protects(listed: DomainList) -> None:
-    """Raises ValueError when a rule that promises something would promise it to hardly any site of the list."""
+    """Raises ValueError when a rule other than AUTO would cover hardly any site of its list."""
     if listed.problem and not listed.allow_empty:
         raise ValueError(
             f"this rule would cover almost no site: {listed.problem}. "
@@ -340,7 +340,7 @@ def _check_protects(listed: DomainList) -> None:
 
 @lru_cache(maxsize=2 * REGEX_RULES_LIMIT)
 def _pattern(text: str) -> Pattern:
-    """Compiled once for checking, matching and tracing, and not again on a reload. Raises ValueError."""
+    """Compiles a pattern, cached so that checking, matching, tracing and reloads share it. Raises ValueError."""
     return Pattern(text)
 
 

@@ -14,7 +14,7 @@ from proxy.model import DIRECT, Attempt, Cause, Protocol, Route, Stage, Symptom
 from proxy.wire.fragmentation import STRATEGIES, idle_strategies
 
 SHAPES = tuple(STRATEGIES)
-"""Wrappers that change how a flight looks on its way, in the order in which they may stand."""
+"""Wrappers that change how the flight is sent, in the order in which they may be combined."""
 
 NAME_CAUSES = frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.HTTP_HOST})
 """Causes that a strategy which hides the name may get around."""
@@ -23,17 +23,17 @@ RELAY_CAUSES = frozenset({Cause.IP, Cause.FROZEN, Cause.THROTTLED, Cause.BLOCK_P
 """Causes that no local strategy gets around."""
 
 IPV4, IPV6 = Route(wrap=("ipv4",)), Route(wrap=("ipv6",))
-"""Direct by addresses of one family only: for a block of the other one."""
+"""Direct by addresses of one family only, for a block of the other family."""
 
 _OF_TLS = idle_strategies(Protocol.HTTP)
 _OF_HTTP = idle_strategies(Protocol.TLS)
 _CUTS = frozenset(word for word, strategy in STRATEGIES.items() if strategy.cuts)
 
 _NAME_LIKE = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GARBAGE, Symptom.ALERT})
-"""Symptoms of a censor that has read the name."""
+"""Symptoms of a censor that reads the name."""
 
 _UNTOLD = frozenset({Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED, Symptom.FORBIDDEN})
-"""Ends that say nothing of the way. A private address that a resolver lied is FORGED; FORBIDDEN is the word of our own
+"""Symptoms that are no evidence about the path. A forged private address is FORGED; FORBIDDEN comes from Byway's own
 guard, and no other resolver is asked to get past it."""
 
 
@@ -120,7 +120,7 @@ def _met_a_censor(base: Attempt, protocol: Protocol, *, last_resort: bool) -> bo
 
 
 def _refused_before(route: Route, attempts: Sequence[Attempt]) -> bool:
-    """A server that has just refused a cut record refuses the next one too."""
+    """Whether the rung cuts records and the server has just refused a cut one: it refuses the next one, too."""
     return "tlsrec" in route.wrap and any(refuses_cuts(attempt) for attempt in attempts)
 
 

@@ -85,7 +85,7 @@ def test_a_censor_that_does_not_cut_is_noticed(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """The control: the demo does not tell what did not happen."""
-    monkeypatch.setattr(demo, "Stage", lambda folder, opened, _: _Lenient(folder, opened, demo.BLOCKED))
+    monkeypatch.setattr(demo, "DemoWorld", lambda folder, opened, _: _Lenient(folder, opened, demo.BLOCKED))
     assert demo.main() == 1
     assert "this did not happen: blocked.test is blocked without Byway" in capsys.readouterr().err
 
