@@ -11,7 +11,6 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import time
-from collections import OrderedDict
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from itertools import islice
@@ -23,6 +22,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption,
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
 from proxy.ca.authority import Authority
+from proxy.model.bounded import Bounded
 from proxy.model.errors import BywayError
 from proxy.wire import hostnames
 
@@ -72,7 +72,7 @@ class Leaves:
         self.authority = authority
         self._now = now
         self._key = ec.generate_private_key(ec.SECP256R1())
-        self._cache: OrderedDict[tuple[str, ...], Leaf] = OrderedDict()
+        self._cache: Bounded[tuple[str, ...], Leaf] = Bounded(LEAVES_MAX)
 
     def __len__(self) -> int:
         return len(self._cache)
@@ -89,10 +89,8 @@ class Leaves:
         wanted = tuple(dict.fromkeys(named))
         leaf = self._cache.get(wanted)
         if leaf is None or not _is_fresh(leaf, now):
-            leaf = self._cache[wanted] = self._issue(wanted, now)
-        self._cache.move_to_end(wanted)
-        while len(self._cache) > LEAVES_MAX:
-            self._cache.popitem(last=False)
+            leaf = self._issue(wanted, now)
+        self._cache[wanted] = leaf  # also one that was there: the least recently used is dropped first
         return leaf
 
     def _issue(self, hosts: tuple[str, ...], now: datetime.datetime) -> Leaf:

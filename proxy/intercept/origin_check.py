@@ -9,13 +9,13 @@ time wait for one answer.
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from enum import Enum, auto
 
 from proxy.detect.tls_interception import CHAIN_LIMIT, KnownRoots
 from proxy.model import Destination, NetworkId, Route, Symptom
+from proxy.model.bounded import Bounded
 from proxy.net.tasks import spawn
 from proxy.probe.certificate_chain import FetchedChain
 
@@ -58,7 +58,7 @@ class OriginChecks:
 
     def __init__(self, roots: KnownRoots) -> None:
         self._roots = roots
-        self._cache: OrderedDict[OriginKey, tuple[CertificateCheck, float]] = OrderedDict()
+        self._cache: Bounded[OriginKey, tuple[CertificateCheck, float]] = Bounded(ANSWERS_MAX)
         self._pending: dict[OriginKey, asyncio.Task[CertificateCheck]] = {}
 
     async def check(
@@ -87,9 +87,6 @@ class OriginChecks:
             del self._pending[asked]
         if check.status is not CertificateStatus.BAD and check.cacheable:
             self._cache[asked] = check, asyncio.get_running_loop().time() + keep_s
-            self._cache.move_to_end(asked)
-            while len(self._cache) > ANSWERS_MAX:
-                self._cache.popitem(last=False)
         return check
 
     def _classify(self, probe: FetchedChain) -> CertificateCheck:

@@ -9,12 +9,12 @@ when a relay brings a better one at the same time, but for a root that is known 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable
 
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.tls_interception import Finding, Kind, judge
 from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
+from proxy.model.bounded import Bounded
 from proxy.net.tasks import spawn
 from proxy.probe.certificate_chain import FetchedChain, fetch_chain
 from proxy.session.connection_record import FINISHED_BYTES
@@ -34,7 +34,7 @@ class InterceptionCheck:
         """`ask_control` asks a control page: whether everything is signed anew shows there."""
         self._services = services
         self._ask_control = ask_control
-        self._checked: OrderedDict[tuple[NetworkId, str], float] = OrderedDict()  # → when
+        self._checked: Bounded[tuple[NetworkId, str], float] = Bounded(CHECKED_MAX)  # → when
         self._last: dict[NetworkId, float] = {}  # of the looks that nobody hung up for
         self._under_way = False
 
@@ -63,9 +63,6 @@ class InterceptionCheck:
         if not self._is_allowed(setup, outcome, network, now):
             return False
         self._checked[key] = now
-        self._checked.move_to_end(key)
-        if len(self._checked) > CHECKED_MAX:
-            self._checked.popitem(last=False)
         self._under_way = True
         spawn(self._run(setup, outcome.request.destination, network), name=f"certificate of {outcome.host}")
         return True

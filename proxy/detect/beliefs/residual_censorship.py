@@ -7,10 +7,9 @@ nothing about another means, so for that time they are not counted, and the next
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from proxy.detect.scopes import address_of
 from proxy.model import IPAddress, NetworkId
+from proxy.model.bounded import Bounded
 
 ADDRESSES_MAX = 4096
 
@@ -20,7 +19,7 @@ class ResidualCensorship:
 
     def __init__(self, lasts_s: float) -> None:
         self._lasts_s = lasts_s
-        self._since: OrderedDict[tuple[NetworkId, IPAddress], tuple[float, str]] = OrderedDict()
+        self._since: Bounded[tuple[NetworkId, IPAddress], tuple[float, str]] = Bounded(ADDRESSES_MAX)
 
     def note(self, address: str | IPAddress, network: NetworkId, now: float, *, host: str = "") -> None:
         """A hello or a request that names `host` was reset or dropped at `address` (with or without a port)."""
@@ -31,9 +30,6 @@ class ResidualCensorship:
             return  # it may be the echo of another name, and does not take that one's place
         key = (network, found)
         self._since[key] = (now, host)
-        self._since.move_to_end(key)
-        if len(self._since) > ADDRESSES_MAX:
-            self._since.popitem(last=False)
 
     def tainted(self, address: str | IPAddress, network: NetworkId, now: float, *, host: str = "") -> bool:
         """Whether what fails at `address` may be the echo of a name that was seen there. With `host`: of another name

@@ -7,7 +7,6 @@ the SYN while nothing in it works, the prefix is believed unreachable for an hou
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from collections.abc import Iterable
 from dataclasses import replace
 
@@ -18,6 +17,7 @@ from proxy.detect.beliefs.name_counter import NameCounter
 from proxy.detect.beliefs.score import score_now
 from proxy.detect.scopes import domain_scope, prefix_scope
 from proxy.model import Belief, Cause, Change, IPAddress, NetworkId, Signal, SignalId, State
+from proxy.model.bounded import Bounded
 
 KEEPS_S = 600.0
 """A host that worked direct so shortly before its domain was lifted, or later, keeps going direct."""
@@ -41,7 +41,7 @@ class ScopeAggregation:
         self._prefixes = {key for key in book.held if "/" in key[1]}
         self._failed = NameCounter(places=DOMAINS_MAX, names=FAILED_MAX)  # what failed under a domain
         self._failing = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # what failed at the SYN in a prefix
-        self._worked: OrderedDict[Key, float] = OrderedDict()
+        self._worked: Bounded[Key, float] = Bounded(PREFIXES_MAX)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
@@ -130,9 +130,6 @@ class ScopeAggregation:
             return []
         prefix = (network, prefix_scope(address))
         self._worked[prefix] = now
-        self._worked.move_to_end(prefix)
-        if len(self._worked) > PREFIXES_MAX:
-            self._worked.popitem(last=False)
         self._failing.pop(prefix)
         if prefix in self._prefixes:
             self._prefixes.discard(prefix)
@@ -147,7 +144,8 @@ class ScopeAggregation:
     def forget(self, network: NetworkId) -> None:
         """Forgets what no belief is made of yet on one network."""
         self._failing.leave(network)
-        self._worked = OrderedDict((key, at) for key, at in self._worked.items() if key[0] != network)
+        for key in [key for key in self._worked if key[0] == network]:
+            del self._worked[key]
 
     def _lift(
         self, above: Key, host: Belief, other: Belief, covered: list[Key], score: float, now: float

@@ -30,7 +30,7 @@ from proxy.net.deadline import deadline
 from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, system_lookup, words
 from proxy.net.dns.stub_resolver import LookupResult, StubResolver
-from proxy.net.dns.tampering import Kept, TamperingChecks, listed
+from proxy.net.dns.tampering import ExpiringCache, TamperingChecks, listed
 from proxy.net.tasks import spawn
 from proxy.wire.dns import Code
 
@@ -146,8 +146,8 @@ class Resolver:
             keep_s=options.finding_keep_s,
             now=now,
         )
-        self._plain = Kept[tuple[IPAddress, ...]]()
-        self._secured = Kept[tuple[IPAddress, ...]]()
+        self._plain = ExpiringCache[tuple[IPAddress, ...]]()
+        self._secured = ExpiringCache[tuple[IPAddress, ...]]()
         self._asked: dict[tuple[bool, str], asyncio.Future[Answer]] = {}  # (secure, host)
 
     # -- asking ----------------------------------------------------------------------------------------------------
@@ -274,7 +274,9 @@ class Resolver:
         text = f"no DNS answer for {host} within {self._timeout_s:g} s"
         return _failed(text, Symptom.RESOLVE_FAILED, {"code": "silent"})
 
-    def _keep(self, kept: Kept[tuple[IPAddress, ...]], network: NetworkId, host: str, found: LookupResult) -> None:
+    def _keep(
+        self, kept: ExpiringCache[tuple[IPAddress, ...]], network: NetworkId, host: str, found: LookupResult
+    ) -> None:
         keep_s = min(self._keep_s, max(TTL_MIN_S, found.ttl_s))
         kept.put((network, host), asyncio.get_running_loop().time() + keep_s, found.addresses[:ADDRESSES])
 

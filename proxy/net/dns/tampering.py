@@ -11,11 +11,11 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import logging
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Sequence
 from typing import Generic, TypeVar
 
 from proxy.model import DnsFinding, IPAddress, NetworkId, SignalId, Symptom
+from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError
 from proxy.net.dns.getaddrinfo import SystemAnswer
 from proxy.net.dns.stub_resolver import LookupResult
@@ -24,7 +24,7 @@ from proxy.wire.dns import Code
 
 log = logging.getLogger(__name__)
 
-KEPT_NAMES = 1024
+CACHED_NAMES = 1024
 
 FAKE = ipaddress.IPv4Network("198.18.0.0/15")
 """Addresses for benchmarks, which other proxies on a machine answer with in the place of real ones."""
@@ -42,23 +42,20 @@ Key = tuple[NetworkId, str]
 T = TypeVar("T")
 
 
-class Kept(Generic[T]):
-    """The last things of a kind, by network and name."""
+class ExpiringCache(Generic[T]):
+    """The latest values by network and name, each until its time; at most CACHED_NAMES."""
 
     __slots__ = ("_items",)
 
     def __init__(self) -> None:
-        self._items: OrderedDict[Key, tuple[float, T]] = OrderedDict()  # → (until, what)
+        self._items: Bounded[Key, tuple[float, T]] = Bounded(CACHED_NAMES)  # → (until, value)
 
     def get(self, key: Key, now: float) -> T | None:
         found = self._items.get(key)
         return found[1] if found is not None and found[0] > now else None
 
-    def put(self, key: Key, until: float, item: T) -> None:
-        self._items[key] = (until, item)
-        self._items.move_to_end(key)
-        if len(self._items) > KEPT_NAMES:
-            self._items.popitem(last=False)
+    def put(self, key: Key, until: float, value: T) -> None:
+        self._items[key] = (until, value)
 
     def drop(self, key: Key) -> None:
         self._items.pop(key, None)
@@ -88,12 +85,12 @@ class TamperingChecks:
         self._suspect = suspect
         self._keep_s = keep_s
         self._now = now
-        self._said = Kept[LookupResult]()
-        self._findings = Kept[DnsFinding]()
-        self._local = Kept[bool]()  # names whose private addresses a second opinion found to be right
-        self._prefixes = Kept[tuple[ipaddress.IPv6Network, ...]]()
-        self._fakes = Kept[bool]()
-        self._answers = Kept[bool]()  # whether controls are answered
+        self._said = ExpiringCache[LookupResult]()
+        self._findings = ExpiringCache[DnsFinding]()
+        self._local = ExpiringCache[bool]()  # names whose private addresses a second opinion found to be right
+        self._prefixes = ExpiringCache[tuple[ipaddress.IPv6Network, ...]]()
+        self._fakes = ExpiringCache[bool]()
+        self._answers = ExpiringCache[bool]()  # whether controls are answered
         self._witnessing = asyncio.Lock()
 
     # -- what is known ---------------------------------------------------------------------------------------------

@@ -16,7 +16,7 @@ from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.getaddrinfo import THREADS, system_lookup
 from proxy.net.dns.resolver import ADDRESSES, NetworkOnly, Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
-from proxy.net.dns.tampering import KEPT_NAMES
+from proxy.net.dns.tampering import CACHED_NAMES
 from proxy.net.tasks import cancel_all, spawn
 from tests.support.late import stall
 from tests.support.name_servers import machine_files, plain_server, reply, silent
@@ -117,12 +117,12 @@ async def test_few_answers_are_kept_and_few_addresses_each() -> None:
     lookup.open.set()
     resolver = Resolver(lookup=lookup)
     assert len(await resolver.resolve("first.test")) == ADDRESSES
-    for number in range(KEPT_NAMES):
+    for number in range(CACHED_NAMES):
         await resolver.resolve(f"n{number}.test")
-    await resolver.resolve(f"n{KEPT_NAMES - 1}.test")
-    assert len(lookup.asked) == KEPT_NAMES + 1
+    await resolver.resolve(f"n{CACHED_NAMES - 1}.test")
+    assert len(lookup.asked) == CACHED_NAMES + 1
     await resolver.resolve("first.test")  # the oldest went
-    assert len(lookup.asked) == KEPT_NAMES + 2
+    assert len(lookup.asked) == CACHED_NAMES + 2
 
 
 async def test_so_many_threads_and_no_more(lookup: Lookup) -> None:
