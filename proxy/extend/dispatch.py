@@ -1,8 +1,7 @@
-"""The addons that run, in the order of their names, and everything that the core asks of them or tells them.
+"""The running addons, in the order of their names, and every call of a hook that the core makes.
 
-The core looks at a flag before it asks (`decides`, `refines`, …), so that hooks which no addon has cost nothing. What
-addons are handed cannot be changed into our state; what they answer was checked by their guard. Which addons run is the
-business of `keeper`, which puts them in and takes them out.
+The core reads a flag first (`decides`, `refines`, …), so that hooks without an addon cost nothing. Addons receive
+read-only values, and `guard` has checked their answers. `manager` adds and removes addons.
 """
 
 from __future__ import annotations
@@ -26,65 +25,64 @@ log = logging.getLogger(__name__)
 Callee = tuple[AddonRunner, Callable[..., Any]]
 
 REFINED_MAX = 1024
-"""Requests of which we remember what became of their signals, until it is asked for."""
+"""Requests whose refined signals are kept until `take_refinements` is called; the oldest is dropped."""
 
 _RETRIES_MAX = 20
-"""Decisions that are begun anew because addons were edited meanwhile."""
+"""How often a decision starts again because addons were reloaded meanwhile."""
 
 
 class Addons:
-    """Belongs to one loop."""
+    """Calls the hooks of all running addons. Use it on one event loop only."""
 
     def __init__(self) -> None:
         self._running: dict[str, AddonRunner] = {}
-        self._version = 0  # how often it has changed who runs
+        self._version = 0  # counts changes of the running addons
         self._has_ended = False
         self._callees: dict[str, tuple[Callee, ...]] = dict.fromkeys(HOOKS, ())
-        self._deciders: dict[str, tuple[AddonRunner, ...]] = {"admit": (), "plan": ()}  # also those switched off
+        self._deciders: dict[str, tuple[AddonRunner, ...]] = {"admit": (), "plan": ()}  # disabled ones too
         self._refined: OrderedDict[int, list[str]] = OrderedDict()  # by id of the request
         self._on_change: list[Callable[[], None]] = []
         self.decides = self.refines = self.classifies = self.handles_unreachable = False
-        """Whether some addon has a hook that decides, weighs signals, knows pages, or helps the unreachable."""
+        """Whether any addon has a hook of the kind: admit or plan, signal, classify, unreachable."""
         self.wants_attempts = self.wants_outcomes = self.wants_changes = False
 
-    # -- who runs --------------------------------------------------------------------------------------------------
-
+    # -- the running addons --------------------------------------------------------------------------------------
     @property
     def running(self) -> tuple[AddonRunner, ...]:
-        """In the order of their names, without those that are switched off."""
+        """In the order of their names, without disabled ones."""
         return tuple(runner for runner in self._running.values() if not runner.is_off)
 
     @property
     def objects(self) -> tuple[tuple[str, object], ...]:
-        """The objects of all addons, each with its addon's name: they may have hooks of mitmproxy's as well."""
+        """The objects of all addons with the addon's name: an object may have hooks of mitmproxy as well."""
         return tuple((runner.name, thing) for runner in self.running for thing in runner.addon.objects)
 
     def get(self, name: str) -> AddonRunner | None:
         return self._running.get(name)
 
     def on_change(self, call: Callable[[], None]) -> None:
-        """Has `call` called whenever `objects` has changed."""
+        """Registers a function that is called after each change of `objects`."""
         self._on_change.append(call)
 
     def put(self, runner: AddonRunner) -> None:
-        """From now on this one is asked, in place of the one of its name. What that kept closed stays so until this one
-        says otherwise."""
+        """Adds an addon, or replaces the one of the same name. What the old version blocked stays blocked until the new
+        one decides otherwise."""
         if (before := self._running.get(runner.name)) is not None:
             runner.fail_closed = before.fail_closed
         self._set_running({**self._running, runner.name: runner})
 
     def remove(self, runner: AddonRunner) -> None:
-        """Harmless when another of its name has come in its place."""
+        """Removes an addon. Does nothing if another version has taken its place."""
         if self._running.get(runner.name) is runner:
             self._set_running({name: other for name, other in self._running.items() if other is not runner})
 
     def on_disabled(self, runner: AddonRunner) -> None:
-        """It is asked nothing any more, and what it kept closed stays so until it is edited or removed."""
+        """Stops calling a disabled addon. What it blocked stays blocked until it is edited or removed."""
         if self._running.get(runner.name) is runner:
             self._set_running(self._running)
 
     def end(self) -> None:
-        """Byway ends: addons are stopped before the last client has gone, and what they close stays closed."""
+        """Blocks all further decisions: addons are stopped before the last client has left."""
         self._has_ended = True
         self._version += 1
 
@@ -111,10 +109,10 @@ class Addons:
     def _has(self, hook: str) -> bool:
         return bool(self._callees[hook])
 
-    # -- deciding --------------------------------------------------------------------------------------------------
+    # -- deciding ------------------------------------------------------------------------------------------------
 
     async def decide(self, request: Request, plan: Plan, registry: Registry, *, host: str = "") -> Plan:
-        """What becomes of a plan. `host` is the name by which the request goes on, when that came later than it did;
+        """The plan after all addons. `host` is the server name, when it became known after the request did (SNI);
         `registry` has the relays that a plan may name."""
         named = request.with_host(host)
         for _ in range(_RETRIES_MAX):
@@ -127,8 +125,8 @@ class Addons:
         return replace(plan.block("addons were edited again and again while this was decided"), before=plan)
 
     async def _decide_once(self, named: Request, plan: Plan, registry: Registry) -> Plan:
-        """By those who ran when it began. One that is edited, or switched off, meanwhile answers nothing any more: then
-        it has to be decided anew, for what it kept closed must stay so."""
+        """One pass over the addons that run now. When one is reloaded or disabled meanwhile it gives no answer, and the
+        caller starts again: what it blocks must stay blocked."""
         made = plan
         for runner in self._deciders["admit"]:
             made = await _ask_to_admit(runner, named, made, registry)
@@ -139,7 +137,7 @@ class Addons:
         return made if made is plan else replace(made, before=plan)
 
     def refine(self, outcome: Outcome, signal: Signal) -> Signal:
-        """What a signal weighs, and what it points at."""
+        """The signal with the weight and the cause that addons give it."""
         request = outcome.request.with_host(outcome.host)
         for runner, function in self._callees["signal"]:
             check = partial(hook_results.signal, before=signal)
@@ -155,11 +153,11 @@ class Addons:
             self._refined.popitem(last=False)
 
     def take_refinements(self, request_id: int) -> str:
-        """What addons made of a request's signals since this was last asked; "" when nothing."""
+        """Returns in words how addons changed the signals of a request, and forgets it; "" when they did not."""
         return "; ".join(self._refined.pop(request_id, ()))
 
     def classify(self, head: str, body: bytes) -> str | bool | None:
-        """Whose page it is: the name of a block page, False for the site's own, None when no addon knows."""
+        """The name of a block page, False for the site's own page, None when no addon knows it."""
         for runner, function in self._callees["classify"]:
             answer = runner.call_sync(HOOKS["classify"], function, head, body, check=hook_results.page)
             if answer is not None:
@@ -167,7 +165,7 @@ class Addons:
         return None
 
     async def unreachable(self, request: Request, outcome: Outcome) -> str | None:
-        """Where to go instead."""
+        """The URL to redirect to, from the first addon that has one."""
         named = request.with_host(outcome.host)
         for runner, function in self._callees["unreachable"]:
             url = await runner.call(HOOKS["unreachable"], function, named, read_only(outcome), check=hook_results.url)
@@ -176,19 +174,18 @@ class Addons:
         return None
 
     async def dial(self, name: str, route: Route, destination: Destination) -> Stream | None:
-        """A path that addon `name` opened; None when there is no such addon, or it had a fault. Raises DialError and
-        OSError when it could not open one."""
+        """The stream that addon `name` opened; None when there is no such addon or it had a fault. The caller
+        closes it. Raises DialError and OSError when the addon could not open one."""
         asked: AddonRunner | None = None
         while (runner := self._running.get(name)) is not asked and runner is not None:
-            asked = runner  # again when it was edited meanwhile
+            asked = runner  # tries again if the addon was reloaded meanwhile
             for function in runner.addon.hooks.get("dial", ()):
                 stream = await runner.call(HOOKS["dial"], function, route, destination, check=hook_results.stream)
                 if stream is not None:
                     return stream
         return None
 
-    # -- telling ---------------------------------------------------------------------------------------------------
-
+    # -- notifying -----------------------------------------------------------------------------------------------
     def notify_attempt(self, request: Request, attempt: Attempt) -> None:
         self._notify("attempt", request, _read_only_attempt(attempt))
 
@@ -206,7 +203,7 @@ class Addons:
 
 
 async def _ask_to_admit(runner: AddonRunner, named: Request, plan: Plan, registry: Registry) -> Plan:
-    """The plan when one addon admits the request, another that refuses it when not."""
+    """The same plan when an addon admits the request, a plan of BLOCK when it refuses."""
     fallback = _fallback_plan(runner, "admit", named, plan, registry)
     for function in runner.addon.hooks["admit"]:
         check = partial(hook_results.refusal, plan=plan, addon=runner.name)
@@ -217,7 +214,7 @@ async def _ask_to_admit(runner: AddonRunner, named: Request, plan: Plan, registr
 
 
 async def _ask_to_plan(runner: AddonRunner, named: Request, before: Plan, registry: Registry) -> Plan:
-    """What one addon makes of a plan."""
+    """The plan that one addon returns, or the plan before it."""
     made, fallback = before, _fallback_plan(runner, "plan", named, before, registry)
     for function in runner.addon.hooks["plan"]:
         check = partial(hook_results.plan, before=made, registry=registry)
@@ -232,7 +229,7 @@ async def _ask_to_plan(runner: AddonRunner, named: Request, before: Plan, regist
 
 
 def _fallback_plan(runner: AddonRunner, hook: str, named: Request, before: Plan, registry: Registry) -> Plan | None:
-    """What becomes of a plan when the addon cannot be asked: what it last kept closed stays so."""
+    """The plan while the addon fails: what it last blocked or sent to relays for this host; None when nothing."""
     kept = runner.fail_closed.find(hook, named.destination.host)
     if kept is None:
         return None
@@ -240,14 +237,14 @@ def _fallback_plan(runner: AddonRunner, hook: str, named: Request, before: Plan,
 
 
 def _remember(runner: AddonRunner, hook: str, named: Request, before: Plan, made: Plan, fallback: Plan | None) -> Plan:
-    """`made`, which the addon answered unless it is `fallback`."""
+    """Remembers what an answer blocks, and returns it. A fallback is no answer and is not remembered."""
     if made is not fallback:
         runner.fail_closed.note(hook, named.destination, None if made is before else made)
     return made
 
 
 def read_only(outcome: Outcome) -> Outcome:
-    """The same value, of which nothing can be written to."""
+    """A copy in which nothing can be changed."""
     return replace(outcome, attempts=tuple(map(_read_only_attempt, outcome.attempts)))
 
 
@@ -256,7 +253,7 @@ def _read_only_attempt(attempt: Attempt) -> Attempt:
 
 
 def _describe_plan(answer: Plan, before: Plan) -> str:
-    """What an addon made of a plan, and of which."""
+    """What an addon changed in a plan, in words."""
     if answer.why != before.why:
         return answer.why
     routes = ", ".join(map(str, answer.routes))

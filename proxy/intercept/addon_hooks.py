@@ -1,8 +1,7 @@
-"""Addons as mitmproxy sees them: the hooks of its that they have, each behind the guard of the addon's own.
+"""Runs an addon's hooks of mitmproxy through the addon's own runner, like its hooks of Byway.
 
-mitmproxy swallows what an addon raises and logs a trace. Here a fault, or a hook that takes too long, goes to the guard
-that also watches Byway's own hooks: it is said once with the addon's line, counts, and the connection goes on as if the
-hook had returned nothing.
+mitmproxy would swallow what an addon raises and log a traceback. Here a fault, or a hook that takes too long, is logged
+once with the addon's line and counted, and the connection goes on as if the hook had returned nothing.
 """
 
 from __future__ import annotations
@@ -19,35 +18,35 @@ from proxy.extend.hooks import Hook
 from proxy.intercept.client_context import AddonHooks
 
 _AT_ONCE = frozenset({"load", "configure", "done"})
-"""mitmproxy calls these where it cannot wait."""
+"""mitmproxy calls these synchronously."""
 
 
 def traverse(addon_hooks: AddonHooks) -> Iterator[AddonHooks]:
-    """A guest and, when it has `addons`, those too."""
+    """An object and, when it has a list `addons`, the objects in it, recursively."""
     yield addon_hooks
     for inner in getattr(addon_hooks.addon, "addons", None) or ():
         yield from traverse(AddonHooks(addon_hooks.runner, inner))
 
 
 def has_hooks(addon: object) -> bool:
-    """Whether mitmproxy would ever call it."""
+    """Whether the object has any hook of mitmproxy."""
     found = (getattr(addon, name, None) for name in hooks.all_hooks)
     return any(callable(hook) and not isinstance(hook, types.ModuleType) for hook in found)
 
 
 class GuardedAddon:
-    """One guest, for mitmproxy's addon manager."""
+    """One object of an addon, for mitmproxy's addon manager."""
 
     def __init__(self, addon_hooks: AddonHooks, number: int) -> None:
         self.addon_hooks = addon_hooks
-        self.name = f"byway-{addon_hooks.runner.name}-{number}"  # to mitmproxy, which wants each but once
+        self.name = f"byway-{addon_hooks.runner.name}-{number}"  # mitmproxy wants unique names
         self._wrapped: dict[str, Callable[..., Any]] = {}
 
     def __dir__(self) -> list[str]:
         return [name for name in dir(self.addon_hooks.addon) if name != "addons"]  # mitmproxy looks there for commands
 
     def __getattr__(self, name: str) -> Any:
-        if name == "addons":  # each is a guest of its own
+        if name == "addons":  # `traverse` yields each of them by itself
             raise AttributeError(name)
         found = getattr(self.addon_hooks.addon, name)
         if name not in hooks.all_hooks or isinstance(found, types.ModuleType) or not callable(found):
@@ -76,8 +75,8 @@ class GuardedAddon:
 
 
 class _Halt:
-    """A hook, of which it is remembered that it wanted no other addon to be asked: mitmproxy has an exception for that,
-    which is no fault."""
+    """A hook whose AddonHalt is caught and remembered: mitmproxy's signal to call no further addon, which is not a
+    fault."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
         self.__func__ = getattr(function, "__func__", function)  # where a guard looks for its line
@@ -100,4 +99,4 @@ class _Halt:
 
 
 def _ignore_answer(answer: Any) -> None:
-    """mitmproxy looks at no answer."""
+    """mitmproxy uses no return value of a hook."""

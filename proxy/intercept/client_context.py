@@ -1,8 +1,8 @@
-"""What the engine and the rest of Byway know of each other, for one inspected client. No mitmproxy here.
+"""What the engine and the rest of Byway share about one inspected client. Imports nothing of mitmproxy.
 
-A Meeting says for whom our certificate is, how the engine reaches origins, and whom it tells what its client thinks of
-the certificate. A Way is a path that was opened for it: an inner tunnel of Byway's, so that what the engine sends is
-planned, raced, rescued and logged as if a browser had sent it. A Guest is an addon that the engine lets take part.
+InspectedClient names the host that a certificate is signed for, opens paths to origins, and has a callback for each
+thing that the engine reports. UpstreamPath is a path that was opened: an internal tunnel, so that a request of the
+engine is planned, raced and logged like one of a browser. AddonHooks is an addon's object with hooks of mitmproxy.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy.model import Destination, Outcome
 
 @dataclass(frozen=True, slots=True)
 class AddonHooks:
-    """An object of the user's that may have hooks of mitmproxy's, and the guard of the addon that it belongs to."""
+    """An addon's object that may have hooks of mitmproxy, and the runner of that addon."""
 
     runner: AddonRunner
     addon: object
@@ -25,33 +25,33 @@ class AddonHooks:
 
 @dataclass(frozen=True, slots=True)
 class UpstreamPath:
-    """An open path to an origin, which belongs to who got it."""
+    """An open path to an origin. The receiver closes `sock`."""
 
     sock: socket.socket
     outcome: Callable[[], Outcome]
-    """How it goes: the plan, and the route once one has won."""
+    """The outcome so far: the plan, and the route once one has won."""
 
 
 @dataclass(frozen=True, slots=True)
 class InspectedClient:
-    """One client whose connection is looked into."""
+    """One client whose connection is inspected."""
 
     host: str
-    """Whom the client asked for, and the only one in whose name anything is signed for it."""
+    """The host that the client asked for, the only one that a certificate is signed for."""
     destination: Destination
-    """Where that is: an address when the client came with one."""
+    """Its destination; it has an address when the client gave one."""
     client: tuple[str, int]
     open: Callable[[Destination], Awaitable[UpstreamPath]]
-    """Raises DialError, with a sentence that names no relay: scripts of the site may read it."""
+    """Opens a path. Raises DialError, whose text names no relay: scripts of the site may read it."""
     on_certificate_accepted: Callable[[], None]
-    """The client has taken our certificate."""
+    """The client accepted our certificate."""
     on_certificate_rejected: Callable[[bool], None]
-    """It has not: it said so in an alert, or (False) it just left when it had seen it."""
+    """The client rejected it: with a TLS alert (True), or by closing the connection (False)."""
     on_origin_distrusted: Callable[[], None]
-    """The certificate of an origin was not good after all."""
+    """The certificate of the origin turned out to be invalid."""
     rejection_reason: Callable[[list[bytes]], str]
-    """What speaks against a presented chain (DER, the site's first) that the system trusts; empty when nothing does."""
+    """Why a chain (DER, the site's certificate first) is rejected although the system trusts it; "" if it is not."""
     is_silent: bool
-    """Where no answer comes, the client is told nothing: it is a session of ours, with words of its own for that."""
+    """Sends no error page when there is no answer: the client is a session of Byway, which writes its own."""
     on_response: Callable[[Outcome, str, str, int], None]
-    """A request was answered: how it went, its method and target, and the bytes of the answer."""
+    """A request was answered: outcome, method, target, and size of the answer in bytes."""

@@ -1,8 +1,8 @@
-"""mitmproxy in process: one master for all inspected clients, with the few addons of its own that we need.
+"""Runs mitmproxy in this process: one master for all inspected clients, with the few of its own addons that we need.
 
-What it must not have is anything that opens connections by itself, listens, or keeps an authority. `Master.run` is
-never called: the loop, its exception handler and its signals are ours. This module takes about a second to import,
-which the bridge does in a thread.
+It gets no addon that opens connections, listens or has a CA. `Master.run` is never called: the event loop, its
+exception handler and the signals are Byway's. Importing this module takes about a second; `inspector` does it in a
+thread.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Engine:
-    """See the module's docstring. To be made on the loop that it serves."""
+    """Serves inspected clients with mitmproxy. Create it on the event loop that it serves."""
 
     def __init__(
         self,
@@ -55,7 +55,7 @@ class Engine:
         self._user_hooks: tuple[AddonHooks, ...] = ()
         private_folder(folder)
         self.master = Master(options.Options(confdir=str(folder), server=False))
-        self.master._legacy_log_events.uninstall()  # hands every log record of the process to addons
+        self.master._legacy_log_events.uninstall()  # it would hand every log record of the process to addons
         signing = LocalCaTls(lambda client: self._handlers[client.id].inspected, leaf)
         self._server = proxyserver.Proxyserver()
         self.master.addons.add(core.Core(), self._server, disable_h2c.DisableH2C(), NextLayer(), signing)
@@ -66,7 +66,7 @@ class Engine:
     async def serve(
         self, inspected: InspectedClient, client: socket.socket, said: bytes, first: UpstreamPath | None
     ) -> None:
-        """Serves a client from now on; `said` has come from it already. Owns the sockets, whatever happens."""
+        """Starts serving a client; `said` are the bytes already received from it. Closes the sockets on every path."""
         self._take_settings()
         try:
             reader, writer = await connect_streams(client, inspected.client, said)
@@ -102,10 +102,10 @@ class Engine:
     def active(self) -> int:
         return len(self._handlers)
 
-    # -- addons ----------------------------------------------------------------------------------------------------
+    # -- addons --------------------------------------------------------------------------------------------------
 
     def refresh_addons(self) -> None:
-        """Takes in what has become of the user's addons since the last time."""
+        """Adds and removes addons in mitmproxy, as the user's running addons have changed."""
         user_addons = tuple(self._user_addons())
         if user_addons == self._user_hooks:
             return
@@ -123,7 +123,7 @@ class Engine:
         manager = self.master.addons
         try:
             manager.add(guarded)
-        except exceptions.MitmproxyException as error:  # two that call a command or an option the same
+        except exceptions.MitmproxyException as error:  # such as two addons with the same command or option
             log.warning("addon %s: mitmproxy rejects it: %s", guarded.addon_hooks.runner.name, error)
             return
         self._guarded.append(guarded)
@@ -132,7 +132,7 @@ class Engine:
         spawn(self._notify_running(guarded), name=f"addon {guarded.addon_hooks.runner.name} is running")
 
     def _set_options(self, addon_hooks: AddonHooks) -> None:
-        """What the user set for it, of the options that it has declared by now."""
+        """Sets the addon's options from `[addons.NAME]`; it has declared them by now."""
         for name, value in addon_hooks.runner.addon.for_mitmproxy.items():
             if name not in self.master.options:
                 log.warning("addon %s: [addons.%s] %s: it has no such option", *(addon_hooks.runner.name,) * 2, name)
@@ -145,10 +145,10 @@ class Engine:
     async def _notify_running(self, guarded: GuardedAddon) -> None:
         await self.master.addons.invoke_addon(guarded, hooks.RunningHook())
 
-    # -- the end ---------------------------------------------------------------------------------------------------
+    # -- ending --------------------------------------------------------------------------------------------------
 
     async def close(self) -> None:
-        """Ends what is under way, and tells addons."""
+        """Ends all connections, then removes the addons, which calls their `done` hook."""
         for handler in tuple(self._handlers.values()):
             await handler.end()
         if self._tasks:
@@ -159,8 +159,8 @@ class Engine:
 
 
 def _quiet_mitmproxy() -> None:
-    """mitmproxy's own log names destinations: it goes where ours goes when everything is asked for. And its error pages
-    name it, which scripts of any site could read."""
+    """Sends mitmproxy's log to ours at debug level, since it names sites, and hides its name on error pages: scripts of
+    any site could read it there."""
     version.MITMPROXY = "proxy"
     its = logging.getLogger("mitmproxy")
     its.propagate = False

@@ -1,7 +1,7 @@
-"""One inspected client in mitmproxy: its protocol stack, with our sockets below and our eyes on it.
+"""Handles one inspected client: mitmproxy's protocol layers over Byway's sockets.
 
-Origins are reached through the Meeting and never by mitmproxy itself. The rest is mitmproxy's: `ConnectionHandler`
-reads both sides, and `handle_hook` lets addons see what goes by.
+Paths to origins come from InspectedClient; mitmproxy opens none itself. Its `ConnectionHandler` reads both sides and
+calls addons through `handle_hook`, where this class observes certificates, requests and answers.
 """
 
 from __future__ import annotations
@@ -34,24 +34,24 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 _REJECTED = ("unknown ca", "bad certificate", "certificate unknown", "certificate revoked", "unsupported certificate")
-"""OpenSSL's words for the alerts of a client that does not take a certificate."""
+"""OpenSSL's texts for the alerts of a client that rejects a certificate."""
 
 _HUNG_UP = ("client disconnected during the handshake", "unexpected eof")
-"""mitmproxy's and OpenSSL's words for one that just left."""
+"""mitmproxy's and OpenSSL's texts for a client that closed the connection."""
 
 _STREAMED = ("text/event-stream", "multipart/x-mixed-replace", "application/grpc")
-"""Answers that never end, or whose parts are meant one by one."""
+"""Content types of answers that never end, or whose parts the client uses as they arrive."""
 
 LINGER_S = 5.0
 
 MESSAGES_KEPT = 16
-"""Of a WebSocket or a raw stream, for addons: mitmproxy keeps all, and such connections stay open for days."""
+"""Messages of a WebSocket or TCP stream that addons can read. mitmproxy would keep all, for days."""
 
 Faulted = Literal[True] | tuple[type[BaseException], BaseException, TracebackType | None] | BaseException | None
 
 
 class Handler(ProxyConnectionHandler):
-    """See the module's docstring. Run `handle_client`, then close the writer."""
+    """One client. Run `handle_client`, then call `close` and close the writer."""
 
     def __init__(
         self,
@@ -74,10 +74,10 @@ class Handler(ProxyConnectionHandler):
         context.server.address = (inspected.host, inspected.destination.port)
         self.layer = layers.modes.TransparentProxy(context)
 
-    # -- upstream --------------------------------------------------------------------------------------------------
+    # -- upstream ------------------------------------------------------------------------------------------------
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
-        """As mitmproxy does it, with a way of ours in the place of a socket of its own."""
+        """As mitmproxy's own method, but over a path of Byway instead of a socket of mitmproxy."""
         server = command.connection
         assert isinstance(server, connection.Server)
         data = server_hooks.ServerConnectionHookData(client=self.client, server=server)
@@ -109,8 +109,8 @@ class Handler(ProxyConnectionHandler):
             await self.handle_hook(server_hooks.ServerDisconnectedHook(data))
 
     async def _open(self, server: connection.Server) -> UpstreamPath:
-        """Raises DialError and OSError."""
-        if server.error:  # by an addon, which saw it first
+        """Returns the path to a server. Raises DialError and OSError."""
+        if server.error:  # set by an addon in `server_connect`
             raise OSError(server.error)
         if server.address is None or server.transport_protocol != "tcp":
             raise OSError("only TCP to a host and port is possible")
@@ -124,7 +124,7 @@ class Handler(ProxyConnectionHandler):
             raise OSError(str(error)) from None
         return await inspected.open(elsewhere)
 
-    # -- what goes by ----------------------------------------------------------------------------------------------
+    # -- observing -----------------------------------------------------------------------------------------------
 
     async def handle_hook(self, hook: commands.StartHook) -> None:
         (data,) = hook.args()
@@ -137,7 +137,7 @@ class Handler(ProxyConnectionHandler):
             case "responseheaders":
                 _stream_endless_answer(data)
             case "error" if self.inspected.is_silent and data.response is None:
-                data.error = flow.Error(flow.Error.KILLED_MESSAGE)  # and it writes no page of its own
+                data.error = flow.Error(flow.Error.KILLED_MESSAGE)  # so mitmproxy writes no error page
             case "websocket_message":
                 del data.websocket.messages[:-MESSAGES_KEPT]
             case "tcp_message":
@@ -154,7 +154,7 @@ class Handler(ProxyConnectionHandler):
                 self._check_chain(data.conn)
 
     def _annotate(self, observed: flow.Flow) -> None:
-        """Lets addons know which way it goes."""
+        """Puts the plan and the route into the flow's metadata, for addons."""
         outcome = self._paths.get(observed.server_conn)
         if outcome is None:
             return
@@ -169,7 +169,7 @@ class Handler(ProxyConnectionHandler):
             self.inspected.on_response(outcome(), observed.request.method, observed.request.path, size)
 
     def _check_chain(self, server: connection.Server) -> None:
-        """The rest of it mitmproxy has verified, and nothing has been sent yet."""
+        """Rejects a chain that the system trusts but we do not. mitmproxy has verified it; nothing was sent yet."""
         chain = [ssl.PEM_cert_to_DER_cert(cert.to_pem().decode()) for cert in server.certificate_list]
         if rejection_reason := self.inspected.rejection_reason(chain):
             server.error = f"invalid certificate: {rejection_reason}"
@@ -186,29 +186,29 @@ class Handler(ProxyConnectionHandler):
             self.inspected.on_certificate_rejected(False)
 
     def log(self, message: str, level: int = logging.INFO, exc_info: Faulted = None) -> None:
-        """Its words name hosts, so they are for those who asked for everything."""
+        """Logs mitmproxy's messages at debug level: they name hosts."""
         if not self._has_request and message.startswith("TLS Error") and any(word in message for word in _REJECTED):
-            self._is_verdict_known = True  # Firefox ends the handshake first, and says it then
+            self._is_verdict_known = True  # Firefox completes the handshake and sends its alert then
             self.inspected.on_certificate_rejected(True)
         if exc_info:
             log.error("mitmproxy failed and closed an inspected connection; use -vv for details")
         log.debug("%s", message, exc_info=exc_info)
 
     async def end(self) -> None:
-        """Ends it from outside, as an idle one ends."""
+        """Ends the connection from outside, as the idle timeout does."""
         io = self.transports.get(self.client)
         if io is not None and io.handler is not None:
             io.handler.cancel("Byway ends")
 
     def close(self) -> None:
-        """What was given to it and never used."""
+        """Closes the first path if it was never used."""
         if self._first is not None:
             self._first.sock.close()
             self._first = None
 
 
 class _NamedWriter(asyncio.StreamWriter):
-    """A writer whose peer is who stands behind a pair of sockets."""
+    """A writer that reports the real client as its peer: the socket itself is one of a pair."""
 
     peer: tuple[str, int] = ("", 0)
 
@@ -221,8 +221,8 @@ class _NamedWriter(asyncio.StreamWriter):
 async def connect_streams(
     sock: socket.socket, peer: tuple[str, int], received: bytes = b""
 ) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """asyncio's streams over a connected socket, which they own from now on; `received` has come on it before. Raises
-    OSError, and then the socket is closed."""
+    """asyncio streams over a connected socket, which they own from now on. `received` are bytes already read from it.
+    Raises OSError; the socket is closed then."""
     loop = asyncio.get_running_loop()
     reader = asyncio.StreamReader(loop=loop)
     if received:
@@ -239,7 +239,7 @@ async def connect_streams(
 
 
 async def close_writer(writer: asyncio.StreamWriter) -> None:
-    """Until its socket is closed: what is unsent goes out first, for a moment."""
+    """Closes a writer and its socket; unsent bytes have LINGER_S to go out."""
     writer.close()
     with contextlib.suppress(OSError):
         try:

@@ -1,10 +1,9 @@
-"""HTTP/1.1 in inspected connections, where mitmproxy's own parser knows too little of it or lets too much through.
+"""HTTP/1.1 in inspected connections, where mitmproxy's parser is incomplete or too lenient.
 
-From an origin an interim answer (100, 103) is taken for the final answer, and then the page never comes; trailers end
-the connection in a fault that leaves both sides waiting; and a head that never ends is kept whole. Here the first two
-are dropped, as an intermediary may (RFC 9110 sections 15.2 and 6.5.1), and the last one is refused, as are endless
-lines between chunks. A client's requests are read by `wire.http1` first, heads and chunks: an ambiguous one is refused,
-so that an inspected tunnel is read as strictly as the proxy's own port.
+From an origin, mitmproxy takes an interim answer (100, 103) for the final one, so that the page never arrives; trailers
+raise an error that leaves both sides waiting; and a head without end fills memory. Here the first two are dropped, as
+an intermediary may (RFC 9110 sections 15.2 and 6.5.1), and endless heads and chunk headers are refused. A client's
+requests, heads and chunks, are parsed by `wire.http1` first and refused when ambiguous, as on the proxy's own port.
 """
 
 from __future__ import annotations
@@ -69,7 +68,7 @@ class ClientSide(_http1.Http1Server):
             yield from self._refuse(refusal(408, "The request took too long."))
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
-        """Lets mitmproxy read a head that ours has read to its end."""
+        """Lets mitmproxy parse a head only after `wire.http1` has accepted it."""
         if isinstance(event, events.DataReceived):
             try:
                 before = self._head
@@ -90,7 +89,7 @@ class ClientSide(_http1.Http1Server):
         self.state = self.done
 
     def _is_head_complete(self, received: bytes) -> bool:
-        """Whether the head has come to its end. Raises PeerError, with the reply, when it is refused."""
+        """Whether the whole head was received. Raises PeerError, with the reply, when it is refused."""
         if not self.buf:
             return False
         if self._head is None:
@@ -152,7 +151,7 @@ class WithoutTrailers(ChunkedReader):
 
 
 def install(head_timeout_s: Callable[[], float]) -> None:
-    """Has mitmproxy use these from now on. A client may take `head_timeout_s` for the head of a request."""
+    """Makes mitmproxy use these classes. A client has `head_timeout_s` seconds for a request head."""
     ClientSide.head_timeout_s = staticmethod(head_timeout_s)
     vars(layers.http)["Http1Client"] = OriginSide
     vars(layers.http)["Http1Server"] = ClientSide

@@ -1,9 +1,9 @@
-"""The inspector that sessions know: it decides what is looked into, and brings client and engine together.
+"""Implements session's Inspector with mitmproxy: decides what is inspected, and hands clients to the engine.
 
-Before a client is told "connected", the site has to show a certificate that is good (`vouching`); one that is not is
-refused and never signed for. What is not TLS or HTTP, what names another site than the one asked for, and hosts whose
-clients do not take our certificate (`passing`) go on untouched. The engine, with mitmproxy in it, is imported in a
-thread when the first connection needs it and not before; nothing here imports it at the top.
+Before a client gets "connected", the site must show a valid certificate (`origin_check`); otherwise the connection is
+refused and nothing is signed. Not inspected: protocols other than TLS and HTTP, a ClientHello that names another site
+than the request, and hosts whose clients rejected our certificate (`passthrough`). The engine, which contains
+mitmproxy, is imported in a thread when the first connection needs it; nothing here imports it at the top.
 """
 
 from __future__ import annotations
@@ -44,21 +44,21 @@ log = logging.getLogger(__name__)
 _INSPECT = InspectionDecision(inspect=True)
 _TARGET_SHOWN = 500
 _NAMED = 5
-_HTTP_PORT = 80  # nobody is asked for a certificate there before it is seen that a client speaks TLS to it
+_HTTP_PORT = 80  # the site's certificate is not checked there before the client has sent a ClientHello
 
 
 @dataclass(frozen=True, slots=True)
 class Folders:
-    """Where the authority lies, and what addons of mitmproxy's may take for its configuration."""
+    """The CA's folder, and the folder that addons of mitmproxy get as its configuration folder."""
 
     ca: Path
     engine: Path
     ephemeral: bool = False
-    """Nothing is written: an authority that is not there is made in memory, and nobody trusts it."""
+    """Writes nothing: a missing CA is created in memory, where no browser trusts it."""
 
 
 class MitmInspector:
-    """See the module's docstring. `close` ends what it carries."""
+    """Decides and hands over; `close` ends all inspected connections."""
 
     def __init__(
         self,
@@ -81,7 +81,7 @@ class MitmInspector:
         self._engine: Engine | None = None
         self._starting = asyncio.Lock()
 
-    # -- what sessions ask -----------------------------------------------------------------------------------------
+    # -- what sessions ask ---------------------------------------------------------------------------------------
 
     async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
         """See Inspector."""
@@ -98,7 +98,7 @@ class MitmInspector:
             return InspectionDecision(refusal=f"{outcome.request.destination} is not inspected: {error}")
         if flight is not None and flight.protocol is Protocol.HTTP:
             return _INSPECT
-        if self._services().is_private(host):  # nothing of ours is sent there; the engine does verify
+        if self._services().is_private(host):  # no probe may be sent there; the engine verifies its certificate
             return _INSPECT
         check = await self._check_origin(outcome)
         if check.status is CertificateStatus.BAD:
@@ -130,8 +130,8 @@ class MitmInspector:
         first: UpstreamPath | None,
         ours: SocketStream,
     ) -> None:
-        """Has the engine serve a client, and closes our end when it cannot. Raises OSError."""
-        assert self._engine is not None  # `look` has seen to that
+        """Makes the engine serve a client; closes `ours`, the session's end, when it cannot. Raises OSError."""
+        assert self._engine is not None  # `decide` has started it
         try:
             await self._engine.serve(inspected, client, said, first)
         except BaseException:
@@ -139,30 +139,30 @@ class MitmInspector:
             raise
 
     def on_addons_changed(self) -> None:
-        """An edited addon takes part from now on, also in connections that are open."""
+        """Uses the addons that run now, in open connections too."""
         if self._engine is not None:
             self._engine.refresh_addons()
 
     @property
     def uninspected(self) -> str:
-        """Hosts that are let pass though a rule says INSPECT, the latest of them by name."""
+        """For `byway status`: the hosts not inspected although a rule says INSPECT, the latest ones by name."""
         hosts = self._passthrough.hosts(time.monotonic())
         others = f" and {len(hosts) - _NAMED} others" if len(hosts) > _NAMED else ""
         return ", ".join(hosts[-_NAMED:]) + others
 
     def forget_rejections(self) -> None:
-        """The user has changed something: what was refused before may be taken now."""
+        """Inspects all hosts again: after a change by the user, clients may accept our certificate."""
         self._passthrough = Passthrough()
 
     async def close(self) -> None:
-        """Ends every connection that is looked into."""
+        """Ends every inspected connection."""
         if self._engine is not None:
             await self._engine.close()
 
-    # -- getting ready ---------------------------------------------------------------------------------------------
+    # -- starting ------------------------------------------------------------------------------------------------
 
     async def _start(self) -> Engine:
-        """The engine, with an authority that is in force. Raises BywayError when there can be none."""
+        """Returns the engine, started, with a valid CA. Raises BywayError when there is none."""
         async with self._starting:
             if self._engine is None:
                 if reason := unavailable():
@@ -175,7 +175,7 @@ class MitmInspector:
     async def _make_engine(self) -> Engine:
         try:
             module = await asyncio.to_thread(importlib.import_module, "proxy.intercept.engine")
-        except Exception as error:  # of a stranger's code, which is no reason to fall
+        except Exception as error:  # code outside Byway may raise anything
             raise BywayError(f"mitmproxy cannot be imported: {error}") from error
         engine: Engine = module.Engine(
             self._folders.engine, self._settings, leaf=self._leaf, user_addons=self._user_addons
@@ -183,7 +183,7 @@ class MitmInspector:
         return engine
 
     def _open_leaves(self) -> Leaves:
-        from proxy.ca import authority  # with what it brings, 50 ms that most runs never need
+        from proxy.ca import authority  # with cryptography: 50 ms that most runs never need
         from proxy.ca.leaf import Leaves
 
         now = time.time()
@@ -192,17 +192,17 @@ class MitmInspector:
         return Leaves(authority.open_authority(self._folders.ca, now=now))
 
     def _is_in_force(self, leaves: Leaves) -> bool:
-        """Not when it was rotated or removed meanwhile, nor when its time is over."""
+        """Whether the CA is still valid, and neither rotated nor removed."""
         authority = leaves.authority
         return authority.is_valid_at(time.time()) and (
             self._folders.ephemeral or authority.is_current_in(self._folders.ca)
         )
 
     def _leaf(self, host: str) -> Leaf:
-        assert self._leaves is not None  # so before any client is met
+        assert self._leaves is not None  # `_start` sets it before the engine serves a client
         return self._leaves.leaf(host)
 
-    # -- whom may be signed for ------------------------------------------------------------------------------------
+    # -- the check of the origin ---------------------------------------------------------------------------------
 
     async def _check_origin(self, outcome: Outcome) -> CertificateCheck:
         services = self._services()
@@ -212,8 +212,8 @@ class MitmInspector:
         )
 
     async def _probe(self, services: Services, outcome: Outcome) -> FetchedChain:
-        """What certificate comes by the ways of the plan. One that is not good may be another's: that is looked into as
-        when a client has hung up on it."""
+        """Fetches the certificate over the routes of the plan. If it is invalid, TLS may be
+        intercepted: then the end of the tunnel is reported, as when a client closes a connection for that reason."""
         fetched = FetchedChain()
 
         def ended(tunnel: TunnelEnded) -> None:
@@ -226,7 +226,7 @@ class MitmInspector:
         fetched = await fetch_chain(dialer, request.destination, outcome.host, timeout_s=timeout_s)
         return fetched
 
-    # -- what the engine tells -------------------------------------------------------------------------------------
+    # -- what the engine reports ---------------------------------------------------------------------------------
 
     def _dialer(self, request: Request) -> InnerDialer:
         return InnerDialer(self._services(), self._poller, request.inbound, request.client)
@@ -247,7 +247,7 @@ class MitmInspector:
         )
 
     def _on_origin_distrusted(self, destination: Destination) -> None:
-        """Its client was hung up on, and cannot be told why."""
+        """Logs why a client's connection was closed: TLS gives no way to tell the client."""
         self._origin_checks.forget(destination)
         log.info("%s: connection closed; the site's certificate is not valid", destination)
 
@@ -262,7 +262,7 @@ class MitmInspector:
             log.info("not inspecting %s: a client rejected Byway's certificate for it", host)
 
     def _log_request(self, outcome: Outcome, method: str, target: str, size: int) -> None:
-        """Writes down what was asked inside, when the user wants that."""
+        """Logs one inspected request, if `[inspect] log_requests` is on."""
         if not self._settings().inspect.log_requests:
             return
         services = self._services()
@@ -279,8 +279,10 @@ class MitmInspector:
 
 
 def _can_inspect(flight: Flight, host: str) -> bool:
-    """TLS for the host that was asked for, or HTTP. A client that gives another name may have its reasons (it fronts
-    one site with another), and what it does is not what the rule speaks of; without a name it can mean only one."""
+    """Whether it is HTTP, or TLS for the requested host.
+
+    A client that sends another SNI is not inspected: it may use domain fronting, and the rule is for the requested
+    host. Without SNI it can only mean the requested host."""
     if flight.protocol is Protocol.HTTP:
         return True
     if flight.protocol is not Protocol.TLS:
@@ -292,6 +294,6 @@ def _can_inspect(flight: Flight, host: str) -> bool:
 
 
 def _address(client: str) -> tuple[str, int]:
-    """A client's `address:port` in two."""
+    """Splits a client's `address:port`."""
     host, _, port = client.rpartition(":")
     return host.strip("[]"), int(port)

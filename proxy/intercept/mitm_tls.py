@@ -1,8 +1,8 @@
-"""Our certificates in mitmproxy's TLS, and our idea of whose certificates are good.
+"""Makes mitmproxy's TLS use Byway's CA, and the roots that Byway trusts.
 
-mitmproxy keeps an authority of its own in its configuration folder; here it never makes one. A client is shown a leaf
-of Byway's authority for the host that it asked for, and only once the origin has shown a good certificate over the very
-connection that will be used.
+mitmproxy would create a CA in its configuration folder; here it never does. A client gets a certificate of Byway's CA
+for the host that it requested, and only after the origin has shown a valid certificate on the connection that will be
+used.
 """
 
 from __future__ import annotations
@@ -21,21 +21,21 @@ from proxy.config.mitmproxy_version import FORBIDDEN_OPTIONS
 from proxy.intercept.client_context import InspectedClient
 
 CIPHERS = "@SECLEVEL=2:ECDHE+AESGCM:ECDHE+CHACHA20:DHE+AESGCM:ECDHE+AES:DHE+AES:!aNULL:!eNULL:!aDSS:!SHA1:!AESCCM"
-"""What Python's own default is, for origins: level 2 takes no RSA key below 2048 bits."""
+"""Python's default ciphers, for origins. Security level 2 rejects RSA keys below 2048 bits."""
 
 OURS = ("server", "mode", "confdir", "certs", "ssl_insecure", "client_certs", "connection_strategy", "upstream_cert",
         "ciphers_server", "ssl_verify_upstream_trusted_ca", "ssl_verify_upstream_trusted_confdir")  # fmt: skip
-"""Options that are ours to set."""
+"""Options that only Byway sets."""
 
 
 def trust_options() -> Mapping[str, str | None]:
-    """mitmproxy's options for the roots that the rest of Byway trusts; where the system has no files, its own."""
+    """mitmproxy's options for the system's roots, as in the rest of Byway. Without files it uses its own."""
     found = ssl.get_default_verify_paths()
     return {"ssl_verify_upstream_trusted_ca": found.cafile, "ssl_verify_upstream_trusted_confdir": found.capath}
 
 
 class LocalCaTls(TlsConfig):
-    """In the place of mitmproxy's addon of that name."""
+    """Replaces mitmproxy's addon `tlsconfig`."""
 
     name = "tlsconfig"
     request: Any = None  # 12.2 serves a revocation list of its own authority there
@@ -45,11 +45,11 @@ class LocalCaTls(TlsConfig):
     ) -> None:
         self._inspected_of = inspected_of
         self._leaf = leaf
-        self.certstore: Any = SimpleNamespace(dhparams=None)  # all that is asked of it beside `get_cert`
+        self.certstore: Any = SimpleNamespace(dhparams=None)  # the only attribute used, besides `get_cert`
         self.sealed = False
 
     def configure(self, updated: set[str]) -> None:
-        """Nothing is read from or written to a folder. Once `sealed`, what is ours to set stays as it was."""
+        """Reads and writes no folder. Once `sealed`, the options in OURS cannot be changed."""
         for name in updated:
             if name.startswith(FORBIDDEN_OPTIONS):
                 raise exceptions.OptionsError(f"{name} would trust a CA whose private key is public; it is never used")
@@ -57,10 +57,10 @@ class LocalCaTls(TlsConfig):
                 raise exceptions.OptionsError(f"{name} is set by Byway and cannot be changed")
 
     def running(self) -> None:
-        """mitmproxy's makes its authority here."""
+        """Does nothing: mitmproxy's method creates its CA here."""
 
     def tls_start_client(self, tls_start: tls.TlsData) -> None:
-        """Without a connection whose certificate was found good there is nothing to sign: the client is hung up on."""
+        """Signs only when the origin's certificate was found valid; else the client's connection is closed."""
         server = tls_start.context.server
         if server.tls_established and not server.error:
             super().tls_start_client(tls_start)

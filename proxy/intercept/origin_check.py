@@ -1,9 +1,9 @@
-"""Whether a site shows a good certificate, before anything is signed in its name.
+"""Checks the certificate of a site before a certificate is signed in its name.
 
-Asked with a hello of our own, over an inner tunnel, so by the very routes that the plan has, and held to the system's
-trust and to the roots that are known to intercept. A good answer is remembered for a short time, as is that no TLS is
-spoken, or nothing; a bad one never is, so that a site that was mended is taken at once. Several who ask at the same
-time wait for one answer.
+The check is a TLS handshake of our own over an internal tunnel, so it takes the routes of the plan. The chain must be
+trusted by the system and contain no known interception root. A good result is cached for a short time, and so is "no
+TLS" or "no answer"; a bad one never is, so that a repaired site works at once. Concurrent checks of one site share one
+handshake.
 """
 
 from __future__ import annotations
@@ -25,27 +25,27 @@ _NO_TLS_SYMPTOMS = (Symptom.GARBAGE, Symptom.ALERT)
 
 
 class CertificateStatus(Enum):
-    """What a site's certificate is worth."""
+    """The result of a check."""
 
     GOOD = auto()
     BAD = auto()
-    NO_TLS = auto()  # or none that we speak: it cannot be looked into
-    UNKNOWN = auto()  # it could not be asked
+    NO_TLS = auto()  # or no version that we speak: it cannot be inspected
+    UNKNOWN = auto()  # no handshake was possible
 
 
 @dataclass(frozen=True, slots=True)
 class CertificateCheck:
-    """The answer."""
+    """The result of a check, with its reason."""
 
     status: CertificateStatus
     reason: str = ""  # one half-sentence, when it is bad
     cacheable: bool = True
-    """Worth remembering. Who is silent to a hello need not be asked each time: the engine verifies too."""
+    """Whether to cache it. A server that ignores our ClientHello is not asked each time: the engine verifies too."""
 
 
 @dataclass(frozen=True, slots=True)
 class OriginKey:
-    """Of whom, by which way: another way may lead to somebody else."""
+    """The key of the cache. It has the routes, because another route may lead to another server."""
 
     destination: Destination
     host: str
@@ -54,7 +54,7 @@ class OriginKey:
 
 
 class OriginChecks:
-    """Remembers who was vouched for."""
+    """Checks certificates and caches the results."""
 
     def __init__(self, roots: KnownRoots) -> None:
         self._roots = roots
@@ -64,17 +64,19 @@ class OriginChecks:
     async def check(
         self, asked: OriginKey, probe: Callable[[], Awaitable[FetchedChain]], *, keep_s: float
     ) -> CertificateCheck:
-        """The answer that is kept, or what a `probe` brings, to be kept for `keep_s` when it may be."""
+        """The cached result, or that of `probe`, which is then cached for `keep_s` seconds if it may be."""
         check, until = self._cache.get(asked, (None, 0.0))
         if check is not None and asyncio.get_running_loop().time() < until:
             return check
         task = self._pending.get(asked)
         if task is None:
-            task = self._pending[asked] = spawn(self._check(asked, probe, keep_s), name=f"vouch for {asked.host}")
-        return await asyncio.shield(task)  # one who leaves does not take the answer from the others
+            task = self._pending[asked] = spawn(
+                self._check(asked, probe, keep_s), name=f"check certificate of {asked.host}"
+            )
+        return await asyncio.shield(task)  # a cancelled caller does not cancel it for the others
 
     def forget(self, destination: Destination) -> None:
-        """It was not good after all."""
+        """Removes the results for a destination, whose certificate turned out to be invalid."""
         for asked in [asked for asked in self._cache if asked.destination == destination]:
             del self._cache[asked]
 
@@ -101,8 +103,9 @@ class OriginChecks:
         return CertificateCheck(CertificateStatus.UNKNOWN, probe.error, cacheable=probe.symptom is Symptom.SILENT)
 
     def rejection_reason(self, chain: Sequence[bytes]) -> str:
-        """What speaks against a presented chain (DER, the site's first), whoever trusts it; empty when nothing does. No
-        more than so many are looked at for a known root, and what comes behind them could be signed by one."""
+        """Why a chain (DER, the site's certificate first) is rejected even if the system trusts it; "" if it is not.
+
+        A chain longer than CHAIN_LIMIT is rejected: only that many certificates are searched for a known root."""
         if len(chain) > CHAIN_LIMIT:
             return f"its chain has {len(chain)} certificates; the limit is {CHAIN_LIMIT}"
         root = self._roots.find(chain)

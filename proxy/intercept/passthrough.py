@@ -1,8 +1,8 @@
-"""Hosts that are let pass uninspected, since a client does not take our certificate for them.
+"""Hosts that are not inspected for some hours, because a client rejected our certificate for them.
 
-An app with a pinned certificate says so with an alert, and so does a browser that was not told to trust our authority.
-Some only hang up. An alert counts at once; that a client hangs up may mean anything, so it takes three in a row with
-nobody between who took the certificate. It is remembered for some hours, in memory alone. No I/O, no clock.
+An app with a pinned certificate sends a TLS alert, and so does a browser that does not trust our CA. Some clients only
+close the connection. An alert counts at once. Closing may have other causes, so it takes three in a row, without an
+accepted certificate between them. The table is in memory only. No I/O, no clock.
 """
 
 from __future__ import annotations
@@ -11,18 +11,18 @@ from collections import OrderedDict
 
 HOSTS_MAX = 1000
 HANG_UPS = 3
-"""So many in a row are a refusal."""
+"""This many closed connections in a row count as a rejection."""
 
 
 class Passthrough:
-    """See the module's docstring. Times are seconds of any one clock."""
+    """Remembers rejections by host. Times are in seconds, of any one clock."""
 
     def __init__(self) -> None:
         self._until: OrderedDict[str, float] = OrderedDict()
         self._hang_ups: OrderedDict[str, int] = OrderedDict()
 
     def applies(self, host: str, now: float) -> bool:
-        """Whether nothing of it is looked into for the time being."""
+        """Whether the host is not inspected at present."""
         until = self._until.get(host)
         if until is None:
             return False
@@ -32,7 +32,7 @@ class Passthrough:
         return True
 
     def client_rejected(self, host: str, now: float, *, by_alert: bool, keep_s: float) -> bool:
-        """A client did not take our certificate. True: the host passes for `keep_s`, and did not before."""
+        """Counts a rejection. True when it starts passing the host through, for `keep_s` seconds."""
         if not by_alert:
             count = self._hang_ups[host] = self._hang_ups.pop(host, 0) + 1
             _bound(self._hang_ups)
@@ -46,11 +46,11 @@ class Passthrough:
         return news
 
     def client_accepted(self, host: str) -> None:
-        """A client took it: those who hung up before had other reasons."""
+        """Forgets closed connections: they had other causes."""
         self._hang_ups.pop(host, None)
 
     def hosts(self, now: float) -> list[str]:
-        """Those that pass, the latest last."""
+        """The hosts that are passed through, the latest last."""
         return [host for host, until in self._until.items() if until > now]
 
 

@@ -1,8 +1,8 @@
-"""One addon at work, behind a guard: whatever its code does, what comes out is an answer of the right kind or nothing.
+"""Runs one addon's hooks safely: the caller gets an answer of the right type or nothing.
 
-Everything that a hook raises is caught, SystemExit and KeyboardInterrupt too; what takes too long is broken off, what
-takes long is counted. A fault is said once, with the addon's own line and no trace; with three the addon is switched
-off until it is edited. Nothing here ever waits for an addon for longer than its hook allows.
+Everything that a hook raises is caught, SystemExit and KeyboardInterrupt too. A hook that takes too long is stopped; a
+slow one is counted. Each fault is logged once, with the addon's line and no traceback. After FAULTS_MAX faults the
+addon is disabled until its file is edited. No caller waits longer than the hook's limit.
 """
 
 from __future__ import annotations
@@ -33,19 +33,19 @@ if sys.platform == "linux":  # which alone counts by thread
 T = TypeVar("T")
 
 Notification = tuple[Hook, Callable[..., Any], tuple[Any, ...]]
-"""A hook to be called, when its turn comes, with these arguments."""
+"""A queued call: the hook, its function and the arguments."""
 
 log = logging.getLogger(__name__)
 
 QUEUE_MAX = 1000
-"""What one addon is still to be told; the oldest is dropped."""
+"""Notifications queued for one addon; beyond that the oldest is dropped."""
 
 _STAYS_CLOSED = "the request stays blocked, as intended"
 _STAYS = {"admit": "the request continues", "plan": "the plan is unchanged", "dial": "the relay counts as down"}
 
 
 class AddonRunner:
-    """One addon. `on_disabled` is called once, when it has had its faults."""
+    """Runs one version of an addon. `on_disabled` is called once, after FAULTS_MAX faults."""
 
     def __init__(
         self, addon: Addon, limit: TimeLimit, on_disabled: Callable[[AddonRunner], None] = lambda _: None, *,
@@ -56,11 +56,11 @@ class AddonRunner:
         self.is_off = False
         self.last_fault = ""
         self.dropped = 0
-        """What it was not told, since it did not keep up."""
+        """Notifications dropped because the addon was too slow."""
         self.calls = 0
         self.slowest_s = 0.0
         self.fail_closed = FailClosed()
-        """What its answers keep closed while it cannot be asked; its next version takes it on."""
+        """What the addon blocked or sent to relays. It holds while the addon fails, and passes to its next version."""
         self._limit = limit
         self._on_disabled = on_disabled
         self._patience_s = patience_s
@@ -73,12 +73,11 @@ class AddonRunner:
     def name(self) -> str:
         return self.addon.name
 
-    # -- asking it -------------------------------------------------------------------------------------------------
-
+    # -- calling hooks -------------------------------------------------------------------------------------------
     def call_sync(
         self, hook: Hook, function: Callable[..., Any], *args: Any, check: Callable[[Any], T | None]
     ) -> T | None:
-        """What a hook that is never async answers; None when it had a fault."""
+        """The answer of a hook that may not be async; None when it had a fault or the addon is disabled."""
         if self.is_off:
             return None
         try:
@@ -99,10 +98,11 @@ class AddonRunner:
         check: Callable[[Any], T | None],
         fallback: T | None = None,
     ) -> T | None:
-        """What a hook answers; `fallback` when it had a fault, took too long, or the addon is off. Whoever is cancelled
-        while it waits leaves nothing of the hook behind. Raises DialError and OSError of a `dial`, and nothing else: no
-        path is no fault."""
-        if self.is_off and hook.name != "stop":  # what it has open is its own to close
+        """The answer of a hook; `fallback` when it had a fault, took too long, or the addon is disabled.
+
+        When the caller is cancelled, so is the hook. Raises only DialError and OSError, from a `dial`: a path that
+        cannot be opened is not a fault of the addon."""
+        if self.is_off and hook.name != "stop":  # a disabled addon still closes what it opened
             return fallback
         try:
             answer = self._run_measured(hook, function, lambda: function(*args))
@@ -113,7 +113,7 @@ class AddonRunner:
             if inspect.isawaitable(answer):
                 answer = await self._await_answer(hook, function, answer)
             return check(answer)
-        except asyncio.CancelledError:  # whoever asked; the hook's own comes as a _Failed
+        except asyncio.CancelledError:  # of the caller; the hook's own arrives as _Failed
             raise
         except BaseException as error:
             own = error.__cause__ if isinstance(error, _Failed) else None
@@ -121,7 +121,7 @@ class AddonRunner:
             return fallback if (instead := _substitute(error)) is None else instead
 
     def notify(self, hook: Hook, function: Callable[..., Any], *args: Any) -> None:
-        """Has a hook called, later and in order. Nobody waits."""
+        """Queues a call of a hook. Calls run in order; the caller does not wait."""
         if self.is_off:
             return
         if len(self._queue) == QUEUE_MAX:
@@ -135,23 +135,22 @@ class AddonRunner:
             while self._queue and not self.is_off:
                 hook, function, args = self._queue.popleft()
                 await self.call(hook, function, *args, check=_ignore_answer)
-                await asyncio.sleep(0)  # others have waited as well
+                await asyncio.sleep(0)  # gives other tasks a turn between two calls
         finally:
             self._notifying_task = None
 
     async def drain(self, within_s: float) -> None:
-        """Waits until it has been told everything, for so long at most."""
+        """Waits until the queue is empty, at most `within_s` seconds."""
         if self._notifying_task is not None:
             await asyncio.wait((self._notifying_task,), timeout=within_s)
 
-    # -- its own tasks ---------------------------------------------------------------------------------------------
-
+    # -- tasks of the addon --------------------------------------------------------------------------------------
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """A task of the addon's own. It is cancelled when the addon is left."""
+        """Starts a task that belongs to the addon. It is cancelled when the addon is unloaded."""
         return self.adopt(spawn(self._run_spawned(work), name=f"task of addon {self.name}"), work)
 
     def adopt(self, task: asyncio.Task[Any], work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """From now on a task that runs `work` is the addon's own."""
+        """Makes `task`, which runs `work`, belong to the addon. It is cancelled at once if the addon is disabled."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         task.add_done_callback(lambda _: _discard(work))
@@ -160,8 +159,10 @@ class AddonRunner:
         return task
 
     async def run_task(self, work: Coroutine[Any, Any, Any]) -> Any:
-        """`work`, which its code made a task by itself. What it raises is for whoever awaits it there, but for what
-        would end the loop."""
+        """Runs `work`, of which the addon's code made a task by itself.
+
+        Exceptions reach the code that awaits the task. SystemExit and KeyboardInterrupt, which would end the event
+        loop, count as a fault instead."""
         try:
             return await _Stepped(work, lambda step: self._run_measured(_OWN_TASK, None, step))
         except (Exception, asyncio.CancelledError):
@@ -171,7 +172,7 @@ class AddonRunner:
             raise asyncio.CancelledError from None
 
     def on_task_failed(self, error: BaseException) -> None:
-        """A task or a thread of its code's own had a fault."""
+        """Counts a fault in a task or thread that the addon started by itself."""
         self._fault(_OWN_TASK, None, error)
 
     async def _run_spawned(self, work: Coroutine[Any, Any, Any]) -> Any:
@@ -184,17 +185,17 @@ class AddonRunner:
             return None
 
     def cancel(self) -> None:
-        """Ends what it has under way, and tells it nothing any more."""
+        """Disables the addon: cancels its tasks and drops its queue."""
         self.is_off = True
         self._queue.clear()
         for task in (*self._tasks, *((self._notifying_task,) if self._notifying_task else ())):
             task.cancel()
 
-    # -- the guard -------------------------------------------------------------------------------------------------
-
+    # -- limits and faults ---------------------------------------------------------------------------------------
     async def _await_answer(self, hook: Hook, function: Callable[..., Any], answer: Awaitable[Any]) -> Any:
-        """What an async hook answers, from a task of its own: one that swallows its cancellation is left to itself. For
-        a `dial` its dialer keeps the time. Raises _Failed."""
+        """Awaits an async hook in a task of its own, so that one which ignores its cancellation cannot hold the caller.
+
+        A `dial` has no limit here: the dialer that called it has one. Raises _Failed."""
         work = _catch_all(_Stepped(answer, lambda step: self._run_measured(hook, function, step)))
         task = spawn(work, name=f"{hook.name} of addon {self.name}")
         self._tasks.add(task)
@@ -216,7 +217,7 @@ class AddonRunner:
         return value
 
     def _run_measured(self, hook: Hook, function: Callable[..., Any] | None, call: Callable[[], T]) -> T:
-        """Runs its code, under the limit, and notes how long that took. Raises whatever it raises."""
+        """Runs the addon's code under the time limit and measures it. Raises what the code raises."""
         self.calls += 1
         waits, started, is_broken_off = _cpu_and_waits(), time.perf_counter(), False
         try:
@@ -232,7 +233,7 @@ class AddonRunner:
                 self._slow(hook, function, took_s, waits)
 
     def _slow(self, hook: Hook, function: Callable[..., Any] | None, took_s: float, before: tuple[float, int]) -> None:
-        """It counts when it is the hook's doing: on a busy computer it may have been others' turn for so long."""
+        """Reports a slow hook, unless it neither computed nor waited: then other processes had the CPU."""
         cpu_s, waited = (now - then for now, then in zip(_cpu_and_waits(), before, strict=True))
         if cpu_s < BUDGET_S and not waited:
             return
@@ -258,7 +259,7 @@ class AddonRunner:
         self._report(hook.name, line, type(error).__name__, what, counts=_substitute(error) is None)
 
     def _describe(self, hook: Hook, error: BaseException) -> str:
-        """What went wrong. Texts of exceptions may name sites, so they are for -v; `start` has not heard of any yet."""
+        """What went wrong, in words. Texts of exceptions may name sites, so they need -v, except in `start`."""
         if isinstance(error, BrokenOff):
             return f"was stopped after blocking all of Byway for {self._limit.limit_s:g} s"
         if isinstance(error, WrongAnswer):
@@ -274,7 +275,7 @@ class AddonRunner:
         if (hook, line, kind) not in self._reported:
             self._reported.add((hook, line, kind))
             self.last_fault = f"{at}: {what}"
-            if hook != "start":  # a fault there is a fault of the file, and told as such
+            if hook != "start":  # the manager reports that as a problem of the file
                 log.warning("%s: addon %s: %s", at, self.name, what)
         self.faults += counts
         if self.faults >= FAULTS_MAX:
@@ -285,7 +286,7 @@ class AddonRunner:
 
 
 class _Failed(Exception):
-    """An async hook had a fault: its cause."""
+    """An async hook had a fault, which is this exception's cause."""
 
 
 _SPAWNED_TASK = Hook("api.spawn", (), "", may_be_async=True, waited_for=False)
@@ -294,13 +295,13 @@ _MAY_TAKE_TIME = frozenset({"start", "stop"})
 
 
 def _substitute(error: BaseException) -> Any:
-    """What counts as the answer in place of a wrong one. That is said, and does not count: with the addon switched off,
-    what it closes would be open."""
+    """The answer that replaces a wrong one, or None. Such a fault is logged but not counted: if the addon were
+    disabled, what it blocks would be open."""
     return error.instead if isinstance(error, WrongAnswer) else None
 
 
 def one_line(error: BaseException) -> str:
-    """An exception's own text in one line, without passwords; making it may fail as well."""
+    """An exception's text in one line, without passwords; empty when its `__str__` fails."""
     try:
         return redact(" ".join(str(error).split())[:200])
     except BaseException:
@@ -308,18 +309,18 @@ def one_line(error: BaseException) -> str:
 
 
 def _ignore_answer(answer: Any) -> None:
-    """What a hook that is only told something returns does not matter."""
+    """Notifications have no answer."""
 
 
 def _cpu_and_waits() -> tuple[float, int]:
-    """This thread's CPU time, and how often it gave the processor away of its own will: to sleep, or to wait."""
+    """This thread's CPU time in seconds, and its voluntary context switches: it slept or waited for I/O."""
     if sys.platform != "linux":
-        return time.perf_counter(), 0  # all of it counts as its own
+        return time.perf_counter(), 0  # not measured per thread here: all elapsed time counts
     return time.thread_time(), getrusage(RUSAGE_THREAD).ru_nvcsw
 
 
 async def _catch_all(work: Awaitable[T]) -> tuple[T | None, BaseException | None]:
-    """A task that raised SystemExit or KeyboardInterrupt would end the loop."""
+    """Returns the exception instead of raising it: SystemExit in a task would end the event loop."""
     try:
         return await work, None
     except asyncio.CancelledError:
@@ -329,19 +330,19 @@ async def _catch_all(work: Awaitable[T]) -> tuple[T | None, BaseException | None
 
 
 def _discard(answer: Any) -> None:
-    """A coroutine that was never begun says so, unless it is closed; one that has ended does not mind."""
+    """Closes a coroutine, so that Python does not warn that it was never awaited."""
     if inspect.iscoroutine(answer):
         answer.close()
 
 
 def _abandon(task: asyncio.Task[Any]) -> None:
-    """Nobody waits for it any more; it may be done at this very moment."""
+    """Cancels a task that may finish all the same; what it returns is then closed."""
     task.add_done_callback(_close_late)
     task.cancel()
 
 
 def _close_late(task: asyncio.Task[Any]) -> None:
-    """What a hook opened after nobody wanted it any more."""
+    """Closes the stream of a `dial` that came too late."""
     if not task.cancelled() and task.exception() is None:
         value, _ = task.result()
         if hasattr(value, "abort"):
@@ -349,7 +350,7 @@ def _close_late(task: asyncio.Task[Any]) -> None:
 
 
 class _Stepped:
-    """An awaitable, each step of which is run by `run`."""
+    """An awaitable whose steps, from one await to the next, are each run by `run`: the time limit is for a step."""
 
     __slots__ = ("_run", "_work")
 
