@@ -7,14 +7,15 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.schema import Weights
+from proxy.config.schema import Detect, Weights
+from proxy.model import Cause, SignalId
 
 ROOT = Path(__file__).parents[1]
 FILES = sorted(path for folder in ("proxy", "tests", "addons") for path in (ROOT / folder).rglob("*.py"))
 DETECTION = (ROOT / "docs" / "detection.md").read_text("utf-8")
 
 _SECTION = re.compile(r"^#+ (?:[0-9.]+ )?(.+)$", re.MULTILINE)
-_DOCUMENT = re.compile(r'(?<![\w/.-])(?:docs/)?((?:detection|architecture|glossary)\.md)(?![`"])')
+_DOCUMENT = re.compile(r"(?<![\w/.-])(?:docs/)?((?:detection|architecture|glossary)\.md)")
 _TITLES = re.compile(r'(?:(?:,|,? and) "([^"]+)")')
 
 
@@ -28,10 +29,15 @@ def citations(text: str) -> list[tuple[str, str]]:
     found = []
     for mention in _DOCUMENT.finditer(line):
         at, titles = mention.end(), []
+        if line.startswith('"', at):
+            continue  # the name of a file, in code
+        if is_quoted := line.startswith("`", at):
+            at += 1
         while (title := _TITLES.match(line, at)) is not None:
             titles.append(title[1])
             at = title.end()
-        found += [(mention[1], title) for title in titles or [""]]
+        if titles or not is_quoted:  # `docs/NAME.md` in quotes may be the whole document
+            found += [(mention[1], title) for title in titles or [""]]
     return found
 
 
@@ -55,7 +61,8 @@ def test_a_section_that_does_not_exist_is_found() -> None:
     """The control: wrong citations fail, over line ends too."""
     assert _missing('(docs/detection.md, "Two\n    gates" and\n    # "Riddles")') == ["detection.md: Riddles"]
     assert _missing("see detection.md, section 4") == ["detection.md: no section"]
-    assert not _missing('docs/detection.md,\n"Two gates", and docs/glossary.md')
+    assert _missing('(`docs/detection.md`, "Riddles")') == ["detection.md: Riddles"]
+    assert not _missing('docs/detection.md,\n"Two gates", and docs/glossary.md, then `docs/detection.md`')
 
 
 def test_citations_are_found_at_all() -> None:
@@ -74,6 +81,19 @@ def test_sections_are_numbered_in_order_and_refer_to_each_other() -> None:
     titles = _SECTION.findall(DETECTION)
     for quoted in re.findall(r'(?:see |\(|\| |by )"([A-Z][^"]+)"', DETECTION):
         assert quoted in titles
+
+
+def test_every_signal_and_every_cause_is_explained() -> None:
+    signals, causes = DETECTION.split("## 10. Signals", 1)[1].split("## 11. Causes", 1)
+    named = set(re.findall(r"^\| (\w+) \|", signals, re.MULTILINE)) | set(re.findall(r"`(\w+)` is", signals))
+    assert set(SignalId) <= named
+    assert {cause for cause in Cause if cause} <= set(re.findall(r"`(\w+)`", causes.split("\n## ", 1)[0]))
+
+
+def test_every_setting_in_parentheses_is_one_of_detection() -> None:
+    settings = re.findall(r"`([a-z]+(?:_[a-z]+)+)`", " ".join(re.findall(r"\((`[^()]+`)\)", DETECTION)))
+    assert len(settings) > 40
+    assert {name for name in settings if name not in Detect.model_fields} == set()
 
 
 def test_the_table_of_signals_has_the_weights_of_the_code() -> None:

@@ -15,6 +15,8 @@ import termios
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from proxy.cli.demo import byway_process as instance
 from proxy.cli.demo import demo
 from proxy.cli.demo.demo_world import DemoWorld
@@ -126,6 +128,7 @@ async def test_the_commands_of_the_readme_work(tmp_path: Path) -> None:
         assert "RELAY" in (await byway.command("site", "list")).stdout
 
 
+@pytest.mark.inspection
 async def test_the_rules_of_the_readme_are_taken(tmp_path: Path) -> None:
     assert rules().count("\n") == 5
     async with Byway(tmp_path, config='[[relay]]\nname = "r"\nurl = "127.0.0.1:9"\n', rules=rules()) as byway:
