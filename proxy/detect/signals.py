@@ -149,7 +149,8 @@ def signal_of(failure: Failure) -> SignalId | None:
     if protocol is Protocol.HTTP and symptom in _PAGES:
         return _PAGES[symptom]
     # A middlebox that terminates TCP answers every SYN and acknowledges every flight itself: what it does at the SYN
-    # says nothing of the site, and silence behind it may be a dropped flight (docs/detection.md, "The kernel knows").
+    # says nothing of the site, and silence behind it may be a dropped flight
+    # (docs/detection.md, "What the kernel knows").
     behind_middlebox = bool(failure.evidence.get("middlebox"))
     if stage is not Stage.FIRST_BYTE:
         return None if stage is Stage.CONNECT and behind_middlebox else _BY_STAGE.get((stage, symptom))
