@@ -1,7 +1,7 @@
 """One route under way in a race.
 
-A Candidate is the one mutable thing of a race: it moves from dialing through an open path and a flight to its end, and
-`attempt` says as a value how far it has come.
+A Candidate is the mutable part of a race: it moves from dialing over an open path and a sent flight to its end.
+`attempt` returns how far it has come, as a value.
 """
 
 from __future__ import annotations
@@ -15,18 +15,17 @@ from proxy.model import NO_EVIDENCE, Attempt, Evidence, Route, Stage, Symptom
 from proxy.net.kernel.tcp_info import Snapshot
 from proxy.net.stream import Stream
 
-_SHOWABLE = (Symptom.GARBAGE, Symptom.ALERT, Symptom.BLOCK_PAGE, Symptom.REDIRECTED)
-"""What was answered may yet be shown to the client, when no route does better."""
+_DELIVERABLE = (Symptom.GARBAGE, Symptom.ALERT, Symptom.BLOCK_PAGE, Symptom.REDIRECTED)
+"""Failures that came with an answer, which the client may still get when no route does better."""
 
-
-_ON_THE_WAY = (Stage.RESOLVE, Stage.CONNECT, Stage.RELAY)
+_BEFORE_PATH = (Stage.RESOLVE, Stage.CONNECT, Stage.RELAY)
 _TRANSIENT = (Symptom.RELAY_DOWN, Symptom.TIMEOUT)
-"""What a relay that restarts or loses its network shows. A password, a certificate, a destination that it refuses and
-an answer of another protocol are its last word."""
+"""Symptoms of a relay that restarts or loses its network. A wrong password or certificate, a refused destination and an
+answer in another protocol are final: a retry would only repeat them."""
 
 
 class Phase(Enum):
-    """Where a candidate is."""
+    """How far a candidate is."""
 
     DIALING = auto()
     OPEN = auto()  # connected, no flight sent
@@ -73,7 +72,7 @@ class Candidate:
         self.error = ""
         self.evidence: Evidence = {}
         self.started_at = now
-        self.syn_at = 0.0  # when it began to connect, its name resolved; 0: not known
+        self.syn_at = 0.0  # when it began to connect, after the lookup; 0: not known
         self.connected_at = 0.0
         self.flight_sent_at = 0.0
         self.ended_at = 0.0
@@ -83,52 +82,53 @@ class Candidate:
         self.eof_sent = False
         self.reset = False
         self.answer = b""
-        self.answered_at = 0.0  # when an HTTP answer began that is not judged yet
-        self.answer_fingerprint = ""  # see advice.Look
-        self.avoids_residual = False  # a relay may serve instead, so a censor's residual blocking is not risked
-        self.connected_late = False  # it looked dropped before it connected
-        self.hedged_at = 0.0  # when it first looked dropped; 0: it did not
-        self.snapshot: Snapshot | None = None  # to ask the kernel by
+        self.answered_at = 0.0  # when an HTTP answer began that is not classified yet
+        self.answer_fingerprint = ""  # see policy.ClassifiedAnswer
+        self.avoids_residual = False  # a relay may deliver instead, so this strategy stays out of a residual window
+        self.connected_late = False  # it was hedged before it connected
+        self.hedged_at = 0.0  # when the next route was started beside it; 0: not yet
+        self.snapshot: Snapshot | None = None  # TCP_INFO just before the flight; None: not readable
         self.syn_s = 0.0  # the round trip of its SYN, as the kernel saw it; 0: not known
 
     @property
     def active(self) -> bool:
-        """It may still deliver."""
+        """Whether it may still deliver."""
         return self.phase in (Phase.DIALING, Phase.OPEN, Phase.AWAITING_ANSWER)
 
     @property
     def hedged(self) -> bool:
-        """It looked dropped, so that the next route was started beside it."""
+        """Whether it looked dropped, so that the next route may start beside it."""
         return self.hedged_at > 0
 
     @property
     def failed_on_its_way(self) -> bool:
-        """Its relay could not be reached or broke off before it opened a path, without refusing anything."""
+        """Whether its relay failed before a path was open, in a way that may pass: a retry may help."""
         return (
             self.phase is Phase.FAILED
             and bool(self.route.relays)
-            and self.stage in _ON_THE_WAY
+            and self.stage in _BEFORE_PATH
             and self.symptom in _TRANSIENT
         )
 
     @property
     def connecting_since(self) -> float:
-        """The time of the lookup is the resolver's, and says nothing of how far the host is or whether it answers."""
+        """Loop time at which the connect began. The lookup before it is left out: its time is the resolver's, and no
+        evidence about the host."""
         return self.syn_at or self.started_at
 
     def failed(self, stage: Stage, symptom: Symptom, error: str, now: float) -> None:
-        """Its end, and why. The stream is broken off, unless what it answered may yet be shown to the client."""
+        """Ends the candidate. Resets its stream, unless the client may still get its answer."""
         self.phase = Phase.FAILED
         self.stage, self.symptom, self.error, self.ended_at = stage, symptom, error, now
-        if self.stream is not None and symptom not in _SHOWABLE:
+        if self.stream is not None and symptom not in _DELIVERABLE:
             self.stream.abort()
 
     def won(self, now: float) -> None:
-        """A valid answer has come on it."""
+        """Ends the candidate with a valid answer."""
         self.phase, self.stage, self.symptom, self.error, self.ended_at = Phase.WON, Stage.DONE, Symptom.NONE, "", now
 
     def presumed_attempt(self, raced: Callable[[float], float], now: float) -> Attempt:
-        """The attempt, and what an overdue one would have failed with."""
+        """The attempt; a hedged one that is still active gets the symptom that it would fail with now."""
         attempt = self.attempt(raced, now)
         if not self.hedged or not self.active:
             return attempt
@@ -137,7 +137,7 @@ class Candidate:
         return replace(attempt, symptom=Symptom.SILENT if attempt.evidence.get("acknowledged") else Symptom.DROPPED)
 
     def attempt(self, raced: Callable[[float], float], now: float) -> Attempt:
-        """How far it has come. `raced` turns a time into seconds of the race."""
+        """How far it has come. `raced` turns loop time into seconds since the race began."""
         started = raced(self.started_at)
         return Attempt(
             route=self.route,

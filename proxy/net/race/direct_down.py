@@ -1,8 +1,8 @@
-"""One verdict for all connections to a host that nothing is known of yet.
+"""Hosts whose direct route looks down, shared by all races: a negative cache with a short life.
 
-A browser opens six connections at once to a site. When one of them finds that direct looks dead, the others would each
-wait as long for the same discovery: so the first raises an alarm, which lasts as long as an attempt may be left
-unjudged, and every race to that host starts its next route at once. An alarm is no belief: it decides only who waits.
+A browser opens six connections at once to a site. When one race finds that direct looks down, the others would each
+wait as long for the same result. So the first marks the host, and every race to it starts its next route at once. A
+mark lasts as long as a direct attempt may go unjudged. It is no belief: it only shortens waiting.
 """
 
 from __future__ import annotations
@@ -12,53 +12,53 @@ from collections.abc import Callable, Iterator
 
 from proxy.net.notify import Notify
 
-RAISED_MAX = 4096
+MARKS_MAX = 4096
 
 
 class DirectDownCache:
-    """The hosts whose direct route looks dead just now. Belongs to one loop."""
+    """The hosts whose direct route looks down now. Belongs to one loop."""
 
-    __slots__ = ("_clock", "_lasts_s", "_listening", "_raised")
+    __slots__ = ("_clock", "_down_until", "_lasts_s", "_subscribers")
 
     def __init__(self, clock: Callable[[], float], *, lasts_s: float = 7.0) -> None:
-        """`clock` is the loop's."""
+        """`clock` is the loop's; a mark lasts `lasts_s`."""
         self._clock = clock
         self._lasts_s = lasts_s
-        self._raised: dict[str, float] = {}  # host → until when
-        self._listening: dict[str, list[Notify]] = {}
+        self._down_until: dict[str, float] = {}  # host → until when
+        self._subscribers: dict[str, list[Notify]] = {}
 
     def mark_down(self, host: str) -> None:
-        """Says that direct looks dead for `host`, to all who race to it now or soon."""
+        """Direct looks down for `host`: notifies the races to it."""
         now = self._clock()
-        if len(self._raised) >= RAISED_MAX:
-            self._raised = {other: until for other, until in self._raised.items() if until > now}
-            if len(self._raised) >= RAISED_MAX:
-                self._raised.clear()
-        self._raised[host] = now + self._lasts_s
-        for notify in self._listening.get(host, ()):
+        if len(self._down_until) >= MARKS_MAX:
+            self._down_until = {other: until for other, until in self._down_until.items() if until > now}
+            if len(self._down_until) >= MARKS_MAX:
+                self._down_until.clear()
+        self._down_until[host] = now + self._lasts_s
+        for notify in self._subscribers.get(host, ()):
             notify.set()
 
     def is_down(self, host: str) -> bool:
-        """Whether an alarm is on."""
-        return bool(self._raised) and self._raised.get(host, 0.0) > self._clock()
+        """Whether `host` is marked and the mark has not expired."""
+        return bool(self._down_until) and self._down_until.get(host, 0.0) > self._clock()
 
     def clear(self, host: str) -> None:
-        """Direct has answered after all."""
-        if self._raised:
-            self._raised.pop(host, None)
+        """Direct has answered, so the mark is gone."""
+        if self._down_until:
+            self._down_until.pop(host, None)
 
     def clear_all(self) -> None:
-        """We are on another network: what looks dead there is nobody's to say."""
-        self._raised.clear()
+        """The network changed: every mark was about the old one."""
+        self._down_until.clear()
 
     @contextlib.contextmanager
     def notifying(self, notify: Notify, host: str) -> Iterator[None]:
-        """Rings `notify` when an alarm for `host` is raised meanwhile."""
-        notifies = self._listening.setdefault(host, [])
+        """Sets `notify` whenever `host` is marked within the block."""
+        notifies = self._subscribers.setdefault(host, [])
         notifies.append(notify)
         try:
             yield
         finally:
             notifies.remove(notify)
             if not notifies:
-                del self._listening[host]
+                del self._subscribers[host]

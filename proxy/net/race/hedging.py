@@ -1,9 +1,9 @@
-"""How long a route is waited for before the next one starts beside it.
+"""When the next route starts beside one that is under way: hedging, as gRPC and Envoy call it.
 
-Where the kernel tells what became of a flight, one that was dropped is told from one that is slow within a few tenths
-of a second; else a timer serves, in units of the round trip. An alarm of another connection to the same host ends the
-wait at once. The numbers are those of docs/detection.md, "Two clocks" and "What the kernel knows"; nothing is decided
-here but time.
+TCP_INFO shows within a few tenths of a second whether a flight was dropped or the server is only slow. Where it cannot
+be read, a timer in units of the round trip decides. When another connection has marked direct as down for the host, the
+wait ends at once. The numbers are those of docs/detection.md, "Two clocks" and "What the kernel knows"; this module
+decides nothing but time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from proxy.net.race.direct_down import DirectDownCache
 
 
 class HedgePolicy:
-    """With the routes of one race to `host`. Times are the loop's, in seconds."""
+    """Decides for the candidates of one race to `host`. All times are the loop's, in seconds."""
 
     __slots__ = ("_detect", "_down_cache", "_host", "_tcp_info")
 
@@ -27,9 +27,11 @@ class HedgePolicy:
         self._down_cache = down_cache
 
     def should_hedge(self, candidate: Candidate, now: float) -> bool:
-        """Whether the next route shall start beside this one, which is under way."""
+        """Whether `candidate`, which is under way, looks dropped: TCP_INFO says so, or it took longer than its timeout.
+        The next route then starts beside it."""
         if candidate.answered_at:
             return False
+        # Another connection to this host has waited already: waiting again would find the same.
         if self._down_cache is not None and candidate.route == DIRECT and self._down_cache.is_down(self._host):
             return True
         if candidate.phase is Phase.DIALING:
@@ -40,14 +42,14 @@ class HedgePolicy:
         if waited < self._detect.oracle_first_s:
             return False
         reading = self.read_kernel(candidate)
-        if reading.acked:
+        if reading.acked:  # the host has the flight, and may only be slow: more patience than for a drop
             return waited >= max(self._detect.hedge_silent_s, self._detect.hedge_silent_rtts * reading.rtt_s)
         lost = reading.retransmits >= self._detect.hedge_retransmits or waited >= self._detect.hedge_unacked_s
         return lost and reading.unacked > 0
 
     def next_check_at(self, candidate: Candidate, now: float) -> float | None:
-        """When time alone may change what a candidate looks like; None: no more. One that looked dropped and still does
-        has nothing more to show until something happens."""
+        """Loop time at which `should_hedge` may change by itself, or a partial answer is delivered. None: only an event
+        can change it, as for a candidate that is hedged and still looks dropped."""
         if candidate.answered_at:
             return self.page_deadline(candidate)
         if candidate.hedged and self.should_hedge(candidate, now):
@@ -61,31 +63,32 @@ class HedgePolicy:
         return poll_at if silent_at <= now else min(poll_at, silent_at)
 
     def page_deadline(self, candidate: Candidate) -> float:
-        """When an answer that has begun is delivered, whatever it may be."""
+        """When an HTTP answer that has begun is delivered even if it is not classified yet."""
         return candidate.answered_at + self._detect.page_hold_s
 
     def redirect_deadline(self, candidate: Candidate) -> float | None:
-        """When a redirect that may be somebody else's is shown to the client, whatever other routes get; None: it has
-        none."""
-        led_away = candidate.phase is Phase.FAILED and candidate.symptom is Symptom.REDIRECTED
-        return candidate.ended_at + self._detect.elsewhere_hold_s if led_away else None
+        """When a redirect to another site is delivered although no other route has confirmed it; None: `candidate` has
+        no such answer."""
+        is_redirect = candidate.phase is Phase.FAILED and candidate.symptom is Symptom.REDIRECTED
+        return candidate.ended_at + self._detect.elsewhere_hold_s if is_redirect else None
 
     def dropped_at(self, candidate: Candidate) -> float:
-        """When a flight that is still unacknowledged was dropped. On a slow link that is no later than an
-        answer is waited for: by then the kernel may have given up itself."""
+        """When a flight that is still unacknowledged counts as dropped: after some retransmission timeouts of the
+        kernel, so that a slow link is not blamed, but not later than the deadline for silence, when the kernel may have
+        given up itself."""
         rto_s = self.read_kernel(candidate).rto_s if candidate.snapshot is not None else 0.0
-        patient_s = max(self._detect.dropped_s, self._detect.dropped_rtos * rto_s)
-        return candidate.flight_sent_at + min(patient_s, max(self._detect.dropped_s, self._detect.silent_s))
+        patience_s = max(self._detect.dropped_s, self._detect.dropped_rtos * rto_s)
+        return candidate.flight_sent_at + min(patience_s, max(self._detect.dropped_s, self._detect.silent_s))
 
     def unacknowledged(self, candidate: Candidate) -> bool:
-        """Whether the kernel knows that the flight has not arrived whole."""
+        """Whether TCP_INFO says that a part of the flight was not acknowledged; False where it cannot be read."""
         if candidate.snapshot is None:
             return False
         reading = self.read_kernel(candidate)
         return not reading.acked and reading.unacked > 0
 
     def read_kernel(self, candidate: Candidate) -> Reading:
-        """What TCP_INFO says since the flight went out; kept as evidence."""
+        """What TCP_INFO says since the flight was sent. Writes it into the candidate's evidence."""
         assert candidate.stream is not None
         assert candidate.snapshot is not None
         reading = self._tcp_info.since(candidate.stream.lowest_socket, candidate.snapshot)
@@ -101,7 +104,7 @@ class HedgePolicy:
         return self._detect.hedge_syn_s if candidate.route.is_direct else self._detect.hedge_relay_s
 
     def _answer_timeout_s(self, candidate: Candidate) -> float:
-        """Where the kernel cannot tell: by the time that connecting took."""
+        """Without TCP_INFO, in units of the time that connecting took, as that is about one round trip."""
         rtt_s = candidate.connected_at - candidate.connecting_since
         if candidate.route.is_direct:
             return self._detect.hedge_blind_s + self._detect.hedge_blind_rtts * rtt_s

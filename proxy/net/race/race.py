@@ -1,16 +1,16 @@
 """The routes of one plan, tried in order, until one of them brings a valid server byte.
 
-The next route starts when the ones before it have failed or look dropped, never at once. First `connect`: some route
-has really connected. Then `deliver`: the client's flight goes out on it, and again on the next ones as long as it may
-be sent twice; the first valid answer wins. A direct attempt that was overtaken is kept, silent, for
-`judge_late_direct`, since a slow site is not a blocked one. The race decides nothing about beliefs and never touches
-the client but through `pull`.
+The next route starts when the ones before it have failed or look dropped, never at once. First `connect` waits until a
+route has really connected. Then `deliver` sends the client's flight on it, and on the next ones as long as it may be
+sent twice; the first valid answer wins. A direct attempt that another route overtook stays open for
+`judge_late_direct`, since a slow site is not a blocked one. The race decides nothing about beliefs, and reads from the
+client only through `pull`.
 
-When all routes were started, a relay that failed on its way is tried again on a schedule that all races share, and a
-local strategy that was skipped for the sake of a relay is tried after all once no relay may serve. A race that has
-nothing left but attempts that are unconnected or unacknowledged ends after `give_up_s`.
+When all routes were started, a relay that failed before it opened a path is retried on a schedule that all races share.
+A local strategy that was skipped in favour of a relay is tried once no relay may deliver. A race ends after `give_up_s`
+when all that is left are attempts that are not connected, or whose flight is not acknowledged.
 
-One coroutine watches everything: whatever may have changed something rings one bell, and the loop then looks at all.
+One coroutine does everything: streams, dials and timers set one Notify, and the loop then checks every candidate.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ from proxy.net.tasks import spawn
 from proxy.wire.flight import Flight
 
 _AS_GOOD_AS_VALID = (Symptom.REDIRECTED, Symptom.ALERT)
-"""What the client is shown when no route brings anything else: the site itself may have answered so."""
+"""Answers that are delivered when no route has another one: the site itself may have sent them."""
 
 _UNDER_WAY = (Phase.DIALING, Phase.AWAITING_ANSWER)
 
@@ -50,13 +50,13 @@ class DialerFor(Protocol):
     """Gives the dialer of a route."""
 
     def __call__(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
-        """With `avoid_residual`, a local strategy may be skipped where a name was just blocked: the censor may break
-        off whatever comes there for minutes."""
+        """With `avoid_residual`, a local strategy may be skipped towards an address where a name was just blocked: the
+        censor may reset every connection there for minutes (residual censorship)."""
         ...
 
 
 class OpenPath(Enum):
-    """What an opened path did before anything was sent on it."""
+    """What an open path did before anything was sent on it."""
 
     QUIET = auto()
     SERVER_FIRST = auto()  # the server speaks first: SSH, SMTP
@@ -73,12 +73,12 @@ class Winner:
     unsent: bytes
     """What of the flight has not gone out yet."""
     valid: bool
-    """False: the answer is of no known meaning, but no route had a better one; or, when the flight could not be sent
-    twice and was left to its route, nothing has come back yet."""
+    """False: the answer is not a valid one, but no route had a better one. Also False when the flight may not be sent
+    twice and this route has it, but nothing has come back yet."""
 
 
 class Race:
-    """Single use: `connect`, then `deliver` (again with a fresh Race when the opened path died before the flight)."""
+    """One race, used once: `connect`, then `deliver`. An open path that closed before the flight needs a new Race."""
 
     def __init__(
         self,
@@ -92,7 +92,8 @@ class Race:
         down_cache: DirectDownCache | None = None,
         schedule: RetrySchedule | None = None,
     ) -> None:
-        """`schedule` is shared by all races over the same relays; without one this race keeps its own. To be closed."""
+        """`schedule` is shared by all races over the same relays; without one this race has its own. The caller calls
+        `close`."""
         self.notify = Notify()
         self._policy = policy
         self._down_cache = down_cache
@@ -112,7 +113,7 @@ class Race:
         self._flight_at = self.started_at
         self._gives_up_at = self.started_at + detect.give_up_s
 
-    # -- what it tells ---------------------------------------------------------------------------------------------
+    # -- its state ---------------------------------------------------------------------------------------------
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
@@ -122,35 +123,35 @@ class Race:
 
     @property
     def flight_age(self) -> float:
-        """Seconds since the flight was there to be sent, or since the race began while there is none."""
+        """Seconds since the flight was complete; since the race began, when there is none yet."""
         return self._now() - self._flight_at
 
     @property
     def _is_plain(self) -> bool:
-        """The direct route is the only one: nothing is started beside it or after it."""
+        """Whether direct is the only route, so that nothing is started beside it or after it."""
         return len(self._routes) == 1 and self._routes[0] == DIRECT
 
     def _raced(self, at: float) -> float:
-        """Seconds that the race took until `at`. That an open path waited for the client's flight is no route's doing:
-        browsers open tunnels ahead of need."""
+        """Seconds of the race until the loop time `at`, without the time in which an open path waited for the client's
+        flight: browsers open tunnels ahead of need, and no route is slow for that."""
         waited = max(0.0, min(at, self._resumed_at) - self._opened_at)
         return at - self.started_at - waited
 
-    # -- the story -------------------------------------------------------------------------------------------------
+    # -- the race --------------------------------------------------------------------------------------------------
 
     async def connect(self, waits: Callable[[], bool] = lambda: True) -> bool:
-        """Waits until a route has connected; False when none could, or not in time, or when the client no longer
-        `waits`, which is asked whenever something happened."""
+        """Waits until a route has connected. False when none did within `give_up_s`, or when the client no longer
+        `waits`, which is called on every event."""
         if self._down_cache is None or len(self._routes) == 1:
             return await self._connect(waits)
         with self._down_cache.notifying(self.notify, self._destination.host):
             return await self._connect(waits)
 
     async def _connect(self, waits: Callable[[], bool]) -> bool:
-        if self._is_plain and not self._candidates:  # nothing to watch beside it, so it needs no task
+        if self._is_plain and not self._candidates:  # the usual case: nothing to hedge, so the dial needs no task
             self._candidates.append(Candidate(self._routes[0], self._now()))
             await self._dial(self._candidates[0])
-            await self.notify.wait(None)  # it was rung
+            await self.notify.wait(None)  # set by the dial
         while self._first(Phase.OPEN) is None:
             if not self._start_next_if_due() and (self._has_failed() or self._gives_up()):
                 return False
@@ -161,8 +162,8 @@ class Race:
         return True
 
     def poll_open_path(self) -> OpenPath:
-        """What the opened path has done of itself. A closed one is forgotten: that a server hangs up on one who says
-        nothing is no sign of anything."""
+        """What the open path did by itself. A closed one is removed from the race: a server may close a connection on
+        which the client says nothing, and that is no evidence."""
         candidate = self._first(Phase.OPEN)
         if candidate is None or candidate.stream is None:
             return OpenPath.CLOSED
@@ -182,17 +183,18 @@ class Race:
         return OpenPath.CLOSED
 
     def take_opened(self, flight: Flight | None = None) -> Winner:
-        """The opened path, for a server that speaks first or a request that cannot be sent twice. The rest is closed;
-        what `flight` holds is unsent."""
+        """Hands out the open path, for a server that speaks first or a request that may not be sent twice. Resets the
+        others. All of `flight` is unsent."""
         self._flight = flight
-        self._resumed_at = self._opened_at  # it was the server that was waited for
+        self._resumed_at = self._opened_at  # the wait was for the server, so it counts
         self._flight_at = self._now()
         candidate = self._first(Phase.OPEN)
         assert candidate is not None
         return self._won(candidate, valid=bool(candidate.answer))
 
     def restrict_to(self, routes: Sequence[Route]) -> None:
-        """The plan was made again on the flight's name: what it no longer allows is left before a byte goes out."""
+        """Resets candidates whose route is not in the plan that was made on the flight's name. No byte was sent on
+        them."""
         self._routes = self._check.routes = tuple(routes)
         for candidate in tuple(self._candidates):
             if candidate.route not in self._routes:
@@ -204,8 +206,8 @@ class Race:
     async def deliver(self, flight: Flight, pull: Callable[[], bool]) -> Winner | None:
         """Sends `flight` until a route answers it; None when no route did, or the client left.
 
-        `pull` is called whenever something happened: it moves what the client sent on into `flight`, and returns
-        False when the client has gone. A flight that cannot be sent twice is left to the first route that takes it.
+        `pull` is called on every event. It moves further bytes of the client into `flight`, and returns False when the
+        client has left. A flight that may not be sent twice goes to the first open route only.
         """
         self._flight = flight
         self._flight_at = self._now()
@@ -303,9 +305,9 @@ class Race:
         return True
 
     def _reserve_at(self, reserve: Candidate) -> float:
-        """When an open path in reserve gets the flight, whatever else is under way: it does not wait for the guesses
-        that were started after direct had failed, or looked dropped. A late SYN-ACK clears direct only for a moment:
-        by it the kernel measured a long round trip, and sends the flight again only after three of them."""
+        """When an open path in reserve gets the flight, even if other candidates look promising: it does not wait long
+        for strategies that were started after direct had failed or looked dropped. A late SYN-ACK clears direct only
+        for a moment: it gave the kernel a long round trip, after three of which it retransmits the flight."""
         for candidate in self._candidates:
             if candidate.route != DIRECT:
                 continue
@@ -316,8 +318,8 @@ class Race:
         return math.inf
 
     def _next_route(self, flight: Flight | None, now: float) -> Route | None:
-        """The first that was not started and may help after what has failed, or looks so; to begin with any may, while
-        nothing is known of the flight, or when none is for its kind. When there is none, one to be tried again."""
+        """The first route that was not started and may help after the failures so far. At the start that is the first
+        of the plan, while there is no flight, or when no route fits its protocol. Otherwise a route to be retried."""
         if not self._candidates and flight is None:
             return self._routes[0] if self._routes else None
         latest = self._latest()
@@ -335,7 +337,7 @@ class Race:
     def _untried(self, flight: Flight | None, left: list[Route], now: float, *, served: bool) -> Route | None:
         if not left:
             return None
-        # Browsers send something that looks like an encrypted hello always: it is one when it names somebody else.
+        # Browsers always send an extension that looks like ECH (GREASE): it is real when the SNI names another host.
         named = self._destination.address is None
         ech = flight is not None and flight.ech and named and flight.server_name != self._destination.host
         for candidate in self._candidates:
@@ -353,8 +355,8 @@ class Race:
         return next(fitting, None if self._candidates else left[0])
 
     def _relay_may_serve(self, latest: Mapping[Route, Candidate]) -> bool:
-        """Whether a relay of this race may bring the answer: one that has opened a path, or may open it soon, or was
-        not tried yet and is not known to fail."""
+        """Whether a relay of this race may deliver: it has an open path, may have one soon, or was not tried yet and is
+        not known to fail."""
         for route in self._routes:
             if route.relays:
                 candidate = latest.get(route)
@@ -366,12 +368,12 @@ class Race:
         return False
 
     def _retriable(self, latest: Mapping[Route, Candidate]) -> list[tuple[float, Candidate]]:
-        """When which relays are tried again, with their latest tries."""
+        """The relays that may be retried: when, and their latest try."""
         relayed = [candidate for route, candidate in latest.items() if route.relays]
         return [(at, candidate) for candidate in relayed if (at := self._retries.due_at(candidate)) is not None]
 
     def _has_failed(self) -> bool:
-        """Whether nothing is under way, and nothing is to be waited for."""
+        """Whether nothing is under way and no retry is worth waiting for."""
         if any(c.active for c in self._candidates):
             return False
         if any(c.symptom in _AS_GOOD_AS_VALID for c in self._candidates):
@@ -381,8 +383,8 @@ class Race:
         return now >= self._gives_up_at or not any(self._retries.is_worth_the_wait(c, now) for _, c in retriable)
 
     def _gives_up(self) -> bool:
-        """Whether everything under way has been waited for in vain: then it is ended. An attempt whose flight arrived
-        is not, nor one whose time has just begun."""
+        """Whether `give_up_s` is over and everything under way looks dropped: then ends it all. A candidate whose
+        flight was acknowledged, or that is not hedged yet, keeps the race going."""
         under_way = [c for c in self._candidates if c.active]
         if self._now() < self._gives_up_at or not all(map(self._is_in_vain, under_way)):
             return False
@@ -396,7 +398,7 @@ class Race:
         return candidate.hedged and (connecting or self._hedging.unacknowledged(candidate))
 
     def _annotate(self, candidate: Candidate, *, ech: bool) -> None:
-        """What is known beside the failure of a direct attempt."""
+        """Adds evidence about the resolver and the network to a direct attempt."""
         candidate.evidence.update(self._policy.dns_evidence(self._destination.host))
         if ech:
             candidate.evidence["ech"] = 1
@@ -404,7 +406,7 @@ class Race:
             candidate.evidence["middlebox"] = 1
 
     def _mark_hedged(self, candidate: Candidate, now: float) -> None:
-        """Whoever else races to this host need not wait as long to find the same."""
+        """Marks a candidate as hedged, and direct as down for the other races to this host."""
         if candidate.hedged:
             return
         candidate.hedged_at = now
@@ -473,7 +475,9 @@ class Race:
                 candidate.eof_sent = True
                 candidate.stream.send_eof()
         except OSError as error:
-            if error.errno == errno.ECONNRESET:  # told once: reading finds what was answered before it, then an end
+            if (
+                error.errno == errno.ECONNRESET
+            ):  # the error is reported once: reading returns what came before it, then EOF
                 candidate.reset = True
             elif candidate.phase is Phase.AWAITING_ANSWER and error.errno != errno.EPIPE:
                 self._check.on_broken(candidate, error, flight)
@@ -481,7 +485,7 @@ class Race:
     # -- when ------------------------------------------------------------------------------------------------------
 
     def _next_check(self, flight: Flight | None = None) -> float | None:
-        """Seconds until time alone may change something; None: never."""
+        """Seconds until time alone may change the race; None: only an event can."""
         if self._is_plain:
             return None
         now = self._now()
@@ -494,14 +498,14 @@ class Race:
         return min(later) - now if later else None
 
     def _redirect_deadline(self) -> float | None:
-        """When a redirect in hand is shown to the client, though it may be somebody else's."""
+        """When the earliest unconfirmed redirect is delivered; None: there is none."""
         times = (self._hedging.redirect_deadline(candidate) for candidate in self._candidates)
         return min((at for at in times if at is not None), default=None)
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _won(self, winner: Candidate, *, valid: bool) -> Winner:
-        """Hands the winner out and closes the others, but for a direct attempt that is yet to be judged."""
+        """Hands out the winner and resets the others, except a direct one that `judge_late_direct` will judge."""
         assert winner.stream is not None
         winner.stream.notify = None
         winner.phase = Phase.WON
@@ -519,20 +523,20 @@ class Race:
         return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
 
     def _note_times(self, winner: Candidate) -> None:
-        """How soon a SYN and a ClientHello were answered on a direct route. A time that looks long may be our own: then
-        the kernel is asked."""
+        """Tells the split-TCP detector how soon a SYN and a ClientHello were answered. A long time may be our own
+        delay, so the kernel's clock is read then."""
         assert winner.stream is not None
         if self._flight is None or self._flight.protocol is not FlightProtocol.TLS:
             return
         first_byte_s = winner.ended_at - winner.flight_sent_at
         if first_byte_s >= self._detect.middlebox_least_s:
-            told = self._tcp_info.answered_after(winner.stream.lowest_socket)
-            first_byte_s = first_byte_s if told is None else told
+            by_kernel_s = self._tcp_info.answered_after(winner.stream.lowest_socket)
+            first_byte_s = first_byte_s if by_kernel_s is None else by_kernel_s
         self._tcp_info.split_tcp.note(self._destination.host, winner.syn_s, first_byte_s)
 
     def _best_invalid_answer(self) -> Winner | None:
-        """When no route answered validly, what the first one answered is what the client shall see. A redirect or an
-        alert that nothing contradicts is taken for the site's own."""
+        """The answer for the client when no route had a valid one; None: there is no answer. A redirect or a TLS alert
+        that no other route contradicts counts as the site's own."""
         for candidate in self._candidates:
             if candidate.symptom in _AS_GOOD_AS_VALID:
                 return self._won(candidate, valid=True)
@@ -551,7 +555,7 @@ class Race:
             candidate.phase, candidate.symptom, candidate.ended_at = Phase.FAILED, Symptom.ABANDONED, self._now()
 
     def _latest(self) -> dict[Route, Candidate]:
-        """The latest try of each route that was started."""
+        """The latest candidate of each route that was started."""
         return {candidate.route: candidate for candidate in self._candidates}
 
     def _first(self, phase: Phase) -> Candidate | None:

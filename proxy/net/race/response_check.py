@@ -1,8 +1,8 @@
-"""What came back to the candidates of a race: an answer to deliver, one of no use, or not enough to tell.
+"""Validates what comes back to the candidates of a race: a valid answer, a failure, or too few bytes to tell.
 
-A valid answer wins. What a server breaks off, closes or garbles has failed; so has an HTTP page that seems somebody
-else's, until another route that shares no relay with it gets the same. A direct attempt that was overtaken is watched
-until the deadline of its signal. Which route is tried when is not decided here.
+A valid answer wins. A reset, an early end and bytes of another protocol are failures. So are a block page and a
+redirect to another site, until another route that shares no relay with the first gets the same answer. A direct attempt
+that was overtaken is watched until the deadline of its signal. This module does not decide which route starts when.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
 
 ANSWER_LIMIT = 64 * 1024
-"""Bytes of an answer kept while it is not yet decided whether it is valid."""
+"""Bytes of an answer that are buffered until it is classified."""
 
 _DROPPED = "the request was never acknowledged"
 
 
 class ResponseCheck:
-    """Of one race to `host` over `routes`, which a plan made anew may narrow. Moves candidates, and nothing else."""
+    """Checks the answers in one race to `host` over `routes`, which the race may restrict. Changes only candidates."""
 
     __slots__ = ("_detect", "_hedging", "_host", "_loop", "_notify", "_policy", "routes")
 
@@ -40,7 +40,7 @@ class ResponseCheck:
         policy: RacePolicy,
         notify: Notify,
     ) -> None:
-        """`notify` rings when something may have come."""
+        """`notify` is set when a stream of the race may have received something."""
         self.routes = tuple(routes)
         self._host = host
         self._hedging = hedging
@@ -50,7 +50,7 @@ class ResponseCheck:
         self._loop = asyncio.get_running_loop()
 
     def read_answer(self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate]) -> None:
-        """Reads what has come to one of the candidates, and judges it."""
+        """Reads all that `candidate` has received, and classifies it."""
         assert candidate.stream is not None
         while candidate.phase is Phase.AWAITING_ANSWER:
             try:
@@ -66,7 +66,7 @@ class ResponseCheck:
             self._classify(candidate, flight, candidates, ended=not data)
 
     def _classify(self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate], *, ended: bool) -> None:
-        """What has come back so far: to be delivered, of no use, or not enough to tell."""
+        """Decides on the answer so far: it wins, it fails, or more bytes are needed."""
         now, answer = self._now(), candidate.answer
         verdict = flight.judge(answer) if answer else Verdict.MORE
         if verdict is Verdict.VALID and flight.protocol is Protocol.HTTP and flight.replayable:
@@ -87,30 +87,30 @@ class ResponseCheck:
     def _classify_page(
         self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate], *, ended: bool
     ) -> None:
-        """An HTTP answer has begun. A little of it is kept back while it may be somebody else's: a block page, or a
-        redirect that no other route gets."""
+        """Decides on an HTTP answer. It is held back for a moment, until enough has come to recognise a block page or a
+        redirect to another site."""
         now = self._now()
         if len(self.routes) == 1:
             candidate.won(now)
             return
         candidate.answered_at = candidate.answered_at or now
-        has_page = not flight.data.startswith(b"HEAD ")  # its answer ends with the head, whatever length that gives
+        has_page = not flight.data.startswith(b"HEAD ")  # the answer to HEAD has no body, whatever its Content-Length
         patient = has_page and now < self._hedging.page_deadline(candidate)
         page = self._policy.classify(candidate.answer, flight.server_name or self._host, complete=ended or not patient)
         if page.verdict is Verdict.MORE and patient:
             return
         candidate.evidence.update(page.evidence)
         candidate.answer_fingerprint = page.answer_fingerprint
-        alone = all(route.is_direct for route in self.routes)
-        elsewhere = page.symptom is Symptom.REDIRECTED and (alone or self._policy.is_portal())
-        if page.symptom is Symptom.NONE or elsewhere:  # the latter: no other route to ask, or it will not say more
+        no_relay = all(route.is_direct for route in self.routes)
+        accepted_redirect = page.symptom is Symptom.REDIRECTED and (no_relay or self._policy.is_portal())
+        if page.symptom is Symptom.NONE or accepted_redirect:  # no other route could confirm or refute the redirect
             candidate.won(now)
         else:
             candidate.failed(Stage.FIRST_BYTE, page.symptom, f"answered with {page.symptom.replace('_', ' ')}", now)
             self._accept_if_other_route_agrees(candidate, candidates)
 
     def _accept_if_other_route_agrees(self, candidate: Candidate, candidates: Sequence[Candidate]) -> None:
-        """Two ways that share no relay were answered the same: it was the site, so the first one shall have won."""
+        """Two routes without a common relay got the same answer, so it is the site's own: the first of them wins."""
         first = next(
             (c for c in candidates if c.answer_fingerprint and c.answer_fingerprint == candidate.answer_fingerprint),
             candidate,
@@ -119,10 +119,10 @@ class ResponseCheck:
             first.won(self._now())
 
     def on_broken(self, candidate: Candidate, error: OSError, flight: Flight) -> None:
-        """The connection of a flight has failed."""
+        """The connection broke after the flight was sent."""
         if not isinstance(error, TimeoutError):
             symptom, text = Symptom.RESET, "reset after the request was sent"
-        elif candidate.evidence.get("acknowledged") == 0:  # the kernel gave up sending it again before we did
+        elif candidate.evidence.get("acknowledged") == 0:  # the kernel gave up retransmitting before our deadline
             symptom, text = Symptom.DROPPED, _DROPPED
         else:
             symptom, text = Symptom.TIMEOUT, str(error)
@@ -131,23 +131,23 @@ class ResponseCheck:
             self.report_broken_flight(candidate, flight)
 
     def report_broken_flight(self, candidate: Candidate, flight: Flight | None) -> None:
-        """A flight over a direct route was dropped or broken off, as a censor does who then stays watchful there."""
+        """Reports a flight that was dropped or reset on a direct route: a censor may go on blocking that address."""
         if candidate.route.is_direct and candidate.stream is not None:
             host = (flight.server_name if flight is not None else None) or self._host
             self._policy.report_broken_flight(candidate.stream.peer.rpartition(":")[0].strip("[]"), host)
 
     def note_syn(self, candidate: Candidate, destination: Destination) -> None:
-        """When a direct attempt began to connect, once its name is resolved: its patience counts from then."""
+        """Notes when a direct candidate began to connect, after the lookup: its timeout counts from then."""
         if candidate.phase is Phase.DIALING and candidate.route == DIRECT and not candidate.syn_at:
             candidate.syn_at = self._policy.connecting_since(destination)
 
     def note_addresses(self, candidate: Candidate, destination: Destination) -> None:
-        """Where a direct attempt that is pending tries to connect."""
+        """Notes the addresses to which a direct candidate is connecting."""
         if candidate.stage is Stage.CONNECT and (addresses := self._policy.addresses_being_tried(destination)):
             candidate.evidence["addresses"] = addresses
 
     def time_out(self, candidate: Candidate, destination: Destination) -> None:
-        """Nothing has become of an attempt within its time."""
+        """Fails a candidate whose deadline has passed."""
         now = self._now()
         if candidate.phase is Phase.AWAITING_ANSWER and self._hedging.unacknowledged(candidate):
             candidate.failed(Stage.FIRST_BYTE, Symptom.DROPPED, _DROPPED, now)
@@ -166,7 +166,7 @@ class ResponseCheck:
     async def await_verdict(
         self, candidate: Candidate, destination: Destination, flight: Flight | None, candidates: Sequence[Candidate]
     ) -> None:
-        """Waits for what becomes of a direct attempt, until the deadline of its signal."""
+        """Waits until a direct candidate is decided, at the latest at the deadline of its signal."""
         if candidate.phase is Phase.DIALING:
             for _ in ("the lookup", "the connect"):
                 self.note_syn(candidate, destination)
@@ -185,7 +185,8 @@ class ResponseCheck:
     async def _until(
         self, deadline: float, candidate: Candidate, flight: Flight | None, candidates: Sequence[Candidate]
     ) -> None:
-        """Until the candidate leaves its phase, or `deadline`. What came by then counts, however late it is read."""
+        """Waits until the candidate leaves its phase, or until `deadline`. Bytes that came in time count, even when
+        this process reads them late."""
         phase, is_over = candidate.phase, False
         while candidate.phase is phase:
             if phase is Phase.AWAITING_ANSWER and flight is not None:

@@ -1,8 +1,8 @@
-"""When a relay that failed on its way is tried again, while a client waits for nothing else.
+"""When a relay that failed before it opened a path is tried again, while a client waits.
 
-Relays restart, hiccup and lose their own network for seconds. A race tries such a relay again after waits that grow, a
-few times a visit. All races share one schedule for each relay: together they try it once a second at most, with jitter,
-and as soon as one of them gets through, the others follow at once. Pure timing: nothing is started here.
+Relays restart and lose their own network for seconds. A race retries such a relay a few times, after waits that grow.
+All races share one schedule for each relay: together they retry it once a second at most, with jitter, and as soon as
+one of them gets through, the others follow at once. This module only computes times and starts nothing.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 
 Relays = tuple[str, ...]
-"""The relays of a route; a chain stands for itself."""
+"""The relays of a route; a chain counts as one relay."""
 
 
 @dataclass(slots=True)
 class _Outage:
-    """Tries of one relay that failed, with none between that got through."""
+    """Failed tries of one relay, with no success between."""
 
     since: float
     latest: float  # when the last of them failed
@@ -28,7 +28,7 @@ class _Outage:
 
 
 class RetrySchedule:
-    """For all races over the same relays. Times are the loop's, in seconds."""
+    """Shared by all races over the same relays. Times are the loop's, in seconds."""
 
     __slots__ = ("_detect", "_outages", "_rng", "_waiting")
 
@@ -39,7 +39,7 @@ class RetrySchedule:
         self._waiting: set[Notify] = set()
 
     def failed(self, relays: Relays, now: float) -> None:
-        """A try has failed before the relay opened a path."""
+        """A try failed before the relay opened a path."""
         outage = self._outages.get(relays)
         if outage is None or now - outage.latest > self._detect.relay_backoff_max_s:
             outage = self._outages[relays] = _Outage(now, now, 0.0)
@@ -47,24 +47,24 @@ class RetrySchedule:
         outage.next_at = max(outage.next_at, now + self.jittered(self._detect.relay_retry_s[0]))
 
     def retried(self, relays: Relays, now: float) -> None:
-        """Some race tries the relay again: for a while no other does."""
+        """A race retries the relay now: the others wait for the result."""
         if (outage := self._outages.get(relays)) is not None:
             outage.next_at = now + self.jittered(self._detect.relay_retry_s[0])
 
     def opened(self, relays: Relays) -> None:
-        """The relay has opened a path: all who wait for it may try it at once."""
+        """The relay opened a path: every race that waits for it may retry at once."""
         if self._outages and self._outages.pop(relays, None) is not None:
             for notify in self._waiting:
                 notify.set()
 
     def due_at(self, relays: Relays) -> float:
-        """When any race may try the relay again; 0: at once, since it has got through meanwhile."""
+        """When any race may retry the relay; 0: at once, since it works for another race."""
         outage = self._outages.get(relays)
         return 0.0 if outage is None else outage.next_at
 
     def is_recent(self, relays: Relays, now: float) -> bool:
-        """Whether the outage is so young that a client is kept waiting for its end. For a relay that has been down for
-        longer nobody waits who has nothing else to wait for."""
+        """Whether the outage is younger than `give_up_s`, so that a client may wait for its end with nothing else under
+        way."""
         outage = self._outages.get(relays)
         return outage is None or now - outage.since < self._detect.give_up_s
 
@@ -72,7 +72,7 @@ class RetrySchedule:
         return seconds * (1 + self._detect.relay_backoff_jitter * self._rng.random())
 
     def subscribe(self, notify: Notify) -> None:
-        """Rings `notify` whenever a relay is back, until `unsubscribe`."""
+        """Sets `notify` whenever a relay works again, until `unsubscribe`."""
         self._waiting.add(notify)
 
     def unsubscribe(self, notify: Notify) -> None:
@@ -80,7 +80,7 @@ class RetrySchedule:
 
 
 class Retries:
-    """Of one race: how many further tries of its relays are left, and when the next one is due."""
+    """The retries of one race: how many are left, and when the next one is due."""
 
     __slots__ = ("_detect", "_failed_at", "_next_at", "_notify", "_schedule", "_started")
 
@@ -93,10 +93,10 @@ class Retries:
         self._next_at = 0.0  # no try of this race before, unless another one gets through
 
     def due_at(self, candidate: Candidate) -> float | None:
-        """When the relay of `candidate`, its latest try, may be tried again; None: not at all.
+        """When the relay of `candidate`, which is its latest try, may be tried again; None: not at all.
 
-        One that failed on its way; and one that is silent for long, beside the silent try: a relay that accepts
-        connections and does not answer may be back for those that are made anew."""
+        A relay is retried when it failed before it opened a path. It is also retried beside a try that was silent for
+        `relay_silent_s`: a relay that restarted may answer new connections only."""
         if self._started >= len(self._detect.relay_retry_s):
             return None
         due_at = self._schedule.due_at(candidate.route.relays)
@@ -109,16 +109,16 @@ class Retries:
         return None
 
     def is_worth_the_wait(self, candidate: Candidate, now: float) -> bool:
-        """Whether a client that could be told now waits for the next try of this relay, which is due some time."""
+        """Whether the client waits for the next retry of this relay, instead of getting a refusal now."""
         return self._schedule.is_recent(candidate.route.relays, now)
 
     def started(self, relays: Relays, now: float) -> None:
-        """A relay is tried again."""
+        """A relay is retried now."""
         self._started += 1
         self._schedule.retried(relays, now)
 
     def failed(self, relays: Relays, now: float) -> None:
-        """A try of a relay failed on its way, the first one or a later one."""
+        """A try of a relay failed before it opened a path, the first one or a retry."""
         self._schedule.failed(relays, now)
         self._schedule.subscribe(self._notify)
         steps = self._detect.relay_retry_s
@@ -126,9 +126,9 @@ class Retries:
         self._next_at = now + self._schedule.jittered(steps[min(self._started, len(steps) - 1)])
 
     def opened(self, relays: Relays) -> None:
-        """The relay has opened a path."""
+        """The relay opened a path."""
         self._schedule.opened(relays)
 
     def close(self) -> None:
-        """The race is over."""
+        """The race is over: it is not notified any more."""
         self._schedule.unsubscribe(self._notify)

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from proxy.net.notify import Notify
-from proxy.net.race.direct_down import RAISED_MAX, DirectDownCache
+from proxy.net.race.direct_down import MARKS_MAX, DirectDownCache
 
 
 class Clock:
@@ -59,11 +59,11 @@ def test_none_holds_on_another_network() -> None:
 def test_alarms_are_bounded() -> None:
     clock = Clock()
     down_cache = DirectDownCache(clock)
-    for number in range(RAISED_MAX):
+    for number in range(MARKS_MAX):
         down_cache.mark_down(f"{number}.example")
     clock.now += 60
     down_cache.mark_down("blog.example")
     assert down_cache.is_down("blog.example")
-    for number in range(3 * RAISED_MAX):
+    for number in range(3 * MARKS_MAX):
         down_cache.mark_down(f"{number}.example")
         assert down_cache.is_down(f"{number}.example")
