@@ -1,4 +1,4 @@
-"""What the shell completes: relays, sites, addons, actions, formats.
+"""Shell completion: relays, sites, addons, actions, formats.
 
 The running Byway is asked, else the files; quietly, and never for long. Whatever goes wrong completes nothing: somebody
 is typing.
@@ -44,7 +44,7 @@ def complete_routes(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_actions(ctx: typer.Context, incomplete: str) -> list[str]:
-    """What `byway site set` may do; after a colon the relays."""
+    """Actions of `byway site set`; after a colon, relays."""
     action, colon, _ = incomplete.partition(":")
     if colon:
         return _starting((f"{action}:{name}" for name in _relays(ctx)), incomplete)
@@ -71,7 +71,7 @@ def complete_hooks(incomplete: str) -> list[str]:
 
 
 def complete_kinds(incomplete: str) -> list[str]:
-    """What `byway addons new` may begin with."""
+    """Templates of `byway addons new`."""
     from proxy.cli.addons.skeletons import KINDS
 
     return _starting(KINDS, incomplete)
@@ -86,7 +86,7 @@ def complete_surveys(ctx: typer.Context, incomplete: str) -> list[str]:
 
 
 def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
-    """A function that completes one of some words."""
+    """Returns a completer for a fixed set of words."""
     known = tuple(words)
 
     def complete(incomplete: str) -> list[str]:
@@ -121,7 +121,7 @@ def _get(ctx: typer.Context, path: str) -> dict[str, list[dict[str, str]]]:
 
 
 def _paths(ctx: typer.Context) -> Paths:
-    """As the command line says so far."""
+    """Builds the Paths from the flags typed so far."""
     from proxy.config.paths import Paths
 
     given = {name: _given(ctx, name) for name in ("config", "state")}

@@ -1,4 +1,4 @@
-"""Changes the configuration file and leaves everything else in it as its owner wrote it: comments, order, spacing.
+"""Edits the configuration file and preserves everything else in it: comments, order, spacing.
 
 The new file is checked as a whole before it takes the old one's place, in one step, readable by its owner alone.
 """
@@ -29,7 +29,7 @@ _NEW_FILE = "config_version = 1\n"
 _WELL_KNOWN = {
     9050: "tor", 9150: "tor", 7890: "clash", 7891: "clash", 7897: "clash", 10808: "v2rayn", 10809: "v2rayn"
 }  # fmt: skip
-"""Ports on loopback whose owner is plain enough for a name."""
+"""Names of well-known local proxies by their port on loopback."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,9 +86,9 @@ def relays_in(file: Path) -> Callable[[NewRelay], bool]:
 
 
 def remove_relays(file: Path, names: Sequence[str]) -> None:
-    """Removes these relays; whether something names them is not looked at here.
+    """Removes these relays. The caller has checked that nothing refers to them.
 
-    Raises ValueError for a name that there is not, ConfigError when the file is faulty, and BywayError."""
+    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
     edited = _Edited.open(file)
     edited.remove_relays([edited.place(name) for name in names])
     edited.save()
@@ -97,7 +97,7 @@ def remove_relays(file: Path, names: Sequence[str]) -> None:
 def order_relays(file: Path, names: Sequence[str]) -> list[str]:
     """Puts these relays first, in this order; the others follow as they stood. Returns all names in their new order.
 
-    Raises ValueError for a name that there is not, ConfigError when the file is faulty, and BywayError."""
+    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
     edited = _Edited.open(file)
     first = list(dict.fromkeys(edited.place(name) for name in names))
     order = [*first, *(place for place in range(len(edited.relays)) if place not in first)]
@@ -110,7 +110,7 @@ def order_relays(file: Path, names: Sequence[str]) -> list[str]:
 def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
     """Sets `enabled` of these relays. Returns those for which that was a change.
 
-    Raises ValueError for a name that there is not, ConfigError when the file is faulty, and BywayError."""
+    Raises ValueError for an unknown name, ConfigError when the file is faulty, and BywayError."""
     edited = _Edited.open(file)
     changed = [name for name in dict.fromkeys(names) if edited.relays[edited.place(name)].enabled is not enabled]
     for name in changed:
@@ -121,14 +121,14 @@ def enable_relays(file: Path, names: Sequence[str], enabled: bool) -> list[str]:
 
 
 class _Edited:
-    """A configuration file being edited: its text, and what that text must say in the end."""
+    """A configuration file being edited: its text, and the settings that the text must have in the end."""
 
     def __init__(self, file: Path, text: str, relays: Sequence[RelayConfig]) -> None:
         self._file = file
         self._text = text
         self._before = text
         self.relays = relays
-        """As they are in the file, without the edits."""
+        """The relays as they are in the file, without the edits."""
         self._wanted: dict[str, Any] = tomllib.loads(text)
 
     @classmethod
@@ -139,7 +139,7 @@ class _Edited:
         return cls(file, text, load(file if file.exists() else None).settings.relay)
 
     def place(self, name: str) -> int:
-        """Raises ValueError for a relay that there is not."""
+        """Raises ValueError for an unknown relay."""
         names = [relay.name for relay in self.relays]
         if name not in names:
             known = suggestion(name, names) if names else "; no relay is configured"
@@ -189,7 +189,7 @@ class _Edited:
             self._text = self._tables().set(place, "enabled", "true" if enabled else "false")
 
     def save(self) -> None:
-        """Raises BywayError when the text does not say what it should, and what `_replace` raises."""
+        """Writes the text. Raises BywayError when it lacks the expected settings, and what `_replace` raises."""
         comments = [line for line in self._before.splitlines() if line.lstrip().startswith("#")]
         if tomllib.loads(self._text) != self._wanted or not set(comments) <= set(self._text.splitlines()):
             raise self._by_hand()
@@ -206,7 +206,7 @@ class _Edited:
 
 
 def _identity(url: str) -> tuple[object, ...]:
-    """What makes two relays one: of each hop host, port and user, or the name. Raises ValueError."""
+    """The identity of a relay: host, port and user of each hop, or its name. Raises ValueError."""
     hops = ((item, _hop(item)) for item in relay_url.parse_chain(url))
     return tuple(item if hop is None else (hop.host, hop.port, hop.user) for item, hop in hops)
 
@@ -253,7 +253,7 @@ def set_addon(file: Path, name: str, enabled: bool) -> bool:
 
 
 def _with_enabled(text: str, addon: str, enabled: bool) -> str:
-    """The text with `enabled` in [addons.NAME], before the comments that follow; empty when that cannot be done."""
+    """Returns the text with `enabled` in [addons.NAME], before the comments that follow; empty when impossible."""
     wanted = tomllib.loads(text)
     wanted["addons"][addon]["enabled"] = enabled
     try:

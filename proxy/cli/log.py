@@ -1,4 +1,4 @@
-"""`byway log`: which routes were tried for what, and which one delivered.
+"""`byway log`: the routes that were tried for each connection, and the one that delivered.
 
 A person gets one line a connection; `--long` and `byway log show` have the attempts. Programs get all of it, one row or
 one JSON object a connection.
@@ -35,7 +35,7 @@ OUTCOMES = ("direct", "relay", "rescued", "failed")
 group = typer.Typer()
 
 _FIRST_ROWS = 10
-"""Shown before what follows, as tail -f does."""
+"""Rows shown before the new ones with --follow, as tail -f does."""
 
 _LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|min|h|d|w)")
 _UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
@@ -122,7 +122,7 @@ def show(
 
 
 def _follow(printer: _Printer, rows: Sequence[Row], coming: Iterator[Row]) -> None:
-    """Prints what ends from now on; what ended while the log was read is in both and printed once."""
+    """Prints connections as they end. One that ended while the log was read comes from both and is printed once."""
     printed = {_mark(row) for row in rows}
     for row in coming:
         if _mark(row) not in printed:
@@ -130,12 +130,12 @@ def _follow(printer: _Printer, rows: Sequence[Row], coming: Iterator[Row]) -> No
 
 
 def _mark(row: Row) -> tuple[float, str, int]:
-    """What tells a row from others; a stored one has another id."""
+    """Returns what identifies a row in the log and in the stream alike; its id differs between them."""
     return (row["at"], row["host"], row["port"])
 
 
 class _Printer:
-    """Prints rows one by one, in the form that the output has."""
+    """Prints rows one by one, for people, as TSV or as JSON lines."""
 
     def __init__(self, out: Output, version: int, rows: Sequence[Row], *, long: bool) -> None:
         self._out = out
@@ -169,7 +169,7 @@ class _Printer:
 
 @dataclass(frozen=True, slots=True)
 class Shape:
-    """How wide the columns of the list are: for one line a connection in `width` columns, where the site's name and
+    """Widths of the columns, chosen so that a connection fits on one line of `width` columns if the site's name and
     the route allow it."""
 
     id: int
@@ -198,8 +198,8 @@ class Shape:
 
 
 def _fitted(parts: Sequence[str], room: int) -> str:
-    """As many of `parts` as there is room for, and how many more there are: `direct: reset +2`. The first one is cut
-    where even that is too long."""
+    """Joins as many of `parts` as fit, and counts the rest: `direct: reset +2`. The first part is cut when even it is
+    too long."""
     for count in range(len(parts), 0, -1):
         text = ", ".join(parts[:count]) + (f" +{len(parts) - count}" if count < len(parts) else "")
         if columns_of(text) <= room:
@@ -215,7 +215,7 @@ def _padded(text: str, columns: int) -> str:
 
 
 def _site(row: Row) -> str:
-    """The host, and its port where that is not a usual one."""
+    """The host, with its port unless that is 80 or 443."""
     destination = Destination(row["host"], row["port"])
     return row["host"] if row["port"] in _USUAL_PORTS else str(destination)
 
@@ -254,7 +254,7 @@ def _show_one(out: Output, row: Row) -> None:
 
 
 def cells(row: Row) -> Sequence[str | int | float | None]:
-    """One connection as a line for programs: seconds and bytes."""
+    """The cells of one connection for programs; times in seconds, sizes in bytes."""
     return (
         row["id"],
         clock(row["at"]),
@@ -272,8 +272,8 @@ def cells(row: Row) -> Sequence[str | int | float | None]:
 
 
 def moment(text: str, *, now: float) -> float:
-    """The time that `30m`, `2h` or `1d` ago was, or that a date or an ISO 8601 time names, local unless it says
-    otherwise. Raises Misused."""
+    """Parses `--since`: a length of time before now (`30m`, `2h`, `1d`), or a date or ISO 8601 time, local without an
+    offset. Returns seconds since the epoch. Raises Misused."""
     if found := _LENGTH.fullmatch(text.strip().lower()):
         return max(0.0, now - float(found[1]) * _UNITS[found[2]])
     try:

@@ -113,7 +113,7 @@ def forget(call: Invocation, site: Site) -> Exit | None:
 
 
 def _show(out: Output, answer: Document) -> None:
-    """For a person: what it is called now, then its history, then other networks."""
+    """Shows a site to a person: its status, then its history, then other networks."""
     belief, override = answer["belief"], answer["override"]
     out.line(f"{belief['glyph']} {belief['words']}: {answer['host']}")
     since = belief["found_at"] or belief["since"]
@@ -154,13 +154,13 @@ def _spell_word(spell: Document) -> str:
 
 
 def _spell(spell: Document) -> str:
-    """What it was, and the domain when its subdomains had it as well."""
+    """The status of a spell, with the domain when it applied to all subdomains."""
     above = f" with all of {spell['scope'][2:]}" if spell["scope"].startswith("*.") else ""
     return f"{_spell_word(spell)}{above}, {'ended' if spell['until'] else 'now'}"
 
 
 def _story(spell: Document) -> str:
-    """From when to when, why, and how it ended."""
+    """The dates of a spell, its evidence, and how it ended."""
     story = [f"{spell['cause']}: {spell['began']}" if spell["cause"] else spell["began"]]
     if spell["blocked_since"] and spell["blocked_since"] != spell["since"]:
         story.append(f"blocked since {clock(spell['blocked_since'])}")
@@ -187,7 +187,7 @@ def _since(out: Output, belief: Document) -> str:
 
 
 def _is_last_result(belief: Document) -> bool:
-    """Whether the word is that of the last result, and not of the stored status."""
+    """Whether the status shown is that of the last result and not the stored one."""
     last = belief["last_result"]
     return last is not None and last["at"] == belief["found_at"]
 
@@ -203,7 +203,7 @@ def _evidence(belief: Document) -> str:
 
 
 def _retest(belief: Document) -> str:
-    """When direct is tested again: beside a visit, never before one."""
+    """When direct is tested again; a re-test runs beside a visit and never delays one."""
     if not belief["retest_at"]:
         return ""
     due = belief["retest_at"] <= time.time()

@@ -1,4 +1,4 @@
-"""`byway status`: what is wrong first, then what is on, how well the routes do, and which sites are in trouble."""
+"""`byway status`: problems first, then the instance, the success of each route, the relays and the blocked sites."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ def _share(route: dict[str, Any]) -> str:
 
 
 def _lines(answer: dict[str, Any]) -> Iterator[tuple[str, str, str, str]]:
-    """The same for programs."""
+    """Yields the rows of the same answer for programs."""
     for problem in answer["problems"]:
         yield "problem", "", problem["text"], problem["do"]
     yield (

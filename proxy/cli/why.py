@@ -79,8 +79,8 @@ def _why(
 
 
 def _follow_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> dict[str, Any]:
-    """Shows what is going on: the steps with -v, else one line that goes away. The last object is the answer. Raises
-    BywayError when there is none."""
+    """Shows the progress of a measurement: each step with -v, otherwise one line that disappears. Returns the last
+    object, which is the answer. Raises BywayError when none comes."""
     status = _StatusLine(out)
     try:
         for answer in coming:
@@ -97,7 +97,7 @@ def _follow_steps(out: Output, coming: Iterator[dict[str, Any]], site: str) -> d
 
 
 class _StatusLine:
-    """The last line of a person's terminal while a site is tested."""
+    """The status line of a terminal while a site is tested."""
 
     def __init__(self, out: Output) -> None:
         self._shown = out.fancy and not out.quiet and not out.verbose and sys.stderr is not None and sys.stderr.isatty()
@@ -155,7 +155,7 @@ def _headline(answer: Document) -> str:
 
 
 def _evidence(verdict: Document) -> str:
-    """What was seen, how sure that is, and the first reason for it."""
+    """The evidence of the verdict, its confidence, and the first reason for it."""
     seen = verdict["seen"].rstrip(".")
     sure = "" if verdict["confidence"] == "none" else f"confidence: {verdict['confidence']}"
     reasons = "; ".join(verdict["reasons"][:1])
@@ -171,7 +171,7 @@ def _since(answer: Document) -> str:
 
 
 def _route_table(routes: Sequence[Document], columns: int, lines_max: int) -> list[str]:
-    """A line for each route, those that were tested first; what there is no room for is counted."""
+    """One line for each route, tested ones first; routes beyond the room are counted."""
     if not routes:
         return []
     rows = _grouped(routes)
@@ -191,7 +191,7 @@ def _route_table(routes: Sequence[Document], columns: int, lines_max: int) -> li
 
 
 def _grouped(routes: Sequence[Document]) -> list[Document]:
-    """Those that were tested, then the others, as one row where several were left out for one reason."""
+    """The tested routes, then the others; several that were skipped for the same reason share a row."""
     left_out: dict[str, list[Document]] = {}
     for row in routes:
         if row["result"] == "not_tested":
@@ -215,7 +215,7 @@ def _result(row: Document) -> str:
 
 
 def _fact(name: str, value: str, columns: int, lines_max: int) -> list[str]:
-    """`name` and what there is to say, in at most `lines_max` lines."""
+    """Lays out `name` and its value in at most `lines_max` lines."""
     if not value:
         return []
     lines = wrap(inert(value), columns - 10)
@@ -229,7 +229,7 @@ def _cut(text: str, columns: int) -> str:
 
 
 def _reasons(answer: Document) -> list[tuple[str, str]]:
-    """What -v adds."""
+    """The facts that -v adds."""
     verdict, belief, plan = answer["verdict"], answer["belief"], answer["plan"]
     return [
         *(("reason", reason) for reason in verdict["reasons"]),

@@ -13,7 +13,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 from types import MappingProxyType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import RelayConfig, Settings
@@ -25,11 +25,13 @@ from proxy.detect.verdict import labels as words
 from proxy.detect.verdict.measurement_signals import MeasuredRoutes
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, site_state, status_of
 from proxy.detect.verdict.verdict import Verdict
-from proxy.extend.manager import AddonState
 from proxy.model import Action, Attempt, Belief, Destination, MeasurementStep, NetworkId, Outcome, Override, Plan, State
 from proxy.routing.rules import Rule
 from proxy.store.relay_tests import RelayTest
 from proxy.wire.relay_url import redact
+
+if TYPE_CHECKING:  # `byway log` needs this module while no Byway runs, and not the addons
+    from proxy.extend.manager import AddonState
 
 Document = dict[str, Any]
 

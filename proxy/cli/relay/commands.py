@@ -205,7 +205,7 @@ def disable(call: Invocation, names: Names) -> Exit | None:
 
 
 def _target(call: Invocation) -> tuple[Paths, Client | None]:
-    """Whose configuration is edited: the running Byway's, unless another file is named. And that Byway, if any."""
+    """Returns the paths of the configuration to edit, and the running Byway that uses it, if any."""
     paths = call.paths
     try:
         client = call.client()
@@ -217,7 +217,7 @@ def _target(call: Invocation) -> tuple[Paths, Client | None]:
 
 
 def _reload(call: Invocation, client: Client | None, file: Path) -> bool:
-    """Lets a running Byway take an edit; whether one did. Raises ConfigError when it could not."""
+    """Reloads the running Byway after an edit. Returns whether one runs. Raises ConfigError when it refuses."""
     if client is None:
         return False
     problems = client.post("/v1/reload", {})["problems"]
@@ -228,7 +228,7 @@ def _reload(call: Invocation, client: Client | None, file: Path) -> bool:
 
 
 def _edited(call: Invocation, names: Sequence[str], edit: Callable[[Paths], object], done: str) -> Exit | None:
-    """Runs an edit, lets a running Byway take it, and shows how the relays stand."""
+    """Runs an edit, reloads a running Byway, and shows the result."""
     paths, client = _target(call)
     try:
         edit(paths)
@@ -248,7 +248,7 @@ def _edited(call: Invocation, names: Sequence[str], edit: Callable[[Paths], obje
 
 
 def _references(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple[str, str]]:
-    """Where these relays are named, each with its place. Raises Misused for a relay that there is not."""
+    """Returns the references to these relays, each with its place. Raises Misused for an unknown relay."""
     from proxy.cli.relay.references import references
     from proxy.config.suggestions import quoted, suggestion
 
@@ -261,7 +261,7 @@ def _references(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tu
 
 
 def _overrides(call: Invocation) -> Mapping[str, Override]:
-    """What `byway site set` said, from the running Byway or from its log."""
+    """Returns the overrides of `byway site set`, from the running Byway or from its log."""
     from proxy.model import Action, Override
     from proxy.store.salvage import read_overrides
 
@@ -284,7 +284,7 @@ def _loaded(paths: Paths) -> Loaded:
 
 
 def _about_passwords(from_arguments: bool, urls: Sequence[str], paths: Paths, fresh: Sequence[Added]) -> Iterator[str]:
-    """What the user should know of passwords, a sentence each."""
+    """Yields warnings about passwords, one sentence each."""
     if from_arguments and any(_has_password(url) for url in urls):
         yield (
             "Warning: the password is now in your shell's history. Next time leave it out of the URL: Byway asks for "
@@ -315,7 +315,7 @@ def _warn_of_withheld(call: Invocation, paths: Paths) -> None:
 def _tested(
     call: Invocation, client: Client | None, paths: Paths, fresh: Sequence[Added]
 ) -> Iterator[tuple[str, Document]]:
-    """The result of each new relay's test. A test that cannot be made is said and is no failure."""
+    """Tests each new relay and yields its name and result. A test that cannot run is a hint, not a failure."""
     from proxy.cli.relay.offline_test import try_offline
 
     names = [each.name for each in fresh]
@@ -350,7 +350,7 @@ def _show_added(call: Invocation, added: Sequence[Added], tests: Mapping[str, Do
 
 
 def _details(test: Document) -> str:
-    """The sentence of a failed test without the relay's name, which stands before it."""
+    """The sentence of a failed test without the relay's name, which the caller prints before it."""
     return str(test["error"]).removeprefix(f"relay {test['relay']}").lstrip(": ")
 
 
@@ -380,7 +380,7 @@ def _added_document(
 
 
 def _configured(paths: Paths) -> Document:
-    """The configured relays with their last tests, where there is no log either."""
+    """Returns the configured relays with their last tests, for when there is no log either."""
     from proxy.control import serialize
     from proxy.detect.relay_health import RelayHealth
     from proxy.store.relay_tests import RelayTests, place
@@ -391,7 +391,7 @@ def _configured(paths: Paths) -> Document:
 
 
 def _words(relay: Document) -> str:
-    """How a relay is, with the time that it takes until the first byte, or for a path in the last test."""
+    """The state of a relay, with its usual time to the first byte, or the time of the last test."""
     tested = relay["test"]["elapsed_s"] if relay["test"] is not None and relay["test"]["ok"] else None
     took_s = relay["usual_s"] or tested
     return f"{relay['words']} ({span(took_s)})" if relay["words"] in ("works", "slow") and took_s else relay["words"]

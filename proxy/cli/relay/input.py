@@ -1,4 +1,4 @@
-"""What `byway relay add` is given: a URL, a file of URLs or standard input; and the password that a URL lacks.
+"""Reads the input of `byway relay add`: a URL, a file of URLs or standard input; and the password that a URL lacks.
 
 Lines that cannot be read are reported with file and line and do not keep the others out. Nothing that was given is ever
 printed but with *** for passwords.
@@ -47,8 +47,8 @@ def read_given(text: str) -> Given:
 
 
 def ask_password(new: NewRelay) -> NewRelay:
-    """The relay with the password that its user types, when its URL has a user without one and a person is there to
-    ask. Nothing is shown while it is typed; an empty one means that there is none."""
+    """Asks for the password when the URL has a user without one and stdin is a terminal, and returns the relay with
+    it. It is not shown while it is typed; an empty one means that the relay has none."""
     if not (_lacks_password(new.url) and sys.stdin is not None and sys.stdin.isatty()):
         return new
     url = relay_url.parse(new.url)

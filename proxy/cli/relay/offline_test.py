@@ -88,7 +88,7 @@ def _result(trial: Trial, opinion: Opinion) -> dict[str, Any]:
 
 
 def disagreement(trial: Trial, opinion: Opinion) -> str:
-    """A sentence when the two do not say the same; empty when they do, or when PySocks was not asked."""
+    """A sentence when the two results differ; empty when they agree, or when PySocks was not asked."""
     if not opinion.asked or trial.ok == opinion.ok:
         return ""
     if opinion.ok:
@@ -97,7 +97,7 @@ def disagreement(trial: Trial, opinion: Opinion) -> str:
 
 
 def _remember(paths: Paths, settings: Settings, tests: Sequence[RelayTest]) -> None:
-    """Keeps the results for `byway relay list`. A state folder that cannot be written is logged and no failure."""
+    """Saves the results for `byway relay list`. Logs when the state folder cannot be written; that is no failure."""
     file = place(paths, settings.log)
     if file is None or not tests:
         return

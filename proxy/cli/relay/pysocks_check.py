@@ -22,7 +22,7 @@ NAME_LIMIT = 127
 
 TIMEOUT_S = 10
 _DEADLINE_S = 12.0
-"""PySocks has a timeout for each read but none for all: a relay that sends a byte a second is left here."""
+"""Total time limit. PySocks limits only each read, so a relay that sends a byte a second would never time out."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,7 +36,7 @@ class Opinion:
 
 
 async def second_opinion(relay: RelayUrl, destination: Destination, *, may_send_credentials: bool) -> Opinion:
-    """Lets PySocks open a path to `destination` through `relay` and close it."""
+    """Opens a path to `destination` through `relay` with PySocks, and closes it."""
     if reason := _why_not(relay, destination, may_send_credentials=may_send_credentials):
         return Opinion(asked=False, error=reason)
     answer: Future[Opinion] = Future()
@@ -112,7 +112,7 @@ def _close(sock: socket.socket) -> None:
 
 
 def _is_loopback(host: str) -> bool:
-    """Whether a literal address is this computer. A name counts as elsewhere: it would have to be resolved first."""
+    """Whether `host` is a loopback address. A name counts as remote, because it would have to be resolved first."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

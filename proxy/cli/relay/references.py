@@ -1,4 +1,4 @@
-"""Who names a relay: rules, chains of other relays, `byway site set`, options of addons; each with its place."""
+"""Finds references to a relay: in rules, chains of other relays, overrides of `byway site set` and addon options."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from proxy.model import Override
 def references(
     names: Collection[str], loaded: Loaded, paths: Paths, overrides: Mapping[str, Override]
 ) -> Iterator[tuple[str, str]]:
-    """The relay and, in words, where it is named, for each place that names one of `names`. Those that name each other
-    do not count. Raises ConfigError when the rules cannot be read."""
+    """Yields, for each reference to one of `names`, the relay and its place in words. References among `names` do not
+    count. Raises ConfigError when the rules cannot be read."""
     for rule in read_rules(loaded.settings, paths).rules:
         if rule.relay in names:
             yield rule.relay, f"{rule.source}:{rule.line} ({rule.text})"
@@ -34,7 +34,7 @@ def references(
 
 
 def _relays_in(value: object) -> Iterator[str]:
-    """Names of relays in an addon's option: `relay = "tor"`, `"vps>tor"` or a list of them."""
+    """Yields the relay names in an addon's option: `relay = "tor"`, `"vps>tor"` or a list of them."""
     if isinstance(value, str):
         yield from (part.strip() for part in value.split(">"))
     elif isinstance(value, list | tuple):
