@@ -1,7 +1,7 @@
 """Wires every part by constructor arguments, starts them, and takes them down again. There is no global context.
 
-Here is who knows whom, and what each part is told of the others: of another network, of a sleep, of an edit, of what
-was learned. What a reload replaces is one frozen Setup, so that a session never sees half of a change.
+`wiring` subscribes parts to events; here is what follows from a change of network, a sleep and an edit. A reload
+replaces one frozen Setup, so that a session never sees half of a change.
 """
 
 from __future__ import annotations
@@ -188,7 +188,7 @@ class App:
             flags=self._options.flags,
             on_replaced=self._on_setup_replaced,
         )
-        await self._addon_manager.start(self._loaded)  # before anybody can ask for what an addon keeps closed
+        await self._addon_manager.start(self._loaded)  # before a client can reach what an addon blocks
         try:
             port = self._server.listen(listen.address, listen.port)
         except OSError as error:
@@ -208,7 +208,7 @@ class App:
         spawn(self._poll_files(), name="watch the configuration")
 
     def announce(self) -> None:
-        """Lets commands find us, and whoever waits for us: from here on we know what signals mean."""
+        """Writes run.json, by which commands find this process. Signals are handled from here on."""
         assert self._control is not None
         write_private(self._paths.run_file, json.dumps(self._control.address | {
             "pid": os.getpid(), "port": self._active.port, "listen": self._loaded.settings.listen.address,
@@ -230,7 +230,9 @@ class App:
     async def close(self) -> None:
         """Takes everything down. Harmless when `start` failed half-way."""
         self._server.stop_listening()
-        with contextlib.suppress(OSError):  # a disk that has become read-only; whoever reads it finds nobody there
+        with contextlib.suppress(
+            OSError
+        ):  # a disk that has become read-only; its readers find no process with that pid
             self._paths.run_file.unlink(missing_ok=True)
         self._sleep_watch.close()
         self._services.flows.close()
@@ -375,7 +377,7 @@ class App:
 
 
 def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
-    """This installation's own secret, so that what is kept of a network tells nobody else which it was."""
+    """This installation's own secret: with it network ids are hashed, so that they do not show which network it was."""
     if ephemeral:
         return secrets.token_bytes(32)
     try:

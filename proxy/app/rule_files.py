@@ -28,7 +28,7 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) ->
     """The rules of rules.txt, which may be missing, or of `file`, with the lists that they name.
 
     Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
-    checked and not obeyed, so it may be anybody's."""
+    checked and not applied, so any user may own it."""
     lists = {}
     for item in settings.list:
         listed = paths.named(item.source)

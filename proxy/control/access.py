@@ -55,7 +55,7 @@ def check_shape(request: web.BaseRequest, *, of_browser: bool = False) -> None:
         raise Refused(400, "The target must be a path.")
     if request.method not in _METHODS:
         raise Refused(405, "Unknown method.")
-    if "Content-Encoding" in request.headers:  # nobody of ours compresses, and what it unpacks to is not bounded
+    if "Content-Encoding" in request.headers:  # no client of ours compresses, and the unpacked size is not bounded
         raise Refused(415, "The body must not be compressed.")
     if not of_browser and any(name in request.headers for name in _OF_BROWSERS):
         raise Refused(403, "Web pages may not use this API.")

@@ -1,8 +1,8 @@
 """What the command line, and later the pages, ask of a running Byway: version 1, JSON over HTTP.
 
-Everything is read from Parts and written down by `documents`; what is asked is taken only in the exact shape it has
-to have (bodies of at most 64 KiB, no unknown, doubled or wrongly typed field). No endpoint takes a path, a command or
-code, and no answer holds a password.
+Everything is read from Dependencies and written by `serialize`; a request is accepted only in its exact shape (bodies
+of at most 64 KiB, no unknown, doubled or wrongly typed field). No endpoint takes a path, a command or code, and no
+answer holds a password.
 """
 
 from __future__ import annotations
@@ -58,12 +58,12 @@ _LAST_CONNECTIONS = 5
 _FLUSH_S = 1.0
 """How long a question waits for what was just recorded; a disk that takes longer is a trouble of its own."""
 _FAR_FUTURE = 1e11
-_NOBODYS_REQUEST = 0
-"""Id of a request that nobody made: only its plan is asked for."""
+_NO_REQUEST_ID = 0
+"""Id of a request that no client made: only its plan is wanted."""
 
 
 def make_app(parts: Dependencies, guard: Guard) -> web.Application:
-    """The API, open to whom `guard` lets in."""
+    """The API, for the clients that `guard` admits."""
     api = _Api(parts)
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guarded(guard)])
     app.add_routes(
@@ -279,8 +279,8 @@ class _Api:
         return _answer(**serialize.destination(page.destination), kept=kept and self._parts.store.keeps, **told)
 
     async def _page(self, text: str) -> tuple[ProbeTarget, ProbeTarget | None]:
-        """The page that is meant, and the one to measure where nobody serves it. For a host alone that is what was
-        last visited of it, else https, else http."""
+        """The page that `text` means, and the one to measure when no server listens there. For a host alone it is the
+        page that was last visited, else https, else http."""
         page = parse_field(page_of, text)
         if names_port(text):
             return page, None
@@ -379,7 +379,7 @@ class _Api:
         action, relay = parse_field(lambda text: parse_action(text, relays=self._relay_names()), asked["action"])
         said = Override(action, relay)
         self._parts.override(host, said)
-        await asyncio.to_thread(self._parts.store.flush, _FLUSH_S)  # said when it is kept, not only when it is heard
+        await asyncio.to_thread(self._parts.store.flush, _FLUSH_S)  # answer only once it is stored
         return _answer(host=host, override=serialize.override(host, said))
 
     async def forget_site(self, request: web.Request) -> web.Response:
@@ -409,7 +409,7 @@ class _Api:
 
     async def _plan(self, destination: Destination) -> tuple[Belief, Plan]:
         """What is held about a destination, and what would be done with a request for it now."""
-        request = Request(_NOBODYS_REQUEST, destination, Inbound.CONNECT, client="")
+        request = Request(_NO_REQUEST_ID, destination, Inbound.CONNECT, client="")
         return self._held(destination.host, time.time()), await self._parts.plan(request)
 
     # -- rules -----------------------------------------------------------------------------------------------------
@@ -452,7 +452,7 @@ class _Api:
                 raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
         given = "to" in asked
         target = parse_field(site, asked["to"]) if given else self._control()
-        # whoever names a target may not want its name asked for here; a control is no secret
+        # a target that the user named may be private, so it is not resolved here; a control is no secret
         setup = self._parts.setup()
         trials = await try_relays(setup.registry, wanted, target, resolver=None if given else setup.resolver)
         now = time.time()

@@ -2,7 +2,7 @@
 
 Asked twice in a row, a site is measured once: what the second one is told says when that was. The memory is bounded,
 and a measurement counts only on the network, and under the setup, where it was made. What it came to stays as it was:
-steps of then and a network of now would make a verdict that nobody saw.
+steps of then and a network of now would make a verdict that was never true.
 """
 
 from __future__ import annotations
@@ -183,7 +183,7 @@ class Measurements:
 
 
 def _is_not_served(line: Document) -> bool:
-    """Whether nothing came of a measurement because nobody listens: direct was refused, and no route connected."""
+    """Whether nothing came of a measurement because no server listens: direct was refused, and no route connected."""
     steps = line.get("steps", ())
     connected = any(step["part"] in _CONNECTED and step["result"] == "ok" for step in steps)
     refused = (step["part"] == StepKind.CONNECT and step["symptom"] == Symptom.REFUSED for step in steps)

@@ -1,9 +1,9 @@
-"""Is the uplink well? Asked of a control page, sparingly, when a sign of blocking waits for an answer.
+"""Checks connectivity with control pages, sparingly, when a signal of blocking waits for a control.
 
-Most often the user's own traffic answers: another site that delivered direct. Only where nothing of that has come
-within a second is one control page asked, at most one a minute and never the suspect name. When so many sites fail that
-it may be the network as a whole, all of them are asked at once; on a restricted one only those that are foreign, until
-they answer. What an answer means, for the sign and for the network, is the business of `detect`.
+Most often the user's own traffic is the control: another site that delivered direct. Only when none did within a
+second, one control page is fetched, at most one a minute and never the suspected name. When so many sites fail that the
+network as a whole may be at fault, all control pages are fetched at once; on a restricted network only the foreign
+ones, until they answer. `detect` decides what an answer means for the signal and for the network.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from proxy.session.setup import Setup
 
 
 class ConnectivityCheck:
-    """Asks control pages."""
+    """Fetches control pages. Belongs to one loop."""
 
     def __init__(self, services: Services, *, rng: random.Random | None = None) -> None:
         self._services = services
@@ -45,15 +45,14 @@ class ConnectivityCheck:
             self._under_way = False
 
     async def check_one(self, setup: Setup) -> None:
-        """Asks one control page at once: something about the network as a whole is to be told from something about one
-        site."""
+        """Fetches one control page at once, to tell a fault of the network from one of a single site."""
         network = self._services.network()
         for number in (await self._order(setup, network))[:1]:
             await self._ask(setup, number, network)
 
     async def _ask_some(self, setup: Setup, network: NetworkId) -> None:
-        """One, and the others too when all of them together can tell: the domestic one before them, so that its word
-        is there when theirs counts."""
+        """Fetches one page, and the others when `detect` wants all. The domestic one goes before the foreign ones,
+        since their results are read in the light of its own."""
         beliefs, order = self._services.beliefs, await self._order(setup, network)
         if order and not beliefs.all_controls_wanted(network, self._services.now()):
             await self._ask(setup, order.pop(0), network)
@@ -66,8 +65,9 @@ class ConnectivityCheck:
                     asking.create_task(self._ask(setup, number, network))
 
     async def _order(self, setup: Setup, network: NetworkId) -> list[int]:
-        """At random, without those that the user or an addon keeps to relays and those that are suspect themselves. The
-        last of the list is domestic, and says nothing of when a restriction ends."""
+        """Indexes of the pages that may be fetched, shuffled: not those that a rule or an addon keeps to relays, nor
+        suspected ones. The last page of the list is domestic and is left out on a restricted network, since it does
+        not show when the restriction ends."""
         number = len(setup.settings.auto.controls)
         is_restricted = self._services.beliefs.network_state(network).is_restricted
         numbers = range(number - 1 if is_restricted and number > 1 else number)
@@ -103,6 +103,6 @@ def _is_domestic(setup: Setup, number: int) -> bool:
 
 
 def _place(page: str) -> Destination:
-    """What is dialed for a page."""
+    """The destination that is dialed for a page."""
     parts = urlsplit(page)
     return Destination(parts.hostname or page, parts.port or (443 if parts.scheme == "https" else 80))

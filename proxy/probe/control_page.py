@@ -1,8 +1,8 @@
-"""Asks a control page whether the uplink is well.
+"""Fetches a control page, to check whether the network works and whether it is behind a captive portal.
 
-A control is a page that nobody has a reason to block: when it does not come either, the network is at fault and not the
-site that is suspected. Over https nobody can answer in its place, so every verified answer is a good sign; over plain
-http only a redirect to another host and the status made for portals (RFC 6585) tell a login page.
+A control page is one that censors have no reason to block: when it fails too, the network is at fault and not the
+suspected site. Over https no other server can answer in its place, so every verified answer is a good sign. Over plain
+http a captive portal shows by a redirect to another host, or by status 511 (RFC 6585).
 """
 
 from __future__ import annotations
@@ -28,7 +28,8 @@ _PORTAL_STATUS = 511
 
 @dataclass(frozen=True, slots=True)
 class ControlPageResult:
-    """What came. `issuer` is who re-signed the page's certificate (see `certificates.issuer_id`), when somebody did."""
+    """The result of one check. `issuer` identifies the CA that re-signed the page's certificate, see
+    `certificates.issuer_id`; empty when it was not re-signed."""
 
     result: ConnectivityResult
     detail: str = ""  # one half-sentence
@@ -38,8 +39,8 @@ class ControlPageResult:
 async def check_control_page(
     dialer: Dialer, page: str, *, timeout_s: float, trust: ssl.SSLContext | None = None
 ) -> ControlPageResult:
-    """Asks for `page`, an http or https URL, once. `timeout_s` is for all of it; `trust` is what its certificate is
-    held to (None: the system's roots). Raises ValueError when `page` names none; closes what it opened."""
+    """Fetches `page`, an http or https URL, once. `timeout_s` is for all of it; `trust` verifies its certificate (None:
+    the system's roots). Raises ValueError when `page` is no such URL; closes what it opened."""
     asked = page_of(page)
     try:
         with deadline(timeout_s):
@@ -97,8 +98,8 @@ def _classify_verified(chain: tuple[bytes, ...], head: ResponseHead) -> ControlP
 async def _classify_untrusted(
     dialer: Dialer, page: ProbeTarget, why: str, timeout_s: float, trust: ssl.SSLContext
 ) -> ControlPageResult:
-    """A certificate for somebody else is a portal's, which shows its own; one for this very page is forged, and one of
-    another day may be the work of our own clock."""
+    """A certificate for another name is a captive portal's own. One for this very page is forged, or expired by this
+    computer's clock, which may be wrong."""
     found = await fetch_chain(dialer, page.destination, page.host, timeout_s=timeout_s, trust=trust)
     if found.chain and not certificates.is_for(found.chain[0], page.host):
         return ControlPageResult(ConnectivityResult.PORTAL, f"wrong certificate ({why})")

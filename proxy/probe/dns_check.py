@@ -1,9 +1,9 @@
-"""What was it that direct failed at? Found out once a visit has been rescued, on connections of our own beside it.
+"""Checks, after a rescued visit, whether direct failed because of a wrong DNS answer.
 
-The failure alone names no cause where the resolver may have lied: a wrong address refuses, resets or stays silent like
-a blocked one. So the secure resolver is asked as well, and where it names other addresses, these are tried. What is
-found is added to the evidence of the direct attempt, and `detect` learns once more from the outcome. Nothing here
-delays the user, and nothing is asked of the system's resolver.
+The failure alone names no cause: a wrong address refuses, resets or stays silent like a blocked one. So the encrypted
+resolver is asked as well, and where it gives other addresses, they are probed. The finding is added to the evidence of
+the direct attempt, and `detect` learns once more from the outcome. The check does not delay the user and sends nothing
+to the system's resolver.
 """
 
 from __future__ import annotations
@@ -21,13 +21,13 @@ SECURE = Route(wrap=("doh",))
 
 
 class DnsCheck:
-    """Looks into rescues."""
+    """Starts checks beside rescued visits."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
 
     def on_delivered(self, visit: Delivered) -> None:
-        """Starts when the visit was rescued from a failure that may be the resolver's."""
+        """Starts a check when the visit was rescued from a failure that a wrong DNS answer can explain."""
         if self._is_due(visit.setup, visit.record.outcome):
             visit.record.retain()
             spawn(self._run(visit.setup, visit.record, visit.flight), name=f"diagnose {visit.record.outcome.host}")
@@ -54,7 +54,9 @@ class DnsCheck:
             works_there = await self._works_there(setup, visit, flight, finding)
             if works_there is not False:
                 record.add_evidence(DIRECT, {"dns": finding.signal, "dns_detail": finding.detail})
-            if works_there and self._services.network() == record.network:  # so the next visit need not go by a relay
+            if (
+                works_there and self._services.network() == record.network
+            ):  # so the next visit can go direct by encrypted DNS
                 now, host = self._services.now(), visit.host
                 changes = self._services.beliefs.rung_result(host, SECURE, ok=True, network=record.network, now=now)
                 self._services.events.emit(Learned(changes))

@@ -1,10 +1,9 @@
-"""Whose certificate does direct bring? Looked at beside visits, sparingly, with a hello of our own.
+"""Checks for TLS interception beside visits, sparingly, with a ClientHello of its own.
 
-A network that answers in the site's place delivers, so nothing fails; only the certificate shows it. With TLS 1.3 it
-cannot be seen in passing, so it is asked for: beside the visit, for one host a minute that direct has just delivered,
-each at most once a day, and soon after a client has hung up as soon as it had seen one. A tunnel that ends later brings
-no look: nobody visits the host then, and it may be suspect by now. A certificate that is not the site's counts only
-when a relay brings a better one at the same time, but for a root that is known to intercept.
+An interceptor delivers, so nothing fails; only the certificate shows it. TLS 1.3 encrypts certificates, so Byway
+fetches one itself: for one host a minute that direct has just delivered, each host at most once a day, and soon after a
+client closed the connection as clients do that reject a certificate. A certificate that is not the site's counts only
+when a relay gets a valid one at the same time, unless its root is known to intercept.
 """
 
 from __future__ import annotations
@@ -28,18 +27,18 @@ CHECKED_MAX = 4096
 
 
 class InterceptionCheck:
-    """Looks at certificates, one host at a time."""
+    """Checks certificates, one host at a time. Belongs to one loop."""
 
     def __init__(self, services: Services, ask_control: Callable[[Setup], Awaitable[None]]) -> None:
-        """`ask_control` asks a control page: whether everything is signed anew shows there."""
+        """`ask_control` fetches a control page, which shows whether every site is re-signed here."""
         self._services = services
         self._ask_control = ask_control
         self._checked: Bounded[tuple[NetworkId, str], float] = Bounded(CHECKED_MAX)  # → when
-        self._last: dict[NetworkId, float] = {}  # of the looks that nobody hung up for
+        self._last: dict[NetworkId, float] = {}  # of the checks that no rejection caused
         self._under_way = False
 
     def on_delivered(self, visit: Delivered) -> None:
-        """Looks at the certificate of a host that direct just served, now and then."""
+        """Starts a check of a host that direct just served, at most one in `probe_interval_s`."""
         outcome = visit.record.outcome
         network, now = self._services.network(), self._services.now()
         settings = self._services.setup().settings.detect
@@ -49,13 +48,13 @@ class InterceptionCheck:
             self._last[network] = now
 
     def on_tunnel_ended(self, ended: TunnelEnded) -> None:
-        """Looks again when the client hung up as one does on a certificate."""
+        """Starts a check when the client closed the tunnel as clients do that reject a certificate."""
         if _client_rejected(ended.outcome):
             not_since_s = self._services.setup().settings.detect.probe_again_s
             self._start(ended.outcome, self._services.network(), self._services.now(), not_since_s=not_since_s)
 
     def _start(self, outcome: Outcome, network: NetworkId, now: float, *, not_since_s: float) -> bool:
-        """Whether a look has begun: at a host that may be looked at, and was not for so long."""
+        """Starts a check unless one is under way or the host was checked within `not_since_s`. Returns whether."""
         key = (network, outcome.host)
         if self._under_way or 0 <= now - self._checked.get(key, float("-inf")) < not_since_s:
             return False
@@ -87,7 +86,7 @@ class InterceptionCheck:
             fetched = await self._probe(setup, DIRECT, destination)
             finding = self._judge(fetched, host)
             if finding.kind is Kind.WRONG_NAME and self._services.network() == network:
-                self._services.beliefs.doubt(network)  # a login page shows its own in the place of every site's
+                self._services.beliefs.doubt(network)  # a captive portal shows its own for every site
                 self._services.events.emit(SignalWaits())
             if not finding.is_foreign:
                 return
@@ -109,7 +108,7 @@ class InterceptionCheck:
             self._under_way = False
 
     async def _relay_brings_better(self, setup: Setup, destination: Destination) -> bool:
-        """Whether the site shows another one elsewhere: one of its own that nobody trusts is no interception."""
+        """Whether a relay gets a valid certificate: one that the site itself shows everywhere is no interception."""
         for name in self._services.health.order(setup.registry.relay_names, self._services.now()):
             route = Route((name,))
             if setup.registry.carries(route, destination):
@@ -132,7 +131,7 @@ class InterceptionCheck:
 
 
 def _client_rejected(outcome: Outcome) -> bool:
-    """The client left as one does who does not like the certificate."""
+    """Whether the client closed the connection as clients do that reject a certificate: soon, with little sent."""
     said_after = outcome.bytes_up - outcome.flight_bytes
     return (
         outcome.closed_by is ClosedBy.CLIENT

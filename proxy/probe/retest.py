@@ -1,9 +1,9 @@
-"""Does direct work again, and would a local means do? Asked beside the user's own visit, never on a timer and never
-with the user's request.
+"""Re-tests whether direct works again, and whether a local strategy would do: beside the user's own visit, never on a
+timer and never with the user's request.
 
-A due re-test is a pair, on connections of its own: direct, and the route that just worked. What direct must bring
-depends on what the block prevents; what the pair means is the business of `detect`. Where a relay carried a visit that
-a local means may have carried as well, these are tried too, once the censor has calmed down.
+A due re-test is a pair, on connections of its own: direct, and the route that just worked. What direct must deliver
+depends on the kind of block; `detect` decides what the results of the pair mean. Where a relay carried a visit that a
+local strategy might have carried, the strategies are probed too, after the residual blocking has passed.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ _AS_MUCH = 0.9
 
 
 class DirectRetest:
-    """Looks for the way back after visits that another route than direct carried."""
+    """Starts re-tests after visits that another route than direct carried."""
 
     def __init__(self, services: Services) -> None:
         self._services = services
@@ -78,7 +78,7 @@ class DirectRetest:
             case "verified" if flight.protocol is Protocol.TLS:
                 logged = belief.cause == Cause.INTERCEPTION
                 route_works = functools.partial(answers_as_itself, setup, self._services.roots, visit, logged=logged)
-            case "page" | "verified":  # plain HTTP verifies nobody, but a liar's page may be known
+            case "page" | "verified":  # plain HTTP verifies nothing, but a block page may be known
                 route_works = functools.partial(answers_with_a_page, setup, tcp_info, visit)
             case _:
                 route_works = functools.partial(answers, setup, tcp_info, visit, flight)

@@ -1,8 +1,8 @@
-"""How much does a route bring on one connection? For blocks that let a connection begin and then freeze or slow it.
+"""Measures how many bytes a route delivers on one connection, for blocks that freeze or slow a connection later on.
 
-A measurement of our own: it asks for the first page of the site again on one connection, as often as its size makes
-needful, until enough bytes have come, or the server ends it, or the time is over. Nobody's cookies, nobody's paths.
-Where the page is very small, enough never come; then what another route brought of the same tells whether it was all.
+The probe requests the site's first page again and again on one connection, without cookies or paths of the user, until
+enough bytes have come, the server ends it, or the time is over. Where the page is very small, enough never come; then
+the bytes that another route delivered of the same page tell whether it was all.
 """
 
 from __future__ import annotations

@@ -78,7 +78,7 @@ class Controls:
         return [page for page in pages if await env.may_go_direct(page.destination)]
 
     async def neutral_name(self) -> str:
-        """A name that nobody minds."""
+        """A name that censors have no reason to block; empty when no control may be asked."""
         others = [page.host for page in await self._pages()]
         return next((host for host in others if host != self._request.page.host), "")
 

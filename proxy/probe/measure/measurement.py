@@ -48,7 +48,7 @@ def _finding_evidence(found: Finding) -> tuple[str, Evidence]:
 
 
 async def measure(env: ProbeEnvironment, request: MeasurementRequest) -> AsyncGenerator[MeasurementStep, None]:
-    """The steps, as they come. Whoever leaves early has everything under way closed."""
+    """Yields the steps as they end. Closing the generator early cancels what is under way and closes it."""
     steps: asyncio.Queue[MeasurementStep | None] = asyncio.Queue()
     work = spawn(_Measuring(env, request, steps.put_nowait).run(), name=f"measure {request.page.host}")
     work.add_done_callback(lambda _: steps.put_nowait(None))

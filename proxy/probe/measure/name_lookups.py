@@ -1,7 +1,7 @@
 """What resolvers say of a site's name, the system's and a secure one.
 
 A name that was once suspect, or about which the system's resolver lied, is not asked in clear again; a local one is
-asked of nobody outside.
+never sent to an outside resolver.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ class NameLookups:
 
     def _why_not_in_clear(self) -> str:
         if self._env.settings.dns.secure == "never":
-            return ""  # there is nobody else to ask
+            return ""  # no other resolver may be asked
         if self._request.belief.hide_name_from_dns:
             return "suspicious names are resolved by encrypted DNS only"
         if (finding := self._env.finding(self._request.page.host)) is not None:
