@@ -183,15 +183,19 @@ class ConnectionRecord:
         if not self._services.learns or self._services.beliefs.is_near(outcome.host):
             return
         if outcome.winner == DIRECT:
-            brings = (
+            on_bytes = (
                 self._on_direct_bytes if outcome.protocol is Protocol.TLS else None
             )  # a login page may bring the rest
             self._flow = self._services.flows.watch(
-                tunnel, outcome.host, partial(self._on_flow_signal, tunnel), direct=True, brings=brings
+                tunnel, outcome.host, partial(self._on_flow_signal, tunnel), direct=True, on_direct_bytes=on_bytes
             )
         elif outcome.winner.relays and self._belief().cause in _NEEDS_BYTES_PROOF:
             self._flow = self._services.flows.watch(
-                tunnel, outcome.host, _ignore_signal, direct=False, proven=partial(self._on_relay_bytes, outcome.winner)
+                tunnel,
+                outcome.host,
+                _ignore_signal,
+                direct=False,
+                on_relay_bytes=partial(self._on_relay_bytes, outcome.winner),
             )
 
     def _belief(self) -> Belief:

@@ -412,7 +412,7 @@ class Flows(NoFlows):
     brings: Callable[[float], None] | None = None
 
     def watch(self, *given: Any, **named: Any) -> object:
-        self.brings = named["brings"]
+        self.brings = named["on_direct_bytes"]
         return super().watch(*given, **named)
 
 
@@ -600,7 +600,7 @@ def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId
     again.update(protocol=Protocol.TLS, winner=TOR, attempts=(delivered(TOR),))
     again.watch(cast(Any, Tunnel()))
     scene.network = network
-    scene.flows.named["proven"](40_000, 100_000.0)
+    scene.flows.named["on_relay_bytes"](40_000, 100_000.0)
     assert (scene.held.score > 0) is (network == HOME)
 
 

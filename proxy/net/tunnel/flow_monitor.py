@@ -1,11 +1,10 @@
-"""Sees flows that stop, crawl or break after they delivered: frozen, throttled, early_reset.
+"""Detects flows that freeze, are throttled or are reset after they delivered.
 
-Some censors let a connection begin and then let nothing more through, or a trickle, or reset it once they have seen
-enough. The pump tells nothing of that, and must not be slowed down: once a second the counters of each tunnel are
-looked at, never its bytes. A direct flow that has stalled is asked for a sign of life by keepalive probes. They are
-read and not left to kill: unanswered ones count only in seconds in which another direct flow received bytes, so that
-no trouble of our own uplink freezes anything. What a finding means, and whether another route does better, is for
-`detect`.
+Some censors let a connection begin and then pass nothing more, or a trickle, or reset it after some bytes. The pump
+does not notice that, and must not become slower: this monitor polls the byte counters of each tunnel once a second and
+never sees its bytes. A direct flow that has stalled gets keepalive probes. Unanswered probes count only in seconds in
+which another direct flow received bytes, so that an outage of our own uplink freezes nothing. What a signal means, and
+whether another route does better, is for `detect`.
 """
 
 from __future__ import annotations
@@ -28,7 +27,8 @@ SAMPLE_S = 1.0
 
 _KEEPALIVE_S = 1  # the kernel's least
 _KEEPALIVE_COUNT = 30
-"""More than a stalled flow is ever asked: with a count of 3 a live one dies in an outage of 3 s (measured)."""
+"""More probes than a stalled flow ever gets, so that the kernel never ends it: with a count of 3 a live flow dies in
+an outage of 3 s (measured)."""
 
 _FULL = 0.5
 """Segments of a sender that has more to send are full, as a mean of what came: cut ends of records count, and what a
@@ -41,15 +41,15 @@ _HOSTS = 4096
 _HOUR_S = 3600.0
 
 
-class Asks(Protocol):
-    """What reads a connection: the Oracle."""
+class FlowSampler(Protocol):
+    """Reads a connection from the kernel: TcpInfo, or a test's double."""
 
     def sample(self, sock: socket.socket) -> FlowSample | None: ...
 
 
 @dataclass(frozen=True, slots=True)
 class FlowSignal:
-    """What was seen of one flow."""
+    """One observation of one flow."""
 
     kind: Symptom  # FROZEN, THROTTLED, or RESET for an early one
     bytes_down: int
@@ -58,7 +58,7 @@ class FlowSignal:
 
 
 class _Stall:
-    """A flow that has stalled and is being asked."""
+    """A stalled flow that gets keepalive probes."""
 
     __slots__ = ("began", "keepalive", "probes", "retransmits", "sample")
 
@@ -71,20 +71,32 @@ class _Stall:
 
 
 class WatchedFlow:
-    """One tunnel under watch."""
+    """One tunnel that the monitor polls."""
 
     __slots__ = (
-        "_brings", "_fastest", "_found", "_proven", "asked_at", "crawled", "direct", "down", "host",
-        "moved_at", "segments", "stall", "tunnel", "up",
+        "_fastest",
+        "_on_direct_bytes",
+        "_on_relay_bytes",
+        "_on_signal",
+        "direct",
+        "down",
+        "host",
+        "probed_at",
+        "progress_at",
+        "segments",
+        "stall",
+        "tunnel",
+        "up",
+        "window",
     )  # fmt: skip
 
     def __init__(
         self,
         tunnel: Tunnel,
         host: str,
-        found: Callable[[FlowSignal], None],
-        proven: Callable[[int, float], None] | None,
-        brings: Callable[[float], None] | None,
+        on_signal: Callable[[FlowSignal], None],
+        on_relay_bytes: Callable[[int, float], None] | None,
+        on_direct_bytes: Callable[[float], None] | None,
         *,
         direct: bool,
         now: float,
@@ -94,46 +106,46 @@ class WatchedFlow:
         self.direct = direct
         self.down = tunnel.bytes_down
         self.up = tunnel.bytes_up
-        self.moved_at = now
-        self.asked_at = float("-inf")
+        self.progress_at = now
+        self.probed_at = float("-inf")
         self.stall: _Stall | None = None
-        self.crawled: list[int] | None = None  # bytes of each second, while none was empty
+        self.window: list[int] | None = None  # bytes of each second, while none was empty
         self.segments: FlowSample | None = None  # as of the first of these
-        self._found = found
-        self._proven = proven
+        self._on_signal = on_signal
+        self._on_relay_bytes = on_relay_bytes
         self._fastest = 0.0  # bytes a second
-        self._brings = brings
+        self._on_direct_bytes = on_direct_bytes
 
     def __repr__(self) -> str:
         return f"<WatchedFlow {self.host} {self.tunnel!r}>"
 
-    def find(self, signal: FlowSignal) -> None:
-        self._found(signal)
+    def report(self, signal: FlowSignal) -> None:
+        self._on_signal(signal)
 
-    def bring(self, within_s: float) -> None:
-        """Says that bytes came, within the last so many seconds."""
-        if self._brings is not None:
-            self._brings(within_s)
+    def report_bytes(self, within_s: float) -> None:
+        """Bytes came within the last `within_s` seconds."""
+        if self._on_direct_bytes is not None:
+            self._on_direct_bytes(within_s)
 
-    def prove(self, count: int, enough: int) -> None:
-        """Says that a relay, which has just brought `count` bytes, has carried enough in all; again when it does so
-        faster than before."""
+    def report_relay_bytes(self, count: int, enough: int) -> None:
+        """A relay carried `count` more bytes: reports when it has carried `enough` in all, and again when it is faster
+        than before."""
         rate = count / SAMPLE_S
         faster, self._fastest = rate > self._fastest, max(rate, self._fastest)
-        if self._proven is not None and self.down >= enough and (faster or self.down - count < enough):
-            self._proven(self.down, self._fastest)
+        if self._on_relay_bytes is not None and self.down >= enough and (faster or self.down - count < enough):
+            self._on_relay_bytes(self.down, self._fastest)
 
 
 class FlowMonitor:
-    """All tunnels that are watched. Belongs to one loop."""
+    """All tunnels that are monitored. Belongs to one loop."""
 
-    def __init__(self, tcp_info: Asks, settings: Detect) -> None:
+    def __init__(self, tcp_info: FlowSampler, settings: Detect) -> None:
         self._tcp_info = tcp_info
         self._settings = settings
         self._loop = asyncio.get_running_loop()
         self._flows: set[WatchedFlow] = set()
         self._timer: asyncio.TimerHandle | None = None
-        self._looked_at = self._loop.time()
+        self._polled_at = self._loop.time()
         self._received = False  # a direct flow brought bytes since the last sample
         self._answered = 0  # signs of life given on this network: its routers let probes through
         self._ended: dict[str, int] = {}  # host → bytes of direct tunnels that ended since the last sample
@@ -153,60 +165,63 @@ class FlowMonitor:
         self,
         tunnel: Tunnel,
         host: str,
-        found: Callable[[FlowSignal], None],
+        on_signal: Callable[[FlowSignal], None],
         *,
         direct: bool,
-        proven: Callable[[int, float], None] | None = None,
-        brings: Callable[[float], None] | None = None,
+        on_relay_bytes: Callable[[int, float], None] | None = None,
+        on_direct_bytes: Callable[[float], None] | None = None,
     ) -> WatchedFlow:
-        """Watches a tunnel until `ended` is called for it. `found` is called for what is seen of a `direct` one;
-        `proven`, of a relay's tunnel, when `proof_bytes` have come down, which is what counts a finding, with the bytes
-        so far and those of its fastest second, and again with a faster one;
-        `brings`, of a direct one, after each second in which bytes came, with how long ago that may be. None of them
-        may raise."""
-        flow = WatchedFlow(tunnel, host, found, proven, brings, direct=direct, now=self._loop.time())
+        """Watches a tunnel until `ended` is called for it. No callback may raise.
+
+        `on_signal` gets the signals of a `direct` tunnel. `on_relay_bytes` is called for a relay's tunnel once
+        `proof_bytes` have come down, with the bytes so far and the bytes per second of its fastest second; and again
+        after a faster second. `on_direct_bytes` is called for a direct tunnel after each second in which bytes came,
+        with the length of that interval in seconds."""
+        flow = WatchedFlow(
+            tunnel, host, on_signal, on_relay_bytes, on_direct_bytes, direct=direct, now=self._loop.time()
+        )
         self._flows.add(flow)
         if self._timer is None:
             self._timer = self._loop.call_later(SAMPLE_S, self._poll)
-            self._looked_at = self._loop.time()
+            self._polled_at = self._loop.time()
         return flow
 
-    def ended(self, flow: WatchedFlow, carried: TunnelResult) -> None:
-        """The tunnel is over: a short one may have lived between two looks."""
+    def ended(self, flow: WatchedFlow, result: TunnelResult) -> None:
+        """The tunnel ended. A short one may have lived between two polls, so its bytes are counted here."""
         if flow not in self._flows:
             return
         self._flows.discard(flow)
-        count, flow.down = carried.bytes_down - flow.down, carried.bytes_down
+        count, flow.down = result.bytes_down - flow.down, result.bytes_down
         if flow.direct and count > 0:
             self._received = True
             self._ended[flow.host] = self._ended.get(flow.host, 0) + count
         elif count > 0:
-            flow.prove(count, self._settings.proof_bytes)
-        if flow.direct and carried.bytes_down and carried.was_reset:
-            self._broke(flow, carried.bytes_down)
+            flow.report_relay_bytes(count, self._settings.proof_bytes)
+        if flow.direct and result.bytes_down and result.was_reset:
+            self._on_reset(flow, result.bytes_down)
 
     def delivered(self) -> None:
-        """A direct connection that is no tunnel brought bytes: the uplink is well."""
+        """A direct connection that is no tunnel received bytes: the uplink works."""
         self._received = True
 
     def reset(self) -> None:
-        """We have slept, or are on another network: what was seen says nothing. What others did lately is forgotten by
-        itself before anything is found anew."""
+        """The computer slept, or the network changed: earlier observations are no evidence now. The speeds of other
+        flows expire by themselves before the next signal."""
         self._answered = 0
         self._crawled.clear()
         self._broke_at.clear()
         now = self._loop.time()
         for flow in self._flows:
-            self._let_be(flow)
-            flow.moved_at = now
-            flow.crawled = None
+            self._stop_keepalive(flow)
+            flow.progress_at = now
+            flow.window = None
 
     def close(self) -> None:
-        """Watches nothing more."""
+        """Stops monitoring, and puts all socket options back."""
         if self._timer is not None:
             self._timer.cancel()
         for flow in self._flows:
-            self._let_be(flow)
+            self._stop_keepalive(flow)
         self._flows.clear()
 
     # -- once a second ---------------------------------------------------------------------------------------------
@@ -214,19 +229,19 @@ class FlowMonitor:
     def _poll(self) -> None:
         self._timer = self._loop.call_later(SAMPLE_S, self._poll) if self._flows else None
         now = self._loop.time()
-        within_s, self._looked_at = now - self._looked_at, now
-        moved, stalled = self._look_at_all(now)
+        within_s, self._polled_at = now - self._polled_at, now
+        moved, stalled = self._collect(now)
         received, self._received = self._received, False
         for flow, count in moved:
-            self._moves(flow, count, now, within_s)
+            self._on_bytes(flow, count, now, within_s)
         for flow in stalled:
-            self._stands(flow, now, others_receive=received)
+            self._on_stall(flow, now, others_receive=received)
 
-    def _look_at_all(self, now: float) -> tuple[list[tuple[WatchedFlow, int]], list[WatchedFlow]]:
-        """The flows that brought bytes, with how many, and those that have just stalled or are being asked. All that
-        an idle tunnel costs is in this loop."""
+    def _collect(self, now: float) -> tuple[list[tuple[WatchedFlow, int]], list[WatchedFlow]]:
+        """The flows that received bytes, with how many, and those that stalled or get probes. This loop is all that an
+        idle tunnel costs."""
         moved, stalled = [], []
-        stalled_before, asked_before = now - self._settings.stalled_s, now - self._settings.stalled_again_s
+        stalled_before, probed_before = now - self._settings.stalled_s, now - self._settings.stalled_again_s
         best, best_host, second = self._fastest_ended()
         for flow in self._flows:
             count = flow.tunnel.down.moved - flow.down
@@ -240,21 +255,23 @@ class FlowMonitor:
                 elif flow.direct:
                     second = max(second, count)
                 continue
-            self._rests(flow)
+            self._on_no_bytes(flow)
             if flow.stall is not None:
                 stalled.append(flow)
             elif flow.tunnel.up.moved != flow.up:
                 flow.up = flow.tunnel.up.moved
-                flow.moved_at = now  # an answer is due
-            elif flow.asked_at < flow.moved_at <= stalled_before and flow.asked_at <= asked_before and flow.direct:
+                flow.progress_at = now  # an answer is due
+            elif (
+                flow.probed_at < flow.progress_at <= stalled_before and flow.probed_at <= probed_before and flow.direct
+            ):
                 stalled.append(flow)
         self._received = self._received or best > 0
         self._fast.append((best, best_host, second))
         return moved, stalled
 
     def _fastest_ended(self) -> tuple[int, str, int]:
-        """Of the direct tunnels that ended between two looks: the most bytes, of which host, and the most of another.
-        Pages come in tunnels that live for less than a second."""
+        """Of the direct tunnels that ended between two polls: the most bytes of one host, that host, and the most bytes
+        of another host. Pages come in tunnels that live for less than a second."""
         if not self._ended:
             return 0, "", 0
         (best_host, best), *others = sorted(self._ended.items(), key=lambda ended: -ended[1])
@@ -262,50 +279,50 @@ class FlowMonitor:
         return best, best_host, others[0][1] if others else 0
 
     @staticmethod
-    def _rests(flow: WatchedFlow) -> None:
-        """A second without a byte. Who slows a flow down by dropping makes such ones; two in a row are a pause."""
-        if not flow.crawled or not flow.crawled[-1] or flow.tunnel.client_is_slow:
-            flow.crawled = None
+    def _on_no_bytes(flow: WatchedFlow) -> None:
+        """A second without a byte. Throttling by dropped packets makes single ones; two in a row are a pause."""
+        if not flow.window or not flow.window[-1] or flow.tunnel.client_is_slow:
+            flow.window = None
         else:
-            flow.crawled.append(0)
+            flow.window.append(0)
 
-    def _moves(self, flow: WatchedFlow, count: int, now: float, within_s: float) -> None:
-        flow.moved_at = now
+    def _on_bytes(self, flow: WatchedFlow, count: int, now: float, within_s: float) -> None:
+        flow.progress_at = now
         flow.up = flow.tunnel.up.moved
-        self._let_be(flow)
+        self._stop_keepalive(flow)
         if not flow.direct:
-            flow.prove(count, self._settings.proof_bytes)
+            flow.report_relay_bytes(count, self._settings.proof_bytes)
             return
-        flow.bring(within_s)
+        flow.report_bytes(within_s)
         if flow.tunnel.client_is_slow:  # it is the client who is slow
-            flow.crawled = None
+            flow.window = None
             return
-        if flow.crawled is None:
-            flow.crawled = []
+        if flow.window is None:
+            flow.window = []
             flow.segments = self._sample(flow)
-        flow.crawled.append(count)
-        if len(flow.crawled) < self._window:
+        flow.window.append(count)
+        if len(flow.window) < self._window:
             return
-        rate, flow.crawled = sum(flow.crawled) / (len(flow.crawled) * SAMPLE_S), None
+        rate, flow.window = sum(flow.window) / (len(flow.window) * SAMPLE_S), None
         if rate < self._settings.throttled_bytes_s:
-            self._crawls(flow, rate, now)
+            self._on_slow_window(flow, rate, now)
 
     # -- frozen ----------------------------------------------------------------------------------------------------
 
-    def _stands(self, flow: WatchedFlow, now: float, *, others_receive: bool) -> None:
-        """A flow that delivered brings nothing."""
+    def _on_stall(self, flow: WatchedFlow, now: float, *, others_receive: bool) -> None:
+        """A flow that had delivered receives nothing: starts probes, or reads what became of them."""
         stall = flow.stall
         if stall is None:
-            self._ask(flow, now)
+            self._start_keepalive(flow, now)
             return
         pulse = self._sample(flow)
         if pulse is None or flow.tunnel.client_is_slow:
-            self._let_be(flow)
+            self._stop_keepalive(flow)
             return
         before, stall.sample = stall.sample, pulse
         if pulse.heard_s < now - stall.began and not pulse.unacked:
             self._answered += 1
-            self._let_be(flow)
+            self._stop_keepalive(flow)
             return
         if others_receive:
             stall.probes += max(0, pulse.probes - before.probes)
@@ -315,34 +332,34 @@ class FlowMonitor:
         ):
             self._freeze(flow, stall, now)
         elif now - stall.began >= self._settings.frozen_give_up_s:
-            self._let_be(flow)
+            self._stop_keepalive(flow)
 
-    def _ask(self, flow: WatchedFlow, now: float) -> None:
-        """Begins to ask for a sign of life. What is unacknowledged is being asked about already."""
-        flow.asked_at = now
+    def _start_keepalive(self, flow: WatchedFlow, now: float) -> None:
+        """Starts keepalive probes. Unacknowledged data needs none: the kernel retransmits it."""
+        flow.probed_at = now
         pulse = self._sample(flow)
         if pulse is None or not flow.down or flow.tunnel.client_is_slow:
             return
         sock = flow.tunnel.upstream.lowest_socket
         try:
             keepalive = Keepalive.begin(sock, every_s=_KEEPALIVE_S, count=_KEEPALIVE_COUNT)
-        except OSError:  # it ended this moment
+        except OSError:  # closed a moment ago
             return
         flow.stall = _Stall(now, keepalive, pulse)
 
     def _freeze(self, flow: WatchedFlow, stall: _Stall, now: float) -> None:
         evidence: Evidence = {
-            "stalled_s": round(now - flow.moved_at, 1),
+            "stalled_s": round(now - flow.progress_at, 1),
             "probes": stall.probes,
             "retransmits": stall.retransmits,
             "unacked": stall.sample.unacked,
             "answered": self._answered,
         }
-        self._let_be(flow)
-        flow.find(FlowSignal(Symptom.FROZEN, flow.down, evidence, now))
+        self._stop_keepalive(flow)
+        flow.report(FlowSignal(Symptom.FROZEN, flow.down, evidence, now))
 
-    def _let_be(self, flow: WatchedFlow) -> None:
-        """Asks no more, and puts the connection's options back."""
+    def _stop_keepalive(self, flow: WatchedFlow) -> None:
+        """Stops the probes, and puts the socket's options back."""
         stall, flow.stall = flow.stall, None
         if stall is not None and not flow.tunnel.over:
             stall.keepalive.end(flow.tunnel.upstream.lowest_socket)
@@ -352,9 +369,9 @@ class FlowMonitor:
 
     # -- throttled -------------------------------------------------------------------------------------------------
 
-    def _crawls(self, flow: WatchedFlow, rate: float, now: float) -> None:
-        """A whole window came slowly and without a pause. It counts when the sender had more to send, and another
-        host's flow was faster meanwhile. Once there are enough of them in an hour, each more is found too."""
+    def _on_slow_window(self, flow: WatchedFlow, rate: float, now: float) -> None:
+        """A whole window was slow, without a pause. It counts when the sender had more to send and another host's flow
+        was faster meanwhile. `throttled_times` of them in an hour are a signal, and so is each further one."""
         before, after = flow.segments, self._sample(flow)
         if before is None or after is None or not _were_full(before, after):
             return
@@ -365,7 +382,7 @@ class FlowMonitor:
             return
         earlier = self._crawled.pop(flow.host, ())
         times = (*(at for at in earlier if now - at < _HOUR_S), now)[-self._settings.throttled_times :]
-        _keep(self._crawled, flow.host, times)
+        _put(self._crawled, flow.host, times)
         if len(times) < self._settings.throttled_times:
             return
         evidence: Evidence = {
@@ -373,28 +390,28 @@ class FlowMonitor:
             "others_bytes_s": round(max(faster) / SAMPLE_S),
             "times": len(times),
         }
-        flow.find(FlowSignal(Symptom.THROTTLED, flow.down, evidence, now))
+        flow.report(FlowSignal(Symptom.THROTTLED, flow.down, evidence, now))
 
     # -- early_reset -----------------------------------------------------------------------------------------------
 
-    def _broke(self, flow: WatchedFlow, bytes_down: int) -> None:
-        """The server's connection broke: early, or again after as many bytes as the last time."""
+    def _on_reset(self, flow: WatchedFlow, bytes_down: int) -> None:
+        """The server's connection was reset: a signal when that was early, or after as many bytes as the last time."""
         again = self._broke_at.pop(flow.host, -1) == bytes_down
-        _keep(self._broke_at, flow.host, bytes_down)
+        _put(self._broke_at, flow.host, bytes_down)
         if bytes_down <= self._settings.early_reset_bytes or again:
             evidence: Evidence = {"again": int(again)}
-            flow.find(FlowSignal(Symptom.RESET, bytes_down, evidence, self._loop.time()))
+            flow.report(FlowSignal(Symptom.RESET, bytes_down, evidence, self._loop.time()))
 
 
 def _were_full(before: FlowSample, after: FlowSample) -> bool:
-    """Whether what came between was mostly full segments; true where the kernel does not count them."""
+    """Whether most segments between two samples were full; True where the kernel does not count them."""
     segments = after.segments_in - before.segments_in
     if segments <= 0 or after.segment <= 0:
         return True
     return (after.bytes_in - before.bytes_in) / segments >= _FULL * after.segment
 
 
-def _keep(table: OrderedDict[str, T], host: str, value: T) -> None:
+def _put(table: OrderedDict[str, T], host: str, value: T) -> None:
     table[host] = value
     if len(table) > _HOSTS:
         table.popitem(last=False)

@@ -78,8 +78,8 @@ class World:
             host,
             lambda finding: self.found.append((host, finding)),
             direct=direct,
-            proven=lambda *told: self.proven.append(told),
-            brings=lambda within_s: self.brought.append((host, within_s)),
+            on_relay_bytes=lambda *told: self.proven.append(told),
+            on_direct_bytes=lambda within_s: self.brought.append((host, within_s)),
         )
         return fake, flow
 
