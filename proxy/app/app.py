@@ -316,7 +316,7 @@ class App:
     def _on_resumed(self, woke: Resumed) -> None:
         """After a sleep, or when the clock was set."""
         log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", woke.slept_s, woke.jumped_s)
-        self._beliefs.woke(time.time())
+        self._beliefs.on_resume(time.time())
         self._health.clear_faults()
         self._services.flows.reset()
         self._network.read_now()

@@ -31,13 +31,13 @@ from proxy.model import (
 NOT_JUDGED: frozenset[Symptom] = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
 """What stopped an attempt before the network had a say: even a rescue from these makes nothing suspect."""
 
-PROVEN_BY_BYTES = frozenset({Cause.FROZEN, Cause.THROTTLED})
+NEEDS_BYTES_PROOF = frozenset({Cause.FROZEN, Cause.THROTTLED})
 """What counts only when a relay has carried what direct did not; the uplink was seen to be well when it was found."""
 
-NOT_BY_A_BYTE = PROVEN_BY_BYTES | {Cause.INTERCEPTION}
+SURVIVES_FIRST_BYTE = NEEDS_BYTES_PROOF | {Cause.INTERCEPTION}
 """Causes that never kept a first byte from coming: one is no sign that they are over."""
 
-ECHOING = frozenset({SignalId.TLS_RESET, SignalId.TLS_DROPPED, SignalId.HTTP_RESET, SignalId.HTTP_DROPPED})
+LEAVES_RESIDUE = frozenset({SignalId.TLS_RESET, SignalId.TLS_DROPPED, SignalId.HTTP_RESET, SignalId.HTTP_DROPPED})
 """What leaves a residue at the address: see `residual`."""
 
 NAME_BASED = frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.HTTP_HOST})

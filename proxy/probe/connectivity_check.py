@@ -86,7 +86,7 @@ class ConnectivityCheck:
         dialer = setup.registry.dialer(DIRECT)
         checked = await check_control_page(dialer, page, timeout_s=setup.settings.detect.control_timeout_s)
         if services.network() == network:
-            changes = services.beliefs.sounded(
+            changes = services.beliefs.on_control_answer(
                 urlsplit(page).hostname or page,
                 checked.result,
                 network=network,

@@ -86,7 +86,7 @@ class InterceptionCheck:
             fetched = await self._probe(setup, DIRECT, destination)
             finding = self._judge(fetched, host)
             if finding.kind is Kind.WRONG_NAME and self._services.network() == network:
-                self._services.beliefs.doubt(network)  # a captive portal shows its own for every site
+                self._services.beliefs.suspect_portal(network)  # a captive portal shows its own for every site
                 self._services.events.emit(SignalWaits())
             if not finding.is_foreign:
                 return

@@ -29,11 +29,13 @@ class Scene:
                     )
                 )
             else:
-                self.sounded(ConnectivityResult.RESIGNED, host, issuer="issuer")
+                self.on_control_answer(ConnectivityResult.RESIGNED, host, issuer="issuer")
 
-    def sounded(self, what: ConnectivityResult, host: str = "control.example", *, issuer: str = "") -> None:
+    def on_control_answer(self, what: ConnectivityResult, host: str = "control.example", *, issuer: str = "") -> None:
         self.news.report(
-            self.beliefs.sounded(host, what, network=self.network, started=self.now, now=self.now, issuer=issuer)
+            self.beliefs.on_control_answer(
+                host, what, network=self.network, started=self.now, now=self.now, issuer=issuer
+            )
         )
 
     def intercepted(self, *, known: bool) -> None:
@@ -61,12 +63,12 @@ def test_each_network_and_state_is_told_once_an_hour(caplog: pytest.LogCaptureFi
     scene = Scene()
     for minute in range(int(AGAIN_S // 60) + 1):
         scene.now = 1_700_000_000.0 + 60 * minute
-        scene.sounded(ConnectivityResult.PORTAL)
+        scene.on_control_answer(ConnectivityResult.PORTAL)
         scene.beliefs.certificate_taken(HOME, scene.now - 600)
         scene.news.check_network()
     assert len(warnings(caplog)) == 2
     scene.network = AWAY
-    scene.sounded(ConnectivityResult.PORTAL)
+    scene.on_control_answer(ConnectivityResult.PORTAL)
     assert len(warnings(caplog)) == 3
 
 

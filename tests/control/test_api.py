@@ -69,7 +69,7 @@ async def test_status_says_what_is_wrong(api: ClientSession, world: World) -> No
 
 async def test_status_says_what_is_wrong_with_the_network_and_who_reads_along(api: ClientSession, world: World) -> None:
     now = time.time()
-    world.parts.beliefs.sounded("c.example", ConnectivityResult.PORTAL, network=HOME, started=now, now=now)
+    world.parts.beliefs.on_control_answer("c.example", ConnectivityResult.PORTAL, network=HOME, started=now, now=now)
     for number in range(4):
         name = f"site{number}.example"
         world.parts.beliefs.intercepted(name, known=True, fingerprint="ab" * 32, network=HOME, now=now)

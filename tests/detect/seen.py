@@ -101,10 +101,10 @@ class Seen:
         assert self.state(host) is State.BLOCKED
         return self
 
-    def sounded(
+    def on_control_answer(
         self, what: ConnectivityResult, host: str = CONTROL, *, domestic: bool = False, issuer: str = ""
     ) -> list[Change]:
-        changes = self.beliefs.sounded(
+        changes = self.beliefs.on_control_answer(
             host, what, network=HOME, started=self.now - 0.5, now=self.now, domestic=domestic, issuer=issuer
         )
         self.changes += changes

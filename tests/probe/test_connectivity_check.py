@@ -43,9 +43,9 @@ class Listening(Beliefs):
         super().__init__(settings)
         self.domestic: list[bool] = []
 
-    def sounded(self, *given: Any, **named: Any) -> list[Change]:
+    def on_control_answer(self, *given: Any, **named: Any) -> list[Change]:
         self.domestic.append(named["domestic"])
-        return super().sounded(*given, **named)
+        return super().on_control_answer(*given, **named)
 
 
 class Scene:
@@ -308,7 +308,9 @@ def test_only_a_foreign_control_tells_that_a_restriction_ends(shut: bool) -> Non
                 scene.beliefs.learn(rescued(by=TOR, host=f"d{number}.test", at=scene.now()), **learned)
             scene.beliefs.learn(works("home.test", at=scene.now()), **learned)
             for host in ("one.test", "two.test"):
-                scene.beliefs.sounded(host, ConnectivityResult.FAILED, started=scene.now(), domestic=False, **learned)
+                scene.beliefs.on_control_answer(
+                    host, ConnectivityResult.FAILED, started=scene.now(), domestic=False, **learned
+                )
             for _ in range(5 if shut else 0):
                 dead = outcome(failed(Symptom.RELAY_DOWN, Stage.RELAY, TOR), at=scene.now())
                 scene.beliefs.learn(dead, **learned)

@@ -242,7 +242,7 @@ async def test_nothing_is_noted_of_a_relay_on_the_network_that_was_left(world: W
 @pytest.mark.parametrize("state", [NetworkState.OFFLINE, NetworkState.PORTAL])
 async def test_offline_or_behind_a_portal_no_relay_is_blamed(world: World, state: NetworkState) -> None:
     if state is NetworkState.PORTAL:
-        world.beliefs.sounded("control.test", ConnectivityResult.PORTAL, network=HOME, started=990, now=995)
+        world.beliefs.on_control_answer("control.test", ConnectivityResult.PORTAL, network=HOME, started=990, now=995)
     else:
         offline = outcome(failed(Symptom.OFFLINE, Stage.CONNECT), host="gone.test")
         world.beliefs.learn(offline, network=HOME, now=995)
@@ -252,7 +252,7 @@ async def test_offline_or_behind_a_portal_no_relay_is_blamed(world: World, state
 
 
 async def test_just_after_waking_no_relay_is_blamed(world: World) -> None:
-    world.beliefs.woke(world.now)
+    world.beliefs.on_resume(world.now)
     world.record().on_lost(cast(Any, Race(failed(), REFUSES)))
     assert not world.health.faults()
 
@@ -525,7 +525,9 @@ def test_a_tunnel_on_our_own_network_is_no_witness_for_what_goes_on_abroad() -> 
 @pytest.mark.parametrize("near", [False, True])
 def test_nor_is_its_certificate_that_no_login_page_comes(near: bool) -> None:
     scene = Watched(near=near)
-    scene.beliefs.sounded("control.example", ConnectivityResult.PORTAL, network=HOME, started=999.0, now=1000.0)
+    scene.beliefs.on_control_answer(
+        "control.example", ConnectivityResult.PORTAL, network=HOME, started=999.0, now=1000.0
+    )
     scene.record.on_tunnel_ended(carried(up=9000))
     assert (scene.beliefs.network_state(HOME) is NetworkState.PORTAL) == near
 

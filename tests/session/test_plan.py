@@ -88,7 +88,7 @@ async def test_a_network_that_is_read_on_relays_nothing_by_itself() -> None:
     shared = services()
     assert "tor" in await planned(shared)
     for number in range(5):
-        shared.beliefs.sounded(
+        shared.beliefs.on_control_answer(
             f"c{number}.example", ConnectivityResult.RESIGNED, network=HOME, started=NOW, now=NOW, issuer="an office"
         )
     assert "tor" not in await planned(shared)

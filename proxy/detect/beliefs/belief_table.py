@@ -1,7 +1,7 @@
 """What is held about each scope, how it passes from one state to the next, and how it ages.
 
 Three tables: `held` is what lasts (suspect, blocked, and works after one of these), `works` what simply worked direct,
-`passing` what nothing reached or every route was refused. The last two live in memory only. Whether evidence is good
+`transient` what nothing reached or every route was refused. The last two live in memory only. Whether evidence is good
 enough is decided elsewhere; here a decision becomes a belief with an age and an end, and a Change for the store.
 """
 
@@ -58,7 +58,7 @@ class BeliefTable:
         self.schedule = RetestSchedule(settings, rng)
         self.held: HostLru[Belief] = HostLru(**bounds)
         self.works: HostLru[Working] = HostLru(**bounds)
-        self.passing: HostLru[Belief] = HostLru(**bounds)
+        self.transient: HostLru[Belief] = HostLru(**bounds)
         self._listed = listed
         self.is_near = near
         self._priors: HostLru[float] = HostLru(**bounds)  # since when what a list says of a host grows old
@@ -105,13 +105,13 @@ class BeliefTable:
         halvings = max(0.0, now - since) / self._settings.half_life_s
         return self._settings.weights.listed * math.exp2(-halvings)
 
-    def passing_now(self, key: Key, now: float) -> Belief | None:
+    def current_transient(self, key: Key, now: float) -> Belief | None:
         """Whether nothing reaches it at the moment."""
-        if not self.passing or (passing := self.passing.get(key)) is None:
+        if not self.transient or (passing := self.transient.get(key)) is None:
             return None
         if now < passing.until:
             return passing
-        self.passing.pop(key)
+        self.transient.pop(key)
         return None
 
     def working(self, key: Key, now: float) -> Working | None:
@@ -128,21 +128,21 @@ class BeliefTable:
         settings = self._settings
         if before.state is State.BLOCKED:
             kept = replace(after, until=now + settings.unvisited_s, successes=0 if heaviest else after.successes)
-            return self.hold(key, before, kept, now)
+            return self.write(key, before, kept, now)
         if heaviest is not None and enough_to_block(after, heaviest, settings):
-            return self.block(key, before, after, now)
+            return self.set_blocked(key, before, after, now)
         after = replace(after, state=State.SUSPECT, until=self.suspect_until(after, now))
         if before.state is not State.SUSPECT or not before.retest_at:  # the latter: suspect for refusing, until now
             after = self.schedule.of_suspect(replace(after, since=now), now)
-        return self.hold(key, before, after, now)
+        return self.write(key, before, after, now)
 
-    def block(self, key: Key, before: Belief, after: Belief, now: float) -> list[Change]:
+    def set_blocked(self, key: Key, before: Belief, after: Belief, now: float) -> list[Change]:
         """To blocked, with the way back before it."""
         until = now + self._settings.unvisited_s
         after = replace(after, state=State.BLOCKED, since=now, until=until, successes=0)
-        return self.hold(key, before, self.schedule.of_blocked(after, now), now)
+        return self.write(key, before, self.schedule.of_blocked(after, now), now)
 
-    def settle(self, key: Key, before: Belief, belief: Belief, now: float, why: str) -> list[Change]:
+    def set_works(self, key: Key, before: Belief, belief: Belief, now: float, why: str) -> list[Change]:
         """To `works`, with its score and exits kept for as long as they matter."""
         after = replace(
             aged(belief, now, self._settings),
@@ -155,28 +155,28 @@ class BeliefTable:
             episodes=0,
             why=why,
         )
-        return self.hold(key, before, after, now)
+        return self.write(key, before, after, now)
 
-    def leave(self, key: Key, held: Belief, now: float, why: str) -> list[Change]:
+    def end_block(self, key: Key, held: Belief, now: float, why: str) -> list[Change]:
         """Out of suspect or blocked. Half of a suspect's score stays: should this be a provider that toggles, the next
         failures find it; with all of it a site that resets one connection in fifty is called blocked every other day
         (simulated in `tests/detect/beliefs/test_visitors.py`)."""
         exits = (*recent_exits(held, now, self._settings), now)
         score = score_now(held, now, self._settings) / self._settings.retest_divisor
-        return self.settle(key, held, replace(held, exits=exits, score=score, scored_at=now), now, why)
+        return self.set_works(key, held, replace(held, exits=exits, score=score, scored_at=now), now, why)
 
     def suspect_until(self, belief: Belief, now: float) -> float:
         """Two minutes for any rescue, and as long as the score says."""
         until = now + self._settings.rescue_suspect_s
         return max(until, falls_below(belief, self._settings.suspect_score, self._settings))
 
-    def hold(self, key: Key, before: Belief, after: Belief, now: float) -> list[Change]:
+    def write(self, key: Key, before: Belief, after: Belief, now: float) -> list[Change]:
         """Writes a belief down."""
         for evicted, gone in self.held.put(key, after):
             self._owed.append(forgotten(evicted, gone.state, now, "removed to limit memory: least recently used"))
         return [Change(now, after.scope, after.network, before.state, after.state, after.cause, after.why, after)]
 
-    def drop(self, key: Key, now: float, why: str) -> list[Change]:
+    def remove(self, key: Key, now: float, why: str) -> list[Change]:
         """Forgets a belief."""
         gone = self.held.pop(key)
         return [] if gone is None else [forgotten(key, gone.state, now, why)]
@@ -195,12 +195,14 @@ class BeliefTable:
             self._priors.put(key, -math.inf)
         return working
 
-    def mark_passing(self, key: Key, state: State, cause: Cause | str, why: str, *, lasts_s: float, now: float) -> None:
+    def set_transient(
+        self, key: Key, state: State, cause: Cause | str, why: str, *, lasts_s: float, now: float
+    ) -> None:
         """Nothing reaches it, or nothing is let in, for a while."""
         network, host = key
-        self.passing.put(key, Belief(host, network, state, cause, since=now, until=now + lasts_s, why=why))
+        self.transient.put(key, Belief(host, network, state, cause, since=now, until=now + lasts_s, why=why))
 
-    def paid(self, changes: list[Change]) -> list[Change]:
+    def with_pending(self, changes: list[Change]) -> list[Change]:
         """Adds what a bound or the clock changed."""
         if self._owed:
             changes = [*self._owed, *changes]
@@ -213,8 +215,8 @@ class BeliefTable:
         gone = []
         for key in self.held:
             if meant(key):
-                gone += self.drop(key, at, why)
-        tables: tuple[HostLru[Working] | HostLru[Belief], ...] = (self.works, self.passing)
+                gone += self.remove(key, at, why)
+        tables: tuple[HostLru[Working] | HostLru[Belief], ...] = (self.works, self.transient)
         for table in tables:
             for key in table:
                 if meant(key):
@@ -266,7 +268,7 @@ class BeliefTable:
             working.at += shift
             working.renew_at += shift
             working.belief = _shifted(working.belief, shift)
-        self.passing.clear()
+        self.transient.clear()
         return True
 
 

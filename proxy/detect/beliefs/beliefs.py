@@ -7,7 +7,7 @@ Every belief has an age, a cause and a way back. Outcomes go in, changes come ou
 network are arguments, and nothing is ever done by itself.
 
 All of it is asked and told here, and done next door: outcomes are read in `learning`, which evidence counts is decided
-in `judging`, what a belief becomes in `book`; the way back is in `recovery`, and what is seen apart from failing
+in `judging`, what a belief becomes in `table`; the way back is in `recovery`, and what is seen apart from failing
 attempts in `findings`.
 """
 
@@ -26,7 +26,7 @@ from proxy.detect.beliefs.recovery import Recovery
 from proxy.detect.beliefs.signal_counting import Refine, SignalCounting, unrefined
 from proxy.detect.relay_health import Conditions
 from proxy.detect.scopes import registrable
-from proxy.detect.signals import PROVEN_BY_BYTES, concerns
+from proxy.detect.signals import NEEDS_BYTES_PROOF, concerns
 from proxy.detect.verdict.results import Results, Visited
 from proxy.detect.verdict.site_status import LastResult
 from proxy.model import (
@@ -63,14 +63,14 @@ class Beliefs:
         host is this computer or on its own network: that it delivers says nothing of the uplink. `refine` weighs each
         signal before it counts."""
         self._settings = settings
-        self._book = BeliefTable(settings, known, rng if rng is not None else random.SystemRandom(), listed, near)
-        self._judge = SignalCounting(settings, self._book, refine)
-        self._findings = PostDelivery(settings, self._judge)
-        self._recovery = Recovery(settings, self._book)
+        self._table = BeliefTable(settings, known, rng if rng is not None else random.SystemRandom(), listed, near)
+        self._counting = SignalCounting(settings, self._table, refine)
+        self._post_delivery = PostDelivery(settings, self._counting)
+        self._recovery = Recovery(settings, self._table)
         self._results = Results(settings)
-        self._learning = OutcomeLearning(settings, self._judge, self._findings, self._recovery, self._results)
+        self._learning = OutcomeLearning(settings, self._counting, self._post_delivery, self._recovery, self._results)
         registrable("example.org")  # reads the suffix list now, and not while a first visitor waits
-        self.residual = self._judge.residual
+        self.residual = self._counting.residual
         """Addresses at which names were just broken off: what is tried there now fails for no reason of its own."""
 
     # -- asking ----------------------------------------------------------------------------------------------------
@@ -80,21 +80,21 @@ class Beliefs:
         `addresses`. Its state is `unknown` when nothing is held."""
         self._tell_time(now)
         key = (network, host)
-        held = self._book.current(key, now)
+        held = self._table.current(key, now)
         if held is not None and held.state in TROUBLED:
             return held
-        above = self._judge.lifts.domain_over(key, now)
-        if above is not None and self._judge.lifts.speaks_for(above[1], key):
+        above = self._counting.aggregation.domain_over(key, now)
+        if above is not None and self._counting.aggregation.speaks_for(above[1], key):
             return above[1]
-        passing = self._book.passing_now(key, now)
+        passing = self._table.current_transient(key, now)
         if passing is not None:
             return passing
         if held is not None and held.state is State.WORKS:
             return held
-        working = self._book.working(key, now)
+        working = self._table.working(key, now)
         if working is not None:
             return working.belief
-        prefix = self._judge.lifts.prefix_over(network, addresses, now)
+        prefix = self._counting.aggregation.prefix_over(network, addresses, now)
         if prefix is not None:
             return prefix
         return held if held is not None else Belief(host, network)
@@ -102,20 +102,20 @@ class Beliefs:
     def all(self, *, now: float) -> list[Belief]:
         """Every belief but those of hosts that simply work."""
         self._tell_time(now)
-        current = [belief for key in self._book.held if (belief := self._book.current(key, now)) is not None]
-        passing = [belief for belief in self._book.passing.values() if now < belief.until]
+        current = [belief for key in self._table.held if (belief := self._table.current(key, now)) is not None]
+        passing = [belief for belief in self._table.transient.values() if now < belief.until]
         return [belief for belief in current if belief.state is not State.UNKNOWN] + passing
 
     def network_state(self, network: NetworkId) -> NetworkState:
         """What is held about a network as a whole."""
-        return self._judge.uplink.state(network)
+        return self._counting.network_health.state(network)
 
     def network_state_for(self, host: str, *, network: NetworkId, now: float) -> NetworkState:
         """The same as far as it concerns one host: a restricted network does not keep from it what delivered direct
         within the hour."""
-        state = self._judge.uplink.state(network)
+        state = self._counting.network_health.state(network)
         if state is NetworkState.RESTRICTED:
-            working = self._book.works.get((network, host))
+            working = self._table.works.get((network, host))
             if working is not None and 0 <= now - working.at <= self._settings.restricted_known_s:
                 return NetworkState.OK
         return state
@@ -128,19 +128,19 @@ class Beliefs:
         believed (comparison gate), so direct goes first again. Therefore direct's failure asks for the comparison: the
         next request makes it. Nothing is believed of the host until another route has delivered."""
         self._tell_time(now)
-        waiting = self._judge.gates.uncompared((network, host), now)
+        waiting = self._counting.pending.uncompared((network, host), now)
         if waiting is None or self.is_near(host):
             return False
         return any(concerns(observed.signal.cause, Protocol.HTTP) for observed in waiting.observed)
 
     def is_near(self, host: str) -> bool:
         """Whether a host is this computer or on its own network, and no uplink leads there."""
-        return self._book.is_near(host)
+        return self._table.is_near(host)
 
     def is_uneasy(self, network: NetworkId) -> bool:
         """Whether a control is to be asked beside visits though no signal waits: the network is in trouble that may
         end, or what came in the place of one site may come in the place of all."""
-        return self._judge.uplink.is_uneasy(network)
+        return self._counting.network_health.is_uneasy(network)
 
     # -- results ---------------------------------------------------------------------------------------------------
 
@@ -159,7 +159,7 @@ class Beliefs:
         """Takes what a measurement of `host` came to."""
         key = (network, host)
         self._results.note(key, result)
-        if (working := self._book.works.get(key)) is not None:
+        if (working := self._table.works.get(key)) is not None:
             working.renew_at = result.at  # its next success shall not take the short way past the results
 
     def visited(self, host: str, *, network: NetworkId) -> Visited | None:
@@ -168,15 +168,15 @@ class Beliefs:
 
     def may_blame_relays(self, network: NetworkId, now: float) -> bool:
         """Whether what fails at a relay may be its own fault: not offline, behind a portal, or just after waking."""
-        return self._judge.uplink.may_blame_relays(network, now)
+        return self._counting.network_health.may_blame_relays(network, now)
 
     def relay_conditions(self, host: str, *, network: NetworkId, now: float) -> Conditions:
         """Under which conditions relays were tried for `host` just now."""
         return Conditions(
             may_blame=self.may_blame_relays(network, now),
-            clock_is_right=self._judge.uplink.certificates_are_valid(network, now),
+            clock_is_right=self._counting.network_health.certificates_are_valid(network, now),
             is_near=self.is_near(host),
-            direct_worked_at=self._judge.uplink.worked_at(network),
+            direct_worked_at=self._counting.network_health.worked_at(network),
         )
 
     # -- learning --------------------------------------------------------------------------------------------------
@@ -202,50 +202,52 @@ class Beliefs:
         proves that the uplink is well. They may have come as early as `since`; without it, just now."""
         self._tell_time(now)
         if self.is_near(host):
-            return self._book.paid([])
+            return self._table.with_pending([])
         domain = registrable(host)
         came_at = now if since is None else since
-        self._judge.uplink.heard(network, Moment(domain, came_at))
-        return self._book.paid(self._judge.opened(domain, network, now, came_at=came_at))
+        self._counting.network_health.on_direct_delivery(network, Moment(domain, came_at))
+        return self._table.with_pending(self._counting.on_other_host_delivered(domain, network, now, came_at=came_at))
 
     def control_wanted(self, network: NetworkId, now: float) -> bool:
         """Whether to ask a control page now, beside a visit: a signal waits, and the user's own traffic has not shown
         that the uplink is well; the caller has given it `control_after_s` for that. True claims it, for a minute; the
-        caller reports with `sounded`."""
+        caller reports with `on_control_answer`."""
         self._tell_time(now)
-        return self._judge.uplink.control_wanted(network, now, waits=self._judge.gates.waits(network, now))
+        return self._counting.network_health.control_wanted(
+            network, now, waits=self._counting.pending.waits(network, now)
+        )
 
     def may_be_control(self, host: str, *, network: NetworkId, now: float) -> bool:
         """Whether a page of `host` can tell of the uplink: not while it is in trouble itself, or a sign waits of its
         domain."""
         if self.lookup(host, network=network, now=now).state in TROUBLED:
             return False
-        return not self._judge.gates.pending_for_domain(network, registrable(host), now)
+        return not self._counting.pending.pending_for_domain(network, registrable(host), now)
 
     def all_controls_wanted(self, network: NetworkId, now: float) -> bool:
         """Whether to ask all of them at once: so many unrelated hosts have failed that it may be the network, which
         only all together tell."""
         self._tell_time(now)
-        return self._judge.uplink.seems_restricted(network, now)
+        return self._counting.network_health.seems_restricted(network, now)
 
-    def doubt(self, network: NetworkId) -> None:
+    def suspect_portal(self, network: NetworkId) -> None:
         """Something came in a site's place, as a login page does: a control shall tell."""
-        self._judge.uplink.doubt(network)
+        self._counting.network_health.suspect_portal(network)
 
     def doubt_if_quiet(self, network: NetworkId, now: float) -> bool:
         """A relay failed of itself: unless direct works, a control shall tell whether it is the network, as behind a
         captive portal. True: one is due."""
-        if self._judge.uplink.well_since(network, "", now - DIRECT_WORKS_S):
+        if self._counting.network_health.well_since(network, "", now - DIRECT_WORKS_S):
             return False
-        self.doubt(network)
+        self.suspect_portal(network)
         return True
 
     def certificate_taken(self, network: NetworkId, now: float) -> None:
         """A client went on once it had seen the certificate that direct brought: it was no login page's."""
         self._tell_time(now)
-        self._judge.uplink.trusted(network, now)
+        self._counting.network_health.trusted(network, now)
 
-    def sounded(
+    def on_control_answer(
         self,
         host: str,
         sounding: ConnectivityResult,
@@ -259,33 +261,33 @@ class Beliefs:
         """Takes what asking the control page of `host` showed, asked at `started`. `domestic`: its host is in the
         country itself; `issuer`: the fingerprint of who re-signed its certificate."""
         self._tell_time(now)
-        news = self._judge.uplink.sounded(network, host, sounding, now, domestic=domestic)
+        news = self._counting.network_health.on_control_answer(network, host, sounding, now, domestic=domestic)
         if sounding is ConnectivityResult.RESIGNED and issuer:
-            return self._book.paid(self._findings.resigned(host, issuer, network, now, control=True))
+            return self._table.with_pending(self._post_delivery.resigned(host, issuer, network, now, control=True))
         if self.network_state(network) is NetworkState.PORTAL:
-            self._judge.gates.void()
+            self._counting.pending.clear()
         if news:
-            return self._book.paid(self._judge.forget_recent(network, now))
+            return self._table.with_pending(self._counting.forget_recent(network, now))
         if sounding in (ConnectivityResult.WELL, ConnectivityResult.RESIGNED) and started <= now:
-            return self._book.paid(self._judge.opened(registrable(host), network, now))
-        return self._book.paid([])
+            return self._table.with_pending(self._counting.on_other_host_delivered(registrable(host), network, now))
+        return self._table.with_pending([])
 
     def network_changed(self, now: float) -> list[Change]:
         """Another uplink: what waits for a control can have none any more, and re-tests under way on the old one are
         not reported. Of a network without an identity nothing is kept, since the next one has none either."""
         self._tell_time(now)
-        self._judge.gates.void()
+        self._counting.pending.clear()
         self._recovery.forget_claims()
-        self._judge.uplink.forget(UNKNOWN_NETWORK)
-        self._judge.lifts.forget(UNKNOWN_NETWORK)
+        self._counting.network_health.forget(UNKNOWN_NETWORK)
+        self._counting.aggregation.forget(UNKNOWN_NETWORK)
         meant = on_network(UNKNOWN_NETWORK, None)
-        return self._book.paid(self._book.forget(meant, "left a network that cannot be identified"))
+        return self._table.with_pending(self._table.forget(meant, "left a network that cannot be identified"))
 
-    def woke(self, now: float) -> None:
+    def on_resume(self, now: float) -> None:
         """The machine slept: what waits is void, and for a moment nothing is learned."""
         self._tell_time(now)
-        self._judge.gates.void()
-        self._judge.uplink.woke(now)
+        self._counting.pending.clear()
+        self._counting.network_health.on_resume(now)
 
     # -- flows, refusals, certificates -----------------------------------------------------------------------------
 
@@ -306,15 +308,17 @@ class Beliefs:
         host_key = (network, host)
         if not route.is_direct:
             enough = bytes_down >= self._settings.proof_bytes
-            return self._book.paid(self._findings.carried(host_key, route, now, bytes_s=bytes_s) if enough else [])
-        key = self._judge.governing(host_key, now)
-        held = self._book.troubled(key, now)
-        if held is None or held.cause not in PROVEN_BY_BYTES or bytes_down < self._settings.whole_bytes:
-            return self._book.paid([])
-        if not self._judge.lifts.tells_of(key, host):
-            self._book.mark_working(host_key, now)
-            return self._book.paid([])
-        return self._book.paid(self._recovery.succeeded(key, held, now, f"direct carried {bytes_down} bytes"))
+            return self._table.with_pending(
+                self._post_delivery.carried(host_key, route, now, bytes_s=bytes_s) if enough else []
+            )
+        key = self._counting.governing(host_key, now)
+        held = self._table.troubled(key, now)
+        if held is None or held.cause not in NEEDS_BYTES_PROOF or bytes_down < self._settings.whole_bytes:
+            return self._table.with_pending([])
+        if not self._counting.aggregation.tells_of(key, host):
+            self._table.mark_working(host_key, now)
+            return self._table.with_pending([])
+        return self._table.with_pending(self._recovery.succeeded(key, held, now, f"direct carried {bytes_down} bytes"))
 
     def intercepted(
         self,
@@ -332,10 +336,12 @@ class Beliefs:
         self._tell_time(now)
         key = (network, host)
         if known:
-            return self._book.paid(self._findings.intercepted_by_known(key, fingerprint, now))
+            return self._table.with_pending(self._post_delivery.intercepted_by_known(key, fingerprint, now))
         if trusted:
-            return self._book.paid(self._findings.resigned(host, fingerprint, network, now, control=False))
-        return self._book.paid(self._findings.intercepted(key, fingerprint, now))
+            return self._table.with_pending(
+                self._post_delivery.resigned(host, fingerprint, network, now, control=False)
+            )
+        return self._table.with_pending(self._post_delivery.intercepted(key, fingerprint, now))
 
     # -- the way back ----------------------------------------------------------------------------------------------
 
@@ -344,7 +350,7 @@ class Beliefs:
         with `retested`; what success means, `recovery.retest_needs` says. Whether re-tests are wanted for this host at
         all is for the caller to know."""
         self._tell_time(now)
-        return self._recovery.due(self._judge.governing((network, host), now), now)
+        return self._recovery.due(self._counting.governing((network, host), now), now)
 
     def retested(
         self,
@@ -359,13 +365,13 @@ class Beliefs:
         """Takes what a pair of direct and another route showed. When both failed nothing changes. `forged`: direct
         brought a certificate that is not the site's, without which nothing more is known of an interception."""
         self._tell_time(now)
-        key = self._judge.governing((network, host), now)
-        is_told = self._judge.lifts.tells_of(key, host)
-        if direct_ok and (key == (network, host) or not is_told) and self._book.troubled(key, now) is not None:
-            self._book.mark_working((network, host), now)
-        uplink, sent = self._judge.uplink, now - self._settings.retest_pair_s
+        key = self._counting.governing((network, host), now)
+        is_told = self._counting.aggregation.tells_of(key, host)
+        if direct_ok and (key == (network, host) or not is_told) and self._table.troubled(key, now) is not None:
+            self._table.mark_working((network, host), now)
+        uplink, sent = self._counting.network_health, now - self._settings.retest_pair_s
         well = uplink.well_since(network, registrable(host), sent) and uplink.may_learn(network, now)
-        held = self._book.troubled(key, now)
+        held = self._table.troubled(key, now)
         alike = forged or held is None or held.cause != Cause.INTERCEPTION
         changes: list[Change] = []
         if direct_ok and not is_told:
@@ -373,30 +379,30 @@ class Beliefs:
         else:
             changes += self._recovery.retested(key, now, direct_ok=direct_ok, other_ok=other_ok, counts=well and alike)
         if not direct_ok and other_ok:
-            self._judge.lifts.note_under(key, host, now)
+            self._counting.aggregation.note_under(key, host, now)
         if not direct_ok and other_ok and alike and not well:
-            self._judge.failed_again_later(key, (network, host), sent, now)
+            self._counting.failed_again_later(key, (network, host), sent, now)
         if direct_ok:
-            self._judge.gates.cancel((network, host))
+            self._counting.pending.cancel((network, host))
             changes += self.delivered_direct(host, network=network, now=now)
-        return self._book.paid(changes)
+        return self._table.with_pending(changes)
 
     def retest_unreported(self, host: str, *, network: NetworkId, now: float) -> None:
         """What `retest_due` or `rung_due` claimed has ended without a report: it is due again beside the next visit."""
         self._tell_time(now)
-        self._recovery.release(self._judge.governing((network, host), now))
+        self._recovery.release(self._counting.governing((network, host), now))
 
     def rung_due(self, host: str, *, network: NetworkId, now: float) -> bool:
         """Whether the local means shall be tried beside this visit of a host that a relay carries. True claims it: the
         caller tries them and reports each with `rung_result`."""
         self._tell_time(now)
-        return self._recovery.rung_due(self._judge.governing((network, host), now), now)
+        return self._recovery.rung_due(self._counting.governing((network, host), now), now)
 
     def rung_result(self, host: str, route: Route, *, ok: bool, network: NetworkId, now: float) -> list[Change]:
         """Takes whether a local means passed, tried beside a visit or in a race that found no echo of a name."""
         self._tell_time(now)
-        key = self._judge.governing((network, host), now)
-        return self._book.paid(self._recovery.rung_result(key, route, now, ok=ok))
+        key = self._counting.governing((network, host), now)
+        return self._table.with_pending(self._recovery.rung_result(key, route, now, ok=ok))
 
     # -- forgetting ------------------------------------------------------------------------------------------------
 
@@ -404,21 +410,21 @@ class Beliefs:
         """Forgets a host and all below it, with the domain that speaks for it, or all hosts; on one network, or on
         all."""
         meant = on_network(network, scope)
-        for key in self._judge.gates.hosts():
+        for key in self._counting.pending.hosts():
             if meant(key):
-                self._judge.gates.forget(key)
+                self._counting.pending.forget(key)
         for key in self._results.known():
             if meant(key):
                 self._results.forget(key)
         if scope is None:
-            self._judge.uplink.forget(network)
-        return self._book.forget(meant)
+            self._counting.network_health.forget(network)
+        return self._table.forget(meant)
 
     # -- below -----------------------------------------------------------------------------------------------------
 
     def _tell_time(self, now: float) -> None:
-        if self._book.tell_time(now):
-            self._judge.clock_set(now)
-            self._findings.clock_set()
+        if self._table.tell_time(now):
+            self._counting.clock_set(now)
+            self._post_delivery.clock_set()
             self._results.clock_set()
             self._recovery.forget_claims()

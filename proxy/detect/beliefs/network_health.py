@@ -89,7 +89,7 @@ class NetworkHealth:
         line = self._lines.get(network)
         return line is not None and line.last is by and line.state is NetworkState.OK
 
-    def heard(self, network: NetworkId, by: ControlAnswer) -> None:
+    def on_direct_delivery(self, network: NetworkId, by: ControlAnswer) -> None:
         """A host delivered direct."""
         line = self._lines.get(network) or self._line(network)
         if by.at < line.last.at:  # told late
@@ -119,7 +119,7 @@ class NetworkHealth:
             return False
         return (line.last.at if line.last.domain != domain else line.before_at) >= sent
 
-    def doubt(self, network: NetworkId) -> None:
+    def suspect_portal(self, network: NetworkId) -> None:
         """Something came in the place of a site; a control shall tell whether it comes in the place of all."""
         self._line(network).doubted = True
 
@@ -176,7 +176,7 @@ class NetworkHealth:
         line = self._lines.get(network)
         return line is not None and 0 <= now - line.trusted_at <= _CLOCK_S
 
-    def woke(self, now: float) -> None:
+    def on_resume(self, now: float) -> None:
         """The machine woke, or its clock was set: for a moment nothing is learned."""
         self._quiet_until = now + self._settings.wake_s
         for line in self._lines.values():
@@ -216,7 +216,7 @@ class NetworkHealth:
             line.failing.popitem(last=False)
         return self._restrict(line, now)
 
-    def sounded(
+    def on_control_answer(
         self, network: NetworkId, host: str, sounding: ConnectivityResult, now: float, *, domestic: bool
     ) -> bool:
         """What a control page showed. True when the network has just become `restricted` or `portal`."""
@@ -235,7 +235,7 @@ class NetworkHealth:
         if not domestic:
             line.failing.clear()
             self._passed(line)
-        self.heard(network, Moment(registrable(host), now))
+        self.on_direct_delivery(network, Moment(registrable(host), now))
         self.trusted(network, now)
         if sounding is ConnectivityResult.WELL:
             self._not_resigned(line, registrable(host))

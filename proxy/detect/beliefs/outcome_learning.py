@@ -1,7 +1,7 @@
 """What one outcome teaches: how its attempts ended, against each other.
 
 Direct delivered, another route did, or none: each says something else of the host, and of the uplink. Which evidence
-counts is decided in `judging`, and what a belief becomes of it in `book`; here an outcome is read.
+counts is decided in `judging`, and what a belief becomes of it in `table`; here an outcome is read.
 """
 
 from __future__ import annotations
@@ -19,7 +19,14 @@ from proxy.detect.beliefs.score import NEGLIGIBLE, score_now
 from proxy.detect.beliefs.signal_counting import SignalCounting
 from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.scopes import address_of, registrable
-from proxy.detect.signals import NOT_BY_A_BYTE, NOT_JUDGED, Observed, concerns, redirected_only_direct, same_for_all
+from proxy.detect.signals import (
+    NOT_JUDGED,
+    SURVIVES_FIRST_BYTE,
+    Observed,
+    concerns,
+    redirected_only_direct,
+    same_for_all,
+)
 from proxy.detect.verdict.labels import stage_in_words
 from proxy.detect.verdict.results import Results
 from proxy.model import (
@@ -54,14 +61,19 @@ class OutcomeLearning:
     """Reads outcomes. Belongs to one thread."""
 
     def __init__(
-        self, settings: Detect, judge: SignalCounting, findings: PostDelivery, recovery: Recovery, results: Results
+        self,
+        settings: Detect,
+        counting: SignalCounting,
+        post_delivery: PostDelivery,
+        recovery: Recovery,
+        results: Results,
     ) -> None:
         self._settings = settings
         self._results = results
-        self._judge = judge
-        self._book: BeliefTable = judge.book
-        self._uplink = judge.uplink
-        self._findings = findings
+        self._counting = counting
+        self._table: BeliefTable = counting.table
+        self._network_health = counting.network_health
+        self._post_delivery = post_delivery
         self._recovery = recovery
 
     def learn(
@@ -72,45 +84,49 @@ class OutcomeLearning:
         winner = outcome.winner
         if winner is not None and not winner.relays and not winner.wrap and len(outcome.attempts) < 2:
             # the hot path: a host that works, once more
-            working = self._book.works.get(key)
+            working = self._table.works.get(key)
             if working is not None and now < working.renew_at and outcome.attempts and _is_plain(outcome.attempts[0]):
                 working.at = now
-                if not self._uplink.is_last(network, working):
-                    self._uplink.heard(network, working)
-                return self._judge.opened(working.domain, network, now) if self._judge.gates.is_waiting else []
+                if not self._network_health.is_last(network, working):
+                    self._network_health.on_direct_delivery(network, working)
+                return (
+                    self._counting.on_other_host_delivered(working.domain, network, now)
+                    if self._counting.pending.is_waiting
+                    else []
+                )
         if outcome.request.inbound is Inbound.RETEST:  # `retested` learns from the pair
-            return self._book.paid([])
-        direct_works = self._uplink.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
+            return self._table.with_pending([])
+        direct_works = self._network_health.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
         self._results.learn(outcome, key, now, direct_works=direct_works)
-        return self._book.paid(self._learn(outcome, key, now, tuple(addresses)))
+        return self._table.with_pending(self._learn(outcome, key, now, tuple(addresses)))
 
     def _learn(self, outcome: Outcome, key: Key, now: float, addresses: tuple[IPAddress, ...]) -> list[Change]:
         winner = outcome.winner
         direct = next((a for a in reversed(outcome.attempts) if a.route == DIRECT), None)
-        fresh = self._judge.fresh(outcome, key, now)
+        fresh = self._counting.uncounted_signals(outcome, key, now)
         self._hear_of_uplink(outcome, direct, key, now)
         is_sites_own = _is_sites_own(outcome, direct)
         if is_sites_own or (direct.delivered if direct is not None else winner == DIRECT):
             if direct is not None and not is_sites_own and (fresh or direct.symptom):
-                return self._findings.spoiled(key, fresh, direct, now) + self._judge.waited(key, now)
+                return self._post_delivery.spoiled(key, fresh, direct, now) + self._counting.release_waiting(key, now)
             late = direct is not None and winner != DIRECT
             if late:
                 self._heard(key, now)
             changes = self._direct_delivered(key, outcome.protocol, late=late, now=now)
             address = address_of(direct.address) if direct is not None else None
-            changes += self._judge.lifts.note_success(key[0], address, now)
-            return changes + self._findings.refused(outcome, key, now) + self._judge.waited(key, now)
+            changes += self._counting.aggregation.note_success(key[0], address, now)
+            return changes + self._post_delivery.refused(outcome, key, now) + self._counting.release_waiting(key, now)
         if winner is None or winner == DIRECT:  # the latter: the least bad answer, or one not waited for
             return self._nothing_delivered(key, outcome, fresh, now)
         if direct is not None and direct.symptom not in NOT_JUDGED:
-            changes = self._judge.rescued(key, winner, outcome.protocol, fresh, _story(direct, winner), now)
-            changes += self._judge.prefix_failed(key, winner, fresh, addresses, now)
+            changes = self._counting.on_rescue(key, winner, outcome.protocol, fresh, _story(direct, winner), now)
+            changes += self._counting.prefix_failed(key, winner, fresh, addresses, now)
         else:
             changes = self._other_delivered(key, winner, outcome.protocol, now)
         changes += self._of_rungs(outcome, key, now)
-        changes += self._findings.refused(outcome, key, now) + self._judge.waited(key, now)
+        changes += self._post_delivery.refused(outcome, key, now) + self._counting.release_waiting(key, now)
         if outcome.bytes_down >= self._settings.proof_bytes:
-            changes += self._findings.carried(key, winner, now)
+            changes += self._post_delivery.carried(key, winner, now)
         return changes
 
     def _hear_of_uplink(self, outcome: Outcome, direct: Attempt | None, key: Key, now: float) -> None:
@@ -119,41 +135,45 @@ class OutcomeLearning:
         if winner is not None and winner.is_direct:
             self._heard(key, now)
         elif winner is not None:
-            self._uplink.online(network)
+            self._network_health.online(network)
         if (by_relay := _got_through(outcome)) is not None:
-            self._uplink.relayed(network, delivered=by_relay)
+            self._network_health.relayed(network, delivered=by_relay)
         if winner is None and _is_name(outcome) and _has_no_way_out(outcome, direct):
-            self._uplink.offline(network)
-            self._judge.gates.void()
+            self._network_health.offline(network)
+            self._counting.pending.clear()
         if direct is not None and redirected_only_direct(outcome, direct):
-            self._uplink.doubt(network)
+            self._network_health.suspect_portal(network)
 
     def _heard(self, key: Key, now: float) -> None:
-        if not self._book.is_near(key[1]):
-            self._uplink.heard(key[0], Moment(registrable(key[1]), now))
+        if not self._table.is_near(key[1]):
+            self._network_health.on_direct_delivery(key[0], Moment(registrable(key[1]), now))
 
     def _direct_delivered(self, key: Key, protocol: Protocol, *, late: bool, now: float) -> list[Change]:
-        self._book.passing.pop(key)
-        held = self._book.current(key, now)
+        self._table.transient.pop(key)
+        held = self._table.current(key, now)
         if held is not None and held.state in TROUBLED and not concerns(held.cause, protocol):
             return []
-        self._judge.gates.cancel(key)
+        self._counting.pending.cancel(key)
         if late and held is not None:
             return self._slow(key, held, now)
-        self._book.mark_working(key, now)
+        self._table.mark_working(key, now)
         if held is None or (held.state is State.WORKS and held.score < NEGLIGIBLE):
             return []
-        if held.state in TROUBLED and held.cause in NOT_BY_A_BYTE:
+        if held.state in TROUBLED and held.cause in SURVIVES_FIRST_BYTE:
             return []  # that much it always let through
         if now - held.scored_at < self._settings.signal_interval_s:  # the minute saw a failure, or has been rewarded
-            return [] if held.state is not State.UNKNOWN else self._book.settle(key, held, held, now, "direct answered")
+            return (
+                []
+                if held.state is not State.UNKNOWN
+                else self._table.set_works(key, held, held, now, "direct answered")
+            )
         if held.state is State.BLOCKED:
             return self._recovery.succeeded(key, held, now, "a visit was delivered direct")
         score = score_now(held, now, self._settings) / self._settings.whole_page_divisor
         better = replace(held, score=score, scored_at=now)
         if held.state is State.SUSPECT and score >= self._settings.suspect_score:
-            return self._book.hold(key, held, replace(better, until=self._book.suspect_until(better, now)), now)
-        return self._book.settle(key, held, better, now, "direct answered")
+            return self._table.write(key, held, replace(better, until=self._table.suspect_until(better, now)), now)
+        return self._table.set_works(key, held, better, now, "direct answered")
 
     def _slow(self, key: Key, held: Belief, now: float) -> list[Change]:
         """An overtaken direct attempt has answered after all: a slow host is not a suspect one."""
@@ -161,44 +181,44 @@ class OutcomeLearning:
             return []
         if held.state is State.SUSPECT and score_now(held, now, self._settings) >= self._settings.suspect_score:
             return []
-        self._book.mark_working(key, now)
-        return self._book.settle(key, held, held, now, "direct was slow and answered after another route")
+        self._table.mark_working(key, now)
+        return self._table.set_works(key, held, held, now, "direct was slow and answered after another route")
 
     def _nothing_delivered(self, key: Key, outcome: Outcome, fresh: list[Observed], now: float) -> list[Change]:
         """No control, no blame: what direct showed waits for half a minute, in case another route delivers yet."""
         compared = _was_compared(outcome)
         if not fresh:
             if compared:
-                self._judge.gates.compared(key)
+                self._counting.pending.compared(key)
             return []
-        self._judge.gates.await_other_route(key, fresh, now, compared=compared)
-        if (working := self._book.works.get(key)) is not None:
+        self._counting.pending.await_other_route(key, fresh, now, compared=compared)
+        if (working := self._table.works.get(key)) is not None:
             working.renew_at = now  # its next success shall not take the short way
-        changes = self._judge.suspect_network(key, now)
+        changes = self._counting.suspect_network(key, now)
         undecided = any(a.pending or a.symptom is Symptom.ABANDONED for a in outcome.attempts)
-        if undecided or self._book.troubled(self._judge.governing(key, now), now) is not None:
+        if undecided or self._table.troubled(self._counting.governing(key, now), now) is not None:
             return changes
         others = sum(not a.route.is_direct for a in outcome.attempts)
         kind = fresh[-1].signal.id
         why = f"no route delivered: direct failed ({kind}), and {others} more failed" if others else (
             f"direct failed ({kind}); no other route to compare"
         )  # fmt: skip
-        self._book.mark_passing(key, State.DOWN, Cause.DOWN, why, lasts_s=self._settings.down_s, now=now)
+        self._table.set_transient(key, State.DOWN, Cause.DOWN, why, lasts_s=self._settings.down_s, now=now)
         return changes
 
     def _other_delivered(self, host: Key, winner: Route, protocol: Protocol, now: float) -> list[Change]:
         """Another route delivered and direct was not tried, or had no say."""
-        self._book.passing.pop(host)
-        late = self._judge.gates.uncompared(host, now)
-        waiting = self._judge.gates.explained(host, now)
+        self._table.transient.pop(host)
+        late = self._counting.pending.uncompared(host, now)
+        waiting = self._counting.pending.take_for(host, now)
         if (unexplained := waiting or late) is not None:
             kind = unexplained.observed[-1].signal.id
             why = f"direct failed ({kind}); {winner} delivered {now - unexplained.since:.0f} s later"
             # Later than the comparison gate allows it is still a rescue, by two requests, but no evidence.
             observed = list(waiting.observed) if waiting is not None else []
-            return self._judge.rescued(host, winner, protocol, observed, why, now)
-        key = self._judge.governing(host, now)
-        held = self._book.troubled(key, now)
+            return self._counting.on_rescue(host, winner, protocol, observed, why, now)
+        key = self._counting.governing(host, now)
+        held = self._table.troubled(key, now)
         if held is None or not concerns(held.cause, protocol):
             return []
         renewed = replace(held, last_good=str(winner), last_good_at=now)
@@ -206,14 +226,14 @@ class OutcomeLearning:
             renewed = replace(renewed, until=now + self._settings.unvisited_s)
         if renewed.last_good == held.last_good and now - held.last_good_at < VISIT_S:
             return []
-        return self._book.hold(key, held, renewed, now)
+        return self._table.write(key, held, renewed, now)
 
     def _of_rungs(self, outcome: Outcome, host: Key, now: float) -> list[Change]:
         """What a race shows of local means that failed where another route delivered."""
         if not any(attempt.route.wrap and attempt.symptom for attempt in outcome.attempts):
             return []
-        key = self._judge.governing(host, now)
-        held = self._book.troubled(key, now)
+        key = self._counting.governing(host, now)
+        held = self._table.troubled(key, now)
         if held is None or not concerns(held.cause, outcome.protocol):
             return []
         useless = [a.route for a in outcome.attempts if a.route.wrap and self._condemns(a, outcome, host, now)]
@@ -229,7 +249,7 @@ class OutcomeLearning:
         if rung.symptom in (Symptom.ALERT, Symptom.EOF):
             return True
         plain = any(a.route == DIRECT and a.stage is Stage.FIRST_BYTE for a in outcome.attempts)
-        return not plain and not self._judge.residual.tainted(rung.address, host[0], now)
+        return not plain and not self._counting.residual.tainted(rung.address, host[0], now)
 
 
 def _is_sites_own(outcome: Outcome, direct: Attempt | None) -> bool:

@@ -1,8 +1,9 @@
 """What waits for a control before it may count.
 
 A signal waits up to half a minute for another route to deliver the same host (the comparison gate of docs/detection.md,
-"Two gates"), then up to ten seconds for another host to deliver direct (the control gate, asked of `uplink`). A frozen
-or throttled flow waits for a relay to carry what direct did not. What waits too long is forgotten: it never counts.
+"Two gates"), then up to ten seconds for another host to deliver direct (the control gate, kept by `network_health`).
+A frozen or throttled flow waits for a relay to carry what direct did not. What waits too long is dropped and never
+counts.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class PendingSignals:
         if waiting is not None:
             self._unexplained.correct(key, replace(waiting, compared=True))
 
-    def explained(self, key: Key, now: float) -> Waiting | None:
+    def take_for(self, key: Key, now: float) -> Waiting | None:
         """What waits for the route that has just delivered."""
         return _young(self._unexplained.pop(key), now, self._settings.rescue_window_s)
 
@@ -101,7 +102,7 @@ class PendingSignals:
         if len(waiting) > WAITING_MAX:
             waiting.popitem(last=False)
 
-    def opened(
+    def release(
         self, network: NetworkId, domain: str, now: float, *, came_at: float | None = None
     ) -> list[tuple[Key, Waiting]]:
         """A host of `domain` delivered direct, at `came_at` at the earliest, or now: takes out what waited for it."""
@@ -118,7 +119,7 @@ class PendingSignals:
 
     # -- what voids --------------------------------------------------------------------------------------------------
 
-    def void(self) -> None:
+    def clear(self) -> None:
         """Nothing that waits counts any more: another network, a sleep, a clock that was set."""
         self._waiting.clear()
         self._unexplained.clear()

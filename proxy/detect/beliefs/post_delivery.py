@@ -41,12 +41,12 @@ _NEED_BYTES_PROOF = frozenset({SignalId.FROZEN, SignalId.THROTTLED})
 
 
 class PostDelivery:
-    """Takes findings to the judge. Belongs to one thread."""
+    """Reads what happened after direct had delivered, and has it counted. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, judge: SignalCounting) -> None:
+    def __init__(self, settings: Detect, counting: SignalCounting) -> None:
         self._settings = settings
-        self._judge = judge
-        self._book: BeliefTable = judge.book
+        self._counting = counting
+        self._table: BeliefTable = counting.table
         self._refusals = SiteRefusals(settings)
         self._early: HostLru[float] = HostLru(total=settings.hosts_max, per_domain=settings.hosts_per_domain_max)
 
@@ -57,32 +57,32 @@ class PostDelivery:
 
     def carried(self, key: Key, route: Route, now: float, *, bytes_s: float = math.inf) -> list[Change]:
         """A relay has carried enough, at up to `bytes_s`: that a site is slow by any route is its own doing."""
-        waiting = self._judge.gates.proven(key, now)
-        if waiting is None or not self._judge.uplink.may_learn(key[0], now):
+        waiting = self._counting.pending.proven(key, now)
+        if waiting is None or not self._counting.network_health.may_learn(key[0], now):
             return []
         if bytes_s < self._settings.throttled_faster * max(map(_crawled_at, waiting.observed)):
-            self._judge.gates.prove_later(key, waiting)  # it may become faster yet
+            self._counting.pending.prove_later(key, waiting)  # it may become faster yet
             return []
-        changes = self._judge.count(key, list(waiting.observed), waiting.story, now, winner=route)
-        return changes + self._judge.lifts.consider(key, now)
+        changes = self._counting.count(key, list(waiting.observed), waiting.story, now, winner=route)
+        return changes + self._counting.aggregation.consider(key, now)
 
     def spoiled(self, key: Key, fresh: list[Observed], direct: Attempt, now: float) -> list[Change]:
         """Direct delivered, and then, or so far, something was wrong all the same: suspect at once, and counted when
         another route does better."""
         if direct.symptom is Symptom.RESET and not self._early_again(key, now):
             return []
-        if not fresh or not self._judge.uplink.may_learn(key[0], now):
+        if not fresh or not self._counting.network_health.may_learn(key[0], now):
             return []
-        self._book.works.pop(key)
+        self._table.works.pop(key)
         proofs = [observed for observed in fresh if observed.signal.id in _NEED_BYTES_PROOF]
         others = [observed for observed in fresh if observed.signal.id not in _NEED_BYTES_PROOF]
         ids = ", ".join(observed.signal.id for observed in fresh)
         story = f"direct answered, but: {ids}{f' ({direct.error})' if direct.error else ''}"
         if proofs:
-            self._judge.gates.prove_later(key, Waiting(tuple(proofs), now, story))
+            self._counting.pending.prove_later(key, Waiting(tuple(proofs), now, story))
         if others:
-            self._judge.gates.await_other_route(key, others, now)
-        return self._judge.count(key, [], story, now, winner=None, hint=fresh[-1].signal.cause)
+            self._counting.pending.await_other_route(key, others, now)
+        return self._counting.count(key, [], story, now, winner=None, hint=fresh[-1].signal.cause)
 
     def _early_again(self, key: Key, now: float) -> bool:
         """Whether a reset early in the answer is the second within the hour: many programs end that way once."""
@@ -98,55 +98,55 @@ class PostDelivery:
         lasts_s = self._settings.refused_s
         if preferred.all_refuse:
             why = f"every tested route gets HTTP {preferred.status}"
-            self._book.mark_passing(key, State.REFUSED, Cause.REFUSED, why, lasts_s=lasts_s, now=now)
+            self._table.set_transient(key, State.REFUSED, Cause.REFUSED, why, lasts_s=lasts_s, now=now)
             return []
-        held = self._book.current(key, now)
+        held = self._table.current(key, now)
         if preferred.route.is_direct or (held is not None and held.state in TROUBLED):
             return []
-        self._book.works.pop(key)
+        self._table.works.pop(key)
         before = held or unknown(key, now)
         why = f"direct gets HTTP {preferred.status}, {preferred.route} does not"
         after = replace(before, state=State.SUSPECT, cause=Cause.REFUSED, since=now, until=now + lasts_s, why=why)
         after = replace(after, last_good=str(preferred.route), last_good_at=now)
-        return self._book.hold(key, before, after, now)
+        return self._table.write(key, before, after, now)
 
     def resigned(self, host: str, issuer: str, network: NetworkId, now: float, *, control: bool) -> list[Change]:
-        if not self._judge.uplink.resigned(network, host, issuer, control=control):
+        if not self._counting.network_health.resigned(network, host, issuer, control=control):
             return []
         changes: list[Change] = []
-        for key, held in self._book.held.items():
+        for key, held in self._table.held.items():
             if key[0] == network and held.state in TROUBLED and held.cause == Cause.INTERCEPTION:
-                changes += self._book.drop(
+                changes += self._table.remove(
                     key, now, "TLS is intercepted on this network by a CA that this computer trusts"
                 )
         return changes
 
     def intercepted_by_known(self, key: Key, fingerprint: str, now: float) -> list[Change]:
         """A root that is known to intercept signs what comes in place of the site: there is nothing to wait for."""
-        before = self._book.current(key, now) or unknown(key, now)
+        before = self._table.current(key, now) or unknown(key, now)
         after = replace(
             before,
             cause=Cause.INTERCEPTION,
             why=f"certificate signed by a known interception root ({fingerprint[:16]})",
         )
         if before.state is State.BLOCKED:
-            return self._book.hold(key, before, replace(after, until=now + self._settings.unvisited_s), now)
-        self._book.works.pop(key)
-        return self._book.block(key, before, after, now)
+            return self._table.write(key, before, replace(after, until=now + self._settings.unvisited_s), now)
+        self._table.works.pop(key)
+        return self._table.set_blocked(key, before, after, now)
 
     def intercepted(self, key: Key, fingerprint: str, now: float) -> list[Change]:
         """Somebody unknown signs what comes in place of the site, and the system does not trust it."""
-        uplink = self._judge.uplink
+        uplink = self._counting.network_health
         if uplink.state(key[0]) is NetworkState.INSPECTED or not uplink.may_learn(key[0], now):
             return []
-        self._book.works.pop(key)
+        self._table.works.pop(key)
         signal = Signal(SignalId.TLS_BAD_CERT, self._settings.weights.tls_bad_cert, Cause.INTERCEPTION, now)
         seen = Observed(signal, Attempt(DIRECT, Stage.DONE), now - self._settings.uplink_window_s)
         story = f"wrong certificate, from an unknown issuer ({fingerprint[:16]})"
-        counting, waiting, _ = self._judge.gated(key, [seen], now)
+        counting, waiting, _ = self._counting.split_by_control(key, [seen], now)
         if waiting:
-            self._judge.gates.wait(key, waiting, story, now)
-        return self._judge.count(key, counting, story, now, winner=None, hint=Cause.INTERCEPTION)
+            self._counting.pending.wait(key, waiting, story, now)
+        return self._counting.count(key, counting, story, now, winner=None, hint=Cause.INTERCEPTION)
 
 
 def _crawled_at(observed: Observed) -> float:

@@ -44,68 +44,68 @@ def retest_needs(belief: Belief) -> Needs:
 
 
 class Recovery:
-    """Re-tests of what `book` holds. Belongs to one thread."""
+    """Re-tests of what `table` holds. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, book: BeliefTable) -> None:
+    def __init__(self, settings: Detect, table: BeliefTable) -> None:
         self._settings = settings
-        self._book = book
+        self._table = table
         self._budget = Budget(settings.retest_per_hour)
         self._claimed: dict[Key, float] = {}  # under way → when it is given up for lost
 
     def due(self, key: Key, now: float) -> bool:
         """Whether direct shall be tried beside this visit; True claims it. A suspicion does not lapse meanwhile: what
         comes of it would have nothing to speak of."""
-        held = self._book.troubled(key, now)
+        held = self._table.troubled(key, now)
         if held is None or not 0 < held.retest_at <= now or not self._claim(key, now):
             return False
         if held.until < (over := now + self._settings.retest_pair_s):
-            self._book.held.correct(key, replace(held, until=over))
+            self._table.held.correct(key, replace(held, until=over))
         return True
 
     def rung_due(self, key: Key, now: float) -> bool:
         """Whether the local means shall be tried beside this visit: the name is the cause, none is known to help or
         not to, and the censor has calmed down. True claims it."""
-        held = self._book.held.get(key)
+        held = self._table.held.get(key)
         if held is None or held.cause not in NAME_BASED or held.rungs_failed or "|" in held.last_good:
             return False
         if not max(held.signal_at, held.since) + self._settings.residual_s <= now:
             return False
-        return self._book.troubled(key, now) is not None and self._claim(key, now)
+        return self._table.troubled(key, now) is not None and self._claim(key, now)
 
     def rung_result(self, key: Key, route: Route, now: float, *, ok: bool) -> list[Change]:
         """Takes whether a local means passed beside a visit."""
         self._claimed.pop(key, None)
         if not ok:
             return self.rungs_failed(key, [route], now)
-        held = self._book.troubled(key, now)
+        held = self._table.troubled(key, now)
         if held is None:
             return []
         others = tuple(failed for failed in held.rungs_failed if failed != str(route))
-        return self._book.hold(
+        return self._table.write(
             key, held, replace(held, last_good=str(route), last_good_at=now, rungs_failed=others), now
         )
 
     def rungs_failed(self, key: Key, routes: Iterable[Route], now: float) -> list[Change]:
         """Local means that did not help, where another route did."""
-        held = self._book.troubled(key, now)
+        held = self._table.troubled(key, now)
         if held is None:
             return []
         failed = tuple(dict.fromkeys((*held.rungs_failed, *map(str, routes))))
         if failed == held.rungs_failed:
             return []
-        return self._book.hold(key, held, replace(held, rungs_failed=failed, rungs_failed_at=now), now)
+        return self._table.write(key, held, replace(held, rungs_failed=failed, rungs_failed_at=now), now)
 
     def retested(self, key: Key, now: float, *, direct_ok: bool, other_ok: bool, counts: bool) -> list[Change]:
         """Takes what a pair showed. When both failed nothing changes but when the next is due. `counts`: that direct
         failed is the same evidence once more."""
         self._claimed.pop(key, None)
-        held = self._book.troubled(key, now)
+        held = self._table.troubled(key, now)
         if held is None:
             return []
         if direct_ok:
             return self.succeeded(key, held, now, "direct delivered in a re-test")
         if not other_ok:
-            self._book.held.correct(key, self._book.schedule.after_failure(held, now))
+            self._table.held.correct(key, self._table.schedule.after_failure(held, now))
             return []
         return self._failed_again(key, held, now, counts=counts)
 
@@ -115,17 +115,17 @@ class Recovery:
 
     def succeeded(self, key: Key, held: Belief, now: float, why: str) -> list[Change]:
         """Direct delivered to a troubled host. A suspect is cleared; a block ends after enough successes apart."""
-        book = self._book
+        table = self._table
         if held.state is State.SUSPECT:
-            return book.leave(key, held, now, why)
+            return table.end_block(key, held, now, why)
         if held.successes and now - held.success_at < self._settings.retest_apart_s:
-            book.held.correct(key, book.schedule.after_success(held, now))
+            table.held.correct(key, table.schedule.after_success(held, now))
             return []
         after = replace(held, successes=held.successes + 1, success_at=now)
         if after.successes < successes_needed(held, now, self._settings):
-            return book.hold(key, held, book.schedule.after_success(after, now), now)
+            return table.write(key, held, table.schedule.after_success(after, now), now)
         cleared = replace(after, score=0.0, scored_at=now, signal_at=0.0, signal_weight=0.0, episodes=0)
-        return book.leave(key, cleared, now, f"{why}, {after.successes} times in a row")
+        return table.end_block(key, cleared, now, f"{why}, {after.successes} times in a row")
 
     def forget_claims(self) -> None:
         """The clock was set, or the network went: what is under way reports nothing."""
@@ -137,11 +137,11 @@ class Recovery:
         after = counted(held, signal, now, self._settings) if signal.weight else aged(held, now, self._settings)
         after = replace(after, successes=0, last_good_at=now)
         if held.state is State.SUSPECT and enough_to_block(after, signal, self._settings):
-            return self._book.block(key, held, after, now)
-        after = self._book.schedule.after_failure(after, now)
+            return self._table.set_blocked(key, held, after, now)
+        after = self._table.schedule.after_failure(after, now)
         if held.state is State.SUSPECT:
-            after = replace(after, until=self._book.suspect_until(after, now))
-        return self._book.hold(key, held, after, now)
+            after = replace(after, until=self._table.suspect_until(after, now))
+        return self._table.write(key, held, after, now)
 
     def _claim(self, key: Key, now: float) -> bool:
         if self._claimed.get(key, 0.0) > now or not self._budget.take(key[0], now):

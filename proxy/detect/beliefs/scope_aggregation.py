@@ -32,13 +32,13 @@ FAILED_MAX = 64
 
 
 class ScopeAggregation:
-    """The wider scopes in `book`. Belongs to one thread."""
+    """The wider scopes in `table`. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, book: BeliefTable) -> None:
+    def __init__(self, settings: Detect, table: BeliefTable) -> None:
         self._settings = settings
-        self._book = book
-        self._domains = {key for key in book.held if key[1].startswith("*.")}
-        self._prefixes = {key for key in book.held if "/" in key[1]}
+        self._table = table
+        self._domains = {key for key in table.held if key[1].startswith("*.")}
+        self._prefixes = {key for key in table.held if "/" in key[1]}
         self._failed = NameCounter(places=DOMAINS_MAX, names=FAILED_MAX)  # what failed under a domain
         self._failing = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # what failed at the SYN in a prefix
         self._worked: Bounded[Key, float] = Bounded(PREFIXES_MAX)
@@ -52,14 +52,14 @@ class ScopeAggregation:
         above = (key[0], domain_scope(key[1]))
         if above not in self._domains:
             return None
-        held = self._book.troubled(above, now)
-        if held is None and above not in self._book.held:
+        held = self._table.troubled(above, now)
+        if held is None and above not in self._table.held:
             self._domains.discard(above)
         return (above, held) if held is not None else None
 
     def speaks_for(self, domain: Belief, key: Key) -> bool:
         """Whether a host under a troubled domain shares its trouble: not one that works direct by itself."""
-        working = self._book.works.get(key)
+        working = self._table.works.get(key)
         return working is None or working.at < domain.since - KEEPS_S
 
     def tells_of(self, scope: Key, host: str) -> bool:
@@ -74,7 +74,7 @@ class ScopeAggregation:
         found = None
         for address in addresses:
             key = (network, prefix_scope(address))
-            found = self._book.troubled(key, now) if key in self._prefixes else None
+            found = self._table.troubled(key, now) if key in self._prefixes else None
             if found is None:
                 return None
         return found
@@ -84,17 +84,17 @@ class ScopeAggregation:
     def consider(self, key: Key, now: float) -> list[Change]:
         """Lifts the domain of a host that has just become, or stayed, troubled, when a sibling is too."""
         scope = domain_scope(key[1])
-        host = self._book.troubled(key, now)
+        host = self._table.troubled(key, now)
         if not scope or host is None or not host.cause or key[1].startswith("*."):
             return []
         above = (key[0], scope)
-        if self._book.troubled(above, now) is not None:
+        if self._table.troubled(above, now) is not None:
             return []
         siblings = [
             (other, held)
-            for other in self._book.held.siblings(key)
+            for other in self._table.held.siblings(key)
             if not other[1].startswith("*.")
-            and (held := self._book.troubled(other, now)) is not None
+            and (held := self._table.troubled(other, now)) is not None
             and held.cause == host.cause
         ]
         apart_s = self._settings.lift_apart_s
@@ -133,7 +133,7 @@ class ScopeAggregation:
         self._failing.pop(prefix)
         if prefix in self._prefixes:
             self._prefixes.discard(prefix)
-            return self._book.drop(prefix, now, "an address in it answered direct")
+            return self._table.remove(prefix, now, "an address in it answered direct")
         return []
 
     def clear(self) -> None:
@@ -150,7 +150,7 @@ class ScopeAggregation:
     def _lift(
         self, above: Key, host: Belief, other: Belief, covered: list[Key], score: float, now: float
     ) -> list[Change]:
-        before = self._book.current(above, now) or unknown(above, now)
+        before = self._table.current(above, now) or unknown(above, now)
         newer = max(host, other, key=lambda held: held.last_good_at)
         weight = max(host.signal_weight, other.signal_weight)
         after = replace(
@@ -174,24 +174,24 @@ class ScopeAggregation:
             ),
         )
         if State.BLOCKED in (host.state, other.state):
-            changes = self._book.block(above, before, after, now)
+            changes = self._table.set_blocked(above, before, after, now)
         else:
-            changes = self._book.raise_suspicion(
+            changes = self._table.raise_suspicion(
                 above, before, after, Signal(SignalId.LIFT, weight, host.cause, now), now
             )
         self._domains.add(above)
         self._failed.pop(above)
         for key in covered:
             self.note_under(above, key[1], now)
-            changes += self._book.drop(key, now, f"covered by {above[1]}")
-            self._book.works.pop(key)
+            changes += self._table.remove(key, now, f"covered by {above[1]}")
+            self._table.works.pop(key)
         return changes
 
     def _works(self, prefix: Key, now: float) -> bool:
         return 0 <= now - self._worked.get(prefix, float("-inf")) < self._settings.prefix_s
 
     def _lift_prefix(self, prefix: Key, last_good: str, hosts: int, now: float) -> list[Change]:
-        before = self._book.current(prefix, now) or unknown(prefix, now)
+        before = self._table.current(prefix, now) or unknown(prefix, now)
         if before.state in TROUBLED:
             return []
         after = replace(
@@ -206,4 +206,4 @@ class ScopeAggregation:
             why=f"{hosts} hosts in it did not answer a SYN, relays reached them, and none in it worked for an hour",
         )
         self._prefixes.add(prefix)
-        return self._book.hold(prefix, before, after, now)
+        return self._table.write(prefix, before, after, now)

@@ -22,7 +22,7 @@ from proxy.detect.beliefs.residual_censorship import ResidualCensorship
 from proxy.detect.beliefs.scope_aggregation import ScopeAggregation
 from proxy.detect.beliefs.score import NEGLIGIBLE, aged, counted
 from proxy.detect.scopes import address_of, registrable
-from proxy.detect.signals import ECHOING, Observed, concerns, observe
+from proxy.detect.signals import LEAVES_RESIDUE, Observed, concerns, observe
 from proxy.model import (
     DIRECT,
     Attempt,
@@ -56,48 +56,48 @@ def unrefined(_outcome: Outcome, signal: Signal) -> Signal:
 
 
 class SignalCounting:
-    """Counts evidence into `book`. Belongs to one thread."""
+    """Counts evidence into `table`. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, book: BeliefTable, refine: Refine = unrefined) -> None:
+    def __init__(self, settings: Detect, table: BeliefTable, refine: Refine = unrefined) -> None:
         self._settings = settings
         self._refine = refine
-        self.book = book
-        self.gates = PendingSignals(settings)
-        self.uplink = NetworkHealth(settings)
-        self.lifts = ScopeAggregation(settings, book)
+        self.table = table
+        self.pending = PendingSignals(settings)
+        self.network_health = NetworkHealth(settings)
+        self.aggregation = ScopeAggregation(settings, table)
         self.residual = ResidualCensorship(settings.residual_s)
         self._shared = NameCounter(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)
         self._counted: OrderedDict[int, Counter[SignalId]] = OrderedDict()  # request id → its signals that have counted
 
     def clock_set(self, now: float) -> None:
         """Nothing that was dated means anything."""
-        self.gates.void()
-        self.lifts.clear()
+        self.pending.clear()
+        self.aggregation.clear()
         self.residual.clear()
         self._shared.clear()
-        self.uplink.woke(now)
+        self.network_health.on_resume(now)
 
-    def rescued(
+    def on_rescue(
         self, host: Key, winner: Route, protocol: Protocol, fresh: list[Observed], story: str, now: float
     ) -> list[Change]:
         """Another route delivered what direct did not, in this protocol."""
-        self.book.passing.pop(host)
-        waiting = self.gates.explained(host, now)
+        self.table.transient.pop(host)
+        waiting = self.pending.take_for(host, now)
         if waiting is not None:
             fresh = [*waiting.observed, *fresh]
         changes = self.suspect_network(host, now) if fresh and not winner.is_direct else []
-        if not self.uplink.may_learn(host[0], now):
+        if not self.network_health.may_learn(host[0], now):
             return changes
-        self.book.works.pop(host)
-        counting, waiting_for_uplink, echoes = self.gated(host, fresh, now)
+        self.table.works.pop(host)
+        counting, waiting_for_uplink, echoes = self.split_by_control(host, fresh, now)
         if waiting_for_uplink:
-            self.gates.wait(host, waiting_for_uplink, story, now)
+            self.pending.wait(host, waiting_for_uplink, story, now)
         uncounted = _uncounted(waiting_for_uplink, echoes) if not counting else ""
         hint = next((o.signal.cause for o in (*waiting_for_uplink, *echoes) if o.signal.cause), Cause.NONE)
         changes += self.count(host, counting, f"{story}{uncounted}", now, winner=winner, protocol=protocol, hint=hint)
-        return changes + self.lifts.consider(host, now)
+        return changes + self.aggregation.consider(host, now)
 
-    def gated(
+    def split_by_control(
         self, host: Key, fresh: list[Observed], now: float
     ) -> tuple[list[Observed], list[Observed], list[Observed]]:
         """What counts now, what waits for a sign that the uplink is well, what may be the echo of another name."""
@@ -111,9 +111,9 @@ class SignalCounting:
             if address and self.residual.tainted(address, network, now, host=name):
                 echoes.append(observed)
                 continue
-            if address and observed.signal.id in ECHOING:
+            if address and observed.signal.id in LEAVES_RESIDUE:
                 self.residual.note(address, network, now, host=name)
-            well = self.uplink.well_since(network, domain, observed.sent)
+            well = self.network_health.well_since(network, domain, observed.sent)
             (counting if well else waiting).append(observed)
         return counting, waiting, echoes
 
@@ -131,8 +131,8 @@ class SignalCounting:
         """Adds the heaviest of what counts to the belief that governs a host; without any it is suspect for 2 min.
         `winner` is what carried it instead, in `protocol`."""
         key = self.governing(host, now)
-        before = self.book.current(key, now) or self.book.begin(key, now)
-        if self.book.prior(key, now) >= NEGLIGIBLE:
+        before = self.table.current(key, now) or self.table.begin(key, now)
+        if self.table.prior(key, now) >= NEGLIGIBLE:
             story = f"{story}; it is on an imported list"
         heaviest = max((o.signal for o in counting), key=lambda signal: signal.weight, default=None)
         if heaviest is None:
@@ -142,7 +142,7 @@ class SignalCounting:
             else:  # suspect since its rescue at most, which names no cause
                 after = replace(after, cause=hint or after.cause)
         else:
-            self.lifts.note_under(key, host[1], now)
+            self.aggregation.note_under(key, host[1], now)
             after = counted(before, heaviest, now, self._settings)
             if before.state is State.BLOCKED and before.cause == Cause.INTERCEPTION:
                 after = replace(after, cause=before.cause)  # whatever else is done to it: nothing goes direct
@@ -152,57 +152,59 @@ class SignalCounting:
         after = replace(after, why=story)
         if winner is not None and concerns(after.cause, protocol):
             after = replace(after, last_good=str(winner), last_good_at=now)
-        return self.book.raise_suspicion(key, before, after, heaviest, now)
+        return self.table.raise_suspicion(key, before, after, heaviest, now)
 
     def failed_again_later(self, key: Key, host: Key, sent: float, now: float) -> None:
         """Direct failed in a re-test while nobody else was heard: the same evidence once more, if somebody is soon."""
-        held = self.book.troubled(key, now)
+        held = self.table.troubled(key, now)
         if held is None or not held.signal_weight:
             return
         signal = Signal(SignalId.RETEST, held.signal_weight, held.cause, now)
-        self.gates.wait(host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], held.why, now)
+        self.pending.wait(host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], held.why, now)
 
-    def waited(self, key: Key, now: float) -> list[Change]:
+    def release_waiting(self, key: Key, now: float) -> list[Change]:
         """What waited for a host of another domain to deliver direct, when this one may just have."""
-        if not self.gates.is_waiting or not self.uplink.well_since(key[0], "", now):
+        if not self.pending.is_waiting or not self.network_health.well_since(key[0], "", now):
             return []
-        return self.opened(registrable(key[1]), key[0], now)
+        return self.on_other_host_delivered(registrable(key[1]), key[0], now)
 
-    def opened(self, domain: str, network: NetworkId, now: float, *, came_at: float | None = None) -> list[Change]:
+    def on_other_host_delivered(
+        self, domain: str, network: NetworkId, now: float, *, came_at: float | None = None
+    ) -> list[Change]:
         """A host of `domain` delivered direct, at `came_at` at the earliest, or now: what was sent before, and waited
         for that, counts."""
         changes: list[Change] = []
-        for host, waiting in self.gates.opened(network, domain, now, came_at=came_at):
-            if not self.uplink.may_learn(network, now):
+        for host, waiting in self.pending.release(network, domain, now, came_at=came_at):
+            if not self.network_health.may_learn(network, now):
                 continue
             changes += self.count(host, list(waiting.observed), waiting.story, now, winner=None)
-            changes += self.lifts.consider(host, now)
+            changes += self.aggregation.consider(host, now)
         return changes
 
     def suspect_network(self, key: Key, now: float) -> list[Change]:
         """Direct failed for one host more: is it the network as a whole?"""
         network, host = key
-        return self.forget_recent(network, now) if self.uplink.failed(network, registrable(host), now) else []
+        return self.forget_recent(network, now) if self.network_health.failed(network, registrable(host), now) else []
 
     def forget_recent(self, network: NetworkId, now: float) -> list[Change]:
         """What was believed of hosts since the network as a whole went wrong was never about them."""
         since = now - self._settings.restricted_window_s
         changes: list[Change] = []
-        for key, held in self.book.held.items():
+        for key, held in self.table.held.items():
             if key[0] == network and held.state in TROUBLED and held.since >= since:
-                changes += self.book.drop(
-                    key, now, f"the network is {self.uplink.state(network)}; not the site's fault"
+                changes += self.table.remove(
+                    key, now, f"the network is {self.network_health.state(network)}; not the site's fault"
                 )
         return changes
 
     def governing(self, key: Key, now: float) -> Key:
         """Under which scope a host's trouble is kept: its own when it has some, else its troubled domain's."""
-        above = self.lifts.domain_over(key, now)
-        if above is None or self.book.troubled(key, now) is not None or not self.lifts.speaks_for(above[1], key):
+        above = self.aggregation.domain_over(key, now)
+        if above is None or self.table.troubled(key, now) is not None or not self.aggregation.speaks_for(above[1], key):
             return key
         return above[0]
 
-    def fresh(self, outcome: Outcome, key: Key, now: float) -> list[Observed]:
+    def uncounted_signals(self, outcome: Outcome, key: Key, now: float) -> list[Observed]:
         """What was observed and has not counted yet; what leads many unrelated sites to one place weighs more."""
         found = observe(outcome, self._settings.weights, gave_up_s=self._settings.gave_up_s)
         if not found:
@@ -241,10 +243,12 @@ class SignalCounting:
     def prefix_failed(
         self, key: Key, winner: Route, fresh: list[Observed], addresses: tuple[IPAddress, ...], now: float
     ) -> list[Change]:
-        if not any(observed.signal.cause == Cause.IP for observed in fresh) or not self.uplink.may_learn(key[0], now):
+        if not any(observed.signal.cause == Cause.IP for observed in fresh) or not self.network_health.may_learn(
+            key[0], now
+        ):
             return []
         tried = {address for observed in fresh for address in _addresses(observed)} or set(addresses)
-        return self.lifts.note_failure(key, tried, str(winner), now)
+        return self.aggregation.note_failure(key, tried, str(winner), now)
 
 
 def _addresses(observed: Observed) -> list[IPAddress]:

@@ -17,7 +17,7 @@ NOW = 1_000_000.0
 KEY = (HOME, HOST)
 
 
-def book(*known: Belief) -> BeliefTable:
+def table(*known: Belief) -> BeliefTable:
     made = BeliefTable(Detect(), known, random.Random(0))
     made.tell_time(NOW)
     return made
@@ -44,7 +44,7 @@ def test_which_scopes_are_meant(scope: str, meant: list[str]) -> None:
 
 
 def test_local_means_that_failed_are_kept_a_day() -> None:
-    made = book(replace(unknown(KEY, NOW), state=State.BLOCKED, until=NOW + 1e6, rungs_failed=("direct|split",),
+    made = table(replace(unknown(KEY, NOW), state=State.BLOCKED, until=NOW + 1e6, rungs_failed=("direct|split",),
                         rungs_failed_at=NOW))  # fmt: skip
     held = made.current(KEY, NOW + 86_399)
     assert held is not None
@@ -57,7 +57,7 @@ def test_local_means_that_failed_are_kept_a_day() -> None:
 
 def test_a_suspect_that_lapsed_is_remembered_while_its_episodes_are() -> None:
     suspect = replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120, episodes=1, episode_at=NOW, score=2.0)
-    made = book(suspect)
+    made = table(suspect)
     for day in (1, 5, 9):
         held = made.current(KEY, NOW + day * 86_400)
         assert held is not None
@@ -69,7 +69,7 @@ def test_a_suspect_that_lapsed_is_remembered_while_its_episodes_are() -> None:
 def test_one_that_was_rescued_is_remembered_for_a_day_whatever_counted() -> None:
     """What got through is kept so long, and with it that the name is not asked for in clear."""
     suspect = replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120, last_good="vps", last_good_at=NOW)
-    made = book(suspect)
+    made = table(suspect)
     held = made.current(KEY, NOW + 86_399)
     assert held is not None
     assert (held.state, held.last_good) == (State.UNKNOWN, "vps")
@@ -79,26 +79,26 @@ def test_one_that_was_rescued_is_remembered_for_a_day_whatever_counted() -> None
 
 
 def test_one_that_never_counted_is_not() -> None:
-    made = book(replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120))
+    made = table(replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120))
 
     assert made.current(KEY, NOW + 121) is None
     assert len(made.held) == 0
 
 
 def test_what_is_dropped_is_told() -> None:
-    made = book(replace(unknown(KEY, NOW), state=State.BLOCKED, until=NOW + 1e6))
+    made = table(replace(unknown(KEY, NOW), state=State.BLOCKED, until=NOW + 1e6))
 
-    assert made.drop(KEY, NOW, "why") == [forgotten(KEY, State.BLOCKED, NOW, "why")]
-    assert made.drop(KEY, NOW, "why") == []
+    assert made.remove(KEY, NOW, "why") == [forgotten(KEY, State.BLOCKED, NOW, "why")]
+    assert made.remove(KEY, NOW, "why") == []
 
 
 def test_what_passes_passes() -> None:
-    made = book()
-    made.mark_passing(KEY, State.DOWN, "down", "why", lasts_s=60, now=NOW)
-    assert made.passing_now(KEY, NOW + 59) is not None
-    assert made.passing_now(KEY, NOW + 60) is None
+    made = table()
+    made.set_transient(KEY, State.DOWN, "down", "why", lasts_s=60, now=NOW)
+    assert made.current_transient(KEY, NOW + 59) is not None
+    assert made.current_transient(KEY, NOW + 60) is None
 
-    assert not made.passing
+    assert not made.transient
 
 
 # -- imported lists ----------------------------------------------------------------------------------------------------

@@ -19,9 +19,9 @@ class _Moving:
 def test_when_another_domain_was_heard() -> None:
     uplink = NetworkHealth(Detect())
     assert not uplink.well_since(HOME, "a", NOW)
-    uplink.heard(HOME, Moment("a", NOW))
-    uplink.heard(HOME, Moment("b", NOW + 1))
-    uplink.heard(HOME, Moment("b", NOW + 2))
+    uplink.on_direct_delivery(HOME, Moment("a", NOW))
+    uplink.on_direct_delivery(HOME, Moment("b", NOW + 1))
+    uplink.on_direct_delivery(HOME, Moment("b", NOW + 2))
 
     assert [uplink.well_since(HOME, "a", NOW + at) for at in (2, 2.1)] == [True, False]
     assert [uplink.well_since(HOME, "b", NOW + at) for at in (0, 0.1)] == [True, False]
@@ -31,9 +31,9 @@ def test_when_another_domain_was_heard() -> None:
 
 def test_what_is_told_late_takes_no_later_ones_place() -> None:
     uplink = NetworkHealth(Detect())
-    uplink.heard(HOME, Moment("example.net", NOW))
-    uplink.heard(HOME, Moment("example.com", NOW + 5))
-    uplink.heard(HOME, Moment("example.org", NOW + 3))
+    uplink.on_direct_delivery(HOME, Moment("example.net", NOW))
+    uplink.on_direct_delivery(HOME, Moment("example.com", NOW + 5))
+    uplink.on_direct_delivery(HOME, Moment("example.org", NOW + 3))
 
     assert uplink.well_since(HOME, "example.org", NOW + 5)
     assert uplink.well_since(HOME, "example.com", NOW + 3)
@@ -43,12 +43,12 @@ def test_what_is_told_late_takes_no_later_ones_place() -> None:
 def test_a_date_that_moves_on_is_followed() -> None:
     uplink = NetworkHealth(Detect())
     moving = _Moving("a", NOW)
-    uplink.heard(HOME, moving)
+    uplink.on_direct_delivery(HOME, moving)
     moving.at = NOW + 50
     assert uplink.is_last(HOME, moving)
     assert not uplink.is_last(AWAY, moving)
     assert uplink.well_since(HOME, "b", NOW + 50)
-    uplink.heard(HOME, Moment("b", NOW + 60))
+    uplink.on_direct_delivery(HOME, Moment("b", NOW + 60))
 
     assert not uplink.is_last(HOME, moving)
     assert uplink.well_since(HOME, "b", NOW + 50)
@@ -60,8 +60,11 @@ def test_five_domains_and_both_controls_within_ten_minutes() -> None:
         news = [uplink.failed(HOME, f"d{number}", NOW + number * apart_s) for number in range(domains)]
         now = NOW + domains * apart_s
         if domestic:
-            uplink.sounded(HOME, "egov.example", ConnectivityResult.WELL, now, domestic=True)
-        news += [uplink.sounded(HOME, f"c{n}", ConnectivityResult.FAILED, now, domestic=False) for n in range(controls)]
+            uplink.on_control_answer(HOME, "egov.example", ConnectivityResult.WELL, now, domestic=True)
+        news += [
+            uplink.on_control_answer(HOME, f"c{n}", ConnectivityResult.FAILED, now, domestic=False)
+            for n in range(controls)
+        ]
         assert any(news) == (uplink.state(HOME) is NetworkState.RESTRICTED)
         return any(news)
 
@@ -75,17 +78,18 @@ def test_five_domains_and_both_controls_within_ten_minutes() -> None:
 def test_an_outage_after_a_page_that_worked_is_no_restricted_network() -> None:
     for domestic in (ConnectivityResult.FAILED, None):
         uplink = NetworkHealth(Detect())
-        uplink.heard(HOME, Moment("worked", NOW))
+        uplink.on_direct_delivery(HOME, Moment("worked", NOW))
         for number in range(5):
             uplink.failed(HOME, f"d{number}", NOW + 1 + number)
         if domestic is not None:
-            uplink.heard(HOME, Moment("flaps", NOW + 7))
-            uplink.sounded(HOME, "egov.example", domestic, NOW + 10, domestic=True)
+            uplink.on_direct_delivery(HOME, Moment("flaps", NOW + 7))
+            uplink.on_control_answer(HOME, "egov.example", domestic, NOW + 10, domestic=True)
         assert not any(
-            uplink.sounded(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 20, domestic=False) for n in range(2)
+            uplink.on_control_answer(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 20, domestic=False)
+            for n in range(2)
         )
 
-        uplink.heard(HOME, Moment("works", NOW + 60))
+        uplink.on_direct_delivery(HOME, Moment("works", NOW + 60))
         if domestic is not None:
             assert not uplink.failed(HOME, "d6", NOW + 70), "of what failed in the outage nothing is left to tell"
 
@@ -94,21 +98,25 @@ def test_the_domestic_control_may_be_the_last_to_answer() -> None:
     uplink = NetworkHealth(Detect())
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
-    assert not any(uplink.sounded(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 1, domestic=False) for n in range(2))
-    assert uplink.sounded(HOME, "egov.example", ConnectivityResult.WELL, NOW + 2, domestic=True)
+    assert not any(
+        uplink.on_control_answer(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 1, domestic=False) for n in range(2)
+    )
+    assert uplink.on_control_answer(HOME, "egov.example", ConnectivityResult.WELL, NOW + 2, domestic=True)
 
 
 def test_a_restriction_is_over_when_what_failed_delivers_again() -> None:
     uplink = NetworkHealth(Detect())
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
-    uplink.sounded(HOME, "egov.example", ConnectivityResult.WELL, NOW + 1, domestic=True)
-    assert any(uplink.sounded(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 1, domestic=False) for n in range(2))
+    uplink.on_control_answer(HOME, "egov.example", ConnectivityResult.WELL, NOW + 1, domestic=True)
+    assert any(
+        uplink.on_control_answer(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 1, domestic=False) for n in range(2)
+    )
     for domain in ("domestic", "domestic-too", "d0", "d0"):
-        uplink.heard(HOME, Moment(domain, NOW + 2))
+        uplink.on_direct_delivery(HOME, Moment(domain, NOW + 2))
         assert uplink.state(HOME) is NetworkState.RESTRICTED
 
-    uplink.heard(HOME, Moment("d1", NOW + 3))
+    uplink.on_direct_delivery(HOME, Moment("d1", NOW + 3))
     assert uplink.state(HOME) is NetworkState.OK
     assert not any(uplink.failed(HOME, f"blocked{n}", NOW + 4) for n in range(2)), "what failed before is over too"
 
@@ -117,15 +125,17 @@ def test_a_domain_that_answers_again_is_no_failing_one() -> None:
     uplink = NetworkHealth(Detect())
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
-    uplink.heard(HOME, Moment("d3", NOW + 1))
+    uplink.on_direct_delivery(HOME, Moment("d3", NOW + 1))
 
-    assert not any(uplink.sounded(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 2, domestic=False) for n in range(2))
+    assert not any(
+        uplink.on_control_answer(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 2, domestic=False) for n in range(2)
+    )
 
 
 def test_nothing_is_learned_for_a_moment_after_waking() -> None:
     uplink = NetworkHealth(Detect())
-    uplink.heard(HOME, Moment("a", NOW))
-    uplink.woke(NOW)
+    uplink.on_direct_delivery(HOME, Moment("a", NOW))
+    uplink.on_resume(NOW)
 
     assert not uplink.well_since(HOME, "b", NOW - 5)
     assert [uplink.may_learn(HOME, NOW + at) for at in (9.9, 10)] == [False, True]
@@ -141,11 +151,11 @@ def test_an_inspected_network_is_learned_on_and_a_portal_is_not() -> None:
     assert not uplink.resigned(HOME, "four.example", "issuer", control=False)  # told once
     assert (uplink.state(HOME), uplink.may_learn(HOME, NOW)) == (NetworkState.INSPECTED, True)
 
-    assert uplink.sounded(HOME, "control.example", ConnectivityResult.PORTAL, NOW, domestic=False)
-    assert not uplink.sounded(HOME, "control.example", ConnectivityResult.PORTAL, NOW, domestic=False)
+    assert uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW, domestic=False)
+    assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW, domestic=False)
     assert not uplink.may_learn(HOME, NOW)
     a = Moment("a", NOW)
-    uplink.heard(HOME, a)
+    uplink.on_direct_delivery(HOME, a)
     assert not uplink.is_last(HOME, a), "while the network is in trouble each one is heard"
     uplink.trusted(HOME, NOW)
     assert uplink.is_last(HOME, a)
@@ -155,13 +165,13 @@ def test_one_page_in_whose_place_something_comes_is_no_portal_where_clients_trus
     """A control may be blocked itself, by an address that leads to somebody else."""
     uplink = NetworkHealth(Detect())
     uplink.trusted(HOME, NOW)
-    assert not uplink.sounded(HOME, "control.example", ConnectivityResult.PORTAL, NOW + 60, domestic=False)
+    assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW + 60, domestic=False)
     assert uplink.state(HOME) is NetworkState.OK
     assert uplink.control_wanted(HOME, NOW + 60, waits=False), "it is asked again"
 
-    assert uplink.sounded(HOME, "control.example", ConnectivityResult.PORTAL, NOW + 120, domestic=False)
+    assert uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW + 120, domestic=False)
     assert uplink.is_uneasy(HOME)
-    assert not uplink.sounded(HOME, "control.example", ConnectivityResult.WELL, NOW + 180, domestic=False)
+    assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.WELL, NOW + 180, domestic=False)
     assert (uplink.state(HOME), uplink.is_uneasy(HOME)) == (NetworkState.OK, False)
 
 
@@ -169,10 +179,10 @@ def test_nobody_inspects_any_more_when_a_control_shows_its_own_certificate() -> 
     uplink = NetworkHealth(Detect())
     for host in ("one.example", "two.example", "control.example"):
         uplink.resigned(HOME, host, "issuer", control=host.startswith("control"))
-    uplink.sounded(HOME, "other.example", ConnectivityResult.WELL, NOW, domestic=False)
+    uplink.on_control_answer(HOME, "other.example", ConnectivityResult.WELL, NOW, domestic=False)
     assert uplink.state(HOME) is NetworkState.INSPECTED
 
-    uplink.sounded(HOME, "control.example", ConnectivityResult.WELL, NOW, domestic=False)
+    uplink.on_control_answer(HOME, "control.example", ConnectivityResult.WELL, NOW, domestic=False)
     assert uplink.state(HOME) is NetworkState.OK
 
 
@@ -192,7 +202,7 @@ def test_controls_are_asked_though_domestic_sites_answer_for_the_uplink() -> Non
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
     assert uplink.control_wanted(HOME, NOW, waits=False)
-    uplink.sounded(HOME, "abroad.example", ConnectivityResult.WELL, NOW, domestic=False)
+    uplink.on_control_answer(HOME, "abroad.example", ConnectivityResult.WELL, NOW, domestic=False)
     assert not uplink.seems_restricted(HOME, NOW)
     assert not uplink.control_wanted(HOME, NOW + 60, waits=False), "five sites are blocked, and the others are not"
     for number in range(5):

@@ -17,11 +17,11 @@ def seen(kind: str = "tls_reset", at: float = NOW) -> Observed:
 def test_G2_half_a_minute_and_once() -> None:
     gates = PendingSignals(Detect())
     gates.await_other_route(KEY, [seen()], NOW)
-    assert gates.explained(KEY, NOW + 30) == Waiting((seen(),), NOW)
-    assert gates.explained(KEY, NOW + 30) is None
+    assert gates.take_for(KEY, NOW + 30) == Waiting((seen(),), NOW)
+    assert gates.take_for(KEY, NOW + 30) is None
     gates.await_other_route(KEY, [seen()], NOW)
 
-    assert gates.explained(KEY, NOW + 30.1) is None
+    assert gates.take_for(KEY, NOW + 30.1) is None
 
 
 def test_what_nothing_was_compared_with() -> None:
@@ -34,7 +34,7 @@ def test_what_nothing_was_compared_with() -> None:
     assert gates.uncompared(KEY, NOW + 121) is None
     gates.compared(KEY)
     assert gates.uncompared(KEY, NOW) is None
-    assert gates.explained(KEY, NOW) is not None
+    assert gates.take_for(KEY, NOW) is not None
 
 
 def test_a_relay_has_two_minutes_to_carry_more() -> None:
@@ -50,9 +50,9 @@ def test_G1_another_domain_on_the_same_network() -> None:
     gates = PendingSignals(Detect())
     gates.wait(KEY, [seen()], "why", NOW)
 
-    assert gates.opened(HOME, "example.org", NOW + 1) == []
-    assert gates.opened(AWAY, "example.net", NOW + 1) == []
-    assert gates.opened(HOME, "example.net", NOW + 1) == [(KEY, Waiting((seen(),), NOW, "why"))]
+    assert gates.release(HOME, "example.org", NOW + 1) == []
+    assert gates.release(AWAY, "example.net", NOW + 1) == []
+    assert gates.release(HOME, "example.net", NOW + 1) == [(KEY, Waiting((seen(),), NOW, "why"))]
     assert not gates.is_waiting
 
 
@@ -73,8 +73,8 @@ def test_G1_what_came_before_the_flight_opens_nothing() -> None:
     gates.wait(KEY, [seen(at=NOW)], "why", NOW)
     (sent,) = {observed.sent for observed in (seen(at=NOW),)}
 
-    assert gates.opened(HOME, "example.net", NOW + 1, came_at=sent - 0.5) == []
-    assert gates.opened(HOME, "example.net", NOW + 1, came_at=sent) != []
+    assert gates.release(HOME, "example.net", NOW + 1, came_at=sent - 0.5) == []
+    assert gates.release(HOME, "example.net", NOW + 1, came_at=sent) != []
 
 
 def test_G1_what_joins_later_keeps_its_own_time() -> None:
@@ -82,7 +82,7 @@ def test_G1_what_joins_later_keeps_its_own_time() -> None:
     gates.wait(KEY, [seen()], "first", NOW)
     gates.wait(KEY, [seen("tls_eof", NOW + 9)], "second", NOW + 9)
     gates.wait(KEY, [seen("tls_eof", NOW + 11)], "third", NOW + 11)
-    ((_, waiting),) = gates.opened(HOME, "example.net", NOW + 18)
+    ((_, waiting),) = gates.release(HOME, "example.net", NOW + 18)
 
     assert [observed.signal.at for observed in waiting.observed] == [NOW + 9, NOW + 11]
     assert not gates.waits(HOME, NOW + 18)
@@ -103,7 +103,7 @@ def test_what_waits_is_bounded() -> None:
         gates.wait((HOME, f"h{number}.example.org"), [seen()], "why", NOW)
     for _ in range(OBSERVED_MAX + 5):
         gates.wait(KEY, [seen()], "why", NOW)
-    opened = dict(gates.opened(HOME, "example.net", NOW))
+    opened = dict(gates.release(HOME, "example.net", NOW))
 
     assert len(opened) == WAITING_MAX
     assert len(opened[KEY].observed) == OBSERVED_MAX
@@ -123,5 +123,5 @@ def test_annulled_forgotten_and_void() -> None:
     gates.forget(KEY)
     assert gates.hosts() == set()
     fill()
-    gates.void()
+    gates.clear()
     assert gates.hosts() == set()

@@ -204,7 +204,7 @@ def test_an_office_re_signs_everything_and_no_site_is_blamed() -> None:
     for host in ("a.one.example", "b.one.example", "two.example"):
         _intercepted(seen, trusted=True, host=host)
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
-    seen.sounded(ConnectivityResult.RESIGNED, CONTROL, issuer=FINGERPRINT)
+    seen.on_control_answer(ConnectivityResult.RESIGNED, CONTROL, issuer=FINGERPRINT)
 
     assert seen.beliefs.network_state(HOME) is NetworkState.INSPECTED
     _intercepted(seen, host="three.example")

@@ -195,7 +195,7 @@ def test_none_is_wanted_when_the_users_own_traffic_has_answered() -> None:
 def test_what_a_control_shows(what: ConnectivityResult, score: float) -> None:
     seen = Seen()
     seen.rescued()
-    seen.after(1).sounded(what)
+    seen.after(1).on_control_answer(what)
 
     assert seen.held().score == score
 
@@ -205,7 +205,7 @@ def test_with_the_controls_failing_too_nothing_is_learned() -> None:
     for number in range(30):
         seen.rescued(f"blog{number % 5}.livejournal.test", Symptom.DROPPED)
         if seen.after(1).wants_a_control():
-            seen.sounded(ConnectivityResult.FAILED)
+            seen.on_control_answer(ConnectivityResult.FAILED)
         seen.after(30)
     seen.after(130)
 
@@ -213,7 +213,7 @@ def test_with_the_controls_failing_too_nothing_is_learned() -> None:
     assert all(change.after in (State.SUSPECT, State.UNKNOWN) for change in seen.changes)
 
 
-@pytest.mark.parametrize("voids", ["network_changed", "woke"])
+@pytest.mark.parametrize("voids", ["network_changed", "on_resume"])
 def test_what_waits_is_void_on_another_network_and_after_a_sleep(voids: str) -> None:
     seen = Seen()
     seen.rescued()
@@ -228,7 +228,7 @@ def test_of_a_network_without_identity_nothing_goes_along_to_the_next() -> None:
     for _ in range(2):
         seen.after(61).rescued(network=UNKNOWN_NETWORK)
         seen.works(network=UNKNOWN_NETWORK)
-    seen.beliefs.doubt(UNKNOWN_NETWORK)
+    seen.beliefs.suspect_portal(UNKNOWN_NETWORK)
     assert seen.held(network=UNKNOWN_NETWORK).state is State.BLOCKED
 
     gone = seen.beliefs.network_changed(seen.now)
@@ -240,7 +240,7 @@ def test_of_a_network_without_identity_nothing_goes_along_to_the_next() -> None:
 
 def test_F85_nothing_is_learned_in_the_first_seconds_after_waking() -> None:
     seen = Seen()
-    seen.beliefs.woke(seen.now)
+    seen.beliefs.on_resume(seen.now)
     seen.after(2).rescued()
     seen.works()
     assert seen.state() is State.UNKNOWN
@@ -382,7 +382,7 @@ def _allow_list(seen: Seen, *, foreign: int = 2) -> None:
         seen.rescued(f"site{number}.example", Symptom.TIMEOUT, Stage.CONNECT)
         seen.after(2).works("shop.domestic.example")
     for number in range(foreign):
-        seen.after(1).sounded(ConnectivityResult.FAILED, f"control{number}.example.com")
+        seen.after(1).on_control_answer(ConnectivityResult.FAILED, f"control{number}.example.com")
 
 
 def test_a_domestic_only_network_is_restricted_and_no_site_is_blamed() -> None:
@@ -441,7 +441,7 @@ def test_a_shut_network_opens_as_a_restricted_one_does() -> None:
     _in_vain(seen, 5)
     assert seen.after(61).wants_a_control()
     for _ in range(2):
-        seen.sounded(ConnectivityResult.WELL)
+        seen.on_control_answer(ConnectivityResult.WELL)
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
 
 
@@ -451,7 +451,7 @@ def test_what_local_means_bring_is_not_kept_back_by_the_network() -> None:
     for number in range(5):
         seen.rescued(f"site{number}.example", Symptom.RESOLVE_FAILED, Stage.RESOLVE, by=Route((), ("doh",)))
     for number in range(2):
-        seen.sounded(ConnectivityResult.FAILED, f"control{number}.example.com")
+        seen.on_control_answer(ConnectivityResult.FAILED, f"control{number}.example.com")
 
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
 
@@ -459,7 +459,7 @@ def test_what_local_means_bring_is_not_kept_back_by_the_network() -> None:
 def test_the_fifth_domain_may_be_the_last_to_fail() -> None:
     seen = Seen()
     for number in range(2):
-        seen.sounded(ConnectivityResult.FAILED, f"control{number}.example.com")
+        seen.on_control_answer(ConnectivityResult.FAILED, f"control{number}.example.com")
     _allow_list(seen, foreign=0)
 
     assert seen.beliefs.network_state(HOME) is NetworkState.RESTRICTED
@@ -471,8 +471,8 @@ def test_one_failing_control_makes_no_restricted_network() -> None:
     _allow_list(seen, foreign=1)
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
 
-    seen.sounded(ConnectivityResult.WELL, "control9.example.com")
-    seen.sounded(ConnectivityResult.FAILED, "control1.example.com")
+    seen.on_control_answer(ConnectivityResult.WELL, "control9.example.com")
+    seen.on_control_answer(ConnectivityResult.FAILED, "control1.example.com")
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
 
 
@@ -480,13 +480,13 @@ def test_a_restricted_network_opens_when_a_foreign_control_passes_twice() -> Non
     seen = Seen()
     _allow_list(seen)
     assert seen.after(61).wants_a_control()
-    seen.sounded(ConnectivityResult.WELL, "shop.domestic.example", domestic=True)
-    seen.sounded(ConnectivityResult.WELL)
-    seen.sounded(ConnectivityResult.FAILED)
-    seen.sounded(ConnectivityResult.WELL)
+    seen.on_control_answer(ConnectivityResult.WELL, "shop.domestic.example", domestic=True)
+    seen.on_control_answer(ConnectivityResult.WELL)
+    seen.on_control_answer(ConnectivityResult.FAILED)
+    seen.on_control_answer(ConnectivityResult.WELL)
     assert seen.beliefs.network_state(HOME) is NetworkState.RESTRICTED
 
-    seen.sounded(ConnectivityResult.WELL)
+    seen.on_control_answer(ConnectivityResult.WELL)
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
     seen.rescued()
     seen.works()
@@ -496,7 +496,7 @@ def test_a_restricted_network_opens_when_a_foreign_control_passes_twice() -> Non
 def test_behind_a_portal_nothing_is_learned_until_a_client_takes_a_certificate() -> None:
     seen = Seen()
     seen.rescued()
-    seen.sounded(ConnectivityResult.PORTAL)
+    seen.on_control_answer(ConnectivityResult.PORTAL)
     assert seen.beliefs.network_state(HOME) is NetworkState.PORTAL
     assert seen.state() is State.UNKNOWN
     seen.rescued()
@@ -553,7 +553,7 @@ def test_a_literal_of_a_family_that_the_machine_lacks_is_no_lack_of_network() ->
 def test_the_control_page_is_never_the_suspects_own_proof() -> None:
     seen = Seen()
     seen.rescued(CONTROL)
-    seen.after(1).sounded(ConnectivityResult.WELL, CONTROL)
+    seen.after(1).on_control_answer(ConnectivityResult.WELL, CONTROL)
 
     assert seen.held(CONTROL).score == 0.0
 

@@ -178,7 +178,7 @@ class Visitor:
         if self.beliefs.control_wanted(HOME, self.at):
             well = not self.history.uplink_gone(self.now, self.rng)
             what = ConnectivityResult.WELL if well else ConnectivityResult.FAILED
-            self.changes += self.beliefs.sounded(
+            self.changes += self.beliefs.on_control_answer(
                 "control.example.com", what, network=HOME, started=self.at, now=self.at
             )
 
