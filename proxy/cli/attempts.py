@@ -1,4 +1,4 @@
-"""What became of an attempt, in the words of a list: short, and the same in `log`, `why` and `site`."""
+"""The result of an attempt in a few words, the same in `log`, `why` and `site`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from proxy.detect.verdict.labels import stage_in_words, symptom_in_words
 from proxy.model import Protocol, Stage, Symptom
 
 Attempt = Mapping[str, Any]
-"""As `control.documents.attempt` writes it."""
+"""An attempt as `proxy.control.serialize` writes it."""
 
 _SHORT: Mapping[str, str] = MappingProxyType(
     {
@@ -32,10 +32,10 @@ _SHORT: Mapping[str, str] = MappingProxyType(
         Symptom.RELAY_REFUSED: "refused",
     }
 )
-"""What stopped an attempt, where a list has one line for all of them."""
+"""Short words for a symptom, for lists that show all attempts on one line."""
 
 _NOT_FAILED = frozenset({Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED})
-"""Symptoms of an attempt that says nothing of its route."""
+"""Symptoms that are no evidence about the route."""
 
 
 def result(tried: Attempt, protocol: str = "") -> str:
@@ -51,7 +51,7 @@ def result(tried: Attempt, protocol: str = "") -> str:
 
 
 def stage(tried: Attempt) -> str:
-    """How far it came; empty for one that delivered."""
+    """The stage that an attempt reached; empty when it delivered."""
     if tried["stage"] == Stage.DONE:
         return ""
     try:
@@ -69,12 +69,8 @@ def attempt(tried: Attempt, protocol: str = "") -> str:
 
 def failures(row: Mapping[str, Any]) -> list[str]:
     """What failed in a connection before a route delivered, or without one: `direct: reset`."""
-    return [f"{tried['route']}: {_short(tried)}" for tried in row["attempts"] if _has_failed(tried)]
-
-
-def _short(tried: Attempt) -> str:
-    return _SHORT.get(tried["symptom"]) or result(tried)
-
-
-def _has_failed(tried: Attempt) -> bool:
-    return tried["stage"] != Stage.DONE and tried["symptom"] not in _NOT_FAILED
+    return [
+        f"{tried['route']}: {_SHORT.get(tried['symptom']) or result(tried)}"
+        for tried in row["attempts"]
+        if tried["stage"] != Stage.DONE and tried["symptom"] not in _NOT_FAILED
+    ]

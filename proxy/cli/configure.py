@@ -221,7 +221,7 @@ def _checked_name(name: str, taken: Container[str]) -> str:
 
 
 def set_addon(file: Path, name: str, enabled: bool) -> bool:
-    """Says in `file`, which is made when there is none, whether an addon is on. False: it said so already.
+    """Enables or disables an addon in `file`, which is created when missing. Returns False when nothing had to change.
 
     Raises ConfigError when the file is faulty as it is, and BywayError when it cannot be written."""
     import tomlkit
@@ -229,8 +229,8 @@ def set_addon(file: Path, name: str, enabled: bool) -> bool:
 
     file = file.resolve()
     text = read_text(file, limit=CONFIG_LIMIT) if file.exists() else _NEW_FILE
-    said = load(file if file.exists() else None).settings.addons.get(name)
-    if said is not None and said.enabled is enabled:
+    configured = load(file if file.exists() else None).settings.addons.get(name)
+    if configured is not None and configured.enabled is enabled:
         return False
     document = tomlkit.parse(text)
     addons = document.get("addons")

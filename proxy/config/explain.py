@@ -70,9 +70,9 @@ def _sentence(detail: Mapping[str, Any], path: Path) -> str:
     if kind == "string_pattern_mismatch":
         return f"{name} must start with a letter or digit and have at most 32 letters, digits, dots, - and _"
     if kind == "value_error":
-        said = str(detail["ctx"]["error"])
-        without_value = _QUOTED.sub("", said)
-        return f"{name}{':' if without_value == said else ''} {without_value}"
+        reason = str(detail["ctx"]["error"])
+        without_value = _QUOTED.sub("", reason)
+        return f"{name}{':' if without_value == reason else ''} {without_value}"
     message = str(detail["msg"])
     return f"{name}: {message[:1].lower()}{message[1:]}"
 

@@ -296,9 +296,9 @@ def _doubt(fault: _Fault, file: Path) -> str:
     else:
         reason = f"owners and modes mean nothing on {_filesystem(fault.status.st_dev)}"
     folder = file.absolute().parent
-    said = f"{shown(folder)}: other users may be able to change the files in it: {reason}"
+    sentence = f"{shown(folder)}: other users may be able to change the files in it: {reason}"
     is_ours = not fault.is_modeless and os.lstat(folder).st_uid == os.geteuid()
-    return f"{said}. To exclude that, run: chmod 700 {shlex.quote(str(folder))}" if is_ours else said
+    return f"{sentence}. To exclude that, run: chmod 700 {shlex.quote(str(folder))}" if is_ours else sentence
 
 
 def _name(uid: int) -> str:

@@ -26,7 +26,7 @@ ADDING_FLAGS = ("safety.allow",)
 
 
 class Overlay:
-    """A document that remembers who set what."""
+    """A document that records where each value comes from."""
 
     __slots__ = ("document", "notices", "places")
 
@@ -91,7 +91,7 @@ def from_flags(overlay: Overlay, flags: Mapping[str, object]) -> None:
 
 
 def _kind(path: tuple[str, ...]) -> Any:
-    """The type of the setting at a path. Raises ValueError, with the nearest, when there is none."""
+    """Returns the type of the setting at a path. Raises ValueError, with the nearest one, for an unknown path."""
     kind: Any = Settings
     for depth, key in enumerate(path):
         if get_origin(kind) is dict:

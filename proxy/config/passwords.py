@@ -1,4 +1,4 @@
-"""What `password_cmd` prints: passwords that are kept elsewhere than in the configuration.
+"""Runs `password_cmd`, for passwords that are stored outside the configuration.
 
 A command is run once for each process, since a keyring may ask its user. Neither what it printed nor the command itself
 is ever part of an error: a command may contain the password.

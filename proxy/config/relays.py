@@ -1,4 +1,4 @@
-"""The configured relays seen together: which are in use, what chains name, and passwords that must not be sent.
+"""Properties of the configured relays: which are in use, what chains refer to, and which passwords must not be sent.
 
 A relay is in use unless it, or a relay that its chain names, has `enabled = false`.
 """
@@ -66,7 +66,7 @@ def _hops(relay: RelayConfig) -> Iterator[tuple[int, RelayUrl]]:
 
 
 def is_loopback(host: str) -> bool:
-    """Whether a relay's host is this computer by its spelling: other names are not looked up."""
+    """Whether a relay's host is a literal of this computer or `localhost`; names are not resolved."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -1,4 +1,4 @@
-"""Quoting words of the user in messages: inert, short, and with the word that was probably meant."""
+"""Quotes words of the user in messages: inert, shortened, and with the nearest known word."""
 
 from __future__ import annotations
 

@@ -83,8 +83,8 @@ class Rules:
         self._unused = tuple(listed for name, listed in self.lists.items() if name not in used)
         self._index = Index()
         never = [rule for number, rule in enumerate(self.rules) if not self._add(self._index, rule, number)]
-        told = (listed.problem for listed in self.lists.values())
-        self.list_problems: tuple[str, ...] = tuple(filter(None, told))
+        problems = (listed.problem for listed in self.lists.values())
+        self.list_problems: tuple[str, ...] = tuple(filter(None, problems))
         """One sentence for each list of which more lines were skipped than read."""
         self.notices: tuple[str, ...] = (
             *self.list_problems,
@@ -133,7 +133,7 @@ class Rules:
             case Kind.DOMAIN_SUFFIX:
                 return index.add_suffix(rule.value, number)
             case Kind.DOMAIN_KEYWORD:
-                return index.add_name_test(_keyword(rule.value), number)
+                return index.add_name_test(_contains(rule.value), number)
             case Kind.DOMAIN_REGEX:
                 return index.add_name_test(_pattern(rule.value).search, number)
             case Kind.IP_CIDR:
@@ -325,7 +325,7 @@ def _checked_keyword(text: str) -> str:
     return word
 
 
-def _keyword(word: str) -> Callable[[str], bool]:
+def _contains(word: str) -> Callable[[str], bool]:
     return lambda host: word in host
 
 

@@ -32,7 +32,7 @@ _CUTS = frozenset(word for word, strategy in STRATEGIES.items() if strategy.cuts
 _NAME_LIKE = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GARBAGE, Symptom.ALERT})
 """Symptoms of a censor that reads the name."""
 
-_UNTOLD = frozenset({Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED, Symptom.FORBIDDEN})
+_NO_EVIDENCE = frozenset({Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED, Symptom.FORBIDDEN})
 """Symptoms that are no evidence about the path. A forged private address is FORGED; FORBIDDEN comes from Byway's own
 guard, and no other resolver is asked to get past it."""
 
@@ -69,10 +69,10 @@ def is_shaped(route: Route) -> bool:
 def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
     """Whether `route` may help after what the race has seen.
 
-    `attempts` are those so far, one that is overdue with the symptom that it looks like. `ech`: the ClientHello is an
-    encrypted one that names somebody else on the outside, so that there is no name of ours to cut. `last_resort`:
-    nothing else is left, neither a relay nor what answers the sign that was seen, so whatever might help is tried. A
-    route that a plan puts before direct has its reasons.
+    `attempts` are those so far; a hedged one has the symptom that it looks like. `ech`: the ClientHello is encrypted
+    and its outer part has another name, so there is no name to cut. `last_resort`: no relay and no strategy for the
+    observed symptom is left, so everything that might help is tried. Before
+    direct was tried the order of the plan decides.
     """
     if not route.is_direct or not route.wrap:
         return True
@@ -81,12 +81,12 @@ def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: 
     if not is_secure(route):
         return True  # one address family: planned only where the other one is blocked
     direct = _tried(DIRECT, attempts)
-    return direct is None or _doubts_address(direct) or (last_resort and direct.symptom not in _UNTOLD)
+    return direct is None or _doubts_address(direct) or (last_resort and direct.symptom not in _NO_EVIDENCE)
 
 
 def refuses_cuts(attempt: Attempt) -> bool:
-    """Whether a rung ended as at a server that does not take a cut ClientHello: closed or alerted at once (HAProxy
-    that routes by SNI, mbedTLS). Worth remembering only where another route then delivered."""
+    """Whether a rung ended as at a server that rejects a fragmented ClientHello: closed or alerted at once (HAProxy
+    that routes by SNI, mbedTLS). It is evidence only when another route then delivered."""
     return (
         attempt.route.is_direct
         and "tlsrec" in attempt.route.wrap
@@ -106,7 +106,7 @@ def _shape_fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol
     if protocol is Protocol.NONE:
         return base is None
     if protocol is Protocol.TLS:
-        return not ech and not _OF_HTTP & set(route.wrap) and not _refused_before(route, attempts)
+        return not ech and not _OF_HTTP & set(route.wrap) and not _meets_cut_refusal(route, attempts)
     return protocol is Protocol.HTTP and not _OF_TLS & set(route.wrap)
 
 
@@ -119,7 +119,7 @@ def _met_a_censor(base: Attempt, protocol: Protocol, *, last_resort: bool) -> bo
     return base.symptom in (Symptom.SILENT, Symptom.TIMEOUT, *pages)
 
 
-def _refused_before(route: Route, attempts: Sequence[Attempt]) -> bool:
+def _meets_cut_refusal(route: Route, attempts: Sequence[Attempt]) -> bool:
     """Whether the rung cuts records and the server has just refused a cut one: it refuses the next one, too."""
     return "tlsrec" in route.wrap and any(refuses_cuts(attempt) for attempt in attempts)
 

@@ -195,7 +195,10 @@ def _show_results(call: Invocation, results: list[TrustResult], more: dict[str, 
         ]
         call.output.document({"version": VERSION, **more, "stores": stores})
     else:
-        rows = [(it.store.title, _WORDS[it.trusted], it.error or _left(it) or it.store.place) for it in results]
+        rows = [
+            (it.store.title, _WORDS[it.trusted], it.error or ("needs root" if it.pending else it.store.place))
+            for it in results
+        ]
         call.output.table(("store", "state", "detail"), rows)
     if pending:
         say("To finish, run these as root:")
@@ -208,10 +211,6 @@ def _ended(results: list[TrustResult]) -> Exit | None:
     if any(result.error for result in results):
         return Exit.FAILED
     return Exit.NOT_ALLOWED if any(result.pending for result in results) else None
-
-
-def _left(result: TrustResult) -> str:
-    return "needs root" if result.pending else ""
 
 
 _WORDS = {True: "trusted", False: "not trusted", None: "unknown"}

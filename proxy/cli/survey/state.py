@@ -47,10 +47,12 @@ class SurveyFile:
 
     @classmethod
     def resume(cls, state_dir: Path, survey: str) -> SurveyFile:
-        """Raises Misused when there is none of that name, BywayError when it cannot be read."""
+        """Opens an interrupted survey. Raises Misused for an unknown one, BywayError when it cannot be read."""
         path = state_dir / FOLDER / f"{survey}.jsonl"
         if not _ID.fullmatch(survey) or not path.is_file():
-            raise Misused(f"no interrupted test {quoted(survey)}{_those_there(state_dir)}")
+            others = sorted(path.stem for path in (state_dir / FOLDER).glob("*.jsonl"))
+            existing = f"; existing: {', '.join(others[:8])}" if others else ""
+            raise Misused(f"no interrupted test {quoted(survey)}{existing}")
         lines = read_text(path, limit=FILE_LIMIT).splitlines()
         try:
             head = json.loads(lines[0])
@@ -112,8 +114,3 @@ def drop_old(state_dir: Path, *, days: float) -> None:
         with contextlib.suppress(OSError):  # gone already
             if time.time() - path.stat().st_mtime > days * 86_400:
                 path.unlink()
-
-
-def _those_there(state_dir: Path) -> str:
-    found = sorted(path.stem for path in (state_dir / FOLDER).glob("*.jsonl"))
-    return f"; existing: {', '.join(found[:8])}" if found else ""

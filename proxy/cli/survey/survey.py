@@ -182,12 +182,12 @@ class _WorkerPool:
         if self._routes:
             body["routes"] = self._routes
         answer = self._client.post("/v1/test", body)
-        kept = ("url", "host", "port", "kept", "verdict", "routes", "measured_at", "measured_s")
-        return {"asked": url, **{name: answer[name] for name in kept}}
+        fields = ("url", "host", "port", "kept", "verdict", "routes", "measured_at", "measured_s")
+        return {"asked": url, **{name: answer[name] for name in fields}}
 
 
 def _not_measured(url: str, error: str) -> Row:
-    """A site about which the running Byway could not be asked."""
+    """The row of a site that the running Byway could not measure."""
     verdict = {"words": "not tested", "glyph": "·", "cause": "", "because": "", "confidence": "none", "anomaly": False,
                "confirmed": False, "seen": error}  # fmt: skip
     return {"asked": url, "url": url, "kept": False, "verdict": verdict, "routes": [],
