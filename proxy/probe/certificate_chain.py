@@ -15,10 +15,8 @@ from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.tls import TlsStream, context_trusting
-from proxy.probe.site_probe import trusting_all
+from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, trusting_all
 
-_CLOCK_CODES = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 _ALERTS = ("TLSV1_", "TLSV13_", "SSLV3_ALERT_")  # how OpenSSL names the alerts that a peer sent
 
 
@@ -57,7 +55,7 @@ async def _fetch(dialer: Dialer, destination: Destination, name: str, trust: ssl
         return FetchedChain(error=str(error), stage=error.stage, symptom=error.symptom)
     except OSError as error:
         return _handshake_failure(error)
-    expired = refused.verify_code in _CLOCK_CODES
+    expired = clock_may_be_wrong(refused)
     text = refused.verify_message.rstrip(".")
     if expired:
         text += f"; or this computer's clock is wrong: it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import functools
 import re
 import ssl
 from collections.abc import Awaitable, Callable, Sequence
@@ -31,7 +30,7 @@ from proxy.model import (
 from proxy.model.errors import DialError
 from proxy.net.deadline import Deadline, deadline
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.tls import TlsStream
+from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, trusting_all
 from proxy.net.kernel.tcp_info import Snapshot, TcpInfo
 from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.net.stream import Stream
@@ -41,7 +40,6 @@ HEAD_LIMIT = 64 * 1024
 """Bytes of an answer without the end of its head, after which it is no HTTP."""
 
 _ALERT = 0x15
-_CLOCK_IS_WRONG = (9, 10)  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
 
 IdentifyIssuer = Callable[[Dialer, Destination, str], Awaitable[tuple[str, Evidence]]]
@@ -49,23 +47,6 @@ IdentifyIssuer = Callable[[Dialer, Destination, str], Awaitable[tuple[str, Evide
 
 FindKnownInterceptor = Callable[[Sequence[bytes], str], tuple[str, Evidence] | None]
 """The same of a chain that is trusted, when a root made it that is known to intercept; None: it is the site's own."""
-
-
-@functools.cache
-def trusting_system() -> ssl.SSLContext:
-    """Verifies against the system's roots; one for all visits."""
-    context = ssl.create_default_context()
-    context.minimum_version = ssl.TLSVersion.TLSv1_2
-    return context
-
-
-@functools.cache
-def trusting_all() -> ssl.SSLContext:
-    """Verifies nothing: for hellos that only ask whether anybody answers."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname = False
-    context.verify_mode = ssl.CERT_NONE
-    return context
 
 
 class SiteProbe:
@@ -104,7 +85,7 @@ class SiteProbe:
         path = stream
         try:
             if page.protocol is Protocol.TLS:
-                trust = self._trust or trusting_system()
+                trust = self._trust or context_trusting(None)
                 try:
                     tls = await self._handshake(route, stream, page.host, StepKind.HELLO, trust)
                 except ssl.SSLCertVerificationError as error:
@@ -277,7 +258,7 @@ class SiteProbe:
         began = self._now()
         text = f"certificate not trusted: {error.verify_message.rstrip('.')}"
         evidence: Evidence = {"verify_code": error.verify_code}
-        if error.verify_code in _CLOCK_IS_WRONG:
+        if clock_may_be_wrong(error):
             text += "; or this computer's clock is wrong"
             evidence["clock"] = 1
         if self._identify_issuer is not None:

@@ -17,7 +17,7 @@ from proxy.wire.http1_response import ResponseHead
 from proxy.wire.reader import Parser, Reader
 
 INTERIM_LIMIT = 8
-"""1xx answers before the real one. Nobody has reason for more than one."""
+"""1xx answers before the real one. A relay has no reason for more than one."""
 
 
 class HttpConnectDialer(HandshakeDialer):

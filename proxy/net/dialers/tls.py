@@ -287,14 +287,28 @@ def public_key_sha256(certificate: bytes) -> bytes:
 
 
 def context_trusting(ca: str | None) -> ssl.SSLContext:
-    """For clients, that trusts a PEM file or, without one, the system's roots. Raises ConfigError."""
+    """Returns a client's context that trusts the PEM file `ca`, or the system's roots (None). Raises ConfigError."""
     return _context(ca) if ca else _system_context()
 
 
 @functools.cache
 def _system_context() -> ssl.SSLContext:
-    """One for all relays: to make one costs 5 ms and a copy of all roots."""
+    """One for all: to make one costs 5 ms and a copy of all roots."""
     return _context(None)
+
+
+@functools.cache
+def trusting_all() -> ssl.SSLContext:
+    """Returns a context that verifies nothing, for probes that ask only what answers. No user data may go over it."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    return context
+
+
+def clock_may_be_wrong(error: ssl.SSLCertVerificationError) -> bool:
+    """Whether the certificate was refused for its dates alone, as all are while this computer's clock is wrong."""
+    return error.verify_code in (_EXPIRED, _NOT_YET_VALID)
 
 
 def _context(ca: str | None) -> ssl.SSLContext:
@@ -313,7 +327,7 @@ def _refused(error: ssl.SSLError) -> DialError:
     if isinstance(error, ssl.SSLCertVerificationError):
         evidence = _CERTIFICATE
         symptom, text = Symptom.RELAY_AUTH, f"the relay's certificate was refused: {error.verify_message.rstrip('.')}"
-        if error.verify_code in (_EXPIRED, _NOT_YET_VALID):
+        if clock_may_be_wrong(error):
             text += f"; or this computer's clock is wrong: it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
             evidence = {**_CERTIFICATE, "clock": 1}
     elif isinstance(error, ssl.SSLEOFError):

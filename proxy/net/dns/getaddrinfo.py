@@ -40,7 +40,7 @@ class GetaddrinfoThreads:
         self._running = 0
 
     async def ask(self, host: str) -> SystemAnswer:
-        """What the system says, with no life of its own (`ttl_s` is endless: whoever keeps it sets the bound); or the
+        """What the system says, with no life of its own (`ttl_s` is infinite: the cache sets the bound); or the
         DialError of stage RESOLVE. Takes as long as the system does."""
         future: asyncio.Future[SystemAnswer] = asyncio.get_running_loop().create_future()
         self._waiting.append((host, future))
@@ -95,7 +95,7 @@ def _symptom(error: OSError | UnicodeError) -> Symptom:
 
 
 def words(error: OSError | UnicodeError) -> str:
-    """What an error says of itself."""
+    """Returns an error's own text."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 

@@ -1,8 +1,8 @@
 """Names to addresses: which resolver may be asked for which name.
 
-Plain names are asked of the system's name servers by ourselves, whatever is special by getaddrinfo. A name that is
-suspect, or has a finding against it, is asked of secure servers and of nobody else. Lookups of one name share one
-query, and an answer is kept for half a minute at most, for the network that gave it.
+A stub resolver asks the system's name servers for plain names; getaddrinfo resolves what is special. A name that is
+suspect, or has a finding against it, is asked of encrypted DNS servers only. Lookups of one name share one query, and
+an answer is cached for half a minute at most, for the network that gave it.
 """
 
 from __future__ import annotations
@@ -36,10 +36,10 @@ from proxy.wire.dns import Code
 
 KEEP_S = 30.0
 ADDRESSES = 16
-"""Of one name, at most: nobody tries more before the deadline."""
+"""Of one name, at most: a dial reaches no more of them before its deadline."""
 
 TTL_MIN_S = 1.0
-"""An answer is kept so long even where it forbids that: one page asks for a name many times."""
+"""The shortest time that an answer is cached, even where its TTL is 0: one page asks for a name many times."""
 
 FINDING_KEEP_S = 3600.0
 """How long a name with a finding against it is asked of secure servers only, whatever else is believed of it."""
@@ -199,14 +199,14 @@ class Resolver:
         return not self._is_local(host)
 
     def _is_local(self, host: str) -> bool:
-        """Whether no secure server is asked for it. With "always" the search list is none of our affair, since nobody
-        else is asked either."""
+        """Whether encrypted DNS is never asked for `host`. With "always" the search list does not count, since no other
+        server is asked either."""
         if "." not in host or f".{host}".endswith(self._local):
             return True
         return self._mode == "on-suspicion" and self._system is not None and self._system.is_searched(host)
 
     def _in_files(self, host: str) -> tuple[IPAddress, ...]:
-        """What the machine's own file says, which asks nobody."""
+        """Returns the addresses in this machine's hosts file; no query is sent."""
         if f".{host}".endswith(".localhost"):
             return _LOCALHOST
         return self._system.in_hosts(host) if self._system is not None else ()
@@ -214,7 +214,7 @@ class Resolver:
     # -- what is known ---------------------------------------------------------------------------------------------
 
     def known(self, host: str) -> tuple[IPAddress, ...]:
-        """The addresses that would be dialed now without asking anybody."""
+        """Returns the addresses that would be dialed now without a query: configured or cached ones."""
         if (configured := self._hosts.get(host)) is not None:
             return configured
         key, now = (self._network(), host), asyncio.get_running_loop().time()
@@ -225,16 +225,18 @@ class Resolver:
         return (False, host) in self._asked
 
     def finding(self, host: str) -> DnsFinding | None:
-        """What speaks against what the system says of `host` on this network, of the last hour."""
+        """Returns the evidence that the system's answer for `host` is wrong on this network; None when there is none,
+        or it is older than `finding_keep_s`."""
         return self._opinions.finding(host)
 
     def is_fake(self, address: IPAddress) -> bool:
-        """Whether it stands for a name at another proxy on this machine, which answers for the system here."""
+        """Whether `address` is a fake one, by which another proxy on this machine stands for a name."""
         return self._opinions.is_fake(address)
 
     async def compare(self, host: str) -> DnsFinding | None:
-        """A second opinion on what the system last said of `host`: asks secure servers, and the system nothing about
-        the name. None when all is well, or none can be had."""
+        """Compares what the system last answered for `host` with encrypted DNS; the system is not asked for the name.
+
+        Returns None when both agree, or encrypted DNS does not answer."""
         finding = await self._opinions.compare(host, self.secure)
         if finding is not None:
             self._plain.drop((self._network(), host))
@@ -294,7 +296,7 @@ class Resolver:
         settle(found.addresses[:ADDRESSES] or _nothing(host, found))
 
     async def _ask_system(self, network: NetworkId, host: str, settle: Settle) -> None:
-        """Settles at the first answer; what comes later only corrects what is kept."""
+        """Settles at the first answer; a later one only corrects the cache."""
         if self._system is None or not self._system.handles(host):
             settle(await self._judged(network, host, await self._threads.ask(host)))
             return
@@ -309,7 +311,7 @@ class Resolver:
                 await self._judged(network, host, later)
 
     async def _asked_system(self, host: str) -> SystemAnswer:
-        """The bare answer."""
+        """Asks the system and checks nothing."""
         if self._system is None or not self._system.handles(host):
             return await self._threads.ask(host)
         return await self._hearing(host).get() or LookupResult(code=None)
@@ -348,7 +350,7 @@ class Resolver:
         self._policy.on_forged(host, finding)
 
     async def _judged(self, network: NetworkId, host: str, told: SystemAnswer) -> Answer:
-        """What the system said, if it is to be believed; keeps it then. On another network by now, it is nobody's."""
+        """Checks the system's answer and caches a good one. It is not cached when the network has changed."""
         is_here = network == self._network()
         if is_here:
             self._opinions.record_system_answer(host, told)
@@ -392,7 +394,7 @@ def _given(answer: Answer) -> tuple[IPAddress, ...]:
 
 
 def _nothing(host: str, found: LookupResult) -> DialError:
-    """Why there is no address."""
+    """Returns the error that says why there is no address."""
     by = f" (answer of {found.source})" if found.source and found.source != "the system" else ""
     match found.code:
         case Code.OK:

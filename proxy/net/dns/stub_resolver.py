@@ -28,7 +28,7 @@ from proxy.wire import dns
 from proxy.wire.dns import Answer, Code, Kind
 
 RETRY_S = 0.5
-"""A question unanswered so long goes to the next server too: glibc waits 5 s, in which a user gives up. At 0.5 s three
+"""After this time a question goes to the next server too: glibc waits 5 s, in which a user gives up. At 0.5 s three
 are out before the race looks elsewhere, so that lost packets are not taken for silence."""
 
 SECOND_ANSWER_S = 0.5
@@ -114,7 +114,7 @@ class StubResolver:
 
     def is_searched(self, host: str) -> bool:
         """Whether `host` lies below a suffix of the search list, and so is the network's own. One that is shared makes
-        nothing so: whoever runs the network could claim all of `com`."""
+        nothing so: a network could claim all of `com`."""
         name = f".{host}"
         return any(name.endswith(f".{suffix}") and not self._is_shared(suffix) for suffix in self._current().search)
 
@@ -132,8 +132,8 @@ class StubResolver:
         may_go_on: Callable[[], bool] = lambda: True,
     ) -> None:
         """Calls `heard` once within `timeout_s`, and again when more comes soon after; `differs`, with both, when a
-        question got two answers that have nothing in common. Nobody further is asked when `may_go_on` says no. Returns
-        when nothing more is listened for."""
+        question got two answers that have nothing in common. No further server is asked when `may_go_on` says no.
+        Returns when nothing more is listened for."""
         asking = _Asking(host, self._current().servers, self._port, differs, may_go_on)
         try:
             heard(await asking.run(timeout_s, self._retry_s))
@@ -180,7 +180,7 @@ class _Asking:
         self._settles_at = float("inf")
 
     async def run(self, timeout_s: float, retry_s: float) -> LookupResult:
-        """Asks until there is an answer or nobody is left to ask."""
+        """Asks until there is an answer, or no server is left."""
         ends_at = self._loop.time() + timeout_s
         next_at = 0.0
         while not self._is_settled(now := self._loop.time()) and now < ends_at:
@@ -195,7 +195,9 @@ class _Asking:
                 break
             await self._bell.wait(min(ends_at, self._settles_at, next_at if self._servers else ends_at) - now)
             await self._over_tcp(ends_at)
-        if len(self._answers) < len(_KINDS):  # the time is over, by a clock that may have run while nobody read
+        if len(self._answers) < len(
+            _KINDS
+        ):  # the time is over, by a clock that may have run while the loop was blocked
             await poll_again()
         return self._found()
 
@@ -324,7 +326,7 @@ class _Channel:
                 data = self._sock.recv(_DATAGRAM)
             except BlockingIOError:
                 return
-            except OSError as error:  # ICMP: nobody listens there
+            except OSError as error:  # ICMP: port unreachable
                 self._asking.failed(self, error)
                 return
             self._take(data)

@@ -62,7 +62,7 @@ class ExpiringCache(Generic[T]):
 
 
 class TamperingChecks:
-    """Belongs to one loop."""
+    """Checks the system's answers for signs of tampering, and remembers the findings. Belongs to one loop."""
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class TamperingChecks:
         now: Callable[[], float],
     ) -> None:
         """`ask_system` asks for a name and judges nothing. `is_bogon` says of a name and an address that no public name
-        leads there. `controls`: names that nobody has a reason to forge all of, of which `suspect` ones are not asked
+        leads there. `controls`: names that no censor forges all of, of which `suspect` ones are not asked
         for. `now`: the wall clock."""
         self._ask_system = ask_system
         self._network = network
@@ -96,21 +96,21 @@ class TamperingChecks:
     # -- what is known ---------------------------------------------------------------------------------------------
 
     def finding(self, host: str) -> DnsFinding | None:
-        """What speaks against the system's answers for `host` here, if anything does."""
+        """Returns the evidence that the system's answer for `host` is wrong on this network, or None."""
         return self._findings.get(self._key(host), _time())
 
     def add_finding(self, host: str, signal: SignalId, detail: str) -> DnsFinding:
-        """Something does."""
+        """Stores a finding against the system's answers for `host` on this network, and returns it."""
         finding = DnsFinding(signal, detail, self._now())
         self._findings.put(self._key(host), _time() + self._keep_s, finding)
         return finding
 
     def is_fake(self, address: IPAddress) -> bool:
-        """Whether it stands for a name at another proxy, which answers for the system here."""
+        """Whether `address` is a fake one, by which another proxy on this machine stands for a name."""
         return address.version == 4 and address in FAKE and bool(self._fakes.get(self._key(""), _time()))
 
     def record_system_answer(self, host: str, told: SystemAnswer) -> None:
-        """What the system said, good or bad."""
+        """Remembers the system's last answer for `host`, good or bad, for `compare`."""
         if isinstance(told, DialError):
             if told.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED):
                 return
@@ -140,7 +140,7 @@ class TamperingChecks:
     async def compare(
         self, host: str, ask_secure: Callable[[str], Awaitable[Sequence[IPAddress]]]
     ) -> DnsFinding | None:
-        """What the system last said of `host` beside what secure servers say. None: all is well, or nobody can tell."""
+        """Compares the system's last answer for `host` with encrypted DNS. None: both agree, or one is missing."""
         key = self._key(host)
         said = self._said.get(key, _time())
         if said is None:

@@ -105,7 +105,7 @@ class DnsTransport(ABC):
     def _next(self) -> _PendingQuery | None:
         while self._waiting:
             question = self._waiting.popleft()
-            if not question.answer.done():  # else whoever asked has left
+            if not question.answer.done():  # done: the caller has left
                 return question
         return None
 
@@ -173,7 +173,7 @@ class DnsTransport(ABC):
             ends_at = asyncio.get_running_loop().time() + self._idle_s
             while not self._waiting:
                 try:
-                    if stream.receive_nowait() is not None:  # its end, or what nobody asked for
+                    if stream.receive_nowait() is not None:  # its end, or bytes that answer no question
                         return False
                 except OSError:
                     return False

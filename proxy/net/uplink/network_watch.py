@@ -33,13 +33,13 @@ _FULL_READ_EVERY = 30  # until everything is read again, where the kernel does n
 _ROUTER_WAIT_S = 0.1
 """How long the start waits for a router to say its hardware address: one round trip on a link."""
 
-_DISCARD = 9  # the port for what nobody wants, RFC 863
+_DISCARD = 9  # the discard port, RFC 863
 _RECEIVE_SIZE = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class NetworkChange:
-    """What has changed."""
+    """A change of the network, or of our addresses."""
 
     before: NetworkId
     after: NetworkId
@@ -53,8 +53,8 @@ class NetworkChange:
 
     def orphans(self, sock: socket.socket) -> bool:
         """Whether a connection cannot go on: its address is gone, or is another computer's on the network
-        that we left, or its packets would now take a way on which nobody knows it. While there is no way at all the old
-        one may yet be back."""
+        that we left, or its packets would now take a path whose NAT does not know it. While there is no path at all,
+        the old one may yet come back."""
         ends = connection_ends(sock)
         if ends is None:
             return False
@@ -131,7 +131,7 @@ class NetworkWatch:
         self._started = False
 
     def read_now(self) -> None:
-        """Reads everything again now, after a sleep, say; where that takes a while, what is found comes later."""
+        """Reads the network again, as after a sleep. Without rtnetlink a thread does it, and takes a while."""
         if self._started and self._kernel_events is None:
             spawn(self._read_in_thread(), name="read the network")
         elif self._started:
@@ -223,7 +223,7 @@ class NetworkWatch:
         return home.source if home is not None and home.source == uplink.source else None
 
     def _carry_over_hardware(self, uplink: UplinkFacts | None) -> UplinkFacts | None:
-        """The kernel forgets a router that nobody talks to; while all else stays, it is the same one."""
+        """Returns `uplink` with the known hardware address: the kernel forgets that of an idle router."""
         known = self._uplink
         if uplink is None or uplink.hardware or known is None or not known.hardware:
             return uplink

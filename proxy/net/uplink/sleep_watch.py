@@ -25,7 +25,7 @@ _PROBE_S = 1  # the kernel's least; three and one more are over within 5 s
 
 @dataclass(frozen=True, slots=True)
 class Resumed:
-    """We are back."""
+    """The computer runs again after a sleep, or its clock was set."""
 
     slept_s: float  # how long nothing ran; 0: it did, and only the clock was set
     jumped_s: float = 0.0  # how far the clock was set ahead beyond that; below 0: back
@@ -37,7 +37,7 @@ _ALWAYS: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOT
 
 @dataclass(frozen=True, slots=True)
 class Clocks:
-    """One look at both, in seconds."""
+    """A reading of both clocks, in seconds."""
 
     always: float  # runs on in sleep, and is never set
     wall: float
@@ -48,7 +48,7 @@ class Clocks:
 
 
 def detect_resume(before: Clocks, now: Clocks, *, asleep_s: float, jump_s: float) -> Resumed | None:
-    """What happened between two ticks, if anything."""
+    """Returns what happened between two ticks; None: only the tick."""
     lasted = now.always - before.always
     slept = lasted - TICK_S
     jumped = now.wall - before.wall - lasted
