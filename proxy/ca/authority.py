@@ -1,9 +1,9 @@
-"""The certificate authority of this computer, which signs what an INSPECT rule shows to a browser.
+"""The local certificate authority (CA), which signs the certificates that INSPECT rules show to browsers.
 
-Who holds its key can pose as every site to those who trust it. So there is one for each install, made when first needed
-and never before; its key is one file of mode 0600 in a folder of mode 0700, and leaves it only to sign: it is never
-printed, shown, exported or put into the text of an error. A key that others could read is not used any more. Beside it
-lies a copy of the certificate alone, for programs that want a file.
+Anyone with its key can impersonate every site to a browser that trusts it. So each install has its own, created when it
+is first needed. The key is in one file (mode 0600, in a folder of mode 0700) and is used only to sign: it is never
+printed, exported or part of an error's text. A key that other users could read is not used. Beside it is a copy of the
+certificate alone, for programs that need a file.
 """
 
 from __future__ import annotations
@@ -36,16 +36,16 @@ from proxy.config.paths import private_folder, write_private
 from proxy.model.errors import BywayError, ConfigError
 
 LIFETIME = datetime.timedelta(days=730)
-"""A stolen key is worth nothing after that, and nobody has to trust a new one more often than every other year."""
+"""Limits the use of a stolen key; users have to trust a new CA every two years."""
 
 SLACK = datetime.timedelta(days=1)
-"""How far back it begins: clocks of phones and guests that trust it may be slow."""
+"""How far back the validity begins: clocks of phones and virtual machines that trust it may be slow."""
 
 PURPOSE = "Made on this computer by Byway to inspect HTTPS"
 """The subject's organization. It has at most 64 characters (RFC 5280, ub-organization-name)."""
 
 PREFIX = "Byway on "
-"""What the name of each of our authorities begins with; stores are searched for it."""
+"""Prefix of the common name of every CA of Byway; trust stores are searched for it."""
 
 _FILE = "authority.pem"
 _CERTIFICATE_FILE = "byway-ca.crt"  # .crt is what Debian and Windows take
@@ -61,8 +61,9 @@ class Authority:
     key: ec.EllipticCurvePrivateKey = field(repr=False)
 
     def is_current_in(self, folder: Path) -> bool:
-        """Whether it is still the one of the folder: it may have been rotated or removed since, or laid open to others.
-        A `stat` and a read of a small file; what cannot be read is no longer in force."""
+        """Whether the folder still has this CA, and its key is private: it may have been rotated or removed since.
+
+        Costs a `stat` and a read of a small file. False when a file cannot be read."""
         try:
             _check_private(folder / _FILE)
         except BywayError:
@@ -70,13 +71,14 @@ class Authority:
         return read_certificate(folder) == self.certificate
 
     def is_valid_at(self, now: float) -> bool:
-        """Whether its time has come and is not over; `now` is in seconds since the epoch."""
+        """Whether it is valid at `now` (seconds since the epoch)."""
         return not _wrong_time(self.certificate, now)
 
 
 def open_authority(folder: Path, *, now: float) -> Authority:
-    """The authority of a folder, made when there is none; two processes at once end with the same one. `now` is in
-    seconds since the epoch. Raises BywayError when it cannot be used, with what to do."""
+    """The CA of a folder, created when there is none. Two processes at the same time get the same CA.
+
+    `now` is in seconds since the epoch. Raises BywayError, with what to do, when the CA cannot be used."""
     file = private_folder(folder) / _FILE
     if not os.path.lexists(file):
         _publish(file, _pem(make_authority(now=now)))
@@ -87,7 +89,7 @@ def open_authority(folder: Path, *, now: float) -> Authority:
 
 
 def make_authority(*, now: float, host: str | None = None) -> Authority:
-    """A new one, in memory alone."""
+    """Creates a CA in memory."""
     key = ec.generate_private_key(ec.SECP256R1())
     key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
     # The id tells one that was rotated from the next: chains are built, and NSS keeps its entries, by the subject.
@@ -115,7 +117,7 @@ def make_authority(*, now: float, host: str | None = None) -> Authority:
 
 
 def replace_authority(folder: Path, *, now: float) -> Authority:
-    """Puts a new authority in the place of what is there, whatever that is. Raises BywayError."""
+    """Creates a CA in place of the present one, valid or not. Raises BywayError."""
     authority = make_authority(now=now)
     write_private(private_folder(folder) / _FILE, _pem(authority))
     _write_certificate(folder, authority.certificate)
@@ -123,10 +125,10 @@ def replace_authority(folder: Path, *, now: float) -> Authority:
 
 
 def remove_authority(folder: Path) -> None:
-    """Deletes the key first, then the rest and the folder. Raises BywayError when something has to stay."""
+    """Deletes the key first, then the certificate and the folder. Raises BywayError when that fails."""
     try:
         for name in (_FILE, _CERTIFICATE_FILE):
-            for path in (folder / name, *folder.glob(f".*{name}*")):  # and what was half written when the power went
+            for path in (folder / name, *folder.glob(f".*{name}*")):  # and temporary files left by a crash
                 path.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
             folder.rmdir()
@@ -136,8 +138,8 @@ def remove_authority(folder: Path) -> None:
 
 
 def read_certificate(folder: Path) -> x509.Certificate | None:
-    """The certificate alone, without a look at the key, also where the key may not be used. None: there is none, or
-    nothing of it can be read."""
+    """The certificate, read without its key, so also when the key may not be used. None when there is none or it
+    cannot be read."""
     for name in (_FILE, _CERTIFICATE_FILE):
         with contextlib.suppress(ConfigError, ValueError):
             return x509.load_pem_x509_certificate(read_bytes(folder / name, limit=_SIZE_LIMIT))
@@ -145,17 +147,17 @@ def read_certificate(folder: Path) -> x509.Certificate | None:
 
 
 def has_key(folder: Path) -> bool:
-    """Whether a key lies there, good or bad."""
+    """Whether there is a key file, valid or not."""
     return os.path.lexists(folder / _FILE)
 
 
 def certificate_file(folder: Path) -> Path:
-    """Where the certificate lies alone, for programs that want a file."""
+    """The file with the certificate alone, for programs that need a file."""
     return folder / _CERTIFICATE_FILE
 
 
 def problem_with(folder: Path, *, now: float) -> str:
-    """Why the authority that lies there cannot be used; empty when it can. Nothing is made."""
+    """Why the CA of a folder cannot be used; empty when it can. Creates nothing."""
     try:
         _check_time(_load(folder / _FILE).certificate, now)
     except BywayError as error:
@@ -164,7 +166,7 @@ def problem_with(folder: Path, *, now: float) -> str:
 
 
 def common_name(certificate: x509.Certificate) -> str:
-    """What the certificate is called in stores; empty when it has no name."""
+    """The common name, which trust stores show; empty when there is none."""
     found = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
     return str(found[0].value) if found else ""
 
@@ -188,7 +190,7 @@ _SIGNS_CERTIFICATES = x509.KeyUsage(
 
 
 def _host(host: str | None) -> str:
-    """This computer's name, as far as it is plain."""
+    """This computer's name, without unusual characters."""
     plain = re.sub(r"[^A-Za-z0-9.-]", "", (socket.gethostname() if host is None else host)[:_HOST_LIMIT])
     return plain or "this computer"
 
@@ -199,7 +201,7 @@ def _pem(authority: Authority) -> bytes:
 
 
 def _publish(file: Path, content: bytes) -> None:
-    """Gives a file its name only when it is whole and nobody has been faster."""
+    """Creates a file atomically, unless another process has created it."""
     fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     write_private(fresh, content)
     try:
@@ -216,7 +218,7 @@ def _publish(file: Path, content: bytes) -> None:
 
 
 def _write_certificate(folder: Path, certificate: x509.Certificate) -> None:
-    """The copy beside the key, when it is missing or another's."""
+    """Writes the certificate file, if it is missing or of another CA."""
     path, content = folder / _CERTIFICATE_FILE, certificate.public_bytes(Encoding.PEM)
     with contextlib.suppress(ConfigError):
         if read_bytes(path, limit=_SIZE_LIMIT) == content:
@@ -225,7 +227,7 @@ def _write_certificate(folder: Path, certificate: x509.Certificate) -> None:
 
 
 def _check_private(file: Path) -> None:
-    """Raises BywayError when the key's file is not the user's alone."""
+    """Raises BywayError when other users own or can read the key file."""
     try:
         found = file.stat()
     except OSError as error:
@@ -237,7 +239,7 @@ def _check_private(file: Path) -> None:
 
 
 def _load(file: Path) -> Authority:
-    """Raises BywayError. What the parser says goes no further: it has seen the key."""
+    """Reads and checks the CA. Raises BywayError without the parser's text, which might contain parts of the key."""
     _check_private(file)
     try:
         data = read_bytes(file, limit=_SIZE_LIMIT)
@@ -265,13 +267,13 @@ def _public(key: object) -> bytes:
 
 
 def _check_time(certificate: x509.Certificate, now: float) -> None:
-    """Raises BywayError outside its time."""
+    """Raises BywayError when the certificate is not valid at `now`."""
     if wrong := _wrong_time(certificate, now):
         raise BywayError(wrong)
 
 
 def _wrong_time(certificate: x509.Certificate, now: float) -> str:
-    """What to do outside its time, else nothing: the clock is as likely at fault as the certificate."""
+    """Why it is not valid at `now`, and what to do; "" when it is. The clock may be wrong as well."""
     today = datetime.datetime.fromtimestamp(now, datetime.UTC)
     begin, end = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     if today < begin:

@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 
 NOTIFY_TIMEOUT_S = 10.0
 _NOTIFYING_MAX = 4
-"""Notifications under way at once; more are dropped, for nobody reads them."""
+"""Notifications shown at the same time; more are dropped."""
 
 
 Spawn = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
@@ -35,15 +35,15 @@ Spawn = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 
 @dataclass(frozen=True, slots=True)
 class ApiBackend:
-    """What the core lends to addons."""
+    """What Byway provides to the Api of every addon."""
 
     now: Callable[[], float]
     network: Callable[[], NetworkId]
     relays: Callable[[], tuple[str, ...]]
     dial: Callable[[str, Destination], Awaitable[Stream]]
-    """Through the relay of a URL, or through one of those names. Raises DialError, and ValueError for what is none."""
+    """Opens a path through a relay, given by URL or name. Raises DialError, and ValueError for an unknown relay."""
     folder: Path | None
-    """Below it each addon has its own; None: nothing may be kept."""
+    """The parent of the addons' folders. None: `--ephemeral`, nothing may be stored."""
 
 
 class Api:
@@ -109,7 +109,7 @@ class Api:
             self._notifying -= 1
 
     def close(self) -> None:
-        """The addon has been left."""
+        """Deletes the temporary folder. Called when the addon is unloaded."""
         if self._passing is not None:
             self._passing.cleanup()
             self._passing = None
@@ -140,7 +140,7 @@ class Log:
 
 
 def _notification(title: str, text: str) -> list[str] | None:
-    """The command that shows it. Neither text can become an option or a script."""
+    """The command that shows a notification. The texts cannot become an option or a script."""
     if program := shutil.which("notify-send"):
         return [program, "--app-name=Byway", "--", title, text]
     if sys.platform == "darwin" and (program := shutil.which("osascript")):
@@ -150,7 +150,7 @@ def _notification(title: str, text: str) -> list[str] | None:
 
 
 async def _run(command: list[str]) -> None:
-    """Runs it to its end, or for NOTIFY_TIMEOUT_S."""
+    """Runs a command for at most NOTIFY_TIMEOUT_S, then kills it."""
     quiet = asyncio.subprocess.DEVNULL
     try:
         process = await asyncio.create_subprocess_exec(*command, stdin=quiet, stdout=quiet, stderr=quiet)

@@ -26,7 +26,7 @@ from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.addon import Addon
 from proxy.extend.loading.loader import find
 from proxy.extend.replay.recording_api import RecordingApi
-from proxy.extend.replay.replay import REPLAYED, Decision, Replayed, Scene, Weighing, go_over
+from proxy.extend.replay.replay import REPLAYED, Decision, Replayed, Scene, Weighing, replay_connections
 from proxy.model import Action, NetworkId, Outcome, Plan
 from proxy.model.errors import BywayError, ConfigError
 from proxy.routing.address_guard import Guard
@@ -48,10 +48,10 @@ def replay(asked: Mapping[str, Any]) -> Document:
     file = Path(asked["file"])
     notes: list[str] = []
     load = partial(load_addon, loaded=setup.loaded, limit_s=asked["load_s"])
-    addons = [*_others(paths, setup.loaded, file.stem, load, notes), load(file)]
+    addons = [*_load_others(paths, setup.loaded, file.stem, load, notes), load(file)]
     faults = _Faults()
     logging.getLogger().addHandler(faults)
-    replayed = asyncio.run(_sit(addons, recording, setup))
+    replayed = asyncio.run(_run_replay(addons, recording, setup))
     notes += [f"hook {name} is not replayed" for name in HOOKS if _is_left_out(name, addons[-1])]
     return {
         "addon": addons[-1].name,
@@ -68,7 +68,7 @@ def replay(asked: Mapping[str, Any]) -> Document:
             "signals": replayed.unclear,
             "cut": recording.cut,
         },
-        "faults": faults.said,
+        "faults": faults.messages,
         "notes": notes,
     }
 
@@ -78,11 +78,11 @@ class _Faults(logging.Handler):
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
-        self.said: list[str] = []
+        self.messages: list[str] = []
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.name == AddonRunner.__module__ and len(self.said) < 100:
-            self.said.append(record.getMessage())
+        if record.name == AddonRunner.__module__ and len(self.messages) < 100:
+            self.messages.append(record.getMessage())
 
 
 def _read(paths: Paths, since: float) -> Recording:
@@ -95,7 +95,7 @@ def _read(paths: Paths, since: float) -> Recording:
         raise BywayError(f"{paths.store_file} cannot be read: {error}") from None
 
 
-def _others(
+def _load_others(
     paths: Paths, loaded: Loaded, name: str, load: Callable[[Path], Addon], notes: list[str]
 ) -> Iterator[Addon]:
     """The other addons that are on."""
@@ -110,7 +110,7 @@ def _others(
             notes.append(f"addon {it.name} is not included: {error.problems[0]}")
 
 
-async def _sit(loaded: list[Addon], recording: Recording, setup: Setup) -> Replayed:
+async def _run_replay(loaded: list[Addon], recording: Recording, setup: Setup) -> Replayed:
     limit, addons = TimeLimit(), Addons()
     limit.start()
     apis = []
@@ -129,7 +129,7 @@ async def _sit(loaded: list[Addon], recording: Recording, setup: Setup) -> Repla
 
     scene = Scene(set_scene, setup.registry, partial(_is_guarded, setup.guard), setup.settings.detect)
     try:
-        return await go_over(recording.connections, addons, scene)
+        return await replay_connections(recording.connections, addons, scene)
     finally:
         for runner in addons.running:
             runner.cancel()

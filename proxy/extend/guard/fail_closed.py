@@ -14,23 +14,23 @@ from proxy.detect.scopes import registrable
 from proxy.model import Action, Destination, Plan
 
 KEPT_MAX = 4096
-"""Answers of one addon that are remembered; the oldest is forgotten."""
+"""Answers remembered for one addon; beyond that the oldest is dropped."""
 
 
 _CLOSING = (Action.BLOCK, Action.RELAY)
 
 Key = tuple[str, Action, str]
-"""The hook that answered, what it said, and of which scope."""
+"""The hook, the action of its answer, and the scope it holds for."""
 
 
 class FailClosed:
-    """Of one addon, whichever version of it runs."""
+    """The closing answers of one addon, over all its versions."""
 
     def __init__(self) -> None:
         self._kept: OrderedDict[Key, tuple[Destination, Plan]] = OrderedDict()
 
     def note(self, hook: str, destination: Destination, plan: Plan | None) -> None:
-        """A good answer: the plan that it made, None when it left the plan to others."""
+        """Records a valid answer: the plan it made, or None when it left the plan unchanged."""
         if self._kept:
             for key in _keys(hook, destination.host):
                 if key in self._kept and self._kept[key][0] == destination:  # and not of a neighbour
@@ -42,7 +42,7 @@ class FailClosed:
             self._kept.popitem(last=False)
 
     def find(self, hook: str, host: str) -> Plan | None:
-        """What holds for a host while the addon cannot be asked."""
+        """The plan that holds for a host while the addon fails; None when there is none."""
         found = (self._kept[key][1] for key in _keys(hook, host) if key in self._kept)
         return next(found, None) if self._kept else None
 
@@ -52,5 +52,5 @@ def _keys(hook: str, host: str) -> tuple[Key, ...]:
 
 
 def _scope(action: Action, host: str) -> str:
-    """Relays hold for the whole site, since another name of it is no less the user's secret; a refusal for its host."""
+    """RELAY holds for the whole site, whose other names are as private; BLOCK for the host only."""
     return registrable(host) if action is Action.RELAY else host

@@ -18,11 +18,11 @@ from typing import Any
 from proxy.extend.guard.runner import AddonRunner
 
 Owner = Callable[[str], AddonRunner | None]
-"""By the name of a module: one version of one addon."""
+"""Finds the runner of the addon version whose module has this name."""
 
 
 class TaskTracking:
-    """Belongs to one loop, whose tasks it makes while it is on."""
+    """Task factory and exception handler of one event loop, between `start` and `close`."""
 
     def __init__(self, owner: Owner) -> None:
         self._owner = owner
@@ -31,7 +31,7 @@ class TaskTracking:
         self._hook_before: Any = None
 
     def start(self) -> None:
-        """Harmless when repeated."""
+        """Installs itself. Does nothing the second time."""
         if self._loop is None:
             self._loop = asyncio.get_running_loop()
             self._loop.set_task_factory(self._make)

@@ -1,8 +1,8 @@
-"""How long code of an addon may hold up everything: a second, then it is broken off where it stands.
+"""Limits how long an addon's code may block Byway: after LIMIT_S it is interrupted.
 
-All of Byway runs in one thread, so a hook that loops or sleeps would stop every tunnel. A timer of the system's raises
-within such a hook (Unix, main thread). Code that catches everything, and C code that does not come back, cannot be
-broken off: then a watchdog, which is a thread of its own, at least says whose hook it is. `os._exit` ends us all.
+All of Byway runs in one thread, so a hook that loops or sleeps would stop every tunnel. A system timer raises BrokenOff
+in such a hook (Unix, main thread). Code that catches everything, and C code that does not return, cannot be
+interrupted: then a watchdog thread logs whose hook it is. `os._exit` in a hook ends Byway.
 """
 
 from __future__ import annotations
@@ -36,23 +36,23 @@ _AGAIN_S = 0.25
 
 
 class BrokenOff(BaseException):
-    """Raised within a hook that takes too long. No Exception, so that an `except Exception` of its own lets it pass."""
+    """Raised in a hook that takes too long. Not an Exception: the hook's `except Exception` must not catch it."""
 
 
 class TimeLimit:
-    """Runs calls under the timer, one at a time. Belongs to one thread; `start` and `close` it there."""
+    """Runs calls under the timer, one at a time. Call all methods in the same thread."""
 
     def __init__(self, limit_s: float = LIMIT_S) -> None:
         self.limit_s = limit_s
         self._inside = False
-        self._current: tuple[str, float] | None = None  # whose call runs, since when
+        self._current: tuple[str, float] | None = None  # what runs, and since when (monotonic)
         self._before: Any = None
         self._has_timer = False
         self._ended = threading.Event()
         self._watchdog: threading.Thread | None = None
 
     def start(self) -> None:
-        """From here on calls are limited. Harmless when repeated."""
+        """Starts the timer and the watchdog. Does nothing the second time."""
         if self._watchdog is not None:
             return
         if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
@@ -63,7 +63,7 @@ class TimeLimit:
         self._watchdog.start()
 
     def close(self) -> None:
-        """Leaves the signal to whoever had it before."""
+        """Ends the watchdog and restores the previous handler of SIGALRM."""
         if self._watchdog is None:
             return
         self._ended.set()
@@ -74,8 +74,8 @@ class TimeLimit:
             signal.signal(signal.SIGALRM, self._before)
 
     def run(self, call: Callable[[], T], what: str) -> T:
-        """What `call` returns; `what` names it. Raises whatever it raises, and BrokenOff."""
-        if self._inside:  # one hook calls into another's: the outer one's time is also its own
+        """Returns what `call` returns; `what` names it in the log. Raises what `call` raises, and BrokenOff."""
+        if self._inside:  # a hook that calls another one: the outer limit holds for both
             return call()
         self._current = (what, time.monotonic())
         try:
@@ -94,7 +94,7 @@ class TimeLimit:
             finally:
                 self._inside = False
                 signal.setitimer(signal.ITIMER_REAL, 0)
-        except BrokenOff:  # it may have rung on the way out, before the timer was stopped
+        except BrokenOff:  # it may come between the end of the call and the stop of the timer
             self._inside = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             raise
@@ -104,7 +104,7 @@ class TimeLimit:
             raise BrokenOff
 
     def _watch(self) -> None:
-        """Names a call that goes on long after it should have been broken off, once."""
+        """Logs a call that runs long after it should have been interrupted, once per call."""
         told: tuple[str, float] | None = None
         while not self._ended.wait(self.limit_s):
             current = self._current

@@ -1,9 +1,8 @@
-"""What addons would have decided: their hooks are asked again over what was written down.
+"""Replays logged connections through addons and compares their decisions with the logged ones.
 
-Each recorded connection has the plan that addons were given, and the one that was gone by; each failed attempt shows
-the signals that were weighed. Hooks are asked in the order of that time, with the clock and the network of that time,
-behind the same guard as ever, and what they say now is held against what was done then. Nothing is looked up, and
-nobody is reached.
+A logged connection has the plan that addons received and the plan that was used; its failed attempts yield the same
+signals again. Hooks run in the order, with the clock and on the network of that time, through the usual runner.
+Nothing is resolved and no connection is opened.
 """
 
 from __future__ import annotations
@@ -23,12 +22,12 @@ from proxy.net.dialers.registry import Registry
 from proxy.store.recording import RecordedConnection
 
 REPLAYED = ("admit", "plan", "signal", "attempt", "outcome")
-"""The hooks that are asked or told again. What the others need was not kept, or they would reach out."""
+"""The hooks that are called again. The log lacks what the others need, or they would open connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """A connection that would go otherwise."""
+    """A connection with another plan than the logged one."""
 
     recorded: RecordedConnection
     would_be: Plan
@@ -40,7 +39,7 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class Weighing:
-    """Signs of blocking, of one connection, that addons would weigh otherwise: what they made of them, in words."""
+    """A connection whose signals addons would change differently; `was` and `would_be` describe the changes."""
 
     recorded: RecordedConnection
     was: tuple[str, ...]
@@ -49,7 +48,7 @@ class Weighing:
 
 @dataclass(slots=True)
 class Replayed:
-    """What came of it."""
+    """The result of a replay."""
 
     plans: int = 0  # connections whose plan was gone over
     signals: int = 0
@@ -60,7 +59,7 @@ class Replayed:
 
 
 class _Kind(IntEnum):
-    """In which order things of the same moment happened."""
+    """The order of events with the same time."""
 
     PLANNED = 0
     TRIED = 1
@@ -78,19 +77,19 @@ class _Event:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What addons are told of the world around them."""
+    """What a replay sets and reads besides the log."""
 
     set: Callable[[float, NetworkId], None]
-    """Sets the time and the network."""
+    """Sets the time (seconds since the epoch) and the network that addons see."""
     registry: Registry
     """The relays that a plan may name."""
     is_guarded: Callable[[Outcome], bool]
-    """Whether the address guard refused it: then it was never theirs to decide."""
+    """Whether the address guard refused a connection, before any addon was called."""
     detect: Detect
 
 
-async def go_over(connections: Sequence[RecordedConnection], addons: Addons, scene: Scene) -> Replayed:
-    """Asks `addons` again. Never raises for what they do: see their faults."""
+async def replay_connections(connections: Sequence[RecordedConnection], addons: Addons, scene: Scene) -> Replayed:
+    """Calls the hooks of `addons` for all connections. Does not raise for what they do: see their faults."""
     found = Replayed()
     for event in sorted(_events(connections), key=lambda event: (event.at, event.kind)):
         outcome = event.recorded.outcome
@@ -99,13 +98,13 @@ async def go_over(connections: Sequence[RecordedConnection], addons: Addons, sce
             case _Kind.PLANNED if scene.is_guarded(outcome):
                 found.refused_by_guard += 1
             case _Kind.PLANNED:
-                await _decide_again(event.recorded, addons, scene.registry, found)
+                await _replay_decision(event.recorded, addons, scene.registry, found)
             case _Kind.TRIED:
-                await _tell(addons, "attempt", outcome.request, event.attempt)
-            case _Kind.WEIGHED if addons.refines or _kept(outcome):
-                _weigh_again(event.recorded, addons, scene.detect, found)
+                await _notify(addons, "attempt", outcome.request, event.attempt)
+            case _Kind.WEIGHED if addons.refines or _logged_refinements(outcome):
+                _replay_signals(event.recorded, addons, scene.detect, found)
             case _Kind.ENDED:
-                await _tell(addons, "outcome", outcome)
+                await _notify(addons, "outcome", outcome)
     return found
 
 
@@ -113,7 +112,7 @@ def _events(connections: Sequence[RecordedConnection]) -> Iterator[_Event]:
     for recorded in connections:
         outcome = recorded.outcome
         if outcome.request.inbound is Inbound.RETEST:
-            continue  # our own: no addon was asked
+            continue  # a re-test of Byway's own: addons do not decide it
         yield _Event(outcome.at, _Kind.PLANNED, recorded)
         judged_at = outcome.at
         for attempt in read_only(outcome).attempts:
@@ -124,58 +123,58 @@ def _events(connections: Sequence[RecordedConnection]) -> Iterator[_Event]:
         yield _Event(max(judged_at, outcome.at + outcome.duration), _Kind.ENDED, recorded)
 
 
-async def _decide_again(recorded: RecordedConnection, addons: Addons, registry: Registry, found: Replayed) -> None:
+async def _replay_decision(recorded: RecordedConnection, addons: Addons, registry: Registry, found: Replayed) -> None:
     was = recorded.outcome.plan
     given = was if was.before is None else was.before
     would_be = await addons.decide(recorded.outcome.request, given, registry)
     found.plans += 1
-    if not does_the_same(was, would_be):
+    if not has_same_effect(was, would_be):
         found.decisions.append(Decision(recorded, would_be))
 
 
-def does_the_same(one: Plan, other: Plan) -> bool:
-    """Whatever the plans say of themselves."""
+def has_same_effect(one: Plan, other: Plan) -> bool:
+    """Whether two plans do the same; their reasons may differ."""
     if Action.BLOCK in (one.action, other.action):
         return one.action is other.action
     return (one.action, one.routes, one.intercept) == (other.action, other.routes, other.intercept)
 
 
-def _weigh_again(recorded: RecordedConnection, addons: Addons, detect: Detect, found: Replayed) -> None:
-    """What addons make of signals is kept in words, so words are compared."""
+def _replay_signals(recorded: RecordedConnection, addons: Addons, detect: Detect, found: Replayed) -> None:
+    """Compares in words: the log has the addons' changes of signals in words only."""
     outcome = recorded.outcome
-    seen = observe(outcome, detect.weights, gave_up_s=detect.gave_up_s)
-    clear = [observed for observed in seen if not _may_have_weighed_more(observed)]
+    observed_signals = observe(outcome, detect.weights, gave_up_s=detect.gave_up_s)
+    clear = [observed for observed in observed_signals if not _weight_is_uncertain(observed)]
     found.signals += len(clear)
-    found.unclear += len(seen) - len(clear)
+    found.unclear += len(observed_signals) - len(clear)
     for observed in clear:
         addons.refine(read_only(outcome), observed.signal)
-    would_be = _words(addons.take_refinements(outcome.request.id))
-    was = _kept(outcome)
-    if len(clear) == len(seen) and Counter(was) != Counter(would_be):
+    would_be = _split_refinements(addons.take_refinements(outcome.request.id))
+    was = _logged_refinements(outcome)
+    if len(clear) == len(observed_signals) and Counter(was) != Counter(would_be):
         found.weighings.append(Weighing(recorded, was, would_be))
 
 
-def _may_have_weighed_more(observed: Observed) -> bool:
-    """Where unrelated sites are led to one place, each weighs more than it does alone."""
+def _weight_is_uncertain(observed: Observed) -> bool:
+    """Redirects of unrelated sites to one place weigh more together; the log does not say how much."""
     return bool(observed.leads_to)
 
 
-def _kept(outcome: Outcome) -> tuple[str, ...]:
-    """What addons made of its signals then."""
+def _logged_refinements(outcome: Outcome) -> tuple[str, ...]:
+    """How addons changed its signals, as logged."""
     attempt = outcome.direct_attempt
-    return () if attempt is None else _words(str(attempt.evidence.get(KEPT_AS, "")))
+    return () if attempt is None else _split_refinements(str(attempt.evidence.get(KEPT_AS, "")))
 
 
 KEPT_AS = "addons"
-"""The evidence of an attempt that says what addons made of its signals."""
+"""The key of an attempt's evidence that says how addons changed its signals."""
 
 
-def _words(text: str) -> tuple[str, ...]:
+def _split_refinements(text: str) -> tuple[str, ...]:
     return tuple(text.split("; ")) if text else ()
 
 
-async def _tell(addons: Addons, hook: str, *args: Any) -> None:
-    """At once, and not when its turn comes: what it learns from that counts for the next plan."""
+async def _notify(addons: Addons, hook: str, *args: Any) -> None:
+    """Calls the hook at once instead of queueing it: what an addon learns from it counts for the next plan."""
     for runner in addons.running:
         for function in runner.addon.hooks.get(hook, ()):
             await runner.call(HOOKS[hook], function, *args, check=lambda _: None)

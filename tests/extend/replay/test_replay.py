@@ -16,7 +16,7 @@ from proxy.extend.guard.time_limit import TimeLimit
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading import loader
 from proxy.extend.replay.recording_api import RecordingApi
-from proxy.extend.replay.replay import KEPT_AS, Replayed, Scene, does_the_same, go_over
+from proxy.extend.replay.replay import KEPT_AS, Replayed, Scene, has_same_effect, replay_connections
 from proxy.model import DIRECT, Action, Inbound, NetworkId, Outcome, Plan, Protocol, Route, Symptom, as_evidence
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.store.recording import RecordedConnection
@@ -59,7 +59,7 @@ class Sitting:
                 api.at(at)
                 api.on(network)
 
-        return await go_over(recorded, addons, Scene(set_scene, _registry(), _is_guarded, Detect()))
+        return await replay_connections(recorded, addons, Scene(set_scene, _registry(), _is_guarded, Detect()))
 
 
 @pytest.fixture
@@ -252,10 +252,10 @@ async def test_nothing_that_is_handed_out_can_be_written_to(sitting: Sitting) ->
 
 
 def test_what_plans_say_of_themselves_does_not_count() -> None:
-    assert does_the_same(AUTO, replace(AUTO, why="else", before=AUTO))
-    assert does_the_same(AUTO.block("a"), AUTO.block("b"))
-    assert not does_the_same(AUTO, AUTO.inspect())
-    assert not does_the_same(AUTO, replace(AUTO, routes=(TOR, DIRECT)))
-    assert not does_the_same(AUTO.direct(), replace(AUTO, routes=(DIRECT,)))
-    assert not does_the_same(AUTO.via("tor"), AUTO.via("vps").block("x"))
+    assert has_same_effect(AUTO, replace(AUTO, why="else", before=AUTO))
+    assert has_same_effect(AUTO.block("a"), AUTO.block("b"))
+    assert not has_same_effect(AUTO, AUTO.inspect())
+    assert not has_same_effect(AUTO, replace(AUTO, routes=(TOR, DIRECT)))
+    assert not has_same_effect(AUTO.direct(), replace(AUTO, routes=(DIRECT,)))
+    assert not has_same_effect(AUTO.via("tor"), AUTO.via("vps").block("x"))
     assert VPS not in AUTO.routes
