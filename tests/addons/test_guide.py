@@ -15,7 +15,7 @@ from proxy.cli.commands import app
 from proxy.config.load import load as load_configuration
 from proxy.extend.guard.time_limit import BUDGET_S, FAULTS_MAX, LIMIT_S, PATIENCE_S
 from proxy.extend.hooks import HOOKS
-from proxy.extend.loading.signatures import written
+from proxy.extend.loading.signatures import declaration
 from proxy.testing import load
 from tests.addons.shipped import FOLDER
 
@@ -83,7 +83,7 @@ def test_the_commands_work(folder: Path, tmp_path: Path, capsys: pytest.CaptureF
 def test_it_says_of_each_hook_what_the_code_says(hook: Any) -> None:
     _, _, section = GUIDE.partition(f"\n### {hook.name}\n")
     section = section.partition("\n##")[0]
-    assert f"`{written(hook)}`" in section
+    assert f"`{declaration(hook)}`" in section
     assert " ".join(hook.doc.split()) in " ".join(section.split())
 
 

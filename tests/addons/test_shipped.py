@@ -9,7 +9,7 @@ import pytest
 
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.loader import find
-from proxy.extend.loading.static_scan import glance
+from proxy.extend.loading.static_scan import scan
 from tests.addons.shipped import FILES, FOLDER
 
 GUIDE = (FOLDER / "README.md").read_text(encoding="utf-8")
@@ -19,7 +19,7 @@ ROOT = FOLDER.parent
 def _by_hook() -> dict[str, set[str]]:
     found = defaultdict(set)
     for file in FILES:
-        for hook in glance(file).hooks:
+        for hook in scan(file).hooks:
             found[hook].add(file.stem)
     return found
 
@@ -38,7 +38,7 @@ def test_each_hook_has_its_documentation_a_shipped_addon_and_tests(hook: str) ->
 @pytest.mark.parametrize("file", FILES, ids=lambda file: str(file.stem))
 def test_each_is_short_says_what_it_is_for_and_stands_in_the_guide(file: Path) -> None:
     assert 15 <= len(file.read_text(encoding="utf-8").splitlines()) <= 60
-    assert glance(file).about
+    assert scan(file).about
     assert "Demo of" in file.read_text(encoding="utf-8")
     assert f"[{file.stem}]({file.name})" in GUIDE
 

@@ -20,9 +20,9 @@ from proxy.extend.loading.static_scan import MITMPROXY_HOOKS
 Document = dict[str, Any]
 
 
-def check(asked: Mapping[str, Any]) -> Document:
+def check(request: Mapping[str, Any]) -> Document:
     """Raises ConfigError with all that is wrong with the file, or with its table in the configuration."""
-    addon = load_addon(Path(asked["file"]), read_configuration(paths_of(asked)), limit_s=asked["load_s"])
+    addon = load_addon(Path(request["file"]), read_configuration(paths_of(request)), limit_s=request["load_s"])
     return {
         "name": addon.name,
         "version": addon.version,

@@ -11,9 +11,16 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli.addons.install import own_file, say_switched, set_enabled, take, write_new
-from proxy.cli.addons.lookup import Document, by_name, files_meant, in_use, listed, tried
-from proxy.cli.addons.output import in_short, show_checked, show_replayed
+from proxy.cli.addons.install import copy_and_enable, own_file, print_state, set_enabled, write_new
+from proxy.cli.addons.lookup import (
+    Document,
+    by_name,
+    check_in_isolation,
+    for_running_config,
+    list_document,
+    select_files,
+)
+from proxy.cli.addons.output import hooks_in_short, show_checked, show_replayed
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_addons, complete_hooks, complete_kinds
 from proxy.cli.exit_codes import Exit, Misused
@@ -32,16 +39,16 @@ _Name = Annotated[
 @command(group, "list", example="byway addons list")
 def list_addons(call: Invocation) -> Exit | None:
     """List your addons and those that ship with Byway."""
-    told = listed(call)
+    document = list_document(call)
     if call.output.as_json:
-        call.output.document(told)
+        call.output.document(document)
         return None
     rows = [
-        (it["name"], it["state"], "shipped" if it["shipped"] else "yours", in_short(it), it["about"])
-        for it in told["addons"]
+        (it["name"], it["state"], "shipped" if it["shipped"] else "yours", hooks_in_short(it), it["about"])
+        for it in document["addons"]
     ]
     call.output.table(("addon", "state", "origin", "hooks", "about"), rows, empty="There are no addons.")
-    for it in told["addons"]:
+    for it in document["addons"]:
         for problem in filter(None, (*it["problems"], it.get("last_fault"))):
             call.output.hint(problem)
     return None
@@ -62,7 +69,7 @@ def new(
 
     if kind not in KINDS:
         raise Misused(f"unknown kind {quoted(kind)}{suggestion(kind, KINDS)}")
-    call = in_use(call)
+    call = for_running_config(call)
     file = own_file(call, name)
     write_new(file, skeleton(name, kind))
     if call.output.as_json:
@@ -86,11 +93,11 @@ def check(
     """Check hooks, parameters and options of addons.
 
     They are loaded in a separate process. Exit code 7: an addon has an error."""
-    call = in_use(call)
+    call = for_running_config(call)
     found, problems = list[Document](), list[str]()
-    for file in files_meant(call, names or []):
+    for file in select_files(call, names or []):
         try:
-            found.append({"file": str(file), **tried(call, file)})
+            found.append({"file": str(file), **check_in_isolation(call, file)})
         except ConfigError as error:
             problems += error.problems
     if call.output.as_json:
@@ -115,13 +122,13 @@ def replay(
     """
     from proxy.cli.addons.isolated_run import run_isolated
 
-    call = in_use(call)
-    (meant,) = files_meant(call, [file])
-    told = run_isolated("replay", meant, call.flags, since=moment(since, now=time.time()))
+    call = for_running_config(call)
+    (chosen,) = select_files(call, [file])
+    document = run_isolated("replay", chosen, call.flags, since=moment(since, now=time.time()))
     if call.output.as_json:
-        call.output.document({"version": VERSION, **told})
+        call.output.document({"version": VERSION, **document})
         return None
-    show_replayed(call, told)
+    show_replayed(call, document)
     return None
 
 
@@ -138,27 +145,27 @@ def enable(
     """Enable an addon if it passes the check.
 
     A file with hooks of Byway or mitmproxy is copied to your addons first."""
-    call = in_use(call)
+    call = for_running_config(call)
     file = Path(which)
     if which.endswith(".py") or file.parent != Path("."):
-        take(call, file)
+        copy_and_enable(call, file)
         return None
-    meant = by_name(call, which)
-    if meant.problem:
-        raise ConfigError(meant.problem)
-    tried(call, meant.path)
+    chosen = by_name(call, which)
+    if chosen.problem:
+        raise ConfigError(chosen.problem)
+    check_in_isolation(call, chosen.path)
     set_enabled(call, which, True)
-    say_switched(call, which, True, meant.path)
+    print_state(call, which, True, chosen.path)
     return None
 
 
 @command(group, "disable", example="byway addons disable notify")
 def disable(call: Invocation, name: _Name) -> Exit | None:
     """Disable an addon. Its file and options are kept."""
-    call = in_use(call)
-    meant = by_name(call, name)
+    call = for_running_config(call)
+    chosen = by_name(call, name)
     set_enabled(call, name, False)
-    say_switched(call, name, False, meant.path)
+    print_state(call, name, False, chosen.path)
     return None
 
 
@@ -177,7 +184,7 @@ def docs(
         raise Misused(f"unknown hook {quoted(hook)}{suggestion(hook, HOOKS)}")
     shown = [it for name, it in HOOKS.items() if hook in (None, name)]
     if call.output.as_json:
-        told = [
+        document = [
             {
                 "name": it.name,
                 "parameters": list(it.parameters),
@@ -187,7 +194,7 @@ def docs(
             }
             for it in shown
         ]
-        call.output.document({"version": VERSION, "hooks": told})
+        call.output.document({"version": VERSION, "hooks": document})
         return None
     for number, it in enumerate(shown):
         call.output.line(f"{chr(10) if number else ''}def {it.name}({', '.join(('self', *it.parameters))})")
@@ -201,15 +208,15 @@ def path(call: Invocation) -> Exit | None:
     """Show the folders of your addons and of those that ship with Byway."""
     from proxy.config.bundled import bundled_folder
 
-    call = in_use(call)
+    call = for_running_config(call)
     shipped = bundled_folder("addons")
     if call.output.as_json:
-        told = {
+        document = {
             "version": VERSION,
             "yours": str(call.paths.addons_dir),
             "shipped": None if shipped is None else str(shipped),
         }
-        call.output.document(told)
+        call.output.document(document)
         return None
     call.output.line(str(call.paths.addons_dir))
     if shipped is not None:

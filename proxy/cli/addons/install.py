@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.cli.addons.lookup import running_byway, tried
+from proxy.cli.addons.lookup import check_in_isolation, running_byway
 from proxy.cli.command import Invocation
 from proxy.cli.exit_codes import Misused
 from proxy.control.version import VERSION
@@ -16,7 +16,7 @@ from proxy.model.errors import BywayError, ConfigError
 
 
 def own_file(call: Invocation, name: str) -> Path:
-    """Where an addon of that name of the user's lies."""
+    """The path of the user's addon with this name. Raises Misused for an invalid name."""
     from proxy.config.suggestions import quoted
     from proxy.extend.loading.loader import NAME
 
@@ -26,7 +26,7 @@ def own_file(call: Invocation, name: str) -> Path:
 
 
 def write_new(file: Path, text: str | bytes) -> None:
-    """Never in the place of another. The folder is made for the user alone, since what lies in it is run."""
+    """Writes a new file; never overwrites one. The folder is private: files in it are run as code."""
     import os
 
     from proxy.config.files import shown
@@ -41,7 +41,7 @@ def write_new(file: Path, text: str | bytes) -> None:
     write_private(file, text)
 
 
-def take(call: Invocation, file: Path) -> None:
+def copy_and_enable(call: Invocation, file: Path) -> None:
     """Copies a file to the user's addons after it passes the check."""
     from proxy.config.files import read_bytes, shown
     from proxy.extend.loading.loader import FILE_LIMIT
@@ -49,16 +49,16 @@ def take(call: Invocation, file: Path) -> None:
     name = file.stem
     kept = own_file(call, name)
     content = read_bytes(file, limit=FILE_LIMIT)
-    tried(call, file)
+    check_in_isolation(call, file)
     if not (kept.exists() and kept.read_bytes() == content):
         write_new(kept, content)
     call.output.hint(f"{shown(file)} was copied; edit the copy.")
     set_enabled(call, name, True)
-    say_switched(call, name, True, kept)
+    print_state(call, name, True, kept)
 
 
 def set_enabled(call: Invocation, name: str, enabled: bool) -> None:
-    """Writes it down where that changes anything, and lets a running Byway know."""
+    """Writes the setting if it changes, and reloads a running Byway."""
     from proxy.cli.configure import set_addon
 
     running, file = running_byway(call), call.paths.config_file
@@ -69,7 +69,7 @@ def set_enabled(call: Invocation, name: str, enabled: bool) -> None:
             raise ConfigError(answer["problems"])
 
 
-def say_switched(call: Invocation, name: str, enabled: bool, file: Path) -> None:
+def print_state(call: Invocation, name: str, enabled: bool, file: Path) -> None:
     if call.output.as_json:
         call.output.document({"version": VERSION, "name": name, "enabled": enabled, "file": str(file)})
         return

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 
-def in_use(call: Invocation) -> Invocation:
+def for_running_config(call: Invocation) -> Invocation:
     """The command as for the configuration of the Byway that runs, beside which its addons lie; unless another one is
     named."""
     running = running_byway(call) if call.flags.config is None else None
@@ -31,14 +31,14 @@ def in_use(call: Invocation) -> Invocation:
 
 
 def running_byway(call: Invocation) -> Any:
-    """What commands ask, None when none runs."""
+    """The client of the running Byway; None when none runs."""
     try:
         return call.client()
     except NotRunning:
         return None
 
 
-def _found(call: Invocation) -> Sequence[AddonFile]:
+def _find_addons(call: Invocation) -> Sequence[AddonFile]:
     from proxy.cli.offline import read_configuration
     from proxy.extend.loading.loader import find
 
@@ -48,17 +48,17 @@ def _found(call: Invocation) -> Sequence[AddonFile]:
 def by_name(call: Invocation, name: str) -> AddonFile:
     from proxy.config.suggestions import quoted, suggestion
 
-    found = {it.name: it for it in _found(call)}
+    found = {it.name: it for it in _find_addons(call)}
     if name not in found:
         raise Misused(f"unknown addon {quoted(name)}{suggestion(name, found)}")
     return found[name]
 
 
-def files_meant(call: Invocation, names: Sequence[str]) -> list[Path]:
+def select_files(call: Invocation, names: Sequence[str]) -> list[Path]:
     """The files of the named addons; of all enabled ones without a name. Raises ConfigError for files that another
     user could have written; a file that is given by its path is not checked for that."""
     if not names:
-        return _loadable([it for it in _found(call) if it.enabled])
+        return _loadable([it for it in _find_addons(call) if it.enabled])
     paths = [Path(name) for name in names if name.endswith(".py")]
     return paths + _loadable([by_name(call, name) for name in names if not name.endswith(".py")])
 
@@ -69,22 +69,26 @@ def _loadable(found: Sequence[AddonFile]) -> list[Path]:
     return [it.path for it in found]
 
 
-def tried(call: Invocation, file: Path) -> Document:
-    """What it has, found out in a process apart. Raises ConfigError."""
+def check_in_isolation(call: Invocation, file: Path) -> Document:
+    """The hooks and options of a file, found in a separate process. Raises ConfigError."""
     from proxy.cli.addons.isolated_run import run_isolated
 
     return run_isolated("check", file, call.flags)
 
 
-def listed(call: Invocation) -> Document:
-    """What a running Byway has of each file, else what the files say; and what each says of itself."""
-    from proxy.extend.loading.static_scan import glance
+def list_document(call: Invocation) -> Document:
+    """The JSON of `byway addons list`: from the running Byway, else from the files without running them."""
+    from proxy.extend.loading.static_scan import scan
 
     running = running_byway(call)
     rows = _offline(call) if running is None else running.get("/v1/addons")["addons"]
     for row in rows:
-        seen = glance(Path(row["file"]))
-        row |= {"about": seen.about, "hooks": list(row["hooks"] or seen.hooks), "inspects": list(seen.inspects)}
+        found = scan(Path(row["file"]))
+        row |= {
+            "about": found.about,
+            "hooks": list(row["hooks"] or found.hooks),
+            "inspects": list(found.inspects),
+        }
     return {"version": VERSION, "running": running is not None, "addons": rows}
 
 
@@ -99,5 +103,5 @@ def _offline(call: Invocation) -> list[Document]:
             "hooks": [],
             "problems": [it.problem] if it.problem and it.enabled else [],
         }
-        for it in _found(call)
+        for it in _find_addons(call)
     ]

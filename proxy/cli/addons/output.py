@@ -19,35 +19,35 @@ Document = dict[str, Any]
 def show_checked(call: Invocation, found: Sequence[Mapping[str, Any]]) -> None:
     rows = []
     for it in found:
-        rows.append((it["name"], in_short(it), " ".join(option["name"] for option in it["options"]), it["file"]))
+        rows.append((it["name"], hooks_in_short(it), " ".join(option["name"] for option in it["options"]), it["file"]))
         if not (it["hooks"] or it["inspects"]):
             call.output.hint(f"{it['file']}: has no hook, so it does nothing; `byway addons docs` lists the hooks")
     call.output.table(("addon", "hooks", "options", "file"), rows, empty="No addon is enabled.")
 
 
-def in_short(addon: Mapping[str, Any]) -> str:
-    """Its hooks; that it starts and stops says nothing of what it does."""
+def hooks_in_short(addon: Mapping[str, Any]) -> str:
+    """The hooks of an addon in one line, without start and stop, which say nothing about its purpose."""
     hooks = [name for name in addon["hooks"] if name not in ("start", "stop")]
     return " ".join([*hooks, *(f"mitmproxy:{name}" for name in addon["inspects"])])
 
 
-def show_replayed(call: Invocation, told: Document) -> None:
+def show_replayed(call: Invocation, document: Document) -> None:
     rows = [
-        (clock(it["at"]), str(Destination(it["host"], it["port"])), _in_words(it["was"]), _in_words(it["would_be"]))
+        (clock(it["at"]), str(Destination(it["host"], it["port"])), _describe(it["was"]), _describe(it["would_be"]))
         for kind in ("decisions", "weighings")
-        for it in told[kind]
+        for it in document[kind]
     ]
     call.output.table(("at", "site", "was", "would be"), rows)
     call.output.hint(
-        f"Replayed {told['connections']} connections and {told['signals']} signals: "
-        f"{len(told['decisions'])} routes and {len(told['weighings'])} weights would change."
+        f"Replayed {document['connections']} connections and {document['signals']} signals: "
+        f"{len(document['decisions'])} routes and {len(document['weighings'])} weights would change."
     )
-    for sentence in (*told["faults"], *told["notes"], *_not_replayed(told["left_out"])):
+    for sentence in (*document["faults"], *document["notes"], *_not_replayed(document["left_out"])):
         call.output.hint(sentence)
 
 
-def _in_words(decided: Any) -> str:
-    """A plan, or what addons made of signals."""
+def _describe(decided: Any) -> str:
+    """A plan, or the changes of signals, in words."""
     if isinstance(decided, list):
         return "; ".join(decided) or "unchanged"
     routes = " → ".join(decided["routes"])
@@ -55,7 +55,7 @@ def _in_words(decided: Any) -> str:
 
 
 def _not_replayed(left_out: Document) -> Iterator[str]:
-    """What of the time is missing, a sentence each."""
+    """One sentence for each kind of log entry that could not be replayed."""
     yield "Client addresses and HTTP paths are not logged; replay uses GET /."
     sentences = {
         "unnamed": "about {} direct connections; `[log] hosts` logs only their number",

@@ -40,14 +40,14 @@ Document = dict[str, Any]
 _CALLED_ANYWAY = frozenset({"start", "stop"})
 
 
-def replay(asked: Mapping[str, Any]) -> Document:
+def replay(request: Mapping[str, Any]) -> Document:
     """Raises ConfigError for a file that cannot be loaded, BywayError for a log that cannot be read."""
-    paths = paths_of(asked)
+    paths = paths_of(request)
     setup = make_setup(paths)
-    recording = _read(paths, asked["since"])
-    file = Path(asked["file"])
+    recording = _read(paths, request["since"])
+    file = Path(request["file"])
     notes: list[str] = []
-    load = partial(load_addon, loaded=setup.loaded, limit_s=asked["load_s"])
+    load = partial(load_addon, loaded=setup.loaded, limit_s=request["load_s"])
     addons = [*_load_others(paths, setup.loaded, file.stem, load, notes), load(file)]
     faults = _Faults()
     logging.getLogger().addHandler(faults)

@@ -1,9 +1,8 @@
-"""What an addon keeps closed, so that it stays closed while the addon cannot be asked.
+"""Fail-closed: what an addon blocks or sends to relays stays so while the addon fails.
 
-What only an addon sends through relays, or refuses, no rule would close: with its first fault the site would be open.
-So its last good answer of that kind is remembered by site, and stands in for those that fail: of this version, of an
-edited one, and of one that is switched off. A good answer that leaves a site open ends that, and so does the user who
-takes the addon away. Nothing of it is written down.
+No rule closes what only an addon closes, so with its first fault the site would be open. Therefore the last valid
+answer of that kind is remembered by site and replaces answers that fail: of this version, of an edited one, and of a
+disabled one. It ends with a valid answer that leaves the site open, or when the user removes the addon. In memory only.
 """
 
 from __future__ import annotations

@@ -1,9 +1,9 @@
 """Work that an addon's code starts past its `api`: tasks (`asyncio.create_task`, `gather`, a TaskGroup), callbacks of
 the loop, and threads.
 
-Nobody guards these by themselves. A SystemExit in a task would end Byway, a loop in one would stop it, and it would
-outlive an edit. So a task whose coroutine stands in an addon's file becomes the addon's, as those of `api.spawn` are.
-What is raised in one that nobody awaits, in a callback or in a thread is a fault of the addon, and none of Byway's.
+Without tracking, a SystemExit in such a task would end Byway, a loop would stop it, and the task would outlive an edit.
+So a task whose coroutine is defined in an addon's file belongs to the addon, like those of `api.spawn`. An exception in
+a task that is not awaited, in a callback or in a thread is a fault of the addon, not of Byway.
 """
 
 from __future__ import annotations

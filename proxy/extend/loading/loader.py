@@ -56,9 +56,9 @@ def find(
     Raises ConfigError when a folder cannot be read: nobody knows then which there are.
     """
     folder = shipped if shipped is not None else bundled_folder("addons")
-    found = {} if folder is None else {path.stem: _found(path, tables, shipped=True) for path in _files(folder)}
+    found = {} if folder is None else {path.stem: _addon_file(path, tables, shipped=True) for path in _files(folder)}
     for path in _files(user_folder):
-        found[path.stem] = _found(path, tables, shipped=False)
+        found[path.stem] = _addon_file(path, tables, shipped=False)
     return tuple(found[name] for name in sorted(found))
 
 
@@ -86,7 +86,7 @@ def _files(folder: Path) -> list[Path]:
     return [folder / name for name in taken]
 
 
-def _found(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool) -> AddonFile:
+def _addon_file(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool) -> AddonFile:
     name = path.stem
     table = tables.get(name)
     enabled = table.enabled if table is not None and table.enabled is not None else not shipped

@@ -59,7 +59,7 @@ def read(module: ModuleType, name: str, table: Mapping[str, Any], place: Place) 
     declared = _declared(module)
     known = names(module)
     problems = [
-        _said(place, ("addons", name, key), f"unknown key {quoted(key)} in [addons.{name}]{_hint(key, known)}")
+        _located(place, ("addons", name, key), f"unknown key {quoted(key)} in [addons.{name}]{_hint(key, known)}")
         for key in table
         if key not in known
     ]
@@ -71,7 +71,7 @@ def read(module: ModuleType, name: str, table: Mapping[str, Any], place: Place) 
         except ValidationError as error:
             for detail in error.errors(include_url=False):
                 path = ("addons", name, *detail["loc"])
-                problems.append(_said(place, path, f"{_dotted(path)}: {_lower(detail['msg'])}"))
+                problems.append(_located(place, path, f"{_dotted(path)}: {_lower(detail['msg'])}"))
     if problems:
         raise ConfigError(problems)
     return options
@@ -113,7 +113,7 @@ def _hint(key: str, known: tuple[str, ...]) -> str:
     return suggestion(key, known) if known else "; this addon takes no options"
 
 
-def _said(place: Place, path: tuple[str | int, ...], sentence: str) -> str:
+def _located(place: Place, path: tuple[str | int, ...], sentence: str) -> str:
     where = place(*path)
     return f"{where}: {sentence}" if where else sentence
 

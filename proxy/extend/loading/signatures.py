@@ -41,7 +41,7 @@ def hooks_of(thing: object) -> tuple[dict[str, Callable[..., Any]], list[Misfit]
     return found, misfits
 
 
-def written(hook: Hook, *, method: bool = True) -> str:
+def declaration(hook: Hook, *, method: bool = True) -> str:
     """How a hook is to be declared: `def plan(self, request, plan)`."""
     return f"def {hook.name}({', '.join((*(('self',) if method else ()), *hook.parameters))})"
 
@@ -66,7 +66,7 @@ def _fault(hook: Hook, function: Callable[..., Any]) -> str:
     if inspect.iscoroutinefunction(function) and not hook.may_be_async:
         return f"{hook.name} must not be async: {_why_not_async(hook)}"
     if not _fits(hook, function):
-        right = written(hook, method=inspect.ismethod(function))
+        right = declaration(hook, method=inspect.ismethod(function))
         return f"{hook.name} has the wrong parameters; write `{right}`"
     return ""
 

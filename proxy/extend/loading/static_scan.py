@@ -36,7 +36,7 @@ class StaticScan:
     inspects: tuple[str, ...] = ()  # those of mitmproxy's
 
 
-def glance(file: Path) -> StaticScan:
+def scan(file: Path) -> StaticScan:
     """Never raises: what is wrong with the file is the loader's to say."""
     try:
         tree = ast.parse(read_text(file, limit=_LIMIT))

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.cli.addons.output import in_short, show_checked, show_replayed
+from proxy.cli.addons.output import hooks_in_short, show_checked, show_replayed
 from proxy.cli.command import Flags, Invocation
 from proxy.cli.output import Output
 
@@ -20,7 +20,7 @@ def replayed(**more: Any) -> dict[str, Any]:
 
 
 def test_of_hooks_those_that_do_something_are_named() -> None:
-    assert in_short({"hooks": ["start", "plan"], "inspects": ["request"]}) == "plan mitmproxy:request"
+    assert hooks_in_short({"hooks": ["start", "plan"], "inspects": ["request"]}) == "plan mitmproxy:request"
 
 
 def test_one_without_a_hook_is_pointed_out(capsys: pytest.CaptureFixture[str]) -> None:

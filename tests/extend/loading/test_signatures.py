@@ -6,7 +6,7 @@ import pytest
 
 from proxy.extend.guard.time_limit import BUDGET_S, LIMIT_S, PATIENCE_S
 from proxy.extend.hooks import HOOKS, Hook, Hooks
-from proxy.extend.loading.signatures import hooks_of, written
+from proxy.extend.loading.signatures import declaration, hooks_of
 from proxy.extend.manager import STOP_S
 
 
@@ -19,7 +19,7 @@ def test_an_object_that_has_all_hooks_has_no_misfit() -> None:
 @pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
 def test_what_is_shown_as_right_is_right(hook) -> None:  # type: ignore[no-untyped-def]
     space: dict[str, type] = {}
-    exec(f"class A:\n    {written(hook)}: ...", space)
+    exec(f"class A:\n    {declaration(hook)}: ...", space)
     found, misfits = hooks_of(space["A"]())
     assert (list(found), misfits) == ([hook.name], [])
 
@@ -27,7 +27,7 @@ def test_what_is_shown_as_right_is_right(hook) -> None:  # type: ignore[no-untyp
 @pytest.mark.parametrize("hook", HOOKS.values(), ids=HOOKS)
 def test_a_letter_left_out_is_noticed(hook) -> None:  # type: ignore[no-untyped-def]
     space: dict[str, type] = {}
-    exec(f"class A:\n    {written(hook).replace(f'def {hook.name}', f'def {hook.name[:-1]}')}: ...", space)
+    exec(f"class A:\n    {declaration(hook).replace(f'def {hook.name}', f'def {hook.name[:-1]}')}: ...", space)
     _, misfits = hooks_of(space["A"]())
     assert f"did you mean {hook.name}?" in misfits[0].sentence
 
