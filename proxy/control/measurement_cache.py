@@ -19,7 +19,7 @@ from proxy.control.dependencies import Dependencies, Setup
 from proxy.control.serialize import Document
 from proxy.detect.relay_health import Health
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.detect.verdict.verdict import Confidence, Verdict, judge
+from proxy.detect.verdict.verdict import Confidence, Verdict, decide
 from proxy.model import Belief, Destination, MeasurementStep, NetworkId, Plan, Route, State, StepKind, Symptom
 from proxy.probe.measure.inputs import MeasurementRequest, SharedControls, measured_routes
 from proxy.probe.measure.measurement import measure
@@ -144,7 +144,7 @@ class Measurements:
         settings = self._parts.setup().settings
         relays = [relay.name for relay in enabled_relays(settings.relay)]
         state = self._parts.beliefs.network_state(network)
-        return judge(
+        return decide(
             steps,
             held,
             detect=settings.detect,

@@ -81,8 +81,8 @@ class KnownRoots:
         return len(self._roots)
 
     def find(self, chain: Sequence[bytes]) -> Root | None:
-        """The known root in a chain, or the one whose key signed any of it: whoever has this system trust his root need
-        not send it, and may send what he likes in its place."""
+        """The known root in a chain, or the one whose key signed any of it: an interceptor whose root is trusted here
+        need not send it, and may send anything in its place."""
         for der in chain[:CHAIN_LIMIT]:
             root = self._by_hash.get(certificates.sha256(der))
             if root is None and (key := certificates.public_key(der)):
@@ -93,7 +93,7 @@ class KnownRoots:
         return next((root for der, root in signed if certificates.signed_by(der, root.key)), None)
 
 
-def judge(chain: Sequence[bytes], host: str, *, verified: bool, expired: bool, roots: KnownRoots) -> Finding:
+def classify_chain(chain: Sequence[bytes], host: str, *, verified: bool, expired: bool, roots: KnownRoots) -> Finding:
     """What the presented `chain` (DER, the site's first) for `host` says. `verified`: the system's store trusts it for
     this host; `expired`: it would, on another day."""
     if not chain:

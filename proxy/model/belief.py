@@ -69,7 +69,7 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What we hold about a scope on a network. `detect.beliefs` makes and changes these; nobody else does."""
+    """What we hold about a scope on a network. Only `detect.beliefs` makes and changes these."""
 
     scope: str  # a host, `*.` and a registrable domain for all below it, or an address prefix
     network: NetworkId

@@ -1,6 +1,6 @@
 """What can go wrong, said four ways.
 
-Whoever raises knows whose fault it was: the user's configuration, the peer that speaks to us, or the path that
+The code that raises knows whose fault it was: the user's configuration, the peer that speaks to us, or the path that
 was being opened. Everything else that Byway raises on purpose is a plain BywayError. Each message is one sentence
 that names the file, line or host, and says what to do where something can be done.
 """

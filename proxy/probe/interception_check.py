@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from proxy.detect.beliefs.belief_table import TROUBLED
-from proxy.detect.tls_interception import Finding, Kind, judge
+from proxy.detect.tls_interception import Finding, Kind, classify_chain
 from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.model.bounded import Bounded
 from proxy.net.tasks import spawn
@@ -121,7 +121,7 @@ class InterceptionCheck:
         return self._services.beliefs.network_state(network)
 
     def _judge(self, fetched: FetchedChain, host: str) -> Finding:
-        return judge(
+        return classify_chain(
             fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._services.roots
         )
 

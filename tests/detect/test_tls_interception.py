@@ -13,7 +13,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
 from proxy.config.bundled import bundled
-from proxy.detect.tls_interception import CHAIN_LIMIT, Finding, Kind, KnownRoots, Root, judge
+from proxy.detect.tls_interception import CHAIN_LIMIT, Finding, Kind, KnownRoots, Root, classify_chain
 from proxy.model.errors import ConfigError
 from proxy.wire import certificates
 from tests.lab.authorities import STATE_ROOT, Authority
@@ -48,7 +48,7 @@ def office() -> Iterator[Authority]:
 def judged(
     chain: list[bytes], *, verified: bool = False, expired: bool = False, roots: KnownRoots = SHIPPED
 ) -> Finding:
-    return judge(chain, HOST, verified=verified, expired=expired, roots=roots)
+    return classify_chain(chain, HOST, verified=verified, expired=expired, roots=roots)
 
 
 def test_kazakhstans_ten_are_shipped() -> None:

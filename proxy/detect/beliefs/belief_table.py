@@ -225,7 +225,7 @@ class BeliefTable:
 
     def _lapse(self, key: Key, held: Belief, now: float) -> Belief | None:
         """A suspect that was not confirmed is unknown again, but its score, its exits and the way around are remembered
-        while they matter. A block that nobody visited is forgotten."""
+        while they matter. A block without a visit is removed at once."""
         matters_until = max(
             falls_below(held, NEGLIGIBLE, self._settings),
             held.last_good_at + self._settings.last_good_s if held.last_good else -math.inf,

@@ -1,6 +1,6 @@
 """Which names were seen at a place, and when: dead hosts of one prefix, unrelated sites led to one warning.
 
-What many names have in common tells more than each of them. Whoever blocks can make up any number of places and names,
+What many names have in common tells more than each of them. A censor can make up any number of places and names,
 so there are bounds for both, and what was seen least recently goes first.
 """
 

@@ -85,7 +85,7 @@ class NetworkHealth:
     # -- control gate ---------------------------------------------------------------------------------------------
 
     def is_last(self, network: NetworkId, by: ControlAnswer) -> bool:
-        """Whether nobody else was heard since on a network that is well: then its date alone need move on."""
+        """Whether `by` is the latest direct delivery on a network that is well, so that only its date has to move."""
         line = self._lines.get(network)
         return line is not None and line.last is by and line.state is NetworkState.OK
 
@@ -259,7 +259,7 @@ class NetworkHealth:
         return news
 
     def _not_resigned(self, line: _NetworkRecord, domain: str) -> None:
-        """A control's certificate is its own: when that holds for all that were not, nobody re-signs everything."""
+        """A control shows its own certificate: when all that were re-signed do, TLS is no longer intercepted."""
         for domains in line.resigned.values():
             domains.pop(domain, None)
         controls = any(was_control for domains in line.resigned.values() for was_control in domains.values())

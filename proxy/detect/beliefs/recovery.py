@@ -20,7 +20,7 @@ from proxy.detect.signals import NAME_BASED
 from proxy.model import Belief, Cause, Change, Route, Signal, SignalId, State
 
 CLAIM_S = 60.0
-"""How long a re-test that was said to be due is not due again, should nobody report it."""
+"""Seconds for which a re-test that has been claimed is not due again, in case its result is never reported."""
 
 Needs = Literal["byte", "hello", "page", "verified", "64k"]
 

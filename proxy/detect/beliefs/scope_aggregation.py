@@ -64,7 +64,7 @@ class ScopeAggregation:
 
     def tells_of(self, scope: Key, host: str) -> bool:
         """Whether that a host works says that the trouble of its scope is over: not when only others of a domain were
-        seen to fail. After a restart nobody remembers which, and any will do."""
+        seen to fail. After a restart it is not known which, and any host counts."""
         return scope not in self._failed or host == scope[1] or self._failed.saw(scope, host)
 
     def prefix_over(self, network: NetworkId, addresses: Iterable[IPAddress], now: float) -> Belief | None:

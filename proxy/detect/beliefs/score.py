@@ -1,7 +1,7 @@
 """The arithmetic of one belief: how a signal is counted, how a score ages, when a host is suspect or blocked.
 
 Functions from a Belief to a Belief, by docs/detection.md, "Score and states". The score only decides how a state is
-entered; once `blocked` is entered it holds without decay until the way back is gone or nobody visits any more.
+entered; once `blocked` is entered it holds without decay until re-tests succeed, or the site is not visited any more.
 """
 
 from __future__ import annotations

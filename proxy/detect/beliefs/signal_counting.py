@@ -47,11 +47,11 @@ SHARED_DOMAINS_MAX = 16
 """Places to which unrelated sites lead, and domains remembered of each."""
 
 Refine = Callable[[Outcome, Signal], Signal]
-"""What somebody who knows better makes of a signal before it counts: with a weight of 0 it is nothing."""
+"""What an addon makes of a signal before it counts; a weight of 0 removes it."""
 
 
 def unrefined(_outcome: Outcome, signal: Signal) -> Signal:
-    """Nobody does."""
+    """Returns the signal as it is: no addon refines signals."""
     return signal
 
 
@@ -155,7 +155,7 @@ class SignalCounting:
         return self.table.raise_suspicion(key, before, after, heaviest, now)
 
     def failed_again_later(self, key: Key, host: Key, sent: float, now: float) -> None:
-        """Direct failed in a re-test while nobody else was heard: the same evidence once more, if somebody is soon."""
+        """Direct failed in a re-test while no other site was reached: its evidence waits for the control gate."""
         held = self.table.troubled(key, now)
         if held is None or not held.signal_weight:
             return

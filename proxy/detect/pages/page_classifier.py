@@ -3,7 +3,7 @@
 Two things show: the fingerprint of a known block page, in the head or in the page, and a redirect to another
 registrable domain, which may be a move and may be the way to a block page: another route tells. Only pages are waited
 for (`text/html`, not an error's own kind of text, not a download), and only their beginning: a provider's page is small
-and comes whole. What cannot be read is plain: to refuse it is the business of whoever forwards it.
+and comes whole. What cannot be read is plain: `session` decides whether to refuse it.
 """
 
 from __future__ import annotations

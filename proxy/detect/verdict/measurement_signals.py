@@ -350,7 +350,8 @@ def _of_names(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[Signa
 
 
 def _is_at_the_wrong_address(routes: MeasuredRoutes) -> bool:
-    """Whoever is at the system's address cannot show the site's certificate, or direct works at the secure one."""
+    """Whether the host at the system's address has no certificate for the site, or direct works at the address from
+    encrypted DNS."""
     shown = any(step.part is StepKind.CERTIFICATE and step.failed for step in routes.on(DIRECT))
     return shown or (routes.found(DOH) is StepResult.OK and routes.found(DIRECT) is not StepResult.OK)
 
@@ -372,7 +373,8 @@ def _of_answers(step: MeasurementStep, routes: MeasuredRoutes) -> list[tuple[Sig
 
 
 def _answers_a_harmless_name(failed: MeasurementStep, routes: MeasuredRoutes) -> bool:
-    """And otherwise than the site's: a server that sends everybody an alert tells nothing."""
+    """Whether another SNI at the same address was answered, and not in the way that this one failed: a server that
+    sends an alert to every client says nothing about filtering."""
     return any(
         step.part is StepKind.NEUTRAL
         and step.ok

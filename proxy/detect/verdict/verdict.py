@@ -68,7 +68,7 @@ class Verdict:
     """The relays that failed themselves, by name."""
 
 
-def judge(
+def decide(
     steps: Sequence[MeasurementStep],
     belief: Belief,
     *,
@@ -80,12 +80,12 @@ def judge(
     """The verdict over one measurement. `relays` are those that are configured, `working_relays` those that delivered
     other sites of late."""
     routes = MeasuredRoutes.of(steps)
-    verdict = _Judge(routes, belief, detect, tuple(relays), network_state, working_relays).verdict()
+    verdict = _Decision(routes, belief, detect, tuple(relays), network_state, working_relays).verdict()
     return replace(verdict, relay_faults=routes.relay_faults)
 
 
-class _Judge:
-    """One case."""
+class _Decision:
+    """One measurement of one site, and the verdict on it."""
 
     def __init__(
         self,
@@ -276,7 +276,7 @@ class _Judge:
         )
 
     def _resolver_is_down(self) -> Verdict:
-        """Nobody's name resolves: that is no block of this site."""
+        """The resolver answers for no site, which is no block of this one."""
         return Verdict(
             SiteStatus.WORKS,
             State.WORKS,

@@ -11,7 +11,7 @@ import contextlib
 import math
 from collections.abc import AsyncGenerator, Callable, Sequence
 
-from proxy.detect.tls_interception import Finding, Kind, judge
+from proxy.detect.tls_interception import Finding, Kind, classify_chain
 from proxy.model import (
     DIRECT,
     Action,
@@ -94,12 +94,12 @@ class _Measuring:
     async def _identify_issuer(self, dialer: Dialer, destination: Destination, host: str) -> tuple[str, Evidence]:
         """Who made a certificate that is not trusted: asked for once more, to see the whole chain."""
         seen = await fetch_chain(dialer, destination, host, timeout_s=self._detect.silent_s, trust=self._env.trust)
-        found = judge(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._env.roots)
+        found = classify_chain(seen.chain, host, verified=seen.verified, expired=seen.expired, roots=self._env.roots)
         return _finding_evidence(found)
 
     def _find_known_interceptor(self, chain: Sequence[bytes], host: str) -> tuple[str, Evidence] | None:
         """The same of a chain that is trusted, where a root made it that is known to intercept."""
-        found = judge(chain, host, verified=True, expired=False, roots=self._env.roots)
+        found = classify_chain(chain, host, verified=True, expired=False, roots=self._env.roots)
         return _finding_evidence(found) if found.kind is Kind.KNOWN_ROOT else None
 
     def _emit_step(self, step: MeasurementStep) -> None:

@@ -8,7 +8,7 @@ import pytest
 
 from proxy.config.schema import Detect
 from proxy.detect.relay_faults import RelayFault
-from proxy.detect.verdict.verdict import Confidence, Verdict, judge
+from proxy.detect.verdict.verdict import Confidence, Verdict, decide
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
@@ -254,7 +254,7 @@ def told(verdict: Verdict) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_table(case: Case) -> None:
-    verdict = judge(case.steps, case.belief, detect=Detect(), relays=["tor"], network_state=case.state)
+    verdict = decide(case.steps, case.belief, detect=Detect(), relays=["tor"], network_state=case.state)
     assert verdict.status == case.word, told(verdict)
     assert case.cause in ("", verdict.cause)
     assert case.confidence in (None, verdict.confidence), verdict
@@ -266,14 +266,14 @@ def test_the_table(case: Case) -> None:
 
 
 def test_a_relays_own_fault_is_no_comparison() -> None:
-    verdict = judge((*RESET, *RELAY_DEAD, *WELL), UNKNOWN, detect=Detect())
+    verdict = decide((*RESET, *RELAY_DEAD, *WELL), UNKNOWN, detect=Detect())
     assert verdict.status == "relays fail"
     assert verdict.relay_faults == {"tor": RelayFault.SILENT}
 
 
 def test_a_relay_that_works_for_other_sites_and_waits_for_this_one_is_a_comparison() -> None:
     steps = (bad(StepKind.CONNECT, Symptom.TIMEOUT), *RELAY_WAITS, *WELL)
-    assert judge(steps, UNKNOWN, detect=Detect(), working_relays=["tor"]).status == "site down"
+    assert decide(steps, UNKNOWN, detect=Detect(), working_relays=["tor"]).status == "site down"
 
 
 @pytest.mark.parametrize(
@@ -297,20 +297,20 @@ def test_a_dead_relay_of_any_kind_says_nothing_of_the_site(
         (bad(StepKind.CONNECT, Symptom.TIMEOUT),),
         (ok(StepKind.CONNECT), bad(StepKind.ANSWER, Symptom.SILENT)),
     ):
-        verdict = judge((*direct, relay, *WELL), UNKNOWN, detect=Detect(), relays=["tor"])
+        verdict = decide((*direct, relay, *WELL), UNKNOWN, detect=Detect(), relays=["tor"])
         assert (verdict.status, verdict.relay_faults) == ("relays fail", {"tor": fault}), verdict
         assert f"relay tor: {fault.text}" in verdict.seen
         assert "byway relay test tor" in verdict.do
 
 
 def test_one_relay_of_two_is_enough() -> None:
-    verdict = judge((*RESET, *RELAY_DEAD, *page(VPS), *WELL), UNKNOWN, detect=Detect())
+    verdict = decide((*RESET, *RELAY_DEAD, *page(VPS), *WELL), UNKNOWN, detect=Detect())
     assert verdict.through == (VPS,)
     assert verdict.state is State.SUSPECT
 
 
 def test_without_a_relay_the_advice_is_to_add_one() -> None:
-    verdict = judge((*SWAPPED, *WELL), UNKNOWN, detect=Detect())
+    verdict = decide((*SWAPPED, *WELL), UNKNOWN, detect=Detect())
     assert "byway relay add" in verdict.do
 
 
@@ -320,10 +320,10 @@ def test_what_was_seen_names_no_control(case: Case) -> None:
     named = tuple(
         replace(step, text="home.example: no answer") if step.part is StepKind.CONTROL else step for step in case.steps
     )
-    assert "home.example" not in judge(named, case.belief, detect=Detect(), network_state=case.state).seen
+    assert "home.example" not in decide(named, case.belief, detect=Detect(), network_state=case.state).seen
 
 
 def test_nothing_at_all() -> None:
-    verdict = judge((), UNKNOWN, detect=Detect())
+    verdict = decide((), UNKNOWN, detect=Detect())
     assert verdict.status == "not tested"
     assert not verdict.anomaly

@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from proxy.config.schema import Auto, Detect, RelayConfig, Settings
-from proxy.detect.verdict.verdict import Verdict, judge
+from proxy.detect.verdict.verdict import Verdict, decide
 from proxy.model import (
     DIRECT,
     UNKNOWN_NETWORK,
@@ -154,7 +154,7 @@ async def steps_of(
 
 
 def judged(steps: Sequence[MeasurementStep], state: State = State.UNKNOWN) -> Verdict:
-    return judge(steps, replace(Belief(SITE, UNKNOWN_NETWORK), state=state), detect=QUICK, relays=["tor"])
+    return decide(steps, replace(Belief(SITE, UNKNOWN_NETWORK), state=state), detect=QUICK, relays=["tor"])
 
 
 def only(steps: Sequence[MeasurementStep], part: StepKind, route: Route = DIRECT) -> MeasurementStep:
