@@ -21,8 +21,8 @@ that they wake."""
 
 
 class Deadline:
-    """For the block of one task: `with deadline(5):`. Raises TimeoutError out of the block, as asyncio.Timeout does;
-    they nest, and a cancellation from elsewhere stays one."""
+    """Limits one block of a task: `with deadline(5):`. Raises TimeoutError out of the block, as asyncio.Timeout does.
+    Deadlines nest, and a cancellation that comes from elsewhere stays a cancellation."""
 
     __slots__ = ("_cancelling", "_is_over", "_loop", "_task", "_timer", "_when")
 
@@ -66,7 +66,7 @@ class Deadline:
 
 
 def deadline(seconds: float | None) -> Deadline:
-    """So many seconds from now; None: never."""
+    """A Deadline `seconds` from now; None: never."""
     return Deadline(None if seconds is None else asyncio.get_running_loop().time() + seconds)
 
 

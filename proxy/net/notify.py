@@ -1,7 +1,7 @@
-"""How one coroutine hears of many things without a task for each.
+"""Wakes one coroutine for many sources, without a task for each (tokio calls it Notify).
 
-Streams, timers and dials ring; the one that watches them all waits, and then looks at everything. A ring is not
-counted and says nothing of what happened, so that none can be missed and many at once cost one look.
+Streams, timers and dials call `set`; the coroutine that serves them all waits, and then checks each of them. A `set` is
+neither counted nor says what happened, so that none is missed and many at once cost one check.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from proxy.net.deadline import POLLS
 
 
 class Notify:
-    """Rung by whatever may have changed something; one coroutine waits for it."""
+    """Set by any source of events; one coroutine waits for it."""
 
     __slots__ = ("_is_set", "_timer", "_waiter")
 
@@ -27,8 +27,8 @@ class Notify:
             self._waiter.set_result(None)
 
     async def wait(self, timeout_s: float | None) -> None:
-        """Returns when rung (also when it was since the last wait), or after `timeout_s`, when the loop has polled once
-        more: whoever waits then decides by what came in time, also on a loop that is late."""
+        """Returns when set (also when that was before the call), or after `timeout_s`. The loop polls its sockets once
+        more before a timeout, so that on a late loop the caller still decides by what came in time."""
         if not self._is_set:
             loop = asyncio.get_running_loop()
             self._waiter = loop.create_future()

@@ -1,4 +1,4 @@
-"""Who is at the other end of a Unix socket, as the kernel says: only that cannot be forged."""
+"""The user at the other end of a Unix socket, as the kernel reports it, since only that cannot be forged."""
 
 from __future__ import annotations
 

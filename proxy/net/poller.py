@@ -1,8 +1,8 @@
 """Readiness of our own sockets, apart from asyncio's transports.
 
 One epoll set of ours is a single reader of the asyncio loop. A socket is registered once, edge-triggered for both
-directions, and whoever uses it always tries the call first and waits only when it would block; so nothing is registered
-again for the life of a connection (measured: twice as many tunnels as with asyncio's streams). Where there is no epoll,
+directions. Its user always tries the call first and waits only when it would block, so nothing is registered again for
+the life of a connection (measured: twice as many tunnels as with asyncio's streams). Where there is no epoll,
 LoopPoller gives the same service from the loop's own add_reader and add_writer, armed one wait at a time.
 """
 
@@ -84,7 +84,7 @@ class EpollPoller:
         for fd, mask in self._epoll.poll(0, _BATCH):
             watched = self._watched.get(fd)
             if watched is not None:
-                _tell(self._loop, watched, mask | READABLE if mask & (PEER_SHUT | URGENT) else mask)
+                _notify(self._loop, watched, mask | READABLE if mask & (PEER_SHUT | URGENT) else mask)
 
 
 class LoopPoller:
@@ -125,16 +125,16 @@ class LoopPoller:
     def _readable(self, fd: int) -> None:
         self._loop.remove_reader(fd)
         if (watched := self._watched.get(fd)) is not None:
-            _tell(self._loop, watched, READABLE)
+            _notify(self._loop, watched, READABLE)
 
     def _writable(self, fd: int) -> None:
         self._loop.remove_writer(fd)
         if (watched := self._watched.get(fd)) is not None:
-            _tell(self._loop, watched, WRITABLE)
+            _notify(self._loop, watched, WRITABLE)
 
 
-def _tell(loop: asyncio.AbstractEventLoop, watched: Watched, mask: int) -> None:
-    """One faulty owner must not cost the others their edge, which does not come twice."""
+def _notify(loop: asyncio.AbstractEventLoop, watched: Watched, mask: int) -> None:
+    """Calls the owner. A fault in one owner must not cost the others their edges, which do not come twice."""
     try:
         watched.ready(mask)
     except Exception as error:

@@ -16,8 +16,8 @@ _running: set[asyncio.Task[Any]] = set()
 
 
 def spawn(coro: Coroutine[Any, Any, T], *, name: str) -> asyncio.Task[T]:
-    """Starts `coro` as a task. An exception goes to the loop's exception handler when it ends, whether or not
-    somebody awaits the task: what may fail as a matter of course is caught within `coro`."""
+    """Starts `coro` as a task. An exception goes to the loop's exception handler when it ends, even if the task
+    is awaited: expected failures are caught within `coro`."""
     task: asyncio.Task[T] = asyncio.get_running_loop().create_task(coro, name=name)
     _running.add(task)
     task.add_done_callback(_ended)

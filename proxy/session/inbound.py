@@ -1,8 +1,8 @@
-"""What a client says first, in whichever protocol, read under deadlines and made one of three values.
+"""The inbound handshake: reads a client's first request, in any protocol, and returns one of three values.
 
-The first byte tells HTTP from SOCKS. A Tunnel and a PlainHttp ask us to go somewhere; ForUs is a browser that opened
-our own address. Each knows how its client is answered. Credentials, when they are asked for, are checked on every
-connection and never remembered by address.
+The first byte tells HTTP from SOCKS. A TunnelRequest and a ForwardRequest name a destination; an OwnPageRequest comes
+from a browser that opened Byway's own address. Each knows how its client is answered. Credentials, when they are
+required, are checked on every connection and never remembered by address.
 """
 
 from __future__ import annotations
@@ -180,7 +180,7 @@ class InboundHandshake:
     async def _http(self, client: SocketStream, reader: Reader) -> InboundRequest:
         head = await read_with(client, reader, http1.read_request_head(reader))
         if head.form is Form.ORIGIN:
-            # Whoever would need the password, and cannot give one in this form, is not told who listens here.
+            # A remote client cannot give the password in this form, so it does not learn what listens here.
             if not self._is_ours(head.host) or (self._credentials is not None and not _is_near(client)):
                 raise PeerError(f"request for {head.host!r}, which is not this proxy", reply=_MISDIRECTED)
             return OwnPageRequest(_as_received(head) + reader.rest())

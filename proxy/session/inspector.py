@@ -1,4 +1,4 @@
-"""What a session asks of the inspector: it looks into what a rule INSPECTs, and `intercept` has it."""
+"""What a session asks of the inspector of decrypted traffic, which `intercept` implements."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from proxy.wire.flight import Flight
 
 @dataclass(frozen=True, slots=True)
 class InspectionDecision:
-    """What an inspector makes of a connection. Neither: it goes on as if no rule had said INSPECT."""
+    """What an inspector decides about a connection. With neither field set, it goes on uninspected."""
 
     inspect: bool = False
     refusal: str = ""
-    """One sentence: why nothing of it may go on."""
+    """One sentence: why the connection must end; empty when it may go on."""
 
 
 DO_NOT_INSPECT = InspectionDecision()
@@ -25,22 +25,22 @@ DO_NOT_INSPECT = InspectionDecision()
 
 @dataclass(frozen=True, slots=True)
 class InspectedOrigin:
-    """What stands in for an origin, for one plain HTTP request."""
+    """The inspector in place of an origin, for one plain HTTP request."""
 
     stream: SocketStream
-    """It ends without a word where no answer came."""
+    """Ends without a byte when there is no answer."""
     inside: Callable[[], Outcome | None]
-    """How it went on from there; None: it did not."""
+    """The outcome of the inspector's own tunnel to the origin; None: it opened none."""
 
 
 class Inspector(Protocol):
-    """Looks into what a rule INSPECTs. `intercept` has it; here is what a session asks of it."""
+    """Decrypts and inspects the connections that a rule INSPECTs."""
 
     async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
         """What becomes of a connection: first before its client is told "connected", without a `flight`, then with."""
 
-    async def intercept(self, client: SocketStream, said: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
-        """Takes over a client that has `said` its first words. On what is returned the inspector speaks as the client
+    async def intercept(self, client: SocketStream, received: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
+        """Takes over a client from which `received` was read. On what is returned the inspector speaks as the client
         of the session; `outcome` tells what has become of that. Raises OSError."""
 
     async def serve(self, outcome: Outcome) -> InspectedOrigin:

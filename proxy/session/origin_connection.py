@@ -18,16 +18,16 @@ from proxy.wire.reader import Reader
 
 @dataclass(frozen=True, slots=True)
 class OriginConnection:
-    """Who holds it closes its stream."""
+    """The session that holds it closes its stream."""
 
     destination: Destination
     route: Route
     registry: Registry
-    """What `route` meant: after a reload a relay of that name may be another."""
+    """The registry that dialed `route`: after a reload, the same name may mean another relay."""
     network: NetworkId
     stream: Stream
     reader: Reader
-    """What of its answers has come already."""
+    """Bytes of answers that were received and not read yet."""
     reusable: bool
     """False: the answer came before the request's head had gone out whole, so nothing may follow it; or only the first
     request has a shape that gets through."""

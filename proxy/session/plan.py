@@ -1,8 +1,7 @@
-"""What is planned for a request: the routes that may be tried, in their order, and who said so.
+"""The plan for a request: the routes that may be tried, in order, and the rule or belief that chose them.
 
-The address guard has the first word and nobody takes it back. Then the user's rules speak, and under AUTO what is
-believed of the host; addons see the plan last. Nothing is resolved or sent for a plan, so it is made as well
-for whoever only asks what would be done.
+The address guard comes first and is final. Then come the user's rules, and under AUTO the belief about the host; addons
+may change the plan last. A plan resolves and sends nothing, so it can also be made only to show it.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from proxy.session.setup import Setup
 async def plan_for(request: Request, services: Services, setup: Setup, *, host: str = "") -> Plan:
     """The plan now. `host` is the name that the client's first words gave to a literal address."""
     destination = request.destination
-    if destination.host == OWN_NAME:  # asked by browsers that want https first, and for no resolver's ears
+    if destination.host == OWN_NAME:  # browsers that try https first ask for it; no resolver may see the name
         return Plan(Action.BLOCK, (), f"{OWN_NAME} is Byway itself; its page is http://{OWN_NAME}/")
     refusal = setup.guard.refuse_host(destination)
     if refusal is not None:

@@ -44,7 +44,7 @@ class Server:
         self._sock: socket.socket | None = None
         self._loop = asyncio.get_running_loop()
         self._paused: asyncio.TimerHandle | None = None
-        self._said_at = float("-inf")
+        self._logged_at = float("-inf")
         self.sessions = 0
         """Sessions that have not handed their client over yet."""
         self.accepted = 0
@@ -115,8 +115,8 @@ class Server:
         self.sessions -= 1
 
     def _pause(self, why: str) -> None:
-        if self._loop.time() >= self._said_at + 1.0:
-            self._said_at = self._loop.time()
+        if self._loop.time() >= self._logged_at + 1.0:
+            self._logged_at = self._loop.time()
             log.warning("not accepting clients: %s", why)
         self._paused = self._loop.call_later(_PAUSE_S, self._resume)
 

@@ -1,8 +1,8 @@
 """A server that speaks before its client does, on a connection to a literal address: SSH, SMTP.
 
-The plan for a literal address hangs on the client's first words, which may name a host. What the server says goes on
-to the client, while nothing of the client's goes to the server until its words are whole: else one forged byte would
-have a name that goes by relays alone sent after it.
+The plan for a literal address depends on the client's first bytes, which may name a host. The greeting goes on to the
+client, but no byte of the client goes to the server until its flight is complete. Otherwise one forged server byte
+would make Byway send a name directly that a rule sends through relays only.
 """
 
 from __future__ import annotations
@@ -17,13 +17,13 @@ from proxy.net.stream import Stream
 
 
 async def relay_server_greeting(
-    opened: Winner, client: Stream, notify: Notify, awaits: Callable[[], bool], *, idle_timeout_s: float
+    opened: Winner, client: Stream, notify: Notify, is_incomplete: Callable[[], bool], *, idle_timeout_s: float
 ) -> int:
-    """Passes on what the server of `opened` says, until `awaits` says that no more of the client's words are waited
-    for, the server has finished, or nothing happened for `idle_timeout_s`. Returns the bytes. Takes over who hears of
-    either stream."""
+    """Relays what the server of `opened` sends, until the client's flight is no longer `is_incomplete`, the server has
+    finished, or nothing happened for `idle_timeout_s`. Returns the bytes sent to the client. Replaces the `notify` of
+    both streams."""
     stream = opened.stream
-    said = 0
+    relayed = 0
     data: bytes | None = opened.answer
     client.notify = stream.notify = notify.set
     with contextlib.suppress(TimeoutError):
@@ -31,10 +31,10 @@ async def relay_server_greeting(
             with deadline(idle_timeout_s):
                 if data:
                     await client.send(data)
-                    said += len(data)
-                if not awaits() or data == b"":
+                    relayed += len(data)
+                if not is_incomplete() or data == b"":
                     break
                 data = stream.receive_nowait()
                 if data is None:
                     await notify.wait(None)
-    return said
+    return relayed

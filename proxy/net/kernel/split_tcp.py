@@ -1,9 +1,8 @@
-"""Does somebody on the way answer our SYNs in the name of everybody?
+"""Detects a middlebox that terminates TCP on the path (split TCP): a company's proxy, a satellite modem, some filters.
 
-Where a middlebox ends TCP itself (a company's proxy, a satellite modem, some filters) it also acknowledges what we
-send: what the kernel knows of a flight is then the middlebox's doing and says nothing of the site. Such a one is near
-and the sites are not, so it shows in the times of hosts that work: their first bytes come many times later than their
-SYN-ACK did. A slow site shows the same, half of the last ones rarely do. Nothing is sent to find out.
+Such a middlebox also acknowledges what we send, so TCP_INFO then describes the middlebox and not the site. It is near
+and the sites are far, which shows in the times of hosts that work: their first bytes come many times later than their
+SYN-ACK. One slow site shows the same; half of the latest sites rarely do. Nothing is sent to find out.
 """
 
 from __future__ import annotations
@@ -14,7 +13,7 @@ from proxy.config.schema import Detect
 
 
 class SplitTcpDetector:
-    """What the hosts show that last worked over direct TLS. Of one network; `reset` when it is another."""
+    """Remembers the hosts that last worked over direct TLS, on one network; `reset` when the network changes."""
 
     __slots__ = ("_detect", "_late", "_late_count", "detected")
 
@@ -23,7 +22,7 @@ class SplitTcpDetector:
         self._late: OrderedDict[str, bool] = OrderedDict()  # host → whether its first byte came far too late
         self._late_count = 0
         self.detected = False
-        """Somebody ends TCP on the way."""
+        """Whether a middlebox terminates TCP on the path."""
 
     def note(self, host: str, syn_s: float, first_byte_s: float) -> None:
         """A host worked: its SYN was answered after `syn_s` (0: not known) and its flight after `first_byte_s`. With
@@ -43,7 +42,7 @@ class SplitTcpDetector:
         self.detected = 2 * known >= detect.middlebox_hosts and 2 * self._late_count > known
 
     def reset(self) -> None:
-        """Another network: nothing is known of it."""
+        """The network changed: forgets all hosts."""
         self._late.clear()
         self._late_count = 0
         self.detected = False

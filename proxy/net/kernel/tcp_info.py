@@ -3,8 +3,8 @@
 A flight that a censor drops is sent again by our kernel, and again, and stays unacknowledged; one that a slow server
 has taken is acknowledged and silent. So the wait for a dropped flight can be cut short without ever hurrying a slow
 server. A single lost segment makes one retransmission (tail loss probe included), hence two (`hedge_retransmits`).
-Fields are read by their offset in the kernel's `struct tcp_info`, which only ever grows at its end. Where there is none
-the oracle is not usable, and a timer serves.
+Fields are read by their offset in the kernel's `struct tcp_info`, which only ever grows at its end. Without it
+`usable` is False, and the race hedges by a timer.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.config.schema import Detect
 from proxy.net.kernel.split_tcp import SplitTcpDetector
 
 GIVE_UP_MS = 5000
-"""A plain close would go on resending the ClientHello, name and all, for 32 s (measured)."""
+"""After a plain close the kernel would retransmit the ClientHello, with the name in it, for 32 s (measured)."""
 
 # <linux/tcp.h>, offsets in bytes: tcpi_backoff 4 (doublings of tcpi_rto), tcpi_rto 8 (µs), tcpi_unacked 24 (segments),
 # tcpi_rtt 68 (µs), tcpi_total_retrans 100 (segments), tcpi_bytes_acked 120 (Linux 4.1).
@@ -121,12 +121,12 @@ class TcpInfo:
         self.split_tcp = SplitTcpDetector(settings or Detect())
 
     def snapshot(self, sock: socket.socket) -> Snapshot | None:
-        """To be taken just before the flight; None where the kernel does not tell."""
+        """The counters to compare with, read just before the flight; None where TCP_INFO is not readable."""
         info = _read(sock)
         return None if info is None else Snapshot(info.total_retransmits, info.bytes_acked, info.rtt_us / 1e6)
 
     def since(self, sock: socket.socket, snapshot: Snapshot) -> Reading:
-        """What became of what was sent since then. A socket that tells nothing any more gives an empty reading."""
+        """What became of the bytes that were sent since `snapshot`. An empty Reading when the socket is closed."""
         info = _read(sock)
         if info is None:
             return Reading()
@@ -148,7 +148,7 @@ class TcpInfo:
         return (sent_ms - received_ms) / 1000 if received_ms <= sent_ms else None
 
     def sample(self, sock: socket.socket) -> FlowSample | None:
-        """None when the kernel does not tell, or the connection is closed."""
+        """The state of a flow now; None when TCP_INFO is not readable, or the connection is closed."""
         data = _info(sock)
         if len(data) < _PULSE.size:
             return None
@@ -156,8 +156,8 @@ class TcpInfo:
         return FlowSample(probes, retransmits, unacked, heard_ms / 1000, segment, bytes_in, segments_in)
 
     def silence_retransmits(self, sock: socket.socket) -> None:
-        """Bounds how long the kernel goes on resending for a connection that is no longer wanted. Closing it with a
-        reset is the caller's (`Stream.abort`)."""
+        """Bounds how long the kernel retransmits on a connection that is no longer needed. The caller then resets it
+        with `Stream.abort`."""
         if hasattr(socket, "TCP_USER_TIMEOUT"):
             with contextlib.suppress(OSError):  # closed already
                 sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, GIVE_UP_MS)
@@ -170,11 +170,11 @@ class TcpInfo:
                 with socket.create_connection(listener.getsockname(), timeout=1.0) as client:
                     server, _ = listener.accept()
                     with server:
-                        return self._sees_an_acknowledgement(client, server)
+                        return self._reads_acknowledgement(client, server)
         except OSError:  # no loopback, or none to be used: no oracle
             return False
 
-    def _sees_an_acknowledgement(self, client: socket.socket, server: socket.socket) -> bool:
+    def _reads_acknowledgement(self, client: socket.socket, server: socket.socket) -> bool:
         before = self.snapshot(client)
         if before is None:
             return False

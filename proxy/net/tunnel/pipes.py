@@ -1,8 +1,8 @@
 """Pipes through which the kernel moves bytes from socket to socket, lent one at a time.
 
 A pipe of 1 MiB moves twice as much as one of 64 KiB when many flows run, but an unprivileged user gets about 64 MiB of
-them; past that the kernel refuses to enlarge a pipe and makes new ones of 8 KiB. So there is a small pool, and who gets
-none copies instead. Only an empty pipe is ever lent again: what one tunnel left behind must not reach another.
+them; past that the kernel refuses to enlarge a pipe and makes new ones of 8 KiB. So there is a small pool, and a tunnel
+that gets no pipe copies instead. Only an empty pipe is lent again: bytes of one tunnel must not reach another.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PIPE_SIZE = 1024 * 1024
 PIPE_LIMIT = 40
 """Pipes at most: 40 MiB of the 64 that a user has, the rest left to the user's other programs."""
 
-_SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # Linux; nobody else has splice
+_SET_PIPE_SIZE = getattr(fcntl, "F_SETPIPE_SZ", 1031)  # Linux, the only system with splice
 
 
 class Pipe:
@@ -40,7 +40,7 @@ class Pipe:
 
 
 class PipePool:
-    """Makes pipes as they are asked for, and keeps them for the next one who asks."""
+    """Makes pipes on demand, and reuses them."""
 
     def __init__(self, *, limit: int = PIPE_LIMIT, size: int = PIPE_SIZE) -> None:
         self.size = size

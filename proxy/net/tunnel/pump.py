@@ -73,7 +73,7 @@ class _Flow:
 
 
 class Tunnel:
-    """Two flows, and what the end of one means for the other. `start` returns it, to be looked at and aborted."""
+    """Two flows, and what the end of one means for the other. `Pump.start` returns it, and its caller may abort it."""
 
     __slots__ = (
         "_client",
@@ -86,8 +86,8 @@ class Tunnel:
         "_started",
         "_upstream",
         "down",
-        "seen",
-        "since",
+        "progress",
+        "progress_at",
         "up",
     )
 
@@ -96,8 +96,8 @@ class Tunnel:
     ) -> None:
         self.up = up
         self.down = down
-        self.seen = -1  # the progress that the last sweep saw
-        self.since = 0.0  # when a sweep first saw that
+        self.progress = -1  # at the last sweep
+        self.progress_at = 0.0  # when a sweep first found it
         self._client = up.source
         self._upstream = up.sink
         self._pump = pump
@@ -130,15 +130,15 @@ class Tunnel:
 
     @property
     def client_is_slow(self) -> bool:
-        """No byte of upstream's is due: the client takes none now, or upstream has finished sending."""
+        """Whether no byte of upstream is due: the client takes none now, or upstream has finished sending."""
         return self.down.blocked or self.down.ended
 
     def abort(self, why: str) -> None:
-        """Resets both ends. `why` is told as the tunnel's error."""
+        """Resets both ends. `why` becomes the error of its TunnelResult."""
         self.end(ClosedBy.BYWAY, why, reset=True)
 
     def start(self) -> None:
-        """Carries what is there. The edges of before are gone, so both directions are tried."""
+        """Starts to move bytes. Edges that came before are gone, so both directions are tried."""
         self._client.notify = self._client_ready
         self._upstream.notify = self._upstream_ready
         self.move(self.down)
@@ -315,18 +315,18 @@ class Tunnel:
     def sweep(self, now: float, idle_timeout_s: float, half_open_timeout_s: float) -> None:
         """Ends a tunnel that has carried nothing for too long."""
         progress = self.up.moved + self.down.moved + self.up.ended + self.down.ended  # only grows
-        if progress != self.seen:
-            self.seen = progress
-            self.since = now
+        if progress != self.progress:
+            self.progress = progress
+            self.progress_at = now
             return
         half_open = self.up.ended or self.down.ended or self.up.discarding
         limit = half_open_timeout_s if half_open else idle_timeout_s
-        if now - self.since >= limit:
+        if now - self.progress_at >= limit:
             what = f"no data for {limit:g} s" + (" after one side had finished" if half_open else "")
             self.end(ClosedBy.IDLE, what, reset=self.up.blocked or self.down.blocked)
 
     def end(self, by: ClosedBy, error: str = "", *, reset: bool = False) -> None:
-        """Closes both streams, with a reset where something may be missing, and tells whose tunnel it was."""
+        """Closes both streams, with a reset where bytes may be missing, and calls `ended`."""
         if self._over:
             return
         self._over = True
@@ -340,8 +340,8 @@ class Tunnel:
             try:
                 upstream.abort() if reset or self.up.discarding else upstream.close()
             finally:
-                carried = TunnelResult(self.up.moved, self.down.moved, by, error)
-                self._pump.ended(self, self._ended, carried, later=not self._started)
+                result = TunnelResult(self.up.moved, self.down.moved, by, error)
+                self._pump.ended(self, self._ended, result, later=not self._started)
 
 
 class Pump:
@@ -372,7 +372,7 @@ class Pump:
 
     @property
     def active(self) -> int:
-        """Tunnels whose end has not been told."""
+        """Tunnels whose `ended` has not been called."""
         return len(self._tunnels)
 
     def start(
@@ -430,7 +430,8 @@ class Pump:
         return [tunnel.upstream for tunnel in self._tunnels if not tunnel.over]
 
     def queue(self, tunnel: Tunnel, flow: _Flow) -> None:
-        """For tunnels: a turn after everything else that is ready. No edge will come for what was not tried."""
+        """For tunnels: gives a flow a turn after everything else that is ready. It would get no edge for bytes that it
+        left unread."""
         flow.queued = True
         self._queue.append((tunnel, flow))
         if not self._turn_due:
@@ -438,14 +439,14 @@ class Pump:
             self._loop.call_soon(self._turn)
 
     def ended(
-        self, tunnel: Tunnel, tell: Callable[[TunnelResult], None], carried: TunnelResult, *, later: bool
+        self, tunnel: Tunnel, on_end: Callable[[TunnelResult], None], result: TunnelResult, *, later: bool
     ) -> None:
         """For tunnels: both streams are closed."""
         try:
             if later:
-                self._loop.call_soon(tell, carried)
+                self._loop.call_soon(on_end, result)
             else:
-                tell(carried)
+                on_end(result)
         finally:
             self._tunnels.discard(tunnel)
             if self._drained is not None and not self._tunnels and not self._drained.done():
