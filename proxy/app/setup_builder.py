@@ -54,7 +54,7 @@ class Material:
 
 
 class SetupBuilder:
-    """Makes Setups for one process. Remembers the passwords, so that a reload runs no password command again."""
+    """Builds Setups for one process. It remembers passwords, so that a reload runs no password command again."""
 
     def __init__(
         self,
@@ -69,10 +69,10 @@ class SetupBuilder:
         ask_addon: AskAddon = no_addon,
         is_failing: Callable[[str], bool] = lambda relay: False,
     ) -> None:
-        """`troubled` hears at which address a flight for which host was broken off, and `tainted` says whether one is
-        to be left alone for that. `is_portal` says whether a login page is known to come in the place of every site.
-        `classify` gives who knows pages better than fingerprints, if anybody does now; `ask_addon` opens paths of
-        relays that addons are. `is_failing` says whether a relay, or a chain, is ordered last for its failures."""
+        """`troubled(address, host)` is called when a flight to `host` was broken off at `address`, and `tainted` says
+        whether an address is in its residual window after that. `is_portal` says whether a captive portal answers for
+        every site. `classify` returns the addons' classifier of pages, if there is one; `ask_addon` opens the paths of
+        addon relays. `is_failing` says whether a relay, or a chain, is ordered last for its failures."""
         self._poller = poller
         self._paths = paths
         self._name_policy = name_policy
@@ -85,7 +85,7 @@ class SetupBuilder:
         self._passwords = Passwords()
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
-        """Everything for `loaded`, with us listening on `port`. Raises ConfigError with all that is wrong."""
+        """Reads and builds the Setup of `loaded`, with Byway listening on `port`. Raises ConfigError."""
         return self.build(self.read(loaded, port=port), overrides, port=port)
 
     def read(self, loaded: Loaded, *, port: int) -> Material:
@@ -110,17 +110,20 @@ class SetupBuilder:
         return Material(loaded, tuple(relays), credentials, rules, tuple(servers), pages)
 
     def build(self, material: Material, overrides: Mapping[str, Override], *, port: int) -> Setup:
-        """What sessions use, with us listening on `port`; opens and reads nothing. Raises ConfigError when the guard
-        cannot be made."""
+        """Builds what sessions use, with Byway listening on `port`. It opens and reads nothing. Raises ConfigError when
+        the guard cannot be made."""
         settings, relays, rules = material.loaded.settings, material.relays, material.rules
         servers, pages = material.servers, material.pages
         guard = guard_of(material.loaded, port=port)
         limits = settings.limits
+        # 1. By address only: nothing is resolved, so that the queries of both resolvers have a path to begin with.
         refusal_of_relays = refusal_by(guard_of_relays(port=port))
         by_address = TcpDialer(
             self._poller, Resolver(), refusal_of_relays, connect_timeout_s=settings.dns.secure_timeout_s
         )
 
+        # 2. Names of direct routes. Their encrypted queries may go through relays, which step 4 makes: a relay's own
+        # name is resolved by step 3, so this comes to an end.
         def through(relay: str) -> Dialer:
             return registry.dialer(Route((relay,)))
 
@@ -129,12 +132,14 @@ class SetupBuilder:
         refusal = refusal_by(guard, resolver)
         direct = TcpDialer(self._poller, resolver, refusal, connect_timeout_s=limits.connect_timeout_s)
         secure = TcpDialer(self._poller, EncryptedLookup(resolver), refusal, connect_timeout_s=limits.connect_timeout_s)
+        # 3. The path to first relays: their names are never resolved through a relay.
         to_relays = TcpDialer(
             self._poller,
             for_relays(settings, servers, by_address, policy=self._name_policy),
             refusal_of_relays,
             connect_timeout_s=limits.handshake_timeout_s,
         )
+        # 4. The dialer of every route.
         registry = Registry(
             relays,
             direct=direct,
