@@ -1,6 +1,6 @@
 """Questions to name servers and their answers, as bytes (RFC 1035), read and written by dnspython.
 
-An answer comes from whoever wants to be the first to give one, so it is held to the question: its number, its one
+Anyone on the path can send an answer first, so it is checked against the question: its number, its one
 question, at most eight aliases in a row, and no more records than any honest server sends. What cannot be read is a
 PeerError and nothing else. A query carries no client subnet; padded (RFC 8467) it shows nothing by its length.
 """

@@ -134,7 +134,7 @@ class Flight:
                 self.complete = True
                 self.server_name = host
             if not safe:
-                self._head_start = 0  # what follows is a body, or nobody knows what: not to be read as a head
+                self._head_start = 0  # what follows is a body, or unknown: not to be read as a head
                 return False
             self._head_start = end + 4
         return True

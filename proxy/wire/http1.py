@@ -1,6 +1,6 @@
 """The head of an HTTP/1.x request to a proxy, read strictly and written anew for the server.
 
-An ambiguous head is refused, never repaired: whoever stands behind us must not read it in another way. What goes on is
+An ambiguous head is refused, never repaired: the next server must not read it in another way. What goes on is
 made from parsed values, so nothing of a hop-by-hop field, of proxy credentials or of the client's own spelling of the
 host survives. The other parts of the protocol (answers, bodies, our own replies) have modules of their own and are
 offered here together.
@@ -82,7 +82,7 @@ class Form(StrEnum):
 
     CONNECT = "connect"  # host:port, for a tunnel
     ABSOLUTE = "absolute"  # http://host/path, for a proxy
-    ORIGIN = "origin"  # /path, for a server: us or nobody
+    ORIGIN = "origin"  # /path, for a server, which is us
 
 
 @dataclass(frozen=True, slots=True, repr=False)

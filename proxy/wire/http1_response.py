@@ -1,4 +1,4 @@
-"""The head of an HTTP/1.x answer, read from a server that nobody may trust and written anew for the client.
+"""The head of an HTTP/1.x answer, read from an untrusted server and written anew for the client.
 
 Stricter than a browser where two readers could differ about where the answer ends or what is a field; as patient as RFC
 9112 allows with what real servers send: no reason phrase, folded lines, blanks before a colon, lines ended by LF alone

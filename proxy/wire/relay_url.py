@@ -39,7 +39,7 @@ class Kind(StrEnum):
 
 _DEFAULT_PORTS = {Kind.HTTP: 8080, Kind.HTTPS: 443}  # and 1080 for SOCKS, its registered port
 _KINDS = {kind.value: kind for kind in Kind} | {"socks": Kind.SOCKS5H, "socks5": Kind.SOCKS5H}
-"""Kinds by scheme. `socks5://` is what browsers and most proxy clients call a SOCKS5 proxy, whoever resolves names."""
+"""Kinds by scheme. `socks5://` is what most clients call any SOCKS5 proxy, wherever names are resolved."""
 
 _ADDRESSES_ONLY = {Kind.SOCKS5: "?resolve=local", Kind.SOCKS4: "socks4"}
 _OPTIONS = {Kind.HTTPS: ("sni", "ca", "pin"), Kind.SOCKS5H: ("resolve",)}

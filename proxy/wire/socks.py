@@ -83,7 +83,7 @@ def socks5_method(method: int) -> bytes:
 
 
 def socks5_reply(code: Socks5Reply) -> bytes:
-    """A whole reply. The bound address is left 0.0.0.0:0: nobody uses it, and it would tell ours."""
+    """A whole reply. The bound address is left 0.0.0.0:0: clients do not use it, and it would tell ours."""
     return bytes((5, code, 0, _IPV4, 0, 0, 0, 0, 0, 0))
 
 

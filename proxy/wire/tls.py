@@ -116,7 +116,7 @@ def refreshed(hello: bytes, randomness: bytes) -> bytes:
 
 def sni_offset(hello: bytes) -> int | None:
     """Where in `hello`, a whole ClientHello in its records, its name is best cut in two: in the middle of the label
-    that is registered, so that neither piece holds a name that somebody may be looking for. None when it names nobody.
+    that is registered, so that neither piece holds a name that a filter looks for. None when it names no host.
 
     Raises ValueError when it cannot be a ClientHello.
     """

@@ -67,20 +67,20 @@ class EncryptedDns:
 
         Raises DialError of stage RESOLVE when none answers: SKIPPED, from which nothing is learned, with evidence
         "doh"; OFFLINE or LOCAL when that explains it."""
-        waiting, failures = deque(self._order()), list[DialError]()
+        waiting, failures = deque(self._by_availability()), list[DialError]()
         unsure: LookupResult | None = None
         under_way: dict[asyncio.Task[LookupResult | DialError], DnsTransport] = {}
         try:
             while waiting or under_way:
                 if waiting:
                     channel = waiting.popleft()
-                    under_way[spawn(_asked(channel, host), name=f"dns {channel.server}")] = channel
+                    under_way[spawn(_ask_both_families(channel, host), name=f"dns {channel.server}")] = channel
                 hedging = self._stagger_s if waiting else None
                 done, _ = await asyncio.wait(under_way, timeout=hedging, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    found = self._judged(under_way.pop(task), task.result(), failures)
+                    found = self._note_result(under_way.pop(task), task.result(), failures)
                     if found is not None and found.code in (Code.OK, Code.NO_NAME):
-                        self._overtaken(under_way.values())
+                        self._mark_slow(under_way.values())
                         return found
                     unsure = unsure or found
         finally:
@@ -88,9 +88,9 @@ class EncryptedDns:
                 task.cancel()
         if unsure is not None:
             return unsure
-        raise self._none(failures)
+        raise self._all_failed(failures)
 
-    def _judged(
+    def _note_result(
         self, channel: DnsTransport, result: LookupResult | DialError, failures: list[DialError]
     ) -> LookupResult | None:
         if isinstance(result, DialError):
@@ -101,18 +101,18 @@ class EncryptedDns:
         self._has_warned = False
         return result
 
-    def _overtaken(self, channels: Iterable[DnsTransport]) -> None:
+    def _mark_slow(self, channels: Iterable[DnsTransport]) -> None:
         until = asyncio.get_running_loop().time() + self._down_s
         self._down.update(dict.fromkeys(channels, until))
 
-    def _order(self) -> list[DnsTransport]:
+    def _by_availability(self) -> list[DnsTransport]:
         if (network := self._network()) != self._down_on:
             self._down.clear()
             self._down_on = network
         now = asyncio.get_running_loop().time()
         return sorted(self._channels, key=lambda channel: self._down.get(channel, 0.0) > now)
 
-    def _none(self, failures: Sequence[DialError]) -> DialError:
+    def _all_failed(self, failures: Sequence[DialError]) -> DialError:
         text = "; ".join(map(str, failures)) or "none is configured"
         if not self._has_warned:
             self._has_warned = True
@@ -132,7 +132,7 @@ class EncryptedDns:
         return f"<EncryptedDns {' '.join(str(channel.server) for channel in self._channels) or 'without servers'}>"
 
 
-async def _asked(channel: DnsTransport, host: str) -> LookupResult | DialError:
+async def _ask_both_families(channel: DnsTransport, host: str) -> LookupResult | DialError:
     """Both families of one server; the other may be a little late once one has addresses."""
     asking = {spawn(_answer(channel, host, kind), name=f"dns {kind.name}"): kind for kind in _KINDS}
     answers: dict[Kind, Answer] = {}
@@ -156,10 +156,10 @@ async def _asked(channel: DnsTransport, host: str) -> LookupResult | DialError:
             task.cancel()
     if failure is not None and not any(answer.addresses for answer in answers.values()):
         return failure
-    return _both(channel, [answers[kind] for kind in _KINDS if kind in answers])
+    return _merge(channel, [answers[kind] for kind in _KINDS if kind in answers])
 
 
-def _both(channel: DnsTransport, answers: Sequence[Answer]) -> LookupResult:
+def _merge(channel: DnsTransport, answers: Sequence[Answer]) -> LookupResult:
     said = str(channel.server)
     full = [answer for answer in answers if answer.addresses]
     if full:

@@ -137,8 +137,8 @@ class Resolver:
         self._threads = GetaddrinfoThreads(lookup)
         self._system = system
         self._secure = encrypted
-        self._opinions = TamperingChecks(
-            self._asked_system,
+        self._tampering = TamperingChecks(
+            self._ask_system_bare,
             policy.network,
             is_bogon=guard.is_bogon if guard is not None else lambda _host, _address: False,
             controls=options.controls,
@@ -148,7 +148,7 @@ class Resolver:
         )
         self._plain = ExpiringCache[tuple[IPAddress, ...]]()
         self._secured = ExpiringCache[tuple[IPAddress, ...]]()
-        self._asked: dict[tuple[bool, str], asyncio.Future[Answer]] = {}  # (secure, host)
+        self._under_way: dict[tuple[bool, str], asyncio.Future[Answer]] = {}  # (secure, host)
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -167,8 +167,8 @@ class Resolver:
         if kept is not None:
             return kept
         if self._mode != "never" and self._must_be_secure(host):
-            return self._in_files(host) or await self._securely(host)
-        return _given(await self._shared(False, host, self._ask_system))
+            return self._in_files(host) or await self._resolve_encrypted(host)
+        return _given(await self._share_query(False, host, self._ask_system))
 
     async def secure(self, host: str) -> tuple[IPAddress, ...]:
         """The same from secure servers only: behind `direct|doh`. Raises DialError, SKIPPED also for names that they
@@ -179,16 +179,16 @@ class Resolver:
             raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
         if self._is_local(host) or host == "onion" or host.endswith(".onion"):
             raise _failed(f"{host} is a local name: encrypted DNS is not asked for it", Symptom.SKIPPED)
-        return await self._securely(host)
+        return await self._resolve_encrypted(host)
 
-    async def _securely(self, host: str) -> tuple[IPAddress, ...]:
+    async def _resolve_encrypted(self, host: str) -> tuple[IPAddress, ...]:
         if self._secure is None:
             raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
         if self._is_local(host):  # with "always" alone
             text = f'{host} is a local name, and [dns] secure = "always" allows no plain DNS query for it: '
             raise _failed(f"{text}set its address in [dns.hosts]", Symptom.NO_NAME)
         kept = self._secured.get((self._network(), host), asyncio.get_running_loop().time())
-        return kept if kept is not None else _given(await self._shared(True, host, self._ask_secure))
+        return kept if kept is not None else _given(await self._share_query(True, host, self._ask_secure))
 
     def _must_be_secure(self, host: str) -> bool:
         """Whether the name may not be asked for in the clear."""
@@ -222,61 +222,61 @@ class Resolver:
 
     def is_resolving(self, host: str) -> bool:
         """Whether the system has yet to answer for `host`."""
-        return (False, host) in self._asked
+        return (False, host) in self._under_way
 
     def finding(self, host: str) -> DnsFinding | None:
         """Returns the evidence that the system's answer for `host` is wrong on this network; None when there is none,
         or it is older than `finding_keep_s`."""
-        return self._opinions.finding(host)
+        return self._tampering.finding(host)
 
     def is_fake(self, address: IPAddress) -> bool:
         """Whether `address` is a fake one, by which another proxy on this machine stands for a name."""
-        return self._opinions.is_fake(address)
+        return self._tampering.is_fake(address)
 
     async def compare(self, host: str) -> DnsFinding | None:
         """Compares what the system last answered for `host` with encrypted DNS; the system is not asked for the name.
 
         Returns None when both agree, or encrypted DNS does not answer."""
-        finding = await self._opinions.compare(host, self.secure)
+        finding = await self._tampering.compare(host, self.secure)
         if finding is not None:
             self._plain.drop((self._network(), host))
         return finding
 
     # -- one query for all who ask ---------------------------------------------------------------------------------
 
-    async def _shared(self, secure: bool, host: str, ask: Ask) -> Answer:
-        future = self._asked.get((secure, host))
+    async def _share_query(self, secure: bool, host: str, ask: Ask) -> Answer:
+        future = self._under_way.get((secure, host))
         if future is None:
-            future = self._begun(secure, host, ask)
+            future = self._start_query(secure, host, ask)
         try:
             with deadline(self._timeout_s):
                 return await asyncio.shield(future)
         except TimeoutError:
-            return self._silent(secure, host)
+            return self._timed_out(secure, host)
 
-    def _begun(self, secure: bool, host: str, ask: Ask) -> asyncio.Future[Answer]:
+    def _start_query(self, secure: bool, host: str, ask: Ask) -> asyncio.Future[Answer]:
         future: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
 
         def settle(answer: Answer) -> None:
             if not future.done():
                 future.set_result(answer)
-                del self._asked[(secure, host)]
+                del self._under_way[(secure, host)]
 
-        self._asked[(secure, host)] = future
+        self._under_way[(secure, host)] = future
         task = spawn(ask(self._network(), host, settle), name=f"resolve {host}")
         # A fault in it must not leave all who wait for the name waiting.
         task.add_done_callback(lambda _: settle(_failed(f"{host} cannot be looked up", Symptom.LOCAL)))
         return future
 
-    def _silent(self, secure: bool, host: str) -> DialError:
+    def _timed_out(self, secure: bool, host: str) -> DialError:
         if secure:  # nothing about the name, so nothing may be learned
             text = f"no answer for {host} from an encrypted DNS server within {self._timeout_s:g} s"
             return _failed(text, Symptom.SKIPPED, {"doh": "doh_down"})
-        self._opinions.record_system_answer(host, LookupResult(code=None, source="the system"))
+        self._tampering.record_system_answer(host, LookupResult(code=None, source="the system"))
         text = f"no DNS answer for {host} within {self._timeout_s:g} s"
         return _failed(text, Symptom.RESOLVE_FAILED, {"code": "silent"})
 
-    def _keep(
+    def _cache(
         self, kept: ExpiringCache[tuple[IPAddress, ...]], network: NetworkId, host: str, found: LookupResult
     ) -> None:
         keep_s = min(self._keep_s, max(TTL_MIN_S, found.ttl_s))
@@ -290,27 +290,27 @@ class Resolver:
             settle(error)
             return
         if found.addresses:
-            self._keep(self._secured, network, host, found)
+            self._cache(self._secured, network, host, found)
         elif found.code is Code.NO_NAME and network == self._network():
-            self._opinions.mark_local(host)
+            self._tampering.mark_local(host)
         settle(found.addresses[:ADDRESSES] or _nothing(host, found))
 
     async def _ask_system(self, network: NetworkId, host: str, settle: Settle) -> None:
         """Settles at the first answer; a later one only corrects the cache."""
         if self._system is None or not self._system.handles(host):
-            settle(await self._judged(network, host, await self._threads.ask(host)))
+            settle(await self._check_system_answer(network, host, await self._threads.ask(host)))
             return
         heard = self._hearing(host)
         told = await heard.get()
         if isinstance(told, LookupResult) and told.code is Code.NO_NAME and self._system.has_search:
             told = await self._threads.ask(host)  # it may exist under a suffix of the search list
         if told is not None:
-            settle(await self._judged(network, host, told))
+            settle(await self._check_system_answer(network, host, told))
         while isinstance(later := await heard.get(), LookupResult):
             if later.addresses:
-                await self._judged(network, host, later)
+                await self._check_system_answer(network, host, later)
 
-    async def _asked_system(self, host: str) -> SystemAnswer:
+    async def _ask_system_bare(self, host: str) -> SystemAnswer:
         """Asks the system and checks nothing."""
         if self._system is None or not self._system.handles(host):
             return await self._threads.ask(host)
@@ -328,7 +328,7 @@ class Resolver:
 
         def differs(first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
             if network == self._network():
-                self._differs(host, first, second)
+                self._on_two_answers(host, first, second)
 
         try:
             await self._system.ask(
@@ -343,37 +343,37 @@ class Resolver:
         finally:
             tell(None)
 
-    def _differs(self, host: str, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
+    def _on_two_answers(self, host: str, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
         detail = f"first {listed(first)}, then {listed(second)} to one query"
-        finding = self._opinions.add_finding(host, SignalId.DNS_TWO_ANSWERS, detail)
+        finding = self._tampering.add_finding(host, SignalId.DNS_TWO_ANSWERS, detail)
         self._plain.drop((self._network(), host))
         self._policy.on_forged(host, finding)
 
-    async def _judged(self, network: NetworkId, host: str, told: SystemAnswer) -> Answer:
+    async def _check_system_answer(self, network: NetworkId, host: str, told: SystemAnswer) -> Answer:
         """Checks the system's answer and caches a good one. It is not cached when the network has changed."""
         is_here = network == self._network()
         if is_here:
-            self._opinions.record_system_answer(host, told)
+            self._tampering.record_system_answer(host, told)
         if isinstance(told, DialError):
             return told
         if not told.addresses:
             return _nothing(host, told)
         if await self._is_forged(host, told.addresses):
             if is_here:
-                self._opinions.add_finding(host, SignalId.DNS_BOGON, f"{listed(told.addresses)} for a public name")
+                self._tampering.add_finding(host, SignalId.DNS_BOGON, f"{listed(told.addresses)} for a public name")
             text = (
                 f"{host}: the resolver returned {listed(told.addresses)}, which is not a public address (forged "
                 "answer); if it is correct, add the suffix to [dns] local or the address to [safety] allow"
             )
             return _failed(text, Symptom.FORGED, {"dns": SignalId.DNS_BOGON})
         if is_here and self.finding(host) is None:  # else nothing that the system says of it is kept
-            self._keep(self._plain, network, host, told)
+            self._cache(self._plain, network, host, told)
         return told.addresses[:ADDRESSES]
 
     async def _is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
         if self._is_local(host) or self._in_files(host):
             return False  # the user's own affair; the guard has its own word on it
-        return await self._opinions.is_forged(host, addresses)
+        return await self._tampering.is_forged(host, addresses)
 
 
 class EncryptedLookup:
