@@ -1,9 +1,8 @@
-"""Certificates in the name of sites, signed by the local authority, for browsers that are shown an inspected page.
+"""Leaf certificates for sites, signed by the local CA, for clients whose connection is inspected.
 
-A leaf is for the host that was asked for and as a rule for nothing else: a browser may send the requests for every name
-of a certificate over the connection that showed it (RFC 9113 section 9.1.1), past the rules for those names. All leaves
-of one run share a key, made in memory and never written. A key for each would protect nothing: they would lie beside
-each other, and beside the authority's.
+A leaf is normally for the requested host only: a browser may send requests for every name of a certificate over the
+connection that presented it (RFC 9113 section 9.1.1), past the rules for those names. All leaves of one run share a key
+in memory, which is never written. One key per leaf would protect nothing: all keys are in the same process as the CA's.
 """
 
 from __future__ import annotations
@@ -34,10 +33,10 @@ SLACK = datetime.timedelta(hours=2)
 """How far back a leaf begins, for clocks that are slow; never before its authority."""
 
 RENEW_BEFORE = datetime.timedelta(days=1)
-"""A leaf that ends so soon is made anew: connections last."""
+"""A leaf that expires within this time is issued again: connections last."""
 
 LEAVES_MAX = 500
-"""Leaves that are kept, those used last. One takes some 3 KB, and making one 0.2 ms."""
+"""Cached leaves; the least recently used is dropped. One takes about 3 KB, and issuing one 0.2 ms."""
 
 NAMES_MAX = 32
 """Further names in one leaf."""
@@ -48,7 +47,7 @@ _COMMON_NAME_LIMIT = 64  # RFC 5280, ub-common-name
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """What a server needs to speak for a host."""
+    """What a TLS server needs for a host."""
 
     certificate: x509.Certificate
     chain: tuple[x509.Certificate, ...]
@@ -66,7 +65,7 @@ class Leaf:
 
 
 class Leaves:
-    """The leaves of one authority, each made when it is first asked for."""
+    """Issues the leaves of one CA, and caches them."""
 
     def __init__(self, authority: Authority, *, now: Callable[[], float] = time.time) -> None:
         self.authority = authority
@@ -78,9 +77,10 @@ class Leaves:
         return len(self._cache)
 
     def leaf(self, host: str, names: Iterable[str] = ()) -> Leaf:
-        """The leaf for a host, a name or an address in any spelling. `names` are further ones and may come from a
-        stranger's certificate: what is no plain host is left out, and so is each wildcard. Raises BywayError when
-        `host` is none, or when the authority's time is over."""
+        """The leaf for a host: a name or an address, in any spelling. `names` are further hosts, which may come from an
+        untrusted certificate: wildcards and invalid names are left out.
+
+        Raises BywayError when `host` is invalid or the CA has expired."""
         try:
             named = (hostnames.host(host), *_plain_hosts(names))
         except ValueError as error:
@@ -137,13 +137,13 @@ _SIGNS_HANDSHAKES = x509.KeyUsage(
 
 
 def _is_fresh(leaf: Leaf, now: datetime.datetime) -> bool:
-    """Whether it holds now and for a while; also the clock may have been set back."""
+    """Whether it is valid for the next day. The clock may have been set back, so the start is checked too."""
     begin, end = leaf.certificate.not_valid_before_utc, leaf.certificate.not_valid_after_utc
     return begin <= now < end - RENEW_BEFORE
 
 
 def _plain_hosts(names: Iterable[str]) -> list[str]:
-    """Those that are plain hosts."""
+    """The valid hosts among names, without wildcards, at most NAMES_MAX."""
     kept: list[str] = []
     for name in islice(names, _NAMES_READ):
         try:

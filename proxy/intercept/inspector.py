@@ -212,8 +212,8 @@ class MitmInspector:
         )
 
     async def _probe(self, services: Services, outcome: Outcome) -> FetchedChain:
-        """Fetches the certificate over the routes of the plan. If it is invalid, TLS may be
-        intercepted: then the end of the tunnel is reported, as when a client closes a connection for that reason."""
+        """Fetches the certificate over the routes of the plan. If it is invalid, TLS may be intercepted: then
+        the end of the tunnel is reported, as when a client closes a connection for that reason."""
         fetched = FetchedChain()
 
         def ended(tunnel: TunnelEnded) -> None:
