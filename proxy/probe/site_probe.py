@@ -346,7 +346,7 @@ class SiteProbe:
     # -- all of them -----------------------------------------------------------------------------------------------
 
     def _abort(self, path: Stream) -> None:
-        """Sends no more of a name that was not answered; see Oracle.prepare_give_up."""
+        """Sends no more of a name that was not answered; see TcpInfo.silence_retransmits."""
         with contextlib.suppress(OSError):
             self._tcp_info.silence_retransmits(path.lowest_socket)
             path.abort()

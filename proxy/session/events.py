@@ -1,4 +1,4 @@
-"""What sessions and probes report, and to whom: `app.wiring` subscribes who wants to know.
+"""The events that sessions and probes emit; `app.wiring` subscribes their handlers.
 
 A handler runs at once, in the order of subscription, on the loop that emits. One that raises is logged with its
 traceback and costs neither the connection nor the other handlers.
@@ -19,7 +19,7 @@ log = logging.getLogger(__name__)
 
 
 class OpenRecord(Protocol):
-    """A connection record that is not written yet: whoever holds it may add to it, and closes it."""
+    """A connection record that is not written yet. A handler may `retain` it, add evidence, and then `release` it."""
 
     network: NetworkId
 

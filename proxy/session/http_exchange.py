@@ -277,7 +277,7 @@ class _Exchange:
                     yield
 
     def _check_upgrade(self, head: ResponseHead) -> None:
-        """Raises DialError for a change of protocol that nobody asked for (RFC 9110 section 7.8)."""
+        """Raises DialError for a change of protocol that was not requested (RFC 9110 section 7.8)."""
         if head.upgrade is None:
             return
         asked = (self._head.upgrade or "").lower().split(", ")

@@ -74,7 +74,7 @@ class Services:
     """Gives a client that asked for our own pages to the control server, with what it has sent."""
     down_cache: DirectDownCache
     known_addresses: Callable[[str], Sequence[IPAddress]]
-    """What a name was last resolved to, as far as that is kept; nobody is asked."""
+    """The addresses to which a name was last resolved, from memory only; empty when unknown."""
     flows: FlowMonitor
     roots: KnownRoots
     """Those that are known to intercept."""
