@@ -6,7 +6,7 @@
         addon = load("pin.py")
         assert addon.plan(request("www.example.org"), plan()) == plan().via("tor")
 
-What is loaded here reaches nobody: its `api` writes down what was asked of it (`addon.api.notified`, `.spawned`,
+What is loaded here opens no connection: its `api` records what was asked of it (`addon.api.notified`, `.spawned`,
 `.dialed`) and its clock stands where the test sets it (`addon.api.at("2026-11-25 19:30")`).
 """
 

@@ -96,7 +96,7 @@ class Api:
         return Path(self._passing.name)
 
     def notify(self, title: str, text: str = "") -> None:
-        """A notification on the user's desktop, where there is a program for it; else nothing. Nobody waits."""
+        """A notification on the user's desktop, where there is a program for it. Does not wait for it."""
         command = _notification(inert(title), inert(text))
         if command is not None and self._notifying < _NOTIFYING_MAX:
             self._notifying += 1

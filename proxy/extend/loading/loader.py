@@ -1,6 +1,6 @@
 """From files to addons: which there are, which may be loaded, and what is wrong with one that cannot be.
 
-Addons are the user's own code and run with the user's rights, so a file is only taken from a folder that nobody else
+Addons are the user's own code and run with the user's rights, so a file is only taken from a folder that no other user
 can write to. It is loaded by its path: it never stands on `sys.path`, and its module has a name in `sys.modules` that
 nothing can import by accident. Every fault names the file and the line.
 """
@@ -53,7 +53,7 @@ def find(
 ) -> tuple[AddonFile, ...]:
     """All addons by name, also those that are off or may not be loaded. A file of the user's takes the place of a
     shipped one of the same name. `tables` is `settings.addons`; `shipped`, for tests, the folder of the shipped ones.
-    Raises ConfigError when a folder cannot be read: nobody knows then which there are.
+    Raises ConfigError when a folder cannot be read.
     """
     folder = shipped if shipped is not None else bundled_folder("addons")
     found = {} if folder is None else {path.stem: _addon_file(path, tables, shipped=True) for path in _files(folder)}

@@ -88,6 +88,6 @@ class RecordingApi(Api):
     def close(self) -> None:
         for work in self.spawned:
             if inspect.iscoroutine(work) and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
-                work.close()  # else it says that nobody awaited it
+                work.close()  # Python would warn that it was never awaited
         self.spawned.clear()
         super().close()
