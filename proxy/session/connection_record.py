@@ -11,12 +11,12 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
+from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.model import (
     DIRECT,
     Action,
     Attempt,
     Belief,
-    Cause,
     ClosedBy,
     Evidence,
     NetworkId,
@@ -189,7 +189,7 @@ class ConnectionRecord:
             self._flow = self._services.flows.watch(
                 tunnel, outcome.host, partial(self._on_flow_signal, tunnel), direct=True, on_direct_bytes=on_bytes
             )
-        elif outcome.winner.relays and self._belief().cause in _NEEDS_BYTES_PROOF:
+        elif outcome.winner.relays and self._belief().cause in NEEDS_BYTES_PROOF:
             self._flow = self._services.flows.watch(
                 tunnel,
                 outcome.host,
@@ -359,7 +359,6 @@ class ConnectionRecord:
 _SAFE = ("GET", "HEAD")
 """Methods that may be redirected: any other would lose its body."""
 
-_NEEDS_BYTES_PROOF = frozenset({Cause.FROZEN, Cause.THROTTLED})
 _FLOW_SENTENCES = {Symptom.FROZEN: "froze", Symptom.THROTTLED: "went on at a crawl", Symptom.RESET: "was reset"}
 
 

@@ -37,7 +37,7 @@ class Inspector(Protocol):
     """Decrypts and inspects the connections that a rule INSPECTs."""
 
     async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
-        """What becomes of a connection: first before its client is told "connected", without a `flight`, then with."""
+        """Decides twice: without a `flight` before the client gets its "connected", and again with one."""
 
     async def intercept(self, client: SocketStream, received: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
         """Takes over a client from which `received` was read. On what is returned the inspector speaks as the client

@@ -86,7 +86,7 @@ async def carried_away(routers: dict[int, Host], byway: Byway) -> None:
 
 
 async def asleep(routers: dict[int, Host], byway: Byway) -> None:
-    """Of two tunnels one has died while we slept, and nobody told."""
+    """One of two tunnels died during the sleep, without a packet that says so."""
     async with (
         serving(routers[HOME], b"dead"),
         serving(routers[HOME], b"live", ROUTERS[HOME]),

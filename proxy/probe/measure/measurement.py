@@ -197,7 +197,7 @@ class _Measuring:
         return place if self._env.refuses(place, address) is None else self._request.destination
 
     async def _neutral_name_ok(self, route: Route, dialer: Dialer, place: Destination) -> bool:
-        """Says a harmless name. False: the address could not even be connected, which is told."""
+        """Probes the address with a harmless name. False: the TCP connection failed, which is a step of its own."""
         if not (name := await self._controls.neutral_name()):
             return True
         answered = await self._probe.neutral(route, dialer, place, name, connect_s=self._detect.syn_s)

@@ -22,7 +22,7 @@ class ParseList(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ListFormat:
-    """One format, and how it is told from the others."""
+    """One format, and how its text is recognised."""
 
     recognizes: Callable[[str], bool]  # the whole text; looks at its beginning only
     parse: ParseList
