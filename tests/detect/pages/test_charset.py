@@ -66,3 +66,27 @@ def test_utf_8_that_was_cut_stays_utf_8() -> None:
 @given(st.binary(max_size=300), st.text(max_size=60))
 def test_nothing_makes_it_raise(body: bytes, content_type: str) -> None:
     decode(body, content_type)
+
+
+@pytest.mark.parametrize(
+    ("label", "codec"),
+    [
+        ("win-1251", "cp1251"),  # of no standard
+        ("cskoi8r", "koi8-r"),  # of the standard alone
+        ("iso_8859-5:1988", "iso8859-5"),
+        ("cp866", "cp866"),
+        ("windows-1251", "cp1251"),
+    ],
+)
+def test_labels_of_the_standard_and_of_old_pages(label: str, codec: str) -> None:
+    assert decode(SENTENCE.encode(codec), f"text/html; charset={label}") == SENTENCE
+
+
+@pytest.mark.parametrize("label", ["gb2312", "gbk", "gb18030", "chinese"])
+def test_a_character_of_four_bytes_in_any_chinese_label(label: str) -> None:
+    assert decode("網頁㐀𠀀".encode("gb18030"), f"text/html; charset={label}") == "網頁㐀𠀀"
+
+
+@pytest.mark.parametrize("label", ["replacement", "hz-gb-2312", "iso-2022-kr", "x-user-defined", "iso-2022-jp"])
+def test_encodings_that_hide_plain_text_are_not_believed(label: str) -> None:
+    assert decode(b"blocked", f"text/html; charset={label}") == "blocked"
