@@ -1,14 +1,13 @@
 """Decides what may be written to the log, by `[log] hosts` and `[log] never`.
 
-The log is browsing history. By default a host is named only where something had to be decided about it; one that simply
-worked direct is counted and not named. Beliefs of the unknown network are never stored: they could be of any network.
+The log is browsing history. By default a host is named only where a decision about it was needed; one that worked
+direct is counted and not named. Beliefs of the unknown network are never stored: they could be of any network.
 """
 
 from __future__ import annotations
 
 import fnmatch
 import re
-from collections.abc import Callable, Sequence
 
 from proxy.config.schema import Log
 from proxy.model import UNKNOWN_NETWORK, Action, Change, Inbound, Outcome, Stage, State
@@ -19,15 +18,21 @@ class LogPrivacy:
 
     def __init__(self, settings: Log) -> None:
         self._hosts = settings.hosts
-        self.is_private = _matcher(settings.never)
-        """Whether `[log] never` names a host."""
+        patterns = [pattern.lower() for pattern in settings.never]
+        patterns += [pattern[2:] for pattern in patterns if pattern.startswith("*.")]  # `*.gov.kz` covers gov.kz, too
+        # Compiled once: fnmatch.fnmatch would look each pattern up again for every connection.
+        self._never = re.compile("|".join(map(fnmatch.translate, patterns))) if patterns else None
+
+    def is_private(self, host: str) -> bool:
+        """Whether `[log] never` names the host."""
+        return self._never is not None and self._never.match(host) is not None
 
     def may_count(self, outcome: Outcome) -> bool:
-        """Whether a connection enters the hourly sums. Byway's own re-tests are no visits and do not."""
+        """Whether a connection is added to the hourly sums. Byway's own re-tests are no visits and are not."""
         return self._hosts != "off" and outcome.request.inbound is not Inbound.RETEST
 
     def may_name(self, outcome: Outcome) -> bool:
-        """Whether a connection that may be counted gets a row of its own, with its hosts."""
+        """Whether a connection that may be counted also gets a row of its own, with its hosts."""
         names = (outcome.host, outcome.request.destination.host)
         return (self._hosts == "all" or needed_a_decision(outcome)) and not any(map(self.is_private, names))
 
@@ -46,8 +51,8 @@ def is_storable(change: Change) -> bool:
 
 
 def needed_a_decision(outcome: Outcome) -> bool:
-    """Whether something failed, a relay was used, or a rule or an addon said otherwise than AUTO: what
-    `hosts = "decisions"` keeps by name."""
+    """Whether something failed, a relay was used, or a rule or an addon decided otherwise than AUTO. Such connections
+    are logged by name with `hosts = "decisions"`."""
     winner = outcome.winner
     return (
         winner is None
@@ -58,13 +63,3 @@ def needed_a_decision(outcome: Outcome) -> bool:
         or bool(winner.wrap)
         or not all(attempt.stage is Stage.DONE for attempt in outcome.attempts)
     )
-
-
-def _matcher(patterns: Sequence[str]) -> Callable[[str], bool]:
-    """Matches hosts against the patterns of `[log] never`; `*.gov.kz` covers gov.kz itself, too."""
-    if not patterns:
-        return lambda _host: False
-    meant = [pattern.lower() for pattern in patterns]
-    meant += [pattern[2:] for pattern in meant if pattern.startswith("*.")]
-    matches = re.compile("|".join(map(fnmatch.translate, meant))).match
-    return lambda host: matches(host) is not None

@@ -63,14 +63,17 @@ class LogFilter(TypedDict, total=False):
 def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[Document]:
     """Returns the connections that match, the newest first, each with its attempts. Raises ValueError for an `outcome`
     that OUTCOMES does not have."""
-    where = ["at >= ? AND at <= ?"]  # the upper limit excludes texts, which SQLite sorts after all numbers
+    # A column of SQLite holds values of any type, and texts compare greater than all numbers: the upper limit excludes
+    # what a damaged file may hold.
+    where = ["at >= ? AND at <= ?"]
     values: list[Any] = [selected.get("since", 0.0), MOMENT_MAX]
     if (row_id := selected.get("row_id")) is not None:
         where.append("id = ?")
         values.append(row_id)
     if (site := selected.get("site")) is not None:
         where.append("(host = ? OR host LIKE ? ESCAPE '\\')")
-        values += (to_text(site), f"%.{_escaped_for_like(site)}")
+        wildcards = str.maketrans({"\\": "\\\\", "%": "\\%", "_": "\\_"})  # of LIKE: a host may have an underscore
+        values += (to_text(site), f"%.{site.translate(wildcards).encode('utf-8', 'replace').decode()}")
     if (route := selected.get("route")) is not None:
         where.append("EXISTS (SELECT 1 FROM attempt WHERE outcome_id = outcome.id AND route = ?)")
         values.append(to_text(route))
@@ -83,13 +86,13 @@ def log(db: sqlite3.Connection, **selected: Unpack[LogFilter]) -> list[Document]
         " ORDER BY at DESC, id DESC LIMIT ?",
         (*values, max(0, min(selected.get("limit", 200), LIMIT_MAX))),
     ).fetchall()
-    found = list(_readable(_outcome, rows))
-    _add_attempts(db, found)
-    return found
+    outcomes = list(_readable(_outcome, rows))
+    _add_attempts(db, outcomes)
+    return outcomes
 
 
 def changes(db: sqlite3.Connection, scope: str | None = None, *, limit: int = 200) -> list[Document]:
-    """The ledger, newest first: of one scope, or all of it."""
+    """Returns the changes of status, the newest first: of one scope, or all of them."""
     where, values = ("", ()) if scope is None else ("AND scope = ?", (to_text(scope),))
     rows = db.execute(
         f"SELECT at, {', '.join(_CHANGE_TEXTS)} FROM change WHERE at <= ? {where}"  # noqa: S608 - our own words
@@ -100,7 +103,8 @@ def changes(db: sqlite3.Connection, scope: str | None = None, *, limit: int = 20
 
 
 def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
-    """How each route did since the hour of `since`, the busiest first. `share` is delivered of attempts."""
+    """Returns the success of each route since the hour of `since`, the most used first. `share` is delivered of
+    attempts, 0 to 1."""
     rows = db.execute(
         "SELECT route, delivered, failed, bytes_up, bytes_down FROM route_hour WHERE hour >= ?",
         (int(since) // HOUR_S * HOUR_S,),
@@ -125,7 +129,8 @@ def route_success(db: sqlite3.Connection, since: float) -> list[Document]:
 
 
 def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
-    """How each relay did since the hour of `since`; `failed` counts what may be its own fault."""
+    """Returns the success of each relay since the hour of `since`; `failed` counts what may be its own fault, `usual_s`
+    is the mean time until it delivered."""
     rows = db.execute(
         "SELECT relay, delivered, failed, elapsed_s FROM relay_hour WHERE hour >= ?",
         (int(since) // HOUR_S * HOUR_S,),
@@ -148,12 +153,13 @@ def relay_success(db: sqlite3.Connection, since: float) -> list[Document]:
 
 
 def relays_used(db: sqlite3.Connection) -> list[Document]:
-    """When each route through relays last delivered, and last failed at a relay, from the connections that are logged
-    by name: {"route", "delivered", "at", "error"}."""
+    """Returns when each route through relays last delivered, and last failed at a relay, from the connections that are
+    logged by name: {"route", "delivered", "at", "error"}."""
     rows = db.execute(
         "SELECT route, stage = 'done', max(at), attempt.error FROM attempt JOIN outcome ON outcome.id = outcome_id"
         " WHERE route NOT LIKE 'direct%' AND (stage = 'done' OR symptom LIKE 'relay_%')"
-        " GROUP BY route, stage = 'done' ORDER BY max(at)"  # SQLite takes the error from the row with the maximum
+        # With one max() SQLite takes the bare columns from the row that has the maximum (lang_select.html, 2.5).
+        " GROUP BY route, stage = 'done' ORDER BY max(at)"
     )
     return list(_readable(_relay_use, rows))
 
@@ -181,15 +187,15 @@ def _readable(read: Callable[[Row], T], rows: Iterable[Row]) -> Iterator[T]:
 
 def _outcome(row: Row) -> Document:
     """Raises ValueError."""
-    found = dict(zip(_OUTCOME_COLUMNS, row, strict=True))
-    found |= {name: from_text(found[name]) for name in _OUTCOME_TEXTS}
-    found |= {name: read_count(found[name]) for name in ("port", "bytes_up", "bytes_down")}
-    if found["port"] > _PORT_MAX:
+    outcome = dict(zip(_OUTCOME_COLUMNS, row, strict=True))
+    outcome |= {name: from_text(outcome[name]) for name in _OUTCOME_TEXTS}
+    outcome |= {name: read_count(outcome[name]) for name in ("port", "bytes_up", "bytes_down")}
+    if outcome["port"] > _PORT_MAX:
         raise ValueError("no port")
-    found["at"], found["duration_s"] = read_moment(found["at"]), read_span(found["duration_s"])
-    found["winner"] = None if found["winner"] is None else from_text(found["winner"])
-    found["attempts"] = []
-    return found
+    outcome["at"], outcome["duration_s"] = read_moment(outcome["at"]), read_span(outcome["duration_s"])
+    outcome["winner"] = None if outcome["winner"] is None else from_text(outcome["winner"])
+    outcome["attempts"] = []
+    return outcome
 
 
 def _relay_use(row: Row) -> Document:
@@ -210,7 +216,7 @@ def _change(row: Row) -> Document:
 
 
 def _attempt(row: Row) -> tuple[int, Document]:
-    """The connection's number and one attempt. Raises ValueError."""
+    """Returns the connection's number and one attempt. Raises ValueError."""
     outcome_id, *values = row
     attempt = dict(zip(_ATTEMPT_COLUMNS, values, strict=True))
     attempt |= {name: from_text(attempt[name]) for name in ("route", "stage", "symptom", "error", "address")}
@@ -220,7 +226,7 @@ def _attempt(row: Row) -> tuple[int, Document]:
 
 
 def _add_attempts(db: sqlite3.Connection, outcomes: list[Document]) -> None:
-    by_id = {found["id"]: found["attempts"] for found in outcomes}
+    by_id = {outcome["id"]: outcome["attempts"] for outcome in outcomes}
     ids = list(by_id)
     for start in range(0, len(ids), _ATTEMPTS_AT_ONCE):
         some = ids[start : start + _ATTEMPTS_AT_ONCE]
@@ -231,8 +237,3 @@ def _add_attempts(db: sqlite3.Connection, outcomes: list[Document]) -> None:
         )
         for outcome_id, attempt in _readable(_attempt, rows):
             by_id[outcome_id].append(attempt)
-
-
-def _escaped_for_like(text: str) -> str:
-    """Escapes the wildcards of LIKE."""
-    return text.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_").encode("utf-8", "replace").decode()

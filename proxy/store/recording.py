@@ -32,7 +32,7 @@ from proxy.model import (
 from proxy.store.rows import HOUR_S, from_text, read_count, read_evidence, read_moment, read_plan, read_span
 
 ROWS_MAX = 200_000
-"""Connections that are read at once, the newest: about half a gigabyte of them."""
+"""Connections that are read at once, the newest; they take about half a gigabyte of memory."""
 
 _COLUMNS = (
     "id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down, duration_s, closed_by,"
@@ -41,6 +41,7 @@ _COLUMNS = (
 
 
 _UNKNOWN = HttpRequest("GET", "/")
+"""Stands for a plain HTTP request, whose method and path are not logged."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,7 +64,7 @@ class Recording:
 
 
 def read_recording(db: sqlite3.Connection, *, since: float, rows_max: int = ROWS_MAX) -> Recording:
-    """Raises sqlite3.Error."""
+    """Reads the newest connections logged since `since`, seconds since the epoch. Raises sqlite3.Error."""
     rows = db.execute(
         f"SELECT {_COLUMNS} FROM outcome WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?",  # noqa: S608 - our own words
         (since, rows_max + 1),
@@ -73,32 +74,33 @@ def read_recording(db: sqlite3.Connection, *, since: float, rows_max: int = ROWS
     connections, older, senseless = [], 0, 0
     for row in reversed(rows[:rows_max]):
         try:
-            found = _recorded(row, attempts.get(row[0], ()))
+            connection = _recorded(row, attempts.get(row[0], ()))
         except (ValueError, TypeError, KeyError, OverflowError, RecursionError):
             senseless += 1
             continue
-        if found is None:
+        if connection is None:
             older += 1
         else:
-            connections.append(found)
+            connections.append(connection)
     return Recording(tuple(connections), older, senseless, _unnamed(db, since), cut)
 
 
 def _attempts(db: sqlite3.Connection, since: float, rows_max: int) -> Mapping[int, Sequence[tuple[Any, ...]]]:
-    """Of the newest connections, by id: as bounded as these are."""
-    found: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
+    """Returns the rows of the attempts of the newest `rows_max` connections, by the connection's id."""
+    attempts: dict[int, list[tuple[Any, ...]]] = defaultdict(list)
     for outcome_id, *values in db.execute(
         "SELECT outcome_id, route, stage, symptom, error, started_s, elapsed_s, address, evidence FROM attempt"
         " WHERE outcome_id IN (SELECT id FROM outcome WHERE at >= ? ORDER BY at DESC, id DESC LIMIT ?)"
         " ORDER BY outcome_id, place",
         (since, rows_max),
     ):
-        found[outcome_id].append(tuple(values))
-    return found
+        attempts[outcome_id].append(tuple(values))
+    return attempts
 
 
 def _recorded(row: Sequence[Any], attempts: Sequence[tuple[Any, ...]]) -> RecordedConnection | None:
-    """None: of an older Byway. Raises ValueError, TypeError, KeyError or OverflowError for what makes no sense."""
+    """Returns the connection of a row; None for a row of an older Byway, without a plan. Raises ValueError, TypeError,
+    KeyError or OverflowError for values that make no sense."""
     (
         row_id, at, host, port, inbound, action, why, winner, error, protocol, bytes_up, bytes_down, duration_s,
         closed_by, network, stored_plan,
@@ -106,10 +108,10 @@ def _recorded(row: Sequence[Any], attempts: Sequence[tuple[Any, ...]]) -> Record
     plan = read_plan(action, why, stored_plan)
     if plan is None:
         return None
-    name, came_by = from_text(host), Inbound(from_text(inbound))
-    asked = _UNKNOWN if came_by is Inbound.HTTP else None
+    name, kind = from_text(host), Inbound(from_text(inbound))
+    http = _UNKNOWN if kind is Inbound.HTTP else None
     outcome = Outcome(
-        request=Request(row_id, Destination(name, int(port)), came_by, client="", http=asked),
+        request=Request(row_id, Destination(name, int(port)), kind, client="", http=http),
         plan=plan,
         attempts=tuple(map(_attempt, attempts)),
         winner=None if winner is None else Route.parse(from_text(winner)),
@@ -140,7 +142,7 @@ def _attempt(row: Sequence[Any]) -> Attempt:
 
 
 def _unnamed(db: sqlite3.Connection, since: float) -> int:
-    """What direct delivered by the hourly counts, less what of it is there by name."""
+    """Returns the number of connections that direct delivered by the hourly counts, less those logged by name."""
     hour = int(since) // HOUR_S * HOUR_S
     counted = 0
     for (delivered,) in db.execute("SELECT delivered FROM route_hour WHERE route = 'direct' AND hour >= ?", (hour,)):

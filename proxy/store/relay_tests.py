@@ -42,47 +42,47 @@ class RelayTest:
 
 
 def url_hash(url: str) -> str:
-    """What recognises the URL that a test was made with."""
+    """Returns a hash that recognises the URL that a test was made with, and does not show it."""
     return hashlib.sha256(redact(url).encode()).hexdigest()[:16]
 
 
 def place(paths: Paths, settings: Log, *, ephemeral: bool = False) -> Path | None:
-    """Where tests are kept; None: in memory only, as `--ephemeral` and `[log] hosts = "off"` ask for."""
+    """Returns the file for the tests; None: in memory only, as `--ephemeral` and `[log] hosts = "off"` ask for."""
     return None if ephemeral or settings.hosts == "off" else paths.relay_tests_file
 
 
 class RelayTests:
-    """The last test of each relay. What is asked and recorded may wait for the disk."""
+    """The last test of each relay. Every method may wait for the disk."""
 
     def __init__(self, file: Path | None) -> None:
-        """`file` None: kept in memory only."""
+        """`file` None: in memory only."""
         self._file = file
         self._memory: dict[str, RelayTest] = {}
 
     def keep_in(self, file: Path | None) -> None:
-        """From now on in another place. What is known stays known; a file that is left is removed."""
+        """Moves the tests to another file; None: into memory, and the file is deleted."""
         if file == self._file:
             return
         self._memory = dict(self.all())
         if self._file is not None and file is None:
-            with contextlib.suppress(OSError):  # a folder that cannot be written: the results in it only grow old
+            with contextlib.suppress(OSError):  # a folder that cannot be written: its results only get older
                 self._file.unlink(missing_ok=True)
         self._file = file
         self.record(())
 
     def all(self) -> Mapping[str, RelayTest]:
-        """The last test of each relay by its name."""
+        """Returns the last test of each relay, by its name."""
         return self._memory if self._file is None else {**self._memory, **_read(self._file)}
 
     def of_all(self, relays: Iterable[RelayConfig]) -> dict[str, RelayTest]:
-        """The last test of each of these relays, as they are configured now."""
+        """Returns the last tests of these relays, by name, without those of another URL than the configured one."""
         tests = self.all()
         urls = {relay.name: relay.url for relay in relays if relay.name in tests}
         return {name: tests[name] for name, url in urls.items() if tests[name].url_hash == url_hash(url)}
 
     def record(self, tests: Iterable[RelayTest], *, known: Collection[str] | None = None) -> bool:
-        """Takes new tests; those of relays not among `known` are forgotten. Returns whether they will last as long as
-        they should: False after a failure to write, which is logged."""
+        """Adds new tests; those of relays not among `known` are deleted. Returns False when the file cannot be written,
+        which is logged."""
         merged = {**self.all(), **{test.relay: test for test in tests}}
         if known is not None:
             merged = {name: test for name, test in merged.items() if name in known}
@@ -122,7 +122,7 @@ def _test(entry: Mapping[str, Any]) -> RelayTest:
 
 
 def _number(value: object) -> float:
-    if not isinstance(value, int | float) or not 0 <= value < 1e11:  # neither does NaN compare
+    if not isinstance(value, int | float) or not 0 <= value < 1e11:  # NaN fails the comparison, too
         raise ValueError("not a number of this file's")
     return float(value)
 
