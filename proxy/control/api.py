@@ -276,7 +276,7 @@ class _Api:
         routes = tuple(self._route(text) for text in asked.get("routes", ())) or None
         told = await self._measurements.brief(page, self._plan, routes)
         kept = self._parts.setup().settings.log.hosts != "off" and not self._parts.store.is_private(page.host)
-        return _answer(**serialize.destination(page.destination), kept=kept and self._parts.store.keeps, **told)
+        return _answer(**serialize.destination(page.destination), kept=kept and self._parts.store.has_file, **told)
 
     async def _page(self, text: str) -> tuple[ProbeTarget, ProbeTarget | None]:
         """The page that `text` means, and the one to measure when no server listens there. For a host alone it is the

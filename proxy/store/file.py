@@ -1,8 +1,8 @@
 """The file that holds the log: created with mode 0600, checked before use, and set aside when it is damaged.
 
-A log that cannot be read must never stop the proxy: a file that is not ours, not whole, or of a newer Byway
-is renamed to `….corrupt-…` and a fresh one made in its place. A file that is merely locked or on a full disk is left
-alone and tried again later.
+A log that cannot be read must never stop the proxy: a file that is not Byway's, damaged, or of a newer Byway is renamed
+to `….corrupt-…` and a new one is created in its place. A file that is merely locked or on a full disk stays as it is,
+and opening it is tried again later.
 """
 
 from __future__ import annotations
@@ -18,9 +18,13 @@ from types import MappingProxyType
 from typing import NamedTuple
 from urllib.parse import quote
 
-APPLICATION_ID = 0x62797761  # "bywa"
+APPLICATION_ID = 0x62797761
+"""Stands in the header of the file and says that the database is Byway's: "bywa"."""
+
 VERSION = 3
 BUSY_S = 1.0
+"""How long SQLite's busy handler waits for a lock of another process, such as a `byway log` that reads."""
+
 SET_ASIDE_MAX = 3
 """Number of damaged files that stay; they hold browsing history too, and only Byway removes them."""
 
@@ -44,7 +48,8 @@ _STEPS: Mapping[int, tuple[str, ...]] = MappingProxyType(
 
 _MAGIC = b"SQLite format 3\0"
 _FORMATS = {1, 2}
-"""The read and write versions in the header; SQLite takes a file with a later one for read-only."""
+"""The write and read versions in the header (1: rollback journal, 2: write-ahead log). SQLite opens a file with a later
+write version read-only."""
 
 _READ_ERRORS = (
     sqlite3.SQLITE_IOERR_READ,
@@ -54,32 +59,38 @@ _READ_ERRORS = (
 """Error codes of a bad sector. Write errors are not among them: a disk that is full or gone may come back."""
 
 _AGAINST_DAMAGE = ("trusted_schema = OFF", "cell_size_check = ON")
+"""Pragmas for a file that somebody else may have written: its schema calls no functions, and each page that is read is
+checked to be well formed (sqlite.org/security.html)."""
 
 _SIDE_FILES = ("-wal", "-shm", "-journal")
+"""Endings of the files that SQLite puts beside a database: the write-ahead log, its index in shared memory, and the
+rollback journal. They hold content too, so they get the same mode and move with it."""
+
 _SCHEMA = Path(__file__).with_name("schema.sql").read_text(encoding="utf-8")
 
 
 class Unusable(sqlite3.DatabaseError):
-    """Raised for a file that is no log of Byway, or a damaged one; the message says what is wrong."""
+    """The file is no log of Byway, or a damaged one; the message says what is wrong."""
 
 
 class Opened(NamedTuple):
-    """An open store."""
+    """The result of opening the log for writing. The caller closes `db`."""
 
     db: sqlite3.Connection
-    fresh: bool  # there was none before, or none that could be used
+    is_new: bool  # there was no file before, or none that could be used
     notices: tuple[str, ...]  # sentences for the user
-    inode: int  # which file it is; 0: in memory
-    aside: Path | None = None  # where one that could not be used lies now
+    inode: int  # of the file that is open; 0: in memory
+    aside: Path | None = None  # the new name of a file that could not be used
 
 
 def open_store(path: Path | None, *, check: bool = True) -> Opened:
-    """Opens the log for writing; None: one in memory. `check`: look at every page first.
+    """Opens the log for writing; None: one in memory. `check`: every page is checked first.
 
-    Raises sqlite3.Error or OSError when it cannot be opened now and may be later. The connection may be used by any one
-    thread at a time.
+    Raises sqlite3.Error or OSError when it cannot be opened now and may be later. The connection may be used by any
+    thread, by one at a time.
     """
     if path is None:
+        # isolation_level=None: Python's sqlite3 begins no transactions of its own, `transaction` does.
         db = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
         _configure(db)
         _create(db)
@@ -93,8 +104,10 @@ def open_store(path: Path | None, *, check: bool = True) -> Opened:
 
 
 def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
-    """A connection that can only read, for one thread; `immutable`: past all locks, and what stands in the file alone.
-    Raises sqlite3.Error and OSError."""
+    """Opens a connection that can only read, for one thread. The caller closes it. Raises sqlite3.Error and OSError.
+
+    `immutable`: without locks and without the write-ahead log, so only what a checkpoint has moved into the file is
+    there. A reader needs it where it can write nothing: even to read, SQLite creates the `-shm` file."""
     _check_regular(path)
     uri = _uri(path, "ro") + ("&immutable=1" if immutable else "")
     db = sqlite3.connect(uri, uri=True, timeout=BUSY_S, isolation_level=None)
@@ -109,12 +122,13 @@ def open_reader(path: Path, *, immutable: bool = False) -> sqlite3.Connection:
 
 
 def set_aside_notice(path: Path, aside: Path, error: BaseException) -> str:
-    """A sentence for the user."""
+    """Returns the sentence for the user about a file that was set aside."""
     return f"The log {path.name} is damaged ({error}). It was renamed to {aside.name}, and a new log was started."
 
 
 def set_aside(path: Path) -> Path:
-    """Renames a file and those beside it out of the way, mode 0600, and forgets the oldest such. Raises OSError."""
+    """Renames a file and SQLite's files beside it, gives them mode 0600, and deletes the oldest such beyond
+    SET_ASIDE_MAX. Returns the new name. Raises OSError."""
     stamp = datetime.now(UTC).strftime("%Y%m%dT%H%M%S")
     names = (path.with_name(f"{path.name}.corrupt-{stamp}{n}") for n in ("", *(f"-{i}" for i in range(1, 1000))))
     aside = next(name for name in names if not os.path.lexists(name))
@@ -129,11 +143,14 @@ def set_aside(path: Path) -> Path:
 
 
 def is_damage(error: BaseException) -> bool:
-    """Whether an error says that the file itself is bad: its content, or the part of the disk that it lies on."""
+    """Whether an error shows that the file itself is bad: its content, or the part of the disk that it lies on."""
     if isinstance(error, Unusable | UnicodeDecodeError):  # SQLite's message quotes what a damaged file holds
         return True
     code = getattr(error, "sqlite_errorcode", None)
-    return code is not None and (code in _READ_ERRORS or code & 0xFF in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB))
+    if code is None:
+        return False
+    primary = code & 0xFF  # SQLite's extended codes have the primary one in their low byte
+    return code in _READ_ERRORS or primary in (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 
 def decoded(data: bytes) -> str:
@@ -142,7 +159,7 @@ def decoded(data: bytes) -> str:
 
 
 def is_stale(error: BaseException) -> bool:
-    """Whether an error says that the file was replaced or its tables were changed: opening it again may help."""
+    """Whether an error shows that the file was replaced or its tables were changed: opening it again may help."""
     code = getattr(error, "sqlite_errorcode", None)
     return code is not None and code & 0xFF in (sqlite3.SQLITE_ERROR, sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
@@ -150,6 +167,8 @@ def is_stale(error: BaseException) -> bool:
 @contextlib.contextmanager
 def transaction(db: sqlite3.Connection) -> Iterator[None]:
     """Runs the block in one transaction, which is rolled back when it raises."""
+    # IMMEDIATE takes the write lock now. A transaction that begins as a reader and upgrades later may fail with
+    # SQLITE_BUSY at once: the busy handler is not called where waiting would be a deadlock.
     db.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -160,19 +179,28 @@ def transaction(db: sqlite3.Connection) -> Iterator[None]:
         raise
 
 
+def truncate_wal(db: sqlite3.Connection) -> None:
+    """Moves everything from the write-ahead log into the file and empties the former, where deleted rows would live on.
+    Raises sqlite3.Error."""
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
 def _open_file(path: Path, *, check: bool) -> Opened:
-    fresh = _make_file(path)
+    is_new = _make_file(path)
+    # mode=rw: SQLite never creates the file, which would then have the umask's mode.
     db = sqlite3.connect(_uri(path, "rw"), uri=True, timeout=BUSY_S, isolation_level=None, check_same_thread=False)
     try:
         _configure(db)
-        if not fresh:
+        if not is_new:
             _check(db, path, every_page=check)
         notices: tuple[str, ...] = ()
+        # The write-ahead log needs shared memory, which network file systems lack: then SQLite stays with the rollback
+        # journal, and readers and the writer wait for each other.
         if db.execute("PRAGMA journal_mode = WAL").fetchone() != ("wal",):
             notices = (f"The folder of {path.name} does not support SQLite's write-ahead log (a network disk?).",)
-        if fresh:
+        if is_new:
             _create(db)
-        return Opened(db, fresh, notices, os.stat(path).st_ino)
+        return Opened(db, is_new, notices, os.stat(path).st_ino)
     except UnicodeDecodeError:  # SQLite's message quotes what the file holds
         db.close()
         raise Unusable("its text cannot be read") from None
@@ -208,7 +236,8 @@ def _check_file(path: Path) -> None:
         raise Unusable("a link to a file that does not exist") from None
     with path.open("rb") as opened:
         header = opened.read(20)
-    if not header.startswith(_MAGIC) or not set(header[18:20]) <= _FORMATS:  # SQLite takes an empty file for a new one
+    # An empty file is refused, too: SQLite would take it for a new database.
+    if not header.startswith(_MAGIC) or not set(header[18:20]) <= _FORMATS:
         raise Unusable("not a database")
     _make_private(path)
     for suffix in _SIDE_FILES:
@@ -217,8 +246,9 @@ def _check_file(path: Path) -> None:
 
 
 def _check_regular(path: Path) -> None:
-    """Raises Unusable for a path that is no regular file: SQLite may hang on a FIFO. It uses stat: closing any
-    descriptor of a file ends the locks that SQLite holds in this process (POSIX). Raises OSError when there is none."""
+    """Raises Unusable for a path that is no regular file: SQLite may hang on a FIFO. Raises OSError when there is no
+    file."""
+    # stat, and no open: closing any descriptor of a file ends the locks that SQLite has on it in this process (POSIX).
     if not stat.S_ISREG(os.stat(path).st_mode):
         raise Unusable("not a regular file")
 
@@ -248,18 +278,23 @@ def _create(db: sqlite3.Connection) -> None:
 
 
 def _check(db: sqlite3.Connection, path: Path, *, every_page: bool) -> None:
-    """Gives an older log today's layout. Raises Unusable for a file that is not our log or not whole."""
+    """Migrates an older log to today's layout. Raises Unusable for a file that is no log of Byway, or is damaged."""
     version = _check_version(db)
     if version < VERSION:
-        with transaction(db):  # one that fails leaves the file as it was
-            _migrate(db)
+        with transaction(db):  # one that fails leaves the file as it was; other processes see all of it or nothing
+            (version,) = db.execute("PRAGMA user_version").fetchone()  # again: another process may have migrated it
+            for older in range(version, VERSION):
+                for statement in _STEPS[older]:
+                    db.execute(statement)
+            db.execute(f"PRAGMA user_version = {VERSION}")
             _check_tables(db)
     else:
         _check_tables(db)
     if every_page and path.stat().st_size <= CHECKED_BYTES:
-        (found,) = db.execute("PRAGMA quick_check(1)").fetchone()
-        if found != "ok":
-            raise Unusable(str(found))
+        # quick_check reads each page; integrity_check also compares indexes with tables and takes many times as long.
+        (result,) = db.execute("PRAGMA quick_check(1)").fetchone()
+        if result != "ok":
+            raise Unusable(str(result))
 
 
 def check_layout(db: sqlite3.Connection) -> None:
@@ -270,7 +305,7 @@ def check_layout(db: sqlite3.Connection) -> None:
 
 
 def _check_version(db: sqlite3.Connection) -> int:
-    """The layout's number. Raises Unusable for no log of ours, and for a later one."""
+    """Returns the number of the file's layout. Raises Unusable for no log of Byway, and for a later layout."""
     (application,) = db.execute("PRAGMA application_id").fetchone()
     (version,) = db.execute("PRAGMA user_version").fetchone()
     if application != APPLICATION_ID or version < 1:
@@ -280,18 +315,8 @@ def _check_version(db: sqlite3.Connection) -> int:
     return int(version)
 
 
-def _migrate(db: sqlite3.Connection) -> None:
-    """Gives an older log today's layout. It runs in a transaction, so that other processes
-    see all of it or nothing."""
-    (version,) = db.execute("PRAGMA user_version").fetchone()  # again: another process may have migrated it
-    for older in range(version, VERSION):
-        for statement in _STEPS[older]:
-            db.execute(statement)
-    db.execute(f"PRAGMA user_version = {VERSION}")
-
-
 def _check_tables(db: sqlite3.Connection) -> None:
-    """Raises Unusable when they are not those of a log."""
+    """Raises Unusable when the tables are not those of a log."""
     if _columns(db) != _expected_columns():
         raise Unusable("its tables are not those of a log")
     if db.execute("SELECT 1 FROM sqlite_schema WHERE type NOT IN ('table', 'index')").fetchone() is not None:
@@ -318,11 +343,11 @@ def _expected_columns() -> dict[str, tuple[str, ...]]:
 
 def _remove_oldest_set_aside(path: Path) -> None:
     copies = [
-        found
-        for found in path.parent.glob(f"{path.name}.corrupt-*")
-        if found.is_file() and not found.name.endswith(_SIDE_FILES)
+        copy
+        for copy in path.parent.glob(f"{path.name}.corrupt-*")
+        if copy.is_file() and not copy.name.endswith(_SIDE_FILES)
     ]
-    for old in sorted(copies, key=lambda found: found.lstat().st_mtime)[:-SET_ASIDE_MAX]:
+    for old in sorted(copies, key=lambda copy: copy.lstat().st_mtime)[:-SET_ASIDE_MAX]:
         for suffix in ("", *_SIDE_FILES):
             with contextlib.suppress(FileNotFoundError):
                 os.unlink(f"{old}{suffix}")

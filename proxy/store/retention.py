@@ -1,7 +1,7 @@
 """Removes old rows, a few at a time, so that new ones never wait long for the file.
 
-Ages are measured by a clock of its own. A wall clock that jumps ten years, as one does on a machine without a battery,
-must not empty the whole log.
+Ages are measured by a clock that cannot be set. A wall clock that jumps ten years, as on a machine whose clock has no
+battery, must not empty the whole log.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import sqlite3
 import time
 
 from proxy.model import Belief
-from proxy.store.file import transaction
+from proxy.store.file import transaction, truncate_wal
 
 ROWS_AT_ONCE = 500
 """Old rows removed in one transaction."""
 
 LAPSED_BELIEF_S = 10 * 86_400.0
-"""How long a lapsed belief is kept: by then its score has aged away, and its episodes do not count any more."""
+"""Age at which a lapsed belief is removed: by then its score has decayed, and its episodes no longer count."""
 
 
 class SteadyClock:
-    """The time of day at the start plus the time since, by a clock that cannot be set."""
+    """Seconds since the epoch: the wall clock at the start, plus the time since by a clock that cannot be set."""
 
     def __init__(self) -> None:
         self._offset_s = time.time() - self._elapsed_s()
@@ -36,7 +36,8 @@ class SteadyClock:
 
 
 def remove_old(db: sqlite3.Connection, *, keep_s: float, now: float) -> bool:
-    """Removes some of what is older than `keep_s`, and beliefs that lapsed long ago. True when there is more."""
+    """Removes some of the rows older than `keep_s`, and beliefs that lapsed long ago. Returns True when there are more.
+    `now` is of the SteadyClock. Raises sqlite3.Error."""
     before = now - keep_s
     with transaction(db):
         old = db.execute("SELECT id FROM outcome WHERE at < ? LIMIT ?", (before, ROWS_AT_ONCE)).fetchall()
@@ -50,7 +51,7 @@ def remove_old(db: sqlite3.Connection, *, keep_s: float, now: float) -> bool:
         db.execute("DELETE FROM belief WHERE until < ?", (now - LAPSED_BELIEF_S,))
     if max(len(old), ledger.rowcount) >= ROWS_AT_ONCE:
         return True
-    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")  # else deleted rows would live on in the write-ahead log
+    truncate_wal(db)
     return False
 
 

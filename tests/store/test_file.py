@@ -70,7 +70,7 @@ def test_a_fresh_log_is_made_and_opened_again(path: Path) -> None:
     make(path)
     opened = open_store(path)
 
-    assert (opened.fresh, opened.notices) == (False, ())
+    assert (opened.is_new, opened.notices) == (False, ())
     assert opened.inode == path.stat().st_ino
     opened.db.close()
     assert hosts(path) == 50
@@ -193,7 +193,7 @@ def test_H4_what_cannot_be_used_is_set_aside(path: Path, damage: str) -> None:
     opened = open_store(path)
 
     (kept,) = (found for found in aside(path) if not found.name.endswith(("-wal", "-shm", "-journal")))
-    assert opened.fresh
+    assert opened.is_new
     assert len(opened.notices) == 1
     assert kept.name in opened.notices[0]
     assert before is None or kept.read_bytes() == before
@@ -229,7 +229,7 @@ def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path, layout: 
     opened = open_store(path)
 
     ((belief,), senseless) = queries.beliefs(opened.db)
-    assert (opened.fresh, opened.notices, senseless) == (False, (), 0)
+    assert (opened.is_new, opened.notices, senseless) == (False, (), 0)
     assert (belief.scope, belief.state, belief.exits) == (HOST, State.BLOCKED, (1_699_999_500.0,))
     known = (0, (), 0.0) if layout == 1 else (4, ("direct|tlsrec",), 1_700_000_000.0)
     assert (belief.family, belief.rungs_failed, belief.rungs_failed_at) == known
@@ -238,7 +238,7 @@ def test_an_older_log_is_brought_up_and_keeps_what_it_holds(path: Path, layout: 
     opened.db.close()
     assert hosts(path) == 1
     again = open_store(path)
-    assert not again.fresh
+    assert not again.is_new
     again.db.close()
 
 
@@ -312,7 +312,7 @@ def test_H5_side_files_of_a_file_that_is_gone_are_not_taken_for_ours(path: Path)
 
     opened = open_store(path)
 
-    assert opened.fresh
+    assert opened.is_new
     opened.db.close()
     assert hosts(path) == 0
 
@@ -409,4 +409,4 @@ def test_a_log_in_memory_leaves_nothing_behind(tmp_path: Path, monkeypatch: pyte
     opened.db.close()
 
     assert list(tmp_path.iterdir()) == []
-    assert opened.fresh
+    assert opened.is_new

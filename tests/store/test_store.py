@@ -21,7 +21,7 @@ import pytest
 from proxy.config.schema import Detect, Log
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import UNKNOWN_NETWORK, Action, Belief, Change, Inbound, Override, State
-from proxy.store import file, rows
+from proxy.store import database, file, rows
 from proxy.store import retention as retiring
 from proxy.store import store as writer
 from proxy.store.file import open_reader
@@ -513,7 +513,7 @@ def test_H4_a_file_that_the_disk_cannot_read_is_set_aside(
             raise error
         return real(at)
 
-    monkeypatch.setattr(writer, "open_reader", read_bad_sector)
+    monkeypatch.setattr(database, "open_reader", read_bad_sector)
 
     assert store.log() == []
     assert len(store.notices) == 1
@@ -566,7 +566,7 @@ def test_a_store_that_was_never_started_can_be_closed(path: Path) -> None:
 
 def retire_now(store: Store) -> None:
     """Does the hourly housekeeping, as often as it takes."""
-    while store._retire():  # a test of what the thread does each hour
+    while store._remove_old_rows():  # a test of what the thread does each hour
         pass
 
 

@@ -1,0 +1,81 @@
+"""A copy in memory of the beliefs and overrides that the log's file holds.
+
+The file is read once, when it is opened, and each change that is written there is made here, too. A file that was lost
+or damaged is begun anew from this copy, so that damage costs only history.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+
+from proxy.model import Belief, NetworkId, Override
+from proxy.store import queries
+from proxy.store.file import transaction
+from proxy.store.retention import has_lapsed
+from proxy.store.rows import Batch
+from proxy.store.salvage import read_overrides
+
+
+class StateCopy:
+    """The stored beliefs, by scope and network, and the overrides, by host. It is changed only with the lock of
+    the database held."""
+
+    def __init__(self) -> None:
+        self.beliefs: dict[tuple[str, NetworkId], Belief] = {}
+        self.overrides: dict[str, Override] = {}
+        self.is_complete = False
+        """Whether it has everything that was in the file at the start."""
+
+    def load(self, db: sqlite3.Connection) -> int:
+        """Reads the file. What was recorded since the start is newer and wins. Returns the number of unreadable
+        rows."""
+        beliefs, bad_beliefs = queries.beliefs(db)
+        overrides, bad_overrides = queries.overrides(db)
+        self.beliefs = {(belief.scope, belief.network): belief for belief in beliefs} | self.beliefs
+        self.overrides = overrides | self.overrides
+        self.is_complete = True
+        return bad_beliefs + bad_overrides
+
+    def salvage(self, damaged: Path | None) -> None:
+        """Reads the overrides from a damaged file if the copy is not complete yet; None: there is no such file. The
+        copy is complete afterwards: nothing else can be read."""
+        if damaged is not None and not self.is_complete:
+            self.overrides = read_overrides(damaged) | self.overrides
+        self.is_complete = True
+
+    def write_to(self, db: sqlite3.Connection) -> None:
+        """Replaces the beliefs and overrides in a file by those of the copy."""
+        batch = Batch(beliefs=dict(self.beliefs), overrides=dict(self.overrides))
+        with transaction(db):
+            db.execute("DELETE FROM belief")
+            db.execute("DELETE FROM override")
+            batch.write(db)
+
+    def equals(self, db: sqlite3.Connection) -> bool:
+        """Whether a file holds what the copy holds."""
+        beliefs, bad_beliefs = queries.beliefs(db)
+        return (
+            queries.overrides(db) == (self.overrides, 0)
+            and not bad_beliefs
+            and {(belief.scope, belief.network): belief for belief in beliefs} == self.beliefs
+        )
+
+    def set_belief(self, scope: str, network: NetworkId, belief: Belief | None) -> None:
+        """None: the belief was forgotten."""
+        if belief is None:
+            self.beliefs.pop((scope, network), None)
+        else:
+            self.beliefs[scope, network] = belief
+
+    def set_override(self, host: str, override: Override | None) -> None:
+        """None: the override was removed."""
+        if override is None:
+            self.overrides.pop(host, None)
+        else:
+            self.overrides[host] = override
+
+    def remove_lapsed(self, now: float) -> None:
+        """Removes the beliefs that `retention.remove_old` removes from the file."""
+        for key in [key for key, belief in self.beliefs.items() if has_lapsed(belief, now)]:
+            del self.beliefs[key]
