@@ -140,7 +140,7 @@ def rule(said: Rule) -> Document:
         "source": said.source,
         "line": said.line,
         "text": said.text,
-        "type": str(said.kind),
+        "type": str(said.type),
         "value": said.value,
         "action": str(said.action),
         "relay": said.relay,

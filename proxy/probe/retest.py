@@ -19,7 +19,7 @@ from proxy.model import DIRECT, Action, Belief, Cause, NetworkId, Outcome, Proto
 from proxy.net.tasks import spawn
 from proxy.probe.same_flight import answers, answers_as_itself, answers_with_a_page, is_forged
 from proxy.probe.throughput import measure_throughput
-from proxy.routing.strategies import local_means
+from proxy.routing.strategies import flight_strategies
 from proxy.session.events import Delivered, Learned, SignalWaits
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -109,7 +109,7 @@ class DirectRetest:
         """One after the other, until one passes."""
         services, reported = self._services, False
         try:
-            for route in local_means(setup.settings.auto.ladder, flight.protocol):
+            for route in flight_strategies(setup.settings.auto.ladder, flight.protocol):
                 ok = await answers(setup, services.tcp_info, visit, flight, route)
                 if services.network() != network or services.setup() is not setup:
                     return

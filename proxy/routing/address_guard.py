@@ -3,7 +3,8 @@
 This computer, its neighbours on the link, cloud metadata, multicast and reserved ranges are refused as literals and as
 local names on every route, and again on direct for each address that a name resolves to. A private address is fine as
 a literal but not behind a name, unless the name's suffix is a local one: that is how DNS rebinding is stopped. IPv4
-inside IPv6 is judged as the IPv4 that it reaches. `[safety] allow` opens exceptions, except to our own ports.
+embedded in IPv6 is judged as the IPv4 address that it reaches. `[safety] allow` opens exceptions, except to Byway's own
+ports.
 """
 
 from __future__ import annotations
@@ -110,8 +111,8 @@ class _Exception:
     def opens_name(self, destination: Destination) -> bool:
         return self.name == destination.host and self.port in (None, destination.port)
 
-    def speaks_of(self, host: str, address: IPAddress) -> bool:
-        """On any port."""
+    def concerns(self, host: str, address: IPAddress) -> bool:
+        """Whether it opens the name or the address, on any port."""
         return self.name == host or (self.network is not None and address in self.network)
 
 
@@ -119,9 +120,9 @@ class Guard:
     """Refuses a destination or an address with a sentence, or allows it with None.
 
     `allow`: exceptions, each a host, address or CIDR, with `:port` or `:*` or neither (all ports); IPv6 with a port in
-    brackets. `local_suffixes`: names under these may resolve to private addresses. `own_ports`: where we listen.
-    `own_names`, `own_addresses`: what this computer is called, and its addresses on its networks.
-    Raises ValueError, naming the entry, for what is none of these.
+    brackets. `local_suffixes`: names under these may resolve to private addresses. `own_ports`: where Byway listens.
+    `own_names`, `own_addresses`: the names of this computer, and its addresses on its networks.
+    Raises ValueError, naming the entry, for an entry that cannot be parsed.
     """
 
     def __init__(
@@ -151,7 +152,7 @@ class Guard:
         if any(entry.opens_name(destination) for entry in self._exceptions):
             return None
         if any(self._opened(address, destination.port) for address in _LOCALHOST):
-            return None  # on direct, what it resolves to is looked at once more
+            return None  # on direct, what it resolves to is checked again
         return f"{destination.host} is this computer itself; to allow it, add it to [safety] allow"
 
     def refuse_address(self, destination: Destination, address: IPAddress, *, is_own: bool = False) -> str | None:
@@ -168,10 +169,10 @@ class Guard:
             return None
         what = _Kind.LOOPBACK if is_own else next((kind for kind in kinds if kind not in _REACHABLE), None)
         if what is not None:
-            return f"{_told(destination, address)} is {what.value}; to allow it, add it to [safety] allow"
+            return f"{_described(destination, address)} is {what.value}; to allow it, add it to [safety] allow"
         if _Kind.PRIVATE in kinds and destination.address is None and not self._is_local(destination.host):
             return (
-                f"{_told(destination, address)} is a private address behind a public name; to allow it, add the "
+                f"{_described(destination, address)} is a private address behind a public name; to allow it, add the "
                 "name's suffix to [dns] local, or the address to [safety] allow"
             )
         return None
@@ -182,7 +183,7 @@ class Guard:
             return False
         if host in self._own_names or self._is_local(host):
             return False
-        return not any(entry.speaks_of(host, address) for entry in self._exceptions)
+        return not any(entry.concerns(host, address) for entry in self._exceptions)
 
     def is_near(self, host: str) -> bool:
         """Whether `host` is, by its name, this computer or on its local network, so that no uplink leads there."""
@@ -224,7 +225,7 @@ def _kind(address: IPAddress) -> _Kind:
     return next(kind for network, kind in _NETWORKS if address in network)
 
 
-def _told(destination: Destination, address: IPAddress) -> str:
+def _described(destination: Destination, address: IPAddress) -> str:
     return str(address) if destination.host == str(address) else f"{destination.host} → {address}"
 
 

@@ -1,10 +1,10 @@
-"""Finds the rules that match a destination, and which of them comes first.
+"""An index of rules, which finds the first one that matches a destination.
 
 Rules are numbered in the order they are written, and the first that matches wins. To try ten thousand of them for each
-connection would take milliseconds, so most are indexed: names and suffixes in dictionaries (one lookup per label of the
-host), prefixes in one dictionary per length, ports in another; each stores the lowest number. Only keywords, patterns
-and lists are tried one by one, in order, and no further than the lowest number found. Nothing is resolved: prefixes
-match literal addresses, names match names.
+connection would take milliseconds, so most are in dictionaries: names and domain suffixes (one lookup per label of the
+host), address prefixes by length, ports; each stores the lowest number. Only keywords, patterns and lists are tried
+one by one, in order, and no further than the lowest number that already matches. Nothing is resolved: prefixes match
+literal addresses, names match names.
 """
 
 from __future__ import annotations
@@ -46,12 +46,12 @@ class DomainList:
     suffixes: tuple[str, ...] = ()
     """The same for each of the first lines that name a public suffix, and so every site below it."""
     allow_empty: bool = False
-    """The user accepts the list even when `problem` has an objection."""
+    """The user accepts the list even when it has a `problem`."""
 
     @property
     def problem(self) -> str:
-        """A sentence when more lines were skipped than read, or when the list is empty; else "". Such a
-        file has an unknown format or is no list, and a rule on it protects nothing."""
+        """A sentence when more lines were skipped than read, or when the list is empty; else "". Such a file has an
+        unknown format or is no list, and a rule on it protects nothing."""
         if not self.lines_read and not self.lines_skipped:
             return f"{self.source}: the list is empty" if self.source and not self.allow_empty else ""
         if self.lines_read >= self.lines_skipped:
@@ -68,7 +68,7 @@ class DomainList:
         return self.covering(host) is not None
 
     def covering(self, host: str) -> str | None:
-        """Returns the most specific entry that covers the host."""
+        """Returns the most specific entry that covers the host; None when none does."""
         domains = self.domains
         if not domains:
             return None
@@ -81,9 +81,9 @@ class DomainList:
 
 
 class Index:
-    """Numbered matchers, added in the order of their numbers.
+    """Numbered rules, added in the order of their numbers.
 
-    Each `add_` says whether its number can ever come first; False means that an earlier one always does.
+    Each `add_` method returns whether its rule can ever be the first; False: an earlier one matches whenever it does.
     """
 
     __slots__ = ("_always", "_exact", "_names", "_networks", "_ports", "_scanned", "_suffix")
@@ -108,8 +108,8 @@ class Index:
         return prefixes.setdefault(_prefix(network.network_address, network.prefixlen), number) == number
 
     def add_ports(self, ports: range, number: int) -> bool:
-        fresh = [port for port in ports if self._ports.setdefault(port, number) == number]
-        return bool(fresh)
+        new = [port for port in ports if self._ports.setdefault(port, number) == number]
+        return bool(new)
 
     def add_name_test(self, test: Test, number: int) -> bool:
         """Adds a test of names; it is never run on literals."""
@@ -133,29 +133,19 @@ class Index:
         if self._exact:
             best = min(best, self._exact.get(host, NO_RULE))
         if _is_literal(host):
-            best = self._first_network(destination.address, best)
+            if self._networks and (address := destination.address) is not None:
+                for (version, length), prefixes in self._networks.items():
+                    if version == address.version:
+                        best = min(best, prefixes.get(_prefix(address, length), NO_RULE))
         else:
-            best = self._first_suffix(host, best)
+            if by_suffix := self._suffix:
+                for suffix in suffixes(host):
+                    number = by_suffix.get(suffix)
+                    if number is not None and number < best:
+                        best = number
             best = _first_test(self._names, host, best)
         best = _first_test(self._scanned, host, best)
         return None if best == NO_RULE else best
-
-    def _first_suffix(self, host: str, best: int) -> int:
-        look = self._suffix
-        if look:
-            for suffix in suffixes(host):
-                number = look.get(suffix)
-                if number is not None and number < best:
-                    best = number
-        return best
-
-    def _first_network(self, address: IPAddress | None, best: int) -> int:
-        if address is None:
-            return best
-        for (version, length), prefixes in self._networks.items():
-            if version == address.version:
-                best = min(best, prefixes.get(_prefix(address, length), NO_RULE))
-        return best
 
 
 def _lines(count: int) -> str:
@@ -163,6 +153,7 @@ def _lines(count: int) -> str:
 
 
 def _first_test(tests: list[tuple[int, Test]], host: str, best: int) -> int:
+    """Returns the number of the first test below `best` that matches; else `best`."""
     for number, test in tests:
         if number >= best:
             return best
@@ -176,4 +167,6 @@ def _prefix(address: IPAddress, length: int) -> int:
 
 
 def _is_literal(host: str) -> bool:
+    # On every connection, so without `ipaddress`: no top-level domain ends in a digit (RFC 3696, section 2), and only
+    # IPv6 has colons.
     return (host[-1].isdigit() and host.rpartition(".")[2].isdigit()) or ":" in host

@@ -1,10 +1,11 @@
-"""Regular expressions over host names, in time linear in the name.
+"""A regular expression engine for host names, which matches in time linear in the length of the name.
 
-Python's `re` backtracks: `(a+)+$` takes minutes over forty letters, and a web page chooses the names. So a pattern is
-turned into Glushkov's automaton, one state for each character position of the pattern, whose state sets are integers; a
-step is a few lookups whatever the pattern. The alphabet is what a canonical host consists of. `^` and `$` are marks
-before and after the name that are consumed like characters, so an anchor written twice never matches. What needs
-backtracking (back references, look-around) is refused.
+Python's `re` backtracks: `(a+)+$` takes minutes on forty letters, and a web page chooses the names. Here a pattern is
+compiled to its Glushkov automaton: an NFA without empty transitions, with one state for each character position of the
+pattern. A set of states is an integer, one bit a state, so a step is a few lookups whatever the pattern; a cache of
+steps is the part of the DFA that is in use. The alphabet is that of canonical host names. `^` and `$` are marks before
+and after the name that are consumed like characters, so an anchor written twice never matches. What needs backtracking
+(back references, look-around) is refused.
 
 Glushkov, The abstract theory of automata, 1961; Navarro and Raffinot, Compact DFA representation, 2001.
 """
@@ -24,7 +25,10 @@ WORK_LIMIT = POSITIONS_LIMIT * POSITIONS_LIMIT
 """Steps to compile one pattern stay below this: each position linked to each other, and as much again for nesting."""
 
 DEPTH_LIMIT = 30
+"""Nested groups: parser and compiler recurse."""
+
 CACHE_LIMIT = 512
+"""Steps of the DFA that one pattern caches. A pattern can have exponentially many, so the cache is bounded."""
 
 ALPHABET = frozenset(string.ascii_lowercase + string.digits + "-_.")
 START = "^"
@@ -40,7 +44,7 @@ _ESCAPES = {
 
 @dataclass(frozen=True, slots=True)
 class _Chars:
-    taken: frozenset[str]
+    chars: frozenset[str]
     size: int = 1
 
 
@@ -65,17 +69,14 @@ class _Repeat:
 
 
 _Node = _Chars | _Sequence | _Choice | _Repeat
-"""`size` is the number of positions that the node becomes, with counts written out. Only `_EMPTY` has none: every other
-node of the tree has at least one, so the work to lay a tree out is bounded by its size and depth."""
+"""A node of the syntax tree. `size` is the number of positions that it becomes, with counted repeats written out. Only
+`_EMPTY` has none: every other node has at least one, so the work to compile a tree is bounded by its size and depth."""
 
 _EMPTY = _Sequence((), 0)
 
 
 class Pattern:
-    """A compiled pattern: `pattern.search(host)` is true when it matches anywhere in the host.
-
-    Raises ValueError, with one sentence, for what is no pattern of ours.
-    """
+    """A compiled pattern. Making one raises ValueError, with one sentence, for a syntax that is not supported."""
 
     __slots__ = ("_automaton", "_cache", "_matches_all", "text", "work")
 
@@ -85,78 +86,76 @@ class Pattern:
         nullable, self._automaton.first, self._automaton.last = self._automaton.add(_Parser(text).parse())
         self._matches_all = nullable
         self.work = self._automaton.work
-        """Steps that compiling took: nodes laid out and positions linked. Below WORK_LIMIT, for the size of the tree
-        is checked before it is laid out."""
-        self._cache: dict[tuple[int, str], int] = {}
+        """Steps that compiling took: nodes added and positions linked. Below WORK_LIMIT, since the size of the tree is
+        checked before it is compiled."""
+        self._cache: dict[tuple[int, str], int] = {}  # (states, character) → states: the DFA, as far as it is in use
 
     def search(self, host: str) -> bool:
+        """Returns whether the pattern matches anywhere in a host in canonical spelling."""
         if self._matches_all:
             return True
         states = 0
         for char in (START, *host, END):
-            states = self._step(states, char)
+            reached = self._cache.get((states, char))
+            if reached is None:
+                if len(self._cache) >= CACHE_LIMIT:
+                    self._cache.clear()
+                reached = self._cache[states, char] = self._automaton.step(states, char)
+            states = reached
             if states & self._automaton.last:
                 return True
         return False
-
-    def _step(self, states: int, char: str) -> int:
-        reached = self._cache.get((states, char))
-        if reached is None:
-            if len(self._cache) >= CACHE_LIMIT:
-                self._cache.clear()
-            reached = self._cache[states, char] = self._automaton.step(states, char)
-        return reached
 
     def __repr__(self) -> str:
         return f"<Pattern {self.text!a}>"
 
 
 class _Automaton:
-    """Positions are bits: `first` may begin a match, `last` may end one, `_follow[p]` may come after position p."""
+    """A Glushkov automaton, in his terms: positions in `first` may begin a match, those in `last` may end one, those in
+    `_follow[p]` may come after position p. Sets of positions are integers: bit p is position p."""
 
-    __slots__ = ("_after", "_follow", "_takes", "first", "last", "work")
+    __slots__ = ("_follow", "_follow_of_byte", "_positions", "first", "last", "work")
 
     def __init__(self) -> None:
         self.first = 0
         self.last = 0
         self.work = 0
         self._follow: list[int] = []
-        self._takes: dict[str, int] = {}
-        self._after: dict[tuple[int, int], int] = {}  # (eighth, its bits) → what may follow any of them
+        self._positions: dict[str, int] = {}  # character → positions that accept it
+        self._follow_of_byte: dict[tuple[int, int], int] = {}  # cache: (byte of a set, its bits) → union of `_follow`
 
     def step(self, states: int, char: str) -> int:
-        """The positions that `char` can be at, after any of `states`, or at the beginning of a match."""
-        reached = self.first
-        for eighth, bits in enumerate(states.to_bytes(POSITIONS_LIMIT // 8, "little")):
-            if bits:
-                reached |= self._after.get((eighth, bits)) or self._after_eighth(eighth, bits)
-        return reached & self._takes.get(char, 0)
-
-    def _after_eighth(self, eighth: int, bits: int) -> int:
-        follow = _union(self._follow[8 * eighth + bit] for bit in range(8) if bits >> bit & 1)
-        self._after[eighth, bits] = follow
-        return follow
+        """Returns the positions that accept `char` after any of `states`, or at the beginning of a match."""
+        reached = self.first  # a match may begin at each character: the search is not anchored
+        for byte, bits in enumerate(states.to_bytes(POSITIONS_LIMIT // 8, "little")):
+            if not bits:
+                continue
+            follow = self._follow_of_byte.get((byte, bits))
+            if follow is None:
+                follow = _union(self._follow[8 * byte + bit] for bit in range(8) if bits >> bit & 1)
+                self._follow_of_byte[byte, bits] = follow
+            reached |= follow
+        return reached & self._positions.get(char, 0)
 
     def add(self, node: _Node) -> tuple[bool, int, int]:
-        """Lays out a node. Returns whether it matches the empty text, its first and its last positions."""
+        """Adds a node's positions. Returns whether the node is nullable (matches the empty text), its first and its
+        last positions."""
         self.work += 1
         match node:
-            case _Chars(taken):
-                return self._add_chars(taken)
+            case _Chars(chars):
+                position = 1 << len(self._follow)
+                self._follow.append(0)
+                for char in chars:
+                    self._positions[char] = self._positions.get(char, 0) | position
+                return False, position, position
             case _Sequence(parts):
                 return self._add_sequence(parts)
             case _Choice(branches):
                 added = [self.add(branch) for branch in branches]
-                return any(n for n, _, _ in added), _union(f for _, f, _ in added), _union(e for _, _, e in added)
+                nullable = any(nullable for nullable, _, _ in added)
+                return nullable, _union(first for _, first, _ in added), _union(last for _, _, last in added)
             case _Repeat(inner, low, high):
                 return self._add_repeat(inner, low, high)
-
-    def _add_chars(self, taken: frozenset[str]) -> tuple[bool, int, int]:
-        bit = 1 << len(self._follow)
-        self._follow.append(0)
-        for char in taken:
-            self._takes[char] = self._takes.get(char, 0) | bit
-        return False, bit, bit
 
     def _add_sequence(self, parts: Sequence[_Node]) -> tuple[bool, int, int]:
         nullable, first, last = True, 0, 0
@@ -169,6 +168,7 @@ class _Automaton:
         return nullable, first, last
 
     def _add_repeat(self, node: _Node, low: int, high: int | None) -> tuple[bool, int, int]:
+        """Writes a counted repeat out: `a{2,4}` is `aaa?a?`, and `a{2,}` is `aa` with the last copy in a loop."""
         copies = max(low, 1) if high is None else high
         nullable, first, last = True, 0, 0
         for copy in range(copies):
@@ -179,10 +179,11 @@ class _Automaton:
             last = inner_last | (last if optional else 0)
             nullable = nullable and optional
         if high is None:
-            self._link(inner_last, inner_first)  # the last copy again
+            self._link(inner_last, inner_first)  # the loop
         return nullable, first, last
 
     def _link(self, before: int, after: int) -> None:
+        """Lets the positions `after` follow each of the positions `before`."""
         self.work += before.bit_count()
         while before:
             lowest = before & -before
@@ -195,7 +196,7 @@ def _union(sets: Iterator[int]) -> int:
 
 
 class _Parser:
-    """Recursive descent over the usual grammar: choice, sequence, repeat, atom."""
+    """A recursive descent parser: a choice of sequences of repeats of atoms. Raises ValueError with a sentence."""
 
     __slots__ = ("_at", "_depth", "_text")
 
@@ -272,10 +273,10 @@ class _Parser:
         return self._count() if self._accept("{") else None
 
     def _count(self) -> tuple[int, int | None]:
-        """What follows a {: `m}`, `m,}`, `,n}` or `m,n}`."""
+        """Reads the rest of a counted repeat after its {: `m}`, `m,}`, `,n}` or `m,n}`."""
         end = self._text.find("}", self._at, self._at + 10)
         low, comma, high = self._text[self._at : max(end, self._at)].partition(",")
-        if end < 0 or not (low or high) or any(part and not _is_number(part) for part in (low, high)):
+        if end < 0 or not (low or high) or not all(part.isascii() and part.isdigit() for part in (low, high) if part):
             raise ValueError("write a count as {m}, {m,} or {m,n}")
         self._at = end + 1
         least = int(low or 0)
@@ -322,10 +323,10 @@ class _Parser:
 
     def _class(self) -> frozenset[str]:
         negated = self._accept("^")
-        taken: set[str] = set()
+        listed: set[str] = set()
         while not self._accept("]"):
-            taken |= self._class_item()
-        chars = ALPHABET - taken if negated else frozenset(taken)
+            listed |= self._class_item()
+        chars = ALPHABET - listed if negated else frozenset(listed)
         if not chars:
             raise ValueError("[] contains no character that occurs in a host name")
         return chars
@@ -348,7 +349,8 @@ def _total(nodes: Iterable[_Node]) -> int:
 
 
 def _checked_size(size: int) -> int:
-    """Raises ValueError while the tree is still small: before anything is written out."""
+    """Returns the size. Raises ValueError when it is too large, while only the tree exists: `((a{9}){9}){9}` is small
+    as a tree and large as an automaton."""
     if size > POSITIONS_LIMIT:
         raise ValueError(f"it has more than {POSITIONS_LIMIT} characters when its counts are expanded")
     return size
@@ -359,7 +361,3 @@ def _letter(char: str) -> str:
     if lower not in ALPHABET:
         raise ValueError(f"{char!a} never occurs in a host name (international names are matched as xn--…)")
     return lower
-
-
-def _is_number(text: str) -> bool:
-    return text.isascii() and text.isdigit()

@@ -1,9 +1,9 @@
 """Plans which routes a request may take, in which order, and why.
 
-The user's word comes first: the `site set` override of the most specific host, then the first rule that matches, else
-AUTO. Under AUTO the stored status of the host orders the routes: direct first, then local strategies and relays; for a
-blocked host its cause decides what may help. The other actions are promises, and a plan without routes keeps them:
-RELAY without an available relay fails closed. Nothing is resolved or tried here.
+The user's decision comes first: the `site set` override of the most specific host, then the first rule that matches,
+else AUTO. Under AUTO the stored status of the host orders the routes: direct first, then local strategies and relays;
+for a blocked host its cause decides what may help. The other actions are promises, and a plan without routes keeps
+them: RELAY without an available relay fails closed. Nothing is resolved or tried here.
 
 Plans are shared: the same reason and the same relays in the same order give the same Plan, made once. So a usual
 request, which no rule matches, costs two lookups.
@@ -31,13 +31,21 @@ from proxy.model import (
 )
 from proxy.routing.match import DomainList, suffixes
 from proxy.routing.rules import Rules
-from proxy.routing.strategies import IPV4, IPV6, NAME_CAUSES, RELAY_CAUSES, is_secure, local_means, rungs
+from proxy.routing.strategies import (
+    IPV4,
+    IPV6,
+    NAME_CAUSES,
+    RELAY_CAUSES,
+    flight_strategies,
+    strategy_routes,
+    uses_doh,
+)
 
 PLANS_LIMIT = 4096
 """Limit of the cache of shared plans. Relays change their order with their health, so each rule has several."""
 
 _ONE_RELAY_S = 60.0
-"""On a network where no relay gets through, one relay is tried; after this time it is the next one."""
+"""On a network where no relay gets through, one relay is tried; after this time the next one is."""
 
 NO_RULE_MATCHES = "AUTO (no rule matches): direct first"
 
@@ -47,7 +55,7 @@ _ON_NETWORK = {
     NetworkState.INSPECTED: "this network intercepts TLS, so AUTO does not use relays on its own",
 }
 
-_WORDS = {State.SUSPECT: "likely blocked", State.BLOCKED: "blocked"}
+_STATUS = {State.SUSPECT: "likely blocked", State.BLOCKED: "blocked"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,8 +64,8 @@ class RelayInfo:
 
     name: str
     addresses_only: str = ""
-    """Why it takes addresses only ("socks4", "?resolve=local"): it is skipped for names, which Byway does not resolve
-    for it. Empty: it takes names too."""
+    """Why it accepts addresses only ("socks4", "?resolve=local"): it is skipped for names, which Byway does not resolve
+    for it. Empty: it accepts names, too."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +85,8 @@ class Router:
     """Plans requests. Immutable but for its cache of plans; a reload makes a new one."""
 
     __slots__ = (
-        "_http_means", "_info", "_last_good_s", "_named_rungs", "_never_relay", "_overrides", "_picky", "_plans",
-        "_rules", "_rungs", "_settings",
+        "_addresses_only", "_http_strategies", "_info", "_last_good_s", "_literal_strategies", "_never_relay",
+        "_overrides", "_plans", "_rules", "_settings", "_strategies",
     )  # fmt: skip
 
     def __init__(
@@ -88,12 +96,14 @@ class Router:
         self._settings = settings
         self._overrides = dict(overrides)
         self._info = {relay.name: relay for relay in relays}
-        self._picky = frozenset(relay.name for relay in relays if relay.addresses_only)
+        self._addresses_only = frozenset(relay.name for relay in relays if relay.addresses_only)
         self._never_relay = DomainList(frozenset(settings.auto.never_relay))
         self._last_good_s = settings.detect.last_good_s
-        self._named_rungs = rungs(settings.auto.ladder, doh=settings.dns.secure == "on-suspicion")
-        self._rungs = tuple(rung for rung in self._named_rungs if not is_secure(rung))  # a literal asks no resolver
-        self._http_means = local_means(settings.auto.ladder, Protocol.HTTP)
+        self._strategies = strategy_routes(settings.auto.ladder, doh=settings.dns.secure == "on-suspicion")
+        self._literal_strategies = tuple(
+            route for route in self._strategies if not uses_doh(route)
+        )  # nothing to resolve
+        self._http_strategies = flight_strategies(settings.auto.ladder, Protocol.HTTP)
         self._plans: dict[tuple[str, tuple[str, ...], bool, bool, NetworkState], Plan] = {}
 
     @property
@@ -124,20 +134,21 @@ class Router:
         destination = request.destination
         name = host or destination.host
         reason = self._reason(destination, name)
-        usable = self._able_to_carry(destination, relays)
         is_onion = name.endswith(".onion")
         is_literal = destination.address is not None
+        skips = self._addresses_only and not is_literal
+        usable = tuple(relay for relay in relays if relay not in self._addresses_only) if skips else tuple(relays)
         state = network_state if reason.action is Action.AUTO and network_state in _ON_NETWORK else NetworkState.OK
         if reason.action is Action.AUTO and not is_onion:
-            ladder = self._rungs if is_literal else self._named_rungs
-            troubled = belief.state in _WORDS and belief.until > now
+            strategies = self._literal_strategies if is_literal else self._strategies
+            is_blocked = belief.state in _STATUS and belief.until > now
             if self._never_relay.domains and name in self._never_relay:
-                return _plan_without_relays(reason, ladder, intercepted=troubled and _is_intercepted(belief))
-            if troubled and state is NetworkState.OK:
-                return self._plan_blocked(reason, belief, usable, ladder, destination, now)
-            if troubled and _is_intercepted(belief):  # the network's state must not send it direct either
+                return _plan_without_relays(reason, strategies, intercepted=is_blocked and _is_intercepted(belief))
+            if is_blocked and state is NetworkState.OK:
+                return self._plan_blocked(reason, belief, usable, strategies, destination, now)
+            if is_blocked and _is_intercepted(belief):  # the network's state must not send it direct either
                 return self._plan_blocked(reason, belief, usable, (), destination, now)
-            if compare and state is NetworkState.OK and (usable or self._http_means):
+            if compare and state is NetworkState.OK and (usable or self._http_strategies):
                 return self._plan_unrepeatable(reason, usable)
         if state is NetworkState.SHUT:
             usable = _one_relay(usable, now)
@@ -146,25 +157,26 @@ class Router:
         if plan is None:
             if len(self._plans) >= PLANS_LIMIT:
                 self._plans.clear()
-            plan = self._plans[key] = self._make(
+            plan = self._plans[key] = self._plan_by_action(
                 reason, usable, is_onion=is_onion, is_literal=is_literal, state=state, offered=relays
             )
         return plan
 
     def may_go_direct(self, destination: Destination) -> bool:
-        """Whether rules and overrides let a connection go there without a relay. It is asked before every probe that
-        Byway sends of its own accord, and control pages are no exception."""
+        """Whether rules and overrides allow a connection there without a relay. It is checked before every probe that
+        Byway sends of its own accord, also for control pages."""
         action = self._reason(destination, destination.host).action
         return action not in (Action.RELAY, Action.BLOCK) and not destination.host.endswith(".onion")
 
     def with_overrides(self, overrides: Mapping[str, Override]) -> Router:
-        """Returns the same router with other overrides."""
+        """Returns a router with other overrides and everything else the same."""
         return Router(self._rules, overrides, tuple(self._info.values()), self._settings)
 
     def trace(self, destination: Destination) -> list[str]:
         """Explains the plan for a destination, one sentence a step, the deciding one first; for `byway rule test`."""
         reason = self._reason(destination, destination.host)
-        steps = [f"{_action_text(reason)} by {reason.why}" if reason is not _NO_RULE else NO_RULE_MATCHES]
+        action = f"{reason.action}:{reason.relay}" if reason.relay else str(reason.action)
+        steps = [f"{action} by {reason.why}" if reason is not _NO_RULE else NO_RULE_MATCHES]
         later = [rule.why for rule in self._rules.trace(destination) if rule.why != reason.why]
         steps += [f"{why} also matches, but an earlier rule decides" for why in later]
         if reason.action is Action.AUTO and destination.host in self._never_relay:
@@ -172,12 +184,13 @@ class Router:
             steps.append(f"[auto] never_relay contains {entry}: no relay is tried if direct fails")
         if destination.host.endswith(".onion"):
             steps.append(".onion names need a relay; direct is never tried")
-        skipped = sorted(self._picky) if destination.address is None else []
+        skipped = sorted(self._addresses_only) if destination.address is None else []
         if skipped and reason.action not in (Action.DIRECT, Action.BLOCK):
             steps += [self._skipped(relay) for relay in skipped]
         return steps
 
     def _reason(self, destination: Destination, name: str) -> _Reason:
+        """Returns what decides: an override, else a rule, else nothing (AUTO)."""
         if self._overrides:
             override = self._override(name) or self._override(destination.host)
             if override is not None:
@@ -195,23 +208,20 @@ class Router:
                 return _Reason(override.action, override.relay, f"site set {scope} {override.action}{relay}")
         return None
 
-    def _able_to_carry(self, destination: Destination, relays: Sequence[str]) -> tuple[str, ...]:
-        if self._picky and destination.address is None:
-            return tuple(relay for relay in relays if relay not in self._picky)
-        return tuple(relays)
-
     def _plan_blocked(
         self,
         reason: _Reason,
         belief: Belief,
         usable: tuple[str, ...],
-        ladder: tuple[Route, ...],
+        strategies: tuple[Route, ...],
         destination: Destination,
         now: float,
     ) -> Plan:
         """Plans AUTO for a blocked host: the route that last worked, then those that fit the cause, direct last."""
         relays = [Route((relay,)) for relay in usable]
-        local = self._not_failed(ladder, belief, now)
+        local = strategies
+        if belief.rungs_failed and belief.rungs_failed_at + self._last_good_s > now:
+            local = tuple(route for route in strategies if str(route) not in belief.rungs_failed)
         good = self._last_good(belief, usable, local, now)
         if _is_intercepted(belief):
             routes = _unique([*(route for route in good if not route.is_direct), *relays])
@@ -220,9 +230,9 @@ class Router:
         elif good or belief.cause not in (*NAME_CAUSES, Cause.DNS):
             routes = _unique([*good, *relays, *local, DIRECT])
         else:
-            fitting = [rung for rung in local if is_secure(rung) == (belief.cause == Cause.DNS)]
+            fitting = [route for route in local if uses_doh(route) == (belief.cause == Cause.DNS)]
             routes = _unique([*fitting, *relays, *local, DIRECT])
-        word = "refused" if belief.cause == Cause.REFUSED else _WORDS[belief.state]
+        word = "refused" if belief.cause == Cause.REFUSED else _STATUS[belief.state]
         status = f"{word}: {belief.why}" if belief.why else word
         why = f"AUTO: {status}" if reason is _NO_RULE else f"{reason.why}; {status}"
         if not routes:
@@ -231,16 +241,10 @@ class Router:
 
     def _plan_unrepeatable(self, reason: _Reason, usable: tuple[str, ...]) -> Plan:
         """Plans AUTO for a request that cannot be sent twice, after direct has just failed with another one."""
-        routes = (*(Route((relay,)) for relay in usable), *self._http_means, DIRECT)
+        routes = (*(Route((relay,)) for relay in usable), *self._http_strategies, DIRECT)
         why = "direct failed moments ago and this request cannot be sent twice: trying another route first"
         why = f"AUTO: {why}" if reason is _NO_RULE else f"{reason.why}; {why}"
         return Plan(Action.AUTO, routes, why, reason.intercept)
-
-    def _not_failed(self, ladder: tuple[Route, ...], belief: Belief, now: float) -> tuple[Route, ...]:
-        """Returns the strategies of `ladder` without those that recently failed for this host."""
-        if not belief.rungs_failed or belief.rungs_failed_at + self._last_good_s <= now:
-            return ladder
-        return tuple(rung for rung in ladder if str(rung) not in belief.rungs_failed)
 
     def _last_good(
         self, belief: Belief, usable: tuple[str, ...], local: tuple[Route, ...], now: float
@@ -253,7 +257,7 @@ class Router:
             return (good,) if good in local else ()
         return (good,) if set(good.relays) <= set(usable) and not good.wrap else ()
 
-    def _make(
+    def _plan_by_action(
         self,
         reason: _Reason,
         usable: tuple[str, ...],
@@ -263,10 +267,11 @@ class Router:
         state: NetworkState,
         offered: Sequence[str],
     ) -> Plan:
+        """Plans by the action and the state of the network alone, without a stored status of the host."""
         chosen = tuple(relay for relay in usable if relay == reason.relay) if reason.relay else usable
         relayed = tuple(Route((relay,)) for relay in chosen)
         routes: tuple[Route, ...] = {
-            Action.AUTO: (DIRECT, *(self._rungs if is_literal else self._named_rungs), *relayed),
+            Action.AUTO: (DIRECT, *(self._literal_strategies if is_literal else self._strategies), *relayed),
             Action.DIRECT: (DIRECT,),
             Action.RELAY: relayed,
             Action.PREFER_RELAY: (*relayed, DIRECT),
@@ -306,16 +311,17 @@ class Router:
         return f"relay {reason.relay} is not available" if reason.relay else "no relay is available"
 
 
-def _plan_without_relays(reason: _Reason, ladder: tuple[Route, ...], *, intercepted: bool) -> Plan:
+def _plan_without_relays(reason: _Reason, strategies: tuple[Route, ...], *, intercepted: bool) -> Plan:
+    """Plans AUTO for a host of `[auto] never_relay`."""
     why = "AUTO" if reason is _NO_RULE else reason.why
     why += ": relays are not allowed ([auto] never_relay)"
     if intercepted:
         return Plan(Action.AUTO, (), f"{why} and direct is intercepted", reason.intercept)
-    return Plan(Action.AUTO, (DIRECT, *ladder), why, reason.intercept)
+    return Plan(Action.AUTO, (DIRECT, *strategies), why, reason.intercept)
 
 
 def _is_intercepted(belief: Belief) -> bool:
-    """Whether TLS to the host is intercepted: then it never goes direct. SUSPECT only puts relays first."""
+    """Whether TLS to the host is intercepted: then it never goes direct. A suspicion only puts relays first."""
     return belief.state is State.BLOCKED and belief.cause == Cause.INTERCEPTION
 
 
@@ -327,14 +333,10 @@ def _other_family(belief: Belief, destination: Destination) -> tuple[Route, ...]
 
 
 def _one_relay(usable: tuple[str, ...], now: float) -> tuple[str, ...]:
-    """Returns one relay, another each minute: where none gets through, one is enough to notice a change."""
+    """Returns one relay, another each minute: where no relay gets through, one is enough to detect a change."""
     place = int(now // _ONE_RELAY_S)
     return (usable[place % len(usable)],) if usable else ()
 
 
 def _unique(routes: Iterable[Route]) -> tuple[Route, ...]:
     return tuple(dict.fromkeys(routes))
-
-
-def _action_text(reason: _Reason) -> str:
-    return f"{reason.action}:{reason.relay}" if reason.relay else str(reason.action)

@@ -1,15 +1,15 @@
 """The user's rules: `TYPE,value,ACTION[,INSPECT]`, one a line, the first that matches wins.
 
-The syntax is the one Clash users know. Parsing reads everything and reports every fault at once, each with its line,
-the word that is wrong and the one that may have been meant. Values are brought to the spelling that destinations have,
-so `Bücher.Example.` and `xn--bcher-kva.example` are one rule. What follows from a rule is the business of `router`.
+The syntax is that of Clash. Parsing reports every fault at once, each with its line, the wrong word and the one that
+may have been meant. Values are normalised like destinations, so `Bücher.Example.` and `xn--bcher-kva.example` are one
+rule. The `router` decides what follows from a rule.
 """
 
 from __future__ import annotations
 
 import ipaddress
 import re
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
@@ -35,8 +35,8 @@ _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
 _OPTION = "INSPECT"
 
 
-class Kind(StrEnum):
-    """What a rule matches."""
+class RuleType(StrEnum):
+    """What a rule matches: the first word of its line."""
 
     DOMAIN = "DOMAIN"
     DOMAIN_SUFFIX = "DOMAIN-SUFFIX"
@@ -48,18 +48,20 @@ class Kind(StrEnum):
     MATCH = "MATCH"
 
 
-_KIND_ALIASES = {"IP-CIDR6": Kind.IP_CIDR}
-_FOREIGN_KINDS = ("GEOIP", "GEOSITE", "PROCESS-NAME", "PROCESS-PATH", "RULE-SET", "SRC-IP-CIDR", "SRC-PORT", "IP-ASN")
-_FOREIGN_ACTIONS = {"PROXY": Action.RELAY, "REJECT": Action.BLOCK, "DROP": Action.BLOCK, "DENY": Action.BLOCK}
+_TYPE_ALIASES = {"IP-CIDR6": RuleType.IP_CIDR}
+_CLASH_TYPES = ("GEOIP", "GEOSITE", "PROCESS-NAME", "PROCESS-PATH", "RULE-SET", "SRC-IP-CIDR", "SRC-PORT", "IP-ASN")
+"""Types of Clash that are not supported; the message names them."""
+
+_CLASH_ACTIONS = {"PROXY": Action.RELAY, "REJECT": Action.BLOCK, "DROP": Action.BLOCK, "DENY": Action.BLOCK}
 
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """One line. `relay` is empty for any relay; `why` is what the log says when it decides."""
+    """One line. `relay` is empty for any relay; `why` is the reason in the log when this rule decides."""
 
     line: int
     text: str
-    kind: Kind
+    type: RuleType
     value: str  # in canonical spelling; empty for MATCH
     action: Action
     relay: str
@@ -74,31 +76,31 @@ class Rule:
 class Rules:
     """All rules, compiled for matching. Immutable."""
 
-    __slots__ = ("_index", "_unused", "list_problems", "lists", "notices", "rules")
+    __slots__ = ("_index", "_unused_lists", "list_problems", "lists", "notices", "rules")
 
     def __init__(self, rules: Iterable[Rule] = (), *, lists: Mapping[str, DomainList] | None = None) -> None:
         self.rules: tuple[Rule, ...] = tuple(rules)
         self.lists: Mapping[str, DomainList] = lists or {}
-        used = {rule.value for rule in self.rules if rule.kind is Kind.LIST}
-        self._unused = tuple(listed for name, listed in self.lists.items() if name not in used)
+        used = {rule.value for rule in self.rules if rule.type is RuleType.LIST}
+        self._unused_lists = tuple(listed for name, listed in self.lists.items() if name not in used)
         self._index = Index()
-        never = [rule for number, rule in enumerate(self.rules) if not self._add(self._index, rule, number)]
+        unreachable = [rule for number, rule in enumerate(self.rules) if not self._add(self._index, rule, number)]
         problems = (listed.problem for listed in self.lists.values())
         self.list_problems: tuple[str, ...] = tuple(filter(None, problems))
         """One sentence for each list of which more lines were skipped than read."""
         self.notices: tuple[str, ...] = (
             *self.list_problems,
             *(suffix for listed in self.lists.values() for suffix in listed.suffixes),
-            *_notices(self.rules, never),
+            *_notices(self.rules, unreachable),
         )
-        """One sentence for each list or rule that is not wrong but does less, or more, than it seems to."""
+        """One sentence for each list or rule that is valid but covers less, or more, than it seems to."""
 
     def __len__(self) -> int:
         return len(self.rules)
 
     def match(self, destination: Destination, name: str | None = None) -> Rule | None:
-        """The first rule that matches the destination. `name` is the host name in the client's first bytes when the
-        destination is a literal address; rules that match either count."""
+        """Returns the first rule that matches the destination; None when none does. `name` is the host name in the
+        client's first bytes when the destination is a literal address; rules that match either count."""
         if not self.rules:
             return None
         number = self._index.first(destination)
@@ -108,8 +110,8 @@ class Rules:
         return None if number is None else self.rules[number]
 
     def is_listed(self, host: str) -> bool:
-        """Whether a list that no rule uses names the host: such a list is one of sites that are blocked somewhere."""
-        return any(host in listed for listed in self._unused)
+        """Whether a list that no rule uses names the host: such a list says which sites are blocked somewhere."""
+        return any(host in listed for listed in self._unused_lists)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -117,32 +119,34 @@ class Rules:
         return tuple(rule.why for rule in self.rules)
 
     def trace(self, destination: Destination) -> list[Rule]:
-        """Every rule that matches the destination, the one that decides first. Tries all of them."""
-        return [rule for rule in self.rules if self._alone(rule).first(destination) is not None]
-
-    def _alone(self, rule: Rule) -> Index:
-        index = Index()
-        self._add(index, rule, 0)
-        return index
+        """Returns every rule that matches the destination, the one that decides first. Tries all of them."""
+        matching = []
+        for rule in self.rules:
+            index = Index()
+            self._add(index, rule, 0)
+            if index.first(destination) is not None:
+                matching.append(rule)
+        return matching
 
     def _add(self, index: Index, rule: Rule, number: int) -> bool:
-        """Whether the rule can ever decide."""
-        match rule.kind:
-            case Kind.DOMAIN:
-                return index.add_exact(rule.value, number)
-            case Kind.DOMAIN_SUFFIX:
-                return index.add_suffix(rule.value, number)
-            case Kind.DOMAIN_KEYWORD:
-                return index.add_name_test(_contains(rule.value), number)
-            case Kind.DOMAIN_REGEX:
-                return index.add_name_test(_pattern(rule.value).search, number)
-            case Kind.IP_CIDR:
-                return index.add_network(ipaddress.ip_network(rule.value), number)
-            case Kind.DST_PORT:
-                return index.add_ports(_ports(rule.value), number)
-            case Kind.LIST:
-                return index.add_test(self.lists[rule.value].__contains__, number)
-            case Kind.MATCH:
+        """Adds a rule to an index. Returns whether it can ever decide."""
+        value = rule.value
+        match rule.type:
+            case RuleType.DOMAIN:
+                return index.add_exact(value, number)
+            case RuleType.DOMAIN_SUFFIX:
+                return index.add_suffix(value, number)
+            case RuleType.DOMAIN_KEYWORD:
+                return index.add_name_test(lambda host: value in host, number)
+            case RuleType.DOMAIN_REGEX:
+                return index.add_name_test(_pattern(value).search, number)
+            case RuleType.IP_CIDR:
+                return index.add_network(ipaddress.ip_network(value), number)
+            case RuleType.DST_PORT:
+                return index.add_ports(_ports(value), number)
+            case RuleType.LIST:
+                return index.add_test(self.lists[value].__contains__, number)
+            case RuleType.MATCH:
                 return index.add_always(number)
 
     def __repr__(self) -> str:
@@ -152,9 +156,9 @@ class Rules:
 def parse_rules(
     text: str, *, source: str, lists: Mapping[str, DomainList] | None = None, relays: Collection[str] | None = None
 ) -> Rules:
-    """The rules of a file's text; `source` is what the file is called in messages.
+    """Parses the text of a rules file; `source` is the name of the file in messages.
 
-    `relays`, when given, are the names that RELAY:name may say. Raises ConfigError with all problems, each beginning
+    `relays`, when given, are the names that RELAY:name may have. Raises ConfigError with all problems, each beginning
     with `source:line: `.
     """
     if len(text) > RULES_LIMIT:
@@ -169,12 +173,14 @@ def parse_rules(
         except ValueError as error:
             problems.append(f"{source}:{line}: {error}")
     if problems:
-        raise ConfigError(_first_of(problems, source))
+        if (more := len(problems) - PROBLEMS_SHOWN) > 0:
+            problems[PROBLEMS_SHOWN:] = [f"{source}: and {more} more problems"]
+        raise ConfigError(problems)
     return Rules(rules, lists=known_lists)
 
 
 def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[Action, str]:
-    """The action and relay that `AUTO`, `relay:tor` and the like say, in any case; the relay is "" for any.
+    """Parses `AUTO`, `relay:tor` and the like, in any case. Returns the action and the relay, "" for any relay.
 
     Raises ValueError with a sentence.
     """
@@ -182,7 +188,10 @@ def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[A
     try:
         action = Action(word.upper())
     except ValueError:
-        raise ValueError(_unknown_action(word)) from None
+        equivalent = _CLASH_ACTIONS.get(word.upper())
+        hint = f"; did you mean {equivalent}?" if equivalent else suggestion(word, list(Action))
+        hint = hint or f"; it can be {one_of(list(Action))}"
+        raise ValueError(f"unknown action {quoted(word)}{hint}") from None
     if not colon:
         return action, ""
     if action not in (Action.RELAY, Action.PREFER_RELAY):
@@ -196,7 +205,7 @@ def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[A
 
 
 def _lines(text: str) -> Iterator[tuple[int, str]]:
-    """Number and content of each line that is more than a comment."""
+    """Yields number and content of each line that has more than a comment."""
     unified = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     for number, line in enumerate(unified.split("\n"), 1):
         words = _COMMENT.sub("", line).strip() if len(line) <= LINE_LIMIT else line
@@ -213,51 +222,52 @@ def _parse_line(
     relays: Collection[str] | None,
     patterns: _PatternBudget,
 ) -> Rule:
-    """Raises ValueError with a sentence without its place."""
+    """Parses one line. Raises ValueError with a sentence, to which the caller adds the place."""
     if len(text) > LINE_LIMIT:
         raise ValueError(f"a rule can have at most {LINE_LIMIT} characters")
-    kind_word, *words = (word.strip() for word in text.split(","))
-    kind = _kind(kind_word)
-    intercept = _take_option(words, kind)
-    if kind is Kind.IP_CIDR and words and words[-1].lower() == "no-resolve":
-        words.pop()  # Clash's; nothing is resolved for matching here anyway
-    if len(words) < (1 if kind is Kind.MATCH else 2):
-        raise ValueError(f"{quoted(text)} has too few parts; write {_form(kind)}")
-    *value_words, action_word = words
-    if kind is not Kind.DOMAIN_REGEX and len(value_words) > (0 if kind is Kind.MATCH else 1):
-        raise ValueError(f"{quoted(value_words[-1])} is one part too many; write {_form(kind)}")
+    type_word, *words = (word.strip() for word in text.split(","))
+    rule_type = _rule_type(type_word)
+    intercept = _take_option(words, rule_type)
+    if rule_type is RuleType.IP_CIDR and words and words[-1].lower() == "no-resolve":
+        words.pop()  # Clash's option; names are never resolved for matching here
+    if len(words) < (1 if rule_type is RuleType.MATCH else 2):
+        raise ValueError(f"{quoted(text)} has too few parts; write {_form(rule_type)}")
+    *value_words, action_word = words  # a regular expression may contain commas
+    if rule_type is not RuleType.DOMAIN_REGEX and len(value_words) > (0 if rule_type is RuleType.MATCH else 1):
+        raise ValueError(f"{quoted(value_words[-1])} is one part too many; write {_form(rule_type)}")
     action, relay = parse_action(action_word, relays=relays)
-    value = _value(kind, ",".join(value_words), lists, patterns)
-    if kind is Kind.LIST and action in (Action.RELAY, Action.BLOCK):
+    value = _value(rule_type, ",".join(value_words), lists, patterns)
+    if rule_type is RuleType.LIST and action in (Action.RELAY, Action.BLOCK):
         _check_protects(lists[value])
     why = f"{source}:{line} {text}"
-    return Rule(line, text, kind, value, action, relay, intercept, source, why)
+    return Rule(line, text, rule_type, value, action, relay, intercept, source, why)
 
 
-def _form(kind: Kind) -> str:
-    return "MATCH,ACTION" if kind is Kind.MATCH else f"{kind},value,ACTION"
+def _form(rule_type: RuleType) -> str:
+    return "MATCH,ACTION" if rule_type is RuleType.MATCH else f"{rule_type},value,ACTION"
 
 
-def _kind(word: str) -> Kind:
+def _rule_type(word: str) -> RuleType:
     upper = word.upper()
-    if upper in _KIND_ALIASES:
-        return _KIND_ALIASES[upper]
+    if upper in _TYPE_ALIASES:
+        return _TYPE_ALIASES[upper]
     try:
-        return Kind(upper)
+        return RuleType(upper)
     except ValueError:
         pass
-    if upper in _FOREIGN_KINDS:
+    if upper in _CLASH_TYPES:
         raise ValueError(f"rule type {quoted(word)} is not supported; remove the line or put its domains in a LIST")
-    raise ValueError(f"unknown rule type {quoted(word)}{suggestion(word, list(Kind))}")
+    raise ValueError(f"unknown rule type {quoted(word)}{suggestion(word, list(RuleType))}")
 
 
-def _take_option(words: list[str], kind: Kind) -> bool:
-    """Removes INSPECT from the end. Raises ValueError for any other word behind the action."""
+def _take_option(words: list[str], rule_type: RuleType) -> bool:
+    """Removes INSPECT from the end and returns whether it was there. Raises ValueError for any other word after the
+    action."""
     last = words[-1] if words else ""
     if last.upper() == _OPTION:
         words.pop()
         return True
-    needed = 1 if kind is Kind.MATCH else 2
+    needed = 1 if rule_type is RuleType.MATCH else 2
     if len(words) > needed and not _is_action(last) and _is_action(words[-2]) and last.lower() != "no-resolve":
         raise ValueError(f"unknown option {quoted(last)}{suggestion(last, [_OPTION])}")
     return False
@@ -267,30 +277,28 @@ def _is_action(word: str) -> bool:
     return word.partition(":")[0].strip().upper() in set(Action)
 
 
-def _unknown_action(word: str) -> str:
-    meant = _FOREIGN_ACTIONS.get(word.upper())
-    hint = f"; did you mean {meant}?" if meant else suggestion(word, list(Action))
-    return f"unknown action {quoted(word)}{hint or f'; it can be {one_of(list(Action))}'}"
-
-
-def _value(kind: Kind, text: str, lists: Mapping[str, DomainList], patterns: _PatternBudget) -> str:
-    match kind:
-        case Kind.DOMAIN:
+def _value(rule_type: RuleType, text: str, lists: Mapping[str, DomainList], patterns: _PatternBudget) -> str:
+    """Returns a rule's value in canonical spelling. Raises ValueError with a sentence."""
+    match rule_type:
+        case RuleType.DOMAIN:
             return _host(text)
-        case Kind.DOMAIN_SUFFIX:
+        case RuleType.DOMAIN_SUFFIX:
             return _suffix(text)
-        case Kind.DOMAIN_KEYWORD:
+        case RuleType.DOMAIN_KEYWORD:
             return _checked_keyword(text)
-        case Kind.DOMAIN_REGEX:
+        case RuleType.DOMAIN_REGEX:
             return patterns.compile(text).text
-        case Kind.IP_CIDR:
+        case RuleType.IP_CIDR:
             return _network(text)
-        case Kind.DST_PORT:
+        case RuleType.DST_PORT:
             ports = _ports(text)
             return f"{ports[0]}-{ports[-1]}" if len(ports) > 1 else str(ports[0])
-        case Kind.LIST:
-            return _list(text, lists)
-        case Kind.MATCH:
+        case RuleType.LIST:
+            if text not in lists:
+                hint = suggestion(text, lists) if lists else "; no [[list]] is configured"
+                raise ValueError(f"unknown list {quoted(text)}{hint}")
+            return text
+        case RuleType.MATCH:
             return ""
 
 
@@ -325,12 +333,8 @@ def _checked_keyword(text: str) -> str:
     return word
 
 
-def _contains(word: str) -> Callable[[str], bool]:
-    return lambda host: word in host
-
-
 def _check_protects(listed: DomainList) -> None:
-    """Raises ValueError when a rule other than AUTO would cover hardly any site of its list."""
+    """Raises ValueError when a list is so badly read that a RELAY or BLOCK rule on it would protect almost no site."""
     if listed.problem and not listed.allow_empty:
         raise ValueError(
             f"this rule would cover almost no site: {listed.problem}. "
@@ -345,7 +349,7 @@ def _pattern(text: str) -> Pattern:
 
 
 class _PatternBudget:
-    """Bounds the patterns of one file, in number and in the work to compile them."""
+    """Limits the patterns of one file: their number, and the work to compile them."""
 
     __slots__ = ("_number", "_work")
 
@@ -354,7 +358,7 @@ class _PatternBudget:
         self._work = 0
 
     def compile(self, text: str) -> Pattern:
-        """Raises ValueError for a pattern that cannot be used, and for all that come after the bounds are reached."""
+        """Compiles one more pattern. Raises ValueError for one that cannot be used, and for all beyond the limits."""
         if self._number >= REGEX_RULES_LIMIT:
             raise ValueError(f"more than {REGEX_RULES_LIMIT} DOMAIN-REGEX rules; use DOMAIN-SUFFIX or a LIST instead")
         if self._work >= REGEX_WORK_LIMIT:
@@ -377,10 +381,10 @@ def _network(text: str) -> str:
     except ValueError:
         pass
     try:
-        meant = ipaddress.ip_network(text, strict=False)
+        masked = ipaddress.ip_network(text, strict=False)
     except ValueError:
         raise ValueError(f"{quoted(text)} is not an address or CIDR such as 192.0.2.0/24") from None
-    raise ValueError(f"{quoted(text)} has host bits set; did you mean {meant}?")
+    raise ValueError(f"{quoted(text)} has host bits set; did you mean {masked}?")
 
 
 def _ports(text: str) -> range:
@@ -394,23 +398,10 @@ def _ports(text: str) -> range:
     return ports
 
 
-def _list(text: str, lists: Mapping[str, DomainList]) -> str:
-    if text not in lists:
-        hint = suggestion(text, lists) if lists else "; no [[list]] is configured"
-        raise ValueError(f"unknown list {quoted(text)}{hint}")
-    return text
-
-
-def _first_of(problems: list[str], source: str) -> list[str]:
-    if len(problems) <= PROBLEMS_SHOWN:
-        return problems
-    return [*problems[:PROBLEMS_SHOWN], f"{source}: and {len(problems) - PROBLEMS_SHOWN} more problems"]
-
-
-def _notices(rules: tuple[Rule, ...], never: list[Rule]) -> Iterator[str]:
-    caught = next((rule for rule in rules if rule.kind is Kind.MATCH), None)
-    if caught is not None and caught is not rules[-1]:
-        yield f"{caught.source}:{caught.line}: MATCH applies to everything, so rules below it are never used"
-    for rule in never[:PROBLEMS_SHOWN]:
-        if caught is None or rule.line < caught.line:
-            yield f"{rule.source}:{rule.line}: {rule.kind},{rule.value} is never used: an earlier rule is the same"
+def _notices(rules: tuple[Rule, ...], unreachable: list[Rule]) -> Iterator[str]:
+    catch_all = next((rule for rule in rules if rule.type is RuleType.MATCH), None)
+    if catch_all is not None and catch_all is not rules[-1]:
+        yield f"{catch_all.source}:{catch_all.line}: MATCH applies to everything, so rules below it are never used"
+    for rule in unreachable[:PROBLEMS_SHOWN]:
+        if catch_all is None or rule.line < catch_all.line:
+            yield f"{rule.source}:{rule.line}: {rule.type},{rule.value} is never used: an earlier rule is the same"

@@ -1,9 +1,9 @@
 """Local strategies: ways around a block that need no relay, and when each of them can help.
 
-A strategy is a direct route with wrappers: `doh` takes the address from encrypted DNS, `tlsrec` and `split` fragment
-the ClientHello inside its SNI, `hostcase` changes the case of the Host header. Each works against one way of blocking,
-so each is tried only after the symptom of that one; a strategy that cannot help would cost time. Which of them pass
-which censor was measured: docs/detection.md, "Local strategies".
+A local strategy is a direct route with wrappers: `doh` takes the address from encrypted DNS, `tlsrec` and `split`
+fragment the ClientHello inside its SNI, `hostcase` changes the case of the Host header. Each works against one way of
+blocking, so each is tried only after the symptom of that one; a strategy that cannot help would cost time. Which of
+them pass which censor was measured: docs/detection.md, "Local strategies".
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from collections.abc import Sequence
 from proxy.model import DIRECT, Attempt, Cause, Protocol, Route, Stage, Symptom
 from proxy.wire.fragmentation import STRATEGIES, idle_strategies
 
-SHAPES = tuple(STRATEGIES)
+_FLIGHT_STRATEGIES = tuple(STRATEGIES)
 """Wrappers that change how the flight is sent, in the order in which they may be combined."""
 
 NAME_CAUSES = frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.HTTP_HOST})
@@ -25,11 +25,11 @@ RELAY_CAUSES = frozenset({Cause.IP, Cause.FROZEN, Cause.THROTTLED, Cause.BLOCK_P
 IPV4, IPV6 = Route(wrap=("ipv4",)), Route(wrap=("ipv6",))
 """Direct by addresses of one family only, for a block of the other family."""
 
-_OF_TLS = idle_strategies(Protocol.HTTP)
-_OF_HTTP = idle_strategies(Protocol.TLS)
-_CUTS = frozenset(word for word, strategy in STRATEGIES.items() if strategy.cuts)
+_TLS_ONLY = idle_strategies(Protocol.HTTP)
+_HTTP_ONLY = idle_strategies(Protocol.TLS)
+_FRAGMENTING = frozenset(word for word, strategy in STRATEGIES.items() if strategy.cuts)
 
-_NAME_LIKE = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GARBAGE, Symptom.ALERT})
+_NAME_FILTER_SYMPTOMS = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GARBAGE, Symptom.ALERT})
 """Symptoms of a censor that reads the name."""
 
 _NO_EVIDENCE = frozenset({Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED, Symptom.FORBIDDEN})
@@ -37,55 +37,59 @@ _NO_EVIDENCE = frozenset({Symptom.SKIPPED, Symptom.LOCAL, Symptom.ABANDONED, Sym
 guard, and no other resolver is asked to get past it."""
 
 
-def rungs(ladder: Sequence[str], *, doh: bool = True) -> tuple[Route, ...]:
-    """The routes of `[auto] ladder`, in its order; behind them the secure resolver with the first means for TLS and
-    the first for HTTP. `doh` False: names are asked securely always or never, so that asking so is no other way."""
+def strategy_routes(ladder: Sequence[str], *, doh: bool = True) -> tuple[Route, ...]:
+    """Returns the routes of `[auto] ladder`, in its order, then encrypted DNS combined with the first strategy for TLS
+    and with the first for HTTP. `doh` False: names are resolved by encrypted DNS always or never, so it is no separate
+    strategy."""
     words = [word for word in ladder if doh or word != "doh"]
     single = [Route(wrap=tuple(word.split("|"))) for word in words]
     if "doh" not in words:
         return tuple(single)
-    cutting = next((route for route in single if _CUTS & set(route.wrap)), None)
-    casing = next((route for route in single if _OF_HTTP & set(route.wrap)), None)
-    return (*single, *(Route(wrap=("doh", *route.wrap)) for route in (cutting, casing) if route is not None))
+    for_tls = next((route for route in single if _FRAGMENTING & set(route.wrap)), None)
+    for_http = next((route for route in single if _HTTP_ONLY & set(route.wrap)), None)
+    return (*single, *(Route(wrap=("doh", *route.wrap)) for route in (for_tls, for_http) if route is not None))
 
 
-def local_means(ladder: Sequence[str], protocol: Protocol) -> tuple[Route, ...]:
-    """The rungs of `[auto] ladder` that may hide a name in a flight of this protocol, in its order."""
-    foreign = _OF_HTTP if protocol is Protocol.TLS else _OF_TLS
-    return tuple(r for r in rungs(ladder, doh=False) if is_shaped(r) and not foreign & set(r.wrap))
+def flight_strategies(ladder: Sequence[str], protocol: Protocol) -> tuple[Route, ...]:
+    """Returns the routes of `[auto] ladder` that may hide the name in a flight of this protocol, in its order."""
+    other = _HTTP_ONLY if protocol is Protocol.TLS else _TLS_ONLY
+    routes = strategy_routes(ladder, doh=False)
+    return tuple(route for route in routes if rewrites_flight(route) and not other & set(route.wrap))
 
 
-def is_secure(route: Route) -> bool:
-    """Whether the route's addresses come from the secure resolver."""
+def uses_doh(route: Route) -> bool:
+    """Whether the route's addresses come from encrypted DNS."""
     return "doh" in route.wrap
 
 
-def is_shaped(route: Route) -> bool:
-    """Whether the route shapes what names the host. On plain HTTP that ends with the first request that has a body, so
-    the connection must not carry another request behind that one."""
-    return any(word in SHAPES for word in route.wrap)
+def rewrites_flight(route: Route) -> bool:
+    """Whether the route changes how the bytes that name the host are sent. On plain HTTP it changes requests up to the
+    first that has a body, so the connection must not carry another request after that one."""
+    return any(word in _FLIGHT_STRATEGIES for word in route.wrap)
 
 
 def fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
-    """Whether `route` may help after what the race has seen.
+    """Whether `route` may help after the attempts of the race so far.
 
-    `attempts` are those so far; a hedged one has the symptom that it looks like. `ech`: the ClientHello is encrypted
-    and its outer part has another name, so there is no name to cut. `last_resort`: no relay and no strategy for the
-    observed symptom is left, so everything that might help is tried. Before
-    direct was tried the order of the plan decides.
+    A hedged attempt has the symptom that it would have if it ended now. `ech`: the ClientHello is encrypted and its
+    outer part has another name, so there is no name to split. `last_resort`: there is no relay and no other strategy
+    for the observed symptom, so everything that might help is tried. Before direct was tried the order of the plan
+    decides.
     """
     if not route.is_direct or not route.wrap:
         return True
-    if is_shaped(route):
-        return _shape_fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
-    if not is_secure(route):
+    if rewrites_flight(route):
+        return _flight_strategy_fits(route, attempts, protocol=protocol, ech=ech, last_resort=last_resort)
+    if not uses_doh(route):
         return True  # one address family: planned only where the other one is blocked
-    direct = _tried(DIRECT, attempts)
-    return direct is None or _doubts_address(direct) or (last_resort and direct.symptom not in _NO_EVIDENCE)
+    direct = _last_attempt(DIRECT, attempts)
+    if direct is None or direct.stage is Stage.RESOLVE or "dns" in direct.evidence:
+        return True
+    return last_resort and direct.symptom not in _NO_EVIDENCE
 
 
-def refuses_cuts(attempt: Attempt) -> bool:
-    """Whether a rung ended as at a server that rejects a fragmented ClientHello: closed or alerted at once (HAProxy
+def rejects_fragments(attempt: Attempt) -> bool:
+    """Whether an attempt ended as at a server that rejects a fragmented ClientHello: closed or alerted at once (HAProxy
     that routes by SNI, mbedTLS). It is evidence only when another route then delivered."""
     return (
         attempt.route.is_direct
@@ -95,23 +99,28 @@ def refuses_cuts(attempt: Attempt) -> bool:
     )
 
 
-def _shape_fits(route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool) -> bool:
-    plain = Route(wrap=tuple(word for word in route.wrap if word not in SHAPES))
-    base = _tried(plain, attempts)
+def _flight_strategy_fits(
+    route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool
+) -> bool:
+    """As `fits`, for a route that changes how the flight is sent: its base is the same route without that change."""
+    base = _last_attempt(Route(wrap=tuple(word for word in route.wrap if word not in _FLIGHT_STRATEGIES)), attempts)
     if base is None:
-        if is_secure(route) and attempts:
-            return False  # the secure resolver alone goes first
-    elif base.stage is not Stage.FIRST_BYTE or not _met_a_censor(base, protocol, last_resort=last_resort):
+        if uses_doh(route) and attempts:
+            return False  # encrypted DNS alone goes first
+    elif base.stage is not Stage.FIRST_BYTE or not _shows_name_filter(base, protocol, last_resort=last_resort):
         return False
     if protocol is Protocol.NONE:
         return base is None
     if protocol is Protocol.TLS:
-        return not ech and not _OF_HTTP & set(route.wrap) and not _meets_cut_refusal(route, attempts)
-    return protocol is Protocol.HTTP and not _OF_TLS & set(route.wrap)
+        # A server that rejected one fragmented ClientHello rejects the next one, too.
+        is_rejected = "tlsrec" in route.wrap and any(map(rejects_fragments, attempts))
+        return not ech and not _HTTP_ONLY & set(route.wrap) and not is_rejected
+    return protocol is Protocol.HTTP and not _TLS_ONLY & set(route.wrap)
 
 
-def _met_a_censor(base: Attempt, protocol: Protocol, *, last_resort: bool) -> bool:
-    if base.symptom in _NAME_LIKE:
+def _shows_name_filter(base: Attempt, protocol: Protocol, *, last_resort: bool) -> bool:
+    """Whether an attempt ended as at a censor that reads the name; with `last_resort` also as at one that may."""
+    if base.symptom in _NAME_FILTER_SYMPTOMS:
         return True
     if not last_resort:
         return False
@@ -119,14 +128,5 @@ def _met_a_censor(base: Attempt, protocol: Protocol, *, last_resort: bool) -> bo
     return base.symptom in (Symptom.SILENT, Symptom.TIMEOUT, *pages)
 
 
-def _meets_cut_refusal(route: Route, attempts: Sequence[Attempt]) -> bool:
-    """Whether the rung cuts records and the server has just refused a cut one: it refuses the next one, too."""
-    return "tlsrec" in route.wrap and any(refuses_cuts(attempt) for attempt in attempts)
-
-
-def _doubts_address(direct: Attempt) -> bool:
-    return direct.stage is Stage.RESOLVE or "dns" in direct.evidence
-
-
-def _tried(route: Route, attempts: Sequence[Attempt]) -> Attempt | None:
+def _last_attempt(route: Route, attempts: Sequence[Attempt]) -> Attempt | None:
     return next((attempt for attempt in reversed(attempts) if attempt.route == route), None)

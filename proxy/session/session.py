@@ -25,7 +25,7 @@ from proxy.model.errors import BywayError, DialError, PeerError
 from proxy.net.deadline import deadline
 from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.stream import SocketStream, Stream
-from proxy.routing.strategies import is_shaped
+from proxy.routing.strategies import rewrites_flight
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.events import Delivered
 from proxy.session.http_exchange import Exchanged, exchange
@@ -341,7 +341,7 @@ class Session:
             record.network,
             winner.stream,
             Reader(winner.answer),
-            reusable=not winner.unsent and not is_shaped(winner.route),
+            reusable=not winner.unsent and not rewrites_flight(winner.route),
         )
 
     def _client_waits(self) -> bool:

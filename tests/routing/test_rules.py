@@ -20,8 +20,8 @@ from proxy.routing.rules import (
     REGEX_RULES_LIMIT,
     REGEX_WORK_LIMIT,
     RULES_LIMIT,
-    Kind,
     Rules,
+    RuleType,
     parse_action,
     parse_rules,
 )
@@ -90,8 +90,8 @@ def test_each_kind_matches_what_it_says(host: str, port: int, line: int) -> None
 def test_what_a_rule_consists_of() -> None:
     rules = parsed(ALL_KINDS)
     suffix = rules.rules[1]
-    assert (suffix.kind, suffix.value, suffix.action, suffix.relay) == (
-        Kind.DOMAIN_SUFFIX,
+    assert (suffix.type, suffix.value, suffix.action, suffix.relay) == (
+        RuleType.DOMAIN_SUFFIX,
         "suffix.example",
         Action.RELAY,
         "tor",
@@ -357,7 +357,7 @@ def test_the_index_finds_what_going_through_finds(lines: list[str], host: str, p
     assert rules.match(destination) == (spoken[0] if spoken else None)
 
 
-words = st.sampled_from([*Kind, *Action, "INSPECT", "RELAY:tor", "a.example", "1.2.3.4", "", "no-resolve"])
+words = st.sampled_from([*RuleType, *Action, "INSPECT", "RELAY:tor", "a.example", "1.2.3.4", "", "no-resolve"])
 
 
 @given(
@@ -365,7 +365,7 @@ words = st.sampled_from([*Kind, *Action, "INSPECT", "RELAY:tor", "a.example", "1
         st.one_of(
             st.text(max_size=30),
             st.lists(
-                st.sampled_from([*Kind, *Action, "INSPECT", "RELAY:tor", "a.example", "1.2.3.4", "", "no-resolve"])
+                st.sampled_from([*RuleType, *Action, "INSPECT", "RELAY:tor", "a.example", "1.2.3.4", "", "no-resolve"])
             ).map(",".join),
         ),
         max_size=5,
@@ -383,8 +383,8 @@ def test_any_text_is_rules_or_placed_faults(lines: list[str], end: str) -> None:
         assert 1 <= numbers[0] <= numbers[-1] <= count
     else:
         again = parsed("\n".join(str(rule) for rule in rules.rules))
-        assert [(rule.kind, rule.value, rule.action) for rule in again.rules] == [
-            (rule.kind, rule.value, rule.action) for rule in rules.rules
+        assert [(rule.type, rule.value, rule.action) for rule in again.rules] == [
+            (rule.type, rule.value, rule.action) for rule in rules.rules
         ]
 
 

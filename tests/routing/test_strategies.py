@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from proxy.model import DIRECT, Attempt, Protocol, Route, Stage, Symptom, as_evidence
-from proxy.routing.strategies import fits, is_secure, is_shaped, refuses_cuts, rungs
+from proxy.routing.strategies import fits, rejects_fragments, rewrites_flight, strategy_routes, uses_doh
 
 TOR = Route(("tor",))
 DOH, TLSREC, SPLIT, HOSTCASE = (Route(wrap=(word,)) for word in ("doh", "tlsrec", "split", "hostcase"))
@@ -35,14 +35,16 @@ BLOCK_PAGE = failed(Symptom.BLOCK_PAGE)
         ((), True, ()),
     ],
 )
-def test_the_rungs_of_a_ladder(ladder: tuple[str, ...], doh: bool, routes: tuple[Route, ...]) -> None:
-    assert rungs(ladder, doh=doh) == routes
+def test_the_routes_of_a_ladder(ladder: tuple[str, ...], doh: bool, routes: tuple[Route, ...]) -> None:
+    assert strategy_routes(ladder, doh=doh) == routes
     assert all(Route.parse(str(route)) == route and route.is_direct for route in routes)
 
 
-def test_what_a_rung_does() -> None:
-    assert [is_secure(route) for route in (DIRECT, DOH, TLSREC, DOH_TLSREC, TOR)] == [False, True, False, True, False]
-    assert [is_shaped(route) for route in (DIRECT, DOH, IPV4, DOH_TLSREC, SPLIT, HOSTCASE)] == [False] * 3 + [True] * 3
+def test_what_a_strategy_does() -> None:
+    assert [uses_doh(route) for route in (DIRECT, DOH, TLSREC, DOH_TLSREC, TOR)] == [False, True, False, True, False]
+    assert [rewrites_flight(route) for route in (DIRECT, DOH, IPV4, DOH_TLSREC, SPLIT, HOSTCASE)] == [False] * 3 + [
+        True
+    ] * 3
 
 
 TLS, HTTP, NONE, OTHER = Protocol.TLS, Protocol.HTTP, Protocol.NONE, Protocol.OTHER
@@ -51,7 +53,7 @@ TLS, HTTP, NONE, OTHER = Protocol.TLS, Protocol.HTTP, Protocol.NONE, Protocol.OT
 @pytest.mark.parametrize(
     ("attempts", "protocol", "ech", "answering", "whatever"),
     [
-        # What direct met, then the rungs that answer it, and those that are tried when nothing else is left.
+        # What direct met, then the strategies that answer it, and those that are tried when nothing else is left.
         ([NO_NAME], NONE, False, {DOH}, {DOH}),
         ([FORGED], NONE, False, {DOH}, {DOH}),
         ([TIMEOUT], NONE, False, set(), {DOH}),
@@ -78,7 +80,7 @@ TLS, HTTP, NONE, OTHER = Protocol.TLS, Protocol.HTTP, Protocol.NONE, Protocol.OT
         ([RESET, failed(Symptom.RESET, route=TLSREC)], TLS, False, {SPLIT, BOTH_CUTS}, {DOH, SPLIT, BOTH_CUTS}),
     ],
 )
-def test_which_rungs_fit(
+def test_which_strategies_fit(
     attempts: list[Attempt], protocol: Protocol, ech: bool, answering: set[Route], whatever: set[Route]
 ) -> None:
     every = {DOH, TLSREC, SPLIT, HOSTCASE, BOTH_CUTS, DOH_TLSREC, DOH_HOSTCASE} - {a.route for a in attempts}
@@ -107,5 +109,5 @@ def test_what_the_plan_puts_before_direct_has_its_reasons() -> None:
         (failed(Symptom.EOF, route=Route(("tor",), ("tlsrec",))), False),
     ],
 )
-def test_a_server_that_refuses_cuts(attempt: Attempt, refuses: bool) -> None:
-    assert refuses_cuts(attempt) is refuses
+def test_a_server_that_rejects_fragments(attempt: Attempt, refuses: bool) -> None:
+    assert rejects_fragments(attempt) is refuses

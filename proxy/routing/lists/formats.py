@@ -1,6 +1,6 @@
 """The formats of domain lists. A file's format is recognised by its text, so that no setting has to name it.
 
-A new format is a module beside `plain` and a row in `FORMATS`, before `plain`, which takes whatever is left.
+A new format is a module beside `plain` and a row in `FORMATS`, before `plain`, which accepts every text.
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from proxy.routing.match import DomainList
 
 
 class ParseList(Protocol):
-    """From a list's text to its domains. `source` is what messages call its file. Raises ConfigError when the list is
-    too large; lines that cannot be read are skipped and counted."""
+    """Parses a list's text. `source` is the name of its file in messages. Raises ConfigError when the list is too
+    large; lines that cannot be read are skipped and counted."""
 
     def __call__(self, text: str, *, source: str, allow_empty: bool = False) -> DomainList: ...
 
@@ -24,15 +24,15 @@ class ParseList(Protocol):
 class ListFormat:
     """One format, and how its text is recognised."""
 
-    recognizes: Callable[[str], bool]  # the whole text; looks at its beginning only
+    recognizes: Callable[[str], bool]  # gets the whole text and reads its beginning only
     parse: ParseList
 
 
 FORMATS: tuple[ListFormat, ...] = (ListFormat(lambda text: True, parse_plain),)
-"""In the order in which they are asked: the first that recognises a text reads it."""
+"""The first format that recognises a text parses it."""
 
 
 def parse_list(text: str, *, source: str, allow_empty: bool = False) -> DomainList:
-    """The domains of a list in any of the formats. Raises ConfigError when it is too large."""
+    """Parses a list in any of the formats. Raises ConfigError when it is too large."""
     chosen = next(known for known in FORMATS if known.recognizes(text))
     return chosen.parse(text, source=source, allow_empty=allow_empty)

@@ -1,7 +1,7 @@
-"""Plain lists: one domain a line, meant with all that is below it, or one address.
+"""Plain lists: one domain a line, which includes its subdomains, or one address.
 
-`#`, `//` and `!` begin comments; a leading `.`, `*.` or `+.` changes nothing, for the apex is always meant. Lists
-come from strangers: sizes are bounded, what cannot be read is skipped and counted, and nothing is ever an expression.
+`#`, `//` and `!` begin comments; a leading `.`, `*.` or `+.` changes nothing, since the apex is always included. Lists
+come from strangers: sizes are bounded, what cannot be read is skipped and counted, and no entry is a pattern.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from proxy.routing.match import DomainList
 from proxy.wire import hostnames
 
 LIST_LIMIT = 32 * 1024 * 1024
-"""Characters of a list: the largest that are in use have half of it."""
+"""Characters of a list: the largest lists in use have half as many."""
 
 DOMAINS_LIMIT = 1_000_000
 SKIPPED_SHOWN = 20
@@ -28,8 +28,8 @@ _LEADING = re.compile(r"^(?:[*+]?\.)")
 
 
 def parse_plain(text: str, *, source: str, allow_empty: bool = False) -> DomainList:
-    """The domains of a list; `source` is what messages call its file, `allow_empty` is kept for who uses it. Raises
-    ConfigError when it is too large."""
+    """Parses a plain list; `source` is the name of its file in messages, `allow_empty` is passed on to the result.
+    Raises ConfigError when it is too large."""
     if len(text) > LIST_LIMIT:
         raise ConfigError(f"{source}: a list can have at most {LIST_LIMIT // 1024 // 1024} million characters")
     domains: set[str] = set()
@@ -70,7 +70,7 @@ def parse_plain(text: str, *, source: str, allow_empty: bool = False) -> DomainL
 
 @cache
 def _icann_suffixes() -> PublicSuffixList:
-    return PublicSuffixList(only_icann=True, accept_unknown=False)  # 40 ms and 3 MB: only for who has a list
+    return PublicSuffixList(only_icann=True, accept_unknown=False)  # 40 ms and 3 MB: only where there is a list
 
 
 def is_public_suffix(domain: str) -> bool:
