@@ -39,7 +39,7 @@ from proxy.extend.manager import AddonManager
 from proxy.intercept.client_context import AddonHooks
 from proxy.intercept.inspector import Folders, MitmInspector
 from proxy.model import Destination, IPAddress, NetworkState, Override
-from proxy.model.errors import BywayError
+from proxy.model.errors import BywayError, reason_of
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
@@ -193,7 +193,7 @@ class App:
             port = self._server.listen(listen.address, listen.port)
         except OSError as error:
             raise BywayError(
-                f"cannot listen on {listen.address} port {listen.port}: {(error.strerror or str(error)).lower()}; "
+                f"cannot listen on {listen.address} port {listen.port}: {reason_of(error)}; "
                 f"choose another with --port, or find the program that uses it: `ss -ltnp sport = :{listen.port}`"
             ) from None
         self._active.listens_on(port)
@@ -272,8 +272,7 @@ class App:
         if self._options.quiet:
             return
         self._active.tell_notices()
-        host = self._loaded.settings.listen.address
-        address = f"[{host}]:{self._active.port}" if ":" in host else f"{host}:{self._active.port}"
+        address = Destination(self._loaded.settings.listen.address, self._active.port)
         relays = self._setup.registry.relay_names
         through = f"relays: {', '.join(relays)}" if relays else "no relay; add one with `byway relay add URL`"
         with contextlib.suppress(BrokenPipeError):

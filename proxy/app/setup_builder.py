@@ -22,7 +22,7 @@ from proxy.config.relays import enabled_relays
 from proxy.config.schema import RelayConfig, Settings
 from proxy.detect.pages.block_pages import BlockPages
 from proxy.detect.pages.page_classifier import Classify
-from proxy.model import Destination, IPAddress, Override, Route
+from proxy.model import Destination, IPAddress, Override, Route, bracketed
 from proxy.model.errors import ConfigError
 from proxy.net.dialers.addon_relay import AskAddon, no_addon
 from proxy.net.dialers.dialer import Dialer
@@ -254,7 +254,7 @@ def _relay_usable(
 def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:
     """Whether a Host header names this proxy itself."""
     listen = settings.listen.address
-    names = {"127.0.0.1", "localhost", "[::1]", f"[{listen}]" if ":" in listen else listen}
+    names = {"127.0.0.1", "localhost", "[::1]", bracketed(listen)}
     hosts = frozenset({OWN_NAME, *(f"{name}:{port}" for name in names)})
     return lambda host: host.lower() in hosts
 

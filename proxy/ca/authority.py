@@ -33,7 +33,7 @@ from cryptography.x509.oid import NameOID
 
 from proxy.config.files import read_bytes, shown
 from proxy.config.paths import private_folder, write_private
-from proxy.model.errors import BywayError, ConfigError
+from proxy.model.errors import BywayError, ConfigError, reason_of
 
 LIFETIME = datetime.timedelta(days=730)
 """Limits the use of a stolen key; users have to trust a new CA every two years."""
@@ -133,7 +133,7 @@ def remove_authority(folder: Path) -> None:
         with contextlib.suppress(FileNotFoundError):
             folder.rmdir()
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         raise BywayError(f"{shown(Path(error.filename or folder))} cannot be deleted: {reason}") from None
 
 
@@ -209,7 +209,7 @@ def _publish(file: Path, content: bytes) -> None:
     except FileExistsError:
         pass
     except OSError as error:
-        reason = (error.strerror or str(error)).lower()
+        reason = reason_of(error)
         raise BywayError(
             f"{shown(file)} cannot be created: {reason}; choose another state folder with --state"
         ) from None
@@ -231,7 +231,7 @@ def _check_private(file: Path) -> None:
     try:
         found = file.stat()
     except OSError as error:
-        raise BywayError(f"{shown(file)} cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise BywayError(f"{shown(file)} cannot be read: {reason_of(error)}") from None
     if os.name == "posix" and found.st_uid != os.getuid():
         raise BywayError(f"{shown(file)} belongs to another user; {_RENEW}")
     if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:

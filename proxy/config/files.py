@@ -9,7 +9,7 @@ import os
 import stat
 from pathlib import Path
 
-from proxy.model.errors import ConfigError
+from proxy.model.errors import ConfigError, reason_of
 
 _KINDS = (
     (stat.S_ISDIR, "a folder"),
@@ -93,4 +93,4 @@ def _read(descriptor: int, limit: int) -> bytes:
 
 
 def _reason(error: Exception) -> str:
-    return (error.strerror or str(error)).lower() if isinstance(error, OSError) else str(error)
+    return reason_of(error) if isinstance(error, OSError) else str(error)

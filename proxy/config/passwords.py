@@ -9,6 +9,8 @@ from __future__ import annotations
 import shlex
 import subprocess
 
+from proxy.model.errors import reason_of
+
 _TIMEOUT_S = 30.0
 """A keyring may have to ask its user."""
 
@@ -36,7 +38,7 @@ def _run(command: str) -> bytes:
     except subprocess.TimeoutExpired:
         raise ValueError(f"its password command did not finish within {_TIMEOUT_S:g} s") from None
     except OSError as error:
-        raise ValueError(f"its password command cannot be run: {(error.strerror or str(error)).lower()}") from None
+        raise ValueError(f"its password command cannot be run: {reason_of(error)}") from None
     except (ValueError, IndexError):  # a quote that does not end, or nothing at all
         raise ValueError("its password command is not a valid command line") from None
     return done.stdout

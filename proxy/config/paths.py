@@ -21,7 +21,7 @@ from typing import Literal
 import platformdirs
 
 from proxy.config.files import shown
-from proxy.model.errors import BywayError
+from proxy.model.errors import BywayError, reason_of
 
 SOCKET_PATH_LIMIT = 100
 """Bytes; the kernel's own limit is 108 on Linux and 104 on BSD, with the closing NUL."""
@@ -213,11 +213,7 @@ def _unusable(path: Path, error: OSError | ValueError) -> BywayError:
     if not isinstance(error, OSError):
         return BywayError(f"the folder {shown(path)} cannot be used: {error}; choose another with --state")
     kind = NotWritable if error.errno in _NOT_NOW else BywayError
-    return kind(f"the folder {shown(path)} cannot be used: {_reason(error)}; choose another with --state")
-
-
-def _reason(error: OSError) -> str:
-    return (error.strerror or str(error)).lower()
+    return kind(f"the folder {shown(path)} cannot be used: {reason_of(error)}; choose another with --state")
 
 
 def make_folder(path: Path) -> None:
@@ -245,7 +241,7 @@ def write_private(path: Path, content: bytes | str) -> None:
             raise
     except OSError as error:
         kind = NotWritable if error.errno in _NOT_NOW else BywayError
-        raise kind(f"{shown(path)} cannot be written: {_reason(error)}") from None
+        raise kind(f"{shown(path)} cannot be written: {reason_of(error)}") from None
 
 
 def _from_env(env: Mapping[str, str], name: str) -> Path | None:

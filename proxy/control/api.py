@@ -36,7 +36,7 @@ from proxy.control.timeline import scopes, spells
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.verdict.site_status import SiteState, site_state
-from proxy.model import Belief, Destination, Inbound, Override, Plan, Protocol, Request, Route
+from proxy.model import Belief, Destination, Inbound, Override, Plan, Protocol, Request, Route, bracketed
 from proxy.model.errors import BywayError
 from proxy.probe.measure.inputs import measured_routes
 from proxy.probe.target import ProbeTarget, names_port, page_of
@@ -146,7 +146,7 @@ class _Api:
             pid=os.getpid(),
             byway=__version__,
             now=now,
-            listen=f"{_bracketed(listen.address)}:{live.get('port', listen.port)}",
+            listen=f"{bracketed(listen.address)}:{live.get('port', listen.port)}",
             network=network,
             network_state=str(state),
             problems=problems(StatusSnapshot(live, state, in_use, troubled, parts.addons(), parts.store.trouble)),
@@ -491,7 +491,3 @@ def _may_be_cleared(health: RelayHealth) -> bool:
 
 def _answer(**content: Any) -> web.Response:
     return web.json_response(versioned(**content))
-
-
-def _bracketed(address: str) -> str:
-    return f"[{address}]" if ":" in address else address

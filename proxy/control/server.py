@@ -21,6 +21,7 @@ from aiohttp import web
 from proxy.control.access import Bearer, Handler, Refused, SameUser, check_host, check_shape, dress, hosts_of
 from proxy.control.api import make_app
 from proxy.control.dependencies import Dependencies
+from proxy.model import Destination
 from proxy.model.errors import BywayError
 from proxy.net.tasks import spawn
 from proxy.session.inbound import OWN_NAME
@@ -225,8 +226,7 @@ def _listen_loopback() -> socket.socket:
 
 
 def _own_hosts(listen: str, port: int) -> frozenset[str]:
-    bracketed = f"[{listen}]" if ":" in listen else listen
-    return hosts_of(port) | {OWN_NAME, f"{OWN_NAME}:80", f"{bracketed}:{port}"}
+    return hosts_of(port) | {OWN_NAME, f"{OWN_NAME}:80", str(Destination(listen, port))}
 
 
 def _page_app(hosts: Callable[[], frozenset[str]]) -> web.Application:

@@ -25,7 +25,7 @@ from proxy.intercept.client_context import AddonHooks, InspectedClient, Upstream
 from proxy.intercept.internal_tunnel import InnerDialer, make_pair, without_log
 from proxy.intercept.origin_check import CertificateCheck, CertificateStatus, OriginChecks, OriginKey
 from proxy.intercept.passthrough import Passthrough
-from proxy.model import Destination, HttpRequest, Outcome, Protocol, Request
+from proxy.model import Destination, HttpRequest, Outcome, Protocol, Request, host_and_port
 from proxy.model.errors import BywayError
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
@@ -295,5 +295,5 @@ def _can_inspect(flight: Flight, host: str) -> bool:
 
 def _address(client: str) -> tuple[str, int]:
     """Splits a client's `address:port`."""
-    host, _, port = client.rpartition(":")
-    return host.strip("[]"), int(port)
+    host, port = host_and_port(client)
+    return host, int(port)

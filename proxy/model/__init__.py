@@ -27,6 +27,8 @@ from proxy.model.connection import (
     Route,
     Stage,
     Symptom,
+    bracketed,
+    host_and_port,
     literal,
 )
 from proxy.model.evidence import NO_EVIDENCE, Evidence, SignalId, as_evidence, frozen_evidence
@@ -66,6 +68,8 @@ __all__ = [
     "StepResult",
     "Symptom",
     "as_evidence",
+    "bracketed",
     "frozen_evidence",
+    "host_and_port",
     "literal",
 ]

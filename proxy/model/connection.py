@@ -29,9 +29,21 @@ def literal(host: str) -> IPAddress | None:
         return None
 
 
+def bracketed(host: str) -> str:
+    """The host as URLs and `host:port` spell it: an IPv6 address in brackets (RFC 3986 section 3.2.2)."""
+    return f"[{host}]" if ":" in host else host
+
+
+def host_and_port(text: str) -> tuple[str, str]:
+    """The host, without brackets, and the port of a `host:port` that Byway itself wrote, such as `Stream.peer`. What
+    comes from a client is parsed by `wire.hostnames.authority`."""
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), port
+
+
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a client wants to go. Made by `wire.names`, so `host` is always in its one canonical spelling:
+    """Where a client wants to go. Made by `wire.hostnames`, so `host` is always in its one canonical spelling:
     an A-label name in lower case without a trailing dot, or an IP literal (IPv6 compressed, without brackets)."""
 
     host: str
@@ -43,7 +55,7 @@ class Destination:
         return literal(self.host)
 
     def __str__(self) -> str:
-        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+        return f"{bracketed(self.host)}:{self.port}"
 
 
 class Inbound(StrEnum):

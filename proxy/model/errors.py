@@ -13,6 +13,11 @@ from proxy.model.connection import Stage, Symptom
 from proxy.model.evidence import NO_EVIDENCE, Evidence
 
 
+def reason_of(error: OSError) -> str:
+    """Why the system refused, as the end of a sentence: "permission denied". Without a code, the error's text."""
+    return (error.strerror or str(error)).lower()
+
+
 class BywayError(Exception):
     """Something Byway itself says went wrong; the message is meant for the user."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from proxy.model import Destination, Protocol
+from proxy.model import Destination, Protocol, bracketed
 from proxy.wire import hostnames as names
 
 _URL_LIMIT = 8192
@@ -34,8 +34,7 @@ class ProbeTarget:
     def field(self) -> str:
         """The Host header."""
         usual = self.port == (443 if self.protocol is Protocol.TLS else 80)
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return host if usual else f"{host}:{self.port}"
+        return bracketed(self.host) if usual else str(self.destination)
 
     @property
     def url(self) -> str:

@@ -12,6 +12,8 @@ import binascii
 import re
 from urllib.parse import parse_qs, quote, urlsplit
 
+from proxy.model import bracketed
+
 OTHER_CLIENTS = {
     "ss": "Shadowsocks",
     "ssconf": "Outline",
@@ -143,7 +145,7 @@ def _of_telegram(query: str) -> str:
         )
     user, password = quote(fields.get("user", ""), safe=""), quote(fields.get("pass", ""), safe="")
     credentials = f"{user}:{password}@" if password else f"{user}@" if user else ""
-    return f"socks5h://{credentials}{f'[{server}]' if ':' in server else server}:{port}"
+    return f"socks5h://{credentials}{bracketed(server)}:{port}"
 
 
 def _decoded_base64(text: str, *, printable: bool = True) -> str:

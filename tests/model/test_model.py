@@ -17,7 +17,10 @@ from proxy.model import (
     Stage,
     State,
     Symptom,
+    bracketed,
+    host_and_port,
 )
+from proxy.model.errors import reason_of
 
 RELAY = Route(("vps",))
 
@@ -25,6 +28,19 @@ RELAY = Route(("vps",))
 def outcome(*attempts: Attempt) -> Outcome:
     request = Request(1, Destination("a.test", 443), Inbound.CONNECT, "127.0.0.1:1")
     return Outcome(request, Plan(Action.AUTO, (DIRECT, RELAY), ""), attempts)
+
+
+@pytest.mark.parametrize(
+    ("host", "text"), [("a.test", "a.test:443"), ("192.0.2.1", "192.0.2.1:443"), ("2001:db8::1", "[2001:db8::1]:443")]
+)
+def test_a_destination_as_text_and_back(host: str, text: str) -> None:
+    assert str(Destination(host, 443)) == text == f"{bracketed(host)}:443"
+    assert host_and_port(text) == (host, "443")
+
+
+def test_what_the_system_says_of_a_failure() -> None:
+    assert reason_of(PermissionError(13, "Permission denied")) == "permission denied"
+    assert reason_of(OSError("No code here")) == "no code here"
 
 
 def test_a_later_judgement_takes_the_place_of_the_earlier_one() -> None:

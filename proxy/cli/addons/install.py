@@ -12,7 +12,7 @@ from proxy.cli.addons.lookup import check_in_isolation, running_byway
 from proxy.cli.command import Invocation
 from proxy.cli.exit_codes import Misused
 from proxy.control.version import VERSION
-from proxy.model.errors import BywayError, ConfigError
+from proxy.model.errors import BywayError, ConfigError, reason_of
 
 
 def own_file(call: Invocation, name: str) -> Path:
@@ -35,7 +35,7 @@ def write_new(file: Path, text: str | bytes) -> None:
     try:
         make_folder(file.parent)
     except OSError as error:
-        raise BywayError(f"{shown(file.parent)} cannot be created: {(error.strerror or str(error)).lower()}") from None
+        raise BywayError(f"{shown(file.parent)} cannot be created: {reason_of(error)}") from None
     if os.path.lexists(file):
         raise Misused(f"{shown(file)} already exists; choose another name, or edit it")
     write_private(file, text)

@@ -29,7 +29,7 @@ from proxy.cli.exit_codes import Misused
 from proxy.config.files import shown
 from proxy.config.paths import Paths, private_folder
 from proxy.control.version import VERSION
-from proxy.model.errors import BywayError
+from proxy.model.errors import BywayError, reason_of
 
 ENDINGS = {".pem": Encoding.PEM, ".crt": Encoding.PEM, ".der": Encoding.DER, ".cer": Encoding.DER}
 
@@ -94,7 +94,7 @@ def write_certificate(file: Path, certificate: x509.Certificate) -> None:
     try:
         file.write_bytes(certificate.public_bytes(ENDINGS[file.suffix.lower()]))
     except OSError as error:
-        raise BywayError(f"{shown(file)} cannot be written: {(error.strerror or str(error)).lower()}") from None
+        raise BywayError(f"{shown(file)} cannot be written: {reason_of(error)}") from None
 
 
 def _document(certificate: x509.Certificate, folder: Path) -> dict[str, Any]:

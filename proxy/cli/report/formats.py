@@ -22,6 +22,7 @@ from proxy.cli.attempts import result
 from proxy.cli.output import inert
 from proxy.cli.report.sites import Document, Examination, Site
 from proxy.control.version import VERSION
+from proxy.model import host_and_port
 
 _OONI_VERSION = "0.2.0"  # data_format_version of github.com/ooni/spec, data-formats
 _TEST_VERSION = "0.1.0"
@@ -149,10 +150,10 @@ def _query(step: Mapping[str, Any], one: Examination) -> Document:
 
 
 def _connect(step: Mapping[str, Any]) -> Document:
-    ip, _, port = step["address"].rpartition(":")
+    ip, port = host_and_port(step["address"])
     failure = _failure(step)
     return {
-        "ip": ip.strip("[]"),
+        "ip": ip,
         "port": int(port) if port.isdigit() else 0,
         "status": {"blocked": None, "failure": failure, "success": failure is None},
         "t": step["elapsed_s"],
@@ -263,7 +264,7 @@ def _entry(one: Examination, route: Mapping[str, Any]) -> Document:
         },
         "cache": {},
         "timings": timings,
-        **({"serverIPAddress": address.rpartition(":")[0].strip("[]")} if address else {}),
+        **({"serverIPAddress": host_and_port(address)[0]} if address else {}),
         "comment": f"{route['route']}: {route['result']}; {one.words}",
     }  # fmt: skip
 

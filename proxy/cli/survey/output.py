@@ -17,7 +17,7 @@ from proxy.cli.output import Output, inert
 from proxy.cli.table import GAP, row_lines
 from proxy.cli.terminal import bold, columns_of, width
 from proxy.control import serialize
-from proxy.model.errors import BywayError
+from proxy.model.errors import BywayError, reason_of
 
 if TYPE_CHECKING:
     from rich.progress import Progress, TaskID
@@ -230,7 +230,7 @@ def _open(path: Path, mode: Literal["w", "a"]) -> Iterator[TextIO]:
         with path.open(mode, encoding="utf-8", newline="") as file:
             yield file
     except OSError as error:
-        raise BywayError(f"{path} cannot be written: {(error.strerror or str(error)).lower()}") from None
+        raise BywayError(f"{path} cannot be written: {reason_of(error)}") from None
 
 
 def _cell(value: str | bool) -> str:

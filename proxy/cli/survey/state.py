@@ -21,7 +21,7 @@ from proxy.cli.exit_codes import Misused
 from proxy.config.files import read_text
 from proxy.config.paths import private_folder
 from proxy.config.suggestions import quoted
-from proxy.model.errors import BywayError
+from proxy.model.errors import BywayError, reason_of
 
 FOLDER = "surveys"
 FILE_LIMIT = 256 * 1024 * 1024
@@ -85,7 +85,7 @@ class SurveyFile:
             with self._path.open("a", encoding="utf-8") as file:
                 file.write("\n" + json.dumps(row))
         except OSError as error:  # the disk is full
-            raise BywayError(f"{self._path} cannot be written: {(error.strerror or str(error)).lower()}") from None
+            raise BywayError(f"{self._path} cannot be written: {reason_of(error)}") from None
         self._kept += 1
 
     def _write_head(self) -> None:

@@ -19,6 +19,7 @@ from urllib.parse import urljoin, urlsplit
 from proxy.detect.pages.block_pages import BlockPages
 from proxy.detect.pages.charset import decode
 from proxy.detect.scopes import registrable
+from proxy.model import bracketed
 from proxy.model.errors import PeerError
 from proxy.wire import hostnames as names
 from proxy.wire.http1_body import read_body
@@ -204,7 +205,7 @@ def _elsewhere(target: str, host: str, domain: Callable[[str], str]) -> str:
     if not target:
         return ""
     try:
-        there = urlsplit(urljoin(f"http://{host if ':' not in host else f'[{host}]'}/", target))
+        there = urlsplit(urljoin(f"http://{bracketed(host)}/", target))
         if there.scheme not in ("http", "https") or not there.hostname:
             return ""
         place = names.host(there.hostname)

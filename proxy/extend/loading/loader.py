@@ -27,7 +27,7 @@ from proxy.extend.guard.time_limit import BrokenOff
 from proxy.extend.loading import mitmproxy_compat, options, signatures
 from proxy.extend.loading.addon import Addon, AddonFile, line_in, line_of
 from proxy.extend.loading.options import Place
-from proxy.model.errors import ConfigError
+from proxy.model.errors import ConfigError, reason_of
 
 FILE_LIMIT = 1024 * 1024
 """Bytes of one addon."""
@@ -79,7 +79,7 @@ def _files(folder: Path) -> list[Path]:
     except (FileNotFoundError, NotADirectoryError):
         return []
     except OSError as error:
-        raise ConfigError(f"{shown(folder)}: cannot be read: {(error.strerror or str(error)).lower()}") from None
+        raise ConfigError(f"{shown(folder)}: cannot be read: {reason_of(error)}") from None
     taken = [name for name in names if name.endswith(".py") and not name.startswith((".", "_"))]
     if len(taken) > FILES_MAX:
         raise ConfigError(f"{shown(folder)}: has {len(taken)} addons; at most {FILES_MAX} are allowed")

@@ -16,7 +16,7 @@ from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
 from typing import Protocol
 
-from proxy.model import NO_EVIDENCE, Destination, Evidence, IPAddress, Stage, Symptom
+from proxy.model import NO_EVIDENCE, Destination, Evidence, IPAddress, Stage, Symptom, host_and_port
 from proxy.model.errors import DialError
 from proxy.net.notify import Notify
 from proxy.net.poller import Poller
@@ -192,7 +192,7 @@ class _Connecting:
 
     def _failed(self, peer: str, error: OSError, *, on_the_way: bool = False) -> None:
         text = f"{peer}: {error.strerror or error}"
-        self._failures.append((symptom_of(error, on_the_way=on_the_way), text, _host_of(peer)))
+        self._failures.append((symptom_of(error, on_the_way=on_the_way), text, host_and_port(peer)[0]))
 
     def _combined_failure(self) -> DialError:
         """All failures in one: the symptom is that which says most (see _TELLING), with the addresses that showed it.
@@ -213,12 +213,7 @@ class _Connecting:
         return " ".join(addresses for found, _, addresses in self._failures if found is symptom)
 
     def _waiting(self) -> str:
-        return " ".join(_host_of(stream.peer) for stream in self._tries)
-
-
-def _host_of(peer: str) -> str:
-    """The address of `address:port`, without brackets."""
-    return peer.rpartition(":")[0].strip("[]")
+        return " ".join(host_and_port(stream.peer)[0] for stream in self._tries)
 
 
 def _start(poller: Poller, address: IPAddress, port: int, peer: str) -> SocketStream:

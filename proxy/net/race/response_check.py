@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 
 from proxy.config.schema import Detect
-from proxy.model import DIRECT, Destination, Protocol, Route, Stage, Symptom
+from proxy.model import DIRECT, Destination, Protocol, Route, Stage, Symptom, host_and_port
 from proxy.net.deadline import poll_again
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
@@ -134,7 +134,7 @@ class ResponseCheck:
         """Reports a flight that was dropped or reset on a direct route: a censor may go on blocking that address."""
         if candidate.route.is_direct and candidate.stream is not None:
             host = (flight.server_name if flight is not None else None) or self._host
-            self._policy.report_broken_flight(candidate.stream.peer.rpartition(":")[0].strip("[]"), host)
+            self._policy.report_broken_flight(host_and_port(candidate.stream.peer)[0], host)
 
     def note_syn(self, candidate: Candidate, destination: Destination) -> None:
         """Notes when a direct candidate began to connect, after the lookup: its timeout counts from then."""
