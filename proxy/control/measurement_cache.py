@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import contextlib
 import time
-from collections import OrderedDict
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 
@@ -21,6 +20,7 @@ from proxy.detect.relay_health import Health
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Confidence, Verdict, decide
 from proxy.model import Belief, Destination, MeasurementStep, NetworkId, Plan, Route, State, StepKind, Symptom
+from proxy.model.bounded import Bounded
 from proxy.probe.measure.inputs import MeasurementRequest, SharedControls, measured_routes
 from proxy.probe.measure.measurement import measure
 from proxy.probe.target import ProbeTarget
@@ -62,7 +62,7 @@ class Measurements:
 
     def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
-        self._kept: OrderedDict[tuple[NetworkId, ProbeTarget], Measured] = OrderedDict()
+        self._kept: Bounded[tuple[NetworkId, ProbeTarget], Measured] = Bounded(KEPT)
         self._controls: tuple[NetworkId, SharedControls] | None = None
 
     async def brief(self, page: ProbeTarget, plan: Planned, routes: tuple[Route, ...] | None) -> Document:
@@ -127,7 +127,7 @@ class Measurements:
             measured = Measured(began, took_s, setup, network, page, tuple(steps), verdict, thorough)
             if network == self._parts.network():
                 self._learn(measured)
-                self._keep(network, page, measured)
+                self._kept[network, page] = measured
         else:
             for step in measured.steps:
                 yield {"step": serialize.step(step)}
@@ -174,12 +174,6 @@ class Measurements:
         setup = self._parts.setup()
         young = 0 <= time.time() - measured.at < setup.settings.detect.measure_keep_s
         return measured if young and measured.thorough and measured.setup is setup else None
-
-    def _keep(self, network: NetworkId, page: ProbeTarget, measured: Measured) -> None:
-        self._kept[network, page] = measured
-        self._kept.move_to_end((network, page))
-        while len(self._kept) > KEPT:
-            self._kept.popitem(last=False)
 
 
 def _is_not_served(line: Document) -> bool:

@@ -7,7 +7,6 @@ read-only values, and `guard` has checked their answers. `manager` adds and remo
 from __future__ import annotations
 
 import logging
-from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
 from functools import partial
@@ -17,6 +16,7 @@ from proxy.extend.guard import hook_results
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.hooks import HOOKS
 from proxy.model import Attempt, Change, Destination, Outcome, Plan, Request, Route, Signal, frozen_evidence
+from proxy.model.bounded import Bounded
 from proxy.net.dialers.registry import Registry
 from proxy.net.stream import Stream
 
@@ -40,7 +40,7 @@ class Addons:
         self._has_ended = False
         self._callees: dict[str, tuple[Callee, ...]] = dict.fromkeys(HOOKS, ())
         self._deciders: dict[str, tuple[AddonRunner, ...]] = {"admit": (), "plan": ()}  # disabled ones too
-        self._refined: OrderedDict[int, list[str]] = OrderedDict()  # by id of the request
+        self._refined: Bounded[int, list[str]] = Bounded(REFINED_MAX)  # by id of the request
         self._on_change: list[Callable[[], None]] = []
         self.decides = self.refines = self.classifies = self.handles_unreachable = False
         """Whether any addon has a hook of the kind: admit or plan, signal, classify, unreachable."""
@@ -143,14 +143,10 @@ class Addons:
             check = partial(hook_results.signal, before=signal)
             answer = runner.call_sync(HOOKS["signal"], function, request, signal, check=check)
             if answer is not None and answer != signal:
-                self._note_refinement(request.id, f"{runner.name}: {_describe_refinement(signal, answer)}")
+                description = f"{runner.name}: {_describe_refinement(signal, answer)}"
+                self._refined.setdefault(request.id, []).append(description)
                 signal = answer
         return signal
-
-    def _note_refinement(self, request_id: int, what: str) -> None:
-        self._refined.setdefault(request_id, []).append(what)
-        if len(self._refined) > REFINED_MAX:
-            self._refined.popitem(last=False)
 
     def take_refinements(self, request_id: int) -> str:
         """Returns in words how addons changed the signals of a request, and forgets it; "" when they did not."""

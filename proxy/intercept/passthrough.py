@@ -7,7 +7,7 @@ accepted certificate between them. The table is in memory only. No I/O, no clock
 
 from __future__ import annotations
 
-from collections import OrderedDict
+from proxy.model.bounded import Bounded
 
 HOSTS_MAX = 1000
 HANG_UPS = 3
@@ -18,8 +18,8 @@ class Passthrough:
     """Remembers rejections by host. Times are in seconds, of any one clock."""
 
     def __init__(self) -> None:
-        self._until: OrderedDict[str, float] = OrderedDict()
-        self._hang_ups: OrderedDict[str, int] = OrderedDict()
+        self._until: Bounded[str, float] = Bounded(HOSTS_MAX)
+        self._hang_ups: Bounded[str, int] = Bounded(HOSTS_MAX)
 
     def applies(self, host: str, now: float) -> bool:
         """Whether the host is not inspected at present."""
@@ -35,14 +35,11 @@ class Passthrough:
         """Counts a rejection. True when it starts passing the host through, for `keep_s` seconds."""
         if not by_alert:
             count = self._hang_ups[host] = self._hang_ups.pop(host, 0) + 1
-            _bound(self._hang_ups)
             if count < HANG_UPS:
                 return False
         self._hang_ups.pop(host, None)
         news = not self.applies(host, now)
         self._until[host] = now + keep_s
-        self._until.move_to_end(host)
-        _bound(self._until)
         return news
 
     def client_accepted(self, host: str) -> None:
@@ -52,8 +49,3 @@ class Passthrough:
     def hosts(self, now: float) -> list[str]:
         """The hosts that are passed through, the latest last."""
         return [host for host, until in self._until.items() if until > now]
-
-
-def _bound(table: OrderedDict[str, float] | OrderedDict[str, int]) -> None:
-    while len(table) > HOSTS_MAX:
-        table.popitem(last=False)

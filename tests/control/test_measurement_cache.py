@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
-from proxy.control import measurement_cache as measurements
 from proxy.control.measurement_cache import Measurements, Planned
 from proxy.model import Action, Belief, Destination, NetworkId, NetworkState, Override, Plan, Route, Stage, Symptom
+from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError
 from proxy.net.stream import Stream
 from proxy.probe.target import page_of
@@ -105,7 +105,7 @@ async def test_what_it_came_to_is_not_judged_anew(asked: Asked) -> None:
 
 
 async def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(measurements, "KEPT", 2)
+    monkeypatch.setattr(asked.measurements, "_kept", Bounded(2))
     for number in range(3):
         await asked.why(page_of(f"s{number}.test"))
     assert (await asked.why(page_of("s0.test")))["measured_again"]

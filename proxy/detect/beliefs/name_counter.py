@@ -6,10 +6,9 @@ so there are bounds for both, and what was seen least recently goes first.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from proxy.detect.beliefs.host_lru import Key
 from proxy.model import NetworkId
+from proxy.model.bounded import Bounded
 
 
 class NameCounter:
@@ -17,22 +16,18 @@ class NameCounter:
 
     def __init__(self, *, places: int, names: int) -> None:
         """At most so many places, and so many names at each."""
-        self._places_max = places
         self._names_max = names
-        self._places: OrderedDict[Key, OrderedDict[str, float]] = OrderedDict()
+        self._places: Bounded[Key, Bounded[str, float]] = Bounded(places)
 
     def __contains__(self, place: Key) -> bool:
         return place in self._places
 
     def note(self, place: Key, name: str, now: float) -> None:
-        names = self._places.setdefault(place, OrderedDict())
-        self._places.move_to_end(place)
+        names = self._places.get(place)
+        if names is None:
+            names = Bounded(self._names_max)
         names[name] = now
-        names.move_to_end(name)
-        if len(names) > self._names_max:
-            names.popitem(last=False)
-        if len(self._places) > self._places_max:
-            self._places.popitem(last=False)
+        self._places[place] = names
 
     def saw(self, place: Key, name: str) -> bool:
         """Whether this name was seen there."""

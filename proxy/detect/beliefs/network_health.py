@@ -8,13 +8,13 @@ the first seconds after waking. Relays say nothing here: they may well when the 
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.config.schema import Detect
 from proxy.detect.scopes import registrable
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
+from proxy.model.bounded import Bounded
 
 NETWORKS_MAX = 64
 FAILING_MAX = 64
@@ -62,7 +62,7 @@ class _NetworkRecord:
     last: ControlAnswer = _NOBODY
     before_at: float = NEVER
     state: NetworkState = NetworkState.OK
-    failing: OrderedDict[str, float] = field(default_factory=OrderedDict)
+    failing: Bounded[str, float] = field(default_factory=lambda: Bounded(FAILING_MAX))
     soundings: dict[str, tuple[ConnectivityResult, float, bool]] = field(
         default_factory=dict
     )  # host → (what, when, domestic)
@@ -71,7 +71,7 @@ class _NetworkRecord:
     control_at: float = NEVER
     doubted: bool = False  # what came in a site's place may come in the place of all
     trusted_at: float = NEVER  # when a client last took the certificate that direct brought, or a control was well
-    resigned: dict[str, OrderedDict[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
+    resigned: dict[str, Bounded[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
 
 
 class NetworkHealth:
@@ -79,7 +79,7 @@ class NetworkHealth:
 
     def __init__(self, settings: Detect) -> None:
         self._settings = settings
-        self._lines: OrderedDict[NetworkId, _NetworkRecord] = OrderedDict()
+        self._lines: Bounded[NetworkId, _NetworkRecord] = Bounded(NETWORKS_MAX)
         self._quiet_until = NEVER
 
     # -- control gate ---------------------------------------------------------------------------------------------
@@ -211,9 +211,6 @@ class NetworkHealth:
         """Direct failed for a host of `domain`. True when that makes the network `restricted`."""
         line = self._line(network)
         line.failing[domain] = now
-        line.failing.move_to_end(domain)
-        if len(line.failing) > FAILING_MAX:
-            line.failing.popitem(last=False)
         return self._restrict(line, now)
 
     def on_control_answer(
@@ -247,11 +244,9 @@ class NetworkHealth:
         line = self._line(network)
         if issuer not in line.resigned and len(line.resigned) >= NETWORKS_MAX:
             return False
-        domains = line.resigned.setdefault(issuer, OrderedDict())
+        domains = line.resigned.setdefault(issuer, Bounded(FAILING_MAX))
         domain = registrable(host)
         domains[domain] = control or domains.get(domain, False)
-        while len(domains) > FAILING_MAX:
-            domains.popitem(last=False)
         enough = len(domains) >= self._settings.inspected_domains and any(domains.values())
         news = enough and line.state is NetworkState.OK
         if news:
@@ -309,6 +304,4 @@ class NetworkHealth:
         line = self._lines.get(network)
         if line is None:
             line = self._lines[network] = _NetworkRecord()
-            if len(self._lines) > NETWORKS_MAX:
-                self._lines.popitem(last=False)
         return line

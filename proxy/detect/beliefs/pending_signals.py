@@ -8,7 +8,6 @@ counts.
 
 from __future__ import annotations
 
-from collections import OrderedDict
 from dataclasses import dataclass, replace
 
 from proxy.config.schema import Detect
@@ -16,6 +15,7 @@ from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import Observed
 from proxy.model import NetworkId
+from proxy.model.bounded import Bounded
 
 WAITING_MAX = 256
 """Hosts of one network that wait at the control gate at once: a page's worth, many times over."""
@@ -42,7 +42,7 @@ class PendingSignals:
         self._settings = settings
         self._unexplained: HostLru[Waiting] = HostLru(**bounds)
         self._unproven: HostLru[Waiting] = HostLru(**bounds)
-        self._waiting: dict[NetworkId, OrderedDict[Key, Waiting]] = {}
+        self._waiting: dict[NetworkId, Bounded[Key, Waiting]] = {}
 
     # -- comparison gate: another route ------------------------------------------------------------------------------
 
@@ -95,12 +95,10 @@ class PendingSignals:
 
     def wait(self, key: Key, observed: list[Observed], story: str, now: float) -> None:
         """It counts when another host delivers direct."""
-        waiting = self._waiting.setdefault(key[0], OrderedDict())
+        waiting = self._waiting.setdefault(key[0], Bounded(WAITING_MAX))
         before = waiting.pop(key, None)
         old = [] if before is None else [o for o in before.observed if _since(o, now) <= self._settings.uplink_window_s]
         waiting[key] = Waiting((*old, *observed)[-OBSERVED_MAX:], now, story)
-        if len(waiting) > WAITING_MAX:
-            waiting.popitem(last=False)
 
     def release(
         self, network: NetworkId, domain: str, now: float, *, came_at: float | None = None
@@ -134,8 +132,8 @@ class PendingSignals:
         """The hosts of which anything waits."""
         return {*self._unexplained, *self._unproven, *(key for waiting in self._waiting.values() for key in waiting)}
 
-    def _alive(self, network: NetworkId, now: float) -> OrderedDict[Key, Waiting]:
-        waiting = self._waiting.get(network, OrderedDict())
+    def _alive(self, network: NetworkId, now: float) -> Bounded[Key, Waiting]:
+        waiting = self._waiting.get(network, Bounded(WAITING_MAX))
         for key, old in list(waiting.items()):
             if _young(old, now, self._settings.uplink_window_s) is None:
                 self._withdraw(key)

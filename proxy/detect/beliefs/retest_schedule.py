@@ -8,11 +8,12 @@ next one slower, so that a provider that toggles does not make us flap.
 from __future__ import annotations
 
 import random
-from collections import OrderedDict, deque
+from collections import deque
 from dataclasses import replace
 
 from proxy.config.schema import Detect
 from proxy.model import Belief, NetworkId
+from proxy.model.bounded import Bounded
 
 HOUR_S = 3600.0
 NETWORKS_MAX = 64
@@ -56,14 +57,11 @@ class Budget:
 
     def __init__(self, per_hour: int) -> None:
         self._per_hour = per_hour
-        self._spent: OrderedDict[NetworkId, deque[float]] = OrderedDict()
+        self._spent: Bounded[NetworkId, deque[float]] = Bounded(NETWORKS_MAX)
 
     def take(self, network: NetworkId, now: float) -> bool:
         """Takes one re-test out of the budget; False when it is used up."""
-        spent = self._spent.setdefault(network, deque())
-        self._spent.move_to_end(network)
-        if len(self._spent) > NETWORKS_MAX:
-            self._spent.popitem(last=False)
+        spent = self._spent[network] = self._spent.get(network, deque())
         while spent and not 0 <= now - spent[0] < HOUR_S:
             spent.popleft()
         if len(spent) >= self._per_hour:

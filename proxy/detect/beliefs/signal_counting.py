@@ -8,7 +8,7 @@ about them.
 
 from __future__ import annotations
 
-from collections import Counter, OrderedDict
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -38,6 +38,7 @@ from proxy.model import (
     Stage,
     State,
 )
+from proxy.model.bounded import Bounded
 
 COUNTED_MAX = 8192
 """Connections for which we remember which of their signals have counted; a late judgement comes within 7 s."""
@@ -67,7 +68,7 @@ class SignalCounting:
         self.aggregation = ScopeAggregation(settings, table)
         self.residual = ResidualCensorship(settings.residual_s)
         self._shared = NameCounter(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)
-        self._counted: OrderedDict[int, Counter[SignalId]] = OrderedDict()  # request id → its signals that have counted
+        self._counted: Bounded[int, Counter[SignalId]] = Bounded(COUNTED_MAX)  # request id → its counted signals
 
     def clock_set(self, now: float) -> None:
         """Nothing that was dated means anything."""
@@ -211,8 +212,6 @@ class SignalCounting:
             return []
         before: Counter[SignalId] = self._counted.get(outcome.request.id, Counter())
         self._counted[outcome.request.id] = Counter(observed.signal.id for observed in found)
-        if len(self._counted) > COUNTED_MAX:
-            self._counted.popitem(last=False)
         left = Counter(before)
         fresh = []
         for observed in found:

@@ -7,10 +7,9 @@ disabled one. It ends with a valid answer that leaves the site open, or when the
 
 from __future__ import annotations
 
-from collections import OrderedDict
-
 from proxy.detect.scopes import registrable
 from proxy.model import Action, Destination, Plan
+from proxy.model.bounded import Bounded
 
 KEPT_MAX = 4096
 """Answers remembered for one addon; beyond that the oldest is dropped."""
@@ -26,7 +25,7 @@ class FailClosed:
     """The closing answers of one addon, over all its versions."""
 
     def __init__(self) -> None:
-        self._kept: OrderedDict[Key, tuple[Destination, Plan]] = OrderedDict()
+        self._kept: Bounded[Key, tuple[Destination, Plan]] = Bounded(KEPT_MAX)
 
     def note(self, hook: str, destination: Destination, plan: Plan | None) -> None:
         """Records a valid answer: the plan it made, or None when it left the plan unchanged."""
@@ -37,8 +36,6 @@ class FailClosed:
         if plan is None or plan.action not in _CLOSING:
             return
         self._kept[hook, plan.action, _scope(plan.action, destination.host)] = destination, plan
-        if len(self._kept) > KEPT_MAX:
-            self._kept.popitem(last=False)
 
     def find(self, hook: str, host: str) -> Plan | None:
         """The plan that holds for a host while the addon fails; None when there is none."""

@@ -19,7 +19,8 @@ class SplitTcpDetector:
 
     def __init__(self, detect: Detect) -> None:
         self._detect = detect
-        self._late: OrderedDict[str, bool] = OrderedDict()  # host → whether its first byte came far too late
+        # Host → whether its first byte came far too late. No `Bounded`: a value that is dropped is taken off the count.
+        self._late: OrderedDict[str, bool] = OrderedDict()
         self._late_count = 0
         self.detected = False
         """Whether a middlebox terminates TCP on the path."""

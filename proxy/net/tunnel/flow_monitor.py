@@ -11,17 +11,16 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections import OrderedDict, deque
+from collections import deque
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from proxy.config.schema import Detect
 from proxy.model import NO_EVIDENCE, Evidence, Symptom
+from proxy.model.bounded import Bounded
 from proxy.net.kernel.tcp_info import FlowSample, Keepalive
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
-
-T = TypeVar("T")
 
 SAMPLE_S = 1.0
 
@@ -151,8 +150,8 @@ class FlowMonitor:
         self._ended: dict[str, int] = {}  # host → bytes of direct tunnels that ended since the last sample
         self._fast: deque[tuple[float, str, float]] = deque(maxlen=self._window)
         """Of each second: the fastest direct flow's bytes, its host, and those of the fastest to any other host."""
-        self._crawled: OrderedDict[str, tuple[float, ...]] = OrderedDict()  # host → when
-        self._broke_at: OrderedDict[str, int] = OrderedDict()  # host → bytes of its last reset
+        self._crawled: Bounded[str, tuple[float, ...]] = Bounded(_HOSTS)  # host → when
+        self._broke_at: Bounded[str, int] = Bounded(_HOSTS)  # host → bytes of its last reset
 
     @property
     def _window(self) -> int:
@@ -382,7 +381,7 @@ class FlowMonitor:
             return
         earlier = self._crawled.pop(flow.host, ())
         times = (*(at for at in earlier if now - at < _HOUR_S), now)[-self._settings.throttled_times :]
-        _put(self._crawled, flow.host, times)
+        self._crawled[flow.host] = times
         if len(times) < self._settings.throttled_times:
             return
         evidence: Evidence = {
@@ -397,7 +396,7 @@ class FlowMonitor:
     def _on_reset(self, flow: WatchedFlow, bytes_down: int) -> None:
         """The server's connection was reset: a signal when that was early, or after as many bytes as the last time."""
         again = self._broke_at.pop(flow.host, -1) == bytes_down
-        _put(self._broke_at, flow.host, bytes_down)
+        self._broke_at[flow.host] = bytes_down
         if bytes_down <= self._settings.early_reset_bytes or again:
             evidence: Evidence = {"again": int(again)}
             flow.report(FlowSignal(Symptom.RESET, bytes_down, evidence, self._loop.time()))
@@ -409,9 +408,3 @@ def _were_full(before: FlowSample, after: FlowSample) -> bool:
     if segments <= 0 or after.segment <= 0:
         return True
     return (after.bytes_in - before.bytes_in) / segments >= _FULL * after.segment
-
-
-def _put(table: OrderedDict[str, T], host: str, value: T) -> None:
-    table[host] = value
-    if len(table) > _HOSTS:
-        table.popitem(last=False)
