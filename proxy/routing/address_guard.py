@@ -86,7 +86,7 @@ _IPV4_INSIDE: tuple[tuple[ipaddress.IPv6Network, int], ...] = (  # with the bits
 
 _THIS_COMPUTER = (_Kind.LOOPBACK, _Kind.UNSPECIFIED)
 _NEAR = (*_THIS_COMPUTER, _Kind.PRIVATE, _Kind.LINK_LOCAL)
-_NEAR_SUFFIXES = (".localhost", ".local", ".internal")
+_NEAR_SUFFIXES = (".localhost", ".local", ".internal")  # home.arpa is a default of `[dns] local`, so it can be removed
 _REACHABLE = (_Kind.PUBLIC, _Kind.PRIVATE)
 
 _LOCAL_NAMES = frozenset(  # RFC 6761 section 6.3, and what /etc/hosts holds on Debian, Red Hat and macOS

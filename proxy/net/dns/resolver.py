@@ -33,6 +33,7 @@ from proxy.net.dns.stub_resolver import LookupResult, StubResolver
 from proxy.net.dns.tampering import ExpiringCache, TamperingChecks, listed
 from proxy.net.tasks import spawn
 from proxy.wire.dns import Code
+from proxy.wire.hostnames import PRIVATE_SUFFIXES
 
 KEEP_S = 30.0
 ADDRESSES = 16
@@ -49,8 +50,8 @@ Answer = tuple[IPAddress, ...] | DialError
 Settle = Callable[[Answer], None]
 Ask = Callable[[NetworkId, str, Settle], Coroutine[Any, Any, None]]
 
-_LOCAL_SUFFIXES = ("local", "internal", "home.arpa", "localhost")
-"""Never public (RFC 6762, ICANN 2024, RFC 8375, RFC 6761)."""
+_LOCAL_SUFFIXES = (*PRIVATE_SUFFIXES, "localhost")
+"""Encrypted DNS is never asked for names below these, nor below those of `[dns] local`."""
 
 _LOCALHOST: tuple[IPAddress, ...] = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 

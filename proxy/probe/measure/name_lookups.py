@@ -13,6 +13,7 @@ from proxy.detect.signals import NOT_JUDGED
 from proxy.model import DIRECT, Evidence, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
 from proxy.model.errors import DialError
 from proxy.probe.measure.inputs import DOH, MeasurementRequest, ProbeEnvironment, Resolve
+from proxy.wire.hostnames import PRIVATE_SUFFIXES
 
 
 class NameLookups:
@@ -88,7 +89,8 @@ class NameLookups:
     def _why_not_secure(self, host: str, plain: Sequence[IPAddress]) -> str:
         if self._env.settings.dns.secure == "never":
             return '`[dns] secure` is "never"'
-        local = ("local", "internal", "home.arpa", *self._env.settings.dns.local)
+        # Without `.localhost`, which the encrypted resolver refuses with a sentence of its own.
+        local = (*PRIVATE_SUFFIXES, *self._env.settings.dns.local)
         if "." not in host or any(host == suffix or host.endswith(f".{suffix}") for suffix in local):
             return "local names are not sent to encrypted DNS"
         if plain and not self._request.thorough:
