@@ -21,7 +21,7 @@ from proxy.config.schema import RelayConfig
 from proxy.config.suggestions import quoted, suggestion
 from proxy.model.errors import BywayError, ConfigError
 from proxy.wire import relay_url
-from proxy.wire.relay_url import Kind
+from proxy.wire.relay_url import RelayKind
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}\Z")
 _NOT_OF_NAMES = re.compile(r"[^A-Za-z0-9._-]+")
@@ -298,7 +298,7 @@ def _free_name(new: NewRelay, taken: Container[str]) -> str:
     if not wanted and last is None:
         wanted = "chain"
     elif not wanted and last is not None:
-        address = last.endpoint.address if last.kind is not Kind.ADDON else None
+        address = last.endpoint.address if last.kind is not RelayKind.ADDON else None
         if address is None:
             label = last.host.removeprefix("www.").partition(".")[0]
             wanted = label if _NAME.match(label) else str(last.kind)

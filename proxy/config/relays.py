@@ -10,9 +10,9 @@ from collections.abc import Iterator, Sequence
 
 from proxy.config.schema import RelayConfig
 from proxy.wire import relay_url
-from proxy.wire.relay_url import Kind, RelayUrl
+from proxy.wire.relay_url import RelayKind, RelayUrl
 
-_VERIFIED_TLS = (Kind.HTTPS,)
+_VERIFIED_TLS = (RelayKind.HTTPS,)
 
 
 def is_name(item: str) -> bool:

@@ -38,14 +38,14 @@ _HEADER = struct.Struct("!6H")
 _RESPONSE, _TRUNCATED, _OPCODE = 0x8000, 0x0200, 0x7800
 
 
-class Kind(IntEnum):
+class RecordType(IntEnum):
     """A type of record."""
 
     A = 1
     AAAA = 28
 
 
-class Code(StrEnum):
+class Rcode(StrEnum):
     """How a server answered."""
 
     OK = "noerror"
@@ -57,23 +57,23 @@ class Code(StrEnum):
     @property
     def is_final(self) -> bool:
         """Another server would say the same."""
-        return self in (Code.OK, Code.NO_NAME)
+        return self in (Rcode.OK, Rcode.NO_NAME)
 
 
-_CODES = {0: Code.OK, 2: Code.FAILED, 3: Code.NO_NAME, 5: Code.REFUSED}
+_CODES = {0: Rcode.OK, 2: Rcode.FAILED, 3: Rcode.NO_NAME, 5: Rcode.REFUSED}
 
 
 @dataclass(frozen=True, slots=True)
 class Answer:
     """What was answered. Empty, with code OK: the name exists and has no such record."""
 
-    code: Code
+    code: Rcode
     addresses: tuple[IPAddress, ...] = ()
     ttl_s: int = 0  # the shortest on the way from the name to the records
     truncated: bool = False  # the rest is to be had over TCP; nothing else is filled in
 
 
-def query(name: str, kind: Kind, *, number: int = 0, padded: bool = False) -> bytes:
+def query(name: str, kind: RecordType, *, number: int = 0, padded: bool = False) -> bytes:
     """A question for `name` (canonical). `number` is 0 over HTTPS, where it would only spoil caches (RFC 8484 section
     4.1), and random elsewhere. Raises ValueError for what is too long for the DNS."""
     import dns.exception
@@ -88,16 +88,16 @@ def query(name: str, kind: Kind, *, number: int = 0, padded: bool = False) -> by
         raise ValueError(f"{name} is not a DNS name: {error}") from None
 
 
-def read_answer(data: bytes, name: str, kind: Kind, *, number: int = 0) -> Answer:
+def read_answer(data: bytes, name: str, kind: RecordType, *, number: int = 0) -> Answer:
     """The answer to `query(name, kind, number=number)`. Raises PeerError for what is none."""
     flags = _check_header(data, number)
     message = _parsed(data, question_only=bool(flags & _TRUNCATED))
-    code = _CODES.get(flags & 0xF, Code.OTHER)
-    if not _asks(message, name, kind) and (message.question or code is Code.OK):
+    code = _CODES.get(flags & 0xF, Rcode.OTHER)
+    if not _asks(message, name, kind) and (message.question or code is Rcode.OK):
         raise PeerError("the answer is for another question")
     if flags & _TRUNCATED:
         return Answer(code, truncated=True)
-    if code is not Code.OK:
+    if code is not Rcode.OK:
         return Answer(code)
     return _followed(message, name, kind)
 
@@ -124,21 +124,21 @@ def _parsed(data: bytes, *, question_only: bool) -> dns.message.Message:
         raise PeerError(f"the answer cannot be read: {error}") from error
 
 
-def _asks(message: dns.message.Message, name: str, kind: Kind) -> bool:
+def _asks(message: dns.message.Message, name: str, kind: RecordType) -> bool:
     asked = [(_text(found), int(found.rdclass), int(found.rdtype)) for found in message.question]
     return asked == [(name, 1, int(kind))]
 
 
-def _followed(message: dns.message.Message, name: str, kind: Kind) -> Answer:
+def _followed(message: dns.message.Message, name: str, kind: RecordType) -> Answer:
     """The records of the name, or of what it is an alias for."""
     sets = {(_text(found), int(found.rdtype)): found for found in reversed(message.answer) if found.rdclass == 1}
     ttls: list[int] = []
     for _ in range(ALIASES_LIMIT + 1):
         if (found := sets.get((name, int(kind)))) is not None:
             addresses = tuple(ipaddress.ip_address(record.address) for record in found)
-            return Answer(Code.OK, addresses, min([*ttls, _ttl(found)]))
+            return Answer(Rcode.OK, addresses, min([*ttls, _ttl(found)]))
         if (alias := sets.get((name, 5))) is None:
-            return Answer(Code.OK, ttl_s=min(ttls, default=0))
+            return Answer(Rcode.OK, ttl_s=min(ttls, default=0))
         ttls.append(_ttl(alias))
         name = _canonical(alias[0].target.to_text())
     raise PeerError(f"the answer follows more than {ALIASES_LIMIT} aliases")

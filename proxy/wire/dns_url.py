@@ -15,14 +15,14 @@ from proxy.model import Destination
 from proxy.wire import hostnames as names
 
 
-class Secure(StrEnum):
+class DnsProtocol(StrEnum):
     """How it is asked."""
 
     DOH = "https"
     DOT = "tls"
 
 
-_PORTS = {Secure.DOH: 443, Secure.DOT: 853}
+_PORTS = {DnsProtocol.DOH: 443, DnsProtocol.DOT: 853}
 _URL = re.compile(r"(https|tls)://([^/?#@\\]+)(/[!-~]*?)?(?:\?([!-~]*))?\Z")
 _TEMPLATE = "{?dns}"  # RFC 8484 section 4.1; we send POST
 
@@ -31,7 +31,7 @@ _TEMPLATE = "{?dns}"  # RFC 8484 section 4.1; we send POST
 class SecureServer:
     """One server of `[dns] servers`."""
 
-    kind: Secure
+    kind: DnsProtocol
     endpoint: Destination  # an address
     path: str = ""  # DoH
     sni: str | None = None  # the name to ask for and to verify, in place of the address
@@ -51,18 +51,18 @@ def parse(text: str) -> SecureServer:
     match = _URL.match(text.removesuffix(_TEMPLATE))
     if match is None:
         raise ValueError("write an encrypted DNS server as https://ADDRESS/PATH or tls://ADDRESS")
-    kind = Secure(match[1])
+    kind = DnsProtocol(match[1])
     endpoint = names.authority(match[2], _PORTS[kind])
     if endpoint.address is None:
         raise ValueError(
             f"give an encrypted DNS server by address, with its name as an option: {kind}://ADDRESS?sni={endpoint.host}"
         )
-    if kind is Secure.DOT and match[3] not in (None, "/"):
+    if kind is DnsProtocol.DOT and match[3] not in (None, "/"):
         raise ValueError("a tls:// server has no path")
     options = _options(match[4])
     sni = names.host(options["sni"]) if "sni" in options else None
     return SecureServer(
-        kind, endpoint, (match[3] or "/dns-query") if kind is Secure.DOH else "", sni, options.get("ca")
+        kind, endpoint, (match[3] or "/dns-query") if kind is DnsProtocol.DOH else "", sni, options.get("ca")
     )
 
 

@@ -25,7 +25,7 @@ CHAIN_LIMIT = 8
 """Relays in the longest chain."""
 
 
-class Kind(StrEnum):
+class RelayKind(StrEnum):
     """The protocol of a relay. SOCKS5 and SOCKS4 are given addresses only; the others resolve names themselves."""
 
     SOCKS5H = "socks5h"
@@ -37,16 +37,16 @@ class Kind(StrEnum):
     ADDON = "addon"  # an addon of the user's opens the path; `host` is its name
 
 
-_DEFAULT_PORTS = {Kind.HTTP: 8080, Kind.HTTPS: 443}  # and 1080 for SOCKS, its registered port
-_KINDS = {kind.value: kind for kind in Kind} | {"socks": Kind.SOCKS5H, "socks5": Kind.SOCKS5H}
+_DEFAULT_PORTS = {RelayKind.HTTP: 8080, RelayKind.HTTPS: 443}  # and 1080 for SOCKS, its registered port
+_KINDS = {kind.value: kind for kind in RelayKind} | {"socks": RelayKind.SOCKS5H, "socks5": RelayKind.SOCKS5H}
 """Kinds by scheme. `socks5://` is what most clients call any SOCKS5 proxy, wherever names are resolved."""
 
-_ADDRESSES_ONLY = {Kind.SOCKS5: "?resolve=local", Kind.SOCKS4: "socks4"}
-_OPTIONS = {Kind.HTTPS: ("sni", "ca", "pin"), Kind.SOCKS5H: ("resolve",)}
+_ADDRESSES_ONLY = {RelayKind.SOCKS5: "?resolve=local", RelayKind.SOCKS4: "socks4"}
+_OPTIONS = {RelayKind.HTTPS: ("sni", "ca", "pin"), RelayKind.SOCKS5H: ("resolve",)}
 
 _OPTIONS_SENTENCE = {
-    Kind.HTTPS: "the options of an https relay are sni=NAME, ca=FILE and pin=sha256:HASH: remove any other",
-    Kind.SOCKS5H: (
+    RelayKind.HTTPS: "the options of an https relay are sni=NAME, ca=FILE and pin=sha256:HASH: remove any other",
+    RelayKind.SOCKS5H: (
         "the only option of a SOCKS5 relay is socks5://HOST:PORT?resolve=local, for one that takes addresses only: "
         "remove any other"
     ),
@@ -63,7 +63,7 @@ _HEX_PIN = re.compile(r"[0-9A-Fa-f]{64}\Z")
 class RelayUrl:
     """Where a relay is, what it speaks, and what it must be told and shown."""
 
-    kind: Kind
+    kind: RelayKind
     host: str  # canonical
     port: int
     user: str = ""
@@ -94,14 +94,14 @@ class RelayUrl:
 
     def __str__(self) -> str:
         """The URL with *** for a password."""
-        if self.kind is Kind.ADDON:
+        if self.kind is RelayKind.ADDON:
             return f"{self.kind}://{self.host}"
         userinfo = quote(self.user, safe="") + (":***" if self.password else "")
         options = {
             "sni": self.sni,
             "ca": self.ca and quote(self.ca, safe="/"),
             "pin": self.pin and f"sha256:{self.pin.hex()}",
-            "resolve": "local" if self.kind is Kind.SOCKS5 else None,
+            "resolve": "local" if self.kind is RelayKind.SOCKS5 else None,
         }
         query = "&".join(f"{key}={value}" for key, value in options.items() if value)
         return f"{self.kind}://{userinfo}{'@' if userinfo else ''}{self.endpoint}{'?' if query else ''}{query}"
@@ -143,12 +143,12 @@ def _parse(text: str) -> RelayUrl:
         raise ValueError("the relay URL contains a space or a control character: remove it")
     match = _URL.match(text)
     if match is None:
-        return _located(Kind.SOCKS5H, text, default_port=None)
+        return _located(RelayKind.SOCKS5H, text, default_port=None)
     scheme = match[1].lower()
     kind = _KINDS.get(scheme)
     if kind is None:
         raise ValueError(url_spelling.unknown_scheme(scheme))
-    if kind is Kind.ADDON:
+    if kind is RelayKind.ADDON:
         return _of_addon(match[2].removesuffix("/"))
     rest, question, query = match[2].partition("?")
     if "@" in query and "@" not in rest:
@@ -192,10 +192,10 @@ def _of_addon(name: str) -> RelayUrl:
     """Whether there is such an addon shows when it is dialed: it may be edited or switched on at any time."""
     if not _ADDON.match(name):
         raise ValueError("a relay of an addon is written addon://NAME, with the name of its file without .py")
-    return RelayUrl(Kind.ADDON, name, 0)
+    return RelayUrl(RelayKind.ADDON, name, 0)
 
 
-def _located(kind: Kind, text: str, *, default_port: int | None) -> RelayUrl:
+def _located(kind: RelayKind, text: str, *, default_port: int | None) -> RelayUrl:
     """`[user[:password]@]host[:port]`. Raises ValueError."""
     userinfo, at, location = text.rpartition("@")
     if match := _UNSAFE.search(userinfo):
@@ -208,7 +208,7 @@ def _located(kind: Kind, text: str, *, default_port: int | None) -> RelayUrl:
     return url
 
 
-def _endpoint(kind: Kind, location: str, default_port: int | None) -> Destination:
+def _endpoint(kind: RelayKind, location: str, default_port: int | None) -> Destination:
     """`host[:port]`. Raises ValueError, with a sentence that names the part and quotes nothing."""
     host, colon, port = location.rpartition(":")
     if location.endswith("]") or not colon:
@@ -239,9 +239,9 @@ def _unsafe(character: str) -> str:
 def _check_credentials(url: RelayUrl) -> None:
     if not url.user:
         raise ValueError(f"the user is missing before @: write {url.kind}://USER:PASSWORD@HOST:PORT")
-    if url.kind in (Kind.SOCKS4, Kind.SOCKS4A) and url.password:
+    if url.kind in (RelayKind.SOCKS4, RelayKind.SOCKS4A) and url.password:
         raise ValueError("SOCKS4 has no passwords: remove it, or write socks5h:// if the relay speaks SOCKS5")
-    if url.kind in (Kind.HTTP, Kind.HTTPS) and ":" in url.user:
+    if url.kind in (RelayKind.HTTP, RelayKind.HTTPS) and ":" in url.user:
         raise ValueError("the user of an HTTP relay cannot contain a colon (RFC 7617): check the user")
     if max(len(url.user.encode()), len(url.password.encode())) > 255:
         raise ValueError("a relay's user and password have at most 255 bytes each")
@@ -262,7 +262,7 @@ def _with_options(url: RelayUrl, query: str, scheme: str) -> RelayUrl:
     if "resolve" in options:
         if options["resolve"] != "local" or scheme == "socks5h":
             raise ValueError(_OPTIONS_SENTENCE[url.kind])
-        return replace(url, kind=Kind.SOCKS5)
+        return replace(url, kind=RelayKind.SOCKS5)
     return replace(
         url,
         sni=_sni(options["sni"]) if "sni" in options else None,

@@ -19,8 +19,8 @@ from proxy.wire.dns import (
     MESSAGE_LIMIT,
     RECORDS_LIMIT,
     Answer,
-    Code,
-    Kind,
+    Rcode,
+    RecordType,
     nat64_prefixes,
     query,
     read_answer,
@@ -32,7 +32,12 @@ NUMBER = 0x1234
 
 
 def made(
-    *records: str, name: str = "a.test", kind: Kind = Kind.A, rcode: int = 0, flags: int = 0, number: int = NUMBER
+    *records: str,
+    name: str = "a.test",
+    kind: RecordType = RecordType.A,
+    rcode: int = 0,
+    flags: int = 0,
+    number: int = NUMBER,
 ) -> bytes:
     """An answer of these records: "name ttl type data"."""
     asked = dns.message.from_wire(query(name, kind, number=number))
@@ -45,7 +50,7 @@ def made(
     return message.to_wire(max_size=65535)
 
 
-def read(data: bytes, name: str = "a.test", kind: Kind = Kind.A) -> Answer:
+def read(data: bytes, name: str = "a.test", kind: RecordType = RecordType.A) -> Answer:
     return read_answer(data, name, kind, number=NUMBER)
 
 
@@ -56,8 +61,8 @@ def addresses(*texts: str) -> tuple[ipaddress.IPv4Address | ipaddress.IPv6Addres
 # -- questions ---------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("kind", Kind)
-def test_a_question_is_read_by_another_as_it_was_meant(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", RecordType)
+def test_a_question_is_read_by_another_as_it_was_meant(kind: RecordType) -> None:
     message = dns.message.from_wire(query("a.test", kind, number=7))
     (question,) = message.question
     assert (question.name.to_text(), int(question.rdtype), message.id) == ("a.test.", kind, 7)
@@ -67,14 +72,14 @@ def test_a_question_is_read_by_another_as_it_was_meant(kind: Kind) -> None:
 
 @pytest.mark.parametrize("name", ["a.test", "x" * 63 + ".test", ".".join(["x" * 49] * 5)])
 def test_D13_padding_hides_the_length_and_no_subnet_is_sent(name: str) -> None:
-    data = query(name, Kind.A, padded=True)
+    data = query(name, RecordType.A, padded=True)
     assert len(data) % 128 == 0
     assert [option.otype for option in dns.message.from_wire(data).options] == [12]
 
 
 def test_what_is_too_long_for_the_dns_is_refused() -> None:
     with pytest.raises(ValueError, match="is not a DNS name"):
-        query(f"{'x' * 64}.test", Kind.A)
+        query(f"{'x' * 64}.test", RecordType.A)
 
 
 # -- answers -----------------------------------------------------------------------------------------------------------
@@ -82,9 +87,11 @@ def test_what_is_too_long_for_the_dns_is_refused() -> None:
 
 def test_addresses_of_the_kind_asked_for() -> None:
     assert read(made("a.test 60 A 192.0.2.1", "a.test 60 A 192.0.2.2", "a.test 9 AAAA 2001:db8::1")) == Answer(
-        Code.OK, addresses("192.0.2.1", "192.0.2.2"), ttl_s=60
+        Rcode.OK, addresses("192.0.2.1", "192.0.2.2"), ttl_s=60
     )
-    assert read(made("a.test 9 AAAA 2001:db8::1", kind=Kind.AAAA), kind=Kind.AAAA).addresses == addresses("2001:db8::1")
+    assert read(made("a.test 9 AAAA 2001:db8::1", kind=RecordType.AAAA), kind=RecordType.AAAA).addresses == addresses(
+        "2001:db8::1"
+    )
 
 
 def test_capitals_mean_nothing() -> None:
@@ -95,11 +102,11 @@ def test_aliases_are_followed_and_the_shortest_life_counts() -> None:
     found = read(
         made("a.test 60 CNAME B.test.", "c.test 30 A 192.0.2.1", "b.test 20 CNAME c.test.", "x.test 1 A 1.1.1.1")
     )
-    assert found == Answer(Code.OK, addresses("192.0.2.1"), ttl_s=20)
+    assert found == Answer(Rcode.OK, addresses("192.0.2.1"), ttl_s=20)
 
 
 def test_an_alias_that_leads_to_nothing_has_no_addresses() -> None:
-    assert read(made("a.test 60 CNAME b.test.")) == Answer(Code.OK, ttl_s=60)
+    assert read(made("a.test 60 CNAME b.test.")) == Answer(Rcode.OK, ttl_s=60)
 
 
 def chain(length: int) -> Iterator[str]:
@@ -122,11 +129,11 @@ def test_D7_aliases_in_a_circle_end() -> None:
 
 
 @pytest.mark.parametrize(
-    ("rcode", "code"), [(0, Code.OK), (2, Code.FAILED), (3, Code.NO_NAME), (5, Code.REFUSED), (4, Code.OTHER)]
+    ("rcode", "code"), [(0, Rcode.OK), (2, Rcode.FAILED), (3, Rcode.NO_NAME), (5, Rcode.REFUSED), (4, Rcode.OTHER)]
 )
-def test_D6_how_it_was_answered(rcode: int, code: Code) -> None:
+def test_D6_how_it_was_answered(rcode: int, code: Rcode) -> None:
     assert read(made(rcode=rcode)) == Answer(code)
-    assert code.is_final is (code in (Code.OK, Code.NO_NAME))
+    assert code.is_final is (code in (Rcode.OK, Rcode.NO_NAME))
 
 
 @pytest.mark.parametrize(("ttl", "held"), [(0, 0), (2**31 - 1, 2**31 - 1), (2**31, 0), (2**32 - 1, 0)])
@@ -137,12 +144,12 @@ def test_D8_lives_at_their_bounds(ttl: int, held: int) -> None:
 
 def test_what_was_cut_short_says_so() -> None:
     whole = made(*(f"a.test 60 A 192.0.2.{number}" for number in range(60)), flags=dns.flags.TC)
-    assert read(whole[:300]) == Answer(Code.OK, truncated=True)
+    assert read(whole[:300]) == Answer(Rcode.OK, truncated=True)
 
 
 def test_a_refusal_may_leave_the_question_out() -> None:
     header = NUMBER.to_bytes(2, "big") + bytes.fromhex("8005 0000 0000 0000 0000")
-    assert read(header).code is Code.REFUSED
+    assert read(header).code is Rcode.REFUSED
     with pytest.raises(PeerError):
         read(header.replace(b"\x80\x05", b"\x80\x00"))
 
@@ -160,8 +167,8 @@ GOOD = made("a.test 60 CNAME b.test.", "b.test 60 A 192.0.2.1")
         GOOD + bytes(MESSAGE_LIMIT),
         made("a.test 60 A 192.0.2.1", number=NUMBER ^ 1),
         made("b.test 60 A 192.0.2.1", name="b.test"),
-        made("a.test 60 AAAA 2001:db8::1", kind=Kind.AAAA),
-        query("a.test", Kind.A, number=NUMBER),
+        made("a.test 60 AAAA 2001:db8::1", kind=RecordType.AAAA),
+        query("a.test", RecordType.A, number=NUMBER),
         made("a.test 60 A 192.0.2.1", flags=dns.flags.QR | 0x0800),  # another opcode
         GOOD[:4] + b"\0\2" + GOOD[6:],  # two questions
         GOOD[:6] + b"\xff\xff" + GOOD[8:],  # 65535 answers
@@ -191,7 +198,7 @@ def test_D4_so_do_damaged_answers() -> None:
         data = bytearray(GOOD)
         for _ in range(chance.randrange(1, 4)):
             data[chance.randrange(12, len(data))] = chance.randrange(256)
-        for kind in Kind:
+        for kind in RecordType:
             try:
                 read(bytes(data), kind=kind)
             except PeerError:

@@ -3,19 +3,19 @@ from __future__ import annotations
 import pytest
 
 from proxy.model import Destination
-from proxy.wire.dns_url import Secure, SecureServer, parse
+from proxy.wire.dns_url import DnsProtocol, SecureServer, parse
 
 
 @pytest.mark.parametrize(
     ("text", "server"),
     [
-        ("https://1.1.1.1/dns-query", SecureServer(Secure.DOH, Destination("1.1.1.1", 443), "/dns-query")),
-        ("https://1.1.1.1", SecureServer(Secure.DOH, Destination("1.1.1.1", 443), "/dns-query")),
-        ("https://1.1.1.1:8443/q{?dns}", SecureServer(Secure.DOH, Destination("1.1.1.1", 8443), "/q")),
-        ("tls://9.9.9.9", SecureServer(Secure.DOT, Destination("9.9.9.9", 853))),
+        ("https://1.1.1.1/dns-query", SecureServer(DnsProtocol.DOH, Destination("1.1.1.1", 443), "/dns-query")),
+        ("https://1.1.1.1", SecureServer(DnsProtocol.DOH, Destination("1.1.1.1", 443), "/dns-query")),
+        ("https://1.1.1.1:8443/q{?dns}", SecureServer(DnsProtocol.DOH, Destination("1.1.1.1", 8443), "/q")),
+        ("tls://9.9.9.9", SecureServer(DnsProtocol.DOT, Destination("9.9.9.9", 853))),
         (
             "tls://[2001:db8::1]:8853?sni=Dns.Test&ca=my%20ca.pem",
-            SecureServer(Secure.DOT, Destination("2001:db8::1", 8853), sni="dns.test", ca="my ca.pem"),
+            SecureServer(DnsProtocol.DOT, Destination("2001:db8::1", 8853), sni="dns.test", ca="my ca.pem"),
         ),
     ],
 )

@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import Destination
-from proxy.wire.relay_url import Kind, RelayUrl, parse, parse_chain, redact
+from proxy.wire.relay_url import RelayKind, RelayUrl, parse, parse_chain, redact
 
 DIGEST = bytes(range(32))
 BASE64 = base64.b64encode(DIGEST).decode()
@@ -19,40 +19,40 @@ BASE64 = base64.b64encode(DIGEST).decode()
 @pytest.mark.parametrize(
     ("text", "expected"),
     [
-        ("socks5h://127.0.0.1:9050", RelayUrl(Kind.SOCKS5H, "127.0.0.1", 9050)),
-        ("127.0.0.1:9050", RelayUrl(Kind.SOCKS5H, "127.0.0.1", 9050)),
-        ("relay.example:1080", RelayUrl(Kind.SOCKS5H, "relay.example", 1080)),
-        ("user:pw@relay.example:1080", RelayUrl(Kind.SOCKS5H, "relay.example", 1080, "user", "pw")),
-        ("[::1]:1080", RelayUrl(Kind.SOCKS5H, "::1", 1080)),
-        ("socks://relay.example", RelayUrl(Kind.SOCKS5H, "relay.example", 1080)),
-        ("socks5://relay.example", RelayUrl(Kind.SOCKS5H, "relay.example", 1080)),
-        ("SOCKS5://u:p@relay.example:99", RelayUrl(Kind.SOCKS5H, "relay.example", 99, "u", "p")),
-        ("socks5://relay.example?resolve=local", RelayUrl(Kind.SOCKS5, "relay.example", 1080)),
-        ("socks://u:p@relay.example:99/?resolve=local", RelayUrl(Kind.SOCKS5, "relay.example", 99, "u", "p")),
-        ("socks5://relay.example:99#My%20server", RelayUrl(Kind.SOCKS5H, "relay.example", 99)),
-        ("https://h?sni=a.example#Мой сервер", RelayUrl(Kind.HTTPS, "h", 443, sni="a.example")),
-        ("socks4a://me@relay.example", RelayUrl(Kind.SOCKS4A, "relay.example", 1080, "me")),
-        ("socks4://relay.example:99", RelayUrl(Kind.SOCKS4, "relay.example", 99)),
-        ("http://relay.example", RelayUrl(Kind.HTTP, "relay.example", 8080)),
-        ("https://relay.example/", RelayUrl(Kind.HTTPS, "relay.example", 443)),
-        ("  HTTPS://Relay.Example.:8443\n", RelayUrl(Kind.HTTPS, "relay.example", 8443)),
-        ("https://bücher.example", RelayUrl(Kind.HTTPS, "xn--bcher-kva.example", 443)),
-        ("https://u@[2001:db8::1]", RelayUrl(Kind.HTTPS, "2001:db8::1", 443, "u")),
-        ("socks5h://u:%3A%40%25%2F@h:1", RelayUrl(Kind.SOCKS5H, "h", 1, "u", ":@%/")),
-        ("socks5h://u:a:b@h:1", RelayUrl(Kind.SOCKS5H, "h", 1, "u", "a:b")),
-        ("socks5h://%D0%B8:%F0%9F%94%91@h:1", RelayUrl(Kind.SOCKS5H, "h", 1, "и", "🔑")),
-        ("socks5h://u:a+b@h:1", RelayUrl(Kind.SOCKS5H, "h", 1, "u", "a+b")),
-        ("https://h?sni=Front.Example", RelayUrl(Kind.HTTPS, "h", 443, sni="front.example")),
-        ("https://h?ca=/etc/my%20ca.pem", RelayUrl(Kind.HTTPS, "h", 443, ca="/etc/my ca.pem")),
-        (f"https://h?pin=sha256:{DIGEST.hex()}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
-        (f"https://h?pin=sha256:{DIGEST.hex().upper()}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
-        (f"https://h?pin=sha256:{BASE64}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
-        (f"https://h?pin=sha256//{BASE64}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
-        (f"https://h?pin=sha256/{BASE64}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
-        (f"https://h?pin=sha256:{BASE64.rstrip('=')}", RelayUrl(Kind.HTTPS, "h", 443, pin=DIGEST)),
+        ("socks5h://127.0.0.1:9050", RelayUrl(RelayKind.SOCKS5H, "127.0.0.1", 9050)),
+        ("127.0.0.1:9050", RelayUrl(RelayKind.SOCKS5H, "127.0.0.1", 9050)),
+        ("relay.example:1080", RelayUrl(RelayKind.SOCKS5H, "relay.example", 1080)),
+        ("user:pw@relay.example:1080", RelayUrl(RelayKind.SOCKS5H, "relay.example", 1080, "user", "pw")),
+        ("[::1]:1080", RelayUrl(RelayKind.SOCKS5H, "::1", 1080)),
+        ("socks://relay.example", RelayUrl(RelayKind.SOCKS5H, "relay.example", 1080)),
+        ("socks5://relay.example", RelayUrl(RelayKind.SOCKS5H, "relay.example", 1080)),
+        ("SOCKS5://u:p@relay.example:99", RelayUrl(RelayKind.SOCKS5H, "relay.example", 99, "u", "p")),
+        ("socks5://relay.example?resolve=local", RelayUrl(RelayKind.SOCKS5, "relay.example", 1080)),
+        ("socks://u:p@relay.example:99/?resolve=local", RelayUrl(RelayKind.SOCKS5, "relay.example", 99, "u", "p")),
+        ("socks5://relay.example:99#My%20server", RelayUrl(RelayKind.SOCKS5H, "relay.example", 99)),
+        ("https://h?sni=a.example#Мой сервер", RelayUrl(RelayKind.HTTPS, "h", 443, sni="a.example")),
+        ("socks4a://me@relay.example", RelayUrl(RelayKind.SOCKS4A, "relay.example", 1080, "me")),
+        ("socks4://relay.example:99", RelayUrl(RelayKind.SOCKS4, "relay.example", 99)),
+        ("http://relay.example", RelayUrl(RelayKind.HTTP, "relay.example", 8080)),
+        ("https://relay.example/", RelayUrl(RelayKind.HTTPS, "relay.example", 443)),
+        ("  HTTPS://Relay.Example.:8443\n", RelayUrl(RelayKind.HTTPS, "relay.example", 8443)),
+        ("https://bücher.example", RelayUrl(RelayKind.HTTPS, "xn--bcher-kva.example", 443)),
+        ("https://u@[2001:db8::1]", RelayUrl(RelayKind.HTTPS, "2001:db8::1", 443, "u")),
+        ("socks5h://u:%3A%40%25%2F@h:1", RelayUrl(RelayKind.SOCKS5H, "h", 1, "u", ":@%/")),
+        ("socks5h://u:a:b@h:1", RelayUrl(RelayKind.SOCKS5H, "h", 1, "u", "a:b")),
+        ("socks5h://%D0%B8:%F0%9F%94%91@h:1", RelayUrl(RelayKind.SOCKS5H, "h", 1, "и", "🔑")),
+        ("socks5h://u:a+b@h:1", RelayUrl(RelayKind.SOCKS5H, "h", 1, "u", "a+b")),
+        ("https://h?sni=Front.Example", RelayUrl(RelayKind.HTTPS, "h", 443, sni="front.example")),
+        ("https://h?ca=/etc/my%20ca.pem", RelayUrl(RelayKind.HTTPS, "h", 443, ca="/etc/my ca.pem")),
+        (f"https://h?pin=sha256:{DIGEST.hex()}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
+        (f"https://h?pin=sha256:{DIGEST.hex().upper()}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
+        (f"https://h?pin=sha256:{BASE64}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
+        (f"https://h?pin=sha256//{BASE64}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
+        (f"https://h?pin=sha256/{BASE64}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
+        (f"https://h?pin=sha256:{BASE64.rstrip('=')}", RelayUrl(RelayKind.HTTPS, "h", 443, pin=DIGEST)),
         (
             f"https://u:p@h:8443/?sni=s.example&ca=ca.pem&pin=sha256%3A{DIGEST.hex()}",
-            RelayUrl(Kind.HTTPS, "h", 8443, "u", "p", sni="s.example", ca="ca.pem", pin=DIGEST),
+            RelayUrl(RelayKind.HTTPS, "h", 8443, "u", "p", sni="s.example", ca="ca.pem", pin=DIGEST),
         ),
     ],
 )
@@ -78,7 +78,7 @@ def test_str_is_a_url_again(text: str) -> None:
 def test_what_a_dialer_asks() -> None:
     url = parse("socks5://relay.example:99")
     assert url.endpoint == Destination("relay.example", 99)
-    assert [kind for kind in Kind if RelayUrl(kind, "h", 1).needs_address] == [Kind.SOCKS5, Kind.SOCKS4]
+    assert [kind for kind in RelayKind if RelayUrl(kind, "h", 1).needs_address] == [RelayKind.SOCKS5, RelayKind.SOCKS4]
     assert parse("socks5://h?resolve=local").addresses_only == "?resolve=local"
     assert parse("socks4://h").addresses_only == "socks4"
     assert url.addresses_only == parse("socks4a://h").addresses_only == ""
@@ -296,9 +296,9 @@ def test_fuzz_parse(text: str) -> None:
 SECRET = st.text(st.characters(codec="utf-8", categories=("L", "N", "P", "S")), min_size=6, max_size=40)
 
 
-@given(SECRET, st.sampled_from([kind for kind in Kind if kind is not Kind.ADDON]))
-def test_E28_fuzz_any_password_survives_and_none_shows(password: str, kind: Kind) -> None:
-    if kind in (Kind.SOCKS4, Kind.SOCKS4A) or len(password.encode()) > 255:
+@given(SECRET, st.sampled_from([kind for kind in RelayKind if kind is not RelayKind.ADDON]))
+def test_E28_fuzz_any_password_survives_and_none_shows(password: str, kind: RelayKind) -> None:
+    if kind in (RelayKind.SOCKS4, RelayKind.SOCKS4A) or len(password.encode()) > 255:
         return
     encoded = "".join(f"%{byte:02X}" for byte in password.encode())
     url = parse(f"{kind}://user:{encoded}@relay.example:1")
@@ -321,9 +321,9 @@ def test_fuzz_redact_hides_what_parse_takes(password: str) -> None:
 
 def test_a_relay_may_be_an_addon() -> None:
     url = parse("addon://my_ways-2")
-    assert url == RelayUrl(Kind.ADDON, "my_ways-2", 0)
+    assert url == RelayUrl(RelayKind.ADDON, "my_ways-2", 0)
     assert str(url) == "addon://my_ways-2"
-    assert parse("addon://ways/") == RelayUrl(Kind.ADDON, "ways", 0)
+    assert parse("addon://ways/") == RelayUrl(RelayKind.ADDON, "ways", 0)
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,7 @@ from proxy.cli.exit_codes import Misused
 from proxy.config.files import read_text
 from proxy.model.errors import ConfigError
 from proxy.wire import relay_url, share_links
-from proxy.wire.relay_url import Kind
+from proxy.wire.relay_url import RelayKind
 
 FILE_LIMIT = 256 * 1024
 RELAYS_MAX = 256
@@ -89,7 +89,7 @@ def _new_relay(text: str) -> NewRelay:
         if ":" in item or not is_chain:  # a name stands for a relay in a chain only
             relay_url.parse(item)
     if "://" not in url and not is_chain:
-        url = f"{Kind.SOCKS5H}://{url}"
+        url = f"{RelayKind.SOCKS5H}://{url}"
     return NewRelay(url, label=label)
 
 
@@ -97,7 +97,7 @@ def _lacks_password(url: str) -> bool:
     if ">" in url:
         return False
     parsed = relay_url.parse(url)
-    return bool(parsed.user) and not parsed.password and parsed.kind not in (Kind.SOCKS4, Kind.SOCKS4A)
+    return bool(parsed.user) and not parsed.password and parsed.kind not in (RelayKind.SOCKS4, RelayKind.SOCKS4A)
 
 
 def _looks_like_a_file(text: str) -> bool:

@@ -15,7 +15,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 
 from proxy.model import Destination
-from proxy.wire.relay_url import Kind, RelayUrl, redact
+from proxy.wire.relay_url import RelayKind, RelayUrl, redact
 
 NAME_LIMIT = 127
 """Bytes of a name that PySocks encodes rightly."""
@@ -49,13 +49,17 @@ async def second_opinion(relay: RelayUrl, destination: Destination, *, may_send_
 
 def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials: bool) -> str:
     address = destination.address
-    if relay.kind is Kind.ADDON:
+    if relay.kind is RelayKind.ADDON:
         return "PySocks cannot test a relay of an addon"
-    if relay.kind is Kind.HTTPS:
+    if relay.kind is RelayKind.HTTPS:
         return "PySocks does not support TLS to relays"
     if len(destination.host.encode()) > NAME_LIMIT:
         return f"PySocks sends a wrong destination for names over {NAME_LIMIT} bytes"
-    if address is not None and address.version == 6 and relay.kind in (Kind.HTTP, Kind.SOCKS4, Kind.SOCKS4A):
+    if (
+        address is not None
+        and address.version == 6
+        and relay.kind in (RelayKind.HTTP, RelayKind.SOCKS4, RelayKind.SOCKS4A)
+    ):
         return f"PySocks does not support IPv6 addresses over {relay.kind}"
     if address is None and relay.needs_address:
         return "PySocks would resolve the name itself"
@@ -81,11 +85,11 @@ def _connect(relay: RelayUrl, destination: Destination) -> socket.socket:
     import socks
 
     kinds = {
-        Kind.SOCKS5H: socks.SOCKS5,
-        Kind.SOCKS5: socks.SOCKS5,
-        Kind.SOCKS4A: socks.SOCKS4,
-        Kind.SOCKS4: socks.SOCKS4,
-        Kind.HTTP: socks.HTTP,
+        RelayKind.SOCKS5H: socks.SOCKS5,
+        RelayKind.SOCKS5: socks.SOCKS5,
+        RelayKind.SOCKS4A: socks.SOCKS4,
+        RelayKind.SOCKS4: socks.SOCKS4,
+        RelayKind.HTTP: socks.HTTP,
     }
     failure: OSError = OSError(f"{relay.host} has no address")
     for family, kind, protocol, _, _ in socket.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM):

@@ -29,7 +29,7 @@ from proxy.net.dialers.tls import TlsDialer
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
 from proxy.wire.fragmentation import STRATEGIES
-from proxy.wire.relay_url import Kind, RelayUrl, parse, parse_chain
+from proxy.wire.relay_url import RelayKind, RelayUrl, parse, parse_chain
 
 URL_RELAYS_MAX = 16
 """Relays that addons dial by their URL and that are kept ready."""
@@ -224,7 +224,7 @@ class Registry:
         trust = SendCredentials.ANYWHERE if allowed else SendCredentials.TO_LOOPBACK
         dialer = self._first_hop(label, url, trust)
         for label, url, allowed in further:
-            if url.kind is Kind.ADDON:
+            if url.kind is RelayKind.ADDON:
                 raise ConfigError(f"{url} must be first in the chain: an addon connects from this computer")
             if not dialer.carries(url.endpoint):
                 raise ConfigError(f"the relay before {url.host} in the chain takes other addresses only")
@@ -233,7 +233,7 @@ class Registry:
         return dialer
 
     def _first_hop(self, label: str, url: RelayUrl, trust: SendCredentials) -> RelayDialer:
-        if url.kind is Kind.ADDON:
+        if url.kind is RelayKind.ADDON:
             return AddonDialer(self._ask_addon, url.host, label, timeout_s=self._timeout_s)
         return self._hop(self._to_relays, label, url, trust, self._slots_of(url.endpoint))
 
@@ -249,7 +249,7 @@ class Registry:
     def _hop(
         self, via: Dialer, label: str, url: RelayUrl, trust: SendCredentials, slots: Slots | None = None
     ) -> RelayDialer:
-        if url.kind is Kind.HTTPS:
+        if url.kind is RelayKind.HTTPS:
             via = TlsDialer(via, server_name=url.sni, ca=url.ca, pin=url.pin, relay=label, timeout_s=self._timeout_s)
             trust = SendCredentials.ANYWHERE
         return _RELAY_DIALERS[url.kind](
@@ -283,13 +283,13 @@ class Registry:
         return f"<Registry {' '.join(self._relays) or 'without relays'}>"
 
 
-_RELAY_DIALERS: dict[Kind, Callable[..., RelayDialer]] = {
-    Kind.SOCKS5H: Socks5Dialer,
-    Kind.SOCKS5: Socks5Dialer,
-    Kind.SOCKS4A: Socks4Dialer,
-    Kind.SOCKS4: Socks4Dialer,
-    Kind.HTTP: HttpConnectDialer,
-    Kind.HTTPS: HttpConnectDialer,
+_RELAY_DIALERS: dict[RelayKind, Callable[..., RelayDialer]] = {
+    RelayKind.SOCKS5H: Socks5Dialer,
+    RelayKind.SOCKS5: Socks5Dialer,
+    RelayKind.SOCKS4A: Socks4Dialer,
+    RelayKind.SOCKS4: Socks4Dialer,
+    RelayKind.HTTP: HttpConnectDialer,
+    RelayKind.HTTPS: HttpConnectDialer,
 }
 
 

@@ -19,7 +19,7 @@ from proxy.net.dns.stub_resolver import FAMILY_WAIT_S, LookupResult
 from proxy.net.dns.transport import IDLE_S, DnsTransport, make_transport
 from proxy.net.tasks import spawn
 from proxy.wire import dns
-from proxy.wire.dns import Answer, Code, Kind
+from proxy.wire.dns import Answer, Rcode, RecordType
 from proxy.wire.dns_url import SecureServer
 
 log = logging.getLogger(__name__)
@@ -33,7 +33,7 @@ STAGGER_S = 1.0
 DOWN_S = 60.0
 """How long a server that failed is asked last."""
 
-_KINDS = (Kind.A, Kind.AAAA)
+_RECORD_TYPES = (RecordType.A, RecordType.AAAA)
 
 
 class EncryptedDns:
@@ -79,7 +79,7 @@ class EncryptedDns:
                 done, _ = await asyncio.wait(under_way, timeout=hedging, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
                     found = self._note_result(under_way.pop(task), task.result(), failures)
-                    if found is not None and found.code in (Code.OK, Code.NO_NAME):
+                    if found is not None and found.code in (Rcode.OK, Rcode.NO_NAME):
                         self._mark_slow(under_way.values())
                         return found
                     unsure = unsure or found
@@ -134,8 +134,8 @@ class EncryptedDns:
 
 async def _ask_both_families(channel: DnsTransport, host: str) -> LookupResult | DialError:
     """Both families of one server; the other may be a little late once one has addresses."""
-    asking = {spawn(_answer(channel, host, kind), name=f"dns {kind.name}"): kind for kind in _KINDS}
-    answers: dict[Kind, Answer] = {}
+    asking = {spawn(_answer(channel, host, kind), name=f"dns {kind.name}"): kind for kind in _RECORD_TYPES}
+    answers: dict[RecordType, Answer] = {}
     failure: DialError | None = None
     waiting, hedging = set(asking), None
     try:
@@ -156,7 +156,7 @@ async def _ask_both_families(channel: DnsTransport, host: str) -> LookupResult |
             task.cancel()
     if failure is not None and not any(answer.addresses for answer in answers.values()):
         return failure
-    return _merge(channel, [answers[kind] for kind in _KINDS if kind in answers])
+    return _merge(channel, [answers[kind] for kind in _RECORD_TYPES if kind in answers])
 
 
 def _merge(channel: DnsTransport, answers: Sequence[Answer]) -> LookupResult:
@@ -167,10 +167,10 @@ def _merge(channel: DnsTransport, answers: Sequence[Answer]) -> LookupResult:
         return LookupResult(addresses, min(answer.ttl_s for answer in full), source=said)
     codes = [answer.code for answer in answers]
     unsure = next((code for code in codes if not code.is_final), None)
-    return LookupResult(code=unsure or (Code.OK if Code.OK in codes else Code.NO_NAME), source=said)
+    return LookupResult(code=unsure or (Rcode.OK if Rcode.OK in codes else Rcode.NO_NAME), source=said)
 
 
-async def _answer(channel: DnsTransport, host: str, kind: Kind) -> Answer | DialError:
+async def _answer(channel: DnsTransport, host: str, kind: RecordType) -> Answer | DialError:
     try:
         return dns.read_answer(await channel.exchange(dns.query(host, kind, padded=True)), host, kind)
     except DialError as error:

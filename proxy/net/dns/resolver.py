@@ -32,7 +32,7 @@ from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, 
 from proxy.net.dns.stub_resolver import LookupResult, StubResolver
 from proxy.net.dns.tampering import ExpiringCache, TamperingChecks, listed
 from proxy.net.tasks import spawn
-from proxy.wire.dns import Code
+from proxy.wire.dns import Rcode
 from proxy.wire.hostnames import PRIVATE_SUFFIXES
 
 KEEP_S = 30.0
@@ -292,7 +292,7 @@ class Resolver:
             return
         if found.addresses:
             self._cache(self._secured, network, host, found)
-        elif found.code is Code.NO_NAME and network == self._network():
+        elif found.code is Rcode.NO_NAME and network == self._network():
             self._tampering.mark_local(host)
         settle(found.addresses[:ADDRESSES] or _nothing(host, found))
 
@@ -303,7 +303,7 @@ class Resolver:
             return
         heard = self._hearing(host)
         told = await heard.get()
-        if isinstance(told, LookupResult) and told.code is Code.NO_NAME and self._system.has_search:
+        if isinstance(told, LookupResult) and told.code is Rcode.NO_NAME and self._system.has_search:
             told = await self._threads.ask(host)  # it may exist under a suffix of the search list
         if told is not None:
             settle(await self._check_system_answer(network, host, told))
@@ -398,9 +398,9 @@ def _nothing(host: str, found: LookupResult) -> DialError:
     """Returns the error that says why there is no address."""
     by = f" (answer of {found.source})" if found.source and found.source != "the system" else ""
     match found.code:
-        case Code.OK:
+        case Rcode.OK:
             return _failed(f"{host} has no address{by}", Symptom.NO_NAME, {"code": "nodata"})
-        case Code.NO_NAME:
+        case Rcode.NO_NAME:
             return _failed(f"{host} does not exist{by}", Symptom.NO_NAME, {"code": "nxdomain"})
         case None:
             said = found.source or "no name server answered"

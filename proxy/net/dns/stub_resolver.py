@@ -25,7 +25,7 @@ from proxy.model.errors import PeerError
 from proxy.net.deadline import Deadline, poll_again
 from proxy.net.notify import Notify
 from proxy.wire import dns
-from proxy.wire.dns import Answer, Code, Kind
+from proxy.wire.dns import Answer, Rcode, RecordType
 
 RETRY_S = 0.5
 """After this time a question goes to the next server too: glibc waits 5 s, in which a user gives up. At 0.5 s three
@@ -34,7 +34,7 @@ are out before the race looks elsewhere, so that lost packets are not taken for 
 SECOND_ANSWER_S = 0.5
 """How long a second answer is listened for [a]: the honest one has the longer way."""
 
-FAMILY_WAIT_S: Mapping[Kind, float] = {Kind.AAAA: 0.05, Kind.A: 0.25}
+FAMILY_WAIT_S: Mapping[RecordType, float] = {RecordType.AAAA: 0.05, RecordType.A: 0.25}
 """How long the other family may be late once one has addresses: RFC 8305 section 3; IPv4 longer, as most need it."""
 
 SERVERS = 3
@@ -50,7 +50,7 @@ LISTENING_MAX = 64
 _DATAGRAM = 4096
 _DATAGRAMS = 16  # read from one socket in one turn: forgers send three
 _FILE_LIMIT = 1024 * 1024
-_KINDS = (Kind.A, Kind.AAAA)
+_RECORD_TYPES = (RecordType.A, RecordType.AAAA)
 _SPECIAL_OPTIONS = ("single-request", "single-request-reopen", "use-vc", "no-aaaa")
 _PLAIN_MODULES = frozenset({"files", "dns", "resolve", "myhostname", "mymachines", "compat"})
 
@@ -61,7 +61,7 @@ class LookupResult:
 
     addresses: tuple[IPAddress, ...] = ()
     ttl_s: float = 0.0
-    code: Code | None = Code.OK  # None: no server answered
+    code: Rcode | None = Rcode.OK  # None: no server answered
     source: str = ""  # which server said so, or what went wrong, in a few words
     offline: bool = False  # this machine has no route to any server
 
@@ -173,8 +173,8 @@ class _Asking:
         self._loop = asyncio.get_running_loop()
         self._bell = Notify()
         self._channels: list[_Channel] = []
-        self._answers: dict[Kind, Answer] = {}
-        self._failures: dict[Kind, Answer] = {}  # SERVFAIL and the like: another server may know more
+        self._answers: dict[RecordType, Answer] = {}
+        self._failures: dict[RecordType, Answer] = {}  # SERVFAIL and the like: another server may know more
         self._said = "no name server answered"
         self._unrouted = 0  # servers to which this machine has no route
         self._settles_at = float("inf")
@@ -196,7 +196,7 @@ class _Asking:
             await self._bell.wait(min(ends_at, self._settles_at, next_at if self._servers else ends_at) - now)
             await self._over_tcp(ends_at)
         if len(self._answers) < len(
-            _KINDS
+            _RECORD_TYPES
         ):  # the time is over, by a clock that may have run while the loop was blocked
             await poll_again()
         return self._found()
@@ -215,7 +215,7 @@ class _Asking:
         for channel in self._channels:
             channel.close()
 
-    def answered(self, channel: _Channel, kind: Kind, answer: Answer) -> None:
+    def answered(self, channel: _Channel, kind: RecordType, answer: Answer) -> None:
         """Called by a channel for its first answer of each kind."""
         if answer.truncated:
             channel.cut.append(kind)
@@ -242,18 +242,18 @@ class _Asking:
         self._said = f"{channel.server}: {error.strerror or error}"
         self._bell.set()
 
-    def _take(self, kind: Kind, answer: Answer, server: str) -> None:
+    def _take(self, kind: RecordType, answer: Answer, server: str) -> None:
         self._answers.setdefault(kind, answer)
         self._said = server
-        missing = next((kind for kind in _KINDS if kind not in self._answers), None)
-        if missing is not None and (answer.addresses or answer.code is Code.NO_NAME):
+        missing = next((kind for kind in _RECORD_TYPES if kind not in self._answers), None)
+        if missing is not None and (answer.addresses or answer.code is Rcode.NO_NAME):
             self._settles_at = self._loop.time() + FAMILY_WAIT_S[missing]
 
     def _is_settled(self, now: float) -> bool:
-        return len(self._answers) == len(_KINDS) or now >= self._settles_at
+        return len(self._answers) == len(_RECORD_TYPES) or now >= self._settles_at
 
     def _ask_next(self, server: str) -> None:
-        missing = [kind for kind in _KINDS if kind not in self._answers]
+        missing = [kind for kind in _RECORD_TYPES if kind not in self._answers]
         try:
             self._channels.append(_Channel(self, self._loop, self._host, server, self._port, missing))
         except OSError as error:
@@ -277,14 +277,14 @@ class _Asking:
                     self.answered(channel, kind, answer)
 
     def _found(self) -> LookupResult:
-        answers = [self._answers[kind] for kind in _KINDS if kind in self._answers]
+        answers = [self._answers[kind] for kind in _RECORD_TYPES if kind in self._answers]
         addresses = tuple(address for answer in answers for address in answer.addresses)
         if addresses:
             ttl_s = min(answer.ttl_s for answer in answers if answer.addresses)
             return LookupResult(addresses, ttl_s, source=self._said)
-        if len(answers) == len(_KINDS) or any(answer.code is Code.NO_NAME for answer in answers):
-            is_missing = all(answer.code is Code.NO_NAME for answer in answers)
-            return LookupResult(code=Code.NO_NAME if is_missing else Code.OK, source=self._said)
+        if len(answers) == len(_RECORD_TYPES) or any(answer.code is Rcode.NO_NAME for answer in answers):
+            is_missing = all(answer.code is Rcode.NO_NAME for answer in answers)
+            return LookupResult(code=Rcode.NO_NAME if is_missing else Rcode.OK, source=self._said)
         failure = next(iter(self._failures.values()), None)
         offline = bool(self._unrouted) and not self._channels
         return LookupResult(code=failure.code if failure else None, source=self._said, offline=offline)
@@ -295,17 +295,23 @@ class _Channel:
     drops what comes from elsewhere."""
 
     def __init__(
-        self, asking: _Asking, loop: asyncio.AbstractEventLoop, host: str, server: str, port: int, kinds: Sequence[Kind]
+        self,
+        asking: _Asking,
+        loop: asyncio.AbstractEventLoop,
+        host: str,
+        server: str,
+        port: int,
+        kinds: Sequence[RecordType],
     ) -> None:
         """Raises OSError."""
         self.server = server
         self.is_open = True  # an answer is still to come
-        self.cut: list[Kind] = []  # answers that did not fit
+        self.cut: list[RecordType] = []  # answers that did not fit
         self._asking = asking
         self._loop = loop
         self._host = host
         self.asked = dict(zip(kinds, _numbers(len(kinds)), strict=True))
-        self.heard: dict[Kind, Answer] = {}
+        self.heard: dict[RecordType, Answer] = {}
         self._sock = _connected(server, port)
         try:
             loop.add_reader(self._sock.fileno(), self._readable)
@@ -339,7 +345,7 @@ class _Channel:
                     self._answered(kind, dns.read_answer(data, self._host, kind, number=number))
                 return
 
-    def _answered(self, kind: Kind, answer: Answer) -> None:
+    def _answered(self, kind: RecordType, answer: Answer) -> None:
         if (first := self.heard.get(kind)) is not None:
             self._asking.answered_twice(first, answer)
             return
@@ -371,7 +377,7 @@ def _connected(server: str, port: int) -> socket.socket:
     return sock
 
 
-async def _ask_over_tcp(server: str, port: int, host: str, kind: Kind) -> Answer:
+async def _ask_over_tcp(server: str, port: int, host: str, kind: RecordType) -> Answer:
     """Raises OSError, EOFError and PeerError."""
     number = secrets.randbelow(1 << 16)
     question = dns.query(host, kind, number=number)

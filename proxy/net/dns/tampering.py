@@ -20,7 +20,7 @@ from proxy.model.errors import DialError
 from proxy.net.dns.getaddrinfo import SystemAnswer
 from proxy.net.dns.stub_resolver import LookupResult
 from proxy.wire import dns
-from proxy.wire.dns import Code
+from proxy.wire.dns import Rcode
 
 log = logging.getLogger(__name__)
 
@@ -115,7 +115,7 @@ class TamperingChecks:
             if told.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED):
                 return
             told = LookupResult(
-                code=Code.NO_NAME if told.symptom is Symptom.NO_NAME else Code.FAILED, source="the system"
+                code=Rcode.NO_NAME if told.symptom is Symptom.NO_NAME else Rcode.FAILED, source="the system"
             )
         self._said.put(self._key(host), _time() + self._keep_s, told)
 

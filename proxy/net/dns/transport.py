@@ -23,7 +23,7 @@ from proxy.net.notify import Notify
 from proxy.net.stream import Stream, read_with
 from proxy.net.tasks import spawn
 from proxy.wire import dns
-from proxy.wire.dns_url import Secure, SecureServer
+from proxy.wire.dns_url import DnsProtocol, SecureServer
 from proxy.wire.http1_body import read_body
 from proxy.wire.http1_response import ResponseHead, read_response_head
 from proxy.wire.reader import Parser, Reader
@@ -375,7 +375,7 @@ def _frames(reader: Reader) -> Generator[bytes | None, None, None]:
 
 def make_transport(server: SecureServer, via: Dialer, *, timeout_s: float, idle_s: float = IDLE_S) -> DnsTransport:
     """See Channel."""
-    channel = DohTransport if server.kind is Secure.DOH else DotTransport
+    channel = DohTransport if server.kind is DnsProtocol.DOH else DotTransport
     return channel(server, via, timeout_s=timeout_s, idle_s=idle_s)
 
 

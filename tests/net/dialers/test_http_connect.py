@@ -9,7 +9,7 @@ from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.dialers.http_connect import INTERIM_LIMIT, HttpConnectDialer
 from proxy.net.dialers.tcp import TcpDialer
-from proxy.wire.relay_url import Kind, RelayUrl, parse
+from proxy.wire.relay_url import RelayKind, RelayUrl, parse
 from tests.support.lying import HTTP, Lie, LyingRelay, http
 
 SITE = Destination("blocked.test", 443)
@@ -51,7 +51,7 @@ async def test_E28_credentials_of_all_kinds_arrive_and_break_nothing(
     to_relays: TcpDialer, user: str, password: str
 ) -> None:
     async with LyingRelay(HTTP) as relay:
-        url = RelayUrl(Kind.HTTP, "127.0.0.1", relay.port, user, password)
+        url = RelayUrl(RelayKind.HTTP, "127.0.0.1", relay.port, user, password)
         (await HttpConnectDialer(to_relays, url).dial(SITE)).close()
     head = relay.received.decode()
     token = base64.b64encode(f"{user}:{password}".encode()).decode()
@@ -61,7 +61,7 @@ async def test_E28_credentials_of_all_kinds_arrive_and_break_nothing(
 
 def test_E28_a_user_with_a_colon_is_refused_at_once(to_relays: TcpDialer) -> None:
     with pytest.raises(ValueError, match="colon"):
-        HttpConnectDialer(to_relays, RelayUrl(Kind.HTTP, "127.0.0.1", 8080, "a:b", "c"))
+        HttpConnectDialer(to_relays, RelayUrl(RelayKind.HTTP, "127.0.0.1", 8080, "a:b", "c"))
 
 
 OPENS = {

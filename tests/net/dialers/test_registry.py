@@ -16,7 +16,7 @@ from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import Choose, TcpDialer
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
-from proxy.wire.relay_url import Kind
+from proxy.wire.relay_url import RelayKind
 from tests.support.clock import run as play
 from tests.support.lying import HTTP, SOCKS5, SOCKS5_AUTH, LyingRelay
 from tests.support.relay import Relay as WorkingRelay
@@ -144,7 +144,7 @@ def test_the_password_is_the_last_relays() -> None:
     hop = parsed.hops[-1]
     assert parsed.hops[0] == "tor"
     assert not isinstance(hop, str)
-    assert (hop.kind, hop.user, hop.password) == (Kind.HTTPS, "me", "secret")
+    assert (hop.kind, hop.user, hop.password) == (RelayKind.HTTPS, "me", "secret")
     assert "secret" not in repr(parsed)
     with pytest.raises(ValueError, match="password_cmd"):
         Relay.parse("c", "http://192.0.2.1>tor", password="secret")

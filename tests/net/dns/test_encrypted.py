@@ -15,8 +15,8 @@ from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.poller import Poller
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all, spawn
-from proxy.wire.dns import Code
-from proxy.wire.dns_url import Secure, SecureServer
+from proxy.wire.dns import Rcode
+from proxy.wire.dns_url import DnsProtocol, SecureServer
 from tests.support.authority import Authority
 from tests.support.name_servers import LOOPBACK, Asked, NameServer, reply, saying, silent, tls_server
 from tests.support.waiting import until
@@ -44,8 +44,8 @@ class Country:
     def __init__(self, first: NameServer, second: NameServer, ca: str, direct: Dialer) -> None:
         self.first, self.second = first, second
         self.servers = (
-            SecureServer(Secure.DOH, Destination(LOOPBACK, first.port), "/dns-query", None, ca),
-            SecureServer(Secure.DOT, Destination(LOOPBACK, second.port), "", None, ca),
+            SecureServer(DnsProtocol.DOH, Destination(LOOPBACK, first.port), "/dns-query", None, ca),
+            SecureServer(DnsProtocol.DOT, Destination(LOOPBACK, second.port), "", None, ca),
         )
         self.direct = direct
         self.network = NetworkId("home")
@@ -129,19 +129,19 @@ async def test_D6_a_server_that_knows_nothing_leads_to_the_next_but_is_not_down(
 async def test_D6_how_all_failed_is_told(country: Country) -> None:
     country.first.say = saying(code="SERVFAIL")
     country.second.say = saying(code="REFUSED")
-    assert (await country.dns().ask("a.test")).code is Code.FAILED
+    assert (await country.dns().ask("a.test")).code is Rcode.FAILED
 
 
 async def test_D6_a_name_that_does_not_exist_is_asked_once(country: Country) -> None:
     country.first.say = saying(code="NXDOMAIN")
-    assert (await country.dns().ask("a.test")).code is Code.NO_NAME
+    assert (await country.dns().ask("a.test")).code is Rcode.NO_NAME
     assert country.second.asked == []
 
 
 async def test_a_name_without_addresses_exists(country: Country) -> None:
     country.first.say = lambda asked: [reply(asked, code="NOERROR" if asked.kind == "A" else "NXDOMAIN")]
     found = await country.dns().ask("a.test")
-    assert (found.code, found.addresses) == (Code.OK, ())
+    assert (found.code, found.addresses) == (Rcode.OK, ())
 
 
 async def test_a_late_answer_lets_the_next_be_asked_and_is_passed_over_afterwards(country: Country) -> None:

@@ -14,7 +14,7 @@ from proxy.model import IPAddress
 from proxy.net.dns import stub_resolver as dns_system
 from proxy.net.dns.stub_resolver import QUESTIONS, LookupResult, StubResolver
 from proxy.net.tasks import spawn
-from proxy.wire.dns import Code
+from proxy.wire.dns import Rcode
 from tests.support.late import stall
 from tests.support.name_servers import Asked, machine_files, plain_server, reply, saying, silent
 from tests.support.waiting import until
@@ -94,9 +94,9 @@ async def test_a_family_that_comes_late_is_told_too(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("code", "expected"), [("SERVFAIL", Code.FAILED), ("REFUSED", Code.REFUSED), ("NOTIMP", Code.OTHER)]
+    ("code", "expected"), [("SERVFAIL", Rcode.FAILED), ("REFUSED", Rcode.REFUSED), ("NOTIMP", Rcode.OTHER)]
 )
-async def test_D6_a_server_that_fails_is_followed_by_the_next(tmp_path: Path, code: str, expected: Code) -> None:
+async def test_D6_a_server_that_fails_is_followed_by_the_next(tmp_path: Path, code: str, expected: Rcode) -> None:
     async with (
         plain_server(saying(code=code)) as first,
         plain_server(saying(FOUR), address="127.0.0.2", port=first.port) as second,
@@ -114,14 +114,14 @@ async def test_D6_a_name_that_does_not_exist_is_asked_of_nobody_else(tmp_path: P
         plain_server(saying(FOUR), address="127.0.0.2", port=first.port) as second,
     ):
         ear = await ask(asking(tmp_path, first.port, "127.0.0.1", "127.0.0.2"))
-    assert [found.code for found in ear.found] == [Code.NO_NAME]
+    assert [found.code for found in ear.found] == [Rcode.NO_NAME]
     assert second.asked == []
 
 
 async def test_a_name_without_addresses_exists(tmp_path: Path) -> None:
     async with plain_server(saying()) as server:
         ear = await ask(asking(tmp_path, server.port))
-    assert [(found.code, found.addresses) for found in ear.found] == [(Code.OK, ())]
+    assert [(found.code, found.addresses) for found in ear.found] == [(Rcode.OK, ())]
 
 
 async def test_silence_is_waited_for_so_long(tmp_path: Path) -> None:

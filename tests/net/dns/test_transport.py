@@ -15,8 +15,8 @@ from proxy.net.poller import Poller
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.wire import dns
-from proxy.wire.dns import Kind
-from proxy.wire.dns_url import Secure, SecureServer
+from proxy.wire.dns import RecordType
+from proxy.wire.dns_url import DnsProtocol, SecureServer
 from tests.support.authority import Authority
 from tests.support.late import TLS_LATE_S, stall, stalling
 from tests.support.name_servers import LOOPBACK, Asked, NameServer, page, reply, saying, silent, tls_server
@@ -31,16 +31,18 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(AUTHORITY.write(tmp_path_factory.mktemp("ca")))
 
 
-@pytest.fixture(params=[Secure.DOH, Secure.DOT])
-def kind(request: pytest.FixtureRequest) -> Secure:
-    found: Secure = request.param
+@pytest.fixture(params=[DnsProtocol.DOH, DnsProtocol.DOT])
+def kind(request: pytest.FixtureRequest) -> DnsProtocol:
+    found: DnsProtocol = request.param
     return found
 
 
 @pytest.fixture
-async def server(home: None, best_poller: Poller, kind: Secure) -> AsyncIterator[NameServer]:
+async def server(home: None, best_poller: Poller, kind: DnsProtocol) -> AsyncIterator[NameServer]:
     """Whatever a test leaves under way is ended before its server is."""
-    async with tls_server(saying(ADDRESS), AUTHORITY.server(LOOPBACK, "dns.test"), http=kind is Secure.DOH) as made:
+    async with tls_server(
+        saying(ADDRESS), AUTHORITY.server(LOOPBACK, "dns.test"), http=kind is DnsProtocol.DOH
+    ) as made:
         yield made
         await cancel_all()
 
@@ -49,15 +51,15 @@ Made = tuple[NameServer, DnsTransport]
 
 
 @pytest.fixture
-def channel(server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer) -> DnsTransport:
+def channel(server: NameServer, kind: DnsProtocol, ca: str, to_relays: TcpDialer) -> DnsTransport:
     return make_transport(where(server, kind, ca), to_relays, timeout_s=10)
 
 
-def where(server: NameServer, kind: Secure, ca: str | None, sni: str | None = None) -> SecureServer:
+def where(server: NameServer, kind: DnsProtocol, ca: str | None, sni: str | None = None) -> SecureServer:
     return SecureServer(kind, Destination(LOOPBACK, server.port), "/dns-query", sni, ca)
 
 
-async def ask(channel: DnsTransport, name: str = "a.test", kind: Kind = Kind.A) -> list[str]:
+async def ask(channel: DnsTransport, name: str = "a.test", kind: RecordType = RecordType.A) -> list[str]:
     answer = dns.read_answer(await channel.exchange(dns.query(name, kind, padded=True)), name, kind)
     return [str(address) for address in answer.addresses]
 
@@ -84,7 +86,7 @@ async def test_D13_questions_are_padded_and_name_no_subnet(server: NameServer, c
     assert options == [12, 12]  # padding, and nothing else
 
 
-@pytest.mark.parametrize("kind", [Secure.DOH], indirect=True)
+@pytest.mark.parametrize("kind", [DnsProtocol.DOH], indirect=True)
 async def test_over_HTTPS_a_question_has_no_number(server: NameServer, channel: DnsTransport) -> None:
     await ask(channel)
     assert [asked.message.id for asked in server.asked] == [0]
@@ -93,7 +95,7 @@ async def test_over_HTTPS_a_question_has_no_number(server: NameServer, channel: 
     assert "User-Agent" not in head
 
 
-@pytest.mark.parametrize("kind", [Secure.DOT], indirect=True)
+@pytest.mark.parametrize("kind", [DnsProtocol.DOT], indirect=True)
 async def test_over_TLS_many_questions_travel_at_once(server: NameServer, channel: DnsTransport) -> None:
     server.say = silent
     asking = [spawn(ask(channel, f"n{number}.test"), name="ask") for number in range(200)]
@@ -104,7 +106,7 @@ async def test_over_TLS_many_questions_travel_at_once(server: NameServer, channe
     assert await asyncio.gather(*asking) == [[ADDRESS]] * 200
 
 
-@pytest.mark.parametrize("kind", [Secure.DOH], indirect=True)
+@pytest.mark.parametrize("kind", [DnsProtocol.DOH], indirect=True)
 async def test_over_HTTPS_there_are_so_many_connections(server: NameServer, channel: DnsTransport) -> None:
     asking = [spawn(ask(channel, f"n{number}.test"), name="ask") for number in range(50)]
     assert await asyncio.gather(*asking) == [[ADDRESS]] * 50
@@ -112,21 +114,21 @@ async def test_over_HTTPS_there_are_so_many_connections(server: NameServer, chan
 
 
 async def test_a_certificate_for_the_name_given_is_enough(
-    server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer
+    server: NameServer, kind: DnsProtocol, ca: str, to_relays: TcpDialer
 ) -> None:
     assert await ask(make_transport(where(server, kind, ca, "dns.test"), to_relays, timeout_s=10)) == [ADDRESS]
 
 
 @pytest.mark.parametrize(("trusted", "sni"), [(True, "other.test"), (False, None)])
 async def test_D1_a_certificate_that_is_not_good_is_refused_before_anything_is_asked(
-    server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer, trusted: bool, sni: str | None
+    server: NameServer, kind: DnsProtocol, ca: str, to_relays: TcpDialer, trusted: bool, sni: str | None
 ) -> None:
     channel = make_transport(where(server, kind, ca if trusted else None, sni), to_relays, timeout_s=10)
     assert (await failing(channel)).symptom is Symptom.CERTIFICATE
     assert server.asked == []
 
 
-def test_a_file_without_certificates_is_told_at_start(kind: Secure, to_relays: TcpDialer, tmp_path: Path) -> None:
+def test_a_file_without_certificates_is_told_at_start(kind: DnsProtocol, to_relays: TcpDialer, tmp_path: Path) -> None:
     server = SecureServer(kind, Destination(LOOPBACK, 1), ca=str(tmp_path / "none.pem"))
     with pytest.raises(ConfigError, match="no certificates"):
         make_transport(server, to_relays, timeout_s=1)
@@ -161,7 +163,9 @@ async def test_a_question_lost_with_a_new_connection_has_failed(server: NameServ
     assert len(server.asked) == 1
 
 
-async def test_silence_is_waited_for_so_long(server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer) -> None:
+async def test_silence_is_waited_for_so_long(
+    server: NameServer, kind: DnsProtocol, ca: str, to_relays: TcpDialer
+) -> None:
     server.say = silent
     channel = make_transport(where(server, kind, ca), to_relays, timeout_s=0.3)
     assert "no answer within 0.3 s" in str(await failing(channel))
@@ -170,7 +174,9 @@ async def test_silence_is_waited_for_so_long(server: NameServer, kind: Secure, c
     assert await ask(channel) == [ADDRESS]
 
 
-async def test_an_idle_connection_is_closed(server: NameServer, kind: Secure, ca: str, to_relays: TcpDialer) -> None:
+async def test_an_idle_connection_is_closed(
+    server: NameServer, kind: DnsProtocol, ca: str, to_relays: TcpDialer
+) -> None:
     channel = make_transport(where(server, kind, ca), to_relays, timeout_s=10, idle_s=0.01)
     await ask(channel)
     await until(lambda: not channel._running)
@@ -178,7 +184,7 @@ async def test_an_idle_connection_is_closed(server: NameServer, kind: Secure, ca
     assert server.connections == 2
 
 
-@pytest.mark.parametrize("kind", [Secure.DOT], indirect=True)
+@pytest.mark.parametrize("kind", [DnsProtocol.DOT], indirect=True)
 async def test_who_leaves_takes_nobody_along(server: NameServer, channel: DnsTransport) -> None:
     server.say = silent
     leaving, staying = (spawn(ask(channel, name), name="ask") for name in ("a.test", "b.test"))
@@ -190,7 +196,7 @@ async def test_who_leaves_takes_nobody_along(server: NameServer, channel: DnsTra
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("kind", [Secure.DOH], indirect=True)
+@pytest.mark.parametrize("kind", [DnsProtocol.DOH], indirect=True)
 async def test_a_question_whose_asker_left_before_its_turn_is_not_asked(
     server: NameServer, channel: DnsTransport
 ) -> None:
@@ -224,12 +230,12 @@ async def test_no_more_than_so_many_wait(
     assert await ask(channel) == [ADDRESS]
 
 
-async def test_nobody_listens(home: None, kind: Secure, ca: str, to_relays: TcpDialer) -> None:
+async def test_nobody_listens(home: None, kind: DnsProtocol, ca: str, to_relays: TcpDialer) -> None:
     channel = make_transport(SecureServer(kind, Destination(LOOPBACK, 1), ca=ca), to_relays, timeout_s=10)
     assert (await failing(channel)).symptom is Symptom.RESOLVE_FAILED
 
 
-async def test_our_own_troubles_stay_ours(kind: Secure, ca: str) -> None:
+async def test_our_own_troubles_stay_ours(kind: DnsProtocol, ca: str) -> None:
     class Offline:
         async def dial(self, destination: Destination) -> Stream:
             raise DialError("no route", stage=Stage.CONNECT, symptom=Symptom.OFFLINE)
@@ -238,7 +244,7 @@ async def test_our_own_troubles_stay_ours(kind: Secure, ca: str) -> None:
     assert (await failing(channel)).symptom is Symptom.OFFLINE
 
 
-@pytest.mark.parametrize("kind", [Secure.DOH], indirect=True)
+@pytest.mark.parametrize("kind", [DnsProtocol.DOH], indirect=True)
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
@@ -262,7 +268,7 @@ async def test_D3_D4_an_answer_that_is_none_is_refused(
     assert await ask(channel) == [ADDRESS]
 
 
-@pytest.mark.parametrize("kind", [Secure.DOH], indirect=True)
+@pytest.mark.parametrize("kind", [DnsProtocol.DOH], indirect=True)
 async def test_what_follows_an_answer_is_no_answer_to_the_next(server: NameServer, channel: DnsTransport) -> None:
     forged = page(b"forged")
 
@@ -276,7 +282,7 @@ async def test_what_follows_an_answer_is_no_answer_to_the_next(server: NameServe
     assert [asked.connection for asked in server.asked] == [1, 2]
 
 
-@pytest.mark.parametrize("kind", [Secure.DOT], indirect=True)
+@pytest.mark.parametrize("kind", [DnsProtocol.DOT], indirect=True)
 @pytest.mark.parametrize("answer", [b"", b"x" * 11, b"x" * (dns.MESSAGE_LIMIT + 1)])
 async def test_D4_a_message_of_an_impossible_length_ends_the_connection(
     server: NameServer, channel: DnsTransport, answer: bytes
@@ -285,7 +291,7 @@ async def test_D4_a_message_of_an_impossible_length_ends_the_connection(
     assert f"its answer is {len(answer)} bytes long" in str(await failing(channel))
 
 
-@pytest.mark.parametrize("kind", [Secure.DOT], indirect=True)
+@pytest.mark.parametrize("kind", [DnsProtocol.DOT], indirect=True)
 async def test_an_answer_to_nothing_is_passed_over(server: NameServer, channel: DnsTransport) -> None:
     server.say = lambda asked: [reply(asked, "203.0.113.1", number=asked.message.id ^ 1), reply(asked, ADDRESS)]
     assert await ask(channel) == [ADDRESS]
@@ -303,10 +309,10 @@ async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(
 
 
 async def test_a_handshake_that_was_answered_while_the_loop_was_late_is_in_time(
-    home: None, best_poller: Poller, to_relays: TcpDialer, kind: Secure, ca: str
+    home: None, best_poller: Poller, to_relays: TcpDialer, kind: DnsProtocol, ca: str
 ) -> None:
     context = stalling(AUTHORITY.server(LOOPBACK, "dns.test"), TLS_LATE_S)
-    async with tls_server(saying(ADDRESS), context, http=kind is Secure.DOH) as server:
+    async with tls_server(saying(ADDRESS), context, http=kind is DnsProtocol.DOH) as server:
         channel = make_transport(where(server, kind, ca), to_relays, timeout_s=10)
         assert await ask(channel) == [ADDRESS]
         await cancel_all()
