@@ -1,7 +1,7 @@
-"""Where a secure name server is: `https://1.1.1.1/dns-query` (DoH, RFC 8484) or `tls://9.9.9.9` (DoT, RFC 7858).
+"""URLs of encrypted DNS servers: `https://1.1.1.1/dns-query` (DoH, RFC 8484) and `tls://9.9.9.9` (DoT, RFC 7858).
 
-By address, since a name would have to be asked for in the clear first; `?sni=` gives the name that its certificate is
-for, where that is not the address, and `?ca=` a file of certificates to trust in place of the system's.
+A server is given by address, since its name would need a plain query first. `?sni=` is the name in its certificate,
+where that is not the address; `?ca=` is a file of certificates to trust in place of the system's.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from proxy.wire import hostnames as names
 
 
 class DnsProtocol(StrEnum):
-    """How it is asked."""
+    """The protocol of an encrypted DNS server; the value is its URL scheme."""
 
     DOH = "https"
     DOT = "tls"
@@ -34,12 +34,12 @@ class SecureServer:
     kind: DnsProtocol
     endpoint: Destination  # an address
     path: str = ""  # DoH
-    sni: str | None = None  # the name to ask for and to verify, in place of the address
+    sni: str | None = None  # the name to send as SNI and to verify, in place of the address
     ca: str | None = None  # a PEM file
 
     @property
     def name(self) -> str:
-        """What certificate and Host header are to say."""
+        """The name for the certificate and the Host header."""
         return self.sni or self.endpoint.host
 
     def __str__(self) -> str:
@@ -47,7 +47,7 @@ class SecureServer:
 
 
 def parse(text: str) -> SecureServer:
-    """Raises ValueError with one sentence."""
+    """Parses one entry of `[dns] servers`. Raises ValueError with one sentence."""
     match = _URL.match(text.removesuffix(_TEMPLATE))
     if match is None:
         raise ValueError("write an encrypted DNS server as https://ADDRESS/PATH or tls://ADDRESS")
