@@ -19,7 +19,8 @@ from proxy.model.errors import ConfigError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import context_trusting
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.resolver import BogonCheck, NetworkOnly, Resolver, ResolverOptions, ResolverPolicy
+from proxy.net.dns.policy import BogonCheck, NetworkOnly, ResolverPolicy
+from proxy.net.dns.resolver import Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.wire import dns_url
 from proxy.wire.dns_url import SecureServer

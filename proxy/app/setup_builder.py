@@ -28,7 +28,8 @@ from proxy.net.dialers.addon_relay import AskAddon, no_addon
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import TcpDialer
-from proxy.net.dns.resolver import NO_RESOLVER_POLICY, EncryptedLookup, Resolver, ResolverPolicy
+from proxy.net.dns.policy import NO_RESOLVER_POLICY, ResolverPolicy
+from proxy.net.dns.resolver import EncryptedLookup, Resolver
 from proxy.net.poller import Poller
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream

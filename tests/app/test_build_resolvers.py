@@ -12,7 +12,7 @@ import pytest
 
 from proxy.model import DIRECT, Destination, Route, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
-from proxy.net.dns.resolver import NetworkOnly
+from proxy.net.dns.policy import NetworkOnly
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.tasks import cancel_all
 from proxy.session.setup import Setup

@@ -10,7 +10,7 @@ from pathlib import Path
 from proxy.app.setup_builder import SetupBuilder
 from proxy.config.load import load
 from proxy.config.paths import Paths
-from proxy.net.dns.resolver import NO_RESOLVER_POLICY, ResolverPolicy
+from proxy.net.dns.policy import NO_RESOLVER_POLICY, ResolverPolicy
 from proxy.net.poller import make_poller
 from proxy.session.setup import Setup
 

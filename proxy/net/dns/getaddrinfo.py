@@ -1,7 +1,7 @@
-"""The system's own resolver, for whatever is special: getaddrinfo, which blocks.
+"""The system's own resolver, for special names: getaddrinfo, which blocks.
 
-So each lookup has a daemon thread: a resolver that stays silent holds up neither the loop nor the end of the program.
-At most 32 run at once; the rest wait in line.
+Each lookup has a daemon thread of its own, so that a silent resolver delays neither the loop nor the end of the
+program. At most 32 run at once; the rest queue.
 """
 
 from __future__ import annotations
@@ -26,13 +26,14 @@ SystemAnswer = LookupResult | DialError
 
 
 def system_lookup(host: str) -> list[IPAddress]:
-    """getaddrinfo, in its order, each address once; blocks. Raises OSError (gaierror) and UnicodeError."""
-    found = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
-    return list(dict.fromkeys(ipaddress.ip_address(sockaddr[0]) for *_, sockaddr in found))
+    """Returns what getaddrinfo returns, in its order, each address once. Blocks. Raises OSError (gaierror) and
+    UnicodeError."""
+    results = socket.getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    return list(dict.fromkeys(ipaddress.ip_address(sockaddr[0]) for *_, sockaddr in results))
 
 
 class GetaddrinfoThreads:
-    """Looks names up. Belongs to one loop."""
+    """Looks names up in threads. Belongs to one loop."""
 
     def __init__(self, lookup: Lookup = system_lookup) -> None:
         self._lookup = lookup
@@ -40,8 +41,8 @@ class GetaddrinfoThreads:
         self._running = 0
 
     async def ask(self, host: str) -> SystemAnswer:
-        """What the system says, with no life of its own (`ttl_s` is infinite: the cache sets the bound); or the
-        DialError of stage RESOLVE. Takes as long as the system does."""
+        """Returns the system's answer, whose `ttl_s` is infinite, since getaddrinfo gives none; or the DialError of
+        stage RESOLVE. Takes as long as the system does."""
         future: asyncio.Future[SystemAnswer] = asyncio.get_running_loop().create_future()
         self._waiting.append((host, future))
         self._start()
@@ -54,13 +55,13 @@ class GetaddrinfoThreads:
             thread = threading.Thread(target=self._run, args=(loop, host, future), name=f"resolve {host}", daemon=True)
             try:
                 thread.start()
-            except RuntimeError as error:  # no thread to be had
+            except RuntimeError as error:  # the system grants no further thread
                 future.set_result(_failed(f"{host} cannot be looked up: {error}", Symptom.LOCAL))
             else:
                 self._running += 1
 
     def _run(self, loop: asyncio.AbstractEventLoop, host: str, future: asyncio.Future[SystemAnswer]) -> None:
-        """In a thread of its own."""
+        """Runs in a thread of its own."""
         answer = self._answer(host)
         with contextlib.suppress(RuntimeError):  # the loop ended while getaddrinfo was blocked
             loop.call_soon_threadsafe(self._ended, future, answer)
@@ -69,8 +70,8 @@ class GetaddrinfoThreads:
         try:
             return LookupResult(tuple(self._lookup(host)), float("inf"), source="the system")
         except (OSError, UnicodeError) as error:
-            return _failed(f"{host} does not resolve: {words(error)}", _symptom(error))
-        except Exception as error:  # must be said, or all who wait for this name would wait in vain
+            return _failed(f"{host} does not resolve: {error_text(error)}", _symptom(error))
+        except Exception as error:  # also a fault of ours is an answer: otherwise the callers would wait for ever
             return _failed(f"{host} cannot be looked up: {error!r}", Symptom.LOCAL)
 
     def _ended(self, future: asyncio.Future[SystemAnswer], answer: SystemAnswer) -> None:
@@ -94,8 +95,8 @@ def _symptom(error: OSError | UnicodeError) -> Symptom:
     return Symptom.LOCAL if error.errno in _SHORTAGES else Symptom.RESOLVE_FAILED
 
 
-def words(error: OSError | UnicodeError) -> str:
-    """Returns an error's own text."""
+def error_text(error: OSError | UnicodeError) -> str:
+    """Returns an error's own text, without its number."""
     return (error.strerror if isinstance(error, OSError) else None) or str(error)
 
 

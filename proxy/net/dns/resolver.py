@@ -1,8 +1,8 @@
-"""Names to addresses: which resolver may be asked for which name.
+"""Names to addresses: decides which resolver may be asked for which name.
 
-A stub resolver asks the system's name servers for plain names; getaddrinfo resolves what is special. A name that is
-suspect, or has a finding against it, is asked of encrypted DNS servers only. Lookups of one name share one query, and
-an answer is cached for half a minute at most, for the network that gave it.
+The stub resolver asks the system's name servers for ordinary names; getaddrinfo resolves special ones. A name that is
+suspect, or has a finding against it, is asked of encrypted DNS servers only. Concurrent lookups of one name share one
+query. An answer is cached for 30 s at most, for the network that gave it.
 """
 
 from __future__ import annotations
@@ -12,23 +12,14 @@ import ipaddress
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
-from proxy.model import (
-    NO_EVIDENCE,
-    UNKNOWN_NETWORK,
-    DnsFinding,
-    Evidence,
-    IPAddress,
-    NetworkId,
-    SignalId,
-    Stage,
-    Symptom,
-)
+from proxy.model import NO_EVIDENCE, DnsFinding, Evidence, IPAddress, NetworkId, SignalId, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.deadline import deadline
 from proxy.net.dns.encrypted import EncryptedDns
-from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, system_lookup, words
+from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, error_text, system_lookup
+from proxy.net.dns.policy import NO_RESOLVER_POLICY, BogonCheck, ResolverPolicy
 from proxy.net.dns.stub_resolver import LookupResult, StubResolver
 from proxy.net.dns.tampering import ExpiringCache, TamperingChecks, listed
 from proxy.net.tasks import spawn
@@ -37,13 +28,13 @@ from proxy.wire.hostnames import PRIVATE_SUFFIXES
 
 KEEP_S = 30.0
 ADDRESSES = 16
-"""Of one name, at most: a dial reaches no more of them before its deadline."""
+"""Addresses of one name at most: a dial reaches no more of them before its deadline."""
 
 TTL_MIN_S = 1.0
 """The shortest time that an answer is cached, even where its TTL is 0: one page asks for a name many times."""
 
 FINDING_KEEP_S = 3600.0
-"""How long a name with a finding against it is asked of secure servers only, whatever else is believed of it."""
+"""Seconds for which a name with a finding against it is asked of encrypted DNS only, whatever else is believed."""
 
 Mode = Literal["on-suspicion", "always", "never"]
 Answer = tuple[IPAddress, ...] | DialError
@@ -68,48 +59,6 @@ class ResolverOptions:
     controls: Sequence[str] = ()  # names to which another proxy's fake addresses show
 
 
-class ResolverPolicy(Protocol):
-    """What a resolver asks of the layers above it, and reports to them."""
-
-    def network(self) -> NetworkId:
-        """The current network: answers are cached for the one that gave them."""
-        ...
-
-    def is_suspect(self, host: str) -> bool:
-        """Whether `host` must not be resolved in plain text (but with mode "never")."""
-        ...
-
-    def on_forged(self, host: str, finding: DnsFinding) -> None:
-        """Called for a forged answer that came in addition to the one in use."""
-        ...
-
-
-class NetworkOnly:
-    """A policy that knows the network and suspects no name."""
-
-    def __init__(self, network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK) -> None:
-        self._network = network
-
-    def network(self) -> NetworkId:
-        return self._network()
-
-    def is_suspect(self, host: str) -> bool:
-        return False
-
-    def on_forged(self, host: str, finding: DnsFinding) -> None:
-        pass
-
-
-NO_RESOLVER_POLICY: ResolverPolicy = NetworkOnly()
-"""For commands, which run without the rest of Byway."""
-
-
-class BogonCheck(Protocol):
-    """What knows which addresses no public name leads to."""
-
-    def is_bogon(self, host: str, address: IPAddress) -> bool: ...
-
-
 class Resolver:
     """Resolves names: by `[dns.hosts]` first, then by the resolver that the policy allows. Belongs to one loop."""
 
@@ -125,9 +74,9 @@ class Resolver:
         lookup: Lookup = system_lookup,
         now: Callable[[], float] = time.time,
     ) -> None:
-        """`hosts` maps canonical names to addresses. `system` None: getaddrinfo (`lookup`) resolves all. `guard` None:
-        no address is taken for a forged one. `now` is the wall clock. Raises ConfigError when a host's address is
-        none."""
+        """`hosts` maps canonical names to addresses. Without `system`, getaddrinfo (`lookup`) resolves every name.
+        Without `guard`, no address counts as forged. `now` is the wall clock. Raises ConfigError when an address of
+        `hosts` is not one."""
         self._hosts = {name: _configured(name, address) for name, address in (hosts or {}).items()}
         self._timeout_s = options.timeout_s
         self._keep_s = options.keep_s
@@ -135,15 +84,14 @@ class Resolver:
         self._local = tuple(f".{suffix}" for suffix in (*_LOCAL_SUFFIXES, *options.local))
         self._policy = policy
         self._network = policy.network
-        self._threads = GetaddrinfoThreads(lookup)
+        self._getaddrinfo = GetaddrinfoThreads(lookup)
         self._system = system
-        self._secure = encrypted
+        self._encrypted = encrypted
         self._tampering = TamperingChecks(
-            self._ask_system_bare,
-            policy.network,
-            is_bogon=guard.is_bogon if guard is not None else lambda _host, _address: False,
+            self._ask_system_unchecked,
+            policy,
+            guard,
             controls=options.controls,
-            suspect=policy.is_suspect,
             keep_s=options.finding_keep_s,
             now=now,
         )
@@ -151,63 +99,66 @@ class Resolver:
         self._secured = ExpiringCache[tuple[IPAddress, ...]]()
         self._under_way: dict[tuple[bool, str], asyncio.Future[Answer]] = {}  # (secure, host)
 
-    # -- asking ----------------------------------------------------------------------------------------------------
+    # -- lookups ---------------------------------------------------------------------------------------------------
 
     async def resolve(self, host: str) -> tuple[IPAddress, ...]:
-        """1 to 16 addresses in the system's order of preference.
+        """Returns 1 to 16 addresses in the system's order of preference.
 
         Raises DialError of stage RESOLVE: NO_NAME (it does not exist, or has no address), RESOLVE_FAILED (no answer),
         OFFLINE (this machine has no route to any name server), FORGED (evidence "dns" names the signal), FORBIDDEN (a
-        name that must not be asked for), SKIPPED (it may be asked of secure servers only, and none answers), LOCAL (out
-        of descriptors or memory). Evidence "code" says how the server answered."""
+        name that must not be asked for), SKIPPED (it may be asked of encrypted DNS only, and no server answers), LOCAL
+        (out of descriptors or memory). Evidence "code" says how the server answered."""
         if (configured := self._hosts.get(host)) is not None:
             return configured
         if host == "onion" or host.endswith(".onion"):  # RFC 7686: never asked of the DNS
             raise _failed(f"{host} is an onion name: it needs Tor and is never resolved", Symptom.FORBIDDEN)
-        kept = self._plain.get((self._network(), host), asyncio.get_running_loop().time())
-        if kept is not None:
-            return kept
-        if self._mode != "never" and self._must_be_secure(host):
+        cached = self._plain.get((self._network(), host), asyncio.get_running_loop().time())
+        if cached is not None:
+            return cached
+        if not self.may_ask_in_plain_text(host):
             return self._in_files(host) or await self._resolve_encrypted(host)
-        return _given(await self._share_query(False, host, self._ask_system))
+        return _addresses_or_raise(await self._share_query(False, host, self._ask_system))
 
     async def secure(self, host: str) -> tuple[IPAddress, ...]:
-        """The same from secure servers only: behind `direct|doh`. Raises DialError, SKIPPED also for names that they
-        are never asked for."""
+        """Returns the same from encrypted DNS only, for `direct|doh`. Raises DialError as `resolve` does; SKIPPED also
+        for names that encrypted DNS is never asked for."""
         if (configured := self._hosts.get(host)) is not None:
             return configured
-        if self._secure is None or self._mode == "never":
+        if self._encrypted is None or self._mode == "never":
             raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
         if self._is_local(host) or host == "onion" or host.endswith(".onion"):
             raise _failed(f"{host} is a local name: encrypted DNS is not asked for it", Symptom.SKIPPED)
         return await self._resolve_encrypted(host)
 
     async def _resolve_encrypted(self, host: str) -> tuple[IPAddress, ...]:
-        if self._secure is None:
+        if self._encrypted is None:
             raise _failed("no encrypted DNS server is configured", Symptom.SKIPPED)
-        if self._is_local(host):  # with "always" alone
+        if self._is_local(host):  # only with "always": `may_ask_in_plain_text` allows local names otherwise
             text = f'{host} is a local name, and [dns] secure = "always" allows no plain DNS query for it: '
             raise _failed(f"{text}set its address in [dns.hosts]", Symptom.NO_NAME)
-        kept = self._secured.get((self._network(), host), asyncio.get_running_loop().time())
-        return kept if kept is not None else _given(await self._share_query(True, host, self._ask_secure))
+        cached = self._secured.get((self._network(), host), asyncio.get_running_loop().time())
+        if cached is not None:
+            return cached
+        return _addresses_or_raise(await self._share_query(True, host, self._ask_encrypted))
 
-    def _must_be_secure(self, host: str) -> bool:
-        """Whether the name may not be asked for in the clear."""
-        if self._mode == "always":
+    def may_ask_in_plain_text(self, host: str) -> bool:
+        """Whether the system's name servers may be asked for `host`: not for a suspect name, unless it is local."""
+        if self._mode == "never":
             return True
-        if self._secure is None or not (self._policy.is_suspect(host) or self.finding(host) is not None):
+        if self._mode == "always":
             return False
-        return not self._is_local(host)
+        is_suspect = self._encrypted is not None and (self._policy.is_suspect(host) or self.finding(host) is not None)
+        return not is_suspect or self._is_local(host)
 
     def _is_local(self, host: str) -> bool:
         """Whether encrypted DNS is never asked for `host`. With "always" the search list does not count, since no other
-        server is asked either."""
+        server may be asked instead."""
         if "." not in host or f".{host}".endswith(self._local):
             return True
         return self._mode == "on-suspicion" and self._system is not None and self._system.is_searched(host)
 
     def _in_files(self, host: str) -> tuple[IPAddress, ...]:
-        """Returns the addresses in this machine's hosts file; no query is sent."""
+        """Returns the addresses in this machine's hosts file. Sends no query."""
         if f".{host}".endswith(".localhost"):
             return _LOCALHOST
         return self._system.in_hosts(host) if self._system is not None else ()
@@ -222,7 +173,7 @@ class Resolver:
         return self._plain.get(key, now) or self._secured.get(key, now) or ()
 
     def is_resolving(self, host: str) -> bool:
-        """Whether the system has yet to answer for `host`."""
+        """Whether the system has not answered for `host` yet."""
         return (False, host) in self._under_way
 
     def finding(self, host: str) -> DnsFinding | None:
@@ -235,15 +186,15 @@ class Resolver:
         return self._tampering.is_fake(address)
 
     async def compare(self, host: str) -> DnsFinding | None:
-        """Compares what the system last answered for `host` with encrypted DNS; the system is not asked for the name.
+        """Compares the system's last answer for `host` with that of encrypted DNS, without asking the system again.
 
-        Returns None when both agree, or encrypted DNS does not answer."""
+        Returns the finding; None when both agree, or when encrypted DNS does not answer."""
         finding = await self._tampering.compare(host, self.secure)
         if finding is not None:
             self._plain.drop((self._network(), host))
         return finding
 
-    # -- one query for all who ask ---------------------------------------------------------------------------------
+    # -- one query for all callers ---------------------------------------------------------------------------------
 
     async def _share_query(self, secure: bool, host: str, ask: Ask) -> Answer:
         future = self._under_way.get((secure, host))
@@ -265,120 +216,135 @@ class Resolver:
 
         self._under_way[(secure, host)] = future
         task = spawn(ask(self._network(), host, settle), name=f"resolve {host}")
-        # A fault in it must not leave all who wait for the name waiting.
+        # A fault in the task must not leave the callers waiting.
         task.add_done_callback(lambda _: settle(_failed(f"{host} cannot be looked up", Symptom.LOCAL)))
         return future
 
     def _timed_out(self, secure: bool, host: str) -> DialError:
-        if secure:  # nothing about the name, so nothing may be learned
+        if secure:  # no evidence about the name
             text = f"no answer for {host} from an encrypted DNS server within {self._timeout_s:g} s"
             return _failed(text, Symptom.SKIPPED, {"doh": "doh_down"})
         self._tampering.record_system_answer(host, LookupResult(code=None, source="the system"))
         text = f"no DNS answer for {host} within {self._timeout_s:g} s"
         return _failed(text, Symptom.RESOLVE_FAILED, {"code": "silent"})
 
-    def _cache(
-        self, kept: ExpiringCache[tuple[IPAddress, ...]], network: NetworkId, host: str, found: LookupResult
+    def _store(
+        self, cache: ExpiringCache[tuple[IPAddress, ...]], network: NetworkId, host: str, result: LookupResult
     ) -> None:
-        keep_s = min(self._keep_s, max(TTL_MIN_S, found.ttl_s))
-        kept.put((network, host), asyncio.get_running_loop().time() + keep_s, found.addresses[:ADDRESSES])
+        keep_s = min(self._keep_s, max(TTL_MIN_S, result.ttl_s))
+        cache.put((network, host), asyncio.get_running_loop().time() + keep_s, result.addresses[:ADDRESSES])
 
-    async def _ask_secure(self, network: NetworkId, host: str, settle: Settle) -> None:
-        assert self._secure is not None
+    async def _ask_encrypted(self, network: NetworkId, host: str, settle: Settle) -> None:
+        assert self._encrypted is not None
         try:
-            found = await self._secure.ask(host)
+            result = await self._encrypted.ask(host)
         except DialError as error:
             settle(error)
             return
-        if found.addresses:
-            self._cache(self._secured, network, host, found)
-        elif found.code is Rcode.NO_NAME and network == self._network():
+        if result.addresses:
+            self._store(self._secured, network, host, result)
+        elif result.code is Rcode.NO_NAME and network == self._network():
             self._tampering.mark_local(host)
-        settle(found.addresses[:ADDRESSES] or _nothing(host, found))
+        settle(result.addresses[:ADDRESSES] or _no_address(host, result))
 
     async def _ask_system(self, network: NetworkId, host: str, settle: Settle) -> None:
         """Settles at the first answer; a later one only corrects the cache."""
         if self._system is None or not self._system.handles(host):
-            settle(await self._check_system_answer(network, host, await self._threads.ask(host)))
+            settle(await self._check_system_answer(network, host, await self._getaddrinfo.ask(host)))
             return
-        heard = self._hearing(host)
-        told = await heard.get()
-        if isinstance(told, LookupResult) and told.code is Rcode.NO_NAME and self._system.has_search:
-            told = await self._threads.ask(host)  # it may exist under a suffix of the search list
-        if told is not None:
-            settle(await self._check_system_answer(network, host, told))
-        while isinstance(later := await heard.get(), LookupResult):
+        answers = self._ask_stub_resolver(host)
+        answer = await answers.get()
+        if isinstance(answer, LookupResult) and answer.code is Rcode.NO_NAME and self._system.has_search:
+            answer = await self._getaddrinfo.ask(host)  # it may exist under a suffix of the search list
+        if answer is not None:
+            settle(await self._check_system_answer(network, host, answer))
+        while isinstance(later := await answers.get(), LookupResult):
             if later.addresses:
                 await self._check_system_answer(network, host, later)
 
-    async def _ask_system_bare(self, host: str) -> SystemAnswer:
-        """Asks the system and checks nothing."""
+    async def _ask_system_unchecked(self, host: str) -> SystemAnswer:
+        """Asks the system and does not check the answer."""
         if self._system is None or not self._system.handles(host):
-            return await self._threads.ask(host)
-        return await self._hearing(host).get() or LookupResult(code=None)
+            return await self._getaddrinfo.ask(host)
+        return await self._ask_stub_resolver(host).get() or LookupResult(code=None)
 
-    def _hearing(self, host: str) -> asyncio.Queue[SystemAnswer | None]:
-        """What the name servers say, as it comes, and None behind it."""
-        heard: asyncio.Queue[SystemAnswer | None] = asyncio.Queue()
-        spawn(self._hear(host, heard.put_nowait), name=f"ask for {host}")
-        return heard
-
-    async def _hear(self, host: str, tell: Callable[[SystemAnswer | None], None]) -> None:
+    def _ask_stub_resolver(self, host: str) -> asyncio.Queue[SystemAnswer | None]:
+        """Starts a lookup. Returns the queue of its answers, which ends with None."""
         assert self._system is not None
-        network = self._network()
+        listener = _StubListener(self, self._network(), host)
+        spawn(listener.run(self._system, self._timeout_s), name=f"ask for {host}")
+        return listener.answers
 
-        def differs(first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
-            if network == self._network():
-                self._on_two_answers(host, first, second)
-
-        try:
-            await self._system.ask(
-                host,
-                self._timeout_s,
-                tell,
-                differs,
-                may_go_on=lambda: self._mode == "never" or not self._must_be_secure(host),
-            )
-        except OSError as error:
-            tell(_failed(f"{host} cannot be looked up: {words(error)}", Symptom.LOCAL))
-        finally:
-            tell(None)
-
-    def _on_two_answers(self, host: str, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
+    def on_two_answers(
+        self, network: NetworkId, host: str, first: Sequence[IPAddress], second: Sequence[IPAddress]
+    ) -> None:
+        """Called by a lookup on `network` whose query got two different answers: one of them is forged."""
+        if network != self._network():
+            return
         detail = f"first {listed(first)}, then {listed(second)} to one query"
         finding = self._tampering.add_finding(host, SignalId.DNS_TWO_ANSWERS, detail)
-        self._plain.drop((self._network(), host))
+        self._plain.drop((network, host))
         self._policy.on_forged(host, finding)
 
-    async def _check_system_answer(self, network: NetworkId, host: str, told: SystemAnswer) -> Answer:
-        """Checks the system's answer and caches a good one. It is not cached when the network has changed."""
-        is_here = network == self._network()
-        if is_here:
-            self._tampering.record_system_answer(host, told)
-        if isinstance(told, DialError):
-            return told
-        if not told.addresses:
-            return _nothing(host, told)
-        if await self._is_forged(host, told.addresses):
-            if is_here:
-                self._tampering.add_finding(host, SignalId.DNS_BOGON, f"{listed(told.addresses)} for a public name")
+    async def _check_system_answer(self, network: NetworkId, host: str, answer: SystemAnswer) -> Answer:
+        """Checks an answer that the system gave on `network`, and caches a good one. After a change of network, it is
+        used once and not stored."""
+        is_current = network == self._network()
+        if is_current:
+            self._tampering.record_system_answer(host, answer)
+        if isinstance(answer, DialError):
+            return answer
+        if not answer.addresses:
+            return _no_address(host, answer)
+        if await self._is_forged(host, answer.addresses):
+            if is_current:
+                self._tampering.add_finding(host, SignalId.DNS_BOGON, f"{listed(answer.addresses)} for a public name")
             text = (
-                f"{host}: the resolver returned {listed(told.addresses)}, which is not a public address (forged "
+                f"{host}: the resolver returned {listed(answer.addresses)}, which is not a public address (forged "
                 "answer); if it is correct, add the suffix to [dns] local or the address to [safety] allow"
             )
             return _failed(text, Symptom.FORGED, {"dns": SignalId.DNS_BOGON})
-        if is_here and self.finding(host) is None:  # else nothing that the system says of it is kept
-            self._cache(self._plain, network, host, told)
-        return told.addresses[:ADDRESSES]
+        if is_current and self.finding(host) is None:  # with a finding, the next lookup goes to encrypted DNS
+            self._store(self._plain, network, host, answer)
+        return answer.addresses[:ADDRESSES]
 
     async def _is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
         if self._is_local(host) or self._in_files(host):
-            return False  # the user's own affair; the guard has its own word on it
+            return False  # a local name may have a private address; the guard still decides whether it is dialed
         return await self._tampering.is_forged(host, addresses)
 
 
+class _StubListener:
+    """Queues the answers of one lookup by the stub resolver; see LookupListener."""
+
+    def __init__(self, resolver: Resolver, network: NetworkId, host: str) -> None:
+        self.answers: asyncio.Queue[SystemAnswer | None] = asyncio.Queue()  # None: no more will come
+        self._resolver = resolver
+        self._network = network
+        self._host = host
+
+    async def run(self, system: StubResolver, timeout_s: float) -> None:
+        """Asks `system`, until no further answer is awaited."""
+        try:
+            await system.ask(self._host, timeout_s, self)
+        except OSError as error:
+            text = f"{self._host} cannot be looked up: {error_text(error)}"
+            self.answers.put_nowait(_failed(text, Symptom.LOCAL))
+        finally:
+            self.answers.put_nowait(None)
+
+    def on_result(self, result: LookupResult) -> None:
+        self.answers.put_nowait(result)
+
+    def on_two_answers(self, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
+        self._resolver.on_two_answers(self._network, self._host, first, second)
+
+    def may_ask_next(self) -> bool:
+        return self._resolver.may_ask_in_plain_text(self._host)
+
+
 class EncryptedLookup:
-    """A Resolver's secure half as one of its own: what a dialer of `direct|doh` resolves with."""
+    """The encrypted half of a Resolver, for the dialer of `direct|doh`."""
 
     def __init__(self, resolver: Resolver) -> None:
         self._resolver = resolver
@@ -388,24 +354,24 @@ class EncryptedLookup:
         return await self._resolver.secure(host)
 
 
-def _given(answer: Answer) -> tuple[IPAddress, ...]:
-    if isinstance(answer, DialError):  # each caller its own traceback
+def _addresses_or_raise(answer: Answer) -> tuple[IPAddress, ...]:
+    if isinstance(answer, DialError):  # a new error for each caller, since raising one adds to its traceback
         raise DialError(str(answer), stage=answer.stage, symptom=answer.symptom, evidence=answer.evidence)
     return answer
 
 
-def _nothing(host: str, found: LookupResult) -> DialError:
+def _no_address(host: str, result: LookupResult) -> DialError:
     """Returns the error that says why there is no address."""
-    by = f" (answer of {found.source})" if found.source and found.source != "the system" else ""
-    match found.code:
+    by = f" (answer of {result.source})" if result.source and result.source != "the system" else ""
+    match result.code:
         case Rcode.OK:
             return _failed(f"{host} has no address{by}", Symptom.NO_NAME, {"code": "nodata"})
         case Rcode.NO_NAME:
             return _failed(f"{host} does not exist{by}", Symptom.NO_NAME, {"code": "nxdomain"})
         case None:
-            said = found.source or "no name server answered"
-            symptom = Symptom.OFFLINE if found.offline else Symptom.RESOLVE_FAILED
-            return _failed(f"{host} does not resolve: {said}", symptom, {"code": "silent"})
+            reason = result.source or "no name server answered"
+            symptom = Symptom.OFFLINE if result.offline else Symptom.RESOLVE_FAILED
+            return _failed(f"{host} does not resolve: {reason}", symptom, {"code": "silent"})
         case code:
             text = f"{host} does not resolve: the name server answers {code.upper()}{by}"
             return _failed(text, Symptom.RESOLVE_FAILED, {"code": str(code)})

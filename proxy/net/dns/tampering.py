@@ -1,9 +1,9 @@
-"""What speaks for and against the system's answers, by network and name.
+"""Signs of tampering in the system resolver's answers, by network and name.
 
-An address that no public name leads to is forged, unless the user's own files or settings speak for it, a second
-opinion found the name to be local, or another proxy on this machine answers everything with fake addresses. What the
-system said last is remembered, to be compared with what secure servers say. Nothing here is asked in the clear but
-controls and, where IPv6 addresses may be translated ones, the network's prefix.
+An address to which no public name leads is forged, with three exceptions: the user's own files or settings name it,
+encrypted DNS found the name to be local, or another proxy on this machine answers every name with fake addresses. The
+system's last answer for each name is stored, to be compared with that of encrypted DNS. Plain queries sent from here
+are for control names and, where IPv6 addresses may be translated ones, for the network's NAT64 prefix.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from proxy.model import DnsFinding, IPAddress, NetworkId, SignalId, Symptom
 from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError
 from proxy.net.dns.getaddrinfo import SystemAnswer
+from proxy.net.dns.policy import BogonCheck, ResolverPolicy
 from proxy.net.dns.stub_resolver import LookupResult
 from proxy.wire import dns
 from proxy.wire.dns import Rcode
@@ -27,23 +28,23 @@ log = logging.getLogger(__name__)
 CACHED_NAMES = 1024
 
 FAKE = ipaddress.IPv4Network("198.18.0.0/15")
-"""Addresses for benchmarks, which other proxies on a machine answer with in the place of real ones."""
+"""Addresses for benchmarks (RFC 2544), with which other proxies on a machine answer instead of real ones."""
 
 CONTROLS = 2
-"""Names that are looked at to tell another proxy's fake addresses from a forger's."""
+"""Control names that are resolved to tell another proxy's fake addresses from a forgery."""
 
 WITNESSES = 3
-"""Names that are asked to tell a resolver that denies one name from one that is down."""
+"""Control names that are resolved to tell a resolver that denies one name from one that is down."""
 
 WITNESSED_S = 60.0
-"""How long what they told holds."""
+"""Seconds for which their result is reused."""
 
 Key = tuple[NetworkId, str]
 T = TypeVar("T")
 
 
 class ExpiringCache(Generic[T]):
-    """The latest values by network and name, each until its time; at most CACHED_NAMES."""
+    """The latest values by network and name, each until its expiry; at most CACHED_NAMES."""
 
     __slots__ = ("_items",)
 
@@ -51,8 +52,8 @@ class ExpiringCache(Generic[T]):
         self._items: Bounded[Key, tuple[float, T]] = Bounded(CACHED_NAMES)  # → (until, value)
 
     def get(self, key: Key, now: float) -> T | None:
-        found = self._items.get(key)
-        return found[1] if found is not None and found[0] > now else None
+        item = self._items.get(key)
+        return item[1] if item is not None and item[0] > now else None
 
     def put(self, key: Key, until: float, value: T) -> None:
         self._items[key] = (until, value)
@@ -62,34 +63,32 @@ class ExpiringCache(Generic[T]):
 
 
 class TamperingChecks:
-    """Checks the system's answers for signs of tampering, and remembers the findings. Belongs to one loop."""
+    """Checks the system's answers for signs of tampering, and stores the findings. Belongs to one loop."""
 
     def __init__(
         self,
         ask_system: Callable[[str], Awaitable[SystemAnswer]],
-        network: Callable[[], NetworkId],
+        policy: ResolverPolicy,
+        guard: BogonCheck | None,
         *,
-        is_bogon: Callable[[str, IPAddress], bool],
         controls: Sequence[str],
-        suspect: Callable[[str], bool],
         keep_s: float,
         now: Callable[[], float],
     ) -> None:
-        """`ask_system` asks for a name and judges nothing. `is_bogon` says of a name and an address that no public name
-        leads there. `controls`: names that no censor forges all of, of which `suspect` ones are not asked
-        for. `now`: the wall clock."""
+        """`ask_system` resolves a name and checks nothing. Without `guard` no address counts as forged. `controls` are
+        names of which no censor forges all; those that `policy` suspects are not asked for. Findings expire after
+        `keep_s`. `now` is the wall clock."""
         self._ask_system = ask_system
-        self._network = network
-        self._is_bogon = is_bogon
+        self._policy = policy
+        self._guard = guard
         self._controls = tuple(controls)
-        self._suspect = suspect
         self._keep_s = keep_s
         self._now = now
-        self._said = ExpiringCache[LookupResult]()
+        self._system_answers = ExpiringCache[LookupResult]()
         self._findings = ExpiringCache[DnsFinding]()
-        self._local = ExpiringCache[bool]()  # names whose private addresses a second opinion found to be right
+        self._local = ExpiringCache[bool]()  # names whose private addresses encrypted DNS found to be right
         self._prefixes = ExpiringCache[tuple[ipaddress.IPv6Network, ...]]()
-        self._fakes = ExpiringCache[bool]()
+        self._fakes = ExpiringCache[bool]()  # whether controls lead to fake addresses
         self._answers = ExpiringCache[bool]()  # whether controls are answered
         self._witnessing = asyncio.Lock()
 
@@ -109,77 +108,80 @@ class TamperingChecks:
         """Whether `address` is a fake one, by which another proxy on this machine stands for a name."""
         return address.version == 4 and address in FAKE and bool(self._fakes.get(self._key(""), _time()))
 
-    def record_system_answer(self, host: str, told: SystemAnswer) -> None:
-        """Remembers the system's last answer for `host`, good or bad, for `compare`."""
-        if isinstance(told, DialError):
-            if told.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED):
+    def record_system_answer(self, host: str, answer: SystemAnswer) -> None:
+        """Stores the system's last answer for `host`, good or bad, for `compare`."""
+        if isinstance(answer, DialError):
+            if answer.symptom not in (Symptom.NO_NAME, Symptom.RESOLVE_FAILED):
                 return
-            told = LookupResult(
-                code=Rcode.NO_NAME if told.symptom is Symptom.NO_NAME else Rcode.FAILED, source="the system"
+            answer = LookupResult(
+                code=Rcode.NO_NAME if answer.symptom is Symptom.NO_NAME else Rcode.FAILED, source="the system"
             )
-        self._said.put(self._key(host), _time() + self._keep_s, told)
+        self._system_answers.put(self._key(host), _time() + self._keep_s, answer)
 
     def mark_local(self, host: str) -> None:
-        """Secure servers know no such name: what the system says of it is this network's own affair."""
+        """Encrypted DNS knows no such name, so the system's addresses for it are the local network's own: they count as
+        right from now on."""
         key = self._key(host)
-        said = self._said.get(key, _time())
-        if said is not None and said.addresses:
+        answer = self._system_answers.get(key, _time())
+        if answer is not None and answer.addresses:
             self._findings.drop(key)
             self._local.put(key, _time() + self._keep_s, True)
 
-    # -- judging ---------------------------------------------------------------------------------------------------
+    # -- checks ----------------------------------------------------------------------------------------------------
 
     async def is_forged(self, host: str, addresses: Sequence[IPAddress]) -> bool:
-        """Whether no public name leads to any of them, and nothing explains that."""
-        if not all(self._is_bogon(host, address) for address in addresses):
+        """Whether no public name leads to any of `addresses`, and none of the three exceptions holds."""
+        if self._guard is None or not all(self._guard.is_bogon(host, address) for address in addresses):
             return False
         if self._local.get(self._key(host), _time()):
             return False
-        return not (all(address in FAKE for address in addresses) and await self._is_faked())
+        return not (all(address in FAKE for address in addresses) and await self._controls_are_fake())
 
     async def compare(
-        self, host: str, ask_secure: Callable[[str], Awaitable[Sequence[IPAddress]]]
+        self, host: str, ask_encrypted: Callable[[str], Awaitable[Sequence[IPAddress]]]
     ) -> DnsFinding | None:
-        """Compares the system's last answer for `host` with encrypted DNS. None: both agree, or one is missing."""
+        """Compares the system's last answer for `host` with that of encrypted DNS. Returns the finding; None when both
+        agree, or when one is missing."""
         key = self._key(host)
-        said = self._said.get(key, _time())
-        if said is None:
+        answer = self._system_answers.get(key, _time())
+        if answer is None:
             return self.finding(host)
         try:
-            addresses = await ask_secure(host)
+            addresses = await ask_encrypted(host)
         except DialError as error:
             if error.symptom is Symptom.NO_NAME:
                 self.mark_local(host)
             return None
-        if key != self._key(host):  # on another network by now
+        if key != self._key(host):  # the network has changed meanwhile
             return None
-        if not said.addresses:
+        if not answer.addresses:
             if not await self._answers_others(host) or key != self._key(host):
                 return None
-            signal = SignalId.DNS_SILENT if said.code is None else SignalId.DNS_DENIED
-            code = "silence" if said.code is None else str(said.code)
-            detail = f"{code} from {said.source}, but {listed(addresses)} by encrypted DNS"
+            signal = SignalId.DNS_SILENT if answer.code is None else SignalId.DNS_DENIED
+            code = "silence" if answer.code is None else str(answer.code)
+            detail = f"{code} from {answer.source}, but {listed(addresses)} by encrypted DNS"
             return self.add_finding(host, signal, detail)
         if (finding := self.finding(host)) is not None:
             return finding
-        if any(map(self.is_fake, said.addresses)) or await self._agree(said.addresses, addresses):
+        if any(map(self.is_fake, answer.addresses)) or await self._agree(answer.addresses, addresses):
             return None
         return self.add_finding(
-            host, SignalId.DNS_MISMATCH, f"{listed(said.addresses)}, but {listed(addresses)} by encrypted DNS"
+            host, SignalId.DNS_MISMATCH, f"{listed(answer.addresses)}, but {listed(addresses)} by encrypted DNS"
         )
 
     async def _answers_others(self, host: str) -> bool:
-        """Whether the system has an answer for some other name: one that fails for all, as a router's does whose own
-        uplink is down, says nothing of any. Where no other may be asked, it is taken at its word."""
+        """Whether the system resolves some control name. A resolver that fails for all names, as a router's does whose
+        own uplink is down, is no evidence about one. True also where no control may be asked for."""
         key = self._key("")
-        async with self._witnessing:  # a page has many names
-            known = self._answers.get(key, _time())
-            if known is None:
-                asked = [name for name in self._controls if name != host and not self._suspect(name)][:WITNESSES]
-                told = await asyncio.gather(*map(self._ask_system, asked))
-                known = not asked or any(isinstance(item, LookupResult) and item.addresses for item in told)
-                self._answers.put(key, _time() + WITNESSED_S, known)
-            return known
+        async with self._witnessing:  # a page has many names, of which one asks for all
+            answers_others = self._answers.get(key, _time())
+            if answers_others is None:
+                names = [name for name in self._controls if name != host and not self._policy.is_suspect(name)]
+                results = await asyncio.gather(*map(self._ask_system, names[:WITNESSES]))
+                answered = any(isinstance(result, LookupResult) and result.addresses for result in results)
+                answers_others = not results or answered
+                self._answers.put(key, _time() + WITNESSED_S, answers_others)
+            return answers_others
 
     async def _agree(self, some: Sequence[IPAddress], others: Sequence[IPAddress]) -> bool:
         if dns.related(some, others):
@@ -190,39 +192,39 @@ class TamperingChecks:
         return dns.related([dns.unmapped(address, prefixes) for address in some], others)
 
     async def _nat64_prefixes(self) -> tuple[ipaddress.IPv6Network, ...]:
-        """RFC 7050."""
+        """Discovers the network's NAT64 prefixes (RFC 7050), once for each network."""
         key = self._key(dns.IPV4_ONLY)
         prefixes = self._prefixes.get(key, _time())
         if prefixes is None:
-            told = await self._ask_system(dns.IPV4_ONLY)
-            prefixes = dns.nat64_prefixes(told.addresses) if isinstance(told, LookupResult) else ()
+            result = await self._ask_system(dns.IPV4_ONLY)
+            prefixes = dns.nat64_prefixes(result.addresses) if isinstance(result, LookupResult) else ()
             self._prefixes.put(key, _time() + self._keep_s, prefixes)
         return prefixes
 
-    async def _is_faked(self) -> bool:
-        """Whether a control leads to fake addresses too."""
+    async def _controls_are_fake(self) -> bool:
+        """Whether a control name leads to a fake address too, so that another proxy answers every name with one."""
         key = self._key("")
-        known = self._fakes.get(key, _time())
-        if known is None:
-            asked = [control for control in self._controls if not self._suspect(control)][:CONTROLS]
-            told = [await self._ask_system(control) for control in asked]
-            found = [address for item in told if isinstance(item, LookupResult) for address in item.addresses]
-            known = any(address in FAKE for address in found)
-            self._fakes.put(key, _time() + self._keep_s, known)
-            if known:
+        is_fake = self._fakes.get(key, _time())
+        if is_fake is None:
+            names = [control for control in self._controls if not self._policy.is_suspect(control)][:CONTROLS]
+            results = [await self._ask_system(name) for name in names]
+            addresses = [address for item in results if isinstance(item, LookupResult) for address in item.addresses]
+            is_fake = any(address in FAKE for address in addresses)
+            self._fakes.put(key, _time() + self._keep_s, is_fake)
+            if is_fake:
                 log.warning(
                     "the system resolver returns fake addresses (%s), probably of another proxy or VPN on this "
                     "computer; they are used, and nothing is learned from them",
                     FAKE,
                 )
-        return known
+        return is_fake
 
     def _key(self, host: str) -> Key:
-        return (self._network(), host)
+        return (self._policy.network(), host)
 
 
 def listed(addresses: Sequence[IPAddress]) -> str:
-    """The first few, for a sentence."""
+    """The first four addresses, for a sentence."""
     return ", ".join(map(str, addresses[:4])) or "no address"
 
 

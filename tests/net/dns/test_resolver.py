@@ -14,7 +14,8 @@ import pytest
 from proxy.model import IPAddress, NetworkId, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dns.getaddrinfo import THREADS, system_lookup
-from proxy.net.dns.resolver import ADDRESSES, NetworkOnly, Resolver, ResolverOptions
+from proxy.net.dns.policy import NetworkOnly
+from proxy.net.dns.resolver import ADDRESSES, Resolver, ResolverOptions
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.dns.tampering import CACHED_NAMES
 from proxy.net.tasks import cancel_all, spawn

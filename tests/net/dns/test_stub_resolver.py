@@ -30,11 +30,14 @@ class Ear:
         self.found: list[LookupResult] = []
         self.differing: list[tuple[Texts, Texts]] = []
 
-    def heard(self, found: LookupResult) -> None:
+    def on_result(self, found: LookupResult) -> None:
         self.found.append(found)
 
-    def differs(self, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
+    def on_two_answers(self, first: Sequence[IPAddress], second: Sequence[IPAddress]) -> None:
         self.differing.append((tuple(map(str, first)), tuple(map(str, second))))
+
+    def may_ask_next(self) -> bool:
+        return True
 
     @property
     def addresses(self) -> list[Texts]:
@@ -44,7 +47,7 @@ class Ear:
 async def ask(system: StubResolver, host: str = "a.test", *, timeout_s: float = 10) -> Ear:
     """The whole of a lookup, with what came after its answer."""
     ear = Ear()
-    await system.ask(host, timeout_s, ear.heard, ear.differs)
+    await system.ask(host, timeout_s, ear)
     return ear
 
 
@@ -83,7 +86,7 @@ async def test_a_family_that_comes_late_is_told_too(tmp_path: Path) -> None:
     async with plain_server(lambda asked: [reply(asked, FOUR)] if asked.kind == "A" else []) as server:
         ear = Ear()
         system = asking(tmp_path, server.port, second_answer_s=60)
-        task = spawn(system.ask("a.test", 1e9, ear.heard, ear.differs), name="ask")
+        task = spawn(system.ask("a.test", 1e9, ear), name="ask")
         await until(lambda: len(ear.found) == 1)
         (asked,) = [asked for asked in server.asked if asked.kind == "AAAA"]
         server.push(reply(asked, SIX))

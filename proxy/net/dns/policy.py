@@ -1,0 +1,56 @@
+"""What the resolver asks of the layers above it: the current network, which names are suspect, which addresses bogus.
+
+`net` looks names up and compares answers. What is believed about a name is the business of `detect`, which addresses
+are public that of `routing`; `net` imports neither. `proxy/app/build_resolvers.py` wires them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.model import UNKNOWN_NETWORK, DnsFinding, IPAddress, NetworkId
+
+
+class ResolverPolicy(Protocol):
+    """What a resolver asks of the layers above it, and reports to them."""
+
+    def network(self) -> NetworkId:
+        """The current network: answers are cached for the one that gave them."""
+        ...
+
+    def is_suspect(self, host: str) -> bool:
+        """Whether `host` must not be resolved in plain text (but with mode "never")."""
+        ...
+
+    def on_forged(self, host: str, finding: DnsFinding) -> None:
+        """Called for a forged answer that came in addition to the one in use."""
+        ...
+
+
+class NetworkOnly:
+    """A policy that knows the network and suspects no name."""
+
+    def __init__(self, network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK) -> None:
+        self._network = network
+
+    def network(self) -> NetworkId:
+        return self._network()
+
+    def is_suspect(self, host: str) -> bool:
+        return False
+
+    def on_forged(self, host: str, finding: DnsFinding) -> None:
+        pass
+
+
+NO_RESOLVER_POLICY: ResolverPolicy = NetworkOnly()
+"""For commands, which run without the rest of Byway."""
+
+
+class BogonCheck(Protocol):
+    """Knows the addresses to which no public name leads."""
+
+    def is_bogon(self, host: str, address: IPAddress) -> bool:
+        """Whether `address` as an answer for `host` is neither public nor allowed by the user."""
+        ...
