@@ -1,8 +1,8 @@
-"""Names asked of secure servers: one after the other, direct first and then through each relay.
+"""Names resolved by encrypted DNS servers: one after the other, direct first and then through each relay.
 
-A server over a way that fails is passed over for a while, and asked again only when nothing better is left; the next
-one is started as well when an answer is late. A certificate that is not good is a failure like any other: there is
-always a next server, and never the plain DNS.
+A server that failed over one path is asked last over it for a while. When an answer is late, the next server is asked
+too (hedging). A certificate that is not valid is a failure like any other: the next server is asked, and never plain
+DNS.
 """
 
 from __future__ import annotations
@@ -25,13 +25,13 @@ from proxy.wire.dns_url import SecureServer
 log = logging.getLogger(__name__)
 
 TIMEOUT_S = 5.0
-"""One server's answer, and the beginning of a connection to it."""
+"""Seconds for one server's answer, and for opening a connection to it."""
 
 STAGGER_S = 1.0
-"""An answer so late lets the next server be asked as well."""
+"""Seconds without an answer after which the next server is asked as well."""
 
 DOWN_S = 60.0
-"""How long a server that failed is asked last."""
+"""Seconds for which a server that failed is asked last."""
 
 _RECORD_TYPES = (RecordType.A, RecordType.AAAA)
 
@@ -42,7 +42,7 @@ class EncryptedDns:
     def __init__(
         self,
         servers: Sequence[SecureServer],
-        ways: Sequence[Dialer],
+        paths: Sequence[Dialer],
         *,
         timeout_s: float = TIMEOUT_S,
         stagger_s: float = STAGGER_S,
@@ -50,10 +50,10 @@ class EncryptedDns:
         idle_s: float = IDLE_S,
         network: Callable[[], NetworkId] = lambda: UNKNOWN_NETWORK,
     ) -> None:
-        """Each server is asked over each of `ways`, the first way first. What was down on one network is forgotten on
-        another. Raises ConfigError for a server's `ca`."""
-        self._channels = tuple(
-            make_transport(server, way, timeout_s=timeout_s, idle_s=idle_s) for way in ways for server in servers
+        """Each server is asked over each of `paths`: every server over the first path, then over the next. After a
+        change of network, no server counts as down. Raises ConfigError for a server's `ca`."""
+        self._transports = tuple(
+            make_transport(server, path, timeout_s=timeout_s, idle_s=idle_s) for path in paths for server in servers
         )
         self._stagger_s = stagger_s
         self._down_s = down_s
@@ -63,54 +63,57 @@ class EncryptedDns:
         self._has_warned = False
 
     async def ask(self, host: str) -> LookupResult:
-        """What the first server to answer says of `host`.
+        """Returns the first conclusive answer for `host`: addresses, or that there are none; otherwise the first other
+        one, such as SERVFAIL.
 
-        Raises DialError of stage RESOLVE when none answers: SKIPPED, from which nothing is learned, with evidence
-        "doh"; OFFLINE or LOCAL when that explains it."""
+        Raises DialError of stage RESOLVE when no server answers: SKIPPED, from which nothing is learned, with evidence
+        "doh"; OFFLINE or LOCAL when that explains every failure."""
         waiting, failures = deque(self._by_availability()), list[DialError]()
-        unsure: LookupResult | None = None
+        inconclusive: LookupResult | None = None
         under_way: dict[asyncio.Task[LookupResult | DialError], DnsTransport] = {}
         try:
             while waiting or under_way:
                 if waiting:
-                    channel = waiting.popleft()
-                    under_way[spawn(_ask_both_families(channel, host), name=f"dns {channel.server}")] = channel
-                hedging = self._stagger_s if waiting else None
-                done, _ = await asyncio.wait(under_way, timeout=hedging, return_when=asyncio.FIRST_COMPLETED)
+                    transport = waiting.popleft()
+                    under_way[spawn(_ask_both_families(transport, host), name=f"dns {transport.server}")] = transport
+                hedge_after_s = self._stagger_s if waiting else None
+                done, _ = await asyncio.wait(under_way, timeout=hedge_after_s, return_when=asyncio.FIRST_COMPLETED)
                 for task in done:
-                    found = self._note_result(under_way.pop(task), task.result(), failures)
-                    if found is not None and found.code in (Rcode.OK, Rcode.NO_NAME):
+                    result = self._note_result(under_way.pop(task), task.result(), failures)
+                    if result is not None and result.code in (Rcode.OK, Rcode.NO_NAME):
                         self._mark_slow(under_way.values())
-                        return found
-                    unsure = unsure or found
+                        return result
+                    inconclusive = inconclusive or result
         finally:
             for task in under_way:
                 task.cancel()
-        if unsure is not None:
-            return unsure
+        if inconclusive is not None:
+            return inconclusive
         raise self._all_failed(failures)
 
     def _note_result(
-        self, channel: DnsTransport, result: LookupResult | DialError, failures: list[DialError]
+        self, transport: DnsTransport, result: LookupResult | DialError, failures: list[DialError]
     ) -> LookupResult | None:
+        """Marks the server as up or down. Returns the result, or None after a failure, which is added to `failures`."""
         if isinstance(result, DialError):
             failures.append(result)
-            self._down[channel] = asyncio.get_running_loop().time() + self._down_s
+            self._down[transport] = asyncio.get_running_loop().time() + self._down_s
             return None
-        self._down.pop(channel, None)
+        self._down.pop(transport, None)
         self._has_warned = False
         return result
 
-    def _mark_slow(self, channels: Iterable[DnsTransport]) -> None:
+    def _mark_slow(self, transports: Iterable[DnsTransport]) -> None:
+        """Servers that were overtaken by another one are asked last for a while, too."""
         until = asyncio.get_running_loop().time() + self._down_s
-        self._down.update(dict.fromkeys(channels, until))
+        self._down.update(dict.fromkeys(transports, until))
 
     def _by_availability(self) -> list[DnsTransport]:
         if (network := self._network()) != self._down_on:
             self._down.clear()
             self._down_on = network
         now = asyncio.get_running_loop().time()
-        return sorted(self._channels, key=lambda channel: self._down.get(channel, 0.0) > now)
+        return sorted(self._transports, key=lambda transport: self._down.get(transport, 0.0) > now)
 
     def _all_failed(self, failures: Sequence[DialError]) -> DialError:
         text = "; ".join(map(str, failures)) or "none is configured"
@@ -129,18 +132,20 @@ class EncryptedDns:
         )
 
     def __repr__(self) -> str:
-        return f"<EncryptedDns {' '.join(str(channel.server) for channel in self._channels) or 'without servers'}>"
+        return (
+            f"<EncryptedDns {' '.join(str(transport.server) for transport in self._transports) or 'without servers'}>"
+        )
 
 
-async def _ask_both_families(channel: DnsTransport, host: str) -> LookupResult | DialError:
-    """Both families of one server; the other may be a little late once one has addresses."""
-    asking = {spawn(_answer(channel, host, kind), name=f"dns {kind.name}"): kind for kind in _RECORD_TYPES}
+async def _ask_both_families(transport: DnsTransport, host: str) -> LookupResult | DialError:
+    """Asks one server for both families. Once one has addresses, the other is awaited for `FAMILY_WAIT_S` at most."""
+    asking = {spawn(_answer(transport, host, kind), name=f"dns {kind.name}"): kind for kind in _RECORD_TYPES}
     answers: dict[RecordType, Answer] = {}
     failure: DialError | None = None
-    waiting, hedging = set(asking), None
+    waiting, wait_s = set(asking), None
     try:
         while waiting:
-            done, waiting = await asyncio.wait(waiting, timeout=hedging, return_when=asyncio.FIRST_COMPLETED)
+            done, waiting = await asyncio.wait(waiting, timeout=wait_s, return_when=asyncio.FIRST_COMPLETED)
             if not done:
                 break
             for task in done:
@@ -150,30 +155,29 @@ async def _ask_both_families(channel: DnsTransport, host: str) -> LookupResult |
                     case answer:
                         answers[asking[task]] = answer
             if any(answer.addresses for answer in answers.values()) and waiting:
-                hedging = FAMILY_WAIT_S[asking[next(iter(waiting))]]
+                wait_s = FAMILY_WAIT_S[asking[next(iter(waiting))]]
     finally:
         for task in waiting:
             task.cancel()
     if failure is not None and not any(answer.addresses for answer in answers.values()):
         return failure
-    return _merge(channel, [answers[kind] for kind in _RECORD_TYPES if kind in answers])
+    return _merge(str(transport.server), [answers[kind] for kind in _RECORD_TYPES if kind in answers])
 
 
-def _merge(channel: DnsTransport, answers: Sequence[Answer]) -> LookupResult:
-    said = str(channel.server)
+def _merge(source: str, answers: Sequence[Answer]) -> LookupResult:
     full = [answer for answer in answers if answer.addresses]
     if full:
         addresses = tuple(address for answer in full for address in answer.addresses)
-        return LookupResult(addresses, min(answer.ttl_s for answer in full), source=said)
+        return LookupResult(addresses, min(answer.ttl_s for answer in full), source=source)
     codes = [answer.code for answer in answers]
-    unsure = next((code for code in codes if not code.is_final), None)
-    return LookupResult(code=unsure or (Rcode.OK if Rcode.OK in codes else Rcode.NO_NAME), source=said)
+    inconclusive = next((code for code in codes if not code.is_final), None)
+    return LookupResult(code=inconclusive or (Rcode.OK if Rcode.OK in codes else Rcode.NO_NAME), source=source)
 
 
-async def _answer(channel: DnsTransport, host: str, kind: RecordType) -> Answer | DialError:
+async def _answer(transport: DnsTransport, host: str, kind: RecordType) -> Answer | DialError:
     try:
-        return dns.read_answer(await channel.exchange(dns.query(host, kind, padded=True)), host, kind)
+        return dns.read_answer(await transport.exchange(dns.query(host, kind, padded=True)), host, kind)
     except DialError as error:
         return error
     except PeerError as error:
-        return DialError(f"{channel.server}: {error}", stage=Stage.RESOLVE, symptom=Symptom.RESOLVE_FAILED)
+        return DialError(f"{transport.server}: {error}", stage=Stage.RESOLVE, symptom=Symptom.RESOLVE_FAILED)

@@ -1,8 +1,8 @@
-"""Connections to one secure name server, over any dialer: kept open between questions, and closed when idle.
+"""Connections to one encrypted DNS server, over any dialer: reused for later queries, and closed when idle.
 
-Each connection is a task that owns its stream, so that none is left open whatever happens to those who ask. DoH is
-HTTP/1.1 here, one question at a time on each of a few connections; over DoT many questions travel on one. A question
-that was on a kept connection when it ended is asked once more on a new one: a server may close at any time.
+Each connection is a task that owns its stream, so that none stays open whatever happens to its callers. DoH is HTTP/1.1
+here, one query at a time on each of a few connections; over DoT many queries share one. A query that was on a reused
+connection when it ended is sent once more on a new one, since a server may close at any time.
 """
 
 from __future__ import annotations
@@ -29,27 +29,27 @@ from proxy.wire.http1_response import ResponseHead, read_response_head
 from proxy.wire.reader import Parser, Reader
 
 IDLE_S = 30.0
-"""How long a connection without a question is kept (RFC 7858 section 3.4 names no time); few servers wait longer."""
+"""Seconds after which an idle connection is closed (RFC 7858 section 3.4 names no time); few servers wait longer."""
 
 CONNECTIONS = 4
-"""To one DoH server: both families of two names."""
+"""Connections to one DoH server: both address families of two names."""
 
 WAITING_LIMIT = 1024
-"""Questions that wait for one server."""
+"""Queries that wait for one server at most."""
 
 _INTERIM_LIMIT = 8
 _MEDIA_TYPE = "application/dns-message"
 
 
 class _PendingQuery:
-    """One message and who waits for its answer."""
+    """One message and the future of its answer."""
 
-    __slots__ = ("answer", "asked_again", "message")
+    __slots__ = ("answer", "message", "was_retried")
 
     def __init__(self, message: bytes) -> None:
         self.message = message
         self.answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
-        self.asked_again = False
+        self.was_retried = False
 
     def settle(self, answer: bytes) -> None:
         if not self.answer.done():
@@ -61,56 +61,57 @@ class _PendingQuery:
 
 
 class DnsTransport(ABC):
-    """What asks one server over one dialer."""
+    """Exchanges messages with one server over one dialer."""
 
-    connections = 1
+    connections = 1  # at most
 
     def __init__(self, server: SecureServer, via: Dialer, *, timeout_s: float, idle_s: float = IDLE_S) -> None:
-        """`timeout_s` bounds a connection's whole beginning, and each answer. Raises ConfigError for the server's
-        `ca`."""
+        """`timeout_s` bounds the opening of a connection, with its TLS handshake, and each answer. Raises ConfigError
+        for the server's `ca`."""
         self.server = server
         self._via = via
         self._context = context_trusting(server.ca) if server.ca else None
         self._timeout_s = timeout_s
         self._idle_s = idle_s
         self._waiting: deque[_PendingQuery] = deque()
-        self._bells: set[Notify] = set()  # of connections that have nothing to do
-        self._running = 0
-        self._asking = 0
+        self._idle: set[Notify] = set()  # of the connections that can take a query
+        self._running = 0  # connections
+        self._callers = 0
 
     async def exchange(self, message: bytes) -> bytes:
-        """The answer to a query, not looked into. Raises DialError of stage RESOLVE."""
-        if self._asking >= WAITING_LIMIT:
+        """Sends a query. Returns the answer, unparsed. Raises DialError of stage RESOLVE."""
+        if self._callers >= WAITING_LIMIT:
             raise self._failed("too many queries are waiting for it", Symptom.LOCAL)
-        question = _PendingQuery(message)
-        self._asking += 1
+        query = _PendingQuery(message)
+        self._callers += 1
         try:
-            self._put(question)
+            self._enqueue(query)
             with deadline(self._timeout_s):
-                return await question.answer
+                return await query.answer
         except TimeoutError:
             raise self._failed(f"no answer within {self._timeout_s:g} s") from None
         finally:
-            self._asking -= 1
-            question.answer.cancel()
+            self._callers -= 1
+            query.answer.cancel()
 
-    def _put(self, question: _PendingQuery) -> None:
-        self._waiting.append(question)
-        if self._bells:
-            self._bells.pop().set()
+    def _enqueue(self, query: _PendingQuery) -> None:
+        """Queues a query for an idle connection, or for a new one."""
+        self._waiting.append(query)
+        if self._idle:
+            self._idle.pop().set()
         elif self._running < self.connections:
             self._running += 1
             spawn(self._run(), name=f"dns {self.server}")
 
-    def _next(self) -> _PendingQuery | None:
+    def _next_query(self) -> _PendingQuery | None:
         while self._waiting:
-            question = self._waiting.popleft()
-            if not question.answer.done():  # done: the caller has left
-                return question
+            query = self._waiting.popleft()
+            if not query.answer.done():  # done: the caller has left
+                return query
         return None
 
     async def _run(self) -> None:
-        """One connection, from its first question to its end."""
+        """One connection, from its first query to its end."""
         failure: DialError | None = None
         try:
             with deadline(self._timeout_s):
@@ -120,27 +121,21 @@ class DnsTransport(ABC):
         except DialError as error:
             failure = error
         else:
-            await self._use(stream)
+            try:
+                await self._serve(stream)
+            except BaseException:
+                stream.abort()
+                raise
+            stream.close()
         finally:
             self._running -= 1
-        self._after(failure)
-
-    async def _use(self, stream: Stream) -> None:
-        try:
-            await self._converse(stream)
-        except BaseException:
-            stream.abort()
-            raise
-        stream.close()
-
-    def _after(self, failure: DialError | None) -> None:
-        """Those who still wait get another connection, unless none can be had."""
+        # What still waits gets another connection, unless none can be opened.
         if failure is None:
-            if (question := self._next()) is not None:
-                self._put(question)
+            if (query := self._next_query()) is not None:
+                self._enqueue(query)
         elif not self._running:
-            while (question := self._next()) is not None:
-                question.fail(failure)
+            while (query := self._next_query()) is not None:
+                query.fail(failure)
 
     async def _open(self) -> Stream:
         try:
@@ -162,39 +157,40 @@ class DnsTransport(ABC):
         return stream
 
     @abstractmethod
-    async def _converse(self, stream: Stream) -> None:
-        """Serves questions until the connection ends or is idle. Takes care of those it has begun."""
+    async def _serve(self, stream: Stream) -> None:
+        """Sends queries until the connection ends or is idle. Settles or retries each one that it has taken."""
 
-    async def _idle(self, stream: Stream, bell: Notify) -> bool:
-        """Waits for the next question; False when the connection has ended, or was idle for long."""
-        self._bells.add(bell)
-        stream.notify = bell.set
+    async def _await_query(self, stream: Stream, notify: Notify) -> bool:
+        """Waits for the next query. Returns False when the connection has ended, or was idle for `idle_s`."""
+        self._idle.add(notify)
+        stream.notify = notify.set
         try:
             ends_at = asyncio.get_running_loop().time() + self._idle_s
             while not self._waiting:
                 try:
-                    if stream.receive_nowait() is not None:  # its end, or bytes that answer no question
+                    if stream.receive_nowait() is not None:  # its end, or bytes that answer no query
                         return False
                 except OSError:
                     return False
-                left = ends_at - asyncio.get_running_loop().time()
-                if left <= 0:
+                remaining = ends_at - asyncio.get_running_loop().time()
+                if remaining <= 0:
                     return False
-                await bell.wait(left)
-                if bell not in self._bells:  # a question was meant for us
-                    self._bells.add(bell)
+                await notify.wait(remaining)
+                if notify not in self._idle:  # `_enqueue` chose this connection
+                    self._idle.add(notify)
             return True
         finally:
-            self._bells.discard(bell)
+            self._idle.discard(notify)
             stream.notify = None
 
-    def _lost(self, question: _PendingQuery, error: DialError, *, is_kept: bool) -> None:
-        """A question that got no answer. `is_kept`: the connection had served others before."""
-        if is_kept and not question.asked_again:
-            question.asked_again = True
-            self._waiting.appendleft(question)
+    def _retry_or_fail(self, query: _PendingQuery, error: DialError, *, is_reused: bool) -> None:
+        """A query got no answer. `is_reused`: its connection had answered another one before, and may have been closed
+        as idle, so the query gets a second try."""
+        if is_reused and not query.was_retried:
+            query.was_retried = True
+            self._waiting.appendleft(query)
         else:
-            question.fail(error)
+            query.fail(error)
 
     def _failed(self, text: str, symptom: Symptom = Symptom.RESOLVE_FAILED) -> DialError:
         return DialError(f"{self.server}: {text}", stage=Stage.RESOLVE, symptom=symptom)
@@ -208,26 +204,27 @@ class DohTransport(DnsTransport):
 
     connections = CONNECTIONS
 
-    async def _converse(self, stream: Stream) -> None:
-        reader, bell, is_kept = Reader(), Notify(), False
-        while await self._idle(stream, bell):
-            if (question := self._next()) is None:
+    async def _serve(self, stream: Stream) -> None:
+        reader, notify, is_reused = Reader(), Notify(), False
+        while await self._await_query(stream, notify):
+            if (query := self._next_query()) is None:
                 continue
             try:
                 with deadline(self._timeout_s):
-                    await stream.send(self._request(question.message))
+                    await stream.send(self._request(query.message))
                     keep_alive, answer = await read_with(stream, reader, _read_doh(reader))
             except TimeoutError as error:
                 text = error.strerror or f"no answer within {self._timeout_s:g} s"
-                question.fail(self._failed(text))
+                query.fail(self._failed(text))
                 return
             except (OSError, PeerError) as error:
-                self._lost(question, self._failed(str(error)), is_kept=is_kept and not isinstance(error, _NotDns))
+                is_retriable = is_reused and not isinstance(error, _NotDns)
+                self._retry_or_fail(query, self._failed(str(error)), is_reused=is_retriable)
                 return
-            question.settle(answer)
-            if not keep_alive or len(reader):
+            query.settle(answer)
+            if not keep_alive or len(reader):  # bytes behind an answer cannot belong to a later query
                 return
-            is_kept = True
+            is_reused = True
 
     def _request(self, message: bytes) -> bytes:
         host = str(Destination(self.server.name, self.server.endpoint.port)).removesuffix(":443")
@@ -242,11 +239,11 @@ class DohTransport(DnsTransport):
 
 
 class _NotDns(PeerError):
-    """A whole answer that is none of a name server: it would come again."""
+    """A whole HTTP answer that is not a DNS message: a retry would get the same."""
 
 
 def _read_doh(reader: Reader) -> Parser[tuple[bool, bytes]]:
-    """Whether the connection may be used again, and the message. Raises PeerError."""
+    """Returns whether the connection may be reused, and the message. Raises PeerError."""
     head = yield from read_response_head(reader, "POST")
     for _ in range(_INTERIM_LIMIT):
         if not head.is_interim:
@@ -266,117 +263,112 @@ def _read_doh(reader: Reader) -> Parser[tuple[bool, bytes]]:
 
 
 def _check_doh(head: ResponseHead) -> None:
-    kind = next((value for name, value in head.headers if name.lower() == "content-type"), "nothing")
+    media_type = next((value for name, value in head.headers if name.lower() == "content-type"), "nothing")
     if head.status != 200:
         raise _NotDns(f"it answered with HTTP status {head.status}")
-    if kind.partition(";")[0].strip().lower() != _MEDIA_TYPE:  # a login page, say
-        raise _NotDns(f"it answered with {kind[:60]!r}, which is no DNS message")
+    if media_type.partition(";")[0].strip().lower() != _MEDIA_TYPE:  # a captive portal's login page, for example
+        raise _NotDns(f"it answered with {media_type[:60]!r}, which is no DNS message")
 
 
 class DotTransport(DnsTransport):
-    """RFC 7858: each message behind its length, answers in any order."""
+    """RFC 7858: each message follows its length, and answers come in any order."""
 
-    async def _converse(self, stream: Stream) -> None:
-        talk = _DotConnection(stream)
+    async def _serve(self, stream: Stream) -> None:
+        connection = _DotConnection(stream)
         try:
-            await self._talk(talk)
+            await self._exchange_all(connection)
         except (OSError, PeerError) as error:
-            talk.why = str(error)
+            connection.error = str(error)
         finally:
-            self._bells.discard(talk.bell)
+            self._idle.discard(connection.notify)
             stream.notify = None
-            for question in talk.left():
-                self._lost(question, self._failed(talk.why), is_kept=talk.is_kept)
+            for query, _ in connection.under_way.values():
+                self._retry_or_fail(query, self._failed(connection.error), is_reused=connection.has_answered)
 
-    async def _talk(self, talk: _DotConnection) -> None:
-        """Until it ends, or is idle. Raises OSError and PeerError."""
+    async def _exchange_all(self, connection: _DotConnection) -> None:
+        """Returns when the connection has ended or is idle. Raises OSError and PeerError."""
         loop = asyncio.get_running_loop()
-        moved_at = loop.time()
+        progress_at = loop.time()
         while True:
-            self._bells.add(talk.bell)
-            was_idle = talk.is_idle
-            while (question := self._next()) is not None:
-                talk.add(question)
-            if talk.move() or (was_idle and not talk.is_idle):
-                moved_at = loop.time()
-            if talk.has_ended:
+            self._idle.add(connection.notify)  # it takes further queries at any time
+            was_idle = connection.is_idle
+            while (query := self._next_query()) is not None:
+                connection.add(query)
+            if connection.transfer() or (was_idle and not connection.is_idle):
+                progress_at = loop.time()
+            if connection.has_ended:
                 return
-            left = moved_at + (self._idle_s if talk.is_idle else self._timeout_s) - loop.time()
-            if left <= 0:
-                talk.why = f"no answer within {self._timeout_s:g} s"
+            remaining = progress_at + (self._idle_s if connection.is_idle else self._timeout_s) - loop.time()
+            if remaining <= 0:
+                connection.error = f"no answer within {self._timeout_s:g} s"
                 return
-            await talk.bell.wait(left)
+            await connection.notify.wait(remaining)
 
 
 class _DotConnection:
-    """One DoT connection: what is under way on it."""
+    """One DoT connection and its unanswered queries."""
 
     def __init__(self, stream: Stream) -> None:
-        self.bell = Notify()
-        self.under_way: dict[bytes, tuple[_PendingQuery, bytes]] = {}  # number → question and its own number
-        self.why = "it closed the connection"
-        self.is_kept = False  # it has answered before
+        self.notify = Notify()
+        self.under_way: dict[bytes, tuple[_PendingQuery, bytes]] = {}  # ID on the wire → query and its own ID
+        self.error = "it closed the connection"
+        self.has_answered = False
         self.has_ended = False
         self._stream = stream
         self._reader = Reader()
         self._frames = _frames(self._reader)
         self._unsent = b""
-        stream.notify = self.bell.set
+        stream.notify = self.notify.set
 
     @property
     def is_idle(self) -> bool:
-        """The server owes nothing, also to those who have left: one that stays silent is not kept."""
+        """Whether no answer is due. A query whose caller has left counts until it is answered, so that a connection on
+        which the server stays silent is closed."""
         return not self.under_way
 
-    def add(self, question: _PendingQuery) -> None:
+    def add(self, query: _PendingQuery) -> None:
+        """Queues a query with an ID that is unique on this connection: the callers' may be equal."""
         if len(self.under_way) >= WAITING_LIMIT:
             for key in [key for key, (other, _) in self.under_way.items() if other.answer.done()]:
                 del self.under_way[key]
         key = secrets.token_bytes(2)
         while key in self.under_way:
             key = secrets.token_bytes(2)
-        self.under_way[key] = (question, question.message[:2])
-        self._unsent += len(question.message).to_bytes(2, "big") + key + question.message[2:]
+        self.under_way[key] = (query, query.message[:2])
+        self._unsent += len(query.message).to_bytes(2, "big") + key + query.message[2:]
 
-    def move(self) -> bool:
-        """Sends and receives what it can; True when something came. Raises OSError and PeerError."""
+    def transfer(self) -> bool:
+        """Sends and receives without waiting. Returns whether bytes came. Raises OSError and PeerError."""
         if self._unsent:
             self._unsent = self._unsent[self._stream.send_nowait(self._unsent) :]
-        came = False
+        received = False
         while (data := self._stream.receive_nowait()) is not None:
             if not data:
                 self.has_ended = True
                 break
-            came = True
+            received = True
             self._reader.receive_data(data)
             while (message := next(self._frames)) is not None:
-                self._answered(message)
-        return came
-
-    def left(self) -> list[_PendingQuery]:
-        return [question for question, _ in self.under_way.values()]
-
-    def _answered(self, message: bytes) -> None:
-        found = self.under_way.pop(message[:2], None)
-        if found is not None:
-            question, own = found
-            question.settle(own + message[2:])
-            self.is_kept = True
+                if (entry := self.under_way.pop(message[:2], None)) is not None:
+                    query, number = entry
+                    query.settle(number + message[2:])
+                    self.has_answered = True
+        return received
 
 
 def _frames(reader: Reader) -> Generator[bytes | None, None, None]:
-    """Message after message; None asks for more bytes. Raises PeerError."""
+    """Yields message after message; None when it needs more bytes. Raises PeerError."""
     while True:
         size = int.from_bytes((yield from reader.exactly(2)), "big")
-        if not 12 <= size <= dns.MESSAGE_LIMIT:
+        if not 12 <= size <= dns.MESSAGE_LIMIT:  # 12: a DNS header
             raise PeerError(f"its answer is {size} bytes long")
         yield (yield from reader.exactly(size))
 
 
 def make_transport(server: SecureServer, via: Dialer, *, timeout_s: float, idle_s: float = IDLE_S) -> DnsTransport:
-    """See Channel."""
-    channel = DohTransport if server.kind is DnsProtocol.DOH else DotTransport
-    return channel(server, via, timeout_s=timeout_s, idle_s=idle_s)
+    """Returns the transport for the server's protocol; see DnsTransport."""
+    kind = DohTransport if server.kind is DnsProtocol.DOH else DotTransport
+    return kind(server, via, timeout_s=timeout_s, idle_s=idle_s)
 
 
 _OURS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN})
