@@ -19,11 +19,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from proxy import __version__
+from proxy.app.addon_backend import AddonBackend
 from proxy.app.control_backend import ControlBackend
-from proxy.app.name_policy import NamePolicy
 from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
+from proxy.app.runtime import AppRuntime
 from proxy.app.setup_builder import SetupBuilder
 from proxy.app.wiring import Subscribers, subscribe
 from proxy.config.bundled import bundled
@@ -33,18 +34,17 @@ from proxy.control.server import ControlServer
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.detect.tls_interception import KnownRoots
-from proxy.extend.api import ApiBackend
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
 from proxy.intercept.client_context import AddonHooks
 from proxy.intercept.inspector import Folders, MitmInspector
-from proxy.model import Destination, IPAddress, NetworkState, Override
+from proxy.model import Override
 from proxy.model.errors import BywayError, reason_of
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
 from proxy.net.race.direct_down import DirectDownCache
-from proxy.net.stream import SocketStream, Stream
+from proxy.net.stream import SocketStream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.net.tunnel.flow_monitor import FlowMonitor
 from proxy.net.tunnel.pump import Pump
@@ -109,7 +109,9 @@ class App:
         detect = settings.detect
         self._sleep_watch = SleepWatch(self._on_resumed, asleep_s=detect.asleep_s, jump_s=detect.clock_jump_s)
         self._addons = Addons()
-        self._addon_manager = AddonManager(self._addons, paths.addons_dir, self._api_backend(paths))
+        addon_folder = None if options.ephemeral else paths.state_dir / "addons"
+        addon_backend = AddonBackend(lambda: self._setup, self._network, addon_folder)
+        self._addon_manager = AddonManager(self._addons, paths.addons_dir, addon_backend)
         self._beliefs = Beliefs(
             settings.detect,
             self._store.load_beliefs(),
@@ -119,18 +121,11 @@ class App:
         )
         self._tcp_info = TcpInfo(settings.detect)
         self._down_cache = DirectDownCache(loop.time, lasts_s=detect.silent_s)
-        self._builder = SetupBuilder(
-            self._poller,
-            paths,
-            NamePolicy(self._network, self._beliefs, self._down_cache, lambda: self._setup),
-            tainted=self._is_tainted,
-            troubled=self._note_broken_flight,
-            is_portal=lambda: self._beliefs.network_state(self._network.current()) is NetworkState.PORTAL,
-            classify=lambda: self._addons.classify if self._addons.classifies else None,
-            ask_addon=self._addons.dial,
-            is_failing=lambda relay: self._health.is_open(relay, time.time()),
-        )
         self._health = Health(settings.detect)
+        runtime = AppRuntime(
+            lambda: self._setup, self._network, self._beliefs, self._down_cache, self._health, self._addons
+        )
+        self._builder = SetupBuilder(self._poller, paths, runtime)
         self._pump = Pump(
             idle_timeout_s=settings.limits.idle_timeout_s,
             half_open_timeout_s=settings.limits.half_open_timeout_s,
@@ -332,26 +327,6 @@ class App:
     def _is_listed(self, host: str) -> bool:
         """Whether an imported list names it as likely blocked."""
         return self._setup.router.rules.is_listed(host)
-
-    def _is_tainted(self, address: IPAddress) -> bool:
-        return self._beliefs.residual.tainted(address, self._network.current(), time.time())
-
-    def _note_broken_flight(self, address: str, host: str) -> None:
-        self._beliefs.residual.note(address, self._network.current(), time.time(), host=host)
-
-    def _api_backend(self, paths: Paths) -> ApiBackend:
-        """What addons may use of ours."""
-
-        async def dial(url: str, destination: Destination) -> Stream:
-            return await self._setup.registry.dialer_for_url(url).dial(destination)
-
-        return ApiBackend(
-            now=time.time,
-            network=lambda: self._network.current(),
-            relays=lambda: self._setup.registry.relay_names,
-            dial=dial,
-            folder=None if self._options.ephemeral else paths.state_dir / "addons",
-        )
 
     # -- for the control server -------------------------------------------------------------------------------------
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, replace
 from proxy.app.build_guard import guard_of, guard_of_relays
 from proxy.app.build_resolvers import for_direct, for_relays, secure_servers
 from proxy.app.rule_files import read_block_pages, read_rules
+from proxy.app.runtime import NO_RUNTIME, Runtime
 from proxy.app.setup_policy import SetupPolicy
 from proxy.config.file_owners import check_obeyed
 from proxy.config.load import Loaded
@@ -21,14 +22,11 @@ from proxy.config.paths import Paths
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import RelayConfig, Settings
 from proxy.detect.pages.block_pages import BlockPages
-from proxy.detect.pages.page_classifier import Classify
-from proxy.model import Destination, IPAddress, Override, Route, bracketed
+from proxy.model import Destination, Override, Route, bracketed
 from proxy.model.errors import ConfigError
-from proxy.net.dialers.addon_relay import AskAddon, no_addon
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import TcpDialer
-from proxy.net.dns.policy import NO_RESOLVER_POLICY, ResolverPolicy
 from proxy.net.dns.resolver import EncryptedLookup, Resolver
 from proxy.net.poller import Poller
 from proxy.net.race.retries import RetrySchedule
@@ -57,32 +55,10 @@ class Material:
 class SetupBuilder:
     """Builds Setups for one process. It remembers passwords, so that a reload runs no password command again."""
 
-    def __init__(
-        self,
-        poller: Poller,
-        paths: Paths,
-        name_policy: ResolverPolicy = NO_RESOLVER_POLICY,
-        *,
-        tainted: Callable[[IPAddress], bool] = lambda _: False,
-        troubled: Callable[[str, str], None] = lambda _address, _host: None,
-        is_portal: Callable[[], bool] = lambda: False,
-        classify: Callable[[], Classify | None] = lambda: None,
-        ask_addon: AskAddon = no_addon,
-        is_failing: Callable[[str], bool] = lambda relay: False,
-    ) -> None:
-        """`troubled(address, host)` is called when a flight to `host` was broken off at `address`, and `tainted` says
-        whether an address is in its residual window after that. `is_portal` says whether a captive portal answers for
-        every site. `classify` returns the addons' classifier of pages, if there is one; `ask_addon` opens the paths of
-        addon relays. `is_failing` says whether a relay, or a chain, is ordered last for its failures."""
+    def __init__(self, poller: Poller, paths: Paths, runtime: Runtime = NO_RUNTIME) -> None:
         self._poller = poller
         self._paths = paths
-        self._name_policy = name_policy
-        self._tainted = tainted
-        self._troubled = troubled
-        self._is_portal = is_portal
-        self._classify = classify
-        self._ask_addon = ask_addon
-        self._is_failing = is_failing
+        self._runtime = runtime
         self._passwords = Passwords()
 
     def make(self, loaded: Loaded, overrides: Mapping[str, Override], *, port: int) -> Setup:
@@ -113,72 +89,54 @@ class SetupBuilder:
     def build(self, material: Material, overrides: Mapping[str, Override], *, port: int) -> Setup:
         """Builds what sessions use, with Byway listening on `port`. It opens and reads nothing. Raises ConfigError when
         the guard cannot be made."""
-        settings, relays, rules = material.loaded.settings, material.relays, material.rules
-        servers, pages = material.servers, material.pages
+        settings, servers, runtime = material.loaded.settings, material.servers, self._runtime
+        limits, detect = settings.limits, settings.detect
         guard = guard_of(material.loaded, port=port)
-        limits = settings.limits
-        # 1. By address only: nothing is resolved, so that the queries of both resolvers have a path to begin with.
-        refusal_of_relays = refusal_by(guard_of_relays(port=port))
-        by_address = TcpDialer(
-            self._poller, Resolver(), refusal_of_relays, connect_timeout_s=settings.dns.secure_timeout_s
-        )
+        relay_guard = refusal_by(guard_of_relays(port=port))
 
-        # 2. Names of direct routes. Their encrypted queries may go through relays, which step 4 makes: a relay's own
-        # name is resolved by step 3, so this comes to an end.
-        def through(relay: str) -> Dialer:
-            return registry.dialer(Route((relay,)))
-
-        ways: list[Dialer] = [by_address, *(_LazyDialer(through, relay.name) for relay in relays)]
-        resolver = for_direct(settings, servers, ways, guard=guard, policy=self._name_policy)
+        # 1. By address only: it resolves nothing, so that the first encrypted DNS query has a path.
+        by_address = TcpDialer(self._poller, Resolver(), relay_guard, connect_timeout_s=settings.dns.secure_timeout_s)
+        # 2. To the first relay of a route. Its name is never resolved through a relay: that could have no end.
+        relay_resolver = for_relays(settings, servers, by_address, policy=runtime)
+        to_relays = TcpDialer(self._poller, relay_resolver, relay_guard, connect_timeout_s=limits.handshake_timeout_s)
+        # 3. Direct. Encrypted queries may go through relays too, which are dialed by the registry of step 4.
+        relays = _RelaysForDirect(DomainList(frozenset(settings.auto.never_relay)), runtime)
+        query_paths: list[Dialer] = [by_address, *(_PathThroughRelay(relays, relay.name) for relay in material.relays)]
+        resolver = for_direct(settings, servers, query_paths, guard=guard, policy=runtime)
         refusal = refusal_by(guard, resolver)
         direct = TcpDialer(self._poller, resolver, refusal, connect_timeout_s=limits.connect_timeout_s)
         secure = TcpDialer(self._poller, EncryptedLookup(resolver), refusal, connect_timeout_s=limits.connect_timeout_s)
-        # 3. The path to first relays: their names are never resolved through a relay.
-        to_relays = TcpDialer(
-            self._poller,
-            for_relays(settings, servers, by_address, policy=self._name_policy),
-            refusal_of_relays,
-            connect_timeout_s=limits.handshake_timeout_s,
-        )
-        # 4. The dialer of every route.
-        registry = Registry(
-            relays,
+        # 4. Every route.
+        registry = relays.registry = Registry(
+            material.relays,
             direct=direct,
             to_relays=to_relays,
             secure=secure if servers else None,
-            tainted=lambda _, address: self._tainted(address),
-            relay_usable=_relay_usable(settings, lambda: registry, self._is_failing),
-            ask_addon=self._ask_addon,
+            tainted=lambda _, address: runtime.in_residual_window(address),
+            relay_usable=relays.may_serve,
+            ask_addon=runtime.dial_by_addon,
             handshake_timeout_s=limits.handshake_timeout_s,
-            path_timeout_s=settings.detect.give_up_s,
-            handshakes_max=settings.detect.relay_handshakes_max,
-            paths_max=settings.detect.relay_paths_max,
-            schedule=RetrySchedule(settings.detect),
+            path_timeout_s=detect.give_up_s,
+            handshakes_max=detect.relay_handshakes_max,
+            paths_max=detect.relay_paths_max,
+            schedule=RetrySchedule(detect),
         )
         infos = [RelayInfo(name, registry.addresses_only(name)) for name in registry.relay_names]
         return Setup(
             loaded=material.loaded,
             inbound=InboundHandshake(limits, material.credentials, _is_ours(settings, port)),
             guard=guard,
-            router=Router(rules, overrides, infos, settings),
+            router=Router(material.rules, overrides, infos, settings),
             registry=registry,
             resolver=resolver,
-            policy=SetupPolicy(
-                resolver,
-                direct,
-                pages,
-                classify=self._classify,
-                is_portal=self._is_portal,
-                is_failing=self._is_failing,
-                report_broken_flight=self._troubled,
-            ),
+            policy=SetupPolicy(resolver, direct, material.pages, runtime),
         )
 
     def _relays(self, loaded: Loaded) -> list[Relay]:
         relays, problems = [], []
         for config in enabled_relays(loaded.settings.relay):
             try:
-                relays.append(self._relay(config, may_ask=loaded.runs_commands))
+                relays.append(self._relay(config, runs_command=loaded.runs_commands))
             except ValueError as error:
                 problems.append(f"[[relay]] {config.name}: {error}")
             except ConfigError as error:
@@ -187,17 +145,18 @@ class SetupBuilder:
             raise ConfigError(problems)
         return relays
 
-    def _relay(self, config: RelayConfig, *, may_ask: bool) -> Relay:
-        """Without `may_ask` the relay is used without its password, and refuses if it needs one."""
+    def _relay(self, config: RelayConfig, *, runs_command: bool) -> Relay:
+        """With `runs_command` false the relay is used without its password, and refuses if it needs one."""
         relay = Relay.parse(
             config.name,
             config.url,
-            password=self._passwords.ask(config.password_cmd) if config.password_cmd and may_ask else "",
+            password=self._passwords.ask(config.password_cmd) if config.password_cmd and runs_command else "",
             allow_plaintext_credentials=config.allow_plaintext_credentials,
         )
-        return replace(relay, hops=tuple(map(self._with_its_file, relay.hops)))
+        return replace(relay, hops=tuple(map(self._with_ca_path, relay.hops)))
 
-    def _with_its_file(self, hop: str | RelayUrl) -> str | RelayUrl:
+    def _with_ca_path(self, hop: str | RelayUrl) -> str | RelayUrl:
+        """Makes the path of `?ca=` absolute. Raises ConfigError when another user could change that file."""
         if isinstance(hop, str) or not hop.ca:
             return hop
         file = self._paths.named(hop.ca)
@@ -236,22 +195,6 @@ def _check_inspection(rules: Rules) -> None:
         raise ConfigError(f"{rule.source}:{rule.line}: {reason}")
 
 
-def _relay_usable(
-    settings: Settings, registry: Callable[[], Registry], is_failing: Callable[[str], bool]
-) -> Callable[[Destination], bool]:
-    """Whether some relay could serve a destination instead of a local strategy."""
-    never = DomainList(frozenset(settings.auto.never_relay))
-
-    def usable(destination: Destination) -> bool:
-        if destination.host in never:
-            return False
-        carries = registry().carries
-        names = registry().relay_names
-        return any(carries(Route((name,)), destination) and not is_failing(name) for name in names)
-
-    return usable
-
-
 def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:
     """Whether a Host header names this proxy itself."""
     listen = settings.listen.address
@@ -260,15 +203,37 @@ def _is_ours(settings: Settings, port: int) -> Callable[[str], bool]:
     return lambda host: host.lower() in hosts
 
 
-class _LazyDialer:
-    """A relay's dialer, looked up when it is used: relays need names, and names may need relays."""
+class _RelaysForDirect:
+    """What the direct route asks of the relays. This is the one cycle of a Setup: the registry holds the direct dialer,
+    and that one's resolver and strategies ask for relays, which the registry dials. So `registry` is set as soon as it
+    is built; nothing is dialed before that."""
 
-    def __init__(self, dialer_of: Callable[[str], Dialer], relay: str) -> None:
-        self._dialer_of = dialer_of
-        self._relay = relay
+    registry: Registry
+
+    def __init__(self, never_relay: DomainList, runtime: Runtime) -> None:
+        self._never_relay = never_relay
+        self._runtime = runtime
+
+    def may_serve(self, destination: Destination) -> bool:
+        """Whether some relay could serve a destination instead of a local strategy."""
+        if destination.host in self._never_relay:
+            return False
+        return any(
+            self.registry.carries(Route((name,)), destination) and not self._runtime.is_failing(name)
+            for name in self.registry.relay_names
+        )
+
+
+class _PathThroughRelay:
+    """The path of encrypted DNS queries through one relay."""
+
+    def __init__(self, relays: _RelaysForDirect, name: str) -> None:
+        self._relays = relays
+        self._route = Route((name,))
 
     async def dial(self, destination: Destination) -> Stream:
-        return await self._dialer_of(self._relay).dial(destination)
+        """See Dialer."""
+        return await self._relays.registry.dialer(self._route).dial(destination)
 
     def __repr__(self) -> str:
-        return f"<relay {self._relay}>"
+        return f"<relay {self._route}>"

@@ -1,11 +1,12 @@
-"""What routing, detection, the resolver and the relays' health tell a race, under one Setup."""
+"""The answers of routing, detection, the resolver and the relays' health to a race, under one Setup."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
+from proxy.app.runtime import Runtime
 from proxy.detect.pages.block_pages import BlockPages
-from proxy.detect.pages.page_classifier import Classify, PageSeen, look
+from proxy.detect.pages.page_classifier import PageSeen, look
 from proxy.detect.relay_health import relay_name
 from proxy.model import Attempt, Destination, Evidence, Protocol, Route, Symptom
 from proxy.net.dialers.tcp import TcpDialer
@@ -18,29 +19,15 @@ from proxy.wire.tls import Verdict
 class SetupPolicy:
     """The RacePolicy of the application."""
 
-    def __init__(
-        self,
-        resolver: Resolver,
-        direct: TcpDialer,
-        pages: BlockPages,
-        *,
-        classify: Callable[[], Classify | None],
-        is_portal: Callable[[], bool],
-        is_failing: Callable[[str], bool],
-        report_broken_flight: Callable[[str, str], None],
-    ) -> None:
-        """`resolver` and `direct` are those of direct routes; `is_failing` takes the name of a relay or a chain; the
-        rest is as SetupBuilder has it."""
+    def __init__(self, resolver: Resolver, direct: TcpDialer, pages: BlockPages, runtime: Runtime) -> None:
+        """`resolver` and `direct` are those of direct routes."""
         self._resolver = resolver
         self._direct = direct
         self._pages = pages
-        self._classify = classify
-        self._is_failing = is_failing
-        self._is_portal = is_portal
-        self._report_broken_flight = report_broken_flight
+        self._runtime = runtime
 
     def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
-        page = look(answer, host, ended=complete, pages=self._pages, classify=self._classify())
+        page = look(answer, host, ended=complete, pages=self._pages, classify=self._runtime.page_classifier())
         match page.seen:
             case PageSeen.MORE:
                 return ClassifiedAnswer(Verdict.MORE)
@@ -76,10 +63,10 @@ class SetupPolicy:
         return self._direct.connecting_since(destination)
 
     def is_portal(self) -> bool:
-        return self._is_portal()
+        return self._runtime.is_portal()
 
     def is_failing(self, route: Route) -> bool:
-        return self._is_failing(relay_name(route))
+        return self._runtime.is_failing(relay_name(route))
 
     def report_broken_flight(self, address: str, host: str) -> None:
-        self._report_broken_flight(address, host)
+        self._runtime.report_broken_flight(address, host)

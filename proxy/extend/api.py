@@ -12,10 +12,9 @@ import logging
 import shutil
 import sys
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine
-from dataclasses import dataclass
+from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from proxy.config.paths import private_folder
 from proxy.extend.guard.hook_results import inert
@@ -33,17 +32,25 @@ _NOTIFYING_MAX = 4
 Spawn = Callable[[Coroutine[Any, Any, Any]], asyncio.Task[Any]]
 
 
-@dataclass(frozen=True, slots=True)
-class ApiBackend:
+class ApiBackend(Protocol):
     """What Byway provides to the Api of every addon."""
 
-    now: Callable[[], float]
-    network: Callable[[], NetworkId]
-    relays: Callable[[], tuple[str, ...]]
-    dial: Callable[[str, Destination], Awaitable[Stream]]
-    """Opens a path through a relay, given by URL or name. Raises DialError, and ValueError for an unknown relay."""
-    folder: Path | None
-    """The parent of the addons' folders. None: `--ephemeral`, nothing may be stored."""
+    @property
+    def folder(self) -> Path | None:
+        """The parent of the addons' folders. None: `--ephemeral`, nothing may be stored."""
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        """Names of the configured relays, in the order of the configuration."""
+
+    def now(self) -> float:
+        """Seconds since the epoch."""
+
+    def network(self) -> NetworkId:
+        """The current network."""
+
+    async def dial(self, url: str, destination: Destination) -> Stream:
+        """Opens a path through a relay, given by URL or name. Raises DialError, and ValueError for an unknown relay."""
 
 
 class Api:
@@ -63,7 +70,7 @@ class Api:
     @property
     def relays(self) -> tuple[str, ...]:
         """Names of the configured relays, in the order of the configuration."""
-        return self._backend.relays()
+        return self._backend.relays
 
     def now(self) -> float:
         """Seconds since the epoch."""

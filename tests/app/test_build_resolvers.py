@@ -10,9 +10,9 @@ from typing import Any
 
 import pytest
 
+from proxy.app.runtime import NoRuntime
 from proxy.model import DIRECT, Destination, Route, Symptom, literal
 from proxy.model.errors import ConfigError, DialError
-from proxy.net.dns.policy import NetworkOnly
 from proxy.net.dns.stub_resolver import StubResolver
 from proxy.net.tasks import cancel_all
 from proxy.session.setup import Setup
@@ -128,7 +128,7 @@ async def test_the_watch_sees_what_is_asked_otherwise(maker: Maker, names: NameS
     assert "getaddrinfo printer" in watch.asked
 
 
-class Wary(NetworkOnly):
+class Wary(NoRuntime):
     def is_suspect(self, host: str) -> bool:
         return host == "site.test"
 

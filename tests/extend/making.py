@@ -5,16 +5,49 @@ from __future__ import annotations
 import itertools
 import textwrap
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from proxy.extend.loading.addon import Addon
 from proxy.extend.loading.loader import load
-from proxy.model import DIRECT, Action, Attempt, Destination, Inbound, Outcome, Plan, Request, Route, Stage
+from proxy.model import (
+    DIRECT,
+    Action,
+    Attempt,
+    Destination,
+    Inbound,
+    NetworkId,
+    Outcome,
+    Plan,
+    Request,
+    Route,
+    Stage,
+)
 
 PLAN = Plan(Action.AUTO, (DIRECT, Route(("tor",))), "AUTO")
 
+STREAM: Any = object()
+
 _ids = itertools.count(1)
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An ApiBackend at five seconds after 1970, at home, with the relay tor: it brings STREAM to a.test:1."""
+
+    folder: Path | None
+    relays: tuple[str, ...] = ("tor",)
+
+    def now(self) -> float:
+        return 5.0
+
+    def network(self) -> NetworkId:
+        return NetworkId("home")
+
+    async def dial(self, url: str, destination: Destination) -> Any:
+        assert (url, destination) == ("tor", Destination("a.test", 1))
+        return STREAM
 
 
 def write(folder: Path, name: str, text: str) -> Path:

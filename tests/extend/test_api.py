@@ -7,31 +7,23 @@ import logging
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from proxy.extend.api import Api, ApiBackend
+from proxy.extend.api import Api
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
-from proxy.model import Destination, NetworkId
-from tests.extend.making import made
+from proxy.model import Destination
+from tests.extend.making import STREAM, Backend, made
 from tests.support.waiting import until
-
-STREAM: Any = object()
-
-
-async def dial(url: str, destination: Destination) -> Any:
-    assert (url, destination) == ("tor", Destination("a.test", 1))
-    return STREAM
 
 
 @pytest.fixture
-def backend(tmp_path: Path) -> ApiBackend:
-    return ApiBackend(lambda: 5.0, lambda: NetworkId("home"), lambda: ("tor",), dial, tmp_path / "state" / "addons")
+def backend(tmp_path: Path) -> Backend:
+    return Backend(tmp_path / "state" / "addons")
 
 
-def api_of(runner: AddonRunner, backend: ApiBackend) -> Api:
+def api_of(runner: AddonRunner, backend: Backend) -> Api:
     return Api(runner.name, runner.addon.options, backend, runner.spawn)
 
 
@@ -43,20 +35,20 @@ def runner(tmp_path: Path) -> Iterator[AddonRunner]:
     limit.close()
 
 
-async def test_it_lends_what_the_core_has(runner: AddonRunner, backend: ApiBackend) -> None:
+async def test_it_lends_what_the_core_has(runner: AddonRunner, backend: Backend) -> None:
     api = api_of(runner, backend)
     assert (api.name, api.options, api.now(), api.network(), api.relays) == ("pin", None, 5.0, "home", ("tor",))
     assert await api.dial("tor", Destination("a.test", 1)) is STREAM
 
 
-def test_its_folder_is_its_own(runner: AddonRunner, backend: ApiBackend) -> None:
+def test_its_folder_is_its_own(runner: AddonRunner, backend: Backend) -> None:
     folder = api_of(runner, backend).folder
     assert folder.parent == backend.folder
     assert folder.name == "pin"
     assert (folder.stat().st_mode & 0o777, folder.parent.stat().st_mode & 0o777) == (0o700, 0o700)
 
 
-def test_where_nothing_may_be_kept_nothing_is(runner: AddonRunner, backend: ApiBackend) -> None:
+def test_where_nothing_may_be_kept_nothing_is(runner: AddonRunner, backend: Backend) -> None:
     api = api_of(runner, replace(backend, folder=None))
     folder = api.folder
     (folder / "x").touch()
@@ -68,7 +60,7 @@ def test_where_nothing_may_be_kept_nothing_is(runner: AddonRunner, backend: ApiB
 
 
 def test_its_lines_carry_its_name_and_no_password(
-    runner: AddonRunner, backend: ApiBackend, caplog: pytest.LogCaptureFixture
+    runner: AddonRunner, backend: Backend, caplog: pytest.LogCaptureFixture
 ) -> None:
     said = api_of(runner, backend).log
     caplog.set_level(logging.INFO, "proxy")
@@ -82,7 +74,7 @@ def test_its_lines_carry_its_name_and_no_password(
     ]
 
 
-async def test_what_it_starts_ends_with_it(runner: AddonRunner, backend: ApiBackend) -> None:
+async def test_what_it_starts_ends_with_it(runner: AddonRunner, backend: Backend) -> None:
     task = api_of(runner, backend).spawn(asyncio.sleep(3600))
     runner.cancel()
     await until(task.done)
@@ -90,7 +82,7 @@ async def test_what_it_starts_ends_with_it(runner: AddonRunner, backend: ApiBack
 
 
 async def test_where_no_program_shows_notifications_there_are_none(
-    runner: AddonRunner, backend: ApiBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    runner: AddonRunner, backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     monkeypatch.setenv("PATH", str(tmp_path))
     api_of(runner, backend).notify("title", "text")
@@ -98,7 +90,7 @@ async def test_where_no_program_shows_notifications_there_are_none(
 
 
 async def test_notifications_are_a_command_each_and_not_too_many(
-    runner: AddonRunner, backend: ApiBackend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+    runner: AddonRunner, backend: Backend, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     program = tmp_path / "notify-send"
     program.write_text(f'#!/bin/sh\necho "$@" >>{tmp_path}/shown\n')

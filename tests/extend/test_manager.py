@@ -13,14 +13,13 @@ import pytest
 import pytest_asyncio
 
 from proxy.config.load import load as load_config
-from proxy.extend.api import ApiBackend
 from proxy.extend.dispatch import Addons
 from proxy.extend.hooks import HOOKS
 from proxy.extend.manager import AddonManager, AddonState
-from proxy.model import UNKNOWN_NETWORK, Action
+from proxy.model import Action
 from proxy.model.errors import ConfigError
 from proxy.net.dialers.registry import Registry
-from tests.extend.making import PLAN, request, write
+from tests.extend.making import PLAN, Backend, request, write
 from tests.support.waiting import until
 
 
@@ -34,8 +33,7 @@ class Kept:
         self.config = folder / "config.toml"
         self.heard_file = folder / "heard"
         self.addons = Addons()
-        backend = ApiBackend(lambda: 0.0, lambda: UNKNOWN_NETWORK, tuple, NOBODY, folder / "state")
-        self.keeper = AddonManager(self.addons, self.user, backend, shipped=self.shipped, load_s=0.5)
+        self.keeper = AddonManager(self.addons, self.user, Backend(folder / "state"), shipped=self.shipped, load_s=0.5)
 
     def write(self, text: str, name: str = "pin", *, shipped: bool = False) -> Path:
         """`{heard}` in the text is the file's path."""

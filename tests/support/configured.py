@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+from proxy.app.runtime import NO_RUNTIME, Runtime
 from proxy.app.setup_builder import SetupBuilder
 from proxy.config.load import load
 from proxy.config.paths import Paths
-from proxy.net.dns.policy import NO_RESOLVER_POLICY, ResolverPolicy
 from proxy.net.poller import make_poller
 from proxy.session.setup import Setup
 
@@ -32,10 +32,10 @@ class Maker:
 
 
 @asynccontextmanager
-async def making(folder: Path, policy: ResolverPolicy = NO_RESOLVER_POLICY) -> AsyncIterator[Maker]:
+async def making(folder: Path, runtime: Runtime = NO_RUNTIME) -> AsyncIterator[Maker]:
     poller = make_poller(asyncio.get_running_loop())
     paths = Paths.locate({}, config=folder / "config.toml", state=folder / "state")
     try:
-        yield Maker(folder, SetupBuilder(poller, paths, policy), paths)
+        yield Maker(folder, SetupBuilder(poller, paths, runtime), paths)
     finally:
         poller.close()

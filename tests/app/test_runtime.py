@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from proxy.app.name_policy import NamePolicy
+from proxy.app.runtime import AppRuntime
 from proxy.model import Destination, DnsFinding, NetworkId, SignalId
 from proxy.net.race.direct_down import DirectDownCache
 
@@ -38,14 +38,14 @@ class Believed:
         return destination.host not in self.relayed
 
 
-def policy(known: Any, down: DirectDownCache) -> NamePolicy:
-    return NamePolicy(known, known, down, lambda: known)
+def runtime(known: Any, down: DirectDownCache) -> AppRuntime:
+    return AppRuntime(lambda: known, known, known, down, known, known)
 
 
 @pytest.mark.parametrize("why", ["hidden", "listed", "relayed"])
 async def test_a_name_is_suspect_by_belief_by_list_or_by_the_users_word(why: str) -> None:
     known = Believed()
-    asked = policy(known, DirectDownCache(asyncio.get_running_loop().time, lasts_s=1))
+    asked = runtime(known, DirectDownCache(asyncio.get_running_loop().time, lasts_s=1))
     assert asked.network() == HOME
     assert not asked.is_suspect("a.test")
     getattr(known, why).add("a.test")
@@ -55,6 +55,6 @@ async def test_a_name_is_suspect_by_belief_by_list_or_by_the_users_word(why: str
 
 async def test_a_forged_answer_lets_waiting_races_go_on() -> None:
     down = DirectDownCache(asyncio.get_running_loop().time, lasts_s=1)
-    policy(Believed(), down).on_forged("a.test", DnsFinding(SignalId.DNS_TWO_ANSWERS, "", 1.0))
+    runtime(Believed(), down).on_forged("a.test", DnsFinding(SignalId.DNS_TWO_ANSWERS, "", 1.0))
     assert down.is_down("a.test")
     assert not down.is_down("b.test")

@@ -1,0 +1,36 @@
+"""What the Api of addons may use of a running Byway. Implements `extend.api.ApiBackend`."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from proxy.model import Destination, NetworkId
+from proxy.net.stream import Stream
+from proxy.net.uplink.network_watch import NetworkWatch
+from proxy.session.setup import Setup
+
+
+@dataclass(frozen=True, slots=True)
+class AddonBackend:
+    """The clock, the network and the relays of an App."""
+
+    setup: Callable[[], Setup]
+    """Returns the Setup in use, which a reload replaces."""
+    watch: NetworkWatch
+    folder: Path | None
+
+    @property
+    def relays(self) -> tuple[str, ...]:
+        return self.setup().registry.relay_names
+
+    def now(self) -> float:
+        return time.time()
+
+    def network(self) -> NetworkId:
+        return self.watch.current()
+
+    async def dial(self, url: str, destination: Destination) -> Stream:
+        return await self.setup().registry.dialer_for_url(url).dial(destination)

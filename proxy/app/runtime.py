@@ -1,0 +1,135 @@
+"""What a Setup asks of the running Byway: the network, what is believed at the moment, and the addons.
+
+A Setup is frozen and is replaced by each reload; what it asks here changes with every connection.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.pages.page_classifier import Classify
+from proxy.detect.relay_health import Health
+from proxy.extend.dispatch import Addons
+from proxy.model import Destination, DnsFinding, IPAddress, NetworkId, NetworkState, Route
+from proxy.net.dns.policy import NetworkOnly, ResolverPolicy
+from proxy.net.race.direct_down import DirectDownCache
+from proxy.net.stream import Stream
+from proxy.net.uplink.network_watch import NetworkWatch
+from proxy.session.setup import Setup
+
+
+class Runtime(ResolverPolicy, Protocol):
+    """The part of a running Byway that a Setup uses. All methods but `dial_by_addon` answer at once."""
+
+    def in_residual_window(self, address: IPAddress) -> bool:
+        """Whether a flight to `address` was reset so recently that a filter may still drop everything sent there."""
+        ...
+
+    def report_broken_flight(self, address: str, host: str) -> None:
+        """Begins the residual window of `address`: a flight to `host` was reset there."""
+        ...
+
+    def is_portal(self) -> bool:
+        """Whether a captive portal answers for every site."""
+        ...
+
+    def is_failing(self, relay: str) -> bool:
+        """Whether a relay or a chain, given by its name, is tried last because it failed."""
+        ...
+
+    def page_classifier(self) -> Classify | None:
+        """The addons' classifier of pages; None when no addon has one."""
+        ...
+
+    async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
+        """Opens a path with an addon's `dial` hook; None when there is no such addon, or it failed. The caller closes
+        the stream. Raises DialError and OSError."""
+        ...
+
+
+class NoRuntime(NetworkOnly):
+    """For commands, which build a Setup while no Byway runs: nothing is believed, and no addon runs."""
+
+    def in_residual_window(self, address: IPAddress) -> bool:
+        return False
+
+    def report_broken_flight(self, address: str, host: str) -> None:
+        pass
+
+    def is_portal(self) -> bool:
+        return False
+
+    def is_failing(self, relay: str) -> bool:
+        return False
+
+    def page_classifier(self) -> Classify | None:
+        return None
+
+    async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
+        return None
+
+
+NO_RUNTIME: Runtime = NoRuntime()
+
+
+class AppRuntime:
+    """The Runtime of an App."""
+
+    def __init__(
+        self,
+        setup: Callable[[], Setup],
+        network: NetworkWatch,
+        beliefs: Beliefs,
+        down_cache: DirectDownCache,
+        health: Health,
+        addons: Addons,
+    ) -> None:
+        """`setup` returns the Setup in use, which a reload replaces."""
+        self._setup = setup
+        self._network = network
+        self._beliefs = beliefs
+        self._down_cache = down_cache
+        self._health = health
+        self._addons = addons
+
+    # -- for resolvers (ResolverPolicy) ------------------------------------------------------------------------------
+
+    def network(self) -> NetworkId:
+        return self._network.current()
+
+    def is_suspect(self, host: str) -> bool:
+        router = self._setup().router
+        return (
+            router.rules.is_listed(host)
+            or self._beliefs.lookup(host, network=self.network(), now=time.time()).hide_name_from_dns
+            or not router.may_go_direct(Destination(host, 443))
+        )
+
+    def on_forged(self, host: str, finding: DnsFinding) -> None:
+        """A race that waits for a direct route to `host` starts the next one."""
+        self._down_cache.mark_down(host)
+
+    # -- for dialers and races ---------------------------------------------------------------------------------------
+
+    def in_residual_window(self, address: IPAddress) -> bool:
+        return self._beliefs.residual.tainted(address, self.network(), time.time())
+
+    def report_broken_flight(self, address: str, host: str) -> None:
+        self._beliefs.residual.note(address, self.network(), time.time(), host=host)
+
+    def is_portal(self) -> bool:
+        return self._beliefs.network_state(self.network()) is NetworkState.PORTAL
+
+    def is_failing(self, relay: str) -> bool:
+        return self._health.is_open(relay, time.time())
+
+    # -- by addons -----------------------------------------------------------------------------------------------------
+
+    def page_classifier(self) -> Classify | None:
+        return self._addons.classify if self._addons.classifies else None
+
+    async def dial_by_addon(self, addon: str, route: Route, destination: Destination) -> Stream | None:
+        return await self._addons.dial(addon, route, destination)
