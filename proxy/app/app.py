@@ -36,9 +36,8 @@ from proxy.detect.relay_health import Health
 from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
-from proxy.intercept.client_context import AddonHooks
 from proxy.intercept.inspector import Folders, MitmInspector
-from proxy.model import Override
+from proxy.model import Destination, Override
 from proxy.model.errors import BywayError, reason_of
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
@@ -251,10 +250,8 @@ class App:
             self._poller,
             Folders(self._paths.ca_dir, self._paths.engine_dir, ephemeral=self._options.ephemeral),
             lambda: self._setup.settings,
+            self._addons,
             roots=roots,
-            user_addons=lambda: [
-                AddonHooks(guard, thing) for guard in self._addons.running for thing in guard.addon.objects
-            ],
         )
 
     def _stored_overrides(self) -> Mapping[str, Override]:

@@ -18,7 +18,7 @@ from proxy.extend.hooks import Hook
 from proxy.intercept.client_context import AddonHooks
 
 _AT_ONCE = frozenset({"load", "configure", "done"})
-"""mitmproxy calls these synchronously."""
+"""Hooks that mitmproxy calls synchronously."""
 
 
 def traverse(addon_hooks: AddonHooks) -> Iterator[AddonHooks]:
@@ -35,7 +35,7 @@ def has_hooks(addon: object) -> bool:
 
 
 class GuardedAddon:
-    """One object of an addon, for mitmproxy's addon manager."""
+    """Stands for one object of an addon in mitmproxy's addon manager, and has the hooks that the object has."""
 
     def __init__(self, addon_hooks: AddonHooks, number: int) -> None:
         self.addon_hooks = addon_hooks
@@ -71,7 +71,7 @@ class GuardedAddon:
         return wait
 
     def __repr__(self) -> str:
-        return f"<Admitted {self.name}>"
+        return f"<GuardedAddon {self.name}>"
 
 
 class _Halt:
@@ -79,7 +79,7 @@ class _Halt:
     fault."""
 
     def __init__(self, function: Callable[..., Any]) -> None:
-        self.__func__ = getattr(function, "__func__", function)  # where a guard looks for its line
+        self.__func__ = getattr(function, "__func__", function)  # the runner reads the line of a fault from it
         self._function = function
         self.halted = False
 

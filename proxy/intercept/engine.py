@@ -11,7 +11,7 @@ import asyncio
 import itertools
 import logging
 import socket
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 
 from mitmproxy import exceptions, hooks, options, version
@@ -21,6 +21,7 @@ from mitmproxy.master import Master
 from proxy.ca.leaf import Leaf
 from proxy.config.paths import private_folder
 from proxy.config.schema import Settings
+from proxy.extend.dispatch import Addons
 from proxy.intercept import http1_compat, http2_compat
 from proxy.intercept.addon_hooks import GuardedAddon, has_hooks, traverse
 from proxy.intercept.client_context import AddonHooks, InspectedClient, UpstreamPath
@@ -39,15 +40,17 @@ class Engine:
         self,
         folder: Path,
         settings: Callable[[], Settings],
+        addons: Addons,
         *,
         leaf: Callable[[str], Leaf],
-        user_addons: Callable[[], Sequence[AddonHooks]],
     ) -> None:
+        """`folder` is mitmproxy's configuration folder; `settings` returns those in force; `addons` are the user's;
+        `leaf` signs a certificate for a host."""
         _quiet_mitmproxy()
         http1_compat.install(lambda: settings().limits.head_timeout_s)
         http2_compat.install()
         self._settings = settings
-        self._user_addons = user_addons
+        self._addons = addons
         self._handlers: dict[str, Handler] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._guarded: list[GuardedAddon] = []
@@ -60,23 +63,23 @@ class Engine:
         self._server = proxyserver.Proxyserver()
         self.master.addons.add(core.Core(), self._server, disable_h2c.DisableH2C(), NextLayer(), signing)
         self.master.options.update(ciphers_server=CIPHERS, **trust_options())
-        signing.sealed = True
+        signing.sealed = True  # from here on no addon may change how mitmproxy connects or signs
         self.refresh_addons()
 
     async def serve(
-        self, inspected: InspectedClient, client: socket.socket, said: bytes, first: UpstreamPath | None
+        self, inspected: InspectedClient, client: socket.socket, received: bytes, first: UpstreamPath | None
     ) -> None:
-        """Starts serving a client; `said` are the bytes already received from it. Closes the sockets on every path."""
+        """Starts serving a client, from which `received` was read already; `first` is the path to its origin, if that
+        is open. Closes the sockets on every path. Raises OSError."""
         self._take_settings()
         try:
-            reader, writer = await connect_streams(client, inspected.client, said)
+            reader, writer = await connect_streams(client, inspected.address, received)
         except BaseException:
             if first is not None:
                 first.sock.close()
             raise
-        idle_timeout_s = (
-            self._settings().limits.idle_timeout_s
-        )  # mitmproxy's ten minutes would end pages that stay open
+        # mitmproxy's own limit, ten minutes, would end pages that stay open
+        idle_timeout_s = self._settings().limits.idle_timeout_s
         handler = Handler(self.master, inspected, reader, writer, first, idle_timeout_s=idle_timeout_s)
         task = spawn(self._serve(handler, writer), name=f"inspect {inspected.host}")
         self._tasks.add(task)
@@ -106,11 +109,13 @@ class Engine:
 
     def refresh_addons(self) -> None:
         """Adds and removes addons in mitmproxy, as the user's running addons have changed."""
-        user_addons = tuple(self._user_addons())
-        if user_addons == self._user_hooks:
+        user_hooks = tuple(
+            AddonHooks(runner, thing) for runner in self._addons.running for thing in runner.addon.objects
+        )
+        if user_hooks == self._user_hooks:
             return
-        self._user_hooks = user_addons
-        wanted = [inner for addon_hooks in user_addons for inner in traverse(addon_hooks) if has_hooks(inner.addon)]
+        self._user_hooks = user_hooks
+        wanted = [inner for addon_hooks in user_hooks for inner in traverse(addon_hooks) if has_hooks(inner.addon)]
         for gone in [guarded for guarded in self._guarded if guarded.addon_hooks not in wanted]:
             self._guarded.remove(gone)
             self.master.addons.remove(gone)
@@ -129,7 +134,8 @@ class Engine:
         self._guarded.append(guarded)
         self._set_options(guarded.addon_hooks)
         manager.invoke_addon_sync(guarded, hooks.ConfigureHook(set(self.master.options.keys())))
-        spawn(self._notify_running(guarded), name=f"addon {guarded.addon_hooks.runner.name} is running")
+        running = manager.invoke_addon(guarded, hooks.RunningHook())
+        spawn(running, name=f"addon {guarded.addon_hooks.runner.name} is running")
 
     def _set_options(self, addon_hooks: AddonHooks) -> None:
         """Sets the addon's options from `[addons.NAME]`; it has declared them by now."""
@@ -141,9 +147,6 @@ class Engine:
                 self.master.options.update(**{name: value})
             except (exceptions.OptionsError, TypeError) as error:
                 log.warning("addon %s: [addons.%s] %s: %s", *(addon_hooks.runner.name,) * 2, name, error)
-
-    async def _notify_running(self, guarded: GuardedAddon) -> None:
-        await self.master.addons.invoke_addon(guarded, hooks.RunningHook())
 
     # -- ending --------------------------------------------------------------------------------------------------
 
@@ -162,12 +165,14 @@ def _quiet_mitmproxy() -> None:
     """Sends mitmproxy's log to ours at debug level, since it names sites, and hides its name on error pages: scripts of
     any site could read it there."""
     version.MITMPROXY = "proxy"
-    its = logging.getLogger("mitmproxy")
-    its.propagate = False
-    its.handlers[:] = [_ToDebug()]
+    mitm_log = logging.getLogger("mitmproxy")
+    mitm_log.propagate = False
+    mitm_log.handlers[:] = [_ToDebug()]
 
 
 class _ToDebug(logging.Handler):
+    """Writes mitmproxy's records to our log at debug level; of a fault, its kind at error level."""
+
     def emit(self, record: logging.LogRecord) -> None:
         if record.levelno >= logging.ERROR and record.exc_info:
             log.error("mitmproxy failed: %s; use -vv for details", type(record.exc_info[1]).__name__)

@@ -67,8 +67,8 @@ class Handler(ProxyConnectionHandler):
         self.inspected = inspected
         self.timeout_watchdog.timeout = int(idle_timeout_s)
         self._first = first
-        self._paths: dict[connection.Server, Callable[[], Outcome]] = {}
-        self._is_verdict_known = False
+        self._outcomes: dict[connection.Server, Callable[[], Outcome]] = {}  # of the paths that are open
+        self._is_verdict_known = False  # on our certificate, by the client
         self._has_request = False
         context = self.layer.context
         context.server.address = (inspected.host, inspected.destination.port)
@@ -77,14 +77,14 @@ class Handler(ProxyConnectionHandler):
     # -- upstream ------------------------------------------------------------------------------------------------
 
     async def open_connection(self, command: commands.OpenConnection) -> None:
-        """As mitmproxy's own method, but over a path of Byway instead of a socket of mitmproxy."""
+        """Does what mitmproxy's own method does, over a path of Byway instead of a socket of mitmproxy."""
         server = command.connection
         assert isinstance(server, connection.Server)
         data = server_hooks.ServerConnectionHookData(client=self.client, server=server)
         await self.handle_hook(server_hooks.ServerConnectHook(data))
         try:
             server.timestamp_start = time.time()
-            way = await self._open(server)
+            path = await self._open(server)
         except (DialError, OSError, asyncio.CancelledError) as error:
             server.error = str(error) or "the client disconnected"
             await self.handle_hook(server_hooks.ServerConnectErrorHook(data))
@@ -93,8 +93,8 @@ class Handler(ProxyConnectionHandler):
                 raise
             return
         assert server.address is not None
-        reader, writer = await connect_streams(way.sock, server.address)
-        self._paths[server] = way.outcome
+        reader, writer = await connect_streams(path.sock, server.address)
+        self._outcomes[server] = path.outcome
         server.timestamp_tcp_setup = time.time()
         server.state = ConnectionState.OPEN
         server.peername = server.sockname = server.address
@@ -105,7 +105,7 @@ class Handler(ProxyConnectionHandler):
             await self.handle_connection(server)
         finally:
             server.timestamp_end = time.time()
-            self._paths.pop(server, None)
+            self._outcomes.pop(server, None)
             await self.handle_hook(server_hooks.ServerDisconnectedHook(data))
 
     async def _open(self, server: connection.Server) -> UpstreamPath:
@@ -155,7 +155,7 @@ class Handler(ProxyConnectionHandler):
 
     def _annotate(self, observed: flow.Flow) -> None:
         """Puts the plan and the route into the flow's metadata, for addons."""
-        outcome = self._paths.get(observed.server_conn)
+        outcome = self._outcomes.get(observed.server_conn)
         if outcome is None:
             return
         known = outcome()
@@ -163,7 +163,7 @@ class Handler(ProxyConnectionHandler):
         observed.metadata["byway.route"] = str(known.winner) if known.winner is not None else ""
 
     def _report_exchange(self, observed: http.HTTPFlow) -> None:
-        outcome = self._paths.get(observed.server_conn)
+        outcome = self._outcomes.get(observed.server_conn)
         if outcome is not None and observed.response is not None:
             size = len(observed.response.raw_content or b"")
             self.inspected.on_response(outcome(), observed.request.method, observed.request.path, size)
@@ -171,8 +171,8 @@ class Handler(ProxyConnectionHandler):
     def _check_chain(self, server: connection.Server) -> None:
         """Rejects a chain that the system trusts but we do not. mitmproxy has verified it; nothing was sent yet."""
         chain = [ssl.PEM_cert_to_DER_cert(cert.to_pem().decode()) for cert in server.certificate_list]
-        if rejection_reason := self.inspected.rejection_reason(chain):
-            server.error = f"invalid certificate: {rejection_reason}"
+        if reason := self.inspected.rejection_reason(chain):
+            server.error = f"invalid certificate: {reason}"
             self.inspected.on_origin_distrusted()
             self.close_connection(server)
 
@@ -181,15 +181,15 @@ class Handler(ProxyConnectionHandler):
             return
         self._is_verdict_known = True
         if any(word in error for word in _REJECTED):
-            self.inspected.on_certificate_rejected(True)
+            self.inspected.on_certificate_rejected(by_alert=True)
         elif any(word in error for word in _HUNG_UP) and self.layer.context.server.tls_established:
-            self.inspected.on_certificate_rejected(False)
+            self.inspected.on_certificate_rejected(by_alert=False)
 
     def log(self, message: str, level: int = logging.INFO, exc_info: Faulted = None) -> None:
         """Logs mitmproxy's messages at debug level: they name hosts."""
         if not self._has_request and message.startswith("TLS Error") and any(word in message for word in _REJECTED):
             self._is_verdict_known = True  # Firefox completes the handshake and sends its alert then
-            self.inspected.on_certificate_rejected(True)
+            self.inspected.on_certificate_rejected(by_alert=True)
         if exc_info:
             log.error("mitmproxy failed and closed an inspected connection; use -vv for details")
         log.debug("%s", message, exc_info=exc_info)

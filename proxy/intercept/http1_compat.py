@@ -38,8 +38,8 @@ _HEAD_END = re.compile(rb"\n\r?\n")
 _NO_HEAD = b"(a head of more than 64 KiB)\r\n\r\n"  # which mitmproxy refuses as it refuses any bad one
 
 
-class OriginSide(_http1.Http1Client):
-    """The side of a connection that speaks to an origin."""
+class Http1OriginSide(_http1.Http1Client):
+    """The side of a connection that speaks to an origin. Drops interim answers, and refuses a head without end."""
 
     def read_headers(self, event: events.ConnectionEvent) -> layer.CommandGenerator[None]:
         if self.request is not None:
@@ -50,16 +50,16 @@ class OriginSide(_http1.Http1Client):
         yield from super().read_headers(event)
 
 
-class ClientSide(_http1.Http1Server):
-    """The side of a connection that speaks to a client."""
+class Http1ClientSide(_http1.Http1Server):
+    """The side of a connection that speaks to a client. Refuses ambiguous requests, and heads that come too slowly."""
 
     head_timeout_s: Callable[[], float] = staticmethod(lambda: HEAD_TIMEOUT_S)
 
     def __init__(self, context: Context) -> None:
         super().__init__(context)
         self._reader = Reader()
-        self._head: Parser[RequestHead] | None = None  # the one that is being read
-        self._limit: commands.RequestWakeup | None = None  # when it has to be whole
+        self._head: Parser[RequestHead] | None = None  # of the head that is being read
+        self._limit: commands.RequestWakeup | None = None  # fires when its time is up
 
     def _handle_event(self, event: events.Event) -> layer.CommandGenerator[None]:
         if not isinstance(event, events.Wakeup):
@@ -141,20 +141,20 @@ class StrictChunks(ChunkedReader):
 
 
 class WithoutTrailers(ChunkedReader):
-    """Reads an origin's body in chunks."""
+    """Reads an origin's body in chunks, and drops its trailers."""
 
     def __call__(self, buf: ReceiveBuffer) -> Data | EndOfMessage | None:
         event = super().__call__(buf)
-        if event is None and len(buf) > HEAD_LIMIT:  # it waits for the end of a line
+        if event is None and len(buf) > HEAD_LIMIT:  # h11 waits for the end of a line
             raise RemoteProtocolError("a chunk header or trailers of more than 64 KiB")
         return EndOfMessage() if isinstance(event, EndOfMessage) else event
 
 
 def install(head_timeout_s: Callable[[], float]) -> None:
     """Makes mitmproxy use these classes. A client has `head_timeout_s` seconds for a request head."""
-    ClientSide.head_timeout_s = staticmethod(head_timeout_s)
-    vars(layers.http)["Http1Client"] = OriginSide
-    vars(layers.http)["Http1Server"] = ClientSide
+    Http1ClientSide.head_timeout_s = staticmethod(head_timeout_s)
+    vars(layers.http)["Http1Client"] = Http1OriginSide
+    vars(layers.http)["Http1Server"] = Http1ClientSide
     vars(_http1)["ChunkedReader"] = WithoutTrailers
 
 

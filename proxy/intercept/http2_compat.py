@@ -14,8 +14,8 @@ from proxy.model.errors import PeerError
 from proxy.wire.http2_request import check_request, check_trailers
 
 
-class ClientSide(_http2.Http2Server):
-    """The side of a connection that speaks to a client."""
+class Http2ClientSide(_http2.Http2Server):
+    """The side of a connection that speaks to a client. Refuses a request that would be two in HTTP/1."""
 
     def handle_h2_event(self, event: h2.events.Event) -> layer.CommandGenerator[bool]:
         try:
@@ -23,7 +23,7 @@ class ClientSide(_http2.Http2Server):
                 check_request(_fields(event), ended=event.stream_ended is not None)
             elif isinstance(event, h2.events.TrailersReceived):
                 check_trailers(_fields(event))
-                return False
+                return False  # handled, and dropped: the connection goes on
         except (ValueError, PeerError) as fault:
             yield from self.protocol_error(f"this request is refused: {fault}")
             return True
@@ -31,8 +31,8 @@ class ClientSide(_http2.Http2Server):
 
 
 def install() -> None:
-    """Has mitmproxy use it from now on."""
-    vars(layers.http)["Http2Server"] = ClientSide
+    """Makes mitmproxy use this class from now on."""
+    vars(layers.http)["Http2Server"] = Http2ClientSide
 
 
 def _fields(event: h2.events.RequestReceived | h2.events.TrailersReceived) -> list[tuple[bytes, bytes]]:

@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING
 from proxy.config.mitmproxy_version import unavailable
 from proxy.config.schema import Settings
 from proxy.detect.tls_interception import KnownRoots
-from proxy.intercept.client_context import AddonHooks, InspectedClient, UpstreamPath
+from proxy.extend.dispatch import Addons
+from proxy.intercept.client_context import InspectedClient, UpstreamPath
 from proxy.intercept.internal_tunnel import InnerDialer, make_pair, without_log
 from proxy.intercept.origin_check import CertificateCheck, CertificateStatus, OriginChecks, OriginKey
 from proxy.intercept.passthrough import Passthrough
@@ -43,7 +44,7 @@ log = logging.getLogger(__name__)
 
 _INSPECT = InspectionDecision(inspect=True)
 _TARGET_SHOWN = 500
-_NAMED = 5
+_NAMED = 5  # hosts that `byway status` names
 _HTTP_PORT = 80  # the site's certificate is not checked there before the client has sent a ClientHello
 
 
@@ -66,15 +67,17 @@ class MitmInspector:
         poller: Poller,
         folders: Folders,
         settings: Callable[[], Settings],
+        addons: Addons,
         *,
         roots: KnownRoots,
-        user_addons: Callable[[], Sequence[AddonHooks]],
     ) -> None:
+        """`services` are those of sessions, which hold this inspector; `settings` returns those in force. `roots` are
+        known to intercept TLS."""
         self._services = services
         self._poller = poller
         self._folders = folders
         self._settings = settings
-        self._user_addons = user_addons
+        self._addons = addons
         self._origin_checks = OriginChecks(roots)
         self._passthrough = Passthrough()
         self._leaves: Leaves | None = None
@@ -86,6 +89,7 @@ class MitmInspector:
     async def decide(self, outcome: Outcome, flight: Flight | None) -> InspectionDecision:
         """See Inspector."""
         host = outcome.host
+        # The cheap answers first, then the start of the engine, then a handshake with the site.
         if self._passthrough.applies(host, time.monotonic()):
             return DO_NOT_INSPECT
         if flight is not None and not _can_inspect(flight, host):
@@ -107,36 +111,41 @@ class MitmInspector:
             )
         return DO_NOT_INSPECT if check.status is CertificateStatus.NO_TLS else _INSPECT
 
-    async def intercept(self, client: SocketStream, said: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
+    async def intercept(self, client: SocketStream, received: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
         """See Inspector."""
         theirs, ours = make_pair(self._poller, client.peer)
         client.notify = None
-        inspected = self._inspected_client(outcome(), self._dialer(outcome().request))
-        await self._hand_to_engine(inspected, client.detach(), said, UpstreamPath(theirs, outcome), ours)
+        inspected = _Client(self, outcome(), self._dialer(outcome().request))
+        await self._hand_to_engine(inspected, client.detach(), received, UpstreamPath(theirs, outcome), ours)
         return ours
 
     async def serve(self, outcome: Outcome) -> InspectedOrigin:
         """See Inspector."""
         theirs, ours = make_pair(self._poller, outcome.request.client)
         dialer = self._dialer(outcome.request)
-        await self._hand_to_engine(self._inspected_client(outcome, dialer, is_silent=True), theirs, b"", None, ours)
+        await self._hand_to_engine(_Client(self, outcome, dialer, is_silent=True), theirs, b"", None, ours)
         return InspectedOrigin(ours, lambda: dialer.latest)
 
     async def _hand_to_engine(
         self,
         inspected: InspectedClient,
         client: socket.socket,
-        said: bytes,
+        received: bytes,
         first: UpstreamPath | None,
         ours: SocketStream,
     ) -> None:
         """Makes the engine serve a client; closes `ours`, the session's end, when it cannot. Raises OSError."""
         assert self._engine is not None  # `decide` has started it
         try:
-            await self._engine.serve(inspected, client, said, first)
+            await self._engine.serve(inspected, client, received, first)
         except BaseException:
             ours.close()
             raise
+
+    def _dialer(self, request: Request) -> InnerDialer:
+        return InnerDialer(self._services(), self._poller, request.inbound, request.client)
+
+    # -- what the application tells it ---------------------------------------------------------------------------
 
     def on_addons_changed(self) -> None:
         """Uses the addons that run now, in open connections too."""
@@ -177,9 +186,7 @@ class MitmInspector:
             module = await asyncio.to_thread(importlib.import_module, "proxy.intercept.engine")
         except Exception as error:  # code outside Byway may raise anything
             raise BywayError(f"mitmproxy cannot be imported: {error}") from error
-        engine: Engine = module.Engine(
-            self._folders.engine, self._settings, leaf=self._leaf, user_addons=self._user_addons
-        )
+        engine: Engine = module.Engine(self._folders.engine, self._settings, self._addons, leaf=self._leaf)
         return engine
 
     def _open_leaves(self) -> Leaves:
@@ -226,46 +233,60 @@ class MitmInspector:
         fetched = await fetch_chain(dialer, request.destination, outcome.host, timeout_s=timeout_s)
         return fetched
 
-    # -- what the engine reports ---------------------------------------------------------------------------------
 
-    def _dialer(self, request: Request) -> InnerDialer:
-        return InnerDialer(self._services(), self._poller, request.inbound, request.client)
+@dataclass(frozen=True, slots=True)
+class _Client:
+    """The InspectedClient of an inspector. `outcome` is that of its session when inspection began."""
 
-    def _inspected_client(self, outcome: Outcome, dialer: InnerDialer, *, is_silent: bool = False) -> InspectedClient:
-        host, request = outcome.host, outcome.request
-        return InspectedClient(
-            host=host,
-            destination=request.destination,
-            client=_address(request.client),
-            open=dialer.open,
-            on_certificate_accepted=lambda: self._passthrough.client_accepted(host),
-            on_certificate_rejected=lambda by_alert: self._on_client_rejected(host, by_alert=by_alert),
-            on_origin_distrusted=lambda: self._on_origin_distrusted(request.destination),
-            rejection_reason=self._origin_checks.rejection_reason,
-            is_silent=is_silent,
-            on_response=self._log_request,
-        )
+    inspector: MitmInspector
+    outcome: Outcome
+    dialer: InnerDialer
+    is_silent: bool = False
 
-    def _on_origin_distrusted(self, destination: Destination) -> None:
-        """Logs why a client's connection was closed: TLS gives no way to tell the client."""
-        self._origin_checks.forget(destination)
-        log.info("%s: connection closed; the site's certificate is not valid", destination)
+    @property
+    def host(self) -> str:
+        return self.outcome.host
 
-    def _on_client_rejected(self, host: str, *, by_alert: bool) -> None:
-        keep_s = self._settings().inspect.pass_s
-        if self._passthrough.client_rejected(host, time.monotonic(), by_alert=by_alert, keep_s=keep_s):
+    @property
+    def destination(self) -> Destination:
+        return self.outcome.request.destination
+
+    @property
+    def address(self) -> tuple[str, int]:
+        host, port = host_and_port(self.outcome.request.client)
+        return host, int(port)
+
+    async def open(self, destination: Destination) -> UpstreamPath:
+        return await self.dialer.open(destination)
+
+    def rejection_reason(self, chain: Sequence[bytes]) -> str:
+        return self.inspector._origin_checks.rejection_reason(chain)
+
+    def on_certificate_accepted(self) -> None:
+        self.inspector._passthrough.client_accepted(self.host)
+
+    def on_certificate_rejected(self, *, by_alert: bool) -> None:
+        """Stops inspecting the host for some hours, when that is certain enough."""
+        keep_s = self.inspector._settings().inspect.pass_s
+        passthrough = self.inspector._passthrough
+        if passthrough.client_rejected(self.host, time.monotonic(), by_alert=by_alert, keep_s=keep_s):
             log.warning(
                 "a client rejected Byway's certificate for one site; inspection of it is off for %g hours; "
                 "see `byway status`",
                 round(keep_s / 3600, 1),
             )
-            log.info("not inspecting %s: a client rejected Byway's certificate for it", host)
+            log.info("not inspecting %s: a client rejected Byway's certificate for it", self.host)
 
-    def _log_request(self, outcome: Outcome, method: str, target: str, size: int) -> None:
+    def on_origin_distrusted(self) -> None:
+        """Logs why the client's connection was closed: TLS gives no way to tell the client."""
+        self.inspector._origin_checks.forget(self.destination)
+        log.info("%s: connection closed; the site's certificate is not valid", self.destination)
+
+    def on_response(self, outcome: Outcome, method: str, target: str, size: int) -> None:
         """Logs one inspected request, if `[inspect] log_requests` is on."""
-        if not self._settings().inspect.log_requests:
+        if not self.inspector._settings().inspect.log_requests:
             return
-        services = self._services()
+        services = self.inspector._services()
         inner = Outcome(
             request=replace(outcome.request, id=next(services.request_ids), http=HttpRequest(method, target)),
             plan=replace(outcome.plan, why=f"{method} {target[:_TARGET_SHOWN]}; inspected; {outcome.plan.why}"),
@@ -291,9 +312,3 @@ def _can_inspect(flight: Flight, host: str) -> bool:
         return True
     log.info("not inspecting %s: the client's TLS handshake names %s (SNI)", host, flight.server_name)
     return False
-
-
-def _address(client: str) -> tuple[str, int]:
-    """Splits a client's `address:port`."""
-    host, port = host_and_port(client)
-    return host, int(port)

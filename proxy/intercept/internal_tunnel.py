@@ -1,7 +1,7 @@
-"""Tunnels that Byway asks of itself: what the engine sends goes the way that everything goes.
+"""Tunnels that Byway opens through itself: what the engine sends is planned and raced like any client's connection.
 
-Each is a pair of sockets with a Session at one end, which takes the other one for its client. It plans, races, learns
-and logs as for any client, but for what would lead back here.
+Each is a pair of sockets. A Session serves one end, as if the other were a client: it plans, races, learns and logs,
+but it does not inspect, which would lead back here.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from proxy.session.session import Session
 
 
 def make_pair(poller: Poller, peer: str) -> tuple[socket.socket, SocketStream]:
-    """Two ends: a socket for somebody else, and a stream for a session, whose client is `peer` to the log. Raises
-    OSError."""
+    """Returns the two ends: a socket for the engine, and a stream for a session, in whose log the client is `peer`. The
+    caller closes both. Raises OSError."""
     theirs, ours = socket.socketpair()
     theirs.setblocking(False)
     ours.setblocking(False)
@@ -38,7 +38,7 @@ def make_pair(poller: Poller, peer: str) -> tuple[socket.socket, SocketStream]:
 
 
 class InnerDialer:
-    """Opens inner tunnels for one client; a Dialer, and `open` for who wants the socket."""
+    """Opens inner tunnels for one client. It is a Dialer; `open` returns a socket instead of a stream."""
 
     def __init__(self, services: Services, poller: Poller, inbound: Inbound, client: str) -> None:
         self._services = services
@@ -49,7 +49,7 @@ class InnerDialer:
 
     @property
     def latest(self) -> Outcome | None:
-        """How the tunnel goes, or went, that was opened last."""
+        """The outcome, so far, of the tunnel that was opened last; None: no tunnel was opened."""
         record = None if self._latest is None else self._latest.record
         return None if record is None else record.outcome
 
@@ -59,7 +59,7 @@ class InnerDialer:
         return stream
 
     async def open(self, destination: Destination) -> UpstreamPath:
-        """Raises DialError, which says nothing of why: that is in the log."""
+        """Opens a tunnel; the caller closes its socket. Raises DialError without the reason, which is in the log."""
         stream, outcome = await self._open(destination)
         return UpstreamPath(stream.detach(), outcome)
 
@@ -73,7 +73,7 @@ class InnerDialer:
         spawn(session.run(InnerTunnel(destination, self._inbound)), name=f"inner tunnel to {destination}")
         try:
             answer = b""
-            with contextlib.suppress(OSError):  # it can only be that the session is gone
+            with contextlib.suppress(OSError):  # the session has ended: that is a refusal
                 answer = await stream.receive(1)
             if answer != INNER_ACCEPTED:
                 text = f"{destination} could not be reached. For details: `byway why {destination.host}`"
@@ -87,7 +87,8 @@ class InnerDialer:
 
 
 def without_log(services: Services, tunnel_ended: Callable[[TunnelEnded], None]) -> Services:
-    """The same for tunnels that ask something for ourselves: they teach nothing, and have no line in the log."""
+    """The same services for Byway's own probes: nothing is learned from them, and they have no row in the log. The end of
+    their tunnels goes to `tunnel_ended` alone."""
     events = services.events.without(Ended, TunnelEnded)
     events.on(TunnelEnded, tunnel_ended)
     return replace(services, events=events, learns=False)

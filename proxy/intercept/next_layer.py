@@ -1,8 +1,8 @@
-"""Which protocol a client speaks inside TLS, where it has not said so by ALPN.
+"""Decides which protocol a client speaks inside TLS, where it named none by ALPN.
 
-mitmproxy decides by the first bytes that come, be it one, and takes what is not clearly HTTP for an unknown protocol
-that goes through as it is. A request head that is odd, or that comes in pieces, would so pass without being read. Here
-it is waited for until enough has come, and what a lenient server might take for HTTP is HTTP.
+mitmproxy decides by the first bytes that come, even by one, and passes on what is not clearly HTTP as it is. So a
+request head that is odd, or that comes in pieces, would pass without being parsed. Here the decision waits until enough
+has come, and what a lenient server might take for HTTP counts as HTTP.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from proxy.wire.sniff import may_be_http
 
 
 class NextLayer(next_layer.NextLayer):
-    """See the module's docstring."""
+    """Replaces mitmproxy's addon of the same name."""
 
     def _next_layer(self, context: Context, data_client: bytes, data_server: bytes) -> layer.Layer | None:
         if context.client.tls_established and not context.client.alpn and not data_server:

@@ -92,8 +92,8 @@ class OriginChecks:
         return check
 
     def _classify(self, probe: FetchedChain) -> CertificateCheck:
-        if rejection_reason := self.rejection_reason(probe.chain):
-            return CertificateCheck(CertificateStatus.BAD, rejection_reason)
+        if reason := self.rejection_reason(probe.chain):
+            return CertificateCheck(CertificateStatus.BAD, reason)
         if probe.verified:
             return CertificateCheck(CertificateStatus.GOOD)
         if probe.symptom is Symptom.CERTIFICATE:

@@ -34,13 +34,13 @@ class Passthrough:
     def client_rejected(self, host: str, now: float, *, by_alert: bool, keep_s: float) -> bool:
         """Counts a rejection. True when it starts passing the host through, for `keep_s` seconds."""
         if not by_alert:
-            count = self._hang_ups[host] = self._hang_ups.pop(host, 0) + 1
+            count = self._hang_ups[host] = self._hang_ups.get(host, 0) + 1
             if count < HANG_UPS:
                 return False
         self._hang_ups.pop(host, None)
-        news = not self.applies(host, now)
+        begins = not self.applies(host, now)
         self._until[host] = now + keep_s
-        return news
+        return begins
 
     def client_accepted(self, host: str) -> None:
         """Forgets closed connections: they had other causes."""

@@ -14,6 +14,7 @@ from mitmproxy.proxy.context import Context
 from proxy.ca.authority import make_authority
 from proxy.ca.leaf import Leaves
 from proxy.config.schema import Settings
+from proxy.extend.dispatch import Addons
 from proxy.intercept.engine import Engine
 from proxy.intercept.mitm_tls import OURS, LocalCaTls, trust_options
 
@@ -23,7 +24,7 @@ NOW = 1_800_000_000.0
 @pytest.fixture
 async def engine(tmp_path: Path) -> AsyncIterator[Engine]:
     leaves = Leaves(make_authority(now=NOW), now=lambda: NOW)
-    made = Engine(tmp_path / "empty", Settings, leaf=leaves.leaf, user_addons=list)
+    made = Engine(tmp_path / "empty", Settings, Addons(), leaf=leaves.leaf)
     yield made
     await made.close()
     assert not [*(tmp_path / "empty").iterdir()], "no authority of mitmproxy's own"
