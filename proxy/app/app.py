@@ -14,7 +14,6 @@ import logging
 import os
 import secrets
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -37,7 +36,7 @@ from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.extend.manager import AddonManager
 from proxy.intercept.inspector import Folders, MitmInspector
-from proxy.model import Destination, Override
+from proxy.model import Destination
 from proxy.model.errors import BywayError, reason_of
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
@@ -92,7 +91,7 @@ class RunOptions:
 
 
 class App:
-    """A Byway, built and wired. `start`, then `drain` and `close`."""
+    """A Byway, built and wired. Call `start`, then `drain` and `close`."""
 
     def __init__(self, options: RunOptions, paths: Paths, loaded: Loaded) -> None:
         self._options = options
@@ -130,7 +129,8 @@ class App:
             half_open_timeout_s=settings.limits.half_open_timeout_s,
         )
         self._feed = OutcomeFeed()
-        roots = _known_roots()
+        roots_file = bundled("certs/known_roots.json")
+        roots = KnownRoots.parse(roots_file.read_text("utf-8"), str(roots_file))
         self._inspector = self._make_inspector(roots)
         self._events = Events()
         self._services = Services(
@@ -172,13 +172,15 @@ class App:
         self._control: ControlServer | None = None
 
     async def start(self) -> None:
-        """Listens. Raises ConfigError, and BywayError when the address or the control socket cannot be had."""
+        """Listens. Raises ConfigError, and BywayError when the address or the control socket cannot be used."""
         listen = self._loaded.settings.listen
+        # With --ephemeral nothing is written, but the user's overrides still apply.
+        stored = read_overrides(self._paths.store_file) if self._options.ephemeral else self._store.load_overrides()
         self._active = ActiveSetup(
             self._builder,
             self._paths,
             self._loaded,
-            self._stored_overrides(),
+            stored,
             flags=self._options.flags,
             on_replaced=self._on_setup_replaced,
         )
@@ -190,7 +192,7 @@ class App:
                 f"cannot listen on {listen.address} port {listen.port}: {reason_of(error)}; "
                 f"choose another with --port, or find the program that uses it: `ss -ltnp sport = :{listen.port}`"
             ) from None
-        self._active.listens_on(port)
+        self._active.listens_on(port)  # the guard refuses Byway's own port, which is known only now
         token = secrets.token_urlsafe(32)
         socket_path = self._paths.control_socket if hasattr(asyncio, "start_unix_server") else None
         if socket_path is not None:
@@ -224,9 +226,8 @@ class App:
     async def close(self) -> None:
         """Takes everything down. Harmless when `start` failed half-way."""
         self._server.stop_listening()
-        with contextlib.suppress(
-            OSError
-        ):  # a disk that has become read-only; its readers find no process with that pid
+        # A disk that has become read-only keeps the file; its readers find that no process has that pid.
+        with contextlib.suppress(OSError):
             self._paths.run_file.unlink(missing_ok=True)
         self._sleep_watch.close()
         self._services.flows.close()
@@ -254,13 +255,8 @@ class App:
             roots=roots,
         )
 
-    def _stored_overrides(self) -> Mapping[str, Override]:
-        if self._options.ephemeral:  # writes nothing, and still keeps to what the user has said
-            return read_overrides(self._paths.store_file)
-        return self._store.load_overrides()
-
     def print_greeting(self) -> None:
-        """One line on where we are, one on what to do next, and what the configuration should know of itself."""
+        """Prints where Byway listens and what to do next, and logs the notices of the configuration."""
         if self._options.quiet:
             return
         self._active.tell_notices()
@@ -279,21 +275,21 @@ class App:
             await self._active.poll()
 
     def _on_setup_replaced(self, setup: Setup) -> None:
-        """Applies the new configuration to what is no part of a Setup."""
+        """Applies the new configuration to the parts that are not in a Setup."""
         self._store.configure(setup.settings.log)
         self._relay_tests.keep_in(place(self._paths, setup.settings.log, ephemeral=self._options.ephemeral))
         self._health.keep(setup.registry.relay_names)
         if setup.settings.relay != self._relays:
             self._relays = setup.settings.relay
-            self._health.clear_faults()  # what was wrong may have been corrected
+            self._health.clear_faults()  # the edit may have corrected what was wrong
         self._addon_manager.configure(setup.loaded)
         self._inspector.forget_rejections()
 
-    # -- where we are, and when ------------------------------------------------------------------------------------
+    # -- the network and the clock ---------------------------------------------------------------------------------
 
     def _on_network_change(self, moved: NetworkChange) -> None:
-        """On another network, or with an address less: tunnels that hang in the air are closed, so that their clients
-        begin anew and do not wait for a time-out."""
+        """Closes the tunnels whose local address was lost, so that their clients connect again instead of waiting for a
+        timeout. On another network, also forgets what was measured on the last one."""
         why = "its network is gone"
         lost = self._pump.abort_where(lambda upstream: moved.orphans(upstream.lowest_socket), why)
         if moved.is_elsewhere:
@@ -304,28 +300,28 @@ class App:
             self._tcp_info.split_tcp.reset()
             log.info("Network changed; closed %d connections", lost)
 
-    def _on_resumed(self, woke: Resumed) -> None:
-        """After a sleep, or when the clock was set."""
-        log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", woke.slept_s, woke.jumped_s)
+    def _on_resumed(self, resumed: Resumed) -> None:
+        """Discards what a sleep, or a change of the clock, has made untrue."""
+        log.info("Resumed after %.0f s of sleep; the clock moved by %+.0f s", resumed.slept_s, resumed.jumped_s)
         self._beliefs.on_resume(time.time())
         self._health.clear_faults()
         self._services.flows.reset()
         self._network.read_now()
-        if woke.slept_s >= self._setup.settings.detect.wake_stale_s:
+        if resumed.slept_s >= self._setup.settings.detect.wake_stale_s:
             upstreams = [upstream.lowest_socket for upstream in self._pump.upstreams]
-            spawn(reset_stale_connections(upstreams), name="look which tunnels outlived the sleep")
+            spawn(reset_stale_connections(upstreams), name="reset tunnels that did not outlive the sleep")
 
-    # -- what is believed, for those who resolve and dial ----------------------------------------------------------
+    # -- what beliefs ask of the Setup in use ----------------------------------------------------------------------
 
     def _is_near(self, host: str) -> bool:
-        """Whether a host is of this computer's own network."""
+        """Whether a host is in this computer's own network."""
         return self._setup.guard.is_near(host)
 
     def _is_listed(self, host: str) -> bool:
-        """Whether an imported list names it as likely blocked."""
+        """Whether an imported list names a host as likely blocked."""
         return self._setup.router.rules.is_listed(host)
 
-    # -- for the control server -------------------------------------------------------------------------------------
+    # -- for the control server ------------------------------------------------------------------------------------
 
     def _adopt(self, client: SocketStream, received: bytes) -> None:
         assert self._control is not None
@@ -348,7 +344,8 @@ class App:
 
 
 def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
-    """This installation's own secret: with it network ids are hashed, so that they do not show which network it was."""
+    """The secret of this installation, 32 bytes. Network ids are hashed with it, so that they do not show which network
+    it was."""
     if ephemeral:
         return secrets.token_bytes(32)
     try:
@@ -359,8 +356,3 @@ def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
         key = secrets.token_bytes(32)
         write_private(paths.network_key_file, key)
     return key
-
-
-def _known_roots() -> KnownRoots:
-    file = bundled("certs/known_roots.json")
-    return KnownRoots.parse(file.read_text("utf-8"), str(file))

@@ -15,8 +15,8 @@ from proxy.net.uplink.network_watch import source_address_for
 from proxy.routing.address_guard import Guard
 from proxy.wire import hostnames as names
 
-_ELSEWHERE = tuple(map(ipaddress.ip_address, ("192.0.2.1", "2001:db8::1")))
-"""Addresses for documentation (RFC 5737, RFC 3849)."""
+_PUBLIC = tuple(map(ipaddress.ip_address, ("192.0.2.1", "2001:db8::1")))
+"""Public addresses, to which nothing is sent: those for documentation (RFC 5737, RFC 3849)."""
 
 
 def guard_of(loaded: Loaded, *, port: int) -> Guard:
@@ -35,7 +35,7 @@ def guard_of_relays(*, port: int) -> Guard:
 
 
 def _own_names() -> tuple[str, ...]:
-    """What this computer is called, where that is a host name at all."""
+    """Returns this computer's name, where that is a valid host name."""
     try:
         return (names.host(socket.gethostname()),)
     except ValueError:
@@ -43,5 +43,5 @@ def _own_names() -> tuple[str, ...]:
 
 
 def _own_addresses() -> tuple[str, ...]:
-    """The addresses that packets to elsewhere leave from."""
-    return tuple(str(source) for source in map(source_address_for, _ELSEWHERE) if source is not None)
+    """Returns the source addresses of packets to public addresses."""
+    return tuple(str(source) for source in map(source_address_for, _PUBLIC) if source is not None)

@@ -49,23 +49,25 @@ def secure_servers(settings: Settings, paths: Paths) -> list[SecureServer]:
 def for_direct(
     settings: Settings,
     servers: Sequence[SecureServer],
-    ways: Sequence[Dialer],
+    query_paths: Sequence[Dialer],
     *,
     guard: BogonCheck,
     policy: ResolverPolicy,
 ) -> Resolver:
-    """Returns the resolver of direct routes. `ways` lead to the encrypted DNS servers, the preferred first."""
+    """Returns the resolver of direct routes. `query_paths` dial the encrypted DNS servers, the preferred one first."""
     return Resolver(
         settings.dns.hosts,
         options=replace(_options(settings), mode=settings.dns.secure, controls=_hosts_of(settings.auto.controls)),
         policy=policy,
         guard=guard,
         system=_system_dns(settings),
-        encrypted=_encrypted_dns(settings, servers, ways, policy),
+        encrypted=_encrypted_dns(settings, servers, query_paths, policy),
     )
 
 
-def for_relays(settings: Settings, servers: Sequence[SecureServer], way: Dialer, *, policy: ResolverPolicy) -> Resolver:
+def for_relays(
+    settings: Settings, servers: Sequence[SecureServer], query_path: Dialer, *, policy: ResolverPolicy
+) -> Resolver:
     """Returns the resolver of the relays' own names. `[dns.hosts]` is for direct only, and a relay may be anywhere.
 
     It takes only the network from `policy`: what is believed of sites says nothing of a relay's name."""
@@ -73,7 +75,7 @@ def for_relays(settings: Settings, servers: Sequence[SecureServer], way: Dialer,
         options=replace(_options(settings), mode="always" if settings.dns.secure == "always" else "never"),
         policy=NetworkOnly(policy.network),
         system=_system_dns(settings),
-        encrypted=_encrypted_dns(settings, servers, [way], policy),
+        encrypted=_encrypted_dns(settings, servers, [query_path], policy),
     )
 
 
@@ -87,13 +89,13 @@ def _options(settings: Settings) -> ResolverOptions:
 
 
 def _encrypted_dns(
-    settings: Settings, servers: Sequence[SecureServer], ways: Sequence[Dialer], policy: ResolverPolicy
+    settings: Settings, servers: Sequence[SecureServer], query_paths: Sequence[Dialer], policy: ResolverPolicy
 ) -> EncryptedDns | None:
     if not servers:
         return None
     return EncryptedDns(
         servers,
-        ways,
+        query_paths,
         timeout_s=settings.dns.secure_timeout_s,
         stagger_s=settings.dns.secure_stagger_s,
         down_s=settings.dns.secure_down_s,

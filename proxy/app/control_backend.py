@@ -1,5 +1,5 @@
-"""What the control server reads of the running application, and the three things it may change: a reload, an override
-and what was learned. It implements `control.dependencies.Dependencies`."""
+"""What the control server reads of the running application, and the three things that it may change: the configuration
+(a reload), an override, and what was learned. Implements `control.dependencies.Dependencies`."""
 
 from __future__ import annotations
 

@@ -17,6 +17,8 @@ from proxy.model import Cause, Change, NetworkId, NetworkState, State
 log = logging.getLogger(__name__)
 
 AGAIN_S = 3600.0
+"""Seconds before the same warning is logged again."""
+
 WARNED_MAX = 64
 """Networks and states of which the time of the last warning is remembered."""
 
@@ -44,8 +46,8 @@ class NetworkWarnings:
         if len(self._warned_at) >= WARNED_MAX:
             self._warned_at.clear()
         self._warned_at[network, state] = self._now()
-        text, do = warning
-        log.warning("%s → %s", text, do)
+        text, advice = warning
+        log.warning("%s → %s", text, advice)
 
     def report(self, changes: Sequence[Change]) -> None:
         """Warns of TLS interception, and logs every other change of state for those who want the details."""

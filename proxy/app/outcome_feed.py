@@ -1,4 +1,4 @@
-"""Outcomes as they are recorded, for `byway log -f` and its like.
+"""Publishes outcomes, as they are recorded, to `byway log -f` and other followers.
 
 `publish` never waits: a follower that does not read loses the oldest outcomes of its own queue.
 """
@@ -18,7 +18,7 @@ Recorded = tuple[Outcome, NetworkId]
 
 
 class OutcomeFeed:
-    """Belongs to one event loop."""
+    """A queue of outcomes for each follower. Belongs to one event loop."""
 
     def __init__(self) -> None:
         self._followers: set[asyncio.Queue[Recorded]] = set()
@@ -31,7 +31,7 @@ class OutcomeFeed:
             queue.put_nowait((outcome, network))
 
     async def follow(self) -> AsyncGenerator[Recorded, None]:
-        """All outcomes from now on. It ends when the caller closes it."""
+        """Yields all outcomes from now on. It ends when the caller closes it."""
         queue: asyncio.Queue[Recorded] = asyncio.Queue(LIMIT)
         self._followers.add(queue)
         try:

@@ -55,8 +55,8 @@ def run(options: RunOptions) -> int:
 
 
 def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
-    """Makes the state folder and checks that it can be written. If it cannot, the run keeps nothing and has its lock
-    and run.json elsewhere. Raises BywayError."""
+    """Makes the state folder and checks that it can be written. If it cannot, the run stores nothing, and its lock and
+    run.json are elsewhere. Raises BywayError."""
     try:
         private_folder(paths.state_dir)
         check_room(paths.state_dir)
@@ -67,16 +67,16 @@ def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
 
 
 async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
-    asyncio.get_running_loop().set_exception_handler(_tell_of_fault)
+    asyncio.get_running_loop().set_exception_handler(_log_fault)
     app = App(options, paths, loaded)
     stop = asyncio.Event()
     hurry = asyncio.Event()
     try:
         await app.start()
-        _on_signals(stop, hurry, app)
+        _on_signals(stop, hurry, app)  # before run.json: whoever finds the pid there may send one
         app.announce()
         gc.collect()
-        gc.freeze()
+        gc.freeze()  # what a start has made lives as long as the process: no collection need scan it again
         gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
         app.print_greeting()
         await stop.wait()
@@ -88,7 +88,7 @@ async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
 
 
 def _on_signals(stop: asyncio.Event, hurry: asyncio.Event, app: App) -> None:
-    """SIGINT and SIGTERM drain; a second one does not wait; SIGHUP reads the configuration again."""
+    """Installs the handlers: SIGINT and SIGTERM drain, a second one of them ends at once, and SIGHUP reloads."""
 
     def halt() -> None:
         if stop.is_set():
@@ -104,7 +104,7 @@ def _on_signals(stop: asyncio.Event, hurry: asyncio.Event, app: App) -> None:
 
 
 def _locked(paths: Paths) -> str:
-    """Who holds the state folder, if that can be told."""
+    """Says which process uses the state folder, as far as its run.json tells."""
     who = "another Byway"
     with contextlib.suppress(OSError, ValueError, KeyError):
         running = json.loads(paths.run_file.read_text())
@@ -112,9 +112,9 @@ def _locked(paths: Paths) -> str:
     return f"{who} is using {paths.state_dir}; stop it, or choose another folder with --state"
 
 
-def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
-    """One line for a fault of ours, which says where in the code; the trace is for those who asked for it (-vv). Names
-    of tasks and texts of exceptions may hold destinations, so they are for -v."""
+def _log_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """Logs an internal error in one line, with its place in the code; the traceback needs -vv. Names of tasks and texts
+    of exceptions may hold destinations, so they need -v."""
     error = context.get("exception")
     if log.isEnabledFor(logging.INFO):
         log.error("%s: %r", context.get("message", "internal error"), error)
@@ -125,7 +125,7 @@ def _tell_of_fault(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> 
 
 
 def _place_of(error: BaseException) -> str:
-    """What was raised, and the line that did."""
+    """Returns the kind of an exception, and the file and line that raised it."""
     traceback = error.__traceback__
     while traceback is not None and traceback.tb_next is not None:
         traceback = traceback.tb_next

@@ -54,7 +54,7 @@ class ActiveSetup:
         self._watch = FileWatch(fingerprint(loaded.settings, paths))
         self._material = builder.read(loaded, port=self.port)
         self.setup = builder.build(self._material, self._overrides, port=self.port)
-        self._turn = asyncio.Lock()
+        self._reloading = asyncio.Lock()
         self.problem = ""
         """Why an edited configuration is not in use; empty when it is."""
 
@@ -80,7 +80,7 @@ class ActiveSetup:
     async def reload(self) -> list[str]:
         """Reads all files again, in a thread: a large list takes seconds, and connections must not wait. Returns the
         problems; with any, the previous Setup stays."""
-        async with self._turn:
+        async with self._reloading:
             self._watch.use(fingerprint(self.setup.settings, self._paths))
             try:
                 material, state = await asyncio.wait_for(asyncio.to_thread(self._read_files), READING_LIMIT_S)
@@ -98,7 +98,8 @@ class ActiveSetup:
             return []
 
     def _read_files(self) -> tuple[Material, Fingerprint]:
-        """What the files say, and the state that they had before they were read. Raises ConfigError."""
+        """Returns the content of the files, and their fingerprint from before they were read: an edit meanwhile is then
+        noticed by the next poll. Raises ConfigError."""
         config, *_ = fingerprint(self.setup.settings, self._paths)
         loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
         _, *others = fingerprint(loaded.settings, self._paths)
@@ -113,7 +114,7 @@ class ActiveSetup:
         return list(problems)
 
     def tell_notices(self) -> None:
-        """Logs what is no error in the configuration but should be known."""
+        """Logs what is not an error in the configuration but should be known."""
         settings, at_start = self.setup.settings, self._at_start.settings
         if (settings.listen.address, settings.listen.port) != (at_start.listen.address, at_start.listen.port):
             log.warning("[listen] address and port: the change takes effect after a restart")

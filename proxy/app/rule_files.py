@@ -25,16 +25,16 @@ _SHIPPED_PAGES = Path(block_pages.__file__).with_suffix(".csv")
 
 
 def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) -> Rules:
-    """The rules of rules.txt, which may be missing, or of `file`, with the lists that they name.
+    """Reads the rules of rules.txt, which may be missing, or of `file`, with the lists that they name.
 
     Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
     checked and not applied, so any user may own it."""
     lists = {}
     for item in settings.list:
-        listed = paths.named(item.source)
-        text = read_obeyed(listed, limit=FILE_LIMIT).text
-        lists[item.name] = parse_list(text, source=shown(listed), allow_empty=item.allow_empty)
-    # A link to what is not there (a folder that is not mounted) is a fault: it must not look like no rules.
+        list_file = paths.named(item.source)
+        text = read_obeyed(list_file, limit=FILE_LIMIT).text
+        lists[item.name] = parse_list(text, source=shown(list_file), allow_empty=item.allow_empty)
+    # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
     if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)
     relays = [relay.name for relay in settings.relay]
@@ -45,7 +45,7 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) ->
 
 
 def read_block_pages(paths: Paths) -> BlockPages:
-    """The fingerprints that ship with us, and those that were imported. Raises ConfigError."""
+    """Reads the fingerprints of block pages that Byway ships, and those that were imported. Raises ConfigError."""
     texts = [(_SHIPPED_PAGES, read_text(_SHIPPED_PAGES, limit=FILE_LIMIT))]
     if os.path.lexists(paths.block_pages_file):
         texts.append((paths.block_pages_file, read_obeyed(paths.block_pages_file, limit=FILE_LIMIT).text))
@@ -58,22 +58,18 @@ Fingerprint = tuple[object, ...]
 
 
 def fingerprint(settings: Settings, paths: Paths) -> Fingerprint:
-    """The state of the configuration's file, which is first, and of each that goes with these settings. It changes when
-    one is edited, replaced, made or removed, and when its owner or mode, or that of its folder, is changed."""
+    """Returns the state of the configuration file, which is first, and of each file that the settings name. It changes
+    when one is edited, replaced, made or removed, and when its owner or mode, or that of its folder, is changed."""
     lists = (paths.named(item.source) for item in settings.list)
     files = [paths.config_file, paths.rules_file, paths.block_pages_file, *lists]
-    return tuple(_mark(file) for file in files)
-
-
-def _mark(file: Path) -> tuple[int, ...]:
-    """What changes when a file does; symbolic links are followed."""
-    return (*_state(file, with_content=True), *_state(file.parent, with_content=False))
+    return tuple((*_state(file, with_content=True), *_state(file.parent, with_content=False)) for file in files)
 
 
 def _state(path: Path, *, with_content: bool) -> tuple[int, ...]:
+    """Returns what changes with a file or a folder, () when it cannot be read. Symbolic links are followed."""
     try:
-        found = path.stat()
+        status = path.stat()
     except OSError:
         return ()
-    content = (found.st_mtime_ns, found.st_size) if with_content else ()
-    return (found.st_ino, found.st_mode, found.st_uid, *content)
+    content = (status.st_mtime_ns, status.st_size) if with_content else ()
+    return (status.st_ino, status.st_mode, status.st_uid, *content)

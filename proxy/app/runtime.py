@@ -95,7 +95,7 @@ class AppRuntime:
         self._health = health
         self._addons = addons
 
-    # -- for resolvers (ResolverPolicy) ------------------------------------------------------------------------------
+    # -- for resolvers (ResolverPolicy) ----------------------------------------------------------------------------
 
     def network(self) -> NetworkId:
         return self._network.current()
@@ -112,7 +112,7 @@ class AppRuntime:
         """A race that waits for a direct route to `host` starts the next one."""
         self._down_cache.mark_down(host)
 
-    # -- for dialers and races ---------------------------------------------------------------------------------------
+    # -- for dialers and races -------------------------------------------------------------------------------------
 
     def in_residual_window(self, address: IPAddress) -> bool:
         return self._beliefs.residual.tainted(address, self.network(), time.time())
@@ -126,7 +126,7 @@ class AppRuntime:
     def is_failing(self, relay: str) -> bool:
         return self._health.is_open(relay, time.time())
 
-    # -- by addons -----------------------------------------------------------------------------------------------------
+    # -- by addons -------------------------------------------------------------------------------------------------
 
     def page_classifier(self) -> Classify | None:
         return self._addons.classify if self._addons.classifies else None

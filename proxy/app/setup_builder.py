@@ -1,4 +1,4 @@
-"""From the user's files to what sessions use: relays, rules, resolvers and the guard become one frozen Setup.
+"""Builds what sessions use from the user's files: relays, rules, resolvers and the guard become one frozen Setup.
 
 All problems are found here, at start and at each reload, and reported together; a Setup is complete or not made.
 """
@@ -42,7 +42,7 @@ from proxy.wire.relay_url import RelayUrl
 
 @dataclass(frozen=True, slots=True)
 class Material:
-    """What the configuration and the files that it names say: read, checked, and not yet bound to an event loop."""
+    """The content of the configuration and of the files that it names: read and checked, not bound to an event loop."""
 
     loaded: Loaded
     relays: tuple[Relay, ...]
@@ -66,8 +66,8 @@ class SetupBuilder:
         return self.build(self.read(loaded, port=port), overrides, port=port)
 
     def read(self, loaded: Loaded, *, port: int) -> Material:
-        """Reads every file and asks for every password that `loaded` names. It blocks for as long as that takes, and
-        may run in a thread. Raises ConfigError with all that is wrong."""
+        """Reads every file, and runs every password command, that `loaded` names. It blocks for as long as that takes,
+        and may run in a thread. Raises ConfigError with all problems."""
         settings, problems = loaded.settings, list[str]()
         with _gathered(problems):
             relays = self._relays(loaded)

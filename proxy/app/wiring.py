@@ -1,7 +1,6 @@
-"""Who is told of what: every subscription of the process, on one screen.
+"""Subscribes every handler of the process to the events of sessions and probes, on one screen.
 
-Sessions and probes emit events (`session.events`) and do not know their subscribers. A handler that raises is logged
-and costs the other handlers nothing.
+Sessions and probes do not know their subscribers. A handler that raises is logged, and the other handlers still run.
 """
 
 from __future__ import annotations

@@ -87,8 +87,8 @@ class InnerDialer:
 
 
 def without_log(services: Services, tunnel_ended: Callable[[TunnelEnded], None]) -> Services:
-    """The same services for Byway's own probes: nothing is learned from them, and they have no row in the log. The end of
-    their tunnels goes to `tunnel_ended` alone."""
+    """The same services for Byway's own probes: nothing is learned from them, and they have no row in the log. The end
+    of their tunnels is reported to `tunnel_ended` alone."""
     events = services.events.without(Ended, TunnelEnded)
     events.on(TunnelEnded, tunnel_ended)
     return replace(services, events=events, learns=False)

@@ -302,10 +302,10 @@ async def test_every_file_and_folder_that_is_made_is_the_users_alone(umask: int,
 @pytest.mark.usefixtures("own_log")
 async def test_a_fault_in_byway_names_no_destination_in_the_journal(capsys: pytest.CaptureFixture[str]) -> None:
     from proxy.app.app import RunOptions
-    from proxy.app.process import _log_to_stderr, _tell_of_fault
+    from proxy.app.process import _log_fault, _log_to_stderr
 
     _log_to_stderr(RunOptions())
-    _tell_of_fault(
+    _log_fault(
         asyncio.get_running_loop(),
         {"message": f"task dial direct {HIDDEN}:443 failed", "exception": RuntimeError(f"no {HIDDEN}")},
     )
