@@ -1,9 +1,8 @@
-"""Who may speak to the control server.
+"""Decides who may use the control server.
 
-On a Unix socket: this user, as the kernel says of the peer. On loopback, where there is no such socket: whoever names
-us in Host and brings the token; Host is looked at before anything else, since a page that rebinds its name to 127.0.0.1
-is stopped by nothing else. Browsers have no business here: what carries an Origin, a Referer or a Sec-Fetch header is
-refused, and no answer ever carries a CORS header.
+On a Unix socket: processes of this user, as the kernel tells of the peer. On loopback, where there is no such socket:
+clients that name this server in Host and have the token. Browsers may not: a request with an Origin, a Referer or a
+Sec-Fetch header is refused, and no answer has a CORS header.
 """
 
 from __future__ import annotations
@@ -34,7 +33,7 @@ _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "DELETE"})
 
 
 class Refused(Exception):
-    """A request that goes no further: the status, and one sentence that tells a stranger nothing."""
+    """A refused request: its HTTP status, and one sentence that tells a stranger nothing about this computer."""
 
     def __init__(self, status: int, text: str) -> None:
         self.status = status
@@ -42,15 +41,15 @@ class Refused(Exception):
 
 
 def hosts_of(port: int) -> frozenset[str]:
-    """What a Host header may say when it means a server on loopback at `port`."""
+    """Returns the Host headers that name a server on loopback at `port`."""
     names = ("127.0.0.1", "localhost", "[::1]")
     bare = names if port == 80 else ()
     return frozenset((*(f"{name}:{port}" for name in names), *bare))
 
 
 def check_shape(request: web.BaseRequest, *, of_browser: bool = False) -> None:
-    """Refuses what no client of ours sends: a target that is not a path, odd methods, and everything of a browser's,
-    unless it may be one. Raises Refused."""
+    """Refuses what no client of ours sends: a target that is not a path, unusual methods, and browsers' headers unless
+    `of_browser`. Raises Refused."""
     if not request.raw_path.startswith("/"):
         raise Refused(400, "The target must be a path.")
     if request.method not in _METHODS:
@@ -69,13 +68,14 @@ def check_host(request: web.BaseRequest, ours: frozenset[str]) -> None:
 
 
 class SameUser:
-    """Lets in who runs as we do. The socket's file is 0600 besides; this holds where a file's mode does not count."""
+    """Admits clients that run as our own user. The socket's file has mode 0600 as well, but not every file system
+    enforces modes."""
 
     def __init__(self, uid: int | None = None) -> None:
         self._uid = os.getuid() if uid is None else uid
 
     def check(self, request: web.BaseRequest) -> None:
-        """Raises Refused."""
+        """Raises Refused when the peer is another user's process."""
         sock = request.transport.get_extra_info("socket") if request.transport is not None else None
         if sock is None:
             raise Refused(403, "The connection is closed.")
@@ -83,12 +83,13 @@ class SameUser:
             uid = peer_uid(sock)
         except OSError:
             raise Refused(403, "The connection is closed.") from None
+        # None: this system does not tell; then the socket's mode and its private folder are the only guard.
         if uid is not None and uid != self._uid:
             raise Refused(403, "This Byway belongs to another user.")
 
 
 class Bearer:
-    """Lets in who names us and brings the token of run.json."""
+    """Admits clients that name this server in Host and have the token of run.json."""
 
     def __init__(self, token: str, hosts: Callable[[], frozenset[str]]) -> None:
         if len(token) < 32:  # 128 bits in hex
@@ -97,10 +98,12 @@ class Bearer:
         self._hosts = hosts
 
     def check(self, request: web.BaseRequest) -> None:
-        """Raises Refused. The token is compared in constant time."""
+        """Raises Refused when the Host or the token is wrong."""
+        # Host first: nothing else stops a page that rebinds its own name to 127.0.0.1 (DNS rebinding).
         check_host(request, self._hosts())
         given = request.headers.getall("Authorization", [])
         scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
+        # In constant time, so that the time taken does not show how many bytes were right.
         fits = hmac.compare_digest(token.encode("utf-8", "surrogateescape"), self._token)
         if scheme.lower() != "bearer" or not fits:
             raise Refused(401, "The token is missing or wrong.")
@@ -113,6 +116,7 @@ Guard = SameUser | Bearer
 
 
 async def dress(_request: web.BaseRequest, response: web.StreamResponse) -> None:
-    """Puts the security headers on an answer, and takes off what names our software (a response-prepare signal)."""
+    """Adds the security headers to an answer, and removes the one that names our software (a response-prepare
+    signal)."""
     response.headers.update(SECURITY_HEADERS)
     response.headers.pop("Server", None)

@@ -1,8 +1,8 @@
-"""What the command line, and later the pages, ask of a running Byway: version 1, JSON over HTTP.
+"""The control API, which the commands use to reach a running Byway: JSON over HTTP, under /v1.
 
-Everything is read from Dependencies and written by `serialize`; a request is accepted only in its exact shape (bodies
-of at most 64 KiB, no unknown, doubled or wrongly typed field). No endpoint takes a path, a command or code, and no
-answer holds a password.
+Everything is read from Dependencies and written by `serialize`. A request is accepted only in its exact form (a body of
+at most 64 KiB; no unknown, repeated or wrongly typed field). No endpoint takes a path, a command or code, and no answer
+has a password.
 """
 
 from __future__ import annotations
@@ -52,18 +52,18 @@ LOG_LIMIT = 10_000
 """Rows in one answer, at most."""
 
 _RECENT_S = 3600.0
-"""A site that failed so lately is listed, though nothing is stored about it."""
+"""A site that failed within this time is listed even if nothing is stored about it."""
 _SUCCESS_WINDOW_S = 86_400.0
 _LAST_CONNECTIONS = 5
 _FLUSH_S = 1.0
-"""How long a question waits for what was just recorded; a disk that takes longer is a trouble of its own."""
+"""How long an answer waits for rows that were just recorded. A disk that takes longer is reported as a problem."""
 _FAR_FUTURE = 1e11
 _NO_REQUEST_ID = 0
-"""Id of a request that no client made: only its plan is wanted."""
+"""The id of a request that no client made: only its plan is of interest."""
 
 
 def make_app(parts: Dependencies, guard: Guard) -> web.Application:
-    """The API, for the clients that `guard` admits."""
+    """Returns the API, for the clients that `guard` admits."""
     api = _Api(parts)
     app = web.Application(client_max_size=BODY_LIMIT, middlewares=[_guarded(guard)])
     app.add_routes(
@@ -94,7 +94,7 @@ def make_app(parts: Dependencies, guard: Guard) -> web.Application:
 
 
 def _guarded(guard: Guard) -> Middleware:
-    """Asks the guard first, and turns every refusal into JSON."""
+    """Returns the middleware that asks the guard first, and answers every refusal and fault in JSON."""
 
     @web.middleware
     async def middleware(request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -122,14 +122,14 @@ def _error(status: int, text: str) -> web.Response:
 
 
 class _Api:
-    """One method an endpoint."""
+    """The endpoints, one method for each."""
 
     def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
         self.followers = Followers()
         self._measurements = Measurements(parts)
 
-    # -- what there is ---------------------------------------------------------------------------------------------
+    # -- status ----------------------------------------------------------------------------------------------------
 
     async def status(self, request: web.Request) -> web.Response:
         parse_query(request)
@@ -197,7 +197,8 @@ class _Api:
         return _answer(rows=rows)
 
     async def _rows(self, **selected: Unpack[LogFilter]) -> list[Document]:
-        """Rows of the log, with what has ended until now. Raises ValueError for an outcome that there is not."""
+        """Returns rows of the log, with all connections that have ended until now. Raises ValueError for an unknown
+        outcome."""
         store = self._parts.store
 
         def read() -> list[Document]:
@@ -207,7 +208,7 @@ class _Api:
         return await asyncio.to_thread(read)
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
-        """One JSON object a line, as connections end, until either side leaves."""
+        """Streams one JSON object a line, as connections end, until either side closes."""
         is_wanted = wanted(parse_query(request, "site", "route", "outcome"))
         outcomes = self._parts.follow()
 
@@ -231,33 +232,33 @@ class _Api:
         return _answer(**await self._known(parse_field(site, asked["host"])))
 
     async def _known(self, destination: Destination) -> Document:
-        """All that is held about a site, and what would be done with it now."""
-        held, made = await self._plan(destination)
+        """Returns all that is stored about a site, and the plan for a request to it now."""
+        stored, made = await self._plan(destination)
         now = time.time()
         rows = await self._rows(site=destination.host, limit=_LAST_CONNECTIONS)
         changes = await self._changes(destination.host)
         return {
             **serialize.destination(destination),
-            "belief": self._site(held, now, destination.host),
+            "belief": self._site(stored, now, destination.host),
             "relay_faults": [serialize.relay_fault(*noted) for noted in self._parts.health.faults().items()],
             "plan": serialize.plan(made),
             "advice": serialize.policy(
-                held, made, self._enabled_relays(), self._shown(held, now, destination.host).status
+                stored, made, self._enabled_relays(), self._current(stored, now, destination.host).status
             ),
             "connections": [row for row in rows if row.get("host") == destination.host],
-            "timeline": spells(changes, [held]),
+            "timeline": spells(changes, [stored]),
             "changes": changes,
         }
 
     async def measure(self, request: web.Request) -> web.StreamResponse:
-        """Measures a site: one JSON object a line, `step` for each step as it comes, then one with the `verdict`."""
+        """Measures a site. Streams one JSON object a line: a `step` for each step as it is done, then the `verdict`."""
         asked = await parse_body(request, {"site": str, "fresh": bool})
         if "site" not in asked:
             raise Refused(400, "site is missing")
         page, otherwise = await self._page(asked["site"])
         lines = self._measurements.lines(page, self._plan, otherwise=otherwise, fresh=asked.get("fresh", False))
 
-        async def told() -> AsyncGenerator[Document, None]:
+        async def documents() -> AsyncGenerator[Document, None]:
             async with contextlib.aclosing(lines):
                 async for line in lines:
                     if "verdict" not in line:
@@ -265,22 +266,23 @@ class _Api:
                     else:
                         yield {**await self._known(page_of(line["url"]).destination), **line}
 
-        return await self.followers.answer(request, told())
+        return await self.followers.answer(request, documents())
 
     async def test(self, request: web.Request) -> web.Response:
-        """Measures one site of many briefly: see Measurements.brief."""
+        """Measures one site of many, briefly: see Measurements.brief. `kept`: whether the store keeps the result."""
         asked = await parse_body(request, {"site": str, "routes": list})
         if "site" not in asked:
             raise Refused(400, "site is missing")
         page, _ = await self._page(asked["site"])
         routes = tuple(self._route(text) for text in asked.get("routes", ())) or None
-        told = await self._measurements.brief(page, self._plan, routes)
+        measured = await self._measurements.brief(page, self._plan, routes)
         kept = self._parts.setup().settings.log.hosts != "off" and not self._parts.store.is_private(page.host)
-        return _answer(**serialize.destination(page.destination), kept=kept and self._parts.store.has_file, **told)
+        return _answer(**serialize.destination(page.destination), kept=kept and self._parts.store.has_file, **measured)
 
     async def _page(self, text: str) -> tuple[ProbeTarget, ProbeTarget | None]:
-        """The page that `text` means, and the one to measure when no server listens there. For a host alone it is the
-        page that was last visited, else https, else http."""
+        """Returns the page that `text` means, and the one to measure when no server listens there.
+
+        For a host alone these are the page last visited, or, without a visit, the https page and then the http page."""
         page = parse_field(page_of, text)
         if names_port(text):
             return page, None
@@ -304,7 +306,7 @@ class _Api:
         raise Refused(400, f"unknown route {quoted(str(text))}{choices}")
 
     async def measurements(self, request: web.Request) -> web.Response:
-        """What was measured of a site in the last minutes, for reports."""
+        """Answers with the measurements of a site in the last minutes, for reports."""
         parse_query(request)
         host = parse_field(scope, request.match_info["host"])
         return _answer(host=host, measurements=self._measurements.of(host))
@@ -315,53 +317,55 @@ class _Api:
         return _answer(
             network=self._parts.network(),
             sites=self._sites(time.time()),
-            overrides=[serialize.override(host, said) for host, said in sorted(overrides.items())],
+            overrides=[serialize.override(host, override) for host, override in sorted(overrides.items())],
         )
 
     def _sites(self, now: float) -> list[Document]:
-        """All sites with a stored status, and those here that failed of late."""
+        """Returns all sites with a stored status, and those that failed recently on this network."""
         parts, here = self._parts, self._parts.network()
-        held = parts.beliefs.all(now=now)
-        known = {belief.scope for belief in held if belief.network == here}
+        stored = parts.beliefs.all(now=now)
+        known = {belief.scope for belief in stored if belief.network == here}
         recent = parts.beliefs.recent_results(network=here, now=now, within_s=_RECENT_S)
-        held += [Belief(host, here) for host, result in recent if host not in known and result.status.is_trouble]
-        return [self._site(belief, now) for belief in held]
+        stored += [Belief(host, here) for host, result in recent if host not in known and result.status.is_trouble]
+        return [self._site(belief, now) for belief in stored]
 
-    def _site(self, held: Belief, now: float, host: str = "") -> Document:
-        """What is stored about a site, and what it is called now; `host` where a wider scope speaks for it."""
-        shown = self._shown(held, now, host)
-        return {**serialize.belief(held, shown), "is_trouble": shown.status.is_trouble}
+    def _site(self, stored: Belief, now: float, host: str = "") -> Document:
+        """Returns the stored and the current status of a site; `host` names it where the stored scope is wider."""
+        current = self._current(stored, now, host)
+        return {**serialize.belief(stored, current), "is_trouble": current.status.is_trouble}
 
-    def _shown(self, held: Belief, now: float, host: str = "") -> SiteState:
-        """The word for a site now."""
+    def _current(self, stored: Belief, now: float, host: str = "") -> SiteState:
+        """Returns the current status of a site."""
         parts = self._parts
-        if held.network != parts.network():
-            return site_state(held)
-        last = parts.beliefs.last_result(host or held.scope, network=held.network, now=now)
+        if stored.network != parts.network():
+            return site_state(stored)
+        last = parts.beliefs.last_result(host or stored.scope, network=stored.network, now=now)
         working = working_relays(parts.health, self._enabled_relays(), now)
-        return site_state(held, last, parts.beliefs.network_state(held.network), working)
+        return site_state(stored, last, parts.beliefs.network_state(stored.network), working)
 
     async def site(self, request: web.Request) -> web.Response:
         parse_query(request)
         host = parse_field(scope, request.match_info["host"])
         now = time.time()
-        here = self._held(host, now)
+        here = self._belief(host, now)
         elsewhere = [
-            held for held in self._parts.beliefs.all(now=now) if held.scope == host and held.network != here.network
+            belief
+            for belief in self._parts.beliefs.all(now=now)
+            if belief.scope == host and belief.network != here.network
         ]
         covering = self._override_of(host)
         changes = await self._changes(host)
         return _answer(
             host=host,
             belief=self._site(here, now, host),
-            elsewhere=[self._site(held, now) for held in elsewhere],
+            elsewhere=[self._site(belief, now) for belief in elsewhere],
             override=None if covering is None else serialize.override(*covering),
             timeline=spells(changes, [here, *elsewhere]),
             changes=changes,
         )
 
     async def _changes(self, host: str) -> list[Document]:
-        """The ledger's lines about a host and what it stands under, the newest first."""
+        """Returns the changes of status of a host and of the domains above it, the newest first."""
 
         def read() -> list[Document]:
             store = self._parts.store
@@ -377,10 +381,10 @@ class _Api:
         if "action" not in asked:
             raise Refused(400, "action is missing")
         action, relay = parse_field(lambda text: parse_action(text, relays=self._relay_names()), asked["action"])
-        said = Override(action, relay)
-        self._parts.override(host, said)
+        override = Override(action, relay)
+        self._parts.override(host, override)
         await asyncio.to_thread(self._parts.store.flush, _FLUSH_S)  # answer only once it is stored
-        return _answer(host=host, override=serialize.override(host, said))
+        return _answer(host=host, override=serialize.override(host, override))
 
     async def forget_site(self, request: web.Request) -> web.Response:
         parse_query(request)
@@ -393,7 +397,7 @@ class _Api:
         return _answer(host=host, forgotten=sorted({change.scope for change in changes}), overrides=sorted(below))
 
     def _override_of(self, host: str) -> tuple[str, Override] | None:
-        """The most specific one that covers the host."""
+        """Returns the most specific override that covers the host, with its scope."""
         overrides = self._parts.setup().router.overrides
         while True:
             if host in overrides:
@@ -402,15 +406,15 @@ class _Api:
             if not dot:
                 return None
 
-    def _held(self, host: str, now: float) -> Belief:
-        """What sessions go by here: what is held of the addresses that its name led to speaks for it as well."""
+    def _belief(self, host: str, now: float) -> Belief:
+        """Returns the belief that sessions use for a host here. The known addresses of its name count, too."""
         known = self._parts.setup().resolver.known(host)
         return self._parts.beliefs.lookup(host, network=self._parts.network(), now=now, addresses=known)
 
     async def _plan(self, destination: Destination) -> tuple[Belief, Plan]:
-        """What is held about a destination, and what would be done with a request for it now."""
+        """Returns the belief about a destination, and the plan for a request to it now."""
         request = Request(_NO_REQUEST_ID, destination, Inbound.CONNECT, client="")
-        return self._held(destination.host, time.time()), await self._parts.plan(request)
+        return self._belief(destination.host, time.time()), await self._parts.plan(request)
 
     # -- rules -----------------------------------------------------------------------------------------------------
 
@@ -452,7 +456,7 @@ class _Api:
                 raise Refused(400, f"Relay {name} is disabled. Run `byway relay enable {name}` first.")
         given = "to" in asked
         target = parse_field(site, asked["to"]) if given else self._control()
-        # a target that the user named may be private, so it is not resolved here; a control is no secret
+        # A target that the user named may be private, so no name server is asked for it; a control is no secret.
         setup = self._parts.setup()
         trials = await try_relays(setup.registry, wanted, target, resolver=None if given else setup.resolver)
         now = time.time()
@@ -465,7 +469,7 @@ class _Api:
         return _answer(to=serialize.destination(target), results=[serialize.trial(trial) for trial in trials])
 
     def _control(self) -> Destination:
-        """What a relay is tried with when nothing else is named."""
+        """Returns the destination of a relay test when the user names none."""
         controls = self._parts.setup().settings.auto.controls
         if not controls:
             raise Refused(400, "`[auto] controls` is empty: name a destination to connect to.")
@@ -475,7 +479,7 @@ class _Api:
         return [relay.name for relay in enabled_relays(self._parts.setup().settings.relay)]
 
     def _relay_names(self) -> list[str]:
-        """All that are configured."""
+        """Returns the names of all configured relays, disabled ones too."""
         return [relay.name for relay in self._parts.setup().settings.relay]
 
     async def _relays(self, now: float) -> list[Document]:
@@ -485,7 +489,8 @@ class _Api:
 
 
 def _may_be_cleared(health: RelayHealth) -> bool:
-    """Whether an open path shows that what was wrong is over: not when paths opened and then delivered nothing."""
+    """Whether an open path proves that the relay's fault is over: not for a relay whose paths open and then deliver
+    nothing."""
     return health.fault is None or health.fault.fault is not RelayFault.DELIVERS_NOTHING
 
 

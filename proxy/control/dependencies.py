@@ -24,7 +24,7 @@ from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
 
 
-class Loaded(Protocol):
+class ConfigSource(Protocol):
     """Where the configuration came from."""
 
     @property
@@ -33,13 +33,13 @@ class Loaded(Protocol):
     def notices(self) -> Sequence[str]: ...
 
 
-class Setup(Protocol):
-    """What the user configured, as it is now."""
+class SetupView(Protocol):
+    """The part of a Setup that the control server reads."""
 
     @property
     def settings(self) -> Settings: ...
     @property
-    def loaded(self) -> Loaded: ...
+    def loaded(self) -> ConfigSource: ...
     @property
     def router(self) -> Router: ...
     @property
@@ -63,7 +63,7 @@ class Dependencies(Protocol):
     def relay_tests(self) -> RelayTests:
         """The last test of each relay."""
 
-    def setup(self) -> Setup:
+    def setup(self) -> SetupView:
         """The Setup in use now."""
 
     def network(self) -> NetworkId:

@@ -1,8 +1,8 @@
-"""Measures sites for who asks, and remembers each answer for some minutes.
+"""Measures sites, and caches each measurement for some minutes.
 
-Asked twice in a row, a site is measured once: what the second one is told says when that was. The memory is bounded,
-and a measurement counts only on the network, and under the setup, where it was made. What it came to stays as it was:
-steps of then and a network of now would make a verdict that was never true.
+A site that is asked for twice in a row is measured once; the second answer says when that was. The cache is bounded,
+and a measurement is valid only on the network and under the Setup of its time. Its verdict is cached too: a new one,
+from old steps and the present state of the network, might never have been true.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from proxy.config.relays import enabled_relays
 from proxy.control import serialize
-from proxy.control.dependencies import Dependencies, Setup
+from proxy.control.dependencies import Dependencies, SetupView
 from proxy.control.serialize import Document
 from proxy.detect.relay_health import Health
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
@@ -25,8 +25,8 @@ from proxy.probe.measure.inputs import MeasurementRequest, SharedControls, measu
 from proxy.probe.measure.measurement import measure
 from proxy.probe.target import ProbeTarget
 
-KEPT = 256
-"""Measurements remembered."""
+CACHED_MAX = 256
+"""Measurements in the cache."""
 
 
 _MOVED = Verdict(
@@ -37,57 +37,61 @@ _MOVED = Verdict(
 )
 
 WORKED_S = 3600.0
-"""A relay that delivered so lately works for other sites."""
+"""Seconds after a delivery during which a relay counts as working."""
 
 Planned = Callable[[Destination], Awaitable[tuple[Belief, Plan]]]
-"""What is stored about a destination now, and what would be done with a request for it."""
+"""Returns the stored status of a destination, and the plan for a request to it, both as they are now."""
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """One measurement that came to its end."""
+    """A measurement that was completed."""
 
     at: float  # seconds since the epoch, when it began
     took_s: float
-    setup: Setup  # that it was made under
+    setup: SetupView  # that it was made under
     network: NetworkId
     page: ProbeTarget
     steps: tuple[MeasurementStep, ...]
     verdict: Verdict
-    thorough: bool  # else it does not answer `why`
+    thorough: bool  # False: it is too brief to answer `why`
 
 
 class Measurements:
-    """Measurements made for one control server."""
+    """Makes measurements for one control server, and caches them."""
 
     def __init__(self, parts: Dependencies) -> None:
         self._parts = parts
-        self._kept: Bounded[tuple[NetworkId, ProbeTarget], Measured] = Bounded(KEPT)
+        self._cache: Bounded[tuple[NetworkId, ProbeTarget], Measured] = Bounded(CACHED_MAX)
         self._controls: tuple[NetworkId, SharedControls] | None = None
 
     async def brief(self, page: ProbeTarget, plan: Planned, routes: tuple[Route, ...] | None) -> Document:
-        """One site of many: one visit on each route. The answer with the verdict and all steps."""
-        async with contextlib.aclosing(self._measure(page, plan, routes=routes, thorough=False)) as coming:
-            told = [line async for line in coming]
-        return told[-1]
+        """Measures one site of many, with one visit on each route. Returns the document with the verdict and all
+        steps."""
+        async with contextlib.aclosing(self._measure(page, plan, routes=routes, thorough=False)) as lines:
+            *_, last = [line async for line in lines]
+        return last
 
     def of(self, host: str) -> list[Document]:
-        """What is remembered of a host on this network, for reports."""
-        network = self._parts.network()
+        """Returns the cached measurements of a host on this network, for reports."""
+        here = self._parts.network()
         return [
-            _told(measured) for (where, page), measured in self._kept.items() if where == network and page.host == host
+            _document(measured)
+            for (network, page), measured in self._cache.items()
+            if network == here and page.host == host
         ]
 
     async def lines(
         self, page: ProbeTarget, plan: Planned, *, otherwise: ProbeTarget | None = None, fresh: bool = False
     ) -> AsyncGenerator[Document, None]:
-        """Measures `page` thoroughly: a document with `step` for each step as it comes, then one with the `verdict`,
-        the routes and all steps. An earlier measurement is told again unless `fresh`.
+        """Measures `page` thoroughly. Yields a document with `step` for each step as it is done, then one with the
+        `verdict`, the routes and all steps. A cached measurement is used unless `fresh`.
 
-        Where no route even connects to `page`, `otherwise` is measured, and told when a route delivers that."""
+        Where no route connects to `page`, `otherwise` is measured too, and its document is yielded instead if a route
+        delivers it."""
         first: Document = {}
-        async with contextlib.aclosing(self._measure(page, plan, fresh=fresh)) as coming:
-            async for line in coming:
+        async with contextlib.aclosing(self._measure(page, plan, fresh=fresh)) as lines:
+            async for line in lines:
                 if "verdict" in line:
                     first = line
                 else:
@@ -95,8 +99,8 @@ class Measurements:
         if otherwise is None or not _is_not_served(first):
             yield first
             return
-        async with contextlib.aclosing(self._measure(otherwise, plan, fresh=fresh)) as coming:
-            async for line in coming:
+        async with contextlib.aclosing(self._measure(otherwise, plan, fresh=fresh)) as lines:
+            async for line in lines:
                 yield line if "verdict" not in line or line["verdict"]["through"] else first
 
     async def _measure(
@@ -108,17 +112,20 @@ class Measurements:
         thorough: bool = True,
         fresh: bool = False,
     ) -> AsyncGenerator[Document, None]:
-        """One measurement; `routes` None: all there are. One that is not `thorough` does not answer `lines`."""
+        """Makes one measurement over `routes`, or over all when that is None. Yields as `lines` does. One that is not
+        `thorough` is cached, but not used by `lines`."""
         network = self._parts.network()
-        held, made = await plan(page.destination)
+        stored, made = await plan(page.destination)
         setup = self._parts.setup()
-        question = MeasurementRequest(page, made, held, routes or measured_routes(setup.settings), thorough=thorough)
-        measured = self._remembered(network, page) if thorough and not fresh else None
-        again = measured is not None
+        request = MeasurementRequest(page, made, stored, routes or measured_routes(setup.settings), thorough=thorough)
+        measured = self._cached(network, page) if thorough and not fresh else None
+        was_cached = measured is not None
         if measured is None:
             began, steps = time.time(), list[MeasurementStep]()
-            means = replace(self._parts.probe_environment(), controls=self._controls_on(network))
-            async with contextlib.aclosing(measure(means, question)) as coming:
+            if self._controls is None or self._controls[0] != network:
+                self._controls = (network, SharedControls())
+            environment = replace(self._parts.probe_environment(), controls=self._controls[1])
+            async with contextlib.aclosing(measure(environment, request)) as coming:
                 async for step in coming:
                     steps.append(step)
                     yield {"step": serialize.step(step)}
@@ -127,18 +134,13 @@ class Measurements:
             measured = Measured(began, took_s, setup, network, page, tuple(steps), verdict, thorough)
             if network == self._parts.network():
                 self._learn(measured)
-                self._kept[network, page] = measured
+                self._cache[network, page] = measured
         else:
             for step in measured.steps:
                 yield {"step": serialize.step(step)}
-        yield {**_told(measured), "measured_again": not again}
+        yield {**_document(measured), "measured_again": not was_cached}
 
-    def _controls_on(self, network: NetworkId) -> SharedControls:
-        if self._controls is None or self._controls[0] != network:
-            self._controls = (network, SharedControls())
-        return self._controls[1]
-
-    def _judge(self, steps: Sequence[MeasurementStep], held: Belief, network: NetworkId) -> Verdict:
+    def _judge(self, steps: Sequence[MeasurementStep], stored: Belief, network: NetworkId) -> Verdict:
         if network != self._parts.network():
             return _MOVED
         settings = self._parts.setup().settings
@@ -146,7 +148,7 @@ class Measurements:
         state = self._parts.beliefs.network_state(network)
         return decide(
             steps,
-            held,
+            stored,
             detect=settings.detect,
             relays=relays,
             network_state=state,
@@ -154,7 +156,7 @@ class Measurements:
         )
 
     def _learn(self, measured: Measured) -> None:
-        """Keeps the last result of the site, and what the measurement showed of relays."""
+        """Stores the last result of the site, and what the measurement showed of relays."""
         parts, host, verdict = self._parts, measured.page.host, measured.verdict
         now, network = time.time(), measured.network
         if verdict.status not in _OF_NO_ROUTE:
@@ -167,17 +169,18 @@ class Measurements:
         result = LastResult(verdict.status, now, Source.MEASUREMENT, verdict.cause, verdict.seen)
         parts.beliefs.measured(host, result, network=network)
 
-    def _remembered(self, network: NetworkId, page: ProbeTarget) -> Measured | None:
-        measured = self._kept.get((network, page))
+    def _cached(self, network: NetworkId, page: ProbeTarget) -> Measured | None:
+        """Returns a measurement that is still valid and was thorough."""
+        measured = self._cache.get((network, page))
         if measured is None:
             return None
         setup = self._parts.setup()
-        young = 0 <= time.time() - measured.at < setup.settings.detect.measure_keep_s
-        return measured if young and measured.thorough and measured.setup is setup else None
+        is_recent = 0 <= time.time() - measured.at < setup.settings.detect.measure_keep_s
+        return measured if is_recent and measured.thorough and measured.setup is setup else None
 
 
 def _is_not_served(line: Document) -> bool:
-    """Whether nothing came of a measurement because no server listens: direct was refused, and no route connected."""
+    """Whether no server listens, so that nothing was measured: direct was refused, and no route connected."""
     steps = line.get("steps", ())
     connected = any(step["part"] in _CONNECTED and step["result"] == "ok" for step in steps)
     refused = (step["part"] == StepKind.CONNECT and step["symptom"] == Symptom.REFUSED for step in steps)
@@ -187,13 +190,14 @@ def _is_not_served(line: Document) -> bool:
 _CONNECTED = (StepKind.CONNECT, StepKind.RELAY)
 
 _OF_NO_ROUTE = (SiteStatus.NO_NETWORK, SiteStatus.PORTAL)
-"""With these nothing is said of relays either."""
+"""Statuses of a network on which no route can work: a failure is no evidence against a relay either."""
 
 _CONFIRMED_S = 300.0
+"""Seconds during which a brief measurement does not replace a thorough one that is more certain."""
 
 
 def _says_more(before: LastResult | None, verdict: Verdict, now: float) -> bool:
-    """Whether a thorough measurement of the last minutes has said for certain what a brief one finds likely."""
+    """Whether a measurement of the last minutes found a block for certain that a brief one finds likely."""
     return (
         before is not None
         and before.source is Source.MEASUREMENT
@@ -203,14 +207,15 @@ def _says_more(before: LastResult | None, verdict: Verdict, now: float) -> bool:
 
 
 def working_relays(health: Health, names: Sequence[str], now: float) -> frozenset[str]:
-    """The relays that delivered of late and have not failed since."""
+    """Returns the relays that delivered in the last WORKED_S and have not failed since."""
     known = {name: health.of(name) for name in names}
     return frozenset(
         name for name, relay in known.items() if not relay.failures and 0 <= now - relay.worked_at <= WORKED_S
     )
 
 
-def _told(measured: Measured) -> Document:
+def _document(measured: Measured) -> Document:
+    """Returns the last line of a measurement: the verdict, the routes and all steps."""
     return {
         "url": measured.page.url,
         "verdict": serialize.verdict(measured.verdict),

@@ -1,7 +1,7 @@
-"""One try of one relay: can it be reached, does it shake hands, does it bring us to a destination.
+"""Tests relays: whether one can be reached, completes its handshake, and opens a path to a destination.
 
-Whatever opens the path is a Dialer, so a chain and an https relay are tried just as the proxy would use them. The path
-is closed as soon as it is open: nothing is asked of the destination.
+The path is opened by the proxy's own Dialer, so a chain and an https relay are tested as they would be used. It is
+closed as soon as it is open: nothing is sent to the destination.
 """
 
 from __future__ import annotations
@@ -27,9 +27,8 @@ TRIALS_AT_ONCE = 8
 PATH_S = 15.0
 """For a relay to open a path: a slow circuit takes 11 s. A visit waits longer, when it has nothing else to wait for."""
 
-_NOT_REACHED = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)
-
-_SHOOK_HANDS = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)  # it spoke its protocol to the end, or until it had to wait
+_DESTINATION_NOT_REACHED = (Symptom.RELAY_REFUSED, Symptom.TIMEOUT)
+"""The handshake succeeded, and the relay answered that it cannot reach the destination, or did not answer in time."""
 
 
 class Relays(Protocol):
@@ -42,14 +41,15 @@ class Relays(Protocol):
 def remembered_tests(
     trials: Sequence[Trial], relays: Sequence[RelayConfig], at: float, *, whatever_target: bool, may_blame: bool = True
 ) -> list[RelayTest]:
-    """What is remembered of trials: what says how the relay is. That it does not reach a destination does so for a page
-    that should always open, and not with `whatever_target`. Without `may_blame` (offline, behind a captive portal) no
-    failure does."""
+    """Returns the trials that tell something about the relay itself, to be stored.
+
+    A destination that is not reached counts against the relay when it is a page that should always open, and not with
+    `whatever_target`. Without `may_blame` (offline, or behind a captive portal) no failure counts."""
     urls = {relay.name: relay.url for relay in relays}
 
     def counts(trial: Trial) -> bool:
-        says = trial.is_relays_fault or (trial.symptom in _NOT_REACHED and not whatever_target)
-        return trial.ok or (says and may_blame)
+        not_reached = trial.symptom in _DESTINATION_NOT_REACHED and not whatever_target
+        return trial.ok or (may_blame and (trial.is_relays_fault or not_reached))
 
     return [
         RelayTest(trial.relay, at, trial.ok, trial.elapsed_s, trial.fault, url_hash(urls[trial.relay]))
@@ -60,7 +60,7 @@ def remembered_tests(
 
 @dataclass(frozen=True, slots=True)
 class Trial:
-    """What one try showed. `elapsed_s` is the time until the path was open, or until it failed."""
+    """The result of one test. `elapsed_s` is the time until the path was open, or until it failed."""
 
     relay: str
     reachable: bool
@@ -75,12 +75,12 @@ class Trial:
 
     @property
     def words(self) -> str:
-        """works, slow, or fails with the fault."""
+        """`works`, `slow`, or `fails: ` with the fault."""
         return result_words(ok=self.ok, elapsed_s=self.elapsed_s, fault=self.fault)
 
 
 def result_words(*, ok: bool, elapsed_s: float, fault: str) -> str:
-    """How a test of a relay ended, in the words of lists."""
+    """Returns the result of a test as lists show it."""
     if not ok:
         return f"fails: {fault}"
     return "slow" if elapsed_s > SLOW_S else "works"
@@ -93,7 +93,7 @@ _OTHER_FAULTS = {
     Symptom.OFFLINE: "this computer has no network",
     Symptom.LOCAL: "this computer is short of resources",
 }
-"""What stops a path through a relay and is no fault of the relay's, without hosts or addresses."""
+"""What fails without being the relay's fault, in words without hosts and addresses."""
 
 
 async def try_relay(
@@ -102,10 +102,10 @@ async def try_relay(
     """Opens a path to `destination` through the relay and closes it again."""
     began = clock()
     try:
-        stream = await _dialed(name, dialer, destination)
+        stream = await _dial(name, dialer, destination)
     except DialError as error:
         reachable = error.stage not in (Stage.RESOLVE, Stage.CONNECT)
-        handshake = reachable and error.symptom in _SHOOK_HANDS
+        handshake = reachable and error.symptom in _DESTINATION_NOT_REACHED
         failed = Trial(name, reachable, handshake, False, clock() - began, str(error.symptom), str(error))
         if (fault := relay_fault(error)) is not None:
             return replace(failed, fault=fault.text, is_relays_fault=True, do=fault.fix(name))
@@ -118,8 +118,8 @@ async def try_relay(
     return Trial(name, reachable=True, handshake=True, ok=True, elapsed_s=clock() - began)
 
 
-async def _dialed(name: str, dialer: Dialer, destination: Destination) -> Stream:
-    """See Dialer."""
+async def _dial(name: str, dialer: Dialer, destination: Destination) -> Stream:
+    """Dials within PATH_S. Raises DialError, also when that is over."""
     try:
         with deadline(PATH_S):
             return await dialer.dial(destination)
@@ -131,17 +131,19 @@ async def _dialed(name: str, dialer: Dialer, destination: Destination) -> Stream
 async def try_relays(
     registry: Relays, names: Sequence[str], destination: Destination, *, resolver: AddressLookup | None
 ) -> list[Trial]:
-    """One Trial for each relay, in order.
+    """Tests relays at the same time. Returns a Trial for each, in order.
 
-    A relay that takes addresses alone is tried with one of the destination's when `resolver` is given, which is only
-    right for a name that anybody may be asked for; else it is said that it carries no names."""
+    A relay that takes only addresses is tested with an address of the destination, if there is a `resolver`; otherwise
+    its test fails. Give a resolver only when the destination's name may be asked of any name server."""
     at_once = asyncio.Semaphore(TRIALS_AT_ONCE)
 
     async def one(name: str) -> Trial:
         async with at_once:
             carried = await carriable(registry, name, destination, resolver)
             if carried is None:
-                return _cannot_carry(name, destination)
+                error = f"relay {name} takes addresses only; test it with --to ADDRESS:{destination.port}"
+                fault = _OTHER_FAULTS[Symptom.SKIPPED]
+                return Trial(name, False, False, False, 0.0, str(Symptom.SKIPPED), error, fault)
             return await try_relay(name, registry.dialer(Route((name,))), carried)
 
     return list(await asyncio.gather(*map(one, names)))
@@ -150,7 +152,7 @@ async def try_relays(
 async def carriable(
     registry: Relays, name: str, destination: Destination, resolver: AddressLookup | None
 ) -> Destination | None:
-    """The destination as the relay can take it, or None."""
+    """Returns the destination in a form that the relay takes: as it is, or by an address; None when there is none."""
     route = Route((name,))
     if registry.carries(route, destination):
         return destination
@@ -162,8 +164,3 @@ async def carriable(
         return None
     resolved = (Destination(str(address), destination.port) for address in addresses)
     return next((candidate for candidate in resolved if registry.carries(route, candidate)), None)
-
-
-def _cannot_carry(name: str, destination: Destination) -> Trial:
-    error = f"relay {name} takes addresses only; test it with --to ADDRESS:{destination.port}"
-    return Trial(name, False, False, False, 0.0, str(Symptom.SKIPPED), error, _OTHER_FAULTS[Symptom.SKIPPED])

@@ -1,7 +1,7 @@
-"""Reads what a caller asks for.
+"""Parses the fields of API requests, strictly.
 
-Either it has exactly the fields that there are, each of its type, or it is refused with a sentence that says which is
-not.
+A request has only known fields, each once and of its type; otherwise it is refused, with a sentence that names the
+field.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ T = TypeVar("T")
 
 BODY_LIMIT = 64 * 1024
 BODY_TIMEOUT_S = 10.0
-"""As long as a client of the proxy port may take for a head."""
+"""The default of `[limits] head_timeout_s`, which a client of the proxy port has for a head."""
 
 
 async def parse_body(request: web.Request, fields: Mapping[str, type]) -> dict[str, Any]:
-    """The JSON object of a request. Fields that are left out are left out.
+    """Returns the JSON object of a request. `fields` are the known ones with their types; all are optional.
 
     Raises Refused: 408 too slow, 413 too long, 415 not JSON by its type, 400 anything else."""
     if request.content_type != "application/json":
@@ -37,30 +37,30 @@ async def parse_body(request: web.Request, fields: Mapping[str, type]) -> dict[s
     except web.HTTPRequestEntityTooLarge:
         raise Refused(413, f"The body has at most {BODY_LIMIT} bytes.") from None
     try:
-        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_object, parse_constant=_no_constant)
+        value = json.loads(raw.decode("utf-8"), object_pairs_hook=_unique_fields, parse_constant=_refuse_constant)
     except (ValueError, RecursionError):
         raise Refused(400, "The body is not valid JSON.") from None
     if not isinstance(value, dict):
         raise Refused(400, "The body must be a JSON object.")
     for name, given in value.items():
-        _known(name, fields)
+        _check_known(name, fields)
         if type(given) is not fields[name]:
             raise Refused(400, f"{name} must be a {fields[name].__name__}.")
     return value
 
 
 def parse_query(request: web.Request, *known: str) -> Mapping[str, str]:
-    """The query's fields, each at most once. Raises Refused (400)."""
+    """Returns the fields of the query, each of which may be given once. Raises Refused (400)."""
     fields = dict.fromkeys(known)
     for name in request.query:
-        _known(name, fields)
+        _check_known(name, fields)
         if len(request.query.getall(name)) > 1:
             raise Refused(400, f"{name} is given twice.")
     return request.query
 
 
 def parse_field(convert: Callable[[str], T], text: str) -> T:
-    """`text` as something else. Raises Refused (400) with the sentence of convert's ValueError."""
+    """Returns `convert(text)`. Raises Refused (400) with the sentence of its ValueError."""
     try:
         return convert(text)
     except ValueError as error:
@@ -68,7 +68,7 @@ def parse_field(convert: Callable[[str], T], text: str) -> T:
 
 
 def parse_number(text: str, *, least: float, most: float) -> float:
-    """A plain number within bounds. Raises ValueError."""
+    """Parses a plain number within bounds. Raises ValueError."""
     try:
         value = float(text) if text.isascii() and "_" not in text else None
     except ValueError:
@@ -78,17 +78,18 @@ def parse_number(text: str, *, least: float, most: float) -> float:
     return value
 
 
-def _known(name: str, fields: Mapping[str, Any]) -> None:
+def _check_known(name: str, fields: Mapping[str, Any]) -> None:
     if name not in fields:
         raise Refused(400, f"unknown field {quoted(name)}{suggestion(name, fields)}")
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
+def _unique_fields(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    fields = dict(pairs)
+    if len(fields) != len(pairs):
         raise ValueError("a field is given twice")
-    return made
+    return fields
 
 
-def _no_constant(text: str) -> float:
+def _refuse_constant(text: str) -> float:
+    """NaN and Infinity, which Python's parser would take."""
     raise ValueError(f"{text} is not JSON")

@@ -1,10 +1,10 @@
-"""Our values as JSON objects: the stable API, one function a value.
+"""Serializes Byway's values as JSON objects, which are a stable API: one function for each kind of value.
 
-Nothing secret goes in here, whoever asks: relay URLs are shown without passwords, commands that print passwords are
-only said to be set. Times are seconds since the epoch, lengths are seconds, a time that is not set is null.
+No object holds a secret: relay URLs have no passwords, and a command that prints a password is shown as "(set)". Times
+are seconds since the epoch, or null when they are not set; durations are seconds.
 
-The word for a site is in `words`, its glyph in `glyph`, its cause's id in `cause` and in words in `because`: the same
-in a belief, a verdict and a last result.
+A belief, a verdict and a last result name the site's status alike: the word in `words`, its glyph in `glyph`, the id of
+the cause in `cause`, and the cause in words in `because`.
 """
 
 from __future__ import annotations
@@ -36,50 +36,50 @@ if TYPE_CHECKING:  # `byway log` needs this module while no Byway runs, and not 
 Document = dict[str, Any]
 
 _HIDDEN = re.compile(r"(?:^|_)(?:pass(?:word|wd)?|secret|token|credentials?|key)(?:_|$)", re.IGNORECASE)
-"""Keys whose value may be a secret, or a command that prints one; of addons too, which name theirs as they like."""
+"""Keys whose value may be a secret, or a command that prints one; also in options of addons, whose names are free."""
 
 
 def versioned(**content: Any) -> Document:
-    """A whole answer."""
+    """Returns a complete document: `content` with the version of the API."""
     return {"version": VERSION, **content}
 
 
-def belief(held: Belief, now_called: SiteState | None = None) -> Document:
-    """What is stored about a site, and what it is called now.
+def belief(stored: Belief, current: SiteState | None = None) -> Document:
+    """Serializes the stored status of a site, and its current one; without `current`, it is made of what is stored.
 
-    `words`, `glyph`, `cause`, `because` and `evidence` are those of the moment (`site_state`): of the last result when
-    that is newer than the stored status. `found_at` is when this was found. `state`, `stored_words`, `stored_cause`
-    and `stored_evidence` are the stored status alone; `last_result` is null, or as `last_result` writes it."""
-    shown = now_called or site_state(held)
-    # that no route reached it is no stored status but passes, and may be the relays' doing
-    stored = shown.status if held.state is State.DOWN else status_of(held.state, held.cause)
+    `words`, `glyph`, `cause`, `because` and `evidence` are the current status (`site_state`): the last result when that
+    is newer than the stored status. `found_at` is when this was found. `state`, `stored_words`, `stored_cause` and
+    `stored_evidence` are the stored status alone; `last_result` is null, or as `last_result` writes it."""
+    shown = current or site_state(stored)
+    # "No route reached it" is not stored as a status: it passes, and the relays may be the reason.
+    stored_status = shown.status if stored.state is State.DOWN else status_of(stored.state, stored.cause)
     return {
-        "scope": held.scope,
-        "network": held.network,
-        "state": str(held.state),
+        "scope": stored.scope,
+        "network": stored.network,
+        "state": str(stored.state),
         "words": str(shown.status),
         "glyph": shown.status.glyph,
         "cause": shown.cause,
         "because": words.cause_in_words(shown.cause),
         "evidence": redact(shown.text),
         "found_at": _time(shown.at),
-        "stored_words": str(stored),
-        "stored_cause": held.cause,
-        "stored_evidence": held.why,
+        "stored_words": str(stored_status),
+        "stored_cause": stored.cause,
+        "stored_evidence": stored.why,
         "last_result": None if shown.last is None else last_result(shown.last),
-        "score": round(held.score, 3),
-        "episodes": held.episodes,
-        "since": _time(held.since),
-        "until": _time(held.until),
-        "last_good": held.last_good,
-        "last_good_at": _time(held.last_good_at),
-        "retest_at": _time(held.retest_at),
-        "successes": held.successes,
+        "score": round(stored.score, 3),
+        "episodes": stored.episodes,
+        "since": _time(stored.since),
+        "until": _time(stored.until),
+        "last_good": stored.last_good,
+        "last_good_at": _time(stored.last_good_at),
+        "retest_at": _time(stored.retest_at),
+        "successes": stored.successes,
     }
 
 
 def last_result(result: LastResult) -> Document:
-    """`source` is "measurement" or "connection"."""
+    """Serializes what last happened to a site. `source` is "measurement" or "connection"."""
     return {
         "words": str(result.status),
         "glyph": result.status.glyph,
@@ -91,59 +91,59 @@ def last_result(result: LastResult) -> Document:
     }
 
 
-def override(scope: str, said: Override) -> Document:
-    return {"scope": scope, "action": str(said.action), "relay": said.relay}
+def override(scope: str, value: Override) -> Document:
+    return {"scope": scope, "action": str(value.action), "relay": value.relay}
 
 
-def plan(made: Plan) -> Document:
-    return {"action": str(made.action), "routes": [str(route) for route in made.routes], "why": made.why}
+def plan(value: Plan) -> Document:
+    return {"action": str(value.action), "routes": [str(route) for route in value.routes], "why": value.why}
 
 
-def attempt(tried: Attempt) -> Document:
+def attempt(value: Attempt) -> Document:
     return {
-        "route": str(tried.route),
-        "stage": str(tried.stage),
-        "symptom": str(tried.symptom),
-        "error": redact(tried.error),
-        "started_s": round(tried.started, 4),
-        "elapsed_s": round(tried.elapsed, 4),
-        "address": tried.address,
-        "evidence": dict(tried.evidence),
+        "route": str(value.route),
+        "stage": str(value.stage),
+        "symptom": str(value.symptom),
+        "error": redact(value.error),
+        "started_s": round(value.started, 4),
+        "elapsed_s": round(value.elapsed, 4),
+        "address": value.address,
+        "evidence": dict(value.evidence),
     }
 
 
-def outcome(seen: Outcome, network: NetworkId) -> Document:
-    """The same object that the store's rows are."""
-    destination = seen.request.destination
+def outcome(value: Outcome, network: NetworkId) -> Document:
+    """Serializes an outcome as the store's rows are."""
+    destination = value.request.destination
     return {
-        "id": seen.request.id,
-        "at": seen.at,
-        "host": seen.host or destination.host,
+        "id": value.request.id,
+        "at": value.at,
+        "host": value.host or destination.host,
         "port": destination.port,
-        "inbound": str(seen.request.inbound),
-        "action": str(seen.plan.action),
-        "why": seen.plan.why,
-        "winner": None if seen.winner is None else str(seen.winner),
-        "error": redact(seen.error),
-        "protocol": str(seen.protocol),
-        "bytes_up": seen.bytes_up,
-        "bytes_down": seen.bytes_down,
-        "duration_s": round(seen.duration, 4),
-        "closed_by": str(seen.closed_by),
+        "inbound": str(value.request.inbound),
+        "action": str(value.plan.action),
+        "why": value.plan.why,
+        "winner": None if value.winner is None else str(value.winner),
+        "error": redact(value.error),
+        "protocol": str(value.protocol),
+        "bytes_up": value.bytes_up,
+        "bytes_down": value.bytes_down,
+        "duration_s": round(value.duration, 4),
+        "closed_by": str(value.closed_by),
         "network": network,
-        "attempts": [attempt(tried) for tried in seen.attempts],
+        "attempts": [attempt(each) for each in value.attempts],
     }
 
 
-def rule(said: Rule) -> Document:
+def rule(value: Rule) -> Document:
     return {
-        "source": said.source,
-        "line": said.line,
-        "text": said.text,
-        "type": str(said.type),
-        "value": said.value,
-        "action": str(said.action),
-        "relay": said.relay,
+        "source": value.source,
+        "line": value.line,
+        "text": value.text,
+        "type": str(value.type),
+        "value": value.value,
+        "action": str(value.action),
+        "relay": value.relay,
     }
 
 
@@ -153,7 +153,8 @@ def relays(
     health: Callable[[str], RelayHealth],
     failing: Callable[[str], bool] = lambda _: False,
 ) -> list[Document]:
-    """The configured relays in their order, with the last test of each."""
+    """Serializes the configured relays in their order, with the last test of each. `failing`: whether a relay failed so
+    often that it is used last."""
     in_use = {each.name for each in enabled_relays(configured)}
     return [
         relay(
@@ -166,12 +167,12 @@ def relays(
 def relay(
     configured: RelayConfig, health: RelayHealth, *, failing: bool, in_use: bool = True, test: RelayTest | None = None
 ) -> Document:
-    """`words` says how the relay is ("works", "slow", "fails: …", "not tested", "disabled"), found at `found_at`: by
-    visits and measurements, or by the last test if that is newer.
+    """Serializes a relay. `words` is its status ("works", "slow", "fails: …", "not tested", "disabled"), found at
+    `found_at` by visits and measurements, or by the last test if that is newer.
 
-    `state` is what visits showed: "untried", "works", "failed" (the last time) or "failing": something is wrong with
-    it, which is in `fault`, or it failed so often that it is used last. `fault` is null, or as `relay_fault` writes it;
-    `test` is null, or as `relay_test` writes it. `enabled` is false for a relay that is not used."""
+    `state` is what visits showed: "untried", "works", "failed" (the last time) or "failing": it has a fault, which is
+    in `fault`, or it failed so often that it is used last. `fault` is null, or as `relay_fault` writes it; `test` is
+    null, or as `relay_test` writes it. `enabled` is false for a relay that is not used."""
     if failing or health.fault is not None:
         state = "failing"
     elif health.failures:
@@ -197,7 +198,7 @@ def relay(
 
 
 def _relay_words(state: str, health: RelayHealth, test: RelayTest | None) -> tuple[str, float]:
-    """How a relay is, in words, and when that was found; 0: never."""
+    """Returns a relay's status in words, the latest that was found, and when that was; 0: never."""
     found = []
     if state in ("failing", "failed"):
         fault = health.fault.fault.text if health.fault is not None else redact(health.last_error)
@@ -211,8 +212,8 @@ def _relay_words(state: str, health: RelayHealth, test: RelayTest | None) -> tup
 
 
 def relay_fault(name: str, noted: NotedFault) -> Document:
-    """What is wrong with relay `name` now. `fault` is the id, `text` says it in words, `do` is what to do about it,
-    ending with a command; `error` is the sentence of the last failure, with addresses."""
+    """Serializes the present fault of relay `name`. `fault` is its id, `text` says it in words, `do` is the remedy,
+    which ends with a command; `error` is the sentence of the last failure, with addresses."""
     return {
         "relay": name,
         "fault": str(noted.fault),
@@ -225,14 +226,14 @@ def relay_fault(name: str, noted: NotedFault) -> Document:
 
 
 def relay_test(test: RelayTest) -> Document:
-    """The last `byway relay test` of a relay: `words` as in `trial`."""
+    """Serializes the last `byway relay test` of a relay; `words` are as in `trial`."""
     words = result_words(ok=test.ok, elapsed_s=test.elapsed_s, fault=test.fault)
     return {"at": test.at, "ok": test.ok, "words": words, "elapsed_s": round(test.elapsed_s, 4), "fault": test.fault}
 
 
 def addon(state: AddonState) -> Document:
-    """`state` is "off", "runs", "stopped" (it had its faults, and waits for an edit) or "faulty": it does not load. One
-    that runs may have `problems` as well: its file was edited since, and that version does not load."""
+    """Serializes an addon. `state` is "off", "runs", "stopped" (disabled after faults, until its file is edited) or
+    "faulty" (it does not load). One that runs may have `problems` too: the edited version of its file does not load."""
     if not state.file.enabled:
         word = "off"
     elif state.is_off:
@@ -256,55 +257,55 @@ def addon(state: AddonState) -> Document:
     }
 
 
-def trial(tried: Trial) -> Document:
-    """`words` is "works", "slow" or "fails: …" with the fault, which is in `fault` alone."""
+def trial(value: Trial) -> Document:
+    """Serializes a test of a relay. `words` is "works", "slow" or "fails: …" with the fault; `fault` is that alone."""
     return {
-        **asdict(tried), "words": tried.words, "elapsed_s": round(tried.elapsed_s, 4), "error": redact(tried.error)
+        **asdict(value), "words": value.words, "elapsed_s": round(value.elapsed_s, 4), "error": redact(value.error)
     }  # fmt: skip
 
 
-def step(seen: MeasurementStep) -> Document:
-    """One step of a measurement. `result` is "ok", "failed" or "not_tested"; the last is never a no."""
+def step(value: MeasurementStep) -> Document:
+    """Serializes a step of a measurement. `result` is "ok", "failed" or "not_tested", which is no evidence."""
     return {
-        "route": str(seen.route),
-        "part": str(seen.part),
-        "result": str(seen.found),
-        "symptom": str(seen.symptom),
-        "text": redact(seen.text),
-        "address": seen.address,
-        "elapsed_s": round(seen.elapsed, 4),
-        "evidence": dict(seen.evidence),
+        "route": str(value.route),
+        "part": str(value.part),
+        "result": str(value.found),
+        "symptom": str(value.symptom),
+        "text": redact(value.text),
+        "address": value.address,
+        "elapsed_s": round(value.elapsed, 4),
+        "evidence": dict(value.evidence),
     }
 
 
-def verdict(told: Verdict) -> Document:
-    """What a measurement came to. `confirmed` implies `anomaly`: see docs/detection.md, "Explaining a verdict".
-    `relay_faults` maps the names of relays that failed themselves to the fault in words."""
+def verdict(value: Verdict) -> Document:
+    """Serializes the verdict of a measurement. `confirmed` implies `anomaly` (docs/detection.md, "Explaining a
+    verdict"). `relay_faults` maps the names of relays that failed themselves to their fault in words."""
     return {
-        "words": str(told.status),
-        "glyph": told.status.glyph,
-        "state": str(told.state),
-        "cause": told.cause,
-        "because": words.cause_in_words(told.cause),
-        "seen": redact(told.seen),
-        "confidence": str(told.confidence),
-        "reasons": [redact(reason) for reason in told.reasons],
-        "instead": redact(told.instead),
-        "do": told.do,
-        "anomaly": told.anomaly,
-        "confirmed": told.confirmed,
+        "words": str(value.status),
+        "glyph": value.status.glyph,
+        "state": str(value.state),
+        "cause": value.cause,
+        "because": words.cause_in_words(value.cause),
+        "seen": redact(value.seen),
+        "confidence": str(value.confidence),
+        "reasons": [redact(reason) for reason in value.reasons],
+        "instead": redact(value.instead),
+        "do": value.do,
+        "anomaly": value.anomaly,
+        "confirmed": value.confirmed,
         "signals": [
             {"id": signal.id, "weight": signal.weight, "cause": signal.cause, "text": redact(signal.text)}
-            for signal in told.signals
+            for signal in value.signals
         ],
-        "control": str(told.control),
-        "through": [str(route) for route in told.through],
-        "relay_faults": {name: fault.text for name, fault in told.relay_faults.items()},
+        "control": str(value.control),
+        "through": [str(route) for route in value.through],
+        "relay_faults": {name: fault.text for name, fault in value.relay_faults.items()},
     }
 
 
 def measured_routes(steps: Sequence[MeasurementStep]) -> list[Document]:
-    """How each route of a measurement ended, and how far it came."""
+    """Serializes the result of each route of a measurement, and how far the route came."""
     routes = MeasuredRoutes.of(steps)
     rows = []
     for route in routes.all:
@@ -317,21 +318,21 @@ def measured_routes(steps: Sequence[MeasurementStep]) -> list[Document]:
                 "symptom": str(last.symptom) if last is not None else "",
                 "text": redact(last.text) if last is not None else "",
                 "status": routes.status(route),
-                "elapsed_s": round(sum(seen.elapsed for seen in routes.on(route)), 4),
+                "elapsed_s": round(sum(each.elapsed for each in routes.on(route)), 4),
             }
         )
     return rows
 
 
 def settings(configured: Settings) -> Document:
-    """All settings in effect."""
-    shown: Document = _without_secrets(configured.model_dump(mode="json"))
-    return shown
+    """Serializes all settings in effect."""
+    document: Document = _without_secrets(configured.model_dump(mode="json"))
+    return document
 
 
-def policy(held: Belief, made: Plan, relays: Sequence[str], status: SiteStatus = SiteStatus.NOT_TESTED) -> str:
-    """One sentence: what the user can do, or that nothing has to be done. `status` is the word for the site now."""
-    troubled = held.state in (State.SUSPECT, State.BLOCKED)
+def policy(stored: Belief, made: Plan, relays: Sequence[str], status: SiteStatus = SiteStatus.NOT_TESTED) -> str:
+    """Returns one sentence: what the user can do, or that nothing has to be done. `status` is the current one."""
+    troubled = stored.state in (State.SUSPECT, State.BLOCKED)
     if made.action is Action.BLOCK:
         return 'Blocked by a rule; see "plan".'
     if not made.routes:
@@ -346,7 +347,7 @@ def policy(held: Belief, made: Plan, relays: Sequence[str], status: SiteStatus =
         return "There is no relay: add one with `byway relay add URL`."
     if troubled:
         return f"Nothing: {made.routes[0]} opens it, and direct is re-tested automatically."
-    if held.state is State.UNKNOWN:
+    if stored.state is State.UNKNOWN:
         return "Open it once through the proxy, then ask again."
     return "Nothing: it opens."
 
@@ -364,8 +365,8 @@ _TO_DO: Mapping[SiteStatus, str] = MappingProxyType(
 )
 
 
-def destination(asked: Destination) -> Document:
-    return {"host": asked.host, "port": asked.port}
+def destination(value: Destination) -> Document:
+    return {"host": value.host, "port": value.port}
 
 
 def _time(at: float) -> float | None:

@@ -1,8 +1,7 @@
-"""Serves the control API, and the one page that a browser sees which opens the proxy's own port.
+"""Serves the control API, and the one page that a browser gets when it opens the proxy's own port.
 
-The API listens on a Unix socket of this user's, or, where there is none, on loopback with a token. The page is a
-separate application that knows nothing of the API: clients that the proxy port adopts can reach no more than it,
-whoever sent them there.
+The API listens on a Unix socket of this user, or, where there is none, on loopback with a token. The page is a separate
+application without access to the API: a client of the proxy port cannot reach more than that page.
 """
 
 from __future__ import annotations
@@ -29,9 +28,9 @@ from proxy.session.inbound import OWN_NAME
 log = logging.getLogger(__name__)
 
 _CLOSE_S = 1.0
-"""What an answer under way may still take when we close."""
+"""Seconds that answers in progress have when the server closes."""
 _LINGER_S = 2.0
-"""How long what is left of a body is read and thrown away, so that its sender gets the answer."""
+"""Seconds for which the rest of a body is read and dropped, so that its sender gets the answer."""
 _IDLE_S = 15.0
 _BACKLOG = 64
 
@@ -66,7 +65,8 @@ class ControlServer:
 
     @property
     def address(self) -> dict[str, str | int | None]:
-        """How callers find the API, for run.json: the socket, or a port on loopback and the token. Once started."""
+        """Where callers find the API, for run.json: the socket, or a port on loopback and the token. Known after
+        `start`."""
         if self._path is not None:
             return {"socket": str(self._path), "control_port": None, "token": None}
         return {"socket": None, "control_port": self._port, "token": self._token}
@@ -87,7 +87,7 @@ class ControlServer:
         await web.SockSite(self._api, sock, backlog=_BACKLOG).start()
 
     async def close(self) -> None:
-        """Takes no more callers and ends those there are. Harmless when repeated."""
+        """Stops listening and ends all answers. Does nothing the second time."""
         if self._bound is not None:
             with contextlib.suppress(OSError):  # a disk that has become read-only
                 self._bound.unlink(missing_ok=True)
@@ -97,12 +97,12 @@ class ControlServer:
 
     @property
     def adopted(self) -> int:
-        """Clients of the proxy port that are being shown a page."""
+        """How many clients of the proxy port are being served a page."""
         return len(self._adopted)
 
     def adopt(self, sock: socket.socket, received: bytes) -> None:
-        """Takes a client of the proxy port that asked for our own pages, with what it has sent so far. Owns the
-        socket from now on, and closes it after `[limits] head_timeout_s`."""
+        """Takes over a client of the proxy port that asked for our own page; `received` was read from it already. Owns
+        the socket from now on, and closes it after `[limits] head_timeout_s`."""
         if self._page.server is None:  # closed meanwhile
             sock.close()
             return
@@ -126,8 +126,8 @@ class ControlServer:
 
 
 class _Adopted(asyncio.Protocol):
-    """A client that the proxy port handed over, between its socket and the protocol that serves it. What it had sent
-    before comes first; `ended` is told when it is gone."""
+    """The protocol of a client that the proxy port handed over. Gives `inner`, which serves it, first what was received
+    before, then what comes; calls `ended` when the connection is closed."""
 
     def __init__(self, inner: asyncio.Protocol, received: bytes, ended: Callable[[_Adopted], None]) -> None:
         self._inner = inner
@@ -137,7 +137,7 @@ class _Adopted(asyncio.Protocol):
         self._is_open = True
 
     def closes_at(self, limit: asyncio.TimerHandle) -> None:
-        """Its time is up then: a page has no body to wait for, and no client takes longer to read one."""
+        """Sets the timer that aborts the connection; it is cancelled when the connection ends before."""
         self._limit = limit
         if not self._is_open:
             limit.cancel()
@@ -167,7 +167,7 @@ class _Adopted(asyncio.Protocol):
 
 
 class _InOneLine(logging.Filter):
-    """What a stranger sends that is no HTTP is worth a line, and no trace of ours."""
+    """Turns aiohttp's errors into one line without a traceback: bytes that are not HTTP are no fault of ours."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         error = record.exc_info[1] if record.exc_info else None
@@ -187,7 +187,7 @@ def _runner(app: web.Application) -> web.AppRunner:
         access_log=None,
         logger=_protocol_log,
         handle_signals=False,
-        handler_cancellation=True,  # a follower of the log that leaves while nothing happens
+        handler_cancellation=True,  # a follower of the log may leave while no line is due
         keepalive_timeout=_IDLE_S,
         lingering_time=_LINGER_S,
         shutdown_timeout=_CLOSE_S,
@@ -195,12 +195,12 @@ def _runner(app: web.Application) -> web.AppRunner:
 
 
 def _listen_unix(path: Path) -> socket.socket:
-    """A listening socket at `path`, 0600, whatever the umask; one that a killed byway left behind is taken away."""
+    """Returns a listening socket at `path`, of mode 0600. Replaces the file that a killed Byway left there."""
     with contextlib.suppress(FileNotFoundError):
         if stat.S_ISSOCK(path.lstat().st_mode):
             path.unlink()
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)
+    mask = os.umask(0o177)  # bind makes the file: a chmod afterwards would leave it open for a moment
     try:
         sock.bind(str(path))
         sock.listen(_BACKLOG)
@@ -232,7 +232,7 @@ def _own_hosts(listen: str, port: int) -> frozenset[str]:
 def _page_app(hosts: Callable[[], frozenset[str]]) -> web.Application:
     @web.middleware
     async def only_ours(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Each connection is for one request: the proxy port has read none but the first."""
+        """Checks a request. Each connection is closed after one: the proxy port has read only the first."""
         try:
             check_host(request, hosts())
             check_shape(request, of_browser=True)

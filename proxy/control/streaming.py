@@ -1,7 +1,7 @@
-"""Answers that go on: one JSON object a line, as things happen, until either side leaves.
+"""Streams answers: one JSON object a line, as things happen, until either side closes.
 
-`byway log -f` follows connections as they end, `byway why` a measurement as it comes. Each such answer is a task that
-waits for the next line; when Byway ends they are ended with it.
+`byway log -f` follows connections as they end, `byway why` the steps of a measurement. Each such answer is a task that
+waits for the next line. When Byway ends, these tasks are cancelled.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ FAULT = "Byway has an internal error; `byway run -vv` logs the details."
 
 
 class Followers:
-    """Those who are being answered line by line."""
+    """The answers that are being streamed."""
 
     def __init__(self) -> None:
         self._answering: set[asyncio.Task[Any]] = set()
 
     async def answer(self, request: web.Request, lines: AsyncGenerator[Document, None]) -> web.StreamResponse:
-        """Sends each of `lines` when it comes, and closes them. A fault of ours on the way is the last line, `error`:
-        an answer that merely stopped would look like a Byway that has ended."""
+        """Sends each of `lines` as it is yielded, and closes them. An internal error is sent as the last line, `error`:
+        an answer that only stopped would look as if Byway had ended."""
         response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson"})
         await response.prepare(request)
         task = asyncio.current_task()
@@ -48,26 +48,26 @@ class Followers:
                 async for line in lines:
                     await response.write(json.dumps(versioned(**line)).encode() + b"\n")
         except ConnectionError:
-            pass  # the reader has gone
+            pass  # the reader has closed the connection
         except Exception as error:
-            told = redact(str(error)) if isinstance(error, BywayError) else FAULT
+            text = redact(str(error)) if isinstance(error, BywayError) else FAULT
             log.error("internal error while streaming an answer: %s", type(error).__name__)
             log.debug("traceback:", exc_info=True)
             with contextlib.suppress(ConnectionError):
-                await response.write(json.dumps(versioned(error=told)).encode() + b"\n")
+                await response.write(json.dumps(versioned(error=text)).encode() + b"\n")
         finally:
             self._answering.discard(task)
         return response
 
     async def stop(self, _app: web.Application) -> None:
-        """They would otherwise hold up the end."""
+        """Cancels all answers: aiohttp would wait for them at the end."""
         for task in tuple(self._answering):
             task.cancel()
 
 
 def wanted(asked: Mapping[str, str]) -> Callable[[Outcome], bool]:
-    """Which outcomes are asked for by `site`, `route` and `outcome`: the same choice that the store makes among its
-    rows. Raises Refused for an outcome that there is not."""
+    """Returns the filter of outcomes by `site`, `route` and `outcome`, which selects as the store does among its rows.
+    Raises Refused for an unknown outcome."""
     site, route, ended = asked.get("site"), asked.get("route"), asked.get("outcome")
     scope_of_site = None if site is None else parse_field(scope, site)
     if ended is not None and ended not in _ENDS:

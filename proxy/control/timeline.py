@@ -1,7 +1,7 @@
-"""From the ledger to the story of a site: from when to when it was in trouble, on which network, and how that ended.
+"""Turns the changes of a site's status into spells: from when to when it was blocked, on which network, how it ended.
 
-The ledger has a line for each change of a belief; a spell is what lies between the first line that says "likely
-blocked" or "blocked" and the one that takes it back.
+The store has a row for each change of a stored status. A spell begins with the first row that says "likely blocked" or
+"blocked", and ends with the row that takes it back.
 """
 
 from __future__ import annotations
@@ -16,34 +16,34 @@ from proxy.model import Belief, State
 Document = dict[str, Any]
 
 
-def spells(changes: Sequence[Mapping[str, Any]], held: Iterable[Belief] = ()) -> list[Document]:
-    """The spells of all scopes and networks in `changes` (the ledger's rows, in any order), the latest first.
+def spells(changes: Sequence[Mapping[str, Any]], stored: Iterable[Belief] = ()) -> list[Document]:
+    """Returns the spells of all scopes and networks in `changes` (rows of the store, in any order), the latest first.
 
-    `held` is what is believed now: a cause that was found only after the spell had begun stands there, and in the line
-    that ends it. `blocked_since` is null when it never went beyond likely blocked; `until` and `ended` are null and
-    empty while it lasts."""
+    `stored` are the present beliefs: a cause that was found after a spell had begun is only there, and in the row that
+    ends it. `blocked_since` is null when the site was never more than likely blocked; while a spell lasts, `until` is
+    null and `ended` is empty."""
     open_now: dict[tuple[str, str], Document] = {}
-    told: list[Document] = []
+    found: list[Document] = []
     for change in sorted(changes, key=lambda row: float(row["at"])):
         key = (change["network"], change["scope"])
         spell = open_now.get(key)
         if change["after"] in TROUBLED:
             if spell is None:
-                spell = open_now[key] = _begun(change)
-                told.append(spell)
-            _went_on(spell, change)
+                spell = open_now[key] = _begin(change)
+                found.append(spell)
+            _extend(spell, change)
         elif spell is not None:
             spell |= {"until": change["at"], "ended": change["why"] or f"now {status_of(State(change['after']))}"}
             spell["cause"] = change["cause"] or spell["cause"]
             del open_now[key]
-    for belief in held:
+    for belief in stored:
         spell = open_now.get((belief.network, belief.scope))
         if spell is not None:
             spell["cause"] = belief.cause or spell["cause"]
-    return sorted(told, key=lambda spell: float(spell["since"]), reverse=True)
+    return sorted(found, key=lambda spell: float(spell["since"]), reverse=True)
 
 
-def _begun(change: Mapping[str, Any]) -> Document:
+def _begin(change: Mapping[str, Any]) -> Document:
     return {
         "scope": change["scope"],
         "network": change["network"],
@@ -57,8 +57,8 @@ def _begun(change: Mapping[str, Any]) -> Document:
     }
 
 
-def _went_on(spell: Document, change: Mapping[str, Any]) -> None:
-    """The worst that it came to, and the last cause that was found."""
+def _extend(spell: Document, change: Mapping[str, Any]) -> None:
+    """Raises the spell to the worst state, and sets the last cause that was found."""
     if change["after"] == State.BLOCKED and spell["blocked_since"] is None:
         spell |= {"state": change["after"], "blocked_since": change["at"], "began": change["why"] or spell["began"]}
     if change["cause"]:
@@ -66,11 +66,11 @@ def _went_on(spell: Document, change: Mapping[str, Any]) -> None:
 
 
 def scopes(host: str) -> list[str]:
-    """What beliefs about a host may stand under: itself, and each domain above it as a whole."""
+    """Returns the scopes that a belief about a host may have: the host, and each domain above it as a whole."""
     labels = host.split(".")
     above = [".".join(labels[place:]) for place in range(len(labels) - 1)]
     return [host, *(f"*.{domain}" for domain in above[-_DOMAINS:])]
 
 
 _DOMAINS = 5
-"""A registrable domain has at most so many labels."""
+"""A registrable domain has at most this many labels."""

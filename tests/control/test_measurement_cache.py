@@ -105,7 +105,7 @@ async def test_what_it_came_to_is_not_judged_anew(asked: Asked) -> None:
 
 
 async def test_the_memory_is_bounded(asked: Asked, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(asked.measurements, "_kept", Bounded(2))
+    monkeypatch.setattr(asked.measurements, "_cache", Bounded(2))
     for number in range(3):
         await asked.why(page_of(f"s{number}.test"))
     assert (await asked.why(page_of("s0.test")))["measured_again"]

@@ -102,7 +102,7 @@ class Setup:
 class Parts:
     """The Dependencies of a server, each of which a test may replace."""
 
-    setup: Callable[[], dependencies.Setup]
+    setup: Callable[[], dependencies.SetupView]
     beliefs: Beliefs
     health: Health
     store: Store
