@@ -176,7 +176,7 @@ async def test_J10_what_was_refused_is_tried_again_once_the_configuration_is_rea
 async def test_J10_only_a_few_hosts_are_named(tmp_path: Path) -> None:
     async with inspecting(tmp_path, Authority()) as byway:
         for number in range(8):
-            byway.bridge._on_client_rejected(f"{number}.test", by_alert=True)
+            byway.bridge._passthrough.client_rejected(f"{number}.test", time.monotonic(), by_alert=True, keep_s=60)
         assert byway.bridge.uninspected == "3.test, 4.test, 5.test, 6.test, 7.test and 3 others"
 
 
