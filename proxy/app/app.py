@@ -129,8 +129,7 @@ class App:
             half_open_timeout_s=settings.limits.half_open_timeout_s,
         )
         self._feed = OutcomeFeed()
-        roots_file = bundled("certs/known_roots.json")
-        roots = KnownRoots.parse(roots_file.read_text("utf-8"), str(roots_file))
+        roots = _known_roots()
         self._inspector = self._make_inspector(roots)
         self._events = Events()
         self._services = Services(
@@ -356,3 +355,8 @@ def _network_key(paths: Paths, *, ephemeral: bool) -> bytes:
         key = secrets.token_bytes(32)
         write_private(paths.network_key_file, key)
     return key
+
+
+def _known_roots() -> KnownRoots:
+    file = bundled("certs/known_roots.json")
+    return KnownRoots.parse(file.read_text("utf-8"), str(file))
