@@ -87,6 +87,21 @@ class Invocation:
         self.detail(f"Asking the running Byway of {self.paths.state_dir}.")
         return client
 
+    def running(self) -> Client | None:
+        """Returns the client of the running Byway; None when none runs. Raises NotAllowed."""
+        try:
+            return self.client()
+        except NotRunning:
+            return None
+
+    def for_config_of(self, running: Client | None) -> Invocation:
+        """Returns this command for the configuration of the running Byway, if there is one. With --config, it is
+        returned as it is."""
+        if running is None or self.flags.config is not None:
+            return self
+        used = running.get("/v1/config")["path"]
+        return self if used is None else replace(self, flags=replace(self.flags, config=Path(used)))
+
     def reader(self) -> Client | Stored:
         """Returns what answers read-only requests: the running Byway, otherwise the log, with a hint. Raises NotRunning
         when there is neither, NotAllowed."""
@@ -103,7 +118,7 @@ class Invocation:
             return stored
 
     def detail(self, text: str) -> None:
-        """One line on stderr that only -v shows."""
+        """Prints one line to stderr; without -v nothing."""
         if self.flags.verbose:
             say(text)
 
@@ -166,8 +181,8 @@ def dress(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> 
 
 
 def translated(body: Callable[[], Exit | None], *, debug: bool = False) -> Exit:
-    """Runs a command's body. An error that is meant for the user becomes a sentence on stderr (with `debug` after its
-    traceback), and its kind the exit code."""
+    """Runs a command's body and returns its exit code. An error that is meant for the user is printed to stderr as a
+    sentence (with `debug` after its traceback)."""
     try:
         ended = body() or Exit.DONE
         if sys.stdout is not None:
@@ -191,7 +206,8 @@ def translated(body: Callable[[], Exit | None], *, debug: bool = False) -> Exit:
 
 
 def stdout_closed() -> Exit:
-    """The reader of our output has left (`| head`): that is no error, and nothing more can be written there."""
+    """Handles a broken pipe on stdout, as with `| head`, which is no error. Returns the exit code."""
+    # Nothing more can be written there, and the interpreter's flush at exit would fail: it goes to /dev/null.
     devnull = os.open(os.devnull, os.O_WRONLY)
     os.dup2(devnull, 1)
     os.close(devnull)

@@ -1,7 +1,9 @@
-"""How a command ends: the exit codes (a promise to scripts), and what each of our errors means among them."""
+"""How a command ends: the exit codes (a promise to scripts), and the code of each error."""
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from enum import IntEnum
 
 from proxy.model.errors import BywayError, ConfigError
@@ -31,8 +33,17 @@ class Misused(BywayError):
     """A value makes no sense: not a host, an unknown relay."""
 
 
+@contextlib.contextmanager
+def as_misuse() -> Iterator[None]:
+    """Turns a ValueError of the block, whose sentence is for the user, into Misused."""
+    try:
+        yield
+    except ValueError as error:
+        raise Misused(str(error)) from None
+
+
 def exit_for(error: BywayError) -> Exit:
-    """The code that an error ends a command with."""
+    """Returns the exit code of a command that ends with this error."""
     if isinstance(error, NotRunning):
         return Exit.NOT_RUNNING
     if isinstance(error, NotAllowed):

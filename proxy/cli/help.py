@@ -1,15 +1,14 @@
-"""What `--help` shows, and the values that options take.
+"""The layout of `--help`.
 
 Help names what a person types (PORT, URL, FILE), never a type of Python's, and the flags that every command has stand
-in a section of their own, below the command's. A value that an option cannot take is refused with a sentence of ours.
+in a section of their own, below the command's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from typing import TYPE_CHECKING, Any, TypeVar
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
-import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup
 
 if TYPE_CHECKING:
@@ -17,8 +16,6 @@ if TYPE_CHECKING:
 
 COMMON_FLAGS = frozenset({"config", "state", "json", "plain", "quiet", "verbose", "help"})
 """Names of the parameters that every command has."""
-
-Number = TypeVar("Number", int, float)
 
 
 class Command(TyperCommand):
@@ -44,46 +41,6 @@ class Group(TyperGroup):
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
         _write_parameters(self.get_params(ctx), ctx, formatter)
-
-
-def whole(least: int, most: int) -> Callable[[Any], int]:
-    """Reads a whole number within bounds; for `parser=` of an option. It raises typer.BadParameter."""
-    return _number(int, "a whole number", least, most)
-
-
-def number(least: float, most: float) -> Callable[[Any], float]:
-    """Reads a number within bounds; for `parser=` of an option. It raises typer.BadParameter."""
-    return _number(float, "a number", least, most)
-
-
-def one_of(choices: Iterable[str]) -> Callable[[Any], str]:
-    """Reads one of some words; for `parser=` of an option. It raises typer.BadParameter."""
-    known = tuple(choices)
-
-    def parse(value: Any) -> str:
-        text = str(value).lower()
-        if text in known:
-            return text
-        from proxy.config.suggestions import quoted, suggestion
-
-        raise typer.BadParameter(f"unknown value {quoted(str(value))}{suggestion(text, known)}")
-
-    return parse
-
-
-def _number(kind: type[Number], name: str, least: Number, most: Number) -> Callable[[Any], Number]:
-    def parse(value: Any) -> Number:
-        try:
-            read = kind(value)
-        except ValueError:
-            read = None
-        if read is None or not least <= read <= most:  # NaN is never between
-            from proxy.config.suggestions import quoted
-
-            raise typer.BadParameter(f"{quoted(str(value))} is not {name} from {least:g} to {most:g}")
-        return read
-
-    return parse
 
 
 def _options_piece(parameters: Iterable[Parameter]) -> list[str]:

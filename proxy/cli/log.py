@@ -6,11 +6,9 @@ one JSON object a connection.
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from datetime import datetime
 from typing import Annotated, Any
 
 import typer
@@ -18,9 +16,9 @@ import typer
 from proxy.cli import attempts
 from proxy.cli.attempts import failures
 from proxy.cli.command import Invocation, command, default_command
-from proxy.cli.completion import complete_routes, complete_sites, complete_words
+from proxy.cli.completion import complete_routes, complete_sites
 from proxy.cli.exit_codes import Exit, Misused
-from proxy.cli.help import one_of, whole
+from proxy.cli.options import choice_option, moment, since_option, whole
 from proxy.cli.output import Output, ago, clock, inert, size, span
 from proxy.cli.table import GAP, row_lines
 from proxy.cli.terminal import bold, columns_of, width
@@ -31,14 +29,13 @@ HEADINGS = ("id", "at", "host", "port", "by", "action", "route", "seconds", "up"
 Row = Mapping[str, Any]
 
 OUTCOMES = ("direct", "relay", "rescued", "failed")
+"""The words of `proxy.store.queries.OUTCOMES`, without the import of SQLite that every command would pay for."""
 
 group = typer.Typer()
 
 _FIRST_ROWS = 10
 """Rows shown before the new ones with --follow, as tail -f does."""
 
-_LENGTH = re.compile(r"(\d{1,9}(?:\.\d{1,3})?)\s*(s|m|min|h|d|w)")
-_UNITS = {"s": 1, "m": 60, "min": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _USUAL_PORTS = (80, 443)
 _INDENT = 6
 
@@ -62,17 +59,14 @@ def show_log(
     ] = None,
     outcome: Annotated[
         str | None,
-        typer.Option(
+        choice_option(
             "--outcome",
-            metavar="OUTCOME",
-            parser=one_of(OUTCOMES),
-            autocompletion=complete_words(OUTCOMES),
-            help="Only direct, relay, rescued (direct failed, another route delivered) or failed.",
+            "OUTCOME",
+            OUTCOMES,
+            "Only direct, relay, rescued (direct failed, another route delivered) or failed.",
         ),
     ] = None,
-    since: Annotated[
-        str | None, typer.Option("--since", metavar="TIME", help="Only since TIME: 30m, 2h, 1d or a date.")
-    ] = None,
+    since: Annotated[str | None, since_option("30m, 2h, 1d")] = None,
     limit: Annotated[
         int | None,
         typer.Option(
@@ -130,7 +124,7 @@ def _follow(printer: _Printer, rows: Sequence[Row], coming: Iterator[Row]) -> No
 
 
 def _mark(row: Row) -> tuple[float, str, int]:
-    """Returns what identifies a row in the log and in the stream alike; its id differs between them."""
+    """Returns a key that identifies a row in the log and in the stream alike; its id differs between them."""
     return (row["at"], row["host"], row["port"])
 
 
@@ -269,14 +263,3 @@ def cells(row: Row) -> Sequence[str | int | float | None]:
         "; ".join(attempts.attempt(tried, row["protocol"]) for tried in row["attempts"]),
         row["error"],
     )
-
-
-def moment(text: str, *, now: float) -> float:
-    """Parses `--since`: a length of time before now (`30m`, `2h`, `1d`), or a date or ISO 8601 time, local without an
-    offset. Returns seconds since the epoch. Raises Misused."""
-    if found := _LENGTH.fullmatch(text.strip().lower()):
-        return max(0.0, now - float(found[1]) * _UNITS[found[2]])
-    try:
-        return max(0.0, datetime.fromisoformat(text.strip()).timestamp())
-    except (ValueError, OverflowError, OSError):
-        raise Misused(f"{text!r} is not a time: use a length (30m, 2h, 7d) or a date (2008-10-07)") from None

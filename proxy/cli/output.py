@@ -11,7 +11,7 @@ import json
 import sys
 import time
 import unicodedata
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -148,6 +148,17 @@ def clock(at: float) -> str:
         return datetime.fromtimestamp(at).astimezone().isoformat(timespec="seconds")
     except (ValueError, OverflowError, OSError):
         return ""
+
+
+def action_of(document: Mapping[str, Any]) -> str:
+    """The action of a rule or an override, with its relay if it names one: `RELAY:tor`."""
+    return f"{document['action']}:{document['relay']}" if document["relay"] else str(document["action"])
+
+
+def csv_cell(value: object) -> str:
+    """A value for a CSV file, inert in a terminal and no formula in a spreadsheet."""
+    text = inert("" if value is None else str(value))
+    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def _text(cell: Cell) -> str:

@@ -10,7 +10,8 @@ from typing import Annotated, Any
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.exit_codes import Exit, Misused, NotRunning
+from proxy.cli.exit_codes import Exit, NotRunning, as_misuse
+from proxy.cli.output import action_of
 from proxy.control.version import VERSION
 from proxy.model.errors import BywayError, ConfigError
 
@@ -58,7 +59,7 @@ def list_rules(call: Invocation) -> Exit | None:
         call.output.document(answer)
         return None
     rows = [
-        (f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], _action(rule)) for rule in answer["rules"]
+        (f"{rule['source']}:{rule['line']}", rule["type"], rule["value"], action_of(rule)) for rule in answer["rules"]
     ]
     call.output.table(("at", "type", "value", "action"), rows, empty="There are no rules. Every site is AUTO.")
     for notice in answer["notices"]:
@@ -148,10 +149,8 @@ def _tested_offline(call: Invocation, url: str) -> dict[str, Any]:
     from proxy.control.site import site
     from proxy.model import UNKNOWN_NETWORK, Belief, Inbound, Request
 
-    try:
+    with as_misuse():
         destination = site(url)
-    except ValueError as error:
-        raise Misused(str(error)) from None
     setup = make_setup(call.paths)
     request = Request(0, destination, Inbound.CONNECT, client="")
     nothing = Belief(destination.host, UNKNOWN_NETWORK)
@@ -159,7 +158,3 @@ def _tested_offline(call: Invocation, url: str) -> dict[str, Any]:
     return serialize.versioned(
         **serialize.destination(destination), plan=serialize.plan(plan), trace=setup.router.trace(destination)
     )
-
-
-def _action(rule: dict[str, Any]) -> str:
-    return f"{rule['action']}:{rule['relay']}" if rule["relay"] else str(rule["action"])

@@ -8,7 +8,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit
-from proxy.cli.help import whole
+from proxy.cli.options import whole
 
 
 def add_to(app: typer.Typer) -> None:

@@ -12,7 +12,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_actions, complete_sites
 from proxy.cli.exit_codes import Exit
-from proxy.cli.output import Output, ago, clock
+from proxy.cli.output import Output, action_of, ago, clock
 
 Document = Mapping[str, Any]
 
@@ -33,7 +33,7 @@ def list_sites(
     if call.output.as_json:
         call.output.document(answer)
         return None
-    actions = {override["scope"]: _action(override) for override in answer["overrides"]}
+    actions = {override["scope"]: action_of(override) for override in answer["overrides"]}
     here = answer["network"]
     shown = [site for site in answer["sites"] if everywhere or site["network"] == here]
     rows = [
@@ -69,7 +69,7 @@ def show(call: Invocation, site: Site) -> Exit | None:
         ]
         call.output.table(("network", "status", "since", "evidence"), rows)
         if answer["override"] is not None:
-            call.output.hint(f"Override for {answer['override']['scope']}: {_action(answer['override'])}.")
+            call.output.hint(f"Override for {answer['override']['scope']}: {action_of(answer['override'])}.")
     return None
 
 
@@ -93,7 +93,7 @@ def set_action(
     if call.output.as_json:
         call.output.document(answer)
     else:
-        call.output.line(f"{answer['host']} and its subdomains: {_action(answer['override'])}")
+        call.output.line(f"{answer['host']} and its subdomains: {action_of(answer['override'])}")
         call.output.hint(f"Undo with `byway site forget {answer['host']}`.")
     return None
 
@@ -107,8 +107,8 @@ def forget(call: Invocation, site: Site) -> Exit | None:
     if call.output.as_json:
         call.output.document(answer)
         return None
-    gone = sorted({*answer["forgotten"], *answer["overrides"]})
-    call.output.line(f"Deleted: {', '.join(gone)}" if gone else f"No stored data for {answer['host']}.")
+    deleted = sorted({*answer["forgotten"], *answer["overrides"]})
+    call.output.line(f"Deleted: {', '.join(deleted)}" if deleted else f"No stored data for {answer['host']}.")
     return None
 
 
@@ -128,7 +128,7 @@ def _show(out: Output, answer: Document) -> None:
             ),
             ("works by", belief["last_good"]),
             ("re-test", _retest(belief)),
-            ("override", f"{_action(override)} (set for {override['scope']})" if override else ""),
+            ("override", f"{action_of(override)} (set for {override['scope']})" if override else ""),
         ]
     )
     if belief["words"] == "not tested":
@@ -171,10 +171,6 @@ def _story(spell: Document) -> str:
 
 def _path(site: str) -> str:
     return f"/v1/sites/{quote(site, safe='')}"
-
-
-def _action(override: Document) -> str:
-    return f"{override['action']}:{override['relay']}" if override["relay"] else str(override["action"])
 
 
 def _status(out: Output, belief: Document) -> str:

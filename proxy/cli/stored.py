@@ -12,11 +12,12 @@ import os
 import sqlite3
 import time
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TypeVar
 from urllib.parse import unquote
 
-from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
+from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning, as_misuse
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
@@ -64,9 +65,9 @@ class Stored:
             case ["sites"]:
                 return self._sites()
             case ["sites", host]:
-                return self._site(_read(scope, unquote(host)))
+                return self._site(_scope(unquote(host)))
             case ["measurements", host]:
-                return versioned(host=_read(scope, unquote(host)), measurements=[])
+                return versioned(host=_scope(unquote(host)), measurements=[])
             case ["relays"]:
                 return versioned(relays=self._relays())
         raise NotRunning("this needs a running Byway; start it with `byway run`")
@@ -78,7 +79,7 @@ class Stored:
             lambda db: queries.log(
                 db,
                 since=float(since or 0.0),
-                site=None if site is None else _read(scope, str(site)),
+                site=None if site is None else _scope(str(site)),
                 route=_text(query.get("route")),
                 outcome=_text(query.get("outcome")),
                 row_id=None if row_id is None else int(row_id),
@@ -99,7 +100,7 @@ class Stored:
         now, beliefs, network = time.time(), self._beliefs(), self._network()
         here = beliefs.lookup(host, network=network, now=now)
         elsewhere = [it for it in beliefs.all(now=now) if it.scope == host and it.network != network]
-        rows = [row for name in scopes(host) for row in self._changes(name)]
+        rows = [row for name in scopes(host) for row in self._ask(partial(queries.changes, scope=name))]
         changes = sorted(rows, key=lambda row: float(row["at"]), reverse=True)
         override = _covering(host, self._overrides())
         return versioned(
@@ -125,9 +126,6 @@ class Stored:
         overrides, _ = self._ask(queries.overrides)
         return overrides
 
-    def _changes(self, host: str) -> list[Document]:
-        return self._ask(lambda db: queries.changes(db, host))
-
     def _network(self) -> NetworkId:
         """The network that this computer is on; when that is unknown, the network of the last logged connection."""
         try:
@@ -149,12 +147,13 @@ class Stored:
 
 
 def _ask(file: Path, query: Callable[[sqlite3.Connection], T]) -> T:
-    """Raises sqlite3.Error. A folder in which nothing may be written has no lock and no write-ahead log: what stands in
-    the file is all there is."""
+    """Runs a query on a log. Raises sqlite3.Error and OSError."""
     try:
         with contextlib.closing(open_reader(file)) as db:
             return query(db)
     except sqlite3.OperationalError:
+        # To read a log with a write-ahead log SQLite has to create its `-shm` file. In a folder where it cannot, and
+        # without a write-ahead log, the file has everything.
         if os.access(file.parent, os.W_OK) or os.path.exists(f"{file}-wal"):
             raise
         with contextlib.closing(open_reader(file, immutable=True)) as db:
@@ -162,22 +161,23 @@ def _ask(file: Path, query: Callable[[sqlite3.Connection], T]) -> T:
 
 
 def _health(rows: Sequence[Document]) -> dict[str, RelayHealth]:
-    """How each relay did, by name: the newest of what is logged decides."""
-    found: dict[str, RelayHealth] = {}
+    """Returns the health of each relay, by name: the newest logged attempt decides."""
+    by_name: dict[str, RelayHealth] = {}
     for row in rows:
-        relay = found.setdefault(row["route"].partition("|")[0], RelayHealth())
+        relay = by_name.setdefault(row["route"].partition("|")[0], RelayHealth())
         if row["delivered"]:
             relay.worked_at = max(relay.worked_at, row["at"])
         else:
             relay.failed_at, relay.last_error = row["at"], row["error"]
-    for relay in found.values():
+    for relay in by_name.values():
         relay.failures = int(relay.failed_at > relay.worked_at)
         relay.last_error = relay.last_error if relay.failures else ""
-    return found
+    return by_name
 
 
 def _settings(paths: Paths) -> Settings:
-    """Those of the configuration; the defaults where it has an error: what was logged can be read all the same."""
+    """Returns the settings of the configuration; the defaults where it has an error: the log can be read all the
+    same."""
     try:
         return load(paths.config_to_read, env=os.environ).settings
     except ConfigError:
@@ -193,11 +193,10 @@ def _covering(host: str, overrides: Mapping[str, Override]) -> tuple[str, Overri
     return None
 
 
-def _read(convert: Callable[[str], T], text: str) -> T:
-    try:
-        return convert(text)
-    except ValueError as error:
-        raise Misused(str(error)) from None
+def _scope(site: str) -> str:
+    """Raises Misused for what names no site."""
+    with as_misuse():
+        return scope(site)
 
 
 def _text(value: str | float | None) -> str | None:

@@ -16,9 +16,11 @@ import pytest
 
 from proxy.cli.client import Client
 from proxy.cli.exit_codes import Misused
-from proxy.cli.log import HEADINGS, moment
+from proxy.cli.log import HEADINGS, OUTCOMES
+from proxy.cli.options import moment
 from proxy.control import serialize
 from proxy.model import Stage, Symptom
+from proxy.store import queries
 from tests.cli.conftest import Byway, Home, Running
 from tests.support.outcomes import HOME, TOR, VPS, delivered, failed, outcome, rescued, works
 from tests.support.waiting import until
@@ -213,3 +215,7 @@ def test_what_is_no_time_is_wrong_usage(text: str) -> None:
 
 def test_a_wrong_time_is_said_before_anything_is_asked(byway: Byway) -> None:
     assert byway("log", "--since", "yesterday").code == 2
+
+
+def test_the_words_of_outcome_are_those_of_the_store() -> None:
+    assert set(OUTCOMES) == set(queries.OUTCOMES)

@@ -24,7 +24,7 @@ from proxy.cli.addons.output import hooks_in_short, show_checked, show_replayed
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_addons, complete_hooks, complete_kinds
 from proxy.cli.exit_codes import Exit, Misused
-from proxy.cli.log import moment
+from proxy.cli.options import moment, since_option
 from proxy.control.version import VERSION
 from proxy.model.errors import ConfigError
 
@@ -113,7 +113,7 @@ def check(
 def replay(
     call: Invocation,
     file: Annotated[str, typer.Argument(metavar="FILE|NAME", help="The edited addon.", autocompletion=complete_addons)],
-    since: Annotated[str, typer.Option("--since", metavar="TIME", help="Only since TIME: 12h, 7d or a date.")] = "7d",
+    since: Annotated[str, since_option("12h, 7d")] = "7d",
 ) -> Exit | None:
     """Replay the log with an edited addon and show what would change.
 

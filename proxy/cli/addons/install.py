@@ -1,14 +1,14 @@
-"""Puts an addon's file into the user's folder, and switches addons on and off in the configuration.
+"""Copies an addon's file to the user's folder, and enables and disables addons in the configuration.
 
-No file is ever overwritten, and none is taken that does not fit. A Byway that runs is told, so that what was switched
-holds at once.
+No file is ever overwritten, and a file that fails the check is not copied. A running Byway is reloaded, so that the
+change takes effect at once.
 """
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from proxy.cli.addons.lookup import check_in_isolation, running_byway
+from proxy.cli.addons.lookup import check_in_isolation
 from proxy.cli.command import Invocation
 from proxy.cli.exit_codes import Misused
 from proxy.control.version import VERSION
@@ -47,21 +47,21 @@ def copy_and_enable(call: Invocation, file: Path) -> None:
     from proxy.extend.loading.loader import FILE_LIMIT
 
     name = file.stem
-    kept = own_file(call, name)
+    copy = own_file(call, name)
     content = read_bytes(file, limit=FILE_LIMIT)
     check_in_isolation(call, file)
-    if not (kept.exists() and kept.read_bytes() == content):
-        write_new(kept, content)
+    if not (copy.exists() and copy.read_bytes() == content):
+        write_new(copy, content)
     call.output.hint(f"{shown(file)} was copied; edit the copy.")
     set_enabled(call, name, True)
-    print_state(call, name, True, kept)
+    print_state(call, name, True, copy)
 
 
 def set_enabled(call: Invocation, name: str, enabled: bool) -> None:
     """Writes the setting if it changes, and reloads a running Byway."""
     from proxy.cli.configure import set_addon
 
-    running, file = running_byway(call), call.paths.config_file
+    running, file = call.running(), call.paths.config_file
     if set_addon(file, name, enabled) and running is not None:
         answer = running.post("/v1/reload", {})
         if answer["problems"]:

@@ -1,18 +1,17 @@
-"""Which addons a command means, and what is known of them.
+"""Finds the addons that a command names, and what is known about them.
 
-A Byway that runs knows best: its configuration is the one beside which addons lie, and it knows which of them run.
-Without one their files are read, and no code of theirs is run here.
+A running Byway is asked first: addons lie beside its configuration, and it knows which of them run. Without one the
+files are read; no code of an addon is run here.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from proxy.cli.command import Invocation
-from proxy.cli.exit_codes import Misused, NotRunning
+from proxy.cli.exit_codes import Misused
 from proxy.control.version import VERSION
 from proxy.model.errors import ConfigError
 
@@ -23,19 +22,9 @@ Document = dict[str, Any]
 
 
 def for_running_config(call: Invocation) -> Invocation:
-    """The command as for the configuration of the Byway that runs, beside which its addons lie; unless another one is
-    named."""
-    running = running_byway(call) if call.flags.config is None else None
-    used = None if running is None else running.get("/v1/config")["path"]
-    return call if used is None else replace(call, flags=replace(call.flags, config=Path(used)))
-
-
-def running_byway(call: Invocation) -> Any:
-    """The client of the running Byway; None when none runs."""
-    try:
-        return call.client()
-    except NotRunning:
-        return None
+    """Returns the command for the configuration of the running Byway, beside which its addons lie; with --config, as it
+    is."""
+    return call if call.flags.config is not None else call.for_config_of(call.running())
 
 
 def _find_addons(call: Invocation) -> Sequence[AddonFile]:
@@ -46,12 +35,13 @@ def _find_addons(call: Invocation) -> Sequence[AddonFile]:
 
 
 def by_name(call: Invocation, name: str) -> AddonFile:
+    """Returns the addon with this name. Raises Misused when there is none."""
     from proxy.config.suggestions import quoted, suggestion
 
-    found = {it.name: it for it in _find_addons(call)}
-    if name not in found:
-        raise Misused(f"unknown addon {quoted(name)}{suggestion(name, found)}")
-    return found[name]
+    addons = {addon.name: addon for addon in _find_addons(call)}
+    if name not in addons:
+        raise Misused(f"unknown addon {quoted(name)}{suggestion(name, addons)}")
+    return addons[name]
 
 
 def select_files(call: Invocation, names: Sequence[str]) -> list[Path]:
@@ -80,14 +70,14 @@ def list_document(call: Invocation) -> Document:
     """The JSON of `byway addons list`: from the running Byway, else from the files without running them."""
     from proxy.extend.loading.static_scan import scan
 
-    running = running_byway(call)
+    running = call.running()
     rows = _offline(call) if running is None else running.get("/v1/addons")["addons"]
     for row in rows:
-        found = scan(Path(row["file"]))
+        scanned = scan(Path(row["file"]))
         row |= {
-            "about": found.about,
-            "hooks": list(row["hooks"] or found.hooks),
-            "inspects": list(found.inspects),
+            "about": scanned.about,
+            "hooks": list(row["hooks"] or scanned.hooks),
+            "inspects": list(scanned.inspects),
         }
     return {"version": VERSION, "running": running is not None, "addons": rows}
 

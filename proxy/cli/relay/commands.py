@@ -11,7 +11,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_relays
-from proxy.cli.exit_codes import Exit, Misused, NotRunning
+from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
 from proxy.cli.output import ago, clock, span
 from proxy.model.errors import BywayError, ConfigError
 
@@ -77,7 +77,7 @@ def try_relays(
         _warn_of_withheld(call, call.paths)
         results = try_offline(call.paths, names or [], to)
     else:
-        _warn_of_withheld(call, _target(call)[0])
+        _warn_of_withheld(call, call.for_config_of(client).paths)
         results = client.post("/v1/relays/test", {"names": names or [], **({} if to is None else {"to": to})})
     if call.output.as_json:
         call.output.document(results)
@@ -129,10 +129,8 @@ def add(
         )
         for new in given.relays
     ]
-    try:
+    with as_misuse():
         added = add_relays(paths.config_file, news)
-    except ValueError as error:
-        raise Misused(str(error)) from None
     if given.from_arguments and ":" in url and "/" not in url and ">" not in url:
         call.output.hint(f"Read as {added[0].url}. For an HTTP proxy, write http:// before the host.")
     if any(new.url != asked.url for new, asked in zip(given.relays, news, strict=True)):
@@ -140,17 +138,17 @@ def add(
             f"The password is stored in {paths.config_file}, which only you can read. To keep it elsewhere, use "
             "password_cmd there."
         )
-    fresh = [each for each in added if each.was_there is None]
-    running = _reload(call, client, paths.config_file) if fresh else client is not None
-    for sentence in _about_passwords(given.from_arguments, [new.url for new in given.relays], paths, fresh):
+    new_relays = [each for each in added if each.was_there is None]
+    running = _reload(call, client, paths.config_file) if new_relays else client is not None
+    for sentence in _about_passwords(given.from_arguments, [new.url for new in given.relays], paths, new_relays):
         call.output.hint(sentence)
-    tests = {} if no_test else dict(_tested(call, client, paths, fresh))
+    tests = {} if no_test else dict(_tested(call, client, paths, new_relays))
     if call.output.as_json:
         call.output.document(_added_document(paths, added, tests, given.problems, running=running))
     else:
         _show_added(call, added, tests)
-        if fresh:
-            call.output.hint(f"Saved in {paths.config_file}" + ("; the running Byway uses it." if running else "."))
+        if new_relays:
+            _hint_saved(call, paths, running=running)
     for problem in given.problems:
         call.output.hint(problem)
     return Exit.USAGE if given.problems else None
@@ -206,14 +204,8 @@ def disable(call: Invocation, names: Names) -> Exit | None:
 
 def _target(call: Invocation) -> tuple[Paths, Client | None]:
     """Returns the paths of the configuration to edit, and the running Byway that uses it, if any."""
-    paths = call.paths
-    try:
-        client = call.client()
-    except NotRunning:
-        return paths, None
-    if call.flags.config is None and (used := client.get("/v1/config")["path"]) is not None:
-        paths = replace(paths, config_file=Path(used), config_given=True)
-    return paths, client
+    client = call.running()
+    return call.for_config_of(client).paths, client
 
 
 def _reload(call: Invocation, client: Client | None, file: Path) -> bool:
@@ -230,10 +222,8 @@ def _reload(call: Invocation, client: Client | None, file: Path) -> bool:
 def _edited(call: Invocation, names: Sequence[str], edit: Callable[[Paths], object], done: str) -> Exit | None:
     """Runs an edit, reloads a running Byway, and shows the result."""
     paths, client = _target(call)
-    try:
+    with as_misuse():
         edit(paths)
-    except ValueError as error:
-        raise Misused(str(error)) from None
     running = _reload(call, client, paths.config_file)
     relays = _loaded(paths).settings.relay
     if call.output.as_json:
@@ -243,20 +233,21 @@ def _edited(call: Invocation, names: Sequence[str], edit: Callable[[Paths], obje
         call.output.document(serialize.versioned(relays=shown, config=str(paths.config_file), running=running))
         return None
     call.output.line(done or f"Order: {', '.join(relay.name for relay in relays)}")
-    call.output.hint(f"Saved in {paths.config_file}" + ("; the running Byway uses it." if running else "."))
+    _hint_saved(call, paths, running=running)
     return None
+
+
+def _hint_saved(call: Invocation, paths: Paths, *, running: bool) -> None:
+    call.output.hint(f"Saved in {paths.config_file}" + ("; the running Byway uses it." if running else "."))
 
 
 def _references(call: Invocation, paths: Paths, names: Sequence[str]) -> list[tuple[str, str]]:
     """Returns the references to these relays, each with its place. Raises Misused for an unknown relay."""
-    from proxy.cli.relay.references import references
-    from proxy.config.suggestions import quoted, suggestion
+    from proxy.cli.relay.references import check_name, references
 
     loaded = _loaded(paths)
-    known = [relay.name for relay in loaded.settings.relay]
     for name in names:
-        if name not in known:
-            raise Misused(f"there is no relay {quoted(name)}{suggestion(name, known)}")
+        check_name(name, [relay.name for relay in loaded.settings.relay])
     return list(references(set(names), loaded, paths, _overrides(call)))
 
 
@@ -283,20 +274,16 @@ def _loaded(paths: Paths) -> Loaded:
 # -- adding ------------------------------------------------------------------------------------------------------------
 
 
-def _about_passwords(from_arguments: bool, urls: Sequence[str], paths: Paths, fresh: Sequence[Added]) -> Iterator[str]:
+def _about_passwords(from_arguments: bool, urls: Sequence[str], paths: Paths, added: Sequence[Added]) -> Iterator[str]:
     """Yields warnings about passwords, one sentence each."""
-    if from_arguments and any(_has_password(url) for url in urls):
+    from proxy.wire.relay_url import redact
+
+    if from_arguments and any(redact(url) != url for url in urls):
         yield (
             "Warning: the password is now in your shell's history. Next time leave it out of the URL: Byway asks for "
             "it. Or use `byway relay add -`."
         )
-    yield from _withheld(paths, [each.name for each in fresh])
-
-
-def _has_password(url: str) -> bool:
-    from proxy.wire.relay_url import redact
-
-    return redact(url) != url
+    yield from _withheld(paths, [each.name for each in added])
 
 
 def _withheld(paths: Paths, names: Sequence[str] | None = None) -> Iterator[str]:
@@ -313,12 +300,12 @@ def _warn_of_withheld(call: Invocation, paths: Paths) -> None:
 
 
 def _tested(
-    call: Invocation, client: Client | None, paths: Paths, fresh: Sequence[Added]
+    call: Invocation, client: Client | None, paths: Paths, added: Sequence[Added]
 ) -> Iterator[tuple[str, Document]]:
     """Tests each new relay and yields its name and result. A test that cannot run is a hint, not a failure."""
     from proxy.cli.relay.offline_test import try_offline
 
-    names = [each.name for each in fresh]
+    names = [each.name for each in added]
     for start in range(0, len(names), _TESTED_AT_ONCE):
         some = names[start : start + _TESTED_AT_ONCE]
         call.output.hint(f"Testing {', '.join(some)}…")

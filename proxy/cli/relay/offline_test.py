@@ -13,12 +13,12 @@ from collections.abc import Sequence
 from typing import Any
 
 from proxy.app.setup_builder import SetupBuilder
-from proxy.cli.exit_codes import Misused
+from proxy.cli.exit_codes import Misused, as_misuse
 from proxy.cli.relay.pysocks_check import Opinion, second_opinion
+from proxy.cli.relay.references import check_name
 from proxy.config.load import load
 from proxy.config.paths import Paths, private_folder
 from proxy.config.schema import Settings
-from proxy.config.suggestions import quoted, suggestion
 from proxy.control import serialize
 from proxy.control.relay_test import Trial, carriable, remembered_tests, try_relays
 from proxy.control.site import site
@@ -112,8 +112,7 @@ def _remember(paths: Paths, settings: Settings, tests: Sequence[RelayTest]) -> N
 def _wanted(settings: Settings, enabled: Sequence[str], names: Sequence[str]) -> list[str]:
     known = [relay.name for relay in settings.relay]
     for name in names:
-        if name not in known:
-            raise Misused(f"there is no relay {quoted(name)}{suggestion(name, known)}")
+        check_name(name, known)
         if name not in enabled:
             raise Misused(f"relay {name} is disabled: run `byway relay enable {name}` first")
     return list(dict.fromkeys(names)) or list(enabled)
@@ -122,7 +121,5 @@ def _wanted(settings: Settings, enabled: Sequence[str], names: Sequence[str]) ->
 def _target(settings: Settings, to: str | None) -> Destination:
     if to is None and not settings.auto.controls:
         raise Misused("`[auto] controls` is empty: name a destination with --to HOST:PORT")
-    try:
+    with as_misuse():
         return site(settings.auto.controls[0] if to is None else to)
-    except ValueError as error:
-        raise Misused(str(error)) from None

@@ -5,10 +5,18 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator, Mapping
 
 from proxy.app.rule_files import read_rules
+from proxy.cli.exit_codes import Misused
 from proxy.config.load import Loaded
 from proxy.config.paths import Paths
 from proxy.config.relays import names_in
+from proxy.config.suggestions import quoted, suggestion
 from proxy.model import Override
+
+
+def check_name(name: str, known: Collection[str]) -> None:
+    """Raises Misused, with the nearest name, for a relay that is not configured."""
+    if name not in known:
+        raise Misused(f"there is no relay {quoted(name)}{suggestion(name, known)}")
 
 
 def references(

@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from proxy import __version__
 from proxy.cli.attempts import result
-from proxy.cli.output import inert
+from proxy.cli.output import csv_cell, inert
 from proxy.cli.report.sites import Document, Examination, Site
 from proxy.control.version import VERSION
 from proxy.model import host_and_port
@@ -222,14 +222,8 @@ def to_csv(sites: Sequence[Site]) -> str:
                 answer = {**route, "at": _moment(one.at), "url": one.url, "source": one.source, "verdict": one.words,
                         "cause": one.cause, "anomaly": str(one.anomaly).lower(),
                         "confirmed": str(one.confirmed).lower(), "network": one.network}  # fmt: skip
-                writer.writerow([_cell(answer[name]) for name in _COLUMNS])
+                writer.writerow([csv_cell(answer[name]) for name in _COLUMNS])
     return file.getvalue()
-
-
-def _cell(value: object) -> str:
-    """No control character, and no formula in a spreadsheet."""
-    text = inert("" if value is None else str(value))
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text
 
 
 def to_har(sites: Sequence[Site]) -> str:

@@ -12,9 +12,9 @@ from typing import Annotated
 import typer
 
 from proxy.cli.command import Invocation, command
-from proxy.cli.completion import complete_sites, complete_words
+from proxy.cli.completion import complete_sites
 from proxy.cli.exit_codes import Exit
-from proxy.cli.help import one_of
+from proxy.cli.options import choice_option
 from proxy.cli.report.redact import Redact
 
 
@@ -38,22 +38,15 @@ def _report(
     ] = None,
     form: Annotated[
         str,
-        typer.Option(
-            "--format",
-            metavar="FORMAT",
-            parser=one_of(Format),
-            autocompletion=complete_words(Format),
-            help="ooni, json, csv, har or md (Markdown).",
-        ),
+        choice_option("--format", "FORMAT", Format, "ooni, json, csv, har or md (Markdown)."),
     ] = Format.MD,
     redact: Annotated[
         str,
-        typer.Option(
+        choice_option(
             "--redact",
-            metavar="LEVEL",
-            parser=one_of(Redact),
-            autocompletion=complete_words(Redact),
-            help="full: redact addresses, networks and relays; relay: relays only; none: nothing.",
+            "LEVEL",
+            Redact,
+            "full: redact addresses, networks and relays; relay: relays only; none: nothing.",
         ),
     ] = Redact.FULL,
     out: Annotated[Path | None, typer.Option("-o", metavar="FILE", help="Write to FILE (default: stdout).")] = None,
@@ -65,16 +58,16 @@ def _report(
     from proxy.config.paths import write_private
 
     client = call.reader()
-    found = gather(client, sites or [])
+    reported = gather(client, sites or [])
     relays = client.get("/v1/relays")["relays"]
     shape = Format.JSON if call.output.as_json else Format(form)
-    text = FORMATS[shape](redacted(found, relays, Redact(redact)))
+    text = FORMATS[shape](redacted(reported, relays, Redact(redact)))
     if out is not None:
         write_private(out, text)
-        call.output.hint(f"{len(found)} site{'' if len(found) == 1 else 's'} written to {out}.")
+        call.output.hint(f"{len(reported)} site{'' if len(reported) == 1 else 's'} written to {out}.")
     else:
         print(text, end="")
-    if not found:
+    if not reported:
         call.output.hint("No problem sites. Working sites are not reported; `byway why` and `byway test` test them.")
     if redact == Redact.RELAY:
         call.output.hint("Warning: only relays are redacted in this report.")

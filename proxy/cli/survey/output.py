@@ -13,7 +13,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import TYPE_CHECKING, Any, Literal, Self, TextIO
 
-from proxy.cli.output import Output, inert
+from proxy.cli.output import Output, csv_cell, inert
 from proxy.cli.table import GAP, row_lines
 from proxy.cli.terminal import bold, columns_of, width
 from proxy.control import serialize
@@ -194,8 +194,8 @@ def _ended(route: Mapping[str, Any]) -> str:
 
 def _routes_of(rows: Sequence[Row]) -> list[str]:
     """All routes, in the order in which they first came; relays last."""
-    found = dict.fromkeys(route["route"] for row in rows for route in row["routes"])
-    return sorted(found, key=lambda route: not route.startswith("direct"))
+    routes = dict.fromkeys(route["route"] for row in rows for route in row["routes"])
+    return sorted(routes, key=lambda route: not route.startswith("direct"))
 
 
 # -- the CSV -----------------------------------------------------------------------------------------------------------
@@ -218,9 +218,10 @@ def write_csv(path: Path, rows: Sequence[Row]) -> None:
         for row in rows:
             verdict = row["verdict"]
             fields = {**verdict, "url": row["url"], "verdict": verdict["words"]}
+            fields |= {name: str(verdict[name]).lower() for name in ("anomaly", "confirmed")}
             ended = {route["route"]: _ended(route) for route in row["routes"]}
             cells = (*(fields[name] for name in _COLUMNS), *(ended.get(route, "") for route in routes))
-            writer.writerow([*map(_cell, cells), round(row["measured_at"], 3), row["measured_s"]])
+            writer.writerow([*map(csv_cell, cells), round(row["measured_at"], 3), row["measured_s"]])
 
 
 @contextlib.contextmanager
@@ -231,11 +232,3 @@ def _open(path: Path, mode: Literal["w", "a"]) -> Iterator[TextIO]:
             yield file
     except OSError as error:
         raise BywayError(f"{path} cannot be written: {reason_of(error)}") from None
-
-
-def _cell(value: str | bool) -> str:
-    """Inert in a terminal, and no formula in a spreadsheet."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    text = inert(value)
-    return f"'{text}" if text.startswith(("=", "+", "-", "@")) else text

@@ -20,7 +20,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_sites, complete_surveys
 from proxy.cli.exit_codes import Exit, Misused, NotAllowed, NotRunning
-from proxy.cli.help import number, whole
+from proxy.cli.options import number, whole
 from proxy.cli.output import say
 from proxy.model.errors import BywayError
 
