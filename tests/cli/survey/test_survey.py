@@ -51,7 +51,7 @@ def table(path: Path) -> list[dict[str, str]]:
 @pytest.fixture
 def kept(monkeypatch: pytest.MonkeyPatch) -> None:
     """As with a store that is a file."""
-    monkeypatch.setattr(Store, "keeps", True)
+    monkeypatch.setattr(Store, "has_file", True)
 
 
 def surveys(home: Home) -> list[Path]:
