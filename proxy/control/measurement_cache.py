@@ -17,8 +17,9 @@ from proxy.control import serialize
 from proxy.control.dependencies import Dependencies, SetupView
 from proxy.control.serialize import Document
 from proxy.detect.relay_health import Health
+from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
-from proxy.detect.verdict.verdict import Confidence, Verdict, decide
+from proxy.detect.verdict.verdict import Confidence, Verdict
 from proxy.model import Belief, Destination, MeasurementStep, NetworkId, Plan, Route, State, StepKind, Symptom
 from proxy.model.bounded import Bounded
 from proxy.probe.measure.inputs import MeasurementRequest, SharedControls, measured_routes
@@ -32,8 +33,8 @@ CACHED_MAX = 256
 _MOVED = Verdict(
     SiteStatus.NOT_TESTED,
     State.UNKNOWN,
-    seen="the network changed during the measurement",
-    do="Try again.",
+    summary="the network changed during the measurement",
+    advice="Try again.",
 )
 
 WORKED_S = 3600.0
@@ -166,7 +167,7 @@ class Measurements:
         concluded = verdict.confidence is not Confidence.NONE or verdict.status is SiteStatus.RELAYS_FAIL
         if not concluded or (not measured.thorough and _says_more(before, verdict, now)):
             return
-        result = LastResult(verdict.status, now, Source.MEASUREMENT, verdict.cause, verdict.seen)
+        result = LastResult(verdict.status, now, Source.MEASUREMENT, verdict.cause, verdict.summary)
         parts.beliefs.measured(host, result, network=network)
 
     def _cached(self, network: NetworkId, page: ProbeTarget) -> Measured | None:

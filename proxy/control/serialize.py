@@ -22,7 +22,7 @@ from proxy.control.version import VERSION
 from proxy.detect.relay_faults import NotedFault
 from proxy.detect.relay_health import RelayHealth
 from proxy.detect.verdict import labels as words
-from proxy.detect.verdict.measurement_signals import MeasuredRoutes
+from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.site_status import LastResult, SiteState, SiteStatus, site_state, status_of
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import Action, Attempt, Belief, Destination, MeasurementStep, NetworkId, Outcome, Override, Plan, State
@@ -268,8 +268,8 @@ def step(value: MeasurementStep) -> Document:
     """Serializes a step of a measurement. `result` is "ok", "failed" or "not_tested", which is no evidence."""
     return {
         "route": str(value.route),
-        "part": str(value.part),
-        "result": str(value.found),
+        "part": str(value.kind),
+        "result": str(value.result),
         "symptom": str(value.symptom),
         "text": redact(value.text),
         "address": value.address,
@@ -287,11 +287,11 @@ def verdict(value: Verdict) -> Document:
         "state": str(value.state),
         "cause": value.cause,
         "because": words.cause_in_words(value.cause),
-        "seen": redact(value.seen),
+        "seen": redact(value.summary),
         "confidence": str(value.confidence),
         "reasons": [redact(reason) for reason in value.reasons],
-        "instead": redact(value.instead),
-        "do": value.do,
+        "instead": redact(value.alternative),
+        "do": value.advice,
         "anomaly": value.anomaly,
         "confirmed": value.confirmed,
         "signals": [
@@ -299,7 +299,7 @@ def verdict(value: Verdict) -> Document:
             for signal in value.signals
         ],
         "control": str(value.control),
-        "through": [str(route) for route in value.through],
+        "through": [str(route) for route in value.delivered_by],
         "relay_faults": {name: fault.text for name, fault in value.relay_faults.items()},
     }
 
@@ -309,12 +309,12 @@ def measured_routes(steps: Sequence[MeasurementStep]) -> list[Document]:
     routes = MeasuredRoutes.of(steps)
     rows = []
     for route in routes.all:
-        last = routes.last(route)
+        last = routes.deciding_step(route)
         rows.append(
             {
                 "route": str(route),
-                "result": str(routes.found(route)),
-                "stage": str(last.part) if last is not None else "",
+                "result": str(routes.result(route)),
+                "stage": str(last.kind) if last is not None else "",
                 "symptom": str(last.symptom) if last is not None else "",
                 "text": redact(last.text) if last is not None else "",
                 "status": routes.status(route),

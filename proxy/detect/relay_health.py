@@ -114,12 +114,12 @@ class Health:
     ) -> None:
         """Takes what a measurement that began at `began_at` showed of the relays it tried."""
         for step in steps:
-            fault = relay_fault(step) if step.failed and step.part is StepKind.RELAY else None
+            fault = relay_fault(step) if step.failed and step.kind is StepKind.RELAY else None
             if fault is not None and conditions.may_count(fault):
                 compared = conditions.direct_worked_at >= began_at
                 self._note(relay_name(step.route), NotedFault(fault, began_at, now, step.text), compared=compared)
         for step in steps:
-            if step.ok and step.part in (StepKind.ANSWER, StepKind.CONTROL):
+            if step.ok and step.kind in (StepKind.ANSWER, StepKind.CONTROL):
                 if step.route.relays:
                     self.worked(relay_name(step.route), now)
                 if not conditions.is_near:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from proxy.model.belief import Belief, Cause, Change, ConnectivityResult, DnsFinding, NetworkState, Signal, State
 from proxy.model.connection import (
     DIRECT,
+    DOH,
     UNKNOWN_NETWORK,
     Action,
     Attempt,
@@ -36,6 +37,7 @@ from proxy.model.measurement import MeasurementStep, StepKind, StepResult
 
 __all__ = [
     "DIRECT",
+    "DOH",
     "NO_EVIDENCE",
     "UNKNOWN_NETWORK",
     "Action",

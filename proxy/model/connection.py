@@ -125,6 +125,9 @@ class Route:
 
 DIRECT = Route()
 
+DOH = Route(wrap=("doh",))
+"""Direct, to an address from encrypted DNS."""
+
 
 class Action(StrEnum):
     """What a rule says to do."""

@@ -10,21 +10,21 @@ from proxy.model.evidence import NO_EVIDENCE, Evidence
 
 
 class StepKind(StrEnum):
-    """What one step of a measurement looks at."""
+    """What one step of a measurement tests."""
 
-    RESOLVE = "resolve"  # the system's resolver
-    SECURE = "secure"  # DoH or DoT
+    RESOLVE = "resolve"  # by the system's resolver
+    SECURE = "secure"  # by DoH or DoT
     CONNECT = "connect"
     RELAY = "relay"  # a handshake with a relay
-    NEUTRAL = "neutral"  # a TLS hello at the same address that names somebody harmless
-    HELLO = "hello"  # a TLS hello that names the site
+    NEUTRAL = "neutral"  # a ClientHello to the same address with the SNI of a control site
+    HELLO = "hello"  # a ClientHello with the site's SNI
     CERTIFICATE = "certificate"
     ANSWER = "answer"  # to a request
-    CONTROL = "control"  # another site, asked direct: is the uplink well?
+    CONTROL = "control"  # another site, tested direct: does internet access work?
 
 
 class StepResult(StrEnum):
-    """How a step ended. What may not be asked, or makes no sense to ask, is not tested; that is never a no."""
+    """How a step ended. A step that is not allowed, or makes no sense, is not tested, which is never a failure."""
 
     OK = "ok"
     FAILED = "failed"
@@ -33,21 +33,21 @@ class StepResult(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class MeasurementStep:
-    """One step of a measurement: what was tried on one route, and what was seen."""
+    """One step of a measurement: what was tried on one route, and how it ended."""
 
-    part: StepKind
+    kind: StepKind
     route: Route
-    found: StepResult
+    result: StepResult
     symptom: Symptom = Symptom.NONE
-    text: str = ""  # one half-sentence: what was seen, or why it was not tested
-    address: str = ""  # the remote address, where one was spoken to
-    elapsed: float = 0.0  # seconds this step took
+    text: str = ""  # half a sentence: what was observed, or why it was not tested
+    address: str = ""  # the remote address, if one was contacted
+    elapsed: float = 0.0  # seconds that the step took
     evidence: Evidence = field(default_factory=lambda: NO_EVIDENCE)
 
     @property
     def ok(self) -> bool:
-        return self.found is StepResult.OK
+        return self.result is StepResult.OK
 
     @property
     def failed(self) -> bool:
-        return self.found is StepResult.FAILED
+        return self.result is StepResult.FAILED

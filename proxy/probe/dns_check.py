@@ -9,15 +9,13 @@ to the system's resolver.
 from __future__ import annotations
 
 from proxy.detect.signals import NOT_JUDGED
-from proxy.model import DIRECT, Action, DnsFinding, Outcome, Protocol, Route, SignalId, Stage
+from proxy.model import DIRECT, DOH, Action, DnsFinding, Outcome, Protocol, Route, SignalId, Stage
 from proxy.net.tasks import spawn
 from proxy.probe.same_flight import answers
 from proxy.session.events import Delivered, Learned, OpenRecord
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
-
-SECURE = Route(wrap=("doh",))
 
 
 class DnsCheck:
@@ -58,7 +56,7 @@ class DnsCheck:
                 works_there and self._services.network() == record.network
             ):  # so the next visit can go direct by encrypted DNS
                 now, host = self._services.now(), visit.host
-                changes = self._services.beliefs.rung_result(host, SECURE, ok=True, network=record.network, now=now)
+                changes = self._services.beliefs.rung_result(host, DOH, ok=True, network=record.network, now=now)
                 self._services.events.emit(Learned(changes))
         finally:
             record.release()
@@ -69,10 +67,10 @@ class DnsCheck:
         near to who asks: they explain the failure when direct works there."""
         if finding.signal != SignalId.DNS_MISMATCH or any(_is_secure(a.route) and a.delivered for a in visit.attempts):
             return None
-        tried = next((a for a in visit.attempts if a.route == SECURE and a.stage is Stage.FIRST_BYTE), None)
+        tried = next((a for a in visit.attempts if a.route == DOH and a.stage is Stage.FIRST_BYTE), None)
         if tried is not None or flight.protocol not in (Protocol.TLS, Protocol.HTTP):
             return False
-        return await answers(setup, self._services.tcp_info, visit, flight, SECURE)
+        return await answers(setup, self._services.tcp_info, visit, flight, DOH)
 
 
 def _is_secure(route: Route) -> bool:

@@ -14,6 +14,7 @@ from proxy.config.schema import Dns, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import (
     DIRECT,
+    DOH,
     Action,
     Attempt,
     Belief,
@@ -28,7 +29,7 @@ from proxy.model import (
     Stage,
     Symptom,
 )
-from proxy.probe.dns_check import SECURE, DnsCheck
+from proxy.probe.dns_check import DnsCheck
 from proxy.session.connection_record import ConnectionRecord
 from proxy.session.events import Delivered
 from proxy.session.setup import Setup
@@ -81,7 +82,7 @@ class Scene:
     schedule = None
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
-        assert route == SECURE, "what the system's resolver says is asked for no more"
+        assert route == DOH, "what the system's resolver says is asked for no more"
         return ScriptedDialer(self.secure)
 
     async def compare(self, host: str) -> DnsFinding | None:
@@ -156,8 +157,8 @@ def test_other_addresses_that_do_no_better_are_a_cdns(secure: Script) -> None:
     play(story())
 
 
-SECURELY = Attempt(SECURE, Stage.DONE)
-SAME_THERE = failed(Symptom.RESET, route=SECURE)
+SECURELY = Attempt(DOH, Stage.DONE)
+SAME_THERE = failed(Symptom.RESET, route=DOH)
 ON_THE_WAY = {  # what the visit tried itself → whether that explains it; nothing is tried again
     "the secure address served it": (outcome(failed(Symptom.RESET), SECURELY), True),
     "it served it in another shape": (outcome(failed(), Attempt(Route(wrap=("doh", "tlsrec")), Stage.DONE)), True),

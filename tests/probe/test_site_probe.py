@@ -55,7 +55,7 @@ async def visited(
 
 
 def last(steps: list[MeasurementStep]) -> tuple[StepKind, StepResult, Symptom]:
-    return steps[-1].part, steps[-1].found, steps[-1].symptom
+    return steps[-1].kind, steps[-1].result, steps[-1].symptom
 
 
 @pytest.mark.parametrize(

@@ -1,4 +1,5 @@
-"""Causes, stages, failures and networks in words: what people read, the same in every command, page and document.
+"""Causes, stages, failures, networks and advice in words: what people read, the same in every command, page and
+document.
 
 The words for a site are in `site_status`, those for a relay in `relay_faults`.
 """
@@ -9,6 +10,11 @@ from collections.abc import Mapping
 from types import MappingProxyType
 
 from proxy.model import Cause, NetworkState, Protocol, Stage, Symptom
+
+NOTHING_TO_DO = "Nothing: it opens."
+ADD_A_RELAY = "Add a relay with `byway relay add URL`."
+TEST_RELAYS = "Test your relays with `byway relay test`."
+NEEDS_A_RELAY = "It may also be blocked; a working relay is needed to tell"
 
 _NETWORKS: Mapping[NetworkState, tuple[str, str]] = MappingProxyType(
     {

@@ -26,9 +26,6 @@ from proxy.probe.target import ProbeTarget
 from proxy.session.services import Services
 from proxy.session.setup import Setup, refusal_by
 
-DOH = Route(wrap=("doh",))
-"""Direct, to an address that a secure resolver gave."""
-
 _TROUBLED = (*TROUBLED, State.DOWN)
 
 Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]

@@ -14,6 +14,7 @@ from collections.abc import AsyncGenerator, Callable, Sequence
 from proxy.detect.tls_interception import Finding, Kind, classify_chain
 from proxy.model import (
     DIRECT,
+    DOH,
     Action,
     Destination,
     Evidence,
@@ -31,7 +32,7 @@ from proxy.net.dialers.dialer import Dialer
 from proxy.net.tasks import spawn
 from proxy.probe.certificate_chain import fetch_chain
 from proxy.probe.measure.controls import Controls
-from proxy.probe.measure.inputs import DOH, MeasurementRequest, ProbeEnvironment
+from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
 from proxy.probe.measure.name_lookups import NameLookups
 from proxy.probe.site_probe import SiteProbe
 from proxy.wire.fragmentation import idle_strategies
@@ -103,11 +104,11 @@ class _Measuring:
         return _finding_evidence(found) if found.kind is Kind.KNOWN_ROOT else None
 
     def _emit_step(self, step: MeasurementStep) -> None:
-        if step.route.is_direct and step.part in (StepKind.HELLO, StepKind.ANSWER) and step.address:
+        if step.route.is_direct and step.kind in (StepKind.HELLO, StepKind.ANSWER) and step.address:
             self._opened.add(step.address)
-        if step.part is StepKind.RESOLVE and step.failed:
+        if step.kind is StepKind.RESOLVE and step.failed:
             self._needs_control = True  # is it this name alone?
-        if step.route == DIRECT and step.part is StepKind.ANSWER and step.ok:
+        if step.route == DIRECT and step.kind is StepKind.ANSWER and step.ok:
             slow = float(step.evidence.get("bytes_per_s", math.inf)) < self._detect.measure_slow_bytes
             self._needs_control |= slow or self._request.page.protocol is Protocol.HTTP
         self._emit(step)

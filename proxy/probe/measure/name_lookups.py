@@ -10,9 +10,9 @@ import asyncio
 from collections.abc import Callable, Sequence
 
 from proxy.detect.signals import NOT_JUDGED
-from proxy.model import DIRECT, Evidence, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
+from proxy.model import DIRECT, DOH, Evidence, IPAddress, MeasurementStep, Route, StepKind, StepResult, Symptom
 from proxy.model.errors import DialError
-from proxy.probe.measure.inputs import DOH, MeasurementRequest, ProbeEnvironment, Resolve
+from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment, Resolve
 from proxy.wire.hostnames import PRIVATE_SUFFIXES
 
 

@@ -9,9 +9,11 @@ from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
 from proxy.config.schema import Auto, Detect, RelayConfig, Settings
-from proxy.detect.verdict.verdict import Verdict, decide
+from proxy.detect.verdict.decision import decide
+from proxy.detect.verdict.verdict import Verdict
 from proxy.model import (
     DIRECT,
+    DOH,
     UNKNOWN_NETWORK,
     Action,
     Belief,
@@ -31,7 +33,7 @@ from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
-from proxy.probe.measure.inputs import DOH, MeasurementRequest, ProbeEnvironment
+from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
 from proxy.probe.measure.measurement import measure
 from proxy.probe.target import page_of
 from tests.support.censor import Censor
@@ -158,6 +160,6 @@ def judged(steps: Sequence[MeasurementStep], state: State = State.UNKNOWN) -> Ve
 
 
 def only(steps: Sequence[MeasurementStep], part: StepKind, route: Route = DIRECT) -> MeasurementStep:
-    found = [step for step in steps if step.part is part and step.route == route]
+    found = [step for step in steps if step.kind is part and step.route == route]
     assert len(found) == 1, found
     return found[0]

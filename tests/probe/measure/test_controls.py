@@ -22,8 +22,8 @@ async def test_no_control_is_asked_that_a_rule_keeps_to_relays(scene: Scene) -> 
     await scene.censor.set(Behaviour.RESET, [SITE])
     means = replace(scene.means, may_go_direct=may)
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
-    assert only(steps, StepKind.CONTROL).found is StepResult.NOT_TESTED
-    assert not any(step.part is StepKind.NEUTRAL for step in steps)  # nor is its name said anywhere
+    assert only(steps, StepKind.CONTROL).result is StepResult.NOT_TESTED
+    assert not any(step.kind is StepKind.NEUTRAL for step in steps)  # nor is its name said anywhere
     assert CONTROL not in scene.asked
 
 
@@ -40,7 +40,7 @@ async def test_one_control_that_is_blocked_itself_decides_nothing(
     monkeypatch.setattr(random, "shuffle", lambda pages: None)
     await scene.censor.set(Behaviour.RESET, [SITE, FILTERED])
     steps = await steps_of(scene, scene.question(routes=(DIRECT, TOR)), with_filtered_control(scene))
-    asked = [(step.evidence["host"], step.found) for step in steps if step.part is StepKind.CONTROL]
+    asked = [(step.evidence["host"], step.result) for step in steps if step.kind is StepKind.CONTROL]
     assert asked == [(FILTERED, StepResult.FAILED), (CONTROL, StepResult.OK)]
     verdict = judged(steps)
     assert verdict.control is StepResult.OK

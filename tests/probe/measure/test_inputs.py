@@ -9,8 +9,8 @@ from unittest.mock import MagicMock
 
 from proxy.config.schema import Detect, RelayConfig, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
-from proxy.model import DIRECT, Belief, MeasurementStep, State, StepKind, StepResult
-from proxy.probe.measure.inputs import DOH, ProbeEnvironment, SharedControls, measured_routes
+from proxy.model import DIRECT, DOH, Belief, MeasurementStep, State, StepKind, StepResult
+from proxy.probe.measure.inputs import ProbeEnvironment, SharedControls, measured_routes
 from proxy.probe.target import page_of
 from proxy.session.setup import Setup
 from tests.probe.measure.scene import CONTROL, FILTERED

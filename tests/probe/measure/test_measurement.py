@@ -36,7 +36,7 @@ class Scripted(NoPolicy):
 
 async def test_a_site_that_works(scene: Scene) -> None:
     steps = await steps_of(scene, scene.question())
-    assert [step.part for step in steps if step.route == DIRECT] == [
+    assert [step.kind for step in steps if step.route == DIRECT] == [
         StepKind.RESOLVE, StepKind.NEUTRAL, StepKind.CONNECT, StepKind.HELLO, StepKind.CERTIFICATE, StepKind.ANSWER,
     ]  # fmt: skip
     answer = only(steps, StepKind.ANSWER)
@@ -44,7 +44,7 @@ async def test_a_site_that_works(scene: Scene) -> None:
     assert int(answer.evidence["bytes"]) >= 65_536
     assert only(steps, StepKind.ANSWER, TOR).ok
     assert only(steps, StepKind.CERTIFICATE, TOR).ok
-    assert not any(step.part is StepKind.CONTROL for step in steps)
+    assert not any(step.kind is StepKind.CONTROL for step in steps)
     verdict = judged(steps)
     assert verdict.status == "works"
     assert scene.origin.targets(SITE).count("/bytes/70000") == 3  # direct, at the secure address, through the relay
@@ -63,7 +63,7 @@ async def test_a_name_that_is_not_let_through(scene: Scene, behaviour: Behaviour
     await scene.censor.set(behaviour, [SITE])
     steps = await steps_of(scene, scene.question())
     hello = only(steps, StepKind.HELLO)
-    assert (hello.found, hello.symptom) == (StepResult.FAILED, symptom)
+    assert (hello.result, hello.symptom) == (StepResult.FAILED, symptom)
     assert only(steps, StepKind.NEUTRAL).ok
     assert only(steps, StepKind.ANSWER, TOR).ok
     verdict = judged(steps)
@@ -107,7 +107,7 @@ async def test_means_are_not_blamed_for_an_address_that_is_closed(scene: Scene, 
 
     steps = await steps_of(scene, scene.question(routes=(DIRECT, CUT)), replace(scene.means, dialer=dialer))
     assert tried == ([] if stays else [CUT])
-    assert [step.found for step in steps if step.route == CUT][-1] is (
+    assert [step.result for step in steps if step.route == CUT][-1] is (
         StepResult.NOT_TESTED if stays else StepResult.FAILED
     )
 
@@ -137,7 +137,7 @@ async def test_a_certificate_of_somebody_else(scene: Scene) -> None:
     means = replace(scene.means, trust=Origin().authority.client())
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
     certificate = only(steps, StepKind.CERTIFICATE)
-    assert (certificate.found, certificate.symptom) == (StepResult.FAILED, Symptom.CERTIFICATE)
+    assert (certificate.result, certificate.symptom) == (StepResult.FAILED, Symptom.CERTIFICATE)
     assert certificate.evidence["certificate"] == "untrusted"
     assert "which this system does not trust" in certificate.text
     assert only(steps, StepKind.HELLO).ok
@@ -204,20 +204,20 @@ async def test_under_a_relay_rule_nothing_goes_elsewhere(scene: Scene) -> None:
     assert scene.asked == scene.asked_securely == []
     assert scene.censor.connections == 0
     assert {request.peer for request in scene.origin.requests} == {"127.0.0.9"}
-    assert all(step.found is StepResult.NOT_TESTED for step in steps if step.route.is_direct)
+    assert all(step.result is StepResult.NOT_TESTED for step in steps if step.route.is_direct)
     assert judged(steps).status == "works"
 
 
 async def test_under_a_direct_rule_no_relay_hears_of_it(scene: Scene) -> None:
     steps = await steps_of(scene, scene.question(action=Action.DIRECT))
     assert scene.relay.connections == 0
-    assert only(steps, StepKind.RELAY, TOR).found is StepResult.NOT_TESTED
+    assert only(steps, StepKind.RELAY, TOR).result is StepResult.NOT_TESTED
 
 
 @pytest.mark.parametrize(("site", "action"), [("private.test", Action.AUTO), (SITE, Action.BLOCK)])
 async def test_what_may_not_be_asked_is_not_tested(scene: Scene, site: str, action: Action) -> None:
     steps = await steps_of(scene, scene.question(site=site, action=action))
-    assert {step.found for step in steps} == {StepResult.NOT_TESTED}
+    assert {step.result for step in steps} == {StepResult.NOT_TESTED}
     assert scene.asked == scene.asked_securely == []
     assert scene.relay.connections == scene.censor.connections == 0
     verdict = judged(steps)
@@ -227,7 +227,7 @@ async def test_what_may_not_be_asked_is_not_tested(scene: Scene, site: str, acti
 
 async def test_a_brief_measurement_makes_one_visit_a_route(scene: Scene) -> None:
     steps = await steps_of(scene, scene.question(thorough=False))
-    assert not any(step.part is StepKind.NEUTRAL for step in steps)
+    assert not any(step.kind is StepKind.NEUTRAL for step in steps)
     assert scene.asked_securely == []
     assert len(scene.origin.requests) == 2
 
@@ -237,7 +237,7 @@ async def test_plain_http(scene: Scene) -> None:
         await censor.set(Behaviour.RESET, [SITE])
         steps = await steps_of(scene, scene.question(protocol=Protocol.HTTP))
     answer = only(steps, StepKind.ANSWER)
-    assert (answer.found, answer.symptom) == (StepResult.FAILED, Symptom.RESET)
+    assert (answer.result, answer.symptom) == (StepResult.FAILED, Symptom.RESET)
     assert only(steps, StepKind.ANSWER, TOR).ok
     assert judged(steps).cause == "http_host"
 
@@ -256,7 +256,7 @@ async def test_who_leaves_early_leaves_nothing_behind(scene: Scene) -> None:
     never = Never()
     coming = measure(replace(scene.means, dialer=lambda _: never), scene.question(routes=(DIRECT,), thorough=False))
     async with asyncio.timeout(10):
-        assert (await anext(coming)).part is StepKind.RESOLVE
+        assert (await anext(coming)).kind is StepKind.RESOLVE
         await asyncio.sleep(0)
         await coming.aclose()
     assert never.cancelled
@@ -268,4 +268,4 @@ async def test_a_measurement_takes_no_longer_than_it_may(scene: Scene) -> None:
     detect = QUICK.model_copy(update={"measure_site_s": 0.3})
     means = replace(scene.means, settings=scene.means.settings.model_copy(update={"detect": detect}))
     steps = await steps_of(scene, scene.question(routes=(DIRECT,)), means)
-    assert not any(step.part is StepKind.HELLO for step in steps)  # what had come by then is told
+    assert not any(step.kind is StepKind.HELLO for step in steps)  # what had come by then is told

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from proxy.config.schema import Dns
-from proxy.model import DnsFinding, SignalId, State, StepKind, StepResult, Symptom
-from proxy.probe.measure.inputs import DOH
+from proxy.model import DOH, DnsFinding, SignalId, State, StepKind, StepResult, Symptom
 from tests.probe.measure.scene import ORIGIN, SITE, Scene, judged, only, steps_of
 
 
@@ -27,18 +26,18 @@ async def test_what_both_resolvers_compared_is_told(scene: Scene) -> None:
 
 async def test_a_suspect_name_is_not_asked_in_clear(scene: Scene) -> None:
     steps = await steps_of(scene, scene.question(state=State.SUSPECT))
-    assert only(steps, StepKind.RESOLVE).found is StepResult.NOT_TESTED
+    assert only(steps, StepKind.RESOLVE).result is StepResult.NOT_TESTED
     assert scene.asked == []
     assert scene.asked_securely == [SITE]
     assert only(steps, StepKind.ANSWER).address.startswith(ORIGIN)  # direct goes there now
-    assert only(steps, StepKind.CONNECT, DOH).found is StepResult.NOT_TESTED
+    assert only(steps, StepKind.CONNECT, DOH).result is StepResult.NOT_TESTED
     assert judged(steps, State.SUSPECT).status == "works"
 
 
 async def test_nor_is_one_whose_suspicion_has_lapsed(scene: Scene) -> None:
     question = scene.question()
     lapsed = replace(question, belief=replace(question.belief, cause="ip", last_good="tor"))
-    assert only(await steps_of(scene, lapsed), StepKind.RESOLVE).found is StepResult.NOT_TESTED
+    assert only(await steps_of(scene, lapsed), StepKind.RESOLVE).result is StepResult.NOT_TESTED
     assert scene.asked == []
 
 
@@ -47,7 +46,7 @@ async def test_with_no_other_resolver_the_systems_is_asked(scene: Scene) -> None
     steps = await steps_of(scene, scene.question(state=State.SUSPECT), means)
     assert scene.asked == [SITE]
     assert scene.asked_securely == []
-    assert only(steps, StepKind.SECURE, DOH).found is StepResult.NOT_TESTED
+    assert only(steps, StepKind.SECURE, DOH).result is StepResult.NOT_TESTED
 
 
 async def test_a_resolver_that_lied_is_not_asked_again(scene: Scene) -> None:

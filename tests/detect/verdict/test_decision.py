@@ -8,9 +8,11 @@ import pytest
 
 from proxy.config.schema import Detect
 from proxy.detect.relay_faults import RelayFault
-from proxy.detect.verdict.verdict import Confidence, Verdict, decide
+from proxy.detect.verdict.decision import decide
+from proxy.detect.verdict.verdict import Confidence, Verdict
 from proxy.model import (
     DIRECT,
+    DOH,
     UNKNOWN_NETWORK,
     Belief,
     MeasurementStep,
@@ -25,7 +27,6 @@ from proxy.model import (
 from tests.support.outcomes import TOR, VPS
 
 AT = "203.0.113.5:443"
-DOH = Route(wrap=("doh",))
 CUT = Route(wrap=("tlsrec",))
 UNKNOWN = Belief("site.test", UNKNOWN_NETWORK)
 BLOCKED = Belief("site.test", UNKNOWN_NETWORK, State.BLOCKED, "sni_reset", 4.0, why="seen", episodes=2)
@@ -249,7 +250,7 @@ CASES = (
 
 
 def told(verdict: Verdict) -> str:
-    return " ".join((verdict.seen, *verdict.reasons, verdict.instead, verdict.do))
+    return " ".join((verdict.summary, *verdict.reasons, verdict.alternative, verdict.advice))
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
@@ -262,7 +263,7 @@ def test_the_table(case: Case) -> None:
     if case.anomaly:
         assert verdict.anomaly
     assert case.says in told(verdict), told(verdict)
-    assert verdict.do
+    assert verdict.advice
 
 
 def test_a_relays_own_fault_is_no_comparison() -> None:
@@ -299,28 +300,28 @@ def test_a_dead_relay_of_any_kind_says_nothing_of_the_site(
     ):
         verdict = decide((*direct, relay, *WELL), UNKNOWN, detect=Detect(), relays=["tor"])
         assert (verdict.status, verdict.relay_faults) == ("relays fail", {"tor": fault}), verdict
-        assert f"relay tor: {fault.text}" in verdict.seen
-        assert "byway relay test tor" in verdict.do
+        assert f"relay tor: {fault.text}" in verdict.summary
+        assert "byway relay test tor" in verdict.advice
 
 
 def test_one_relay_of_two_is_enough() -> None:
     verdict = decide((*RESET, *RELAY_DEAD, *page(VPS), *WELL), UNKNOWN, detect=Detect())
-    assert verdict.through == (VPS,)
+    assert verdict.delivered_by == (VPS,)
     assert verdict.state is State.SUSPECT
 
 
 def test_without_a_relay_the_advice_is_to_add_one() -> None:
     verdict = decide((*SWAPPED, *WELL), UNKNOWN, detect=Detect())
-    assert "byway relay add" in verdict.do
+    assert "byway relay add" in verdict.advice
 
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_what_was_seen_names_no_control(case: Case) -> None:
     """It is the one sentence that a report has of a verdict, and which sites are at home here tells where that is."""
     named = tuple(
-        replace(step, text="home.example: no answer") if step.part is StepKind.CONTROL else step for step in case.steps
+        replace(step, text="home.example: no answer") if step.kind is StepKind.CONTROL else step for step in case.steps
     )
-    assert "home.example" not in decide(named, case.belief, detect=Detect(), network_state=case.state).seen
+    assert "home.example" not in decide(named, case.belief, detect=Detect(), network_state=case.state).summary
 
 
 def test_nothing_at_all() -> None:

@@ -1,0 +1,155 @@
+"""The verdict that a site is blocked: how sure that is, what else it may be, and what to do.
+
+Direct fails, or delivers something else than another route. With too little evidence for a block the state is
+suspect, and the word is "likely blocked".
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from proxy.detect.verdict import labels
+from proxy.detect.verdict.comparison import Comparison, route_names
+from proxy.detect.verdict.site_status import status_of
+from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.model import DIRECT, DOH, Cause, SignalId, State, StepResult
+
+
+def blocked(comparison: Comparison) -> Verdict:
+    """The signals of direct, weighed: blocked when both gates are open and the weight suffices, else suspect."""
+    cause = comparison.cause
+    points, reasons = _support(comparison)
+    confidence = Confidence.HIGH if points >= 3 else Confidence.MEDIUM if points == 2 else Confidence.LOW
+    is_enough = bool(comparison.delivered) and comparison.weight >= comparison.detect.blocked_score
+    is_sure = (
+        not comparison.network_state.is_restricted
+        and comparison.control is not StepResult.FAILED
+        and (is_enough or comparison.belief.state is State.BLOCKED)
+    )
+    state = State.BLOCKED if is_sure or comparison.is_confirmed else State.SUSPECT
+    return Verdict(
+        status_of(state, cause),
+        state,
+        cause,
+        _summary(comparison, cause),
+        confidence,
+        reasons,
+        _alternative(comparison, cause),
+        _advice(comparison, cause),
+        anomaly=True,
+        confirmed=comparison.is_confirmed,
+        signals=comparison.signals,
+        control=comparison.control,
+        delivered_by=comparison.routes.delivered,
+    )
+
+
+def still_blocked(comparison: Comparison, untested: str) -> Verdict:
+    """The stored status of a suspect or blocked site stands; `untested` says why direct was not tested."""
+    belief, delivered = comparison.belief, comparison.delivered
+    relay_advice = labels.TEST_RELAYS if comparison.relays else labels.ADD_A_RELAY
+    return Verdict(
+        status_of(belief.state, belief.cause),
+        belief.state,
+        belief.cause,
+        f"{route_names(delivered)} delivered; {untested}" if delivered else untested,
+        reasons=(belief.why,) if belief.why else (),
+        advice=labels.NOTHING_TO_DO if delivered else relay_advice,
+        delivered_by=comparison.routes.delivered,
+    )
+
+
+def _support(comparison: Comparison) -> tuple[int, tuple[str, ...]]:
+    """How many independent facts support the block, proof counting twice; and all facts, for and against, in words."""
+    points, reasons = 0, []
+    if comparison.delivered:
+        points += 1
+        reasons.append(f"{route_names(comparison.delivered)} delivered the page")
+    else:
+        reasons.append("no other route delivered it, so it may also be down")
+    if comparison.control is StepResult.OK:
+        points += 1
+        reasons.append(f"Internet access works ({comparison.routes.control_text})")
+    elif comparison.control is StepResult.FAILED:
+        reasons.append(f"another site is not reached direct either: {comparison.routes.control_text}")
+    weight, needed = comparison.weight, comparison.detect.blocked_score
+    if comparison.is_confirmed:
+        points += 2
+        reasons.append("proof: a known block page, a known interception root, or two answers to one DNS query")
+    elif weight >= needed:
+        points += 1
+        reasons.append(f"signals weigh {weight:g} of the {needed:g} needed")
+    else:
+        reasons.append(f"signals weigh only {weight:g} of the {needed:g} needed")
+    if comparison.belief.state is State.BLOCKED:
+        points += 1
+        reasons.append(f"seen before, in {comparison.belief.episodes} episodes")
+    return points, tuple(reasons)
+
+
+def _summary(comparison: Comparison, cause: Cause) -> str:
+    """The cause, and the first signal of it; of a cause without one (a restricted network), the heaviest signal."""
+    heaviest = max(comparison.signals, key=lambda signal: signal.weight, default=None)
+    signal = next((signal for signal in comparison.signals if signal.cause == cause), heaviest)
+    meaning = labels.cause_in_words(cause)
+    if signal is None:
+        return meaning
+    return f"{meaning}: {signal.text}" if meaning else signal.text
+
+
+def _alternative(comparison: Comparison, cause: Cause) -> str:
+    """What else it may be, and why that is less likely."""
+    ids = {signal.id for signal in comparison.signals}
+    delivered = comparison.delivered
+    # The network and the site's own geo-fence end connections in the same ways, unless another SNI was answered.
+    if cause == Cause.IP or (ids & {SignalId.TLS_EOF, SignalId.TLS_ALERT} and SignalId.SNI_SWAP not in ids):
+        return "by the network or by the site's own geo-fence; not separable here"
+    if cause in (Cause.SNI_RESET, Cause.SNI_DROP, Cause.ECH):
+        if SignalId.SNI_SWAP in ids:
+            return "the site may be down: unlikely, its address answered another SNI"
+        if comparison.routes.is_neutral_name_unanswered(DIRECT):
+            return (
+                "the IP address itself may be blocked (another SNI was not answered there either), or this is "
+                "residual blocking after the last visit"
+            )
+        if delivered:
+            return f"the site may be down: no, {delivered[0]} reached it"
+    if cause == Cause.DNS:
+        if comparison.routes.result(DOH) is StepResult.OK:
+            return "a CDN may use other addresses here: unlikely, direct works at the address from encrypted DNS"
+        broken = "the system's DNS resolver may be broken"
+        return f"{broken}: unlikely, other names resolve" if comparison.control is StepResult.OK else broken
+    if cause == Cause.INTERCEPTION:
+        if delivered:
+            return "the site's own certificate may be bad: no, a relay got a valid one"
+        return "the site's own certificate may be bad, or an antivirus intercepts TLS"
+    if ids == {SignalId.HTTP_DIFFERS}:
+        return "the site may show another page to visitors from elsewhere: no known block page matches"
+    if cause in (Cause.FROZEN, Cause.THROTTLED):
+        return "the connection may be bad: unlikely, another route was fast at the same time"
+    return _ALTERNATIVES.get(cause, "")
+
+
+_ALTERNATIVES: Mapping[Cause, str] = MappingProxyType(
+    {
+        Cause.BLOCK_PAGE: "the site may have moved: no, this page is known to replace blocked ones",
+        Cause.HTTP_HOST: "the site may be down: no, another route reached it",
+    }
+)
+
+
+def _advice(comparison: Comparison, cause: Cause) -> str:
+    add_a_relay = labels.ADD_A_RELAY
+    if cause == Cause.INTERCEPTION:
+        relays = "It is opened through relays only." if comparison.relays else add_a_relay
+        return f"Do not enter passwords on the direct route. {relays}"
+    local = [route for route in comparison.delivered if not route.relays]
+    if local:
+        return f"Nothing. {local[0]} opens it without a relay."
+    if comparison.delivered:
+        return f"Nothing. {comparison.delivered[0]} opens it."
+    fragmented = [route for route in comparison.routes.tested if route.wrap and route != DOH and not route.relays]
+    if fragmented and cause in (Cause.SNI_RESET, Cause.SNI_DROP):
+        return f"Fragmenting the ClientHello does not help; the filter reassembles it. {add_a_relay}"
+    return "Try another relay." if comparison.relays else add_a_relay

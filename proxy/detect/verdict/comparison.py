@@ -1,0 +1,110 @@
+"""One measurement as the two gates see it: direct beside the routes it is compared with, and a control site.
+
+A `Comparison` is what every verdict is made from. It says which routes delivered, which relays count as a comparison
+and which failed themselves, and what the signals of direct add up to.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import dataclass
+
+from proxy.config.schema import Detect
+from proxy.detect.verdict.measured_routes import MeasuredRoutes
+from proxy.detect.verdict.measurement_signals import WeightedSignal, weighted_signals
+from proxy.model import DIRECT, Belief, Cause, MeasurementStep, NetworkState, Route, State, StepResult
+
+
+@dataclass(frozen=True, slots=True)
+class Comparison:
+    """The routes of one measurement compared, with what is stored about the site and the network."""
+
+    routes: MeasuredRoutes
+    belief: Belief
+    detect: Detect
+    network_state: NetworkState
+    relays: tuple[str, ...]
+    """The configured relays, by name."""
+    signals: tuple[WeightedSignal, ...]
+    """What direct shows for blocking."""
+    delivered: tuple[Route, ...]
+    """The routes other than plain direct that delivered."""
+    compared: tuple[Route, ...]
+    """The relays that were tested and did not fail themselves, whether or not they delivered."""
+    failing: tuple[Route, ...]
+    """The relays that failed themselves, which says nothing about the site."""
+
+    @classmethod
+    def of(
+        cls,
+        steps: Sequence[MeasurementStep],
+        belief: Belief,
+        *,
+        detect: Detect,
+        relays: Sequence[str],
+        network_state: NetworkState,
+        working_relays: Collection[str],
+    ) -> Comparison:
+        routes = MeasuredRoutes.of(steps)
+        relayed = [route for route in routes.tested if route.relays]
+        failing = tuple(route for route in relayed if routes.is_relays_fault(route, working_relays))
+        return cls(
+            routes=routes,
+            belief=belief,
+            detect=detect,
+            network_state=network_state,
+            relays=tuple(relays),
+            signals=weighted_signals(routes, detect),
+            delivered=tuple(route for route in routes.delivered if route != DIRECT),
+            compared=tuple(route for route in relayed if route not in failing),
+            failing=failing,
+        )
+
+    @property
+    def control(self) -> StepResult:
+        """Whether another site was reached direct."""
+        return self.routes.control
+
+    @property
+    def is_confirmed(self) -> bool:
+        return any(signal.confirms for signal in self.signals)
+
+    @property
+    def weight(self) -> float:
+        """The sum of all signals."""
+        return sum(signal.weight for signal in self.signals)
+
+    @property
+    def cause(self) -> Cause:
+        """The cause of the block that the signals show; `Cause.NONE` without signals."""
+        if self.network_state.is_restricted:
+            return Cause.RESTRICTED
+        causes = {signal.cause for signal in self.signals}
+        return next((cause for cause in _PRECEDENCE if cause in causes), next(iter(sorted(causes)), Cause.NONE))
+
+    @property
+    def is_stored_as_blocked(self) -> bool:
+        """Whether the site is suspect or blocked by what is stored about it."""
+        return self.belief.state in (State.SUSPECT, State.BLOCKED)
+
+    def failures(self, routes: Sequence[Route]) -> str:
+        """How these relays failed, each with its reason, in words."""
+        faults = self.routes.relay_faults
+        reasons = []
+        for route in routes:
+            fault, step = faults.get(">".join(route.relays)), self.routes.failed_step(route)
+            reason = fault.text if fault is not None else step.text if step is not None else "failed"
+            reasons.append(f"relay {route}: {reason}")
+        return "; ".join(reasons)
+
+
+def route_names(routes: Sequence[Route]) -> str:
+    """The routes by name: `tor, vps>tor`."""
+    return ", ".join(map(str, routes))
+
+
+# A cause stands before those that it explains: at a forged address all else may be strange.
+_PRECEDENCE = (
+    Cause.DNS, Cause.INTERCEPTION, Cause.BLOCK_PAGE, Cause.IP, Cause.ECH, Cause.SNI_RESET, Cause.SNI_DROP,
+    Cause.HTTP_HOST, Cause.FROZEN, Cause.THROTTLED,
+)  # fmt: skip

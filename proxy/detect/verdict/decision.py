@@ -1,0 +1,140 @@
+"""From the steps of a measurement to a verdict: pure, and the same for `byway why`, `byway test` and reports.
+
+This module decides which verdict it is. Each one, with its explanation, is made in the module of its kind: `works`,
+`blocked`, `site_faults` (the site's own) and `inconclusive` (nothing can be said about the site).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from dataclasses import replace
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.site_refusals import REFUSALS
+from proxy.detect.verdict.blocked import blocked, still_blocked
+from proxy.detect.verdict.comparison import Comparison, route_names
+from proxy.detect.verdict.inconclusive import network_fault, not_tested, relays_fail, uncompared, wrong_clock
+from proxy.detect.verdict.site_faults import bad_certificate, no_such_name, refuses_route, site_down
+from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.detect.verdict.works import resolver_is_down, works_at_secure_address, works_by_relay, works_direct
+from proxy.model import (
+    DIRECT,
+    Belief,
+    Cause,
+    MeasurementStep,
+    NetworkState,
+    SignalId,
+    StepKind,
+    StepResult,
+    Symptom,
+)
+
+
+def decide(
+    steps: Sequence[MeasurementStep],
+    belief: Belief,
+    *,
+    detect: Detect,
+    relays: Sequence[str] = (),
+    network_state: NetworkState = NetworkState.OK,
+    working_relays: Collection[str] = (),
+) -> Verdict:
+    """Returns the verdict on one measurement. `relays` are the configured ones, `working_relays` those that delivered
+    other sites lately."""
+    comparison = Comparison.of(
+        steps, belief, detect=detect, relays=relays, network_state=network_state, working_relays=working_relays
+    )
+    return replace(_verdict(comparison), relay_faults=comparison.routes.relay_faults)
+
+
+def _verdict(comparison: Comparison) -> Verdict:
+    routes, network_state = comparison.routes, comparison.network_state
+    direct = routes.result(DIRECT)
+    if direct is StepResult.OK:
+        return _direct_delivered(comparison)
+    if network_state in (NetworkState.OFFLINE, NetworkState.PORTAL):
+        return network_fault(comparison, network_state)
+    if not comparison.delivered and (missing := no_such_name(comparison)) is not None:
+        return missing
+    if direct is StepResult.NOT_TESTED:
+        return _direct_not_tested(comparison)
+    if comparison.delivered:
+        is_dns_alone = comparison.cause == Cause.DNS and not comparison.is_confirmed
+        return resolver_is_down(comparison) if is_dns_alone and routes.is_resolver_down else blocked(comparison)
+    return _nothing_delivered(comparison)
+
+
+def _direct_delivered(comparison: Comparison) -> Verdict:
+    routes = comparison.routes
+    # Anybody on the path can answer a plain request, so a portal that replaced the control page replaced this one too.
+    if not routes.is_verified(DIRECT) and routes.control_symptom in _REPLACED:
+        return network_fault(comparison, NetworkState.PORTAL)
+    if routes.status(DIRECT) in REFUSALS:
+        return refuses_route(comparison)
+    if any(signal.id in _DELIVERED_OTHERWISE for signal in comparison.signals):
+        return blocked(comparison)
+    is_dns_blocked = comparison.is_stored_as_blocked and comparison.belief.cause == Cause.DNS
+    if is_dns_blocked and not routes.was_asked(StepKind.RESOLVE):
+        return works_at_secure_address(comparison)
+    return works_direct(comparison)
+
+
+def _direct_not_tested(comparison: Comparison) -> Verdict:
+    routes = comparison.routes
+    if routes.is_offline and not comparison.delivered:
+        return network_fault(comparison, NetworkState.OFFLINE)
+    untested = f"direct was not tested: {routes.why_not_tested(DIRECT)}"
+    if comparison.is_stored_as_blocked:
+        return still_blocked(comparison, untested)
+    if comparison.delivered:
+        return works_by_relay(comparison, untested)
+    if comparison.compared:
+        summary = f"{comparison.failures(comparison.compared)}; {untested}"
+        reason = f"{route_names(comparison.compared)} did not reach it"
+        return site_down(comparison, summary, reason, Confidence.LOW)
+    if comparison.failing:
+        return relays_fail(comparison, untested)
+    return not_tested(routes.why_not_tested(DIRECT))
+
+
+def _nothing_delivered(comparison: Comparison) -> Verdict:
+    """Direct failed, and so did every other route that was tested."""
+    routes, control = comparison.routes, comparison.control
+    # What one route alone proves comes first: it needs neither gate.
+    if comparison.is_confirmed or any(signal.cause == Cause.INTERCEPTION for signal in comparison.signals):
+        return blocked(comparison)
+    if control is StepResult.FAILED and not routes.is_a_relay_reached:
+        if routes.is_clock_wrong:
+            return wrong_clock(comparison)
+        is_replaced = routes.control_symptom in _REPLACED
+        return network_fault(comparison, NetworkState.PORTAL if is_replaced else NetworkState.OFFLINE)
+    if (fault := routes.certificate_fault(DIRECT)) and not routes.has_answered(DIRECT):
+        return bad_certificate(comparison, fault)
+    has_relays = comparison.compared or comparison.failing
+    if not has_relays and control is not StepResult.FAILED and _counts_without_comparison(comparison):
+        return blocked(comparison)
+    step = routes.failed_step(DIRECT)
+    summary = f"direct: {step.text if step is not None else 'nothing was delivered'}"
+    if comparison.compared:
+        confidence = Confidence.MEDIUM if control is StepResult.OK else Confidence.LOW
+        reason = f"{route_names(comparison.compared)} did not reach it either"
+        return site_down(comparison, summary, reason, confidence)
+    if comparison.failing:
+        return relays_fail(comparison, summary)
+    if control is StepResult.OK:
+        return site_down(comparison, summary, "no relay to compare with", Confidence.LOW)
+    return uncompared(comparison, summary)
+
+
+def _counts_without_comparison(comparison: Comparison) -> bool:
+    """Whether a signal says something even when no other route delivered, though it is no proof."""
+    ids = {signal.id for signal in comparison.signals}
+    # A bogon may be an ad-blocking resolver's answer for a name that exists nowhere: another resolver must know it.
+    return SignalId.SNI_SWAP in ids or (SignalId.DNS_BOGON in ids and comparison.routes.has_secure_answer)
+
+
+_DELIVERED_OTHERWISE = frozenset({SignalId.THROTTLED, SignalId.HTTP_REDIRECT, SignalId.HTTP_DIFFERS})
+"""Signals of a direct route that delivered, but something else than another route did, or far slower."""
+
+_REPLACED = frozenset({Symptom.CERTIFICATE, Symptom.REDIRECTED, Symptom.BLOCK_PAGE})
+"""Symptoms of a control page that somebody else answered, most likely a captive portal."""

@@ -1,0 +1,103 @@
+"""Verdicts that say nothing about the site: the network, the relays or this computer's clock is at fault, or nothing
+could be compared.
+"""
+
+from __future__ import annotations
+
+from proxy.detect.verdict import labels
+from proxy.detect.verdict.comparison import Comparison
+from proxy.detect.verdict.site_status import SiteStatus, status_of
+from proxy.detect.verdict.verdict import Confidence, Verdict
+from proxy.model import DIRECT, Cause, NetworkState, State, StepResult
+
+
+def network_fault(comparison: Comparison, state: NetworkState) -> Verdict:
+    """The network is offline, or a captive portal answers in place of every site."""
+    routes = comparison.routes
+    if state is NetworkState.PORTAL:
+        status, summary = SiteStatus.PORTAL, "the network shows its login page in place of every site"
+        advice = "Open any page in a browser and log in to the network."
+    else:
+        status, summary = SiteStatus.NO_NETWORK, "no other site is reached direct either"
+        if routes.is_offline:
+            summary = f"this computer has no network: {routes.why_not_tested(DIRECT)}"
+        advice = "Check your network connection."
+    # The text that names the control site is a reason and no part of the summary, which goes into reports: which sites
+    # are close to a user tells where that user is.
+    reasons = (routes.control_text, _NOT_THE_SITE) if routes.control_text else (_NOT_THE_SITE,)
+    return Verdict(
+        status,
+        State.UNKNOWN,
+        Cause(state),
+        summary,
+        Confidence.MEDIUM,
+        reasons,
+        advice=advice,
+        control=comparison.control,
+    )
+
+
+def wrong_clock(comparison: Comparison) -> Verdict:
+    """The certificates of the site and of the control site are not valid today."""
+    step = comparison.routes.failed_step(DIRECT)
+    detail = step.text if step is not None else "certificates are not valid today"
+    return Verdict(
+        SiteStatus.NOT_TESTED,
+        State.UNKNOWN,
+        Cause.CLOCK,
+        f"this computer's clock is wrong: {detail}",
+        reasons=(comparison.routes.control_text, _NOT_THE_SITE),
+        advice="Set the clock, then try again.",
+        control=comparison.control,
+    )
+
+
+def relays_fail(comparison: Comparison, summary: str) -> Verdict:
+    """Direct fails, and all relays that were tested fail themselves. `summary` says how direct failed."""
+    failures = comparison.failures(comparison.failing)
+    reasons = [failures]
+    if comparison.control is StepResult.OK:
+        reasons.append(f"Internet access works ({comparison.routes.control_text})")
+    if comparison.is_stored_as_blocked:
+        reasons.append(f'the stored status is "{status_of(comparison.belief.state, comparison.belief.cause)}"')
+    faults = comparison.routes.relay_faults
+    fix = next((fault.fix(relay) for relay, fault in faults.items()), "byway relay test")
+    return Verdict(
+        SiteStatus.RELAYS_FAIL,
+        State.UNKNOWN,
+        Cause.RELAYS_FAIL,
+        f"{summary}; {failures}",
+        Confidence.NONE,
+        tuple(reasons),
+        labels.NEEDS_A_RELAY,
+        f"To correct it: {fix}",
+        signals=comparison.signals,
+        control=comparison.control,
+    )
+
+
+def uncompared(comparison: Comparison, summary: str) -> Verdict:
+    """Direct fails, and there is neither a relay nor a control site to compare with. `summary` says how it failed."""
+    return Verdict(
+        SiteStatus.NOT_TESTED,
+        State.UNKNOWN,
+        summary=summary,
+        reasons=("no relay to compare with",),
+        alternative=labels.NEEDS_A_RELAY,
+        advice=labels.ADD_A_RELAY,
+        signals=comparison.signals,
+        control=comparison.control,
+    )
+
+
+def not_tested(reason: str) -> Verdict:
+    """No route was tested, for this reason."""
+    return Verdict(
+        SiteStatus.NOT_TESTED,
+        State.UNKNOWN,
+        summary=f"not tested: {reason}",
+        advice="To test it, change the rule or setting that forbids it.",
+    )
+
+
+_NOT_THE_SITE = "this says nothing about the site"

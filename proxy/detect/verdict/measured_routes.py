@@ -1,0 +1,245 @@
+"""The steps of one measurement, read by route: what each route delivered, and what stopped the others.
+
+Every question here is answered from the steps alone. What the answers say about blocking is decided in
+`measurement_signals` and `decision`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from types import MappingProxyType
+
+from proxy.detect.relay_faults import RelayFault, relay_fault
+from proxy.model import DIRECT, Cause, Evidence, MeasurementStep, Route, StepKind, StepResult, Symptom
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredRoutes:
+    """The steps of one measurement, by route."""
+
+    steps: tuple[MeasurementStep, ...]
+
+    @classmethod
+    def of(cls, steps: Sequence[MeasurementStep]) -> MeasuredRoutes:
+        return cls(tuple(steps))
+
+    # -- routes ----------------------------------------------------------------------------------------------------
+
+    @property
+    def all(self) -> tuple[Route, ...]:
+        """The routes that have steps, in the order of their first ones."""
+        return tuple(dict.fromkeys(step.route for step in self.steps if step.kind not in _OF_NO_ROUTE))
+
+    @property
+    def delivered(self) -> tuple[Route, ...]:
+        return tuple(route for route in self.all if self.result(route) is StepResult.OK)
+
+    @property
+    def tested(self) -> tuple[Route, ...]:
+        return tuple(route for route in self.all if self.result(route) is not StepResult.NOT_TESTED)
+
+    def on(self, route: Route) -> tuple[MeasurementStep, ...]:
+        """The steps of one route, without those of control sites."""
+        return tuple(step for step in self.steps if step.route == route and step.kind is not StepKind.CONTROL)
+
+    def result(self, route: Route) -> StepResult:
+        """OK when the route delivered, FAILED when it did not and a step failed, else NOT_TESTED."""
+        steps = self.on(route)
+        if any(step.kind is StepKind.ANSWER and step.ok for step in steps):
+            return StepResult.OK
+        return StepResult.FAILED if any(step.failed for step in steps) else StepResult.NOT_TESTED
+
+    def failed_step(self, route: Route) -> MeasurementStep | None:
+        """The last step of the route that failed: it shows how far the route came."""
+        return next((step for step in reversed(self.on(route)) if step.failed), None)
+
+    def deciding_step(self, route: Route) -> MeasurementStep | None:
+        """The step that shows best how the route ended: its answer, else the step that failed, else the last one."""
+        steps = self.on(route)
+        answer = next((step for step in steps if step.kind is StepKind.ANSWER and step.ok), None)
+        return answer or self.failed_step(route) or (steps[-1] if steps else None)
+
+    def why_not_tested(self, route: Route) -> str:
+        steps = self.on(route)
+        untested = (step for step in steps if step.result is StepResult.NOT_TESTED and step.kind not in _LOOKUPS)
+        step = next(untested, None) or next(iter(steps), None)
+        return step.text if step is not None else "not selected"
+
+    @property
+    def is_offline(self) -> bool:
+        """Whether this computer has no route to anywhere."""
+        return any(step.symptom is Symptom.OFFLINE for step in self.on(DIRECT))
+
+    # -- relays ----------------------------------------------------------------------------------------------------
+
+    @property
+    def relay_faults(self) -> Mapping[str, RelayFault]:
+        """The relays that failed themselves, by name."""
+        faults = {
+            ">".join(step.route.relays): relay_fault(step)
+            for step in self.steps
+            if step.kind is StepKind.RELAY and step.failed
+        }
+        return {name: fault for name, fault in faults.items() if fault is not None}
+
+    def is_relays_fault(self, route: Route, working: Collection[str] = ()) -> bool:
+        """Whether the relay itself failed, which says nothing about the site. A relay that took the request and opened
+        nothing is waiting for the site if it is one of the `working` ones; else it may be dead."""
+        name = ">".join(route.relays)
+        return name in self.relay_faults or any(
+            step.symptom is Symptom.TIMEOUT and name not in working
+            for step in self.on(route)
+            if step.kind is StepKind.RELAY and step.failed
+        )
+
+    def is_refused_by_relay(self, route: Route) -> bool:
+        """Whether a relay says that it cannot reach the site."""
+        return any(step.kind is StepKind.RELAY and step.symptom is Symptom.RELAY_REFUSED for step in self.on(route))
+
+    @property
+    def is_a_relay_reached(self) -> bool:
+        """Whether any relay answered, which shows that this computer is not offline."""
+        return any(
+            step.kind is StepKind.RELAY and (step.ok or step.symptom is Symptom.RELAY_REFUSED) for step in self.steps
+        )
+
+    # -- names -----------------------------------------------------------------------------------------------------
+
+    def is_name_denied(self, kind: StepKind) -> bool:
+        """Whether a resolver says that the name does not exist. `kind` is RESOLVE (the system's) or SECURE."""
+        return any(step.kind is kind and step.failed and step.symptom is Symptom.NO_NAME for step in self.steps)
+
+    def was_asked(self, kind: StepKind) -> bool:
+        return any(step.kind is kind and step.result is not StepResult.NOT_TESTED for step in self.steps)
+
+    @property
+    def has_secure_answer(self) -> bool:
+        """Whether an encrypted resolver knows the name."""
+        return any(step.kind is StepKind.SECURE and step.ok for step in self.steps)
+
+    # -- addresses and certificates --------------------------------------------------------------------------------
+
+    def has_connected(self, route: Route) -> bool:
+        """Whether a TCP connection to any of the site's addresses was opened."""
+        return any(step.kind is StepKind.CONNECT and step.ok for step in self.on(route))
+
+    def is_neutral_name_unanswered(self, route: Route) -> bool:
+        """Whether another SNI was not answered either, on a connection that opened: some censors close an address for
+        minutes after they have blocked a name there."""
+        return any(step.kind is StepKind.NEUTRAL and step.failed for step in self.on(route))
+
+    def is_verified(self, route: Route) -> bool:
+        """Whether the route got a certificate that is valid for the site."""
+        return any(step.kind is StepKind.CERTIFICATE and step.ok for step in self.on(route))
+
+    def certificate_fault(self, route: Route) -> Cause:
+        """What is wrong with the certificate that came over `route`; `Cause.NONE` when none came, or a valid one."""
+        shown = [step for step in self.on(route) if step.kind is StepKind.CERTIFICATE]
+        if not shown or any(step.ok for step in shown):
+            return Cause.NONE
+        return certificate_fault(shown[-1].evidence)
+
+    @property
+    def relays_with_bad_certificate(self) -> tuple[Route, ...]:
+        return tuple(route for route in self.tested if route.relays and self.certificate_fault(route))
+
+    # -- answers ---------------------------------------------------------------------------------------------------
+
+    def has_answered(self, route: Route) -> bool:
+        """Whether a request was sent over `route`, whatever came of it."""
+        return any(step.kind is StepKind.ANSWER and step.result is not StepResult.NOT_TESTED for step in self.on(route))
+
+    def status(self, route: Route) -> int | None:
+        """The HTTP status that came; None when no answer did."""
+        answers = (step.evidence.get("status") for step in self.on(route) if step.kind is StepKind.ANSWER and step.ok)
+        status = next(answers, None)
+        return status if isinstance(status, int) else None
+
+    def speed(self, route: Route) -> float | None:
+        """Bytes a second; None when too little came to tell."""
+        rates = (step.evidence.get("bytes_per_s") for step in self.on(route) if step.kind is StepKind.ANSWER)
+        return next((float(rate) for rate in rates if isinstance(rate, int | float)), None)
+
+    def redirect_domain(self, route: Route) -> str:
+        """The other domain that the route's answer redirects to; empty when it does not."""
+        answers = (step.evidence.get("elsewhere", "") for step in self.on(route) if step.kind is StepKind.ANSWER)
+        return str(next(answers, ""))
+
+    @property
+    def is_redirected_only_direct(self) -> bool:
+        """Whether direct is redirected to another domain, and a relay delivered something else."""
+        domains = {route: self.redirect_domain(route) for route in self.delivered}
+        relayed = [domain for route, domain in domains.items() if route.relays]
+        direct = domains.get(DIRECT, "")
+        return bool(direct and relayed) and direct not in relayed
+
+    # -- the control site ------------------------------------------------------------------------------------------
+
+    @property
+    def control(self) -> StepResult:
+        """The control gate: OK when another site was reached direct, or this one at another address or by a local
+        strategy."""
+        if self._local_delivery is not None:
+            return StepResult.OK
+        step = self._control_step
+        return step.result if step is not None else StepResult.NOT_TESTED
+
+    @property
+    def control_symptom(self) -> Symptom:
+        step = self._control_step
+        return step.symptom if step is not None else Symptom.NONE
+
+    @property
+    def control_text(self) -> str:
+        """The evidence for `control`, as half a sentence."""
+        step = self._control_step
+        if self._local_delivery is not None and (step is None or not step.ok):
+            return f"{self._local_delivery} delivered the page"
+        return step.text if step is not None else ""
+
+    @property
+    def is_resolver_down(self) -> bool:
+        """Whether the system's resolver fails for the control site as well."""
+        step = self._control_step
+        return step is not None and step.failed and step.symptom in (Symptom.RESOLVE_FAILED, Symptom.NO_NAME)
+
+    @property
+    def is_clock_wrong(self) -> bool:
+        """Whether the certificates of both the site and the control site are not valid today: then this computer's
+        clock is the likelier reason."""
+        step = self._control_step
+        control_date_is_wrong = step is not None and bool(step.evidence.get("clock"))
+        return control_date_is_wrong and self.certificate_fault(DIRECT) in (Cause.EXPIRED, Cause.NOT_YET_VALID)
+
+    @property
+    def _local_delivery(self) -> Route | None:
+        """The first route without a relay that delivered, plain direct excepted."""
+        return next((route for route in self.delivered if not route.relays and route != DIRECT), None)
+
+    @property
+    def _control_step(self) -> MeasurementStep | None:
+        # One that answered counts for more than an earlier one that did not, which may be blocked itself.
+        controls = [step for step in self.steps if step.kind is StepKind.CONTROL]
+        return next((step for step in controls if step.ok), controls[0] if controls else None)
+
+
+def certificate_fault(evidence: Evidence) -> Cause:
+    """What is wrong with a certificate that was refused."""
+    code = evidence.get("verify_code")
+    # OpenSSL reports the first fault that it meets, so a wrong name may hide behind another code; `certificate` is what
+    # the certificate itself showed.
+    if evidence.get("certificate") == "wrong_name" or code in _OTHER_NAME:
+        return Cause.WRONG_NAME
+    return _VERIFY_CODES.get(int(code), Cause.UNTRUSTED_ISSUER) if isinstance(code, int) else Cause.UNTRUSTED_ISSUER
+
+
+_VERIFY_CODES: Mapping[int, Cause] = MappingProxyType(
+    {9: Cause.NOT_YET_VALID, 10: Cause.EXPIRED, 18: Cause.SELF_SIGNED}
+)
+"""X509_V_ERR_CERT_NOT_YET_VALID, _CERT_HAS_EXPIRED, _DEPTH_ZERO_SELF_SIGNED_CERT."""
+
+_OTHER_NAME = (62, 64)  # X509_V_ERR_HOSTNAME_MISMATCH, _IP_ADDRESS_MISMATCH
+
+_LOOKUPS = (StepKind.RESOLVE, StepKind.SECURE)
+_OF_NO_ROUTE = (StepKind.CONTROL, *_LOOKUPS)
