@@ -15,6 +15,7 @@ from types import MappingProxyType
 from proxy.config.schema import Weights
 from proxy.model import (
     DIRECT,
+    NAME_CAUSES,
     NO_EVIDENCE,
     Attempt,
     Cause,
@@ -39,9 +40,6 @@ SURVIVES_FIRST_BYTE = NEEDS_BYTES_PROOF | {Cause.INTERCEPTION}
 
 LEAVES_RESIDUE = frozenset({SignalId.TLS_RESET, SignalId.TLS_DROPPED, SignalId.HTTP_RESET, SignalId.HTTP_DROPPED})
 """What leaves a residue at the address: see `residual`."""
-
-NAME_BASED = frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.HTTP_HOST})
-"""Causes that the local ladder may pass."""
 
 _MET_BY: Mapping[Cause | str, Protocol] = MappingProxyType(
     {
@@ -221,7 +219,7 @@ def redirected_only_direct(outcome: Outcome, attempt: Attempt) -> bool:
 
 def _observed(outcome: Outcome, attempt: Attempt, kind: SignalId, weights: Weights) -> Observed:
     because = cause(kind)
-    if because in NAME_BASED and kind.startswith(("tls_", "early_")) and attempt.evidence.get("ech"):
+    if because in NAME_CAUSES and kind.startswith(("tls_", "early_")) and attempt.evidence.get("ech"):
         because = Cause.ECH
     if _dns(attempt) and kind.startswith(_AT_AN_ADDRESS):
         because = Cause.DNS  # a wrong address refuses, resets or stays silent as a blocked one does

@@ -7,7 +7,17 @@ I/O, reads a clock or changes once made. Times are seconds: `at`, `since` and `u
 
 from __future__ import annotations
 
-from proxy.model.belief import Belief, Cause, Change, ConnectivityResult, DnsFinding, NetworkState, Signal, State
+from proxy.model.belief import (
+    NAME_CAUSES,
+    Belief,
+    Cause,
+    Change,
+    ConnectivityResult,
+    DnsFinding,
+    NetworkState,
+    Signal,
+    State,
+)
 from proxy.model.connection import (
     DIRECT,
     DOH,
@@ -38,6 +48,7 @@ from proxy.model.measurement import MeasurementStep, StepKind, StepResult
 __all__ = [
     "DIRECT",
     "DOH",
+    "NAME_CAUSES",
     "NO_EVIDENCE",
     "UNKNOWN_NETWORK",
     "Action",

@@ -46,6 +46,10 @@ class Cause(StrEnum):
     CLOCK = "clock"  # this computer's clock is wrong
 
 
+NAME_CAUSES = frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.HTTP_HOST})
+"""Causes of a block by name, which a local strategy that hides the name may get around."""
+
+
 class State(StrEnum):
     """What is held about a scope on a network."""
 

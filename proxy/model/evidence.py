@@ -87,7 +87,7 @@ class Evidence(TypedDict, total=False):
     # The ClientHello, the certificate and the answer.
     ech: int  # flag: the hello is encrypted under another name        net.race
     verify_code: int  # OpenSSL's X509_V_ERR_…                         probe
-    certificate: str  # `detect.tls_interception.Kind`                 probe
+    certificate: str  # `detect.tls_interception.CertificateKind`      probe
     known_root: str  # SHA-256 of a known interception root, hex       probe
     clock: int  # flag: the certificate is valid on another day        probe, net.dialers
     host: str  # of a control, another site that is asked direct       probe

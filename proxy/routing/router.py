@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from proxy.config.schema import Settings
 from proxy.model import (
     DIRECT,
+    NAME_CAUSES,
     Action,
     Belief,
     Cause,
@@ -31,15 +32,7 @@ from proxy.model import (
 )
 from proxy.routing.match import DomainList, suffixes
 from proxy.routing.rules import Rules
-from proxy.routing.strategies import (
-    IPV4,
-    IPV6,
-    NAME_CAUSES,
-    RELAY_CAUSES,
-    flight_strategies,
-    strategy_routes,
-    uses_doh,
-)
+from proxy.routing.strategies import IPV4, IPV6, RELAY_CAUSES, flight_strategies, strategy_routes, uses_doh
 
 PLANS_LIMIT = 4096
 """Limit of the cache of shared plans. Relays change their order with their health, so each rule has several."""

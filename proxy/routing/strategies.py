@@ -16,9 +16,6 @@ from proxy.wire.fragmentation import STRATEGIES, idle_strategies
 _FLIGHT_STRATEGIES = tuple(STRATEGIES)
 """Wrappers that change how the flight is sent, in the order in which they may be combined."""
 
-NAME_CAUSES = frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.HTTP_HOST})
-"""Causes that a strategy which hides the name may get around."""
-
 RELAY_CAUSES = frozenset({Cause.IP, Cause.FROZEN, Cause.THROTTLED, Cause.BLOCK_PAGE, Cause.INTERCEPTION, Cause.ECH})
 """Causes that no local strategy gets around."""
 

@@ -16,8 +16,7 @@ from proxy.detect.beliefs.belief_table import BeliefTable
 from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.retest_schedule import Budget, successes_needed
 from proxy.detect.beliefs.score import aged, counted, enough_to_block
-from proxy.detect.signals import NAME_BASED
-from proxy.model import Belief, Cause, Change, Route, Signal, SignalId, State
+from proxy.model import NAME_CAUSES, Belief, Cause, Change, Route, Signal, SignalId, State
 
 CLAIM_S = 60.0
 """Seconds for which a re-test that has been claimed is not due again, in case its result is never reported."""
@@ -66,7 +65,7 @@ class Recovery:
         """Whether the local means shall be tried beside this visit: the name is the cause, none is known to help or
         not to, and the censor has calmed down. True claims it."""
         held = self._table.held.get(key)
-        if held is None or held.cause not in NAME_BASED or held.rungs_failed or "|" in held.last_good:
+        if held is None or held.cause not in NAME_CAUSES or held.rungs_failed or "|" in held.last_good:
             return False
         if not max(held.signal_at, held.since) + self._settings.residual_s <= now:
             return False
