@@ -13,7 +13,7 @@ from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonManager, AddonState
 from proxy.intercept.inspector import MitmInspector
 from proxy.model import NetworkId, Outcome, Override, Plan, Request
-from proxy.probe.measure.inputs import ProbeEnvironment
+from proxy.probe.measure.inputs import ProbeEnvironment, SetupEnvironment
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
 from proxy.session.server import Server
@@ -72,7 +72,7 @@ class ControlBackend:
             self.store.set_override(host, override)
 
     def probe_environment(self) -> ProbeEnvironment:
-        return ProbeEnvironment.of(self.active.setup, self.services)
+        return SetupEnvironment(self.active.setup, self.services)
 
     async def plan(self, request: Request) -> Plan:
         return await plan_for(request, self.services, self.active.setup)

@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from proxy.config.relays import enabled_relays
 from proxy.control import serialize
@@ -22,7 +22,8 @@ from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Confidence, Verdict
 from proxy.model import Belief, Destination, MeasurementStep, NetworkId, Plan, Route, State, StepKind, Symptom
 from proxy.model.bounded import Bounded
-from proxy.probe.measure.inputs import MeasurementRequest, SharedControls, measured_routes
+from proxy.probe.measure.controls import SharedControls
+from proxy.probe.measure.inputs import MeasurementRequest, measured_routes
 from proxy.probe.measure.measurement import measure
 from proxy.probe.target import ProbeTarget
 
@@ -125,8 +126,8 @@ class Measurements:
             began, steps = time.time(), list[MeasurementStep]()
             if self._controls is None or self._controls[0] != network:
                 self._controls = (network, SharedControls())
-            environment = replace(self._parts.probe_environment(), controls=self._controls[1])
-            async with contextlib.aclosing(measure(environment, request)) as coming:
+            steps_of_site = measure(self._parts.probe_environment(), request, self._controls[1])
+            async with contextlib.aclosing(steps_of_site) as coming:
                 async for step in coming:
                     steps.append(step)
                     yield {"step": serialize.step(step)}

@@ -1,9 +1,9 @@
-"""Whose certificate is it? What a chain that came in answer to our own hello says about who sits between.
+"""Classifies a certificate chain: the site's own, or made by somebody who intercepts TLS.
 
 A root that states are known to intercept with is recognised by its certificate, by its key, or by what its key signed:
-servers leave the root itself out more often than not, and seven of Kazakhstan's share one name. Short of that, an
-issuer that the system does not trust is suspect, and one that the system trusts but that logs nothing publicly is an
-office's or an antivirus's. What follows from it is the business of `beliefs`.
+most servers do not send the root itself, and seven roots of Kazakhstan share one name. Otherwise an issuer that the
+system does not trust is suspect, and one that the system trusts but no public log knows belongs to a company proxy or
+an antivirus. What follows for a site is decided in `beliefs`.
 """
 
 from __future__ import annotations
@@ -21,49 +21,49 @@ from proxy.model.errors import ConfigError
 from proxy.wire import certificates
 
 CHAIN_LIMIT = 10
-"""Certificates of a chain that are looked at; OpenSSL's default depth is 100, and public chains have 2 to 4."""
+"""Certificates of a chain that are read; OpenSSL's default depth is 100, and public chains have 2 to 4."""
 
 _HASH = re.compile(r"[0-9a-f]{64}\Z")
 
 
-class Kind(StrEnum):
-    """Who made the certificate."""
+class CertificateKind(StrEnum):
+    """Who issued a certificate, and what is wrong with it."""
 
-    SITE = "site"  # trusted, and publicly logged: the site's own, as far as anybody can tell
+    SITE = "site"  # trusted, and in a public log: the site's own
     KNOWN_ROOT = "known_root"  # a state's interception root
     UNTRUSTED = "untrusted"  # an issuer outside the trust store
-    WRONG_NAME = "wrong_name"  # for somebody else: a portal, or a server that is not set up
-    EXPIRED = "expired"  # not of today; or this machine's clock is wrong
+    WRONG_NAME = "wrong_name"  # for another host: a captive portal, or a server that is not set up
+    EXPIRED = "expired"  # not valid today; or this computer's clock is wrong
     RESIGNED = "resigned"  # the system trusts it, and no public log knows it
     NONE = "none"  # no certificate came
 
 
 @dataclass(frozen=True, slots=True)
 class Root:
-    """A root that intercepts."""
+    """A root certificate that is known to intercept."""
 
     sha256: str  # of the certificate, hex
     spki_sha256: str  # of its public key
-    what: str  # one phrase: whose, when seen
+    what: str  # one phrase: whose it is, and when it was in use
     key: bytes = b""  # the SubjectPublicKeyInfo, to know what it signed
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
-    """What a chain says. `fingerprint` is the known root's SHA-256, else that of the topmost issuer's name."""
+class ClassifiedChain:
+    """What a chain is. `fingerprint` is the known root's SHA-256, else that of the topmost issuer's name."""
 
-    kind: Kind
+    kind: CertificateKind
     fingerprint: str = ""
-    detail: str = ""  # one half-sentence
+    detail: str = ""  # half a sentence
 
     @property
     def is_foreign(self) -> bool:
-        """Somebody else answered in the site's place, with a certificate for it."""
-        return self.kind in (Kind.KNOWN_ROOT, Kind.UNTRUSTED, Kind.RESIGNED)
+        """Whether somebody else presents a certificate for the site."""
+        return self.kind in (CertificateKind.KNOWN_ROOT, CertificateKind.UNTRUSTED, CertificateKind.RESIGNED)
 
 
 class KnownRoots:
-    """The roots that are known to intercept."""
+    """The root certificates that are known to intercept."""
 
     def __init__(self, roots: Iterable[Root] = ()) -> None:
         self._roots = tuple(roots)
@@ -81,8 +81,8 @@ class KnownRoots:
         return len(self._roots)
 
     def find(self, chain: Sequence[bytes]) -> Root | None:
-        """The known root in a chain, or the one whose key signed any of it: an interceptor whose root is trusted here
-        need not send it, and may send anything in its place."""
+        """The known root in a chain, or the one whose key signed a certificate of it: an interceptor whose root is
+        trusted here need not send it, and may send anything in its place."""
         for der in chain[:CHAIN_LIMIT]:
             root = self._by_hash.get(certificates.sha256(der))
             if root is None and (key := certificates.public_key(der)):
@@ -93,25 +93,33 @@ class KnownRoots:
         return next((root for der, root in signed if certificates.signed_by(der, root.key)), None)
 
 
-def classify_chain(chain: Sequence[bytes], host: str, *, verified: bool, expired: bool, roots: KnownRoots) -> Finding:
-    """What the presented `chain` (DER, the site's first) for `host` says. `verified`: the system's store trusts it for
-    this host; `expired`: it would, on another day."""
+def classify_chain(
+    chain: Sequence[bytes], host: str, *, verified: bool, expired: bool, roots: KnownRoots
+) -> ClassifiedChain:
+    """Classifies the `chain` (DER, the site's own certificate first) that was presented for `host`. `verified`: the
+    system's store trusts it for this host; `expired`: it would, on another day."""
     if not chain:
-        return Finding(Kind.NONE)
+        return ClassifiedChain(CertificateKind.NONE)
     if (root := roots.find(chain)) is not None:
-        return Finding(Kind.KNOWN_ROOT, root.sha256, f"certificate signed by a known interception root ({root.what})")
+        return ClassifiedChain(
+            CertificateKind.KNOWN_ROOT, root.sha256, f"certificate signed by a known interception root ({root.what})"
+        )
     fingerprint = certificates.issuer_id(chain[min(len(chain), CHAIN_LIMIT) - 1])
     issuer = certificates.issuer(chain[0])[:200] or "an unreadable issuer"
     if verified and certificates.is_logged(chain[0]):
-        return Finding(Kind.SITE, fingerprint)
+        return ClassifiedChain(CertificateKind.SITE, fingerprint)
     if verified:
         detail = f"certificate issued by {issuer}, which this system trusts but no public certificate log lists"
-        return Finding(Kind.RESIGNED, fingerprint, detail)
+        return ClassifiedChain(CertificateKind.RESIGNED, fingerprint, detail)
     if not certificates.is_for(chain[0], host):
-        return Finding(Kind.WRONG_NAME, fingerprint, f"certificate issued by {issuer}, not for {host}")
+        return ClassifiedChain(
+            CertificateKind.WRONG_NAME, fingerprint, f"certificate issued by {issuer}, not for {host}"
+        )
     if expired:
-        return Finding(Kind.EXPIRED, fingerprint, f"certificate issued by {issuer}, not valid today")
-    return Finding(Kind.UNTRUSTED, fingerprint, f"certificate issued by {issuer}, which this system does not trust")
+        return ClassifiedChain(CertificateKind.EXPIRED, fingerprint, f"certificate issued by {issuer}, not valid today")
+    return ClassifiedChain(
+        CertificateKind.UNTRUSTED, fingerprint, f"certificate issued by {issuer}, which this system does not trust"
+    )
 
 
 def _root(row: dict[str, str]) -> Root:

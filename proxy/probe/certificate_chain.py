@@ -1,8 +1,8 @@
-"""What certificates a name is answered with: hellos of our own, over any dialer, and nothing after them.
+"""Fetches the certificate chain that is presented for a name, by TLS handshakes of Byway's own over any dialer.
 
-First one that is held to the trust store. Where that fails, a second one on another connection, which verifies nothing,
-to see the whole chain that somebody presents: OpenSSL keeps none that it refused. What the chain means is the business
-of `detect.interception`.
+The first handshake verifies the certificate. When it is refused, a second one on another connection verifies nothing
+and gets the whole chain, since OpenSSL keeps none that it refused. No data follows a handshake. What the chain means is
+decided in `detect.tls_interception`.
 """
 
 from __future__ import annotations
@@ -15,30 +15,30 @@ from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, trusting_all
-
-_ALERTS = ("TLSV1_", "TLSV13_", "SSLV3_ALERT_")  # how OpenSSL names the alerts that a peer sent
+from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, handshake_symptom, trusting_all
 
 
 @dataclass(frozen=True, slots=True)
 class FetchedChain:
-    """What came. `chain` is what was presented, DER, the site's own certificate first; empty when none came."""
+    """The chain that was presented, or why none was."""
 
     chain: tuple[bytes, ...] = ()
+    """DER, the site's own certificate first; empty when none came."""
     verified: bool = False
-    """The trust store vouches for it and for the name."""
+    """The trust store accepts it for the name."""
     expired: bool = False
-    """It is not of today, by this machine's clock, which may be wrong."""
-    error: str = ""  # one sentence: what was wrong with it, or why none came
-    stage: Stage = Stage.DONE  # how far it came when there is no chain
-    symptom: Symptom = Symptom.NONE  # what stopped it then
+    """It is not valid today by this computer's clock, which may be wrong."""
+    error: str = ""  # one sentence: what is wrong with it, or why none came
+    stage: Stage = Stage.DONE  # of the failure, when there is no chain
+    symptom: Symptom = Symptom.NONE  # the same
 
 
 async def fetch_chain(
     dialer: Dialer, destination: Destination, name: str, *, timeout_s: float, trust: ssl.SSLContext | None = None
 ) -> FetchedChain:
-    """Asks `destination` for the certificate of `name`, a canonical host. `timeout_s` is for all of it; `trust` is what
-    it is held to (None: the system's roots). Closes what it opened; raises nothing but a cancellation."""
+    """Returns the chain that `destination` presents for `name`, a canonical host. `timeout_s` limits both handshakes
+    together; `trust` verifies the chain (None: with the system's roots). Closes what it opened; raises only
+    CancelledError."""
     try:
         with deadline(timeout_s):
             return await _fetch(dialer, destination, name, trust or context_trusting(None))
@@ -61,13 +61,13 @@ async def _fetch(dialer: Dialer, destination: Destination, name: str, trust: ssl
         text += f"; or this computer's clock is wrong: it shows {datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     try:
         chain = await _handshake(dialer, destination, name, trusting_all())
-    except (DialError, OSError):  # it was refused all the same
+    except (DialError, OSError):  # the first handshake has shown that the certificate is refused
         chain = ()
     return FetchedChain(chain, expired=expired, error=text, symptom=Symptom.CERTIFICATE)
 
 
 async def _handshake(dialer: Dialer, destination: Destination, name: str, context: ssl.SSLContext) -> tuple[bytes, ...]:
-    """The chain that came. Raises DialError and OSError, of which ssl.SSLError is one."""
+    """Returns the chain. Raises DialError and OSError, of which ssl.SSLError is one."""
     stream = await dialer.dial(destination)
     try:
         tls = TlsStream(stream, context, name)
@@ -78,16 +78,17 @@ async def _handshake(dialer: Dialer, destination: Destination, name: str, contex
 
 
 def _handshake_failure(error: OSError) -> FetchedChain:
-    """The handshake broke off."""
-    if isinstance(error, ssl.SSLEOFError):
-        return _failed("closed during the TLS handshake", Symptom.EOF)
-    if isinstance(error, ssl.SSLError):
-        reason = error.reason or str(error)
-        symptom = Symptom.ALERT if reason.startswith(_ALERTS) else Symptom.GARBAGE
-        return _failed(f"the TLS handshake failed ({reason.lower().replace('_', ' ')})", symptom)
-    if isinstance(error, TimeoutError):
-        return _failed("ClientHello not acknowledged", Symptom.DROPPED)
-    return _failed(f"connection failed during the TLS handshake: {error.strerror or error}", Symptom.RESET)
+    match symptom := handshake_symptom(error):
+        case Symptom.EOF:
+            text = "closed during the TLS handshake"
+        case Symptom.ALERT | Symptom.GARBAGE:
+            reason = (error.reason if isinstance(error, ssl.SSLError) else None) or str(error)
+            text = f"the TLS handshake failed ({reason.lower().replace('_', ' ')})"
+        case Symptom.DROPPED:
+            text = "ClientHello not acknowledged"
+        case _:
+            text = f"connection failed during the TLS handshake: {error.strerror or error}"
+    return _failed(text, symptom)
 
 
 def _failed(text: str, symptom: Symptom) -> FetchedChain:

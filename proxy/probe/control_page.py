@@ -1,4 +1,4 @@
-"""Fetches a control page, to check whether the network works and whether it is behind a captive portal.
+"""Control pages: which there are, and what requesting one shows about the network.
 
 A control page is one that censors have no reason to block: when it fails too, the network is at fault and not the
 suspected site. Over https no other server can answer in its place, so every verified answer is a good sign. Over plain
@@ -11,6 +11,7 @@ import ssl
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
+from proxy.config.schema import Auto
 from proxy.model import ConnectivityResult, Protocol
 from proxy.model.errors import DialError, PeerError
 from proxy.net.deadline import deadline
@@ -27,31 +28,48 @@ _PORTAL_STATUS = 511
 
 
 @dataclass(frozen=True, slots=True)
+class ControlPage:
+    """One page of `[auto] controls`."""
+
+    url: str
+    target: ProbeTarget
+    is_domestic: bool  # of the user's own country, so that it is reachable on a restricted network too
+
+
+def control_pages(auto: Auto) -> list[ControlPage]:
+    """The configured control pages. The last of several is the domestic one."""
+    last = len(auto.controls) - 1
+    return [ControlPage(url, page_of(url), number == last > 0) for number, url in enumerate(auto.controls)]
+
+
+@dataclass(frozen=True, slots=True)
 class ControlPageResult:
-    """The result of one check. `issuer` identifies the CA that re-signed the page's certificate, see
+    """What requesting a control page showed. `issuer` identifies the CA that re-signed the page's certificate, see
     `certificates.issuer_id`; empty when it was not re-signed."""
 
     result: ConnectivityResult
-    detail: str = ""  # one half-sentence
+    detail: str = ""  # half a sentence
     issuer: str = ""
 
 
 async def check_control_page(
-    dialer: Dialer, page: str, *, timeout_s: float, trust: ssl.SSLContext | None = None
+    dialer: Dialer, url: str, *, timeout_s: float, trust: ssl.SSLContext | None = None
 ) -> ControlPageResult:
-    """Fetches `page`, an http or https URL, once. `timeout_s` is for all of it; `trust` verifies its certificate (None:
-    the system's roots). Raises ValueError when `page` is no such URL; closes what it opened."""
-    asked = page_of(page)
+    """Requests an http or https URL once, and classifies the answer. `timeout_s` limits all of it; `trust` verifies the
+    certificate (None: with the system's roots). Closes what it opened. Raises ValueError when `url` is no such URL."""
+    page = page_of(url)
     try:
         with deadline(timeout_s):
-            return await _ask_page(dialer, asked, timeout_s, trust or context_trusting(None))
+            return await _request_page(dialer, page, timeout_s, trust or context_trusting(None))
     except TimeoutError:
         return ControlPageResult(ConnectivityResult.FAILED, f"did not answer within {timeout_s:g} s")
     except (DialError, PeerError, OSError) as error:
         return ControlPageResult(ConnectivityResult.FAILED, str(error))
 
 
-async def _ask_page(dialer: Dialer, page: ProbeTarget, timeout_s: float, trust: ssl.SSLContext) -> ControlPageResult:
+async def _request_page(
+    dialer: Dialer, page: ProbeTarget, timeout_s: float, trust: ssl.SSLContext
+) -> ControlPageResult:
     """Raises DialError, PeerError and OSError."""
     stream = await dialer.dial(page.destination)
     try:

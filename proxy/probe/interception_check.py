@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 from proxy.detect.beliefs.belief_table import TROUBLED
-from proxy.detect.tls_interception import Finding, Kind, classify_chain
+from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, classify_chain
 from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.model.bounded import Bounded
 from proxy.net.tasks import spawn
@@ -85,24 +85,24 @@ class InterceptionCheck:
                 return  # an addon keeps it to relays by now
             fetched = await self._probe(setup, DIRECT, destination)
             finding = self._judge(fetched, host)
-            if finding.kind is Kind.WRONG_NAME and self._services.network() == network:
+            if finding.kind is CertificateKind.WRONG_NAME and self._services.network() == network:
                 self._services.beliefs.suspect_portal(network)  # a captive portal shows its own for every site
                 self._services.events.emit(SignalWaits())
             if not finding.is_foreign:
                 return
-            if finding.kind is Kind.UNTRUSTED and not await self._relay_brings_better(setup, destination):
+            if finding.kind is CertificateKind.UNTRUSTED and not await self._relay_brings_better(setup, destination):
                 return
             if self._services.network() == network:
                 changes = self._services.beliefs.intercepted(
                     host,
-                    known=finding.kind is Kind.KNOWN_ROOT,
+                    known=finding.kind is CertificateKind.KNOWN_ROOT,
                     fingerprint=finding.fingerprint,
                     network=network,
                     now=self._services.now(),
-                    trusted=finding.kind is Kind.RESIGNED,
+                    trusted=finding.kind is CertificateKind.RESIGNED,
                 )
                 self._services.events.emit(Learned(changes))
-            if finding.kind is Kind.RESIGNED and self._network_state(network) is not NetworkState.INSPECTED:
+            if finding.kind is CertificateKind.RESIGNED and self._network_state(network) is not NetworkState.INSPECTED:
                 await self._ask_control(setup)
         finally:
             self._under_way = False
@@ -114,13 +114,13 @@ class InterceptionCheck:
             if setup.registry.carries(route, destination):
                 fetched = await self._probe(setup, route, destination)
                 if fetched.chain:
-                    return self._judge(fetched, destination.host).kind is Kind.SITE
+                    return self._judge(fetched, destination.host).kind is CertificateKind.SITE
         return False
 
     def _network_state(self, network: NetworkId) -> NetworkState:
         return self._services.beliefs.network_state(network)
 
-    def _judge(self, fetched: FetchedChain, host: str) -> Finding:
+    def _judge(self, fetched: FetchedChain, host: str) -> ClassifiedChain:
         return classify_chain(
             fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._services.roots
         )

@@ -11,7 +11,7 @@ import contextlib
 import os
 from collections.abc import AsyncIterator
 
-from proxy.detect.tls_interception import Kind, KnownRoots, classify_chain
+from proxy.detect.tls_interception import CertificateKind, KnownRoots, classify_chain
 from proxy.model import Destination, Outcome, Protocol, Route, Symptom
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
@@ -56,7 +56,7 @@ async def answers_as_itself(setup: Setup, roots: KnownRoots, visit: Outcome, rou
     within_s = setup.settings.detect.retest_pair_s
     seen = await fetch_chain(setup.registry.dialer(route), visit.request.destination, visit.host, timeout_s=within_s)
     found = classify_chain(seen.chain, visit.host, verified=seen.verified, expired=seen.expired, roots=roots)
-    return found.kind is Kind.SITE or (found.kind is Kind.RESIGNED and not logged)
+    return found.kind is CertificateKind.SITE or (found.kind is CertificateKind.RESIGNED and not logged)
 
 
 async def is_forged(setup: Setup, visit: Outcome, route: Route) -> bool:

@@ -1,8 +1,8 @@
-"""One visit to a site over one route, told step by step: connect, hello, certificate, answer.
+"""Probes a site over one route, step by step: connection, ClientHello, certificate, answer.
 
-A measurement, not a proxy: it speaks TLS and HTTP itself, asks for one page at most, and closes. Whatever opens the
-path is a Dialer, so direct, a local means and a chain of relays are visited alike. What was seen is told through a
-callback the moment it is seen; what it means is the business of `detect`.
+A probe speaks TLS and HTTP itself, requests one page at most, and closes. A Dialer opens the path, so direct, a local
+strategy and a chain of relays are probed alike. Each step is emitted when it ends; what the steps mean is decided in
+`detect.verdict`.
 """
 
 from __future__ import annotations
@@ -11,10 +11,12 @@ import asyncio
 import contextlib
 import re
 import ssl
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 
 from proxy.config.schema import Detect
 from proxy.detect.signals import NOT_JUDGED
+from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, KnownRoots, classify_chain
 from proxy.model import (
     NO_EVIDENCE,
     Destination,
@@ -28,363 +30,324 @@ from proxy.model import (
     Symptom,
 )
 from proxy.model.errors import DialError
-from proxy.net.deadline import Deadline, deadline
+from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
-from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, trusting_all
+from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, handshake_symptom, trusting_all
 from proxy.net.kernel.tcp_info import Snapshot, TcpInfo
 from proxy.net.race.policy import NO_POLICY, AnswerClassifier
 from proxy.net.stream import Stream
+from proxy.probe.certificate_chain import fetch_chain
 from proxy.probe.target import ProbeTarget
 
 HEAD_LIMIT = 64 * 1024
-"""Bytes of an answer without the end of its head, after which it is no HTTP."""
+"""Bytes of an answer without the end of its head, after which it is not HTTP."""
 
-_ALERT = 0x15
-
-
-IdentifyIssuer = Callable[[Dialer, Destination, str], Awaitable[tuple[str, Evidence]]]
-"""Who made the certificate that a host is answered with: in words, empty when they add nothing, and as evidence."""
-
-FindKnownInterceptor = Callable[[Sequence[bytes], str], tuple[str, Evidence] | None]
-"""The same of a chain that is trusted, when a root made it that is known to intercept; None: it is the site's own."""
+_RATE_BYTES = 8192
+"""Fewer bytes show no speed."""
 
 
+@dataclass(frozen=True, slots=True)
 class SiteProbe:
-    """Makes visits, each on a connection of its own, and tells what it sees."""
+    """Makes probes, each on a connection of its own."""
 
-    def __init__(
-        self,
-        emit: Callable[[MeasurementStep], None],
-        *,
-        detect: Detect,
-        tcp_info: TcpInfo,
-        classifier: AnswerClassifier = NO_POLICY,
-        identify_issuer: IdentifyIssuer | None = None,
-        find_known_interceptor: FindKnownInterceptor = lambda chain, host: None,
-        trust: ssl.SSLContext | None = None,
-    ) -> None:
-        """`emit` gets each step as it ends. `classifier` knows block pages and redirects in plain HTTP.
-        `identify_issuer` names the issuer of an untrusted certificate, `find_known_interceptor` says whether a trusted
-        one was issued by an interception root. `trust` verifies certificates (None: the system's roots)."""
-        self._emit = emit
-        self._detect = detect
-        self._tcp_info = tcp_info
-        self._classifier = classifier
-        self._identify_issuer = identify_issuer
-        self._find_known_interceptor = find_known_interceptor
-        self._trust = trust
+    emit: Callable[[MeasurementStep], None]
+    """Gets each step as it ends."""
+    detect: Detect
+    tcp_info: TcpInfo
+    classifier: AnswerClassifier = NO_POLICY
+    """Knows block pages and redirects in plain HTTP."""
+    roots: KnownRoots = field(default_factory=KnownRoots)
+    """The roots that are known to intercept."""
+    trust: ssl.SSLContext | None = None
+    """Verifies certificates; None: with the system's roots."""
 
     async def visit(
-        self, route: Route, dialer: Dialer, destination: Destination, page: ProbeTarget, *, connect_s: float
+        self, route: Route, dialer: Dialer, destination: Destination, target: ProbeTarget, *, connect_s: float
     ) -> bool:
-        """The whole visit; True when an answer came. `destination` is what is dialed: the host, or one of its
-        addresses. Closes what it opened, also when it is cancelled."""
-        stream = await self._connect(route, dialer, destination, connect_s)
+        """Requests `target` from `destination`, which is its host or one of the host's addresses. Returns whether an
+        answer came. Closes what it opened, also when it is cancelled."""
+        visit = _Visit(self, route, dialer, destination)
+        stream = await visit.connect(connect_s)
         if stream is None:
             return False
         path = stream
         try:
-            if page.protocol is Protocol.TLS:
-                trust = self._trust or context_trusting(None)
+            if target.protocol is Protocol.TLS:
                 try:
-                    tls = await self._handshake(route, stream, page.host, StepKind.HELLO, trust)
+                    trust = self.trust or context_trusting(None)
+                    tls = await visit.handshake(stream, target.host, StepKind.HELLO, trust)
                 except ssl.SSLCertVerificationError as error:
-                    await self._report_untrusted(route, dialer, destination, page.host, error, stream.peer)
+                    await visit.report_untrusted(target.host, error)
                     return False
                 if tls is None:
                     return False
                 path = tls
-                if not self._check_trusted_chain(route, tls, page.host, stream.peer):
+                if not visit.check_trusted_chain(tls.presented_chain(), target.host):
                     return False
-            return await self._fetch_page(route, path, stream.peer, page)
+            return await visit.fetch_page(path, target)
         finally:
             self._abort(path)
 
     async def neutral(
         self, route: Route, dialer: Dialer, destination: Destination, name: str, *, connect_s: float
     ) -> bool | None:
-        """A hello that names somebody harmless at the same address: whoever answers it, be it with an alert, shows that
-        the address itself is let through. None: the connection could not be opened, which is told."""
-        stream = await self._connect(route, dialer, destination, connect_s, quiet=True)
+        """Sends a ClientHello with the SNI `name`, of a control site, to the address of the site under test. Any answer
+        shows that the address itself is not blocked. Returns whether one came; None: the connection failed, which is a
+        step of its own."""
+        visit = _Visit(self, route, dialer, destination)
+        stream = await visit.connect(connect_s, emit_success=False)  # the site's own visit emits that it connected
         if stream is None:
             return None
         path: Stream = stream
         try:
-            tls = await self._handshake(route, stream, name, StepKind.NEUTRAL, trusting_all())
+            tls = await visit.handshake(stream, name, StepKind.NEUTRAL, trusting_all())
             path = tls or stream
             return tls is not None
         finally:
             self._abort(path)
 
-    # -- connect ---------------------------------------------------------------------------------------------------
+    def _abort(self, path: Stream) -> None:
+        # Else the kernel goes on retransmitting a name that was not answered.
+        with contextlib.suppress(OSError):
+            self.tcp_info.silence_retransmits(path.lowest_socket)
+            path.abort()
 
-    async def _connect(
-        self, route: Route, dialer: Dialer, destination: Destination, connect_s: float, *, quiet: bool = False
-    ) -> Stream | None:
-        """`quiet`: that it went well is not told, since another connection will tell it."""
-        began = self._now()
-        part = StepKind.CONNECT if route.is_direct else StepKind.RELAY
+
+class _Visit:
+    """One connection of a probe, and its steps."""
+
+    def __init__(self, probe: SiteProbe, route: Route, dialer: Dialer, destination: Destination) -> None:
+        self._probe = probe
+        self._detect = probe.detect
+        self._route = route
+        self._dialer = dialer
+        self._destination = destination
+        self._address = ""  # of the peer, once connected
+
+    def _emit(
+        self,
+        kind: StepKind,
+        result: StepResult,
+        symptom: Symptom = Symptom.NONE,
+        text: str = "",
+        began: float | None = None,
+        evidence: Evidence = NO_EVIDENCE,
+    ) -> None:
+        elapsed = 0.0 if began is None else round(_now() - began, 4)
+        step = MeasurementStep(kind, self._route, result, symptom, text, self._address, elapsed, evidence.copy())
+        self._probe.emit(step)
+
+    # -- connection ------------------------------------------------------------------------------------------------
+
+    async def connect(self, connect_s: float, *, emit_success: bool = True) -> Stream | None:
+        """Opens the path. Returns None when that fails."""
+        began = _now()
+        kind = StepKind.CONNECT if self._route.is_direct else StepKind.RELAY
         try:
             with deadline(connect_s):
-                stream = await dialer.dial(destination)
+                stream = await self._dialer.dial(self._destination)
         except DialError as error:
-            found = StepResult.NOT_TESTED if error.symptom in NOT_JUDGED else StepResult.FAILED
-            part = StepKind.RESOLVE if error.stage is Stage.RESOLVE and route.is_direct else part
-            self._emit_step(part, route, found, error.symptom, str(error), began, evidence=error.evidence)
+            result = StepResult.NOT_TESTED if error.symptom in NOT_JUDGED else StepResult.FAILED
+            kind = StepKind.RESOLVE if error.stage is Stage.RESOLVE and self._route.is_direct else kind
+            self._emit(kind, result, error.symptom, str(error), began, error.evidence)
             return None
         except TimeoutError:
-            if route.relays:
-                text = f"relay {'>'.join(route.relays)} did not reach the destination within {connect_s:g} s"
-            else:
+            if self._route.is_direct:
                 text = f"no answer to the connection attempt within {connect_s:g} s"
-            address = str(destination) if destination.address is not None and route.is_direct else ""
-            self._emit_step(part, route, StepResult.FAILED, Symptom.TIMEOUT, text, began, address=address)
+                self._address = str(self._destination) if self._destination.address is not None else ""
+            else:
+                text = f"relay {'>'.join(self._route.relays)} did not reach the destination within {connect_s:g} s"
+            self._emit(kind, StepResult.FAILED, Symptom.TIMEOUT, text, began)
             return None
-        text = "connected" if route.is_direct else "the relay opened the path"
-        if not quiet:
-            self._emit_step(part, route, StepResult.OK, Symptom.NONE, text, began, address=stream.peer)
+        self._address = stream.peer
+        if emit_success:
+            text = "connected" if self._route.is_direct else "the relay opened the path"
+            self._emit(kind, StepResult.OK, text=text, began=began)
         return stream
 
     # -- TLS -------------------------------------------------------------------------------------------------------
 
-    async def _handshake(
-        self, route: Route, stream: Stream, name: str, part: StepKind, context: ssl.SSLContext
-    ) -> TlsStream | None:
-        """Shakes hands, and tells of the hello; None: it went no further. An alert in answer to a neutral name is as
-        good as an answer. Raises ssl.SSLCertVerificationError."""
-        began = self._now()
-        snapshot = self._tcp_info.snapshot(stream.lowest_socket) if self._tcp_info.usable else None
+    async def handshake(self, stream: Stream, name: str, kind: StepKind, context: ssl.SSLContext) -> TlsStream | None:
+        """Sends a ClientHello with the SNI `name`. Returns None when the handshake fails; of a NEUTRAL step an alert is
+        an answer, too. Raises ssl.SSLCertVerificationError."""
+        began = _now()
+        snapshot = self._snapshot(stream)
         tls = _CountingTls(stream, context, name)
         evidence: Evidence = {}
         try:
-            with deadline(self._detect.silent_s) as limit:
-                watching = self._watch_for_drop(stream, lambda: tls.received > 0, snapshot, evidence, limit)
-                try:
-                    await tls.handshake()
-                finally:
-                    watching.cancel()
+            with self._limited(self._detect.silent_s, stream, snapshot, lambda: tls.received > 0, evidence):
+                await tls.handshake()
         except TimeoutError:
-            self._timed_out(route, part, stream, tls, snapshot, evidence, began)
+            symptom, text = self._handshake_timeout(stream, tls, snapshot, evidence)
         except ssl.SSLCertVerificationError:
-            self._emit_step(part, route, StepResult.OK, Symptom.NONE, "answered", began, stream.peer)
+            self._emit(kind, StepResult.OK, text="answered", began=began)
             raise
-        except (OSError, ssl.SSLError) as error:
-            symptom, text = _handshake_failure(error, tls)
-            answered = part is StepKind.NEUTRAL and symptom is Symptom.ALERT
-            self._emit_step(
-                part,
-                route,
-                StepResult.OK if answered else StepResult.FAILED,
-                symptom,
-                text,
-                began,
-                stream.peer,
-                evidence,
-            )
-            return tls if answered else None
+        except OSError as error:
+            symptom = handshake_symptom(error, first_byte=tls.first_byte)
+            text = _handshake_text(symptom, error, tls.received)
         else:
-            self._emit_step(
-                part, route, StepResult.OK, Symptom.NONE, f"answered with {tls.version}", began, stream.peer
-            )
+            self._emit(kind, StepResult.OK, text=f"answered with {tls.version}", began=began)
             return tls
-        return None
+        is_answered = kind is StepKind.NEUTRAL and symptom is Symptom.ALERT
+        self._emit(kind, StepResult.OK if is_answered else StepResult.FAILED, symptom, text, began, evidence)
+        return tls if is_answered else None
 
-    def _watch_for_drop(
-        self,
-        stream: Stream,
-        is_answered: Callable[[], bool],
-        snapshot: Snapshot | None,
-        evidence: Evidence,
-        limit: Deadline,
-    ) -> asyncio.TimerHandle:
-        """A flight that was never acknowledged is judged sooner than one that was, as for a user's own connection."""
-        loop = asyncio.get_running_loop()
-
-        def look() -> None:
-            if snapshot is None or is_answered():
-                return
-            reading = self._tcp_info.since(stream.lowest_socket, snapshot)
-            if not reading.acked and reading.unacked > 0 and reading.retransmits >= self._detect.hedge_retransmits:
-                evidence["retransmits"] = reading.retransmits
-                limit.reschedule(loop.time())
-
-        return loop.call_later(self._detect.dropped_s, look)
-
-    def _timed_out(
-        self,
-        route: Route,
-        part: StepKind,
-        stream: Stream,
-        tls: _CountingTls,
-        snapshot: Snapshot | None,
-        evidence: Evidence,
-        began: float,
-    ) -> None:
-        symptom, text = Symptom.SILENT, "no answer to the ClientHello"
+    def _handshake_timeout(
+        self, stream: Stream, tls: _CountingTls, snapshot: Snapshot | None, evidence: Evidence
+    ) -> tuple[Symptom, str]:
+        """The symptom of a handshake that was not completed in time, in words too; adds to `evidence`."""
         if tls.received:
-            symptom, text = Symptom.FROZEN, f"stopped after {tls.received} bytes of its handshake"
             evidence["bytes"] = tls.received
-        elif snapshot is not None and route.is_direct:
-            reading = self._tcp_info.since(stream.lowest_socket, snapshot)
-            evidence |= {"retransmits": reading.retransmits, "acknowledged": int(reading.acked)}
-            if not reading.acked:
-                symptom = Symptom.DROPPED
-                text = f"ClientHello not acknowledged, sent {reading.retransmits + 1} times"
-            else:
-                text = "ClientHello acknowledged, but not answered"
-        self._emit_step(part, route, StepResult.FAILED, symptom, text, began, stream.peer, evidence)
+            return Symptom.FROZEN, f"stopped after {tls.received} bytes of its handshake"
+        if snapshot is None or not self._route.is_direct:  # a relay acknowledges for itself
+            return Symptom.SILENT, "no answer to the ClientHello"
+        reading = self._probe.tcp_info.since(stream.lowest_socket, snapshot)
+        evidence |= {"retransmits": reading.retransmits, "acknowledged": int(reading.acked)}
+        if reading.acked:
+            return Symptom.SILENT, "ClientHello acknowledged, but not answered"
+        return Symptom.DROPPED, f"ClientHello not acknowledged, sent {reading.retransmits + 1} times"
 
-    def _check_trusted_chain(self, route: Route, tls: TlsStream, host: str, address: str) -> bool:
-        """Tells of a certificate that is trusted. Some states have told their people to install the root that they
-        intercept with, so it may be somebody else's all the same."""
-        made_by = self._find_known_interceptor(tls.presented_chain(), host)
-        if made_by is None:
-            self._emit_step(StepKind.CERTIFICATE, route, StepResult.OK, text="valid for the host name", address=address)
+    def check_trusted_chain(self, chain: tuple[bytes, ...], host: str) -> bool:
+        """Whether a certificate that the system trusts is the site's own. It is not when a root signed it that is known
+        to intercept: some states made people install one."""
+        classified = classify_chain(chain, host, verified=True, expired=False, roots=self._probe.roots)
+        if classified.kind is not CertificateKind.KNOWN_ROOT:
+            self._emit(StepKind.CERTIFICATE, StepResult.OK, text="valid for the host name")
             return True
-        text, evidence = made_by
-        found, symptom = StepResult.FAILED, Symptom.CERTIFICATE
-        self._emit_step(StepKind.CERTIFICATE, route, found, symptom, text, address=address, evidence=evidence)
+        evidence = _certificate_evidence(classified)
+        self._emit(StepKind.CERTIFICATE, StepResult.FAILED, Symptom.CERTIFICATE, classified.detail, evidence=evidence)
         return False
 
-    async def _report_untrusted(
-        self,
-        route: Route,
-        dialer: Dialer,
-        destination: Destination,
-        host: str,
-        error: ssl.SSLCertVerificationError,
-        address: str,
-    ) -> None:
-        began = self._now()
+    async def report_untrusted(self, host: str, error: ssl.SSLCertVerificationError) -> None:
+        """Emits that the certificate was refused, and who issued it."""
+        began = _now()
         text = f"certificate not trusted: {error.verify_message.rstrip('.')}"
         evidence: Evidence = {"verify_code": error.verify_code}
         if clock_may_be_wrong(error):
             text += "; or this computer's clock is wrong"
             evidence["clock"] = 1
-        if self._identify_issuer is not None:
-            said, more = await self._identify_issuer(dialer, destination, host)
-            text, evidence = said or text, evidence | more
-        self._emit_step(
-            StepKind.CERTIFICATE, route, StepResult.FAILED, Symptom.CERTIFICATE, text, began, address, evidence
+        # OpenSSL keeps no chain that it refused: it takes another connection.
+        fetched = await fetch_chain(
+            self._dialer, self._destination, host, timeout_s=self._detect.silent_s, trust=self._probe.trust
         )
+        classified = classify_chain(
+            fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._probe.roots
+        )
+        text, evidence = classified.detail or text, evidence | _certificate_evidence(classified)
+        self._emit(StepKind.CERTIFICATE, StepResult.FAILED, Symptom.CERTIFICATE, text, began, evidence)
 
     # -- the page --------------------------------------------------------------------------------------------------
 
-    async def _fetch_page(self, route: Route, path: Stream, address: str, page: ProbeTarget) -> bool:
-        """Asks for the page and reads as much of it as a measurement needs. True when an HTTP answer came."""
-        began = came_at = self._now()
+    async def fetch_page(self, path: Stream, target: ProbeTarget) -> bool:
+        """Requests the page, and reads as much of it as a measurement needs. Returns whether an HTTP answer came."""
+        began = received_at = _now()
         answer = bytearray()
         symptom, text = Symptom.NONE, ""
         drop_evidence: Evidence = {}
-        snapshot = self._tcp_info.snapshot(path.lowest_socket) if route.is_direct and self._tcp_info.usable else None
+        snapshot = self._snapshot(path) if self._route.is_direct else None
+
+        def is_answered() -> bool:
+            return bool(answer)
+
         try:
             with deadline(self._detect.measure_answer_s):
-                await path.send(page.request())
-                while len(answer) < self._detect.measure_bytes and not _is_whole(answer):
-                    data = await self._receive(path, answer, snapshot, drop_evidence)
+                await path.send(target.request())
+                while len(answer) < self._detect.measure_bytes and not _is_complete(answer):
+                    wait_s = self._detect.measure_stall_s if answer else self._detect.silent_s
+                    with self._limited(wait_s, path, snapshot, is_answered, drop_evidence):
+                        data = await path.receive()
                     if not data:
                         break
                     answer += data
-                    came_at = self._now()
+                    received_at = _now()
         except TimeoutError:
-            symptom, text = self._timeout_result(answer, path, began, came_at, dropped=bool(drop_evidence))
+            rate = _rate(answer, received_at - began)
+            received = path.received if isinstance(path, _CountingTls) else len(answer)
+            symptom, text = self._answer_timeout(len(answer), received, rate, began, dropped=bool(drop_evidence))
         except OSError as error:
-            symptom = (
-                Symptom.RESET if not answer else Symptom.NONE
-            )  # one that breaks off late has answered all the same
+            # A connection that breaks off late has delivered an answer all the same.
+            symptom = Symptom.NONE if answer else Symptom.RESET
             text = f"connection failed: {error.strerror or error}"
         if not answer and symptom is Symptom.NONE:
             symptom, text = Symptom.EOF, "closed without an answer"
-        seen = _parse_answer(bytes(answer))
-        if seen is None and symptom is Symptom.NONE:
+        head = _parse_answer(bytes(answer))
+        if head is None and symptom is Symptom.NONE:
             symptom, text = Symptom.GARBAGE, f"answered {bytes(answer[:16])!r}"
-        evidence: Evidence = {"bytes": len(answer), **(seen or {}), **drop_evidence}
-        if seen is not None and symptom is Symptom.NONE and page.protocol is Protocol.HTTP:
-            classified = self._classifier.classify(bytes(answer), page.host, complete=True)
+        evidence: Evidence = {"bytes": len(answer), **(head or {}), **drop_evidence}
+        # Inside verified TLS nobody but the site can send a block page.
+        if head is not None and symptom is Symptom.NONE and target.protocol is Protocol.HTTP:
+            classified = self._probe.classifier.classify(bytes(answer), target.host, complete=True)
             evidence |= classified.evidence
             if classified.symptom is Symptom.BLOCK_PAGE:
                 symptom, text = classified.symptom, f"known block page ({classified.evidence.get('page', 'no name')})"
-            elif classified.symptom is Symptom.REDIRECTED:  # a move, if other routes say the same: not for us to say
-                evidence["elsewhere"] = classified.answer_fingerprint or str(seen.get("location", ""))
-        if (rate := _rate(answer, came_at - began)) is not None:
+            elif classified.symptom is Symptom.REDIRECTED:  # the site moved, if other routes are redirected as well
+                evidence["elsewhere"] = classified.answer_fingerprint or str(head.get("location", ""))
+        if (rate := _rate(answer, received_at - began)) is not None:
             evidence["bytes_per_s"] = round(rate)
-        found = StepResult.FAILED if symptom is not Symptom.NONE else StepResult.OK
-        said = text or f"{(seen or {}).get('status', '')} with {len(answer)} bytes"
-        self._emit_step(StepKind.ANSWER, route, found, symptom, said, began, address, evidence)
-        return found is StepResult.OK
+        result = StepResult.FAILED if symptom is not Symptom.NONE else StepResult.OK
+        text = text or f"{(head or {}).get('status', '')} with {len(answer)} bytes"
+        self._emit(StepKind.ANSWER, result, symptom, text, began, evidence)
+        return result is StepResult.OK
 
-    async def _receive(
-        self, path: Stream, answer: bytearray, snapshot: Snapshot | None, drop_evidence: Evidence
-    ) -> bytes:
-        """The next bytes of an answer. Raises TimeoutError, with `drop_evidence` filled if the request was not
-        acknowledged."""
-        with deadline(self._detect.measure_stall_s if answer else self._detect.silent_s) as limit:
-            watching = self._watch_for_drop(path, lambda: bool(answer), snapshot, drop_evidence, limit)
-            try:
-                return await path.receive()
-            finally:
-                watching.cancel()
-
-    def _timeout_result(
-        self, answer: bytearray, path: Stream, began: float, came_at: float, *, dropped: bool
+    def _answer_timeout(
+        self, answered: int, received: int, rate: float | None, began: float, *, dropped: bool
     ) -> tuple[Symptom, str]:
-        """No byte for too long, or a page that took too long as a whole. What came slowly, and then paused, is slow;
-        what came fast and stopped is frozen."""
+        """The symptom of an answer that stopped, or took too long as a whole, in words too. What came slowly and then
+        paused is slow; what came fast and stopped is frozen. `answered` bytes of HTTP came in `received` bytes, which
+        may end in an incomplete TLS record."""
         if dropped:
             return Symptom.DROPPED, "the request was never acknowledged"
-        if not answer:
+        if not answered:
             return Symptom.SILENT, "the request was not answered"
-        rate = _rate(answer, came_at - began)
         is_slow = rate is not None and rate < self._detect.measure_slow_bytes
-        if is_slow or self._now() - began >= self._detect.measure_answer_s:
-            return Symptom.NONE, f"{len(answer)} bytes arrived in {self._now() - began:.0f} s"
-        came = (
-            path.received if isinstance(path, _CountingTls) else len(answer)
-        )  # a record that is not whole shows nothing
-        return Symptom.FROZEN, f"stopped after {came} bytes"
+        if is_slow or _now() - began >= self._detect.measure_answer_s:
+            return Symptom.NONE, f"{answered} bytes arrived in {_now() - began:.0f} s"
+        return Symptom.FROZEN, f"stopped after {received} bytes"
 
-    # -- all of them -----------------------------------------------------------------------------------------------
+    # -- both ------------------------------------------------------------------------------------------------------
 
-    def _abort(self, path: Stream) -> None:
-        """Sends no more of a name that was not answered; see TcpInfo.silence_retransmits."""
-        with contextlib.suppress(OSError):
-            self._tcp_info.silence_retransmits(path.lowest_socket)
-            path.abort()
+    def _snapshot(self, stream: Stream) -> Snapshot | None:
+        tcp_info = self._probe.tcp_info
+        return tcp_info.snapshot(stream.lowest_socket) if tcp_info.usable else None
 
-    def _emit_step(
+    @contextlib.contextmanager
+    def _limited(
         self,
-        part: StepKind,
-        route: Route,
-        found: StepResult,
-        symptom: Symptom = Symptom.NONE,
-        text: str = "",
-        began: float | None = None,
-        address: str = "",
-        evidence: Evidence = NO_EVIDENCE,
-    ) -> None:
-        elapsed = 0.0 if began is None else round(self._now() - began, 4)
-        self._emit(MeasurementStep(part, route, found, symptom, text, address, elapsed, evidence.copy()))
+        seconds: float,
+        stream: Stream,
+        snapshot: Snapshot | None,
+        is_answered: Callable[[], bool],
+        evidence: Evidence,
+    ) -> Iterator[None]:
+        """Limits the wait for an answer. Raises TimeoutError after `seconds`, or after `dropped_s` when the kernel has
+        retransmitted and got no acknowledgement, as a race does for a client; then `evidence` gets the count."""
+        loop = asyncio.get_running_loop()
 
-    def _now(self) -> float:
-        return asyncio.get_running_loop().time()
+        def check() -> None:
+            if snapshot is None or is_answered():
+                return
+            reading = self._probe.tcp_info.since(stream.lowest_socket, snapshot)
+            if not reading.acked and reading.unacked > 0 and reading.retransmits >= self._detect.hedge_retransmits:
+                evidence["retransmits"] = reading.retransmits
+                limit.reschedule(loop.time())
 
-
-_TITLE = re.compile(rb"<title[^<>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
-_TITLE_LIMIT = 200
-
-_RATED = 8192
-"""Bytes from which a speed means anything."""
+        with deadline(seconds) as limit:
+            timer = loop.call_later(self._detect.dropped_s, check)
+            try:
+                yield
+            finally:
+                timer.cancel()
 
 
 class _CountingTls(TlsStream):
-    """TLS that remembers how it was answered."""
+    """TLS that counts what it received."""
 
     __slots__ = ("first_byte", "received")
 
     def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str) -> None:
         super().__init__(inner, context, server_name)
-        self.received = 0  # bytes that came
-        self.first_byte = -1  # the first of them
+        self.received = 0  # bytes, with those of records that are not complete
+        self.first_byte = -1
 
     def _take_in(self, data: bytes) -> None:
         if data and not self.received:
@@ -397,37 +360,32 @@ class _CountingTls(TlsStream):
         return self._tls.version() or "TLS"
 
 
-def _handshake_failure(error: OSError, tls: _CountingTls) -> tuple[Symptom, str]:
-    """What ended a handshake."""
-    if isinstance(error, ssl.SSLError) and not isinstance(error, ssl.SSLEOFError):
-        if tls.first_byte == _ALERT or "ALERT" in (error.reason or ""):
-            return Symptom.ALERT, f"answered with the alert {_words(error.reason)}"
-        if tls.received:
-            return Symptom.GARBAGE, f"the answer is not TLS ({_words(error.reason)})"
+def _handshake_text(symptom: Symptom, error: OSError, received: int) -> str:
+    """What ended a handshake, in words."""
+    if symptom is Symptom.EOF:
+        return f"closed after {received} bytes" if received else "connection closed after the ClientHello"
     if isinstance(error, ConnectionResetError):
-        return (
-            Symptom.RESET,
-            "connection reset after the ClientHello" if not tls.received else f"reset after {tls.received} bytes",
-        )
-    if isinstance(error, ssl.SSLEOFError):
-        return (
-            Symptom.EOF,
-            "connection closed after the ClientHello" if not tls.received else f"closed after {tls.received} bytes",
-        )
-    return Symptom.RESET, f"connection failed: {error.strerror or error}"
+        return f"reset after {received} bytes" if received else "connection reset after the ClientHello"
+    if isinstance(error, ssl.SSLError):
+        reason = (error.reason or "unknown").lower().replace("_", " ")
+        return f"answered with the alert {reason}" if symptom is Symptom.ALERT else f"the answer is not TLS ({reason})"
+    return f"connection failed: {error.strerror or error}"
+
+
+def _certificate_evidence(classified: ClassifiedChain) -> Evidence:
+    evidence: Evidence = {"certificate": str(classified.kind)}
+    if classified.kind is CertificateKind.KNOWN_ROOT:
+        evidence["known_root"] = classified.fingerprint
+    return evidence
 
 
 def _rate(answer: bytearray, seconds: float) -> float | None:
     """Bytes a second until the last one came; None when too few came to tell."""
-    return len(answer) / seconds if seconds > 0 and len(answer) >= _RATED else None
+    return len(answer) / seconds if seconds > 0 and len(answer) >= _RATE_BYTES else None
 
 
-def _words(reason: str | None) -> str:
-    return (reason or "unknown").lower().replace("_", " ")
-
-
-def _is_whole(answer: bytearray) -> bool:
-    """The answer's length says that all of it is there."""
+def _is_complete(answer: bytearray) -> bool:
+    """Whether all of the answer has come, by its Content-Length, or a head never will."""
     end = answer.find(b"\r\n\r\n")
     if end < 0:
         return len(answer) > HEAD_LIMIT
@@ -435,19 +393,24 @@ def _is_whole(answer: bytearray) -> bool:
     return length is not None and length.isdigit() and len(answer) - end - 4 >= int(length[:12])
 
 
+_TITLE = re.compile(rb"<title[^<>]{0,200}>([^<]{1,1000})", re.IGNORECASE)
+_TITLE_LIMIT = 200
+
+
 def _parse_answer(answer: bytes) -> Evidence | None:
-    """Status, and where it points to, of the head; None when this is no HTTP."""
+    """The status, the Location field and the title of an answer; None when it is not HTTP. What was cut off, or breaks
+    the rules of `wire.http1_response`, is read as far as it goes: a censor's answer is evidence too."""
     head, _, _ = answer.partition(b"\r\n\r\n")
     status_line = head.split(b"\r\n", 1)[0]
     if not status_line.startswith(b"HTTP/1.") or not status_line[9:12].isdigit():
         return None
-    seen: Evidence = {"status": int(status_line[9:12])}
+    evidence: Evidence = {"status": int(status_line[9:12])}
     if title := _TITLE.search(answer):
-        seen["title"] = " ".join(title[1].decode("utf-8", "replace").split())[:_TITLE_LIMIT]
+        evidence["title"] = " ".join(title[1].decode("utf-8", "replace").split())[:_TITLE_LIMIT]
     location = _field(head, b"location")
     if location is not None:
-        seen["location"] = location[:500].decode("latin-1")
-    return seen
+        evidence["location"] = location[:500].decode("latin-1")
+    return evidence
 
 
 def _field(head: bytes, name: bytes) -> bytes | None:
@@ -456,3 +419,7 @@ def _field(head: bytes, name: bytes) -> bytes | None:
         if colon and key.strip().lower() == name:
             return value.strip()
     return None
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()

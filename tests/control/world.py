@@ -45,6 +45,7 @@ from proxy.session.events import Events
 from proxy.session.plan import plan_for
 from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
+from tests.support.environment import FakeEnvironment
 from tests.support.outcomes import HOME
 from tests.support.scripted import FakeOracle
 from tests.support.services import events_to, services
@@ -139,7 +140,7 @@ class World:
     believed: list[Change] = field(default_factory=list)
     reloads: int = 0
     resolved: list[str] = field(default_factory=list)  # names that a measurement asked for, in order
-    measured_with: ProbeEnvironment | None = None  # in the place of ways that lead nowhere
+    measured_with: FakeEnvironment | None = None  # in the place of ways that lead nowhere
     decided: Plan | None = None  # what addons make of every plan
     addons: tuple[AddonState, ...] = ()
     store_file: Path | None = None  # in memory
@@ -203,12 +204,12 @@ class World:
         return await plan_for(request, shared, cast(Any, self._setup))
 
     @property
-    def means(self) -> ProbeEnvironment:
+    def means(self) -> FakeEnvironment:
         """Nothing leads anywhere, and every name has an address, unless there is something to measure with."""
         if self.measured_with is not None:
             return self.measured_with
         registry = self._setup.registry
-        return ProbeEnvironment(
+        return FakeEnvironment(
             settings=self.settings,
             dialer=registry.dialer,
             carries=registry.carries,
@@ -256,7 +257,7 @@ class World:
         self._setup = Setup(self.settings, Loaded(self.path, ("a notice",)), router, Registry(names))
 
 
-def nowhere(world: World) -> ProbeEnvironment:
+def nowhere(world: World) -> FakeEnvironment:
     """Without a network: no relay is reached either."""
     gone = DialError("the network is unreachable", stage=Stage.CONNECT, symptom=Symptom.TIMEOUT)
     down = DialError("the relay is not reached", stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN)

@@ -31,6 +31,7 @@ LINGER_S = 5.0
 _UNSENT_LIMIT = 2 * CHUNK
 _DISCARDED_CHUNKS = 4
 _DER = 2  # _ssl.ENCODING_DER
+_ALERT = 0x15  # the record type of alerts
 _CERTIFICATE = frozen_evidence({"relay": Symptom.CERTIFICATE})
 _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CERT_HAS_EXPIRED
 
@@ -304,6 +305,21 @@ def trusting_all() -> ssl.SSLContext:
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
     return context
+
+
+def handshake_symptom(error: OSError, *, first_byte: int = -1) -> Symptom:
+    """Returns what ended a client's handshake: CERTIFICATE, EOF, ALERT, GARBAGE (the answer is not TLS), DROPPED (the
+    kernel got no acknowledgement) or RESET. `first_byte` is the first byte that came, where it is known."""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        return Symptom.CERTIFICATE
+    if isinstance(error, ssl.SSLEOFError):
+        return Symptom.EOF
+    if isinstance(error, ssl.SSLError):
+        reason = error.reason or ""
+        # OpenSSL names an alert by the version that defined it, not always with ALERT: TLSV1_UNRECOGNIZED_NAME.
+        is_alert = first_byte == _ALERT or "ALERT" in reason or reason.startswith(("TLSV1_", "TLSV13_"))
+        return Symptom.ALERT if is_alert else Symptom.GARBAGE
+    return Symptom.DROPPED if isinstance(error, TimeoutError) else Symptom.RESET
 
 
 def clock_may_be_wrong(error: ssl.SSLCertVerificationError) -> bool:

@@ -1,87 +1,101 @@
-"""Controls of a measurement: other sites, asked direct. Where none of them answers, a failure says nothing of this one.
+"""The control of a measurement: another site, tested direct. Where it does not answer either, a failure says nothing
+about the measured site.
 
-They are the user's own (`[auto] controls`), as far as rules and addons let them go direct and nothing is held against
-them.
+Control pages are the user's own (`[auto] controls`), as far as rules and addons allow them direct and they work.
 """
 
 from __future__ import annotations
 
 import asyncio
+import math
 import random
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable
+from dataclasses import replace
+from functools import partial
 
 from proxy.detect.scopes import registrable
 from proxy.model import DIRECT, MeasurementStep, StepKind, StepResult, Symptom
+from proxy.probe.control_page import control_pages
 from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
 from proxy.probe.site_probe import SiteProbe
-from proxy.probe.target import ProbeTarget, page_of
+from proxy.probe.target import ProbeTarget
 
-_CONTROLS = 2
-"""Controls that are asked at most: one that does not answer may be blocked itself, two would be chance."""
+_CONTROLS_MAX = 2
+"""Pages that are requested at most: one that does not answer may be blocked itself, two at once would be chance."""
+
+
+class SharedControls:
+    """The latest results of control pages, for all measurements on one network. When hundreds of sites fail at once,
+    one measurement requests the page and the others wait for its result."""
+
+    def __init__(self) -> None:
+        self._locks: defaultdict[ProbeTarget, asyncio.Lock] = defaultdict(asyncio.Lock)
+        self._results: dict[ProbeTarget, tuple[float, MeasurementStep]] = {}
+
+    async def check(
+        self, page: ProbeTarget, probe: Callable[[], Awaitable[MeasurementStep]], *, keep_s: float
+    ) -> MeasurementStep:
+        """Returns the result of a page that is not older than `keep_s`, else that of `probe`."""
+        async with self._locks[page]:
+            now = asyncio.get_running_loop().time()
+            checked_at, step = self._results.get(page, (-math.inf, None))
+            if step is None or now - checked_at >= keep_s:
+                step = await probe()
+                self._results[page] = now, step
+            return step
 
 
 class Controls:
-    """The controls of one measurement."""
+    """The control pages of one measurement."""
 
     def __init__(
-        self,
-        env: ProbeEnvironment,
-        request: MeasurementRequest,
-        new_probe: Callable[[Callable[[MeasurementStep], None]], SiteProbe],
+        self, env: ProbeEnvironment, request: MeasurementRequest, probe: SiteProbe, shared: SharedControls
     ) -> None:
         self._env = env
         self._request = request
-        self._new_probe = new_probe
+        self._probe = probe
+        self._shared = shared
 
     async def check(self, emit: Callable[[MeasurementStep], None]) -> None:
-        """Whether other sites are reached direct: without one, a failure says nothing about this one."""
-        pages = [page for page in await self._pages() if not self._is_same_site(page)]
+        """Requests control pages until one answers, and emits a step for each."""
+        site = registrable(self._request.page.host)
+        pages = [page for page in await self._pages() if registrable(page.host) != site]
         if not pages:
             text = "no control site may be tested direct (`[auto] controls`)"
             emit(MeasurementStep(StepKind.CONTROL, DIRECT, StepResult.NOT_TESTED, text=text))
             return
-        random.shuffle(pages)  # no habit
-        for page in pages[:_CONTROLS]:
-            step = await self._check(page)
+        random.shuffle(pages)  # Byway is not to be recognised by the page that it always requests first
+        keep_s = self._env.settings.detect.measure_control_s
+        for page in pages[:_CONTROLS_MAX]:
+            step = await self._shared.check(page, partial(self._probe_page, page), keep_s=keep_s)
             emit(step)
             if step.ok:
                 return
 
-    async def _check(self, page: ProbeTarget) -> MeasurementStep:
-        if self._env.controls is None:
-            return await self._probe_control(page)
-        keep_s = self._env.settings.detect.measure_control_s
-        return await self._env.controls.ask(page, lambda: self._probe_control(page), keep_s=keep_s)
-
-    async def _probe_control(self, page: ProbeTarget) -> MeasurementStep:
-        began = _now()
+    async def _probe_page(self, page: ProbeTarget) -> MeasurementStep:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
         steps: list[MeasurementStep] = []
-        place, dialer = page.destination, self._env.dialer(DIRECT)
-        probe = self._new_probe(steps.append)
-        reached = await probe.visit(DIRECT, dialer, place, page, connect_s=self._env.settings.detect.syn_s * 2)
+        reached = await replace(self._probe, emit=steps.append).visit(
+            DIRECT, self._env.dialer(DIRECT), page.destination, page, connect_s=self._env.settings.detect.syn_s * 2
+        )
         last = steps[-1]
-        text = f"{page.host} answered" if reached else f"{page.host}: {last.text}"
-        symptom = Symptom.NONE if reached else last.symptom
-        found = StepResult.OK if reached else StepResult.FAILED
-        elapsed = round(_now() - began, 4)
         return MeasurementStep(
-            StepKind.CONTROL, DIRECT, found, symptom, text, last.address, elapsed, {"host": page.host}
+            StepKind.CONTROL,
+            DIRECT,
+            StepResult.OK if reached else StepResult.FAILED,
+            Symptom.NONE if reached else last.symptom,
+            f"{page.host} answered" if reached else f"{page.host}: {last.text}",
+            last.address,
+            round(loop.time() - began, 4),
+            {"host": page.host},
         )
 
-    def _is_same_site(self, page: ProbeTarget) -> bool:
-        return registrable(self._request.page.host) == registrable(page.host)
-
     async def _pages(self) -> list[ProbeTarget]:
-        """Those that rules and addons let go direct, and that are not in trouble themselves."""
-        env = self._env
-        pages = [page for page in map(page_of, env.settings.auto.controls) if not env.is_troubled(page.host)]
-        return [page for page in pages if await env.may_go_direct(page.destination)]
+        pages = [control.target for control in control_pages(self._env.settings.auto)]
+        return [page for page in pages if await self._env.may_be_control(page)]
 
     async def neutral_name(self) -> str:
-        """A name that censors have no reason to block; empty when no control may be asked."""
-        others = [page.host for page in await self._pages()]
-        return next((host for host in others if host != self._request.page.host), "")
-
-
-def _now() -> float:
-    return asyncio.get_running_loop().time()
+        """A name that censors have no reason to block, for another SNI; empty when no control page may be used."""
+        return next((page.host for page in await self._pages() if page.host != self._request.page.host), "")

@@ -1,138 +1,137 @@
-"""What a measurement is made with, and what it is asked.
-
-Means are what a Setup and the services of a process lend to it, as functions: a test brings its own, and none of them
-is more than a measurement needs.
-"""
+"""The inputs of a measurement: what is to be measured, and the environment that it is measured in."""
 
 from __future__ import annotations
 
-import asyncio
-import math
 import ssl
-from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
-from functools import partial
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
 
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import Settings
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.tls_interception import KnownRoots
-from proxy.model import DIRECT, Belief, Destination, DnsFinding, IPAddress, MeasurementStep, Plan, Route, State
+from proxy.model import DIRECT, Belief, Destination, DnsFinding, IPAddress, Plan, Route, State
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.kernel.tcp_info import TcpInfo
-from proxy.net.race.policy import NO_POLICY, AnswerClassifier
+from proxy.net.race.policy import AnswerClassifier
 from proxy.probe.target import ProbeTarget
 from proxy.session.services import Services
 from proxy.session.setup import Setup, refusal_by
 
-_TROUBLED = (*TROUBLED, State.DOWN)
 
-Resolve = Callable[[str], Awaitable[Sequence[IPAddress]]]
+class ProbeEnvironment(Protocol):
+    """What a measurement dials with, asks for names, and is allowed to do."""
+
+    @property
+    def settings(self) -> Settings: ...
+    @property
+    def tcp_info(self) -> TcpInfo: ...
+    @property
+    def classifier(self) -> AnswerClassifier:
+        """Classifies answers to plain HTTP requests."""
+
+    @property
+    def roots(self) -> KnownRoots:
+        """The roots that are known to intercept."""
+
+    @property
+    def trust(self) -> ssl.SSLContext | None:
+        """Verifies certificates; None: with the system's roots."""
+
+    def dialer(self, route: Route, /) -> Dialer:
+        """Raises BywayError for a strategy that cannot be used here."""
+
+    def carries(self, route: Route, destination: Destination, /) -> bool:
+        """Whether the relays of `route` can be asked for `destination`."""
+
+    def refuses(self, destination: Destination, address: IPAddress, /) -> str | None:
+        """Why this address may not be dialed for `destination`; None: it may."""
+
+    def is_private(self, host: str, /) -> bool:
+        """Whether nothing may be sent to `host` but what the user sends."""
+
+    async def may_be_control(self, page: ProbeTarget, /) -> bool:
+        """Whether a control page may be requested direct, and its site is not in trouble itself."""
+
+    async def resolve(self, host: str, /) -> Sequence[IPAddress]:
+        """Asks the system's resolver, unencrypted. Raises DialError."""
+
+    async def secure(self, host: str, /) -> Sequence[IPAddress]:
+        """Asks encrypted DNS. Raises DialError."""
+
+    async def compare(self, host: str, /) -> DnsFinding | None:
+        """What is wrong with the system's answer for `host`, once both resolvers were asked; None: nothing is. Raises
+        DialError."""
+
+    def finding(self, host: str, /) -> DnsFinding | None:
+        """The same as far as it is known, without asking."""
 
 
-class SharedControls:
-    """What asking the controls showed, for all measurements of the next moments: of hundreds of sites that fail, few
-    need to ask one. One asks, the others wait for it."""
+class SetupEnvironment:
+    """The environment of a running Byway: a Setup, and the services of the process."""
 
-    def __init__(self) -> None:
-        self._locks: defaultdict[ProbeTarget, asyncio.Lock] = defaultdict(asyncio.Lock)
-        self._results: dict[ProbeTarget, tuple[float, MeasurementStep]] = {}
+    trust = None
 
-    async def ask(
-        self, page: ProbeTarget, ask: Callable[[], Awaitable[MeasurementStep]], *, keep_s: float
-    ) -> MeasurementStep:
-        """What `ask` finds of a control, or found not longer ago than `keep_s`."""
-        async with self._locks[page]:
-            now = asyncio.get_running_loop().time()
-            asked_at, step = self._results.get(page, (-math.inf, None))
-            if step is None or now - asked_at >= keep_s:
-                step = await ask()
-                self._results[page] = now, step
-            return step
+    def __init__(self, setup: Setup, services: Services) -> None:
+        self._setup = setup
+        self._services = services
+        self._refuse_address = refusal_by(setup.guard, setup.resolver)
+        self.settings = setup.settings
+        self.tcp_info = services.tcp_info
+        self.classifier = setup.policy
+        self.roots = services.roots
 
+    def dialer(self, route: Route, /) -> Dialer:
+        return self._setup.registry.dialer(route)
 
-async def _always(_destination: Destination) -> bool:
-    return True
+    def carries(self, route: Route, destination: Destination, /) -> bool:
+        return self._setup.registry.carries(route, destination)
 
+    def refuses(self, destination: Destination, address: IPAddress, /) -> str | None:
+        return self._refuse_address(destination, address)
 
-@dataclass(frozen=True, slots=True)
-class ProbeEnvironment:
-    """What is measured with."""
+    def is_private(self, host: str, /) -> bool:
+        return self._services.is_private(host)
 
-    settings: Settings
-    dialer: Callable[[Route], Dialer]
-    carries: Callable[[Route, Destination], bool]
-    refuses: Callable[[Destination, IPAddress], str | None]
-    """Why an address may not be dialed for a destination."""
-    is_private: Callable[[str], bool]
-    tcp_info: TcpInfo
-    may_go_direct: Callable[[Destination], Awaitable[bool]] = _always
-    """Whether a control may be asked: rules and addons hold for these too."""
-    is_troubled: Callable[[str], bool] = lambda _: False
-    """Whether a host is held to be in trouble: that it fails says nothing of any other."""
-    classifier: AnswerClassifier = NO_POLICY
-    """What a plain HTTP answer is."""
-    resolve: Resolve | None = None
-    """The system's resolver, asked in clear."""
-    secure: Resolve | None = None
-    compare: Callable[[str], Awaitable[DnsFinding | None]] | None = None
-    """What is wrong with what the system's resolver said of a name, after both were asked."""
-    finding: Callable[[str], DnsFinding | None] = lambda _: None
-    """The same as far as it is known, without asking."""
-    trust: ssl.SSLContext | None = None
-    """What certificates are held to; None: the system's roots."""
-    roots: KnownRoots = field(default_factory=KnownRoots)
-    """Those that are known to intercept."""
-    controls: SharedControls | None = None
-    """Shared by measurements on one network; None: each asks its own."""
+    async def may_be_control(self, page: ProbeTarget, /) -> bool:
+        services = self._services
+        belief = services.beliefs.lookup(page.host, network=services.network(), now=services.now())
+        if belief.state in (*TROUBLED, State.DOWN):
+            return False
+        return await services.may_go_direct(self._setup, page.destination)
 
-    @classmethod
-    def of(cls, setup: Setup, services: Services) -> ProbeEnvironment:
-        return cls(
-            settings=setup.settings,
-            dialer=setup.registry.dialer,
-            carries=setup.registry.carries,
-            refuses=refusal_by(setup.guard, setup.resolver),
-            is_private=services.is_private,
-            may_go_direct=partial(services.may_go_direct, setup),
-            is_troubled=_trouble_check(services),
-            tcp_info=services.tcp_info,
-            classifier=setup.policy,
-            resolve=setup.resolver.resolve,
-            secure=setup.resolver.secure,
-            compare=setup.resolver.compare,
-            finding=setup.resolver.finding,
-            roots=services.roots,
-        )
+    async def resolve(self, host: str, /) -> Sequence[IPAddress]:
+        return await self._setup.resolver.resolve(host)
+
+    async def secure(self, host: str, /) -> Sequence[IPAddress]:
+        return await self._setup.resolver.secure(host)
+
+    async def compare(self, host: str, /) -> DnsFinding | None:
+        return await self._setup.resolver.compare(host)
+
+    def finding(self, host: str, /) -> DnsFinding | None:
+        return self._setup.resolver.finding(host)
 
 
 @dataclass(frozen=True, slots=True)
 class MeasurementRequest:
-    """What is to be measured, and what is known and said of it."""
+    """What is to be measured, with the plan and the stored status of the site."""
 
     page: ProbeTarget
     plan: Plan
     belief: Belief
     routes: tuple[Route, ...]
-    """To be looked at: direct, local means, relays."""
+    """To be tested: direct, local strategies, relays."""
     thorough: bool = True
-    """Both address families, a neutral name at the same address, secure DNS beside the system's."""
+    """Whether to test both address families, another SNI at the same address, and encrypted DNS beside the system's."""
 
     @property
     def destination(self) -> Destination:
         return self.page.destination
 
 
-def _trouble_check(services: Services) -> Callable[[str], bool]:
-    def is_troubled(host: str) -> bool:
-        belief = services.beliefs.lookup(host, network=services.network(), now=services.now())
-        return belief.state in _TROUBLED
-
-    return is_troubled
-
-
 def measured_routes(settings: Settings) -> tuple[Route, ...]:
-    """All that there is to be looked at under these settings: direct, each local means, each relay."""
+    """All routes that a measurement tests under these settings: direct, each local strategy, each relay."""
     local = [Route(wrap=tuple(rung.split("|"))) for rung in settings.auto.ladder]
     return (DIRECT, *local, *(Route((relay.name,)) for relay in enabled_relays(settings.relay)))

@@ -28,12 +28,12 @@ from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
-from proxy.probe.measure.inputs import ProbeEnvironment
 from proxy.store.store import Store
 from tests.cli.conftest import Byway, Home, Running
 from tests.cli.test_commands import BYWAY, on_terminal
 from tests.control.world import World, nowhere
 from tests.support.censor import Behaviour, Censor
+from tests.support.environment import FakeEnvironment
 from tests.support.origin import Origin
 from tests.support.outcomes import rescued
 from tests.support.relay import Relay as RelayServer
@@ -352,7 +352,7 @@ SITES = 200
 
 
 @asynccontextmanager
-async def country(world: World) -> AsyncIterator[tuple[ProbeEnvironment, Censor, RelayServer, int]]:
+async def country(world: World) -> AsyncIterator[tuple[FakeEnvironment, Censor, RelayServer, int]]:
     """A censor in front of an origin, and a relay around it: every name leads to the censor's address."""
     poller = make_poller(asyncio.get_running_loop())
     hosts = [f"s{number}.test" for number in range(SITES)]
@@ -375,7 +375,7 @@ async def country(world: World) -> AsyncIterator[tuple[ProbeEnvironment, Censor,
             relay=(RelayConfig(name="tor", url=f"socks5h://127.0.0.9:{relay.port}"),),
             detect=Detect(silent_s=1, syn_s=1),
         )
-        means = ProbeEnvironment(
+        means = FakeEnvironment(
             settings=settings,
             dialer=registry.dialer,
             carries=registry.carries,

@@ -18,7 +18,7 @@ from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, Fingerprint, parse_fingerprints
 from proxy.detect.pages.charset import decode
 from proxy.detect.pages.page_classifier import PageSeen, look
-from proxy.detect.tls_interception import Kind, KnownRoots, classify_chain
+from proxy.detect.tls_interception import CertificateKind, KnownRoots, classify_chain
 from tests.support.ordinary_pages import Ordinary, ordinary_pages
 
 DATA = Path(os.environ["BYWAY_TEST_DATA"]) if os.environ.get("BYWAY_TEST_DATA") else None
@@ -161,4 +161,4 @@ def test_each_of_kazakhstans_roots_is_known() -> None:
         der = ssl.PEM_cert_to_DER_cert(file.read_text())
         for chain in ([der], [b"the site's", der]):
             found = classify_chain(chain, "vk.com", verified=False, expired=False, roots=roots)
-            assert (found.kind, found.fingerprint) == (Kind.KNOWN_ROOT, file.stem)
+            assert (found.kind, found.fingerprint) == (CertificateKind.KNOWN_ROOT, file.stem)

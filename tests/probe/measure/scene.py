@@ -37,6 +37,7 @@ from proxy.probe.measure.inputs import MeasurementRequest, ProbeEnvironment
 from proxy.probe.measure.measurement import measure
 from proxy.probe.target import page_of
 from tests.support.censor import Censor
+from tests.support.environment import FakeEnvironment
 from tests.support.origin import Origin
 from tests.support.outcomes import TOR
 from tests.support.relay import Relay as RelayServer
@@ -65,9 +66,9 @@ class Scene:
     secure_address: str = ORIGIN
 
     @property
-    def means(self) -> ProbeEnvironment:
+    def means(self) -> FakeEnvironment:
         port = self.origin.https_port
-        return ProbeEnvironment(
+        return FakeEnvironment(
             settings=Settings(
                 auto=Auto(controls=(f"https://{CONTROL}:{port}/",)),
                 relay=(RelayConfig(name="tor", url=f"socks5h://127.0.0.9:{self.relay.port}"),),

@@ -9,9 +9,9 @@ import pytest
 
 from proxy.config.schema import Auto
 from proxy.model import DIRECT, Destination, StepKind, StepResult
-from proxy.probe.measure.inputs import ProbeEnvironment
 from tests.probe.measure.scene import CONTROL, FILTERED, SITE, Scene, judged, only, steps_of
 from tests.support.censor import Behaviour
+from tests.support.environment import FakeEnvironment
 from tests.support.outcomes import TOR
 
 
@@ -27,7 +27,7 @@ async def test_no_control_is_asked_that_a_rule_keeps_to_relays(scene: Scene) -> 
     assert CONTROL not in scene.asked
 
 
-def with_filtered_control(scene: Scene) -> ProbeEnvironment:
+def with_filtered_control(scene: Scene) -> FakeEnvironment:
     """The first control that is asked is one that the censor resets too."""
     means, port = scene.means, scene.origin.https_port
     controls = (f"https://{FILTERED}:{port}/", f"https://{CONTROL}:{port}/")

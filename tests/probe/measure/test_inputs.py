@@ -10,7 +10,8 @@ from unittest.mock import MagicMock
 from proxy.config.schema import Detect, RelayConfig, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import DIRECT, DOH, Belief, MeasurementStep, State, StepKind, StepResult
-from proxy.probe.measure.inputs import ProbeEnvironment, SharedControls, measured_routes
+from proxy.probe.measure.controls import SharedControls
+from proxy.probe.measure.inputs import SetupEnvironment, measured_routes
 from proxy.probe.target import page_of
 from proxy.session.setup import Setup
 from tests.probe.measure.scene import CONTROL, FILTERED
@@ -18,12 +19,12 @@ from tests.support.outcomes import HOME, TOR
 from tests.support.services import services
 
 
-def test_what_is_believed_says_who_is_in_trouble() -> None:
+async def test_what_is_believed_says_who_is_in_trouble() -> None:
     held = Belief(FILTERED, HOME, State.BLOCKED, "sni_reset", until=math.inf)
     setup = cast(Any, MagicMock(spec=Setup))
-    means = ProbeEnvironment.of(setup, services(beliefs=Beliefs(Detect(), [held])))
-    assert means.is_troubled(FILTERED)
-    assert not means.is_troubled(CONTROL)
+    env = SetupEnvironment(setup, services(beliefs=Beliefs(Detect(), [held])))
+    assert not await env.may_be_control(page_of(FILTERED))
+    assert await env.may_be_control(page_of(CONTROL))
 
 
 async def test_few_ask_a_control() -> None:
@@ -36,10 +37,10 @@ async def test_few_ask_a_control() -> None:
         return MeasurementStep(StepKind.CONTROL, DIRECT, StepResult.OK, text=str(asked))
 
     shared, page, other = SharedControls(), page_of(CONTROL), page_of(FILTERED)
-    steps = await asyncio.gather(*(shared.ask(page, ask, keep_s=60) for _ in range(5)))
+    steps = await asyncio.gather(*(shared.check(page, ask, keep_s=60) for _ in range(5)))
     assert {step.text for step in steps} == {"1"}
-    assert (await shared.ask(page, ask, keep_s=0)).text == "2"
-    assert (await shared.ask(other, ask, keep_s=60)).text == "3"  # what one said is no word of another
+    assert (await shared.check(page, ask, keep_s=0)).text == "2"
+    assert (await shared.check(other, ask, keep_s=60)).text == "3"  # what one said is no word of another
 
 
 def test_all_routes_are_looked_at() -> None:
