@@ -9,9 +9,9 @@ to the system's resolver.
 from __future__ import annotations
 
 from proxy.detect.signals import NOT_JUDGED
-from proxy.model import DIRECT, DOH, Action, DnsFinding, Outcome, Protocol, Route, SignalId, Stage
+from proxy.model import DIRECT, DOH, Action, DnsFinding, Outcome, Protocol, SignalId, Stage
 from proxy.net.tasks import spawn
-from proxy.probe.same_flight import answers
+from proxy.probe.same_flight import gets_answer
 from proxy.session.events import Delivered, Learned, OpenRecord
 from proxy.session.services import Services
 from proxy.session.setup import Setup
@@ -28,7 +28,7 @@ class DnsCheck:
         """Starts a check when the visit was rescued from a failure that a wrong DNS answer can explain."""
         if self._is_due(visit.setup, visit.record.outcome):
             visit.record.retain()
-            spawn(self._run(visit.setup, visit.record, visit.flight), name=f"diagnose {visit.record.outcome.host}")
+            spawn(self._run(visit.setup, visit.record, visit.flight), name=f"check DNS of {visit.record.outcome.host}")
 
     def _is_due(self, setup: Setup, visit: Outcome) -> bool:
         direct = next((a for a in visit.attempts if a.route == DIRECT), None)
@@ -49,29 +49,25 @@ class DnsCheck:
             finding = await setup.resolver.compare(visit.request.destination.host)
             if finding is None:
                 return
-            works_there = await self._works_there(setup, visit, flight, finding)
-            if works_there is not False:
+            works = await self._works_by_doh(setup, visit, flight, finding)
+            if works is not False:
                 record.add_evidence(DIRECT, {"dns": finding.signal, "dns_detail": finding.detail})
-            if (
-                works_there and self._services.network() == record.network
-            ):  # so the next visit can go direct by encrypted DNS
+            if works and self._services.network() == record.network:
+                # The next visit can go direct to the address from encrypted DNS.
                 now, host = self._services.now(), visit.host
                 changes = self._services.beliefs.rung_result(host, DOH, ok=True, network=record.network, now=now)
                 self._services.events.emit(Learned(changes))
         finally:
             record.release()
 
-    async def _works_there(self, setup: Setup, visit: Outcome, flight: Flight, finding: DnsFinding) -> bool | None:
-        """Whether direct works at the addresses that the secure resolver names; None when nothing hangs on it. A name
-        that the system's resolver alone denies needs no more. Other addresses may as well be a CDN's, which names those
-        near to who asks: they explain the failure when direct works there."""
-        if finding.signal != SignalId.DNS_MISMATCH or any(_is_secure(a.route) and a.delivered for a in visit.attempts):
+    async def _works_by_doh(self, setup: Setup, visit: Outcome, flight: Flight, finding: DnsFinding) -> bool | None:
+        """Whether direct works at the addresses from encrypted DNS; None when the finding needs no such proof. Other
+        addresses than the system's may be a CDN's, which answers by who asks: they explain the failure of direct only
+        when direct works there."""
+        delivered_by_doh = any(a.delivered and a.route.is_direct and "doh" in a.route.wrap for a in visit.attempts)
+        if finding.signal != SignalId.DNS_MISMATCH or delivered_by_doh:
             return None
-        tried = next((a for a in visit.attempts if a.route == DOH and a.stage is Stage.FIRST_BYTE), None)
-        if tried is not None or flight.protocol not in (Protocol.TLS, Protocol.HTTP):
+        failed_by_doh = any(a.route == DOH and a.stage is Stage.FIRST_BYTE for a in visit.attempts)
+        if failed_by_doh or flight.protocol not in (Protocol.TLS, Protocol.HTTP):
             return False
-        return await answers(setup, self._services.tcp_info, visit, flight, DOH)
-
-
-def _is_secure(route: Route) -> bool:
-    return route.is_direct and "doh" in route.wrap
+        return await gets_answer(setup, self._services.tcp_info, visit, flight, DOH)

@@ -15,26 +15,28 @@ from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, clas
 from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, NetworkState, Outcome, Protocol, Route
 from proxy.model.bounded import Bounded
 from proxy.net.tasks import spawn
-from proxy.probe.certificate_chain import FetchedChain, fetch_chain
+from proxy.probe.certificate_chain import fetch_chain
 from proxy.session.connection_record import FINISHED_BYTES
 from proxy.session.events import Delivered, Learned, SignalWaits, TunnelEnded
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 
 HUNG_UP_S = 20.0
+"""A client that rejects a certificate closes the connection within this time."""
 
 CHECKED_MAX = 4096
+"""Hosts of which the time of the last check is remembered."""
 
 
 class InterceptionCheck:
     """Checks certificates, one host at a time. Belongs to one loop."""
 
-    def __init__(self, services: Services, ask_control: Callable[[Setup], Awaitable[None]]) -> None:
-        """`ask_control` fetches a control page, which shows whether every site is re-signed here."""
+    def __init__(self, services: Services, check_control: Callable[[Setup], Awaitable[None]]) -> None:
+        """`check_control` requests a control page, which shows whether every site is re-signed here."""
         self._services = services
-        self._ask_control = ask_control
-        self._checked: Bounded[tuple[NetworkId, str], float] = Bounded(CHECKED_MAX)  # → when
-        self._last: dict[NetworkId, float] = {}  # of the checks that no rejection caused
+        self._check_control = check_control
+        self._checked: Bounded[tuple[NetworkId, str], float] = Bounded(CHECKED_MAX)  # when each host was checked
+        self._last: dict[NetworkId, float] = {}  # when the last check began that no rejection caused
         self._under_way = False
 
     def on_delivered(self, visit: Delivered) -> None:
@@ -67,7 +69,7 @@ class InterceptionCheck:
         return True
 
     def _is_allowed(self, setup: Setup, outcome: Outcome, network: NetworkId, now: float) -> bool:
-        """Whether direct served the tunnel, and would serve another one by what is said and held by now."""
+        """Whether direct served the tunnel, and may serve another one by the rules and the stored status of now."""
         return (
             outcome.winner == DIRECT
             and outcome.protocol is Protocol.TLS
@@ -82,61 +84,58 @@ class InterceptionCheck:
         try:
             host = destination.host
             if not await self._services.may_go_direct(setup, destination):
-                return  # an addon keeps it to relays by now
-            fetched = await self._probe(setup, DIRECT, destination)
-            finding = self._judge(fetched, host)
-            if finding.kind is CertificateKind.WRONG_NAME and self._services.network() == network:
-                self._services.beliefs.suspect_portal(network)  # a captive portal shows its own for every site
+                return  # an addon allows relays only by now
+            classified = await self._classify(setup, DIRECT, destination)
+            if classified.kind is CertificateKind.WRONG_NAME and self._services.network() == network:
+                # A captive portal presents its own certificate for every site.
+                self._services.beliefs.suspect_portal(network)
                 self._services.events.emit(SignalWaits())
-            if not finding.is_foreign:
+            if not classified.is_foreign:
                 return
-            if finding.kind is CertificateKind.UNTRUSTED and not await self._relay_brings_better(setup, destination):
+            if classified.kind is CertificateKind.UNTRUSTED and not await self._relay_gets_valid(setup, destination):
                 return
             if self._services.network() == network:
                 changes = self._services.beliefs.intercepted(
                     host,
-                    known=finding.kind is CertificateKind.KNOWN_ROOT,
-                    fingerprint=finding.fingerprint,
+                    known=classified.kind is CertificateKind.KNOWN_ROOT,
+                    fingerprint=classified.fingerprint,
                     network=network,
                     now=self._services.now(),
-                    trusted=finding.kind is CertificateKind.RESIGNED,
+                    trusted=classified.kind is CertificateKind.RESIGNED,
                 )
                 self._services.events.emit(Learned(changes))
-            if finding.kind is CertificateKind.RESIGNED and self._network_state(network) is not NetworkState.INSPECTED:
-                await self._ask_control(setup)
+            is_inspected = self._services.beliefs.network_state(network) is NetworkState.INSPECTED
+            if classified.kind is CertificateKind.RESIGNED and not is_inspected:
+                await self._check_control(setup)
         finally:
             self._under_way = False
 
-    async def _relay_brings_better(self, setup: Setup, destination: Destination) -> bool:
-        """Whether a relay gets a valid certificate: one that the site itself shows everywhere is no interception."""
+    async def _relay_gets_valid(self, setup: Setup, destination: Destination) -> bool:
+        """Whether the first relay that gets a certificate gets a valid one. A bad one that the site presents everywhere
+        is its own fault and no interception."""
         for name in self._services.health.order(setup.registry.relay_names, self._services.now()):
             route = Route((name,))
             if setup.registry.carries(route, destination):
-                fetched = await self._probe(setup, route, destination)
-                if fetched.chain:
-                    return self._judge(fetched, destination.host).kind is CertificateKind.SITE
+                classified = await self._classify(setup, route, destination)
+                if classified.kind is not CertificateKind.NONE:
+                    return classified.kind is CertificateKind.SITE
         return False
 
-    def _network_state(self, network: NetworkId) -> NetworkState:
-        return self._services.beliefs.network_state(network)
-
-    def _judge(self, fetched: FetchedChain, host: str) -> ClassifiedChain:
+    async def _classify(self, setup: Setup, route: Route, destination: Destination) -> ClassifiedChain:
+        dialer, host = setup.registry.dialer(route), destination.host
+        fetched = await fetch_chain(dialer, destination, host, timeout_s=setup.settings.detect.retest_pair_s)
         return classify_chain(
             fetched.chain, host, verified=fetched.verified, expired=fetched.expired, roots=self._services.roots
         )
 
-    async def _probe(self, setup: Setup, route: Route, destination: Destination) -> FetchedChain:
-        dialer = setup.registry.dialer(route)
-        return await fetch_chain(dialer, destination, destination.host, timeout_s=setup.settings.detect.retest_pair_s)
-
 
 def _client_rejected(outcome: Outcome) -> bool:
     """Whether the client closed the connection as clients do that reject a certificate: soon, with little sent."""
-    said_after = outcome.bytes_up - outcome.flight_bytes
+    sent_after_flight = outcome.bytes_up - outcome.flight_bytes
     return (
         outcome.closed_by is ClosedBy.CLIENT
         and outcome.duration < HUNG_UP_S
         and outcome.bytes_down > 0
         and outcome.flight_bytes > 0
-        and said_after < FINISHED_BYTES
+        and sent_after_flight < FINISHED_BYTES  # less than a client's Finished, which it sends once it accepts
     )

@@ -17,7 +17,7 @@ from proxy.detect.beliefs.recovery import retest_needs
 from proxy.detect.signals import concerns
 from proxy.model import DIRECT, Action, Belief, Cause, NetworkId, Outcome, Protocol, Route
 from proxy.net.tasks import spawn
-from proxy.probe.same_flight import answers, answers_as_itself, answers_with_a_page, is_forged
+from proxy.probe.same_flight import gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate
 from proxy.probe.throughput import measure_throughput
 from proxy.routing.strategies import flight_strategies
 from proxy.session.events import Delivered, Learned, SignalWaits
@@ -26,13 +26,13 @@ from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 
 Pair = Callable[[], Awaitable[tuple[bool, bool]]]
-"""Whether direct brings what it must for the block to be over, and whether the other route does."""
+"""Returns whether direct delivers what it must for the block to be over, and whether the other route does."""
 
 _ENOUGH = 64 * 1024
 """Bytes on one connection that a frozen or throttled one does not bring (docs/detection.md, "Re-tests")."""
 
 _AS_MUCH = 0.9
-"""Of what another route brought: two answers to one request are seldom of the same length."""
+"""Share of what another route delivered: two answers to one request seldom have the same length."""
 
 
 class DirectRetest:
@@ -57,7 +57,8 @@ class DirectRetest:
         beliefs = self._services.beliefs
         belief = beliefs.lookup(outcome.host, network=network, now=now)
         if belief.cause == Cause.DNS and _hides_names(setup.settings.dns):
-            return  # direct by a secure resolver is no detour, and to ask the system's again would name the site
+            # Direct by encrypted DNS is no detour, and the system's resolver would learn the name again.
+            return
         if DIRECT not in outcome.plan.routes and belief.cause != Cause.INTERCEPTION:
             return
         if not concerns(belief.cause, flight.protocol):
@@ -66,10 +67,12 @@ class DirectRetest:
             pair = self._pair_for(belief, setup, outcome, outcome.winner, flight)
             spawn(self._retest(setup, outcome, network, pair, belief.cause), name=f"re-test {outcome.host}")
         elif outcome.winner.relays and beliefs.rung_due(outcome.host, network=network, now=now):
-            spawn(self._try_strategies(setup, outcome, flight, network), name=f"try local means for {outcome.host}")
+            spawn(
+                self._try_strategies(setup, outcome, flight, network), name=f"try local strategies for {outcome.host}"
+            )
 
     def _pair_for(self, belief: Belief, setup: Setup, visit: Outcome, other_route: Route, flight: Flight) -> Pair:
-        """What a route must bring here for the block to be over."""
+        """The re-test of what a route must deliver for this block to be over."""
         tcp_info = self._services.tcp_info
         route_works: Callable[[Route], Awaitable[bool]]
         match retest_needs(belief):
@@ -77,11 +80,11 @@ class DirectRetest:
                 return functools.partial(_measure_both, setup, visit, other_route, flight.protocol)
             case "verified" if flight.protocol is Protocol.TLS:
                 logged = belief.cause == Cause.INTERCEPTION
-                route_works = functools.partial(answers_as_itself, setup, self._services.roots, visit, logged=logged)
-            case "page" | "verified":  # plain HTTP verifies nothing, but a block page may be known
-                route_works = functools.partial(answers_with_a_page, setup, tcp_info, visit)
+                route_works = functools.partial(gets_own_certificate, setup, self._services.roots, visit, logged=logged)
+            case "page" | "verified":  # plain HTTP has no certificate, but a block page may be known
+                route_works = functools.partial(gets_page, setup, tcp_info, visit)
             case _:
-                route_works = functools.partial(answers, setup, tcp_info, visit, flight)
+                route_works = functools.partial(gets_answer, setup, tcp_info, visit, flight)
         return functools.partial(_ask_both, route_works, other_route)
 
     async def _retest(self, setup: Setup, visit: Outcome, network: NetworkId, pair: Pair, cause: str) -> None:
@@ -89,7 +92,9 @@ class DirectRetest:
         try:
             direct_ok, other_ok = await pair()
             failed_alone = other_ok and not direct_ok
-            forged = failed_alone and cause == Cause.INTERCEPTION and await is_forged(setup, visit, DIRECT)
+            forged = (
+                failed_alone and cause == Cause.INTERCEPTION and await gets_untrusted_certificate(setup, visit, DIRECT)
+            )
             if services.network() != network:
                 return
             changes = services.beliefs.retested(
@@ -106,11 +111,11 @@ class DirectRetest:
             services.events.emit(SignalWaits())
 
     async def _try_strategies(self, setup: Setup, visit: Outcome, flight: Flight, network: NetworkId) -> None:
-        """One after the other, until one passes."""
+        """Probes one strategy after the other, until one works."""
         services, reported = self._services, False
         try:
             for route in flight_strategies(setup.settings.auto.ladder, flight.protocol):
-                ok = await answers(setup, services.tcp_info, visit, flight, route)
+                ok = await gets_answer(setup, services.tcp_info, visit, flight, route)
                 if services.network() != network or services.setup() is not setup:
                     return
                 now = services.now()
@@ -130,8 +135,8 @@ async def _ask_both(route_works: Callable[[Route], Awaitable[bool]], other_route
 
 
 async def _measure_both(setup: Setup, visit: Outcome, other_route: Route, protocol: Protocol) -> tuple[bool, bool]:
-    """Enough, or all that a small page amounts to: as much as the other route brings, and more than what a relay must
-    carry to prove that direct was frozen."""
+    """Whether direct delivers enough bytes, or all of a small page: as much as the other route, and more than a relay
+    must carry to prove that direct was frozen."""
     detect = setup.settings.detect
 
     def bytes_by(route: Route) -> Awaitable[int]:
@@ -147,5 +152,6 @@ async def _measure_both(setup: Setup, visit: Outcome, other_route: Route, protoc
 
 
 def _hides_names(dns: Dns) -> bool:
-    """Whether suspect names are asked of secure servers: else the system's resolver alone can show that it is over."""
+    """Whether suspect names are resolved by encrypted DNS. Otherwise only the system's resolver can show that a block
+    by DNS is over."""
     return dns.secure != "never" and bool(dns.servers)

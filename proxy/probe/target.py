@@ -1,7 +1,7 @@
-"""A page of a site: what a visit asks for, and what a person types when a site is meant.
+"""The target of a probe: a page of a site, parsed from what a person types.
 
-A name, an address, with or without a port, or the whole of a URL. What is typed may hold anything; what is asked for is
-one line of a request, whatever was typed.
+The input is a name or an address, with or without a port, or a URL, and may hold any characters. The request that is
+made from it is always well-formed.
 """
 
 from __future__ import annotations
@@ -14,12 +14,12 @@ from proxy.wire import hostnames as names
 
 _URL_LIMIT = 8192
 _PORTS = {"http": 80, "ws": 80, "ftp": 21}
-_AGENT = "Mozilla/5.0"  # servers that answer browsers alone are common; nothing else of us is told
+_AGENT = "Mozilla/5.0"  # many servers answer browsers only; no other header identifies Byway
 
 
 @dataclass(frozen=True, slots=True)
 class ProbeTarget:
-    """What is asked for: a host under its own name, and the target of a request."""
+    """A page to request: the host under its own name, and the target of the request."""
 
     host: str  # canonical; a literal sends no SNI
     protocol: Protocol  # TLS or HTTP
@@ -32,7 +32,7 @@ class ProbeTarget:
 
     @property
     def field(self) -> str:
-        """The Host header."""
+        """The value of the Host header."""
         usual = self.port == (443 if self.protocol is Protocol.TLS else 80)
         return bracketed(self.host) if usual else str(self.destination)
 
@@ -46,9 +46,8 @@ class ProbeTarget:
 
 
 def page_of(text: str) -> ProbeTarget:
-    """The page that a URL, or a host with or without a port, names: over TLS unless it says http, or port 80 alone.
-
-    Raises ValueError with a sentence."""
+    """Parses a URL, or a host with or without a port. The page is requested over TLS, unless the scheme is http, or the
+    port is 80 and there is no scheme. Raises ValueError with a sentence."""
     text = text.strip()
     if len(text) > _URL_LIMIT:
         raise ValueError("that is too long for a host or a URL")
@@ -68,9 +67,7 @@ def page_of(text: str) -> ProbeTarget:
 
 
 def names_port(text: str) -> bool:
-    """Whether what a person typed says by which scheme or at which port the page is, so that nothing is left to choose.
-
-    `text` has passed `page_of`."""
+    """Whether the text has a scheme or a port, so that no other one may be tried. `page_of` has accepted it."""
     text = text.strip()
     if "://" in text:
         return True
@@ -78,6 +75,6 @@ def names_port(text: str) -> bool:
 
 
 def _ascii(target: str) -> str:
-    """A request target without a byte that could end its line."""
+    """The request target, at most 2048 bytes, with all bytes escaped that could end its line."""
     safe = (f"%{byte:02X}" if not 0x21 <= byte <= 0x7E else chr(byte) for byte in target.encode("utf-8"))
     return "".join(safe)[:2048]

@@ -19,19 +19,19 @@ from proxy.net.dialers.tls import TlsStream, context_trusting
 from proxy.net.stream import Stream
 
 REQUESTS_MAX = 100
-"""For one measurement: a site whose first page is small is not worn out for it, and Apache ends a connection after so
-many (MaxKeepAliveRequests). For 64 KiB an answer of 656 bytes will do, head included."""
+"""Requests of one measurement, to spare a site whose first page is small. Apache ends a connection after as many
+(MaxKeepAliveRequests). For 64 KiB, answers of 656 bytes are enough, head included."""
 
 _QUIET_S = 1.0
-"""After so long without a further byte the next requests are sent: where an answer ends is not worth parsing here.
-They go out together (RFC 9112, section 9.3.2): one after the other they take longer than a measurement may."""
+"""After this time without a byte the next requests are sent: where an answer ends is not parsed here. They are
+pipelined (RFC 9112 section 9.3.2), since one after the other they take longer than a measurement may."""
 
 
 async def measure_throughput(
     dialer: Dialer, destination: Destination, host: str, protocol: Protocol, *, enough: int, within_s: float
 ) -> int:
-    """The bytes that come on one connection to `host`, over TLS or plain HTTP, until there are `enough`, or all that
-    may be asked for. 0 when it broke off, or brought neither within `within_s`."""
+    """Returns the bytes that one connection to `host` delivers, over TLS or plain HTTP: until there are `enough`, or
+    all that `REQUESTS_MAX` requests get. 0 when the connection broke off, or delivered neither within `within_s`."""
     stream: Stream | None = None
     try:
         with deadline(within_s):
@@ -53,22 +53,21 @@ async def _request_until_enough(stream: Stream, host: str, enough: int) -> int:
     while wanted and not ended:
         await stream.send(request * wanted)
         sent += wanted
-        came, ended = await _until_quiet(stream, enough - received)
-        received += came
+        more, ended = await _receive_until_quiet(stream, enough - received)
+        received += more
         missing = enough - received
         wanted = min(REQUESTS_MAX - sent, math.ceil(missing * sent / received)) if received and missing > 0 else 0
     return received
 
 
-async def _until_quiet(stream: Stream, enough: int) -> tuple[int, bool]:
-    """The bytes that come until there are enough of them, or no more come for a while; and whether the server has
-    ended."""
-    came = 0
+async def _receive_until_quiet(stream: Stream, enough: int) -> tuple[int, bool]:
+    """Returns the bytes received until there are enough, or none came for `_QUIET_S`; and whether the server closed."""
+    received = 0
     with contextlib.suppress(TimeoutError):
-        while came < enough:
-            with deadline(_QUIET_S if came else None):
+        while received < enough:
+            with deadline(_QUIET_S if received else None):
                 data = await stream.receive()
             if not data:
-                return came, True
-            came += len(data)
-    return came, False
+                return received, True
+            received += len(data)
+    return received, False

@@ -25,7 +25,7 @@ from proxy.net.dns.resolver import Resolver
 from proxy.net.poller import make_poller
 from proxy.net.race.policy import VALID, ClassifiedAnswer, NoPolicy
 from proxy.net.tasks import cancel_all, spawn
-from proxy.probe.same_flight import PAGE_LIMIT, answers, answers_as_itself, answers_with_a_page, is_forged
+from proxy.probe.same_flight import PAGE_LIMIT, gets_answer, gets_own_certificate, gets_page, gets_untrusted_certificate
 from proxy.session.setup import Setup
 from proxy.wire.flight import Flight
 from proxy.wire.tls import Verdict
@@ -132,7 +132,7 @@ def test_what_answers_a_hello(name: str) -> None:
 
     async def story() -> None:
         scene = Scene(Script(answer=answer))
-        assert await answers(scene.setup, FakeOracle(), VISIT, flight_of(HELLO), TOR) is ok
+        assert await gets_answer(scene.setup, FakeOracle(), VISIT, flight_of(HELLO), TOR) is ok
         assert scene.asked == [TOR]
         assert len(scene.sent) == 1
         assert scene.all_closed()
@@ -144,7 +144,7 @@ def test_an_answer_that_comes_too_late_is_none() -> None:
     async def story() -> None:
         for after, ok in ((9.0, True), (11.0, False)):
             scene = Scene(Script(answer=SERVER_HELLO, after=after))
-            assert await answers(scene.setup, FakeOracle(), VISIT, flight_of(HELLO), DIRECT) is ok
+            assert await gets_answer(scene.setup, FakeOracle(), VISIT, flight_of(HELLO), DIRECT) is ok
             assert scene.all_closed()
 
     play(story())
@@ -181,7 +181,7 @@ async def test_only_the_sites_own_certificate_is_an_answer_of_its_own(
         via = TcpDialer(poller, Resolver(), lambda *_: None)
         async with answering(via, b"", authorities[whose].server()) as dialer:
             setup = replace(Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer)))
-            assert await answers_as_itself(setup, ROOTS, VISIT, DIRECT, logged=logged) is ok
+            assert await gets_own_certificate(setup, ROOTS, VISIT, DIRECT, logged=logged) is ok
 
 
 PAGES: dict[str, tuple[tuple[bytes | Exception | None, ...], bool]] = {
@@ -207,7 +207,7 @@ def test_what_a_page_is(name: str) -> None:
 
     async def story() -> None:
         scene = Scene(Script(stream=lambda script: InPieces(script, pieces)))
-        assert await answers_with_a_page(scene.setup, FakeOracle(), OVER_HTTP, TOR) is ok
+        assert await gets_page(scene.setup, FakeOracle(), OVER_HTTP, TOR) is ok
         asked = f"GET / HTTP/1.1\r\nHost: {HOST}:443\r\nConnection: close\r\n\r\n".encode()
         assert scene.sent == [asked]
         assert scene.all_closed()
@@ -220,7 +220,7 @@ def test_the_end_of_a_page_is_judged_with_what_came() -> None:
         scene = Scene(Script(stream=lambda script: InPieces(script, (OK + b"what is", b""))))
         loop = asyncio.get_running_loop()
         started = loop.time()
-        assert await answers_with_a_page(scene.setup, FakeOracle(), OVER_HTTP, TOR)
+        assert await gets_page(scene.setup, FakeOracle(), OVER_HTTP, TOR)
         assert loop.time() - started < 3, "it does not wait for more"
 
     play(story())
@@ -230,7 +230,7 @@ def test_no_more_of_a_page_is_read_than_it_takes() -> None:
     async def story() -> None:
         size = PAGE_LIMIT // 4
         scene = Scene(Script(stream=lambda script: InPieces(script, (OK, *(bytes(size),) * 8))))
-        assert await answers_with_a_page(scene.setup, FakeOracle(), OVER_HTTP, TOR)
+        assert await gets_page(scene.setup, FakeOracle(), OVER_HTTP, TOR)
         assert asyncio.get_running_loop().time() < 7
 
     play(story())
@@ -239,7 +239,7 @@ def test_no_more_of_a_page_is_read_than_it_takes() -> None:
 def test_one_that_is_cut_short_leaves_nothing_open() -> None:
     async def story() -> None:
         scene = Scene(Script(stream=lambda script: InPieces(script, (OK, None))))
-        spawn(answers_with_a_page(scene.setup, FakeOracle(), OVER_HTTP, TOR), name="a page")
+        spawn(gets_page(scene.setup, FakeOracle(), OVER_HTTP, TOR), name="a page")
         await asyncio.sleep(2.0)
         assert not scene.all_closed()
         await cancel_all()
@@ -252,7 +252,7 @@ def test_each_hello_is_new() -> None:
     async def story() -> None:
         scene = Scene(Script(answer=SERVER_HELLO))
         for _ in range(3):
-            await answers(scene.setup, FakeOracle(), VISIT, flight_of(HELLO), DIRECT)
+            await gets_answer(scene.setup, FakeOracle(), VISIT, flight_of(HELLO), DIRECT)
         assert all(first != second for first, second in pairwise([HELLO, *scene.sent]))
 
     play(story())
@@ -265,4 +265,4 @@ async def test_somebody_elses_certificate_is_told_from_none(forged: bool) -> Non
         server = answering(via, b"", unknown.server()) if forged else babbling(via, b"")
         async with server as dialer:
             setup = replace(Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer)))
-            assert await is_forged(setup, VISIT, DIRECT) is forged
+            assert await gets_untrusted_certificate(setup, VISIT, DIRECT) is forged
