@@ -1,8 +1,8 @@
-"""A report in the formats of others: OONI's measurements, HAR, CSV, Markdown, and our own JSON.
+"""Writes a report as OONI measurements, HAR, CSV, Markdown or Byway's own JSON.
 
-The OONI one has its shape and a test name of its own, `byway`: what is a control there, a vantage point elsewhere, is a
-relay here. `anomaly` and `confirmed` mean what they mean to OONI: only a fingerprint, a known root, or two answers to
-one query are proof.
+The OONI measurements have the shape of web_connectivity and a test name of their own, `byway`, because the control is
+another: at OONI a vantage point elsewhere, here a relay. `anomaly` and `confirmed` mean what they mean at OONI: only a
+fingerprint of a block page, a known interception root, or two answers to one DNS query are proof.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from proxy import __version__
 from proxy.cli.attempts import result
 from proxy.cli.output import csv_cell, inert
-from proxy.cli.report.sites import Document, Examination, Site
+from proxy.cli.report.sites import Document, Examination, Site, is_direct
 from proxy.control.version import VERSION
 from proxy.model import host_and_port
 
@@ -57,7 +57,7 @@ _BLOCKING = {
     "frozen": "http-failure",
     "throttled": "http-failure",
 }
-"""Our causes in the words of OONI's web_connectivity."""
+"""The value of `blocking` in OONI's web_connectivity for each cause."""
 
 _ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7})(?![\w.])")
 
@@ -66,7 +66,7 @@ _ADDRESS = re.compile(r"(?<![\w.])(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9a-f]{0,4}(?::[0
 
 
 def to_ooni(sites: Sequence[Site]) -> str:
-    """One measurement a line."""
+    """OONI's measurements as JSON lines, one a line (github.com/ooni/spec, data-formats)."""
     began = min((one.at for site in sites for one in site.examinations), default=0.0)
     lines = [json.dumps(_measurement(one, began)) for site in sites for one in site.examinations]
     return "".join(f"{line}\n" for line in lines)
@@ -79,6 +79,7 @@ def _measurement(one: Examination, began: float) -> Document:
         "id": "",
         "input": one.url,
         "measurement_start_time": _utc(one.at),
+        # OONI's values for an unknown network, country and address: a report does not say where it was made.
         "probe_asn": "AS0",
         "probe_cc": "ZZ",
         "probe_ip": "127.0.0.1",
@@ -98,20 +99,25 @@ def _measurement(one: Examination, began: float) -> Document:
 
 
 def _test_keys(one: Examination) -> Document:
-    ours = [step for step in one.steps if _is_direct(step) and step["part"] != "control"]
-    relayed = [step for step in one.steps if not _is_direct(step)]
+    direct = [step for step in one.steps if is_direct(step["route"]) and step["part"] != "control"]
+    relayed = [step for step in one.steps if not is_direct(step["route"])]
+    accessible = _accessible(one)
+    if one.anomaly:
+        blocking: str | bool | None = _BLOCKING.get(one.cause, "unknown")
+    else:  # None where no conclusion was possible
+        blocking = None if accessible is None or one.words in ("not tested", "no network", "portal") else False
     return {
         "anomaly": one.anomaly,
         "confirmed": one.confirmed,
-        "accessible": _accessible(one),
-        "blocking": _BLOCKING.get(one.cause, "unknown") if one.anomaly else (None if _is_open(one) else False),
+        "accessible": accessible,
+        "blocking": blocking,
         "byway_verdict": one.words,
         "byway_cause": one.cause,
         "byway_seen": one.seen,
-        "queries": [_query(step, one) for step in ours if step["part"] in ("resolve", "secure") and _is_done(step)],
-        "tcp_connect": [_connect(step) for step in ours if step["part"] == "connect" and _is_done(step)],
-        "tls_handshakes": [_handshake(step, one) for step in ours if step["part"] in ("hello", "neutral")],
-        "requests": [_request(step, one) for step in ours if step["part"] == "answer" and _is_done(step)],
+        "queries": [_query(step, one) for step in direct if step["part"] in ("resolve", "secure") and _is_done(step)],
+        "tcp_connect": [_connect(step) for step in direct if step["part"] == "connect" and _is_done(step)],
+        "tls_handshakes": [_handshake(step, one) for step in direct if step["part"] in ("hello", "neutral")],
+        "requests": [_request(step, one) for step in direct if step["part"] == "answer" and _is_done(step)],
         "control": {
             "kind": "relay",
             "routes": sorted({step["route"] for step in relayed}),
@@ -122,21 +128,18 @@ def _test_keys(one: Examination) -> Document:
 
 
 def _accessible(one: Examination) -> bool | None:
-    direct = [route for route in one.routes if route["route"] == "direct"]
-    results = {route["result"] for route in direct}
-    return True if "ok" in results and not one.anomaly else False if "failed" in results or one.anomaly else None
-
-
-def _is_open(one: Examination) -> bool:
-    """Nothing was concluded."""
-    return one.words in ("not tested", "no network", "portal") or _accessible(one) is None
+    """Whether direct reaches the site; None when it was not tested."""
+    results = {route["result"] for route in one.routes if route["route"] == "direct"}
+    if one.anomaly:
+        return False
+    return True if "ok" in results else False if "failed" in results else None
 
 
 def _query(step: Mapping[str, Any], one: Examination) -> Document:
-    found = _ADDRESS.findall(step["text"]) if step["result"] == "ok" else []
+    addresses = _ADDRESS.findall(step["text"]) if step["result"] == "ok" else []
     answers = [
         {"answer_type": "AAAA", "ipv6": address} if ":" in address else {"answer_type": "A", "ipv4": address}
-        for address in found
+        for address in addresses
     ]
     engine = "system" if step["part"] == "resolve" else "doh"
     return {
@@ -163,6 +166,7 @@ def _connect(step: Mapping[str, Any]) -> Document:
 def _handshake(step: Mapping[str, Any], one: Examination) -> Document:
     certificate = [s for s in one.steps if s["part"] == "certificate" and s["route"] == step["route"]]
     bad = next((s for s in certificate if s["result"] == "failed"), None)
+    # OONI counts a bad certificate as a failed handshake; here it is a step of its own after the handshake.
     failed = bad if bad is not None and step["part"] == "hello" and step["result"] == "ok" else step
     return {
         "address": step["address"],
@@ -212,7 +216,7 @@ _COLUMNS = (
 
 
 def to_csv(sites: Sequence[Site]) -> str:
-    """A line for each route of each look at a site."""
+    """CSV: one line for each route of each measurement and connection."""
     file = io.StringIO(newline="")
     writer = csv.writer(file)
     writer.writerow(_COLUMNS)
@@ -227,7 +231,7 @@ def to_csv(sites: Sequence[Site]) -> str:
 
 
 def to_har(sites: Sequence[Site]) -> str:
-    """HAR 1.2: an entry for each route of each look at a site. There are no bodies in it, and no headers."""
+    """HAR 1.2: one entry for each route of each measurement and connection, without bodies and headers."""
     entries = [
         _entry(one, route)
         for site in sites
@@ -242,7 +246,9 @@ def to_har(sites: Sequence[Site]) -> str:
 def _entry(one: Examination, route: Mapping[str, Any]) -> Document:
     steps = [step for step in one.steps if step["route"] == route["route"] and step["part"] != "control"]
     timings = _timings(steps)
-    address = next((step["address"] for step in steps if step["address"]), "") if _is_direct(route) else ""  # a relay's
+    address = next((step["address"] for step in steps if step["address"]), "")
+    if not is_direct(route["route"]):
+        address = ""  # of the relay, not of the site
     error = "" if route["result"] == "ok" else route["text"] or route["symptom"]
     return {
         "startedDateTime": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(one.at)),
@@ -272,21 +278,19 @@ _PHASES = {
 
 
 def _timings(steps: Sequence[Mapping[str, Any]]) -> dict[str, float]:
-    """HAR's: -1 where there was no such phase, but never for the last three; `connect` holds `ssl` once more."""
-    spent = {name: _ms(steps, parts) for name, parts in _PHASES.items()}
+    """Returns HAR's timings in milliseconds: -1 for a phase that did not take place, which `send`, `wait` and `receive`
+    must not have; `connect` includes `ssl`."""
+    spent: dict[str, float] = {}
+    for name, parts in _PHASES.items():
+        times = [float(step["elapsed_s"]) for step in steps if step["part"] in parts]
+        spent[name] = round(sum(times) * 1000, 1) if times else -1
     if spent["ssl"] >= 0:
         spent["connect"] = round(max(spent["connect"], 0) + spent["ssl"], 1)
     return {"blocked": -1, **spent, "send": 0, "wait": max(spent["wait"], 0), "receive": 0}
 
 
-def _ms(steps: Sequence[Mapping[str, Any]], parts: Sequence[str]) -> float:
-    """Milliseconds of these steps; HAR's -1 when there was none."""
-    found = [float(step["elapsed_s"]) for step in steps if step["part"] in parts]
-    return round(sum(found) * 1000, 1) if found else -1
-
-
 def to_markdown(sites: Sequence[Site], at: float | None = None) -> str:
-    """For people: a title, when and with what it was made, then a section for each site."""
+    """Markdown for people: a title, date and version, then a section for each site."""
     networks = dict.fromkeys(site.belief["network"] for site in sites)
     head = [
         "# Byway report",
@@ -300,6 +304,7 @@ def to_markdown(sites: Sequence[Site], at: float | None = None) -> str:
 
 
 def _section(site: Site) -> Iterator[str]:
+    """Yields the lines about one site: status, evidence, history, measurements, connections."""
     belief = site.belief
     yield ""
     yield f"## {_md(site.host)}"
@@ -352,7 +357,7 @@ def _connection_row(one: Examination) -> str:
 
 
 def _md(text: str) -> str:
-    """Text that means nothing to Markdown or HTML."""
+    """Escapes what has a meaning in Markdown or HTML: hosts and errors come from outside."""
     return re.sub(r"([\\`*_{}\[\]<>()#+!|])", r"\\\1", inert(text))
 
 
@@ -369,16 +374,12 @@ def _host(one: Examination) -> str:
     return urlsplit(one.url).hostname or ""
 
 
-def _is_direct(step: Mapping[str, Any]) -> bool:
-    return bool(step["route"].split("|", 1)[0] == "direct")
-
-
 def _is_done(step: Mapping[str, Any]) -> bool:
     return bool(step["result"] != "not_tested")
 
 
 def _utc(at: float) -> str:
-    """As OONI writes it."""
+    """A moment in UTC, in OONI's format."""
     return time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(at))
 
 

@@ -1,8 +1,8 @@
-"""Takes out of a report what may harm its user: relays, networks, and addresses that are not the site's own.
+"""Removes from a report what may harm its user: relays, networks, and addresses that are not the site's own.
 
-`full` leaves only what concerns the site; `relay` hides the relays alone; `none` hides nothing. Passwords of relays
-are in no answer of a Byway's, so in no report either. What a relay says in its own words is left out rather than
-searched: it may name itself in ways that cannot be foreseen.
+`full` leaves only what concerns the site; `relay` removes the relays alone; `none` removes nothing. No answer of a
+running Byway has passwords of relays, so no report has. The text of a relay's error is left out rather than searched:
+the relay may name itself in ways that cannot be foreseen.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import StrEnum
 from typing import Any
 from urllib.parse import urlsplit
 
-from proxy.cli.report.sites import Document, Examination, Site
+from proxy.cli.report.sites import Document, Examination, Site, is_direct
 
 _ADDRESS = re.compile(r"\[?(?:\d{1,3}(?:\.\d{1,3}){3}|[0-9A-Fa-f]{0,4}(?::[0-9A-Fa-f]{0,4}){2,7}(?:\.\d{1,3}){0,3})\]?")
 _HIDDEN = "[address]"
@@ -28,8 +28,8 @@ class Redact(StrEnum):
 
 
 def redacted(sites: Sequence[Site], relays: Sequence[Mapping[str, Any]], how: Redact) -> list[Site]:
-    """The same sites without what shall not be told; `relays` are those that are configured, as `/v1/relays` has
-    them."""
+    """Returns the sites without what `how` removes; `relays` are the configured ones, as in the answer to
+    `/v1/relays`."""
     if how is Redact.NONE:
         return list(sites)
     redactor = _Redactor(relays, full=how is Redact.FULL)
@@ -37,6 +37,8 @@ def redacted(sites: Sequence[Site], relays: Sequence[Mapping[str, Any]], how: Re
 
 
 class _Redactor:
+    """Gives relays and networks numbers instead of names, the same ones throughout a report."""
+
     def __init__(self, relays: Sequence[Mapping[str, Any]], *, full: bool) -> None:
         self._full = full
         self._relays = {relay["name"]: f"relay-{place}" for place, relay in enumerate(relays, 1)}
@@ -81,30 +83,31 @@ class _Redactor:
             network=self._network(one.network),
             steps=tuple(self._step(step, own) for step in one.steps),
             routes=tuple(
-                {**route, "route": self._route(route["route"]), "text": self._said(route, own)} for route in one.routes
+                {**route, "route": self._route(route["route"]), "text": self._message(route, own)}
+                for route in one.routes
             ),
         )
 
     def _step(self, step: Mapping[str, Any], own: frozenset[str]) -> Document:
-        relayed = not _is_direct(step["route"])
-        if self._full and step["part"] == "control":  # which sites are at home here tells where that is
+        relayed = not is_direct(step["route"])
+        if self._full and step["part"] == "control":  # which sites are domestic shows the country
             return {**step, "address": "", "text": "another site", "evidence": {}}
         evidence = {
             key: self._text(value, own) if isinstance(value, str) else value
             for key, value in step["evidence"].items()
             if not (relayed and isinstance(value, str) and key not in _OF_THE_SITE)
-            if not (self._full and key == "addons")  # what the user's own rules are called, and say
+            if not (self._full and key == "addons")  # names and texts of the user's own addons
         }
         return {
             **step,
             "route": self._route(step["route"]),
             "address": "" if relayed else step["address"],
-            "text": self._said(step, own),
+            "text": self._message(step, own),
             "evidence": evidence,
         }
 
-    def _said(self, step: Mapping[str, Any], own: frozenset[str]) -> str:
-        return "" if not _is_direct(step["route"]) else self._text(step["text"], own)
+    def _message(self, step: Mapping[str, Any], own: frozenset[str]) -> str:
+        return self._text(step["text"], own) if is_direct(step["route"]) else ""
 
     def _route(self, route: str) -> str:
         path, *wrap = route.split("|")
@@ -119,48 +122,44 @@ class _Redactor:
 
     def _text(self, text: str, own: frozenset[str]) -> str:
         if self._names is not None:
-            text = self._names.sub(lambda found: self._relays.get(found[0], "relay"), text)
+            text = self._names.sub(lambda match: self._relays.get(match[0], "relay"), text)
         if not self._full:
             return text
-        return _ADDRESS.sub(lambda found: found[0] if _plain(found[0]) in ("", *own) else _HIDDEN, text)
+        return _ADDRESS.sub(lambda match: match[0] if _canonical(match[0]) in ("", *own) else _HIDDEN, text)
 
 
 _OF_THE_SITE = frozenset({"location", "elsewhere", "page"})
-"""Evidence in words that the site, or who stands in its place, has said."""
-
-
-def _is_direct(route: str) -> bool:
-    return route.split("|", 1)[0] == "direct"
+"""Evidence whose text comes from the site, or from the censor in its place, and not from a relay."""
 
 
 def _hosts(url: str) -> list[str]:
-    """The hosts of a relay's URL, or of a chain's; not those that everybody has."""
-    found = []
+    """Returns the hosts of a relay's URL or chain, without loopback, which identifies no one."""
+    hosts = []
     for part in url.split(">"):
         try:
             host = urlsplit(part.strip()).hostname
         except ValueError:
             host = None
         if host and host not in ("127.0.0.1", "localhost", "::1"):
-            found.append(host)
-    return found
+            hosts.append(host)
+    return hosts
 
 
 def _own_addresses(steps: Sequence[Mapping[str, Any]]) -> frozenset[str]:
-    """Addresses that stand for the site: those that were dialed direct, and those that its name led to."""
-    found = set()
+    """Returns the addresses of the site: those that were dialed direct, and those that its name resolved to."""
+    addresses = set()
     for step in steps:
-        if not _is_direct(step["route"]) or step["part"] == "control":
+        if not is_direct(step["route"]) or step["part"] == "control":
             continue
         texts = [step["address"]]
         if step["part"] in ("resolve", "secure") and step["result"] == "ok":
             texts.append(step["text"])
-        found |= {_plain(match[0]) for text in texts for match in _ADDRESS.finditer(text)}
-    return frozenset(found - {""})
+        addresses |= {_canonical(match[0]) for text in texts for match in _ADDRESS.finditer(text)}
+    return frozenset(addresses - {""})
 
 
-def _plain(text: str) -> str:
-    """An address in one spelling; empty when it is none, as a time of day is not."""
+def _canonical(text: str) -> str:
+    """Returns an address in canonical spelling; empty for what is none, such as a time of day."""
     try:
         return str(ipaddress.ip_address(text.strip("[]")))
     except ValueError:

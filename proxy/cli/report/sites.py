@@ -1,7 +1,7 @@
-"""What a report says of each site: what is held, its story, and everything measured or seen, as steps.
+"""The content of a report for each site: its status, its history, and its measurements and connections as steps.
 
-A measurement and a connection of the user's become the same thing here, an Examination, so that every format is written
-once. A connection shows less: how far each route came, and no more.
+A measurement and a logged connection both become an Examination, so that each format is written once. A connection has
+less in it: only how far each route came.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 Document = dict[str, Any]
 
 ROWS = 200
-"""Connections of one site that a report has at most, the newest."""
+"""Connections of one site in a report at most, the newest."""
 
 _PARTS = {"resolve": "resolve", "connect": "connect", "relay": "relay"}
 _CONFIRMING = ("dns_two_answers",)
@@ -29,7 +29,7 @@ _CONFIRMING = ("dns_two_answers",)
 
 @dataclass(frozen=True, slots=True)
 class Examination:
-    """One look at a site: by `byway why` or `byway test`, or a connection of the user's."""
+    """One measurement of a site, by `byway why` or `byway test`, or one logged connection."""
 
     url: str
     at: float
@@ -41,13 +41,13 @@ class Examination:
     anomaly: bool
     confirmed: bool
     network: str
-    steps: tuple[Document, ...]  # as control.documents.step
-    routes: tuple[Document, ...]  # as control.documents.measured_routes
+    steps: tuple[Document, ...]  # as control.serialize.step
+    routes: tuple[Document, ...]  # as control.serialize.measured_routes
 
 
 @dataclass(frozen=True, slots=True)
 class Site:
-    """All there is about one site."""
+    """Everything that is known about one site."""
 
     host: str
     belief: Document
@@ -61,22 +61,23 @@ class Site:
 
 
 def gather(client: Client | Stored, hosts: Sequence[str]) -> list[Site]:
-    """What is known of these sites, each once; of all with a stored status when none is named. Raises Misused for a
-    site of which nothing is known."""
+    """Returns what is known about these sites, each once; about all with a stored status when none is named. Raises
+    Misused for a site about which nothing is known."""
     if not hosts:
-        answer = client.get("/v1/sites")
-        stored = sorted({site["scope"] for site in answer["sites"] if not _is_wide(site["scope"])})
+        scopes = {site["scope"] for site in client.get("/v1/sites")["sites"]}
+        # A domain with its subdomains and an address prefix are no sites: their hosts are in the list.
+        stored = sorted(scope for scope in scopes if not scope.startswith("*.") and "/" not in scope)
         return [_site(client, host) for host in stored]
-    found = {site.host: site for site in (_site(client, host) for host in hosts)}
-    for host, site in found.items():
+    sites = {site.host: site for site in (_site(client, host) for host in hosts)}
+    for host, site in sites.items():
         if not site.is_known:
             raise Misused(f"nothing is known about {host}; `byway why {host}` tests it")
-    return list(found.values())
+    return list(sites.values())
 
 
-def _is_wide(scope: str) -> bool:
-    """A domain as a whole, or a prefix of addresses: it is told with the hosts below it."""
-    return scope.startswith("*.") or "/" in scope
+def is_direct(route: str) -> bool:
+    """Whether a route, as documents have it, uses no relay: `direct`, or direct with a local strategy."""
+    return route.split("|", 1)[0] == "direct"
 
 
 def _site(client: Client | Stored, named: str) -> Site:
@@ -85,10 +86,10 @@ def _site(client: Client | Stored, named: str) -> Site:
     host = shown["host"]
     measured = client.get(f"/v1/measurements/{place}")["measurements"]
     rows = client.get("/v1/log", site=host, limit=ROWS)["rows"]
-    found = [_of_measurement(one) for one in measured]
-    found += [_of_connection(row) for row in rows if row["host"] == host and row["attempts"]]
-    found.sort(key=lambda one: one.at)
-    return Site(host, shown["belief"], tuple(shown["timeline"]), tuple(found))
+    examinations = [_of_measurement(one) for one in measured]
+    examinations += [_of_connection(row) for row in rows if row["host"] == host and row["attempts"]]
+    examinations.sort(key=lambda one: one.at)
+    return Site(host, shown["belief"], tuple(shown["timeline"]), tuple(examinations))
 
 
 def _of_measurement(answer: Mapping[str, Any]) -> Examination:
@@ -112,9 +113,11 @@ def _of_measurement(answer: Mapping[str, Any]) -> Examination:
 def _of_connection(row: Mapping[str, Any]) -> Examination:
     attempts = row["attempts"]
     direct = [tried for tried in attempts if tried["route"] == "direct"]
-    failed = any(tried["stage"] != "done" and tried["symptom"] not in _SAYING_NOTHING for tried in direct)
+    failed = any(tried["stage"] != "done" and tried["symptom"] not in _NO_EVIDENCE for tried in direct)
     anomaly = failed and row["winner"] not in (None, "direct")
-    confirmed = anomaly and any(_confirms(tried) for tried in direct)
+    confirmed = anomaly and any(
+        tried["symptom"] == "block_page" or tried["evidence"].get("dns") in _CONFIRMING for tried in direct
+    )
     scheme = "http" if row["protocol"] == "http" else "https"
     usual_port = ":80" if scheme == "http" else ":443"
     if anomaly:
@@ -137,17 +140,14 @@ def _of_connection(row: Mapping[str, Any]) -> Examination:
     )
 
 
-_SAYING_NOTHING = ("", "abandoned", "local", "offline", "forbidden", "skipped")
-
-
-def _confirms(tried: Mapping[str, Any]) -> bool:
-    return tried["symptom"] == "block_page" or tried["evidence"].get("dns") in _CONFIRMING
+_NO_EVIDENCE = ("", "abandoned", "local", "offline", "forbidden", "skipped")
+"""Symptoms that are evidence neither for nor against a route."""
 
 
 def _result(tried: Mapping[str, Any]) -> str:
     if tried["stage"] == "done":
         return "ok"
-    return "not_tested" if tried["symptom"] in _SAYING_NOTHING else "failed"
+    return "not_tested" if tried["symptom"] in _NO_EVIDENCE else "failed"
 
 
 def _route(tried: Mapping[str, Any]) -> Document:
@@ -163,7 +163,7 @@ def _route(tried: Mapping[str, Any]) -> Document:
 
 
 def _steps(tried: Mapping[str, Any], *, tls: bool) -> Iterator[Document]:
-    """How far an attempt came, as steps. Its time is that of all of them, and is given to the last."""
+    """Yields how far an attempt came, as steps. Only the time of the whole attempt is logged: the last step has it."""
     last = _PARTS.get(tried["stage"], "hello" if tls else "answer")
     if last in ("hello", "answer"):
         first = "connect" if tried["route"].startswith("direct") else "relay"
