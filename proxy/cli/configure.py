@@ -17,7 +17,7 @@ from proxy.cli.toml_tables import Tables
 from proxy.config.files import read_text, shown
 from proxy.config.load import CONFIG_LIMIT, load
 from proxy.config.paths import make_folder, write_private
-from proxy.config.schema import RelayConfig
+from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
 from proxy.model.errors import BywayError, ConfigError
 from proxy.wire import relay_url
@@ -134,9 +134,8 @@ class _Edited:
     @classmethod
     def open(cls, file: Path) -> _Edited:
         """Raises ConfigError when the file is faulty as it is."""
-        file = file.resolve()  # a symbolic link stays one
-        text = read_text(file, limit=CONFIG_LIMIT) if file.exists() else _NEW_FILE
-        return cls(file, text, load(file if file.exists() else None).settings.relay)
+        file, text, settings = _read(file)
+        return cls(file, text, settings.relay)
 
     def place(self, name: str) -> int:
         """Raises ValueError for an unknown relay."""
@@ -205,6 +204,15 @@ class _Edited:
         return BywayError(f"{shown(self._file)} is written in a way that this command cannot edit: edit it by hand")
 
 
+def _read(file: Path) -> tuple[Path, str, Settings]:
+    """Returns the file that a symbolic link leads to, so that the link stays one, with its text and its settings; those
+    of a new file when there is none. Raises ConfigError when the file is faulty."""
+    file = file.resolve()
+    if not file.exists():
+        return file, _NEW_FILE, load(None).settings
+    return file, read_text(file, limit=CONFIG_LIMIT), load(file).settings
+
+
 def _identity(url: str) -> tuple[object, ...]:
     """The identity of a relay: host, port and user of each hop, or its name. Raises ValueError."""
     hops = ((item, _hop(item)) for item in relay_url.parse_chain(url))
@@ -227,9 +235,8 @@ def set_addon(file: Path, name: str, enabled: bool) -> bool:
     import tomlkit
     from tomlkit.items import InlineTable
 
-    file = file.resolve()
-    text = read_text(file, limit=CONFIG_LIMIT) if file.exists() else _NEW_FILE
-    configured = load(file if file.exists() else None).settings.addons.get(name)
+    file, text, settings = _read(file)
+    configured = settings.addons.get(name)
     if configured is not None and configured.enabled is enabled:
         return False
     document = tomlkit.parse(text)
@@ -264,24 +271,24 @@ def _with_enabled(text: str, addon: str, enabled: bool) -> str:
 
 
 def _replace(file: Path, text: str) -> None:
-    """Checks the text as a configuration, then puts it in the file's place."""
+    """Checks the text as a configuration, then replaces the file atomically. Raises ConfigError and BywayError."""
     try:
         make_folder(file.parent)
     except OSError as error:
         raise BywayError(f"{shown(file.parent)} cannot be made: {error.strerror or error}") from None
-    fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
     try:
-        write_private(fresh, text)
+        write_private(temporary, text)
         try:
-            load(fresh)
+            load(temporary)
         except ConfigError as error:
-            problems = [problem.replace(shown(fresh), shown(file)) for problem in error.problems]
+            problems = [problem.replace(shown(temporary), shown(file)) for problem in error.problems]
             raise ConfigError([relay_url.redact(problem) for problem in problems]) from None
-        fresh.replace(file)
+        temporary.replace(file)
     except OSError as error:
         raise BywayError(f"{shown(file)} cannot be written: {error.strerror or error}") from None
     finally:
-        fresh.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _hop(item: str) -> relay_url.RelayUrl | None:

@@ -1,4 +1,4 @@
-"""Where the files that ship with Byway are: in the wheel below `proxy/_bundled`, in a checkout beside the package."""
+"""Finds the files that ship with Byway: in the wheel below `proxy/_bundled`, in a checkout beside the package."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ _PACKAGE = Path(__file__).resolve().parents[1]
 
 
 def bundled(name: str, *, package: Path = _PACKAGE) -> Path:
-    """The file of that name, such as `certs/known_roots.json`. Raises BywayError when it was not installed."""
+    """Returns the file of that name, such as `certs/known_roots.json`. Raises BywayError when it was not installed."""
     for path in (package / "_bundled" / name, package.parent / name):
         if path.is_file():
             return path
@@ -18,8 +18,8 @@ def bundled(name: str, *, package: Path = _PACKAGE) -> Path:
 
 
 def bundled_folder(name: str, *, package: Path = _PACKAGE) -> Path | None:
-    """The folder of that name, such as `addons`; None when none of it was installed. Beside the package only in a
-    checkout: files beside an installed package are not ours."""
+    """Returns the folder of that name, such as `addons`; None when it was not installed. Beside the package only in a
+    checkout: files beside an installed package are not Byway's."""
     installed, beside = package / "_bundled" / name, package.parent / name
     if installed.is_dir():
         return installed

@@ -26,12 +26,14 @@ _READ_FORMATS = ("auto", "plain")
 
 
 class Fault(NamedTuple):
+    """An error in the settings: the path of the key, and a sentence without its place."""
+
     path: Path
     sentence: str
 
 
 def faults(settings: Settings) -> Iterator[Fault]:
-    """Everything that must be put right before Byway may start."""
+    """Yields everything that must be corrected before Byway can start."""
     yield from _listen_faults(settings)
     yield from _name_faults(settings)
     yield from _dns_faults(settings)
@@ -49,7 +51,7 @@ def faults(settings: Settings) -> Iterator[Fault]:
 
 
 def notices(settings: Settings) -> Iterator[Fault]:
-    """What is not wrong and does less than its writer may expect."""
+    """Yields warnings about valid settings that do less than their author may expect."""
     for number, relay in enumerate(settings.relay):
         if withheld := relays.withheld_credentials(relay):
             yield Fault(("relay", number, "url"), withheld)
@@ -85,10 +87,10 @@ def _addon_faults(settings: Settings) -> Iterator[Fault]:
 def _name_faults(settings: Settings) -> Iterator[Fault]:
     for section in ("relay", "list"):
         names = [entry.name for entry in getattr(settings, section)]
-        seen: Counter[str] = Counter()
+        counts: Counter[str] = Counter()
         for number, name in enumerate(names):
-            seen[name] += 1
-            if seen[name] == 2:
+            counts[name] += 1
+            if counts[name] == 2:  # reported once, at the second table
                 yield Fault((section, number, "name"), f"two [[{section}]] tables have the name {quoted(name)}")
     for number, relay in enumerate(settings.relay):
         if relay.name.lower() == "direct":
@@ -106,7 +108,7 @@ def _dns_faults(settings: Settings) -> Iterator[Fault]:
 
 
 def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[str, ...]]) -> Iterator[Fault]:
-    """What is wrong with one relay's address. No sentence holds a password."""
+    """Yields what is wrong with one relay's URL. No sentence contains a password."""
     path: Path = ("relay", number, "url")
     relay = settings.relay[number]
     try:
@@ -126,35 +128,36 @@ def _relay_faults(settings: Settings, number: int, chains: Mapping[str, tuple[st
             continue
         if endpoint.port == settings.listen.port and _is_us(endpoint.host, settings.listen.address):
             yield Fault(path, f"relay {relay.name} is Byway itself ({endpoint}); requests would loop")
-    if _comes_back(relay.name, chains):
+    if _contains_itself(relay.name, chains):
         yield Fault(path, f"relay {relay.name}: the chain contains itself")
 
 
 def _unknown_relay(item: str, others: list[str]) -> str:
-    if "@" in item:  # what stands before it may be the rest of a password that holds a >
+    if "@" in item:  # what stands before it may be the rest of a password with a > in it
         return "the relay's host or port cannot be read; write a > in a user or password as %3E"
     return f"unknown relay {quoted(item)}{suggestion(item, others) or '; a host needs a port'}"
 
 
-def _comes_back(name: str, chains: Mapping[str, tuple[str, ...]]) -> bool:
-    """Whether following the names in a relay's chain leads to the relay again."""
-    ahead, seen = [name], set[str]()
-    while ahead:
-        items = chains.get(ahead.pop(), ())
+def _contains_itself(name: str, chains: Mapping[str, tuple[str, ...]]) -> bool:
+    """Whether a relay's chain names the relay again, directly or through other chains."""
+    to_visit, visited = [name], set[str]()
+    while to_visit:
+        items = chains.get(to_visit.pop(), ())
         if name in items:
             return True
-        ahead += [item for item in items if item not in seen]
-        seen.update(items)
+        to_visit += [item for item in items if item not in visited]
+        visited.update(items)
     return False
 
 
 def _is_us(host: str, listening: str) -> bool:
-    """Whether a relay's host is where we listen: all loopback and wildcard spellings count, for so they are served."""
+    """Whether a relay's host is where Byway listens. All loopback and wildcard addresses count: a connection to any of
+    them reaches Byway."""
     if host == listening or host == "localhost" or host.endswith((".localhost", "localhost.localdomain")):
         return True
     try:
         address = ipaddress.ip_address(host)
     except ValueError:
         return False
-    ours = ipaddress.ip_address(listening)
-    return address.is_unspecified or (address.is_loopback and (ours.is_loopback or ours.is_unspecified))
+    own = ipaddress.ip_address(listening)
+    return address.is_unspecified or (address.is_loopback and (own.is_loopback or own.is_unspecified))

@@ -1,7 +1,7 @@
-"""What pydantic reports, as one sentence that says what to do.
+"""Turns pydantic's errors into sentences that say what to do.
 
-Text that somebody wrote as a value is never repeated: in a wrong key it may be a password. File and line say where it
-is. Numbers are repeated where they are too large or too small.
+A value that is text is never repeated: in a wrong key it may be a password. File and line say where it is. Numbers are
+repeated where they are too large or too small.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ _QUOTED = re.compile(r"""^(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") """)
 
 
 def explain(detail: Mapping[str, Any]) -> Fault:
-    """One of pydantic's error details."""
+    """Returns the fault that one of pydantic's error details describes."""
     path: Path = tuple(part for part in detail["loc"] if part != "[key]")
     return Fault(path, _sentence(detail, path))
 

@@ -1,9 +1,9 @@
-"""Checks whether another user of this computer could change a file that Byway obeys.
+"""Checks whether another user of this computer can change a file that controls Byway.
 
-A configuration names commands to run, and rules decide what goes direct, so a user who can write them decides for the
-owner. A file is obeyed only when the user and root alone can change it: by its owner and mode, and those of every
-folder and symbolic link on the way to it. A folder that no other user can enter (0700) protects everything below it.
-Groups without other members and sticky folders such as /tmp are safe.
+A configuration names commands to run, and rules decide what goes direct, so a user who can write them controls the
+owner's Byway. A file is used ("obeyed") only when the user and root alone can change it: by its owner and mode, and
+those of every folder and symbolic link on the way to it. A folder that no other user can enter (0700) protects
+everything below it. Groups without other members and sticky folders such as /tmp are safe.
 
 Where owners or modes carry no information (vfat, a Windows drive under WSL, owners that a container does not know),
 `doubt` says so: such a file is obeyed with a warning, but no command from it is run.
@@ -125,7 +125,8 @@ class _Step:
 
 
 def _follow(path: Path) -> tuple[list[_Fault], os.stat_result]:
-    """What others could change of the file and of the way to it, and the status of the file. Raises OSError."""
+    """Walks the path as the kernel does, one name at a time. Returns the faults of the file and of everything on the
+    way to it, and the status of the file. Raises OSError."""
     way = [_Step(Path("/"), os.lstat("/"))]
     ahead = list(reversed(path.absolute().parts[1:]))
     faults: list[_Fault] = []

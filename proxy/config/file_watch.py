@@ -1,5 +1,5 @@
-"""Notices edits of files by polling them: a stat() sees through the symbolic links and network folders that change
-notices do not reach."""
+"""Detects edits of files by polling them with stat(), which works where inotify does not: through symbolic links and in
+network folders."""
 
 from __future__ import annotations
 
@@ -7,17 +7,17 @@ from pathlib import Path
 
 
 class FileWatch:
-    """Tells an edit that has come to rest: two polls in a row see the same new state.
+    """Detects an edit that is complete: two polls in a row have the same new state.
 
-    An editor empties or removes a file before it writes the new one, and half of a file must not act. A state is any
-    value that changes when the files do.
+    An editor empties or removes a file before it writes the new one, and half a file must not take effect. A state is
+    any value that changes when the files do.
     """
 
     def __init__(self, state: object = None) -> None:
         self._in_use = self._last = state
 
     def reset(self, state: object) -> None:
-        """Begins anew: `state` is in use."""
+        """Starts again: `state` is in use, and was the state at the last poll."""
         self._in_use = self._last = state
 
     def use(self, state: object) -> None:
@@ -34,7 +34,7 @@ class FileWatch:
 
 
 def file_stamp(path: Path) -> tuple[int, int, int] | None:
-    """A value that changes when the file's content does; None when there is no file. Symbolic links are followed."""
+    """Returns a value that changes with the file's content; None when there is no file. Symbolic links are followed."""
     try:
         status = path.stat()
     except OSError:

@@ -1,6 +1,6 @@
-"""Reading the user's files: whatever the path names, it never hangs, never fills memory, and says what is wrong.
+"""Reads the user's files without hanging or filling memory, and says what is wrong with them.
 
-A path may lead to a folder, a pipe, a device or ten gigabytes; opening does not block and reading is bounded.
+A path may lead to a folder, a pipe, a device or ten gigabytes: opening does not block and reading is bounded.
 """
 
 from __future__ import annotations
@@ -21,19 +21,21 @@ _KINDS = (
 
 
 def shown(path: Path) -> str:
-    """The path for messages: printable, whatever bytes it consists of."""
+    """Returns the path for messages: printable, also where its bytes are not."""
     text = os.fsencode(path).decode(errors="replace")
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
 def read_bytes(path: Path, *, limit: int) -> bytes:
-    """The content of a regular file of at most `limit` bytes. Raises ConfigError; symbolic links are followed."""
+    """Returns the content of a regular file of at most `limit` bytes. Symbolic links are followed. Raises
+    ConfigError."""
     return read_file(path, limit=limit)[0]
 
 
 def read_file(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
-    """The same, with the status of the file that was read."""
+    """As `read_bytes`; returns also the status of the file that was read."""
     try:
+        # O_NONBLOCK: opening a FIFO without a writer would wait for one.
         descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_CLOEXEC", 0))
     except FileNotFoundError:
         raise ConfigError(f"{shown(path)}: no such file") from None
@@ -41,7 +43,9 @@ def read_file(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
         raise ConfigError(f"{shown(path)}: cannot be opened: {_reason(error)}") from None
     try:
         status = os.fstat(descriptor)
-        _refuse_special(path, status.st_mode)
+        if not stat.S_ISREG(status.st_mode):
+            kind = next((name for test, name in _KINDS if test(status.st_mode)), "something else")
+            raise ConfigError(f"{shown(path)}: is {kind}, not a file")
         data = _read(descriptor, limit + 1)
     except OSError as error:
         raise ConfigError(f"{shown(path)}: cannot be read: {_reason(error)}") from None
@@ -53,12 +57,13 @@ def read_file(path: Path, *, limit: int) -> tuple[bytes, os.stat_result]:
 
 
 def read_text(path: Path, *, limit: int) -> str:
-    """The same as UTF-8 text, without a byte order mark. Raises ConfigError, with the line of what is no text."""
+    """As `read_bytes`; returns UTF-8 text without a byte order mark. Raises ConfigError, with the line of what is no
+    text."""
     return decode(path, read_bytes(path, limit=limit))
 
 
 def decode(path: Path, data: bytes) -> str:
-    """The content of a file as text. Raises ConfigError, with the line of what is no text."""
+    """Returns the content of a file as text. Raises ConfigError, with the line of what is no text."""
     if data.startswith((b"\xff\xfe", b"\xfe\xff")):
         raise ConfigError(f"{shown(path)}: is UTF-16 text; save it as UTF-8")
     try:
@@ -74,21 +79,15 @@ def decode(path: Path, data: bytes) -> str:
     return text
 
 
-def _refuse_special(path: Path, mode: int) -> None:
-    if not stat.S_ISREG(mode):
-        kind = next((name for test, name in _KINDS if test(mode)), "something else")
-        raise ConfigError(f"{shown(path)}: is {kind}, not a file")
-
-
 def _read(descriptor: int, limit: int) -> bytes:
-    """At most `limit` bytes, though the file grow while it is read."""
-    pieces, left = [], limit
-    while left > 0:
-        piece = os.read(descriptor, min(left, 1024 * 1024))
+    """Returns at most `limit` bytes, also of a file that grows while it is read."""
+    pieces, remaining = [], limit
+    while remaining > 0:
+        piece = os.read(descriptor, min(remaining, 1024 * 1024))
         if not piece:
             break
         pieces.append(piece)
-        left -= len(piece)
+        remaining -= len(piece)
     return b"".join(pieces)
 
 

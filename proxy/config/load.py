@@ -1,8 +1,8 @@
-"""From a file, the environment and the command line to Settings, with the place of every value.
+"""Loads Settings from a file, the environment and the command line, with the place of every value.
 
-The command line is stronger than the environment, that is stronger than the file. A syntax error is reported alone,
-since nothing after it can be trusted; everything else is reported at once, each fault with file and line, or with the
-variable or flag that it came from. No message ever shows a password.
+The command line overrides the environment, which overrides the file. A syntax error is reported alone, since nothing
+after it can be trusted; everything else is reported at once, each fault with file and line, or with the variable or
+flag that it came from. No message ever shows a password.
 """
 
 from __future__ import annotations
@@ -49,12 +49,12 @@ class Places:
     overlaid: Mapping[checks.Path, str] = field(default_factory=dict)
 
     def line(self, path: checks.Path) -> int:
-        """The line in the file, 0 for what is not from it: to report in the order of reading."""
+        """Returns the line in the file, 0 for what is not from it: problems are sorted by it."""
         place, _, line = self.of(path).rpartition(":")
         return int(line) if place == self.file and line.isdecimal() else 0
 
     def of(self, path: checks.Path) -> str:
-        """`config.toml:3`, `environment BYWAY_LISTEN__PORT` or `command line listen.port`; "" for a default."""
+        """Returns `config.toml:3`, `environment BYWAY_LISTEN__PORT` or `command line listen.port`; "" for a default."""
         for length in range(len(path), 0, -1):
             prefix = path[:length]
             if prefix in self.overlaid:
@@ -72,22 +72,22 @@ class Loaded:
     path: Path | None = None
     """The file, if there was one."""
     notices: tuple[str, ...] = ()
-    """What is not wrong but should be known, a sentence each, with its place."""
+    """Warnings about valid settings, a sentence each, with its place."""
     sources: Mapping[str, str] = field(default_factory=dict)
-    """Place of each key that was set, by its dotted name; what is missing has its default."""
+    """Place of each key that was set, by its dotted name; the others have their defaults."""
     places: Places = field(default_factory=Places)
     runs_commands: bool = True
     """False when another user may be able to change the file: no command from it is run."""
 
     def place(self, *path: str | int) -> str:
-        """Where a value came from, for messages about it; the nearest table when it was not set."""
+        """Returns where a value came from, for messages about it; the nearest table when it was not set."""
         return self.places.of(path)
 
 
 def load(
     path: Path | None, *, env: Mapping[str, str] | None = None, flags: Mapping[str, object] | None = None
 ) -> Loaded:
-    """Settings from a file (None: there is none), `BYWAY_SECTION__KEY` variables and dotted flags (`listen.port`).
+    """Loads a file (None: there is none), `BYWAY_SECTION__KEY` variables and dotted flags (`listen.port`).
 
     Flags set to None count as not given, and `safety.allow` adds to what the others allow. Raises ConfigError with all
     problems.
@@ -105,16 +105,17 @@ def load(
     problems += faults
     if settings is None or problems:
         raise ConfigError(relay_url.redact(problem) for problem in problems)
-    found_notices = [*overlay.notices, *(_said(places, fault) for fault in checks.notices(settings))]
+    notices = [*overlay.notices, *(_with_place(places, fault) for fault in checks.notices(settings))]
     if doubt:
-        found_notices.append(f"{doubt}. No password_cmd is run")
+        notices.append(f"{doubt}. No password_cmd is run")
     elif path is not None:
-        found_notices += _guard_passwords(path, settings)
-    return Loaded(settings, path, tuple(found_notices), _sources(settings, places), places, runs_commands=not doubt)
+        notices += _guard_passwords(path, settings)
+    sources = {".".join(map(str, key)): places.of(key) for key in _set_keys(settings)}
+    return Loaded(settings, path, tuple(notices), sources, places, runs_commands=not doubt)
 
 
 def _parse(path: Path, text: str) -> tuple[dict[str, Any], dict[checks.Path, int]]:
-    """The document and the lines of its keys."""
+    """Returns the document and the lines of its keys. Raises ConfigError."""
     for number, line in enumerate(text.split("\n"), 1):
         if len(line) > LINE_LIMIT:
             raise ConfigError(f"{shown(path)}:{number}: the line is longer than {LINE_LIMIT} characters; break it")
@@ -139,29 +140,25 @@ def _syntax_problem(file: str, text: str, message: str) -> str:
 
 
 def _validate(document: Mapping[str, Any], places: Places) -> tuple[Settings | None, list[str]]:
-    """The settings, or what is wrong with them in the order of the lines."""
+    """Returns the settings, None when they are invalid, and the problems in the order of the lines."""
     try:
         settings = Settings.model_validate(document)
     except ValidationError as error:
         details = sorted(error.errors(include_url=False), key=lambda detail: places.line(detail["loc"]))
-        problems = [_said(places, explain(detail)) for detail in details[:PROBLEMS_SHOWN]]
+        problems = [_with_place(places, explain(detail)) for detail in details[:PROBLEMS_SHOWN]]
         more = len(details) - PROBLEMS_SHOWN
         return None, [*problems, f"{places.file}: and {more} more problems"] if more > 0 else problems
     faults = sorted(checks.faults(settings), key=lambda fault: places.line(fault.path))
-    return settings, [_said(places, fault) for fault in faults]
+    return settings, [_with_place(places, fault) for fault in faults]
 
 
-def _said(places: Places, fault: checks.Fault) -> str:
+def _with_place(places: Places, fault: checks.Fault) -> str:
     place = places.of(fault.path)
     return f"{place}: {fault.sentence}" if place else fault.sentence
 
 
-def _sources(settings: Settings, places: Places) -> dict[str, str]:
-    return {".".join(map(str, path)): places.of(path) for path in _set_keys(settings)}
-
-
 def _set_keys(model: Any, path: checks.Path = ()) -> Iterator[checks.Path]:
-    """Paths of the values that were set, down to single keys and elements."""
+    """Yields the paths of the values that were set, down to single keys and elements."""
     for key in sorted(model.model_fields_set):
         value = getattr(model, key)
         inner = value if isinstance(value, tuple) else (value,)

@@ -1,4 +1,4 @@
-"""What the environment and the command line say, laid over the file.
+"""Lays the environment and the command line over the settings of the file.
 
 `BYWAY_LISTEN__PORT=8120` sets `listen.port`. A variable is one value of one key, read by the type that the key has, so
 text cannot smuggle a second key in: a quote or a line break in a user's name is a part of the name.
@@ -107,7 +107,8 @@ def _kind(path: tuple[str, ...]) -> Any:
 
 
 def _value(text: str, kind: Any) -> Any:
-    """The text as a value of that type; what does not fit is left as text for validation to refuse. None: not set."""
+    """Returns the text as a value of that type; what does not fit stays text, which the validation refuses. None: not
+    set. Raises ValueError."""
     if len(text) > VALUE_LIMIT:
         raise ValueError(f"the value is longer than {VALUE_LIMIT} characters")
     if kind is str or (get_origin(kind) is Literal and all(isinstance(choice, str) for choice in get_args(kind))):
@@ -126,7 +127,7 @@ def _value(text: str, kind: Any) -> Any:
 
 
 def frozen(value: Any) -> Any:
-    """The same value with tuples for arrays, as strict settings require."""
+    """Returns the value with tuples for arrays, as strict settings require."""
     if isinstance(value, dict):
         return {key: frozen(inner) for key, inner in value.items()}
     return tuple(frozen(inner) for inner in value) if isinstance(value, list) else value
@@ -134,12 +135,12 @@ def frozen(value: Any) -> Any:
 
 def _notice_near_miss(overlay: Overlay, name: str) -> None:
     """Warns of a variable that looks like a setting with a missing underscore. Others belong to other programs."""
-    meant = [
+    known = [
         f"{PREFIX}{section}__{key}".upper()
         for section, field in Settings.model_fields.items()
         if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
         for key in field.annotation.model_fields
     ]
-    found = nearest(name, meant)
-    if found is not None and found.replace("_", "") == name.replace("_", ""):
-        overlay.notices.append(f"environment {name}: unknown setting; did you mean {found}?")
+    near = nearest(name, known)
+    if near is not None and near.replace("_", "") == name.replace("_", ""):
+        overlay.notices.append(f"environment {name}: unknown setting; did you mean {near}?")

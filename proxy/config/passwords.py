@@ -16,16 +16,16 @@ _TIMEOUT_S = 30.0
 
 
 class Passwords:
-    """Remembers what commands printed, so that a reload runs none again."""
+    """The passwords that commands printed, so that a reload runs no command again."""
 
     def __init__(self) -> None:
-        self._said: dict[str, str] = {}
+        self._by_command: dict[str, str] = {}
 
     def ask(self, command: str) -> str:
-        """The first line of what `command` prints. Raises ValueError."""
-        if command not in self._said:
-            self._said[command] = _first_line(_run(command))
-        return self._said[command]
+        """Returns the first line that `command` prints. Raises ValueError with a sentence."""
+        if command not in self._by_command:
+            self._by_command[command] = _first_line(_run(command))
+        return self._by_command[command]
 
 
 def _run(command: str) -> bytes:

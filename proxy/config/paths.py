@@ -155,11 +155,11 @@ class Paths:
 
 
 def own_folder(path: Path) -> Path:
-    """Creates a private folder in a place where others may write, as carefully as mkdtemp: with mode 0700 at once, and
-    an existing one is accepted only when it is ours alone. Raises BywayError."""
+    """Creates a private folder in a place where others may write, such as /tmp, and returns it. It has mode 0700 from
+    the start, and an existing one is accepted only when it belongs to this user alone. Raises BywayError."""
     try:
         os.mkdir(path, 0o700)
-        os.chmod(path, 0o700)  # whatever the umask took away
+        os.chmod(path, 0o700)  # also where the umask cleared bits
     except FileExistsError:
         pass
     except OSError as error:
@@ -194,7 +194,7 @@ def check_room(folder: Path) -> None:
 
 
 def private_folder(path: Path) -> Path:
-    """Creates the folder, or takes one that the user owns, with mode 0700 whatever the umask. Raises BywayError."""
+    """Creates the folder, or takes one that the user owns, gives it mode 0700 and returns it. Raises BywayError."""
     try:
         make_folder(path)
         found = path.stat()
@@ -222,22 +222,22 @@ def make_folder(path: Path) -> None:
     if not path.is_dir():
         make_folder(path.parent)
         path.mkdir(mode=0o700, exist_ok=True)
-        path.chmod(0o700)  # whatever the umask took away: the next folder is created in it
+        path.chmod(0o700)  # also where the umask cleared bits: the next folder is created in it
 
 
 def write_private(path: Path, content: bytes | str) -> None:
     """Replaces a file by one of mode 0600, atomically: a reader sees the old content or the new. Raises BywayError."""
     data = content.encode() if isinstance(content, str) else content
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     try:
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
+        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_EXCL | getattr(os, "O_CLOEXEC", 0), 0o600)
         try:
             with os.fdopen(descriptor, "wb") as file:
-                os.chmod(fresh, 0o600)  # whatever the umask took away
+                os.chmod(temporary, 0o600)  # also where the umask cleared bits
                 file.write(data)
-            os.replace(fresh, path)
+            os.replace(temporary, path)
         except BaseException:
-            fresh.unlink(missing_ok=True)
+            temporary.unlink(missing_ok=True)
             raise
     except OSError as error:
         kind = NotWritable if error.errno in _NOT_NOW else BywayError
@@ -287,8 +287,4 @@ def _short_name(state_dir: Path) -> str:
 
 
 def _temporary_folder() -> Path:
-    return Path(tempfile.gettempdir()) / f"byway-{_user()}"
-
-
-def _user() -> int | str:
-    return os.getuid() if os.name == "posix" else "user"
+    return Path(tempfile.gettempdir()) / f"byway-{os.getuid() if os.name == 'posix' else 'user'}"

@@ -16,32 +16,33 @@ _VERIFIED_TLS = (RelayKind.HTTPS,)
 
 
 def is_name(item: str) -> bool:
-    """A chain's item is a relay's name or a URL, and only the latter has a colon."""
+    """Whether a chain's item is a relay's name and no URL: only a URL has a colon."""
     return ":" not in item
 
 
 def names_in(url: str) -> tuple[str, ...]:
-    """The relays that a chain names."""
+    """Returns the names of the relays in a chain."""
     return tuple(item.strip() for item in url.split(">") if is_name(item))
 
 
 def enabled_relays(relays: Sequence[RelayConfig]) -> tuple[RelayConfig, ...]:
-    """Those that are enabled, with all that their chains name, in the order of the configuration."""
+    """Returns the relays that are enabled, and whose chain names only enabled ones, in the order of the
+    configuration."""
     by_name = {relay.name: relay for relay in relays}
 
-    def works(name: str, within: frozenset[str]) -> bool:
+    def is_usable(name: str, path: frozenset[str]) -> bool:
         relay = by_name.get(name)
-        if relay is None or name in within:  # a fault of the configuration: `checks` reports it
+        if relay is None or name in path:  # an unknown relay or a loop: `checks` reports it
             return True
-        return relay.enabled and all(works(part, within | {name}) for part in names_in(relay.url))
+        return relay.enabled and all(is_usable(part, path | {name}) for part in names_in(relay.url))
 
-    return tuple(relay for relay in relays if works(relay.name, frozenset()))
+    return tuple(relay for relay in relays if is_usable(relay.name, frozenset()))
 
 
 def withheld_credentials(relay: RelayConfig) -> str:
-    """Why Byway does not send this relay's user and password, with what to do about it; empty: it sends them.
+    """Returns why Byway does not send this relay's user and password, and what to do; empty: it sends them.
 
-    Only URLs of the relay's own are judged: each relay that its chain names has a sentence of its own."""
+    Only the relay's own URLs are checked: each relay that its chain names has a sentence of its own."""
     if relay.allow_plaintext_credentials:
         return ""
     for place, url in _hops(relay):
@@ -55,7 +56,7 @@ def withheld_credentials(relay: RelayConfig) -> str:
 
 
 def _hops(relay: RelayConfig) -> Iterator[tuple[int, RelayUrl]]:
-    """The relay's own URLs that come with a user or a password, each with its place in the chain."""
+    """Yields the relay's own URLs that have a user or a password, each with its position in the chain."""
     items = relay_url.parse_chain(relay.url)
     for place, item in enumerate(items):
         if is_name(item):

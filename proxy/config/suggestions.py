@@ -11,7 +11,7 @@ LONGEST_SHOWN = 60
 
 
 def quoted(word: object) -> str:
-    """`"word"`, cut to 60 characters, with what a terminal could act on escaped and passwords of URLs hidden."""
+    """Returns `"word"`, cut to 60 characters, with control characters escaped and passwords of URLs redacted."""
     text = redact(str(word))
     cut = text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"
     inert = "".join(c if c.isprintable() else ascii(c)[1:-1] for c in cut)
@@ -19,14 +19,14 @@ def quoted(word: object) -> str:
 
 
 def nearest(word: str, choices: Iterable[str]) -> str | None:
-    """The choice most like `word`, whatever its case; None when none is like it."""
+    """Returns the choice that is most similar to `word`, in any case; None when none is similar."""
     by_folded = {choice.casefold(): choice for choice in choices}
     found = get_close_matches(word[:LONGEST_SHOWN].casefold(), by_folded, n=1, cutoff=0.6)
     return by_folded[found[0]] if found else None
 
 
 def suggestion(word: str, choices: Iterable[str]) -> str:
-    """`; did you mean X?`, or `; it can be A, B or C` when nothing is near and the choices are few, or nothing."""
+    """Returns `; did you mean X?`; `; it can be A, B or C` when none is similar and the choices are few; or ""."""
     known = list(choices)
     meant = nearest(word, known)
     if meant is not None:

@@ -222,7 +222,7 @@ def _make_file(path: Path) -> bool:
         _check_file(path)
         return False
     try:
-        os.chmod(path, 0o600)  # whatever the umask took away
+        os.chmod(path, 0o600)  # also where the umask cleared bits
     finally:
         os.close(descriptor)
     return True
