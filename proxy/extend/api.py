@@ -1,7 +1,7 @@
-"""What an addon may ask of Byway: handed to its `start` hook.
+"""What an addon may ask of Byway: the `api` that its `start` hook receives.
 
-Each addon has one of its own. What it starts here is the addon's and ends with it; what it opens goes through the same
-dialers as everything else, so a relay's handshake and its certificate are held to the same rules.
+Each addon has its own. Tasks that it starts end with it. Paths that it opens go through Byway's own dialers, so the
+same rules hold for a relay's handshake and certificate.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class ApiBackend(Protocol):
 
 
 class Api:
-    """One addon's own. Everything here is safe to call from a hook."""
+    """Belongs to one addon. Everything here may be called from a hook."""
 
     def __init__(self, name: str, options: Any, backend: ApiBackend, spawn: Spawn) -> None:
         """`spawn` starts a task that belongs to the addon: it is cancelled with it."""
@@ -64,7 +64,7 @@ class Api:
         self.log = Log(name)
         self._backend = backend
         self._spawn = spawn
-        self._passing: tempfile.TemporaryDirectory[str] | None = None
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
         self._notifying = 0
 
     @property
@@ -77,33 +77,33 @@ class Api:
         return self._backend.now()
 
     def network(self) -> NetworkId:
-        """Which network this computer is on: a hash that means nothing elsewhere, or "unknown"."""
+        """The id of the current network: a hash that means nothing on other computers, or "unknown"."""
         return self._backend.network()
 
     def spawn(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
-        """Runs a coroutine beside everything else. It is cancelled when the addon is left, and what it raises counts as
-        a fault of the addon."""
+        """Runs a coroutine in a task. It is cancelled when the addon is unloaded; an exception counts as a fault of the
+        addon."""
         return self._spawn(work)
 
     async def dial(self, url: str, destination: Destination) -> Stream:
-        """An open path to `destination`, by its name, through the relay with this URL (`socks5h://127.0.0.1:1080`), or
-        through a configured one by its name. The caller closes it, or returns it from its `dial` hook. Raises
-        DialError when there is no path, ValueError for what is no relay."""
+        """Opens a path to `destination`, by its name, through the relay with this URL (`socks5h://127.0.0.1:1080`), or
+        through the configured relay of this name. The caller closes the stream, or returns it from its `dial` hook.
+        Raises DialError when no path opens, ValueError when `url` is neither."""
         return await self._backend.dial(url, destination)
 
     @property
     def folder(self) -> Path:
-        """A folder of this addon's own, for the user's eyes alone. It stays when the addon goes, but for
-        `--ephemeral`."""
+        """The addon's own folder, which only the user can read. It stays when the addon is removed; with `--ephemeral`
+        it is temporary."""
         if self._backend.folder is not None:
             private_folder(self._backend.folder)
             return private_folder(self._backend.folder / self.name)
-        if self._passing is None:
-            self._passing = tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True)
-        return Path(self._passing.name)
+        if self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True)
+        return Path(self._temporary.name)
 
     def notify(self, title: str, text: str = "") -> None:
-        """A notification on the user's desktop, where there is a program for it. Does not wait for it."""
+        """Shows a notification on the user's desktop, if there is a program for it. Does not wait for that."""
         command = _notification(inert(title), inert(text))
         if command is not None and self._notifying < _NOTIFYING_MAX:
             self._notifying += 1
@@ -117,31 +117,31 @@ class Api:
 
     def close(self) -> None:
         """Deletes the temporary folder. Called when the addon is unloaded."""
-        if self._passing is not None:
-            self._passing.cleanup()
-            self._passing = None
+        if self._temporary is not None:
+            self._temporary.cleanup()
+            self._temporary = None
 
 
 class Log:
-    """Lines in Byway's own log, with the addon's name. No line shows a password. `info` and `debug` are shown with -v
-    and -vv: what names a site belongs there, since a journal is history too."""
+    """Writes lines to Byway's own log, with the addon's name; passwords of URLs are hidden. `info` and `debug` need -v
+    and -vv: what names a site belongs there, because a system's journal is stored too."""
 
     def __init__(self, name: str) -> None:
         self._name = name
 
     def error(self, text: object) -> None:
-        self._say(logging.ERROR, text)
+        self._write(logging.ERROR, text)
 
     def warning(self, text: object) -> None:
-        self._say(logging.WARNING, text)
+        self._write(logging.WARNING, text)
 
     def info(self, text: object) -> None:
-        self._say(logging.INFO, text)
+        self._write(logging.INFO, text)
 
     def debug(self, text: object) -> None:
-        self._say(logging.DEBUG, text)
+        self._write(logging.DEBUG, text)
 
-    def _say(self, level: int, text: object) -> None:
+    def _write(self, level: int, text: object) -> None:
         if _log.isEnabledFor(level):
             _log.log(level, "addon %s: %s", self._name, redact(inert(str(text))))
 

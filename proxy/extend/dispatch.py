@@ -1,7 +1,7 @@
-"""The running addons, in the order of their names, and every call of a hook that the core makes.
+"""The running addons, in the order of their names, and the calls of all their hooks but `start` and `stop`.
 
-The core reads a flag first (`decides`, `refines`, …), so that hooks without an addon cost nothing. Addons receive
-read-only values, and `guard` has checked their answers. `manager` adds and removes addons.
+Callers read a flag first (`decides`, `refines`, …), so that a hook that no addon has costs nothing. Addons receive
+read-only values, and `guard` checks their answers. `manager` adds and removes addons.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ REFINED_MAX = 1024
 """Requests whose refined signals are kept until `take_refinements` is called; the oldest is dropped."""
 
 _RETRIES_MAX = 20
-"""How often a decision starts again because addons were reloaded meanwhile."""
+"""How often a decision starts again because addons were reloaded meanwhile, at most."""
 
 
 class Addons:
@@ -39,7 +39,10 @@ class Addons:
         self._version = 0  # counts changes of the running addons
         self._has_ended = False
         self._callees: dict[str, tuple[Callee, ...]] = dict.fromkeys(HOOKS, ())
-        self._deciders: dict[str, tuple[AddonRunner, ...]] = {"admit": (), "plan": ()}  # disabled ones too
+        self._deciders: dict[str, tuple[AddonRunner, ...]] = {
+            "admit": (),
+            "plan": (),
+        }  # also disabled ones
         self._refined: Bounded[int, list[str]] = Bounded(REFINED_MAX)  # by id of the request
         self._on_change: list[Callable[[], None]] = []
         self.decides = self.refines = self.classifies = self.handles_unreachable = False
@@ -58,6 +61,7 @@ class Addons:
         return tuple((runner.name, thing) for runner in self.running for thing in runner.addon.objects)
 
     def get(self, name: str) -> AddonRunner | None:
+        """Returns the running addon of that name; a disabled one counts."""
         return self._running.get(name)
 
     def on_change(self, call: Callable[[], None]) -> None:
@@ -112,7 +116,7 @@ class Addons:
     # -- deciding ------------------------------------------------------------------------------------------------
 
     async def decide(self, request: Request, plan: Plan, registry: Registry, *, host: str = "") -> Plan:
-        """The plan after all addons. `host` is the server name, when it became known after the request did (SNI);
+        """Returns the plan after all addons. `host` is the server name, if it became known after the request (SNI);
         `registry` has the relays that a plan may name."""
         named = request.with_host(host)
         for _ in range(_RETRIES_MAX):
@@ -125,8 +129,8 @@ class Addons:
         return replace(plan.block("addons were edited again and again while this was decided"), before=plan)
 
     async def _decide_once(self, named: Request, plan: Plan, registry: Registry) -> Plan:
-        """One pass over the addons that run now. When one is reloaded or disabled meanwhile it gives no answer, and the
-        caller starts again: what it blocks must stay blocked."""
+        """Makes one pass over the addons that run now. One that is reloaded or disabled meanwhile gives no answer; the
+        caller then starts again, because what that addon blocks must stay blocked."""
         made = plan
         for runner in self._deciders["admit"]:
             made = await _ask_to_admit(runner, named, made, registry)
@@ -137,7 +141,7 @@ class Addons:
         return made if made is plan else replace(made, before=plan)
 
     def refine(self, outcome: Outcome, signal: Signal) -> Signal:
-        """The signal with the weight and the cause that addons give it."""
+        """Returns the signal with the weight and the cause that addons give it."""
         request = outcome.request.with_host(outcome.host)
         for runner, function in self._callees["signal"]:
             check = partial(hook_results.signal, before=signal)
@@ -153,7 +157,7 @@ class Addons:
         return "; ".join(self._refined.pop(request_id, ()))
 
     def classify(self, head: str, body: bytes) -> str | bool | None:
-        """The name of a block page, False for the site's own page, None when no addon knows it."""
+        """Returns the name of a block page, False for the site's own page, None when no addon knows it."""
         for runner, function in self._callees["classify"]:
             answer = runner.call_sync(HOOKS["classify"], function, head, body, check=hook_results.page)
             if answer is not None:
@@ -161,7 +165,7 @@ class Addons:
         return None
 
     async def unreachable(self, request: Request, outcome: Outcome) -> str | None:
-        """The URL to redirect to, from the first addon that has one."""
+        """Returns the URL to redirect to, from the first addon that has one."""
         named = request.with_host(outcome.host)
         for runner, function in self._callees["unreachable"]:
             url = await runner.call(HOOKS["unreachable"], function, named, read_only(outcome), check=hook_results.url)
@@ -170,11 +174,11 @@ class Addons:
         return None
 
     async def dial(self, name: str, route: Route, destination: Destination) -> Stream | None:
-        """The stream that addon `name` opened; None when there is no such addon or it had a fault. The caller
-        closes it. Raises DialError and OSError when the addon could not open one."""
+        """Opens a path with the `dial` hook of addon `name`. Returns None when there is no such addon or it had a
+        fault. The caller closes the stream. Raises DialError and OSError when the addon could not open one."""
         asked: AddonRunner | None = None
         while (runner := self._running.get(name)) is not asked and runner is not None:
-            asked = runner  # tries again if the addon was reloaded meanwhile
+            asked = runner  # the loop asks the new version if the addon was reloaded meanwhile
             for function in runner.addon.hooks.get("dial", ()):
                 stream = await runner.call(HOOKS["dial"], function, route, destination, check=hook_results.stream)
                 if stream is not None:
@@ -199,7 +203,7 @@ class Addons:
 
 
 async def _ask_to_admit(runner: AddonRunner, named: Request, plan: Plan, registry: Registry) -> Plan:
-    """The same plan when an addon admits the request, a plan of BLOCK when it refuses."""
+    """Returns the same plan when an addon admits the request, a plan of BLOCK when it refuses."""
     fallback = _fallback_plan(runner, "admit", named, plan, registry)
     for function in runner.addon.hooks["admit"]:
         check = partial(hook_results.refusal, plan=plan, addon=runner.name)
@@ -210,7 +214,7 @@ async def _ask_to_admit(runner: AddonRunner, named: Request, plan: Plan, registr
 
 
 async def _ask_to_plan(runner: AddonRunner, named: Request, before: Plan, registry: Registry) -> Plan:
-    """The plan that one addon returns, or the plan before it."""
+    """Returns the plan that one addon returns, or the plan before it."""
     made, fallback = before, _fallback_plan(runner, "plan", named, before, registry)
     for function in runner.addon.hooks["plan"]:
         check = partial(hook_results.plan, before=made, registry=registry)
@@ -225,11 +229,12 @@ async def _ask_to_plan(runner: AddonRunner, named: Request, before: Plan, regist
 
 
 def _fallback_plan(runner: AddonRunner, hook: str, named: Request, before: Plan, registry: Registry) -> Plan | None:
-    """The plan while the addon fails: what it last blocked or sent to relays for this host; None when nothing."""
-    kept = runner.fail_closed.find(hook, named.destination.host)
-    if kept is None:
+    """Returns the plan to use if the addon fails: what it last blocked or sent to relays for the host; or None."""
+    remembered = runner.fail_closed.find(hook, named.destination.host)
+    if remembered is None:
         return None
-    return hook_results.closed(kept, before, registry, f"{kept.why}; that holds while the addon cannot be asked")
+    why = f"{remembered.why}; that holds while the addon cannot be asked"
+    return hook_results.closed(remembered, before, registry, why)
 
 
 def _remember(runner: AddonRunner, hook: str, named: Request, before: Plan, made: Plan, fallback: Plan | None) -> Plan:
@@ -240,7 +245,7 @@ def _remember(runner: AddonRunner, hook: str, named: Request, before: Plan, made
 
 
 def read_only(outcome: Outcome) -> Outcome:
-    """A copy in which nothing can be changed."""
+    """Returns a copy in which nothing can be changed, for addons."""
     return replace(outcome, attempts=tuple(map(_read_only_attempt, outcome.attempts)))
 
 
@@ -249,7 +254,7 @@ def _read_only_attempt(attempt: Attempt) -> Attempt:
 
 
 def _describe_plan(answer: Plan, before: Plan) -> str:
-    """What an addon changed in a plan, in words."""
+    """Describes what an addon changed in a plan."""
     if answer.why != before.why:
         return answer.why
     routes = ", ".join(map(str, answer.routes))
@@ -260,7 +265,7 @@ def _describe_plan(answer: Plan, before: Plan) -> str:
 
 
 def _describe_refinement(before: Signal, after: Signal) -> str:
-    """`tls_reset weighs 0 in place of 2, cause ip`."""
+    """Describes what an addon changed in a signal: `tls_reset weighs 0 in place of 2, cause ip`."""
     cause = f", cause {after.cause}" if after.cause != before.cause else ""
     weight = f" weighs {after.weight:g} in place of {before.weight:g}" if after.weight != before.weight else ""
     return f"{before.id}{weight}{cause}"

@@ -1,12 +1,11 @@
-"""Every hook that an addon may have, declared once: what it gets, when it runs, what it may answer, and how long.
+"""Declares every hook that an addon may have: its parameters, when it is called, what it returns, how long it may take.
 
 An addon is an object, or a module, that has some of these as methods. The class below is their documentation and their
-type: no addon needs to inherit from it. `HOOKS` is made from it, and so are the checks of an addon's signatures and
-`byway addons docs`.
+type; an addon need not inherit from it. `HOOKS`, the check of signatures and `byway addons docs` are made from it.
 
-What a hook raises, answers wrongly or takes too long for is caught, counted and said; what the addon last kept to
-relays or refused stays so meanwhile. Three things cannot be guarded against: `os._exit` ends Byway, C code that does
-not come back stops it (the log names the hook), and so does Python that catches everything it is broken off with.
+A hook that raises, returns a wrong value or takes too long is stopped, logged and counted; what the addon last refused
+or sent to relays stays so meanwhile. Three things cannot be stopped: `os._exit` ends Byway; C code that does not
+return, and Python that catches every exception, block it (the log names the hook).
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ if TYPE_CHECKING:
 
 _T = TypeVar("_T")
 Now: TypeAlias = _T | Awaitable[_T]
-"""What a hook answers that may be `async`."""
+"""The return type of a hook that may be `async`."""
 
 
 class Hooks:
@@ -108,14 +107,14 @@ class Hooks:
 
 @dataclass(frozen=True, slots=True)
 class Hook:
-    """One of them."""
+    """One hook, as Byway calls it."""
 
     name: str
     parameters: tuple[str, ...]  # their names, without self
     doc: str
     may_be_async: bool
     waited_for: bool
-    """Somebody waits for its answer, so it has a budget."""
+    """Whether a connection waits for its answer, so that a slow call counts as a fault."""
 
 
 _WAITED_FOR = frozenset({"admit", "plan", "signal", "classify", "unreachable"})

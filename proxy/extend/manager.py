@@ -138,7 +138,7 @@ class AddonManager:
             self._reload_soon()
 
     def _reload_soon(self) -> None:
-        task = spawn(self._reload_all(log_problems=True), name="renew addons")
+        task = spawn(self._reload_all(log_problems=True), name="reload addons")
         self._reloading.add(task)
         task.add_done_callback(self._reloading.discard)
 
@@ -207,12 +207,12 @@ class AddonManager:
                 await self._reload(file, log_problems=log_problems)
             for name in [name for name in (*self._live, *self._problems) if name not in wanted]:
                 await self._remove(name)  # last: a renamed file is loaded under its new name first
-            lost = tuple(missing(self._files, tables, self._loaded.place))
+            without_file = tuple(missing(self._files, tables, self._loaded.place))
             known = {sentence.partition(";")[0] for sentence in self._missing}  # the rest is a suggestion
-            for sentence in lost:
+            for sentence in without_file:
                 if log_problems and sentence.partition(";")[0] not in known:
                     log.warning("%s", sentence)
-            self._missing = lost
+            self._missing = without_file
 
     async def _reload(self, file: AddonFile, *, log_problems: bool) -> None:
         table = self._loaded.settings.addons.get(file.name)
@@ -337,18 +337,13 @@ class _Loading:
 
     def _run(self) -> None:
         try:
-            addon = self._call()
+            finish = partial(self._succeed, self._call())
         except ConfigError as error:
-            self._hand_over(partial(self._fail, error))
-        except BaseException as error:
-            fault = ConfigError(f"{self._what}: {type(error).__name__} while it was loaded")
-            self._hand_over(partial(self._fail, fault))
-        else:
-            self._hand_over(partial(self._succeed, addon))
-
-    def _hand_over(self, call: Callable[[], None]) -> None:
-        with contextlib.suppress(RuntimeError):  # Byway has ended meanwhile
-            self._loop.call_soon_threadsafe(call)
+            finish = partial(self._fail, error)
+        except BaseException as error:  # BrokenOff may arrive outside of the addon's own code too
+            finish = partial(self._fail, ConfigError(f"{self._what}: {type(error).__name__} while it was loaded"))
+        with contextlib.suppress(RuntimeError):  # the loop is closed: Byway has ended meanwhile
+            self._loop.call_soon_threadsafe(finish)
 
     def _succeed(self, addon: Addon) -> None:
         if self._is_broken_off or self._done.done():

@@ -1,8 +1,8 @@
 """Fail-closed: what an addon blocks or sends to relays stays so while the addon fails.
 
-No rule closes what only an addon closes, so with its first fault the site would be open. Therefore the last valid
-answer of that kind is remembered by site and replaces answers that fail: of this version, of an edited one, and of a
-disabled one. It ends with a valid answer that leaves the site open, or when the user removes the addon. In memory only.
+What only an addon closes would be open after its first fault. So its last closing answer for each site is remembered,
+and replaces answers that fail: of this version, of an edited one, and of a disabled one. It ends with a valid answer
+that opens the site, or when the user removes the addon. In memory only.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from proxy.model.bounded import Bounded
 
 KEPT_MAX = 4096
 """Answers remembered for one addon; beyond that the oldest is dropped."""
-
 
 _CLOSING = (Action.BLOCK, Action.RELAY)
 
@@ -31,7 +30,7 @@ class FailClosed:
         """Records a valid answer: the plan it made, or None when it left the plan unchanged."""
         if self._kept:
             for key in _keys(hook, destination.host):
-                if key in self._kept and self._kept[key][0] == destination:  # and not of a neighbour
+                if key in self._kept and self._kept[key][0] == destination:  # another name of the site may have its own
                     del self._kept[key]
         if plan is None or plan.action not in _CLOSING:
             return
@@ -48,5 +47,6 @@ def _keys(hook: str, host: str) -> tuple[Key, ...]:
 
 
 def _scope(action: Action, host: str) -> str:
-    """RELAY holds for the whole site, whose other names are as private; BLOCK for the host only."""
+    """Returns what an answer holds for: RELAY for the whole site, whose other names are as private; BLOCK for the host
+    alone."""
     return registrable(host) if action is Action.RELAY else host

@@ -1,7 +1,7 @@
-"""What a hook may answer. An answer of another kind is a fault of the addon, and counts as no answer.
+"""Checks what hooks return. A wrong value is a fault of the addon, and counts as no answer.
 
-A plan of an addon's replaces what the user's rules made of a request, so it is held to the same promises: RELAY without
-a relay or with a direct route would open what was closed. One that meant to close closes, however wrong the rest of it.
+A plan of an addon replaces the one that the user's rules made, so it must keep the promise of its action: RELAY with a
+direct route would open what was closed. A wrong plan of RELAY or BLOCK still closes: its intent is plain.
 """
 
 from __future__ import annotations
@@ -19,7 +19,6 @@ from proxy.net.stream import Stream
 from proxy.wire.relay_url import CHAIN_LIMIT
 
 WEIGHT_MAX = 100.0
-
 SENTENCE_LIMIT = 300
 URL_LIMIT = 2048
 
@@ -27,20 +26,16 @@ _URL = re.compile(r"https?://[!-~]+", re.IGNORECASE)
 
 
 class WrongAnswer(Exception):
-    """A sentence that says what is wrong with it."""
+    """A hook returned a wrong value. Its text says what is wrong."""
 
     def __init__(self, sentence: str, instead: Any = None) -> None:
         super().__init__(sentence)
         self.instead = instead
-        """What counts as the answer, since what was meant is plain; None: nothing does."""
-
-
-def nothing(answer: object) -> None:
-    """Of hooks that are told something: what they return does not matter."""
+        """The answer to use in its place, where the intent is plain; None: there is none."""
 
 
 def sentence(answer: object) -> str | None:
-    """Why a request is refused, in one line."""
+    """Returns the reason for a refusal, in one line; None when the request is admitted."""
     if answer is None:
         return None
     if type(answer) is not str or not answer.strip():
@@ -49,13 +44,13 @@ def sentence(answer: object) -> str | None:
 
 
 def refusal(answer: object, plan: Plan, addon: str) -> Plan | None:
-    """The plan, refused."""
+    """Returns the plan changed to BLOCK; None when the request is admitted."""
     why = sentence(answer)
     return None if why is None else plan.block(f"addon {addon}: {why}")
 
 
 def plan(answer: object, before: Plan, registry: Registry) -> Plan | None:
-    """A plan whose routes can be gone, and which keeps what its action promises. None: it is the plan `before`."""
+    """Returns a plan whose routes exist and which keeps the promise of its action; None when it equals `before`."""
     if answer is None or answer is before:
         return None
     if type(answer) is not Plan:
@@ -64,13 +59,13 @@ def plan(answer: object, before: Plan, registry: Registry) -> Plan | None:
         return _checked(answer, before, registry)
     except WrongAnswer as error:
         if answer.action not in (Action.RELAY, Action.BLOCK) or answer.action is before.action:
-            raise  # nothing opens when the plan stays as it was
+            raise  # keeping the plan as it was opens nothing
         raise WrongAnswer(str(error), instead=closed(answer, before, registry, str(error))) from None
 
 
 def closed(meant: Plan, before: Plan, registry: Registry, why: str) -> Plan:
-    """What a plan of RELAY or BLOCK keeps closed, whatever became of its relays: without any it has those of the plan
-    before it, where that was closed as well, else none."""
+    """Returns the plan that keeps `meant` (RELAY or BLOCK) closed, with those of its relays that exist. Without any it
+    has the relays of the plan before it, if that was RELAY too; else no route."""
     routes: tuple[Route, ...] = ()
     if meant.action is Action.RELAY:
         given = meant.routes if type(meant.routes) is tuple else ()
@@ -124,13 +119,13 @@ def _check_promise(made: Plan, before: Plan) -> None:
             raise WrongAnswer("returned a plan of RELAY with a direct route")
         case Action.DIRECT if len(direct) < len(made.routes):
             raise WrongAnswer("returned a plan of DIRECT with a relay")
-    was_closed = made.action is before.action and not before.routes  # for want of a relay: it stays so
+    was_closed = made.action is before.action and not before.routes  # there was no relay: it may stay so
     if not made.routes and made.action is not Action.BLOCK and not was_closed:
         raise WrongAnswer(f"returned a plan of {made.action} without a route; to refuse, use plan.block(why)")
 
 
 def signal(answer: object, before: Signal) -> Signal | None:
-    """The same observation with another weight or cause."""
+    """Returns the same observation with another weight or cause; None when it is unchanged."""
     if answer is None:
         return None
     if type(answer) is not Signal:
@@ -143,7 +138,7 @@ def signal(answer: object, before: Signal) -> Signal | None:
 
 
 def page(answer: object) -> str | bool | None:
-    """The name of a block page, False for the site's own, None for what is not known."""
+    """Returns the name of a block page, False for the site's own page, None when the addon does not know."""
     if answer is None or answer is False:
         return answer
     if type(answer) is not str or not answer.strip():
@@ -152,7 +147,7 @@ def page(answer: object) -> str | bool | None:
 
 
 def url(answer: object) -> str | None:
-    """Where a browser may be sent: http or https, in ASCII, without anything that could end a header."""
+    """Returns the URL of a redirect: http or https, in ASCII, without characters that could end a header line."""
     if answer is None:
         return None
     if type(answer) is not str or len(answer) > URL_LIMIT or not _URL.fullmatch(answer):
@@ -167,14 +162,14 @@ def url(answer: object) -> str | None:
 
 
 def stream(answer: object) -> Stream | None:
-    """An open path."""
+    """Returns an open path; None when the addon opened none."""
     if answer is None or isinstance(answer, Stream):
         return answer
     raise WrongAnswer(f"returned {_kind(answer)}, not a stream or None")
 
 
 def inert(text: str) -> str:
-    """One line of bounded length, with nothing that a terminal could act on."""
+    """Returns the text as one line of bounded length, with control characters escaped: a terminal would act on them."""
     line = " ".join(text.split())
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in line)[:SENTENCE_LIMIT]
 

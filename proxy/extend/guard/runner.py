@@ -41,7 +41,7 @@ QUEUE_MAX = 1000
 """Notifications queued for one addon; beyond that the oldest is dropped."""
 
 _STAYS_CLOSED = "the request stays blocked, as intended"
-_STAYS = {"admit": "the request continues", "plan": "the plan is unchanged", "dial": "the relay counts as down"}
+_CONSEQUENCES = {"admit": "the request continues", "plan": "the plan is unchanged", "dial": "the relay counts as down"}
 
 
 class AddonRunner:
@@ -128,7 +128,7 @@ class AddonRunner:
             self.dropped += 1
         self._queue.append((hook, function, args))
         if self._notifying_task is None:
-            self._notifying_task = spawn(self._notify_all(), name=f"tell addon {self.name}")
+            self._notifying_task = spawn(self._notify_all(), name=f"notify addon {self.name}")
 
     async def _notify_all(self) -> None:
         try:
@@ -254,8 +254,8 @@ class AddonRunner:
     ) -> None:
         line = line_in(self.addon.file, error) or (line_of(function) if function is not None else 0)
         is_closed = fallback is not None or _substitute(error) is not None
-        stays = _STAYS_CLOSED if is_closed else _STAYS.get(hook.name, "")
-        what = "; ".join(filter(None, (f"{hook.name} {self._describe(hook, error)}", stays)))
+        consequence = _STAYS_CLOSED if is_closed else _CONSEQUENCES.get(hook.name, "")
+        what = "; ".join(filter(None, (f"{hook.name} {self._describe(hook, error)}", consequence)))
         self._report(hook.name, line, type(error).__name__, what, counts=_substitute(error) is None)
 
     def _describe(self, hook: Hook, error: BaseException) -> str:

@@ -1,5 +1,5 @@
-"""Work that an addon's code starts past its `api`: tasks (`asyncio.create_task`, `gather`, a TaskGroup), callbacks of
-the loop, and threads.
+"""Tracks the work that an addon's code starts without its `api`: tasks (`asyncio.create_task`, `gather`, a TaskGroup),
+callbacks of the loop, and threads.
 
 Without tracking, a SystemExit in such a task would end Byway, a loop would stop it, and the task would outlive an edit.
 So a task whose coroutine is defined in an addon's file belongs to the addon, like those of `api.spawn`. An exception in
@@ -36,10 +36,11 @@ class TaskTracking:
             self._loop = asyncio.get_running_loop()
             self._loop.set_task_factory(self._make)
             self._handler_before = self._loop.get_exception_handler()
-            self._loop.set_exception_handler(self._raised_unheard)
-            self._hook_before, threading.excepthook = threading.excepthook, self._raised_in_thread
+            self._loop.set_exception_handler(self._on_unhandled)
+            self._hook_before, threading.excepthook = threading.excepthook, self._on_thread_failed
 
     def close(self) -> None:
+        """Restores the handlers that were there before `start`."""
         if self._loop is not None:
             self._loop.set_task_factory(None)
             self._loop.set_exception_handler(self._handler_before)
@@ -53,7 +54,7 @@ class TaskTracking:
             return asyncio.Task(work, loop=loop, **named)
         return owner.adopt(asyncio.Task(owner.run_task(work), loop=loop, **named), work)
 
-    def _raised_unheard(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    def _on_unhandled(self, loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
         error = context.get("exception")
         owner = None if error is None else self._owner_of(error.__traceback__)
         if error is not None and owner is not None:
@@ -63,7 +64,7 @@ class TaskTracking:
         else:
             loop.default_exception_handler(context)
 
-    def _raised_in_thread(self, raised: threading.ExceptHookArgs) -> None:
+    def _on_thread_failed(self, raised: threading.ExceptHookArgs) -> None:
         owner = self._owner_of(raised.exc_traceback)
         if owner is None or self._loop is None or raised.exc_value is None:
             self._hook_before(raised)
@@ -71,6 +72,7 @@ class TaskTracking:
             self._loop.call_soon_threadsafe(owner.on_task_failed, raised.exc_value)
 
     def _owner_of(self, traceback: TracebackType | None) -> AddonRunner | None:
+        """Returns the runner of the outermost addon code in a traceback."""
         while traceback is not None:
             if owner := self._owner(traceback.tb_frame.f_globals.get("__name__", "")):
                 return owner

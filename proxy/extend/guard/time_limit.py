@@ -56,10 +56,11 @@ class TimeLimit:
         if self._watchdog is not None:
             return
         if hasattr(signal, "setitimer") and threading.current_thread() is threading.main_thread():
-            self._before = signal.signal(signal.SIGALRM, self._ring)
+            # SIGALRM is handled in the main thread only, so elsewhere there is no timer and the watchdog alone is left.
+            self._before = signal.signal(signal.SIGALRM, self._on_alarm)
             self._has_timer = True
         self._ended.clear()
-        self._watchdog = threading.Thread(target=self._watch, name="watch over addons", daemon=True)
+        self._watchdog = threading.Thread(target=self._watch, name="addon watchdog", daemon=True)
         self._watchdog.start()
 
     def close(self) -> None:
@@ -94,23 +95,23 @@ class TimeLimit:
             finally:
                 self._inside = False
                 signal.setitimer(signal.ITIMER_REAL, 0)
-        except BrokenOff:  # it may come between the end of the call and the stop of the timer
+        except BrokenOff:  # the alarm may also fire between the end of the call and the stop of the timer
             self._inside = False
             signal.setitimer(signal.ITIMER_REAL, 0)
             raise
 
-    def _ring(self, _signal: int, _frame: FrameType | None) -> None:
+    def _on_alarm(self, _signal: int, _frame: FrameType | None) -> None:
         if self._inside:
             raise BrokenOff
 
     def _watch(self) -> None:
         """Logs a call that runs long after it should have been interrupted, once per call."""
-        told: tuple[str, float] | None = None
+        logged: tuple[str, float] | None = None
         while not self._ended.wait(self.limit_s):
             current = self._current
-            if current is None or current is told:
+            if current is None or current is logged:
                 continue
             lasts_s = time.monotonic() - current[1]
             if lasts_s > 2 * self.limit_s:
-                told = current
+                logged = current
                 log.error("%s blocks all of Byway and cannot be interrupted", current[0])

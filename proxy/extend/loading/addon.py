@@ -1,6 +1,6 @@
-"""An addon that has been loaded: its objects, their hooks and its options, as one frozen value.
+"""A loaded addon: its objects, their hooks and its options, as one frozen value.
 
-Loading is the business of `loader`, running of `running`. An Addon is one version of one file; an edit makes another.
+An Addon is one version of one file; an edit makes another. `loader` makes it, and `guard.runner` runs its hooks.
 """
 
 from __future__ import annotations
@@ -17,14 +17,14 @@ NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 @dataclass(frozen=True, slots=True)
 class AddonFile:
-    """A file that may be an addon, as it was found."""
+    """A file in a folder of addons, before it is loaded."""
 
     name: str
     path: Path
     shipped: bool
     enabled: bool
     problem: str = ""
-    """One sentence with its place: why it may not be loaded."""
+    """Why it may not be loaded, in one sentence with its place; empty when it may."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,30 +34,30 @@ class Addon:
     name: str
     file: Path
     version: str
-    """The beginning of the file's SHA-256: tells one version from another."""
+    """The first 12 hex digits of the file's SHA-256."""
     objects: tuple[object, ...]
-    """What `addons = […]` lists, else the module. They may have hooks of mitmproxy's as well."""
+    """The objects in `addons = […]`, or the module when it has no such list. They may have hooks of mitmproxy too."""
     hooks: Mapping[str, tuple[Callable[..., Any], ...]]
     """By the name of the hook, in the order of the objects."""
     options: Any
     """An instance of its `Options`; None when it declares none."""
     module: ModuleType
     for_mitmproxy: Mapping[str, Any] = field(default_factory=lambda: NO_OPTIONS)
-    """Options that it declares to mitmproxy, with what the user set."""
+    """The user's values of options that it declares to mitmproxy."""
 
     def forget(self) -> None:
-        """Lets the module go, once nothing of it runs any more."""
+        """Removes the module from `sys.modules`. Call it when none of its code runs any more."""
         sys.modules.pop(self.module.__name__, None)
 
 
 def line_of(function: Callable[..., Any]) -> int:
-    """Where a function begins, 0 when it is not written in Python."""
+    """Returns the line where a function begins; 0 when it is not written in Python."""
     code = getattr(getattr(function, "__func__", function), "__code__", None)
     return code.co_firstlineno if isinstance(code, CodeType) else 0
 
 
 def line_in(file: Path, error: BaseException) -> int:
-    """The line of `file` that an exception came through last, 0 when it came through none."""
+    """Returns the innermost line of `file` in an exception's traceback; 0 when there is none."""
     line, traceback = 0, error.__traceback__
     while traceback is not None:
         if traceback.tb_frame.f_code.co_filename == str(file):

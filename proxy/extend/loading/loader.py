@@ -1,8 +1,8 @@
-"""From files to addons: which there are, which may be loaded, and what is wrong with one that cannot be.
+"""Finds the files of addons, decides which may be loaded, and loads them.
 
-Addons are the user's own code and run with the user's rights, so a file is only taken from a folder that no other user
-can write to. It is loaded by its path: it never stands on `sys.path`, and its module has a name in `sys.modules` that
-nothing can import by accident. Every fault names the file and the line.
+Addons are the user's own code and run with the user's rights, so a file is loaded only if no other user can change it
+or its folder. It is loaded by its path: the folder is never on `sys.path`, and the module has a name in `sys.modules`
+that no import statement can name. Every fault names the file and the line.
 """
 
 from __future__ import annotations
@@ -30,13 +30,13 @@ from proxy.extend.loading.options import Place
 from proxy.model.errors import ConfigError, reason_of
 
 FILE_LIMIT = 1024 * 1024
-"""Bytes of one addon."""
+"""Bytes of one addon, at most."""
 
 FILES_MAX = 256
-"""Addons in one folder."""
+"""Addons in one folder, at most."""
 
 NAME = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}")
-"""What an addon may be called: its file's name without `.py`."""
+"""Valid names of addons: of the file, without `.py`."""
 
 _serial = itertools.count(1)
 
@@ -45,16 +45,15 @@ def _nowhere(*_path: str | int) -> str:
     return ""
 
 
-# -- which there are ---------------------------------------------------------------------------------------------------
+# -- finding files ----------------------------------------------------------------------------------------------------
 
 
 def find(
     user_folder: Path, tables: Mapping[str, AddonConfig] = MappingProxyType({}), *, shipped: Path | None = None
 ) -> tuple[AddonFile, ...]:
-    """All addons by name, also those that are off or may not be loaded. A file of the user's takes the place of a
-    shipped one of the same name. `tables` is `settings.addons`; `shipped`, for tests, the folder of the shipped ones.
-    Raises ConfigError when a folder cannot be read.
-    """
+    """Returns all addons, sorted by name, including those that are off or may not be loaded. A file of the user
+    replaces a shipped one of the same name. `tables` is `settings.addons`; `shipped` is the folder of the shipped ones,
+    for tests. Raises ConfigError when a folder cannot be read."""
     folder = shipped if shipped is not None else bundled_folder("addons")
     found = {} if folder is None else {path.stem: _addon_file(path, tables, shipped=True) for path in _files(folder)}
     for path in _files(user_folder):
@@ -63,7 +62,8 @@ def find(
 
 
 def missing(found: Sequence[AddonFile], tables: Mapping[str, AddonConfig], place: Place = _nowhere) -> list[str]:
-    """A sentence for each `[addons.NAME]` that has no file: misspelt, its addon would be off without a word."""
+    """Returns a sentence for each `[addons.NAME]` that has no file. Without it, an addon whose name is misspelt there
+    would silently be off."""
     names = [file.name for file in found]
     return [
         f"{place('addons', name)}: there is no addon {quoted(name)}{suggestion(name, names)}".removeprefix(": ")
@@ -73,7 +73,8 @@ def missing(found: Sequence[AddonFile], tables: Mapping[str, AddonConfig], place
 
 
 def _files(folder: Path) -> list[Path]:
-    """What may be an addon: an editor's and the system's own files begin with a dot or an underscore."""
+    """Returns the files that may be addons. Those that begin with a dot or an underscore are an editor's or the
+    system's."""
     try:
         names = sorted(os.listdir(folder))
     except (FileNotFoundError, NotADirectoryError):
@@ -99,23 +100,24 @@ def _addon_file(path: Path, tables: Mapping[str, AddonConfig], *, shipped: bool)
 
 
 def _others_may_change(path: Path) -> str:
-    """Why an addon is not loaded: another user could put code of theirs there, or that cannot be told. Else ""."""
+    """Says why an addon is not loaded: other users can, or may be able to, change it; "" when they cannot."""
     trust = trust_in(path)
     return "; ".join(trust.problems) or (f"{shown(path)}: not loaded: {trust.doubt}" if trust.doubt else "")
 
 
-# -- loading one -------------------------------------------------------------------------------------------------------
+# -- loading a file ----------------------------------------------------------------------------------------------------
 
 
 def load(file: Path, name: str, table: Mapping[str, Any] = MappingProxyType({}), *, place: Place = _nowhere) -> Addon:
-    """Runs the file and finds its hooks. `table` is `[addons.NAME]` without `enabled`; `place` tells where a value of
-    it came from. Raises ConfigError with all problems. Runs the addon's own code, for as long as that takes."""
+    """Runs the file and finds its hooks. `table` is `[addons.NAME]` without `enabled`; `place` gives the place of a
+    value of it in the configuration. Runs the addon's own code, which may take any time. Raises ConfigError with all
+    problems."""
     source = read_text(file, limit=FILE_LIMIT)
-    if not source.strip():  # as a full disk leaves it, or an editor that is not done yet
+    if not source.strip():  # a full disk leaves it so, or an editor that is still writing
         raise ConfigError(f"{shown(file)}: the file is empty")
     module = ModuleType(f"byway addon {name} {next(_serial)}")
     module.__file__ = str(file)
-    sys.modules[module.__name__] = module  # dataclasses and type hints look their module up there
+    sys.modules[module.__name__] = module  # where dataclasses and type hints look for their module
     try:
         code = _compiled(source, file)
         mitmproxy_compat.prepare(source)
@@ -144,22 +146,22 @@ def _compiled(source: str, file: Path) -> CodeType:
 
 
 def _run(code: CodeType, module: ModuleType, file: Path) -> None:
-    """Whatever is raised, SystemExit too, is a fault of the file."""
+    """Runs the file in its module. Whatever that raises, SystemExit too, becomes a ConfigError."""
     try:
-        exec(code, vars(module))  # noqa: S102  # the user's own code, which is what an addon is
+        exec(code, vars(module))  # noqa: S102  # an addon is the user's own code
     except BaseException as error:
-        raise ConfigError(f"{_at(file, line_in(file, error))}: {_words_of(error)}{_beside(file, error)}") from None
+        raise ConfigError(f"{_at(file, line_in(file, error))}: {_describe(error)}{_import_hint(file, error)}") from None
 
 
-def _beside(file: Path, error: BaseException) -> str:
-    """What to know for one who tried to import another file of the folder."""
+def _import_hint(file: Path, error: BaseException) -> str:
+    """Explains a failed import of another file of the folder; "" for any other exception."""
     if isinstance(error, ImportError) and error.name and file.with_name(f"{error.name}.py").exists():
         return "; an addon is a single file and cannot import other files of its folder"
     return ""
 
 
-def _words_of(error: BaseException) -> str:
-    """What was raised, in one line; an exception's own text may fail as well."""
+def _describe(error: BaseException) -> str:
+    """Describes an exception in one line. Its own `__str__` is the addon's code too, and may fail."""
     try:
         text = " ".join(str(error).split())[:200]
     except BaseException:
@@ -191,8 +193,8 @@ def _hooks(objects: Sequence[object], file: Path) -> Mapping[str, tuple[Callable
     for thing in objects:
         try:
             hooks, misfits = signatures.hooks_of(thing)
-        except BaseException as error:  # a property of the object's
-            problems.append(f"{_at(file, line_in(file, error))}: {_words_of(error)}")
+        except BaseException as error:  # a property of the object may raise
+            problems.append(f"{_at(file, line_in(file, error))}: {_describe(error)}")
             continue
         problems += [f"{_at(file, line_of(misfit.function))}: {misfit.sentence}" for misfit in misfits]
         for name, function in hooks.items():
@@ -203,7 +205,7 @@ def _hooks(objects: Sequence[object], file: Path) -> Mapping[str, tuple[Callable
 
 
 def _line_of_name(source: str, name: str) -> int:
-    """Where a name gets its value at the top of the file, 0 when that cannot be told."""
+    """Returns the line of the top-level statement that sets a name; 0 when there is none."""
     for node in ast.parse(source).body:
         targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
         if getattr(node, "name", "") == name or any(isinstance(t, ast.Name) and t.id == name for t in targets):

@@ -1,8 +1,8 @@
-"""What a file that was written for mitmproxy needs to be loaded as it is, and which of its options are mitmproxy's.
+"""Loads files that were written for mitmproxy, unchanged, and separates their options from Byway's.
 
-Such a file may be nothing but functions with the names of mitmproxy's hooks; its options it declares in a hook of
-mitmproxy's, `load`, which is called only once the first connection is inspected. Until then nobody can say whether
-`[addons.NAME]` sets the right ones, so what is no option of Byway's is kept for then.
+Such a file may have only functions with the names of mitmproxy's hooks. It declares its options in one of them, `load`,
+which is called when the first connection is inspected. Until then the names in `[addons.NAME]` cannot be checked, so
+those that are not options of Byway are kept for that moment.
 """
 
 from __future__ import annotations
@@ -16,14 +16,15 @@ from typing import Any
 from proxy.extend.loading.addon import NO_OPTIONS
 
 _IMPORTS = re.compile(r"^(?:from|import)\s+mitmproxy\b", re.MULTILINE)
-"""At the top of a file. An indented one is for the type checker, or for later."""
+"""An import at the top of a file. An indented one is for the type checker, or for later."""
 
 _WITH_ALL_HOOKS = ("mitmproxy.eventsequence", "mitmproxy.addonmanager", "mitmproxy.proxy.server", "mitmproxy.log")
-"""`mitmproxy.script.concurrent` takes only names of hooks that were declared by then: in these modules."""
+"""The modules that declare hooks. `mitmproxy.script.concurrent` accepts only hooks that are declared already."""
 
 
 def prepare(source: str) -> None:
-    """To be called before such a file is run; other files cost nothing. What cannot be imported, the file will say."""
+    """Imports what a file for mitmproxy needs. Call it before the file is run. It does nothing for other files, and
+    when mitmproxy is missing: then the file's own import fails, and is reported."""
     if _IMPORTS.search(source):
         with contextlib.suppress(ImportError):
             for name in _WITH_ALL_HOOKS:
@@ -33,7 +34,8 @@ def prepare(source: str) -> None:
 def split_options(
     objects: Sequence[object], table: Mapping[str, Any], known: Sequence[str]
 ) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
-    """Of what `[addons.NAME]` says, Byway's part and mitmproxy's. `known` are the addon's own `Options`."""
+    """Splits the values of `[addons.NAME]` into Byway's and mitmproxy's. `known` are the names in the addon's own
+    `Options`."""
     if not any(callable(getattr(thing, "load", None)) for thing in objects):
         return table, NO_OPTIONS
     ours = {key: value for key, value in table.items() if key in known}

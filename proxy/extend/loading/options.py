@@ -1,11 +1,11 @@
-"""What an addon can be told in `[addons.NAME]`: the fields of its `Options`, a dataclass.
+"""Reads the options of an addon from `[addons.NAME]`: the fields of its `Options`, a dataclass.
 
     @dataclass
     class Options:
         relay: Annotated[str, "the relay to pin"] = "tor"
         days: Annotated[list[str], "on which days"] = field(default_factory=list)
 
-Values are held to the types as strictly as Byway's own settings; what TOML has no type for, a path or a time of day, is
+Values are checked against the types as strictly as Byway's own settings. Types that TOML lacks, such as a path, are
 written as text.
 """
 
@@ -23,12 +23,12 @@ from proxy.config.suggestions import quoted, suggestion
 from proxy.model.errors import ConfigError
 
 Place = Callable[..., str]
-"""Where a value came from: `Loaded.place`."""
+"""Returns the place of a value in the configuration, as `Loaded.place` does; "" when it has none."""
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
-    """One of them, for those who write documentation."""
+    """One option, for documentation."""
 
     name: str
     kind: str
@@ -38,7 +38,7 @@ class Option:
 
 
 def describe(module: ModuleType) -> tuple[Option, ...]:
-    """What the addon in `module` declares."""
+    """Returns the options that the addon in `module` declares."""
     declared = _declared(module)
     if declared is None:
         return ()
@@ -47,15 +47,15 @@ def describe(module: ModuleType) -> tuple[Option, ...]:
 
 
 def names(module: ModuleType) -> tuple[str, ...]:
-    """What they are called. Raises TypeError as `read` does."""
+    """Returns the names of the options that the addon declares. Raises TypeError as `read` does."""
     declared = _declared(module)
     return () if declared is None else tuple(field.name for field in dataclasses.fields(declared) if field.init)
 
 
 def read(module: ModuleType, name: str, table: Mapping[str, Any], place: Place) -> Any:
-    """An instance of the addon's `Options` with what `table` says; None when it declares none.
+    """Returns an instance of the addon's `Options` with the values of `table`; None when it declares none.
 
-    Raises ConfigError with all that is wrong with the table, and TypeError when `Options` cannot be used."""
+    Raises ConfigError with all problems of the table, and TypeError when `Options` itself cannot be used."""
     declared = _declared(module)
     known = names(module)
     problems = [
@@ -78,7 +78,8 @@ def read(module: ModuleType, name: str, table: Mapping[str, Any], place: Place) 
 
 
 def _declared(module: ModuleType) -> type[Any] | None:
-    """Raises TypeError for an `Options` that is no dataclass. One that was imported is somebody else's."""
+    """Returns the `Options` that the module defines; an imported one does not count. Raises TypeError when it is not a
+    dataclass."""
     declared = vars(module).get("Options")
     if declared is None or getattr(declared, "__module__", module.__name__) != module.__name__:
         return None
@@ -88,12 +89,12 @@ def _declared(module: ModuleType) -> type[Any] | None:
 
 
 def _built(declared: type[Any], table: Mapping[str, Any]) -> Any:
-    """As JSON, since an array may then become a list, a tuple or a set, and a text a path or a time of day, and yet
-    no text becomes a number."""
+    """Makes an instance, through JSON: in pydantic's strict mode an array of JSON may become a list, a tuple or a set,
+    and a text a path or a time of day, but a text never becomes a number."""
     try:
-        get_type_hints(declared)  # pydantic would tell of a name that is not there only when it is used
+        get_type_hints(declared)  # pydantic would report an unknown name only when it is used
         checked: TypeAdapter[Any] = TypeAdapter(declared)
-    except Exception as error:  # a type that pydantic does not know, or a name that is not there
+    except Exception as error:  # a type that pydantic does not know, or an unknown name
         raise TypeError(f"Options cannot be used: {_lower(str(error).splitlines()[0])}") from error
     return checked.validate_json(json.dumps(table, default=str), strict=True)
 

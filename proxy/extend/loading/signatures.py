@@ -1,8 +1,8 @@
-"""Which hooks an object has, and whether each is written as it will be called.
+"""Finds the hooks of an object, and checks that each can be called as it will be.
 
-A hook that is misspelt would never run and never say so, and one with other parameters would fail at its first call,
-perhaps days later. Both are found when the file is loaded. Names of mitmproxy's hooks are none of ours and are left
-alone, as is everything else that an addon needs for itself; what begins with an underscore is not looked at.
+A misspelt hook would silently never run, and one with other parameters would fail at its first call, perhaps days
+later. Both are found when the file is loaded. mitmproxy's hooks and the addon's own functions are not checked, and
+names that begin with an underscore are skipped.
 """
 
 from __future__ import annotations
@@ -14,26 +14,28 @@ from typing import Any, NamedTuple
 
 from proxy.extend.hooks import HOOKS, Hook
 
-_LETTERS_OFF = 2
-"""A name that is so near a hook's, with that hook's parameters, was meant to be it."""
+_TYPO_EDITS = 2
+"""A function with a hook's parameters whose name is at most this many edits from the hook's is taken for a misspelt
+one. `config.suggestions` compares by difflib's ratio, which would not do here, where nearness decides whether the file
+is refused: by ratio an addon's own `classify_page(head, body)` would be as near as a typo."""
 
 
 class Misfit(NamedTuple):
-    """What is wrong with a function: the function, for its line, and a sentence."""
+    """A function that is not a valid hook, and the reason in one sentence."""
 
     function: Callable[..., Any]
     sentence: str
 
 
 def hooks_of(thing: object) -> tuple[dict[str, Callable[..., Any]], list[Misfit]]:
-    """The hooks of an object or module by name, and what is wrong with them."""
+    """Returns the hooks of an object or module by name, and the functions that are wrong or misspelt hooks."""
     found, misfits = {}, []
     for name, function in _functions(thing):
         if name in HOOKS:
             found[name] = function
             sentence = _fault(HOOKS[name], function)
         elif isinstance(thing, ModuleType) and function.__module__ != thing.__name__:
-            continue  # imported: its name is somebody else's choice
+            continue  # imported: the addon's author did not choose its name
         else:
             sentence = _near_miss(name, function)
         if sentence:
@@ -42,12 +44,12 @@ def hooks_of(thing: object) -> tuple[dict[str, Callable[..., Any]], list[Misfit]
 
 
 def declaration(hook: Hook, *, method: bool = True) -> str:
-    """How a hook is to be declared: `def plan(self, request, plan)`."""
+    """Returns a hook's correct declaration: `def plan(self, request, plan)`."""
     return f"def {hook.name}({', '.join((*(('self',) if method else ()), *hook.parameters))})"
 
 
 def _functions(thing: object) -> Iterator[tuple[str, Callable[..., Any]]]:
-    """What can be called on it, by name. Its properties are not run, and its slots may be empty yet."""
+    """Yields the callable attributes of an object by name. Properties are not run, and slots may still be empty."""
     for name in dir(thing):
         found = None if name.startswith("_") else inspect.getattr_static(thing, name, None)
         if found is None or inspect.isdatadescriptor(found):
@@ -56,7 +58,7 @@ def _functions(thing: object) -> Iterator[tuple[str, Callable[..., Any]]]:
         if inspect.isclass(function) or not callable(function):
             continue
         if isinstance(thing, ModuleType) and not isinstance(function, FunctionType):
-            continue  # in a module stand things of others that were imported
+            continue  # other callables in a module were imported
         yield name, function
 
 
@@ -64,20 +66,17 @@ def _fault(hook: Hook, function: Callable[..., Any]) -> str:
     if inspect.isasyncgenfunction(function) or inspect.isgeneratorfunction(function):
         return f"{hook.name} must return its answer, and not yield it"
     if inspect.iscoroutinefunction(function) and not hook.may_be_async:
-        return f"{hook.name} must not be async: {_why_not_async(hook)}"
+        why = "the client waits for it" if hook.name == "classify" else "signals are learned immediately"
+        return f"{hook.name} must not be async: {why}"
     if not _fits(hook, function):
         right = declaration(hook, method=inspect.ismethod(function))
         return f"{hook.name} has the wrong parameters; write `{right}`"
     return ""
 
 
-def _why_not_async(hook: Hook) -> str:
-    return "the client waits for it" if hook.name == "classify" else "signals are learned immediately"
-
-
 def _fits(hook: Hook, function: Callable[..., Any]) -> bool:
-    """Whether its parameters are the hook's, in their order. One that it does not need may have any name that begins
-    with an underscore; behind them may stand others that have defaults."""
+    """Whether a function has the hook's parameters in their order. One that it does not use may have any name that
+    begins with an underscore, and more may follow if they have defaults."""
     parameters = _parameters(function)
     if parameters is None:
         return False
@@ -90,7 +89,7 @@ def _fits(hook: Hook, function: Callable[..., Any]) -> bool:
 
 
 def _parameters(function: Callable[..., Any]) -> tuple[str, ...] | None:
-    """Names of those that a positional argument fills; None when they cannot be told."""
+    """Returns the names of the positional parameters; None when they are unknown."""
     try:
         signature = inspect.signature(function)
     except (TypeError, ValueError):
@@ -100,19 +99,20 @@ def _parameters(function: Callable[..., Any]) -> tuple[str, ...] | None:
 
 
 def _near_miss(name: str, function: Callable[..., Any]) -> str:
-    """A sentence when the name was probably meant to be a hook's."""
+    """Returns a sentence when the function is probably a misspelt hook; else ""."""
     if not (inspect.isfunction(function) or inspect.ismethod(function)):
         return ""
     parameters = _parameters(function)
     for hook in HOOKS.values():
-        near = _LETTERS_OFF if hook.parameters else 1  # nothing else tells `stop` from a `step` of the addon's own
-        if parameters == hook.parameters and _distance(name.lower(), hook.name) <= near:
+        # Without parameters to compare, only one edit: an addon may well have a function `step` of its own.
+        edits_max = _TYPO_EDITS if hook.parameters else 1
+        if parameters == hook.parameters and _edit_distance(name.lower(), hook.name) <= edits_max:
             return f"{name} is not a hook; did you mean {hook.name}? (If it is your own function, rename it to _{name})"
     return ""
 
 
-def _distance(one: str, other: str) -> int:
-    """How many letters must be put in, left out or changed to come from one to the other (Levenshtein)."""
+def _edit_distance(one: str, other: str) -> int:
+    """Returns how many letters must be inserted, deleted or replaced to turn one word into the other (Levenshtein)."""
     row = list(range(len(other) + 1))
     for i, a in enumerate(one, 1):
         before, row[0] = row[0], i

@@ -1,4 +1,4 @@
-"""What an addon's file says of itself without being run: for lists, where no code of anybody's may run."""
+"""Reads what an addon's file tells without being run, for lists of addons: a list must not run their code."""
 
 from __future__ import annotations
 
@@ -11,8 +11,7 @@ from proxy.extend.hooks import HOOKS
 from proxy.model.errors import BywayError
 
 _LIMIT = 1024 * 1024
-"""Bytes of one file, as the loader takes them."""
-
+"""Bytes of one file, as for the loader."""
 
 MITMPROXY_HOOKS = frozenset(
     {
@@ -24,28 +23,28 @@ MITMPROXY_HOOKS = frozenset(
         "next_layer", "load", "configure", "running", "done",
     }
 )  # fmt: skip
-"""Those that a file may have for what is inspected."""
+"""Hooks of mitmproxy that a file may have for inspected connections."""
 
 
 @dataclass(frozen=True, slots=True)
 class StaticScan:
-    """Nothing in it when the file cannot be read."""
+    """The description and the hooks of a file; empty when the file cannot be read."""
 
     about: str = ""  # the first paragraph of its docstring, in one line
-    hooks: tuple[str, ...] = ()  # those of Byway's that it seems to have, in the order of the documentation
-    inspects: tuple[str, ...] = ()  # those of mitmproxy's
+    hooks: tuple[str, ...] = ()  # Byway's, by their names alone, in the order of the documentation
+    inspects: tuple[str, ...] = ()  # mitmproxy's
 
 
 def scan(file: Path) -> StaticScan:
-    """Never raises: what is wrong with the file is the loader's to say."""
+    """Parses a file. Raises nothing: the loader reports what is wrong with it."""
     try:
         tree = ast.parse(read_text(file, limit=_LIMIT))
     except (BywayError, OSError, ValueError, SyntaxError, RecursionError, MemoryError):
         return StaticScan()
     about = (ast.get_docstring(tree) or "").partition("\n\n")[0]
-    places: list[ast.Module | ast.ClassDef] = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
+    scopes: list[ast.Module | ast.ClassDef] = [tree, *(node for node in tree.body if isinstance(node, ast.ClassDef))]
     names = {
-        node.name for place in places for node in place.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
+        node.name for scope in scopes for node in scope.body if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
     }
     return StaticScan(
         " ".join(about.split()), tuple(name for name in HOOKS if name in names), tuple(sorted(names & MITMPROXY_HOOKS))

@@ -1,7 +1,7 @@
-"""What an addon gets in the place of its Api where nothing may happen: in a test, in a replay.
+"""The Api of an addon in a test or a replay, where nothing may happen.
 
-It answers what can be answered (the options, the time and the network that it is told) and writes down the rest: nobody
-is dialed, no task runs, no notification is shown.
+The options are the real ones; the time and the network are set from outside. All other calls are only recorded: no path
+is opened, no task runs, no notification is shown.
 """
 
 from __future__ import annotations
@@ -17,18 +17,18 @@ from proxy.extend.api import Api, Log
 from proxy.model import UNKNOWN_NETWORK, Destination, NetworkId
 
 SPAWNED_MAX = 1000
-"""Coroutines that are kept; what a week of a replay would start is more than anybody looks at."""
+"""Coroutines that are recorded; a replay of a week would start far more than anyone reads."""
 
 
 class Dialed(NamedTuple):
-    """A path that was asked for."""
+    """A call of `dial`."""
 
     url: str
     destination: Destination
 
 
 class RecordingApi(Api):
-    """Of an addon that is only tried."""
+    """Records the calls of one addon."""
 
     def __init__(
         self, name: str, options: Any, *, network: NetworkId = UNKNOWN_NETWORK, relays: tuple[str, ...] = ()
@@ -39,14 +39,14 @@ class RecordingApi(Api):
         self.notified: list[tuple[str, str]] = []
         """Title and text of each notification that would have been shown."""
         self.spawned: list[Coroutine[Any, Any, Any]] = []
-        """What would run beside Byway. Await one to run it; those that are left never run."""
+        """Coroutines given to `spawn`. Await one to run it; the others never run."""
         self.dialed: list[Dialed] = []
         self.stream: Any = None
-        """What `dial` brings: set it to what your test wants."""
+        """What `dial` returns: set it in your test."""
         self._relays = relays
         self._now = 0.0
         self._network = network
-        self._passing = None
+        self._temporary = None
 
     def at(self, moment: str | float) -> None:
         """Sets the clock: seconds since the epoch, or a local time such as `2026-11-25 19:30`."""
@@ -78,14 +78,15 @@ class RecordingApi(Api):
 
     @property
     def folder(self) -> Path:
-        if self._passing is None:
-            self._passing = tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True)
-        return Path(self._passing.name)
+        if self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="byway-", ignore_cleanup_errors=True)
+        return Path(self._temporary.name)
 
     def notify(self, title: str, text: str = "") -> None:
         self.notified.append((title, text))
 
     def close(self) -> None:
+        """Drops the recorded coroutines, and deletes the temporary folder."""
         for work in self.spawned:
             if inspect.iscoroutine(work) and inspect.getcoroutinestate(work) == inspect.CORO_CREATED:
                 work.close()  # Python would warn that it was never awaited

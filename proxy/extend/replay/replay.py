@@ -50,10 +50,10 @@ class Weighing:
 class Replayed:
     """The result of a replay."""
 
-    plans: int = 0  # connections whose plan was gone over
+    plans: int = 0  # connections whose plan was decided again
     signals: int = 0
     refused_by_guard: int = 0  # refused by the address guard, which no addon is asked about
-    unclear: int = 0  # signals that weigh more when they come together; how much they weighed was not kept
+    unclear: int = 0  # signals whose weight depended on others at the time; it was not logged
     decisions: list[Decision] = field(default_factory=list)
     weighings: list[Weighing] = field(default_factory=list)
 
@@ -77,7 +77,7 @@ class _Event:
 
 @dataclass(frozen=True, slots=True)
 class Scene:
-    """What a replay sets and reads besides the log."""
+    """The surroundings of a replay."""
 
     set: Callable[[float, NetworkId], None]
     """Sets the time (seconds since the epoch) and the network that addons see."""
