@@ -29,9 +29,9 @@ class CleanLinks:
 
     def request(self, flow: HTTPFlow) -> None:
         query = flow.request.query
-        kept = [(name, value) for name, value in query.items(multi=True) if not self._tracks(name)]
-        if len(kept) != len(query.items(multi=True)):  # else the address is left exactly as it was written
-            flow.request.query = kept
+        wanted = [(name, value) for name, value in query.items(multi=True) if not self._tracks(name)]
+        if len(wanted) != len(query.items(multi=True)):  # else the address stays exactly as it was written
+            flow.request.query = wanted
 
     def _tracks(self, name: str) -> bool:
         return name in self.names or name.startswith(self.beginnings)

@@ -13,7 +13,7 @@ from proxy.extend.api import Api
 from proxy.model import Attempt, Outcome, Plan, Request
 
 MEGABYTE = 1_000_000
-TELLING_BYTES = 100_000  # fewer say nothing of the speed
+SPEED_BYTES = 100_000  # a shorter transfer tells nothing about the speed
 
 
 @dataclass(frozen=True)
@@ -49,7 +49,7 @@ class Fastest:
 
     def outcome(self, outcome: Outcome) -> None:
         relay = self.relays.get(str(outcome.winner))
-        if relay is not None and outcome.bytes_down >= TELLING_BYTES and outcome.duration > 0:
+        if relay is not None and outcome.bytes_down >= SPEED_BYTES and outcome.duration > 0:
             relay.bytes_s += (outcome.bytes_down / outcome.duration - relay.bytes_s) / 4
 
     def _cost(self, name: str) -> tuple[bool, float]:

@@ -36,16 +36,16 @@ class Notify:
         if self.options.webhook:
             self.api.spawn(self._post({"site": change.scope, "state": change.after, "why": change.why}))
 
-    async def _post(self, told: dict[str, str]) -> None:
+    async def _post(self, message: dict[str, str]) -> None:
         timeout = aiohttp.ClientTimeout(total=30)
         try:
             async with (
                 aiohttp.ClientSession(timeout=timeout) as session,
-                session.post(self.options.webhook, json=told, proxy=self.options.proxy or None) as answer,
+                session.post(self.options.webhook, json=message, proxy=self.options.proxy or None) as answer,
             ):
                 answer.raise_for_status()
         except (aiohttp.ClientError, TimeoutError) as error:
-            status = getattr(error, "status", None)  # other words of the error hold the address
+            status = getattr(error, "status", None)  # the error's text has the address
             self.api.log.warning(f"the webhook failed: {status or type(error).__name__}")
 
 

@@ -47,7 +47,7 @@ class Tunnel:
         pause_s = 1.0
         while True:
             began = self.api.now()
-            try:  # in a group of its own, for Ctrl-C is Byway's, whose last connections still need it
+            try:  # in its own process group: on Ctrl-C Byway first drains its connections, which need the command
                 self.process = await create_subprocess_exec(*words, stdin=DEVNULL, stdout=DEVNULL, process_group=0)
                 ended = f"exited with code {await self.process.wait()}"
             except OSError as error:

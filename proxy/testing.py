@@ -1,4 +1,4 @@
-"""For tests of addons: values as Byway hands them over, and an addon out of its file, in three lines.
+"""Helps to test addons: loads one from its file, and makes the values that Byway would give it.
 
     from proxy.testing import load, plan, request
 
@@ -6,8 +6,8 @@
         addon = load("pin.py")
         assert addon.plan(request("www.example.org"), plan()) == plan().via("tor")
 
-What is loaded here opens no connection: its `api` records what was asked of it (`addon.api.notified`, `.spawned`,
-`.dialed`) and its clock stands where the test sets it (`addon.api.at("2026-11-25 19:30")`).
+An addon that is loaded here opens no connection: its `api` records the calls (`addon.api.notified`, `.spawned`,
+`.dialed`), and its clock shows the time that the test sets (`addon.api.at("2026-11-25 19:30")`).
 """
 
 from __future__ import annotations
@@ -52,24 +52,24 @@ from proxy.wire import hostnames
 __all__ = ["NETWORK", "Tried", "attempt", "change", "load", "outcome", "plan", "request", "signal"]
 
 NETWORK = NetworkId("home")
-"""The network that all of this happens on, unless a test says otherwise."""
+"""The network of all values here, unless a test gives another."""
 
 _PORTS = {"http": 80, "https": 443}
 _NOTHING: Mapping[str, Any] = MappingProxyType({})
 
 
 class Tried:
-    """An addon under test. Its hooks are called as methods: `addon.plan(request, plan)`. One that is `async` is run to
-    its end, or in a test that is `async` itself, awaited there: `await addon.change(change)`."""
+    """An addon under test. Call its hooks as methods: `addon.plan(request, plan)`. An `async` hook is run to its end;
+    in an `async` test await it: `await addon.change(change)`."""
 
     def __init__(self, addon: Addon, api: RecordingApi) -> None:
         self.addon = addon
         self.api = api
-        """What the addon got in `start`."""
+        """The `api` that its `start` received."""
 
     @property
     def objects(self) -> tuple[object, ...]:
-        """For hooks of mitmproxy: `addon.objects[0].request(flow)`."""
+        """Its objects, to call hooks of mitmproxy: `addon.objects[0].request(flow)`."""
         return self.addon.objects
 
     def __getattr__(self, name: str) -> Callable[..., Any]:
@@ -77,7 +77,7 @@ class Tried:
         if functions is None:
             kind = "has no hook" if name in HOOKS else "has nothing called"
             raise AttributeError(f"{self.addon.file.name} {kind} {name}")
-        return lambda *given: _result(_ask(name, functions, given))
+        return lambda *arguments: _result(_call(name, functions, arguments))
 
 
 def load(
@@ -87,8 +87,8 @@ def load(
     network: str = NETWORK,
     relays: tuple[str, ...] = (),
 ) -> Tried:
-    """The addon in `file`, started, with what `[addons.NAME]` would say. Raises ConfigError for one that Byway would
-    not load. A `start` that is `async` is the test's own to await: `await addon.start(addon.api)`."""
+    """Loads and starts the addon in `file`. `options` are the values of `[addons.NAME]`. Raises ConfigError for one that
+    Byway would not load. An `async` `start` is not called: `await addon.start(addon.api)` in the test."""
     path = Path(file)
     addon = loader.load(path, path.stem, options)
     api = RecordingApi(addon.name, addon.options, network=NetworkId(network), relays=relays)
@@ -100,8 +100,8 @@ def load(
 
 
 def request(where: str = "example.org", *, method: str = "GET", inbound: Inbound | None = None) -> Request:
-    """A wish of a client: for a host, with or without a port, or for a URL. An `http://` one is plain HTTP, as a
-    browser asks a proxy for it; all else is a tunnel."""
+    """Makes a client's request for a host, with or without a port, or for a URL. An `http://` URL makes a plain HTTP
+    request, as a browser sends it to a proxy; everything else makes a tunnel."""
     parts = urlsplit(where if "://" in where else f"https://{where}")
     port = parts.port or _PORTS.get(parts.scheme, 443)
     destination = Destination(hostnames.host(parts.hostname or ""), port)
@@ -114,16 +114,16 @@ def request(where: str = "example.org", *, method: str = "GET", inbound: Inbound
 
 
 def plan(*routes: str, action: Action | str = Action.AUTO, why: str = "AUTO: nothing is known") -> Plan:
-    """What rules and beliefs made, `direct` alone when no route is named."""
+    """Makes a plan as rules and beliefs would; its route is `direct` unless routes are given."""
     return Plan(Action(action), tuple(map(Route.parse, routes or ("direct",))), why)
 
 
 def signal(
     kind: str = "tls_reset", *, weight: float | None = None, cause: str | None = None, at: float = 0.0
 ) -> Signal:
-    """A sign of blocking with its usual weight and cause."""
+    """Makes a signal with its usual weight and cause."""
     usual = float(getattr(Weights(), kind, 1.0))
-    known = cast(SignalId, kind)  # an author's test may make up another id
+    known = cast(SignalId, kind)  # a test may use any other id
     return Signal(known, usual if weight is None else weight, usual_cause(known) if cause is None else cause, at)
 
 
@@ -135,11 +135,12 @@ def attempt(
     elapsed: float = 0.1,
     evidence: Mapping[str, object] = NO_EVIDENCE,
 ) -> Attempt:
-    """A try of a route: one that delivered, or failed with `symptom` behind the first bytes."""
-    felt = Symptom(symptom)
-    reached = Stage.DONE if felt is Symptom.NONE else Stage.FIRST_BYTE
+    """Makes an attempt: one that delivered, or one that failed with `symptom`, after the first bytes unless `stage`
+    says otherwise."""
+    kind = Symptom(symptom)
+    reached = Stage.DONE if kind is Symptom.NONE else Stage.FIRST_BYTE
     return Attempt(
-        Route.parse(route), Stage(stage or reached), felt, str(felt), 0.0, elapsed, "", as_evidence(evidence)
+        Route.parse(route), Stage(stage or reached), kind, str(kind), 0.0, elapsed, "", as_evidence(evidence)
     )
 
 
@@ -151,15 +152,15 @@ def outcome(
     duration: float = 1.0,
     at: float = 0.0,
 ) -> Outcome:
-    """How a connection ended; the first attempt that delivered won."""
-    wish = request(asked) if isinstance(asked, str) else asked
+    """Makes the outcome of a connection; the first attempt that delivered is the winner."""
+    of_request = request(asked) if isinstance(asked, str) else asked
     return Outcome(
-        wish,
-        planned or plan(*(str(tried.route) for tried in attempts)),
+        of_request,
+        planned or plan(*(str(each.route) for each in attempts)),
         attempts,
-        next((tried.route for tried in attempts if tried.delivered), None),
-        Protocol.TLS if wish.http is None else Protocol.HTTP,
-        wish.destination.host,
+        next((each.route for each in attempts if each.delivered), None),
+        Protocol.TLS if of_request.http is None else Protocol.HTTP,
+        of_request.destination.host,
         at,
         bytes_down=bytes_down,
         duration=duration,
@@ -175,40 +176,42 @@ def change(
     why: str = "direct failed, tor delivered",
     at: float = 0.0,
 ) -> Change:
-    """A line of the ledger: what is believed of a site has changed."""
+    """Makes a change of the stored status of a site."""
     return Change(at, site, NETWORK, State(before), State(after), cause, why, None)
 
 
-def _ask(name: str, functions: tuple[Callable[..., Any], ...], given: tuple[Any, ...]) -> Any:
-    """What the objects of one file answer together."""
+def _call(name: str, functions: tuple[Callable[..., Any], ...], arguments: tuple[Any, ...]) -> Any:
+    """Calls the hook of each object in the file, and combines the answers as Byway does."""
     if any(map(inspect.iscoroutinefunction, functions)):
-        return _ask_waiting(name, functions, given)
-    answer = None
+        return _call_async(name, functions, arguments)
+    combined = None
     for function in functions:
-        answer, given = _taken(name, answer, function(*given), given)
-    return answer
+        combined, arguments = _combine(name, combined, function(*arguments), arguments)
+    return combined
 
 
-async def _ask_waiting(name: str, functions: tuple[Callable[..., Any], ...], given: tuple[Any, ...]) -> Any:
-    answer = None
+async def _call_async(name: str, functions: tuple[Callable[..., Any], ...], arguments: tuple[Any, ...]) -> Any:
+    combined = None
     for function in functions:
-        said = function(*given)
-        answer, given = _taken(name, answer, await said if isinstance(said, Awaitable) else said, given)
-    return answer
+        answer = function(*arguments)
+        answer = await answer if isinstance(answer, Awaitable) else answer
+        combined, arguments = _combine(name, combined, answer, arguments)
+    return combined
 
 
-def _taken(name: str, answer: Any, said: Any, given: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
-    """Each `plan` and `signal` sees what the one before made of it; of other hooks the first answer holds."""
-    if name in _CHAINED and said is not None:
-        return said, (given[0], said)
-    return said if answer is None else answer, given
+def _combine(name: str, combined: Any, answer: Any, arguments: tuple[Any, ...]) -> tuple[Any, tuple[Any, ...]]:
+    """Returns the answer so far, and the arguments of the next object: each `plan` and `signal` receives what the one
+    before returned; of other hooks the first answer counts."""
+    if name in _CHAINED and answer is not None:
+        return answer, (arguments[0], answer)
+    return answer if combined is None else combined, arguments
 
 
 _CHAINED = frozenset({"plan", "signal"})
 
 
 def _result(answer: Any) -> Any:
-    """An awaitable is run here, or handed to the test where a loop runs already."""
+    """Runs an awaitable to its end; returns it for the test to await where a loop is running."""
     if not isinstance(answer, Awaitable):
         return answer
     try:

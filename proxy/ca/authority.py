@@ -36,7 +36,7 @@ from proxy.config.paths import private_folder, write_private
 from proxy.model.errors import BywayError, ConfigError, reason_of
 
 LIFETIME = datetime.timedelta(days=730)
-"""Limits the use of a stolen key; users have to trust a new CA every two years."""
+"""Two years: limits the use of a stolen key. Afterwards users have to trust a new CA."""
 
 SLACK = datetime.timedelta(days=1)
 """How far back the validity begins: clocks of phones and virtual machines that trust it may be slow."""
@@ -92,7 +92,7 @@ def make_authority(*, now: float, host: str | None = None) -> Authority:
     """Creates a CA in memory."""
     key = ec.generate_private_key(ec.SECP256R1())
     key_id = x509.SubjectKeyIdentifier.from_public_key(key.public_key())
-    # The id tells one that was rotated from the next: chains are built, and NSS keeps its entries, by the subject.
+    # The id makes the subject unique: chains are built by subject, and NSS stores one entry for each.
     subject = x509.Name(
         [
             x509.NameAttribute(NameOID.COMMON_NAME, f"{PREFIX}{_host(host)}, {key_id.digest[:4].hex()}"),
@@ -127,7 +127,7 @@ def replace_authority(folder: Path, *, now: float) -> Authority:
 def remove_authority(folder: Path) -> None:
     """Deletes the key first, then the certificate and the folder. Raises BywayError when that fails."""
     try:
-        for name in (_FILE, _CERTIFICATE_FILE):
+        for name in (_FILE, _CERTIFICATE_FILE):  # the key first: if this fails half-way, it is gone
             for path in (folder / name, *folder.glob(f".*{name}*")):  # and temporary files left by a crash
                 path.unlink(missing_ok=True)
         with contextlib.suppress(FileNotFoundError):
@@ -202,10 +202,10 @@ def _pem(authority: Authority) -> bytes:
 
 def _publish(file: Path, content: bytes) -> None:
     """Creates a file atomically, unless another process has created it."""
-    fresh = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
-    write_private(fresh, content)
+    temporary = file.with_name(f".{file.name}.{secrets.token_hex(4)}")
+    write_private(temporary, content)
     try:
-        os.link(fresh, file)
+        os.link(temporary, file)  # unlike a rename, it fails when the file is there
     except FileExistsError:
         pass
     except OSError as error:
@@ -214,7 +214,7 @@ def _publish(file: Path, content: bytes) -> None:
             f"{shown(file)} cannot be created: {reason}; choose another state folder with --state"
         ) from None
     finally:
-        fresh.unlink(missing_ok=True)
+        temporary.unlink(missing_ok=True)
 
 
 def _write_certificate(folder: Path, certificate: x509.Certificate) -> None:
@@ -229,12 +229,12 @@ def _write_certificate(folder: Path, certificate: x509.Certificate) -> None:
 def _check_private(file: Path) -> None:
     """Raises BywayError when other users own or can read the key file."""
     try:
-        found = file.stat()
+        status = file.stat()
     except OSError as error:
         raise BywayError(f"{shown(file)} cannot be read: {reason_of(error)}") from None
-    if os.name == "posix" and found.st_uid != os.getuid():
+    if os.name == "posix" and status.st_uid != os.getuid():
         raise BywayError(f"{shown(file)} belongs to another user; {_RENEW}")
-    if os.name == "posix" and stat.S_IMODE(found.st_mode) & 0o077:
+    if os.name == "posix" and stat.S_IMODE(status.st_mode) & 0o077:
         raise BywayError(f"{shown(file)} was readable by other users, so its key is not used; {_RENEW}")
 
 

@@ -41,7 +41,7 @@ LEAVES_MAX = 500
 NAMES_MAX = 32
 """Further names in one leaf."""
 
-_NAMES_READ = 1000
+_NAMES_READ = 1000  # of an untrusted certificate, valid or not
 _COMMON_NAME_LIMIT = 64  # RFC 5280, ub-common-name
 
 
@@ -88,7 +88,7 @@ class Leaves:
         now = datetime.datetime.fromtimestamp(int(self._now()), datetime.UTC)
         wanted = tuple(dict.fromkeys(named))
         leaf = self._cache.get(wanted)
-        if leaf is None or not _is_fresh(leaf, now):
+        if leaf is None or not _is_current(leaf, now):
             leaf = self._issue(wanted, now)
         self._cache[wanted] = leaf  # also one that was there: the least recently used is dropped first
         return leaf
@@ -136,7 +136,7 @@ _SIGNS_HANDSHAKES = x509.KeyUsage(
 )
 
 
-def _is_fresh(leaf: Leaf, now: datetime.datetime) -> bool:
+def _is_current(leaf: Leaf, now: datetime.datetime) -> bool:
     """Whether it is valid for the next day. The clock may have been set back, so the start is checked too."""
     begin, end = leaf.certificate.not_valid_before_utc, leaf.certificate.not_valid_after_utc
     return begin <= now < end - RENEW_BEFORE
@@ -144,15 +144,15 @@ def _is_fresh(leaf: Leaf, now: datetime.datetime) -> bool:
 
 def _plain_hosts(names: Iterable[str]) -> list[str]:
     """The valid hosts among names, without wildcards, at most NAMES_MAX."""
-    kept: list[str] = []
+    hosts: list[str] = []
     for name in islice(names, _NAMES_READ):
         try:
-            kept.append(hostnames.host(name))
+            hosts.append(hostnames.host(name))
         except ValueError:
             continue
-        if len(kept) == NAMES_MAX:
+        if len(hosts) == NAMES_MAX:
             break
-    return kept
+    return hosts
 
 
 def _general_name(host: str) -> x509.GeneralName:

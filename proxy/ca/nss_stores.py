@@ -69,10 +69,13 @@ class NssStore:
         ]
 
     def commands_to_trust(self, certificate: x509.Certificate, file: str) -> list[TrustStep]:
-        made = (self.folder / "cert9.db").is_file()
-        make = [TrustStep(("mkdir", "-p", "-m", "0700", self.place)), self._certutil("-N", "--empty-password")]
+        exists = (self.folder / "cert9.db").is_file()
+        create = [TrustStep(("mkdir", "-p", "-m", "0700", self.place)), self._certutil("-N", "--empty-password")]
         # C,,: trusted to issue server certificates, but not for mail or code signing
-        return [*([] if made else make), self._certutil("-A", "-t", "C,,", "-n", common_name(certificate), "-i", file)]
+        return [
+            *([] if exists else create),
+            self._certutil("-A", "-t", "C,,", "-n", common_name(certificate), "-i", file),
+        ]
 
     def commands_to_untrust(self, entry: TrustEntry) -> list[TrustStep]:
         return [self._certutil("-D", "-n", entry.name)]

@@ -65,8 +65,8 @@ class AnchorFolder:
         return [TrustStep(("install", "-D", "-m", "0644", file, path), as_root=True), TrustStep(self.add, as_root=True)]
 
     def commands_to_untrust(self, entry: TrustEntry) -> list[TrustStep]:
-        gone = [TrustStep(("rm", "-f", str(self.folder / entry.name)), as_root=True)] if entry.name else []
-        return [*gone, TrustStep(self.take, as_root=True)]
+        delete = [TrustStep(("rm", "-f", str(self.folder / entry.name)), as_root=True)] if entry.name else []
+        return [*delete, TrustStep(self.take, as_root=True)]
 
 
 @dataclass(frozen=True, slots=True)

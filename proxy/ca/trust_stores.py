@@ -117,9 +117,8 @@ def untrust(store: TrustStore, certificates: Sequence[x509.Certificate]) -> Trus
             if entry.certificate in certificates
             for step in store.commands_to_untrust(entry)
         ]
-        return list(
-            reversed(dict.fromkeys(reversed(found)))
-        )  # the command that regenerates bundles runs once, at the end
+        # Without repeats, each where it was last: the command that regenerates bundles runs once, at the end.
+        return list(reversed(dict.fromkeys(reversed(found))))
 
     return _run_steps(store, steps, certificates, wanted=False)
 
