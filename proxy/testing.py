@@ -87,8 +87,8 @@ def load(
     network: str = NETWORK,
     relays: tuple[str, ...] = (),
 ) -> Tried:
-    """Loads and starts the addon in `file`. `options` are the values of `[addons.NAME]`. Raises ConfigError for one that
-    Byway would not load. An `async` `start` is not called: `await addon.start(addon.api)` in the test."""
+    """Loads and starts the addon in `file`. `options` are the values of `[addons.NAME]`. Raises ConfigError for one
+    that Byway would not load. An `async` `start` is not called: `await addon.start(addon.api)` in the test."""
     path = Path(file)
     addon = loader.load(path, path.stem, options)
     api = RecordingApi(addon.name, addon.options, network=NetworkId(network), relays=relays)

@@ -16,8 +16,8 @@ from proxy.model import DIRECT, Action, ClosedBy, Destination, NetworkId, Networ
 from proxy.model.bounded import Bounded
 from proxy.net.tasks import spawn
 from proxy.probe.certificate_chain import fetch_chain
-from proxy.session.connection_record import FINISHED_BYTES
 from proxy.session.events import Delivered, Learned, SignalWaits, TunnelEnded
+from proxy.session.outcome_observer import FINISHED_BYTES
 from proxy.session.services import Services
 from proxy.session.setup import Setup
 

@@ -1,4 +1,4 @@
-"""The outcome of one connection while it is being made, and what it teaches.
+"""The outcome of one connection while it is being made.
 
 Beliefs learn the moment a race is decided. A direct attempt that another route overtook is judged seconds later, and
 the bytes are known only when the tunnel ends. All of these add facts to one ConnectionRecord: `retain` says that more
@@ -11,18 +11,15 @@ from dataclasses import replace
 from functools import partial
 from typing import Any
 
-from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.model import (
     DIRECT,
     Action,
     Attempt,
-    Belief,
     ClosedBy,
     Evidence,
     NetworkId,
     Outcome,
     Plan,
-    Protocol,
     Request,
     Route,
     Stage,
@@ -34,13 +31,10 @@ from proxy.net.race.race import Race, Winner
 from proxy.net.tasks import spawn
 from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel, TunnelResult
-from proxy.session.events import Ended, Learned, SignalWaits, TunnelEnded
+from proxy.session.events import Ended, TunnelEnded
+from proxy.session.outcome_observer import OutcomeObserver
 from proxy.session.refusal_text import client_message, full_reason
 from proxy.session.services import Services
-
-FINISHED_BYTES = 256
-"""A client that accepts a certificate sends at least this much after its ClientHello: a Finished and a request. One
-that rejects it sends an alert: a few bytes, and with TLS 1.3 a few more before it."""
 
 
 class ConnectionRecord:
@@ -49,8 +43,8 @@ class ConnectionRecord:
     __slots__ = (
         "_facts",
         "_flow",
+        "_observer",
         "_outcome",
-        "_reported_attempts",
         "_retained",
         "_services",
         "client_message",
@@ -69,7 +63,7 @@ class ConnectionRecord:
         self._outcome: Outcome | None = None
         self._retained = 1
         self._flow: WatchedFlow | None = None
-        self._reported_attempts: tuple[tuple[Route, Stage, Symptom], ...] = ()
+        self._observer = OutcomeObserver(services, network)
         self.client_message = ""
         """Why it failed, for a client that asked in plain HTTP."""
 
@@ -115,7 +109,7 @@ class ConnectionRecord:
         if not winner.valid:
             return
         self._learn()
-        self._judge_relays()
+        self._observer.judge_relays(self.outcome)
         if race.direct_pending:
             self.retain()
             spawn(self._judge_late_direct(race), name=f"judge direct to {self.outcome.host}")
@@ -130,18 +124,7 @@ class ConnectionRecord:
             self.client_message = client_message(self.outcome)
             self.update(error=full_reason(self.outcome))
         self._learn()
-        self._judge_relays()
-
-    def _judge_relays(self) -> None:
-        """Tells the relays' health what the race showed of them."""
-        services, outcome = self._services, self.outcome
-        if not services.health.is_waiting and all(attempt.route.is_direct for attempt in outcome.attempts):
-            return  # most connections
-        if services.network() == self.network:
-            now = services.now()
-            conditions = services.beliefs.relay_conditions(outcome.host, network=self.network, now=now)
-            if services.health.learn(outcome, now, conditions) and services.beliefs.doubt_if_quiet(self.network, now):
-                services.events.emit(SignalWaits())
+        self._observer.judge_relays(self.outcome)
 
     def _take(self, race: Race) -> None:
         self.update(attempts=race.attempts, flight_at=self._services.now() - race.flight_age)
@@ -175,32 +158,8 @@ class ConnectionRecord:
         self.update(attempts=inside.attempts, error=inside.error)
 
     def watch(self, tunnel: Tunnel) -> None:
-        """Watches a tunnel for stalls, throttling and early resets, where that can teach something. A host on our own
-        network is not watched: its flow survives an outage of the uplink."""
-        outcome = self.outcome
-        if outcome.plan.action is not Action.AUTO or outcome.winner is None or tunnel.over:
-            return
-        if not self._services.learns or self._services.beliefs.is_near(outcome.host):
-            return
-        if outcome.winner == DIRECT:
-            on_bytes = (
-                self._on_direct_bytes if outcome.protocol is Protocol.TLS else None
-            )  # a login page may bring the rest
-            self._flow = self._services.flows.watch(
-                tunnel, outcome.host, partial(self._on_flow_signal, tunnel), direct=True, on_direct_bytes=on_bytes
-            )
-        elif outcome.winner.relays and self._belief().cause in NEEDS_BYTES_PROOF:
-            self._flow = self._services.flows.watch(
-                tunnel,
-                outcome.host,
-                _ignore_signal,
-                direct=False,
-                on_relay_bytes=partial(self._on_relay_bytes, outcome.winner),
-            )
-
-    def _belief(self) -> Belief:
-        services = self._services
-        return services.beliefs.lookup(self.outcome.host, network=self.network, now=services.now())
+        """Watches a tunnel for stalls, throttling and early resets, where that can teach something."""
+        self._flow = self._observer.watch(tunnel, self.outcome, partial(self._on_flow_signal, tunnel))
 
     def _on_flow_signal(self, tunnel: Tunnel, signal: FlowSignal) -> None:
         """A direct flow that had delivered froze, was throttled or was reset. A frozen one is ended, so that the client
@@ -216,28 +175,6 @@ class ConnectionRecord:
         if signal.kind is Symptom.FROZEN:
             tunnel.abort(error)
 
-    def _on_direct_bytes(self, within_s: float) -> None:
-        """The direct flow received bytes, so the uplink works: a page that stays open shows it as a visit does."""
-        services = self._services
-        if services.network() != self.network:
-            return
-        now = services.now()
-        changes = services.beliefs.delivered_direct(
-            self.outcome.host, network=self.network, now=now, since=now - within_s
-        )
-        if changes:
-            services.events.emit(Learned(changes))
-
-    def _on_relay_bytes(self, route: Route, bytes_down: int, bytes_s: float) -> None:
-        """A relay carried what direct did not."""
-        services, host = self._services, self.outcome.host
-        if services.network() == self.network:
-            now = services.now()
-            changes = services.beliefs.carried(
-                host, route, bytes_down=bytes_down, bytes_s=bytes_s, network=self.network, now=now
-            )
-            services.events.emit(Learned(changes))
-
     def on_tunnel_ended(self, result: TunnelResult) -> None:
         """Both sides of the tunnel are closed."""
         if self._flow is not None:
@@ -251,13 +188,7 @@ class ConnectionRecord:
         attempts: tuple[Attempt, ...] = self._facts.get("attempts", ())
         if self._facts.get("winner") is None and (pending := next((a for a in attempts if a.pending), None)):
             self._judge_only_route(pending, result)
-        beliefs = self._services.beliefs
-        if (
-            _client_accepted_certificate(self.outcome)
-            and self._services.network() == self.network
-            and not beliefs.is_near(self.outcome.host)
-        ):
-            beliefs.certificate_taken(self.network, self._services.now())
+        self._observer.on_tunnel_ended(self.outcome)
         self._services.events.emit(TunnelEnded(self.outcome))
         self.release()
 
@@ -288,46 +219,13 @@ class ConnectionRecord:
             return None
         return await addons.unreachable(outcome.request, outcome)
 
-    # -- what it teaches -------------------------------------------------------------------------------------------
+    # -- what is known later ---------------------------------------------------------------------------------------
 
     def _learn(self) -> None:
-        if not self._services.learns:
-            return
-        if self._services.addons.wants_attempts:
-            self._report_attempts()
-        if self._services.network() != self.network:
-            return  # what happened on another uplink says nothing of this one
-        addresses = self._services.known_addresses(self.outcome.host)
-        changes = self._services.beliefs.learn(
-            self.outcome, network=self.network, now=self._services.now(), addresses=addresses
-        )
-        if self._services.addons.refines and (
-            refined := self._services.addons.take_refinements(self.outcome.request.id)
-        ):
-            self._append_refined(refined)
-        if changes:
-            self._services.events.emit(Learned(changes))
-        if changes or self._facts.get("winner") != DIRECT or self._services.beliefs.is_uneasy(self.network):
-            self._services.events.emit(SignalWaits())
-
-    def _append_refined(self, refined: str) -> None:
-        """Appends what addons did to the weight of signals: a replay compares all of it."""
-        direct = self.outcome.direct_attempt
-        before = "" if direct is None else direct.evidence.get("addons", "")
-        evidence: Evidence = {"addons": f"{before}; {refined}" if before else refined}
-        self.update(attempts=self.outcome.with_evidence(DIRECT, evidence).attempts)
-
-    def _report_attempts(self) -> None:
-        """Tells addons of each attempt when it is judged, and again when its stage or symptom changes."""
         outcome = self.outcome
-        if self._services.is_private(outcome.host):
-            return
-        for attempt in outcome.attempts:
-            judged = (attempt.route, attempt.stage, attempt.symptom)
-            if attempt.pending or attempt.symptom is Symptom.ABANDONED or judged in self._reported_attempts:
-                continue
-            self._reported_attempts = (*self._reported_attempts, judged)
-            self._services.addons.notify_attempt(outcome.request.with_host(outcome.host), attempt)
+        learned = self._observer.learn(outcome)
+        if learned is not outcome:
+            self.update(attempts=learned.attempts)
 
     async def _judge_late_direct(self, race: Race) -> None:
         try:
@@ -361,15 +259,4 @@ _SAFE = ("GET", "HEAD")
 
 _FLOW_SENTENCES = {Symptom.FROZEN: "froze", Symptom.THROTTLED: "went on at a crawl", Symptom.RESET: "was reset"}
 
-
-def _ignore_signal(signal: FlowSignal) -> None:
-    """A relay's flow is no evidence about the network."""
-
-
 _REUSED = frozen_evidence({"reused": 1})
-
-
-def _client_accepted_certificate(outcome: Outcome) -> bool:
-    """Whether the client went on after it saw the certificate that the direct route delivered."""
-    sent_after = outcome.bytes_up - outcome.flight_bytes
-    return outcome.winner == DIRECT and outcome.protocol is Protocol.TLS and sent_after >= FINISHED_BYTES

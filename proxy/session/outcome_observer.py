@@ -1,0 +1,145 @@
+"""What one connection teaches: beliefs, the health of relays, and the addons that are told of attempts.
+
+A ConnectionRecord gives its outcome to its observer whenever more of it is known. The observer does not know the
+record: what it adds to the outcome, it returns.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from proxy.detect.signals import NEEDS_BYTES_PROOF
+from proxy.model import DIRECT, Action, Evidence, NetworkId, Outcome, Protocol, Route, Stage, Symptom
+from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow
+from proxy.net.tunnel.pump import Tunnel
+from proxy.session.events import Learned, SignalWaits
+from proxy.session.services import Services
+
+FINISHED_BYTES = 256
+"""A client that accepts a certificate sends at least this much after its ClientHello: a Finished and a request. One
+that rejects it sends an alert: a few bytes, and with TLS 1.3 a few more before it."""
+
+
+class OutcomeObserver:
+    """Learns from the outcome of one connection."""
+
+    __slots__ = ("_network", "_reported_attempts", "_services")
+
+    def __init__(self, services: Services, network: NetworkId) -> None:
+        """`network` is where the connection began. What happens on another network is not learned: it tells nothing
+        about this one."""
+        self._services = services
+        self._network = network
+        self._reported_attempts: tuple[tuple[Route, Stage, Symptom], ...] = ()
+
+    def learn(self, outcome: Outcome) -> Outcome:
+        """Learns from what is known so far. Returns the outcome with what addons made of its signals."""
+        services = self._services
+        if not services.learns:
+            return outcome
+        if services.addons.wants_attempts:
+            self._report_attempts(outcome)
+        if services.network() != self._network:
+            return outcome
+        addresses = services.known_addresses(outcome.host)
+        changes = services.beliefs.learn(outcome, network=self._network, now=services.now(), addresses=addresses)
+        if services.addons.refines and (refined := services.addons.take_refinements(outcome.request.id)):
+            outcome = _with_refinements(outcome, refined)
+        if changes:
+            services.events.emit(Learned(changes))
+        if changes or outcome.winner != DIRECT or services.beliefs.is_uneasy(self._network):
+            services.events.emit(SignalWaits())
+        return outcome
+
+    def judge_relays(self, outcome: Outcome) -> None:
+        """Tells the relays' health what a race showed of them."""
+        services = self._services
+        if not services.health.is_waiting and all(attempt.route.is_direct for attempt in outcome.attempts):
+            return  # most connections
+        if services.network() == self._network:
+            now = services.now()
+            conditions = services.beliefs.relay_conditions(outcome.host, network=self._network, now=now)
+            if services.health.learn(outcome, now, conditions) and services.beliefs.doubt_if_quiet(self._network, now):
+                services.events.emit(SignalWaits())
+
+    def watch(self, tunnel: Tunnel, outcome: Outcome, on_signal: Callable[[FlowSignal], None]) -> WatchedFlow | None:
+        """Watches a tunnel for stalls, throttling and early resets, where that can teach something; `on_signal` is
+        called when a direct one shows any. Returns None when the tunnel is not watched.
+
+        A host on our own network is not watched: its flow survives an outage of the uplink."""
+        services = self._services
+        if outcome.plan.action is not Action.AUTO or outcome.winner is None or tunnel.over:
+            return None
+        if not services.learns or services.beliefs.is_near(outcome.host):
+            return None
+        if outcome.winner == DIRECT:
+            # Only TLS: a captive portal's login page may bring the rest of a plain HTTP connection.
+            on_bytes = partial(self._on_direct_bytes, outcome.host) if outcome.protocol is Protocol.TLS else None
+            return services.flows.watch(tunnel, outcome.host, on_signal, direct=True, on_direct_bytes=on_bytes)
+        if not outcome.winner.relays:
+            return None
+        belief = services.beliefs.lookup(outcome.host, network=self._network, now=services.now())
+        if belief.cause in NEEDS_BYTES_PROOF:
+            on_relay_bytes = partial(self._on_relay_bytes, outcome.host, outcome.winner)
+            return services.flows.watch(
+                tunnel, outcome.host, _ignore_signal, direct=False, on_relay_bytes=on_relay_bytes
+            )
+        return None
+
+    def on_tunnel_ended(self, outcome: Outcome) -> None:
+        """A client that accepted the certificate which the direct route delivered shows that no captive portal answers.
+        A host on our own network does not: it is reached in front of the portal."""
+        services = self._services
+        sent_after_flight = outcome.bytes_up - outcome.flight_bytes
+        if (
+            outcome.winner == DIRECT
+            and outcome.protocol is Protocol.TLS
+            and sent_after_flight >= FINISHED_BYTES
+            and services.network() == self._network
+            and not services.beliefs.is_near(outcome.host)
+        ):
+            services.beliefs.certificate_taken(self._network, services.now())
+
+    def _on_direct_bytes(self, host: str, within_s: float) -> None:
+        """A direct flow received bytes, so the uplink works: a page that stays open shows it as a visit does."""
+        services = self._services
+        if services.network() != self._network:
+            return
+        now = services.now()
+        changes = services.beliefs.delivered_direct(host, network=self._network, now=now, since=now - within_s)
+        if changes:
+            services.events.emit(Learned(changes))
+
+    def _on_relay_bytes(self, host: str, route: Route, bytes_down: int, bytes_s: float) -> None:
+        """A relay carried what direct did not."""
+        services = self._services
+        if services.network() == self._network:
+            now = services.now()
+            changes = services.beliefs.carried(
+                host, route, bytes_down=bytes_down, bytes_s=bytes_s, network=self._network, now=now
+            )
+            services.events.emit(Learned(changes))
+
+    def _report_attempts(self, outcome: Outcome) -> None:
+        """Tells addons of each attempt when it is judged, and again when its stage or symptom changes."""
+        if self._services.is_private(outcome.host):
+            return
+        for attempt in outcome.attempts:
+            judged = (attempt.route, attempt.stage, attempt.symptom)
+            if attempt.pending or attempt.symptom is Symptom.ABANDONED or judged in self._reported_attempts:
+                continue
+            self._reported_attempts = (*self._reported_attempts, judged)
+            self._services.addons.notify_attempt(outcome.request.with_host(outcome.host), attempt)
+
+
+def _with_refinements(outcome: Outcome, refined: str) -> Outcome:
+    """Appends what addons did to the weight of signals: a replay compares all of it."""
+    direct = outcome.direct_attempt
+    before = "" if direct is None else direct.evidence.get("addons", "")
+    evidence: Evidence = {"addons": f"{before}; {refined}" if before else refined}
+    return outcome.with_evidence(DIRECT, evidence)
+
+
+def _ignore_signal(signal: FlowSignal) -> None:
+    """A relay's flow is no evidence about the network."""
