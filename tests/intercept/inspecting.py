@@ -13,7 +13,7 @@ import sys
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 from unittest import mock
 
 from proxy.app.app import App, RunOptions
@@ -144,6 +144,25 @@ async def inspecting(
         finally:
             await app.close()
             tls._system_context.cache_clear()
+
+
+class Origin(Protocol):
+    """Serves connections, on the port that it is given."""
+
+    port: int
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None: ...
+
+
+AnOrigin = TypeVar("AnOrigin", bound=Origin)
+
+
+@asynccontextmanager
+async def listening(origin: AnOrigin, context: ssl.SSLContext) -> AsyncIterator[AnOrigin]:
+    """An origin that serves TLS on a free port of loopback."""
+    async with await asyncio.start_server(origin.serve, "127.0.0.1", 0, ssl=context) as server:
+        origin.port = server.sockets[0].getsockname()[1]
+        yield origin
 
 
 @asynccontextmanager

@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.intercept.inspecting import Inspecting, inspecting, tunnel
+from tests.intercept.inspecting import Inspecting, inspecting, listening, tunnel
 from tests.support.authority import Authority
 from tests.support.waiting import until
 from tests.wire.bad_heads import BAD_CHUNKS, BAD_HEADS, HOST, TOO_LARGE
@@ -48,31 +48,9 @@ class Origin:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def authority() -> Authority:
-    return Authority()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(authority: Authority) -> AsyncIterator[Origin]:
-    origin = Origin()
-    server = await asyncio.start_server(origin.serve, "127.0.0.1", 0, ssl=authority.server("www.inside.test"))
-    async with server:
-        origin.port = server.sockets[0].getsockname()[1]
+    async with listening(Origin(), authority.server("www.inside.test")) as origin:
         yield origin
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def byway(
-    tmp_path_factory: pytest.TempPathFactory, authority: Authority, site: Origin
-) -> AsyncIterator[Inspecting]:
-    async with inspecting(tmp_path_factory.mktemp("inspecting"), authority) as it:
-        yield it
-
-
-@pytest.fixture
-def origin(site: Origin) -> Origin:
-    site.heard.clear()
-    return site
 
 
 async def ask(byway: Inspecting, port: int, pieces: Sequence[bytes], alpn: Sequence[str] = ()) -> bytes:

@@ -17,7 +17,7 @@ import hyperframe.frame
 import pytest
 import pytest_asyncio
 
-from tests.intercept.inspecting import Inspecting, inspecting, tunnel
+from tests.intercept.inspecting import Inspecting, listening, tunnel
 from tests.support.authority import Authority
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -48,33 +48,11 @@ class Origin:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def authority() -> Authority:
-    return Authority()
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def site(authority: Authority) -> AsyncIterator[Origin]:
-    origin = Origin()
     context = authority.server("www.inside.test")
     context.set_alpn_protocols(["h2"])
-    server = await asyncio.start_server(origin.serve, "127.0.0.1", 0, ssl=context)
-    async with server:
-        origin.port = server.sockets[0].getsockname()[1]
+    async with listening(Origin(), context) as origin:
         yield origin
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def byway(
-    tmp_path_factory: pytest.TempPathFactory, authority: Authority, site: Origin
-) -> AsyncIterator[Inspecting]:
-    async with inspecting(tmp_path_factory.mktemp("inspecting"), authority) as it:
-        yield it
-
-
-@pytest.fixture
-def origin(site: Origin) -> Origin:
-    site.heard.clear()
-    return site
 
 
 H2: list[tuple[bytes, bytes]] = [
