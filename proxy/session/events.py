@@ -71,7 +71,7 @@ E = TypeVar("E", bound=Event)
 
 
 class Events:
-    """Belongs to one loop."""
+    """Calls the handlers of each event. Belongs to one loop."""
 
     def __init__(self) -> None:
         self._handlers: dict[type[object], tuple[Callable[[Any], None], ...]] = {}
@@ -89,7 +89,7 @@ class Events:
                 log.exception("%s failed on %s", getattr(handler, "__qualname__", handler), type(event).__name__)
 
     def without(self, *kinds: type[Event]) -> Events:
-        """The same handlers, but for these kinds."""
+        """Returns the same handlers, except for these kinds of event."""
         events = Events()
         events._handlers = {kind: handlers for kind, handlers in self._handlers.items() if kind not in kinds}
         return events

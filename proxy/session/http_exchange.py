@@ -31,36 +31,37 @@ Steps = Generator[None, None, T]
 """Yields when it can do no more until a stream has news, or has done enough for one turn."""
 
 CONTINUE_AFTER_S = 1.0
-"""How long a client waits for the server's `100 Continue` before it gets ours; curl waits no longer either."""
+"""Seconds that a client waits for the server's `100 Continue` before it gets ours: as long as curl waits."""
 
 LINGER_S = 2.0
-"""How long the rest of a request is still taken in after its answer is complete: to close at once on bytes that still
-come would reset the connection and could destroy the answer on its way (RFC 9112 section 9.6)."""
+"""Seconds for which the rest of a request is still read after its answer is complete. To close with unread bytes would
+reset the connection, which could destroy the answer on its way (RFC 9112 section 9.6)."""
 
 INTERIM_LIMIT = 32
-"""Interim answers (1xx) before the final one."""
+"""Interim answers (1xx) before the final one, at most."""
 
 AHEAD_LIMIT = 64 * 1024
-"""Bytes of later requests taken in while this one is served; only so is it noticed that the client leaves."""
+"""Bytes of later requests that are read while this one is served. Without reading, a client that leaves would not be
+noticed."""
 
 TURN = 4 * CHUNK
-"""Bytes that a direction moves before others have their turn."""
+"""Bytes that a direction moves before other tasks have their turn."""
 
-_TICK_S = 0.01  # a timer may ring a hair early: one that stands later than the limit has surely passed it
+_TICK_S = 0.01  # a timer may fire slightly early: set later by this, it fires after the limit for certain
 
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
 @dataclass(frozen=True, slots=True)
 class Exchanged:
-    """How an exchange ended after its answer had begun. The byte counts are those of the wire, heads included."""
+    """The result of an exchange whose answer had begun. Byte counts include the heads."""
 
     status: int
     bytes_up: int
     bytes_down: int
     client_reusable: bool  # the next request may be read from the client
     upstream_reusable: bool  # another request may be sent to the server
-    upgraded: bool  # both streams carry another protocol now; what has come of it is in the readers
+    upgraded: bool  # both streams carry another protocol now; its first bytes may be in the readers
     closed_by: ClosedBy
     error: str = ""  # why the answer is incomplete; the client has been aborted then
 
@@ -93,11 +94,11 @@ async def exchange(
 
 
 class _Stalled(Exception):
-    """Nothing has moved for the whole idle limit."""
+    """No byte has moved for the whole idle limit."""
 
 
 class _End:
-    """One of the two peers: its stream, what came of it and is not parsed yet, and how much has moved."""
+    """One of the two peers: its stream, what was received and is not parsed yet, and the bytes moved."""
 
     __slots__ = ("_failure", "reader", "received", "sending", "sent", "stream")
 
@@ -109,8 +110,8 @@ class _End:
         self.sending = False  # something is waiting for the peer to take it
         self._failure = failure
 
-    def take_in(self) -> bool:
-        """Puts what has come into the reader; False when nothing has."""
+    def read_available(self) -> bool:
+        """Moves what has been received into the reader; False when there is nothing."""
         try:
             data = self.stream.receive_nowait()
         except OSError as error:
@@ -122,26 +123,26 @@ class _End:
         return True
 
     def fill(self) -> Steps[None]:
-        while not self.take_in():
+        while not self.read_available():
             yield
 
     def send(self, data: bytes) -> Steps[None]:
-        left = memoryview(data)
+        unsent = memoryview(data)
         while True:
             try:
-                taken = self.stream.send_nowait(left)
+                taken = self.stream.send_nowait(unsent)
             except OSError as error:
                 raise self._failure(error) from error
             self.sent += taken
-            self.sending = taken < len(left)
+            self.sending = taken < len(unsent)
             if not self.sending:
                 return
-            left = left[taken:]
+            unsent = unsent[taken:]
             yield
 
 
 class _Exchange:
-    """What both directions know of each other, and the coroutine that steps them."""
+    """The state that both directions share, and the coroutine that steps them."""
 
     __slots__ = (
         "_again", "_answer", "_client", "_continue_due", "_continued", "_head", "_keep_client", "_refused",
@@ -157,11 +158,11 @@ class _Exchange:
         self._refused: DialError | None = None  # why it could not
         self._answer: ResponseHead | None = None  # the final one, once it is read
         self._sent_before = 0  # what the client got before the final answer
-        self._keep_client = False  # as said in the head of the answer
+        self._keep_client = False  # as the head of the answer says
         self._sends_already = len(client.reader) > 0  # without waiting for a 100
         self._continue_due = False
         self._continued = False  # the client has been told to go on
-        self._again = False  # a direction stopped only to give way
+        self._again = False  # a direction stopped only to let others run
 
     async def run(self, head_sent: bool, idle_timeout_s: float) -> Exchanged:
         upward, downward = self._upward(head_sent), self._downward()
@@ -186,7 +187,8 @@ class _Exchange:
     # -- the two directions ----------------------------------------------------------------------------------------
 
     def _upward(self, head_sent: bool) -> Steps[None]:
-        """The request; then what the client sends ahead is kept, or, when the server took only a part, dropped."""
+        """Sends the request. Then what the client sends ahead is read and kept, or, when the server took only a part of
+        the request, dropped."""
         head, client = self._head, self._client
         forwarded = head.forwarded()
         if head_sent:
@@ -195,17 +197,17 @@ class _Exchange:
         try:
             yield from self._carry(client, self._server, head.body, head.body, forwarded)
             self._uploaded = True
-        except DialError as fault:  # it may have its reasons, and tell them: the other direction sees
+        except DialError as fault:  # the server may still answer with the reason: the other direction reads it
             self._refused = fault
         while not client.reader.ended and len(client.reader) < AHEAD_LIMIT:
             yield from client.fill()
             if not self._uploaded:
                 client.reader.rest()
-                self._again = True  # a client that sends as fast as we drop would never let us go
+                self._again = True  # a client may send as fast as this drops: others must run
                 yield
 
     def _downward(self) -> Steps[None]:
-        """The answer."""
+        """Sends the answer."""
         answer = yield from self._final_head()
         self._answer = answer
         self._sent_before = self._client.sent
@@ -217,18 +219,18 @@ class _Exchange:
         except PeerError as fault:
             raise _server_fault(str(fault), Symptom.GARBAGE) from fault
 
-    def _carry(self, source: _End, sink: _End, body: Framing, sent_as: Framing, held: bytes) -> Steps[None]:
-        """A head and the body after it. What is small goes out together."""
+    def _carry(self, source: _End, sink: _End, body: Framing, sent_as: Framing, unsent: bytes) -> Steps[None]:
+        """Sends a head (`unsent`) and the body after it. Small pieces are sent together."""
         chunked = sent_as.kind is BodyKind.CHUNKED
         moved = 0
         for piece in http1.read_body(source.reader, body):
             if piece is not None:
                 moved += len(piece)
                 piece = http1.encode_chunk(piece) if chunked else piece
-                held = held + piece if held else piece
-            if held and (piece is None or len(held) >= CHUNK):
-                yield from sink.send(held)
-                held = b""
+                unsent = unsent + piece if unsent else piece
+            if unsent and (piece is None or len(unsent) >= CHUNK):
+                yield from sink.send(unsent)
+                unsent = b""
             if piece is None:
                 yield from source.fill()
             elif moved >= TURN:
@@ -236,14 +238,14 @@ class _Exchange:
                 self._again = True
                 yield
         if chunked:
-            held += http1.LAST_CHUNK
-        if held:
-            yield from sink.send(held)
+            unsent += http1.LAST_CHUNK
+        if unsent:
+            yield from sink.send(unsent)
 
     # -- the head of the answer ------------------------------------------------------------------------------------
 
     def _final_head(self) -> Steps[ResponseHead]:
-        """The final one; interim ones are passed on as they come, except to HTTP/1.0, which has none."""
+        """Returns the final head. Passes interim ones on as they come, except to HTTP/1.0, which has none."""
         for _ in range(INTERIM_LIMIT):
             head = yield from self._next_head()
             if not head.is_interim:
@@ -266,9 +268,9 @@ class _Exchange:
             except PeerError as fault:
                 if not server.reader.ended or len(server.reader):
                     raise _server_fault(str(fault), Symptom.GARBAGE) from fault
-                # A reset that was seen while sending is not reported again when receiving.
+                # The kernel reports a reset once: one that ended the sending is not reported to the receiving.
                 raise self._refused or _server_fault("the server closed without an answer", Symptom.EOF) from None
-            while not server.take_in():
+            while not server.read_available():
                 if self._continue_due:
                     self._continue_due = False
                     self._continued = True
@@ -285,13 +287,14 @@ class _Exchange:
             raise _server_fault("the server switched to a protocol that was not requested", Symptom.GARBAGE)
 
     def _watch_for_continue(self) -> asyncio.TimerHandle | None:
-        """RFC 9110 section 10.1.1: a server that knows nothing of 100 must not make the client wait for ever."""
+        """Starts the timer after which the client gets our `100 Continue`: a server that does not support it must not
+        make the client wait for ever (RFC 9110 section 10.1.1)."""
         if not self._head.expect_continue:
             return None
         return asyncio.get_running_loop().call_later(CONTINUE_AFTER_S, self._continue_is_due)
 
     def _continue_is_due(self) -> None:
-        # A client that sends already, or was told to by the server, needs no word from us.
+        # A client that already sends, or that got one from the server, needs none from us.
         self._continue_due = not (self._continued or self._sends_already or self._client.received)
         self.notify.set()
 
@@ -316,7 +319,9 @@ class _Exchange:
                     moved_at = now
                 elif now >= moved_at + idle_timeout_s:
                     raise _Stalled
-                if alarm is None or alarm.when() <= now:  # only when the last one has rung: no timer is moved per piece
+                if (
+                    alarm is None or alarm.when() <= now
+                ):  # a new timer only after the last one fired, and not one per piece
                     alarm = loop.call_at(moved_at + idle_timeout_s + _TICK_S, self.notify.set)
                 await self.notify.wait(None)
         finally:
@@ -328,7 +333,7 @@ class _Exchange:
         return self._client.received + self._client.sent + self._server.received + self._server.sent
 
     async def _linger(self, upward: Steps[None]) -> None:
-        """The answer is complete and the request is not: takes in the rest for a moment, as far as anybody wants it."""
+        """Reads the rest of a request whose answer is complete, for LINGER_S at most."""
         self._client.stream.send_eof()
         with contextlib.suppress(OSError, PeerError, _Stalled, TimeoutError), deadline(LINGER_S):
             await self._step(self._until_uploaded(upward), beside=_nothing(), idle_timeout_s=LINGER_S)
@@ -342,7 +347,8 @@ class _Exchange:
     # -- the end ---------------------------------------------------------------------------------------------------
 
     def _may_keep_client(self, answer: ResponseHead) -> bool:
-        """A client that has not sent its whole request by now may never do so, and the next one cannot be found."""
+        """Whether the client's connection can serve another request. Not while this one is not whole: it may never be,
+        and the next one cannot be found before its end."""
         return (
             self._head.keep_alive
             and self._uploaded
@@ -365,7 +371,7 @@ class _Exchange:
         )
 
     def _raise(self, fault: Exception) -> NoReturn:
-        """What the caller hears of a fault before the answer."""
+        """Raises a fault that came before the answer, as `exchange` documents."""
         match fault:
             case PeerError():
                 reply = http1.error_response(400, f"This request is refused: {fault}.")

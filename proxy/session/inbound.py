@@ -33,13 +33,13 @@ OWN_NAME = "byway.internal"
 
 @dataclass(frozen=True, slots=True)
 class Credentials:
-    """What a client must know when `[listen] user` is set."""
+    """The user and password that clients need when `[listen] user` is set."""
 
     user: str
     password: str = field(repr=False)
 
     def matches(self, user: bytes, password: bytes) -> bool:
-        """Compared in constant time, both parts always."""
+        """Whether both are right. Compares in constant time, and always both."""
         user_fits = hmac.compare_digest(user, self.user.encode())
         return hmac.compare_digest(password, self.password.encode()) and user_fits
 
@@ -88,8 +88,8 @@ INNER_ACCEPTED, INNER_REFUSED = b"+", b"-"
 
 @dataclass(frozen=True, slots=True)
 class InnerTunnel(TunnelRequest):
-    """A tunnel that a part of Byway asks for. It is told in one byte whether a route has connected; the reason is in
-    the log."""
+    """A tunnel that Byway itself opens. The answer is one byte: whether a route has connected; the reason is in the
+    log."""
 
     @property
     def accepted(self) -> bytes:
@@ -109,7 +109,7 @@ class ForwardRequest:
 
 @dataclass(frozen=True, slots=True)
 class OwnPageRequest:
-    """A request for our own pages: what was received, to be read again by the control server."""
+    """A request for our own page. `received` is to be parsed again by the control server."""
 
     received: bytes
 
@@ -123,22 +123,22 @@ _STATUS = {
     Symptom.RESOLVE_FAILED: 504,
     Symptom.SILENT: 504,
     Symptom.DROPPED: 504,
-    Symptom.ABANDONED: 504,  # told only when nothing came of it in time
+    Symptom.ABANDONED: 504,  # reported only when no route delivered in time
 }
 
 
 def http_refusal(symptom: Symptom, reason: str) -> bytes:
-    """An HTTP answer that says why nothing came: 403, 502, 503 or 504."""
+    """Returns an HTTP error page with the reason: 403, 502, 503 or 504."""
     return http1.error_response(_STATUS.get(symptom, 502), reason)
 
 
 def http_redirect(url: str) -> bytes:
-    """An HTTP answer that sends the client elsewhere, for now. `url` is one of http or https, in plain ASCII."""
+    """Returns a temporary HTTP redirect. `url` is of http or https, in ASCII."""
     return http1.error_response(302, "", headers=[("Location", url), ("Cache-Control", "no-store")])
 
 
 class InboundHandshake:
-    """Reads openings. Made anew when settings change."""
+    """Reads the requests of clients. Each Setup has its own."""
 
     def __init__(self, limits: Limits, credentials: Credentials | None, is_ours: Callable[[str], bool]) -> None:
         self._limits = limits
@@ -146,8 +146,8 @@ class InboundHandshake:
         self._is_ours = is_ours
 
     async def read(self, client: SocketStream, reader: Reader) -> InboundRequest | None:
-        """The first opening of a connection. None: the client left, or said nothing in time. Raises PeerError, with the
-        reply to send, for everything that is not a request."""
+        """Reads the first request of a connection. Returns None when the client left, or sent nothing in time. Raises
+        PeerError, with the reply to send, for anything that is not a request."""
         family: Family | None = None
         try:
             with deadline(self._limits.head_timeout_s):
@@ -165,12 +165,12 @@ class InboundHandshake:
             return None
 
     async def next_request(self, client: SocketStream, reader: Reader) -> InboundRequest | None:
-        """The next opening on a kept-alive HTTP connection; None and PeerError as for `read`."""
+        """Reads the next request on a kept-alive HTTP connection; returns None and raises PeerError as `read` does."""
         try:
             with deadline(self._limits.keep_alive_s):
                 await read_with(client, reader, reader.peek())
         except (TimeoutError, PeerError):
-            return None  # an idle client that leaves, or is sent away, is nothing to speak of
+            return None  # an idle client that leaves, or sends no HTTP, needs no reply
         try:
             with deadline(self._limits.head_timeout_s):
                 return await self._http(client, reader)
@@ -186,7 +186,7 @@ class InboundHandshake:
             return OwnPageRequest(_as_received(head) + reader.rest())
         if self._credentials is not None and not self._credentials.basic_matches(head.proxy_authorization):
             raise PeerError("proxy credentials are missing or wrong", reply=_AUTHENTICATE)
-        assert head.destination is not None  # so for every other form that the parser lets through
+        assert head.destination is not None  # the parser guarantees it for every form but ORIGIN
         if head.form is Form.CONNECT:
             return TunnelRequest(head.destination, Inbound.CONNECT)
         if head.destination.host == OWN_NAME:
@@ -216,12 +216,12 @@ class InboundHandshake:
 
 
 def _is_near(client: SocketStream) -> bool:
-    """Whether the client is on this computer, as the kernel says. Raises OSError when it has left."""
+    """Whether the client is on this computer, by the peer address of its socket. Raises OSError when it has left."""
     return ipaddress.ip_address(client.lowest_socket.getpeername()[0]).is_loopback
 
 
 def _as_received(head: RequestHead) -> bytes:
-    """The head again, in origin form, for the control server to parse."""
+    """Returns the head as text again, in origin form, for the control server to parse."""
     lines = [f"{head.method} {head.target} HTTP/1.1", *(f"{name}: {value}" for name, value in head.headers), "", ""]
     return "\r\n".join(lines).encode("latin-1")
 

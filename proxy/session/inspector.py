@@ -13,7 +13,7 @@ from proxy.wire.flight import Flight
 
 @dataclass(frozen=True, slots=True)
 class InspectionDecision:
-    """What an inspector decides about a connection. With neither field set, it goes on uninspected."""
+    """The decision about one connection. With neither field set, it goes on uninspected."""
 
     inspect: bool = False
     refusal: str = ""
@@ -40,8 +40,8 @@ class Inspector(Protocol):
         """Decides twice: without a `flight` before the client gets its "connected", and again with one."""
 
     async def intercept(self, client: SocketStream, received: bytes, outcome: Callable[[], Outcome]) -> SocketStream:
-        """Takes over a client from which `received` was read. On what is returned the inspector speaks as the client
-        of the session; `outcome` tells what has become of that. Raises OSError."""
+        """Takes over a client from which `received` was read. Returns the stream on which the inspector is the
+        session's client from then on; `outcome` returns the session's outcome so far. Raises OSError."""
 
     async def serve(self, outcome: Outcome) -> InspectedOrigin:
         """Takes the place of an origin, for one plain HTTP request and its answer. Raises OSError."""

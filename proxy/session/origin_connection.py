@@ -1,7 +1,7 @@
 """A connection to an origin over one route, for one client's plain HTTP requests.
 
-It may serve the next request too, when that one goes the same way: never another client's, and never one whose plan, or
-whose network, is another by now.
+It may serve the client's next request too, if that has the same destination and route. It never serves another client,
+and no request that is planned otherwise or made on another network.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.wire.reader import Reader
 
 @dataclass(frozen=True, slots=True)
 class OriginConnection:
-    """The session that holds it closes its stream."""
+    """An open connection. The session that owns it closes its stream."""
 
     destination: Destination
     route: Route
@@ -27,13 +27,13 @@ class OriginConnection:
     network: NetworkId
     stream: Stream
     reader: Reader
-    """Bytes of answers that were received and not read yet."""
+    """Bytes that were received and not parsed yet."""
     reusable: bool
-    """False: the answer came before the request's head had gone out whole, so nothing may follow it; or only the first
-    request has a shape that gets through."""
+    """False: the answer came before the request's head was sent whole, so nothing may follow it; or the route changes
+    the first request, and only that, to pass a filter."""
 
     def serves(self, destination: Destination, routes: Sequence[Route], registry: Registry, network: NetworkId) -> bool:
-        """Whether it goes where the plan goes first, and nothing came on it while it was idle: not even its end."""
+        """Whether it has the destination and the first route of a plan, and received nothing while idle, nor EOF."""
         fits = (
             self.destination == destination
             and tuple(routes[:1]) == (self.route,)

@@ -13,7 +13,7 @@ from proxy.session.setup import Setup
 
 
 async def plan_for(request: Request, services: Services, setup: Setup, *, host: str = "") -> Plan:
-    """The plan now. `host` is the name that the client's first words gave to a literal address."""
+    """Returns the plan for a request now. `host` is the name that the first bytes gave for a literal address."""
     destination = request.destination
     if destination.host == OWN_NAME:  # browsers that try https first ask for it; no resolver may see the name
         return Plan(Action.BLOCK, (), f"{OWN_NAME} is Byway itself; its page is http://{OWN_NAME}/")

@@ -1,8 +1,8 @@
 """Accepts clients and gives each a session.
 
-The listening socket is one more edge on the poller. A shortage of descriptors stops accepting for a moment and is said
-at most once a second; a reserve is kept for relays and the log, since a client that waits in the backlog is better off
-than one whose tunnel cannot be opened.
+The poller reports new clients, as it reports bytes on other sockets. A shortage of descriptors pauses accepting, and is
+logged at most once a second. Some descriptors stay reserved for relays and the log: a client that waits in the backlog
+is better off than one whose tunnel cannot be opened.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM)
 
 
 class Server:
-    """One listening socket and the sessions of its clients."""
+    """A listening socket and the sessions of its clients."""
 
     def __init__(
         self, poller: Poller, services: Services, *, clients_max: int, adopted: Callable[[], int] = lambda: 0
@@ -46,11 +46,11 @@ class Server:
         self._paused: asyncio.TimerHandle | None = None
         self._logged_at = float("-inf")
         self.sessions = 0
-        """Sessions that have not handed their client over yet."""
+        """How many sessions run. One whose client the pump or the control server owns has ended."""
         self.accepted = 0
 
     def listen(self, address: str, port: int) -> int:
-        """Starts to listen, and returns the port. Raises OSError when the address cannot be had."""
+        """Starts to listen, and returns the port. Raises OSError when the address cannot be used."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         sock = socket.socket(family, socket.SOCK_STREAM)
         try:
@@ -71,7 +71,7 @@ class Server:
         return self._sock.fileno() if self._sock is not None else -1
 
     def ready(self, mask: int) -> None:
-        """Accepts what waits. The edge comes once, so this goes on until nothing is left or it has to pause."""
+        """Accepts waiting clients. The poller reports them once, so this runs until none waits or it has to pause."""
         for _ in range(_ACCEPTS_A_TURN):
             if self._sock is None or self._paused is not None:
                 return
@@ -92,7 +92,7 @@ class Server:
         self._loop.call_soon(self.ready, mask)
 
     def stop_listening(self) -> None:
-        """Takes no more clients; those there are go on."""
+        """Accepts no more clients; running sessions continue."""
         if self._sock is not None:
             self._poller.unregister(self)
             self._sock.close()
@@ -103,7 +103,7 @@ class Server:
 
     def _serve(self, sock: socket.socket, address: tuple[str, int]) -> None:
         sock.setblocking(False)
-        with contextlib.suppress(OSError):  # the client has reset already: its session will see
+        with contextlib.suppress(OSError):  # the client has reset the connection already: its session finds out
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         client = SocketStream(sock, self._poller, str(Destination(*address[:2])))
         self.accepted += 1
@@ -129,7 +129,8 @@ class Server:
 
 
 def clients_max(limits: Limits) -> int:
-    """As many as the limit on open files leaves room for, after it was raised as far as we may: a tunnel has two."""
+    """Returns how many clients the limit on open files allows, at two descriptors a tunnel. Raises that limit as far as
+    this process may."""
     try:
         import resource
     except ImportError:  # Windows has no such limit

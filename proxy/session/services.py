@@ -1,7 +1,7 @@
-"""What sessions share: the Setup in force, and the services of this process.
+"""What sessions share: the Setup in use, and the services of this process.
 
-Values that the application makes and hands down. A session asks for the Setup anew with each request, so that a reload
-takes effect with the next one and never in the middle of one.
+The application makes them. A session asks for the Setup again with each request, so that a reload takes effect with the
+next request and never in the middle of one.
 """
 
 from __future__ import annotations
@@ -39,14 +39,14 @@ _OF_OUR_OWN = Plan(Action.AUTO, (DIRECT,), "Byway itself asks, to tell a block f
 
 
 class AddonCalls(Protocol):
-    """What a session asks of the addons, and tells them."""
+    """What a session asks of the addons, and reports to them."""
 
     decides: bool
     refines: bool
     handles_unreachable: bool
     wants_attempts: bool
-    """Whether some addon has a hook that decides, weighs signals, helps the unreachable, or hears of attempts: where
-    none has, the session spares itself the call."""
+    """Whether some addon has a hook of the kind: for decisions, signals, unreachable sites, attempts. Without one, the
+    session makes no call."""
 
     async def decide(self, request: Request, plan: Plan, registry: Registry, *, host: str = "") -> Plan: ...
     async def unreachable(self, request: Request, outcome: Outcome) -> str | None: ...
@@ -69,22 +69,22 @@ class Services:
     request_ids: Iterator[int]
     events: Events
     is_private: Callable[[str], bool]
-    """Whether a host is one of `[log] never`: it is not logged, and nothing is sent there but what the user sends."""
+    """Whether a host is in `[log] never`: it is not logged, and Byway sends nothing there of its own accord."""
     adopt: Callable[[SocketStream, bytes], None]
-    """Gives a client that asked for our own pages to the control server, with what it has sent."""
+    """Hands a client that asked for our own page to the control server, with the bytes received from it."""
     down_cache: DirectDownCache
     known_addresses: Callable[[str], Sequence[IPAddress]]
-    """The addresses to which a name was last resolved, from memory only; empty when unknown."""
+    """Returns the cached addresses of a name, without a query; empty when there are none."""
     flows: FlowMonitor
     roots: KnownRoots
-    """Those that are known to intercept."""
+    """Root certificates that are known to intercept TLS."""
     addons: AddonCalls
     inspector: Inspector
     learns: bool = True
-    """False: nothing is learned of what happens, since it was we who asked, and perhaps what no client would."""
+    """False for Byway's own probes: nothing is learned from their outcomes."""
 
     async def may_go_direct(self, setup: Setup, destination: Destination) -> bool:
-        """Whether rules and addons let anything go there but through relays. For what we ask of our own accord."""
+        """Whether rules and addons allow a direct route there. For Byway's own probes."""
         if not setup.router.may_go_direct(destination):
             return False
         if not self.addons.decides:

@@ -23,7 +23,7 @@ from proxy.session.inbound import InboundHandshake
 
 @dataclass(frozen=True, slots=True)
 class Setup:
-    """Everything that the user configured, ready for use. A reload replaces it whole; running tunnels keep theirs."""
+    """Everything that the user configured, ready for use. A reload makes a new one; running tunnels keep theirs."""
 
     loaded: Loaded
     inbound: InboundHandshake
@@ -41,7 +41,7 @@ class Setup:
     def race(
         self, request: Request, routes: Sequence[Route], tcp_info: TcpInfo, down_cache: DirectDownCache | None = None
     ) -> Race:
-        """A race over routes that were planned under this setup: a later one may not know their relays any more."""
+        """Returns a race over routes that were planned under this Setup: a later one may not have their relays."""
         return Race(
             request.destination,
             routes,
@@ -55,9 +55,11 @@ class Setup:
 
 
 def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:
-    """The guard for direct connections. A laptop has several addresses and gets others as it travels, so whether a
-    private address is its own is checked at that moment. Where another proxy on this computer answers names with fake
-    addresses, as `resolver` knows, a name may resolve to one."""
+    """Returns the check of addresses before they are dialed.
+
+    Whether a private address is this computer's own is checked at that moment: a laptop gets new addresses as it
+    travels. A name may resolve to a fake address where another proxy on this computer answers so, as `resolver`
+    knows."""
 
     def refusal(destination: Destination, address: IPAddress) -> str | None:
         if resolver is not None and destination.address is None and resolver.is_fake(address):
