@@ -115,7 +115,7 @@ class AppRuntime:
     # -- for dialers and races -------------------------------------------------------------------------------------
 
     def in_residual_window(self, address: IPAddress) -> bool:
-        return self._beliefs.residual.tainted(address, self.network(), time.time())
+        return self._beliefs.residual.in_residual_window(address, self.network(), time.time())
 
     def report_broken_flight(self, address: str, host: str) -> None:
         self._beliefs.residual.note(address, self.network(), time.time(), host=host)

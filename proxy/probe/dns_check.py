@@ -55,7 +55,7 @@ class DnsCheck:
             if works and self._services.network() == record.network:
                 # The next visit can go direct to the address from encrypted DNS.
                 now, host = self._services.now(), visit.host
-                changes = self._services.beliefs.rung_result(host, DOH, ok=True, network=record.network, now=now)
+                changes = self._services.beliefs.strategy_result(host, DOH, ok=True, network=record.network, now=now)
                 self._services.events.emit(Learned(changes))
         finally:
             record.release()

@@ -66,7 +66,7 @@ class DirectRetest:
         if beliefs.retest_due(outcome.host, network=network, now=now):
             pair = self._pair_for(belief, setup, outcome, outcome.winner, flight)
             spawn(self._retest(setup, outcome, network, pair, belief.cause), name=f"re-test {outcome.host}")
-        elif outcome.winner.relays and beliefs.rung_due(outcome.host, network=network, now=now):
+        elif outcome.winner.relays and beliefs.strategies_due(outcome.host, network=network, now=now):
             spawn(
                 self._try_strategies(setup, outcome, flight, network), name=f"try local strategies for {outcome.host}"
             )
@@ -119,7 +119,7 @@ class DirectRetest:
                 if services.network() != network or services.setup() is not setup:
                     return
                 now = services.now()
-                changes = services.beliefs.rung_result(visit.host, route, ok=ok, network=network, now=now)
+                changes = services.beliefs.strategy_result(visit.host, route, ok=ok, network=network, now=now)
                 services.events.emit(Learned(changes))
                 reported = True
                 if ok:

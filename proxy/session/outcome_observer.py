@@ -48,7 +48,7 @@ class OutcomeObserver:
             outcome = _with_refinements(outcome, refined)
         if changes:
             services.events.emit(Learned(changes))
-        if changes or outcome.winner != DIRECT or services.beliefs.is_uneasy(self._network):
+        if changes or outcome.winner != DIRECT or services.beliefs.needs_control(self._network):
             services.events.emit(SignalWaits())
         return outcome
 
@@ -60,7 +60,9 @@ class OutcomeObserver:
         if services.network() == self._network:
             now = services.now()
             conditions = services.beliefs.relay_conditions(outcome.host, network=self._network, now=now)
-            if services.health.learn(outcome, now, conditions) and services.beliefs.doubt_if_quiet(self._network, now):
+            if services.health.learn(outcome, now, conditions) and services.beliefs.suspect_portal_if_quiet(
+                self._network, now
+            ):
                 services.events.emit(SignalWaits())
 
     def watch(self, tunnel: Tunnel, outcome: Outcome, on_signal: Callable[[FlowSignal], None]) -> WatchedFlow | None:
@@ -99,7 +101,7 @@ class OutcomeObserver:
             and services.network() == self._network
             and not services.beliefs.is_near(outcome.host)
         ):
-            services.beliefs.certificate_taken(self._network, services.now())
+            services.beliefs.on_certificate_accepted(self._network, services.now())
 
     def _on_direct_bytes(self, host: str, within_s: float) -> None:
         """A direct flow received bytes, so the uplink works: a page that stays open shows it as a visit does."""

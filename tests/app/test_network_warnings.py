@@ -64,7 +64,7 @@ def test_each_network_and_state_is_told_once_an_hour(caplog: pytest.LogCaptureFi
     for minute in range(int(AGAIN_S // 60) + 1):
         scene.now = 1_700_000_000.0 + 60 * minute
         scene.on_control_answer(ConnectivityResult.PORTAL)
-        scene.beliefs.certificate_taken(HOME, scene.now - 600)
+        scene.beliefs.on_certificate_accepted(HOME, scene.now - 600)
         scene.news.check_network()
     assert len(warnings(caplog)) == 2
     scene.network = AWAY

@@ -433,6 +433,6 @@ def test_local_means_that_are_not_reported_are_due_again_at_once() -> None:
         await scene.visit()
         asyncio.get_running_loop().call_at(DUE_S + 300.5, setattr, scene, "network", AWAY)
         await scene.visit(at=DUE_S + 300)
-        assert scene.beliefs.rung_due(HOST, network=HOME, now=scene.now())
+        assert scene.beliefs.strategies_due(HOST, network=HOME, now=scene.now())
 
     play(story())

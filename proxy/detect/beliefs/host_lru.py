@@ -1,8 +1,8 @@
-"""What is remembered per host and network, bounded however many hosts a page makes up.
+"""A least-recently-used table by network and host, with a limit for each domain as well.
 
-A page with 50,000 random subdomains must neither fill the memory nor push out what is known of other sites: so there is
-a bound for the hosts of one registrable domain and one for all, and the least recently used go first. Reading is one
-dictionary look-up; only `put` counts as use.
+A page with 50,000 random subdomains must neither fill the memory nor evict what is known about other sites: so there is
+a limit for the hosts of one registrable domain and one for all. Reading is one dictionary look-up; only `put` counts as
+use.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ Key = tuple[NetworkId, str]
 
 
 class HostLru(Generic[T]):
-    """A mapping of (network, host) with two bounds."""
+    """A mapping of (network, host) with two limits."""
 
     def __init__(self, *, total: int, per_domain: int) -> None:
         self._total = total
@@ -51,13 +51,13 @@ class HostLru(Generic[T]):
         return [(network, other) for other in self._domains.get((network, registrable(host)), ())]
 
     def correct(self, key: Key, value: T) -> None:
-        """Sets the value of a key that is there; that is no use of it."""
+        """Replaces the value of a key, which does not count as use. Raises KeyError when the key is not there."""
         if key not in self._values:
             raise KeyError(key)
         self._values[key] = value
 
     def put(self, key: Key, value: T) -> list[tuple[Key, T]]:
-        """Sets a value and makes its host the most recently used. Returns what had to go for it."""
+        """Sets a value and makes its host the most recently used. Returns what was evicted for it."""
         self._values[key] = value
         network, host = key
         domain = (network, registrable(host))

@@ -23,7 +23,7 @@ FAILING_MAX = 64
 
 NEVER = float("-inf")
 
-_SOUNDED_ON = frozenset({NetworkState.RESTRICTED, NetworkState.PORTAL})
+_NEEDS_CONTROL = frozenset({NetworkState.RESTRICTED, NetworkState.PORTAL})
 """While a network is so, controls are asked beside visits until they say that it is over."""
 
 _CLOCK_S = 3600.0
@@ -33,7 +33,7 @@ _PROOFS = 2
 """A client that trusts what direct brings speaks against a login page for so many intervals between two controls."""
 
 
-class ControlAnswer(Protocol):
+class DirectDelivery(Protocol):
     """A host's domain, and when it last delivered direct; the date moves on by itself."""
 
     @property
@@ -44,14 +44,14 @@ class ControlAnswer(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Moment:
+class Delivery:
     """One delivery."""
 
     domain: str
     at: float
 
 
-_NOBODY = Moment("", NEVER)
+_NO_DELIVERY = Delivery("", NEVER)
 
 
 @dataclass(slots=True)
@@ -59,17 +59,17 @@ class _NetworkRecord:
     """One network. `last` is who delivered last; `before_at` is when any other domain last did: that is enough to know
     when a domain other than a given one did."""
 
-    last: ControlAnswer = _NOBODY
+    last: DirectDelivery = _NO_DELIVERY
     before_at: float = NEVER
     state: NetworkState = NetworkState.OK
     failing: Bounded[str, float] = field(default_factory=lambda: Bounded(FAILING_MAX))
-    soundings: dict[str, tuple[ConnectivityResult, float, bool]] = field(
+    control_results: dict[str, tuple[ConnectivityResult, float, bool]] = field(
         default_factory=dict
     )  # host → (what, when, domestic)
     passes: int = 0  # foreign controls that passed in a row
     failed_relay_count: int = 0  # while restricted: connections in a row for which no relay got through
     control_at: float = NEVER
-    doubted: bool = False  # what came in a site's place may come in the place of all
+    portal_suspected: bool = False  # what came in a site's place may come in the place of all
     trusted_at: float = NEVER  # when a client last took the certificate that direct brought, or a control was well
     resigned: dict[str, Bounded[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
 
@@ -79,83 +79,90 @@ class NetworkHealth:
 
     def __init__(self, settings: Detect) -> None:
         self._settings = settings
-        self._lines: Bounded[NetworkId, _NetworkRecord] = Bounded(NETWORKS_MAX)
+        self._records: Bounded[NetworkId, _NetworkRecord] = Bounded(NETWORKS_MAX)
         self._quiet_until = NEVER
 
     # -- control gate ---------------------------------------------------------------------------------------------
 
-    def is_last(self, network: NetworkId, by: ControlAnswer) -> bool:
+    def is_last(self, network: NetworkId, by: DirectDelivery) -> bool:
         """Whether `by` is the latest direct delivery on a network that is well, so that only its date has to move."""
-        line = self._lines.get(network)
-        return line is not None and line.last is by and line.state is NetworkState.OK
+        record = self._records.get(network)
+        return record is not None and record.last is by and record.state is NetworkState.OK
 
-    def on_direct_delivery(self, network: NetworkId, by: ControlAnswer) -> None:
+    def on_direct_delivery(self, network: NetworkId, by: DirectDelivery) -> None:
         """A host delivered direct."""
-        line = self._lines.get(network) or self._line(network)
-        if by.at < line.last.at:  # told late
-            if by.domain != line.last.domain:
-                line.before_at = max(line.before_at, by.at)
+        record = self._records.get(network) or self._record(network)
+        if by.at < record.last.at:  # told late
+            if by.domain != record.last.domain:
+                record.before_at = max(record.before_at, by.at)
         else:
-            if by.domain != line.last.domain:
-                line.before_at = line.last.at
-            line.last = by
-        if line.failing and line.failing.pop(by.domain, None) is not None:
-            self._passed(line)  # it is foreign: a domestic one would not have failed
-        if line.state is NetworkState.OFFLINE:
-            line.state = NetworkState.OK
+            if by.domain != record.last.domain:
+                record.before_at = record.last.at
+            record.last = by
+        if record.failing and record.failing.pop(by.domain, None) is not None:
+            self._passed(record)  # it is foreign: a domestic one would not have failed
+        if record.state is NetworkState.OFFLINE:
+            record.state = NetworkState.OK
 
-    def trusted(self, network: NetworkId, now: float) -> None:
+    def on_certificate_accepted(self, network: NetworkId, now: float) -> None:
         """A client took the certificate that direct brought: no login page stood in for that site, as one may that only
         began to answer."""
-        line = self._lines.get(network) or self._line(network)
-        line.trusted_at = now
-        if line.state is NetworkState.PORTAL:
-            line.state = NetworkState.OK
+        record = self._records.get(network) or self._record(network)
+        record.trusted_at = now
+        if record.state is NetworkState.PORTAL:
+            record.state = NetworkState.OK
 
     def well_since(self, network: NetworkId, domain: str, sent: float) -> bool:
         """Whether a host of another domain than `domain` delivered direct after `sent`."""
-        line = self._lines.get(network)
-        if line is None:
+        record = self._records.get(network)
+        if record is None:
             return False
-        return (line.last.at if line.last.domain != domain else line.before_at) >= sent
+        return (record.last.at if record.last.domain != domain else record.before_at) >= sent
 
     def suspect_portal(self, network: NetworkId) -> None:
         """Something came in the place of a site; a control shall tell whether it comes in the place of all."""
-        self._line(network).doubted = True
+        self._record(network).portal_suspected = True
 
-    def is_uneasy(self, network: NetworkId) -> bool:
+    def needs_control(self, network: NetworkId) -> bool:
         """Whether a control is due, or will be, though no signal waits."""
-        line = self._lines.get(network)
-        return line is not None and (line.doubted or line.state in _SOUNDED_ON)
+        record = self._records.get(network)
+        return record is not None and (record.portal_suspected or record.state in _NEEDS_CONTROL)
 
     def control_wanted(self, network: NetworkId, now: float, *, waits: bool) -> bool:
         """Whether to ask a control page now; True claims it. `waits`: a signal waits at the control gate."""
-        line = self._line(network)
-        if 0 <= now - line.control_at < self._settings.control_interval_s:
+        record = self._record(network)
+        if 0 <= now - record.control_at < self._settings.control_interval_s:
             return False
-        if not waits and not line.doubted and line.state not in _SOUNDED_ON and not self.seems_restricted(network, now):
+        if (
+            not waits
+            and not record.portal_suspected
+            and record.state not in _NEEDS_CONTROL
+            and not self.seems_restricted(network, now)
+        ):
             return False
-        line.control_at = now
-        line.doubted = False
+        record.control_at = now
+        record.portal_suspected = False
         return True
 
     def seems_restricted(self, network: NetworkId, now: float) -> bool:
         """Whether only the controls have yet to say that nothing foreign answers: so many domains have failed since
         a foreign one last passed."""
-        line = self._lines.get(network)
-        if line is None or line.state is not NetworkState.OK:
+        record = self._records.get(network)
+        if record is None or record.state is not NetworkState.OK:
             return False
-        return len(self._failing(line, now)) >= self._settings.restricted_domains
+        return len(self._failing(record, now)) >= self._settings.restricted_domains
 
     # -- states ----------------------------------------------------------------------------------------------------
 
     def state(self, network: NetworkId) -> NetworkState:
         """What is held about a network as a whole."""
-        line = self._lines.get(network)
-        if line is None:
+        record = self._records.get(network)
+        if record is None:
             return NetworkState.OK
-        is_shut = line.state is NetworkState.RESTRICTED and line.failed_relay_count >= self._settings.restricted_in_vain
-        return NetworkState.SHUT if is_shut else line.state
+        is_shut = (
+            record.state is NetworkState.RESTRICTED and record.failed_relay_count >= self._settings.restricted_in_vain
+        )
+        return NetworkState.SHUT if is_shut else record.state
 
     def may_learn(self, network: NetworkId, now: float) -> bool:
         """Whether a failure on `network` may mean anything at all."""
@@ -163,8 +170,8 @@ class NetworkHealth:
 
     def worked_at(self, network: NetworkId) -> float:
         """When a site last delivered direct on `network`."""
-        line = self._lines.get(network)
-        return line.last.at if line is not None else NEVER
+        record = self._records.get(network)
+        return record.last.at if record is not None else NEVER
 
     def may_blame_relays(self, network: NetworkId, now: float) -> bool:
         """Whether what fails at a relay on `network` may be the relay's own fault: not while the machine is offline,
@@ -173,135 +180,135 @@ class NetworkHealth:
 
     def certificates_are_valid(self, network: NetworkId, now: float) -> bool:
         """Whether a certificate was found valid on `network` within the hour: the clock is right."""
-        line = self._lines.get(network)
-        return line is not None and 0 <= now - line.trusted_at <= _CLOCK_S
+        record = self._records.get(network)
+        return record is not None and 0 <= now - record.trusted_at <= _CLOCK_S
 
     def on_resume(self, now: float) -> None:
         """The machine woke, or its clock was set: for a moment nothing is learned."""
         self._quiet_until = now + self._settings.wake_s
-        for line in self._lines.values():
-            line.failing.clear()
-            line.last, line.before_at = _NOBODY, NEVER
-            line.control_at = line.trusted_at = NEVER
-            line.doubted = False
-            line.soundings.clear()
+        for record in self._records.values():
+            record.failing.clear()
+            record.last, record.before_at = _NO_DELIVERY, NEVER
+            record.control_at = record.trusted_at = NEVER
+            record.portal_suspected = False
+            record.control_results.clear()
 
     def offline(self, network: NetworkId) -> bool:
         """The machine says that nothing leads out. True when that is news."""
-        line = self._line(network)
-        news = line.state is not NetworkState.OFFLINE
-        line.state = NetworkState.OFFLINE
+        record = self._record(network)
+        news = record.state is not NetworkState.OFFLINE
+        record.state = NetworkState.OFFLINE
         return news
 
     def online(self, network: NetworkId) -> None:
         """Something was delivered, by whatever route."""
-        line = self._lines.get(network)
-        if line is not None and line.state is NetworkState.OFFLINE:
-            line.state = NetworkState.OK
+        record = self._records.get(network)
+        if record is not None and record.state is NetworkState.OFFLINE:
+            record.state = NetworkState.OK
 
     def relayed(self, network: NetworkId, *, delivered: bool) -> None:
         """Relays were tried for a connection; `delivered`: one of them got through."""
-        line = self._lines.get(network)
-        if line is not None:
-            line.failed_relay_count = (
-                0 if delivered else line.failed_relay_count + (line.state is NetworkState.RESTRICTED)
+        record = self._records.get(network)
+        if record is not None:
+            record.failed_relay_count = (
+                0 if delivered else record.failed_relay_count + (record.state is NetworkState.RESTRICTED)
             )
 
     def failed(self, network: NetworkId, domain: str, now: float) -> bool:
         """Direct failed for a host of `domain`. True when that makes the network `restricted`."""
-        line = self._line(network)
-        line.failing[domain] = now
-        return self._restrict(line, now)
+        record = self._record(network)
+        record.failing[domain] = now
+        return self._restrict(record, now)
 
     def on_control_answer(
-        self, network: NetworkId, host: str, sounding: ConnectivityResult, now: float, *, domestic: bool
+        self, network: NetworkId, host: str, result: ConnectivityResult, now: float, *, domestic: bool
     ) -> bool:
         """What a control page showed. True when the network has just become `restricted` or `portal`."""
-        line = self._line(network)
-        line.soundings[host] = (sounding, now, domestic)
-        if sounding is ConnectivityResult.PORTAL:
-            if 0 <= now - line.trusted_at < _PROOFS * self._settings.control_interval_s:
-                line.doubted = True
+        record = self._record(network)
+        record.control_results[host] = (result, now, domestic)
+        if result is ConnectivityResult.PORTAL:
+            if 0 <= now - record.trusted_at < _PROOFS * self._settings.control_interval_s:
+                record.portal_suspected = True
                 return False  # others are themselves: it is this one page in whose place something came
-            news = line.state is not NetworkState.PORTAL
-            line.state = NetworkState.PORTAL
+            news = record.state is not NetworkState.PORTAL
+            record.state = NetworkState.PORTAL
             return news
-        if sounding is ConnectivityResult.FAILED:
-            line.passes = line.passes if domestic else 0
-            return self._restrict(line, now)
+        if result is ConnectivityResult.FAILED:
+            record.passes = record.passes if domestic else 0
+            return self._restrict(record, now)
         if not domestic:
-            line.failing.clear()
-            self._passed(line)
-        self.on_direct_delivery(network, Moment(registrable(host), now))
-        self.trusted(network, now)
-        if sounding is ConnectivityResult.WELL:
-            self._not_resigned(line, registrable(host))
-        return domestic and self._restrict(line, now)
+            record.failing.clear()
+            self._passed(record)
+        self.on_direct_delivery(network, Delivery(registrable(host), now))
+        self.on_certificate_accepted(network, now)
+        if result is ConnectivityResult.WELL:
+            self._not_resigned(record, registrable(host))
+        return domestic and self._restrict(record, now)
 
     def resigned(self, network: NetworkId, host: str, issuer: str, *, control: bool) -> bool:
         """A certificate of `host` that the system trusts, of an issuer that is none of the public ones. True when that
         makes the network `inspected`."""
-        line = self._line(network)
-        if issuer not in line.resigned and len(line.resigned) >= NETWORKS_MAX:
+        record = self._record(network)
+        if issuer not in record.resigned and len(record.resigned) >= NETWORKS_MAX:
             return False
-        domains = line.resigned.setdefault(issuer, Bounded(FAILING_MAX))
+        domains = record.resigned.setdefault(issuer, Bounded(FAILING_MAX))
         domain = registrable(host)
         domains[domain] = control or domains.get(domain, False)
         enough = len(domains) >= self._settings.inspected_domains and any(domains.values())
-        news = enough and line.state is NetworkState.OK
+        news = enough and record.state is NetworkState.OK
         if news:
-            line.state = NetworkState.INSPECTED
+            record.state = NetworkState.INSPECTED
         return news
 
-    def _not_resigned(self, line: _NetworkRecord, domain: str) -> None:
+    def _not_resigned(self, record: _NetworkRecord, domain: str) -> None:
         """A control shows its own certificate: when all that were re-signed do, TLS is no longer intercepted."""
-        for domains in line.resigned.values():
+        for domains in record.resigned.values():
             domains.pop(domain, None)
-        controls = any(was_control for domains in line.resigned.values() for was_control in domains.values())
-        if line.state is NetworkState.INSPECTED and not controls:
-            line.state = NetworkState.OK
+        controls = any(was_control for domains in record.resigned.values() for was_control in domains.values())
+        if record.state is NetworkState.INSPECTED and not controls:
+            record.state = NetworkState.OK
 
     def forget(self, network: NetworkId | None = None) -> None:
         """Forgets what is held about a network, or all."""
         if network is None:
-            self._lines.clear()
+            self._records.clear()
         else:
-            self._lines.pop(network, None)
+            self._records.pop(network, None)
 
-    def _passed(self, line: _NetworkRecord) -> None:
+    def _passed(self, record: _NetworkRecord) -> None:
         """Something foreign delivered: so often in a row, and the network is not restricted any more."""
-        line.passes += 1
-        if line.state is NetworkState.RESTRICTED and line.passes >= self._settings.restricted_passes:
-            line.state = NetworkState.OK
-            line.failing.clear()
+        record.passes += 1
+        if record.state is NetworkState.RESTRICTED and record.passes >= self._settings.restricted_passes:
+            record.state = NetworkState.OK
+            record.failing.clear()
 
-    def _restrict(self, line: _NetworkRecord, now: float) -> bool:
+    def _restrict(self, record: _NetworkRecord, now: float) -> bool:
         """Five unrelated domains and both foreign controls fail, while a domestic host answers: an allow-list. Where
         nothing has answered since they fail, or the domestic control does not, it is an outage."""
-        if line.state is not NetworkState.OK:
+        if record.state is not NetworkState.OK:
             return False
         since = now - self._settings.restricted_window_s
-        foreign = [what for what, at, domestic in line.soundings.values() if at >= since and not domestic]
-        domestic = [what for what, at, domestic in line.soundings.values() if at >= since and domestic]
-        failing = self._failing(line, now)
+        foreign = [what for what, at, domestic in record.control_results.values() if at >= since and not domestic]
+        domestic = [what for what, at, domestic in record.control_results.values() if at >= since and domestic]
+        failing = self._failing(record, now)
         if (
             len(failing) < self._settings.restricted_domains
             or foreign.count(ConnectivityResult.FAILED) < self._settings.restricted_controls
             or len(foreign) > foreign.count(ConnectivityResult.FAILED)
             or ConnectivityResult.FAILED in domestic
-            or line.last.at < min(failing)
+            or record.last.at < min(failing)
         ):
             return False
-        line.state = NetworkState.RESTRICTED
-        line.passes = line.failed_relay_count = 0
+        record.state = NetworkState.RESTRICTED
+        record.passes = record.failed_relay_count = 0
         return True
 
-    def _failing(self, line: _NetworkRecord, now: float) -> list[float]:
+    def _failing(self, record: _NetworkRecord, now: float) -> list[float]:
         """When unrelated domains failed that have not delivered since, of late."""
-        return [at for at in line.failing.values() if at >= now - self._settings.restricted_window_s]
+        return [at for at in record.failing.values() if at >= now - self._settings.restricted_window_s]
 
-    def _line(self, network: NetworkId) -> _NetworkRecord:
-        line = self._lines.get(network)
-        if line is None:
-            line = self._lines[network] = _NetworkRecord()
-        return line
+    def _record(self, network: NetworkId) -> _NetworkRecord:
+        record = self._records.get(network)
+        if record is None:
+            record = self._records[network] = _NetworkRecord()
+        return record

@@ -12,7 +12,7 @@ from dataclasses import replace
 from proxy.config.schema import Detect
 from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable
 from proxy.detect.beliefs.host_lru import Key
-from proxy.detect.beliefs.network_health import Moment
+from proxy.detect.beliefs.network_health import Delivery
 from proxy.detect.beliefs.post_delivery import PostDelivery
 from proxy.detect.beliefs.recovery import Recovery
 from proxy.detect.beliefs.score import NEGLIGIBLE, score_now
@@ -103,12 +103,14 @@ class OutcomeLearning:
     def _learn(self, outcome: Outcome, key: Key, now: float, addresses: tuple[IPAddress, ...]) -> list[Change]:
         winner = outcome.winner
         direct = next((a for a in reversed(outcome.attempts) if a.route == DIRECT), None)
-        fresh = self._counting.uncounted_signals(outcome, key, now)
+        uncounted = self._counting.uncounted_signals(outcome, key, now)
         self._hear_of_uplink(outcome, direct, key, now)
         is_sites_own = _is_sites_own(outcome, direct)
         if is_sites_own or (direct.delivered if direct is not None else winner == DIRECT):
-            if direct is not None and not is_sites_own and (fresh or direct.symptom):
-                return self._post_delivery.spoiled(key, fresh, direct, now) + self._counting.release_waiting(key, now)
+            if direct is not None and not is_sites_own and (uncounted or direct.symptom):
+                return self._post_delivery.spoiled(key, uncounted, direct, now) + self._counting.release_waiting(
+                    key, now
+                )
             late = direct is not None and winner != DIRECT
             if late:
                 self._heard(key, now)
@@ -117,13 +119,13 @@ class OutcomeLearning:
             changes += self._counting.aggregation.note_success(key[0], address, now)
             return changes + self._post_delivery.refused(outcome, key, now) + self._counting.release_waiting(key, now)
         if winner is None or winner == DIRECT:  # the latter: the least bad answer, or one not waited for
-            return self._nothing_delivered(key, outcome, fresh, now)
+            return self._nothing_delivered(key, outcome, uncounted, now)
         if direct is not None and direct.symptom not in NOT_JUDGED:
-            changes = self._counting.on_rescue(key, winner, outcome.protocol, fresh, _story(direct, winner), now)
-            changes += self._counting.prefix_failed(key, winner, fresh, addresses, now)
+            changes = self._counting.on_rescue(key, winner, outcome.protocol, uncounted, _story(direct, winner), now)
+            changes += self._counting.prefix_failed(key, winner, uncounted, addresses, now)
         else:
             changes = self._other_delivered(key, winner, outcome.protocol, now)
-        changes += self._of_rungs(outcome, key, now)
+        changes += self._learn_strategies(outcome, key, now)
         changes += self._post_delivery.refused(outcome, key, now) + self._counting.release_waiting(key, now)
         if outcome.bytes_down >= self._settings.proof_bytes:
             changes += self._post_delivery.carried(key, winner, now)
@@ -146,52 +148,54 @@ class OutcomeLearning:
 
     def _heard(self, key: Key, now: float) -> None:
         if not self._table.is_near(key[1]):
-            self._network_health.on_direct_delivery(key[0], Moment(registrable(key[1]), now))
+            self._network_health.on_direct_delivery(key[0], Delivery(registrable(key[1]), now))
 
     def _direct_delivered(self, key: Key, protocol: Protocol, *, late: bool, now: float) -> list[Change]:
         self._table.transient.pop(key)
-        held = self._table.current(key, now)
-        if held is not None and held.state in TROUBLED and not concerns(held.cause, protocol):
+        belief = self._table.current(key, now)
+        if belief is not None and belief.state in TROUBLED and not concerns(belief.cause, protocol):
             return []
         self._counting.pending.cancel(key)
-        if late and held is not None:
-            return self._slow(key, held, now)
+        if late and belief is not None:
+            return self._slow(key, belief, now)
         self._table.mark_working(key, now)
-        if held is None or (held.state is State.WORKS and held.score < NEGLIGIBLE):
+        if belief is None or (belief.state is State.WORKS and belief.score < NEGLIGIBLE):
             return []
-        if held.state in TROUBLED and held.cause in SURVIVES_FIRST_BYTE:
+        if belief.state in TROUBLED and belief.cause in SURVIVES_FIRST_BYTE:
             return []  # that much it always let through
-        if now - held.scored_at < self._settings.signal_interval_s:  # the minute saw a failure, or has been rewarded
+        if now - belief.scored_at < self._settings.signal_interval_s:  # the minute saw a failure, or has been rewarded
             return (
                 []
-                if held.state is not State.UNKNOWN
-                else self._table.set_works(key, held, held, now, "direct answered")
+                if belief.state is not State.UNKNOWN
+                else self._table.set_works(key, belief, belief, now, "direct answered")
             )
-        if held.state is State.BLOCKED:
-            return self._recovery.succeeded(key, held, now, "a visit was delivered direct")
-        score = score_now(held, now, self._settings) / self._settings.whole_page_divisor
-        better = replace(held, score=score, scored_at=now)
-        if held.state is State.SUSPECT and score >= self._settings.suspect_score:
-            return self._table.write(key, held, replace(better, until=self._table.suspect_until(better, now)), now)
-        return self._table.set_works(key, held, better, now, "direct answered")
+        if belief.state is State.BLOCKED:
+            return self._recovery.succeeded(key, belief, now, "a visit was delivered direct")
+        score = score_now(belief, now, self._settings) / self._settings.whole_page_divisor
+        better = replace(belief, score=score, scored_at=now)
+        if belief.state is State.SUSPECT and score >= self._settings.suspect_score:
+            return self._table.write(key, belief, replace(better, until=self._table.suspect_until(better, now)), now)
+        return self._table.set_works(key, belief, better, now, "direct answered")
 
-    def _slow(self, key: Key, held: Belief, now: float) -> list[Change]:
+    def _slow(self, key: Key, belief: Belief, now: float) -> list[Change]:
         """An overtaken direct attempt has answered after all: a slow host is not a suspect one."""
-        if held.state is State.BLOCKED or (held.signal_at and now - held.signal_at < self._settings.signal_interval_s):
+        if belief.state is State.BLOCKED or (
+            belief.signal_at and now - belief.signal_at < self._settings.signal_interval_s
+        ):
             return []
-        if held.state is State.SUSPECT and score_now(held, now, self._settings) >= self._settings.suspect_score:
+        if belief.state is State.SUSPECT and score_now(belief, now, self._settings) >= self._settings.suspect_score:
             return []
         self._table.mark_working(key, now)
-        return self._table.set_works(key, held, held, now, "direct was slow and answered after another route")
+        return self._table.set_works(key, belief, belief, now, "direct was slow and answered after another route")
 
-    def _nothing_delivered(self, key: Key, outcome: Outcome, fresh: list[Observed], now: float) -> list[Change]:
+    def _nothing_delivered(self, key: Key, outcome: Outcome, uncounted: list[Observed], now: float) -> list[Change]:
         """No control, no blame: what direct showed waits for half a minute, in case another route delivers yet."""
         compared = _was_compared(outcome)
-        if not fresh:
+        if not uncounted:
             if compared:
                 self._counting.pending.compared(key)
             return []
-        self._counting.pending.await_other_route(key, fresh, now, compared=compared)
+        self._counting.pending.await_other_route(key, uncounted, now, compared=compared)
         if (working := self._table.works.get(key)) is not None:
             working.renew_at = now  # its next success shall not take the short way
         changes = self._counting.suspect_network(key, now)
@@ -199,7 +203,7 @@ class OutcomeLearning:
         if undecided or self._table.troubled(self._counting.governing(key, now), now) is not None:
             return changes
         others = sum(not a.route.is_direct for a in outcome.attempts)
-        kind = fresh[-1].signal.id
+        kind = uncounted[-1].signal.id
         why = f"no route delivered: direct failed ({kind}), and {others} more failed" if others else (
             f"direct failed ({kind}); no other route to compare"
         )  # fmt: skip
@@ -218,26 +222,26 @@ class OutcomeLearning:
             observed = list(waiting.observed) if waiting is not None else []
             return self._counting.on_rescue(host, winner, protocol, observed, why, now)
         key = self._counting.governing(host, now)
-        held = self._table.troubled(key, now)
-        if held is None or not concerns(held.cause, protocol):
+        belief = self._table.troubled(key, now)
+        if belief is None or not concerns(belief.cause, protocol):
             return []
-        renewed = replace(held, last_good=str(winner), last_good_at=now)
-        if held.state is State.BLOCKED:
+        renewed = replace(belief, last_good=str(winner), last_good_at=now)
+        if belief.state is State.BLOCKED:
             renewed = replace(renewed, until=now + self._settings.unvisited_s)
-        if renewed.last_good == held.last_good and now - held.last_good_at < VISIT_S:
+        if renewed.last_good == belief.last_good and now - belief.last_good_at < VISIT_S:
             return []
-        return self._table.write(key, held, renewed, now)
+        return self._table.write(key, belief, renewed, now)
 
-    def _of_rungs(self, outcome: Outcome, host: Key, now: float) -> list[Change]:
+    def _learn_strategies(self, outcome: Outcome, host: Key, now: float) -> list[Change]:
         """What a race shows of local means that failed where another route delivered."""
         if not any(attempt.route.wrap and attempt.symptom for attempt in outcome.attempts):
             return []
         key = self._counting.governing(host, now)
-        held = self._table.troubled(key, now)
-        if held is None or not concerns(held.cause, outcome.protocol):
+        belief = self._table.troubled(key, now)
+        if belief is None or not concerns(belief.cause, outcome.protocol):
             return []
         useless = [a.route for a in outcome.attempts if a.route.wrap and self._condemns(a, outcome, host, now)]
-        return self._recovery.rungs_failed(key, useless, now)
+        return self._recovery.strategies_failed(key, useless, now)
 
     def _condemns(self, rung: Attempt, outcome: Outcome, host: Key, now: float) -> bool:
         """Whether a failed rung is of no use here. An alert or an end at once is the server's, which takes no cut
@@ -249,7 +253,7 @@ class OutcomeLearning:
         if rung.symptom in (Symptom.ALERT, Symptom.EOF):
             return True
         plain = any(a.route == DIRECT and a.stage is Stage.FIRST_BYTE for a in outcome.attempts)
-        return not plain and not self._counting.residual.tainted(rung.address, host[0], now)
+        return not plain and not self._counting.residual.in_residual_window(rung.address, host[0], now)
 
 
 def _is_sites_own(outcome: Outcome, direct: Attempt | None) -> bool:

@@ -1,9 +1,8 @@
-"""What waits for a control before it may count.
+"""Signals that have not passed both gates (docs/detection.md, "Two gates").
 
-A signal waits up to half a minute for another route to deliver the same host (the comparison gate of docs/detection.md,
-"Two gates"), then up to ten seconds for another host to deliver direct (the control gate, kept by `network_health`).
-A frozen or throttled flow waits for a relay to carry what direct did not. What waits too long is dropped and never
-counts.
+Comparison gate: another route must deliver the same host within `rescue_window_s` (30 s). Control gate: another host
+must deliver direct within `uplink_window_s` (10 s), which `network_health` knows. A frozen or throttled flow waits for
+a relay to carry what direct did not. A signal that waits longer is dropped and never counts.
 """
 
 from __future__ import annotations
@@ -18,15 +17,15 @@ from proxy.model import NetworkId
 from proxy.model.bounded import Bounded
 
 WAITING_MAX = 256
-"""Hosts of one network that wait at the control gate at once: a page's worth, many times over."""
+"""Hosts of one network that wait at the control gate at once: many times those of one page."""
 
 OBSERVED_MAX = 8
-"""Signals of one host that wait at the control gate; the heaviest will count."""
+"""Signals of one host that wait at the control gate; the heaviest of them counts."""
 
 
 @dataclass(frozen=True, slots=True)
 class Waiting:
-    """What was observed about a host, and when it began to wait."""
+    """The signals of a host, and when they began to wait."""
 
     observed: tuple[Observed, ...]
     since: float
@@ -35,7 +34,7 @@ class Waiting:
 
 
 class PendingSignals:
-    """All that waits. Belongs to one thread."""
+    """All signals that wait. Belongs to one thread."""
 
     def __init__(self, settings: Detect) -> None:
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
@@ -47,54 +46,55 @@ class PendingSignals:
     # -- comparison gate: another route ------------------------------------------------------------------------------
 
     def await_other_route(self, key: Key, observed: list[Observed], now: float, *, compared: bool = True) -> None:
-        """Nothing delivered: it counts if another route does soon. `compared`: another one was tried and failed too."""
+        """No route delivered: the signals count if another route delivers soon. `compared`: another one was tried and
+        failed as well."""
         self._unexplained.put(key, Waiting(tuple(observed), now, compared=compared))
 
     def uncompared(self, key: Key, now: float) -> Waiting | None:
-        """What direct failed with, while no other route was tried since: for as long as a rescue makes a suspect."""
+        """The signals of direct while no other route has been tried since, for as long as a rescue makes a suspect."""
         waiting = _young(self._unexplained.get(key), now, self._settings.rescue_suspect_s)
         return waiting if waiting is not None and not waiting.compared else None
 
     def compared(self, key: Key) -> None:
-        """Another route was tried since, and failed too."""
+        """Notes that another route has been tried since, and failed as well."""
         waiting = self._unexplained.get(key)
         if waiting is not None:
             self._unexplained.correct(key, replace(waiting, compared=True))
 
     def take_for(self, key: Key, now: float) -> Waiting | None:
-        """What waits for the route that has just delivered."""
+        """Takes out the signals that waited for the route that has just delivered."""
         return _young(self._unexplained.pop(key), now, self._settings.rescue_window_s)
 
     def prove_later(self, key: Key, waiting: Waiting) -> None:
-        """A flow was frozen or throttled: it counts if a relay carries more."""
+        """A flow was frozen or throttled: the signals count if a relay carries more."""
         self._unproven.put(key, waiting)
 
     def proven(self, key: Key, now: float) -> Waiting | None:
-        """What waits for the relay that has just carried much."""
+        """Takes out the signals that waited for a relay to carry more."""
         return _young(self._unproven.pop(key), now, self._settings.rescue_suspect_s)
 
     def cancel(self, key: Key) -> None:
-        """Direct delivered: what waits of this host was no blocking."""
+        """Direct delivered, so what waits about this host is no evidence."""
         self._unexplained.pop(key)
         self._withdraw(key)
 
-    # -- control gate: the uplink ----------------------------------------------------------------------------------
+    # -- control gate: another host --------------------------------------------------------------------------------
 
     @property
     def is_waiting(self) -> bool:
-        """Whether anything waits for the uplink."""
+        """Whether anything waits at the control gate."""
         return bool(self._waiting)
 
     def waits(self, network: NetworkId, now: float) -> bool:
-        """Whether anything on this network waits for the uplink."""
+        """The same for one network."""
         return bool(self._alive(network, now))
 
     def pending_for_domain(self, network: NetworkId, domain: str, now: float) -> bool:
-        """Whether a host of `domain` waits for the uplink: it cannot be its own witness."""
+        """Whether a host of `domain` waits at the control gate: it cannot be its own control."""
         return any(registrable(host) == domain for _, host in self._alive(network, now))
 
     def wait(self, key: Key, observed: list[Observed], story: str, now: float) -> None:
-        """It counts when another host delivers direct."""
+        """The signals count when another host delivers direct."""
         waiting = self._waiting.setdefault(key[0], Bounded(WAITING_MAX))
         before = waiting.pop(key, None)
         old = [] if before is None else [o for o in before.observed if _since(o, now) <= self._settings.uplink_window_s]
@@ -103,7 +103,8 @@ class PendingSignals:
     def release(
         self, network: NetworkId, domain: str, now: float, *, came_at: float | None = None
     ) -> list[tuple[Key, Waiting]]:
-        """A host of `domain` delivered direct, at `came_at` at the earliest, or now: takes out what waited for it."""
+        """Takes out the signals for which a host of `domain` is a control: it delivered direct, at `came_at` at the
+        earliest (None: now), after what they are about was sent."""
         alive = self._alive(network, now)
         before = now if came_at is None else came_at
         through = [
@@ -115,21 +116,21 @@ class PendingSignals:
             self._withdraw(key)
         return through
 
-    # -- what voids --------------------------------------------------------------------------------------------------
+    # -- dropping ----------------------------------------------------------------------------------------------------
 
     def clear(self) -> None:
-        """Nothing that waits counts any more: another network, a sleep, a clock that was set."""
+        """Drops all: another network, a resume, or a clock that was set."""
         self._waiting.clear()
         self._unexplained.clear()
         self._unproven.clear()
 
     def forget(self, key: Key) -> None:
-        """What waits of one host is forgotten."""
+        """Drops what waits about one host."""
         self.cancel(key)
         self._unproven.pop(key)
 
     def hosts(self) -> set[Key]:
-        """The hosts of which anything waits."""
+        """The hosts about which anything waits."""
         return {*self._unexplained, *self._unproven, *(key for waiting in self._waiting.values() for key in waiting)}
 
     def _alive(self, network: NetworkId, now: float) -> Bounded[Key, Waiting]:

@@ -50,7 +50,7 @@ class PostDelivery:
         self._refusals = SiteRefusals(settings)
         self._early: HostLru[float] = HostLru(total=settings.hosts_max, per_domain=settings.hosts_per_domain_max)
 
-    def clock_set(self) -> None:
+    def on_clock_set(self) -> None:
         """Nothing that was dated means anything."""
         self._refusals.clear()
         self._early.clear()
@@ -66,23 +66,23 @@ class PostDelivery:
         changes = self._counting.count(key, list(waiting.observed), waiting.story, now, winner=route)
         return changes + self._counting.aggregation.consider(key, now)
 
-    def spoiled(self, key: Key, fresh: list[Observed], direct: Attempt, now: float) -> list[Change]:
+    def spoiled(self, key: Key, uncounted: list[Observed], direct: Attempt, now: float) -> list[Change]:
         """Direct delivered, and then, or so far, something was wrong all the same: suspect at once, and counted when
         another route does better."""
         if direct.symptom is Symptom.RESET and not self._early_again(key, now):
             return []
-        if not fresh or not self._counting.network_health.may_learn(key[0], now):
+        if not uncounted or not self._counting.network_health.may_learn(key[0], now):
             return []
         self._table.works.pop(key)
-        proofs = [observed for observed in fresh if observed.signal.id in _NEED_BYTES_PROOF]
-        others = [observed for observed in fresh if observed.signal.id not in _NEED_BYTES_PROOF]
-        ids = ", ".join(observed.signal.id for observed in fresh)
+        proofs = [observed for observed in uncounted if observed.signal.id in _NEED_BYTES_PROOF]
+        others = [observed for observed in uncounted if observed.signal.id not in _NEED_BYTES_PROOF]
+        ids = ", ".join(observed.signal.id for observed in uncounted)
         story = f"direct answered, but: {ids}{f' ({direct.error})' if direct.error else ''}"
         if proofs:
             self._counting.pending.prove_later(key, Waiting(tuple(proofs), now, story))
         if others:
             self._counting.pending.await_other_route(key, others, now)
-        return self._counting.count(key, [], story, now, winner=None, hint=fresh[-1].signal.cause)
+        return self._counting.count(key, [], story, now, winner=None, hint=uncounted[-1].signal.cause)
 
     def _early_again(self, key: Key, now: float) -> bool:
         """Whether a reset early in the answer is the second within the hour: many programs end that way once."""
@@ -100,11 +100,11 @@ class PostDelivery:
             why = f"every tested route gets HTTP {preferred.status}"
             self._table.set_transient(key, State.REFUSED, Cause.REFUSED, why, lasts_s=lasts_s, now=now)
             return []
-        held = self._table.current(key, now)
-        if preferred.route.is_direct or (held is not None and held.state in TROUBLED):
+        belief = self._table.current(key, now)
+        if preferred.route.is_direct or (belief is not None and belief.state in TROUBLED):
             return []
         self._table.works.pop(key)
-        before = held or unknown(key, now)
+        before = belief or unknown(key, now)
         why = f"direct gets HTTP {preferred.status}, {preferred.route} does not"
         after = replace(before, state=State.SUSPECT, cause=Cause.REFUSED, since=now, until=now + lasts_s, why=why)
         after = replace(after, last_good=str(preferred.route), last_good_at=now)
@@ -114,8 +114,8 @@ class PostDelivery:
         if not self._counting.network_health.resigned(network, host, issuer, control=control):
             return []
         changes: list[Change] = []
-        for key, held in self._table.held.items():
-            if key[0] == network and held.state in TROUBLED and held.cause == Cause.INTERCEPTION:
+        for key, belief in self._table.stored.items():
+            if key[0] == network and belief.state in TROUBLED and belief.cause == Cause.INTERCEPTION:
                 changes += self._table.remove(
                     key, now, "TLS is intercepted on this network by a CA that this computer trusts"
                 )

@@ -54,75 +54,75 @@ class Recovery:
     def due(self, key: Key, now: float) -> bool:
         """Whether direct shall be tried beside this visit; True claims it. A suspicion does not lapse meanwhile: what
         comes of it would have nothing to speak of."""
-        held = self._table.troubled(key, now)
-        if held is None or not 0 < held.retest_at <= now or not self._claim(key, now):
+        belief = self._table.troubled(key, now)
+        if belief is None or not 0 < belief.retest_at <= now or not self._claim(key, now):
             return False
-        if held.until < (over := now + self._settings.retest_pair_s):
-            self._table.held.correct(key, replace(held, until=over))
+        if belief.until < (over := now + self._settings.retest_pair_s):
+            self._table.stored.correct(key, replace(belief, until=over))
         return True
 
-    def rung_due(self, key: Key, now: float) -> bool:
+    def strategies_due(self, key: Key, now: float) -> bool:
         """Whether the local means shall be tried beside this visit: the name is the cause, none is known to help or
         not to, and the censor has calmed down. True claims it."""
-        held = self._table.held.get(key)
-        if held is None or held.cause not in NAME_CAUSES or held.rungs_failed or "|" in held.last_good:
+        belief = self._table.stored.get(key)
+        if belief is None or belief.cause not in NAME_CAUSES or belief.rungs_failed or "|" in belief.last_good:
             return False
-        if not max(held.signal_at, held.since) + self._settings.residual_s <= now:
+        if not max(belief.signal_at, belief.since) + self._settings.residual_s <= now:
             return False
         return self._table.troubled(key, now) is not None and self._claim(key, now)
 
-    def rung_result(self, key: Key, route: Route, now: float, *, ok: bool) -> list[Change]:
+    def strategy_result(self, key: Key, route: Route, now: float, *, ok: bool) -> list[Change]:
         """Takes whether a local means passed beside a visit."""
         self._claimed.pop(key, None)
         if not ok:
-            return self.rungs_failed(key, [route], now)
-        held = self._table.troubled(key, now)
-        if held is None:
+            return self.strategies_failed(key, [route], now)
+        belief = self._table.troubled(key, now)
+        if belief is None:
             return []
-        others = tuple(failed for failed in held.rungs_failed if failed != str(route))
+        others = tuple(failed for failed in belief.rungs_failed if failed != str(route))
         return self._table.write(
-            key, held, replace(held, last_good=str(route), last_good_at=now, rungs_failed=others), now
+            key, belief, replace(belief, last_good=str(route), last_good_at=now, rungs_failed=others), now
         )
 
-    def rungs_failed(self, key: Key, routes: Iterable[Route], now: float) -> list[Change]:
+    def strategies_failed(self, key: Key, routes: Iterable[Route], now: float) -> list[Change]:
         """Local means that did not help, where another route did."""
-        held = self._table.troubled(key, now)
-        if held is None:
+        belief = self._table.troubled(key, now)
+        if belief is None:
             return []
-        failed = tuple(dict.fromkeys((*held.rungs_failed, *map(str, routes))))
-        if failed == held.rungs_failed:
+        failed = tuple(dict.fromkeys((*belief.rungs_failed, *map(str, routes))))
+        if failed == belief.rungs_failed:
             return []
-        return self._table.write(key, held, replace(held, rungs_failed=failed, rungs_failed_at=now), now)
+        return self._table.write(key, belief, replace(belief, rungs_failed=failed, rungs_failed_at=now), now)
 
     def retested(self, key: Key, now: float, *, direct_ok: bool, other_ok: bool, counts: bool) -> list[Change]:
         """Takes what a pair showed. When both failed nothing changes but when the next is due. `counts`: that direct
         failed is the same evidence once more."""
         self._claimed.pop(key, None)
-        held = self._table.troubled(key, now)
-        if held is None:
+        belief = self._table.troubled(key, now)
+        if belief is None:
             return []
         if direct_ok:
-            return self.succeeded(key, held, now, "direct delivered in a re-test")
+            return self.succeeded(key, belief, now, "direct delivered in a re-test")
         if not other_ok:
-            self._table.held.correct(key, self._table.schedule.after_failure(held, now))
+            self._table.stored.correct(key, self._table.schedule.after_failure(belief, now))
             return []
-        return self._failed_again(key, held, now, counts=counts)
+        return self._failed_again(key, belief, now, counts=counts)
 
     def release(self, key: Key) -> None:
         """A re-test said nothing of its scope, or was not reported: it is due as before."""
         self._claimed.pop(key, None)
 
-    def succeeded(self, key: Key, held: Belief, now: float, why: str) -> list[Change]:
+    def succeeded(self, key: Key, belief: Belief, now: float, why: str) -> list[Change]:
         """Direct delivered to a troubled host. A suspect is cleared; a block ends after enough successes apart."""
         table = self._table
-        if held.state is State.SUSPECT:
-            return table.end_block(key, held, now, why)
-        if held.successes and now - held.success_at < self._settings.retest_apart_s:
-            table.held.correct(key, table.schedule.after_success(held, now))
+        if belief.state is State.SUSPECT:
+            return table.end_block(key, belief, now, why)
+        if belief.successes and now - belief.success_at < self._settings.retest_apart_s:
+            table.stored.correct(key, table.schedule.after_success(belief, now))
             return []
-        after = replace(held, successes=held.successes + 1, success_at=now)
-        if after.successes < successes_needed(held, now, self._settings):
-            return table.write(key, held, table.schedule.after_success(after, now), now)
+        after = replace(belief, successes=belief.successes + 1, success_at=now)
+        if after.successes < successes_needed(belief, now, self._settings):
+            return table.write(key, belief, table.schedule.after_success(after, now), now)
         cleared = replace(after, score=0.0, scored_at=now, signal_at=0.0, signal_weight=0.0, episodes=0)
         return table.end_block(key, cleared, now, f"{why}, {after.successes} times in a row")
 
@@ -130,17 +130,17 @@ class Recovery:
         """The clock was set, or the network went: what is under way reports nothing."""
         self._claimed.clear()
 
-    def _failed_again(self, key: Key, held: Belief, now: float, *, counts: bool) -> list[Change]:
+    def _failed_again(self, key: Key, belief: Belief, now: float, *, counts: bool) -> list[Change]:
         """Direct failed beside another route that delivered: the same evidence once more, and the next step."""
-        signal = Signal(SignalId.RETEST, held.signal_weight if counts else 0.0, held.cause, now)
-        after = counted(held, signal, now, self._settings) if signal.weight else aged(held, now, self._settings)
+        signal = Signal(SignalId.RETEST, belief.signal_weight if counts else 0.0, belief.cause, now)
+        after = counted(belief, signal, now, self._settings) if signal.weight else aged(belief, now, self._settings)
         after = replace(after, successes=0, last_good_at=now)
-        if held.state is State.SUSPECT and enough_to_block(after, signal, self._settings):
-            return self._table.set_blocked(key, held, after, now)
+        if belief.state is State.SUSPECT and enough_to_block(after, signal, self._settings):
+            return self._table.set_blocked(key, belief, after, now)
         after = self._table.schedule.after_failure(after, now)
-        if held.state is State.SUSPECT:
+        if belief.state is State.SUSPECT:
             after = replace(after, until=self._table.suspect_until(after, now))
-        return self._table.write(key, held, after, now)
+        return self._table.write(key, belief, after, now)
 
     def _claim(self, key: Key, now: float) -> bool:
         if self._claimed.get(key, 0.0) > now or not self._budget.take(key[0], now):

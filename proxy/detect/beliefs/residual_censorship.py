@@ -26,12 +26,12 @@ class ResidualCensorship:
         found = address_of(str(address))
         if found is None:
             return
-        if host and self.tainted(found, network, now, host=host):
+        if host and self.in_residual_window(found, network, now, host=host):
             return  # it may be the echo of another name, and does not take that one's place
         key = (network, found)
         self._since[key] = (now, host)
 
-    def tainted(self, address: str | IPAddress, network: NetworkId, now: float, *, host: str = "") -> bool:
+    def in_residual_window(self, address: str | IPAddress, network: NetworkId, now: float, *, host: str = "") -> bool:
         """Whether what fails at `address` may be the echo of a name that was seen there. With `host`: of another name
         than this one."""
         if not self._since:

@@ -37,8 +37,8 @@ class ScopeAggregation:
     def __init__(self, settings: Detect, table: BeliefTable) -> None:
         self._settings = settings
         self._table = table
-        self._domains = {key for key in table.held if key[1].startswith("*.")}
-        self._prefixes = {key for key in table.held if "/" in key[1]}
+        self._domains = {key for key in table.stored if key[1].startswith("*.")}
+        self._prefixes = {key for key in table.stored if "/" in key[1]}
         self._failed = NameCounter(places=DOMAINS_MAX, names=FAILED_MAX)  # what failed under a domain
         self._failing = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # what failed at the SYN in a prefix
         self._worked: Bounded[Key, float] = Bounded(PREFIXES_MAX)
@@ -52,17 +52,17 @@ class ScopeAggregation:
         above = (key[0], domain_scope(key[1]))
         if above not in self._domains:
             return None
-        held = self._table.troubled(above, now)
-        if held is None and above not in self._table.held:
+        belief = self._table.troubled(above, now)
+        if belief is None and above not in self._table.stored:
             self._domains.discard(above)
-        return (above, held) if held is not None else None
+        return (above, belief) if belief is not None else None
 
-    def speaks_for(self, domain: Belief, key: Key) -> bool:
+    def covers(self, domain: Belief, key: Key) -> bool:
         """Whether a host under a troubled domain shares its trouble: not one that works direct by itself."""
         working = self._table.works.get(key)
         return working is None or working.at < domain.since - KEEPS_S
 
-    def tells_of(self, scope: Key, host: str) -> bool:
+    def represents(self, scope: Key, host: str) -> bool:
         """Whether that a host works says that the trouble of its scope is over: not when only others of a domain were
         seen to fail. After a restart it is not known which, and any host counts."""
         return scope not in self._failed or host == scope[1] or self._failed.saw(scope, host)
@@ -91,18 +91,18 @@ class ScopeAggregation:
         if self._table.troubled(above, now) is not None:
             return []
         siblings = [
-            (other, held)
-            for other in self._table.held.siblings(key)
+            (other, belief)
+            for other in self._table.stored.siblings(key)
             if not other[1].startswith("*.")
-            and (held := self._table.troubled(other, now)) is not None
-            and held.cause == host.cause
+            and (belief := self._table.troubled(other, now)) is not None
+            and belief.cause == host.cause
         ]
         apart_s = self._settings.lift_apart_s
-        earlier = [held for other, held in siblings if other != key and now - held.since >= apart_s]
+        earlier = [belief for other, belief in siblings if other != key and now - belief.since >= apart_s]
         if not earlier:
             return []
-        heaviest = max(earlier, key=lambda held: score_now(held, now, self._settings))
-        score = sum(score_now(held, now, self._settings) for held in (host, heaviest))
+        heaviest = max(earlier, key=lambda belief: score_now(belief, now, self._settings))
+        score = sum(score_now(belief, now, self._settings) for belief in (host, heaviest))
         if score < self._settings.suspect_score:
             return []  # neither has counted yet
         return self._lift(above, host, heaviest, [other for other, _ in siblings], score, now)
@@ -151,7 +151,7 @@ class ScopeAggregation:
         self, above: Key, host: Belief, other: Belief, covered: list[Key], score: float, now: float
     ) -> list[Change]:
         before = self._table.current(above, now) or unknown(above, now)
-        newer = max(host, other, key=lambda held: held.last_good_at)
+        newer = max(host, other, key=lambda belief: belief.last_good_at)
         weight = max(host.signal_weight, other.signal_weight)
         after = replace(
             before,

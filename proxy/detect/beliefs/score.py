@@ -13,11 +13,11 @@ from proxy.config.schema import Detect
 from proxy.model import Belief, Signal
 
 NEGLIGIBLE = 0.05
-"""A score below this is nothing worth remembering."""
+"""A score below this is not kept."""
 
 
 def score_now(belief: Belief, now: float, settings: Detect) -> float:
-    """The score as it has aged until `now`. A clock that was set back makes it no older than new."""
+    """The score as it has decayed until `now`. A clock that was set back does not raise it."""
     age = max(0.0, now - belief.scored_at)
     return float(belief.score * 0.5 ** (age / settings.half_life_s))
 
@@ -28,15 +28,15 @@ def aged(belief: Belief, now: float, settings: Detect) -> Belief:
 
 
 def falls_below(belief: Belief, floor: float, settings: Detect) -> float:
-    """When the score will have aged below `floor`."""
+    """When the score will have decayed below `floor`."""
     if belief.score <= floor:
         return belief.scored_at
     return belief.scored_at + settings.half_life_s * math.log2(belief.score / floor)
 
 
 def counted(belief: Belief, signal: Signal, now: float, settings: Detect) -> Belief:
-    """The belief with one more signal. Of several within a minute only the heaviest counts: a page with six resets is
-    one piece of evidence, and of one episode. One too light to make a host suspect by itself makes no episode."""
+    """The belief with one more signal. Of several within a minute only the heaviest counts, since a page with six
+    resets is one piece of evidence. A signal too light to make a host suspect begins no episode."""
     score = score_now(belief, now, settings)
     is_weak = signal.weight < settings.suspect_score
     episodes, episode_at = (belief.episodes, belief.episode_at) if is_weak else _episodes(belief, now, settings)
@@ -76,9 +76,9 @@ def _episodes(belief: Belief, now: float, settings: Detect) -> tuple[int, float]
 
 
 def enough_to_block(belief: Belief, signal: Signal, settings: Detect) -> bool:
-    """Whether `signal`, just counted, carries a suspect over to blocked. One too light to make a host suspect by itself
-    never does, so weak signals alone never block. Who visits once a day never reaches the score, since it ages in
-    hours: for them some more episodes, with no direct success between, say as much."""
+    """Whether `signal`, just counted, makes a suspect blocked. A signal too light to make a host suspect never does, so
+    weak signals alone never block. With one visit a day the score decays before it suffices, so `blocked_alone`
+    episodes without a direct success between them block as well."""
     if signal.weight < settings.suspect_score:
         return False
     if belief.episodes >= settings.blocked_alone:

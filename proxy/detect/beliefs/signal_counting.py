@@ -70,7 +70,7 @@ class SignalCounting:
         self._shared = NameCounter(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)
         self._counted: Bounded[int, Counter[SignalId]] = Bounded(COUNTED_MAX)  # request id → its counted signals
 
-    def clock_set(self, now: float) -> None:
+    def on_clock_set(self, now: float) -> None:
         """Nothing that was dated means anything."""
         self.pending.clear()
         self.aggregation.clear()
@@ -79,27 +79,27 @@ class SignalCounting:
         self.network_health.on_resume(now)
 
     def on_rescue(
-        self, host: Key, winner: Route, protocol: Protocol, fresh: list[Observed], story: str, now: float
+        self, host: Key, winner: Route, protocol: Protocol, uncounted: list[Observed], story: str, now: float
     ) -> list[Change]:
         """Another route delivered what direct did not, in this protocol."""
         self.table.transient.pop(host)
         waiting = self.pending.take_for(host, now)
         if waiting is not None:
-            fresh = [*waiting.observed, *fresh]
-        changes = self.suspect_network(host, now) if fresh and not winner.is_direct else []
+            uncounted = [*waiting.observed, *uncounted]
+        changes = self.suspect_network(host, now) if uncounted and not winner.is_direct else []
         if not self.network_health.may_learn(host[0], now):
             return changes
         self.table.works.pop(host)
-        counting, waiting_for_uplink, echoes = self.split_by_control(host, fresh, now)
+        counting, waiting_for_uplink, echoes = self.split_by_control(host, uncounted, now)
         if waiting_for_uplink:
             self.pending.wait(host, waiting_for_uplink, story, now)
-        uncounted = _uncounted(waiting_for_uplink, echoes) if not counting else ""
+        why = "" if counting else _why_uncounted(waiting_for_uplink, echoes)
         hint = next((o.signal.cause for o in (*waiting_for_uplink, *echoes) if o.signal.cause), Cause.NONE)
-        changes += self.count(host, counting, f"{story}{uncounted}", now, winner=winner, protocol=protocol, hint=hint)
+        changes += self.count(host, counting, f"{story}{why}", now, winner=winner, protocol=protocol, hint=hint)
         return changes + self.aggregation.consider(host, now)
 
     def split_by_control(
-        self, host: Key, fresh: list[Observed], now: float
+        self, host: Key, uncounted: list[Observed], now: float
     ) -> tuple[list[Observed], list[Observed], list[Observed]]:
         """What counts now, what waits for a sign that the uplink is well, what may be the echo of another name."""
         network, name = host
@@ -107,9 +107,9 @@ class SignalCounting:
         counting: list[Observed] = []
         waiting: list[Observed] = []
         echoes: list[Observed] = []
-        for observed in fresh:
+        for observed in uncounted:
             address = observed.attempt.address
-            if address and self.residual.tainted(address, network, now, host=name):
+            if address and self.residual.in_residual_window(address, network, now, host=name):
                 echoes.append(observed)
                 continue
             if address and observed.signal.id in LEAVES_RESIDUE:
@@ -157,11 +157,11 @@ class SignalCounting:
 
     def failed_again_later(self, key: Key, host: Key, sent: float, now: float) -> None:
         """Direct failed in a re-test while no other site was reached: its evidence waits for the control gate."""
-        held = self.table.troubled(key, now)
-        if held is None or not held.signal_weight:
+        belief = self.table.troubled(key, now)
+        if belief is None or not belief.signal_weight:
             return
-        signal = Signal(SignalId.RETEST, held.signal_weight, held.cause, now)
-        self.pending.wait(host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], held.why, now)
+        signal = Signal(SignalId.RETEST, belief.signal_weight, belief.cause, now)
+        self.pending.wait(host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], belief.why, now)
 
     def release_waiting(self, key: Key, now: float) -> list[Change]:
         """What waited for a host of another domain to deliver direct, when this one may just have."""
@@ -191,8 +191,8 @@ class SignalCounting:
         """What was believed of hosts since the network as a whole went wrong was never about them."""
         since = now - self._settings.restricted_window_s
         changes: list[Change] = []
-        for key, held in self.table.held.items():
-            if key[0] == network and held.state in TROUBLED and held.since >= since:
+        for key, belief in self.table.stored.items():
+            if key[0] == network and belief.state in TROUBLED and belief.since >= since:
                 changes += self.table.remove(
                     key, now, f"the network is {self.network_health.state(network)}; not the site's fault"
                 )
@@ -201,7 +201,7 @@ class SignalCounting:
     def governing(self, key: Key, now: float) -> Key:
         """Under which scope a host's trouble is kept: its own when it has some, else its troubled domain's."""
         above = self.aggregation.domain_over(key, now)
-        if above is None or self.table.troubled(key, now) is not None or not self.aggregation.speaks_for(above[1], key):
+        if above is None or self.table.troubled(key, now) is not None or not self.aggregation.covers(above[1], key):
             return key
         return above[0]
 
@@ -213,13 +213,13 @@ class SignalCounting:
         before: Counter[SignalId] = self._counted.get(outcome.request.id, Counter())
         self._counted[outcome.request.id] = Counter(observed.signal.id for observed in found)
         left = Counter(before)
-        fresh = []
+        uncounted = []
         for observed in found:
             if left[observed.signal.id] > 0:
                 left[observed.signal.id] -= 1
             else:
-                fresh.append(self._refined(self._shared_place(observed, key, now), outcome))
-        return [observed for observed in fresh if observed.signal.weight > 0]
+                uncounted.append(self._refined(self._shared_place(observed, key, now), outcome))
+        return [observed for observed in uncounted if observed.signal.weight > 0]
 
     def _refined(self, observed: Observed, outcome: Outcome) -> Observed:
         return replace(observed, signal=self._refine(outcome, observed.signal))
@@ -240,13 +240,13 @@ class SignalCounting:
         return replace(observed, signal=replace(observed.signal, id=kind, weight=weight))
 
     def prefix_failed(
-        self, key: Key, winner: Route, fresh: list[Observed], addresses: tuple[IPAddress, ...], now: float
+        self, key: Key, winner: Route, uncounted: list[Observed], addresses: tuple[IPAddress, ...], now: float
     ) -> list[Change]:
-        if not any(observed.signal.cause == Cause.IP for observed in fresh) or not self.network_health.may_learn(
+        if not any(observed.signal.cause == Cause.IP for observed in uncounted) or not self.network_health.may_learn(
             key[0], now
         ):
             return []
-        tried = {address for observed in fresh for address in _addresses(observed)} or set(addresses)
+        tried = {address for observed in uncounted for address in _addresses(observed)} or set(addresses)
         return self.aggregation.note_failure(key, tried, str(winner), now)
 
 
@@ -262,7 +262,7 @@ def _family(counting: list[Observed]) -> int:
     return families.pop() if len(families) == 1 else 0
 
 
-def _uncounted(waiting: list[Observed], echoes: list[Observed]) -> str:
+def _why_uncounted(waiting: list[Observed], echoes: list[Observed]) -> str:
     """Why what was seen does not count, or not yet."""
     if waiting:
         return f" ({waiting[-1].signal.id}; not counted until another site works)"

@@ -77,7 +77,7 @@ class Results:
         """All hosts of which anything is known."""
         return {*self._results, *self._visited}
 
-    def clock_set(self) -> None:
+    def on_clock_set(self) -> None:
         """Nothing that was dated means anything."""
         self._results.clear()
 

@@ -19,7 +19,7 @@ KEY = (HOME, HOST)
 
 def table(*known: Belief) -> BeliefTable:
     made = BeliefTable(Detect(), known, random.Random(0))
-    made.tell_time(NOW)
+    made.update_clock(NOW)
     return made
 
 
@@ -82,7 +82,7 @@ def test_one_that_never_counted_is_not() -> None:
     made = table(replace(unknown(KEY, NOW), state=State.SUSPECT, until=NOW + 120))
 
     assert made.current(KEY, NOW + 121) is None
-    assert len(made.held) == 0
+    assert len(made.stored) == 0
 
 
 def test_what_is_dropped_is_told() -> None:

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from proxy.config.schema import Detect
-from proxy.detect.beliefs.network_health import FAILING_MAX, NETWORKS_MAX, Moment, NetworkHealth
+from proxy.detect.beliefs.network_health import FAILING_MAX, NETWORKS_MAX, Delivery, NetworkHealth
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
 from tests.support.outcomes import AWAY, HOME
 
@@ -19,9 +19,9 @@ class _Moving:
 def test_when_another_domain_was_heard() -> None:
     uplink = NetworkHealth(Detect())
     assert not uplink.well_since(HOME, "a", NOW)
-    uplink.on_direct_delivery(HOME, Moment("a", NOW))
-    uplink.on_direct_delivery(HOME, Moment("b", NOW + 1))
-    uplink.on_direct_delivery(HOME, Moment("b", NOW + 2))
+    uplink.on_direct_delivery(HOME, Delivery("a", NOW))
+    uplink.on_direct_delivery(HOME, Delivery("b", NOW + 1))
+    uplink.on_direct_delivery(HOME, Delivery("b", NOW + 2))
 
     assert [uplink.well_since(HOME, "a", NOW + at) for at in (2, 2.1)] == [True, False]
     assert [uplink.well_since(HOME, "b", NOW + at) for at in (0, 0.1)] == [True, False]
@@ -31,9 +31,9 @@ def test_when_another_domain_was_heard() -> None:
 
 def test_what_is_told_late_takes_no_later_ones_place() -> None:
     uplink = NetworkHealth(Detect())
-    uplink.on_direct_delivery(HOME, Moment("example.net", NOW))
-    uplink.on_direct_delivery(HOME, Moment("example.com", NOW + 5))
-    uplink.on_direct_delivery(HOME, Moment("example.org", NOW + 3))
+    uplink.on_direct_delivery(HOME, Delivery("example.net", NOW))
+    uplink.on_direct_delivery(HOME, Delivery("example.com", NOW + 5))
+    uplink.on_direct_delivery(HOME, Delivery("example.org", NOW + 3))
 
     assert uplink.well_since(HOME, "example.org", NOW + 5)
     assert uplink.well_since(HOME, "example.com", NOW + 3)
@@ -48,7 +48,7 @@ def test_a_date_that_moves_on_is_followed() -> None:
     assert uplink.is_last(HOME, moving)
     assert not uplink.is_last(AWAY, moving)
     assert uplink.well_since(HOME, "b", NOW + 50)
-    uplink.on_direct_delivery(HOME, Moment("b", NOW + 60))
+    uplink.on_direct_delivery(HOME, Delivery("b", NOW + 60))
 
     assert not uplink.is_last(HOME, moving)
     assert uplink.well_since(HOME, "b", NOW + 50)
@@ -78,18 +78,18 @@ def test_five_domains_and_both_controls_within_ten_minutes() -> None:
 def test_an_outage_after_a_page_that_worked_is_no_restricted_network() -> None:
     for domestic in (ConnectivityResult.FAILED, None):
         uplink = NetworkHealth(Detect())
-        uplink.on_direct_delivery(HOME, Moment("worked", NOW))
+        uplink.on_direct_delivery(HOME, Delivery("worked", NOW))
         for number in range(5):
             uplink.failed(HOME, f"d{number}", NOW + 1 + number)
         if domestic is not None:
-            uplink.on_direct_delivery(HOME, Moment("flaps", NOW + 7))
+            uplink.on_direct_delivery(HOME, Delivery("flaps", NOW + 7))
             uplink.on_control_answer(HOME, "egov.example", domestic, NOW + 10, domestic=True)
         assert not any(
             uplink.on_control_answer(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 20, domestic=False)
             for n in range(2)
         )
 
-        uplink.on_direct_delivery(HOME, Moment("works", NOW + 60))
+        uplink.on_direct_delivery(HOME, Delivery("works", NOW + 60))
         if domestic is not None:
             assert not uplink.failed(HOME, "d6", NOW + 70), "of what failed in the outage nothing is left to tell"
 
@@ -113,10 +113,10 @@ def test_a_restriction_is_over_when_what_failed_delivers_again() -> None:
         uplink.on_control_answer(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 1, domestic=False) for n in range(2)
     )
     for domain in ("domestic", "domestic-too", "d0", "d0"):
-        uplink.on_direct_delivery(HOME, Moment(domain, NOW + 2))
+        uplink.on_direct_delivery(HOME, Delivery(domain, NOW + 2))
         assert uplink.state(HOME) is NetworkState.RESTRICTED
 
-    uplink.on_direct_delivery(HOME, Moment("d1", NOW + 3))
+    uplink.on_direct_delivery(HOME, Delivery("d1", NOW + 3))
     assert uplink.state(HOME) is NetworkState.OK
     assert not any(uplink.failed(HOME, f"blocked{n}", NOW + 4) for n in range(2)), "what failed before is over too"
 
@@ -125,7 +125,7 @@ def test_a_domain_that_answers_again_is_no_failing_one() -> None:
     uplink = NetworkHealth(Detect())
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
-    uplink.on_direct_delivery(HOME, Moment("d3", NOW + 1))
+    uplink.on_direct_delivery(HOME, Delivery("d3", NOW + 1))
 
     assert not any(
         uplink.on_control_answer(HOME, f"c{n}", ConnectivityResult.FAILED, NOW + 2, domestic=False) for n in range(2)
@@ -134,7 +134,7 @@ def test_a_domain_that_answers_again_is_no_failing_one() -> None:
 
 def test_nothing_is_learned_for_a_moment_after_waking() -> None:
     uplink = NetworkHealth(Detect())
-    uplink.on_direct_delivery(HOME, Moment("a", NOW))
+    uplink.on_direct_delivery(HOME, Delivery("a", NOW))
     uplink.on_resume(NOW)
 
     assert not uplink.well_since(HOME, "b", NOW - 5)
@@ -154,25 +154,25 @@ def test_an_inspected_network_is_learned_on_and_a_portal_is_not() -> None:
     assert uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW, domestic=False)
     assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW, domestic=False)
     assert not uplink.may_learn(HOME, NOW)
-    a = Moment("a", NOW)
+    a = Delivery("a", NOW)
     uplink.on_direct_delivery(HOME, a)
     assert not uplink.is_last(HOME, a), "while the network is in trouble each one is heard"
-    uplink.trusted(HOME, NOW)
+    uplink.on_certificate_accepted(HOME, NOW)
     assert uplink.is_last(HOME, a)
 
 
 def test_one_page_in_whose_place_something_comes_is_no_portal_where_clients_trust_what_comes() -> None:
     """A control may be blocked itself, by an address that leads to somebody else."""
     uplink = NetworkHealth(Detect())
-    uplink.trusted(HOME, NOW)
+    uplink.on_certificate_accepted(HOME, NOW)
     assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW + 60, domestic=False)
     assert uplink.state(HOME) is NetworkState.OK
     assert uplink.control_wanted(HOME, NOW + 60, waits=False), "it is asked again"
 
     assert uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW + 120, domestic=False)
-    assert uplink.is_uneasy(HOME)
+    assert uplink.needs_control(HOME)
     assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.WELL, NOW + 180, domestic=False)
-    assert (uplink.state(HOME), uplink.is_uneasy(HOME)) == (NetworkState.OK, False)
+    assert (uplink.state(HOME), uplink.needs_control(HOME)) == (NetworkState.OK, False)
 
 
 def test_nobody_inspects_any_more_when_a_control_shows_its_own_certificate() -> None:

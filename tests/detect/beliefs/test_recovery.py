@@ -109,11 +109,11 @@ def test_a_suspect_that_is_cleared_keeps_half_of_its_score() -> None:
 
 
 def _due(seen: Seen) -> bool:
-    return seen.beliefs.rung_due(HOST, network=HOME, now=seen.now)
+    return seen.beliefs.strategies_due(HOST, network=HOME, now=seen.now)
 
 
 def _result(seen: Seen, route: Route, *, ok: bool) -> None:
-    seen.changes += seen.beliefs.rung_result(HOST, route, ok=ok, network=HOME, now=seen.now)
+    seen.changes += seen.beliefs.strategy_result(HOST, route, ok=ok, network=HOME, now=seen.now)
 
 
 def test_they_are_due_beside_a_visit_once_the_censor_has_calmed_down() -> None:

@@ -15,19 +15,19 @@ def test_an_address_is_left_alone_for_a_while_in_any_spelling() -> None:
     residual.note("[2001:db8::1]:443", HOME, NOW, host="a.example")
 
     for address in ("2001:db8::1", "[2001:db8::1]:80", ipaddress.ip_address("2001:db8::1")):
-        assert residual.tainted(address, HOME, NOW)
-        assert residual.tainted(address, HOME, NOW + 179.9)
-        assert not residual.tainted(address, HOME, NOW + 180)
-    assert not residual.tainted("2001:db8::2", HOME, NOW)
-    assert not residual.tainted("2001:db8::1", AWAY, NOW)
+        assert residual.in_residual_window(address, HOME, NOW)
+        assert residual.in_residual_window(address, HOME, NOW + 179.9)
+        assert not residual.in_residual_window(address, HOME, NOW + 180)
+    assert not residual.in_residual_window("2001:db8::2", HOME, NOW)
+    assert not residual.in_residual_window("2001:db8::1", AWAY, NOW)
 
 
 def test_not_for_the_name_itself() -> None:
     residual = ResidualCensorship(180.0)
     residual.note("192.0.2.1:443", HOME, NOW, host="a.example")
 
-    assert not residual.tainted("192.0.2.1", HOME, NOW, host="a.example")
-    assert residual.tainted("192.0.2.1", HOME, NOW, host="b.example")
+    assert not residual.in_residual_window("192.0.2.1", HOME, NOW, host="a.example")
+    assert residual.in_residual_window("192.0.2.1", HOME, NOW, host="b.example")
 
 
 def test_an_echo_does_not_take_the_place_of_the_name_that_it_echoes() -> None:
@@ -35,10 +35,10 @@ def test_an_echo_does_not_take_the_place_of_the_name_that_it_echoes() -> None:
     residual.note("192.0.2.1", HOME, NOW, host="blocked.example")
     residual.note("192.0.2.1", HOME, NOW + 170, host="fine.example")
 
-    assert residual.tainted("192.0.2.1", HOME, NOW + 171, host="fine.example")
-    assert not residual.tainted("192.0.2.1", HOME, NOW + 171, host="blocked.example")
+    assert residual.in_residual_window("192.0.2.1", HOME, NOW + 171, host="fine.example")
+    assert not residual.in_residual_window("192.0.2.1", HOME, NOW + 171, host="blocked.example")
     residual.note("192.0.2.1", HOME, NOW + 172, host="blocked.example")
-    assert residual.tainted("192.0.2.1", HOME, NOW + 351)
+    assert residual.in_residual_window("192.0.2.1", HOME, NOW + 351)
 
 
 @pytest.mark.parametrize("address", ["", "example.org:443", "tor"])
@@ -46,16 +46,16 @@ def test_what_is_no_address_is_neither_noted_nor_tainted(address: str) -> None:
     residual = ResidualCensorship(180.0)
     residual.note(address, HOME, NOW)
 
-    assert not residual.tainted(address, HOME, NOW)
+    assert not residual.in_residual_window(address, HOME, NOW)
 
 
 def test_F87_a_clock_set_back_taints_nothing_for_long() -> None:
     residual = ResidualCensorship(180.0)
     residual.note("192.0.2.1", HOME, NOW)
 
-    assert not residual.tainted("192.0.2.1", HOME, NOW - 3600)
+    assert not residual.in_residual_window("192.0.2.1", HOME, NOW - 3600)
     residual.clear()
-    assert not residual.tainted("192.0.2.1", HOME, NOW)
+    assert not residual.in_residual_window("192.0.2.1", HOME, NOW)
 
 
 def test_it_is_bounded() -> None:
@@ -63,5 +63,5 @@ def test_it_is_bounded() -> None:
     for number in range(ADDRESSES_MAX + 1):
         residual.note(ipaddress.ip_address(0x0A000000 + number), HOME, NOW)
 
-    assert not residual.tainted("10.0.0.0", HOME, NOW)
-    assert residual.tainted("10.0.0.1", HOME, NOW)
+    assert not residual.in_residual_window("10.0.0.0", HOME, NOW)
+    assert residual.in_residual_window("10.0.0.1", HOME, NOW)

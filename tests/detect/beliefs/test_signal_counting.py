@@ -233,7 +233,7 @@ def test_of_a_network_without_identity_nothing_goes_along_to_the_next() -> None:
 
     gone = seen.beliefs.network_changed(seen.now)
     assert [(change.scope, change.network) for change in gone] == [(HOST, UNKNOWN_NETWORK)]
-    assert not seen.beliefs.is_uneasy(UNKNOWN_NETWORK)
+    assert not seen.beliefs.needs_control(UNKNOWN_NETWORK)
     assert (seen.held(network=UNKNOWN_NETWORK).state, seen.state()) == (State.UNKNOWN, State.BLOCKED)
     assert seen.held(OTHER, network=UNKNOWN_NETWORK).state is State.UNKNOWN
 
@@ -283,7 +283,7 @@ def test_what_no_name_has_caused_leaves_no_echo() -> None:
     seen = Seen()
     seen.rescued(symptom=Symptom.EOF, address="203.0.113.5:443")
 
-    assert not seen.beliefs.residual.tainted("203.0.113.5", HOME, seen.now)
+    assert not seen.beliefs.residual.in_residual_window("203.0.113.5", HOME, seen.now)
 
 
 # -- learning again ----------------------------------------------------------------------------------------------------
@@ -505,7 +505,7 @@ def test_behind_a_portal_nothing_is_learned_until_a_client_takes_a_certificate()
 
     seen.works()  # a login page answers a ClientHello as well as anybody
     assert seen.beliefs.network_state(HOME) is NetworkState.PORTAL
-    seen.beliefs.certificate_taken(HOME, seen.now)
+    seen.beliefs.on_certificate_accepted(HOME, seen.now)
     assert seen.beliefs.network_state(HOME) is NetworkState.OK
 
 
@@ -518,7 +518,7 @@ def test_a_redirect_that_no_relay_gets_asks_for_a_control(delivers: bool) -> Non
         seen = Seen()
         seen.works(HOST)
         seen.learn(outcome(direct, *relays, winner=DIRECT, host=HOST, at=seen.now, protocol=Protocol.HTTP))
-        assert seen.beliefs.is_uneasy(HOME) == wanted
+        assert seen.beliefs.needs_control(HOME) == wanted
         assert seen.wants_a_control() == wanted
         assert not seen.after(61).wants_a_control(), "asked once"
 
