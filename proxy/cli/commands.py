@@ -113,7 +113,7 @@ def run() -> None:
     try:
         app(prog_name="byway")
     except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):  # typer's own printing, of help texts
+        if isinstance(ended.__context__, BrokenPipeError):  # typer printed a help text into a closed pipe
             sys.exit(stdout_closed())
         raise
     finally:
@@ -121,7 +121,7 @@ def run() -> None:
 
 
 def _flush() -> None:
-    """Writes what is still buffered here, where a reader that has left is no error; later it would be."""
+    """Writes what is still buffered. Here a closed pipe is no error; at the interpreter's exit it would be one."""
     try:
         if sys.stdout is not None:
             sys.stdout.flush()

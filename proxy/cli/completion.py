@@ -1,14 +1,14 @@
 """Shell completion: relays, sites, addons, actions, formats.
 
-The running Byway is asked, else the files; quietly, and never for long. Whatever goes wrong completes nothing: somebody
-is typing.
+The running Byway is asked, else the files, with a short timeout. An error completes nothing and prints nothing, since
+the user is typing.
 """
 
 from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,12 +25,12 @@ _LIMIT = 200
 
 def complete_sites(ctx: typer.Context, incomplete: str) -> list[str]:
     """Sites with a stored status or an override."""
-    found: list[str] = []
+    names: list[str] = []
     with contextlib.suppress(Exception):
         answer = _get(ctx, "/v1/sites")
-        found += [override["scope"] for override in answer["overrides"]]
-        found += [site["scope"].removeprefix("*.") for site in answer["sites"] if "/" not in site["scope"]]
-    return _starting(found, incomplete)
+        names += [override["scope"] for override in answer["overrides"]]
+        names += [site["scope"].removeprefix("*.") for site in answer["sites"] if "/" not in site["scope"]]
+    return _starting(names, incomplete)
 
 
 def complete_relays(ctx: typer.Context, incomplete: str) -> list[str]:
@@ -53,14 +53,14 @@ def complete_actions(ctx: typer.Context, incomplete: str) -> list[str]:
 
 def complete_addons(ctx: typer.Context, incomplete: str) -> list[str]:
     """Addons by name: the user's, and those that ship."""
-    found: list[str] = []
+    names: list[str] = []
     with contextlib.suppress(Exception):
         from proxy.config.bundled import bundled_folder
 
         for folder in (_paths(ctx).addons_dir, bundled_folder("addons")):
             if folder is not None:
-                found += [file.stem for file in sorted(folder.glob("*.py"))]
-    return _starting(found, incomplete)
+                names += [file.stem for file in sorted(folder.glob("*.py"))]
+    return _starting(names, incomplete)
 
 
 def complete_hooks(incomplete: str) -> list[str]:
@@ -79,10 +79,10 @@ def complete_kinds(incomplete: str) -> list[str]:
 
 def complete_surveys(ctx: typer.Context, incomplete: str) -> list[str]:
     """Tests that can be continued."""
-    found: list[str] = []
+    names: list[str] = []
     with contextlib.suppress(Exception):
-        found += [file.stem for file in sorted((_paths(ctx).state_dir / "surveys").glob("*.jsonl"))]
-    return _starting(found, incomplete)
+        names += [file.stem for file in sorted((_paths(ctx).state_dir / "surveys").glob("*.jsonl"))]
+    return _starting(names, incomplete)
 
 
 def complete_words(words: Iterable[str]) -> Callable[[str], list[str]]:
@@ -107,7 +107,7 @@ def _relays(ctx: typer.Context) -> list[str]:
 
 
 def _get(ctx: typer.Context, path: str) -> dict[str, list[dict[str, str]]]:
-    """Raises whatever it likes."""
+    """Returns the answer of the running Byway or of its log. May raise any exception: the caller suppresses it."""
     from proxy.cli.client import Client
     from proxy.cli.exit_codes import NotRunning
 
@@ -129,19 +129,15 @@ def _paths(ctx: typer.Context) -> Paths:
 
 
 def _given(ctx: typer.Context | None, name: str) -> Path | None:
-    """The value of a common flag, before or behind the command's name."""
-    for context in _and_above(ctx):
-        if value := context.params.get(name):
+    """Returns the value of a common flag, which may stand before or after the command's name."""
+    while ctx is not None:
+        if value := ctx.params.get(name):
             return Path(value)
+        ctx = ctx.parent  # type: ignore[assignment]  # typer declares the parent as its base class
     return None
 
 
-def _and_above(ctx: typer.Context | None) -> Iterator[typer.Context]:
-    while ctx is not None:
-        yield ctx
-        ctx = ctx.parent  # type: ignore[assignment]  # typer's own class is above it
-
-
-def _starting(found: Iterable[str], incomplete: str) -> list[str]:
-    unique = dict.fromkeys(name for name in found if name.isprintable() and name.startswith(incomplete))
+def _starting(names: Iterable[str], incomplete: str) -> list[str]:
+    """Returns those of the names that begin with the typed text, each once, at most _LIMIT."""
+    unique = dict.fromkeys(name for name in names if name.isprintable() and name.startswith(incomplete))
     return list(unique)[:_LIMIT]

@@ -1,6 +1,6 @@
 """The configuration and the rules as the files have them, for commands that need no running Byway.
 
-Everything is checked as `byway run` would check it, save that no command is asked for a password: nothing is opened.
+Everything is checked as `byway run` would check it, except that no password command is run: no connection is opened.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from proxy.session.setup import Setup
 
 
 def read_configuration(paths: Paths) -> Loaded:
-    """Raises ConfigError with all problems."""
+    """Loads the configuration and the environment. Raises ConfigError with all problems."""
     return load(paths.config_to_read, env=os.environ)
 
 
@@ -39,7 +39,7 @@ async def _make(paths: Paths) -> Setup:
 
 
 def without_passwords(settings: Settings) -> Settings:
-    """The same settings, as if no password were asked for or sent."""
+    """Returns the settings without password commands and without a user of the proxy."""
     listen = settings.listen.model_copy(update={"user": "", "password_cmd": ""})
     relays = tuple(relay.model_copy(update={"password_cmd": ""}) for relay in settings.relay)
     return settings.model_copy(update={"listen": listen, "relay": relays})

@@ -1,8 +1,8 @@
-"""What commands print.
+"""Prints the results and hints of commands.
 
 Results go to stdout: a table on a terminal, tab-separated lines with a header elsewhere or with --plain, a JSON
-document with --json. Hints and progress go to stderr. Whatever comes from outside (hosts, errors, relay names) is made
-inert: no character of it can move the cursor, colour the line or turn the direction of what stands beside it.
+document with --json. Hints and progress go to stderr. Text from outside (hosts, errors, relay names) is made inert: no
+character of it can move the cursor, colour the line or reverse the direction of the text beside it.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ _INERT_CATEGORIES = frozenset({"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"})
 
 
 def inert(text: str) -> str:
-    """`text` with everything that is not plainly visible written as an escape, and no relay's password."""
+    """Returns `text` with every invisible or unassigned character written as an escape, and passwords of relays
+    redacted."""
     text = redact(text)
     if text.isascii() and text.isprintable():
         return text
@@ -50,7 +51,8 @@ class Output:
 
     def document(self, content: Any) -> None:
         """Prints one JSON document, on a single line unless stdout is a terminal."""
-        print(json.dumps(content, indent=2 if _is_terminal() else None))
+        is_terminal = sys.stdout is not None and sys.stdout.isatty()
+        print(json.dumps(content, indent=2 if is_terminal else None))
 
     def json_line(self, content: Any) -> None:
         """Prints one of many JSON objects on a line of its own, at once."""
@@ -165,7 +167,3 @@ def _text(cell: Cell) -> str:
     if cell is None:
         return ""
     return f"{cell:.3f}".rstrip("0").rstrip(".") if isinstance(cell, float) else str(cell)
-
-
-def _is_terminal() -> bool:
-    return sys.stdout is not None and sys.stdout.isatty()

@@ -61,7 +61,12 @@ def show(call: Invocation, site: Site) -> Exit | None:
         _show(call.output, answer)
     else:
         rows = [
-            (belief["network"], belief["words"], _since(call.output, belief), _evidence(belief))
+            (
+                belief["network"],
+                belief["words"],
+                _since(call.output, belief),
+                "; ".join(filter(None, (belief["evidence"], _retest(belief)))),
+            )
             for belief in (answer["belief"], *answer["elsewhere"])
         ]
         rows += [
@@ -192,10 +197,6 @@ def _network(out: Output, network: str, here: str) -> str:
     if not out.fancy:
         return network
     return "this one" if network == here else network[:8]
-
-
-def _evidence(belief: Document) -> str:
-    return "; ".join(filter(None, (belief["evidence"], _retest(belief))))
 
 
 def _retest(belief: Document) -> str:

@@ -1,7 +1,7 @@
-"""What the terminal can show: its width, its characters, and bold text.
+"""The width of the terminal, its characters, and bold text.
 
-A terminal that is not UTF-8 gets ASCII in place of glyphs, arrows and dashes, and an escape in place of what has no
-such form: no character of a site's name, or of our own, may end a command with a traceback.
+A terminal that is not UTF-8 gets ASCII in place of glyphs, arrows and dashes, and an escape in place of any other
+character: no character of a site's name, or of Byway's texts, may end a command with a traceback.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _C_LOCALES = ("C", "POSIX")
 
 
 def prepare_streams(environment: Mapping[str, str] = os.environ) -> None:
-    """Makes standard output and error take every character, whatever they can show."""
+    """Makes standard output and error accept every character, also those that they cannot show."""
     codecs.register_error(_ERRORS, _replace)
     encoding = "ascii" if _wants_ascii(environment) else None
     for stream in (sys.stdout, sys.stderr):
@@ -67,7 +67,7 @@ def _wants_ascii(environment: Mapping[str, str]) -> bool:
 
 
 def _replace(error: UnicodeError) -> tuple[str, int]:
-    """The error handler of our streams."""
+    """The error handler of the standard streams: replaces what the encoding does not have."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     failed = error.object[error.start : error.end]

@@ -1,7 +1,7 @@
 """Edits of an array of tables (`[[relay]]`) or of a table in a TOML text, by lines: all else stays as it was written.
 
-tomlkit puts what is added to a table behind the comments that belong to the next one, and gathers tables that stand
-apart. Here lines are moved, removed and inserted; the caller checks that the result has the meaning it should.
+tomlkit adds keys behind the comments that belong to the next table, and moves tables that stand in several places
+together. Here lines are moved, removed and inserted; the caller checks that the result has the expected meaning.
 """
 
 from __future__ import annotations
@@ -50,7 +50,7 @@ class Tables:
             self._blocks.append(_Block(tops[number], number, self._bottom(number, after), after))
 
     def set(self, number: int, key: str, value: str) -> str:
-        """The text with `key = value` behind the last key of a table that does not have that key."""
+        """Returns the text with `key = value` after the last key of a table that does not have that key."""
         bottom = self._blocks[number].bottom
         last = self._lines[bottom - 1]
         ending = "\r\n" if last.endswith("\r\n") else "\n"
@@ -58,23 +58,25 @@ class Tables:
         return "".join([*self._lines[: bottom - 1], closed, f"{key} = {value}{ending}", *self._lines[bottom:]])
 
     def append(self, table: str) -> str:
-        """The text with one more table, given as it is written, behind the last one and its comments."""
+        """Returns the text with one more table, given as text, after the last one and its comments."""
         content, blanks = self._parted(self._blocks[-1])
         top, end = self._blocks[-1].top, self._blocks[-1].end
         return "".join([*self._lines[:top], *content, "\n", table, *blanks, *self._lines[end:]])
 
     def remove(self, numbers: Sequence[int]) -> str:
-        """The text without the headers and keys of these tables; comments around them stay."""
-        gone = {line for number in numbers for line in range(self._blocks[number].header, self._blocks[number].bottom)}
-        kept: list[str] = []
+        """Returns the text without the headers and keys of these tables; comments around them stay."""
+        blocks = [self._blocks[number] for number in numbers]
+        removed = {line for block in blocks for line in range(block.header, block.bottom)}
+        remaining: list[str] = []
         for place, line in enumerate(self._lines):
-            blank_again = not line.strip() and kept and not kept[-1].strip() and place - 1 in gone
-            if place not in gone and not blank_again:
-                kept.append(line)
-        return "".join(kept)
+            is_second_blank = not line.strip() and remaining and not remaining[-1].strip() and place - 1 in removed
+            if place not in removed and not is_second_blank:
+                remaining.append(line)
+        return "".join(remaining)
 
     def reorder(self, order: Sequence[int]) -> str:
-        """The text with the tables in this order, each with the comments above it; the places between them stay."""
+        """Returns the text with the tables in this order, each with the comments above it; the text between them stays
+        where it is."""
         lines: list[str] = []
         at = 0
         for slot, number in zip(self._blocks, order, strict=True):
@@ -86,21 +88,21 @@ class Tables:
         return "".join([*lines, *self._lines[at:]])
 
     def _parted(self, block: _Block) -> tuple[list[str], list[str]]:
-        """Its lines without the blank ones at the end, each with a line ending, and those."""
+        """Returns the lines of a block, each with a line ending, and apart from them the blank lines at its end."""
         lines = self._lines[block.top : block.end]
         used = next((n for n in range(len(lines), 0, -1) if lines[n - 1].strip()), 0)
         content = [line if line.endswith("\n") else f"{line}\n" for line in lines[:used]]
         return content, lines[used:]
 
     def _top(self, header: int) -> int:
-        """Where the comments begin that stand directly above a header."""
+        """Returns the first line of the comments directly above a header."""
         top = header
         while top > 0 and self._lines[top - 1].lstrip().startswith("#"):
             top -= 1
         return top
 
     def _bottom(self, header: int, end: int) -> int:
-        """Behind the last key."""
+        """Returns the line after the last key."""
         return next(
             line for line in range(end, header, -1)
             if self._lines[line - 1].strip() and not self._lines[line - 1].lstrip().startswith("#")

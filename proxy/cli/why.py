@@ -105,6 +105,7 @@ class _StatusLine:
     def show(self, step: Document) -> None:
         if self._shown:
             what = _PARTS.get(step["part"], str(step["part"]))
+            # \r to the first column, ESC[K erases the rest of the line: a shorter text leaves nothing of a longer one.
             print(f"\r\x1b[KTesting {inert(step['route'])}: {what}", end="", file=sys.stderr, flush=True)
 
     def clear(self) -> None:
@@ -122,19 +123,17 @@ def _step_cells(step: Document) -> tuple[str, str, str]:
     took = f", {span(step['elapsed_s'])}" if step["elapsed_s"] else ""
     where = f", address {step['address']}" if step["address"] else ""
     what = _PARTS.get(step["part"], str(step["part"]))
-    return f"{_GLYPHS[step['result']]} {step['route']}", what, f"{_ended(step)}{where}{took}"
-
-
-def _ended(step: Document) -> str:
-    result = _RESULTS[step["result"]]
-    return f"{result}: {step['text']}" if step["text"] and step["result"] != "ok" else step["text"] or result
+    ended = step["text"] or _RESULTS[step["result"]]
+    if step["text"] and step["result"] != "ok":
+        ended = f"{_RESULTS[step['result']]}: {step['text']}"
+    return f"{_GLYPHS[step['result']]} {step['route']}", what, f"{ended}{where}{took}"
 
 
 # -- for people --------------------------------------------------------------------------------------------------------
 
 
 def brief(answer: Document, columns: int) -> list[str]:
-    """The answer in at most LINES_MAX lines of `columns` columns. An unbreakable URL may be longer."""
+    """Returns the answer in at most LINES_MAX lines of `columns` columns. A URL is never broken and may be longer."""
     verdict = answer["verdict"]
     before = [
         *wrap(inert(_headline(answer)), columns),
@@ -177,7 +176,7 @@ def _route_table(routes: Sequence[Document], columns: int, lines_max: int) -> li
     rows = _grouped(routes)
     room = lines_max - 1  # the heading
     shown = rows if len(rows) <= room else rows[: max(1, room - 1)]
-    left = len(rows) - len(shown)
+    more = len(rows) - len(shown)
     names = max(6, *(columns_of(row["route"]) for row in shown))
     result_room = columns - names - 2 * GAP - len("100 ms")
     lines = [bold(f"{'route':<{names}}  {'result':<{result_room}}    time")]
@@ -185,8 +184,8 @@ def _route_table(routes: Sequence[Document], columns: int, lines_max: int) -> li
         took = span(row["elapsed_s"]) if row["result"] != "not_tested" else ""
         cell = _cut(inert(_result(row)), result_room)
         lines.append(f"{inert(row['route']):<{names}}  {cell:<{result_room}}  {took:>6}".rstrip())
-    if left:
-        lines.append(f"{left} more route{'' if left == 1 else 's'}: byway why -v")
+    if more:
+        lines.append(f"{more} more route{'' if more == 1 else 's'}: byway why -v")
     return lines
 
 
@@ -277,7 +276,10 @@ def _facts(answer: Document) -> list[tuple[str, str]]:
         ("next re-test", _moment(belief["retest_at"])),
         ("plan", " → ".join(plan["routes"]) or "none"),
         ("plan reason", plan["why"]),
-        *(("change", _change(change)) for change in answer["changes"][:5]),
+        *(
+            ("change", f"{clock(change['at'])} {change['before']} → {change['after']}: {change['why']}")
+            for change in answer["changes"][:5]
+        ),
         *(("step", step_line(step)) for step in answer["steps"]),
         *(
             ("attempt", f"{clock(row['at'])} {attempt(tried, row['protocol'])}")
@@ -296,10 +298,6 @@ def _route(row: Document) -> str:
     if row["result"] == "not_tested":
         return f"{row['route']}: not tested: {row['text']}"
     return f"{row['route']}: failed at {_PARTS.get(row['stage'], row['stage'])}: {row['text']}"
-
-
-def _change(change: Document) -> str:
-    return f"{clock(change['at'])} {change['before']} → {change['after']}: {change['why']}"
 
 
 def result(row: Document) -> str:

@@ -1,4 +1,4 @@
-"""What a check of one file finds: the hooks and options that it has. Runs in a process apart."""
+"""Checks one addon file: its hooks and options. Runs in a process of its own."""
 
 from __future__ import annotations
 
@@ -21,7 +21,8 @@ Document = dict[str, Any]
 
 
 def check(request: Mapping[str, Any]) -> Document:
-    """Raises ConfigError with all that is wrong with the file, or with its table in the configuration."""
+    """Returns the hooks and options of a file. Raises ConfigError with everything that is wrong with the file, or with
+    its table in the configuration."""
     addon = load_addon(Path(request["file"]), read_configuration(paths_of(request)), limit_s=request["load_s"])
     return {
         "name": addon.name,
@@ -43,7 +44,7 @@ def check(request: Mapping[str, Any]) -> Document:
 
 
 def load_addon(file: Path, loaded: Loaded, *, limit_s: float) -> Addon:
-    """The addon in `file` with what the configuration says to it. Raises ConfigError."""
+    """Loads the addon in `file` with its options from the configuration. Raises ConfigError."""
     table = loaded.settings.addons.get(file.stem)
     own = {} if table is None else table.model_extra or {}
     with within(limit_s):
@@ -51,7 +52,7 @@ def load_addon(file: Path, loaded: Loaded, *, limit_s: float) -> Addon:
 
 
 def _inspecting(addon: Addon) -> set[str]:
-    """Hooks of mitmproxy's. What a module merely imported is none of its own."""
+    """Returns the hooks of mitmproxy that an addon has. A function that its module merely imported is none."""
     if addon.objects == (addon.module,):
         own = vars(addon.module)
         return {name for name in MITMPROXY_HOOKS if getattr(own.get(name), "__module__", "") == addon.module.__name__}
@@ -59,5 +60,5 @@ def _inspecting(addon: Addon) -> set[str]:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON may hold it."""
+    """Returns the value as JSON can hold it."""
     return json.loads(json.dumps(value, default=str))

@@ -1,7 +1,6 @@
-"""What a check and a replay of an addon show to a person.
+"""Prints the result of a check and of a replay for people.
 
-Rows go to stdout and what explains them to stderr, also what could not be replayed: without that, a list would be taken
-for the whole week.
+Rows go to stdout, explanations to stderr, also what could not be replayed: without it the list would seem complete.
 """
 
 from __future__ import annotations

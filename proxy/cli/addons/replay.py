@@ -1,6 +1,6 @@
-"""A replay: an addon's file, edited perhaps, over the connections that the log holds. Runs in a process apart.
+"""Replays logged connections with an addon's file, which may have been edited. Runs in a process of its own.
 
-The other addons that are on take part as they are, since a decision is the work of all of them.
+The other enabled addons take part as they are, since a decision depends on all of them.
 """
 
 from __future__ import annotations
@@ -52,14 +52,15 @@ def replay(request: Mapping[str, Any]) -> Document:
     faults = _Faults()
     logging.getLogger().addHandler(faults)
     replayed = asyncio.run(_run_replay(addons, recording, setup))
-    notes += [f"hook {name} is not replayed" for name in HOOKS if _is_left_out(name, addons[-1])]
+    not_replayed = set(addons[-1].hooks) - set(REPLAYED) - _CALLED_ANYWAY
+    notes += [f"hook {name} is not replayed" for name in HOOKS if name in not_replayed]
     return {
         "addon": addons[-1].name,
         "with": sorted(addon.name for addon in addons[:-1]),
         "connections": replayed.plans,
         "signals": replayed.signals,
-        "decisions": [_decision(it) for it in replayed.decisions],
-        "weighings": [_weighing(it) for it in replayed.weighings],
+        "decisions": [_change(it, _plan(it.was), _plan(it.would_be)) for it in replayed.decisions],
+        "weighings": [_change(it, list(it.was), list(it.would_be)) for it in replayed.weighings],
         "left_out": {
             "unnamed": recording.unnamed,
             "older": recording.older,
@@ -74,7 +75,7 @@ def replay(request: Mapping[str, Any]) -> Document:
 
 
 class _Faults(logging.Handler):
-    """What the guard said of the addons."""
+    """Collects the warnings that the addon runner logs."""
 
     def __init__(self) -> None:
         super().__init__(logging.WARNING)
@@ -98,7 +99,7 @@ def _read(paths: Paths, since: float) -> Recording:
 def _load_others(
     paths: Paths, loaded: Loaded, name: str, load: Callable[[Path], Addon], notes: list[str]
 ) -> Iterator[Addon]:
-    """The other addons that are on."""
+    """Yields the other enabled addons; `notes` gets a sentence for each that cannot be loaded."""
     for it in find(paths.addons_dir, loaded.settings.addons):
         if it.name == name or not it.enabled:
             continue
@@ -139,40 +140,24 @@ async def _run_replay(loaded: list[Addon], recording: Recording, setup: Setup) -
 
 
 def _is_guarded(guard: Guard, outcome: Outcome) -> bool:
-    """Whether it was refused before any addon was asked."""
+    """Whether the address guard refused the request, before any addon was called."""
     plan, destination = outcome.plan, outcome.request.destination
     if plan.action is not Action.BLOCK or plan.before is not None:
         return False
     return destination.host == OWN_NAME or plan.why == guard.refuse_host(destination)
 
 
-def _is_left_out(hook: str, addon: Addon) -> bool:
-    return hook in addon.hooks and hook not in REPLAYED and hook not in _CALLED_ANYWAY
-
-
-def _decision(found: Decision) -> Document:
-    outcome = found.recorded.outcome
+def _change(changed: Decision | Weighing, was: object, would_be: object) -> Document:
+    """What the replay would change for one connection."""
+    outcome = changed.recorded.outcome
     destination = outcome.request.destination
     return {
         "at": outcome.at,
         "host": destination.host,
         "port": destination.port,
-        "network": found.recorded.network,
-        "was": _plan(found.was),
-        "would_be": _plan(found.would_be),
-    }
-
-
-def _weighing(found: Weighing) -> Document:
-    outcome = found.recorded.outcome
-    destination = outcome.request.destination
-    return {
-        "at": outcome.at,
-        "host": destination.host,
-        "port": destination.port,
-        "network": found.recorded.network,
-        "was": list(found.was),
-        "would_be": list(found.would_be),
+        "network": changed.recorded.network,
+        "was": was,
+        "would_be": would_be,
     }
 
 

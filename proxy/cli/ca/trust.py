@@ -110,14 +110,14 @@ def _document(certificate: x509.Certificate, folder: Path) -> dict[str, Any]:
 
 def _store_document(store: TrustStore, certificate: x509.Certificate | None) -> dict[str, Any]:
     try:
-        held, error = [entry.certificate for entry in store.entries()], ""
+        stored, error = [entry.certificate for entry in store.entries()], ""
     except BywayError as fault:
-        held, error = [], str(fault)
+        stored, error = [], str(fault)
     return {
         "store": store.title,
         "place": store.place,
-        "trusted": None if error else certificate in held,
-        "others": sorted(common_name(it) for it in held if it != certificate),
+        "trusted": None if error else certificate in stored,
+        "others": sorted(common_name(it) for it in stored if it != certificate),
         "error": error,
     }
 

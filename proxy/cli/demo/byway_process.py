@@ -73,7 +73,7 @@ def command(*words: str) -> list[str]:
 
 
 async def _listening(process: asyncio.subprocess.Process, run_file: Path) -> int | None:
-    """The port, once run.json says that it listens; None when the process has ended instead."""
+    """Waits until run.json has the port and returns it; None when the process has ended instead."""
     while process.returncode is None:
         if (port := _port(run_file)) is not None:
             return port
@@ -82,7 +82,7 @@ async def _listening(process: asyncio.subprocess.Process, run_file: Path) -> int
 
 
 def _port(run_file: Path) -> int | None:
-    """What run.json says; None while it is not there or not whole."""
+    """Returns the port in run.json; None while the file does not exist or is incomplete."""
     try:
         return int(json.loads(run_file.read_text())["port"])
     except (FileNotFoundError, ValueError):
@@ -100,5 +100,5 @@ async def _end(process: asyncio.subprocess.Process) -> None:
 
 
 def _environment() -> dict[str, str]:
-    """Without the user's own settings: they are for the user's own Byway."""
+    """Returns the environment without BYWAY_ variables: they are settings of the user's own Byway."""
     return {key: value for key, value in os.environ.items() if not key.startswith("BYWAY_")}

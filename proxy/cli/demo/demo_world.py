@@ -1,7 +1,7 @@
-"""The small world in which the demo plays: an origin, a censor on the way to it, and a relay that goes around.
+"""The servers of the demo: an origin, a censor on the direct path to it, and a relay with a path of its own.
 
-All of it is on loopback, in this process, and speaks real TLS and SOCKS5; the certificate is made for the occasion. It
-counts what it sees, so that the story can be checked and not only told.
+All of them listen on loopback, in this process, and speak real TLS and SOCKS5; the certificate is created for the
+demo. They count their connections, so that the demo can check what it prints.
 """
 
 from __future__ import annotations
@@ -30,7 +30,8 @@ _SOCKS5_REFUSED = b"\x05\x04\x00\x01" + bytes(6)
 
 
 class DemoWorld:
-    """`async with Stage(folder, open_name, blocked_name) as stage:`; `folder` takes the certificate and its key."""
+    """`async with DemoWorld(folder, open_name, blocked_name) as world:`; the certificate and its key are written to
+    `folder`."""
 
     def __init__(self, folder: Path, open_name: str, blocked_name: str) -> None:
         self.names = (open_name, blocked_name)
@@ -91,7 +92,7 @@ class DemoWorld:
         if self.blocked.encode() in hello:
             self.cut += 1
             sock: socket.socket = writer.get_extra_info("socket")
-            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _LINGER_0)  # close() then sends a reset and no FIN
             writer.transport.abort()
             return
         await _carry(reader, writer, self.origin_port, hello)

@@ -1,4 +1,4 @@
-"""What `byway test` shows: results as they come above a progress bar, a table at the end, a CSV.
+"""Prints the results of `byway test`: as they come above a progress bar, as a table at the end, as a CSV.
 
 A person sees a row for each site as soon as it is known; with --matrix there is a column for each route, at the end.
 Programs always get a column for each route.

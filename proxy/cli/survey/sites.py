@@ -31,14 +31,14 @@ _PUBLIC_LISTS = "https://github.com/citizenlab/test-lists"
 
 @dataclass(frozen=True, slots=True)
 class Sites:
-    """What to measure, in order, each once; and what was left out of a list, and why."""
+    """The sites to measure, in order, each once; and a sentence for each line of a list that was skipped."""
 
     urls: tuple[str, ...]
     skipped: tuple[str, ...] = ()
 
 
 def read_sites(named: Sequence[str], file: Path | None, listed: str | None, config_dir: Path) -> Sites:
-    """All that were asked for together. Raises Misused and ConfigError, each with a sentence."""
+    """Returns the sites that are named, in a file and in a list, together. Raises Misused and ConfigError."""
     urls, skipped = list[str](), list[str]()
     for text in named:
         if problem := _problem(text):
@@ -76,7 +76,7 @@ def _list_file(listed: str, config_dir: Path) -> Path:
 
 
 def _entries(text: str, name: str) -> Iterator[tuple[int, str]]:
-    """(line, URL or host) of a list. Raises ConfigError."""
+    """Yields the line number and the URL or host of each entry of a list. Raises ConfigError."""
     lines = io.StringIO(text.lstrip("\ufeff"), newline=None)  # of any system
     if (column := _url_column(lines.readline())) is not None:
         yield from _of_column(column, lines, name)
@@ -88,7 +88,7 @@ def _entries(text: str, name: str) -> Iterator[tuple[int, str]]:
 
 
 def _url_column(header: str) -> int | None:
-    """Where a CSV has its URLs; None when this is the header of none."""
+    """Returns the number of the column `url` of a CSV; None when this is no header of a CSV with one."""
     try:
         names = [name.strip().lower() for name in next(csv.reader([header]), ())]
     except csv.Error:
@@ -107,7 +107,7 @@ def _of_column(column: int, lines: Iterable[str], name: str) -> Iterator[tuple[i
 
 
 def _problem(text: str) -> str:
-    """Why this names no site; empty when it does."""
+    """Returns why the text names no site; empty when it names one."""
     try:
         site(text)
     except ValueError as error:

@@ -1,7 +1,7 @@
-"""What an interrupted test continues from: one private file in the state folder.
+"""The file from which an interrupted test continues: private, in the state folder.
 
-The first line has the sites and routes, each further one a result; a line that was not written whole is ignored, and
-those after it are read. The file is deleted when the test is done, and after the days that the log is kept. Hosts that
+The first line has the sites and routes, each further line a result; a line that is incomplete is ignored, and those
+after it are read. The file is deleted when the test is done, and when it is older than `[log] keep_days`. Hosts that
 may not be logged are not in it: they are tested again.
 """
 
@@ -32,14 +32,15 @@ Row = dict[str, Any]
 
 
 class SurveyFile:
-    """One survey on disk. It is begun with the first result, so that one that finds no Byway leaves nothing."""
+    """One survey on disk. The file is created with the first result, so that a test without a running Byway leaves
+    none."""
 
     def __init__(self, path: Path, urls: Sequence[str], routes: Sequence[str], rows: Iterable[Row] = ()) -> None:
         self._path = path
         self.urls = tuple(urls)
         self.routes = tuple(routes)
         self.rows: dict[str, Row] = {row["asked"]: row for row in rows}
-        self._kept = len(self.rows)
+        self._saved = len(self.rows)
 
     @classmethod
     def begin(cls, state_dir: Path, urls: Sequence[str], routes: Sequence[str]) -> SurveyFile:
@@ -56,7 +57,7 @@ class SurveyFile:
         lines = read_text(path, limit=FILE_LIMIT).splitlines()
         try:
             head = json.loads(lines[0])
-            return cls(path, head["urls"], head["routes"], _whole(lines[1:]))
+            return cls(path, head["urls"], head["routes"], _complete_rows(lines[1:]))
         except (ValueError, KeyError, IndexError, TypeError):
             raise BywayError(f"the interrupted test {survey} is damaged; delete {path}") from None
 
@@ -65,28 +66,28 @@ class SurveyFile:
         return self._path.stem
 
     @property
-    def left(self) -> list[str]:
-        """What has not been measured yet."""
+    def remaining(self) -> list[str]:
+        """The sites that are not measured yet."""
         return [url for url in self.urls if url not in self.rows]
 
     @property
-    def is_kept(self) -> bool:
-        """Something is on disk to go on from."""
-        return self._kept > 0
+    def is_on_disk(self) -> bool:
+        """Whether there is a file to continue from."""
+        return self._saved > 0
 
     def add(self, row: Row, *, keep: bool) -> None:
-        """Takes what came of a site, and writes it down when that is allowed. Raises BywayError when it cannot be."""
+        """Adds the result of a site, and with `keep` writes it to the file. Raises BywayError when that fails."""
         self.rows[row["asked"]] = row
         if not keep:
             return
         try:
-            if not self._kept:
+            if not self._saved:
                 self._write_head()
             with self._path.open("a", encoding="utf-8") as file:
-                file.write("\n" + json.dumps(row))
+                file.write("\n" + json.dumps(row))  # the newline first: an incomplete line before it stays alone
         except OSError as error:  # the disk is full
             raise BywayError(f"{self._path} cannot be written: {reason_of(error)}") from None
-        self._kept += 1
+        self._saved += 1
 
     def _write_head(self) -> None:
         private_folder(self._path.parent)
@@ -96,13 +97,14 @@ class SurveyFile:
             file.write(json.dumps({"urls": self.urls, "routes": self.routes}))
 
     def finish(self) -> None:
-        """It is done: nothing of it stays."""
+        """Deletes the file: the test is done."""
         self._path.unlink(missing_ok=True)
-        with contextlib.suppress(OSError):  # there are others
+        with contextlib.suppress(OSError):  # not empty: another survey was interrupted
             self._path.parent.rmdir()
 
 
-def _whole(lines: Iterable[str]) -> Iterator[Row]:
+def _complete_rows(lines: Iterable[str]) -> Iterator[Row]:
+    """Yields the rows of the lines that were written completely."""
     for line in lines:
         with contextlib.suppress(ValueError):  # the disk was full, or the machine stopped
             yield json.loads(line)
@@ -111,6 +113,6 @@ def _whole(lines: Iterable[str]) -> Iterator[Row]:
 def drop_old(state_dir: Path, *, days: float) -> None:
     """Deletes interrupted surveys that were not continued."""
     for path in (state_dir / FOLDER).glob("*.jsonl"):
-        with contextlib.suppress(OSError):  # gone already
+        with contextlib.suppress(OSError):  # another process deleted it
             if time.time() - path.stat().st_mtime > days * 86_400:
                 path.unlink()

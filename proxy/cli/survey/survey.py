@@ -1,7 +1,7 @@
 """`byway test`: many sites, each measured briefly on the chosen routes by the running Byway.
 
-Polite to the network: a few at once, each begun after a random delay. A result is kept as soon as it is known, so an
-interrupted test loses nothing and can be continued.
+Few sites are tested at once, each after a random delay. A result is saved as soon as it is known, so an interrupted
+test loses nothing and can be continued.
 """
 
 from __future__ import annotations
@@ -80,10 +80,12 @@ def _test(
 
     paths = call.paths
     if resume is None:
-        found = read_sites(sites or [], file, listed, paths.config_dir)
-        for sentence in (*found.skipped[:5], *_and_more(len(found.skipped) - 5)):
+        chosen = read_sites(sites or [], file, listed, paths.config_dir)
+        for sentence in chosen.skipped[:5]:
             call.output.hint(sentence)
-        survey = SurveyFile.begin(paths.state_dir, found.urls, routes.split(",") if routes else [])
+        if (more := len(chosen.skipped) - 5) > 0:
+            call.output.hint(f"{more} more lines were skipped")
+        survey = SurveyFile.begin(paths.state_dir, chosen.urls, routes.split(",") if routes else [])
     elif sites or file or listed or routes:
         raise Misused("--resume continues with the same sites and routes; do not name others")
     else:
@@ -95,14 +97,14 @@ def _test(
     view = View(call.output, survey, matrix=matrix, written=out)
     try:
         ended = _run(view, client, survey, at_once=at_once, jitter=jitter)
-    finally:  # what has come is worth having, whatever ended it
+    finally:  # also after an error: the results so far are written
         rows = [survey.rows[url] for url in survey.urls if url in survey.rows]
         if out is not None:
             write_csv(out, rows)
     view.finish(rows)
     if ended is None:
         survey.finish()
-    elif survey.is_kept:
+    elif survey.is_on_disk:
         call.output.hint(f"Continue with `byway test --resume {survey.id}`.")
     if ended is None and rows and all(row["verdict"]["words"] in _NO_NETWORK for row in rows):
         return Exit.NO_NETWORK
@@ -110,16 +112,17 @@ def _test(
 
 
 def _run(view: View, client: Client, survey: SurveyFile, *, at_once: int, jitter: float) -> Exit | None:
-    """Measures what is left. None: all of it; else how it ended. Raises the BywayError that ends it."""
-    left = survey.left
-    crew = _WorkerPool(client, left, survey.routes, jitter=jitter)
-    crew.start(min(at_once, len(left)))
+    """Measures the remaining sites. Returns None when all are measured, else how it ended. Raises the BywayError that
+    ends it."""
+    remaining = survey.remaining
+    workers = _WorkerPool(client, remaining, survey.routes, jitter=jitter)
+    workers.start(min(at_once, len(remaining)))
     try:
         with view:
-            for _ in left:
-                answer = crew.next()
+            for _ in remaining:
+                answer = workers.next()
                 if isinstance(answer, BaseException):
-                    if survey.is_kept:
+                    if survey.is_on_disk:
                         say(f"The results so far are kept: continue with `byway test --resume {survey.id}`.")
                     raise answer
                 survey.add(answer, keep=answer["kept"])
@@ -127,19 +130,20 @@ def _run(view: View, client: Client, survey: SurveyFile, *, at_once: int, jitter
     except KeyboardInterrupt:
         return Exit.INTERRUPTED
     finally:
-        crew.stop()
+        workers.stop()
     return None
 
 
 class _WorkerPool:
-    """Threads that each have the running Byway test one site after the other."""
+    """Threads that each have the running Byway test one site after another. They are daemons: an interrupt does not
+    wait for the tests under way."""
 
     def __init__(self, client: Client, urls: Sequence[str], routes: Sequence[str], *, jitter: float) -> None:
         self._client = client
         self._routes = list(routes)
         self._jitter = jitter
         self._waiting: queue.SimpleQueue[str] = queue.SimpleQueue()
-        self._told: queue.SimpleQueue[Row | BaseException] = queue.SimpleQueue()
+        self._results: queue.SimpleQueue[Row | BaseException] = queue.SimpleQueue()
         self._stopped = threading.Event()
         for url in urls:
             self._waiting.put(url)
@@ -149,14 +153,14 @@ class _WorkerPool:
             threading.Thread(target=self._work, name=f"test {place}", daemon=True).start()
 
     def stop(self) -> None:
-        """Begins nothing more. What is under way is given up with this process."""
+        """Starts no more tests. Those under way end with this process."""
         self._stopped.set()
 
     def next(self) -> Row | BaseException:
-        """What came next. An interrupt comes through: it does not where a wait has no end."""
-        while True:
+        """Returns the next result, or the error of a worker."""
+        while True:  # a wait without a timeout cannot be interrupted by Ctrl-C on all platforms
             with contextlib.suppress(queue.Empty):
-                return self._told.get(timeout=_WAIT_S)
+                return self._results.get(timeout=_WAIT_S)
 
     def _work(self) -> None:
         while not self._stopped.is_set():
@@ -167,14 +171,14 @@ class _WorkerPool:
             if self._stopped.wait(random.uniform(0, self._jitter)):  # noqa: S311 - no secret, only no lock-step
                 return
             try:
-                self._told.put(self._ask(url))
-            except (NotRunning, NotAllowed, Misused) as error:  # it would be so for every site
-                self._told.put(error)
+                self._results.put(self._ask(url))
+            except (NotRunning, NotAllowed, Misused) as error:  # it would be the same for every site
+                self._results.put(error)
                 return
             except (BywayError, OSError) as error:
-                self._told.put(_not_measured(url, str(error)))
-            except BaseException as error:  # the main thread tells it
-                self._told.put(error)
+                self._results.put(_not_measured(url, str(error)))
+            except BaseException as error:  # the main thread raises it
+                self._results.put(error)
                 return
 
     def _ask(self, url: str) -> Row:
@@ -192,7 +196,3 @@ def _not_measured(url: str, error: str) -> Row:
                "confirmed": False, "seen": error}  # fmt: skip
     return {"asked": url, "url": url, "kept": False, "verdict": verdict, "routes": [],
             "measured_at": time.time(), "measured_s": 0.0}  # fmt: skip
-
-
-def _and_more(count: int) -> list[str]:
-    return [f"{count} more lines were skipped"] if count > 0 else []

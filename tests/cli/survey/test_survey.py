@@ -226,7 +226,7 @@ def test_a_survey_that_cannot_be_kept_says_so(tmp_path: Path) -> None:
     survey = SurveyFile(path, ["https://a.example"], [])
     with pytest.raises(BywayError, match=r"0123abcd\.jsonl cannot be written: is a directory"):
         survey.add({"asked": "https://a.example"}, keep=True)
-    assert not survey.left  # it has come all the same
+    assert not survey.remaining  # it has come all the same
 
 
 def test_a_fault_at_one_site_ends_nothing(byway: Byway, running: Running) -> None:
@@ -268,9 +268,9 @@ def test_a_line_that_was_not_written_whole_is_measured_again(byway: Byway, runni
     file.write_text(file.read_text()[:-1])  # as on a full disk; what is written next must not be lost with it
 
     again = SurveyFile.resume(home.state, survey.id)
-    assert again.left == ["https://a.example", "https://b.example"]
+    assert again.remaining == ["https://a.example", "https://b.example"]
     again.add({"asked": "https://b.example", "verdict": {}}, keep=True)
-    assert SurveyFile.resume(home.state, survey.id).left == ["https://a.example"]
+    assert SurveyFile.resume(home.state, survey.id).remaining == ["https://a.example"]
 
 
 def test_a_damaged_survey_is_said_to_be(byway: Byway, running: Running, home: Home) -> None:
