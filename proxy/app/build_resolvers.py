@@ -55,9 +55,10 @@ def for_direct(
     policy: ResolverPolicy,
 ) -> Resolver:
     """Returns the resolver of direct routes. `query_paths` dial the encrypted DNS servers, the preferred one first."""
+    controls = tuple(host for page in settings.auto.controls if (host := urlsplit(page).hostname))
     return Resolver(
         settings.dns.hosts,
-        options=replace(_options(settings), mode=settings.dns.secure, controls=_hosts_of(settings.auto.controls)),
+        options=replace(_options(settings), mode=settings.dns.secure, controls=controls),
         policy=policy,
         guard=guard,
         system=_system_dns(settings),
@@ -111,7 +112,3 @@ def _system_dns(settings: Settings) -> StubResolver | None:
     return StubResolver(
         retry_s=settings.dns.retry_s, second_answer_s=settings.dns.second_answer_s, is_shared=is_public_suffix
     )
-
-
-def _hosts_of(pages: Sequence[str]) -> tuple[str, ...]:
-    return tuple(host for page in pages if (host := urlsplit(page).hostname))

@@ -30,6 +30,9 @@ _STEP_LIMIT_S = 120.0
 
 _OUTPUT_LIMIT = 300
 
+_PACKAGES = {"certutil": "; install libnss3-tools (Debian, Ubuntu) or nss-tools (Fedora)"}
+"""The packages of programs that are often missing."""
+
 _LOCKED = "SEC_ERROR_TOKEN_NOT_LOGGED_IN"
 """NSS's error for a store with a password; Firefox calls it the primary password."""
 
@@ -167,7 +170,7 @@ def run(step: TrustStep) -> bytes:
     """Runs one command and returns its stdout. Raises BywayError with its output when it fails."""
     program = find_program(step.words[0])
     if program is None:
-        raise BywayError(f"{step.words[0]} is missing{_package_hint(step.words[0])}")
+        raise BywayError(f"{step.words[0]} is missing{_PACKAGES.get(step.words[0], '')}")
     try:
         done = subprocess.run(
             [program, *step.words[1:]],
@@ -210,10 +213,3 @@ def _run_steps(
     if trusted is not wanted and not error and not pending:
         error = "the commands succeeded, but it is " + ("not there" if wanted else "still there")
     return TrustResult(store, trusted, error, pending)
-
-
-def _package_hint(program: str) -> str:
-    """The package to install, for programs that are often missing."""
-    if program == "certutil":
-        return "; install libnss3-tools (Debian, Ubuntu) or nss-tools (Fedora)"
-    return ""

@@ -256,7 +256,7 @@ class _Api:
         if "site" not in asked:
             raise Refused(400, "site is missing")
         page, otherwise = await self._page(asked["site"])
-        lines = self._measurements.lines(page, self._plan, otherwise=otherwise, fresh=asked.get("fresh", False))
+        lines = self._measurements.lines(page, self._plan, otherwise=otherwise, skip_cache=asked.get("fresh", False))
 
         async def documents() -> AsyncGenerator[Document, None]:
             async with contextlib.aclosing(lines):

@@ -84,15 +84,15 @@ class Measurements:
         ]
 
     async def lines(
-        self, page: ProbeTarget, plan: Planned, *, otherwise: ProbeTarget | None = None, fresh: bool = False
+        self, page: ProbeTarget, plan: Planned, *, otherwise: ProbeTarget | None = None, skip_cache: bool = False
     ) -> AsyncGenerator[Document, None]:
         """Measures `page` thoroughly. Yields a document with `step` for each step as it is done, then one with the
-        `verdict`, the routes and all steps. A cached measurement is used unless `fresh`.
+        `verdict`, the routes and all steps. A cached measurement is used unless `skip_cache`.
 
         Where no route connects to `page`, `otherwise` is measured too, and its document is yielded instead if a route
         delivers it."""
         first: Document = {}
-        async with contextlib.aclosing(self._measure(page, plan, fresh=fresh)) as lines:
+        async with contextlib.aclosing(self._measure(page, plan, skip_cache=skip_cache)) as lines:
             async for line in lines:
                 if "verdict" in line:
                     first = line
@@ -101,7 +101,7 @@ class Measurements:
         if otherwise is None or not _is_not_served(first):
             yield first
             return
-        async with contextlib.aclosing(self._measure(otherwise, plan, fresh=fresh)) as lines:
+        async with contextlib.aclosing(self._measure(otherwise, plan, skip_cache=skip_cache)) as lines:
             async for line in lines:
                 yield line if "verdict" not in line or line["verdict"]["through"] else first
 
@@ -112,7 +112,7 @@ class Measurements:
         *,
         routes: tuple[Route, ...] | None = None,
         thorough: bool = True,
-        fresh: bool = False,
+        skip_cache: bool = False,
     ) -> AsyncGenerator[Document, None]:
         """Makes one measurement over `routes`, or over all when that is None. Yields as `lines` does. One that is not
         `thorough` is cached, but not used by `lines`."""
@@ -120,7 +120,7 @@ class Measurements:
         stored, made = await plan(page.destination)
         setup = self._parts.setup()
         request = MeasurementRequest(page, made, stored, routes or measured_routes(setup.settings), thorough=thorough)
-        measured = self._cached(network, page) if thorough and not fresh else None
+        measured = self._cached(network, page) if thorough and not skip_cache else None
         was_cached = measured is not None
         if measured is None:
             began, steps = time.time(), list[MeasurementStep]()

@@ -71,7 +71,10 @@ class Engine:
     ) -> None:
         """Starts serving a client, from which `received` was read already; `first` is the path to its origin, if that
         is open. Closes the sockets on every path. Raises OSError."""
-        self._take_settings()
+        # A reload may have changed it since the last client.
+        stream_above = str(self._settings().inspect.stream_above_bytes)
+        if self.master.options.stream_large_bodies != stream_above:
+            self.master.options.update(stream_large_bodies=stream_above)
         try:
             reader, writer = await connect_streams(client, inspected.address, received)
         except BaseException:
@@ -96,11 +99,6 @@ class Engine:
             handler.close()
             await close_writer(writer)
 
-    def _take_settings(self) -> None:
-        limit = str(self._settings().inspect.stream_above_bytes)
-        if self.master.options.stream_large_bodies != limit:
-            self.master.options.update(stream_large_bodies=limit)
-
     @property
     def active(self) -> int:
         return len(self._handlers)
@@ -116,12 +114,12 @@ class Engine:
             return
         self._user_hooks = user_hooks
         wanted = [inner for addon_hooks in user_hooks for inner in traverse(addon_hooks) if has_hooks(inner.addon)]
-        for gone in [guarded for guarded in self._guarded if guarded.addon_hooks not in wanted]:
-            self._guarded.remove(gone)
-            self.master.addons.remove(gone)
-        there = [guarded.addon_hooks for guarded in self._guarded]
+        for guarded in [guarded for guarded in self._guarded if guarded.addon_hooks not in wanted]:
+            self._guarded.remove(guarded)
+            self.master.addons.remove(guarded)
+        present = [guarded.addon_hooks for guarded in self._guarded]
         for addon_hooks in wanted:
-            if addon_hooks not in there:
+            if addon_hooks not in present:
                 self._add_addon(GuardedAddon(addon_hooks, next(self._numbers)))
 
     def _add_addon(self, guarded: GuardedAddon) -> None:

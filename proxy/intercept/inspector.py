@@ -176,18 +176,14 @@ class MitmInspector:
             if self._engine is None:
                 if reason := unavailable():
                     raise BywayError(reason)
-                self._engine = await self._make_engine()
+                try:
+                    module = await asyncio.to_thread(importlib.import_module, "proxy.intercept.engine")
+                except Exception as error:  # code outside Byway may raise anything
+                    raise BywayError(f"mitmproxy cannot be imported: {error}") from error
+                self._engine = module.Engine(self._folders.engine, self._settings, self._addons, leaf=self._leaf)
             if self._leaves is None or not self._is_in_force(self._leaves):
                 self._leaves = await asyncio.to_thread(self._open_leaves)
             return self._engine
-
-    async def _make_engine(self) -> Engine:
-        try:
-            module = await asyncio.to_thread(importlib.import_module, "proxy.intercept.engine")
-        except Exception as error:  # code outside Byway may raise anything
-            raise BywayError(f"mitmproxy cannot be imported: {error}") from error
-        engine: Engine = module.Engine(self._folders.engine, self._settings, self._addons, leaf=self._leaf)
-        return engine
 
     def _open_leaves(self) -> Leaves:
         from proxy.ca import authority  # with cryptography: 50 ms that most runs never need

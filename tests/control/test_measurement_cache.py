@@ -54,7 +54,7 @@ async def asked(world: World) -> Asked:
 async def test_what_was_just_measured_counts(asked: Asked) -> None:
     assert (await asked.why())["measured_again"]
     assert not (await asked.why())["measured_again"]
-    assert (await asked.why(fresh=True))["measured_again"]
+    assert (await asked.why(skip_cache=True))["measured_again"]
 
 
 async def test_another_path_is_another_page(asked: Asked) -> None:
@@ -137,7 +137,7 @@ async def test_what_nobody_serves_over_https_is_measured_over_http(asked: Asked,
         means = replace(scene.means, dialer=lambda route: OnPort80(scene, route), carries=lambda *_: True)
         asked.world.measured_with = means if served else asked.world.means
         told = await asked.why(otherwise=page_of("http://site.test/"))
-        control = await asked.why(fresh=True)
+        control = await asked.why(skip_cache=True)
     assert told["url"] == ("http://site.test/" if served else "https://site.test/")
     assert told["verdict"]["words"] == ("works" if served else "site down"), told["verdict"]
     assert control["url"] == "https://site.test/", "without another page this one is told"

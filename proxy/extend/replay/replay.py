@@ -14,7 +14,7 @@ from enum import IntEnum
 from typing import Any
 
 from proxy.config.schema import Detect
-from proxy.detect.signals import Observed, observe
+from proxy.detect.signals import observe
 from proxy.extend.dispatch import Addons, read_only
 from proxy.extend.hooks import HOOKS
 from proxy.model import Action, Attempt, Inbound, NetworkId, Outcome, Plan
@@ -90,22 +90,22 @@ class Scene:
 
 async def replay_connections(connections: Sequence[RecordedConnection], addons: Addons, scene: Scene) -> Replayed:
     """Calls the hooks of `addons` for all connections. Does not raise for what they do: see their faults."""
-    found = Replayed()
+    result = Replayed()
     for event in sorted(_events(connections), key=lambda event: (event.at, event.kind)):
         outcome = event.recorded.outcome
         scene.set(event.at, event.recorded.network)
         match event.kind:
             case _Kind.PLANNED if scene.is_guarded(outcome):
-                found.refused_by_guard += 1
+                result.refused_by_guard += 1
             case _Kind.PLANNED:
-                await _replay_decision(event.recorded, addons, scene.registry, found)
+                await _replay_decision(event.recorded, addons, scene.registry, result)
             case _Kind.TRIED:
                 await _notify(addons, "attempt", outcome.request, event.attempt)
             case _Kind.WEIGHED if addons.refines or _logged_refinements(outcome):
-                _replay_signals(event.recorded, addons, scene.detect, found)
+                _replay_signals(event.recorded, addons, scene.detect, result)
             case _Kind.ENDED:
                 await _notify(addons, "outcome", outcome)
-    return found
+    return result
 
 
 def _events(connections: Sequence[RecordedConnection]) -> Iterator[_Event]:
@@ -123,13 +123,13 @@ def _events(connections: Sequence[RecordedConnection]) -> Iterator[_Event]:
         yield _Event(max(judged_at, outcome.at + outcome.duration), _Kind.ENDED, recorded)
 
 
-async def _replay_decision(recorded: RecordedConnection, addons: Addons, registry: Registry, found: Replayed) -> None:
+async def _replay_decision(recorded: RecordedConnection, addons: Addons, registry: Registry, result: Replayed) -> None:
     was = recorded.outcome.plan
     given = was if was.before is None else was.before
     would_be = await addons.decide(recorded.outcome.request, given, registry)
-    found.plans += 1
+    result.plans += 1
     if not has_same_effect(was, would_be):
-        found.decisions.append(Decision(recorded, would_be))
+        result.decisions.append(Decision(recorded, would_be))
 
 
 def has_same_effect(one: Plan, other: Plan) -> bool:
@@ -139,33 +139,29 @@ def has_same_effect(one: Plan, other: Plan) -> bool:
     return (one.action, one.routes, one.intercept) == (other.action, other.routes, other.intercept)
 
 
-def _replay_signals(recorded: RecordedConnection, addons: Addons, detect: Detect, found: Replayed) -> None:
-    """Compares in words: the log has the addons' changes of signals in words only."""
+def _replay_signals(recorded: RecordedConnection, addons: Addons, detect: Detect, result: Replayed) -> None:
+    """Replays the signals of a connection. Compares texts: the log has the changes that addons made as text only."""
     outcome = recorded.outcome
     observed_signals = observe(outcome, detect.weights, gave_up_s=detect.gave_up_s)
-    clear = [observed for observed in observed_signals if not _weight_is_uncertain(observed)]
-    found.signals += len(clear)
-    found.unclear += len(observed_signals) - len(clear)
+    # Redirects of unrelated sites to one place weigh more together; the log does not say how much.
+    clear = [observed for observed in observed_signals if not observed.leads_to]
+    result.signals += len(clear)
+    result.unclear += len(observed_signals) - len(clear)
     for observed in clear:
         addons.refine(read_only(outcome), observed.signal)
     would_be = _split_refinements(addons.take_refinements(outcome.request.id))
     was = _logged_refinements(outcome)
     if len(clear) == len(observed_signals) and Counter(was) != Counter(would_be):
-        found.weighings.append(Weighing(recorded, was, would_be))
-
-
-def _weight_is_uncertain(observed: Observed) -> bool:
-    """Redirects of unrelated sites to one place weigh more together; the log does not say how much."""
-    return bool(observed.leads_to)
+        result.weighings.append(Weighing(recorded, was, would_be))
 
 
 def _logged_refinements(outcome: Outcome) -> tuple[str, ...]:
-    """How addons changed its signals, as logged."""
+    """Returns how addons changed the signals of a connection, as logged."""
     attempt = outcome.direct_attempt
-    return () if attempt is None else _split_refinements(str(attempt.evidence.get(KEPT_AS, "")))
+    return () if attempt is None else _split_refinements(str(attempt.evidence.get(REFINEMENTS_KEY, "")))
 
 
-KEPT_AS = "addons"
+REFINEMENTS_KEY = "addons"
 """The key of an attempt's evidence that says how addons changed its signals."""
 
 

@@ -16,7 +16,7 @@ from proxy.extend.guard.time_limit import TimeLimit
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading import loader
 from proxy.extend.replay.recording_api import RecordingApi
-from proxy.extend.replay.replay import KEPT_AS, Replayed, Scene, has_same_effect, replay_connections
+from proxy.extend.replay.replay import REFINEMENTS_KEY, Replayed, Scene, has_same_effect, replay_connections
 from proxy.model import DIRECT, Action, Inbound, NetworkId, Outcome, Plan, Protocol, Route, Symptom, as_evidence
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.store.recording import RecordedConnection
@@ -209,7 +209,7 @@ def signal(request, signal):
 def weighed(text: str, symptom: Symptom = Symptom.RESET) -> Outcome:
     attempt = failed(symptom)
     if text:
-        attempt = replace(attempt, evidence=as_evidence({KEPT_AS: text}))
+        attempt = replace(attempt, evidence=as_evidence({REFINEMENTS_KEY: text}))
     return replace(outcome(attempt, delivered(TOR)), plan=AUTO)
 
 
