@@ -39,7 +39,7 @@ _NOT_FAILED = frozenset({Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED})
 
 
 def result(tried: Attempt, protocol: str = "") -> str:
-    """`delivered`, or what stopped it. `protocol` is that of the connection's row."""
+    """Returns `delivered`, or what stopped the attempt. `protocol` is that of the connection's row."""
     if tried["stage"] == Stage.DONE:
         return stage_in_words(Stage.DONE)
     if not tried["symptom"]:
@@ -50,25 +50,15 @@ def result(tried: Attempt, protocol: str = "") -> str:
         return str(tried["symptom"])
 
 
-def stage(tried: Attempt) -> str:
-    """The stage that an attempt reached; empty when it delivered."""
-    if tried["stage"] == Stage.DONE:
-        return ""
-    try:
-        return stage_in_words(Stage(tried["stage"]))
-    except ValueError:  # of another version
-        return str(tried["stage"])
-
-
 def attempt(tried: Attempt, protocol: str = "") -> str:
-    """One attempt in a line: `direct: connection reset after the TLS ClientHello, after 40 ms (error)`."""
+    """Returns one attempt in a line: `direct: connection reset after the TLS ClientHello, after 40 ms (error)`."""
     error = f" ({tried['error']})" if tried["error"] else ""
     after = "in" if tried["stage"] == Stage.DONE else "after"
     return f"{tried['route']}: {result(tried, protocol)}, {after} {span(tried['elapsed_s'])}{error}"
 
 
 def failures(row: Mapping[str, Any]) -> list[str]:
-    """What failed in a connection before a route delivered, or without one: `direct: reset`."""
+    """Returns what failed in a connection before a route delivered, or without one: `direct: reset`."""
     return [
         f"{tried['route']}: {_SHORT.get(tried['symptom']) or result(tried)}"
         for tried in row["attempts"]

@@ -1,8 +1,8 @@
-"""Speaks to a running Byway.
+"""The client of the control API of a running Byway.
 
-`run.json` in the state folder, or where that cannot be written in a fallback folder, says where its control socket is;
-the file is the user's own, 0600. http.client is used
-because it loads ten times faster than aiohttp, and `byway status` is typed often.
+`run.json` in the state folder, or in a fallback folder where that cannot be written, says where the control socket is;
+the file is private to the user (0600). http.client is used because it loads ten times faster than aiohttp, and
+`byway status` is typed often.
 """
 
 from __future__ import annotations
@@ -91,7 +91,7 @@ class Client:
         return self._stream("GET", _with_query(path, query), None)
 
     def post_and_follow(self, path: str, body: Mapping[str, Any]) -> Iterator[Document]:
-        """The objects of an answer that takes its time, as they come."""
+        """Yields the objects of an answer that takes long, as they come."""
         return self._stream("POST", path, body)
 
     def _stream(self, method: str, path: str, body: Mapping[str, Any] | None) -> Iterator[Document]:
@@ -170,6 +170,7 @@ class _UnixConnection(http.client.HTTPConnection):
         self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
         self.sock.settimeout(self._timeout_s)
         self.sock.connect(os.fspath(self._path))
+        # Checked before the token is sent: in a shared folder another user could listen at this path.
         uid = peer_uid(self.sock)
         if uid is not None and uid != os.getuid():
             self.sock.close()

@@ -11,7 +11,7 @@ import contextlib
 import os
 import sqlite3
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -31,12 +31,13 @@ from proxy.model import UNKNOWN_NETWORK, NetworkId, Override
 from proxy.model.errors import BywayError, ConfigError
 from proxy.net.uplink.network_id import network_id, read_uplink
 from proxy.store import queries
+from proxy.store.database import Query
 from proxy.store.file import open_reader
 from proxy.store.relay_tests import RelayTests, place
 
 T = TypeVar("T")
 
-Query = Mapping[str, str | int | float | None]
+Parameters = Mapping[str, str | int | float | None]
 
 
 class Stored:
@@ -72,16 +73,16 @@ class Stored:
                 return versioned(relays=self._relays())
         raise NotRunning("this needs a running Byway; start it with `byway run`")
 
-    def _log(self, query: Query) -> list[Document]:
-        site, row_id = query.get("site"), query.get("id")
-        since, limit = query.get("since"), query.get("limit")
+    def _log(self, selected: Parameters) -> list[Document]:
+        site, row_id = selected.get("site"), selected.get("id")
+        since, limit = selected.get("since"), selected.get("limit")
         return self._ask(
             lambda db: queries.log(
                 db,
                 since=float(since or 0.0),
                 site=None if site is None else _scope(str(site)),
-                route=_text(query.get("route")),
-                outcome=_text(query.get("outcome")),
+                route=_text(selected.get("route")),
+                outcome=_text(selected.get("outcome")),
                 row_id=None if row_id is None else int(row_id),
                 limit=int(limit or 200),
             )
@@ -137,7 +138,7 @@ class Stored:
         last = self._ask(lambda db: queries.log(db, limit=1))
         return NetworkId(str(last[0]["network"])) if last else now
 
-    def _ask(self, query: Callable[[sqlite3.Connection], T]) -> T:
+    def _ask(self, query: Query[T]) -> T:
         try:
             return _ask(self._file, query)
         except (sqlite3.Error, OSError, UnicodeDecodeError) as error:  # the last: SQLite's message quotes the file
@@ -146,7 +147,7 @@ class Stored:
             raise Misused(str(error)) from None
 
 
-def _ask(file: Path, query: Callable[[sqlite3.Connection], T]) -> T:
+def _ask(file: Path, query: Query[T]) -> T:
     """Runs a query on a log. Raises sqlite3.Error and OSError."""
     try:
         with contextlib.closing(open_reader(file)) as db:

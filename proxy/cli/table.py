@@ -1,8 +1,8 @@
 """Rows as columns that fit a terminal.
 
 A column is as wide as its longest cell. When the line would be too long, the last column is wrapped, then the others
-are narrowed. Words are never broken: a host, a path or a URL is there to be copied. One that is too long for its
-column pushes what follows it to the next line.
+are narrowed. Words are never broken, so that a host, a path or a URL can be copied. One that is too long for its
+column moves what follows it to the next line.
 
 `rich.table` is not used: it cuts or breaks words that are longer than their column, its import takes 80 ms of CPU in
 place of 5, and a table of 2,000 rows takes 550 ms in place of 24.

@@ -1,7 +1,7 @@
-"""Values to rows and back: the only place that knows both the model and the tables.
+"""Converts values of the model to rows and back: the only module that knows both the model and the tables.
 
-Every value goes in as a parameter, never as SQL. A text that UTF-8 cannot hold (a lone surrogate, from bytes of a peer)
-becomes a blob and comes back as it was; what a damaged file holds is read as far as it makes sense.
+Every value is a parameter, never a part of the SQL. A text that UTF-8 cannot encode (a lone surrogate, from bytes of a
+peer) is stored as a blob and read back unchanged; values of a damaged file are read as far as they make sense.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from proxy.model import (
 
 HOUR_S = 3600
 MOMENT_MAX = 1e11
-"""A date far in the future (the year 5138), and still one that every calendar takes."""
+"""The latest moment that is accepted, in seconds since the epoch: the year 5138, which `datetime` can represent."""
 
 _NOT_COUNTED = frozenset(
     {Symptom.NONE, Symptom.ABANDONED, Symptom.SKIPPED, Symptom.FORBIDDEN, Symptom.LOCAL, Symptom.OFFLINE}
@@ -91,7 +91,7 @@ def from_text(value: object) -> str:
 
 @dataclass(slots=True)
 class Batch:
-    """Rows that are to be written in one transaction."""
+    """Rows to write in one transaction."""
 
     outcomes: list[Row] = field(default_factory=list)
     attempts: list[Row] = field(default_factory=list)
@@ -102,7 +102,7 @@ class Batch:
     relays: dict[tuple[int, str, str], list[float]] = field(default_factory=dict)
 
     def add_outcome(self, row_id: int, outcome: Outcome, network: NetworkId) -> None:
-        """An outcome by name, with its attempts."""
+        """Adds an outcome by name, with its attempts."""
         destination = outcome.request.destination
         self.outcomes.append(
             (
@@ -168,7 +168,8 @@ class Batch:
             self.beliefs[change.scope, change.network] = change.belief
 
     def write(self, db: sqlite3.Connection) -> None:
-        """Writes all; the caller begins and ends the transaction."""
+        """Writes everything; the caller begins and ends the transaction. Raises sqlite3.Error, and OverflowError for a
+        number of more than 64 bits."""
         db.executemany(_INSERT_OUTCOME, self.outcomes)
         db.executemany(_INSERT_ATTEMPT, self.attempts)
         db.executemany(_INSERT_CHANGE, self.changes)
@@ -190,81 +191,82 @@ class Batch:
 
 
 def read_beliefs(rows: Iterable[Sequence[object]]) -> tuple[list[Belief], int]:
-    """Beliefs from rows of `BELIEF_COLUMNS`, and how many rows made no sense."""
-    beliefs, senseless = [], 0
+    """Reads beliefs from rows of `BELIEF_COLUMNS`. Returns them and the number of unreadable rows."""
+    beliefs, unreadable = [], 0
     for row in rows:
         try:
             beliefs.append(_to_belief(dict(zip(BELIEF_COLUMNS, row, strict=True))))
-        except (ValueError, TypeError, OverflowError, RecursionError):  # the last: of nested JSON
-            senseless += 1
-    return beliefs, senseless
+        except (ValueError, TypeError, OverflowError, RecursionError):  # RecursionError: deeply nested JSON
+            unreadable += 1
+    return beliefs, unreadable
 
 
 def read_overrides(rows: Iterable[Sequence[object]]) -> tuple[dict[str, Override], int]:
-    """Overrides from rows of (host, action, relay), and how many made no sense."""
-    overrides, senseless = {}, 0
+    """Reads overrides from rows of (host, action, relay). Returns them and the number of unreadable rows."""
+    overrides, unreadable = {}, 0
     for host, action, relay in rows:
         try:
             overrides[from_text(host)] = Override(Action(from_text(action)), from_text(relay))
         except ValueError:
-            senseless += 1
-    return overrides, senseless
+            unreadable += 1
+    return overrides, unreadable
 
 
 def _plan(plan: Plan) -> str:
-    """The plan as JSON, without what the columns `action` and `why` hold. `before` is the plan that addons got."""
+    """Returns the plan as JSON, without the columns `action` and `why`. `before` is the plan that addons received."""
     before = plan.before
     stored: Document = {"routes": [str(route) for route in plan.routes], "intercept": plan.intercept}
     if before is not None:
         routes = [str(route) for route in before.routes]
-        given = {"action": before.action, "routes": routes, "why": before.why, "intercept": before.intercept}
-        stored["before"] = given
-    return json.dumps(stored)  # ASCII, whatever is in it
+        stored["before"] = {
+            "action": before.action, "routes": routes, "why": before.why, "intercept": before.intercept
+        }  # fmt: skip
+    return json.dumps(stored)  # escapes everything but ASCII, also a lone surrogate
 
 
 def read_plan(action: object, why: object, stored: object) -> Plan | None:
-    """The plan as it was; None for a row of an older Byway. Raises ValueError, TypeError or KeyError for one that makes
-    no sense."""
+    """Reads a plan; None for a row of an older Byway. Raises ValueError, TypeError or KeyError for a plan that makes no
+    sense."""
     if stored is None:
         return None
     document = json.loads(from_text(stored))
     if not isinstance(document, dict):
-        raise TypeError("a plan is no list")
+        raise TypeError("a plan is a JSON object")
     before = document.get("before")
     plan = Plan(Action(from_text(action)), _routes(document), from_text(why), bool(document["intercept"]))
     if before is None:
         return plan
-    given = Plan(Action(before["action"]), _routes(before), str(before["why"]), bool(before["intercept"]))
-    return replace(plan, before=given)
+    plan_before = Plan(Action(before["action"]), _routes(before), str(before["why"]), bool(before["intercept"]))
+    return replace(plan, before=plan_before)
 
 
 def read_evidence(text: object) -> Document:
-    """An attempt's evidence, as far as it makes sense: names and plain values."""
+    """Reads an attempt's evidence. Values that are no text, number, bool or null are left out."""
     try:
-        found = json.loads(from_text(text))
+        stored = json.loads(from_text(text))
     except (ValueError, RecursionError):
         return {}
-    if not isinstance(found, dict):
+    if not isinstance(stored, dict):
         return {}
-    return {name: value for name, value in found.items() if value is None or _is_plain(value)}
-
-
-def _is_plain(value: object) -> bool:
-    return isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    return {
+        name: value
+        for name, value in stored.items()
+        if value is None or isinstance(value, str | int) or (isinstance(value, float) and math.isfinite(value))
+    }
 
 
 def read_moment(value: object) -> float:
-    """Seconds since the epoch, as a row holds them. Raises ValueError for what is no date."""
+    """Reads a moment, in seconds since the epoch. Raises ValueError for what is none."""
     return _number(value, most=MOMENT_MAX)
 
 
 def read_span(value: object) -> float:
-    """A length of time in seconds. Raises ValueError."""
+    """Reads a length of time in seconds. Raises ValueError."""
     return _number(value)
 
 
 def read_count(value: object) -> int:
-    """A number of things. Raises ValueError."""
+    """Reads a count. Raises ValueError."""
     if not isinstance(value, int) or value < 0:
         raise ValueError(f"{value!r} is not a count")
     return value
@@ -288,13 +290,14 @@ def _attempt(attempt: Attempt) -> Row:
 
 
 def _belief(belief: Belief) -> Row:
-    return tuple(_belief_value(name, getattr(belief, name)) for name in BELIEF_COLUMNS)
-
-
-def _belief_value(name: str, value: Any) -> Any:
-    if name in ("exits", "rungs_failed"):
-        return json.dumps(value)
-    return to_text(str(value)) if isinstance(value, str) else value
+    row: list[Any] = []
+    for name in BELIEF_COLUMNS:
+        value = getattr(belief, name)
+        if name in ("exits", "rungs_failed"):
+            row.append(json.dumps(value))
+        else:
+            row.append(to_text(str(value)) if isinstance(value, str) else value)
+    return tuple(row)
 
 
 def _to_belief(row: Document) -> Belief:
@@ -333,7 +336,7 @@ def _to_belief(row: Document) -> Belief:
 
 
 def _number(value: object, *, most: float = 1e15) -> float:
-    """A date, a length or a count: finite and not negative."""
+    """Reads a number that is finite and not negative. Raises ValueError."""
     if not isinstance(value, int | float) or not 0 <= value <= most:
         raise ValueError(f"{value!r} is not a number from 0 to {most:g}")
     return float(value)

@@ -1,7 +1,7 @@
 """Reads the input of `byway relay add`: a URL, a file of URLs or standard input; and the password that a URL lacks.
 
-Lines that cannot be read are reported with file and line and do not keep the others out. Nothing that was given is ever
-printed but with *** for passwords.
+Lines that cannot be read are reported with file and line, and the others are added. The input is never printed without
+*** in place of passwords.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ STANDARD_INPUT = "-"
 
 @dataclass(frozen=True, slots=True)
 class Given:
-    """The relays that were given, and a sentence, with its place, for each line that is none."""
+    """The relays in the input, and a sentence with its place for each line that is none."""
 
     relays: tuple[NewRelay, ...]
     problems: tuple[str, ...] = ()
-    from_arguments: bool = False  # what stands on a command line is kept in the shell's history
+    from_arguments: bool = False  # a command line stays in the shell's history
 
 
 def read_given(text: str) -> Given:
-    """Raises Misused for a URL that cannot be read, and ConfigError for a file that cannot."""
+    """Reads a URL, the file of that name, or standard input for "-". Raises Misused for a URL that cannot be parsed,
+    and ConfigError for a file that cannot be read."""
     if text == STANDARD_INPUT:
         return _read_lines(sys.stdin.read(FILE_LIMIT), "standard input")
     if "://" not in text and Path(text).is_file():
@@ -42,7 +43,8 @@ def read_given(text: str) -> Given:
     try:
         return Given((_new_relay(text),), from_arguments=True)
     except ValueError as error:
-        hint = f"; there is no file {text} either" if _looks_like_a_file(text) else ""
+        names_file = "://" not in text and ":" not in text and ("/" in text or text.endswith(".txt"))
+        hint = f"; there is no file {text} either" if names_file and text.isprintable() else ""
         raise Misused(f"{error}{hint}") from None
 
 
@@ -60,7 +62,7 @@ def ask_password(new: NewRelay) -> NewRelay:
 
 
 def _read_lines(text: str, source: str) -> Given:
-    """One URL a line; what follows a # at the start of a line, or after a space, is a comment."""
+    """Reads one URL a line; a # at the start of a line, or after a space, begins a comment."""
     first = text.lstrip().partition("\n")[0]
     if "://" not in first and not first.startswith("#") and (sentence := share_links.explain(text.strip())):
         raise ConfigError(f"{source}: {sentence}")
@@ -98,7 +100,3 @@ def _lacks_password(url: str) -> bool:
         return False
     parsed = relay_url.parse(url)
     return bool(parsed.user) and not parsed.password and parsed.kind not in (RelayKind.SOCKS4, RelayKind.SOCKS4A)
-
-
-def _looks_like_a_file(text: str) -> bool:
-    return "://" not in text and ":" not in text and text.isprintable() and ("/" in text or text.endswith(".txt"))

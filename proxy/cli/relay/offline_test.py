@@ -35,8 +35,8 @@ _NOT_ASKED = Opinion(asked=False, error="only `byway relay test` uses PySocks")
 
 
 def try_offline(paths: Paths, names: Sequence[str], to: str | None, *, ask_pysocks: bool = True) -> dict[str, Any]:
-    """The answer that the running Byway would give, with `pysocks` and `disagreement` in each result. What is found is
-    remembered as the running Byway would.
+    """Returns the answer that the running Byway would give, with `pysocks` and `disagreement` in each result, and saves
+    the results as it would.
 
     Raises ConfigError and Misused."""
     return asyncio.run(_try(paths, names, to, ask_pysocks=ask_pysocks))
@@ -88,7 +88,7 @@ def _result(trial: Trial, opinion: Opinion) -> dict[str, Any]:
 
 
 def disagreement(trial: Trial, opinion: Opinion) -> str:
-    """A sentence when the two results differ; empty when they agree, or when PySocks was not asked."""
+    """Returns a sentence when the two results differ; empty when they agree, or when PySocks was not used."""
     if not opinion.asked or trial.ok == opinion.ok:
         return ""
     if opinion.ok:
