@@ -1,9 +1,9 @@
-"""Is the uplink well, and is the network one to learn on at all? The control gate, and the states of a network.
+"""The health of a network: the control gate, and the states in which nothing is learned.
 
-A host is blamed only when, after its flight was sent, another host delivered direct on the same network: by the user's
-own traffic first, and when there is none by a control page, at most one a minute and only beside a visit. Nothing is
-learned while the machine is offline, behind a portal's login page, on a network where only domestic hosts answer, or in
-the first seconds after waking. Relays say nothing here: they may well when the direct path is cut, and the reverse.
+A signal counts only when, after its flight was sent, another host delivered direct on the same network: in the user's
+own traffic first, and when there is none, a control page, at most one a minute and only beside a visit. Nothing is
+learned while the computer is offline, behind a captive portal, on a restricted network, or in the first seconds after
+resume. Relays are no control: they may work while direct is cut, and the reverse.
 """
 
 from __future__ import annotations
@@ -24,17 +24,17 @@ FAILING_MAX = 64
 NEVER = float("-inf")
 
 _NEEDS_CONTROL = frozenset({NetworkState.RESTRICTED, NetworkState.PORTAL})
-"""While a network is so, controls are asked beside visits until they say that it is over."""
+"""States in which control pages are requested beside visits until they show that the state is over."""
 
 _CLOCK_S = 3600.0
-"""A valid certificate this young shows that the clock is right."""
+"""A valid certificate within this time shows that the clock is right."""
 
 _PROOFS = 2
-"""A client that trusts what direct brings speaks against a login page for so many intervals between two controls."""
+"""Intervals between two control pages for which an accepted certificate outweighs a page that a portal replaced."""
 
 
 class DirectDelivery(Protocol):
-    """A host's domain, and when it last delivered direct; the date moves on by itself."""
+    """A host's domain, and when it last delivered direct. The owner may move the date on."""
 
     @property
     def domain(self) -> str: ...
@@ -45,7 +45,7 @@ class DirectDelivery(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """One delivery."""
+    """One direct delivery, at a fixed time."""
 
     domain: str
     at: float
@@ -56,8 +56,8 @@ _NO_DELIVERY = Delivery("", NEVER)
 
 @dataclass(slots=True)
 class _NetworkRecord:
-    """One network. `last` is who delivered last; `before_at` is when any other domain last did: that is enough to know
-    when a domain other than a given one did."""
+    """One network. `last` delivered last, and `before_at` is when any other domain last did: both together tell when a
+    domain other than a given one delivered."""
 
     last: DirectDelivery = _NO_DELIVERY
     before_at: float = NEVER
@@ -65,12 +65,12 @@ class _NetworkRecord:
     failing: Bounded[str, float] = field(default_factory=lambda: Bounded(FAILING_MAX))
     control_results: dict[str, tuple[ConnectivityResult, float, bool]] = field(
         default_factory=dict
-    )  # host → (what, when, domestic)
+    )  # host → (result, when, is it domestic)
     passes: int = 0  # foreign controls that passed in a row
     failed_relay_count: int = 0  # while restricted: connections in a row for which no relay got through
     control_at: float = NEVER
-    portal_suspected: bool = False  # what came in a site's place may come in the place of all
-    trusted_at: float = NEVER  # when a client last took the certificate that direct brought, or a control was well
+    portal_suspected: bool = False  # something else answered in place of a site
+    trusted_at: float = NEVER  # when a client last accepted a certificate over direct, or a control page was well
     resigned: dict[str, Bounded[str, bool]] = field(default_factory=dict)  # issuer → domain → was it a control
 
 
@@ -85,14 +85,14 @@ class NetworkHealth:
     # -- control gate ---------------------------------------------------------------------------------------------
 
     def is_last(self, network: NetworkId, by: DirectDelivery) -> bool:
-        """Whether `by` is the latest direct delivery on a network that is well, so that only its date has to move."""
+        """Whether `by` is the latest direct delivery on a network in state OK, so that only its date has to move."""
         record = self._records.get(network)
         return record is not None and record.last is by and record.state is NetworkState.OK
 
     def on_direct_delivery(self, network: NetworkId, by: DirectDelivery) -> None:
-        """A host delivered direct."""
+        """Notes that a host delivered direct."""
         record = self._records.get(network) or self._record(network)
-        if by.at < record.last.at:  # told late
+        if by.at < record.last.at:  # reported late
             if by.domain != record.last.domain:
                 record.before_at = max(record.before_at, by.at)
         else:
@@ -100,13 +100,12 @@ class NetworkHealth:
                 record.before_at = record.last.at
             record.last = by
         if record.failing and record.failing.pop(by.domain, None) is not None:
-            self._passed(record)  # it is foreign: a domestic one would not have failed
+            self._passed(record)  # it had failed, so it is foreign
         if record.state is NetworkState.OFFLINE:
             record.state = NetworkState.OK
 
     def on_certificate_accepted(self, network: NetworkId, now: float) -> None:
-        """A client took the certificate that direct brought: no login page stood in for that site, as one may that only
-        began to answer."""
+        """A client accepted a certificate over direct, so no portal answered in place of that site."""
         record = self._records.get(network) or self._record(network)
         record.trusted_at = now
         if record.state is NetworkState.PORTAL:
@@ -120,16 +119,16 @@ class NetworkHealth:
         return (record.last.at if record.last.domain != domain else record.before_at) >= sent
 
     def suspect_portal(self, network: NetworkId) -> None:
-        """Something came in the place of a site; a control shall tell whether it comes in the place of all."""
+        """Something else answered in place of a site: a control page must show whether a portal replaces all."""
         self._record(network).portal_suspected = True
 
     def needs_control(self, network: NetworkId) -> bool:
-        """Whether a control is due, or will be, though no signal waits."""
+        """Whether a control page is due, or will be, though no signal waits."""
         record = self._records.get(network)
         return record is not None and (record.portal_suspected or record.state in _NEEDS_CONTROL)
 
     def control_wanted(self, network: NetworkId, now: float, *, waits: bool) -> bool:
-        """Whether to ask a control page now; True claims it. `waits`: a signal waits at the control gate."""
+        """Whether to request a control page now; True claims it. `waits`: a signal waits at the control gate."""
         record = self._record(network)
         if 0 <= now - record.control_at < self._settings.control_interval_s:
             return False
@@ -145,8 +144,8 @@ class NetworkHealth:
         return True
 
     def seems_restricted(self, network: NetworkId, now: float) -> bool:
-        """Whether only the controls have yet to say that nothing foreign answers: so many domains have failed since
-        a foreign one last passed."""
+        """Whether so many domains have failed since a foreign one last worked that only the control pages have yet to
+        show a restriction."""
         record = self._records.get(network)
         if record is None or record.state is not NetworkState.OK:
             return False
@@ -155,7 +154,7 @@ class NetworkHealth:
     # -- states ----------------------------------------------------------------------------------------------------
 
     def state(self, network: NetworkId) -> NetworkState:
-        """What is held about a network as a whole."""
+        """The state of a network as a whole."""
         record = self._records.get(network)
         if record is None:
             return NetworkState.OK
@@ -165,7 +164,7 @@ class NetworkHealth:
         return NetworkState.SHUT if is_shut else record.state
 
     def may_learn(self, network: NetworkId, now: float) -> bool:
-        """Whether a failure on `network` may mean anything at all."""
+        """Whether a failure on `network` may be evidence about a site."""
         return now >= self._quiet_until and self.state(network) in (NetworkState.OK, NetworkState.INSPECTED)
 
     def worked_at(self, network: NetworkId) -> float:
@@ -174,17 +173,17 @@ class NetworkHealth:
         return record.last.at if record is not None else NEVER
 
     def may_blame_relays(self, network: NetworkId, now: float) -> bool:
-        """Whether what fails at a relay on `network` may be the relay's own fault: not while the machine is offline,
-        behind a portal, or has just woken."""
+        """Whether a failure of a relay may be its own fault: not while the computer is offline, behind a portal, or has
+        just resumed."""
         return now >= self._quiet_until and self.state(network) not in (NetworkState.OFFLINE, NetworkState.PORTAL)
 
     def certificates_are_valid(self, network: NetworkId, now: float) -> bool:
-        """Whether a certificate was found valid on `network` within the hour: the clock is right."""
+        """Whether a certificate was valid on `network` within the hour, which shows that the clock is right."""
         record = self._records.get(network)
         return record is not None and 0 <= now - record.trusted_at <= _CLOCK_S
 
     def on_resume(self, now: float) -> None:
-        """The machine woke, or its clock was set: for a moment nothing is learned."""
+        """The computer resumed, or its clock was set: nothing is learned for `wake_s`."""
         self._quiet_until = now + self._settings.wake_s
         for record in self._records.values():
             record.failing.clear()
@@ -194,20 +193,20 @@ class NetworkHealth:
             record.control_results.clear()
 
     def offline(self, network: NetworkId) -> bool:
-        """The machine says that nothing leads out. True when that is news."""
+        """This computer has no route to anywhere. Returns whether that is new."""
         record = self._record(network)
         news = record.state is not NetworkState.OFFLINE
         record.state = NetworkState.OFFLINE
         return news
 
     def online(self, network: NetworkId) -> None:
-        """Something was delivered, by whatever route."""
+        """Any route delivered."""
         record = self._records.get(network)
         if record is not None and record.state is NetworkState.OFFLINE:
             record.state = NetworkState.OK
 
     def relayed(self, network: NetworkId, *, delivered: bool) -> None:
-        """Relays were tried for a connection; `delivered`: one of them got through."""
+        """Relays were tried for a connection. `delivered`: one of them delivered."""
         record = self._records.get(network)
         if record is not None:
             record.failed_relay_count = (
@@ -215,7 +214,7 @@ class NetworkHealth:
             )
 
     def failed(self, network: NetworkId, domain: str, now: float) -> bool:
-        """Direct failed for a host of `domain`. True when that makes the network `restricted`."""
+        """Direct failed for a host of `domain`. Returns whether that makes the network `restricted`."""
         record = self._record(network)
         record.failing[domain] = now
         return self._restrict(record, now)
@@ -223,13 +222,13 @@ class NetworkHealth:
     def on_control_answer(
         self, network: NetworkId, host: str, result: ConnectivityResult, now: float, *, domestic: bool
     ) -> bool:
-        """What a control page showed. True when the network has just become `restricted` or `portal`."""
+        """Takes the result of a control page. Returns whether the network has just become `restricted` or `portal`."""
         record = self._record(network)
         record.control_results[host] = (result, now, domestic)
         if result is ConnectivityResult.PORTAL:
             if 0 <= now - record.trusted_at < _PROOFS * self._settings.control_interval_s:
                 record.portal_suspected = True
-                return False  # others are themselves: it is this one page in whose place something came
+                return False  # a client accepted another site's certificate: this page alone was replaced
             news = record.state is not NetworkState.PORTAL
             record.state = NetworkState.PORTAL
             return news
@@ -246,8 +245,8 @@ class NetworkHealth:
         return domestic and self._restrict(record, now)
 
     def resigned(self, network: NetworkId, host: str, issuer: str, *, control: bool) -> bool:
-        """A certificate of `host` that the system trusts, of an issuer that is none of the public ones. True when that
-        makes the network `inspected`."""
+        """A trusted certificate of an issuer in no public log came for `host`. Returns whether that makes the network
+        `inspected`."""
         record = self._record(network)
         if issuer not in record.resigned and len(record.resigned) >= NETWORKS_MAX:
             return False
@@ -261,7 +260,8 @@ class NetworkHealth:
         return news
 
     def _not_resigned(self, record: _NetworkRecord, domain: str) -> None:
-        """A control shows its own certificate: when all that were re-signed do, TLS is no longer intercepted."""
+        """A control page has its own certificate. When all that were re-signed have, TLS is not intercepted any
+        more."""
         for domains in record.resigned.values():
             domains.pop(domain, None)
         controls = any(was_control for domains in record.resigned.values() for was_control in domains.values())
@@ -269,22 +269,22 @@ class NetworkHealth:
             record.state = NetworkState.OK
 
     def forget(self, network: NetworkId | None = None) -> None:
-        """Forgets what is held about a network, or all."""
+        """Forgets one network, or all."""
         if network is None:
             self._records.clear()
         else:
             self._records.pop(network, None)
 
     def _passed(self, record: _NetworkRecord) -> None:
-        """Something foreign delivered: so often in a row, and the network is not restricted any more."""
+        """A foreign host delivered: after `restricted_passes` in a row the network is not restricted any more."""
         record.passes += 1
         if record.state is NetworkState.RESTRICTED and record.passes >= self._settings.restricted_passes:
             record.state = NetworkState.OK
             record.failing.clear()
 
     def _restrict(self, record: _NetworkRecord, now: float) -> bool:
-        """Five unrelated domains and both foreign controls fail, while a domestic host answers: an allow-list. Where
-        nothing has answered since they fail, or the domestic control does not, it is an outage."""
+        """Finds a restriction: five unrelated domains and both foreign control pages fail while a domestic host
+        answers. Without a domestic answer it is an outage. Returns whether the network has just become restricted."""
         if record.state is not NetworkState.OK:
             return False
         since = now - self._settings.restricted_window_s
@@ -304,7 +304,7 @@ class NetworkHealth:
         return True
 
     def _failing(self, record: _NetworkRecord, now: float) -> list[float]:
-        """When unrelated domains failed that have not delivered since, of late."""
+        """When each domain failed that has not delivered since, within `restricted_window_s`."""
         return [at for at in record.failing.values() if at >= now - self._settings.restricted_window_s]
 
     def _record(self, network: NetworkId) -> _NetworkRecord:

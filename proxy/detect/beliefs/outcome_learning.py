@@ -1,7 +1,7 @@
-"""What one outcome teaches: how its attempts ended, against each other.
+"""Reads an outcome: which routes delivered and which failed, compared with each other.
 
-Direct delivered, another route did, or none: each says something else of the host, and of the uplink. Which evidence
-counts is decided in `judging`, and what a belief becomes of it in `table`; here an outcome is read.
+Whether direct delivered, another route did, or none, each says something else about the host and about the network.
+Which signals count is decided in `signal_counting`, and what becomes of a belief in `belief_table`.
 """
 
 from __future__ import annotations
@@ -51,10 +51,10 @@ _UNTRIED = (Symptom.SKIPPED, Symptom.LOCAL)
 _UNCOMPARED = (*_UNTRIED, Symptom.ABANDONED)
 
 DIRECT_WORKS_S = 60.0
-"""Another site that delivered direct so lately shows that direct works."""
+"""Another site that delivered direct within this time shows that direct works."""
 
 VISIT_S = 3600.0
-"""A visit to a blocked host extends its belief, and is saved, at most so often."""
+"""Seconds between two visits that each extend the belief about a blocked host, and are stored."""
 
 
 class OutcomeLearning:
@@ -83,7 +83,7 @@ class OutcomeLearning:
         key = (network, outcome.host or outcome.request.destination.host)
         winner = outcome.winner
         if winner is not None and not winner.relays and not winner.wrap and len(outcome.attempts) < 2:
-            # the hot path: a host that works, once more
+            # The fast path: a host that works, once more.
             working = self._table.works.get(key)
             if working is not None and now < working.renew_at and outcome.attempts and _is_plain(outcome.attempts[0]):
                 working.at = now
@@ -94,7 +94,7 @@ class OutcomeLearning:
                     if self._counting.pending.is_waiting
                     else []
                 )
-        if outcome.request.inbound is Inbound.RETEST:  # `retested` learns from the pair
+        if outcome.request.inbound is Inbound.RETEST:  # `Beliefs.retested` learns from the pair
             return self._table.with_pending([])
         direct_works = self._network_health.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
         self._results.learn(outcome, key, now, direct_works=direct_works)
@@ -104,7 +104,7 @@ class OutcomeLearning:
         winner = outcome.winner
         direct = next((a for a in reversed(outcome.attempts) if a.route == DIRECT), None)
         uncounted = self._counting.uncounted_signals(outcome, key, now)
-        self._hear_of_uplink(outcome, direct, key, now)
+        self._learn_network(outcome, direct, key, now)
         is_sites_own = _is_sites_own(outcome, direct)
         if is_sites_own or (direct.delivered if direct is not None else winner == DIRECT):
             if direct is not None and not is_sites_own and (uncounted or direct.symptom):
@@ -113,12 +113,12 @@ class OutcomeLearning:
                 )
             late = direct is not None and winner != DIRECT
             if late:
-                self._heard(key, now)
+                self._on_direct_delivery(key, now)
             changes = self._direct_delivered(key, outcome.protocol, late=late, now=now)
             address = address_of(direct.address) if direct is not None else None
             changes += self._counting.aggregation.note_success(key[0], address, now)
             return changes + self._post_delivery.refused(outcome, key, now) + self._counting.release_waiting(key, now)
-        if winner is None or winner == DIRECT:  # the latter: the least bad answer, or one not waited for
+        if winner is None or winner == DIRECT:  # the latter: direct's invalid answer was the best there was
             return self._nothing_delivered(key, outcome, uncounted, now)
         if direct is not None and direct.symptom not in NOT_JUDGED:
             changes = self._counting.on_rescue(key, winner, outcome.protocol, uncounted, _story(direct, winner), now)
@@ -131,11 +131,11 @@ class OutcomeLearning:
             changes += self._post_delivery.carried(key, winner, now)
         return changes
 
-    def _hear_of_uplink(self, outcome: Outcome, direct: Attempt | None, key: Key, now: float) -> None:
-        """What it says of the network, whatever it says of the host."""
+    def _learn_network(self, outcome: Outcome, direct: Attempt | None, key: Key, now: float) -> None:
+        """Learns about the network, whatever the outcome says about the host."""
         network, winner = key[0], outcome.winner
         if winner is not None and winner.is_direct:
-            self._heard(key, now)
+            self._on_direct_delivery(key, now)
         elif winner is not None:
             self._network_health.online(network)
         if (by_relay := _got_through(outcome)) is not None:
@@ -146,7 +146,7 @@ class OutcomeLearning:
         if direct is not None and redirected_only_direct(outcome, direct):
             self._network_health.suspect_portal(network)
 
-    def _heard(self, key: Key, now: float) -> None:
+    def _on_direct_delivery(self, key: Key, now: float) -> None:
         if not self._table.is_near(key[1]):
             self._network_health.on_direct_delivery(key[0], Delivery(registrable(key[1]), now))
 
@@ -162,8 +162,9 @@ class OutcomeLearning:
         if belief is None or (belief.state is State.WORKS and belief.score < NEGLIGIBLE):
             return []
         if belief.state in TROUBLED and belief.cause in SURVIVES_FIRST_BYTE:
-            return []  # that much it always let through
-        if now - belief.scored_at < self._settings.signal_interval_s:  # the minute saw a failure, or has been rewarded
+            return []  # a first byte always came, also while it was blocked
+        # In this minute a failure or a success has counted already.
+        if now - belief.scored_at < self._settings.signal_interval_s:
             return (
                 []
                 if belief.state is not State.UNKNOWN
@@ -178,7 +179,7 @@ class OutcomeLearning:
         return self._table.set_works(key, belief, better, now, "direct answered")
 
     def _slow(self, key: Key, belief: Belief, now: float) -> list[Change]:
-        """An overtaken direct attempt has answered after all: a slow host is not a suspect one."""
+        """Direct answered after another route had won: a slow host is not a suspect one."""
         if belief.state is State.BLOCKED or (
             belief.signal_at and now - belief.signal_at < self._settings.signal_interval_s
         ):
@@ -189,7 +190,7 @@ class OutcomeLearning:
         return self._table.set_works(key, belief, belief, now, "direct was slow and answered after another route")
 
     def _nothing_delivered(self, key: Key, outcome: Outcome, uncounted: list[Observed], now: float) -> list[Change]:
-        """No control, no blame: what direct showed waits for half a minute, in case another route delivers yet."""
+        """Nothing to compare with: the signals of direct wait in case another route delivers within half a minute."""
         compared = _was_compared(outcome)
         if not uncounted:
             if compared:
@@ -197,7 +198,7 @@ class OutcomeLearning:
             return []
         self._counting.pending.await_other_route(key, uncounted, now, compared=compared)
         if (working := self._table.works.get(key)) is not None:
-            working.renew_at = now  # its next success shall not take the short way
+            working.renew_at = now  # its next success must not take the fast path
         changes = self._counting.suspect_network(key, now)
         undecided = any(a.pending or a.symptom is Symptom.ABANDONED for a in outcome.attempts)
         if undecided or self._table.troubled(self._counting.governing(key, now), now) is not None:
@@ -211,14 +212,14 @@ class OutcomeLearning:
         return changes
 
     def _other_delivered(self, host: Key, winner: Route, protocol: Protocol, now: float) -> list[Change]:
-        """Another route delivered and direct was not tried, or had no say."""
+        """Another route delivered, and direct was not tried, or what stopped it says nothing."""
         self._table.transient.pop(host)
         late = self._counting.pending.uncompared(host, now)
         waiting = self._counting.pending.take_for(host, now)
         if (unexplained := waiting or late) is not None:
             kind = unexplained.observed[-1].signal.id
             why = f"direct failed ({kind}); {winner} delivered {now - unexplained.since:.0f} s later"
-            # Later than the comparison gate allows it is still a rescue, by two requests, but no evidence.
+            # After the comparison gate has closed it is still a rescue, by two requests, but no evidence.
             observed = list(waiting.observed) if waiting is not None else []
             return self._counting.on_rescue(host, winner, protocol, observed, why, now)
         key = self._counting.governing(host, now)
@@ -233,19 +234,19 @@ class OutcomeLearning:
         return self._table.write(key, belief, renewed, now)
 
     def _learn_strategies(self, outcome: Outcome, host: Key, now: float) -> list[Change]:
-        """What a race shows of local means that failed where another route delivered."""
+        """Learns which local strategies failed where another route delivered."""
         if not any(attempt.route.wrap and attempt.symptom for attempt in outcome.attempts):
             return []
         key = self._counting.governing(host, now)
         belief = self._table.troubled(key, now)
         if belief is None or not concerns(belief.cause, outcome.protocol):
             return []
-        useless = [a.route for a in outcome.attempts if a.route.wrap and self._condemns(a, outcome, host, now)]
+        useless = [a.route for a in outcome.attempts if a.route.wrap and self._is_useless(a, outcome, host, now)]
         return self._recovery.strategies_failed(key, useless, now)
 
-    def _condemns(self, rung: Attempt, outcome: Outcome, host: Key, now: float) -> bool:
-        """Whether a failed rung is of no use here. An alert or an end at once is the server's, which takes no cut
-        hello; else it may be the echo of the plain hello that this same race sent just before."""
+    def _is_useless(self, rung: Attempt, outcome: Outcome, host: Key, now: float) -> bool:
+        """Whether a strategy that failed cannot help here. An alert or a close comes from a server that rejects a
+        fragmented ClientHello. Any other failure may be residual blocking after the plain one of the same race."""
         if not rung.route.is_direct or rung.symptom in NOT_JUDGED or rung.symptom in (Symptom.NONE, Symptom.ABANDONED):
             return False
         if rung.stage is not Stage.FIRST_BYTE:
@@ -257,13 +258,13 @@ class OutcomeLearning:
 
 
 def _is_sites_own(outcome: Outcome, direct: Attempt | None) -> bool:
-    """Whether where direct is sent on to is where another route is too: then direct reaches the site."""
+    """Whether another route is redirected to the same place as direct: then direct reaches the site."""
     return direct is not None and direct.symptom is Symptom.REDIRECTED and same_for_all(outcome, direct)
 
 
 def _was_compared(outcome: Outcome) -> bool:
-    """Whether the race could try other routes than direct with this request, or one was tried to its end. What a relay
-    fails with by itself is no comparison."""
+    """Whether the race could try other routes than direct with this request, or tried one to its end. A fault of a
+    relay itself is no comparison."""
     http = outcome.request.http
     return (
         http is None
@@ -276,8 +277,8 @@ def _was_compared(outcome: Outcome) -> bool:
 
 
 def _has_no_way_out(outcome: Outcome, direct: Attempt | None) -> bool:
-    """Whether this machine has no route to where direct leads. Where the resolver is a service of the machine's own,
-    which only says that it failed, other attempts tell."""
+    """Whether this computer has no route to the site. Where the resolver runs on this computer and only says that it
+    failed, other attempts show it."""
     if direct is None or direct.symptom is Symptom.OFFLINE:
         return direct is not None
     failed = direct.stage is Stage.RESOLVE and direct.symptom is Symptom.RESOLVE_FAILED
@@ -285,12 +286,12 @@ def _has_no_way_out(outcome: Outcome, direct: Attempt | None) -> bool:
 
 
 def _is_name(outcome: Outcome) -> bool:
-    """Whether any address would have done: a machine without IPv6 has no route to a literal of that family."""
+    """Whether the destination is a name: a computer without IPv6 has no route to an IPv6 literal, and is online."""
     return outcome.request.destination.address is None
 
 
 def _got_through(outcome: Outcome) -> bool | None:
-    """Whether a relay delivered, of those that had their time; None: none had. One that direct overtook had it."""
+    """Whether a relay delivered, of those that were tried to the end; None: none was."""
     relayed = [attempt for attempt in outcome.attempts if not attempt.route.is_direct]
     if any(attempt.delivered for attempt in relayed):
         return True
@@ -302,7 +303,7 @@ def _got_through(outcome: Outcome) -> bool | None:
 
 
 def _is_plain(attempt: Attempt) -> bool:
-    """Whether an attempt delivered and there is nothing more to say of it."""
+    """Whether an attempt delivered, without evidence of anything wrong."""
     if attempt.stage is not Stage.DONE or attempt.symptom is not Symptom.NONE:
         return False
     evidence = attempt.evidence
@@ -312,7 +313,7 @@ def _is_plain(attempt: Attempt) -> bool:
 
 
 def _story(direct: Attempt, winner: Route) -> str:
-    """What happened, in half a sentence."""
+    """How direct failed and another route delivered, in half a sentence."""
     if direct.pending or direct.symptom is Symptom.ABANDONED:
         return (
             f"direct did not answer within {direct.elapsed:.1f} s ({stage_in_words(direct.stage)}); {winner} delivered"

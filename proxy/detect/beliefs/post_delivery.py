@@ -1,8 +1,8 @@
-"""What is seen apart from an attempt that fails: flows that stop, certificates that are not the site's, refusals.
+"""Signals from direct attempts that delivered: flows that stop, wrong certificates, refusals.
 
-Direct delivered here, or seemed to. A flow that froze or crawled makes its host suspect at once and counts when a relay
-has carried more; a certificate of a known interception root blocks at once, an unknown one after two looks; a site that
-refuses one route and not another is taken by the other, and that is no blocking at all.
+A flow that froze or was slow makes its host suspect at once, and counts when a relay has carried more. A certificate of
+a known interception root blocks at once, one of an unknown issuer after two checks. A site that refuses one route and
+not another is reached by the other, and that is no block.
 """
 
 from __future__ import annotations
@@ -34,14 +34,14 @@ from proxy.model import (
 )
 
 AGAIN_S = 3600.0
-"""A second early reset within this time is no accident."""
+"""A second early reset within this time is a signal."""
 
 _NEED_BYTES_PROOF = frozenset({SignalId.FROZEN, SignalId.THROTTLED})
 """Signals that count once a relay has carried what direct did not."""
 
 
 class PostDelivery:
-    """Reads what happened after direct had delivered, and has it counted. Belongs to one thread."""
+    """Finds the signals of direct attempts that delivered. Belongs to one thread."""
 
     def __init__(self, settings: Detect, counting: SignalCounting) -> None:
         self._settings = settings
@@ -51,24 +51,25 @@ class PostDelivery:
         self._early: HostLru[float] = HostLru(total=settings.hosts_max, per_domain=settings.hosts_per_domain_max)
 
     def on_clock_set(self) -> None:
-        """Nothing that was dated means anything."""
+        """Drops all dates, which are void."""
         self._refusals.clear()
         self._early.clear()
 
     def carried(self, key: Key, route: Route, now: float, *, bytes_s: float = math.inf) -> list[Change]:
-        """A relay has carried enough, at up to `bytes_s`: that a site is slow by any route is its own doing."""
+        """A relay has carried enough, at up to `bytes_s`: the signals of a frozen or throttled flow count, unless the
+        site is slow on every route."""
         waiting = self._counting.pending.proven(key, now)
         if waiting is None or not self._counting.network_health.may_learn(key[0], now):
             return []
-        if bytes_s < self._settings.throttled_faster * max(map(_crawled_at, waiting.observed)):
+        if bytes_s < self._settings.throttled_faster * max(map(_direct_rate, waiting.observed)):
             self._counting.pending.prove_later(key, waiting)  # it may become faster yet
             return []
         changes = self._counting.count(key, list(waiting.observed), waiting.story, now, winner=route)
         return changes + self._counting.aggregation.consider(key, now)
 
     def spoiled(self, key: Key, uncounted: list[Observed], direct: Attempt, now: float) -> list[Change]:
-        """Direct delivered, and then, or so far, something was wrong all the same: suspect at once, and counted when
-        another route does better."""
+        """Direct delivered, but with signals: the host is suspect at once, and they count when another route does
+        better."""
         if direct.symptom is Symptom.RESET and not self._early_again(key, now):
             return []
         if not uncounted or not self._counting.network_health.may_learn(key[0], now):
@@ -85,13 +86,13 @@ class PostDelivery:
         return self._counting.count(key, [], story, now, winner=None, hint=uncounted[-1].signal.cause)
 
     def _early_again(self, key: Key, now: float) -> bool:
-        """Whether a reset early in the answer is the second within the hour: many programs end that way once."""
+        """Whether a reset early in the answer is the second within the hour: many programs close that way once."""
         before = self._early.get(key)
         self._early.put(key, now)
         return before is not None and 0 <= now - before <= AGAIN_S
 
     def refused(self, outcome: Outcome, key: Key, now: float) -> list[Change]:
-        """A site that answers 403, 429 or 451 on one route and not on another is taken by the other for two hours."""
+        """A site that answers 403, 429 or 451 on one route and not on another prefers the other for `refused_s`."""
         preferred = self._refusals.note(key, outcome, now)
         if preferred is None:
             return []
@@ -111,6 +112,8 @@ class PostDelivery:
         return self._table.write(key, before, after, now)
 
     def resigned(self, host: str, issuer: str, network: NetworkId, now: float, *, control: bool) -> list[Change]:
+        """A trusted certificate of an issuer in no public log came for `host`. When that shows that the whole network
+        is inspected, beliefs of interception are forgotten."""
         if not self._counting.network_health.resigned(network, host, issuer, control=control):
             return []
         changes: list[Change] = []
@@ -122,7 +125,7 @@ class PostDelivery:
         return changes
 
     def intercepted_by_known(self, key: Key, fingerprint: str, now: float) -> list[Change]:
-        """A root that is known to intercept signs what comes in place of the site: there is nothing to wait for."""
+        """A root that is known to intercept signed the certificate: proof, which needs no gate."""
         before = self._table.current(key, now) or unknown(key, now)
         after = replace(
             before,
@@ -135,7 +138,7 @@ class PostDelivery:
         return self._table.set_blocked(key, before, after, now)
 
     def intercepted(self, key: Key, fingerprint: str, now: float) -> list[Change]:
-        """Somebody unknown signs what comes in place of the site, and the system does not trust it."""
+        """An unknown issuer, which the system does not trust, signed the certificate."""
         uplink = self._counting.network_health
         if uplink.state(key[0]) is NetworkState.INSPECTED or not uplink.may_learn(key[0], now):
             return []
@@ -149,7 +152,7 @@ class PostDelivery:
         return self._counting.count(key, counting, story, now, winner=None, hint=Cause.INTERCEPTION)
 
 
-def _crawled_at(observed: Observed) -> float:
-    """Bytes a second of a direct flow that was throttled; 0 of one that stopped."""
+def _direct_rate(observed: Observed) -> float:
+    """Bytes a second of a direct flow that was throttled; 0 when it stopped."""
     rate = observed.attempt.evidence.get("bytes_s", 0)
     return float(rate) if observed.signal.id is SignalId.THROTTLED else 0.0

@@ -1,8 +1,8 @@
-"""The way back: direct is tried again beside the user's own visits, and a block ends after enough successes.
+"""Ends blocks: direct is re-tested beside the user's visits, and a block ends after enough successes.
 
-A re-test is a pair, direct and the route that was learned; what success means depends on what the cause would have
-prevented (docs/detection.md, "Re-tests"). The same claims serve the local means of the ladder, which are tried beside a
-visit as well, once the censor's anger at an address is over.
+A re-test is a pair, direct and the route that delivers now; a success is what the cause would have prevented
+(docs/detection.md, "Re-tests"). Local strategies are probed beside a visit in the same way, once the residual blocking
+of the address is over.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ Needs = Literal["byte", "hello", "page", "verified", "64k"]
 _NEEDS: Mapping[Cause | str, Needs] = {
     Cause.DNS: "verified",  # a verified handshake at the system's address
     Cause.IP: "byte",
-    Cause.SNI_RESET: "hello",  # a ServerHello to a hello of the browser's own shape
+    Cause.SNI_RESET: "hello",  # a ServerHello to a ClientHello like the browser's
     Cause.SNI_DROP: "hello",
     Cause.ECH: "hello",
     Cause.HTTP_HOST: "byte",
@@ -38,22 +38,21 @@ _NEEDS: Mapping[Cause | str, Needs] = {
 
 
 def retest_needs(belief: Belief) -> Needs:
-    """What a direct connection must bring for a re-test to be a success: what the cause would have prevented."""
+    """What direct must deliver for a re-test to be a success: what the cause would have prevented."""
     return _NEEDS.get(belief.cause, "byte")
 
 
 class Recovery:
-    """Re-tests of what `table` holds. Belongs to one thread."""
+    """Re-tests of the beliefs in `table`. Belongs to one thread."""
 
     def __init__(self, settings: Detect, table: BeliefTable) -> None:
         self._settings = settings
         self._table = table
         self._budget = Budget(settings.retest_per_hour)
-        self._claimed: dict[Key, float] = {}  # under way → when it is given up for lost
+        self._claimed: dict[Key, float] = {}  # re-tests under way, and when each claim ends
 
     def due(self, key: Key, now: float) -> bool:
-        """Whether direct shall be tried beside this visit; True claims it. A suspicion does not lapse meanwhile: what
-        comes of it would have nothing to speak of."""
+        """Whether a re-test is due beside this visit; True claims it. The suspicion does not lapse while it runs."""
         belief = self._table.troubled(key, now)
         if belief is None or not 0 < belief.retest_at <= now or not self._claim(key, now):
             return False
@@ -62,8 +61,8 @@ class Recovery:
         return True
 
     def strategies_due(self, key: Key, now: float) -> bool:
-        """Whether the local means shall be tried beside this visit: the name is the cause, none is known to help or
-        not to, and the censor has calmed down. True claims it."""
+        """Whether local strategies are to be probed beside this visit: the block is by name, nothing is known about the
+        strategies, and the residual blocking is over. True claims them."""
         belief = self._table.stored.get(key)
         if belief is None or belief.cause not in NAME_CAUSES or belief.rungs_failed or "|" in belief.last_good:
             return False
@@ -72,7 +71,7 @@ class Recovery:
         return self._table.troubled(key, now) is not None and self._claim(key, now)
 
     def strategy_result(self, key: Key, route: Route, now: float, *, ok: bool) -> list[Change]:
-        """Takes whether a local means passed beside a visit."""
+        """Takes whether a local strategy worked beside a visit."""
         self._claimed.pop(key, None)
         if not ok:
             return self.strategies_failed(key, [route], now)
@@ -85,7 +84,7 @@ class Recovery:
         )
 
     def strategies_failed(self, key: Key, routes: Iterable[Route], now: float) -> list[Change]:
-        """Local means that did not help, where another route did."""
+        """Notes local strategies that failed where another route delivered."""
         belief = self._table.troubled(key, now)
         if belief is None:
             return []
@@ -95,8 +94,8 @@ class Recovery:
         return self._table.write(key, belief, replace(belief, rungs_failed=failed, rungs_failed_at=now), now)
 
     def retested(self, key: Key, now: float, *, direct_ok: bool, other_ok: bool, counts: bool) -> list[Change]:
-        """Takes what a pair showed. When both failed nothing changes but when the next is due. `counts`: that direct
-        failed is the same evidence once more."""
+        """Takes the result of a re-test. When both routes failed, only the next date changes. `counts`: a failure of
+        direct adds to the score."""
         self._claimed.pop(key, None)
         belief = self._table.troubled(key, now)
         if belief is None:
@@ -109,7 +108,7 @@ class Recovery:
         return self._failed_again(key, belief, now, counts=counts)
 
     def release(self, key: Key) -> None:
-        """A re-test said nothing of its scope, or was not reported: it is due as before."""
+        """Ends a claim without a result: the re-test is due as before."""
         self._claimed.pop(key, None)
 
     def succeeded(self, key: Key, belief: Belief, now: float, why: str) -> list[Change]:
@@ -127,11 +126,12 @@ class Recovery:
         return table.end_block(key, cleared, now, f"{why}, {after.successes} times in a row")
 
     def forget_claims(self) -> None:
-        """The clock was set, or the network went: what is under way reports nothing."""
+        """Ends all claims: the clock was set or the network changed, and nothing will be reported."""
         self._claimed.clear()
 
     def _failed_again(self, key: Key, belief: Belief, now: float, *, counts: bool) -> list[Change]:
-        """Direct failed beside another route that delivered: the same evidence once more, and the next step."""
+        """Direct failed and the other route delivered: the same evidence once more, and the next step of the
+        schedule."""
         signal = Signal(SignalId.RETEST, belief.signal_weight if counts else 0.0, belief.cause, now)
         after = counted(belief, signal, now, self._settings) if signal.weight else aged(belief, now, self._settings)
         after = replace(after, successes=0, last_good_at=now)

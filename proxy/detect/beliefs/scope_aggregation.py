@@ -1,8 +1,8 @@
-"""From hosts to what they have in common: two blogs of one site, three hosts of one address prefix.
+"""Aggregates beliefs: from hosts to their domain, and to their address prefix.
 
-When two hosts of a registrable domain are troubled for the same cause, the domain is believed to be, with the sum of
-their scores, and speaks for both and for all siblings but those that work direct. When three hosts of a prefix fail at
-the SYN while nothing in it works, the prefix is believed unreachable for an hour.
+When two hosts of a registrable domain are in trouble for the same cause, the domain is, with the sum of their scores.
+It replaces their beliefs and covers all its hosts but those that work direct. When three hosts of a prefix fail at the
+SYN while nothing in it works, the prefix is suspect for an hour.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxy.model import Belief, Cause, Change, IPAddress, NetworkId, Signal, Sig
 from proxy.model.bounded import Bounded
 
 KEEPS_S = 600.0
-"""A host that worked direct so shortly before its domain was lifted, or later, keeps going direct."""
+"""A host that worked direct at most this long before its domain was aggregated stays direct."""
 
 PREFIXES_MAX = 1024
 HOSTS_MAX = 8
@@ -32,21 +32,21 @@ FAILED_MAX = 64
 
 
 class ScopeAggregation:
-    """The wider scopes in `table`. Belongs to one thread."""
+    """The domains and prefixes in `table`. Belongs to one thread."""
 
     def __init__(self, settings: Detect, table: BeliefTable) -> None:
         self._settings = settings
         self._table = table
         self._domains = {key for key in table.stored if key[1].startswith("*.")}
         self._prefixes = {key for key in table.stored if "/" in key[1]}
-        self._failed = NameCounter(places=DOMAINS_MAX, names=FAILED_MAX)  # what failed under a domain
-        self._failing = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # what failed at the SYN in a prefix
+        self._failed = NameCounter(places=DOMAINS_MAX, names=FAILED_MAX)  # hosts that failed in a domain
+        self._failing = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # hosts that failed at the SYN in a prefix
         self._worked: Bounded[Key, float] = Bounded(PREFIXES_MAX)
 
     # -- reading ---------------------------------------------------------------------------------------------------
 
     def domain_over(self, key: Key, now: float) -> tuple[Key, Belief] | None:
-        """The troubled domain that a host is under."""
+        """The domain of a host and its belief, when it is in trouble."""
         if not self._domains:
             return None
         above = (key[0], domain_scope(key[1]))
@@ -58,17 +58,17 @@ class ScopeAggregation:
         return (above, belief) if belief is not None else None
 
     def covers(self, domain: Belief, key: Key) -> bool:
-        """Whether a host under a troubled domain shares its trouble: not one that works direct by itself."""
+        """Whether the belief of a domain applies to its host: not when the host works direct."""
         working = self._table.works.get(key)
         return working is None or working.at < domain.since - KEEPS_S
 
     def represents(self, scope: Key, host: str) -> bool:
-        """Whether that a host works says that the trouble of its scope is over: not when only others of a domain were
-        seen to fail. After a restart it is not known which, and any host counts."""
+        """Whether a success of `host` says that the trouble of its scope is over: not when only other hosts of the
+        domain failed. After a restart it is not known which did, and any host counts."""
         return scope not in self._failed or host == scope[1] or self._failed.saw(scope, host)
 
     def prefix_over(self, network: NetworkId, addresses: Iterable[IPAddress], now: float) -> Belief | None:
-        """The unreachable prefix that holds all of the addresses."""
+        """The belief of a suspect prefix, when all addresses are in such ones."""
         if not self._prefixes:
             return None
         found = None
@@ -82,7 +82,7 @@ class ScopeAggregation:
     # -- learning --------------------------------------------------------------------------------------------------
 
     def consider(self, key: Key, now: float) -> list[Change]:
-        """Lifts the domain of a host that has just become, or stayed, troubled, when a sibling is too."""
+        """Aggregates the domain of a host that is in trouble, when a sibling is in trouble for the same cause."""
         scope = domain_scope(key[1])
         host = self._table.troubled(key, now)
         if not scope or host is None or not host.cause or key[1].startswith("*."):
@@ -108,12 +108,12 @@ class ScopeAggregation:
         return self._lift(above, host, heaviest, [other for other, _ in siblings], score, now)
 
     def note_under(self, scope: Key, host: str, now: float) -> None:
-        """Direct failed for a host while `scope` spoke for it."""
+        """Notes that direct failed for a host that `scope` covers."""
         if host != scope[1]:
             self._failed.note(scope, host, now)
 
     def note_failure(self, key: Key, addresses: Iterable[IPAddress], last_good: str, now: float) -> list[Change]:
-        """A host failed at the SYN at these addresses while a relay reached it."""
+        """Notes that a host failed at the SYN at these addresses while a relay reached it."""
         network, host = key
         changes: list[Change] = []
         for scope in sorted({prefix_scope(address) for address in addresses}):
@@ -125,7 +125,7 @@ class ScopeAggregation:
         return changes
 
     def note_success(self, network: NetworkId, address: IPAddress | None, now: float) -> list[Change]:
-        """Something at this address answered direct: its prefix is reachable."""
+        """Notes that an address answered direct: its prefix is reachable."""
         if address is None:
             return []
         prefix = (network, prefix_scope(address))
@@ -137,12 +137,12 @@ class ScopeAggregation:
         return []
 
     def clear(self) -> None:
-        """Forgets what no belief is made of yet: the clock was set."""
+        """Forgets the failures that no belief was made from yet: the clock was set."""
         self._failing.clear()
         self._worked.clear()
 
     def forget(self, network: NetworkId) -> None:
-        """Forgets what no belief is made of yet on one network."""
+        """The same for one network."""
         self._failing.leave(network)
         for key in [key for key in self._worked if key[0] == network]:
             del self._worked[key]

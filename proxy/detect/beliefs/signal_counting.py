@@ -1,9 +1,9 @@
-"""From what was observed to what is believed: which signals count, when, and for which scope.
+"""Decides which signals count, when, and for which scope.
 
-A signal counts when the uplink is known to be well and nothing at its address can be the echo of another name; else it
-waits, and the host is suspect for two minutes all the same. It is kept under the scope that governs the host: its own,
-or its domain's once that is lifted. When so many unrelated hosts fail that it is the network itself, none of it is
-about them.
+A signal counts when another host delivers direct, and its address is in no residual blocking window of another name;
+until then it waits, and the host is suspect for two minutes. It counts for the scope that governs the host: the host
+itself, or its domain once that is aggregated. When so many unrelated hosts fail that the network is at fault, the
+signals say nothing about them.
 """
 
 from __future__ import annotations
@@ -41,14 +41,14 @@ from proxy.model import (
 from proxy.model.bounded import Bounded
 
 COUNTED_MAX = 8192
-"""Connections for which we remember which of their signals have counted; a late judgement comes within 7 s."""
+"""Connections of which the counted signals are remembered; a late judgement comes within 7 s."""
 
 SHARED_PLACES_MAX = 256
 SHARED_DOMAINS_MAX = 16
-"""Places to which unrelated sites lead, and domains remembered of each."""
+"""Redirect targets and addresses that unrelated sites may share, and domains remembered of each."""
 
 Refine = Callable[[Outcome, Signal], Signal]
-"""What an addon makes of a signal before it counts; a weight of 0 removes it."""
+"""An addon's change of a signal before it counts; a weight of 0 removes it."""
 
 
 def unrefined(_outcome: Outcome, signal: Signal) -> Signal:
@@ -57,7 +57,7 @@ def unrefined(_outcome: Outcome, signal: Signal) -> Signal:
 
 
 class SignalCounting:
-    """Counts evidence into `table`. Belongs to one thread."""
+    """Counts signals into `table`. Belongs to one thread."""
 
     def __init__(self, settings: Detect, table: BeliefTable, refine: Refine = unrefined) -> None:
         self._settings = settings
@@ -71,7 +71,7 @@ class SignalCounting:
         self._counted: Bounded[int, Counter[SignalId]] = Bounded(COUNTED_MAX)  # request id → its counted signals
 
     def on_clock_set(self, now: float) -> None:
-        """Nothing that was dated means anything."""
+        """Drops all dates, which are void."""
         self.pending.clear()
         self.aggregation.clear()
         self.residual.clear()
@@ -81,7 +81,7 @@ class SignalCounting:
     def on_rescue(
         self, host: Key, winner: Route, protocol: Protocol, uncounted: list[Observed], story: str, now: float
     ) -> list[Change]:
-        """Another route delivered what direct did not, in this protocol."""
+        """Another route delivered in this protocol what direct did not: the comparison gate is open."""
         self.table.transient.pop(host)
         waiting = self.pending.take_for(host, now)
         if waiting is not None:
@@ -101,7 +101,8 @@ class SignalCounting:
     def split_by_control(
         self, host: Key, uncounted: list[Observed], now: float
     ) -> tuple[list[Observed], list[Observed], list[Observed]]:
-        """What counts now, what waits for a sign that the uplink is well, what may be the echo of another name."""
+        """Returns the signals that count now, those that wait at the control gate, and those that may be residual
+        blocking after another name."""
         network, name = host
         domain = registrable(name)
         counting: list[Observed] = []
@@ -129,8 +130,8 @@ class SignalCounting:
         protocol: Protocol = Protocol.NONE,
         hint: Cause | str = Cause.NONE,
     ) -> list[Change]:
-        """Adds the heaviest of what counts to the belief that governs a host; without any it is suspect for 2 min.
-        `winner` is what carried it instead, in `protocol`."""
+        """Adds the heaviest of the signals to the belief that governs a host; without any, the host is suspect for
+        2 min. `winner` is the route that delivered instead, in `protocol`."""
         key = self.governing(host, now)
         before = self.table.current(key, now) or self.table.begin(key, now)
         if self.table.prior(key, now) >= NEGLIGIBLE:
@@ -140,13 +141,13 @@ class SignalCounting:
             after = aged(before, now, self._settings)
             if before.state in TROUBLED and (before.cause or not hint):
                 story = before.why
-            else:  # suspect since its rescue at most, which names no cause
+            else:  # suspect by a rescue alone, which names no cause
                 after = replace(after, cause=hint or after.cause)
         else:
             self.aggregation.note_under(key, host[1], now)
             after = counted(before, heaviest, now, self._settings)
             if before.state is State.BLOCKED and before.cause == Cause.INTERCEPTION:
-                after = replace(after, cause=before.cause)  # whatever else is done to it: nothing goes direct
+                after = replace(after, cause=before.cause)  # the worst of all causes: it keeps direct closed
             story = f"{story} ({heaviest.id}, weight {heaviest.weight:g})"
             if after.cause == Cause.IP:
                 after = replace(after, family=_family(counting))
@@ -156,7 +157,7 @@ class SignalCounting:
         return self.table.raise_suspicion(key, before, after, heaviest, now)
 
     def failed_again_later(self, key: Key, host: Key, sent: float, now: float) -> None:
-        """Direct failed in a re-test while no other site was reached: its evidence waits for the control gate."""
+        """Direct failed in a re-test while no other site was reached: the signal waits at the control gate."""
         belief = self.table.troubled(key, now)
         if belief is None or not belief.signal_weight:
             return
@@ -164,7 +165,7 @@ class SignalCounting:
         self.pending.wait(host, [Observed(signal, Attempt(DIRECT, Stage.FIRST_BYTE), sent)], belief.why, now)
 
     def release_waiting(self, key: Key, now: float) -> list[Change]:
-        """What waited for a host of another domain to deliver direct, when this one may just have."""
+        """Counts the signals for which this host is a control, if it has just delivered direct."""
         if not self.pending.is_waiting or not self.network_health.well_since(key[0], "", now):
             return []
         return self.on_other_host_delivered(registrable(key[1]), key[0], now)
@@ -172,8 +173,8 @@ class SignalCounting:
     def on_other_host_delivered(
         self, domain: str, network: NetworkId, now: float, *, came_at: float | None = None
     ) -> list[Change]:
-        """A host of `domain` delivered direct, at `came_at` at the earliest, or now: what was sent before, and waited
-        for that, counts."""
+        """A host of `domain` delivered direct, at `came_at` at the earliest (None: now): the signals that waited for a
+        control count, if they are about what was sent before."""
         changes: list[Change] = []
         for host, waiting in self.pending.release(network, domain, now, came_at=came_at):
             if not self.network_health.may_learn(network, now):
@@ -183,12 +184,12 @@ class SignalCounting:
         return changes
 
     def suspect_network(self, key: Key, now: float) -> list[Change]:
-        """Direct failed for one host more: is it the network as a whole?"""
+        """Direct failed for one more host, which may show that the network as a whole is at fault."""
         network, host = key
         return self.forget_recent(network, now) if self.network_health.failed(network, registrable(host), now) else []
 
     def forget_recent(self, network: NetworkId, now: float) -> list[Change]:
-        """What was believed of hosts since the network as a whole went wrong was never about them."""
+        """Forgets the suspicions and blocks since the network as a whole went wrong: they were not about the sites."""
         since = now - self._settings.restricted_window_s
         changes: list[Change] = []
         for key, belief in self.table.stored.items():
@@ -199,14 +200,14 @@ class SignalCounting:
         return changes
 
     def governing(self, key: Key, now: float) -> Key:
-        """Under which scope a host's trouble is kept: its own when it has some, else its troubled domain's."""
+        """The scope whose belief applies to a host: its own when it is in trouble, else its troubled domain."""
         above = self.aggregation.domain_over(key, now)
         if above is None or self.table.troubled(key, now) is not None or not self.aggregation.covers(above[1], key):
             return key
         return above[0]
 
     def uncounted_signals(self, outcome: Outcome, key: Key, now: float) -> list[Observed]:
-        """What was observed and has not counted yet; what leads many unrelated sites to one place weighs more."""
+        """The signals of an outcome that have not counted yet, after addons; what unrelated sites share weighs more."""
         found = observe(outcome, self._settings.weights, gave_up_s=self._settings.gave_up_s)
         if not found:
             return []
@@ -225,8 +226,9 @@ class SignalCounting:
         return replace(observed, signal=self._refine(outcome, observed.signal))
 
     def _shared_place(self, observed: Observed, key: Key, now: float) -> Observed:
-        """One redirect to another domain is a move, one wrong address a CDN's; the same for three unrelated domains
-        within the hour is a block page's host, or the one address that a lying resolver knows."""
+        """A signal with the weight of its target. One redirect to another domain is a move, and one other address a
+        CDN's; the same for three unrelated domains within the hour is the host of a block page, or the address that a
+        lying resolver always gives."""
         place = observed.leads_to
         if not place:
             return observed
@@ -242,6 +244,7 @@ class SignalCounting:
     def prefix_failed(
         self, key: Key, winner: Route, uncounted: list[Observed], addresses: tuple[IPAddress, ...], now: float
     ) -> list[Change]:
+        """Notes that addresses failed at the SYN where `winner` delivered, for the belief about their prefix."""
         if not any(observed.signal.cause == Cause.IP for observed in uncounted) or not self.network_health.may_learn(
             key[0], now
         ):
@@ -251,19 +254,19 @@ class SignalCounting:
 
 
 def _addresses(observed: Observed) -> list[IPAddress]:
-    """Where an attempt tried to connect: `evidence["addresses"]`, separated by spaces, else the one it reached."""
-    said = str(observed.attempt.evidence.get("addresses", "")).split() or [observed.attempt.address]
-    return [address for text in said if (address := address_of(text)) is not None]
+    """The addresses that an attempt tried: `evidence["addresses"]`, separated by spaces, else the one it reached."""
+    texts = str(observed.attempt.evidence.get("addresses", "")).split() or [observed.attempt.address]
+    return [address for text in texts if (address := address_of(text)) is not None]
 
 
 def _family(counting: list[Observed]) -> int:
-    """The one address family in which connecting failed; 0 when it is both, or not known."""
+    """The one address family, 4 or 6, in which connecting failed; 0 when it is both, or not known."""
     families = {address.version for observed in counting for address in _addresses(observed)}
     return families.pop() if len(families) == 1 else 0
 
 
 def _why_uncounted(waiting: list[Observed], echoes: list[Observed]) -> str:
-    """Why what was seen does not count, or not yet."""
+    """Why no signal counts yet, in words."""
     if waiting:
         return f" ({waiting[-1].signal.id}; not counted until another site works)"
     if echoes:
