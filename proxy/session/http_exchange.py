@@ -319,7 +319,7 @@ class _Exchange:
                     moved_at = now
                 elif now >= moved_at + idle_timeout_s:
                     raise _Stalled
-                if alarm is None or alarm.when() <= now:  # no new timer for each piece: when the last one has fired
+                if alarm is None or alarm.when() <= now:  # set again when it has fired, not for each piece
                     alarm = loop.call_at(moved_at + idle_timeout_s + _TICK_S, self.notify.set)
                 await self.notify.wait(None)
         finally:

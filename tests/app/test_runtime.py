@@ -1,13 +1,21 @@
+"""What a Setup learns of the running Byway."""
+
 from __future__ import annotations
 
 import asyncio
+import ipaddress
+import time
 from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
 from proxy.app.runtime import AppRuntime
-from proxy.model import Destination, DnsFinding, NetworkId, SignalId
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.relay_health import Health
+from proxy.extend.dispatch import Addons
+from proxy.model import ConnectivityResult, Destination, DnsFinding, NetworkId, Route, SignalId
 from proxy.net.race.direct_down import DirectDownCache
 
 HOME = NetworkId("home")
@@ -58,3 +66,30 @@ async def test_a_forged_answer_lets_waiting_races_go_on() -> None:
     runtime(Believed(), down).on_forged("a.test", DnsFinding(SignalId.DNS_TWO_ANSWERS, "", 1.0))
     assert down.is_down("a.test")
     assert not down.is_down("b.test")
+
+
+async def test_it_reports_what_is_believed_now() -> None:
+    known: Any = Believed()
+    beliefs, health, addons = Beliefs(Detect()), Health(Detect()), Addons()
+    down = DirectDownCache(asyncio.get_running_loop().time, lasts_s=1)
+    asked = AppRuntime(lambda: known, known, beliefs, down, health, addons)
+    address = ipaddress.ip_address("192.0.2.1")
+    assert not asked.in_residual_window(address)
+    asked.report_broken_flight("192.0.2.1:443", "a.test")
+    assert asked.in_residual_window(address)
+    assert not asked.is_portal()
+    now = time.time()
+    beliefs.on_control_answer("control.test", ConnectivityResult.PORTAL, network=HOME, started=now - 1, now=now)
+    assert asked.is_portal()
+    assert not asked.is_failing("tor")
+
+
+async def test_addons_classify_and_dial_only_where_one_has_the_hook() -> None:
+    known: Any = Believed()
+    addons = Addons()
+    down = DirectDownCache(asyncio.get_running_loop().time, lasts_s=1)
+    asked = AppRuntime(lambda: known, known, known, down, known, addons)
+    assert asked.page_classifier() is None
+    assert await asked.dial_by_addon("none", Route(("none",)), Destination("a.test", 1)) is None
+    addons.classifies = True
+    assert asked.page_classifier() == addons.classify

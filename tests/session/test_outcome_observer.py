@@ -1,0 +1,51 @@
+"""What one connection teaches, from its outcome alone. How a record uses it: test_connection_record."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+from typing import Any, cast
+
+import pytest
+
+from proxy.config.schema import Detect
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.model import Action, Change, Outcome, Symptom
+from proxy.net.tunnel.flow_monitor import FlowSignal
+from proxy.session.outcome_observer import OutcomeObserver
+from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome
+from tests.support.services import NoFlows, services
+
+RESCUED = outcome(failed(Symptom.RESET), delivered(TOR), at=999.0)
+
+
+def ignore(signal: FlowSignal) -> None:
+    pass
+
+
+@pytest.mark.parametrize(
+    ("network", "learns", "counts"), [(HOME, True, True), (AWAY, True, False), (HOME, False, False)]
+)
+def test_it_learns_of_users_connections_on_their_own_network(network: Any, learns: bool, counts: bool) -> None:
+    changes: list[Change] = []
+    shared = services(network=lambda: network, believe=changes.extend, beliefs=Beliefs(Detect()), learns=learns)
+    assert OutcomeObserver(shared, HOME).learn(RESCUED) is RESCUED
+    assert bool(changes) is counts
+
+
+def test_what_addons_made_of_its_signals_is_returned_with_the_direct_attempt() -> None:
+    texts = iter(["a: tls_reset weighs 0 in place of 2", "", "b: cause ip"])
+    addons: Any = SimpleNamespace(refines=True, wants_attempts=False, take_refinements=lambda _id: next(texts))
+    observer = OutcomeObserver(services(addons=addons), HOME)
+    first = observer.learn(RESCUED)
+    assert RESCUED.attempts[0].evidence.get("addons") is None
+    assert observer.learn(first) is first
+    assert observer.learn(first).attempts[0].evidence["addons"] == "a: tls_reset weighs 0 in place of 2; b: cause ip"
+
+
+@pytest.mark.parametrize("action", [Action.AUTO, Action.DIRECT])
+def test_a_tunnel_is_watched_where_that_can_change_the_route(action: Action) -> None:
+    flows = NoFlows()
+    ended: Outcome = outcome(delivered(), action=action)
+    observer = OutcomeObserver(services(flows=flows), HOME)
+    watched = observer.watch(cast(Any, SimpleNamespace(over=False)), ended, ignore)
+    assert (watched is not None) is bool(flows.watched) is (action is Action.AUTO)
