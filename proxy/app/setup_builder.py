@@ -22,7 +22,7 @@ from proxy.config.paths import Paths
 from proxy.config.relays import enabled_relays
 from proxy.config.schema import RelayConfig, Settings
 from proxy.detect.pages.block_pages import BlockPages
-from proxy.model import Destination, Override, Route, bracketed
+from proxy.model import Destination, IPAddress, Override, Route, bracketed
 from proxy.model.errors import ConfigError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay
@@ -112,8 +112,7 @@ class SetupBuilder:
             direct=direct,
             to_relays=to_relays,
             secure=secure if servers else None,
-            tainted=lambda _, address: runtime.in_residual_window(address),
-            relay_usable=relays.may_serve,
+            policy=relays,
             ask_addon=runtime.dial_by_addon,
             handshake_timeout_s=limits.handshake_timeout_s,
             path_timeout_s=detect.give_up_s,
@@ -214,8 +213,12 @@ class _RelaysForDirect:
         self._never_relay = never_relay
         self._runtime = runtime
 
-    def may_serve(self, destination: Destination) -> bool:
-        """Whether some relay could serve a destination instead of a local strategy."""
+    def in_residual_window(self, address: IPAddress) -> bool:
+        """See StrategyPolicy."""
+        return self._runtime.in_residual_window(address)
+
+    def relay_may_serve(self, destination: Destination) -> bool:
+        """See StrategyPolicy."""
         if destination.host in self._never_relay:
             return False
         return any(

@@ -57,7 +57,7 @@ class SetupPolicy:
         return self._resolver.is_resolving(host)
 
     def addresses_being_tried(self, destination: Destination) -> str:
-        return self._direct.trying(destination)
+        return self._direct.addresses_being_tried(destination)
 
     def connecting_since(self, destination: Destination) -> float:
         return self._direct.connecting_since(destination)

@@ -1,11 +1,11 @@
-"""Routes to dialers.
+"""Gives the dialer of each route.
 
-Built once from the configured relays, so that everything wrong with them is said at start: an unreadable `ca`, a chain
-that goes through itself, a relay that wants addresses before one that has a name. Relays are dialed by a dialer of
-their own, without the guard for destinations: a relay on loopback is as usual as can be.
+It is built once from the configured relays, so that every fault in them is reported at start: an unreadable `ca`, a
+chain that contains itself, a relay that takes addresses only before one that has a name. Relays are dialed under a
+guard of their own, since relays on loopback are common.
 
-A direct route with wrappers is a rung of the local ladder. It stays away from addresses where a censor was just seen at
-work, who may break off whatever comes there for minutes: that would say nothing of the rung.
+A direct route with wrappers is a local strategy. It avoids addresses where a flight was just reset or dropped: a censor
+may reset every connection there for minutes (residual censorship), which would be no evidence about the strategy.
 """
 
 from __future__ import annotations
@@ -32,15 +32,15 @@ from proxy.wire.fragmentation import STRATEGIES
 from proxy.wire.relay_url import RelayKind, RelayUrl, parse, parse_chain
 
 URL_RELAYS_MAX = 16
-"""Relays that addons dial by their URL and that are kept ready."""
+"""Dialers that are cached for relays that addons dial by URL."""
 
 _UNNAMED = "(an addon's)"  # no configured relay may be called so
 
 
 @dataclass(frozen=True, slots=True)
 class Relay:
-    """A relay as it is configured. `hops` are reached in this order: a URL, or another relay's name for all of its
-    hops; a relay that is no chain has one."""
+    """A relay as configured. `hops` are passed in this order; each is a URL, or the name of another relay, which stands
+    for all of its hops. A relay that is no chain has one hop."""
 
     name: str
     hops: tuple[str | RelayUrl, ...]
@@ -48,7 +48,7 @@ class Relay:
 
     @classmethod
     def parse(cls, name: str, url: str, *, password: str = "", allow_plaintext_credentials: bool = False) -> Relay:
-        """From the setting's text, with the password that its command gave, which is the last hop's.
+        """Parses the setting `url`. `password` is what the password command printed, for the last hop.
 
         Raises ValueError with one sentence that shows no password."""
         hops: list[str | RelayUrl] = [parse(item) if _is_url(item) else item for item in parse_chain(url)]
@@ -65,21 +65,51 @@ def _is_url(item: str) -> bool:
 
 
 class RelayDialer(Dialer, Protocol):
-    """A dialer that knows what its relay can be asked for."""
+    """A dialer through a relay."""
 
-    def carries(self, destination: Destination) -> bool: ...
+    def carries(self, destination: Destination) -> bool:
+        """Whether the relay can be asked for this destination."""
+        ...
 
 
 class DirectDialer(Dialer, Protocol):
-    """A dialer of destinations themselves, of whose addresses somebody else may choose."""
+    """A dialer that connects to destinations directly."""
 
-    def choosing(self, choose: Choose) -> Dialer: ...
+    def choosing(self, choose: Choose) -> Dialer:
+        """Returns a dialer that connects to the addresses that `choose` returns."""
+        ...
+
+
+class StrategyPolicy(Protocol):
+    """What a registry asks of the layers above it before it dials with a local strategy."""
+
+    def in_residual_window(self, address: IPAddress) -> bool:
+        """Whether a flight was reset or dropped at `address` a short time ago."""
+        ...
+
+    def relay_may_serve(self, destination: Destination) -> bool:
+        """Whether a relay could serve `destination` instead. If none can, an address with a residual block is tried:
+        better than nothing."""
+        ...
+
+
+class NoResidualBlocks:
+    """A policy that avoids no address."""
+
+    def in_residual_window(self, address: IPAddress) -> bool:
+        return False
+
+    def relay_may_serve(self, destination: Destination) -> bool:
+        return False
+
+
+NO_RESIDUAL_BLOCKS: StrategyPolicy = NoResidualBlocks()
 
 
 _FAMILIES = {"ipv4": 4, "ipv6": 6}
 _WORDS = ("doh", *_FAMILIES, *STRATEGY_DIALERS)  # in the order in which they may stand
 _DIRECT_ONLY = ("doh", *_FAMILIES, *(word for word, strategy in STRATEGIES.items() if strategy.first_piece_dies))
-"""Through a relay there is no address, and the socket is not to the site."""
+"""Wrappers that a relayed route cannot have: the relay resolves the name, and its socket leads to the relay."""
 
 
 class Registry:
@@ -92,8 +122,7 @@ class Registry:
         direct: DirectDialer,
         to_relays: Dialer,
         secure: DirectDialer | None = None,
-        tainted: Callable[[Destination, IPAddress], bool] = lambda destination, address: False,
-        relay_usable: Callable[[Destination], bool] = lambda destination: False,
+        policy: StrategyPolicy = NO_RESIDUAL_BLOCKS,
         ask_addon: AskAddon = no_addon,
         handshake_timeout_s: float = HANDSHAKE_TIMEOUT_S,
         path_timeout_s: float | None = None,
@@ -101,20 +130,17 @@ class Registry:
         paths_max: int = PATHS_MAX,
         schedule: RetrySchedule | None = None,
     ) -> None:
-        """`direct` dials destinations under the guard, `secure` does the same with addresses of the secure resolver,
-        `to_relays` dials first relays, which may be anywhere but here. `tainted` says whether a rung for a destination
-        should stay away from an address now, and `relay_usable` whether a relay could serve that destination instead;
-        when none could, a tainted address is better than nothing. `ask_addon` opens the paths of relays that addons
-        are. `path_timeout_s`: how long a relay may take to open a path once it has the request; None:
-        `handshake_timeout_s` is for all of it. `schedule`: when a relay that failed is tried again.
+        """`direct` dials destinations under the guard, and `secure` does so with addresses from encrypted DNS.
+        `to_relays` dials first relays. `ask_addon` opens the paths of addon relays. `path_timeout_s`: how long a relay
+        may take to open a path once it has the request; None: `handshake_timeout_s` covers both. `schedule`: when a
+        relay that failed is retried.
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
         self._direct = direct
         self._secure = secure
         self._to_relays = to_relays
-        self._tainted = tainted
-        self._relay_usable = relay_usable
+        self._policy = policy
         self._ask_addon = ask_addon
         self._timeout_s = handshake_timeout_s
         self._path_timeout_s = path_timeout_s
@@ -129,12 +155,13 @@ class Registry:
 
     @property
     def relay_names(self) -> tuple[str, ...]:
-        """In the order of the configuration: the preferred first."""
+        """The configured relays in their order: the preferred one first."""
         return tuple(self._relays)
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> Dialer:
-        """What dials over `route`. With `avoid_residual`, a rung is skipped where all addresses are tainted and a relay
-        is usable. Raises ConfigError for a relay or wrapper that there is not."""
+        """Returns the dialer of `route`. With `avoid_residual`, a dial with a local strategy raises DialError SKIPPED
+        when every address has a residual block and a relay is usable. Raises ConfigError for an unknown relay or
+        wrapper."""
         if not route.wrap:
             return self._direct if route.is_direct else self._relayed(route.relays)
         dialer = self._wrapped.get((route, avoid_residual))
@@ -153,7 +180,7 @@ class Registry:
         return dialer
 
     def _direct_with_strategy(self, route: Route, avoid_residual: bool) -> Dialer:
-        """What dials destinations for a direct route with wrappers."""
+        """Returns the dialer below the wrappers of a direct route."""
         direct = self._secure if "doh" in route.wrap else self._direct
         if direct is None:
             return _NoResolver()
@@ -163,16 +190,16 @@ class Registry:
             chosen = [address for address in addresses if address.version in (families or (4, 6))]
             if not chosen:
                 raise _skipped(f"{destination} has no address for {route}")
-            clean = [address for address in chosen if not self._tainted(destination, address)]
-            if not clean and avoid_residual and self._relay_usable(destination):
+            clean = [address for address in chosen if not self._policy.in_residual_window(address)]
+            if not clean and avoid_residual and self._policy.relay_may_serve(destination):
                 raise _skipped(f"{route} skipped: {destination} was reset moments ago")
             return clean + [address for address in chosen if address not in clean]
 
         return direct.choosing(choose)
 
     def dialer_for_url(self, url: str) -> Dialer:
-        """What dials through a relay that is not configured, or through a configured one by its name. Raises ValueError
-        for what is no relay's URL, and ConfigError for one that cannot work."""
+        """Returns the dialer for a relay URL, or for the name of a configured relay. Raises ValueError when `url` is
+        neither, and ConfigError for a relay that cannot work."""
         if url in self._relays:
             return self.dialer(Route((url,)))
         made = self._by_url.get(url)
@@ -192,15 +219,15 @@ class Registry:
         return made.dialer(Route((_UNNAMED,)))
 
     def carries(self, route: Route, destination: Destination) -> bool:
-        """Whether the route's last relay takes such a destination: some want addresses, and get no names."""
+        """Whether the route's last relay takes such a destination: some take addresses only."""
         return route.is_direct or self._relayed(route.relays).carries(destination)
 
     def addresses_only(self, name: str) -> str:
-        """Why relay `name` takes addresses only, see RelayUrl; empty: it takes names too."""
+        """Returns why relay `name` takes addresses only, as RelayUrl does; empty when it takes names too."""
         return self.hops((name,))[-1].addresses_only
 
     def hops(self, names: Sequence[str]) -> tuple[RelayUrl, ...]:
-        """The relays that are passed one after the other. Raises ConfigError when a name is unknown or repeats."""
+        """Returns the URLs of the hops of `names`, in order. Raises ConfigError when a name is unknown or repeats."""
         return tuple(url for _, url, _ in self._expanded(names, ()))
 
     def _build_all(self) -> None:
@@ -238,7 +265,7 @@ class Registry:
         return self._hop(self._to_relays, label, url, trust, self._slots_of(url.endpoint))
 
     def _slots_of(self, endpoint: Destination) -> Slots | None:
-        """None: a relay on this machine, which needs no sparing."""
+        """Returns the slots of a first relay; None for one on this machine, which needs no limit."""
         if _is_loopback(endpoint):
             return None
         if endpoint not in self._slots:
@@ -263,7 +290,7 @@ class Registry:
         )
 
     def _expanded(self, names: Sequence[str], within: tuple[str, ...]) -> list[tuple[str, RelayUrl, bool]]:
-        """For each hop its name in messages, its URL, and whether its credentials may go in the clear."""
+        """Returns for each hop its name in messages, its URL, and whether its credentials may go unencrypted."""
         hops: list[tuple[str, RelayUrl, bool]] = []
         for name in names:
             relay = self._relays.get(name)
@@ -294,8 +321,8 @@ _RELAY_DIALERS: dict[RelayKind, Callable[..., RelayDialer]] = {
 
 
 def _check_wrap(route: Route) -> None:
-    """Raises ConfigError for wrappers that there are not, that stand in another order than they act, or that a relayed
-    route cannot have."""
+    """Raises ConfigError for wrappers that are unknown, in another order than `_WORDS`, or not possible through a
+    relay."""
     for word in route.wrap:
         if word not in _WORDS:
             raise ConfigError(f"route {route}: there is no {word!r}")
@@ -315,7 +342,7 @@ def _is_loopback(endpoint: Destination) -> bool:
 
 
 class _NoResolver:
-    """The dialer of routes by the secure resolver where there is none."""
+    """The dialer of `doh` routes when no encrypted DNS server is configured."""
 
     async def dial(self, destination: Destination) -> Stream:
         raise _skipped(f"no encrypted DNS server is configured to resolve {destination.host}")

@@ -1,8 +1,8 @@
-"""How much may be under way at once with one remote relay.
+"""Limits how many connections are being opened at once through one remote relay.
 
 A handshake (TCP, greeting, password) takes a slot until the relay has the request: more at once would look like an
-attack, or like what we are. From then on the relay waits for the destination, which may be long: such paths are
-counted apart and their bound is larger, so that a few silent hosts do not delay the healthy ones behind the relay.
+attack, or give the proxy away. From then on the relay waits for the destination, which may take long: such paths have
+a larger limit of their own, so that a few silent hosts do not delay the others behind the relay.
 """
 
 from __future__ import annotations
@@ -20,21 +20,22 @@ PATHS_MAX = 128
 
 
 class Slots:
-    """Of one remote relay, for all who dial through it."""
+    """The slots of one remote relay, shared by all dials through it."""
 
     __slots__ = ("_handshakes", "_paths", "_wait_s")
 
     def __init__(self, *, handshakes_max: int = HANDSHAKES_MAX, paths_max: int = PATHS_MAX, wait_s: float) -> None:
-        """`wait_s`: how long a slot is waited for."""
+        """`wait_s`: how long a dial waits for a slot."""
         self._handshakes = asyncio.Semaphore(handshakes_max)
         self._paths = asyncio.Semaphore(paths_max)
         self._wait_s = wait_s
 
     @contextlib.asynccontextmanager
     async def taken(self, relay: str) -> AsyncIterator[Callable[[], None]]:
-        """Holds both slots inside; what it yields gives the handshake's back early, once the relay has the request.
+        """Takes both slots for the block. Yields a function that returns the handshake's slot early, to be called once
+        the relay has the request.
 
-        Raises DialError, with a symptom that does not blame `relay`, when there was none within the limit."""
+        Raises DialError, with a symptom that does not blame `relay`, when no slot was free within `wait_s`."""
         try:
             with deadline(self._wait_s):
                 await self._paths.acquire()
@@ -46,12 +47,12 @@ class Slots:
         except TimeoutError:
             text = f"relay {relay}: too many connections to it are being opened"
             raise DialError(text, stage=Stage.RELAY, symptom=Symptom.LOCAL) from None
-        held = True
+        in_handshake = True
 
         def request_sent() -> None:
-            nonlocal held
-            if held:
-                held = False
+            nonlocal in_handshake
+            if in_handshake:
+                in_handshake = False
                 self._handshakes.release()
 
         try:

@@ -1,8 +1,8 @@
-"""Plain TCP to a destination: the direct route, and the way to each first relay.
+"""Plain TCP to a destination: the direct route, and the path to each first relay.
 
 A literal address costs one connect and no task. A name is resolved once, every address passes the guard, and exactly
-those are dialed, so that a name cannot lead elsewhere between check and connect. With several addresses the tries are
-staggered and the first to connect wins (Happy Eyeballs, RFC 8305); the sockets of the others are closed.
+those are dialed, so that a name cannot lead elsewhere between check and connect (DNS rebinding). With several addresses
+the tries are staggered and the first to connect wins (Happy Eyeballs, RFC 8305); the other sockets are closed.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
 
 GuardAddress = Callable[[Destination, IPAddress], str | None]
-"""Why an address must not be dialed for a destination, as a sentence; None: it may."""
+"""Returns why an address must not be dialed for a destination, as a sentence; None when it may."""
 
 Choose = Callable[[Destination, Sequence[IPAddress]], Sequence[IPAddress]]
-"""Which of the allowed addresses are dialed, in which order; at least one. May raise DialError."""
+"""Returns which of the allowed addresses are dialed, in order; at least one. May raise DialError."""
 
 STAGGER_S = 0.25
 """RFC 8305 section 8: the recommended Connection Attempt Delay."""
 
 
 class AddressLookup(Protocol):
-    """What knows the addresses of a name."""
+    """Resolves names for a dialer."""
 
     async def resolve(self, host: str) -> Sequence[IPAddress]:
-        """One at least. Raises DialError."""
+        """Returns the addresses of `host`, at least one. Raises DialError."""
         ...
 
 
 class TcpDialer:
-    """Dials destinations themselves. One that may reach relays takes a guard that refuses nothing."""
+    """Dials destinations directly: sites, or relays, each under a guard of its own."""
 
     def __init__(
         self,
@@ -61,26 +61,26 @@ class TcpDialer:
         self._under_way: dict[Destination, _Connecting] = {}
 
     def choosing(self, choose: Choose) -> TcpDialer:
-        """One like this that asks `choose` which of the allowed addresses to dial."""
+        """Returns a copy that asks `choose` which of the allowed addresses to dial."""
         dialer = copy.copy(self)
         dialer._choose = choose
         dialer._under_way = {}
         return dialer
 
-    def trying(self, destination: Destination) -> str:
-        """The addresses, with spaces between, to which the last dial that is under way has begun to connect in vain;
-        empty while there is none."""
+    def addresses_being_tried(self, destination: Destination) -> str:
+        """Returns the addresses, separated by spaces, that have not answered the latest dial under way, or have failed
+        it; empty when no dial is under way."""
         connecting = self._under_way.get(destination)
-        return "" if connecting is None else connecting.tried()
+        return "" if connecting is None else connecting.unanswered()
 
     def connecting_since(self, destination: Destination) -> float:
-        """When, by the loop's clock, the last dial that is under way knew its addresses and began to connect; 0 before
+        """Returns the loop time at which the latest dial under way knew its addresses and began to connect; 0 before
         that."""
         connecting = self._under_way.get(destination)
         return 0.0 if connecting is None else connecting.began_at
 
     async def dial(self, destination: Destination) -> SocketStream:
-        """See Dialer. The time of the lookup is bounded by the resolver, that of all connects by us."""
+        """See Dialer. The resolver bounds the time of the lookup, `connect_timeout_s` that of all connects together."""
         address = destination.address
         addresses = (address,) if address is not None else await self._resolver.resolve(destination.host)
         allowed = self._allowed(destination, addresses)
@@ -111,7 +111,7 @@ class TcpDialer:
 
 
 def interleaved(addresses: Sequence[IPAddress]) -> list[IPAddress]:
-    """By turns of one IPv6 and one IPv4 address, IPv6 first, else in the order given (RFC 8305 section 4)."""
+    """Returns IPv6 and IPv4 addresses in turn, IPv6 first, each family in its given order (RFC 8305 section 4)."""
     six = [address for address in addresses if address.version == 6]
     four = [address for address in addresses if address.version == 4]
     turns = chain.from_iterable(zip_longest(six, four))
@@ -119,18 +119,18 @@ def interleaved(addresses: Sequence[IPAddress]) -> list[IPAddress]:
 
 
 class _Connecting:
-    """Connects to one of several addresses. Driven by edges and one timer: no task of its own."""
+    """Connects to one of several addresses. Driven by the poller's edges and one timer, with no task of its own."""
 
-    __slots__ = ("_addresses", "_bell", "_destination", "_failures", "_poller", "_tries", "_winner", "began_at")
+    __slots__ = ("_addresses", "_destination", "_failures", "_notify", "_poller", "_tries", "_winner", "began_at")
 
     def __init__(self, poller: Poller, destination: Destination, addresses: Sequence[IPAddress]) -> None:
         self._poller = poller
         self._destination = destination
         self._addresses = list(reversed(addresses))  # taken from the end
         self._tries: list[SocketStream] = []
-        self._failures: list[tuple[Symptom, str, str]] = []  # what, in words, the addresses
+        self._failures: list[tuple[Symptom, str, str]] = []  # symptom, sentence, address
         self._winner: SocketStream | None = None
-        self._bell = Notify()
+        self._notify = Notify()
         self.began_at = asyncio.get_running_loop().time()
 
     async def run(self, timeout_s: float, stagger_s: float) -> SocketStream:
@@ -148,7 +148,7 @@ class _Connecting:
                     stream.close()
 
     async def _wait(self, timeout_s: float, stagger_s: float) -> None:
-        """Until one try has won, all have failed, or the time is over."""
+        """Waits until one try has won, all have failed, or `timeout_s` is over."""
         loop = asyncio.get_running_loop()
         ends_at = loop.time() + timeout_s
         next_at = loop.time() + stagger_s
@@ -157,13 +157,13 @@ class _Connecting:
             if now >= ends_at:
                 waited = ", ".join(stream.peer for stream in self._tries)
                 text = f"{waited} did not answer within {timeout_s:g} s"
-                self._failures.append((Symptom.TIMEOUT, text, self._waiting()))
+                self._failures.append((Symptom.TIMEOUT, text, self._silent()))
                 return
             if self._addresses and (not self._tries or now >= next_at):
                 self._start_next()
                 next_at = now + stagger_s
             else:
-                await self._bell.wait((min(ends_at, next_at) if self._addresses else ends_at) - now)
+                await self._notify.wait((min(ends_at, next_at) if self._addresses else ends_at) - now)
                 self._check_tries()
 
     def _start_next(self) -> None:
@@ -175,7 +175,7 @@ class _Connecting:
             self._failed(peer, error)
             return
         stream.syn_at = asyncio.get_running_loop().time()
-        stream.notify = self._bell.set  # registering makes an edge, also when it has connected already
+        stream.notify = self._notify.set  # registering makes an edge, also when it has connected already
         self._tries.append(stream)
 
     def _check_tries(self) -> None:
@@ -195,35 +195,34 @@ class _Connecting:
         self._failures.append((symptom_of(error, on_the_way=on_the_way), text, host_and_port(peer)[0]))
 
     def _combined_failure(self) -> DialError:
-        """All failures in one: the symptom is that which says most (see _TELLING), with the addresses that showed it.
-        What a machine without IPv6 cannot reach says nothing of the one that stays silent."""
+        """Returns one error for all failures: with the most telling symptom, and the addresses that showed it. On a
+        machine without IPv6 the failure of an IPv6 address is no evidence beside an IPv4 address that stays silent."""
         symptom = min((symptom for symptom, _, _ in self._failures), key=_MOST_TELLING_FIRST.index)
         text = "; ".join(text for _, text, _ in self._failures)
-        if self._destination.address is None:  # else every failure begins with it
+        if self._destination.address is None:  # a literal is named by its failure already
             text = f"{self._destination} cannot be reached: {text}"
         evidence: Evidence = {"addresses": self._addresses_with(symptom)} if symptom in _OF_THE_NETWORK else NO_EVIDENCE
         return DialError(text, stage=Stage.CONNECT, symptom=symptom, evidence=evidence)
 
-    def tried(self) -> str:
-        """The addresses that are silent, and those that failed in a way that may be the network's."""
-        return " ".join(filter(None, (*map(self._addresses_with, _OF_THE_NETWORK), self._waiting())))
+    def unanswered(self) -> str:
+        """Returns the addresses that are silent, and those that failed in a way that may be the network's doing."""
+        return " ".join(filter(None, (*map(self._addresses_with, _OF_THE_NETWORK), self._silent())))
 
     def _addresses_with(self, symptom: Symptom) -> str:
-        """The addresses that failed so."""
-        return " ".join(addresses for found, _, addresses in self._failures if found is symptom)
+        return " ".join(addresses for failed_with, _, addresses in self._failures if failed_with is symptom)
 
-    def _waiting(self) -> str:
+    def _silent(self) -> str:
         return " ".join(host_and_port(stream.peer)[0] for stream in self._tries)
 
 
 def _start(poller: Poller, address: IPAddress, port: int, peer: str) -> SocketStream:
-    """Begins to connect. Raises OSError when that fails at once."""
+    """Starts a connect. Raises OSError when it fails at once."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     sock = socket.socket(family, socket.SOCK_STREAM)
     try:
         sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        code = sock.connect_ex((str(address), port))  # a literal: Python asks no resolver for it
+        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a flight must not wait for an acknowledgement
+        code = sock.connect_ex((str(address), port))  # a literal: Python asks no resolver, so this never blocks
         if code not in (0, errno.EINPROGRESS, errno.EINTR):
             raise OSError(code, os.strerror(code))
         return SocketStream(sock, poller, peer)
@@ -233,11 +232,11 @@ def _start(poller: Poller, address: IPAddress, port: int, peer: str) -> SocketSt
 
 
 _MOST_TELLING_FIRST = (
-    Symptom.LOCAL,  # our own shortage explains everything, and teaches nothing
-    Symptom.REFUSED,  # a host that answers weighs less than one that does not: rather say too little
+    Symptom.LOCAL,  # our own shortage explains every failure, and is no evidence
+    Symptom.REFUSED,  # a host that answers is weaker evidence than one that does not: in doubt, the weaker
     Symptom.TIMEOUT,
     Symptom.UNREACHABLE,
-    Symptom.OFFLINE,  # of one family, often: a machine without IPv6
+    Symptom.OFFLINE,  # often of one family only: a machine without IPv6
 )
 
 _OF_THE_NETWORK = (Symptom.REFUSED, Symptom.TIMEOUT, Symptom.UNREACHABLE)
@@ -256,10 +255,10 @@ _SYMPTOMS = {
 
 
 def symptom_of(error: OSError, *, on_the_way: bool = False) -> Symptom:
-    """What a failed connect means. `on_the_way`: the SYN had gone out, so that a network is not reached was said by
-    somebody else (ICMP), as for an address that a provider routes to nowhere; without a route of our own connect()
-    fails at once. What is not listed is our own trouble (EMFILE, EADDRNOTAVAIL, ENOBUFS, a local firewall's EPERM),
-    from which nothing may be learned."""
+    """Returns the symptom of a failed connect. `on_the_way`: the SYN had gone out, so ENETUNREACH came from a router
+    (ICMP), as for an address that a provider routes to nowhere; without a route of our own, connect() fails at once.
+    Errors that are not listed are this computer's own (EMFILE, EADDRNOTAVAIL, ENOBUFS, EPERM of a local firewall), and
+    no evidence."""
     if on_the_way and error.errno == errno.ENETUNREACH:
         return Symptom.UNREACHABLE
     return _SYMPTOMS.get(error.errno or 0, Symptom.LOCAL)

@@ -1,10 +1,9 @@
-"""Notices that we have moved: another network, or an address of ours that is gone.
+"""Notices changes of the network, and addresses that this computer has lost.
 
-On Linux the kernel tells (rtnetlink), a tenth of a second later all is looked at again. Elsewhere a glance at the
-address that packets would leave from is taken each second, and the rest is read, in a thread, when that changed or was
-read long ago. What `current` says is kept, so that it costs a session nothing. The only thing ever sent is one empty
-datagram to a router whose hardware address the kernel does not know yet, so that it asks for it: once for each network
-that we come to.
+On Linux the kernel reports changes (rtnetlink), and everything is read again 0.1 s later. Elsewhere the source address
+of outgoing packets is polled each second, and the rest is read in a thread when that changed, or every 30 s. `current`
+returns a stored value, so that it costs a session nothing. The only packet ever sent is one empty datagram to a router
+whose hardware address the kernel does not know yet, so that the kernel asks for it: once for each new network.
 """
 
 from __future__ import annotations
@@ -28,10 +27,10 @@ _SETTLE_S = 0.1
 """Changes come in bursts: a link, its addresses, its routes."""
 
 _POLL_S = 1.0
-_FULL_READ_EVERY = 30  # until everything is read again, where the kernel does not tell
+_FULL_READ_EVERY = 30  # polls
 
 _ROUTER_WAIT_S = 0.1
-"""How long the start waits for a router to say its hardware address: one round trip on a link."""
+"""How long the start waits for the router's hardware address: one ARP round trip on the link."""
 
 _DISCARD = 9  # the discard port, RFC 863
 _RECEIVE_SIZE = 256 * 1024
@@ -43,32 +42,32 @@ class NetworkChange:
 
     before: NetworkId
     after: NetworkId
-    gone: frozenset[IPAddress] = frozenset()  # addresses that we have no more
-    left: IPAddress | None = None  # our address, when it is the same on the network that we have come to
+    lost_addresses: frozenset[IPAddress] = frozenset()  # ours before, and not now
+    reused_address: IPAddress | None = None  # our address, when it is the same on both networks
 
     @property
     def is_elsewhere(self) -> bool:
-        """Whether this may be another network: of two that cannot be told apart, an address that changed tells."""
+        """Whether this may be another network. Unknown networks cannot be told apart, so any change counts there."""
         return self.before != self.after or self.after == UNKNOWN_NETWORK
 
     def orphans(self, sock: socket.socket) -> bool:
-        """Whether a connection cannot go on: its address is gone, or is another computer's on the network
-        that we left, or its packets would now take a path whose NAT does not know it. While there is no path at all,
-        the old one may yet come back."""
+        """Whether a connection cannot go on: its local address was lost, or is now ours on another network, or its
+        packets would take a path whose NAT does not know it. While there is no path at all, False: the old one may come
+        back."""
         ends = connection_ends(sock)
         if ends is None:
             return False
         local, remote = ends
-        if local in self.gone or (local == self.left and not remote.is_loopback):
+        if local in self.lost_addresses or (local == self.reused_address and not remote.is_loopback):
             return True
         if self.before == self.after:
             return False
-        now_from = source_address_for(remote)
-        return now_from is not None and now_from != local
+        source = source_address_for(remote)
+        return source is not None and source != local
 
 
 class NetworkWatch:
-    """Tells the current network; cheap to ask. Belongs to one loop once it was started."""
+    """Knows the current network. Belongs to one loop once it was started."""
 
     def __init__(
         self,
@@ -85,7 +84,7 @@ class NetworkWatch:
         self._clock = clock
         self._read_at = float("-inf")
         self._uplink: UplinkFacts | None = None
-        self._home: UplinkFacts | None = None  # the last known one
+        self._last_known: UplinkFacts | None = None
         self._id = UNKNOWN_NETWORK
         self._addresses: frozenset[IPAddress] = frozenset()
         self._listeners: list[Callable[[NetworkChange], None]] = []
@@ -96,19 +95,19 @@ class NetworkWatch:
         self._polls_since_read = 0
 
     def current(self) -> NetworkId:
-        """The network as of the last change that was noticed; until `start`, at most 2 s old."""
+        """Returns the network as of the last change that was noticed; before `start`, one read at most 2 s ago."""
         if not self._started and self._clock() - self._read_at >= CACHE_S:
             self._apply(self._read(), self._addresses)
         return self._id
 
     def on_change(self, callback: Callable[[NetworkChange], None]) -> None:
-        """`callback` is called in the loop each time that the network or our addresses have changed."""
+        """Calls `callback` in the loop each time that the network or our addresses have changed."""
         self._listeners.append(callback)
 
     async def start(self) -> None:
-        """Watches from now on."""
+        """Starts watching. Returns once the network is known as well as the kernel can tell."""
         loop = asyncio.get_running_loop()
-        with contextlib.suppress(OSError):  # no rtnetlink: glances
+        with contextlib.suppress(OSError):  # no rtnetlink: polls instead
             self._kernel_events = netlink.open_event_socket()
         self._apply(self._read(), self._own_addresses(self._addresses))
         if self._uplink is not None and self._kernel_events is not None and self._router_unknown(self._uplink):
@@ -120,7 +119,7 @@ class NetworkWatch:
             self._timer = loop.call_later(_POLL_S, self._poll)
 
     def close(self) -> None:
-        """Watches no more. Harmless when repeated, or never started."""
+        """Stops watching. Harmless when repeated, or never started."""
         if self._timer is not None:
             self._timer.cancel()
         if self._kernel_events is not None:
@@ -131,16 +130,17 @@ class NetworkWatch:
         self._started = False
 
     def read_now(self) -> None:
-        """Reads the network again, as after a sleep. Without rtnetlink a thread does it, and takes a while."""
+        """Reads the network again, as after a sleep; without rtnetlink in a thread, which takes tens of
+        milliseconds."""
         if self._started and self._kernel_events is None:
             spawn(self._read_in_thread(), name="read the network")
         elif self._started:
             self._apply(self._read(), self._own_addresses(self._addresses))
 
-    # -- where the kernel tells ------------------------------------------------------------------------------------
+    # -- with rtnetlink --------------------------------------------------------------------------------------------
 
     def _on_kernel_event(self) -> None:
-        """Takes in what the kernel has told, and looks soon."""
+        """Reads the kernel's messages, and schedules a refresh when one matters."""
         assert self._kernel_events is not None
         matters = False
         try:
@@ -148,13 +148,13 @@ class NetworkWatch:
                 matters = matters or any(self._is_relevant(kind, body) for kind, _, body in netlink.messages(data))
         except BlockingIOError:
             pass
-        except OSError:  # ENOBUFS: more than there was room for
+        except OSError:  # ENOBUFS: the socket's buffer overflowed, and messages were lost
             matters = True
         if matters and self._timer is None:
             self._timer = asyncio.get_running_loop().call_later(_SETTLE_S, self._refresh)
 
     def _is_relevant(self, kind: int, body: bytes) -> bool:
-        """Neighbours come and go all the time: only the router counts."""
+        """Whether a message matters: of neighbours, which come and go all the time, only the router does."""
         neighbour = netlink.neighbour_of_event(kind, body)
         if neighbour is None:
             return True
@@ -168,7 +168,8 @@ class NetworkWatch:
         return uplink.router_is_discoverable and not uplink.hardware
 
     async def _resolve_router(self, uplink: UplinkFacts) -> None:
-        """So that the first request is already on the network that the later ones will be on."""
+        """Waits for the router's hardware address, so that the first request already has the id of the network that the
+        later ones will have."""
         assert self._kernel_events is not None
         loop = asyncio.get_running_loop()
         with contextlib.suppress(TimeoutError), deadline(_ROUTER_WAIT_S):
@@ -183,7 +184,7 @@ class NetworkWatch:
                     self._kernel_events.recv(_RECEIVE_SIZE)
                 self._apply(self._read(), self._addresses)
 
-    # -- where it does not -----------------------------------------------------------------------------------------
+    # -- without rtnetlink -----------------------------------------------------------------------------------------
 
     def _poll(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(_POLL_S, self._poll)
@@ -194,11 +195,11 @@ class NetworkWatch:
             spawn(self._read_in_thread(), name="read the network")
 
     async def _read_in_thread(self) -> None:
-        """Commands take a while."""
+        """Reads the network in a thread, since the system's commands take tens of milliseconds."""
         uplink = await asyncio.to_thread(self._read)
         self._apply(uplink, self._own_addresses(self._addresses))
 
-    # -- what came of it -------------------------------------------------------------------------------------------
+    # -- changes ---------------------------------------------------------------------------------------------------
 
     def _apply(self, uplink: UplinkFacts | None, addresses: frozenset[IPAddress]) -> None:
         before, before_uplink = self._id, self._uplink
@@ -206,24 +207,26 @@ class NetworkWatch:
         self._read_at = self._clock()
         self._uplink = uplink
         self._id = network_id(uplink, self._key)
-        gone, self._addresses = self._addresses - addresses, addresses
-        left = self._enter(uplink) if uplink is not None and self._id != UNKNOWN_NETWORK else None
+        lost_addresses, self._addresses = self._addresses - addresses, addresses
+        reused_address = self._enter(uplink) if uplink is not None and self._id != UNKNOWN_NETWORK else None
         if uplink is not None and self._router_unknown(uplink) and uplink != before_uplink:
             _trigger_neighbour_discovery(uplink)
-        if (before != self._id or gone) and self._started:
-            self._notify(NetworkChange(before, self._id, gone, left))
+        if (before != self._id or lost_addresses) and self._started:
+            self._notify(NetworkChange(before, self._id, lost_addresses, reused_address))
 
     def _enter(self, uplink: UplinkFacts) -> IPAddress | None:
-        """Remembers where we are. Returns our address, when we had the same one on another network before."""
-        home = self._home
-        if home is not None and home.may_be_same_network(uplink):
-            self._home = uplink if uplink.hardware else home  # its router may yet turn out to be another
+        """Stores the network that this computer is on. Returns our address, when we had the same one on another network
+        before: connections made there would reach a stranger's computer here."""
+        last = self._last_known
+        if last is not None and last.may_be_same_network(uplink):
+            self._last_known = uplink if uplink.hardware else last  # its router may still turn out to be another
             return None
-        self._home = uplink
-        return home.source if home is not None and home.source == uplink.source else None
+        self._last_known = uplink
+        return last.source if last is not None and last.source == uplink.source else None
 
     def _carry_over_hardware(self, uplink: UplinkFacts | None) -> UplinkFacts | None:
-        """Returns `uplink` with the known hardware address: the kernel forgets that of an idle router."""
+        """Returns `uplink` with the router's hardware address that was known before: the kernel forgets that of an idle
+        router."""
         known = self._uplink
         if uplink is None or uplink.hardware or known is None or not known.hardware:
             return uplink
@@ -241,7 +244,7 @@ class NetworkWatch:
 
 
 def connection_ends(sock: socket.socket) -> tuple[IPAddress, IPAddress] | None:
-    """The local and the remote address of a connection; None when it has none (any more)."""
+    """Returns the local and the remote address of a connection; None when it is closed or has none."""
     try:
         local, remote = sock.getsockname()[0], sock.getpeername()[0]
         return ipaddress.ip_address(local), ipaddress.ip_address(remote)
@@ -250,8 +253,8 @@ def connection_ends(sock: socket.socket) -> tuple[IPAddress, IPAddress] | None:
 
 
 def source_address_for(address: IPAddress) -> IPAddress | None:
-    """Our address that packets to `address` would leave from; None when there is no way. Nothing is sent: connecting a
-    UDP socket only asks the routing table."""
+    """Returns the source address of packets to `address`; None when there is no route. Sends nothing: connecting a UDP
+    socket only reads the routing table."""
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
         sock.connect((str(address), _DISCARD))
@@ -260,11 +263,11 @@ def source_address_for(address: IPAddress) -> IPAddress | None:
 
 
 def read_own_addresses(known: frozenset[IPAddress]) -> frozenset[IPAddress]:
-    """All addresses of this computer on Linux. Elsewhere those that packets to the internet leave from, and of those
-    `known` the ones that are still ours."""
+    """Returns all addresses of this computer on Linux; elsewhere the source addresses of packets to the internet, and
+    those of `known` that are still ours."""
     try:
-        with netlink.Netlink() as asked:
-            return frozenset(own.interface.ip for own in asked.addresses())
+        with netlink.Netlink() as kernel:
+            return frozenset(own.interface.ip for own in kernel.addresses())
     except OSError:  # not Linux, or a sandbox
         sources = frozenset(source for source in map(source_address_for, OUTSIDE) if source is not None)
         return sources | frozenset(filter(is_own_address, known))
@@ -282,11 +285,11 @@ def is_own_address(address: IPAddress) -> bool:
 
 
 def _trigger_neighbour_discovery(uplink: UplinkFacts) -> None:
-    """Has the kernel find out the router's hardware address."""
+    """Makes the kernel find out the router's hardware address (ARP, neighbour discovery)."""
     gateway = ipaddress.ip_address(uplink.gateway)
     family = socket.AF_INET if gateway.version == 4 else socket.AF_INET6
     with contextlib.suppress(OSError), socket.socket(family, socket.SOCK_DGRAM) as sock:
-        sock.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_DONTROUTE, 1)  # on the link only, never through another gateway
         sock.setblocking(False)
         where = (str(gateway), _DISCARD) if gateway.version == 4 else (str(gateway), _DISCARD, 0, uplink.index)
         sock.sendto(b"", where)

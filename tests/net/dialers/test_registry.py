@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import trustme
 
-from proxy.model import DIRECT, Destination, Route, Stage, Symptom
+from proxy.model import DIRECT, Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay
@@ -462,26 +462,38 @@ async def test_one_address_family_alone() -> None:
     assert caught.value.symptom is Symptom.SKIPPED
 
 
+class Policy:
+    """A StrategyPolicy: which addresses have a residual block, and whether a relay could serve SITE."""
+
+    def __init__(self, *addresses: str) -> None:
+        self.residual = set(addresses)
+        self.usable = True
+
+    def in_residual_window(self, address: IPAddress) -> bool:
+        return str(address) in self.residual
+
+    def relay_may_serve(self, destination: Destination) -> bool:
+        return self.usable and destination == SITE
+
+
 async def test_a_rung_stays_away_from_where_a_censor_was_just_seen() -> None:
     direct = Recorder()
-    tainted = {"192.0.2.1"}
-    usable = True
+    policy = Policy("192.0.2.1")
     made = Registry(
         [],
         direct=direct,
         to_relays=Recorder(),
-        tainted=lambda destination, address: destination == SITE and str(address) in tainted,
-        relay_usable=lambda destination: usable and destination == SITE,
+        policy=policy,
     )
     assert await chosen(made, rung("tlsrec"), direct) == ["2001:db8::1", "192.0.2.2", "192.0.2.1"]
-    tainted |= {"192.0.2.2"}
+    policy.residual |= {"192.0.2.2"}
     assert await chosen(made, rung("split"), direct) == ["2001:db8::1", "192.0.2.1", "192.0.2.2"]
     with pytest.raises(DialError, match="was reset moments ago") as caught:
         await made.dialer(rung("ipv4")).dial(SITE)
     assert (caught.value.stage, caught.value.symptom) == (Stage.CONNECT, Symptom.SKIPPED)
-    tainted |= {"2001:db8::1"}
+    policy.residual |= {"2001:db8::1"}
     with pytest.raises(DialError, match="was reset moments ago"):
         await made.dialer(rung("tlsrec")).dial(SITE)
-    usable = False
+    policy.usable = False
     assert await chosen(made, rung("tlsrec"), direct) == ["192.0.2.1", "2001:db8::1", "192.0.2.2"]
     assert made.dialer(DIRECT) is direct, "direct itself is not held back"

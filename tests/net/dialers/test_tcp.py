@@ -209,16 +209,16 @@ async def test_what_a_dial_tries_is_told_while_it_does(poller: Poller, fill: Cal
     port = fill("127.0.0.7")
     destination = Destination("silent.test", port)
     dialer = TcpDialer(poller, Names(silent_test=[["127.0.0.9", "127.0.0.7"]]), anywhere)
-    assert (dialer.trying(destination), dialer.connecting_since(destination)) == ("", 0.0)
+    assert (dialer.addresses_being_tried(destination), dialer.connecting_since(destination)) == ("", 0.0)
     asked_at = asyncio.get_running_loop().time()
     dialing = spawn(dialer.dial(destination), name="dial")
-    await until(lambda: dialer.trying(destination) == "127.0.0.9 127.0.0.7")
+    await until(lambda: dialer.addresses_being_tried(destination) == "127.0.0.9 127.0.0.7")
     assert asked_at <= dialer.connecting_since(destination) <= asyncio.get_running_loop().time()
-    assert dialer.choosing(lambda _, addresses: addresses).trying(destination) == ""
+    assert dialer.choosing(lambda _, addresses: addresses).addresses_being_tried(destination) == ""
     dialing.cancel()
     with pytest.raises(asyncio.CancelledError):
         await dialing
-    assert dialer.trying(destination) == ""
+    assert dialer.addresses_being_tried(destination) == ""
 
 
 @pytest.mark.usefixtures("home")

@@ -144,7 +144,7 @@ async def carry_to_the_cafe(traveller: Traveller, home: NetworkId) -> None:
     arrive(HOME)
     await traveller.notice(lambda: not traveller.open_now)
     assert traveller.watch.current() == home
-    assert any(moved.left is not None for moved in traveller.moves)
+    assert any(moved.reused_address is not None for moved in traveller.moves)
 
 
 async def plug_the_wire_in(traveller: Traveller, home: NetworkId) -> None:

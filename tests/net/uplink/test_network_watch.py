@@ -110,7 +110,7 @@ async def test_an_address_that_goes_is_told_on_the_same_network(monkeypatch: pyt
     await world.watch.start()
     world.go(HOME, "192.168.1.2", "10.9.0.2")
     (moved,) = world.go(HOME, "192.168.1.2")
-    assert (moved.before, moved.gone) == (moved.after, frozenset({ipaddress.ip_address("10.9.0.2")}))
+    assert (moved.before, moved.lost_addresses) == (moved.after, frozenset({ipaddress.ip_address("10.9.0.2")}))
     world.close()
 
 
@@ -133,7 +133,7 @@ async def test_the_same_address_elsewhere(
     world = World(monkeypatch)
     await world.watch.start()
     moves = [moved for uplink in way for moved in world.go(uplink)]
-    assert [moved.left for moved in moves if moved.left is not None] == ([left] if left else [])
+    assert [moved.reused_address for moved in moves if moved.reused_address is not None] == ([left] if left else [])
     world.close()
 
 
@@ -292,7 +292,7 @@ CASES: dict[str, tuple[NetworkChange, Connection, str | None, bool]] = {
         False,
     ),
     "same address elsewhere": (
-        NetworkChange(A, B, left=OURS),
+        NetworkChange(A, B, reused_address=OURS),
         Connection("192.168.1.2", "203.0.113.1"),
         "192.168.1.2",
         True,
@@ -300,7 +300,12 @@ CASES: dict[str, tuple[NetworkChange, Connection, str | None, bool]] = {
     "another way": (NetworkChange(A, B), Connection("192.168.1.2", "203.0.113.1"), "10.1.0.2", True),
     "the same way": (NetworkChange(A, B), Connection("192.168.1.2", "192.168.1.9"), "192.168.1.2", False),
     "no way for now": (NetworkChange(A, UNKNOWN_NETWORK), Connection("192.168.1.2", "203.0.113.1"), None, False),
-    "this computer": (NetworkChange(A, B, left=OURS), Connection("127.0.0.1", "127.0.0.1"), "127.0.0.1", False),
+    "this computer": (
+        NetworkChange(A, B, reused_address=OURS),
+        Connection("127.0.0.1", "127.0.0.1"),
+        "127.0.0.1",
+        False,
+    ),
     "IPv6": (NetworkChange(A, B), Connection("2001:db8::2", "2001:db8:9::1"), "2001:db8:1::2", True),
 }
 
