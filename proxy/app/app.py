@@ -258,7 +258,7 @@ class App:
         """Prints where Byway listens and what to do next, and logs the notices of the configuration."""
         if self._options.quiet:
             return
-        self._active.tell_notices()
+        self._active.log_notices()
         address = Destination(self._loaded.settings.listen.address, self._active.port)
         relays = self._setup.registry.relay_names
         through = f"relays: {', '.join(relays)}" if relays else "no relay; add one with `byway relay add URL`"
@@ -286,12 +286,12 @@ class App:
 
     # -- the network and the clock ---------------------------------------------------------------------------------
 
-    def _on_network_change(self, moved: NetworkChange) -> None:
+    def _on_network_change(self, change: NetworkChange) -> None:
         """Closes the tunnels whose local address was lost, so that their clients connect again instead of waiting for a
         timeout. On another network, also forgets what was measured on the last one."""
         why = "its network is gone"
-        lost = self._pump.abort_where(lambda upstream: moved.orphans(upstream.lowest_socket), why)
-        if moved.is_elsewhere:
+        lost = self._pump.abort_where(lambda upstream: change.orphans(upstream.lowest_socket), why)
+        if change.is_elsewhere:
             self._events.emit(Learned(self._beliefs.network_changed(time.time())))
             self._health.clear_faults()
             self._down_cache.clear_all()

@@ -92,7 +92,7 @@ class ActiveSetup:
             except ConfigError as error:
                 return self._refuse(error.problems)
             self.problem = ""
-            self.tell_notices()
+            self.log_notices()
             self._on_replaced(self.setup)
             log.info("Configuration reloaded")
             return []
@@ -113,7 +113,7 @@ class ActiveSetup:
         self.problem = "; ".join(problems)
         return list(problems)
 
-    def tell_notices(self) -> None:
+    def log_notices(self) -> None:
         """Logs what is not an error in the configuration but should be known."""
         settings, at_start = self.setup.settings, self._at_start.settings
         if (settings.listen.address, settings.listen.port) != (at_start.listen.address, at_start.listen.port):

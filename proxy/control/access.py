@@ -115,7 +115,7 @@ class Bearer:
 Guard = SameUser | Bearer
 
 
-async def dress(_request: web.BaseRequest, response: web.StreamResponse) -> None:
+async def secure_headers(_request: web.BaseRequest, response: web.StreamResponse) -> None:
     """Adds the security headers to an answer, and removes the one that names our software (a response-prepare
     signal)."""
     response.headers.update(SECURITY_HEADERS)

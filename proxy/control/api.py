@@ -23,7 +23,7 @@ from proxy import __version__
 from proxy.config.relays import enabled_relays
 from proxy.config.suggestions import nearest, one_of, quoted, suggestion
 from proxy.control import serialize
-from proxy.control.access import Guard, Handler, Refused, check_shape, dress
+from proxy.control.access import Guard, Handler, Refused, check_shape, secure_headers
 from proxy.control.dependencies import Dependencies
 from proxy.control.measurement_cache import Measurements, working_relays
 from proxy.control.problems import StatusSnapshot, problems
@@ -31,7 +31,7 @@ from proxy.control.relay_test import remembered_tests, try_relays
 from proxy.control.request_parsing import BODY_LIMIT, parse_body, parse_field, parse_number, parse_query
 from proxy.control.serialize import Document, versioned
 from proxy.control.site import scope, site
-from proxy.control.streaming import FAULT, Followers, wanted
+from proxy.control.streaming import FAULT, Followers, outcome_filter
 from proxy.control.timeline import scopes, spells
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import RelayHealth
@@ -88,7 +88,7 @@ def make_app(parts: Dependencies, guard: Guard) -> web.Application:
             web.post("/v1/reload", api.reload),
         ]
     )
-    app.on_response_prepare.append(dress)
+    app.on_response_prepare.append(secure_headers)
     app.on_shutdown.append(api.followers.stop)
     return app
 
@@ -209,7 +209,7 @@ class _Api:
 
     async def follow(self, request: web.Request) -> web.StreamResponse:
         """Streams one JSON object a line, as connections end, until either side closes."""
-        is_wanted = wanted(parse_query(request, "site", "route", "outcome"))
+        is_wanted = outcome_filter(parse_query(request, "site", "route", "outcome"))
         outcomes = self._parts.follow()
 
         async def rows() -> AsyncGenerator[Document, None]:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from proxy.control.access import Bearer, Handler, Refused, SameUser, check_host, check_shape, dress, hosts_of
+from proxy.control.access import Bearer, Handler, Refused, SameUser, check_host, check_shape, hosts_of, secure_headers
 from proxy.control.api import make_app
 from proxy.control.dependencies import Dependencies
 from proxy.model import Destination
@@ -249,5 +249,5 @@ def _page_app(hosts: Callable[[], frozenset[str]]) -> web.Application:
 
     app = web.Application(client_max_size=1024, middlewares=[only_ours])
     app.add_routes([web.get("/", page)])
-    app.on_response_prepare.append(dress)
+    app.on_response_prepare.append(secure_headers)
     return app

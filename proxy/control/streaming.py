@@ -65,7 +65,7 @@ class Followers:
             task.cancel()
 
 
-def wanted(asked: Mapping[str, str]) -> Callable[[Outcome], bool]:
+def outcome_filter(asked: Mapping[str, str]) -> Callable[[Outcome], bool]:
     """Returns the filter of outcomes by `site`, `route` and `outcome`, which selects as the store does among its rows.
     Raises Refused for an unknown outcome."""
     site, route, ended = asked.get("site"), asked.get("route"), asked.get("outcome")
