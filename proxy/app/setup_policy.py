@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from proxy.app.runtime import Runtime
 from proxy.detect.pages.block_pages import BlockPages
-from proxy.detect.pages.page_classifier import PageSeen, look
+from proxy.detect.pages.page_classifier import PageKind, classify_page
 from proxy.detect.relay_health import relay_name
 from proxy.model import Attempt, Destination, Evidence, Protocol, Route, Symptom
 from proxy.net.dialers.tcp import TcpDialer
@@ -27,15 +27,15 @@ class SetupPolicy:
         self._runtime = runtime
 
     def classify(self, answer: bytes, host: str, *, complete: bool) -> ClassifiedAnswer:
-        page = look(answer, host, ended=complete, pages=self._pages, classify=self._runtime.page_classifier())
-        match page.seen:
-            case PageSeen.MORE:
+        page = classify_page(answer, host, ended=complete, pages=self._pages, classify=self._runtime.page_classifier())
+        match page.kind:
+            case PageKind.MORE:
                 return ClassifiedAnswer(Verdict.MORE)
-            case PageSeen.BLOCK_PAGE:
+            case PageKind.BLOCK_PAGE:
                 return ClassifiedAnswer(
                     Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": page.detail, "status": page.status}
                 )
-            case PageSeen.REDIRECTED:
+            case PageKind.REDIRECTED:
                 return ClassifiedAnswer(
                     Verdict.GARBAGE,
                     Symptom.REDIRECTED,

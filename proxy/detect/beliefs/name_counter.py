@@ -1,7 +1,6 @@
-"""Which names were seen at a place, and when: dead hosts of one prefix, unrelated sites led to one warning.
+"""Counts names by place, with their times: failing hosts of one prefix, unrelated sites redirected to one host.
 
-What many names have in common tells more than each of them. A censor can make up any number of places and names,
-so there are bounds for both, and what was seen least recently goes first.
+A censor can make up any number of places and names, so both are limited, and the least recent ones are dropped.
 """
 
 from __future__ import annotations
@@ -30,11 +29,11 @@ class NameCounter:
         self._places[place] = names
 
     def saw(self, place: Key, name: str) -> bool:
-        """Whether this name was seen there."""
+        """Whether this name was noted at the place."""
         return name in self._places.get(place, ())
 
     def within(self, place: Key, window_s: float, now: float) -> int:
-        """How many names were seen there in the last `window_s`."""
+        """The number of names noted at the place within `window_s`."""
         return sum(0 <= now - at <= window_s for at in self._places.get(place, {}).values())
 
     def pop(self, place: Key) -> None:

@@ -1,8 +1,8 @@
-"""When a host is tried direct again: docs/detection.md, "Re-tests".
+"""The schedule of re-tests (docs/detection.md, "Re-tests").
 
-A re-test is due only beside a visit of the user's, and this module only says from when on; nothing here is a timer. The
-steps grow, each is late by a random share so that many hosts do not fall due together, and every recent exit makes the
-next one slower, so that a provider that toggles does not make us flap.
+A re-test runs only beside a visit; this module says from when on it is due. The steps grow, each with a random delay so
+that many hosts do not fall due together. Every recent end of a block makes the next re-test later, so that a provider
+that toggles does not make the state flap.
 """
 
 from __future__ import annotations
@@ -36,15 +36,15 @@ class RetestSchedule:
         return self._at(belief, now, self._settings.retest_blocked_s[0], step=1)
 
     def after_failure(self, belief: Belief, now: float) -> Belief:
-        """The next step, after a re-test in which direct failed. That the other route, which had just carried a visit,
-        did no better is rarely over soon, and would take all re-tests of its network for itself. A suspect that failed
-        its one early re-test goes on with the steps of a blocked host."""
+        """The next step, after a re-test in which direct failed, also when the other route failed as well: that is
+        rarely over soon, and would use up the budget of the network. A suspect that failed its early re-test goes on
+        with the steps of a blocked host."""
         steps = self._settings.retest_blocked_s
         step = min(belief.retest_step, len(steps) - 1)
         return self._at(belief, now, steps[step], step=step + 1)
 
     def after_success(self, belief: Belief, now: float) -> Belief:
-        """Soon again, after a success that is not enough."""
+        """The next re-test after a success that does not end the block yet."""
         return self._at(belief, now, self._settings.retest_success_s, step=belief.retest_step)
 
     def _at(self, belief: Belief, now: float, delay_s: float, *, step: int) -> Belief:
@@ -53,7 +53,7 @@ class RetestSchedule:
 
 
 class Budget:
-    """At most so many re-tests in an hour on one network."""
+    """Limits the re-tests of each network in an hour."""
 
     def __init__(self, per_hour: int) -> None:
         self._per_hour = per_hour
@@ -71,10 +71,10 @@ class Budget:
 
 
 def recent_exits(belief: Belief, now: float, settings: Detect) -> tuple[float, ...]:
-    """The exits from suspect or blocked that still make the next one slower."""
+    """The ends of suspicions and blocks that still make the next one later."""
     return tuple(at for at in belief.exits if now - at < settings.retest_exits_window_s)
 
 
 def successes_needed(belief: Belief, now: float, settings: Detect) -> int:
-    """Consecutive successes that end a block: two, and one for each recent exit, up to three more."""
+    """Consecutive successes that end a block: `retest_successes`, and one for each recent exit, up to a limit."""
     return settings.retest_successes + min(settings.retest_exits_max, len(recent_exits(belief, now, settings)))

@@ -1,9 +1,9 @@
-"""Is this the site's own answer, or one put in its place? A look at the first bytes of a plain HTTP answer.
+"""Classifies a plain HTTP answer by its first bytes: the site's own, a block page, or a redirect elsewhere.
 
-Two things show: the fingerprint of a known block page, in the head or in the page, and a redirect to another
-registrable domain, which may be a move and may be the way to a block page: another route tells. Only pages are waited
-for (`text/html`, not an error's own kind of text, not a download), and only their beginning: a provider's page is small
-and comes whole. What cannot be read is plain: `session` decides whether to refuse it.
+A block page is known by its fingerprint, in the head or in the page. A redirect to another registrable domain may be a
+move or lead to a block page, which another route shows. Only pages are waited for (`text/html`, no download), and only
+their beginning, since a provider's block page is small. An answer that cannot be parsed is PLAIN: `session` decides
+whether to refuse it.
 """
 
 from __future__ import annotations
@@ -27,13 +27,13 @@ from proxy.wire.http1_response import ResponseHead, read_response_head
 from proxy.wire.reader import Parser, Reader
 
 BODY_LIMIT = 16 * 1024
-"""Bytes of a body that are waited for: what a server may send in its first flight (RFC 6928), and a little."""
+"""Bytes of a body that are waited for: a little more than a server's initial window (RFC 6928)."""
 
 TEXT_LIMIT = 64 * 1024
 """Bytes that a compressed body is unpacked to."""
 
 SHOWN_LIMIT = 32 * 1024
-"""Bytes of an unpacked body that somebody else is shown."""
+"""Bytes of an unpacked body that `Classify` gets."""
 
 INTERIM_LIMIT = 4
 """Interim answers (100, 103) before the answer."""
@@ -47,33 +47,33 @@ _TARGET = re.compile(r"\burl\s{0,9}=\s{0,9}[\"']?([^\"'<>\s]{1,2000})", re.IGNOR
 _UNPACK = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
 
 Classify = Callable[[str, bytes], "str | bool | None"]
-"""Of a page's head and what has come of its body: the name of a block page, False for the site's own, None for what is
-not known."""
+"""An addon's classification of a page by its head and the start of its body: the name of a block page, False for the
+site's own, None when it does not know."""
 
 
-class PageSeen(StrEnum):
-    """What an answer looks like."""
+class PageKind(StrEnum):
+    """What an answer is, as far as its first bytes show."""
 
-    MORE = "more"  # it may still be a block page: wait, but not for long
-    PLAIN = "plain"  # nothing speaks against its being the site's own
+    MORE = "more"  # too few bytes: it may still be a block page
+    PLAIN = "plain"  # the site's own, as far as can be seen
     BLOCK_PAGE = "block_page"  # `detail` is the row's id
-    REDIRECTED = "elsewhere"  # `detail` is the host it leads to
+    REDIRECTED = "elsewhere"  # `detail` is the host that it redirects to
 
 
 @dataclass(frozen=True, slots=True)
-class PageKind:
-    """What was seen. `status` is the answer's, 0 when there is none or it cannot be read."""
+class ClassifiedPage:
+    """A classified answer. `status` is its HTTP status; 0 when there is none, or it cannot be parsed."""
 
-    seen: PageSeen
+    kind: PageKind
     status: int = 0
     detail: str = ""
 
 
-_MORE = PageKind(PageSeen.MORE)
-_UNREADABLE = PageKind(PageSeen.PLAIN)
+_MORE = ClassifiedPage(PageKind.MORE)
+_UNREADABLE = ClassifiedPage(PageKind.PLAIN)
 
 
-def look(
+def classify_page(
     answer: bytes | bytearray,
     host: str,
     *,
@@ -82,46 +82,49 @@ def look(
     pages: BlockPages,
     domain: Callable[[str], str] = registrable,
     classify: Classify | None = None,
-) -> PageKind:
-    """What the first bytes of an answer are.
+) -> ClassifiedPage:
+    """Classifies an answer by its first bytes.
 
-    `answer` is everything that has come, from its first byte on; `host` the canonical host that was asked, by `method`;
-    `ended` says that no more will come, or that no more shall be waited for. `domain` gives a host's registrable
-    domain. MORE is never the answer when `ended`. `classify` has the last word on pages and redirects.
+    `answer` is everything that has come, from its first byte on, to a request for the canonical `host` with `method`.
+    `ended`: no more will come, or be waited for; then the result is never MORE. `domain` gives a host's registrable
+    domain. `classify` may overrule the result for pages and redirects.
     """
     reader = Reader(bytes(answer))
     try:
-        head = _stepped(_final_head(reader, method))
+        head = _parse_available(_final_head(reader, method))
     except PeerError:
         return _UNREADABLE
     if head is None:
         return _UNREADABLE if ended else _MORE
-    headers = {name.lower(): value for name, value in reversed(head.headers)}  # of two, the first counts
+    headers = {name.lower(): value for name, value in reversed(head.headers)}  # the first of two equal names counts
     if row := pages.match_head(headers):
-        return _classified(
-            PageKind(PageSeen.BLOCK_PAGE, head.status, row), classify, head, _begun(reader, head, headers)
+        return _reclassified(
+            ClassifiedPage(PageKind.BLOCK_PAGE, head.status, row), classify, head, _partial_body(reader, head, headers)
         )
-    if head.status in _REDIRECTS and (place := _elsewhere(headers.get("location", ""), host, domain)):
-        return _classified(
-            PageKind(PageSeen.REDIRECTED, head.status, place), classify, head, _begun(reader, head, headers)
+    if head.status in _REDIRECTS and (place := _redirect_host(headers.get("location", ""), host, domain)):
+        return _reclassified(
+            ClassifiedPage(PageKind.REDIRECTED, head.status, place),
+            classify,
+            head,
+            _partial_body(reader, head, headers),
         )
     if head.body.is_empty or not _is_page(headers):
-        return PageKind(PageSeen.PLAIN, head.status)
+        return ClassifiedPage(PageKind.PLAIN, head.status)
     body, whole = _body(reader, head)
     if not (whole or ended or len(body) >= BODY_LIMIT):
-        return PageKind(PageSeen.MORE, head.status)
+        return ClassifiedPage(PageKind.MORE, head.status)
     unpacked = _unpacked(body, headers.get("content-encoding", ""))
     text = decode(unpacked, headers.get("content-type", ""))
-    found = PageKind(PageSeen.PLAIN, head.status)
+    found = ClassifiedPage(PageKind.PLAIN, head.status)
     if row := pages.match(headers, text):
-        found = PageKind(PageSeen.BLOCK_PAGE, head.status, row)
-    elif place := _elsewhere(_refresh(text), host, domain):
-        found = PageKind(PageSeen.REDIRECTED, head.status, place)
-    return _classified(found, classify, head, unpacked)
+        found = ClassifiedPage(PageKind.BLOCK_PAGE, head.status, row)
+    elif place := _redirect_host(_meta_refresh(text), host, domain):
+        found = ClassifiedPage(PageKind.REDIRECTED, head.status, place)
+    return _reclassified(found, classify, head, unpacked)
 
 
-def _classified(found: PageKind, classify: Classify | None, head: ResponseHead, body: bytes) -> PageKind:
-    """What somebody says who may know better than fingerprints."""
+def _reclassified(found: ClassifiedPage, classify: Classify | None, head: ResponseHead, body: bytes) -> ClassifiedPage:
+    """The result after `classify`, which may know better than fingerprints."""
     if classify is None:
         return found
     fields = "".join(f"{name}: {value}\n" for name, value in head.headers)
@@ -130,18 +133,20 @@ def _classified(found: PageKind, classify: Classify | None, head: ResponseHead, 
     )
     if said is None or said is True:
         return found
-    return PageKind(PageSeen.BLOCK_PAGE, head.status, said) if said else PageKind(PageSeen.PLAIN, head.status)
+    return (
+        ClassifiedPage(PageKind.BLOCK_PAGE, head.status, said) if said else ClassifiedPage(PageKind.PLAIN, head.status)
+    )
 
 
-def _begun(reader: Reader, head: ResponseHead, headers: Mapping[str, str]) -> bytes:
-    """What has come of a body that was not waited for."""
+def _partial_body(reader: Reader, head: ResponseHead, headers: Mapping[str, str]) -> bytes:
+    """The bytes that have come of a body that was not waited for."""
     if head.body.is_empty:
         return b""
     return _unpacked(_body(reader, head)[0], headers.get("content-encoding", ""))
 
 
-def _stepped(parser: Parser[ResponseHead]) -> ResponseHead | None:
-    """What a parser makes of what has come; None when that is too little."""
+def _parse_available(parser: Parser[ResponseHead]) -> ResponseHead | None:
+    """Runs a parser on the bytes that have come; None when they are too few."""
     try:
         next(parser)
     except StopIteration as stop:
@@ -159,8 +164,8 @@ def _final_head(reader: Reader, method: str) -> Parser[ResponseHead]:
 
 
 def _body(reader: Reader, head: ResponseHead) -> tuple[bytes, bool]:
-    """What has come of the body, and whether that is all of it. Chunks that are malformed end it: they will be refused
-    when they are forwarded."""
+    """The bytes of the body that have come, and whether it is complete. Malformed chunks end it: they are refused when
+    they are forwarded."""
     body = bytearray()
     try:
         for piece in read_body(reader, head.body):
@@ -173,7 +178,7 @@ def _body(reader: Reader, head: ResponseHead) -> tuple[bytes, bool]:
 
 
 def _is_page(headers: Mapping[str, str]) -> bool:
-    """Whether a browser would show it as a page, as far as we can read it: Brotli and Zstandard are not ours."""
+    """Whether a browser would show a page that Byway can unpack: not one in Brotli or Zstandard."""
     kind = headers.get("content-type", "").partition(";")[0].strip().lower()
     coding = headers.get("content-encoding", "").strip().lower()
     named = headers.get("content-disposition", "").lower().startswith("attachment")
@@ -181,7 +186,7 @@ def _is_page(headers: Mapping[str, str]) -> bool:
 
 
 def _unpacked(body: bytes, coding: str) -> bytes:
-    """As far as it can be unpacked, TEXT_LIMIT bytes at most."""
+    """The body, unpacked as far as possible, to at most TEXT_LIMIT bytes."""
     bits = _UNPACK.get(coding.strip().lower())
     if bits is None:
         return body
@@ -193,15 +198,15 @@ def _unpacked(body: bytes, coding: str) -> bytes:
     return b""
 
 
-def _refresh(text: str) -> str:
-    """Where a page's own `meta` sends the browser."""
+def _meta_refresh(text: str) -> str:
+    """The target of a page's `meta` refresh; empty when it has none."""
     found = _REFRESH.search(text)
     target = _TARGET.search(html.unescape(found[1])) if found else None
     return target[1] if target else ""
 
 
-def _elsewhere(target: str, host: str, domain: Callable[[str], str]) -> str:
-    """The host that a redirect leads to, when that is none of this one's registrable domain; else empty."""
+def _redirect_host(target: str, host: str, domain: Callable[[str], str]) -> str:
+    """The host of a redirect, when it has another registrable domain than `host`; else empty."""
     if not target:
         return ""
     try:

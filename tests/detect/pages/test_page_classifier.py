@@ -10,7 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.detect.pages.block_pages import BlockPages, parse_fingerprints
-from proxy.detect.pages.page_classifier import BODY_LIMIT, SHOWN_LIMIT, TEXT_LIMIT, PageKind, PageSeen, look
+from proxy.detect.pages.page_classifier import (
+    BODY_LIMIT,
+    SHOWN_LIMIT,
+    TEXT_LIMIT,
+    ClassifiedPage,
+    PageKind,
+    classify_page,
+)
 
 PAGES = BlockPages(
     parse_fingerprints(
@@ -33,8 +40,8 @@ def answer(body: bytes = b"", *fields: str, status: int = 200, kind: str = "text
     return "\r\n".join(lines).encode() + b"\r\n\r\n" + body
 
 
-def seen(data: bytes, *, host: str = HOST, ended: bool = False, method: str = "GET") -> PageKind:
-    return look(data, host, ended=ended, method=method, pages=PAGES)
+def seen(data: bytes, *, host: str = HOST, ended: bool = False, method: str = "GET") -> ClassifiedPage:
+    return classify_page(data, host, ended=ended, method=method, pages=PAGES)
 
 
 def unframed(body: bytes, *fields: str) -> bytes:
@@ -45,8 +52,8 @@ def redirect(place: str, status: int = 302) -> bytes:
     return answer(b"", f"Location: {place}", status=status)
 
 
-def led(host: str, status: int) -> PageKind:
-    return PageKind(PageSeen.REDIRECTED, status, host)
+def led(host: str, status: int) -> ClassifiedPage:
+    return ClassifiedPage(PageKind.REDIRECTED, status, host)
 
 
 def chunked(body: bytes, size: int) -> bytes:
@@ -55,13 +62,13 @@ def chunked(body: bytes, size: int) -> bytes:
     return head + b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in (*pieces, b""))
 
 
-PLAIN = PageKind(PageSeen.PLAIN, 200)
-BLOCKED = PageKind(PageSeen.BLOCK_PAGE, 200, "page")
+PLAIN = ClassifiedPage(PageKind.PLAIN, 200)
+BLOCKED = ClassifiedPage(PageKind.BLOCK_PAGE, 200, "page")
 
-SCENARIOS: list[tuple[str, bytes, PageKind]] = [
+SCENARIOS: list[tuple[str, bytes, ClassifiedPage]] = [
     ("an ordinary page", answer(b"<p>hello"), PLAIN),
     ("a block page", answer(STOP), BLOCKED),
-    ("one with an error's status", answer(STOP, status=451), PageKind(PageSeen.BLOCK_PAGE, 451, "page")),
+    ("one with an error's status", answer(STOP, status=451), ClassifiedPage(PageKind.BLOCK_PAGE, 451, "page")),
     ("one in chunks", chunked(STOP, 7), BLOCKED),
     ("one without a type", b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n%b" % (len(STOP), STOP), BLOCKED),
     ("one after an interim answer", b"HTTP/1.1 103 Early Hints\r\nLink: <x>\r\n\r\n" + answer(STOP), BLOCKED),
@@ -74,24 +81,24 @@ SCENARIOS: list[tuple[str, bytes, PageKind]] = [
     (
         "one in windows-1251",
         answer("Доступ к ресурсу ограничен".encode("cp1251"), kind="text/html; charset=windows-1251"),
-        PageKind(PageSeen.BLOCK_PAGE, 200, "russian"),
+        ClassifiedPage(PageKind.BLOCK_PAGE, 200, "russian"),
     ),
     ("a captcha that quotes it", answer(b"solve this to see stop.example/law"), PLAIN),
     ("the same text as a script", answer(STOP, kind="application/javascript"), PLAIN),
     ("the same text as a download", answer(STOP, "Content-Disposition: attachment; filename=x.html"), PLAIN),
-    ("a block page's address", redirect("http://10.10.34.34"), PageKind(PageSeen.BLOCK_PAGE, 302, "head")),
-    ("a filter's server", answer(b"<p>", "Server: StopBox"), PageKind(PageSeen.BLOCK_PAGE, 200, "box")),
+    ("a block page's address", redirect("http://10.10.34.34"), ClassifiedPage(PageKind.BLOCK_PAGE, 302, "head")),
+    ("a filter's server", answer(b"<p>", "Server: StopBox"), ClassifiedPage(PageKind.BLOCK_PAGE, 200, "box")),
     ("the first of two servers", answer(b"<p>", "Server: nginx", "Server: StopBox"), PLAIN),
-    ("a redirect within the site", redirect("https://example.com/", 301), PageKind(PageSeen.PLAIN, 301)),
-    ("a redirect to a path", redirect("/login", 303), PageKind(PageSeen.PLAIN, 303)),
-    ("a redirect without a place", answer(b"", status=302), PageKind(PageSeen.PLAIN, 302)),
+    ("a redirect within the site", redirect("https://example.com/", 301), ClassifiedPage(PageKind.PLAIN, 301)),
+    ("a redirect to a path", redirect("/login", 303), ClassifiedPage(PageKind.PLAIN, 303)),
+    ("a redirect without a place", answer(b"", status=302), ClassifiedPage(PageKind.PLAIN, 302)),
     ("a redirect elsewhere", redirect("http://A.Warning.test/x", 307), led("a.warning.test", 307)),
     ("one without a scheme", redirect("//warning.test"), led("warning.test", 302)),
     ("one to an address", redirect("http://192.0.2.1:8080/"), led("192.0.2.1", 302)),
     ("one to IPv6", redirect("http://[2001:DB8::1]/"), led("2001:db8::1", 302)),
-    ("one to an app", redirect("intent://warning.test/"), PageKind(PageSeen.PLAIN, 302)),
-    ("one to nonsense", redirect("http://[::1"), PageKind(PageSeen.PLAIN, 302)),
-    ("a place without a redirect", redirect("http://warning.test/", 201), PageKind(PageSeen.PLAIN, 201)),
+    ("one to an app", redirect("intent://warning.test/"), ClassifiedPage(PageKind.PLAIN, 302)),
+    ("one to nonsense", redirect("http://[::1"), ClassifiedPage(PageKind.PLAIN, 302)),
+    ("a place without a redirect", redirect("http://warning.test/", 201), ClassifiedPage(PageKind.PLAIN, 201)),
     (
         "a page that sends elsewhere",
         answer(b"<META content=\"0; URL='http://warning.test/?a&amp;b'\" HTTP-EQUIV=Refresh>"),
@@ -99,32 +106,32 @@ SCENARIOS: list[tuple[str, bytes, PageKind]] = [
     ),
     ("a page that reloads itself", answer(b'<meta http-equiv="refresh" content="30">'), PLAIN),
     ("a page that goes on to another", answer(b'<meta http-equiv="refresh" content="5;url=/next">'), PLAIN),
-    ("no body", b"HTTP/1.1 204 No Content\r\n\r\n", PageKind(PageSeen.PLAIN, 204)),
-    ("what is no HTTP", b"HTTP/1.1 what\r\n\r\n", PageKind(PageSeen.PLAIN)),
-    ("interim answers without end", b"HTTP/1.1 100 Continue\r\n\r\n" * 9, PageKind(PageSeen.PLAIN)),
+    ("no body", b"HTTP/1.1 204 No Content\r\n\r\n", ClassifiedPage(PageKind.PLAIN, 204)),
+    ("what is no HTTP", b"HTTP/1.1 what\r\n\r\n", ClassifiedPage(PageKind.PLAIN)),
+    ("interim answers without end", b"HTTP/1.1 100 Continue\r\n\r\n" * 9, ClassifiedPage(PageKind.PLAIN)),
     ("malformed chunks", chunked(STOP, 99).replace(b"\r\n3a\r\n", b"\r\nzz\r\n"), PLAIN),
 ]
 
 
 @pytest.mark.parametrize(("data", "expected"), [row[1:] for row in SCENARIOS], ids=[row[0] for row in SCENARIOS])
-def test_what_an_answer_is(data: bytes, expected: PageKind) -> None:
+def test_what_an_answer_is(data: bytes, expected: ClassifiedPage) -> None:
     assert seen(data) == expected
     assert seen(data, ended=True) == expected
 
 
 @pytest.mark.parametrize(("data", "expected"), [row[1:] for row in SCENARIOS], ids=[row[0] for row in SCENARIOS])
-def test_byte_by_byte_it_waits_and_then_says_the_same(data: bytes, expected: PageKind) -> None:
-    told = next(found for size in range(len(data) + 1) if (found := seen(data[:size])).seen is not PageSeen.MORE)
+def test_byte_by_byte_it_waits_and_then_says_the_same(data: bytes, expected: ClassifiedPage) -> None:
+    told = next(found for size in range(len(data) + 1) if (found := seen(data[:size])).kind is not PageKind.MORE)
     assert told == expected
 
 
 def test_the_end_of_a_page_without_a_length_is_the_end_of_the_connection() -> None:
-    assert seen(unframed(STOP)) == PageKind(PageSeen.MORE, 200)
+    assert seen(unframed(STOP)) == ClassifiedPage(PageKind.MORE, 200)
     assert seen(unframed(STOP), ended=True) == BLOCKED
 
 
 def test_only_the_beginning_is_waited_for() -> None:
-    assert seen(unframed(b"x" * (BODY_LIMIT - 1))).seen is PageSeen.MORE
+    assert seen(unframed(b"x" * (BODY_LIMIT - 1))).kind is PageKind.MORE
     assert seen(unframed(b"x" * BODY_LIMIT)) == PLAIN
     assert seen(unframed(STOP + b"x" * BODY_LIMIT)) == BLOCKED
 
@@ -136,14 +143,14 @@ def test_a_picture_is_not_waited_for() -> None:
 def test_an_answer_to_head_has_no_body() -> None:
     data = b"HTTP/1.1 200 OK\r\nContent-Type: text/html\r\nContent-Length: 500\r\n\r\n"
     assert seen(data, method="HEAD") == PLAIN
-    assert seen(data).seen is PageSeen.MORE
+    assert seen(data).kind is PageKind.MORE
 
 
 def test_when_no_more_is_waited_for_what_has_come_decides() -> None:
     data = answer(STOP + b" " * 100)[:-50]
-    assert seen(data).seen is PageSeen.MORE
+    assert seen(data).kind is PageKind.MORE
     assert seen(data, ended=True) == BLOCKED
-    assert seen(b"HTTP/1.1 200 OK\r\nContent-", ended=True) == PageKind(PageSeen.PLAIN)
+    assert seen(b"HTTP/1.1 200 OK\r\nContent-", ended=True) == ClassifiedPage(PageKind.PLAIN)
 
 
 def test_a_page_packed_without_measure_is_unpacked_to_a_measure() -> None:
@@ -154,18 +161,18 @@ def test_a_page_packed_without_measure_is_unpacked_to_a_measure() -> None:
 
 def test_what_is_related_is_for_the_caller_to_say() -> None:
     data = redirect("http://b.test/")
-    assert look(data, "a.test", ended=True, pages=PAGES, domain=lambda host: "one").seen is PageSeen.PLAIN
+    assert classify_page(data, "a.test", ended=True, pages=PAGES, domain=lambda host: "one").kind is PageKind.PLAIN
 
 
 def test_a_literal_may_be_asked() -> None:
     data = redirect("/x")
-    assert seen(data, host="2001:db8::7").seen is PageSeen.PLAIN
+    assert seen(data, host="2001:db8::7").kind is PageKind.PLAIN
 
 
 @given(st.binary(max_size=300), st.booleans())
 def test_nothing_makes_it_raise(data: bytes, framed: bool) -> None:
     for prefix in (b"", b"HTTP/1.1 302 X\r\nLocation: ", answer(b"")[:-2] + b"Content-Encoding: gzip\r\n\r\n"):
-        assert seen(prefix + data, ended=True).seen is not PageSeen.MORE
+        assert seen(prefix + data, ended=True).kind is not PageKind.MORE
 
 
 # -- who knows better --------------------------------------------------------------------------------------------------
@@ -173,7 +180,7 @@ def test_nothing_makes_it_raise(data: bytes, framed: bool) -> None:
 
 def classified(
     data: bytes, said: str | bool | None, *, ended: bool = False
-) -> tuple[PageKind, list[tuple[str, bytes]]]:
+) -> tuple[ClassifiedPage, list[tuple[str, bytes]]]:
     """What is made of an answer by somebody who says this of every page, and what was shown."""
     shown: list[tuple[str, bytes]] = []
 
@@ -181,20 +188,20 @@ def classified(
         shown.append((head, body))
         return said
 
-    return look(data, HOST, ended=ended, pages=PAGES, classify=classify), shown
+    return classify_page(data, HOST, ended=ended, pages=PAGES, classify=classify), shown
 
 
 def test_a_page_that_fingerprints_do_not_know_can_be_named() -> None:
     found, shown = classified(answer(b"<p>by order", "X-A: b"), "mine")
-    assert found == PageKind(PageSeen.BLOCK_PAGE, 200, "mine")
+    assert found == ClassifiedPage(PageKind.BLOCK_PAGE, 200, "mine")
     assert shown == [("HTTP/1.1 200 Whatever\nContent-Type: text/html\nX-A: b\n", b"<p>by order")]
 
 
 @pytest.mark.parametrize("data", [answer(STOP), redirect("http://elsewhere.test/"), redirect("http://10.10.34.3/x")])
 def test_what_fingerprints_and_redirects_say_can_be_denied(data: bytes) -> None:
-    assert seen(data).seen is not PageSeen.PLAIN
+    assert seen(data).kind is not PageKind.PLAIN
     found, _ = classified(data, False)
-    assert found.seen is PageSeen.PLAIN
+    assert found.kind is PageKind.PLAIN
     assert classified(data, None)[0] == seen(data)
 
 

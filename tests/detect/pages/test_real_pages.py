@@ -17,7 +17,7 @@ from proxy.config.bundled import bundled
 from proxy.detect.pages import block_pages
 from proxy.detect.pages.block_pages import BlockPages, Fingerprint, parse_fingerprints
 from proxy.detect.pages.charset import decode
-from proxy.detect.pages.page_classifier import PageSeen, look
+from proxy.detect.pages.page_classifier import PageKind, classify_page
 from proxy.detect.tls_interception import CertificateKind, KnownRoots, classify_chain
 from tests.support.ordinary_pages import Ordinary, ordinary_pages
 
@@ -47,7 +47,7 @@ def mistaken(pages: BlockPages) -> list[str]:
 
     def is_mistaken(page: Ordinary) -> bool:
         answer = served(page.body, page.content_type, page.status)
-        return look(answer, "www.example.kz", ended=True, pages=pages).seen is not PageSeen.PLAIN
+        return classify_page(answer, "www.example.kz", ended=True, pages=pages).kind is not PageKind.PLAIN
 
     return [page.name for page in ordinary_pages() if is_mistaken(page)]
 
@@ -87,8 +87,8 @@ def test_a_row_that_is_too_wide_would_be_noticed() -> None:
     ],
 )
 def test_what_they_are_for(body: str, row: str) -> None:
-    found = look(served(body.encode()), "blog.example", ended=True, pages=BlockPages(SHIPPED.fingerprints))
-    assert (found.seen, found.detail) == (PageSeen.BLOCK_PAGE, row)
+    found = classify_page(served(body.encode()), "blog.example", ended=True, pages=BlockPages(SHIPPED.fingerprints))
+    assert (found.kind, found.detail) == (PageKind.BLOCK_PAGE, row)
 
 
 @pytest.mark.parametrize(
@@ -101,8 +101,8 @@ def test_what_they_are_for(body: str, row: str) -> None:
 )
 def test_where_they_lead(place: str, row: str) -> None:
     answer = f"HTTP/1.1 302 Found\r\nLocation: {place}\r\nContent-Length: 0\r\n\r\n".encode()
-    found = look(answer, "blog.example", ended=False, pages=BlockPages(SHIPPED.fingerprints))
-    assert (found.seen, found.detail) == (PageSeen.BLOCK_PAGE, row)
+    found = classify_page(answer, "blog.example", ended=False, pages=BlockPages(SHIPPED.fingerprints))
+    assert (found.kind, found.detail) == (PageKind.BLOCK_PAGE, row)
 
 
 # -- real data -------------------------------------------------------------------------------------------------------
@@ -124,7 +124,8 @@ def test_their_first_bytes_are_enough_with_what_ships() -> None:
     missed = [
         name
         for name, answer in answers.items()
-        if look(answer[: len(served(b"")) + 16 * 1024], "blog.example", ended=True, pages=pages).seen is PageSeen.PLAIN
+        if classify_page(answer[: len(served(b"")) + 16 * 1024], "blog.example", ended=True, pages=pages).kind
+        is PageKind.PLAIN
     ]
     assert len(answers) - len(missed) >= 115, missed
 
