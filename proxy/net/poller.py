@@ -1,9 +1,9 @@
-"""Readiness of our own sockets, apart from asyncio's transports.
+"""Readiness of sockets, without asyncio's transports.
 
-One epoll set of ours is a single reader of the asyncio loop. A socket is registered once, edge-triggered for both
-directions. Its user always tries the call first and waits only when it would block, so nothing is registered again for
-the life of a connection (measured: twice as many tunnels as with asyncio's streams). Where there is no epoll,
-LoopPoller gives the same service from the loop's own add_reader and add_writer, armed one wait at a time.
+One epoll set is a single reader of the asyncio loop. A socket is registered once, edge-triggered for both directions.
+Its user always tries the call first and waits only when it would block, so nothing is registered again for the life of
+a connection (measured: twice as many tunnels as with asyncio's streams). Where there is no epoll, LoopPoller does the
+same with the loop's own add_reader and add_writer, armed for one wait at a time.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import Protocol
 READABLE = 1
 WRITABLE = 4
 BROKEN = 8 | 16  # EPOLLERR, EPOLLHUP
-PEER_SHUT = 0x2000  # EPOLLRDHUP: the peer has finished sending; told where the poller can
+PEER_SHUT = 0x2000  # EPOLLRDHUP: the peer has finished sending; only epoll reports it
 URGENT = 2  # EPOLLPRI: a read ends before an urgent byte, with more behind it
 _EDGE = 1 << 31  # EPOLLET
 _ALL = READABLE | WRITABLE | PEER_SHUT | URGENT | _EDGE
@@ -24,7 +24,7 @@ _BATCH = 512
 
 
 class Watched(Protocol):
-    """Something that owns a socket and wants to know when a call on it may succeed."""
+    """The owner of a socket, which is called when a call on it may succeed."""
 
     def fileno(self) -> int: ...
     def ready(self, mask: int) -> None:
@@ -32,13 +32,13 @@ class Watched(Protocol):
 
 
 class Poller(Protocol):
-    """Tells Watched things when they may try again. Belongs to one loop and one thread."""
+    """Calls the owners of sockets when they may try again. Belongs to one loop and one thread."""
 
     def register(self, watched: Watched) -> None:
-        """Takes it on until `unregister`. Raises OSError when the kernel cannot."""
+        """Watches its socket until `unregister`. Raises OSError when the kernel refuses."""
 
     def unregister(self, watched: Watched) -> None:
-        """Forgets it. To be called before its socket is closed or given away."""
+        """Stops watching. Must be called before the socket is closed or detached."""
 
     def want_read(self, watched: Watched) -> None:
         """Called when a read would have blocked."""
@@ -69,13 +69,13 @@ class EpollPoller:
             self._epoll.unregister(fd)
 
     def want_read(self, watched: Watched) -> None:
-        """Nothing to do: the edge will come."""
+        """Does nothing: an edge will come."""
 
     def want_write(self, watched: Watched) -> None:
-        """Nothing to do: the edge will come."""
+        """Does nothing: an edge will come."""
 
     def close(self) -> None:
-        self._watched.clear()  # streams that outlive us may still be closed
+        self._watched.clear()  # streams that outlive the poller may still call `unregister`
         if not self._epoll.closed:
             self._loop.remove_reader(self._epoll.fileno())
             self._epoll.close()
@@ -96,7 +96,7 @@ class LoopPoller:
 
     def register(self, watched: Watched) -> None:
         self._watched[watched.fileno()] = watched
-        self.want_write(watched)  # as with epoll, a first edge tells of what is possible already
+        self.want_write(watched)  # as with epoll, the first edge reports what is possible already
         self.want_read(watched)
 
     def unregister(self, watched: Watched) -> None:
@@ -134,7 +134,7 @@ class LoopPoller:
 
 
 def _notify(loop: asyncio.AbstractEventLoop, watched: Watched, mask: int) -> None:
-    """Calls the owner. A fault in one owner must not cost the others their edges, which do not come twice."""
+    """Calls the owner. An exception in one must not cost the others their edges, which do not come twice."""
     try:
         watched.ready(mask)
     except Exception as error:

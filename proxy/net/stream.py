@@ -1,8 +1,8 @@
 """A path for bytes in both directions: what a Dialer returns and everything above it uses.
 
-Two layers of calls. The `_nowait` ones never block and say when they would have; the race and the pump are built
-on them, woken through `notify`. `receive` and `send` are the same for a coroutine that has nothing else to do. A
-Stream has one owner at a time; one task may receive while another sends.
+It has two layers of calls. The `_nowait` ones never block and report when they would have; the race and the pump use
+them and are woken through `notify`. `receive` and `send` do the same for a coroutine that has nothing else to do. A
+Stream has one owner at a time, who closes it; one task may receive while another sends.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ T = TypeVar("T")
 CHUNK = 64 * 1024
 """Bytes read at most at once. With as many again waiting to be sent, a direction holds 128 KiB outside the kernel."""
 
-_LAST_NEWS = BROKEN | PEER_SHUT | URGENT  # after these, more may lie behind a short read, with no edge of its own
+_FINAL_EDGES = BROKEN | PEER_SHUT | URGENT  # after these, more may follow a short read without an edge of its own
 
-_APART = socket.MSG_EOR if sys.platform == "linux" else 0
+_NEW_SEGMENT = socket.MSG_EOR if sys.platform == "linux" else 0
 
-_LINGER_0 = struct.pack("ii", 1, 0)
+_LINGER_0 = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 
 
 class Stream(ABC):
@@ -40,9 +40,9 @@ class Stream(ABC):
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
-        """The remote address, "address:port", as the kernel says it: of the first hop."""
+        """The remote address of the first hop, "address:port"."""
         self.notify: Callable[[], None] | None = None
-        """Called whenever a `_nowait` call may do better than before. Must not raise."""
+        """Called whenever a `_nowait` call may return more than before. Must not raise."""
         self.syn_at = 0.0
         """When it began to connect, by the loop's clock; 0: not known."""
         self._receiver: asyncio.Future[None] | None = None
@@ -50,47 +50,46 @@ class Stream(ABC):
 
     @abstractmethod
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
-        """1 to `limit` bytes; b"" when the peer has finished sending; None when nothing has come yet."""
+        """Returns 1 to `limit` bytes; b"" when the peer has finished sending; None when nothing has come yet."""
 
     @abstractmethod
     def send_nowait(self, data: bytes | memoryview) -> int:
-        """How many bytes of `data` were taken, in order; 0 when none could be now."""
+        """Sends a prefix of `data`. Returns its length in bytes; 0 when nothing can be sent now."""
 
     def send_apart_nowait(self, data: bytes | memoryview) -> int:
-        """As `send_nowait`, and what is sent next shares no segment with the last byte of `data`, as far as the stream
-        can see to that."""
+        """Sends as `send_nowait`. The next bytes begin a TCP segment of their own, where the system can ensure it."""
         return self.send_nowait(data)
 
     @abstractmethod
     def send_eof(self) -> None:
-        """Finishes our direction, after everything sent; the other one stays open. Harmless when repeated."""
+        """Ends our direction after everything sent (half-close); the other one stays open. Harmless when repeated."""
 
     @abstractmethod
     def close(self) -> None:
-        """Ends both directions in an orderly way, without waiting. Harmless when repeated."""
+        """Closes both directions in an orderly way, without waiting. Harmless when repeated."""
 
     @abstractmethod
     def abort(self) -> None:
-        """Ends both directions at once, with a reset: nothing unsent goes out any more (SO_LINGER 0)."""
+        """Closes both directions with a reset: what is unsent is discarded (SO_LINGER 0). Harmless when repeated."""
 
     @property
     @abstractmethod
     def plain_socket(self) -> socket.socket | None:
-        """The socket itself when its bytes are the stream's bytes, so that the kernel may move them; else None."""
+        """The socket, when its bytes are the stream's own, so that the kernel may move them (splice); else None."""
 
     @property
     @abstractmethod
     def lowest_socket(self) -> socket.socket:
-        """The TCP socket that carries all this, for TCP_INFO and timeouts."""
+        """The TCP socket below all layers, for TCP_INFO and socket options."""
 
     async def receive(self, limit: int = CHUNK) -> bytes:
-        """1 to `limit` bytes, or b"" when the peer has finished sending."""
+        """Returns 1 to `limit` bytes, or b"" when the peer has finished sending."""
         while (data := self.receive_nowait(limit)) is None:
             await self._receivable()
         return data
 
     async def send(self, data: bytes | memoryview) -> None:
-        """Hands all of `data` to the kernel."""
+        """Sends all of `data`; returns when the kernel has taken it."""
         sent = self.send_nowait(data)
         if sent == len(data):
             return
@@ -102,7 +101,7 @@ class Stream(ABC):
             await self._sendable()
 
     async def _receivable(self) -> None:
-        """Until a receive may do better than before."""
+        """Waits until a receive may succeed."""
         self._receiver = asyncio.get_running_loop().create_future()
         try:
             await self._receiver
@@ -110,7 +109,7 @@ class Stream(ABC):
             self._receiver = None
 
     async def _sendable(self) -> None:
-        """Until a send may do better than before."""
+        """Waits until a send may succeed."""
         self._sender = asyncio.get_running_loop().create_future()
         try:
             await self._sender
@@ -161,7 +160,7 @@ class SocketStream(Stream):
     def ready(self, mask: int) -> None:
         broken = bool(mask & BROKEN)
         self._drained = False
-        if mask & _LAST_NEWS:
+        if mask & _FINAL_EDGES:
             self._ending = True
         self._wake(receiver=broken or bool(mask & READABLE), sender=broken or bool(mask & WRITABLE))
 
@@ -184,7 +183,7 @@ class SocketStream(Stream):
             await self._sendable()
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
-        if self._drained:  # the next call would say no: spared, and an edge will come
+        if self._drained:  # recv would return EAGAIN: the system call is saved, and an edge will come
             self._poller.want_read(self)
             return None
         try:
@@ -193,7 +192,7 @@ class SocketStream(Stream):
             self._drained = not self._ending
             self._poller.want_read(self)
             return None
-        # A short read took all there was, unless an end or an urgent byte came with it (nginx does so too).
+        # A short read emptied the socket, unless EOF or an urgent byte came with it (nginx relies on the same).
         self._drained = len(data) < limit and not self._ending
         return data
 
@@ -207,10 +206,10 @@ class SocketStream(Stream):
         return sent
 
     def send_apart_nowait(self, data: bytes | memoryview) -> int:
-        # A call of its own and TCP_NODELAY are not enough: while the network card is busy the kernel joins small
-        # writes all the same (tcp_autocorking), and so it does when it sends again. Linux 4.7 takes MSG_EOR for a no.
+        # A send of its own and TCP_NODELAY are not enough: the kernel joins small writes while the network card is busy
+        # (tcp_autocorking), and when it retransmits. MSG_EOR forbids that (Linux 4.7).
         try:
-            sent = self._sock.send(data, _APART)
+            sent = self._sock.send(data, _NEW_SEGMENT)
         except BlockingIOError:
             sent = 0
         if sent < len(data):
@@ -220,7 +219,7 @@ class SocketStream(Stream):
     def send_eof(self) -> None:
         if not self._eof_sent:
             self._eof_sent = True
-            with contextlib.suppress(OSError):  # not connected any more: the reading side tells
+            with contextlib.suppress(OSError):  # not connected any more: the next receive raises the error
                 self._sock.shutdown(socket.SHUT_WR)
 
     def close(self) -> None:
@@ -228,7 +227,7 @@ class SocketStream(Stream):
             self._poller.unregister(self)
             self._drained = False
             self._sock.close()
-            self._resume(receiver=True, sender=True)  # no edge will come: they find the socket closed
+            self._resume(receiver=True, sender=True)  # no edge will come; their next call raises EBADF
 
     def abort(self) -> None:
         if self._sock.fileno() >= 0:
@@ -237,18 +236,18 @@ class SocketStream(Stream):
             self.close()
 
     def detach(self) -> socket.socket:
-        """Gives the socket away, unregistered; the stream is finished."""
+        """Returns the socket, unregistered and non-blocking; the caller closes it. The stream is unusable then."""
         self._poller.unregister(self)
         self._drained = False
         family, kind = self._sock.family, self._sock.type
-        given = socket.socket(family, kind, fileno=self._sock.detach())
-        given.setblocking(False)  # as it was: Python takes an adopted descriptor for a blocking one
+        sock = socket.socket(family, kind, fileno=self._sock.detach())
+        sock.setblocking(False)  # Python assumes that an adopted descriptor is blocking
         self._resume(receiver=True, sender=True)
-        return given
+        return sock
 
 
 async def read_with(stream: Stream, reader: Reader, parser: Parser[T]) -> T:
-    """Drives a wire parser with what the stream brings; what it leaves over stays in `reader`."""
+    """Runs a wire parser on the bytes of `stream`, and returns its value. Bytes that it leaves stay in `reader`."""
     try:
         next(parser)
         while True:

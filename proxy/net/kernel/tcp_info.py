@@ -26,7 +26,7 @@ _FIELDS = struct.Struct("=4xB3xI12xI40xI28xI16xQ")
 _TIMES = struct.Struct("=44xI4xI")  # tcpi_last_data_sent, tcpi_last_data_recv (ms ago)
 _NOTSENT = struct.Struct("=I")
 _NOTSENT_AT = 144  # tcpi_notsent_bytes (Linux 4.6)
-_ASKED = 256  # more than we need; the kernel says how much it has
+_BUFFER_SIZE = 256  # bytes, more than is needed; the kernel returns as many as its struct has
 
 # The same for a flow that is under way: tcpi_probes 3, tcpi_rcv_mss 20 (bytes), tcpi_unacked 24 (segments),
 # tcpi_last_ack_recv 56 (ms ago), tcpi_total_retrans 100 (segments), tcpi_bytes_received 128 (Linux 4.1),
@@ -113,8 +113,8 @@ class _Info:
 
 
 class TcpInfo:
-    """Reads TCP_INFO. `usable` says whether a self-test on loopback went well; when it did not, do not ask. While
-    `middlebox.detected`, what it says of a flight is not to be believed."""
+    """Reads TCP_INFO. `usable` is whether a self-test on loopback passed; if not, no method may be called. While
+    `split_tcp.detected`, the values describe a middlebox on the path and not the site."""
 
     def __init__(self, settings: Detect | None = None) -> None:
         self.usable = self.self_test()
@@ -139,8 +139,8 @@ class TcpInfo:
         )
 
     def answered_after(self, sock: socket.socket) -> float | None:
-        """Seconds from the last byte that went out to the last one that came in, by the kernel's clock, which no
-        business of our own delays; None when it does not tell, or nothing has come since."""
+        """Returns the seconds from the last byte sent to the last one received, by the kernel's clock, so that our own
+        delays do not count; None when they are not readable, or nothing was received since."""
         data = _info(sock)
         if len(data) < _TIMES.size:
             return None
@@ -193,7 +193,7 @@ def _info(sock: socket.socket) -> bytes:
     if option is None:
         return b""
     try:
-        return sock.getsockopt(socket.IPPROTO_TCP, option, _ASKED)
+        return sock.getsockopt(socket.IPPROTO_TCP, option, _BUFFER_SIZE)
     except OSError:
         return b""
 

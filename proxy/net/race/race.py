@@ -65,13 +65,13 @@ class OpenPath(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Winner:
-    """The route that delivered, its stream (now the caller's), and what came back on it so far."""
+    """The route that delivered, its stream, which the caller now owns and closes, and the bytes received so far."""
 
     route: Route
     stream: Stream
     answer: bytes
     unsent: bytes
-    """What of the flight has not gone out yet."""
+    """The rest of the flight, which has not been sent yet."""
     valid: bool
     """False: the answer is not a valid one, but no route had a better one. Also False when the flight may not be sent
     twice and this route has it, but nothing has come back yet."""
@@ -184,7 +184,7 @@ class Race:
 
     def take_opened(self, flight: Flight | None = None) -> Winner:
         """Hands out the open path, for a server that speaks first or a request that may not be sent twice. Resets the
-        others. All of `flight` is unsent."""
+        others. The winner's `unsent` is all of `flight`. The caller closes its stream."""
         self._flight = flight
         self._resumed_at = self._opened_at  # the wait was for the server, so it counts
         self._flight_at = self._now()
@@ -262,7 +262,8 @@ class Race:
         return candidate.attempt(self._raced, self._now())
 
     def close(self) -> None:
-        """Gives up everything that is still under way, but for what is left after a win."""
+        """Ends the race: unsubscribes from retries and, unless a route has won, resets every candidate. After a win the
+        losers were reset already, and `judge_late_direct` closes a pending direct one."""
         self._retries.close()
         if self._first(Phase.WON) is None:
             for candidate in self._candidates:
@@ -475,9 +476,8 @@ class Race:
                 candidate.eof_sent = True
                 candidate.stream.send_eof()
         except OSError as error:
-            if (
-                error.errno == errno.ECONNRESET
-            ):  # the error is reported once: reading returns what came before it, then EOF
+            if error.errno == errno.ECONNRESET:
+                # The kernel reports a reset once. Reading then returns what came before it, and EOF: see `_classify`.
                 candidate.reset = True
             elif candidate.phase is Phase.AWAITING_ANSWER and error.errno != errno.EPIPE:
                 self._check.on_broken(candidate, error, flight)
@@ -485,16 +485,16 @@ class Race:
     # -- when ------------------------------------------------------------------------------------------------------
 
     def _next_check(self, flight: Flight | None = None) -> float | None:
-        """Seconds until time alone may change the race; None: only an event can."""
+        """Returns the seconds until time alone may change the race; None when only an event can."""
         if self._is_plain:
             return None
         now = self._now()
-        looks = [self._hedging.next_check_at(c, now) for c in self._candidates if c.phase in _UNDER_WAY]
-        looks += [self._redirect_deadline(), self._gives_up_at]
+        times = [self._hedging.next_check_at(c, now) for c in self._candidates if c.phase in _UNDER_WAY]
+        times += [self._redirect_deadline(), self._gives_up_at]
         if flight is not None and (reserve := self._first(Phase.OPEN)) is not None:
-            looks.append(self._reserve_at(reserve))
-        looks += [at for at, _ in self._retriable(self._latest())]
-        later = [at for at in looks if at is not None and now < at < math.inf]
+            times.append(self._reserve_at(reserve))
+        times += [at for at, _ in self._retriable(self._latest())]
+        later = [at for at in times if at is not None and now < at < math.inf]
         return min(later) - now if later else None
 
     def _redirect_deadline(self) -> float | None:

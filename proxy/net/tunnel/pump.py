@@ -1,10 +1,10 @@
 """Carries bytes both ways between two streams once a route has won.
 
-There is no task and no timer for a tunnel: it moves when one of its streams says that a call may do better, until the
-calls say no, and holds nothing while it is idle. A direction reads only when all that it read before is delivered, so
-it never holds more than one chunk outside the kernel. Where both ends are plain sockets, a flow that fills whole chunks
-is spliced through a borrowed pipe. Ends are carried as they came: an end of sending as an end of sending, a reset as a
-reset. Nothing is looked into here and nothing is retried.
+A tunnel has no task and no timer: it moves bytes when one of its streams becomes ready, until a call would block, and
+holds no memory while it is idle. A direction reads only when all that it read before is delivered, so it never holds
+more than one chunk outside the kernel. Where both ends are plain sockets, a flow that fills whole chunks is spliced
+through a borrowed pipe. Ends are passed on as they came: EOF as EOF, a reset as a reset. The pump never inspects or
+retries anything.
 """
 
 from __future__ import annotations
@@ -23,25 +23,25 @@ from proxy.net.stream import CHUNK, Stream
 from proxy.net.tunnel.pipes import Pipe, PipePool
 
 CAN_SPLICE = hasattr(os, "splice") and hasattr(select, "epoll")
-"""Splicing passes the streams by, so it needs a poller that wakes them all the same: the edge-triggered one."""
+"""splice(2) bypasses the streams' own reads, which would arm a LoopPoller again, so it needs edge-triggered epoll."""
 
 _TURN = 8 * CHUNK
 """Bytes after which a direction lets the others go first: copied or spliced, a few tenths of a millisecond."""
 
 _WORTH_SPLICING = CHUNK // 4
-"""A splice that found less was not worth its two system calls: copy until a chunk is full again."""
+"""Below this size a splice costs more (two system calls) than a copy: the flow copies until a chunk is full again."""
 
 _FLAGS = getattr(os, "SPLICE_F_MOVE", 0) | getattr(os, "SPLICE_F_NONBLOCK", 0)
 
 _SWEEPS = 8
-"""Sweeps within the shorter limit, so that a limit is kept at most a fourth of the shorter one too late."""
+"""Sweeps within the shorter limit, so that a tunnel ends at most a fourth of the shorter limit too late."""
 
 _SWEEP_MAX_S = 30.0
 
 
 @dataclass(frozen=True, slots=True)
 class TunnelResult:
-    """The end of a tunnel. A byte counts when it has been handed to the side that it was for."""
+    """The end of a tunnel. A byte counts once the kernel has taken it for the receiving side."""
 
     bytes_up: int
     bytes_down: int
@@ -50,7 +50,7 @@ class TunnelResult:
 
     @property
     def was_reset(self) -> bool:
-        """The server reset it."""
+        """Whether the server reset the connection."""
         return self.closed_by is ClosedBy.SERVER and self.error.endswith(_RESET)
 
 
@@ -68,12 +68,13 @@ class _Flow:
         self.blocked = bool(first)  # something is read and not yet delivered
         self.splicing = False  # the last chunk was full
         self.queued = False  # waits for its next turn
-        self.ended = False  # the source has finished, and the sink has been told
+        self.ended = False  # the source has finished, and EOF was passed on to the sink
         self.discarding = False  # the sink takes no more: what still comes is thrown away
 
 
 class Tunnel:
-    """Two flows, and what the end of one means for the other. `Pump.start` returns it, and its caller may abort it."""
+    """A client's connection and its upstream one, with a flow each way. `Pump.start` makes it; its caller may abort
+    it."""
 
     __slots__ = (
         "_client",
@@ -97,14 +98,14 @@ class Tunnel:
         self.up = up
         self.down = down
         self.progress = -1  # at the last sweep
-        self.progress_at = 0.0  # when a sweep first found it
+        self.progress_at = 0.0  # when a sweep first noticed it
         self._client = up.source
         self._upstream = up.sink
         self._pump = pump
         self._ended = ended
         self._plain = plain  # the kernel may move the bytes
         self._first: ClosedBy | None = None  # who finished first
-        self._fault = ""  # how upstream broke, while what it said before is still on its way to the client
+        self._fault = ""  # how upstream broke, while bytes that it sent before are still delivered to the client
         self._started = False
         self._over = False
 
@@ -138,7 +139,7 @@ class Tunnel:
         self.end(ClosedBy.BYWAY, why, reset=True)
 
     def start(self) -> None:
-        """Starts to move bytes. Edges that came before are gone, so both directions are tried."""
+        """Starts to move bytes. Edges from before `notify` was set are lost, so both directions are tried once."""
         self._client.notify = self._client_ready
         self._upstream.notify = self._upstream_ready
         self.move(self.down)
@@ -152,8 +153,8 @@ class Tunnel:
         self._ready(reading=self.down, writing=self.up)
 
     def _ready(self, *, reading: _Flow, writing: _Flow) -> None:
-        """The one stream that is read from and written to by these may do better, or broke."""
-        if reading.blocked or reading.ended:  # it is not read now, and only a read would tell of a reset
+        """A stream is ready or broke: `reading` reads from it, and `writing` writes to it."""
+        if reading.blocked or reading.ended:  # it is not read now, so SO_ERROR must show a reset that a read would
             stream = reading.source
             if code := stream.lowest_socket.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
                 self._sink_broke(writing, OSError(code, os.strerror(code)))
@@ -163,7 +164,7 @@ class Tunnel:
             self.move(writing)
 
     def move(self, flow: _Flow) -> None:
-        """Carries what can be carried now, at most one turn's worth."""
+        """Moves bytes until a call would block, at most one turn's worth."""
         if flow.queued or flow.ended or self._over:
             return
         left = _TURN
@@ -179,7 +180,7 @@ class Tunnel:
             left -= taken
 
     def _deliver(self, flow: _Flow) -> bool:
-        """Whether all that was read is delivered."""
+        """Delivers what was read. Returns whether all of it was taken."""
         try:
             if flow.pending and not self._send(flow):
                 return False
@@ -217,7 +218,8 @@ class Tunnel:
         return True
 
     def _take(self, flow: _Flow) -> int:
-        """Reads once and leaves it to be delivered. Returns how much it was; 0: none now, the end, or a break."""
+        """Reads one chunk, to be delivered next. Returns its size; 0 when nothing has come, at EOF, and after an
+        error."""
         try:
             if flow.splicing and (pipe := self._pipe_for(flow)) is not None:
                 return self._fill(flow, pipe)
@@ -243,7 +245,7 @@ class Tunnel:
         return flow.pipe
 
     def _fill(self, flow: _Flow, pipe: Pipe) -> int:
-        """Has the kernel read into the empty pipe, as `_take` would."""
+        """Makes the kernel read into the empty pipe. Returns as `_take` does."""
         try:
             taken = os.splice(flow.source.lowest_socket.fileno(), pipe.writer, self._pump.pipes.size, flags=_FLAGS)
         except BlockingIOError:
@@ -252,7 +254,7 @@ class Tunnel:
         except OSError as error:
             if error.errno != errno.EINVAL:
                 raise
-            self._plain = flow.splicing = False  # a kind of socket that cannot be spliced
+            self._plain = flow.splicing = False  # EINVAL: this kind of socket cannot be spliced
             self._give_back(flow)
             return self._take(flow)
         if not taken:
@@ -296,11 +298,11 @@ class Tunnel:
             self._upstream_broke(error)
 
     def _upstream_broke(self, error: OSError) -> None:
-        """Upstream takes no more; but what it said before may still be unread, like the refusal of an upload.
+        """Upstream takes no more bytes, but some that it sent before may be unread, such as the refusal of an upload.
 
-        The client gets all of that. After it comes a reset, unless upstream had finished before it broke, which is
-        EPIPE: then the client has a whole answer, and is listened to until it has finished too, or the half-open limit
-        passes, because a close with something unread would reset that answer away.
+        The client gets all of those, and then a reset. Only after EPIPE, when upstream had finished before it broke,
+        the client has a whole answer. It is then read until it has finished too, or the half-open limit passes: closing
+        a socket with unread bytes sends a reset, which would destroy that answer.
         """
         up = self.up
         up.discarding = True
@@ -326,7 +328,7 @@ class Tunnel:
             self.end(ClosedBy.IDLE, what, reset=self.up.blocked or self.down.blocked)
 
     def end(self, by: ClosedBy, error: str = "", *, reset: bool = False) -> None:
-        """Closes both streams, with a reset where bytes may be missing, and calls `ended`."""
+        """Closes both streams, with a reset where bytes may be missing, and calls `ended`. Harmless when repeated."""
         if self._over:
             return
         self._over = True
@@ -418,7 +420,7 @@ class Pump:
         self.abort_where(lambda _: True, "Byway is shutting down")
 
     def abort_where(self, is_lost: Callable[[Stream], bool], why: str) -> int:
-        """Resets the tunnels of whose upstream stream this holds, and returns how many there were."""
+        """Resets the tunnels whose upstream stream `is_lost`. Returns how many there were."""
         lost = [tunnel for tunnel in self._tunnels if not tunnel.over and is_lost(tunnel.upstream)]
         for tunnel in lost:
             tunnel.abort(why)
@@ -430,8 +432,8 @@ class Pump:
         return [tunnel.upstream for tunnel in self._tunnels if not tunnel.over]
 
     def queue(self, tunnel: Tunnel, flow: _Flow) -> None:
-        """For tunnels: gives a flow a turn after everything else that is ready. It would get no edge for bytes that it
-        left unread."""
+        """Called by a tunnel: gives its flow another turn after everything else that is ready. Bytes that it left
+        unread would cause no further edge."""
         flow.queued = True
         self._queue.append((tunnel, flow))
         if not self._turn_due:
@@ -441,7 +443,7 @@ class Pump:
     def ended(
         self, tunnel: Tunnel, on_end: Callable[[TunnelResult], None], result: TunnelResult, *, later: bool
     ) -> None:
-        """For tunnels: both streams are closed."""
+        """Called by a tunnel when both of its streams are closed."""
         try:
             if later:
                 self._loop.call_soon(on_end, result)
