@@ -1,8 +1,8 @@
-"""What is wrong with a relay itself, told from one failed attempt.
+"""Faults of a relay itself, classified from one failed attempt.
 
-A refused connection, a refused password, a bad certificate, garbage in the handshake: each is a fact about the relay
-and needs no other route to compare with. That a relay is silent, or that nothing leads to it, may as well be the
-network's doing: it counts only when another route works. That a relay refuses a destination is its right, and no fault.
+A refused connection or password, a bad certificate, garbage in the handshake: each is the relay's fault whatever other
+routes do. A relay that is silent or cannot be reached may be the network's fault: it counts only when another route
+works. That a relay refuses a destination is its right, and no fault.
 """
 
 from __future__ import annotations
@@ -88,11 +88,11 @@ class RelayedFailure(Protocol):
 
 
 def relay_fault(failure: RelayedFailure) -> RelayFault | None:
-    """What an attempt through a relay says is wrong with the relay itself; None: nothing.
+    """The fault of the relay itself that a failed attempt shows; None: none.
 
-    Beside the symptom `evidence["relay"]` says what stopped it: the symptom of the path to the relay or of its
-    handshake, "certificate", "in_clear" (a password that may not be sent) or "addon"; `evidence["clock"]` is 1 where a
-    certificate is not of today."""
+    `evidence["relay"]` says what stopped it: the symptom of the path to the relay or of its handshake, "certificate",
+    "in_clear" (a password that may not be sent) or "addon"; `evidence["clock"]` is 1 for a certificate that is not
+    valid today."""
     kind = str(failure.evidence.get("relay", ""))
     match failure.symptom:
         case Symptom.RELAY_GARBAGE:
@@ -125,6 +125,6 @@ class NotedFault:
     """A fault of a relay that holds now."""
 
     fault: RelayFault
-    since: float  # seconds since the epoch, when it was first seen in a row
-    seen_at: float  # when it was last seen
+    since: float  # seconds since the epoch: the first of the failures in a row
+    seen_at: float  # the last of them
     error: str = ""  # the sentence of the last attempt; may hold the relay's address

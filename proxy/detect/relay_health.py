@@ -1,18 +1,17 @@
-"""Which relays work, from the user's own traffic and measurements: no relay is ever probed on a timer.
+"""The health of relays, from the user's own traffic and measurements: no relay is ever probed on a timer.
 
-What a relay says of itself is a fact (`relay_faults`): it is noted at once, orders the relay last with back-off, and
-needs no other route to compare with. A relay's silence counts only when another route works, since otherwise it may as
-well be our own network; after three such failures in a row its breaker opens. A relay is ordered last and never
-removed, until a wait that doubles with each further failure is over, and is then tried again like any other. A success
-clears it, and so does a change of network. A relay that takes far longer than the quickest is ordered behind the quick
-ones; apart from that the user's order stands.
+A fault of the relay itself (`relay_faults`) counts at once, without a comparison. Silence counts only when another
+route works, since otherwise the network may be at fault; after `relay_failures` in a row the circuit breaker opens. A
+relay whose breaker is open is ordered last, never removed, until a back-off is over that doubles with each further
+failure. A success or a change of network closes the breaker. A relay that is far slower than the quickest is ordered
+behind the quick ones; apart from that the user's order stands.
 """
 
 from __future__ import annotations
 
 import math
 import random
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from proxy.config.schema import Detect
@@ -21,7 +20,7 @@ from proxy.model import Attempt, MeasurementStep, Outcome, Route, Stage, StepKin
 
 SLOW_S = 2.0
 SLOW_TIMES = 4.0
-"""A relay is slow when it usually takes longer than both: this, and so many times the quickest relay."""
+"""A relay is slow when its mean time is above both: SLOW_S, and SLOW_TIMES that of the quickest relay."""
 
 SMOOTHING = 0.3
 """Share of the newest time in the running mean."""
@@ -31,30 +30,29 @@ _AT_THE_ORIGIN = frozenset({Symptom.RESET, Symptom.EOF, Symptom.GARBAGE, Symptom
 
 @dataclass(slots=True)
 class RelayHealth:
-    """What is known of one relay, or of one chain."""
+    """The health of one relay, or of one chain."""
 
     failures: int = 0  # in a row
     failed_at: float = 0.0
     worked_at: float = 0.0
     usual_s: float = 0.0  # running mean until the first byte; 0: not measured
-    open_until: float = 0.0  # ordered last until then
+    open_until: float = 0.0  # the breaker is open until then
     last_error: str = ""
-    fault: NotedFault | None = None  # what is wrong with it now
-    unconfirmed: NotedFault | None = None  # what counts once another route has worked
+    fault: NotedFault | None = None  # its fault now
+    unconfirmed: NotedFault | None = None  # a fault that counts once another route works
 
 
 @dataclass(frozen=True, slots=True)
 class Conditions:
-    """Under which conditions relays were tried."""
+    """The conditions under which relays were tried."""
 
-    may_blame: bool = True  # False: offline, behind a portal, just after waking
-    clock_is_right: bool = False  # a certificate was found valid of late
-    is_near: bool = False  # the host is on our own network: that it delivers says nothing of the way to a relay
+    may_blame: bool = True  # False: offline, behind a portal, just after resume
+    clock_is_right: bool = False  # a certificate was valid lately
+    is_near: bool = False  # the host is on the local network, so its delivery is no control
     direct_worked_at: float = -math.inf  # when a site last delivered direct, seconds since the epoch
 
     def may_count(self, fault: RelayFault) -> bool:
-        """Whether a fault that was seen may be the relay's. A certificate that is not of today may as well be a wrong
-        clock's doing."""
+        """Whether a fault may be the relay's. For a certificate that is not valid today the clock must be right."""
         return self.may_blame and (fault is not RelayFault.CERTIFICATE_DATE or self.clock_is_right)
 
 
@@ -71,8 +69,8 @@ class Health:
         self._delivered: dict[tuple[str, ...], float] = {}  # by route.relays: when it last delivered
 
     def order(self, names: Sequence[str], now: float) -> list[str]:
-        """The same names: those that are well in the user's order, then the slow ones, then those with an open breaker,
-        the one whose wait ends first before the others."""
+        """Returns the names ordered: quick relays in the user's order, then slow ones, then those with an open breaker
+        by the end of their back-off."""
         if not self._relays:
             return list(names)
         known = [self._relays.get(name) for name in names]
@@ -89,8 +87,8 @@ class Health:
         return sorted(names, key=rank)
 
     def learn(self, outcome: Outcome, now: float, conditions: Conditions = FAIR) -> bool:
-        """Takes what one connection showed of the relays it tried, whether or not a route delivered. True: a relay
-        failed of itself, if it is not the network."""
+        """Learns from one connection about the relays that it tried. Returns whether a relay failed itself, or the
+        network did."""
         failed = False
         for name, attempt in _last_of_each(outcome.attempts).items():
             if attempt.delivered:
@@ -112,7 +110,7 @@ class Health:
     def learn_steps(
         self, steps: Sequence[MeasurementStep], began_at: float, now: float, conditions: Conditions = FAIR
     ) -> None:
-        """Takes what a measurement that began at `began_at` showed of the relays it tried."""
+        """Learns from a measurement that began at `began_at` about the relays that it tried."""
         for step in steps:
             fault = relay_fault(step) if step.failed and step.kind is StepKind.RELAY else None
             if fault is not None and conditions.may_count(fault):
@@ -126,14 +124,14 @@ class Health:
                     self._route_worked(step.route, now)
 
     def _note(self, name: str, noted: NotedFault, *, compared: bool) -> None:
-        """A fault was seen, in an attempt that began at `noted.since`. One that needs a comparison waits for it."""
+        """Notes a fault of an attempt that began at `noted.since`. One that needs a comparison waits for it."""
         if not noted.fault.needs_comparison or compared or self._has_worked_beside(name, noted.since):
             self.failed(name, noted.seen_at, error=noted.error, fault=noted.fault)
         else:
             self._relays.setdefault(name, RelayHealth()).unconfirmed = noted
 
     def _route_worked(self, route: Route, now: float) -> None:
-        """A route delivered: the silence of every other relay meanwhile was its own."""
+        """A route delivered, so the waiting faults of all other relays are their own."""
         self._delivered[route.relays] = now
         for name, relay in self._relays.items():
             waiting = relay.unconfirmed
@@ -148,7 +146,7 @@ class Health:
         return any(at >= since for relays, at in self._delivered.items() if ">".join(relays) != name)
 
     def failed(self, name: str, now: float, *, error: str = "", fault: RelayFault | None = None) -> None:
-        """The relay failed: of itself, or where another route worked."""
+        """Counts a failure of the relay: its own fault, or one where another route worked."""
         relay = self._relays.setdefault(name, RelayHealth())
         relay.failures += 1
         relay.failed_at = now
@@ -166,7 +164,7 @@ class Health:
             relay.open_until = now + wait_s * (1 + self._settings.relay_backoff_jitter * self._rng.random())
 
     def worked(self, name: str, now: float, *, elapsed_s: float | None = None) -> None:
-        """The relay delivered. `elapsed_s`: how long its first byte took."""
+        """Counts a success of the relay. `elapsed_s`: seconds until the first byte."""
         relay = self._relays.setdefault(name, RelayHealth())
         relay.failures = 0
         relay.open_until = 0.0
@@ -177,7 +175,7 @@ class Health:
             relay.usual_s += (elapsed_s - relay.usual_s) * (SMOOTHING if relay.usual_s else 1.0)
 
     def of(self, name: str) -> RelayHealth:
-        """What is known of one relay; all zero when it was never used."""
+        """The health of one relay; all zero when it was never used."""
         return self._relays.get(name) or RelayHealth()
 
     def is_open(self, name: str, now: float) -> bool:
@@ -186,15 +184,15 @@ class Health:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether a relay was silent, and another route that works would tell that it is the relay's fault."""
+        """Whether a fault of any relay waits for another route to work."""
         return any(relay.unconfirmed is not None for relay in self._relays.values())
 
     def faults(self) -> Mapping[str, NotedFault]:
-        """What is wrong with which relay now, by its name."""
+        """The faults of now, by relay."""
         return {name: relay.fault for name, relay in self._relays.items() if relay.fault is not None}
 
     def clear_faults(self) -> None:
-        """Another network, or one on which nothing can be said of relays: what was noted says nothing any more."""
+        """Clears all faults: on another network, or offline, they say nothing."""
         for relay in self._relays.values():
             relay.fault = relay.unconfirmed = None
             relay.failures, relay.open_until, relay.last_error = 0, 0.0, ""
@@ -207,31 +205,27 @@ class Health:
         self._delivered = {relays: at for relays, at in self._delivered.items() if kept.issuperset(relays)}
 
     def _is_open(self, relay: RelayHealth, now: float) -> bool:
-        # a wait that ends later than it can is from a clock that was set back
+        # A back-off that ends later than the longest one is from before the clock was set back.
         longest_s = self._settings.relay_backoff_max_s * (1 + self._settings.relay_backoff_jitter)
         return now < relay.open_until <= now + longest_s
 
 
 def relay_name(route: Route) -> str:
-    """Under what a route's relays are remembered: a chain stands for itself, since it is not said which link broke."""
+    """The name of a route's relays. A chain has its own, since it is not known which of its relays failed."""
     return ">".join(route.relays)
 
 
 def _last_of_each(attempts: Iterable[Attempt]) -> Mapping[str, Attempt]:
-    """The attempt that says most of each relay: one that delivered, else the last. One failure a connection counts,
-    however often the relay was tried for it."""
+    """The deciding attempt of each relay: one that delivered, else the last. So a connection counts one failure,
+    however often it tried the relay."""
     last: dict[str, Attempt] = {}
-    for attempt in _relayed(attempts):
+    for attempt in attempts:
         name = relay_name(attempt.route)
-        if name not in last or not last[name].delivered:
+        if name and (name not in last or not last[name].delivered):
             last[name] = attempt
     return last
 
 
-def _relayed(attempts: Iterable[Attempt]) -> Iterator[Attempt]:
-    return (attempt for attempt in attempts if attempt.route.relays)
-
-
 def _delivers_nothing(attempt: Attempt) -> bool:
-    """Whether the relay says "connected" and passes nothing on. A refusal is the relay's right."""
+    """Whether the relay accepted the request and delivered nothing. A refusal is the relay's right."""
     return attempt.stage in (Stage.RELAY, Stage.FIRST_BYTE) and attempt.symptom in _AT_THE_ORIGIN

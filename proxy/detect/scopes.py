@@ -1,4 +1,4 @@
-"""What a belief can be about: a host, all below a registrable domain, or the neighbourhood of an address.
+"""Scopes of beliefs: a host, a registrable domain with its subdomains, or an address prefix.
 
 The registrable domain is the public suffix list's, private section included: two blogs of one provider are unrelated
 where the provider says so. A scope is a string: a host as it is, `*.` and a registrable domain, or an address prefix in
@@ -15,30 +15,30 @@ from publicsuffixlist import PublicSuffixList
 from proxy.model import IPAddress
 
 PREFIX_BITS = {4: 24, 6: 48}
-"""How much of an address its neighbours share: what is announced and filtered as one (docs/detection.md, "Scopes")."""
+"""Lengths of prefixes that are announced and filtered as one (docs/detection.md, "Scopes")."""
 
 
 @cache
 def _suffixes() -> PublicSuffixList:
-    return PublicSuffixList()  # 40 ms and 3 MB: only where something is learned
+    return PublicSuffixList()  # costs 40 ms and 3 MB, so only when something is learned
 
 
 @lru_cache(maxsize=8192)
 def registrable(host: str) -> str:
-    """The name under which a host's siblings are known: `example.co.uk` of `a.b.example.co.uk`. A literal, a prefix, a
-    single label and a public suffix stand for themselves."""
+    """The registrable domain of a host: `example.co.uk` of `a.b.example.co.uk`. A literal, a prefix, a single label and
+    a public suffix are returned as they are."""
     if host[-1:].isdigit() or ":" in host or "." not in host:
         return host
     return _suffixes().privatesuffix(host) or host
 
 
 def is_public_suffix(name: str) -> bool:
-    """Whether unrelated owners have domains right below it."""
+    """Whether unrelated owners register domains directly below it."""
     return registrable(f"x.{name}") == f"x.{name}"
 
 
 def domain_scope(host: str) -> str:
-    """The scope of all below a host's registrable domain, itself included; empty when it has no siblings."""
+    """The scope of a host's registrable domain with all its subdomains; empty for a literal or a single label."""
     domain = registrable(host)
     return f"*.{domain}" if "." in domain and not domain[-1].isdigit() and ":" not in domain else ""
 

@@ -1,9 +1,9 @@
-"""What a direct attempt says for blocking: the rows of docs/detection.md, "Signals", that one outcome can show.
+"""The signals of an outcome: the rows of docs/detection.md, "Signals", that a direct attempt can show.
 
-An outcome goes in, signals come out. Only plain `direct` is looked at, since a route with a relay or a wrapper says
-nothing about the network, and only what was judged: our own shortage, a machine that is offline, a refusal of our
-guard and an attempt that was given up say nothing either. What a relay got as well (the same alert, the same redirect)
-is the site's own doing. Whether a signal counts is the business of `judging`.
+Only plain `direct` is read, since a route with a relay or a strategy says nothing about the network, and only attempts
+that the network decided: a lack of local resources, an offline computer, a refusal of the address guard and an
+abandoned attempt are no signals. What a relay got as well (the same alert, the same redirect) is the site's own.
+Whether a signal counts is decided in `beliefs.signal_counting`.
 """
 
 from __future__ import annotations
@@ -30,16 +30,16 @@ from proxy.model import (
 )
 
 NOT_JUDGED: frozenset[Symptom] = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
-"""What stopped an attempt before the network had a say: even a rescue from these makes nothing suspect."""
+"""Symptoms of an attempt that the network did not decide: a rescue from these makes no host suspect."""
 
 NEEDS_BYTES_PROOF = frozenset({Cause.FROZEN, Cause.THROTTLED})
-"""What counts only when a relay has carried what direct did not; the uplink was seen to be well when it was found."""
+"""Causes that count once a relay has carried what direct did not. The control gate was open when they were found."""
 
 SURVIVES_FIRST_BYTE = NEEDS_BYTES_PROOF | {Cause.INTERCEPTION}
-"""Causes that never kept a first byte from coming: one is no sign that they are over."""
+"""Causes of blocks that let the first byte pass, so that a first byte does not show that they are over."""
 
 LEAVES_RESIDUE = frozenset({SignalId.TLS_RESET, SignalId.TLS_DROPPED, SignalId.HTTP_RESET, SignalId.HTTP_DROPPED})
-"""What leaves a residue at the address: see `residual`."""
+"""Signals after which the address is in a residual window: see `beliefs.residual_censorship`."""
 
 _MET_BY: Mapping[Cause | str, Protocol] = MappingProxyType(
     {
@@ -47,7 +47,7 @@ _MET_BY: Mapping[Cause | str, Protocol] = MappingProxyType(
         **dict.fromkeys((Cause.HTTP_HOST, Cause.BLOCK_PAGE), Protocol.HTTP),
     }
 )
-"""What a block that is not listed meets, it meets in whatever protocol."""
+"""The protocol that a block affects; one that is not listed affects all."""
 
 _DEFAULTS = Weights()
 
@@ -62,7 +62,7 @@ _AT_ANY_STAGE: Mapping[Symptom, SignalId] = MappingProxyType(
 _PAGES: Mapping[Symptom, SignalId] = MappingProxyType(
     {Symptom.BLOCK_PAGE: SignalId.HTTP_BLOCK_PAGE, Symptom.REDIRECTED: SignalId.HTTP_REDIRECT}
 )
-"""Answers to a plain HTTP request; inside TLS they are the site's own."""
+"""Answers to a plain HTTP request. Inside TLS only the site can give them."""
 
 _BY_STAGE: Mapping[tuple[Stage, Symptom], SignalId] = MappingProxyType(
     {
@@ -146,9 +146,8 @@ def signal_of(failure: Failure) -> SignalId | None:
         return _AT_ANY_STAGE[symptom]
     if protocol is Protocol.HTTP and symptom in _PAGES:
         return _PAGES[symptom]
-    # A middlebox that terminates TCP answers every SYN and acknowledges every flight itself: what it does at the SYN
-    # says nothing of the site, and silence behind it may be a dropped flight
-    # (docs/detection.md, "What the kernel knows").
+    # A middlebox that terminates TCP answers every SYN and acknowledges every flight itself, so the SYN says nothing
+    # about the site, and silence may be a dropped flight (docs/detection.md, "What the kernel knows").
     behind_middlebox = bool(failure.evidence.get("middlebox"))
     if stage is not Stage.FIRST_BYTE:
         return None if stage is Stage.CONNECT and behind_middlebox else _BY_STAGE.get((stage, symptom))
@@ -158,15 +157,15 @@ def signal_of(failure: Failure) -> SignalId | None:
 
 @dataclass(frozen=True, slots=True)
 class Observed:
-    """A signal and what it was seen on."""
+    """A signal, and the attempt that shows it."""
 
     signal: Signal
     attempt: Attempt
-    sent: float  # when what it is about was sent, since the epoch: the control gate asks who else was heard since
+    sent: float  # seconds since the epoch: a control must deliver after this
 
     @property
     def leads_to(self) -> str:
-        """The place to which unrelated sites are led when this is no accident; empty: there is none."""
+        """The redirect target or wrong address, which unrelated sites share when it is a censor's; empty: none."""
         if self.signal.id is SignalId.HTTP_REDIRECT:
             return str(self.attempt.evidence.get("elsewhere", ""))
         if self.signal.id is SignalId.DNS_MISMATCH:
@@ -175,8 +174,8 @@ class Observed:
 
 
 def observe(outcome: Outcome, weights: Weights = _DEFAULTS, *, gave_up_s: float = 3.0) -> list[Observed]:
-    """What the direct attempts that were judged show that may be blocking: what stopped each, in their order, and then
-    what is wrong with the name's answer (`evidence["dns"]`), which is often known later than the rest."""
+    """The signals of the direct attempts: first what stopped each, in their order, then what is wrong with the DNS
+    answer (`evidence["dns"]`), which is often known later."""
     direct = [attempt for attempt in outcome.attempts if attempt.route == DIRECT]
     if len(direct) == 1 and direct[0].delivered and not direct[0].symptom and not direct[0].evidence:
         return []
@@ -191,13 +190,13 @@ def cause(kind: SignalId) -> Cause:
 
 
 def concerns(because: Cause | str, protocol: Protocol) -> bool:
-    """Whether a block for this cause meets what is said in `protocol`. Else neither that it was let through nor what
-    carried it says anything of the block: who reads names in hellos lets plain HTTP pass."""
+    """Whether a block of this cause affects `protocol`. If not, neither a success nor the route that delivered says
+    anything about the block: a filter of SNIs lets plain HTTP pass."""
     return _MET_BY.get(because, protocol) is protocol
 
 
 def same_for_all(outcome: Outcome, attempt: Attempt) -> bool:
-    """Whether another route was told the same: an alert, or a redirect to the same place, is then the site's own."""
+    """Whether another route got the same alert, or a redirect to the same place: then it is the site's own."""
     return attempt.symptom in (Symptom.ALERT, Symptom.REDIRECTED) and any(
         other.symptom is attempt.symptom
         and other.evidence.get("elsewhere") == attempt.evidence.get("elsewhere")
@@ -210,7 +209,7 @@ _AT_AN_ADDRESS = ("tcp_", "tls_", "http_")
 
 
 def redirected_only_direct(outcome: Outcome, attempt: Attempt) -> bool:
-    """Whether an attempt was led to another domain, and no relay to the same: a move, a block page or a login page."""
+    """Whether an attempt was redirected to another domain, and no relay to the same one."""
     place = attempt.evidence.get("elsewhere")
     return place is not None and not any(
         other.evidence.get("elsewhere") == place for other in outcome.attempts if not other.route.is_direct
@@ -222,7 +221,7 @@ def _observed(outcome: Outcome, attempt: Attempt, kind: SignalId, weights: Weigh
     if because in NAME_CAUSES and kind.startswith(("tls_", "early_")) and attempt.evidence.get("ech"):
         because = Cause.ECH
     if _dns(attempt) and kind.startswith(_AT_AN_ADDRESS):
-        because = Cause.DNS  # a wrong address refuses, resets or stays silent as a blocked one does
+        because = Cause.DNS  # a wrong address fails in the same ways as a blocked one
     sent = max(outcome.at + attempt.started, outcome.flight_at)
     at = max(outcome.at + attempt.started + attempt.elapsed, sent)
     return Observed(Signal(kind, getattr(weights, kind), because, at), attempt, sent)
@@ -245,8 +244,7 @@ def _kind(attempt: Attempt, outcome: Outcome, gave_up_s: float) -> SignalId | No
 
 
 def _dns(attempt: Attempt) -> SignalId | None:
-    """What is wrong with the system resolver's answer. It is no verdict on an attempt that was given up, and yet it is
-    known."""
+    """What is wrong with the system resolver's answer. It holds for an abandoned attempt as well."""
     if attempt.symptom in NOT_JUDGED:
         return None
     kind = attempt.evidence.get("dns")

@@ -1,8 +1,8 @@
-"""The last result of each site, so that a site that has just failed is not "not tested"; and which page was visited.
+"""The last result of each site, so that a site that has just failed is not "not tested"; and the last visit.
 
-A connection over which a route delivered needs no result: the stored status says that it works. One that failed on
-every route is read here: does the name exist at all, do the relays themselves fail, or is the site down? A measurement
-brings its verdict along. All of it is kept in memory alone, bounded like the beliefs.
+A connection that a route delivered needs no result: the stored status says that the site works. For one that failed on
+every route, the result is found here: the name does not exist, the relays themselves fail, or the site is down. A
+measurement has its verdict. Results are in memory only, limited like the beliefs.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from proxy.model import DIRECT, Attempt, Cause, ClosedBy, NetworkId, Outcome, Pr
 
 @dataclass(frozen=True, slots=True)
 class Visited:
-    """What a client last asked a host for."""
+    """The protocol and port of the last visit to a host."""
 
     protocol: Protocol
     port: int
@@ -36,7 +36,7 @@ class Results:
         self._visited: HostLru[Visited] = HostLru(**bounds)
 
     def learn(self, outcome: Outcome, key: Key, now: float, *, direct_works: bool) -> None:
-        """Takes how a client's connection ended. `direct_works`: another site was reached direct of late."""
+        """Learns from a client's connection. `direct_works`: another site was reached direct lately."""
         if outcome.protocol in (Protocol.TLS, Protocol.HTTP):
             self._visited.put(key, Visited(outcome.protocol, outcome.request.destination.port))
         if outcome.winner is not None:
@@ -47,16 +47,16 @@ class Results:
             self._results.put(key, result)
 
     def note(self, key: Key, result: LastResult) -> None:
-        """Takes what a measurement came to."""
+        """Stores the result of a measurement."""
         self._results.put(key, result)
 
     def of(self, key: Key, now: float) -> LastResult | None:
-        """The last result of a host; None when there is none, or it is too old."""
+        """The last result of a host; None when there is none, or it is older than `known_s`."""
         result = self._results.get(key)
         return result if result is not None and 0 <= now - result.at <= self._settings.known_s else None
 
     def visited(self, key: Key) -> Visited | None:
-        """What of a host was last visited; None: nothing was."""
+        """The last visit to a host; None: there was none."""
         return self._visited.get(key)
 
     def recent(self, network: NetworkId, now: float, within_s: float) -> list[tuple[str, LastResult]]:
@@ -69,22 +69,22 @@ class Results:
         return sorted(found, key=lambda pair: pair[1].at, reverse=True)
 
     def forget(self, key: Key) -> None:
-        """Forgets what is known of one host."""
+        """Forgets one host."""
         self._results.pop(key)
         self._visited.pop(key)
 
     def known(self) -> set[Key]:
-        """All hosts of which anything is known."""
+        """All hosts with a result or a visit."""
         return {*self._results, *self._visited}
 
     def on_clock_set(self) -> None:
-        """Nothing that was dated means anything."""
+        """Drops all results, whose dates are void."""
         self._results.clear()
 
 
 def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult | None:
-    """What a connection came to for which no route delivered; None when that is not known: its client left before
-    every route was judged, or nothing was tried."""
+    """The result of a connection that no route delivered; None when it is not known: the client left before every
+    route was judged, or nothing was tried."""
     tried = [attempt for attempt in outcome.attempts if attempt.symptom not in NOT_JUDGED]
     undecided = any(attempt.pending or attempt.symptom is Symptom.ABANDONED for attempt in tried)
     if not tried or undecided or outcome.closed_by is ClosedBy.CLIENT:
@@ -115,13 +115,13 @@ def _has_no_name(tried: list[Attempt], compared: list[Attempt]) -> bool:
 
 
 def _is_unanswered(attempt: Attempt) -> bool:
-    """Whether a relay took the request and said nothing more: it waits for the site, or is dead itself."""
+    """Whether a relay took the request and did not answer: it waits for the site, or is dead itself."""
     return attempt.stage is Stage.RELAY and attempt.symptom is Symptom.TIMEOUT
 
 
 def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
-    """Whether a result says something that a delivered connection does not contradict: in a tunnel a bad certificate is
-    delivered like a good one."""
+    """Whether a delivered connection does not contradict a result: a tunnel delivers a bad certificate like a good
+    one."""
     return result.status is SiteStatus.BAD_CERTIFICATE and outcome.protocol is Protocol.TLS
 
 

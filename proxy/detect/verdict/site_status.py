@@ -1,7 +1,7 @@
-"""The word for a site, decided in one place: list, card, command line, reports and JSON all show what this says.
+"""The word for a site, decided in one place for lists, the desktop, the command line, reports and JSON.
 
-It is decided from what is stored about the site (a Belief), the last result (a measurement, or the last connection that
-failed), the state of the network, and the relays that fail. Never colour alone: each word has a glyph beside it.
+It depends on the stored status (a Belief), the last result (a measurement, or the last connection that failed), the
+state of the network, and the relays that fail. Each word has a glyph, so that colour is never the only difference.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ from proxy.model import Belief, Cause, NetworkState, State
 
 
 class SiteStatus(StrEnum):
-    """What a site is called. The value is the word that people and programs read."""
+    """The word for a site. The value is what people and programs read."""
 
     WORKS = "works"  # it opens on the route shown
-    BLOCKED = "blocked"  # another route brings it, plain direct does not, and another site works direct
-    LIKELY_BLOCKED = "likely blocked"  # the same on less evidence
-    INTERCEPTED = "intercepted"  # somebody else's certificate comes in place of the site's
+    BLOCKED = "blocked"  # another route delivers it, plain direct does not, and another site works direct
+    LIKELY_BLOCKED = "likely blocked"  # the same with less evidence
+    INTERCEPTED = "intercepted"  # another certificate is presented instead of the site's
     SLOW = "slow"  # throttled, or transfers stall
     NO_SUCH_NAME = "no such name"  # the system's resolver says so, and an encrypted one or a relay agrees
-    BAD_CERTIFICATE = "bad certificate"  # a relay sees the same one; or there is none to compare
+    BAD_CERTIFICATE = "bad certificate"  # a relay gets the same one; or there is none to compare with
     SITE_DOWN = "site down"  # it fails on every route, and those routes work for other sites
     REFUSES_THIS_ROUTE = "refuses this route"  # 403, 429 or 451
-    RELAYS_FAIL = "relays fail"  # direct fails, and so do the relays themselves: nothing can be said of the site
+    RELAYS_FAIL = "relays fail"  # direct fails, and so do the relays themselves: nothing can be said about the site
     NO_NETWORK = "no network"
     PORTAL = "portal"
     NOT_TESTED = "not tested"  # nothing was concluded
@@ -69,29 +69,29 @@ class Source(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LastResult:
-    """What the last measurement of a site, or the last connection to it that failed, came to."""
+    """The result of the last measurement of a site, or of the last connection to it that failed."""
 
     status: SiteStatus
     at: float  # seconds since the epoch
     source: Source
     cause: Cause | str = Cause.NONE
     text: str = ""  # one sentence
-    relays: tuple[str, ...] = ()  # that took the request and said nothing more, where no other route was compared
+    relays: tuple[str, ...] = ()  # that took the request and did not answer, where no other route was compared
 
 
 @dataclass(frozen=True, slots=True)
 class SiteState:
-    """The word for a site, and where it comes from."""
+    """The word for a site, and its source."""
 
     status: SiteStatus
     cause: Cause | str = Cause.NONE
     text: str = ""  # one sentence: the evidence
-    at: float = 0.0  # when this became so, or when the last result came; 0: never
+    at: float = 0.0  # since when, or when the last result came; 0: never
     last: LastResult | None = None
 
 
 def status_of(state: State, cause: Cause | str = Cause.NONE) -> SiteStatus:
-    """The word for a stored status of this cause, whatever else is known."""
+    """The word for a stored status of this cause."""
     if cause == Cause.REFUSED:
         return SiteStatus.REFUSES_THIS_ROUTE
     if state in (State.SUSPECT, State.BLOCKED):
@@ -119,24 +119,24 @@ _BY_NETWORK: Mapping[NetworkState, SiteStatus] = MappingProxyType(
 
 
 def site_state(
-    held: Belief,
+    belief: Belief,
     last: LastResult | None = None,
     network: NetworkState = NetworkState.OK,
     working_relays: Collection[str] = (),
 ) -> SiteState:
-    """The word for a site now. `working_relays` are the relays that delivered other sites of late.
+    """The word for a site now. `working_relays` are the relays that delivered other sites lately.
 
-    While the network is offline or behind a portal nothing can be said of any site. Else the newer of the last result
-    and the stored status decides; a result that concluded nothing gives way to a stored status."""
+    While the network is offline or behind a portal, nothing can be said about any site. Else the newer of the last
+    result and the stored status decides; a result without a conclusion gives way to a stored status."""
     if network in _BY_NETWORK:
         status = _BY_NETWORK[network]
         at = last.at if last is not None and last.status is status else 0.0
         return SiteState(status, Cause(network), at=at, last=last)
-    stored = SiteState(status_of(held.state, held.cause), held.cause, held.why, held.since, last)
+    stored = SiteState(status_of(belief.state, belief.cause), belief.cause, belief.why, belief.since, last)
     if last is None:
         return stored
-    is_stored = held.state in (State.SUSPECT, State.BLOCKED)
-    changed_at = max(held.since, held.signal_at, held.last_good_at)
+    is_stored = belief.state in (State.SUSPECT, State.BLOCKED)
+    changed_at = max(belief.since, belief.signal_at, belief.last_good_at)
     if is_stored and (last.at < changed_at or last.status is SiteStatus.NOT_TESTED):
         return stored
     if last.status is SiteStatus.SITE_DOWN and last.relays and not set(last.relays) & set(working_relays):
