@@ -1,4 +1,4 @@
-"""What is believed about sites and networks, and the observations that it rests on."""
+"""Beliefs about sites and networks, and the signals that they rest on."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ NAME_CAUSES = frozenset({Cause.SNI_RESET, Cause.SNI_DROP, Cause.HTTP_HOST})
 
 
 class State(StrEnum):
-    """What is held about a scope on a network."""
+    """The state of a scope on a network."""
 
     UNKNOWN = "unknown"
     WORKS = "works"
@@ -73,9 +73,9 @@ class Signal:
 
 @dataclass(frozen=True, slots=True)
 class Belief:
-    """What we hold about a scope on a network. Only `detect.beliefs` makes and changes these."""
+    """The stored status of a scope on a network. Only `detect.beliefs` makes these."""
 
-    scope: str  # a host, `*.` and a registrable domain for all below it, or an address prefix
+    scope: str  # a host, `*.` and a registrable domain with its subdomains, or an address prefix
     network: NetworkId
     state: State = State.UNKNOWN
     cause: Cause | str = Cause.NONE
@@ -91,31 +91,31 @@ class Belief:
     episode_at: float = 0.0
     retest_at: float = 0.0  # not before; 0: none is due
     retest_step: int = 0
-    successes: int = 0  # consecutive paired re-tests in which direct delivered
+    successes: int = 0  # consecutive re-tests in which direct delivered
     success_at: float = 0.0
-    exits: tuple[float, ...] = ()  # when blocked was left, over the last 24 h
+    exits: tuple[float, ...] = ()  # when suspicions and blocks ended, over the last 24 h
     why: str = ""  # one sentence: the evidence, with its numbers
-    family: int = 0  # of cause `ip`: 4 or 6 when only that one is blocked
-    rungs_failed: tuple[str, ...] = ()  # str(Route) of local means that did not help, kept for `last_good_s`
+    family: int = 0  # of cause `ip`: 4 or 6 when only that address family is blocked
+    rungs_failed: tuple[str, ...] = ()  # str(Route) of local strategies that failed, kept for `last_good_s`
     rungs_failed_at: float = 0.0
 
     @property
     def hide_name_from_dns(self) -> bool:
-        """Whether its name may not be asked for in the clear: it is suspect or blocked, or was so of late and has not
-        been reached direct since. That a suspicion has lapsed makes the name no less telling."""
+        """Whether the name may not be looked up unencrypted: the site is suspect or blocked, or was lately and has not
+        been reached direct since. A lapsed suspicion does not make the name harmless."""
         was_so = self.state is State.UNKNOWN and bool(self.cause or self.last_good)
         return was_so or self.state in (State.SUSPECT, State.BLOCKED)
 
 
 class NetworkState(StrEnum):
-    """What is held about a network as a whole."""
+    """The state of a network as a whole."""
 
     OK = "ok"
-    OFFLINE = "offline"  # nothing leads out
-    PORTAL = "portal"  # a login page comes in the place of every site
+    OFFLINE = "offline"  # no route to anywhere
+    PORTAL = "portal"  # a captive portal answers in place of every site
     RESTRICTED = "restricted"  # an allow-list or a shutdown: only domestic hosts answer
-    SHUT = "shut"  # the same, and no relay gets through either
-    INSPECTED = "inspected"  # somebody re-signs everything, and the system trusts it: an office, an antivirus
+    SHUT = "shut"  # the same, and no relay works either
+    INSPECTED = "inspected"  # TLS is re-signed by a CA that the system trusts: a company proxy, an antivirus
 
     @property
     def is_restricted(self) -> bool:
@@ -123,26 +123,26 @@ class NetworkState(StrEnum):
 
 
 class ConnectivityResult(StrEnum):
-    """What asking a control page showed."""
+    """What requesting a control page showed."""
 
     WELL = "well"
     FAILED = "failed"
-    PORTAL = "portal"  # another page, or somebody else's certificate, came in its place
-    RESIGNED = "resigned"  # the system trusts the certificate, whose issuer is none of the public ones
+    PORTAL = "portal"  # another page, or another certificate, came in its place
+    RESIGNED = "resigned"  # the system trusts the certificate, but no public log knows it
 
 
 @dataclass(frozen=True, slots=True)
 class DnsFinding:
-    """What is wrong with what the system's resolver said of a name."""
+    """What is wrong with the system resolver's answer for a name."""
 
     signal: SignalId  # DNS_BOGON, DNS_TWO_ANSWERS, DNS_DENIED, DNS_SILENT or DNS_MISMATCH
-    detail: str  # one half-sentence with the addresses
+    detail: str  # half a sentence with the addresses
     at: float  # seconds since the epoch
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of the ledger: a belief changed state, and on what evidence."""
+    """A change of a belief, with its evidence."""
 
     at: float
     scope: str

@@ -13,7 +13,7 @@ from proxy.model.evidence import NO_EVIDENCE, Evidence
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 NetworkId = NewType("NetworkId", str)
-"""Which uplink we are on: a keyed hash, or `UNKNOWN_NETWORK`. Beliefs never cross networks."""
+"""The network in use: a keyed hash, or `UNKNOWN_NETWORK`. Beliefs never cross networks."""
 
 UNKNOWN_NETWORK = NetworkId("unknown")
 
@@ -22,7 +22,7 @@ UNKNOWN_NETWORK = NetworkId("unknown")
 def literal(host: str) -> IPAddress | None:
     """The address that a canonical host is, or None when it is a name."""
     if not (host[-1].isdigit() or ":" in host):
-        return None  # told without building an exception
+        return None  # the usual case, without the cost of an exception
     try:
         return ipaddress.ip_address(host)
     except ValueError:
@@ -43,7 +43,7 @@ def host_and_port(text: str) -> tuple[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Destination:
-    """Where a client wants to go. Made by `wire.hostnames`, so `host` is always in its one canonical spelling:
+    """The destination of a request. Made by `wire.hostnames`, so `host` is always in its one canonical spelling:
     an A-label name in lower case without a trailing dot, or an IP literal (IPv6 compressed, without brackets)."""
 
     host: str
@@ -59,14 +59,14 @@ class Destination:
 
 
 class Inbound(StrEnum):
-    """The protocol in which a request came."""
+    """The protocol of the client's request."""
 
     HTTP = "http"
     CONNECT = "connect"
     SOCKS4 = "socks4"
     SOCKS4A = "socks4a"
     SOCKS5 = "socks5"
-    RETEST = "retest"  # none: our own paired re-test, or another page that we want to ask
+    RETEST = "retest"  # none: a re-test, or another request of Byway's own
 
 
 _REPEATABLE = ("GET", "HEAD", "OPTIONS")
@@ -74,7 +74,7 @@ _REPEATABLE = ("GET", "HEAD", "OPTIONS")
 
 @dataclass(frozen=True, slots=True)
 class HttpRequest:
-    """What a plain HTTP request asks for: the method and the origin-form target (`/path?query`)."""
+    """A plain HTTP request: the method and the origin-form target (`/path?query`)."""
 
     method: str
     target: str
@@ -87,7 +87,7 @@ class HttpRequest:
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """One wish of one client."""
+    """What one client asks for on one connection."""
 
     id: int
     destination: Destination
@@ -96,7 +96,7 @@ class Request:
     http: HttpRequest | None = None  # plain HTTP only
 
     def with_host(self, host: str) -> Request:
-        """The same request by its name, where the client gave an address and named the host later."""
+        """The same request by name, for a client that gave an address and named the host in its flight."""
         if not host or host == self.destination.host:
             return self
         return replace(self, destination=replace(self.destination, host=host))
@@ -141,7 +141,7 @@ class Action(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Override:
-    """What `byway site set` says of a host and all below it; it is asked before any rule."""
+    """An action set with `byway site set` for a host and its subdomains; it wins over rules."""
 
     action: Action
     relay: str = ""  # with RELAY and PREFER-RELAY: the relay to use; empty: any
@@ -149,7 +149,7 @@ class Override:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """The ordered routes for one request, and what chose them."""
+    """The routes for one request, in order, and the reason for them."""
 
     action: Action
     routes: tuple[Route, ...]
@@ -162,7 +162,7 @@ class Plan:
         return replace(self, action=Action.RELAY, routes=tuple(map(Route.parse, routes)))
 
     def prefer(self, *routes: str) -> Plan:
-        """These relays first, then what was planned before."""
+        """These relays first, then the routes of this plan."""
         first = tuple(map(Route.parse, routes))
         rest = tuple(route for route in self.routes if route not in first)
         return replace(self, action=Action.PREFER_RELAY, routes=first + rest)
@@ -172,11 +172,11 @@ class Plan:
         return replace(self, action=Action.DIRECT, routes=(DIRECT,))
 
     def block(self, why: str) -> Plan:
-        """Refused, for this reason."""
+        """No route: the connection is refused, for this reason."""
         return replace(self, action=Action.BLOCK, routes=(), why=why)
 
     def inspect(self, wanted: bool = True) -> Plan:
-        """Whether what goes through it is looked into, where it is TLS or HTTP."""
+        """The same plan with TLS and HTTP inspected, or not."""
         return replace(self, intercept=wanted)
 
 
@@ -191,7 +191,7 @@ class Stage(StrEnum):
 
 
 class Symptom(StrEnum):
-    """What stopped an attempt, as it was seen; what it means is the business of `detect`."""
+    """What stopped an attempt, as observed; what it means is decided in `detect`."""
 
     NONE = ""
     NO_NAME = "no_name"  # the resolver says that the name, or an address for it, does not exist
@@ -203,23 +203,23 @@ class Symptom(StrEnum):
     TIMEOUT = "timeout"  # SYN unanswered, or a handshake byte that did not come in time
     RESET = "reset"  # reset after the flight
     EOF = "eof"  # closed after the flight, without a byte
-    GARBAGE = "garbage"  # an answer that is not of the protocol asked
+    GARBAGE = "garbage"  # an answer in another protocol
     ALERT = "alert"  # a TLS alert in answer to the ClientHello
     BLOCK_PAGE = "block_page"  # the answer is a known block page; evidence "page" names its row
     REDIRECTED = "elsewhere"  # a redirect to another registrable domain, until another route says the same
     FROZEN = "frozen"  # it delivered, and then the flow stopped for good
     THROTTLED = "throttled"  # it delivered, far slower than everything else
-    FORGED = "forged"  # the resolver's answer is no honest one; evidence "dns" holds the signal's id
-    CERTIFICATE = "certificate"  # a certificate that is not the site's came; evidence says whose
-    DROPPED = "dropped"  # the flight was never wholly acknowledged (TCP_INFO)
-    SILENT = "silent"  # acknowledged, or unknown whether, and no answer
+    FORGED = "forged"  # the resolver's answer is forged; evidence "dns" holds the signal's id
+    CERTIFICATE = "certificate"  # another certificate than the site's came; evidence says whose
+    DROPPED = "dropped"  # the flight was not acknowledged completely (TCP_INFO)
+    SILENT = "silent"  # acknowledged, or not known whether, and no answer
     RELAY_DOWN = "relay_down"  # the relay cannot be reached, or broke off its handshake
     RELAY_AUTH = "relay_auth"  # the relay refused our credentials, or its certificate was refused by us
     RELAY_GARBAGE = "relay_garbage"  # the relay does not speak its protocol
     RELAY_REFUSED = "relay_refused"  # the relay says that it cannot or will not reach the destination
     SKIPPED = "skipped"  # the route cannot carry this destination (a name on a relay that wants addresses)
-    LOCAL = "local"  # our own shortage: descriptors, ports, memory
-    ABANDONED = "abandoned"  # given up before it was judged: the client left, or another route had won
+    LOCAL = "local"  # a lack of local resources: descriptors, ports, memory
+    ABANDONED = "abandoned"  # not decided: the client left, or another route had won
 
     @property
     def blames_relay(self) -> bool:
@@ -228,7 +228,7 @@ class Symptom(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Attempt:
-    """One try of one route. `symptom` is empty when it delivered (stage done) or is not judged yet."""
+    """One attempt of one route. `symptom` is empty when it delivered (stage done) or is not decided yet."""
 
     route: Route
     stage: Stage
@@ -249,7 +249,7 @@ class Attempt:
 
 
 class Protocol(StrEnum):
-    """What the flight was."""
+    """The protocol of the flight."""
 
     TLS = "tls"
     HTTP = "http"
@@ -266,30 +266,32 @@ class ClosedBy(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """The last word on a connection."""
+    """The outcome of a connection."""
 
     request: Request
     plan: Plan
     attempts: tuple[Attempt, ...] = ()
     winner: Route | None = None
     protocol: Protocol = Protocol.NONE
-    host: str = ""  # the name it is kept under: the flight's when the destination is a literal, else the destination's
+    host: str = (
+        ""  # the host it is stored under: the flight's when the destination is a literal, else the destination's
+    )
     at: float = 0.0  # when the request was read
-    flight_at: float = 0.0  # when its flight was there to be sent: of a tunnel opened ahead of need, much later
+    flight_at: float = 0.0  # when its flight was complete: much later for a tunnel that was opened in advance
     flight_bytes: int = 0  # how much of `bytes_up` was the flight
     bytes_up: int = 0
     bytes_down: int = 0
     duration: float = 0.0
     closed_by: ClosedBy = ClosedBy.BYWAY
-    error: str = ""  # the sentence the client was told, when nothing won
+    error: str = ""  # the sentence for the client, when no route won
 
     @property
     def direct_attempt(self) -> Attempt | None:
-        """The last attempt that was plainly direct, if there was one."""
+        """The last attempt of plain direct; None: there was none."""
         return next((a for a in reversed(self.attempts) if a.route == DIRECT), None)
 
     def with_attempt(self, attempt: Attempt) -> Outcome:
-        """The same outcome with a later judgement of one route in place of the pending one, else at the end."""
+        """The same outcome with a decided attempt in place of the pending one of its route, else at the end."""
         place = next((n for n, a in enumerate(self.attempts) if a.route == attempt.route and a.pending), None)
         if place is None:
             return replace(self, attempts=(*self.attempts, attempt))
@@ -297,7 +299,7 @@ class Outcome:
         return replace(self, attempts=(*self.attempts[:place], judged, *self.attempts[place + 1 :]))
 
     def with_evidence(self, route: Route, evidence: Evidence) -> Outcome:
-        """The same outcome with more that is known of the attempts over `route`."""
+        """The same outcome with more evidence for the attempts of `route`."""
         attempts = (
             replace(attempt, evidence={**attempt.evidence, **evidence}) if attempt.route == route else attempt
             for attempt in self.attempts

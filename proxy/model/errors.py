@@ -1,8 +1,8 @@
-"""What can go wrong, said four ways.
+"""The errors that Byway raises, by whose fault it is.
 
-The code that raises knows whose fault it was: the user's configuration, the peer that speaks to us, or the path that
-was being opened. Everything else that Byway raises on purpose is a plain BywayError. Each message is one sentence
-that names the file, line or host, and says what to do where something can be done.
+ConfigError is the user's configuration, PeerError the other side of a connection, DialError the path that was being
+opened; everything else is a plain BywayError. Each message is one sentence that names the file, line or host, and says
+what to do where something can be done.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ def reason_of(error: OSError) -> str:
 
 
 class BywayError(Exception):
-    """Something Byway itself says went wrong; the message is meant for the user."""
+    """An error with a message for the user."""
 
 
 class ConfigError(BywayError):
@@ -34,7 +34,7 @@ class ConfigError(BywayError):
 
 
 class PeerError(BywayError):
-    """The other side broke its protocol. `reply` is what it shall be told before we close; empty: close in silence."""
+    """The other side broke its protocol. `reply` is to be sent before the connection is closed; empty: nothing is."""
 
     def __init__(self, message: str, *, reply: bytes = b"") -> None:
         self.reply = reply
