@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Any, cast
 from urllib.parse import urlsplit
 
-from proxy.config.schema import Weights
+from proxy.config.detect_tuning import Weights
 from proxy.detect.signals import cause as usual_cause
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading import loader

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.schema import Detect, Weights
+from proxy.config.detect_tuning import DetectTuning, Weights
 from proxy.model import Cause, SignalId
 
 ROOT = Path(__file__).parents[1]
@@ -93,7 +93,7 @@ def test_every_signal_and_every_cause_is_explained() -> None:
 def test_every_setting_in_parentheses_is_one_of_detection() -> None:
     settings = re.findall(r"`([a-z]+(?:_[a-z]+)+)`", " ".join(re.findall(r"\((`[^()]+`)\)", DETECTION)))
     assert len(settings) > 40
-    assert {name for name in settings if name not in Detect.model_fields} == set()
+    assert {name for name in settings if name not in DetectTuning.model_fields} == set()
 
 
 def test_the_table_of_signals_has_the_weights_of_the_code() -> None:

@@ -14,7 +14,7 @@ import random
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.relay_faults import NotedFault, RelayFault, relay_fault
 from proxy.model import Attempt, MeasurementStep, Outcome, Route, Stage, StepKind, Symptom
 
@@ -62,7 +62,7 @@ FAIR = Conditions()
 class Health:
     """The health of all relays. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, *, rng: random.Random | None = None) -> None:
+    def __init__(self, settings: DetectTuning, *, rng: random.Random | None = None) -> None:
         self._settings = settings
         self._rng = rng if rng is not None else random.SystemRandom()
         self._relays: dict[str, RelayHealth] = {}

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from types import MappingProxyType
 
-from proxy.config.schema import Weights
+from proxy.config.detect_tuning import Weights
 from proxy.model import (
     DIRECT,
     NAME_CAUSES,

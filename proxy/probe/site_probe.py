@@ -14,7 +14,7 @@ import ssl
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.signals import NOT_JUDGED
 from proxy.detect.tls_interception import CertificateKind, ClassifiedChain, KnownRoots, classify_chain
 from proxy.model import (
@@ -52,7 +52,7 @@ class SiteProbe:
 
     emit: Callable[[MeasurementStep], None]
     """Gets each step as it ends."""
-    detect: Detect
+    detect: DetectTuning
     tcp_info: TcpInfo
     classifier: AnswerClassifier = NO_POLICY
     """Knows block pages and redirects in plain HTTP."""

@@ -7,7 +7,7 @@ import logging
 import pytest
 
 from proxy.app.network_warnings import AGAIN_S, NetworkWarnings
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import ConnectivityResult, NetworkId
 from tests.support.outcomes import AWAY, HOME, HOST
@@ -15,7 +15,7 @@ from tests.support.outcomes import AWAY, HOME, HOST
 
 class Scene:
     def __init__(self, *, names: bool = False) -> None:
-        self.beliefs = Beliefs(Detect())
+        self.beliefs = Beliefs(DetectTuning())
         self.network: NetworkId = HOME
         self.now = 1_700_000_000.0
         self.news = NetworkWarnings(self.beliefs, lambda: self.network, lambda: self.now, names=names)

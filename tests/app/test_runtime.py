@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from proxy.app.runtime import AppRuntime
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.extend.dispatch import Addons
@@ -70,7 +70,7 @@ async def test_a_forged_answer_lets_waiting_races_go_on() -> None:
 
 async def test_it_reports_what_is_believed_now() -> None:
     known: Any = Believed()
-    beliefs, health, addons = Beliefs(Detect()), Health(Detect()), Addons()
+    beliefs, health, addons = Beliefs(DetectTuning()), Health(DetectTuning()), Addons()
     down = DirectDownCache(asyncio.get_running_loop().time, lasts_s=1)
     asked = AppRuntime(lambda: known, known, beliefs, down, health, addons)
     address = ipaddress.ip_address("192.0.2.1")

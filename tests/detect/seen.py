@@ -7,7 +7,7 @@ import random
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.beliefs.signal_counting import Refine, unrefined
 from proxy.model import (
@@ -41,7 +41,7 @@ class Seen:
 
     def __init__(
         self,
-        settings: Detect | None = None,
+        settings: DetectTuning | None = None,
         known: Iterable[Belief] = (),
         *,
         listed: Iterable[str] = (),
@@ -49,7 +49,7 @@ class Seen:
         refine: Refine = unrefined,
     ) -> None:
         self.beliefs = Beliefs(
-            settings or Detect(),
+            settings or DetectTuning(),
             known,
             rng=NoJitter(),
             listed=frozenset(listed).__contains__,

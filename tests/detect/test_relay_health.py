@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Conditions, Health, relay_name
 from proxy.model import DIRECT, Attempt, MeasurementStep, Route, Stage, StepKind, StepResult, Symptom, as_evidence
@@ -22,7 +22,7 @@ class _NoJitter(random.Random):
 
 @pytest.fixture
 def health() -> Health:
-    return Health(Detect(), rng=_NoJitter())
+    return Health(DetectTuning(), rng=_NoJitter())
 
 
 def fail(health: Health, name: str, times: int, now: float = NOW) -> None:
@@ -67,7 +67,7 @@ def test_E32_the_wait_doubles_up_to_a_limit(health: Health) -> None:
 
 
 def test_E32_jitter_only_lengthens() -> None:
-    health = Health(Detect(), rng=random.Random(3))
+    health = Health(DetectTuning(), rng=random.Random(3))
     waits = set()
     for number in range(50):
         fail(health, f"relay{number}", 3)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.schema import Weights
+from proxy.config.detect_tuning import Weights
 from proxy.detect.signals import cause, concerns, observe
 from proxy.model import (
     DIRECT,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import Belief, Change, NetworkId, Outcome, State
 from tests.support.outcomes import (
@@ -26,8 +26,8 @@ class NoJitter(random.Random):
 class World:
     """Beliefs, with a clock that the test moves and the changes that came of it."""
 
-    def __init__(self, settings: Detect | None = None, known: list[Belief] | None = None) -> None:
-        self.beliefs = Beliefs(settings or Detect(), known or (), rng=NoJitter())
+    def __init__(self, settings: DetectTuning | None = None, known: list[Belief] | None = None) -> None:
+        self.beliefs = Beliefs(settings or DetectTuning(), known or (), rng=NoJitter())
         self.now = T0
         self.changes: list[Change] = []
 

@@ -21,7 +21,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import State
 from proxy.net.tasks import spawn
 from tests.lab import leaks, places, rules
@@ -47,7 +47,7 @@ SUSPECT_S = 60.0
 site that drops what it is sent takes some seconds as well. Ends early when all are suspect."""
 IDLE_S = float(os.environ.get("BYWAY_TEST_IDLE_S", "3"))
 
-AT_ONCE = Detect().relay_handshakes_max
+AT_ONCE = DetectTuning().relay_handshakes_max
 """Pages opened at once: Byway opens no more paths at once through one relay, and none shall wait for its turn here."""
 PATIENCE_S = 30.0
 """For a page that has to come: as long as Byway itself goes on trying. Only what fails waits so long."""

@@ -6,7 +6,7 @@ import json
 
 import pytest
 
-from proxy.config.schema import Weights
+from proxy.config.detect_tuning import Weights
 from proxy.model import NO_EVIDENCE, Cause, Evidence, SignalId, as_evidence, frozen_evidence
 
 UNWEIGHED = {SignalId.RETEST, SignalId.LIFT, SignalId.KNOWN_ROOT, SignalId.SNI_SWAP, SignalId.HTTP_DIFFERS}

@@ -10,8 +10,9 @@ from typing import Any, cast
 
 import pytest
 
+from proxy.config.detect_tuning import DetectTuning
 from proxy.config.load import Loaded
-from proxy.config.schema import Auto, Detect, Settings
+from proxy.config.schema import Auto, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.extend.dispatch import Addons
 from proxy.extend.guard.runner import AddonRunner
@@ -39,7 +40,7 @@ UNREACHABLE = DialError("no way there", stage=Stage.CONNECT, symptom=Symptom.UNR
 class Listening(Beliefs):
     """Beliefs, and of each answer whether it was said to be of a domestic page."""
 
-    def __init__(self, settings: Detect) -> None:
+    def __init__(self, settings: DetectTuning) -> None:
         super().__init__(settings)
         self.domestic: list[bool] = []
 

@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Destination, MeasurementStep, Protocol, StepKind, StepResult, Symptom
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.kernel.tcp_info import TcpInfo
@@ -19,7 +19,7 @@ from tests.lab.authorities import Authority
 from tests.support.late import TLS_LATE_S, stall, stalling
 from tests.support.streams import listening
 
-QUICK = Detect(silent_s=0.5, measure_stall_s=0.5, measure_answer_s=3, measure_bytes=10_000)
+QUICK = DetectTuning(silent_s=0.5, measure_stall_s=0.5, measure_answer_s=3, measure_bytes=10_000)
 ALERT = bytes.fromhex("15 03 03 00 02 02 70")  # fatal, unrecognized_name
 HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n"
 
@@ -157,7 +157,7 @@ async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(
     context = stalling(public.server(), TLS_LATE_S) if protocol is Protocol.TLS else None
     async with listening(serve, "127.0.0.1", 0, ssl=context) as server:
         place = Destination("127.0.0.1", server.sockets[0].getsockname()[1])
-        visitor = SiteProbe(steps.append, detect=Detect(), tcp_info=TcpInfo(), trust=public.client())
+        visitor = SiteProbe(steps.append, detect=DetectTuning(), tcp_info=TcpInfo(), trust=public.client())
         assert await visitor.visit(
             DIRECT, to_relays, place, ProbeTarget("site.test", protocol, place.port), connect_s=10
         )

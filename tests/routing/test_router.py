@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from proxy.config.schema import Auto, Detect, Dns, Settings
+from proxy.config.detect_tuning import DetectTuning
+from proxy.config.schema import Auto, Dns, Settings
 from proxy.model import (
     DIRECT,
     Action,
@@ -43,7 +44,7 @@ def make_router(
     secure: Any = "on-suspicion",
 ) -> Router:
     auto = Auto(never_relay=never_relay, ladder=ladder)
-    settings = Settings(auto=auto, dns=Dns(secure=secure), detect=Detect(last_good_s=3600))
+    settings = Settings(auto=auto, dns=Dns(secure=secure), detect=DetectTuning(last_good_s=3600))
     return Router(parse_rules(rules, source="rules.txt"), overrides or {}, relays, settings)
 
 

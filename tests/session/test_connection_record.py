@@ -10,7 +10,7 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.relay_health import Health
@@ -59,8 +59,8 @@ class World:
     changes: list[Change] = field(default_factory=list)
     ended: list[Outcome] = field(default_factory=list)  # tunnels
     addons: Any = field(default_factory=Addons)
-    beliefs: Beliefs = field(default_factory=lambda: Beliefs(Detect()))
-    health: Health = field(default_factory=lambda: Health(Detect()))
+    beliefs: Beliefs = field(default_factory=lambda: Beliefs(DetectTuning()))
+    health: Health = field(default_factory=lambda: Health(DetectTuning()))
     sounded: list[float] = field(default_factory=list)
 
     def record(self, plan: Plan | None = None) -> ConnectionRecord:
@@ -466,12 +466,12 @@ class Watched:
             network=lambda: self.network,
             believe=self.changes.extend,
             record=lambda outcome, _network: self.written.append(outcome),
-            beliefs=Beliefs(Detect(), near=lambda host: near),
+            beliefs=Beliefs(DetectTuning(), near=lambda host: near),
         )
         self.beliefs = self.shared.beliefs
         if cause:
             held = Belief(HOST, HOME, State.SUSPECT, cause, since=900, until=2000, last_good="tor", last_good_at=900)
-            self.beliefs = Beliefs(Detect(), [held])
+            self.beliefs = Beliefs(DetectTuning(), [held])
             self.shared = replace(self.shared, beliefs=self.beliefs)
         request = Request(1, Destination(HOST, 443), Inbound.CONNECT, "127.0.0.1:50000")
         self.record = ConnectionRecord(request, Plan(action, (DIRECT, TOR), ""), network=HOME, services=self.shared)

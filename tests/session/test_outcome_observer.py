@@ -7,7 +7,7 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import Action, Change, Outcome, Symptom
 from proxy.net.tunnel.flow_monitor import FlowSignal
@@ -27,7 +27,7 @@ def ignore(signal: FlowSignal) -> None:
 )
 def test_it_learns_of_users_connections_on_their_own_network(network: Any, learns: bool, counts: bool) -> None:
     changes: list[Change] = []
-    shared = services(network=lambda: network, believe=changes.extend, beliefs=Beliefs(Detect()), learns=learns)
+    shared = services(network=lambda: network, believe=changes.extend, beliefs=Beliefs(DetectTuning()), learns=learns)
     assert OutcomeObserver(shared, HOME).learn(RESCUED) is RESCUED
     assert bool(changes) is counts
 

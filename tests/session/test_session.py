@@ -11,8 +11,9 @@ from typing import Any, cast
 
 import pytest
 
+from proxy.config.detect_tuning import DetectTuning
 from proxy.config.load import Loaded
-from proxy.config.schema import Auto, Detect, Limits, Settings
+from proxy.config.schema import Auto, Limits, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import DIRECT, ClosedBy, Outcome, Route, Stage, Symptom
 from proxy.model.errors import DialError
@@ -115,13 +116,15 @@ async def visit(
     inspector: Inspector | None = None,
     inspected: bool = False,
     rules_text: str = "MATCH,AUTO,INSPECT",
-    detect: Detect | None = None,
+    detect: DetectTuning | None = None,
 ) -> AsyncIterator[Visit]:
     """On leaving, the session is waited for: a story must bring it to its end. With an `inspector` a rule says that
     everything is to be inspected."""
     loop = asyncio.get_running_loop()
     settings = Settings(
-        auto=Auto(ladder=()), detect=detect or Detect(hedge_syn_s=0.01), limits=Limits(late_flight_s=late_flight_s)
+        auto=Auto(ladder=()),
+        detect=detect or DetectTuning(hedge_syn_s=0.01),
+        limits=Limits(late_flight_s=late_flight_s),
     )
     registry = Registry(scripts)
     rules = parse_rules(rules_text if inspector else "", source="rules.txt")
@@ -241,7 +244,7 @@ async def test_a_path_that_dies_before_the_flight_takes_its_race_along() -> None
     await until(lambda: not [task for task in asyncio.all_tasks() if task.get_name().startswith("dial ")])
 
 
-IMPATIENT = Detect(hedge_syn_s=0.01, relay_retry_s=(0.01,) * 6)
+IMPATIENT = DetectTuning(hedge_syn_s=0.01, relay_retry_s=(0.01,) * 6)
 
 
 def down() -> DialError:
@@ -273,7 +276,7 @@ async def test_a_tunnel_for_which_nothing_comes_is_closed_and_the_log_has_the_re
 
 async def test_for_a_client_that_left_no_relay_is_tried_again() -> None:
     refuses = Script(connect=down())
-    async with visit({TOR: [refuses]}, detect=Detect(relay_retry_s=(0.01, 0.01, 3600))) as client:
+    async with visit({TOR: [refuses]}, detect=DetectTuning(relay_retry_s=(0.01, 0.01, 3600))) as client:
         await client.says(CONNECT)
         await until(lambda: bool(refuses.dialed))
         client.leaves()

@@ -18,7 +18,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.schema import Detect, Log
+from proxy.config.detect_tuning import DetectTuning
+from proxy.config.schema import Log
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import UNKNOWN_NETWORK, Action, Belief, Change, Inbound, Override, State
 from proxy.store import database, file, rows
@@ -92,7 +93,7 @@ def test_what_is_recorded_can_be_read_while_it_runs(path: Path, open_at: Opener)
 
 def test_beliefs_overrides_and_the_log_are_there_after_a_restart(path: Path, open_at: Opener) -> None:
     first = open_at(path)
-    beliefs = Beliefs(Detect())
+    beliefs = Beliefs(DetectTuning())
     open_uplink(beliefs, now=AT)
     for seconds in (0, 61):
         first.believe(beliefs.learn(rescued(), network=HOME, now=AT + seconds))
@@ -103,7 +104,7 @@ def test_beliefs_overrides_and_the_log_are_there_after_a_restart(path: Path, ope
     first.close()
 
     second = open_at(path)
-    again = Beliefs(Detect(), second.load_beliefs())
+    again = Beliefs(DetectTuning(), second.load_beliefs())
 
     assert again.lookup(HOST, network=HOME, now=AT + 70) == beliefs.lookup(HOST, network=HOME, now=AT + 70)
     assert again.lookup(HOST, network=HOME, now=AT + 70).state is State.BLOCKED
@@ -432,7 +433,7 @@ def test_H4_random_flips_never_stop_it(path: Path, open_at: Opener, seed: int) -
     path.write_bytes(damaged)
 
     store = open_at(path)
-    Beliefs(Detect(), store.load_beliefs()).lookup("h1.example", network=HOME, now=AT)
+    Beliefs(DetectTuning(), store.load_beliefs()).lookup("h1.example", network=HOME, now=AT)
     store.record(rescued(host="after.example", at=AT + DAY), network=HOME)
 
     assert store.flush()

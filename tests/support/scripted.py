@@ -10,7 +10,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination
 from proxy.model.errors import DialError
 from proxy.net.kernel.split_tcp import SplitTcpDetector
@@ -111,7 +111,7 @@ class _Told(SplitTcpDetector):
     __slots__ = ("_noted",)
 
     def __init__(self, noted: list[tuple[str, float, float]]) -> None:
-        super().__init__(Detect())
+        super().__init__(DetectTuning())
         self._noted = noted
 
     def note(self, host: str, syn_s: float, first_byte_s: float) -> None:

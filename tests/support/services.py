@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any, cast
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.detect.relay_health import Health
 from proxy.detect.tls_interception import KnownRoots
@@ -75,8 +75,8 @@ def services(*, events: Events | None = None, **given: Any) -> Services:
     told = {name: given.pop(name, None) for name in ("believe", "record", "sound", "tunnel_ended", "delivered")}
     defaults: dict[str, Any] = {
         "setup": None,
-        "beliefs": Beliefs(Detect()),
-        "health": Health(Detect()),
+        "beliefs": Beliefs(DetectTuning()),
+        "health": Health(DetectTuning()),
         "pump": None,
         "tcp_info": None,
         "network": lambda: HOME,

@@ -12,7 +12,7 @@ import random
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.beliefs.retest_schedule import RetestSchedule, recent_exits
 from proxy.detect.beliefs.score import NEGLIGIBLE, aged, enough_to_block, falls_below, score_now
@@ -47,7 +47,7 @@ class BeliefTable:
 
     def __init__(
         self,
-        settings: Detect,
+        settings: DetectTuning,
         known: Iterable[Belief],
         rng: random.Random,
         listed: Callable[[str], bool] = lambda host: False,

@@ -16,7 +16,7 @@ import math
 import random
 from collections.abc import Callable, Iterable
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable, on_network
 from proxy.detect.beliefs.network_health import Delivery
 from proxy.detect.beliefs.outcome_learning import DIRECT_WORKS_S, OutcomeLearning
@@ -49,7 +49,7 @@ class Beliefs:
 
     def __init__(
         self,
-        settings: Detect,
+        settings: DetectTuning,
         known: Iterable[Belief] = (),
         *,
         rng: random.Random | None = None,

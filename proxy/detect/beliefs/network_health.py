@@ -11,7 +11,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.scopes import registrable
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
 from proxy.model.bounded import Bounded
@@ -77,7 +77,7 @@ class _NetworkRecord:
 class NetworkHealth:
     """All networks. Belongs to one thread."""
 
-    def __init__(self, settings: Detect) -> None:
+    def __init__(self, settings: DetectTuning) -> None:
         self._settings = settings
         self._records: Bounded[NetworkId, _NetworkRecord] = Bounded(NETWORKS_MAX)
         self._quiet_until = NEVER

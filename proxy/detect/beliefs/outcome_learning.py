@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable
 from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.network_health import Delivery
@@ -62,7 +62,7 @@ class OutcomeLearning:
 
     def __init__(
         self,
-        settings: Detect,
+        settings: DetectTuning,
         counting: SignalCounting,
         post_delivery: PostDelivery,
         recovery: Recovery,

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import Observed
@@ -36,7 +36,7 @@ class Waiting:
 class PendingSignals:
     """All signals that wait. Belongs to one thread."""
 
-    def __init__(self, settings: Detect) -> None:
+    def __init__(self, settings: DetectTuning) -> None:
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
         self._unexplained: HostLru[Waiting] = HostLru(**bounds)

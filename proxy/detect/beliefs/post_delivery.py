@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable, unknown
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.beliefs.pending_signals import Waiting
@@ -43,7 +43,7 @@ _NEED_BYTES_PROOF = frozenset({SignalId.FROZEN, SignalId.THROTTLED})
 class PostDelivery:
     """Finds the signals of direct attempts that delivered. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, counting: SignalCounting) -> None:
+    def __init__(self, settings: DetectTuning, counting: SignalCounting) -> None:
         self._settings = settings
         self._counting = counting
         self._table: BeliefTable = counting.table

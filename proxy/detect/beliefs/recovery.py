@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Literal
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.belief_table import BeliefTable
 from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.retest_schedule import Budget, successes_needed
@@ -45,7 +45,7 @@ def retest_needs(belief: Belief) -> Needs:
 class Recovery:
     """Re-tests of the beliefs in `table`. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, table: BeliefTable) -> None:
+    def __init__(self, settings: DetectTuning, table: BeliefTable) -> None:
         self._settings = settings
         self._table = table
         self._budget = Budget(settings.retest_per_hour)

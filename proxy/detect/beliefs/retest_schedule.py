@@ -11,7 +11,7 @@ import random
 from collections import deque
 from dataclasses import replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Belief, NetworkId
 from proxy.model.bounded import Bounded
 
@@ -22,7 +22,7 @@ NETWORKS_MAX = 64
 class RetestSchedule:
     """Dates re-tests. A belief's `retest_step` tells which of `retest_blocked_s` follows a failure."""
 
-    def __init__(self, settings: Detect, rng: random.Random) -> None:
+    def __init__(self, settings: DetectTuning, rng: random.Random) -> None:
         self._settings = settings
         self._rng = rng
 
@@ -70,11 +70,11 @@ class Budget:
         return True
 
 
-def recent_exits(belief: Belief, now: float, settings: Detect) -> tuple[float, ...]:
+def recent_exits(belief: Belief, now: float, settings: DetectTuning) -> tuple[float, ...]:
     """The ends of suspicions and blocks that still make the next one later."""
     return tuple(at for at in belief.exits if now - at < settings.retest_exits_window_s)
 
 
-def successes_needed(belief: Belief, now: float, settings: Detect) -> int:
+def successes_needed(belief: Belief, now: float, settings: DetectTuning) -> int:
     """Consecutive successes that end a block: `retest_successes`, and one for each recent exit, up to a limit."""
     return settings.retest_successes + min(settings.retest_exits_max, len(recent_exits(belief, now, settings)))

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable, unknown
 from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.name_counter import NameCounter
@@ -34,7 +34,7 @@ FAILED_MAX = 64
 class ScopeAggregation:
     """The domains and prefixes in `table`. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, table: BeliefTable) -> None:
+    def __init__(self, settings: DetectTuning, table: BeliefTable) -> None:
         self._settings = settings
         self._table = table
         self._domains = {key for key in table.stored if key[1].startswith("*.")}

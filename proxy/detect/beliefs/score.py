@@ -9,32 +9,32 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Belief, Signal
 
 NEGLIGIBLE = 0.05
 """A score below this is not kept."""
 
 
-def score_now(belief: Belief, now: float, settings: Detect) -> float:
+def score_now(belief: Belief, now: float, settings: DetectTuning) -> float:
     """The score as it has decayed until `now`. A clock that was set back does not raise it."""
     age = max(0.0, now - belief.scored_at)
     return float(belief.score * 0.5 ** (age / settings.half_life_s))
 
 
-def aged(belief: Belief, now: float, settings: Detect) -> Belief:
+def aged(belief: Belief, now: float, settings: DetectTuning) -> Belief:
     """The belief with its score as of `now`."""
     return replace(belief, score=score_now(belief, now, settings), scored_at=now)
 
 
-def falls_below(belief: Belief, floor: float, settings: Detect) -> float:
+def falls_below(belief: Belief, floor: float, settings: DetectTuning) -> float:
     """When the score will have decayed below `floor`."""
     if belief.score <= floor:
         return belief.scored_at
     return belief.scored_at + settings.half_life_s * math.log2(belief.score / floor)
 
 
-def counted(belief: Belief, signal: Signal, now: float, settings: Detect) -> Belief:
+def counted(belief: Belief, signal: Signal, now: float, settings: DetectTuning) -> Belief:
     """The belief with one more signal. Of several within a minute only the heaviest counts, since a page with six
     resets is one piece of evidence. A signal too light to make a host suspect begins no episode."""
     score = score_now(belief, now, settings)
@@ -66,7 +66,7 @@ def counted(belief: Belief, signal: Signal, now: float, settings: Detect) -> Bel
     )
 
 
-def _episodes(belief: Belief, now: float, settings: Detect) -> tuple[int, float]:
+def _episodes(belief: Belief, now: float, settings: DetectTuning) -> tuple[int, float]:
     since = now - belief.episode_at
     if not belief.episodes or since > settings.unvisited_s:
         return 1, now
@@ -75,7 +75,7 @@ def _episodes(belief: Belief, now: float, settings: Detect) -> tuple[int, float]
     return belief.episodes + 1, now
 
 
-def enough_to_block(belief: Belief, signal: Signal, settings: Detect) -> bool:
+def enough_to_block(belief: Belief, signal: Signal, settings: DetectTuning) -> bool:
     """Whether `signal`, just counted, makes a suspect blocked. A signal too light to make a host suspect never does, so
     weak signals alone never block. With one visit a day the score decays before it suffices, so `blocked_alone`
     episodes without a direct success between them block as well."""

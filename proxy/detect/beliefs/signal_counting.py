@@ -12,7 +12,7 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable
 from proxy.detect.beliefs.host_lru import Key
 from proxy.detect.beliefs.name_counter import NameCounter
@@ -59,7 +59,7 @@ def unrefined(_outcome: Outcome, signal: Signal) -> Signal:
 class SignalCounting:
     """Counts signals into `table`. Belongs to one thread."""
 
-    def __init__(self, settings: Detect, table: BeliefTable, refine: Refine = unrefined) -> None:
+    def __init__(self, settings: DetectTuning, table: BeliefTable, refine: Refine = unrefined) -> None:
         self._settings = settings
         self._refine = refine
         self.table = table

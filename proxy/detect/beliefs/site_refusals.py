@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.model import Outcome, Route
 
@@ -29,7 +29,7 @@ class Preference:
 class SiteRefusals:
     """The latest statuses by host and route. Belongs to one thread."""
 
-    def __init__(self, settings: Detect) -> None:
+    def __init__(self, settings: DetectTuning) -> None:
         self._settings = settings
         self._statuses: HostLru[Mapping[Route, tuple[float, int]]] = HostLru(
             total=settings.hosts_max, per_domain=settings.hosts_per_domain_max

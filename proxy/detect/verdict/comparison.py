@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.measurement_signals import WeightedSignal, weighted_signals
 from proxy.model import DIRECT, Belief, Cause, MeasurementStep, NetworkState, Route, State, StepResult
@@ -21,7 +21,7 @@ class Comparison:
 
     routes: MeasuredRoutes
     belief: Belief
-    detect: Detect
+    detect: DetectTuning
     network_state: NetworkState
     relays: tuple[str, ...]
     """The configured relays, by name."""
@@ -40,7 +40,7 @@ class Comparison:
         steps: Sequence[MeasurementStep],
         belief: Belief,
         *,
-        detect: Detect,
+        detect: DetectTuning,
         relays: Sequence[str],
         network_state: NetworkState,
         working_relays: Collection[str],

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.site_refusals import REFUSALS
 from proxy.detect.verdict.blocked import blocked, still_blocked
 from proxy.detect.verdict.comparison import Comparison, route_names
@@ -34,7 +34,7 @@ def decide(
     steps: Sequence[MeasurementStep],
     belief: Belief,
     *,
-    detect: Detect,
+    detect: DetectTuning,
     relays: Sequence[str] = (),
     network_state: NetworkState = NetworkState.OK,
     working_relays: Collection[str] = (),

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect import signals
 from proxy.detect.signals import Failure, signal_of
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
@@ -44,7 +44,7 @@ class WeightedSignal:
         return self.id in (SignalId.DNS_TWO_ANSWERS, SignalId.HTTP_BLOCK_PAGE, SignalId.KNOWN_ROOT)
 
 
-def weighted_signals(routes: MeasuredRoutes, detect: Detect) -> tuple[WeightedSignal, ...]:
+def weighted_signals(routes: MeasuredRoutes, detect: DetectTuning) -> tuple[WeightedSignal, ...]:
     """The signals of the direct route, each id once, in the order of its steps; then those from comparing routes."""
     found: dict[SignalId, WeightedSignal] = {}
     for step in routes.on(DIRECT):
@@ -62,7 +62,7 @@ _MEASURED_ONLY: Mapping[SignalId, float] = MappingProxyType(
 """Weights of the signals that only a measurement shows; all others are in `[detect.weights]`."""
 
 
-def _weight(signal: SignalId, detect: Detect) -> float:
+def _weight(signal: SignalId, detect: DetectTuning) -> float:
     return _MEASURED_ONLY[signal] if signal in _MEASURED_ONLY else float(getattr(detect.weights, signal, 1.0))
 
 
@@ -160,7 +160,7 @@ def _answers_another_name(failed: MeasurementStep, routes: MeasuredRoutes) -> bo
     )
 
 
-def _throttled(routes: MeasuredRoutes, detect: Detect) -> WeightedSignal | None:
+def _throttled(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSignal | None:
     """Direct is slow, and another route is much faster at the same time."""
     direct = routes.speed(DIRECT)
     if direct is None or direct >= detect.measure_slow_bytes:
@@ -181,7 +181,7 @@ TITLE_WORD = 5
 """Letters of the shortest word by which two titles are compared (OONI's web_connectivity)."""
 
 
-def _different_page(routes: MeasuredRoutes, detect: Detect) -> WeightedSignal | None:
+def _different_page(routes: MeasuredRoutes, detect: DetectTuning) -> WeightedSignal | None:
     """Over plain HTTP, direct gets a page that differs from the relay's in length and title: perhaps a block page that
     has no fingerprint."""
     direct = _page(routes, DIRECT)

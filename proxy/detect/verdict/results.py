@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.relay_faults import relay_fault
 from proxy.detect.signals import NOT_JUDGED
@@ -29,7 +29,7 @@ class Visited:
 class Results:
     """The last results, by network and host. Belongs to one thread."""
 
-    def __init__(self, settings: Detect) -> None:
+    def __init__(self, settings: DetectTuning) -> None:
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
         self._results: HostLru[LastResult] = HostLru(**bounds)

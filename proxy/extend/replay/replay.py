@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.signals import observe
 from proxy.extend.dispatch import Addons, read_only
 from proxy.extend.hooks import HOOKS
@@ -85,7 +85,7 @@ class Scene:
     """The relays that a plan may name."""
     is_guarded: Callable[[Outcome], bool]
     """Whether the address guard refused a connection, before any addon was called."""
-    detect: Detect
+    detect: DetectTuning
 
 
 async def replay_connections(connections: Sequence[RecordedConnection], addons: Addons, scene: Scene) -> Replayed:
@@ -139,7 +139,7 @@ def has_same_effect(one: Plan, other: Plan) -> bool:
     return (one.action, one.routes, one.intercept) == (other.action, other.routes, other.intercept)
 
 
-def _replay_signals(recorded: RecordedConnection, addons: Addons, detect: Detect, result: Replayed) -> None:
+def _replay_signals(recorded: RecordedConnection, addons: Addons, detect: DetectTuning, result: Replayed) -> None:
     """Replays the signals of a connection. Compares texts: the log has the changes that addons made as text only."""
     outcome = recorded.outcome
     observed_signals = observe(outcome, detect.weights, gave_up_s=detect.gave_up_s)

@@ -14,7 +14,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.addon_relay import AddonDialer, AskAddon, no_addon
@@ -149,7 +149,7 @@ class Registry:
         self._slots: dict[Destination, Slots] = {}  # of each remote first hop
         self._dialers: dict[tuple[str, ...], RelayDialer] = {}  # by route.relays
         self._wrapped: dict[tuple[Route, bool], Dialer] = {}
-        self.schedule = schedule if schedule is not None else RetrySchedule(Detect())
+        self.schedule = schedule if schedule is not None else RetrySchedule(DetectTuning())
         self._by_url: dict[str, Registry] = {}  # by the URL that an addon dialed
         self._build_all()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 
 
 class SplitTcpDetector:
@@ -17,7 +17,7 @@ class SplitTcpDetector:
 
     __slots__ = ("_detect", "_late", "_late_count", "detected")
 
-    def __init__(self, detect: Detect) -> None:
+    def __init__(self, detect: DetectTuning) -> None:
         self._detect = detect
         # Host → whether its first byte came far too late. No `Bounded`: a value that is dropped is taken off the count.
         self._late: OrderedDict[str, bool] = OrderedDict()

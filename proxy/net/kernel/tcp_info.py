@@ -14,7 +14,7 @@ import socket
 import struct
 from dataclasses import dataclass
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.net.kernel.split_tcp import SplitTcpDetector
 
 GIVE_UP_MS = 5000
@@ -116,9 +116,9 @@ class TcpInfo:
     """Reads TCP_INFO. `usable` is whether a self-test on loopback passed; if not, no method may be called. While
     `split_tcp.detected`, the values describe a middlebox on the path and not the site."""
 
-    def __init__(self, settings: Detect | None = None) -> None:
+    def __init__(self, settings: DetectTuning | None = None) -> None:
         self.usable = self.self_test()
-        self.split_tcp = SplitTcpDetector(settings or Detect())
+        self.split_tcp = SplitTcpDetector(settings or DetectTuning())
 
     def snapshot(self, sock: socket.socket) -> Snapshot | None:
         """The counters to compare with, read just before the flight; None where TCP_INFO is not readable."""

@@ -8,7 +8,7 @@ decides nothing but time.
 
 from __future__ import annotations
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Symptom
 from proxy.net.kernel.tcp_info import Reading, TcpInfo
 from proxy.net.race.candidate import Candidate, Phase
@@ -20,7 +20,7 @@ class HedgePolicy:
 
     __slots__ = ("_detect", "_down_cache", "_host", "_tcp_info")
 
-    def __init__(self, host: str, tcp_info: TcpInfo, detect: Detect, down_cache: DirectDownCache | None) -> None:
+    def __init__(self, host: str, tcp_info: TcpInfo, detect: DetectTuning, down_cache: DirectDownCache | None) -> None:
         self._host = host
         self._tcp_info = tcp_info
         self._detect = detect

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Protocol
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Attempt, Destination, Route, Stage, Symptom
 from proxy.model import Protocol as FlightProtocol
 from proxy.model.errors import DialError
@@ -87,7 +87,7 @@ class Race:
         dialer: DialerFor,
         *,
         tcp_info: TcpInfo,
-        detect: Detect,
+        detect: DetectTuning,
         policy: RacePolicy = NO_POLICY,
         down_cache: DirectDownCache | None = None,
         schedule: RetrySchedule | None = None,

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Sequence
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Destination, Protocol, Route, Stage, Symptom, host_and_port
 from proxy.net.deadline import poll_again
 from proxy.net.notify import Notify
@@ -36,7 +36,7 @@ class ResponseCheck:
         host: str,
         routes: Sequence[Route],
         hedging: HedgePolicy,
-        detect: Detect,
+        detect: DetectTuning,
         policy: RacePolicy,
         notify: Notify,
     ) -> None:

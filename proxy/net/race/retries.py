@@ -10,7 +10,7 @@ from __future__ import annotations
 import random
 from dataclasses import dataclass
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
 
@@ -32,7 +32,7 @@ class RetrySchedule:
 
     __slots__ = ("_detect", "_outages", "_rng", "_waiting")
 
-    def __init__(self, detect: Detect, *, rng: random.Random | None = None) -> None:
+    def __init__(self, detect: DetectTuning, *, rng: random.Random | None = None) -> None:
         self._detect = detect
         self._rng = rng if rng is not None else random.SystemRandom()
         self._outages: dict[Relays, _Outage] = {}
@@ -84,7 +84,7 @@ class Retries:
 
     __slots__ = ("_detect", "_failed_at", "_next_at", "_notify", "_schedule", "_started")
 
-    def __init__(self, schedule: RetrySchedule, detect: Detect, notify: Notify) -> None:
+    def __init__(self, schedule: RetrySchedule, detect: DetectTuning, notify: Notify) -> None:
         self._schedule = schedule
         self._detect = detect
         self._notify = notify

@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import NO_EVIDENCE, Evidence, Symptom
 from proxy.model.bounded import Bounded
 from proxy.net.kernel.tcp_info import FlowSample, Keepalive
@@ -138,7 +138,7 @@ class WatchedFlow:
 class FlowMonitor:
     """All tunnels that are monitored. Belongs to one loop."""
 
-    def __init__(self, tcp_info: FlowSampler, settings: Detect) -> None:
+    def __init__(self, tcp_info: FlowSampler, settings: DetectTuning) -> None:
         self._tcp_info = tcp_info
         self._settings = settings
         self._loop = asyncio.get_running_loop()

@@ -21,7 +21,8 @@ import pytest
 from proxy.cli.client import Client
 from proxy.cli.exit_codes import NotRunning
 from proxy.cli.survey.state import SurveyFile
-from proxy.config.schema import Auto, Detect, Log, RelayConfig, Settings
+from proxy.config.detect_tuning import DetectTuning
+from proxy.config.schema import Auto, Log, RelayConfig, Settings
 from proxy.model import IPAddress
 from proxy.model.errors import BywayError
 from proxy.net.dialers.registry import Registry, Relay
@@ -373,7 +374,7 @@ async def country(world: World) -> AsyncIterator[tuple[FakeEnvironment, Censor, 
         settings = Settings(
             auto=Auto(controls=(f"http://control.test:{origin.http_port}/",)),
             relay=(RelayConfig(name="tor", url=f"socks5h://127.0.0.9:{relay.port}"),),
-            detect=Detect(silent_s=1, syn_s=1),
+            detect=DetectTuning(silent_s=1, syn_s=1),
         )
         means = FakeEnvironment(
             settings=settings,

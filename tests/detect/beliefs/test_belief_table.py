@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.belief_table import BeliefTable, forgotten, on_network, unknown
 from proxy.model import Belief, State
 from tests.detect.seen import OTHER, Seen
@@ -18,7 +18,7 @@ KEY = (HOME, HOST)
 
 
 def table(*known: Belief) -> BeliefTable:
-    made = BeliefTable(Detect(), known, random.Random(0))
+    made = BeliefTable(DetectTuning(), known, random.Random(0))
     made.update_clock(NOW)
     return made
 
@@ -123,7 +123,7 @@ def test_a_list_weighs_less_the_longer_ago_a_host_was_first_seen_in_trouble() ->
     seen.rescued()
     assert seen.held().score == 2.0
     seen.beliefs.forget(HOST)
-    seen.after(Detect().half_life_s).rescued()
+    seen.after(DetectTuning().half_life_s).rescued()
     assert seen.held().score == pytest.approx(1.0)
 
 

@@ -7,7 +7,7 @@ from dataclasses import fields, replace
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Belief, Outcome, Protocol, Stage, State, Symptom
 from tests.detect.world import DAY, HOUR, T0, World
 from tests.support.outcomes import (
@@ -187,7 +187,7 @@ def test_the_users_own_success_counts_towards_the_way_back() -> None:
 
 
 def test_F89_subdomains_without_end_are_bounded() -> None:
-    settings, subdomains = Detect(hosts_per_domain_max=50), 5_000
+    settings, subdomains = DetectTuning(hosts_per_domain_max=50), 5_000
     world = World(settings)
     world.learn(rescued(host="other.example.net"))
     gone = 0
@@ -208,7 +208,7 @@ def test_F89_subdomains_without_end_are_bounded() -> None:
 
 
 def test_F89_many_domains_are_bounded_too() -> None:
-    world = World(Detect(hosts_max=100))
+    world = World(DetectTuning(hosts_max=100))
     for number in range(1000):
         world.learn(rescued(host=f"site{number}.example"))
         world.learn(works(f"works{number}.example"))

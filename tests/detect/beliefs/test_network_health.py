@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.network_health import FAILING_MAX, NETWORKS_MAX, Delivery, NetworkHealth
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
 from tests.support.outcomes import AWAY, HOME
@@ -17,7 +17,7 @@ class _Moving:
 
 
 def test_when_another_domain_was_heard() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     assert not uplink.well_since(HOME, "a", NOW)
     uplink.on_direct_delivery(HOME, Delivery("a", NOW))
     uplink.on_direct_delivery(HOME, Delivery("b", NOW + 1))
@@ -30,7 +30,7 @@ def test_when_another_domain_was_heard() -> None:
 
 
 def test_what_is_told_late_takes_no_later_ones_place() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     uplink.on_direct_delivery(HOME, Delivery("example.net", NOW))
     uplink.on_direct_delivery(HOME, Delivery("example.com", NOW + 5))
     uplink.on_direct_delivery(HOME, Delivery("example.org", NOW + 3))
@@ -41,7 +41,7 @@ def test_what_is_told_late_takes_no_later_ones_place() -> None:
 
 
 def test_a_date_that_moves_on_is_followed() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     moving = _Moving("a", NOW)
     uplink.on_direct_delivery(HOME, moving)
     moving.at = NOW + 50
@@ -56,7 +56,7 @@ def test_a_date_that_moves_on_is_followed() -> None:
 
 def test_five_domains_and_both_controls_within_ten_minutes() -> None:
     def restricted(*, domains: int = 5, apart_s: float = 10.0, controls: int = 2, domestic: bool = True) -> bool:
-        uplink = NetworkHealth(Detect())
+        uplink = NetworkHealth(DetectTuning())
         news = [uplink.failed(HOME, f"d{number}", NOW + number * apart_s) for number in range(domains)]
         now = NOW + domains * apart_s
         if domestic:
@@ -77,7 +77,7 @@ def test_five_domains_and_both_controls_within_ten_minutes() -> None:
 
 def test_an_outage_after_a_page_that_worked_is_no_restricted_network() -> None:
     for domestic in (ConnectivityResult.FAILED, None):
-        uplink = NetworkHealth(Detect())
+        uplink = NetworkHealth(DetectTuning())
         uplink.on_direct_delivery(HOME, Delivery("worked", NOW))
         for number in range(5):
             uplink.failed(HOME, f"d{number}", NOW + 1 + number)
@@ -95,7 +95,7 @@ def test_an_outage_after_a_page_that_worked_is_no_restricted_network() -> None:
 
 
 def test_the_domestic_control_may_be_the_last_to_answer() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
     assert not any(
@@ -105,7 +105,7 @@ def test_the_domestic_control_may_be_the_last_to_answer() -> None:
 
 
 def test_a_restriction_is_over_when_what_failed_delivers_again() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
     uplink.on_control_answer(HOME, "egov.example", ConnectivityResult.WELL, NOW + 1, domestic=True)
@@ -122,7 +122,7 @@ def test_a_restriction_is_over_when_what_failed_delivers_again() -> None:
 
 
 def test_a_domain_that_answers_again_is_no_failing_one() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
     uplink.on_direct_delivery(HOME, Delivery("d3", NOW + 1))
@@ -133,7 +133,7 @@ def test_a_domain_that_answers_again_is_no_failing_one() -> None:
 
 
 def test_nothing_is_learned_for_a_moment_after_waking() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     uplink.on_direct_delivery(HOME, Delivery("a", NOW))
     uplink.on_resume(NOW)
 
@@ -142,7 +142,7 @@ def test_nothing_is_learned_for_a_moment_after_waking() -> None:
 
 
 def test_an_inspected_network_is_learned_on_and_a_portal_is_not() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     assert not uplink.resigned(HOME, "a.one.example", "issuer", control=False)
     assert not uplink.resigned(HOME, "b.one.example", "issuer", control=True)
     assert not uplink.resigned(HOME, "two.example", "issuer", control=False)
@@ -163,7 +163,7 @@ def test_an_inspected_network_is_learned_on_and_a_portal_is_not() -> None:
 
 def test_one_page_in_whose_place_something_comes_is_no_portal_where_clients_trust_what_comes() -> None:
     """A control may be blocked itself, by an address that leads to somebody else."""
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     uplink.on_certificate_accepted(HOME, NOW)
     assert not uplink.on_control_answer(HOME, "control.example", ConnectivityResult.PORTAL, NOW + 60, domestic=False)
     assert uplink.state(HOME) is NetworkState.OK
@@ -176,7 +176,7 @@ def test_one_page_in_whose_place_something_comes_is_no_portal_where_clients_trus
 
 
 def test_nobody_inspects_any_more_when_a_control_shows_its_own_certificate() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     for host in ("one.example", "two.example", "control.example"):
         uplink.resigned(HOME, host, "issuer", control=host.startswith("control"))
     uplink.on_control_answer(HOME, "other.example", ConnectivityResult.WELL, NOW, domestic=False)
@@ -187,7 +187,7 @@ def test_nobody_inspects_any_more_when_a_control_shows_its_own_certificate() -> 
 
 
 def test_all_controls_are_wanted_when_so_many_domains_fail() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     for number in range(5):
         assert not uplink.seems_restricted(HOME, NOW)
         uplink.failed(HOME, f"d{number}", NOW)
@@ -198,7 +198,7 @@ def test_all_controls_are_wanted_when_so_many_domains_fail() -> None:
 
 
 def test_controls_are_asked_though_domestic_sites_answer_for_the_uplink() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     for number in range(5):
         uplink.failed(HOME, f"d{number}", NOW)
     assert uplink.control_wanted(HOME, NOW, waits=False)
@@ -211,7 +211,7 @@ def test_controls_are_asked_though_domestic_sites_answer_for_the_uplink() -> Non
 
 
 def test_offline_is_news_once_and_over_with_anything_that_delivers() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     assert [uplink.offline(HOME), uplink.offline(HOME)] == [True, False]
     uplink.online(HOME)
     uplink.online(AWAY)
@@ -223,7 +223,7 @@ def test_offline_is_news_once_and_over_with_anything_that_delivers() -> None:
 
 
 def test_a_control_a_minute() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
 
     assert not uplink.control_wanted(HOME, NOW, waits=False)
     assert [uplink.control_wanted(HOME, NOW + at, waits=True) for at in (0, 59, 60)] == [True, False, True]
@@ -231,7 +231,7 @@ def test_a_control_a_minute() -> None:
 
 
 def test_it_is_bounded() -> None:
-    uplink = NetworkHealth(Detect())
+    uplink = NetworkHealth(DetectTuning())
     for number in range(NETWORKS_MAX + 1):
         uplink.offline(NetworkId(f"network-{number}"))
     for number in range(FAILING_MAX * 2):

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Action, Attempt, HttpRequest, Inbound, Outcome, Protocol, Route, Stage, State, Symptom
 from tests.detect.world import DAY, HOUR, T0, World
 from tests.support.outcomes import (
@@ -636,7 +636,7 @@ def test_a_re_test_of_what_has_lapsed_meanwhile_changes_nothing() -> None:
 @pytest.mark.parametrize(("on_s", "off_s"), [(60, 60), (60, 120), (120, 60), (120, 180), (30, 90)])
 def test_F88_a_provider_that_toggles_makes_no_flapping(on_s: float, off_s: float) -> None:
     """A day of visits, two a minute. Each goes as its belief says; a due re-test runs beside it."""
-    world = World(Detect(retest_jitter=0.0))
+    world = World(DetectTuning(retest_jitter=0.0))
     while world.now < T0 + DAY:
         blocking = (world.now - T0) % (on_s + off_s) < on_s
         if world.state() in (State.SUSPECT, State.BLOCKED):

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.pending_signals import OBSERVED_MAX, WAITING_MAX, PendingSignals, Waiting
 from proxy.detect.signals import Observed
 from proxy.model import DIRECT, Attempt, Signal, SignalId, Stage
@@ -15,7 +15,7 @@ def seen(kind: str = "tls_reset", at: float = NOW) -> Observed:
 
 
 def test_G2_half_a_minute_and_once() -> None:
-    gates = PendingSignals(Detect())
+    gates = PendingSignals(DetectTuning())
     gates.await_other_route(KEY, [seen()], NOW)
     assert gates.take_for(KEY, NOW + 30) == Waiting((seen(),), NOW)
     assert gates.take_for(KEY, NOW + 30) is None
@@ -25,7 +25,7 @@ def test_G2_half_a_minute_and_once() -> None:
 
 
 def test_what_nothing_was_compared_with() -> None:
-    gates = PendingSignals(Detect())
+    gates = PendingSignals(DetectTuning())
     gates.compared(KEY)  # of which nothing waits
     gates.await_other_route(KEY, [seen()], NOW)
     assert gates.uncompared(KEY, NOW) is None
@@ -38,7 +38,7 @@ def test_what_nothing_was_compared_with() -> None:
 
 
 def test_a_relay_has_two_minutes_to_carry_more() -> None:
-    gates = PendingSignals(Detect())
+    gates = PendingSignals(DetectTuning())
     gates.prove_later(KEY, Waiting((seen("frozen"),), NOW))
     assert gates.proven(KEY, NOW + 120) is not None
     gates.prove_later(KEY, Waiting((seen("frozen"),), NOW))
@@ -47,7 +47,7 @@ def test_a_relay_has_two_minutes_to_carry_more() -> None:
 
 
 def test_G1_another_domain_on_the_same_network() -> None:
-    gates = PendingSignals(Detect())
+    gates = PendingSignals(DetectTuning())
     gates.wait(KEY, [seen()], "why", NOW)
 
     assert gates.release(HOME, "example.org", NOW + 1) == []
@@ -57,7 +57,7 @@ def test_G1_another_domain_on_the_same_network() -> None:
 
 
 def test_of_which_domain_something_waits() -> None:
-    gates = PendingSignals(Detect())
+    gates = PendingSignals(DetectTuning())
     gates.wait(KEY, [seen()], "why", NOW)
     domain = "example.org"
 
@@ -69,7 +69,7 @@ def test_of_which_domain_something_waits() -> None:
 
 
 def test_G1_what_came_before_the_flight_opens_nothing() -> None:
-    gates = PendingSignals(Detect())
+    gates = PendingSignals(DetectTuning())
     gates.wait(KEY, [seen(at=NOW)], "why", NOW)
     (sent,) = {observed.sent for observed in (seen(at=NOW),)}
 
@@ -78,7 +78,7 @@ def test_G1_what_came_before_the_flight_opens_nothing() -> None:
 
 
 def test_G1_what_joins_later_keeps_its_own_time() -> None:
-    gates = PendingSignals(Detect())
+    gates = PendingSignals(DetectTuning())
     gates.wait(KEY, [seen()], "first", NOW)
     gates.wait(KEY, [seen("tls_eof", NOW + 9)], "second", NOW + 9)
     gates.wait(KEY, [seen("tls_eof", NOW + 11)], "third", NOW + 11)
@@ -89,7 +89,7 @@ def test_G1_what_joins_later_keeps_its_own_time() -> None:
 
 
 def test_G1_is_shut_after_ten_seconds() -> None:
-    gates = PendingSignals(Detect())
+    gates = PendingSignals(DetectTuning())
     gates.wait(KEY, [seen()], "why", NOW)
     assert gates.waits(HOME, NOW + 10)
 
@@ -98,7 +98,7 @@ def test_G1_is_shut_after_ten_seconds() -> None:
 
 
 def test_what_waits_is_bounded() -> None:
-    gates = PendingSignals(Detect())
+    gates = PendingSignals(DetectTuning())
     for number in range(WAITING_MAX + 5):
         gates.wait((HOME, f"h{number}.example.org"), [seen()], "why", NOW)
     for _ in range(OBSERVED_MAX + 5):
@@ -110,7 +110,7 @@ def test_what_waits_is_bounded() -> None:
 
 
 def test_annulled_forgotten_and_void() -> None:
-    gates = PendingSignals(Detect())
+    gates = PendingSignals(DetectTuning())
 
     def fill() -> None:
         gates.wait(KEY, [seen()], "why", NOW)

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.recovery import retest_needs
 from proxy.model import Belief, Route, Stage, State, Symptom
 from tests.detect.seen import OTHER, Seen
@@ -75,7 +75,7 @@ def test_a_re_test_that_succeeds_voids_what_waited() -> None:
 
 
 def test_a_suspicion_does_not_lapse_while_it_is_tested() -> None:
-    seen = Seen(Detect(retest_suspect_s=100))
+    seen = Seen(DetectTuning(retest_suspect_s=100))
     seen.rescued()
     lapses_at = seen.held().until
     seen.after(lapses_at - seen.now - 0.01)
@@ -87,11 +87,11 @@ def test_a_suspicion_does_not_lapse_while_it_is_tested() -> None:
 
 
 def test_one_of_which_nothing_comes_lapses_a_little_later() -> None:
-    seen = Seen(Detect(retest_suspect_s=100))
+    seen = Seen(DetectTuning(retest_suspect_s=100))
     seen.rescued()
     seen.after(119.99)
     assert seen.beliefs.retest_due(HOST, network=HOME, now=seen.now)
-    assert seen.after(Detect().retest_pair_s).state() is State.UNKNOWN
+    assert seen.after(DetectTuning().retest_pair_s).state() is State.UNKNOWN
 
 
 def test_a_suspect_that_is_cleared_keeps_half_of_its_score() -> None:

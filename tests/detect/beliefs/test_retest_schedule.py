@@ -5,12 +5,12 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.retest_schedule import NETWORKS_MAX, Budget, RetestSchedule, recent_exits, successes_needed
 from proxy.model import Belief, NetworkId
 from tests.support.outcomes import AWAY, HOME, HOST
 
-SETTINGS = Detect()
+SETTINGS = DetectTuning()
 NOW = 1_000_000.0
 NEW = Belief(HOST, HOME)
 

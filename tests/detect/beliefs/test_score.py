@@ -4,12 +4,12 @@ from dataclasses import replace
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.score import aged, counted, enough_to_block, falls_below, score_now
 from proxy.model import Belief, Signal, SignalId
 from tests.support.outcomes import HOME, HOST
 
-SETTINGS = Detect()
+SETTINGS = DetectTuning()
 HOUR = 3600.0
 NEW = Belief(HOST, HOME)
 

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.site_refusals import Preference, SiteRefusals
 from proxy.model import DIRECT, Route
 from tests.support.outcomes import HOME, TOR, VPS, delivered, outcome
@@ -17,7 +17,7 @@ def note(refusals: SiteRefusals, *answers: tuple[Route, int], at: float = NOW) -
 
 
 def test_who_is_let_in_is_preferred_and_direct_before_relays() -> None:
-    refusals = SiteRefusals(Detect())
+    refusals = SiteRefusals(DetectTuning())
     assert note(refusals, (TOR, 200)) is None
     assert note(refusals, (TOR, 451)) is None  # nothing is known of another
     assert note(refusals, (VPS, 200)) == Preference(VPS, 451)
@@ -26,7 +26,7 @@ def test_who_is_let_in_is_preferred_and_direct_before_relays() -> None:
 
 
 def test_all_refuse_when_direct_and_a_relay_do() -> None:
-    refusals = SiteRefusals(Detect())
+    refusals = SiteRefusals(DetectTuning())
     assert note(refusals, (TOR, 403)) is None
     assert note(refusals, (VPS, 403)) is None
     found = note(refusals, (DIRECT, 403))
@@ -36,7 +36,7 @@ def test_all_refuse_when_direct_and_a_relay_do() -> None:
 
 
 def test_a_refusal_is_forgotten_after_two_hours() -> None:
-    refusals = SiteRefusals(Detect())
+    refusals = SiteRefusals(DetectTuning())
     note(refusals, (DIRECT, 403))
     assert note(refusals, (TOR, 200), at=NOW + 7200) is None
     note(refusals, (DIRECT, 403), at=NOW + 7201)
@@ -46,7 +46,7 @@ def test_a_refusal_is_forgotten_after_two_hours() -> None:
 
 
 def test_what_has_no_status_says_nothing() -> None:
-    refusals = SiteRefusals(Detect())
+    refusals = SiteRefusals(DetectTuning())
     note(refusals, (DIRECT, 403))
 
     assert refusals.note(KEY, outcome(delivered(TOR)), NOW) is None

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import Attempt, Change, ConnectivityResult, Outcome, Stage, State, Symptom
 from tests.support.outcomes import HOME, TOR, delivered, down, failed, outcome, pending, works
@@ -86,7 +86,7 @@ class History:
 class Visitor:
     history: History
     seed: int
-    settings: Detect = field(default_factory=Detect)
+    settings: DetectTuning = field(default_factory=DetectTuning)
     now: float = 0.0
     wait_s: float = 0.0
     visits: int = 0

@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.verdict import Confidence, Verdict
@@ -255,7 +255,7 @@ def told(verdict: Verdict) -> str:
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: case.name)
 def test_the_table(case: Case) -> None:
-    verdict = decide(case.steps, case.belief, detect=Detect(), relays=["tor"], network_state=case.state)
+    verdict = decide(case.steps, case.belief, detect=DetectTuning(), relays=["tor"], network_state=case.state)
     assert verdict.status == case.word, told(verdict)
     assert case.cause in ("", verdict.cause)
     assert case.confidence in (None, verdict.confidence), verdict
@@ -267,14 +267,14 @@ def test_the_table(case: Case) -> None:
 
 
 def test_a_relays_own_fault_is_no_comparison() -> None:
-    verdict = decide((*RESET, *RELAY_DEAD, *WELL), UNKNOWN, detect=Detect())
+    verdict = decide((*RESET, *RELAY_DEAD, *WELL), UNKNOWN, detect=DetectTuning())
     assert verdict.status == "relays fail"
     assert verdict.relay_faults == {"tor": RelayFault.SILENT}
 
 
 def test_a_relay_that_works_for_other_sites_and_waits_for_this_one_is_a_comparison() -> None:
     steps = (bad(StepKind.CONNECT, Symptom.TIMEOUT), *RELAY_WAITS, *WELL)
-    assert decide(steps, UNKNOWN, detect=Detect(), working_relays=["tor"]).status == "site down"
+    assert decide(steps, UNKNOWN, detect=DetectTuning(), working_relays=["tor"]).status == "site down"
 
 
 @pytest.mark.parametrize(
@@ -298,20 +298,20 @@ def test_a_dead_relay_of_any_kind_says_nothing_of_the_site(
         (bad(StepKind.CONNECT, Symptom.TIMEOUT),),
         (ok(StepKind.CONNECT), bad(StepKind.ANSWER, Symptom.SILENT)),
     ):
-        verdict = decide((*direct, relay, *WELL), UNKNOWN, detect=Detect(), relays=["tor"])
+        verdict = decide((*direct, relay, *WELL), UNKNOWN, detect=DetectTuning(), relays=["tor"])
         assert (verdict.status, verdict.relay_faults) == ("relays fail", {"tor": fault}), verdict
         assert f"relay tor: {fault.text}" in verdict.summary
         assert "byway relay test tor" in verdict.advice
 
 
 def test_one_relay_of_two_is_enough() -> None:
-    verdict = decide((*RESET, *RELAY_DEAD, *page(VPS), *WELL), UNKNOWN, detect=Detect())
+    verdict = decide((*RESET, *RELAY_DEAD, *page(VPS), *WELL), UNKNOWN, detect=DetectTuning())
     assert verdict.delivered_by == (VPS,)
     assert verdict.state is State.SUSPECT
 
 
 def test_without_a_relay_the_advice_is_to_add_one() -> None:
-    verdict = decide((*SWAPPED, *WELL), UNKNOWN, detect=Detect())
+    verdict = decide((*SWAPPED, *WELL), UNKNOWN, detect=DetectTuning())
     assert "byway relay add" in verdict.advice
 
 
@@ -321,10 +321,10 @@ def test_what_was_seen_names_no_control(case: Case) -> None:
     named = tuple(
         replace(step, text="home.example: no answer") if step.kind is StepKind.CONTROL else step for step in case.steps
     )
-    assert "home.example" not in decide(named, case.belief, detect=Detect(), network_state=case.state).summary
+    assert "home.example" not in decide(named, case.belief, detect=DetectTuning(), network_state=case.state).summary
 
 
 def test_nothing_at_all() -> None:
-    verdict = decide((), UNKNOWN, detect=Detect())
+    verdict = decide((), UNKNOWN, detect=DetectTuning())
     assert verdict.status == "not tested"
     assert not verdict.anomaly

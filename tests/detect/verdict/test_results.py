@@ -6,7 +6,7 @@ from dataclasses import dataclass, replace
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.verdict.results import Results, Visited, result_of
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import Attempt, ClosedBy, Protocol, Route, Stage, Symptom
@@ -86,7 +86,7 @@ def test_relays_that_did_not_answer_are_named() -> None:
 
 @pytest.fixture
 def results() -> Results:
-    return Results(Detect())
+    return Results(DetectTuning())
 
 
 def test_a_result_stays_until_a_route_delivers(results: Results) -> None:

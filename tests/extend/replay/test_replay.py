@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.extend.dispatch import Addons
 from proxy.extend.guard.runner import AddonRunner
 from proxy.extend.guard.time_limit import TimeLimit
@@ -59,7 +59,7 @@ class Sitting:
                 api.at(at)
                 api.on(network)
 
-        return await replay_connections(recorded, addons, Scene(set_scene, _registry(), _is_guarded, Detect()))
+        return await replay_connections(recorded, addons, Scene(set_scene, _registry(), _is_guarded, DetectTuning()))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import statistics
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.net.kernel.split_tcp import SplitTcpDetector
 
 NEAR = (0.001, 0.3)  # seconds until the SYN and the flight were answered
@@ -32,14 +32,14 @@ STORIES = {
 
 @pytest.mark.parametrize(("times", "stands"), STORIES.values(), ids=STORIES)
 def test_it_is_told_by_hosts_that_work(times: list[tuple[float, float]], stands: bool) -> None:
-    middlebox = SplitTcpDetector(Detect())
+    middlebox = SplitTcpDetector(DetectTuning())
     for number, (syn_s, first_byte_s) in enumerate(times):
         middlebox.note(f"site-{number}.example", syn_s, first_byte_s)
     assert middlebox.detected == stands
 
 
 def test_a_host_counts_once_and_as_it_was_last() -> None:
-    middlebox = SplitTcpDetector(Detect())
+    middlebox = SplitTcpDetector(DetectTuning())
     for _ in range(20):
         middlebox.note("one.example", *NEAR)
     assert not middlebox.detected
@@ -52,7 +52,7 @@ def test_a_host_counts_once_and_as_it_was_last() -> None:
 
 
 def test_another_network_is_another_story() -> None:
-    middlebox = SplitTcpDetector(Detect())
+    middlebox = SplitTcpDetector(DetectTuning())
     for number in range(8):
         middlebox.note(f"site-{number}.example", *NEAR)
     middlebox.reset()
@@ -65,7 +65,7 @@ def test_another_network_is_another_story() -> None:
 def test_the_count_is_that_of_the_last_eight_hosts(seed: int) -> None:
     """Against the plain way of counting."""
     rng = random.Random(seed)
-    middlebox, last = SplitTcpDetector(Detect()), dict[str, tuple[float, float]]()
+    middlebox, last = SplitTcpDetector(DetectTuning()), dict[str, tuple[float, float]]()
     for _ in range(500):
         host, times = f"site-{rng.randrange(12)}.example", rng.choice([NEAR, USUAL])
         middlebox.note(host, *times)

@@ -6,7 +6,7 @@ from typing import Any, cast
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Route
 from proxy.net.kernel.tcp_info import Reading, Snapshot, TcpInfo
 from proxy.net.race.candidate import Candidate, Phase
@@ -47,7 +47,7 @@ def flying(route: Route = DIRECT, *, rtt_s: float = 0.1, told: bool = True, reso
 
 
 def hedging(reading: Reading | None = None, down_cache: DirectDownCache | None = None) -> HedgePolicy:
-    return HedgePolicy(HOST, cast(TcpInfo, Kernel(reading or Reading())), Detect(), down_cache)
+    return HedgePolicy(HOST, cast(TcpInfo, Kernel(reading or Reading())), DetectTuning(), down_cache)
 
 
 def first_dropped(candidate: Candidate, reading: Reading) -> float:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Attempt, Destination, Protocol, Route, Stage, Symptom
 from proxy.model.errors import DialError
 from proxy.net.kernel.split_tcp import SplitTcpDetector
@@ -107,7 +107,7 @@ class Scene:
             tuple(scripts),
             self._dialer,
             tcp_info=self.tcp_info,
-            detect=Detect(),
+            detect=DetectTuning(),
             policy=policy,
             down_cache=down_cache,
             schedule=schedule,
@@ -880,7 +880,7 @@ def test_a_relay_that_comes_back_brings_the_page_while_the_client_waits(name: st
 
     async def story(seed: int) -> None:
         relay.dialed.clear()
-        schedule = RetrySchedule(Detect(), rng=random.Random(seed))
+        schedule = RetrySchedule(DetectTuning(), rng=random.Random(seed))
         stage = Scene({RELAY: relay} if direct is None else {DIRECT: direct, RELAY: relay}, schedule=schedule)
         won = await stage.deliver()
         assert won is not None
@@ -950,7 +950,7 @@ def test_E32_all_races_share_one_schedule_and_follow_when_one_gets_through() -> 
 
     async def story() -> None:
         loop = asyncio.get_running_loop()
-        schedule = RetrySchedule(Detect(), rng=random.Random(1))
+        schedule = RetrySchedule(DetectTuning(), rng=random.Random(1))
         relay = Script(connect=until_back(8, down()), answer=OK)
         scenes = [Scene({DIRECT: dropped(), RELAY: relay}, schedule=schedule) for _ in range(20)]
         won = await asyncio.gather(*(stage.deliver() for stage in scenes))
@@ -1007,7 +1007,7 @@ def test_a_flight_that_arrived_keeps_its_time() -> None:
 def test_for_a_relay_that_has_been_down_for_long_nobody_waits_who_has_nothing_else() -> None:
     async def story() -> None:
         loop = asyncio.get_running_loop()
-        schedule, relay = RetrySchedule(Detect(), rng=random.Random(1)), Script(connect=down())
+        schedule, relay = RetrySchedule(DetectTuning(), rng=random.Random(1)), Script(connect=down())
         waits = []
         for _ in range(6):
             began = loop.time()

@@ -8,7 +8,7 @@ import socket
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Destination, Stage, Symptom
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.notify import Notify
@@ -34,7 +34,7 @@ class Overtaken:
         self.loop = asyncio.get_running_loop()
         self.notify = Notify()
         self.judge = ResponseCheck(
-            HOST, (DIRECT,), HedgePolicy(HOST, TcpInfo(), Detect(), None), Detect(), NO_POLICY, self.notify
+            HOST, (DIRECT,), HedgePolicy(HOST, TcpInfo(), DetectTuning(), None), DetectTuning(), NO_POLICY, self.notify
         )
         self.stream = SocketStream(near, poller, "192.0.2.7:80")
         self.stream.notify = self.notify.set

@@ -6,17 +6,17 @@ import random
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import DIRECT, Route, Stage, Symptom
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate
 from proxy.net.race.retries import Retries, RetrySchedule
 
 RELAY = Route(("vps",))
-STEADY = Detect(relay_backoff_jitter=0.0)
+STEADY = DetectTuning(relay_backoff_jitter=0.0)
 
 
-def schedule(detect: Detect = STEADY) -> RetrySchedule:
+def schedule(detect: DetectTuning = STEADY) -> RetrySchedule:
     return RetrySchedule(detect, rng=random.Random(1))
 
 
@@ -84,7 +84,7 @@ def test_a_relay_that_is_back_is_free_for_all_who_wait_and_they_hear_of_it() -> 
 
 
 def test_jitter_makes_waits_longer_never_shorter() -> None:
-    shared = schedule(Detect())
+    shared = schedule(DetectTuning())
     waits = []
     for start in range(0, 50_000, 1000):
         shared.failed(RELAY.relays, float(start))

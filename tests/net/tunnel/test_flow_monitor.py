@@ -11,7 +11,7 @@ from typing import cast
 
 import pytest
 
-from proxy.config.schema import Detect
+from proxy.config.detect_tuning import DetectTuning
 from proxy.model import ClosedBy, Symptom
 from proxy.net.kernel.tcp_info import FlowSample, TcpInfo
 from proxy.net.poller import make_poller
@@ -114,7 +114,7 @@ def tell(story: object, **settings: float) -> World:
 
     async def run() -> World:
         tcp_info = FakeOracle()
-        world = World(FlowMonitor(tcp_info, Detect(**settings)), tcp_info)  # type: ignore[arg-type]  # numbers by name
+        world = World(FlowMonitor(tcp_info, DetectTuning(**settings)), tcp_info)  # type: ignore[arg-type]  # numbers by name
         await story(world)  # type: ignore[operator]  # a story is an async function
         world.watch.close()
         return world
@@ -496,7 +496,7 @@ async def test_a_connection_that_nothing_comes_through_any_more(monkeypatch: pyt
     monkeypatch.setattr(flow_watch, "SAMPLE_S", 0.1)
     poller = make_poller(asyncio.get_running_loop())
     pump = Pump(idle_timeout_s=600, half_open_timeout_s=600)
-    watch = FlowMonitor(TcpInfo(), Detect(stalled_s=0.2))
+    watch = FlowMonitor(TcpInfo(), DetectTuning(stalled_s=0.2))
     found: list[FlowSignal] = []
     ends: list[socket.socket] = []
 

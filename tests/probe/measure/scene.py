@@ -8,7 +8,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from dataclasses import dataclass, field, replace
 
-from proxy.config.schema import Auto, Detect, RelayConfig, Settings
+from proxy.config.detect_tuning import DetectTuning
+from proxy.config.schema import Auto, RelayConfig, Settings
 from proxy.detect.verdict.decision import decide
 from proxy.detect.verdict.verdict import Verdict
 from proxy.model import (
@@ -47,7 +48,7 @@ CUT = Route(wrap=("tlsrec",))
 CONTROL = "control.test"
 FILTERED = "filtered.test"  # a control that is blocked itself
 ORIGIN, CENSOR = "127.0.0.1", "127.0.0.2"
-QUICK = Detect(syn_s=2, silent_s=1, dropped_s=0.5, measure_answer_s=2, measure_stall_s=0.5)
+QUICK = DetectTuning(syn_s=2, silent_s=1, dropped_s=0.5, measure_answer_s=2, measure_stall_s=0.5)
 
 
 @dataclass

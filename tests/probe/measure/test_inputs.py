@@ -7,7 +7,8 @@ import math
 from typing import Any, cast
 from unittest.mock import MagicMock
 
-from proxy.config.schema import Detect, RelayConfig, Settings
+from proxy.config.detect_tuning import DetectTuning
+from proxy.config.schema import RelayConfig, Settings
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import DIRECT, DOH, Belief, MeasurementStep, State, StepKind, StepResult
 from proxy.probe.measure.controls import SharedControls
@@ -22,7 +23,7 @@ from tests.support.services import services
 async def test_what_is_believed_says_who_is_in_trouble() -> None:
     held = Belief(FILTERED, HOME, State.BLOCKED, "sni_reset", until=math.inf)
     setup = cast(Any, MagicMock(spec=Setup))
-    env = SetupEnvironment(setup, services(beliefs=Beliefs(Detect(), [held])))
+    env = SetupEnvironment(setup, services(beliefs=Beliefs(DetectTuning(), [held])))
     assert not await env.may_be_control(page_of(FILTERED))
     assert await env.may_be_control(page_of(CONTROL))
 
