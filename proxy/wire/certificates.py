@@ -1,7 +1,7 @@
-"""What a certificate says, read from its DER: whose key it holds, who issued it, whom it is for, whether it was logged.
+"""Reads fields of a DER certificate: its public key, its issuer, its names, and whether it was logged (CT).
 
-Everything here was sent by somebody who may be lying, so each answer is about the bytes and not about the truth: only
-`signed_by` proves anything. What cannot be read is no certificate, and says nothing.
+The bytes come from a peer that may be lying, so each function describes the bytes; only `signed_by` proves anything.
+What cannot be parsed yields an empty value.
 """
 
 from __future__ import annotations
@@ -79,20 +79,20 @@ def _verifies(certificate: Certificate, key: bytes) -> bool:
     from cryptography.hazmat.primitives.serialization import load_der_public_key
 
     signer, digest = load_der_public_key(key), certificate.signature_hash_algorithm
-    told = certificate.signature_algorithm_parameters
+    parameters = certificate.signature_algorithm_parameters
     signature, text = certificate.signature, certificate.tbs_certificate_bytes
-    if isinstance(signer, rsa.RSAPublicKey) and isinstance(told, padding.PKCS1v15 | padding.PSS) and digest:
-        signer.verify(signature, text, told, digest)
+    if isinstance(signer, rsa.RSAPublicKey) and isinstance(parameters, padding.PKCS1v15 | padding.PSS) and digest:
+        signer.verify(signature, text, parameters, digest)
         return True
-    if isinstance(signer, ec.EllipticCurvePublicKey) and isinstance(told, ec.ECDSA):
-        signer.verify(signature, text, told)
+    if isinstance(signer, ec.EllipticCurvePublicKey) and isinstance(parameters, ec.ECDSA):
+        signer.verify(signature, text, parameters)
         return True
     return False
 
 
 def _field(der: bytes, read: Callable[[Certificate], T], otherwise: T) -> T:
-    """What `read` finds in a certificate; `otherwise` when it cannot be read. A part is parsed only when it is asked
-    for, and then fails in the ways that follow."""
+    """Returns `read` of a certificate, or `otherwise` when it cannot be parsed. cryptography parses a part only when it
+    is read, and then raises the errors below."""
     from cryptography.exceptions import InvalidSignature, UnsupportedAlgorithm
     from cryptography.x509 import DuplicateExtension, ExtensionNotFound
 

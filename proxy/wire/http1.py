@@ -132,12 +132,12 @@ class RequestHead:
 
 
 def host_field(destination: Destination) -> str:
-    """A destination as a Host field spells it: the port is left out when it is HTTP's own."""
+    """Returns a destination as a Host field spells it: without the port when that is 80."""
     return str(destination).removesuffix(f":{HTTP_PORT}")
 
 
 def read_request_head(reader: Reader) -> Parser[RequestHead]:
-    """The next request of a client.
+    """Parses the next request of a client.
 
     Raises PeerError with the whole reply (400, 414, 417, 431, 501 or 505) for what is refused; without a reply when the
     client ends before the head does.
@@ -278,7 +278,8 @@ def _host(version: tuple[int, int], fields: Fields, default_port: int) -> str:
 
 
 def _framing(version: tuple[int, int], fields: Fields) -> Framing:
-    """RFC 9112 section 6, without its leniency: one length, or the one word `chunked`."""
+    """Returns how the body ends (RFC 9112 section 6). Only one plain length, or only the word `chunked`, passes: raises
+    ValueError for whatever two parsers could read differently, which is what request smuggling uses."""
     coding = fields.only("transfer-encoding")
     length = fields.only("content-length")
     if coding is None:
@@ -293,7 +294,7 @@ def _framing(version: tuple[int, int], fields: Fields) -> Framing:
 
 
 def _keeps_alive(version: tuple[int, int], options: frozenset[str], notable: dict[str, list[str]]) -> bool:
-    """Old clients say it to a proxy in a field of its own."""
+    """Whether the client's connection stays open. Old clients send Proxy-Connection instead of Connection."""
     if "proxy-connection" in notable:
         options = options | tokens(notable["proxy-connection"])
     if "close" in options:
@@ -302,7 +303,8 @@ def _keeps_alive(version: tuple[int, int], options: frozenset[str], notable: dic
 
 
 def _passed(method: str, fields: Fields, options: frozenset[str]) -> Headers:
-    """The end-to-end fields: those that Connection names are not. Raises ValueError when it names a needed one."""
+    """Returns the end-to-end fields, without those that Connection names. Raises ValueError when it names one that must
+    reach the server: dropping Host or Content-Length would change the request (hop-by-hop abuse)."""
     passed = fields.plain
     if "max-forwards" in fields.notable:
         passed = [*passed, _max_forwards(method, fields)]
@@ -338,9 +340,10 @@ def _expects_continue(version: tuple[int, int], fields: Fields, body: Framing) -
 
 
 def _upgrade(version: tuple[int, int], options: frozenset[str], notable: dict[str, list[str]]) -> str | None:
-    """The protocols asked for. HTTP/2 is left out: we would have to understand what then follows."""
+    """Returns the protocols that are passed on. HTTP/2 is not among them: requests after such an upgrade would pass
+    unparsed (h2c smuggling)."""
     if version == HTTP_1_0 or "upgrade" not in options:
         return None
     asked = [item.strip(" \t") for item in ",".join(notable["upgrade"]).split(",")]
-    kept = [item for item in asked if item and item.lower() not in _CLEARTEXT_HTTP2]
-    return ", ".join(kept) or None
+    passed = [item for item in asked if item and item.lower() not in _CLEARTEXT_HTTP2]
+    return ", ".join(passed) or None

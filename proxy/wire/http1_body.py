@@ -1,7 +1,8 @@
 """Where the body of an HTTP/1.x message ends, and its content piece by piece.
 
-A chunked body is decoded strictly and written anew in our own chunks (RFC 9112 section 7.1): extensions and trailers
-end here, and nobody after us sees a chunk line that could be read in two ways. At most PIECE bytes are held at once.
+A chunked body is decoded strictly and encoded again in chunks of our own (RFC 9112 section 7.1). Extensions and
+trailers are dropped, and no server receives a chunk line that could be read in two ways. At most PIECE bytes are held
+at once.
 """
 
 from __future__ import annotations
@@ -32,7 +33,7 @@ _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*
 
 
 class BodyKind(StrEnum):
-    """How the end of a body is told."""
+    """How the end of a body is found."""
 
     NONE = "none"
     LENGTH = "length"
@@ -59,7 +60,7 @@ UNTIL_EOF = Framing(BodyKind.UNTIL_EOF)
 
 
 def read_body(reader: Reader, framing: Framing) -> Pieces:
-    """The content of a body, in pieces of 1 to PIECE bytes. What follows the body stays in the reader.
+    """Yields the content of a body in pieces of 1 to PIECE bytes. What follows the body stays in the reader.
 
     Raises PeerError, without a reply, when the peer ends before the body does, or its chunks are malformed.
     """
@@ -121,16 +122,16 @@ def _skip_trailers(reader: Reader) -> Generator[None, None, None]:
 
 
 def _gathered(pieces: Pieces) -> Pieces:
-    """Small pieces together, as far as they have come: a body of one-byte chunks is not sent byte by byte."""
-    held = bytearray()
+    """Joins small pieces, as far as they have come: a body of one-byte chunks is not sent byte by byte."""
+    joined = bytearray()
     for piece in pieces:
         passes = piece is None or len(piece) > PIECE // 2
-        if held and (passes or len(held) + len(piece or b"") > PIECE):
-            yield bytes(held)
-            held.clear()
+        if joined and (passes or len(joined) + len(piece or b"") > PIECE):
+            yield bytes(joined)
+            joined.clear()
         if passes:
             yield piece
         else:
-            held += piece or b""
-    if held:
-        yield bytes(held)
+            joined += piece or b""
+    if joined:
+        yield bytes(joined)

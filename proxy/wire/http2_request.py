@@ -21,12 +21,13 @@ _PSEUDO = frozenset({b":method", b":scheme", b":path", b":authority"})
 _OF_A_CONNECTION = frozenset(
     {b"connection", b"keep-alive", b"proxy-connection", b"transfer-encoding", b"upgrade", b"http2-settings"}
 )
-"""RFC 9113 section 8.2.2."""
+"""Connection-specific fields, which HTTP/2 forbids (RFC 9113 section 8.2.2). As text in an HTTP/1 head,
+Transfer-Encoding would frame a body, and another request could hide in it (request smuggling)."""
 
 
 def check_request(fields: Fields, *, ended: bool) -> None:
-    """Raises ValueError or PeerError, with one sentence, for fields that no request may have. `ended`: no body
-    follows them."""
+    """Checks the fields of a request; `ended`: no body follows them. Raises ValueError or PeerError, with one sentence,
+    for fields that no request may have."""
     pseudo: dict[bytes, bytes] = {}
     lines: list[bytes] = []
     cookies: list[bytes] = []
@@ -68,13 +69,14 @@ def _line(name: bytes, value: bytes) -> bytes:
 
 
 def _host(pseudo: dict[bytes, bytes], hosts: list[bytes]) -> bytes:
-    """The host that is meant. Raises ValueError unless it is said once, or twice in the same way."""
-    said = [*hosts, *([pseudo[b":authority"]] if b":authority" in pseudo else [])]
-    if len(hosts) > 1 or not said:
+    """Returns the host of the request. Raises ValueError when there is none, or when `:authority` and Host differ: two
+    servers could otherwise route the request to different sites."""
+    given = [*hosts, *([pseudo[b":authority"]] if b":authority" in pseudo else [])]
+    if len(hosts) > 1 or not given:
         raise ValueError("it has no host, or two")
-    if len({names.authority(host, 443) for host in said}) > 1:
+    if len({names.authority(host, 443) for host in given}) > 1:
         raise ValueError("its :authority and Host fields disagree")
-    return said[-1]
+    return given[-1]
 
 
 def _check_head(pseudo: dict[bytes, bytes], host: bytes, lines: list[bytes], *, ended: bool) -> None:

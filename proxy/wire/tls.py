@@ -15,7 +15,7 @@ from enum import StrEnum
 from proxy.wire import hostnames as names
 
 HELLO_LIMIT = 64 * 1024
-"""Bytes of the longest ClientHello that is looked at. Post-quantum ones have about 1,800."""
+"""Bytes of the longest ClientHello that is parsed. Post-quantum ones have about 1,800."""
 
 RECORD_LIMIT = 16 * 1024
 """Bytes in one plaintext record (RFC 8446 section 5.1)."""
@@ -59,7 +59,7 @@ class ClientHello:
 
 @dataclass(frozen=True, slots=True)
 class _Hello:
-    """A ClientHello cut at its joints; what is not needed apart stays together."""
+    """The parts of a ClientHello; fields that are only copied stay joined."""
 
     version: bytes
     session_id: bytes
@@ -149,8 +149,8 @@ def cut_records(hello: bytes, at: int) -> bytes:
 
 
 def is_server_answer(data: bytes | bytearray) -> Verdict:
-    """What answers a ClientHello: VALID is a ServerHello. An alert is told when its two bytes have come, but for a mere
-    warning, behind which the ServerHello may follow (RFC 6066 section 3, of a name that the server does not know)."""
+    """Classifies the answer to a ClientHello: VALID for a ServerHello, ALERT once both bytes of an alert have come. A
+    warning about an unknown name is skipped, since a ServerHello may follow it (RFC 6066 section 3)."""
     if not data:
         return Verdict.MORE
     if data[0] not in (_HANDSHAKE, _ALERT) or (len(data) > 1 and data[1] != 3):
@@ -263,8 +263,8 @@ def _place(data: bytes, offset: int) -> int:
 def _first_time(extensions: dict[int, bytes]) -> Iterator[bytes]:
     for kind, body in extensions.items():
         if kind not in (_PRE_SHARED_KEY, _EARLY_DATA):
-            kept = b"" if kind == _SESSION_TICKET else body  # empty: the client would like a ticket (RFC 5077)
-            yield kind.to_bytes(2, "big") + _with_length(kept, 2)
+            content = b"" if kind == _SESSION_TICKET else body  # empty: supports tickets, has none (RFC 5077)
+            yield kind.to_bytes(2, "big") + _with_length(content, 2)
 
 
 def _read_server_name(body: bytes) -> str | None:

@@ -30,8 +30,8 @@ _KEEPALIVE_COUNT = 30
 an outage of 3 s (measured)."""
 
 _FULL = 0.5
-"""Segments of a sender that has more to send are full, as a mean of what came: cut ends of records count, and what a
-sender sends twice because it waits in a slow queue. A chat's are smaller."""
+"""Mean size of the received segments, as a share of the full one, from which a sender has more to send. The mean
+allows for short ends of records and for retransmissions out of a slow queue; a chat's segments are smaller."""
 
 _WITNESSED = 0.3
 """The share of seconds in which another flow must have been faster: pages come in bursts."""
@@ -61,10 +61,10 @@ class _Stall:
 
     __slots__ = ("began", "keepalive", "probes", "retransmits", "sample")
 
-    def __init__(self, began: float, keepalive: Keepalive, pulse: FlowSample) -> None:
+    def __init__(self, began: float, keepalive: Keepalive, sample: FlowSample) -> None:
         self.began = began
         self.keepalive = keepalive
-        self.sample = pulse  # the last one
+        self.sample = sample  # the last one
         self.probes = 0  # unanswered in seconds in which others received
         self.retransmits = 0  # likewise
 
@@ -150,7 +150,7 @@ class FlowMonitor:
         self._ended: dict[str, int] = {}  # host → bytes of direct tunnels that ended since the last sample
         self._fast: deque[tuple[float, str, float]] = deque(maxlen=self._window)
         """Of each second: the fastest direct flow's bytes, its host, and those of the fastest to any other host."""
-        self._crawled: Bounded[str, tuple[float, ...]] = Bounded(_HOSTS)  # host → when
+        self._slow_windows: Bounded[str, tuple[float, ...]] = Bounded(_HOSTS)  # host → when each ended
         self._broke_at: Bounded[str, int] = Bounded(_HOSTS)  # host → bytes of its last reset
 
     @property
@@ -207,7 +207,7 @@ class FlowMonitor:
         """The computer slept, or the network changed: earlier observations are no evidence now. The speeds of other
         flows expire by themselves before the next signal."""
         self._answered = 0
-        self._crawled.clear()
+        self._slow_windows.clear()
         self._broke_at.clear()
         now = self._loop.time()
         for flow in self._flows:
@@ -314,20 +314,20 @@ class FlowMonitor:
         if stall is None:
             self._start_keepalive(flow, now)
             return
-        pulse = self._sample(flow)
-        if pulse is None or flow.tunnel.client_is_slow:
+        sample = self._sample(flow)
+        if sample is None or flow.tunnel.client_is_slow:
             self._stop_keepalive(flow)
             return
-        before, stall.sample = stall.sample, pulse
-        if pulse.heard_s < now - stall.began and not pulse.unacked:
+        before, stall.sample = stall.sample, sample
+        if sample.heard_s < now - stall.began and not sample.unacked:
             self._answered += 1
             self._stop_keepalive(flow)
             return
         if others_receive:
-            stall.probes += max(0, pulse.probes - before.probes)
-            stall.retransmits += max(0, pulse.retransmits - before.retransmits) if pulse.unacked else 0
+            stall.probes += max(0, sample.probes - before.probes)
+            stall.retransmits += max(0, sample.retransmits - before.retransmits) if sample.unacked else 0
         if stall.probes >= self._settings.frozen_probes or (
-            pulse.unacked and stall.retransmits >= self._settings.frozen_retransmits
+            sample.unacked and stall.retransmits >= self._settings.frozen_retransmits
         ):
             self._freeze(flow, stall, now)
         elif now - stall.began >= self._settings.frozen_give_up_s:
@@ -336,15 +336,15 @@ class FlowMonitor:
     def _start_keepalive(self, flow: WatchedFlow, now: float) -> None:
         """Starts keepalive probes. Unacknowledged data needs none: the kernel retransmits it."""
         flow.probed_at = now
-        pulse = self._sample(flow)
-        if pulse is None or not flow.down or flow.tunnel.client_is_slow:
+        sample = self._sample(flow)
+        if sample is None or not flow.down or flow.tunnel.client_is_slow:
             return
         sock = flow.tunnel.upstream.lowest_socket
         try:
             keepalive = Keepalive.begin(sock, every_s=_KEEPALIVE_S, count=_KEEPALIVE_COUNT)
         except OSError:  # closed a moment ago
             return
-        flow.stall = _Stall(now, keepalive, pulse)
+        flow.stall = _Stall(now, keepalive, sample)
 
     def _freeze(self, flow: WatchedFlow, stall: _Stall, now: float) -> None:
         evidence: Evidence = {
@@ -379,9 +379,9 @@ class FlowMonitor:
         faster = [count for count in others if count >= enough]
         if len(faster) < max(1, _WITNESSED * self._window):
             return
-        earlier = self._crawled.pop(flow.host, ())
+        earlier = self._slow_windows.pop(flow.host, ())
         times = (*(at for at in earlier if now - at < _HOUR_S), now)[-self._settings.throttled_times :]
-        self._crawled[flow.host] = times
+        self._slow_windows[flow.host] = times
         if len(times) < self._settings.throttled_times:
             return
         evidence: Evidence = {

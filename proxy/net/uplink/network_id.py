@@ -37,7 +37,7 @@ _VPN_KINDS = ("wireguard", "tun", "tap")
 
 @dataclass(frozen=True, slots=True)
 class UplinkFacts:
-    """The way out, as far as it can be told."""
+    """The path to the internet, as far as the system reveals it."""
 
     gateway: str = ""  # the router's address; empty: none, everything is on the link
     hardware: str = ""  # the router's hardware address, hex
@@ -49,7 +49,7 @@ class UplinkFacts:
 
     @property
     def identity(self) -> str:
-        """What is hashed; empty when nothing tells this network from another."""
+        """The text that is hashed; empty when nothing distinguishes this network from others."""
         if self.hardware:
             return f"{self.hardware} {self.prefix}"
         if self.gateway or self.prefix:
@@ -57,14 +57,14 @@ class UplinkFacts:
         return f"{self.link} {self.source}" if self.link else ""
 
     def may_be_same_network(self, other: UplinkFacts) -> bool:
-        """Whether these may be one network, of which more or less is known."""
+        """Whether both may describe one network, known in more or less detail."""
         if self.hardware and other.hardware and self.hardware != other.hardware:
             return False
         return (self.gateway, self.prefix, self.link) == (other.gateway, other.prefix, other.link)
 
 
 def network_id(uplink: UplinkFacts | None, key: bytes) -> NetworkId:
-    """`key` is this installation's own secret."""
+    """Returns a hash of the uplink, keyed with this installation's secret `key`; UNKNOWN_NETWORK when there is none."""
     if uplink is None or not uplink.identity:
         return UNKNOWN_NETWORK
     return NetworkId(hmac.new(key, uplink.identity.encode(), hashlib.sha256).hexdigest()[:16])
@@ -191,7 +191,7 @@ def _text(path: Path) -> str:
         return ""
 
 
-# -- where commands tell -----------------------------------------------------------------------------------------------
+# -- macOS, the BSDs and Windows: by commands --------------------------------------------------------------------------
 
 
 def _uplink_by_bsd_commands() -> UplinkFacts | None:
@@ -226,10 +226,10 @@ def uplink_of_bsd(route: str, interface: str, arp: str) -> UplinkFacts | None:
     )
 
 
-def bsd_field(said: str, name: str) -> str:
-    """The value of a `name: value` line; empty when it is not there."""
-    found = re.search(rf"^\s*{name}: (\S+)\s*$", said, re.MULTILINE)
-    return found[1] if found else ""
+def bsd_field(output: str, name: str) -> str:
+    """Returns the value of the line `name: value` in a command's output; empty when there is none."""
+    match = re.search(rf"^\s*{name}: (\S+)\s*$", output, re.MULTILINE)
+    return match[1] if match else ""
 
 
 def uplink_of_windows(route: str, arp: str) -> UplinkFacts | None:
@@ -276,12 +276,12 @@ def hardware(text: str) -> str:
 
 
 def command_output(*command: str) -> str:
-    """What a command of the system's prints; empty when it fails."""
+    """Returns what a system command prints; empty when it fails."""
     try:
         done = subprocess.run(
             command, stdin=subprocess.DEVNULL, capture_output=True, timeout=_COMMAND_S, check=True,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )  # fmt: skip
-    except (OSError, subprocess.SubprocessError):  # not there, or it has nothing to say: nothing is known
+    except (OSError, subprocess.SubprocessError):  # the command is missing, failed or took too long
         return ""
     return done.stdout.decode("ascii", "replace")

@@ -1,8 +1,8 @@
-"""Notices that time has passed without us: the computer slept, we were stopped, or its clock was set.
+"""Notices suspend and resume, a stopped process, and jumps of the wall clock.
 
-Each second the clock that runs on in sleep and the one on the wall are compared with how far they should be. After a
-long sleep routers have forgotten connections that both ends still hold for good; the kernel is then told to ask each of
-them for a sign of life, and ends those that give none.
+Each second it compares the clock that runs on during sleep, and the wall clock, with one second ago. After a long sleep
+NAT routers have forgotten connections that both ends still consider open: keepalive probes are then sent on each, and
+the kernel closes those that get no answer.
 """
 
 from __future__ import annotations
@@ -27,12 +27,12 @@ _PROBE_S = 1  # the kernel's least; three and one more are over within 5 s
 class Resumed:
     """The computer runs again after a sleep, or its clock was set."""
 
-    slept_s: float  # how long nothing ran; 0: it did, and only the clock was set
-    jumped_s: float = 0.0  # how far the clock was set ahead beyond that; below 0: back
+    slept_s: float  # how long the process did not run; 0: only the wall clock was set
+    jumped_s: float = 0.0  # how far the wall clock was set forward beyond that; below 0: back
 
 
 _ALWAYS: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
-"""The clock that runs on in sleep: on macOS it has the name that on Linux means another. Windows' only one does."""
+"""The clock that runs on during sleep: CLOCK_BOOTTIME on Linux, CLOCK_MONOTONIC on macOS; on Windows time.monotonic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +48,7 @@ class Clocks:
 
 
 def detect_resume(before: Clocks, now: Clocks, *, asleep_s: float, jump_s: float) -> Resumed | None:
-    """Returns what happened between two ticks; None: only the tick."""
+    """Returns a sleep or a clock jump between two ticks; None when there was neither."""
     lasted = now.always - before.always
     slept = lasted - TICK_S
     jumped = now.wall - before.wall - lasted
@@ -58,7 +58,7 @@ def detect_resume(before: Clocks, now: Clocks, *, asleep_s: float, jump_s: float
 
 
 class SleepWatch:
-    """Calls `on_wake` in the loop, within a second of being back."""
+    """Calls `on_wake` in the loop, within a second of a resume."""
 
     def __init__(
         self,
@@ -88,24 +88,24 @@ class SleepWatch:
     def _tick(self) -> None:
         self._timer = asyncio.get_running_loop().call_later(TICK_S, self._tick)
         before, self._before = self._before, self._read()
-        found = detect_resume(before, self._before, asleep_s=self._asleep_s, jump_s=self._jump_s)
-        if found is not None:
-            self._on_wake(found)
+        resumed = detect_resume(before, self._before, asleep_s=self._asleep_s, jump_s=self._jump_s)
+        if resumed is not None:
+            self._on_wake(resumed)
 
 
 async def reset_stale_connections(connections: Iterable[socket.socket]) -> None:
-    """Has the kernel ask the far end of each connection for a sign of life, and break those that give none for 3 s.
-    Takes 5 s; the others are then as they were before. Connections within this computer cannot have died unnoticed."""
-    asked = []
+    """Sends keepalive probes on each connection; the kernel closes those without an answer for 3 s. Takes 5 s, and then
+    restores the options of the others. Skips connections within this computer, which no router can have forgotten."""
+    probed = []
     for sock in connections:
         if _is_beyond(sock):
             with contextlib.suppress(OSError):  # it ended this moment
-                asked.append((sock, Keepalive.begin(sock, every_s=_PROBE_S, count=_PROBES)))
+                probed.append((sock, Keepalive.begin(sock, every_s=_PROBE_S, count=_PROBES)))
     try:
-        if asked:
+        if probed:
             await asyncio.sleep(_PROBE_S * (_PROBES + 2))
     finally:
-        for sock, keepalive in asked:
+        for sock, keepalive in probed:
             keepalive.end(sock)
 
 
