@@ -97,7 +97,11 @@ class PendingSignals:
         """The signals count when another host delivers direct."""
         waiting = self._waiting.setdefault(key[0], Bounded(WAITING_MAX))
         before = waiting.pop(key, None)
-        old = [] if before is None else [o for o in before.observed if _since(o, now) <= self._settings.uplink_window_s]
+        old = (
+            []
+            if before is None
+            else [o for o in before.observed if now - o.signal.at <= self._settings.uplink_window_s]
+        )
         waiting[key] = Waiting((*old, *observed)[-OBSERVED_MAX:], now, story)
 
     def release(
@@ -146,10 +150,6 @@ class PendingSignals:
             waiting.pop(key, None)
             if not waiting:
                 del self._waiting[key[0]]
-
-
-def _since(observed: Observed, now: float) -> float:
-    return now - observed.signal.at
 
 
 def _young(waiting: Waiting | None, now: float, limit_s: float) -> Waiting | None:

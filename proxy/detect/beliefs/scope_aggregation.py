@@ -120,7 +120,8 @@ class ScopeAggregation:
             prefix = (network, scope)
             self._failing.note(prefix, host, now)
             recent = self._failing.within(prefix, self._settings.prefix_s, now)
-            if recent >= self._settings.prefix_hosts and not self._works(prefix, now):
+            has_worked = 0 <= now - self._worked.get(prefix, float("-inf")) < self._settings.prefix_s
+            if recent >= self._settings.prefix_hosts and not has_worked:
                 changes += self._lift_prefix(prefix, last_good, recent, now)
         return changes
 
@@ -186,9 +187,6 @@ class ScopeAggregation:
             changes += self._table.remove(key, now, f"covered by {above[1]}")
             self._table.works.pop(key)
         return changes
-
-    def _works(self, prefix: Key, now: float) -> bool:
-        return 0 <= now - self._worked.get(prefix, float("-inf")) < self._settings.prefix_s
 
     def _lift_prefix(self, prefix: Key, last_good: str, hosts: int, now: float) -> list[Change]:
         before = self._table.current(prefix, now) or unknown(prefix, now)

@@ -219,11 +219,9 @@ class SignalCounting:
             if left[observed.signal.id] > 0:
                 left[observed.signal.id] -= 1
             else:
-                uncounted.append(self._refined(self._shared_place(observed, key, now), outcome))
-        return [observed for observed in uncounted if observed.signal.weight > 0]
-
-    def _refined(self, observed: Observed, outcome: Outcome) -> Observed:
-        return replace(observed, signal=self._refine(outcome, observed.signal))
+                uncounted.append(self._shared_place(observed, key, now))
+        refined = [replace(observed, signal=self._refine(outcome, observed.signal)) for observed in uncounted]
+        return [observed for observed in refined if observed.signal.weight > 0]
 
     def _shared_place(self, observed: Observed, key: Key, now: float) -> Observed:
         """A signal with the weight of its target. One redirect to another domain is a move, and one other address a

@@ -93,7 +93,9 @@ def result_of(outcome: Outcome, now: float, *, direct_works: bool) -> LastResult
     failing = [attempt for attempt in relayed if relay_fault(attempt) is not None]
     unanswered = [attempt for attempt in relayed if _is_unanswered(attempt)]
     compared = [attempt for attempt in relayed if attempt not in failing and attempt not in unanswered]
-    text = "; ".join(_sentence(attempt, outcome.protocol) for attempt in _last_of_each(tried))
+    text = "; ".join(
+        _sentence(attempt, outcome.protocol) for attempt in {attempt.route: attempt for attempt in tried}.values()
+    )
     result = LastResult(SiteStatus.NOT_TESTED, now, Source.CONNECTION, text=text)
     if _has_no_name(tried, compared):
         return replace(result, status=SiteStatus.NO_SUCH_NAME, cause=Cause.NO_SUCH_NAME)
@@ -123,10 +125,6 @@ def _is_lasting(result: LastResult, outcome: Outcome) -> bool:
     """Whether a delivered connection does not contradict a result: a tunnel delivers a bad certificate like a good
     one."""
     return result.status is SiteStatus.BAD_CERTIFICATE and outcome.protocol is Protocol.TLS
-
-
-def _last_of_each(tried: list[Attempt]) -> list[Attempt]:
-    return list({attempt.route: attempt for attempt in tried}.values())
 
 
 def _sentence(attempt: Attempt, protocol: Protocol) -> str:
