@@ -1,7 +1,7 @@
-"""Relays of a kind of the user's own: an addon opens the path.
+"""Relays of a user's own kind: an addon opens the path.
 
-Names are carried as names, and what the addon returns is taken as a path to the destination. When there is no such
-addon, or it opens nothing, the relay is down: that never means that something goes direct.
+The addon gets names unresolved, and the stream that it returns is the path to the destination. When there is no such
+addon, or it opens no path, the relay is down; nothing goes direct instead.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ class AddonDialer:
         self._timeout_s = timeout_s
 
     def carries(self, destination: Destination) -> bool:
-        """Everything."""
+        """Returns True: the addon decides."""
         return True
 
     async def dial(self, destination: Destination) -> Stream:
@@ -51,7 +51,7 @@ class AddonDialer:
         return stream
 
     def _down(self, what: str, symptom: Symptom = Symptom.RELAY_DOWN) -> DialError:
-        """What is wrong beyond the relay is nothing that this computer saw."""
+        """Returns the error; a symptom beyond the relay becomes RELAY_DOWN, since this computer did not observe it."""
         if not symptom.blames_relay and symptom is not Symptom.RELAY_REFUSED:
             symptom = Symptom.RELAY_DOWN
         text = f"relay {self._relay}: addon {self._addon} {what}"

@@ -1,4 +1,4 @@
-"""Dialers whose streams send the first flight fragmented, and then get out of the way.
+"""Dialers whose streams send the first flight fragmented, and then only pass bytes on.
 
 A FragmentingStream buffers what its owner sends until the flight is whole, since today's ClientHellos come in several
 pieces. It then sends the flight in the pieces that `wire.fragmentation` makes, each in a segment of its own, and passes
@@ -73,7 +73,7 @@ class FragmentingStream(Stream):
     def send_eof(self) -> None:
         """Sends the buffered flight before the end, whole or not."""
         self._eof_due = True
-        with contextlib.suppress(OSError):  # broken: the reading side tells
+        with contextlib.suppress(OSError):  # broken: the next receive raises the error
             if self._flight is not None:
                 self._release(self._flight)
             elif self._flush():
@@ -97,7 +97,7 @@ class FragmentingStream(Stream):
         self._flush()
 
     def _flush(self) -> bool:
-        """Hands pieces to the inner stream; True when it has taken all of them, and the end that was due."""
+        """Hands pieces, and then a pending EOF, to the inner stream. Returns whether it has taken all of them."""
         while self._pieces:
             piece = self._pieces[0]
             sent = self._inner.send_nowait(piece) if len(self._pieces) == 1 else self._send_apart(piece)
@@ -116,14 +116,14 @@ class FragmentingStream(Stream):
 
     def _inner_ready(self) -> None:
         if self._pieces:
-            with contextlib.suppress(OSError):  # the owner's next call meets it again
+            with contextlib.suppress(OSError):  # the owner's next call raises it again
                 self._flush()
         self._wake(receiver=True, sender=True)
 
 
 class DisorderedStream(FragmentingStream):
-    """Sends the first piece with a TTL of 1: the first router drops it, and TCP sends it again behind the second piece.
-    The filter sees the pieces in the wrong order; the server's TCP puts them right."""
+    """Sends the first piece with a TTL of 1: the first router drops it, and TCP retransmits it after the second piece.
+    A filter sees the pieces in the wrong order; the server's TCP reorders them."""
 
     __slots__ = ()
 
@@ -191,7 +191,7 @@ def honours_ttl() -> bool:
             with _ttl_1(sender):
                 sender.sendto(b"?", receiver.getsockname())
             _, ancillary, _, _ = receiver.recvmsg(1, socket.CMSG_SPACE(4))
-    except OSError:  # no loopback, or none to be used
+    except OSError:  # no loopback, or a sandbox forbids it
         return False
     return any(kind == socket.IP_TTL and int.from_bytes(value, sys.byteorder) == 1 for _, kind, value in ancillary)
 

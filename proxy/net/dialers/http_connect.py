@@ -1,7 +1,7 @@
 """Relays that speak HTTP CONNECT. Over TLS (`https`) it is the same dialer around a TlsDialer.
 
-Only a 2xx opens the path (RFC 9110 section 9.3.6). Anything else is the relay's refusal, and what it sent is thrown
-away: a relay's error page shown as the site would be a page that anybody on the way could write.
+Only a 2xx opens the path (RFC 9110 section 9.3.6). Anything else is the relay's refusal, and its body is discarded: a
+relay's error page shown as the site's would be a page that anyone on the path could write.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ class HttpConnectDialer(HandshakeDialer):
     RELAY_REFUSED."""
 
     def _authenticate(self, user: str, password: str) -> bytes:
-        """For Basic, whose user has no colon."""
+        """Returns the header line of Basic authentication (RFC 7617). Raises ValueError for a user with a colon."""
         return _basic(user, password).encode("ascii")
 
     def carries(self, destination: Destination) -> bool:
-        """Everything: names are resolved at the relay."""
+        """Returns True: the relay resolves names."""
         return True
 
     def _request(self, destination: Destination) -> bytes:
@@ -52,7 +52,7 @@ def _basic(user: str, password: str) -> str:
 
 
 def _read_answer(reader: Reader) -> Parser[ResponseHead]:
-    """The final answer, behind a few interim ones. Raises PeerError."""
+    """Returns the final answer, after interim ones. Raises PeerError."""
     for _ in range(INTERIM_LIMIT):
         head = yield from read_response_head(reader, "CONNECT")
         if not head.is_interim:

@@ -1,8 +1,8 @@
 """What all handshakes with relays share.
 
-One deadline for all of their bytes, one place where faults become DialErrors, a word on where credentials may go, and a
-stream that gives back what came glued to the last byte of a handshake. A stream that failed its handshake is reset,
-and what came on it is thrown away: a relay's error page must never be taken for the site.
+One deadline for all of their bytes, one place where faults become DialErrors, a check where credentials may be sent,
+and a stream that returns bytes received together with the end of a handshake. A stream that failed its handshake is
+reset, and its bytes are discarded: a relay's error page must never be taken for the site's.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ class SendCredentials(Enum):
 
 
 def _ends_on_loopback(sock: socket.socket) -> bool:
-    """What the kernel says of the peer, not what its name promised."""
+    """Whether the kernel's peer address is on loopback: a name like `localhost` could have resolved elsewhere."""
     return ipaddress.ip_address(sock.getpeername()[0]).is_loopback
 
 
@@ -125,14 +125,15 @@ def _sentence(relay: str, text: str) -> str:
 
 
 def check_nothing_early(state: Handshake) -> None:
-    """A relay that answers what was not yet asked lies. Raises DialError when bytes have come before their time."""
+    """Raises DialError when the relay has sent bytes before the request: they could not be an answer to it."""
     if len(state.reader):
         text = "the relay sent data before the request"
         raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_GARBAGE)
 
 
 async def dial_relay(via: Dialer, endpoint: Destination, relay: str) -> Stream:
-    """Dials a relay's own endpoint. That it cannot be reached is then the relay's fault, save for what is ours."""
+    """Dials a relay's own endpoint. Raises DialError: RELAY_DOWN when it cannot be reached, unless the cause is on this
+    computer, whose symptom is then kept."""
     try:
         return await via.dial(endpoint)
     except DialError as error:
@@ -147,12 +148,12 @@ _NOT_THE_RELAYS = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, 
 
 
 def with_rest(stream: Stream, state: Handshake) -> Stream:
-    """The stream after a complete handshake: what came behind its last byte belongs to the tunnel."""
+    """Returns the stream after a complete handshake, with the bytes after its last one: they belong to the tunnel."""
     return PrefixedStream(stream, state.reader.rest()) if len(state.reader) else stream
 
 
 class HandshakeDialer(ABC):
-    """Dials through one relay, reached by `via`. The steps are those of every kind; what is said is the subclass's."""
+    """Dials through one relay, reached by `via`. The steps are the same for every kind; a subclass gives the bytes."""
 
     def __init__(
         self,
@@ -178,7 +179,7 @@ class HandshakeDialer(ABC):
 
     @abstractmethod
     def _authenticate(self, user: str, password: str) -> bytes:
-        """The credentials as this kind of relay wants them. Raises ValueError for what it cannot carry."""
+        """Returns the credentials in this kind's encoding. Raises ValueError for what it cannot carry."""
 
     @abstractmethod
     def carries(self, destination: Destination) -> bool:
@@ -186,14 +187,14 @@ class HandshakeDialer(ABC):
 
     @abstractmethod
     def _request(self, destination: Destination) -> bytes:
-        """What asks for the destination. Raises ValueError when the relay's protocol has no bytes for it."""
+        """Returns the request for the destination. Raises ValueError when the relay's protocol cannot express it."""
 
     @abstractmethod
     async def _shake_hands(self, stream: Stream, state: Handshake, request: bytes) -> None:
-        """Says all there is to say, to the relay's last word. Raises DialError, PeerError and OSError."""
+        """Runs the handshake up to the last byte of the relay's reply. Raises DialError, PeerError and OSError."""
 
     async def dial(self, destination: Destination) -> Stream:
-        """See Dialer. SKIPPED, with nothing sent, for what the relay cannot carry."""
+        """See Dialer. Raises SKIPPED, with nothing sent, for what the relay cannot carry."""
         request = self._request_if_carried(destination)
         if self._slots is None:
             return await self._dial(request, lambda: None)
@@ -211,7 +212,7 @@ class HandshakeDialer(ABC):
         return with_rest(stream, state)
 
     def _request_if_carried(self, destination: Destination) -> bytes:
-        """Made before anything is dialed."""
+        """Returns the request, before anything is dialed. Raises DialError SKIPPED."""
         takes = "addresses only" if destination.address is None else "IPv4 addresses only"
         reason = f"it ({self._relay.addresses_only}) takes {takes}"
         if self.carries(destination):
@@ -226,7 +227,7 @@ class HandshakeDialer(ABC):
 
 
 class PrefixedStream(Stream):
-    """A stream with bytes that were read from it before: they are received first."""
+    """A stream with bytes that were already read from it: they are received first."""
 
     __slots__ = ("_inner", "_prefix")
 
