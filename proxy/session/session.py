@@ -66,7 +66,7 @@ class Session:
         self.record: ConnectionRecord | None = None
         """The record of the latest request."""
         self._client_left = False
-        self._owned_by_pump = False
+        self._handed_over = False  # the pump or the control server owns the client's socket
 
     async def run(self, request: TunnelRequest | None = None) -> None:
         """Serves the client until it leaves, or until the pump or the control server owns its socket. A `request` that
@@ -78,7 +78,7 @@ class Session:
             if isinstance(asked, TunnelRequest):
                 await self._tunnel(asked)
             elif isinstance(asked, OwnPageRequest):
-                self._owned_by_pump = True  # the control server owns the socket: it is not closed here
+                self._handed_over = True
                 self._services.adopt(self._client, asked.received)
         except PeerError as error:
             log.info("%s: %s", self._client.peer, error)
@@ -86,7 +86,7 @@ class Session:
         except OSError as error:
             log.debug("%s left: %s", self._client.peer, error)
         finally:
-            if not self._owned_by_pump:
+            if not self._handed_over:
                 self._client.close()
             if self._idle is not None:
                 self._idle.stream.close()
@@ -218,7 +218,7 @@ class Session:
                     error=f"{host} may not go by {opened.route}, where the server had spoken before it was named"
                 )
         finally:
-            if not self._owned_by_pump:
+            if not self._handed_over:
                 opened.stream.abort()
 
     def _flight_incomplete(self, flight: Flight) -> bool:
@@ -234,7 +234,7 @@ class Session:
 
     def _start_pump(self, winner: Winner, race: Race, record: ConnectionRecord, flight: Flight) -> None:
         """The end of a tunnel's session: the pump owns both sockets from here on."""
-        self._owned_by_pump = True
+        self._handed_over = True
         self._client.notify = None
         sent = len(flight.data) - len(winner.unsent)
         record.update(bytes_up=sent, flight_bytes=sent)
@@ -310,7 +310,7 @@ class Session:
             await self._refuse(record)
             return None
         finally:
-            if not self._owned_by_pump:
+            if not self._handed_over:
                 origin.stream.abort()
 
     async def _open_upstream(
@@ -391,7 +391,7 @@ class Session:
             closed_by=exchanged.closed_by,
         )
         if exchanged.upgraded:
-            self._owned_by_pump = True
+            self._handed_over = True
             record.retain()
             to_upstream, to_client = self._reader.rest(), answers.rest()
             self._services.pump.start(
