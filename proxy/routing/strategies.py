@@ -24,6 +24,7 @@ IPV4, IPV6 = Route(wrap=("ipv4",)), Route(wrap=("ipv6",))
 
 _TLS_ONLY = idle_strategies(Protocol.HTTP)
 _HTTP_ONLY = idle_strategies(Protocol.TLS)
+_CUTS_RECORDS = frozenset(word for word, strategy in STRATEGIES.items() if strategy.cuts_records)
 _FRAGMENTING = frozenset(word for word, strategy in STRATEGIES.items() if strategy.cuts)
 
 _NAME_FILTER_SYMPTOMS = frozenset({Symptom.RESET, Symptom.DROPPED, Symptom.EOF, Symptom.GARBAGE, Symptom.ALERT})
@@ -90,7 +91,7 @@ def rejects_fragments(attempt: Attempt) -> bool:
     that routes by SNI, mbedTLS). It is evidence only when another route then delivered."""
     return (
         attempt.route.is_direct
-        and "tlsrec" in attempt.route.wrap
+        and bool(_CUTS_RECORDS & set(attempt.route.wrap))
         and attempt.stage is Stage.FIRST_BYTE
         and attempt.symptom in (Symptom.ALERT, Symptom.EOF)
     )
@@ -110,7 +111,7 @@ def _flight_strategy_fits(
         return base is None
     if protocol is Protocol.TLS:
         # A server that rejected one fragmented ClientHello rejects the next one, too.
-        is_rejected = "tlsrec" in route.wrap and any(map(rejects_fragments, attempts))
+        is_rejected = bool(_CUTS_RECORDS & set(route.wrap)) and any(map(rejects_fragments, attempts))
         return not ech and not _HTTP_ONLY & set(route.wrap) and not is_rejected
     return protocol is Protocol.HTTP and not _TLS_ONLY & set(route.wrap)
 

@@ -58,12 +58,13 @@ class Strategy:
     shape: Callable[[Flight], tuple[bytes, ...]]
     protocols: frozenset[Protocol]  # of the flights that it changes; others stay as they are
     cuts: bool = True  # the flight leaves in pieces
+    cuts_records: bool = False  # also for the server: a TLS record ends within the ClientHello
     first_piece_dies: bool = False  # at the first router, which takes a socket of ours to the site: direct routes only
 
 
 STRATEGIES: Mapping[str, Strategy] = MappingProxyType(
     {
-        "tlsrec": Strategy(tlsrec, frozenset({Protocol.TLS})),
+        "tlsrec": Strategy(tlsrec, frozenset({Protocol.TLS}), cuts_records=True),
         "hostcase": Strategy(hostcase, frozenset({Protocol.HTTP}), cuts=False),
         "split": Strategy(split, frozenset({Protocol.TLS, Protocol.HTTP})),
         "disorder": Strategy(disorder, frozenset({Protocol.TLS, Protocol.HTTP}), first_piece_dies=True),

@@ -189,9 +189,9 @@ def test_each_protocol_has_its_own() -> None:
 
 def test_every_strategy_can_be_set_and_says_what_it_changes() -> None:
     assert set(shapes.STRATEGIES) <= set(get_args(get_args(Auto.model_fields["ladder"].annotation)[0]))
-    assert shapes.idle_strategies(Protocol.TLS) == {"hostcase"}
-    assert shapes.idle_strategies(Protocol.HTTP) == {"tlsrec"}
-    assert [word for word, strategy in shapes.STRATEGIES.items() if strategy.first_piece_dies] == ["disorder"]
+    assert "hostcase" in shapes.idle_strategies(Protocol.TLS)
+    assert "tlsrec" in shapes.idle_strategies(Protocol.HTTP)
+    assert shapes.STRATEGIES["disorder"].first_piece_dies
     request = flight(REQUEST)
     for word, strategy in shapes.STRATEGIES.items():
         if Protocol.HTTP not in strategy.protocols:

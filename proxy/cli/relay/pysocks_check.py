@@ -24,6 +24,15 @@ TIMEOUT_S = 10
 _DEADLINE_S = 12.0
 """Total time limit. PySocks limits only each read, so a relay that sends a byte a second would never time out."""
 
+_TYPES = {
+    RelayKind.SOCKS5H: "SOCKS5",
+    RelayKind.SOCKS5: "SOCKS5",
+    RelayKind.SOCKS4A: "SOCKS4",
+    RelayKind.SOCKS4: "SOCKS4",
+    RelayKind.HTTP: "HTTP",
+}
+"""The kinds that PySocks supports, by its own names."""
+
 
 @dataclass(frozen=True, slots=True)
 class Opinion:
@@ -53,6 +62,8 @@ def _why_not(relay: RelayUrl, destination: Destination, *, may_send_credentials:
         return "PySocks cannot test a relay of an addon"
     if relay.kind is RelayKind.HTTPS:
         return "PySocks does not support TLS to relays"
+    if relay.kind not in _TYPES:
+        return f"PySocks does not support {relay.kind} relays"
     if len(destination.host.encode()) > NAME_LIMIT:
         return f"PySocks sends a wrong destination for names over {NAME_LIMIT} bytes"
     if (
@@ -84,20 +95,14 @@ def _connect(relay: RelayUrl, destination: Destination) -> socket.socket:
     """As socks.create_connection does, save that the socket is closed whatever PySocks raises."""
     import socks
 
-    kinds = {
-        RelayKind.SOCKS5H: socks.SOCKS5,
-        RelayKind.SOCKS5: socks.SOCKS5,
-        RelayKind.SOCKS4A: socks.SOCKS4,
-        RelayKind.SOCKS4: socks.SOCKS4,
-        RelayKind.HTTP: socks.HTTP,
-    }
     failure: OSError = OSError(f"{relay.host} has no address")
     for family, kind, protocol, _, _ in socket.getaddrinfo(relay.host, relay.port, type=socket.SOCK_STREAM):
         sock = socks.socksocket(family, kind, protocol)
         try:
             sock.settimeout(TIMEOUT_S)
             # rdns: never a name resolved here
-            sock.set_proxy(kinds[relay.kind], relay.host, relay.port, True, relay.user or None, relay.password or None)
+            proxy_type = socks.PROXY_TYPES[_TYPES[relay.kind]]
+            sock.set_proxy(proxy_type, relay.host, relay.port, True, relay.user or None, relay.password or None)
             sock.connect((destination.host, destination.port))
             return sock
         except OSError as error:

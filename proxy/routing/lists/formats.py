@@ -28,7 +28,9 @@ class ListFormat:
     parse: ParseList
 
 
-FORMATS: tuple[ListFormat, ...] = (ListFormat(lambda text: True, parse_plain),)
+FORMATS: tuple[ListFormat, ...] = (
+    ListFormat(lambda text: True, parse_plain),  # the last: it accepts every text
+)
 """The first format that recognises a text parses it."""
 
 
