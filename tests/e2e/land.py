@@ -32,6 +32,8 @@ from tests.support.waiting import until_read
 
 NAME_SERVER = "198.18.0.53"
 ORIGIN = "198.18.0.80"
+CONTROL, CONTROL_PAGE = "198.18.0.81", "control-page.test"
+"""What Byway may ask of its own accord, at any moment after a relay has failed: at an address of its own."""
 ASKED = (NAME_SERVER, 53)
 NOWHERE = "198.18.200.9"
 """What is sent there is lost."""
@@ -75,7 +77,7 @@ class Land:
 
     async def _make(self) -> None:
         internet = await self._open.enter_async_context(self._internet)
-        for address in (NAME_SERVER, ORIGIN):
+        for address in (NAME_SERVER, ORIGIN, CONTROL):
             await internet.give_address(address)
         await internet.swallow(f"{NOWHERE}/32")
         for name in RELAYS:
@@ -90,7 +92,7 @@ class Land:
             )
         )
         self.origin = await self._open.enter_async_context(
-            Origin(addresses=(ORIGIN,), create_server=provider.create_server)
+            Origin(addresses=(ORIGIN, CONTROL), create_server=provider.create_server)
         )
         # Somebody has to take the capture's marks: Linux would call each unreachable, and say that only so often.
         self._open.enter_context(
@@ -104,6 +106,8 @@ class Land:
         """The provider's name server lies to its own customer, and to nobody else."""
         if not name.endswith(".test"):
             return None
+        if name == CONTROL_PAGE:
+            return CONTROL
         return NO_ROUTE if name.endswith("lied-about.test") and asker == self.home.address else ORIGIN
 
     @property
@@ -135,9 +139,12 @@ class Land:
 
     async def begun(self, since: int = 0) -> set[str]:
         """The addresses that Byway's computer turned to after the first `since` packets; but for the sshd that an `ssh`
-        there keeps a connection to."""
+        there keeps a connection to, and the control page."""
         await self.settle()
-        kept = {self.address("sshd")} if "sshd" in self._running else set()
+        kept = {CONTROL, self.address("sshd")} if "sshd" in self._running else {CONTROL}
+        names = [asked.name for asked in self.resolver.asked if asked.asker == self.home.address]
+        if names and names[-1] == CONTROL_PAGE:  # whether another name was asked for, see `nobody_heard_of`
+            kept.add(NAME_SERVER)
         return {address for address, _ in self.capture.begun_by(self.home.address, since=since)} - kept
 
     def passed_on(self) -> list[int]:

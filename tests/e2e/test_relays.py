@@ -16,7 +16,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.e2e.land import NAME_SERVER, ORIGIN, PASSWORD, AtHome, Land, nobody_heard_of, untold
+from tests.e2e.land import CONTROL_PAGE, NAME_SERVER, ORIGIN, PASSWORD, AtHome, Land, nobody_heard_of, untold
 from tests.support.netns import NEEDS
 from tests.support.waiting import until
 
@@ -112,7 +112,7 @@ async def byway(land: Land) -> AsyncIterator[AtHome]:
 
 
 def controls(land: Land) -> str:
-    return f'[auto]\ncontrols = ["http://control-page.test:{land.origin.http_port}"]\n'
+    return f'[auto]\ncontrols = ["http://{CONTROL_PAGE}:{land.origin.http_port}"]\n'
 
 
 def tables(land: Land) -> list[tuple[str, str]]:
@@ -305,7 +305,7 @@ async def test_relay_test_gives_a_relay_that_wants_one_the_address_of_a_control(
     if not running:
         assert result["pysocks"]["ok"], result
     assert await land.begun(since=begun) - {NAME_SERVER} == {land.address("microsocks")}  # the address may be known
-    assert land.resolver.askers("control-page.test") == {land.home.address}
+    assert land.resolver.askers(CONTROL_PAGE) == {land.home.address}
 
 
 CHECKED_AND_BAD = 5

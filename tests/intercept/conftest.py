@@ -4,13 +4,15 @@ fixture `site` starts. An origin notes in `heard` what has reached it."""
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 import pytest_asyncio
 
-from tests.intercept.inspecting import Inspecting, inspecting
 from tests.support.authority import Authority
+
+if TYPE_CHECKING:
+    from tests.intercept.inspecting import Inspecting
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -20,6 +22,8 @@ async def authority() -> Authority:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def byway(tmp_path_factory: pytest.TempPathFactory, authority: Authority, site: Any) -> AsyncIterator[Inspecting]:
+    from tests.intercept.inspecting import inspecting  # it needs mitmproxy, which not every Python has
+
     async with inspecting(tmp_path_factory.mktemp("inspecting"), authority) as it:
         yield it
 
