@@ -17,6 +17,7 @@ from typing import Any
 from proxy.cli.client import Client
 from tests.support.byway import Byway
 from tests.support.client import Fetched, fetch
+from tests.support.descriptors import descriptors
 from tests.support.origin import Origin
 from tests.support.relay import Relay
 from tests.support.streams import listening
@@ -141,6 +142,7 @@ async def talks(byway: Byway, number: int) -> AsyncIterator[list[Talk]]:
             await writer.drain()
 
     async with contextlib.AsyncExitStack() as opened:
+        opened.enter_context(descriptors(1024 + 4 * number))
         server = await opened.enter_async_context(listening(repeat, "127.0.0.1", 0, backlog=1024))
         port = server.sockets[0].getsockname()[1]
         talking = []

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-import resource
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -21,6 +20,7 @@ from proxy.net.tunnel.pipes import PIPE_LIMIT
 from tests.support.authority import Authority
 from tests.support.byway import Byway
 from tests.support.client import fetch
+from tests.support.descriptors import descriptors
 from tests.support.origin import pattern
 from tests.support.relay import Relay
 from tests.support.streams import Connections
@@ -48,12 +48,10 @@ _ALL_S = 150
 
 @pytest.fixture(autouse=True)
 def enough_descriptors() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if hard != resource.RLIM_INFINITY and hard < _DESCRIPTORS:
-        pytest.skip(f"not run: this machine lets a process open {hard} files, and this takes {_DESCRIPTORS}")
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(soft, _DESCRIPTORS), hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+    with descriptors(_DESCRIPTORS) as limit:
+        if limit < _DESCRIPTORS:
+            pytest.skip(f"not run: this machine lets a process open {limit} files, and this takes {_DESCRIPTORS}")
+        yield
 
 
 async def repeat(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
