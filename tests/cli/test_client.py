@@ -14,7 +14,7 @@ import pytest
 
 from proxy.cli.client import Client
 from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
-from proxy.config.paths import Paths
+from proxy.config.paths import Paths, private_folder
 from proxy.model.errors import BywayError
 from tests.cli.conftest import Home, Running
 
@@ -126,7 +126,10 @@ def test_a_socket_of_another_user_is_not_spoken_to(home: Home, monkeypatch: pyte
         assert heard == []
 
 
-def test_where_the_state_folder_cannot_be_written_the_fallback_folder_is_asked(home: Home) -> None:
+def test_where_the_state_folder_cannot_be_written_the_fallback_folder_is_asked(
+    home: Home, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_RUNTIME_DIR", str(private_folder(home.state / "runtime")))  # what is left stays there
     folder = Paths.locate(os.environ, state=home.state).without_state().run_dir
     assert folder is not None
     path = home.state / "odd.sock"
