@@ -40,7 +40,7 @@ def found() -> Mapping[str, Summary]:
     async def make() -> list[Trial]:
         async with asyncio.TaskGroup() as running:
             together = running.create_task(
-                trials.run_together((*TOGETHER, *CONTROLS), 1, in_flight=48, told=lambda text: None)
+                trials.run_together((*TOGETHER, *CONTROLS), 1, in_flight=48, told=lambda text: None, patient=True)
             )
             alone = [running.create_task(trials.run_alone(row, 0)) for row in ALONE]
         return [trial for made in (together, *alone) for trial in made.result()]

@@ -189,7 +189,9 @@ class Stay:
 
 
 @contextlib.asynccontextmanager
-async def stay(folder: Path, plan: Mapping[Scenario, int]) -> AsyncIterator[tuple[Stay, dict[Scenario, list[Site]]]]:
+async def stay(
+    folder: Path, plan: Mapping[Scenario, int], *, patient: bool = False
+) -> AsyncIterator[tuple[Stay, dict[Scenario, list[Site]]]]:
     """A country in which each scenario has so many sites, its rules in force and a Byway running. All scenarios of a
     plan have the same relays and settings."""
     async with contextlib.AsyncExitStack() as stack:
@@ -197,7 +199,7 @@ async def stay(folder: Path, plan: Mapping[Scenario, int]) -> AsyncIterator[tupl
         for name in (_DIRECT_PAGE, _RELAY_PAGE):
             country.add_site(name)
         sites = {row: [_site(country, row, seed) for seed in range(number)] for row, number in plan.items()}
-        config = _config(country, next(iter(plan)))
+        config = _config(country, next(iter(plan)), patient=patient)
         byway = await stack.enter_async_context(
             country.byway(folder / "byway", config=config, rules=RULES, office=any(row.office for row in plan))
         )
@@ -212,10 +214,13 @@ async def stay(folder: Path, plan: Mapping[Scenario, int]) -> AsyncIterator[tupl
         yield Stay(country, byway, companion), sites
 
 
-async def run_together(rows: Sequence[Scenario], seeds: int, *, in_flight: int, told: Told) -> list[Trial]:
-    """Scenarios that are about names, beside each other in one Byway."""
+async def run_together(
+    rows: Sequence[Scenario], seeds: int, *, in_flight: int, told: Told, patient: bool = False
+) -> list[Trial]:
+    """Scenarios that are about names, beside each other in one Byway. With `patient`, Byway waits longer where a wait
+    decides what comes first: on a busy machine the lab's own answers are late, and only what is believed is judged."""
     with tempfile.TemporaryDirectory(prefix="byway-lab-") as folder:
-        async with stay(Path(folder), dict.fromkeys(rows, seeds)) as (here, sites):
+        async with stay(Path(folder), dict.fromkeys(rows, seeds), patient=patient) as (here, sites):
             room = asyncio.Semaphore(in_flight)
             done: list[tuple[Trial, Site]] = []
 
@@ -279,12 +284,13 @@ def _site(country: Country, row: Scenario, seed: int) -> Site:
     return country.add_site(f"{row.name}-{seed}.test", conduct=row.conduct, six=row.six, nobody=row.nobody)
 
 
-def _config(country: Country, row: Scenario) -> str:
-    detect = "".join(f"{key} = {value}\n" for key, value in {**DETECT, **row.detect}.items())
+def _config(country: Country, row: Scenario, *, patient: bool = False) -> str:
+    waits, dns = ({"elsewhere_hold_s": 6.0}, "second_answer_s = 2.0\n") if patient else ({}, "")
+    detect = "".join(f"{key} = {value}\n" for key, value in {**DETECT, **waits, **row.detect}.items())
     urls = {"socks": country.socks_url, "https": country.https_url, "lying": country.lying_url}
     if row.relays == "none":
-        return country.config(detect=detect, no_relay=True)
-    return country.config(detect=detect, relays=((RELAY, urls[row.relays]),))
+        return country.config(detect=detect, dns=dns, no_relay=True)
+    return country.config(detect=detect, dns=dns, relays=((RELAY, urls[row.relays]),))
 
 
 async def _not_yet() -> bool:
