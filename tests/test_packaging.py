@@ -269,7 +269,7 @@ def test_the_newest_tested_python_that_runs_is_taken(tmp_path: Path) -> None:
     assert _taken(shims, usual).stdout.strip() == str(debian)
     _python(usual, "python3.14", "3.14")
     newer = _python(usual, "python3", "3.14")
-    assert _taken(usual).stdout.strip() == str(debian), "what is tested goes first"
+    assert _taken(usual).stdout.strip() == str(debian), "a tested version is preferred"
     debian.unlink()
     done = _taken(usual)
     assert done.stdout.strip() == str(newer)

@@ -1,4 +1,4 @@
-"""A Debian of one's own: the real update-ca-certificates over folders that nobody else uses."""
+"""A private copy of Debian's folders, on which the real update-ca-certificates works."""
 
 from __future__ import annotations
 

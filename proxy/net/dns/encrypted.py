@@ -31,7 +31,7 @@ STAGGER_S = 1.0
 """Seconds without an answer after which the next server is asked as well."""
 
 DOWN_S = 60.0
-"""Seconds for which a server that failed is asked last."""
+"""Seconds for which a server that failed is queried after all others."""
 
 _RECORD_TYPES = (RecordType.A, RecordType.AAAA)
 
@@ -104,7 +104,7 @@ class EncryptedDns:
         return result
 
     def _mark_slow(self, transports: Iterable[DnsTransport]) -> None:
-        """Servers that were overtaken by another one are asked last for a while, too."""
+        """Queries servers that another one overtook after all others, as servers that failed."""
         until = asyncio.get_running_loop().time() + self._down_s
         self._down.update(dict.fromkeys(transports, until))
 
