@@ -28,6 +28,7 @@ from proxy.store import store as writer
 from proxy.store.store import Store
 from tests.control.world import World
 from tests.support.outcomes import HOME, rescued, works
+from tests.support.wal import move_into_file
 
 AT = time.time()
 SAID = {f"bank{number}.example": Override(Action.RELAY, "tor") for number in range(3)}
@@ -70,13 +71,6 @@ def fill(world: World, rows: int = 60) -> None:
     for host, said in SAID.items():
         world.store.set_override(host, said)
     assert world.store.flush()
-
-
-def rest(path: Path) -> None:
-    """Moves everything from the write-ahead log into the file, so that damage to the file is damage to the rows."""
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
-        db.execute("UPDATE outcome SET error = 'touched'")  # what the writer remembers of the file is stale now
-        db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
 
 async def ask_everything(api: aiohttp.ClientSession) -> dict[str, Any]:
@@ -136,7 +130,7 @@ async def test_H4_two_hundred_random_flips_while_it_runs(
         shutil.rmtree(path.parent, ignore_errors=True)
         async with running(path) as (world, api):
             fill(world)
-            rest(path)
+            move_into_file(path)
             flip(path, random.Random(seed))
             try:
                 await ask_everything(api)
@@ -294,7 +288,7 @@ async def test_H4_H5_H6_a_damaged_log_takes_nothing_down(
     async with running(path) as (world, api):
         fill(world)
         if at_rest:
-            rest(path)
+            move_into_file(path)
         DAMAGES[name](path)
         await ask_everything(api)
         world.store.record(rescued(host="after.example", at=AT), network=HOME)

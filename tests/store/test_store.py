@@ -28,6 +28,7 @@ from proxy.store import store as writer
 from proxy.store.file import open_reader
 from proxy.store.store import Store
 from tests.support.outcomes import HOME, HOST, TOR, delivered, failed, open_uplink, outcome, rescued, works
+from tests.support.wal import move_into_file
 
 AT = time.time()
 DAY = 86_400.0
@@ -401,9 +402,7 @@ def test_H4_damage_found_while_running_costs_the_past_not_the_present(path: Path
     store.believe([change()])
     store.set_override("said.example", Override(Action.BLOCK))
     store.flush()
-    with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as other:
-        other.execute("UPDATE outcome SET error = 'touched'")  # what the writer remembers of the file is stale now
-        other.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    move_into_file(path)
     with path.open("r+b") as damaged:  # under its feet, all but the header page
         damaged.seek(4096)
         damaged.write(random.Random(1).randbytes(path.stat().st_size - 4096))
