@@ -17,8 +17,7 @@ def move_into_file(path: Path) -> None:
     with contextlib.closing(sqlite3.connect(path, isolation_level=None)) as db:
         db.execute("UPDATE outcome SET error = 'touched'")
         # A checkpoint beside another one, such as that of a connection that Byway closes, is refused at once: SQLite
-        # calls no busy handler there, and the first of the three numbers is 1.
+        # calls no busy handler there, and the first of the three numbers is 1. The other one takes milliseconds.
         while db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone() != (0, 0, 0):
             if time.monotonic() > give_up_at:
                 raise TimeoutError(f"the write-ahead log of {path} could not be moved into the file")
-            time.sleep(0.01)
