@@ -1,29 +1,76 @@
-"""All commands in one tree. What a command needs is imported when it runs: `byway status` is typed often."""
+"""All commands in one tree. A command's module is imported when it is looked up, and what it needs when it runs:
+`byway status` is typed often."""
 
 from __future__ import annotations
 
 import inspect
 import sys
-from typing import Annotated, Any
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from typer.main import get_group
 
 from proxy import __version__
-from proxy.cli import config, log, rule, site, status, why
-from proxy.cli import run as serve
-from proxy.cli.addons import commands as addons
-from proxy.cli.ca import commands as ca
 from proxy.cli.command import FLAG_NAMES, Flags, Invocation, command, common_parameters, dress, stdout_closed
-from proxy.cli.exit_codes import Exit
 from proxy.cli.help import Group
-from proxy.cli.relay import commands as relay
-from proxy.cli.report import report
-from proxy.cli.survey import survey
 from proxy.cli.terminal import prepare_streams
+
+if TYPE_CHECKING:
+    from typer import _click as click
+
+_MODULES = {
+    "run": "proxy.cli.run",
+    "status": "proxy.cli.status",
+    "why": "proxy.cli.why",
+    "test": "proxy.cli.survey.survey",
+    "report": "proxy.cli.report.report",
+    "demo": "proxy.cli.demo.command",
+    "log": "proxy.cli.log",
+    "relay": "proxy.cli.relay.commands",
+    "rule": "proxy.cli.rule",
+    "site": "proxy.cli.site",
+    "addons": "proxy.cli.addons.commands",
+    "config": "proxy.cli.config",
+    "ca": "proxy.cli.ca.commands",
+}
+"""The module of each command, in the order of the help. Its `add_to` adds the command to a Typer."""
+
+
+class _Commands(Mapping[str, "click.Command"]):
+    """The commands of the root by name: those of _MODULES, which are imported one by one, and after them others."""
+
+    def __init__(self, others: Mapping[str, click.Command]) -> None:
+        self._others = others
+        self._imported: dict[str, click.Command] = {}
+
+    def __getitem__(self, name: str) -> click.Command:
+        if name in self._others:
+            return self._others[name]
+        if name not in self._imported:
+            alone = typer.Typer(rich_markup_mode=None)
+            import_module(_MODULES[name]).add_to(alone)
+            self._imported |= get_group(alone).commands
+        return self._imported[name]
+
+    def __iter__(self) -> Iterator[str]:
+        yield from _MODULES
+        yield from self._others
+
+    def __len__(self) -> int:
+        return len(_MODULES) + len(self._others)
+
+
+class _Root(Group):
+    def __init__(self, *, commands: Mapping[str, click.Command], **given: Any) -> None:
+        super().__init__(**given)
+        self.commands = _Commands(commands)  # type: ignore[assignment]  # nothing adds commands to the root later
+
 
 app = typer.Typer(
     name="byway",
-    cls=Group,
+    cls=_Root,
     help="A local proxy that detects which sites your network blocks, and opens them through your relays.",
     epilog="New here? `byway demo` shows what Byway does, `byway run` starts it.",
     invoke_without_command=True,
@@ -44,13 +91,6 @@ def _root(ctx: typer.Context, **given: Any) -> None:
     ctx.obj = Flags(**{name: given[name] for name in FLAG_NAMES})
     if ctx.invoked_subcommand is None:
         print(ctx.get_help())
-
-
-def _demo(call: Invocation) -> Exit:
-    """Show what Byway does, in a few seconds, on this computer alone."""
-    from proxy.cli.demo import demo  # TLS, cryptography and asyncio: no other command pays for them
-
-    return Exit(demo.main(as_json=call.output.as_json))
 
 
 def _help(
@@ -87,22 +127,6 @@ dress(
     ],
 )
 app.callback(invoke_without_command=True)(_root)
-serve.add_to(app)
-status.add_to(app)
-why.add_to(app)
-survey.add_to(app)
-report.add_to(app)
-for name, group in (
-    ("log", log.group),
-    ("relay", relay.group),
-    ("rule", rule.group),
-    ("site", site.group),
-    ("addons", addons.group),
-    ("config", config.group),
-    ("ca", ca.group),
-):
-    app.add_typer(group, name=name, cls=Group)
-command(app, "demo", example="byway demo")(_demo)
 command(app, "version", example="byway version --json")(_version)
 command(app, "help", example="byway help relay add")(_help)
 

@@ -9,9 +9,14 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit
+from proxy.cli.help import Group
 from proxy.control.version import VERSION
 
 group = typer.Typer(help="Configuration: show, check, locate.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(group, name="config", cls=Group)
 
 
 @command(group, "show", example="byway config show --all")

@@ -35,9 +35,6 @@ class Group(TyperGroup):
         command = "[COMMAND]" if self.invoke_without_command else "COMMAND"
         return [*_options_piece(self.get_params(ctx)), command, "..."]
 
-    def list_commands(self, ctx: Context) -> list[str]:
-        return sorted(self.commands, key=lambda name: name in ("version", "help"))  # else in the order of the code
-
     def format_options(self, ctx: Context, formatter: HelpFormatter) -> None:
         self.format_commands(ctx, formatter)
         _write_parameters(self.get_params(ctx), ctx, formatter)

@@ -18,6 +18,7 @@ from proxy.cli.attempts import failures
 from proxy.cli.command import Invocation, command, default_command
 from proxy.cli.completion import complete_routes, complete_sites
 from proxy.cli.exit_codes import Exit, Misused
+from proxy.cli.help import Group
 from proxy.cli.options import choice_option, moment, since_option, whole
 from proxy.cli.output import Output, ago, clock, inert, size, span
 from proxy.cli.table import GAP, row_lines
@@ -32,6 +33,11 @@ OUTCOMES = ("direct", "relay", "rescued", "failed")
 """The words of `proxy.store.queries.OUTCOMES`, without the import of SQLite that every command would pay for."""
 
 group = typer.Typer()
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(group, name="log", cls=Group)
+
 
 _FIRST_ROWS = 10
 """Rows shown before the new ones with --follow, as tail -f does."""

@@ -11,11 +11,16 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit, NotRunning, as_misuse
+from proxy.cli.help import Group
 from proxy.cli.output import action_of
 from proxy.control.version import VERSION
 from proxy.model.errors import BywayError, ConfigError
 
 group = typer.Typer(help="Rules: test, list, check; import block pages.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(group, name="rule", cls=Group)
 
 
 @command(group, "test", example="byway rule test https://user.livejournal.com/")

@@ -12,11 +12,17 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_actions, complete_sites
 from proxy.cli.exit_codes import Exit
+from proxy.cli.help import Group
 from proxy.cli.output import Output, action_of, ago, clock
 
 Document = Mapping[str, Any]
 
 group = typer.Typer(help="Site status and overrides.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(group, name="site", cls=Group)
+
 
 Site = Annotated[
     str, typer.Argument(metavar="SITE", help="Host name; subdomains are included.", autocompletion=complete_sites)

@@ -24,11 +24,17 @@ from proxy.cli.addons.output import hooks_in_short, show_checked, show_replayed
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_addons, complete_hooks, complete_kinds
 from proxy.cli.exit_codes import Exit, Misused
+from proxy.cli.help import Group
 from proxy.cli.options import moment, since_option
 from proxy.control.version import VERSION
 from proxy.model.errors import ConfigError
 
 group = typer.Typer(help="Addons: rules written in Python.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(group, name="addons", cls=Group)
+
 
 _Name = Annotated[
     str,

@@ -14,6 +14,7 @@ import typer
 
 from proxy.cli.command import Invocation, command
 from proxy.cli.exit_codes import Exit, Misused, NotAllowed, NotRunning
+from proxy.cli.help import Group
 from proxy.cli.output import ago, say
 from proxy.control.version import VERSION
 
@@ -21,6 +22,11 @@ if TYPE_CHECKING:
     from proxy.ca.trust_stores import TrustResult
 
 group = typer.Typer(help="The CA for INSPECT rules: show, export, trust, rotate, remove.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(group, name="ca", cls=Group)
+
 
 _ALL = typer.Option("--all", help="Also CAs of other state folders, or whose file was lost.")
 

@@ -12,6 +12,7 @@ import typer
 from proxy.cli.command import Invocation, command
 from proxy.cli.completion import complete_relays
 from proxy.cli.exit_codes import Exit, Misused, NotRunning, as_misuse
+from proxy.cli.help import Group
 from proxy.cli.output import ago, clock, span
 from proxy.model.errors import BywayError, ConfigError
 
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from proxy.model import Override
 
 group = typer.Typer(help="Relays: list, test, add, remove, order, enable and disable.", no_args_is_help=True)
+
+
+def add_to(app: typer.Typer) -> None:
+    app.add_typer(group, name="relay", cls=Group)
+
 
 Document = dict[str, Any]
 Names = Annotated[list[str], typer.Argument(metavar="NAME", help="Relay names.", autocompletion=complete_relays)]
