@@ -91,7 +91,7 @@ class SameUser:
 class Bearer:
     """Admits clients that name this server in Host and have the token of run.json."""
 
-    def __init__(self, token: str, hosts: Callable[[], frozenset[str]]) -> None:
+    def __init__(self, token: str, hosts: frozenset[str]) -> None:
         if len(token) < 32:  # 128 bits in hex
             raise ValueError("the control token is too short")
         self._token = token.encode("ascii")
@@ -100,7 +100,7 @@ class Bearer:
     def check(self, request: web.BaseRequest) -> None:
         """Raises Refused when the Host or the token is wrong."""
         # Host first: nothing else stops a page that rebinds its own name to 127.0.0.1 (DNS rebinding).
-        check_host(request, self._hosts())
+        check_host(request, self._hosts)
         given = request.headers.getall("Authorization", [])
         scheme, _, token = given[0].partition(" ") if len(given) == 1 else ("", "", "")
         # In constant time, so that the time taken does not show how many bytes were right.

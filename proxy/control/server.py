@@ -13,55 +13,44 @@ import os
 import socket
 import stat
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
 
-from aiohttp import web
-
-from proxy.control.access import Bearer, Handler, Refused, SameUser, check_host, check_shape, hosts_of, secure_headers
-from proxy.control.api import make_app
 from proxy.control.dependencies import Dependencies
-from proxy.model import Destination
 from proxy.model.errors import BywayError
 from proxy.net.tasks import spawn
-from proxy.session.inbound import OWN_NAME
+
+if TYPE_CHECKING:
+    from aiohttp import web
 
 log = logging.getLogger(__name__)
 
-_CLOSE_S = 1.0
-"""Seconds that answers in progress have when the server closes."""
-_LINGER_S = 2.0
-"""Seconds for which the rest of a body is read and dropped, so that its sender gets the answer."""
-_IDLE_S = 15.0
 _BACKLOG = 64
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>Byway</title>
-<h1>Byway is running</h1>
-<p>This address is a proxy. Set it as the HTTP or SOCKS proxy of your browser.</p>
-<p>Run <code>byway status</code> in a terminal to see what is blocked. Run <code>byway why SITE</code> to test one
-site.</p>
-</html>
-"""
+
+class _Applications(NamedTuple):
+    api: web.AppRunner
+    page: web.AppRunner
 
 
 class ControlServer:
-    """The control API and the page. Belongs to one loop."""
+    """The control API and the page. Belongs to one loop.
+
+    It listens from `start` on. aiohttp takes a quarter of the time of a start, and many a run is never asked for
+    anything: it is imported when the first client comes, who waits for it."""
 
     def __init__(self, parts: Dependencies, socket_path: Path | None, token: str, *, port: int) -> None:
         """With `socket_path` the API listens there; without, on loopback, and `token` lets callers in. `port` is the
         proxy's own, which names us in the Host of adopted clients."""
-        self._path = socket_path
-        self._bound: Path | None = None  # the socket's file, once it is ours
-        self._token = token
-        self._port: int | None = None
-        guard = SameUser() if socket_path is not None else Bearer(token, lambda: hosts_of(self._port or 0))
-        self._api = _runner(make_app(parts, guard))
         self._parts = parts
+        self._path = socket_path
+        self._token = token
+        self._proxy_port = port
+        self._port: int | None = None
+        self._listening: socket.socket | None = None
+        self._applications: asyncio.Task[_Applications] | None = None
         self._adopted: set[_Adopted] = set()
-        self._page = _runner(_page_app(lambda: _own_hosts(parts.setup().settings.listen.address, port)))
 
     @property
     def address(self) -> dict[str, str | int | None]:
@@ -73,27 +62,33 @@ class ControlServer:
 
     async def start(self) -> None:
         """Listens. Raises BywayError when it cannot."""
-        await self._page.setup()
-        await self._api.setup()
         try:
-            sock = _listen_unix(self._path) if self._path is not None else _listen_loopback()
+            listening = _listen_unix(self._path) if self._path is not None else _listen_loopback()
         except OSError as error:
             where = self._path or "loopback"
-            await self.close()
             raise BywayError(f"the control socket cannot be opened at {where}: {error.strerror or error}") from error
         if self._path is None:
-            self._port = sock.getsockname()[1]
-        self._bound = self._path
-        await web.SockSite(self._api, sock, backlog=_BACKLOG).start()
+            self._port = listening.getsockname()[1]
+        self._listening = listening
+        # Nothing is accepted here: the first client stays in the backlog until the API serves it.
+        asyncio.get_running_loop().add_reader(listening, self._start_applications, listening)
 
     async def close(self) -> None:
         """Stops listening and ends all answers. Does nothing the second time."""
-        if self._bound is not None:
+        listening, self._listening = self._listening, None
+        if listening is None:
+            return
+        if self._path is not None:
             with contextlib.suppress(OSError):  # a disk that has become read-only
-                self._bound.unlink(missing_ok=True)
-            self._bound = None
-        await self._api.cleanup()
-        await self._page.cleanup()
+                self._path.unlink(missing_ok=True)
+        if self._applications is None:
+            asyncio.get_running_loop().remove_reader(listening)
+        else:
+            await asyncio.wait([self._applications])
+            if not self._applications.cancelled() and self._applications.exception() is None:  # else it was reported
+                for application in self._applications.result():
+                    await application.cleanup()
+        listening.close()
 
     @property
     def adopted(self) -> int:
@@ -103,17 +98,21 @@ class ControlServer:
     def adopt(self, sock: socket.socket, received: bytes) -> None:
         """Takes over a client of the proxy port that asked for our own page; `received` was read from it already. Owns
         the socket from now on, and closes it after `[limits] head_timeout_s`."""
-        if self._page.server is None:  # closed meanwhile
+        if self._listening is None:  # closed meanwhile
             sock.close()
             return
-        inner: asyncio.Protocol = self._page.server()
-        client = _Adopted(inner, received, self._adopted.discard)
+        client = _Adopted(received, self._adopted.discard)
         self._adopted.add(client)
-        spawn(self._adopt(sock, client), name="a page of our own")
+        applications = self._applications or self._start_applications(self._listening)
+        spawn(self._adopt(sock, client, applications), name="a page of our own")
 
-    async def _adopt(self, sock: socket.socket, client: _Adopted) -> None:
+    async def _adopt(self, sock: socket.socket, client: _Adopted, applications: asyncio.Task[_Applications]) -> None:
         loop = asyncio.get_running_loop()
         try:
+            server = (await applications).page.server
+            if server is None:  # closed meanwhile
+                raise ConnectionAbortedError("the control server is closed")
+            client.inner = server()
             sock.setblocking(False)
             transport, _ = await loop.connect_accepted_socket(lambda: client, sock)
         except OSError as error:
@@ -124,13 +123,34 @@ class ControlServer:
             limit_s = self._parts.setup().settings.limits.head_timeout_s
             client.closes_at(loop.call_later(limit_s, transport.abort))
 
+    def _start_applications(self, listening: socket.socket) -> asyncio.Task[_Applications]:
+        asyncio.get_running_loop().remove_reader(listening)
+        self._applications = spawn(self._serve(listening), name="the control server")
+        return self._applications
+
+    async def _serve(self, listening: socket.socket) -> _Applications:
+        await asyncio.to_thread(import_module, "proxy.control.web_apps")  # connections go on meanwhile
+        from aiohttp.web import SockSite
+
+        from proxy.control.web_apps import api_runner, page_runner
+
+        token = None if self._path is not None else self._token
+        running = _Applications(
+            api_runner(self._parts, token, self._port or 0), page_runner(self._parts, self._proxy_port)
+        )
+        for application in running:
+            await application.setup()
+        await SockSite(running.api, listening, backlog=_BACKLOG).start()
+        return running
+
 
 class _Adopted(asyncio.Protocol):
     """The protocol of a client that the proxy port handed over. Gives `inner`, which serves it, first what was received
     before, then what comes; calls `ended` when the connection is closed."""
 
-    def __init__(self, inner: asyncio.Protocol, received: bytes, ended: Callable[[_Adopted], None]) -> None:
-        self._inner = inner
+    def __init__(self, received: bytes, ended: Callable[[_Adopted], None]) -> None:
+        self.inner: asyncio.Protocol
+        """Set before the connection is made."""
         self._received = received
         self._ended = ended
         self._limit: asyncio.TimerHandle | None = None
@@ -143,55 +163,27 @@ class _Adopted(asyncio.Protocol):
             limit.cancel()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
-        self._inner.connection_made(transport)
-        self._inner.data_received(self._received)
+        self.inner.connection_made(transport)
+        self.inner.data_received(self._received)
 
     def data_received(self, data: bytes) -> None:
-        self._inner.data_received(data)
+        self.inner.data_received(data)
 
     def eof_received(self) -> bool | None:
-        return self._inner.eof_received()
+        return self.inner.eof_received()
 
     def pause_writing(self) -> None:
-        self._inner.pause_writing()
+        self.inner.pause_writing()
 
     def resume_writing(self) -> None:
-        self._inner.resume_writing()
+        self.inner.resume_writing()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._is_open = False
         if self._limit is not None:
             self._limit.cancel()
         self._ended(self)
-        self._inner.connection_lost(error)
-
-
-class _InOneLine(logging.Filter):
-    """Turns aiohttp's errors into one line without a traceback: bytes that are not HTTP are no fault of ours."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        error = record.exc_info[1] if record.exc_info else None
-        kind = f" ({type(error).__name__})" if error is not None else ""
-        record.msg, record.args = f"control: {record.getMessage()}{kind}".replace("\n", " "), ()
-        record.exc_info, record.levelno, record.levelname = None, logging.INFO, "INFO"
-        return log.isEnabledFor(logging.INFO)
-
-
-_protocol_log = logging.getLogger("proxy.control.http")
-_protocol_log.addFilter(_InOneLine())
-
-
-def _runner(app: web.Application) -> web.AppRunner:
-    return web.AppRunner(
-        app,
-        access_log=None,
-        logger=_protocol_log,
-        handle_signals=False,
-        handler_cancellation=True,  # a follower of the log may leave while no line is due
-        keepalive_timeout=_IDLE_S,
-        lingering_time=_LINGER_S,
-        shutdown_timeout=_CLOSE_S,
-    )
+        self.inner.connection_lost(error)
 
 
 def _listen_unix(path: Path) -> socket.socket:
@@ -223,31 +215,3 @@ def _listen_loopback() -> socket.socket:
         sock.close()
         raise
     return sock
-
-
-def _own_hosts(listen: str, port: int) -> frozenset[str]:
-    return hosts_of(port) | {OWN_NAME, f"{OWN_NAME}:80", str(Destination(listen, port))}
-
-
-def _page_app(hosts: Callable[[], frozenset[str]]) -> web.Application:
-    @web.middleware
-    async def only_ours(request: web.Request, handler: Handler) -> web.StreamResponse:
-        """Checks a request. Each connection is closed after one: the proxy port has read only the first."""
-        try:
-            check_host(request, hosts())
-            check_shape(request, of_browser=True)
-            response = await handler(request)
-        except Refused as error:
-            response = web.Response(status=error.status, text=f"{error}\n")
-        except web.HTTPException as error:
-            response = web.Response(status=error.status, text=f"{error.reason}\n")
-        response.force_close()
-        return response
-
-    async def page(_request: web.Request) -> web.Response:
-        return web.Response(text=_PAGE, content_type="text/html")
-
-    app = web.Application(client_max_size=1024, middlewares=[only_ours])
-    app.add_routes([web.get("/", page)])
-    app.on_response_prepare.append(secure_headers)
-    return app

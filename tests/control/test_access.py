@@ -94,7 +94,7 @@ def test_I2_the_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPat
         return False
 
     monkeypatch.setattr(hmac, "compare_digest", compare)
-    bearer = Bearer(TOKEN, lambda: hosts_of(1))
+    bearer = Bearer(TOKEN, hosts_of(1))
     request = make_mocked_request("GET", "/", headers={"Host": "localhost:1", "Authorization": "Bearer x"})
     with pytest.raises(guard.Refused):
         bearer.check(request)
@@ -103,8 +103,8 @@ def test_I2_the_token_is_compared_in_constant_time(monkeypatch: pytest.MonkeyPat
 
 def test_a_short_token_is_no_token() -> None:
     with pytest.raises(ValueError, match="too short"):
-        Bearer("0" * 31, lambda: hosts_of(1))
-    assert TOKEN not in repr(Bearer(TOKEN, lambda: hosts_of(1)))
+        Bearer("0" * 31, hosts_of(1))
+    assert TOKEN not in repr(Bearer(TOKEN, hosts_of(1)))
 
 
 @pytest.mark.parametrize(

@@ -10,8 +10,7 @@ import math
 import pytest
 from aiohttp import ClientSession
 
-from proxy.control import request_parsing
-from proxy.control import server as serve
+from proxy.control import request_parsing, web_apps
 from proxy.control.server import ControlServer
 from tests.control.world import World
 
@@ -42,7 +41,7 @@ async def test_A17_a_body_that_stops_is_refused(
     server: ControlServer, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(request_parsing, "BODY_TIMEOUT_S", 0.1)
-    monkeypatch.setattr(serve, "_LINGER_S", 0.1)
+    monkeypatch.setattr(web_apps, "_LINGER_S", 0.1)
     head = f"PUT {SITE} HTTP/1.1\r\nHost: byway\r\nContent-Type: application/json\r\nContent-Length: 20\r\n\r\n"
     async with asyncio.timeout(30):
         reader, writer = await asyncio.open_unix_connection(str(server.address["socket"]))

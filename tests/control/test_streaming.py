@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 from aiohttp import ClientSession, UnixConnector
 
-from proxy.control import serialize
-from proxy.control import server as serve
+from proxy.control import serialize, web_apps
 from proxy.control.server import ControlServer
 from proxy.model import Symptom
 from proxy.model.errors import BywayError
@@ -86,7 +85,7 @@ async def test_I10_a_follower_that_leaves_is_forgotten(server: ControlServer, wo
 async def test_a_follower_does_not_hold_up_the_end(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serve, "_CLOSE_S", 600.0)
+    monkeypatch.setattr(web_apps, "_CLOSE_S", 600.0)
     server = ControlServer(world.parts, tmp_path / "c.sock", "unused", port=8119)
     await server.start()
     connector = UnixConnector(path=str(tmp_path / "c.sock"))
