@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import re
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 
 from proxy.config.detect_tuning import DetectTuning, Weights
+from proxy.config.setting_types import keys_of
 from proxy.model import Cause, SignalId
 
 ROOT = Path(__file__).parents[1]
@@ -93,13 +95,13 @@ def test_every_signal_and_every_cause_is_explained() -> None:
 def test_every_setting_in_parentheses_is_one_of_detection() -> None:
     settings = re.findall(r"`([a-z]+(?:_[a-z]+)+)`", " ".join(re.findall(r"\((`[^()]+`)\)", DETECTION)))
     assert len(settings) > 40
-    assert {name for name in settings if name not in DetectTuning.model_fields} == set()
+    assert {name for name in settings if name not in keys_of(DetectTuning)} == set()
 
 
 def test_the_table_of_signals_has_the_weights_of_the_code() -> None:
     table = DETECTION.split("## 10. Signals", 1)[1].split("Only a measurement", 1)[0]
     rows = re.findall(r"^\| (\w+) \|.*\| ([\d.]+)(?:, weak)? \|$", table, re.MULTILINE)
-    assert {name: float(weight) for name, weight in rows} == Weights().model_dump()
+    assert {name: float(weight) for name, weight in rows} == asdict(Weights())
 
 
 PAGES = sorted(

@@ -72,7 +72,7 @@ def add_relays(file: Path, relays: Sequence[NewRelay]) -> list[Added]:
         if new.allow_plaintext_credentials:
             table["allow_plaintext_credentials"] = True
         edited.append_relay(table)
-        there[name] = (identity, RelayConfig.model_construct(name=name, url=url))  # `save` checks it
+        there[name] = (identity, RelayConfig(name, url))  # `save` checks it
         added.append(Added(name, relay_url.redact(url)))
     if any(each.was_there is None for each in added):
         edited.save()

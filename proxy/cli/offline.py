@@ -40,6 +40,6 @@ async def _make(paths: Paths) -> Setup:
 
 def without_passwords(settings: Settings) -> Settings:
     """Returns the settings without password commands and without a user of the proxy."""
-    listen = settings.listen.model_copy(update={"user": "", "password_cmd": ""})
-    relays = tuple(relay.model_copy(update={"password_cmd": ""}) for relay in settings.relay)
-    return settings.model_copy(update={"listen": listen, "relay": relays})
+    listen = replace(settings.listen, user="", password_cmd="")
+    relays = tuple(replace(relay, password_cmd="") for relay in settings.relay)
+    return replace(settings, listen=listen, relay=relays)

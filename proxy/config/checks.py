@@ -78,7 +78,7 @@ def _listen_faults(settings: Settings) -> Iterator[Fault]:
 
 def _addon_faults(settings: Settings) -> Iterator[Fault]:
     for name, table in settings.addons.items():
-        for key in table.model_extra or ():
+        for key in table.options:
             if key.startswith(FORBIDDEN_OPTIONS):
                 sentence = f"{quoted(key)} trusts a CA whose private key is public, and is not allowed"
                 yield Fault(("addons", name, key), sentence)

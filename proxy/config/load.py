@@ -14,16 +14,15 @@ import tomllib
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
-
-from pydantic import ValidationError
+from typing import Any, get_args, get_origin
 
 from proxy.config import checks
-from proxy.config.explain import explain
 from proxy.config.file_owners import read_obeyed
 from proxy.config.files import shown
 from proxy.config.overlay import Overlay, from_environment, from_flags, frozen
+from proxy.config.read_settings import read_settings
 from proxy.config.schema import Settings
+from proxy.config.setting_types import Section, bare, is_section, keys_of
 from proxy.config.toml_lines import key_lines
 from proxy.model.errors import ConfigError
 from proxy.wire import relay_url
@@ -110,7 +109,7 @@ def load(
         notices.append(f"{doubt}. No password_cmd is run")
     elif path is not None:
         notices += _guard_passwords(path, settings)
-    sources = {".".join(map(str, key)): places.of(key) for key in _set_keys(settings)}
+    sources = {".".join(map(str, key)): places.of(key) for key in _set_keys(overlay.document, Settings)}
     return Loaded(settings, path, tuple(notices), sources, places, runs_commands=not doubt)
 
 
@@ -141,15 +140,13 @@ def _syntax_problem(file: str, text: str, message: str) -> str:
 
 def _validate(document: Mapping[str, Any], places: Places) -> tuple[Settings | None, list[str]]:
     """Returns the settings, None when they are invalid, and the problems in the order of the lines."""
-    try:
-        settings = Settings.model_validate(document)
-    except ValidationError as error:
-        details = sorted(error.errors(include_url=False), key=lambda detail: places.line(detail["loc"]))
-        problems = [_with_place(places, explain(detail)) for detail in details[:PROBLEMS_SHOWN]]
-        more = len(details) - PROBLEMS_SHOWN
-        return None, [*problems, f"{places.file}: and {more} more problems"] if more > 0 else problems
-    faults = sorted(checks.faults(settings), key=lambda fault: places.line(fault.path))
-    return settings, [_with_place(places, fault) for fault in faults]
+    settings = read_settings(document)
+    found = list(checks.faults(settings)) if isinstance(settings, Settings) else settings
+    found.sort(key=lambda fault: places.line(fault.path))
+    problems = [_with_place(places, fault) for fault in found[:PROBLEMS_SHOWN]]
+    if len(found) > PROBLEMS_SHOWN:
+        problems.append(f"{places.file}: and {len(found) - PROBLEMS_SHOWN} more problems")
+    return settings if isinstance(settings, Settings) else None, problems
 
 
 def _with_place(places: Places, fault: checks.Fault) -> str:
@@ -157,14 +154,15 @@ def _with_place(places: Places, fault: checks.Fault) -> str:
     return f"{place}: {fault.sentence}" if place else fault.sentence
 
 
-def _set_keys(model: Any, path: checks.Path = ()) -> Iterator[checks.Path]:
-    """Yields the paths of the values that were set, down to single keys and elements."""
-    for key in sorted(model.model_fields_set):
-        value = getattr(model, key)
-        inner = value if isinstance(value, tuple) else (value,)
-        if inner and all(hasattr(item, "model_fields_set") for item in inner):
-            for number, item in enumerate(inner):
-                yield from _set_keys(item, (*path, key, number) if isinstance(value, tuple) else (*path, key))
+def _set_keys(table: Mapping[str, Any], kind: type[Section], path: checks.Path = ()) -> Iterator[checks.Path]:
+    """Yields the paths of the values that a valid table of `kind` sets, down to single keys."""
+    for key in sorted(table):
+        inner = bare(keys_of(kind)[key].type) if key in keys_of(kind) else None
+        if is_section(inner):
+            yield from _set_keys(table[key], inner, (*path, key))
+        elif get_origin(inner) is tuple and table[key] and is_section(element := get_args(inner)[0]):
+            for number, item in enumerate(table[key]):
+                yield from _set_keys(item, element, (*path, key, number))
         else:
             yield (*path, key)
 

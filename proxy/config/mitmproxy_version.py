@@ -8,7 +8,6 @@ be smuggled; later ones ship a certificate authority whose private key is public
 from __future__ import annotations
 
 import sys
-from importlib import metadata
 
 EXTRA = "byway[inspect]"
 
@@ -24,6 +23,8 @@ def unavailable() -> str:
     """Why nothing can be inspected here, in a sentence; empty when it can."""
     if sys.version_info[:2] < _PYTHON:
         return f"INSPECT needs Python {_dotted(_PYTHON)} or newer; this is {_dotted(sys.version_info[:2])}"
+    from importlib import metadata  # with all that it imports, as long as a twentieth of a start
+
     try:
         installed = metadata.version("mitmproxy")
     except metadata.PackageNotFoundError:

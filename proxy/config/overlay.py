@@ -10,9 +10,8 @@ import tomllib
 from collections.abc import Mapping
 from typing import Any, Literal, get_args, get_origin
 
-from pydantic import BaseModel
-
 from proxy.config.schema import Settings
+from proxy.config.setting_types import bare, is_section, keys_of
 from proxy.config.suggestions import nearest, suggestion
 
 Path = tuple[str | int, ...]
@@ -61,7 +60,7 @@ def from_environment(overlay: Overlay, env: Mapping[str, str]) -> list[str]:
         if not name.startswith(PREFIX) or name in NOT_SETTINGS:
             continue
         path = tuple(part.lower() for part in name.removeprefix(PREFIX).split("__"))
-        if len(path) == 1 and path[0] not in Settings.model_fields:
+        if len(path) == 1 and path[0] not in keys_of(Settings):
             _notice_near_miss(overlay, name)
             continue
         try:
@@ -96,11 +95,12 @@ def _kind(path: tuple[str, ...]) -> Any:
     for depth, key in enumerate(path):
         if get_origin(kind) is dict:
             kind = get_args(kind)[1]
-        elif isinstance(kind, type) and issubclass(kind, BaseModel):
-            if key not in kind.model_fields:
+        elif is_section(kind):
+            keys = keys_of(kind)
+            if key not in keys:
                 where = f" in [{'.'.join(path[:depth])}]" if depth else ""
-                raise ValueError(f"unknown setting {key}{where}{suggestion(key, kind.model_fields)}")
-            kind = kind.model_fields[key].annotation
+                raise ValueError(f"unknown setting {key}{where}{suggestion(key, keys)}")
+            kind = bare(keys[key].type)
         else:
             raise ValueError(f"{'.'.join(path[:depth])} is a value and has no key {key}")
     return kind
@@ -137,9 +137,9 @@ def _notice_near_miss(overlay: Overlay, name: str) -> None:
     """Warns of a variable that looks like a setting with a missing underscore. Others belong to other programs."""
     known = [
         f"{PREFIX}{section}__{key}".upper()
-        for section, field in Settings.model_fields.items()
-        if isinstance(field.annotation, type) and issubclass(field.annotation, BaseModel)
-        for key in field.annotation.model_fields
+        for section, field in keys_of(Settings).items()
+        if is_section(field.type)
+        for key in keys_of(field.type)
     ]
     near = nearest(name, known)
     if near is not None and near.replace("_", "") == name.replace("_", ""):

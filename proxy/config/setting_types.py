@@ -1,15 +1,92 @@
-"""The types of single settings: shape and bounds of a number, an address, a name, a command."""
+"""The types of settings: a table, and the bounds and the form of single values.
+
+`Annotated[float, Bounds(more_than=0)]` is a type and what else must hold of the value; `read_settings` checks it. These
+are dataclasses and not models of a library, since every start needs the settings: the library would take a fifth of the
+time of a start and of the memory.
+"""
 
 from __future__ import annotations
 
+import dataclasses
 import ipaddress
+import math
+import re
 import shlex
-from typing import Annotated
-
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, TypeGuard, get_args, get_origin
 
 from proxy.config.suggestions import quoted
 from proxy.wire import hostnames
+
+_OTHERS = "others"
+
+
+@dataclass(frozen=True, slots=True)
+class Section:
+    """One table of the configuration. Its fields are its keys, made by `setting`."""
+
+
+def setting(default: Any, description: str) -> Any:
+    """Returns the field of a key that has a default."""
+    if isinstance(default, dict):
+        return dataclasses.field(default_factory=dict, metadata={"description": description})
+    return dataclasses.field(default=default, metadata={"description": description})
+
+
+def required(description: str, *, shown: bool = True) -> Any:
+    """Returns the field of a key that must be set. `shown`: whether its value may stand in a message."""
+    return dataclasses.field(metadata={"description": description}, repr=shown)
+
+
+def other_keys(description: str) -> Any:
+    """Returns the field that takes all keys of the table which have no field: their values, of any type, by name."""
+    return dataclasses.field(default_factory=dict, repr=False, metadata={"description": description, _OTHERS: True})
+
+
+def keys_of(section: type[Section]) -> dict[str, dataclasses.Field[Any]]:
+    """Returns the fields of a section that are keys of its table, by name."""
+    return {field.name: field for field in dataclasses.fields(section) if _OTHERS not in field.metadata}
+
+
+def others_of(section: type[Section]) -> str | None:
+    """Returns the name of the field that takes the other keys, if the section has one."""
+    return next((field.name for field in dataclasses.fields(section) if _OTHERS in field.metadata), None)
+
+
+def is_section(kind: Any) -> TypeGuard[type[Section]]:
+    """Whether a type is that of a table with fixed keys."""
+    return isinstance(kind, type) and issubclass(kind, Section)
+
+
+def bare(kind: Any) -> Any:
+    """Returns a type without what `Annotated` says of it."""
+    return get_args(kind)[0] if get_origin(kind) is Annotated else kind
+
+
+@dataclass(frozen=True, slots=True)
+class Bounds:
+    """The bounds of a number."""
+
+    at_least: float = -math.inf
+    at_most: float = math.inf
+    more_than: float = -math.inf
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """The number of characters of a text, of elements of an array, of keys of a table."""
+
+    at_least: int = 0
+    at_most: int = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """The form of a text: `normalise` returns it in its one spelling. Raises ValueError, with a sentence without
+    its subject, which may begin with the quoted text."""
+
+    normalise: Callable[[str], str]
 
 
 def _address(text: str) -> str:
@@ -47,27 +124,29 @@ def _page(text: str) -> str:
     return text
 
 
-Seconds = Annotated[float, Field(gt=0, le=315_360_000, allow_inf_nan=False)]  # at most ten years
-Number = Annotated[float, Field(ge=0, le=1_000_000, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=10_000_000)]
-Days = Annotated[float, Field(gt=0, le=3650, allow_inf_nan=False)]
-Share = Annotated[float, Field(ge=0, le=1)]
-Divisor = Annotated[float, Field(ge=1, le=1000)]
-Weight = Annotated[float, Field(ge=0, le=100, allow_inf_nan=False)]
-Steps = Annotated[tuple[Seconds, ...], Field(min_length=1, max_length=20)]
-Extra = Annotated[int, Field(ge=0, le=100)]
-Port = Annotated[int, Field(ge=0, le=65535)]
-Address = Annotated[str, AfterValidator(_address)]
-Host = Annotated[str, AfterValidator(hostnames.host)]
-Suffix = Annotated[str, AfterValidator(_suffix)]
-Command = Annotated[str, AfterValidator(_command)]
-Text = Annotated[str, Field(max_length=255), AfterValidator(_printable)]
-Page = Annotated[str, AfterValidator(_page)]
-Url = Annotated[str, Field(min_length=1, max_length=2000)]
-RelayName = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,31}$")]
+def _relay_name(text: str) -> str:
+    if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._-]{0,31}", text) is None:
+        raise ValueError(
+            f"{quoted(text)} must start with a letter or digit and have at most 32 letters, digits, dots, - and _"
+        )
+    return text
 
 
-class Section(BaseModel):
-    """One table of the configuration: frozen, and no key or type but those declared."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, hide_input_in_errors=True)
+Seconds = Annotated[float, Bounds(more_than=0, at_most=315_360_000)]  # at most ten years
+Number = Annotated[float, Bounds(at_least=0, at_most=1_000_000)]
+Count = Annotated[int, Bounds(at_least=1, at_most=10_000_000)]
+Days = Annotated[float, Bounds(more_than=0, at_most=3650)]
+Share = Annotated[float, Bounds(at_least=0, at_most=1)]
+Divisor = Annotated[float, Bounds(at_least=1, at_most=1000)]
+Weight = Annotated[float, Bounds(at_least=0, at_most=100)]
+Steps = Annotated[tuple[Seconds, ...], Size(at_least=1, at_most=20)]
+Extra = Annotated[int, Bounds(at_least=0, at_most=100)]
+Port = Annotated[int, Bounds(at_least=0, at_most=65535)]
+Address = Annotated[str, Form(_address)]
+Host = Annotated[str, Form(hostnames.host)]
+Suffix = Annotated[str, Form(_suffix)]
+Command = Annotated[str, Form(_command)]
+Text = Annotated[str, Size(at_most=255), Form(_printable)]
+Page = Annotated[str, Form(_page)]
+Url = Annotated[str, Size(at_least=1, at_most=2000)]
+RelayName = Annotated[str, Form(_relay_name)]

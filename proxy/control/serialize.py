@@ -12,6 +12,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
+from datetime import date, time
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -326,7 +327,9 @@ def measured_routes(steps: Sequence[MeasurementStep]) -> list[Document]:
 
 def settings(configured: Settings) -> Document:
     """Serializes all settings in effect."""
-    document: Document = _without_secrets(configured.model_dump(mode="json"))
+    document: Document = _without_secrets(asdict(configured))
+    for table in document["addons"].values():
+        table |= table.pop("options")
     return document
 
 
@@ -380,4 +383,4 @@ def _without_secrets(value: Any, key: str = "") -> Any:
         return [_without_secrets(part, key) for part in value]
     if isinstance(value, str):
         return "(set)" if _HIDDEN.search(key) and value else redact(value)
-    return value
+    return value.isoformat() if isinstance(value, date | time) else value  # TOML has them; JSON has not

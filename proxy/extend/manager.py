@@ -216,7 +216,7 @@ class AddonManager:
 
     async def _reload(self, file: AddonFile, *, log_problems: bool) -> None:
         table = self._loaded.settings.addons.get(file.name)
-        options = (table.model_extra or {}) if table is not None else {}
+        options = table.options if table is not None else {}
         stamp = (file, file_stamp(file.path), repr(options))
         if self._attempted.get(file.name) == stamp:
             return

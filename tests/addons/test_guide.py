@@ -60,7 +60,7 @@ def test_the_configuration_is_taken(folder: Path) -> None:
     (toml,) = re.findall(r"^```toml\n(.*?)^```$", GUIDE, re.MULTILINE | re.DOTALL)
     file = folder.parent / "config.toml"
     file.write_text(toml)
-    table: Any = load_configuration(file).settings.addons["quiet"].model_extra
+    table: Any = load_configuration(file).settings.addons["quiet"].options
     assert load(folder / "quiet.py", table).addon.options.sites == ("example.org", "example.net")
 
 

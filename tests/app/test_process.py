@@ -210,3 +210,17 @@ async def test_G12_a_reader_that_leaves_is_no_error(tmp_path: Path) -> None:
     assert (await byway_alone.read("status"))["pid"] == byway.pid
     assert await byway.stop() == 0
     assert byway.said.read_text() == ""
+
+
+# -- what it costs -----------------------------------------------------------------------------------------------------
+
+
+async def test_a_start_imports_nothing_that_this_run_may_never_need(tmp_path: Path) -> None:
+    """Each of these takes a tenth to a third of a start, and megabytes for as long as Byway runs."""
+    later = ("aiohttp", "pydantic", "cryptography", "mitmproxy", "rich", "tomlkit", "importlib.metadata")
+    async with Byway(tmp_path, environment={"PYTHONPROFILEIMPORTTIME": "1"}) as byway:
+        imported = set(re.findall(r"\| +([\w.]+)$", byway.said.read_text(), re.MULTILINE))
+        assert "proxy.app.app" in imported
+        assert imported.isdisjoint(later)
+        await byway.read("status")  # it is asked, and aiohttp is there
+        assert "aiohttp" in re.findall(r"\| +([\w.]+)$", byway.said.read_text(), re.MULTILINE)

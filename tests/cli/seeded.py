@@ -30,7 +30,7 @@ class SeededWorld(World):
     """The scripted Byway of the snapshots."""
 
     def __post_init__(self) -> None:
-        self.settings = self.settings.model_copy(update={"auto": Auto(controls=("https://example.com/",))})
+        self.settings = replace(self.settings, auto=Auto(controls=("https://example.com/",)))
         super().__post_init__()
         now = time.time()
         self.counters |= {"started_at": now - 30 * _HOUR}

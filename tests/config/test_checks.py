@@ -7,12 +7,14 @@ from typing import Any
 import pytest
 
 from proxy.config.checks import faults
+from proxy.config.read_settings import read_settings
 from proxy.config.schema import Settings
 
 
 def found(*, relays: tuple[tuple[str, str], ...] = (), **sections: Any) -> list[str]:
     relay = tuple({"name": name, "url": url} for name, url in relays)
-    settings = Settings.model_validate({"relay": relay, **sections})
+    settings = read_settings({"relay": relay, **sections})
+    assert isinstance(settings, Settings), settings
     return [f"{'.'.join(map(str, fault.path))}: {fault.sentence}" for fault in faults(settings)]
 
 

@@ -12,10 +12,10 @@ import pytest
 from hypothesis import HealthCheck, given
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
-from pydantic import BaseModel
 
 from proxy.config.load import CONFIG_LIMIT, LINE_LIMIT, PROBLEMS_SHOWN, Loaded, load
 from proxy.config.schema import ListConfig, RelayConfig, Settings
+from proxy.config.setting_types import Section, is_section, keys_of
 from proxy.model.errors import ConfigError
 
 Load = Callable[..., Loaded]
@@ -312,19 +312,17 @@ SECRETS = [
 ]
 
 
-def _keys(model: type[BaseModel] = Settings, path: str = "") -> Iterator[tuple[str, str]]:
+def _keys(section: type[Section] = Settings, path: str = "") -> Iterator[tuple[str, str]]:
     """Every key that a file may have: its table and its name."""
-    for name, field in model.model_fields.items():
-        kind = field.annotation
-        inner = kind if isinstance(kind, type) and issubclass(kind, BaseModel) else None
-        if inner is not None:
-            yield from _keys(inner, f"{path}.{name}".removeprefix("."))
+    for name, field in keys_of(section).items():
+        if is_section(field.type):
+            yield from _keys(field.type, f"{path}.{name}".removeprefix("."))
         yield path, name
     yield path, "pasword"
     yield path, "uri"
 
 
-TABLES: dict[str, type[BaseModel]] = {"relay": RelayConfig, "list": ListConfig}
+TABLES: dict[str, type[Section]] = {"relay": RelayConfig, "list": ListConfig}
 
 
 @pytest.mark.parametrize("secret", SECRETS)
@@ -333,8 +331,8 @@ def test_G5_a_password_in_a_wrong_key_is_never_printed(loaded: Load, secret: str
     value = json.dumps(secret)
     forms = [value, f"[{value}]", f"[1, {value}]", f"{{a = {value}}}", f"[{{b = {value}}}]"]
     texts = [f"[{table}]\n{key} = {form}" if table else f"{key} = {form}" for table, key in _keys() for form in forms]
-    for table, model in TABLES.items():
-        texts += [f"[[{table}]]\n{key} = {form}" for _, key in _keys(model) for form in forms]
+    for table, section in TABLES.items():
+        texts += [f"[[{table}]]\n{key} = {form}" for _, key in _keys(section) for form in forms]
     texts += [f"[addons.pin]\nenabled = {form}" for form in forms]
     texts += [f"[listen]\nuser = {secret}", f"[listen]\nport = 1\nport = {value}", f"[listen]\nuser = {value[:-1]}"]
     for text in texts:

@@ -19,7 +19,7 @@ SECRET = "correct-horse"
 
 
 def test_a_secret_of_an_addon_is_not_shown() -> None:
-    table = AddonConfig.model_validate({"enabled": True, "api_key": SECRET, "password": SECRET, "colour": "red"})
+    table = AddonConfig(enabled=True, options={"api_key": SECRET, "password": SECRET, "colour": "red"})
     hosts = {"monkey.example": "192.0.2.1"}
     shown = serialize.settings(Settings(addons={"notify": table}, dns=Dns(hosts=hosts)))
     assert SECRET not in json.dumps(shown)

@@ -7,11 +7,12 @@ import logging
 import os
 import socket
 import stat
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from proxy.control import server as serve
+from proxy.control import web_apps
 from proxy.control.access import SECURITY_HEADERS
 from proxy.control.server import ControlServer
 from proxy.model.errors import BywayError
@@ -205,10 +206,8 @@ async def test_noise_on_the_control_socket_is_one_line(
 async def test_an_unfinished_body_is_closed_as_a_half_head_is(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str, body: str
 ) -> None:
-    monkeypatch.setattr(serve, "_LINGER_S", 600.0)
-    world.settings = world.settings.model_copy(
-        update={"limits": world.settings.limits.model_copy(update={"head_timeout_s": 0.2})}
-    )
+    monkeypatch.setattr(web_apps, "_LINGER_S", 600.0)
+    world.settings = replace(world.settings, limits=replace(world.settings.limits, head_timeout_s=0.2))
     world.overrides_changed()
     before = descriptors()
     server = ControlServer(world.parts, tmp_path / "c.sock", "unused", port=8119)

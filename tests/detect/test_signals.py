@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.config.detect_tuning import Weights
+from proxy.config.setting_types import keys_of
 from proxy.detect.signals import cause, concerns, observe
 from proxy.model import (
     DIRECT,
@@ -207,7 +208,7 @@ def test_what_it_was_seen_on_and_when_it_was_sent() -> None:
 def test_every_weight_is_made_by_some_failure() -> None:
     made = {row[3] for row in ROWS} | {kind for kind, _ in DNS_ROWS} | BY_OTHERS.keys()
 
-    assert set(Weights.model_fields) == made
+    assert set(keys_of(Weights)) == made
     assert all(cause(SignalId(kind)) for kind in made - CAUSELESS)
     assert not any(cause(SignalId(kind)) for kind in CAUSELESS - {"listed"})
 

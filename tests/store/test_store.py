@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -53,8 +54,8 @@ def open_at() -> Iterator[Opener]:
     """Opens stores, and closes those that the test left open."""
     opened: list[Store] = []
 
-    def start(path: Path | None, **settings: object) -> Store:
-        store = Store(path, Log.model_validate({"keep_days": 3650, **settings}))
+    def start(path: Path | None, **settings: Any) -> Store:
+        store = Store(path, Log(**{"keep_days": 3650, **settings}))
         store.start()
         opened.append(store)
         return store

@@ -10,6 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.config.schema import Auto
+from proxy.config.setting_types import keys_of
 from proxy.model import Protocol
 from proxy.wire import fragmentation as shapes
 from proxy.wire import hostnames as names
@@ -188,7 +189,7 @@ def test_each_protocol_has_its_own() -> None:
 
 
 def test_every_strategy_can_be_set_and_says_what_it_changes() -> None:
-    assert set(shapes.STRATEGIES) <= set(get_args(get_args(Auto.model_fields["ladder"].annotation)[0]))
+    assert set(shapes.STRATEGIES) <= set(get_args(get_args(keys_of(Auto)["ladder"].type)[0]))
     assert "hostcase" in shapes.idle_strategies(Protocol.TLS)
     assert "tlsrec" in shapes.idle_strategies(Protocol.HTTP)
     assert shapes.STRATEGIES["disorder"].first_piece_dies

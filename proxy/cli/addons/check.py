@@ -46,7 +46,7 @@ def check(request: Mapping[str, Any]) -> Document:
 def load_addon(file: Path, loaded: Loaded, *, limit_s: float) -> Addon:
     """Loads the addon in `file` with its options from the configuration. Raises ConfigError."""
     table = loaded.settings.addons.get(file.stem)
-    own = {} if table is None else table.model_extra or {}
+    own = {} if table is None else table.options
     with within(limit_s):
         return loader.load(file, file.stem, own, place=loaded.place)
 

@@ -35,7 +35,7 @@ def references(
         if override.relay in names:
             yield override.relay, f"override (site set {host} {override.action}:{override.relay})"
     for addon, table in loaded.settings.addons.items():
-        for key, value in (table.model_extra or {}).items():
+        for key, value in table.options.items():
             for part in _relays_in(value):
                 if part in names:
                     yield part, f"{loaded.place('addons', addon, key)} (option {key} of addon {addon})"

@@ -17,8 +17,6 @@ from collections.abc import Callable, Mapping
 from types import ModuleType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from pydantic import TypeAdapter, ValidationError
-
 from proxy.config.suggestions import quoted, suggestion
 from proxy.model.errors import ConfigError
 
@@ -66,6 +64,8 @@ def read(module: ModuleType, name: str, table: Mapping[str, Any], place: Place) 
     taken = {key: value for key, value in table.items() if key in known}
     options = None
     if declared is not None:
+        from pydantic import ValidationError  # a fifth of a start, and few addons have options
+
         try:
             options = _built(declared, taken)
         except ValidationError as error:
@@ -91,6 +91,8 @@ def _declared(module: ModuleType) -> type[Any] | None:
 def _built(declared: type[Any], table: Mapping[str, Any]) -> Any:
     """Makes an instance, through JSON: in pydantic's strict mode an array of JSON may become a list, a tuple or a set,
     and a text a path or a time of day, but a text never becomes a number."""
+    from pydantic import TypeAdapter
+
     try:
         get_type_hints(declared)  # pydantic would report an unknown name only when it is used
         checked: TypeAdapter[Any] = TypeAdapter(declared)

@@ -9,7 +9,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -267,7 +267,7 @@ async def test_an_ephemeral_one_remembers_in_memory_only(tmp_path: Path) -> None
 def test_a_running_byway_tests_no_disabled_relay(byway: Byway, running: Running) -> None:
     world = running.world
     tor, vps = world.settings.relay
-    world.settings = world.settings.model_copy(update={"relay": (tor.model_copy(update={"enabled": False}), vps)})
+    world.settings = replace(world.settings, relay=(replace(tor, enabled=False), vps))
     running.do(world.overrides_changed)
     ran = byway("relay", "test", "tor")
     assert (ran.code, ran.err.splitlines()[-1]) == (
@@ -282,8 +282,8 @@ def test_disabled_relays_are_no_way_around_a_block(byway: Byway, running: Runnin
     assert [site["words"] for site in byway("status", "--json").json["sites"]] == ["likely blocked"]
     assert byway("status", "--json").json["problems"] == []
     world = running.world
-    disabled = tuple(relay.model_copy(update={"enabled": False}) for relay in world.settings.relay)
-    world.settings = world.settings.model_copy(update={"relay": disabled})
+    disabled = tuple(replace(relay, enabled=False) for relay in world.settings.relay)
+    world.settings = replace(world.settings, relay=disabled)
     running.do(world.overrides_changed)
     (problem,) = byway("status", "--json").json["problems"]
     assert problem["text"] == "1 site is blocked, and there is no relay."

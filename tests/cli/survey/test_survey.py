@@ -13,6 +13,7 @@ import stat
 import time
 from collections.abc import AsyncIterator, Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -285,7 +286,7 @@ def test_a_damaged_survey_is_said_to_be(byway: Byway, running: Running, home: Ho
 
 @pytest.mark.usefixtures("kept")
 def test_a_host_that_is_not_to_be_written_down_is_not(byway: Byway, running: Running, home: Home) -> None:
-    settings = running.world.settings.model_copy(update={"log": Log(hosts="off")})
+    settings = replace(running.world.settings, log=Log(hosts="off"))
     running.world.settings = settings
     running.world.overrides_changed()
     running.world.on_resolve = lambda host: _thread.interrupt_main() if host == "b.example" else None

@@ -80,7 +80,7 @@ def test_what_the_configuration_says_of_each_holds(folder: Path, shipped: Path) 
 
 def test_options_alone_switch_nothing_on_or_off(folder: Path, shipped: Path) -> None:
     write(folder, "pin"), write(shipped, "mirror")
-    tables = {"pin": AddonConfig.model_validate({"relay": "tor"}), "mirror": AddonConfig.model_validate({"to": "x"})}
+    tables = {"pin": AddonConfig(options={"relay": "tor"}), "mirror": AddonConfig(options={"to": "x"})}
     assert [file.enabled for file in find(folder, tables, shipped=shipped)] == [False, True]
 
 

@@ -31,7 +31,7 @@ def with_filtered_control(scene: Scene) -> FakeEnvironment:
     """The first control that is asked is one that the censor resets too."""
     means, port = scene.means, scene.origin.https_port
     controls = (f"https://{FILTERED}:{port}/", f"https://{CONTROL}:{port}/")
-    return replace(means, settings=means.settings.model_copy(update={"auto": Auto(controls=controls)}))
+    return replace(means, settings=replace(means.settings, auto=Auto(controls=controls)))
 
 
 async def test_one_control_that_is_blocked_itself_decides_nothing(

@@ -42,7 +42,7 @@ async def test_nor_is_one_whose_suspicion_has_lapsed(scene: Scene) -> None:
 
 
 async def test_with_no_other_resolver_the_systems_is_asked(scene: Scene) -> None:
-    means = replace(scene.means, settings=scene.means.settings.model_copy(update={"dns": Dns(secure="never")}))
+    means = replace(scene.means, settings=replace(scene.means.settings, dns=Dns(secure="never")))
     steps = await steps_of(scene, scene.question(state=State.SUSPECT), means)
     assert scene.asked == [SITE]
     assert scene.asked_securely == []
