@@ -28,10 +28,6 @@ from proxy.net.tasks import spawn
 
 log = logging.getLogger("proxy")
 
-_YOUNG_OBJECTS = 20_000
-"""Allocations between two collections of the youngest: connections make many values and hardly a cycle, and this is
-worth a few per cent of a tunnel's cost (measured)."""
-
 
 def run(options: RunOptions) -> int:
     """Runs Byway in the foreground until a signal stops it. Returns the exit code."""
@@ -75,9 +71,9 @@ async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
         await app.start()
         _on_signals(stop, hurry, app)  # before run.json: whoever finds the pid there may send one
         app.announce()
-        gc.collect()
-        gc.freeze()  # what a start has made lives as long as the process: no collection need scan it again
-        gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
+        # What a start has made lives as long as the process: no collection need scan it again. None is made before:
+        # it would take a tenth of the start, and find some hundred kilobytes.
+        gc.freeze()
         app.print_greeting()
         await stop.wait()
         if not hurry.is_set():
