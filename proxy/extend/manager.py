@@ -32,6 +32,7 @@ from proxy.extend.guard.time_limit import BrokenOff, TimeLimit
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading.addon import Addon, AddonFile
 from proxy.extend.loading.loader import find, load, missing
+from proxy.extend.loading.options import prepare
 from proxy.model.errors import ConfigError
 from proxy.net.tasks import spawn
 
@@ -260,6 +261,7 @@ class AddonManager:
 
     async def _load(self, file: AddonFile, options: Mapping[str, Any]) -> Addon:
         """Loads one version in a thread. Raises ConfigError, also when that takes longer than the limit."""
+        await asyncio.to_thread(prepare)
         loading = _Loading(lambda: load(file.path, file.name, options, place=self._loaded.place), shown(file.path))
         addon = await loading.result(self._load_s)
         if addon is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -344,3 +345,34 @@ async def test_while_addons_are_stopped_nothing_goes_on_unasked(kept: Kept) -> N
     await kept.keeper.close()
     decided = await kept.addons.decide(request(), PLAN, Registry([], direct=NOBODY, to_relays=NOBODY))
     assert decided.action is Action.BLOCK
+
+
+SLOW_PYDANTIC = """
+import asyncio, sys, threading
+from pathlib import Path
+from tests.extend.test_manager import Kept
+
+class Slow:
+    def find_spec(self, name, path=None, target=None):
+        if name == "pydantic":
+            threading.Event().wait(1)
+
+assert "pydantic" not in sys.modules
+sys.meta_path.insert(0, Slow())
+
+async def main():
+    kept = Kept(Path(sys.argv[1]))
+    kept.write("from dataclasses import dataclass\\n@dataclass\\nclass Options:\\n    relay: str = 'tor'\\n")
+    await kept.start()
+    assert not kept.state().problems, kept.state().problems
+
+asyncio.run(main())
+assert "pydantic" in sys.modules
+"""
+
+
+def test_the_time_to_load_is_the_addons_own(tmp_path: Path) -> None:
+    """For the first addon with options pydantic is imported, which may take longer than the addon itself may."""
+    command = [sys.executable, "-c", SLOW_PYDANTIC, str(tmp_path)]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stderr

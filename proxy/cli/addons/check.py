@@ -14,7 +14,7 @@ from proxy.config.load import Loaded
 from proxy.extend.hooks import HOOKS
 from proxy.extend.loading import loader
 from proxy.extend.loading.addon import Addon
-from proxy.extend.loading.options import describe
+from proxy.extend.loading.options import describe, prepare
 from proxy.extend.loading.static_scan import MITMPROXY_HOOKS
 
 Document = dict[str, Any]
@@ -47,6 +47,7 @@ def load_addon(file: Path, loaded: Loaded, *, limit_s: float) -> Addon:
     """Loads the addon in `file` with its options from the configuration. Raises ConfigError."""
     table = loaded.settings.addons.get(file.stem)
     own = {} if table is None else table.options
+    prepare()
     with within(limit_s):
         return loader.load(file, file.stem, own, place=loaded.place)
 

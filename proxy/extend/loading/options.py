@@ -24,6 +24,14 @@ Place = Callable[..., str]
 """Returns the place of a value in the configuration, as `Loaded.place` does; "" when it has none."""
 
 
+def prepare() -> None:
+    """Imports what `read` needs, which may take longer than an addon may take to be loaded: to be called before that
+    time begins. Byway without addons does without it: it is a quarter of a start, and ten megabytes."""
+    from pydantic import TypeAdapter
+
+    TypeAdapter(int)  # the first one imports the rest
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class Option:
     """One option, for documentation."""
@@ -64,7 +72,7 @@ def read(module: ModuleType, name: str, table: Mapping[str, Any], place: Place) 
     taken = {key: value for key, value in table.items() if key in known}
     options = None
     if declared is not None:
-        from pydantic import ValidationError  # a fifth of a start, and few addons have options
+        from pydantic import ValidationError
 
         try:
             options = _built(declared, taken)
