@@ -2,6 +2,9 @@
 # The newest tested Python is taken, and named; another one with: make PYTHON=python3.12 run
 ARGS ?=
 
+# Container images often set it. Then each start of Byway, and the tests start it a thousand times, would compile it anew.
+export PYTHONDONTWRITEBYTECODE :=
+
 BIN := .venv/bin
 RUNTIME := .venv/.runtime
 COMPLETE := .venv/.complete

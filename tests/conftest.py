@@ -31,6 +31,7 @@ def pytest_configure() -> None:
     """A shell that starts the tests in the background has them ignore interrupts, and all that they start as well."""
     if os.environ.get("CI") and (reason := inspection.missing()):
         raise pytest.UsageError(f"CI leaves no test out: {reason}")
+    os.environ.pop("PYTHONDONTWRITEBYTECODE", None)  # else each Byway that a test starts is compiled anew
     if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     hanging.start()
