@@ -46,7 +46,7 @@ check: $(COMPLETE)
 
 # The tests come last: what could not run for want of a program is listed at the end.
 test: check
-	$(BIN)/pytest --numprocesses 2 --dist loadfile --max-worker-restart 0 $(ARGS)
+	$(BIN)/pytest --numprocesses 3 --dist loadfile --max-worker-restart 0 $(ARGS)
 
 # The programs that tests run as relays and clients: Debian packages, as root. They are installed, not started.
 test-deps:

@@ -1,8 +1,10 @@
-"""Which worker runs which test file, and when: slow files first, and the lab one file at a time.
+"""Which worker runs which test file, and when: slow files first, and the lab's computing files one at a time.
 
 pytest-xdist starts the files with the most tests first. Here those that take longest start first, so that no worker is
-left alone with a long file at the end. A lab beside another takes the processor that each of them needs to keep its
-times, so one worker runs lab files as long as there are any, and the others run the rest beside it.
+left alone with a long file at the end. Files that compute in the lab's country take the processor that another lab
+needs to keep its times, so one worker runs them as long as there are any, and the others run the rest beside it. The
+third worker runs only files that mostly wait: for real clocks, and for programs to start. Two cores carry it beside two
+workers that compute.
 """
 
 from __future__ import annotations
@@ -10,8 +12,42 @@ from __future__ import annotations
 from xdist.scheduler import LoadFileScheduling
 from xdist.workermanage import WorkerController
 
-HEAVY = ("tests/lab/", "tests/e2e/test_load.py")
+WAITER = "gw2"
+"""The worker for what waits."""
+
+HEAVY = (
+    "tests/e2e/test_load.py",
+    "tests/lab/test_leaks.py",
+    "tests/lab/test_relay_faults.py",
+    "tests/lab/test_scenarios.py",
+    "tests/lab/test_verdicts.py",
+    "tests/lab/test_why.py",
+)
 """What begins with one of these runs beside no other such file."""
+
+WAITING = (
+    "tests/app/test_app.py",
+    "tests/app/test_process.py",
+    "tests/e2e/test_addons_shipped.py",
+    "tests/e2e/test_relays.py",
+    "tests/e2e/test_relays_dead.py",
+    "tests/e2e/test_reload.py",
+    "tests/e2e/test_resend.py",
+    "tests/e2e/test_travelling.py",
+    "tests/lab/test_country.py",
+    "tests/lab/test_freeze.py",
+    "tests/lab/test_healthy.py",
+    "tests/lab/test_inner.py",
+    "tests/lab/test_interception.py",
+    "tests/lab/test_ladder_alone.py",
+    "tests/lab/test_main.py",
+    "tests/lab/test_networks.py",
+    "tests/lab/test_router.py",
+    "tests/lab/test_seventh_of_october.py",
+    "tests/lab/test_spaces.py",
+    "tests/support/test_hanging.py",
+)
+"""What uses less than a third of a core."""
 
 SECONDS = {
     "tests/lab/test_networks.py": 83,
@@ -49,12 +85,23 @@ class SlowFirst(LoadFileScheduling):  # type: ignore[misc]  # it has no types
     """Hands out one file at a time, as `--dist loadfile` does, in another order."""
 
     def _assign_work_unit(self, node: WorkerController) -> None:
-        """Ends a worker for which there is nothing: only heavy files are left then, and another one runs those."""
+        """Ends a worker for which there is nothing: what is left then is run by another one."""
         allowed = [file for file in self.workqueue if not _is_heavy(file) or not self._run_elsewhere(node)]
+        if node.gateway.id == WAITER:
+            allowed = [file for file in allowed if file.startswith(WAITING)]
         if not allowed:
             node.shutdown()
             return
-        first = max(allowed, key=lambda file: (_is_heavy(file), SECONDS.get(file, 0), len(self.workqueue[file])))
+        has_waiter = len(self.nodes) > 2
+        first = max(
+            allowed,
+            key=lambda file: (
+                _is_heavy(file),
+                not (has_waiter and file.startswith(WAITING)),  # they are left to that worker as long as possible
+                SECONDS.get(file, 0),
+                len(self.workqueue[file]),
+            ),
+        )
         self.workqueue.move_to_end(first, last=False)
         super()._assign_work_unit(node)
 

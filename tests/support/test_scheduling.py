@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.scheduling import SECONDS
+from tests.support.scheduling import HEAVY, SECONDS, WAITER, WAITING
 
 ROOT = Path(__file__).parents[2]
 
@@ -17,6 +17,7 @@ from tests.support import scheduling
 from tests.conftest import pytest_xdist_make_scheduler
 scheduling.SECONDS = {"test_slow.py": 20, "test_heavy_2.py": 5}
 scheduling.HEAVY = ("test_heavy",)
+scheduling.WAITING = ("test_waiting",)
 """
 NOTES = """
 import os, time
@@ -72,6 +73,17 @@ def test_heavy_files_never_run_beside_each_other(tmp_path: Path, workers: int) -
         assert ended == (began[0], True), "each one ends before the next begins"
 
 
+def test_the_third_worker_runs_only_what_waits(tmp_path: Path) -> None:
+    names = {"heavy_1": 0.3, "a": 0.1, "b": 0.1, "c": 0.1, "waiting_1": 0.1, "waiting_2": 0.1, "waiting_3": 0}
+    began = [(line[0], line[1]) for line in order(tmp_path, names, workers=3) if line[1] != "end"]
+    assert {name.startswith("test_waiting") for name, worker in began if worker == WAITER} == {True}
+    assert {name for name, _ in began} == {f"test_{name}" for name in names}
+
+
+def test_without_a_third_worker_what_waits_is_run_by_the_others(tmp_path: Path) -> None:
+    assert len(order(tmp_path, {"a": 0, "waiting_1": 0, "waiting_2": 0})) == 6
+
+
 def test_where_all_are_heavy_one_worker_runs_them(tmp_path: Path) -> None:
     lines = order(tmp_path, {"heavy_1": 0, "heavy_2": 0, "heavy_3": 0})
     assert len({line[1] for line in lines if line[1] != "end"}) == 1
@@ -90,4 +102,4 @@ def test_a_worker_that_dies_is_reported_and_ends_the_run(tmp_path: Path, dies: s
 
 
 def test_the_files_of_the_table_exist() -> None:
-    assert not [name for name in SECONDS if not (ROOT / name).is_file()]
+    assert not [name for name in (*SECONDS, *HEAVY, *WAITING) if not (ROOT / name).is_file()]
