@@ -15,11 +15,11 @@ from typing import Annotated, Any, Literal, get_args, get_origin
 
 from proxy.config.checks import Fault, Path
 from proxy.config.schema import Settings
-from proxy.config.setting_types import Bounds, Form, Section, Size, is_section, keys_of, others_of
+from proxy.config.setting_types import Bounds, Parsed, Section, Size, is_section, keys_of, others_of
 from proxy.config.suggestions import nearest, one_of, quoted, suggestion
 
 _QUOTED = re.compile(r"""^(?:'(?:[^'\\]|\\.)*'|"(?:[^"\\]|\\.)*") """)
-"""The value, with which the sentence of a Form begins."""
+"""The value, with which the sentence of a `Parsed` begins."""
 
 
 _HINTS_MAX = 200
@@ -148,9 +148,9 @@ class _Reader:
                     return self._refuse(path, f"{name} must have at least {least} {unit}{'' if least == 1 else 's'}")
                 if len(value) > most:
                     return self._refuse(path, f"{name} must have at most {most} {unit}{'' if most == 1 else 's'}")
-            case Form(normalise):
+            case Parsed(parse):
                 try:
-                    return normalise(value)
+                    return parse(value)
                 except ValueError as error:
                     reason = str(error)
                     without_value = _QUOTED.sub("", reason)

@@ -82,11 +82,11 @@ class Size:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
-    """The form of a text: `normalise` returns it in its one spelling. Raises ValueError, with a sentence without
-    its subject, which may begin with the quoted text."""
+class Parsed:
+    """The form of a text: `parse` returns it in its one spelling. It raises ValueError with a sentence without its
+    subject, which may begin with the quoted text."""
 
-    normalise: Callable[[str], str]
+    parse: Callable[[str], str]
 
 
 def _address(text: str) -> str:
@@ -142,11 +142,11 @@ Weight = Annotated[float, Bounds(at_least=0, at_most=100)]
 Steps = Annotated[tuple[Seconds, ...], Size(at_least=1, at_most=20)]
 Extra = Annotated[int, Bounds(at_least=0, at_most=100)]
 Port = Annotated[int, Bounds(at_least=0, at_most=65535)]
-Address = Annotated[str, Form(_address)]
-Host = Annotated[str, Form(hostnames.host)]
-Suffix = Annotated[str, Form(_suffix)]
-Command = Annotated[str, Form(_command)]
-Text = Annotated[str, Size(at_most=255), Form(_printable)]
-Page = Annotated[str, Form(_page)]
+Address = Annotated[str, Parsed(_address)]
+Host = Annotated[str, Parsed(hostnames.host)]
+Suffix = Annotated[str, Parsed(_suffix)]
+Command = Annotated[str, Parsed(_command)]
+Text = Annotated[str, Size(at_most=255), Parsed(_printable)]
+Page = Annotated[str, Parsed(_page)]
 Url = Annotated[str, Size(at_least=1, at_most=2000)]
-RelayName = Annotated[str, Form(_relay_name)]
+RelayName = Annotated[str, Parsed(_relay_name)]
