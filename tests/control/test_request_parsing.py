@@ -6,6 +6,7 @@ import asyncio
 import gzip
 import io
 import math
+from importlib.util import find_spec
 
 import pytest
 from aiohttp import ClientSession
@@ -33,7 +34,8 @@ async def test_I6_a_compressed_body_is_refused(api: ClientSession, world: World,
     """Nobody of ours sends one, and it may unpack to any size."""
     body = gzip.compress(b'{"action": "direct"}')
     async with api.put(SITE, data=body, headers={**JSON, "Content-Encoding": coding}) as answer:
-        assert answer.status == 415
+        # aiohttp itself refuses, with 400, what it has no library to unpack: that for br comes with mitmproxy.
+        assert answer.status == (415 if coding != "br" or find_spec("brotli") else 400)
     assert world.overrides == {}
 
 

@@ -39,7 +39,10 @@ def test_the_script_prints_each_package_once_and_needs_nothing() -> None:
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-@pytest.mark.parametrize(("ci", "code"), [("", 0), ("true", 1)])
+@pytest.mark.parametrize(
+    ("ci", "code"),
+    [("", 0), pytest.param("true", 1, marks=pytest.mark.inspection)],  # in CI, inspection has to run too
+)
 def test_a_missing_program_skips_here_and_fails_in_ci(tmp_path: Path, ci: str, code: int, workers: int) -> None:
     sample = tmp_path / "test_sample.py"
     sample.write_text(SAMPLE)
