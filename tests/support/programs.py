@@ -26,6 +26,7 @@ PACKAGES = {
     "ssh": "openssh-client",
     "ssh-keygen": "openssh-client",
     "sshd": "openssh-server",
+    "strace": "strace",
     "stunnel": "stunnel4",
     "tinyproxy": "tinyproxy",
     "unshare": "util-linux",
