@@ -21,7 +21,7 @@ UNKNOWN_NETWORK = NetworkId("unknown")
 @lru_cache(maxsize=4096)
 def literal(host: str) -> IPAddress | None:
     """The address that a canonical host is, or None when it is a name."""
-    if not (host[-1].isdigit() or ":" in host):
+    if not (host[-1:].isdigit() or ":" in host):
         return None  # the usual case, without the cost of an exception
     try:
         return ipaddress.ip_address(host)
@@ -48,14 +48,17 @@ class Destination:
 
     host: str
     port: int
+    address: IPAddress | None = field(init=False, repr=False, compare=False)
+    """The address when the host is a literal, else None."""
 
-    @property
-    def address(self) -> IPAddress | None:
-        """The address when the host is a literal, else None."""
-        return literal(self.host)
+    def __init__(self, host: str, port: int) -> None:
+        # Written out, and not in __post_init__: a destination is made for every connection, and asked five times.
+        object.__setattr__(self, "host", host)
+        object.__setattr__(self, "port", port)
+        object.__setattr__(self, "address", literal(host))
 
     def __str__(self) -> str:
-        return f"{bracketed(self.host)}:{self.port}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
 class Inbound(StrEnum):

@@ -1,5 +1,10 @@
 from __future__ import annotations
 
+import copy
+import pickle
+from dataclasses import FrozenInstanceError, replace
+from ipaddress import ip_address
+
 import pytest
 
 from proxy.model import (
@@ -36,6 +41,18 @@ def outcome(*attempts: Attempt) -> Outcome:
 def test_a_destination_as_text_and_back(host: str, text: str) -> None:
     assert str(Destination(host, 443)) == text == f"{bracketed(host)}:443"
     assert host_and_port(text) == (host, "443")
+
+
+def test_the_address_of_a_destination_is_known_from_its_host_alone() -> None:
+    name, address = Destination("a.test", 443), Destination("192.0.2.1", 443)
+    assert (name.address, address.address) == (None, ip_address("192.0.2.1"))
+    assert (replace(address, host="a.test"), replace(name, host="::1").address) == (name, ip_address("::1"))
+    assert repr(address) == "Destination(host='192.0.2.1', port=443)"
+    assert hash(address) == hash(Destination("192.0.2.1", 443))
+    with pytest.raises(FrozenInstanceError):
+        address.host = "a.test"  # type: ignore[misc]  # what is tested
+    for again in (copy.deepcopy(address), pickle.loads(pickle.dumps(address))):
+        assert (again, again.address) == (address, address.address)
 
 
 def test_what_the_system_says_of_a_failure() -> None:
