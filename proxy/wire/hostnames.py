@@ -10,9 +10,14 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable
 from functools import lru_cache
+from typing import ParamSpec, TypeVar, cast
 
 from proxy.model import Destination
+
+P = ParamSpec("P")
+T = TypeVar("T")
 
 HOST_LIMIT = 253
 """Characters of a name without its trailing dot (RFC 1035 section 2.3.4, as text)."""
@@ -33,6 +38,13 @@ _NUMBER = re.compile(r"(?:[0-9]+|0x[0-9a-f]*)\Z")
 _DECIMAL_PORT = re.compile(r"[1-9][0-9]{0,4}\Z")
 
 
+def _cached(function: Callable[P, T]) -> Callable[P, T]:
+    """The function with a memory for its latest results, since a page asks for few names many times. A text that is
+    refused is not kept, so what is kept is short: at most 2 MiB in all."""
+    return cast("Callable[P, T]", lru_cache(maxsize=4096)(function))
+
+
+@_cached
 def host(text: str | bytes) -> str:
     """The canonical spelling of a name or an address; bytes are taken as UTF-8.
 
@@ -46,9 +58,19 @@ def host(text: str | bytes) -> str:
             text = text.decode()
         except UnicodeDecodeError:
             raise ValueError(f"{_shown(text)} is not a host name: not UTF-8") from None
-    return _canonical(text)
+    name = text.lower() if text.isascii() else _to_ascii(text)
+    if ":" in name or name.startswith("["):
+        return _ipv6(name)
+    name = name.removesuffix(".")
+    if _NAME.match(name) is None or len(name) > HOST_LIMIT:
+        raise ValueError(f"{_shown(text)} is not a host name: {_fault(name)}")
+    last = name.rpartition(".")[2]
+    if _NUMBER.match(last) is not None:
+        return _ipv4(name)
+    return name
 
 
+@_cached
 def port(text: str | bytes | int) -> int:
     """A port from 1 to 65535. Raises ValueError; text must be plain decimal digits without a leading zero."""
     if isinstance(text, int):
@@ -71,11 +93,13 @@ def middle(name: bytes) -> int:
     return len(b".".join(labels[:place])) + bool(place) + (len(labels[place]) + 1) // 2
 
 
+@_cached
 def destination(host_text: str | bytes, port_text: str | bytes | int) -> Destination:
     """Both in canonical spelling. Raises ValueError."""
     return Destination(host(host_text), port(port_text))
 
 
+@_cached
 def authority(text: str | bytes, default_port: int | None = None) -> Destination:
     """What `host:port`, `[v6]:port` or, with a default port, the host alone says.
 
@@ -95,21 +119,7 @@ def authority(text: str | bytes, default_port: int | None = None) -> Destination
         return Destination(host(text), default_port)
     if ":" in name and not (name.startswith("[") and name.endswith("]")):
         raise ValueError(f"{_shown(text)} is not host:port; write an IPv6 address in brackets")
-    return destination(name, port_text)
-
-
-@lru_cache(maxsize=4096)  # a page asks for few names many times; at most 1 MiB of text
-def _canonical(text: str) -> str:
-    name = text.lower() if text.isascii() else _to_ascii(text)
-    if ":" in name or name.startswith("["):
-        return _ipv6(name)
-    name = name.removesuffix(".")
-    if _NAME.match(name) is None or len(name) > HOST_LIMIT:
-        raise ValueError(f"{_shown(text)} is not a host name: {_fault(name)}")
-    last = name.rpartition(".")[2]
-    if _NUMBER.match(last) is not None:
-        return _ipv4(name)
-    return name
+    return Destination(host(name), port(port_text))
 
 
 def _to_ascii(text: str) -> str:
