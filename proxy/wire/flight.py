@@ -21,6 +21,7 @@ NAME_LIMIT = 64 * 1024
 
 _SAFE = ("GET", "HEAD", "OPTIONS")
 _METHODS = tuple(f"{method} ".encode() for method in (*_SAFE, "POST", "PUT", "DELETE", "PATCH", "TRACE", "CONNECT"))
+_METHOD_BEGINNINGS = frozenset(method[:size] for method in _METHODS for size in range(1, len(method)))
 _REQUEST_LINE = re.compile(rb"([A-Z]+) [\x21-\x7e]+ HTTP/1\.[01]\r\n")
 _FIELD = re.compile(rb"([!#$%&'*+.^_`|~0-9A-Za-z-]+):[ \t]*([^\r\n\0]*)\Z")
 _BODY_FIELDS = (b"content-length", b"transfer-encoding", b"expect")
@@ -99,25 +100,22 @@ class Flight:
 
     def _read(self) -> None:
         if self.data[0] == 0x16:
-            self._read_hello()
-        elif any(method.startswith(self.data[: len(method)]) for method in _METHODS):
+            try:
+                hello = parse_client_hello(self.data)
+            except ValueError:
+                self._is_opaque()
+                return
+            self.protocol = Protocol.TLS
+            if hello is not None:
+                self.complete = True
+                self.server_name = hello.server_name
+                self.ech = hello.ech
+                self.replayable = not hello.early_data and hello.size == len(self.data)
+        elif self.data.startswith(_METHODS) or self.data in _METHOD_BEGINNINGS:
             self.protocol = Protocol.HTTP
             self.replayable = self._read_heads()
         else:
             self._is_opaque()
-
-    def _read_hello(self) -> None:
-        try:
-            hello = parse_client_hello(self.data)
-        except ValueError:
-            self._is_opaque()
-            return
-        self.protocol = Protocol.TLS
-        if hello is not None:
-            self.complete = True
-            self.server_name = hello.server_name
-            self.ech = hello.ech
-            self.replayable = not hello.early_data and hello.size == len(self.data)
 
     def _read_heads(self) -> bool:
         """Reads on from where the last whole head ended. True: all heads are safe ones and end with the data."""
@@ -174,12 +172,10 @@ def _read_head(head: bytes) -> tuple[bool, str | None]:
             hosts.append(field[2].rstrip(b" \t"))
         elif name in _BODY_FIELDS:
             safe = False
-    return safe, _name_of(hosts[0]) if len(hosts) == 1 else None
-
-
-def _name_of(host_field: bytes) -> str | None:
+    if len(hosts) != 1:
+        return safe, None
     try:
-        found = names.authority(host_field, 80)
+        found = names.authority(hosts[0], 80)
     except ValueError:
-        return None
-    return found.host if found.address is None else None
+        return safe, None
+    return safe, found.host if found.address is None else None

@@ -11,7 +11,9 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from enum import StrEnum
+from typing import NamedTuple
 
+from proxy.model import literal
 from proxy.wire import hostnames as names
 
 HELLO_LIMIT = 64 * 1024
@@ -31,6 +33,8 @@ _HEADER = 5  # type, version (2), length (2)
 _BEFORE_BODY = 4  # of a handshake message: type, length (3)
 _BEFORE_NAME = 4 + 5  # of an extension: type, length; of the list: length (2), kind, length (2)
 _EXTENSION = struct.Struct("!HH")  # type, length
+_LENGTH = struct.Struct("!H")
+_TOO_LONG = "a TLS field longer than what holds it"
 _ALERT, _HANDSHAKE = 0x15, 0x16
 _WARNING, _UNRECOGNIZED_NAME = 1, 112
 _CLIENT_HELLO, _SERVER_HELLO = 1, 2
@@ -57,8 +61,7 @@ class ClientHello:
     size: int  # bytes of input it took, record headers included
 
 
-@dataclass(frozen=True, slots=True)
-class _Hello:
+class _Hello(NamedTuple):
     """The parts of a ClientHello; fields that are only copied stay joined."""
 
     version: bytes
@@ -127,7 +130,7 @@ def sni_offset(hello: bytes) -> int | None:
     start = len(message) - sum(4 + len(body) for body in extensions.values())  # they stand last
     for kind, body in extensions.items():
         if kind == _SERVER_NAME and _read_server_name(body) is not None:
-            name, _ = _vector(body, 3, 2)  # behind the list's length and the name's kind
+            name = body[5 : 5 + int.from_bytes(body[3:5], "big")]  # behind the lengths of list and name, and its kind
             return _place(hello, _BEFORE_BODY + start + _BEFORE_NAME + names.middle(name))
         start += 4 + len(body)
     return None
@@ -216,36 +219,36 @@ def _record_end(data: bytes, position: int) -> int | None:
 
 
 def _cut(message: bytes) -> _Hello:
-    version, session_start = message[:2], 34  # behind the random
-    if len(message) < 35 or version[0] != 3:
+    end = len(message)
+    if end < 35 or message[0] != 3:
         raise ValueError("a ClientHello of another protocol version")
-    session_id, suites_start = _vector(message, session_start, 1)
-    suites, compression_start = _vector(message, suites_start, 2)
-    compression, end = _vector(message, compression_start, 1)
-    if len(session_id) > 32 or len(suites) < 2 or len(suites) % 2 or not compression:
+    try:
+        suites = 35 + message[34]  # where they begin: behind version, random, and the session id with its length
+        compression = suites + 2 + _LENGTH.unpack_from(message, suites)[0]
+        position = compression + 1 + message[compression]
+    except (IndexError, struct.error):
+        raise ValueError(_TOO_LONG) from None
+    if position > end:
+        raise ValueError(_TOO_LONG)
+    if suites > 35 + 32 or compression < suites + 4 or (compression - suites) % 2 or position == compression + 1:
         raise ValueError("a ClientHello with a field of a forbidden length")
-    choices = message[suites_start:end]
-    if end == len(message):
+    version, session_id, choices = message[:2], message[35:suites], message[suites:position]
+    if position == end:
         return _Hello(version, session_id, choices, None)
-    block, end = _vector(message, end, 2)
-    if end != len(message):
-        raise ValueError("a ClientHello with bytes behind its extensions")
-    return _Hello(version, session_id, choices, _extensions(block))
-
-
-def _extensions(block: bytes) -> dict[int, bytes]:
-    found: dict[int, bytes] = {}
-    position, end = 0, len(block)
+    if end - position < 2 or _LENGTH.unpack_from(message, position)[0] != end - position - 2:
+        raise ValueError("a ClientHello with more or less than its extensions at its end")
+    position += 2
+    extensions: dict[int, bytes] = {}
     while position + 4 <= end:
-        kind, size = _EXTENSION.unpack_from(block, position)
+        kind, size = _EXTENSION.unpack_from(message, position)
+        if kind in extensions:
+            raise ValueError("a ClientHello with the same extension twice")
         start = position + 4
         position = start + size
-        if kind in found:
-            raise ValueError("a ClientHello with the same extension twice")
-        found[kind] = block[start:position]
+        extensions[kind] = message[start:position]
     if position != end:
         raise ValueError("a TLS extension longer than what holds it")
-    return found
+    return _Hello(version, session_id, choices, extensions)
 
 
 def _place(data: bytes, offset: int) -> int:
@@ -269,34 +272,31 @@ def _first_time(extensions: dict[int, bytes]) -> Iterator[bytes]:
 
 def _read_server_name(body: bytes) -> str | None:
     """The first host_name of the list. An address is none (RFC 6066 section 3), nor is what no resolver would take."""
-    block, end = _vector(body, 0, 2)
-    if end != len(body) or block[:1] != b"\x00":
+    end = 2 + int.from_bytes(body[:2], "big")  # of the list
+    if not 2 <= end <= len(body):
+        raise ValueError(_TOO_LONG)
+    if end < len(body) or body[2:3] != b"\x00":
         return None
-    text, _ = _vector(block, 1, 2)
+    end = 5 + int.from_bytes(body[3:5], "big")  # of the name
+    if not 5 <= end <= len(body):
+        raise ValueError(_TOO_LONG)
     try:
-        found = names.destination(text, 443)
+        host = names.host(body[5:end])
     except ValueError:
         return None
-    return found.host if found.address is None else None
+    return host if literal(host) is None else None
 
 
 def _read_alpn(body: bytes) -> tuple[str, ...]:
-    block, _ = _vector(body, 0, 2)
+    position, end = 2, 2 + int.from_bytes(body[:2], "big")
     protocols = []
-    position = 0
-    while position < len(block):
-        protocol, position = _vector(block, position, 1)
-        protocols.append(protocol.decode("latin-1"))
+    while position < min(end, len(body)):
+        start = position + 1
+        position = start + body[position]
+        protocols.append(body[start:position].decode("latin-1"))
+    if position != end or end > len(body):
+        raise ValueError(_TOO_LONG)
     return tuple(protocols)
-
-
-def _vector(data: bytes, position: int, width: int) -> tuple[bytes, int]:
-    """The bytes behind a length of `width` bytes at `position`, and where they end. Raises ValueError past the end."""
-    start = position + width
-    end = start + int.from_bytes(data[position:start], "big")
-    if start > len(data) or end > len(data):
-        raise ValueError("a TLS field longer than what holds it")
-    return data[start:end], end
 
 
 def _with_length(data: bytes, width: int) -> bytes:
