@@ -9,13 +9,18 @@ and 4a notes of Ying-Da Lee.
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import wraps
+from typing import Concatenate, ParamSpec
 
 from proxy.model import Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.wire import hostnames as names
 from proxy.wire.reader import Parser, Reader, T
+
+P = ParamSpec("P")
 
 NO_AUTH = 0x00
 PASSWORD = 0x02
@@ -110,11 +115,12 @@ def read_socks4(reader: Reader) -> Parser[Socks4Request]:
     user_id = yield from _until_nul(reader, "user id")
     address = head[4:8]
     is_4a = address[:3] == b"\0\0\0" and address[3] != 0  # 0.0.0.x: a name follows
-    host: str | bytes = str(ipaddress.IPv4Address(address))
     if is_4a:
         host = yield from _until_nul(reader, "host name")
     elif address == b"\0\0\0\0":
         raise _socks4_error("a SOCKS4 request for 0.0.0.0")
+    else:
+        host = ".".join(map(str, address)).encode()
     try:
         destination = names.destination(host, int.from_bytes(head[2:4], "big"))
     except ValueError as error:
@@ -152,20 +158,21 @@ def read_socks5_request(reader: Reader) -> Parser[Destination]:
         raise _socks5_error("a SOCKS5 request with a wrong version or reserved byte", Socks5Reply.FAILED)
     if command != _CONNECT:
         raise _socks5_error(f"SOCKS5 command {command}: only CONNECT is served", Socks5Reply.NO_SUCH_COMMAND)
-    if kind == _IPV4:
-        host: str | bytes = str(ipaddress.IPv4Address((yield from reader.exactly(4))))
-    elif kind == _IPV6:
-        host = str(ipaddress.IPv6Address((yield from reader.exactly(16))))
-    elif kind == _NAME:
+    if kind == _NAME:
         (size,) = yield from reader.exactly(1)
-        host = yield from reader.exactly(size)
+    elif kind in (_IPV4, _IPV6):
+        size = 4 if kind == _IPV4 else 16
     else:
         raise _socks5_error(f"SOCKS5 address type {kind}", Socks5Reply.NO_SUCH_ADDRESS_TYPE)
-    port = int.from_bytes((yield from reader.exactly(2)), "big")
-    try:
-        host = names.host(host)
-    except ValueError as error:
-        raise _socks5_error(str(error), Socks5Reply.HOST_UNREACHABLE) from None
+    field = yield from reader.exactly(size + 2)
+    name, port = field[:size], int.from_bytes(field[size:], "big")
+    if kind == _IPV4:
+        host = ".".join(map(str, name))
+    else:
+        try:
+            host = names.host(name if kind == _NAME else str(ipaddress.IPv6Address(name)))
+        except ValueError as error:
+            raise _socks5_error(str(error), Socks5Reply.HOST_UNREACHABLE) from None
     if port == 0:
         raise _socks5_error("a SOCKS5 request for port 0", Socks5Reply.FAILED)
     return Destination(host, port)
@@ -188,14 +195,30 @@ def _socks5_error(message: str, code: Socks5Reply) -> PeerError:
 # -- what we ask of relays ---------------------------------------------------------------------------------------------
 
 
+def _from_relay(parser: Callable[Concatenate[Reader, P], Parser[T]]) -> Callable[Concatenate[Reader, P], Parser[T]]:
+    """The same parser, where a peer that ends too early is a relay that broke off."""
+
+    @wraps(parser)
+    def reading(reader: Reader, /, *args: P.args, **kwargs: P.kwargs) -> Parser[T]:
+        try:
+            return (yield from parser(reader, *args, **kwargs))
+        except PeerError:
+            text = "the relay closed the connection during the handshake"
+            evidence: Evidence = {"relay": Symptom.EOF}
+            raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN, evidence=evidence) from None
+
+    return reading
+
+
 def socks5_greeting(with_password: bool) -> bytes:
     """Our offer. Where there is a password the relay may still let us in without."""
     return bytes((5, 2, NO_AUTH, PASSWORD)) if with_password else bytes((5, 1, NO_AUTH))
 
 
+@_from_relay
 def read_socks5_method(reader: Reader, *, with_password: bool = True) -> Parser[int]:
     """The relay's choice, NO_AUTH or PASSWORD. Raises DialError, also for PASSWORD when it was not offered."""
-    version, method = yield from _from_relay(reader.exactly(2))
+    version, method = yield from reader.exactly(2)
     if version != 5:
         raise _relay_error(f"the relay does not speak SOCKS5: its first byte is 0x{version:02x}", Symptom.RELAY_GARBAGE)
     if method == _NO_METHOD:
@@ -218,9 +241,10 @@ def socks5_credentials(user: str, password: str) -> bytes:
     return b"\x01" + b"".join(bytes((len(field),)) + field for field in pair)
 
 
+@_from_relay
 def read_socks5_auth(reader: Reader) -> Parser[None]:
     """The relay's word on our credentials. Raises DialError unless it is yes."""
-    version, status = yield from _from_relay(reader.exactly(2))
+    version, status = yield from reader.exactly(2)
     if version != 1:
         raise _relay_error(f"the relay answered the authentication with version {version}", Symptom.RELAY_GARBAGE)
     if status != 0:
@@ -240,22 +264,23 @@ def socks5_connect(destination: Destination) -> bytes:
     return bytes((5, _CONNECT, 0)) + target + destination.port.to_bytes(2, "big")
 
 
+@_from_relay
 def read_socks5_reply(reader: Reader) -> Parser[None]:
     """The relay's word on our CONNECT, to its last byte. Raises DialError unless it is yes."""
-    version, code = yield from _from_relay(reader.exactly(2))
+    version, code = yield from reader.exactly(2)
     if version != 5:
         raise _relay_error(f"the relay answered with SOCKS version {version}", Symptom.RELAY_GARBAGE)
     if code != Socks5Reply.GRANTED:  # at once: some relays send no more than this
         meaning = _MEANING.get(code, "unassigned code")
         raise _relay_error(f"the relay refused: {meaning} (SOCKS5 reply {code})", Symptom.RELAY_REFUSED)
-    _, kind = yield from _from_relay(reader.exactly(2))
+    _, kind = yield from reader.exactly(2)
     if kind == _NAME:
-        (size,) = yield from _from_relay(reader.exactly(1))
+        (size,) = yield from reader.exactly(1)
     elif kind in (_IPV4, _IPV6):
         size = 4 if kind == _IPV4 else 16
     else:
         raise _relay_error(f"the relay answered with address type {kind}", Symptom.RELAY_GARBAGE)
-    yield from _from_relay(reader.exactly(size + 2))
+    yield from reader.exactly(size + 2)
 
 
 def socks4a_connect(destination: Destination, user: str = "") -> bytes:
@@ -276,9 +301,10 @@ def socks4_connect(destination: Destination, user: str = "") -> bytes:
     return _socks4_head(destination.port, address.packed, user)
 
 
+@_from_relay
 def read_socks4_reply(reader: Reader) -> Parser[None]:
     """The relay's word on our CONNECT. Raises DialError unless it is yes."""
-    version, code = yield from _from_relay(reader.exactly(2))
+    version, code = yield from reader.exactly(2)
     if version != 0 or not 0x5A <= code <= 0x5D:
         raise _relay_error(
             f"the relay does not speak SOCKS4: its answer begins with {version:02x} {code:02x}", Symptom.RELAY_GARBAGE
@@ -287,7 +313,7 @@ def read_socks4_reply(reader: Reader) -> Parser[None]:
         raise _relay_error(f"the relay rejects the user id (SOCKS4 reply {code})", Symptom.RELAY_AUTH)
     if code == 0x5B:
         raise _relay_error("the relay refused or failed (SOCKS4 reply 91)", Symptom.RELAY_REFUSED)
-    yield from _from_relay(reader.exactly(6))
+    yield from reader.exactly(6)
 
 
 def _socks4_head(port: int, address: bytes, user: str) -> bytes:
@@ -295,16 +321,6 @@ def _socks4_head(port: int, address: bytes, user: str) -> bytes:
     if b"\0" in user_id or len(user_id) > FIELD_LIMIT:
         raise ValueError(f"SOCKS4 takes a user id of at most {FIELD_LIMIT} bytes, without NUL")
     return bytes((4, _CONNECT)) + port.to_bytes(2, "big") + address + user_id + b"\0"
-
-
-def _from_relay(parser: Parser[T]) -> Parser[T]:
-    """The same, where a peer that ends too early is a relay that broke off."""
-    try:
-        return (yield from parser)
-    except PeerError:
-        text = "the relay closed the connection during the handshake"
-        evidence: Evidence = {"relay": Symptom.EOF}
-        raise DialError(text, stage=Stage.RELAY, symptom=Symptom.RELAY_DOWN, evidence=evidence) from None
 
 
 def _relay_error(message: str, symptom: Symptom) -> DialError:
