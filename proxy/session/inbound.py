@@ -25,7 +25,8 @@ from proxy.wire.reader import Reader
 from proxy.wire.sniff import Family
 
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
-
+_SOCKS5_GRANTED = socks.socks5_reply(socks.Socks5Reply.GRANTED)
+_SOCKS4_GRANTED = socks.socks4_reply(granted=True)
 
 OWN_NAME = "byway.internal"
 """The name under which a browser reaches us through the proxy."""
@@ -66,9 +67,9 @@ class TunnelRequest:
     def accepted(self) -> bytes:
         match self.inbound:
             case Inbound.SOCKS5:
-                return socks.socks5_reply(socks.Socks5Reply.GRANTED)
+                return _SOCKS5_GRANTED
             case Inbound.SOCKS4 | Inbound.SOCKS4A:
-                return socks.socks4_reply(granted=True)
+                return _SOCKS4_GRANTED
             case _:
                 return _ESTABLISHED
 
@@ -144,6 +145,8 @@ class InboundHandshake:
         self._limits = limits
         self._credentials = credentials
         self._is_ours = is_ours
+        self._socks5_method = socks.NO_AUTH if credentials is None else socks.PASSWORD
+        self._socks5_choice = socks.socks5_method(self._socks5_method)
 
     async def read(self, client: SocketStream, reader: Reader) -> InboundRequest | None:
         """Reads the first request of a connection. Returns None when the client left, or sent nothing in time. Raises
@@ -151,7 +154,11 @@ class InboundHandshake:
         family: Family | None = None
         try:
             with deadline(self._limits.head_timeout_s):
-                family = sniff.sniff(await read_with(client, reader, reader.peek()))
+                if not reader:
+                    reader.receive_data(await client.receive())
+                if not reader:
+                    return None
+                family = sniff.sniff(reader[0])
                 match family:
                     case Family.HTTP:
                         return await self._http(client, reader)
@@ -166,11 +173,14 @@ class InboundHandshake:
 
     async def next_request(self, client: SocketStream, reader: Reader) -> InboundRequest | None:
         """Reads the next request on a kept-alive HTTP connection; returns None and raises PeerError as `read` does."""
-        try:
-            with deadline(self._limits.keep_alive_s):
-                await read_with(client, reader, reader.peek())
-        except (TimeoutError, PeerError):
-            return None  # an idle client that leaves, or sends no HTTP, needs no reply
+        if not reader:
+            try:
+                with deadline(self._limits.keep_alive_s):
+                    reader.receive_data(await client.receive())
+            except TimeoutError:
+                return None  # an idle client needs no reply
+            if not reader:
+                return None
         try:
             with deadline(self._limits.head_timeout_s):
                 return await self._http(client, reader)
@@ -195,10 +205,9 @@ class InboundHandshake:
 
     async def _socks5(self, client: SocketStream, reader: Reader) -> TunnelRequest:
         methods = await read_with(client, reader, socks.read_socks5_methods(reader))
-        wanted = socks.NO_AUTH if self._credentials is None else socks.PASSWORD
-        if wanted not in methods:
+        if self._socks5_method not in methods:
             raise PeerError("no SOCKS5 method that this proxy accepts", reply=socks.SOCKS5_NO_METHOD)
-        await client.send(socks.socks5_method(wanted))
+        await client.send(self._socks5_choice)
         if self._credentials is not None:
             user, password = await read_with(client, reader, socks.read_socks5_credentials(reader))
             if not self._credentials.matches(user, password):

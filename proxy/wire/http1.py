@@ -9,10 +9,8 @@ offered here together.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
-from dataclasses import dataclass
 from enum import StrEnum
-from functools import lru_cache
+from typing import NamedTuple
 
 from proxy.model import Destination
 from proxy.model.errors import PeerError
@@ -21,7 +19,7 @@ from proxy.wire.http1_body import CHUNKED, LAST_CHUNK, NO_BODY, BodyKind, Framin
 from proxy.wire.http1_error import error_response, refusal
 from proxy.wire.http1_fields import (
     HEAD_LIMIT,
-    Fields,
+    NO_TOKENS,
     Headers,
     content_length,
     cut_head,
@@ -64,6 +62,7 @@ HTTPS_PORT = 443
 _VERSIONS = {"HTTP/1.1": HTTP_1_1, "HTTP/1.0": HTTP_1_0}
 _OTHER_VERSION = re.compile(r"HTTP/[0-9]\.[0-9]\Z")
 _METHOD = re.compile(r"[A-Z][A-Z0-9_-]{0,31}\Z")
+_ABSOLUTE = re.compile(r"http://([^/?]*)(.*)\Z", re.IGNORECASE | re.ASCII | re.DOTALL)
 _SCHEME = re.compile(r"([A-Za-z][A-Za-z0-9+.-]*):")
 
 _TABLE = field_table(
@@ -73,6 +72,10 @@ _TABLE = field_table(
         *("proxy", "proxy-authorization", "proxy-authenticate", "proxy-authentication-info"),
     )
 )
+_SINGLE = frozenset({"host", "content-length", "transfer-encoding", "expect", "max-forwards", "proxy-authorization"})
+_OPTIONS = frozenset({"keep-alive", "close", "upgrade"})
+"""What Connection may say without naming a field."""
+
 _NEVER_NOMINATED = frozenset({"content-length", "transfer-encoding", "host", "authorization"})
 _CLEARTEXT_HTTP2 = frozenset({"h2c", "h2"})
 
@@ -85,8 +88,7 @@ class Form(StrEnum):
     ORIGIN = "origin"  # /path, for a server, which is us
 
 
-@dataclass(frozen=True, slots=True, repr=False)
-class RequestHead:
+class RequestHead(NamedTuple):  # made in half the time of a frozen dataclass
     """One request. `headers` are all fields as received, `passed` those that go on to the server."""
 
     method: str
@@ -96,36 +98,37 @@ class RequestHead:
     version: tuple[int, int]
     headers: Headers
     passed: Headers
-    host: str  # the Host field in canonical spelling, with the port unless it is 80; "": there was none (HTTP/1.0)
+    named: Destination | None  # what the Host field says; None: there was none (HTTP/1.0)
     body: Framing
+    bodiless: bool  # not a byte follows the head
     keep_alive: bool  # the client's connection may live after this request
     expect_continue: bool  # the client waits for a 100 before it sends the body
     upgrade: str | None  # the protocols it would change to, h2c left out
     proxy_authorization: str | None
 
     @property
-    def bodiless(self) -> bool:
-        """Not a byte follows the head."""
-        return self.body.is_empty
+    def host(self) -> str:
+        """The Host field in canonical spelling, with the port unless it is 80; "": there was none (HTTP/1.0)."""
+        return "" if self.named is None else host_field(self.named)
 
     def forwarded(self) -> bytes:
         """The head in origin form, as the server gets it: always HTTP/1.1 and keeping the connection."""
-        lines = [f"{self.method} {self.target} HTTP/1.1"]
-        host = self.host if self.destination is None else host_field(self.destination)
-        if host:
-            lines.append(f"Host: {host}")
+        text = f"{self.method} {self.target} HTTP/1.1\r\n"
+        if (origin := self.destination or self.named) is not None:
+            text += f"Host: {host_field(origin)}\r\n"
         if self.upgrade is None:
-            lines.append("Connection: keep-alive")
+            text += "Connection: keep-alive\r\n"
         else:
-            lines += ("Connection: Upgrade", f"Upgrade: {self.upgrade}")
-        lines += [f"{name}: {value}" for name, value in self.passed]
+            text += f"Connection: Upgrade\r\nUpgrade: {self.upgrade}\r\n"
+        for name, value in self.passed:
+            text += f"{name}: {value}\r\n"
         if self.body.kind is BodyKind.LENGTH:
-            lines.append(f"Content-Length: {self.body.length}")
+            text += f"Content-Length: {self.body.length}\r\n"
         elif self.body.kind is BodyKind.CHUNKED:
-            lines.append("Transfer-Encoding: chunked")
+            text += "Transfer-Encoding: chunked\r\n"
         if self.expect_continue:
-            lines.append("Expect: 100-continue")
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+            text += "Expect: 100-continue\r\n"
+        return (text + "\r\n").encode("latin-1")
 
     def __repr__(self) -> str:
         return f"<RequestHead {self.method} {self.destination or self.host} {self.form}>"
@@ -158,37 +161,9 @@ def _overlong(came: bytes) -> PeerError:
 def _request_head(head: bytes) -> RequestHead:
     """Raises ValueError for what a 400 answers, PeerError for the rest."""
     lines = cut_head(head.removeprefix(b"\r\n"))  # RFC 9112 section 2.2: an empty line after the last body is usual
-    method, target, version = _request_line(lines[0] if lines else "")
-    if len(lines) > FIELD_LIMIT + 1:
-        raise refusal(431, f"This request has more than {FIELD_LIMIT} header fields.")
-    form, destination, target = _target(method, target)
-    fields = read_fields(lines[1:], _TABLE)
-    notable = fields.notable
-    options = tokens(notable.get("connection"))
-    body = _framing(version, fields)
-    if form is Form.CONNECT and not body.is_empty:
-        raise ValueError("CONNECT has no body")
-    return RequestHead(
-        method=method,
-        form=form,
-        destination=destination,
-        target=target,
-        version=version,
-        headers=tuple(fields.received),
-        passed=_passed(method, fields, options),
-        host=_host(version, fields, HTTPS_PORT if form is Form.CONNECT else HTTP_PORT),
-        body=body,
-        keep_alive=_keeps_alive(version, options, notable),
-        expect_continue="expect" in notable and _expects_continue(version, fields, body),
-        upgrade=_upgrade(version, options, notable) if "upgrade" in notable else None,
-        proxy_authorization=fields.only("proxy-authorization"),
-    )
 
-
-def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
-    """Method, target and version. Raises ValueError; PeerError for a method or a version that we do not speak."""
-    parts = line.split(" ")
-    if len(parts) != 3 or "\t" in line:
+    parts = lines[0].split(" ") if lines else []
+    if len(parts) != 3 or "\t" in lines[0]:
         raise ValueError("its first line must be METHOD URL VERSION, with one space between them")
     method, target, version_text = parts
     version = _VERSIONS.get(version_text)
@@ -200,38 +175,74 @@ def _request_line(line: str) -> tuple[str, str, tuple[int, int]]:
         raise ValueError("its method must be in capital letters")
     if method == "TRACE":  # it would show the client's cookies, and our own additions, to a script
         raise refusal(501, "This proxy does not pass on TRACE.")
-    return method, target, version
+    if len(lines) > FIELD_LIMIT + 1:
+        raise refusal(431, f"This request has more than {FIELD_LIMIT} header fields.")
 
-
-def _target(method: str, target: str) -> tuple[Form, Destination | None, str]:
-    """The form, where it leads, and the target for the server."""
+    # Names go to `names` as they were sent, in bytes: beyond ASCII they are UTF-8.
+    default_port = HTTP_PORT
+    authority: str | None = None  # as the target spells it
+    destination: Destination | None = None
     if method == "CONNECT":
-        return Form.CONNECT, _authority(_as_sent(target), None), target
-    if target.startswith("/"):
-        return Form.ORIGIN, None, _path(target)
-    if target == "*" and method == "OPTIONS":
+        form, authority, default_port = Form.CONNECT, target, HTTPS_PORT
+        destination = names.authority(authority.encode("latin-1"))
+    elif target.startswith("/"):
+        form, target = Form.ORIGIN, _path(target)
+    elif absolute := _ABSOLUTE.match(target):
+        form, authority, path = Form.ABSOLUTE, absolute[1], absolute[2]
+        if "@" in authority:  # it is never repeated, not even in the error
+            raise ValueError("its URL contains a user name or password, which must be in an Authorization header")
+        destination = names.authority(authority.encode("latin-1"), default_port)
+        if not path:  # RFC 9112 section 3.2.4
+            path = "*" if method == "OPTIONS" else "/"
+        target = _path(f"/{path}" if path[0] == "?" else path)
+    elif target == "*" and method == "OPTIONS":
         raise _no_options()
-    authority, path = _split_http(target)
-    if not path:  # RFC 9112 section 3.2.4
-        path = "*" if method == "OPTIONS" else "/"
-    elif path[0] == "?":
-        path = "/" + path
-    return Form.ABSOLUTE, _authority(_as_sent(authority), HTTP_PORT), _path(path)
-
-
-def _split_http(target: str) -> tuple[str, str]:
-    """What stands between `http://` and the path, and the path. Raises ValueError for other schemes and for user
-    information, which is never repeated, not even in the error."""
-    if target[:7].lower() != "http://":
+    else:
         raise ValueError(_why_not_http(target))
-    end = target.find("/", 7)
-    query = target.find("?", 7, end if end >= 0 else len(target))
-    if query >= 0:
-        end = query
-    authority = target[7:end] if end >= 0 else target[7:]
-    if "@" in authority:
-        raise ValueError("its URL contains a user name or password, which must be in an Authorization header")
-    return authority, target[end:] if end >= 0 else ""
+
+    received, passed, notable = read_fields(lines[1:], _TABLE, _SINGLE)
+    options = tokens(notable["connection"]) if "connection" in notable else NO_TOKENS
+    body = NO_BODY
+    if "transfer-encoding" in notable or "content-length" in notable:
+        body = _framing(version, notable)
+    bodiless = body is NO_BODY or body.is_empty
+    if form is Form.CONNECT and not bodiless:
+        raise ValueError("CONNECT has no body")
+
+    if "max-forwards" in notable:
+        passed.append(("Max-Forwards", _max_forwards(method, notable["max-forwards"])))
+    if not options <= _OPTIONS:
+        # To drop Host or Content-Length because Connection names it would change the request (hop-by-hop abuse).
+        if options & _NEVER_NOMINATED:
+            raise ValueError("Connection names a header that must not be dropped")
+        passed = without(passed, options)
+
+    if (host := notable.get("host")) is None:
+        if version != HTTP_1_0:
+            raise ValueError("there is no Host field")
+        named = None
+    else:  # in the usual case what the target said
+        named = destination if host == authority else names.authority(host.encode("latin-1"), default_port)
+
+    wishes = options  # old clients send Proxy-Connection instead of Connection
+    if "proxy-connection" in notable:
+        wishes = options | tokens(notable["proxy-connection"])
+    return RequestHead(
+        method=method,
+        form=form,
+        destination=destination,
+        target=target,
+        version=version,
+        headers=tuple(received),
+        passed=tuple(passed),
+        named=named,
+        body=body,
+        bodiless=bodiless,
+        keep_alive="close" not in wishes and (version == HTTP_1_1 or "keep-alive" in wishes),
+        expect_continue="expect" in notable and _expects_continue(version, notable["expect"], bodiless),
+        upgrade=_upgrade(version, options, notable["upgrade"]) if "upgrade" in notable else None,
+        proxy_authorization=notable.get("proxy-authorization"),
+    )
 
 
 def _why_not_http(target: str) -> str:
@@ -247,14 +258,6 @@ def _why_not_http(target: str) -> str:
             return "this proxy takes http:// URLs, and CONNECT for all others"
 
 
-def _as_sent(text: str) -> str | bytes:
-    """A name beyond ASCII, still in the bytes that were sent: they are UTF-8, which `names` decodes."""
-    return text if text.isascii() else text.encode("latin-1")
-
-
-_authority: Callable[[str | bytes, int | None], Destination] = lru_cache(maxsize=4096)(names.authority)
-
-
 def _path(path: str) -> str:
     """A path as the server gets it. Raises ValueError for a fragment, and for a backslash, which some take for a slash
     (in a query browsers send it). Bytes beyond ASCII, as curl sends them, are percent-encoded, which means the same."""
@@ -267,24 +270,13 @@ def _path(path: str) -> str:
     return "".join(char if char.isascii() else f"%{ord(char):02X}" for char in path)
 
 
-def _host(version: tuple[int, int], fields: Fields, default_port: int) -> str:
-    """The Host field. Raises ValueError when it is missing from HTTP/1.1, double or no host."""
-    text = fields.only("host")
-    if text is None:
-        if version == HTTP_1_0:
-            return ""
-        raise ValueError("there is no Host field")
-    return host_field(_authority(_as_sent(text), default_port))
-
-
-def _framing(version: tuple[int, int], fields: Fields) -> Framing:
+def _framing(version: tuple[int, int], notable: dict[str, str]) -> Framing:
     """Returns how the body ends (RFC 9112 section 6). Only one plain length, or only the word `chunked`, passes: raises
     ValueError for whatever two parsers could read differently, which is what request smuggling uses."""
-    coding = fields.only("transfer-encoding")
-    length = fields.only("content-length")
+    coding = notable.get("transfer-encoding")
     if coding is None:
-        return NO_BODY if length is None else Framing(BodyKind.LENGTH, content_length(length))
-    if length is not None:
+        return Framing(BodyKind.LENGTH, content_length(notable["content-length"]))
+    if "content-length" in notable:
         raise ValueError("it has both a Content-Length and a Transfer-Encoding")
     if version == HTTP_1_0:
         raise ValueError("HTTP/1.0 has no Transfer-Encoding")
@@ -293,57 +285,33 @@ def _framing(version: tuple[int, int], fields: Fields) -> Framing:
     return CHUNKED
 
 
-def _keeps_alive(version: tuple[int, int], options: frozenset[str], notable: dict[str, list[str]]) -> bool:
-    """Whether the client's connection stays open. Old clients send Proxy-Connection instead of Connection."""
-    if "proxy-connection" in notable:
-        options = options | tokens(notable["proxy-connection"])
-    if "close" in options:
-        return False
-    return version == HTTP_1_1 or "keep-alive" in options
-
-
-def _passed(method: str, fields: Fields, options: frozenset[str]) -> Headers:
-    """Returns the end-to-end fields, without those that Connection names. Raises ValueError when it names one that must
-    reach the server: dropping Host or Content-Length would change the request (hop-by-hop abuse)."""
-    passed = fields.plain
-    if "max-forwards" in fields.notable:
-        passed = [*passed, _max_forwards(method, fields)]
-    if options <= {"keep-alive", "close", "upgrade"}:
-        return tuple(passed)
-    if options & _NEVER_NOMINATED:
-        raise ValueError("Connection names a header that must not be dropped")
-    return without(passed, options)
-
-
-def _max_forwards(method: str, fields: Fields) -> tuple[str, str]:
+def _max_forwards(method: str, text: str) -> str:
     """RFC 9110 section 7.6.2: counted down for OPTIONS, of no meaning elsewhere."""
-    text = fields.only("max-forwards") or ""
     if method != "OPTIONS":
-        return "Max-Forwards", text
+        return text
     if not text.isdecimal() or len(text) > 9:
         raise ValueError("Max-Forwards is not a number")
     if int(text) == 0:
         raise _no_options()
-    return "Max-Forwards", str(int(text) - 1)
+    return str(int(text) - 1)
 
 
 def _no_options() -> PeerError:
     return refusal(501, "This proxy does not answer OPTIONS for itself.")
 
 
-def _expects_continue(version: tuple[int, int], fields: Fields, body: Framing) -> bool:
+def _expects_continue(version: tuple[int, int], expected: str, bodiless: bool) -> bool:
     """RFC 9110 section 10.1.1. Raises PeerError with a 417 for any other expectation."""
-    expected = fields.only("expect") or ""
     if expected.lower() != "100-continue":
         raise refusal(417, "This proxy supports only Expect: 100-continue.")
-    return version == HTTP_1_1 and not body.is_empty
+    return version == HTTP_1_1 and not bodiless
 
 
-def _upgrade(version: tuple[int, int], options: frozenset[str], notable: dict[str, list[str]]) -> str | None:
+def _upgrade(version: tuple[int, int], options: frozenset[str], named: str) -> str | None:
     """Returns the protocols that are passed on. HTTP/2 is not among them: requests after such an upgrade would pass
     unparsed (h2c smuggling)."""
     if version == HTTP_1_0 or "upgrade" not in options:
         return None
-    asked = [item.strip(" \t") for item in ",".join(notable["upgrade"]).split(",")]
+    asked = [item.strip(" \t") for item in named.split(",")]
     passed = [item for item in asked if item and item.lower() not in _CLEARTEXT_HTTP2]
     return ", ".join(passed) or None

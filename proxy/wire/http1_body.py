@@ -65,15 +65,12 @@ def read_body(reader: Reader, framing: Framing) -> Pieces:
     Raises PeerError, without a reply, when the peer ends before the body does, or its chunks are malformed.
     """
     match framing.kind:
-        case BodyKind.NONE:
-            return
-        case BodyKind.LENGTH:
-            yield from _counted(reader, framing.length)
+        case BodyKind.NONE | BodyKind.LENGTH:
+            return _counted(reader, framing.length)
         case BodyKind.CHUNKED:
-            yield from _gathered(_chunks(reader))
+            return _gathered(_chunks(reader))
         case BodyKind.UNTIL_EOF:
-            while piece := (yield from reader.some(PIECE)):
-                yield piece
+            return _until_eof(reader)
 
 
 def encode_chunk(piece: bytes) -> bytes:
@@ -83,39 +80,43 @@ def encode_chunk(piece: bytes) -> bytes:
 
 def _counted(reader: Reader, left: int) -> Pieces:
     while left:
-        piece = yield from reader.some(min(left, PIECE))
-        if not piece:
+        if reader:
+            piece = reader.take(min(left, PIECE))
+            left -= len(piece)
+            yield piece
+        elif reader.ended:
             raise PeerError(f"the peer closed {left} bytes before the end of its body")
-        left -= len(piece)
+        else:
+            yield None
+
+
+def _until_eof(reader: Reader) -> Pieces:
+    while piece := (yield from reader.some(PIECE)):
         yield piece
 
 
 def _chunks(reader: Reader) -> Pieces:
     """The content of each chunk as it comes, then the end of the trailers."""
-    while size := (yield from _chunk_size(reader)):
+    overlong = PeerError(f"a chunk's size line is longer than {CHUNK_LINE_LIMIT} bytes")
+    while True:
+        line = yield from reader.until(b"\n", limit=CHUNK_LINE_LIMIT, overlong=overlong)
+        match = _CHUNK_LINE.match(line)
+        if match is None:
+            raise PeerError("a chunk's size line is malformed")
+        size = int(match[1], 16)
+        if not size:
+            break
         yield from _counted(reader, size)
         if (yield from reader.exactly(2)) != b"\r\n":
             raise PeerError("a chunk does not end where its size says")
     yield from _skip_trailers(reader)
 
 
-def _chunk_size(reader: Reader) -> Generator[None, None, int]:
-    overlong = PeerError(f"a chunk's size line is longer than {CHUNK_LINE_LIMIT} bytes")
-    line = yield from reader.until(b"\n", limit=CHUNK_LINE_LIMIT, overlong=overlong)
-    match = _CHUNK_LINE.match(line)
-    if match is None:
-        raise PeerError("a chunk's size line is malformed")
-    return int(match[1], 16)
-
-
 def _skip_trailers(reader: Reader) -> Generator[None, None, None]:
     """Trailers are dropped: what they hold came too late to be checked (RFC 9110 section 6.5.1)."""
     left = TRAILER_LIMIT
-    while True:
-        overlong = PeerError(f"the trailers are longer than {TRAILER_LIMIT} bytes")
-        line = yield from reader.until(b"\n", limit=left, overlong=overlong)
-        if line == b"\r\n":
-            return
+    overlong = PeerError(f"the trailers are longer than {TRAILER_LIMIT} bytes")
+    while (line := (yield from reader.until(b"\n", limit=left, overlong=overlong))) != b"\r\n":
         if not line.endswith(b"\r\n"):
             raise PeerError("a trailer line does not end in CRLF")
         left -= len(line)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 
 Headers = tuple[tuple[str, str], ...]
 """Name and value of each field in order, as latin-1 text; names in the spelling that was sent."""
@@ -41,24 +40,6 @@ def field_table(notable: Iterable[str]) -> Mapping[str, str]:
     return table | {spelling: name for name in notable for spelling in (name, name.title())}
 
 
-@dataclass(slots=True)  # not frozen: it lives no longer than the parsing of a head, and is made for each
-class Fields:
-    """The fields of one head. `plain` are those a proxy only passes on, `notable` the values of the others by key."""
-
-    received: list[tuple[str, str]]
-    plain: list[tuple[str, str]]
-    notable: dict[str, list[str]]
-
-    def only(self, key: str) -> str | None:
-        """The value of a field that may occur once. Raises ValueError when it occurs twice."""
-        values = self.notable.get(key)
-        if values is None:
-            return None
-        if len(values) > 1:
-            raise ValueError(f"there are two {key.title()} fields")
-        return values[0]
-
-
 def cut_head(head: bytes) -> list[str]:
     """Its lines without their CRLF and without the empty one that ends it.
 
@@ -70,48 +51,50 @@ def cut_head(head: bytes) -> list[str]:
     return lines[:-2]
 
 
-def read_fields(lines: list[str], table: Mapping[str, str], *, lenient: bool = False) -> Fields:
-    """Sorts field lines by `table`, made by `field_table`. A lenient reading drops blanks before the colon, as
-    RFC 9112 section 5.1 wants it for answers. Raises ValueError."""
+def read_fields(
+    lines: list[str], table: Mapping[str, str], single: frozenset[str], *, lenient: bool = False
+) -> tuple[list[tuple[str, str]], list[tuple[str, str]], dict[str, str]]:
+    """Sorts field lines by `table`, made by `field_table`: returns all fields, those that a proxy only passes on, and
+    the values of the others by key. The values of a field that occurs twice become one list (RFC 9110 section 5.3). A
+    lenient reading drops blanks before the colon, as RFC 9112 section 5.1 wants it for answers. Raises ValueError, also
+    for a second field with a key of `single`."""
     received: list[tuple[str, str]] = []
     plain: list[tuple[str, str]] = []
-    notable: dict[str, list[str]] = {}
+    notable: dict[str, str] = {}
     for line in lines:
         name, colon, value = line.partition(":")
         if not colon:
             raise ValueError("a header line has no colon")
         key = table.get(name)
         if key is None:
-            name = name.rstrip(" \t") if lenient else name
-            key = _key(name, table)
-        field = (name, value.strip(" \t"))
+            if lenient:
+                name = name.rstrip(" \t")
+            if _TOKEN.match(name) is None:
+                raise ValueError("a header name is empty or holds a character that no name may have")
+            key = table.get(name.lower(), PLAIN)
+        value = value.strip(" \t")
+        field = (name, value)
         received.append(field)
         if not key:
             plain.append(field)
-        elif (values := notable.get(key)) is None:
-            notable[key] = [field[1]]
+        elif key not in notable:
+            notable[key] = value
+        elif key in single:
+            raise ValueError(f"there are two {key.title()} fields")
         else:
-            values.append(field[1])
-    return Fields(received, plain, notable)
+            notable[key] += f",{value}"
+    return received, plain, notable
 
 
-def _key(name: str, table: Mapping[str, str]) -> str:
-    if _TOKEN.match(name) is None:
-        raise ValueError("a header name is empty or holds a character that no name may have")
-    return table.get(name.lower(), PLAIN)
-
-
-_NOTHING: frozenset[str] = frozenset()
+NO_TOKENS: frozenset[str] = frozenset()
 _LISTS = {text: frozenset([text.lower()]) for text in ("keep-alive", "Keep-Alive", "close", "Close", "Upgrade")}
 
 
-def tokens(values: list[str] | None) -> frozenset[str]:
+def tokens(text: str) -> frozenset[str]:
     """The items of a comma-separated list of tokens, in lower case. Raises ValueError when one is no token."""
-    if values is None:
-        return _NOTHING
-    if len(values) == 1 and (usual := _LISTS.get(values[0])) is not None:
+    if (usual := _LISTS.get(text)) is not None:
         return usual
-    items = [item.strip(" \t").lower() for item in ",".join(values).split(",")]
+    items = [item.strip(" \t").lower() for item in text.split(",")]
     if any(item and _TOKEN.match(item) is None for item in items):
         raise ValueError("a Connection field holds something that is no name")
     return frozenset(item for item in items if item)
@@ -124,6 +107,6 @@ def content_length(text: str) -> int:
     return int(text)
 
 
-def without(fields: Iterable[tuple[str, str]], names: frozenset[str]) -> Headers:
+def without(fields: Iterable[tuple[str, str]], names: frozenset[str]) -> list[tuple[str, str]]:
     """Those whose lower-case name is not among `names`."""
-    return tuple(field for field in fields if field[0].lower() not in names)
+    return [field for field in fields if field[0].lower() not in names]

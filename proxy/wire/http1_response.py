@@ -9,14 +9,14 @@ again.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from proxy.model.errors import PeerError
 from proxy.wire.http1_body import CHUNKED, NO_BODY, UNTIL_EOF, BodyKind, Framing
 from proxy.wire.http1_error import refusal
 from proxy.wire.http1_fields import (
     HEAD_LIMIT,
-    Fields,
+    NO_TOKENS,
     Headers,
     content_length,
     cut_head,
@@ -36,18 +36,21 @@ _TABLE = field_table(
         *("upgrade", "proxy", "proxy-authenticate", "proxy-authentication-info", "proxy-authorization"),
     )
 )
+_NONE: frozenset[str] = frozenset()
+_SWITCHING = frozenset({"upgrade"})
+"""The fields that may occur once in a 101."""
+
 _STATUS_LINE = re.compile(r"HTTP/1\.([0-9]) ([1-9][0-9]{2})(?: (.*))?\Z")
 _FOLD = re.compile(r"[ \t]*\r\n[ \t]+")
 
 
-@dataclass(frozen=True, slots=True)
-class ResponseHead:
+class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
     """One answer, final or interim. `headers` are those that go on to the client."""
 
     status: int
     reason: str
     version: tuple[int, int]
-    headers: Headers = field(repr=False)
+    headers: Headers
     body: Framing
     declared_length: int | None  # what Content-Length says, be there such a body or not (HEAD, 304, chunked)
     keep_alive: bool  # the server's connection may be used again after this body
@@ -67,21 +70,22 @@ class ResponseHead:
 
     def forwarded(self, client_version: tuple[int, int], keep_alive: bool) -> bytes:
         """The head as the client gets it. `keep_alive` must be False where the body goes until EOF."""
-        lines = [f"HTTP/1.1 {self.status} {self.reason}", *(f"{name}: {value}" for name, value in self.headers)]
-        lines += self._own_fields(self.body_for(client_version), keep_alive)
-        return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
-
-    def _own_fields(self, body: Framing, keep_alive: bool) -> list[str]:
+        text = f"HTTP/1.1 {self.status} {self.reason}\r\n"
+        for name, value in self.headers:
+            text += f"{name}: {value}\r\n"
         if self.upgrade is not None:
-            return ["Connection: Upgrade", f"Upgrade: {self.upgrade}"]
-        if self.status < 200:
-            return []
-        lines = ["Connection: keep-alive" if keep_alive else "Connection: close"]
-        if body.kind is BodyKind.CHUNKED:
-            lines.append("Transfer-Encoding: chunked")
-        elif self.declared_length is not None and body.kind is not BodyKind.UNTIL_EOF and self.status != 204:
-            lines.append(f"Content-Length: {self.declared_length}")
-        return lines
+            text += f"Connection: Upgrade\r\nUpgrade: {self.upgrade}\r\n"
+        elif self.status >= 200:
+            text += "Connection: keep-alive\r\n" if keep_alive else "Connection: close\r\n"
+            kind = self.body_for(client_version).kind
+            if kind is BodyKind.CHUNKED:
+                text += "Transfer-Encoding: chunked\r\n"
+            elif self.declared_length is not None and kind is not BodyKind.UNTIL_EOF and self.status != 204:
+                text += f"Content-Length: {self.declared_length}\r\n"
+        return (text + "\r\n").encode("latin-1")
+
+    def __repr__(self) -> str:
+        return f"<ResponseHead {self.status} {self.body.kind}>"
 
 
 def read_response_head(reader: Reader, method: str) -> Parser[ResponseHead]:
@@ -103,7 +107,14 @@ def _overlong(_: bytes) -> PeerError:
 
 def _response_head(head: bytes, method: str) -> ResponseHead:
     """Raises ValueError."""
-    lines, doubtful = _lines(head)
+    doubtful = b"\r" not in head  # an old server that ends every line with LF alone; a mixture is refused
+    lines = cut_head(head.replace(b"\n", b"\r\n") if doubtful else head)
+    if b"\n " in head or b"\n\t" in head:
+        if lines[1][:1] in (" ", "\t"):  # RFC 9112 section 2.2: nothing may be folded into the status line
+            raise ValueError("there is a space before its first header")
+        lines = _FOLD.sub(" ", "\r\n".join(lines)).split("\r\n")
+        doubtful = True
+
     match = _STATUS_LINE.match(lines[0])
     if match is None:
         raise ValueError("it does not begin with a status line")
@@ -113,71 +124,51 @@ def _response_head(head: bytes, method: str) -> ResponseHead:
     status = int(match[2])
     if status == 407 and method != "CONNECT":
         raise ValueError("it asks for a proxy password, which a site must not do")
-    fields = read_fields(lines[1:], _TABLE, lenient=True)
-    length, repeated = _declared_length(fields)
-    body = _framing(method, status, version, fields, length)
-    options = tokens(fields.notable.get("connection"))
-    overruled = body.kind is BodyKind.CHUNKED and length is not None  # RFC 9112 section 6.1: close after it
+    _, headers, notable = read_fields(lines[1:], _TABLE, _SWITCHING if status == 101 else _NONE, lenient=True)
+
+    length: int | None = None
+    repeated = False
+    if (declared := notable.get("content-length")) is not None:
+        if repeated := "," in declared:
+            lengths = {item.strip(" \t") for item in declared.split(",")}
+            if len(lengths) > 1:
+                raise ValueError("it declares two lengths")
+            declared = lengths.pop()
+        length = content_length(declared)
+    body = _framing(method, status, version, notable, length)
+    options = tokens(notable["connection"]) if "connection" in notable else NO_TOKENS
+    # Closed afterwards: what came in a doubtful spelling, or chunked with a length (RFC 9112 section 6.1).
+    doubtful = doubtful or repeated or (body.kind is BodyKind.CHUNKED and length is not None)
+    if doubtful or "close" in options or body.kind is BodyKind.UNTIL_EOF:
+        keep_alive = False
+    else:
+        keep_alive = version >= (1, 1) or "keep-alive" in options
+    upgrade = notable.get("upgrade") if status == 101 else None
+    if status == 101 and not upgrade:
+        raise ValueError("it switches to a protocol without naming it")
     return ResponseHead(
         status=status,
         reason=match[3] or "",
         version=version,
-        headers=without(fields.plain, options) if options - {"keep-alive", "close"} else tuple(fields.plain),
+        headers=tuple(without(headers, options) if options - {"keep-alive", "close"} else headers),
         body=body,
         declared_length=length,
-        keep_alive=_keeps_alive(version, options, body) and not (doubtful or repeated or overruled),
-        upgrade=_upgrade(status, fields),
+        keep_alive=keep_alive,
+        upgrade=upgrade,
     )
 
 
-def _lines(head: bytes) -> tuple[list[str], bool]:
-    """The lines of a head, and whether they came in a way that puts the connection in doubt."""
-    doubtful = b"\r" not in head  # an old server that ends every line with LF alone; a mixture is refused
-    if doubtful:
-        head = head.replace(b"\n", b"\r\n")
-    lines = cut_head(head)
-    if b"\n " not in head and b"\n\t" not in head:
-        return lines, doubtful
-    if lines[1][:1] in (" ", "\t"):  # RFC 9112 section 2.2: nothing may be folded into the status line
-        raise ValueError("there is a space before its first header")
-    return _FOLD.sub(" ", "\r\n".join(lines)).split("\r\n"), True
-
-
-def _declared_length(fields: Fields) -> tuple[int | None, bool]:
-    """What Content-Length says, and whether it says it more than once. Raises ValueError when it says two things."""
-    values = [item.strip(" \t") for value in fields.notable.get("content-length", ()) for item in value.split(",")]
-    if not values:
-        return None, False
-    if len(set(values)) > 1:
-        raise ValueError("it declares two lengths")
-    return content_length(values[0]), len(values) > 1
-
-
-def _framing(method: str, status: int, version: tuple[int, int], fields: Fields, length: int | None) -> Framing:
+def _framing(
+    method: str, status: int, version: tuple[int, int], notable: dict[str, str], length: int | None
+) -> Framing:
     """RFC 9112 section 6.3."""
     if method == "HEAD" or status < 200 or status in (204, 304) or (method == "CONNECT" and status < 300):
         return NO_BODY
-    coding = fields.notable.get("transfer-encoding")
-    if coding is not None and [value.lower() for value in coding] != ["identity"]:  # identity: said by old servers
+    coding = notable.get("transfer-encoding", "identity").lower()  # identity: said by old servers
+    if coding != "identity":
         if version == (1, 0):
             raise ValueError("it has a Transfer-Encoding, which HTTP/1.0 does not know")
-        if len(coding) > 1 or coding[0].lower() != "chunked":
+        if coding != "chunked":
             raise ValueError("its Transfer-Encoding is not chunked, the only supported one")
         return CHUNKED
     return UNTIL_EOF if length is None else Framing(BodyKind.LENGTH, length)
-
-
-def _keeps_alive(version: tuple[int, int], options: frozenset[str], body: Framing) -> bool:
-    if "close" in options or body.kind is BodyKind.UNTIL_EOF:
-        return False
-    return version >= (1, 1) or "keep-alive" in options
-
-
-def _upgrade(status: int, fields: Fields) -> str | None:
-    """The protocol of a 101. Raises ValueError when it names none."""
-    if status != 101:
-        return None
-    named = fields.only("upgrade")
-    if not named:
-        raise ValueError("it switches to a protocol without naming it")
-    return named

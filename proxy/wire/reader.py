@@ -17,94 +17,92 @@ Parser = Generator[None, None, T]
 """Yields when it needs more bytes; returns what it parsed."""
 
 
-class Reader:
-    """An input buffer that parsers take from."""
+class Reader(bytearray):
+    """An input buffer that parsers take from. It is a bytearray, so that to look at its length or first byte, which
+    everybody does all the time, is no call of a Python function."""
 
-    __slots__ = ("_buffer", "_ended", "_seen")
+    __slots__ = ("ended",)
 
     def __init__(self, data: bytes = b"") -> None:
-        self._buffer = bytearray(data)
-        self._ended = False
-        self._seen = 0  # how far `until` has searched in vain: bytewise input stays linear
-
-    def __len__(self) -> int:
-        return len(self._buffer)
-
-    @property
-    def ended(self) -> bool:
-        """The peer will send no more."""
-        return self._ended
+        super().__init__(data)
+        self.ended = False
+        """The peer will send no more. Read, never set, from outside."""
 
     def receive_data(self, data: bytes) -> None:
         """Adds what came from the peer; b"" says that it has finished sending."""
         if data:
-            self._buffer += data
+            self.extend(data)
         else:
-            self._ended = True
+            self.ended = True
 
     def exactly(self, size: int) -> Parser[bytes]:
         """`size` bytes. Raises PeerError when the peer ends before."""
-        while len(self._buffer) < size:
-            yield from self._more()
-        return self._take(size)
+        while len(self) < size:
+            if self.ended:
+                raise self.broken_off()
+            yield
+        taken = bytes(self[:size])
+        del self[:size]
+        return taken
 
     def until(self, delimiter: bytes, *, limit: int, overlong: PeerError) -> Parser[bytes]:
         """All up to and including `delimiter`. Raises `overlong` when it is not within `limit` bytes, PeerError when
         the peer ends before."""
-        while True:
-            start = max(0, self._seen - len(delimiter) + 1)
-            end = self._buffer.find(delimiter, start, limit)
-            if end >= 0:
-                return self._take(end + len(delimiter))
-            if len(self._buffer) >= limit:
+        searched = 0  # so much in vain: bytewise input stays linear
+        while (end := self.find(delimiter, max(0, searched - len(delimiter) + 1), limit)) < 0:
+            if len(self) >= limit:
                 raise overlong
-            self._seen = len(self._buffer)
-            yield from self._more()
+            if self.ended:
+                raise self.broken_off()
+            searched = len(self)
+            yield
+        end += len(delimiter)
+        taken = bytes(self[:end])
+        del self[:end]
+        return taken
 
     def head(self, *, limit: int, overlong: Callable[[bytes], PeerError]) -> Parser[bytes]:
         """Lines up to and including the first empty one after them, be they ended by CRLF or by LF alone: a parser that
         wants CRLF can so refuse at once what would otherwise keep it waiting. Raises `overlong(what came)` when there
         is no empty line within `limit` bytes, PeerError when the peer ends before."""
+        start = 0
         while True:
-            start = max(0, self._seen - 2)
-            end = self._buffer.find(b"\n\r\n", start, limit)
-            bare = self._buffer.find(b"\n\n", start, limit if end < 0 else end + 1)
-            if bare >= 0:
-                return self._take(bare + 2)
-            if end >= 0:
-                return self._take(end + 3)
-            if len(self._buffer) >= limit:
-                raise overlong(bytes(self._buffer[:limit]))
-            self._seen = len(self._buffer)
-            yield from self._more()
+            end = self.find(b"\n\r\n", start, limit)
+            bare = self.find(b"\n\n", start, limit if end < 0 else end + 1)
+            if bare >= 0 or end >= 0:
+                break
+            if len(self) >= limit:
+                raise overlong(bytes(self[:limit]))
+            if self.ended:
+                raise self.broken_off()
+            start = max(0, len(self) - 2)
+            yield
+        size = bare + 2 if bare >= 0 else end + 3
+        taken = bytes(self[:size])
+        del self[:size]
+        return taken
 
     def some(self, limit: int) -> Parser[bytes]:
         """What has come, 1 to `limit` bytes; b"" at the end."""
-        while not self._buffer and not self._ended:
+        while not self and not self.ended:
             yield
-        return self._take(min(limit, len(self._buffer)))
+        return self.take(limit)
 
-    def peek(self) -> Parser[int]:
-        """The next byte, left where it is. Raises PeerError when the peer ends before."""
-        while not self._buffer:
-            yield from self._more()
-        return self._buffer[0]
+    def take(self, limit: int) -> bytes:
+        """What has come, up to `limit` bytes."""
+        taken = bytes(self) if len(self) <= limit else bytes(self[:limit])  # usually all: one copy less
+        del self[:limit]
+        return taken
 
     def rest(self) -> bytes:
         """Takes everything that has come."""
-        return self._take(len(self._buffer))
-
-    def _take(self, size: int) -> bytes:
-        self._seen = 0
-        if size == len(self._buffer):  # usual, and one copy less
-            taken = bytes(self._buffer)
-            self._buffer.clear()
-            return taken
-        taken = bytes(self._buffer[:size])
-        del self._buffer[:size]
+        taken = bytes(self)
+        self.clear()
         return taken
 
-    def _more(self) -> Parser[None]:
-        if self._ended:
-            raise PeerError(f"the peer closed in the middle of a message ({len(self._buffer)} bytes had come)")
-        yield
+    def broken_off(self) -> PeerError:
+        """The error of a parser that needs more than the peer has sent."""
+        return PeerError(f"the peer closed in the middle of a message ({len(self)} bytes had come)")
+
+    def __repr__(self) -> str:
+        return f"<Reader {len(self)} bytes{' ended' if self.ended else ''}>"

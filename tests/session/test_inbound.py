@@ -27,6 +27,7 @@ from proxy.session.inbound import (
     http_refusal,
 )
 from proxy.wire.reader import Reader
+from tests.support.calls import counting
 
 SHORT = Limits(head_timeout_s=0.2, keep_alive_s=0.2)
 ALICE = Credentials("alice", "s:cret")
@@ -180,6 +181,24 @@ async def test_A19_half_a_head_and_then_the_end(client: Client) -> None:
     with pytest.raises(PeerError) as refused:
         await client.says()
     assert refused.value.reply == b""
+
+
+@pytest.mark.parametrize(
+    ("sent", "limit"),
+    [
+        (CONNECT % b"Proxy-Connection: keep-alive\r\n", 11),
+        (b"GET http://example.org/ HTTP/1.1\r\nHost: example.org\r\nProxy-Connection: keep-alive\r\n\r\n", 12),
+        (b"\x05\x01\x00" + SOCKS5_EXAMPLE, 12),
+    ],
+)
+async def test_how_many_calls_a_first_request_costs(client: Client, sent: bytes, limit: int) -> None:
+    """Of a client whose bytes have come; what the stream and the deadline cost is theirs."""
+    for _ in range(2):  # the first time, the name and the port are new
+        client.reader.receive_data(sent)
+        with counting() as calls:
+            assert await client.front.read(client.stream, client.reader)
+    ours = {name: count for name, count in calls.items() if not name.startswith(("proxy.net.", "asyncio."))}
+    assert sum(ours.values()) <= limit, ours
 
 
 class TestKeepAlive:

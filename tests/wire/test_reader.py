@@ -48,10 +48,16 @@ def test_some_takes_what_has_come() -> None:
     assert feed(lambda reader: reader.some(4), [], ended=True) == (b"", b"")
 
 
-def test_peek_leaves_the_byte() -> None:
-    assert feed(lambda reader: reader.peek(), [b"abc"]) == (ord("a"), b"abc")
-    with pytest.raises(PeerError):
-        feed(lambda reader: reader.peek(), [], ended=True)
+def test_the_first_byte_is_seen_and_left() -> None:
+    reader = Reader(b"abc")
+    assert (bool(Reader()), bool(reader), reader[0]) == (False, True, ord("a"))
+    assert [reader.take(2), reader.take(2), reader.take(2)] == [b"ab", b"c", b""]
+
+
+def test_repr_tells_no_byte_of_it() -> None:
+    reader = Reader(b"secret")
+    reader.receive_data(b"")
+    assert repr(reader) == "<Reader 6 bytes ended>"
 
 
 def test_what_is_said_of_itself() -> None:

@@ -1,0 +1,23 @@
+"""What is counted as a call, and what is not."""
+
+from __future__ import annotations
+
+from proxy.wire.http1_body import NO_BODY, Framing, read_body
+from proxy.wire.reader import Reader
+from tests.support.calls import counting
+
+
+def test_functions_and_each_step_of_a_generator_count() -> None:
+    with counting() as calls:
+        assert len(Reader(b"abc")) == 3
+        assert list(read_body(Reader(), NO_BODY)) == []
+    assert calls["proxy.wire.reader.Reader.__init__"] == 2
+    assert calls["proxy.wire.http1_body.read_body"] == calls["proxy.wire.http1_body._counted"] == 1
+    assert calls.total() == 4
+
+
+def test_nothing_is_counted_after_the_block() -> None:
+    with counting() as calls:
+        pass
+    Framing(NO_BODY.kind)
+    assert calls == {}
