@@ -10,7 +10,7 @@ RUNTIME := .venv/.runtime
 COMPLETE := .venv/.complete
 APT := DEBIAN_FRONTEND=noninteractive RUNLEVEL=1 apt-get
 
-.PHONY: setup run test check test-deps lock clean FORCE
+.PHONY: setup run test check test-deps bench lock clean FORCE
 
 # With the developers' tools.
 setup: $(COMPLETE)
@@ -53,6 +53,15 @@ test-deps:
 	$(APT) update
 	$(APT) install --yes --no-install-recommends $$("$$(.ci/python $(PYTHON))" tests/support/programs.py)
 
+# Byway beside other proxies, as docs/performance.md says. They are installed: Debian's as root, PyPI's into .bench/venv.
+ROUNDS ?= 3
+SECONDS ?= 1.5
+ONLY ?=
+
+bench: $(COMPLETE)
+	@$(BIN)/python -m tests.bench.install
+	@$(BIN)/python -m tests.bench.run --rounds $(ROUNDS) --seconds $(SECONDS) --only '$(ONLY)'
+
 # After a change of dependencies; needs uv.
 LOCKED := uv export --quiet --locked --no-emit-project --no-header --no-annotate
 NOTE := echo '\# Exported from uv.lock by `make lock`; not edited by hand.'
@@ -63,4 +72,4 @@ lock:
 	{ $(NOTE); $(LOCKED) --only-group dev; } > requirements-dev.lock
 
 clean:
-	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+	rm -rf .venv .bench build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

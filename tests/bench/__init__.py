@@ -1,1 +1,1 @@
-"""Timings, which are never assertions: run by hand, printed as tables. See README.md."""
+"""Timings, which are never assertions: run by hand, printed as tables. See docs/performance.md."""

@@ -111,18 +111,7 @@ class Space:
 
     def put_file(self, path: str | Path, content: bytes) -> None:
         """Programs in here see `content` at `path`, where something must be already. Nothing is written outside."""
-
-        def mount() -> None:
-            _mount("none", _DESK, "tmpfs", 0)
-            try:
-                new = Path(_DESK, "file")
-                new.write_bytes(content)
-                new.chmod(0o644)
-                _mount(str(new), os.path.realpath(path), "", _MS_BIND)
-            finally:
-                _check(_libc.umount2(_DESK.encode(), _MNT_DETACH), "umount")
-
-        self.run(mount)
+        self.run(lambda: _put_file(path, content))
 
     def popen(
         self,
@@ -179,6 +168,18 @@ def _step_in() -> tuple[int, int]:
     return tuple(os.open(f"/proc/thread-self/ns/{kind}", os.O_RDONLY | os.O_CLOEXEC) for kind in ("net", "mnt"))  # type: ignore[return-value]  # two kinds make a pair
 
 
+def _put_file(path: str | Path, content: bytes) -> None:
+    """In this thread's mount namespace, which must be its own."""
+    _mount("none", _DESK, "tmpfs", 0)
+    try:
+        new = Path(_DESK, "file")
+        new.write_bytes(content)
+        new.chmod(0o644)
+        _mount(str(new), os.path.realpath(path), "", _MS_BIND)
+    finally:
+        _check(_libc.umount2(_DESK.encode(), _MNT_DETACH), "umount")
+
+
 def _mount(source: str, target: str, kind: str, flags: int) -> None:
     done = _libc.mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), None)
     _check(done, f"mount {target}")
@@ -222,6 +223,20 @@ def may_become_root() -> bool:
     return subprocess.run(command, capture_output=True, timeout=20, check=False).returncode == 0
 
 
+def move_into_own(files: Mapping[str, str]) -> None:
+    """Moves this process, which must have one thread only, and all that it starts into a network of its own that has
+    loopback alone, and where these files are seen in place of those that are there. Raises OSError."""
+    if may_make_spaces():
+        for descriptor in _step_in():
+            os.close(descriptor)
+        _set_up_loopback()
+    else:
+        become_root()
+        _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+    for path, text in files.items():
+        _put_file(path, text.encode())
+
+
 def become_root() -> None:
     """Makes this process, which must have one thread only, the root of a user namespace, with a network of its own in
     which loopback works as everywhere. Raises OSError."""
@@ -230,6 +245,10 @@ def become_root() -> None:
     Path("/proc/self/setgroups").write_text("deny")  # user_namespaces(7): before gid_map
     Path("/proc/self/uid_map").write_text(f"0 {user} 1")
     Path("/proc/self/gid_map").write_text(f"0 {group} 1")
+    _set_up_loopback()
+
+
+def _set_up_loopback() -> None:
     netlink = Netlink(Socket(socket.AF_NETLINK, socket.SOCK_RAW))
     netlink.set_up("lo")
     netlink.close()

@@ -12,6 +12,7 @@ import shutil
 import subprocess
 
 PACKAGES = {
+    "cc": "build-essential",
     "certutil": "libnss3-tools",
     "chromium": "chromium",
     "curl": "curl",

@@ -61,6 +61,7 @@ SECONDS = {
     "tests/lab/test_healthy.py": 20,
     "tests/lab/test_freeze.py": 17,
     "tests/support/test_hanging.py": 16,
+    "tests/bench/test_run.py": 15,
     "tests/lab/test_interception.py": 15,
     "tests/e2e/test_crash.py": 12,
     "tests/e2e/test_resend.py": 12,

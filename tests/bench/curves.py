@@ -1,0 +1,132 @@
+"""Cost against load: 1 to 5,000 tunnels, 1 to 1,000,000 rules, 0 to 10 relays.
+
+Each curve starts its proxies anew at each point, in a shuffled order, and is one or two plots.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from tests.bench.load import Load, Measured, Mode
+from tests.bench.metrics import CONNECT
+from tests.bench.peers import PEERS, Kind, Peer, Prepare, Setting, byway_with, chain, configured, mihomo, sing_box
+from tests.bench.svg import Axis, Chart, Line
+
+RULES_MAX, CHAIN_MAX = 100_000, 8
+"""More do not fit into Byway's rules.txt, which has 16 MiB at most, and into one chain of its relays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Point:
+    """One proxy under one load."""
+
+    line: str
+    x: int
+    cpu_us: float  # for each message or tunnel
+    memory_mib: float
+    start_s: float
+    wrong: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """What is to be measured for one point."""
+
+    line: str
+    x: int
+    peer: Peer
+    load: Load
+
+
+@dataclass(frozen=True, slots=True)
+class Curve:
+    """A name, its cases, and the plots that are made of the points."""
+
+    name: str
+    what: str  # on the x axis
+    each: str  # what CPU time is counted for
+    cases: Callable[[], Sequence[Case]]
+    log: bool = True
+
+    def charts(self, points: Sequence[Point]) -> dict[str, Chart]:
+        """By the name of the file."""
+        wanted: dict[str, tuple[str, Callable[[Point], float]]] = {
+            "cpu": (f"CPU µs for each {self.each}", lambda point: point.cpu_us),
+            "memory": ("memory, MiB", lambda point: point.memory_mib),
+        }
+        lines = dict.fromkeys(case.line for case in self.cases())
+        names = [name for name in lines if any(point.line == name for point in points)]
+        return {
+            f"{self.name}-{key}": Chart(
+                f"{label[0].upper()}{label[1:]}, by {self.what}",
+                Axis(self.what, log=self.log),
+                Axis(label, log=self.log),
+                [
+                    Line(name, sorted((p.x, value(p)) for p in points if p.line == name and not p.wrong))
+                    for name in names
+                ],
+            )
+            for key, (label, value) in wanted.items()
+        }
+
+
+def point(case: Case, measured: Measured, start_s: float) -> Point:
+    """Memory is that of the loaded proxy, where tunnels are held, else of the fresh one with its rules."""
+    cpu_us = 1e6 * measured.cpu_s / max(1, measured.result.whole_ever)
+    return Point(case.line, case.x, cpu_us, measured.held_mib or measured.base_mib, start_s, measured.wrong)
+
+
+def shuffled(curve: Curve) -> list[Case]:
+    cases = list(curve.cases())
+    random.shuffle(cases)
+    return cases
+
+
+def _tunnels() -> list[Case]:
+    peers = [peer for peer in PEERS if peer.setting is Setting.ALONE and not peer.missing()]
+    return [
+        Case(peer.name, count, peer, Load(Mode.MESSAGES, count)) for peer in peers for count in (1, 10, 100, 1000, 5000)
+    ]
+
+
+def _rules() -> list[Case]:
+    makers: dict[str, Callable[[int], Prepare]] = {
+        "byway, rules": lambda count: byway_with(rules=count),
+        "byway, a list": lambda count: byway_with(rules=0, listed=count),
+        "sing-box": lambda count: sing_box(rules=count),
+        "mihomo": lambda count: mihomo(rules=count),
+    }
+    return [
+        _case(name, count, make(count))
+        for name, make in makers.items()
+        for count in (1, 100, 10_000, 100_000, 1_000_000)
+        if name != "byway, rules" or count <= RULES_MAX
+    ]
+
+
+def _relays() -> list[Case]:
+    found = []
+    for count in (0, 1, 2, 4, 8, 10):
+        found.append(_case("byway, none used", count, byway_with(relays=configured(count))))
+        if count:
+            by_first = byway_with(last="MATCH,RELAY", relays=configured(count))
+            found.append(_case("byway, the first used", count, by_first))
+        if 0 < count <= CHAIN_MAX:
+            found.append(_case("byway, a chain", count, byway_with(last="MATCH,RELAY", relays=chain(count))))
+        found.append(_case("sing-box, a chain", count, sing_box(hops=count)))
+    return found
+
+
+def _case(line: str, x: int, prepare: Prepare) -> Case:
+    program = line.partition(",")[0]
+    needs = () if program == "byway" else (program,)
+    return Case(line, x, Peer(line, prepare, (Kind.CONNECT,), needs=needs), CONNECT.load)
+
+
+CURVES = (
+    Curve("tunnels", "open tunnels", "message", _tunnels),
+    Curve("rules", "rules", "tunnel", _rules),
+    Curve("relays", "relays", "tunnel", _relays, log=False),
+)
