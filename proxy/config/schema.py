@@ -67,7 +67,7 @@ class Dns(Section):
     )
     servers: tuple[Url, ...] = setting(
         ("https://1.1.1.1/dns-query", "tls://9.9.9.9"),
-        "encrypted DNS servers, by address; ?sni= and ?ca= as for relays",
+        "encrypted DNS servers, by address: DoH (HTTP/2 or HTTP/1.1) or DoT; ?sni= and ?ca= as for relays",
     )
     local: tuple[Suffix, ...] = setting(("lan", "home.arpa"), "suffixes whose names may resolve to private addresses")
     hosts: dict[Host, Address] = setting({}, "names with a fixed address; direct routes only")

@@ -18,7 +18,7 @@ from proxy.net.tasks import cancel_all
 from proxy.session.setup import Setup
 from tests.support.authority import Authority
 from tests.support.configured import Maker, making
-from tests.support.name_servers import NameServer, machine_files, plain_server, saying, tls_server
+from tests.support.name_servers import NameServer, Speaks, machine_files, plain_server, saying, tls_server
 
 
 @pytest.fixture
@@ -69,7 +69,7 @@ async def names(maker: Maker, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     )
     authority = Authority()
     authority.write(maker.folder)
-    async with tls_server(saying("127.0.0.1"), authority.server("127.0.0.1"), http=False) as server:
+    async with tls_server(saying("127.0.0.1"), authority.server("127.0.0.1"), Speaks.DOT) as server:
         yield server
         await cancel_all()
 

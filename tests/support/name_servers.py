@@ -1,7 +1,7 @@
 """Name servers on loopback that say what a test wants: over UDP and TCP, over TLS, and over HTTPS.
 
 What is said to a question is the business of a `Say`: any number of messages, made by `reply` or wholly made up.
-dnspython writes and reads them.
+dnspython writes and reads them; h2 speaks HTTP/2.
 """
 
 from __future__ import annotations
@@ -9,8 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ssl
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
+from enum import Enum
 from pathlib import Path
 
 import dns.flags
@@ -18,8 +19,20 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import DataReceived, PingReceived, RequestReceived, StreamEnded, StreamReset
+from h2.settings import SettingCodes
 
 LOOPBACK = "127.0.0.1"
+
+
+class Speaks(Enum):
+    """What a server speaks over TLS: the protocols that it selects by ALPN (RFC 7301), where that is used."""
+
+    DOT = ()
+    HTTP1 = ("http/1.1",)
+    HTTP2 = ("h2",)
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +86,49 @@ def silent(_: Asked) -> Sequence[bytes]:
     return []
 
 
+class Http2Peer:
+    """The server's side of one HTTP/2 connection."""
+
+    def __init__(self, writer: asyncio.StreamWriter, settings: Mapping[SettingCodes | int, int]) -> None:
+        self.http2 = H2Connection(H2Configuration(client_side=False, header_encoding="utf-8"))
+        self.http2.local_settings.update(settings)
+        self.http2.local_settings.acknowledge()
+        self.http2.initiate_connection()
+        self._writer = writer
+        self.resets: list[int] = []  # streams that were reset
+        self._answered: set[int] = set()
+        self._streams: dict[str, int] = {}  # by the question
+
+    def asked(self, stream: int, message: bytes) -> None:
+        self._streams[_question(message)] = stream
+
+    def answer(
+        self, stream: int, body: bytes, *, status: str = "200", kind: str = "application/dns-message", end: bool = True
+    ) -> None:
+        """To the very stream."""
+        self.http2.send_headers(stream, [(":status", status), ("content-type", kind)])
+        self.http2.send_data(stream, body, end_stream=end)
+
+    def answer_questions(self, stream: int, messages: Sequence[bytes]) -> None:
+        """Each to the stream that asked its question, once and unless that was reset; to `stream` when it is none's."""
+        for message in messages:
+            asking = self._streams.get(_question(message), stream)
+            if asking not in self._answered and asking not in self.resets:
+                self._answered.add(asking)
+                self.answer(asking, message)
+
+    def send(self, data: bytes = b"") -> None:
+        """What h2 has to send, and `data` as it is."""
+        self._writer.write(self.http2.data_to_send() + data)
+
+
+def _question(message: bytes) -> str:
+    try:
+        return str(dns.message.from_wire(message).question)
+    except dns.exception.DNSException:
+        return ""
+
+
 class NameServer:
     """One server, on one port for what it speaks. `say` may be changed at any time."""
 
@@ -84,6 +140,13 @@ class NameServer:
         self.pages: list[bytes] = []  # whole HTTP answers to give in place of DNS ones
         self.heads: list[str] = []  # of HTTP requests
         self.close_after = 0  # answers on a connection, after which it is closed; 0: never
+        self.settings: dict[SettingCodes | int, int] = {}  # of HTTP/2, for connections to come
+        self.act: Callable[[Http2Peer, int, Sequence[bytes]], None] = Http2Peer.answer_questions
+        """What is done over HTTP/2 with the messages that `say` has for the question on a stream."""
+        self.peers: list[Http2Peer] = []
+        self.pings = 0
+        self.reads = asyncio.Event()  # cleared: nothing that comes over HTTP/2 has an effect
+        self.reads.set()
         self.push: Callable[[bytes], None] = lambda _: None
         """Sends a datagram to whoever asked last."""
         self._writers: set[asyncio.StreamWriter] = set()
@@ -126,6 +189,41 @@ class NameServer:
                 for answer in self.answers(message, "https", number):
                     writer.write(self.pages.pop(0) if self.pages else page(answer))
                     given += 1
+
+    async def http2(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Refuses everybody who does not select it."""
+        if writer.get_extra_info("ssl_object").selected_alpn_protocol() != "h2":
+            writer.transport.abort()
+            return
+        async with self._connection(writer) as number:
+            peer = Http2Peer(writer, self.settings)
+            self.peers.append(peer)
+            messages: dict[int, bytes] = {}
+            given = 0
+            while not (self.close_after and given >= self.close_after):
+                peer.send()
+                data = await reader.read(65536)
+                await self.reads.wait()
+                if not data:
+                    return
+                for event in peer.http2.receive_data(data):
+                    match event:
+                        case RequestReceived(stream_id=stream):
+                            self.heads.append("\r\n".join(f"{name!s}: {value!s}" for name, value in event.headers))
+                            messages[stream] = b""
+                        case DataReceived(stream_id=stream):
+                            messages[stream] += event.data
+                            peer.http2.acknowledge_received_data(event.flow_controlled_length, stream)
+                        case StreamEnded(stream_id=stream):
+                            peer.asked(stream, messages[stream])
+                            answers = self.answers(messages.pop(stream), "https", number)
+                            self.act(peer, stream, answers)
+                            given += len(answers)
+                        case StreamReset(stream_id=stream):
+                            peer.resets.append(stream)
+                        case PingReceived():
+                            self.pings += 1
+            peer.send()
 
     @contextlib.asynccontextmanager
     async def _connection(self, writer: asyncio.StreamWriter) -> AsyncIterator[int]:
@@ -172,10 +270,12 @@ async def plain_server(say: Say, *, address: str = LOOPBACK, port: int = 0) -> A
 
 
 @contextlib.asynccontextmanager
-async def tls_server(say: Say, context: ssl.SSLContext, *, http: bool) -> AsyncIterator[NameServer]:
-    """DoT, or DoH."""
+async def tls_server(say: Say, context: ssl.SSLContext, speaks: Speaks) -> AsyncIterator[NameServer]:
+    """DoT, or DoH by one version of HTTP. `context` is changed."""
     server = NameServer(say)
-    listener = await asyncio.start_server(server.http if http else server.framed, LOOPBACK, 0, ssl=context)
+    context.set_alpn_protocols(speaks.value)
+    serve = {Speaks.DOT: server.framed, Speaks.HTTP1: server.http, Speaks.HTTP2: server.http2}[speaks]
+    listener = await asyncio.start_server(serve, LOOPBACK, 0, ssl=context)
     server.port = listener.sockets[0].getsockname()[1]
     try:
         yield server

@@ -30,6 +30,7 @@ PACKAGES = {
     "strace": "strace",
     "stunnel": "stunnel4",
     "tinyproxy": "tinyproxy",
+    "unbound": "unbound",
     "unshare": "util-linux",
     "update-ca-certificates": "ca-certificates",
 }

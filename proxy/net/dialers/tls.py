@@ -82,6 +82,11 @@ class TlsStream(Stream):
             await self._receivable()
         return data
 
+    @property
+    def alpn(self) -> str | None:
+        """The protocol that the peer selected of those that the context offers (RFC 7301)."""
+        return self._tls.selected_alpn_protocol()
+
     def certificate(self) -> bytes:
         """The peer's certificate, DER."""
         return self._tls.getpeercert(binary_form=True) or b""
@@ -287,15 +292,16 @@ def public_key_sha256(certificate: bytes) -> bytes:
     return hashlib.sha256(key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).digest()
 
 
-def context_trusting(ca: str | None) -> ssl.SSLContext:
-    """Returns a client's context that trusts the PEM file `ca`, or the system's roots (None). Raises ConfigError."""
-    return _context(ca) if ca else _system_context()
+def context_trusting(ca: str | None, *, alpn: tuple[str, ...] = ()) -> ssl.SSLContext:
+    """Returns a client's context that trusts the PEM file `ca`, or the system's roots (None), and offers the protocols
+    `alpn` (RFC 7301). Raises ConfigError."""
+    return _context(ca, alpn) if ca else _system_context(alpn)
 
 
 @functools.cache
-def _system_context() -> ssl.SSLContext:
+def _system_context(alpn: tuple[str, ...]) -> ssl.SSLContext:
     """One for all: to make one costs 5 ms and a copy of all roots."""
-    return _context(None)
+    return _context(None, alpn)
 
 
 @functools.cache
@@ -327,13 +333,15 @@ def clock_may_be_wrong(error: ssl.SSLCertVerificationError) -> bool:
     return error.verify_code in (_EXPIRED, _NOT_YET_VALID)
 
 
-def _context(ca: str | None) -> ssl.SSLContext:
+def _context(ca: str | None, alpn: tuple[str, ...]) -> ssl.SSLContext:
     try:
         context = ssl.create_default_context(cafile=ca)
     except (OSError, ValueError) as error:
         raise ConfigError(f"no certificates can be read from {ca or 'the system'}: {error}") from error
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_RENEGOTIATION
+    if alpn:
+        context.set_alpn_protocols(alpn)
     return context
 
 

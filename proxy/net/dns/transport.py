@@ -1,20 +1,24 @@
 """Connections to one encrypted DNS server, over any dialer: reused for later queries, and closed when idle.
 
-Each connection is a task that owns its stream, so that none stays open whatever happens to its callers. DoH is HTTP/1.1
-here, one query at a time on each of a few connections; over DoT many queries share one. A query that was on a reused
-connection when it ended is sent once more on a new one, since a server may close at any time.
+Each connection is a task that owns its stream, so that none stays open whatever happens to its callers. Many queries
+share a connection over DoT, and over DoH when the server speaks HTTP/2, as nearly all do. Over HTTP/1.1 there is one
+query at a time on each of a few connections. A query that was on a reused connection when it ended is sent once more
+on a new one, since a server may close at any time.
 """
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import ssl
 from abc import ABC, abstractmethod
 from collections import deque
 from collections.abc import Generator
+from importlib import import_module
+from typing import TYPE_CHECKING, Generic, TypeVar
 
-from proxy.model import Destination, Stage, Symptom
+from proxy.model import Stage, Symptom
 from proxy.model.errors import DialError, PeerError
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
@@ -22,23 +26,27 @@ from proxy.net.dialers.tls import TlsStream, context_trusting
 from proxy.net.notify import Notify
 from proxy.net.stream import Stream, read_with
 from proxy.net.tasks import spawn
-from proxy.wire import dns
+from proxy.wire import dns, doh
 from proxy.wire.dns_url import DnsProtocol, SecureServer
-from proxy.wire.http1_body import read_body
-from proxy.wire.http1_response import ResponseHead, read_response_head
-from proxy.wire.reader import Parser, Reader
+from proxy.wire.reader import Reader
+
+if TYPE_CHECKING:  # it imports h2, which takes 50 ms
+    from proxy.wire.doh_http2 import DohHttp2
 
 IDLE_S = 30.0
 """Seconds after which an idle connection is closed (RFC 7858 section 3.4 names no time); few servers wait longer."""
 
-CONNECTIONS = 4
-"""Connections to one DoH server: both address families of two names."""
+HTTP1_CONNECTIONS = 4
+"""Connections to one DoH server that speaks HTTP/1.1: both address families of two names."""
 
 WAITING_LIMIT = 1024
 """Queries that wait for one server at most."""
 
-_INTERIM_LIMIT = 8
-_MEDIA_TYPE = "application/dns-message"
+_CHUNK = 16 * 1024  # bytes; as much as h2 takes apart in 30 ms at worst
+_UNSENT_LIMIT = 256 * 1024  # bytes for the server, above which nothing is read from it
+
+Key = TypeVar("Key", bytes, int)
+"""What stands for a query on the wire: its ID over DoT, its stream over HTTP/2."""
 
 
 class _PendingQuery:
@@ -63,19 +71,20 @@ class _PendingQuery:
 class DnsTransport(ABC):
     """Exchanges messages with one server over one dialer."""
 
-    connections = 1  # at most
+    alpn: tuple[str, ...] = ()  # the protocols to offer
 
     def __init__(self, server: SecureServer, via: Dialer, *, timeout_s: float, idle_s: float = IDLE_S) -> None:
         """`timeout_s` bounds the opening of a connection, with its TLS handshake, and each answer. Raises ConfigError
         for the server's `ca`."""
         self.server = server
         self._via = via
-        self._context = context_trusting(server.ca) if server.ca else None
+        self._context = context_trusting(server.ca, alpn=self.alpn) if server.ca else None
         self._timeout_s = timeout_s
         self._idle_s = idle_s
         self._waiting: deque[_PendingQuery] = deque()
-        self._idle: set[Notify] = set()  # of the connections that can take a query
-        self._running = 0  # connections
+        self._connections = 1  # at most
+        self._running: set[Notify] = set()  # of the connections that take queries, or will
+        self._idle: set[Notify] = set()  # of those that can take one now
         self._callers = 0
 
     async def exchange(self, message: bytes) -> bytes:
@@ -99,9 +108,15 @@ class DnsTransport(ABC):
         self._waiting.append(query)
         if self._idle:
             self._idle.pop().set()
-        elif self._running < self.connections:
-            self._running += 1
-            spawn(self._run(), name=f"dns {self.server}")
+        else:
+            self._open_another()
+
+    def _open_another(self) -> None:
+        """Opens one more connection, if there may be one."""
+        if len(self._running) < self._connections:
+            notify = Notify()
+            self._running.add(notify)
+            spawn(self._run(notify), name=f"dns {self.server}")
 
     def _next_query(self) -> _PendingQuery | None:
         while self._waiting:
@@ -110,7 +125,7 @@ class DnsTransport(ABC):
                 return query
         return None
 
-    async def _run(self) -> None:
+    async def _run(self, notify: Notify) -> None:
         """One connection, from its first query to its end."""
         failure: DialError | None = None
         try:
@@ -122,13 +137,13 @@ class DnsTransport(ABC):
             failure = error
         else:
             try:
-                await self._serve(stream)
+                await self._serve(stream, notify)
             except BaseException:
                 stream.abort()
                 raise
             stream.close()
         finally:
-            self._running -= 1
+            self._running.discard(notify)
         # What still waits gets another connection, unless none can be opened.
         if failure is None:
             if (query := self._next_query()) is not None:
@@ -137,13 +152,13 @@ class DnsTransport(ABC):
             while (query := self._next_query()) is not None:
                 query.fail(failure)
 
-    async def _open(self) -> Stream:
+    async def _open(self) -> TlsStream:
         try:
             inner = await self._via.dial(self.server.endpoint)
         except DialError as error:
             raise self._failed(str(error), _ours(error.symptom)) from error
         try:
-            context = self._context or context_trusting(None)  # 10 ms the first time, which most never need
+            context = self._context or context_trusting(None, alpn=self.alpn)  # 10 ms the first time
             stream = TlsStream(inner, context, self.server.name)
             await stream.handshake()
         except BaseException as error:
@@ -157,8 +172,60 @@ class DnsTransport(ABC):
         return stream
 
     @abstractmethod
-    async def _serve(self, stream: Stream) -> None:
-        """Sends queries until the connection ends or is idle. Settles or retries each one that it has taken."""
+    async def _serve(self, stream: TlsStream, notify: Notify) -> None:
+        """Sends queries until the connection ends or is idle. Settles or retries each one that it has taken. `notify`
+        wakes it, and stands for it in `_running` and `_idle`."""
+
+    async def _share(self, connection: _SharedConnection[Key]) -> None:
+        """Serves a connection that carries many queries at once."""
+        try:
+            await self._exchange_all(connection)
+        except (OSError, PeerError) as error:
+            connection.error = str(error)
+        finally:
+            self._idle.discard(connection.notify)
+            connection.end()
+            self._settle_failed(connection)
+            for query in connection.under_way.values():
+                self._retry_or_fail(query, self._failed(connection.error), is_retriable=connection.has_answered)
+
+    async def _exchange_all(self, connection: _SharedConnection[Key]) -> None:
+        """Returns when the connection has ended or is idle. Raises OSError and PeerError."""
+        loop, notify = asyncio.get_running_loop(), connection.notify
+        progress_at = loop.time()
+        while not connection.has_ended:
+            was_idle = connection.is_idle
+            while connection.can_add and (query := self._next_query()) is not None:
+                connection.add(query)
+            has_received = connection.transfer()
+            self._settle_failed(connection)
+            if connection.is_ending and notify in self._running:  # what waits, and what comes, gets another one
+                self._running.remove(notify)
+                if self._waiting:
+                    self._open_another()
+            if connection.can_add:
+                self._idle.add(notify)
+            else:
+                self._idle.discard(notify)
+            if has_received or (was_idle and not connection.is_idle):
+                progress_at = loop.time()
+            if has_received:
+                await asyncio.sleep(0)  # others have their turn, however much the server sends
+                continue
+            if connection.is_ending and not connection.under_way:
+                return
+            ends_at = progress_at + (self._idle_s if connection.is_idle else self._timeout_s)
+            probe_at = progress_at + self._timeout_s / 2
+            now = loop.time()
+            if ends_at <= now:
+                connection.error = f"no answer within {self._timeout_s:g} s"
+                return
+            if not connection.is_idle and not connection.is_probed:
+                if probe_at <= now:
+                    connection.probe()
+                    continue
+                ends_at = probe_at
+            await notify.wait(ends_at - now)
 
     async def _await_query(self, stream: Stream, notify: Notify) -> bool:
         """Waits for the next query. Returns False when the connection has ended, or was idle for `idle_s`."""
@@ -183,10 +250,15 @@ class DnsTransport(ABC):
             self._idle.discard(notify)
             stream.notify = None
 
-    def _retry_or_fail(self, query: _PendingQuery, error: DialError, *, is_reused: bool) -> None:
-        """A query got no answer. `is_reused`: its connection had answered another one before, and may have been closed
-        as idle, so the query gets a second try."""
-        if is_reused and not query.was_retried:
+    def _settle_failed(self, connection: _SharedConnection[Key]) -> None:
+        failed, connection.failed = connection.failed, []
+        for query, reason, is_unprocessed in failed:
+            self._retry_or_fail(query, self._failed(reason), is_retriable=is_unprocessed)
+
+    def _retry_or_fail(self, query: _PendingQuery, error: DialError, *, is_retriable: bool) -> None:
+        """A query got no answer. `is_retriable`: its connection had answered another one before, and may have been
+        closed as idle, or the server has not looked at the query; it gets a second try then."""
+        if is_retriable and not query.was_retried:
             query.was_retried = True
             self._waiting.appendleft(query)
         else:
@@ -200,160 +272,198 @@ class DnsTransport(ABC):
 
 
 class DohTransport(DnsTransport):
-    """RFC 8484 over HTTP/1.1."""
+    """RFC 8484 over HTTP/2, or over HTTP/1.1 if that is all that the server speaks."""
 
-    connections = CONNECTIONS
+    alpn = ("h2", "http/1.1")
 
-    async def _serve(self, stream: Stream) -> None:
-        reader, notify, is_reused = Reader(), Notify(), False
+    async def _serve(self, stream: TlsStream, notify: Notify) -> None:
+        if stream.alpn == "h2":
+            await asyncio.to_thread(import_module, "proxy.wire.doh_http2")  # connections go on meanwhile
+            from proxy.wire.doh_http2 import DohHttp2
+
+            self._connections = 1
+            await self._share(_Http2Connection(stream, notify, DohHttp2(self.server)))
+            return
+        self._connections = HTTP1_CONNECTIONS
+        for _ in range(1, len(self._waiting)):
+            self._open_another()
+        await self._serve_http1(stream, notify)
+
+    async def _serve_http1(self, stream: TlsStream, notify: Notify) -> None:
+        reader, is_reused = Reader(), False
         while await self._await_query(stream, notify):
             if (query := self._next_query()) is None:
                 continue
             try:
                 with deadline(self._timeout_s):
-                    await stream.send(self._request(query.message))
-                    keep_alive, answer = await read_with(stream, reader, _read_doh(reader))
+                    await stream.send(doh.http1_request(self.server, query.message))
+                    keep_alive, answer = await read_with(stream, reader, doh.read_http1_answer(reader))
             except TimeoutError as error:
                 text = error.strerror or f"no answer within {self._timeout_s:g} s"
                 query.fail(self._failed(text))
                 return
             except (OSError, PeerError) as error:
-                is_retriable = is_reused and not isinstance(error, _NotDns)
-                self._retry_or_fail(query, self._failed(str(error)), is_reused=is_retriable)
+                is_retriable = is_reused and not isinstance(error, doh.NotDns)
+                self._retry_or_fail(query, self._failed(str(error)), is_retriable=is_retriable)
                 return
             query.settle(answer)
             if not keep_alive or len(reader):  # bytes behind an answer cannot belong to a later query
                 return
             is_reused = True
 
-    def _request(self, message: bytes) -> bytes:
-        host = str(Destination(self.server.name, self.server.endpoint.port)).removesuffix(":443")
-        lines = [
-            f"POST {self.server.path} HTTP/1.1",
-            f"Host: {host}",
-            f"Accept: {_MEDIA_TYPE}",
-            f"Content-Type: {_MEDIA_TYPE}",
-            f"Content-Length: {len(message)}",
-        ]
-        return "\r\n".join([*lines, "", ""]).encode() + message
-
-
-class _NotDns(PeerError):
-    """A whole HTTP answer that is not a DNS message: a retry would get the same."""
-
-
-def _read_doh(reader: Reader) -> Parser[tuple[bool, bytes]]:
-    """Returns whether the connection may be reused, and the message. Raises PeerError."""
-    head = yield from read_response_head(reader, "POST")
-    for _ in range(_INTERIM_LIMIT):
-        if not head.is_interim:
-            break
-        head = yield from read_response_head(reader, "POST")
-    _check_doh(head)
-    answer = b""
-    pieces = read_body(reader, head.body)
-    for piece in pieces:
-        if piece is None:
-            yield
-            continue
-        answer += piece
-        if len(answer) > dns.MESSAGE_LIMIT:
-            raise _NotDns(f"its answer exceeds {dns.MESSAGE_LIMIT} bytes")
-    return head.keep_alive, answer
-
-
-def _check_doh(head: ResponseHead) -> None:
-    media_type = next((value for name, value in head.headers if name.lower() == "content-type"), "nothing")
-    if head.status != 200:
-        raise _NotDns(f"it answered with HTTP status {head.status}")
-    if media_type.partition(";")[0].strip().lower() != _MEDIA_TYPE:  # a captive portal's login page, for example
-        raise _NotDns(f"it answered with {media_type[:60]!r}, which is no DNS message")
-
 
 class DotTransport(DnsTransport):
     """RFC 7858: each message follows its length, and answers come in any order."""
 
-    async def _serve(self, stream: Stream) -> None:
-        connection = _DotConnection(stream)
-        try:
-            await self._exchange_all(connection)
-        except (OSError, PeerError) as error:
-            connection.error = str(error)
-        finally:
-            self._idle.discard(connection.notify)
-            stream.notify = None
-            for query, _ in connection.under_way.values():
-                self._retry_or_fail(query, self._failed(connection.error), is_reused=connection.has_answered)
-
-    async def _exchange_all(self, connection: _DotConnection) -> None:
-        """Returns when the connection has ended or is idle. Raises OSError and PeerError."""
-        loop = asyncio.get_running_loop()
-        progress_at = loop.time()
-        while True:
-            self._idle.add(connection.notify)  # it takes further queries at any time
-            was_idle = connection.is_idle
-            while (query := self._next_query()) is not None:
-                connection.add(query)
-            if connection.transfer() or (was_idle and not connection.is_idle):
-                progress_at = loop.time()
-            if connection.has_ended:
-                return
-            remaining = progress_at + (self._idle_s if connection.is_idle else self._timeout_s) - loop.time()
-            if remaining <= 0:
-                connection.error = f"no answer within {self._timeout_s:g} s"
-                return
-            await connection.notify.wait(remaining)
+    async def _serve(self, stream: TlsStream, notify: Notify) -> None:
+        await self._share(_DotConnection(stream, notify))
 
 
-class _DotConnection:
-    """One DoT connection and its unanswered queries."""
+class _SharedConnection(ABC, Generic[Key]):
+    """One connection and its unanswered queries."""
 
-    def __init__(self, stream: Stream) -> None:
-        self.notify = Notify()
-        self.under_way: dict[bytes, tuple[_PendingQuery, bytes]] = {}  # ID on the wire → query and its own ID
+    def __init__(self, stream: Stream, notify: Notify) -> None:
+        self.notify = notify
+        self.under_way: dict[Key, _PendingQuery] = {}
         self.error = "it closed the connection"
         self.has_answered = False
         self.has_ended = False
+        self.is_ending = False
+        """No query can be added any more, and the connection ends with the last answer."""
+        self.is_probed = False
         self._stream = stream
-        self._reader = Reader()
-        self._frames = _frames(self._reader)
         self._unsent = b""
-        stream.notify = self.notify.set
+        self.failed: list[tuple[_PendingQuery, str, bool]] = []
+        """What the server will not answer, although the connection may go on: each query with the reason, and whether
+        it may be asked once more."""
+        stream.notify = notify.set
 
     @property
     def is_idle(self) -> bool:
-        """Whether no answer is due. A query whose caller has left counts until it is answered, so that a connection on
-        which the server stays silent is closed."""
+        """Whether the server owes us nothing."""
         return not self.under_way
 
+    @property
+    @abstractmethod
+    def can_add(self) -> bool:
+        """Whether `add` may be called."""
+
+    @abstractmethod
     def add(self, query: _PendingQuery) -> None:
-        """Queues a query with an ID that is unique on this connection: the callers' may be equal."""
-        if len(self.under_way) >= WAITING_LIMIT:
-            for key in [key for key, (other, _) in self.under_way.items() if other.answer.done()]:
-                del self.under_way[key]
-        key = secrets.token_bytes(2)
-        while key in self.under_way:
-            key = secrets.token_bytes(2)
-        self.under_way[key] = (query, query.message[:2])
-        self._unsent += len(query.message).to_bytes(2, "big") + key + query.message[2:]
+        """Queues a query for `transfer`."""
+
+    def probe(self) -> None:
+        """Asks a silent server for a sign of life, where the protocol has one. Until one comes, it is not idle."""
+        self.is_probed = True
 
     def transfer(self) -> bool:
-        """Sends and receives without waiting. Returns whether bytes came. Raises OSError and PeerError."""
+        """Sends and receives without waiting, one chunk at most. Returns whether one came. Raises OSError and
+        PeerError."""
+        self._flush()
+        if len(self._unsent) > _UNSENT_LIMIT:  # it asks for much and does not read
+            return False
+        data = self._stream.receive_nowait(_CHUNK)
+        self.has_ended = data == b""
+        if not data:
+            return False
+        self.is_probed = False
+        self._receive(data)
+        return True
+
+    def end(self) -> None:
+        """Takes leave of the server, as far as that goes at once."""
+        self._stream.notify = None
+
+    def _flush(self) -> None:
         if self._unsent:
             self._unsent = self._unsent[self._stream.send_nowait(self._unsent) :]
-        received = False
-        while (data := self._stream.receive_nowait()) is not None:
-            if not data:
-                self.has_ended = True
-                break
-            received = True
-            self._reader.receive_data(data)
-            while (message := next(self._frames)) is not None:
-                if (entry := self.under_way.pop(message[:2], None)) is not None:
-                    query, number = entry
-                    query.settle(number + message[2:])
-                    self.has_answered = True
-        return received
+
+    @abstractmethod
+    def _receive(self, data: bytes) -> None:
+        """Settles the queries whose answers have come. Raises PeerError."""
+
+
+class _DotConnection(_SharedConnection[bytes]):
+    """Over DoT. A query whose caller has left counts until it is answered, so that a connection on which the server
+    stays silent is closed."""
+
+    can_add = True
+
+    def __init__(self, stream: Stream, notify: Notify) -> None:
+        super().__init__(stream, notify)
+        self._reader = Reader()
+        self._frames = _frames(self._reader)
+
+    def add(self, query: _PendingQuery) -> None:
+        """The query gets an ID that is unique on this connection: the callers' may be equal."""
+        if len(self.under_way) >= WAITING_LIMIT:
+            for key in [key for key, other in self.under_way.items() if other.answer.done()]:
+                del self.under_way[key]
+        number = secrets.token_bytes(2)
+        while number in self.under_way:
+            number = secrets.token_bytes(2)
+        self.under_way[number] = query
+        self._unsent += len(query.message).to_bytes(2, "big") + number + query.message[2:]
+
+    def _receive(self, data: bytes) -> None:
+        self._reader.receive_data(data)
+        while (message := next(self._frames)) is not None:
+            if (query := self.under_way.pop(message[:2], None)) is not None:
+                query.settle(query.message[:2] + message[2:])
+                self.has_answered = True
+
+
+class _Http2Connection(_SharedConnection[int]):
+    """Over HTTP/2. The stream of a query whose caller has left is reset; a PING tells a slow answer from a connection
+    that is dead."""
+
+    def __init__(self, stream: Stream, notify: Notify, http2: DohHttp2) -> None:
+        super().__init__(stream, notify)
+        self._http2 = http2
+
+    @property
+    def is_idle(self) -> bool:
+        return not self.under_way and not self.is_probed
+
+    @property
+    def can_add(self) -> bool:
+        return self._http2.can_ask
+
+    def add(self, query: _PendingQuery) -> None:
+        self.under_way[self._http2.ask(query.message)] = query
+        query.answer.add_done_callback(lambda _: self.notify.set())  # the caller may leave
+
+    def probe(self) -> None:
+        super().probe()
+        self._http2.ping()
+
+    def transfer(self) -> bool:
+        for number in [number for number, query in self.under_way.items() if query.answer.done()]:
+            del self.under_way[number]
+            self._http2.cancel(number)
+        return super().transfer()
+
+    def end(self) -> None:
+        super().end()
+        self._http2.end()
+        with contextlib.suppress(OSError):  # it is gone already
+            self._flush()
+
+    def _flush(self) -> None:
+        self._unsent += self._http2.data_to_send()
+        super()._flush()
+
+    def _receive(self, data: bytes) -> None:
+        from proxy.wire.doh_http2 import Answered
+
+        for result in self._http2.receive_data(data):
+            query = self.under_way.pop(result.stream)
+            if isinstance(result, Answered):
+                query.settle(result.message)
+                self.has_answered = True
+            else:
+                self.failed.append((query, result.reason, result.is_unprocessed))
+        self.is_ending = self._http2.is_ending
 
 
 def _frames(reader: Reader) -> Generator[bytes | None, None, None]:

@@ -10,7 +10,7 @@ import os
 import socket
 import ssl
 import struct
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -27,8 +27,8 @@ from proxy.net.tunnel.pump import Pump
 from proxy.wire import fragmentation as shapes
 from tests.support.authority import Authority
 from tests.support.programs import require
+from tests.support.programs_running import free_port, running
 from tests.support.sockets import tcp_pair
-from tests.support.waiting import until
 from tests.wire import hellos
 
 HELLO = hellos.real("ivanov.livejournal.test")
@@ -403,32 +403,6 @@ async def _page(stream: Stream, client: ssl.SSLObject, incoming: ssl.MemoryBIO, 
             if outgoing.pending:
                 await stream.send(outgoing.read())
             incoming.write(await stream.receive())
-
-
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        port: int = listener.getsockname()[1]
-        return port
-
-
-@contextlib.asynccontextmanager
-async def running(*command: str, port: int, folder: Path) -> AsyncIterator[None]:
-    """A server that is a program, from when it listens; ended by its own process id."""
-    with (folder / "server.log").open("wb") as log:
-        process = await asyncio.create_subprocess_exec(*command, cwd=folder, stdout=log, stderr=log)
-    try:
-        await until(lambda: process.returncode is not None or listens(port))
-        assert process.returncode is None, (folder / "server.log").read_text()
-        yield
-    finally:
-        if process.returncode is None:
-            process.terminate()
-        await process.wait()
-
-
-def listens(port: int) -> bool:
-    with socket.socket() as sock:
-        return sock.connect_ex(("127.0.0.1", port)) == 0
 
 
 VERSIONS = ("TLSv1_2", "TLSv1_3")

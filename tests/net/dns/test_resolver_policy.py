@@ -30,6 +30,7 @@ from tests.support.name_servers import (
     Asked,
     NameServer,
     Say,
+    Speaks,
     machine_files,
     plain_server,
     reply,
@@ -102,7 +103,7 @@ class Place:
 async def place(home: None, best_poller: Poller, tmp_path: Path, ca: str, to_relays: TcpDialer) -> AsyncIterator[Place]:
     async with (
         plain_server(saying(HONEST)) as plain,
-        tls_server(saying(HONEST), AUTHORITY.server(LOOPBACK), http=False) as secure,
+        tls_server(saying(HONEST), AUTHORITY.server(LOOPBACK), Speaks.DOT) as secure,
     ):
         yield Place(tmp_path, plain, secure, ca, to_relays)
         await cancel_all()

@@ -2,24 +2,44 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
+from h2.errors import ErrorCodes
+from h2.settings import SettingCodes
 
 from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
+from proxy.net.dialers.socks import Socks5Dialer
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns import transport as dns_channel
-from proxy.net.dns.transport import CONNECTIONS, DnsTransport, make_transport
+from proxy.net.dns.transport import HTTP1_CONNECTIONS, DnsTransport, make_transport
 from proxy.net.poller import Poller
 from proxy.net.stream import Stream
 from proxy.net.tasks import cancel_all, spawn
 from proxy.wire import dns
 from proxy.wire.dns import RecordType
 from proxy.wire.dns_url import DnsProtocol, SecureServer
+from proxy.wire.relay_url import parse
 from tests.support.authority import Authority
 from tests.support.late import TLS_LATE_S, stall, stalling
-from tests.support.name_servers import LOOPBACK, Asked, NameServer, page, reply, saying, silent, tls_server
+from tests.support.name_servers import (
+    LOOPBACK,
+    Asked,
+    Http2Peer,
+    NameServer,
+    Speaks,
+    page,
+    reply,
+    saying,
+    silent,
+    tls_server,
+)
+from tests.support.programs import require
+from tests.support.programs_running import free_port, running
+from tests.support.relay import Relay
 from tests.support.waiting import until
 
 ADDRESS = "192.0.2.7"
@@ -31,21 +51,27 @@ def ca(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(AUTHORITY.write(tmp_path_factory.mktemp("ca")))
 
 
-@pytest.fixture(params=[DnsProtocol.DOH, DnsProtocol.DOT])
-def kind(request: pytest.FixtureRequest) -> DnsProtocol:
-    found: DnsProtocol = request.param
+@pytest.fixture(params=list(Speaks), ids=[speaks.name for speaks in Speaks])
+def speaks(request: pytest.FixtureRequest) -> Speaks:
+    found: Speaks = request.param
     return found
 
 
 @pytest.fixture
-async def server(home: None, best_poller: Poller, kind: DnsProtocol) -> AsyncIterator[NameServer]:
+def kind(speaks: Speaks) -> DnsProtocol:
+    return DnsProtocol.DOT if speaks is Speaks.DOT else DnsProtocol.DOH
+
+
+@pytest.fixture
+async def server(home: None, best_poller: Poller, speaks: Speaks) -> AsyncIterator[NameServer]:
     """Whatever a test leaves under way is ended before its server is."""
-    async with tls_server(
-        saying(ADDRESS), AUTHORITY.server(LOOPBACK, "dns.test"), http=kind is DnsProtocol.DOH
-    ) as made:
+    async with tls_server(saying(ADDRESS), AUTHORITY.server(LOOPBACK, "dns.test"), speaks) as made:
         yield made
         await cancel_all()
 
+
+only = partial(pytest.mark.parametrize, "speaks", indirect=True)
+"""For tests of one protocol, or two."""
 
 Made = tuple[NameServer, DnsTransport]
 
@@ -64,9 +90,9 @@ async def ask(channel: DnsTransport, name: str = "a.test", kind: RecordType = Re
     return [str(address) for address in answer.addresses]
 
 
-async def failing(channel: DnsTransport) -> DialError:
+async def failing(channel: DnsTransport, name: str = "a.test") -> DialError:
     with pytest.raises(DialError) as caught:
-        await ask(channel)
+        await ask(channel, name)
     assert caught.value.stage is Stage.RESOLVE
     assert str(channel.server) in str(caught.value)
     return caught.value
@@ -86,31 +112,51 @@ async def test_D13_questions_are_padded_and_name_no_subnet(server: NameServer, c
     assert options == [12, 12]  # padding, and nothing else
 
 
-@pytest.mark.parametrize("kind", [DnsProtocol.DOH], indirect=True)
+@only([Speaks.HTTP1, Speaks.HTTP2])
 async def test_over_HTTPS_a_question_has_no_number(server: NameServer, channel: DnsTransport) -> None:
     await ask(channel)
     assert [asked.message.id for asked in server.asked] == [0]
     (head,) = server.heads
-    assert head.startswith(f"POST /dns-query HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n")
-    assert "User-Agent" not in head
+    assert f"127.0.0.1:{server.port}\r\n" in head
+    assert "user-agent" not in head.lower()
 
 
-@pytest.mark.parametrize("kind", [DnsProtocol.DOT], indirect=True)
-async def test_over_TLS_many_questions_travel_at_once(server: NameServer, channel: DnsTransport) -> None:
+@only([Speaks.DOT, Speaks.HTTP2])
+async def test_many_questions_travel_at_once_and_are_answered_in_any_order(
+    server: NameServer, channel: DnsTransport
+) -> None:
     server.say = silent
-    asking = [spawn(ask(channel, f"n{number}.test"), name="ask") for number in range(200)]
-    await until(lambda: len(server.asked) == 200)
+    asking = [spawn(ask(channel, f"n{number}.test"), name="ask") for number in range(80)]
+    await until(lambda: len(server.asked) == 80)
     assert server.connections == 1
     server.say = lambda asked: [reply(held, ADDRESS) for held in reversed(server.asked)]  # in another order
     await ask(channel, "last.test")
-    assert await asyncio.gather(*asking) == [[ADDRESS]] * 200
+    assert await asyncio.gather(*asking) == [[ADDRESS]] * 80
 
 
-@pytest.mark.parametrize("kind", [DnsProtocol.DOH], indirect=True)
-async def test_over_HTTPS_there_are_so_many_connections(server: NameServer, channel: DnsTransport) -> None:
+@only([Speaks.HTTP1])
+async def test_over_HTTP_1_there_are_so_many_connections(server: NameServer, channel: DnsTransport) -> None:
+    server.say = silent
     asking = [spawn(ask(channel, f"n{number}.test"), name="ask") for number in range(50)]
-    assert await asyncio.gather(*asking) == [[ADDRESS]] * 50
-    assert server.connections <= CONNECTIONS
+    await until(lambda: len(server.asked) == HTTP1_CONNECTIONS)
+    server.say = saying(ADDRESS)
+    for task in asking[:HTTP1_CONNECTIONS]:
+        task.cancel()
+    await asyncio.wait(asking[:HTTP1_CONNECTIONS])
+    server.drop_connections()
+    assert await asyncio.gather(*asking[HTTP1_CONNECTIONS:]) == [[ADDRESS]] * (50 - HTTP1_CONNECTIONS)
+
+
+async def test_a_server_that_selects_no_protocol_speaks_HTTP_1(
+    home: None, best_poller: Poller, ca: str, to_relays: TcpDialer
+) -> None:
+    server = NameServer(saying(ADDRESS))
+    listener = await asyncio.start_server(server.http, LOOPBACK, 0, ssl=AUTHORITY.server(LOOPBACK))
+    server.port = listener.sockets[0].getsockname()[1]
+    async with listener:
+        assert await ask(make_transport(where(server, DnsProtocol.DOH, ca), to_relays, timeout_s=10)) == [ADDRESS]
+        await cancel_all()
+        server.drop_connections()
 
 
 async def test_a_certificate_for_the_name_given_is_enough(
@@ -163,6 +209,7 @@ async def test_a_question_lost_with_a_new_connection_has_failed(server: NameServ
     assert len(server.asked) == 1
 
 
+@only([Speaks.DOT, Speaks.HTTP1])
 async def test_silence_is_waited_for_so_long(
     server: NameServer, kind: DnsProtocol, ca: str, to_relays: TcpDialer
 ) -> None:
@@ -184,7 +231,7 @@ async def test_an_idle_connection_is_closed(
     assert server.connections == 2
 
 
-@pytest.mark.parametrize("kind", [DnsProtocol.DOT], indirect=True)
+@only([Speaks.DOT, Speaks.HTTP2])
 async def test_who_leaves_takes_nobody_along(server: NameServer, channel: DnsTransport) -> None:
     server.say = silent
     leaving, staying = (spawn(ask(channel, name), name="ask") for name in ("a.test", "b.test"))
@@ -196,14 +243,14 @@ async def test_who_leaves_takes_nobody_along(server: NameServer, channel: DnsTra
     assert server.connections == 1
 
 
-@pytest.mark.parametrize("kind", [DnsProtocol.DOH], indirect=True)
+@only([Speaks.HTTP1])
 async def test_a_question_whose_asker_left_before_its_turn_is_not_asked(
     server: NameServer, channel: DnsTransport
 ) -> None:
     server.say = silent
-    for number in range(CONNECTIONS):
+    for number in range(HTTP1_CONNECTIONS):
         spawn(ask(channel, f"n{number}.test"), name="ask")
-    await until(lambda: len(server.asked) == CONNECTIONS)
+    await until(lambda: len(server.asked) == HTTP1_CONNECTIONS)
     late = spawn(ask(channel, "late.test"), name="ask")
     await asyncio.sleep(0)
     late.cancel()
@@ -244,7 +291,7 @@ async def test_our_own_troubles_stay_ours(kind: DnsProtocol, ca: str) -> None:
     assert (await failing(channel)).symptom is Symptom.OFFLINE
 
 
-@pytest.mark.parametrize("kind", [DnsProtocol.DOH], indirect=True)
+@only([Speaks.HTTP1])
 @pytest.mark.parametrize(
     ("answer", "says"),
     [
@@ -268,7 +315,7 @@ async def test_D3_D4_an_answer_that_is_none_is_refused(
     assert await ask(channel) == [ADDRESS]
 
 
-@pytest.mark.parametrize("kind", [DnsProtocol.DOH], indirect=True)
+@only([Speaks.HTTP1])
 async def test_what_follows_an_answer_is_no_answer_to_the_next(server: NameServer, channel: DnsTransport) -> None:
     forged = page(b"forged")
 
@@ -282,7 +329,7 @@ async def test_what_follows_an_answer_is_no_answer_to_the_next(server: NameServe
     assert [asked.connection for asked in server.asked] == [1, 2]
 
 
-@pytest.mark.parametrize("kind", [DnsProtocol.DOT], indirect=True)
+@only([Speaks.DOT])
 @pytest.mark.parametrize("answer", [b"", b"x" * 11, b"x" * (dns.MESSAGE_LIMIT + 1)])
 async def test_D4_a_message_of_an_impossible_length_ends_the_connection(
     server: NameServer, channel: DnsTransport, answer: bytes
@@ -291,7 +338,7 @@ async def test_D4_a_message_of_an_impossible_length_ends_the_connection(
     assert f"its answer is {len(answer)} bytes long" in str(await failing(channel))
 
 
-@pytest.mark.parametrize("kind", [DnsProtocol.DOT], indirect=True)
+@only([Speaks.DOT])
 async def test_an_answer_to_nothing_is_passed_over(server: NameServer, channel: DnsTransport) -> None:
     server.say = lambda asked: [reply(asked, "203.0.113.1", number=asked.message.id ^ 1), reply(asked, ADDRESS)]
     assert await ask(channel) == [ADDRESS]
@@ -309,10 +356,232 @@ async def test_an_answer_that_came_while_the_loop_was_late_is_in_time(
 
 
 async def test_a_handshake_that_was_answered_while_the_loop_was_late_is_in_time(
-    home: None, best_poller: Poller, to_relays: TcpDialer, kind: DnsProtocol, ca: str
+    home: None, best_poller: Poller, to_relays: TcpDialer, speaks: Speaks, kind: DnsProtocol, ca: str
 ) -> None:
     context = stalling(AUTHORITY.server(LOOPBACK, "dns.test"), TLS_LATE_S)
-    async with tls_server(saying(ADDRESS), context, http=kind is DnsProtocol.DOH) as server:
+    async with tls_server(saying(ADDRESS), context, speaks) as server:
         channel = make_transport(where(server, kind, ca), to_relays, timeout_s=10)
         assert await ask(channel) == [ADDRESS]
+        await cancel_all()
+
+
+# -- HTTP/2 ------------------------------------------------------------------------------------------------------------
+
+http2 = only([Speaks.HTTP2])
+
+
+@http2
+async def test_one_query_that_times_out_takes_no_other_along(server: NameServer, ca: str, to_relays: TcpDialer) -> None:
+    channel = make_transport(where(server, DnsProtocol.DOH, ca), to_relays, timeout_s=1)
+    server.say = lambda asked: [] if asked.name == "slow.test" else [reply(asked, ADDRESS)]
+    slow = spawn(failing(channel, "slow.test"), name="ask")
+    await until(lambda: len(server.asked) == 1)
+    assert await ask(channel) == [ADDRESS]
+    assert "no answer within 1 s" in str(await slow)
+    assert await ask(channel) == [ADDRESS]
+    await until(lambda: server.peers[0].resets == [1])
+    assert server.connections == 1
+    assert server.pings  # it was asked whether it is there
+
+
+@http2
+async def test_a_connection_that_is_dead_is_not_kept(server: NameServer, ca: str, to_relays: TcpDialer) -> None:
+    channel = make_transport(where(server, DnsProtocol.DOH, ca), to_relays, timeout_s=1)
+    assert await ask(channel) == [ADDRESS]
+    server.reads.clear()
+    dead = set(channel._running)
+    assert "no answer within 1 s" in str(await failing(channel))
+    await until(lambda: dead.isdisjoint(channel._running))
+    server.reads.set()
+    assert await ask(channel) == [ADDRESS]
+    assert server.connections == 2
+
+
+@http2
+async def test_a_server_that_closes_answers_what_it_took_and_the_rest_is_asked_on_a_new_connection(
+    server: NameServer, channel: DnsTransport
+) -> None:
+    server.say = silent
+    taken = spawn(ask(channel, "taken.test"), name="ask")
+    await until(lambda: len(server.asked) == 1)
+
+    def close_down(peer: Http2Peer, stream: int, _: Sequence[bytes]) -> None:
+        server.act = Http2Peer.answer_questions
+        server.say = saying(ADDRESS)
+        #           length          type    flags   stream     last stream                          NO_ERROR
+        peer.send(bytes((0, 0, 8)) + b"\x07" + b"\0" + bytes(4) + (stream - 2).to_bytes(4, "big") + bytes(4))
+
+    server.act = close_down
+    assert await ask(channel, "refused.test") == [ADDRESS]
+    assert [(asked.name, asked.connection) for asked in server.asked] == [
+        ("taken.test", 1),
+        ("refused.test", 1),
+        ("refused.test", 2),
+    ]
+    server.peers[0].answer(1, reply(server.asked[0], ADDRESS))
+    server.peers[0].send()
+    assert await taken == [ADDRESS]
+    assert await ask(channel) == [ADDRESS]
+    assert server.asked[-1].connection == 2
+
+
+@http2
+async def test_a_query_that_is_refused_is_asked_once_more_and_not_thrice(
+    server: NameServer, channel: DnsTransport
+) -> None:
+    server.act = lambda peer, stream, _: peer.http2.reset_stream(stream, ErrorCodes.REFUSED_STREAM)
+    assert "REFUSED_STREAM" in str(await failing(channel))
+    assert [asked.connection for asked in server.asked] == [1, 2]
+    server.act = Http2Peer.answer_questions
+    assert await ask(channel) == [ADDRESS]
+
+
+@http2
+async def test_a_query_that_is_broken_off_has_failed_and_the_connection_goes_on(
+    server: NameServer, channel: DnsTransport
+) -> None:
+    server.act = lambda peer, stream, _: peer.http2.reset_stream(stream, ErrorCodes.INTERNAL_ERROR)
+    assert "INTERNAL_ERROR" in str(await failing(channel))
+    server.act = Http2Peer.answer_questions
+    assert await ask(channel) == [ADDRESS]
+    assert [asked.connection for asked in server.asked] == [1, 1]
+
+
+@http2
+async def test_an_answer_that_is_cut_off_is_none(server: NameServer, channel: DnsTransport) -> None:
+    def half(peer: Http2Peer, stream: int, messages: Sequence[bytes]) -> None:
+        peer.answer(stream, messages[0][:20], end=False)
+        peer.send()
+        server.drop_connections()
+
+    server.act = half
+    assert (await failing(channel)).symptom is Symptom.RESOLVE_FAILED
+    server.act = Http2Peer.answer_questions
+    assert await ask(channel) == [ADDRESS]
+
+
+@http2
+@pytest.mark.parametrize(
+    ("kind_of", "status", "body", "says"),
+    [
+        ("text/html", "200", b"<html>log in", "'text/html', which is no DNS message"),
+        ("text/html", "403", b"", "HTTP status 403"),
+        ("application/dns-message", "200", bytes(dns.MESSAGE_LIMIT + 1), "exceeds 16384 bytes"),
+    ],
+)
+async def test_D3_D4_an_answer_that_is_none_is_refused_over_HTTP_2(
+    server: NameServer, channel: DnsTransport, kind_of: str, status: str, body: bytes, says: str
+) -> None:
+    def answer(peer: Http2Peer, stream: int, _: Sequence[bytes]) -> None:
+        peer.http2.send_headers(stream, [(":status", status), ("content-type", kind_of)])
+        for at in range(0, len(body), 16_000):
+            peer.http2.send_data(stream, body[at : at + 16_000])
+
+    server.act = answer
+    assert says in str(await failing(channel))
+    server.act = Http2Peer.answer_questions
+    assert await ask(channel) == [ADDRESS]
+    assert server.connections == 1
+
+
+_GARBAGE = b"HTTP/1.1 400 Bad Request\r\n\r\n"
+_PINGS = (bytes((0, 0, 8)) + b"\x06" + bytes(5) + bytes(8)) * 10_000
+_HEADERS = bytes((0, 0x40, 0)) + b"\x01\0" + bytes((0, 0, 0, 1)) + bytes(0x4000)
+_MORE_HEADERS = bytes((0, 0x40, 0)) + b"\x09\0" + bytes((0, 0, 0, 1)) + bytes(0x4000)
+_DATA = bytes((0, 0x40, 0)) + b"\0\0" + bytes((0, 0, 0, 1)) + bytes(0x4000)
+
+
+@http2
+@pytest.mark.parametrize(
+    "flood",
+    [_GARBAGE, _PINGS, _HEADERS + 1000 * _MORE_HEADERS, 1000 * _DATA],
+    ids=["garbage", "PING", "headers", "DATA"],
+)
+async def test_a_flood_ends_the_connection_and_is_not_read_to_its_end(
+    server: NameServer, channel: DnsTransport, flood: bytes
+) -> None:
+    def pour(peer: Http2Peer, stream: int, _: Sequence[bytes]) -> None:
+        server.act = Http2Peer.answer_questions
+        peer.send(flood)
+
+    server.act = pour
+    assert (await failing(channel)).symptom is Symptom.RESOLVE_FAILED
+    assert await ask(channel) == [ADDRESS]
+    assert server.connections == 2
+
+
+@http2
+async def test_the_server_limits_the_queries_under_way(server: NameServer, channel: DnsTransport) -> None:
+    server.settings = {SettingCodes.MAX_CONCURRENT_STREAMS: 2}
+    await ask(channel)
+    server.say = silent
+    asking = [spawn(ask(channel, f"n{number}.test"), name="ask") for number in range(5)]
+    await until(lambda: len(server.asked) == 3)
+    server.say = lambda asked: [reply(held, ADDRESS) for held in server.asked]
+    server.peers[0].answer_questions(3, [reply(server.asked[1], ADDRESS)])
+    server.peers[0].send()
+    assert await asyncio.gather(*asking) == [[ADDRESS]] * 5
+    assert server.connections == 1
+
+
+@http2
+async def test_what_arrives_before_the_first_connection_is_open_shares_it(
+    server: NameServer, channel: DnsTransport
+) -> None:
+    asking = [ask(channel, f"n{number}.test") for number in range(50)]
+    assert await asyncio.gather(*asking) == [[ADDRESS]] * 50
+    assert server.connections == 1
+
+
+@http2
+async def test_the_way_may_lead_through_a_relay(
+    server: NameServer, best_poller: Poller, ca: str, to_relays: TcpDialer
+) -> None:
+    async with Relay({}, address=LOOPBACK) as relay:
+        dialer = Socks5Dialer(to_relays, parse(f"socks5h://{LOOPBACK}:{relay.port}"))
+        channel = make_transport(where(server, DnsProtocol.DOH, ca), dialer, timeout_s=10)
+        assert await asyncio.gather(*[ask(channel), ask(channel, "b.test")]) == [[ADDRESS]] * 2
+        assert relay.asked == [f"{LOOPBACK}:{server.port}"]
+        await cancel_all()
+
+
+UNBOUND = """
+server:
+    interface: 127.0.0.1@{port}
+    https-port: {port}
+    tls-service-pem: {chain}
+    tls-service-key: {key}
+    do-daemonize: no
+    use-syslog: no
+    username: ""
+    chroot: ""
+    directory: "{folder}"
+    pidfile: ""
+    num-threads: 1
+    module-config: "iterator"
+    pad-responses: yes
+    local-zone: "test." static
+    local-data: "a.test. A 192.0.2.7"
+    local-data: "a.test. AAAA 2001:db8::7"
+remote-control:
+    control-enable: no
+"""
+
+
+@pytest.mark.needs("unbound")
+async def test_unbound_which_speaks_only_HTTP_2_is_asked(home: None, to_relays: TcpDialer, tmp_path: Path) -> None:
+    chain, key = AUTHORITY.write_server(tmp_path, LOOPBACK)
+    port = free_port()
+    config = tmp_path / "unbound.conf"
+    config.write_text(UNBOUND.format(port=port, chain=chain, key=key, folder=tmp_path))
+    async with running(require("unbound"), "-d", "-p", "-c", str(config), port=port, folder=tmp_path):
+        server = SecureServer(
+            DnsProtocol.DOH, Destination(LOOPBACK, port), "/dns-query", ca=str(AUTHORITY.write(tmp_path))
+        )
+        channel = make_transport(server, to_relays, timeout_s=10)
+        answers = [ask(channel), ask(channel, kind=RecordType.AAAA), ask(channel, "none.test")]
+        assert await asyncio.gather(*answers) == [[ADDRESS], ["2001:db8::7"], []]
+        assert len(channel._idle) == 1
+        wrong = make_transport(replace(server, path="/other"), to_relays, timeout_s=10)
+        assert "HTTP status 404" in str(await failing(wrong))
         await cancel_all()
