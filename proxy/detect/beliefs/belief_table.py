@@ -16,11 +16,12 @@ from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.detect.beliefs.retest_schedule import RetestSchedule, recent_exits
 from proxy.detect.beliefs.score import NEGLIGIBLE, aged, enough_to_block, falls_below, score_now
+from proxy.detect.beliefs.version import Versioned
 from proxy.detect.scopes import registrable
 from proxy.model import Belief, Cause, Change, NetworkId, Signal, State
 
 RENEW_S = 60.0
-"""Seconds between two updates of a host that works: between them, a success costs one look-up."""
+"""Seconds between two updates of the belief about a host that works: between them, a success costs one look-up."""
 
 CLOCK_BACK_S = 60.0
 CLOCK_AHEAD_S = 30 * 86_400.0
@@ -33,13 +34,15 @@ TROUBLED = (State.SUSPECT, State.BLOCKED)
 class Working:
     """A host that answered direct."""
 
-    __slots__ = ("at", "belief", "domain", "renew_at")
+    __slots__ = ("at", "belief", "domain", "is_near", "is_undisturbed", "renew_at")
 
-    def __init__(self, belief: Belief, at: float) -> None:
+    def __init__(self, belief: Belief, at: float, renew_at: float, *, is_near: bool) -> None:
         self.belief = belief
         self.domain = registrable(belief.scope)
+        self.is_near = is_near  # its delivery is no control
         self.at = at
-        self.renew_at = at + RENEW_S
+        self.renew_at = renew_at
+        self.is_undisturbed = True  # nothing else was learned since: another success only moves `at`
 
 
 class BeliefTable:
@@ -52,19 +55,21 @@ class BeliefTable:
         rng: random.Random,
         listed: Callable[[str], bool] = lambda host: False,
         near: Callable[[str], bool] = lambda host: False,
+        whole: Versioned | None = None,
     ) -> None:
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
+        self._whole = whole if whole is not None else Versioned()
         self.schedule = RetestSchedule(settings, rng)
-        self.stored: HostLru[Belief] = HostLru(**bounds)
-        self.works: HostLru[Working] = HostLru(**bounds)
-        self.transient: HostLru[Belief] = HostLru(**bounds)
+        self.stored: HostLru[Belief] = HostLru(self._whole, **bounds)
+        self.works: HostLru[Working] = HostLru(self._whole, **bounds)
+        self.transient: HostLru[Belief] = HostLru(self._whole, **bounds)
         self._listed = listed
         self.is_near = near
         self._priors: HostLru[float] = HostLru(
             **bounds
         )  # the first trouble of a listed host, from which its prior decays
-        self.now = -math.inf
+        self.now = self.latest = -math.inf  # the time of the last call, and the latest of all
         self._pending: list[Change] = []  # by a clock jump or an eviction: the next call returns them
         for belief in sorted(known, key=lambda b: b.last_good_at):
             self.stored.put((belief.network, belief.scope), belief)
@@ -109,17 +114,13 @@ class BeliefTable:
 
     def current_transient(self, key: Key, now: float) -> Belief | None:
         """The transient belief as of now, when there is one."""
-        if not self.transient or (transient := self.transient.get(key)) is None:
+        transient = self.transient.get(key)
+        if transient is None:
             return None
         if now < transient.until:
             return transient
         self.transient.pop(key)
         return None
-
-    def working(self, key: Key, now: float) -> Working | None:
-        """The last direct success, when it is not older than `known_s`."""
-        working = self.works.get(key)
-        return working if working is not None and now < working.at + self._settings.known_s else None
 
     # -- from state to state ---------------------------------------------------------------------------------------
 
@@ -186,19 +187,24 @@ class BeliefTable:
         gone = self.stored.pop(key)
         return [] if gone is None else [forgotten(key, gone.state, now, why)]
 
-    def mark_working(self, key: Key, now: float) -> Working:
-        """Notes that direct answered."""
+    def mark_working(self, key: Key, now: float) -> None:
+        """Notes that direct answered. A belief that is renewed leaves the version as it is: `valid_until` of its host
+        is over by then."""
         network, host = key
-        known = self.works.get(key)
-        since = known.belief.since if known is not None else now
-        until = now + self._settings.known_s
-        working = Working(Belief(host, network, State.WORKS, since=since, until=until, why="direct answered"), now)
-        if self.is_near(host):
-            working.renew_at = now  # the fast path would take its delivery for a control
-        self.works.put(key, working)
+        working = self.works.get(key)
+        if working is not None and now < working.renew_at:
+            belief, renew_at = working.belief, working.renew_at
+        else:
+            since, until = working.belief.since if working is not None else now, now + self._settings.known_s
+            belief = Belief(host, network, State.WORKS, since=since, until=until, why="direct answered")
+            renew_at = now + RENEW_S
+        marked = Working(belief, now, renew_at, is_near=self.is_near(host))
+        if working is None:
+            self.works.put(key, marked)
+        else:
+            self.works.renew(key, marked)
         if self._listed(host):
             self._priors.put(key, -math.inf)
-        return working
 
     def set_transient(
         self, key: Key, state: State, cause: Cause | str, why: str, *, lasts_s: float, now: float
@@ -247,9 +253,14 @@ class BeliefTable:
     # -- the clock -------------------------------------------------------------------------------------------------
 
     def update_clock(self, now: float) -> bool:
-        """Call it before anything else. Returns True when the clock was set, so that all other dates are void."""
+        """Call it before anything else. Returns True when the clock was set, so that all other dates are void. The
+        version grows with each call at a time before that of another one."""
         jumped = not -CLOCK_BACK_S <= now - self.now <= CLOCK_AHEAD_S and self._clock_jumped(now)
         self.now = now
+        if jumped or now >= self.latest:
+            self.latest = now
+        if jumped or now < self.latest:
+            self._whole.version += 1
         return jumped
 
     def _clock_jumped(self, now: float) -> bool:

@@ -17,12 +17,13 @@ import random
 from collections.abc import Callable, Iterable
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.detect.beliefs.belief_table import TROUBLED, BeliefTable, on_network
+from proxy.detect.beliefs.belief_table import CLOCK_AHEAD_S, TROUBLED, BeliefTable, on_network
 from proxy.detect.beliefs.network_health import Delivery
 from proxy.detect.beliefs.outcome_learning import DIRECT_WORKS_S, OutcomeLearning
 from proxy.detect.beliefs.post_delivery import PostDelivery
 from proxy.detect.beliefs.recovery import Recovery
 from proxy.detect.beliefs.signal_counting import Refine, SignalCounting, unrefined
+from proxy.detect.beliefs.version import Versioned
 from proxy.detect.relay_health import Conditions
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import NEEDS_BYTES_PROOF, concerns
@@ -44,8 +45,11 @@ from proxy.model import (
 )
 
 
-class Beliefs:
-    """All beliefs. Belongs to one thread."""
+class Beliefs(Versioned):
+    """All beliefs. Belongs to one thread.
+
+    `version` grows whenever `lookup`, `network_state_for` or `comparison_due` may return something else for any host,
+    but for the passing of time, of which `valid_until` tells. So what was made from them can be kept."""
 
     def __init__(
         self,
@@ -60,9 +64,11 @@ class Beliefs:
         """`known` comes from the store. `rng` draws the jitter of re-tests. `listed` says whether an imported list
         names a host, which adds weight to its first signal. `near` says whether a host is this computer or on its own
         network: its deliveries say nothing about internet access. `refine` weighs each signal before it counts."""
+        super().__init__()
+        rng = rng if rng is not None else random.SystemRandom()
         self._settings = settings
-        self._table = BeliefTable(settings, known, rng if rng is not None else random.SystemRandom(), listed, near)
-        self._counting = SignalCounting(settings, self._table, refine)
+        self._table = BeliefTable(settings, known, rng, listed, near, self)
+        self._counting = SignalCounting(settings, self._table, refine, self)
         self._post_delivery = PostDelivery(settings, self._counting)
         self._recovery = Recovery(settings, self._table)
         self._results = Results(settings)
@@ -70,6 +76,11 @@ class Beliefs:
         registrable("example.org")  # reads the suffix list now, and not while a first visitor waits
         self.residual = self._counting.residual
         """Addresses in a residual blocking window: whatever is tried there may fail."""
+        self.is_near = near
+        """Whether a host is this computer or on its own network."""
+        self.needs_control = self._counting.network_health.needs_control
+        """Whether to request control pages beside visits on a network though no signal waits: a restriction or portal
+        may have ended, or a portal is suspected."""
 
     # -- asking ----------------------------------------------------------------------------------------------------
 
@@ -77,25 +88,62 @@ class Beliefs:
         """The belief that applies to `host`: its own, else that of its domain, else that of the prefix of all of its
         `addresses`. The state is `unknown` when there is none."""
         self._update_clock(now)
+        table, aggregation = self._table, self._counting.aggregation
         key = (network, host)
-        belief = self._table.current(key, now)
+        belief = table.current(key, now) if table.stored.get(key) is not None else None
         if belief is not None and belief.state in TROUBLED:
             return belief
-        above = self._counting.aggregation.domain_over(key, now)
-        if above is not None and self._counting.aggregation.covers(above[1], key):
-            return above[1]
-        transient = self._table.current_transient(key, now)
-        if transient is not None:
-            return transient
+        if aggregation.domains:
+            above = aggregation.domain_over(key, now)
+            if above is not None and aggregation.covers(above[1], key):
+                return above[1]
+        if table.transient.get(key) is not None:
+            transient = table.current_transient(key, now)
+            if transient is not None:
+                return transient
         if belief is not None and belief.state is State.WORKS:
             return belief
-        working = self._table.working(key, now)
-        if working is not None:
+        working = table.works.get(key)
+        if working is not None and now < working.at + self._settings.known_s:
             return working.belief
-        prefix = self._counting.aggregation.prefix_over(network, addresses, now)
-        if prefix is not None:
-            return prefix
+        if aggregation.prefixes:
+            prefix = aggregation.prefix_over(network, addresses, now)
+            if prefix is not None:
+                return prefix
         return belief if belief is not None else Belief(host, network)
+
+    def valid_until(self, host: str, *, network: NetworkId, now: float) -> float:
+        """Until when `lookup` of this host with any addresses, `network_state_for` and `comparison_due` return at each
+        later time what they return at `now`, as long as `version` stays the same, and `near` says the same of the host.
+        `now` itself: they may change at any time, even with the same version.
+
+        A clock that is set back grows the version at the next call that takes the time."""
+        self._update_clock(now)
+        table, aggregation, settings = self._table, self._counting.aggregation, self._settings
+        if now < table.latest:
+            return now
+        key = (network, host)
+        ends = [now + CLOCK_AHEAD_S]
+        belief = table.current(key, now)
+        above = aggregation.domain_over(key, now)
+        for held in (belief, above[1] if above is not None else None):
+            if held is not None:
+                ends.append(held.until)
+                if held.last_good:
+                    ends.append(held.last_good_at + settings.last_good_s)
+                if held.rungs_failed:
+                    ends.append(held.rungs_failed_at + settings.last_good_s)
+        if (transient := table.current_transient(key, now)) is not None:
+            ends.append(transient.until)
+        if (working := table.works.get(key)) is not None:  # the next success may move its dates
+            ends += [working.renew_at, working.at + settings.known_s]
+            if self._counting.network_health.state(network) is NetworkState.RESTRICTED:
+                ends.append(working.at + settings.restricted_known_s)
+        elif aggregation.prefixes and (belief is None or belief.state is State.UNKNOWN):
+            ends.append(now)  # it depends on the addresses
+        if (waiting := self._counting.pending.uncompared(key, now)) is not None:
+            ends.append(waiting.since + settings.rescue_suspect_s)
+        return max(now, min(ends))
 
     def all(self, *, now: float) -> list[Belief]:
         """Every belief but those of hosts that simply work."""
@@ -111,6 +159,9 @@ class Beliefs:
     def network_state_for(self, host: str, *, network: NetworkId, now: float) -> NetworkState:
         """The same as it applies to one host: on a restricted network a host that delivered direct within
         `restricted_known_s` still goes direct first."""
+        record = self._counting.network_health.records.get(network)
+        if record is None or record.state is NetworkState.OK:
+            return NetworkState.OK  # the usual case
         state = self._counting.network_health.state(network)
         if state is NetworkState.RESTRICTED:
             working = self._table.works.get((network, host))
@@ -131,15 +182,6 @@ class Beliefs:
             return False
         return any(concerns(observed.signal.cause, Protocol.HTTP) for observed in waiting.observed)
 
-    def is_near(self, host: str) -> bool:
-        """Whether a host is this computer or on its own network."""
-        return self._table.is_near(host)
-
-    def needs_control(self, network: NetworkId) -> bool:
-        """Whether to request control pages beside visits though no signal waits: a restriction or portal may have
-        ended, or a portal is suspected."""
-        return self._counting.network_health.needs_control(network)
-
     # -- results ---------------------------------------------------------------------------------------------------
 
     def last_result(self, host: str, *, network: NetworkId, now: float) -> LastResult | None:
@@ -158,7 +200,7 @@ class Beliefs:
         key = (network, host)
         self._results.note(key, result)
         if (working := self._table.works.get(key)) is not None:
-            working.renew_at = result.at  # else the fast path of `learn` would not clear this result
+            working.is_undisturbed = False  # else the fast path of `learn` would not clear this result
 
     def visited(self, host: str, *, network: NetworkId) -> Visited | None:
         """The protocol and port of the last visit to `host`; None when that is not known."""
@@ -429,7 +471,10 @@ class Beliefs:
     # -- below -----------------------------------------------------------------------------------------------------
 
     def _update_clock(self, now: float) -> None:
-        if self._table.update_clock(now):
+        table = self._table
+        if table.latest <= now <= table.now + CLOCK_AHEAD_S:  # the usual case
+            table.now = table.latest = now
+        elif table.update_clock(now):
             self._counting.on_clock_set(now)
             self._post_delivery.on_clock_set()
             self._results.on_clock_set()

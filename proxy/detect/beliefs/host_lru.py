@@ -11,6 +11,7 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from typing import Generic, TypeVar
 
+from proxy.detect.beliefs.version import Versioned
 from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 
@@ -22,7 +23,9 @@ Key = tuple[NetworkId, str]
 class HostLru(Generic[T]):
     """A mapping of (network, host) with two limits."""
 
-    def __init__(self, *, total: int, per_domain: int) -> None:
+    def __init__(self, whole: Versioned | None = None, /, *, total: int, per_domain: int) -> None:
+        """Each change counts in the version of `whole`, of which the table is a part."""
+        self._whole = whole if whole is not None else Versioned()
         self._total = total
         self._per_domain = per_domain
         self._values: dict[Key, T] = {}
@@ -55,16 +58,13 @@ class HostLru(Generic[T]):
         if key not in self._values:
             raise KeyError(key)
         self._values[key] = value
+        self._whole.version += 1
 
     def put(self, key: Key, value: T) -> list[tuple[Key, T]]:
         """Sets a value and makes its host the most recently used. Returns what was evicted for it."""
-        self._values[key] = value
-        network, host = key
-        domain = (network, registrable(host))
-        hosts = self._domains.setdefault(domain, {})
-        hosts.pop(host, None)
-        hosts[host] = None
-        self._domains.move_to_end(domain)
+        self._whole.version += 1
+        domain = self.renew(key, value)
+        hosts = self._domains[domain]
         gone = []
         if len(hosts) > self._per_domain:
             gone.append(self._evict(domain))
@@ -72,10 +72,23 @@ class HostLru(Generic[T]):
             gone.append(self._evict(next(iter(self._domains))))
         return gone
 
+    def renew(self, key: Key, value: T) -> Key:
+        """Replaces the value of a key that is there, which counts as use and not as a change. Returns its network and
+        domain."""
+        self._values[key] = value
+        network, host = key
+        domain = (network, registrable(host))
+        hosts = self._domains.setdefault(domain, {})
+        hosts.pop(host, None)
+        hosts[host] = None
+        self._domains.move_to_end(domain)
+        return domain
+
     def pop(self, key: Key) -> T | None:
         """Removes a value and returns it, if there was one."""
         value = self._values.pop(key, None)
         if value is not None:
+            self._whole.version += 1
             network, host = key
             domain = (network, registrable(host))
             hosts = self._domains[domain]
@@ -87,6 +100,7 @@ class HostLru(Generic[T]):
     def clear(self) -> None:
         self._values.clear()
         self._domains.clear()
+        self._whole.version += 1
 
     def _evict(self, domain: Key) -> tuple[Key, T]:
         key = (domain[0], next(iter(self._domains[domain])))

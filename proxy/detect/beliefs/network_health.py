@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.version import Versioned
 from proxy.detect.scopes import registrable
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
 from proxy.model.bounded import Bounded
@@ -55,7 +56,7 @@ _NO_DELIVERY = Delivery("", NEVER)
 
 
 @dataclass(slots=True)
-class _NetworkRecord:
+class NetworkRecord:
     """One network. `last` delivered last, and `before_at` is when any other domain last did: both together tell when a
     domain other than a given one delivered."""
 
@@ -77,21 +78,18 @@ class _NetworkRecord:
 class NetworkHealth:
     """All networks. Belongs to one thread."""
 
-    def __init__(self, settings: DetectTuning) -> None:
+    def __init__(self, settings: DetectTuning, whole: Versioned | None = None) -> None:
+        """Each change of a state counts in the version of `whole`."""
         self._settings = settings
-        self._records: Bounded[NetworkId, _NetworkRecord] = Bounded(NETWORKS_MAX)
+        self._whole = whole if whole is not None else Versioned()
+        self.records: Bounded[NetworkId, NetworkRecord] = Bounded(NETWORKS_MAX)
         self._quiet_until = NEVER
 
     # -- control gate ---------------------------------------------------------------------------------------------
 
-    def is_last(self, network: NetworkId, by: DirectDelivery) -> bool:
-        """Whether `by` is the latest direct delivery on a network in state OK, so that only its date has to move."""
-        record = self._records.get(network)
-        return record is not None and record.last is by and record.state is NetworkState.OK
-
     def on_direct_delivery(self, network: NetworkId, by: DirectDelivery) -> None:
         """Notes that a host delivered direct."""
-        record = self._records.get(network) or self._record(network)
+        record = self.records.get(network) or self._record(network)
         if by.at < record.last.at:  # reported late
             if by.domain != record.last.domain:
                 record.before_at = max(record.before_at, by.at)
@@ -102,18 +100,18 @@ class NetworkHealth:
         if record.failing and record.failing.pop(by.domain, None) is not None:
             self._passed(record)  # it had failed, so it is foreign
         if record.state is NetworkState.OFFLINE:
-            record.state = NetworkState.OK
+            self._enter(record, NetworkState.OK)
 
     def on_certificate_accepted(self, network: NetworkId, now: float) -> None:
         """A client accepted a certificate over direct, so no portal answered in place of that site."""
-        record = self._records.get(network) or self._record(network)
+        record = self.records.get(network) or self._record(network)
         record.trusted_at = now
         if record.state is NetworkState.PORTAL:
-            record.state = NetworkState.OK
+            self._enter(record, NetworkState.OK)
 
     def well_since(self, network: NetworkId, domain: str, sent: float) -> bool:
         """Whether a host of another domain than `domain` delivered direct after `sent`."""
-        record = self._records.get(network)
+        record = self.records.get(network)
         if record is None:
             return False
         return (record.last.at if record.last.domain != domain else record.before_at) >= sent
@@ -124,7 +122,7 @@ class NetworkHealth:
 
     def needs_control(self, network: NetworkId) -> bool:
         """Whether a control page is due, or will be, though no signal waits."""
-        record = self._records.get(network)
+        record = self.records.get(network)
         return record is not None and (record.portal_suspected or record.state in _NEEDS_CONTROL)
 
     def control_wanted(self, network: NetworkId, now: float, *, waits: bool) -> bool:
@@ -146,7 +144,7 @@ class NetworkHealth:
     def seems_restricted(self, network: NetworkId, now: float) -> bool:
         """Whether so many domains have failed since a foreign one last worked that only the control pages have yet to
         show a restriction."""
-        record = self._records.get(network)
+        record = self.records.get(network)
         if record is None or record.state is not NetworkState.OK:
             return False
         return len(self._failing(record, now)) >= self._settings.restricted_domains
@@ -155,7 +153,7 @@ class NetworkHealth:
 
     def state(self, network: NetworkId) -> NetworkState:
         """The state of a network as a whole."""
-        record = self._records.get(network)
+        record = self.records.get(network)
         if record is None:
             return NetworkState.OK
         is_shut = (
@@ -169,7 +167,7 @@ class NetworkHealth:
 
     def worked_at(self, network: NetworkId) -> float:
         """When a site last delivered direct on `network`."""
-        record = self._records.get(network)
+        record = self.records.get(network)
         return record.last.at if record is not None else NEVER
 
     def may_blame_relays(self, network: NetworkId, now: float) -> bool:
@@ -179,13 +177,13 @@ class NetworkHealth:
 
     def certificates_are_valid(self, network: NetworkId, now: float) -> bool:
         """Whether a certificate was valid on `network` within the hour, which shows that the clock is right."""
-        record = self._records.get(network)
+        record = self.records.get(network)
         return record is not None and 0 <= now - record.trusted_at <= _CLOCK_S
 
     def on_resume(self, now: float) -> None:
         """The computer resumed, or its clock was set: nothing is learned for `wake_s`."""
         self._quiet_until = now + self._settings.wake_s
-        for record in self._records.values():
+        for record in self.records.values():
             record.failing.clear()
             record.last, record.before_at = _NO_DELIVERY, NEVER
             record.control_at = record.trusted_at = NEVER
@@ -196,22 +194,23 @@ class NetworkHealth:
         """This computer has no route to anywhere. Returns whether that is new."""
         record = self._record(network)
         news = record.state is not NetworkState.OFFLINE
-        record.state = NetworkState.OFFLINE
+        if news:
+            self._enter(record, NetworkState.OFFLINE)
         return news
 
     def online(self, network: NetworkId) -> None:
         """Any route delivered."""
-        record = self._records.get(network)
+        record = self.records.get(network)
         if record is not None and record.state is NetworkState.OFFLINE:
-            record.state = NetworkState.OK
+            self._enter(record, NetworkState.OK)
 
     def relayed(self, network: NetworkId, *, delivered: bool) -> None:
         """Relays were tried for a connection. `delivered`: one of them delivered."""
-        record = self._records.get(network)
-        if record is not None:
-            record.failed_relay_count = (
-                0 if delivered else record.failed_relay_count + (record.state is NetworkState.RESTRICTED)
-            )
+        record = self.records.get(network)
+        if record is not None and record.state is NetworkState.RESTRICTED:
+            before, in_vain = record.failed_relay_count, self._settings.restricted_in_vain
+            record.failed_relay_count = 0 if delivered else before + 1
+            self._whole.version += (record.failed_relay_count >= in_vain) is not (before >= in_vain)
 
     def failed(self, network: NetworkId, domain: str, now: float) -> bool:
         """Direct failed for a host of `domain`. Returns whether that makes the network `restricted`."""
@@ -230,7 +229,8 @@ class NetworkHealth:
                 record.portal_suspected = True
                 return False  # a client accepted another site's certificate: this page alone was replaced
             news = record.state is not NetworkState.PORTAL
-            record.state = NetworkState.PORTAL
+            if news:
+                self._enter(record, NetworkState.PORTAL)
             return news
         if result is ConnectivityResult.FAILED:
             record.passes = record.passes if domestic else 0
@@ -256,33 +256,34 @@ class NetworkHealth:
         enough = len(domains) >= self._settings.inspected_domains and any(domains.values())
         news = enough and record.state is NetworkState.OK
         if news:
-            record.state = NetworkState.INSPECTED
+            self._enter(record, NetworkState.INSPECTED)
         return news
 
-    def _not_resigned(self, record: _NetworkRecord, domain: str) -> None:
+    def _not_resigned(self, record: NetworkRecord, domain: str) -> None:
         """A control page has its own certificate. When all that were re-signed have, TLS is not intercepted any
         more."""
         for domains in record.resigned.values():
             domains.pop(domain, None)
         controls = any(was_control for domains in record.resigned.values() for was_control in domains.values())
         if record.state is NetworkState.INSPECTED and not controls:
-            record.state = NetworkState.OK
+            self._enter(record, NetworkState.OK)
 
     def forget(self, network: NetworkId | None = None) -> None:
         """Forgets one network, or all."""
         if network is None:
-            self._records.clear()
+            self.records.clear()
         else:
-            self._records.pop(network, None)
+            self.records.pop(network, None)
+        self._whole.version += 1
 
-    def _passed(self, record: _NetworkRecord) -> None:
+    def _passed(self, record: NetworkRecord) -> None:
         """A foreign host delivered: after `restricted_passes` in a row the network is not restricted any more."""
         record.passes += 1
         if record.state is NetworkState.RESTRICTED and record.passes >= self._settings.restricted_passes:
-            record.state = NetworkState.OK
+            self._enter(record, NetworkState.OK)
             record.failing.clear()
 
-    def _restrict(self, record: _NetworkRecord, now: float) -> bool:
+    def _restrict(self, record: NetworkRecord, now: float) -> bool:
         """Finds a restriction: five unrelated domains and both foreign control pages fail while a domestic host
         answers. Without a domestic answer it is an outage. Returns whether the network has just become restricted."""
         if record.state is not NetworkState.OK:
@@ -299,16 +300,21 @@ class NetworkHealth:
             or record.last.at < min(failing)
         ):
             return False
-        record.state = NetworkState.RESTRICTED
+        self._enter(record, NetworkState.RESTRICTED)
         record.passes = record.failed_relay_count = 0
         return True
 
-    def _failing(self, record: _NetworkRecord, now: float) -> list[float]:
+    def _failing(self, record: NetworkRecord, now: float) -> list[float]:
         """When each domain failed that has not delivered since, within `restricted_window_s`."""
         return [at for at in record.failing.values() if at >= now - self._settings.restricted_window_s]
 
-    def _record(self, network: NetworkId) -> _NetworkRecord:
-        record = self._records.get(network)
+    def _record(self, network: NetworkId) -> NetworkRecord:
+        record = self.records.get(network)
         if record is None:
-            record = self._records[network] = _NetworkRecord()
+            record = self.records[network] = NetworkRecord()
+            self._whole.version += 1  # another one may have been dropped
         return record
+
+    def _enter(self, record: NetworkRecord, state: NetworkState) -> None:
+        record.state = state
+        self._whole.version += 1

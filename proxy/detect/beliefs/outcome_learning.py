@@ -39,6 +39,7 @@ from proxy.model import (
     Inbound,
     IPAddress,
     NetworkId,
+    NetworkState,
     Outcome,
     Protocol,
     Route,
@@ -85,17 +86,36 @@ class OutcomeLearning:
         if winner is not None and not winner.relays and not winner.wrap and len(outcome.attempts) < 2:
             # The fast path: a host that works, once more.
             working = self._table.works.get(key)
-            if working is not None and now < working.renew_at and outcome.attempts and _is_plain(outcome.attempts[0]):
-                working.at = now
-                if not self._network_health.is_last(network, working):
-                    self._network_health.on_direct_delivery(network, working)
-                return (
-                    self._counting.on_other_host_delivered(working.domain, network, now)
-                    if self._counting.pending.is_waiting
-                    else []
-                )
+            if working is not None and now < working.renew_at and working.is_undisturbed and outcome.attempts:
+                attempt = outcome.attempts[0]
+                evidence = attempt.evidence
+                if (
+                    attempt.stage is Stage.DONE
+                    and attempt.symptom is Symptom.NONE
+                    and (
+                        evidence is NO_EVIDENCE
+                        or (
+                            "dns" not in evidence
+                            and "elsewhere" not in evidence
+                            and evidence.get("status") not in REFUSALS
+                        )
+                    )
+                ):
+                    working.at = now
+                    if working.is_near:
+                        return []
+                    record = self._network_health.records.get(network)
+                    if record is None or record.last is not working or record.state is not NetworkState.OK:
+                        self._network_health.on_direct_delivery(network, working)
+                    return (
+                        self._counting.on_other_host_delivered(working.domain, network, now)
+                        if self._counting.pending.waiting
+                        else []
+                    )
         if outcome.request.inbound is Inbound.RETEST:  # `Beliefs.retested` learns from the pair
             return self._table.with_pending([])
+        if (working := self._table.works.get(key)) is not None:
+            working.is_undisturbed = False
         direct_works = self._network_health.well_since(network, registrable(key[1]), now - DIRECT_WORKS_S)
         self._results.learn(outcome, key, now, direct_works=direct_works)
         return self._table.with_pending(self._learn(outcome, key, now, tuple(addresses)))
@@ -197,8 +217,6 @@ class OutcomeLearning:
                 self._counting.pending.compared(key)
             return []
         self._counting.pending.await_other_route(key, uncounted, now, compared=compared)
-        if (working := self._table.works.get(key)) is not None:
-            working.renew_at = now  # its next success must not take the fast path
         changes = self._counting.suspect_network(key, now)
         undecided = any(a.pending or a.symptom is Symptom.ABANDONED for a in outcome.attempts)
         if undecided or self._table.troubled(self._counting.governing(key, now), now) is not None:
@@ -300,16 +318,6 @@ def _got_through(outcome: Outcome) -> bool | None:
         a for a in relayed if a.symptom not in _UNTRIED and not (left and (a.pending or a.symptom is Symptom.ABANDONED))
     ]
     return False if tried else None
-
-
-def _is_plain(attempt: Attempt) -> bool:
-    """Whether an attempt delivered, without evidence of anything wrong."""
-    if attempt.stage is not Stage.DONE or attempt.symptom is not Symptom.NONE:
-        return False
-    evidence = attempt.evidence
-    return evidence is NO_EVIDENCE or (
-        "dns" not in evidence and "elsewhere" not in evidence and evidence.get("status") not in REFUSALS
-    )
 
 
 def _story(direct: Attempt, winner: Route) -> str:

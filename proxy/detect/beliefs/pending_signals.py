@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
+from proxy.detect.beliefs.version import Versioned
 from proxy.detect.scopes import registrable
 from proxy.detect.signals import Observed
 from proxy.model import NetworkId
@@ -36,12 +37,14 @@ class Waiting:
 class PendingSignals:
     """All signals that wait. Belongs to one thread."""
 
-    def __init__(self, settings: DetectTuning) -> None:
+    def __init__(self, settings: DetectTuning, whole: Versioned | None = None) -> None:
+        """Each change of what waits for another route counts in the version of `whole`."""
         bounds = {"total": settings.hosts_max, "per_domain": settings.hosts_per_domain_max}
         self._settings = settings
-        self._unexplained: HostLru[Waiting] = HostLru(**bounds)
+        self._unexplained: HostLru[Waiting] = HostLru(whole, **bounds)
         self._unproven: HostLru[Waiting] = HostLru(**bounds)
-        self._waiting: dict[NetworkId, Bounded[Key, Waiting]] = {}
+        self.waiting: dict[NetworkId, Bounded[Key, Waiting]] = {}
+        """What waits at the control gate; empty when nothing does."""
 
     # -- comparison gate: another route ------------------------------------------------------------------------------
 
@@ -80,13 +83,8 @@ class PendingSignals:
 
     # -- control gate: another host --------------------------------------------------------------------------------
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether anything waits at the control gate."""
-        return bool(self._waiting)
-
     def waits(self, network: NetworkId, now: float) -> bool:
-        """The same for one network."""
+        """Whether anything waits at the control gate of a network."""
         return bool(self._alive(network, now))
 
     def pending_for_domain(self, network: NetworkId, domain: str, now: float) -> bool:
@@ -95,7 +93,7 @@ class PendingSignals:
 
     def wait(self, key: Key, observed: list[Observed], story: str, now: float) -> None:
         """The signals count when another host delivers direct."""
-        waiting = self._waiting.setdefault(key[0], Bounded(WAITING_MAX))
+        waiting = self.waiting.setdefault(key[0], Bounded(WAITING_MAX))
         before = waiting.pop(key, None)
         old = (
             []
@@ -124,7 +122,7 @@ class PendingSignals:
 
     def clear(self) -> None:
         """Drops all: another network, a resume, or a clock that was set."""
-        self._waiting.clear()
+        self.waiting.clear()
         self._unexplained.clear()
         self._unproven.clear()
 
@@ -135,21 +133,21 @@ class PendingSignals:
 
     def hosts(self) -> set[Key]:
         """The hosts about which anything waits."""
-        return {*self._unexplained, *self._unproven, *(key for waiting in self._waiting.values() for key in waiting)}
+        return {*self._unexplained, *self._unproven, *(key for waiting in self.waiting.values() for key in waiting)}
 
     def _alive(self, network: NetworkId, now: float) -> Bounded[Key, Waiting]:
-        waiting = self._waiting.get(network, Bounded(WAITING_MAX))
+        waiting = self.waiting.get(network, Bounded(WAITING_MAX))
         for key, old in list(waiting.items()):
             if _young(old, now, self._settings.uplink_window_s) is None:
                 self._withdraw(key)
         return waiting
 
     def _withdraw(self, key: Key) -> None:
-        waiting = self._waiting.get(key[0])
+        waiting = self.waiting.get(key[0])
         if waiting is not None:
             waiting.pop(key, None)
             if not waiting:
-                del self._waiting[key[0]]
+                del self.waiting[key[0]]
 
 
 def _young(waiting: Waiting | None, now: float, limit_s: float) -> Waiting | None:

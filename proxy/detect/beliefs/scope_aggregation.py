@@ -37,8 +37,8 @@ class ScopeAggregation:
     def __init__(self, settings: DetectTuning, table: BeliefTable) -> None:
         self._settings = settings
         self._table = table
-        self._domains = {key for key in table.stored if key[1].startswith("*.")}
-        self._prefixes = {key for key in table.stored if "/" in key[1]}
+        self.domains = {key for key in table.stored if key[1].startswith("*.")}
+        self.prefixes = {key for key in table.stored if "/" in key[1]}
         self._failed = NameCounter(places=DOMAINS_MAX, names=FAILED_MAX)  # hosts that failed in a domain
         self._failing = NameCounter(places=PREFIXES_MAX, names=HOSTS_MAX)  # hosts that failed at the SYN in a prefix
         self._worked: Bounded[Key, float] = Bounded(PREFIXES_MAX)
@@ -47,14 +47,12 @@ class ScopeAggregation:
 
     def domain_over(self, key: Key, now: float) -> tuple[Key, Belief] | None:
         """The domain of a host and its belief, when it is in trouble."""
-        if not self._domains:
-            return None
         above = (key[0], domain_scope(key[1]))
-        if above not in self._domains:
+        if above not in self.domains:
             return None
         belief = self._table.troubled(above, now)
         if belief is None and above not in self._table.stored:
-            self._domains.discard(above)
+            self.domains.discard(above)
         return (above, belief) if belief is not None else None
 
     def covers(self, domain: Belief, key: Key) -> bool:
@@ -69,12 +67,10 @@ class ScopeAggregation:
 
     def prefix_over(self, network: NetworkId, addresses: Iterable[IPAddress], now: float) -> Belief | None:
         """The belief of a suspect prefix, when all addresses are in such ones."""
-        if not self._prefixes:
-            return None
         found = None
         for address in addresses:
             key = (network, prefix_scope(address))
-            found = self._table.troubled(key, now) if key in self._prefixes else None
+            found = self._table.troubled(key, now) if key in self.prefixes else None
             if found is None:
                 return None
         return found
@@ -132,8 +128,8 @@ class ScopeAggregation:
         prefix = (network, prefix_scope(address))
         self._worked[prefix] = now
         self._failing.pop(prefix)
-        if prefix in self._prefixes:
-            self._prefixes.discard(prefix)
+        if prefix in self.prefixes:
+            self.prefixes.discard(prefix)
             return self._table.remove(prefix, now, "an address in it answered direct")
         return []
 
@@ -180,7 +176,7 @@ class ScopeAggregation:
             changes = self._table.raise_suspicion(
                 above, before, after, Signal(SignalId.LIFT, weight, host.cause, now), now
             )
-        self._domains.add(above)
+        self.domains.add(above)
         self._failed.pop(above)
         for key in covered:
             self.note_under(above, key[1], now)
@@ -203,5 +199,5 @@ class ScopeAggregation:
             family=6 if ":" in prefix[1] else 4,
             why=f"{hosts} hosts in it did not answer a SYN, relays reached them, and none in it worked for an hour",
         )
-        self._prefixes.add(prefix)
+        self.prefixes.add(prefix)
         return self._table.write(prefix, before, after, now)

@@ -21,6 +21,7 @@ from proxy.detect.beliefs.pending_signals import PendingSignals
 from proxy.detect.beliefs.residual_censorship import ResidualCensorship
 from proxy.detect.beliefs.scope_aggregation import ScopeAggregation
 from proxy.detect.beliefs.score import NEGLIGIBLE, aged, counted
+from proxy.detect.beliefs.version import Versioned
 from proxy.detect.scopes import address_of, registrable
 from proxy.detect.signals import LEAVES_RESIDUE, Observed, concerns, observe
 from proxy.model import (
@@ -59,12 +60,12 @@ def unrefined(_outcome: Outcome, signal: Signal) -> Signal:
 class SignalCounting:
     """Counts signals into `table`. Belongs to one thread."""
 
-    def __init__(self, settings: DetectTuning, table: BeliefTable, refine: Refine = unrefined) -> None:
+    def __init__(self, settings: DetectTuning, table: BeliefTable, refine: Refine, whole: Versioned) -> None:
         self._settings = settings
         self._refine = refine
         self.table = table
-        self.pending = PendingSignals(settings)
-        self.network_health = NetworkHealth(settings)
+        self.pending = PendingSignals(settings, whole)
+        self.network_health = NetworkHealth(settings, whole)
         self.aggregation = ScopeAggregation(settings, table)
         self.residual = ResidualCensorship(settings.residual_s)
         self._shared = NameCounter(places=SHARED_PLACES_MAX, names=SHARED_DOMAINS_MAX)
@@ -166,7 +167,7 @@ class SignalCounting:
 
     def release_waiting(self, key: Key, now: float) -> list[Change]:
         """Counts the signals for which this host is a control, if it has just delivered direct."""
-        if not self.pending.is_waiting or not self.network_health.well_since(key[0], "", now):
+        if not self.pending.waiting or not self.network_health.well_since(key[0], "", now):
             return []
         return self.on_other_host_delivered(registrable(key[1]), key[0], now)
 

@@ -5,6 +5,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.detect.beliefs.host_lru import HostLru
+from proxy.detect.beliefs.version import Versioned
 from proxy.detect.scopes import registrable
 from proxy.model import NetworkId
 from tests.support.outcomes import AWAY, HOME
@@ -69,3 +70,33 @@ def test_it_is_a_bounded_dictionary(steps: list[tuple[str, NetworkId, str]]) -> 
             assert sum((n, registrable(h)) == domain for n, h in table) <= 2
     table.clear()
     assert (len(table), table.items(), table.values()) == (0, [], [])
+
+
+def test_each_change_counts_in_the_version_of_the_whole() -> None:
+    whole = Versioned()
+    table: HostLru[int] = HostLru(whole, total=2, per_domain=2)
+    key = (HOME, "a.example.org")
+
+    versions = [whole.version]
+    table.put(key, 1)
+    versions.append(whole.version)
+    table.correct(key, 2)
+    versions.append(whole.version)
+    table.pop(key)
+    versions.append(whole.version)
+    table.clear()
+    versions.append(whole.version)
+
+    assert versions == [0, 1, 2, 3, 4]
+
+
+def test_a_renewed_value_is_used_and_no_change() -> None:
+    whole = Versioned()
+    table: HostLru[int] = HostLru(whole, total=2, per_domain=2)
+    table.put((HOME, "a.example.org"), 1)
+    table.put((HOME, "b.example.org"), 2)
+    table.renew((HOME, "a.example.org"), 3)
+
+    assert whole.version == 2
+    assert table.put((HOME, "c.example.org"), 4) == [((HOME, "b.example.org"), 2)]
+    assert table.get((HOME, "a.example.org")) == 3

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.network_health import FAILING_MAX, NETWORKS_MAX, Delivery, NetworkHealth
+from proxy.detect.beliefs.version import Versioned
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
 from tests.support.outcomes import AWAY, HOME
 
@@ -45,12 +46,12 @@ def test_a_date_that_moves_on_is_followed() -> None:
     moving = _Moving("a", NOW)
     uplink.on_direct_delivery(HOME, moving)
     moving.at = NOW + 50
-    assert uplink.is_last(HOME, moving)
-    assert not uplink.is_last(AWAY, moving)
+    assert uplink.records[HOME].last is moving
+    assert AWAY not in uplink.records
     assert uplink.well_since(HOME, "b", NOW + 50)
     uplink.on_direct_delivery(HOME, Delivery("b", NOW + 60))
 
-    assert not uplink.is_last(HOME, moving)
+    assert uplink.records[HOME].last is not moving
     assert uplink.well_since(HOME, "b", NOW + 50)
 
 
@@ -156,9 +157,9 @@ def test_an_inspected_network_is_learned_on_and_a_portal_is_not() -> None:
     assert not uplink.may_learn(HOME, NOW)
     a = Delivery("a", NOW)
     uplink.on_direct_delivery(HOME, a)
-    assert not uplink.is_last(HOME, a), "while the network is in trouble each one is heard"
+    assert uplink.state(HOME) is NetworkState.PORTAL
     uplink.on_certificate_accepted(HOME, NOW)
-    assert uplink.is_last(HOME, a)
+    assert uplink.state(HOME) is NetworkState.OK
 
 
 def test_one_page_in_whose_place_something_comes_is_no_portal_where_clients_trust_what_comes() -> None:
@@ -243,3 +244,55 @@ def test_it_is_bounded() -> None:
     assert uplink.state(NetworkId(f"network-{NETWORKS_MAX}")) is NetworkState.OFFLINE
     uplink.forget()
     assert uplink.state(NetworkId(f"network-{NETWORKS_MAX}")) is NetworkState.OK
+
+
+def test_a_change_of_state_counts_in_the_version_of_the_whole() -> None:
+    whole = Versioned()
+    uplink = NetworkHealth(DetectTuning(restricted_in_vain=3), whole)
+    seen: list[tuple[NetworkState, int]] = []
+
+    def look() -> None:
+        seen.append((uplink.state(HOME), whole.version))
+
+    for number in range(5):
+        uplink.failed(HOME, f"d{number}", NOW)
+    uplink.on_direct_delivery(HOME, Delivery("domestic.test", NOW))
+    look()
+    for page in ("one.test", "two.test"):
+        uplink.on_control_answer(HOME, page, ConnectivityResult.FAILED, NOW, domestic=False)
+    look()
+    for _ in range(2):
+        uplink.relayed(HOME, delivered=False)
+    look()
+    for _ in range(2):
+        uplink.relayed(HOME, delivered=False)
+    look()
+    for _ in range(2):
+        uplink.relayed(HOME, delivered=True)
+    look()
+    uplink.forget(HOME)
+    look()
+
+    assert seen == [
+        (NetworkState.OK, 1),  # a network is seen for the first time
+        (NetworkState.RESTRICTED, 2),
+        (NetworkState.RESTRICTED, 2),
+        (NetworkState.SHUT, 3),
+        (NetworkState.RESTRICTED, 4),
+        (NetworkState.OK, 5),
+    ]
+
+
+def test_a_network_that_is_dropped_for_another_one_is_a_change() -> None:
+    whole = Versioned()
+    uplink = NetworkHealth(DetectTuning(), whole)
+    uplink.offline(HOME)
+    for number in range(NETWORKS_MAX - 1):
+        uplink.suspect_portal(NetworkId(f"network-{number}"))
+    version = whole.version
+    assert uplink.state(HOME) is NetworkState.OFFLINE
+
+    uplink.suspect_portal(AWAY)
+
+    assert uplink.state(HOME) is NetworkState.OK
+    assert whole.version > version

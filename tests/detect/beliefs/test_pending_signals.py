@@ -53,7 +53,7 @@ def test_G1_another_domain_on_the_same_network() -> None:
     assert gates.release(HOME, "example.org", NOW + 1) == []
     assert gates.release(AWAY, "example.net", NOW + 1) == []
     assert gates.release(HOME, "example.net", NOW + 1) == [(KEY, Waiting((seen(),), NOW, "why"))]
-    assert not gates.is_waiting
+    assert not gates.waiting
 
 
 def test_of_which_domain_something_waits() -> None:
@@ -94,7 +94,7 @@ def test_G1_is_shut_after_ten_seconds() -> None:
     assert gates.waits(HOME, NOW + 10)
 
     assert not gates.waits(HOME, NOW + 10.1)
-    assert not gates.is_waiting
+    assert not gates.waiting
 
 
 def test_what_waits_is_bounded() -> None:

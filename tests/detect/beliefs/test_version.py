@@ -1,0 +1,347 @@
+"""What was made from an answer may be kept while the version stays and `valid_until` is not over.
+
+Random histories of everything that Beliefs is told, with small and large steps of time and a clock that is set. After
+each step the answers about every host are those that were kept, wherever they may still be used.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import pytest
+
+from proxy.config.detect_tuning import DetectTuning
+from proxy.detect.beliefs.belief_table import CLOCK_AHEAD_S, RENEW_S
+from proxy.detect.beliefs.beliefs import Beliefs
+from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
+from proxy.model import (
+    DIRECT,
+    NO_EVIDENCE,
+    UNKNOWN_NETWORK,
+    Attempt,
+    Belief,
+    Cause,
+    ConnectivityResult,
+    HttpRequest,
+    Inbound,
+    NetworkId,
+    NetworkState,
+    Outcome,
+    Protocol,
+    Route,
+    Stage,
+    State,
+    Symptom,
+    as_evidence,
+)
+from tests.support.outcomes import AWAY, HOME, HOST, TOR, VPS, delivered, failed, outcome, pending, works
+
+T0 = 1_700_000_000.0
+NEAR = "192.168.1.10"
+HOSTS = ("a.example.org", "b.example.org", "c.example.org", "www.news.example", "mail.post.example", NEAR)
+MANY = (*HOSTS, *(f"www.site{number}.example" for number in range(8)))
+NETWORKS = (HOME, HOME, HOME, AWAY, UNKNOWN_NETWORK)
+ADDRESSES = tuple(ipaddress.ip_address(f"192.0.2.{number}") for number in (1, 2, 3))
+STEPS_S = (0.0, 0.01, 0.5, 1.0, 3.0, 5.0, 11.0, 29.0, 40.0, 61.0, 125.0, 700.0, 3700.0)
+RARE_STEPS_S = (22_000.0, 86_400.0, 90_000.0, 900_000.0, 40 * 86_400.0)
+BACK_S = (-0.5, -5.0, -50.0, -3600.0)
+
+Answers = tuple[Belief, NetworkState, bool]
+"""Of `lookup`, `network_state_for` and `comparison_due`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    answers: Answers
+    version: int
+    until: float
+
+
+class History:
+    """One random history. It looks at the hosts in the order in which a connection does."""
+
+    def __init__(self, seed: int, settings: DetectTuning) -> None:
+        self.rng = random.Random(seed)
+        self.now = self.latest = T0
+        self.beliefs = Beliefs(settings, rng=random.Random(seed), near=frozenset({NEAR}).__contains__)
+        self.told: list[Outcome] = []
+        self.kept: dict[tuple[NetworkId, str], Kept] = {}
+        self.found: set[object] = set()
+        self.used = self.changed = 0
+
+    def attempt(self, route: Route, *, well: bool) -> Attempt:
+        rng = self.rng
+        if well:
+            status = rng.choice((None, None, None, 200, 403, 451))
+            evidence = NO_EVIDENCE if status is None else as_evidence({"status": status})
+            return replace(delivered(route, elapsed=rng.choice((0.1, 3.0))), evidence=evidence)
+        symptom, stage = rng.choice(
+            (
+                (Symptom.RESET, Stage.FIRST_BYTE),
+                (Symptom.DROPPED, Stage.FIRST_BYTE),
+                (Symptom.SILENT, Stage.FIRST_BYTE),
+                (Symptom.TIMEOUT, Stage.CONNECT),
+                (Symptom.BLOCK_PAGE, Stage.FIRST_BYTE),
+                (Symptom.REDIRECTED, Stage.FIRST_BYTE),
+                (Symptom.RESOLVE_FAILED, Stage.RESOLVE),
+                (Symptom.OFFLINE, Stage.CONNECT),
+            )
+            if route.is_direct
+            else ((Symptom.RELAY_REFUSED, Stage.RELAY), (Symptom.SILENT, Stage.FIRST_BYTE))
+        )
+        address = f"{rng.choice(ADDRESSES)}:443" if stage is not Stage.RESOLVE else ""
+        return replace(failed(symptom, stage, route), address=address)
+
+    def connection(self, host: str) -> Outcome:
+        rng = self.rng
+        kind = rng.choices(("works", "rescued", "down", "late", "relay", "spoiled", "rung"), (6, 5, 2, 1, 2, 1, 1))[0]
+        ours = {
+            "works": [self.attempt(DIRECT, well=True)],
+            "rescued": [self.attempt(DIRECT, well=False), self.attempt(rng.choice((TOR, VPS)), well=True)],
+            "down": [self.attempt(DIRECT, well=False), *[self.attempt(TOR, well=False)][: rng.randint(0, 1)]],
+            "late": [pending(), self.attempt(TOR, well=True)],
+            "relay": [self.attempt(TOR, well=rng.random() < 0.8)],
+            "spoiled": [replace(delivered(), symptom=rng.choice((Symptom.FROZEN, Symptom.THROTTLED, Symptom.RESET)))],
+            "rung": [
+                self.attempt(DIRECT, well=False),
+                failed(Symptom.RESET, Stage.FIRST_BYTE, Route((), ("tlsrec",))),
+                self.attempt(TOR, well=True),
+            ],
+        }[kind]
+        made = outcome(
+            *ours,
+            host=host,
+            at=self.now - rng.choice((0.1, 5.0, 20.0)),
+            protocol=rng.choice((Protocol.TLS, Protocol.HTTP)),
+            winner=DIRECT if kind == "spoiled" else None,
+            bytes_down=rng.choice((0, 0, 100_000)),
+        )
+        if kind == "down" and rng.random() < 0.5:
+            request = replace(made.request, inbound=Inbound.HTTP, http=HttpRequest("POST", "/"))
+            made = replace(made, request=request, protocol=Protocol.HTTP)
+        return made
+
+    def tell(self) -> None:
+        """Something happens."""
+        rng, beliefs, now = self.rng, self.beliefs, self.now
+        host, network, ok = rng.choice(MANY), rng.choice(NETWORKS), rng.random() < 0.5
+        connection = self.connection(host)
+        measured = LastResult(SiteStatus.SITE_DOWN, now, Source.MEASUREMENT)
+
+        def learn() -> None:
+            self.told.append(connection)
+            beliefs.learn(connection, network=network, now=now, addresses=rng.choice(((), ADDRESSES)))
+
+        def learn_again() -> None:
+            seen = rng.choice(self.told or [connection])
+            beliefs.learn(seen.with_attempt(self.attempt(DIRECT, well=ok)), network=network, now=now)
+
+        def work_often() -> None:
+            for _ in range(3):
+                beliefs.learn(outcome(delivered(), host=host, at=now), network=network, now=now)
+
+        def control() -> None:
+            result = rng.choice(list(ConnectivityResult))
+            for page in ("one.control.test", "two.control.test", "three.control.test"):
+                beliefs.on_control_answer(
+                    page, result, network=network, started=now - 0.5, now=now, domestic=ok and page[0] == "o",
+                    issuer="ca",
+                )  # fmt: skip
+
+        def restrict() -> None:
+            """Foreign sites fail and a domestic one answers."""
+            for number in range(6):
+                seen = outcome(failed(), delivered(TOR), host=f"www.site{number}.example", at=now)
+                beliefs.learn(seen, network=network, now=now)
+            beliefs.delivered_direct("domestic.test", network=network, now=now)
+            for page in ("one.control.test", "two.control.test"):
+                beliefs.on_control_answer(page, ConnectivityResult.FAILED, network=network, started=now, now=now)
+
+        def inspect() -> None:
+            for number in range(4):
+                beliefs.intercepted(
+                    f"www.site{number}.example", known=False, fingerprint="ca", network=network, now=now, trusted=True
+                )
+            beliefs.on_control_answer(
+                "one.control.test", ConnectivityResult.RESIGNED, network=network, started=now, now=now, issuer="ca"
+            )
+
+        def relays_in_vain() -> None:
+            for _ in range(rng.randint(1, 12)):
+                beliefs.learn(outcome(self.attempt(TOR, well=False), host=host, at=now), network=network, now=now)
+
+        what: list[tuple[int, Callable[[], object]]] = [
+            (30, learn),
+            (5, learn_again),
+            (8, work_often),
+            (4, lambda: beliefs.delivered_direct(host, network=network, now=now, since=now - 1)),
+            (3, control),
+            (1, restrict),
+            (1, relays_in_vain),
+            (1, inspect),
+            (1, lambda: beliefs.network_changed(now)),
+            (1, lambda: beliefs.on_resume(now)),
+            (1, lambda: beliefs.forget(rng.choice((host, None)), rng.choice((network, None)))),
+            (2, lambda: beliefs.measured(host, measured, network=network)),
+            (2, lambda: beliefs.on_certificate_accepted(network, now)),
+            (1, lambda: beliefs.suspect_portal(network)),
+            (2, lambda: beliefs.control_wanted(network, now)),
+            (3, lambda: beliefs.carried(host, rng.choice((DIRECT, TOR)), bytes_down=10**6, network=network, now=now)),
+            (1, lambda: beliefs.intercepted(host, known=ok, fingerprint="f", network=network, now=now, trusted=not ok)),
+            (2, lambda: beliefs.retest_due(host, network=network, now=now)),
+            (3, lambda: beliefs.retested(host, network=network, now=now, direct_ok=ok, other_ok=True)),
+            (1, lambda: beliefs.strategies_due(host, network=network, now=now)),
+            (1, lambda: beliefs.strategy_result(host, Route((), ("split",)), ok=ok, network=network, now=now)),
+        ]  # fmt: skip
+        rng.choices([act for _, act in what], [weight for weight, _ in what])[0]()
+        beliefs.all(now=now)  # as most of these do, so that each time is told
+        self.latest = now
+
+    def ask(self, host: str, network: NetworkId) -> Answers:
+        beliefs, now = self.beliefs, self.now
+        return (
+            beliefs.lookup(host, network=network, now=now, addresses=self.rng.choice(((), ADDRESSES[:1], ADDRESSES))),
+            beliefs.network_state_for(host, network=network, now=now),
+            beliefs.comparison_due(host, network=network, now=now),
+        )
+
+    def compare(self, *, versions_count: bool = True, ends_count: bool = True) -> None:
+        """Raises AssertionError where what was kept is used and is wrong. Some hosts are looked at again, and some of
+        what was made then is kept."""
+        for host in self.rng.sample(HOSTS, 3):
+            network = self.rng.choice(NETWORKS)
+            version = self.beliefs.version
+            kept = self.kept.get((network, host))
+            answers = self.ask(host, network)
+            if kept is not None:
+                in_time = self.latest <= self.now < kept.until
+                if (kept.version == version or not versions_count) and (in_time or not ends_count):
+                    self.used += 1
+                    assert answers == kept.answers, (host, network, self.now)
+                self.changed += answers != kept.answers
+            until = self.beliefs.valid_until(host, network=network, now=self.now)
+            assert until >= self.now
+            self.latest = self.now
+            self.kept[network, host] = Kept(answers, self.beliefs.version, until)
+            self.found |= {
+                answers[0].state,
+                answers[1],
+                answers[2],
+                answers[0].scope[:2] == "*.",
+                "/" in answers[0].scope,
+            }
+
+    def pass_time(self) -> None:
+        rng = self.rng
+        kind = rng.choices((STEPS_S, RARE_STEPS_S, BACK_S), (94, 3, 3))[0]
+        self.now += rng.choice(kind) * rng.choice((1.0, rng.random()))
+
+    def run(self, steps: int, *, versions_count: bool = True, ends_count: bool = True) -> History:
+        for _ in range(steps):
+            if self.rng.random() < 0.5:
+                self.tell()
+            if self.rng.random() < 0.6:
+                self.pass_time()
+            self.compare(versions_count=versions_count, ends_count=ends_count)
+        return self
+
+
+TUNINGS = {
+    "default": DetectTuning(),
+    "short": DetectTuning(known_s=20.0, restricted_known_s=30.0, down_s=9.0, last_good_s=100.0, rescue_suspect_s=15.0),
+    "eager": DetectTuning(suspect_score=0.4, prefix_hosts=2, lift_apart_s=0.5, restricted_domains=3, refused_s=50.0),
+}
+
+
+@pytest.mark.parametrize("tuning", TUNINGS)
+@pytest.mark.parametrize("seed", range(6))
+def test_what_was_kept_is_what_is_true(seed: int, tuning: str) -> None:
+    history = History(seed, TUNINGS[tuning]).run(1200)
+
+    assert history.used > 500, "the histories keep nothing for long enough"
+    assert history.changed > 100, "nothing happens in the histories"
+
+
+def test_the_histories_meet_every_state() -> None:
+    found: set[object] = set()
+    for seed in range(6):
+        found |= History(seed, TUNINGS["eager"]).run(600).found
+    assert found >= {*State, *NetworkState, True, False}
+
+
+@pytest.mark.parametrize("left_out", ["version", "valid_until"])
+def test_neither_alone_suffices(left_out: str) -> None:
+    """The control: a cache that looks at one of both only is found out."""
+    history = History(0, DetectTuning())
+    with pytest.raises(AssertionError):
+        history.run(1200, versions_count=left_out != "version", ends_count=left_out != "valid_until")
+
+
+# -- what random histories seldom meet ---------------------------------------------------------------------------------
+
+
+def test_a_clock_that_goes_back_changes_the_version_until_it_has_caught_up() -> None:
+    beliefs = Beliefs(DetectTuning())
+    beliefs.lookup(HOST, network=HOME, now=T0)
+    version = beliefs.version
+    assert beliefs.valid_until(HOST, network=HOME, now=T0) == T0 + CLOCK_AHEAD_S
+    assert beliefs.version == version
+
+    for now in (T0 - 5, T0 - 1):
+        assert beliefs.valid_until(HOST, network=HOME, now=now) == now
+        assert beliefs.version > version
+        version = beliefs.version
+    assert beliefs.valid_until(HOST, network=HOME, now=T0) > T0
+    assert beliefs.version == version
+
+
+def test_a_success_of_a_host_that_works_changes_nothing() -> None:
+    beliefs = Beliefs(DetectTuning())
+    beliefs.learn(works(), network=HOME, now=T0)
+    version = beliefs.version
+
+    beliefs.learn(works(), network=HOME, now=T0 + 50)
+
+    assert beliefs.version == version
+    assert beliefs.valid_until(HOST, network=HOME, now=T0 + 50) == T0 + RENEW_S
+    assert beliefs.valid_until(HOST, network=HOME, now=T0 + RENEW_S) == T0 + RENEW_S, "the next success renews it"
+    beliefs.learn(works(), network=HOME, now=T0 + 70)
+    assert beliefs.version == version, "a host that is renewed leaves what was made for others"
+    assert beliefs.valid_until(HOST, network=HOME, now=T0 + 71) == T0 + 70 + RENEW_S
+
+
+def test_on_a_restricted_network_a_host_is_known_for_a_shorter_time() -> None:
+    beliefs = Beliefs(DetectTuning(restricted_known_s=7))
+    beliefs.learn(works(), network=HOME, now=T0)
+    for number in range(6):
+        seen = outcome(failed(), delivered(TOR), host=f"www.site{number}.example", at=T0)
+        beliefs.learn(seen, network=HOME, now=T0)
+    beliefs.delivered_direct("domestic.test", network=HOME, now=T0)
+    for page in ("one.control.test", "two.control.test"):
+        beliefs.on_control_answer(page, ConnectivityResult.FAILED, network=HOME, started=T0, now=T0)
+    assert beliefs.network_state(HOME) is NetworkState.RESTRICTED
+
+    assert beliefs.valid_until(HOST, network=HOME, now=T0 + 1) == T0 + 7
+    assert beliefs.valid_until(HOST, network=HOME, now=T0 + 8) == T0 + 8, "its next success ends that"
+
+
+def test_where_a_prefix_is_suspect_the_addresses_of_an_unknown_host_matter() -> None:
+    prefix = Belief("192.0.2.0/24", HOME, State.SUSPECT, Cause.IP, since=T0, until=T0 + 100)
+    beliefs = Beliefs(DetectTuning(), [prefix])
+
+    assert beliefs.valid_until(HOST, network=HOME, now=T0) == T0
+    beliefs.learn(works(), network=HOME, now=T0)
+    assert beliefs.valid_until(HOST, network=HOME, now=T0) > T0
+
+
+def test_a_comparison_is_due_for_a_limited_time() -> None:
+    beliefs = Beliefs(DetectTuning())
+    seen = outcome(failed(), at=T0, protocol=Protocol.HTTP)
+    request = replace(seen.request, inbound=Inbound.HTTP, http=HttpRequest("POST", "/"))
+    beliefs.learn(replace(seen, request=request), network=HOME, now=T0)
+    assert beliefs.comparison_due(HOST, network=HOME, now=T0)
+
+    assert beliefs.valid_until(HOST, network=HOME, now=T0 + 61) == T0 + 120
