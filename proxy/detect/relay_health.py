@@ -39,7 +39,6 @@ class RelayHealth:
     open_until: float = 0.0  # the breaker is open until then
     last_error: str = ""
     fault: NotedFault | None = None  # its fault now
-    unconfirmed: NotedFault | None = None  # a fault that counts once another route works
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,19 +59,28 @@ FAIR = Conditions()
 
 
 class Health:
-    """The health of all relays. Belongs to one thread."""
+    """The health of all relays. Belongs to one thread.
+
+    `version` grows whenever `order` may return something else, but for the passing of time, of which `order_until`
+    tells."""
 
     def __init__(self, settings: DetectTuning, *, rng: random.Random | None = None) -> None:
         self._settings = settings
         self._rng = rng if rng is not None else random.SystemRandom()
+        self.version = 0
+        self.unconfirmed: dict[str, NotedFault] = {}
+        """By relay, the faults that count once another route works."""
         self._relays: dict[str, RelayHealth] = {}
         self._delivered: dict[tuple[str, ...], float] = {}  # by route.relays: when it last delivered
 
     def order(self, names: Sequence[str], now: float) -> list[str]:
         """Returns the names ordered: quick relays in the user's order, then slow ones, then those with an open breaker
         by the end of their back-off."""
-        if not self._relays:
-            return list(names)
+        for relay in self._relays.values():
+            if relay.open_until or relay.usual_s > SLOW_S:
+                break
+        else:
+            return list(names)  # the usual case
         known = [self._relays.get(name) for name in names]
         quickest = min((relay.usual_s for relay in known if relay is not None and relay.usual_s), default=0.0)
 
@@ -82,9 +90,18 @@ class Health:
                 return 0, 0.0
             if self._is_open(relay, now):
                 return 2, relay.open_until
-            return int(relay.usual_s > max(SLOW_S, SLOW_TIMES * quickest)), 0.0
+            return int(_is_slow(relay.usual_s, quickest)), 0.0
 
         return sorted(names, key=rank)
+
+    def order_until(self, now: float) -> float:
+        """Until when `order` returns for any names at each later time what it returns at `now`, as long as `version`
+        stays the same. `now` itself: it may change at any time."""
+        until = math.inf
+        for relay in self._relays.values():
+            if now < relay.open_until:
+                until = min(until, relay.open_until if self._is_open(relay, now) else now)
+        return until
 
     def learn(self, outcome: Outcome, now: float, conditions: Conditions = FAIR) -> bool:
         """Learns from one connection about the relays that it tried. Returns whether a relay failed itself, or the
@@ -128,16 +145,15 @@ class Health:
         if not noted.fault.needs_comparison or compared or self._has_worked_beside(name, noted.since):
             self.failed(name, noted.seen_at, error=noted.error, fault=noted.fault)
         else:
-            self._relays.setdefault(name, RelayHealth()).unconfirmed = noted
+            self.unconfirmed[name] = noted
 
     def _route_worked(self, route: Route, now: float) -> None:
         """A route delivered, so the waiting faults of all other relays are their own."""
         self._delivered[route.relays] = now
-        for name, relay in self._relays.items():
-            waiting = relay.unconfirmed
-            if waiting is None or tuple(name.split(">")) == route.relays:
+        for name, waiting in list(self.unconfirmed.items()):
+            if tuple(name.split(">")) == route.relays:
                 continue
-            relay.unconfirmed = None
+            del self.unconfirmed[name]
             if 0 <= now - waiting.seen_at <= self._settings.rescue_window_s:
                 self.failed(name, now, error=waiting.error, fault=waiting.fault)
 
@@ -151,7 +167,7 @@ class Health:
         relay.failures += 1
         relay.failed_at = now
         relay.last_error = error
-        relay.unconfirmed = None
+        self.unconfirmed.pop(name, None)
         if fault is not None and (
             fault is not RelayFault.DELIVERS_NOTHING or relay.failures >= self._settings.relay_failures
         ):
@@ -162,17 +178,25 @@ class Health:
         if beyond >= 0:
             wait_s = min(self._settings.relay_backoff_max_s, self._settings.relay_backoff_s * 2.0 ** min(beyond, 30))
             relay.open_until = now + wait_s * (1 + self._settings.relay_backoff_jitter * self._rng.random())
+            self.version += 1
 
     def worked(self, name: str, now: float, *, elapsed_s: float | None = None) -> None:
         """Counts a success of the relay. `elapsed_s`: seconds until the first byte."""
         relay = self._relays.setdefault(name, RelayHealth())
-        relay.failures = 0
-        relay.open_until = 0.0
-        relay.last_error = ""
-        relay.fault = relay.unconfirmed = None
+        if relay.open_until:
+            self.version += 1
+        relay.failures, relay.open_until, relay.last_error, relay.fault = 0, 0.0, "", None
+        self.unconfirmed.pop(name, None)
         relay.worked_at = now
         if elapsed_s is not None:
-            relay.usual_s += (elapsed_s - relay.usual_s) * (SMOOTHING if relay.usual_s else 1.0)
+            before = relay.usual_s
+            relay.usual_s = after = before + (elapsed_s - before) * (SMOOTHING if before else 1.0)
+            for other in self._relays.values():
+                # Seldom is any that slow at all.
+                may_be_slow = other.usual_s > SLOW_S or before > SLOW_S or after > SLOW_S
+                if may_be_slow and other is not relay and _differs(other.usual_s, before, after):
+                    self.version += 1
+                    break
 
     def of(self, name: str) -> RelayHealth:
         """The health of one relay; all zero when it was never used."""
@@ -182,19 +206,16 @@ class Health:
         """Whether its breaker is open."""
         return self._is_open(self.of(name), now)
 
-    @property
-    def is_waiting(self) -> bool:
-        """Whether a fault of any relay waits for another route to work."""
-        return any(relay.unconfirmed is not None for relay in self._relays.values())
-
     def faults(self) -> Mapping[str, NotedFault]:
         """The faults of now, by relay."""
         return {name: relay.fault for name, relay in self._relays.items() if relay.fault is not None}
 
     def clear_faults(self) -> None:
         """Clears all faults: on another network, or offline, they say nothing."""
+        self.unconfirmed.clear()
         for relay in self._relays.values():
-            relay.fault = relay.unconfirmed = None
+            self.version += bool(relay.open_until)
+            relay.fault = None
             relay.failures, relay.open_until, relay.last_error = 0, 0.0, ""
         self._delivered.clear()
 
@@ -202,12 +223,26 @@ class Health:
         """Forgets every relay that is not among `names`: after a reload."""
         kept = set(names)
         self._relays = {name: relay for name, relay in self._relays.items() if kept.issuperset(name.split(">"))}
+        self.unconfirmed = {name: noted for name, noted in self.unconfirmed.items() if kept.issuperset(name.split(">"))}
         self._delivered = {relays: at for relays, at in self._delivered.items() if kept.issuperset(relays)}
+        self.version += 1
 
     def _is_open(self, relay: RelayHealth, now: float) -> bool:
         # A back-off that ends later than the longest one is from before the clock was set back.
         longest_s = self._settings.relay_backoff_max_s * (1 + self._settings.relay_backoff_jitter)
         return now < relay.open_until <= now + longest_s
+
+
+def _is_slow(usual_s: float, quickest_s: float) -> bool:
+    """Whether a relay is slow beside the quickest one. 0: not measured."""
+    return quickest_s > 0 and usual_s > max(SLOW_S, SLOW_TIMES * quickest_s)
+
+
+def _differs(other_s: float, before_s: float, after_s: float) -> bool:
+    """Whether one relay has become slow beside the other, or quick, since the mean of one has changed."""
+    return _is_slow(other_s, before_s) != _is_slow(other_s, after_s) or (
+        _is_slow(before_s, other_s) != _is_slow(after_s, other_s)
+    )
 
 
 def relay_name(route: Route) -> str:

@@ -55,7 +55,7 @@ class OutcomeObserver:
     def judge_relays(self, outcome: Outcome) -> None:
         """Tells the relays' health what a race showed of them."""
         services = self._services
-        if not services.health.is_waiting and all(attempt.route.is_direct for attempt in outcome.attempts):
+        if not services.health.unconfirmed and all(attempt.route.is_direct for attempt in outcome.attempts):
             return  # most connections
         if services.network() == self._network:
             now = services.now()

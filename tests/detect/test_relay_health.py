@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 import random
 from dataclasses import replace
 
@@ -332,8 +333,80 @@ def test_silence_counts_when_a_site_worked_direct_meanwhile(health: Health) -> N
     seen = outcome(failed(), refused(relay="timeout"), at=NOW - 10)
     health.learn(seen, NOW, Conditions(direct_worked_at=NOW - 11))
     assert not health.faults()
-    assert health.is_waiting
+    assert health.unconfirmed
     health.learn(seen, NOW, Conditions(direct_worked_at=NOW - 5))
 
     assert health.faults()["tor"].fault is RelayFault.SILENT
-    assert not health.is_waiting
+    assert not health.unconfirmed
+
+
+# -- an order that is kept ---------------------------------------------------------------------------------------------
+
+
+def _kept_orders(
+    seed: int, *, versions_count: bool = True, ends_count: bool = True, steps: int = 2000
+) -> tuple[int, int]:
+    """Keeps orders over a random history. Returns how often one was used, and how often it had changed. Raises
+    AssertionError where one is used that is wrong."""
+    rng = random.Random(seed)
+    health = Health(DetectTuning(), rng=rng)
+    now = NOW
+    kept: dict[tuple[str, ...], tuple[list[str], int, float]] = {}
+    used = changed = 0
+    for _ in range(steps):
+        now += rng.choice((0.0, 0.1, 1.0, 5.0, 30.0))
+        name = rng.choice((*NAMES, "vps>tor"))
+        match rng.choice(("worked", "worked", "slow", "failed", "failed", "learn", "clear", "keep", "nothing")):
+            case "worked":
+                health.worked(name, now, elapsed_s=rng.choice((None, 0.1, 0.3, 0.7)))
+            case "slow":
+                health.worked(name, now, elapsed_s=rng.choice((1.0, 4.0, 9.0)))
+            case "failed":
+                health.failed(name, now, fault=rng.choice((None, RelayFault.CONNECTION_REFUSED)))
+            case "learn":
+                health.learn(outcome(failed(Symptom.SILENT, route=VPS), delivered(TOR), at=now - 5), now)
+            case "clear" if rng.random() < 0.05:
+                health.clear_faults()
+            case "keep" if rng.random() < 0.05:
+                health.keep(rng.sample(NAMES, 2))
+        names = tuple(rng.sample([*NAMES, "new"], rng.randint(2, 4)))
+        order = health.order(names, now)
+        if names in kept:
+            before, version, until = kept[names]
+            changed += order != before
+            if (version == health.version or not versions_count) and (now < until or not ends_count):
+                used += 1
+                assert order == before
+        kept[names] = (order, health.version, health.order_until(now))
+    return used, changed
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_an_order_is_the_same_while_version_and_time_say_so(seed: int) -> None:
+    used, changed = _kept_orders(seed)
+
+    assert min(used, changed) > 20
+
+
+def test_neither_version_nor_time_alone_tells_that_the_order_is_the_same() -> None:
+    for alone in ({"versions_count": False}, {"ends_count": False}):
+        with pytest.raises(AssertionError):
+            _kept_orders(0, **alone)
+
+
+def test_what_changes_no_order_leaves_the_version(health: Health) -> None:
+    for elapsed_s in (0.1, 0.5, 1.9):
+        health.learn(outcome(delivered(TOR, elapsed=elapsed_s)), NOW)
+        health.learn(outcome(delivered(VPS, elapsed=elapsed_s)), NOW)
+    health.failed("tor", NOW)
+    health.clear_faults()
+
+    assert (health.version, health.order_until(NOW)) == (0, math.inf)
+
+
+def test_an_order_is_kept_until_the_first_back_off_is_over(health: Health) -> None:
+    fail(health, "tor", 3)
+    fail(health, "vps", 5)
+
+    assert health.order_until(NOW) == min(health.of(name).open_until for name in ("tor", "vps"))
+    assert health.order_until(NOW - 86_400) == NOW - 86_400, "from before the clock was set back"
