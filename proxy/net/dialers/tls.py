@@ -28,6 +28,13 @@ from proxy.net.stream import CHUNK, Stream
 LINGER_S = 5.0
 """How long a closed stream goes on handing its last bytes to the kernel."""
 
+_RECORDS = 96 * 1024
+"""Bytes of records read at once. With the part of a record that may be left from before it is all that is held, and
+less than 128 KiB."""
+
+_PLAINTEXT = memoryview(bytearray(2 * CHUNK))
+"""Where every stream decrypts its records, to be copied out together: so all are sent on at once."""
+
 _UNSENT_LIMIT = 2 * CHUNK
 _DISCARDED_CHUNKS = 4
 _DER = 2  # _ssl.ENCODING_DER
@@ -37,10 +44,21 @@ _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CE
 
 
 class TlsStream(Stream):
-    """The client's side of TLS over `inner`, which it owns from now on. Holds at most 64 KiB each way beside a record
-    or two."""
+    """The client's side of TLS over `inner`, which it owns from now on. Holds at most 64 KiB of what is sent and 96 KiB
+    of what is received, beside a record or two."""
 
-    __slots__ = ("_closed", "_decrypted", "_eof_sent", "_incoming", "_inner", "_linger", "_outgoing", "_tls", "_unsent")
+    __slots__ = (
+        "_closed",
+        "_decrypted",
+        "_eof_sent",
+        "_failure",
+        "_incoming",
+        "_inner",
+        "_linger",
+        "_outgoing",
+        "_tls",
+        "_unsent",
+    )
 
     def __init__(self, inner: Stream, context: ssl.SSLContext, server_name: str) -> None:
         super().__init__(inner.peer)
@@ -49,6 +67,7 @@ class TlsStream(Stream):
         self._outgoing = ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname=server_name)
         self._decrypted = b""  # read ahead of our close_notify
+        self._failure: ssl.SSLError | None = None  # what ended reading: OpenSSL tells it only once
         self._unsent: bytes | memoryview = b""  # records that the inner stream has not taken yet
         self._eof_sent = False
         self._closed = False
@@ -111,23 +130,34 @@ class TlsStream(Stream):
         if self._decrypted:
             data, self._decrypted = self._decrypted[:limit], self._decrypted[limit:]
             return data
-        while True:
+        buffer = _PLAINTEXT[:limit]
+        size = 0
+        while self._failure is None:
             try:
-                return self._tls.read(limit)
+                while size < len(buffer) and (read := self._tls.read(len(buffer) - size, buffer[size:])):
+                    size += read  # type: ignore[operator]  # with a buffer it is a count
+                return bytes(buffer[:size])  # full, or close_notify has come, which the next call meets again
             except ssl.SSLWantReadError:
                 pass
-            except ssl.SSLZeroReturnError:  # close_notify, after ours
-                return b""
-            except ssl.SSLEOFError as error:
-                if self._eof_sent:  # it answers close_notify by closing, as many do
-                    return b""
-                raise ConnectionAbortedError(errno.ECONNABORTED, "closed without close_notify") from error
+            except ssl.SSLError as error:
+                self._failure = error
             finally:
-                self._flush()  # a read may have something to say: an alert, an answer to a key update
-            records = self._inner.receive_nowait(CHUNK)
-            if records is None:
-                return None
-            self._take_in(records)
+                if self._outgoing.pending:  # a read may have something to say: an alert, an answer to a key update
+                    self._flush()
+            if size:
+                return bytes(buffer[:size])
+            if self._failure is None:
+                records = self._inner.receive_nowait(_RECORDS)
+                if records is None:
+                    return None
+                self._take_in(records)
+        if isinstance(self._failure, ssl.SSLZeroReturnError):  # close_notify, after ours
+            return b""
+        if not isinstance(self._failure, ssl.SSLEOFError):
+            raise self._failure
+        if self._eof_sent:  # it answers close_notify by closing, as many do
+            return b""
+        raise ConnectionAbortedError(errno.ECONNABORTED, "closed without close_notify") from self._failure
 
     def _take_in(self, data: bytes) -> None:
         if data:
@@ -139,11 +169,11 @@ class TlsStream(Stream):
         self._check_open()
         if self._eof_sent:
             raise BrokenPipeError(errno.EPIPE, os.strerror(errno.EPIPE))
-        if not self._flush():
+        if (self._unsent or self._outgoing.pending) and not self._flush():
             return 0
         view = memoryview(data)[:CHUNK]
         taken = 0
-        while taken < len(view):
+        while taken < len(view):  # one record at a time
             taken += self._tls.write(view[taken:])
         self._flush()
         return taken
@@ -151,7 +181,8 @@ class TlsStream(Stream):
     def _flush(self) -> bool:
         """Hands records to the inner stream; True when it has taken all of them."""
         if self._outgoing.pending:
-            self._unsent = b"".join((self._unsent, self._outgoing.read()))
+            records = self._outgoing.read()
+            self._unsent = b"".join((self._unsent, records)) if self._unsent else records
         while self._unsent:
             if len(self._unsent) > _UNSENT_LIMIT:  # only a peer that asks for key updates and reads no answer
                 raise ConnectionAbortedError(
@@ -178,9 +209,13 @@ class TlsStream(Stream):
     def _read_ahead(self) -> None:
         """Decrypts what has come, at most 64 KiB: OpenSSL takes it ill when data waits behind our close_notify."""
         pieces = [self._decrypted]
-        with contextlib.suppress(ssl.SSLError):  # no more, or the end, which the next read meets again
+        try:
             while piece := self._tls.read(CHUNK):
                 pieces.append(piece)
+        except ssl.SSLWantReadError:
+            pass
+        except ssl.SSLError as error:
+            self._failure = error
         self._decrypted = b"".join(pieces)
 
     def close(self) -> None:

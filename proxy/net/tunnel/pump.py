@@ -26,8 +26,8 @@ CAN_SPLICE = hasattr(os, "splice") and hasattr(select, "epoll")
 """splice(2) bypasses the streams' own reads, which would arm a LoopPoller again, so it needs edge-triggered epoll."""
 
 _BULK_READ = 2 * CHUNK
-"""Bytes that bulk copies at a time between plain sockets, which hold nothing themselves: a fifth less CPU than with one
-CHUNK (measured)."""
+"""Bytes that bulk copies at a time to a plain socket, which holds nothing itself: a fifth less CPU than with one CHUNK
+(measured)."""
 
 _TURN = 8 * CHUNK
 """Bytes after which a direction lets the others go first: copied or spliced, a few tenths of a millisecond."""
@@ -70,7 +70,7 @@ class _Flow:
         self.pending: bytes | memoryview = first  # read and not yet delivered
         self.pipe: Pipe | None = None  # lent; what it holds comes after `pending`
         self.blocked = bool(first)  # something is read and not yet delivered
-        self.bulk = False  # between plain sockets, and the last read was full
+        self.bulk = False  # the last read was full, and the sink holds nothing itself
         self.queued = False  # waits for its next turn
         self.ended = False  # the source has finished, and EOF was passed on to the sink; or the tunnel is over
         self.discarding = False  # the sink takes no more: what still comes is thrown away
@@ -202,7 +202,7 @@ class Tunnel:
             if sent < len(data):
                 flow.pending = memoryview(data)[sent:]
                 flow.blocked = True
-            flow.bulk = len(data) >= CHUNK and source.plain_socket is not None and sink.plain_socket is not None
+            flow.bulk = len(data) >= CHUNK and sink.plain_socket is not None
 
     def _deliver(self, flow: _Flow) -> bool:
         """Delivers what was read. Returns whether all of it was taken."""
@@ -226,7 +226,9 @@ class Tunnel:
         """Makes the kernel read into an empty pipe and deliver from it. Returns the bytes read: 0 when nothing has
         come, at EOF, and after an error; -1 when the flow has to copy."""
         pipes = self._pump.pipes
-        pipe = flow.pipe = flow.pipe or pipes.take()
+        pipe = flow.pipe
+        if pipe is None and flow.source.plain_socket is not None:
+            pipe = flow.pipe = pipes.take()
         if pipe is None:
             return -1
         try:

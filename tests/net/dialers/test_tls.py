@@ -214,6 +214,31 @@ async def test_an_end_without_close_notify_is_no_end(dial: Dial) -> None:
         stream.close()
 
 
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_broken_record_is_no_end(dial: Dial, ended: bool) -> None:
+    """OpenSSL tells it once, and then the end of the connection. Here it comes with a good one."""
+    sent = threading.Event()
+
+    def script(secure: ssl.SSLSocket) -> bytes:
+        secure.sendall(b"good")
+        os.write(secure.fileno(), b"\x17\x03\x03\x00\x20" + bytes(32))
+        sent.set()
+        return b""
+
+    async with asyncio.timeout(30):
+        stream, _ = await dial(script)
+        await asyncio.to_thread(sent.wait, 20)
+        assert await stream.receive(1) == b"g"
+        if ended:
+            stream.send_eof()
+        assert await stream.receive(2) == b"oo"
+        assert await stream.receive() == b"d"
+        for _ in range(2):
+            with pytest.raises(ssl.SSLError, match=r"(?i)bad|failure"):
+                await stream.receive()
+        stream.close()
+
+
 async def test_a_reset_is_a_reset(dial: Dial) -> None:
     go = threading.Event()
 
