@@ -39,9 +39,9 @@ _DECIMAL_PORT = re.compile(r"[1-9][0-9]{0,4}\Z")
 
 
 def _cached(function: Callable[P, T]) -> Callable[P, T]:
-    """The function with a memory for its latest results, since a page asks for few names many times. A text that is
-    refused is not kept, so what is kept is short: at most 2 MiB in all."""
-    return cast("Callable[P, T]", lru_cache(maxsize=4096)(function))
+    """The same function, which remembers its latest results: a page asks for few names many times. What is refused is
+    not remembered, so an entry is short, and all of them take less than 1 MiB."""
+    return cast("Callable[P, T]", lru_cache(maxsize=1024)(function))
 
 
 @_cached
