@@ -78,14 +78,35 @@ def point(case: Case, measured: Measured, start_s: float) -> Point:
     return Point(case.line, case.x, cpu_us, measured.held_mib or measured.base_mib, start_s, measured.wrong)
 
 
+def table(curve: Curve, points: Sequence[Point]) -> str:
+    """The numbers of both plots."""
+    xs = sorted({point.x for point in points})
+    lines = [f"| {curve.what} | {' | '.join(f'{x:,}' for x in xs)} |", f"|---|{'---:|' * len(xs)}"]
+    for name in dict.fromkeys(case.line for case in curve.cases()):
+        of_line = {point.x: point for point in points if point.line == name}
+        cells = [
+            "–" if x not in of_line else "failed" if of_line[x].wrong else _cell(of_line[x]) for x in xs if of_line
+        ]
+        if cells:
+            lines.append(f"| {name} | {' | '.join(cells)} |")
+    wrong = [f"- {point.line}, {point.x:,}: {point.wrong}" for point in points if point.wrong]
+    title = f"CPU µs for each {curve.each}, and MiB, by {curve.what}"
+    return "\n".join([f"\n### {title}\n", *lines, *(["", *wrong] if wrong else []), ""])
+
+
+def _cell(point: Point) -> str:
+    return f"{point.cpu_us:,.0f}; {point.memory_mib:,.0f}"
+
+
 def shuffled(curve: Curve) -> list[Case]:
-    cases = list(curve.cases())
+    """What can be measured here."""
+    cases = [case for case in curve.cases() if not case.peer.why_not()]
     random.shuffle(cases)
     return cases
 
 
 def _tunnels() -> list[Case]:
-    peers = [peer for peer in PEERS if peer.setting is Setting.ALONE and not peer.missing()]
+    peers = [peer for peer in PEERS if peer.setting is Setting.ALONE]
     return [
         Case(peer.name, count, peer, Load(Mode.MESSAGES, count)) for peer in peers for count in (1, 10, 100, 1000, 5000)
     ]

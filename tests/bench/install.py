@@ -6,6 +6,7 @@ one after the other, so that one that cannot be had leaves the rest alone. What 
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import subprocess
 import venv as standard_venv
@@ -63,6 +64,18 @@ def _by_apt(missing: Sequence[str]) -> None:
         print(f"{program}: installed by apt ({DEBIAN[program]}) …", flush=True)
         if said := _said([*_APT, DEBIAN[program]], quietly):
             print(f"{program} is left out: {said}")
+
+
+def versions() -> str:
+    """Of the packages that are installed."""
+    debian = " ".join(DEBIAN[program] for program in DEBIAN if program != "cc").split()
+    asked = ["dpkg-query", "--show", "--showformat", "${Package} ${Version}\\n", *debian]
+    told = subprocess.run(asked, capture_output=True, text=True, check=False).stdout.splitlines()
+    found = [line for line in told if not line.endswith(" ")]
+    wanted = {package.partition(">")[0] for packages in PYPI.values() for package in packages}
+    installed = importlib.metadata.distributions(path=[str(path) for path in venv().glob("lib/*/site-packages")])
+    found += [f"{package.name} {package.version}" for package in installed if package.name in wanted]
+    return ", ".join(sorted(found))
 
 
 def _said(command: list[str], environment: dict[str, str] | None = None) -> str:

@@ -70,6 +70,7 @@ class Peer:
     setting: Setting = Setting.ALONE
     splits: bool = False  # SOCKS5 has a port of its own
     needs: tuple[str, ...] = ()  # programs, else it is left out
+    root: bool = False  # only root can run it
     note: str = ""
 
     def port(self, place: Place, kind: Kind) -> int:
@@ -78,9 +79,11 @@ class Peer:
     def ports(self, place: Place) -> set[int]:
         return {self.port(place, kind) for kind in self.speaks}
 
-    def missing(self) -> str:
-        """The first program that is not installed here, or nothing."""
-        return next((program for program in self.needs if not path_of(program)), "")
+    def why_not(self) -> str:
+        """Why it cannot run here; empty if it can."""
+        if program := next((program for program in self.needs if not path_of(program)), ""):
+            return f"{program} is not installed here"
+        return "it becomes another user, as only root can" if self.root and os.geteuid() != 0 else ""
 
 
 # -- where programs are ------------------------------------------------------------------------------------------------
@@ -323,7 +326,7 @@ PEERS = (
     Peer("haproxy", _haproxy, (Kind.RELAY,), needs=("haproxy",), note="a bare TCP relay that splices: a limit, in C"),
     Peer("microsocks", _microsocks, (Kind.SOCKS5,), needs=("microsocks",), note="C, a thread for each client"),
     Peer("tinyproxy", _tinyproxy, _WEB, needs=("tinyproxy",), note="C, a thread for each client"),
-    Peer("squid", _squid, _WEB, needs=("squid",), note="C++, without its cache"),
+    Peer("squid", _squid, _WEB, needs=("squid",), root=True, note="C++, without its cache"),
     Peer("sing-box", sing_box(), _ALL, needs=("sing-box",), note="Go"),
     Peer("mihomo", mihomo(), _ALL, needs=("mihomo",), note="Go"),
     Peer("pproxy", _pproxy, _ALL, needs=("pproxy",), note="Python, with uvloop"),

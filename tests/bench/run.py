@@ -14,6 +14,7 @@ import json
 import os
 import platform
 import random
+import re
 import signal
 import statistics
 import subprocess
@@ -27,6 +28,7 @@ from itertools import count
 from pathlib import Path
 
 from tests.bench import curves, report
+from tests.bench.install import versions
 from tests.bench.load import ORIGIN_PORT, Bench, Load, Mode, bench
 from tests.bench.machine import Cores, NotStarted, Program, allow_descriptors, running
 from tests.bench.metrics import IDLE, METRICS, Metric, Quantity, measured_in, written
@@ -153,9 +155,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(error.args[0], file=sys.stderr)
         return 2
     cores = Cores.of_this_machine()
-    notes = [_machine(cores), f"{asked.rounds} rounds of {asked.seconds:g} s for each number"]
-    for peer in [peer for peer in wanted if peer.missing()]:
-        notes.append(f"{peer.name} is left out: {peer.missing()} is not installed here")
+    notes = [_machine(cores), f"peers: {versions()}", f"rounds: {asked.rounds}, of {asked.seconds:g} s for each number"]
+    for peer in [peer for peer in wanted if peer.why_not()]:
+        notes.append(f"{peer.name} is left out: {peer.why_not()}")
         del wanted[peer]
     print("\n".join(notes), flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is ended and tidied up
@@ -175,7 +177,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         notes.append(f"other work took {statistics.median(others):.2f} cores (median), {max(others):.2f} at most")
         if statistics.median(others) > 0.1:
             notes.append("BUSY MACHINE: the figures are not to be kept")
-    _write(asked.out, report.tables(rows, notes), rows, points)
+    plotted = [curves.table(curve, points[curve.name]) for curve in wanted_curves]
+    _write(asked.out, "".join([report.tables(rows, notes), *plotted]), rows, points)
     print((asked.out / "table.md").read_text())
     print(f"written: {', '.join(sorted(str(path) for path in asked.out.iterdir()))}")
     return 1 if any(row.wrong for row in rows if row.peer.startswith("byway")) else 0
@@ -204,8 +207,6 @@ def _run(
         for curve in wanted_curves:
             points[curve.name] = []
             for case in curves.shuffled(curve):
-                if case.peer.missing():
-                    continue
                 found = runner.point(case)
                 points[curve.name].append(found)
                 told(
@@ -227,20 +228,22 @@ def _write(out: Path, table: str, rows: Sequence[report.Row], points: Mapping[st
 
 
 def _machine(cores: Cores) -> str:
+    """What runs on what, and whether something else does as well."""
     told = subprocess.run(
         ["git", "rev-parse", "--short", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False
     )
-    where = (
-        "the proxy on one core, the load on another"
-        if cores.apart
-        else ("ONE CORE: the proxy shares it with the load, so rates say little; CPU time for each unit does")
-    )
+    model = re.search(r"^model name\s*: (.*)$", Path("/proc/cpuinfo").read_text(), re.MULTILINE)
     busy = os.getloadavg()[0]
-    return (
-        f"Byway {told.stdout.strip() or 'of unknown version'}, Python {platform.python_version()}, Linux "
-        f"{platform.release()}, {len(os.sched_getaffinity(0))} cores: {where}; load {busy:.1f} before the run"
-        + (": BUSY MACHINE" if busy > 0.5 else "")
-    )  # fmt: skip
+    parts = [
+        f"Byway {told.stdout.strip() or 'of unknown version'}",
+        f"Python {platform.python_version()}",
+        f"Linux {platform.release()}",
+        f"{len(os.sched_getaffinity(0))} cores{f' ({model[1]})' if model else ''}, "
+        + ("the proxy on one and the load on another" if cores.apart else "ONE CORE for the proxy and the load: "
+           "compare CPU time, not rates"),
+        f"load {busy:.1f} before the run{': BUSY MACHINE' if busy > 0.5 else ''}",
+    ]  # fmt: skip
+    return "; ".join(parts)
 
 
 def _environment() -> dict[str, str]:
@@ -267,4 +270,7 @@ def _words(text: str) -> tuple[str, ...]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit(130)

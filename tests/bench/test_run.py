@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from xml.etree import ElementTree
 
@@ -79,8 +80,13 @@ def test_a_table_has_medians_spreads_and_what_failed() -> None:
 
 @pytest.mark.parametrize("curve", curves.CURVES, ids=lambda curve: curve.name)
 def test_a_curve_has_a_line_for_each_proxy(curve: curves.Curve) -> None:
-    cases = curve.cases()
-    charts = curve.charts([curves.Point(case.line, case.x, 2.5 * case.x + 1, 30, 1) for case in cases])
+    cases = list(curve.cases())
+    points = [curves.Point(case.line, case.x, 2.5 * case.x + 1, 30, 1) for case in cases]
+    points[-1] = replace(points[-1], wrong="bytes differ (1)")
+    charts = curve.charts(points)
     for chart in charts.values():
         assert {line.name for line in chart.lines} == {case.line for case in cases}
         ElementTree.fromstring(draw(chart))
+    text = curves.table(curve, points)
+    assert all(f"| {case.line} |" in text for case in cases)
+    assert f"- {points[-1].line}, {points[-1].x:,}: bytes differ (1)" in text

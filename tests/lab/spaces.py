@@ -226,13 +226,15 @@ def may_become_root() -> bool:
 def move_into_own(files: Mapping[str, str]) -> None:
     """Moves this process, which must have one thread only, and all that it starts into a network of its own that has
     loopback alone, and where these files are seen in place of those that are there. Raises OSError."""
-    if may_make_spaces():
-        for descriptor in _step_in():
-            os.close(descriptor)
-        _set_up_loopback()
-    else:
+    try:
+        opened = _step_in()
+    except PermissionError:
         become_root()
         _mount("none", "/", "", _MS_REC | _MS_PRIVATE)
+    else:
+        for descriptor in opened:
+            os.close(descriptor)
+        _set_up_loopback()
     for path, text in files.items():
         _put_file(path, text.encode())
 

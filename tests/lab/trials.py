@@ -137,7 +137,7 @@ class Stay:
         visitor = self.country.visitor(self.byway, office=row.office)
         began_at = time.time()
         visit = await limited(visitor, site.url(row.path, secure=row.secure), row.limit_s)
-        way, held = await asyncio.gather(self._way(site, number), self._settled(row, site, number, began_at))
+        way, held = await asyncio.gather(self.way(site, number), self._settled(row, site, number, began_at))
         own_s = self.companion.usual_s(way, secure=row.secure) + row.conduct.delay_s
         return Seen(
             genuine=visit.genuine,
@@ -149,7 +149,7 @@ class Stay:
             said=visit.error or str(visit.status),
         )
 
-    async def _way(self, site: Site, number: int) -> Way:
+    async def way(self, site: Site, number: int) -> Way:
         """Of the visit of this number, once its row is written."""
         rows: list[dict[str, Any]] = []
 
