@@ -73,7 +73,6 @@ class Beliefs(Versioned):
         self._recovery = Recovery(settings, self._table)
         self._results = Results(settings)
         self._learning = OutcomeLearning(settings, self._counting, self._post_delivery, self._recovery, self._results)
-        registrable("example.org")  # reads the suffix list now, and not while a first visitor waits
         self.residual = self._counting.residual
         """Addresses in a residual blocking window: whatever is tried there may fail."""
         self.is_near = near
