@@ -3,6 +3,11 @@
 from __future__ import annotations
 
 import gc
+import sys
+from collections.abc import Sequence
+
+from proxy import __version__
+from proxy.cli.terminal import leave_stdout, prepare_streams
 
 _YOUNG_OBJECTS = 20_000
 """Allocations between two collections of the youngest. Imports and connections make many values and hardly a cycle:
@@ -12,6 +17,42 @@ this is worth a tenth of a start, and a few per cent of a tunnel's cost (measure
 def main() -> None:
     """Runs what the arguments say, and ends the process with the exit code."""
     gc.set_threshold(_YOUNG_OBJECTS, 20, 20)
-    from proxy.cli.commands import run
+    prepare_streams()
+    try:
+        _run(sys.argv[1:])
+    except BrokenPipeError:
+        leave_stdout()
+    except SystemExit as ended:
+        if isinstance(ended.__context__, BrokenPipeError):  # typer printed a help text into a closed pipe
+            leave_stdout()
+            sys.exit()
+        raise
+    finally:
+        _flush()
 
-    run()
+
+def _run(words: Sequence[str]) -> None:
+    """Runs a command. typer is not loaded for two of them: `--version`, which scripts ask for, and `run`."""
+    if words == ["--version"]:
+        print(f"byway {__version__}")
+        return
+    from proxy.cli.run_options import read_run_options
+
+    options = read_run_options(words)
+    if options is not None:
+        from proxy.app.process import run
+        from proxy.cli.exit_codes import Exit, translated
+
+        sys.exit(translated(lambda: Exit(run(options)), debug=options.verbose > 1))
+    from proxy.cli.commands import app
+
+    app(prog_name="byway")
+
+
+def _flush() -> None:
+    """Writes what is still buffered. Here a closed pipe is no error; at the interpreter's exit it would be one."""
+    try:
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        leave_stdout()

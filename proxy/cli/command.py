@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import inspect
 import os
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,10 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from proxy.cli.exit_codes import Exit, NotRunning, exit_for
+from proxy.cli.exit_codes import Exit, NotRunning, translated
 from proxy.cli.help import Command
 from proxy.cli.output import Output, say
-from proxy.model.errors import BywayError, ConfigError
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client
@@ -178,37 +176,3 @@ def dress(function: Callable[..., Any], parameters: list[inspect.Parameter]) -> 
     """Gives a function the parameters that typer reads."""
     function.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]  # what inspect looks for
     function.__annotations__ = {p.name: p.annotation for p in parameters}
-
-
-def translated(body: Callable[[], Exit | None], *, debug: bool = False) -> Exit:
-    """Runs a command's body and returns its exit code. An error that is meant for the user is printed to stderr as a
-    sentence (with `debug` after its traceback)."""
-    try:
-        ended = body() or Exit.DONE
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except KeyboardInterrupt:
-        return Exit.INTERRUPTED
-    except BrokenPipeError:
-        return stdout_closed()
-    except ConfigError as error:
-        for problem in error.problems:
-            say(problem)
-        return Exit.CONFIG
-    except BywayError as error:
-        if debug:
-            import traceback
-
-            say("".join(traceback.format_exception(error)).rstrip())
-        say(f"byway: {error}")
-        return exit_for(error)
-    return ended
-
-
-def stdout_closed() -> Exit:
-    """Handles a broken pipe on stdout, as with `| head`, which is no error. Returns the exit code."""
-    # Nothing more can be written there, and the interpreter's flush at exit would fail: it goes to /dev/null.
-    devnull = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(devnull, 1)
-    os.close(devnull)
-    return Exit.DONE

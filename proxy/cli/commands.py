@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 import inspect
-import sys
 from collections.abc import Iterator, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Annotated, Any
@@ -13,9 +12,8 @@ import typer
 from typer.main import get_group
 
 from proxy import __version__
-from proxy.cli.command import FLAG_NAMES, Flags, Invocation, command, common_parameters, dress, stdout_closed
+from proxy.cli.command import FLAG_NAMES, Flags, Invocation, command, common_parameters, dress
 from proxy.cli.help import Group
-from proxy.cli.terminal import prepare_streams
 
 if TYPE_CHECKING:
     from typer import _click as click
@@ -129,25 +127,3 @@ dress(
 app.callback(invoke_without_command=True)(_root)
 command(app, "version", example="byway version --json")(_version)
 command(app, "help", example="byway help relay add")(_help)
-
-
-def run() -> None:
-    """Ends the process: SystemExit with the command's exit code."""
-    prepare_streams()
-    try:
-        app(prog_name="byway")
-    except SystemExit as ended:
-        if isinstance(ended.__context__, BrokenPipeError):  # typer printed a help text into a closed pipe
-            sys.exit(stdout_closed())
-        raise
-    finally:
-        _flush()
-
-
-def _flush() -> None:
-    """Writes what is still buffered. Here a closed pipe is no error; at the interpreter's exit it would be one."""
-    try:
-        if sys.stdout is not None:
-            sys.stdout.flush()
-    except BrokenPipeError:
-        stdout_closed()

@@ -1,11 +1,13 @@
-"""How a command ends: the exit codes (a promise to scripts), and the code of each error."""
+"""How a command ends: the exit codes (a promise to scripts), and the code and words of each error."""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
+import sys
+from collections.abc import Callable, Iterator
 from enum import IntEnum
 
+from proxy.cli.terminal import leave_stdout
 from proxy.model.errors import BywayError, ConfigError
 
 
@@ -51,3 +53,33 @@ def exit_for(error: BywayError) -> Exit:
     if isinstance(error, Misused):
         return Exit.USAGE
     return Exit.CONFIG if isinstance(error, ConfigError) else Exit.FAILED
+
+
+def translated(body: Callable[[], Exit | None], *, debug: bool = False) -> Exit:
+    """Runs a command's body and returns its exit code. An error that is meant for the user is printed to stderr as a
+    sentence (with `debug` after its traceback)."""
+    try:
+        ended = body() or Exit.DONE
+        if sys.stdout is not None:
+            sys.stdout.flush()
+    except KeyboardInterrupt:
+        return Exit.INTERRUPTED
+    except BrokenPipeError:
+        leave_stdout()
+        return Exit.DONE
+    except ConfigError as error:
+        from proxy.cli.output import say
+
+        for problem in error.problems:
+            say(problem)
+        return Exit.CONFIG
+    except BywayError as error:
+        from proxy.cli.output import say
+
+        if debug:
+            import traceback
+
+            say("".join(traceback.format_exception(error)).rstrip())
+        say(f"byway: {error}")
+        return exit_for(error)
+    return ended

@@ -1,4 +1,4 @@
-"""The width of the terminal, its characters, and bold text.
+"""The standard streams, the width of the terminal, its characters, and bold text.
 
 A terminal that is not UTF-8 gets ASCII in place of glyphs, arrows and dashes, and an escape in place of any other
 character: no character of a site's name, or of Byway's texts, may end a command with a traceback.
@@ -9,7 +9,6 @@ from __future__ import annotations
 import codecs
 import io
 import os
-import shutil
 import sys
 import unicodedata
 from collections.abc import Mapping
@@ -40,8 +39,18 @@ def prepare_streams(environment: Mapping[str, str] = os.environ) -> None:
             stream.reconfigure(encoding=encoding, errors=_ERRORS)
 
 
+def leave_stdout() -> None:
+    """Handles a broken pipe on stdout, as with `| head`, which is no error: nothing more can be written there, and the
+    interpreter's flush at exit would fail, so from here on it goes to /dev/null."""
+    devnull = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(devnull, 1)
+    os.close(devnull)
+
+
 def width() -> int:
     """Columns of the terminal; 80 where it does not say."""
+    import shutil  # it loads the modules of bz2 and xz
+
     return max(WIDTH_MIN, shutil.get_terminal_size((80, 24)).columns)
 
 

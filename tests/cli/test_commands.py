@@ -14,9 +14,9 @@ from typing import Any
 import pytest
 
 from proxy import __version__
-from proxy.cli import command, commands
-from proxy.cli.command import Flags, translated
-from proxy.cli.exit_codes import Exit, Misused, NotAllowed, NotRunning
+from proxy.cli import commands, exit_codes
+from proxy.cli.command import Flags
+from proxy.cli.exit_codes import Exit, Misused, NotAllowed, NotRunning, translated
 from proxy.model.errors import BywayError, ConfigError
 from tests.cli.conftest import Byway, Home, Running
 from tests.support.outcomes import rescued
@@ -114,7 +114,7 @@ def test_G12_a_closed_pipe_ends_a_command_well(monkeypatch: pytest.MonkeyPatch) 
     def body() -> Exit:
         raise BrokenPipeError
 
-    monkeypatch.setattr(command, "stdout_closed", lambda: Exit.DONE)  # it would close the tests' own
+    monkeypatch.setattr(exit_codes, "leave_stdout", lambda: None)  # it would close the tests' own
     assert translated(body) is Exit.DONE
 
 

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from proxy.app import process
 from proxy.app.app import RunOptions
+from proxy.cli.commands import app
+from proxy.cli.run_options import read_run_options
 from tests.cli.conftest import Byway, Home
 
 
@@ -56,3 +61,77 @@ def test_the_exit_code_is_the_applications(byway: Byway, asked: list[RunOptions]
 def test_what_is_no_port_is_wrong_usage(byway: Byway, asked: list[RunOptions], port: str) -> None:
     assert byway("run", "--port", port).code == 2
     assert asked == []
+
+
+# -- the same, read without typer --------------------------------------------------------------------------------------
+
+PLAIN = [
+    "run",
+    "run --port 0",
+    "run --port=08119 --listen=::1",
+    "run --port 1 --port 2",
+    "run --allow 127.0.0.1:* --allow=198.18.0.0/15",
+    "run --ephemeral --quiet",
+    "run -q -v --verbose",
+    "--config a --state b run",
+    "--config a --state b -v -v run --config=c -v",
+    "-q run --state run",
+    "run --state a=b",
+]
+FOR_TYPER = [
+    "",
+    "status",
+    "run --help",
+    "run -h",
+    "run -vv",
+    "run --json",
+    "run --port 65536",
+    "run --port 123456",
+    "run --port -1",
+    "run --port http",
+    "run --port",
+    "run --port=",
+    "run --state --quiet",
+    "run --quiet=1",
+    "run --lis ::1",
+    "run -- --quiet",
+    "run run",
+    "--port 1 run",
+    "--ephemeral run",
+    "status run",
+    "help run",
+]
+
+
+def typer_reads(words: list[str]) -> list[RunOptions]:
+    asked: list[RunOptions] = []
+
+    def run(options: RunOptions) -> int:
+        asked.append(options)
+        return 0
+
+    with pytest.MonkeyPatch.context() as patch, contextlib.suppress(SystemExit):
+        patch.setattr(process, "run", run)
+        app(words, prog_name="byway")
+    return asked
+
+
+@pytest.mark.parametrize("line", PLAIN)
+def test_plain_options_are_read_without_typer(line: str) -> None:
+    assert [read_run_options(line.split())] == typer_reads(line.split())
+
+
+@pytest.mark.parametrize("line", FOR_TYPER)
+def test_all_else_is_left_to_typer(line: str) -> None:
+    assert read_run_options(line.split()) is None
+
+
+WORDS = sorted({word for line in PLAIN + FOR_TYPER for word in line.split()} | {"", " ", "٣", "--port=٣", "=", "--"})
+
+
+@given(st.lists(st.sampled_from(WORDS), max_size=5), st.lists(st.sampled_from(WORDS), max_size=5))
+@settings(max_examples=300, deadline=None)
+def test_what_is_read_without_typer_is_what_typer_reads(before: list[str], behind: list[str]) -> None:
+    words = [*before, "run", *behind]
+    if (options := read_run_options(words)) is not None:
+        assert typer_reads(words) == [options]
