@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.model import Destination, NetworkId
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.stream import Stream
 from proxy.net.uplink.network_watch import NetworkWatch
 from proxy.session.setup import Setup
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class AddonBackend:
     """The clock, the network and the relays of an App."""
 

@@ -14,7 +14,6 @@ import logging
 import os
 import secrets
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 from proxy import __version__
@@ -38,6 +37,7 @@ from proxy.extend.manager import AddonManager
 from proxy.intercept.inspector import Folders, MitmInspector
 from proxy.model import Destination
 from proxy.model.errors import BywayError, reason_of
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.poller import make_poller
@@ -64,7 +64,7 @@ _POLL_S = 0.3
 _DRAIN_POLL_S = 0.05
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class RunOptions:
     """What the command line asks of `run`."""
 

@@ -4,7 +4,6 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.app.reload import ActiveSetup
@@ -13,6 +12,7 @@ from proxy.detect.relay_health import Health
 from proxy.extend.manager import AddonManager, AddonState
 from proxy.intercept.inspector import MitmInspector
 from proxy.model import NetworkId, Outcome, Override, Plan, Request
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.inputs import ProbeEnvironment, SetupEnvironment
 from proxy.session.events import Events
 from proxy.session.plan import plan_for
@@ -23,7 +23,7 @@ from proxy.store.relay_tests import RelayTests
 from proxy.store.store import Store
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ControlBackend:
     """The parts of one running Byway, as the control server uses them."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxy.app.build_guard import guard_of, guard_of_relays
 from proxy.app.build_resolvers import for_direct, for_relays, secure_servers
@@ -24,6 +24,7 @@ from proxy.config.schema import RelayConfig, Settings
 from proxy.detect.pages.block_pages import BlockPages
 from proxy.model import Destination, IPAddress, Override, Route, bracketed
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import TcpDialer
@@ -40,7 +41,7 @@ from proxy.wire.dns_url import SecureServer
 from proxy.wire.relay_url import RelayUrl
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Material:
     """The content of the configuration and of the files that it names: read and checked, not bound to an event loop."""
 

@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass
 
 from proxy.app.network_warnings import NetworkWarnings
 from proxy.app.outcome_feed import OutcomeFeed
 from proxy.extend.dispatch import Addons
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.connectivity_check import ConnectivityCheck
 from proxy.probe.dns_check import DnsCheck
 from proxy.probe.interception_check import InterceptionCheck
@@ -37,7 +37,7 @@ def subscribe(services: Services, to: Subscribers) -> None:
     events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults, connectivity.on_signal_waits)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Subscribers:
     """Hands events on to the parts that know nothing of events."""
 

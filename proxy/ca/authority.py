@@ -15,7 +15,7 @@ import re
 import secrets
 import socket
 import stat
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from cryptography import x509
@@ -34,6 +34,7 @@ from cryptography.x509.oid import NameOID
 from proxy.config.files import read_bytes, shown
 from proxy.config.paths import private_folder, write_private
 from proxy.model.errors import BywayError, ConfigError, reason_of
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 LIFETIME = datetime.timedelta(days=730)
 """Two years: limits the use of a stolen key. Afterwards users have to trust a new CA."""
@@ -53,7 +54,7 @@ _SIZE_LIMIT = 64 * 1024
 _HOST_LIMIT = 40  # so that the common name keeps to 64 characters
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Authority:
     """A certificate that signs others, and its key."""
 

@@ -11,7 +11,7 @@ import datetime
 import ipaddress
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 
 from cryptography import x509
@@ -23,6 +23,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from proxy.ca.authority import Authority
 from proxy.model.bounded import Bounded
 from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames
 
 LIFETIME = datetime.timedelta(days=199)
@@ -45,7 +46,7 @@ _NAMES_READ = 1000  # of an untrusted certificate, valid or not
 _COMMON_NAME_LIMIT = 64  # RFC 5280, ub-common-name
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Leaf:
     """What a TLS server needs for a host."""
 

@@ -11,7 +11,6 @@ import os
 import sqlite3
 import sys
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -19,6 +18,7 @@ from cryptography import x509
 from proxy.ca.authority import PREFIX, common_name
 from proxy.ca.trust_stores import TrustEntry, TrustStep, find_program, parse_byway_ca
 from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 _CHROMIUMS = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "brave-browser", "vivaldi",
               "microsoft-edge")  # fmt: skip
@@ -43,7 +43,7 @@ _SELECT_CERTIFICATES = """
 0x11; big-endian in NSS's files."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class NssStore:
     """One database folder. It is created when a certificate is first added."""
 

@@ -8,7 +8,6 @@ users.
 from __future__ import annotations
 
 import sys
-from dataclasses import dataclass
 from pathlib import Path
 
 from cryptography import x509
@@ -27,11 +26,12 @@ from proxy.ca.trust_stores import (
 )
 from proxy.config.files import read_bytes
 from proxy.model.errors import BywayError, ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 _FILE_LIMIT = 16 * 1024 * 1024  # a bundle of all anchors is about 250 KB
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class AnchorFolder:
     """A folder of anchors, and the program that generates bundles from it."""
 
@@ -69,7 +69,7 @@ class AnchorFolder:
         return [*delete, TrustStep(self.take, as_root=True)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Keychain:
     """The macOS login keychain. The CA is trusted for TLS only."""
 
@@ -92,7 +92,7 @@ class Keychain:
         return [TrustStep(("security", "delete-certificate", "-t", "-Z", entry.name, self.place))]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class WindowsRoots:
     """The user's root certificates on Windows, which asks the user to confirm each change."""
 

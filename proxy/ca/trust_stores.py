@@ -15,7 +15,7 @@ import shlex
 import shutil
 import subprocess
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Protocol
 
@@ -24,6 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from proxy.ca.authority import PREFIX, PURPOSE, common_name
 from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 _STEP_LIMIT_S = 120.0
 """Time limit for one command. It is long because macOS and Windows ask the user to confirm."""
@@ -39,7 +40,7 @@ _LOCKED = "SEC_ERROR_TOKEN_NOT_LOGGED_IN"
 _PEM = re.compile(rb"-----BEGIN CERTIFICATE-----([A-Za-z0-9+/=\s]+)-----END CERTIFICATE-----")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class TrustStep:
     """One command to run."""
 
@@ -54,7 +55,7 @@ class TrustStep:
         return shlex.join(("sudo", *self.words) if self.as_root else self.words)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class TrustEntry:
     """A CA of Byway in a store. `name` is the store's name for it; empty when it is left only in a bundle that was
     generated from the store."""
@@ -84,7 +85,7 @@ class TrustStore(Protocol):
         """The commands that remove it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class TrustResult:
     """The state of one store after the commands were run."""
 

@@ -12,7 +12,6 @@ import json
 import os
 import socket
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlencode
@@ -20,6 +19,7 @@ from urllib.parse import urlencode
 from proxy.cli.exit_codes import Misused, NotAllowed, NotRunning
 from proxy.config.paths import Paths, is_own_folder
 from proxy.model.errors import BywayError, ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.peer import peer_uid
 
 RUN_FILE = "run.json"
@@ -32,7 +32,7 @@ TIMEOUT_S = 120.0
 Document = dict[str, Any]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Client:
     """One running Byway."""
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import inspect
 import os
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,6 +18,7 @@ import typer
 from proxy.cli.exit_codes import Exit, NotRunning, translated
 from proxy.cli.help import Command
 from proxy.cli.output import Output, say
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client
@@ -28,7 +29,7 @@ Body = Callable[..., Exit | None]
 """A command's own function: an Invocation and its parameters in, how it ended out."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Flags:
     """The common flags."""
 
@@ -62,7 +63,7 @@ _ANNOTATIONS: dict[str, Any] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Invocation:
     """One command being run."""
 

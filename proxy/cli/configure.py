@@ -9,7 +9,6 @@ import re
 import secrets
 import tomllib
 from collections.abc import Callable, Container, Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +19,7 @@ from proxy.config.paths import make_folder, write_private
 from proxy.config.schema import RelayConfig, Settings
 from proxy.config.suggestions import quoted, suggestion
 from proxy.model.errors import BywayError, ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url
 from proxy.wire.relay_url import RelayKind
 
@@ -32,7 +32,7 @@ _WELL_KNOWN = {
 """Names of well-known local proxies by their port on loopback."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class NewRelay:
     """A relay to add: a URL or chain, and a name for it that the user or its URL suggests."""
 
@@ -42,7 +42,7 @@ class NewRelay:
     allow_plaintext_credentials: bool = False
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Added:
     """A relay that is in the file now. `url` has no password; `was_there`: it was there already, as `name`."""
 

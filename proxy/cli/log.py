@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Annotated, Any
 
 import typer
@@ -24,6 +23,7 @@ from proxy.cli.output import Output, ago, clock, inert, size, span
 from proxy.cli.table import GAP, row_lines
 from proxy.cli.terminal import bold, columns_of, width
 from proxy.model import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 HEADINGS = ("id", "at", "host", "port", "by", "action", "route", "seconds", "up", "down", "attempts", "error")
 
@@ -167,7 +167,7 @@ class _Printer:
                 self._out.now(line)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Shape:
     """Widths of the columns, chosen so that a connection fits on one line of `width` columns if the site's name and
     the route allow it."""

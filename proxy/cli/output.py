@@ -12,12 +12,12 @@ import sys
 import time
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from proxy.cli.table import lay_out, wrap
 from proxy.cli.terminal import width
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
 
 Cell = str | int | float | None
@@ -35,7 +35,7 @@ def inert(text: str) -> str:
     return "".join(c if unicodedata.category(c) not in _INERT_CATEGORIES else ascii(c)[1:-1] for c in text)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Output:
     """Where and how one command prints."""
 

@@ -8,14 +8,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from proxy.config.toml_lines import key_lines
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 _HEADER = re.compile(r"\s*\[\[?[^\[\]]+\]\]?\s*(?:#.*)?\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Block:
     """Lines of one table, numbered from 0: comments directly above its header from `top`, the header, keys to `bottom`,
     then comments and blank lines to `end`."""

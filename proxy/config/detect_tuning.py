@@ -1,11 +1,10 @@
 """The constants of detection: weights, times, counts. Named, with unit and meaning, one line each."""
 
-from dataclasses import dataclass
-
 from proxy.config.setting_types import Count, Divisor, Extra, Number, Seconds, Section, Share, Steps, Weight, setting
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Weights(Section):
     """What one signal adds to a scope's score (docs/detection.md, "Signals")."""
 
@@ -41,7 +40,7 @@ class Weights(Section):
     listed: Weight = setting(2.0, "an imported list contains the host; counts with the first other signal")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class DetectTuning(Section):
     """The constants of detection; docs/detection.md, "What blocked means" and the sections after it, says why.
 

@@ -16,12 +16,12 @@ import shlex
 import stat
 import struct
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 
 from proxy.config.files import decode, read_file, shown
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 if os.name == "posix":
     import grp
@@ -44,7 +44,7 @@ _ACL = "system.posix_acl_access"
 _ACL_NAMED = (0x02, 0x08)  # ACL_USER and ACL_GROUP: entries for someone by name (acl(5), linux/posix_acl_xattr.h)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Trust:
     """The result of checking one file. Without problems and doubt it can be obeyed."""
 
@@ -54,7 +54,7 @@ class Trust:
     """Why it is unknown which users could change the file; empty when it is known."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Obeyed:
     """The text of a file that can be obeyed; `doubt` as in Trust."""
 
@@ -98,7 +98,7 @@ def trust_in(path: Path, *, opened: os.stat_result | None = None) -> Trust:
 # -- who may change what -----------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Fault:
     """Another user owns a folder or link on the way to the file, or may write to it."""
 
@@ -115,7 +115,7 @@ class _Fault:
         return _filesystem(self.status.st_dev) in _MODELESS
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Step:
     """A folder, or the file, that the path has led to, and what is wrong with the way there from the folder above."""
 

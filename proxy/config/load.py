@@ -12,7 +12,7 @@ import re
 import stat
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, get_args, get_origin
 
@@ -25,6 +25,7 @@ from proxy.config.schema import Settings
 from proxy.config.setting_types import Section, bare, is_section, keys_of
 from proxy.config.toml_lines import key_lines
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url
 
 CONFIG_LIMIT = 1024 * 1024
@@ -39,7 +40,7 @@ _LONG_KEY = re.compile(rf"""(?<![\w-])(?:(?:[\w-]++|"[^"\n]*+"|'[^'\n]*+')[ \t]*
 _POSITION = re.compile(r" \(at (?:line (\d+), column (\d+)|end of document)\)$")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Places:
     """Where each value came from."""
 
@@ -63,7 +64,7 @@ class Places:
         return self.file
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Loaded:
     """A configuration that can be used."""
 

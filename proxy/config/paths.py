@@ -14,7 +14,7 @@ import secrets
 import stat
 import tempfile
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal
 
@@ -22,6 +22,7 @@ import platformdirs
 
 from proxy.config.files import shown
 from proxy.model.errors import BywayError, reason_of
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 SOCKET_PATH_LIMIT = 100
 """Bytes; the kernel's own limit is 108 on Linux and 104 on BSD, with the closing NUL."""
@@ -39,7 +40,7 @@ class NotWritable(BywayError):
     """Raised when nothing can be written in a folder at the moment. Byway then runs without it."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Paths:
     """All paths. Creates no folder: see `private_folder`."""
 

@@ -7,7 +7,6 @@ Nothing here reads a file.
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from proxy.config.detect_tuning import DetectTuning
@@ -30,9 +29,10 @@ from proxy.config.setting_types import (
     required,
     setting,
 )
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Listen(Section):
     """Where clients connect."""
 
@@ -42,7 +42,7 @@ class Listen(Section):
     password_cmd: Command = setting("", "command that prints this user's password on its first line")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Auto(Section):
     """How AUTO gets around a block."""
 
@@ -58,7 +58,7 @@ class Auto(Section):
     retest: bool = setting(True, "re-test blocked sites automatically")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Dns(Section):
     """How names are resolved."""
 
@@ -80,7 +80,7 @@ class Dns(Section):
     secure_idle_s: Seconds = setting(30, "how long to keep an unused connection to an encrypted DNS server")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Safety(Section):
     """Exceptions from the protection of private addresses."""
 
@@ -89,7 +89,7 @@ class Safety(Section):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Log(Section):
     """What is logged."""
 
@@ -98,7 +98,7 @@ class Log(Section):
     never: tuple[Text, ...] = setting((), "patterns (`*.gov.kz`) of hosts that are never logged and never re-tested")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class RelayConfig(Section):
     """One relay. The first one listed is preferred."""
 
@@ -111,7 +111,7 @@ class RelayConfig(Section):
     enabled: bool = setting(True, "whether the relay, and chains that name it, are used")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ListConfig(Section):
     """One imported list. LIST rules decide what happens to its domains. Without such a rule they count as likely
     blocked: they are resolved by encrypted DNS only, and the first signal against one weighs more. They still go direct
@@ -125,7 +125,7 @@ class ListConfig(Section):
     )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class AddonConfig(Section):
     """The table of one addon: `enabled` belongs to Byway, all other keys to the addon."""
 
@@ -133,7 +133,7 @@ class AddonConfig(Section):
     options: Mapping[str, Any] = other_keys("what the addon's own settings are set to")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Inspect(Section):
     """Inspection of connections by INSPECT rules."""
 
@@ -144,7 +144,7 @@ class Inspect(Section):
     pass_s: Seconds = setting(21_600, "how long a site is left uninspected after a client rejected our certificate")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Limits(Section):
     """Timeouts and sizes."""
 
@@ -174,7 +174,7 @@ ListConfigs = Annotated[tuple[ListConfig, ...], Size(at_most=256)]
 AddonConfigs = Annotated[dict[str, AddonConfig], Size(at_most=256)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Settings(Section):
     """The whole configuration."""
 

@@ -13,16 +13,16 @@ import math
 import re
 import shlex
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Annotated, Any, TypeGuard, get_args, get_origin
 
 from proxy.config.suggestions import quoted
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames
 
 _OTHERS = "others"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Section:
     """One table of the configuration. Its fields are its keys, made by `setting`."""
 
@@ -64,7 +64,7 @@ def bare(kind: Any) -> Any:
     return get_args(kind)[0] if get_origin(kind) is Annotated else kind
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Bounds:
     """The bounds of a number."""
 
@@ -73,7 +73,7 @@ class Bounds:
     more_than: float = -math.inf
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Size:
     """The number of characters of a text, of elements of an array, of keys of a table."""
 
@@ -81,7 +81,7 @@ class Size:
     at_most: int = 1_000_000
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Parsed:
     """The form of a text: `parse` returns it in its one spelling. It raises ValueError with a sentence without its
     subject, which may begin with the quoted text."""

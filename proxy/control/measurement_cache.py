@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import AsyncGenerator, Awaitable, Callable, Sequence
-from dataclasses import dataclass
 
 from proxy.config.relays import enabled_relays
 from proxy.control import serialize
@@ -22,6 +21,7 @@ from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.detect.verdict.verdict import Confidence, Verdict
 from proxy.model import Belief, Destination, MeasurementStep, NetworkId, Plan, Route, State, StepKind, Symptom
 from proxy.model.bounded import Bounded
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.probe.measure.controls import SharedControls
 from proxy.probe.measure.inputs import MeasurementRequest, measured_routes
 from proxy.probe.measure.measurement import measure
@@ -45,7 +45,7 @@ Planned = Callable[[Destination], Awaitable[tuple[Belief, Plan]]]
 """Returns the stored status of a destination, and the plan for a request to it, both as they are now."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Measured:
     """A measurement that was completed."""
 

@@ -7,13 +7,13 @@ recovers from by itself is not one.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from proxy.control.serialize import Document
 from proxy.detect.verdict.labels import network_in_words
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.extend.manager import AddonState
 from proxy.model import NetworkState
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
 
 Problems = Iterator[tuple[str, str]]
@@ -22,7 +22,7 @@ Problems = Iterator[tuple[str, str]]
 _NAMED = 3  # sites that a sentence names
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class StatusSnapshot:
     """The status of all parts at one moment. Relays and sites are as `serialize` writes them."""
 

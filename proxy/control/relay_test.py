@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from proxy.config.schema import RelayConfig
@@ -17,6 +17,7 @@ from proxy.detect.relay_faults import relay_fault
 from proxy.detect.relay_health import SLOW_S
 from proxy.model import Destination, Route, Stage, Symptom
 from proxy.model.errors import BywayError, DialError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tcp import AddressLookup
@@ -58,7 +59,7 @@ def remembered_tests(
     ]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Trial:
     """The result of one test. `elapsed_s` is the time until the path was open, or until it failed."""
 

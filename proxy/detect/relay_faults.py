@@ -8,12 +8,12 @@ works. That a relay refuses a destination is its right, and no fault.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 from typing import Protocol
 
 from proxy.model import Evidence, Symptom
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class RelayFault(StrEnum):
@@ -120,7 +120,7 @@ _DOWN: Mapping[str, RelayFault] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class NotedFault:
     """A fault of a relay that holds now."""
 

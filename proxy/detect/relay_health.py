@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.relay_faults import NotedFault, RelayFault, relay_fault
 from proxy.model import Attempt, MeasurementStep, Outcome, Route, Stage, StepKind, Symptom
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 SLOW_S = 2.0
 SLOW_TIMES = 4.0
@@ -41,7 +42,7 @@ class RelayHealth:
     fault: NotedFault | None = None  # its fault now
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Conditions:
     """The conditions under which relays were tried."""
 

@@ -9,7 +9,7 @@ Whether a signal counts is decided in `beliefs.signal_counting`.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from types import MappingProxyType
 
 from proxy.config.detect_tuning import Weights
@@ -28,6 +28,7 @@ from proxy.model import (
     Stage,
     Symptom,
 )
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 NOT_JUDGED: frozenset[Symptom] = frozenset({Symptom.OFFLINE, Symptom.LOCAL, Symptom.FORBIDDEN, Symptom.SKIPPED})
 """Symptoms of an attempt that the network did not decide: a rescue from these makes no host suspect."""
@@ -124,7 +125,7 @@ _CAUSES: Mapping[SignalId, Cause] = MappingProxyType(
 )
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Failure:
     """Why a direct route did not deliver, in a client's connection or in a measurement."""
 
@@ -155,7 +156,7 @@ def signal_of(failure: Failure) -> SignalId | None:
     return SignalId.TLS_SILENT_BLIND if signal is SignalId.TLS_SILENT and behind_middlebox else signal
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Observed:
     """A signal, and the attempt that shows it."""
 

@@ -14,10 +14,10 @@ import hashlib
 import json
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import certificates
 
 CHAIN_LIMIT = 10
@@ -38,7 +38,7 @@ class CertificateKind(StrEnum):
     NONE = "none"  # no certificate came
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Root:
     """A root certificate that is known to intercept."""
 
@@ -48,7 +48,7 @@ class Root:
     key: bytes = b""  # the SubjectPublicKeyInfo, to know what it signed
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ClassifiedChain:
     """What a chain is. `fingerprint` is the known root's SHA-256, else that of the topmost issuer's name."""
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Awaitable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, TypeAlias, TypeVar
 
 from proxy.model import Attempt, Change, Destination, Outcome, Plan, Request, Route, Signal
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 if TYPE_CHECKING:
     from proxy.extend.api import Api
@@ -105,7 +105,7 @@ class Hooks:
         Budget: 50 ms of computing; an `async` hook may wait as long as a relay handshake may take."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Hook:
     """One hook, as Byway calls it."""
 

@@ -34,6 +34,7 @@ from proxy.extend.loading.addon import Addon, AddonFile
 from proxy.extend.loading.loader import find, load, missing
 from proxy.extend.loading.options import prepare
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.tasks import spawn
 
 log = logging.getLogger(__name__)
@@ -50,7 +51,7 @@ _STOP_LOADING_S = 0.5
 FileStamp = tuple[object, ...]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class AddonState:
     """The status of one addon, for the control API."""
 

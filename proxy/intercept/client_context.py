@@ -9,14 +9,14 @@ from __future__ import annotations
 
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.extend.guard.runner import AddonRunner
 from proxy.model import Destination, Outcome
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class AddonHooks:
     """An addon's object that may have hooks of mitmproxy, and the runner of that addon."""
 
@@ -24,7 +24,7 @@ class AddonHooks:
     addon: object
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class UpstreamPath:
     """An open path to an origin. The receiver closes `sock`."""
 

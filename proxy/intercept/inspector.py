@@ -14,7 +14,7 @@ import logging
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -28,6 +28,7 @@ from proxy.intercept.origin_check import CertificateCheck, CertificateStatus, Or
 from proxy.intercept.passthrough import Passthrough
 from proxy.model import Destination, HttpRequest, Outcome, Protocol, Request, host_and_port
 from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
 from proxy.probe.certificate_chain import FetchedChain, fetch_chain
@@ -48,7 +49,7 @@ _NAMED = 5  # hosts that `byway status` names
 _HTTP_PORT = 80  # the site's certificate is not checked there before the client has sent a ClientHello
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Folders:
     """The CA's folder, and the folder that addons of mitmproxy get as its configuration folder."""
 
@@ -230,7 +231,7 @@ class MitmInspector:
         return fetched
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Client:
     """The InspectedClient of an inspector. `outcome` is that of its session when inspection began."""
 

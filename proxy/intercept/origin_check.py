@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass
 from enum import Enum, auto
 
 from proxy.detect.tls_interception import CHAIN_LIMIT, KnownRoots
 from proxy.model import Destination, NetworkId, Route, Symptom
 from proxy.model.bounded import Bounded
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.tasks import spawn
 from proxy.probe.certificate_chain import FetchedChain
 
@@ -33,7 +33,7 @@ class CertificateStatus(Enum):
     UNKNOWN = auto()  # no handshake was possible
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class CertificateCheck:
     """The result of a check, with its reason."""
 
@@ -43,7 +43,7 @@ class CertificateCheck:
     """Whether to cache it. A server that ignores our ClientHello is not asked each time: the engine verifies too."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class OriginKey:
     """The key of the cache. It has the routes, because another route may lead to another server."""
 

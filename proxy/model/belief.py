@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.model.connection import NetworkId
 from proxy.model.evidence import SignalId
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class Cause(StrEnum):
@@ -61,7 +61,7 @@ class State(StrEnum):
     REFUSED = "refused"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Signal:
     """One observation with a weight for blocking (above 0) or against it (below)."""
 
@@ -71,7 +71,7 @@ class Signal:
     at: float  # seconds since the epoch
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Belief:
     """The stored status of a scope on a network. Only `detect.beliefs` makes these."""
 
@@ -131,7 +131,7 @@ class ConnectivityResult(StrEnum):
     RESIGNED = "resigned"  # the system trusts the certificate, but no public log knows it
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class DnsFinding:
     """What is wrong with the system resolver's answer for a name."""
 
@@ -140,7 +140,7 @@ class DnsFinding:
     at: float  # seconds since the epoch
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Change:
     """A change of a belief, with its evidence."""
 

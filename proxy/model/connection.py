@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import ipaddress
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from functools import lru_cache
 from typing import NewType
 
 from proxy.model.evidence import NO_EVIDENCE, Evidence
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 IPAddress = ipaddress.IPv4Address | ipaddress.IPv6Address
 
@@ -41,7 +42,7 @@ def host_and_port(text: str) -> tuple[str, str]:
     return host.strip("[]"), port
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Destination:
     """The destination of a request. Made by `wire.hostnames`, so `host` is always in its one canonical spelling:
     an A-label name in lower case without a trailing dot, or an IP literal (IPv6 compressed, without brackets)."""
@@ -75,7 +76,7 @@ class Inbound(StrEnum):
 _REPEATABLE = ("GET", "HEAD", "OPTIONS")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class HttpRequest:
     """A plain HTTP request: the method and the origin-form target (`/path?query`)."""
 
@@ -88,7 +89,7 @@ class HttpRequest:
         return self.method in _REPEATABLE
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Request:
     """What one client asks for on one connection."""
 
@@ -105,7 +106,7 @@ class Request:
         return replace(self, destination=replace(self.destination, host=host))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Route:
     """One way to reach a destination: relays in the order they are reached, then wrappers. No relay: direct."""
 
@@ -142,7 +143,7 @@ class Action(StrEnum):
     BLOCK = "BLOCK"  # refuse
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Override:
     """An action set with `byway site set` for a host and its subdomains; it wins over rules."""
 
@@ -150,7 +151,7 @@ class Override:
     relay: str = ""  # with RELAY and PREFER-RELAY: the relay to use; empty: any
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Plan:
     """The routes for one request, in order, and the reason for them."""
 
@@ -229,7 +230,7 @@ class Symptom(StrEnum):
         return self in (Symptom.RELAY_DOWN, Symptom.RELAY_AUTH, Symptom.RELAY_GARBAGE)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Attempt:
     """One attempt of one route. `symptom` is empty when it delivered (stage done) or is not decided yet."""
 
@@ -267,7 +268,7 @@ class ClosedBy(StrEnum):
     BYWAY = "byway"  # refused, failed, or shutting down
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Outcome:
     """The outcome of a connection."""
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from proxy.model.connection import Route, Symptom
 from proxy.model.evidence import NO_EVIDENCE, Evidence
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class StepKind(StrEnum):
@@ -31,7 +32,7 @@ class StepResult(StrEnum):
     NOT_TESTED = "not_tested"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class MeasurementStep:
     """One step of a measurement: what was tried on one route, and how it ended."""
 

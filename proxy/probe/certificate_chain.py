@@ -8,17 +8,17 @@ decided in `detect.tls_interception`.
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from datetime import UTC, datetime
 
 from proxy.model import Destination, Stage, Symptom
 from proxy.model.errors import DialError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, handshake_symptom, trusting_all
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class FetchedChain:
     """The chain that was presented, or why none was."""
 

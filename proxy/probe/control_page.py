@@ -8,12 +8,12 @@ http a captive portal shows by a redirect to another host, or by status 511 (RFC
 from __future__ import annotations
 
 import ssl
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from proxy.config.schema import Auto
 from proxy.model import ConnectivityResult, Protocol
 from proxy.model.errors import DialError, PeerError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, context_trusting
@@ -27,7 +27,7 @@ from proxy.wire.reader import Reader
 _PORTAL_STATUS = 511
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ControlPage:
     """One page of `[auto] controls`."""
 
@@ -42,7 +42,7 @@ def control_pages(auto: Auto) -> list[ControlPage]:
     return [ControlPage(url, page_of(url), number == last > 0) for number, url in enumerate(auto.controls)]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ControlPageResult:
     """What requesting a control page showed. `issuer` identifies the CA that re-signed the page's certificate, see
     `certificates.issuer_id`; empty when it was not re-signed."""

@@ -12,7 +12,7 @@ import contextlib
 import re
 import ssl
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.signals import NOT_JUDGED
@@ -30,6 +30,7 @@ from proxy.model import (
     Symptom,
 )
 from proxy.model.errors import DialError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.tls import TlsStream, clock_may_be_wrong, context_trusting, handshake_symptom, trusting_all
@@ -46,7 +47,7 @@ _RATE_BYTES = 8192
 """Fewer bytes show no speed."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class SiteProbe:
     """Makes probes, each on a connection of its own."""
 

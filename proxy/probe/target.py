@@ -6,10 +6,10 @@ made from it is always well-formed.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from urllib.parse import urlsplit
 
 from proxy.model import Destination, Protocol, bracketed
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
 
 _URL_LIMIT = 8192
@@ -17,7 +17,7 @@ _PORTS = {"http": 80, "ws": 80, "ftp": 21}
 _AGENT = "Mozilla/5.0"  # many servers answer browsers only; no other header identifies Byway
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ProbeTarget:
     """A page to request: the host under its own name, and the target of the request."""
 

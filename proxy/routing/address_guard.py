@@ -11,11 +11,11 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Collection, Iterator, Sequence
-from dataclasses import dataclass
 from enum import Enum
 from functools import lru_cache
 
 from proxy.model import Destination, IPAddress, literal
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -97,7 +97,7 @@ _LOCAL_NAMES = frozenset(  # RFC 6761 section 6.3, and what /etc/hosts holds on 
 _LOCALHOST: tuple[IPAddress, ...] = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Exception:
     """One entry of `[safety] allow`: a name, or a prefix; on one port or on all."""
 

@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 from proxy.model import Destination, IPAddress
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
@@ -32,7 +32,7 @@ def suffixes(host: str) -> Iterator[str]:
         dot = host.find(".", dot + 1)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class DomainList:
     """Domains, each with its subdomains, and single addresses; and how the file they come from was read."""
 

@@ -14,8 +14,9 @@ from __future__ import annotations
 
 import string
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from functools import reduce
+
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 PATTERN_LIMIT = 512
 POSITIONS_LIMIT = 256
@@ -42,25 +43,25 @@ _ESCAPES = {
 }
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Chars:
     chars: frozenset[str]
     size: int = 1
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Sequence:
     parts: tuple[_Node, ...]
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Choice:
     branches: tuple[_Node, ...]
     size: int
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Repeat:
     node: _Node
     low: int

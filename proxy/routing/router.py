@@ -12,7 +12,6 @@ request, which no rule matches, costs two lookups.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 
 from proxy.config.schema import Settings
 from proxy.model import (
@@ -30,6 +29,7 @@ from proxy.model import (
     Route,
     State,
 )
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.match import DomainList, suffixes
 from proxy.routing.rules import Rules
 from proxy.routing.strategies import IPV4, IPV6, RELAY_CAUSES, flight_strategies, strategy_routes, uses_doh
@@ -51,7 +51,7 @@ _ON_NETWORK = {
 _STATUS = {State.SUSPECT: "likely blocked", State.BLOCKED: "blocked"}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class RelayInfo:
     """The facts about a relay that planning needs."""
 
@@ -61,7 +61,7 @@ class RelayInfo:
     for it. Empty: it accepts names, too."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Reason:
     """The override or rule that decides about a request."""
 

@@ -10,13 +10,13 @@ from __future__ import annotations
 import ipaddress
 import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from functools import lru_cache
 
 from proxy.config.suggestions import one_of, quoted, suggestion
 from proxy.model import Action, Destination
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.match import DomainList, Index
 from proxy.routing.pattern import Pattern
 from proxy.wire import hostnames
@@ -55,7 +55,7 @@ _CLASH_TYPES = ("GEOIP", "GEOSITE", "PROCESS-NAME", "PROCESS-PATH", "RULE-SET", 
 _CLASH_ACTIONS = {"PROXY": Action.RELAY, "REJECT": Action.BLOCK, "DROP": Action.BLOCK, "DENY": Action.BLOCK}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Rule:
     """One line. `relay` is empty for any relay; `why` is the reason in the log when this rule decides."""
 

@@ -11,7 +11,6 @@ import contextlib
 import sqlite3
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from proxy.model import (
@@ -29,6 +28,7 @@ from proxy.model import (
     Symptom,
     as_evidence,
 )
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.store.rows import HOUR_S, from_text, read_count, read_evidence, read_moment, read_plan, read_span
 
 ROWS_MAX = 200_000
@@ -44,7 +44,7 @@ _UNKNOWN = HttpRequest("GET", "/")
 """Stands for a plain HTTP request, whose method and path are not logged."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class RecordedConnection:
     """One connection as the log has it."""
 
@@ -52,7 +52,7 @@ class RecordedConnection:
     network: NetworkId
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Recording:
     """The connections logged since a moment, the oldest first, and how many cannot be replayed."""
 

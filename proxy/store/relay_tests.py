@@ -12,13 +12,14 @@ import json
 import logging
 import os
 from collections.abc import Collection, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from proxy.config.paths import Paths, write_private
 from proxy.config.schema import Log, RelayConfig
 from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import redact
 
 log = logging.getLogger(__name__)
@@ -29,7 +30,7 @@ RELAYS_MAX = 512
 _TEXT_LIMIT = 200
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class RelayTest:
     """How one test of one relay ended."""
 

@@ -11,12 +11,12 @@ from __future__ import annotations
 import ipaddress
 import struct
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from enum import IntEnum, StrEnum
 from typing import TYPE_CHECKING
 
 from proxy.model import IPAddress
 from proxy.model.errors import PeerError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 if TYPE_CHECKING:  # dnspython takes 50 ms to load, which no start of a command should wait for
     import dns.message
@@ -64,7 +64,7 @@ class Rcode(StrEnum):
 _RCODES = {0: Rcode.OK, 2: Rcode.FAILED, 3: Rcode.NO_NAME, 5: Rcode.REFUSED}
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Answer:
     """A parsed answer. Without addresses and with code OK, the name exists and has no record of this type."""
 

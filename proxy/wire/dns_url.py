@@ -7,11 +7,11 @@ where that is not the address; `?ca=` is a file of certificates to trust in plac
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import unquote
 
 from proxy.model import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
 
 
@@ -27,7 +27,7 @@ _URL = re.compile(r"(https|tls)://([^/?#@\\]+)(/[!-~]*?)?(?:\?([!-~]*))?\Z")
 _TEMPLATE = "{?dns}"  # RFC 8484 section 4.1; we send POST
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class SecureServer:
     """One server of `[dns] servers`."""
 

@@ -11,7 +11,6 @@ answer. Server push is disabled. A query is sent only when the flow-control wind
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator
-from dataclasses import dataclass
 
 from h2.config import H2Configuration
 from h2.connection import H2Connection
@@ -21,6 +20,7 @@ from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
 from proxy.model.errors import PeerError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import doh
 from proxy.wire.dns_url import SecureServer
 from proxy.wire.reader import Reader
@@ -37,7 +37,7 @@ _GOAWAY = 0x7
 _QUERY_LIMIT = 512  # bytes; the longest name, with padding, takes 384
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Answered:
     """The whole answer to the query on `stream`: a DNS message, unparsed."""
 
@@ -45,7 +45,7 @@ class Answered:
     message: bytes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Failed:
     """The query on `stream` gets no answer. `is_unprocessed`: the server says that it has not looked at it."""
 

@@ -10,10 +10,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from proxy.model import Protocol
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
 from proxy.wire.flight import Flight
 from proxy.wire.tls import FIRST_PIECE, cut_records, sni_offset
@@ -51,7 +51,7 @@ def hostcase(flight: Flight) -> tuple[bytes, ...]:
     return (flight.data[:start] + b"hOSt" + flight.data[end:],)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Strategy:
     """A local strategy that changes how a flight looks on its way."""
 

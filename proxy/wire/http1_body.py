@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Generator
-from dataclasses import dataclass
 from enum import StrEnum
 
 from proxy.model.errors import PeerError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.reader import Reader
 
 PIECE = 64 * 1024
@@ -41,7 +41,7 @@ class BodyKind(StrEnum):
     UNTIL_EOF = "until_eof"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Framing:
     """The extent of one body. `length` is meant for LENGTH only."""
 

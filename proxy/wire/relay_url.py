@@ -10,11 +10,12 @@ from __future__ import annotations
 import base64
 import binascii
 import re
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from enum import StrEnum
 from urllib.parse import quote, unquote, unquote_to_bytes
 
 from proxy.model import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
 from proxy.wire import share_links, url_spelling
 
@@ -59,7 +60,7 @@ _ADDON = re.compile(r"[A-Za-z][A-Za-z0-9_-]{0,63}\Z")
 _HEX_PIN = re.compile(r"[0-9A-Fa-f]{64}\Z")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class RelayUrl:
     """Where a relay is, what it speaks, and what it must be told and shown."""
 

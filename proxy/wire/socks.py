@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import ipaddress
 from collections.abc import Callable
-from dataclasses import dataclass
 from enum import IntEnum
 from functools import wraps
 from typing import Concatenate, ParamSpec
 
 from proxy.model import Destination, Evidence, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
 from proxy.wire.reader import Parser, Reader, T
 
@@ -73,7 +73,7 @@ _MEANING: dict[int, str] = {
 # -- what clients ask of us --------------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Socks4Request:
     """A CONNECT by SOCKS4, or 4a when it came with a name (or an address as text)."""
 

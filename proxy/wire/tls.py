@@ -9,11 +9,11 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from enum import StrEnum
 from typing import NamedTuple
 
 from proxy.model import literal
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
 
 HELLO_LIMIT = 64 * 1024
@@ -50,7 +50,7 @@ class Verdict(StrEnum):
     ALERT = "alert"  # TLS, but a refusal: the site's own, or that of somebody on the way
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ClientHello:
     """What a ClientHello says in the clear."""
 

@@ -12,18 +12,18 @@ import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 _STOP_S = 10.0
 
 _POLL_S = 0.05  # between two polls of run.json
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class BywayProcess:
     """A Byway that listens on `port` of loopback, and how to ask it."""
 

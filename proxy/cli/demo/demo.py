@@ -26,6 +26,7 @@ from proxy.cli.demo.byway_process import BywayProcess
 from proxy.cli.demo.demo_world import LOOPBACK, DemoWorld, page_of
 from proxy.control.version import VERSION
 from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 OPEN = "open.test"
 BLOCKED = "blocked.test"
@@ -211,7 +212,7 @@ def _check(true: bool, what: str) -> None:
         raise DemoFailed(what)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Fetched:
     body: bytes
     milliseconds: int

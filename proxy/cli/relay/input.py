@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from urllib.parse import quote
 
@@ -16,6 +16,7 @@ from proxy.cli.configure import NewRelay
 from proxy.cli.exit_codes import Misused
 from proxy.config.files import read_text
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import relay_url, share_links
 from proxy.wire.relay_url import RelayKind
 
@@ -24,7 +25,7 @@ RELAYS_MAX = 256
 STANDARD_INPUT = "-"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Given:
     """The relays in the input, and a sentence with its place for each line that is none."""
 

@@ -12,9 +12,9 @@ import socket
 import threading
 import time
 from concurrent.futures import Future
-from dataclasses import dataclass
 
 from proxy.model import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire.relay_url import RelayKind, RelayUrl, redact
 
 NAME_LIMIT = 127
@@ -34,7 +34,7 @@ _TYPES = {
 """The kinds that PySocks supports, by its own names."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Opinion:
     """`asked` False: `error` says why PySocks was not asked."""
 

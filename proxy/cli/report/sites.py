@@ -7,12 +7,12 @@ less in it: only how far each route came.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from proxy.cli.exit_codes import Misused
 from proxy.model import Destination
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 if TYPE_CHECKING:
     from proxy.cli.client import Client
@@ -27,7 +27,7 @@ _PARTS = {"resolve": "resolve", "connect": "connect", "relay": "relay"}
 _CONFIRMING = ("dns_two_answers",)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Examination:
     """One measurement of a site, by `byway why` or `byway test`, or one logged connection."""
 
@@ -45,7 +45,7 @@ class Examination:
     routes: tuple[Document, ...]  # as control.serialize.measured_routes
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Site:
     """Everything that is known about one site."""
 

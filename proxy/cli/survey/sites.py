@@ -9,7 +9,6 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.cli.exit_codes import Misused
@@ -17,6 +16,7 @@ from proxy.config.files import read_text, shown
 from proxy.config.suggestions import quoted
 from proxy.control.site import site
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 FILE_LIMIT = 16 * 1024 * 1024
 """Bytes of a list."""
@@ -29,7 +29,7 @@ _REASONS = 5
 _PUBLIC_LISTS = "https://github.com/citizenlab/test-lists"
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Sites:
     """The sites to measure, in order, each once; and a sentence for each line of a list that was skipped."""
 

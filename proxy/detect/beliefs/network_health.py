@@ -16,6 +16,7 @@ from proxy.detect.beliefs.version import Versioned
 from proxy.detect.scopes import registrable
 from proxy.model import ConnectivityResult, NetworkId, NetworkState
 from proxy.model.bounded import Bounded
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 NETWORKS_MAX = 64
 FAILING_MAX = 64
@@ -44,7 +45,7 @@ class DirectDelivery(Protocol):
     def at(self) -> float: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Delivery:
     """One direct delivery, at a fixed time."""
 

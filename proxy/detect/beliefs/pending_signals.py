@@ -7,7 +7,7 @@ a relay to carry what direct did not. A signal that waits longer is dropped and 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
@@ -16,6 +16,7 @@ from proxy.detect.scopes import registrable
 from proxy.detect.signals import Observed
 from proxy.model import NetworkId
 from proxy.model.bounded import Bounded
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 WAITING_MAX = 256
 """Hosts of one network that wait at the control gate at once: many times those of one page."""
@@ -24,7 +25,7 @@ OBSERVED_MAX = 8
 """Signals of one host that wait at the control gate; the heaviest of them counts."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Waiting:
     """The signals of a host, and when they began to wait."""
 

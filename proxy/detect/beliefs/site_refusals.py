@@ -7,17 +7,17 @@ both refused, there is nothing to prefer.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
 from proxy.model import Outcome, Route
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 REFUSALS = frozenset({403, 429, 451})
 """Forbidden, Too Many Requests (RFC 6585), Unavailable For Legal Reasons (RFC 7725)."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Preference:
     """The route to prefer, since another one is refused."""
 

@@ -15,9 +15,9 @@ import csv
 import io
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 ROWS_LIMIT = 20_000
 """Rows of one file; OONI's have 1729."""
@@ -50,7 +50,7 @@ _PIECE = re.compile(
 Holds = Callable[[str], bool]
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Fingerprint:
     """One row. `weight` is how specific it is: the characters that must be there."""
 
@@ -62,7 +62,7 @@ class Fingerprint:
     needle: str = ""  # text that any match contains
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Imported:
     """What a file gave, and what of it was left out."""
 

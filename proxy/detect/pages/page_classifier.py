@@ -12,7 +12,6 @@ import html
 import re
 import zlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from urllib.parse import urljoin, urlsplit
 
@@ -21,6 +20,7 @@ from proxy.detect.pages.charset import decode
 from proxy.detect.scopes import registrable
 from proxy.model import bracketed
 from proxy.model.errors import PeerError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
 from proxy.wire.http1_body import read_body
 from proxy.wire.http1_response import ResponseHead, read_response_head
@@ -60,7 +60,7 @@ class PageKind(StrEnum):
     REDIRECTED = "elsewhere"  # `detail` is the host that it redirects to
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ClassifiedPage:
     """A classified answer. `status` is its HTTP status; 0 when there is none, or it cannot be parsed."""
 

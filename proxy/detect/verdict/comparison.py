@@ -7,15 +7,15 @@ and which failed themselves, and what the signals of direct add up to.
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.verdict.measured_routes import MeasuredRoutes
 from proxy.detect.verdict.measurement_signals import WeightedSignal, weighted_signals
 from proxy.model import DIRECT, Belief, Cause, MeasurementStep, NetworkState, Route, State, StepResult
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Comparison:
     """The routes of one measurement compared, with what is stored about the site and the network."""
 

@@ -7,14 +7,14 @@ Every question here is answered from the steps alone. What the answers say about
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from proxy.detect.relay_faults import RelayFault, relay_fault
 from proxy.model import DIRECT, Cause, Evidence, MeasurementStep, Route, StepKind, StepResult, Symptom
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class MeasuredRoutes:
     """The steps of one measurement, by route."""
 

@@ -7,7 +7,6 @@ than a visit does: whether another SNI is answered at the same address, and what
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import MappingProxyType
 
 from proxy.config.detect_tuning import DetectTuning
@@ -27,9 +26,10 @@ from proxy.model import (
     StepResult,
     Symptom,
 )
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class WeightedSignal:
     """One signal with its cause, its weight, and the text of the step that shows it."""
 

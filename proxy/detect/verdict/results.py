@@ -7,7 +7,7 @@ measurement has its verdict. Results are in memory only, limited like the belief
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.host_lru import HostLru, Key
@@ -16,9 +16,10 @@ from proxy.detect.signals import NOT_JUDGED
 from proxy.detect.verdict.labels import symptom_in_words
 from proxy.detect.verdict.site_status import LastResult, SiteStatus, Source
 from proxy.model import DIRECT, Attempt, Cause, ClosedBy, NetworkId, Outcome, Protocol, Stage, Symptom
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Visited:
     """The protocol and port of the last visit to a host."""
 

@@ -7,11 +7,11 @@ state of the network, and the relays that fail. Each word has a glyph, so that c
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
 from enum import StrEnum
 from types import MappingProxyType
 
 from proxy.model import Belief, Cause, NetworkState, State
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class SiteStatus(StrEnum):
@@ -67,7 +67,7 @@ class Source(StrEnum):
     CONNECTION = "connection"  # a client's connection
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class LastResult:
     """The result of the last measurement of a site, or of the last connection to it that failed."""
 
@@ -79,7 +79,7 @@ class LastResult:
     relays: tuple[str, ...] = ()  # that took the request and did not answer, where no other route was compared
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class SiteState:
     """The word for a site, and its source."""
 

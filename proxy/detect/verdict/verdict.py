@@ -7,13 +7,14 @@ network's block or the site's own geo-fence) is stated as such.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from enum import StrEnum
 
 from proxy.detect.relay_faults import RelayFault
 from proxy.detect.verdict.measurement_signals import WeightedSignal
 from proxy.detect.verdict.site_status import SiteStatus
 from proxy.model import Cause, Route, State, StepResult
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 
 class Confidence(StrEnum):
@@ -23,7 +24,7 @@ class Confidence(StrEnum):
     NONE = "none"  # nothing was concluded
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Verdict:
     """The verdict on a site, with its explanation."""
 

@@ -7,15 +7,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import CodeType, MappingProxyType, ModuleType
 from typing import Any
 
+from proxy.model.frozen_dataclass import frozen_dataclass
+
 NO_OPTIONS: Mapping[str, Any] = MappingProxyType({})
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class AddonFile:
     """A file in a folder of addons, before it is loaded."""
 
@@ -27,7 +29,7 @@ class AddonFile:
     """Why it may not be loaded, in one sentence with its place; empty when it may."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Addon:
     """One version of one addon."""
 

@@ -19,6 +19,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from proxy.config.suggestions import quoted, suggestion
 from proxy.model.errors import ConfigError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 Place = Callable[..., str]
 """Returns the place of a value in the configuration, as `Loaded.place` does; "" when it has none."""
@@ -32,7 +33,7 @@ def prepare() -> None:
     TypeAdapter(int)  # the first one imports the rest
 
 
-@dataclasses.dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Option:
     """One option, for documentation."""
 

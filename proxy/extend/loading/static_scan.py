@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import ast
-from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.config.files import read_text
 from proxy.extend.hooks import HOOKS
 from proxy.model.errors import BywayError
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 _LIMIT = 1024 * 1024
 """Bytes of one file, as for the loader."""
@@ -26,7 +26,7 @@ MITMPROXY_HOOKS = frozenset(
 """Hooks of mitmproxy that a file may have for inspected connections."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class StaticScan:
     """The description and the hooks of a file; empty when the file cannot be read."""
 

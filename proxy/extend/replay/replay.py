@@ -18,6 +18,7 @@ from proxy.detect.signals import observe
 from proxy.extend.dispatch import Addons, read_only
 from proxy.extend.hooks import HOOKS
 from proxy.model import Action, Attempt, Inbound, NetworkId, Outcome, Plan
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.registry import Registry
 from proxy.store.recording import RecordedConnection
 
@@ -25,7 +26,7 @@ REPLAYED = ("admit", "plan", "signal", "attempt", "outcome")
 """The hooks that are called again. The log lacks what the others need, or they would open connections."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Decision:
     """A connection with another plan than the logged one."""
 
@@ -37,7 +38,7 @@ class Decision:
         return self.recorded.outcome.plan
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Weighing:
     """A connection whose signals addons would change differently; `was` and `would_be` describe the changes."""
 
@@ -67,7 +68,7 @@ class _Kind(IntEnum):
     ENDED = 3
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Event:
     at: float
     kind: _Kind
@@ -75,7 +76,7 @@ class _Event:
     attempt: Attempt | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Scene:
     """The surroundings of a replay."""
 

@@ -11,12 +11,13 @@ may reset every connection there for minutes (residual censorship), which would 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Protocol
 
 from proxy.config.detect_tuning import DetectTuning
 from proxy.model import Destination, IPAddress, Route, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.addon_relay import AddonDialer, AskAddon, no_addon
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.evasion import STRATEGY_DIALERS
@@ -37,7 +38,7 @@ URL_RELAYS_MAX = 16
 _UNNAMED = "(an addon's)"  # no configured relay may be called so
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Relay:
     """A relay as configured. `hops` are passed in this order; each is a URL, or the name of another relay, which stands
     for all of its hops. A relay that is no chain has one hop."""

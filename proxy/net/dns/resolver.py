@@ -11,11 +11,11 @@ import asyncio
 import ipaddress
 import time
 from collections.abc import Callable, Coroutine, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from proxy.model import NO_EVIDENCE, DnsFinding, Evidence, IPAddress, NetworkId, SignalId, Stage, Symptom
 from proxy.model.errors import ConfigError, DialError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.dns.encrypted import EncryptedDns
 from proxy.net.dns.getaddrinfo import GetaddrinfoThreads, Lookup, SystemAnswer, error_text, system_lookup
@@ -47,7 +47,7 @@ _LOCAL_SUFFIXES = (*PRIVATE_SUFFIXES, "localhost")
 _LOCALHOST: tuple[IPAddress, ...] = (ipaddress.IPv4Address("127.0.0.1"), ipaddress.IPv6Address("::1"))
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ResolverOptions:
     """What `[dns]` and `[limits]` say of resolving. Times are in seconds."""
 

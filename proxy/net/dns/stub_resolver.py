@@ -16,13 +16,14 @@ import itertools
 import secrets
 import socket
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Protocol
 
 from proxy.config.file_watch import file_stamp
 from proxy.model import IPAddress
 from proxy.model.errors import PeerError
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import Deadline, poll_again
 from proxy.net.notify import Notify
 from proxy.wire import dns
@@ -58,7 +59,7 @@ _PLAIN_MODULES = frozenset({"files", "dns", "resolve", "myhostname", "mymachines
 _SHORTAGES = (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class LookupResult:
     """The addresses of a name, or why there are none."""
 
@@ -83,7 +84,7 @@ class LookupListener(Protocol):
         ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Files:
     """What the files in /etc say about name resolution."""
 

@@ -12,9 +12,9 @@ from __future__ import annotations
 import contextlib
 import socket
 import struct
-from dataclasses import dataclass
 
 from proxy.config.detect_tuning import DetectTuning
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.kernel.split_tcp import SplitTcpDetector
 
 GIVE_UP_MS = 5000
@@ -34,7 +34,7 @@ _BUFFER_SIZE = 256  # bytes, more than is needed; the kernel returns as many as 
 _PULSE = struct.Struct("=3xB16xII28xI40xI24xQ16xI")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Snapshot:
     """A connection's counters just before its flight."""
 
@@ -43,7 +43,7 @@ class Snapshot:
     rtt_s: float = 0.0  # that of the SYN; 0: not known
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Reading:
     """What became of a flight since its snapshot."""
 
@@ -54,7 +54,7 @@ class Reading:
     rto_s: float = 0.0  # the kernel's timeout, as it was before retransmissions doubled it
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class FlowSample:
     """Whether a flow that is under way still reaches the other end."""
 
@@ -102,7 +102,7 @@ _KEEPALIVE_NAMES = tuple(
 _KEEPALIVE_TIMES = tuple((socket.IPPROTO_TCP, int(getattr(socket, name))) for name in _KEEPALIVE_NAMES)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class _Info:
     rto_us: int  # before it was doubled
     unacked: int

@@ -14,10 +14,10 @@ import os
 import socket
 import struct
 from collections.abc import Iterator
-from dataclasses import dataclass
 from types import TracebackType
 
 from proxy.model import IPAddress
+from proxy.model.frozen_dataclass import frozen_dataclass
 
 AVAILABLE = hasattr(socket, "AF_NETLINK")
 
@@ -46,7 +46,7 @@ SCOPE_LINK = 253
 """RT_SCOPE_LINK: addresses from here on are good on one link at most."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class KernelRoute:
     """How the kernel would reach an address."""
 
@@ -55,7 +55,7 @@ class KernelRoute:
     source: IPAddress | None  # ours, that packets would come from
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Link:
     """One network interface."""
 
@@ -64,7 +64,7 @@ class Link:
     has_neighbours: bool  # it finds hardware addresses by asking (ARP, neighbour discovery)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class OwnAddress:
     """One of our addresses, with its prefix length."""
 

@@ -17,10 +17,10 @@ import re
 import subprocess
 import sys
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from proxy.model import UNKNOWN_NETWORK, IPAddress, NetworkId
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.uplink.netlink import SCOPE_LINK, KernelRoute, Link, Netlink, OwnAddress
 
 OUTSIDE = (ipaddress.ip_address("198.41.0.4"), ipaddress.ip_address("2001:503:ba3e::2:30"))
@@ -35,7 +35,7 @@ _ANY = str(ipaddress.IPv4Address(0))
 _VPN_KINDS = ("wireguard", "tun", "tap")
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class UplinkFacts:
     """The path to the internet, as far as the system reveals it."""
 

@@ -14,9 +14,10 @@ import ipaddress
 import socket
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from proxy.model import UNKNOWN_NETWORK, IPAddress, NetworkId
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.deadline import deadline
 from proxy.net.tasks import spawn
 from proxy.net.uplink import netlink
@@ -36,7 +37,7 @@ _DISCARD = 9  # the discard port, RFC 863
 _RECEIVE_SIZE = 256 * 1024
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class NetworkChange:
     """A change of the network, or of our addresses."""
 

@@ -12,8 +12,8 @@ import contextlib
 import socket
 import time
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.kernel.tcp_info import Keepalive
 from proxy.net.uplink.network_watch import connection_ends
 
@@ -23,7 +23,7 @@ _PROBES = 3
 _PROBE_S = 1  # the kernel's least; three and one more are over within 5 s
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Resumed:
     """The computer runs again after a sleep, or its clock was set."""
 
@@ -35,7 +35,7 @@ _ALWAYS: int | None = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOT
 """The clock that runs on during sleep: CLOCK_BOOTTIME on Linux, CLOCK_MONOTONIC on macOS; on Windows time.monotonic."""
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class Clocks:
     """A reading of both clocks, in seconds."""
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ssl
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.config.relays import enabled_relays
@@ -12,6 +11,7 @@ from proxy.config.schema import Settings
 from proxy.detect.beliefs.belief_table import TROUBLED
 from proxy.detect.tls_interception import KnownRoots
 from proxy.model import DIRECT, Belief, Destination, DnsFinding, IPAddress, Plan, Route, State
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.race.policy import AnswerClassifier
@@ -114,7 +114,7 @@ class SetupEnvironment:
         return self._setup.resolver.finding(host)
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class MeasurementRequest:
     """What is to be measured, with the plan and the stored status of the site."""
 

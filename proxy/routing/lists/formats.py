@@ -6,9 +6,9 @@ A new format is a module beside `plain` and a row in `FORMATS`, before `plain`, 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Protocol
 
+from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.lists.plain import parse_plain
 from proxy.routing.match import DomainList
 
@@ -20,7 +20,7 @@ class ParseList(Protocol):
     def __call__(self, text: str, *, source: str, allow_empty: bool = False) -> DomainList: ...
 
 
-@dataclass(frozen=True, slots=True)
+@frozen_dataclass
 class ListFormat:
     """One format, and how its text is recognised."""
 
