@@ -28,10 +28,6 @@ from proxy.net.stream import CHUNK, Stream
 LINGER_S = 5.0
 """How long a closed stream goes on handing its last bytes to the kernel."""
 
-_RECORDS = 96 * 1024
-"""Bytes of records read at once. With the part of a record that may be left from before it is all that is held, and
-less than 128 KiB."""
-
 _PLAINTEXT = memoryview(bytearray(2 * CHUNK))
 """Where every stream decrypts its records, to be copied out together: so all are sent on at once."""
 
@@ -44,8 +40,8 @@ _NOT_YET_VALID, _EXPIRED = 9, 10  # X509_V_ERR_CERT_NOT_YET_VALID, X509_V_ERR_CE
 
 
 class TlsStream(Stream):
-    """The client's side of TLS over `inner`, which it owns from now on. Holds at most 64 KiB of what is sent and 96 KiB
-    of what is received, beside a record or two."""
+    """The client's side of TLS over `inner`, which it owns from now on. Holds at most 64 KiB each way beside a record
+    or two."""
 
     __slots__ = (
         "_closed",
@@ -147,7 +143,7 @@ class TlsStream(Stream):
             if size:
                 return bytes(buffer[:size])
             if self._failure is None:
-                records = self._inner.receive_nowait(_RECORDS)
+                records = self._inner.receive_nowait(CHUNK)
                 if records is None:
                     return None
                 self._take_in(records)
