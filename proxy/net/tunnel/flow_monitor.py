@@ -36,6 +36,7 @@ allows for short ends of records and for retransmissions out of a slow queue; a 
 _WITNESSED = 0.3
 """The share of seconds in which another flow must have been faster: pages come in bursts."""
 
+_NEVER = float("-inf")
 _HOSTS = 4096
 _HOUR_S = 3600.0
 
@@ -106,7 +107,7 @@ class WatchedFlow:
         self.down = tunnel.bytes_down
         self.up = tunnel.bytes_up
         self.progress_at = now
-        self.probed_at = float("-inf")
+        self.probed_at = _NEVER
         self.stall: _Stall | None = None
         self.window: list[int] | None = None  # bytes of each second, while none was empty
         self.segments: FlowSample | None = None  # as of the first of these
