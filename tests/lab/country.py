@@ -160,22 +160,26 @@ class Country:
         detect: str = "",
         auto: str = "",
         dns: str = "",
+        servers: Sequence[str] = (),
         extra: str = "",
         relays: Sequence[tuple[str, str]] = (),
         no_relay: bool = False,
     ) -> str:
-        """What its configuration says. `detect`, `auto` and `dns` are lines for those tables."""
+        """What its configuration says. `detect`, `auto` and `dns` are lines for those tables, `servers` the encrypted
+        DNS servers in place of one for DoH and one for DoT."""
         listed = () if no_relay else relays or ((RELAY, self.socks_url),)
         controls = ", ".join(f'"https://{name}/"' for name in places.CONTROLS)
+        asked = ", ".join(f'"{server}"' for server in servers or (self.doh_url, self.dot_url))
         tables = "".join(f'[[relay]]\nname = "{name}"\nurl = "{url}"\n' for name, url in listed)
         return (
             f'[log]\nhosts = "all"\n[auto]\ncontrols = [{controls}]\n{auto}\n'
-            f'[dns]\nservers = ["{self.doh_url}", "{self.dot_url}"]\n{dns}\n[detect]\n{detect}\n{extra}\n{tables}'
+            f"[dns]\nservers = [{asked}]\n{dns}\n[detect]\n{detect}\n{extra}\n{tables}"
         )
 
     socks_url = f"socks5h://{places.SOCKS_RELAY}:{places.SOCKS_PORT}"
     lying_url = f"socks5h://{places.LYING_RELAY}:{places.SOCKS_PORT}"
     doh_url = f"https://{places.DOH}/dns-query"
+    http2_url = f"https://{places.DOT}/dns-query"
     dot_url = f"tls://{places.DOT}"
 
     @property
@@ -240,6 +244,7 @@ class Country:
         await self.resolver.tcp((places.PUBLIC_RESOLVER, 53))
         await self.resolver.https((places.DOH, 443), self.public.server(places.DOH))
         await self.resolver.tls((places.DOT, 853), self.public.server(places.DOT))
+        await self.resolver.https((places.DOT, 443), self.public.server(places.DOT), only_http2=True)
 
     async def _make_provider(self) -> None:
         enter = self._open.enter_async_context

@@ -1,7 +1,8 @@
 """The lab's DNS: one zone of truth, and servers that tell it, or do not, over UDP, TCP, TLS and HTTPS.
 
 A `View` is what one server says: the truth, another set of addresses (a CDN by region), a lie of the provider's, DNS64.
-What the messages look like is dnspython's business. Every question is remembered with its way and its asker.
+What the messages look like is dnspython's business, and what HTTP/2 looks like h2's. Every question is remembered with
+its way and its asker.
 """
 
 from __future__ import annotations
@@ -24,6 +25,10 @@ import dns.message
 import dns.rcode
 import dns.rdatatype
 import dns.rrset
+from h2.config import H2Configuration
+from h2.connection import H2Connection
+from h2.events import ConnectionTerminated, DataReceived, RequestReceived, StreamEnded
+from h2.exceptions import ProtocolError
 
 from tests.lab.channel import Buffered, Channel, Plain, Secure
 from tests.lab.places import NAT64
@@ -62,7 +67,7 @@ class Question:
 
     name: str
     kind: str  # A, AAAA, HTTPS, …
-    over: str  # udp, tcp, tls, https
+    over: str  # udp, tcp, tls, https (HTTP/1.1), h2
     asker: str
 
 
@@ -195,8 +200,10 @@ class NameServer:
     async def tls(self, address: Address, context: ssl.SSLContext) -> Address:
         return await self._listen(address, context, "tls")
 
-    async def https(self, address: Address, context: ssl.SSLContext) -> Address:
-        return await self._listen(address, context, "https")
+    async def https(self, address: Address, context: ssl.SSLContext, *, only_http2: bool = False) -> Address:
+        """HTTP/2 and HTTP/1.1, or refuses all who do not select HTTP/2. `context` is changed."""
+        context.set_alpn_protocols(["h2"] if only_http2 else ["h2", "http/1.1"])
+        return await self._listen(address, context, "h2" if only_http2 else "https")
 
     async def _listen(self, address: Address, context: ssl.SSLContext | None, over: str) -> Address:
         async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -208,6 +215,11 @@ class NameServer:
                 secure = Secure(reader, writer, context)
                 await secure.handshake()
                 channel = secure
+                if secure.object.selected_alpn_protocol() == "h2":
+                    await self._serve_http2(channel, asker)
+                    return
+                if over == "h2":
+                    return
             talk = self._serve_https if over == "https" else self._serve_stream
             await talk(Buffered(channel), channel, over, asker)
 
@@ -256,6 +268,39 @@ class NameServer:
             if fields.get("connection", "").lower() == "close":
                 await channel.end()
                 return
+
+    async def _serve_http2(self, channel: Channel, asker: str) -> None:
+        """RFC 8484 over HTTP/2: POST. A question to which nothing is said keeps its stream."""
+        http2 = H2Connection(H2Configuration(client_side=False, header_encoding=None))
+        http2.initiate_connection()
+        bodies: dict[int, bytes] = {}
+        with contextlib.suppress(ProtocolError):
+            while True:
+                await channel.send(http2.data_to_send())
+                if not (data := await channel.receive()):
+                    return
+                for event in http2.receive_data(data):
+                    match event:
+                        case RequestReceived(stream_id=stream):
+                            bodies[stream] = b""
+                        case DataReceived(stream_id=stream):
+                            bodies[stream] += event.data
+                            http2.acknowledge_received_data(event.flow_controlled_length, stream)
+                        case StreamEnded(stream_id=stream):
+                            self._answer_http2(http2, stream, bodies.pop(stream), asker)
+                        case ConnectionTerminated():
+                            return
+
+    def _answer_http2(self, http2: H2Connection, stream: int, query: bytes, asker: str) -> None:
+        try:
+            reply = self.answer(query, "h2", asker)
+        except (dns.exception.DNSException, IndexError):
+            http2.send_headers(stream, [(":status", "400")], end_stream=True)
+            return
+        if reply is not None:
+            fields = [(":status", "200"), ("content-type", "application/dns-message"), ("cache-control", "max-age=60")]
+            http2.send_headers(stream, fields)
+            http2.send_data(stream, reply, end_stream=True)
 
 
 class _Datagrams(asyncio.DatagramProtocol):

@@ -35,6 +35,7 @@ SERVICES6 = "2001:db8:113::/48"
 PUBLIC_RESOLVER = "203.0.113.53"
 DOH = "203.0.113.1"
 DOT = "203.0.113.9"
+"""Speaks DoH as well, but over HTTP/2 only."""
 CONTROLS = {
     "control-one.test": "203.0.113.201",
     "control-two.test": "203.0.113.202",

@@ -138,6 +138,19 @@ async def test_a_byway_in_the_country_opens_pages_and_its_relay_stands_abroad(co
     assert "by-relay.test" not in country.provider_resolver.names()
 
 
+@pytest.mark.parametrize("server", [Country.doh_url, Country.http2_url])
+async def test_a_byway_asks_by_http2_a_server_that_speaks_http1_too_and_one_that_does_not(
+    country: Country, tmp_path: Path, server: str
+) -> None:
+    site = country.add_site("blog.test")
+    config = country.config(dns='secure = "always"', servers=[server])
+    async with country.byway(tmp_path / "byway", config=config) as byway:
+        assert (await country.visitor(byway).visit(site.url())).genuine
+    asked = [question for question in country.resolver.asked if question.name == site.name]
+    assert {(question.over, question.asker) for question in asked} == {("h2", places.CLIENT)}
+    assert country.provider_resolver.names() == set()
+
+
 async def test_a_failure_beside_a_byway_says_what_was_logged_and_how_late_the_lab_was(
     country: Country, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ import contextlib
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
 
 import dns.asyncquery
 import dns.message
@@ -21,6 +22,7 @@ from tests.lab.portal import BLOCK_PAGE, PageServer, Says
 from tests.lab.relays import PAGE, Manner, Relay
 from tests.lab.sockets import Address, connect
 from tests.lab.visitor import Visit, Visitor
+from tests.support.programs import require
 
 TRUTH: dict[str, Answer] = {"blog.test": Addresses(("127.0.0.1",), ("::1",)), "four.test": Addresses(("192.0.2.9",))}
 
@@ -122,6 +124,30 @@ async def test_a_name_is_told_over_udp_tcp_tls_and_https(authority: Authority) -
         assert [str(answer.answer[0][0]) for answer in answers] == ["127.0.0.1"] * 4
         assert [question.over for question in server.asked] == ["udp", "tcp", "tls", "https"]
         assert server.names("udp") == {"www.blog.test"}
+
+
+@pytest.mark.needs("curl")
+@pytest.mark.parametrize("only_http2", [False, True])
+async def test_a_name_is_told_over_http2_and_perhaps_over_that_alone(
+    authority: Authority, tmp_path: Path, only_http2: bool
+) -> None:
+    query, trust = tmp_path / "query", tmp_path / "trust.pem"
+    query.write_bytes(dns.message.make_query("www.blog.test", "A").to_wire())
+    trust.write_text(authority.pem)
+    async with NameServer(socket.socket, Zone(dict(TRUTH)).truth) as server:
+        host, port = await server.https(("127.0.0.1", 0), authority.server("127.0.0.1"), only_http2=only_http2)
+        said: dict[str, bytes] = {}
+        for version in ("--http2", "--http1.1"):
+            curl = await asyncio.create_subprocess_exec(
+                *(require("curl"), "--silent", version, "--cacert", str(trust), "--data-binary", f"@{query}"),
+                f"https://{host}:{port}/dns-query",
+                stdout=asyncio.subprocess.PIPE,
+            )
+            said[version], _ = await curl.communicate()
+        assert [question.over for question in server.asked] == (["h2"] if only_http2 else ["h2", "https"])
+    answer = dns.message.from_wire(said["--http2"])
+    assert str(answer.answer[0][0]) == "127.0.0.1"
+    assert said["--http1.1"] == (b"" if only_http2 else said["--http2"])
 
 
 @pytest.mark.parametrize(
