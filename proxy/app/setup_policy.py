@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from proxy.app.runtime import Runtime
 from proxy.detect.pages.block_pages import BlockPages
 from proxy.detect.pages.page_classifier import PageKind, classify_page
 from proxy.detect.relay_health import relay_name
 from proxy.model import Attempt, Destination, Evidence, Protocol, Route, Symptom
+from proxy.model.evidence import frozen_evidence
 from proxy.net.dialers.tcp import TcpDialer
 from proxy.net.dns.resolver import Resolver
 from proxy.net.race.policy import ClassifiedAnswer
 from proxy.routing.strategies import fits
 from proxy.wire.tls import Verdict
+
+_MORE = ClassifiedAnswer(Verdict.MORE)
+
+
+@lru_cache(maxsize=1024)
+def _valid(status: int) -> ClassifiedAnswer:
+    return ClassifiedAnswer(Verdict.VALID, evidence=frozen_evidence({"status": status}))
 
 
 class SetupPolicy:
@@ -30,7 +39,7 @@ class SetupPolicy:
         page = classify_page(answer, host, ended=complete, pages=self._pages, classify=self._runtime.page_classifier())
         match page.kind:
             case PageKind.MORE:
-                return ClassifiedAnswer(Verdict.MORE)
+                return _MORE
             case PageKind.BLOCK_PAGE:
                 return ClassifiedAnswer(
                     Verdict.GARBAGE, Symptom.BLOCK_PAGE, {"page": page.detail, "status": page.status}
@@ -42,7 +51,7 @@ class SetupPolicy:
                     {"elsewhere": page.detail, "status": page.status},
                     answer_fingerprint=f"elsewhere {page.detail}",
                 )
-        return ClassifiedAnswer(Verdict.VALID, evidence={"status": page.status})
+        return _valid(page.status)
 
     def may_help(
         self, route: Route, attempts: Sequence[Attempt], *, protocol: Protocol, ech: bool, last_resort: bool

@@ -183,7 +183,9 @@ class Health:
 
     def worked(self, name: str, now: float, *, elapsed_s: float | None = None) -> None:
         """Counts a success of the relay. `elapsed_s`: seconds until the first byte."""
-        relay = self._relays.setdefault(name, RelayHealth())
+        relay = self._relays.get(name)
+        if relay is None:
+            relay = self._relays[name] = RelayHealth()
         if relay.open_until:
             self.version += 1
         relay.failures, relay.open_until, relay.last_error, relay.fault = 0, 0.0, "", None

@@ -13,9 +13,11 @@ from functools import lru_cache
 _SNIFFED = 1024
 """Bytes in which a page's own `charset=` is looked for: what the WHATWG's encoding sniffing asks for."""
 
-_BOMS = ((b"\xef\xbb\xbf", "utf-8"), (b"\xff\xfe", "utf-16-le"), (b"\xfe\xff", "utf-16-be"))
+_BOMS = {b"\xef\xbb\xbf": "utf-8", b"\xff\xfe": "utf-16-le", b"\xfe\xff": "utf-16-be"}
+_MARKS = tuple(_BOMS)
 _LABEL = re.compile(r"charset[ \t]*=[ \t]*[\"']?[ \t]*([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
-_OWN_LABEL = re.compile(rb"(?:charset|encoding)\s{0,9}=\s{0,9}[\"']?\s{0,9}([A-Za-z0-9_:.-]{1,40})", re.IGNORECASE)
+_OWN_LABEL = re.compile(rb"(?:charset|encoding)\s{0,9}=\s{0,9}[\"']?\s{0,9}([a-z0-9_:.-]{1,40})")
+"""In small letters: as the page's `meta` or its XML declaration says."""
 
 _MORE_LABELS = {
     "win-1251": "windows-1251",
@@ -36,10 +38,17 @@ _SUPERSETS = {"gbk": "gb18030"}
 def decode(body: bytes, content_type: str = "") -> str:
     """The text of `body`: by its byte order mark, else the charset of `content_type`, else the one that the page itself
     names, else as UTF-8, else as windows-1252, whose bytes at least are all kept apart."""
-    for mark, codec in _BOMS:
-        if body.startswith(mark):
-            return body[len(mark) :].decode(codec, "replace")
-    codec = _declared(content_type) or _own(body)
+    if body.startswith(_MARKS):
+        mark = next(mark for mark in _MARKS if body.startswith(mark))
+        return body[len(mark) :].decode(_BOMS[mark], "replace")
+    codec = ""
+    if content_type and (label := _LABEL.search(content_type)):
+        codec = _codec(label[1].lower())
+    if not codec:
+        start = body[:_SNIFFED].lower()
+        # Most pages have neither word, which takes a tenth of the time to see.
+        if (b"charset" in start or b"encoding" in start) and (own := _OWN_LABEL.search(start)):
+            codec = _codec(own[1].decode())
     if codec:
         return body.decode(codec, "replace")
     try:
@@ -47,17 +56,6 @@ def decode(body: bytes, content_type: str = "") -> str:
     except UnicodeDecodeError as error:
         cut = error.end == len(body) and error.reason == "unexpected end of data"  # in the middle of a character
         return body.decode("utf-8" if cut else "cp1252", "replace")
-
-
-def _declared(content_type: str) -> str:
-    label = _LABEL.search(content_type)
-    return _codec(label[1].lower()) if label else ""
-
-
-def _own(body: bytes) -> str:
-    """As the page's `meta` or its XML declaration says."""
-    label = _OWN_LABEL.search(body, 0, _SNIFFED)
-    return _codec(label[1].decode().lower()) if label else ""
 
 
 @lru_cache(maxsize=256)

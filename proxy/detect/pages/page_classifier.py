@@ -13,6 +13,7 @@ import re
 import zlib
 from collections.abc import Callable, Mapping
 from enum import StrEnum
+from functools import lru_cache
 from urllib.parse import urljoin, urlsplit
 
 from proxy.detect.pages.block_pages import BlockPages
@@ -22,9 +23,9 @@ from proxy.model import bracketed
 from proxy.model.errors import PeerError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.wire import hostnames as names
-from proxy.wire.http1_body import read_body
+from proxy.wire.http1_body import BodyKind, Framing, read_body
 from proxy.wire.http1_response import ResponseHead, read_response_head
-from proxy.wire.reader import Parser, Reader
+from proxy.wire.reader import Reader
 
 BODY_LIMIT = 16 * 1024
 """Bytes of a body that are waited for: a little more than a server's initial window (RFC 6928)."""
@@ -39,12 +40,13 @@ INTERIM_LIMIT = 4
 """Interim answers (100, 103) before the answer."""
 
 _REDIRECTS = frozenset({301, 302, 303, 307, 308})
-_PAGES = ("text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml")
+_PAGES = frozenset({"", "text/html", "application/xhtml+xml", "application/vnd.wap.xhtml+xml"})
 _REFRESH = re.compile(
     r"<meta\b([^<>]{0,2000}\bhttp-equiv\s{0,9}=\s{0,9}[\"']?\s{0,9}refresh\b[^<>]{0,2000})>", re.IGNORECASE
 )
 _TARGET = re.compile(r"\burl\s{0,9}=\s{0,9}[\"']?([^\"'<>\s]{1,2000})", re.IGNORECASE)
 _UNPACK = {"gzip": zlib.MAX_WBITS | 16, "x-gzip": zlib.MAX_WBITS | 16, "deflate": zlib.MAX_WBITS}
+_CODINGS = frozenset({"identity", *_UNPACK})
 
 Classify = Callable[[str, bytes], "str | bool | None"]
 """An addon's classification of a page by its head and the start of its body: the name of a block page, False for the
@@ -69,8 +71,16 @@ class ClassifiedPage:
     detail: str = ""
 
 
-_MORE = ClassifiedPage(PageKind.MORE)
-_UNREADABLE = ClassifiedPage(PageKind.PLAIN)
+@lru_cache(maxsize=1024)
+def _plain(status: int) -> ClassifiedPage:
+    """0: an answer that cannot be parsed."""
+    return ClassifiedPage(PageKind.PLAIN, status)
+
+
+@lru_cache(maxsize=1024)
+def _more(status: int) -> ClassifiedPage:
+    """0: not even the head is there."""
+    return ClassifiedPage(PageKind.MORE, status)
 
 
 def classify_page(
@@ -91,84 +101,84 @@ def classify_page(
     """
     reader = Reader(bytes(answer))
     try:
-        head = _parse_available(_final_head(reader, method))
+        for _ in range(INTERIM_LIMIT + 1):
+            try:
+                next(read_response_head(reader, method))
+            except StopIteration as parsed:
+                head: ResponseHead = parsed.value
+            else:
+                return _plain(0) if ended else _more(0)
+            if head.status >= 200 or not head.is_interim:
+                break
+        else:
+            return _plain(0)
     except PeerError:
-        return _UNREADABLE
-    if head is None:
-        return _UNREADABLE if ended else _MORE
-    headers = {name.lower(): value for name, value in reversed(head.headers)}  # the first of two equal names counts
-    if row := pages.match_head(headers):
-        return _reclassified(
-            ClassifiedPage(PageKind.BLOCK_PAGE, head.status, row), classify, head, _partial_body(reader, head, headers)
-        )
-    if head.status in _REDIRECTS and (place := _redirect_host(headers.get("location", ""), host, domain)):
-        return _reclassified(
-            ClassifiedPage(PageKind.REDIRECTED, head.status, place),
-            classify,
-            head,
-            _partial_body(reader, head, headers),
-        )
-    if head.body.is_empty or not _is_page(headers):
-        return ClassifiedPage(PageKind.PLAIN, head.status)
-    body, whole = _body(reader, head)
+        return _plain(0)
+    status = head.status
+    headers: dict[str, str] = {}
+    for name, value in head.headers:
+        headers.setdefault(name.lower(), value)
+    if not pages.fields.isdisjoint(headers) and (row := pages.match_head(headers)):
+        found = ClassifiedPage(PageKind.BLOCK_PAGE, status, row)
+        return found if classify is None else _reclassified(found, classify, head, _partial_body(reader, head, headers))
+    if status in _REDIRECTS and (place := _redirect_host(headers.get("location", ""), host, domain)):
+        found = ClassifiedPage(PageKind.REDIRECTED, status, place)
+        return found if classify is None else _reclassified(found, classify, head, _partial_body(reader, head, headers))
+    framing = head.body
+    if framing.kind is BodyKind.NONE or (framing.kind is BodyKind.LENGTH and not framing.length):
+        return _plain(status)
+    # Only what a browser would show as a page, and Byway can unpack: not what is in Brotli or Zstandard.
+    kind, coding = headers.get("content-type", ""), headers.get("content-encoding", "").strip().lower()
+    if (
+        kind.partition(";")[0].strip().lower() not in _PAGES
+        or (coding and coding not in _CODINGS)
+        or headers.get("content-disposition", "").lower().startswith("attachment")
+    ):
+        return _plain(status)
+    if framing.kind is BodyKind.LENGTH and len(reader) >= framing.length:
+        body, whole = reader.take(framing.length), True
+    else:
+        body, whole = _body(reader, framing)
     if not (whole or ended or len(body) >= BODY_LIMIT):
-        return ClassifiedPage(PageKind.MORE, head.status)
-    unpacked = _unpacked(body, headers.get("content-encoding", ""))
-    text = decode(unpacked, headers.get("content-type", ""))
-    found = ClassifiedPage(PageKind.PLAIN, head.status)
+        return _more(status)
+    if coding:
+        body = _unpacked(body, coding)
+    text = decode(body, kind)
     if row := pages.match(headers, text):
-        found = ClassifiedPage(PageKind.BLOCK_PAGE, head.status, row)
-    elif place := _redirect_host(_meta_refresh(text), host, domain):
-        found = ClassifiedPage(PageKind.REDIRECTED, head.status, place)
-    return _reclassified(found, classify, head, unpacked)
+        found = ClassifiedPage(PageKind.BLOCK_PAGE, status, row)
+    elif (
+        (refresh := _REFRESH.search(text))
+        and (target := _TARGET.search(html.unescape(refresh[1])))
+        and (place := _redirect_host(target[1], host, domain))
+    ):
+        found = ClassifiedPage(PageKind.REDIRECTED, status, place)
+    else:
+        found = _plain(status)
+    return found if classify is None else _reclassified(found, classify, head, body)
 
 
-def _reclassified(found: ClassifiedPage, classify: Classify | None, head: ResponseHead, body: bytes) -> ClassifiedPage:
+def _reclassified(found: ClassifiedPage, classify: Classify, head: ResponseHead, body: bytes) -> ClassifiedPage:
     """The result after `classify`, which may know better than fingerprints."""
-    if classify is None:
-        return found
     fields = "".join(f"{name}: {value}\n" for name, value in head.headers)
     said = classify(
         f"HTTP/{head.version[0]}.{head.version[1]} {head.status} {head.reason}\n{fields}", body[:SHOWN_LIMIT]
     )
     if said is None or said is True:
         return found
-    return (
-        ClassifiedPage(PageKind.BLOCK_PAGE, head.status, said) if said else ClassifiedPage(PageKind.PLAIN, head.status)
-    )
+    return ClassifiedPage(PageKind.BLOCK_PAGE, head.status, said) if said else _plain(head.status)
 
 
 def _partial_body(reader: Reader, head: ResponseHead, headers: Mapping[str, str]) -> bytes:
     """The bytes that have come of a body that was not waited for."""
-    if head.body.is_empty:
-        return b""
-    return _unpacked(_body(reader, head)[0], headers.get("content-encoding", ""))
+    return _unpacked(_body(reader, head.body)[0], headers.get("content-encoding", "").strip().lower())
 
 
-def _parse_available(parser: Parser[ResponseHead]) -> ResponseHead | None:
-    """Runs a parser on the bytes that have come; None when they are too few."""
-    try:
-        next(parser)
-    except StopIteration as stop:
-        head: ResponseHead = stop.value
-        return head
-    return None
-
-
-def _final_head(reader: Reader, method: str) -> Parser[ResponseHead]:
-    for _ in range(INTERIM_LIMIT + 1):
-        head = yield from read_response_head(reader, method)
-        if not head.is_interim:
-            return head
-    raise PeerError(f"more than {INTERIM_LIMIT} interim answers")
-
-
-def _body(reader: Reader, head: ResponseHead) -> tuple[bytes, bool]:
+def _body(reader: Reader, framing: Framing) -> tuple[bytes, bool]:
     """The bytes of the body that have come, and whether it is complete. Malformed chunks end it: they are refused when
     they are forwarded."""
     body = bytearray()
     try:
-        for piece in read_body(reader, head.body):
+        for piece in read_body(reader, framing):
             if piece is None:
                 return bytes(body), False
             body += piece
@@ -177,17 +187,9 @@ def _body(reader: Reader, head: ResponseHead) -> tuple[bytes, bool]:
     return bytes(body), True
 
 
-def _is_page(headers: Mapping[str, str]) -> bool:
-    """Whether a browser would show a page that Byway can unpack: not one in Brotli or Zstandard."""
-    kind = headers.get("content-type", "").partition(";")[0].strip().lower()
-    coding = headers.get("content-encoding", "").strip().lower()
-    named = headers.get("content-disposition", "").lower().startswith("attachment")
-    return kind in ("", *_PAGES) and coding in ("", "identity", *_UNPACK) and not named
-
-
 def _unpacked(body: bytes, coding: str) -> bytes:
     """The body, unpacked as far as possible, to at most TEXT_LIMIT bytes."""
-    bits = _UNPACK.get(coding.strip().lower())
+    bits = _UNPACK.get(coding)
     if bits is None:
         return body
     for window in (bits, -zlib.MAX_WBITS):  # "deflate" without its wrapper, as some servers send it
@@ -196,13 +198,6 @@ def _unpacked(body: bytes, coding: str) -> bytes:
         except zlib.error:
             continue
     return b""
-
-
-def _meta_refresh(text: str) -> str:
-    """The target of a page's `meta` refresh; empty when it has none."""
-    found = _REFRESH.search(text)
-    target = _TARGET.search(html.unescape(found[1])) if found else None
-    return target[1] if target else ""
 
 
 def _redirect_host(target: str, host: str, domain: Callable[[str], str]) -> str:
