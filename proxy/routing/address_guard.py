@@ -139,6 +139,8 @@ class Guard:
         self._own_ports = frozenset(own_ports)
         self._own_names = _LOCAL_NAMES | {hostnames.host(name) for name in own_names}
         self._own_addresses = frozenset(ipaddress.ip_address(hostnames.host(text)) for text in own_addresses)
+        self.is_near = lru_cache(maxsize=1024)(self._is_near)  # asked for each connection
+        """Whether a host is, by its name, this computer or on its local network, so that no uplink leads there."""
 
     def refuse_host(self, destination: Destination) -> str | None:
         """Returns why this literal or local name is refused on every route; None for every other name."""
@@ -185,8 +187,7 @@ class Guard:
             return False
         return not any(entry.concerns(host, address) for entry in self._exceptions)
 
-    def is_near(self, host: str) -> bool:
-        """Whether `host` is, by its name, this computer or on its local network, so that no uplink leads there."""
+    def _is_near(self, host: str) -> bool:
         address = literal(host)
         if address is not None:
             return any(_kind(inner) in _NEAR for inner in _reached(address))

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from proxy.model import Destination
 from proxy.routing.address_guard import Guard
 from proxy.wire import hostnames as names
+from tests.support.calls import counting
 
 OWN_PORT = 8119
 LAN = "192.168.1.20"
@@ -365,3 +366,11 @@ FAR = ["example.org", "lan.example.org", "8.8.8.8", "2606:4700::1111", "192.0.2.
 @pytest.mark.parametrize("host", NEAR + FAR)
 def test_what_is_on_our_own_network_by_what_it_is_called(host: str) -> None:
     assert GUARD.is_near(host) == (host in NEAR)
+
+
+def test_whether_a_host_is_near_is_remembered() -> None:
+    """It is asked for each connection."""
+    assert not GUARD.is_near("www.example.com")
+    with counting() as calls:
+        assert not GUARD.is_near("www.example.com")
+    assert calls.total() == 0
