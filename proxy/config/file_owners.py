@@ -56,20 +56,26 @@ class Trust:
 
 @frozen_dataclass
 class Obeyed:
-    """The text of a file that can be obeyed; `doubt` as in Trust."""
+    """The content of a file that can be obeyed; `doubt` as in Trust."""
 
-    text: str
+    path: Path
+    data: bytes
     doubt: str
+
+    @property
+    def text(self) -> str:
+        """The content as text. Raises ConfigError, with the line of what is no text."""
+        return decode(self.path, self.data)
 
 
 def read_obeyed(path: Path, *, limit: int) -> Obeyed:
-    """A file of at most `limit` bytes, as `read_text` reads it. Raises ConfigError, also when another user could change
-    the file. The check is of the file that was read, even if its path leads to another one by now."""
+    """A file of at most `limit` bytes, as `read_bytes` reads it. Raises ConfigError, also when another user could
+    change the file. The check is of the file that was read, even if its path leads to another one by now."""
     data, status = read_file(path, limit=limit)
     trust = trust_in(path, opened=status)
     if trust.problems:
         raise ConfigError(trust.problems)
-    return Obeyed(decode(path, data), trust.doubt)
+    return Obeyed(path, data, trust.doubt)
 
 
 def check_obeyed(path: Path) -> None:

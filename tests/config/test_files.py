@@ -7,7 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from proxy.config.files import read_bytes, read_text, shown
+from proxy.config import files
+from proxy.config.files import decode_pieces, read_bytes, read_text, shown
 from proxy.model.errors import ConfigError
 
 LIMIT = 1000
@@ -90,3 +91,23 @@ def test_G10_a_path_that_is_not_utf_8_is_shown_printably(tmp_path: Path) -> None
     file = Path(os.fsdecode(os.fsencode(tmp_path) + b"/caf\xe9 f"))
     file.write_text("x")
     assert read_text(file, limit=LIMIT) == "x"
+
+
+def test_pieces_are_whole_lines_of_a_bounded_size(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(files, "PIECE", 8)
+    text = "\ufeffaéж\nb\r\n\r\nc\rdd\reeee\r\r\n" * 20 + "f"
+    pieces = list(decode_pieces(Path("f"), text.encode()))
+    assert "".join(pieces) == text.removeprefix("\ufeff")
+    assert [line for piece in pieces for line in piece.splitlines()] == text.removeprefix("\ufeff").splitlines()
+    assert all(len(piece.encode()) <= 8 + 12 for piece in pieces), "and the rest of a line"
+    assert len(pieces) > 20
+
+
+def test_what_is_no_text_is_told_with_its_line_in_a_later_piece(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(files, "PIECE", 8)
+    file = tmp_path / "f"
+    for last, problem in ((b"\xff", "is not UTF-8 text (byte 0xff)"), (b"\0", "contains a NUL character")):
+        file.write_bytes(b"12345\n" * 30 + b"1" + last)
+        assert fault(file).startswith(f":31: {problem}")
