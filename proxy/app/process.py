@@ -21,6 +21,7 @@ from typing import Any
 from filelock import FileLock, Timeout
 
 from proxy.app.app import App, RunOptions
+from proxy.app.freed_memory import return_large_blocks
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
 from proxy.model.errors import BywayError, ConfigError
@@ -37,6 +38,7 @@ def run(options: RunOptions) -> int:
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
         with FileLock(paths.lock_file, timeout=0, mode=0o600):
+            return_large_blocks()
             return asyncio.run(_live(options, paths, loaded))
     except ConfigError as error:
         for problem in error.problems:
