@@ -28,6 +28,10 @@ log = logging.getLogger(__name__)
 READING_LIMIT_S = 60.0
 """For all files together. The largest lists take seconds; a disk or a password command that hangs takes longer."""
 
+PAUSE_S = 0.001
+"""Between the pieces of a list, which take as long. A thread that only computes hands the interpreter over every 5 ms,
+and the loop needs it back after each system call: it would make two hundred of them a second."""
+
 
 class ActiveSetup:
     """Holds the Setup in use as `setup`. Raises ConfigError when the first one cannot be made."""
@@ -104,7 +108,7 @@ class ActiveSetup:
         loaded = load(self._paths.config_to_read, env=os.environ, flags=self._flags)
         _, *others = fingerprint(loaded.settings, self._paths)
         self._check_stays_closed(loaded)
-        return self._builder.read(loaded, port=self.port), (config, *others)
+        return self._builder.read(loaded, port=self.port, pause_s=PAUSE_S), (config, *others)
 
     def _refuse(self, problems: Sequence[str]) -> list[str]:
         for problem in problems:

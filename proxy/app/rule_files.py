@@ -7,10 +7,12 @@ parsed is an error with its line.
 from __future__ import annotations
 
 import os
+import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from proxy.config.file_owners import read_obeyed
-from proxy.config.files import read_text, shown
+from proxy.config.files import decode_pieces, read_text, shown
 from proxy.config.paths import Paths
 from proxy.config.schema import Settings
 from proxy.detect.pages import block_pages
@@ -24,16 +26,18 @@ FILE_LIMIT = 16 * 1024 * 1024
 _SHIPPED_PAGES = Path(block_pages.__file__).with_suffix(".csv")
 
 
-def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) -> Rules:
+def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None, pause_s: float = 0.0) -> Rules:
     """Reads the rules of rules.txt, which may be missing, or of `file`, with the lists that they name.
 
     Raises ConfigError with all problems, also when another user could change rules.txt or a list. `file` is only
-    checked and not applied, so any user may own it."""
+    checked and not applied, so any user may own it. `pause_s` is slept after each thousand lines of a list or so: for a
+    thread beside which others work."""
     lists = {}
     for item in settings.list:
         list_file = paths.named(item.source)
-        text = read_obeyed(list_file, limit=FILE_LIMIT).text
-        lists[item.name] = parse_list(text, source=shown(list_file), allow_empty=item.allow_empty)
+        data = read_obeyed(list_file, limit=FILE_LIMIT).data
+        pieces = _with_pauses(decode_pieces(list_file, data), pause_s)
+        lists[item.name] = parse_list(pieces, size=len(data), source=shown(list_file), allow_empty=item.allow_empty)
     # A link to a missing target (a folder that is not mounted) is an error: it must not count as no rules.
     if file is None and not os.path.lexists(paths.rules_file):
         return Rules(lists=lists)
@@ -42,6 +46,13 @@ def read_rules(settings: Settings, paths: Paths, *, file: Path | None = None) ->
         return parse_rules(read_text(file, limit=FILE_LIMIT), source=file.name, lists=lists, relays=relays)
     file = paths.rules_file
     return parse_rules(read_obeyed(file, limit=FILE_LIMIT).text, source=file.name, lists=lists, relays=relays)
+
+
+def _with_pauses(pieces: Iterator[str], pause_s: float) -> Iterator[str]:
+    for piece in pieces:
+        yield piece
+        if pause_s:
+            time.sleep(pause_s)
 
 
 def read_block_pages(paths: Paths) -> BlockPages:

@@ -32,7 +32,7 @@ from proxy.net.dns.resolver import EncryptedLookup, Resolver
 from proxy.net.poller import Poller
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
-from proxy.routing.match import DomainList
+from proxy.routing.domain_set import DomainSet
 from proxy.routing.router import RelayInfo, Router
 from proxy.routing.rules import Rules
 from proxy.session.inbound import OWN_NAME, Credentials, InboundHandshake
@@ -66,9 +66,9 @@ class SetupBuilder:
         """Reads and builds the Setup of `loaded`, with Byway listening on `port`. Raises ConfigError."""
         return self.build(self.read(loaded, port=port), overrides, port=port)
 
-    def read(self, loaded: Loaded, *, port: int) -> Material:
+    def read(self, loaded: Loaded, *, port: int, pause_s: float = 0.0) -> Material:
         """Reads every file, and runs every password command, that `loaded` names. It blocks for as long as that takes,
-        and may run in a thread. Raises ConfigError with all problems."""
+        and may run in a thread; `pause_s` as in `read_rules`. Raises ConfigError with all problems."""
         settings, problems = loaded.settings, list[str]()
         with _gathered(problems):
             relays = self._relays(loaded)
@@ -77,7 +77,7 @@ class SetupBuilder:
         with _gathered(problems):
             guard_of(loaded, port=port)
         with _gathered(problems):
-            rules = read_rules(settings, self._paths)
+            rules = read_rules(settings, self._paths, pause_s=pause_s)
             _check_inspection(rules)
         with _gathered(problems):
             servers = secure_servers(settings, self._paths)
@@ -101,7 +101,7 @@ class SetupBuilder:
         relay_resolver = for_relays(settings, servers, by_address, policy=runtime)
         to_relays = TcpDialer(self._poller, relay_resolver, relay_guard, connect_timeout_s=limits.handshake_timeout_s)
         # 3. Direct. Encrypted queries may go through relays too, which are dialed by the registry of step 4.
-        relays = _RelaysForDirect(DomainList(frozenset(settings.auto.never_relay)), runtime)
+        relays = _RelaysForDirect(DomainSet.of(settings.auto.never_relay), runtime)
         query_paths: list[Dialer] = [by_address, *(_PathThroughRelay(relays, relay.name) for relay in material.relays)]
         resolver = for_direct(settings, servers, query_paths, guard=guard, policy=runtime)
         refusal = refusal_by(guard, resolver)
@@ -210,7 +210,7 @@ class _RelaysForDirect:
 
     registry: Registry
 
-    def __init__(self, never_relay: DomainList, runtime: Runtime) -> None:
+    def __init__(self, never_relay: DomainSet, runtime: Runtime) -> None:
         self._never_relay = never_relay
         self._runtime = runtime
 
@@ -220,7 +220,7 @@ class _RelaysForDirect:
 
     def relay_may_serve(self, destination: Destination) -> bool:
         """See StrategyPolicy."""
-        if destination.host in self._never_relay:
+        if self._never_relay.covering(destination.host) is not None:
             return False
         return any(
             self.registry.carries(Route((name,)), destination) and not self._runtime.is_failing(name)

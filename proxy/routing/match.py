@@ -4,7 +4,8 @@ Rules are numbered in the order they are written, and the first that matches win
 connection would take milliseconds, so most are in dictionaries: names and domain suffixes (one lookup per label of the
 host), address prefixes by length, ports; each stores the lowest number. Only keywords, patterns and lists are tried
 one by one, in order, and no further than the lowest number that already matches. Nothing is resolved: prefixes match
-literal addresses, names match names.
+literal addresses, names match names. Most hosts match nothing, and each is asked about at its first visit, so `first`
+calls no function of Python but for the tests.
 """
 
 from __future__ import annotations
@@ -14,11 +15,12 @@ from collections.abc import Callable, Iterator
 
 from proxy.model import Destination, IPAddress
 from proxy.model.frozen_dataclass import frozen_dataclass
+from proxy.routing.domain_set import DomainSet
 
 IPNetwork = ipaddress.IPv4Network | ipaddress.IPv6Network
 
-Test = Callable[[str], bool]
-"""Whether a host matches. Hosts come in canonical spelling."""
+Test = Callable[[str], object]
+"""Returns what is true for a host that matches. Hosts come in canonical spelling."""
 
 NO_RULE = 1 << 62
 
@@ -36,7 +38,7 @@ def suffixes(host: str) -> Iterator[str]:
 class DomainList:
     """Domains, each with its subdomains, and single addresses; and how the file they come from was read."""
 
-    domains: frozenset[str]
+    domains: DomainSet
     source: str = ""
     """The file, for messages."""
     lines_read: int = 0
@@ -61,21 +63,6 @@ class DomainList:
             "Byway reads lists of plain domains, one per line"
         )
 
-    def __len__(self) -> int:
-        return len(self.domains)
-
-    def __contains__(self, host: str) -> bool:
-        return self.covering(host) is not None
-
-    def covering(self, host: str) -> str | None:
-        """Returns the most specific entry that covers the host; None when none does."""
-        domains = self.domains
-        if not domains:
-            return None
-        if _is_literal(host):
-            return host if host in domains else None
-        return next((suffix for suffix in suffixes(host) if suffix in domains), None)
-
     def __repr__(self) -> str:
         return f"<DomainList {len(self.domains)} domains, {self.lines_skipped} lines skipped>"
 
@@ -86,15 +73,14 @@ class Index:
     Each `add_` method returns whether its rule can ever be the first; False: an earlier one matches whenever it does.
     """
 
-    __slots__ = ("_always", "_exact", "_names", "_networks", "_ports", "_scanned", "_suffix")
+    __slots__ = ("_always", "_exact", "_networks", "_ports", "_suffix", "_tests")
 
     def __init__(self) -> None:
         self._exact: dict[str, int] = {}
         self._suffix: dict[str, int] = {}
         self._networks: dict[tuple[int, int], dict[int, int]] = {}  # (IP version, prefix length) → prefix → number
         self._ports: dict[int, int] = {}
-        self._names: list[tuple[int, Test]] = []  # for names only
-        self._scanned: list[tuple[int, Test]] = []  # for names and literals
+        self._tests: list[tuple[int, Test, bool]] = []  # whether it is for literals too
         self._always = NO_RULE
 
     def add_exact(self, host: str, number: int) -> bool:
@@ -113,11 +99,11 @@ class Index:
 
     def add_name_test(self, test: Test, number: int) -> bool:
         """Adds a test of names; it is never run on literals."""
-        self._names.append((number, test))
+        self._tests.append((number, test, False))
         return True
 
     def add_test(self, test: Test, number: int) -> bool:
-        self._scanned.append((number, test))
+        self._tests.append((number, test, True))
         return True
 
     def add_always(self, number: int) -> bool:
@@ -127,24 +113,28 @@ class Index:
     def first(self, destination: Destination) -> int | None:
         """Returns the lowest number that matches; None when none does."""
         host = destination.host
-        best = self._always
-        if self._ports:
-            best = min(best, self._ports.get(destination.port, NO_RULE))
-        if self._exact:
-            best = min(best, self._exact.get(host, NO_RULE))
-        if _is_literal(host):
-            if self._networks and (address := destination.address) is not None:
-                for (version, length), prefixes in self._networks.items():
-                    if version == address.version:
-                        best = min(best, prefixes.get(_prefix(address, length), NO_RULE))
-        else:
-            if by_suffix := self._suffix:
-                for suffix in suffixes(host):
-                    number = by_suffix.get(suffix)
-                    if number is not None and number < best:
-                        best = number
-            best = _first_test(self._names, host, best)
-        best = _first_test(self._scanned, host, best)
+        # Without `ipaddress`: no top-level domain ends in a digit (RFC 3696, section 2), and only IPv6 has colons.
+        is_literal = (host[-1].isdigit() and host.rpartition(".")[2].isdigit()) or ":" in host
+        best, ports, exact, by_suffix = self._always, self._ports, self._exact, self._suffix
+        if destination.port in ports and ports[destination.port] < best:
+            best = ports[destination.port]
+        if host in exact and exact[host] < best:
+            best = exact[host]
+        if not is_literal:
+            domain = host if by_suffix else ""
+            while domain:
+                if domain in by_suffix and by_suffix[domain] < best:
+                    best = by_suffix[domain]
+                domain = domain.partition(".")[2]
+        elif self._networks and (address := destination.address) is not None:
+            for (version, length), prefixes in self._networks.items():
+                if version == address.version:
+                    best = min(best, prefixes.get(_prefix(address, length), NO_RULE))
+        for number, test, takes_literals in self._tests:
+            if number >= best:
+                break
+            if (takes_literals or not is_literal) and test(host):
+                return number
         return None if best == NO_RULE else best
 
 
@@ -152,21 +142,5 @@ def _lines(count: int) -> str:
     return "1 line" if count == 1 else f"{count:,} lines"
 
 
-def _first_test(tests: list[tuple[int, Test]], host: str, best: int) -> int:
-    """Returns the number of the first test below `best` that matches; else `best`."""
-    for number, test in tests:
-        if number >= best:
-            return best
-        if test(host):
-            return number
-    return best
-
-
 def _prefix(address: IPAddress, length: int) -> int:
     return int(address) >> (address.max_prefixlen - length)
-
-
-def _is_literal(host: str) -> bool:
-    # On every connection, so without `ipaddress`: no top-level domain ends in a digit (RFC 3696, section 2), and only
-    # IPv6 has colons.
-    return (host[-1].isdigit() and host.rpartition(".")[2].isdigit()) or ":" in host

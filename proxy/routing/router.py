@@ -30,7 +30,8 @@ from proxy.model import (
     State,
 )
 from proxy.model.frozen_dataclass import frozen_dataclass
-from proxy.routing.match import DomainList, suffixes
+from proxy.routing.domain_set import DomainSet
+from proxy.routing.match import suffixes
 from proxy.routing.rules import Rules
 from proxy.routing.strategies import IPV4, IPV6, RELAY_CAUSES, flight_strategies, strategy_routes, uses_doh
 
@@ -90,7 +91,7 @@ class Router:
         self._overrides = dict(overrides)
         self._info = {relay.name: relay for relay in relays}
         self._addresses_only = frozenset(relay.name for relay in relays if relay.addresses_only)
-        self._never_relay = DomainList(frozenset(settings.auto.never_relay))
+        self._never_relay = DomainSet.of(settings.auto.never_relay)
         self._last_good_s = settings.detect.last_good_s
         self._strategies = strategy_routes(settings.auto.ladder, doh=settings.dns.secure == "on-suspicion")
         self._literal_strategies = tuple(
@@ -135,7 +136,7 @@ class Router:
         if reason.action is Action.AUTO and not is_onion:
             strategies = self._literal_strategies if is_literal else self._strategies
             is_blocked = belief.state in _STATUS and belief.until > now
-            if self._never_relay.domains and name in self._never_relay:
+            if self._settings.auto.never_relay and self._never_relay.covering(name) is not None:
                 return _plan_without_relays(reason, strategies, intercepted=is_blocked and _is_intercepted(belief))
             if is_blocked and state is NetworkState.OK:
                 return self._plan_blocked(reason, belief, usable, strategies, destination, now)
@@ -172,8 +173,8 @@ class Router:
         steps = [f"{action} by {reason.why}" if reason is not _NO_RULE else NO_RULE_MATCHES]
         later = [rule.why for rule in self._rules.trace(destination) if rule.why != reason.why]
         steps += [f"{why} also matches, but an earlier rule decides" for why in later]
-        if reason.action is Action.AUTO and destination.host in self._never_relay:
-            entry = self._never_relay.covering(destination.host)
+        entry = self._never_relay.covering(destination.host)
+        if reason.action is Action.AUTO and entry is not None:
             steps.append(f"[auto] never_relay contains {entry}: no relay is tried if direct fails")
         if destination.host.endswith(".onion"):
             steps.append(".onion names need a relay; direct is never tried")

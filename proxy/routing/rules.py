@@ -111,7 +111,7 @@ class Rules:
 
     def is_listed(self, host: str) -> bool:
         """Whether a list that no rule uses names the host: such a list says which sites are blocked somewhere."""
-        return any(host in listed for listed in self._unused_lists)
+        return any(listed.domains.covering(host) is not None for listed in self._unused_lists)
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -145,7 +145,7 @@ class Rules:
             case RuleType.DST_PORT:
                 return index.add_ports(_ports(value), number)
             case RuleType.LIST:
-                return index.add_test(self.lists[value].__contains__, number)
+                return index.add_test(self.lists[value].domains.covering, number)
             case RuleType.MATCH:
                 return index.add_always(number)
 

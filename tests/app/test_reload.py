@@ -6,6 +6,7 @@ import asyncio
 import logging
 import os
 import threading
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pytest
 from proxy.app import reload
 from proxy.app.reload import ActiveSetup
 from proxy.app.setup_builder import Material, SetupBuilder
+from proxy.config.files import PIECE
 from proxy.config.load import Loaded, load
 from proxy.config.paths import Paths
 from proxy.model import Action, Destination, Override
@@ -179,6 +181,20 @@ async def test_files_are_read_beside_the_loop(configured: Configured, monkeypatc
     assert threads[0] is not threading.main_thread()
 
 
+async def test_the_reading_thread_pauses_so_that_connections_do_not_wait(
+    configured: Configured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    configured.paths.config_file.write_text('[[list]]\nname = "large"\nsource = "large.txt"\n')
+    listed = configured.paths.named("large.txt")
+    listed.write_text("".join(f"site{n}.example\n" for n in range(10_000)))
+    monkeypatch.setattr(reload, "PAUSE_S", 0.0123)
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    assert await configured.in_use.reload() == []
+    assert configured.in_use.setup.router.rules.is_listed("site9999.example")
+    assert pauses.count(0.0123) >= listed.stat().st_size // PIECE
+
+
 async def test_reading_that_does_not_end_is_given_up(configured: Configured, monkeypatch: pytest.MonkeyPatch) -> None:
     before, release = configured.in_use.setup, threading.Event()
 
@@ -201,8 +217,8 @@ async def test_an_edit_during_the_reading_is_not_missed(
     in_use, rules = configured.in_use, configured.paths.rules_file
     real = SetupBuilder.read
 
-    def read(maker: SetupBuilder, loaded: Loaded, *, port: int) -> Material:
-        found = real(maker, loaded, port=port)
+    def read(maker: SetupBuilder, loaded: Loaded, *, port: int, pause_s: float) -> Material:
+        found = real(maker, loaded, port=port, pause_s=pause_s)
         if len(found.rules) == 0:
             rules.write_text("MATCH,AUTO\n")
         return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import time
 from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from proxy.app.rule_files import fingerprint, read_block_pages, read_rules
+from proxy.config import files
 from proxy.config.load import load
 from proxy.config.paths import Paths
 from proxy.model.errors import ConfigError
@@ -27,6 +29,20 @@ def test_rules_are_read_with_the_lists_they_name(paths: Paths) -> None:
     assert read_rules(settings, paths).is_listed("a.example"), "without rules.txt too"
     paths.rules_file.write_text("LIST,mine,DIRECT\n")
     assert len(read_rules(settings, paths)) == 1
+
+
+def test_between_the_pieces_of_a_list_others_may_work(paths: Paths, monkeypatch: pytest.MonkeyPatch) -> None:
+    paths.config_file.write_text(LISTED)
+    settings = load(paths.config_file, env={}).settings
+    paths.named("mine.txt").write_text("".join(f"site{n}.example\n" for n in range(20_000)))
+    pauses: list[float] = []
+    monkeypatch.setattr(time, "sleep", pauses.append)
+    assert len(read_rules(settings, paths).lists["mine"].domains) == 20_000
+    assert pauses == [], "at the start nobody waits"
+    read_rules(settings, paths, pause_s=0.25)
+    size = paths.named("mine.txt").stat().st_size
+    assert pauses == [0.25] * len(pauses)
+    assert size / files.PIECE - 1 < len(pauses) <= size / files.PIECE + 1
 
 
 def test_other_rules_can_be_read_in_their_place(paths: Paths) -> None:

@@ -6,7 +6,9 @@ import ipaddress
 from collections.abc import Callable
 
 from proxy.model import Destination
-from proxy.routing.match import DomainList, Index, suffixes
+from proxy.routing.domain_set import DomainSet
+from proxy.routing.match import Index, suffixes
+from tests.support.calls import counting
 
 
 def first(index: Index, host: str, port: int = 443) -> int | None:
@@ -16,18 +18,6 @@ def first(index: Index, host: str, port: int = 443) -> int | None:
 def test_suffixes_end_at_dots() -> None:
     assert list(suffixes("a.bc.d")) == ["a.bc.d", "bc.d", "d"]
     assert list(suffixes("d")) == ["d"]
-
-
-def test_a_list_covers_what_is_below_its_domains() -> None:
-    domains = DomainList(frozenset({"example.org", "deep.example.org", "192.0.2.1", "2001:db8::1"}))
-    assert domains.covering("www.example.org") == "example.org"
-    assert domains.covering("x.deep.example.org") == "deep.example.org"  # the most specific
-    assert "192.0.2.1" in domains
-    assert "2001:db8::1" in domains
-    for other in ("notexample.org", "example.org.evil", "org", "2.192.0.2", "192.0.2.10"):
-        assert other not in domains
-    assert len(domains) == 4
-    assert "example.org" not in DomainList(frozenset())
 
 
 def test_C6_an_address_has_no_suffix() -> None:
@@ -94,3 +84,22 @@ def test_prefixes_of_every_length_and_both_families() -> None:
     assert first(index, "2001:db8::8") == 1
     assert first(index, "2001:db9::8") is None
     assert first(index, "a.example") is None
+
+
+def test_a_host_without_a_rule_costs_one_call_and_one_for_each_list() -> None:
+    index = Index()
+    listed = DomainSet.of({"listed.example"})
+    for number in range(0, 3000, 3):
+        index.add_exact(f"site{number}.example", number)
+        index.add_suffix(f"site{number}.test", number + 1)
+        index.add_network(ipaddress.ip_network(f"10.{number % 200}.0.0/16"), number + 2)
+    index.add_ports(range(8000, 8010), 3000)
+    other = Destination("a.b.other.example", 443)
+    with counting() as calls:
+        assert index.first(other) is None
+    assert dict(calls) == {"proxy.routing.match.Index.first": 1}
+    index.add_test(listed.covering, 3001)
+    with counting() as calls:
+        assert index.first(other) is None
+    assert dict(calls) == {"proxy.routing.match.Index.first": 1, "proxy.routing.domain_set.DomainSet.covering": 1}
+    assert first(index, "www.listed.example") == 3001

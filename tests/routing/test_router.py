@@ -25,6 +25,7 @@ from proxy.model import (
 )
 from proxy.routing.router import NO_RULE_MATCHES, PLANS_LIMIT, RelayInfo, Router
 from proxy.routing.rules import parse_rules
+from tests.support.calls import counting
 
 NOW = 1_000_000.0
 NETWORK = NetworkId("home")
@@ -507,3 +508,13 @@ def test_trace_tells_how_a_plan_comes_about() -> None:
         ".onion names need a relay; direct is never tried",
     ]
     assert make_router().trace(Destination("a.example", 80)) == [NO_RULE_MATCHES]
+
+
+@pytest.mark.parametrize(("rules", "calls"), [("", 2), ("DOMAIN-SUFFIX,a.example,RELAY\nDOMAIN,b.example,BLOCK\n", 4)])
+def test_a_host_that_no_rule_names_is_planned_with_few_calls(rules: str, calls: int) -> None:
+    router = make_router(rules)
+    plan(router, "other.example.org")
+    request, held = Request(1, Destination("www.example.org", 443), Inbound.CONNECT, ""), belief("www.example.org")
+    with counting() as counted:
+        router.plan(request, held, relays=BOTH, now=NOW)
+    assert counted.total() == calls, counted

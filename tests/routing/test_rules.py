@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from proxy.model import Action, Destination
 from proxy.model.errors import ConfigError
+from proxy.routing.domain_set import DomainSet
 from proxy.routing.lists.plain import parse_plain
 from proxy.routing.match import DomainList
 from proxy.routing.pattern import WORK_LIMIT, Pattern
@@ -27,7 +28,13 @@ from proxy.routing.rules import (
 )
 from proxy.wire import hostnames as names
 
-LISTS = {"press": DomainList(frozenset({"news.example", "203.0.113.9"}))}
+LISTS = {"press": DomainList(DomainSet.of({"news.example", "203.0.113.9"}))}
+
+
+def read(text: str, source: str, *, allow_empty: bool = False) -> DomainList:
+    return parse_plain(iter([text]), size=len(text), source=source, allow_empty=allow_empty)
+
+
 RELAYS = ("tor", "vps")
 
 
@@ -283,7 +290,7 @@ def test_G6_a_catastrophic_pattern_is_harmless(pattern: str) -> None:
 
 
 def test_a_list_that_protects_hardly_any_site_is_refused_where_it_would_promise_something() -> None:
-    lists = LISTS | {"gfw": parse_plain("W0F1\nd G8=\na b\n", source="gfw.txt"), "none": parse_plain("", source="n")}
+    lists = LISTS | {"gfw": read("W0F1\nd G8=\na b\n", "gfw.txt"), "none": read("", "n")}
     text = "LIST,press,RELAY\nLIST,gfw,RELAY\nLIST,none,BLOCK\nLIST,gfw,RELAY:tor\n"
     with pytest.raises(ConfigError) as caught:
         parse_rules(text, source="rules.txt", lists=lists, relays=RELAYS)
@@ -300,8 +307,8 @@ def test_a_list_that_protects_hardly_any_site_is_refused_where_it_would_promise_
 
 def test_a_list_that_may_be_empty_is_taken_as_it_is() -> None:
     lists = {
-        "gfw": parse_plain("a b\n", source="gfw.txt", allow_empty=True),
-        "none": parse_plain("", source="n", allow_empty=True),
+        "gfw": read("a b\n", "gfw.txt", allow_empty=True),
+        "none": read("", "n", allow_empty=True),
     }
     rules = parse_rules("LIST,gfw,RELAY\nLIST,none,BLOCK\n", source="rules.txt", lists=lists, relays=RELAYS)
     assert rules.notices == (lists["gfw"].problem,)
@@ -389,7 +396,7 @@ def test_any_text_is_rules_or_placed_faults(lines: list[str], end: str) -> None:
 
 
 def test_a_list_that_no_rule_uses_names_what_is_likely_blocked() -> None:
-    lists = LISTS | {"ads": DomainList(frozenset({"ads.example"}))}
+    lists = LISTS | {"ads": DomainList(DomainSet.of({"ads.example"}))}
     rules = parse_rules("LIST,ads,BLOCK", source="rules.txt", lists=lists)
     assert [rules.is_listed(host) for host in ("news.example", "www.news.example", "203.0.113.9")] == [True] * 3
     assert not rules.is_listed("ads.example")  # the rule says what that list is for

@@ -5,7 +5,8 @@ A new format is a module beside `plain` and a row in `FORMATS`, before `plain`, 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from itertools import chain
 from typing import Protocol
 
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -14,17 +15,18 @@ from proxy.routing.match import DomainList
 
 
 class ParseList(Protocol):
-    """Parses a list's text. `source` is the name of its file in messages. Raises ConfigError when the list is too
-    large; lines that cannot be read are skipped and counted."""
+    """Parses a list's text, which comes in pieces of whole lines: no call of a parser works longer than one of them
+    takes. `size` is the number of their characters, or more; `source` is the name of the file in messages. Raises
+    ConfigError when the list is too large; lines that cannot be read are skipped and counted."""
 
-    def __call__(self, text: str, *, source: str, allow_empty: bool = False) -> DomainList: ...
+    def __call__(self, pieces: Iterator[str], *, size: int, source: str, allow_empty: bool = False) -> DomainList: ...
 
 
 @frozen_dataclass
 class ListFormat:
     """One format, and how its text is recognised."""
 
-    recognizes: Callable[[str], bool]  # gets the whole text and reads its beginning only
+    recognizes: Callable[[str], bool]  # gets the first piece of the text
     parse: ParseList
 
 
@@ -34,7 +36,8 @@ FORMATS: tuple[ListFormat, ...] = (
 """The first format that recognises a text parses it."""
 
 
-def parse_list(text: str, *, source: str, allow_empty: bool = False) -> DomainList:
-    """Parses a list in any of the formats. Raises ConfigError when it is too large."""
-    chosen = next(known for known in FORMATS if known.recognizes(text))
-    return chosen.parse(text, source=source, allow_empty=allow_empty)
+def parse_list(pieces: Iterator[str], *, size: int, source: str, allow_empty: bool = False) -> DomainList:
+    """Parses a list in any of the formats, as ParseList does. Raises ConfigError when it is too large."""
+    first = next(pieces, "")
+    chosen = next(known for known in FORMATS if known.recognizes(first))
+    return chosen.parse(chain((first,), pieces), size=size, source=source, allow_empty=allow_empty)

@@ -1,0 +1,101 @@
+"""A set of domains answers as a Python set does, whatever is in it and however large it is."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from proxy.routing.domain_set import DomainSet, DomainSetBuilder
+from tests.support.calls import counting
+
+LABELS = st.sampled_from(["a", "b", "ab", "ba", "com", "co", "uk", "xn--p1ai", "www", "www-1", "a_b", "x" * 63])
+NAMES = st.lists(LABELS, min_size=1, max_size=5).map(".".join)
+"""Short labels of few letters: most names are the beginning, the end or the middle of another one."""
+
+ADDRESSES = st.ip_addresses().map(str)
+
+
+def covering(domains: set[str], host: str) -> str | None:
+    """The model: each parent in turn, the longest first; an address has none."""
+    if host.rpartition(".")[2].isdigit() or ":" in host:
+        return host if host in domains else None
+    labels = host.split(".")
+    return next((parent for n in range(len(labels)) if (parent := ".".join(labels[n:])) in domains), None)
+
+
+@settings(deadline=None)  # a timing is no assertion
+@given(st.sets(NAMES | ADDRESSES), st.lists(NAMES | ADDRESSES), st.integers(0, 2000))
+def test_it_covers_what_the_model_covers(domains: set[str], hosts: list[str], size: int) -> None:
+    builder = DomainSetBuilder(size)
+    builder.add(list(domains))
+    builder.add(list(domains)[::2])
+    assert len(builder) == len(domains), "each once"
+    made = builder.build()
+    assert (set(made), len(made), len(list(made))) == (domains, len(domains), len(domains))
+    names = [domain for domain in domains if domain == covering({domain}, f"x.{domain}")]
+    for host in (*hosts, *domains, *(f"www.{name}" for name in names), *(f"x{name}" for name in names)):
+        assert made.covering(host) == covering(domains, host)
+        assert (host in made) is (host in domains)
+
+
+def test_many_domains_and_their_neighbours() -> None:
+    chance = random.Random(7)
+    letters = "abcdefghijklmnopqrstuvwxyz0123456789-_"
+    every = {"".join(chance.choices(letters, k=chance.randint(1, 9))) + chance.choice((".com", ".ru", ".co.uk"))
+             for _ in range(50_000)}  # fmt: skip
+    listed = set(random.Random(8).sample(sorted(every), 25_000))
+    made = DomainSet.of(listed)
+    assert set(made) == listed
+    for name in every:
+        for host in (name, f"a.{name}", f"{name}.com"):
+            assert made.covering(host) == covering(listed, host)
+
+
+def test_the_most_specific_entry_covers() -> None:
+    made = DomainSet.of({"example.org", "deep.example.org", "192.0.2.1", "2001:db8::1"})
+    assert made.covering("www.example.org") == "example.org"
+    assert made.covering("x.deep.example.org") == "deep.example.org"
+    assert made.covering("192.0.2.1") == "192.0.2.1"
+    assert made.covering("2001:db8::1") == "2001:db8::1"
+    for other in ("notexample.org", "example.org.evil", "org", "2.192.0.2", "192.0.2.10", "example", ""):
+        assert made.covering(other) is None
+    assert repr(made) == "<DomainSet 4 domains>"
+    assert DomainSet.of(()).covering("example.org") is None
+
+
+def test_names_of_one_chain_are_told_apart() -> None:
+    domains = {"a.com", "aa.com", "com.a", "a.com.a", "b"}
+    builder = DomainSetBuilder(0)
+    builder.add([*sorted(domains), *domains])
+    made = builder.build()
+    assert len(made.heads) == 1
+    assert (set(made), len(made)) == (domains, len(domains))
+    for host in ("a.com", "aa.com", "com.a", "a.com.a", "b", "x.aa.com", "xaa.com", "com", "a", "a.co", "m"):
+        assert made.covering(host) == covering(domains, host)
+
+
+def test_a_look_up_is_one_call() -> None:
+    made = DomainSet.of({f"site{n}.example.com" for n in range(1000)})
+    for host in ("www.other.example.com", "deep.down.site7.example.com", "192.0.2.1"):
+        with counting() as calls:
+            made.covering(host)
+        assert dict(calls) == {"proxy.routing.domain_set.DomainSet.covering": 1}
+
+
+def test_a_large_set_is_small_and_its_chains_are_short() -> None:
+    names = [f"site{n:x}.example" for n in range(200_000)]
+    made = DomainSet.of(names)
+    lengths = Counter[int]()
+    for entry in made.heads:
+        length = 0
+        while entry:
+            length, entry = length + 1, made.nexts[entry]
+        lengths[length] += 1
+    assert sum(length * chains for length, chains in lengths.items()) == len(names)
+    assert max(lengths) < 12
+    assert lengths[0] > 0.6 * len(made.heads), "most names that are not listed need no comparison"
+    blocks = (made.text, made.starts, made.heads, made.nexts)
+    assert sum(memoryview(block).nbytes for block in blocks) < 48 * len(names)
