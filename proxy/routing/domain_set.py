@@ -22,13 +22,13 @@ number. With two, memory shrinks by 8 bytes a domain, and such a look-up takes a
 class DomainSet(Collection[str]):
     """Domains and addresses, each in its canonical spelling (`wire.hostnames`). Made by `DomainSetBuilder`.
 
-    Entries have numbers from 1 on; 0 is none. They stand in `text` in this order, between line breaks: the one before
-    entry `n` is at `starts[n] + n`.
+    Entries have numbers from 1 on; 0 is none. They stand in `text` in this order, a line each: entry `n` begins at
+    `starts[n] + n` and has `starts[n + 1] - starts[n]` characters.
     """
 
     text: bytearray
     starts: array[int]
-    """The characters of all entries before each."""
+    """The characters of all entries before each, and in the end of all."""
     heads: array[int]
     """By hash, the first entry of a chain. Their number is a power of two."""
     nexts: array[int]
@@ -51,12 +51,12 @@ class DomainSet(Collection[str]):
         heads, last = self.heads, len(self.heads) - 1
         domain = host
         while "." in domain or (domain and self.has_dotless):
-            if entry := heads[hash(domain) & last]:
-                line = f"\n{domain}\n".encode()
-                while entry:
-                    if self.text.startswith(line, self.starts[entry] + entry):
-                        return domain
-                    entry = self.nexts[entry]
+            entry = heads[hash(domain) & last]
+            while entry:
+                start, end = self.starts[entry], self.starts[entry + 1]
+                if end - start == len(domain) and self.text.startswith(domain.encode(), start + entry):
+                    return domain
+                entry = self.nexts[entry]
             domain = domain.partition(".")[2]
         return None
 
@@ -78,7 +78,7 @@ class DomainSetBuilder:
 
     def __init__(self, size: int) -> None:
         self._heads = array("I", (0,)) * (1 << (size // _CHARACTERS_PER_CHAIN).bit_length())
-        self._text = bytearray(b"\n\n")  # entry 0
+        self._text = bytearray(b"\n")  # entry 0
         self._starts = array("I", (0, 0))  # of entry 0, and of the first to come
         self._nexts = array("I", (0,))
         self._count = 0
@@ -93,10 +93,12 @@ class DomainSetBuilder:
         starts.extend(accumulate(map(len, domains), initial=starts.pop()))
         for number, domain in enumerate(domains, len(nexts)):
             at = hash(domain) & last
-            if entry := heads[at]:
-                line = f"\n{domain}\n".encode()
-                while entry and not text.startswith(line, starts[entry] + entry):
-                    entry = nexts[entry]
+            entry = heads[at]
+            while entry:
+                start, end = starts[entry], starts[entry + 1]
+                if end - start == len(domain) and text.startswith(domain.encode(), start + entry):
+                    break
+                entry = nexts[entry]
             if entry:
                 nexts.append(0)
             else:

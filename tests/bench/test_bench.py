@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from tests.bench.lists import COLUMNS
 from tests.bench.relays import KINDS
 from tests.bench.sessions import ADDONS
 
@@ -39,6 +40,15 @@ def test_rescue_prints_a_row_for_each_case() -> None:
     rows = [line.split() for line in done.stdout.splitlines()[1:]]
     assert [name for name, *_ in rows] == ["a-reset", "c-refused"]
     assert all(float(number) >= 0 for row in rows for number in (*row[1:4], row[-1]))
+    assert done.stderr == ""
+
+
+def test_lists_prints_two_rows_for_each_checkout() -> None:
+    script = [sys.executable, "-m", "tests.bench.lists", "--domains", "1000", "--rounds", "1", "--old", "."]
+    done = subprocess.run(script, capture_output=True, text=True, timeout=60, check=True)
+    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    assert [name for name, *_ in rows] == ["now", "to", "old", "to"]
+    assert all(len(row) == 1 + len(COLUMNS) and float(row[-1]) > 0 for row in rows)
     assert done.stderr == ""
 
 
