@@ -104,8 +104,8 @@ class WatchedFlow:
         self.tunnel = tunnel
         self.host = host
         self.direct = direct
-        self.down = tunnel.bytes_down
-        self.up = tunnel.bytes_up
+        self.down = tunnel.down.moved
+        self.up = tunnel.up.moved
         self.progress_at = now
         self.probed_at = _NEVER
         self.stall: _Stall | None = None
@@ -197,7 +197,7 @@ class FlowMonitor:
             self._ended[flow.host] = self._ended.get(flow.host, 0) + count
         elif count > 0:
             flow.report_relay_bytes(count, self._settings.proof_bytes)
-        if flow.direct and result.bytes_down and result.was_reset:
+        if flow.direct and result.bytes_down and result.error and result.was_reset:
             self._on_reset(flow, result.bytes_down)
 
     def delivered(self) -> None:

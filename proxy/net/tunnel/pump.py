@@ -84,12 +84,12 @@ class Tunnel:
         "_ended",
         "_fault",
         "_first",
-        "_over",
         "_pump",
         "_splices",
         "_started",
         "client",
         "down",
+        "over",
         "progress",
         "progress_at",
         "up",
@@ -109,23 +109,10 @@ class Tunnel:
         self._first: ClosedBy | None = None  # who finished first
         self._fault = ""  # how upstream broke, while bytes that it sent before are still delivered to the client
         self._started = False
-        self._over = False
+        self.over = False  # both streams are closed
 
     def __repr__(self) -> str:
         return f"<Tunnel {self.client.peer} {self.up.moved} up, {self.down.moved} down {self.upstream.peer}>"
-
-    @property
-    def over(self) -> bool:
-        """Both streams are closed."""
-        return self._over
-
-    @property
-    def bytes_up(self) -> int:
-        return self.up.moved
-
-    @property
-    def bytes_down(self) -> int:
-        return self.down.moved
 
     @property
     def client_is_slow(self) -> bool:
@@ -329,9 +316,9 @@ class Tunnel:
 
     def end(self, by: ClosedBy, error: str = "", *, reset: bool = False) -> None:
         """Closes both streams, with a reset where bytes may be missing, and calls `ended`. Harmless when repeated."""
-        if self._over:
+        if self.over:
             return
-        self._over = True
+        self.over = True
         client, upstream = self.client, self.upstream
         client.notify = upstream.notify = None
         for flow in (self.up, self.down):

@@ -38,14 +38,6 @@ class Fake:
         self.upstream = SimpleNamespace(lowest_socket=sock)
         self.sample: FlowSample | None = FlowSample(segment=1400)
 
-    @property
-    def bytes_down(self) -> int:
-        return int(self.down.moved)
-
-    @property
-    def bytes_up(self) -> int:
-        return int(self.up.moved)
-
 
 class FakeOracle:
     """Tells what the tunnel with that socket says."""

@@ -1061,7 +1061,7 @@ async def test_a_tunnel_can_be_looked_at(rig: Rig) -> None:
     await read_exactly(tunnel.client, 5)
     await tunnel.client.send(b"hi")
     await read_exactly(tunnel.server, 2)
-    assert (carrying.bytes_up, carrying.bytes_down, carrying.client_is_slow, carrying.over) == (2, 5, False, False)
+    assert (carrying.up.moved, carrying.down.moved, carrying.client_is_slow, carrying.over) == (2, 5, False, False)
     assert carrying.upstream is tunnel.near_upstream
     await fill(tunnel.server)
     assert carrying.client_is_slow  # the client takes no more
