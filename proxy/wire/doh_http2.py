@@ -15,7 +15,7 @@ from collections.abc import Generator, Iterator
 from h2.config import H2Configuration
 from h2.connection import H2Connection
 from h2.errors import ErrorCodes
-from h2.events import DataReceived, Event, ResponseReceived, StreamEnded, StreamReset
+from h2.events import DataReceived, Event, RemoteSettingsChanged, ResponseReceived, StreamEnded, StreamReset
 from h2.exceptions import ProtocolError
 from h2.settings import SettingCodes, Settings
 
@@ -27,6 +27,10 @@ from proxy.wire.reader import Reader
 
 STREAMS_LIMIT = 100
 """Queries under way at most; a server may allow fewer, but hardly does (RFC 9113 section 6.5.2)."""
+
+EARLY_LIMIT = 4
+"""Queries at most before the server's SETTINGS has come and says how many may be under way: both address families of
+two names. More could be refused."""
 
 OVERHEAD_LIMIT = 64 * 1024
 """Bytes at most, from one whole answer to the next, that are no part of an answer: headers, PING, SETTINGS, padding,
@@ -69,6 +73,7 @@ class DohHttp2:
             ("content-type", doh.MEDIA_TYPE),
         ]
         self._answers: dict[int, bytes] = {}  # stream → what has come of its answer
+        self._limit = EARLY_LIMIT
         self._overhead = 0
         self._is_broken = False
         self._reader = Reader()
@@ -86,13 +91,8 @@ class DohHttp2:
     @property
     def can_ask(self) -> bool:
         """Whether `ask` may be called."""
-        settings = self._http2.remote_settings
-        window = min(settings.initial_window_size, self._http2.outbound_flow_control_window)
-        return (
-            not self.is_ending
-            and len(self._answers) < min(STREAMS_LIMIT, settings.max_concurrent_streams)
-            and window >= _QUERY_LIMIT
-        )
+        window = min(self._http2.remote_settings.initial_window_size, self._http2.outbound_flow_control_window)
+        return not self.is_ending and len(self._answers) < self._limit and window >= _QUERY_LIMIT
 
     def ask(self, message: bytes) -> int:
         """Sends a query of at most 512 bytes. Returns its stream."""
@@ -150,6 +150,8 @@ class DohHttp2:
                         if event.stream_ended is None:
                             self._http2.reset_stream(stream, ErrorCodes.CANCEL)
                         yield Failed(stream, str(error))
+            case RemoteSettingsChanged():
+                self._limit = min(STREAMS_LIMIT, self._http2.remote_settings.max_concurrent_streams)
             case StreamEnded(stream_id=int(stream)) if stream in self._answers:
                 self._overhead = 0
                 yield Answered(stream, self._answers.pop(stream))

@@ -19,7 +19,7 @@ from proxy.model import Destination
 from proxy.model.errors import PeerError
 from proxy.wire import dns
 from proxy.wire.dns_url import DnsProtocol, SecureServer
-from proxy.wire.doh_http2 import OVERHEAD_LIMIT, STREAMS_LIMIT, Answered, DohHttp2, Failed
+from proxy.wire.doh_http2 import EARLY_LIMIT, OVERHEAD_LIMIT, STREAMS_LIMIT, Answered, DohHttp2, Failed
 from tests.support.feeding import bytewise
 
 SERVER = SecureServer(DnsProtocol.DOH, Destination("192.0.2.1", 443), "/q")
@@ -237,6 +237,16 @@ def test_the_server_may_limit_the_queries_under_way(settings: dict[SettingCodes 
         link.answer(streams[-1], b"answer")
         link.exchange()
         assert link.client.can_ask
+
+
+def test_few_queries_are_sent_before_the_server_has_said_how_many_it_allows() -> None:
+    link = Link({SettingCodes.MAX_CONCURRENT_STREAMS: EARLY_LIMIT + 1})
+    streams = []
+    for allowed in (EARLY_LIMIT, EARLY_LIMIT + 1):
+        while link.client.can_ask:
+            streams.append(link.client.ask(b"query"))
+        assert len(streams) == allowed
+        link.exchange()
 
 
 def test_no_query_is_sent_in_part() -> None:

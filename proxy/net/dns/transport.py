@@ -94,7 +94,8 @@ class DnsTransport(ABC):
         query = _PendingQuery(message)
         self._callers += 1
         try:
-            self._enqueue(query)
+            self._waiting.append(query)
+            self._assign()
             with deadline(self._timeout_s):
                 return await query.answer
         except TimeoutError:
@@ -103,9 +104,8 @@ class DnsTransport(ABC):
             self._callers -= 1
             query.answer.cancel()
 
-    def _enqueue(self, query: _PendingQuery) -> None:
-        """Queues a query for an idle connection, or for a new one."""
-        self._waiting.append(query)
+    def _assign(self) -> None:
+        """Gives what waits to an idle connection, or to a new one."""
         if self._idle:
             self._idle.pop().set()
         else:
@@ -147,7 +147,8 @@ class DnsTransport(ABC):
         # What still waits gets another connection, unless none can be opened.
         if failure is None:
             if (query := self._next_query()) is not None:
-                self._enqueue(query)
+                self._waiting.appendleft(query)
+                self._assign()
         elif not self._running:
             while (query := self._next_query()) is not None:
                 query.fail(failure)
@@ -199,14 +200,14 @@ class DnsTransport(ABC):
                 connection.add(query)
             has_received = connection.transfer()
             self._settle_failed(connection)
-            if connection.is_ending and notify in self._running:  # what waits, and what comes, gets another one
-                self._running.remove(notify)
-                if self._waiting:
-                    self._open_another()
             if connection.can_add:
                 self._idle.add(notify)
             else:
                 self._idle.discard(notify)
+            if connection.is_ending and notify in self._running:  # what waits, and what comes, gets another one
+                self._running.remove(notify)
+                if self._waiting:
+                    self._assign()
             if has_received or (was_idle and not connection.is_idle):
                 progress_at = loop.time()
             if has_received:
@@ -243,7 +244,7 @@ class DnsTransport(ABC):
                 if remaining <= 0:
                     return False
                 await notify.wait(remaining)
-                if notify not in self._idle:  # `_enqueue` chose this connection
+                if notify not in self._idle:  # `_assign` chose this connection
                     self._idle.add(notify)
             return True
         finally:

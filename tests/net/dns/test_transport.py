@@ -545,6 +545,38 @@ async def test_the_way_may_lead_through_a_relay(
         await cancel_all()
 
 
+NGINX = """
+daemon off; master_process off; pid nginx.pid; error_log stderr;
+events {{}}
+http {{
+    access_log off;
+    client_body_temp_path body; proxy_temp_path proxy; fastcgi_temp_path fastcgi; uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen 127.0.0.1:{port} ssl http2; http2_max_concurrent_streams 4; keepalive_requests 10;
+        ssl_certificate {chain}; ssl_certificate_key {key};
+        location / {{ default_type application/dns-message; return 200 answer; }}
+    }}
+}}
+"""
+
+
+@pytest.mark.needs("nginx")
+async def test_nginx_which_closes_after_ten_queries_answers_all(
+    home: None, to_relays: TcpDialer, tmp_path: Path
+) -> None:
+    chain, key = AUTHORITY.write_server(tmp_path, LOOPBACK)
+    port = free_port()
+    (tmp_path / "nginx.conf").write_text(NGINX.format(port=port, chain=chain, key=key))
+    command = (require("nginx"), "-p", str(tmp_path), "-c", "nginx.conf", "-e", "stderr")
+    async with running(*command, port=port, folder=tmp_path):
+        where = SecureServer(DnsProtocol.DOH, Destination(LOOPBACK, port), "/", ca=str(AUTHORITY.write(tmp_path)))
+        channel = make_transport(where, to_relays, timeout_s=10)
+        asking = [channel.exchange(dns.query(f"n{number}.test", RecordType.A)) for number in range(95)]
+        assert await asyncio.gather(*asking) == [b"answer"] * 95
+        await cancel_all()
+
+
 UNBOUND = """
 server:
     interface: 127.0.0.1@{port}
