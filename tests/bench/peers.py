@@ -344,6 +344,6 @@ PEERS = (
         needs=("stunnel",),
         note="Python: recv, sendall, a thread for each tunnel",
     ),
-    Peer("byway, log off", byway_with(log="off"), _ALL, Setting.LOG),
-    Peer("byway, log all", byway_with(log="all"), _ALL, Setting.LOG),
+    Peer("byway (log off)", byway_with(log="off"), _ALL, Setting.LOG),
+    Peer("byway (log all)", byway_with(log="all"), _ALL, Setting.LOG),
 )
