@@ -128,16 +128,14 @@ def _rules() -> list[Case]:
 
 
 def _relays() -> list[Case]:
-    found = []
-    for count in (0, 1, 2, 4, 8, 10):
-        found.append(_case("byway, none used", count, byway_with(relays=configured(count))))
-        if count:
-            by_first = byway_with(last="MATCH,RELAY", relays=configured(count))
-            found.append(_case("byway, the first used", count, by_first))
-        if 0 < count <= CHAIN_MAX:
-            found.append(_case("byway, a chain", count, byway_with(last="MATCH,RELAY", relays=chain(count))))
-        found.append(_case("sing-box, a chain", count, sing_box(hops=count)))
-    return found
+    counts = (0, 1, 2, 4, 8, 10)
+    used = "MATCH,RELAY"
+    return [
+        *(_case("byway, none used", n, byway_with(relays=configured(n))) for n in counts),
+        *(_case("byway, the first used", n, byway_with(last=used, relays=configured(n))) for n in counts if n),
+        *(_case("byway, a chain", n, byway_with(last=used, relays=chain(n))) for n in counts if 0 < n <= CHAIN_MAX),
+        *(_case("sing-box, a chain", n, sing_box(hops=n)) for n in counts),
+    ]
 
 
 def _case(line: str, x: int, prepare: Prepare) -> Case:

@@ -19,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 _TICKS_S = os.sysconf("SC_CLK_TCK")
+DESCRIPTORS = 65_536
 _LOOK_S = 0.002
 _READY_S = 120.0  # with a million rules, on a slow machine
 _SETTLE_S, _MOMENT_S = 2.0, 0.1
@@ -147,10 +148,16 @@ def busy_s() -> float:
     return (sum(fields[:8]) - fields[3] - fields[4]) / _TICKS_S  # without idle and iowait
 
 
-def allow_descriptors() -> None:
-    """As many as may be, for us and for what we start: proxies with thousands of tunnels."""
+def allow_descriptors() -> int:
+    """As many as may be, for us and for what we start. How many that is: 5,000 tunnels are 10,000 sockets, and as many
+    pipes again where a proxy splices."""
     _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if 0 <= hard < DESCRIPTORS:
+        with contextlib.suppress(ValueError, PermissionError):  # only root may
+            resource.setrlimit(resource.RLIMIT_NOFILE, (DESCRIPTORS, DESCRIPTORS))
+            return DESCRIPTORS
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard
 
 
 def _prepare() -> None:

@@ -211,7 +211,7 @@ def _squid(place: Place) -> Sequence[str]:
         f"coredump_dir {place.folder}\nshutdown_lifetime 0 seconds\nmax_filedescriptors 16000\n"
         "visible_hostname bench\npinger_enable off\nnetdb_filename none\n"
     )
-    return path_of("squid"), "-N", "-f", _written(place, "squid.conf", settings)
+    return path_of("squid"), "-N", "-d", "1", "-f", _written(place, "squid.conf", settings)
 
 
 def _haproxy(place: Place) -> Sequence[str]:

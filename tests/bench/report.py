@@ -24,7 +24,7 @@ class Row:
 
 def tables(rows: Sequence[Row], notes: Sequence[str]) -> str:
     """All tables that have a row. Peers stand in the order of `PEERS`; a number with (!) is of a run with failures."""
-    parts = [f"- {note}\n" for note in notes]
+    parts = [f"- {note}\n" for note in notes if note]
     for title, (setting, metrics) in TABLES.items():
         measured = [metric for metric in metrics if any(_of(rows, setting, metric.name))]
         if measured:

@@ -30,7 +30,7 @@ from pathlib import Path
 from tests.bench import curves, report
 from tests.bench.install import versions
 from tests.bench.load import ORIGIN_PORT, Bench, Load, Mode, bench
-from tests.bench.machine import Cores, NotStarted, Program, allow_descriptors, running
+from tests.bench.machine import DESCRIPTORS, Cores, NotStarted, Program, allow_descriptors, running
 from tests.bench.metrics import IDLE, METRICS, Metric, Quantity, measured_in, written
 from tests.bench.peers import KNOWN, PEERS, ROOT, Peer, Place, Setting, tls_relay
 from tests.bench.svg import draw
@@ -159,6 +159,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for peer in [peer for peer in wanted if peer.why_not()]:
         notes.append(f"{peer.name} is left out: {peer.why_not()}")
         del wanted[peer]
+    notes.append("; ".join(f"{peer.name}: {peer.note}" for peer in wanted if peer.note))
     print("\n".join(notes), flush=True)
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))  # so that everything is ended and tidied up
     try:
@@ -166,7 +167,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except OSError as error:
         print(f"This machine does not let us make a network of our own (unshare -Urnm): {error}", file=sys.stderr)
         return 1
-    allow_descriptors()
+    if (descriptors := allow_descriptors()) < DESCRIPTORS:
+        notes.append(f"only {descriptors:,} descriptors for each program: some proxies need more for 5,000 tunnels")
     with tempfile.TemporaryDirectory(prefix="byway-bench-", ignore_cleanup_errors=True) as name:
         folder = Path(name)
         folder.chmod(0o755)  # squid becomes another user

@@ -225,7 +225,8 @@ def may_become_root() -> bool:
 
 def move_into_own(files: Mapping[str, str]) -> None:
     """Moves this process, which must have one thread only, and all that it starts into a network of its own that has
-    loopback alone, and where these files are seen in place of those that are there. Raises OSError."""
+    loopback alone, with shared memory of its own, and where these files are seen in place of those that are there.
+    Raises OSError."""
     try:
         opened = _step_in()
     except PermissionError:
@@ -235,6 +236,7 @@ def move_into_own(files: Mapping[str, str]) -> None:
         for descriptor in opened:
             os.close(descriptor)
         _set_up_loopback()
+    _mount("none", "/dev/shm", "tmpfs", 0)
     for path, text in files.items():
         _put_file(path, text.encode())
 
