@@ -1,6 +1,6 @@
 """The client's side of one HTTP/2 connection (RFC 9113) that carries DNS over HTTPS: by h2, and without I/O.
 
-This module alone imports h2, which takes 50 ms, so it is imported once a server has chosen HTTP/2. h2 takes no frame
+This module alone imports h2, which takes 15 ms, so it is imported once a server has chosen HTTP/2. h2 takes no frame
 after a GOAWAY, although streams that it does not refuse go on (its issue 1181). So the frames are told apart here, and
 GOAWAY is handled here.
 
