@@ -12,9 +12,10 @@ import re
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from enum import StrEnum
 from functools import lru_cache
+from typing import NoReturn
 
 from proxy.config.suggestions import one_of, quoted, suggestion
-from proxy.model import Action, Destination
+from proxy.model import Action, Destination, literal
 from proxy.model.errors import ConfigError
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.match import DomainList, Index
@@ -32,6 +33,7 @@ REGEX_WORK_LIMIT = 1 << 20
 PROBLEMS_SHOWN = 50
 
 _COMMENT = re.compile(r"(?:^|\s)(?:#|//).*")
+_LEADING = re.compile(r"[*+]?\.")
 _OPTION = "INSPECT"
 
 
@@ -48,10 +50,11 @@ class RuleType(StrEnum):
     MATCH = "MATCH"
 
 
-_TYPE_ALIASES = {"IP-CIDR6": RuleType.IP_CIDR}
+_TYPES = {str(rule_type): rule_type for rule_type in RuleType} | {"IP-CIDR6": RuleType.IP_CIDR}
 _CLASH_TYPES = ("GEOIP", "GEOSITE", "PROCESS-NAME", "PROCESS-PATH", "RULE-SET", "SRC-IP-CIDR", "SRC-PORT", "IP-ASN")
 """Types of Clash that are not supported; the message names them."""
 
+_ACTIONS = {str(action): action for action in Action}
 _CLASH_ACTIONS = {"PROXY": Action.RELAY, "REJECT": Action.BLOCK, "DROP": Action.BLOCK, "DENY": Action.BLOCK}
 
 
@@ -184,14 +187,13 @@ def parse_action(text: str, *, relays: Collection[str] | None = None) -> tuple[A
 
     Raises ValueError with a sentence.
     """
-    word, colon, relay = (part.strip() for part in text.partition(":"))
-    try:
-        action = Action(word.upper())
-    except ValueError:
+    word, colon, relay = [part.strip() for part in text.partition(":")]
+    action = _ACTIONS.get(word.upper())
+    if action is None:
         equivalent = _CLASH_ACTIONS.get(word.upper())
         hint = f"; did you mean {equivalent}?" if equivalent else suggestion(word, list(Action))
         hint = hint or f"; it can be {one_of(list(Action))}"
-        raise ValueError(f"unknown action {quoted(word)}{hint}") from None
+        raise ValueError(f"unknown action {quoted(word)}{hint}")
     if not colon:
         return action, ""
     if action not in (Action.RELAY, Action.PREFER_RELAY):
@@ -208,9 +210,10 @@ def _lines(text: str) -> Iterator[tuple[int, str]]:
     """Yields number and content of each line that has more than a comment."""
     unified = text.removeprefix("\ufeff").replace("\r\n", "\n").replace("\r", "\n")
     for number, line in enumerate(unified.split("\n"), 1):
-        words = _COMMENT.sub("", line).strip() if len(line) <= LINE_LIMIT else line
-        if words:
-            yield number, words
+        if len(line) <= LINE_LIMIT:
+            line = (_COMMENT.sub("", line) if "#" in line or "//" in line else line).strip()
+        if line:
+            yield number, line
 
 
 def _parse_line(
@@ -225,8 +228,8 @@ def _parse_line(
     """Parses one line. Raises ValueError with a sentence, to which the caller adds the place."""
     if len(text) > LINE_LIMIT:
         raise ValueError(f"a rule can have at most {LINE_LIMIT} characters")
-    type_word, *words = (word.strip() for word in text.split(","))
-    rule_type = _rule_type(type_word)
+    type_word, *words = [word.strip() for word in text.split(",")]
+    rule_type = _TYPES.get(type_word.upper()) or _refuse_type(type_word)
     intercept = _take_option(words, rule_type)
     if rule_type is RuleType.IP_CIDR and words and words[-1].lower() == "no-resolve":
         words.pop()  # Clash's option; names are never resolved for matching here
@@ -247,15 +250,9 @@ def _form(rule_type: RuleType) -> str:
     return "MATCH,ACTION" if rule_type is RuleType.MATCH else f"{rule_type},value,ACTION"
 
 
-def _rule_type(word: str) -> RuleType:
-    upper = word.upper()
-    if upper in _TYPE_ALIASES:
-        return _TYPE_ALIASES[upper]
-    try:
-        return RuleType(upper)
-    except ValueError:
-        pass
-    if upper in _CLASH_TYPES:
+def _refuse_type(word: str) -> NoReturn:
+    """Raises ValueError with a sentence about an unknown type."""
+    if word.upper() in _CLASH_TYPES:
         raise ValueError(f"rule type {quoted(word)} is not supported; remove the line or put its domains in a LIST")
     raise ValueError(f"unknown rule type {quoted(word)}{suggestion(word, list(RuleType))}")
 
@@ -274,7 +271,7 @@ def _take_option(words: list[str], rule_type: RuleType) -> bool:
 
 
 def _is_action(word: str) -> bool:
-    return word.partition(":")[0].strip().upper() in set(Action)
+    return word.partition(":")[0].strip().upper() in _ACTIONS
 
 
 def _value(rule_type: RuleType, text: str, lists: Mapping[str, DomainList], patterns: _PatternBudget) -> str:
@@ -303,22 +300,22 @@ def _value(rule_type: RuleType, text: str, lists: Mapping[str, DomainList], patt
 
 
 def _host(text: str) -> str:
-    bare = re.sub(r"^(?:[*+]?\.)", "", text)
-    if bare != text:
+    if leading := _LEADING.match(text):
+        bare = text[leading.end() :]
         raise ValueError(
             f"{quoted(text)} is more than one host; for a domain and its subdomains write DOMAIN-SUFFIX,{bare}"
         )
-    if "://" in text or "/" in text:
+    if "/" in text:
         raise ValueError(f"{quoted(text)} is a URL; a rule takes the host name only")
     return hostnames.host(text)
 
 
 def _suffix(text: str) -> str:
-    bare = re.sub(r"^(?:[*+]?\.)", "", text)
-    if bare != text:
+    if leading := _LEADING.match(text):
+        bare = text[leading.end() :]
         raise ValueError(f"{quoted(text)} needs no dot or star; DOMAIN-SUFFIX,{bare} includes its subdomains")
     host = _host(text)
-    if Destination(host, 1).address is not None:
+    if literal(host) is not None:
         raise ValueError(f"{quoted(text)} is an address; write IP-CIDR,{host}/{128 if ':' in host else 32}")
     return host
 

@@ -27,6 +27,7 @@ from proxy.routing.rules import (
     parse_rules,
 )
 from proxy.wire import hostnames as names
+from tests.support.calls import counting
 
 LISTS = {"press": DomainList(DomainSet.of({"news.example", "203.0.113.9"}))}
 
@@ -402,3 +403,16 @@ def test_a_list_that_no_rule_uses_names_what_is_likely_blocked() -> None:
     assert not rules.is_listed("ads.example")  # the rule says what that list is for
     assert not rules.is_listed("example")
     assert not Rules().is_listed("news.example")
+
+
+def test_a_usual_rule_is_read_with_few_calls() -> None:
+    count = 1000
+    text = "".join(f"DOMAIN-SUFFIX,site{number}.example,RELAY:tor\n" for number in range(count))
+    with counting() as calls:
+        assert len(parse_rules(text, source="rules.txt", relays=RELAYS)) == count
+    assert calls.total() < 13 * count, calls
+
+
+def test_a_line_that_is_too_long_is_told_even_when_it_holds_little() -> None:
+    with pytest.raises(ConfigError, match="r:2: a rule can have at most 2048 characters"):
+        parse_rules("MATCH,AUTO\n" + " " * 3000, source="r")
