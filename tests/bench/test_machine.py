@@ -25,9 +25,9 @@ while True: server.accept()
 
 def _said(path: Path) -> list[int]:
     """What the program printed, once it has."""
-    while not (words := path.read_text().split()):
+    while not (text := path.read_text()).endswith("\n"):
         os.sched_yield()
-    return [int(word) for word in words]
+    return [int(word) for word in text.split()]
 
 
 def _runs(pid: int) -> bool:
