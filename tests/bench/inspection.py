@@ -26,12 +26,12 @@ from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from tests.bench import machine
 from tests.support.authority import Authority
 
 _FORK = multiprocessing.get_context("fork")
 _BODY = bytes(1024)
 _PIECE = bytes(256 * 1024)
-_HZ = os.sysconf("SC_CLK_TCK")
 _READY_S = 30.0
 
 
@@ -44,8 +44,7 @@ class Proxy:
     pid: int
 
     def cpu_s(self) -> float:
-        fields = Path(f"/proc/{self.pid}/stat").read_text().rpartition(")")[2].split()
-        return (int(fields[11]) + int(fields[12])) / _HZ
+        return machine.cpu_s(self.pid)
 
     def most_mb(self) -> float:
         """The most that was ever resident."""

@@ -96,7 +96,7 @@ class Program:
 
     def cpu_s(self) -> float:
         """User and system time so far, of processes that ended too."""
-        return sum(sum(map(int, fields[11:15])) for fields in map(_stat, self._tree()) if fields) / _TICKS_S
+        return sum(map(cpu_s, self._tree()))
 
     def settle(self) -> None:
         """Waits until it has done what was left to do: until it used no CPU time for a moment."""
@@ -109,7 +109,7 @@ class Program:
 
     def pss_mib(self) -> float:
         """Memory, shared pages in proportion. Sockets' and pipes' buffers are the kernel's and not in it."""
-        return sum(map(_pss_kib, self._tree())) / 1024
+        return sum(map(pss_kib, self._tree())) / 1024
 
     def _tree(self) -> list[int]:
         children: dict[int, list[int]] = {}
@@ -140,6 +140,20 @@ def running(
         yield program
     finally:
         program.stop()
+
+
+def cpu_s(pid: int) -> float:
+    """User and system time of a process so far, with that of children it has waited for; 0 when it has ended."""
+    return sum(map(int, _stat(pid)[11:15])) / _TICKS_S
+
+
+def pss_kib(pid: int) -> int:
+    """Memory of a process, shared pages in proportion; 0 when it has ended or is another user's."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except (FileNotFoundError, ProcessLookupError, PermissionError):
+        return 0
+    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))
 
 
 def busy_s() -> float:
@@ -178,11 +192,3 @@ def _stat(pid: int) -> list[str]:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     except (FileNotFoundError, ProcessLookupError):
         return []
-
-
-def _pss_kib(pid: int) -> int:
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except (FileNotFoundError, ProcessLookupError, PermissionError):  # ended, or another user's
-        return 0
-    return sum(int(line.split()[1]) for line in lines if line.startswith("Pss:"))

@@ -18,12 +18,12 @@ import socket
 import subprocess
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 from proxy.net.poller import make_poller
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
 from proxy.net.tunnel.pump import Pump, TunnelResult
+from tests.bench import machine
 
 KINDS = ("pump", "copy", "streams")
 _BACKLOG = 1024
@@ -36,19 +36,15 @@ class Relay:
         assert process.stdout is not None
         self.kind = kind
         self.port = int(process.stdout.readline())
-        self._proc = Path("/proc") / str(process.pid)
+        self._pid = process.pid
 
     def cpu_s(self) -> float:
         """User and system time so far."""
-        after_name = (self._proc / "stat").read_text().rpartition(")")[2].split()
-        return (int(after_name[11]) + int(after_name[12])) / os.sysconf("SC_CLK_TCK")
+        return machine.cpu_s(self._pid)
 
     def pss_kib(self) -> int:
         """Memory, shared pages in proportion. Sockets' and pipes' buffers are the kernel's and not in it."""
-        for line in (self._proc / "smaps_rollup").read_text().splitlines():
-            if line.startswith("Pss:"):
-                return int(line.split()[1])
-        raise LookupError("no Pss in smaps_rollup")
+        return machine.pss_kib(self._pid)
 
 
 @contextlib.contextmanager

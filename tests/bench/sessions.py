@@ -10,18 +10,17 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import os
 import random
 import statistics
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
 
+from tests.bench.machine import cpu_s
 from tests.support.byway import Byway
 
 _QUESTION = b"GET / HTTP/1.1\r\nHost: site.test\r\n\r\n"
 _ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 1024\r\n\r\n" + bytes(1024)
-_TICKS_S = os.sysconf("SC_CLK_TCK")
 
 ADDONS = {
     "none": "",
@@ -51,11 +50,6 @@ async def _ask(proxy: tuple[str, int], port: int, until: float) -> int:
     return whole
 
 
-def _cpu_s(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS_S
-
-
 async def _measure(addon: str, old: str, seconds: float, clients: int) -> float:
     """µs of Byway's CPU for each tunnel."""
     environment: Mapping[str, str] = {"PYTHONPATH": old} if old else {}
@@ -67,10 +61,10 @@ async def _measure(addon: str, old: str, seconds: float, clients: int) -> float:
         async with await asyncio.start_server(_answer, "127.0.0.1", 0, backlog=1024) as server, byway:
             port = server.sockets[0].getsockname()[1]
             await _ask(byway.proxy, port, asyncio.get_running_loop().time() + 0.5)  # the first of everything
-            before = _cpu_s(byway.pid)
+            before = cpu_s(byway.pid)
             until = asyncio.get_running_loop().time() + seconds
             done = sum(await asyncio.gather(*(_ask(byway.proxy, port, until) for _ in range(clients))))
-            return 1e6 * (_cpu_s(byway.pid) - before) / max(1, done)
+            return 1e6 * (cpu_s(byway.pid) - before) / max(1, done)
 
 
 def main() -> None:
