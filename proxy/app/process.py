@@ -8,23 +8,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import gc
 import json
 import logging
 import os
 import signal
 import sys
+import time
+from collections.abc import Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
-
-from filelock import FileLock, Timeout
 
 from proxy.app.app import App, RunOptions
 from proxy.app.freed_memory import return_large_blocks
 from proxy.config.load import Loaded, load
 from proxy.config.paths import NotWritable, Paths, check_room, private_folder
-from proxy.model.errors import BywayError, ConfigError
+from proxy.model.errors import BywayError, ConfigError, reason_of
 from proxy.net.tasks import spawn
 
 log = logging.getLogger("proxy")
@@ -37,7 +39,7 @@ def run(options: RunOptions) -> int:
         paths = Paths.locate(os.environ, config=options.config, state=options.state)
         loaded = load(paths.config_to_read, env=os.environ, flags=options.flags)
         options, paths = _with_room(options, paths)
-        with FileLock(paths.lock_file, timeout=0, mode=0o600):
+        with _alone(paths):
             return_large_blocks()
             return asyncio.run(_live(options, paths, loaded))
     except ConfigError as error:
@@ -47,9 +49,39 @@ def run(options: RunOptions) -> int:
     except BywayError as error:
         log.error("%s", error)
         return 1
-    except Timeout:
-        log.error("%s", _locked(paths))
-        return 1
+
+
+@contextlib.contextmanager
+def _alone(paths: Paths) -> Iterator[None]:
+    """Holds the lock of the state folder. The kernel lets go of it however the process ends. Raises BywayError when
+    another Byway has it."""
+    try:
+        descriptor = os.open(paths.lock_file, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        raise BywayError(f"{paths.lock_file} cannot be opened: {reason_of(error)}") from None
+    try:
+        _lock(descriptor)
+    except OSError as error:
+        os.close(descriptor)
+        if error.errno in (errno.EAGAIN, errno.EACCES):
+            raise BywayError(_locked(paths)) from None
+        raise BywayError(f"{paths.lock_file} cannot be locked: {reason_of(error)}") from None
+    try:
+        yield
+    finally:
+        os.close(descriptor)
+
+
+if sys.platform == "win32":
+    import msvcrt
+
+    def _lock(descriptor: int) -> None:
+        msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
+else:
+    import fcntl
+
+    def _lock(descriptor: int) -> None:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
@@ -65,7 +97,11 @@ def _with_room(options: RunOptions, paths: Paths) -> tuple[RunOptions, Paths]:
 
 
 async def _live(options: RunOptions, paths: Paths, loaded: Loaded) -> int:
-    asyncio.get_running_loop().set_exception_handler(_log_fault)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_log_fault)
+    # asyncio calls both dozens of times for each connection. These do the same, and are no functions of Python.
+    loop.time = time.monotonic  # type: ignore[method-assign]
+    loop.get_debug = partial(bool, loop.get_debug())  # type: ignore[method-assign]
     app = App(options, paths, loaded)
     stop = asyncio.Event()
     hurry = asyncio.Event()
