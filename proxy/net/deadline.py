@@ -11,6 +11,8 @@ from __future__ import annotations
 import asyncio
 from types import TracebackType
 
+from proxy.net.timers import Timer, call_at, cancel
+
 PASSES = 16
 """Of the loop, from a deadline that falls due to the cancellation. The longest way from a socket takes eight: a lookup
 that polls again itself, a queue, the task that judges the answer, its future, the shield, the task that asked."""
@@ -24,12 +26,12 @@ class Deadline:
     """Limits one block of a task: `with deadline(5):`. Raises TimeoutError out of the block, as asyncio.Timeout does.
     Deadlines nest, and a cancellation that comes from elsewhere stays a cancellation."""
 
-    __slots__ = ("_cancelling", "_is_over", "_loop", "_task", "_timer", "_when")
+    __slots__ = ("_cancelling", "_is_over", "_task", "_timer", "_when")
 
     def __init__(self, when: float | None) -> None:
         """`when` is by the loop's clock; None: never."""
         self._when = when
-        self._timer: asyncio.Handle | None = None
+        self._timer: Timer | None = None
         self._is_over = False
 
     def __enter__(self) -> Deadline:
@@ -37,15 +39,15 @@ class Deadline:
         assert task is not None, "a deadline is for the block of a task"
         self._task = task
         self._cancelling = task.cancelling()
-        self._loop = asyncio.get_running_loop()
-        self.reschedule(self._when)
+        if self._when is not None:
+            self._timer = call_at(self._when, self._due, passes=PASSES)
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, _traceback: TracebackType | None
     ) -> None:
         if self._timer is not None:
-            self._timer.cancel()
+            cancel(self._timer)
             self._timer = None
         if self._is_over and self._task.uncancel() <= self._cancelling and kind is asyncio.CancelledError:
             raise TimeoutError from error
@@ -53,13 +55,10 @@ class Deadline:
     def reschedule(self, when: float | None) -> None:
         """Moves the deadline. Without effect once it has fired."""
         if self._timer is not None:
-            self._timer.cancel()
-        self._timer = None if when is None or self._is_over else self._loop.call_at(when, self._due, PASSES)
+            cancel(self._timer)
+        self._timer = None if when is None or self._is_over else call_at(when, self._due, passes=PASSES)
 
-    def _due(self, passes: int) -> None:
-        if passes:
-            self._timer = self._loop.call_soon(self._due, passes - 1)
-            return
+    def _due(self) -> None:
         self._timer = None
         self._is_over = True
         self._task.cancel()

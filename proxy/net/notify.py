@@ -7,19 +7,24 @@ neither counted nor says what happened, so that none is missed and many at once 
 from __future__ import annotations
 
 import asyncio
+import math
 
 from proxy.net.deadline import POLLS
+from proxy.net.timers import Timer, call_at, cancel
 
 
 class Notify:
-    """Set by any source of events; one coroutine waits for it."""
+    """Set by any source of events; one coroutine waits for it. Who waited with a timeout closes it in the end."""
 
-    __slots__ = ("_is_set", "_timer", "_waiter")
+    __slots__ = ("_is_set", "_timer", "_waiter", "_waits_until")
 
     def __init__(self) -> None:
         self._is_set = False
         self._waiter: asyncio.Future[None] | None = None
-        self._timer: asyncio.Handle | None = None
+        self._waits_until = math.inf
+        # One timer serves many waits: it is left as it is when a wait ends, and moved when it fires too early. Most
+        # waits end long before their timeout.
+        self._timer: Timer | None = None
 
     def set(self) -> None:
         self._is_set = True
@@ -31,20 +36,31 @@ class Notify:
         more before a timeout, so that on a late loop the caller still decides by what came in time."""
         if not self._is_set:
             loop = asyncio.get_running_loop()
-            self._waiter = loop.create_future()
-            if timeout_s is not None:
-                self._timer = loop.call_later(max(0.0, timeout_s), self._time_is_over, POLLS)
+            self._waiter = asyncio.Future(loop=loop)  # as create_future(), in C
+            if timeout_s is None:
+                self._waits_until = math.inf
+            else:
+                self._waits_until = loop.time() + timeout_s
+                if self._timer is None or self._waits_until < self._timer[0]:
+                    self.close()
+                    self._timer = call_at(self._waits_until, self._timer_fired, passes=POLLS)
             try:
                 await self._waiter
             finally:
                 self._waiter = None
-                if self._timer is not None:
-                    self._timer.cancel()
-                    self._timer = None
         self._is_set = False
 
-    def _time_is_over(self, passes: int) -> None:
-        if passes:
-            self._timer = asyncio.get_running_loop().call_soon(self._time_is_over, passes - 1)
-        else:
+    def close(self) -> None:
+        """Cancels the timer. The next wait may make another one."""
+        if self._timer is not None:
+            cancel(self._timer)
+            self._timer = None
+
+    def _timer_fired(self) -> None:
+        self._timer = None
+        if self._waiter is None or self._waits_until == math.inf:
+            return
+        if asyncio.get_running_loop().time() >= self._waits_until:
             self.set()
+        else:  # it was for an earlier wait
+            self._timer = call_at(self._waits_until, self._timer_fired, passes=POLLS)

@@ -1,0 +1,95 @@
+"""Timers for code that sets one for each connection and nearly always cancels it.
+
+The earliest of them is one timer of the loop. The others wait in a heap of lists, which is ordered without a call of
+Python; a timer of asyncio takes about ten such calls. A cancelled timer stays in the heap until its time, or until the
+heap has doubled.
+
+A timer that is due lets the loop go through a few passes before it calls: see `deadline`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+import math
+from collections.abc import Callable
+from itertools import count
+from typing import Any
+
+Timer = list[Any]
+"""[when, number, callback, passes]: made by `call_at`, for `cancel` alone. Numbers grow, so that timers of one time are
+due in the order of their making. `callback` is None in one that is cancelled or was called; `passes` are left."""
+
+_REBUILT_MIN = 512
+"""A heap with fewer timers is left as it is."""
+
+
+class _Timers:
+    """The timers of one loop."""
+
+    __slots__ = ("_handle", "armed_for", "heap", "loop", "number", "rebuilt_at")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.loop = loop
+        self.heap: list[Timer] = []
+        self.number = count()
+        self.rebuilt_at = _REBUILT_MIN  # timers in the heap, when those that are cancelled are removed
+        self.armed_for = math.inf  # the time of the loop's timer
+        self._handle: asyncio.TimerHandle | None = None
+
+    def arm(self, when: float) -> None:
+        """Sets the timer of the loop."""
+        if self._handle is not None:
+            self._handle.cancel()
+        self.armed_for = when
+        self._handle = self.loop.call_at(when, self._run_due)
+
+    def remove_cancelled(self) -> None:
+        self.heap = [timer for timer in self.heap if timer[2] is not None]
+        heapq.heapify(self.heap)
+        self.rebuilt_at = max(_REBUILT_MIN, 2 * len(self.heap))
+
+    def _run_due(self) -> None:
+        self._handle, self.armed_for = None, math.inf
+        now = self.loop.time()
+        while self.heap and self.heap[0][0] <= now:
+            self.loop.call_soon(self._pass, heapq.heappop(self.heap))
+        if self.heap:
+            self.arm(self.heap[0][0])
+
+    def _pass(self, timer: Timer) -> None:
+        """Calls a timer that is due, when no pass is left."""
+        _, _, callback, passes = timer
+        if callback is None:
+            return
+        if passes:
+            timer[3] -= 1
+            self.loop.call_soon(self._pass, timer)
+        else:
+            timer[2] = None
+            callback()
+
+
+_latest: _Timers | None = None
+"""Those of the loop that asked last: a process has one loop, but for tests."""
+
+
+def call_at(when: float, callback: Callable[[], object], *, passes: int = 0) -> Timer:
+    """Calls `callback` at `when`, by the clock of the running loop, after that many passes of the loop. An exception
+    goes to the loop's exception handler."""
+    global _latest
+    timers, loop = _latest, asyncio.get_running_loop()
+    if timers is None or timers.loop is not loop:
+        timers = _latest = _Timers(loop)
+    timer = [when, next(timers.number), callback, passes]
+    heapq.heappush(timers.heap, timer)
+    if when < timers.armed_for:
+        timers.arm(when)
+    if len(timers.heap) >= timers.rebuilt_at:
+        timers.remove_cancelled()
+    return timer
+
+
+def cancel(timer: Timer) -> None:
+    """The callback will not be called. Harmless when repeated, and after the call."""
+    timer[2] = None
