@@ -27,6 +27,16 @@ class LogPrivacy:
         """Whether `[log] never` names the host."""
         return self._never is not None and self._never.match(host) is not None
 
+    def only_counts(self, outcome: Outcome) -> bool:
+        """Whether a connection is only added to the hourly sums, as most are by default: direct alone was tried, and
+        delivered."""
+        return (
+            self._hosts == "decisions"
+            and len(outcome.attempts) == 1
+            and outcome.request.inbound is not Inbound.RETEST
+            and not needed_a_decision(outcome)
+        )
+
     def may_count(self, outcome: Outcome) -> bool:
         """Whether a connection is added to the hourly sums. Byway's own re-tests are no visits and are not."""
         return self._hosts != "off" and outcome.request.inbound is not Inbound.RETEST
@@ -53,13 +63,9 @@ def is_storable(change: Change) -> bool:
 def needed_a_decision(outcome: Outcome) -> bool:
     """Whether something failed, a relay was used, or a rule or an addon decided otherwise than AUTO. Such connections
     are logged by name with `hosts = "decisions"`."""
-    winner = outcome.winner
-    return (
-        winner is None
-        or outcome.plan.action is not Action.AUTO
-        or outcome.plan.intercept
-        or outcome.plan.before is not None
-        or not winner.is_direct
-        or bool(winner.wrap)
-        or not all(attempt.stage is Stage.DONE for attempt in outcome.attempts)
-    )
+    winner, plan = outcome.winner, outcome.plan
+    if winner is None or winner.relays or winner.wrap:
+        return True
+    if plan.action is not Action.AUTO or plan.intercept or plan.before is not None:
+        return True
+    return [attempt.stage for attempt in outcome.attempts] != [Stage.DONE] * len(outcome.attempts)

@@ -90,6 +90,17 @@ def from_text(value: object) -> str:
 
 
 @dataclass(slots=True)
+class DirectSums:
+    """Connections that direct delivered at once, in one hour on one network."""
+
+    hour: int
+    network: NetworkId
+    connections: int = 0
+    bytes_up: int = 0
+    bytes_down: int = 0
+
+
+@dataclass(slots=True)
 class Batch:
     """Rows to write in one transaction."""
 
@@ -149,6 +160,13 @@ class Batch:
                 tally[0] += delivered
                 tally[1] += failed
                 tally[2] += attempt.elapsed if delivered else 0.0
+
+    def add_direct(self, sums: DirectSums) -> None:
+        """Adds the sums of connections that direct delivered."""
+        counts = self.routes.setdefault((sums.hour, sums.network, "direct"), [0, 0, 0, 0])
+        counts[0] += sums.connections
+        counts[2] += sums.bytes_up
+        counts[3] += sums.bytes_down
 
     def add_change(self, change: Change, *, in_ledger: bool, stored: bool) -> None:
         """Adds a change to the ledger (`in_ledger`) and its belief to the stored ones (`stored`)."""

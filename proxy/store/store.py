@@ -24,7 +24,7 @@ from proxy.store.database import LogDatabase, Query
 from proxy.store.file import check_layout, transaction, truncate_wal
 from proxy.store.privacy import LogPrivacy, is_storable
 from proxy.store.retention import SteadyClock, keep_newest, remove_old
-from proxy.store.rows import Batch, Document
+from proxy.store.rows import HOUR_S, Batch, DirectSums, Document
 from proxy.store.state_copy import StateCopy
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class _Overridden(NamedTuple):
     override: Override | None
 
 
-_Item = _Recorded | Change | _Overridden
+_Item = _Recorded | DirectSums | Change | _Overridden
 
 
 class Store:
@@ -81,8 +81,12 @@ class Store:
         self._path = path
         self._queue: deque[_Item] = deque()
         self._unwritten: list[_Item] = []  # taken from the queue and not on disk yet
+        self._sums: dict[tuple[int, NetworkId], DirectSums] = {}  # both threads change it, so under a lock
+        self._sums_lock = threading.Lock()
+        self._is_awake = False  # the thread will look at the queue again
         self._wake = threading.Event()
         self._closing = threading.Event()
+        self._is_closing = False
         self._written = threading.Condition()
         self._thread: threading.Thread | None = None
         self._state = StateCopy()
@@ -117,8 +121,9 @@ class Store:
 
     def close(self) -> None:
         """Writes what waits, and ends; after at most five seconds it leaves a disk that does not answer."""
+        self._is_closing = True
         self._closing.set()
-        self._wake.set()
+        self._wake_up()
         if self._thread is not None:
             self._thread.join(CLOSE_S)
             if self._thread.is_alive():
@@ -128,12 +133,22 @@ class Store:
 
     def record(self, outcome: Outcome, *, network: NetworkId) -> None:
         """Queues the outcome of a connection to be stored, as far as `[log] hosts` allows."""
-        if len(self._queue) >= QUEUE_ROWS or self._closing.is_set():
+        if self._is_closing or len(self._queue) >= QUEUE_ROWS:
             self._overflowed += 1
             return
-        self._queue.append(_Recorded(outcome, network))
-        if not self._wake.is_set():
-            self._wake.set()
+        if self._privacy.only_counts(outcome):
+            hour = int(outcome.at) // HOUR_S * HOUR_S
+            with self._sums_lock:
+                sums = self._sums.get((hour, network))
+                if sums is None:
+                    sums = self._sums[hour, network] = DirectSums(hour, network)
+                sums.connections += 1
+                sums.bytes_up += outcome.bytes_up
+                sums.bytes_down += outcome.bytes_down
+        else:
+            self._queue.append(_Recorded(outcome, network))
+        if not self._is_awake:
+            self._wake_up()
 
     def believe(self, changes: Sequence[Change]) -> None:
         """Queues changes of belief. One whose state stays the same is stored but does not enter the ledger."""
@@ -149,10 +164,14 @@ class Store:
         self._append(_Overridden(host, None))
 
     def _append(self, item: _Item) -> None:
-        if len(self._queue) >= 2 * QUEUE_ROWS or self._closing.is_set():
+        if self._is_closing or len(self._queue) >= 2 * QUEUE_ROWS:
             self._overflowed += 1
             return
         self._queue.append(item)
+        self._wake_up()
+
+    def _wake_up(self) -> None:
+        self._is_awake = True
         self._wake.set()
 
     @property
@@ -163,7 +182,7 @@ class Store:
     @property
     def waiting_rows(self) -> int:
         """Number of entries that are not on disk yet."""
-        return len(self._queue) + len(self._unwritten)
+        return len(self._queue) + len(self._sums) + len(self._unwritten)
 
     @property
     def trouble(self) -> str:
@@ -177,7 +196,7 @@ class Store:
 
     def flush(self, timeout_s: float = CLOSE_S) -> bool:
         """Waits until all that was recorded before is on disk; False after `timeout_s`."""
-        self._wake.set()
+        self._wake_up()
         with self._written:
             return self._written.wait_for(lambda: not self.waiting_rows, timeout_s)
 
@@ -220,6 +239,7 @@ class Store:
             self._wake.wait(0.0 if has_more_to_remove else due_s)
             self._closing.wait(BATCH_S)
             self._wake.clear()
+            self._is_awake = False  # before the queue is read, so that what comes after this wakes the thread again
             if not self._write_waiting():
                 self._closing.wait(RETRY_S)
                 continue
@@ -229,12 +249,16 @@ class Store:
 
     def _write_waiting(self) -> bool:
         """Writes all queued entries; False when the file cannot be written now."""
-        while self._queue or self._unwritten:
+        while self._queue or self._sums or self._unwritten:
+            if len(self._unwritten) < BATCH_ROWS:
+                with self._sums_lock:
+                    self._unwritten += self._sums.values()
+                    self._sums = {}
             while self._queue and len(self._unwritten) < BATCH_ROWS:
                 self._unwritten.append(self._queue[0])  # before popleft, so that waiting_rows never misses it
                 self._queue.popleft()
             if not self._run_on_file(self._write_batch):
-                self._wake.set()
+                self._wake_up()
                 return False
             self._unwritten = []
             with self._written:
@@ -271,6 +295,7 @@ class Store:
         if not self._write_waiting():
             self._discarded += self.waiting_rows
             self._queue.clear()
+            self._sums.clear()
             self._unwritten = []
         if self._run_on_file(truncate_wal):
             self._database.verify()
@@ -315,6 +340,8 @@ class Store:
         for item in items:
             if isinstance(item, _Overridden):
                 batch.overrides[item.host] = item.override
+            elif isinstance(item, DirectSums):
+                batch.add_direct(item)
             elif isinstance(item, Change):
                 if privacy.may_list(item):
                     batch.add_change(item, in_ledger=item.before is not item.after, stored=is_storable(item))
