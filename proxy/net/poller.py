@@ -34,11 +34,17 @@ class Watched(Protocol):
 class Poller(Protocol):
     """Calls the owners of sockets when they may try again. Belongs to one loop and one thread."""
 
+    edge_triggered: bool
+    """An edge comes by itself: `want_read` and `want_write` need not be called."""
+
     def register(self, watched: Watched) -> None:
         """Watches its socket until `unregister`. Raises OSError when the kernel refuses."""
 
     def unregister(self, watched: Watched) -> None:
-        """Stops watching. Must be called before the socket is closed or detached."""
+        """Stops watching. Must be called before the socket is detached."""
+
+    def forget(self, watched: Watched) -> None:
+        """As `unregister`, for a socket that is closed right after."""
 
     def want_read(self, watched: Watched) -> None:
         """Called when a read would have blocked."""
@@ -51,6 +57,8 @@ class Poller(Protocol):
 
 class EpollPoller:
     """The Linux poller."""
+
+    edge_triggered = True
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -68,6 +76,9 @@ class EpollPoller:
         if self._watched.pop(fd, None) is not None:
             self._epoll.unregister(fd)
 
+    def forget(self, watched: Watched) -> None:
+        self._watched.pop(watched.fileno(), None)  # the kernel takes a closed socket out of its set
+
     def want_read(self, watched: Watched) -> None:
         """Does nothing: an edge will come."""
 
@@ -81,14 +92,20 @@ class EpollPoller:
             self._epoll.close()
 
     def _dispatch(self) -> None:
+        watched_by = self._watched.get
         for fd, mask in self._epoll.poll(0, _BATCH):
-            watched = self._watched.get(fd)
+            watched = watched_by(fd)
             if watched is not None:
-                _notify(self._loop, watched, mask | READABLE if mask & (PEER_SHUT | URGENT) else mask)
+                try:
+                    watched.ready(mask | READABLE if mask & (PEER_SHUT | URGENT) else mask)
+                except Exception as error:
+                    _report(self._loop, watched, error)
 
 
 class LoopPoller:
     """The same from add_reader and add_writer: for kqueue and select platforms."""
+
+    edge_triggered = False
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
         self._loop = loop
@@ -104,6 +121,9 @@ class LoopPoller:
         if self._watched.pop(fd, None) is not None:
             self._loop.remove_reader(fd)
             self._loop.remove_writer(fd)
+
+    def forget(self, watched: Watched) -> None:
+        self.unregister(watched)
 
     def want_read(self, watched: Watched) -> None:
         fd = watched.fileno()
@@ -134,11 +154,15 @@ class LoopPoller:
 
 
 def _notify(loop: asyncio.AbstractEventLoop, watched: Watched, mask: int) -> None:
-    """Calls the owner. An exception in one must not cost the others their edges, which do not come twice."""
     try:
         watched.ready(mask)
     except Exception as error:
-        loop.call_exception_handler({"message": f"a fault in {watched!r}", "exception": error})
+        _report(loop, watched, error)
+
+
+def _report(loop: asyncio.AbstractEventLoop, watched: Watched, error: Exception) -> None:
+    """Reports a fault of one owner. It must not cost the others their edges, which do not come twice."""
+    loop.call_exception_handler({"message": f"a fault in {watched!r}", "exception": error})
 
 
 def make_poller(loop: asyncio.AbstractEventLoop) -> Poller:

@@ -36,7 +36,7 @@ _LINGER_0 = struct.pack("ii", 1, 0)  # struct linger: on, 0 s
 class Stream(ABC):
     """See the module's docstring. All calls may raise OSError (ConnectionError for what the peer did)."""
 
-    __slots__ = ("_receiver", "_sender", "notify", "peer", "syn_at")
+    __slots__ = ("_receiver", "_sender", "drained", "notify", "peer", "syn_at")
 
     def __init__(self, peer: str) -> None:
         self.peer = peer
@@ -45,6 +45,8 @@ class Stream(ABC):
         """Called whenever a `_nowait` call may return more than before. Must not raise."""
         self.syn_at = 0.0
         """When it began to connect, by the loop's clock; 0: not known."""
+        self.drained = False
+        """A `receive_nowait` would return None: it need not be called before `notify` is."""
         self._receiver: asyncio.Future[None] | None = None
         self._sender: asyncio.Future[None] | None = None
 
@@ -102,7 +104,7 @@ class Stream(ABC):
 
     async def _receivable(self) -> None:
         """Waits until a receive may succeed."""
-        self._receiver = asyncio.get_running_loop().create_future()
+        self._receiver = asyncio.Future(loop=asyncio.get_running_loop())
         try:
             await self._receiver
         finally:
@@ -110,7 +112,7 @@ class Stream(ABC):
 
     async def _sendable(self) -> None:
         """Waits until a send may succeed."""
-        self._sender = asyncio.get_running_loop().create_future()
+        self._sender = asyncio.Future(loop=asyncio.get_running_loop())
         try:
             await self._sender
         finally:
@@ -135,37 +137,48 @@ class Stream(ABC):
 class SocketStream(Stream):
     """A plain TCP (or Unix) socket, registered with the poller for its whole life."""
 
-    __slots__ = ("_drained", "_ending", "_eof_sent", "_poller", "_sock")
+    __slots__ = (
+        "_armed_by_poller", "_edges", "_ending", "_eof_sent", "_finished", "_poller", "_sock", "fileno",
+        "lowest_socket", "plain_socket",
+    )  # fmt: skip
+
+    # Every connection reads them many times, so they are attributes and no properties.
+    plain_socket: socket.socket | None
+    lowest_socket: socket.socket
+    fileno: Callable[[], int]
 
     def __init__(self, sock: socket.socket, poller: Poller, peer: str) -> None:
         super().__init__(peer)
         self._sock = sock
+        self.plain_socket = sock
+        self.lowest_socket = sock
+        self.fileno = sock.fileno
         self._poller = poller
+        self._armed_by_poller = poller.edge_triggered
+        self._edges = 0  # all that came
         self._eof_sent = False
-        self._drained = False
         self._ending = False
+        self._finished = False  # EOF is next
         poller.register(self)
 
-    def fileno(self) -> int:
-        return self._sock.fileno()
-
-    @property
-    def plain_socket(self) -> socket.socket | None:
-        return self._sock
-
-    @property
-    def lowest_socket(self) -> socket.socket:
-        return self._sock
-
     def ready(self, mask: int) -> None:
-        broken = bool(mask & BROKEN)
-        self._drained = False
+        # Every event of every connection comes here: `_wake` is written out.
+        self._edges |= mask
         if mask & _FINAL_EDGES:
             self._ending = True
-        self._wake(receiver=broken or bool(mask & READABLE), sender=broken or bool(mask & WRITABLE))
+        if mask & (READABLE | BROKEN):
+            self.drained = False
+            if (receiver := self._receiver) is not None and not receiver.done():
+                receiver.set_result(None)
+        if mask & (WRITABLE | BROKEN) and (sender := self._sender) is not None and not sender.done():
+            sender.set_result(None)
+        if self.notify is not None:
+            self.notify()
 
     def is_connected(self) -> bool:
         """Whether the connect() in progress has come through. Raises the OSError that it ended with."""
+        if self._armed_by_poller and self._edges & WRITABLE and not self._edges & BROKEN:
+            return True  # epoll calls a socket writable when it is connected, and not before
         if code := self._sock.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
             raise OSError(code, os.strerror(code))
         try:
@@ -173,7 +186,8 @@ class SocketStream(Stream):
         except OSError as error:
             if error.errno != errno.ENOTCONN:
                 raise
-            self._poller.want_write(self)
+            if not self._armed_by_poller:
+                self._poller.want_write(self)
             return False
         return True
 
@@ -183,17 +197,23 @@ class SocketStream(Stream):
             await self._sendable()
 
     def receive_nowait(self, limit: int = CHUNK) -> bytes | None:
-        if self._drained:  # recv would return EAGAIN: the system call is saved, and an edge will come
-            self._poller.want_read(self)
+        if self.drained:  # recv would return EAGAIN: the system call is saved, and an edge will come
             return None
+        if self._finished and not self._edges & BROKEN:  # a reset may have come since
+            return b""
         try:
             data = self._sock.recv(limit)
         except BlockingIOError:
-            self._drained = not self._ending
-            self._poller.want_read(self)
+            if self._armed_by_poller:
+                self.drained = not self._ending
+            else:
+                self._poller.want_read(self)
             return None
-        # A short read emptied the socket, unless EOF or an urgent byte came with it (nginx relies on the same).
-        self._drained = len(data) < limit and not self._ending
+        # A short read emptied the socket, unless EOF or an urgent byte came with it (nginx relies on the same). EOF is
+        # next when it alone had been reported before the read: the kernel does so when all bytes before it are there.
+        if len(data) < limit and self._armed_by_poller:
+            self.drained = not self._ending
+            self._finished = self._edges & _FINAL_EDGES == PEER_SHUT
         return data
 
     def send_nowait(self, data: bytes | memoryview) -> int:
@@ -201,7 +221,7 @@ class SocketStream(Stream):
             sent = self._sock.send(data)
         except BlockingIOError:
             sent = 0
-        if sent < len(data):
+        if sent < len(data) and not self._armed_by_poller:
             self._poller.want_write(self)
         return sent
 
@@ -212,22 +232,25 @@ class SocketStream(Stream):
             sent = self._sock.send(data, _NEW_SEGMENT)
         except BlockingIOError:
             sent = 0
-        if sent < len(data):
+        if sent < len(data) and not self._armed_by_poller:
             self._poller.want_write(self)
         return sent
 
     def send_eof(self) -> None:
         if not self._eof_sent:
             self._eof_sent = True
-            with contextlib.suppress(OSError):  # not connected any more: the next receive raises the error
+            try:  # noqa: SIM105  every tunnel comes here
                 self._sock.shutdown(socket.SHUT_WR)
+            except OSError:
+                pass  # not connected any more: the next receive raises the error
 
     def close(self) -> None:
         if self._sock.fileno() >= 0:
-            self._poller.unregister(self)
-            self._drained = False
+            self._poller.forget(self)
+            self.drained = self._finished = False
             self._sock.close()
-            self._resume(receiver=True, sender=True)  # no edge will come; their next call raises EBADF
+            if self._receiver is not None or self._sender is not None:
+                self._resume(receiver=True, sender=True)  # no edge will come; their next call raises EBADF
 
     def abort(self) -> None:
         if self._sock.fileno() >= 0:
@@ -238,7 +261,7 @@ class SocketStream(Stream):
     def detach(self) -> socket.socket:
         """Returns the socket, unregistered and non-blocking; the caller closes it. The stream is unusable then."""
         self._poller.unregister(self)
-        self._drained = False
+        self.drained = self._finished = False
         family, kind = self._sock.family, self._sock.type
         sock = socket.socket(family, kind, fileno=self._sock.detach())
         sock.setblocking(False)  # Python assumes that an adopted descriptor is blocking

@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import asyncio
 import os
+import select
 import socket
 from collections.abc import AsyncIterator
 
 import pytest
 
 from proxy.model.errors import PeerError
-from proxy.net.poller import Poller
+from proxy.net.poller import PEER_SHUT, Poller
 from proxy.net.stream import CHUNK, SocketStream, read_with
 from proxy.net.tasks import spawn
 from proxy.wire.reader import Parser, Reader
@@ -267,3 +268,35 @@ async def test_what_is_sent_apart_arrives_in_order(streams: tuple[SocketStream, 
     near.close()
     received = await asyncio.wait_for(receiving, 10)
     assert received.startswith(b"a" + b"b" * 1000 + b"c" + PLENTY[:1000])
+
+
+class Counting(socket.socket):
+    """Counts its reads."""
+
+    reads = 0
+
+    def recv(self, bufsize: int, flags: int = 0, /) -> bytes:
+        self.reads += 1
+        return super().recv(bufsize, flags)
+
+
+@pytest.mark.skipif(not hasattr(select, "epoll"), reason="not run: only epoll reports the end")
+async def test_an_end_that_came_with_the_last_bytes_takes_no_read_of_its_own(
+    best_poller: Poller, pair: tuple[socket.socket, socket.socket]
+) -> None:
+    near, far = Counting(fileno=pair[0].detach()), pair[1]
+    stream = SocketStream(near, best_poller, "near")
+    await asyncio.sleep(0.01)
+    assert stream.receive_nowait() is None
+    woken = asyncio.Event()
+    stream.notify = woken.set
+    far.sendall(b"last")
+    far.shutdown(socket.SHUT_WR)
+    async with asyncio.timeout(10):
+        while not stream._edges & PEER_SHUT:
+            woken.clear()
+            await woken.wait()
+    before = near.reads
+    assert [stream.receive_nowait() for _ in range(3)] == [b"last", b"", b""]
+    assert near.reads == before + 1
+    stream.close()

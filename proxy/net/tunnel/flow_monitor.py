@@ -12,7 +12,6 @@ from __future__ import annotations
 import asyncio
 import socket
 from collections import deque
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -57,6 +56,20 @@ class FlowSignal:
     at: float = 0.0  # on the loop's clock
 
 
+class FlowListener(Protocol):
+    """Whom the monitor tells of one tunnel. No method may raise."""
+
+    def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:
+        """A direct flow froze, was throttled or was reset."""
+
+    def on_direct_bytes(self, within_s: float) -> None:
+        """A direct flow received bytes within the last `within_s` seconds. Called once a second at most."""
+
+    def on_relay_bytes(self, bytes_down: int, bytes_s: float) -> None:
+        """A relay's flow brought `bytes_down` bytes in all, at least `proof_bytes`, and `bytes_s` in its best second.
+        Called again after a better one."""
+
+
 class _Stall:
     """A stalled flow that gets keepalive probes."""
 
@@ -75,12 +88,10 @@ class WatchedFlow:
 
     __slots__ = (
         "_fastest",
-        "_on_direct_bytes",
-        "_on_relay_bytes",
-        "_on_signal",
         "direct",
         "down",
         "host",
+        "listener",
         "probed_at",
         "progress_at",
         "segments",
@@ -90,19 +101,10 @@ class WatchedFlow:
         "window",
     )  # fmt: skip
 
-    def __init__(
-        self,
-        tunnel: Tunnel,
-        host: str,
-        on_signal: Callable[[FlowSignal], None],
-        on_relay_bytes: Callable[[int, float], None] | None,
-        on_direct_bytes: Callable[[float], None] | None,
-        *,
-        direct: bool,
-        now: float,
-    ) -> None:
+    def __init__(self, tunnel: Tunnel, host: str, listener: FlowListener, *, direct: bool, now: float) -> None:
         self.tunnel = tunnel
         self.host = host
+        self.listener = listener
         self.direct = direct
         self.down = tunnel.down.moved
         self.up = tunnel.up.moved
@@ -111,29 +113,21 @@ class WatchedFlow:
         self.stall: _Stall | None = None
         self.window: list[int] | None = None  # bytes of each second, while none was empty
         self.segments: FlowSample | None = None  # as of the first of these
-        self._on_signal = on_signal
-        self._on_relay_bytes = on_relay_bytes
         self._fastest = 0.0  # bytes a second
-        self._on_direct_bytes = on_direct_bytes
 
     def __repr__(self) -> str:
         return f"<WatchedFlow {self.host} {self.tunnel!r}>"
 
     def report(self, signal: FlowSignal) -> None:
-        self._on_signal(signal)
-
-    def report_bytes(self, within_s: float) -> None:
-        """Bytes came within the last `within_s` seconds."""
-        if self._on_direct_bytes is not None:
-            self._on_direct_bytes(within_s)
+        self.listener.on_flow_signal(signal, self.tunnel)
 
     def report_relay_bytes(self, count: int, enough: int) -> None:
         """A relay carried `count` more bytes: reports when it has carried `enough` in all, and again when it is faster
         than before."""
         rate = count / SAMPLE_S
         faster, self._fastest = rate > self._fastest, max(rate, self._fastest)
-        if self._on_relay_bytes is not None and self.down >= enough and (faster or self.down - count < enough):
-            self._on_relay_bytes(self.down, self._fastest)
+        if self.down >= enough and (faster or self.down - count < enough):
+            self.listener.on_relay_bytes(self.down, self._fastest)
 
 
 class FlowMonitor:
@@ -161,25 +155,9 @@ class FlowMonitor:
     def __len__(self) -> int:
         return len(self._flows)
 
-    def watch(
-        self,
-        tunnel: Tunnel,
-        host: str,
-        on_signal: Callable[[FlowSignal], None],
-        *,
-        direct: bool,
-        on_relay_bytes: Callable[[int, float], None] | None = None,
-        on_direct_bytes: Callable[[float], None] | None = None,
-    ) -> WatchedFlow:
-        """Watches a tunnel until `ended` is called for it. No callback may raise.
-
-        `on_signal` gets the signals of a `direct` tunnel. `on_relay_bytes` is called for a relay's tunnel once
-        `proof_bytes` have come down, with the bytes so far and the bytes per second of its fastest second; and again
-        after a faster second. `on_direct_bytes` is called for a direct tunnel after each second in which bytes came,
-        with the length of that interval in seconds."""
-        flow = WatchedFlow(
-            tunnel, host, on_signal, on_relay_bytes, on_direct_bytes, direct=direct, now=self._loop.time()
-        )
+    def watch(self, tunnel: Tunnel, host: str, listener: FlowListener, *, direct: bool) -> WatchedFlow:
+        """Watches a tunnel until `ended` is called for it. It is `direct`, or a relay's."""
+        flow = WatchedFlow(tunnel, host, listener, direct=direct, now=self._loop.time())
         self._flows.add(flow)
         if self._timer is None:
             self._timer = self._loop.call_later(SAMPLE_S, self._poll)
@@ -293,7 +271,7 @@ class FlowMonitor:
         if not flow.direct:
             flow.report_relay_bytes(count, self._settings.proof_bytes)
             return
-        flow.report_bytes(within_s)
+        flow.listener.on_direct_bytes(within_s)
         if flow.tunnel.client_is_slow:  # it is the client who is slow
             flow.window = None
             return

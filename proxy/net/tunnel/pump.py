@@ -127,15 +127,16 @@ class Tunnel:
         """Starts to move bytes. Edges from before `notify` was set are lost, so both directions are tried once."""
         self.client.notify = self._client_ready
         self.upstream.notify = self._upstream_ready
-        self.move(self.down)
-        self.move(self.up)
+        for flow in (self.down, self.up):
+            if flow.blocked or not flow.source.drained:
+                self.move(flow)
         self._started = True
 
     def _client_ready(self) -> None:
         """The client's stream is ready or broke: one direction reads from it, the other writes to it."""
         if self.up.blocked or self.up.ended:
             self._check_unread(self.client, self.down)
-        else:
+        elif not self.client.drained:
             self.move(self.up)
         if self.down.blocked:
             self.move(self.down)
@@ -143,7 +144,7 @@ class Tunnel:
     def _upstream_ready(self) -> None:
         if self.down.blocked or self.down.ended:
             self._check_unread(self.upstream, self.up)
-        else:
+        elif not self.upstream.drained:
             self.move(self.down)
         if self.up.blocked:
             self.move(self.up)
@@ -186,10 +187,12 @@ class Tunnel:
                 self._sink_broke(flow, error)
                 return
             flow.moved += sent
+            flow.bulk = len(data) >= CHUNK and sink.plain_socket is not None
             if sent < len(data):
                 flow.pending = memoryview(data)[sent:]
                 flow.blocked = True
-            flow.bulk = len(data) >= CHUNK and sink.plain_socket is not None
+            elif source.drained:
+                return
 
     def _deliver(self, flow: _Flow) -> bool:
         """Delivers what was read. Returns whether all of it was taken."""

@@ -52,6 +52,23 @@ class FakeOracle:
 
 
 @dataclass
+class Listener:
+    """Writes down what it is told of one flow."""
+
+    world: World
+    host: str
+
+    def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:
+        self.world.found.append((self.host, signal))
+
+    def on_direct_bytes(self, within_s: float) -> None:
+        self.world.brought.append((self.host, within_s))
+
+    def on_relay_bytes(self, bytes_down: int, bytes_s: float) -> None:
+        self.world.proven.append((bytes_down, bytes_s))
+
+
+@dataclass
 class World:
     """A watch with tunnels, and what it found."""
 
@@ -65,14 +82,7 @@ class World:
         fake = Fake(next(_sockets))
         self.tcp_info.tunnels.append(fake)
         fake.down.moved = received
-        flow = self.watch.watch(
-            cast(Tunnel, fake),
-            host,
-            lambda finding: self.found.append((host, finding)),
-            direct=direct,
-            on_relay_bytes=lambda *told: self.proven.append(told),
-            on_direct_bytes=lambda within_s: self.brought.append((host, within_s)),
-        )
+        flow = self.watch.watch(cast(Tunnel, fake), host, Listener(self, host), direct=direct)
         return fake, flow
 
     @property
@@ -489,7 +499,7 @@ async def test_a_connection_that_nothing_comes_through_any_more(monkeypatch: pyt
     poller = make_poller(asyncio.get_running_loop())
     pump = Pump(idle_timeout_s=600, half_open_timeout_s=600)
     watch = FlowMonitor(TcpInfo(), DetectTuning(stalled_s=0.2))
-    found: list[FlowSignal] = []
+    world = World(watch, FakeOracle())
     ends: list[socket.socket] = []
 
     def tunnel(host: str) -> tuple[socket.socket, socket.socket]:
@@ -499,7 +509,7 @@ async def test_a_connection_that_nothing_comes_through_any_more(monkeypatch: pyt
         carrying = pump.start(
             SocketStream(near_client, poller, "client"), SocketStream(near_upstream, poller, "server"), lambda _: None
         )
-        watch.watch(carrying, host, found.append, direct=True)
+        watch.watch(carrying, host, Listener(world, host), direct=True)
         return client, server
 
     try:
@@ -511,11 +521,11 @@ async def test_a_connection_that_nothing_comes_through_any_more(monkeypatch: pyt
 
         def others_go_on_until_it_is_frozen() -> bool:
             other.send(b"more")
-            return bool(found)
+            return bool(world.found)
 
         await until(others_go_on_until_it_is_frozen)
-        assert [finding.kind for finding in found] == [Symptom.FROZEN]
-        assert found[0].evidence["probes"] == 3
+        assert world.kinds == [("blog.test", Symptom.FROZEN)]
+        assert world.found[0][1].evidence["probes"] == 3
         assert pump.active == 2
     finally:
         watch.close()
