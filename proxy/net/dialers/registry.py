@@ -25,7 +25,7 @@ from proxy.net.dialers.http_connect import HttpConnectDialer
 from proxy.net.dialers.relay_handshake import HANDSHAKE_TIMEOUT_S, SendCredentials
 from proxy.net.dialers.slots import HANDSHAKES_MAX, PATHS_MAX, Slots
 from proxy.net.dialers.socks import Socks4Dialer, Socks5Dialer
-from proxy.net.dialers.tcp import Choose
+from proxy.net.dialers.tcp import DirectDialer
 from proxy.net.dialers.tls import TlsDialer
 from proxy.net.race.retries import RetrySchedule
 from proxy.net.stream import Stream
@@ -70,14 +70,6 @@ class RelayDialer(Dialer, Protocol):
 
     def carries(self, destination: Destination) -> bool:
         """Whether the relay can be asked for this destination."""
-        ...
-
-
-class DirectDialer(Dialer, Protocol):
-    """A dialer that connects to destinations directly."""
-
-    def choosing(self, choose: Choose) -> Dialer:
-        """Returns a dialer that connects to the addresses that `choose` returns."""
         ...
 
 
@@ -138,7 +130,7 @@ class Registry:
 
         Raises ConfigError with one sentence for each relay that cannot work."""
         self._relays = {relay.name: relay for relay in relays}
-        self._direct = direct
+        self.direct = direct
         self._secure = secure
         self._to_relays = to_relays
         self._policy = policy
@@ -164,7 +156,7 @@ class Registry:
         when every address has a residual block and a relay is usable. Raises ConfigError for an unknown relay or
         wrapper."""
         if not route.wrap:
-            return self._direct if route.is_direct else self._relayed(route.relays)
+            return self.direct if route.is_direct else self._relayed(route.relays)
         dialer = self._wrapped.get((route, avoid_residual))
         if dialer is None:
             _check_wrap(route)
@@ -182,7 +174,7 @@ class Registry:
 
     def _direct_with_strategy(self, route: Route, avoid_residual: bool) -> Dialer:
         """Returns the dialer below the wrappers of a direct route."""
-        direct = self._secure if "doh" in route.wrap else self._direct
+        direct = self._secure if "doh" in route.wrap else self.direct
         if direct is None:
             return _NoResolver()
         families = [_FAMILIES[word] for word in route.wrap if word in _FAMILIES]
@@ -209,7 +201,7 @@ class Registry:
                 self._by_url.clear()
             made = self._by_url[url] = Registry(
                 (*self._relays.values(), Relay.parse(_UNNAMED, url)),
-                direct=self._direct,
+                direct=self.direct,
                 to_relays=self._to_relays,
                 ask_addon=self._ask_addon,
                 handshake_timeout_s=self._timeout_s,

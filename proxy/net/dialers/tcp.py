@@ -1,8 +1,9 @@
 """Plain TCP to a destination: the direct route, and the path to each first relay.
 
-A literal address costs one connect and no task. A name is resolved once, every address passes the guard, and exactly
-those are dialed, so that a name cannot lead elsewhere between check and connect (DNS rebinding). With several addresses
-the tries are staggered and the first to connect wins (Happy Eyeballs, RFC 8305); the other sockets are closed.
+A literal address, or a name that is resolved already, costs one connect and no task. A name is resolved once, every
+address passes the guard, and exactly those are dialed, so that a name cannot lead elsewhere between check and connect
+(DNS rebinding). With several addresses the tries are staggered and the first to connect wins (Happy Eyeballs, RFC
+8305); the other sockets are closed.
 """
 
 from __future__ import annotations
@@ -14,10 +15,12 @@ import os
 import socket
 from collections.abc import Callable, Sequence
 from itertools import chain, zip_longest
-from typing import Protocol
+from typing import NamedTuple, Protocol, runtime_checkable
 
 from proxy.model import NO_EVIDENCE, Destination, Evidence, IPAddress, Stage, Symptom, host_and_port
+from proxy.model.bounded import Bounded
 from proxy.model.errors import DialError
+from proxy.net.dialers.dialer import Dialer
 from proxy.net.notify import Notify
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
@@ -40,6 +43,38 @@ class AddressLookup(Protocol):
         ...
 
 
+@runtime_checkable
+class CachedLookup(Protocol):
+    """An AddressLookup that may know addresses at once."""
+
+    def cached(self, host: str) -> tuple[IPAddress, ...] | None:
+        """Returns the addresses that `resolve` would return now without asking anybody; None: it would ask."""
+        ...
+
+
+class Target(NamedTuple):
+    """An address that the guard allows, ready for connect()."""
+
+    family: socket.AddressFamily
+    address: tuple[str, int]
+    peer: str  # "address:port"
+
+
+_TARGETS_KEPT = 4096
+
+
+class DirectDialer(Dialer, Protocol):
+    """A dialer that connects to destinations directly."""
+
+    def choosing(self, choose: Choose) -> Dialer:
+        """Returns a dialer that connects to the addresses that `choose` returns."""
+        ...
+
+    def begin(self, destination: Destination, notify: Notify) -> Connecting | None:
+        """See TcpDialer."""
+        ...
+
+
 class TcpDialer:
     """Dials destinations directly: sites, or relays, each under a guard of its own."""
 
@@ -54,11 +89,13 @@ class TcpDialer:
     ) -> None:
         self._poller = poller
         self._resolver = resolver
+        self._cached = resolver.cached if isinstance(resolver, CachedLookup) else _nothing
         self._guard_address = guard_address
         self._connect_timeout_s = connect_timeout_s
         self._stagger_s = stagger_s
         self._choose: Choose | None = None
-        self._under_way: dict[Destination, _Connecting] = {}
+        self._under_way: dict[tuple[str, int], Connecting] = {}
+        self._allowed: Bounded[tuple[str, int], tuple[Sequence[IPAddress], list[Target]]] = Bounded(_TARGETS_KEPT)
 
     def choosing(self, choose: Choose) -> TcpDialer:
         """Returns a copy that asks `choose` which of the allowed addresses to dial."""
@@ -70,41 +107,64 @@ class TcpDialer:
     def addresses_being_tried(self, destination: Destination) -> str:
         """Returns the addresses, separated by spaces, that have not answered the latest dial under way, or have failed
         it; empty when no dial is under way."""
-        connecting = self._under_way.get(destination)
+        connecting = self._under_way.get((destination.host, destination.port))
         return "" if connecting is None else connecting.unanswered()
 
     def connecting_since(self, destination: Destination) -> float:
         """Returns the loop time at which the latest dial under way knew its addresses and began to connect; 0 before
         that."""
-        connecting = self._under_way.get(destination)
+        connecting = self._under_way.get((destination.host, destination.port))
         return 0.0 if connecting is None else connecting.began_at
 
     async def dial(self, destination: Destination) -> SocketStream:
         """See Dialer. The resolver bounds the time of the lookup, `connect_timeout_s` that of all connects together."""
-        address = destination.address
-        addresses = (address,) if address is not None else await self._resolver.resolve(destination.host)
-        allowed = self._allowed(destination, addresses)
-        if self._choose is not None:
-            allowed = self._choose(destination, allowed)
-        race = self._under_way[destination] = _Connecting(self._poller, destination, allowed)
+        notify = Notify()
+        connecting = self.begin(destination, notify)
+        if connecting is None:
+            connecting = self._connect(destination, await self._resolver.resolve(destination.host), notify)
         try:
-            return await race.run(self._connect_timeout_s, self._stagger_s)
+            while (stream := connecting.poll()) is None:
+                await notify.wait(connecting.next_check_at - asyncio.get_running_loop().time())
+            return stream
         finally:
-            if self._under_way.get(destination) is race:
-                del self._under_way[destination]
+            connecting.close()
+            notify.close()
 
-    def _allowed(self, destination: Destination, addresses: Sequence[IPAddress]) -> Sequence[IPAddress]:
+    def begin(self, destination: Destination, notify: Notify) -> Connecting | None:
+        """Starts to connect to a destination whose addresses are known; None when its name must be looked up first.
+        `notify` is set whenever `Connecting.poll` may do better than before. Raises DialError."""
+        address = destination.address
+        addresses = self._cached(destination.host) if address is None else (address,)
+        return self._connect(destination, addresses, notify) if addresses else None
+
+    def _connect(self, destination: Destination, addresses: Sequence[IPAddress], notify: Notify) -> Connecting:
+        """Raises DialError when the guard allows none of the addresses."""
+        allowed = self._allowed.get((destination.host, destination.port)) if self._choose is None else None
+        targets = (
+            allowed[1] if allowed is not None and allowed[0] == addresses else self._targets(destination, addresses)
+        )
+        timeout_s, stagger_s = self._connect_timeout_s, self._stagger_s
+        return Connecting(self._poller, destination, targets, notify, self._under_way, timeout_s, stagger_s)
+
+    def _targets(self, destination: Destination, addresses: Sequence[IPAddress]) -> list[Target]:
         reason = ""
-        allowed = []
+        permitted = []
         for address in addresses:
             refusal = self._guard_address(destination, address)
             if refusal is None:
-                allowed.append(address)
+                permitted.append(address)
             else:
                 reason = reason or refusal
-        if not allowed:
+        if not permitted:
             raise DialError(reason, stage=Stage.CONNECT, symptom=Symptom.FORBIDDEN)
-        return allowed if len(allowed) == 1 else interleaved(allowed)
+        ordered: Sequence[IPAddress] = permitted if len(permitted) == 1 else interleaved(permitted)
+        if self._choose is not None:
+            ordered = self._choose(destination, ordered)
+        targets = [_target(address, destination.port) for address in ordered]
+        # What the guard says of another private address changes as this computer travels.
+        if self._choose is None and all(address.is_global or address.is_loopback for address in addresses):
+            self._allowed[destination.host, destination.port] = (addresses, targets)
+        return targets
 
     def __repr__(self) -> str:
         return "<TcpDialer>"
@@ -118,77 +178,106 @@ def interleaved(addresses: Sequence[IPAddress]) -> list[IPAddress]:
     return [address for address in turns if address is not None]
 
 
-class _Connecting:
-    """Connects to one of several addresses. Driven by the poller's edges and one timer, with no task of its own."""
+class Connecting:
+    """Connects to one of several addresses. The poller's edges and the owner's clock drive it: it has no task and no
+    timer. Its owner calls `poll` when notified and at `next_check_at`, and in the end `close`."""
 
-    __slots__ = ("_addresses", "_destination", "_failures", "_notify", "_poller", "_tries", "_winner", "began_at")
+    __slots__ = (
+        "_destination", "_ends_at", "_failures", "_left", "_next_at", "_notify", "_poller", "_stagger_s", "_timeout_s",
+        "_tries", "_under_way", "began_at", "next_check_at",
+    )  # fmt: skip
 
-    def __init__(self, poller: Poller, destination: Destination, addresses: Sequence[IPAddress]) -> None:
+    def __init__(
+        self,
+        poller: Poller,
+        destination: Destination,
+        targets: list[Target],
+        notify: Notify,
+        under_way: dict[tuple[str, int], Connecting],
+        timeout_s: float,
+        stagger_s: float,
+    ) -> None:
         self._poller = poller
         self._destination = destination
-        self._addresses = list(reversed(addresses))  # taken from the end
+        self._left = targets[::-1]  # taken from the end
+        self._notify = notify
         self._tries: list[SocketStream] = []
         self._failures: list[tuple[Symptom, str, str]] = []  # symptom, sentence, address
-        self._winner: SocketStream | None = None
-        self._notify = Notify()
+        self._timeout_s = timeout_s
+        self._stagger_s = stagger_s
         self.began_at = asyncio.get_running_loop().time()
+        self._ends_at = self.began_at + timeout_s
+        self._next_at = self.began_at
+        self.next_check_at = self._ends_at
+        """The loop time at which time alone may change it."""
+        self._under_way = under_way
+        under_way[destination.host, destination.port] = self
+        self._start_next(self.began_at)
 
-    async def run(self, timeout_s: float, stagger_s: float) -> SocketStream:
-        try:
-            self._start_next()
-            if self._winner is None:
-                await self._wait(timeout_s, stagger_s)
-            if self._winner is None:
-                raise self._combined_failure()
-            return self._winner
-        finally:
-            for stream in self._tries:
-                stream.notify = None
-                if stream is not self._winner:
-                    stream.close()
-
-    async def _wait(self, timeout_s: float, stagger_s: float) -> None:
-        """Waits until one try has won, all have failed, or `timeout_s` is over."""
-        loop = asyncio.get_running_loop()
-        ends_at = loop.time() + timeout_s
-        next_at = loop.time() + stagger_s
-        while self._winner is None and (self._tries or self._addresses):
-            now = loop.time()
-            if now >= ends_at:
-                waited = ", ".join(stream.peer for stream in self._tries)
-                text = f"{waited} did not answer within {timeout_s:g} s"
-                self._failures.append((Symptom.TIMEOUT, text, self._silent()))
-                return
-            if self._addresses and (not self._tries or now >= next_at):
-                self._start_next()
-                next_at = now + stagger_s
-            else:
-                await self._notify.wait((min(ends_at, next_at) if self._addresses else ends_at) - now)
-                self._check_tries()
-
-    def _start_next(self) -> None:
-        address = self._addresses.pop()
-        peer = str(Destination(str(address), self._destination.port))
-        try:
-            stream = _start(self._poller, address, self._destination.port, peer)
-        except OSError as error:
-            self._failed(peer, error)
-            return
-        stream.syn_at = asyncio.get_running_loop().time()
-        stream.notify = self._notify.set  # registering makes an edge, also when it has connected already
-        self._tries.append(stream)
-
-    def _check_tries(self) -> None:
-        """Finds a winner among the tries and drops those that have failed."""
+    def poll(self) -> SocketStream | None:
+        """Returns the stream that has connected, which is the caller's from now on, and closes the others; None while
+        there is none. Raises DialError when all tries have failed, or `timeout_s` is over."""
         for stream in tuple(self._tries):
             try:
                 if stream.is_connected():
-                    self._winner = stream
-                    return
+                    self._tries.remove(stream)
+                    stream.notify = None
+                    self.close()
+                    return stream
             except OSError as error:
                 self._tries.remove(stream)
                 stream.close()
                 self._failed(stream.peer, error, on_the_way=True)
+        while True:
+            now = asyncio.get_running_loop().time()
+            if not (self._tries or self._left):
+                raise self._combined_failure()
+            if now >= self._ends_at:
+                waited = ", ".join(stream.peer for stream in self._tries)
+                text = f"{waited} did not answer within {self._timeout_s:g} s"
+                self._failures.append((Symptom.TIMEOUT, text, self._silent()))
+                raise self._combined_failure()
+            if not self._left or (self._tries and now < self._next_at):
+                return None
+            self._start_next(now)
+
+    def close(self) -> None:
+        """Closes every try. Harmless when repeated."""
+        key = (self._destination.host, self._destination.port)
+        if self._under_way.get(key) is self:
+            del self._under_way[key]
+        for stream in self._tries:
+            stream.notify = None
+            stream.close()
+        self._tries = []
+
+    def _start_next(self, now: float) -> None:
+        """Starts a connect to the next address."""
+        target = self._left.pop()
+        self._next_at = now + self._stagger_s
+        try:
+            sock = socket.socket(target.family, socket.SOCK_STREAM)
+            try:
+                sock.setblocking(False)
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a flight waits for no acknowledgement
+                code = sock.connect_ex(target.address)  # a literal: Python asks no resolver, so this never blocks
+                if code not in (0, errno.EINPROGRESS, errno.EINTR):
+                    raise OSError(code, os.strerror(code))
+                stream = SocketStream(sock, self._poller, target.peer)
+            except BaseException:
+                sock.close()
+                raise
+        except OSError as error:
+            self._failed(target.peer, error)
+        else:
+            stream.syn_at = now
+            stream.drained = self._poller.edge_triggered  # registering makes an edge for what is there already
+            stream.notify = self._notify.set
+            self._tries.append(stream)
+        if not self._tries:
+            self.next_check_at = 0.0
+        else:
+            self.next_check_at = min(self._ends_at, self._next_at) if self._left else self._ends_at
 
     def _failed(self, peer: str, error: OSError, *, on_the_way: bool = False) -> None:
         text = f"{peer}: {error.strerror or error}"
@@ -215,20 +304,13 @@ class _Connecting:
         return " ".join(host_and_port(stream.peer)[0] for stream in self._tries)
 
 
-def _start(poller: Poller, address: IPAddress, port: int, peer: str) -> SocketStream:
-    """Starts a connect. Raises OSError when it fails at once."""
+def _target(address: IPAddress, port: int) -> Target:
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
-    sock = socket.socket(family, socket.SOCK_STREAM)
-    try:
-        sock.setblocking(False)
-        sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a flight must not wait for an acknowledgement
-        code = sock.connect_ex((str(address), port))  # a literal: Python asks no resolver, so this never blocks
-        if code not in (0, errno.EINPROGRESS, errno.EINTR):
-            raise OSError(code, os.strerror(code))
-        return SocketStream(sock, poller, peer)
-    except BaseException:
-        sock.close()
-        raise
+    return Target(family, (str(address), port), str(Destination(str(address), port)))
+
+
+def _nothing(host: str) -> None:
+    """The cache of a lookup without one."""
 
 
 _MOST_TELLING_FIRST = (

@@ -108,13 +108,10 @@ class Resolver:
         OFFLINE (this machine has no route to any name server), FORGED (evidence "dns" names the signal), FORBIDDEN (a
         name that must not be asked for), SKIPPED (it may be asked of encrypted DNS only, and no server answers), LOCAL
         (out of descriptors or memory). Evidence "code" says how the server answered."""
-        if (configured := self._hosts.get(host)) is not None:
-            return configured
+        if (cached := self.cached(host)) is not None:
+            return cached
         if host == "onion" or host.endswith(".onion"):  # RFC 7686: never asked of the DNS
             raise _failed(f"{host} is an onion name: it needs Tor and is never resolved", Symptom.FORBIDDEN)
-        cached = self._plain.get((self._network(), host), asyncio.get_running_loop().time())
-        if cached is not None:
-            return cached
         if not self.may_ask_in_plain_text(host):
             return self._in_files(host) or await self._resolve_encrypted(host)
         return _addresses_or_raise(await self._share_query(False, host, self._ask_system))
@@ -164,6 +161,12 @@ class Resolver:
         return self._system.in_hosts(host) if self._system is not None else ()
 
     # -- what is known ---------------------------------------------------------------------------------------------
+
+    def cached(self, host: str) -> tuple[IPAddress, ...] | None:
+        """Returns the addresses that `resolve` would return without a query; None when it would ask."""
+        if (configured := self._hosts.get(host)) is not None:
+            return configured
+        return self._plain.get((self._network(), host), asyncio.get_running_loop().time())
 
     def known(self, host: str) -> tuple[IPAddress, ...]:
         """Returns the addresses that would be dialed now without a query: configured or cached ones."""

@@ -213,6 +213,7 @@ class _Lookup:
 
     def close(self) -> None:
         """Closes every socket."""
+        self._notify.close()
         for query in self._queries:
             query.close()
 

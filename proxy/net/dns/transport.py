@@ -144,6 +144,7 @@ class DnsTransport(ABC):
             stream.close()
         finally:
             self._running.discard(notify)
+            notify.close()
         # What still waits gets another connection, unless none can be opened.
         if failure is None:
             if (query := self._next_query()) is not None:

@@ -122,8 +122,11 @@ class TcpInfo:
 
     def snapshot(self, sock: socket.socket) -> Snapshot | None:
         """The counters to compare with, read just before the flight; None where TCP_INFO is not readable."""
-        info = _read(sock)
-        return None if info is None else Snapshot(info.total_retransmits, info.bytes_acked, info.rtt_us / 1e6)
+        data = _info(sock)
+        if len(data) < _FIELDS.size:
+            return None
+        _, _, _, rtt_us, total_retransmits, bytes_acked = _FIELDS.unpack_from(data)
+        return Snapshot(total_retransmits, bytes_acked, rtt_us / 1e6)
 
     def since(self, sock: socket.socket, snapshot: Snapshot) -> Reading:
         """What became of the bytes that were sent since `snapshot`. An empty Reading when the socket is closed."""

@@ -12,7 +12,10 @@ from dataclasses import replace
 from enum import Enum, auto
 
 from proxy.model import NO_EVIDENCE, Attempt, Evidence, Route, Stage, Symptom
+from proxy.model.errors import DialError
+from proxy.net.dialers.tcp import Connecting
 from proxy.net.kernel.tcp_info import Snapshot
+from proxy.net.notify import Notify
 from proxy.net.stream import Stream
 
 _DELIVERABLE = (Symptom.GARBAGE, Symptom.ALERT, Symptom.BLOCK_PAGE, Symptom.REDIRECTED)
@@ -44,6 +47,8 @@ class Candidate:
         "avoids_residual",
         "connected_at",
         "connected_late",
+        "connecting",
+        "direct",
         "ended_at",
         "eof_sent",
         "error",
@@ -66,6 +71,7 @@ class Candidate:
 
     def __init__(self, route: Route, now: float) -> None:
         self.route = route
+        self.direct = not (route.relays or route.wrap)
         self.phase = Phase.DIALING
         self.stage = Stage.CONNECT
         self.symptom = Symptom.NONE
@@ -78,6 +84,7 @@ class Candidate:
         self.ended_at = 0.0
         self.stream: Stream | None = None
         self.task: asyncio.Task[None] | None = None
+        self.connecting: Connecting | None = None  # a direct one whose addresses were known needs no task
         self.sent = 0
         self.eof_sent = False
         self.reset = False
@@ -115,6 +122,32 @@ class Candidate:
         """Loop time at which the connect began. The lookup before it is left out: its time is the resolver's, and no
         evidence about the host."""
         return self.syn_at or self.started_at
+
+    def poll_connect(self, connecting: Connecting, notify: Notify, now: float) -> None:
+        """Takes the result of the connect that is under way, if it has one."""
+        try:
+            stream = connecting.poll()
+        except DialError as error:
+            self.dial_failed(error, now)
+        else:
+            if stream is None:
+                return
+            self.opened(stream, notify, now)
+        self.connecting = None
+
+    def opened(self, stream: Stream, notify: Notify, now: float) -> None:
+        """Its path is open: `notify` is set whenever something comes on it."""
+        self.stream = stream
+        self.syn_at = self.syn_at or stream.syn_at
+        self.connected_at = now
+        self.phase, self.stage = Phase.OPEN, Stage.FIRST_BYTE
+        self.connected_late, self.hedged_at = self.hedged_at > 0, 0.0
+        stream.notify = notify.set
+
+    def dial_failed(self, error: DialError, now: float) -> None:
+        """No path was opened."""
+        self.evidence.update(error.evidence)
+        self.failed(error.stage, error.symptom, str(error), now)
 
     def failed(self, stage: Stage, symptom: Symptom, error: str, now: float) -> None:
         """Ends the candidate. Resets its stream, unless the client may still get its answer."""

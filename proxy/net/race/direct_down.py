@@ -7,8 +7,7 @@ mark lasts as long as a direct attempt may go unjudged. It is no belief: it only
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from proxy.net.notify import Notify
 
@@ -18,47 +17,50 @@ MARKS_MAX = 4096
 class DirectDownCache:
     """The hosts whose direct route looks down now. Belongs to one loop."""
 
-    __slots__ = ("_clock", "_down_until", "_lasts_s", "_subscribers")
+    __slots__ = ("_clock", "_lasts_s", "_subscribers", "down_until")
 
     def __init__(self, clock: Callable[[], float], *, lasts_s: float = 7.0) -> None:
         """`clock` is the loop's; a mark lasts `lasts_s`."""
         self._clock = clock
         self._lasts_s = lasts_s
-        self._down_until: dict[str, float] = {}  # host → until when
+        self.down_until: dict[str, float] = {}
+        """Until when each host is marked; most of the time there is none."""
         self._subscribers: dict[str, list[Notify]] = {}
 
     def mark_down(self, host: str) -> None:
         """Direct looks down for `host`: notifies the races to it."""
         now = self._clock()
-        if len(self._down_until) >= MARKS_MAX:
-            self._down_until = {other: until for other, until in self._down_until.items() if until > now}
-            if len(self._down_until) >= MARKS_MAX:
-                self._down_until.clear()
-        self._down_until[host] = now + self._lasts_s
+        if len(self.down_until) >= MARKS_MAX:
+            self.down_until = {other: until for other, until in self.down_until.items() if until > now}
+            if len(self.down_until) >= MARKS_MAX:
+                self.down_until.clear()
+        self.down_until[host] = now + self._lasts_s
         for notify in self._subscribers.get(host, ()):
             notify.set()
 
     def is_down(self, host: str) -> bool:
         """Whether `host` is marked and the mark has not expired."""
-        return bool(self._down_until) and self._down_until.get(host, 0.0) > self._clock()
+        return self.down_until.get(host, 0.0) > self._clock()
 
     def clear(self, host: str) -> None:
         """Direct has answered, so the mark is gone."""
-        if self._down_until:
-            self._down_until.pop(host, None)
+        if self.down_until:
+            self.down_until.pop(host, None)
 
     def clear_all(self) -> None:
         """The network changed: every mark was about the old one."""
-        self._down_until.clear()
+        self.down_until.clear()
 
-    @contextlib.contextmanager
-    def notifying(self, notify: Notify, host: str) -> Iterator[None]:
-        """Sets `notify` whenever `host` is marked within the block."""
-        notifies = self._subscribers.setdefault(host, [])
-        notifies.append(notify)
-        try:
-            yield
-        finally:
-            notifies.remove(notify)
-            if not notifies:
-                del self._subscribers[host]
+    def subscribe(self, notify: Notify, host: str) -> None:
+        """Sets `notify` whenever `host` is marked, until `unsubscribe`."""
+        notifies = self._subscribers.get(host)
+        if notifies is None:
+            self._subscribers[host] = [notify]
+        else:
+            notifies.append(notify)
+
+    def unsubscribe(self, notify: Notify, host: str) -> None:
+        notifies = self._subscribers[host]
+        notifies.remove(notify)
+        if not notifies:
+            del self._subscribers[host]

@@ -8,8 +8,10 @@ decides nothing but time.
 
 from __future__ import annotations
 
+import math
+
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Symptom
+from proxy.model import Symptom
 from proxy.net.kernel.tcp_info import Reading, TcpInfo
 from proxy.net.race.candidate import Candidate, Phase
 from proxy.net.race.direct_down import DirectDownCache
@@ -26,41 +28,40 @@ class HedgePolicy:
         self._detect = detect
         self._down_cache = down_cache
 
-    def should_hedge(self, candidate: Candidate, now: float) -> bool:
-        """Whether `candidate`, which is under way, looks dropped: TCP_INFO says so, or it took longer than its timeout.
-        The next route then starts beside it."""
-        if candidate.answered_at:
-            return False
+    def hedge_at(self, candidate: Candidate, now: float) -> float:
+        """When `candidate`, which is under way, is hedged: the next route then starts beside it. Not after `now`: it
+        looks dropped, because TCP_INFO says so or it took longer than its timeout. After `now`: it does not, and this
+        time is when to ask again, when an event has not changed it before."""
+        if candidate.answered_at:  # it answers, so it is not hedged; at its deadline what has come is delivered
+            return deadline if (deadline := self.page_deadline(candidate)) > now else math.inf
         # Another connection to this host has waited already: waiting again would find the same.
-        if self._down_cache is not None and candidate.route == DIRECT and self._down_cache.is_down(self._host):
-            return True
+        down_cache = self._down_cache
+        if down_cache is not None and down_cache.down_until and candidate.direct and down_cache.is_down(self._host):
+            return now
+        detect, is_direct = self._detect, not candidate.route.relays
         if candidate.phase is Phase.DIALING:
-            return now >= candidate.connecting_since + self._connect_timeout_s(candidate)
-        waited = now - candidate.flight_sent_at
+            since = candidate.syn_at or candidate.started_at
+            return since + (detect.hedge_syn_s if is_direct else detect.hedge_relay_s)
+        flown_at = candidate.flight_sent_at
         if candidate.snapshot is None or candidate.stream is None:
-            return waited >= self._answer_timeout_s(candidate)
-        if waited < self._detect.oracle_first_s:
-            return False
-        reading = self.read_kernel(candidate)
-        if reading.acked:  # the host has the flight, and may only be slow: more patience than for a drop
-            return waited >= max(self._detect.hedge_silent_s, self._detect.hedge_silent_rtts * reading.rtt_s)
-        lost = reading.retransmits >= self._detect.hedge_retransmits or waited >= self._detect.hedge_unacked_s
-        return lost and reading.unacked > 0
-
-    def next_check_at(self, candidate: Candidate, now: float) -> float | None:
-        """Loop time at which `should_hedge` may change by itself, or a partial answer is delivered. None: only an event
-        can change it, as for a candidate that is hedged and still looks dropped."""
-        if candidate.answered_at:
-            return self.page_deadline(candidate)
-        if candidate.hedged and self.should_hedge(candidate, now):
-            return None
-        if candidate.phase is Phase.DIALING:
-            return candidate.connecting_since + self._connect_timeout_s(candidate)
-        if candidate.snapshot is None:
-            return candidate.flight_sent_at + self._answer_timeout_s(candidate)
-        silent_at = candidate.flight_sent_at + self._detect.hedge_silent_s
-        poll_at = max(candidate.flight_sent_at + self._detect.oracle_first_s, now + self._detect.oracle_poll_s)
-        return poll_at if silent_at <= now else min(poll_at, silent_at)
+            # In units of the time that connecting took, as that is about one round trip.
+            rtt_s = candidate.connected_at - candidate.connecting_since
+            if is_direct:
+                return flown_at + detect.hedge_blind_s + detect.hedge_blind_rtts * rtt_s
+            return flown_at + max(detect.hedge_silent_s, detect.hedge_silent_rtts * rtt_s)
+        silent_at, poll_at = flown_at + detect.hedge_silent_s, now + detect.oracle_poll_s
+        if now < flown_at + detect.oracle_first_s:
+            poll_at = max(poll_at, flown_at + detect.oracle_first_s)
+        else:
+            reading = self.read_kernel(candidate)
+            if reading.acked:  # the host has the flight, and may only be slow: more patience than for a drop
+                looks_dropped = now >= max(silent_at, flown_at + detect.hedge_silent_rtts * reading.rtt_s)
+            else:
+                is_late = now >= flown_at + detect.hedge_unacked_s
+                looks_dropped = reading.unacked > 0 and (is_late or reading.retransmits >= detect.hedge_retransmits)
+            if looks_dropped:
+                return now
+        return min(poll_at, silent_at) if silent_at > now else poll_at
 
     def page_deadline(self, candidate: Candidate) -> float:
         """When an HTTP answer that has begun is delivered even if it is not classified yet."""
@@ -99,13 +100,3 @@ class HedgePolicy:
             "rtt_ms": round(reading.rtt_s * 1000, 1),
         }
         return reading
-
-    def _connect_timeout_s(self, candidate: Candidate) -> float:
-        return self._detect.hedge_syn_s if candidate.route.is_direct else self._detect.hedge_relay_s
-
-    def _answer_timeout_s(self, candidate: Candidate) -> float:
-        """Without TCP_INFO, in units of the time that connecting took, as that is about one round trip."""
-        rtt_s = candidate.connected_at - candidate.connecting_since
-        if candidate.route.is_direct:
-            return self._detect.hedge_blind_s + self._detect.hedge_blind_rtts * rtt_s
-        return max(self._detect.hedge_silent_s, self._detect.hedge_silent_rtts * rtt_s)

@@ -28,6 +28,7 @@ from proxy.model import DIRECT, Attempt, Destination, Route, Stage, Symptom
 from proxy.model import Protocol as FlightProtocol
 from proxy.model.errors import DialError
 from proxy.net.dialers.dialer import Dialer
+from proxy.net.dialers.tcp import DirectDialer
 from proxy.net.kernel.tcp_info import TcpInfo
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
@@ -89,47 +90,52 @@ class Race:
         tcp_info: TcpInfo,
         detect: DetectTuning,
         policy: RacePolicy = NO_POLICY,
+        direct: DirectDialer | None = None,
         down_cache: DirectDownCache | None = None,
         schedule: RetrySchedule | None = None,
     ) -> None:
-        """`schedule` is shared by all races over the same relays; without one this race has its own. The caller calls
-        `close`."""
+        """`direct`, the dialer of the direct route, connects without a task where it knows the addresses. `schedule` is
+        shared by all races over the same relays; without one this race has its own. The caller calls `close`."""
         self.notify = Notify()
         self._policy = policy
+        self._direct = direct
         self._down_cache = down_cache
         self._destination = destination
         self._routes = tuple(routes)
+        self._is_plain = self._routes == (DIRECT,)  # nothing is started beside direct or after it
         self._dialer = dialer
         self._tcp_info = tcp_info
         self._detect = detect
         self._hedging = HedgePolicy(destination.host, tcp_info, detect, down_cache)
         self._check = ResponseCheck(destination.host, self._routes, self._hedging, detect, policy, self.notify)
         self._retries = Retries(schedule or RetrySchedule(detect), detect, self.notify)
-        self._loop = asyncio.get_running_loop()
         self._candidates: list[Candidate] = []
         self._flight: Flight | None = None
+        self._is_flown = False  # the flight, or a part of it, was sent
+        self._is_promising = False  # see `_start_next_if_due`
+        self._check_at = self._redirect_at = math.inf  # when time alone may change the race
+        self._overtaken: Candidate | None = None  # a direct one, see `judge_late_direct`
+        self._is_won = self._is_subscribed = False
+        self._loop = asyncio.get_running_loop()
         self.started_at = self._loop.time()
         self._opened_at = self._resumed_at = self.started_at  # between them an open path waits for the client's flight
         self._flight_at = self.started_at
         self._gives_up_at = self.started_at + detect.give_up_s
+        if down_cache is not None and not self._is_plain:
+            self._subscribe(down_cache)
 
     # -- its state ---------------------------------------------------------------------------------------------
 
     @property
     def attempts(self) -> tuple[Attempt, ...]:
         """All attempts so far, in the order they began."""
-        now = self._now()
-        return tuple(c.attempt(self._raced, now) for c in self._candidates)
+        now = self._loop.time()
+        return tuple([candidate.attempt(self._raced, now) for candidate in self._candidates])
 
     @property
     def flight_age(self) -> float:
         """Seconds since the flight was complete; since the race began, when there is none yet."""
-        return self._now() - self._flight_at
-
-    @property
-    def _is_plain(self) -> bool:
-        """Whether direct is the only route, so that nothing is started beside it or after it."""
-        return len(self._routes) == 1 and self._routes[0] == DIRECT
+        return self._loop.time() - self._flight_at
 
     def _raced(self, at: float) -> float:
         """Seconds of the race until the loop time `at`, without the time in which an open path waited for the client's
@@ -142,33 +148,31 @@ class Race:
     async def connect(self, waits: Callable[[], bool] = lambda: True) -> bool:
         """Waits until a route has connected. False when none did within `give_up_s`, or when the client no longer
         `waits`, which is called on every event."""
-        if self._down_cache is None or len(self._routes) == 1:
-            return await self._connect(waits)
-        with self._down_cache.notifying(self.notify, self._destination.host):
-            return await self._connect(waits)
-
-    async def _connect(self, waits: Callable[[], bool]) -> bool:
-        if self._is_plain and not self._candidates:  # the usual case: nothing to hedge, so the dial needs no task
-            self._candidates.append(Candidate(self._routes[0], self._now()))
-            await self._dial(self._candidates[0])
-            await self.notify.wait(None)  # set by the dial
-        while self._first(Phase.OPEN) is None:
-            if not self._start_next_if_due() and (self._has_failed() or self._gives_up()):
+        is_open = self._has_opened()
+        while not is_open:
+            is_started = self._start_next_if_due()
+            if not (is_started or self._is_promising) and (self._has_failed() or self._gives_up()):
                 return False
-            await self.notify.wait(self._next_check())
-            if self._first(Phase.OPEN) is None and not waits():
+            await self.notify.wait(self._wait_s())
+            is_open = self._has_opened()
+            if not (is_open or waits()):
                 return False
-        self._opened_at, self._resumed_at = self._now(), math.inf
+        self._opened_at, self._resumed_at = self._loop.time(), math.inf
         return True
 
     def poll_open_path(self) -> OpenPath:
         """What the open path did by itself. A closed one is removed from the race: a server may close a connection on
         which the client says nothing, and that is no evidence."""
-        candidate = self._first(Phase.OPEN)
-        if candidate is None or candidate.stream is None:
+        for candidate in self._candidates:
+            if candidate.phase is Phase.OPEN:
+                break
+        else:
             return OpenPath.CLOSED
+        assert candidate.stream is not None
         if candidate.answer:
             return OpenPath.SERVER_FIRST
+        if candidate.stream.drained:
+            return OpenPath.QUIET
         try:
             data = candidate.stream.receive_nowait()
         except OSError:
@@ -187,7 +191,7 @@ class Race:
         others. The winner's `unsent` is all of `flight`. The caller closes its stream."""
         self._flight = flight
         self._resumed_at = self._opened_at  # the wait was for the server, so it counts
-        self._flight_at = self._now()
+        self._flight_at = self._loop.time()
         candidate = self._first(Phase.OPEN)
         assert candidate is not None
         return self._won(candidate, valid=bool(candidate.answer))
@@ -196,6 +200,9 @@ class Race:
         """Resets candidates whose route is not in the plan that was made on the flight's name. No byte was sent on
         them."""
         self._routes = self._check.routes = tuple(routes)
+        self._is_plain = self._routes == (DIRECT,)
+        if self._down_cache is not None and not (self._is_plain or self._is_subscribed):
+            self._subscribe(self._down_cache)
         for candidate in tuple(self._candidates):
             if candidate.route not in self._routes:
                 self._candidates.remove(candidate)
@@ -203,50 +210,51 @@ class Race:
         order = {route: place for place, route in enumerate(self._routes)}
         self._candidates.sort(key=lambda c: order[c.route])
 
-    async def deliver(self, flight: Flight, pull: Callable[[], bool]) -> Winner | None:
-        """Sends `flight` until a route answers it; None when no route did, or the client left.
+    async def deliver(self, flight: Flight, pull: Callable[[], bool], limit_s: float = math.inf) -> Winner | None:
+        """Sends `flight` until a route answers it; None when no route did within `limit_s`, or the client left.
 
         `pull` is called on every event. It moves further bytes of the client into `flight`, and returns False when the
         client has left. A flight that may not be sent twice goes to the first open route only.
         """
-        self._flight = flight
-        self._flight_at = self._now()
-        self._resumed_at = min(self._resumed_at, self._flight_at)
-        self._gives_up_at = self._flight_at + self._detect.give_up_s
-        if self._down_cache is None or len(self._routes) == 1:
-            return await self._deliver(flight, pull)
-        with self._down_cache.notifying(self.notify, self._destination.host):
-            return await self._deliver(flight, pull)
-
-    async def _deliver(self, flight: Flight, pull: Callable[[], bool]) -> Winner | None:
-        while True:
-            if not pull():
-                return None
+        now = self._loop.time()
+        self._flight, self._flight_at, self._resumed_at = flight, now, min(self._resumed_at, now)
+        self._gives_up_at, ends_at = now + self._detect.give_up_s, now + limit_s
+        while pull():
             for candidate in self._candidates:
-                if candidate.phase is not Phase.AWAITING_ANSWER:
-                    continue
-                self._send(candidate, flight)
-                self._check.read_answer(candidate, flight, self._candidates)
-            if winner := self._first(Phase.WON):
-                return self._won(winner, valid=True)
+                if candidate.connecting is not None:
+                    candidate.poll_connect(candidate.connecting, self.notify, self._loop.time())
+                if candidate.phase is Phase.OPEN and not self._is_flown:
+                    self._send_flight(candidate, flight)
+                if candidate.phase is Phase.AWAITING_ANSWER:
+                    if candidate.sent < len(flight.data) or flight.ended:
+                        self._send(candidate, flight)
+                    if candidate.answered_at or candidate.stream is None or not candidate.stream.drained:
+                        self._check.read_answer(candidate, flight, self._candidates)
+            for candidate in self._candidates:  # an answer may also let an earlier candidate win
+                if candidate.phase is Phase.WON:
+                    return self._won(candidate, valid=True)
+            if self._loop.time() >= ends_at:
+                return None
             if self._start_next_if_due(flight):
                 continue
-            flying = self._first(Phase.AWAITING_ANSWER)
-            if flight.replayable or not any(c.flight_sent_at for c in self._candidates):
-                if self._has_failed() or self._gives_up():
+            if not self._is_promising:
+                flying = self._first(Phase.AWAITING_ANSWER)
+                if flight.replayable or not self._is_flown:
+                    if self._has_failed() or self._gives_up():
+                        return self._best_invalid_answer()
+                elif flying is None:
                     return self._best_invalid_answer()
-            elif flying is None:
+                elif flying.sent == len(flight.data):
+                    return self._won(flying, valid=False)
+            if self._loop.time() >= self._redirect_at:
                 return self._best_invalid_answer()
-            elif flying.sent == len(flight.data):
-                return self._won(flying, valid=False)
-            if (shown_at := self._redirect_deadline()) is not None and self._now() >= shown_at:
-                return self._best_invalid_answer()
-            await self.notify.wait(self._next_check(flight))
+            await self.notify.wait(self._wait_s(ends_at))
+        return None
 
     async def judge_late_direct(self) -> Attempt | None:
         """Judges a direct attempt that another route overtook, at its signal's deadline; None when there is none.
         To be awaited after a win; closes what it judged."""
-        candidate = next((c for c in self._candidates if c.route == DIRECT and c.active), None)
+        candidate = self._overtaken
         if candidate is None:
             return None
         if candidate.stream is not None:
@@ -256,50 +264,74 @@ class Race:
             if candidate.phase is Phase.WON and self._down_cache is not None:
                 self._down_cache.clear(self._destination.host)
         finally:
+            self._overtaken = None
             self._drop(candidate)
+            self.notify.close()
             if candidate.stream is not None:  # also one that answered after all
                 candidate.stream.abort()
-        return candidate.attempt(self._raced, self._now())
+        return candidate.attempt(self._raced, self._loop.time())
 
     def close(self) -> None:
-        """Ends the race: unsubscribes from retries and, unless a route has won, resets every candidate. After a win the
-        losers were reset already, and `judge_late_direct` closes a pending direct one."""
-        self._retries.close()
-        if self._first(Phase.WON) is None:
+        """Ends the race: unsubscribes from everything and, unless a route has won, resets every candidate. After a win
+        the losers were reset already, and `judge_late_direct` closes a pending direct one."""
+        if self._retries.is_waiting:
+            self._retries.close()
+        if self._is_subscribed and self._down_cache is not None:
+            self._is_subscribed = False
+            self._down_cache.unsubscribe(self.notify, self._destination.host)
+        if not self._is_won:
             for candidate in self._candidates:
                 self._drop(candidate)
+        if self._overtaken is None:
+            self.notify.close()
 
     @property
     def direct_pending(self) -> bool:
         """A direct attempt is under way that another route overtook: `judge_late_direct` judges and closes it."""
-        return any(c.route == DIRECT and c.active for c in self._candidates)
+        return self._overtaken is not None
 
     # -- moving on -------------------------------------------------------------------------------------------------
 
     def _start_next_if_due(self, flight: Flight | None = None) -> bool:
-        """Takes the next step when everything under way has failed or looks dropped. True: it did something."""
-        now = self._now()
-        reserve = None if flight is None else self._first(Phase.OPEN)
-        if flight is not None:
-            flown = any(c.flight_sent_at for c in self._candidates)
-            if reserve is not None and not flown:
-                self._send_flight(reserve, flight, now)
-                return True
-            if flown and not flight.replayable:
-                return False
-        promising = False
+        """Takes the next step when everything under way has failed or looks dropped. True: it did something. Notes in
+        `_is_promising` whether something under way does not look dropped, so that it is waited for, and in `_check_at`
+        when time alone may change the race."""
+        now = self._loop.time()
+        self._is_promising, self._check_at, self._redirect_at = False, math.inf, math.inf
+        if flight is not None and self._is_flown and not flight.replayable:
+            return False
+        reserve: Candidate | None = None
+        may_be_retried = False
         for candidate in self._candidates:
-            if candidate.phase not in _UNDER_WAY:
-                continue
-            self._check.note_syn(candidate, self._destination)
-            if self._hedging.should_hedge(candidate, now):
-                self._mark_hedged(candidate, now)
-            else:
-                promising = True
-        if flight is not None and reserve is not None and (not promising or now >= self._reserve_at(reserve)):
-            self._send_flight(reserve, flight, now)
-            return True
-        route = None if promising else self._next_route(flight, now)
+            if candidate.phase in _UNDER_WAY:
+                if candidate.connecting is not None:
+                    self._check_at = min(self._check_at, candidate.connecting.next_check_at)
+                elif candidate.phase is Phase.DIALING:
+                    self._check.note_syn(candidate, self._destination)
+                if (hedge_at := self._hedging.hedge_at(candidate, now)) <= now:
+                    self._mark_hedged(candidate, now)
+                else:
+                    self._is_promising = True
+                    if not self._is_plain:
+                        self._check_at = min(self._check_at, hedge_at)
+            elif candidate.phase is Phase.OPEN and flight is not None and reserve is None:
+                reserve = candidate
+            elif candidate.symptom is Symptom.REDIRECTED:
+                at = self._hedging.redirect_deadline(candidate)
+                self._redirect_at = min(self._redirect_at, math.inf if at is None else at)
+            may_be_retried = may_be_retried or bool(candidate.route.relays)
+        if reserve is not None and flight is not None:
+            reserve_at = self._reserve_at(reserve)
+            if not self._is_promising or now >= reserve_at:
+                self._send_flight(reserve, flight)
+                return True
+            self._check_at = min(self._check_at, reserve_at)
+        if not self._is_plain:
+            due = [at for at, _ in self._retriable(self._latest())] if may_be_retried else []
+            for at in (self._redirect_at, self._gives_up_at, *due):
+                if now < at < self._check_at:
+                    self._check_at = at
+        route = None if self._is_promising else self._next_route(flight, now)
         if route is None:
             return False
         self._start(route, now)
@@ -310,7 +342,7 @@ class Race:
         for strategies that were started after direct had failed or looked dropped. A late SYN-ACK clears direct only
         for a moment: it gave the kernel a long round trip, after three of which it retransmits the flight."""
         for candidate in self._candidates:
-            if candidate.route != DIRECT:
+            if not candidate.direct:
                 continue
             late = candidate.connected_late and candidate.phase is Phase.AWAITING_ANSWER
             if candidate.hedged or late or not candidate.active:
@@ -342,7 +374,7 @@ class Race:
         named = self._destination.address is None
         ech = flight is not None and flight.ech and named and flight.server_name != self._destination.host
         for candidate in self._candidates:
-            if candidate.route == DIRECT:
+            if candidate.direct:
                 self._annotate(candidate, ech=ech)
         attempts = tuple(c.presumed_attempt(self._raced, now) for c in self._candidates)
         protocol = flight.protocol if flight is not None else FlightProtocol.NONE
@@ -379,7 +411,7 @@ class Race:
             return False
         if any(c.symptom in _AS_GOOD_AS_VALID for c in self._candidates):
             return True
-        now = self._now()
+        now = self._loop.time()
         retriable = self._retriable(self._latest())
         return now >= self._gives_up_at or not any(self._retries.is_worth_the_wait(c, now) for _, c in retriable)
 
@@ -387,7 +419,7 @@ class Race:
         """Whether `give_up_s` is over and everything under way looks dropped: then ends it all. A candidate whose
         flight was acknowledged, or that is not hedged yet, keeps the race going."""
         under_way = [c for c in self._candidates if c.active]
-        if self._now() < self._gives_up_at or not all(map(self._is_in_vain, under_way)):
+        if self._loop.time() < self._gives_up_at or not all(map(self._is_in_vain, under_way)):
             return False
         for candidate in under_way:
             self._check.time_out(candidate, self._destination)
@@ -411,22 +443,39 @@ class Race:
         if candidate.hedged:
             return
         candidate.hedged_at = now
-        if candidate.phase is Phase.DIALING and candidate.route == DIRECT:
+        if candidate.phase is Phase.DIALING and candidate.direct:
             candidate.stage = Stage.RESOLVE if self._policy.is_resolving(self._destination.host) else Stage.CONNECT
             self._check.note_addresses(candidate, self._destination)
         if candidate.phase is Phase.AWAITING_ANSWER:
             self._check.report_broken_flight(candidate, self._flight)
-            if candidate.route == DIRECT and self._down_cache is not None:
+            if candidate.direct and self._down_cache is not None:
                 self._down_cache.mark_down(self._destination.host)
 
+    def _subscribe(self, down_cache: DirectDownCache) -> None:
+        """Another race may find direct down, which ends the wait of this one."""
+        self._is_subscribed = True
+        down_cache.subscribe(self.notify, self._destination.host)
+
     def _start(self, route: Route, now: float) -> None:
-        latest = self._latest()
         candidate = Candidate(route, now)
-        if route.relays and route in latest:
+        if route.relays and any(route == other.route for other in self._candidates):
             self._retries.started(route.relays, now)
-        candidate.avoids_residual = bool(route.wrap) and route.is_direct and self._relay_may_serve(latest)
+        candidate.avoids_residual = bool(route.wrap) and route.is_direct and self._relay_may_serve(self._latest())
         self._candidates.append(candidate)
-        candidate.task = spawn(self._dial(candidate), name=f"dial {route} {self._destination}")
+        if candidate.direct and self._direct is not None:  # it needs no task where its addresses are known
+            try:
+                candidate.connecting = self._direct.begin(self._destination, self.notify)
+            except DialError as error:
+                candidate.dial_failed(error, now)
+                self.notify.set()
+                return
+        if candidate.connecting is not None:
+            candidate.syn_at = candidate.connecting.began_at
+            self._check_at = min(self._check_at, candidate.connecting.next_check_at)
+        else:
+            candidate.task = spawn(self._dial(candidate), name=f"dial {route} {self._destination}")
+        if not self._is_plain:
+            self._check_at = min(self._check_at, self._hedging.hedge_at(candidate, now))
 
     async def _dial(self, candidate: Candidate) -> None:
         route = candidate.route
@@ -437,31 +486,25 @@ class Race:
                 dialer = self._dialer(route)
             stream = await dialer.dial(self._destination)
         except DialError as error:
-            candidate.evidence.update(error.evidence)
-            candidate.failed(error.stage, error.symptom, str(error), self._now())
+            candidate.dial_failed(error, self._loop.time())
             if candidate.failed_on_its_way:
-                self._retries.failed(route.relays, self._now())
+                self._retries.failed(route.relays, self._loop.time())
         except Exception as error:
-            candidate.failed(Stage.CONNECT, Symptom.LOCAL, f"a fault in Byway: {error!r}", self._now())
+            candidate.failed(Stage.CONNECT, Symptom.LOCAL, f"a fault in Byway: {error!r}", self._loop.time())
             raise
         else:
-            candidate.stream = stream
-            candidate.syn_at = candidate.syn_at or stream.syn_at
-            candidate.connected_at = self._now()
-            candidate.phase = Phase.OPEN
-            candidate.stage = Stage.FIRST_BYTE
-            candidate.connected_late, candidate.hedged_at = candidate.hedged, 0.0
+            candidate.opened(stream, self.notify, self._loop.time())
             if route.relays:
                 self._retries.opened(route.relays)
-            stream.notify = self.notify.set
         finally:
             self.notify.set()
 
-    def _send_flight(self, candidate: Candidate, flight: Flight, now: float) -> None:
+    def _send_flight(self, candidate: Candidate, flight: Flight) -> None:
         assert candidate.stream is not None
+        self._is_flown = True
         candidate.phase = Phase.AWAITING_ANSWER
-        candidate.flight_sent_at = now
-        if candidate.route.is_direct and self._tcp_info.usable and len(self._routes) > 1:
+        candidate.flight_sent_at = self._loop.time()
+        if not candidate.route.relays and self._tcp_info.usable and len(self._routes) > 1:
             snapshot = self._tcp_info.snapshot(candidate.stream.lowest_socket)
             candidate.syn_s = snapshot.rtt_s if snapshot is not None else 0.0
             candidate.snapshot = None if self._tcp_info.split_tcp.detected else snapshot
@@ -482,25 +525,11 @@ class Race:
             elif candidate.phase is Phase.AWAITING_ANSWER and error.errno != errno.EPIPE:
                 self._check.on_broken(candidate, error, flight)
 
-    # -- when ------------------------------------------------------------------------------------------------------
-
-    def _next_check(self, flight: Flight | None = None) -> float | None:
-        """Returns the seconds until time alone may change the race; None when only an event can."""
-        if self._is_plain:
-            return None
-        now = self._now()
-        times = [self._hedging.next_check_at(c, now) for c in self._candidates if c.phase in _UNDER_WAY]
-        times += [self._redirect_deadline(), self._gives_up_at]
-        if flight is not None and (reserve := self._first(Phase.OPEN)) is not None:
-            times.append(self._reserve_at(reserve))
-        times += [at for at, _ in self._retriable(self._latest())]
-        later = [at for at in times if at is not None and now < at < math.inf]
-        return min(later) - now if later else None
-
-    def _redirect_deadline(self) -> float | None:
-        """When the earliest unconfirmed redirect is delivered; None: there is none."""
-        times = (self._hedging.redirect_deadline(candidate) for candidate in self._candidates)
-        return min((at for at in times if at is not None), default=None)
+    def _wait_s(self, ends_at: float = math.inf) -> float | None:
+        """Returns the seconds until time alone may change the race, which ends at `ends_at`; None when only an event
+        can."""
+        at = min(self._check_at, ends_at)
+        return None if at == math.inf else at - self._loop.time()
 
     # -- the end ---------------------------------------------------------------------------------------------------
 
@@ -508,16 +537,20 @@ class Race:
         """Hands out the winner and resets the others, except a direct one that `judge_late_direct` will judge."""
         assert winner.stream is not None
         winner.stream.notify = None
-        winner.phase = Phase.WON
+        winner.phase, self._is_won = Phase.WON, True
         if valid:
             winner.stage, winner.symptom = Stage.DONE, Symptom.NONE
-            winner.ended_at = winner.ended_at or self._now()
-        if winner.syn_s and valid:
+            winner.ended_at = winner.ended_at or self._loop.time()
+        if valid and winner.syn_s and self._flight is not None and self._flight.protocol is FlightProtocol.TLS:
             self._note_times(winner)
-        if self._down_cache is not None and winner.route == DIRECT and valid:
+        if valid and winner.direct and self._down_cache is not None and self._down_cache.down_until:
             self._down_cache.clear(self._destination.host)
         for candidate in self._candidates:
-            if candidate is not winner and not (candidate.route == DIRECT and candidate.active and valid):
+            if candidate is winner:
+                continue
+            if valid and candidate.direct and candidate.active:
+                self._overtaken = candidate
+            else:
                 self._drop(candidate)
         unsent = self._flight.data[winner.sent :] if self._flight is not None else b""
         return Winner(winner.route, winner.stream, winner.answer, unsent, valid)
@@ -526,8 +559,6 @@ class Race:
         """Tells the split-TCP detector how soon a SYN and a ClientHello were answered. A long time may be our own
         delay, so the kernel's clock is read then."""
         assert winner.stream is not None
-        if self._flight is None or self._flight.protocol is not FlightProtocol.TLS:
-            return
         first_byte_s = winner.ended_at - winner.flight_sent_at
         if first_byte_s >= self._detect.middlebox_least_s:
             by_kernel_s = self._tcp_info.answered_after(winner.stream.lowest_socket)
@@ -548,21 +579,30 @@ class Race:
     def _drop(self, candidate: Candidate) -> None:
         if candidate.task is not None and not candidate.task.done():
             candidate.task.cancel()
+        if candidate.connecting is not None:
+            candidate.connecting.close()
+            candidate.connecting = None
         if candidate.stream is not None and candidate.phase is not Phase.WON:
             candidate.stream.notify = None
             candidate.stream.abort()
         if candidate.active:
-            candidate.phase, candidate.symptom, candidate.ended_at = Phase.FAILED, Symptom.ABANDONED, self._now()
+            candidate.phase, candidate.symptom, candidate.ended_at = Phase.FAILED, Symptom.ABANDONED, self._loop.time()
 
     def _latest(self) -> dict[Route, Candidate]:
         """The latest candidate of each route that was started."""
         return {candidate.route: candidate for candidate in self._candidates}
+
+    def _has_opened(self) -> bool:
+        """Whether a path is open, once the connects under way were polled."""
+        is_open = False
+        for candidate in self._candidates:
+            if candidate.connecting is not None:
+                candidate.poll_connect(candidate.connecting, self.notify, self._loop.time())
+            is_open = is_open or candidate.phase is Phase.OPEN
+        return is_open
 
     def _first(self, phase: Phase) -> Candidate | None:
         for candidate in self._candidates:
             if candidate.phase is phase:
                 return candidate
         return None
-
-    def _now(self) -> float:
-        return self._loop.time()

@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 
 from proxy.config.detect_tuning import DetectTuning
-from proxy.model import DIRECT, Destination, Protocol, Route, Stage, Symptom, host_and_port
+from proxy.model import Destination, Protocol, Route, Stage, Symptom, host_and_port
 from proxy.net.deadline import poll_again
 from proxy.net.notify import Notify
 from proxy.net.race.candidate import Candidate, Phase
@@ -59,7 +59,7 @@ class ResponseCheck:
                 self.on_broken(candidate, error, flight)
                 return
             if data is None:
-                if candidate.answered_at and self._now() >= self._hedging.page_deadline(candidate):
+                if candidate.answered_at and self._loop.time() >= self._hedging.page_deadline(candidate):
                     self._classify_page(candidate, flight, candidates, ended=False)
                 return
             candidate.answer += data
@@ -67,7 +67,7 @@ class ResponseCheck:
 
     def _classify(self, candidate: Candidate, flight: Flight, candidates: Sequence[Candidate], *, ended: bool) -> None:
         """Decides on the answer so far: it wins, it fails, or more bytes are needed."""
-        now, answer = self._now(), candidate.answer
+        now, answer = self._loop.time(), candidate.answer
         verdict = flight.judge(answer) if answer else Verdict.MORE
         if verdict is Verdict.VALID and flight.protocol is Protocol.HTTP and flight.replayable:
             self._classify_page(candidate, flight, candidates, ended=ended)
@@ -89,7 +89,7 @@ class ResponseCheck:
     ) -> None:
         """Decides on an HTTP answer. It is held back for a moment, until enough has come to recognise a block page or a
         redirect to another site."""
-        now = self._now()
+        now = self._loop.time()
         if len(self.routes) == 1:
             candidate.won(now)
             return
@@ -101,8 +101,9 @@ class ResponseCheck:
             return
         candidate.evidence.update(page.evidence)
         candidate.answer_fingerprint = page.answer_fingerprint
-        no_relay = all(route.is_direct for route in self.routes)
-        accepted_redirect = page.symptom is Symptom.REDIRECTED and (no_relay or self._policy.is_portal())
+        accepted_redirect = page.symptom is Symptom.REDIRECTED and (
+            not any(route.relays for route in self.routes) or self._policy.is_portal()
+        )
         if page.symptom is Symptom.NONE or accepted_redirect:  # no other route could confirm or refute the redirect
             candidate.won(now)
         else:
@@ -116,7 +117,7 @@ class ResponseCheck:
             candidate,
         )
         if first.route.relays != candidate.route.relays and first.phase is Phase.FAILED:
-            first.won(self._now())
+            first.won(self._loop.time())
 
     def on_broken(self, candidate: Candidate, error: OSError, flight: Flight) -> None:
         """The connection broke after the flight was sent."""
@@ -126,19 +127,19 @@ class ResponseCheck:
             symptom, text = Symptom.DROPPED, _DROPPED
         else:
             symptom, text = Symptom.TIMEOUT, str(error)
-        candidate.failed(Stage.FIRST_BYTE, symptom, text, self._now())
+        candidate.failed(Stage.FIRST_BYTE, symptom, text, self._loop.time())
         if symptom is Symptom.RESET:
             self.report_broken_flight(candidate, flight)
 
     def report_broken_flight(self, candidate: Candidate, flight: Flight | None) -> None:
         """Reports a flight that was dropped or reset on a direct route: a censor may go on blocking that address."""
-        if candidate.route.is_direct and candidate.stream is not None:
+        if not candidate.route.relays and candidate.stream is not None:
             host = (flight.server_name if flight is not None else None) or self._host
             self._policy.report_broken_flight(host_and_port(candidate.stream.peer)[0], host)
 
     def note_syn(self, candidate: Candidate, destination: Destination) -> None:
         """Notes when a direct candidate began to connect, after the lookup: its timeout counts from then."""
-        if candidate.phase is Phase.DIALING and candidate.route == DIRECT and not candidate.syn_at:
+        if candidate.phase is Phase.DIALING and candidate.direct and not candidate.syn_at:
             candidate.syn_at = self._policy.connecting_since(destination)
 
     def note_addresses(self, candidate: Candidate, destination: Destination) -> None:
@@ -148,7 +149,7 @@ class ResponseCheck:
 
     def time_out(self, candidate: Candidate, destination: Destination) -> None:
         """Fails a candidate whose deadline has passed."""
-        now = self._now()
+        now = self._loop.time()
         if candidate.phase is Phase.AWAITING_ANSWER and self._hedging.unacknowledged(candidate):
             candidate.failed(Stage.FIRST_BYTE, Symptom.DROPPED, _DROPPED, now)
         elif candidate.phase is Phase.AWAITING_ANSWER:
@@ -193,13 +194,14 @@ class ResponseCheck:
                 self.read_answer(candidate, flight, candidates)
                 if candidate.phase is not phase:
                     return
-            if is_over:
+            if candidate.connecting is not None:
+                candidate.poll_connect(candidate.connecting, self._notify, self._loop.time())
+            if candidate.phase is not phase or is_over:
                 return
-            if (left := deadline - self._now()) > 0:
-                await self._notify.wait(left)
+            now = self._loop.time()
+            if deadline > now:
+                at = deadline if candidate.connecting is None else min(deadline, candidate.connecting.next_check_at)
+                await self._notify.wait(at - now)
             else:
                 await poll_again()
                 is_over = True
-
-    def _now(self) -> float:
-        return self._loop.time()

@@ -82,13 +82,15 @@ class RetrySchedule:
 class Retries:
     """The retries of one race: how many are left, and when the next one is due."""
 
-    __slots__ = ("_detect", "_failed_at", "_next_at", "_notify", "_schedule", "_started")
+    __slots__ = ("_detect", "_failed_at", "_next_at", "_notify", "_schedule", "_started", "is_waiting")
 
     def __init__(self, schedule: RetrySchedule, detect: DetectTuning, notify: Notify) -> None:
         self._schedule = schedule
         self._detect = detect
         self._notify = notify
         self._started = 0
+        self.is_waiting = False
+        """It is notified when a relay works again: until `close`."""
         self._failed_at = 0.0
         self._next_at = 0.0  # no try of this race before, unless another one gets through
 
@@ -121,6 +123,7 @@ class Retries:
         """A try of a relay failed before it opened a path, the first one or a retry."""
         self._schedule.failed(relays, now)
         self._schedule.subscribe(self._notify)
+        self.is_waiting = True
         steps = self._detect.relay_retry_s
         self._failed_at = now
         self._next_at = now + self._schedule.jittered(steps[min(self._started, len(steps) - 1)])

@@ -86,7 +86,8 @@ class NetworkWatch:
         self._read_at = float("-inf")
         self._uplink: UplinkFacts | None = None
         self._last_known: UplinkFacts | None = None
-        self._id = UNKNOWN_NETWORK
+        self.id = UNKNOWN_NETWORK
+        """The network as of the last change that was noticed. Not read before `start`, unless by `current`."""
         self._addresses: frozenset[IPAddress] = frozenset()
         self._listeners: list[Callable[[NetworkChange], None]] = []
         self._kernel_events: socket.socket | None = None
@@ -99,7 +100,7 @@ class NetworkWatch:
         """Returns the network as of the last change that was noticed; before `start`, one read at most 2 s ago."""
         if not self._started and self._clock() - self._read_at >= CACHE_S:
             self._apply(self._read(), self._addresses)
-        return self._id
+        return self.id
 
     def on_change(self, callback: Callable[[NetworkChange], None]) -> None:
         """Calls `callback` in the loop each time that the network or our addresses have changed."""
@@ -203,17 +204,17 @@ class NetworkWatch:
     # -- changes ---------------------------------------------------------------------------------------------------
 
     def _apply(self, uplink: UplinkFacts | None, addresses: frozenset[IPAddress]) -> None:
-        before, before_uplink = self._id, self._uplink
+        before, before_uplink = self.id, self._uplink
         uplink = self._carry_over_hardware(uplink)
         self._read_at = self._clock()
         self._uplink = uplink
-        self._id = network_id(uplink, self._key)
+        self.id = network_id(uplink, self._key)
         lost_addresses, self._addresses = self._addresses - addresses, addresses
-        reused_address = self._enter(uplink) if uplink is not None and self._id != UNKNOWN_NETWORK else None
+        reused_address = self._enter(uplink) if uplink is not None and self.id != UNKNOWN_NETWORK else None
         if uplink is not None and self._router_unknown(uplink) and uplink != before_uplink:
             _trigger_neighbour_discovery(uplink)
-        if (before != self._id or lost_addresses) and self._started:
-            self._notify(NetworkChange(before, self._id, lost_addresses, reused_address))
+        if (before != self.id or lost_addresses) and self._started:
+            self._notify(NetworkChange(before, self.id, lost_addresses, reused_address))
 
     def _enter(self, uplink: UplinkFacts) -> IPAddress | None:
         """Stores the network that this computer is on. Returns our address, when we had the same one on another network

@@ -14,6 +14,7 @@ from proxy.model.errors import ConfigError, DialError
 from proxy.net.dialers.dialer import Dialer
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dialers.tcp import Choose, TcpDialer
+from proxy.net.notify import Notify
 from proxy.net.stream import Stream
 from proxy.net.tasks import spawn
 from proxy.wire.relay_url import RelayKind
@@ -34,6 +35,9 @@ class Recorder:
 
     def choosing(self, choose: Choose) -> Dialer:
         return Chooser(self, choose)
+
+    def begin(self, destination: Destination, notify: Notify) -> None:
+        """Its addresses have to be looked up."""
 
     async def dial(self, destination: Destination) -> Stream:
         self.dialed.append(destination)

@@ -55,6 +55,7 @@ class Server:
     def __init__(self, poller: Poller, script: Script) -> None:
         self._poller = poller
         near, self.sock = tcp_pair()
+        self.sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 256 * 1024)  # the kernel would let it grow meanwhile
         self.sock.setblocking(True)
         self.sock.settimeout(20)
         self.inner = SocketStream(near, poller, "127.0.0.1:443")
