@@ -14,6 +14,8 @@ import logging
 import os
 import secrets
 import time
+from functools import partial
+from operator import attrgetter
 from pathlib import Path
 
 from proxy import __version__
@@ -133,19 +135,19 @@ class App:
         self._inspector = self._make_inspector(roots)
         self._events = Events()
         self._services = Services(
-            setup=lambda: self._setup,
+            setup=partial(attrgetter("_active.setup"), self),
             beliefs=self._beliefs,
             health=self._health,
             pump=self._pump,
             tcp_info=self._tcp_info,
-            network=self._network.current,
+            network=partial(attrgetter("id"), self._network),
             now=time.time,
             request_ids=itertools.count(1),
             events=self._events,
             is_private=self._store.is_private,
             adopt=self._adopt,
             down_cache=self._down_cache,
-            known_addresses=lambda host: self._setup.resolver.known(host),
+            known_addresses=lambda host: self._active.setup.resolver.known(host),
             flows=FlowMonitor(self._tcp_info, detect),
             roots=roots,
             addons=self._addons,

@@ -16,7 +16,7 @@ from proxy.probe.connectivity_check import ConnectivityCheck
 from proxy.probe.dns_check import DnsCheck
 from proxy.probe.interception_check import InterceptionCheck
 from proxy.probe.retest import DirectRetest
-from proxy.session.events import Delivered, Ended, Learned, SignalWaits, TunnelEnded
+from proxy.session.events import Delivered, Ended, Learned, Rescued, SignalWaits, TunnelEnded
 from proxy.session.services import Services
 from proxy.store.store import Store
 
@@ -30,9 +30,12 @@ def subscribe(services: Services, to: Subscribers) -> None:
     interception = InterceptionCheck(services, connectivity.check_one)
 
     events = services.events
-    events.on(Delivered, retest.on_delivered, dns_check.on_delivered, interception.on_delivered)
+    events.on(Delivered, interception.on_delivered)
+    events.on(Rescued, retest.on_delivered, dns_check.on_delivered)
     events.on(TunnelEnded, interception.on_tunnel_ended)
-    events.on(Ended, to.store_outcome, to.notify_addons_of_outcome, to.publish_outcome, to.log_outcome)
+    events.on(Ended, to.store_outcome, to.notify_addons_of_outcome, to.publish_outcome)
+    if to.verbose:
+        events.on(Ended, to.log_outcome)
     events.on(Learned, to.store_beliefs, to.warn_of_changes, to.clear_relay_faults, to.notify_addons_of_changes)
     events.on(SignalWaits, to.warn_of_network, to.clear_relay_faults, connectivity.on_signal_waits)
 
@@ -61,9 +64,8 @@ class Subscribers:
         self.feed.publish(ended.outcome, ended.network)
 
     def log_outcome(self, ended: Ended) -> None:
-        if self.verbose:
-            outcome, route = ended.outcome, ended.outcome.winner or "none"
-            log.info("%s via %s: %s", outcome.request.destination, route, outcome.error or outcome.plan.why)
+        outcome, route = ended.outcome, ended.outcome.winner or "none"
+        log.info("%s via %s: %s", outcome.request.destination, route, outcome.error or outcome.plan.why)
 
     def store_beliefs(self, learned: Learned) -> None:
         self.store.believe(learned.changes)

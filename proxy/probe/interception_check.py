@@ -42,6 +42,8 @@ class InterceptionCheck:
     def on_delivered(self, visit: Delivered) -> None:
         """Starts a check of a host that direct just served, at most one in `probe_interval_s`."""
         outcome = visit.record.outcome
+        if outcome.protocol is not Protocol.TLS:
+            return
         network, now = self._services.network(), self._services.now()
         settings = self._services.setup().settings.detect
         if 0 <= now - self._last.get(network, float("-inf")) < settings.probe_interval_s:
@@ -51,7 +53,7 @@ class InterceptionCheck:
 
     def on_tunnel_ended(self, ended: TunnelEnded) -> None:
         """Starts a check when the client closed the tunnel as clients do that reject a certificate."""
-        if _client_rejected(ended.outcome):
+        if ended.outcome.protocol is Protocol.TLS and _client_rejected(ended.outcome):
             not_since_s = self._services.setup().settings.detect.probe_again_s
             self._start(ended.outcome, self._services.network(), self._services.now(), not_since_s=not_since_s)
 

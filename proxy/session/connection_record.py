@@ -8,8 +8,7 @@ facts will come, and the last `release` emits the outcome to the log, exactly on
 from __future__ import annotations
 
 from dataclasses import replace
-from functools import partial
-from typing import Any
+from typing import TypedDict, Unpack
 
 from proxy.model import (
     DIRECT,
@@ -20,6 +19,7 @@ from proxy.model import (
     NetworkId,
     Outcome,
     Plan,
+    Protocol,
     Request,
     Route,
     Stage,
@@ -37,29 +37,47 @@ from proxy.session.refusal_text import client_message, full_reason
 from proxy.session.services import Services
 
 
+class _Fields(TypedDict, total=False):
+    """The fields of an Outcome that become known after it was opened."""
+
+    plan: Plan
+    attempts: tuple[Attempt, ...]
+    winner: Route | None
+    protocol: Protocol
+    host: str
+    flight_bytes: int
+    bytes_up: int
+    bytes_down: int
+    duration: float
+    closed_by: ClosedBy
+    error: str
+
+
 class ConnectionRecord:
     """The log's row for one connection, or for one plain HTTP request."""
 
     __slots__ = (
-        "_facts",
-        "_flow",
-        "_observer",
-        "_outcome",
-        "_retained",
-        "_services",
-        "client_message",
-        "network",
-    )
+        "_flow", "_observer", "_outcome", "_retained", "_services", "at", "attempts", "bytes_down", "bytes_up",
+        "client_message", "closed_by", "duration", "error", "flight_at", "flight_bytes", "host", "network", "plan",
+        "protocol", "request", "winner",
+    )  # fmt: skip
 
     def __init__(self, request: Request, plan: Plan, *, network: NetworkId, services: Services) -> None:
         self.network = network
         self._services = services
-        self._facts: dict[str, Any] = {
-            "request": request,
-            "plan": plan,
-            "host": request.destination.host,
-            "at": services.now(),
-        }
+        # The fields of the outcome, see Outcome. Whoever sets one here, and not by `update`, drops the last outcome.
+        self.request = request
+        self.plan = plan
+        self.attempts: tuple[Attempt, ...] = ()
+        self.winner: Route | None = None
+        self.protocol = Protocol.NONE
+        self.host = request.destination.host
+        self.at = services.now()
+        self.flight_at = 0.0
+        self.flight_bytes = self.bytes_up = self.bytes_down = 0
+        self.duration = 0.0
+        self.closed_by = ClosedBy.BYWAY
+        self.error = ""
         self._outcome: Outcome | None = None
         self._retained = 1
         self._flow: WatchedFlow | None = None
@@ -71,18 +89,28 @@ class ConnectionRecord:
     def outcome(self) -> Outcome:
         """All that is known so far. The value is made on demand and reused until the next `update`."""
         if self._outcome is None:
-            self._outcome = Outcome(**self._facts)
+            self._outcome = Outcome(
+                self.request,
+                self.plan,
+                self.attempts,
+                self.winner,
+                self.protocol,
+                self.host,
+                self.at,
+                self.flight_at,
+                self.flight_bytes,
+                self.bytes_up,
+                self.bytes_down,
+                self.duration,
+                self.closed_by,
+                self.error,
+            )
         return self._outcome
 
-    @property
-    def plan(self) -> Plan:
-        """The plan of the outcome, without making an Outcome."""
-        plan: Plan = self._facts["plan"]
-        return plan
-
-    def update(self, **facts: Any) -> None:
+    def update(self, **fields: Unpack[_Fields]) -> None:
         """Sets fields of the outcome."""
-        self._facts.update(facts)
+        for name, value in fields.items():
+            setattr(self, name, value)
         self._outcome = None
 
     def retain(self) -> None:
@@ -93,8 +121,11 @@ class ConnectionRecord:
         """Emits the outcome when nothing retains the record any more."""
         self._retained -= 1
         if self._retained == 0:
-            self.update(duration=self._services.now() - self._facts["at"])
+            if not self.duration:  # of a tunnel it is known already
+                self.update(duration=self._services.now() - self.at)
             self._services.events.emit(Ended(self.outcome, self.network))
+        else:
+            self._outcome = None  # an idle tunnel holds none: its end makes another
 
     def discard(self) -> None:
         """Keeps this record out of the log: the inspector's own tunnel has a row."""
@@ -104,12 +135,11 @@ class ConnectionRecord:
 
     def on_won(self, race: Race, winner: Winner) -> None:
         """A route delivered, or was left alone with a request that cannot be sent twice."""
+        self.winner = winner.route if winner.valid else None
         self._take(race)
-        self.update(winner=winner.route if winner.valid else None)
         if not winner.valid:
             return
-        self._learn()
-        self._observer.judge_relays(self.outcome)
+        self._observer.judge_relays(self._learn())
         if race.direct_pending:
             self.retain()
             spawn(self._judge_late_direct(race), name=f"judge direct to {self.outcome.host}")
@@ -123,21 +153,26 @@ class ConnectionRecord:
         else:
             self.client_message = client_message(self.outcome)
             self.update(error=full_reason(self.outcome))
-        self._learn()
-        self._observer.judge_relays(self.outcome)
+        self._observer.judge_relays(self._learn())
 
     def _take(self, race: Race) -> None:
-        self.update(attempts=race.attempts, flight_at=self._services.now() - race.flight_age)
+        self.attempts, self.flight_at = race.attempts, self._services.now() - race.flight_age
+        self._outcome = None
 
     def on_delivered(self, route: Route, address: str) -> None:
         """A whole answer came over `route`: the only one that could take the request, or a reused connection."""
-        attempt = next((a for a in reversed(self.outcome.attempts) if a.route == route), None)
-        if attempt is None:
-            attempt = Attempt(route, Stage.DONE, address=address, evidence=_REUSED)
-        if not attempt.delivered or attempt.evidence is _REUSED:
+        if not self.attempts:
+            self.attempts = (Attempt(route, Stage.DONE, address=address, evidence=_REUSED),)
+        else:
+            attempt = next((a for a in reversed(self.attempts) if a.route == route), None)
+            if attempt is None:
+                attempt = Attempt(route, Stage.DONE, address=address, evidence=_REUSED)
+            elif attempt.delivered:
+                return
             self._judge(replace(attempt, stage=Stage.DONE))
-            self.update(winner=route)
-            self._learn()
+        self.winner, self.duration = route, self._services.now() - self.at
+        self._outcome = None
+        self._learn()
 
     def on_broken(self, error: DialError) -> None:
         """The chosen route broke before the head of an answer had come."""
@@ -159,9 +194,9 @@ class ConnectionRecord:
 
     def watch(self, tunnel: Tunnel) -> None:
         """Watches a tunnel for stalls, throttling and early resets, where that can teach something."""
-        self._flow = self._observer.watch(tunnel, self.outcome, partial(self._on_flow_signal, tunnel))
+        self._flow = self._observer.watch(tunnel, self.outcome, self)
 
-    def _on_flow_signal(self, tunnel: Tunnel, signal: FlowSignal) -> None:
+    def on_flow_signal(self, signal: FlowSignal, tunnel: Tunnel) -> None:
         """A direct flow that had delivered froze, was throttled or was reset. A frozen one is ended, so that the client
         retries and gets another route."""
         attempt = next((a for a in self.outcome.attempts if a.route == DIRECT), None)
@@ -175,21 +210,29 @@ class ConnectionRecord:
         if signal.kind is Symptom.FROZEN:
             tunnel.abort(error)
 
+    def on_direct_bytes(self, within_s: float) -> None:
+        # A captive portal's login page may bring the rest of a plain HTTP connection.
+        if self.protocol is Protocol.TLS:
+            self._observer.on_direct_bytes(self.host, within_s)
+
+    def on_relay_bytes(self, bytes_down: int, bytes_s: float) -> None:
+        if self.winner is not None:
+            self._observer.on_relay_bytes(self.host, self.winner, bytes_down, bytes_s)
+
     def on_tunnel_ended(self, result: TunnelResult) -> None:
         """Both sides of the tunnel are closed."""
         if self._flow is not None:
             self._services.flows.ended(self._flow, result)
-        self.update(
-            bytes_up=self._facts.get("bytes_up", 0) + result.bytes_up,
-            bytes_down=self._facts.get("bytes_down", 0) + result.bytes_down,
-            closed_by=result.closed_by,
-            duration=self._services.now() - self._facts["at"],
-        )
-        attempts: tuple[Attempt, ...] = self._facts.get("attempts", ())
-        if self._facts.get("winner") is None and (pending := next((a for a in attempts if a.pending), None)):
+        self.bytes_up += result.bytes_up
+        self.bytes_down += result.bytes_down
+        self.closed_by = result.closed_by
+        self.duration = self._services.now() - self.at
+        self._outcome = None
+        if self.winner is None and (pending := next((a for a in self.attempts if a.pending), None)):
             self._judge_only_route(pending, result)
-        self._observer.on_tunnel_ended(self.outcome)
-        self._services.events.emit(TunnelEnded(self.outcome))
+        outcome = self.outcome
+        self._observer.on_tunnel_ended(outcome)
+        self._services.events.emit(TunnelEnded(outcome))
         self.release()
 
     def add_evidence(self, route: Route, evidence: Evidence) -> None:
@@ -221,11 +264,12 @@ class ConnectionRecord:
 
     # -- what is known later ---------------------------------------------------------------------------------------
 
-    def _learn(self) -> None:
+    def _learn(self) -> Outcome:
         outcome = self.outcome
         learned = self._observer.learn(outcome)
         if learned is not outcome:
             self.update(attempts=learned.attempts)
+        return learned
 
     async def _judge_late_direct(self, race: Race) -> None:
         try:

@@ -32,11 +32,16 @@ class OpenRecord(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Delivered:
-    """A route delivered the first bytes of a user's visit, under the Setup in force."""
+    """Direct delivered the first bytes of a user's visit, under the Setup in force."""
 
     setup: Setup
     record: OpenRecord
     flight: Flight
+
+
+@dataclass(frozen=True, slots=True)
+class Rescued(Delivered):
+    """Another route than direct delivered them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +71,7 @@ class SignalWaits:
     """A signal was observed that may have to wait for a control before it counts."""
 
 
-Event = Delivered | TunnelEnded | Ended | Learned | SignalWaits
+Event = Delivered | Rescued | TunnelEnded | Ended | Learned | SignalWaits
 E = TypeVar("E", bound=Event)
 
 

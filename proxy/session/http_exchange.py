@@ -12,9 +12,9 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Coroutine, Generator
 from dataclasses import dataclass
-from typing import NoReturn, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 from proxy.model import ClosedBy, Stage, Symptom
 from proxy.model.errors import DialError, PeerError
@@ -47,8 +47,6 @@ noticed."""
 TURN = 4 * CHUNK
 """Bytes that a direction moves before other tasks have their turn."""
 
-_TICK_S = 0.01  # a timer may fire slightly early: set later by this, it fires after the limit for certain
-
 _CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"
 
 
@@ -66,7 +64,7 @@ class Exchanged:
     error: str = ""  # why the answer is incomplete; the client has been aborted then
 
 
-async def exchange(
+def exchange(
     client: Stream,
     client_reader: Reader,
     upstream: Stream,
@@ -75,7 +73,7 @@ async def exchange(
     *,
     head_sent: bool,
     idle_timeout_s: float,
-) -> Exchanged:
+) -> Coroutine[Any, Any, Exchanged]:
     """Sends `head`, unless it has been sent, with its body, and passes the answer on. `upstream_reader` may hold the
     first bytes of the answer; what the client sends beyond this request stays in `client_reader`.
 
@@ -86,11 +84,7 @@ async def exchange(
     both = _Exchange(
         _End(client, client_reader, lambda error: error), _End(upstream, upstream_reader, _server_failed), head
     )
-    client.notify = upstream.notify = both.notify.set
-    try:
-        return await both.run(head_sent, idle_timeout_s)
-    finally:
-        client.notify = upstream.notify = None
+    return both.run(head_sent, idle_timeout_s)
 
 
 class _Stalled(Exception):
@@ -112,6 +106,8 @@ class _End:
 
     def read_available(self) -> bool:
         """Moves what has been received into the reader; False when there is nothing."""
+        if self.stream.drained:
+            return False
         try:
             data = self.stream.receive_nowait()
         except OSError as error:
@@ -123,7 +119,7 @@ class _End:
         return True
 
     def fill(self) -> Steps[None]:
-        while not self.read_available():
+        while self.stream.drained or not self.read_available():
             yield
 
     def send(self, data: bytes) -> Steps[None]:
@@ -165,8 +161,10 @@ class _Exchange:
         self._again = False  # a direction stopped only to let others run
 
     async def run(self, head_sent: bool, idle_timeout_s: float) -> Exchanged:
+        client, upstream = self._client.stream, self._server.stream
+        client.notify = upstream.notify = self.notify.set
         upward, downward = self._upward(head_sent), self._downward()
-        timer = self._watch_for_continue()
+        timer = self._watch_for_continue() if self._head.expect_continue else None
         try:
             await self._step(downward, beside=upward, idle_timeout_s=idle_timeout_s)
             if not self._uploaded:
@@ -177,8 +175,10 @@ class _Exchange:
             self._client.stream.abort()
             return self._exchanged(self._answer, _who(fault), str(fault) or "no progress until the timeout")
         finally:
+            client.notify = upstream.notify = None
             upward.close()
             downward.close()
+            self.notify.close()
             if timer is not None:
                 timer.cancel()
         assert self._answer is not None  # `_downward` ends in no other way
@@ -195,12 +195,16 @@ class _Exchange:
             self._server.sent += len(forwarded)
             forwarded = b""
         try:
-            yield from self._carry(client, self._server, head.body, head.body, forwarded)
+            if not head.bodiless:
+                yield from self._carry(client, self._server, head.body, head.body, forwarded)
+            elif forwarded:
+                yield from self._server.send(forwarded)
             self._uploaded = True
         except DialError as fault:  # the server may still answer with the reason: the other direction reads it
             self._refused = fault
         while not client.reader.ended and len(client.reader) < AHEAD_LIMIT:
-            yield from client.fill()
+            while client.stream.drained or not client.read_available():
+                yield
             if not self._uploaded:
                 client.reader.rest()
                 self._again = True  # a client may send as fast as this drops: others must run
@@ -212,10 +216,17 @@ class _Exchange:
         self._answer = answer
         self._sent_before = self._client.sent
         version = self._head.version
-        self._keep_client = self._may_keep_client(answer)
-        forwarded = answer.forwarded(version, keep_alive=self._keep_client)
+        sent_as = answer.body_for(version)
+        # Not while the request is not whole: it may never be, and the next one cannot be found before its end.
+        self._keep_client = (
+            self._head.keep_alive
+            and self._uploaded
+            and not self._client.reader.ended
+            and sent_as.kind is not BodyKind.UNTIL_EOF
+        )
+        forwarded = answer.forwarded(sent_as, keep_alive=self._keep_client)
         try:
-            yield from self._carry(self._server, self._client, answer.body, answer.body_for(version), forwarded)
+            yield from self._carry(self._server, self._client, answer.body, sent_as, forwarded)
         except PeerError as fault:
             raise _server_fault(str(fault), Symptom.GARBAGE) from fault
 
@@ -249,11 +260,12 @@ class _Exchange:
         for _ in range(INTERIM_LIMIT):
             head = yield from self._next_head()
             if not head.is_interim:
-                self._check_upgrade(head)
+                if head.upgrade is not None:
+                    self._check_upgrade(head.upgrade)
                 return head
             if self._head.version >= http1.HTTP_1_1 and not (head.status == 100 and self._continued):
                 self._continued = self._continued or head.status == 100
-                yield from self._client.send(head.forwarded(self._head.version, keep_alive=True))
+                yield from self._client.send(head.forwarded(head.body, keep_alive=True))
         raise _server_fault(f"more than {INTERIM_LIMIT} interim answers came, and no final one", Symptom.GARBAGE)
 
     def _next_head(self) -> Steps[ResponseHead]:
@@ -270,7 +282,7 @@ class _Exchange:
                     raise _server_fault(str(fault), Symptom.GARBAGE) from fault
                 # The kernel reports a reset once: one that ended the sending is not reported to the receiving.
                 raise self._refused or _server_fault("the server closed without an answer", Symptom.EOF) from None
-            while not server.read_available():
+            while server.stream.drained or not server.read_available():
                 if self._continue_due:
                     self._continue_due = False
                     self._continued = True
@@ -278,19 +290,15 @@ class _Exchange:
                 else:
                     yield
 
-    def _check_upgrade(self, head: ResponseHead) -> None:
+    def _check_upgrade(self, upgrade: str) -> None:
         """Raises DialError for a change of protocol that was not requested (RFC 9110 section 7.8)."""
-        if head.upgrade is None:
-            return
         asked = (self._head.upgrade or "").lower().split(", ")
-        if head.upgrade.lower() not in asked or not self._uploaded:
+        if upgrade.lower() not in asked or not self._uploaded:
             raise _server_fault("the server switched to a protocol that was not requested", Symptom.GARBAGE)
 
-    def _watch_for_continue(self) -> asyncio.TimerHandle | None:
+    def _watch_for_continue(self) -> asyncio.TimerHandle:
         """Starts the timer after which the client gets our `100 Continue`: a server that does not support it must not
         make the client wait for ever (RFC 9110 section 10.1.1)."""
-        if not self._head.expect_continue:
-            return None
         return asyncio.get_running_loop().call_later(CONTINUE_AFTER_S, self._continue_is_due)
 
     def _continue_is_due(self) -> None:
@@ -302,33 +310,22 @@ class _Exchange:
 
     async def _step(self, main: Steps[None], *, beside: Steps[None], idle_timeout_s: float) -> None:
         """Steps both whenever a stream has news, until `main` ends. Raises _Stalled when nothing moves."""
-        loop = asyncio.get_running_loop()
-        alarm: asyncio.TimerHandle | None = None
         moved, moved_at = -1, 0.0
-        try:
-            while True:
-                self._again = False
-                next(beside, None)
-                if next(main, _ENDED) is _ENDED:
-                    return
-                if self._again:
-                    await asyncio.sleep(0)
-                    continue
-                now = loop.time()
-                if moved != (moved := self._moved):
-                    moved_at = now
-                elif now >= moved_at + idle_timeout_s:
-                    raise _Stalled
-                if alarm is None or alarm.when() <= now:  # set again when it has fired, not for each piece
-                    alarm = loop.call_at(moved_at + idle_timeout_s + _TICK_S, self.notify.set)
-                await self.notify.wait(None)
-        finally:
-            if alarm is not None:
-                alarm.cancel()
-
-    @property
-    def _moved(self) -> int:
-        return self._client.received + self._client.sent + self._server.received + self._server.sent
+        while True:
+            self._again = False
+            next(beside, None)
+            if next(main, _ENDED) is _ENDED:
+                return
+            if self._again:
+                await asyncio.sleep(0)
+                continue
+            now = asyncio.get_running_loop().time()
+            client, server = self._client, self._server
+            if moved != (moved := client.received + client.sent + server.received + server.sent):
+                moved_at = now
+            elif now >= moved_at + idle_timeout_s:
+                raise _Stalled
+            await self.notify.wait(moved_at + idle_timeout_s - now)
 
     async def _linger(self, upward: Steps[None]) -> None:
         """Reads the rest of a request whose answer is complete, for LINGER_S at most."""
@@ -343,16 +340,6 @@ class _Exchange:
             yield
 
     # -- the end ---------------------------------------------------------------------------------------------------
-
-    def _may_keep_client(self, answer: ResponseHead) -> bool:
-        """Whether the client's connection can serve another request. Not while this one is not whole: it may never be,
-        and the next one cannot be found before its end."""
-        return (
-            self._head.keep_alive
-            and self._uploaded
-            and not self._client.reader.ended
-            and answer.body_for(self._head.version).kind is not BodyKind.UNTIL_EOF
-        )
 
     def _exchanged(self, answer: ResponseHead, closed_by: ClosedBy, error: str = "") -> Exchanged:
         whole = not error and answer.upgrade is None

@@ -24,6 +24,9 @@ from proxy.wire.http1 import Form, RequestHead
 from proxy.wire.reader import Reader
 from proxy.wire.sniff import Family
 
+_HEAD_END = b"\r\n\r\n"
+"""Of a head that has come whole, as most do: then there is nothing to wait for, and no deadline to set."""
+
 _ESTABLISHED = b"HTTP/1.1 200 Connection established\r\n\r\n"
 _SOCKS5_GRANTED = socks.socks5_reply(socks.Socks5Reply.GRANTED)
 _SOCKS4_GRANTED = socks.socks4_reply(granted=True)
@@ -151,14 +154,18 @@ class InboundHandshake:
     async def read(self, client: SocketStream, reader: Reader) -> InboundRequest | None:
         """Reads the first request of a connection. Returns None when the client left, or sent nothing in time. Raises
         PeerError, with the reply to send, for anything that is not a request."""
-        family: Family | None = None
+        if not reader and (data := client.receive_nowait()):
+            reader.receive_data(data)
+        family = sniff.sniff(reader[0]) if reader else None
+        if family is Family.HTTP and reader.find(_HEAD_END) >= 0:
+            return await self._http(client, reader)
         try:
             with deadline(self._limits.head_timeout_s):
                 if not reader:
                     reader.receive_data(await client.receive())
                 if not reader:
                     return None
-                family = sniff.sniff(reader[0])
+                family = family or sniff.sniff(reader[0])
                 match family:
                     case Family.HTTP:
                         return await self._http(client, reader)
@@ -181,6 +188,8 @@ class InboundHandshake:
                 return None  # an idle client needs no reply
             if not reader:
                 return None
+        if reader.find(_HEAD_END) >= 0:
+            return await self._http(client, reader)
         try:
             with deadline(self._limits.head_timeout_s):
                 return await self._http(client, reader)

@@ -35,11 +35,14 @@ class OriginConnection:
     def serves(self, destination: Destination, routes: Sequence[Route], registry: Registry, network: NetworkId) -> bool:
         """Whether it has the destination and the first route of a plan, and received nothing while idle, nor EOF."""
         fits = (
-            self.destination == destination
+            self.destination.host == destination.host
+            and self.destination.port == destination.port
             and tuple(routes[:1]) == (self.route,)
             and self.registry is registry
             and self.network == network
         )
+        if not fits or self.stream.drained:
+            return fits
         with contextlib.suppress(OSError):
-            return fits and self.stream.receive_nowait() is None
+            return self.stream.receive_nowait() is None
         return False

@@ -6,12 +6,9 @@ record: what it adds to the outcome, it returns.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import partial
-
 from proxy.detect.signals import NEEDS_BYTES_PROOF
 from proxy.model import DIRECT, Action, Evidence, NetworkId, Outcome, Protocol, Route, Stage, Symptom
-from proxy.net.tunnel.flow_monitor import FlowSignal, WatchedFlow
+from proxy.net.tunnel.flow_monitor import FlowListener, WatchedFlow
 from proxy.net.tunnel.pump import Tunnel
 from proxy.session.events import Learned, SignalWaits
 from proxy.session.services import Services
@@ -48,15 +45,23 @@ class OutcomeObserver:
             outcome = _with_refinements(outcome, refined)
         if changes:
             services.events.emit(Learned(changes))
-        if changes or outcome.winner != DIRECT or services.beliefs.needs_control(self._network):
+        if (
+            changes
+            or (outcome.winner is not DIRECT and outcome.winner != DIRECT)
+            or services.beliefs.needs_control(self._network)
+        ):
             services.events.emit(SignalWaits())
         return outcome
 
     def judge_relays(self, outcome: Outcome) -> None:
         """Tells the relays' health what a race showed of them."""
         services = self._services
-        if not services.health.unconfirmed and all(attempt.route.is_direct for attempt in outcome.attempts):
-            return  # most connections
+        for attempt in outcome.attempts:
+            if attempt.route.relays:
+                break
+        else:
+            if not services.health.unconfirmed:
+                return  # most connections
         if services.network() == self._network:
             now = services.now()
             conditions = services.beliefs.relay_conditions(outcome.host, network=self._network, now=now)
@@ -65,9 +70,9 @@ class OutcomeObserver:
             ):
                 services.events.emit(SignalWaits())
 
-    def watch(self, tunnel: Tunnel, outcome: Outcome, on_signal: Callable[[FlowSignal], None]) -> WatchedFlow | None:
-        """Watches a tunnel for stalls, throttling and early resets, where that can teach something; `on_signal` is
-        called when a direct one shows any. Returns None when the tunnel is not watched.
+    def watch(self, tunnel: Tunnel, outcome: Outcome, listener: FlowListener) -> WatchedFlow | None:
+        """Watches a tunnel for stalls, throttling and early resets, where that can teach something. Returns None when
+        it is not watched.
 
         A host on our own network is not watched: its flow survives an outage of the uplink."""
         services = self._services
@@ -76,17 +81,12 @@ class OutcomeObserver:
         if not services.learns or services.beliefs.is_near(outcome.host):
             return None
         if outcome.winner == DIRECT:
-            # Only TLS: a captive portal's login page may bring the rest of a plain HTTP connection.
-            on_bytes = partial(self._on_direct_bytes, outcome.host) if outcome.protocol is Protocol.TLS else None
-            return services.flows.watch(tunnel, outcome.host, on_signal, direct=True, on_direct_bytes=on_bytes)
+            return services.flows.watch(tunnel, outcome.host, listener, direct=True)
         if not outcome.winner.relays:
             return None
         belief = services.beliefs.lookup(outcome.host, network=self._network, now=services.now())
         if belief.cause in NEEDS_BYTES_PROOF:
-            on_relay_bytes = partial(self._on_relay_bytes, outcome.host, outcome.winner)
-            return services.flows.watch(
-                tunnel, outcome.host, _ignore_signal, direct=False, on_relay_bytes=on_relay_bytes
-            )
+            return services.flows.watch(tunnel, outcome.host, listener, direct=False)
         return None
 
     def on_tunnel_ended(self, outcome: Outcome) -> None:
@@ -95,15 +95,15 @@ class OutcomeObserver:
         services = self._services
         sent_after_flight = outcome.bytes_up - outcome.flight_bytes
         if (
-            outcome.winner == DIRECT
-            and outcome.protocol is Protocol.TLS
+            outcome.protocol is Protocol.TLS
+            and outcome.winner == DIRECT
             and sent_after_flight >= FINISHED_BYTES
             and services.network() == self._network
             and not services.beliefs.is_near(outcome.host)
         ):
             services.beliefs.on_certificate_accepted(self._network, services.now())
 
-    def _on_direct_bytes(self, host: str, within_s: float) -> None:
+    def on_direct_bytes(self, host: str, within_s: float) -> None:
         """A direct flow received bytes, so the uplink works: a page that stays open shows it as a visit does."""
         services = self._services
         if services.network() != self._network:
@@ -113,7 +113,7 @@ class OutcomeObserver:
         if changes:
             services.events.emit(Learned(changes))
 
-    def _on_relay_bytes(self, host: str, route: Route, bytes_down: int, bytes_s: float) -> None:
+    def on_relay_bytes(self, host: str, route: Route, bytes_down: int, bytes_s: float) -> None:
         """A relay carried what direct did not."""
         services = self._services
         if services.network() == self._network:
@@ -141,7 +141,3 @@ def _with_refinements(outcome: Outcome, refined: str) -> Outcome:
     before = "" if direct is None else direct.evidence.get("addons", "")
     evidence: Evidence = {"addons": f"{before}; {refined}" if before else refined}
     return outcome.with_evidence(DIRECT, evidence)
-
-
-def _ignore_signal(signal: FlowSignal) -> None:
-    """A relay's flow is no evidence about the network."""

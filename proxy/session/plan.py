@@ -2,35 +2,56 @@
 
 The address guard comes first and is final. Then come the user's rules, and under AUTO the belief about the host; addons
 may change the plan last. A plan resolves and sends nothing, so it can also be made only to show it.
+
+Most visits are to a host that was visited before, and nothing has changed since. The plan without the addons is kept
+in the Setup, and is valid until a belief, the health of relays or the network changes, or its time is over.
 """
 
 from __future__ import annotations
 
-from proxy.model import Action, Plan, Request
+from proxy.model import Action, NetworkState, Plan, Request
 from proxy.session.inbound import OWN_NAME
 from proxy.session.services import Services
-from proxy.session.setup import Setup
+from proxy.session.setup import KeptPlan, Setup
 
 
 async def plan_for(request: Request, services: Services, setup: Setup, *, host: str = "") -> Plan:
     """Returns the plan for a request now. `host` is the name that the first bytes gave for a literal address."""
-    destination = request.destination
-    if destination.host == OWN_NAME:  # browsers that try https first ask for it; no resolver may see the name
+    destination, network, now = request.destination, services.network(), services.now()
+    beliefs, health = services.beliefs, services.health
+    kept = setup.kept_plans.get((destination.host, destination.port))
+    if (
+        kept is not None
+        and kept.made_at <= now < kept.until
+        and kept.beliefs_version == beliefs.version
+        and kept.health_version == health.version
+        and kept.network == network
+        and not host
+        and (request.http is None or request.http.is_repeatable)
+    ):
+        plan = kept.plan
+    elif destination.host == OWN_NAME:  # browsers that try https first ask for it; no resolver may see the name
         return Plan(Action.BLOCK, (), f"{OWN_NAME} is Byway itself; its page is http://{OWN_NAME}/")
-    refusal = setup.guard.refuse_host(destination)
-    if refusal is not None:
+    elif refusal := setup.guard.refuse_host(destination):
         return Plan(Action.BLOCK, (), refusal)
-    host = host or destination.host
-    beliefs, now, network = services.beliefs, services.now(), services.network()
-    sent_once = request.http is not None and not request.http.is_repeatable
-    plan = setup.router.plan(
-        request,
-        beliefs.lookup(host, network=network, now=now, addresses=setup.resolver.known(host)),
-        relays=services.health.order(setup.registry.relay_names, now),
-        now=now,
-        host=host,
-        network_state=beliefs.network_state_for(host, network=network, now=now),
-        compare=sent_once and beliefs.comparison_due(host, network=network, now=now),
-    )
+    else:
+        name = host or destination.host
+        sent_once = request.http is not None and not request.http.is_repeatable
+        network_state = beliefs.network_state_for(name, network=network, now=now)
+        plan = setup.router.plan(
+            request,
+            beliefs.lookup(name, network=network, now=now, addresses=setup.resolver.known(name)),
+            relays=health.order(setup.registry.relay_names, now),
+            now=now,
+            host=name,
+            network_state=network_state,
+            compare=sent_once and beliefs.comparison_due(name, network=network, now=now),
+        )
+        # On a network where no relay gets through, the one that is tried changes with time.
+        if not (host or sent_once or network_state is NetworkState.SHUT):
+            until = min(beliefs.valid_until(name, network=network, now=now), health.order_until(now))
+            setup.kept_plans[destination.host, destination.port] = KeptPlan(
+                plan, network, now, until, beliefs.version, health.version
+            )
     addons = services.addons
     return await addons.decide(request, plan, setup.registry, host=host) if addons.decides else plan

@@ -15,7 +15,6 @@ import socket
 from collections.abc import Callable
 
 from proxy.config.schema import Limits
-from proxy.model import Destination
 from proxy.net.poller import Poller
 from proxy.net.stream import SocketStream
 from proxy.net.tasks import spawn
@@ -52,9 +51,11 @@ class Server:
     def listen(self, address: str, port: int) -> int:
         """Starts to listen, and returns the port. Raises OSError when the address cannot be used."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
-        sock = socket.socket(family, socket.SOCK_STREAM)
+        sock = _Listener(family, socket.SOCK_STREAM)
         try:
             sock.setblocking(False)
+            if hasattr(socket, "TCP_DEFER_ACCEPT"):  # Linux: accepted with its first bytes, or after a second without
+                sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_DEFER_ACCEPT, 1)
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             sock.bind((address, port))
             sock.listen(_BACKLOG)
@@ -72,12 +73,10 @@ class Server:
 
     def ready(self, mask: int) -> None:
         """Accepts waiting clients. The poller reports them once, so this runs until none waits or it has to pause."""
-        for _ in range(_ACCEPTS_A_TURN):
-            if self._sock is None or self._paused is not None:
-                return
-            if self.sessions + self._services.pump.active + self._adopted() >= self._clients_max:
-                self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
-                return
+        if self._sock is None or self._paused is not None:
+            return
+        room = self._clients_max - self.sessions - self._services.pump.active - self._adopted()
+        for _ in range(min(room, _ACCEPTS_A_TURN)):
             try:
                 sock, address = self._sock.accept()
             except BlockingIOError:
@@ -89,7 +88,10 @@ class Server:
                     return
                 continue  # the client left while it waited
             self._serve(sock, address)
-        self._loop.call_soon(self.ready, mask)
+        if room > _ACCEPTS_A_TURN:
+            self._loop.call_soon(self.ready, mask)
+        else:
+            self._pause("the limit is reached (`[limits] clients_max`, or the system's limit on open files)")
 
     def stop_listening(self) -> None:
         """Accepts no more clients; running sessions continue."""
@@ -103,15 +105,17 @@ class Server:
 
     def _serve(self, sock: socket.socket, address: tuple[str, int]) -> None:
         sock.setblocking(False)
-        with contextlib.suppress(OSError):  # the client has reset the connection already: its session finds out
+        try:
             sock.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        client = SocketStream(sock, self._poller, str(Destination(*address[:2])))
+        except OSError as error:  # its session finds out
+            log.debug("a client has reset the connection already: %s", error)
+        host, port = address[:2]
+        client = SocketStream(sock, self._poller, f"[{host}]:{port}" if ":" in host else f"{host}:{port}")
         self.accepted += 1
         self.sessions += 1
-        task = spawn(Session(client, self._services).run(), name=f"client {client.peer}")
-        task.add_done_callback(self._served)
+        spawn(Session(client, self._services).run(), name=f"client {client.peer}", on_end=self._served, eager=True)
 
-    def _served(self, _task: asyncio.Task[None]) -> None:
+    def _served(self) -> None:
         self.sessions -= 1
 
     def _pause(self, why: str) -> None:
@@ -126,6 +130,17 @@ class Server:
 
     def __repr__(self) -> str:
         return f"<Server fd {self.fileno()} {self.sessions} sessions>"
+
+
+class _Listener(socket.socket):
+    """A socket whose `accept` does not look its family and type up in two enumerations for each client."""
+
+    family = socket.AF_INET
+    type = socket.SOCK_STREAM
+
+    def __init__(self, family: socket.AddressFamily, kind: socket.SocketKind) -> None:
+        super().__init__(family, kind)
+        self.family = family
 
 
 def clients_max(limits: Limits) -> int:

@@ -16,18 +16,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable
 from dataclasses import replace
 from functools import partial
 
-from proxy.model import Destination, HttpRequest, Inbound, Outcome, Protocol, Request, Symptom
+from proxy.model import DIRECT, Destination, HttpRequest, Inbound, Protocol, Request, Symptom
 from proxy.model.errors import BywayError, DialError, PeerError
 from proxy.net.deadline import deadline
 from proxy.net.race.race import OpenPath, Race, Winner
 from proxy.net.stream import SocketStream, Stream
 from proxy.routing.strategies import rewrites_flight
 from proxy.session.connection_record import ConnectionRecord
-from proxy.session.events import Delivered
+from proxy.session.events import Delivered, Rescued
 from proxy.session.http_exchange import Exchanged, exchange
 from proxy.session.inbound import (
     ForwardRequest,
@@ -99,12 +98,12 @@ class Session:
         try:
             # A site with a bad certificate is refused before "connected": afterwards no reason can be sent.
             if record.plan.intercept and (await self._inspection_decision(record)).refusal:
-                await self._send_final_and_linger(asked.refused(Symptom.CERTIFICATE, record.outcome.error))
+                await self._send_final_and_linger(asked.refused(Symptom.CERTIFICATE, record.error))
                 return
             self._client.notify = race.notify.set
             if not await race.connect(self._client_waits):
                 record.on_lost(race, client_left=self._client_left)
-                await self._send_final_and_linger(asked.refused(record.symptom, record.outcome.error))
+                await self._send_final_and_linger(asked.refused(record.symptom, record.error))
                 return
             await self._client.send(asked.accepted)
 
@@ -127,7 +126,7 @@ class Session:
                 race = ready
 
             limit_s = self._setup.settings.limits.idle_timeout_s
-            winner = await _within(limit_s, race.deliver(flight, partial(self._read_flight, flight)))
+            winner = await race.deliver(flight, partial(self._read_flight, flight), limit_s)
             if winner is None:
                 record.on_lost(race, client_left=self._client_left)
             else:
@@ -138,10 +137,25 @@ class Session:
             race.close()
 
     async def _first_flight(self, race: Race, record: ConnectionRecord, flight: Flight) -> Race | None:
-        """Reads the client's flight, makes the plan again on the name in it, and returns the race that is to deliver
-        it: a new one when the open path was closed or the Setup was replaced meanwhile. None: there is nothing to
-        deliver, since the server spoke first or the client left, and the record has it."""
-        path = await self._await_flight(race, flight)
+        """Waits until the client's flight is complete, makes the plan again on the name in it, and returns the race
+        that is to deliver it: a new one when the open path was closed or the Setup was replaced meanwhile. None: there
+        is nothing to deliver, since the server spoke first or the client left, and the record has it."""
+        self._client.notify = race.notify.set
+        limits = self._setup.settings.limits
+        ends_at, path = asyncio.get_running_loop().time() + limits.idle_timeout_s, OpenPath.QUIET
+        while self._read_flight(flight) and not flight.complete:
+            was_closed, path = path is OpenPath.CLOSED, race.poll_open_path()
+            if path is OpenPath.SERVER_FIRST:
+                await self._serve_server_first(race, record, flight)
+                return None
+            if path is OpenPath.CLOSED and not was_closed:
+                # Browsers open tunnels ahead of need, and a late flight still gets a new path.
+                ends_at = min(ends_at, asyncio.get_running_loop().time() + limits.late_flight_s)
+            left_s = ends_at - asyncio.get_running_loop().time()  # notified for less than a complete flight, too
+            if left_s <= 0:
+                break
+            await race.notify.wait(left_s)
+        path = race.poll_open_path()
         if path is OpenPath.SERVER_FIRST:
             await self._serve_server_first(race, record, flight)
             return None
@@ -151,13 +165,13 @@ class Session:
         if path is OpenPath.CLOSED or self._setup is not self._services.setup():
             race.close()
             self._setup = self._services.setup()  # nothing was sent yet, so a reload in between still applies
-            record.update(plan=await plan_for(record.outcome.request, self._services, self._setup))
+            record.update(plan=await plan_for(record.request, self._services, self._setup))
             race = self._open_race(record)
             self._client.notify = race.notify.set
         record.update(protocol=flight.protocol)
-        if record.outcome.request.destination.address is not None and flight.server_name is not None:
+        if flight.server_name is not None and record.request.destination.address is not None:
             # A literal address was planned as it is; the name may change that, before a byte of the flight leaves.
-            plan = await plan_for(record.outcome.request, self._services, self._setup, host=flight.server_name)
+            plan = await plan_for(record.request, self._services, self._setup, host=flight.server_name)
             record.update(host=flight.server_name, plan=plan)
             race.restrict_to(plan.routes)
         return race
@@ -172,34 +186,12 @@ class Session:
             record.update(error=decision.refusal)
         return decision
 
-    async def _await_flight(self, race: Race, flight: Flight) -> OpenPath:
-        """Waits until the flight is complete, the server speaks first, or the client leaves. When the open path closes
-        before that, waits at most `late_flight_s` more: browsers open tunnels ahead of need, and a late flight still
-        gets a new path."""
-        self._client.notify = race.notify.set
-        loop = asyncio.get_running_loop()
-        limits = self._setup.settings.limits
-        ends_at = loop.time() + limits.idle_timeout_s
-        closed = False
-        while self._flight_incomplete(flight):
-            path = race.poll_open_path()
-            if path is OpenPath.SERVER_FIRST:
-                return path
-            if path is OpenPath.CLOSED and not closed:
-                closed = True
-                ends_at = min(ends_at, loop.time() + limits.late_flight_s)
-            left_s = ends_at - loop.time()  # notified for less than a complete flight, too
-            if left_s <= 0:
-                return OpenPath.CLOSED
-            await race.notify.wait(left_s)
-        return race.poll_open_path()
-
     async def _serve_server_first(self, race: Race, record: ConnectionRecord, flight: Flight) -> None:
         """The server spoke first. On a literal address the plan depends on the name in the client's first bytes, so
         none of them is sent until they are complete. The greeting cannot be undone: when the plan then forbids the
         route, the connection ends."""
         opened = race.take_opened(flight)
-        if record.outcome.request.destination.address is None:
+        if record.request.destination.address is None:
             self._start_pump(opened, race, record, flight)
             return
         try:
@@ -208,8 +200,8 @@ class Session:
             relayed = await relay_server_greeting(
                 opened, self._client, race.notify, is_incomplete, idle_timeout_s=limit_s
             )
-            host = flight.server_name or record.outcome.host
-            plan = await plan_for(record.outcome.request, self._services, self._setup, host=host)
+            host = flight.server_name or record.host
+            plan = await plan_for(record.request, self._services, self._setup, host=host)
             record.update(protocol=flight.protocol, host=host, plan=plan, bytes_down=relayed)
             if flight.complete and opened.route in plan.routes:
                 self._start_pump(replace(opened, answer=b"", unsent=flight.data), race, record, flight)
@@ -227,6 +219,8 @@ class Session:
 
     def _read_flight(self, flight: Flight) -> bool:
         """Moves what the client has sent into its flight. False: the client has left."""
+        if self._client.drained:
+            return not self._client_left
         broken = not self._read_available(flight)
         # A TLS client that finishes sending before the handshake has left; another may only have nothing more to send.
         self._client_left = broken or (flight.ended and (not flight.data or flight.protocol is Protocol.TLS))
@@ -236,8 +230,7 @@ class Session:
         """The end of a tunnel's session: the pump owns both sockets from here on."""
         self._handed_over = True
         self._client.notify = None
-        sent = len(flight.data) - len(winner.unsent)
-        record.update(bytes_up=sent, flight_bytes=sent)
+        record.flight_bytes = record.bytes_up = len(flight.data) - len(winner.unsent)
         record.on_won(race, winner)
         record.retain()
         tunnel = self._services.pump.start(
@@ -278,7 +271,7 @@ class Session:
                 return None
             if decision.inspect:
                 return await self._exchange_inspected(asked, record)
-        idle = self._take_idle(record.outcome)
+        idle = self._take_idle(record)
         if idle is not None:
             try:
                 return await self._exchange_over(idle, asked, record, head_sent=False)
@@ -324,7 +317,7 @@ class Session:
         self._client.notify = race.notify.set
         if asked.head.bodiless:
             limit_s = self._setup.settings.limits.exchange_timeout_s
-            winner = await _within(limit_s, race.deliver(flight, self._read_pipelined))
+            winner = await race.deliver(flight, self._read_pipelined, limit_s)
         elif await race.connect(self._client_waits):
             winner = race.take_opened()
         self._client.notify = None
@@ -385,11 +378,7 @@ class Session:
             head_sent=head_sent,
             idle_timeout_s=self._setup.settings.limits.exchange_timeout_s,
         )
-        record.update(
-            bytes_up=exchanged.bytes_up,
-            bytes_down=exchanged.bytes_down,
-            closed_by=exchanged.closed_by,
-        )
+        record.update(bytes_up=exchanged.bytes_up, bytes_down=exchanged.bytes_down, closed_by=exchanged.closed_by)
         if exchanged.upgraded:
             self._handed_over = True
             record.retain()
@@ -399,11 +388,11 @@ class Session:
             )
         return exchanged
 
-    def _take_idle(self, outcome: Outcome) -> OriginConnection | None:
+    def _take_idle(self, record: ConnectionRecord) -> OriginConnection | None:
         """The idle origin connection when it fits this request; otherwise closes it."""
         idle, self._idle = self._idle, None
         if idle is not None and not idle.serves(
-            outcome.request.destination, outcome.plan.routes, self._setup.registry, self._services.network()
+            record.request.destination, record.plan.routes, self._setup.registry, record.network
         ):
             idle.stream.close()
             return None
@@ -423,9 +412,10 @@ class Session:
 
     def _read_available(self, buffer: Flight | Reader) -> bool:
         """Reads what the client has sent, without waiting, up to PULL_LIMIT. False: the connection broke."""
-        while len(buffer) < PULL_LIMIT and not buffer.ended:
+        client = self._client
+        while not client.drained and len(buffer) < PULL_LIMIT and not buffer.ended:
             try:
-                data = self._client.receive_nowait()
+                data = client.receive_nowait()
             except OSError:
                 return False
             if data is None:
@@ -435,14 +425,14 @@ class Session:
 
     def _open_race(self, record: ConnectionRecord) -> Race:
         services = self._services
-        return self._setup.race(
-            record.outcome.request, record.outcome.plan.routes, services.tcp_info, services.down_cache
-        )
+        return self._setup.race(record.request, record.plan.routes, services.tcp_info, services.down_cache)
 
     def _report_delivered(self, record: ConnectionRecord, flight: Flight) -> None:
         """Lets probes start beside this visit, unless its Setup was replaced: rules that are gone allow no probe."""
-        if self._setup is self._services.setup() and self._services.learns:
-            self._services.events.emit(Delivered(self._setup, record, flight))
+        winner, services = record.winner, self._services
+        if winner is not None and services.learns and self._setup is services.setup():
+            kind = Delivered if winner is DIRECT or winner == DIRECT else Rescued
+            services.events.emit(kind(self._setup, record, flight))
 
     async def _refuse(self, record: ConnectionRecord) -> None:
         """Sends a plain HTTP client the reason why no answer came, or an addon's redirect."""
@@ -467,10 +457,3 @@ class Session:
 
 def _flight_of(head: RequestHead) -> Flight:
     return Flight.of_http(head.forwarded(), head.method, bodiless=head.bodiless)
-
-
-async def _within(limit_s: float, delivered: Awaitable[Winner | None]) -> Winner | None:
-    """The winner; None also when there is none within `limit_s`."""
-    with contextlib.suppress(TimeoutError), deadline(limit_s):
-        return await delivered
-    return None

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
-from proxy.model import Destination, IPAddress, Request, Route
+from proxy.model import Destination, IPAddress, NetworkId, Plan, Request, Route
+from proxy.model.bounded import Bounded
 from proxy.net.dialers.registry import Registry
 from proxy.net.dialers.tcp import GuardAddress
 from proxy.net.dns.resolver import Resolver
@@ -19,6 +21,21 @@ from proxy.net.uplink.network_watch import source_address_for
 from proxy.routing.address_guard import Guard
 from proxy.routing.router import Router
 from proxy.session.inbound import InboundHandshake
+
+_PLANS_KEPT = 4096
+"""Destinations whose plan is kept."""
+
+
+class KeptPlan(NamedTuple):
+    """A plan, and what it depends on beside its Setup."""
+
+    plan: Plan
+    network: NetworkId
+    made_at: float
+    until: float
+    """Seconds since the epoch, as `made_at`: time alone may change the plan then."""
+    beliefs_version: int
+    health_version: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,10 +50,14 @@ class Setup:
     resolver: Resolver
     """The one for direct routes."""
     policy: RacePolicy = NO_POLICY
+    settings: Settings = field(init=False)
+    """Those of `loaded`."""
+    kept_plans: Bounded[tuple[str, int], KeptPlan] = field(
+        default_factory=lambda: Bounded(_PLANS_KEPT), init=False, compare=False
+    )
 
-    @property
-    def settings(self) -> Settings:
-        return self.loaded.settings
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "settings", self.loaded.settings)
 
     def race(
         self, request: Request, routes: Sequence[Route], tcp_info: TcpInfo, down_cache: DirectDownCache | None = None
@@ -46,6 +67,7 @@ class Setup:
             request.destination,
             routes,
             self.registry.dialer,
+            direct=self.registry.direct,
             tcp_info=tcp_info,
             detect=self.settings.detect,
             policy=self.policy if len(routes) > 1 else NO_POLICY,
@@ -64,7 +86,10 @@ def refusal_by(guard: Guard, resolver: Resolver | None = None) -> GuardAddress:
     def refusal(destination: Destination, address: IPAddress) -> str | None:
         if resolver is not None and destination.address is None and resolver.is_fake(address):
             return None
-        is_own = not address.is_global and source_address_for(address) == address
-        return guard.refuse_address(destination, address, is_own=is_own)
+        reason = guard.refuse_address(destination, address)
+        if reason is not None or address.is_global or address.is_loopback:
+            return reason
+        is_own = source_address_for(address) == address
+        return guard.refuse_address(destination, address, is_own=True) if is_own else None
 
     return refusal

@@ -68,8 +68,9 @@ class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
             return self.body
         return CHUNKED if client_version >= (1, 1) else UNTIL_EOF
 
-    def forwarded(self, client_version: tuple[int, int], keep_alive: bool) -> bytes:
-        """The head as the client gets it. `keep_alive` must be False where the body goes until EOF."""
+    def forwarded(self, sent_as: Framing, keep_alive: bool) -> bytes:
+        """The head as the client gets it, with its body `sent_as`. `keep_alive` must be False where that goes until
+        EOF."""
         text = f"HTTP/1.1 {self.status} {self.reason}\r\n"
         for name, value in self.headers:
             text += f"{name}: {value}\r\n"
@@ -77,7 +78,7 @@ class ResponseHead(NamedTuple):  # made in half the time of a frozen dataclass
             text += f"Connection: Upgrade\r\nUpgrade: {self.upgrade}\r\n"
         elif self.status >= 200:
             text += "Connection: keep-alive\r\n" if keep_alive else "Connection: close\r\n"
-            kind = self.body_for(client_version).kind
+            kind = sent_as.kind
             if kind is BodyKind.CHUNKED:
                 text += "Transfer-Encoding: chunked\r\n"
             elif self.declared_length is not None and kind is not BodyKind.UNTIL_EOF and self.status != 204:

@@ -97,6 +97,7 @@ class Setup:
     registry: Registry
     resolver: Resolver = field(default_factory=Resolver)
     guard: Guard = field(default_factory=Guard)
+    kept_plans: dict[tuple[str, int], Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

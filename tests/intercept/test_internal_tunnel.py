@@ -87,6 +87,8 @@ async def test_who_gives_up_leaves_nothing_behind(tmp_path: Path) -> None:
 
 def test_both_ends_of_a_pair_are_closed_when_one_cannot_be_used() -> None:
     class Full:
+        edge_triggered = True
+
         def register(self, watched: object) -> None:
             raise OSError("no more")
 

@@ -80,6 +80,7 @@ class Scene:
     # -- the registry and the resolver of its setup
 
     schedule = None
+    direct = None
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         assert route == DOH, "what the system's resolver says is asked for no more"

@@ -75,6 +75,7 @@ class Scene:
         return asyncio.get_running_loop().time()
 
     schedule = None
+    direct = None
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         return ScriptedDialer(self.scripts[route])

@@ -97,6 +97,7 @@ class Scene:
         )  # fmt: skip
 
     schedule = None
+    direct = None
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         self.asked.append(route)
@@ -180,7 +181,9 @@ async def test_only_the_sites_own_certificate_is_an_answer_of_its_own(
     with contextlib.closing(make_poller(asyncio.get_running_loop())) as poller:
         via = TcpDialer(poller, Resolver(), lambda *_: None)
         async with answering(via, b"", authorities[whose].server()) as dialer:
-            setup = replace(Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer)))
+            setup = replace(
+                Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer, direct=None))
+            )
             assert await gets_own_certificate(setup, ROOTS, VISIT, DIRECT, logged=logged) is ok
 
 
@@ -264,5 +267,7 @@ async def test_somebody_elses_certificate_is_told_from_none(forged: bool) -> Non
         via = TcpDialer(poller, Resolver(), lambda *_: None)
         server = answering(via, b"", unknown.server()) if forged else babbling(via, b"")
         async with server as dialer:
-            setup = replace(Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer)))
+            setup = replace(
+                Scene(Script()).setup, registry=cast(Any, SimpleNamespace(dialer=lambda _: dialer, direct=None))
+            )
             assert await gets_untrusted_certificate(setup, VISIT, DIRECT) is forged

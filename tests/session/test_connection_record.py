@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from types import SimpleNamespace
 from typing import Any, cast
@@ -41,7 +40,7 @@ from proxy.model import (
 )
 from proxy.model.errors import DialError
 from proxy.net.race.race import Winner
-from proxy.net.tunnel.flow_monitor import FlowSignal
+from proxy.net.tunnel.flow_monitor import FlowListener, FlowSignal
 from proxy.net.tunnel.pump import TunnelResult
 from proxy.session.connection_record import ConnectionRecord
 from tests.support.outcomes import AWAY, HOME, HOST, TOR, delivered, failed, open_uplink, outcome, pending
@@ -391,7 +390,7 @@ def test_an_outcome_is_the_same_until_something_is_said(world: World) -> None:
 def test_G1_a_page_that_stays_open_shows_that_the_uplink_is_well(
     protocol: Protocol, network: NetworkId, counts: bool
 ) -> None:
-    flows = Flows()
+    flows = NoFlows()
     shared = services(flows=flows, network=lambda: network)
     beliefs = shared.beliefs
     blocked = outcome(failed(Symptom.RESET), delivered(TOR), host=HOST, at=999.0)
@@ -400,20 +399,10 @@ def test_G1_a_page_that_stays_open_shows_that_the_uplink_is_well(
     radio = ConnectionRecord(request, Plan(Action.AUTO, (DIRECT, TOR), ""), network=HOME, services=shared)
     radio.update(protocol=protocol, winner=DIRECT, attempts=(delivered(),))
     radio.watch(cast(Any, SimpleNamespace(over=False)))
-    if flows.brings is not None:
-        flows.brings(0.5)
+    for _, _, listener in flows.watched:
+        listener.on_direct_bytes(0.5)
 
     assert (beliefs.lookup(HOST, network=network, now=1000.0).score > 0) == counts
-
-
-class Flows(NoFlows):
-    """Keeps what it is to call when bytes come."""
-
-    brings: Callable[[float], None] | None = None
-
-    def watch(self, *given: Any, **named: Any) -> object:
-        self.brings = named["on_direct_bytes"]
-        return super().watch(*given, **named)
 
 
 # -- what becomes of a flow that delivered -----------------------------------------------------------------------------
@@ -428,9 +417,9 @@ class Watching(NoFlows):
         self.ends: list[tuple[object, object]] = []
 
     @property
-    def hears(self) -> Callable[[FlowSignal], None]:
+    def listener(self) -> FlowListener:
         """Whom it tells what was found."""
-        return cast(Callable[[FlowSignal], None], self.watched[-1][2])
+        return cast(FlowListener, self.watched[-1][2])
 
     def watch(self, *given: Any, **named: Any) -> object:
         self.named = named
@@ -482,7 +471,7 @@ class Watched:
         self.record.watch(cast(Any, self.tunnel))
 
     def finds(self, kind: Symptom, bytes_down: int = 17_000) -> None:
-        self.flows.hears(FlowSignal(kind, bytes_down, {"probes": 3}))
+        self.flows.listener.on_flow_signal(FlowSignal(kind, bytes_down, {"probes": 3}), cast(Any, self.tunnel))
 
     @property
     def direct(self) -> Attempt:
@@ -602,7 +591,7 @@ def test_a_relay_that_brings_what_direct_did_not_is_the_proof(network: NetworkId
     again.update(protocol=Protocol.TLS, winner=TOR, attempts=(delivered(TOR),))
     again.watch(cast(Any, Tunnel()))
     scene.network = network
-    scene.flows.named["on_relay_bytes"](40_000, 100_000.0)
+    scene.flows.listener.on_relay_bytes(40_000, 100_000.0)
     assert (scene.held.score > 0) is (network == HOME)
 
 

@@ -10,16 +10,11 @@ import pytest
 from proxy.config.detect_tuning import DetectTuning
 from proxy.detect.beliefs.beliefs import Beliefs
 from proxy.model import Action, Change, Outcome, Symptom
-from proxy.net.tunnel.flow_monitor import FlowSignal
 from proxy.session.outcome_observer import OutcomeObserver
 from tests.support.outcomes import AWAY, HOME, TOR, delivered, failed, outcome
 from tests.support.services import NoFlows, services
 
 RESCUED = outcome(failed(Symptom.RESET), delivered(TOR), at=999.0)
-
-
-def ignore(signal: FlowSignal) -> None:
-    pass
 
 
 @pytest.mark.parametrize(
@@ -47,5 +42,5 @@ def test_a_tunnel_is_watched_where_that_can_change_the_route(action: Action) -> 
     flows = NoFlows()
     ended: Outcome = outcome(delivered(), action=action)
     observer = OutcomeObserver(services(flows=flows), HOME)
-    watched = observer.watch(cast(Any, SimpleNamespace(over=False)), ended, ignore)
+    watched = observer.watch(cast(Any, SimpleNamespace(over=False)), ended, cast(Any, None))
     assert (watched is not None) is bool(flows.watched) is (action is Action.AUTO)

@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import Any
+from typing import Any, cast
 
 import pytest
 
 from proxy.config.load import Loaded
 from proxy.config.schema import Settings
 from proxy.extend.dispatch import Addons
-from proxy.model import Action, ConnectivityResult, Destination, HttpRequest, Inbound, Plan, Protocol, Request
+from proxy.model import (
+    Action,
+    ConnectivityResult,
+    Destination,
+    HttpRequest,
+    Inbound,
+    NetworkId,
+    Plan,
+    Protocol,
+    Request,
+)
 from proxy.net.dialers.registry import Registry, Relay
 from proxy.net.dns.resolver import Resolver
 from proxy.routing.address_guard import Guard
@@ -115,3 +125,85 @@ async def test_the_request_after_a_lost_post_takes_another_route_if_it_is_sent_o
 
     assert [await first(method) for method in ("POST", "DELETE", "GET")] == ["tor", "tor", "direct"]
     assert (await planned(shared, "blog.example.org"))[0] == "direct"  # a tunnel's race compares by itself
+
+
+class CountingRouter:
+    """Counts the plans that are made."""
+
+    def __init__(self, router: Router) -> None:
+        self.made = 0
+        self._router = router
+
+    def plan(self, *args: Any, **named: Any) -> Plan:
+        self.made += 1
+        return self._router.plan(*args, **named)
+
+
+class Planner:
+    """Plans under one Setup, at a time and on a network that the test sets."""
+
+    def __init__(self) -> None:
+        self.now = NOW
+        self.network = HOME
+        self.services = replace(services(), now=lambda: self.now, network=lambda: self.network)
+        made = setup()
+        self.router = CountingRouter(made.router)
+        self.setup = replace(made, router=cast(Any, self.router))
+
+    async def makes(self, host: str = "blog.example.org", *, method: str = "", named: str = "") -> int:
+        """How many plans the router makes for one request."""
+        before = self.router.made
+        http = HttpRequest(method, "/") if method else None
+        await plan_for(replace(request(host), http=http), self.services, self.setup, host=named)
+        return self.router.made - before
+
+
+async def test_the_plan_of_a_destination_is_kept_while_nothing_changes() -> None:
+    planner = Planner()
+    assert [await planner.makes() for _ in range(3)] == [1, 0, 0]
+    assert await planner.makes("other.example") == 1
+    assert await planner.makes(method="GET") == 0
+
+
+async def test_a_kept_plan_ends_with_what_it_was_made_from() -> None:
+    planner = Planner()
+    beliefs, health = planner.services.beliefs, planner.services.health
+    await planner.makes()
+    open_uplink(beliefs, now=NOW)
+    beliefs.learn(rescued(host="blog.example.org", at=NOW), network=HOME, now=NOW)
+    assert await planner.makes() == 1, "a belief has changed"
+    assert await planner.makes() == 0
+    health.version += 1
+    assert await planner.makes() == 1, "the health of a relay has changed"
+    planner.network = NetworkId("another")
+    assert await planner.makes() == 1, "the network has changed"
+    planner.network = HOME
+    assert await planner.makes() == 1
+    planner.setup = replace(planner.setup)
+    assert await planner.makes() == 1, "the configuration has changed"
+
+
+async def test_a_kept_plan_ends_with_its_time() -> None:
+    planner = Planner()
+    await planner.makes()
+    (kept,) = planner.setup.kept_plans.values()
+    planner.now = kept.until
+    assert await planner.makes() == 1
+    planner.now = NOW - 1  # the clock was set back
+    assert await planner.makes() == 1
+
+
+async def test_no_plan_is_kept_of_a_request_that_is_sent_once_or_was_named_later() -> None:
+    planner = Planner()
+    assert [await planner.makes(method="POST") for _ in range(2)] == [1, 1]
+    assert [await planner.makes(ADDRESS, named="a.example") for _ in range(2)] == [1, 1]
+    assert not planner.setup.kept_plans
+
+
+async def test_an_addon_is_asked_each_time_beside_a_kept_plan() -> None:
+    planner = Planner()
+    addons = PinsAll()
+    planner.services = replace(planner.services, addons=addons)
+    assert [await planner.makes() for _ in range(2)] == [1, 0]
+    assert len(addons.asked) == 2
+    assert [plan.action for _, plan, _ in addons.asked] == [Action.AUTO, Action.AUTO]

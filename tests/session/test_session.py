@@ -50,6 +50,7 @@ class Registry:
         }
 
     schedule = None
+    direct = None
 
     def dialer(self, route: Route, *, avoid_residual: bool = True) -> ScriptedDialer:
         return ScriptedDialer(next(self._next[route]))

@@ -14,7 +14,7 @@ from proxy.detect.tls_interception import KnownRoots
 from proxy.extend.dispatch import Addons
 from proxy.model import Change, NetworkId, Outcome
 from proxy.net.race.direct_down import DirectDownCache
-from proxy.session.events import Delivered, Ended, Events, Learned, OpenRecord, SignalWaits, TunnelEnded
+from proxy.session.events import Delivered, Ended, Events, Learned, OpenRecord, Rescued, SignalWaits, TunnelEnded
 from proxy.session.services import Services
 from proxy.wire.flight import Flight
 from tests.support.outcomes import HOME
@@ -57,6 +57,7 @@ def events_to(
         events.on(TunnelEnded, lambda ended: void(tunnel_ended(ended.outcome)))
     if delivered is not None:
         events.on(Delivered, delivered)
+        events.on(Rescued, delivered)
     return events
 
 

@@ -60,7 +60,12 @@ def absolute_form(name: bytes) -> Run:
 
 def answer(_name: bytes) -> Run:
     reader = Reader(ANSWER)
-    return lambda: read(http1.read_response_head(reader, "GET")).forwarded(http1.HTTP_1_1, keep_alive=True)
+
+    def run() -> object:
+        head = read(http1.read_response_head(reader, "GET"))
+        return head.forwarded(head.body_for(http1.HTTP_1_1), keep_alive=True)
+
+    return run
 
 
 def socks5_name(name: bytes) -> Run:
