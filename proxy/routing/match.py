@@ -11,7 +11,7 @@ calls no function of Python but for the tests.
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 
 from proxy.model import Destination, IPAddress
 from proxy.model.frozen_dataclass import frozen_dataclass
@@ -23,15 +23,6 @@ Test = Callable[[str], object]
 """Returns what is true for a host that matches. Hosts come in canonical spelling."""
 
 NO_RULE = 1 << 62
-
-
-def suffixes(host: str) -> Iterator[str]:
-    """Yields the host, then each parent domain."""
-    yield host
-    dot = host.find(".")
-    while dot >= 0:
-        yield host[dot + 1 :]
-        dot = host.find(".", dot + 1)
 
 
 @frozen_dataclass

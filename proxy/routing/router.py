@@ -31,8 +31,7 @@ from proxy.model import (
 )
 from proxy.model.frozen_dataclass import frozen_dataclass
 from proxy.routing.domain_set import DomainSet
-from proxy.routing.match import suffixes
-from proxy.routing.rules import Rules
+from proxy.routing.rules import Rule, Rules
 from proxy.routing.strategies import IPV4, IPV6, RELAY_CAUSES, flight_strategies, strategy_routes, uses_doh
 
 PLANS_LIMIT = 4096
@@ -64,7 +63,7 @@ class RelayInfo:
 
 @frozen_dataclass
 class _Reason:
-    """The override or rule that decides about a request."""
+    """What decides about a request: an override, or no rule. A Rule that decides is its own reason."""
 
     action: Action
     relay: str = ""
@@ -75,12 +74,17 @@ class _Reason:
 _NO_RULE = _Reason(Action.AUTO)
 
 
+def _reason_of(host: str, override: Override) -> _Reason:
+    relay = f":{override.relay}" if override.relay else ""
+    return _Reason(override.action, override.relay, f"site set {host} {override.action}{relay}")
+
+
 class Router:
     """Plans requests. Immutable but for its cache of plans; a reload makes a new one."""
 
     __slots__ = (
         "_addresses_only", "_http_strategies", "_info", "_last_good_s", "_literal_strategies", "_never_relay",
-        "_overrides", "_plans", "_rules", "_settings", "_strategies",
+        "_override_reasons", "_overrides", "_plans", "_rules", "_settings", "_strategies",
     )  # fmt: skip
 
     def __init__(
@@ -89,6 +93,7 @@ class Router:
         self._rules = rules
         self._settings = settings
         self._overrides = dict(overrides)
+        self._override_reasons = {host: _reason_of(host, override) for host, override in overrides.items()}
         self._info = {relay.name: relay for relay in relays}
         self._addresses_only = frozenset(relay.name for relay in relays if relay.addresses_only)
         self._never_relay = DomainSet.of(settings.auto.never_relay)
@@ -183,28 +188,20 @@ class Router:
             steps += [self._skipped(relay) for relay in skipped]
         return steps
 
-    def _reason(self, destination: Destination, name: str) -> _Reason:
+    def _reason(self, destination: Destination, name: str) -> _Reason | Rule:
         """Returns what decides: an override, else a rule, else nothing (AUTO)."""
-        if self._overrides:
-            override = self._override(name) or self._override(destination.host)
-            if override is not None:
-                return override
-        rule = self._rules.match(destination, name) if self._rules.rules else None
-        if rule is None:
-            return _NO_RULE
-        return _Reason(rule.action, rule.relay, rule.why, rule.intercept)
-
-    def _override(self, host: str) -> _Reason | None:
-        for scope in suffixes(host):
-            override = self._overrides.get(scope)
-            if override is not None:
-                relay = f":{override.relay}" if override.relay else ""
-                return _Reason(override.action, override.relay, f"site set {scope} {override.action}{relay}")
-        return None
+        if by_host := self._override_reasons:
+            for host in (name,) if name == destination.host else (name, destination.host):
+                scope = host
+                while scope:
+                    if scope in by_host:
+                        return by_host[scope]
+                    scope = scope.partition(".")[2]
+        return (self._rules.match(destination, name) if self._rules.rules else None) or _NO_RULE
 
     def _plan_blocked(
         self,
-        reason: _Reason,
+        reason: _Reason | Rule,
         belief: Belief,
         usable: tuple[str, ...],
         strategies: tuple[Route, ...],
@@ -233,7 +230,7 @@ class Router:
             why += "; direct is intercepted and no relay is available"
         return Plan(Action.AUTO, routes, why, reason.intercept)
 
-    def _plan_unrepeatable(self, reason: _Reason, usable: tuple[str, ...]) -> Plan:
+    def _plan_unrepeatable(self, reason: _Reason | Rule, usable: tuple[str, ...]) -> Plan:
         """Plans AUTO for a request that cannot be sent twice, after direct has just failed with another one."""
         routes = (*(Route((relay,)) for relay in usable), *self._http_strategies, DIRECT)
         why = "direct failed moments ago and this request cannot be sent twice: trying another route first"
@@ -253,7 +250,7 @@ class Router:
 
     def _plan_by_action(
         self,
-        reason: _Reason,
+        reason: _Reason | Rule,
         usable: tuple[str, ...],
         *,
         is_onion: bool,
@@ -290,7 +287,7 @@ class Router:
     def _skipped(self, relay: str) -> str:
         return f"{relay} ({self._info[relay].addresses_only}) takes addresses only; skipped for names"
 
-    def _why_no_relay(self, reason: _Reason, offered: Sequence[str]) -> str:
+    def _why_no_relay(self, reason: _Reason | Rule, offered: Sequence[str]) -> str:
         """Explains why a plan that needs a relay has none."""
         if reason.action is Action.DIRECT:
             return "DIRECT does not use relays"
@@ -305,7 +302,7 @@ class Router:
         return f"relay {reason.relay} is not available" if reason.relay else "no relay is available"
 
 
-def _plan_without_relays(reason: _Reason, strategies: tuple[Route, ...], *, intercepted: bool) -> Plan:
+def _plan_without_relays(reason: _Reason | Rule, strategies: tuple[Route, ...], *, intercepted: bool) -> Plan:
     """Plans AUTO for a host of `[auto] never_relay`."""
     why = "AUTO" if reason is _NO_RULE else reason.why
     why += ": relays are not allowed ([auto] never_relay)"

@@ -1,4 +1,4 @@
-"""Suffixes, lists and the index of rules."""
+"""The index of rules."""
 
 from __future__ import annotations
 
@@ -7,17 +7,12 @@ from collections.abc import Callable
 
 from proxy.model import Destination
 from proxy.routing.domain_set import DomainSet
-from proxy.routing.match import Index, suffixes
+from proxy.routing.match import Index
 from tests.support.calls import counting
 
 
 def first(index: Index, host: str, port: int = 443) -> int | None:
     return index.first(Destination(host, port))
-
-
-def test_suffixes_end_at_dots() -> None:
-    assert list(suffixes("a.bc.d")) == ["a.bc.d", "bc.d", "d"]
-    assert list(suffixes("d")) == ["d"]
 
 
 def test_C6_an_address_has_no_suffix() -> None:

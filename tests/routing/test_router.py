@@ -511,10 +511,27 @@ def test_trace_tells_how_a_plan_comes_about() -> None:
 
 
 @pytest.mark.parametrize(("rules", "calls"), [("", 2), ("DOMAIN-SUFFIX,a.example,RELAY\nDOMAIN,b.example,BLOCK\n", 4)])
-def test_a_host_that_no_rule_names_is_planned_with_few_calls(rules: str, calls: int) -> None:
-    router = make_router(rules)
+@pytest.mark.parametrize("overrides", [{}, {"a.example": Override(Action.BLOCK), "b.example": Override(Action.DIRECT)}])
+def test_a_host_that_nothing_names_is_planned_with_few_calls(
+    rules: str, calls: int, overrides: dict[str, Override]
+) -> None:
+    router = make_router(rules, overrides=overrides)
     plan(router, "other.example.org")
     request, held = Request(1, Destination("www.example.org", 443), Inbound.CONNECT, ""), belief("www.example.org")
     with counting() as counted:
         router.plan(request, held, relays=BOTH, now=NOW)
     assert counted.total() == calls, counted
+
+
+def test_an_override_ends_at_a_dot() -> None:
+    router = make_router(overrides={"site.example": Override(Action.BLOCK), "tld": Override(Action.DIRECT)})
+    for host, action in (
+        ("site.example", Action.BLOCK),
+        ("a.b.site.example", Action.BLOCK),
+        ("mysite.example", Action.AUTO),
+        ("site.example.org", Action.AUTO),
+        ("www.tld", Action.DIRECT),
+        ("192.0.2.1", Action.AUTO),
+    ):
+        assert plan(router, host).action is action, host
+    assert plan(router, "192.0.2.1", name="a.site.example").why == "site set site.example BLOCK"
